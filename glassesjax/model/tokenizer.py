@@ -1,0 +1,151 @@
+"""Text and symbols to token numbers: the vocabulary of a toy, or one rebuilt from a GGUF file."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from glassesjax.errors import BadInput
+
+BOS = "<bos>"
+CONTROL_TOKEN = 3  # token type of GGUF: never produced by text, only named
+
+
+@dataclasses.dataclass(frozen=True)
+class SymbolTokenizer:
+    """A vocabulary of single symbols.
+
+    Attributes:
+      symbols: The vocabulary in the order of token numbers.
+    """
+
+    symbols: tuple[str, ...]
+
+    def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
+        """One token number for each symbol.
+
+        Raises:
+          BadInput: A symbol is not in the vocabulary.
+        """
+        number = {symbol: index for index, symbol in enumerate(self.symbols)}
+        unknown = sorted(set(symbols) - number.keys())
+        if unknown:
+            wanted = f"Wanted symbols out of {' '.join(self.symbols)}"
+            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+        return tuple(number[symbol] for symbol in symbols)
+
+    def token_text(self, token: int) -> str:
+        """The symbol of a token number."""
+        return self.symbols[token]
+
+
+@dataclasses.dataclass(frozen=True)
+class ByteLevelTokenizer:
+    """A byte-level BPE tokenizer.
+
+    Attributes:
+      engine: The rebuilt ``tokenizers.Tokenizer``; that package is imported only to make one.
+      bos: Number of the beginning-of-sequence token, or None.
+      eos: Number of the end-of-sequence token, or None.
+      adds_bos: Whether the model expects the beginning-of-sequence token before every text.
+      chat_template: The model's own template of a conversation (Jinja), or None.
+    """
+
+    engine: Any
+    bos: int | None
+    eos: int | None
+    adds_bos: bool
+    chat_template: str | None
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token numbers of a text, with nothing added but what the model expects before it."""
+        tokens = tuple(self.engine.encode(text, add_special_tokens=False).ids)
+        return (self.bos, *tokens) if self.adds_bos and self.bos is not None else tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token numbers, special tokens included."""
+        return self.engine.decode(list(tokens), skip_special_tokens=False)
+
+    def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
+        """One token number for each symbol.
+
+        Raises:
+          BadInput: A symbol is not one token, or this tokenizer would read the joined text as
+            other tokens: runs of such symbols are then no runs of tokens.
+        """
+        if BOS in symbols and self.bos is None:
+            raise BadInput("Wanted a model with a beginning-of-sequence token; this one has none.")
+        number = {symbol: self._symbol(symbol) for symbol in set(symbols)}
+        tokens = tuple(number[symbol] for symbol in symbols)
+        text = "".join(symbol for symbol in symbols if symbol != BOS)
+        written = [number[symbol] for symbol in symbols if symbol != BOS]
+        read = self.engine.encode(text, add_special_tokens=False).ids
+        if read != written:
+            found = f"this tokenizer reads {text[:20]!r} as {len(read)} tokens, not {len(written)}"
+            raise BadInput(f"Wanted a tokenizer that keeps digits and commas apart; {found}.")
+        return tokens
+
+    def token_text(self, token: int) -> str:
+        """A token as text; its name where it is special or no whole character."""
+        text = self.engine.decode([token], skip_special_tokens=False)
+        return text if "�" not in text else self.engine.id_to_token(token)
+
+    def _symbol(self, symbol: str) -> int:
+        if symbol == BOS and self.bos is not None:
+            return self.bos
+        tokens = self.engine.encode(symbol, add_special_tokens=False).ids
+        if len(tokens) != 1:
+            raise BadInput(f"Wanted {symbol!r} to be one token of this model, not {len(tokens)}.")
+        return tokens[0]
+
+
+Tokenizer = SymbolTokenizer | ByteLevelTokenizer
+
+
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
+    """The tokenizer that a GGUF file describes.
+
+    Args:
+      metadata: The file's key-value pairs.
+
+    Returns:
+      The rebuilt tokenizer.
+
+    Raises:
+      BadInput: The file describes a kind of tokenizer that cannot be rebuilt here.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+
+    get = lambda name: metadata.get(f"tokenizer.ggml.{name}")
+    tokens, types = get("tokens"), get("token_type") or []
+    if get("model") != "gpt2" or tokens is None or get("merges") is None:
+        raise BadInput(
+            f"Wanted a GGUF with a byte-level BPE tokenizer ('gpt2'); found {get('model')!r}."
+        )
+    merges = [tuple(merge.split(" ")) for merge in get("merges")]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    engine = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    engine.pre_tokenizer = _pre_tokenizer(get("pre"))
+    engine.decoder = decoders.ByteLevel()
+    control = [t for t, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]
+    engine.add_special_tokens([AddedToken(token, special=True) for token in control])
+    return ByteLevelTokenizer(
+        engine=engine,
+        bos=get("bos_token_id"),
+        eos=get("eos_token_id"),
+        adds_bos=bool(get("add_bos_token")),
+        chat_template=metadata.get("tokenizer.chat_template"),
+    )
+
+
+def _pre_tokenizer(name: str | None) -> Any:  # noqa: ANN401  (the library has no common type)
+    from tokenizers import pre_tokenizers
+
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    match name:
+        case "smollm":
+            digits = pre_tokenizers.Digits(individual_digits=True)
+            return pre_tokenizers.Sequence([digits, byte_level])
+        case "gpt-2":
+            return byte_level
+        case _:
+            raise BadInput(f"Wanted a GGUF pre-tokenizer out of smollm, gpt-2; found {name!r}.")

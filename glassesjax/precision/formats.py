@@ -1,0 +1,215 @@
+"""Binary floating-point formats as values: what they hold, and rounding to them in a carrier."""
+
+import dataclasses
+import math
+import re
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from glassesjax.precision.bits import LAYOUTS, Grid, round_to, spacing, straight_through
+
+_NATIVE = {
+    (11, 52, True, True): jnp.float64,
+    (8, 23, True, True): jnp.float32,
+    (8, 7, True, True): jnp.bfloat16,
+    (5, 10, True, True): jnp.float16,
+    (5, 2, True, True): jnp.float8_e5m2,
+    (4, 3, False, True): jnp.float8_e4m3fn,
+    (2, 1, False, False): jnp.float4_e2m1fn,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FloatFormat:
+    """A binary format with a sign bit and gradual underflow, given by its stored bits.
+
+    It has the exponent bias ``2^(exponent_bits - 1) - 1`` of IEEE 754. With infinities, the
+    topmost exponent is theirs and NaN's; without, its codes are numbers, but for the last one
+    where the format has a NaN (the "fn" formats of the Open Compute Project).
+    """
+
+    name: str
+    exponent_bits: int
+    """From 2 to 11."""
+    mantissa_bits: int
+    """Stored bits of the fraction, from 1 to 52."""
+    has_infinity: bool = True
+    has_nan: bool = True
+
+    def __post_init__(self) -> None:
+        # Beyond these, float64 is no carrier; without infinity one exponent more is in use.
+        most = 11 if self.has_infinity else 10
+        if not (2 <= self.exponent_bits <= most and 1 <= self.mantissa_bits <= 52):
+            wanted = f"2 to {most} exponent bits and 1 to 52 mantissa bits"
+            found = f"{self.exponent_bits} and {self.mantissa_bits}"
+            raise ValueError(f"{self.name} must have {wanted}, got {found}.")
+        if self.has_infinity and not self.has_nan:
+            raise ValueError(f"{self.name} has infinities, so it must have NaN too.")
+
+    @property
+    def bits(self) -> int:
+        """Width of a stored number."""
+        return 1 + self.exponent_bits + self.mantissa_bits
+
+    @property
+    def unit_roundoff(self) -> float:
+        """Largest relative error of one rounding of a normal number."""
+        return math.ldexp(1, -self.mantissa_bits - 1)
+
+    @property
+    def epsilon(self) -> float:
+        """Distance from 1 to the next larger number."""
+        return math.ldexp(1, -self.mantissa_bits)
+
+    @property
+    def min_exponent(self) -> int:
+        """Exponent of the smallest normal number."""
+        return 2 - (1 << (self.exponent_bits - 1))
+
+    @property
+    def max(self) -> float:
+        """Largest finite number."""
+        last_is_nan = self.has_nan and not self.has_infinity
+        significand = 2 - (2 if last_is_nan else 1) * self.epsilon
+        max_exponent = 1 - self.min_exponent + (not self.has_infinity)
+        return math.ldexp(significand, max_exponent)
+
+    @property
+    def min_normal(self) -> float:
+        """Smallest positive number with the full precision."""
+        return math.ldexp(1, self.min_exponent)
+
+    @property
+    def min_subnormal(self) -> float:
+        """Smallest positive number."""
+        return math.ldexp(1, self.min_exponent - self.mantissa_bits)
+
+    @property
+    def dtype(self) -> np.dtype | None:
+        """The array type that stores this format, or None where there is none (tf32)."""
+        key = (self.exponent_bits, self.mantissa_bits, self.has_infinity, self.has_nan)
+        return jnp.dtype(_NATIVE[key]) if key in _NATIVE else None
+
+    @property
+    def min_carrier(self) -> "FloatFormat":
+        """The narrower of float32 and float64 that holds all numbers of this format."""
+        return F32 if F32.contains(self) else F64
+
+    @property
+    def grid(self) -> Grid:
+        """The finite numbers, and what stands beyond them."""
+        last = self.max if not self.has_nan else math.nan
+        beyond = math.inf if self.has_infinity else last
+        return Grid(self.mantissa_bits, self.min_exponent, self.max, beyond)
+
+    def contains(self, other: "FloatFormat") -> bool:
+        """Whether every finite number of the other format is one of this."""
+        finest = self.min_subnormal <= other.min_subnormal
+        return finest and self.max >= other.max and self.mantissa_bits >= other.mantissa_bits
+
+    def _check_carrier(self, dtype: np.dtype) -> None:
+        if not carrier_format(dtype).contains(self):
+            raise ValueError(f"{self.name} does not fit into {dtype}: use a float64 carrier.")
+
+    def ulp(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Distance between neighboring numbers of this format in the binade of each value.
+
+        Args:
+          x: float32 or float64 values, in the format or not.
+
+        Returns:
+          Powers of two in the dtype of ``x``: the smallest subnormal number near zero, a power of
+          two's spacing upward, the largest number's spacing beyond it; NaN where x is infinite
+          or NaN. A float32 carrier may hold them as subnormal numbers, which arithmetic flushes.
+
+        Raises:
+          ValueError: The dtype of ``x`` does not hold this format.
+        """
+        self._check_carrier(x.dtype)
+        return spacing(x, self.grid)
+
+    def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The nearest numbers of this format, ties to even, in the dtype of the argument.
+
+        Exact for every bit pattern, eager and compiled, whatever the backend does with subnormal
+        numbers: subnormal results are kept, too large ones become infinity, NaN (e4m3fn) or the
+        largest number (e2m1), signed zeros and NaNs stay. It equals a cast from float32 bit for
+        bit, but for NaN in e2m1, which has none: a cast makes it a zero, here it stays NaN, since
+        a failure should not turn into a number. Casts from float64 differ where they go through
+        float32 and so round twice.
+
+        The derivative is declared to be the identity ("straight through"). The true one is zero
+        almost everywhere; and the rule of ``jax.lax.reduce_precision`` would round the
+        derivatives of the function that one is looking at.
+
+        Args:
+          x: float32 or float64, every value allowed.
+
+        Returns:
+          Values of this format in the carrier.
+
+        Raises:
+          ValueError: The dtype of ``x`` does not hold this format.
+
+        Example:
+          >>> BF16.round(jnp.float32([1.003, 1.004]))
+          Array([1.       , 1.0078125], dtype=float32)
+        """
+        self._check_carrier(x.dtype)
+        return straight_through(self._nearest, x)
+
+    def _nearest(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return round_to(x, self.grid)
+
+
+F64 = FloatFormat("f64", 11, 52)
+F32 = FloatFormat("f32", 8, 23)
+TF32 = FloatFormat("tf32", 8, 10)
+BF16 = FloatFormat("bf16", 8, 7)
+F16 = FloatFormat("f16", 5, 10)
+E4M3FN = FloatFormat("e4m3fn", 4, 3, has_infinity=False)
+E5M2 = FloatFormat("e5m2", 5, 2)
+E2M1 = FloatFormat("e2m1", 2, 1, has_infinity=False, has_nan=False)
+
+FORMATS: dict[str, FloatFormat] = {
+    fmt.name: fmt for fmt in (F64, F32, TF32, BF16, F16, E4M3FN, E5M2, E2M1)
+}
+
+
+def carrier_format(dtype: np.dtype) -> FloatFormat:
+    """The format of arrays that hold rounded values.
+
+    Args:
+      dtype: float32 or float64.
+
+    Returns:
+      Its format.
+
+    Raises:
+      ValueError: It is another dtype.
+    """
+    if dtype not in LAYOUTS:
+        raise ValueError(f"The carrier must be float32 or float64, got {dtype}.")
+    return F32 if dtype == jnp.float32 else F64
+
+
+def float_format(name: str) -> FloatFormat:
+    """The format of this name.
+
+    Args:
+      name: A key of ``FORMATS``; or ``e5m10`` and the like, for any number of exponent and
+        mantissa bits, with infinities, NaN and subnormal numbers.
+
+    Returns:
+      The format.
+
+    Raises:
+      ValueError: There is no such format.
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    if sizes := re.fullmatch(r"e(\d+)m(\d+)", name):
+        return FloatFormat(name, int(sizes[1]), int(sizes[2]))
+    raise ValueError(f"A float format is one of {', '.join(FORMATS)} or e<E>m<M>, got {name!r}.")

@@ -1,0 +1,168 @@
+"""Where a model rounds: a value that names a format for each place, and the arithmetic between."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Literal, cast
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
+from glassesjax.precision.integers import NumberFormat
+
+PLACES = ("weights", "residual", "activations", "attn_logits", "attn_weights", "output")
+
+Mode = Literal["wide", "native", "simulated"]
+
+_COMPUTED = (F64, F32, BF16, F16)  # the others are for storage: no backend has all operations
+
+
+def _require(holds: bool, wanted: str, found: str) -> None:
+    if not holds:
+        raise ValueError(f"{wanted}, got {found}.")
+
+
+def _join(formats: Iterable[NumberFormat]) -> str:
+    return ", ".join(fmt.name for fmt in formats) or "none"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundingPlan:
+    """In which format a model stores what it computes, place by place.
+
+    The mode says how. *Wide*: nothing is rounded, all is stored in the carrier. *Simulated*: values
+    stay in the carrier, and ``store`` rounds them to the numbers of the place's format, whatever
+    the backend. *Native*: values are arrays of the format's own dtype, one for all places, and what
+    happens between two stores is up to the backend, which may leave out roundings.
+
+    Between two stores all arithmetic, sums included, is in the carrier; so is it in hardware, which
+    accumulates products of 16-bit numbers in float32.
+    """
+
+    weights: NumberFormat | None = None
+    """Parameters, once, before the pass."""
+    residual: NumberFormat | None = None
+    """The residual stream: the embedding, and each time that something is added to it."""
+    activations: NumberFormat | None = None
+    """Every other intermediate that is stored: normalized input, queries, keys, values, head
+    outputs, attention output, hidden layer and output of the MLP."""
+    attn_logits: NumberFormat | None = None
+    """Scaled products of queries and keys, with positional terms."""
+    attn_weights: NumberFormat | None = None
+    """The softmax of the logits."""
+    output: NumberFormat | None = None
+    """The last representation, after the final norm."""
+    mode: Mode = "wide"
+    carrier: FloatFormat = F32
+    """Format of the arithmetic between two roundings: F32 or F64."""
+
+    def __post_init__(self) -> None:
+        _require(self.carrier in (F32, F64), "The carrier must be F32 or F64", self.carrier.name)
+        for fmt in self.formats.values():
+            if isinstance(fmt, FloatFormat):
+                wanted = f"The carrier {self.carrier.name} must contain each format"
+                _require(self.carrier.contains(fmt), wanted, fmt.name)
+        match self.mode:
+            case "wide":
+                wanted = "A wide plan rounds nowhere (mode='simulated' does)"
+                _require(not self.formats, wanted, f"formats for {', '.join(self.formats)}")
+            case "simulated":
+                wanted = "A simulated plan needs a format for some place (mode='wide' has none)"
+                _require(bool(self.formats), wanted, "none")
+            case "native":
+                self._check_native()
+
+    def _check_native(self) -> None:
+        formats, found = set(self.formats.values()), _join(self.formats.values())
+        uniform = len(formats) == 1 and len(self.formats) == len(PLACES)
+        _require(uniform, "A native plan needs one format, the same at all places", found)
+        (fmt,) = formats
+        wanted = f"Native arithmetic is for {_join(_COMPUTED)} (mode='simulated' for all)"
+        _require(fmt in _COMPUTED, wanted, fmt.name)
+        carrier = F64 if fmt == F64 else F32
+        wanted = f"Native {fmt.name} accumulates in {carrier.name} on hardware"
+        _require(self.carrier == carrier, wanted, f"carrier={self.carrier.name}")
+
+    @classmethod
+    def wide(cls, carrier: FloatFormat = F32) -> "RoundingPlan":
+        """The plan that rounds nowhere.
+
+        Args:
+          carrier: F32 or F64, in which all is computed and stored.
+
+        Returns:
+          The plan.
+        """
+        return cls(mode="wide", carrier=carrier)
+
+    @classmethod
+    def everywhere(
+        cls, fmt: NumberFormat, mode: Mode = "simulated", carrier: FloatFormat | None = None
+    ) -> "RoundingPlan":
+        """The plan with one format at all places.
+
+        Args:
+          fmt: The format.
+          mode: Simulated or native.
+          carrier: F32 or F64, containing the format; the narrower that does, if absent.
+
+        Returns:
+          The plan.
+        """
+        narrowest = fmt.min_carrier if isinstance(fmt, FloatFormat) else F32
+        places = dict.fromkeys(PLACES, fmt)
+        return cls(**places, mode=mode, carrier=narrowest if carrier is None else carrier)
+
+    @property
+    def formats(self) -> dict[str, NumberFormat]:
+        """The places that have a format."""
+        every = {place: getattr(self, place) for place in PLACES}
+        return {place: fmt for place, fmt in every.items() if fmt is not None}
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the arrays that ``store`` returns."""
+        stored = self.weights if self.mode == "native" else self.carrier
+        return cast("np.dtype", cast("FloatFormat", stored).dtype)  # all of _COMPUTED have one
+
+    @property
+    def name(self) -> str:
+        """A short description, different for different plans."""
+        if self.mode == "wide":
+            return f"wide {self.carrier.name}"
+        formats, carrier = set(self.formats.values()), ""
+        if self.mode == "simulated" and self.carrier == F64:
+            carrier = " in f64"
+        if len(self.formats) == len(PLACES) and len(formats) == 1:
+            return f"{self.mode} {formats.pop().name} everywhere{carrier}"
+        places = ", ".join(f"{fmt.name} {place}" for place, fmt in self.formats.items())
+        return f"{self.mode} {places}{carrier}"
+
+    def as_record(self) -> dict[str, str]:
+        """Mode, carrier and the format of each rounded place, by name, for rows of results."""
+        formats = {place: fmt.name for place, fmt in self.formats.items()}
+        return {"mode": self.mode, "carrier": self.carrier.name} | formats
+
+    def store(self, place: str, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """What is left of a value once it is stored.
+
+        A value that comes in another dtype is first converted to the plan's, so float64 weights
+        in a float32 carrier are rounded twice: give them in the carrier where that matters.
+        Simulated rounding lets derivatives pass unchanged; a native conversion rounds them.
+
+        Args:
+          place: One of ``PLACES``.
+          x: The computed value.
+
+        Returns:
+          The stored value, of dtype ``plan.dtype``.
+
+        Raises:
+          ValueError: There is no such place, or the plan needs float64 and JAX has it disabled.
+        """
+        _require(place in PLACES, f"A place is one of {', '.join(PLACES)}", repr(place))
+        enabled = jax.dtypes.canonicalize_dtype(self.dtype) == self.dtype
+        _require(enabled, f"The plan {self.name} needs jax_enable_x64", "float32 only")
+        x, fmt = x.astype(self.dtype), getattr(self, place)
+        return x if self.mode == "native" or fmt is None else fmt.round(x)

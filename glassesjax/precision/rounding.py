@@ -1,0 +1,141 @@
+"""Distances in steps of a format, equality of bits, and where a sequence of numbers collides."""
+
+import functools
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float64, UInt
+
+from glassesjax.precision.bits import LAYOUTS, magnitude_bits, split, steps_from_zero
+from glassesjax.precision.formats import FloatFormat
+
+_CHUNK = 1 << 18  # integers tried at once: 2 MiB of float64, a few milliseconds
+
+
+@functools.partial(jax.jit, static_argnames="fmt")
+def ulp_distance(
+    a: Float[Array, "*shape"], b: Float[Array, "*shape"], fmt: FloatFormat
+) -> UInt[Array, "*shape"]:
+    """Number of steps between two values along the numbers of a format.
+
+    The values are rounded to the format first. Both zeros are one number; infinity is one step
+    beyond the largest number.
+
+    Args:
+      a: float32 or float64 values.
+      b: Values of the same dtype.
+      fmt: The format whose numbers are counted.
+
+    Returns:
+      Unsigned integers as wide as the carrier. All distances fit, those between the infinities
+      of the carrier itself too; where a value is NaN, the type's largest integer, which is no
+      distance between numbers. Take care not to subtract them from one another.
+
+    Raises:
+      ValueError: The dtypes differ or do not hold the format.
+
+    Example:
+      >>> from glassesjax.precision import BF16
+      >>> ulp_distance(jnp.float32([1.0, -0.0]), jnp.float32([1.03, 0.0]), BF16)
+      Array([4, 0], dtype=uint32)
+    """
+    if a.dtype != b.dtype:
+        raise ValueError(f"Both values must have the same dtype, got {a.dtype} and {b.dtype}.")
+    a, b = fmt.round(a), fmt.round(b)
+    sign_a, sign_b = split(a).sign, split(b).sign
+    from_zero_a, from_zero_b = steps_from_zero(a, fmt.grid), steps_from_zero(b, fmt.grid)
+    larger, smaller = jnp.maximum(from_zero_a, from_zero_b), jnp.minimum(from_zero_a, from_zero_b)
+    distance = jnp.where(sign_a == sign_b, larger - smaller, larger + smaller)
+    top_bits = jnp.maximum(magnitude_bits(a), magnitude_bits(b))
+    is_number = top_bits <= LAYOUTS[a.dtype].infinity
+    return jnp.where(is_number, distance, ~jnp.zeros_like(distance))
+
+
+def bitwise_equal(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
+    """Whether two arrays store the same bits: zeros of two signs differ, equal NaNs are equal.
+
+    Args:
+      a: Values of any floating-point dtype.
+      b: Values of the same dtype.
+
+    Returns:
+      One truth value for each pair.
+
+    Raises:
+      ValueError: The dtypes differ.
+    """
+    if a.dtype != b.dtype:
+        raise ValueError(f"Both values must have the same dtype, got {a.dtype} and {b.dtype}.")
+    uint = jnp.dtype(f"uint{jnp.finfo(a.dtype).bits}")
+    as_bits = lambda x: jax.lax.bitcast_convert_type(x, uint)
+    return as_bits(a) == as_bits(b)
+
+
+RealSequence = Callable[[Float64[np.ndarray, " n"]], Float64[np.ndarray, " n"]]
+
+
+def _collides(f: RealSequence, fmt: FloatFormat, low: int, stop: int) -> Bool[np.ndarray, " pairs"]:
+    """Whether f(n) and f(n + 1) round to one number, for a chunk of n from ``low`` on."""
+    # One length for all chunks, so one compilation; nothing beyond ``stop`` is evaluated.
+    n = np.minimum(np.arange(low, low + _CHUNK + 1), stop).astype(np.float64)
+    with jax.enable_x64(True):
+        rounded = np.asarray(fmt.round(jnp.asarray(f(n))))
+    return (rounded[:-1] == rounded[1:])[: stop - low]
+
+
+def _first(chunks: Iterable[tuple[int, Bool[np.ndarray, " pairs"]]], pick: int) -> int | None:
+    """The first (pick 0) or last (pick -1) true place of the first chunk that has one."""
+    for low, found in chunks:
+        if found.any():
+            return low + int(np.flatnonzero(found)[pick])
+    return None
+
+
+def first_collision(f: RealSequence, fmt: FloatFormat, start: int, stop: int) -> int | None:
+    """The first n in [start, stop) for which f(n) and f(n + 1) round to the same number.
+
+    Values are evaluated in float64 on the host and rounded from there. That is a second rounding,
+    so ``f`` should be a single correctly rounded operation: ``(n + 1) / n``, not ``1 + 1 / n``.
+    For 1/n and 1 + 1/n it is then harmless: a quotient a/b other than a midpoint m 2^-k differs
+    from it by at least 2^-k / b, a relative 1/(b m); the midpoints of a format of p bits have
+    p + 1, so float64 tells them apart for denominators up to 2^(52 - p), 2^28 for float32.
+
+    Args:
+      f: Takes and returns a float64 NumPy array. Called on integers in [start, stop] only.
+      fmt: The format to which values are rounded.
+      start: The first integer tried.
+      stop: The first integer not tried, at most 2^53.
+
+    Returns:
+      The integer, or None where no two neighbors collide.
+
+    Example:
+      >>> from glassesjax.precision import BF16
+      >>> first_collision(lambda n: 1 / n, BF16, 1, 1000)
+      190
+    """
+    lows = range(start, stop, _CHUNK)
+    return _first(((low, _collides(f, fmt, low, stop)) for low in lows), 0)
+
+
+def last_distinct(f: RealSequence, fmt: FloatFormat, start: int, stop: int) -> int | None:
+    """The last n in [start, stop) for which f(n) and f(n + 1) round to different numbers.
+
+    Args:
+      f: As for ``first_collision``.
+      fmt: The format to which values are rounded.
+      start: The first integer tried.
+      stop: The first integer not tried, at most 2^53.
+
+    Returns:
+      The integer, or None where all neighbors collide.
+
+    Example:
+      >>> from glassesjax.precision import BF16
+      >>> last_distinct(lambda n: (n + 1) / n, BF16, 1, 1000)
+      255
+    """
+    lows = reversed(range(start, stop, _CHUNK))
+    return _first(((low, ~_collides(f, fmt, low, stop)) for low in lows), -1)

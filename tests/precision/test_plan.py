@@ -1,0 +1,136 @@
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.precision import (
+    BF16,
+    E4M3FN,
+    F16,
+    F32,
+    F64,
+    INT8,
+    INT8_CHANNEL,
+    PLACES,
+    RoundingPlan,
+    float_format,
+)
+
+
+def test_places_are_the_fields():
+    fields = [field.name for field in dataclasses.fields(RoundingPlan)]
+    assert fields == [*PLACES, "mode", "carrier"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_with_a_format_is_rounded_and_no_other(place, key):
+    x = jax.random.normal(key, (3, 4), jnp.float32)
+    plan = RoundingPlan(mode="simulated", **{place: BF16})
+    for other in PLACES:
+        expected = BF16.round(x) if other == place else x
+        stored = plan.store(other, x)
+        assert stored.dtype == plan.dtype == jnp.float32
+        assert np.array_equal(stored, expected)
+    assert not np.array_equal(BF16.round(x), x)
+
+
+def test_a_wide_plan_changes_nothing(key):
+    x = jax.random.normal(key, (3,), jnp.float64)
+    assert np.array_equal(RoundingPlan.wide(F64).store("weights", x), x)
+    assert RoundingPlan.wide().store("weights", x).dtype == jnp.float32
+
+
+def test_a_native_plan_changes_the_dtype(key):
+    x = jax.random.normal(key, (3,), jnp.float32)
+    for fmt in (F32, BF16, F16, F64):
+        plan = RoundingPlan.everywhere(fmt, mode="native")
+        stored = plan.store("residual", x)
+        assert stored.dtype == plan.dtype == fmt.dtype
+        assert np.array_equal(stored.astype(jnp.float32), fmt.round(x) if fmt != F64 else x)
+
+
+def test_integers_use_the_axis_of_the_value(key):
+    x = jax.random.normal(key, (3, 4), jnp.float32)
+    plan = RoundingPlan(mode="simulated", weights=INT8_CHANNEL, residual=INT8)
+    assert np.array_equal(plan.store("weights", x), INT8_CHANNEL.round(x))
+    assert np.array_equal(plan.store("residual", x), INT8.round(x))
+
+
+def test_a_plan_is_static(key):
+    @functools.partial(jax.jit, static_argnames="plan")
+    def stored(x, plan):
+        return plan.store("output", plan.store("activations", x) + 1)
+
+    x = jax.random.normal(key, (8,), jnp.float32)
+    for plan in (RoundingPlan.wide(), RoundingPlan.everywhere(E4M3FN)):
+        round_ = E4M3FN.round if plan.mode == "simulated" else lambda x: x
+        assert np.array_equal(stored(x, plan=plan), round_(round_(x) + 1))
+
+
+def some_plans():
+    yield from (RoundingPlan.wide(F32), RoundingPlan.wide(F64))
+    for fmt, carrier in itertools.product((BF16, INT8), (F32, F64)):
+        yield RoundingPlan.everywhere(fmt, carrier=carrier)
+        for size in (1, 2):
+            for places in itertools.combinations(PLACES, size):
+                formats = dict.fromkeys(places, fmt)
+                yield RoundingPlan(**formats, mode="simulated", carrier=carrier)
+    yield from (RoundingPlan.everywhere(fmt, mode="native") for fmt in (F64, F32, BF16, F16))
+
+
+def test_names_and_records():
+    assert RoundingPlan.wide().name == "wide f32"
+    assert RoundingPlan.everywhere(BF16).name == "simulated bf16 everywhere"
+    assert RoundingPlan.everywhere(BF16, carrier=F64).name == "simulated bf16 everywhere in f64"
+    assert RoundingPlan.everywhere(F16, mode="native").name == "native f16 everywhere"
+    plan = RoundingPlan(mode="simulated", residual=BF16, weights=INT8)
+    assert plan.name == "simulated int8 weights, bf16 residual"
+    record = {"mode": "simulated", "carrier": "f32", "weights": "int8", "residual": "bf16"}
+    assert plan.as_record() == record
+    assert RoundingPlan.wide().as_record() == {"mode": "wide", "carrier": "f32"}
+    plans = list(some_plans())
+    assert len({plan.name for plan in plans}) == len(set(plans)) == len(plans)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": BF16}, "wide plan rounds nowhere .* got formats for weights"),
+        ({"mode": "simulated"}, "needs a format for some place .* got none"),
+        ({"mode": "simulated", "output": F64}, "carrier f32 must contain each format, got f64"),
+        ({"carrier": BF16}, "carrier must be F32 or F64, got bf16"),
+        ({"mode": "native", "output": BF16}, "one format, the same at all places, got bf16"),
+        ({"mode": "native"}, "same at all places, got none"),
+        (
+            {"mode": "native", "carrier": F64, **dict.fromkeys(PLACES, BF16)},
+            "Native bf16 accumulates in f32 on hardware, got carrier=f64",
+        ),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RoundingPlan(**settings)
+
+
+@pytest.mark.parametrize("fmt", [E4M3FN, INT8, float_format("tf32")], ids=lambda fmt: fmt.name)
+def test_storage_formats_have_no_native_arithmetic(fmt):
+    with pytest.raises(ValueError, match=f"for f64, f32, bf16, f16 .* got {fmt.name}"):
+        RoundingPlan.everywhere(fmt, mode="native")
+
+
+def test_the_place_must_exist():
+    with pytest.raises(ValueError, match=r"one of weights, .* got 'resid'"):
+        RoundingPlan.wide().store("resid", jnp.ones(1, jnp.float32))
+
+
+def test_float64_must_be_enabled():
+    with jax.enable_x64(False):
+        with pytest.raises(ValueError, match="wide f64 needs jax_enable_x64"):
+            RoundingPlan.wide(F64).store("weights", jnp.ones(1, jnp.float32))
+        plan = RoundingPlan.everywhere(BF16)
+        stored = plan.store("weights", jnp.full(1, 1.003, jnp.float32))
+        assert stored.tolist() == [1]

@@ -1,0 +1,141 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from exact_numbers import finite_numbers
+
+from glassesjax.precision import (
+    BF16,
+    E2M1,
+    E4M3FN,
+    E5M2,
+    F16,
+    F32,
+    F64,
+    bitwise_equal,
+    first_collision,
+    last_distinct,
+    ulp_distance,
+)
+
+
+@pytest.mark.parametrize("fmt", [E2M1, E4M3FN, E5M2], ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("carrier", [np.float32, np.float64])
+def test_distance_is_the_difference_of_places(fmt, carrier):
+    numbers = finite_numbers(fmt)
+    line = np.concatenate([-numbers[::-1], numbers]).astype(carrier)  # both zeros in the middle
+    place = np.concatenate([-np.arange(len(numbers))[::-1], np.arange(len(numbers))])
+    a, b = np.repeat(line, len(line)), np.tile(line, len(line))
+    found = ulp_distance(jnp.asarray(a), jnp.asarray(b), fmt)
+    assert found.dtype == (jnp.uint32 if carrier == np.float32 else jnp.uint64)
+    expected = np.abs(np.repeat(place, len(line)) - np.tile(place, len(line)))
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("fmt", [BF16, F16], ids=lambda fmt: fmt.name)
+def test_neighbors_are_one_step_apart(fmt):
+    numbers = jnp.asarray(finite_numbers(fmt).astype(np.float32))
+    assert np.all(ulp_distance(numbers[1:], numbers[:-1], fmt) == 1)
+    assert np.array_equal(ulp_distance(numbers, -numbers, fmt), 2 * np.arange(len(numbers)))
+
+
+@pytest.mark.parametrize(("fmt", "dtype"), [(F32, np.float32), (F64, np.float64)])
+def test_the_longest_distances_do_not_overflow(fmt, dtype):
+    top, infinity = dtype(fmt.max), dtype(np.inf)
+    a = jnp.asarray(np.array([infinity, infinity, top, np.nan, infinity], dtype))
+    b = jnp.asarray(np.array([-infinity, top, -top, 1, np.nan], dtype))
+    infinite = int(np.asarray(infinity).view(f"u{infinity.itemsize}"))  # steps from zero
+    nowhere = 2 ** (8 * infinity.itemsize) - 1
+    found = [int(n) for n in np.asarray(ulp_distance(a, b, fmt))]
+    assert found == [2 * infinite, 1, 2 * infinite - 2, nowhere, nowhere]
+
+
+def test_values_are_rounded_before_they_are_counted():
+    a, b = jnp.array([1.003, 1e6, 7, 500], np.float32), jnp.array([1.004, 65504, 5, 1], np.float32)
+    assert ulp_distance(a[:1], b[:1], BF16).tolist() == [1]
+    assert ulp_distance(a[1:2], b[1:2], F16).tolist() == [1]  # infinity is next to the largest
+    assert ulp_distance(a[2:3], b[2:3], E2M1).tolist() == [1]  # 7 saturates at 6, 5 ties to 4
+    assert ulp_distance(a[3:], b[3:], E4M3FN).tolist() == [2**32 - 1]  # NaN
+
+
+def test_distance_without_float64():
+    with jax.enable_x64(False):
+        assert int(ulp_distance(jnp.float32(-np.inf), jnp.float32(np.inf), F32)) == 2 * 0x7F800000
+
+
+def test_bits_are_compared():
+    for dtype in (jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16, jnp.float8_e4m3fn):
+        a = jnp.asarray([0.0, 1.0, np.nan, 1.0], dtype)
+        b = jnp.asarray([-0.0, 1.0, np.nan, 1.25], dtype)
+        assert bitwise_equal(a, b).tolist() == [False, True, True, False]
+    subnormal = jnp.asarray(np.array([2.0**-140, 0], np.float32))
+    assert bitwise_equal(subnormal, jnp.zeros(2, jnp.float32)).tolist() == [False, True]
+
+
+def test_dtypes_must_agree():
+    for compare in (bitwise_equal, lambda a, b: ulp_distance(a, b, BF16)):
+        with pytest.raises(ValueError, match="same dtype, got float32 and float64"):
+            compare(jnp.float32(1), jnp.float64(1))
+
+
+# Format, then the first n with rd(1/n) = rd(1/(n + 1)), the same for 1 + 1/n, the last n where the
+# latter differ, and the first integer whose successor is not a number of the format.
+TABLE = [
+    (BF16, 190, 14, 255, 256),
+    (F16, 1464, 36, 2047, 2048),
+    (E4M3FN, 14, 4, 15, 16),
+    (E5M2, 6, 3, 7, 8),
+    (F32, 11864338, 2947, 16777215, 2**24),
+]
+
+
+@pytest.mark.parametrize(
+    ("fmt", "inverse", "sum_first", "sum_last", "integer"),
+    TABLE,
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_collisions(fmt, inverse, sum_first, sum_last, integer):
+    one_plus_inverse = lambda n: (n + 1) / n
+    stop = 2 * integer  # beyond, 1 + 1/n rounds to 1, as its distance from 1 is below u
+    assert first_collision(lambda n: 1 / n, fmt, 1, stop) == inverse
+    assert first_collision(one_plus_inverse, fmt, 1, stop) == sum_first
+    assert last_distinct(one_plus_inverse, fmt, 1, stop) == sum_last
+    assert first_collision(lambda n: n, fmt, 1, stop) == integer
+
+
+def test_float32_separates_once_more_further_down():
+    assert last_distinct(lambda n: (n + 1) / n, F32, 5_000_000, 16_777_215) == 5_592_405
+
+
+@pytest.mark.parametrize(("fmt", "count"), [(BF16, 23), (F16, 64)])
+def test_values_that_one_plus_an_inverse_takes(fmt, count):
+    n = np.arange(1.0, 10_000)
+    assert len(np.unique(fmt.round(jnp.asarray((n + 1) / n)))) == count
+
+
+def test_bounds_of_a_search():
+    halves = lambda n: n // 2
+    assert first_collision(halves, F64, 1, 100) == 2
+    assert first_collision(halves, F64, 3, 4) is None
+    assert last_distinct(halves, F64, 2, 3) is None
+    assert last_distinct(halves, F64, 2, 4) == 3
+    # Neither the neighbors across two chunks nor those at the end are left out.
+    plateau = lambda n: np.where((n == 2**18) | (n == 2**18 + 1), 0, n)
+    assert first_collision(plateau, F64, 1, 2**19) == 2**18
+    assert first_collision(plateau, F64, 1, 2**18) is None
+    step = lambda n: np.where(n <= 2**18, 0.0, 1.0)
+    assert last_distinct(step, F64, 1, 2**19) == 2**18
+
+
+def test_a_sequence_is_evaluated_between_its_bounds_only():
+    def checked(n):
+        assert n.min() >= 5
+        assert n.max() <= 9
+        return n
+
+    assert first_collision(checked, F64, 5, 9) is None
+
+
+def test_searches_work_without_float64():
+    with jax.enable_x64(False):
+        assert first_collision(lambda n: 1 / n, BF16, 1, 1000) == 190

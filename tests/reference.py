@@ -1,0 +1,250 @@
+"""The decoder once more, slow and obvious: NumPy in float64, one token, head and pair at a time.
+
+Nothing here is shared with the package but its settings, so that an error would have to be made
+twice, in two forms, to go unseen.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from glassesjax.model.config import (
+    Alibi,
+    Bidirectional,
+    Causal,
+    ConstantNorm,
+    DecoderConfig,
+    LayerNorm,
+    Learned,
+    NoNorm,
+    Prefix,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Window,
+)
+
+# Half the distance from one to the next number: 2^-p for p significant bits.
+UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+Params = dict[str, np.ndarray]
+
+
+class ReferencePass(NamedTuple):
+    """What one pass over one sequence computed; layers first.
+
+    The terms are the size of either kind of logits, were there no signs and no caps: rounding
+    errors of a sum are relative to them.
+    """
+
+    y: np.ndarray
+    resid: np.ndarray
+    resid_mid: np.ndarray
+    attn_logits: np.ndarray
+    attn_terms: np.ndarray
+    attn_weights: np.ndarray
+    logits: np.ndarray
+    logit_terms: np.ndarray
+
+
+def sinusoid(position, dim, base):
+    vector = np.zeros(dim)
+    for i in range(dim // 2):
+        angle = position * base ** (-2 * i / dim)
+        vector[2 * i], vector[2 * i + 1] = math.sin(angle), math.cos(angle)
+    return vector
+
+
+def rotate(vector, position, rotary: Rotary, rotated_dim):
+    paired = rotated_dim if rotary.partial == "head" else len(vector)
+    turned = vector.copy()
+    for i in range(rotated_dim // 2):  # the pairs beyond have frequency zero: they stay
+        angle = position / rotary.scale * rotary.base ** (-2 * i / paired)
+        a, b = (i, i + paired // 2) if rotary.style == "half" else (2 * i, 2 * i + 1)
+        turned[a] = vector[a] * math.cos(angle) - vector[b] * math.sin(angle)
+        turned[b] = vector[a] * math.sin(angle) + vector[b] * math.cos(angle)
+    return turned
+
+
+def softcap(logit, cap):
+    return logit if cap is None else cap * np.tanh(logit / cap)
+
+
+def affine(params: Params, name, vector, biased):
+    return params[name] @ vector + (params[f"{name}_bias"] if biased else 0)
+
+
+def normalize(config: DecoderConfig, params: Params, name, vector):
+    match config.norm:
+        case NoNorm():
+            return vector
+        case ConstantNorm(beta=beta):
+            return vector / beta
+        case RMSNorm(eps=eps, offset=offset):
+            rms = math.sqrt(np.mean(vector**2) + eps)
+            return vector / rms * (params[f"{name}.gain"] + offset)
+        case LayerNorm(eps=eps):
+            centered = vector - np.mean(vector)
+            deviation = math.sqrt(np.mean(centered**2) + eps)
+            return centered / deviation * params[f"{name}.gain"] + params[f"{name}.bias"]
+
+
+def embed(config: DecoderConfig, params: Params, token, position):
+    vector = params["embed.table"][token] * config.embed_scale
+    match config.positions:
+        case Learned():
+            return vector + params["embed.positions"][position]
+        case Sinusoidal(where="embedding", base=base):
+            return vector + sinusoid(position, config.model_dim, base)
+    return vector
+
+
+def place(config: DecoderConfig, vector, position):
+    """A head's query or key with its position in it."""
+    match config.positions:
+        case Rotary() as rotary:
+            return rotate(vector, position, rotary, config.rotated_dim)
+        case Sinusoidal(where="query_key", base=base):
+            return vector + sinusoid(position, config.key_dim, base)
+    return vector
+
+
+def alibi_slope(config: DecoderConfig, head):
+    if not isinstance(config.positions, Alibi):
+        return 0.0
+    if config.positions.slopes is None:
+        return 2.0 ** (-8 * (head + 1) / config.num_heads)
+    return config.positions.slopes[head]
+
+
+def sees(config: DecoderConfig, positions, visible, query, key):
+    """Whether token ``query`` sees token ``key``; ``visible`` stands in for the order of tokens."""
+    ordered = key <= query if visible is None else bool(visible[query, key])
+    match config.mask:
+        case Causal():
+            return ordered
+        case Bidirectional():
+            return ordered or visible is None
+        case Window(width=width):
+            return ordered and positions[query] - positions[key] < width
+        case Prefix(length=length):
+            return ordered or (visible is None and positions[key] < length)
+
+
+def share(config: DecoderConfig, rows):
+    """One row a query head, from one row a head of keys or values."""
+    group = config.num_heads // config.kv_heads
+    return np.array([rows[head // group] for head in range(config.num_heads)])
+
+
+def values_of_heads(config: DecoderConfig, params: Params, normed):
+    """Values of one token, one row a query head."""
+    if config.values == "identity":
+        return normed.reshape(config.num_heads, config.value_dim)
+    values = affine(params, "attention.value", normed, config.qkv_bias)
+    return share(config, values.reshape(config.kv_heads, config.value_dim))
+
+
+def queries_and_keys(config: DecoderConfig, params: Params, normed, position):
+    """Queries and keys of one token, one row a query head."""
+    queries = affine(params, "attention.query", normed, config.qkv_bias)
+    keys = affine(params, "attention.key", normed, config.qkv_bias)
+    queries = queries.reshape(config.num_heads, config.key_dim)
+    keys = share(config, keys.reshape(config.kv_heads, config.key_dim))
+    return tuple([place(config, row, position) for row in rows] for rows in (queries, keys))
+
+
+def attention_logits(config: DecoderConfig, queries, keys, positions, visible):
+    """Logits of all pairs, minus infinity where the query does not see the key; their terms."""
+    logits = np.full((config.num_heads, len(positions), len(positions)), -np.inf)
+    terms = np.zeros_like(logits)
+    for head, query, key in np.ndindex(logits.shape):
+        if sees(config, positions, visible, query, key):
+            products = config.scale * queries[query][head] * keys[key][head]
+            penalty = alibi_slope(config, head) * abs(positions[query] - positions[key])
+            logits[head, query, key] = softcap(sum(products), config.attn_softcap) - penalty
+            terms[head, query, key] = sum(abs(products)) + penalty
+    return logits, terms
+
+
+def softmax(logits):
+    """Weights of one row; only visible entries enter the sum, in their order."""
+    largest = max(logits)
+    exponentials = [math.exp(logit - largest) for logit in logits]
+    total = sum(e for e in exponentials if e > 0)
+    return np.array([e / total for e in exponentials])
+
+
+def attend(config: DecoderConfig, params: Params, normed, positions, visible):
+    """Attention output of all tokens; logits, their terms, and weights of all heads."""
+    pairs = zip(normed, positions, strict=True)
+    read = [queries_and_keys(config, params, x, position) for x, position in pairs]
+    queries, keys = zip(*read, strict=True)
+    values = [values_of_heads(config, params, x) for x in normed]
+    logits, terms = attention_logits(config, queries, keys, positions, visible)
+    weights = np.array([[softmax(row) for row in rows] for rows in logits])
+    outputs = []
+    for query in range(len(positions)):
+        averages = np.zeros((config.num_heads, config.value_dim))
+        for head, key in np.ndindex(config.num_heads, len(positions)):
+            averages[head] += weights[head, query, key] * values[key][head]
+        outputs.append(averages.reshape(-1))
+    if config.values == "projected":
+        outputs = [affine(params, "attention.output", output, config.bias) for output in outputs]
+    return np.array(outputs), (logits, terms, weights)
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu_exact(x):
+    return np.array([0.5 * each * (1 + math.erf(each / math.sqrt(2))) for each in x])
+
+
+def silu(x):
+    return 0.5 * x * (1 + np.tanh(x / 2))
+
+
+def psi(config: DecoderConfig, params: Params, normed):
+    """The map after attention, of one token."""
+    kind = config.mlp.kind
+    if kind in ("zero", "identity"):
+        return normed * (config.mlp.sigma if kind == "identity" else 0)
+    if kind == "linear":
+        return affine(params, "mlp.down", normed, config.bias)
+    hidden = affine(params, "mlp.up", normed, config.bias)
+    if kind in ("gelu", "gelu_exact"):
+        hidden = gelu_tanh(hidden) if kind == "gelu" else gelu_exact(hidden)
+    else:
+        gate = affine(params, "mlp.gate", normed, config.bias)
+        hidden = hidden * (silu(gate) if kind == "swiglu" else gelu_tanh(gate))
+    return affine(params, "mlp.down", hidden, config.bias)
+
+
+def layer_forward(config: DecoderConfig, params: Params, resid, positions, visible):
+    normed = [normalize(config, params, "norm1", v) for v in resid]
+    attention, seen = attend(config, params, normed, positions, visible)
+    mixing = config.residual_weight
+    mid = resid + attention if mixing is None else (1 - mixing) * resid + mixing * attention
+    read = mid if config.block == "sequential" else resid
+    added = [psi(config, params, normalize(config, params, "norm2", v)) for v in read]
+    return mid + np.array(added), (resid, mid, *seen)
+
+
+def decoder_forward(config: DecoderConfig, arrays, tokens, positions=None, visible=None):
+    """One pass; ``visible[q, k]``, where given, replaces the order of tokens in the mask."""
+    positions = list(range(len(tokens)) if positions is None else positions)
+    params = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
+    v = np.array([embed(config, params, t, p) for t, p in zip(tokens, positions, strict=True)])
+    layers = []
+    for depth in range(config.num_layers):
+        own = {n.removeprefix("blocks."): w[depth] for n, w in params.items() if "blocks." in n}
+        v, layer = layer_forward(config, own, v, positions, visible)
+        layers.append(layer)
+    y = np.array([normalize(config, params, "final_norm", row) for row in v])
+    unembed = params["embed.table"] if config.tied else params["unembed"]
+    logits, terms = softcap(y @ unembed.T, config.output_softcap), abs(y) @ abs(unembed.T)
+    resid, mid, attn_logits, attn_terms, weights = map(np.array, zip(*layers, strict=True))
+    return ReferencePass(y, resid, mid, attn_logits, attn_terms, weights, logits, terms)

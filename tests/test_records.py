@@ -1,0 +1,100 @@
+"""Rows survive what happens to a process: cut lines, a second start, another writer."""
+
+import json
+import math
+
+import pytest
+
+from glassesjax.errors import BadInput
+from glassesjax.records import (
+    RowFile,
+    open_run,
+    provenance,
+    read_rows,
+    to_json,
+    write_by_rename,
+)
+
+KEY = ("name", "length")
+
+
+def row(name, length, distance=1.0):
+    return {"name": name, "length": length, "distance": distance}
+
+
+def test_rows_come_back_as_they_went(tmp_path):
+    rows = [row("a", 1, 0.1), row("a", 2, 1e-300), row("b", 1, None)]
+    with RowFile(tmp_path / "rows.jsonl", KEY) as file:
+        file.append(rows)
+    assert read_rows(tmp_path / "rows.jsonl") == rows
+
+
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_a_file_cut_anywhere_continues_without_a_lost_or_doubled_row(tmp_path, cut):
+    path, rows = tmp_path / "rows.jsonl", [row("a", n) for n in range(3)]
+    with RowFile(path, KEY) as file:
+        file.append(rows)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    with RowFile(path, KEY) as file:
+        file.append(rows)
+    assert path.read_bytes() == whole
+
+
+def test_a_row_is_known_by_its_key(tmp_path):
+    with RowFile(tmp_path / "rows.jsonl", KEY) as file:
+        file.append([row("a", 1), row("a", 1)])
+        assert row("a", 1, distance=9.0) in file
+        assert row("a", 2) not in file
+    assert len(read_rows(tmp_path / "rows.jsonl")) == 1
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    with (
+        RowFile(tmp_path / "rows.jsonl", KEY),
+        pytest.raises(BadInput, match="another process is writing"),
+        RowFile(tmp_path / "rows.jsonl", KEY),
+    ):
+        pass
+
+
+def test_a_foreign_line_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"name": "a", "length": 1}\nnot json\n')
+    with pytest.raises(BadInput, match="line 2"):
+        read_rows(path)
+
+
+def test_numbers_that_are_not_finite_become_null():
+    text = to_json({"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}})
+    assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": {"d": None}}
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    write_by_rename(tmp_path / "a.txt", "first")
+    with pytest.raises(UnicodeEncodeError):
+        write_by_rename(tmp_path / "a.txt", "\ud800")  # cannot be encoded: the write fails
+    assert (tmp_path / "a.txt").read_text() == "first"
+
+
+def test_a_run_folder_takes_one_run_only(tmp_path):
+    out = tmp_path / "deep" / "run"
+    open_run(out, {"lengths": (1, 2)})
+    open_run(out, {"lengths": (1, 2)})  # the same run continues
+    with pytest.raises(BadInput, match="holds another run"):
+        open_run(out, {"lengths": (1, 3)})
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(BadInput, match="holds other files"):
+        open_run(tmp_path, {})
+    with pytest.raises(BadInput, match="is a file"):
+        open_run(tmp_path / "thesis.tex", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_provenance_is_flat_and_complete():
+    found = provenance()
+    assert {"backend", "device", "matmul_precision", "jax", "jaxlib", "numpy"} <= found.keys()
+    assert all(isinstance(value, str) for value in found.values())

@@ -1,0 +1,146 @@
+"""The margin certificate: sound, sharp, and refused where closeness alone would mislead."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassesjax.theory.margin import (
+    margin_certificate,
+    margin_certificates,
+    pigeonhole_count,
+)
+from glassesjax.theory.norms import vector_norm
+
+U = 2.0**-53  # unit roundoff of float64
+VOCAB, DIM = 7, 4
+NORMS = [1, 2, "inf"]
+
+
+def toward(difference, norm):
+    """Unit vector of the norm along which the product with ``difference`` is largest."""
+    if norm == 1:
+        peak = np.argmax(np.abs(difference))
+        return np.sign(difference) * (np.arange(DIM) == peak)
+    return difference / np.linalg.norm(difference) if norm == 2 else np.sign(difference)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    norm=st.sampled_from(NORMS),
+    radius=st.floats(0, 2),
+    competitor=st.integers(0, VOCAB - 1),
+    aimed=st.booleans(),
+)
+@settings(deadline=None, max_examples=150)
+def test_certified_means_the_same_greedy_token(seed, norm, radius, competitor, aimed):
+    rng = np.random.default_rng(seed)
+    unembed, y = rng.normal(size=(VOCAB, DIM)), rng.normal(size=DIM)
+    token = int(np.argmax(unembed @ y))
+    direction = rng.normal(size=DIM)
+    if aimed and competitor != token:  # the shortest way to a change
+        direction = toward(unembed[competitor] - unembed[token], norm)
+    found = margin_certificate(*map(jnp.array, (y, y + radius * direction, unembed)), norm)
+    assert found.token == token
+    if found.certified:
+        assert np.argmax(unembed @ (y + radius * direction)) == token
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_certificate_is_sharp_on_the_way_to_the_nearest_competitor(norm):
+    rng = np.random.default_rng(1)
+    unembed, y = rng.normal(size=(VOCAB, DIM)), rng.normal(size=DIM)
+    token = np.argmax(unembed @ y)
+    others = np.delete(np.arange(VOCAB), token)
+    unit = [toward(unembed[b] - unembed[token], norm) for b in others]
+    reach = [
+        (unembed[token] - unembed[b]) @ y / ((unembed[b] - unembed[token]) @ way)
+        for b, way in zip(others, unit, strict=True)
+    ]
+    nearest = np.argmin(reach)
+    assert float(vector_norm(jnp.array(unit[nearest]), norm)) == pytest.approx(1, rel=4 * U)
+    for share, certified in ((1 - 1e-9, True), (1 + 1e-9, False)):
+        y_next = y + share * reach[nearest] * unit[nearest]
+        found = margin_certificate(*map(jnp.array, (y, y_next, unembed)), norm)
+        assert found.certified == certified
+        assert float(found.worst_ratio) == pytest.approx(share, rel=1e-10)
+        assert (np.argmax(unembed @ y_next) == token) == certified
+
+
+def test_close_representations_near_a_tie_are_not_certified():
+    y = jnp.array([1.0, 1.0 - 1e-12])
+    y_next = y[::-1]  # 1e-12 away, and another token: what the corollary overlooks
+    found = margin_certificate(y, y_next, jnp.eye(2))
+    assert (found.token, jnp.argmax(jnp.eye(2) @ y_next)) == (0, 1)
+    assert not found.certified
+    assert found.worst_ratio > 1
+
+
+def test_values_by_hand():
+    unembed = jnp.array([[3.0, 0.0], [0.0, 4.0], [-1.0, 0.0]])
+    y, y_next = jnp.array([2.0, 1.0]), jnp.array([2.0, 1.2])
+    found = margin_certificate(y, y_next, unembed, unit_roundoff=0.0)
+    # Logits 6, 4, -2; rows 5 and 4 apart; the move is 0.2.
+    assert (found.token, found.margin) == (0, 2)
+    assert float(found.worst_ratio) == pytest.approx(5 * 0.2 / 2, rel=16 * U)
+    assert found.certified
+
+
+def test_ties_nan_and_coarse_arithmetic_are_refused():
+    y = jnp.ones(2)
+    assert not margin_certificate(y, y, jnp.ones((3, 2))).certified
+    assert not margin_certificate(y, y * jnp.nan, jnp.eye(2) * 2).certified
+    sure = jnp.array([[1.0, 1.0], [-1.0, -1.0]])
+    assert margin_certificate(y, y, sure).certified
+    assert not margin_certificate(y, y, sure, unit_roundoff=2.0**-4).certified
+    wide = jnp.ones((2, 256), jnp.bfloat16) * jnp.array([[1.0], [-1.0]], jnp.bfloat16)
+    assert not margin_certificate(wide[0], wide[0], wide).certified
+
+
+def test_rounding_of_the_logits_is_allowed_for():
+    # In float32 the gap of 1e-6 is below what a sum of 2 products near 1000 resolves.
+    unembed = jnp.array([[1000.0, -1000.0], [999.999, -1000.0]], jnp.float32)
+    y = jnp.array([1.0, 1.0], jnp.float32)
+    assert not margin_certificate(y, y, unembed).certified
+    assert margin_certificate(y, y, unembed, unit_roundoff=0.0).certified
+
+
+def test_differences_of_rows_are_not_stored():
+    vocab, dim = 4096, 64
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((dim,), (dim,), (vocab, dim))]
+    for norm in NORMS:
+        memory = margin_certificate.lower(*shapes, norm).compile().memory_analysis()
+        assert memory is not None
+        assert memory.temp_size_in_bytes < vocab * dim * 4 / 2
+
+
+def test_pigeonhole_count_is_exact():
+    assert pigeonhole_count(1, 1) == 3
+    assert pigeonhole_count(16, 576) == 1 << 9216 | 1
+    seen = {(count % 2, count // 2 % 2) for count in range(pigeonhole_count(1, 2))}
+    assert len(seen) < pigeonhole_count(1, 2)
+    with pytest.raises(ValueError, match=r"must be positive, got bits=0 and dim=4\."):
+        pigeonhole_count(0, 4)
+
+
+def test_many_pairs_at_once_are_certified_as_one_by_one(key):
+    keys = jax.random.split(key, 3)
+    unembed = jax.random.normal(keys[0], (VOCAB, DIM))
+    y = jax.random.normal(keys[1], (5, DIM))
+    y_next = y + 0.1 * jax.random.normal(keys[2], (5, DIM))
+    many = margin_certificates(y, y_next, unembed)
+    single = jax.vmap(lambda a, b: margin_certificate(a, b, unembed))(y, y_next)
+    np.testing.assert_array_equal(many.token, single.token)
+    np.testing.assert_array_equal(many.certified, single.certified)
+    # Inner products lose what cancels: at most the root of a few hundred roundings.
+    slack = np.sqrt(200 * U)
+    assert np.all(many.worst_ratio >= single.worst_ratio * (1 - 100 * U))
+    np.testing.assert_allclose(many.worst_ratio, single.worst_ratio, rtol=slack)
+
+
+def test_a_row_that_stands_twice_is_a_tie_and_never_certified():
+    unembed = jnp.array([[1.0, 0, 0, 0], [1.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    y = jnp.array([[2.0, 0, 0, 0]])
+    assert not bool(margin_certificates(y, y, unembed).certified[0])

@@ -1,0 +1,55 @@
+"""The norms, their duality, and radii against the exact ones of small sets."""
+
+import inspect
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.theory.norms import DUAL, Norm, chebyshev_radius_bound, vector_norm
+
+U = 2.0**-53  # unit roundoff of float64
+NORMS: list[Norm] = [1, 2, "inf"]
+
+
+def test_norms_by_hand():
+    x = jnp.array([[3.0, -4.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(
+        [vector_norm(x, norm) for norm in NORMS], [[7, 0], [5, 0], [4, 0]]
+    )
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match=r"norm must be 1, 2 or 'inf', got 3\."):
+        inspect.unwrap(vector_norm)(jnp.ones(2), 3)  # without the check of its type
+
+
+def test_squares_do_not_underflow_in_float16():
+    assert vector_norm(jnp.full(4, 1e-4, jnp.float16), 2) == jnp.float16(2e-4)
+
+
+@pytest.mark.parametrize(
+    ("norm", "aligned"), [(1, [0, 0, -1]), (2, [1, 2, -3]), ("inf", [1, 1, -1])]
+)
+def test_the_dual_norm_is_attained(norm, aligned):
+    x, aligned = jnp.array([1.0, 2.0, -3.0]), jnp.array(aligned, float)
+    product = float(vector_norm(aligned, norm) * vector_norm(x, DUAL[norm]))
+    assert float(aligned @ x) == pytest.approx(product, rel=8 * U)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_radius_of_two_points_is_half_their_distance(norm):
+    points = jnp.array([[101.0, 100.0, 98.0], [100.0, 103.0, 98.0]])
+    half = float(vector_norm(points[1] - points[0], norm)) / 2
+    assert float(chebyshev_radius_bound(points, norm)) == pytest.approx(half, rel=128 * U)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_radius_lies_between_half_the_diameter_and_the_largest_norm(norm):
+    points = jnp.array(np.random.default_rng(0).normal(size=(2, 9, 4)))
+    radius = chebyshev_radius_bound(points, norm)
+    diameter = jnp.max(vector_norm(points[:, :, None] - points[:, None], norm), axis=(1, 2))
+    assert jnp.all(radius >= diameter / 2 * (1 - 8 * U))
+    assert jnp.all(radius <= jnp.max(vector_norm(points, norm), axis=1))
+    if norm == "inf":  # where the midrange is optimal
+        np.testing.assert_allclose(radius, diameter / 2, rtol=8 * U)

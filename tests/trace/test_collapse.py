@@ -1,0 +1,199 @@
+"""The one-pass collapse curve against one pass a prompt, and its distances and fits by hand."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import decoder_forward
+
+from glassesjax.model import (
+    Alibi,
+    Bidirectional,
+    Causal,
+    Decoder,
+    DecoderConfig,
+    Learned,
+    Mlp,
+    NoPositions,
+    Rotary,
+    Sinusoidal,
+    Window,
+    flat_parameters,
+)
+from glassesjax.precision import BF16, F32, F64, RoundingPlan
+from glassesjax.trace import collapse
+from glassesjax.trace.collapse import distance, fit_decay, last_representations, pack, pass_size
+
+U64 = 2.0**-53
+POSITIONS = {
+    "none": NoPositions(),
+    "sinusoidal": Sinusoidal(),
+    "query_key": Sinusoidal(where="query_key"),
+    "learned": Learned(max_length=40),
+    "rotary": Rotary(),
+    "alibi": Alibi(),
+}
+
+
+def decoder(key, positions=NoPositions(), mask=Causal()):
+    config = DecoderConfig(
+        vocab_size=5,
+        num_layers=2,
+        num_heads=2,
+        model_dim=16,
+        positions=positions,
+        mask=mask,
+        mlp=Mlp(dim=16),
+        embed_scale=4.0,
+    )
+    return Decoder(config, key=key, dtype=jnp.float64)
+
+
+def one_by_one(model, prompts):
+    """The slow oracle: each prompt alone, in NumPy."""
+    params = {name: np.asarray(array) for name, array in flat_parameters(model).items()}
+    return np.stack([decoder_forward(model.config, params, list(p)).y[-1] for p in prompts])
+
+
+def runs(lengths):
+    """Prefixes of a run, runs with a tail, and one prompt that shares nothing."""
+    tails = [(1,) * n + (0,) for n in lengths] + [(1,) * n + (2, 3) for n in lengths]
+    return [(1,) * n for n in lengths] + tails + [(4, 4, 2, 0, 1)]
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_one_pass_equals_a_pass_for_each_prompt(key, name):
+    model, prompts = decoder(key, POSITIONS[name]), runs((1, 2, 5, 9))
+    packed = last_representations(model, prompts, RoundingPlan.wide(F64))
+    alone = one_by_one(model, prompts)
+    # Sums of at most 16 terms in each of two layers, twenty products deep, on states of size one.
+    atol = 2 * 20 * 16 * U64 * np.max(np.abs(alone))
+    np.testing.assert_allclose(packed, alone, rtol=0, atol=atol)
+
+
+def test_one_pass_with_a_window_and_in_blocks(key, monkeypatch):
+    model, prompts = decoder(key, Rotary(), Window(width=3)), runs((1, 2, 5, 9))
+    alone = one_by_one(model, prompts)
+    monkeypatch.setattr("glassesjax.model.layers.ATTENTION_ROWS", 4)
+    collapse._pass.clear_cache()
+    packed = last_representations(model, prompts, RoundingPlan.wide(F64))
+    collapse._pass.clear_cache()
+    atol = 2 * 20 * 16 * U64 * np.max(np.abs(alone))
+    np.testing.assert_allclose(packed, alone, rtol=0, atol=atol)
+
+
+def test_prefix_identity_needs_a_causal_mask(key):
+    model = decoder(key, mask=Bidirectional())
+    alone = one_by_one(model, [(1, 2)])[0]
+    as_prefix = model(jnp.asarray((1, 2, 3), jnp.int32))[0][1]
+    assert np.max(np.abs(alone - as_prefix)) > 1e-3  # the counter-case: it really fails
+    with pytest.raises(ValueError, match="causal or window mask"):
+        last_representations(model, [(1, 2)], RoundingPlan.wide(F64))
+
+
+def test_a_run_is_one_trunk_without_tails():
+    (tree,) = pack([(1,) * n for n in (3, 1, 7, 7)])
+    assert len(tree.tokens) == 7
+    assert tree.rows == {(1,) * 7: 6, (1,) * 3: 2, (1,): 0}
+
+
+def test_a_late_turn_is_a_tail_and_an_early_one_a_trunk():
+    early, late = pack([(1, 1, 1, 1), (1, 1, 0), (1, 0, 0, 0)])
+    assert early.tokens.tolist() == [1, 0, 0, 0]
+    assert late.tokens.tolist() == [1, 1, 1, 1, 0]
+    assert late.layout.position.tolist() == [0, 1, 2, 3, 2]
+    assert late.layout.stem.tolist() == [1, 2, 3, 4, 2]
+    assert late.layout.branch[:4].tolist() == [0, 0, 0, 0]
+    assert late.layout.branch[4] > 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=8).map(tuple), min_size=1))
+def test_packing_loses_no_token_and_no_prompt(prompts):
+    trees = pack(prompts)
+    assert sorted(p for tree in trees for p in tree.rows) == sorted(set(prompts))
+    for tree in trees:
+        position, branch, stem = (np.asarray(field) for field in tree.layout)
+        for prompt, row in tree.rows.items():
+            mine = (branch == branch[row]) & (position <= position[row]) & (branch > 0)
+            trunk = tree.tokens[: stem[row]]
+            assert (*trunk, *tree.tokens[mine]) == prompt
+
+
+def test_all_families_share_one_compiled_function(key):
+    model, plan = decoder(key), RoundingPlan.wide(F64)
+    families = [[(1,) * n for n in (2, 3, 6)], [(2,) * n + (0,) for n in (1, 4)]]
+    size = tuple(map(max, zip(*(pass_size(pack(family)) for family in families), strict=True)))
+    collapse._pass.clear_cache()
+    for family in families:
+        last_representations(model, family, plan, size=size)
+    assert collapse._pass._cache_size() == 1
+
+
+def test_padding_changes_nothing(key):
+    model, plan = decoder(key), RoundingPlan.wide(F64)
+    prompts = [(1,) * 5, (1, 1, 0)]
+    tight = last_representations(model, prompts, plan)
+    loose = last_representations(model, prompts, plan, size=(17, 4))
+    atol = 2 * 20 * 17 * U64 * float(jnp.max(jnp.abs(tight)))
+    chex.assert_trees_all_close(tight, loose, rtol=0, atol=atol)
+
+
+def test_narrow_passes_come_back_in_their_carrier(key):
+    plan = RoundingPlan.everywhere(BF16, mode="native", carrier=F32)
+    y = last_representations(decoder(key).stored(plan), [(1, 2)], plan)
+    assert y.dtype == jnp.float32
+    chex.assert_trees_all_equal(y, BF16.round(y))
+
+
+def test_distances_by_hand():
+    first, second = jnp.array([[1.0, -2.0, 0.5]]), jnp.array([[1.0, -1.0, 0.75]])
+    apart = distance(first, second, BF16)
+    assert float(apart.l1[0]) == 1.25
+    assert float(apart.l2[0]) == math.sqrt(1.0625)
+    assert float(apart.linf[0]) == 1.0
+    assert float(apart.relative_l1[0]) == 1.25 / 3.5
+    # The spacing of bfloat16 is 2^-6 at 2 and 2^-8 at 0.75: 64 units in both coordinates.
+    assert float(apart.ulp[0]) == 64.0
+    assert int(apart.equal_coordinates[0]) == 1
+
+
+def test_distance_never_masks_a_nan():
+    apart = distance(jnp.array([[1.0, jnp.nan]]), jnp.array([[1.0, 2.0]]), F32)
+    assert all(math.isnan(float(getattr(apart, norm)[0])) for norm in collapse.NORMS)
+    assert int(apart.equal_coordinates[0]) == 1
+
+
+def test_fit_finds_the_exponent_of_an_exact_power():
+    lengths = [4, 8, 16, 64]
+    fit = fit_decay(lengths, [3.0 * n**-2.0 for n in lengths])
+    assert fit.exponent == pytest.approx(-2, rel=1e-12)
+    assert fit.standard_error < 1e-12
+    assert fit.power_residual < fit.exponential_residual
+    assert (fit.first, fit.last, fit.points, fit.spans_decade) == (4, 64, 4, True)
+
+
+def test_fit_tells_an_exponential_from_a_power():
+    lengths = [1, 2, 4, 8, 16]
+    fit = fit_decay(lengths, [math.exp(-0.3 * n) for n in lengths])
+    assert fit.exponential_residual < 1e-12 < fit.power_residual
+
+
+def test_fit_leaves_out_what_has_no_logarithm_and_says_when_little_is_left():
+    fit = fit_decay([1, 2, 4, 8, 100], [1.0, 0.0, math.inf, math.nan, 0.1])
+    assert math.isnan(fit.exponent)
+    assert (fit.points, fit.spans_decade) == (2, False)
+    assert fit_decay([1, 2], [0.0, 0.0]).points == 0
+
+
+def test_jit_of_the_whole_pass_takes_a_decoder_as_a_pytree(key):
+    model = decoder(key)
+    tokens = jnp.asarray((1, 2, 3), jnp.int32)
+    jitted = jax.jit(lambda model: model(tokens)[0])(model)
+    atol = 2 * 20 * 16 * U64 * float(jnp.max(jnp.abs(jitted)))
+    chex.assert_trees_all_close(jitted, model(tokens)[0], rtol=0, atol=atol)
