@@ -78,9 +78,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _collapse(verb: Collapse, arguments: Sequence[str]) -> None:
-    from glassesjax.records import RowFile, open_run, provenance, read_rows, to_json, write_by_rename
-    from glassesjax.report.collapse import collapse_figures, collapse_page
-    from glassesjax.report.summary import headlines
+    from glassesjax.records import (
+        RowFile,
+        open_run,
+        provenance,
+        read_rows,
+        to_json,
+        write_by_rename,
+    )
+    from glassesjax.report import collapse_figures, collapse_page, headlines, to_svg
     from glassesjax.studies.collapse import KEY, lay_out, measure, open_models
 
     settings = {
@@ -105,7 +111,7 @@ def _collapse(verb: Collapse, arguments: Sequence[str]) -> None:
         rows = read_rows(out / "rows.jsonl")
         (out / "figures").mkdir(exist_ok=True)
         for stem, figure in collapse_figures(rows):
-            write_by_rename(out / "figures" / f"{stem}.svg", figure)
+            write_by_rename(out / "figures" / f"{stem}.svg", to_svg(figure, stem))
         write_by_rename(out / "index.html", collapse_page(rows, settings, record))
     for line in headlines(rows):
         print(line)

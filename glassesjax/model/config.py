@@ -227,6 +227,8 @@ class DecoderConfig:
             case Rotary():
                 wanted = "Rotary needs an even number of rotated coordinates"
                 _require(self.rotated_dim % 2 == 0, wanted, f"{self.rotated_dim}")
+                whole = self.positions.partial == "head" or self.key_dim % 2 == 0
+                _require(whole, "p-RoPE needs an even head_dim", f"{self.key_dim}")
             case Sinusoidal(where="embedding"):
                 wanted = "Sinusoidal needs an even model_dim"
                 _require(self.model_dim % 2 == 0, wanted, f"{self.model_dim}")

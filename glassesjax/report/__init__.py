@@ -3,6 +3,7 @@
 from glassesjax.report.canvas import to_svg as to_svg
 from glassesjax.report.figures import collapse_figure as collapse_figure
 from glassesjax.report.figures import equality_figure as equality_figure
+from glassesjax.report.overview import collapse_figures as collapse_figures
 from glassesjax.report.overview import overview_figure as overview_figure
 from glassesjax.report.page import collapse_page as collapse_page
 from glassesjax.report.sentences import headlines as headlines

@@ -1,7 +1,7 @@
 """All runs at a glance: small multiples of the wide signal, each with its fitted decay."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ from glassesjax.report.canvas import (
     styled,
 )
 from glassesjax.report.curves import Cell, Curves, Point
-from glassesjax.report.figures import family_title
+from glassesjax.report.figures import collapse_figure, family_title
 from glassesjax.trace.collapse import DecayFit
 
 SIGNAL = COLORS["f32"]
@@ -61,6 +61,20 @@ def overview_figure(rows: Sequence[Row]) -> Figure:
     figure.supxlabel("run length n", color=MUTED)
     figure.supylabel("relative L1 distance of n and n + 1, in float64", color=MUTED)
     return figure
+
+
+def collapse_figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
+    """The figures of a run, to be kept as files.
+
+    Args:
+      rows: Rows of the collapse study.
+
+    Yields:
+      The name of each file without its ending, and the figure.
+    """
+    yield "overview", overview_figure(rows)
+    for positions in Curves(rows).positions:
+        yield f"collapse-{positions}", collapse_figure(rows, positions)
 
 
 def _overview_panel(axes: Axes, curves: Curves, cell: Cell | None, scale: LogScale) -> None:

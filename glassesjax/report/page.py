@@ -89,15 +89,9 @@ def _header(curves: Curves) -> Markup:
 
 def _overview(rows: Sequence[Row], curves: Curves) -> Markup:
     several = len(curves.positions) > 1
-    caption = (
-        "Distance between the last representations of the runs of n and n + 1, in float64, with the"
-        " fitted power law dashed. Gray panels: the longer prompt is not the shorter one with its"
-        " last token repeated (at some length at least), so Theorem 4.2 says nothing there."
-        " Strip “equal”: exact zeros; hollow, what float64's own rounding may have made."
-    )
     grid = "a row per family of runs and a column per encoding" if several else "a panel per family"
     label = f"Signal against run length, {grid}"
-    shown = picture(overview_figure(rows), "overview", label, caption)
+    shown = picture(overview_figure(rows), "overview", label, words.OVERVIEW_CAPTION)
     return Markup(element("h2", "All runs at a glance") + shown)
 
 
@@ -113,34 +107,20 @@ def _family(rows: Sequence[Row], curves: Curves, positions: str, family: str) ->
     if not cells:
         return Markup(element("h2", family_title(family)) + element("p", "Not measured."))
     lines = [summarize(curves, cell) for cell in cells]
-    here = f"{family_title(family)}: "
-    caption = CURVES_CAPTION
+    here, name = f"{family_title(family)}: ", f"f{curves.families.index(family)}"
     drawn = collapse_figure(rows, positions, family)
     equal = equality_figure(rows, positions, family)
-    name = f"f{curves.families.index(family)}"
+    drawn_label, equal_label = f"{here}distances against n", f"{here}equality after rounding"
     return element(
         "section",
         element("h2", family_title(family)),
         element("p", _meaning(family)),
         _hypothesis(curves, lines),
         bullets(family_sentences(curves, positions, family), "says"),
-        picture(drawn, f"{name}-curves", f"{here}distances against run length", caption),
+        picture(drawn, f"{name}-curves", drawn_label, words.CURVES_CAPTION),
         format_table(lines),
-        picture(equal, f"{name}-equal", f"{here}equality after rounding", EQUAL_CAPTION),
+        picture(equal, f"{name}-equal", equal_label, words.EQUAL_CAPTION),
     )
-
-
-CURVES_CAPTION = (
-    "Thick: the signal in float64, on weights as the format stores them. Thin with circles: the"
-    " same in the format's own arithmetic. Shaded below the dashed line: the noise floor. Dotted"
-    " with diamonds: the float64 signal of unrounded weights after rounding to the format. Where"
-    " the thick line dives into the shade, the format can no longer see the difference reliably."
-)
-EQUAL_CAPTION = (
-    "Left: share of the coordinates that rounding makes equal. Right: the largest difference of a"
-    " coordinate before rounding, in the format's own spacing: above 1 ulp rounding cannot make it"
-    " equal, below it may."
-)
 
 
 def _meaning(family: str) -> str:
@@ -189,7 +169,7 @@ def _positions(rows: Sequence[Row], curves: Curves, positions: str) -> Markup:
     mine = [row for row in rows if row.get("positions") == positions]
     lines = [summarize(curves, cell) for cell in curves.cells(positions=positions)]
     label = f"{title}: distances against run length, a row per family, a column per format"
-    drawn = picture(collapse_figure(mine, positions), f"p-{positions}", label, CURVES_CAPTION)
+    drawn = picture(collapse_figure(mine, positions), f"p-{positions}", label, words.CURVES_CAPTION)
     return element(
         "section",
         element("h2", title),

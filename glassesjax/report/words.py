@@ -102,3 +102,21 @@ FOUR_BITS = (
     " model as distributed, not as trained. All formats above start from these weights, decoded"
     " to float32."
 )
+
+OVERVIEW_CAPTION = (
+    "Distance between the last representations of the runs of n and n + 1, in float64, with the"
+    " fitted power law dashed. Gray panels: the longer prompt is not the shorter one with its"
+    " last token repeated (at some length at least), so Theorem 4.2 says nothing there."
+    " Strip “equal”: exact zeros; hollow, what float64's own rounding may have made."
+)
+CURVES_CAPTION = (
+    "Thick: the signal in float64, on weights as the format stores them. Thin with circles: the"
+    " same in the format's own arithmetic. Shaded below the dashed line: the noise floor. Dotted"
+    " with diamonds: the float64 signal of unrounded weights after rounding to the format. Where"
+    " the thick line dives into the shade, the format can no longer see the difference reliably."
+)
+EQUAL_CAPTION = (
+    "Left: share of the coordinates that rounding makes equal. Right: the largest difference of a"
+    " coordinate before rounding, in the format's own spacing: above 1 ulp rounding cannot make it"
+    " equal, below it may."
+)

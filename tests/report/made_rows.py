@@ -52,12 +52,12 @@ def _rows(positions, name, family, n, signal, token):
     }  # fmt: skip
     for (curve, mode), distance in distances.items():
         for norm in NORMS:
-            in_ulp = norm == "ulp" and distance is not None
+            unit = 2 * unit_roundoff if norm == "ulp" else 1  # as if all coordinates were near one
             yield head | {
                 "mode": mode,
                 "curve": curve,
                 "norm": norm,
-                "distance": distance / (2 * unit_roundoff) if in_ulp else distance,
+                "distance": None if distance is None else distance / unit,
                 "equal_coordinates": WIDTH if distance == 0 else 0,
                 "width": WIDTH,
                 "unit_roundoff": unit_roundoff,

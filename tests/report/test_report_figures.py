@@ -56,7 +56,7 @@ def test_a_line_breaks_at_a_zero():
     rows = made_rows(signal=lambda n: 0.0 if n == 4 else 1 / n, formats=("f32",))
     (axes,) = collapse_figure(rows, "rotary", "ones_bos").axes
     thick = max(axes.lines, key=lambda line: line.get_linewidth())
-    assert np.isnan(thick.get_ydata()).tolist() == [n == 4 for n in LENGTHS]
+    assert np.isnan(np.asarray(thick.get_ydata())).tolist() == [n == 4 for n in LENGTHS]
 
 
 def test_a_missing_cell_says_so():
@@ -69,7 +69,7 @@ def test_equality_shows_the_share_of_equal_coordinates_and_the_ulp():
     figure = equality_figure(made_rows(signal=vanishing), "rotary", "ones_bos")
     share, ulp = figure.axes
     curve = next(line for line in share.lines if line.get_color() == color("bf16"))
-    assert curve.get_ydata().tolist() == [0, 0, 0, 0, 1, 1]
+    assert np.asarray(curve.get_ydata()).tolist() == [0, 0, 0, 0, 1, 1]
     assert drawn(ulp, color("bf16")) == list(LENGTHS)
 
 
