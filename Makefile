@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: demo test slow check format lint types layers docs bench clean
 
 demo: $(VENV)/.run
-	$(BIN)/glassesjax collapse toy --out runs/demo-toy
-	$(BIN)/glassesjax collapse smollm2 --out runs/demo-smollm2
+	$(BIN)/glassesjax collapse toy --formats f32 bf16 --out runs/demo-toy
+	$(BIN)/glassesjax collapse smollm2 --formats f32 bf16 --out runs/demo-smollm2
 
 test: $(VENV)/.dev
 	$(BIN)/pytest -m "not slow"

@@ -1,10 +1,13 @@
 """The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input."""
 
 import dataclasses
+import io
+import itertools
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +25,8 @@ class Collapse(CollapseSettings):
     A run that was stopped continues with the same command.
     """
 
-    model: tyro.conf.Positional[str]
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     out: Path | None = None
     """The run folder; runs/collapse-MODEL if absent."""
 
@@ -63,18 +67,39 @@ def run(arguments: Sequence[str]) -> int:
       The exit status: 0 done, 2 bad input. Other failures raise.
     """
     try:
-        verb = tyro.cli(
-            Verb,  # pyrefly: ignore[bad-argument-type]  (a union of annotated classes is a form)
-            prog="glassesjax",
-            description="What the last token of a decoder-only Transformer can still see.",
-            args=list(arguments),
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+        verb = _parse(arguments)
         VERBS[type(verb)](verb, arguments)
     except BadInput as error:
         print(f"glassesjax: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _parse(arguments: Sequence[str]) -> Verb:
+    """The verb with its settings; what the parser says in a box becomes one line."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(
+                Verb,  # pyrefly: ignore[bad-argument-type]  (a union of annotated classes)
+                prog="glassesjax",
+                description="What the last token of a decoder-only Transformer can still see.",
+                args=list(arguments),
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise BadInput(_plain(said.getvalue())) from None
+
+
+def _plain(box: str) -> str:
+    """The first paragraph under the title of a box, without its frame."""
+    lines = [re.sub("[\u2500-\u257f]+|--+(?![a-z])", "", line).strip() for line in box.splitlines()]
+    _title, *lines = itertools.dropwhile(lambda line: not line, lines)
+    paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
+    text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
+    return text if text.startswith("Wanted") else f"{text.rstrip('.')}: see glassesjax --help."
 
 
 def _collapse(verb: Collapse, arguments: Sequence[str]) -> None:
@@ -156,7 +181,12 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda name: print(name, file=sys.stderr, flush=True)
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[at]}"))
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[at]}"),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total, at="opening")
 

@@ -82,7 +82,9 @@ def open_run(folder: Path, settings: Mapping[str, object]) -> None:
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         found = "it holds other files" if folder.is_dir() else "it is a file"
-        raise BadInput(f"Wanted an empty or new folder for {folder}; {found}: choose another --out.")
+        raise BadInput(
+            f"Wanted an empty or new folder for {folder}; {found}: choose another --out."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_by_rename(file, text)
 

@@ -1,0 +1,1 @@
+"""Numerical proofs: one file a statement, each an inequality that somebody tried to break."""

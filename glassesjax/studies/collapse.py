@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
 from glassesjax.precision import F32, F64, FloatFormat, RoundingPlan, float_format
 from glassesjax.records import Row, provenance
@@ -190,7 +192,9 @@ def measure(
         for cell in cells:
             curves = _curves(cell, passes)
             heads = _heads(settings, cell, model, pairs[cell.family])
-            rows = [shared | row for curve in curves for row in _rows(curve, cell, model, heads)]
+            rows: list[Row] = []
+            for curve in curves:
+                rows += [{**shared, **row} for row in _rows(curve, cell, model, heads)]
             yield cell, rows
 
 
@@ -214,7 +218,8 @@ class _Passes:
 
     def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
         if self._stored[0] != plan:  # one set of rounded weights at a time: they are large
-            self._stored = (plan, self._model.decoder.stored(plan))
+            store = jax.jit(lambda decoder: decoder.stored(plan))
+            self._stored = (plan, store(self._model.decoder))
         pair = self._pairs[family]
         prompts = [*pair.shorter, *pair.longer]
         y = last_representations(self._stored[1], prompts, plan, size=self._size)
@@ -256,7 +261,9 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
         Curve("signal", "wide", stored, *wide),
         Curve("signal", narrow.mode, narrow, *own),
         Curve("noise_floor", narrow.mode, narrow, wide[0], own[0]),
-        Curve("rounded", "wide", RoundingPlan(output=number, mode="simulated", carrier=F64), *rounded),
+        Curve(
+            "rounded", "wide", RoundingPlan(output=number, mode="simulated", carrier=F64), *rounded
+        ),
     ]
 
 
@@ -271,9 +278,7 @@ def _expected(settings: CollapseSettings, cell: Cell) -> Iterator[Row]:
                 yield cell._asdict() | names
 
 
-def _heads(
-    settings: CollapseSettings, cell: Cell, model: LanguageModel, pairs: Pairs
-) -> list[Row]:
+def _heads(settings: CollapseSettings, cell: Cell, model: LanguageModel, pairs: Pairs) -> list[Row]:
     """What all rows of one length have in common."""
     return [
         {
@@ -293,23 +298,19 @@ def _heads(
 def _rows(curve: Curve, cell: Cell, model: LanguageModel, heads: list[Row]) -> Iterator[Row]:
     """One row for each norm and length of a curve."""
     number = _format(cell.format)
-    apart = distance(curve.first, curve.second, number)
-    whole = distance(curve.first, jnp.zeros_like(curve.first), number)
-    config = model.decoder.config
-    arithmetic = number if curve.mode in ("native", "simulated") else F64
+    compare = jax.jit(distance, static_argnames=("storage",))
+    apart = jax.device_get(compare(curve.first, curve.second, number))
+    finest = _resolution(curve, number, model.decoder.config, heads)
     answers = _answers(curve, model) if curve.curve == "signal" else [{}] * len(heads)
     for norm in NORMS:
         for index, head in enumerate(heads):
-            # One rounding for each term of the longest sums, in each layer, on the whole state.
-            terms = config.num_layers * (config.model_dim + head["longer_prompt_tokens"])
-            share = terms * arithmetic.unit_roundoff
             yield {
                 **head,
                 "mode": curve.mode,
                 "curve": curve.curve,
                 "norm": norm,
                 "distance": float(getattr(apart, norm)[index]),
-                "resolution": share * float(getattr(whole, norm)[index]),
+                "resolution": float(finest[norm][index]),
                 "equal_coordinates": int(apart.equal_coordinates[index]),
                 "width": curve.first.shape[1],
                 "unit_roundoff": number.unit_roundoff,
@@ -320,10 +321,35 @@ def _rows(curve: Curve, cell: Cell, model: LanguageModel, heads: list[Row]) -> I
             }
 
 
+def _resolution(
+    curve: Curve, number: FloatFormat, config: DecoderConfig, heads: list[Row]
+) -> dict[str, np.ndarray]:
+    """What rounding may do to a distance, by norm, one number a length.
+
+    One rounding for each term of the longest sums (a row of attention, or a row of weights) in
+    each layer, each as large as the whole state: an estimate from above, no theorem.
+    """
+    arithmetic = F64 if curve.mode == "wide" else number
+    tokens = np.array([head["longer_prompt_tokens"] for head in heads])
+    share = config.num_layers * (config.model_dim + tokens) * arithmetic.unit_roundoff
+    state = np.abs(jax.device_get(curve.first))
+    largest = state.max(axis=-1)
+    finest = jax.device_get(number.ulp(curve.first)).min(axis=-1)
+    sizes = {
+        "l1": state.sum(axis=-1),
+        "l2": np.sqrt((state * state).sum(axis=-1)),
+        "linf": largest,
+        "relative_l1": np.ones_like(largest),
+        # A small coordinate has a fine spacing, and errors as large as the state's.
+        "ulp": largest / finest,
+    }
+    return {norm: share * size for norm, size in sizes.items()}
+
+
 def _answers(curve: Curve, model: LanguageModel) -> list[Row]:
     """The greedy token of each shorter prompt, and whether the longer one must share it."""
     unembed = model.decoder.unembedding.astype(jnp.float64)
-    found = margin_certificates(curve.first, curve.second, unembed)
+    found = jax.device_get(margin_certificates(curve.first, curve.second, unembed))
     return [
         {
             "token": int(token),
@@ -336,4 +362,3 @@ def _answers(curve: Curve, model: LanguageModel) -> list[Row]:
             found.token, found.margin, found.worst_ratio, found.certified, strict=True
         )
     ]
-

@@ -20,7 +20,7 @@ def read_text(source: str) -> str:
       BadInput: The package is not installed, or the file cannot be read as UTF-8.
     """
     if source == "kjv":
-        return "\n".join(verse["text"] for verse in king_james_verses())
+        return "\n".join(str(verse["text"]) for verse in king_james_verses())
     try:
         return Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -35,7 +35,7 @@ def king_james_verses() -> list[dict[str, str | int]]:
       BadInput: The package that carries them is not installed.
     """
     found = importlib.util.find_spec("bible")  # located, never imported
-    for folder in (found and found.submodule_search_locations) or ():
+    for folder in (found.submodule_search_locations if found else None) or ():
         file = Path(folder) / "data" / "kjv.jsonl"
         if file.is_file():
             return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -177,8 +177,8 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     T_h the row change of head h,
 
     .. math::
-       \lVert z_{n+1} - z_n \rVert &\le e + \textstyle\sum_h R_h T_h \\
-       e' &\le (1 + \sigma_\psi \Lambda_2) (e + \textstyle\sum_h R_h T_h) \\
+       \lVert z_{n+1} - z_n \rVert &\le e + {\textstyle\sum_h} R_h T_h \\
+       e' &\le (1 + \sigma_\psi \Lambda_2) (e + {\textstyle\sum_h} R_h T_h) \\
        T_h &\le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1} \\
        \alpha_{n+1,n+1} &\le 1 / (1 + n e^{-D})
 
@@ -218,7 +218,7 @@ def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
     r"""Theorem 4.2 for one sequence: each layer's inequalities, and their composition.
 
     .. math:: E_0 = e_0, \qquad
-       E_{\ell+1} = (1 + \sigma_\psi \Lambda_2) (E_\ell + \textstyle\sum_h R_{\ell h} T_{\ell h})
+       E_{\ell+1} = (1 + \sigma_\psi \Lambda_2) (E_\ell + {\textstyle\sum_h} R_{\ell h} T_{\ell h})
 
     The bound E uses measured row changes and the first distance alone: it holds whatever the
     first distance is. The theorem's conclusion, that it vanishes as n grows, needs a first

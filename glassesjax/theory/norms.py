@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 Norm = Literal[1, 2, "inf"]
 
 DUAL: dict[Norm, Norm] = {1: "inf", 2: 2, "inf": 1}
-"""The norm q with |<x, y>| <= \\|x\\| \\|y\\|_q, sharp for every x."""
+r"""The norm q with :math:`|\langle x, y \rangle| \le \lVert x \rVert \, \lVert y \rVert_q`, sharp."""
 
 
 def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch"]:

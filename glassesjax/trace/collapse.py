@@ -81,7 +81,9 @@ def _tree(trunk: np.ndarray, members: Sequence[tuple[Tokens, int]]) -> Tree:
             continue
         tail = np.asarray(prompt[stem:], np.int32)
         ones = np.ones_like(tail)
-        parts.append((tail, stem + np.arange(len(tail), dtype=np.int32), branch * ones, stem * ones))
+        parts.append(
+            (tail, stem + np.arange(len(tail), dtype=np.int32), branch * ones, stem * ones)
+        )
         size += len(tail)
         rows[prompt] = size - 1
     tokens, position, branch, stem = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -93,7 +95,7 @@ def _pass(
     decoder: Decoder, tokens: Array, layout: Layout, rows: Array, plan: RoundingPlan
 ) -> Array:
     y, _ = decoder(tokens, layout, plan=plan, keep="nothing")
-    return y[rows].astype(plan.carrier.dtype)
+    return y[rows].astype(plan.carrier_dtype)
 
 
 def last_representations(

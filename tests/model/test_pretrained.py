@@ -1,4 +1,4 @@
-"""Real weights: another implementation's logits, the rotation pair, and files that are no models."""
+"""Real weights: another implementation's logits, the rotation pair, files that are no models."""
 
 import dataclasses
 import importlib.util
@@ -155,7 +155,9 @@ def tensors(config):
         "ffn_up.weight": (24, 16),
         "ffn_down.weight": (16, 24),
     }
-    layers = {f"blk.{i}.{n}": np.full(s, i, np.float32) for i in range(2) for n, s in shapes.items()}
+    layers = {
+        f"blk.{i}.{n}": np.full(s, i, np.float32) for i in range(2) for n, s in shapes.items()
+    }
     outer = {"token_embd.weight": (config.vocab_size, 16), "output_norm.weight": (16,)}
     return layers | {name: np.ones(shape, np.float32) for name, shape in outer.items()}
 

@@ -40,7 +40,10 @@ POSITIONS = {
 }
 
 
-def decoder(key, positions=NoPositions(), mask=Causal()):
+NO_POSITIONS, CAUSAL = NoPositions(), Causal()
+
+
+def decoder(key, positions=NO_POSITIONS, mask=CAUSAL):
     config = DecoderConfig(
         vocab_size=5,
         num_layers=2,

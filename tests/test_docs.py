@@ -1,0 +1,174 @@
+"""The pages name what there is, docstrings keep their form, and the examples in both run."""
+
+import ast
+import dataclasses
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import glassesjax
+from glassesjax.model.pretrained import toy_model
+from glassesjax.studies.collapse import CollapseSettings, measure
+from glassesjax.tasks.sequences import FAMILIES
+
+DOCS = Path(__file__).parents[1] / "docs"
+MODULES = sorted(
+    module.name for module in pkgutil.walk_packages(glassesjax.__path__, "glassesjax.")
+)
+# Modules whose names are public as they stand; packages re-export what is public of theirs.
+OPEN = ("glassesjax.theory.", "glassesjax.tasks.", "glassesjax.studies.")
+BOUND = re.compile(r"\b(bounds?|certificates?|bracket|inequalit(y|ies))\b", re.IGNORECASE)
+
+
+def directives():
+    """The modules of the API page, and whether each lists what it re-exports."""
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\.\. automodule:: (\S+)\n((?:   :.*\n)*)", text, re.MULTILINE)
+    return {name: "imported-members" in options for name, options in found}
+
+
+def parse(module):
+    """The syntax tree of a module: decorators and import hooks have not touched it."""
+    return ast.parse(Path(importlib.import_module(module).__file__).read_text(encoding="utf-8"))
+
+
+def reexported(package):
+    """The names that a package re-exports, all in the form ``x as x``."""
+    imports = [node for node in parse(package).body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname for node in imports for alias in node.names if alias.asname}
+
+
+def functions(module):
+    """Public functions and methods of a module with their qualified names, from its source."""
+
+    def visit(body, prefix):
+        for node in body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                if isinstance(node, ast.ClassDef):
+                    yield from visit(node.body, f"{prefix}{node.name}.")
+                else:
+                    yield f"{prefix}{node.name}", node
+
+    yield from visit(parse(module).body, "")
+
+
+def documented_functions():
+    """The functions that the API page shows, as (module, qualified name, node)."""
+    for name, imported in directives().items():
+        names = reexported(name) if imported else None
+        package = importlib.import_module(name)
+        homes = {getattr(getattr(package, n), "__module__", name) for n in names or ()} or {name}
+        for home in sorted(home for home in homes if home in MODULES):
+            for qualified, node in functions(home):
+                if names is None or qualified.partition(".")[0] in names:
+                    yield home, qualified, node
+
+
+DOCUMENTED = [pytest.param(*case, id=f"{case[0]}.{case[1]}") for case in documented_functions()]
+
+
+def test_every_public_module_is_on_the_api_page():
+    listed = directives()
+    packages = [name for name in MODULES if reexported(name)]
+    assert {name for name in packages if not listed.get(name)} == set()
+    is_open = lambda name: name.startswith(OPEN) and name not in packages
+    assert {name for name in MODULES if is_open(name)} <= listed.keys()
+
+
+def test_the_api_page_lists_only_modules_that_exist():
+    assert directives().keys() <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", [name for name, imported in directives().items() if imported])
+def test_every_reexported_name_is_documented(name):
+    package, text = importlib.import_module(name), (DOCS / "api.md").read_text(encoding="utf-8")
+    for public in reexported(name):
+        # autodoc shows what has a docstring of its own; other names must stand in the text.
+        home = getattr(getattr(package, public), "__module__", None)
+        defined = parse(home).body if home in MODULES else []
+        own = {
+            node.name: node for node in defined if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        }
+        shown = public in own and ast.get_docstring(own[public])
+        assert shown or f"`{public}`" in text, f"{public} is not on the API page"
+
+
+@pytest.mark.parametrize(("module", "name", "node"), DOCUMENTED)
+def test_docstrings_have_their_sections(module, name, node):
+    text = ast.get_docstring(node) or ""
+    arguments = node.args
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    names += [extra.arg for extra in (arguments.vararg, arguments.kwarg) if extra]
+    names = [n for n in names if n not in ("self", "cls")]
+    assert text.splitlines()[0].endswith((".", "?")), "the summary is one line"
+    for argument in names:
+        assert re.search(rf"^  \**{argument}: \S", text, re.MULTILINE), f"no Args for {argument}"
+    returns_nothing = isinstance(node.returns, ast.Constant) and node.returns.value is None
+    if names and not returns_nothing:
+        assert re.search(r"^(Returns|Yields):$", text, re.MULTILINE)
+    order = re.findall(r"^(Source|Args|Returns|Yields|Raises|Example):", text, re.MULTILINE)
+    rank = ["Source", "Args", "Returns", "Yields", "Raises", "Example"]
+    assert order == sorted(order, key=rank.index)
+
+
+@pytest.mark.parametrize(("module", "name", "node"), DOCUMENTED)
+def test_statements_name_their_source(module, name, node):
+    text = ast.get_docstring(node) or ""
+    summary = f"{text.splitlines()[0]} {name.replace('_', ' ')}"
+    states = BOUND.search(summary) or ".. math::" in text
+    theory = module.startswith("glassesjax.theory.")
+    if (theory and states) or (module.startswith("glassesjax.trace.") and BOUND.search(summary)):
+        assert re.search(r"^Source: \S", text, re.MULTILINE)
+
+
+def run_examples(text, names):
+    """Runs the examples of a text, each of which must print exactly what stands under it."""
+    test = doctest.DocTestParser().get_doctest(text, names, "example", None, 0)
+    report = []
+    failed, attempted = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert not failed, "".join(report)
+    assert attempted == len(test.examples)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(module):
+    # From the source: decorated functions hide their docstrings from doctest's own search.
+    nodes = (n for n in ast.walk(parse(module)) if isinstance(n, ast.ClassDef | ast.FunctionDef))
+    for text in filter(None, map(ast.get_docstring, nodes)):
+        run_examples(text, vars(importlib.import_module(module)).copy())
+
+
+PAGES = sorted(p for p in DOCS.rglob("*.md") if "```pycon" in p.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_examples_on_pages(page):
+    blocks = re.findall(r"^```pycon\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    run_examples("\n".join(blocks), {})
+
+
+def test_every_statement_page_has_an_example():
+    statements = set((DOCS / "statements").glob("*.md")) - {DOCS / "statements" / "index.md"}
+    assert statements <= set(PAGES)
+
+
+def test_tables_of_the_commands_page():
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    named = {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
+    fields = {field.name for field in dataclasses.fields(CollapseSettings)} - {"model"}
+    assert {f"--{field}" for field in fields} <= named
+    assert FAMILIES.keys() <= named
+
+
+def test_every_key_of_a_row_is_on_the_commands_page():
+    text = (DOCS / "commands.md").read_text(encoding="utf-8").partition("## A row")[2]
+    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    named = {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
+    settings = CollapseSettings(model="toy", families=("ones",), lengths=(1,), formats=("f64",))
+    rows = [row for _, rows in measure(settings, "none", toy_model()) for row in rows]
+    assert {key for row in rows for key in row} == named - {"weights_sha256"}  # of a file only
