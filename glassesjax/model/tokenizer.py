@@ -23,6 +23,12 @@ class SymbolTokenizer:
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
         """One token number for each symbol.
 
+        Args:
+          symbols: Digits, commas and the beginning-of-sequence mark.
+
+        Returns:
+          As many numbers.
+
         Raises:
           BadInput: A symbol is not in the vocabulary.
         """
@@ -34,7 +40,14 @@ class SymbolTokenizer:
         return tuple(number[symbol] for symbol in symbols)
 
     def token_text(self, token: int) -> str:
-        """The symbol of a token number."""
+        """The symbol of a token number.
+
+        Args:
+          token: Its number.
+
+        Returns:
+          The symbol.
+        """
         return self.symbols[token]
 
 
@@ -57,16 +70,36 @@ class ByteLevelTokenizer:
     chat_template: str | None
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token numbers of a text, with nothing added but what the model expects before it."""
+        """Token numbers of a text, with nothing added but what the model expects before it.
+
+        Args:
+          text: Any text; marks of special tokens in it are read as such.
+
+        Returns:
+          The numbers.
+        """
         tokens = tuple(self.engine.encode(text, add_special_tokens=False).ids)
         return (self.bos, *tokens) if self.adds_bos and self.bos is not None else tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token numbers, special tokens included."""
+        """The text of token numbers, special tokens included.
+
+        Args:
+          tokens: Token numbers.
+
+        Returns:
+          The text; bytes that make no whole character show as replacement characters.
+        """
         return self.engine.decode(list(tokens), skip_special_tokens=False)
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
         """One token number for each symbol.
+
+        Args:
+          symbols: Digits, commas and the beginning-of-sequence mark.
+
+        Returns:
+          As many numbers.
 
         Raises:
           BadInput: A symbol is not one token, or this tokenizer would read the joined text as
@@ -85,7 +118,14 @@ class ByteLevelTokenizer:
         return tokens
 
     def token_text(self, token: int) -> str:
-        """A token as text; its name where it is special or no whole character."""
+        """A token as text; its name where it is special or no whole character.
+
+        Args:
+          token: Its number.
+
+        Returns:
+          The text or the name.
+        """
         text = self.engine.decode([token], skip_special_tokens=False)
         return text if "�" not in text else self.engine.id_to_token(token)
 

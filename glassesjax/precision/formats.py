@@ -105,7 +105,14 @@ class FloatFormat:
         return Grid(self.mantissa_bits, self.min_exponent, self.max, beyond)
 
     def contains(self, other: "FloatFormat") -> bool:
-        """Whether every finite number of the other format is one of this."""
+        """Whether every finite number of the other format is one of this.
+
+        Args:
+          other: The format whose numbers are looked for.
+
+        Returns:
+          The truth value; infinities and NaN do not count.
+        """
         finest = self.min_subnormal <= other.min_subnormal
         return finest and self.max >= other.max and self.mantissa_bits >= other.mantissa_bits
 
@@ -120,8 +127,8 @@ class FloatFormat:
           x: float32 or float64 values, in the format or not.
 
         Returns:
-          Powers of two in the dtype of ``x``: the smallest subnormal number near zero, a power of
-          two's spacing upward, the largest number's spacing beyond it; NaN where x is infinite
+          Powers of two in the dtype of ``x`` (the smallest subnormal number near zero, a power of
+          two's spacing upward, the largest number's spacing beyond it); NaN where x is infinite
           or NaN. A float32 carrier may hold them as subnormal numbers, which arithmetic flushes.
 
         Raises:

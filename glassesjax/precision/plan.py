@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from typing import Literal, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
@@ -113,6 +115,25 @@ class RoundingPlan:
         narrowest = fmt.min_carrier if isinstance(fmt, FloatFormat) else F32
         places = dict.fromkeys(PLACES, fmt)
         return cls(**places, mode=mode, carrier=narrowest if carrier is None else carrier)
+
+    @classmethod
+    def of_dtype(cls, dtype: DTypeLike) -> "RoundingPlan":
+        """No rounding but the dtype's own; sums of 16-bit types run in float32.
+
+        Args:
+          dtype: float64, float32, bfloat16 or float16.
+
+        Returns:
+          The plan that a model with such weights follows unless told otherwise.
+
+        Raises:
+          ValueError: Another dtype.
+        """
+        by_name = {jnp.dtype(fmt.dtype).name: fmt for fmt in _COMPUTED}
+        name = jnp.dtype(dtype).name
+        _require(name in by_name, f"A dtype is one of {', '.join(by_name)}", name)
+        fmt = by_name[name]
+        return cls.wide(fmt) if fmt in (F32, F64) else cls.everywhere(fmt, mode="native")
 
     @property
     def formats(self) -> dict[str, NumberFormat]:

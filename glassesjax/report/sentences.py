@@ -21,7 +21,7 @@ def headlines(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the collapse study.
 
     Returns:
-      Plain text: decay, then for each format noise and storage, then the certificate.
+      Plain text, on decay, then for each format noise and storage, then the certificate.
     """
     curves = Curves(rows)
     finest = [curves.finest(p, f) for p in curves.positions for f in curves.families]

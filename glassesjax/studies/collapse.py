@@ -9,28 +9,18 @@ the unrounded weights when the two representations are stored in the format.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from glassesjax.errors import BadInput
-from glassesjax.model.config import DecoderConfig
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
 from glassesjax.precision import F32, F64, FloatFormat, RoundingPlan, float_format
 from glassesjax.records import Row, provenance
+from glassesjax.studies.collapse_rows import Cell, Curve, Pairs, curve_rows
 from glassesjax.tasks.sequences import FAMILIES, repeats_last_token, run_family
-from glassesjax.theory.margin import margin_certificates
-from glassesjax.trace.collapse import (
-    NORMS,
-    Tokens,
-    distance,
-    last_representations,
-    pack,
-    pass_size,
-)
+from glassesjax.trace.collapse import NORMS, last_representations, pack, pass_size
 
 # What tells one row of a run from another.
 KEY = ("positions", "family", "length", "format", "mode", "curve", "norm")
@@ -77,33 +67,6 @@ class CollapseSettings:
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
         return self.positions or (tuple(TOY_POSITIONS) if self.model == "toy" else ("own",))
-
-
-class Cell(NamedTuple):
-    """The smallest part of the study that is measured, written and resumed as a whole."""
-
-    positions: str
-    format: str
-    family: str
-
-
-class Pairs(NamedTuple):
-    """The prompts of one family, shorter and longer, one of each for every length."""
-
-    shorter: tuple[Tokens, ...]
-    longer: tuple[Tokens, ...]
-    repeats_last: tuple[bool, ...]
-    """Whether the theorem's hypothesis on the two prompts holds, by length."""
-
-
-class Curve(NamedTuple):
-    """Two stacks of representations to be compared, and how the rows are named."""
-
-    curve: str
-    mode: str
-    plan: RoundingPlan
-    first: Float[Array, "lengths model_dim"]
-    second: Float[Array, "lengths model_dim"]
 
 
 def open_models(settings: CollapseSettings) -> Iterator[tuple[str, LanguageModel]]:
@@ -191,11 +154,8 @@ def measure(
         shared = provenance() | dict(model.source) | {"seed": settings.seed}
         for cell in cells:
             curves = _curves(cell, passes)
-            heads = _heads(settings, cell, model, pairs[cell.family])
-            rows: list[Row] = []
-            for curve in curves:
-                rows += [{**shared, **row} for row in _rows(curve, cell, model, heads)]
-            yield cell, rows
+            rows = curve_rows(curves, cell, settings.lengths, pairs[cell.family], model)
+            yield cell, [{**shared, **row} for row in rows]
 
 
 class _Passes:
@@ -276,89 +236,3 @@ def _expected(settings: CollapseSettings, cell: Cell) -> Iterator[Row]:
             for length in settings.lengths:
                 names = {"curve": curve, "mode": mode, "norm": norm, "length": length}
                 yield cell._asdict() | names
-
-
-def _heads(settings: CollapseSettings, cell: Cell, model: LanguageModel, pairs: Pairs) -> list[Row]:
-    """What all rows of one length have in common."""
-    return [
-        {
-            "study": "collapse",
-            "model": model.name,
-            **cell._asdict(),
-            "length": length,
-            "prompt_tokens": len(shorter),
-            "longer_prompt_tokens": len(longer),
-            "repeats_last": repeats,
-            "same_last": shorter[-1] == longer[-1],
-        }
-        for length, shorter, longer, repeats in zip(settings.lengths, *pairs, strict=True)
-    ]
-
-
-def _rows(curve: Curve, cell: Cell, model: LanguageModel, heads: list[Row]) -> Iterator[Row]:
-    """One row for each norm and length of a curve."""
-    number = _format(cell.format)
-    compare = jax.jit(distance, static_argnames=("storage",))
-    apart = jax.device_get(compare(curve.first, curve.second, number))
-    finest = _resolution(curve, number, model.decoder.config, heads)
-    answers = _answers(curve, model) if curve.curve == "signal" else [{}] * len(heads)
-    for norm in NORMS:
-        for index, head in enumerate(heads):
-            yield {
-                **head,
-                "mode": curve.mode,
-                "curve": curve.curve,
-                "norm": norm,
-                "distance": float(getattr(apart, norm)[index]),
-                "resolution": float(finest[norm][index]),
-                "equal_coordinates": int(apart.equal_coordinates[index]),
-                "width": curve.first.shape[1],
-                "unit_roundoff": number.unit_roundoff,
-                "dtype": curve.plan.dtype.name,
-                "rounding": curve.plan.name,
-                # The certificate is a statement in the L2 norm, so it stands with that distance.
-                **(answers[index] if norm == "l2" else {}),
-            }
-
-
-def _resolution(
-    curve: Curve, number: FloatFormat, config: DecoderConfig, heads: list[Row]
-) -> dict[str, np.ndarray]:
-    """What rounding may do to a distance, by norm, one number a length.
-
-    One rounding for each term of the longest sums (a row of attention, or a row of weights) in
-    each layer, each as large as the whole state: an estimate from above, no theorem.
-    """
-    arithmetic = F64 if curve.mode == "wide" else number
-    tokens = np.array([head["longer_prompt_tokens"] for head in heads])
-    share = config.num_layers * (config.model_dim + tokens) * arithmetic.unit_roundoff
-    state = np.abs(jax.device_get(curve.first))
-    largest = state.max(axis=-1)
-    finest = jax.device_get(number.ulp(curve.first)).min(axis=-1)
-    sizes = {
-        "l1": state.sum(axis=-1),
-        "l2": np.sqrt((state * state).sum(axis=-1)),
-        "linf": largest,
-        "relative_l1": np.ones_like(largest),
-        # A small coordinate has a fine spacing, and errors as large as the state's.
-        "ulp": largest / finest,
-    }
-    return {norm: share * size for norm, size in sizes.items()}
-
-
-def _answers(curve: Curve, model: LanguageModel) -> list[Row]:
-    """The greedy token of each shorter prompt, and whether the longer one must share it."""
-    unembed = model.decoder.unembedding.astype(jnp.float64)
-    found = jax.device_get(margin_certificates(curve.first, curve.second, unembed))
-    return [
-        {
-            "token": int(token),
-            "token_text": model.tokenizer.token_text(int(token)),
-            "margin": float(margin),
-            "margin_used": float(worst),
-            "certified": bool(certified),
-        }
-        for token, margin, worst, certified in zip(
-            found.token, found.margin, found.worst_ratio, found.certified, strict=True
-        )
-    ]

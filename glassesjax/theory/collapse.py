@@ -28,12 +28,12 @@ class LayerRows(NamedTuple):
     next_logits: Float[Array, "*layers heads n+1"]
     weights: Float[Array, "*layers heads n"]
     next_weights: Float[Array, "*layers heads n+1"]
-    radius: Float[Array, "*layers heads"]  # of the points W x_i, i <= n + 1, of each head
-    resid: Float[Array, "*layers 2 d"]  # v, before attention
-    resid_mid: Float[Array, "*layers 2 d"]  # z, after attention
-    resid_out: Float[Array, "*layers 2 d"]  # the next layer's v
-    mlp_lipschitz: Float[Array, "*layers"]  # sigma_psi
-    norm_lipschitz: Float[Array, "*layers"]  # Lambda_2, of the norm before the MLP
+    radius: Float[Array, "*layers heads"]  #: of the points W x_i, i <= n + 1, of each head
+    resid: Float[Array, "*layers 2 d"]  #: v, before attention
+    resid_mid: Float[Array, "*layers 2 d"]  #: z, after attention
+    resid_out: Float[Array, "*layers 2 d"]  #: the next layer's v
+    mlp_lipschitz: Float[Array, "*layers"]  #: sigma_psi
+    norm_lipschitz: Float[Array, "*layers"]  #: Lambda_2, of the norm before the MLP
 
 
 class Inequality(NamedTuple):
@@ -57,19 +57,19 @@ class Inequality(NamedTuple):
 class LayerHypotheses(NamedTuple):
     """What the inequalities of one layer presume, as measured."""
 
-    row_sum_error: Float[Array, "*layers heads"]  # of either row, from one; 0 but for rounding
-    softmax_error: Float[Array, "*layers heads"]  # L1, weights from softmax(logits); likewise
-    logit_range: Float[Array, "*layers heads"]  # D, of both rows; infinite where one is masked
+    row_sum_error: Float[Array, "*layers heads"]  #: of either row, from one; 0 but for rounding
+    softmax_error: Float[Array, "*layers heads"]  #: L1, weights from softmax(logits); likewise
+    logit_range: Float[Array, "*layers heads"]  #: D, of both rows; infinite where one is masked
 
 
 class LayerCertificate(NamedTuple):
     """Measured quantities of one layer (or of each) beside their bounds."""
 
-    error: Float[Array, "*layers"]  # e, distance of the two rows before the layer
-    mid: Inequality  # (R1) distance after attention
-    out: Inequality  # (R2) distance after the layer
-    row_change: Inequality  # (R3) T, one per head
-    self_weight: Inequality  # (R5) the last row's weight on itself, one per head
+    error: Float[Array, "*layers"]  #: e, distance of the two rows before the layer
+    mid: Inequality  #: (R1) distance after attention
+    out: Inequality  #: (R2) distance after the layer
+    row_change: Inequality  #: (R3) T, one per head
+    self_weight: Inequality  #: (R5) the last row's weight on itself, one per head
     hypotheses: LayerHypotheses
 
 
@@ -77,9 +77,9 @@ class CollapseCertificate(NamedTuple):
     """All layers' certificates and the bound that the recursion carries through them."""
 
     layers: LayerCertificate
-    propagated: Float[Array, " layers+1"]  # bound on e before each layer and after the last
-    output: Inequality  # distance after the last layer
-    equal_tokens: Bool[Array, ""]  # the hypothesis that the first layer's two rows are equal
+    propagated: Float[Array, " layers+1"]  #: bound on e before each layer and after the last
+    output: Inequality  #: distance after the last layer
+    equal_tokens: Bool[Array, ""]  #: the hypothesis that the first layer's two rows are equal
 
 
 def row_change(

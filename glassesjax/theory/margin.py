@@ -13,10 +13,10 @@ from glassesjax.theory.norms import DUAL, Norm, vector_norm
 class MarginCertificate(NamedTuple):
     """Whether the greedy token is the same for two representations, whatever lies between."""
 
-    token: Int[Array, ""]  # the greedy token of the first representation
-    margin: Float[Array, ""]  # its logit minus the second largest
-    worst_ratio: Float[Array, ""]  # largest share of a competitor's gap that may be used up
-    certified: Bool[Array, ""]  # whether that share is below one
+    token: Int[Array, ""]  #: the greedy token of the first representation
+    margin: Float[Array, ""]  #: its logit minus the second largest
+    worst_ratio: Float[Array, ""]  #: largest share of a competitor's gap that may be used up
+    certified: Bool[Array, ""]  #: whether that share is below one
 
 
 def _rounding_share(dim: int, unit_roundoff: float) -> float:
@@ -95,7 +95,7 @@ def margin_certificates(
       unit_roundoff: As for ``margin_certificate``.
 
     Returns:
-      One certificate a pair: each field has a leading axis.
+      One certificate a pair; each field has a leading axis.
     """
     share = _rounding_share(y.shape[-1], _default(unit_roundoff, y.dtype))
     product = functools.partial(jnp.matmul, precision="highest")

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 Norm = Literal[1, 2, "inf"]
 
 DUAL: dict[Norm, Norm] = {1: "inf", 2: 2, "inf": 1}
-r"""The norm q with :math:`|\langle x, y \rangle| \le \lVert x \rVert \, \lVert y \rVert_q`, sharp."""
+r"""The norm q with :math:`|\langle x, y \rangle| \le \lVert x \rVert \lVert y \rVert_q`, sharp."""
 
 
 def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch"]:
@@ -45,6 +45,9 @@ def chebyshev_radius_bound(
 
     The midrange is an optimal center for the maximum norm, and for two points in every norm. In
     any norm the result is at most the largest norm of a point and at most the diameter.
+
+    Source: arXiv 2406.04267v2, proof of Theorem B.3, which takes values of unit norm.
+    Differs: measured, and from a center other than zero where that is nearer.
 
     Args:
       points: The points x_i.

@@ -30,7 +30,14 @@ class Tree(NamedTuple):
     """The row of each prompt's last token."""
 
     def padded(self, length: int) -> "Tree":
-        """The same with rows to that length that no other row sees."""
+        """The same with rows to that length that no other row sees.
+
+        Args:
+          length: Number of rows, at least as many as there are tokens.
+
+        Returns:
+          A tree of that many rows.
+        """
         fill = lambda field, value: jnp.asarray(
             np.pad(field, (0, length - len(self.tokens)), constant_values=value), jnp.int32
         )
@@ -137,7 +144,14 @@ def last_representations(
 
 
 def pass_size(trees: Sequence[Tree]) -> tuple[int, int]:
-    """The tokens and the prompts of the largest of some trees."""
+    """The tokens and the prompts of the largest of some trees.
+
+    Args:
+      trees: At least one.
+
+    Returns:
+      The most tokens that one of them has, and the most prompts.
+    """
     return max(len(tree.tokens) for tree in trees), max(len(tree.rows) for tree in trees)
 
 
@@ -172,7 +186,7 @@ def distance(
       storage: The format whose spacing is the unit of ``ulp``.
 
     Returns:
-      One number per pair and norm. NaN where a row is NaN: it is never masked.
+      One number per pair and norm. NaN where a row is NaN; it is never masked.
     """
     gap = jnp.abs(second - first)
     l1 = jnp.sum(gap, axis=-1)

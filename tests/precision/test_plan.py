@@ -134,3 +134,12 @@ def test_float64_must_be_enabled():
         plan = RoundingPlan.everywhere(BF16)
         stored = plan.store("weights", jnp.full(1, 1.003, jnp.float32))
         assert stored.tolist() == [1]
+
+
+def test_the_plan_of_a_dtype_is_what_such_weights_do_by_themselves():
+    assert RoundingPlan.of_dtype("float64") == RoundingPlan.wide(F64)
+    assert RoundingPlan.of_dtype(jnp.float32) == RoundingPlan.wide(F32)
+    assert RoundingPlan.of_dtype(jnp.bfloat16) == RoundingPlan.everywhere(BF16, mode="native")
+    assert RoundingPlan.of_dtype(jnp.float16).dtype == jnp.float16
+    with pytest.raises(ValueError, match="got int32"):
+        RoundingPlan.of_dtype(jnp.int32)

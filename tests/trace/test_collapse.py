@@ -82,7 +82,7 @@ def test_one_pass_equals_a_pass_for_each_prompt(key, name):
 def test_one_pass_with_a_window_and_in_blocks(key, monkeypatch):
     model, prompts = decoder(key, Rotary(), Window(width=3)), runs((1, 2, 5, 9))
     alone = one_by_one(model, prompts)
-    monkeypatch.setattr("glassesjax.model.layers.ATTENTION_ROWS", 4)
+    monkeypatch.setattr("glassesjax.model.attention.ATTENTION_ROWS", 4)
     collapse._pass.clear_cache()
     packed = last_representations(model, prompts, RoundingPlan.wide(F64))
     collapse._pass.clear_cache()

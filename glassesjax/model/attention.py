@@ -1,0 +1,138 @@
+"""Grouped attention over one sequence or tree; the axes of einsum strings are those of layers."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from glassesjax.model.config import Alibi, Causal, DecoderConfig, Rotary, Sinusoidal, Window
+from glassesjax.model.layers import exact, normal, present, project, softcap
+from glassesjax.model.positions import Layout, alibi_penalty, rotate, sinusoidal, visible
+from glassesjax.precision import RoundingPlan
+
+# Query rows that attend at once where attention is not kept: bounds memory by rows x keys.
+ATTENTION_ROWS = 256
+
+
+class Attended(NamedTuple):
+    """Attention logits and weights of one layer; logits of masked pairs are -inf."""
+
+    attn_logits: Float[Array, "heads query key"]
+    attn_weights: Float[Array, "heads query key"]
+
+
+class Attention(nnx.Module):
+    """Grouped multi-head attention with every switch of the configuration."""
+
+    def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
+        self.config = config
+        keys = dict(zip(("query", "key", "value", "output"), jax.random.split(key, 4), strict=True))
+        dim, kv_heads = config.model_dim, config.kv_heads
+        query_dim, key_dim = config.num_heads * config.key_dim, kv_heads * config.key_dim
+        value_dim, joined = kv_heads * config.value_dim, config.num_heads * config.value_dim
+        projected = config.values == "projected"
+        zeros = lambda width, wanted: present(wanted, lambda: nnx.Param(jnp.zeros(width, dtype)))
+        self.query = normal(keys["query"], query_dim, dim, dtype)
+        self.key = normal(keys["key"], key_dim, dim, dtype)
+        self.value = present(projected, lambda: normal(keys["value"], value_dim, dim, dtype))
+        self.output = present(projected, lambda: normal(keys["output"], dim, joined, dtype))
+        self.query_bias = zeros(query_dim, config.qkv_bias)
+        self.key_bias = zeros(key_dim, config.qkv_bias)
+        self.value_bias = zeros(value_dim, config.qkv_bias and projected)
+        self.output_bias = zeros(dim, config.bias and projected)
+
+    def __call__(
+        self,
+        x: Float[Array, "seq d"],
+        layout: Layout,
+        plan: RoundingPlan,
+        *,
+        keep: bool,
+        freeze: bool,
+    ) -> tuple[Float[Array, "seq d"], Attended | None]:
+        """The attention output in the carrier, not yet stored, and the weights if kept."""
+        query, key, value = self._heads(x, layout, plan)
+        if keep:
+            joined, attended = self._rows(query, layout, key, value, layout, plan, freeze)
+        else:
+            joined, attended = self._in_blocks(query, key, value, layout, plan, freeze), None
+        if self.config.values == "identity":
+            return joined.astype(plan.carrier_dtype), attended
+        return project(joined, self.output, self.output_bias, plan), attended
+
+    def _heads(self, x: Array, layout: Layout, plan: RoundingPlan) -> tuple[Array, Array, Array]:
+        config, positions = self.config, self.config.positions
+        store = lambda y: plan.store("activations", y)
+        split = lambda y, heads: y.reshape(len(x), heads, -1)
+        query = split(project(x, self.query, self.query_bias, plan), config.num_heads)
+        key = split(project(x, self.key, self.key_bias, plan), config.kv_heads)
+        match positions:
+            case Rotary():
+                query, key = (rotate(y, layout.position, positions) for y in (query, key))
+            case Sinusoidal(where="query_key", base=base):
+                added = sinusoidal(layout.position, config.key_dim, base, query.dtype)[:, None, :]
+                query, key = query + added, key + added
+        if config.values == "identity":
+            return store(query), store(key), split(x, config.kv_heads)
+        value = split(project(x, self.value, self.value_bias, plan), config.kv_heads)
+        return store(query), store(key), store(value)
+
+    def _rows(
+        self,
+        query: Float[Array, "query heads head_dim"],
+        rows: Layout,
+        key: Float[Array, "key kv_heads head_dim"],
+        value: Float[Array, "key kv_heads value_dim"],
+        layout: Layout,
+        plan: RoundingPlan,
+        freeze: bool,
+    ) -> tuple[Float[Array, "query joined"], Attended]:
+        """Attention of some query rows over some keys."""
+        config, carrier = self.config, plan.carrier_dtype
+        # Queries that share a head of keys stand below one another: one product for each such head.
+        grouped = query.transpose(1, 0, 2).reshape(config.kv_heads, -1, config.key_dim)
+        logits = exact("knh,ksh->kns", grouped, key.transpose(1, 0, 2), carrier)
+        logits = logits.reshape(config.num_heads, len(query), len(key))
+        logits = logits * jnp.asarray(config.scale, carrier)
+        if config.attn_softcap is not None:
+            logits = softcap(logits, config.attn_softcap)
+        if isinstance(config.positions, Alibi):
+            penalty = alibi_penalty(config.positions, config.num_heads, rows, layout, carrier)
+            logits = logits - penalty
+        seen = visible(config.mask, rows, layout)[None]
+        logits = jnp.where(seen, plan.store("attn_logits", logits), -jnp.inf)
+        weights = plan.store("attn_weights", softmax(logits.astype(carrier)))
+        weights = jax.lax.stop_gradient(weights) if freeze else weights
+        shared = weights.reshape(config.kv_heads, -1, len(key))
+        averaged = exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), carrier)
+        joined = averaged.reshape(config.num_heads, len(query), -1).transpose(1, 0, 2)
+        joined = plan.store("activations", joined.reshape(len(query), -1))
+        return joined, Attended(logits, weights)
+
+    def _in_blocks(
+        self,
+        query: Array,
+        key: Array,
+        value: Array,
+        layout: Layout,
+        plan: RoundingPlan,
+        freeze: bool,
+    ) -> Array:
+        """The same rows, some at a time: less memory, and no work on keys that come later."""
+        ordered = isinstance(self.config.mask, Causal | Window)
+        joined = []
+        for start in range(0, len(query), ATTENTION_ROWS):
+            rows = slice(start, start + ATTENTION_ROWS)
+            keys = slice(0, start + ATTENTION_ROWS if ordered else None)
+            part = lambda index: Layout(*(field[index] for field in layout))
+            here = query[rows], part(rows), key[keys], value[keys], part(keys)
+            joined.append(self._rows(*here, plan, freeze)[0])
+        return jnp.concatenate(joined)
+
+
+def softmax(logits: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:
+    """Exponentials over their sum, shifted by the largest; every row needs a finite logit."""
+    shifted = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
+    return shifted / jnp.sum(shifted, axis=-1, keepdims=True)
