@@ -1,4 +1,4 @@
-"""The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input."""
+"""The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input, 130 stopped."""
 
 import dataclasses
 import io
@@ -72,6 +72,9 @@ def run(arguments: Sequence[str]) -> int:
     except BadInput as error:
         print(f"glassesjax: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("glassesjax: stopped; the same command continues.", file=sys.stderr)
+        return 130  # what a shell gives for an interrupt
     return 0
 
 

@@ -85,8 +85,11 @@ def open_run(folder: Path, settings: Mapping[str, object]) -> None:
         raise BadInput(
             f"Wanted an empty or new folder for {folder}; {found}: choose another --out."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_by_rename(file, text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_by_rename(file, text)
+    except OSError as error:
+        raise BadInput(f"Wanted a folder to write to; {folder}: {error.strerror}.") from error
 
 
 class RowFile:
@@ -115,10 +118,13 @@ class RowFile:
             self._file.close()
             wanted = f"Wanted to write {self.path} alone; another process is writing it"
             raise BadInput(f"{wanted}: wait for it, or choose another --out.") from error
-        self._file.seek(0)
-        text = self._file.read()
-        self._file.truncate(text.rfind(b"\n") + 1)
-        self._seen = {self._key_of(row) for row in read_rows(self.path)}
+        try:
+            self._file.seek(0)
+            self._file.truncate(self._file.read().rfind(b"\n") + 1)
+            self._seen = {self._key_of(row) for row in read_rows(self.path)}
+        except BaseException:
+            self._file.close()
+            raise
         return self
 
     def __exit__(
@@ -145,6 +151,9 @@ class RowFile:
         self._seen |= new.keys()
 
     def _key_of(self, row: Row) -> tuple[Value, ...]:
+        if lacking := [name for name in self.key if name not in row]:
+            wanted = f"Wanted rows with the fields {', '.join(self.key)} in {self.path}"
+            raise BadInput(f"{wanted}; one has no {lacking[0]}: choose another --out.")
         return tuple(row[name] for name in self.key)
 
 

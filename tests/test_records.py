@@ -65,6 +65,21 @@ def test_a_foreign_line_is_named(tmp_path):
         read_rows(path)
 
 
+def test_rows_of_another_kind_are_refused_and_the_file_is_let_go(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n')
+    for _ in range(2):  # the second time too: the lock of the first is gone
+        with pytest.raises(BadInput, match="one has no name"), RowFile(path, KEY):
+            pass
+    assert path.read_text() == '{"a": 1}\n'
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadInput, match="Not a directory"):
+        open_run(tmp_path / "file" / "run", {})
+
+
 def test_numbers_that_are_not_finite_become_null():
     text = to_json({"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}})
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": {"d": None}}

@@ -54,13 +54,14 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "seq d"], Attended | None]:
         """The attention output in the carrier, not yet stored, and the weights if kept."""
         query, key, value = self._heads(x, layout, plan)
-        if keep:
+        if keep or not plan.row_wise:
             joined, attended = self._rows(query, layout, key, value, layout, plan, freeze)
         else:
             joined, attended = self._in_blocks(query, key, value, layout, plan, freeze), None
+        kept = attended if keep else None
         if self.config.values == "identity":
-            return joined.astype(plan.carrier_dtype), attended
-        return project(joined, self.output, self.output_bias, plan), attended
+            return joined.astype(plan.carrier_dtype), kept
+        return project(joined, self.output, self.output_bias, plan), kept
 
     def _heads(self, x: Array, layout: Layout, plan: RoundingPlan) -> tuple[Array, Array, Array]:
         config, positions = self.config, self.config.positions
@@ -102,7 +103,9 @@ class Attention(nnx.Module):
             penalty = alibi_penalty(config.positions, config.num_heads, rows, layout, carrier)
             logits = logits - penalty
         seen = visible(config.mask, rows, layout)[None]
-        logits = jnp.where(seen, plan.store("attn_logits", logits), -jnp.inf)
+        # Zero where masked, so that no unseen pair has a part in a format's scale.
+        logits = plan.store("attn_logits", jnp.where(seen, logits, 0))
+        logits = jnp.where(seen, logits, -jnp.inf)
         weights = plan.store("attn_weights", softmax(logits.astype(carrier)))
         weights = jax.lax.stop_gradient(weights) if freeze else weights
         shared = weights.reshape(config.kv_heads, -1, len(key))

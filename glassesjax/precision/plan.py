@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
-from glassesjax.precision.integers import NumberFormat
+from glassesjax.precision.integers import IntegerFormat, NumberFormat
 
 PLACES = ("weights", "residual", "activations", "attn_logits", "attn_weights", "output")
 
@@ -140,6 +140,16 @@ class RoundingPlan:
         """The places that have a format."""
         every = {place: getattr(self, place) for place in PLACES}
         return {place: fmt for place, fmt in every.items() if fmt is not None}
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether what is stored of one token depends on that token's row alone.
+
+        A format with one scale for a whole array lets later tokens move the rounding of earlier
+        ones: rows are then not causal. Weights do not count, for they are no token's.
+        """
+        stored = [fmt for place, fmt in self.formats.items() if place != "weights"]
+        return not any(isinstance(f, IntegerFormat) and f.granularity == "tensor" for f in stored)
 
     @property
     def dtype(self) -> np.dtype:

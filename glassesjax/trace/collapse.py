@@ -127,11 +127,14 @@ def last_representations(
       One row per prompt, in the plan's carrier.
 
     Raises:
-      ValueError: The mask lets a token see later ones, so that prefixes do not share rows.
+      ValueError: The mask, or a scale shared by all tokens, lets a row depend on later ones, so
+        that prefixes do not share rows.
     """
     if not isinstance(decoder.config.mask, Causal | Window):
         found = type(decoder.config.mask).__name__
         raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
+    if not plan.row_wise:
+        raise ValueError(f"Wanted a plan with a scale for each row at most, got {plan.name}.")
     trees = pack(prompts)
     length, count = size or pass_size(trees)
     states: dict[Tokens, Array] = {}

@@ -25,7 +25,7 @@ from glassesjax.model import (
     Window,
     flat_parameters,
 )
-from glassesjax.precision import BF16, F32, F64, RoundingPlan
+from glassesjax.precision import BF16, F32, F64, INT8, INT8_CHANNEL, RoundingPlan
 from glassesjax.trace import collapse
 from glassesjax.trace.collapse import distance, fit_decay, last_representations, pack, pass_size
 
@@ -97,6 +97,21 @@ def test_prefix_identity_needs_a_causal_mask(key):
     assert np.max(np.abs(alone - as_prefix)) > 1e-3  # the counter-case: it really fails
     with pytest.raises(ValueError, match="causal or window mask"):
         last_representations(model, [(1, 2)], RoundingPlan.wide(F64))
+
+
+def test_a_scale_for_all_tokens_breaks_the_prefix_identity_and_a_scale_a_row_does_not(key):
+    model = decoder(key)
+    first_rows = {}
+    for fmt in (INT8, INT8_CHANNEL):
+        plan = RoundingPlan.everywhere(fmt, carrier=F64)
+        stored = model.stored(plan)
+        short, _ = stored(jnp.asarray((1, 2, 3), jnp.int32), plan=plan)
+        long, _ = stored(jnp.asarray((1, 2, 3, 4, 0), jnp.int32), plan=plan)
+        first_rows[fmt] = np.max(np.abs(short - long[:3]))
+    assert first_rows[INT8] > 1e-3  # the counter-case: later tokens moved earlier rows
+    assert first_rows[INT8_CHANNEL] == 0
+    with pytest.raises(ValueError, match="a scale for each row"):
+        last_representations(model, [(1, 2)], RoundingPlan.everywhere(INT8, carrier=F64))
 
 
 def test_a_run_is_one_trunk_without_tails():
