@@ -112,8 +112,10 @@ class Decoder(nnx.Module):
         self.config = config
         embed_key, blocks_key, unembed_key = jax.random.split(key, 3)
         self.embed = Embedding(config, key=embed_key, dtype=dtype)
-        make_block = lambda key: Block(config, key=key, dtype=dtype)
-        self.blocks = jax.vmap(make_block)(jax.random.split(blocks_key, config.num_layers))
+        keys = jax.random.split(blocks_key, config.num_layers)
+        # Stacked one by one: a vmap would compile its own random numbers for every configuration.
+        blocks = [Block(config, key=key, dtype=dtype) for key in keys]
+        self.blocks = jax.tree.map(lambda *weights: jnp.stack(weights), *blocks)
         self.final_norm = Normalize(config, dtype=dtype)
         self.unembed = present(
             not config.tied,

@@ -120,7 +120,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
         embed_scale=8.0,  # the root of the width: coordinates of size one
         max_length=TOY_LENGTH,
     )
-    decoder = jax.jit(lambda key: Decoder(config, key=key))(jax.random.key(seed))
+    decoder = Decoder(config, key=jax.random.key(seed))
     source = {"weights": f"toy seed {seed}"}
     return LanguageModel("toy", decoder, SymbolTokenizer(TOY_SYMBOLS), source)
 

@@ -8,6 +8,7 @@ the unrounded weights when the two representations are stored in the format.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -162,12 +163,14 @@ class _Passes:
     """Representations of all prompts of a family under a plan, each computed once."""
 
     def __init__(self, model: LanguageModel, pairs: Mapping[str, Pairs]) -> None:
-        self._model, self._pairs = model, pairs
+        self._pairs = pairs
         trees = [pack([*pair.shorter, *pair.longer]) for pair in pairs.values()]
         sizes = [pass_size(family) for family in trees]
         # All passes have one size: one compiled function a plan, whatever the family.
         self._size = tuple(max(side) for side in zip(*sizes, strict=True))
-        self._stored = (RoundingPlan.wide(F32), model.decoder)
+        store = lambda plan: jax.jit(lambda decoder: decoder.stored(plan))(model.decoder)
+        # What one format needs: the unrounded, the stored and the narrow weights. They are large.
+        self._decoder = functools.lru_cache(maxsize=3)(store)
         self._states: dict[tuple[RoundingPlan, str], tuple[Array, Array]] = {}
 
     def __call__(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
@@ -177,12 +180,9 @@ class _Passes:
         return self._states[plan, family]
 
     def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
-        if self._stored[0] != plan:  # one set of rounded weights at a time: they are large
-            store = jax.jit(lambda decoder: decoder.stored(plan))
-            self._stored = (plan, store(self._model.decoder))
         pair = self._pairs[family]
         prompts = [*pair.shorter, *pair.longer]
-        y = last_representations(self._stored[1], prompts, plan, size=self._size)
+        y = last_representations(self._decoder(plan), prompts, plan, size=self._size)
         y = y.astype(jnp.float64)  # exact; all distances are taken in float64
         return y[: len(pair.shorter)], y[len(pair.shorter) :]
 
