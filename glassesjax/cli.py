@@ -106,49 +106,17 @@ def _plain(box: str) -> str:
 
 
 def _collapse(verb: Collapse, arguments: Sequence[str]) -> None:
-    from glassesjax.records import (
-        RowFile,
-        open_run,
-        provenance,
-        read_rows,
-        to_json,
-        write_by_rename,
-    )
-    from glassesjax.report import collapse_figures, collapse_page, headlines, to_svg
-    from glassesjax.studies.collapse import KEY, lay_out, measure, open_models
+    from glassesjax.report import headlines, run_collapse
 
-    settings = {
-        "study": "collapse",
-        **{field.name: getattr(verb, field.name) for field in dataclasses.fields(CollapseSettings)},
-    }
     name = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
     out = verb.out or Path("runs") / f"collapse-{name}"
-    models = open_models(verb)
-    first = next(models)
-    lay_out(verb, first[1])  # all that can be wrong is known before anything is written
-    open_run(out, settings)
-    record = {"command": shlex.join(["glassesjax", *arguments]), **provenance(), **first[1].source}
-    write_by_rename(out / "provenance.json", to_json(record, indent=2))
-    with RowFile(out / "rows.jsonl", KEY) as file:
-        total = len(verb.encodings) * len(verb.formats) * len(verb.families)
-        with _progress(total) as advance:
-            for positions, model in _chain(first, models):
-                for cell, rows in measure(verb, positions, model, done=file.__contains__):
-                    file.append(rows)
-                    advance(" ".join(cell))
-        rows = read_rows(out / "rows.jsonl")
-        (out / "figures").mkdir(exist_ok=True)
-        for stem, figure in collapse_figures(rows):
-            write_by_rename(out / "figures" / f"{stem}.svg", to_svg(figure, stem))
-        write_by_rename(out / "index.html", collapse_page(rows, settings, record))
+    command = shlex.join(["glassesjax", *arguments])
+    total = len(verb.encodings) * len(verb.formats) * len(verb.families)
+    with _progress(total) as advance:
+        rows = run_collapse(verb, out, command=command, advance=advance)
     for line in headlines(rows):
         print(line)
     print(f"Page: {out / 'index.html'}")
-
-
-def _chain(first: object, rest: Iterator) -> Iterator:
-    yield first
-    yield from rest
 
 
 def _models(verb: Models, arguments: Sequence[str]) -> None:

@@ -56,7 +56,7 @@ def write_by_rename(path: Path, text: str) -> None:
       path: Where it goes; a file already there is replaced.
       text: Its content, written as UTF-8.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -64,46 +64,72 @@ def write_by_rename(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def open_run(folder: Path, settings: Mapping[str, object]) -> None:
-    """A run folder that holds these settings: a new one, or the same run to be continued.
+class RunFolder:
+    """A folder that holds one run, and one process that writes it.
+
+    On entering, the folder is made where it is missing, locked, and holds ``settings.json``. A
+    folder with the same settings is the same run, to be continued.
 
     Args:
-      folder: The run's own folder; made where it is missing.
+      path: The run's own folder.
       settings: What fixes the rows, JSON-ready.
 
     Raises:
-      BadInput: The folder holds another run, or other files.
+      BadInput: The folder holds another run or other files, cannot be written, or another process
+        is writing it.
     """
-    file, text = folder / "settings.json", to_json(settings, indent=2)
-    if file.is_file():
-        if file.read_text(encoding="utf-8") != text:
-            wanted = f"Wanted an empty folder or this very run in {folder}; it holds another run"
-            raise BadInput(f"{wanted} (settings.json differs): choose another --out.")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        found = "it holds other files" if folder.is_dir() else "it is a file"
-        raise BadInput(
-            f"Wanted an empty or new folder for {folder}; {found}: choose another --out."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_by_rename(file, text)
-    except OSError as error:
-        raise BadInput(f"Wanted a folder to write to; {folder}: {error.strerror}.") from error
+
+    def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
+        self.path, self.settings = path, settings
+
+    def __enter__(self) -> "RunFolder":
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise BadInput(f"Wanted a run folder; {self.path}: {error.strerror}.") from error
+        try:
+            self._claim()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._descriptor)  # and with it the lock
+
+    def _claim(self) -> None:
+        elsewhere = "choose another --out"
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            wanted = f"Wanted to write {self.path} alone; another process is writing it"
+            raise BadInput(f"{wanted}: wait for it, or {elsewhere}.") from error
+        file, text = self.path / "settings.json", to_json(self.settings, indent=2)
+        if not file.exists():
+            # What a killed process was about to rename is nobody's.
+            if any(not path.name.endswith(".part") for path in self.path.iterdir()):
+                wanted = f"Wanted an empty or new folder for {self.path}; it holds other files"
+                raise BadInput(f"{wanted}: {elsewhere}.")
+            write_by_rename(file, text)
+        elif not file.is_file() or file.read_bytes() != text.encode():
+            wanted = f"Wanted an empty folder or this very run in {self.path}; it holds another run"
+            raise BadInput(f"{wanted} (settings.json differs): {elsewhere}.")
 
 
 class RowFile:
     """Rows on disk, one JSON object a line, each at most once, whatever kills the process.
 
     A line that was cut off is dropped on opening; rows whose key is already there are not written
-    again; a group of rows is on disk when ``append`` returns. One process at a time may write.
+    again; a group of rows is on disk when ``append`` returns. One process at a time may write:
+    ``RunFolder`` sees to that.
 
     Args:
       path: The file; made where it is missing.
       key: Names of the fields that tell one row from another.
 
     Raises:
-      BadInput: Another process is writing the file.
+      BadInput: The file holds what are no rows of this kind.
     """
 
     def __init__(self, path: Path, key: Sequence[str]) -> None:
@@ -112,12 +138,6 @@ class RowFile:
 
     def __enter__(self) -> "RowFile":
         self._file: IO[bytes] = self.path.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            wanted = f"Wanted to write {self.path} alone; another process is writing it"
-            raise BadInput(f"{wanted}: wait for it, or choose another --out.") from error
         try:
             self._file.seek(0)
             self._file.truncate(self._file.read().rfind(b"\n") + 1)

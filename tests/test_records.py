@@ -8,7 +8,7 @@ import pytest
 from glassesjax.errors import BadInput
 from glassesjax.records import (
     RowFile,
-    open_run,
+    RunFolder,
     provenance,
     read_rows,
     to_json,
@@ -49,15 +49,6 @@ def test_a_row_is_known_by_its_key(tmp_path):
     assert len(read_rows(tmp_path / "rows.jsonl")) == 1
 
 
-def test_a_second_writer_is_refused(tmp_path):
-    with (
-        RowFile(tmp_path / "rows.jsonl", KEY),
-        pytest.raises(BadInput, match="another process is writing"),
-        RowFile(tmp_path / "rows.jsonl", KEY),
-    ):
-        pass
-
-
 def test_a_foreign_line_is_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"name": "a", "length": 1}\nnot json\n')
@@ -65,19 +56,12 @@ def test_a_foreign_line_is_named(tmp_path):
         read_rows(path)
 
 
-def test_rows_of_another_kind_are_refused_and_the_file_is_let_go(tmp_path):
+def test_rows_of_another_kind_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n')
-    for _ in range(2):  # the second time too: the lock of the first is gone
-        with pytest.raises(BadInput, match="one has no name"), RowFile(path, KEY):
-            pass
+    with pytest.raises(BadInput, match="one has no name"), RowFile(path, KEY):
+        pass
     assert path.read_text() == '{"a": 1}\n'
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(BadInput, match="Not a directory"):
-        open_run(tmp_path / "file" / "run", {})
 
 
 def test_numbers_that_are_not_finite_become_null():
@@ -92,24 +76,49 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "first"
 
 
+def test_provenance_is_flat_and_complete():
+    found = provenance()
+    assert {"backend", "device", "matmul_precision", "jax", "jaxlib", "numpy"} <= found.keys()
+    assert all(isinstance(value, str) for value in found.values())
+
+
+def claim(path, settings):
+    with RunFolder(path, settings):
+        pass
+
+
 def test_a_run_folder_takes_one_run_only(tmp_path):
     out = tmp_path / "deep" / "run"
-    open_run(out, {"lengths": (1, 2)})
-    open_run(out, {"lengths": (1, 2)})  # the same run continues
+    claim(out, {"lengths": (1, 2)})
+    claim(out, {"lengths": (1, 2)})  # the same run continues
     with pytest.raises(BadInput, match="holds another run"):
-        open_run(out, {"lengths": (1, 3)})
+        claim(out, {"lengths": (1, 3)})
+    (out / "settings.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match="holds another run"):
+        claim(out, {"lengths": (1, 2)})
+
+
+def test_a_second_writer_is_refused_and_changes_nothing(tmp_path):
+    with RunFolder(tmp_path / "run", {}):
+        before = [(path.name, path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()]
+        with pytest.raises(BadInput, match="another process is writing"):
+            claim(tmp_path / "run", {})
+        after = [(path.name, path.stat().st_mtime_ns) for path in (tmp_path / "run").iterdir()]
+    assert before == after
+    claim(tmp_path / "run", {})  # the lock is gone with its process
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(BadInput, match="holds other files"):
-        open_run(tmp_path, {})
-    with pytest.raises(BadInput, match="is a file"):
-        open_run(tmp_path / "thesis.tex", {})
+        claim(tmp_path, {})
+    for path in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "run"):
+        with pytest.raises(BadInput, match=r"File exists|Not a directory"):
+            claim(path, {})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_provenance_is_flat_and_complete():
-    found = provenance()
-    assert {"backend", "device", "matmul_precision", "jax", "jaxlib", "numpy"} <= found.keys()
-    assert all(isinstance(value, str) for value in found.values())
+def test_a_process_killed_before_its_first_file_leaves_a_usable_folder(tmp_path):
+    (tmp_path / ".settings.json.4711.part").write_text("{")
+    claim(tmp_path, {"lengths": (1,)})
+    assert json.loads((tmp_path / "settings.json").read_text()) == {"lengths": [1]}

@@ -60,6 +60,18 @@ class Rotary:
         _require(0 <= self.fraction <= 1, "fraction must be in [0, 1]", f"{self.fraction}")
         _require(self.scale > 0, "scale must be positive", f"scale={self.scale}")
 
+    def rotated_dim(self, head_dim: int) -> int:
+        """Number of a head's coordinates that turn, as the fraction says it.
+
+        Args:
+          head_dim: Width of the head; positive.
+
+        Returns:
+          The nearest whole number: cutting off would lose one where, as for 30 / 44, the fraction
+          times the width is just below it.
+        """
+        return round(self.fraction * head_dim)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Alibi:
@@ -204,8 +216,10 @@ class DecoderConfig:
     """Longest sequence that the weights were trained for, in tokens; a note, not a limit."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "num_layers", "num_heads", "model_dim"):
-            _require(getattr(self, name) >= 1, f"{name} must be positive", f"{getattr(self, name)}")
+        sizes = ("vocab_size", "num_layers", "num_heads", "model_dim", "num_kv_heads", "head_dim")
+        for name in sizes:
+            if (size := getattr(self, name)) is not None:
+                _require(size >= 1, f"{name} must be positive", f"{size}")
         heads = f"num_heads={self.num_heads}"
         if self.head_dim is None:
             divides = self.model_dim % self.num_heads == 0
@@ -266,4 +280,4 @@ class DecoderConfig:
         """Number of a head's coordinates that rotary positions turn."""
         if not isinstance(self.positions, Rotary):
             return 0
-        return int(self.positions.fraction * self.key_dim)
+        return self.positions.rotated_dim(self.key_dim)

@@ -159,16 +159,23 @@ class Decoder(nnx.Module):
           plan: Where to round; no rounding beside the weights' own dtype if absent.
 
         Returns:
-          Embeddings, with position vectors where the configuration adds them.
+          Embeddings, with position vectors where the configuration adds them. A token or position
+          that has no row in its table, also a negative one, gives a row of NaN.
+
+        Raises:
+          ValueError: Without a layout, more tokens than there are learned positions; or the weights
+            are not stored as the plan stores them.
         """
+        if layout is None:
+            self._check_length(len(tokens))
         plan, layout = self._plan(plan), layout or Layout.line(len(tokens))
         carrier = plan.carrier_dtype
         # A decoder that runs in a wider carrier than its table is stored in widens row by row.
-        resid = self.embed.table[...][tokens].astype(carrier)
+        resid = _rows(self.embed.table[...], tokens).astype(carrier)
         resid = resid * jnp.asarray(self.config.embed_scale, carrier)
         match self.config.positions:
             case Learned():
-                resid = resid + self.embed.positions[...][layout.position].astype(carrier)
+                resid = resid + _rows(self.embed.positions[...], layout.position).astype(carrier)
             case Sinusoidal(where="embedding", base=base):
                 dim = self.config.model_dim
                 resid = resid + sinusoidal(layout.position, dim, base, carrier)
@@ -203,9 +210,12 @@ class Decoder(nnx.Module):
           One representation per row, after the final norm, and the trace of the layers that ran.
 
         Raises:
-          ValueError: The weights are not stored as the plan stores them.
+          ValueError: The weights or the residual stream are not stored as the plan stores them.
         """
         plan, layout = self._plan(plan), layout or Layout.line(len(resid))
+        if resid.dtype != plan.dtype:
+            wanted = f"Wanted a residual stream of {plan.dtype}, as the plan stores it"
+            raise ValueError(f"{wanted}; found {resid.dtype}: use resid.astype(plan.dtype).")
         blocks = jax.tree.map(lambda weight: weight[start:], self.blocks)
         options = {"keep": keep, "freeze_attention": freeze_attention}
         run = lambda resid, block: block(resid, layout, plan, **options)
@@ -249,6 +259,12 @@ class Decoder(nnx.Module):
         """One row per token; the embedding table where the two are tied."""
         return (self.embed.table if self.config.tied else self.unembed)[...]
 
+    def _check_length(self, length: int) -> None:
+        positions = self.config.positions
+        if isinstance(positions, Learned) and length > positions.max_length:
+            wanted = f"Wanted at most {positions.max_length} tokens, one per learned position"
+            raise ValueError(f"{wanted}; found {length}: shorten the sequence.")
+
     def _plan(self, plan: RoundingPlan | None) -> RoundingPlan:
         if plan is None:
             return RoundingPlan.of_dtype(self.dtype)
@@ -256,3 +272,9 @@ class Decoder(nnx.Module):
             found = f"weights are {self.dtype} and the plan stores {plan.dtype}"
             raise ValueError(f"Wanted weights as the plan stores them; {found}: use stored(plan).")
         return plan
+
+
+def _rows(table: Float[Array, "rows model_dim"], index: Int[Array, " seq"]) -> Array:
+    """Rows of a table. JAX would clamp or wrap a wrong number: a neighbor's row, twice."""
+    strict = {"mode": "fill", "fill_value": jnp.nan, "wrap_negative_indices": False}
+    return table.at[index].get(**strict)

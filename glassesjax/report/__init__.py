@@ -6,4 +6,5 @@ from glassesjax.report.figures import equality_figure as equality_figure
 from glassesjax.report.overview import collapse_figures as collapse_figures
 from glassesjax.report.overview import overview_figure as overview_figure
 from glassesjax.report.page import collapse_page as collapse_page
+from glassesjax.report.run import run_collapse as run_collapse
 from glassesjax.report.sentences import headlines as headlines

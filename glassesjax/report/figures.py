@@ -23,7 +23,7 @@ from glassesjax.report.canvas import (
     power_of,
     styled,
 )
-from glassesjax.report.curves import Cell, CurveName, Curves, Point, length, number
+from glassesjax.report.curves import CurveName, Curves, Panel, Point, length, number
 from glassesjax.tasks.sequences import FAMILIES
 
 NOISE = "#8a93a3"
@@ -49,11 +49,11 @@ def collapse_figure(rows: Sequence[Row], positions: str, *families: str) -> Figu
     shape = len(names), len(curves.formats)
     grid = figure.subplots(*shape, sharex=True, sharey="row", squeeze=False, gridspec_kw=edges)
     for family, line in zip(names, grid, strict=True):
-        cells = [Cell(positions, family, name) for name in curves.formats]
-        scale = LogScale.spanning(point for c in cells for point in _all_points(curves, c))
+        panels = [Panel(positions, family, name) for name in curves.formats]
+        scale = LogScale.spanning(point for c in panels for point in _all_points(curves, c))
         scale.apply(line[0])
-        for cell, axes in zip(cells, line, strict=True):
-            _collapse_panel(axes, curves, cell, scale)
+        for panel, axes in zip(panels, line, strict=True):
+            _collapse_panel(axes, curves, panel, scale)
         line[0].set_ylabel("relative L1 distance" if len(names) == 1 else family_title(family, 18))
     for name, axes in zip(curves.formats, grid[0], strict=True):
         axes.set_title(_format_title(curves, name), color=color(name))
@@ -64,14 +64,14 @@ def collapse_figure(rows: Sequence[Row], positions: str, *families: str) -> Figu
     return figure
 
 
-def _all_points(curves: Curves, cell: Cell) -> list[Point]:
+def _all_points(curves: Curves, panel: Panel) -> list[Point]:
     names: tuple[CurveName, ...] = ("signal", "own", "noise_floor", "rounded")
-    return [point for name in names for point in curves.points(cell, name)]
+    return [point for name in names for point in curves.points(panel, name)]
 
 
-def _collapse_panel(axes: Axes, curves: Curves, cell: Cell, scale: LogScale) -> None:
+def _collapse_panel(axes: Axes, curves: Curves, panel: Panel, scale: LogScale) -> None:
     signal, own, noise, rounded = (
-        curves.points(cell, name) for name in ("signal", "own", "noise_floor", "rounded")
+        curves.points(panel, name) for name in ("signal", "own", "noise_floor", "rounded")
     )
     scale.shade(axes)
     if not signal:
@@ -82,9 +82,9 @@ def _collapse_panel(axes: Axes, curves: Curves, cell: Cell, scale: LogScale) -> 
         [p.length for p in noise], scale.bounds[0], floor, color=NOISE, alpha=0.16, linewidth=0
     )
     draw_points(axes, noise, scale, color=NOISE, linestyle="--", linewidth=1.1)
-    draw_points(axes, own, scale, color=color(cell.format), linewidth=0.7, marker="o", hollow=True)
+    draw_points(axes, own, scale, color=color(panel.format), linewidth=0.7, marker="o", hollow=True)
     draw_points(axes, rounded, scale, color=INK, linestyle=":", linewidth=1.0, marker="D")
-    draw_points(axes, signal, scale, color=color(cell.format), linewidth=2.0)
+    draw_points(axes, signal, scale, color=color(panel.format), linewidth=2.0)
 
 
 def _collapse_legend() -> list[Line2D | Patch]:
@@ -99,9 +99,9 @@ def _collapse_legend() -> list[Line2D | Patch]:
 
 
 def _format_title(curves: Curves, name: str) -> str:
-    cell = curves.cells(format=name)[0]
-    roundoff = number(curves(cell, "signal")[0], "unit_roundoff") or 1
-    return f"{name} {curves.mode(cell)}, u = {power_of(2, round(math.log2(roundoff)))}"
+    panel = curves.panels(format=name)[0]
+    roundoff = number(curves(panel, "signal")[0], "unit_roundoff") or 1
+    return f"{name} {curves.mode(panel)}, u = {power_of(2, round(math.log2(roundoff)))}"
 
 
 def family_title(family: str, width: int = 1000) -> str:
@@ -124,27 +124,27 @@ def equality_figure(rows: Sequence[Row], positions: str, family: str) -> Figure:
     curves = Curves(rows)
     figure = Figure(figsize=(WIDTH, 2.8))
     share, ulp = figure.subplots(1, 2, gridspec_kw=margins(figure) | {"wspace": 0.16})
-    cells = curves.cells(positions=positions, family=family)
-    _share_panel(share, curves, cells)
-    _ulp_panel(ulp, curves, cells)
+    panels = curves.panels(positions=positions, family=family)
+    _share_panel(share, curves, panels)
+    _ulp_panel(ulp, curves, panels)
     for axes in (share, ulp):
         length_axis(axes, curves.lengths)
         axes.set_xlabel("run length n")
-    looks = [Line2D([], [], color=color(c.format), lw=2, label=c.format) for c in cells]
+    looks = [Line2D([], [], color=color(c.format), lw=2, label=c.format) for c in panels]
     figure.legend(handles=looks, loc="lower center", ncols=max(len(looks), 1))
     return figure
 
 
-def _share_panel(axes: Axes, curves: Curves, cells: Sequence[Cell]) -> None:
+def _share_panel(axes: Axes, curves: Curves, panels: Sequence[Panel]) -> None:
     axes.set_title("Equal coordinates after rounding")
     axes.set(ylim=(-0.04, 1.04), yticks=[0, 0.25, 0.5, 0.75, 1])
     axes.set_yticklabels(["0 %", "25 %", "50 %", "75 %", "all"])
     axes.axhline(1, color=FAINT, linewidth=0.8, zorder=0)
-    for cell in cells:
-        rows = curves(cell, "rounded")
+    for panel in panels:
+        rows = curves(panel, "rounded")
         share = [equal_share(row) for row in rows]
         axes.plot(
-            list(map(length, rows)), share, color=color(cell.format), lw=1.8, marker="o", ms=3
+            list(map(length, rows)), share, color=color(panel.format), lw=1.8, marker="o", ms=3
         )
 
 
@@ -154,21 +154,18 @@ def equal_share(row: Row) -> float:
     return math.nan if equal is None or not width else equal / width
 
 
-def _ulp_panel(axes: Axes, curves: Curves, cells: Sequence[Cell]) -> None:
-    apart = {cell: _ulp_points(curves, cell) for cell in cells}
+def _ulp_panel(axes: Axes, curves: Curves, panels: Sequence[Panel]) -> None:
+    apart = {panel: curves.points(panel, "signal", "ulp") for panel in panels}
     scale = LogScale.spanning([Point(0, 1.0), *(p for points in apart.values() for p in points)])
     scale.apply(axes)
     scale.shade(axes)
     axes.set_title("Largest difference of a coordinate, in ulp")
     axes.axhline(1, color=INK, linewidth=0.8, linestyle=":")
     axes.annotate(
-        "above 1 ulp: never equal", (0.01, 1), xycoords=("axes fraction", "data"), va="bottom"
+        "above 1 ulp: never equal, in range",
+        (0.01, 1),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
     )
-    for cell, points in apart.items():
-        draw_points(axes, points, scale, color=color(cell.format), linewidth=1.8, marker="o")
-
-
-def _ulp_points(curves: Curves, cell: Cell) -> list[Point]:
-    resolved = {p.length: p.resolved for p in curves.points(cell, "signal")}
-    rows = curves(cell, "signal", "ulp")
-    return [Point(length(r), number(r, "distance"), resolved.get(length(r), True)) for r in rows]
+    for panel, points in apart.items():
+        draw_points(axes, points, scale, color=color(panel.format), linewidth=1.8, marker="o")

@@ -20,7 +20,7 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.curves import Cell, Curves, Point
+from glassesjax.report.curves import Curves, Panel, Point
 from glassesjax.report.figures import collapse_figure, family_title
 from glassesjax.trace.collapse import DecayFit
 
@@ -41,22 +41,22 @@ def overview_figure(rows: Sequence[Row]) -> Figure:
     curves = Curves(rows)
     several = len(curves.positions) > 1
     columns = len(curves.positions) if several else min(4, len(curves.families))
-    cells = [curves.finest(p, f) for f in curves.families for p in curves.positions]
-    lines = math.ceil(len(cells) / columns)
-    panel = 1.25 if several else 1.75
-    figure = Figure(figsize=(WIDTH, 0.9 + lines * panel))
+    panels = [curves.finest(p, f) for f in curves.families for p in curves.positions]
+    lines = math.ceil(len(panels) / columns)
+    height = 1.25 if several else 1.75
+    figure = Figure(figsize=(WIDTH, 0.9 + lines * height))
     edges = margins(figure, left=1.2 if several else 0.85, top=0.4, bottom=0.55)
     edges |= {"wspace": 0.2 if several else 0.08, "hspace": 0.12 if several else 0.4}
     shape = lines, columns
     grid = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False, gridspec_kw=edges)
-    measured = [cell for cell in cells if cell]
-    scale = LogScale.spanning(p for cell in measured for p in curves.points(cell, "signal"))
+    measured = [panel for panel in panels if panel]
+    scale = LogScale.spanning(p for panel in measured for p in curves.points(panel, "signal"))
     scale.apply(grid[0, 0])
     length_axis(grid[0, 0], curves.lengths, apart=6.0 if several else 2.5)
     for axes in grid.flat:
         axes.set_visible(False)
-    for cell, axes in zip(cells, grid.flat, strict=False):
-        _overview_panel(axes, curves, cell, scale)
+    for panel, axes in zip(panels, grid.flat, strict=False):
+        _overview_panel(axes, curves, panel, scale)
     _name_panels(grid, curves, several=several)
     figure.supxlabel("run length n", color=MUTED)
     figure.supylabel("relative L1 distance of n and n + 1, in float64", color=MUTED)
@@ -77,14 +77,14 @@ def collapse_figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
         yield f"collapse-{positions}", collapse_figure(rows, positions)
 
 
-def _overview_panel(axes: Axes, curves: Curves, cell: Cell | None, scale: LogScale) -> None:
+def _overview_panel(axes: Axes, curves: Curves, panel: Panel | None, scale: LogScale) -> None:
     axes.set_visible(True)
     scale.shade(axes)
-    if cell is None:
+    if panel is None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
         return
-    points, fit = curves.points(cell, "signal"), curves.fit(cell)
-    if not all(row["repeats_last"] for row in curves(cell, "signal")):
+    points, fit = curves.points(panel, "signal"), curves.fit(panel)
+    if not all(row["repeats_last"] for row in curves(panel, "signal")):
         axes.set_facecolor(STRIP)
     draw_points(axes, points, scale, color=SIGNAL, linewidth=1.7)
     if has_exponent(fit):

@@ -103,10 +103,10 @@ def _by_family(rows: Sequence[Row], curves: Curves) -> list[Markup]:
 
 
 def _family(rows: Sequence[Row], curves: Curves, positions: str, family: str) -> Markup:
-    cells = curves.cells(positions=positions, family=family)
-    if not cells:
+    panels = curves.panels(positions=positions, family=family)
+    if not panels:
         return Markup(element("h2", family_title(family)) + element("p", "Not measured."))
-    lines = [summarize(curves, cell) for cell in cells]
+    lines = [summarize(curves, panel) for panel in panels]
     here, name = f"{family_title(family)}: ", f"f{curves.families.index(family)}"
     drawn = collapse_figure(rows, positions, family)
     equal = equality_figure(rows, positions, family)
@@ -129,7 +129,7 @@ def _meaning(family: str) -> str:
 
 def _hypothesis(curves: Curves, lines: Sequence[Summary]) -> Markup:
     """Whether the theorem's hypothesis on the prompts was measured to hold."""
-    rows = curves(lines[0].cell, "signal")
+    rows = curves(lines[0].panel, "signal")
     met = [bool(row["repeats_last"]) for row in rows]
     if all(met):
         said, state = "The theorem's hypothesis on the prompts holds at every length", "all"
@@ -160,14 +160,14 @@ def _families_told(curves: Curves) -> Markup:
 
 
 def _hypothesis_of(curves: Curves, family: str) -> Markup:
-    lines = [summarize(curves, cell) for cell in curves.cells(family=family)[:1]]
+    lines = [summarize(curves, panel) for panel in curves.panels(family=family)[:1]]
     return _hypothesis(curves, lines) if lines else escape("")
 
 
 def _positions(rows: Sequence[Row], curves: Curves, positions: str) -> Markup:
     title, meaning = words.POSITIONS.get(positions, (positions, ""))
     mine = [row for row in rows if row.get("positions") == positions]
-    lines = [summarize(curves, cell) for cell in curves.cells(positions=positions)]
+    lines = [summarize(curves, panel) for panel in curves.panels(positions=positions)]
     label = f"{title}: distances against run length, a row per family, a column per format"
     drawn = picture(collapse_figure(mine, positions), f"p-{positions}", label, words.CURVES_CAPTION)
     return element(

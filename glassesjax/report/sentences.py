@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from glassesjax.records import Row
 from glassesjax.report.canvas import power_of
-from glassesjax.report.curves import Cell, Curves, Point
+from glassesjax.report.curves import Curves, Panel, Point
 from glassesjax.report.figures import family_title
 from glassesjax.report.overview import has_exponent, is_flat, slope
 from glassesjax.report.summary import Summary, summarize
@@ -25,10 +25,10 @@ def headlines(rows: Sequence[Row]) -> list[str]:
     """
     curves = Curves(rows)
     finest = [curves.finest(p, f) for p in curves.positions for f in curves.families]
-    wide = [summarize(curves, cell) for cell in finest if cell]
+    wide = [summarize(curves, panel) for panel in finest if panel]
     sentences = [_closer(curves, wide), _equal(curves, wide), _exponents(curves, wide)]
     for name in curves.formats:
-        lines = [summarize(curves, cell) for cell in curves.cells(format=name)]
+        lines = [summarize(curves, panel) for panel in curves.panels(format=name)]
         parts = _noise(curves, name, lines), _stored(curves, name, lines)
         sentences.append(" ".join(part for part in parts if part))
     return [text for text in (*sentences, _certified(curves, wide)) if text]
@@ -48,8 +48,8 @@ def family_sentences(curves: Curves, positions: str, family: str) -> list[str]:
     finest = curves.finest(positions, family)
     if finest is None:
         return []
-    cells = curves.cells(positions=positions, family=family)
-    wide, lines = summarize(curves, finest), [summarize(curves, cell) for cell in cells]
+    panels = curves.panels(positions=positions, family=family)
+    wide, lines = summarize(curves, finest), [summarize(curves, panel) for panel in panels]
     # What is equal has no signal to lose.
     return [_course(curves, wide), *(_lost(ln) for ln in lines if wide.resolved), _kept(wide)]
 
@@ -76,7 +76,7 @@ def _course(curves: Curves, line: Summary) -> str:
         return f"The two last representations are equal {where}, to within float64's rounding."
     start = f"{short(kept[0].distance)} at n = {kept[0].length}"
     end = "" if last == kept[0] else f" and {shown(last)} at n = {last.length}"
-    return f"In wide arithmetic the distance is {start}{end}{_fitted(curves.fit(line.cell))}."
+    return f"In wide arithmetic the distance is {start}{end}{_fitted(curves.fit(line.panel))}."
 
 
 def _fitted(fit: DecayFit) -> str:
@@ -97,7 +97,7 @@ def _every(line: Summary, start: int) -> str:
 
 
 def _lost(line: Summary) -> str:
-    name, last = line.cell.format, line.last
+    name, last = line.panel.format, line.last
     if line.noise_at_last is None:
         return f"In {name} the noise at n = {last} is not finite: the format's range is left."
     if line.under_noise_from is None:
@@ -113,15 +113,15 @@ def _kept(line: Summary) -> str:
 
 
 def _closer(curves: Curves, lines: Sequence[Summary]) -> str:
-    spans = {line.cell: line.resolved for line in lines if len(line.resolved) > 1}
-    ratio = {cell: (r[-1].distance or 0) / (r[0].distance or 1) for cell, r in spans.items()}
+    spans = {line.panel: line.resolved for line in lines if len(line.resolved) > 1}
+    ratio = {panel: (r[-1].distance or 0) / (r[0].distance or 1) for panel, r in spans.items()}
     if not ratio:
         return ""
-    cell = min(ratio, key=lambda cell: ratio[cell])
-    ends = [f"{short(p.distance)} at n = {p.length}" for p in (spans[cell][0], spans[cell][-1])]
+    panel = min(ratio, key=lambda panel: ratio[panel])
+    ends = [f"{short(p.distance)} at n = {p.length}" for p in (spans[panel][0], spans[panel][-1])]
     nearer = sum(value < 0.5 for value in ratio.values())
     text = f"In wide arithmetic {nearer} of {_runs(curves, lines)} end less than half as far apart"
-    name = run_name(curves, cell)
+    name = run_name(curves, panel)
     return f"{text} as they start; {name} moves furthest, from {ends[0]} to {ends[1]}."
 
 
@@ -129,7 +129,7 @@ def _equal(curves: Curves, lines: Sequence[Summary]) -> str:
     equal = [line for line in lines if not line.resolved]
     if not equal:
         return ""
-    named = _named([(run_name(curves, line.cell), "") for line in equal], "among them", "and")
+    named = _named([(run_name(curves, line.panel), "") for line in equal], "among them", "and")
     text = (
         "The two representations are equal at every measured length, to within float64's rounding"
     )
@@ -137,12 +137,12 @@ def _equal(curves: Curves, lines: Sequence[Summary]) -> str:
 
 
 def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
-    fits = {line.cell: curves.fit(line.cell) for line in lines}
-    good = {cell: fit for cell, fit in fits.items() if has_exponent(fit) and not is_flat(fit)}
+    fits = {line.panel: curves.fit(line.panel) for line in lines}
+    good = {panel: fit for panel, fit in fits.items() if has_exponent(fit) and not is_flat(fit)}
     if not good:
         return f"No power law with n can be read from any of {_runs(curves, lines)}."
-    order = sorted(good, key=lambda cell: good[cell].exponent)
-    each = [(run_name(curves, cell), slope(good[cell])) for cell in order]
+    order = sorted(good, key=lambda panel: good[panel].exponent)
+    each = [(run_name(curves, panel), slope(good[panel])) for panel in order]
     named = _named(each, "the steepest is", "the flattest")
     first, last = min(f.first for f in good.values()), max(f.last for f in good.values())
     text = f"A power law with n can be read from {len(good)} of {_runs(curves, lines)}"
@@ -151,7 +151,7 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
 
 def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
     differ = [line for line in lines if line.resolved]  # what is equal has no signal to lose
-    lost = {line.cell: line.under_noise_from for line in differ if line.under_noise_from}
+    lost = {line.panel: line.under_noise_from for line in differ if line.under_noise_from}
     text = f"In {name}, the signal lies under the noise floor at the longest n"
     if not differ:
         return ""
@@ -172,15 +172,15 @@ def _stored(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
 
 
 def _certified(curves: Curves, lines: Sequence[Summary]) -> str:
-    sure = {line.cell: line.certified_from for line in lines if line.certified_from}
+    sure = {line.panel: line.certified_from for line in lines if line.certified_from}
     text = "At the longest n the margin certificate says that the greedy answer cannot change"
     return f"{text} for {len(sure) or 'none'} of {_runs(curves, lines)}{_starts(curves, sure)}."
 
 
-def _starts(curves: Curves, starts: Mapping[Cell, int]) -> str:
+def _starts(curves: Curves, starts: Mapping[Panel, int]) -> str:
     """From which length on something holds at every measured length, earliest run first."""
-    order = sorted(starts, key=lambda cell: starts[cell])
-    each = [(run_name(curves, cell), f"from n = {starts[cell]}") for cell in order]
+    order = sorted(starts, key=lambda panel: starts[panel])
+    each = [(run_name(curves, panel), f"from n = {starts[panel]}") for panel in order]
     return _named(each, "the earliest is", "the latest")
 
 
@@ -192,10 +192,10 @@ def _named(runs: Sequence[tuple[str, str]], first: str, last: str) -> str:
     return f": {'; '.join(named)}" if named else ""
 
 
-def run_name(curves: Curves, cell: Cell) -> str:
+def run_name(curves: Curves, panel: Panel) -> str:
     """A family's title in quotes, with the positional encoding where there are several."""
-    title = f"“{family_title(cell.family)}”"
-    where = cell.positions.replace("_", " ").replace("none", "no positions")
+    title = f"“{family_title(panel.family)}”"
+    where = panel.positions.replace("_", " ").replace("none", "no positions")
     return title if len(curves.positions) == 1 else f"{title} ({where})"
 
 

@@ -1,16 +1,16 @@
-"""One measured cell in a dozen numbers."""
+"""One measured panel in a dozen numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row
-from glassesjax.report.curves import Cell, Curves, Point, holds_from, length, number
+from glassesjax.report.curves import Curves, Panel, Point, holds_from, length, number
 
 
 class Summary(NamedTuple):
-    """One cell in a line of a table; ``last`` is the longest measured length."""
+    """One panel in a line of a table; ``last`` is the longest measured length."""
 
-    cell: Cell
+    panel: Panel
     mode: str
     """Whether the format's own arithmetic was native or simulated."""
     unit_roundoff: float | None
@@ -22,9 +22,11 @@ class Summary(NamedTuple):
     equal: int
     """Coordinates that are equal at the last length after rounding."""
     width: int
-    ulp_at_last: float | None
+    ulp: list[Point]
+    """The wide signal's largest coordinate difference, in steps of the format."""
     token: str
-    """The greedy token after the longest shorter prompt, in wide arithmetic."""
+    """The greedy token after the longest shorter prompt; like margin and certificate, in wide
+    arithmetic."""
     margin: float | None
     certified_from: int | None
     """From here on the certificate holds at each measured length."""
@@ -40,30 +42,30 @@ class Summary(NamedTuple):
         return [point for point in self.signal if point.drawable]
 
 
-def summarize(curves: Curves, cell: Cell) -> Summary:
-    """The numbers of one measured cell.
+def summarize(curves: Curves, panel: Panel) -> Summary:
+    """The numbers of one measured panel.
 
     Args:
       curves: The run.
-      cell: One of its cells.
+      panel: One of its panels.
 
     Returns:
       The numbers; None where a row is missing or not finite.
     """
-    answers, rounded = curves(cell, "signal", "l2"), curves(cell, "rounded")
-    signal, noise = curves.points(cell, "signal"), curves.points(cell, "noise_floor")
+    answers, rounded = curves(panel, "signal", "l2"), curves(panel, "rounded")
+    signal, noise = curves.points(panel, "signal"), curves.points(panel, "noise_floor")
     certified = [(length(row), row.get("certified") is True) for row in answers]
     return Summary(
-        cell=cell,
-        mode=curves.mode(cell),
-        unit_roundoff=number(curves(cell, "signal")[0], "unit_roundoff"),
+        panel=panel,
+        mode=curves.mode(panel),
+        unit_roundoff=number(curves(panel, "signal")[0], "unit_roundoff"),
         signal=signal,
-        own_at_last=_last(curves(cell, "own"), "distance"),
-        noise_at_last=_last(curves(cell, "noise_floor"), "distance"),
+        own_at_last=_last(curves(panel, "own"), "distance"),
+        noise_at_last=_last(curves(panel, "noise_floor"), "distance"),
         under_noise_from=holds_from(_under(signal, noise)),
         equal=int(_last(rounded, "equal_coordinates") or 0),
         width=int(_last(rounded, "width") or 0),
-        ulp_at_last=_last(curves(cell, "signal", "ulp"), "distance"),
+        ulp=curves.points(panel, "signal", "ulp"),
         token=str(answers[-1].get("token_text", "")) if answers else "",
         margin=_last(answers, "margin"),
         certified_from=holds_from(certified),

@@ -18,12 +18,12 @@ def format_table(lines: Sequence[Summary]) -> Markup:
 
 def run_table(lines: Sequence[Summary]) -> Markup:
     """The same for many families: the family first, then the format."""
-    found = [[family_title(ln.cell.family), _format(ln), *_cells(ln)] for ln in lines]
+    found = [[family_title(ln.panel.family), _format(ln), *_cells(ln)] for ln in lines]
     return table(["family", "format", *_heads(lines)], found)
 
 
 def _format(line: Summary) -> Markup:
-    return Markup(format_name(line.cell.format) + element("i", line.mode))
+    return Markup(format_name(line.panel.format) + element("i", line.mode))
 
 
 def _heads(lines: Sequence[Summary]) -> list[str]:
@@ -56,7 +56,7 @@ def _cells(line: Summary) -> list[object]:
         short(line.noise_at_last),
         line.under_noise_from or MISSING,
         f"{line.equal} of {line.width}" if line.width else MISSING,
-        short(line.ulp_at_last) if line.signal[-1].resolved else "≈ 0",
+        shown(line.ulp[-1]) if line.ulp else MISSING,
         token(line.token),
         short(line.margin) if line.margin is not None else MISSING,
         line.certified_from or MISSING,
@@ -64,13 +64,13 @@ def _cells(line: Summary) -> list[object]:
 
 
 def tiles(curves: Curves) -> Markup:
-    """The run in a few large figures."""
-    found = [_noise_tile(curves, name) for name in curves.formats[:4]]
+    """The run in large figures: one for each format, one for the certificate."""
+    found = [_noise_tile(curves, name) for name in curves.formats]
     return element("ul", *found, _certificate_tile(curves), class_="tiles")
 
 
 def _noise_tile(curves: Curves, name: str) -> Markup:
-    lines = [summarize(curves, cell) for cell in curves.cells(format=name)]
+    lines = [summarize(curves, panel) for panel in curves.panels(format=name)]
     differ = [line for line in lines if line.resolved]
     lost = sum(line.under_noise_from is not None for line in differ)
     said = f": signal under the noise floor at the longest n ({_runs(curves)} that differ at all)"
@@ -79,7 +79,7 @@ def _noise_tile(curves: Curves, name: str) -> Markup:
 
 def _certificate_tile(curves: Curves) -> Markup:
     pairs = [curves.finest(p, f) for p in curves.positions for f in curves.families]
-    lines = [summarize(curves, cell) for cell in pairs if cell]
+    lines = [summarize(curves, panel) for panel in pairs if panel]
     sure = sum(line.certified_from is not None for line in lines)
     said = (
         f"{_runs(curves)} whose greedy answer cannot change from the longest n to n\u00a0+\u00a01"

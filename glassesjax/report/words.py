@@ -66,8 +66,9 @@ GLOSSARY = {
     " that float64's own rounding may have made.",
     "unit roundoff, u": "The largest relative error of rounding one number to the format.",
     "ulp": "Unit in the last place: the spacing of the format at the larger of two coordinates."
-    " Numbers further apart than 1 ulp stay different when rounded; the closer they are below that,"
-    " the likelier they become equal.",
+    " Within the format's range, numbers further apart than 1 ulp stay different when rounded; the"
+    " closer they are below that, the likelier they become equal. Beyond its largest number all"
+    " round to one (7 and 30 in e2m1).",
     "margin certificate": "The greedy token leads every other token by some logit margin. If the"
     " two representations are too close to use up any of these margins, the longer prompt must have"
     " the same greedy token: the certificate holds. Where it does not hold, nothing is known.",
@@ -81,9 +82,10 @@ METHODS = (
     "Distances in the figures are relative in L1: the sum of absolute differences over the L1 norm"
     " of the shorter prompt's representation. Theorem 4.2 of arXiv 2406.04267 speaks of L1; its"
     " Figure 5 shows the largest coordinate (L∞). The rows hold L1, L2, L∞, relative L1 and ulp.",
-    "Wide arithmetic is float64. Its own rounding is taken to be the largest noise, in unit"
-    " roundoffs, that any format of the run shows at that length, four times: smaller signals are"
-    " not told apart from zero, and no exponent rests on them.",
+    "Wide arithmetic is float64. Each of its rows has a resolution, the distance that its rounding"
+    " may make: eight times the largest noise that float32 shows in the family, scaled from"
+    " float32's unit roundoff to float64's. A signal at or below it is not told apart from zero,"
+    " and no exponent rests on it.",
     "Native means arrays of that type and the backend's own operations; simulated means explicit"
     " rounding after each step of a wider computation. Each row says which it is.",
     "To compare only the outputs of a low-precision run, and wait until they are equal, would"
@@ -118,5 +120,5 @@ CURVES_CAPTION = (
 EQUAL_CAPTION = (
     "Left: share of the coordinates that rounding makes equal. Right: the largest difference of a"
     " coordinate before rounding, in the format's own spacing: above 1 ulp rounding cannot make it"
-    " equal, below it may."
+    " equal within the format's range, below it may."
 )

@@ -10,6 +10,7 @@ the unrounded weights when the two representations are stored in the format.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +18,23 @@ from jaxtyping import Array
 
 from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
-from glassesjax.precision import F32, F64, FloatFormat, RoundingPlan, float_format
+from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, float_format
 from glassesjax.records import Row, provenance
-from glassesjax.studies.collapse_rows import Cell, Curve, Pairs, curve_rows
+from glassesjax.studies.collapse_rows import (
+    Cell,
+    Curve,
+    Pairs,
+    by_norm,
+    curve_rows,
+    wide_resolution,
+)
 from glassesjax.tasks.sequences import FAMILIES, repeats_last_token, run_family
-from glassesjax.trace.collapse import NORMS, last_representations, pack, pass_size
+from glassesjax.trace.collapse import NORMS, distance, last_representations, pack, pass_size
 
 # What tells one row of a run from another.
 KEY = ("positions", "family", "length", "format", "mode", "curve", "norm")
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-NATIVE = ("f64", "f32", "bf16", "f16")
+NATIVE = (F32, BF16, F16)  # all backends compute in these; others are simulated
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,8 @@ class CollapseSettings:
                 raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
             raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"Wanted a seed from 0 to 2^32 - 1; found {self.seed}.")
         for family in self.families:
             run_family(family)
         for name in self.formats:
@@ -103,19 +113,25 @@ def lay_out(settings: CollapseSettings, model: LanguageModel) -> dict[str, Pairs
     Raises:
       BadInput: A prompt is longer than the context, or a symbol is not one token.
     """
-    pairs = {}
+    pairs, limit = {}, model.decoder.config.max_length
+    if limit is not None and settings.lengths[-1] > limit:  # before so many symbols are made
+        _refuse_length(limit, settings.lengths[-1], settings.families[0], settings.lengths[-1])
     for name in settings.families:
         family = run_family(name)
         symbols = [family.pair(length, settings.seed) for length in settings.lengths]
         encode = model.tokenizer.encode_symbols
         shorter, longer = (tuple(map(encode, side)) for side in zip(*symbols, strict=True))
-        longest, limit = max(map(len, longer)), model.decoder.config.max_length
+        longest = max(map(len, longer))
         if limit is not None and longest > limit:
-            found = f"length {settings.lengths[-1]} of family {name} needs {longest}"
-            raise BadInput(f"Wanted prompts of at most {limit} tokens, the context; {found}.")
+            _refuse_length(limit, settings.lengths[-1], name, longest)
         repeats = tuple(repeats_last_token(*pair) for pair in symbols)
         pairs[name] = Pairs(shorter, longer, repeats)
     return pairs
+
+
+def _refuse_length(limit: int, length: int, family: str, needed: int) -> NoReturn:
+    found = f"length {length} of family {family} needs {needed}"
+    raise BadInput(f"Wanted prompts of at most {limit} tokens, the context; {found}.")
 
 
 def measure(
@@ -142,28 +158,27 @@ def measure(
     Raises:
       BadInput: A prompt does not fit the model.
     """
-    # Wide means float64, for which JAX needs 64-bit types; the caller's own setting comes back.
-    with jax.enable_x64(True):
-        pairs = lay_out(settings, model)
-        cells = [
-            Cell(positions, name, family)
-            for name in settings.formats
-            for family in settings.families
-        ]
-        cells = [c for c in cells if not all(done(row) for row in _expected(settings, c))]
-        passes = _Passes(model, pairs)
-        shared = provenance() | dict(model.source) | {"seed": settings.seed}
-        for cell in cells:
-            curves = _curves(cell, passes)
-            rows = curve_rows(curves, cell, settings.lengths, pairs[cell.family], model)
-            yield cell, [{**shared, **row} for row in rows]
+    wanted = [
+        Cell(positions, name, family) for name in settings.formats for family in settings.families
+    ]
+    wanted = [cell for cell in wanted if not all(map(done, _expected(settings, cell)))]
+    passes = _Passes(model, lay_out(settings, model))
+    shared = provenance() | dict(model.source) | {"seed": settings.seed}
+    for cell in wanted:
+        # Wide means float64, for which JAX needs 64-bit types: on for our own arithmetic, and the
+        # caller's setting is back before the caller is.
+        with jax.enable_x64(True):
+            pairs = passes.pairs[cell.family]
+            found = curve_rows(_curves(cell, passes), cell, settings.lengths, pairs, model)
+            rows: list[Row] = [{**shared, **row} for row in found]
+        yield cell, rows
 
 
 class _Passes:
     """Representations of all prompts of a family under a plan, each computed once."""
 
     def __init__(self, model: LanguageModel, pairs: Mapping[str, Pairs]) -> None:
-        self._pairs = pairs
+        self.pairs = pairs
         trees = [pack([*pair.shorter, *pair.longer]) for pair in pairs.values()]
         sizes = [pass_size(family) for family in trees]
         # All passes have one size: one compiled function a plan, whatever the family.
@@ -179,8 +194,12 @@ class _Passes:
             self._states[plan, family] = self._run(plan, family)
         return self._states[plan, family]
 
+    def unembedding(self, plan: RoundingPlan) -> Array:
+        """The rows that turn such representations into logits."""
+        return self._decoder(plan).unembedding.astype(jnp.float64)
+
     def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
-        pair = self._pairs[family]
+        pair = self.pairs[family]
         prompts = [*pair.shorter, *pair.longer]
         y = last_representations(self._decoder(plan), prompts, plan, size=self._size)
         y = y.astype(jnp.float64)  # exact; all distances are taken in float64
@@ -188,6 +207,7 @@ class _Passes:
 
 
 WIDE = RoundingPlan.wide(F64)
+SINGLE = RoundingPlan.everywhere(F32, mode="native")
 
 
 def _format(name: str) -> FloatFormat:
@@ -197,40 +217,49 @@ def _format(name: str) -> FloatFormat:
         raise BadInput(str(error)) from error
 
 
-def _narrow_plan(number: FloatFormat) -> RoundingPlan:
-    """The format's own arithmetic: native where the backend has it, else simulated."""
-    carrier = F64 if number == F64 else F32
-    mode = "native" if number.name in NATIVE else "simulated"
-    return RoundingPlan.everywhere(number, mode=mode, carrier=carrier)
+def _own_plan(number: FloatFormat) -> RoundingPlan | None:
+    """The format's own arithmetic; none for float64, which is the wide arithmetic itself."""
+    if number.contains(F64):
+        return None
+    return RoundingPlan.everywhere(number, mode="native" if number in NATIVE else "simulated")
 
 
 def _stored_plan(number: FloatFormat) -> RoundingPlan:
-    """Wide arithmetic on weights as the format stores them; float32 weights fit float32."""
-    if number in (F32, F64):
+    """Wide arithmetic on weights as the format stores them; our weights are float32 already."""
+    if number.contains(F32):
         return WIDE
     return RoundingPlan(weights=number, mode="simulated", carrier=F64)
 
 
 def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
     number = _format(cell.format)
-    stored, narrow = _stored_plan(number), _narrow_plan(number)
-    master = passes(WIDE, cell.family)
-    wide, own = passes(stored, cell.family), passes(narrow, cell.family)
-    rounded = tuple(number.round(y) for y in master)
+    stored, own_plan = _stored_plan(number), _own_plan(number)
+    master, wide = passes(WIDE, cell.family), passes(stored, cell.family)
+    single, _ = passes(SINGLE, cell.family)
+    finest = wide_resolution(master[0], single, wide[0], number)
+    storage = RoundingPlan(output=number, mode="simulated", carrier=F64)
+    first, second = (number.round(y) for y in master)
+    curves = [
+        Curve("signal", "wide", stored, *wide, finest, passes.unembedding(stored)),
+        Curve("rounded", "wide", storage, first, second, finest, None),
+    ]
+    if own_plan is None:
+        return curves
+    own, mode = passes(own_plan, cell.family), own_plan.mode
+    noise = by_norm(distance(wide[0], own[0], number))
     return [
-        Curve("signal", "wide", stored, *wide),
-        Curve("signal", narrow.mode, narrow, *own),
-        Curve("noise_floor", narrow.mode, narrow, wide[0], own[0]),
-        Curve(
-            "rounded", "wide", RoundingPlan(output=number, mode="simulated", carrier=F64), *rounded
-        ),
+        *curves,
+        Curve("signal", mode, own_plan, *own, noise, passes.unembedding(own_plan)),
+        Curve("noise_floor", mode, own_plan, wide[0], own[0], finest, None),
     ]
 
 
 def _expected(settings: CollapseSettings, cell: Cell) -> Iterator[Row]:
     """The key fields of all rows of a cell."""
-    own = _narrow_plan(_format(cell.format)).mode
-    curves = (("signal", "wide"), ("signal", own), ("noise_floor", own), ("rounded", "wide"))
+    own_plan = _own_plan(_format(cell.format))
+    curves = [("signal", "wide"), ("rounded", "wide")]
+    if own_plan is not None:
+        curves += [("signal", own_plan.mode), ("noise_floor", own_plan.mode)]
     for curve, mode in curves:
         for norm in NORMS:
             for length in settings.lengths:

@@ -1,6 +1,6 @@
 """From two stacks of representations to the rows of the collapse study."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,12 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from glassesjax.model.config import DecoderConfig
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.precision import F64, FloatFormat, RoundingPlan, float_format
+from glassesjax.precision import (
+    F32,
+    F64,
+    FloatFormat,
+    RoundingPlan,
+    float_format,
+    ulp_distance,
+)
 from glassesjax.records import Row
 from glassesjax.theory.margin import margin_certificates
-from glassesjax.trace.collapse import NORMS, Tokens, distance
+from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
 
 _distance = jax.jit(distance, static_argnames=("storage",))
 
@@ -43,6 +49,10 @@ class Curve(NamedTuple):
     plan: RoundingPlan
     first: Float[Array, "lengths model_dim"]
     second: Float[Array, "lengths model_dim"]
+    resolution: Mapping[str, Float[Array, " lengths"]]
+    """Below which the arithmetic of the two says nothing, by norm and length."""
+    unembedding: Float[Array, "vocab model_dim"] | None
+    """Of the weights that made the two, where they are prompts to be answered."""
 
 
 def curve_rows(
@@ -91,8 +101,8 @@ def _rows(
 ) -> Iterator[Row]:
     """One row for each norm and length of a curve."""
     apart = jax.device_get(_distance(curve.first, curve.second, number))
-    finest = _resolution(curve, number, model.decoder.config, heads)
-    answers = _answers(curve, model) if curve.curve == "signal" else [{}] * len(heads)
+    finest = jax.device_get(dict(curve.resolution))
+    extra = {"l2": _answers(curve, model), "ulp": _steps(curve, number)}
     for norm in NORMS:
         for index, head in enumerate(heads):
             yield {
@@ -108,48 +118,71 @@ def _rows(
                 "dtype": curve.plan.dtype.name,
                 "rounding": curve.plan.name,
                 # The certificate is a statement in the L2 norm, so it stands with that distance.
-                **(answers[index] if norm == "l2" else {}),
+                **(extra[norm][index] if extra.get(norm) else {}),
             }
 
 
-def _resolution(
-    curve: Curve, number: FloatFormat, config: DecoderConfig, heads: list[Row]
-) -> dict[str, np.ndarray]:
-    """What rounding may do to a distance, by norm, one number a length.
+def wide_resolution(
+    wide: Float[Array, "lengths model_dim"],
+    single: Float[Array, "lengths model_dim"],
+    read: Float[Array, "lengths model_dim"],
+    number: FloatFormat,
+) -> dict[str, Array]:
+    """The distances below which float64 says nothing, as measured.
 
-    One rounding for each term of the longest sums (a row of attention, or a row of weights) in
-    each layer, each as large as the whole state: an estimate from above, no theorem.
+    Float64 cannot be held against something wider here. Its noise is taken from float32's, on the
+    same weights and prompts: the largest of all lengths, times the ratio of the unit roundoffs,
+    times eight, since the roundings of two runs do not fall alike.
+
+    Args:
+      wide: Representations in float64.
+      single: The same in float32's arithmetic.
+      read: The representations whose distances are to be read.
+      number: The format whose spacing is the unit of ``ulp``.
+
+    Returns:
+      One number a norm, the same for all lengths.
     """
-    arithmetic = F64 if curve.mode == "wide" else number
-    tokens = np.array([head["longer_prompt_tokens"] for head in heads])
-    share = config.num_layers * (config.model_dim + tokens) * arithmetic.unit_roundoff
-    state = np.abs(jax.device_get(curve.first))
-    largest = state.max(axis=-1)
-    finest = jax.device_get(number.ulp(curve.first)).min(axis=-1)
-    sizes = {
-        "l1": state.sum(axis=-1),
-        "l2": np.sqrt((state * state).sum(axis=-1)),
-        "linf": largest,
-        "relative_l1": np.ones_like(largest),
-        # A small coordinate has a fine spacing, and errors as large as the state's.
-        "ulp": largest / finest,
-    }
-    return {norm: share * size for norm, size in sizes.items()}
+    share = 8 * F64.unit_roundoff / F32.unit_roundoff
+    noise = by_norm(_distance(wide, single, number))
+    # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
+    noise["ulp"] = noise["linf"] / jnp.min(number.ulp(read))
+    return {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+
+
+def by_norm(distances: Distance) -> dict[str, Array]:
+    """The distances without the count of equal coordinates.
+
+    Args:
+      distances: In all norms.
+
+    Returns:
+      One array a norm, by its name.
+    """
+    return {norm: getattr(distances, norm) for norm in NORMS}
+
+
+def _steps(curve: Curve, number: FloatFormat) -> list[Row]:
+    """How many steps of the format the two stored representations are apart, at the most."""
+    if curve.curve != "rounded":
+        return []
+    steps = jax.device_get(ulp_distance(curve.first, curve.second, number))
+    overflow = np.iinfo(steps.dtype).max  # what a NaN's distance is
+    largest = steps.max(axis=-1)
+    return [{"ulp_distance": None if most == overflow else int(most)} for most in largest]
 
 
 def _answers(curve: Curve, model: LanguageModel) -> list[Row]:
     """The greedy token of each shorter prompt, and whether the longer one must share it."""
-    unembed = model.decoder.unembedding.astype(jnp.float64)
-    found = jax.device_get(margin_certificates(curve.first, curve.second, unembed))
-    return [
-        {
-            "token": int(token),
-            "token_text": model.tokenizer.token_text(int(token)),
-            "margin": float(margin),
-            "margin_used": float(worst),
-            "certified": bool(certified),
-        }
-        for token, margin, worst, certified in zip(
-            found.token, found.margin, found.worst_ratio, found.certified, strict=True
-        )
+    if curve.unembedding is None:
+        return []
+    found = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
+    tokens: list[Row] = [
+        {"token": int(t), "token_text": model.tokenizer.token_text(int(t)), "margin": float(m)}
+        for t, m in zip(found.token, found.margin, strict=True)
     ]
+    if curve.mode != "wide":  # the certificate is computed widely: it is no word on this arithmetic
+        return tokens
+    used = zip(found.worst_ratio, found.certified, strict=True)
+    certified = [{"margin_used": float(share), "certified": bool(yes)} for share, yes in used]
+    return [{**token, **share} for token, share in zip(tokens, certified, strict=True)]

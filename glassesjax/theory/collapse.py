@@ -2,84 +2,32 @@
 
 By the prefix identity of causal attention, a sequence and the same sequence with its last token
 repeated have their last representations in rows n and n + 1 of one forward pass. The theorem
-says that these approach each other. Here the statement is kept in five inequalities that hold for
-each n; the hypotheses are measured and returned beside them, never presumed.
+says that these approach each other. Here the statement is five inequalities that hold for each n.
+
+Measured from the rows, and returned: the distances, T, the weight on itself, the range of the
+logits, whether the weights sum to one and are the softmax of the logits, and whether the first
+layer's two rows are equal. Inputs, taken at their word: the radii, the Lipschitz constants of
+MLP, norm and logits, and the mean positional step (``trace.certificate_rows`` computes them from
+a decoder), and that the rows come from one causal pass. Where such a constant is NaN, the
+inequality that needs it does not apply.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from glassesjax.theory.collapse_records import (
+    CollapseCertificate,
+    Inequality,
+    LayerCertificate,
+    LayerHypotheses,
+)
 from glassesjax.theory.dispersion import dispersion_bracket
 from glassesjax.theory.norms import Norm, vector_norm
 from glassesjax.theory.softmax import total_variation, tv_bound_range
-
-
-class LayerRows(NamedTuple):
-    """What one layer did with rows n and n + 1; stacked, what all layers did, first one first.
-
-    Pairs of residual rows come in this order. Row n is causal by its shape: it has n entries.
-    """
-
-    logits: Float[Array, "*layers heads n"]
-    next_logits: Float[Array, "*layers heads n+1"]
-    weights: Float[Array, "*layers heads n"]
-    next_weights: Float[Array, "*layers heads n+1"]
-    radius: Float[Array, "*layers heads"]  #: of the points W x_i, i <= n + 1, of each head
-    resid: Float[Array, "*layers 2 d"]  #: v, before attention
-    resid_mid: Float[Array, "*layers 2 d"]  #: z, after attention
-    resid_out: Float[Array, "*layers 2 d"]  #: the next layer's v
-    mlp_lipschitz: Float[Array, "*layers"]  #: sigma_psi
-    norm_lipschitz: Float[Array, "*layers"]  #: Lambda_2, of the norm before the MLP
-
-
-class Inequality(NamedTuple):
-    """A measured quantity and its upper bound."""
-
-    measured: Float[Array, "*shape"]
-    bound: Float[Array, "*shape"]
-
-    def holds(self, roundoff: float = 0.0) -> Bool[Array, "*shape"]:
-        """Whether the bound is finite and not exceeded by more than rounding may do.
-
-        Args:
-          roundoff: How far rounding alone may carry the measured quantity; absolute.
-
-        Returns:
-          False also for NaN.
-        """
-        return jnp.isfinite(self.bound) & (self.measured <= self.bound + roundoff)
-
-
-class LayerHypotheses(NamedTuple):
-    """What the inequalities of one layer presume, as measured."""
-
-    row_sum_error: Float[Array, "*layers heads"]  #: of either row, from one; 0 but for rounding
-    softmax_error: Float[Array, "*layers heads"]  #: L1, weights from softmax(logits); likewise
-    logit_range: Float[Array, "*layers heads"]  #: D, of both rows; infinite where one is masked
-
-
-class LayerCertificate(NamedTuple):
-    """Measured quantities of one layer (or of each) beside their bounds."""
-
-    error: Float[Array, "*layers"]  #: e, distance of the two rows before the layer
-    mid: Inequality  #: (R1) distance after attention
-    out: Inequality  #: (R2) distance after the layer
-    row_change: Inequality  #: (R3) T, one per head
-    self_weight: Inequality  #: (R5) the last row's weight on itself, one per head
-    hypotheses: LayerHypotheses
-
-
-class CollapseCertificate(NamedTuple):
-    """All layers' certificates and the bound that the recursion carries through them."""
-
-    layers: LayerCertificate
-    propagated: Float[Array, " layers+1"]  #: bound on e before each layer and after the last
-    output: Inequality  #: distance after the last layer
-    equal_tokens: Bool[Array, ""]  #: the hypothesis that the first layer's two rows are equal
+from glassesjax.trace.certificate import LayerRows
 
 
 def row_change(
@@ -130,8 +78,8 @@ def row_change_bound_by_increments(
     logit_range: Float[Array, "*batch"],
     self_weight: Float[Array, "*batch"],
     error: Float[Array, "*batch"],
-    query_lipschitz: float,
-    increment: float,
+    query_lipschitz: Float[Array, "*batch"] | float,
+    increment: Float[Array, "*batch"] | float,
 ) -> Float[Array, "*batch"]:
     r"""Upper bound on :func:`row_change` by the mean step of the positional term.
 
@@ -153,9 +101,12 @@ def row_change_bound_by_increments(
       increment: The mean step; the supremum is over the queries and keys that occur.
 
     Returns:
-      A bound; infinite or NaN where a logit is masked.
+      A bound; infinite where a logit is masked, NaN where a constant is.
     """
-    return 2 * jnp.exp(logit_range) * (query_lipschitz * error + increment) + 2 * self_weight
+    moved, growth = query_lipschitz * error + increment, jnp.exp(logit_range)
+    # Infinity times zero would read as an unknown constant.
+    change = jnp.where(jnp.isinf(growth) & ~jnp.isnan(moved), jnp.inf, growth * moved)
+    return 2 * change + 2 * self_weight
 
 
 def _hypotheses(rows: LayerRows) -> LayerHypotheses:
@@ -171,7 +122,7 @@ def _hypotheses(rows: LayerRows) -> LayerHypotheses:
 
 
 def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
-    r"""Inequalities (R1), (R2), (R3) and (R5) for one layer, with what they presume.
+    r"""Inequalities (R1) to (R5) for one layer, with what they presume.
 
     With e the distance of rows n and n + 1 before the layer, R_h a radius of the values' ball and
     T_h the row change of head h,
@@ -180,6 +131,7 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
        \lVert z_{n+1} - z_n \rVert &\le e + {\textstyle\sum_h} R_h T_h \\
        e' &\le (1 + \sigma_\psi \Lambda_2) (e + {\textstyle\sum_h} R_h T_h) \\
        T_h &\le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1} \\
+       T_h &\le 2 e^{D} (L_q e + \bar\pi) + 2 \alpha_{n+1,n+1} \\
        \alpha_{n+1,n+1} &\le 1 / (1 + n e^{-D})
 
     Source: arXiv 2406.04267v2, Theorem 4.2 (B.3).
@@ -189,7 +141,7 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
 
     Args:
       rows: One layer: attention, then an MLP after a norm, each added to the residual.
-      norm: The norm of the distances, in which the radii and the two Lipschitz constants must be
+      norm: The norm of the distances, in which the radii and the Lipschitz constants must be
         given too.
 
     Returns:
@@ -202,11 +154,20 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     hypotheses = _hypotheses(rows)
     mid_bound = error + jnp.sum(rows.radius * change)
     length = rows.next_weights.shape[-1]
+    known = lambda given: jnp.full_like(change, jnp.nan) if given is None else given
+    by_increments = row_change_bound_by_increments(
+        hypotheses.logit_range,
+        self_weight,
+        jnp.broadcast_to(error, change.shape),
+        known(rows.query_lipschitz),
+        known(rows.increment),
+    )
     return LayerCertificate(
         error=error,
         mid=Inequality(mid, mid_bound),
         out=Inequality(out, (1 + rows.mlp_lipschitz * rows.norm_lipschitz) * mid_bound),
         row_change=Inequality(change, row_change_bound(rows.logits, rows.next_logits, self_weight)),
+        by_increments=Inequality(change, by_increments),
         self_weight=Inequality(
             self_weight, dispersion_bracket(length, hypotheses.logit_range).upper
         ),
@@ -229,7 +190,7 @@ def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
 
     Args:
       rows: All layers, stacked.
-      norm: The norm of the distances, in which the radii and the two Lipschitz constants must be
+      norm: The norm of the distances, in which the radii and the Lipschitz constants must be
         given too.
 
     Returns:

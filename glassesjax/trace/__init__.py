@@ -1,5 +1,7 @@
 """Where a model becomes arrays: last representations and how far apart they are."""
 
+from glassesjax.trace.certificate import LayerRows as LayerRows
+from glassesjax.trace.certificate import certificate_rows as certificate_rows
 from glassesjax.trace.collapse import DecayFit as DecayFit
 from glassesjax.trace.collapse import Distance as Distance
 from glassesjax.trace.collapse import Tree as Tree

@@ -171,7 +171,8 @@ class Distance(NamedTuple):
     """``l1`` over the L1 norm of the first."""
     ulp: Float[Array, " pairs"]
     """Largest difference of a coordinate, in units of the format's spacing at the larger of its
-    two values: below one half, rounding may make them equal."""
+    two values. Below one, rounding to the format may make them equal; above one it cannot, within
+    the format's range: beyond it, 7 and 30 are both 6 in e2m1."""
     equal_coordinates: Int[Array, " pairs"]
     """Number of coordinates that are equal."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import sys
 from pathlib import Path
 
 import jax
@@ -219,3 +220,153 @@ def test_the_toy_refuses_unknown_positions_and_symbols():
         open_model("toy", positions="nope")
     with pytest.raises(BadInput, match="found 'x'"):
         open_model("toy").tokenizer.encode_symbols(("x",))
+
+
+NOT_A_MODEL = [
+    ("attention.head_count", 3, "multiple of llama.attention.head_count; found 16 and 3"),
+    ("attention.head_count", 32, "found 16 and 32"),
+    ("attention.head_count", 0, "at least 1 in the GGUF file; found 0"),
+    ("attention.head_count", True, "found True"),
+    ("attention.head_count_kv", [2, 2], "one for each layer, which is not supported"),
+    ("attention.head_count_kv", 3, "multiple of num_kv_heads"),
+    ("attention.head_count_kv", 0, "head_count_kv of at least 1"),
+    ("attention.key_length", 0, "key_length of at least 1"),
+    ("embedding_length", "16", "found '16'"),
+    ("embedding_length", 16.0, r"whole number llama\.embedding_length"),
+    ("embedding_length", float("nan"), "found nan"),
+    ("feed_forward_length", -24, "found -24"),
+    ("block_count", 0, "found 0"),
+    ("context_length", float("inf"), "found inf"),
+    ("rope.dimension_count", 3, "even and at most the head's 4; found 3"),
+    ("rope.dimension_count", 6, "even and at most the head's 4; found 6"),
+    ("rope.freq_base", 0, "base must be positive"),
+    ("rope.freq_base", float("nan"), "found nan"),
+    ("attention.layer_norm_rms_epsilon", float("nan"), "found nan"),
+    ("attention.layer_norm_rms_epsilon", -1e-5, "found -1e-05"),
+]
+
+
+def one_line(error):
+    return "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "value", "text"), NOT_A_MODEL, ids=str)
+def test_sizes_that_make_no_model_are_refused(name, value, text):
+    with pytest.raises(BadInput, match=text) as error:
+        llama_config(METADATA | {f"llama.{name}": value}, vocab_size=5, tied=True)
+    assert one_line(error)
+
+
+def test_a_factor_of_linear_scaling_must_be_positive():
+    scaled = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.0}
+    assert llama_config(METADATA | scaled, vocab_size=5, tied=True).positions.scale == 2.0
+    with pytest.raises(BadInput, match="scale must be positive"):
+        llama_config(
+            METADATA | scaled | {"llama.rope.scaling.factor": 0.0}, vocab_size=5, tied=True
+        )
+
+
+def test_more_blocks_than_tensors_are_refused_before_they_are_named():
+    with pytest.raises(BadInput, match="for 4000000000 blocks"):
+        llama_arrays({"token_embd.weight": np.ones((5, 16))}, 4_000_000_000)
+
+
+VOCABULARY = {
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "gpt-2",
+    "tokenizer.ggml.tokens": ["<s>", "a", "b", "c", "ab"],
+    "tokenizer.ggml.token_type": [3, 1, 1, 1, 1],
+    "tokenizer.ggml.merges": ["a b"],
+    "tokenizer.ggml.bos_token_id": 0,
+}
+
+
+def test_a_vocabulary_becomes_a_tokenizer():
+    pytest.importorskip("tokenizers")
+    tokenizer = tokenizer_from_gguf(VOCABULARY)
+    assert tokenizer.encode("abc<s>ba") == (4, 3, 0, 2, 1)
+    untyped = {k: v for k, v in VOCABULARY.items() if k != "tokenizer.ggml.token_type"}
+    assert tokenizer_from_gguf(untyped).encode("abc") == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("tokens", None, r"tokenizer\.ggml\.tokens; found NoneType"),
+        ("tokens", [1, 2], r"list of strings tokenizer\.ggml\.tokens"),
+        ("merges", None, r"tokenizer\.ggml\.merges"),
+        ("merges", ["ab"], "with a space between; found 'ab'"),
+        ("merges", ["a b c"], "with a space between; found 'a b c'"),
+        ("merges", ["a z"], "merges that fit its tokens; .*`z` out of vocabulary"),
+        ("token_type", [3, 1], "each of 5 tokens; found 2"),
+        ("token_type", 3, "found int"),
+        ("bos_token_id", 5, "bos_token_id below 5; found 5"),
+        ("eos_token_id", "0", "eos_token_id below 5; found '0'"),
+        ("pre", ["gpt-2"], "pre-tokenizer out of"),
+    ],
+    ids=str,
+)
+def test_a_vocabulary_that_contradicts_itself_is_refused(name, value, text):
+    pytest.importorskip("tokenizers")
+    with pytest.raises(BadInput, match=text) as error:
+        tokenizer_from_gguf(VOCABULARY | {f"tokenizer.ggml.{name}": value})
+    assert one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("package", "read"),
+    [
+        ("gguf", lambda: open_gguf(FIXTURE)),
+        ("tokenizers", lambda: tokenizer_from_gguf(VOCABULARY)),
+    ],
+)
+def test_without_the_reading_packages_the_message_says_how_to_get_them(monkeypatch, package, read):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BadInput, match=r"pip install 'glassesjax\[models\]'"):
+        read()
+
+
+def written_gguf(path, metadata):
+    """A real file of a small model, with the sizes and the vocabulary that are given."""
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(path, "llama")  # which writes general.architecture itself
+    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+    for key, value in metadata.items():
+        if key != "general.architecture":
+            add.get(type(value), writer.add_array)(key, value)
+    config = llama_config(METADATA, vocab_size=5, tied=True)
+    for name, array in tensors(config).items():
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_written_file_opens(tmp_path):
+    pytest.importorskip("tokenizers")
+    path = written_gguf(tmp_path / "small.gguf", METADATA | VOCABULARY)
+    model = open_model(str(path))
+    tokens = jnp.asarray(model.tokenizer.encode("abc"), jnp.int32)
+    y, logits = forward(model.decoder, tokens)
+    assert (y.shape, logits.shape) == ((2, 16), (2, 5))
+    assert model.source["weights"] == "small.gguf"
+    assert bool(jnp.all(jnp.isfinite(logits)))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"llama.attention.head_count_kv": [2, 2]}, "not supported"),
+        ({"llama.feed_forward_length": 32}, "tensors fit its sizes"),
+        ({"tokenizer.ggml.merges": ["a z"]}, "out of vocabulary"),
+    ],
+    ids=str,
+)
+def test_a_written_file_that_is_no_model_does_not_open(tmp_path, change, text):
+    pytest.importorskip("tokenizers")
+    path = written_gguf(tmp_path / "foreign.gguf", METADATA | VOCABULARY | change)
+    with pytest.raises(BadInput, match=text) as error:
+        open_model(str(path))
+    assert one_line(error)

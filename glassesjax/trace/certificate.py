@@ -1,0 +1,233 @@
+"""What Theorem 4.2 needs of a decoder as plain arrays: two rows of a pass, radii, constants."""
+
+import functools
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model.config import (
+    Alibi,
+    Causal,
+    ConstantNorm,
+    DecoderConfig,
+    LayerNorm,
+    NoNorm,
+    NoPositions,
+    RMSNorm,
+    Window,
+)
+from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layers import MlpBlock, Normalize, exact, project
+from glassesjax.model.positions import Layout, alibi_penalty
+from glassesjax.precision import RoundingPlan
+
+Norm = Literal[1, 2, "inf"]
+
+# The largest |slope|. Of x Phi(x) it is at the root of 2, where the second derivative is zero.
+GELU_EXACT_LIPSCHITZ = (1 + math.erf(1)) / 2 + 1 / (math.e * math.sqrt(math.pi))  # 1.12890...
+# Of the tanh form at 1.4185; 1.12899307 on a grid of spacing 6e-6 (curvature 1), rounded up.
+GELU_LIPSCHITZ = 1.1289931
+
+
+class LayerRows(NamedTuple):
+    """What one layer did with rows n and n + 1; stacked, what all layers did, first one first.
+
+    Pairs of residual rows come in this order. Row n is causal by its shape: it has n entries.
+    A constant that is not known is NaN; the inequality that needs it then does not apply.
+    """
+
+    logits: Float[Array, "*layers heads n"]
+    next_logits: Float[Array, "*layers heads n+1"]
+    weights: Float[Array, "*layers heads n"]
+    next_weights: Float[Array, "*layers heads n+1"]
+    radius: Float[Array, "*layers heads"]  #: of the points W x_i, i <= n + 1, of each head
+    resid: Float[Array, "*layers 2 d"]  #: v, before attention
+    resid_mid: Float[Array, "*layers 2 d"]  #: z, after attention
+    resid_out: Float[Array, "*layers 2 d"]  #: the next layer's v
+    mlp_lipschitz: Float[Array, "*layers"]  #: sigma_psi
+    norm_lipschitz: Float[Array, "*layers"]  #: Lambda_2, of the norm before the MLP
+    query_lipschitz: Float[Array, "*layers heads"] | None = None  #: L_q; None is unknown
+    increment: Float[Array, "*layers heads"] | None = None  #: mean positional step; likewise
+
+
+def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -> LayerRows:
+    r"""The last two rows of a pass, layer by layer, with radii and Lipschitz constants.
+
+    Rows and logits are those of the pass itself. The radius is that of the points
+    :math:`W_O^h W_V^h \mathrm{norm}_1(v_i)`: biases move all points alike. Constants come from the
+    weights and from the segments between the two rows:
+
+    .. math::
+       \sigma_\psi &\in \{0, |\sigma|, \lVert W \rVert, c \lVert W_2 \rVert \lVert W_1 \rVert\} \\
+       L_q &= |\mathrm{scale}| \max_{i \le n} \lVert W_Q^\top k_i \rVert_* \Lambda_1
+
+    with c the largest slope of GELU. The first, the operator norms, are NaN for gated MLPs, which
+    are Lipschitz on bounded sets only. L_q and the positional step are known where positions
+    enter nowhere (step 0) or as ALiBi (step: the slope), NaN elsewhere. The constant of a true
+    norm is sharp up to its gain in norm 2; in norms 1 and inf it is an upper bound, larger by
+    at most :math:`(1 + \sqrt d) / 2`, and twice that where the mean is removed.
+
+    Source: arXiv 2406.04267v2, proof of Theorem B.3.
+    Differs: measured, for any number of heads; the proof has one head and values of unit norm.
+
+    Args:
+      decoder: Sequential blocks with a plain residual; causal, with or without a window.
+      tokens: At least two; for the theorem the last two are equal.
+      norm: The norm of the distances; a static value.
+
+    Returns:
+      All layers, stacked, in the decoder's dtype or, for 16-bit weights, in float32.
+
+    Raises:
+      ValueError: The decoder's blocks, residual or mask are others, fewer than two tokens, or no
+        such norm.
+    """
+    _check(decoder.config, len(tokens), norm)
+    plan = RoundingPlan.of_dtype(decoder.dtype)
+    trace: Any = decoder(tokens, keep="attention")[1]  # every field is kept, none is None
+    last = jax.tree.map(lambda weight: weight[-1], decoder.blocks)
+    after = last(trace.resid[-1], Layout.line(len(tokens)), plan)[0]
+    resid_out = jnp.concatenate([trace.resid[1:, -2:], after[None, -2:]])
+    rows = functools.partial(_layer, norm=norm, plan=plan)
+    return jax.lax.map(lambda layer: rows(*layer), (decoder.blocks, trace, resid_out))
+
+
+def _check(config: DecoderConfig, length: int, norm: Norm) -> None:
+    plain = config.block == "sequential" and config.residual_weight is None
+    for holds, wanted, found in (
+        (norm in (1, 2, "inf"), "norm 1, 2 or 'inf'", f"{norm!r}"),
+        (length >= 2, "two tokens or more", f"{length}"),
+        (
+            plain,
+            "sequential blocks with residual_weight=None",
+            f"block={config.block!r}, residual_weight={config.residual_weight}",
+        ),
+        (
+            isinstance(config.mask, Causal | Window),
+            "a decoder whose rows see no later token (Causal or Window)",
+            f"{config.mask}",
+        ),
+    ):
+        if not holds:
+            raise ValueError(f"Wanted {wanted}, got {found}.")
+
+
+def _layer(block: Block, trace: Any, after: Array, *, norm: Norm, plan: RoundingPlan) -> LayerRows:
+    carrier, config = plan.carrier_dtype, block.config
+    wide = lambda x: x.astype(carrier)
+    logits, weights = wide(trace.attn_logits), wide(trace.attn_weights)
+    x = block.norm1(trace.resid, plan)
+    resid, mid = wide(trace.resid[-2:]), wide(trace.resid_mid[-2:])
+    query_lipschitz, increment = _logit_constants(block, x, resid, norm, plan)
+    return LayerRows(
+        logits=logits[:, -2, :-1],
+        next_logits=logits[:, -1],
+        weights=weights[:, -2, :-1],
+        next_weights=weights[:, -1],
+        radius=_radius(_moved(block, x, config, carrier), norm),
+        resid=resid,
+        resid_mid=mid,
+        resid_out=wide(after),
+        mlp_lipschitz=_mlp_lipschitz(block.mlp, carrier, norm),
+        norm_lipschitz=_norm_lipschitz(block.norm2, mid, norm),
+        query_lipschitz=query_lipschitz,
+        increment=increment,
+    )
+
+
+def _moved(
+    block: Block, x: Array, config: DecoderConfig, carrier: jnp.dtype
+) -> Float[Array, "heads seq width"]:
+    """What each head adds for each token at weight one, up to a shift."""
+    heads, width = config.num_heads, config.value_dim
+    if config.values == "identity":
+        return x.reshape(len(x), heads, width).transpose(1, 0, 2)  # zero in the other slices
+    value = block.attention.value[...].reshape(config.kv_heads, width, -1).astype(carrier)
+    value = jnp.repeat(value, heads // config.kv_heads, axis=0)
+    output = block.attention.output[...].reshape(-1, heads, width).astype(carrier)
+    return exact("hsv,dhv->hsd", exact("sd,hvd->hsv", x, value, carrier), output, carrier)
+
+
+def _length(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch"]:
+    return jnp.linalg.norm(x, ord=jnp.inf if norm == "inf" else norm, axis=-1)
+
+
+def _radius(points: Float[Array, "*batch n d"], norm: Norm) -> Float[Array, "*batch"]:
+    """The least of the radii around midrange, mean and zero, as theory's own."""
+    highest, lowest = jnp.max(points, axis=-2), jnp.min(points, axis=-2)
+    centers = (lowest + (highest - lowest) / 2, jnp.mean(points, axis=-2), jnp.zeros_like(highest))
+    radii = [jnp.max(_length(points - c[..., None, :], norm), axis=-1) for c in centers]
+    return functools.reduce(jnp.minimum, radii)
+
+
+def _logit_constants(
+    block: Block, x: Array, resid: Array, norm: Norm, plan: RoundingPlan
+) -> tuple[Float[Array, " heads"], Float[Array, " heads"]]:
+    config, carrier = block.config, plan.carrier_dtype
+    heads, positions = config.num_heads, config.positions
+    if not isinstance(positions, NoPositions | Alibi):
+        unknown = jnp.full(heads, jnp.nan, carrier)
+        return unknown, unknown
+    # A soft cap has slope at most one, biases of queries cancel, and the prefix has n keys.
+    key = project(x[:-1], block.attention.key, block.attention.key_bias, plan)
+    key = key.reshape(len(key), config.kv_heads, -1)
+    key = jnp.repeat(key, heads // config.kv_heads, axis=1)
+    query = block.attention.query[...].reshape(heads, config.key_dim, -1).astype(carrier)
+    dual: dict[Norm, Norm] = {1: "inf", 2: 2, "inf": 1}
+    steepest = jnp.max(_length(exact("shk,hkd->hsd", key, query, carrier), dual[norm]), axis=-1)
+    scale = jnp.asarray(abs(config.scale), carrier)
+    lipschitz = scale * steepest * _norm_lipschitz(block.norm1, resid, norm)
+    if isinstance(positions, NoPositions):
+        return lipschitz, jnp.zeros(heads, carrier)
+    pair = Layout.line(2)  # the penalty of neighbors is the slope
+    return lipschitz, alibi_penalty(positions, heads, pair, pair, carrier)[:, 1, 0]
+
+
+def _mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array, ""]:
+    order = jnp.inf if norm == "inf" else norm
+    size = lambda weight: jnp.linalg.norm(weight[...].astype(carrier), ord=order)
+    number = lambda value: jnp.asarray(value, carrier)
+    match mlp.mlp.kind:
+        case "zero":
+            return number(0)
+        case "identity":
+            return number(abs(mlp.mlp.sigma))
+        case "linear":
+            return size(mlp.down)
+        case "gelu":
+            return number(GELU_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
+        case "gelu_exact":
+            return number(GELU_EXACT_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
+    return number(jnp.nan)
+
+
+def _norm_lipschitz(
+    normalize: Normalize, pair: Float[Array, "2 d"], norm: Norm
+) -> Float[Array, ""]:
+    """Bound on the norm's slope between two rows: the gain over the least size on the segment.
+
+    The slope of x / r is (I - x x^T / (d r^2)) / r. The bracket has norm at most one in norm 2 and
+    (1 + sqrt d) / 2 in norms 1 and inf: |x|_1 |x|_inf - 2 |x|_inf^2 <= (sqrt d - 1) |x|^2 / 2.
+    """
+    dim, dtype = pair.shape[-1], pair.dtype
+    spread = 1.0 if norm == 2 else (1 + math.sqrt(dim)) / 2
+    match normalize.norm:
+        case NoNorm():
+            return jnp.ones((), dtype)
+        case ConstantNorm(beta=beta):
+            return jnp.asarray(1 / beta, dtype)
+        case RMSNorm(eps=eps, offset=offset):
+            gain = normalize.gain[...].astype(dtype) + jnp.asarray(offset, dtype)
+        case LayerNorm(eps=eps):
+            gain = normalize.gain[...].astype(dtype)
+            pair = pair - jnp.mean(pair, axis=-1, keepdims=True)
+            spread *= 1.0 if norm == 2 else 2 * (1 - 1 / dim)  # removing the mean
+    start, step = pair[0], pair[1] - pair[0]
+    smallest = jnp.finfo(dtype).tiny  # equal rows: their segment is a point
+    share = -jnp.sum(start * step) / jnp.maximum(jnp.sum(step * step), smallest)
+    nearest = start + jnp.clip(share, 0, 1) * step
+    size = jnp.sqrt(jnp.mean(nearest * nearest) + jnp.asarray(eps, dtype))
+    return jnp.asarray(spread, dtype) * jnp.max(jnp.abs(gain)) / size

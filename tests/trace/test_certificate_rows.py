@@ -1,0 +1,225 @@
+"""From a decoder to Theorem 4.2: the rows it makes, and the certificate where it applies."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import (
+    Alibi,
+    Bidirectional,
+    ConstantNorm,
+    Decoder,
+    DecoderConfig,
+    LayerNorm,
+    Learned,
+    Mlp,
+    NoNorm,
+    NoPositions,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Window,
+)
+from glassesjax.theory.collapse import collapse_certificate
+from glassesjax.theory.norms import chebyshev_radius_bound, vector_norm
+from glassesjax.trace import certificate_rows
+from glassesjax.trace.certificate import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ, _norm_lipschitz
+
+U = 2.0**-53
+NORMS = [1, 2, "inf"]
+LAYERS, HEADS, DIM, TOKENS = 3, 2, 8, (0, 3, 1, 5, 2, 4, 1, 1)
+FIELDS = ("mid", "out", "row_change", "by_increments", "self_weight")
+CONFIG = DecoderConfig(
+    vocab_size=6,
+    num_layers=LAYERS,
+    num_heads=HEADS,
+    model_dim=DIM,
+    mlp=Mlp(kind="identity", sigma=0.7),
+    embed_scale=DIM**0.5,
+)
+
+
+@functools.partial(jax.jit, static_argnames="norm")
+def certified(decoder, tokens, norm):
+    rows = certificate_rows(decoder, tokens, norm)
+    return rows, collapse_certificate(rows, norm)
+
+
+def certificate(key, tokens=TOKENS, norm=2, **switches):
+    config = dataclasses.replace(CONFIG, **switches)
+    decoder = Decoder(config, key=key, dtype=jnp.float64)
+    return certified(decoder, jnp.asarray(tokens, jnp.int32), norm)
+
+
+def roundoff(rows):
+    """What rounding may do to a distance or a weight.
+
+    Two rows; in each layer, head for head, a sum over tokens and three products over the width or
+    over four widths. Entries are at most the L1 norm of a row; a logit passes its own rounding,
+    a product over the width of numbers within its range, on to the weights.
+    """
+    size = float(jnp.max(jnp.sum(jnp.abs(rows.resid_out), axis=-1)))
+    finite = jnp.where(jnp.isfinite(rows.next_logits), rows.next_logits, 0)
+    steps = len(TOKENS) + 3 * 4 * DIM
+    return 2 * LAYERS * HEADS * steps * U * max(size, 1) * (1 + float(jnp.max(jnp.abs(finite))))
+
+
+def assert_holds(rows, found, apart=()):
+    allowed = roundoff(rows)
+    assert allowed < 1e-9  # the states are of size ten to a hundred: nothing false slips through
+    for name in FIELDS:
+        pair = getattr(found.layers, name)
+        assert bool(jnp.all(pair.applies)) == (name not in apart), name
+        assert bool(jnp.all(pair.holds(allowed))) == (name not in apart), name
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("positions", [NoPositions(), Alibi()], ids=["none", "alibi"])
+def test_all_five_inequalities_hold(key, positions, norm):
+    rows, found = certificate(key, norm=norm, positions=positions)
+    assert bool(found.equal_tokens)
+    assert_holds(rows, found)
+    assert bool(found.output.holds(roundoff(rows)))
+    assert 0 < float(found.output.measured) < float(found.output.bound)
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [Rotary(), Sinusoidal(where="query_key"), Learned()],
+    ids=lambda positions: type(positions).__name__,
+)
+def test_unknown_positional_steps_do_not_apply(key, positions):
+    rows, found = certificate(key, positions=positions)
+    assert_holds(rows, found, apart=("by_increments",))
+
+
+SWITCHES = {
+    "gelu_rms": {"mlp": Mlp(kind="gelu"), "norm": RMSNorm(offset=1.0)},
+    "gelu_layer": {"mlp": Mlp(kind="gelu_exact"), "norm": LayerNorm()},
+    "linear_constant": {"mlp": Mlp(kind="linear"), "norm": ConstantNorm(beta=2.0)},
+    "zero_none": {"mlp": Mlp(kind="zero"), "norm": NoNorm()},
+    "identity_values": {"values": "identity", "norm": LayerNorm()},
+    "grouped": {"num_kv_heads": 1, "head_dim": 6, "qkv_bias": True, "attn_softcap": 2.0},
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
+def test_it_holds_for_every_switch_and_for_rows_far_apart(key, switches, norm):
+    for tokens in (TOKENS, (*TOKENS[:-1], 2)):
+        rows, found = certificate(key, tokens, norm, **switches)
+        assert_holds(rows, found)
+
+
+def test_a_gated_mlp_has_no_constant(key):
+    rows, found = certificate(key, mlp=Mlp(kind="swiglu"))
+    assert_holds(rows, found, apart=("out",))
+    assert not bool(found.output.applies)
+
+
+def test_a_window_that_moves_on_breaks_the_range_of_the_logits(key):
+    rows, found = certificate(key, mask=Window(width=3))
+    assert bool(jnp.all(jnp.isinf(found.layers.hypotheses.logit_range)))
+    assert bool(jnp.all(found.layers.by_increments.applies))
+    assert not bool(jnp.any(found.layers.by_increments.holds(1.0)))
+    assert bool(jnp.all(found.layers.mid.holds(roundoff(rows))))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_constants_of_a_linear_layer_worked_out_by_hand(key, norm):
+    switches = {"mlp": Mlp(kind="linear"), "norm": ConstantNorm(beta=2.0), "positions": Alibi()}
+    decoder = Decoder(dataclasses.replace(CONFIG, **switches), key=key, dtype=jnp.float64)
+    tokens = jnp.asarray(TOKENS, jnp.int32)
+    rows, _ = certified(decoder, tokens, norm)
+    order = np.inf if norm == "inf" else norm
+    sizes = [np.linalg.norm(weight, order) for weight in np.asarray(decoder.blocks.mlp.down[...])]
+    np.testing.assert_allclose(rows.mlp_lipschitz, sizes, rtol=8 * DIM * U)  # two SVDs
+    np.testing.assert_array_equal(rows.norm_lipschitz, 0.5)
+    np.testing.assert_array_equal(rows.increment, np.tile([2.0**-4, 2.0**-8], (LAYERS, 1)))
+    resid = decoder.enter(tokens) / 2
+    attention, width = decoder.blocks.attention, DIM // HEADS
+    for head in range(HEADS):
+        part = slice(head * width, (head + 1) * width)
+        output, value = attention.output[...][0][:, part], attention.value[...][0][part]
+        radius = chebyshev_radius_bound(resid @ value.T @ output.T, norm)
+        np.testing.assert_allclose(rows.radius[0, head], radius, rtol=32 * DIM * U)
+        query, key_weight = attention.query[...][0][part], attention.key[...][0][part]
+        gradient = vector_norm(resid[:-1] @ key_weight.T @ query, {1: "inf", 2: 2, "inf": 1}[norm])
+        steepest = jnp.max(gradient) * width**-0.5 / 2
+        np.testing.assert_allclose(rows.query_lipschitz[0, head], steepest, rtol=32 * DIM * U)
+
+
+def test_rows_are_those_of_the_pass(key):
+    decoder = Decoder(CONFIG, key=key, dtype=jnp.float64)
+    tokens = jnp.asarray(TOKENS, jnp.int32)
+    rows, _ = certified(decoder, tokens, 2)
+    y, trace = decoder(tokens, keep="attention")
+    # Compiled and not: at most all of a row's sums ordered otherwise.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e4 * U, atol=roundoff(rows))
+    close(rows.resid_out[:-1], trace.resid[1:, -2:])
+    close(decoder.represent(rows.resid_out[-1], start=LAYERS)[0], y[-2:])
+    close(rows.logits, trace.attn_logits[:, :, -2, :-1])
+    close(rows.next_weights, trace.attn_weights[:, :, -1])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("setting", [RMSNorm(), LayerNorm()], ids=["rms", "layer"])
+def test_norm_constants_bound_every_slope_on_the_segment(key, setting, norm):
+    normalize = Decoder(
+        dataclasses.replace(CONFIG, norm=setting), key=key, dtype=jnp.float64
+    ).final_norm
+    plan_free = lambda x: (
+        (x - x.mean() * isinstance(setting, LayerNorm))
+        / jnp.sqrt(jnp.mean((x - x.mean() * isinstance(setting, LayerNorm)) ** 2) + setting.eps)
+    )
+    pairs = jax.random.normal(key, (20, 2, DIM), jnp.float64)
+    shares = jnp.linspace(0, 1, 21)[:, None]
+    order = np.inf if norm == "inf" else norm
+    for pair in (*pairs, 100.0 * pairs[0] * jnp.eye(DIM)[0], jnp.stack([pairs[0, 0]] * 2)):
+        points = pair[0] * (1 - shares) + pair[1] * shares
+        slopes = np.linalg.norm(np.asarray(jax.vmap(jax.jacfwd(plan_free))(points)), order, (1, 2))
+        assert slopes.max() <= float(_norm_lipschitz(normalize, pair, norm)) * (1 + 16 * DIM * U)
+
+
+@pytest.mark.parametrize(
+    ("approximate", "constant"), [(True, GELU_LIPSCHITZ), (False, GELU_EXACT_LIPSCHITZ)]
+)
+def test_gelu_constants_are_the_largest_slopes(approximate, constant):
+    slope = jax.grad(functools.partial(jax.nn.gelu, approximate=approximate))
+    slopes = jnp.abs(jax.vmap(slope)(jnp.linspace(-8, 8, 20001)))
+    # Spacing 8e-4 and curvature about one lose at most 1e-7.
+    assert constant - 2e-7 < float(jnp.max(slopes)) <= constant + 8 * U
+
+
+def test_different_last_tokens_are_seen(key):
+    _, found = certificate(key, (*TOKENS[:-1], 2))
+    assert not bool(found.equal_tokens)
+    assert float(found.layers.error[0]) > 0.1  # nothing then forces a collapse
+
+
+def test_positions_in_the_embedding_break_the_first_hypothesis(key):
+    _, found = certificate(key, positions=Sinusoidal())
+    assert not bool(found.equal_tokens)
+
+
+@pytest.mark.parametrize(
+    ("switches", "text"),
+    [
+        ({"block": "parallel"}, "sequential blocks"),
+        ({"residual_weight": 0.5}, "residual_weight=0.5"),
+        ({"mask": Bidirectional()}, "Causal or Window"),
+    ],
+    ids=["parallel", "weighted", "bidirectional"],
+)
+def test_other_decoders_are_refused(key, switches, text):
+    with pytest.raises(ValueError, match=text):
+        certificate(key, **switches)
+
+
+def test_one_token_is_refused(key):
+    with pytest.raises(ValueError, match="two tokens or more, got 1"):
+        certificate(key, (1,))
