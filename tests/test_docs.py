@@ -163,6 +163,17 @@ def test_examples_on_pages(page):
     run_examples("\n".join(blocks), {})
 
 
+def test_the_readme_example_measures_256_lengths():
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert block.count('"smollm2"') == 1
+    names: dict = {}
+    exec(block.replace('"smollm2"', '"toy"'), names)  # the toy needs no weights
+    relative = names["gap"].relative_l1
+    assert relative.shape == (256,)
+    assert 0 < relative[-1] < relative[0] < 1
+
+
 def test_every_statement_page_has_an_example():
     statements = set((DOCS / "statements").glob("*.md")) - {DOCS / "statements" / "index.md"}
     assert statements <= set(PAGES)

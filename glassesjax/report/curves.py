@@ -73,7 +73,7 @@ class Curves:
         return list(filter(fits, self._panels))
 
     def mode(self, panel: Panel) -> str:
-        """How the format's own arithmetic was done, native or simulated; empty if unmeasured."""
+        """How the format's own arithmetic was done, native or simulated; empty for float64."""
         return str(self(panel, "own")[0]["mode"]) if self(panel, "own") else ""
 
     def finest(self, positions: str, family: str) -> Panel | None:

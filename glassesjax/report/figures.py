@@ -101,7 +101,8 @@ def _collapse_legend() -> list[Line2D | Patch]:
 def _format_title(curves: Curves, name: str) -> str:
     panel = curves.panels(format=name)[0]
     roundoff = number(curves(panel, "signal")[0], "unit_roundoff") or 1
-    return f"{name} {curves.mode(panel)}, u = {power_of(2, round(math.log2(roundoff)))}"
+    title = f"{name} {curves.mode(panel)}".strip()
+    return f"{title}, u = {power_of(2, round(math.log2(roundoff)))}"
 
 
 def family_title(family: str, width: int = 1000) -> str:
@@ -161,11 +162,7 @@ def _ulp_panel(axes: Axes, curves: Curves, panels: Sequence[Panel]) -> None:
     scale.shade(axes)
     axes.set_title("Largest difference of a coordinate, in ulp")
     axes.axhline(1, color=INK, linewidth=0.8, linestyle=":")
-    axes.annotate(
-        "above 1 ulp: never equal, in range",
-        (0.01, 1),
-        xycoords=("axes fraction", "data"),
-        va="bottom",
-    )
+    said, where = "above 1 ulp, within range: never equal", ("axes fraction", "data")
+    axes.annotate(said, (0.01, 1), xycoords=where, va="bottom")
     for panel, points in apart.items():
         draw_points(axes, points, scale, color=color(panel.format), linewidth=1.8, marker="o")

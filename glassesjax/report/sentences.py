@@ -50,8 +50,9 @@ def family_sentences(curves: Curves, positions: str, family: str) -> list[str]:
         return []
     panels = curves.panels(positions=positions, family=family)
     wide, lines = summarize(curves, finest), [summarize(curves, panel) for panel in panels]
-    # What is equal has no signal to lose.
-    return [_course(curves, wide), *(_lost(ln) for ln in lines if wide.resolved), _kept(wide)]
+    # What is equal has no signal to lose, and float64 no arithmetic but the wide one.
+    noisy = [line for line in lines if wide.resolved and line.mode]
+    return [_course(curves, wide), *map(_lost, noisy), _kept(wide)]
 
 
 def short(value: float | None) -> str:
@@ -150,7 +151,7 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
 
 
 def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
-    differ = [line for line in lines if line.resolved]  # what is equal has no signal to lose
+    differ = [line for line in lines if line.resolved and line.mode]  # else nothing to lose
     lost = {line.panel: line.under_noise_from for line in differ if line.under_noise_from}
     text = f"In {name}, the signal lies under the noise floor at the longest n"
     if not differ:

@@ -12,7 +12,7 @@ class Summary(NamedTuple):
 
     panel: Panel
     mode: str
-    """Whether the format's own arithmetic was native or simulated."""
+    """Whether the format's own arithmetic was native or simulated; empty where there is none."""
     unit_roundoff: float | None
     signal: list[Point]
     own_at_last: float | None

@@ -52,8 +52,8 @@ def _cells(line: Summary) -> list[object]:
         power_of(2, round(math.log2(u))) if u else MISSING,
         shown(line.signal[0]),
         shown(line.signal[-1]),
-        short(line.own_at_last),
-        short(line.noise_at_last),
+        short(line.own_at_last) if line.mode else MISSING,
+        short(line.noise_at_last) if line.mode else MISSING,
         line.under_noise_from or MISSING,
         f"{line.equal} of {line.width}" if line.width else MISSING,
         shown(line.ulp[-1]) if line.ulp else MISSING,
@@ -64,8 +64,9 @@ def _cells(line: Summary) -> list[object]:
 
 
 def tiles(curves: Curves) -> Markup:
-    """The run in large figures: one for each format, one for the certificate."""
-    found = [_noise_tile(curves, name) for name in curves.formats]
+    """The run in large figures: each format with its own arithmetic, then the certificate."""
+    own = [name for name in curves.formats if any(map(curves.mode, curves.panels(format=name)))]
+    found = [_noise_tile(curves, name) for name in own]
     return element("ul", *found, _certificate_tile(curves), class_="tiles")
 
 

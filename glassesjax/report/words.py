@@ -86,6 +86,7 @@ METHODS = (
     " may make: eight times the largest noise that float32 shows in the family, scaled from"
     " float32's unit roundoff to float64's. A signal at or below it is not told apart from zero,"
     " and no exponent rests on it.",
+    "Float64 is the wide arithmetic itself: it has no curve of its own and no noise floor here.",
     "Native means arrays of that type and the backend's own operations; simulated means explicit"
     " rounding after each step of a wider computation. Each row says which it is.",
     "To compare only the outputs of a low-precision run, and wait until they are equal, would"

@@ -115,7 +115,14 @@ def _check(config: DecoderConfig, length: int, norm: Norm) -> None:
             raise ValueError(f"Wanted {wanted}, got {found}.")
 
 
-def _layer(block: Block, trace: Any, after: Array, *, norm: Norm, plan: RoundingPlan) -> LayerRows:
+def _layer(
+    block: Block,
+    trace: Any,  # noqa: ANN401  (a Trace, of which no field is None)
+    after: Array,
+    *,
+    norm: Norm,
+    plan: RoundingPlan,
+) -> LayerRows:
     carrier, config = plan.carrier_dtype, block.config
     wide = lambda x: x.astype(carrier)
     logits, weights = wide(trace.attn_logits), wide(trace.attn_weights)

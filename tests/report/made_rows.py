@@ -7,6 +7,7 @@ FAMILIES = ("ones_bos", "ones_zero")
 NORMS = ("l1", "l2", "linf", "relative_l1", "ulp")
 WIDTH = 16
 NOISE = 8  # in unit roundoffs
+RESOLUTION = 8 * NOISE * 2.0**-53  # of wide rows: eight times float32's noise, scaled to float64
 PROVENANCE = {
     "backend": "cpu", "device": "cpu", "matmul_precision": "highest", "python": "3.11.0",
     "machine": "x86_64", "xla_flags": "", "glassesjax": "0.1.0", "jax": "0.10.2",
@@ -37,14 +38,12 @@ def made_rows(
 def _rows(positions, name, family, n, signal, token):
     unit_roundoff = float_format(name).unit_roundoff
     noise, gap = NOISE * unit_roundoff, signal(n)
-    own = "native" if name in ("f64", "f32", "bf16", "f16") else "simulated"
+    own = "native" if name in ("f32", "bf16", "f16") else "simulated"
     lost = gap is not None and gap < unit_roundoff / 2
-    distances = {
-        ("signal", "wide"): gap,
-        ("signal", own): None if gap is None else max(gap, noise),
-        ("noise_floor", own): noise,
-        ("rounded", "wide"): 0.0 if lost else gap,
-    }
+    distances = {("signal", "wide"): gap, ("rounded", "wide"): 0.0 if lost else gap}
+    if name != "f64":  # which is the wide arithmetic itself
+        distances["signal", own] = None if gap is None else max(gap, noise)
+        distances["noise_floor", own] = noise
     head = PROVENANCE | {
         "study": "collapse", "model": "toy", "positions": positions, "format": name,
         "family": family, "length": n, "prompt_tokens": n + 1, "longer_prompt_tokens": n + 2,
@@ -58,17 +57,24 @@ def _rows(positions, name, family, n, signal, token):
                 "curve": curve,
                 "norm": norm,
                 "distance": None if distance is None else distance / unit,
+                "resolution": (noise if (curve, mode) == ("signal", own) else RESOLUTION) / unit,
                 "equal_coordinates": WIDTH if distance == 0 else 0,
                 "width": WIDTH,
                 "unit_roundoff": unit_roundoff,
                 "dtype": "float64" if mode == "wide" else name,
                 "rounding": mode,
-                **(_answer(gap, token) if (curve, norm) == ("signal", "l2") else {}),
+                **(_answer(gap, token, mode) if (curve, norm) == ("signal", "l2") else {}),
+                **(_steps(gap, lost) if (curve, norm) == ("rounded", "ulp") else {}),
             }
 
 
-def _answer(gap, token):
+def _answer(gap, token, mode):
+    greedy = {"token": 5, "token_text": token, "margin": 0.25}
+    if mode != "wide":
+        return greedy
     used = None if gap is None else 4 * gap
-    certified = used is not None and used < 1
-    return {"token": 5, "token_text": token, "margin": 0.25, "margin_used": used,
-            "certified": certified}  # fmt: skip
+    return greedy | {"margin_used": used, "certified": used is not None and used < 1}
+
+
+def _steps(gap, lost):
+    return {"ulp_distance": None if gap is None else int(not lost)}

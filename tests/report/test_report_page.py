@@ -5,6 +5,7 @@ import pytest
 from report.made_rows import PROVENANCE, made_rows
 
 from glassesjax.report import collapse_page
+from glassesjax.report.markup import format_name
 
 VOID = {"meta"}
 SETTINGS = {"model": "toy", "families": ["ones_bos"], "note": "<script>alert(1)</script>"}
@@ -83,14 +84,23 @@ def test_several_encodings_have_a_section_each():
     "rows",
     [
         made_rows(lengths=(8,), formats=("e4m3fn",)),
+        made_rows(formats=("f64",)),
         made_rows(signal=lambda n: None, formats=("f16",)),
         made_rows(families=("unknown<family",), formats=("e5m7",)),
         [r for r in made_rows() if (r["format"], r["family"]) != ("bf16", "ones_zero")],
     ],
-    ids=["one length", "not finite", "unknown names", "cut off"],
+    ids=["one length", "wide only", "not finite", "unknown names", "cut off"],
 )
 def test_poor_rows_still_give_a_whole_page(rows):
     assert Reader(page_of(rows)).open == []
+
+
+def test_every_format_with_arithmetic_of_its_own_has_a_tile():
+    formats = ("f64", "f32", "bf16", "f16", "e4m3fn", "e5m2")
+    page = page_of(made_rows(formats=formats, lengths=(1, 4)))
+    tiles = page.partition('<ul class="tiles">')[2].partition("</ul>")[0]
+    assert [name for name in formats if format_name(name) in tiles] == list(formats[1:])
+    assert tiles.count("<li>") == len(formats)  # the last one is the certificate's
 
 
 def test_no_rows_give_no_page():

@@ -36,6 +36,20 @@ def test_what_is_equal_has_no_signal_to_lose():
     assert "cannot change" in answer
 
 
+def test_float64_has_no_noise_to_lose_a_signal_in():
+    assert not [text for text in told(formats=("f64",)) if "noise" in text or "finite" in text]
+    assert not [text for text in headlines(made_rows(formats=("f64",))) if "noise" in text]
+
+
+def test_the_certificate_is_read_from_wide_rows():
+    rows = made_rows(lengths=LENGTHS)
+    own = [row for row in rows if row["curve"] == "signal" and row["mode"] != "wide"]
+    assert not any("certified" in row or "margin_used" in row for row in own)
+    for row in own:
+        row["certified"] = False
+    assert family_sentences(Curves(rows), "rotary", "ones_bos") == told()
+
+
 def test_an_open_certificate_claims_nothing():
     expected = "At n = 128 the margin certificate leaves open whether the answer changes."
     assert told(signal=lambda n: 1.0)[-1] == expected
