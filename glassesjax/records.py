@@ -29,6 +29,7 @@ def provenance() -> dict[str, str]:
         "backend": device.platform,
         "device": device.device_kind,
         "matmul_precision": "highest",  # the decoder and the instruments ask for it in each product
+        "matmul_default": str(jax.config.values["jax_default_matmul_precision"]),  # others get it
         "python": platform.python_version(),
         "machine": platform.machine(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),

@@ -24,7 +24,7 @@ class Inequality(NamedTuple):
           roundoff: How far rounding alone may carry the measured quantity; absolute.
 
         Returns:
-          False also for NaN: what does not apply does not hold either.
+          False also for NaN, since what does not apply does not hold either.
         """
         return jnp.isfinite(self.bound) & (self.measured <= self.bound + roundoff)
 
