@@ -67,7 +67,7 @@ class Rotary:
           head_dim: Width of the head; positive.
 
         Returns:
-          The nearest whole number: cutting off would lose one where, as for 30 / 44, the fraction
+          The nearest whole number, since cutting off would lose one where, as for 30 / 44, the fraction
           times the width is just below it.
         """
         return round(self.fraction * head_dim)
