@@ -67,8 +67,8 @@ class Rotary:
           head_dim: Width of the head; positive.
 
         Returns:
-          The nearest whole number, since cutting off would lose one where, as for 30 / 44, the fraction
-          times the width is just below it.
+          The nearest whole number, since cutting off would lose one where the fraction times the
+          width is just below it, as for 30 / 44.
         """
         return round(self.fraction * head_dim)
 
