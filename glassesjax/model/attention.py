@@ -45,13 +45,13 @@ class Attention(nnx.Module):
 
     def __call__(
         self,
-        x: Float[Array, "seq d"],
+        x: Float[Array, "seq model_dim"],
         layout: Layout,
         plan: RoundingPlan,
         *,
         keep: bool,
         freeze: bool,
-    ) -> tuple[Float[Array, "seq d"], Attended | None]:
+    ) -> tuple[Float[Array, "seq model_dim"], Attended | None]:
         """The attention output in the carrier, not yet stored, and the weights if kept."""
         query, key, value = self._heads(x, layout, plan)
         if keep or not plan.row_wise:

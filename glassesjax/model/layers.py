@@ -40,8 +40,8 @@ def exact(subscripts: str, x: Array, y: Array, carrier: jnp.dtype) -> Array:
 
 
 def project(
-    x: Float[Array, "seq d"], weight: nnx.Param, bias: nnx.Param | None, plan: RoundingPlan
-) -> Float[Array, "seq f"]:
+    x: Float[Array, "seq inputs"], weight: nnx.Param, bias: nnx.Param | None, plan: RoundingPlan
+) -> Float[Array, "seq features"]:
     """``W x + b``, summed in the plan's carrier and not yet stored."""
     carrier = plan.carrier_dtype
     y = exact("td,fd->tf", x, weight[...], carrier)
@@ -59,7 +59,9 @@ class Normalize(nnx.Module):
         self.gain = present(gained, lambda: fill(1 - offset))
         self.bias = present(isinstance(self.norm, LayerNorm), lambda: fill(0))
 
-    def __call__(self, x: Float[Array, "seq d"], plan: RoundingPlan) -> Float[Array, "seq d"]:
+    def __call__(
+        self, x: Float[Array, "seq model_dim"], plan: RoundingPlan
+    ) -> Float[Array, "seq model_dim"]:
         """The normalized rows in the carrier, not yet stored."""
         x = x.astype(plan.carrier_dtype)
         mean_of = lambda values: jnp.mean(values, axis=-1, keepdims=True)
@@ -97,7 +99,9 @@ class MlpBlock(nnx.Module):
         self.gate_bias, self.up_bias = zeros(hidden, gated), zeros(hidden, deep)
         self.down_bias = zeros(dim, there)
 
-    def __call__(self, x: Float[Array, "seq d"], plan: RoundingPlan) -> Float[Array, "seq d"]:
+    def __call__(
+        self, x: Float[Array, "seq model_dim"], plan: RoundingPlan
+    ) -> Float[Array, "seq model_dim"]:
         """The MLP's output in the carrier, not yet stored."""
         store = lambda y: plan.store("activations", y)
         match self.mlp.kind:
