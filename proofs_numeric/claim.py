@@ -1,0 +1,122 @@
+"""What a claim is: an inequality that someone tried to break, with its hypotheses as measured.
+
+Every statement is put as ``measured <= bound``: a limit becomes a bound for each n of a ladder, an
+impossibility a distance that must be zero, an equality an inequality with a floor.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+Suite = Literal["quick", "full"]
+Verdict = Literal["holds", "violated", "not_applicable"]
+Kind = Literal["statement", "erratum", "follow_up", "figure"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """One hypothesis, as measured: how far it is from being met."""
+
+    name: str
+    """What is presumed, in words."""
+    distance: float
+    """How far the instance is from meeting it; NaN where that could not be measured."""
+    allowed: float = 0.0
+    """How far rounding alone may carry it."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a number at all."""
+        return not math.isnan(self.distance)
+
+    @property
+    def met(self) -> bool:
+        """Whether the distance is within what rounding may do; False for NaN."""
+        return self.distance <= self.allowed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One instance of ``floor <= measured <= bound``."""
+
+    setting: str
+    """What fixes the instance; different for each of a claim's measurements."""
+    measured: float
+    bound: float
+    floor: float = -math.inf
+    """Least value that ``measured`` must reach, where the statement is tight or an equality."""
+    roundoff: float = 0.0
+    """How far rounding alone may carry ``measured`` past either end."""
+    hypotheses: tuple[Hypothesis, ...] = ()
+    size: float | None = None
+    """The step of the ladder: what the claim's ``climbs`` names."""
+    norm: str = ""
+    """In which the numbers are; the claim's if empty."""
+    dtype: str = "float64"
+    rounding: str = "none"
+    """Where and how values were rounded on purpose."""
+    certified: bool = False
+    """Both numbers are outer ends of enclosures in ball arithmetic."""
+
+    @classmethod
+    def equality(
+        cls, *, setting: str, found: float, expected: float, roundoff: float, **more: object
+    ) -> "Measurement":
+        """An equality up to rounding: the floor is the bound."""
+        ends = {"measured": found, "bound": expected, "floor": expected, "roundoff": roundoff}
+        return cls(setting=setting, **ends, **more)  # pyrefly: ignore[bad-argument-type]
+
+    @property
+    def applies(self) -> bool:
+        """Whether every hypothesis is met."""
+        return all(hypothesis.met for hypothesis in self.hypotheses)
+
+    @property
+    def within(self) -> bool:
+        """Whether the inequality holds as it stands; False also for NaN and an infinite bound."""
+        above = self.measured >= self.floor - self.roundoff
+        return math.isfinite(self.bound) and above and self.measured <= self.bound + self.roundoff
+
+    @property
+    def verdict(self) -> Verdict:
+        """Hypotheses first: what they do not cover is neither right nor wrong."""
+        if not self.applies:
+            return "not_applicable"
+        return "holds" if self.within else "violated"
+
+    @property
+    def tightness(self) -> float | None:
+        """Measured over bound; None where the bound is zero or not finite."""
+        useful = math.isfinite(self.bound) and self.bound > 0
+        return self.measured / self.bound if useful else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement, how it is measured, and how it was tried to be broken."""
+
+    name: str
+    """The file's name."""
+    title: str
+    source: str
+    """Paper and statement."""
+    statement: str
+    """The inequality in LaTeX, as it is measured."""
+    assumes: tuple[str, ...] = ()
+    """The hypotheses in words; LaTeX between dollars."""
+    kind: Kind = "statement"
+    norm: str = "none"
+    """The norm of the measured quantity; ``none`` for a plain number."""
+    climbs: str = "n"
+    """What ``size`` counts along the ladder."""
+    note: str = ""
+    """What to know beside the statement: what is printed, what was repaired."""
+    measure: Callable[[Suite], Iterable[Measurement]]
+    """A ladder of sizes, the place where the statement is tight, and stress."""
+    counter_case: Callable[[], Iterable[Measurement]]
+    """Hypotheses dropped: each must be measured as unmet, and the inequality must fail."""
+    adversary: Callable[[Suite], Iterable[Measurement]] | None = None
+    """The worst that gradient ascent on measured over bound finds."""
+    certify: Callable[[], Iterable[Measurement]] | None = None
+    """The same inequality of small instances, enclosed in ball arithmetic."""
