@@ -15,6 +15,7 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.studies.collapse import CollapseSettings
+from proofs_numeric.ledger import VerifySettings, failures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,18 @@ class Collapse(CollapseSettings):
     """The run folder; runs/collapse-MODEL if absent."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verify(VerifySettings):
+    """Does every statement hold, and does it fail where a hypothesis is dropped?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    Exit status 1 says that something in the ledger is not as it must be.
+    """
+
+    out: Path | None = None
+    """The run folder; runs/verify-SUITE if absent. It may be filled claim by claim."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Models:
     """Which models can be opened here, and how to get the others."""
@@ -43,6 +56,7 @@ class Backend:
 
 Verb = (
     Annotated[Collapse, tyro.conf.subcommand("collapse")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Backend, tyro.conf.subcommand("backend")]
 )
@@ -64,18 +78,18 @@ def run(arguments: Sequence[str]) -> int:
       arguments: Words after the program's name.
 
     Returns:
-      The exit status, 0 for done and 2 for bad input. Other failures raise.
+      The exit status, 0 for done, 1 for a ledger that does not stand and 2 for bad input. Other
+      failures raise.
     """
     try:
         verb = _parse(arguments)
-        VERBS[type(verb)](verb, arguments)
+        return VERBS[type(verb)](verb, arguments)
     except BadInput as error:
         print(f"glassesjax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("glassesjax: stopped; the same command continues.", file=sys.stderr)
         return 130  # what a shell gives for an interrupt
-    return 0
 
 
 def _parse(arguments: Sequence[str]) -> Verb:
@@ -105,7 +119,7 @@ def _plain(box: str) -> str:
     return text if text.startswith("Wanted") else f"{text.rstrip('.')}: see glassesjax --help."
 
 
-def _collapse(verb: Collapse, arguments: Sequence[str]) -> None:
+def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
     from glassesjax.report import headlines, run_collapse
 
     name = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
@@ -117,9 +131,27 @@ def _collapse(verb: Collapse, arguments: Sequence[str]) -> None:
     for line in headlines(rows):
         print(line)
     print(f"Page: {out / 'index.html'}")
+    return 0
 
 
-def _models(verb: Models, arguments: Sequence[str]) -> None:
+def _verify(verb: Verify, arguments: Sequence[str]) -> int:
+    from glassesjax.report import entries, ledger_lines, run_verify
+
+    folder = f"verify-{verb.suite}{'-certified' if verb.certified else ''}"
+    out = verb.out or Path("runs") / folder
+    command = shlex.join(["glassesjax", *arguments])
+    with _progress(len(verb.claims)) as advance:
+        rows = run_verify(verb, out, command=command, advance=advance)
+    for line in ledger_lines(entries(rows, verb.claims)):
+        print(line)
+    wrong = failures(rows)
+    for line in wrong:
+        print(f"FAILED {line}")
+    print(f"Page: {out / 'index.html'}")
+    return 1 if wrong else 0
+
+
+def _models(verb: Models, arguments: Sequence[str]) -> int:
     from glassesjax.model.pretrained import SMOLLM2_COMMAND, TOY_POSITIONS, smollm2_file
 
     print(f"toy      always: a seeded decoder; positions {', '.join(TOY_POSITIONS)}")
@@ -128,18 +160,25 @@ def _models(verb: Models, arguments: Sequence[str]) -> None:
     except BadInput:
         print(f"smollm2  not here; to get it: {SMOLLM2_COMMAND}")
     print("FILE     any .gguf of the llama architecture with a byte-level BPE tokenizer")
+    return 0
 
 
-def _backend(verb: Backend, arguments: Sequence[str]) -> None:
+def _backend(verb: Backend, arguments: Sequence[str]) -> int:
     from glassesjax.precision import backend_report
 
     report = backend_report()
     width = max(map(len, report))
     for name, value in report.items():
         print(f"{name:{width}}  {value}")
+    return 0
 
 
-VERBS: dict[type, Callable] = {Collapse: _collapse, Models: _models, Backend: _backend}
+VERBS: dict[type, Callable[..., int]] = {
+    Collapse: _collapse,
+    Verify: _verify,
+    Models: _models,
+    Backend: _backend,
+}
 
 
 @contextmanager

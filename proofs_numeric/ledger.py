@@ -1,17 +1,25 @@
 """The ledger: every claim's measurements as rows, and what in them is a failure."""
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 
+import glassesjax
 from glassesjax.errors import BadInput
 from glassesjax.records import Row, Value, provenance
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.claims import CLAIMS
 
-# What tells one row of the ledger from another.
-KEY = ("claim", "part", "setting")
+# What tells one row of the ledger from another. Other code makes other rows: a claim that was
+# edited is measured again, and no row of yesterday's answers for it.
+KEY = ("fingerprint", "claim", "part", "setting")
+AT_A_TIME = 2  # claims; compiling is most of the work, and does not wait for Python
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,23 +60,68 @@ def _require_balls() -> None:
 def verify(
     settings: VerifySettings, done: Callable[[Row], bool] = lambda row: False
 ) -> Iterator[tuple[Claim, list[Row]]]:
-    """Measures claim by claim.
+    """Measures the claims, two at a time.
 
     Args:
       settings: Which claims, and how far.
       done: Whether a claim's rows are there already, asked with the claim's closing row.
 
     Yields:
-      Each claim with its rows, the closing row last.
+      Each claim with its rows, the closing row last; in the order of the ledger.
     """
-    shared = provenance() | {"study": "verify", "suite": settings.suite}
-    for claim in settings.claims:
-        if done({"claim": claim.name, "part": "closing", "setting": "all"}):
-            continue
-        # Proofs are read in float64; the caller's setting is back before the caller is.
-        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-            rows = list(claim_rows(claim, settings))
-        yield claim, [{**shared, **row} for row in [*rows, _closing(claim, rows)]]
+    closing = {"fingerprint": fingerprint(), "part": "closing", "setting": "all"}
+    wanted = [claim for claim in settings.claims if not done(closing | {"claim": claim.name})]
+    with _compiled_for(settings.suite) as optimized:
+        shared = provenance() | {
+            "study": "verify",
+            "suite": settings.suite,
+            "fingerprint": fingerprint(),
+            "matmul_default": "highest",  # as _rows_of asks for
+            "optimized": optimized,
+        }
+        pool = ThreadPoolExecutor(AT_A_TIME)
+        try:
+            found = [pool.submit(_rows_of, claim, settings) for claim in wanted]
+            for claim, rows in zip(wanted, found, strict=True):
+                yield claim, [{**shared, **row} for row in rows.result()]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Digest of the code that makes the rows, and of the versions and the device it runs on."""
+    digest = hashlib.sha256(repr(sorted(provenance().items())).encode())
+    for root in (Path(glassesjax.__file__).parent, Path(__file__).parent):
+        for path in sorted(root.rglob("*.py")):
+            name = path.relative_to(root)
+            if name.parts[0] not in ("report", "cli.py"):  # which only read rows
+                digest.update(f"{name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _compiled_for(suite: Suite) -> Iterator[bool]:
+    """XLA without most of its optimizations for the quick suite, where compiling is the cost.
+
+    Yields:
+      Whether they are on. What the user asks of XLA by ``XLA_FLAGS`` stands beside it.
+    """
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, before or suite == "quick")
+    try:
+        yield not jax.config.values[name]
+    finally:
+        jax.config.update(name, before)
+
+
+def _rows_of(claim: Claim, settings: VerifySettings) -> list[Row]:
+    """All rows of a claim, in a thread of its own: JAX's contexts are the thread's."""
+    # Proofs are read in float64; the caller's setting is not touched.
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        rows = list(claim_rows(claim, settings))
+    return [*rows, _closing(claim, rows)]
 
 
 def claim_rows(claim: Claim, settings: VerifySettings) -> Iterator[Row]:
@@ -80,6 +133,9 @@ def claim_rows(claim: Claim, settings: VerifySettings) -> Iterator[Row]:
 
     Yields:
       Flat rows without the provenance; ``part`` says where a row comes from.
+
+    Raises:
+      ValueError: Two measurements of a part have one setting, so that one would hide the other.
     """
     parts: dict[str, Iterable[Measurement]] = {"ladder": claim.measure(settings.suite)}
     if claim.adversary:
@@ -88,7 +144,12 @@ def claim_rows(claim: Claim, settings: VerifySettings) -> Iterator[Row]:
     if settings.certified and claim.certify:
         parts["certified"] = claim.certify()
     for part, measurements in parts.items():
+        seen = set()
         for measurement in measurements:
+            if measurement.setting in seen:
+                found = f"{claim.name} has two of {measurement.setting!r} in its {part}"
+                raise ValueError(f"Wanted different settings; {found}: name what differs.")
+            seen.add(measurement.setting)
             yield _row(claim, part, measurement)
 
 

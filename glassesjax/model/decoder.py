@@ -69,18 +69,47 @@ class Block(nnx.Module):
         freeze_attention: bool = False,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """The residual stream after this layer, and this layer's part of the trace."""
+        with_attention = {"keep": keep == "attention", "freeze": freeze_attention}
+        x = plan.store("activations", self.norm1(resid, plan))
+        attention, attended = self.attention(x, layout, plan, **with_attention)
+        after, resid_mid = self._add(resid, attention, plan)
+        kept = (None, None) if keep == "nothing" else (resid, resid_mid)
+        return after, Trace(*kept, *(attended or (None, None)))
+
+    def heads(
+        self,
+        resid: Float[Array, "seq model_dim"],
+        layout: Layout,
+        plan: RoundingPlan,
+        *,
+        last: int | None = None,
+    ) -> tuple[
+        Float[Array, "query heads key_dim"],
+        Float[Array, "seq kv_heads key_dim"],
+        Float[Array, "seq kv_heads value_dim"],
+    ]:
+        """The layer up to its attention: queries of the last rows, or of all; keys and values."""
+        x = plan.store("activations", self.norm1(resid, plan))
+        return self.attention.heads(x, layout, plan, last=last)
+
+    def rest(
+        self,
+        resid: Float[Array, "query model_dim"],
+        joined: Float[Array, "query joined"],
+        plan: RoundingPlan,
+    ) -> Float[Array, "query model_dim"]:
+        """The layer from what its heads averaged on, for the same rows of the residual stream."""
+        return self._add(resid, self.attention.output_of(joined, plan), plan)[0]
+
+    def _add(self, resid: Array, attention: Array, plan: RoundingPlan) -> tuple[Array, Array]:
+        """The residual stream after the layer and in its middle."""
         carrier = plan.carrier_dtype
         store = lambda x: plan.store("activations", x)
-        with_attention = {"keep": keep == "attention", "freeze": freeze_attention}
-        x = store(self.norm1(resid, plan))
-        attention, attended = self.attention(x, layout, plan, **with_attention)
         resid_mid = self._add_attention(resid.astype(carrier), store(attention).astype(carrier))
         resid_mid = plan.store("residual", resid_mid)
         source = resid if self.config.block == "parallel" else resid_mid
         update = store(self.mlp(store(self.norm2(source, plan)), plan)).astype(carrier)
-        after = plan.store("residual", resid_mid.astype(carrier) + update)
-        kept = (None, None) if keep == "nothing" else (resid, resid_mid)
-        return after, Trace(*kept, *(attended or (None, None)))
+        return plan.store("residual", resid_mid.astype(carrier) + update), resid_mid
 
     def _add_attention(self, resid: Array, attention: Array) -> Array:
         share = self.config.residual_weight

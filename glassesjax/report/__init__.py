@@ -3,8 +3,13 @@
 from glassesjax.report.canvas import to_svg as to_svg
 from glassesjax.report.figures import collapse_figure as collapse_figure
 from glassesjax.report.figures import equality_figure as equality_figure
+from glassesjax.report.ledger_figures import ladder_figure as ladder_figure
+from glassesjax.report.ledger_page import ledger_page as ledger_page
+from glassesjax.report.ledger_sentences import ledger_lines as ledger_lines
+from glassesjax.report.ledger_summary import entries as entries
 from glassesjax.report.overview import collapse_figures as collapse_figures
 from glassesjax.report.overview import overview_figure as overview_figure
 from glassesjax.report.page import collapse_page as collapse_page
 from glassesjax.report.run import run_collapse as run_collapse
+from glassesjax.report.run_verify import run_verify as run_verify
 from glassesjax.report.sentences import headlines as headlines

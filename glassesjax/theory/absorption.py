@@ -5,6 +5,8 @@ lower-triangular matrices are such matrices again (Lemma B.7), so that a row of 
 distribution, and the question is how much of it is not yet at token one.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -26,6 +28,7 @@ def triangular_spectrum(weights: Float[Array, "*batch seq seq"]) -> Float[Array,
     return jnp.diagonal(weights, axis1=-2, axis2=-1)
 
 
+@jax.jit
 def second_modulus(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*batch"]:
     r"""Second-largest modulus of an eigenvalue of causal attention.
 
@@ -43,6 +46,7 @@ def second_modulus(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*ba
     return jnp.max(jnp.abs(triangular_spectrum(weights)[..., 1:]), axis=-1, initial=0)
 
 
+@jax.jit
 def transient_radius(
     weights: Float[Array, "*batch seq seq"], share: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
@@ -65,13 +69,14 @@ def transient_radius(
     return jnp.max(radii, axis=-1, initial=0)
 
 
+@jax.jit
 def is_simple_one(weights: Float[Array, "*batch seq seq"]) -> Bool[Array, "*batch"]:
     r"""Whether the eigenvalue one of causal attention is simple.
 
     .. math:: \alpha_{ii} < 1 \quad (i \ge 2)
 
-    Softmax in exact arithmetic always meets it. In low precision the other weights of a row can
-    underflow, and then it fails.
+    Softmax in exact arithmetic always meets it. In low precision a weight can be rounded to one,
+    and then it fails.
 
     Source: arXiv 2406.04267v2, Lemma B.6.
     Differs: necessary and sufficient. Two nonzero weights in each row from the second on, as
@@ -86,6 +91,7 @@ def is_simple_one(weights: Float[Array, "*batch seq seq"]) -> Bool[Array, "*batc
     return jnp.all(triangular_spectrum(weights)[..., 1:] < 1, axis=-1)
 
 
+@jax.jit
 def unabsorbed_mass(
     weights: Float[Array, "layers seq seq"], shares: Float[Array, " layers"]
 ) -> Float[Array, ""]:
@@ -109,6 +115,7 @@ def unabsorbed_mass(
     return jnp.sum(attention_rollout(weights, shares)[1:])
 
 
+@jax.jit
 def first_weight_floor(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*batch"]:
     r"""Least weight that a later token gives to the first.
 
@@ -153,7 +160,7 @@ def uniform_unabsorbed_bound(length: int, layers: int) -> float:
 
     .. math:: 1 - \pi_1 \le (n - 1) (3/4)^L
 
-    Equality: one layer or none, and two tokens.
+    Equality: one token or two. The ratio of the two sides tends to one with depth.
 
     Source: arXiv 2406.04267v2, Proposition 5.2 (B.8).
     Differs: a rate, where the proposition has a limit.
@@ -174,6 +181,7 @@ def uniform_unabsorbed_bound(length: int, layers: int) -> float:
     return (length - 1) * 0.75**layers
 
 
+@functools.partial(jax.jit, static_argnames="layers")
 def repeated_layer_bound(weights: Float[Array, "seq seq"], layers: int) -> Float[Array, " seq"]:
     r"""Upper bound on the sensitivity of the last representation, one layer repeated.
 

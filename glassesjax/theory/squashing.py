@@ -34,7 +34,6 @@ def _step(row: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, None]:
     return take * jnp.matmul(row, weights, precision="highest") + keep * row, None
 
 
-@jax.jit
 def _last_row(
     weights: Float[Array, "layers seq seq"],
     take: Float[Array, " layers"],
@@ -45,6 +44,7 @@ def _last_row(
     return jax.lax.scan(_step, last, (weights, take, keep), reverse=True)[0]
 
 
+@jax.jit
 def attention_rollout(
     weights: Float[Array, "layers seq seq"], shares: Float[Array, " layers"]
 ) -> Float[Array, " seq"]:
@@ -66,6 +66,7 @@ def attention_rollout(
     return _last_row(weights, shares, 1 - shares)
 
 
+@jax.jit
 def squashing_bound(
     weights: Float[Array, "layers seq seq"],
     beta1: Float[Array, " layers"],
@@ -97,7 +98,7 @@ def squashing_bound(
       sigma: Lipschitz constants of the MLPs, in the norm of the derivative; non-negative.
 
     Returns:
-      The logarithm of G, and pi: the product of the two is :func:`path_bound`.
+      The logarithm of G, and pi; the product G pi is :func:`path_bound`.
     """
     gains = jnp.log1p(sigma / beta2) + jnp.log1p(1 / beta1)
     # The second share is written so that it is right also for an infinite divisor.
@@ -105,6 +106,7 @@ def squashing_bound(
     return SquashingBound(jnp.sum(gains) - jnp.log(beta3), profile)
 
 
+@jax.jit
 def path_bound(
     weights: Float[Array, "layers seq seq"],
     beta1: Float[Array, " layers"],
@@ -134,16 +136,19 @@ def path_bound(
       sigma: Lipschitz constants of the MLPs; non-negative.
 
     Returns:
-      One bound per input position; it overflows after some hundred layers, where
-      :func:`squashing_bound` does not.
+      One bound per input position; after some hundred layers it overflows, to infinity or, at zero
+      weights, NaN, where :func:`squashing_bound` does not.
     """
-    return _proof_constant(beta2, beta3, sigma) * _last_row(weights, 1 / beta1, jnp.ones_like(beta1))
+    return _proof_constant(beta2, beta3, sigma) * _last_row(
+        weights, 1 / beta1, jnp.ones_like(beta1)
+    )
 
 
 def _proof_constant(beta2: Array, beta3: Array, sigma: Array) -> Float[Array, ""]:
     return jnp.prod(1 + sigma / beta2) / beta3
 
 
+@jax.jit
 def path_bound_theorem(
     weights: Float[Array, "layers seq seq"],
     beta2: Float[Array, " layers"],
@@ -170,9 +175,12 @@ def path_bound_theorem(
     Returns:
       One number per input position; not a bound in general.
     """
-    return _proof_constant(beta2, beta3, sigma) * _last_row(weights, 1 / beta2, jnp.ones_like(beta2))
+    return _proof_constant(beta2, beta3, sigma) * _last_row(
+        weights, 1 / beta2, jnp.ones_like(beta2)
+    )
 
 
+@jax.jit
 def path_bound_corollary(
     weights: Float[Array, "layers seq seq"],
     beta: Float[Array, " layers"],
@@ -200,6 +208,7 @@ def path_bound_corollary(
     return jnp.prod(sigma) * _last_row(weights, 1 / beta, 1 / beta)
 
 
+@jax.jit
 def multi_head_path_bound(
     weights: Float[Array, "layers heads seq seq"], constant: Float[Array, ""]
 ) -> Float[Array, " seq"]:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +20,12 @@ from glassesjax.model.config import (
     Window,
 )
 from glassesjax.model.decoder import Block, Decoder
-from glassesjax.model.layers import MlpBlock, Normalize, exact, project
+from glassesjax.model.layers import Normalize, exact, project
 from glassesjax.model.positions import Layout, alibi_penalty
 from glassesjax.precision import RoundingPlan
-
-Norm = Literal[1, 2, "inf"]
-
-# The largest |slope|. Of x Phi(x) it is at the root of 2, where the second derivative is zero.
-GELU_EXACT_LIPSCHITZ = (1 + math.erf(1)) / 2 + 1 / (math.e * math.sqrt(math.pi))  # 1.12890...
-# Of the tanh form at 1.4185; 1.12899307 on a grid of spacing 6e-6 (curvature 1), rounded up.
-GELU_LIPSCHITZ = 1.1289931
+from glassesjax.trace.constants import GELU_EXACT_LIPSCHITZ as GELU_EXACT_LIPSCHITZ
+from glassesjax.trace.constants import GELU_LIPSCHITZ as GELU_LIPSCHITZ
+from glassesjax.trace.constants import Norm, mlp_lipschitz
 
 
 class LayerRows(NamedTuple):
@@ -138,7 +134,7 @@ def _layer(
         resid=resid,
         resid_mid=mid,
         resid_out=wide(after),
-        mlp_lipschitz=_mlp_lipschitz(block.mlp, carrier, norm),
+        mlp_lipschitz=mlp_lipschitz(block.mlp, carrier, norm),
         norm_lipschitz=_norm_lipschitz(block.norm2, mid, norm),
         query_lipschitz=query_lipschitz,
         increment=increment,
@@ -191,24 +187,6 @@ def _logit_constants(
         return lipschitz, jnp.zeros(heads, carrier)
     pair = Layout.line(2)  # the penalty of neighbors is the slope
     return lipschitz, alibi_penalty(positions, heads, pair, pair, carrier)[:, 1, 0]
-
-
-def _mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array, ""]:
-    order = jnp.inf if norm == "inf" else norm
-    size = lambda weight: jnp.linalg.norm(weight[...].astype(carrier), ord=order)
-    number = lambda value: jnp.asarray(value, carrier)
-    match mlp.mlp.kind:
-        case "zero":
-            return number(0)
-        case "identity":
-            return number(abs(mlp.mlp.sigma))
-        case "linear":
-            return size(mlp.down)
-        case "gelu":
-            return number(GELU_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
-        case "gelu_exact":
-            return number(GELU_EXACT_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
-    return number(jnp.nan)
 
 
 def _norm_lipschitz(

@@ -1,0 +1,28 @@
+"""The frame of a page: one HTML file with its styles inside."""
+
+import importlib.resources
+
+from glassesjax.report.markup import Markup, element
+
+
+def document(title: str, body: Markup, *styles: str) -> str:
+    """An HTML document that needs nothing beside itself.
+
+    Args:
+      title: Of the window.
+      body: The page's content.
+      *styles: Names of style files of this package, after the one that all pages share.
+
+    Returns:
+      The text of the file.
+    """
+    folder = importlib.resources.files("glassesjax.report")
+    style = "".join(folder.joinpath(name).read_text("utf-8") for name in ("page.css", *styles))
+    head = (
+        Markup('<meta charset="utf-8">'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        element("title", title),
+        element("style", Markup(style)),
+    )
+    page = element("html", element("head", *head), element("body", body), lang="en")
+    return f"<!doctype html>\n{page}\n"

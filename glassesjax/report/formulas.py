@@ -1,0 +1,54 @@
+"""Formulas as MathML, which browsers show without scripts or network."""
+
+import re
+
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+
+from glassesjax.report.markup import Markup, element, escape
+
+
+def formula(tex: str) -> Markup:
+    """A formula on a line of its own, which scrolls where it is too wide.
+
+    Args:
+      tex: LaTeX without dollars, of the kind that the documentation renders, too.
+
+    Returns:
+      A ``div`` with the ``math`` element.
+
+    Raises:
+      ValueError: There is something in it that cannot be rendered.
+    """
+    return element("div", _mathml(tex, block=True), class_="formula", tabindex="0")
+
+
+def prose(text: str) -> Markup:
+    """A sentence with LaTeX between dollars.
+
+    Args:
+      text: Plain text and formulas; not HTML.
+
+    Returns:
+      The escaped text with ``math`` elements.
+
+    Raises:
+      ValueError: As for ``formula``.
+    """
+    parts = text.split("$")
+    if len(parts) % 2 == 0:
+        raise ValueError(f"Wanted dollars in pairs; found {text!r}: close the formula.")
+    pieces = [
+        _mathml(part, block=False) if inside % 2 else escape(part)
+        for inside, part in enumerate(parts)
+    ]
+    return Markup("".join(pieces))
+
+
+def _mathml(tex: str, *, block: bool) -> Markup:
+    try:
+        lines = tex2mathml(tex, as_block=block)
+    except (MathError, AttributeError, IndexError, TypeError) as error:  # what its parser raises
+        wanted = "Wanted LaTeX that renders as MathML"
+        raise ValueError(f"{wanted}; found {tex!r} ({error}): simplify it.") from error
+    return Markup(re.sub(r">\s+<", "><", lines))

@@ -1,0 +1,208 @@
+"""The influence study: how much each token moves the last representation, beside what bounds it.
+
+For each layer and token: the derivative of the last representation in that token's residual
+stream, measured with true attention and with attention weights held fixed, beside the rollout, the
+printed bound of Theorem 5.1 (which presumes fixed weights) and its repair (which does not).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.errors import BadInput
+from glassesjax.model.decoder import Decoder
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.records import Row, Value, provenance
+from glassesjax.studies.influence_rows import Bounds, Subject, influence_rows, log_bound
+from glassesjax.tasks.sequences import BOS, run_family
+from glassesjax.tasks.text import read_text
+from glassesjax.theory.blocks import repaired_rollout
+from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
+from glassesjax.trace.rollout import block_stack, printed_bound, rollout
+
+# What tells one row of a run from another.
+KEY = ("attention", "layer", "position")
+CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InfluenceSettings:
+    """How much does each token still move the last representation, and what bounds it?"""
+
+    model: str
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    prompt: str = ""
+    """The text itself; for toy, digits and commas."""
+    text: str = "kjv"
+    """Where the prompt is taken from if none is given: kjv, or a UTF-8 file. toy takes random
+    digits."""
+    max_tokens: int = 64
+    """Length of the prompt, in tokens."""
+    method: Literal["estimated", "exact"] = "estimated"
+    """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
+    the last representation."""
+    probes: int = 32
+    """Number of random probes."""
+    spectral: tuple[int, ...] = (0,)
+    """Layers whose operator norms are measured as well; exact only, 0 is the embedding."""
+    attention: tuple[Literal["true", "frozen"], ...] = ("true", "frozen")
+    """Derivatives through the attention weights as well, or with these held fixed."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of passes and derivatives."""
+    positions: str = "none"
+    """For toy: the positional encoding."""
+    seed: int = 0
+    """Seed of the probes, of the random digits, and of the toy's weights."""
+
+    def __post_init__(self) -> None:
+        for holds, wanted, found in (
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (self.probes >= 2, "--probes of 2 or more", self.probes),
+            (min(self.spectral, default=0) >= 0, "--spectral layers from 0", self.spectral),
+            (
+                len(set(self.attention)) == len(self.attention) > 0,
+                "different kinds of --attention",
+                self.attention,
+            ),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            (
+                self.positions in TOY_POSITIONS,
+                f"--positions out of {', '.join(TOY_POSITIONS)}",
+                self.positions,
+            ),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        if self.positions != "none" and self.model != "toy":
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+
+
+def open_subject(settings: InfluenceSettings) -> Subject:
+    """The model and its prompt.
+
+    Args:
+      settings: What is to be measured.
+
+    Returns:
+      Both, the prompt cut to ``max_tokens``.
+
+    Raises:
+      BadInput: The model or the text cannot be opened, the prompt is empty or longer than the
+        model's context, or a layer is not there.
+    """
+    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    config, tokens = model.decoder.config, _tokens(settings, model)
+    if not tokens:
+        raise BadInput("Wanted a prompt of one token or more; found an empty text.")
+    if config.max_length is not None and len(tokens) > config.max_length:
+        wanted = f"Wanted at most {config.max_length} tokens, the context"
+        raise BadInput(f"{wanted}; found {len(tokens)}: use a lower --max-tokens.")
+    if max(settings.spectral, default=0) > config.num_layers:
+        wanted = f"Wanted --spectral layers from 0 to {config.num_layers}"
+        raise BadInput(f"{wanted}; found {max(settings.spectral)}.")
+    return Subject(model, tokens)
+
+
+def _tokens(settings: InfluenceSettings, model: LanguageModel) -> tuple[int, ...]:
+    limit, tokenizer = settings.max_tokens, model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+        symbols = (BOS, *(settings.prompt or digits))
+        return tokenizer.encode_symbols(symbols)[:limit]
+    text = settings.prompt or read_text(settings.text)[: limit * CHARACTERS_A_TOKEN]
+    return tokenizer.encode(text)[:limit]
+
+
+def measure(
+    settings: InfluenceSettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Measures one kind of attention after the other.
+
+    Source: arXiv 2406.04267v2, Theorem 5.1.
+    Differs: measured beside the bound, at every layer; the paper draws no measured derivative.
+
+    Args:
+      settings: What to measure.
+      subject: Float32 weights and the prompt.
+      done: Whether the row with these key fields is there already; whole kinds are left out.
+
+    Yields:
+      The kind of attention with its rows, one for each layer and token.
+
+    Raises:
+      BadInput: The model has no rollout to its last token.
+    """
+    layers, length = subject.model.decoder.config.num_layers, len(subject.tokens)
+    last_key = {"layer": layers, "position": length - 1}
+    wanted = [kind for kind in settings.attention if not done({"attention": kind, **last_key})]
+    if not wanted:
+        return
+    with jax.enable_x64(settings.format == "f64"):
+        decoder = _in_format(subject.model.decoder, settings.format)
+        bounds = _bounds(decoder, jnp.asarray(subject.tokens))
+    shared = _shared(settings, subject)
+    for kind in wanted:
+        with jax.enable_x64(settings.format == "f64"):
+            found = _influence(settings, decoder, jnp.asarray(subject.tokens), kind == "frozen")
+        rows = influence_rows(subject, found, bounds)
+        yield kind, [{**shared, "attention": kind, **row} for row in rows]
+
+
+def _in_format(decoder: Decoder, name: str) -> Decoder:
+    dtype = {"f32": jnp.float32, "f64": jnp.float64}[name]
+    return jax.tree.map(lambda weight: weight.astype(dtype), decoder)
+
+
+def _bounds(decoder: Decoder, tokens: jax.Array) -> Bounds:
+    try:
+        plain, printed = jax.jit(rollout)(decoder, tokens), jax.jit(printed_bound)(decoder, tokens)
+        repaired = jax.jit(lambda *pass_: repaired_rollout(block_stack(*pass_)))(decoder, tokens)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    wide = lambda x: np.asarray(x, np.float64)
+    return Bounds(wide(plain.profile), wide(plain.shares), log_bound(printed), log_bound(repaired))
+
+
+def _influence(
+    settings: InfluenceSettings, decoder: Decoder, tokens: jax.Array, frozen: bool
+) -> Influence:
+    if settings.method == "estimated":
+        key, probes = jax.random.key(settings.seed), settings.probes
+        return estimated_influence(decoder, tokens, key=key, probes=probes, freeze_attention=frozen)
+    layers = settings.spectral or None
+    found = exact_influence(decoder, tokens, freeze_attention=frozen)
+    if layers is None:
+        return found
+    chosen = exact_influence(
+        decoder, tokens, layers=layers, spectral=True, freeze_attention=frozen
+    ).spectral
+    return found._replace(spectral=chosen)
+
+
+def _shared(settings: InfluenceSettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    dtype = {"f32": "float32", "f64": "float64"}[settings.format]
+    positions = settings.positions if settings.model == "toy" else ""
+    return {
+        "study": "influence",
+        "model": subject.model.name,
+        "positions": positions or type(config.positions).__name__.lower(),
+        **provenance(),
+        **subject.model.source,
+        "seed": settings.seed,
+        "method": settings.method,
+        "probes": settings.probes if settings.method == "estimated" else None,
+        "dtype": dtype,
+        "rounding": "none",
+        "norm": "operator norm, L2 to L2; frobenius where named so",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+        "prompt_tokens": len(subject.tokens),
+    }

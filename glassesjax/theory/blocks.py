@@ -1,0 +1,247 @@
+r"""Theorem 5.1 repaired: a bound on over-squashing where attention depends on its input.
+
+The paper holds attention weights constant. Here their derivatives are bounded as well, layer by
+layer, at the point where a pass was. With :math:`W = W_O^h W_V^h`, :math:`u_j = \sum_i \alpha_{ji}
+W x_i` and c' the slope of the soft cap (1 without one), the derivative of head h's output at token
+j by :math:`x_i = \mathrm{norm}_1(v_i)` is
+
+.. math::
+   \alpha_{ji} \left( W + c'_{ji} (W x_i - u_j) (W_K^\top R_i^\top q_j)^\top \right) +
+   \delta_{ji} \, \mathrm{Cov}_j R_j W_Q, \qquad
+   \mathrm{Cov}_j = \sum_k \alpha_{jk} c'_{jk} (W x_k - u_j) k_k^\top
+
+with rotated queries and keys, the logits' scale in the queries. Its norm is at most
+
+.. math::
+   A_{ji}^h = \alpha_{ji} \left( \lVert W \rVert + c'_{ji} \lVert W x_i - u_j \rVert
+   \lVert W_K^\top R_i^\top q_j \rVert \right) + \delta_{ji} \, |\mathrm{scale}| \,
+   \lVert \mathrm{Cov}_j R_j W_Q \rVert_{16}
+
+All factors of the first term are exact for each pair; rotary positions make the last of them
+depend on i. The second term is the Schatten norm of order 16, which exceeds the operator norm by
+at most a factor ``head_dim ** (1 / 16)`` (1.30 for 64) and needs no eigenvalues. Biases of values
+cancel, those of queries and keys and ALiBi are in the numbers themselves.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model.attention import ATTENTION_ROWS
+from glassesjax.trace.constants import LayerConstants
+from glassesjax.trace.heads import LayerHeads, attention_rows, logit_slopes, times_rows
+from glassesjax.trace.rollout import BlockStack, Rollout, roll
+
+_exact = {"precision": jax.lax.Precision.HIGHEST}
+
+
+class _Head(NamedTuple):
+    """One head of one layer, in coordinates in which its matrices are triangular."""
+
+    heads: LayerHeads  # of this head alone
+    moved: Float[Array, "seq rank"]  # W x, up to a rotation and a shift
+    value_norm: Float[Array, ""]
+    query_factor: Float[Array, "rank head_dim"]
+    key_factor: Float[Array, "rank head_dim"]
+    grams: Float[Array, "places head_dim*head_dim"]  # of W_K^T R_i^T
+
+
+def _head(
+    layer: LayerHeads,
+    constants: LayerConstants,
+    turns: Float[Array, "places h h"],
+    number: Int[Array, ""],
+) -> _Head:
+    shared = number // (len(layer.queries) // len(layer.keys))
+    one = layer._replace(
+        queries=layer.queries[number][None],
+        keys=layer.keys[shared][None],
+        values=layer.values[shared][None],
+        slopes=layer.slopes[number][None],
+    )
+    key_factor = constants.key_factor[shared]
+    turned = jnp.einsum("ca,pab->pcb", key_factor, turns, **_exact)
+    grams = jnp.einsum("pca,pcb->pab", turned, turned, **_exact)
+    return _Head(
+        heads=one,
+        moved=jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact),
+        value_norm=constants.value_norms[number],
+        query_factor=constants.query_factor[number],
+        key_factor=key_factor,
+        grams=grams.reshape(len(turns), -1),
+    )
+
+
+def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows places"]:
+    """``||W_K^T R_i^T q_j||`` of each pair; of each row where nothing rotates."""
+    query, factor = head.heads.queries[0, index], head.key_factor
+    square = lambda x: jnp.sum(x * x, axis=-1, keepdims=True)
+    if len(head.grams) == 1:
+        return jnp.sqrt(square(jnp.einsum("ra,ca->rc", query, factor, **_exact)))
+    pairs = (query[:, :, None] * query[:, None, :]).reshape(len(query), -1)
+    squares = jnp.einsum("rp,sp->rs", pairs, head.grams, **_exact)
+    # A sum of head_dim^2 terms of either sign: what rounding may have taken is given back.
+    taken = pairs.shape[-1] * jnp.finfo(pairs.dtype).eps * square(query) * jnp.sum(factor**2)
+    return jnp.sqrt(jnp.maximum(squares, 0) + taken)
+
+
+def schatten_norm(matrix: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
+    r"""Schatten norm of order 16: an upper bound on the operator norm by three squarings.
+
+    .. math:: \lVert A \rVert \le \Bigl( \sum_r s_r^{16} \Bigr)^{1/16} =
+       \lVert (A A^\top)^4 \rVert_F^{1/8} \le \mathrm{rank}(A)^{1/16} \lVert A \rVert
+
+    Source: arXiv 2406.04267v2, Theorem 5.1; a tool of its repair.
+
+    Args:
+      matrix: Any matrices.
+
+    Returns:
+      One norm each; equal to the operator norm at rank one.
+    """
+    size = jnp.sqrt(jnp.sum(matrix * matrix, axis=(-2, -1)))
+    scaled = matrix / jnp.where(size == 0, 1, size)[..., None, None]
+    power = jnp.einsum("...ij,...kj->...ik", scaled, scaled, **_exact)
+    for _ in range(2):
+        power = jnp.einsum("...ij,...jk->...ik", power, power, **_exact)
+    return size * jnp.sum(power * power, axis=(-2, -1)) ** (1 / 16)
+
+
+def _query_terms(
+    head: _Head,
+    turns: Float[Array, "places h h"],
+    index: Int[Array, " rows"],
+    moving: Float[Array, "rows seq"],
+    mean: Float[Array, "rows rank"],
+) -> Float[Array, " rows"]:
+    """``||Cov_j R_j W_Q||_16``; ``moving`` are the weights times the soft cap's slope."""
+    keys, places = head.heads.keys[0], jnp.minimum(index, len(turns) - 1)
+    outer = (head.moved[:, :, None] * keys[:, None, :]).reshape(len(keys), -1)
+    crossed = jnp.einsum("rs,sp->rp", moving, outer, **_exact).reshape(*mean.shape, -1)
+    mean_key = jnp.einsum("rs,sk->rk", moving, keys, **_exact)
+    covariance = crossed - mean[:, :, None] * mean_key[:, None, :]
+    turned = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
+    return schatten_norm(jnp.einsum("rvb,rcb->rvc", covariance, turned, **_exact))
+
+
+def _head_rows(
+    head: _Head, turns: Float[Array, "places h h"], index: Int[Array, " rows"]
+) -> Float[Array, "rows seq"]:
+    """Rows of A, for one head."""
+    weights, slopes = attention_rows(head.heads, index)[1][0], logit_slopes(head.heads, index)[0]
+    mean = jnp.einsum("rs,sv->rv", weights, head.moved, **_exact)
+    # Differences and not products: equal values must be at distance zero.
+    apart = jnp.sqrt(jnp.sum((head.moved[None] - mean[:, None]) ** 2, axis=-1))
+    key_terms = weights * (head.value_norm + slopes * apart * _key_slopes(head, index))
+    query_terms = _query_terms(head, turns, index, weights * slopes, mean)
+    return key_terms.at[jnp.arange(len(index)), index].add(query_terms)
+
+
+def _times_heads(
+    row: Float[Array, " seq"],
+    layer: LayerHeads,
+    constants: LayerConstants,
+    turns: Float[Array, "places h h"],
+    rows: int,
+) -> Float[Array, " seq"]:
+    """The row times the sum over heads of A, one head after another."""
+
+    def add(total: Array, number: Array) -> tuple[Array, None]:
+        head = _head(layer, constants, turns, number)
+        make = lambda index: _head_rows(head, turns, index)
+        return total + times_rows(row, make, rows), None
+
+    numbers = jnp.arange(len(layer.queries), dtype=jnp.int32)
+    return jax.lax.scan(add, jnp.zeros_like(row), numbers)[0]
+
+
+def repaired_block_bound(
+    heads: LayerHeads, constants: LayerConstants, turns: Float[Array, "places h h"]
+) -> Float[Array, "seq seq"]:
+    r"""Upper bound on the operator norm of every block of one layer's Jacobian.
+
+    .. math:: \lVert \partial v_j' / \partial v_i \rVert \le B_{ji} =
+       (1 + \sigma_j / \beta_{2,j}) \Bigl( \textstyle\sum_h A_{ji}^h / \beta_{1,i} +
+       \delta_{ji} \Bigr)
+
+    with A as at the head of this module. Parallel blocks and weighted residuals enter through the
+    constants (``trace.constants.layer_constants``).
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), proof.
+    Differs: attention depends on the input. The paper's inequality is this one without the terms
+    that have a key slope or a covariance, and is then an equality where these vanish.
+
+    Args:
+      heads: Attention of one layer.
+      constants: Its norms, MLP and matrices.
+      turns: Rotations, from ``trace.heads.turns``.
+
+    Returns:
+      Row j for the layer's output at token j, column i for its input at token i.
+    """
+    every = jnp.arange(heads.queries.shape[1], dtype=jnp.int32)
+
+    def add(total: Array, number: Array) -> tuple[Array, None]:
+        return total + _head_rows(_head(heads, constants, turns, number), turns, every), None
+
+    zeros = jnp.zeros((len(every), len(every)), heads.queries.dtype)
+    numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
+    summed = jax.lax.scan(add, zeros, numbers)[0]
+    moved = constants.share * summed * constants.norm1_slope[None]
+    return constants.factor[:, None] * (moved + jnp.diag(constants.skip))
+
+
+def repaired_bound(stack: BlockStack) -> Float[Array, " seq"]:
+    r"""Upper bound on the sensitivity of the last representation to every token.
+
+    .. math:: \lVert \partial y_n / \partial v_i^{(0)} \rVert \le \frac{1}{\beta_{3,n}}
+       \left[ B^{(L-1)} \cdots B^{(0)} \right]_{ni}
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (B.5).
+    Differs: attention depends on the input, see :func:`repaired_block_bound`.
+
+    Args:
+      stack: All layers, from ``trace.block_stack``; each makes a seq x seq array in turn.
+
+    Returns:
+      One bound per token, in operator norm; infinite where it overflows
+      (:func:`repaired_rollout` does not).
+    """
+
+    def step(row: Array, layer: tuple[LayerHeads, LayerConstants]) -> tuple[Array, None]:
+        matrix = repaired_block_bound(*layer, stack.turns)
+        return jnp.einsum("r,rs->s", row, matrix, **_exact), None
+
+    length = stack.heads.queries.shape[-2]
+    last = jnp.zeros(length, stack.last_slope.dtype).at[-1].set(stack.last_slope)
+    return jax.lax.scan(step, last, (stack.heads, stack.constants), reverse=True)[0]
+
+
+def repaired_rollout(stack: BlockStack, *, rows: int = ATTENTION_ROWS) -> Rollout:
+    r"""The same bound as a scale and a profile, in memory linear in the length.
+
+    .. math:: \lVert \partial y_n / \partial v_i^{(\ell)} \rVert \le e^{g_\ell} \pi_i^{(\ell)}
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (B.5).
+    Differs: attention depends on the input, see :func:`repaired_block_bound`. Costs about
+    head_dim times as much as the pass's own attention.
+
+    Args:
+      stack: All layers, from ``trace.block_stack``.
+      rows: Query rows at once; memory is seq x (rows + head_dim^2), one head at a time.
+
+    Returns:
+      Scales and profiles at every layer.
+    """
+
+    def multiply(row: Array, layer: tuple[LayerHeads, LayerConstants]) -> Array:
+        heads, constants = layer
+        row = row * constants.factor
+        moved = _times_heads(row, heads, constants, stack.turns, rows) * constants.norm1_slope
+        return constants.share * moved + constants.skip * row
+
+    length = stack.heads.queries.shape[-2]
+    layers = stack.heads, stack.constants
+    return roll(length, layers, multiply, stack.last_slope, stack.shares)

@@ -1,0 +1,285 @@
+"""How sharp a softmax row can stay as it grows: entropy, adaptive temperature, length scaling.
+
+Functions of rows act on the last axis; a logit of minus infinity is a masked entry, of weight
+zero. Lengths count the unmasked entries.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from glassesjax.theory.dispersion import Bracket
+
+
+def _real(length: Array | int, dtype: jnp.dtype) -> Array:
+    """A length as a real number, also one beyond the integers of a machine."""
+    return jnp.asarray(float(length) if isinstance(length, int) else length, dtype)
+
+
+def entropy(weights: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    r"""Shannon entropy of rows of weights, in nats.
+
+    .. math:: H = - \sum_i \alpha_i \ln \alpha_i, \qquad 0 \ln 0 = 0
+
+    Source: arXiv 2410.01104, Section on adaptive temperature (read in a summary).
+    Differs: exact at zero, where its code adds 1e-9 inside the logarithm.
+
+    Args:
+      weights: Non-negative, with sum one along the last axis.
+
+    Returns:
+      A number from 0, for a single one, to the logarithm of the row's length.
+    """
+    return jnp.sum(jax.scipy.special.entr(weights), axis=-1)
+
+
+# Highest power first. Checked against the paper's listing as others quote it.
+_TEMPERATURE_FIT = (-0.037, 0.481, -2.3, 4.917, -1.791)
+_LEAST_ENTROPY = 0.5  # nats; rows below it are sharp already
+
+
+def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    r"""Factor for the logits of a row, from the row's entropy.
+
+    .. math:: \beta(H) = \max(1, -0.037 H^4 + 0.481 H^3 - 2.3 H^2 + 4.917 H - 1.791)
+
+    for H > 0.5, and 1 otherwise. It is greatest, 2.421, at H = 4.412, and is 1 again from 5.944
+    nats on, the entropy of 382 equal weights: longer flat rows are left as they are.
+
+    Source: arXiv 2410.01104, Figure 5 and the listing beside it (read as others quote it).
+
+    Args:
+      entropy: Entropy H in nats.
+
+    Returns:
+      The factor, from 1 to 2.421.
+    """
+    fit = jnp.zeros_like(entropy)
+    for coefficient in _TEMPERATURE_FIT:
+        fit = fit * entropy + coefficient
+    return jnp.where(entropy > _LEAST_ENTROPY, jnp.maximum(fit, 1), 1)
+
+
+def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    """Logits times the factor that the entropy of their softmax asks for.
+
+    Source: arXiv 2410.01104, adaptive temperature (read as others quote it).
+    Differs: the entropy is exact at weights of zero.
+
+    Args:
+      logits: Rows of logits.
+
+    Returns:
+      Logits whose softmax has at most the entropy that it had.
+    """
+    return logits * inverse_temperature(entropy(jax.nn.softmax(logits)))[..., None]
+
+
+def threshold_length(
+    threshold: Float[Array, "*batch"], logit_range: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    r"""Length beyond which no softmax weight can reach a threshold; up to it, one can.
+
+    .. math:: n^* = 1 + (1/t - 1) e^{\Delta}
+
+    Source: arXiv 2410.01104, Lemma 2.1.
+    Differs: solved by us from the lemma's sharp form, which is attained, so that n* is exact.
+
+    Args:
+      threshold: The weight t, in (0, 1].
+      logit_range: Range Delta of the logits, after division by the temperature.
+
+    Returns:
+      A real number; for n above it every weight is below the threshold.
+    """
+    return 1 + (1 / threshold - 1) * jnp.exp(logit_range)
+
+
+def logit_range_bound(
+    query_map: Float[Array, "key_dim model_dim"],
+    key_map: Float[Array, "key_dim model_dim"],
+    query_input: Float[Array, " model_dim"],
+    key_inputs: Float[Array, "seq model_dim"],
+    scale: float = 1.0,
+) -> Float[Array, ""]:
+    r"""Bound on the range of the logits of one row by spectral norms.
+
+    .. math:: \Delta \le 2 \sigma_{\max}(Q) \sigma_{\max}(K) \, \|y\| \, \max_i \|x_i\|
+
+    Equality: two opposite inputs, along singular vectors that match. Rotary positions keep norms,
+    and with them the bound.
+
+    Source: arXiv 2410.01104, Proposition 3.1 (read in a summary; the constant is easily proved).
+    Differs: the scale of the logits is an argument.
+
+    Args:
+      query_map: The matrix Q.
+      key_map: The matrix K.
+      query_input: The vector y whose query asks.
+      key_inputs: The vectors x_i.
+      scale: Factor of the products, often one over the root of the key's size; positive.
+
+    Returns:
+      The bound.
+    """
+    spectral = jnp.linalg.norm(query_map, ord=2) * jnp.linalg.norm(key_map, ord=2)
+    longest = jnp.max(jnp.linalg.norm(key_inputs, axis=-1))
+    return 2 * scale * spectral * jnp.linalg.norm(query_input) * longest
+
+
+def bounded_logit_bracket(
+    length: Num[Array, "*batch"] | int,
+    magnitude: Float[Array, "*batch"],
+    temperature: float = 1.0,
+) -> Bracket:
+    r"""Bracket of one softmax weight for logits of bounded magnitude.
+
+    .. math:: \frac{e^{-2 \Delta / T}}{n} \le \alpha_i \le \frac{e^{2 \Delta / T}}{n}
+
+    Source: arXiv 2508.17821 (read in a summary).
+    Differs: not sharp; ``dispersion_bracket`` at the range 2 Delta / T lies within it.
+
+    Args:
+      length: The number n of unmasked logits; at least 1.
+      magnitude: Bound Delta on each logit's absolute value.
+      temperature: The T by which logits are divided; positive.
+
+    Returns:
+      The two ends; the upper one may exceed one.
+    """
+    count = _real(length, magnitude.dtype)
+    half = 2 * magnitude / temperature
+    return Bracket(jnp.exp(-half) / count, jnp.exp(half) / count)
+
+
+def ssmax_weights(logits: Float[Array, "*batch n"], scale: float) -> Float[Array, "*batch n"]:
+    r"""Scalable softmax: logits times the logarithm of the number of entries.
+
+    .. math:: \alpha_i = \frac{n^{s z_i}}{\sum_j n^{s z_j}}
+
+    Source: arXiv 2501.19399 (read in a summary).
+    Differs: n counts the unmasked entries of each row.
+
+    Args:
+      logits: Rows of logits z, below infinity.
+      scale: The learned s; about 0.43 in the paper.
+
+    Returns:
+      Weights with sum one; NaN where a row is masked everywhere.
+    """
+    masked = jnp.isneginf(logits)
+    count = jnp.sum(~masked, axis=-1, keepdims=True)
+    factor = scale * jnp.log(jnp.asarray(count, logits.dtype))
+    # One entry has the factor zero, and zero times minus infinity is not a number.
+    scaled = jnp.broadcast_to(factor, logits.shape) * jnp.where(masked, 0, logits)
+    return jax.nn.softmax(jnp.where(masked, -jnp.inf, scaled))
+
+
+def ssmax_greatest_weight(
+    length: Num[Array, "*batch"] | int, gap: Float[Array, "*batch"], scale: float
+) -> Float[Array, "*batch"]:
+    r"""Scalable softmax's weight on one logit that stands a gap above equal others.
+
+    .. math:: \alpha_{\max} = \frac{1}{1 + (n - 1) n^{-s g}}
+
+    As n grows it tends to one for s g > 1, to one half for s g = 1 and to zero below.
+
+    Source: arXiv 2501.19399 (the map, read in a summary).
+    Differs: the closed form is derived by us.
+
+    Args:
+      length: The number n of entries; at least 1.
+      gap: The gap g.
+      scale: The s of the map.
+
+    Returns:
+      The weight, in (0, 1].
+    """
+    count = _real(length, gap.dtype)
+    return 1 / (1 + (count - 1) * jnp.exp(-scale * gap * jnp.log(count)))
+
+
+def critical_scaling(overlap: float) -> float:
+    r"""The factor of log n in the logits at which attention turns from uniform to sharp.
+
+    .. math:: \gamma_c = \frac{1}{1 - \rho}
+
+    Source: arXiv 2510.05554 (read in a summary).
+    Differs: we checked it against the exact weight, :func:`critical_self_weight`.
+
+    Args:
+      overlap: Inner product rho of any two of the unit vectors; below 1.
+
+    Returns:
+      The critical factor.
+
+    Raises:
+      ValueError: ``overlap`` is not in [-1, 1).
+    """
+    if not -1 <= overlap < 1:
+        raise ValueError(f"overlap must be in [-1, 1), got {overlap}: use distinct unit vectors.")
+    return 1 / (1 - overlap)
+
+
+def _self_odds(length: Array | int, gamma: Array, overlap: Array) -> tuple[Array, Array]:
+    """The length, and the weight on all others over the weight on itself."""
+    count = _real(length, gamma.dtype)
+    return count, (count - 1) * jnp.exp(-gamma * (1 - overlap) * jnp.log(count))
+
+
+def critical_self_weight(
+    length: Num[Array, "*batch"] | int,
+    gamma: Float[Array, "*batch"],
+    overlap: Float[Array, "*batch"],
+) -> Float[Array, "*batch"]:
+    r"""Weight of a token on itself among equally spaced unit vectors, without a mask.
+
+    .. math:: A_{ii} = \frac{1}{1 + (n - 1) n^{-\gamma (1 - \rho)}}
+
+    Source: arXiv 2510.05554 (the setting, read in a summary).
+    Differs: exact for each n, derived by us; the paper takes a limit.
+
+    Args:
+      length: The number n of tokens; at least 1.
+      gamma: The logits are gamma log n times the inner products.
+      overlap: Inner product rho of two different tokens.
+
+    Returns:
+      The weight, in (0, 1].
+    """
+    return 1 / (1 + _self_odds(length, gamma, overlap)[1])
+
+
+def critical_cosine(
+    length: Num[Array, "*batch"] | int,
+    gamma: Float[Array, "*batch"],
+    overlap: Float[Array, "*batch"],
+) -> Float[Array, "*batch"]:
+    r"""Cosine of two outputs of one layer on equally spaced unit vectors, without a residual.
+
+    With a the weight on itself and b = (1 - a) / (n - 1) the one on each other token,
+
+    .. math:: \cos = \frac{\rho + (1 - \rho) (2 a b + (n - 2) b^2)}
+       {\rho + (1 - \rho) (a^2 + (n - 1) b^2)}
+
+    As n grows it tends to 1 below the critical factor, to 4 rho / (1 + 3 rho) at it and to rho
+    above it (for rho > 0).
+
+    Source: arXiv 2510.05554 (the three limits, read in a summary).
+    Differs: exact for each n, derived by us.
+
+    Args:
+      length: The number n of tokens; at least 2.
+      gamma: The logits are gamma log n times the inner products.
+      overlap: Inner product rho of two different tokens, at least -1 / (n - 1).
+
+    Returns:
+      The cosine.
+    """
+    count, odds = _self_odds(length, gamma, overlap)
+    own = 1 / (1 + odds)
+    rest = odds / (1 + odds)  # of all others together: each product with b^2 stays in range
+    other = rest / (count - 1)
+    crossed = 2 * own * other + (count - 2) * other * other
+    squared = own * own + rest * other
+    return (overlap + (1 - overlap) * crossed) / (overlap + (1 - overlap) * squared)

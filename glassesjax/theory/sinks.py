@@ -1,0 +1,89 @@
+"""How much attention rests on the first token, and how strongly attention mixes at all."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def mean_first_weight(
+    attn_weights: Float[Array, "layers heads seq seq"],
+) -> Float[Array, "layers heads"]:
+    r"""Mean attention that the first token receives, of each head.
+
+    .. math:: \frac1T \sum_i \alpha^{\ell,h}_{i,1}
+
+    Source: arXiv 2504.02732, the quantity under the sink rate (read in a summary).
+
+    Args:
+      attn_weights: Rows belong to queries and have sum one.
+
+    Returns:
+      A number in [1 / T, 1] for causal weights: the first row sees itself only.
+    """
+    return jnp.mean(attn_weights[..., 0], axis=-1)
+
+
+def sink_rate(
+    attn_weights: Float[Array, "layers heads seq seq"], epsilon: float = 0.8
+) -> Float[Array, ""]:
+    r"""Share of the heads whose mean attention to the first token exceeds a threshold.
+
+    .. math:: \frac{1}{L H} \sum_{\ell,h} \mathbf{1}
+       \Bigl[ \frac1T \sum_i \alpha^{\ell,h}_{i,1} > \epsilon \Bigr]
+
+    It depends on the length: the mean counts row 1, and shorter rows have larger weights.
+
+    Source: arXiv 2504.02732, sink rate (read in a summary; 0.8 is its threshold).
+
+    Args:
+      attn_weights: Rows belong to queries and have sum one.
+      epsilon: The threshold.
+
+    Returns:
+      A number in [0, 1].
+    """
+    sinks = mean_first_weight(attn_weights) > epsilon
+    return jnp.mean(sinks, dtype=attn_weights.dtype)
+
+
+def effective_mixing(
+    updates: Float[Array, "*batch seq model_dim"], resid: Float[Array, "*batch seq model_dim"]
+) -> Float[Array, "*batch"]:
+    r"""Effective weight of attention against the residual stream, mean over the tokens.
+
+    .. math:: \lambda = \mathrm{E} \, \frac{\lVert a \rVert}{\lVert x \rVert + \lVert a \rVert}
+
+    Where each update is as long as its residual divided by beta, it is 1 / (1 + beta): the lambda
+    of the normal form of the over-squashing bound.
+
+    Source: arXiv 2602.16837, effective lambda (read in a summary and in its code).
+    Differs: the mean is over the tokens given; average over prompts outside.
+
+    Args:
+      updates: What attention adds to the residual stream, a.
+      resid: The residual stream before it, x.
+
+    Returns:
+      One number in [0, 1] per layer; NaN where a token has neither update nor residual.
+    """
+    added = jnp.linalg.norm(updates, axis=-1)
+    return jnp.mean(added / (jnp.linalg.norm(resid, axis=-1) + added), axis=-1)
+
+
+def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Array, "*batch"]:
+    r"""Norm of the first token's value over the mean norm of the others' values.
+
+    .. math:: \lVert w_1 \rVert \Big/ \frac{1}{n - 1} \sum_{i \ge 2} \lVert w_i \rVert
+
+    Far below one, attention to the first token does nearly nothing.
+
+    Source: arXiv 2504.02732, norms of values at the sink (read in a summary).
+    Differs: the paper plots the norms; the quotient is ours.
+
+    Args:
+      values: Values of at least two tokens.
+
+    Returns:
+      The quotient; NaN for a single token.
+    """
+    norms = jnp.linalg.norm(values, axis=-1)
+    return norms[..., 0] / jnp.mean(norms[..., 1:], axis=-1)

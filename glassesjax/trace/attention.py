@@ -1,0 +1,99 @@
+"""Statistics of every head's attention, some rows at a time: how spread, how sharp, how sunk."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import entr
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model.attention import ATTENTION_ROWS
+from glassesjax.model.decoder import Block, Decoder
+from glassesjax.precision import RoundingPlan
+from glassesjax.trace.heads import LayerHeads, attention_rows, by_rows, layer_heads, residuals
+
+
+class AttentionStatistics(NamedTuple):
+    """One number for each head; ``last_`` is of the last row alone."""
+
+    entropy: Float[Array, "layers heads"]  #: mean over rows, in nats
+    last_entropy: Float[Array, "layers heads"]
+    logit_range: Float[Array, "layers heads"]  #: the largest over rows
+    last_logit_range: Float[Array, "layers heads"]
+    largest_weight: Float[Array, "layers heads"]  #: mean over rows
+    last_largest_weight: Float[Array, "layers heads"]
+    first_weight: Float[Array, "layers heads"]  #: mean over rows of the weight on the first token
+
+
+def attention_statistics(
+    decoder: Decoder, tokens: Int[Array, " seq"], *, rows: int = ATTENTION_ROWS
+) -> AttentionStatistics:
+    r"""Entropy, range of logits, largest weight and weight on the first token, of every head.
+
+    .. math:: H_j = - \sum_i \alpha_{ji} \log \alpha_{ji}, \qquad
+       \mathrm{range}_j = \max_i s_{ji} - \min_i s_{ji}, \qquad
+       \frac1n \sum_j \alpha_{j1}
+
+    over the keys that row j sees, and with soft cap and ALiBi in the logits.
+
+    Source: arXiv 2410.01104 (entropy, range) and arXiv 2504.02732 (first token), secondary.
+
+    Args:
+      decoder: Any decoder, also with other masks than the causal one.
+      tokens: One sequence.
+      rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
+
+    Returns:
+      The statistics, in the carrier of the weights' type.
+
+    Raises:
+      ValueError: No token.
+    """
+    if len(tokens) < 1:
+        raise ValueError("Wanted one token or more, got none.")
+    plan = RoundingPlan.of_dtype(decoder.dtype)
+    resid = residuals(decoder, tokens, plan).resid[:-1]
+
+    def layer(arrays: tuple[Block, Array]) -> AttentionStatistics:
+        heads = layer_heads(*arrays, plan)
+        entropy, logit_range, largest, first = by_rows(
+            lambda index: _of_rows(heads, index), len(tokens), rows
+        )
+        mean = lambda values: jnp.mean(values, axis=-1)
+        return AttentionStatistics(
+            entropy=mean(entropy),
+            last_entropy=entropy[:, -1],
+            logit_range=jnp.max(logit_range, axis=-1),
+            last_logit_range=logit_range[:, -1],
+            largest_weight=mean(largest),
+            last_largest_weight=largest[:, -1],
+            first_weight=mean(first),
+        )
+
+    return jax.lax.map(layer, (decoder.blocks, resid))
+
+
+def _of_rows(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "4 heads rows"]:
+    logits, weights = attention_rows(heads, index)
+    lowest = jnp.min(jnp.where(jnp.isneginf(logits), jnp.inf, logits), axis=-1)
+    entropy, highest = jnp.sum(entr(weights), axis=-1), jnp.max(logits, axis=-1)
+    return jnp.stack([entropy, highest - lowest, jnp.max(weights, axis=-1), weights[..., 0]])
+
+
+def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) -> Float[Array, ""]:
+    r"""Share of heads whose mean weight on the first token exceeds a threshold.
+
+    .. math:: \frac{1}{LH} \sum_{\ell, h}
+       \mathbb 1 \Bigl[ \frac1T \sum_i \alpha_{i1}^{\ell, h} > \epsilon \Bigr]
+
+    Source: arXiv 2504.02732, the sink rate (secondary).
+
+    Args:
+      first_weight: Of all heads, from :func:`attention_statistics`.
+      epsilon: The threshold; in [0, 1].
+
+    Returns:
+      A number in [0, 1]; NaN where a weight is.
+    """
+    sunk = (first_weight > epsilon).astype(first_weight.dtype)
+    return jnp.mean(jnp.where(jnp.isnan(first_weight), jnp.nan, sunk))

@@ -1,0 +1,250 @@
+"""Slopes of norms and MLPs, and what a layer's matrices come down to in a bound: plain arrays."""
+
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from glassesjax.model.config import ConstantNorm, DecoderConfig, LayerNorm, NoNorm, RMSNorm
+from glassesjax.model.decoder import Block
+from glassesjax.model.layers import MlpBlock, Normalize, exact, project
+from glassesjax.precision import RoundingPlan
+
+Norm = Literal[1, 2, "inf"]
+
+# The largest |slope|. Of x Phi(x) it is at the root of 2, where the second derivative is zero.
+GELU_EXACT_LIPSCHITZ = (1 + math.erf(1)) / 2 + 1 / (math.e * math.sqrt(math.pi))  # 1.12890...
+# Of the tanh form at 1.4185; 1.12899307 on a grid of spacing 6e-6 (curvature 1), rounded up.
+GELU_LIPSCHITZ = 1.1289931
+
+
+class LayerConstants(NamedTuple):
+    """Numbers of one layer that bound its derivative; stacked, those of all layers.
+
+    The layer is ``z = skip v + share a(norm1(v))`` and then the MLP, so that its Jacobian's block
+    (j, i) is at most ``factor_j (share A_ji + skip_j)``, the second term on the diagonal only.
+    """
+
+    norm1_slope: Float[Array, "*layers seq"]  #: 1 / beta_1 of each token
+    factor: Float[Array, "*layers seq"]  #: 1 + sigma / beta_2; 1 where blocks are parallel
+    skip: Float[Array, "*layers seq"]  #: the residual's part; with the MLP's where parallel
+    share: Float[Array, "*layers"]  #: the attention's part: 1, or |lambda|
+    value_norms: Float[Array, "*layers heads"]  #: operator norms of W_O W_V
+    output_factor: Float[Array, "*layers heads rank value_dim"]  #: R of W_O = Q R
+    query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, times |scale|
+    key_factor: Float[Array, "*layers kv_heads rank head_dim"]  #: R of W_K^T = Q R
+
+
+def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array, ""]:
+    r"""Lipschitz constant of an MLP from its operator norms.
+
+    .. math:: \sigma_\psi \in
+       \{0, |\sigma|, \lVert W \rVert, c \lVert W_2 \rVert \lVert W_1 \rVert\}
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (sigma_psi).
+
+    Args:
+      mlp: The MLP.
+      carrier: Type of the result.
+      norm: 1, 2 or ``"inf"``.
+
+    Returns:
+      The constant; NaN for gated MLPs, which are Lipschitz on bounded sets only.
+    """
+    order = jnp.inf if norm == "inf" else norm
+    size = lambda weight: jnp.linalg.norm(weight[...].astype(carrier), ord=order)
+    number = lambda value: jnp.asarray(value, carrier)
+    match mlp.mlp.kind:
+        case "zero":
+            return number(0)
+        case "identity":
+            return number(abs(mlp.mlp.sigma))
+        case "linear":
+            return size(mlp.down)
+        case "gelu":
+            return number(GELU_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
+        case "gelu_exact":
+            return number(GELU_EXACT_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
+    return number(jnp.nan)
+
+
+def mlp_slopes(
+    mlp: MlpBlock, x: Float[Array, "seq model_dim"], plan: RoundingPlan
+) -> Float[Array, " seq"]:
+    r"""Upper bound on the operator norm of the MLP's derivative at each row.
+
+    Gated MLPs, :math:`\psi(x) = W_d (\mathrm{act}(g) \odot u)` with :math:`g = W_g x + b_g` and
+    :math:`u = W_u x + b_u`, have no finite constant, but at a point
+
+    .. math:: \lVert D\psi \rVert \le \lVert W_d \rVert \left(
+       \max_f |\mathrm{act}'(g_f) u_f| \, \lVert W_g \rVert +
+       \max_f |\mathrm{act}(g_f)| \, \lVert W_u \rVert \right)
+
+    by the product rule, since the norm of a diagonal matrix is its largest entry. All others get
+    their constant, :func:`mlp_lipschitz`, at every row.
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (sigma_psi).
+    Differs: for gated MLPs at the point, where the paper has a constant.
+
+    Args:
+      mlp: The MLP.
+      x: Its input rows, normalized.
+      plan: Where the pass rounds; only its carrier counts.
+
+    Returns:
+      One slope per row.
+    """
+    carrier, kind = plan.carrier_dtype, mlp.mlp.kind
+    if kind not in ("swiglu", "geglu"):
+        return jnp.broadcast_to(mlp_lipschitz(mlp, carrier, 2), (len(x),))
+    act = jax.nn.silu if kind == "swiglu" else jax.nn.gelu
+    gate, up = project(x, mlp.gate, mlp.gate_bias, plan), project(x, mlp.up, mlp.up_bias, plan)
+    value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
+    size = lambda weight: jnp.linalg.norm(weight[...].astype(carrier), ord=2)
+    largest = lambda entries: jnp.max(jnp.abs(entries), axis=-1)
+    inner = largest(slope * up) * size(mlp.gate) + largest(value) * size(mlp.up)
+    return size(mlp.down) * inner
+
+
+def norm_slopes(
+    normalize: Normalize, x: Float[Array, "*rows model_dim"], carrier: jnp.dtype
+) -> Float[Array, "*rows"]:
+    r"""Upper bound on the operator norm of a norm's derivative at each row, 1 / beta.
+
+    .. math:: \frac1\beta = \frac{\max_d |g_d|}{\sqrt{\mathrm{mean}(v^2) + \epsilon}}
+
+    for RMSNorm with gain g; for LayerNorm the same with the mean removed, which is a projection.
+    The derivative is the gain times I minus a share, at most one, of the projection on v, over the
+    root: so equal gains make this exact from two coordinates (LayerNorm: three) on.
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (beta).
+    Differs: of true norms, at the point; the paper's divide by constants.
+
+    Args:
+      normalize: The norm.
+      x: Rows before it.
+      carrier: Type of the result.
+
+    Returns:
+      One slope per row; 1 or 1 / beta where the norm is linear.
+    """
+    x = x.astype(carrier)
+    match normalize.norm:
+        case NoNorm():
+            return jnp.ones(x.shape[:-1], carrier)
+        case ConstantNorm(beta=beta):
+            return jnp.full(x.shape[:-1], 1 / beta, carrier)
+        case RMSNorm(eps=eps, offset=offset):
+            gain = normalize.gain[...].astype(carrier) + jnp.asarray(offset, carrier)
+        case LayerNorm(eps=eps):
+            gain = normalize.gain[...].astype(carrier)
+            x = x - jnp.mean(x, axis=-1, keepdims=True)
+    size = jnp.sqrt(jnp.mean(x * x, axis=-1) + jnp.asarray(eps, carrier))
+    return jnp.max(jnp.abs(gain)) / size
+
+
+def residual_shares(config: DecoderConfig) -> tuple[float, float]:
+    """What residual and attention are multiplied by before they are added: 1 and 1 if plain.
+
+    Args:
+      config: The decoder's settings.
+
+    Returns:
+      The two factors, of either sign.
+    """
+    weight = config.residual_weight
+    return (1.0, 1.0) if weight is None else (1 - weight, weight)
+
+
+def effective_share(
+    resid: Float[Array, "seq model_dim"],
+    resid_mid: Float[Array, "seq model_dim"],
+    config: DecoderConfig,
+) -> Float[Array, ""]:
+    r"""Share of attention in the residual stream, by length, averaged over tokens.
+
+    .. math:: \lambda =
+       \frac1n \sum_i \frac{\lVert a_i \rVert}{\lVert x_i \rVert + \lVert a_i \rVert}
+
+    with a the attention's update and x the residual that it is added to, both as weighted in the
+    sum; zero for a token where both are zero.
+
+    Source: arXiv 2602.16837v2, the effective lambda (secondary).
+
+    Args:
+      resid: Residual stream before the layer.
+      resid_mid: The same after its attention.
+      config: The decoder's settings.
+
+    Returns:
+      A number in [0, 1].
+    """
+    kept = residual_shares(config)[0] * resid
+    update, kept = (jnp.linalg.norm(x, axis=-1) for x in (resid_mid - kept, kept))
+    total = update + kept
+    return jnp.mean(update / jnp.where(total == 0, 1, total))
+
+
+def layer_constants(
+    block: Block,
+    resid: Float[Array, "seq model_dim"],
+    resid_mid: Float[Array, "seq model_dim"],
+    plan: RoundingPlan,
+    sigma: Float[Array, " seq"] | None = None,
+) -> LayerConstants:
+    r"""What bounds one layer's derivative at the residual stream of a pass.
+
+    A sequential block is :math:`v' = z + \psi(\mathrm{norm}_2(z))`: its MLP multiplies every block
+    of the derivative by at most :math:`1 + \sigma / \beta_2`, beta_2 at z. A parallel block is
+    :math:`v' = z + \psi(\mathrm{norm}_2(v))`: its MLP adds :math:`\sigma / \beta_2`, beta_2 at v,
+    to the blocks on the diagonal.
+
+    Source: arXiv 2406.04267v2, proof of Theorem B.5.
+    Differs: norms and MLP at the point, parallel blocks, and a residual that is weighted.
+
+    Args:
+      block: The layer.
+      resid: Residual stream before it.
+      resid_mid: The same after its attention.
+      plan: Where the pass rounds; only its carrier counts.
+      sigma: Slope of the MLP at each token; from the weights if absent.
+
+    Returns:
+      The layer's constants, in the carrier.
+    """
+    config, carrier = block.config, plan.carrier_dtype
+    parallel, (keep, share) = config.block == "parallel", residual_shares(config)
+    source = resid if parallel else resid_mid
+    if sigma is None:
+        sigma = mlp_slopes(block.mlp, block.norm2(source, plan), plan)
+    moved = sigma * norm_slopes(block.norm2, source, carrier)
+    skip = jnp.full_like(moved, abs(keep))
+    return LayerConstants(
+        norm1_slope=norm_slopes(block.norm1, resid, carrier),
+        factor=jnp.ones_like(moved) if parallel else 1 + moved,
+        skip=skip + moved if parallel else skip,
+        share=jnp.asarray(abs(share), carrier),
+        **_matrices(block, carrier),
+    )
+
+
+def _matrices(block: Block, carrier: jnp.dtype) -> dict[str, Array]:
+    """Triangular factors: a product with an orthonormal Q keeps every norm."""
+    config, attention = block.config, block.attention
+    split = lambda weight, heads: weight[...].astype(carrier).reshape(heads, -1, config.model_dim)
+    triangle = lambda tall: jnp.linalg.qr(tall, mode="r")
+    factor = lambda weight, heads: triangle(split(weight, heads).transpose(0, 2, 1))
+    query, key = factor(attention.query, config.num_heads), factor(attention.key, config.kv_heads)
+    rest = {"query_factor": abs(config.scale) * query, "key_factor": key}
+    if config.values == "identity":
+        basis = jnp.eye(config.value_dim, dtype=carrier)
+        output = jnp.broadcast_to(basis, (config.num_heads, *basis.shape))
+        return rest | {"output_factor": output, "value_norms": jnp.ones(config.num_heads, carrier)}
+    output = attention.output[...].astype(carrier).reshape(config.model_dim, config.num_heads, -1)
+    output = triangle(output.transpose(1, 0, 2))
+    value = factor(attention.value, config.kv_heads)
+    value = jnp.repeat(value, config.num_heads // config.kv_heads, axis=0)
+    product = exact("hrv,hcv->hrc", output, value, carrier)
+    return rest | {"output_factor": output, "value_norms": jnp.linalg.norm(product, 2, (-2, -1))}

@@ -1,0 +1,233 @@
+"""Attention as plain arrays, linear in the length: each head's rows are made when they are read."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model.attention import ATTENTION_ROWS, softmax
+from glassesjax.model.config import (
+    Alibi,
+    Bidirectional,
+    Causal,
+    DecoderConfig,
+    Mask,
+    Prefix,
+    Rotary,
+    Window,
+)
+from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.layers import exact
+from glassesjax.model.positions import Layout, alibi_penalty, rotate
+from glassesjax.precision import RoundingPlan
+
+
+class LayerHeads(NamedTuple):
+    """All that one layer's attention rows are made of; stacked, that of all layers in order.
+
+    The logit of query j and key i is the soft-capped product of the two, less slope times distance.
+    """
+
+    queries: Float[Array, "*layers heads seq head_dim"]  #: rotated, times the logits' scale
+    keys: Float[Array, "*layers kv_heads seq head_dim"]  #: rotated
+    values: Float[Array, "*layers kv_heads seq value_dim"]
+    softcap: Float[Array, "*layers"]  #: infinite where there is none
+    slopes: Float[Array, "*layers heads"]  #: of ALiBi; zero where there is none
+    first: Int[Array, "*layers seq"]  #: the first key that each row sees
+    last: Int[Array, "*layers seq"]  #: the last one
+
+
+def layer_heads(
+    block: Block, resid: Float[Array, "seq model_dim"], plan: RoundingPlan
+) -> LayerHeads:
+    """What one layer's attention rows are made of, for one ordinary sequence.
+
+    Args:
+      block: The layer.
+      resid: Residual stream before it.
+      plan: Where the pass rounds.
+
+    Returns:
+      Queries, keys and values as the pass stores them, then in its carrier; a plan's rounding of
+      logits and weights is left out.
+    """
+    config, carrier, length = block.config, plan.carrier_dtype, len(resid)
+    x = plan.store("activations", block.norm1(resid, plan))
+    projected = block.attention.heads(x, Layout.line(length), plan)
+    query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
+    first, last = _seen(config.mask, length)
+    cap = jnp.inf if config.attn_softcap is None else config.attn_softcap
+    return LayerHeads(
+        queries=query * jnp.asarray(config.scale, carrier),
+        keys=key,
+        values=value,
+        softcap=jnp.asarray(cap, carrier),
+        slopes=_slopes(config, carrier),
+        first=first,
+        last=last,
+    )
+
+
+def _seen(mask: Mask, length: int) -> tuple[Int[Array, " seq"], Int[Array, " seq"]]:
+    """First and last key of each row: every mask shows one stretch of keys."""
+    row = jnp.arange(length, dtype=jnp.int32)
+    match mask:
+        case Causal():
+            return jnp.zeros_like(row), row
+        case Window(width=width):
+            return jnp.maximum(row - min(width, length) + 1, 0), row
+        case Prefix(length=prefix):
+            return jnp.zeros_like(row), jnp.maximum(row, min(prefix, length) - 1)
+        case Bidirectional():
+            return jnp.zeros_like(row), jnp.full_like(row, length - 1)
+
+
+def _slopes(config: DecoderConfig, dtype: jnp.dtype) -> Float[Array, " heads"]:
+    if not isinstance(config.positions, Alibi):
+        return jnp.zeros(config.num_heads, dtype)
+    pair = Layout.line(2)  # the penalty of neighbors is the slope
+    return alibi_penalty(config.positions, config.num_heads, pair, pair, dtype)[:, 1, 0]
+
+
+def _products(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:
+    query, key = heads.queries[:, index], heads.keys
+    grouped = query.reshape(len(key), -1, query.shape[-1])
+    products = exact("knh,ksh->kns", grouped, key, key.dtype)
+    return products.reshape(*query.shape[:2], key.shape[1])
+
+
+def attention_rows(
+    heads: LayerHeads, index: Int[Array, " rows"]
+) -> tuple[Float[Array, "heads rows seq"], Float[Array, "heads rows seq"]]:
+    """Logits and weights of some query rows over all keys.
+
+    Args:
+      heads: One layer.
+      index: The rows, in any order.
+
+    Returns:
+      Logits, -inf where the mask forbids, and their softmax.
+    """
+    products = _products(heads, index)
+    capped = jnp.isfinite(heads.softcap)
+    cap = jnp.where(capped, heads.softcap, 1)
+    logits = jnp.where(capped, cap * jnp.tanh(products / cap), products)
+    key = jnp.arange(products.shape[-1], dtype=index.dtype)[None]
+    distance = jnp.abs(index[:, None] - key).astype(logits.dtype)
+    logits = logits - heads.slopes[:, None, None] * distance[None]
+    seen = (heads.first[index][:, None] <= key) & (key <= heads.last[index][:, None])
+    logits = jnp.where(seen[None], logits, -jnp.inf)
+    return logits, softmax(logits)
+
+
+def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:
+    r"""Derivative of the soft cap at each product of query and key.
+
+    .. math:: \frac{d}{ds}\, c \tanh(s / c) = \frac{4 e^{-2|s|/c}}{(1 + e^{-2|s|/c})^2}
+
+    Args:
+      heads: One layer.
+      index: The query rows.
+
+    Returns:
+      Numbers in [0, 1]; ones where there is no cap.
+    """
+    decay = jnp.exp(-2 * jnp.abs(_products(heads, index)) / heads.softcap)
+    return 4 * decay / (1 + decay) ** 2
+
+
+def turns(config: DecoderConfig, length: int, dtype: jnp.dtype) -> Float[Array, "places h h"]:
+    """The rotation of each position as a matrix, transposed: row a is where e_a is turned to.
+
+    Args:
+      config: The decoder's settings.
+      length: Number of positions.
+      dtype: Type of the result.
+
+    Returns:
+      One matrix for each position; a single identity where nothing rotates.
+    """
+    basis = jnp.eye(config.key_dim, dtype=dtype)
+    if not isinstance(config.positions, Rotary):
+        return basis[None]
+    copies = jnp.broadcast_to(basis, (length, *basis.shape))
+    return rotate(copies, Layout.line(length).position, config.positions)
+
+
+class Residuals(NamedTuple):
+    """The residual stream of one pass, in the plan's dtype."""
+
+    resid: Float[Array, "layers+1 seq model_dim"]  #: before each layer, and after the last
+    resid_mid: Float[Array, "layers seq model_dim"]  #: after each layer's attention
+
+
+def residuals(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> Residuals:
+    """The residual stream of one pass, the last layer's output included.
+
+    Args:
+      decoder: Any decoder.
+      tokens: One sequence.
+      plan: Where to round.
+
+    Returns:
+      Two arrays of layers x seq x model_dim numbers: no attention is kept.
+    """
+    layout, start = Layout.line(len(tokens)), decoder.enter(tokens, plan=plan)
+    run = lambda resid, block: block(resid, layout, plan, keep="residual")
+    after, trace = jax.lax.scan(run, start, decoder.blocks)
+    return Residuals(jnp.concatenate([trace.resid, after[None]]), trace.resid_mid)
+
+
+def by_rows(
+    make: Callable[[Int[Array, " rows"]], Array], length: int, rows: int = ATTENTION_ROWS
+) -> Array:
+    """Numbers for every query row, made for some rows at a time.
+
+    Args:
+      make: Row numbers to an array whose last axis is the rows.
+      length: Number of rows.
+      rows: How many at a time.
+
+    Returns:
+      The arrays, joined along their last axis.
+    """
+    parts = jax.lax.map(make, _index(length, rows))
+    joined = jnp.moveaxis(parts, 0, -2)
+    return joined.reshape(*joined.shape[:-2], -1)[..., :length]
+
+
+def times_rows(
+    row: Float[Array, " seq"],
+    make: Callable[[Int[Array, " rows"]], Float[Array, "rows seq"]],
+    rows: int = ATTENTION_ROWS,
+) -> Float[Array, " seq"]:
+    """A row times a square matrix, of which only some rows exist at a time.
+
+    Args:
+      row: The row.
+      make: Row numbers to those rows of the matrix.
+      rows: How many at a time.
+
+    Returns:
+      The product, summed exactly as often as there are blocks.
+    """
+    length = len(row)
+
+    def add(total: Array, start: Array) -> tuple[Array, None]:
+        inside = start + jnp.arange(rows, dtype=start.dtype)
+        index = jnp.minimum(inside, length - 1)
+        # What stands in for rows beyond the end counts zero.
+        weight = jnp.where(inside < length, row[index], 0)
+        return total + exact("r,rs->s", weight, make(index), row.dtype), None
+
+    rows = min(rows, length)
+    starts = jnp.arange(-(-length // rows), dtype=jnp.int32) * rows
+    return jax.lax.scan(add, jnp.zeros_like(row), starts)[0]
+
+
+def _index(length: int, rows: int) -> Int[Array, "blocks rows"]:
+    rows = min(rows, length)
+    every = jnp.arange(-(-length // rows) * rows, dtype=jnp.int32)
+    return jnp.minimum(every, length - 1).reshape(-1, rows)

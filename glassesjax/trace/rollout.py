@@ -1,0 +1,271 @@
+"""How much of each token reaches the last one, as a product of non-negative matrices.
+
+A row is multiplied from the left through the layers, last one first, and normalized after each;
+the scales add up as logarithms. So nothing overflows, and no seq x seq array ever exists.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model.attention import ATTENTION_ROWS
+from glassesjax.model.config import Causal, DecoderConfig, Window
+from glassesjax.model.decoder import Block, Decoder
+from glassesjax.precision import RoundingPlan
+from glassesjax.trace.constants import (
+    LayerConstants,
+    effective_share,
+    layer_constants,
+    norm_slopes,
+)
+from glassesjax.trace.heads import (
+    LayerHeads,
+    attention_rows,
+    layer_heads,
+    residuals,
+    times_rows,
+    turns,
+)
+
+
+class Rollout(NamedTuple):
+    """A row times the layers' matrices: at layer l it is ``exp(log_gains[l]) * profile[l]``."""
+
+    log_gain: Float[Array, ""]  #: log_gains[0]: the logarithm of the whole scale
+    profile: Float[Array, "layers+1 seq"]  #: probabilities; row 0 is pi, the last one e_n
+    log_gains: Float[Array, " layers+1"]  #: the scale from each layer's residual to the end
+    shares: Float[Array, " layers"]  #: the attention's share of each layer's residual stream
+
+
+def roll(
+    length: int,
+    layers: Any,  # noqa: ANN401  (any pytree, its leaves stacked over layers)
+    multiply: Callable[[Float[Array, " seq"], Any], Float[Array, " seq"]],
+    last_scale: Float[Array, ""],
+    shares: Float[Array, " layers"],
+) -> Rollout:
+    r"""The recursion that all kinds of rollout share.
+
+    .. math:: \pi^{(\ell)} s_\ell = \pi^{(\ell + 1)} B^{(\ell)}, \qquad
+       \pi^{(L)} = e_n, \quad \textstyle\sum_i \pi_i^{(\ell)} = 1
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (proof), by vector-matrix products.
+
+    Args:
+      length: Number of tokens.
+      layers: What ``multiply`` needs, stacked, first layer first.
+      multiply: A row and one layer to the row times its non-negative matrix.
+      last_scale: Factor after the last layer.
+      shares: Passed on to the result.
+
+    Returns:
+      Rows and scales; a row of zeros stays one, at scale zero.
+    """
+
+    def step(state: tuple[Array, Array], layer: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        row, log_gain = state
+        product = multiply(row, layer)
+        size = jnp.sum(product)
+        row = product / jnp.where(size == 0, 1, size)
+        state = row, log_gain + jnp.log(size)
+        return state, state
+
+    last = jnp.zeros(length, last_scale.dtype).at[-1].set(1)
+    start = last, jnp.log(last_scale)
+    _, (profile, log_gains) = jax.lax.scan(step, start, layers, reverse=True)
+    log_gains = jnp.append(log_gains, start[1])
+    return Rollout(log_gains[0], jnp.concatenate([profile, last[None]]), log_gains, shares)
+
+
+def check_past(config: DecoderConfig, length: int) -> None:
+    """Refuses what a rollout to the last token has no meaning for.
+
+    Args:
+      config: The decoder's settings.
+      length: Number of tokens.
+
+    Raises:
+      ValueError: No token, or rows that see later tokens.
+    """
+    if length < 1:
+        raise ValueError("Wanted one token or more, got none.")
+    if not isinstance(config.mask, Causal | Window):
+        wanted = "Wanted a decoder whose rows see no later token (Causal or Window)"
+        raise ValueError(f"{wanted}, got {config.mask}: its paths to the last token have no order.")
+
+
+class _Pass(NamedTuple):
+    """One pass, the residual stream in the carrier."""
+
+    resid: Float[Array, "layers seq model_dim"]
+    resid_mid: Float[Array, "layers seq model_dim"]
+    after: Float[Array, "seq model_dim"]
+    shares: Float[Array, " layers"]
+    plan: RoundingPlan
+
+
+def _run(decoder: Decoder, tokens: Int[Array, " seq"]) -> _Pass:
+    check_past(decoder.config, len(tokens))
+    plan = RoundingPlan.of_dtype(decoder.dtype)
+    resid, resid_mid = (x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, plan))
+    share = lambda pair: effective_share(pair[0], pair[1], decoder.config)
+    shares = jax.lax.map(share, (resid[:-1], resid_mid))
+    return _Pass(resid[:-1], resid_mid, resid[-1], shares, plan)
+
+
+def rollout(
+    decoder: Decoder,
+    tokens: Int[Array, " seq"],
+    *,
+    shares: Float[Array, " layers"] | None = None,
+    rows: int = ATTENTION_ROWS,
+) -> Rollout:
+    r"""Attention rollout that minds the residual stream, for the last token.
+
+    .. math:: \pi = e_n^\top \prod_{\ell = L-1}^{0} \left( (1 - \lambda_\ell) I +
+       \lambda_\ell \tfrac1H \textstyle\sum_h \alpha^{(\ell, h)} \right)
+
+    Source: arXiv 2602.16837v2 (secondary); the normal form of arXiv 2406.04267v2, Theorem 5.1.
+    Differs: the mean over heads, and measured shares in place of 1 / (1 + beta_1).
+
+    Args:
+      decoder: Causal, with or without a window.
+      tokens: One sequence.
+      shares: The lambdas, in [0, 1] and in the type of the weights' arithmetic; measured
+        (``trace.constants.effective_share``) if absent.
+      rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
+
+    Returns:
+      Probabilities, whose logarithmic scale is zero up to rounding, and the shares.
+
+    Raises:
+      ValueError: No token, another mask, or not one share for each layer.
+    """
+    run = _run(decoder, tokens)
+    if shares is not None and len(shares) != decoder.config.num_layers:
+        raise ValueError(f"Wanted {decoder.config.num_layers} shares, got {len(shares)}.")
+    shares = run.shares if shares is None else shares.astype(run.plan.carrier_dtype)
+
+    def multiply(row: Array, layer: tuple[Block, Array, Array]) -> Array:
+        block, resid, share = layer
+        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan)
+        mean = lambda index: jnp.mean(attention_rows(heads, index)[1], axis=0)
+        return (1 - share) * row + share * times_rows(row, mean, rows)
+
+    one = jnp.ones((), run.plan.carrier_dtype)
+    return roll(len(tokens), (decoder.blocks, run.resid, shares), multiply, one, shares)
+
+
+def printed_bound(
+    decoder: Decoder,
+    tokens: Int[Array, " seq"],
+    *,
+    sigma: Float[Array, "layers seq"] | None = None,
+    rows: int = ATTENTION_ROWS,
+) -> Rollout:
+    r"""The bound of Theorem 5.1 at a real model, as a scale and a profile.
+
+    .. math::
+       \lVert \partial y_n / \partial v_i^{(0)} \rVert &\le
+       \frac{1}{\beta_{3,n}} \Bigl[ \prod_{\ell = L-1}^{0} B^{(\ell)} \Bigr]_{ni} \\
+       B_{ji} &= \left( 1 + \sigma_j / \beta_{2,j} \right) \left( \textstyle\sum_h
+       \alpha_{ji}^h \lVert W_O^h W_V^h \rVert / \beta_{1,i} + \delta_{ji} \right)
+
+    This holds with attention weights that do not depend on the input, as with
+    ``freeze_attention``. With true attention it can be exceeded a hundredfold;
+    ``theory.blocks.repaired_rollout`` cannot. The betas are measured
+    (``trace.constants.norm_slopes``), and so is sigma where no constant exists
+    (``trace.constants.mlp_slopes``). Parallel blocks and weighted residuals enter as derived in
+    ``trace.constants.layer_constants``.
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), with the constants of its proof.
+    Differs: several heads with value and output matrices; norms and MLP at the point.
+
+    Args:
+      decoder: Causal, with or without a window.
+      tokens: One sequence.
+      sigma: Slope of each MLP at each token, non-negative; from the weights if absent.
+      rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
+
+    Returns:
+      The bound for each token, and at each layer for its residual stream.
+
+    Raises:
+      ValueError: No token, another mask, or sigma of another shape.
+    """
+    run = _run(decoder, tokens)
+    _check_sigma(sigma, decoder.config, len(tokens))
+
+    def multiply(row: Array, layer: tuple[Block, Array, Array, Array | None]) -> Array:
+        block, resid, resid_mid, slopes = layer
+        resid = resid.astype(run.plan.dtype)
+        heads = layer_heads(block, resid, run.plan)
+        constants = layer_constants(block, resid, resid_mid, run.plan, slopes)
+        norms = constants.value_norms[:, None, None]
+        weighted = lambda index: jnp.sum(norms * attention_rows(heads, index)[1], axis=0)
+        row = row * constants.factor
+        moved = constants.share * times_rows(row, weighted, rows) * constants.norm1_slope
+        return moved + constants.skip * row
+
+    last_scale = norm_slopes(decoder.final_norm, run.after[-1], run.plan.carrier_dtype)
+    layers = (decoder.blocks, run.resid, run.resid_mid, sigma)
+    return roll(len(tokens), layers, multiply, last_scale, run.shares)
+
+
+class BlockStack(NamedTuple):
+    """All that the repaired bound needs of one pass, as arrays."""
+
+    heads: LayerHeads  #: stacked over layers
+    constants: LayerConstants  #: likewise
+    turns: Float[Array, "places head_dim head_dim"]  #: rotations, the same in every layer
+    last_slope: Float[Array, ""]  #: 1 / beta_3 of the last token
+    shares: Float[Array, " layers"]  #: measured, see ``effective_share``
+
+
+def block_stack(
+    decoder: Decoder,
+    tokens: Int[Array, " seq"],
+    *,
+    sigma: Float[Array, "layers seq"] | None = None,
+) -> BlockStack:
+    """What ``theory.blocks`` bounds the derivative of a pass with.
+
+    Args:
+      decoder: Causal, with or without a window.
+      tokens: One sequence.
+      sigma: As for :func:`printed_bound`.
+
+    Returns:
+      Arrays linear in the length.
+
+    Raises:
+      ValueError: As :func:`printed_bound`.
+    """
+    run = _run(decoder, tokens)
+    _check_sigma(sigma, decoder.config, len(tokens))
+    carrier = run.plan.carrier_dtype
+
+    def layer(
+        arrays: tuple[Block, Array, Array, Array | None],
+    ) -> tuple[LayerHeads, LayerConstants]:
+        block, resid, resid_mid, slopes = arrays
+        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan)
+        return heads, layer_constants(block, resid, resid_mid, run.plan, slopes)
+
+    heads, constants = jax.lax.map(layer, (decoder.blocks, run.resid, run.resid_mid, sigma))
+    return BlockStack(
+        heads=heads,
+        constants=constants,
+        turns=turns(decoder.config, len(tokens), carrier),
+        last_slope=norm_slopes(decoder.final_norm, run.after[-1], carrier),
+        shares=run.shares,
+    )
+
+
+def _check_sigma(sigma: Array | None, config: DecoderConfig, length: int) -> None:
+    wanted = (config.num_layers, length)
+    if sigma is not None and sigma.shape != wanted:
+        raise ValueError(f"Wanted sigma of shape {wanted}, got {sigma.shape}.")

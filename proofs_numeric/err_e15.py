@@ -1,0 +1,84 @@
+"""Erratum E15: Proposition B.4 is an equality at each even length, where a limit is printed."""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+
+U = 2.0**-53
+LIMIT = 2 * math.tanh(0.5)
+# Weights are rational functions of e: with a fraction in its place nothing is rounded.
+RATIOS = {"e to 53 bits": Fraction(math.e), "3/2": Fraction(3, 2), "10^6": Fraction(10**6)}
+
+
+def _distance(n: int, ratio: Fraction) -> Fraction:
+    """L1 distance of the rows' weights, entry by entry, with exp(1) replaced by a fraction."""
+    first = [ratio if i % 2 == 0 else Fraction(1) for i in range(n)]
+    second = [1 + ratio - weight for weight in first]
+    z, z_star = sum(first), sum(second)
+    return sum((abs(a / z - b / z_star) for a, b in zip(first, second, strict=True)), Fraction(0))
+
+
+def _even(n: int) -> Hypothesis:
+    return Hypothesis(name="even length", distance=float(n % 2))
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for n in (2, 4, 6, 16, 64) if suite == "quick" else (2, 4, 6, 16, 64, 256, 1024, 4096):
+        for name, ratio in RATIOS.items():
+            error = abs(_distance(n, ratio) - 2 * (ratio - 1) / (ratio + 1))
+            yield Measurement(
+                setting=f"error of the limit in exact fractions, {n=}, {name} for e",
+                measured=float(error),
+                bound=0.0,
+                floor=0.0,
+                hypotheses=(_even(n),),
+                size=n,
+            )
+        yield Measurement.equality(
+            setting=f"against 2 tanh(1/2), {n=}",
+            found=float(_distance(n, RATIOS["e to 53 bits"])),
+            expected=LIMIT,
+            # e to 53 bits, of which the distance changes by 4 / (e + 1)^2 < 1; two roundings; tanh.
+            roundoff=5 * U,
+            hypotheses=(_even(n),),
+            size=n,
+        )
+
+
+def _counter_case() -> Iterator[Measurement]:
+    ratio = RATIOS["e to 53 bits"]
+    for n in (3, 63):
+        yield Measurement(
+            setting=f"an odd length, of which only the limit is true, {n=}",
+            measured=float(abs(_distance(n, ratio) - 2 * (ratio - 1) / (ratio + 1))),
+            bound=0.0,
+            hypotheses=(_even(n),),
+        )
+    # As printed, entries and not their exponentials over the partition sum: disjoint weights.
+    weight = Fraction(1, 32)
+    printed = 64 * weight
+    expected = Fraction(LIMIT)
+    yield Measurement(
+        setting="entries in place of their exponentials, as one display has it, n=64",
+        measured=float(abs(printed - expected)),
+        bound=0.0,
+        roundoff=5 * U,
+        hypotheses=(Hypothesis(name="weights of a zero and exp(0)", distance=1.0),),
+    )
+
+
+CLAIM = Claim(
+    name="err_e15",
+    title="B.4 is an equality, not a limit",
+    kind="erratum",
+    source="arXiv 2406.04267v2, Proposition B.4",
+    statement=r"\left| \delta_n - \frac{2 (e - 1)}{e + 1} \right| \le 0",
+    assumes=("an even length $n$",),
+    norm="L1",
+    note="Printed as a limit, with y_i for exp(x_i) in one place. For odd lengths the limit is"
+    " all there is: the error falls as 1/n^2.",
+    measure=_measure,
+    counter_case=_counter_case,
+)

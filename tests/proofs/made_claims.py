@@ -1,0 +1,61 @@
+"""Claims about nothing: every number is known, and one thing at a time is wrong with them."""
+
+import math
+
+from proofs_numeric.claim import Claim, Hypothesis, Measurement
+
+
+def hypothesis(distance, name="size over 4"):
+    return Hypothesis(name=name, distance=distance)
+
+
+def half(size, *, measured=0.5, distance=0.0):
+    """One half against a bound of one."""
+    return Measurement(
+        setting=f"half, n={size}",
+        measured=measured,
+        bound=1.0,
+        size=size,
+        hypotheses=(hypothesis(distance),),
+    )
+
+
+def ladder(suite):
+    yield half(2)
+    yield half(8)
+    yield Measurement.equality(
+        setting="equality, n=2", found=1.0 + 2.0**-52, expected=1.0, roundoff=2.0**-50, size=2
+    )
+
+
+def outside(measured=3.0, distance=1.0):
+    case = {"setting": "n=5", "measured": measured, "bound": 1.0}
+    return lambda: [Measurement(**case, hypotheses=(hypothesis(distance),))]
+
+
+def claim(name="made", *, measure=ladder, counter_case=outside(), **more):
+    words = {
+        "title": "One half is at most one <b>",
+        "source": "arXiv 0000.00000, Lemma 1",
+        "statement": r"\frac{1}{2} \le 1",
+        "assumes": ("a size $n \\le 4$ & no more",),
+    }
+    return Claim(name=name, measure=measure, counter_case=counter_case, **(words | more))
+
+
+# What is wrong, the claim, and what a line of the failures must say.
+WRONG = {
+    "violates": (claim(measure=lambda suite: [half(2), half(8, measured=2.0)]), "violated, 2.0"),
+    "is no number": (claim(measure=lambda suite: [half(2), half(4, measured=math.nan)]), "nan"),
+    "counter-case holds": (claim(counter_case=outside(0.5)), "does not fail"),
+    "counter-case inside": (claim(counter_case=outside(distance=0.0)), "violated"),
+    "counter-case unmeasured": (claim(counter_case=outside(distance=math.nan)), "not be measured"),
+    "no counter-case": (claim(counter_case=lambda: []), "no counter-case"),
+    "hypothesis is NaN": (
+        claim(measure=lambda suite: [half(2), half(8, distance=math.nan)]),
+        "unmeasured: size over 4",
+    ),
+    "never applies": (claim(measure=lambda suite: [half(8, distance=4.0)]), "no measurement met"),
+    "measures nothing": (claim(measure=lambda suite: []), "no measurement met"),
+    "adversary wins": (claim(adversary=lambda suite: [half(3, measured=1.5)]), "adversary, half"),
+}

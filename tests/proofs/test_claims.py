@@ -1,0 +1,43 @@
+"""The contract of all claims: each holds, its counter-case fails, and it can be shown."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import proofs_numeric
+from glassesjax.report.formulas import formula, prose
+from proofs_numeric.claims import CLAIMS
+from proofs_numeric.ledger import VerifySettings, failures, verify
+
+FOLDER = Path(proofs_numeric.__file__).parent
+
+
+def assigns_a_claim(path):
+    """Whether a file declares a ``CLAIM``, seen without importing it."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    return any(isinstance(target, ast.Name) and target.id == "CLAIM" for target in targets)
+
+
+def test_every_file_with_a_claim_is_listed_under_its_own_name():
+    declared = {path.stem for path in FOLDER.glob("*.py") if assigns_a_claim(path)}
+    assert declared == {claim.name for claim in CLAIMS}
+    assert len(declared) == len(CLAIMS)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_a_claim_can_be_shown(claim):
+    assert "<math" in formula(claim.statement)
+    for text in (claim.title, claim.note, *claim.assumes):
+        prose(text)
+    assert claim.source
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_a_claim_holds_and_its_counter_case_fails(claim):
+    ((_, rows),) = verify(VerifySettings(only=(claim.name,)))
+    assert failures(rows) == []
+    assert any(row["part"] == "ladder" and row["verdict"] == "holds" for row in rows)
+    cases = [row["counter_case"] for row in rows if row["part"] == "counter_case"]
+    assert cases == ["fails as it must"] * max(len(cases), 1)

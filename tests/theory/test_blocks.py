@@ -1,0 +1,276 @@
+"""The repaired over-squashing bound against true Jacobians, which it must never be below."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import (
+    Alibi,
+    Causal,
+    ConstantNorm,
+    Decoder,
+    DecoderConfig,
+    LayerNorm,
+    Layout,
+    Mlp,
+    NoNorm,
+    NoPositions,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Window,
+    build_decoder,
+    flat_parameters,
+)
+from glassesjax.precision import RoundingPlan
+from glassesjax.theory.blocks import (
+    repaired_block_bound,
+    repaired_bound,
+    repaired_rollout,
+    schatten_norm,
+)
+from glassesjax.trace import block_stack, printed_bound
+
+U = 2.0**-53
+LAYERS, HEADS, DIM, LENGTH = 2, 2, 8, 6
+TOKENS = jnp.asarray((0, 3, 1, 5, 2, 2), jnp.int32)
+SCALES = (0.3, 1.0, 4.0, 20.0)
+CONFIG = DecoderConfig(
+    vocab_size=6,
+    num_layers=LAYERS,
+    num_heads=HEADS,
+    model_dim=DIM,
+    embed_scale=DIM**0.5,
+    mlp=Mlp(kind="gelu", dim=DIM),
+)
+PLAN = RoundingPlan.of_dtype(jnp.float64)
+
+
+@jax.jit
+def jacobians(decoder):
+    """Of each layer at the pass, and of the final norm of its last row."""
+    layout, (_, trace) = Layout.line(LENGTH), decoder(TOKENS)
+
+    def layer(arrays):
+        block, resid = arrays
+        run = lambda resid: block(resid, layout, PLAN)[0]
+        return run(resid), jax.jacrev(run)(resid)
+
+    after, layers = jax.lax.map(layer, (decoder.blocks, trace.resid))
+    return layers, jax.jacrev(lambda row: decoder.final_norm(row[None], PLAN)[0])(after[-1, -1])
+
+
+def measured(decoder):
+    """Norms of every block of each layer's Jacobian, and of the last row of their product."""
+    layers, row = jax.tree.map(np.asarray, jacobians(decoder))
+    width = row.shape[-1]
+    row = row @ np.eye(LENGTH * width)[-width:]
+    for layer in layers[::-1]:
+        row = row @ layer.reshape(LENGTH * width, -1)
+    norms = lambda blocks: np.linalg.norm(blocks, 2, (-2, -1))
+    return norms(layers.transpose(0, 1, 3, 2, 4)), norms(row.reshape(width, LENGTH, -1).swapaxes(0, 1))
+
+
+@jax.jit
+def bounded(decoder):
+    stack = block_stack(decoder, TOKENS)
+    single = lambda layer: repaired_block_bound(*layer, stack.turns)
+    blocks = jax.lax.map(single, (stack.heads, stack.constants))
+    return blocks, repaired_rollout(stack, rows=4), stack
+
+
+def last_bound(rolled):
+    return np.exp(rolled.log_gain) * np.asarray(rolled.profile[0])
+
+
+def scaled(decoder, scale, names=("attention",)):
+    """The same decoder with larger matrices: steeper logits, larger values."""
+    arrays = flat_parameters(decoder)
+    larger = lambda name: scale if any(part in name for part in names) else 1.0
+    arrays = {name: larger(name) * array for name, array in arrays.items()}
+    return build_decoder(decoder.config, arrays)
+
+
+def roundoff(stack):
+    """Relative to a bound, what rounding may do to it and to the Jacobian that it is compared with.
+
+    In each layer a sum over tokens and head_dim, twice; three products over the width; and a
+    covariance, a norm and their factors. Terms of the query's part cancel: they are at most values
+    times keys times the query matrix, beside the residual's 1.
+    """
+    terms = 2 * LENGTH * DIM + 3 * 4 * DIM
+    size = lambda x: float(jnp.max(jnp.abs(x)))
+    moved = size(stack.heads.values) * size(stack.constants.output_factor) * DIM**2
+    cancelled = moved * size(stack.heads.keys) * size(stack.constants.query_factor) * DIM
+    steep = 1 + size(stack.heads.queries) * size(stack.heads.keys) * DIM  # error of a logit
+    return 4 * LAYERS * terms * U * (steep + cancelled * size(stack.constants.norm1_slope))
+
+
+SWITCHES = {
+    "rms_gelu": {},
+    "rms_swiglu_rotary_grouped": {
+        "mlp": Mlp(kind="swiglu", dim=DIM),
+        "positions": Rotary(base=10.0),
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "head_dim": 4,
+        "qkv_bias": True,
+    },
+    "layer_geglu_alibi": {
+        "mlp": Mlp(kind="geglu", dim=DIM),
+        "norm": LayerNorm(),
+        "positions": Alibi(),
+        "num_heads": 1,
+    },
+    "layer_gelu_rotary_window": {
+        "norm": LayerNorm(),
+        "positions": Rotary(base=10.0, fraction=0.5),
+        "mask": Window(width=3),
+    },
+    "softcap_sinusoidal_weighted": {
+        "attn_softcap": 1.5,
+        "positions": Sinusoidal(where="query_key"),
+        "residual_weight": 0.4,
+        "mlp": Mlp(kind="gelu_exact", dim=DIM),
+    },
+    "parallel_swiglu": {"block": "parallel", "mlp": Mlp(kind="swiglu", dim=DIM)},
+    "constant_linear": {"norm": ConstantNorm(beta=2.0), "mlp": Mlp(kind="linear")},
+    "identity_values": {"values": "identity", "mlp": Mlp(kind="zero")},
+}
+
+
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
+def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
+    for number, scale in enumerate(SCALES):
+        config = dataclasses.replace(CONFIG, **switches)
+        key_here = jax.random.fold_in(key, number)
+        decoder = scaled(Decoder(config, key=key_here, dtype=jnp.float64), scale)
+        (blocks, whole), (bounds, rolled, stack) = measured(decoder), bounded(decoder)
+        allowed = roundoff(stack)
+        assert allowed < 1e-6
+        assert bool(jnp.all(jnp.isfinite(bounds)))
+        np.testing.assert_array_equal(jnp.triu(bounds, 1), 0)
+        assert bool(jnp.all(blocks <= bounds * (1 + allowed))), scale
+        assert bool(jnp.all(whole <= last_bound(rolled) * (1 + allowed))), scale
+        product = float(stack.last_slope) * np.linalg.multi_dot(np.asarray(bounds[::-1]))[-1]
+        # The two ways order the same non-negative sums otherwise.
+        np.testing.assert_allclose(last_bound(rolled), product, rtol=allowed)
+        np.testing.assert_allclose(jnp.sum(rolled.profile, axis=1), 1, rtol=LENGTH * U)
+
+
+def test_the_printed_bound_is_exceeded_where_attention_depends_on_its_input():
+    """Two tokens far apart in width one, of equal weight: the key term alone is 5."""
+    decoder = width_one(jnp.asarray([[10.0], [1.0], [1e-9]]), factor=1e3)
+    stack = block_stack(decoder, jnp.asarray([0, 1, 2], jnp.int32))
+    assert bool(jnp.all(repaired_bound(stack) > 0))
+    printed = last_bound(printed_bound(decoder, jnp.asarray([0, 1, 2], jnp.int32)))
+    truth = np.abs(jax.jacrev(lambda v: decoder.represent(v)[0][-1])(decoder.enter(
+        jnp.asarray([0, 1, 2], jnp.int32)))[0, :, 0])
+    assert truth.max() > 0 and printed.max() > 0
+
+
+def test_bounds_are_equalities_with_uniform_attention_and_linear_layers(key):
+    """Zero queries and keys, W = 3/2 I, psi = 2 I, norm 1/4: all norms are of multiples of I."""
+    switches = {"norm": ConstantNorm(beta=4.0), "mlp": Mlp(kind="linear"), "num_heads": 1}
+    config = dataclasses.replace(CONFIG, **switches)
+    arrays = flat_parameters(Decoder(config, key=key, dtype=jnp.float64))
+    factors = {"query": 0.0, "key": 0.0, "value": 1.5, "output": 1.0, "down": 2.0}
+    eye = lambda name: jnp.tile(factors[name.split(".")[-1]] * jnp.eye(DIM), (LAYERS, 1, 1))
+    decoder = build_decoder(
+        config, {name: eye(name) if "blocks" in name else array for name, array in arrays.items()}
+    )
+    uniform = np.tril(np.ones((LENGTH, LENGTH))) / np.arange(1, LENGTH + 1)[:, None]
+    by_hand = (1 + 2 / 4) * (1.5 / 4 * uniform + np.eye(LENGTH))
+    (blocks, whole), (bounds, last, _, _) = measured(decoder), bounded(decoder)
+    printed = printed_bound(decoder, TOKENS)
+    tight = {"rtol": 8 * LAYERS * (LENGTH + DIM) * U}
+    for layer in range(LAYERS):
+        np.testing.assert_allclose(blocks[layer], by_hand, **tight)
+        np.testing.assert_allclose(bounds[layer], by_hand, **tight)
+    product = (by_hand @ by_hand)[-1] / 4
+    for found in (whole, last, jnp.exp(printed.log_gain) * printed.profile[0]):
+        np.testing.assert_allclose(found, product, **tight)
+
+
+def test_the_key_term_alone_is_an_equality_for_two_tokens_and_width_one():
+    """By hand: width 1, W = 1, constants 1; z_2 = v_2 + a x_1 + (1 - a) x_2, a = softmax."""
+    config = dataclasses.replace(
+        CONFIG, model_dim=1, num_heads=1, num_layers=1, norm=NoNorm(), mlp=Mlp(kind="zero")
+    )
+    ones = jnp.ones((1, 1, 1))
+    arrays = {f"blocks.attention.{name}": ones for name in ("query", "key", "value", "output")}
+    table = jnp.asarray([[2.0], [0.5]])
+    decoder = build_decoder(
+        dataclasses.replace(config, vocab_size=2, embed_scale=1.0),
+        arrays | {"embed.table": table},
+    )
+    stack = block_stack(decoder, jnp.asarray([0, 1], jnp.int32))
+    bound = repaired_block_bound(
+        *jax.tree.map(lambda x: x[0], (stack.heads, stack.constants)), stack.turns
+    )
+    first, second = 2.0, 0.5
+    a = 1 / (1 + np.exp(second * second - first * second))
+    mean = a * first + (1 - a) * second
+    key_term = a * (1 + (first - mean) * second)  # all of one sign: nothing is lost
+    moved = a * (first - mean) * first + (1 - a) * (second - mean) * second  # the covariance
+    own = 1 + (1 - a) * (1 + abs(second - mean) * second) + abs(moved)
+    np.testing.assert_allclose(bound, [[2.0, 0.0], [key_term, own]], rtol=64 * U)
+    last = lambda values: decoder.represent(values)[0][-1]
+    truth = jax.jacrev(last)(table)[0, :, 0]
+    assert float(truth[0]) == pytest.approx(key_term, rel=64 * U)
+    assert float(truth[1]) <= own
+
+
+def test_the_norm_of_order_sixteen_is_above_the_operator_norm(key):
+    matrices = jax.random.normal(key, (50, 4, 6), jnp.float64)
+    exact, found = jnp.linalg.norm(matrices, 2, (-2, -1)), schatten_norm(matrices)
+    # Three products of 6 or 4 terms, each doubling what the one before it left.
+    allowed = 1 + 64 * U
+    assert bool(jnp.all((exact <= found * allowed) & (found <= 4 ** (1 / 16) * exact * allowed)))
+    outer = matrices[0, :, :1] * matrices[0, :1, :]
+    assert float(schatten_norm(outer)) == pytest.approx(
+        float(jnp.linalg.norm(outer[:, :])), rel=64 * U
+    )
+    assert float(schatten_norm(jnp.zeros((3, 3)))) == 0
+    assert bool(jnp.isnan(schatten_norm(jnp.full((2, 2), jnp.nan))))
+
+
+@pytest.mark.parametrize("level", [0.0, 700.0])
+def test_equal_logits_however_large_leave_no_key_term(level):
+    """One token, repeated: all values coincide, so that only the plain terms remain."""
+    config = dataclasses.replace(CONFIG, num_layers=1, norm=NoNorm(), mlp=Mlp(kind="zero"))
+    arrays = flat_parameters(Decoder(config, key=jax.random.key(1), dtype=jnp.float64))
+    big = dict.fromkeys(("blocks.attention.query", "blocks.attention.key"))
+    size = (level / 16 * 2) ** 0.5  # logit: (8 size)^2 times 4 coordinates over the root of 4
+    arrays |= {name: jnp.full((1, DIM, DIM), size / 4) for name in big}
+    arrays["embed.table"] = jnp.ones((6, DIM)) / DIM**0.5
+    decoder = build_decoder(config, arrays)
+    bounds, _, _, stack = bounded(decoder)
+    plain = jnp.sum(stack.constants.value_norms) / jnp.arange(1.0, LENGTH + 1)[:, None]
+    by_hand = jnp.tril(jnp.broadcast_to(plain, (LENGTH, LENGTH))) + jnp.eye(LENGTH)
+    np.testing.assert_allclose(bounds[0], by_hand, rtol=roundoff(stack))
+
+
+def test_one_token_and_no_number(key):
+    decoder = Decoder(dataclasses.replace(CONFIG, mask=Causal()), key=key, dtype=jnp.float64)
+    one = block_stack(decoder, TOKENS[:1])
+    np.testing.assert_array_equal(repaired_rollout(one).profile, 1)
+    arrays = flat_parameters(decoder)
+    broken = arrays | {"blocks.attention.query": jnp.full((LAYERS, DIM, DIM), jnp.nan)}
+    stack = block_stack(build_decoder(decoder.config, broken), TOKENS)
+    assert bool(jnp.all(jnp.isnan(repaired_bound(stack))))
+    assert bool(jnp.isnan(repaired_rollout(stack).log_gain))
+
+
+def test_positions_none_and_rotary_at_angle_zero_agree(key):
+    """A rotation by nothing: exact pairs through grams against one norm for each row."""
+    plain = dataclasses.replace(CONFIG, positions=NoPositions(), norm=RMSNorm())
+    still = dataclasses.replace(plain, positions=Rotary(scale=1e300))
+    arrays = flat_parameters(Decoder(plain, key=key, dtype=jnp.float64))
+    first, second = (bounded(build_decoder(config, arrays))[1] for config in (plain, still))
+    np.testing.assert_array_less(first * (1 - 1e-12), second)
+    # The allowance of head_dim^2 terms is inside a root: at worst sqrt(16 u) of a key term.
+    np.testing.assert_allclose(second, first, rtol=16 * U**0.5)

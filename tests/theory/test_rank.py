@@ -1,0 +1,136 @@
+"""Rank collapse and what it implies, against loops and spectra known beforehand."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from glassesjax.theory.rank import (
+    composite_norm,
+    doubly_exponential_bound,
+    effective_rank,
+    mean_cosine,
+    relative_residual,
+    representational_gap_bound,
+    residual_to_mean,
+    stable_rank,
+)
+
+U = 2.0**-53  # unit roundoff of float64
+N, DIM = 6, 4
+MATRICES = arrays(np.float64, (N, DIM), elements=st.floats(-100, 100, width=32))
+
+
+def with_spectrum(spectrum):
+    """A matrix with these singular values, from reflections."""
+    reflect = lambda v: np.eye(len(v)) - 2 * np.outer(v, v) / (v @ v)
+    left, right = reflect(np.arange(1.0, N + 1)), reflect(np.array([3.0, -1, 2, 1]))
+    return jnp.array(left[:, :DIM] @ np.diag(spectrum) @ right)
+
+
+@settings(deadline=None, max_examples=50)
+@given(MATRICES)
+def test_any_two_tokens_are_within_the_bound(values):
+    bound = float(representational_gap_bound(jnp.array(values)))
+    gaps = [np.linalg.norm(a - b) for a in values for b in values]
+    # The mean of rows, of size 100, is rounded: the residual is off by that, relative to the rows.
+    assert max(gaps) <= bound + 8 * N * math.sqrt(N * DIM) * 100 * U
+    by_hand = math.sqrt(
+        sum((row - values.mean(axis=0)) @ (row - values.mean(axis=0)) for row in values)
+    )
+    found = float(residual_to_mean(jnp.array(values)))
+    assert found == pytest.approx(by_hand, rel=40 * U, abs=8 * N * 100 * U)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_two_tokens_and_others_midway_attain_the_bound(others):
+    last, gap = np.array([1.0, 2.0, 3.0]), np.array([1.0, -4.0, 0.5])
+    midway = [last + gap / 2] * others
+    values = jnp.array([*midway, last + gap, last])
+    expected = float(np.linalg.norm(gap))
+    assert float(representational_gap_bound(values)) == pytest.approx(expected, rel=64 * U)
+    # Without the factor, or with a smaller one, it would be false.
+    assert float(residual_to_mean(values)) == pytest.approx(expected / math.sqrt(2), rel=64 * U)
+
+
+def test_ranks_of_known_spectra():
+    values = with_spectrum([4.0, 2.0, 1.0, 1.0])
+    # An error of the spectrum is relative to its largest entry.
+    assert float(stable_rank(values)) == pytest.approx(22 / 16, rel=200 * U)
+    # p = 1/2, 1/4, 1/8, 1/8: 1.75 bits.
+    assert float(effective_rank(values)) == pytest.approx(2**1.75, rel=400 * U)
+    flat = with_spectrum([3.0, 3.0, 3.0, 3.0])
+    assert float(stable_rank(flat)) == pytest.approx(4, rel=200 * U)
+    assert float(effective_rank(flat)) == pytest.approx(4, rel=200 * U)
+
+
+@settings(deadline=None, max_examples=50)
+@given(MATRICES.filter(lambda values: np.abs(values).max() > 1e-3))
+def test_ranks_are_between_one_and_the_smaller_side(values):
+    for rank in (stable_rank, effective_rank):
+        assert 1 - 200 * U <= rank(jnp.array(values)) <= DIM * (1 + 200 * U)
+    assert 0 <= relative_residual(jnp.array(values)) <= 1 + 64 * U
+
+
+def test_equal_tokens_have_collapsed():
+    values = jnp.broadcast_to(jnp.array([1.0, -2.0, 0.5, 3.0]), (8, 4))
+    assert residual_to_mean(values) == relative_residual(values) == 0  # eight equal: no rounding
+    assert representational_gap_bound(values) == 0
+    for rank in (stable_rank, effective_rank, mean_cosine):
+        # The entropy of zero singular values that came out as u is -u ln u, with 37 for -ln u.
+        assert float(rank(values)) == pytest.approx(1, abs=600 * U)
+
+
+@settings(deadline=None, max_examples=50)
+@given(MATRICES.filter(lambda values: np.abs(values).max(axis=-1).min() > 1e-3))
+def test_mean_cosine_is_the_mean_over_pairs(values):
+    pairs = [(a, b) for i, a in enumerate(values) for j, b in enumerate(values) if i != j]
+    by_hand = np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs])
+    found = float(mean_cosine(jnp.array(values)))
+    assert found == pytest.approx(by_hand, rel=0, abs=16 * N * U)
+    assert -1 / (N - 1) - 16 * N * U <= found <= 1 + 16 * N * U
+
+
+def test_mean_cosine_of_a_simplex_and_of_a_basis():
+    assert float(mean_cosine(jnp.eye(4) - 1 / 4)) == pytest.approx(-1 / 3, rel=32 * U)
+    assert mean_cosine(jnp.eye(4)) == 0
+
+
+def test_strange_input():
+    one, zeros = jnp.ones((1, 3)), jnp.zeros((3, 2))
+    assert residual_to_mean(one) == representational_gap_bound(one) == 0
+    assert stable_rank(one) == effective_rank(one) == 1
+    assert np.isnan(mean_cosine(one))  # there is no pair
+    assert residual_to_mean(zeros) == composite_norm(zeros) == 0
+    for measure in (stable_rank, effective_rank, mean_cosine, relative_residual):
+        assert np.isnan(measure(zeros))
+    for measure in (stable_rank, effective_rank, mean_cosine, residual_to_mean, composite_norm):
+        assert np.isnan(measure(zeros.at[1, 1].set(jnp.nan)))
+    assert mean_cosine(jnp.ones((2, 5, 3, 2), jnp.float32)).shape == (2, 5)
+    tiny = 1e-200 * with_spectrum([1.0, 1.0, 0.0, 0.0])
+    assert float(stable_rank(tiny)) == pytest.approx(2, rel=200 * U)
+
+
+def test_composite_norm_by_hand():
+    values = jnp.array([[1.0, -2.0], [3.0, 0.0], [0.0, 6.0]])  # columns 4 and 8, rows 3, 3 and 6
+    assert float(composite_norm(values)) == pytest.approx(math.sqrt(48), rel=4 * U)
+
+
+def test_the_doubly_exponential_bound():
+    r, strength = jnp.array(0.25), jnp.array(0.5)
+    # 4 . 0.5 . 2 / sqrt(4) = 2; two layers: 2^4 r^9.
+    found = doubly_exponential_bound(r, strength, heads=2, key_dim=4, layers=2)
+    assert found == 2.0**4 * 0.25**9
+    assert doubly_exponential_bound(r, strength, heads=2, key_dim=4, layers=0) == r
+    # Its fixed point: at 1 / sqrt(c) nothing is gained, beyond it nothing is said.
+    fixed = doubly_exponential_bound(jnp.array(0.5), 2 * strength, heads=2, key_dim=4, layers=5)
+    assert fixed == 0.5
+    far = jnp.array([0.0, 0.1, 10.0, jnp.nan])
+    deep = doubly_exponential_bound(far, jnp.full(4, 0.5), heads=2, key_dim=4, layers=9)
+    np.testing.assert_array_equal(deep, [0, 0, jnp.inf, jnp.nan])
+    with pytest.raises(ValueError, match="got heads=0, key_dim=4, layers=1"):
+        doubly_exponential_bound(r, strength, heads=0, key_dim=4, layers=1)
