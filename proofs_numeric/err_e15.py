@@ -8,14 +8,14 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 U = 2.0**-53
 LIMIT = 2 * math.tanh(0.5)
-# Weights are rational functions of e: with a fraction in its place nothing is rounded.
+# The distance is a rational function of e: with a fraction in its place nothing is rounded.
 RATIOS = {"e to 53 bits": Fraction(math.e), "3/2": Fraction(3, 2), "10^6": Fraction(10**6)}
 
 
-def _distance(n: int, ratio: Fraction) -> Fraction:
-    """L1 distance of the rows' weights, entry by entry, with exp(1) replaced by a fraction."""
-    first = [ratio if i % 2 == 0 else Fraction(1) for i in range(n)]
-    second = [1 + ratio - weight for weight in first]
+def _distance(n: int, high: Fraction, low: Fraction = Fraction(1)) -> Fraction:
+    """L1 distance of the alternating rows' weights, entry by entry, of these two numerators."""
+    first = [high if i % 2 == 0 else low for i in range(n)]
+    second = [low if i % 2 == 0 else high for i in range(n)]
     z, z_star = sum(first), sum(second)
     return sum((abs(a / z - b / z_star) for a, b in zip(first, second, strict=True)), Fraction(0))
 
@@ -56,16 +56,14 @@ def _counter_case() -> Iterator[Measurement]:
             bound=0.0,
             hypotheses=(_even(n),),
         )
-    # As printed, entries and not their exponentials over the partition sum: disjoint weights.
-    weight = Fraction(1, 32)
-    printed = 64 * weight
-    expected = Fraction(LIMIT)
+    # As one display has it: the entries 1 and 0 themselves over their sum.
+    exponential, entry = 1.0, 0.0
     yield Measurement(
-        setting="entries in place of their exponentials, as one display has it, n=64",
-        measured=float(abs(printed - expected)),
+        setting="entries in place of their exponentials, n=64",
+        measured=abs(float(_distance(64, Fraction(1), Fraction(0))) - LIMIT),
         bound=0.0,
         roundoff=5 * U,
-        hypotheses=(Hypothesis(name="weights of a zero and exp(0)", distance=1.0),),
+        hypotheses=(Hypothesis(name="exponentials", distance=abs(exponential - entry)),),
     )
 
 

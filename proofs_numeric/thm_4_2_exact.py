@@ -1,6 +1,5 @@
 """Theorem 4.2 where it can be worked out: one layer without positions, ALiBi, and windows."""
 
-import functools
 from collections.abc import Iterator
 
 import jax

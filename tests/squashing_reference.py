@@ -21,7 +21,7 @@ def random_causal(rng, *shape):
 
 def fractions(matrix):
     """The exact values of a matrix of floats, as rows."""
-    return [[Fraction(float(entry)) for entry in row] for row in matrix]
+    return [[Fraction(float(entry)) for entry in row] for row in np.asarray(matrix)]
 
 
 def plus_identity(matrix, take, keep):

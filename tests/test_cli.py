@@ -8,9 +8,12 @@ import sys
 import time
 
 import pytest
+from proofs.made_claims import WRONG, claim
 
 from glassesjax.cli import run
 from glassesjax.records import read_rows
+from glassesjax.report import run_verify
+from proofs_numeric import ledger
 
 SMALL = ("--families", "ones_bos", "--lengths", "1", "4", "16", "--positions", "none")
 
@@ -58,12 +61,15 @@ def test_a_second_call_changes_no_row(finished):
         (["collapse", "toy", "--lenghts", "1"], "lenghts"),
         (["collapse"], "MODEL"),
         (["colapse", "toy"], "colapse"),
+        (["verify", "--only", "lem_b0"], "lem_b1"),
+        (["verify", "--only", "lem_b1", "lem_b1"], "different claims"),
+        (["verify", "--suite", "long"], "suite"),
         ([], "collapse"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, arguments, text):
     out = tmp_path / "out"
-    tail = ["--out", str(out)] if arguments[:1] == ["collapse"] and len(arguments) > 1 else []
+    tail = ["--out", str(out)] if len(arguments) > 1 and arguments[0] != "colapse" else []
     assert run([*arguments, *tail]) == 2
     error = capsys.readouterr().err
     assert text in error
@@ -93,6 +99,73 @@ def test_models_says_how_to_get_what_is_not_here(capsys):
 def test_backend_prints_what_it_measured(capsys):
     assert run(["backend"]) == 0
     assert "cpu" in capsys.readouterr().out
+
+
+@pytest.fixture
+def verify(monkeypatch, tmp_path):
+    """The verb on made-up claims, into one folder."""
+
+    def call(claims, *more):
+        for module in (ledger, sys.modules[run_verify.__module__]):
+            monkeypatch.setattr(module, "CLAIMS", claims)
+        return run(["verify", *more, "--out", str(tmp_path / "ledger")])
+
+    return call
+
+
+def test_a_ledger_that_stands_exits_zero_and_leaves_a_page(verify, tmp_path, capsys):
+    assert verify((claim("sound"),)) == 0
+    names = {path.name for path in (tmp_path / "ledger").iterdir()}
+    assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
+    assert (tmp_path / "ledger" / "figures" / "sound.svg").read_text().startswith("<svg")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == "claim source tightness verdict counter-case certified".split()
+    assert said[1].startswith("sound ")
+    assert said[-1].startswith("Page: ")
+
+
+@pytest.mark.parametrize(("made", "text"), WRONG.values(), ids=WRONG)
+def test_a_ledger_that_does_not_stand_exits_one_and_says_why(verify, capsys, made, text):
+    assert verify((claim("sound"), made)) == 1
+    wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED ")]
+    assert any(text.replace("nan", "None") in line for line in wrong)
+    assert verify((claim("sound"), made)) == 1  # read back, not measured
+
+
+def test_a_ledger_is_filled_claim_by_claim(verify, tmp_path, capsys):
+    claims = (claim("first"), claim("second"))
+    assert verify(claims, "--only", "second") == 0
+    half = (tmp_path / "ledger" / "rows.jsonl").read_bytes()
+    assert "1 of 2 claims" in (tmp_path / "ledger" / "index.html").read_text()
+    assert "first" not in capsys.readouterr().out
+    assert verify(claims) == 0
+    assert "2 of 2 claims" in (tmp_path / "ledger" / "index.html").read_text()
+    whole = (tmp_path / "ledger" / "rows.jsonl").read_bytes()
+    assert whole.startswith(half)
+    assert verify(claims) == 0
+    assert (tmp_path / "ledger" / "rows.jsonl").read_bytes() == whole
+
+
+def test_rows_of_other_code_answer_for_nothing(verify, tmp_path, monkeypatch):
+    made, _ = WRONG["violates"]
+    assert verify((made,)) == 1
+    for module in (ledger, sys.modules[run_verify.__module__]):
+        monkeypatch.setattr(module, "fingerprint", lambda: "0" * 16)
+    assert verify((claim("made"),)) == 0  # repaired, and measured again
+    rows = read_rows(tmp_path / "ledger" / "rows.jsonl")
+    assert len({row["fingerprint"] for row in rows}) == 2
+
+
+def test_another_suite_is_another_run(verify, capsys):
+    assert verify((claim(),)) == 0
+    assert verify((claim(),), "--suite", "full") == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+def test_enclosures_without_their_package_say_how_to_get_it(verify, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "flint", None)
+    assert verify((claim(),), "--certified") == 2
+    assert "pip install 'glassesjax[certified]'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -253,9 +253,11 @@ def _core_jvp(
     q, dq = _group(config, query), _group(config, dquery)
     product = functools.partial(exact, carrier=carrier)
     moved = _average(weights, dvalue, plan)
-    spread = jnp.einsum("kns,ksh,kse->knhe", steep, k, v)
+    pairs = (k[..., None] * v[..., None, :]).reshape(*k.shape[:2], -1)
+    spread = product("kns,ksz->knz", steep, pairs).reshape(*q.shape, v.shape[-1])
     spread -= product("kns,ksh->knh", steep, k)[..., None] * mean[..., None, :]
     moved += product("knh,knhe->kne", dq, spread)
-    pull = steep * product("knh,ksh->kns", q, dkey.transpose(1, 0, 2))
-    moved += product("kns,kse->kne", pull, v) - jnp.sum(pull, axis=-1, keepdims=True) * mean
+    pull = steep * product("knh,khs->kns", q, dkey.transpose(1, 2, 0))
+    moved += product("kns,kes->kne", pull, value.transpose(1, 2, 0))
+    moved -= jnp.sum(pull, axis=-1, keepdims=True) * mean
     return _ungroup(mean, len(query)), _ungroup(moved, len(query))

@@ -37,6 +37,22 @@ class LayerConstants(NamedTuple):
     key_factor: Float[Array, "*layers kv_heads rank head_dim"]  #: R of W_K^T = Q R
 
 
+def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
+    """Largest singular value, from the smaller Gram matrix: much faster than all of them.
+
+    Args:
+      matrix: Any matrix; scaled first, so that no square overflows.
+
+    Returns:
+      The norm; the error is a few roundings times the number of summed terms.
+    """
+    largest = jnp.max(jnp.abs(matrix))
+    scaled = matrix / jnp.where(largest == 0, 1, largest)
+    wide = scaled if matrix.shape[0] <= matrix.shape[1] else scaled.T
+    gram = exact("ij,kj->ik", wide, wide, matrix.dtype)
+    return largest * jnp.sqrt(jnp.linalg.eigvalsh(gram)[-1])
+
+
 def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array, ""]:
     r"""Lipschitz constant of an MLP from its operator norms.
 
@@ -54,7 +70,8 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
       The constant; NaN for gated MLPs, which are Lipschitz on bounded sets only.
     """
     order = jnp.inf if norm == "inf" else norm
-    size = lambda weight: jnp.linalg.norm(weight[...].astype(carrier), ord=order)
+    measure = operator_norm if norm == 2 else lambda matrix: jnp.linalg.norm(matrix, ord=order)
+    size = lambda weight: measure(weight[...].astype(carrier))
     number = lambda value: jnp.asarray(value, carrier)
     match mlp.mlp.kind:
         case "zero":
@@ -102,7 +119,7 @@ def mlp_slopes(
     act = jax.nn.silu if kind == "swiglu" else jax.nn.gelu
     gate, up = project(x, mlp.gate, mlp.gate_bias, plan), project(x, mlp.up, mlp.up_bias, plan)
     value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
-    size = lambda weight: jnp.linalg.norm(weight[...].astype(carrier), ord=2)
+    size = lambda weight: operator_norm(weight[...].astype(carrier))
     largest = lambda entries: jnp.max(jnp.abs(entries), axis=-1)
     inner = largest(slope * up) * size(mlp.gate) + largest(value) * size(mlp.up)
     return size(mlp.down) * inner

@@ -33,14 +33,16 @@ def outside(measured=3.0, distance=1.0):
     return lambda: [Measurement(**case, hypotheses=(hypothesis(distance),))]
 
 
-def claim(name="made", *, measure=ladder, counter_case=outside(), **more):
+def claim(name="made", *, measure=ladder, counter_case=None, **more):
     words = {
         "title": "One half is at most one <b>",
         "source": "arXiv 0000.00000, Lemma 1",
         "statement": r"\frac{1}{2} \le 1",
         "assumes": ("a size $n \\le 4$ & no more",),
     }
-    return Claim(name=name, measure=measure, counter_case=counter_case, **(words | more))
+    return Claim(
+        name=name, measure=measure, counter_case=counter_case or outside(), **(words | more)
+    )
 
 
 # What is wrong, the claim, and what a line of the failures must say.

@@ -37,6 +37,7 @@ def draw(seed):
 
 def exact_bound(weights, beta1, beta2, beta3, sigma):
     """The proof's bound, path by path, in fractions."""
+    weights, beta1, beta2, sigma = map(np.asarray, (weights, beta1, beta2, sigma))
     betas = [Fraction(float(beta)) for beta in beta1]
     layers = [
         plus_identity(fractions(weight), 1 / beta, 1)
@@ -90,13 +91,14 @@ def sensitivity(resid, maps, weights, beta1, beta2, beta3, sigma):
     return jnp.linalg.norm(jacobian.transpose(1, 0, 2), ord=2, axis=(-2, -1))
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(20))
 def test_frozen_attention_is_within_the_bound(seed):
     args, rng = draw(seed), np.random.default_rng(seed + 100)
     resid, maps = (jnp.array(rng.normal(size=shape)) for shape in ((N, D), (L, D, D)))
     # Besides the bound's own error, sines near one and three products of matrices of width D.
     allowed = 1 + 4 * ROUNDOFF + 40 * L * D * U
-    assert (sensitivity(resid, maps, *args) <= path_bound(*args) * allowed).all()
+    found, bound = np.asarray(sensitivity(resid, maps, *args)), np.asarray(path_bound(*args))
+    assert (found <= bound * allowed).all()
 
 
 def test_attention_that_depends_on_the_values_breaks_the_hypothesis_and_the_bound():
@@ -139,7 +141,7 @@ def test_the_appendix_as_printed_is_false_without_an_mlp():
     by_paths = path_sums(
         [
             plus_identity(fractions(w), 1 / Fraction(float(b)), 1 / Fraction(float(b)))
-            for w, b in zip(weights, beta1, strict=True)
+            for w, b in zip(np.asarray(weights), np.asarray(beta1), strict=True)
         ]
     )
     expected = [float(total) * float(jnp.prod(sigma)) for total in by_paths]
@@ -156,12 +158,14 @@ def test_two_hundred_layers_do_not_overflow():
     rng = np.random.default_rng(4)
     cuts = np.sort(rng.integers(0, 65, size=(layers, 2)), axis=-1)  # whole 64ths: few digits
     parts = np.diff(cuts, axis=-1, prepend=0, append=64) / 64
-    weights = jnp.tile(jnp.eye(n), (layers, 1, 1)).at[:, 2].set(jnp.array(parts))
+    weights = np.tile(np.eye(n), (layers, 1, 1))
+    weights[:, 2] = parts
+    weights = jnp.array(weights)
     beta, ones = jnp.full(layers, 2.0**-10), jnp.ones(layers)
     found = squashing_bound(weights, beta, ones, jnp.ones(()), ones)
     assert float(found.log_gain) == pytest.approx(layers * math.log(2 * 1025), rel=layers * U)
     share, rest = Fraction(1024, 1025), Fraction(1, 1025)
-    exact = last_row([plus_identity(fractions(w), share, rest) for w in weights], n)
+    exact = last_row([plus_identity(fractions(w), share, rest) for w in np.asarray(weights)], n)
     np.testing.assert_allclose(found.profile, [float(x) for x in exact], rtol=layers * (n + 6) * U)
     assert not np.isfinite(path_bound(weights, beta, ones, jnp.ones(()), ones)[0])
     assert np.isfinite(np.asarray(found.log_bound)).all()
@@ -194,8 +198,9 @@ def test_gradients_with_respect_to_the_weights():
     slope = float((1 + sigma[0] / beta2[0]) / beta3 / beta1[0])
     expected = np.zeros((N, 1, N, N))
     expected[range(N), 0, -1, range(N)] = slope
-    for bound in (path_bound, lambda *args: squashing_bound(*args).bound):
-        np.testing.assert_allclose(jax.jacrev(bound)(*one), expected, rtol=64 * U)
+    np.testing.assert_allclose(jax.jacrev(path_bound)(*one), expected, rtol=64 * U)
+    normal = jax.jit(jax.jacrev(lambda *args: squashing_bound(*args).bound))(*one)
+    np.testing.assert_allclose(normal, expected, rtol=64 * U)
     forward = jax.jacfwd(attention_rollout)(weights, beta1 / (1 + beta1))
     backward = jax.jacrev(attention_rollout)(weights, beta1 / (1 + beta1))
     np.testing.assert_allclose(forward, backward, rtol=ROUNDOFF, atol=ROUNDOFF * 2**-20)
@@ -208,7 +213,7 @@ def test_several_heads():
     one = path_bound(weights, jnp.ones(L), beta2, jnp.ones(()), jnp.zeros(L))
     single = multi_head_path_bound(weights[:, None], jnp.ones(()))
     np.testing.assert_allclose(single, one, rtol=ROUNDOFF)
-    layers = [plus_identity(fractions(np.asarray(w[0]) + np.asarray(w[1])), 1, 1) for w in heads]
+    layers = [plus_identity(fractions(w[0] + w[1]), 1, 1) for w in heads]
     expected = [float(total) * 8 for total in path_sums(layers)]
     np.testing.assert_allclose(
         multi_head_path_bound(heads, jnp.array(2.0)), expected, rtol=2 * ROUNDOFF
@@ -225,10 +230,11 @@ def test_several_linear_heads_attain_their_bound_where_all_maps_are_one():
         return resid[-1]
 
     bound = multi_head_path_bound(heads, jnp.array(3.0))
-    tight = jax.jacrev(run)(jnp.ones(N), jnp.ones(2))
+    derivative = jax.jit(jax.jacrev(run))
+    tight = derivative(jnp.ones(N), jnp.ones(2))
     np.testing.assert_allclose(tight, bound, rtol=2 * ROUNDOFF)
-    loose = jax.jacrev(run)(jnp.ones(N), jnp.array([1.0, 0.25]))
-    assert (loose < bound).all()
+    loose = derivative(jnp.ones(N), jnp.array([1.0, 0.25]))
+    assert (np.asarray(loose) < np.asarray(bound)).all()
 
 
 def test_strange_input():
@@ -251,7 +257,7 @@ def test_strange_input():
 
 
 def test_records_map_over_batches_and_keep_their_dtype():
-    args = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(draw(seed) for seed in range(2)))
+    args = jax.tree.map(lambda *leaves: jnp.array(np.stack(leaves)), *(draw(s) for s in range(2)))
     batch = jax.vmap(squashing_bound)(*args)
     assert isinstance(batch, SquashingBound)
     np.testing.assert_allclose(batch.bound[1], path_bound(*draw(1)), rtol=2 * ROUNDOFF + 40 * U)

@@ -1,0 +1,176 @@
+"""Corollary 6.2 repaired: a margin certifies that two representations have one token."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from glassesjax.precision import BF16
+from glassesjax.theory.margin import margin_certificate
+from glassesjax.theory.norms import Norm
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+
+U = 2.0**-53
+DIM, VOCAB, EACH = 8, 16, 32
+NORMS: tuple[Norm, ...] = (1, 2, "inf")
+NAMES = {1: "L1", 2: "L2", "inf": "Linf"}
+STEPS = (2.0**-30, 2.0**-10, 2.0**-5, 2.0)
+
+
+@jax.jit
+def _certified(
+    y: Float[Array, "pairs d"], y_next: Float[Array, "pairs d"], unembed: Float[Array, "vocab d"]
+) -> Float[Array, "checks 3 pairs"]:
+    """Worst ratio and the two tokens: in each norm, and last for logits rounded to bfloat16."""
+
+    def check(norm: Norm, unit_roundoff: float | None, rounded: bool) -> Array:
+        certify = lambda a, b: margin_certificate(a, b, unembed, norm, unit_roundoff)
+        ratio = jax.vmap(certify)(y, y_next).worst_ratio
+        logits = [jnp.matmul(rows, unembed.T, precision="highest") for rows in (y, y_next)]
+        tokens = [jnp.argmax(BF16.round(each) if rounded else each, axis=1) for each in logits]
+        return jnp.stack([ratio, *(token.astype(ratio.dtype) for token in tokens)])
+
+    checks = [check(norm, None, rounded=False) for norm in NORMS]
+    return jnp.stack([*checks, check(2, BF16.unit_roundoff, rounded=True)])
+
+
+def _toward_competitor(
+    y: np.ndarray, unembed: np.ndarray, norm: Norm, share: float
+) -> tuple[np.ndarray, int]:
+    """The shortest step that takes this share of the nearest competitor's gap, and which it is."""
+    logits = unembed @ y
+    apart = unembed[np.argmax(logits)] - unembed
+    dual = {1: np.max(abs(apart), axis=1), 2: np.sqrt(np.sum(apart**2, axis=1))}
+    size = dual[norm] if norm in dual else np.sum(abs(apart), axis=1)
+    gap = apart @ y
+    nearest = int(np.argmin(np.where(size > 0, gap / np.where(size > 0, size, 1), np.inf)))
+    w = apart[nearest]
+    along = {1: np.sign(w) * (np.arange(DIM) == np.argmax(abs(w))), 2: w / size[nearest]}
+    direction = along[norm] if norm in along else np.sign(w)
+    return y - share * gap[nearest] / size[nearest] * direction, nearest
+
+
+def _random(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    unembed = rng.normal(size=(VOCAB, DIM))
+    # Half of them lean toward a token, so that there are margins of all sizes.
+    lean = np.arange(len(STEPS) * EACH) % 2
+    y = (
+        rng.normal(size=(len(lean), DIM))
+        + 3 * lean[:, None] * unembed[np.arange(len(lean)) % VOCAB]
+    )
+    moves = np.repeat(STEPS, EACH)[:, None] * rng.normal(size=y.shape)
+    return unembed, y, y + moves
+
+
+def _some(certified: np.ndarray) -> Hypothesis:
+    return Hypothesis(name="a pair with a certificate", distance=float(not np.any(certified)))
+
+
+def _margins(suite: Suite) -> Iterator[Measurement]:
+    """Certified pairs with different tokens: there must be none."""
+    for seed in range(1 if suite == "quick" else 32):
+        unembed, y, y_next = _random(np.random.default_rng(seed))
+        y_next[-1] = np.nan  # a certificate of nothing
+        checks = np.asarray(_certified(y, y_next, unembed))
+        for (ratio, token, other), check in zip(checks, (*NORMS, "bf16"), strict=True):
+            for i, step in enumerate(STEPS):
+                block = slice(i * EACH, (i + 1) * EACH)
+                certified = ratio[block] < 1
+                differ = certified & (token[block] != other[block])
+                rounded = check == "bf16"
+                yield Measurement(
+                    setting=f"certified pairs with two tokens, step {step:g}, {check=}, {seed=}",
+                    measured=float(np.sum(differ)),
+                    bound=0.0,
+                    hypotheses=(_some(certified),),
+                    norm="L2" if rounded else NAMES[check],
+                    rounding="logits to bf16" if rounded else "none",
+                )
+
+
+class Attack(NamedTuple):
+    """A step straight toward the nearest competitor."""
+
+    lost: float  # share of the gap that the step took
+    ratio: float  # share that the certificate allows for
+    tokens: tuple[float, float]
+    roundoff: float
+
+
+def _attack(norm: Norm, share: float) -> Attack:
+    rng = np.random.default_rng(7)
+    unembed, y, _ = _random(rng)
+    y_next, nearest = _toward_competitor(y[0], unembed, norm, share)
+    moved = np.repeat(y_next[None], len(y), axis=0)
+    checks = np.asarray(_certified(np.repeat(y[:1], len(y), axis=0), moved, unembed))
+    ratio, token, other = checks[NORMS.index(norm), :, 0].tolist()
+    w = unembed[int(token)] - unembed[nearest]
+    # Products of DIM terms, twice, and the certificate's allowance: all over the gap.
+    size = np.sum(abs(unembed[int(token)]) + abs(unembed[nearest]))
+    scale = size * (np.max(abs(y[0])) + np.max(abs(y_next))) / (w @ y[0])
+    return Attack(
+        lost=float(w @ (y[0] - y_next) / (w @ y[0])),
+        ratio=ratio,
+        tokens=(token, other),
+        roundoff=float(4 * (DIM + 16) * DIM * U * scale),
+    )
+
+
+def _certificate(ratio: float) -> Hypothesis:
+    return Hypothesis(name="worst ratio over one", distance=max(ratio - 1, 0.0))
+
+
+def _tight() -> Iterator[Measurement]:
+    """The certificate's ratio is attained, in each norm, and just below one the token stays."""
+    for norm in NORMS:
+        for share in (0.5, 1 - 2.0**-20):
+            attack = _attack(norm, share)
+            yield Measurement.equality(
+                setting=f"share of the gap taken by the shortest step, {share=:g}, {norm=}",
+                found=attack.lost,
+                expected=attack.ratio,
+                roundoff=attack.roundoff,
+                norm=NAMES[norm],
+            )
+            yield Measurement(
+                setting=f"another token after the shortest step, {share=:g}, {norm=}",
+                measured=float(attack.tokens[0] != attack.tokens[1]),
+                bound=0.0,
+                hypotheses=(_certificate(attack.ratio),),
+                norm=NAMES[norm],
+            )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    yield from _margins(suite)
+    yield from _tight()
+
+
+def _counter_case() -> Iterator[Measurement]:
+    for norm in NORMS:
+        attack = _attack(norm, 1 + 2.0**-20)
+        yield Measurement(
+            setting=f"a step just longer than the margin, {norm=}",
+            measured=float(attack.tokens[0] != attack.tokens[1]),
+            bound=0.0,
+            hypotheses=(_certificate(attack.ratio),),
+            norm=NAMES[norm],
+        )
+
+
+CLAIM = Claim(
+    name="cor_6_2",
+    title="When two representations give one token",
+    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
+    statement=r"\lVert w_a - w_b \rVert_* \lVert y' - y \rVert < \langle w_a - w_b, y \rangle"
+    r" \Rightarrow \#\{\mathrm{pairs\ of\ two\ tokens}\} \le 0",
+    assumes=("a margin certificate: closeness alone does not do",),
+    norm="L2",
+    note="The corollary infers equal answers from closeness. The certificate is sharp: a step"
+    " just longer than it allows can change the token.",
+    measure=_measure,
+    counter_case=_counter_case,
+)
