@@ -73,7 +73,7 @@ def _margins(suite: Suite) -> Iterator[Measurement]:
     """Certified pairs with different tokens: there must be none."""
     for seed in range(1 if suite == "quick" else 32):
         unembed, y, y_next = _random(np.random.default_rng(seed))
-        y_next[-1] = np.nan  # a certificate of nothing
+        y_next[-1] = np.nan
         checks = np.asarray(_certified(y, y_next, unembed))
         for (ratio, token, other), check in zip(checks, (*NORMS, "bf16"), strict=True):
             for i, step in enumerate(STEPS):
@@ -89,6 +89,18 @@ def _margins(suite: Suite) -> Iterator[Measurement]:
                     norm="L2" if rounded else NAMES[check],
                     rounding="logits to bf16" if rounded else "none",
                 )
+
+
+def _not_a_number() -> Measurement:
+    unembed, y, y_next = _random(np.random.default_rng(0))
+    y_next[-1] = np.nan
+    ratio, token, other = np.asarray(_certified(y, y_next, unembed))[NORMS.index(2), :, -1]
+    return Measurement(
+        setting="a representation that is not a number",
+        measured=float(token != other),
+        bound=0.0,
+        hypotheses=(_some(ratio < 1),),
+    )
 
 
 class Attack(NamedTuple):
@@ -146,6 +158,7 @@ def _tight() -> Iterator[Measurement]:
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
     yield from _margins(suite)
+    yield _not_a_number()
     yield from _tight()
 
 

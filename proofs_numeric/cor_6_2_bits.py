@@ -96,7 +96,10 @@ def _distinct_values() -> Iterator[Measurement]:
 
 
 def _output(n: int, fmt: FloatFormat) -> float:
-    """A mean over n tokens, one of which is another: 1 + 1/n, as a format stores it."""
+    """A mean over n tokens, one of which is another: 1 + 1/n, as a format stores it.
+
+    A cast may round to float32 first: harmless, for so few n the midpoints are farther away.
+    """
     return float(np.asarray((n + 1) / n).astype(fmt.dtype))
 
 

@@ -159,6 +159,12 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+def _certify() -> list[Measurement]:
+    from proofs_numeric import enclosures  # needs python-flint
+
+    return enclosures.dispersion()
+
+
 CLAIM = Claim(
     name="dispersion",
     title="Softmax of a bounded range spreads",
@@ -171,4 +177,5 @@ CLAIM = Claim(
     measure=_measure,
     counter_case=_counter_case,
     adversary=_adversary,
+    certify=_certify,
 )

@@ -110,7 +110,7 @@ def lem_b2() -> Iterator[Measurement]:
             partition = np.sum(exp(x)).max(np.sum(exp(x_star)))
             range_ = spread(change)
             sharp = 2 * (range_ / 4).tanh()
-            more = {"hypotheses": (finite(np.r_[x, x_star]),), "size": length, "norm": "L1"}
+            more = {"hypotheses": (finite(np.r_[x, x_star]),), "size": length}
             for part, left, right in (
                 ("a, partition", distance, 2 * np.sum(np.abs(exp(x) - exp(x_star))) / partition),
                 ("b, mean", distance, 2 * growth * np.sum(np.abs(change)) / length),
@@ -129,7 +129,7 @@ def prop_b4() -> Iterator[Measurement]:
         x = enclose(np.arange(length) % 2)
         distance = total_variation(softmax(x), softmax(1 - x))
         difference = distance - 2 * (arb(1) / 2).tanh()
-        more = {"hypotheses": (finite(x),), "size": length, "norm": "L1"}
+        more = {"hypotheses": (finite(x),), "size": length}
         yield identity(f"n={length}", difference, **more)
 
 
@@ -196,10 +196,12 @@ class _Rows:
     def norm_lipschitz(self, rows: Balls, gain: Balls) -> arb:
         """Gain over the least size on the segment of the two rows."""
         start, step = rows[-2], rows[-1] - rows[-2]
-        square, nearest = np.sum(step * step), start
+        square = np.sum(step * step)
+        # The nearest point's share of the way; any where the rows may be equal.
+        share = arb(0).union(arb(1))
         if square > 0:
             share = (-np.sum(start * step) / square).max(arb(0)).min(arb(1))
-            nearest = start + share * step  # holds the nearest point, as share holds its share
+        nearest = start + share * step
         spread_ = arb(1) if self.norm == 2 else (1 + arb(len(start)).sqrt()) / 2
         return spread_ * greatest(np.abs(gain)) / self.decoder.size(nearest)
 
@@ -258,7 +260,7 @@ def _collapse(
         more = {
             "hypotheses": (equal, finite(found.logits), stochastic(found.weights)),
             "size": length,
-            "norm": f"L{norm}",
+            "norm": str(norm),
         }
         for part, left, right in _inequalities(rows):
             yield certified(f"{part}, layer={index}, n={length}, {norm=}", left, right, **more)

@@ -1,6 +1,5 @@
 """Figure 9: logits perturbed on a fixed prefix, simulated beside the closed form."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 

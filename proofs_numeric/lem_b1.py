@@ -87,6 +87,12 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+def _certify() -> list[Measurement]:
+    from proofs_numeric import enclosures  # needs python-flint
+
+    return enclosures.lem_b1()
+
+
 CLAIM = Claim(
     name="lem_b1",
     title="One more token takes weight from the last",
@@ -98,4 +104,5 @@ CLAIM = Claim(
     measure=_measure,
     counter_case=_counter_case,
     adversary=_adversary,
+    certify=_certify,
 )

@@ -44,9 +44,7 @@ def _parts(x: Float[Array, "rows n"], x_star: Float[Array, "rows n"]) -> Float[A
 
 
 def _evaluate(pairs: Sequence[Pair], width: int) -> list[list[float]]:
-    """One list for each pair: rows are filled up with entries masked in both, which must count
-    for nothing.
-    """
+    """One list for each pair; rows are filled up with entries masked in both."""
     logits = np.full((2, ROWS, width), -np.inf)
     logits[:, :, 0] = 0.0
     for i, pair in enumerate(pairs):
@@ -110,9 +108,10 @@ def _masked_alike(x: np.ndarray, x_star: np.ndarray) -> Hypothesis:
 
 
 def _roundoff(n: int, largest: float) -> float:
-    """A weight has n u from its sum and a few u beside, in two rows and a bound that is at most
-    twice the distance; a change of all logits is centered, at its own u. All in proportion to the
-    largest change, for distances are.
+    """How far rounding can carry the distance or a bound.
+
+    A weight has n u from its sum and a few u beside, in two rows and two sums over them; a change
+    of all logits is centered, at its own u. All in proportion to the largest change.
     """
     known = largest if np.isfinite(largest) else 0.0
     return 4 * (n + 8 + known) * U * min(1.0, largest)
@@ -199,6 +198,12 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+def _certify() -> list[Measurement]:
+    from proofs_numeric import enclosures  # needs python-flint
+
+    return enclosures.lem_b2()
+
+
 CLAIM = Claim(
     name="lem_b2",
     title="Softmax moves no more than its logits",
@@ -216,4 +221,5 @@ CLAIM = Claim(
     measure=_measure,
     counter_case=_counter_case,
     adversary=_adversary,
+    certify=_certify,
 )

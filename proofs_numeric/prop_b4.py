@@ -64,8 +64,10 @@ def _steps(a: float, b: float) -> float:
 
 
 def _allowed_steps(n: int) -> float:
-    """Both rows' weights have n u from their sum and three u beside, and their differences are
-    added up: relative to a distance of at least 0.92, where they are subtracted, below 5 n.
+    """Steps that the rounding of n terms can cost.
+
+    Both rows' weights have n u from their sum and three u beside, and their differences are added
+    up: relative to a distance of at least 0.92, where they are subtracted, below 5 n.
     """
     return 5.0 * (n + 8)
 
@@ -117,6 +119,12 @@ def _counter_case() -> Iterator[Measurement]:
         )
 
 
+def _certify() -> list[Measurement]:
+    from proofs_numeric import enclosures  # needs python-flint
+
+    return enclosures.prop_b4()
+
+
 CLAIM = Claim(
     name="prop_b4",
     title="Logits that do not converge keep their distance",
@@ -128,4 +136,5 @@ CLAIM = Claim(
     " are correctly rounded; a float64 softmax adds what its sums of n terms do.",
     measure=_measure,
     counter_case=_counter_case,
+    certify=_certify,
 )

@@ -167,7 +167,7 @@ def thm_5_1() -> Iterator[Measurement]:
 
 
 def _below(setting: str, passed: _Pass, bound: Balls) -> Iterator[Measurement]:
-    more = {"hypotheses": passed.hypotheses, "size": len(bound), "norm": "L2"}
+    more = {"hypotheses": passed.hypotheses, "size": len(bound), "norm": "2"}
     for token, (left, right) in enumerate(zip(passed.sensitivity, bound, strict=True)):
         yield certified(f"{setting}, {token=}", left, right, **more)
 
@@ -237,7 +237,7 @@ def _repaired(setting: str, passed: _Pass) -> Iterator[Measurement]:
             stochastic(np.concatenate([t.weights for t in passed.traces])),
         ),
         "size": len(row),
-        "norm": "L2",
+        "norm": "2",
     }
     for token, (left, right) in enumerate(zip(passed.sensitivity, row, strict=True)):
         yield certified(f"{setting}, {token=}", left, right, **more)
@@ -247,7 +247,7 @@ def _refuted(setting: str, passed: _Pass, printed: Balls, **more: object) -> Ite
     """That the printed bound is clearly below the derivative."""
     for token, (left, right) in enumerate(zip(printed, passed.sensitivity, strict=True)):
         right = right * (1 - MARGIN)
-        yield certified(f"{setting}, {token=}", left, right, size=len(printed), norm="L2", **more)
+        yield certified(f"{setting}, {token=}", left, right, size=len(printed), norm="2", **more)
 
 
 @in_balls

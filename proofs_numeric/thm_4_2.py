@@ -244,6 +244,12 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+def _certify() -> list[Measurement]:
+    from proofs_numeric import enclosures  # needs python-flint
+
+    return enclosures.thm_4_2()
+
+
 CLAIM = Claim(
     name="thm_4_2",
     title="Repeating the last token moves its representation less and less",
@@ -263,4 +269,5 @@ CLAIM = Claim(
     measure=_measure,
     counter_case=_counter_case,
     adversary=_adversary,
+    certify=_certify,
 )

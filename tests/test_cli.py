@@ -13,6 +13,7 @@ from proofs.made_claims import WRONG, claim
 from glassesjax.cli import run
 from glassesjax.records import read_rows
 from glassesjax.report import run_verify
+from glassesjax.report.ledger_sentences import HEADS
 from proofs_numeric import ledger
 
 SMALL = ("--families", "ones_bos", "--lengths", "1", "4", "16", "--positions", "none")
@@ -119,7 +120,7 @@ def test_a_ledger_that_stands_exits_zero_and_leaves_a_page(verify, tmp_path, cap
     assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
     assert (tmp_path / "ledger" / "figures" / "sound.svg").read_text().startswith("<svg")
     said = capsys.readouterr().out.splitlines()
-    assert said[0].split() == "claim source tightness verdict counter-case certified".split()
+    assert said[0].split() == [*HEADS]
     assert said[1].startswith("sound ")
     assert said[-1].startswith("Page: ")
 

@@ -1,6 +1,5 @@
 """Grouped attention over one sequence or tree; the axes of einsum strings are those of layers."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -112,15 +111,18 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "query joined"], Attended]:
         """Attention of some query rows over some keys."""
         config, carrier = self.config, plan.carrier_dtype
-        logits = _logits(config, plan, query, rows, key, layout)[0]
+        logits = scores(config, plan, query, rows, key, layout)
         seen = visible(config.mask, rows, layout)[None]
         # Zero where masked, so that no unseen pair has a part in a format's scale.
         logits = plan.store("attn_logits", jnp.where(seen, logits, 0))
         logits = jnp.where(seen, logits, -jnp.inf)
         weights = plan.store("attn_weights", softmax(logits.astype(carrier)))
         weights = jax.lax.stop_gradient(weights) if freeze else weights
-        joined = _ungroup(_average(weights, value, plan), len(query))
-        return plan.store("activations", joined), Attended(logits, weights)
+        shared = weights.reshape(config.kv_heads, -1, len(key))
+        averaged = exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), carrier)
+        joined = averaged.reshape(config.num_heads, len(query), -1).transpose(1, 0, 2)
+        joined = plan.store("activations", joined.reshape(len(query), -1))
+        return joined, Attended(logits, weights)
 
     def mix(
         self,
@@ -138,18 +140,13 @@ class Attention(nnx.Module):
         ordered = isinstance(self.config.mask, Causal | Window)
         first = len(key) - len(query)
         part = lambda index: Layout(*(field[index] for field in layout))
-        rounded = {"attn_logits", "attn_weights"} & plan.formats.keys()
         joined = []
         for start in range(0, len(query), ATTENTION_ROWS):
             stop = min(start + ATTENTION_ROWS, len(query))
             keys = slice(0, first + stop if ordered else None)
-            rows, seen = part(slice(first + start, first + stop)), part(keys)
-            here = query[start:stop], rows, key[keys], value[keys], seen
-            if freeze or rounded:
-                joined.append(self._rows(*here, plan, freeze)[0])
-            else:
-                averaged = _core(self.config, plan, *here)
-                joined.append(plan.store("activations", averaged))
+            rows = part(slice(first + start, first + stop))
+            here = query[start:stop], rows, key[keys], value[keys], part(keys)
+            joined.append(self._rows(*here, plan, freeze)[0])
         return jnp.concatenate(joined)
 
 
@@ -165,99 +162,27 @@ def last_rows(layout: Layout, last: int | None) -> Layout:
     return Layout(*(field[start:] for field in layout))
 
 
-def _logits(
-    config: DecoderConfig, plan: RoundingPlan, query: Array, rows: Layout, key: Array, layout: Layout
-) -> tuple[Float[Array, "heads query key"], Float[Array, "heads query key"] | float]:
-    """Scores of all pairs, seen or not, and their slope in the product of query and key."""
+def scores(
+    config: DecoderConfig,
+    plan: RoundingPlan,
+    query: Array,
+    rows: Layout,
+    key: Array,
+    layout: Layout,
+) -> Float[Array, "heads query key"]:
+    """Attention logits of all pairs, seen or not, in the carrier."""
     carrier = plan.carrier_dtype
-    scale = jnp.asarray(config.scale, carrier)
-    logits = exact("knh,ksh->kns", _group(config, query), key.transpose(1, 0, 2), carrier)
-    logits = logits.reshape(config.num_heads, len(query), len(key)) * scale
-    slope = jnp.ones_like(logits)
+    logits = exact("knh,ksh->kns", group(query, config.kv_heads), key.transpose(1, 0, 2), carrier)
+    logits = logits.reshape(config.num_heads, len(query), len(key))
+    logits = logits * jnp.asarray(config.scale, carrier)
     if config.attn_softcap is not None:
         logits = softcap(logits, config.attn_softcap)
-        slope = 1 - jnp.square(logits / jnp.asarray(config.attn_softcap, carrier))
     if isinstance(config.positions, Alibi):
-        logits = logits - alibi_penalty(config.positions, config.num_heads, rows, layout, carrier)
-    return logits, slope * scale
+        penalty = alibi_penalty(config.positions, config.num_heads, rows, layout, carrier)
+        logits = logits - penalty
+    return logits
 
 
-def _group(config: DecoderConfig, query: Array) -> Float[Array, "kv_heads rows key_dim"]:
+def group(x: Float[Array, "query heads width"], kv_heads: int) -> Float[Array, "kv_heads n width"]:
     """Queries that share a head of keys below one another: one product for each such head."""
-    return query.transpose(1, 0, 2).reshape(config.kv_heads, -1, config.key_dim)
-
-
-def _ungroup(averaged: Float[Array, "kv_heads rows value_dim"], queries: int) -> Array:
-    """The heads' averages side by side, one row per query."""
-    heads = averaged.reshape(-1, queries, averaged.shape[-1])
-    return heads.transpose(1, 0, 2).reshape(queries, -1)
-
-
-def _average(
-    weights: Float[Array, "heads query key"], value: Array, plan: RoundingPlan
-) -> Float[Array, "kv_heads rows value_dim"]:
-    shared = weights.reshape(value.shape[1], -1, len(value))
-    return exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), plan.carrier_dtype)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _core(
-    config: DecoderConfig,
-    plan: RoundingPlan,
-    query: Array,
-    rows: Layout,
-    key: Array,
-    value: Array,
-    layout: Layout,
-) -> Float[Array, "query joined"]:
-    """The heads' averages of some query rows over some keys."""
-    return _ungroup(_weighed(config, plan, query, rows, key, value, layout)[-1], len(query))
-
-
-def _weighed(
-    config: DecoderConfig,
-    plan: RoundingPlan,
-    query: Array,
-    rows: Layout,
-    key: Array,
-    value: Array,
-    layout: Layout,
-) -> tuple[Array, Array, Array]:
-    """Weights, their slope in the product of query and key, and averages."""
-    logits, slope = _logits(config, plan, query, rows, key, layout)
-    logits = jnp.where(visible(config.mask, rows, layout)[None], logits, -jnp.inf)
-    weights = softmax(logits)
-    return weights, weights * slope, _average(weights, value, plan)
-
-
-@_core.defjvp
-def _core_jvp(
-    config: DecoderConfig, plan: RoundingPlan, primals: tuple, tangents: tuple
-) -> tuple[Array, Array]:
-    r"""With weights P, averages u and S = P times the slope of the logits, row j of head h moves by
-
-    .. math::
-       \delta u_j = \sum_k P_{jk} \delta v_k + C_j^\top \delta q_j
-       + \sum_k S_{jk} (q_j \cdot \delta k_k) (v_k - u_j),
-       \quad C_j = \sum_k S_{jk} k_k (v_k - u_j)^\top.
-
-    Transposed over many cotangents, P and C are computed once, the terms in v and q are products
-    with them, and only the term in k has pairs of tokens for each cotangent.
-    """
-    query, _, key, value, _ = primals
-    dquery, _, dkey, dvalue, _ = tangents
-    carrier = plan.carrier_dtype
-    weights, steep, mean = _weighed(config, plan, *primals)
-    steep = steep.reshape(config.kv_heads, -1, len(key))
-    k, v = key.transpose(1, 0, 2), value.transpose(1, 0, 2)
-    q, dq = _group(config, query), _group(config, dquery)
-    product = functools.partial(exact, carrier=carrier)
-    moved = _average(weights, dvalue, plan)
-    pairs = (k[..., None] * v[..., None, :]).reshape(*k.shape[:2], -1)
-    spread = product("kns,ksz->knz", steep, pairs).reshape(*q.shape, v.shape[-1])
-    spread -= product("kns,ksh->knh", steep, k)[..., None] * mean[..., None, :]
-    moved += product("knh,knhe->kne", dq, spread)
-    pull = steep * product("knh,khs->kns", q, dkey.transpose(1, 2, 0))
-    moved += product("kns,kes->kne", pull, value.transpose(1, 2, 0))
-    moved -= jnp.sum(pull, axis=-1, keepdims=True) * mean
-    return _ungroup(mean, len(query)), _ungroup(moved, len(query))
+    return x.transpose(1, 0, 2).reshape(kv_heads, -1, x.shape[-1])

@@ -28,7 +28,7 @@ from glassesjax.report.curves import number
 
 PALETTE = [COLORS[name] for name in ("f32", "bf16", "f16", "e4m3fn", "e5m2", "tf32")] + [OTHER]
 NAMED = 6  # series that a legend can name; of more only the style is explained
-EXTREME = 100  # exponent of ten beyond which a value has no place but the edge
+EXTREME = 100.0  # exponent of ten beyond which a value has no place but the edge
 
 LINE: dict[str, Any] = {"linewidth": 1.4, "marker": "o", "markersize": 3}
 BOTH = {
@@ -131,6 +131,8 @@ def _log_axis(axes: Axes, low: int, high: int, strip: float) -> None:
     """Exponents are drawn and powers are named: a ladder may span more than a float does."""
     axes.set_ylim(low - strip - 0.02 * (high - low), high + 0.04 * (high - low))
     ticks = {float(e): power_of(10, e) for e in range(high, low - 1, -math.ceil((high - low) / 5))}
+    if high == EXTREME:
+        ticks[EXTREME] = f"≥ {ticks[EXTREME]}"
     if strip:
         axes.axhspan(low - strip, low, color=STRIP, zorder=0, linewidth=0)
         ticks = {e: name for e, name in ticks.items() if e > low} | {low - strip / 2: "≤ 0"}

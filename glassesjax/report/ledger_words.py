@@ -58,5 +58,6 @@ METHODS = (
 
 LADDER_CAPTION = (
     "Left: measured (solid) and bound (dashed) along the ladder; the gray strip holds what is zero,"
-    " negative or under 10⁻¹⁰⁰. Right: measured over bound."
+    " negative or under 10⁻¹⁰⁰. Right: measured over bound. Instances outside the"
+    " hypotheses are left out."
 )

@@ -1,7 +1,9 @@
 """Balls: ends rounded outward, norms enclosed from both sides, GELU's Lipschitz constants."""
 
+import ast
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -159,3 +161,15 @@ def test_precision_is_left_as_it_was():
         with pytest.raises(ArithmeticError):
             failing()
         assert flint.ctx.prec == 77
+
+
+def test_nothing_else_imports_balls_before_a_certificate_is_asked_for():
+    ours = {"balls", "ball_decoder", "enclosures", "squashing_enclosures"}
+    for path in Path(balls.__file__).parent.glob("*.py"):
+        if path.stem in ours:
+            continue
+        for node in ast.parse(path.read_text()).body:  # of the module, not of its functions
+            names = [alias.name for alias in getattr(node, "names", [])]
+            imported = {part for name in names for part in name.split(".")}
+            imported |= set((getattr(node, "module", None) or "").split("."))
+            assert not imported & {"flint", *ours}, path.name

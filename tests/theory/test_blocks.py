@@ -71,7 +71,9 @@ def measured(decoder):
     for layer in layers[::-1]:
         row = row @ layer.reshape(LENGTH * width, -1)
     norms = lambda blocks: np.linalg.norm(blocks, 2, (-2, -1))
-    return norms(layers.transpose(0, 1, 3, 2, 4)), norms(row.reshape(width, LENGTH, -1).swapaxes(0, 1))
+    return norms(layers.transpose(0, 1, 3, 2, 4)), norms(
+        row.reshape(width, LENGTH, -1).swapaxes(0, 1)
+    )
 
 
 @jax.jit
@@ -110,7 +112,6 @@ def roundoff(stack):
 
 
 SWITCHES = {
-    "rms_gelu": {},
     "rms_swiglu_rotary_grouped": {
         "mlp": Mlp(kind="swiglu", dim=DIM),
         "positions": Rotary(base=10.0),
@@ -136,13 +137,21 @@ SWITCHES = {
         "residual_weight": 0.4,
         "mlp": Mlp(kind="gelu_exact", dim=DIM),
     },
+    "rms_gelu": {},
     "parallel_swiglu": {"block": "parallel", "mlp": Mlp(kind="swiglu", dim=DIM)},
     "constant_linear": {"norm": ConstantNorm(beta=2.0), "mlp": Mlp(kind="linear")},
     "identity_values": {"values": "identity", "mlp": Mlp(kind="zero")},
 }
 
 
-@pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
+# Each compiles a Jacobian of its own; the first has most switches.
+CASES = [
+    pytest.param(switches, id=name, marks=[pytest.mark.slow] * (number > 0))
+    for number, (name, switches) in enumerate(SWITCHES.items())
+]
+
+
+@pytest.mark.parametrize("switches", CASES)
 def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
     for number, scale in enumerate(SCALES):
         config = dataclasses.replace(CONFIG, **switches)
@@ -150,7 +159,7 @@ def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
         decoder = scaled(Decoder(config, key=key_here, dtype=jnp.float64), scale)
         (blocks, whole), (bounds, rolled, stack) = measured(decoder), bounded(decoder)
         allowed = roundoff(stack)
-        assert allowed < 1e-6
+        assert allowed < 1e-3  # logits of thousands at the largest scale
         assert bool(jnp.all(jnp.isfinite(bounds)))
         np.testing.assert_array_equal(jnp.triu(bounds, 1), 0)
         assert bool(jnp.all(blocks <= bounds * (1 + allowed))), scale
@@ -159,17 +168,6 @@ def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
         # The two ways order the same non-negative sums otherwise.
         np.testing.assert_allclose(last_bound(rolled), product, rtol=allowed)
         np.testing.assert_allclose(jnp.sum(rolled.profile, axis=1), 1, rtol=LENGTH * U)
-
-
-def test_the_printed_bound_is_exceeded_where_attention_depends_on_its_input():
-    """Two tokens far apart in width one, of equal weight: the key term alone is 5."""
-    decoder = width_one(jnp.asarray([[10.0], [1.0], [1e-9]]), factor=1e3)
-    stack = block_stack(decoder, jnp.asarray([0, 1, 2], jnp.int32))
-    assert bool(jnp.all(repaired_bound(stack) > 0))
-    printed = last_bound(printed_bound(decoder, jnp.asarray([0, 1, 2], jnp.int32)))
-    truth = np.abs(jax.jacrev(lambda v: decoder.represent(v)[0][-1])(decoder.enter(
-        jnp.asarray([0, 1, 2], jnp.int32)))[0, :, 0])
-    assert truth.max() > 0 and printed.max() > 0
 
 
 def test_bounds_are_equalities_with_uniform_attention_and_linear_layers(key):
@@ -184,44 +182,48 @@ def test_bounds_are_equalities_with_uniform_attention_and_linear_layers(key):
     )
     uniform = np.tril(np.ones((LENGTH, LENGTH))) / np.arange(1, LENGTH + 1)[:, None]
     by_hand = (1 + 2 / 4) * (1.5 / 4 * uniform + np.eye(LENGTH))
-    (blocks, whole), (bounds, last, _, _) = measured(decoder), bounded(decoder)
+    (blocks, whole), (bounds, rolled, stack) = measured(decoder), bounded(decoder)
     printed = printed_bound(decoder, TOKENS)
     tight = {"rtol": 8 * LAYERS * (LENGTH + DIM) * U}
     for layer in range(LAYERS):
         np.testing.assert_allclose(blocks[layer], by_hand, **tight)
         np.testing.assert_allclose(bounds[layer], by_hand, **tight)
     product = (by_hand @ by_hand)[-1] / 4
-    for found in (whole, last, jnp.exp(printed.log_gain) * printed.profile[0]):
+    for found in (whole, repaired_bound(stack), *map(last_bound, (rolled, printed))):
         np.testing.assert_allclose(found, product, **tight)
 
 
-def test_the_key_term_alone_is_an_equality_for_two_tokens_and_width_one():
-    """By hand: width 1, W = 1, constants 1; z_2 = v_2 + a x_1 + (1 - a) x_2, a = softmax."""
-    config = dataclasses.replace(
-        CONFIG, model_dim=1, num_heads=1, num_layers=1, norm=NoNorm(), mlp=Mlp(kind="zero")
+# The first: all terms of one sign, so nothing is lost. The second: the key term is 11 times the
+# plain one and of the other sign, so that the printed bound is exceeded tenfold.
+@pytest.mark.parametrize(("first", "second"), [(2.0, 0.5), (-10.0, 1.0)])
+def test_two_tokens_of_width_one_by_hand(first, second):
+    """W = 1, no norm, no MLP: z_2 = v_2 + a v_1 + (1 - a) v_2, where a is a sigmoid."""
+    config = DecoderConfig(
+        vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=Mlp(kind="zero")
     )
-    ones = jnp.ones((1, 1, 1))
-    arrays = {f"blocks.attention.{name}": ones for name in ("query", "key", "value", "output")}
-    table = jnp.asarray([[2.0], [0.5]])
-    decoder = build_decoder(
-        dataclasses.replace(config, vocab_size=2, embed_scale=1.0),
-        arrays | {"embed.table": table},
-    )
-    stack = block_stack(decoder, jnp.asarray([0, 1], jnp.int32))
-    bound = repaired_block_bound(
-        *jax.tree.map(lambda x: x[0], (stack.heads, stack.constants)), stack.turns
-    )
-    first, second = 2.0, 0.5
+    names = ("query", "key", "value", "output")
+    arrays = {f"blocks.attention.{name}": jnp.ones((1, 1, 1)) for name in names}
+    table = jnp.asarray([[first], [second]])
+    decoder = build_decoder(config, arrays | {"embed.table": table})
+    tokens = jnp.asarray([0, 1], jnp.int32)
+    stack = block_stack(decoder, tokens)
+    one_layer = jax.tree.map(lambda x: x[0], (stack.heads, stack.constants))
+    bound = repaired_block_bound(*one_layer, stack.turns)
     a = 1 / (1 + np.exp(second * second - first * second))
     mean = a * first + (1 - a) * second
-    key_term = a * (1 + (first - mean) * second)  # all of one sign: nothing is lost
-    moved = a * (first - mean) * first + (1 - a) * (second - mean) * second  # the covariance
-    own = 1 + (1 - a) * (1 + abs(second - mean) * second) + abs(moved)
-    np.testing.assert_allclose(bound, [[2.0, 0.0], [key_term, own]], rtol=64 * U)
-    last = lambda values: decoder.represent(values)[0][-1]
-    truth = jax.jacrev(last)(table)[0, :, 0]
-    assert float(truth[0]) == pytest.approx(key_term, rel=64 * U)
-    assert float(truth[1]) <= own
+    plain, steep = a, a * (first - mean) * second
+    covariance = a * (first - mean) * first + (1 - a) * (second - mean) * second
+    own = 1 + (1 - a) * (1 + abs(second - mean) * abs(second)) + abs(covariance)
+    by_hand = [[2.0, 0.0], [plain + abs(steep), own]]
+    close = {"rtol": 256 * U}  # a logit of ten, rounded, is in an exponential
+    np.testing.assert_allclose(bound, by_hand, **close)
+    np.testing.assert_allclose(repaired_bound(stack), by_hand[1], **close)
+    np.testing.assert_allclose(last_bound(printed_bound(decoder, tokens)), [a, 2 - a], **close)
+    truth = jax.jacrev(lambda v: decoder.represent(v)[0][-1])(table)[0, :, 0]
+    np.testing.assert_allclose(truth[0], plain + steep, **close)
+    assert abs(float(truth[1])) <= own
+    exceeds = abs(float(truth[0])) / a
+    assert exceeds > 9.9 if first < 0 else exceeds == pytest.approx(1 + steep / a)
 
 
 def test_the_norm_of_order_sixteen_is_above_the_operator_norm(key):
@@ -239,16 +241,16 @@ def test_the_norm_of_order_sixteen_is_above_the_operator_norm(key):
 
 
 @pytest.mark.parametrize("level", [0.0, 700.0])
-def test_equal_logits_however_large_leave_no_key_term(level):
+def test_equal_logits_however_large_leave_no_key_term(key, level):
     """One token, repeated: all values coincide, so that only the plain terms remain."""
     config = dataclasses.replace(CONFIG, num_layers=1, norm=NoNorm(), mlp=Mlp(kind="zero"))
-    arrays = flat_parameters(Decoder(config, key=jax.random.key(1), dtype=jnp.float64))
+    arrays = flat_parameters(Decoder(config, key=key, dtype=jnp.float64))
     big = dict.fromkeys(("blocks.attention.query", "blocks.attention.key"))
     size = (level / 16 * 2) ** 0.5  # logit: (8 size)^2 times 4 coordinates over the root of 4
     arrays |= {name: jnp.full((1, DIM, DIM), size / 4) for name in big}
     arrays["embed.table"] = jnp.ones((6, DIM)) / DIM**0.5
     decoder = build_decoder(config, arrays)
-    bounds, _, _, stack = bounded(decoder)
+    bounds, _, stack = bounded(decoder)
     plain = jnp.sum(stack.constants.value_norms) / jnp.arange(1.0, LENGTH + 1)[:, None]
     by_hand = jnp.tril(jnp.broadcast_to(plain, (LENGTH, LENGTH))) + jnp.eye(LENGTH)
     np.testing.assert_allclose(bounds[0], by_hand, rtol=roundoff(stack))
@@ -270,7 +272,8 @@ def test_positions_none_and_rotary_at_angle_zero_agree(key):
     plain = dataclasses.replace(CONFIG, positions=NoPositions(), norm=RMSNorm())
     still = dataclasses.replace(plain, positions=Rotary(scale=1e300))
     arrays = flat_parameters(Decoder(plain, key=key, dtype=jnp.float64))
-    first, second = (bounded(build_decoder(config, arrays))[1] for config in (plain, still))
+    decoders = (build_decoder(config, arrays) for config in (plain, still))
+    first, second = (last_bound(bounded(decoder)[1]) for decoder in decoders)
     np.testing.assert_array_less(first * (1 - 1e-12), second)
     # The allowance of head_dim^2 terms is inside a root: at worst sqrt(16 u) of a key term.
     np.testing.assert_allclose(second, first, rtol=16 * U**0.5)

@@ -49,7 +49,7 @@ def exact_bound(weights, beta1, beta2, beta3, sigma):
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 def test_bound_is_the_sum_over_paths_and_has_a_normal_form(seed):
     args = draw(seed)
     bound, normal = path_bound(*args), squashing_bound(*args)
@@ -198,12 +198,19 @@ def test_gradients_with_respect_to_the_weights():
     slope = float((1 + sigma[0] / beta2[0]) / beta3 / beta1[0])
     expected = np.zeros((N, 1, N, N))
     expected[range(N), 0, -1, range(N)] = slope
+
+    @jax.jit
+    def slopes(one, weights, shares):
+        normal = jax.jacfwd(lambda *args: squashing_bound(*args).bound)(*one)
+        backward, forward = jax.jacrev(attention_rollout), jax.jacfwd(attention_rollout)
+        return normal, backward(weights, shares), forward(weights, shares)
+
+    normal, backward, forward = slopes(one, weights, beta1)  # any numbers do for shares
     np.testing.assert_allclose(jax.jacrev(path_bound)(*one), expected, rtol=64 * U)
-    normal = jax.jit(jax.jacrev(lambda *args: squashing_bound(*args).bound))(*one)
     np.testing.assert_allclose(normal, expected, rtol=64 * U)
-    forward = jax.jacfwd(attention_rollout)(weights, beta1 / (1 + beta1))
-    backward = jax.jacrev(attention_rollout)(weights, beta1 / (1 + beta1))
-    np.testing.assert_allclose(forward, backward, rtol=ROUNDOFF, atol=ROUNDOFF * 2**-20)
+    # Shares above one give terms of both signs: sums are off by their size.
+    size = np.abs(forward).max()
+    np.testing.assert_allclose(forward, backward, rtol=0, atol=8 * ROUNDOFF * size)
 
 
 def test_several_heads():

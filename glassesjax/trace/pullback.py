@@ -1,0 +1,173 @@
+"""The derivative of one layer, transposed, for a batch of cotangents at once."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from glassesjax.model.attention import group, last_rows, scores, softmax
+from glassesjax.model.config import Alibi, Causal, DecoderConfig, Window
+from glassesjax.model.decoder import Block
+from glassesjax.model.layers import exact
+from glassesjax.model.positions import Layout, alibi_penalty, visible
+from glassesjax.precision import RoundingPlan
+
+# Query rows at once: a head's pairs of them and 512 keys in float32 fill a quarter megabyte.
+PULLBACK_ROWS = 128
+
+Cotangents = Float[Array, "batch rows model_dim"]
+Heads = tuple[Array, Array, Array]
+Finish = Callable[[Float[Array, "rows model_dim"]], Float[Array, "rows model_dim"]]
+
+
+def layer_pullback(
+    block: Block,
+    resid: Float[Array, "seq model_dim"],
+    layout: Layout,
+    plan: RoundingPlan,
+    *,
+    freeze: bool,
+    last: int | None = None,
+    finish: Finish = lambda resid: resid,
+) -> Callable[[Cotangents], Float[Array, "batch seq model_dim"]]:
+    """Takes cotangents of a layer's last rows, or of all, to its input: a linear function.
+
+    It is the mapped ``jax.vjp`` of the layer, with the work that no cotangent enters done once.
+
+    Args:
+      block: The layer's weights.
+      resid: The layer's input.
+      layout: Where each row stands.
+      plan: Where to round.
+      freeze: Takes attention weights as constants.
+      last: How many rows of the output have cotangents; all if absent.
+      finish: A function of the layer's output, differentiated with it.
+
+    Returns:
+      The function.
+    """
+    heads, pull_heads = jax.vjp(lambda x: block.heads(x, layout, plan, last=last), resid)
+    rows = len(heads[0])
+    mixed = block.attention.mix(*heads, layout, plan, freeze)
+    rest = lambda x, joined: finish(block.rest(x, joined, plan))
+    pull_rest = jax.vjp(rest, resid[-rows:], mixed)[1]
+    pull_mix = _mix_pullback(block, heads, layout, plan, freeze)
+
+    def pull(cotangents: Array) -> Array:
+        past, joined = jax.vmap(pull_rest)(cotangents)
+        (through,) = jax.vmap(pull_heads)(pull_mix(joined))
+        return through.at[:, -rows:].add(past)
+
+    return pull
+
+
+def _mix_pullback(
+    block: Block, heads: Heads, layout: Layout, plan: RoundingPlan, freeze: bool
+) -> Callable[[Float[Array, "batch query joined"]], Heads]:
+    if freeze or {"attn_logits", "attn_weights"} & plan.formats.keys():
+        pull = jax.vjp(lambda *x: block.attention.mix(*x, layout, plan, freeze), *heads)[1]
+        # Frozen, it is one product with shared weights; rounded, pairs of tokens per cotangent.
+        return jax.vmap(pull) if freeze else lambda joined: jax.lax.map(pull, joined)
+    parts = _parts(block.config, plan, heads, layout)
+    kv_heads, width = block.config.kv_heads, block.config.value_dim
+
+    def pull_mix(joined: Array) -> Heads:
+        joined = joined.astype(plan.carrier_dtype)
+        joined = joined.reshape(*joined.shape[:2], -1, width)
+        grouped = [jax.vmap(lambda x: group(x, kv_heads))(joined[:, part.rows]) for part in parts]
+        pairs = lambda these: _pull_pairs(parts, these, heads)
+        query, key = jax.lax.map(pairs, grouped)
+        value = _pull_values(parts, grouped, heads)
+        return query, key, value
+
+    return pull_mix
+
+
+class _Part(NamedTuple):
+    """Some rows of queries and the keys they see; queries that share a head stand together."""
+
+    rows: slice
+    query: Float[Array, "kv_heads n key_dim"]
+    key: Float[Array, "kv_heads key key_dim"]
+    value: Float[Array, "kv_heads key value_dim"]
+    weights: Float[Array, "kv_heads n key"]
+    steep: Float[Array, "kv_heads n key"]  # weights times the slope of the logits
+    mean: Float[Array, "kv_heads n value_dim"]
+
+
+def _parts(config: DecoderConfig, plan: RoundingPlan, heads: Heads, layout: Layout) -> list[_Part]:
+    query, key, _ = heads
+    first, ordered = len(key) - len(query), isinstance(config.mask, Causal | Window)
+    starts = range(0, len(query), PULLBACK_ROWS)
+    bounds = [(start, min(start + PULLBACK_ROWS, len(query))) for start in starts]
+    seen = [slice(0, first + stop if ordered else None) for _, stop in bounds]
+    cut = [(slice(*rows), keys) for rows, keys in zip(bounds, seen, strict=True)]
+    return [_part(config, plan, heads, layout, rows, keys) for rows, keys in cut]
+
+
+def _part(
+    config: DecoderConfig,
+    plan: RoundingPlan,
+    heads: Heads,
+    layout: Layout,
+    rows: slice,
+    keys: slice,
+) -> _Part:
+    carrier = plan.carrier_dtype
+    asking = last_rows(layout, len(heads[0]))
+    asking = Layout(*(field[rows] for field in asking))
+    layout = Layout(*(field[keys] for field in layout))
+    query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
+    logits = scores(config, plan, query, asking, key, layout)
+    slope = jnp.full_like(logits, config.scale)
+    if config.attn_softcap is not None:
+        capped = logits
+        if isinstance(config.positions, Alibi):
+            penalty = alibi_penalty(config.positions, len(logits), asking, layout, carrier)
+            capped = logits + penalty
+        slope = slope * (1 - jnp.square(capped / jnp.asarray(config.attn_softcap, carrier)))
+    weights = softmax(jnp.where(visible(config.mask, asking, layout)[None], logits, -jnp.inf))
+    together = lambda x: x.reshape(config.kv_heads, -1, len(key))
+    wide = lambda x: x.astype(carrier).transpose(1, 0, 2)
+    weights, steep = together(weights), together(weights * slope)
+    mean = exact("kns,kse->kne", weights, wide(value), carrier)
+    query = group(query.astype(carrier), config.kv_heads)
+    return _Part(rows, query, wide(key), wide(value), weights, steep, mean)
+
+
+def _pull_pairs(parts: list[_Part], joined: list[Array], heads: Heads) -> tuple[Array, Array]:
+    r"""Cotangents of queries and keys for one cotangent g of the averages u.
+
+    .. math:: T_{jk} = S_{jk} \, g_j \cdot (v_k - u_j), \quad
+       \bar q_j = \sum_k T_{jk} k_k, \quad \bar k_k = \sum_j T_{jk} q_j
+    """
+    query, key, _ = heads
+    asked, answered = [], jnp.zeros(key.transpose(1, 2, 0).shape, parts[0].key.dtype)
+    for part, g in zip(parts, joined, strict=True):
+        carrier = g.dtype
+        apart = exact("kne,kse->kns", g, part.value, carrier)
+        moved = part.steep * (apart - jnp.sum(g * part.mean, axis=-1, keepdims=True))
+        asks = exact("kns,ksh->knh", moved, part.key, carrier)
+        asks = asks.reshape(query.shape[1], -1, query.shape[2])
+        asked.append(asks.transpose(1, 0, 2))
+        # The long axis last: products with the short one last ran three times as long.
+        answers = exact("kns,knh->khs", moved, part.query, carrier)
+        answered = answered + _fill(answers, len(key))
+    return jnp.concatenate(asked).astype(query.dtype), answered.transpose(2, 0, 1).astype(key.dtype)
+
+
+def _pull_values(
+    parts: list[_Part], joined: list[Array], heads: Heads
+) -> Float[Array, "batch seq kv_heads value_dim"]:
+    """Cotangents of values: one product with the weights for the whole batch."""
+    length, dtype = len(heads[2]), heads[2].dtype
+    product = lambda part, g: exact("kns,bkne->kbes", part.weights, g, g.dtype)
+    filled = [_fill(product(part, g), length) for part, g in zip(parts, joined, strict=True)]
+    return sum(filled[1:], filled[0]).transpose(1, 3, 0, 2).astype(dtype)
+
+
+def _fill(x: Float[Array, "*axes key"], length: int) -> Float[Array, "*axes seq"]:
+    """Zeros for the keys that were not seen."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])])

@@ -1,0 +1,81 @@
+"""Erratum: Lemma B.2 is about late entries that converge; in Theorem 4.2 the late ones differ."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.thm_4_2_exact import weights_of
+
+U = 2.0**-53
+
+
+def _late(n: int, entry: str = "the last entry") -> Measurement:
+    """Logits 1 / (1 + r) at distance r: they vanish with distance, as the theorem wants it.
+
+    Lemma B.2 wants the last entries of the two rows to approach each other.
+    """
+    distance = np.arange(n)[::-1]
+    gaps = np.abs(1 / (1 + distance) - 1 / (2 + distance))
+    found = float(gaps[-1]) if entry == "the last entry" else float(np.mean(gaps))
+    return Measurement.equality(
+        setting=f"positions 1 / (1 + r), {entry}, {n=}",
+        found=found,
+        expected=0.5,
+        roundoff=4 * n * U,
+        size=n,
+        hypotheses=(Hypothesis(name="other than the last entry", distance=float(abs(found - 0.5))),)
+        if entry != "the last entry"
+        else (),
+    )
+
+
+def _triangular(n: int, late: int) -> Measurement:
+    """Rows equal in the first n - late entries, which alternate oppositely in the others.
+
+    Each entry is equal in both rows for all large n, and yet their softmaxes stay apart.
+    """
+    x, x_star = np.zeros((2, n))
+    x[n - late :: 2], x_star[n - late + 1 :: 2] = 1.0, 1.0
+    return Measurement.equality(
+        setting=f"the last {late} of {n} entries differ",
+        found=float(np.sum(np.abs(weights_of(x) - weights_of(x_star)))),
+        expected=2 * (math.e - 1) / (3 + math.e),
+        roundoff=4 * (n + 16) * U,
+        size=n,
+        hypotheses=(
+            Hypothesis(name="share of differing entries below one half", distance=0.5 - late / n),
+        ),
+    )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for n in (4, 40, 400) if suite == "quick" else (4, 40, 400, 4000, 40_000):
+        yield _late(n)
+        yield _triangular(n, n // 2)
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """The mean change in place of the last one: what vanishes, and what is enough."""
+    yield _late(400, "the mean entry")
+    yield _triangular(400, 20)
+
+
+CLAIM = Claim(
+    name="err_e05",
+    title="Lemma B.2 as printed does not cover Theorem 4.2",
+    source="arXiv 2406.04267v2, proof of Theorem B.3, where it uses Lemma B.2",
+    kind="erratum",
+    statement=r"\frac{1}{2} \le |x_n - x^*_n|, \quad"
+    r" \frac{2 (e - 1)}{3 + e} \le \delta(\mathrm{softmax}(x), \mathrm{softmax}(x^*))",
+    assumes=(
+        "positions' logits $1 / (1 + r)$, which vanish with the distance $r$",
+        "or rows that differ in their last half only",
+    ),
+    norm="1",
+    note="Rows n and n + 1 are a triangular array: the far entries converge and the near ones do"
+    " not. Convergence of each entry is not enough; a vanishing mean change is.",
+    measure=_measure,
+    counter_case=_counter_case,
+)

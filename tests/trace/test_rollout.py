@@ -1,0 +1,180 @@
+"""Rollout and the printed bound by blocks of rows, against dense products of the same matrices."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import (
+    Bidirectional,
+    ConstantNorm,
+    Decoder,
+    DecoderConfig,
+    LayerNorm,
+    Layout,
+    Mlp,
+    Prefix,
+    RMSNorm,
+    Rotary,
+    Window,
+    build_decoder,
+    flat_parameters,
+)
+from glassesjax.precision import RoundingPlan
+from glassesjax.trace import printed_bound, rollout
+from glassesjax.trace.constants import mlp_slopes, norm_slopes, operator_norm
+
+U = 2.0**-53
+LAYERS, LENGTH, DIM = 2, 7, 8
+TOKENS = jnp.asarray((0, 3, 1, 5, 2, 2, 4), jnp.int32)
+CONFIG = DecoderConfig(
+    vocab_size=6,
+    num_layers=LAYERS,
+    num_heads=2,
+    model_dim=DIM,
+    embed_scale=3.0,
+    mlp=Mlp(kind="gelu", dim=DIM),
+)
+PLAN = RoundingPlan.of_dtype(jnp.float64)
+CLOSE = {"rtol": 1024 * LENGTH * LAYERS * U}  # sums over tokens and width, compiled otherwise
+
+
+def made(key, **switches):
+    return Decoder(dataclasses.replace(CONFIG, **switches), key=key, dtype=jnp.float64)
+
+
+def test_rollout_is_the_dense_product(key):
+    decoder = made(key, mask=Window(width=4), positions=Rotary(base=10.0), num_kv_heads=1)
+    found = rollout(decoder, TOKENS, rows=3)
+    trace = decoder(TOKENS, keep="attention")[1]
+    update = np.linalg.norm(trace.resid_mid - trace.resid, axis=-1)
+    shares = np.mean(update / (update + np.linalg.norm(trace.resid, axis=-1)), axis=-1)
+    np.testing.assert_allclose(found.shares, shares, **CLOSE)
+    row = np.eye(LENGTH)[-1]
+    np.testing.assert_array_equal(found.profile[-1], row)
+    for layer in reversed(range(LAYERS)):
+        mean = np.mean(trace.attn_weights[layer], axis=0)
+        row = row @ ((1 - shares[layer]) * np.eye(LENGTH) + shares[layer] * mean)
+        np.testing.assert_allclose(found.profile[layer], row, **CLOSE)
+    np.testing.assert_allclose(found.log_gains, 0, atol=8 * LENGTH * LAYERS * U)
+
+
+def test_given_shares_of_zero_and_one(key):
+    decoder = made(key)
+    nothing = rollout(decoder, TOKENS, shares=jnp.zeros(LAYERS))
+    np.testing.assert_array_equal(nothing.profile, np.tile(np.eye(LENGTH)[-1], (LAYERS + 1, 1)))
+    weights = decoder(TOKENS, keep="attention")[1].attn_weights.mean(axis=1)
+    alone = rollout(decoder, TOKENS, shares=jnp.ones(LAYERS))
+    np.testing.assert_allclose(alone.profile[0], (weights[1] @ weights[0])[-1], **CLOSE)
+    with pytest.raises(ValueError, match="Wanted 2 shares, got 3"):
+        rollout(decoder, TOKENS, shares=jnp.ones(3))
+
+
+def dense_printed(decoder, sigma):
+    """The printed matrices one by one, with NumPy's norms."""
+    config = decoder.config
+    resid, layout, arrays = decoder.enter(TOKENS), Layout.line(LENGTH), flat_parameters(decoder)
+    rms = lambda x: np.sqrt(np.mean(np.square(x), axis=-1) + config.norm.eps)
+    share = config.residual_weight
+    skip, moved = (1.0, 1.0) if share is None else (1 - share, share)
+    product = np.eye(LENGTH)
+    for layer in range(LAYERS):
+        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.blocks)
+        after, trace = block(resid, layout, PLAN, keep="attention")
+        value, output = (
+            np.asarray(arrays[f"blocks.attention.{n}"][layer]) for n in ("value", "output")
+        )
+        width = DIM // config.num_heads
+        parts = [slice(h * width, (h + 1) * width) for h in range(config.num_heads)]
+        norms = [np.linalg.norm(output[:, part] @ value[part], 2) for part in parts]
+        attention = np.einsum("h,hts->ts", norms, trace.attn_weights) / rms(resid)
+        parallel = config.block == "parallel"
+        mlp = np.diag(sigma[layer] / rms(resid if parallel else trace.resid_mid))
+        matrix = moved * attention + skip * np.eye(LENGTH)
+        matrix = matrix + mlp if parallel else (np.eye(LENGTH) + mlp) @ matrix
+        product, resid = matrix @ product, after
+    return product[-1] / rms(resid[-1])
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [{}, {"block": "parallel", "residual_weight": 0.3}],
+    ids=["sequential", "parallel_weighted"],
+)
+def test_the_printed_bound_is_the_dense_product(key, switches):
+    decoder = made(key, **switches)
+    sigma = jax.random.uniform(key, (LAYERS, LENGTH), jnp.float64)
+    found = printed_bound(decoder, TOKENS, sigma=sigma, rows=3)
+    bound = np.exp(found.log_gain) * found.profile[0]
+    np.testing.assert_allclose(bound, dense_printed(decoder, np.asarray(sigma)), **CLOSE)
+    np.testing.assert_allclose(jnp.sum(found.profile, axis=1), 1, rtol=LENGTH * U)
+    with pytest.raises(ValueError, match="sigma of shape"):
+        printed_bound(decoder, TOKENS, sigma=sigma[:1])
+
+
+def test_the_printed_bound_is_the_derivative_in_the_paper_s_equality_case(key):
+    """One head, identity values, constant norms, psi a multiple, attention held fixed."""
+    mlp, norm = Mlp(kind="identity", sigma=0.5), ConstantNorm(beta=2.0)
+    decoder = made(key, num_heads=1, values="identity", norm=norm, mlp=mlp)
+    last = lambda v: decoder.represent(v, freeze_attention=True)[0][-1]
+    jacobian = jax.jacrev(last)(decoder.enter(TOKENS))
+    found = printed_bound(decoder, TOKENS)
+    bound = np.exp(found.log_gain) * found.profile[0]
+    by_identity = np.einsum("i,ab->aib", bound, np.eye(DIM))
+    np.testing.assert_allclose(jacobian, by_identity, atol=256 * U * bound.max())
+
+
+@pytest.mark.parametrize("kind", ["swiglu", "geglu", "gelu", "gelu_exact", "linear"])
+def test_slopes_of_mlps_bound_their_derivative(key, kind):
+    mlp = jax.tree.map(lambda w: w[0], made(key, mlp=Mlp(kind=kind, dim=12), bias=True).blocks.mlp)
+    x = 3 * jax.random.normal(key, (5, DIM), jnp.float64)
+    jacobian = jax.vmap(jax.jacfwd(lambda row: mlp(row[None], PLAN)[0]))(x)
+    truth, bound = np.linalg.norm(jacobian, 2, (-2, -1)), mlp_slopes(mlp, x, PLAN)
+    assert np.all(truth <= bound * (1 + 256 * U))
+    if kind == "linear":
+        np.testing.assert_allclose(bound, truth, rtol=256 * U)
+
+
+@pytest.mark.parametrize("norm", [RMSNorm(offset=1.0), LayerNorm()], ids=["rms", "layer"])
+def test_slopes_of_norms_are_exact_with_equal_gains(key, norm):
+    normalize = made(key, norm=norm).final_norm
+    x = jax.random.normal(key, (5, DIM), jnp.float64)
+    jacobian = jax.vmap(jax.jacfwd(lambda row: normalize(row[None], PLAN)[0]))(x)
+    slopes = norm_slopes(normalize, x, jnp.dtype(jnp.float64))
+    np.testing.assert_allclose(np.linalg.norm(jacobian, 2, (-2, -1)), slopes, rtol=64 * U)
+
+
+def test_operator_norms_by_hand(key):
+    assert float(operator_norm(jnp.diag(jnp.asarray([3.0, -4.0])))) == pytest.approx(4, rel=8 * U)
+    assert float(operator_norm(jnp.full((2, 8), 1e200))) == pytest.approx(4e200, rel=32 * U)
+    assert float(operator_norm(jnp.zeros((2, 3)))) == 0
+    assert bool(jnp.isnan(operator_norm(jnp.full((2, 3), jnp.nan))))
+
+
+@pytest.mark.parametrize("kind", [rollout, printed_bound])
+def test_strange_input(key, kind):
+    decoder = made(key, num_layers=1)
+    np.testing.assert_array_equal(kind(decoder, TOKENS[:1]).profile, 1)
+    arrays = flat_parameters(decoder)
+    query = "blocks.attention.query"
+    sharp = build_decoder(decoder.config, arrays | {query: 700 * arrays[query]})
+    assert bool(jnp.all(jnp.isfinite(kind(sharp, TOKENS).profile)))
+    broken = build_decoder(decoder.config, arrays | {query: jnp.nan * arrays[query]})
+    assert bool(jnp.all(jnp.isnan(kind(broken, TOKENS).profile[0])))
+    with pytest.raises(ValueError, match="one token or more"):
+        kind(decoder, TOKENS[:0])
+    for mask in (Prefix(length=2), Bidirectional()):
+        with pytest.raises(ValueError, match="Causal or Window"):
+            kind(made(key, mask=mask), TOKENS)
+
+
+@pytest.mark.parametrize("kind", [rollout, printed_bound])
+def test_memory_is_linear_in_the_length(key, kind):
+    run, decoder, sizes = jax.jit(kind, static_argnames="rows"), made(key), []
+    for length in (512, 1024):
+        tokens = jax.ShapeDtypeStruct((length,), jnp.int32)
+        memory = run.lower(decoder, tokens, rows=16).compile().memory_analysis()
+        sizes.append(memory.temp_size_in_bytes)
+    assert sizes[1] < 2.5 * sizes[0]  # four times, were any array quadratic
