@@ -15,6 +15,7 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.studies.collapse import CollapseSettings
+from glassesjax.studies.influence import InfluenceSettings
 from proofs_numeric.ledger import VerifySettings, failures
 
 
@@ -30,6 +31,20 @@ class Collapse(CollapseSettings):
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     out: Path | None = None
     """The run folder; runs/collapse-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Influence(InfluenceSettings):
+    """How much does each token still move the last representation, and what bounds it?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/influence-MODEL if absent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +71,7 @@ class Backend:
 
 Verb = (
     Annotated[Collapse, tyro.conf.subcommand("collapse")]
+    | Annotated[Influence, tyro.conf.subcommand("influence")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Backend, tyro.conf.subcommand("backend")]
@@ -122,8 +138,7 @@ def _plain(box: str) -> str:
 def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
     from glassesjax.report import headlines, run_collapse
 
-    name = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
-    out = verb.out or Path("runs") / f"collapse-{name}"
+    out = verb.out or Path("runs") / f"collapse-{_model_name(verb.model)}"
     command = shlex.join(["glassesjax", *arguments])
     total = len(verb.encodings) * len(verb.formats) * len(verb.families)
     with _progress(total) as advance:
@@ -132,6 +147,23 @@ def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
         print(line)
     print(f"Page: {out / 'index.html'}")
     return 0
+
+
+def _influence(verb: Influence, arguments: Sequence[str]) -> int:
+    from glassesjax.report import influence_headlines, run_influence
+
+    out = verb.out or Path("runs") / f"influence-{_model_name(verb.model)}"
+    command = shlex.join(["glassesjax", *arguments])
+    with _progress(len(verb.attention)) as advance:
+        rows = run_influence(verb, out, command=command, advance=advance)
+    for line in influence_headlines(rows):
+        print(line)
+    print(f"Page: {out / 'index.html'}")
+    return 0
+
+
+def _model_name(model: str) -> str:
+    return Path(model).stem if model.endswith(".gguf") else model
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
@@ -175,6 +207,7 @@ def _backend(verb: Backend, arguments: Sequence[str]) -> int:
 
 VERBS: dict[type, Callable[..., int]] = {
     Collapse: _collapse,
+    Influence: _influence,
     Verify: _verify,
     Models: _models,
     Backend: _backend,

@@ -78,18 +78,19 @@ class BallDecoder:
         rng = np.random.default_rng(seed)
         dim, heads, width = config.model_dim, config.num_heads, config.value_dim
         draw = lambda *shape: rng.normal(size=shape) / np.sqrt(shape[-1])
-        slices = np.eye(dim).reshape(heads, width, dim)  # each head reads and writes its own
         layers = []
         for _ in range(config.num_layers):
-            projected = config.values == "projected"
             weights = {
                 "query": draw(heads, config.key_dim, dim),
                 "key": draw(heads, config.key_dim, dim),
-                "value": draw(heads, width, dim) if projected else slices,
-                "output": draw(heads, dim, width) if projected else slices.transpose(0, 2, 1),
+                "value": draw(heads, width, dim),
+                "output": draw(heads, dim, width),
                 "up": draw(config.mlp_dim, dim),
                 "down": draw(dim, dim if config.mlp.kind == "linear" else config.mlp_dim),
             }
+            if config.values == "identity":  # each head reads and writes its own slice
+                weights["value"] = np.eye(dim).reshape(heads, width, dim)
+                weights["output"] = weights["value"].transpose(0, 2, 1)
             gains = (1 + rng.normal(size=dim) / 8, 1 + rng.normal(size=dim) / 8)
             layers.append(layer_balls(weights, *gains, config))
         return cls(config=config, layers=tuple(layers), gain=gain_balls(np.ones(dim), config))
@@ -107,9 +108,8 @@ class BallDecoder:
         query = np.einsum("jd,hsd->hjs", x, layer.query)
         key = np.einsum("kd,hsd->hks", x, layer.key)
         moved = np.einsum("kd,had->hka", x, layer.moved)
-        logits = np.einsum("hjs,hks->hjk", query, key) * arb(self.config.scale) - self._penalty(
-            len(x)
-        )
+        products = np.einsum("hjs,hks->hjk", query, key)
+        logits = products * arb(self.config.scale) - self._penalty(len(x))
         weights = np.full(logits.shape, arb(0), dtype=object)
         for j in range(len(x)):
             weights[:, j, : j + 1] = softmax(logits[:, j, : j + 1])

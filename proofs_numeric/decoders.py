@@ -5,6 +5,7 @@ pass in the same shape is compiled once.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from glassesjax.model import (
     Sinusoidal,
     Window,
 )
+from glassesjax.model.config import Mask
 from glassesjax.model.positions import PADDING, visible
 from proofs_numeric.claim import Hypothesis
 
@@ -115,6 +117,11 @@ def passes(decoders: Sequence[Decoder], prompts: Sequence[Sequence[int]]) -> Pas
     return Pass(*(np.asarray(field)[: len(prompts)] for field in found))
 
 
+@functools.partial(jax.jit, static_argnames="mask")
+def _visible(mask: Mask, line: Layout) -> Array:
+    return visible(mask, line, line)
+
+
 def seen(config: DecoderConfig) -> Bool[np.ndarray, "query key"]:
     """Which pairs the library's own mask lets attend, in a sequence that fills the slots.
 
@@ -124,8 +131,7 @@ def seen(config: DecoderConfig) -> Bool[np.ndarray, "query key"]:
     Returns:
       True where the query sees the key.
     """
-    line = _line(SLOTS)  # of NumPy arrays: nothing is compiled
-    return np.asarray(visible(config.mask, line, line))
+    return np.asarray(_visible(config.mask, _line(SLOTS)))
 
 
 def later_seen(config: DecoderConfig) -> Hypothesis:

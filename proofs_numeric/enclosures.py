@@ -223,7 +223,7 @@ def _inequalities(rows: _Rows) -> Iterator[tuple[str, arb, arb]]:
     for head, change in enumerate(rows.changes):
         last, next_ = found.logits[head, -2, :-1], found.logits[head, -1]
         range_, twice = spread(np.r_[last, next_]), 2 * rows.own[head]
-        if rows.index:  # equal tokens' first rows attain it, under any shift of all logits
+        if rows.index:  # of equal rows it is an equality, below
             sharp = 2 * (spread(next_[:-1] - last) / 4).tanh() + twice
             yield f"R3, {head=}", change, sharp
         moved = rows.query_lipschitz(head) * error + arb(rows.decoder.slopes[head])
@@ -264,6 +264,10 @@ def _collapse(
         }
         for part, left, right in _inequalities(rows):
             yield certified(f"{part}, layer={index}, n={length}, {norm=}", left, right, **more)
+        if not index:  # one shift of all logits and one more entry: T is twice its weight
+            for head, apart in enumerate(rows.changes - 2 * rows.own):
+                setting = f"R3 of equal rows, an equality, {head=}, n={length}, {norm=}"
+                yield identity(setting, apart, **more)
         composed = rows.mlp_factor * (composed + rows.attention)
         left = rows.apart(found.resid_out)
         yield certified(

@@ -64,14 +64,15 @@ def _variance(x: np.ndarray, change: np.ndarray, perturbed: int) -> float:
 
 def _simulate(lengths: list[int], perturbed: int = PREFIX) -> list[Simulated]:
     """All lengths and seeds in one array: entries beyond a length are masked."""
-    x = np.full((len(lengths), SEEDS, max(READ)), -np.inf)
+    x = np.full((len(READ), SEEDS, max(READ)), -np.inf)  # one shape, however many lengths
+    x[:, :, 0] = 0.0
     x_star, variances = x.copy(), np.zeros((len(lengths), SEEDS))
     for i, n in enumerate(lengths):
         for seed in range(SEEDS):
             draw, change = _draw(n, seed, min(n, perturbed))
             x[i, seed, :n], x_star[i, seed, :n] = draw, draw + change
             variances[i, seed] = _variance(draw, change, min(n, perturbed))
-    distances = np.asarray(_distances(x, x_star))
+    distances = np.asarray(_distances(x, x_star))[: len(lengths)]
     errors = np.sqrt(np.sum(variances, axis=1)) / SEEDS
     shares = [min(n, perturbed) / n for n in lengths]
     return [Simulated(*each) for each in zip(distances, errors.tolist(), shares, strict=True)]

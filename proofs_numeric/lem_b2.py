@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from glassesjax.theory.softmax import (
     softmax_total_variation,
+    total_variation,
     tv_bound_half_range,
     tv_bound_max,
     tv_bound_mean,
@@ -156,7 +157,9 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _ratio(rows: Float[Array, "2 n"]) -> Float[Array, ""]:
-    return softmax_total_variation(rows[0], rows[1]) / tv_bound_range(rows[0], rows[1])
+    # Far from equal rows plain subtraction is accurate, and quicker to compile.
+    distance = total_variation(*jax.nn.softmax(rows))
+    return distance / tv_bound_range(rows[0], rows[1])
 
 
 def _adversary(suite: Suite) -> Iterator[Measurement]:

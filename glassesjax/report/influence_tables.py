@@ -1,0 +1,84 @@
+"""Tables of the influence page: the tokens at the embedding, and the layers."""
+
+import numpy as np
+
+from glassesjax.report.influence_profiles import BOUNDS, Profiles, effective_number
+from glassesjax.report.influence_sentences import LAST, percent, told
+from glassesjax.report.markup import MISSING, Markup, element, table, token
+
+MOST = 256  # lines of a table of tokens
+
+
+def token_table(profiles: Profiles, kind: str) -> Markup:
+    """A line for each token at the embedding; of very many, for the most heard."""
+    shares = profiles.shares(kind)[0]
+    kept = np.sort(np.argsort(-shares, kind="stable")[:MOST])
+    heads = ["position", "token", "share", "π", "Frobenius norm", "standard error"]
+    heads += ["operator norm", "at least", "printed bound", "its excess", "repaired bound"]
+    body = table([*heads, "its excess"], [_token_line(profiles, kind, int(at)) for at in kept])
+    if len(kept) == profiles.length:
+        return body
+    return Markup(element("p", f"The {MOST} tokens that are heard most.") + body)
+
+
+def _token_line(profiles: Profiles, kind: str, position: int) -> list[object]:
+    at = 0, position
+    number = lambda name: profiles(kind, name)[at]
+    measured = [told(number("frobenius")), *map(_or_missing, (number(n) for n in OPTIONAL))]
+    return [
+        position,
+        token(profiles.tokens[position]),
+        percent(profiles.shares(kind)[at]),
+        percent(number("pi")),
+        *measured,
+        told(number("at_least")),
+        *(cell for bound in BOUNDS for cell in _bound_cells(profiles, kind, bound, at)),
+    ]
+
+
+OPTIONAL = ("standard_error", "spectral")
+
+
+def _or_missing(value: float) -> str:
+    return MISSING if np.isnan(value) else told(value)
+
+
+def _bound_cells(profiles: Profiles, kind: str, bound: str, at: tuple[int, int]) -> list[object]:
+    """The bound, and the decades from it to what was measured at least."""
+    log, over = (profiles(kind, f"log10_{name}")[at] for name in (bound, f"over_{bound}"))
+    excess = MISSING if np.isnan(over) else f"{over:+.1f}".replace("-", "\N{MINUS SIGN}")
+    if profiles.exceeded(kind, bound)[at]:
+        excess = element("span", f"{excess} exceeded", class_="exceeded")
+    return [MISSING if np.isnan(log) else told(10.0 ** min(log, 300.0)), excess]
+
+
+def layer_table(profiles: Profiles, kind: str) -> Markup:
+    """A line for each residual stream: who is heard there, and whether the bounds hold."""
+    heads = ["layer", "tokens heard", "first token", f"last {min(LAST, profiles.length)}"]
+    heads += ["attention's share", "largest norm"]
+    heads += [f"{bound} bound{what}" for bound in BOUNDS for what in (" exceeded", ", excess")]
+    return table(heads, [_layer_line(profiles, kind, layer) for layer in range(profiles.shape[0])])
+
+
+def _layer_line(profiles: Profiles, kind: str, layer: int) -> list[object]:
+    shares, norms = profiles.shares(kind)[layer], profiles(kind, "frobenius")[layer]
+    last = min(LAST, profiles.length)
+    share = profiles(kind, "share")[layer, 0]
+    return [
+        layer,
+        told(effective_number(shares)),
+        percent(shares[0]),
+        percent(shares[-last:].sum()),
+        MISSING if np.isnan(share) else percent(share),
+        told(norms.max()),
+        *(cell for bound in BOUNDS for cell in _worst(profiles, kind, bound, layer)),
+    ]
+
+
+def _worst(profiles: Profiles, kind: str, bound: str, layer: int) -> list[object]:
+    """At how many tokens, and the largest excess in decades."""
+    over = profiles(kind, f"log10_over_{bound}")[layer]
+    count, known = int(profiles.exceeded(kind, bound)[layer].sum()), over[~np.isnan(over)]
+    worst = f"{known.max():+.1f}".replace("-", "\N{MINUS SIGN}") if len(known) else MISSING
+    said = element("span", count, class_="exceeded") if count else count
+    return [said, worst]

@@ -1,0 +1,80 @@
+"""The fixed words of the influence page: what was measured, in which sense, with what limits."""
+
+LEAD = (
+    "A decoder-only Transformer chooses its next token from one vector: the representation of the"
+    " last token it has read. All earlier tokens act through it alone.",
+    "How much can each of them still move it? Over-squashing says that the influence of some fades:"
+    " they reach the last token by fewer and weaker paths than others.",
+    "This page measures that influence, and puts beside it what attention rollout supposes, the"
+    " bound that the paper prints, and its repair.",
+)
+
+TEXT = (
+    "The deeper the ground of a token, the more the last representation moves with the token's"
+    " embedding. Hold the pointer over a token for its numbers."
+)
+
+GLOSSARY = {
+    "influence": "The norm of the derivative of the last representation in one token's residual"
+    " stream at one layer: how far the representation moves for a small change there. At the"
+    " embedding, layer 0, it is the token's own vector that changes. Shares are of the sum of all"
+    " tokens' Frobenius norms.",
+    "true attention, attention held fixed": "The derivative of the model as it is, in which a"
+    " change of a token also changes who attends to whom; and the same with the attention weights"
+    " kept as they were, which is what Theorem 5.1 presumes.",
+    "Frobenius norm, operator norm": "The root of the sum of all squares of the derivative, and the"
+    " factor by which it stretches at most. The bounds are on the operator norm, which is no larger"
+    " than the Frobenius norm, and no smaller than it over the root of the width.",
+    "rollout, π": "What attention weights alone suggest: in each layer the mean over heads, mixed"
+    " with the residual stream by its measured share, multiplied through all layers.",
+    "printed bound": "Theorem 5.1 of arXiv 2406.04267 with the constants of its proof, measured at"
+    " this prompt: products of attention weights, norms of matrices and slopes along all paths.",
+    "repaired bound": "The same with the derivative of the attention weights bounded as well. It"
+    " holds for the model as it is.",
+    "heard in effect": "The exponential of the entropy of the shares, in tokens: n for n equal"
+    " shares, 1 where one token has everything.",
+    "decades": "Factors of ten: a bound 3 decades above is 1000 times as large.",
+}
+
+METHODS = (
+    "A bound counts as exceeded only where the operator norm is sure to exceed it: where it was"
+    " measured, or else by its lower end, the Frobenius norm (of an estimate, less three standard"
+    " errors) over the root of the width. So fewer are counted than there may be.",
+    "With true attention the printed bound promises nothing, since attention depends on the input:"
+    " where it is exceeded, the hypothesis fails and not the theorem. With attention held fixed its"
+    " hypothesis is met, and it must hold.",
+    "How far a bound lies above is taken from the operator norm where it was measured, else from"
+    " the Frobenius norm: then it lies at least so far above the operator norm.",
+    "An influence is per unit of change of a vector, and the vectors of tokens differ in length. It"
+    " says how far a small change moves the last representation, not how much of it comes from the"
+    " token.",
+    "All norms are L2. Derivatives are by reverse differentiation, with norms and attention as the"
+    " model has them; none is a difference of two runs.",
+)
+
+ESTIMATED = (
+    "Norms are estimated from {probes} random vectors of signs, pulled back through all layers at"
+    " once. Each has its standard error, at the embedding {error} of the norm in the median. The"
+    " vectors are the same for all tokens, so neighboring errors are alike."
+)
+EXACT = (
+    "Norms are exact up to rounding in {dtype}: one derivative for each coordinate of the last"
+    " representation."
+)
+
+FOUR_BITS = (
+    "The weights were quantized to about 4 bits before they came here ({weights}): this is the"
+    " model as distributed, not as trained. All numbers are of these weights, decoded to float32."
+)
+
+PROFILE_CAPTION = (
+    "Top: shares of the influence, with one standard error shaded where they are estimated, and the"
+    " rollout. Bottom: {norm}, down to what it is at least (shaded), under the two bounds. The"
+    " printed one speaks of attention held fixed only. A gap in a line is a zero."
+)
+SPECTRAL, FROBENIUS = "the operator norm", "the Frobenius norm, which the operator norm cannot top"
+LAYERS_CAPTION = (
+    "Share of each token among all that enters a layer, from the embedding at the bottom to the"
+    " final norm at the top, where only the last token is heard. Bright is much. Each row adds up"
+    " to one; gray is none at all."
+)

@@ -1,0 +1,52 @@
+"""Rows of an influence run that never was: every field of a real one, every number known."""
+
+import math
+
+from report.made_rows import PROVENANCE
+
+TOKENS = ("<bos>", "In", " the", "\n", "<b>")
+LAYERS, WIDTH = 2, 16
+PRINTED, REPAIRED = 1.0, 4.0  # decades
+EQUAL = (1.0,) * len(TOKENS)
+
+
+def made_rows(
+    kinds=("true", "frozen"),
+    norms=EQUAL,
+    tokens=TOKENS,
+    method="exact",
+    printed=PRINTED,
+    repaired=REPAIRED,
+    **changes,
+):
+    """The same norms at each layer but the last, where the last token alone is heard."""
+    return [
+        _row(kind, layer, position, norms, tokens, method, (printed, repaired)) | changes
+        for kind in kinds
+        for layer in range(LAYERS + 1)
+        for position in range(len(tokens))
+    ]
+
+
+def _row(kind, layer, position, norms, tokens, method, bounds):
+    heard = layer < LAYERS or position == len(tokens) - 1
+    norm = norms[position] if heard else 0.0
+    exact = method == "exact" and layer == 0
+    least = norm if exact else norm / math.sqrt(WIDTH)
+    return PROVENANCE | {
+        "study": "influence", "model": "toy", "positions": "none", "method": method,
+        "probes": None if method == "exact" else 32, "dtype": "float64", "rounding": "none",
+        "norm": "operator norm, L2 to L2; frobenius where named so", "width": WIDTH,
+        "layers": LAYERS, "prompt_tokens": len(tokens), "attention": kind, "layer": layer,
+        "position": position, "token": position, "token_text": tokens[position],
+        "frobenius": norm, "standard_error": None if method == "exact" else norm / 50,
+        "spectral": norm if exact else None, "at_least": least, "pi": 1 / len(tokens),
+        "share": 0.5 if layer < LAYERS else None,
+        **_against("printed", least, bounds[0]), **_against("repaired", least, bounds[1]),
+    }  # fmt: skip
+
+
+def _against(name, least, log_bound):
+    over = math.log10(least) - log_bound if least else None  # -inf, as a file has it
+    verdict = "exceeded" if least and over > 0 else "within"
+    return {f"log10_{name}": log_bound, f"log10_over_{name}": over, name: verdict}

@@ -1,0 +1,206 @@
+"""The influence page on rows whose every number is known: sentences, colors, figures, markup."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from report.made_influence import EQUAL, LAYERS, TOKENS, made_rows
+from report.made_rows import PROVENANCE
+from report.test_report_page import Reader
+
+from glassesjax.report import influence_headlines, influence_page, layers_figure, profile_figure
+from glassesjax.report.canvas import to_svg
+from glassesjax.report.influence_profiles import Profiles, effective_number
+from glassesjax.report.influence_sentences import percent
+from glassesjax.report.influence_text import Depth, colored_text
+
+SETTINGS = {"model": "toy", "prompt": "<script>alert(1)</script>"}
+PAIRS = (LAYERS + 1) * len(TOKENS)
+
+
+def page_of(rows):
+    return influence_page(rows, SETTINGS, PROVENANCE)
+
+
+@pytest.fixture(scope="module")
+def page():
+    return page_of(made_rows(norms=(8.0, 4.0, 2.0, 1.0, 1.0)))
+
+
+def test_the_page_is_whole_and_stands_alone(page):
+    reader = Reader(page)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids))
+    outside = [link for link in reader.links if not link.startswith("data:image/png;base64,")]
+    assert all(link.startswith("#") and link[1:] in reader.ids for link in outside)
+    assert not reader.tags & {"script", "link", "img", "iframe", "a"}
+    assert "@import" not in page
+    assert set(re.findall(r"url\((.)", page)) <= {"#"}
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_comes_from_data_is_escaped_and_white_space_shows(page):
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert ">&lt;b&gt;</span>" in page
+    assert "><i>␣</i>the</span>" in page
+    assert "><i>⏎</i>\n</span>" in page  # seen, and the line ends
+
+
+def test_the_same_rows_give_the_same_page(page):
+    assert page_of(made_rows(norms=(8.0, 4.0, 2.0, 1.0, 1.0))[::-1]) == page
+
+
+def test_the_page_says_what_the_weights_are(page):
+    text = " ".join(Reader(page).text)
+    assert "What the last token hears in the toy decoder" in text
+    assert "quantized to about 4 bits" in text
+    assert "Norms are exact up to rounding in float64" in text
+    assert "quantized" not in page_of(made_rows(weights="toy seed 0"))
+
+
+def test_an_estimate_names_its_probes_and_their_error():
+    text = " ".join(Reader(page_of(made_rows(method="estimated"))).text)
+    assert "from 32 random vectors of signs" in text
+    assert "at the embedding 2.0% of the norm in the median" in text
+    assert "norm 1 ± 0.02" in page_of(made_rows(method="estimated"))
+
+
+def test_equal_tokens_are_all_heard_and_powers_of_two_by_hand():
+    assert effective_number(np.full(5, 0.2)) == pytest.approx(5, rel=16 * 2.0**-53)
+    # 1/2, 1/4, 1/8, 1/8: an entropy of 7/4 bits.
+    assert effective_number(np.array([0.5, 0.25, 0.125, 0.125, 0.0])) == pytest.approx(
+        2**1.75, rel=16 * 2.0**-53
+    )
+    assert math.isnan(effective_number(np.array([0.5, math.nan])))
+
+
+def test_the_headlines_by_hand():
+    text = influence_headlines(made_rows(kinds=("true",), norms=(8.0, 4.0, 2.0, 1.0, 1.0)))
+    assert text[1] == (
+        "With true attention it hears most of all “<bos>” (position 0) 50%, “In” (position 1) 25%,"
+        " “␣the” (position 2) 12%, “⏎” (position 3) 6.2%, “<b>” (position 4) 6.2% of the influence."
+    )
+    assert "the first token has 50% of the influence, and the last 5 have 100%" in text[2]
+    assert text[2].endswith("an even spread would give 20% and 100%.")
+    # Half of |1/5 - shares|: (0.3 + 0.05 + 0.075 + 2 * 0.1375) / 2.
+    assert "π) gives the first token 20%" in text[3]
+    assert "would have to move: 35% from true attention" in text[3]
+
+
+def test_exceeding_the_printed_bound_with_true_attention_is_a_failed_hypothesis():
+    rows = made_rows(kinds=("true",), norms=(1000.0, 1.0, 1.0, 1.0, 1.0))
+    (said,) = [text for text in influence_headlines(rows) if "printed bound of" in text]
+    # 1000 against 10 at the embedding, a quarter of it at layer 1, where only Frobenius is known.
+    assert f"is exceeded at 2 of {PAIRS} pairs of layer and token" in said
+    assert "by a factor of 100 or more at layer 0, “<bos>” (position 0)" in said
+    assert "This is a hypothesis failure" in said
+    assert "violat" not in " ".join(influence_headlines(rows))
+
+
+def test_a_bound_that_must_hold_and_does_not_is_said_so():
+    frozen = influence_headlines(made_rows(kinds=("frozen",), norms=(1000.0, *EQUAL[1:])))
+    assert any("is exceeded 2 times in 15, which must not be" in text for text in frozen)
+    repaired = influence_headlines(made_rows(norms=(1e5, *EQUAL[1:])))
+    assert "is exceeded 4 times in 30, which must not be" in repaired[-1]
+
+
+def test_bounds_that_hold_say_how_far_above_they_lie():
+    text = influence_headlines(made_rows())
+    assert any("not seen to be exceeded at any of 15 pairs" in line for line in text)
+    assert any("its printed bound holds at all 15 pairs" in line for line in text)
+    assert text[-1].endswith(
+        "at the embedding it lies 4.0 decades above the measured norm in the median over the"
+        " tokens, the printed one 1.0 above."
+    )
+    assert "it lies at least 4.0" in influence_headlines(made_rows(method="estimated"))[-1]
+
+
+def test_a_number_that_is_not_finite_is_never_within():
+    rows = made_rows(kinds=("true",))
+    rows[0] |= {"frobenius": None, "at_least": None, "log10_over_printed": None}
+    rows[0] |= {"printed": "exceeded", "spectral": None}
+    text = " ".join(influence_headlines(rows))
+    assert "hears in effect not finite" in text
+    assert f"is exceeded at 1 of {PAIRS} pairs of layer and token. This is" in text
+    assert Reader(page_of(rows)).open == []
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0.0%"),
+        (1e-6, "under 0.1%"),
+        (0.0123, "1.2%"),
+        (0.0999, "10%"),
+        (0.5, "50%"),
+        (math.nan, "not finite"),
+    ],
+)
+def test_percentages(share, text):
+    assert percent(share) == text
+
+
+def test_the_ground_is_logarithmic_and_spans_three_decades():
+    depth = Depth.spanning([np.array([1e-9, 0.001, 0.1, 0.0, math.nan])])
+    assert depth == Depth(pytest.approx(1e-4), 0.1)
+    places = [depth.place(share) for share in (0.1, 0.01, 1e-4, 1e-9, 0.0, math.nan, 1.0)]
+    assert places == pytest.approx([1, 2 / 3, 0, 0, 0, 0, 1], abs=1e-12)
+    assert Depth.spanning([np.array([0.2, 0.2])]).place(0.2) == 1.0
+    assert Depth.spanning([np.zeros(2)]).place(0.0) == 0.0
+
+
+def test_each_token_has_its_ground_and_its_number():
+    profiles = Profiles(made_rows(norms=(8.0, 4.0, 2.0, 1.0, 1.0)))
+    depth = Depth.spanning([profiles.shares("true")[0]])
+    text = colored_text(profiles, "true", depth)
+    assert re.findall(r"--i:(\d+)%", text) == ["100", "67", "33", "0", "0"]  # log2 8 = 3
+    assert 'title="position 0, &lt;bos&gt;: 50% of the influence, norm 8"' in text
+
+
+def test_the_figures_show_all_that_was_measured():
+    rows = made_rows(norms=(8.0, 4.0, 2.0, 1.0, 0.0), method="estimated")
+    shares, norms = profile_figure(rows).axes
+    labels = lambda axes: {text.get_text() for text in axes.get_legend().get_texts()}
+    assert labels(shares) == {"rollout π", "true attention", "attention held fixed"}
+    assert labels(norms) >= {"printed bound", "repaired bound", "true attention"}
+    true = next(line for line in shares.lines if line.get_label() == "true attention")
+    np.testing.assert_allclose(true.get_ydata()[:4], np.array([8, 4, 2, 1]) / 15, rtol=2.0**-50)
+    assert math.isnan(true.get_ydata()[4])  # a zero has no logarithm: the line breaks
+    assert [tick.get_text() for tick in norms.get_xticklabels()][2] == "␣the"
+    maps = layers_figure(rows).axes[:2]
+    for axes in maps:
+        (image,) = axes.images
+        assert image.get_array().shape == (LAYERS + 1, len(TOKENS))
+        assert np.ma.getmaskarray(image.get_array())[-1].tolist() == [True] * 5  # 0 / 0
+
+
+def test_figures_repeat_and_any_text_can_be_a_tick():
+    tokens = ("$x$", "中文", "a_{b", "\x00", "e" * 40)
+    first, again = (to_svg(profile_figure(made_rows(tokens=tokens)), "a") for _ in range(2))
+    assert first == again
+    assert all(name in first for name in ("$x$", "□□", "a_{b", "\\x00", "eeeeeeeee…"))
+
+
+@pytest.mark.parametrize("kinds", [("true",), ("frozen",), ("frozen", "true")])
+def test_one_kind_is_enough(kinds):
+    page = page_of(made_rows(kinds=kinds, tokens=("a",), norms=(2.0,)))
+    assert Reader(page).open == []
+    assert ("True attention" in page) == ("true" in kinds)
+
+
+def test_many_tokens_are_cut_to_those_heard_most():
+    tokens = tuple(str(i) for i in range(300))
+    norms = tuple(float(i + 1) for i in range(300))
+    page = page_of(made_rows(kinds=("true",), tokens=tokens, norms=norms))
+    assert "The 256 tokens that are heard most." in page
+    assert '<th scope="row">44</th>' in page
+    assert page.count('<th scope="row">43</th>') == 0
+
+
+def test_a_kind_that_was_cut_off_is_left_out():
+    assert Profiles(made_rows()[:-1]).kinds == ("true",)
+    with pytest.raises(ValueError, match="Wanted rows of the influence study; found none"):
+        page_of(made_rows(kinds=("true",))[1:])
+    with pytest.raises(ValueError, match="Wanted rows of the influence study"):
+        page_of([])

@@ -1,0 +1,184 @@
+"""Exact and estimated sensitivities against whole Jacobians of small decoders."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import (
+    Alibi,
+    Bidirectional,
+    ConstantNorm,
+    Decoder,
+    DecoderConfig,
+    LayerNorm,
+    Mlp,
+    Rotary,
+    Window,
+)
+from glassesjax.trace import influence, pullback
+from glassesjax.trace.influence import estimated_influence, exact_influence
+
+DIM, LAYERS = 8, 3
+TOKENS = jnp.array([3, 1, 4, 1, 5, 2, 0], jnp.int32)
+# Float64; some thousand roundings on the way through three layers, and logits of a few units.
+RTOL = 1e5 * 2.0**-53
+SWITCHES = [
+    {"positions": Rotary(), "num_heads": 2, "mlp": Mlp(kind="swiglu", dim=12)},
+    {"positions": Alibi(), "num_heads": 4, "num_kv_heads": 2, "attn_softcap": 2.0},
+    {"mask": Window(width=3), "norm": LayerNorm(), "block": "parallel", "attn_scale": 1.5},
+    {"mask": Bidirectional(), "values": "identity", "residual_weight": 0.3, "num_heads": 2},
+]
+
+
+def decoder_of(key, dtype=jnp.float64, **switches):
+    config = DecoderConfig(
+        **{"vocab_size": 6, "num_layers": LAYERS, "model_dim": DIM, "embed_scale": 3.0} | switches
+    )
+    return Decoder(config, key=key, dtype=dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("mode", "freeze"))
+def jacobians(decoder, tokens, mode=jax.jacrev, freeze=False):
+    """Of the last representation in each layer's input, by JAX's own transforms."""
+    entered = decoder(tokens)[1].resid
+    last = lambda resid, start: decoder.represent(resid, start=start, freeze_attention=freeze)[0][
+        -1
+    ]
+    return jnp.stack([mode(last)(resid, start) for start, resid in enumerate(entered)])
+
+
+def norms_of(jacobian):  # layers out seq model_dim
+    by_token = jacobian.transpose(0, 2, 1, 3)
+    frobenius = jnp.sqrt(jnp.sum(by_token**2, axis=(2, 3)))
+    return frobenius, jnp.linalg.norm(by_token, ord=2, axis=(2, 3))
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def test_norms_are_those_of_the_whole_jacobian(key, switches, freeze, monkeypatch):
+    monkeypatch.setattr(pullback, "PULLBACK_ROWS", 3)  # several blocks of rows
+    decoder = decoder_of(key, **switches)
+    found = exact_influence(decoder, TOKENS, batch=3, spectral=True, freeze_attention=freeze)
+    frobenius, spectral = norms_of(jacobians(decoder, TOKENS, freeze=freeze))
+    size = jnp.max(frobenius)
+    np.testing.assert_allclose(found.frobenius[:-1], frobenius, rtol=RTOL, atol=RTOL * size)
+    # A root of an eigenvalue of a Gram matrix has half the digits only where it is near zero.
+    np.testing.assert_allclose(found.spectral[:-1], spectral, rtol=RTOL, atol=1e-7 * size)
+    assert not np.any(found.frobenius[-1, :-1])
+    assert found.frobenius[-1, -1] > 0
+
+
+def test_forward_mode_agrees(key):
+    decoder = decoder_of(key, **SWITCHES[0])
+    frobenius, _ = norms_of(jacobians(decoder, TOKENS, mode=jax.jacfwd))
+    np.testing.assert_allclose(
+        exact_influence(decoder, TOKENS).frobenius[:-1], frobenius, rtol=RTOL
+    )
+
+
+def test_constant_norms_and_a_linear_map(key):
+    # One token attends to itself: v -> (1 + sigma / b)(1 + 1 / b) v in each layer, then v / b.
+    sigma, beta = 0.5, 2.0
+    switches = {"norm": ConstantNorm(beta=beta), "mlp": Mlp(kind="identity", sigma=sigma)}
+    decoder = decoder_of(key, values="identity", **switches)
+    found = exact_influence(decoder, TOKENS[:1], spectral=True)
+    step = (1 + sigma / beta) * (1 + 1 / beta)
+    wanted = np.array([step ** (LAYERS - row) / beta for row in range(LAYERS + 1)])[:, None]
+    np.testing.assert_allclose(found.spectral, wanted, rtol=RTOL)
+    np.testing.assert_allclose(found.frobenius, wanted * np.sqrt(DIM), rtol=RTOL)
+
+
+def test_what_the_last_row_cannot_see_has_no_influence_at_all(key):
+    decoder = decoder_of(key, num_layers=1, mask=Window(width=2))
+    found = exact_influence(decoder, TOKENS, spectral=True)
+    assert not np.any(found.frobenius[0, :-2])
+    assert not np.any(found.spectral[0, :-2])
+    assert np.all(found.frobenius[0, -2:] > 0)
+
+
+def test_chosen_layers_and_a_given_stream(key):
+    decoder = decoder_of(key, **SWITCHES[0])
+    every = exact_influence(decoder, TOKENS, spectral=True)
+    for rows in ((0,), (2, 1), (LAYERS,)):
+        some = exact_influence(decoder, decoder.enter(TOKENS), layers=rows, spectral=True)
+        np.testing.assert_allclose(some.frobenius, every.frobenius[list(rows)], rtol=RTOL)
+        np.testing.assert_allclose(some.spectral, every.spectral[list(rows)], rtol=RTOL)
+
+
+def test_nan_weights_give_nan(key):
+    decoder = decoder_of(key)
+    decoder = jax.tree.map(lambda weight: weight.at[...].set(jnp.nan), decoder)
+    assert np.all(np.isnan(exact_influence(decoder, TOKENS).frobenius[:-1]))
+
+
+def test_estimates_lie_around_the_truth(key):
+    decoder = decoder_of(key, **SWITCHES[0])
+    exact = exact_influence(decoder, TOKENS).frobenius
+    runs = [
+        estimated_influence(decoder, TOKENS, key=seed, probes=50, batch=16)
+        for seed in jax.random.split(key, 20)
+    ]
+    for run in runs:
+        assert np.all(np.abs(run.frobenius - exact) <= 5 * run.standard_error + RTOL * exact)
+    squares = jnp.stack([run.frobenius**2 for run in runs])
+    error = jnp.std(squares, axis=0, ddof=1) / np.sqrt(len(runs))
+    gap = np.abs(jnp.mean(squares, axis=0) - exact**2)
+    assert np.all(gap <= 5 * error + RTOL * exact**2)
+
+
+def test_mean_and_standard_error_are_those_of_the_probes(key):
+    decoder = decoder_of(key, **SWITCHES[0])
+    found = estimated_influence(decoder, TOKENS, key=key, probes=7, batch=3)
+    signs = jax.random.rademacher(key, (7, DIM), jnp.float64)
+    jacobian = jacobians(decoder, TOKENS)
+    squares = jnp.sum(jnp.einsum("po,loid->plid", signs, jacobian) ** 2, axis=-1)
+    mean = jnp.mean(squares, axis=0)
+    np.testing.assert_allclose(found.frobenius[:-1], jnp.sqrt(mean), rtol=RTOL)
+    error = jnp.std(squares, axis=0, ddof=1) / np.sqrt(7) / (2 * jnp.sqrt(mean))
+    np.testing.assert_allclose(found.standard_error[:-1], error, rtol=RTOL)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_decoder_decides_the_dtype(key, dtype):
+    decoder = decoder_of(key, dtype=jnp.dtype(dtype), **SWITCHES[0])
+    found = exact_influence(decoder, TOKENS).frobenius
+    assert found.dtype == "float32"
+    wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), decoder)
+    wanted = exact_influence(wide, TOKENS).frobenius
+    unit = {"float32": 2.0**-24, "bfloat16": 2.0**-8}[dtype]
+    # A few dozen stores on the way, each of one unit roundoff of the largest.
+    assert np.max(np.abs(found - wanted)) <= 100 * unit * np.max(wanted)
+
+
+def test_memory_grows_with_the_batch_and_not_with_the_probes(key):
+    decoder = decoder_of(key, model_dim=16)
+
+    def temporary(probes, batch):
+        signs = jnp.ones((probes // batch, batch, 16))
+        compiled = influence._estimate.lower(decoder, TOKENS, signs, probes, False).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, more, wide = temporary(16, 8), temporary(64, 8), temporary(64, 32)
+    assert more <= 1.02 * small
+    assert small < wide <= 5 * small
+
+
+def test_one_trace_for_a_shape(key):
+    chex.clear_trace_counter()
+    run = jax.jit(chex.assert_max_traces(lambda d, t: exact_influence(d, t).frobenius, n=1))
+    decoder = decoder_of(key)
+    assert not np.array_equal(run(decoder, TOKENS), run(decoder, TOKENS[::-1]))
+
+
+def test_wrong_requests_are_refused(key):
+    decoder = decoder_of(key)
+    with pytest.raises(ValueError, match="Wanted layers between 0 and 3"):
+        exact_influence(decoder, TOKENS, layers=(4,))
+    with pytest.raises(ValueError, match="positive batch, got 0"):
+        exact_influence(decoder, TOKENS, batch=0)
+    with pytest.raises(ValueError, match="two probes or more"):
+        estimated_influence(decoder, TOKENS, key=key, probes=1)
