@@ -131,18 +131,19 @@ def _found(
     return _Found(float(norms[token]), float(bounds[token]), share * float(bounds[token]))
 
 
+def _name(path: tuple) -> str:
+    return str(path[-2])[1:]  # the parameter's; its array is the last part of the path
+
+
 def _scaled(decoder: Decoder, scale: float) -> Decoder:
     """Steeper logits by larger queries, larger values: both by the same factor."""
-    larger = ("query", "value")
-    times = lambda path, leaf: leaf * scale if any(f".{n}" in map(str, path) for n in larger) else leaf
-    return jax.tree_util.tree_map_with_path(times, decoder)
+    factor = lambda path: scale if _name(path) in ("query", "value") else 1.0
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * factor(path), decoder)
 
 
 def _replaced(decoder: Decoder, **arrays: np.ndarray) -> Decoder:
-    """The same decoder with other arrays, named by the last part of their path."""
-    pick = lambda path, leaf: next(
-        (arrays[name] for name in arrays if f".{name}" in map(str, path)), leaf
-    )
+    """The same decoder with other arrays."""
+    pick = lambda path, leaf: arrays.get(_name(path), leaf)
     return jax.tree_util.tree_map_with_path(pick, decoder)
 
 
@@ -199,11 +200,10 @@ def _moved(decoder: Decoder, random: np.random.Generator, step: float) -> Decode
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     """Random steps that are kept where they come closer; in the full suite ascent by gradients."""
     random, rounds = np.random.default_rng(3), 40 if suite == "quick" else 400
-    best = _aligned()
-    best = _moved(best, random, 0.3)
+    best = _moved(_aligned(), random, 0.05)
     [worst] = _run([best])
     for number in range(rounds):
-        step = 0.1 * 0.9 ** (number / rounds * 20)
+        step = 0.05 * 0.8 ** (number / rounds * 20)
         tried = [_moved(best, random, step) for _ in range(BATCH)]
         for decoder, found in zip(tried, _run(tried), strict=True):
             if found.norm / found.bound > worst.norm / worst.bound:

@@ -31,6 +31,7 @@ class Profiles:
             raise ValueError(f"Wanted rows of the influence study; {seen}: run the study first.")
         self.first_row = self._rows[self.kinds[0]][0]
         self.shape = _shape(self.first_row)
+        self._fields: dict[tuple[str, str], np.ndarray] = {}
 
     @property
     def length(self) -> int:
@@ -50,12 +51,18 @@ class Profiles:
 
     def __call__(self, kind: str, name: str) -> np.ndarray:
         """A field for each layer and token; NaN where it is missing, null or not finite."""
-        values = [number(row, name) for row in self._rows[kind]]
-        return np.array([math.nan if v is None else v for v in values]).reshape(self.shape)
+        if (kind, name) not in self._fields:
+            values = [number(row, name) for row in self._rows[kind]]
+            array = np.array([math.nan if value is None else value for value in values])
+            self._fields[kind, name] = array.reshape(self.shape)
+        return self._fields[kind, name]
 
     def exceeded(self, kind: str, bound: str) -> np.ndarray:
         """For each layer and token, whether the rows say that a bound is exceeded."""
-        return np.array([row[bound] != "within" for row in self._rows[kind]]).reshape(self.shape)
+        if (kind, bound) not in self._fields:
+            found = np.array([row[bound] != "within" for row in self._rows[kind]])
+            self._fields[kind, bound] = found.reshape(self.shape)
+        return self._fields[kind, bound]
 
     def shares(self, kind: str) -> np.ndarray:
         """Frobenius norms as shares of their sum over the tokens of a layer."""

@@ -110,8 +110,9 @@ def _wrong(lines: Sequence[str]) -> Markup:
 
 
 def _index(found: Sequence[Entry]) -> Markup:
-    heads = "claim", "what it says", "source", "held", "tightness", "ascent", "verdict"
-    body = table([*heads, "counter-case", "certified"], [_index_line(entry) for entry in found])
+    # What a reader looks for stands first: a narrow screen shows two or three columns.
+    heads = "claim", "verdict", "counter-case", "what it says", "tightness", "ascent", "held"
+    body = table([*heads, "certified", "source"], [_index_line(entry) for entry in found])
     title = element("h2", "All claims")
     return element("section", title, body, class_="index")
 
@@ -120,14 +121,14 @@ def _index_line(entry: Entry) -> list[object]:
     claim, closing = entry.claim, entry.closing
     return [
         element("a", claim.name, href=f"#{_anchor(claim)}"),
-        prose(claim.title),
-        claim.source,
-        f"{len(entry.held)} of {len(entry.tried)}",
-        ratio(number(closing, "tightness")),
-        ratio(number(entry.ascent, "tightness") if entry.ascent else None),
         _told(closing.get("verdict") == "holds", _verdict(entry)),
         _told(closing.get("counter_case") == "fails as it must", _bite(entry)),
+        prose(claim.title),
+        ratio(number(closing, "tightness")),
+        ratio(number(entry.ascent, "tightness") if entry.ascent else None),
+        f"{len(entry.held)} of {len(entry.tried)}",
         "yes" if closing.get("certified") else MISSING,
+        claim.source,
     ]
 
 

@@ -1,12 +1,12 @@
 """The collapse page: rows and figures as one HTML file that needs nothing beside itself."""
 
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from glassesjax.records import Row
 from glassesjax.report import words
 from glassesjax.report.curves import Curves
+from glassesjax.report.document import document
 from glassesjax.report.figures import collapse_figure, equality_figure, family_title
 from glassesjax.report.markup import Markup, bullets, element, escape, facts, fold, picture
 from glassesjax.report.overview import overview_figure
@@ -51,19 +51,7 @@ def collapse_page(
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     title = f"Representational collapse in {_model(curves)}"
-    return _document(title, body)
-
-
-def _document(title: str, body: Markup) -> str:
-    style = importlib.resources.files("glassesjax.report").joinpath("page.css").read_text("utf-8")
-    head = (
-        Markup('<meta charset="utf-8">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        element("title", title),
-        element("style", Markup(style)),
-    )
-    page = element("html", element("head", *head), element("body", body), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    return document(title, body)
 
 
 def _model(curves: Curves) -> str:

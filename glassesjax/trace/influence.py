@@ -248,8 +248,9 @@ class _Walk:
     def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Array]:
         """Back through some layers, one at a time; their squares, first layer first."""
 
-        def step(cotangent: Array, layer: tuple) -> tuple[Array, Array]:
-            pull = layer_pullback(*layer, self.layout, self.plan, freeze=self.freeze)
+        def step(cotangent: Array, layer: tuple[Block, Array]) -> tuple[Array, Array]:
+            block, resid = layer
+            pull = layer_pullback(block, resid, self.layout, self.plan, freeze=self.freeze)
             cotangent = pull(cotangent)
             return cotangent, self._square(cotangent)
 

@@ -67,7 +67,8 @@ def _mix_pullback(
     block: Block, heads: Heads, layout: Layout, plan: RoundingPlan, freeze: bool
 ) -> Callable[[Float[Array, "batch query joined"]], Heads]:
     if freeze or {"attn_logits", "attn_weights"} & plan.formats.keys():
-        pull = jax.vjp(lambda *x: block.attention.mix(*x, layout, plan, freeze), *heads)[1]
+        mix = lambda q, k, v: block.attention.mix(q, k, v, layout, plan, freeze)
+        pull = jax.vjp(mix, *heads)[1]
         # Frozen, it is one product with shared weights; rounded, pairs of tokens per cotangent.
         return jax.vmap(pull) if freeze else lambda joined: jax.lax.map(pull, joined)
     parts = _parts(block.config, plan, heads, layout)

@@ -1,0 +1,148 @@
+"""Lemma B.6: the eigenvalue one of causal attention is simple."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from glassesjax.theory.absorption import second_modulus
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+
+U = 2.0**-53
+
+
+def causal(n: int, seed: int, scale: float = 1.0) -> np.ndarray:
+    """Softmax of random logits under a causal mask.
+
+    Args:
+      n: Number of tokens.
+      seed: Of the logits.
+      scale: Of the logits.
+
+    Returns:
+      A row-stochastic, lower-triangular matrix.
+    """
+    logits = scale * np.random.default_rng([n, seed]).normal(size=(n, n))
+    logits = np.where(np.tri(n, dtype=bool), logits, -np.inf)
+    grown = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+    return grown / np.sum(grown, axis=1, keepdims=True)
+
+
+def rank_deficiency(matrix: np.ndarray) -> int:
+    """Dimension of a kernel, by elimination with complete pivots in floats.
+
+    Args:
+      matrix: A square one, entries of size one at most.
+
+    Returns:
+      The dimension: pivots below 2^-40 count as zero.
+    """
+    left = matrix.copy()
+    for found in range(len(left)):
+        rest = np.abs(left[found:, found:])
+        if np.max(rest) < 2.0**-40:
+            return len(left) - found
+        row, column = np.unravel_index(np.argmax(rest), rest.shape)
+        left[[found, found + row]] = left[[found + row, found]]
+        left[:, [found, found + column]] = left[:, [found + column, found]]
+        left[found + 1 :] -= np.outer(left[found + 1 :, found] / left[found, found], left[found])
+    return 0
+
+
+def hypotheses(weights: np.ndarray) -> tuple[Hypothesis, ...]:
+    """Those of the lemma, with the exact condition in place of the printed one.
+
+    Args:
+      weights: A square matrix.
+
+    Returns:
+      The hypotheses, as measured.
+    """
+    later = np.diag(weights)[1:]
+    return (
+        Hypothesis(name="entries above the diagonal", distance=float(np.sum(np.triu(weights, 1) != 0))),
+        Hypothesis(
+            name="rows of sum one",
+            distance=float(np.max(np.abs(np.sum(weights, axis=1) - 1))),
+            allowed=2 * len(weights) * U,
+        ),
+        Hypothesis(
+            name="later tokens that see themselves only", distance=float(np.sum(~(later < 1)))
+        ),
+    )
+
+
+def _largest(weights: np.ndarray) -> np.ndarray:
+    """Moduli of the eigenvalues by LAPACK, which knows nothing of triangles, largest first."""
+    rng = np.random.default_rng(len(weights))
+    turn = np.linalg.qr(rng.normal(size=weights.shape))[0]
+    return np.sort(np.abs(np.linalg.eigvals(turn @ weights @ turn.T)))[::-1]
+
+
+def _simple(setting: str, weights: np.ndarray) -> Measurement:
+    """The kernel of (weights - I)^2: its dimension is the multiplicity, for one is semisimple."""
+    shifted = weights - np.eye(len(weights))
+    return Measurement(
+        setting=f"multiplicity of one, {setting}",
+        measured=float(rank_deficiency(shifted)),
+        bound=1.0,
+        floor=1.0,
+        hypotheses=hypotheses(weights),
+        size=len(weights),
+    )
+
+
+def _second(setting: str, weights: np.ndarray, spread: float) -> Measurement:
+    """The second modulus against the library's, which reads the diagonal."""
+    return Measurement.equality(
+        setting=f"second modulus, {setting}",
+        found=float(_largest(weights)[1]),
+        expected=float(second_modulus(weights)),
+        roundoff=spread,
+        hypotheses=hypotheses(weights),
+        size=len(weights),
+    )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for n in (2, 4, 8) if suite == "quick" else (2, 3, 4, 6, 8, 12):
+        yield _simple(f"random, {n=}", causal(n, 1))
+        uniform = np.tri(n) / np.arange(1, n + 1)[:, None]
+        yield _simple(f"uniform, {n=}", uniform)
+        # Backward errors of n^2 U, times how ill the eigenvalues are: 2^n and less, they are 1/i.
+        yield _second(f"uniform, {n=}: one half", uniform, 16 * n**2 * 2.0**n * U)
+    # One other token only: a single nonzero weight a row, and the lemma's conclusion holds.
+    shift = np.eye(6, k=-1)
+    shift[0, 0] = 1
+    yield _simple("each token sees the one before it only", shift)
+    almost = np.array([[1.0, 0, 0], [2.0**-20, 1 - 2.0**-20, 0], [0, 2.0**-20, 1 - 2.0**-20]])
+    yield _simple("weights of 2^-20 on others", almost)
+    masked = causal(4, 1)
+    masked[3, 3], masked[3, 0] = masked[3, 0], masked[3, 3]
+    masked[0, 3] = 0.5
+    yield _simple("a mask that is not causal", masked)
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """Logits 800 apart: the softmax underflows, a token sees itself only, and one is double."""
+    logits = np.where(np.tri(4, dtype=bool), 0.0, -np.inf)
+    logits[2, 2] = 800.0
+    grown = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+    yield _simple("a row underflows", grown / np.sum(grown, axis=1, keepdims=True))
+
+
+CLAIM = Claim(
+    name="lem_b6",
+    title="The eigenvalue one of causal attention is simple",
+    source="arXiv 2406.04267v2, Lemma B.6",
+    statement=r"\dim \ker (\Lambda - I) = 1 \quad \mathrm{and} \quad"
+    r" |\lambda_2| = \max_{i \ge 2} \alpha_{ii}",
+    assumes=(
+        "row-stochastic and lower-triangular $\\Lambda$",
+        "$\\alpha_{ii} < 1$ for $i \\ge 2$",
+    ),
+    note="Printed is a sufficient hypothesis, two nonzeros in each row but the first; the one here"
+    " is necessary as well. For stochastic matrices one has as many eigenvectors as its"
+    " multiplicity.",
+    measure=_measure,
+    counter_case=_counter_case,
+)

@@ -1,0 +1,129 @@
+"""The normal form of Theorem 5.1's bound: one magnitude and one distribution over the tokens."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from glassesjax.theory.squashing import path_bound, squashing_bound
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+
+U = 2.0**-53
+TOKENS = 6
+DEEP = 200  # layers: the product itself overflows
+
+
+def _draw(layers: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Causal weights, divisors and Lipschitz constants, some zero weights among them."""
+    random = np.random.default_rng([seed, layers])
+    weights = np.tril(random.exponential(size=(layers, TOKENS, TOKENS)) ** 4)
+    weights /= np.sum(weights, axis=-1, keepdims=True)
+    positive = lambda *shape: np.exp(random.normal(size=shape))
+    return weights, positive(layers), positive(layers), positive(), positive(layers)
+
+
+def _stochastic(weights: np.ndarray) -> tuple[Hypothesis, Hypothesis]:
+    sums = np.abs(np.sum(weights, axis=-1) - 1)
+    return (
+        Hypothesis(
+            name="rows of sum one", distance=float(np.max(sums)), allowed=2 * TOKENS * U
+        ),
+        Hypothesis(name="negative weights", distance=float(np.sum(weights < 0))),
+    )
+
+
+def _sums(name: str, args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
+    """That pi is a distribution."""
+    layers, hypotheses = len(args[0]), _stochastic(args[0])
+    profile = np.asarray(squashing_bound(*args).profile)
+    more = {"hypotheses": hypotheses, "size": layers}
+    # A product row of so many terms, a share and a sum in each layer, and rows not quite of one.
+    roundoff = layers * (3 * TOKENS + 8) * U
+    yield Measurement.equality(
+        setting=f"{name}, sum of pi, {layers=}",
+        found=float(np.sum(profile)),
+        expected=1.0,
+        roundoff=roundoff,
+        **more,
+    )
+    yield Measurement(
+        setting=f"{name}, negative part of pi, {layers=}",
+        measured=float(np.max(-profile)),
+        bound=0.0,
+        **more,
+    )
+
+
+def _product(name: str, args: tuple[np.ndarray, ...]) -> Measurement:
+    """G pi against the path sum, at the token farthest off."""
+    layers, normal = len(args[0]), squashing_bound(*args)
+    bounds = np.asarray(path_bound(*args))
+    found = np.exp(float(normal.log_gain)) * np.asarray(normal.profile)
+    token = int(np.argmax(np.abs(found - bounds) / bounds))
+    # The logarithm of G is rounded at its own size before it is raised.
+    relative = 2 * layers * (TOKENS + 10) * U + 4 * abs(float(normal.log_gain)) * U
+    return Measurement.equality(
+        setting=f"{name}, G pi against the path sum, {layers=}",
+        found=float(found[token]),
+        expected=float(bounds[token]),
+        roundoff=relative * float(bounds[token]),
+        hypotheses=_stochastic(args[0]),
+        size=layers,
+    )
+
+
+def _by_logarithms(args: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Logarithms of the path sum, each product as a sum of logarithms: slow and without overflow."""
+    weights, beta1, beta2, beta3, sigma = args
+    row = np.where(np.arange(TOKENS) == TOKENS - 1, 0.0, -np.inf)
+    with np.errstate(divide="ignore"):
+        for layer in reversed(range(len(weights))):
+            log = np.log(weights[layer] / beta1[layer] + np.eye(TOKENS))
+            row = np.logaddexp.reduce(row[:, None] + log, axis=0)
+    return row + np.sum(np.log1p(sigma / beta2)) - np.log(beta3)
+
+
+def _deep(args: tuple[np.ndarray, ...]) -> Measurement:
+    layers, expected = len(args[0]), _by_logarithms(args)
+    found = np.asarray(squashing_bound(*args).log_bound)
+    token = int(np.argmax(np.abs(found - expected)))
+    return Measurement.equality(
+        setting=f"logarithm of G pi, {layers=}",
+        found=float(found[token]),
+        expected=float(expected[token]),
+        # Each layer adds numbers of the size of the result, and errors of its weights.
+        roundoff=layers * (2 * TOKENS + 16 + 2 * float(np.max(np.abs(expected)))) * U,
+        hypotheses=_stochastic(args[0]),
+        size=layers,
+    )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for layers in (1, 3) if suite == "quick" else (1, 2, 3, 5, 8, 13):
+        for seed in range(2 if suite == "quick" else 20):
+            args = _draw(layers, seed)
+            yield from _sums(f"{seed=}", args)
+            yield _product(f"{seed=}", args)
+    args = _draw(DEEP, 0)
+    steep = (args[0], args[1] * 2.0**-10, *args[2:])  # G of the order of e^1600
+    yield from _sums("steep", steep)
+    yield _deep(steep)
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """Rows of sum 1/2, as where a row's mass went to tokens that were dropped."""
+    weights, *others = _draw(3, 0)
+    yield next(_sums("rows of sum one half", (weights / 2, *others)))
+
+
+CLAIM = Claim(
+    name="normal_form",
+    title="The bound of Theorem 5.1 is one magnitude times a distribution over the tokens",
+    source="arXiv 2406.04267v2, Theorem 5.1, put into a normal form (derived)",
+    statement=r"C \left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
+    r" \right]_{n,i} = G \pi_i, \quad \sum_i \pi_i = 1, \quad \pi_i \ge 0",
+    assumes=("rows of attention weights that are non-negative and have sum one",),
+    climbs="L",
+    note="All that depends on the place is in $\\pi$, which no depth makes overflow.",
+    measure=_measure,
+    counter_case=_counter_case,
+)

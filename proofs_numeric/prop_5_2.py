@@ -1,0 +1,312 @@
+"""Proposition 5.2: with depth the bound leaves all tokens but the first, at a rate."""
+
+import math
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from glassesjax.theory.absorption import (
+    first_weight_floor,
+    unabsorbed_bound,
+    unabsorbed_mass,
+    uniform_unabsorbed_bound,
+)
+from glassesjax.theory.closed_forms import uniform_unabsorbed, window_two_rollout
+from proofs_numeric.adversary import ascend
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.lem_b6 import causal
+
+U = 2.0**-53
+SLOTS = 100  # tokens of the compiled pass; shorter sequences start later
+# 1 - pi_1 of uniform attention, share one half, in the notes: nine digits.
+TABLE = {(10, 12): 0.15466838, (100, 32): 6.56317294e-3, (1000, 80): 9.86104206e-8}
+
+
+@jax.jit
+def _masses(
+    weights: Float[Array, "seq seq"], shares: Float[Array, " layers"], first: Array
+) -> Float[Array, " layers+1"]:
+    """Mass on the tokens after the first, after each number of layers on the input side."""
+    later = jnp.arange(len(weights)) > first
+    last = jnp.zeros(len(weights)).at[-1].set(1)
+    mass = lambda row: jnp.sum(jnp.where(later, row, 0))
+
+    def step(row: Array, share: Array) -> tuple[Array, Array]:
+        row = share * jnp.matmul(row, weights) + (1 - share) * row
+        return row, mass(row)
+
+    return jnp.append(mass(last), jax.lax.scan(step, last, shares)[1])
+
+
+def masses(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Mass that the last position has not from the first token, at each depth.
+
+    Args:
+      weights: Causal, the same in each layer; at most ``SLOTS`` tokens.
+      shares: Of attention, the last layer's first.
+
+    Returns:
+      One number for each depth from zero on.
+    """
+    missing = SLOTS - len(weights)
+    padded = np.eye(SLOTS)
+    padded[missing:, missing:] = weights
+    return np.asarray(_masses(padded, shares, missing))
+
+
+def _uniform(n: int) -> np.ndarray:
+    return np.tri(n) / np.arange(1, n + 1)[:, None]
+
+
+def _window(n: int) -> np.ndarray:
+    weights = (np.eye(n) + np.eye(n, k=-1)) / 2
+    weights[0, 0] = 1
+    return weights
+
+
+def _reaching(weights: np.ndarray) -> Hypothesis:
+    stuck = float(np.sum(~(np.diag(weights)[1:] < 1)))
+    return Hypothesis(name="later tokens that see themselves only", distance=stuck)
+
+
+def _stochastic(weights: np.ndarray) -> Hypothesis:
+    return Hypothesis(
+        name="rows of sum one",
+        distance=float(np.max(np.abs(np.sum(weights, axis=1) - 1))),
+        allowed=2 * len(weights) * U,
+    )
+
+
+def _same(differences: float) -> Hypothesis:
+    return Hypothesis(name="differences between the layers", distance=differences)
+
+
+def _never_more(name: str, weights: np.ndarray, shares: np.ndarray) -> Measurement:
+    """The largest growth from one depth to the next."""
+    found = masses(weights, shares)
+    return Measurement(
+        setting=f"growth of 1 - pi_1 from a depth to the next, {name}",
+        measured=float(np.max(np.diff(found))),
+        bound=0.0,
+        roundoff=4 * (len(weights) + 4) * U,
+        hypotheses=(_stochastic(weights), _same(0.0)),
+        size=len(shares),
+    )
+
+
+def _rate(name: str, weights: np.ndarray, shares: np.ndarray, **more: object) -> Measurement:
+    """The product of 1 - lambda epsilon over the layers."""
+    depth, n = len(shares), len(weights)
+    floors = np.full(depth, float(first_weight_floor(weights)))
+    bound = float(unabsorbed_bound(floors, shares))
+    return Measurement(
+        setting=f"1 - pi_1 against the product, {name}",
+        measured=float(masses(weights, shares)[-1]),
+        bound=bound,
+        roundoff=2 * depth * (n + 4) * U * bound,
+        hypotheses=(_stochastic(weights),),
+        size=depth,
+        **more,  # pyrefly: ignore[bad-argument-type]
+    )
+
+
+def _layers_that_differ(depth: int, seed: int) -> Measurement:
+    """Each layer another matrix and share, in whatever order."""
+    n, random = 8, np.random.default_rng(seed)
+    weights = np.stack([causal(n, seed * depth + each) for each in range(depth)])
+    shares = random.uniform(size=depth)
+    floors = np.asarray(first_weight_floor(weights))
+    bound = float(unabsorbed_bound(floors, shares))
+    return Measurement(
+        setting=f"layers that differ, L={depth}, {seed=}",
+        measured=float(unabsorbed_mass(weights, shares)),
+        bound=bound,
+        roundoff=2 * depth * (n + 4) * U * bound,
+        hypotheses=(_stochastic(weights[0]),),
+        size=depth,
+    )
+
+
+def _uniform_rate(n: int, depth: int) -> Iterator[Measurement]:
+    """Uniform attention against (n - 1) (3/4)^L, and its exact value against the product."""
+    weights, shares = _uniform(n), np.full(depth, 0.5)
+    found, exact = float(masses(weights, shares)[-1]), float(uniform_unabsorbed(n, depth))
+    more = {"hypotheses": (_stochastic(weights), _same(0.0)), "size": depth}
+    roundoff = 2 * depth * (n + 4) * U * exact
+    yield Measurement(
+        setting=f"uniform against (n - 1) (3/4)^L, {n=}, L={depth}",
+        measured=found,
+        bound=uniform_unabsorbed_bound(n, depth),
+        floor=exact if n == 2 else 0.0,
+        roundoff=roundoff,
+        **more,
+    )
+    yield Measurement.equality(
+        setting=f"uniform against the exact sum, {n=}, L={depth}",
+        found=found,
+        expected=exact,
+        roundoff=roundoff,
+        **more,
+    )
+
+
+def _table() -> Iterator[Measurement]:
+    """The notes' digits, by exact sums: a rational for each."""
+    for (n, depth), digits in TABLE.items():
+        if n < 1000:
+            exact = float(uniform_unabsorbed(n, depth))
+        else:  # by the product in NumPy: the exact sum takes seconds here
+            exact = _by_sums(n, depth)
+        yield Measurement.equality(
+            setting=f"the notes' value at n={n}, L={depth}",
+            found=exact,
+            expected=digits,
+            roundoff=0.51e-8 * 10 ** math.floor(math.log10(digits)),  # half its last digit
+            size=depth,
+        )
+
+
+def _by_sums(n: int, depth: int) -> float:
+    """One vector-matrix product a layer, as sums over the rows after each token."""
+    row, per_row = np.eye(n)[-1], 1 / np.arange(1, n + 1)
+    for _ in range(depth):
+        row = (row + np.cumsum((row * per_row)[::-1])[::-1]) / 2
+    return float(np.sum(row[1:]))
+
+
+def _long_table() -> Measurement:
+    n, depth = 1000, 80
+    return Measurement.equality(
+        setting="uniform by products against the exact sum, n=1000, L=80",
+        found=_by_sums(n, depth),
+        expected=float(uniform_unabsorbed(n, depth)),
+        roundoff=1e-12 * TABLE[n, depth],
+        size=depth,
+    )
+
+
+def _jordan(n: int, depth: int) -> Measurement:
+    """A window of two tokens: 3/4 has one eigenvector, and a power of L comes in."""
+    exact = 1 - window_two_rollout(n, depth)[0]
+    weights = _window(n)
+    return Measurement.equality(
+        setting=f"window of two tokens, {n=}, L={depth}",
+        found=float(masses(weights, np.full(depth, 0.5))[-1]),
+        expected=float(exact),
+        roundoff=4 * depth * U * float(exact),
+        hypotheses=(_stochastic(weights), _same(0.0)),
+        size=depth,
+    )
+
+
+def _decaying(power: float, depth: int) -> Iterator[Measurement]:
+    """Shares t^-b, uniform attention on 64 tokens: absorbed iff the shares' sum is infinite."""
+    weights, shares = _uniform(64), np.arange(1.0, depth + 1) ** -power
+    found = float(masses(weights, shares)[-1])
+    # 1 - pi_1 = E[1 - (1 - X)^63], between E[X] and 63 E[X], where E[X] is this product.
+    mean = float(np.prod(1 - shares / 2))
+    yield Measurement(
+        setting=f"shares t^-{power:g}, 64 uniform tokens",
+        measured=found,
+        bound=63 * mean,
+        floor=mean,
+        roundoff=4 * depth * 68 * U * 63 * mean,
+        hypotheses=(_stochastic(weights),),
+        size=depth,
+    )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    depth = 200 if suite == "quick" else 5000
+    half = np.full(depth, 0.5)
+    for n in (2, 10, 100):
+        yield _never_more(f"random weights, {n=}", causal(n, 1), half)
+        yield _never_more(f"logits of 700, {n=}", causal(n, 1, 700.0), half)
+        yield _rate(f"random weights, {n=}", causal(n, 1), half[:40])
+    kept = 0.9 * np.eye(10)
+    kept[:, 0] += 0.1
+    yield _rate("a tenth on the first, else on oneself", kept, half[:40], floor=0.95**40)
+    for n, layers in ((1, 12), (2, 12), (10, 12), (100, 32)):
+        yield from _uniform_rate(n, layers)
+    for seed in range(2 if suite == "quick" else 10):
+        yield _layers_that_differ(12, seed)
+    for n, layers in ((8, 12), (64, 200)):
+        yield _jordan(n, layers)
+    for power in (0.5, 1.0, 2.0):
+        yield from _decaying(power, depth)
+    yield from _table()
+    if suite == "full":
+        yield _long_table()
+
+
+def _ratio(logits: Float[Array, "layers seq seq"]) -> Float[Array, ""]:
+    seen = jnp.tri(logits.shape[-1], dtype=bool)
+    weights = jax.nn.softmax(jnp.where(seen[None], logits, -jnp.inf))
+    shares = jnp.full(len(logits), 0.5)
+    return unabsorbed_mass(weights, shares) / unabsorbed_bound(first_weight_floor(weights), shares)
+
+
+def _adversary(suite: Suite) -> Iterator[Measurement]:
+    """Over the logits of three layers that differ."""
+    steps = 100 if suite == "quick" else 2000
+    starts = np.random.default_rng(2).normal(size=(4, 3, 5, 5))
+    logits = np.asarray(ascend(_ratio, starts, steps=steps).instance)
+    logits = np.where(np.tri(5, dtype=bool), logits, -np.inf)
+    grown = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    weights, shares = grown / np.sum(grown, axis=-1, keepdims=True), np.full(3, 0.5)
+    bound = float(unabsorbed_bound(np.asarray(first_weight_floor(weights)), shares))
+    yield Measurement(
+        setting=f"4 starts, {steps} steps over the logits of 3 layers",
+        measured=float(unabsorbed_mass(weights, shares)),
+        bound=bound,
+        roundoff=64 * U * bound,
+        hypotheses=(_stochastic(weights[0]),),
+    )
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """Layers that differ, added at the output side: the mass can grow back."""
+    n = 3
+    through = np.array([[1.0, 0, 0], [0, 1, 0], [1, 0, 0]])  # the last sees the first
+    blind = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])  # the last sees the second
+    ones = np.ones(2)
+    before = float(unabsorbed_mass(through[None], ones[:1]))
+    after = float(unabsorbed_mass(np.stack([through, blind]), ones))
+    yield Measurement(
+        setting=f"another layer on top, {n=}: growth of 1 - pi_1",
+        measured=after - before,
+        bound=0.0,
+        hypotheses=(_same(float(np.max(np.abs(through - blind)))),),
+    )
+    depth = 200
+    stuck = causal(4, 1)
+    stuck[2] = np.eye(4)[2]  # as after an underflow
+    yield Measurement(
+        setting="a token that sees itself only: mass left after 200 layers",
+        measured=float(masses(stuck, np.full(depth, 0.5))[-1]),
+        bound=4 * 0.99**depth,
+        hypotheses=(_reaching(stuck),),
+    )
+
+
+CLAIM = Claim(
+    name="prop_5_2",
+    title="With depth the bound leaves all tokens but the first",
+    source="arXiv 2406.04267v2, Proposition 5.2 (B.8), with rates (derived)",
+    statement=r"1 - \pi_1 \le \prod_\ell (1 - \lambda_\ell \epsilon_\ell), \quad"
+    r" 1 - \pi_1^{\mathrm{uniform}} \le (n - 1) (3/4)^L, \quad"
+    r" 1 - \pi_1(L + 1) \le 1 - \pi_1(L)",
+    assumes=(
+        "row-stochastic causal attention, no later token that sees itself only",
+        "for the last inequality: the same attention in each layer",
+    ),
+    climbs="L",
+    note="What converges is the bound; for the derivative of the first token only at most one"
+    " follows. Shares $t^{-b}$: all is absorbed if and only if $b \\le 1$.",
+    measure=_measure,
+    counter_case=_counter_case,
+    adversary=_adversary,
+)
