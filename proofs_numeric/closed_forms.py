@@ -66,7 +66,7 @@ def product(weights: np.ndarray, shares: Sequence[Fraction]) -> np.ndarray:
 
 def _equal(
     setting: str,
-    found: Sequence[float],
+    found: Sequence[float] | np.ndarray,
     exact: Sequence[Fraction],
     hypotheses: tuple[Hypothesis, ...] = (),
     rounded: float = 0.0,
@@ -103,7 +103,9 @@ def _uniform_rows(n: int, layers: int) -> Iterator[Measurement]:
         yield _equal(f"uniform, {name}, {n=}, L={layers}", found, exact)
     if layers == 2:
         square = [cesaro_square(n - 1, k) for k in range(n)]
-        yield _equal(f"square by harmonic numbers, {n=}", product(weights, [Fraction(1)] * 2), square)
+        yield _equal(
+            f"square by harmonic numbers, {n=}", product(weights, [Fraction(1)] * 2), square
+        )
     if layers == 3:
         first = product(weights, [Fraction(1)] * 3)[:1]
         yield _equal(f"first of the cube, {n=}", first, [cesaro_cube_first(n - 1)])

@@ -25,14 +25,13 @@ def _decoder(beta1: float, beta2: float, layers: int) -> PaperDecoder:
     )
 
 
-def _below(
-    setting: str, decoder: PaperDecoder, reach: Reach, divisors: np.ndarray
-) -> Measurement:
+def _below(setting: str, decoder: PaperDecoder, reach: Reach, divisors: np.ndarray) -> Measurement:
     """The path sum with some divisors, at the first token, and the derivative less a margin."""
     first, layers = int(decoder.start), int(np.sum(np.isfinite(decoder.beta1)))
     there = np.isfinite(decoder.beta1)
     passed = np.where(there, divisors, np.inf)  # neutral layers add nothing
-    bounds = np.asarray(path_bound_theorem(reach.weights, passed, np.ones(()), np.zeros(len(there))))
+    constants = (np.ones(()), np.zeros(len(there)))
+    bounds = np.asarray(path_bound_theorem(reach.weights, passed, *constants))
     return Measurement(
         setting=setting,
         measured=float(bounds[first]),

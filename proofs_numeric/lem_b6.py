@@ -57,9 +57,9 @@ def hypotheses(weights: np.ndarray) -> tuple[Hypothesis, ...]:
     Returns:
       The hypotheses, as measured.
     """
-    later = np.diag(weights)[1:]
+    later, above = np.diag(weights)[1:], np.triu(weights, 1)
     return (
-        Hypothesis(name="entries above the diagonal", distance=float(np.sum(np.triu(weights, 1) != 0))),
+        Hypothesis(name="entries above the diagonal", distance=float(np.sum(above != 0))),
         Hypothesis(
             name="rows of sum one",
             distance=float(np.max(np.abs(np.sum(weights, axis=1) - 1))),

@@ -39,9 +39,7 @@ CONFIG = DecoderConfig(
     positions=Rotary(base=10.0),
 )
 # One coordinate, no norm, no MLP: two tokens by hand.
-SCALAR = DecoderConfig(
-    vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=Mlp(kind="zero")
-)
+SCALAR = DecoderConfig(vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=Mlp(kind="zero"))
 
 
 def _configs() -> dict[str, DecoderConfig]:
@@ -228,9 +226,7 @@ def _counter_case() -> Iterator[Measurement]:
     left_out = Hypothesis(name="share of the covariance that is left out", distance=1.0)
     cases = _run(made, 0.0, token=LENGTH - 1)
     found = max(cases, key=lambda found: found.norm / found.bound)
-    yield found.measurement(
-        "scale 6, the last token, no term of its query", hypotheses=(left_out,)
-    )
+    yield found.measurement("scale 6, the last token, no term of its query", hypotheses=(left_out,))
 
 
 def _certify() -> list[Measurement]:

@@ -62,6 +62,15 @@ def test_a_second_call_changes_no_row(finished):
         (["collapse", "toy", "--lenghts", "1"], "lenghts"),
         (["collapse"], "MODEL"),
         (["colapse", "toy"], "colapse"),
+        (["influence", "gpt5"], "toy, smollm2 or a .gguf file"),
+        (["influence", "toy", "--max-tokens", "9000"], "at most 8192 tokens"),
+        (["influence", "toy", "--max-tokens", "100000000000000"], "at most 8192 tokens"),
+        (["influence", "toy", "--spectral", "4"], "layers from 0 to 3"),
+        (["influence", "toy", "--prompt", "In the"], "'I'"),
+        (["influence", "toy", "--attention", "half"], "attention"),
+        (["influence", "toy", "--probes", "1"], "2 or more"),
+        (["influence", "toy", "--positions", "spiral"], "spiral"),
+        (["influence", "none.gguf"], "cannot be read"),
         (["verify", "--only", "lem_b0"], "lem_b1"),
         (["verify", "--only", "lem_b1", "lem_b1"], "different claims"),
         (["verify", "--suite", "long"], "suite"),
@@ -83,6 +92,29 @@ def test_another_runs_folder_is_left_alone(finished, capsys):
     assert run(collapse(finished, "--seed", "1")) == 2
     assert "holds another run" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_influence_leaves_a_page_and_continues(tmp_path, capsys):
+    out = tmp_path / "toy"
+    call = ["influence", "toy", "--prompt", "12,34", "--probes", "2", "--out", str(out)]
+    assert run(call) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
+    assert {path.name for path in (out / "figures").iterdir()} == {"profile.svg", "layers.svg"}
+    said = capsys.readouterr().out
+    assert "the last representation hears in effect" in said
+    assert said.splitlines()[-1] == f"Page: {out / 'index.html'}"
+    page, rows = (out / "index.html").read_text(), (out / "rows.jsonl").read_bytes()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    lines = rows.splitlines(keepends=True)
+    assert len(lines) == 2 * 4 * 6  # kinds of attention, layers and the final norm, tokens
+    # As a kill leaves it: the second kind half written, its last line cut.
+    (out / "rows.jsonl").write_bytes(b"".join(lines[:30]) + lines[30][:20])
+    assert run(call) == 0
+    assert (out / "rows.jsonl").read_bytes() == rows
+    assert (out / "index.html").read_text() == page
+    assert run([*call, "--seed", "1"]) == 2
+    assert "holds another run" in capsys.readouterr().err
 
 
 def test_help_says_units_and_exits_zero(capsys):

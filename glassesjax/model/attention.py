@@ -1,5 +1,7 @@
 """Grouped attention over one sequence or tree; the axes of einsum strings are those of layers."""
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ from glassesjax.precision import RoundingPlan
 
 # Query rows that attend at once where attention is not kept: bounds memory by rows x keys.
 ATTENTION_ROWS = 256
+ATTENTION_STRETCHES = 8  # of rows that see the same keys: an eighth more work than none to spare
 
 
 class Attended(NamedTuple):
@@ -138,16 +141,36 @@ class Attention(nnx.Module):
         Ordered masks cost no work on keys that come later.
         """
         ordered = isinstance(self.config.mask, Causal | Window)
-        first = len(key) - len(query)
+        first, length = len(key) - len(query), len(query)
+        # A long sequence in a few stretches, each as a loop over blocks: XLA may hold the blocks
+        # of all stretches at once, of a loop only one.
+        stretch = ATTENTION_ROWS * math.ceil(length / ATTENTION_ROWS / ATTENTION_STRETCHES)
         part = lambda index: Layout(*(field[index] for field in layout))
         joined = []
-        for start in range(0, len(query), ATTENTION_ROWS):
-            stop = min(start + ATTENTION_ROWS, len(query))
-            keys = slice(0, first + stop if ordered else None)
-            rows = part(slice(first + start, first + stop))
-            here = query[start:stop], rows, key[keys], value[keys], part(keys)
-            joined.append(self._rows(*here, plan, freeze)[0])
+        for start in range(0, length, stretch):
+            stop = min(start + stretch, length)
+            seen = slice(0, first + stop if ordered else None)
+            keys = key[seen], value[seen], part(seen)
+            attend = lambda rows, keys=keys: self._rows(*rows, *keys, plan, freeze)[0]
+            asking = query[start:stop], part(slice(first + start, first + stop))
+            joined.append(_in_blocks(attend, asking, stop - start))
         return jnp.concatenate(joined)
+
+
+def _in_blocks(
+    attend: Callable[[tuple[Array, Layout]], Array], rows: tuple[Array, Layout], count: int
+) -> Float[Array, "query joined"]:
+    """A function of rows, some rows at a time."""
+    if count <= ATTENTION_ROWS:
+        return attend(rows)
+    whole = count // ATTENTION_ROWS
+    split = lambda x: x[: whole * ATTENTION_ROWS].reshape(whole, ATTENTION_ROWS, *x.shape[1:])
+    blocks = jax.lax.map(attend, jax.tree.map(split, rows))
+    joined = blocks.reshape(-1, blocks.shape[-1])
+    if len(joined) == count:
+        return joined
+    rest = attend(jax.tree.map(lambda x: x[whole * ATTENTION_ROWS :], rows))
+    return jnp.concatenate([joined, rest])
 
 
 def softmax(logits: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:

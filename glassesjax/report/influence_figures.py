@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from glassesjax.records import Row
@@ -18,8 +19,9 @@ from glassesjax.report.markup import visible
 KIND_COLORS = {"true": COLORS["f32"], "frozen": COLORS["bf16"]}
 PI, REPAIRED = COLORS["f16"], COLORS["e4m3fn"]
 LABELED = 80  # tokens that a figure's width has room to name
+STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # decades between two names of an axis
 LETTERS = 10  # of a token's name
-FAINTEST = 1e-5  # shares below are drawn as this
+FAINT = 0.02  # of all shares are drawn alike, so that the fewest do not set the scale
 
 
 @styled
@@ -34,8 +36,8 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
     """
     profiles = Profiles(rows)
     named = profiles.length <= LABELED
-    figure = Figure(figsize=(WIDTH, 5.6 if named else 5.0))
-    edges = margins(figure, bottom=1.0 if named else 0.5, right=1.6) | {"hspace": 0.2}
+    figure = Figure(figsize=(WIDTH, 5.4 if named else 5.0))
+    edges = margins(figure, bottom=0.8 if named else 0.5, right=1.6) | {"hspace": 0.2}
     shares, norms = figure.subplots(2, 1, sharex=True, gridspec_kw=edges)
     _share_panel(shares, profiles)
     _norm_panel(norms, profiles)
@@ -47,7 +49,7 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
 
 def _share_panel(axes: Axes, profiles: Profiles) -> None:
     axes.set_title("Share of the influence at the embedding")
-    drawn = [_line(axes, profiles("true" if "true" in profiles.kinds else "frozen", "pi")[0], PI)]
+    drawn = [_line(axes, profiles(profiles.kinds[0], "pi")[0], PI)]
     drawn[0].set(linestyle="--", label="rollout π")
     for kind in profiles.kinds:
         shares, error = profiles.shares(kind)[0], _relative_error(profiles, kind)
@@ -60,9 +62,9 @@ def _share_panel(axes: Axes, profiles: Profiles) -> None:
 
 def _norm_panel(axes: Axes, profiles: Profiles) -> None:
     axes.set_title("Norm of the derivative at the embedding, and its bounds")
-    kind, drawn = profiles.kinds[0], []
+    first, drawn = profiles.kinds[0], []
     for bound, ink, style in (("repaired", REPAIRED, "-"), ("printed", INK, "-.")):
-        line = _line(axes, 10.0 ** np.minimum(profiles(kind, f"log10_{bound}")[0], 300), ink)
+        line = _line(axes, 10.0 ** np.minimum(profiles(first, f"log10_{bound}")[0], 300), ink)
         line.set(linestyle=style, label=f"{bound} bound")
         drawn.append(line)
     for kind in profiles.kinds:
@@ -78,7 +80,7 @@ def _relative_error(profiles: Profiles, kind: str) -> np.ndarray:
     return profiles(kind, "standard_error")[0] / np.where(norms > 0, norms, math.nan)
 
 
-def _line(axes: Axes, values: np.ndarray, ink: str):  # noqa: ANN202  (a matplotlib line)
+def _line(axes: Axes, values: np.ndarray, ink: str) -> Line2D:
     """A line that breaks where there is no logarithm, with marks where there is room."""
     marker = "o" if len(values) <= LABELED else ""
     known = np.where(values > 0, values, math.nan)
@@ -97,8 +99,8 @@ def _log_axis(axes: Axes, lines: Sequence[np.ndarray]) -> None:
     logs = np.log10(every[np.isfinite(every) & (every > 0)])
     low, high = (float(logs.min()), float(logs.max())) if len(logs) else (0.0, 0.0)
     low, high = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
-    step = math.ceil((high - low) / 6)
-    decades = range(low, high + 1, step)
+    step = next(step for step in STEPS if 6 * step >= high - low)
+    decades = range(math.ceil(low / step) * step, high + 1, step)
     axes.set_yscale("log")
     axes.set_ylim(10.0**low, 10.0**high)
     axes.yaxis.set_major_locator(FixedLocator([10.0**e for e in decades]))
@@ -155,7 +157,7 @@ def layers_figure(rows: Sequence[Row]) -> Figure:
 def _scale(maps: Sequence[np.ndarray]) -> LogNorm:
     every = np.concatenate([shares.ravel() for shares in maps])
     positive = every[every > 0]
-    low = max(float(positive.min()), FAINTEST) if len(positive) else FAINTEST
+    low = float(np.quantile(positive, FAINT)) if len(positive) else 0.1
     return LogNorm(10.0 ** min(math.floor(math.log10(low)), -1), 1.0)
 
 

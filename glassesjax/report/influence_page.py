@@ -84,15 +84,15 @@ def _tiles(profiles: Profiles) -> Markup:
     shares, with_kind = profiles.shares(kind)[0], f"with {ATTENTION[kind]}"
     over = int(profiles.exceeded(kind, "printed").sum())
     share_of = f"of the influence is the first token's, {with_kind}"
-    looseness = typical_looseness(profiles, "repaired")
+    least = "" if profiles.is_spectral(kind) else "≥\u00a0"
+    decades = typical_looseness(profiles, "repaired")
+    looseness = f"{least}{decades:.{int(decades < 10)}f}"
     return element(
         "ul",
         _tile(told(effective_number(shares)), f"of {profiles.length}", f"tokens heard {with_kind}"),
         _tile(percent(shares[0]), "", share_of),
         _tile(str(over), f"of {profiles.pairs}", f"printed bounds exceeded {with_kind}"),
-        _tile(
-            f"{looseness:.1f}", "decades", "from the measured norm to the repaired bound, median"
-        ),
+        _tile(looseness, "decades", "from the measured norm to the repaired bound, median"),
         class_="tiles",
     )
 

@@ -103,8 +103,8 @@ def _printed_true(profiles: Profiles) -> str:
     where = f"of {profiles.pairs} pairs of layer and token"
     bound = "With true attention the printed bound of Theorem 5.1 is"
     if not found.any():
-        promise = "the theorem presumes attention that does not depend on the input"
-        return f"{bound} not seen to be exceeded at any {where}; {promise}, and promises nothing."
+        promise = "presumes attention that does not depend on the input, and does not promise this"
+        return f"{bound} not seen to be exceeded at any {where}; the theorem {promise}."
     text = f"{bound} exceeded at {found.sum()} {where}"
     known = np.where(found & ~np.isnan(over), over, -np.inf)
     if np.isfinite(known).any():
@@ -112,10 +112,8 @@ def _printed_true(profiles: Profiles) -> str:
         factor = told(10.0 ** min(known.max(), 300.0))
         most = f"by a factor of {factor} or more at layer {layer}"
         text = f"{text}, most of all {most}, {token_name(profiles, int(position))}"
-    return (
-        f"{text}. This is a hypothesis failure: the theorem presumes attention that does not"
-        " depend on the input, and here it does."
-    )
+    fails = "This is a hypothesis failure: the theorem presumes attention that does not depend on"
+    return f"{text}. {fails} the input, and here it does."
 
 
 def _printed_frozen(profiles: Profiles) -> str:

@@ -14,8 +14,8 @@ def token_table(profiles: Profiles, kind: str) -> Markup:
     shares = profiles.shares(kind)[0]
     kept = np.sort(np.argsort(-shares, kind="stable")[:MOST])
     heads = ["position", "token", "share", "π", "Frobenius norm", "standard error"]
-    heads += ["operator norm", "at least", "printed bound", "its excess", "repaired bound"]
-    body = table([*heads, "its excess"], [_token_line(profiles, kind, int(at)) for at in kept])
+    heads += ["operator norm", "at least", "printed bound", "excess, decades", "repaired bound"]
+    body = table([*heads, "excess, decades"], [_token_line(profiles, kind, int(at)) for at in kept])
     if len(kept) == profiles.length:
         return body
     return Markup(element("p", f"The {MOST} tokens that are heard most.") + body)
@@ -56,7 +56,9 @@ def layer_table(profiles: Profiles, kind: str) -> Markup:
     """A line for each residual stream: who is heard there, and whether the bounds hold."""
     heads = ["layer", "tokens heard", "first token", f"last {min(LAST, profiles.length)}"]
     heads += ["attention's share", "largest norm"]
-    heads += [f"{bound} bound{what}" for bound in BOUNDS for what in (" exceeded", ", excess")]
+    heads += [
+        f"{bound} bound{what}" for bound in BOUNDS for what in (" exceeded", " excess, decades")
+    ]
     return table(heads, [_layer_line(profiles, kind, layer) for layer in range(profiles.shape[0])])
 
 

@@ -1,4 +1,4 @@
-"""The text itself, each token on a ground that is the deeper the more it is heard."""
+"""The text itself, each token on a ground that is the stronger the more it is heard."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ BREAK = "\N{ZERO WIDTH SPACE}"  # where a line may end; visible spaces allow no 
 
 
 class Depth(NamedTuple):
-    """The logarithmic scale of the ground, from a share that has none to the deepest."""
+    """The logarithmic scale of the ground, from a share that has none to the strongest."""
 
     low: float
     high: float

@@ -10,7 +10,7 @@ LEAD = (
 )
 
 TEXT = (
-    "The deeper the ground of a token, the more the last representation moves with the token's"
+    "The stronger the color of a token, the more the last representation moves with the token's"
     " embedding. Hold the pointer over a token for its numbers."
 )
 

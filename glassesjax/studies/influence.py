@@ -24,7 +24,7 @@ from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
-from glassesjax.trace.rollout import block_stack, check_past, printed_bound, rollout
+from glassesjax.trace.rollout import Rollout, block_stack, check_past, printed_bound, rollout
 
 # What tells one row of a run from another.
 KEY = ("attention", "layer", "position")
@@ -171,9 +171,13 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
 
 def _bounds(decoder: Decoder, tokens: jax.Array) -> Bounds:
     plain, printed = jax.jit(rollout)(decoder, tokens), jax.jit(printed_bound)(decoder, tokens)
-    repaired = jax.jit(lambda *pass_: repaired_rollout(block_stack(*pass_)))(decoder, tokens)
+    repaired = jax.jit(_repaired)(decoder, tokens)
     wide = lambda x: np.asarray(x, np.float64)
     return Bounds(wide(plain.profile), wide(plain.shares), log_bound(printed), log_bound(repaired))
+
+
+def _repaired(decoder: Decoder, tokens: jax.Array) -> Rollout:
+    return repaired_rollout(block_stack(decoder, tokens))
 
 
 def _influence(

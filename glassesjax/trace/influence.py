@@ -184,7 +184,7 @@ def _estimate(
         seen, mean, spread = total
         square, _ = walk.back(batch, 0, ())
         here = jnp.minimum(probes - seen, size)
-        inside = (jnp.arange(size) < here)[None, :, None]
+        inside = (jnp.arange(size, dtype=jnp.int32) < here)[None, :, None]
         count, before = here.astype(mean.dtype), seen.astype(mean.dtype)
         center = jnp.sum(square, axis=1) / count  # rows of filling are zero
         off = jnp.where(inside, square - center[:, None], 0)

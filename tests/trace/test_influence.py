@@ -102,8 +102,8 @@ def test_what_the_last_row_cannot_see_has_no_influence_at_all(key):
 
 def test_chosen_layers_and_a_given_stream(key):
     decoder = decoder_of(key, **SWITCHES[0])
-    every = exact_influence(decoder, TOKENS, spectral=True)
-    for rows in ((0,), (2, 1), (LAYERS,)):
+    every = jax.tree.map(np.asarray, exact_influence(decoder, TOKENS, spectral=True))
+    for rows in ((2, 1), (LAYERS,)):
         some = exact_influence(decoder, decoder.enter(TOKENS), layers=rows, spectral=True)
         np.testing.assert_allclose(some.frobenius, every.frobenius[list(rows)], rtol=RTOL)
         np.testing.assert_allclose(some.spectral, every.spectral[list(rows)], rtol=RTOL)
@@ -145,13 +145,28 @@ def test_mean_and_standard_error_are_those_of_the_probes(key):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_decoder_decides_the_dtype(key, dtype):
     decoder = decoder_of(key, dtype=jnp.dtype(dtype), **SWITCHES[0])
-    found = exact_influence(decoder, TOKENS).frobenius
+    found = np.asarray(exact_influence(decoder, TOKENS).frobenius)
     assert found.dtype == "float32"
     wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), decoder)
-    wanted = exact_influence(wide, TOKENS).frobenius
+    wanted = np.asarray(exact_influence(wide, TOKENS).frobenius)
     unit = {"float32": 2.0**-24, "bfloat16": 2.0**-8}[dtype]
     # A few dozen stores on the way, each of one unit roundoff of the largest.
     assert np.max(np.abs(found - wanted)) <= 100 * unit * np.max(wanted)
+
+
+def test_the_estimate_is_that_of_matfree(key):
+    """Its per-row norms, given the same probes; matfree estimates each row of J^T as we do."""
+    matfree = pytest.importorskip("matfree.stochtrace")
+    decoder = decoder_of(key, **SWITCHES[0])
+    resid = decoder.enter(TOKENS)
+    last = lambda resid: decoder.represent(resid, keep="nothing")[0][-1]
+    pull = jax.vjp(last, resid)[1]
+    signs = jax.random.rademacher(key, (32, DIM), jnp.float64)
+    integrand = matfree.monte_carlo_rownorms_squared()
+    samples = jax.vmap(lambda sign: integrand(lambda w: pull(w)[0].ravel(), sign))(signs)
+    wanted = np.sqrt(np.mean(samples, axis=0).reshape(len(TOKENS), DIM).sum(axis=1))
+    found = estimated_influence(decoder, TOKENS, key=key, probes=32)
+    np.testing.assert_allclose(found.frobenius[0], wanted, rtol=RTOL)
 
 
 def test_memory_grows_with_the_batch_and_not_with_the_probes(key):

@@ -1,0 +1,212 @@
+"""The influence study on the toy: its rows against direct derivatives, and resuming."""
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.errors import BadInput
+from glassesjax.studies.influence import KEY, InfluenceSettings, measure, open_subject
+from glassesjax.studies.influence_rows import Bounds, influence_rows
+from glassesjax.trace.influence import Influence
+
+SETTINGS = InfluenceSettings(
+    model="toy", prompt="31,31", method="exact", format="f64", spectral=(0, 2)
+)
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return open_subject(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def rows(subject):
+    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def jacobians(subject):
+    """Of the last representation in the embedding, token by token, by the plainest means."""
+    wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), subject.model.decoder)
+    embedding = wide.enter(jnp.asarray(subject.tokens))
+    jacobian = jax.jit(jax.jacrev(lambda resid: wide.represent(resid)[0][-1]))(embedding)
+    return np.asarray(jacobian).transpose(1, 0, 2)
+
+
+def pick(rows, **wanted):
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def column(rows, name, **wanted):
+    return np.array([row[name] for row in pick(rows, **wanted)])
+
+
+def test_every_row_is_there_once_and_flat(rows):
+    keys = {tuple(row[name] for name in KEY) for row in rows}
+    assert len(rows) == len(keys) == 2 * 4 * 6
+    assert [row["token_text"] for row in rows[:6]] == ["<bos>", *"31,31"]
+    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
+
+
+def test_norms_at_the_embedding_are_those_of_the_jacobian(rows, jacobians):
+    at = {"attention": "true", "layer": 0}
+    exact = np.linalg.norm(jacobians, axis=(1, 2))
+    # A few hundred products of sums of 64 terms, in two orders.
+    np.testing.assert_allclose(column(rows, "frobenius", **at), exact, rtol=1e-11)
+    spectral = np.linalg.norm(jacobians, ord=2, axis=(1, 2))
+    # From a Gram matrix: its rounding is relative to the square.
+    np.testing.assert_allclose(column(rows, "spectral", **at), spectral, rtol=1e-10)
+    np.testing.assert_array_equal(column(rows, "at_least", **at), column(rows, "spectral", **at))
+
+
+def test_operator_norms_stand_at_the_layers_asked_for_and_at_no_other(rows):
+    for kind in ("true", "frozen"):
+        for layer in range(4):
+            mine = pick(rows, attention=kind, layer=layer)
+            known = [row["spectral"] is not None for row in mine]
+            assert known == [layer in (0, 2)] * 6
+            for row in mine:
+                # The slack is the rounding of a root of a Gram matrix.
+                if row["spectral"] is not None:
+                    assert row["spectral"] <= row["frobenius"] * (1 + 1e-10)
+                else:
+                    assert row["at_least"] == row["frobenius"] / 8  # the root of the width 64
+
+
+def test_the_last_layers_stream_is_heard_at_the_last_token_only(rows):
+    for kind in ("true", "frozen"):
+        norms = column(rows, "frobenius", attention=kind, layer=3)
+        assert (norms[:-1] == 0).all()
+        assert norms[-1] > 0
+        assert {row["printed"] for row in pick(rows, attention=kind, layer=3)} == {"within"}
+
+
+def test_bounds_and_rollout_do_not_depend_on_the_kind(rows):
+    for name in ("pi", "log10_printed", "log10_repaired"):
+        assert (
+            column(rows, name, attention="true").tolist()
+            == column(rows, name, attention="frozen").tolist()
+        )
+    for layer in range(4):
+        total = column(rows, "pi", attention="true", layer=layer).sum()
+        assert total == pytest.approx(1, rel=6 * 2.0**-52)
+
+
+def test_the_bounds_hold_where_they_must(rows):
+    assert {row["repaired"] for row in rows} == {"within"}
+    assert {row["printed"] for row in pick(rows, attention="frozen")} == {"within"}
+    # One step away from the last token both are an equality's norm: no slack to hide an error in.
+    last = pick(rows, attention="frozen", layer=3, position=5)[0]
+    assert last["log10_over_printed"] <= 1e-4
+
+
+def made(norm, subject, **fields):
+    """Rows of one layer whose every norm is the same, against bounds of 10 and 1000."""
+    shape = 1, len(subject.tokens)
+    fill = lambda value: np.full(shape, value)
+    found = Influence(fill(norm), **{name: fill(value) for name, value in fields.items()})
+    logs = [fill(power * math.log(10)) for power in (1, 3)]
+    return list(influence_rows(subject, found, Bounds(fill(0.2), np.zeros(0), *logs)))
+
+
+@pytest.mark.parametrize(
+    ("norm", "fields", "least"),
+    [
+        (80.0, {}, 10.0),  # over the root of 64
+        (80.0, {"spectral": 30.0}, 30.0),
+        (80.0, {"spectral": math.nan}, 10.0),
+        (80.0, {"standard_error": 8.0}, 7.0),  # less three standard errors
+        (80.0, {"standard_error": 30.0}, 0.0),
+    ],
+)
+def test_what_the_operator_norm_is_at_least(subject, norm, fields, least):
+    row = made(norm, subject, **fields)[0]
+    assert row["at_least"] == least
+    over = -math.inf if least == 0 else math.log10(least) - 1
+    assert row["log10_over_printed"] == pytest.approx(over, abs=8 * 2.0**-53)
+    assert row["printed"] == ("exceeded" if least > 10 else "within")
+    assert row["repaired"] == "within"
+
+
+def test_no_number_is_never_within(subject):
+    row = made(math.nan, subject)[0]
+    assert (row["printed"], row["repaired"]) == ("exceeded", "exceeded")
+
+
+def test_estimates_lie_within_their_errors(subject, rows):
+    settings = dataclasses.replace(SETTINGS, method="estimated", probes=64, attention=("true",))
+    ((_, found),) = measure(settings, subject)
+    exact = column(rows, "frobenius", attention="true")
+    norm, error = (np.array([row[n] for row in found]) for n in ("frobenius", "standard_error"))
+    heard = exact > 0
+    # Five standard errors of 64 squares of sums of signs; the seed is fixed.
+    assert (np.abs(norm - exact)[heard] < 5 * error[heard]).all()
+    assert {row["spectral"] for row in found} == {None}
+    assert {row["probes"] for row in found} == {64}
+
+
+def test_kinds_that_are_done_are_left_out(subject):
+    done = lambda row: True
+    assert list(measure(SETTINGS, subject, done)) == []
+
+
+def test_float64_does_not_leak_out(subject, rows):
+    settings = dataclasses.replace(SETTINGS, attention=("frozen",), spectral=())
+    with jax.enable_x64(False):
+        ((kind, found),) = measure(settings, subject)
+        assert jnp.zeros(1).dtype == jnp.float32
+    assert kind == "frozen"
+    expected = column(rows, "frobenius", attention="frozen").tolist()
+    assert [row["frobenius"] for row in found] == expected
+    assert {row["spectral"] for row in found} == {None}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"max_tokens": 0}, "1 or more"),
+        ({"probes": 1}, "2 or more"),
+        ({"spectral": (-1,)}, "layers from 0"),
+        ({"spectral": (0, 0)}, "different --spectral"),
+        ({"attention": ()}, "different kinds"),
+        ({"attention": ("true", "true")}, "different kinds"),
+        ({"seed": 2**32}, "a seed from 0"),
+        ({"positions": "spiral"}, "spiral"),
+        ({"model": "smollm2", "positions": "rotary"}, "has its own"),
+    ],
+)
+def test_bad_settings_are_named(change, text):
+    with pytest.raises(BadInput, match=text):
+        InfluenceSettings(**({"model": "toy"} | change))
+
+
+def test_a_prompt_over_the_context_is_named_before_it_is_made():
+    for count in (8193, 10**14):
+        with pytest.raises(BadInput, match="at most 8192 tokens"):
+            open_subject(InfluenceSettings(model="toy", max_tokens=count))
+    assert len(open_subject(InfluenceSettings(model="toy", max_tokens=8192)).tokens) == 8192
+    cut = InfluenceSettings(model="toy", prompt="123456", max_tokens=3)
+    assert len(open_subject(cut).tokens) == 3
+
+
+def named(page, start):
+    text = page.partition(start)[2].partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    return {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
+
+
+def test_every_flag_and_key_is_on_the_commands_page(rows):
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    fields = {field.name.replace("_", "-") for field in dataclasses.fields(InfluenceSettings)}
+    assert {f"--{field}" for field in fields - {"model"}} | {"--out"} == named(
+        page, "\n## `influence`"
+    )
+    keys = named(page, "\n## A row of `influence`")
+    assert {key for row in rows for key in row} == keys - {"weights_sha256"}  # of a file only
