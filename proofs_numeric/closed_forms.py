@@ -17,6 +17,7 @@ from glassesjax.theory.closed_forms import (
     window_two_rollout,
 )
 from glassesjax.theory.squashing import attention_rollout
+from proofs_numeric.absorbing import uniform
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 U = 2.0**-53
@@ -32,18 +33,6 @@ ROWS = {
 }
 # 1 - pi_1 at 64 tokens and 8 layers, by the sink's part; eight digits in the notes.
 SINKS = {Fraction(0): 0.64359960, HALF: 0.08195888, Fraction(9, 10): 0.00819163}
-
-
-def uniform(n: int) -> np.ndarray:
-    """Uniform causal attention.
-
-    Args:
-      n: Number of tokens.
-
-    Returns:
-      The Cesàro matrix.
-    """
-    return np.tri(n) / np.arange(1, n + 1)[:, None]
 
 
 def product(weights: np.ndarray, shares: Sequence[Fraction]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Position bias: what depth, windows, prefixes and penalties on distance do to rollouts."""
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from glassesjax.theory.dispersion import Bracket
 from glassesjax.theory.position_bias import (
     causal_rollout_bound,
     cumulative_rollout,
@@ -55,19 +57,40 @@ def _floor(weights: np.ndarray, mask: np.ndarray, told: float) -> Hypothesis:
     )
 
 
+@jax.jit
+def _bounds(least: Float[Array, ""]) -> dict[str, Float[Array, " n"]]:
+    """For each mask, on the mass of each token and all later ones."""
+    prefix = jnp.full(N, jnp.inf)  # all after the prefix together; of the others it says nothing
+    return {
+        "causal": causal_rollout_bound(DEPTH, N, least),
+        "window": window_rollout_bound(DEPTH, N, WINDOW, least),
+        "prefix": prefix.at[PREFIX].set(prefix_rollout_bound(DEPTH, PREFIX, least)),
+    }
+
+
+@jax.jit
+def _decay_ends(slope: Float[Array, ""], spread: Float[Array, ""]) -> tuple[Bracket, Bracket]:
+    """Of the weights and of the rollout."""
+    distance = jnp.asarray(np.abs(PLACE[:, None] - PLACE[None, :]).astype(float))
+    rollout = decay_rollout_bracket(DEPTH, distance, slope, spread)
+    return decay_weight_bracket(N, slope, spread), rollout
+
+
+@functools.partial(jax.jit, static_argnames="depth")
+def _profile(slope: Float[Array, ""], *, depth: int) -> tuple[Array, Array]:
+    """Of distances up to 4000, and the peak."""
+    return decay_profile(depth, jnp.arange(4000.0), slope), decay_peak(depth, slope)
+
+
+_ratio_ends = jax.jit(rotary_ratio_bracket)
+_rollout = jax.jit(cumulative_rollout)
+
+
 def _tails(setting: str, kind: str, weights: np.ndarray, epsilon: float) -> Measurement:
     """Mass on each token and all later ones, in every row, against its bound; the closest one."""
-    products = np.asarray(cumulative_rollout(jnp.asarray(weights)))[-1]
+    products = np.asarray(_rollout(weights))[-1]
     tail = np.cumsum(products[:, ::-1], axis=1)[:, ::-1]
-    least = jnp.asarray(epsilon)
-    if kind == "prefix":
-        # Later tokens: the bound of each single one. All of them: the prefix's own.
-        bounds = np.full(N, np.inf)
-        bounds[PREFIX] = prefix_rollout_bound(DEPTH, PREFIX, least)
-    elif kind == "window":
-        bounds = np.asarray(window_rollout_bound(DEPTH, N, WINDOW, least))
-    else:
-        bounds = np.asarray(causal_rollout_bound(DEPTH, N, least))
+    bounds = np.asarray(_bounds(epsilon)[kind])
     quotients = np.max(tail, axis=0) / bounds
     quotients[0] = 0.0  # all of the mass, bound one
     token = int(np.argmax(quotients))
@@ -91,8 +114,8 @@ def _least_everywhere(epsilon: float) -> np.ndarray:
 def _attained() -> Measurement:
     epsilon = 1 / 16
     weights = _least_everywhere(epsilon)
-    products = np.diag(np.asarray(cumulative_rollout(jnp.asarray(weights)))[-1])
-    bounds = np.asarray(causal_rollout_bound(DEPTH, N, jnp.asarray(epsilon)))
+    products = np.diag(np.asarray(_rollout(weights))[-1])
+    bounds = np.asarray(_bounds(epsilon)["causal"])
     token = 1 + int(np.argmax(np.abs(products / bounds - 1)[1:]))
     return Measurement.equality(
         setting="epsilon to each earlier token, a token's weight on itself",
@@ -107,15 +130,11 @@ def _attained() -> Measurement:
 def _decays(slope: float, spread: float) -> Iterator[Measurement]:
     """Weights and rollouts under a penalty, between the two ends; the closest entry to each."""
     weights = _attention(CAUSAL, spread, 5, slope)
-    bracket = decay_weight_bracket(N, jnp.asarray(slope), jnp.asarray(spread))
-    products = np.asarray(cumulative_rollout(jnp.asarray(weights)))
+    bracket, ends = _decay_ends(slope, spread)
+    products = np.asarray(_rollout(weights))
     more = {"size": DEPTH}
     name = f"slope {slope:g}, range {spread:g}"
     yield from _between(f"weight, {name}", weights, bracket, **more)
-    distance = np.abs(PLACE[:, None] - PLACE[None, :]).astype(float)
-    ends = decay_rollout_bracket(DEPTH, distance, np.asarray(slope), np.asarray(spread))
-    # Rows of a whole context have more to divide by than those of a cut one: the lower end
-    # holds for both, and weights of a cut row are larger.
     yield from _between(f"rollout, {name}", products[-1:], ends, **more)
 
 
@@ -139,12 +158,11 @@ def _between(setting: str, found: np.ndarray, ends: tuple, **more: object) -> It
 def _peaks() -> Iterator[Measurement]:
     """The most likely distance, and a distribution of sum one."""
     for depth, slope in ((2, 0.3), (12, 0.7), (40, 0.1)):
-        distance = np.arange(4000.0)
-        profile = np.asarray(decay_profile(depth, distance, np.asarray(slope)))
+        profile, peak = (np.asarray(each) for each in _profile(slope, depth=depth))
         yield Measurement.equality(
             setting=f"mode of the distance, L={depth}, slope {slope}",
             found=float(np.argmax(profile)),
-            expected=float(np.floor(decay_peak(depth, np.asarray(slope)))),
+            expected=float(np.floor(peak)),
             roundoff=0.0,  # whole numbers
             size=depth,
         )
@@ -164,7 +182,7 @@ def _rotary() -> Iterator[Measurement]:
     distances = np.arange(16.0)
     kernel = np.cos(distances[:, None] * frequencies) @ amplitudes
     ratio = np.exp(kernel - kernel[0])
-    ends = [np.asarray(e) for e in rotary_ratio_bracket(amplitudes, frequencies, distances)]
+    ends = [np.asarray(end) for end in _ratio_ends(amplitudes, frequencies, distances)]
     for name, left, right in (("upper end", ratio, ends[1]), ("lower end", ends[0], ratio)):
         worst = 1 + int(np.argmax((left / right)[1:]))
         yield Measurement(

@@ -28,7 +28,8 @@ ANGLE = 2 * FAR * U  # how far rounding carries an angle, the largest frequency 
 def _kernels(
     queries: Float[Array, "batch d"], keys: Float[Array, "batch d"]
 ) -> Float[Array, "batch distances"]:
-    kernel = lambda query, key: rotary_kernel(query, key, FREQUENCIES, DISTANCES)
+    constants = jnp.asarray(FREQUENCIES), jnp.asarray(DISTANCES)
+    kernel = lambda query, key: rotary_kernel(query, key, *constants)
     return jax.vmap(kernel)(queries, keys)
 
 
@@ -36,7 +37,8 @@ def _kernels(
 def _peaked(
     queries: Float[Array, "batch d"], distances: Float[Array, " batch"]
 ) -> Float[Array, "batch distances"]:
-    keys = jax.vmap(lambda query, r: key_with_peak(query, FREQUENCIES, r))(queries, distances)
+    frequencies = jnp.asarray(FREQUENCIES)
+    keys = jax.vmap(lambda query, r: key_with_peak(query, frequencies, r))(queries, distances)
     return _kernels(queries, keys)
 
 
@@ -82,8 +84,8 @@ def _means(draws: int, shift: float = 0.0) -> Measurement:
 
 def _pairs(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Sum over the frequencies of both norms and the chord of a step, 2 |sin(theta / 2)|."""
-    amplitudes = np.asarray(frequency_norms(queries)) * np.asarray(frequency_norms(keys))
-    return amplitudes @ (2 * np.abs(np.sin(FREQUENCIES / 2)))
+    norms = [np.asarray(frequency_norms(jnp.asarray(x))) for x in (queries, keys)]
+    return norms[0] * norms[1] @ (2 * np.abs(np.sin(FREQUENCIES / 2)))
 
 
 def _steps(setting: str, queries: np.ndarray, keys: np.ndarray, told: float = 1.0) -> Measurement:
@@ -106,14 +108,14 @@ def _steps(setting: str, queries: np.ndarray, keys: np.ndarray, told: float = 1.
 def _increments() -> Iterator[Measurement]:
     """Mean increments: the slope for ALiBi; rotary ones stay at the first step's order."""
     slope = 0.25
-    kernel = np.asarray(alibi_kernel(np.asarray(slope), DISTANCES))
+    kernel = np.asarray(alibi_kernel(jnp.asarray(slope), jnp.asarray(DISTANCES)))
     for setting, kernels, bound, floor in (
         ("no positions", np.ones((2, FAR + 1)), 0.0, 0.0),
         ("ALiBi of slope 1/4", kernel[None], slope, slope),
     ):
         yield Measurement(
             setting=f"mean increment over {FAR} steps, {setting}",
-            measured=float(position_increments(kernels)[-1]),
+            measured=float(position_increments(jnp.asarray(kernels))[-1]),
             bound=bound,
             floor=floor,
             roundoff=0.0,  # quarters, and sums of quarters
@@ -121,7 +123,7 @@ def _increments() -> Iterator[Measurement]:
         )
     queries, keys = np.random.default_rng(3).normal(size=(2, 8, DIM))
     kernels = np.asarray(_kernels(queries, keys))
-    found = np.asarray(position_increments(kernels))
+    found = np.asarray(position_increments(jnp.asarray(kernels)))
     bound = float(np.max(_pairs(queries, keys)))
     # One frequency turns by a radian a step: half of its chord, at least, on average.
     floor = float(np.mean(np.abs(np.diff(kernels, axis=1)), axis=1).max())

@@ -27,6 +27,10 @@ def causal(n: int, seed: int, scale: float = 1.0) -> np.ndarray:
     return grown / np.sum(grown, axis=1, keepdims=True)
 
 
+def _swap(rows: np.ndarray, first: int, second: int) -> None:
+    rows[first], rows[second] = rows[second].copy(), rows[first].copy()
+
+
 def rank_deficiency(matrix: np.ndarray) -> int:
     """Dimension of a kernel, by elimination with complete pivots in floats.
 
@@ -42,8 +46,8 @@ def rank_deficiency(matrix: np.ndarray) -> int:
         if np.max(rest) < 2.0**-40:
             return len(left) - found
         row, column = np.unravel_index(np.argmax(rest), rest.shape)
-        left[[found, found + row]] = left[[found + row, found]]
-        left[:, [found, found + column]] = left[:, [found + column, found]]
+        _swap(left, found, found + int(row))
+        _swap(left.T, found, found + int(column))
         left[found + 1 :] -= np.outer(left[found + 1 :, found] / left[found, found], left[found])
     return 0
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from glassesjax.theory.position_bias import cumulative_rollout
@@ -10,6 +11,9 @@ from proofs_numeric.lem_b6 import causal
 
 U = 2.0**-53
 TOKENS = 8
+
+
+_rollout = jax.jit(cumulative_rollout)
 
 
 def _hypotheses(weights: np.ndarray) -> tuple[Hypothesis, ...]:
@@ -26,7 +30,7 @@ def _hypotheses(weights: np.ndarray) -> tuple[Hypothesis, ...]:
 
 
 def _rows(name: str, weights: np.ndarray) -> Iterator[Measurement]:
-    product, layers = np.asarray(cumulative_rollout(weights))[-1], len(weights)
+    product, layers = np.asarray(_rollout(weights))[-1], len(weights)
     more = {"hypotheses": _hypotheses(weights), "size": layers}
     sums = np.sum(product, axis=1)
     yield Measurement.equality(

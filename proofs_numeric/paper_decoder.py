@@ -116,8 +116,8 @@ def last_row(decoder: PaperDecoder, resid: Float[Array, "slots d"]) -> tuple[Arr
     own = place[:, None] == place[None, :]
     seen = ((place[:, None] >= place[None, :]) & (place[None, :] >= decoder.start)) | own
 
-    def layer(resid: Array, weights: tuple) -> tuple[Array, Array]:
-        query, key, linear, down, up, beta1, beta2 = weights
+    def layer(resid: Array, each: tuple) -> tuple[Array, Array]:
+        query, key, linear, down, up, beta1, beta2 = each
         x = resid / beta1
         logits = (x @ query.T) @ (x @ key.T).T
         weights = jax.nn.softmax(jnp.where(seen, logits, -jnp.inf))

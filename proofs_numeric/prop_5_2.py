@@ -14,12 +14,12 @@ from glassesjax.theory.absorption import (
     uniform_unabsorbed_bound,
 )
 from glassesjax.theory.closed_forms import uniform_unabsorbed, window_two_rollout
+from proofs_numeric.absorbing import by_sums, masses, uniform, window
 from proofs_numeric.adversary import ascend
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.lem_b6 import causal
 
 U = 2.0**-53
-SLOTS = 100  # tokens of the compiled pass; shorter sequences start later
 # 1 - pi_1 of uniform attention, share one half: the exact sum's first eight digits, and half a
 # unit of the last one.
 TABLE = {
@@ -27,48 +27,6 @@ TABLE = {
     (100, 32): (6.5631729e-3, 0.51e-10),
 }
 LONG = (1000, 80)  # the exact sum takes seconds
-
-
-@jax.jit
-def _masses(
-    weights: Float[Array, "seq seq"], shares: Float[Array, " layers"], first: Array
-) -> Float[Array, " layers+1"]:
-    """Mass on the tokens after the first, after each number of layers on the input side."""
-    later = jnp.arange(len(weights)) > first
-    last = jnp.zeros(len(weights)).at[-1].set(1)
-    mass = lambda row: jnp.sum(jnp.where(later, row, 0))
-
-    def step(row: Array, share: Array) -> tuple[Array, Array]:
-        row = share * jnp.matmul(row, weights) + (1 - share) * row
-        return row, mass(row)
-
-    return jnp.append(mass(last), jax.lax.scan(step, last, shares)[1])
-
-
-def masses(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Mass that the last position has not from the first token, at each depth.
-
-    Args:
-      weights: Causal, the same in each layer; at most ``SLOTS`` tokens.
-      shares: Of attention, the last layer's first.
-
-    Returns:
-      One number for each depth from zero on.
-    """
-    missing = SLOTS - len(weights)
-    padded = np.eye(SLOTS)
-    padded[missing:, missing:] = weights
-    return np.asarray(_masses(padded, shares, missing))
-
-
-def _uniform(n: int) -> np.ndarray:
-    return np.tri(n) / np.arange(1, n + 1)[:, None]
-
-
-def _window(n: int) -> np.ndarray:
-    weights = (np.eye(n) + np.eye(n, k=-1)) / 2
-    weights[0, 0] = 1
-    return weights
 
 
 def _reaching(weights: np.ndarray) -> Hypothesis:
@@ -88,6 +46,10 @@ def _same(differences: float) -> Hypothesis:
     return Hypothesis(name="differences between the layers", distance=differences)
 
 
+def _bound(floors: np.ndarray, shares: np.ndarray) -> float:
+    return float(unabsorbed_bound(jnp.asarray(floors), jnp.asarray(shares)))
+
+
 def _never_more(name: str, weights: np.ndarray, shares: np.ndarray) -> Measurement:
     """The largest growth from one depth to the next."""
     found = masses(weights, shares)
@@ -105,7 +67,7 @@ def _rate(name: str, weights: np.ndarray, shares: np.ndarray, **more: object) ->
     """The product of 1 - lambda epsilon over the layers."""
     depth, n = len(shares), len(weights)
     floors = np.full(depth, float(first_weight_floor(weights)))
-    bound = float(unabsorbed_bound(floors, shares))
+    bound = _bound(floors, shares)
     return Measurement(
         setting=f"1 - pi_1 against the product, {name}",
         measured=float(masses(weights, shares)[-1]),
@@ -123,7 +85,7 @@ def _layers_that_differ(depth: int, seed: int) -> Measurement:
     weights = np.stack([causal(n, seed * depth + each) for each in range(depth)])
     shares = random.uniform(size=depth)
     floors = np.asarray(first_weight_floor(weights))
-    bound = float(unabsorbed_bound(floors, shares))
+    bound = _bound(floors, shares)
     return Measurement(
         setting=f"layers that differ, L={depth}, {seed=}",
         measured=float(unabsorbed_mass(weights, shares)),
@@ -136,7 +98,7 @@ def _layers_that_differ(depth: int, seed: int) -> Measurement:
 
 def _uniform_rate(n: int, depth: int) -> Iterator[Measurement]:
     """Uniform attention against (n - 1) (3/4)^L, and its exact value against the product."""
-    weights, shares = _uniform(n), np.full(depth, 0.5)
+    weights, shares = uniform(n), np.full(depth, 0.5)
     found, exact = float(masses(weights, shares)[-1]), float(uniform_unabsorbed(n, depth))
     more = {"hypotheses": (_stochastic(weights), _same(0.0)), "size": depth}
     roundoff = 2 * depth * (n + 4) * U * exact
@@ -175,25 +137,17 @@ def _to_twelve_digits(n: int, depth: int) -> Measurement:
     exact = float(uniform_unabsorbed(n, depth))
     return Measurement.equality(
         setting=f"products of layers against the exact sum, {n=}, L={depth}",
-        found=_by_sums(n, depth),
+        found=by_sums(n, depth),
         expected=exact,
         roundoff=1e-12 * exact,
         size=depth,
     )
 
 
-def _by_sums(n: int, depth: int) -> float:
-    """One vector-matrix product a layer, as sums over the rows after each token."""
-    row, per_row = np.eye(n)[-1], 1 / np.arange(1, n + 1)
-    for _ in range(depth):
-        row = (row + np.cumsum((row * per_row)[::-1])[::-1]) / 2
-    return float(np.sum(row[1:]))
-
-
 def _jordan(n: int, depth: int) -> Measurement:
     """A window of two tokens: 3/4 has one eigenvector, and a power of L comes in."""
     exact = 1 - window_two_rollout(n, depth)[0]
-    weights = _window(n)
+    weights = window(n)
     return Measurement.equality(
         setting=f"window of two tokens, {n=}, L={depth}",
         found=float(masses(weights, np.full(depth, 0.5))[-1]),
@@ -206,7 +160,7 @@ def _jordan(n: int, depth: int) -> Measurement:
 
 def _decaying(power: float, depth: int) -> Iterator[Measurement]:
     """Shares t^-b, uniform attention on 64 tokens: absorbed iff the shares' sum is infinite."""
-    weights, shares = _uniform(64), np.arange(1.0, depth + 1) ** -power
+    weights, shares = uniform(64), np.arange(1.0, depth + 1) ** -power
     found = float(masses(weights, shares)[-1])
     # 1 - pi_1 = E[1 - (1 - X)^63], between E[X] and 63 E[X], where E[X] is this product.
     mean = float(np.prod(1 - shares / 2))
@@ -259,7 +213,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     logits = np.where(np.tri(5, dtype=bool), logits, -np.inf)
     grown = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
     weights, shares = grown / np.sum(grown, axis=-1, keepdims=True), np.full(3, 0.5)
-    bound = float(unabsorbed_bound(np.asarray(first_weight_floor(weights)), shares))
+    bound = _bound(np.asarray(first_weight_floor(weights)), shares)
     yield Measurement(
         setting=f"4 starts, {steps} steps over the logits of 3 layers",
         measured=float(unabsorbed_mass(weights, shares)),
@@ -284,7 +238,7 @@ def _counter_case() -> Iterator[Measurement]:
         hypotheses=(_same(float(np.max(np.abs(through - blind)))),),
     )
     n, depth = 4, 200
-    stuck = _uniform(n)
+    stuck = uniform(n)
     stuck[2] = np.eye(n)[2]  # as after an underflow
     yield Measurement(
         setting="a token that sees itself only: mass left after 200 layers",

@@ -1,7 +1,6 @@
 """Theorem 5.1: with attention held fixed, no derivative exceeds the path sum of the proof."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -144,21 +143,8 @@ def _real(config: DecoderConfig) -> Iterator[Measurement]:
         )
 
 
-@functools.partial(jax.jit, static_argnames="token")
-def _at(decoder: PaperDecoder, token: int) -> Float[Array, ""]:
-    derive = jax.jacrev(lambda resid: paper_decoder.last_row(decoder, resid), has_aux=True)
-    jacobian, weights = derive(decoder.resid)
-    # At most the operator norm, and equal to it for multiples of rotations.
-    found = jnp.linalg.norm(jacobian[:, token]) * paper_decoder.WIDTH**-0.5
-    size = lambda matrices: jnp.sqrt(jnp.sum(matrices**2, axis=(-2, -1)))
-    sigma = size(decoder.linear) * paper_decoder.WIDTH**-0.5
-    sigma += size(decoder.down) * size(decoder.up)
-    bounds = path_bound(weights, decoder.beta1, decoder.beta2, decoder.beta3, sigma)
-    return found / bounds[token]
-
-
 def _instance(free: tuple[Array, ...]) -> PaperDecoder:
-    """Two tokens, two layers: inputs and weights are free, and so are divisors."""
+    """All slots and layers of the quick suite; inputs, weights and divisors are free."""
     resid, query, key, linear, down, up, logs = free
     beta1, beta2 = jnp.exp(logs[0]), jnp.exp(logs[1])
     constants = (beta1, beta2, jnp.ones(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
@@ -166,11 +152,20 @@ def _instance(free: tuple[Array, ...]) -> PaperDecoder:
 
 
 def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
-    return _at(_instance(free), 0)
+    """Of the first token; Frobenius norms, which are the operator norms of rotations times 2."""
+    decoder = _instance(free)
+    # Forward, by one token: half as much to compile as a derivative by all.
+    run = lambda row: paper_decoder.last_row(decoder, decoder.resid.at[0].set(row))
+    jacobian, weights = jax.jacfwd(run, has_aux=True)(decoder.resid[0])
+    size = lambda matrices: jnp.sqrt(jnp.sum(matrices**2, axis=(-2, -1)))
+    root = paper_decoder.WIDTH**-0.5
+    sigma = root * size(decoder.linear) + size(decoder.down) * size(decoder.up)
+    bounds = path_bound(weights, decoder.beta1, decoder.beta2, decoder.beta3, sigma)
+    return root * size(jacobian) / bounds[0]
 
 
 def _adversary(suite: Suite) -> Iterator[Measurement]:
-    steps, starts = (100, 4) if suite == "quick" else (1500, 8)
+    steps, starts = (100, 4) if suite == "quick" else (400, 8)
     slots, layers = paper_decoder.sizes("quick")
     random = np.random.default_rng(5)
     matrices = [random.normal(size=(starts, layers, 4, 4)) / 2 for _ in range(5)]

@@ -105,8 +105,8 @@ def _run(made: Sequence[Decoder], kept: float = 1.0, *, token: int | None = None
     filled = [*made, *[made[-1]] * (BATCH - len(made))]
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *filled)
     results = map(np.asarray, _all(stacked, np.full(BATCH, kept)))
-    found = zip(made, *results, strict=False)
-    return [_found(decoder.config, *values, token) for decoder, *values in found]
+    config, found = made[0].config, list(zip(*results, strict=True))[: len(made)]
+    return [_found(config, *values, token=token) for values in found]
 
 
 def _found(
@@ -114,6 +114,7 @@ def _found(
     jacobian: np.ndarray,
     bounds: np.ndarray,
     terms: np.ndarray,
+    *,
     token: int | None,
 ) -> _Found:
     if not np.isfinite(jacobian).all():

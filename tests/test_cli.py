@@ -66,7 +66,7 @@ def test_a_second_call_changes_no_row(finished):
         (["influence", "toy", "--max-tokens", "9000"], "at most 8192 tokens"),
         (["influence", "toy", "--max-tokens", "100000000000000"], "at most 8192 tokens"),
         (["influence", "toy", "--spectral", "4"], "layers from 0 to 3"),
-        (["influence", "toy", "--prompt", "In the"], "'I'"),
+        (["influence", "toy", "--prompt", "2+2"], "'+'"),
         (["influence", "toy", "--attention", "half"], "attention"),
         (["influence", "toy", "--probes", "1"], "2 or more"),
         (["influence", "toy", "--positions", "spiral"], "spiral"),

@@ -32,7 +32,7 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
       rows: Rows of the influence study.
 
     Returns:
-      Two panels over the same positions: shares beside the rollout, and norms beside the bounds.
+      Two panels over the same positions, shares beside the rollout and norms beside the bounds.
     """
     profiles = Profiles(rows)
     named = profiles.length <= LABELED

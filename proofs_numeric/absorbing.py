@@ -1,0 +1,82 @@
+"""One layer repeated: what the last position has not from the first token, at every depth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+SLOTS = 100  # tokens of the compiled pass; shorter sequences start later
+
+
+@jax.jit
+def _masses(
+    weights: Float[Array, "seq seq"], shares: Float[Array, " layers"], first: Array
+) -> Float[Array, " layers+1"]:
+    """Mass on the tokens after the first, after each number of layers on the input side."""
+    later = jnp.arange(len(weights)) > first
+    last = jnp.zeros(len(weights)).at[-1].set(1)
+    mass = lambda row: jnp.sum(jnp.where(later, row, 0))
+
+    def step(row: Array, share: Array) -> tuple[Array, Array]:
+        row = share * jnp.matmul(row, weights) + (1 - share) * row
+        return row, mass(row)
+
+    return jnp.append(mass(last), jax.lax.scan(step, last, shares)[1])
+
+
+def masses(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Mass that the last position has not from the first token, at each depth.
+
+    Args:
+      weights: Causal, the same in each layer; at most ``SLOTS`` tokens.
+      shares: Of attention, the last layer's first.
+
+    Returns:
+      One number for each depth from zero on.
+    """
+    missing = SLOTS - len(weights)
+    padded = np.eye(SLOTS)
+    padded[missing:, missing:] = weights
+    return np.asarray(_masses(padded, shares, missing))
+
+
+def uniform(n: int) -> np.ndarray:
+    """Uniform causal attention.
+
+    Args:
+      n: Number of tokens.
+
+    Returns:
+      The Cesàro matrix.
+    """
+    return np.tri(n) / np.arange(1, n + 1)[:, None]
+
+
+def window(n: int) -> np.ndarray:
+    """Uniform attention to oneself and the token before.
+
+    Args:
+      n: Number of tokens.
+
+    Returns:
+      A matrix without a basis of eigenvectors, from three tokens on.
+    """
+    weights = (np.eye(n) + np.eye(n, k=-1)) / 2
+    weights[0, 0] = 1
+    return weights
+
+
+def by_sums(n: int, depth: int) -> float:
+    """Uniform attention, share one half, of any length: sums over the later rows, layer by layer.
+
+    Args:
+      n: Number of tokens.
+      depth: Number of layers.
+
+    Returns:
+      The mass on the tokens after the first.
+    """
+    row, per_row = np.eye(n)[-1], 1 / np.arange(1, n + 1)
+    for _ in range(depth):
+        row = (row + np.cumsum((row * per_row)[::-1])[::-1]) / 2
+    return float(np.sum(row[1:]))
