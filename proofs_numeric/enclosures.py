@@ -14,7 +14,7 @@ from flint import arb
 
 from glassesjax.model.config import Alibi, DecoderConfig, Mlp
 from glassesjax.theory.norms import DUAL, Norm
-from glassesjax.trace.certificate import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ
+from glassesjax.trace.constants import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ
 from proofs_numeric.ball_decoder import BallDecoder, LayerBalls
 from proofs_numeric.balls import (
     Balls,

@@ -21,6 +21,7 @@ U = 2.0**-53
 DIM, FAR = 16, 255
 FREQUENCIES = 10_000.0 ** (-np.arange(DIM // 2) / (DIM // 2))
 DISTANCES = np.arange(FAR + 1.0)
+CHOSEN = (0.0, 1.0, 7.0, 100.0, 255.0)  # where a key is to have its peak
 ANGLE = 2 * FAR * U  # how far rounding carries an angle, the largest frequency being one
 
 
@@ -34,20 +35,18 @@ def _kernels(
 
 
 @jax.jit
-def _peaked(
-    queries: Float[Array, "batch d"], distances: Float[Array, " batch"]
-) -> Float[Array, "batch distances"]:
-    frequencies = jnp.asarray(FREQUENCIES)
-    keys = jax.vmap(lambda query, r: key_with_peak(query, frequencies, r))(queries, distances)
-    return _kernels(queries, keys)
+def _peaked(queries: Float[Array, "batch d"]) -> Float[Array, "batch distances"]:
+    """Kernels of keys with a peak at each of the chosen distances."""
+    pairs = zip(queries, CHOSEN, strict=True)
+    keys = [key_with_peak(query, jnp.asarray(FREQUENCIES), r) for query, r in pairs]
+    return _kernels(queries, jnp.stack(keys))
 
 
 def _peaks() -> Iterator[Measurement]:
     """The largest logit of all distances is the one at the chosen distance: no decay."""
-    chosen = np.array([0.0, 1.0, 7.0, 100.0, 255.0])
-    queries = np.random.default_rng(1).normal(size=(len(chosen), DIM))
-    kernels = np.asarray(_peaked(queries, chosen))
-    for distance, query, kernel in zip(chosen, queries, kernels, strict=True):
+    queries = np.random.default_rng(1).normal(size=(len(CHOSEN), DIM))
+    kernels = np.asarray(_peaked(queries))
+    for distance, query, kernel in zip(CHOSEN, queries, kernels, strict=True):
         square = float(query @ query)
         yield Measurement(
             setting=f"key with a peak at {distance:g}, the largest logit anywhere",

@@ -165,7 +165,7 @@ def _rates() -> Iterator[Measurement]:
         )
     yield Measurement.equality(
         setting="rate of sinks above 0.8",
-        found=float(sink_rate(heads)),
+        found=float(sink_rate(mean_first_weight(heads))),
         expected=0.5,
         roundoff=0.0,
     )

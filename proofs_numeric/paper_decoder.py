@@ -112,7 +112,7 @@ def last_row(decoder: PaperDecoder, resid: Float[Array, "slots d"]) -> tuple[Arr
     Returns:
       One row, and the attention weights, layers first.
     """
-    place = jnp.arange(len(resid))
+    place = jnp.arange(len(resid), dtype=jnp.int32)
     own = place[:, None] == place[None, :]
     seen = ((place[:, None] >= place[None, :]) & (place[None, :] >= decoder.start)) | own
 

@@ -1,5 +1,6 @@
 """Grouped attention over one sequence or tree; the axes of einsum strings are those of layers."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -150,10 +151,10 @@ class Attention(nnx.Module):
         for start in range(0, length, stretch):
             stop = min(start + stretch, length)
             seen = slice(0, first + stop if ordered else None)
-            keys = key[seen], value[seen], part(seen)
-            attend = lambda rows, keys=keys: self._rows(*rows, *keys, plan, freeze)[0]
             asking = query[start:stop], part(slice(first + start, first + stop))
-            joined.append(_in_blocks(attend, asking, stop - start))
+            keys = {"key": key[seen], "value": value[seen], "layout": part(seen)}
+            attend = functools.partial(self._rows, **keys, plan=plan, freeze=freeze)
+            joined.append(_in_blocks(lambda rows, f=attend: f(*rows)[0], asking, stop - start))
         return jnp.concatenate(joined)
 
 

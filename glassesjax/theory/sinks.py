@@ -17,14 +17,12 @@ def mean_first_weight(
       attn_weights: Rows belong to queries and have sum one.
 
     Returns:
-      A number in [1 / T, 1] for causal weights: the first row sees itself only.
+      A number in [1 / T, 1] for causal weights, whose first row sees itself only.
     """
     return jnp.mean(attn_weights[..., 0], axis=-1)
 
 
-def sink_rate(
-    attn_weights: Float[Array, "layers heads seq seq"], epsilon: float = 0.8
-) -> Float[Array, ""]:
+def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) -> Float[Array, ""]:
     r"""Share of the heads whose mean attention to the first token exceeds a threshold.
 
     .. math:: \frac{1}{L H} \sum_{\ell,h} \mathbf{1}
@@ -35,14 +33,15 @@ def sink_rate(
     Source: arXiv 2504.02732, sink rate (read in a summary; 0.8 is its threshold).
 
     Args:
-      attn_weights: Rows belong to queries and have sum one.
-      epsilon: The threshold.
+      first_weight: Of all heads, from :func:`mean_first_weight` or, of a real model, from
+        ``trace.attention_statistics``.
+      epsilon: The threshold, in [0, 1].
 
     Returns:
-      A number in [0, 1].
+      A number in [0, 1]; NaN where a weight is.
     """
-    sinks = mean_first_weight(attn_weights) > epsilon
-    return jnp.mean(sinks, dtype=attn_weights.dtype)
+    sunk = (first_weight > epsilon).astype(first_weight.dtype)
+    return jnp.mean(jnp.where(jnp.isnan(first_weight), jnp.nan, sunk))
 
 
 def effective_mixing(

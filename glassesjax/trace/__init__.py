@@ -2,7 +2,6 @@
 
 from glassesjax.trace.attention import AttentionStatistics as AttentionStatistics
 from glassesjax.trace.attention import attention_statistics as attention_statistics
-from glassesjax.trace.attention import sink_rate as sink_rate
 from glassesjax.trace.certificate import LayerRows as LayerRows
 from glassesjax.trace.certificate import certificate_rows as certificate_rows
 from glassesjax.trace.collapse import DecayFit as DecayFit

@@ -78,22 +78,3 @@ def _of_rows(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "4 h
     lowest = jnp.min(jnp.where(jnp.isneginf(logits), jnp.inf, logits), axis=-1)
     entropy, highest = jnp.sum(entr(weights), axis=-1), jnp.max(logits, axis=-1)
     return jnp.stack([entropy, highest - lowest, jnp.max(weights, axis=-1), weights[..., 0]])
-
-
-def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) -> Float[Array, ""]:
-    r"""Share of heads whose mean weight on the first token exceeds a threshold.
-
-    .. math:: \frac{1}{LH} \sum_{\ell, h}
-       \mathbb 1 \Bigl[ \frac1T \sum_i \alpha_{i1}^{\ell, h} > \epsilon \Bigr]
-
-    Source: arXiv 2504.02732, the sink rate (secondary).
-
-    Args:
-      first_weight: Of all heads, from :func:`attention_statistics`.
-      epsilon: The threshold; in [0, 1].
-
-    Returns:
-      A number in [0, 1]; NaN where a weight is.
-    """
-    sunk = (first_weight > epsilon).astype(first_weight.dtype)
-    return jnp.mean(jnp.where(jnp.isnan(first_weight), jnp.nan, sunk))

@@ -23,8 +23,6 @@ from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import Normalize, exact, project
 from glassesjax.model.positions import Layout, alibi_penalty
 from glassesjax.precision import RoundingPlan
-from glassesjax.trace.constants import GELU_EXACT_LIPSCHITZ as GELU_EXACT_LIPSCHITZ
-from glassesjax.trace.constants import GELU_LIPSCHITZ as GELU_LIPSCHITZ
 from glassesjax.trace.constants import Norm, mlp_lipschitz
 
 

@@ -233,6 +233,8 @@ def block_stack(
 ) -> BlockStack:
     """What ``theory.blocks`` bounds the derivative of a pass with.
 
+    Source: arXiv 2406.04267v2, Theorem 5.1, repaired as ``theory.blocks`` derives it.
+
     Args:
       decoder: Causal, with or without a window.
       tokens: One sequence.

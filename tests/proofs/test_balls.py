@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from glassesjax.theory.softmax import total_variation
-from glassesjax.trace.certificate import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ
+from glassesjax.trace.constants import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ
 
 flint = pytest.importorskip("flint")
 balls = pytest.importorskip("proofs_numeric.balls")

@@ -25,10 +25,10 @@ def test_sink_rate_of_uniform_heads_and_of_pure_sinks():
     weights = jnp.stack([cesaro(n), sink(n, 1.0), sink(n, 0.5), jnp.eye(n)]).reshape(2, 2, n, n)
     means = np.array([[25 / 48, 1], [(25 / 48 + 1) / 2, 1 / 4]])
     np.testing.assert_allclose(mean_first_weight(weights), means, rtol=8 * U)
-    assert sink_rate(weights) == 0.25
-    assert sink_rate(weights, 0.7) == 0.5
-    assert sink_rate(weights, 0.2) == 1
-    assert sink_rate(weights, 1.0) == 0  # above, not at, the threshold
+    assert sink_rate(mean_first_weight(weights)) == 0.25
+    assert sink_rate(mean_first_weight(weights), 0.7) == 0.5
+    assert sink_rate(mean_first_weight(weights), 0.2) == 1
+    assert sink_rate(mean_first_weight(weights), 1.0) == 0  # above, not at, the threshold
 
 
 def test_effective_mixing_of_updates_of_known_length(key):

@@ -17,7 +17,8 @@ from glassesjax.model import (
     build_decoder,
     flat_parameters,
 )
-from glassesjax.trace import attention_statistics, sink_rate
+from glassesjax.theory.sinks import sink_rate
+from glassesjax.trace import attention_statistics
 
 U = 2.0**-53
 LENGTH = 7

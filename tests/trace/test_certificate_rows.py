@@ -27,7 +27,8 @@ from glassesjax.model import (
 from glassesjax.theory.collapse import collapse_certificate
 from glassesjax.theory.norms import chebyshev_radius_bound, vector_norm
 from glassesjax.trace import certificate_rows
-from glassesjax.trace.certificate import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ, _norm_lipschitz
+from glassesjax.trace.certificate import _norm_lipschitz
+from glassesjax.trace.constants import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ
 
 U = 2.0**-53
 NORMS = [1, 2, "inf"]
