@@ -15,6 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 demo: $(VENV)/.run
 	$(BIN)/glassesjax collapse toy --formats f32 bf16 --out runs/demo-toy
 	$(BIN)/glassesjax collapse smollm2 --formats f32 bf16 --out runs/demo-smollm2
+	$(BIN)/glassesjax influence smollm2 --out runs/demo-influence
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST) -m "not slow"
@@ -41,6 +42,7 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python scripts/bench_collapse.py --out runs/bench-collapse.json
+	$(BIN)/python scripts/bench_influence.py --out runs/bench-influence.json
 
 clean:
 	rm -rf $(VENV) runs docs/_build docs/jupyter_execute
