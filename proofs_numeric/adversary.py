@@ -27,8 +27,8 @@ def ascend(
 ) -> Found:
     """Maximizes a ratio from several starts by Adam on its logarithm.
 
-    A step to where the ratio is not a number counts for nothing, and its gradient is taken as
-    zero. It is compiled once for each ratio: pass a function of the module, no fresh lambda.
+    A step to where the ratio is not finite counts for nothing, and a gradient that is no number is
+    taken as zero. It is compiled once for each ratio: pass a function of the module, no fresh lambda.
 
     Args:
       ratio: From an instance to measured over bound; differentiable almost everywhere.
@@ -45,7 +45,7 @@ def ascend(
     def step(carry: tuple, _: None) -> tuple[tuple, None]:
         instance, state, best, best_loss = carry
         loss, grads = jax.value_and_grad(objective)(instance)
-        better = loss < best_loss
+        better = jnp.isfinite(loss) & (loss < best_loss)  # an infinite ratio is an underflow
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), instance, best)
         updates, state = optimizer.update(grads, state, instance)
         moved = cast(Any, optax.apply_updates(instance, updates))

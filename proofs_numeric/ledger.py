@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,12 +15,19 @@ import glassesjax
 from glassesjax.errors import BadInput
 from glassesjax.records import Row, Value, provenance
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
-from proofs_numeric.claims import CLAIMS
 
 # What tells one row of the ledger from another. Other code makes other rows: a claim that was
 # edited is measured again, and no row of yesterday's answers for it.
 KEY = ("fingerprint", "claim", "part", "setting")
+MEASURED = ("ladder", "adversary", "certified")  # parts, each of which must apply somewhere
 AT_A_TIME = 2  # claims; compiling is most of the work, and does not wait for Python
+
+
+def all_claims() -> tuple[Claim, ...]:
+    """Every claim; imported only when asked for, since no other verb needs them."""
+    from proofs_numeric.claims import CLAIMS
+
+    return CLAIMS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +42,7 @@ class VerifySettings:
     """Enclose small instances in ball arithmetic as well; needs the extra ``certified``."""
 
     def __post_init__(self) -> None:
-        names = [claim.name for claim in CLAIMS]
+        names = [claim.name for claim in all_claims()]
         if unknown := [name for name in self.only if name not in names]:
             wanted = f"Wanted claims out of {', '.join(names)}"
             raise BadInput(f"{wanted}; found {unknown[0]!r}.")
@@ -46,7 +54,7 @@ class VerifySettings:
     @property
     def claims(self) -> tuple[Claim, ...]:
         """The claims to be measured, in the order of the ledger."""
-        return tuple(claim for claim in CLAIMS if not self.only or claim.name in self.only)
+        return tuple(claim for claim in all_claims() if not self.only or claim.name in self.only)
 
 
 def _require_balls() -> None:
@@ -164,12 +172,20 @@ def failures(rows: Sequence[Row]) -> list[str]:
     Returns:
       The lines, in the order of the rows.
     """
-    found = []
+    closed = {row["claim"] for row in rows if row["part"] == "closing"}
+    cut = dict.fromkeys(str(row["claim"]) for row in rows if row["claim"] not in closed)
+    found = [f"{claim}: was cut off before its closing row" for claim in cut]
+    measured = [row for row in rows if row["part"] in MEASURED]
+    decided = {(r["claim"], r["part"]) for r in measured if r["verdict"] != "not_applicable"}
+    idle = dict.fromkeys(
+        (r["claim"], r["part"]) for r in measured if (r["claim"], r["part"]) not in decided
+    )
+    found += [f"{claim}: nothing of its {part} met the hypotheses" for claim, part in idle]
     for row in rows:
         name = f"{row['claim']} ({row['part']}, {row['setting']})"
         if row["part"] == "closing":
-            if not row["holding"]:
-                found.append(f"{row['claim']}: no measurement met the hypotheses and held")
+            if not row["measurements"]:
+                found.append(f"{row['claim']}: no measurement")
             if not row["counter_cases"]:
                 found.append(f"{row['claim']}: no counter-case")
         elif row["verdict"] == "violated":
@@ -209,9 +225,10 @@ def _row(claim: Claim, part: str, found: Measurement) -> dict[str, Value]:
 
 
 def _bite(found: Measurement) -> str:
-    """A counter-case must lie outside the hypotheses, and the inequality must fail there."""
+    """A counter-case must lie outside the hypotheses, and the inequality must fail by numbers."""
     outside = not found.applies and all(each.measured for each in found.hypotheses)
-    return "fails as it must" if outside and not found.within else "does not fail"
+    known = not math.isnan(found.measured) and math.isfinite(found.bound)
+    return "fails as it must" if outside and known and not found.within else "does not fail"
 
 
 def _state(hypotheses: tuple[Hypothesis, ...]) -> str:

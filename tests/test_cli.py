@@ -140,7 +140,7 @@ def verify(monkeypatch, tmp_path):
 
     def call(claims, *more):
         for module in (ledger, sys.modules[run_verify.__module__]):
-            monkeypatch.setattr(module, "CLAIMS", claims)
+            monkeypatch.setattr(module, "all_claims", lambda: claims)
         return run(["verify", *more, "--out", str(tmp_path / "ledger")])
 
     return call

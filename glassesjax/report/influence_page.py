@@ -13,6 +13,7 @@ from glassesjax.report.influence_profiles import Profiles, effective_number
 from glassesjax.report.influence_sentences import (
     ATTENTION,
     influence_headlines,
+    norm_name,
     percent,
     told,
     typical_looseness,
@@ -84,15 +85,17 @@ def _tiles(profiles: Profiles) -> Markup:
     shares, with_kind = profiles.shares(kind)[0], f"with {ATTENTION[kind]}"
     over = int(profiles.exceeded(kind, "printed").sum())
     share_of = f"of the influence is the first token's, {with_kind}"
-    least = "" if profiles.is_spectral(kind) else "≥\u00a0"
+    undecided = int(profiles.judged(kind, "printed", "undecided").sum())
     decades = typical_looseness(profiles, "repaired")
-    looseness = f"{least}{decades:.{int(decades < 10)}f}"
+    unknown = np.isnan(decades)
+    looseness = "no number" if unknown else f"{decades:.{int(decades < 10)}f}"
+    norm, open_at = norm_name(profiles, kind), f"undecided at {undecided}"
     return element(
         "ul",
         _tile(told(effective_number(shares)), f"of {profiles.length}", f"tokens heard {with_kind}"),
         _tile(percent(shares[0]), "", share_of),
-        _tile(str(over), f"of {profiles.pairs}", f"printed bounds exceeded {with_kind}"),
-        _tile(looseness, "decades", "from the measured norm to the repaired bound, median"),
+        _tile(str(over), f"of {profiles.pairs}", f"printed bounds exceeded {with_kind}, {open_at}"),
+        _tile(looseness, "" if unknown else "decades", f"from {norm} to repaired bound, median"),
         class_="tiles",
     )
 

@@ -57,12 +57,30 @@ class Profiles:
             self._fields[kind, name] = array.reshape(self.shape)
         return self._fields[kind, name]
 
+    @property
+    def last_is_finite(self) -> bool:
+        """Whether the last representation is, of which all numbers speak."""
+        return self.first_row.get("last_finite") is not False
+
+    def judged(self, kind: str, bound: str, verdict: str) -> np.ndarray:
+        """For each layer and token, whether this is the rows' verdict on a bound."""
+        found = np.array([row[bound] == verdict for row in self._rows[kind]])
+        return found.reshape(self.shape)
+
     def exceeded(self, kind: str, bound: str) -> np.ndarray:
         """For each layer and token, whether the rows say that a bound is exceeded."""
-        if (kind, bound) not in self._fields:
-            found = np.array([row[bound] != "within" for row in self._rows[kind]])
-            self._fields[kind, bound] = found.reshape(self.shape)
-        return self._fields[kind, bound]
+        return self.judged(kind, bound, "exceeded")
+
+    def unmeasured(self, kind: str) -> np.ndarray:
+        """For each layer and token, whether a norm came out as no finite number."""
+        names = "frobenius", "at_least", "at_most"
+        return np.isnan([self(kind, name) for name in names]).any(axis=0)
+
+    def unbounded(self) -> int:
+        """Number of bounds that are no finite numbers, where the norms beside them are."""
+        kinds = self.kinds
+        none = lambda kind, b: self.judged(kind, b, "not_a_number") & ~self.unmeasured(kind)
+        return sum(int(np.any([none(kind, b) for kind in kinds], axis=0).sum()) for b in BOUNDS)
 
     def shares(self, kind: str) -> np.ndarray:
         """Frobenius norms as shares of their sum over the tokens of a layer."""
@@ -73,16 +91,36 @@ class Profiles:
     def norms(self, kind: str) -> np.ndarray:
         """The operator norm where it was measured, else the Frobenius norm, which is no smaller."""
         spectral = self(kind, "spectral")
-        return np.where(np.isnan(spectral), self(kind, "frobenius"), spectral)
+        norms = np.where(np.isnan(spectral), self(kind, "frobenius"), spectral)
+        # An operator norm that came out as NaN is not replaced.
+        return np.where(self.unmeasured(kind), math.nan, norms)
 
     def is_spectral(self, kind: str) -> bool:
         """Whether the operator norms at the embedding were measured."""
-        return not np.isnan(self(kind, "spectral")[0]).any()
+        return not np.isnan(self(kind, "spectral")[0]).all()
 
     def looseness(self, kind: str, bound: str) -> np.ndarray:
         """Decades from the norm of ``norms`` up to the bound; NaN where one of them is zero."""
         norms = self.norms(kind)
         return self(kind, f"log10_{bound}") - np.log10(np.where(norms > 0, norms, math.nan))
+
+
+def contradictions(rows: Sequence[Row]) -> int:
+    """How often a bound is exceeded that must hold: the program or the statement is wrong.
+
+    Args:
+      rows: Rows of the influence study.
+
+    Returns:
+      The repaired bound's with any attention, and the printed one's with attention held fixed.
+
+    Raises:
+      ValueError: There is no whole kind of attention.
+    """
+    profiles = Profiles(rows)
+    must_hold = [(kind, "repaired") for kind in profiles.kinds]
+    must_hold += [("frozen", "printed")] if "frozen" in profiles.kinds else []
+    return sum(int(profiles.exceeded(kind, bound).sum()) for kind, bound in must_hold)
 
 
 def effective_number(shares: np.ndarray) -> float:

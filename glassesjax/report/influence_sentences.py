@@ -21,17 +21,20 @@ def influence_headlines(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the influence study.
 
     Returns:
-      Plain text, on who is heard, then on the rollout and on the two bounds.
+      Plain text: first what is not finite, if anything; then on who is heard, on the rollout and
+      on the two bounds.
 
     Raises:
       ValueError: There is no row of the influence study.
     """
     profiles = Profiles(rows)
     printed = {"true": _printed_true, "frozen": _printed_frozen}
+    shared = _with_shares(profiles)
     return [
+        *_not_finite(profiles),
         _effective(profiles),
-        *(_heard(profiles, kind) for kind in profiles.kinds),
-        *(_ends(profiles, kind) for kind in profiles.kinds),
+        *(_heard(profiles, kind) for kind in shared),
+        *(_ends(profiles, kind) for kind in shared),
         _rolled(profiles),
         *(printed[kind](profiles) for kind in profiles.kinds),
         _repaired(profiles),
@@ -64,6 +67,28 @@ def typical_looseness(profiles: Profiles, bound: str) -> float:
     return float(np.median(known)) if len(known) else float("nan")
 
 
+def norm_name(profiles: Profiles, kind: str) -> str:
+    """Which norm was measured at the embedding."""
+    return "operator norm" if profiles.is_spectral(kind) else "Frobenius norm"
+
+
+def _with_shares(profiles: Profiles) -> list[str]:
+    return [kind for kind in profiles.kinds if not np.isnan(profiles.shares(kind)[0]).any()]
+
+
+def _not_finite(profiles: Profiles) -> list[str]:
+    """What comes before everything else: numbers that are none."""
+    last = "The last representation itself is not finite: no derivative of it means anything."
+    said = [] if profiles.last_is_finite else [last]
+    norms = sum(int(profiles.unmeasured(kind).sum()) for kind in profiles.kinds)
+    count = norms + profiles.unbounded()
+    if count:
+        which = f"measured norms {norms}, bounds {count - norms}"
+        many = f"{count} numbers are" if count > 1 else "1 number is"
+        said.append(f"{many} not finite ({which}): there, nothing is said of any bound.")
+    return said
+
+
 def _effective(profiles: Profiles) -> str:
     each = [
         f"{told(effective_number(profiles.shares(kind)[0]))} with {ATTENTION[kind]}"
@@ -92,54 +117,33 @@ def _rolled(profiles: Profiles) -> str:
     pi = profiles(profiles.kinds[0], "pi")[0]
     apart = [
         f"{percent(np.abs(pi - profiles.shares(kind)[0]).sum() / 2)} from {ATTENTION[kind]}"
-        for kind in profiles.kinds
+        for kind in _with_shares(profiles)
     ]
     text = f"Attention rollout (π) gives the first token {percent(pi[0])}"
-    return f"{text}; of its weight, this much would have to move: {', '.join(apart)}."
-
-
-def _printed_true(profiles: Profiles) -> str:
-    over, found = profiles("true", "log10_over_printed"), profiles.exceeded("true", "printed")
-    where = f"of {profiles.pairs} pairs of layer and token"
-    bound = "With true attention the printed bound of Theorem 5.1 is"
-    if not found.any():
-        promise = "presumes attention that does not depend on the input, and does not promise this"
-        return f"{bound} not seen to be exceeded at any {where}; the theorem {promise}."
-    text = f"{bound} exceeded at {found.sum()} {where}"
-    known = np.where(found & ~np.isnan(over), over, -np.inf)
-    if np.isfinite(known).any():
-        layer, position = np.unravel_index(np.argmax(known), known.shape)
-        factor = told(10.0 ** min(known.max(), 300.0))
-        most = f"by a factor of {factor} or more at layer {layer}"
-        text = f"{text}, most of all {most}, {token_name(profiles, int(position))}"
-    fails = "This is a hypothesis failure: the theorem presumes attention that does not depend on"
-    return f"{text}. {fails} the input, and here it does."
-
-
-def _printed_frozen(profiles: Profiles) -> str:
-    text = "With attention held fixed, as Theorem 5.1 presumes, its printed bound"
-    return f"{text} {_stands(profiles, ('frozen',), 'printed')}."
+    moved = f"; of its weight, this much would have to move: {', '.join(apart)}" if apart else ""
+    return f"{text}{moved}."
 
 
 def _repaired(profiles: Profiles) -> str:
     text = "The repaired bound, which lets attention depend on the input,"
-    stands = _stands(profiles, profiles.kinds, "repaired")
-    decades = [typical_looseness(profiles, bound) for bound in BOUNDS]
-    least = "" if profiles.is_spectral(profiles.kinds[0]) else "at least "
-    loose = f"{decades[1]:.1f} decades above the measured norm in the median"
-    than = f"the printed one {_signed(decades[0])}"
-    return f"{text} {stands}; at the embedding it lies {least}{loose} over the tokens, {than}."
+    return f"{text} {stands(profiles, profiles.kinds, 'repaired')}.{_looseness(profiles)}"
+
+
+def _looseness(profiles: Profiles) -> str:
+    kind = profiles.kinds[0]
+    printed, repaired = (typical_looseness(profiles, bound) for bound in BOUNDS)
+    places = {"it": repaired, "the printed bound": printed}
+    each = [f"{name} lies {_signed(at)}" for name, at in places.items() if not np.isnan(at)]
+    if not each:
+        return ""
+    norm = f"the measured {norm_name(profiles, kind)} with {ATTENTION[kind]}"
+    text = f" From {norm} at the embedding, in the median over the tokens, {', '.join(each)}"
+    if profiles.is_spectral(kind) or not min(places.values()) < 0:
+        return f"{text}."
+    width = np.log10(float(profiles.first_row["width"] or 1)) / 2
+    lower = f"the operator norm may be up to {width:.1f} decades smaller"
+    return f"{text}; {lower}, so that this alone decides nothing."
 
 
 def _signed(decades: float) -> str:
-    return f"{abs(decades):.1f} {'above' if decades >= 0 else 'below'}"
-
-
-def _stands(profiles: Profiles, kinds: Sequence[str], bound: str) -> str:
-    count = sum(int(profiles.exceeded(kind, bound).sum()) for kind in kinds)
-    pairs = f"{profiles.pairs} pairs of layer and token"
-    if count:
-        total = f"{count} times in {len(kinds) * profiles.pairs}"
-        return f"is exceeded {total}, which must not be: the statement or this program is wrong"
-    both = f", with {' and with '.join(ATTENTION[kind] for kind in kinds)}"
-    return f"holds at all {pairs}{both if len(kinds) > 1 else ''}"
+    return f"{abs(decades):.1f} decades {'above' if decades >= 0 else 'below'}"

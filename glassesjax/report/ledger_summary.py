@@ -6,6 +6,7 @@ from typing import NamedTuple
 from glassesjax.records import Row
 from glassesjax.report.curves import number
 from proofs_numeric.claim import Claim
+from proofs_numeric.ledger import failures
 
 
 class Entry(NamedTuple):
@@ -52,9 +53,8 @@ class Entry(NamedTuple):
 
     @property
     def stands(self) -> bool:
-        """Whether the claim holds and its counter-cases fail."""
-        bites = self.closing.get("counter_case") == "fails as it must"
-        return self.closing.get("verdict") == "holds" and bites
+        """Whether the claim holds, its counter-cases fail, and nothing in it is amiss."""
+        return bool(self.closing) and not failures(self.rows)
 
 
 def is_equality(row: Row) -> bool:

@@ -17,8 +17,7 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.ledger_figures import ladder_figure
 from glassesjax.report.ledger_page import ledger_page
 from glassesjax.report.ledger_summary import entries
-from proofs_numeric.claims import CLAIMS
-from proofs_numeric.ledger import KEY, VerifySettings, fingerprint, verify
+from proofs_numeric.ledger import KEY, VerifySettings, all_claims, fingerprint, verify
 
 
 def run_verify(
@@ -66,10 +65,10 @@ def run_verify(
 def _draw(out: Path, rows: Sequence[Row], settings: dict, record: dict) -> None:
     (out / "figures").mkdir(exist_ok=True)
     drawings = {}
-    for entry in entries(rows, CLAIMS):
+    for entry in entries(rows, all_claims()):
         name = entry.claim.name
         if figure := ladder_figure(entry.rows, entry.claim.climbs):
             drawings[name] = to_svg(figure, name)
             write_by_rename(out / "figures" / f"{name}.svg", drawings[name])
-    page = ledger_page(rows, CLAIMS, settings, record, drawings=drawings)
+    page = ledger_page(rows, all_claims(), settings, record, drawings=drawings)
     write_by_rename(out / "index.html", page)

@@ -6,7 +6,6 @@ printed bound of Theorem 5.1 (which presumes fixed weights) and its repair (whic
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -39,18 +38,20 @@ class InfluenceSettings:
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
-    text: str = "kjv"
-    """Where the prompt is taken from if none is given: kjv, or a UTF-8 file. toy takes random
-    digits."""
+    text: str | None = None
+    """Where the prompt is taken from if none is given: kjv (if absent), or a UTF-8 file. Not for
+    toy, which takes random digits."""
     max_tokens: int = 64
-    """Length of the prompt, in tokens: a longer one is cut there."""
+    """Most tokens of the prompt, with the one that begins it: a longer text is cut there, a
+    shorter one is read whole."""
     method: Literal["estimated", "exact"] = "estimated"
     """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
     the last representation."""
     probes: int = 32
     """Number of random probes."""
-    spectral: tuple[int, ...] = (0,)
-    """Layers whose operator norms are measured as well; exact only, 0 is the embedding."""
+    spectral: tuple[int, ...] | None = None
+    """Layers whose operator norms are measured as well; exact only, 0 is the embedding (0 if
+    absent)."""
     attention: tuple[Literal["true", "frozen"], ...] = ("true", "frozen")
     """Derivatives through the attention weights as well, or with these held fixed."""
     format: Literal["f32", "f64"] = "f32"
@@ -60,15 +61,22 @@ class InfluenceSettings:
     seed: int = 0
     """Seed of the probes, of the random digits, and of the toy's weights."""
 
+    @property
+    def spectral_layers(self) -> tuple[int, ...]:
+        """Layers whose operator norms are measured: those asked for, or the default."""
+        if self.spectral is None:
+            return (0,) if self.method == "exact" else ()
+        return self.spectral
+
     def __post_init__(self) -> None:
+        layers = self.spectral_layers
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (self.probes >= 2, "--probes of 2 or more", self.probes),
             (
-                len(set(self.spectral)) == len(self.spectral)
-                and min(self.spectral, default=0) >= 0,
+                len(set(layers)) == len(layers) and min(layers, default=0) >= 0,
                 "different --spectral layers from 0",
-                self.spectral,
+                layers,
             ),
             (
                 len(set(self.attention)) == len(self.attention) > 0,
@@ -86,6 +94,18 @@ class InfluenceSettings:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
         if self.positions != "none" and self.model != "toy":
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        self._check_used()
+
+    def _check_used(self) -> None:
+        """Refuses what was given and would be passed over."""
+        if self.spectral is not None and self.method != "exact":
+            wanted = "Wanted --spectral with --method exact only; found --method estimated"
+            raise BadInput(f"{wanted}: leave one of the two out.")
+        if self.text is not None and self.model == "toy":
+            wanted = "Wanted --text with a model that reads text; found toy"
+            raise BadInput(f"{wanted}: give it digits and commas by --prompt, or leave --text out.")
+        if self.text is not None and self.prompt:
+            raise BadInput("Wanted --prompt or --text; found both: leave one of the two out.")
 
 
 def open_subject(settings: InfluenceSettings) -> Subject:
@@ -108,9 +128,9 @@ def open_subject(settings: InfluenceSettings) -> Subject:
     if config.max_length is not None and len(tokens) > config.max_length:
         wanted = f"Wanted at most {config.max_length} tokens, the context"
         raise BadInput(f"{wanted}; the prompt has more: use a lower --max-tokens.")
-    if max(settings.spectral, default=0) > config.num_layers:
+    if max(settings.spectral_layers, default=0) > config.num_layers:
         wanted = f"Wanted --spectral layers from 0 to {config.num_layers}"
-        raise BadInput(f"{wanted}; found {max(settings.spectral)}.")
+        raise BadInput(f"{wanted}; found {max(settings.spectral_layers)}.")
     try:
         check_past(config, len(tokens))
     except ValueError as error:
@@ -126,7 +146,7 @@ def _tokens(settings: InfluenceSettings, model: LanguageModel) -> tuple[int, ...
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         symbols = (BOS, *(settings.prompt or digits))
         return tokenizer.encode_symbols(symbols)[:limit]
-    text = settings.prompt or read_text(settings.text)[: limit * CHARACTERS_A_TOKEN]
+    text = settings.prompt or read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
     return tokenizer.encode(text)[:limit]
 
 
@@ -146,7 +166,8 @@ def measure(
       done: Whether the row with these key fields is there already; whole kinds are left out.
 
     Yields:
-      The kind of attention with its rows, one for each layer and token.
+      What was done and its rows: first the bounds, which have none of their own, then each kind of
+      attention with one row for each layer and token.
     """
     layers, length = subject.model.decoder.config.num_layers, len(subject.tokens)
     last_key = {"layer": layers, "position": length - 1}
@@ -156,11 +177,14 @@ def measure(
     with jax.enable_x64(settings.format == "f64"):
         decoder = _in_format(subject.model.decoder, settings.format)
         bounds = _bounds(decoder, jnp.asarray(subject.tokens))
-    shared = _shared(settings, subject)
+        last_finite = _last_is_finite(decoder, jnp.asarray(subject.tokens))
+    # A step of its own: with many tokens it takes as long as a kind of attention.
+    yield f"bounds for {' and '.join(wanted)}", []
+    shared = {**_shared(settings, subject), "last_finite": last_finite}
     for kind in wanted:
         with jax.enable_x64(settings.format == "f64"):
             found = _influence(settings, decoder, jnp.asarray(subject.tokens), kind == "frozen")
-        rows = influence_rows(subject, found, bounds)
+        rows = influence_rows(subject, found, bounds, settings.spectral_layers)
         yield kind, [{**shared, "attention": kind, **row} for row in rows]
 
 
@@ -176,6 +200,11 @@ def _bounds(decoder: Decoder, tokens: jax.Array) -> Bounds:
     return Bounds(wide(plain.profile), wide(plain.shares), log_bound(printed), log_bound(repaired))
 
 
+def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:
+    last = jax.jit(lambda decoder, tokens: decoder.represent(decoder.enter(tokens))[0][-1])
+    return bool(np.isfinite(np.asarray(last(decoder, tokens))).all())
+
+
 def _repaired(decoder: Decoder, tokens: jax.Array) -> Rollout:
     return repaired_rollout(block_stack(decoder, tokens))
 
@@ -189,17 +218,10 @@ def _influence(
             decoder, tokens, key=key, probes=probes, freeze_attention=frozen
         )
         return jax.device_get(found)
-    found = jax.device_get(exact_influence(decoder, tokens, freeze_attention=frozen))
-    layers = settings.spectral
-    if not layers:
-        return found
-    # Asked for by themselves: each has a matrix of the width squared for each token.
-    chosen = exact_influence(
-        decoder, tokens, layers=layers, spectral=True, freeze_attention=frozen
-    ).spectral
-    spectral = np.full_like(found.frobenius, math.nan)
-    spectral[list(layers)] = chosen
-    return found._replace(spectral=spectral)
+    layers = settings.spectral_layers
+    return jax.device_get(
+        exact_influence(decoder, tokens, spectral=layers, freeze_attention=frozen)
+    )
 
 
 def _shared(settings: InfluenceSettings, subject: Subject) -> dict[str, Value]:

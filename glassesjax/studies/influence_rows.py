@@ -13,6 +13,8 @@ from glassesjax.trace.rollout import Rollout
 
 # In decades: both sides of a comparison are sums of many float32 numbers, relative error some 1e-4.
 ROUNDING = 1e-4
+# The verdict on a comparison with a NaN or an infinite number: it speaks of no statement.
+NOT_FINITE = "not_a_number"
 
 
 class Subject(NamedTuple):
@@ -43,60 +45,83 @@ class _Measured(NamedTuple):
 
     found: Influence
     width: int
+    spectral: tuple[int, ...]
 
     def row(self, at: tuple[int, int]) -> dict[str, Value]:
         """The measured fields of one layer and token."""
         frobenius, spectral, error = self._numbers(at)
-        return {"frobenius": frobenius, "standard_error": error, "spectral": spectral}
+        least, most = self.ends(at)
+        measured = {"frobenius": frobenius, "standard_error": error, "spectral": spectral}
+        return {**measured, "at_least": least, "at_most": most}
 
-    def least(self, at: tuple[int, int]) -> float:
-        """A lower end of the operator norm: itself, or what its Frobenius norm leaves it at least.
+    def ends(self, at: tuple[int, int]) -> tuple[float, float]:
+        """What the operator norm is at least and at most: itself, or what its Frobenius norm tells.
 
-        A matrix of rank r has an operator norm of its Frobenius norm over the root of r or more;
-        of an estimate, three standard errors are taken off first.
+        A matrix of rank r has an operator norm of its Frobenius norm at most, and of that over the
+        root of r at least; an estimate is taken three standard errors lower and higher.
         """
         frobenius, spectral, error = self._numbers(at)
         if spectral is not None:
-            return spectral
-        return max(frobenius - 3 * (error or 0.0), 0.0) / math.sqrt(self.width)
+            return spectral, spectral
+        spread = 3 * (error or 0.0)
+        return max(frobenius - spread, 0.0) / math.sqrt(self.width), frobenius + spread
 
     def _numbers(self, at: tuple[int, int]) -> tuple[float, float | None, float | None]:
-        number = lambda values: None if values is None else float(values[at])
-        spectral = number(self.found.spectral)
-        known = spectral is not None and not math.isnan(spectral)  # NaN where not asked for
-        error = number(self.found.standard_error)
-        return float(self.found.frobenius[at]), spectral if known else None, error
+        layer, position = at
+        error, spectral = self.found.standard_error, None
+        # By what was asked for and not by what came out: a NaN that was measured stays one.
+        if self.found.spectral is not None and layer in self.spectral:
+            spectral = float(self.found.spectral[self.spectral.index(layer), position])
+        return float(self.found.frobenius[at]), spectral, None if error is None else float(error[at])
 
 
 def influence_rows(
-    subject: Subject, found: Influence, bounds: Bounds
+    subject: Subject, found: Influence, bounds: Bounds, spectral: tuple[int, ...] = ()
 ) -> Iterator[dict[str, Value]]:
-    """Layer by layer, token by token; the last row of a kind closes it."""
+    """Layer by layer, token by token; the last row of a kind closes it.
+
+    Args:
+      subject: The model and its prompt.
+      found: Norms at all layers, operator norms at some.
+      bounds: What stands beside them.
+      spectral: The layers of the operator norms, in their order.
+    """
     text = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
-    measured = _Measured(found, subject.model.decoder.config.model_dim)
+    measured = _Measured(found, subject.model.decoder.config.model_dim, spectral)
     for layer, position in np.ndindex(bounds.printed.shape):
         at = (layer, position)
-        least = measured.least(at)
-        log_least = math.log(least) if least > 0 else -math.inf if least == 0 else math.nan
+        least, most = map(_log, measured.ends(at))
         yield {
             "layer": layer,
             "position": position,
             "token": subject.tokens[position],
             "token_text": text[position],
             **measured.row(at),
-            "at_least": least,
             "pi": float(bounds.pi[at]),
             "share": float(bounds.shares[layer]) if layer < len(bounds.shares) else None,
-            **_against("printed", log_least, float(bounds.printed[at])),
-            **_against("repaired", log_least, float(bounds.repaired[at])),
+            **_against("printed", (least, most), float(bounds.printed[at])),
+            **_against("repaired", (least, most), float(bounds.repaired[at])),
         }
 
 
-def _against(name: str, log_least: float, log_bound: float) -> dict[str, Value]:
-    """A bound, and by how much what was measured exceeds it; both zero is within."""
-    both_zero = log_least == log_bound == -math.inf
-    over = 0.0 if both_zero else (log_least - log_bound) / math.log(10)
-    # A NaN compares as exceeded: it is never a silent pass.
-    within = over <= ROUNDING
-    verdict = "within" if within else "exceeded"
-    return {f"log10_{name}": log_bound / math.log(10), f"log10_over_{name}": over, name: verdict}
+def _log(norm: float) -> float:
+    return math.log(norm) if norm > 0 else -math.inf if norm == 0 else math.nan
+
+
+def _against(name: str, log_ends: tuple[float, float], log_bound: float) -> dict[str, Value]:
+    """A bound, and by how much what was measured at least exceeds it."""
+    over = [_decades(end, log_bound) for end in log_ends]
+    verdict = _verdict(*over) if all(x < math.inf for x in (*log_ends, log_bound)) else NOT_FINITE
+    return {f"log10_{name}": log_bound / math.log(10), f"log10_over_{name}": over[0], name: verdict}
+
+
+def _decades(log_norm: float, log_bound: float) -> float:
+    """From a bound up to a norm; none where both are zero."""
+    both_zero = log_norm == log_bound == -math.inf
+    return 0.0 if both_zero else (log_norm - log_bound) / math.log(10)
+
+
+def _verdict(over_least: float, over_most: float) -> str:
+    if over_most <= ROUNDING:
+        return "within"
+    return "exceeded" if over_least > ROUNDING else "undecided"

@@ -61,12 +61,13 @@ def _head(
         values=layer.values[shared][None],
         slopes=layer.slopes[number][None],
     )
+    moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
     key_factor = constants.key_factor[shared]
     turned = jnp.einsum("ca,pab->pcb", key_factor, turns, **_exact)
     grams = jnp.einsum("pca,pcb->pab", turned, turned, **_exact)
     return _Head(
         heads=one,
-        moved=jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact),
+        moved=moved - jnp.mean(moved, axis=0, keepdims=True),  # a large common part would cancel
         value_norm=constants.value_norms[number],
         query_factor=constants.query_factor[number],
         key_factor=key_factor,
@@ -123,7 +124,11 @@ def _query_terms(
     mean_key = jnp.einsum("rs,sk->rk", moving, keys, **_exact)
     covariance = crossed - mean[:, :, None] * mean_key[:, None, :]
     turned = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
-    return schatten_norm(jnp.einsum("rvb,rcb->rvc", covariance, turned, **_exact))
+    # A difference of sums over the keys: what rounding may have taken is given back.
+    size = lambda x: jnp.sqrt(jnp.sum(x * x, axis=-1))
+    taken = len(keys) * jnp.finfo(keys.dtype).eps * (moving @ (size(head.moved) * size(keys)))
+    product = jnp.einsum("rvb,rcb->rvc", covariance, turned, **_exact)
+    return schatten_norm(product) + taken * size(head.query_factor.ravel())
 
 
 def _head_rows(

@@ -47,7 +47,8 @@ def substituted_mass_bound(
       A bound in [0, 1].
     """
     damped = jnp.exp(-logit_range)  # multiplied into both terms, as exp(D) may overflow
-    return jnp.where(share > 0, share / (share + (1 - share) * damped), 0)
+    # Zero over zero where nothing is replaced and exp(-D) underflows; a NaN stays one.
+    return jnp.where(share == 0, 0, share / (share + (1 - share) * damped))
 
 
 def hamming_weight_bound(
@@ -73,7 +74,7 @@ def hamming_weight_bound(
     """
     damped = jnp.exp(-logit_range)  # multiplied into both terms, as exp(D) may overflow
     bound = 2 * share * (1 - damped) / (damped + share * (1 - damped))
-    return jnp.where(share > 0, bound, 0)
+    return jnp.where(share == 0, 0, bound)
 
 
 def hamming_output_bound(

@@ -26,7 +26,7 @@ def cumulative_rollout(weights: Float[Array, "layers seq seq"]) -> Float[Array, 
     """
 
     def step(product: Array, layer: Array) -> tuple[Array, Array]:
-        product = layer @ product
+        product = jnp.matmul(layer, product, precision="highest")
         return product, product
 
     return jax.lax.scan(step, jnp.eye(weights.shape[-1], dtype=weights.dtype), weights)[1]

@@ -5,6 +5,7 @@ position less the key's, and before the scale of the logits. Pairs of coordinate
 ``half`` pairs i with i + d / 2, ``interleaved`` pairs 2 i with 2 i + 1.
 """
 
+import functools
 from typing import Literal
 
 import jax.numpy as jnp
@@ -83,7 +84,9 @@ def rotary_kernel(
     (q1, q2), (k1, k2) = _pairs(query, style), _pairs(key, style)
     angle = distances[:, None] * frequencies[None, :]
     # Product of q and the conjugate of k as complex numbers; no angle has to be recovered.
-    return jnp.cos(angle) @ (q1 * k1 + q2 * k2) - jnp.sin(angle) @ (q2 * k1 - q1 * k2)
+    product = functools.partial(jnp.matmul, precision="highest")
+    even = product(jnp.cos(angle), q1 * k1 + q2 * k2)
+    return even - product(jnp.sin(angle), q2 * k1 - q1 * k2)
 
 
 def key_with_peak(

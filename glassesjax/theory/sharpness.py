@@ -57,7 +57,7 @@ def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch
     fit = jnp.zeros_like(entropy)
     for coefficient in _TEMPERATURE_FIT:
         fit = fit * entropy + coefficient
-    return jnp.where(entropy > _LEAST_ENTROPY, jnp.maximum(fit, 1), 1)
+    return jnp.where(entropy <= _LEAST_ENTROPY, 1, jnp.maximum(fit, 1))
 
 
 def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:

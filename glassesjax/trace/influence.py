@@ -19,20 +19,20 @@ EIGEN_TOKENS = 64
 
 Start = Int[Array, " seq"] | Float[Array, "seq model_dim"]
 Rows = tuple[int, ...]
-Parts = tuple[Array, Any]  # the second is None where there are no spectral norms
+Pair = tuple[Array, Any]  # the second is None where there are no spectral norms
 
 
 class Influence(NamedTuple):
     """Norms of the derivative of the last representation in each token of the residual stream.
 
-    Row l belongs to the stream that enters layer l; the row after the last layer's belongs to what
-    enters the final norm, of which only the last token has any influence.
+    Layer l means the stream that enters layer l; the one after the last layer means what enters
+    the final norm, of which only the last token has any influence.
     """
 
     frobenius: Float[Array, "rows seq"]
     """Root of the sum of squares of all entries."""
-    spectral: Float[Array, "rows seq"] | None = None
-    """Largest singular value, which the theorems bound; None where not asked for."""
+    spectral: Float[Array, "spectral_rows seq"] | None = None
+    """Largest singular value, which the theorems bound; None where none was asked for."""
     standard_error: Float[Array, "rows seq"] | None = None
     """Of an estimated ``frobenius``; None for an exact one."""
 
@@ -43,7 +43,7 @@ def exact_influence(
     *,
     layers: tuple[int, ...] | None = None,
     batch: int = 16,
-    spectral: bool = False,
+    spectral: tuple[int, ...] = (),
     freeze_attention: bool = False,
 ) -> Influence:
     r"""Norms of the Jacobian of the last representation, for each layer and token, exactly.
@@ -61,27 +61,28 @@ def exact_influence(
     Args:
       decoder: The model; its dtype is that of the derivatives.
       start: Token numbers, or the residual stream as it enters the first layer.
-      layers: Rows to return, from 0 to the number of layers; all if absent. No layer before the
-        least of them is run backwards.
+      layers: Whose Frobenius norms to return, from 0 to the number of layers; all if absent.
       batch: How many coordinates of y_n go backwards together.
-      spectral: Also the largest singular values.
+      spectral: Whose largest singular values to return, in the same numbers, whatever ``layers``
+        is. No layer before the least of both is run backwards.
       freeze_attention: Takes attention weights as constants, the hypothesis of the theorem.
 
     Returns:
-      One row per entry of ``layers``, one column per token.
+      One row per entry of ``layers`` and of ``spectral``, in their order, one column per token.
 
     Raises:
-      ValueError: ``layers`` is empty or names a layer that is not there, or ``batch`` is not
-        positive.
+      ValueError: ``layers`` is empty, it or ``spectral`` names a layer that is not there, or
+        ``batch`` is not positive.
     """
     count = decoder.config.num_layers
     rows = tuple(range(count + 1)) if layers is None else layers
     if not rows or min(rows) < 0 or max(rows) > count:
         raise ValueError(f"Wanted layers between 0 and {count}, at least one; got {rows}.")
+    if any(not 0 <= row <= count for row in spectral):
+        raise ValueError(f"Wanted spectral layers between 0 and {count}; got {spectral}.")
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
-    options = {"rows": rows, "freeze": freeze_attention}
-    square, gram = _exact(decoder, start, cotangents, spectral=spectral, **options)
-    return Influence(jnp.sqrt(square), gram)
+    options = {"rows": rows, "spectral": spectral, "freeze": freeze_attention}
+    return Influence(*_exact(decoder, start, cotangents, **options))
 
 
 def estimated_influence(
@@ -97,7 +98,7 @@ def estimated_influence(
 
     .. math:: \mathbb E \lVert w^\top J_i \rVert_2^2 = \lVert J_i \rVert_F^2
 
-    The mean of squares is unbiased; its root is not, by less than the standard error's square over
+    The mean of squares is unbiased; its root is not, by about the standard error's square over
     twice the norm. Memory is that of ``exact_influence`` and does not grow with the probes.
 
     Source: arXiv 2406.04267v2, Theorem 5.1, the left side.
@@ -120,11 +121,12 @@ def estimated_influence(
     if probes < 2:
         raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
     signs = jax.random.rademacher(key, (probes, decoder.config.model_dim), decoder.dtype)
-    mean, variance = _estimate(decoder, start, _batches(signs, batch), probes, freeze_attention)
+    batches = _batches(signs, batch)
+    unit, mean, variance = _estimate(decoder, start, batches, probes, freeze_attention)
     norm = jnp.sqrt(mean)
     # A norm of zero is exactly zero for every probe.
-    error = jnp.where(norm == 0, 0, jnp.sqrt(variance / probes) / (2 * norm))
-    return Influence(norm, None, error.astype(norm.dtype))
+    error = jnp.where(mean == 0, 0, jnp.sqrt(variance / probes) / (2 * norm))
+    return Influence(norm * unit, None, error * unit)
 
 
 def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
@@ -137,52 +139,85 @@ def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
     return filled.reshape(count, batch, -1)
 
 
+class _Sums(NamedTuple):
+    """What cotangents leave of each row and token, after division by the unit of their peak."""
+
+    peak: Float[Array, "rows seq"]  # largest entry; squares of entries themselves may underflow
+    square: Array  # rows seq, or rows batch seq
+    gram: Float[Array, "grams seq model_dim model_dim"]
+
+
+def _unit(peak: Float[Array, "*rows seq"]) -> Float[Array, "*rows seq"]:
+    """The power of two below each peak, so that division rounds nothing."""
+    limits = jnp.finfo(peak.dtype)
+    peak = jnp.clip(peak, limits.tiny, limits.max)  # zero has no power of two below it
+    return peak / (2 * jnp.frexp(peak)[0])
+
+
+def _share(peak: Float[Array, "rows seq"], among: Float[Array, "rows seq"]) -> Array:
+    """What squares in units of one peak are multiplied with for those of a greater one."""
+    return jnp.square(jnp.where(peak > 0, _unit(peak) / _unit(among), 0))
+
+
 @functools.partial(jax.jit, static_argnames=("rows", "spectral", "freeze"))
 def _exact(
     decoder: Decoder,
     start: Array,
     cotangents: Array,
     *,
-    rows: tuple[int, ...],
-    spectral: bool,
+    rows: Rows,
+    spectral: Rows,
     freeze: bool,
-) -> Parts:
+) -> Pair:
     walk = _Walk(decoder, start, freeze)
-    grams = tuple(sorted(set(rows))) if spectral else ()
+    grams, least = tuple(sorted(set(spectral))), min(rows + spectral)
+    kept = jnp.asarray([row - least for row in grams], jnp.int32)
 
-    def add(total: Parts, batch: Array) -> tuple[Parts, None]:
-        square, gram = walk.back(batch, min(rows), grams)
-        return (total[0] + jnp.sum(square, axis=1), total[1] + gram), None
+    def add(total: _Sums, batch: Array) -> tuple[_Sums, None]:
+        found = walk.back(batch, least, grams)
+        peak = jnp.maximum(total.peak, found.peak)
+        old, new = _share(total.peak, peak), _share(found.peak, peak)
+        square = old * total.square + new * jnp.sum(found.square, axis=1)
+        old, new = old[kept, :, None, None], new[kept, :, None, None]
+        return _Sums(peak, square, old * total.gram + new * found.gram), None
 
     size, length = decoder.config.model_dim, walk.resid.shape[1]
-    dtype = walk.plan.carrier_dtype
-    square = jnp.zeros((decoder.config.num_layers + 1 - min(rows), length), dtype)
-    zero = square, jnp.zeros((len(grams), length, size, size), dtype)
-    (square, gram), _ = jax.lax.scan(add, zero, cotangents)
-    square = square[jnp.asarray([row - min(rows) for row in rows])]
+    zero = jnp.zeros((decoder.config.num_layers + 1 - least, length), walk.plan.carrier_dtype)
+    gram = jnp.zeros((len(grams), length, size, size), zero.dtype)
+    (peak, square, gram), _ = jax.lax.scan(add, _Sums(zero, zero, gram), cotangents)
+    unit = _unit(peak)
+    frobenius = (jnp.sqrt(square) * unit)[jnp.asarray([row - least for row in rows])]
     if not spectral:
-        return square, None
+        return frobenius, None
+    norms = _largest(gram) * unit[kept]
+    return frobenius, norms[jnp.asarray([grams.index(row) for row in spectral])]
+
+
+def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array, "grams seq"]:
+    """Root of the largest eigenvalue of each Gram matrix."""
     largest = jax.lax.map(
         lambda matrix: jnp.linalg.eigvalsh(matrix)[-1],
-        gram.reshape(-1, size, size),
+        gram.reshape(-1, *gram.shape[2:]),
         batch_size=EIGEN_TOKENS,
     )
     # Rounding may leave the Gram matrix of a zero below zero.
-    norms = jnp.sqrt(jnp.maximum(largest, 0)).reshape(len(grams), length)
-    return square, norms[jnp.asarray([grams.index(row) for row in rows])]
+    return jnp.sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
 
 
 @functools.partial(jax.jit, static_argnames=("probes", "freeze"))
 def _estimate(
     decoder: Decoder, start: Array, cotangents: Array, probes: int, freeze: bool
-) -> tuple[Array, Array]:
-    """Mean and variance of the probes' squares, merged batch by batch."""
+) -> tuple[Array, Array, Array]:
+    """A unit, and mean and variance of the probes' squares in it, merged batch by batch."""
     walk = _Walk(decoder, start, freeze)
     size = cotangents.shape[1]
 
-    def merge(total: tuple[Array, Array, Array], batch: Array) -> tuple[Any, None]:
-        seen, mean, spread = total
-        square, _ = walk.back(batch, 0, ())
+    def merge(total: tuple[Array, ...], batch: Array) -> tuple[Any, None]:
+        seen, top, mean, spread = total
+        found = walk.back(batch, 0, ())
+        peak = jnp.maximum(top, found.peak)
+        old, square = _share(top, peak), _share(found.peak, peak)[:, None] * found.square
+        mean, spread = old * mean, old * old * spread
         here = jnp.minimum(probes - seen, size)
         inside = (jnp.arange(size, dtype=jnp.int32) < here)[None, :, None]
         count, before = here.astype(mean.dtype), seen.astype(mean.dtype)
@@ -190,13 +225,13 @@ def _estimate(
         off = jnp.where(inside, square - center[:, None], 0)
         step, share = center - mean, count / (before + count)
         spread = spread + jnp.sum(off * off, axis=1) + step * step * before * share
-        return (seen + here, mean + step * share, spread), None
+        return (seen + here, peak, mean + step * share, spread), None
 
     shape = decoder.config.num_layers + 1, walk.resid.shape[1]
     zero = jnp.zeros(shape, walk.plan.carrier_dtype)
-    first = jnp.asarray(0, jnp.int32), zero, zero
-    (_, mean, spread), _ = jax.lax.scan(merge, first, cotangents)
-    return mean, spread / (probes - 1)
+    first = jnp.asarray(0, jnp.int32), zero, zero, zero
+    (_, peak, mean, spread), _ = jax.lax.scan(merge, first, cotangents)
+    return _unit(peak), mean, spread / (probes - 1)
 
 
 class _Walk:
@@ -210,24 +245,22 @@ class _Walk:
         trace: Any = decoder.represent(resid)[1]  # the residual stream is kept, not None
         self.resid = trace.resid
 
-    def back(self, batch: Float[Array, "batch model_dim"], least: int, grams: Rows) -> Parts:
+    def back(self, batch: Float[Array, "batch model_dim"], least: int, grams: Rows) -> _Sums:
         """Squares of the cotangents from row ``least`` on, and Gram matrices of some rows."""
-        count = len(self.resid)
         found = self._from_top(batch, least)
-        square, gram = [], {}
-        for row, cotangent in found:
-            square.insert(0, self._square(cotangent)[None])
-            gram[row] = self._gram(cotangent)
-        cotangent, after = found[-1][1], count - 1
-        for row in sorted({least, *grams} - set(gram), reverse=True):
-            cotangent, squares = self._through(cotangent, slice(row, after))
-            square.insert(0, squares)
-            gram[row], after = self._gram(cotangent), row
-        size = self.resid.shape[1], batch.shape[1], batch.shape[1]
-        chosen = [gram[row] for row in grams]
-        return jnp.concatenate(square), jnp.stack(chosen) if chosen else jnp.zeros(
-            (0, *size), self.plan.carrier_dtype
-        )
+        measured = [self._measure(cotangent[None]) for _, cotangent in reversed(found)]
+        gram = {row: self._gram(cotangent) for row, cotangent in found if row in grams}
+        after, cotangent = found[-1]
+        for row in sorted({row for row in (least, *grams) if row < after}, reverse=True):
+            cotangent, some = self._through(cotangent, slice(row, after))
+            measured.insert(0, some)
+            if row in grams:
+                gram[row] = self._gram(cotangent)
+            after = row
+        peaks, squares = zip(*measured, strict=True)
+        shape = 0, self.resid.shape[1], batch.shape[1], batch.shape[1]
+        chosen = [gram[row][None] for row in grams] or [jnp.zeros(shape, self.plan.carrier_dtype)]
+        return _Sums(jnp.concatenate(peaks), jnp.concatenate(squares), jnp.concatenate(chosen))
 
     def _from_top(self, batch: Array, least: int) -> list[tuple[int, Array]]:
         """The row before the final norm, and the last layer's, of which only y_n is asked."""
@@ -245,14 +278,14 @@ class _Walk:
         pull = layer_pullback(block, self.resid[-1], self.layout, self.plan, **options)
         return [(count, top), (count - 1, pull(batch[:, None]))]
 
-    def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Array]:
-        """Back through some layers, one at a time; their squares, first layer first."""
+    def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Pair]:
+        """Back through some layers, one at a time; their peaks and squares, first layer first."""
 
-        def step(cotangent: Array, layer: tuple[Block, Array]) -> tuple[Array, Array]:
+        def step(cotangent: Array, layer: tuple[Block, Array]) -> tuple[Array, Pair]:
             block, resid = layer
             pull = layer_pullback(block, resid, self.layout, self.plan, freeze=self.freeze)
             cotangent = pull(cotangent)
-            return cotangent, self._square(cotangent)
+            return cotangent, self._measure(cotangent)
 
         return jax.lax.scan(
             step, cotangent, (self._block(layers), self.resid[layers]), reverse=True
@@ -261,8 +294,16 @@ class _Walk:
     def _block(self, index: int | slice) -> Block:
         return jax.tree.map(lambda weight: weight[index], self.decoder.blocks)
 
-    def _square(self, cotangent: Array) -> Float[Array, "batch seq"]:
-        return jnp.sum(jnp.square(cotangent.astype(self.plan.carrier_dtype)), axis=-1)
+    def _measure(self, cotangent: Float[Array, "*rows batch seq model_dim"]) -> Pair:
+        """Peaks of the batch, and the squares in their units."""
+        peak, scaled = self._scaled(cotangent)
+        return peak, jnp.sum(jnp.square(scaled), axis=-1)
+
+    def _scaled(self, cotangent: Float[Array, "*rows batch seq model_dim"]) -> tuple[Array, Array]:
+        wide = cotangent.astype(self.plan.carrier_dtype)
+        peak = jnp.max(jnp.abs(wide), axis=(-3, -1))
+        return peak, wide / _unit(peak)[..., None, :, None]
 
     def _gram(self, cotangent: Array) -> Float[Array, "seq model_dim model_dim"]:
-        return exact("bsd,bse->sde", cotangent, cotangent, self.plan.carrier_dtype)
+        _, scaled = self._scaled(cotangent)
+        return exact("bsd,bse->sde", scaled, scaled, self.plan.carrier_dtype)

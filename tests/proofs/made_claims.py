@@ -53,11 +53,16 @@ WRONG = {
     "counter-case inside": (claim(counter_case=outside(distance=0.0)), "violated"),
     "counter-case unmeasured": (claim(counter_case=outside(distance=math.nan)), "not be measured"),
     "no counter-case": (claim(counter_case=lambda: []), "no counter-case"),
+    "counter-case is no number": (claim(counter_case=outside(math.nan)), "does not fail"),
+    "adversary never applies": (
+        claim(adversary=lambda suite: [half(3, distance=1.0)]),
+        "nothing of its adversary",
+    ),
     "hypothesis is NaN": (
         claim(measure=lambda suite: [half(2), half(8, distance=math.nan)]),
         "unmeasured: size over 4",
     ),
-    "never applies": (claim(measure=lambda suite: [half(8, distance=4.0)]), "no measurement met"),
-    "measures nothing": (claim(measure=lambda suite: []), "no measurement met"),
+    "never applies": (claim(measure=lambda suite: [half(8, distance=4.0)]), "nothing of its ladder"),
+    "measures nothing": (claim(measure=lambda suite: []), "no measurement"),
     "adversary wins": (claim(adversary=lambda suite: [half(3, measured=1.5)]), "adversary, half"),
 }

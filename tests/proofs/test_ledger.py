@@ -17,7 +17,7 @@ def ledger_of(monkeypatch):
     """The rows of made-up claims."""
 
     def rows_of(*claims, **settings):
-        monkeypatch.setattr(ledger, "CLAIMS", claims)
+        monkeypatch.setattr(ledger, "all_claims", lambda: claims)
         return [row for _, rows in verify(VerifySettings(**settings)) for row in rows]
 
     return rows_of
@@ -74,7 +74,7 @@ def test_every_row_has_its_key_and_the_code_that_made_it(ledger_of):
 
 
 def test_what_is_done_is_not_measured_again(monkeypatch):
-    monkeypatch.setattr(ledger, "CLAIMS", (claim("a"), claim("b")))
+    monkeypatch.setattr(ledger, "all_claims", lambda: (claim("a"), claim("b")))
     done = lambda row: row["claim"] == "a" and {*KEY} <= row.keys()
     assert [made.name for made, _ in verify(VerifySettings(), done)] == ["b"]
 
@@ -89,7 +89,7 @@ def test_claims_are_measured_in_float64_and_the_callers_switches_are_put_back(mo
         yield half(2, measured=float(jnp.ones(1).dtype == jnp.float64))
         yield half(3, measured=float(jax.config.values["jax_disable_most_optimizations"]))
 
-    monkeypatch.setattr(ledger, "CLAIMS", (claim("a", measure=switched), claim("b")))
+    monkeypatch.setattr(ledger, "all_claims", lambda: (claim("a", measure=switched), claim("b")))
     before = {name: jax.config.values[name] for name in SWITCHES}
     with jax.enable_x64(False):
         measuring = verify(VerifySettings())
@@ -106,7 +106,9 @@ def test_a_claim_that_raises_does_not_take_those_before_it(monkeypatch):
         yield from ladder(suite)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ledger, "CLAIMS", (claim("a"), claim("b", measure=broken), claim("c")))
+    monkeypatch.setattr(
+        ledger, "all_claims", lambda: (claim("a"), claim("b", measure=broken), claim("c"))
+    )
     measuring = verify(VerifySettings())
     assert next(measuring)[0].name == "a"
     with pytest.raises(ZeroDivisionError):
