@@ -38,7 +38,8 @@ class Influence(InfluenceSettings):
     """How much does each token still move the last representation, and what bounds it?
 
     Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command.
+    A run that was stopped continues with the same command. Exit status 1 says that a bound is
+    exceeded that must hold: the repaired one, or the printed one with attention held fixed.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -94,8 +95,8 @@ def run(arguments: Sequence[str]) -> int:
       arguments: Words after the program's name.
 
     Returns:
-      The exit status, 0 for done, 1 for a ledger that does not stand and 2 for bad input. Other
-      failures raise.
+      The exit status, 0 for done, 1 for a ledger or a bound that does not stand and 2 for bad
+      input. Other failures raise.
     """
     try:
         verb = _parse(arguments)
@@ -151,15 +152,16 @@ def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
 
 def _influence(verb: Influence, arguments: Sequence[str]) -> int:
     from glassesjax.report import influence_headlines, run_influence
+    from glassesjax.report.influence_profiles import contradictions
 
     out = verb.out or Path("runs") / f"influence-{_model_name(verb.model)}"
     command = shlex.join(["glassesjax", *arguments])
-    with _progress(len(verb.attention)) as advance:
+    with _progress(1 + len(verb.attention)) as advance:  # the bounds are a step, too
         rows = run_influence(verb, out, command=command, advance=advance)
     for line in influence_headlines(rows):
         print(line)
     print(f"Page: {out / 'index.html'}")
-    return 0
+    return 1 if contradictions(rows) else 0
 
 
 def _model_name(model: str) -> str:

@@ -79,7 +79,12 @@ def _run(prefix: int, slope: float, copies: int) -> Measurement:
         bound=-slope,
         floor=-slope - finite,
         roundoff=_slope_roundoff(points, prefix + points, gaps),
-        hypotheses=(Hypothesis(name="share beyond the context", distance=finite, allowed=1.0),),
+        hypotheses=(
+            Hypothesis(
+                name="spread of the run's tokens",
+                distance=float(np.max(np.ptp(tokens[prefix - 1 :], axis=0))),
+            ),
+        ),
     )
 
 

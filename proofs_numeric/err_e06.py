@@ -14,18 +14,20 @@ U = 2.0**-53
 LEVEL = 0.1
 
 
-def _none(share: float) -> Hypothesis:
-    return Hypothesis(name="share of the positions left out", distance=1 - share)
+def _whole(name: str, found: np.ndarray, wanted: np.ndarray | float) -> Hypothesis:
+    """How far the positions that went in are from whole ones."""
+    apart = float(np.max(np.abs(found - wanted)))
+    return Hypothesis(name=f"{name} other than whole", distance=apart, allowed=8 * DIM * U)
 
 
 def _rotary(n: int, share: float = 1.0, seeds: int = 4) -> Measurement:
     """Change T of the attention row, normal queries and keys; turned by a share of the angles."""
-    found = []
+    found, turns = [], np.exp(1j * share * angles(n + 1))
     for seed in range(seeds):
         random, half = np.random.default_rng([n, seed]), DIM // 2
         rows = random.normal(size=(n + 1, DIM))
         rows[-1] = rows[-2]
-        query, turns = random.normal(size=DIM), np.exp(1j * share * angles(n + 1))
+        query = random.normal(size=DIM)
         keys = (rows[:, :half] + 1j * rows[:, half:]) * turns
         queries = (query[:half] + 1j * query[half:]) * turns[-2:]
         logits = (keys @ queries.conj().T).real / np.sqrt(DIM)
@@ -36,7 +38,7 @@ def _rotary(n: int, share: float = 1.0, seeds: int = 4) -> Measurement:
         size=n,
         measured=LEVEL,
         bound=float(np.min(found)),
-        hypotheses=(_none(share),),
+        hypotheses=(_whole("turns of the second token", turns[1], np.exp(1j * angles(2)[1])),),
     )
 
 
@@ -51,7 +53,7 @@ def _penalty(n: int, share: float = 1.0) -> Measurement:
         roundoff=4 * n * U,
         size=n,
         norm="none",
-        hypotheses=(_none(share),),
+        hypotheses=(_whole("penalty of the neighbor", penalties[1], slope),),
     )
 
 
@@ -69,7 +71,7 @@ def _plateau(n: int, share: float = 1.0) -> Measurement:
         measured=float(expected),
         bound=abs(step),
         roundoff=8 * (n + 16) * U,
-        hypotheses=(_none(share),),
+        hypotheses=(_whole("penalty of the neighbor", penalties[-2], -slope),),
     )
 
 
@@ -84,7 +86,7 @@ def _embedded(n: int, share: float = 1.0) -> Measurement:
         roundoff=8 * (n + DIM) * U,
         size=n,
         norm="2",
-        hypotheses=(_none(share),),
+        hypotheses=(_whole("norm of a position", np.linalg.norm(positions[0]), (DIM / 2) ** 0.5),),
     )
 
 

@@ -34,6 +34,7 @@ MASKS = {
 }
 # The prefix's tokens see nothing but each other.
 MASKS["prefix"] = np.where((PLACE < PREFIX)[:, None], PLACE < PREFIX, MASKS["prefix"])
+NARROW = 0.05
 ROUNDOFF = 2 * DEPTH * (N + 4) * U  # relative: sums of positive terms in each layer, and a power
 
 
@@ -54,6 +55,15 @@ def _floor(weights: np.ndarray, mask: np.ndarray, told: float) -> Hypothesis:
         name="least weight of a seen token below the epsilon",
         distance=max(0.0, told - _least(weights, mask)),
         allowed=2 * U * told,
+    )
+
+
+def _outside(weights: np.ndarray, kind: str) -> Hypothesis:
+    """A window's row may see more than the window: its bound stands for that."""
+    allowed = MASKS["prefix"] if kind == "prefix" else CAUSAL
+    return Hypothesis(
+        name="weight on tokens that are not to be seen",
+        distance=float(np.max(weights, where=~allowed, initial=0.0)),
     )
 
 
@@ -100,7 +110,7 @@ def _tails(setting: str, kind: str, weights: np.ndarray, epsilon: float) -> Meas
         measured=float(np.max(tail[:, token])),
         bound=bound,
         roundoff=ROUNDOFF * bound,
-        hypotheses=(_floor(weights, MASKS[kind], epsilon),),
+        hypotheses=(_floor(weights, MASKS[kind], epsilon), _outside(weights, kind)),
         size=DEPTH,
     )
 
@@ -128,23 +138,25 @@ def _attained() -> Measurement:
 
 
 def _decays(slope: float, spread: float) -> Iterator[Measurement]:
-    """Weights and rollouts under a penalty, between the two ends; the closest entry to each."""
+    """Weights and, for small ranges, rollouts between their two ends; the closest entry to each."""
     weights = _attention(CAUSAL, spread, 5, slope)
     bracket, ends = _decay_ends(slope, spread)
     products = np.asarray(_rollout(weights))
     more = {"size": DEPTH}
     name = f"slope {slope:g}, range {spread:g}"
     yield from _between(f"weight, {name}", weights, bracket, **more)
-    yield from _between(f"rollout, {name}", products[-1:], ends, **more)
+    if spread <= NARROW and slope >= 1:  # else its ends are apart by many orders
+        yield from _between(f"rollout, {name}", products[-1:], ends, **more)
 
 
 def _between(setting: str, found: np.ndarray, ends: tuple, **more: object) -> Iterator[Measurement]:
-    low, high = (np.broadcast_to(np.asarray(end), found.shape)[..., CAUSAL] for end in ends)
-    inside = found[..., CAUSAL]
+    seen = CAUSAL & (PLACE > 0)[:, None]  # the first row's weight is one
+    low, high = (np.broadcast_to(np.asarray(end), found.shape)[..., seen] for end in ends)
+    inside = found[..., seen]
     # Exponents of up to N slopes and ranges multiply a rounding of their argument.
     relative = ROUNDOFF + 64 * N * DEPTH * U
     for name, left, right in (("upper end", inside, high), ("lower end", low, inside)):
-        quotients = np.ravel(left / right)
+        quotients = np.ravel(np.where(right > 1, 0.0, left / right))  # no weight exceeds one
         worst = int(np.argmax(quotients))
         yield Measurement(
             setting=f"{setting}, {name}",
@@ -199,9 +211,12 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
             weights = _attention(MASKS[kind], scale, seed)
             epsilon = _least(weights, MASKS[kind])
             yield _tails(f"{kind}, logits in a range of {scale:g}", kind, weights, epsilon)
+    uniform = _attention(CAUSAL, 0.0, 0)
+    least = _least(uniform, MASKS["window"])
+    yield _tails("rows that see more than the window", "window", uniform, least)
     yield _attained()
     for slope in (0.1, 1.0, 5.0):
-        for spread in (0.0, 1.5):
+        for spread in (0.0, NARROW, 1.5):
             yield from _decays(slope, spread)
     yield from _peaks()
     yield from _rotary()
@@ -227,9 +242,15 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """An epsilon that the weights do not have."""
+    """An epsilon that the weights do not have; rows that see less, and rows that see ahead."""
     weights = _least_everywhere(1 / 64)
     yield _tails("causal, told 1/16 where weights are 1/64", "causal", weights, 1 / 16)
+    two = 0.75 * np.eye(N) + 0.25 * np.eye(N, k=-1)
+    two[0, 0] = 1.0
+    told = f"rows that see 2 tokens, told a window of {WINDOW}"
+    yield _tails(told, "window", np.stack([two] * DEPTH), 1 / 4)
+    ahead = np.full((DEPTH, N, N), 1 / N)
+    yield _tails("rows that see all tokens, also later ones", "causal", ahead, 1 / N)
 
 
 CLAIM = Claim(
@@ -239,7 +260,7 @@ CLAIM = Claim(
     kind="follow_up",
     statement=r"\sum_{k \ge j} \left[ A^{(L)} \cdots A^{(1)} \right]_{ik} \le"
     r" (1 - (j - 1) \epsilon)^L",
-    assumes=("weights of at least $\\epsilon$ on each token that is seen",),
+    assumes=("weights of at least $\\epsilon$ on each token that is seen", "a causal mask"),
     climbs="L",
     note="Windows, prefixes and penalties on distance have bounds of their own, also here.",
     measure=_measure,

@@ -22,6 +22,7 @@ DIM, FAR = 16, 255
 FREQUENCIES = 10_000.0 ** (-np.arange(DIM // 2) / (DIM // 2))
 DISTANCES = np.arange(FAR + 1.0)
 CHOSEN = (0.0, 1.0, 7.0, 100.0, 255.0)  # where a key is to have its peak
+STAYS = 3.0  # below it no mean increment of the random heads falls, at either length
 ANGLE = 2 * FAR * U  # how far rounding carries an angle, the largest frequency being one
 
 
@@ -76,7 +77,13 @@ def _means(draws: int, shift: float = 0.0) -> Measurement:
         setting=f"largest mean logit of {draws} draws, mean of the entries {shift:g}",
         measured=float(np.max(np.abs(means))),
         bound=7 * (DIM / draws) ** 0.5,
-        hypotheses=(Hypothesis(name="mean of queries and keys", distance=abs(shift)),),
+        hypotheses=(
+            Hypothesis(
+                name="mean of queries and keys",
+                distance=float(np.max(np.abs(np.mean([queries, keys], axis=(1, 2))))),
+                allowed=7 * (draws * DIM) ** -0.5,
+            ),
+        ),
         size=draws,
     )
 
@@ -87,10 +94,10 @@ def _pairs(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return norms[0] * norms[1] @ (2 * np.abs(np.sin(FREQUENCIES / 2)))
 
 
-def _steps(setting: str, queries: np.ndarray, keys: np.ndarray, told: float = 1.0) -> Measurement:
+def _steps(setting: str, queries: np.ndarray, keys: np.ndarray) -> Measurement:
     """The largest step between neighboring distances against the sum of the chords."""
     kernels = np.asarray(_kernels(queries, keys))
-    steps, bounds = np.max(np.abs(np.diff(kernels, axis=1)), axis=1), told * _pairs(queries, keys)
+    steps, bounds = np.max(np.abs(np.diff(kernels, axis=1)), axis=1), _pairs(queries, keys)
     worst = int(np.argmax(steps / bounds))
     size = float(np.linalg.norm(queries[worst]) * np.linalg.norm(keys[worst]))
     return Measurement(
@@ -98,9 +105,6 @@ def _steps(setting: str, queries: np.ndarray, keys: np.ndarray, told: float = 1.
         measured=float(steps[worst]),
         bound=float(bounds[worst]),
         roundoff=8 * (DIM * U + ANGLE) * size,
-        hypotheses=(
-            Hypothesis(name="share of the amplitudes that is left out", distance=1 - told),
-        ),
     )
 
 
@@ -124,16 +128,15 @@ def _increments() -> Iterator[Measurement]:
     kernels = np.asarray(_kernels(queries, keys))
     found = np.asarray(position_increments(jnp.asarray(kernels)))
     bound = float(np.max(_pairs(queries, keys)))
-    # One frequency turns by a radian a step: half of its chord, at least, on average.
-    floor = float(np.mean(np.abs(np.diff(kernels, axis=1)), axis=1).max())
-    yield Measurement(
-        setting=f"mean increment over {FAR} steps, rotary, 8 random heads",
-        measured=float(found[-1]),
-        bound=bound,
-        floor=floor,
-        roundoff=16 * FAR * U * bound,
-        size=FAR,
-    )
+    for steps in (FAR // 4, FAR):
+        yield Measurement(
+            setting=f"mean increment over {steps} steps, rotary, 8 random heads",
+            measured=float(found[steps - 1]),
+            bound=bound,
+            floor=STAYS,
+            roundoff=16 * FAR * U * bound,
+            size=steps,
+        )
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:

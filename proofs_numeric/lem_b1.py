@@ -15,13 +15,13 @@ U = 2.0**-53
 
 
 @jax.jit
-def _rows(logits: Float[Array, "rows n+1"]) -> Float[Array, "3 rows"]:
-    """The drop by subtraction, the drop by the identity, and the bound; last but one inserted."""
+def _rows(logits: Float[Array, "rows n+1"]) -> Float[Array, "4 rows"]:
+    """The last weight before and after, its drop by the identity, the bound; last but one inserted."""
     without = jnp.concatenate([logits[:, :-2], logits[:, -1:]], axis=1)
-    subtracted = jax.nn.softmax(without)[:, -1] - jax.nn.softmax(logits)[:, -1]
+    before, after = jax.nn.softmax(without)[:, -1], jax.nn.softmax(logits)[:, -1]
     logit_range = jnp.max(logits, axis=1) - jnp.min(logits, axis=1)
     bound = last_weight_drop_bound(without.shape[1], logit_range)
-    return jnp.stack([subtracted, last_weight_drop(without, logits[:, -2]), bound])
+    return jnp.stack([before, after, last_weight_drop(without, logits[:, -2]), bound])
 
 
 def _finite(logits: np.ndarray) -> Hypothesis:
@@ -30,25 +30,28 @@ def _finite(logits: np.ndarray) -> Hypothesis:
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
     scales = (0.0, 1.0, 8.0)
+    names = [*(f"{scale=}" for scale in scales), "the last 600 below"]
     for n in (1, 8, 64, 512) if suite == "quick" else (1, 2, 8, 64, 512, 4096, 32768):
-        logits = np.outer(scales, np.random.default_rng(n).normal(size=n + 1))
-        # Two weights of size at most one, each from n + 1 exponentials, a sum and a division.
-        roundoff = 2 * (n + 8) * U
-        for row, scale, values in zip(logits, scales, _rows(logits).T.tolist(), strict=True):
-            subtracted, drop, bound = values
+        logits = np.outer((*scales, 1.0), np.random.default_rng(n).normal(size=n + 1))
+        logits[-1, -1] -= 600  # a weight of 1e-261, which an absolute error would drown
+        for row, name, values in zip(logits, names, _rows(logits).T.tolist(), strict=True):
+            before, after, drop, bound = values
+            # Each weight is of n + 1 exponentials, a sum and a division; an exponential passes
+            # the rounding of its logit on, relative to the logits' range.
+            roundoff = 2 * (n + 8 + float(np.ptp(row))) * U * max(before, after)
             more = {"hypotheses": (_finite(row),), "size": n}
             yield Measurement.equality(
-                setting=f"identity, {n=}, {scale=}",
-                found=subtracted,
+                setting=f"identity, {n=}, {name}",
+                found=before - after,
                 expected=drop,
                 roundoff=roundoff,
                 **more,
             )
             yield Measurement(
-                setting=f"bound, {n=}, {scale=}",
+                setting=f"bound, {n=}, {name}",
                 measured=drop,
                 bound=bound,
-                floor=bound if scale == 0 else 0.0,  # equal logits attain it: 1 / (n (n + 1))
+                floor=bound if name == "scale=0.0" else 0.0,  # equal logits attain it: 1 / (n (n + 1))
                 roundoff=(2 * n + 16) * U * bound,
                 **more,
             )
@@ -64,7 +67,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 100 if suite == "quick" else 1000
     starts = jnp.asarray(np.random.default_rng(1).normal(size=(8, 17)))
     logits = ascend(_ratio, starts, steps=steps).instance
-    _, drop, bound = _rows(logits[None])[:, 0].tolist()
+    *_, drop, bound = _rows(logits[None])[:, 0].tolist()
     yield Measurement(
         setting=f"8 starts, {steps} steps over 17 logits",
         measured=drop,
@@ -78,7 +81,7 @@ def _counter_case() -> Iterator[Measurement]:
     """Logits that grow as log n: the drop stays at 1/6 while the claimed order is n^-2."""
     n, allowed = 1000, 1.0
     grown = float(np.log(n - 1))
-    _, drop, _ = _rows(np.r_[np.zeros(n - 1), grown, grown][None])[:, 0].tolist()
+    *_, drop, _ = _rows(np.r_[np.zeros(n - 1), grown, grown][None])[:, 0].tolist()
     yield Measurement(
         setting=f"two logits of log(n - 1) over zeros, {n=}, bound for range 1",
         measured=drop,

@@ -83,7 +83,7 @@ def _largest(weights: np.ndarray) -> np.ndarray:
 
 
 def _simple(setting: str, weights: np.ndarray) -> Measurement:
-    """The kernel of (weights - I)^2: its dimension is the multiplicity, for one is semisimple."""
+    """Dimension of the kernel of weights - I: a stochastic matrix has no Jordan block for one."""
     shifted = weights - np.eye(len(weights))
     return Measurement(
         setting=f"multiplicity of one, {setting}",

@@ -80,21 +80,42 @@ def _by_logarithms(args: tuple[np.ndarray, ...]) -> np.ndarray:
     return row + np.sum(np.log1p(sigma / beta2)) - np.log(beta3)
 
 
-def _deep(args: tuple[np.ndarray, ...]) -> Measurement:
+def _log_gain(args: tuple[np.ndarray, ...]) -> float:
+    """Logarithm of G, summed in NumPy: rows of sum one pass on 1 + 1 / beta1 of all mass."""
+    _, beta1, beta2, beta3, sigma = args
+    return float(np.sum(np.log1p(1 / beta1) + np.log1p(sigma / beta2)) - np.log(beta3))
+
+
+def _deep(args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
     """Where pi is a normal number; below 2^-1022 it is rounded to few digits, or to zero."""
-    layers, expected = len(args[0]), _by_logarithms(args)
-    normal = squashing_bound(*args)
-    there = expected - float(normal.log_gain) > -700
+    layers, expected, log_gain = len(args[0]), _by_logarithms(args), _log_gain(args)
+    normal, there = squashing_bound(*args), expected - log_gain > -700
+    # Each layer adds numbers of the size of the result, and errors of its weights.
+    size = max(float(np.max(np.abs(expected))), abs(log_gain))
+    roundoff = layers * (2 * TOKENS + 16 + 2 * size) * U
+    more = {"hypotheses": _stochastic(args[0]), "size": layers}
+    yield Measurement.equality(
+        setting=f"logarithm of G, {layers=}",
+        found=float(normal.log_gain),
+        expected=log_gain,
+        roundoff=roundoff,
+        **more,
+    )
     found = np.where(there, normal.log_bound, expected)
     token = int(np.argmax(np.abs(found - expected)))
-    return Measurement.equality(
+    yield Measurement.equality(
         setting=f"logarithm of G pi, {int(np.sum(there))} of {TOKENS} tokens, {layers=}",
         found=float(found[token]),
         expected=float(expected[token]),
-        # Each layer adds numbers of the size of the result, and errors of its weights.
-        roundoff=layers * (2 * TOKENS + 16 + 2 * float(np.max(np.abs(expected)))) * U,
-        hypotheses=_stochastic(args[0]),
-        size=layers,
+        roundoff=roundoff,
+        **more,
+    )
+    yield Measurement(
+        setting=f"tokens that the line before compares, {layers=}",
+        measured=float(np.sum(there & np.isfinite(normal.log_bound))),
+        bound=float(np.sum(there)),
+        floor=float(max(1, np.sum(there))),  # none compared would be nothing shown
+        **more,
     )
 
 
@@ -107,7 +128,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     args = _draw(DEEP, 0)
     steep = (args[0], args[1] * 2.0**-10, *args[2:])  # G of the order of e^1600
     yield from _sums("steep", steep)
-    yield _deep(steep)
+    yield from _deep(steep)
 
 
 def _counter_case() -> Iterator[Measurement]:

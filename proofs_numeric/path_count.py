@@ -49,7 +49,12 @@ def _summed(length: int, layers: int) -> Measurement:
         # Whole numbers below 2^53 are exact; above, a sum of so many terms a layer.
         roundoff=layers * length * U * float(formula[token]) if max(formula) >= 2**53 else 0.0,
         size=layers,
-        hypotheses=(Hypothesis(name="earlier tokens that are not seen", distance=0.0),),
+        hypotheses=(
+            Hypothesis(
+                name="pairs whose weight is not one",
+                distance=float(np.sum(weights + np.eye(length) != np.tri(length))),
+            ),
+        ),
     )
 
 

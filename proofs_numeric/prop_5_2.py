@@ -1,6 +1,8 @@
 """Proposition 5.2: with depth the bound leaves all tokens but the first, at a rate."""
 
+import math
 from collections.abc import Iterator
+from decimal import Decimal, localcontext
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,7 @@ TABLE = {
     (10, 12): (0.15466838, 0.51e-8),
     (100, 32): (6.5631729e-3, 0.51e-10),
 }
+LAYERS = 5000  # with shares that decay
 LONG = (1000, 80)  # the exact sum takes seconds
 
 
@@ -35,15 +38,12 @@ def _reaching(weights: np.ndarray) -> Hypothesis:
 
 
 def _stochastic(weights: np.ndarray) -> Hypothesis:
+    """Of one matrix or of all layers'."""
     return Hypothesis(
         name="rows of sum one",
-        distance=float(np.max(np.abs(np.sum(weights, axis=1) - 1))),
-        allowed=2 * len(weights) * U,
+        distance=float(np.max(np.abs(np.sum(weights, axis=-1) - 1))),
+        allowed=2 * weights.shape[-1] * U,
     )
-
-
-def _same(differences: float) -> Hypothesis:
-    return Hypothesis(name="differences between the layers", distance=differences)
 
 
 def _bound(floors: np.ndarray, shares: np.ndarray) -> float:
@@ -58,7 +58,7 @@ def _never_more(name: str, weights: np.ndarray, shares: np.ndarray) -> Measureme
         measured=float(np.max(np.diff(found))),
         bound=0.0,
         roundoff=4 * (len(weights) + 4) * U,
-        hypotheses=(_stochastic(weights), _same(0.0)),
+        hypotheses=(_stochastic(weights),),  # masses repeats one layer
         size=len(shares),
     )
 
@@ -91,7 +91,7 @@ def _layers_that_differ(depth: int, seed: int) -> Measurement:
         measured=float(unabsorbed_mass(weights, shares)),
         bound=bound,
         roundoff=2 * depth * (n + 4) * U * bound,
-        hypotheses=(_stochastic(weights[0]),),
+        hypotheses=(_stochastic(weights),),
         size=depth,
     )
 
@@ -100,7 +100,7 @@ def _uniform_rate(n: int, depth: int) -> Iterator[Measurement]:
     """Uniform attention against (n - 1) (3/4)^L, and its exact value against the product."""
     weights, shares = uniform(n), np.full(depth, 0.5)
     found, exact = float(masses(weights, shares)[-1]), float(uniform_unabsorbed(n, depth))
-    more = {"hypotheses": (_stochastic(weights), _same(0.0)), "size": depth}
+    more = {"hypotheses": (_stochastic(weights),), "size": depth}
     roundoff = 2 * depth * (n + 4) * U * exact
     yield Measurement(
         setting=f"uniform against (n - 1) (3/4)^L, {n=}, L={depth}",
@@ -153,30 +153,58 @@ def _jordan(n: int, depth: int) -> Measurement:
         found=float(masses(weights, np.full(depth, 0.5))[-1]),
         expected=float(exact),
         roundoff=4 * depth * U * float(exact),
-        hypotheses=(_stochastic(weights), _same(0.0)),
-        size=depth,
-    )
-
-
-def _decaying(power: float, depth: int) -> Iterator[Measurement]:
-    """Shares t^-b, uniform attention on 64 tokens: absorbed iff the shares' sum is infinite."""
-    weights, shares = uniform(64), np.arange(1.0, depth + 1) ** -power
-    found = float(masses(weights, shares)[-1])
-    # 1 - pi_1 = E[1 - (1 - X)^63], between E[X] and 63 E[X], where E[X] is this product.
-    mean = float(np.prod(1 - shares / 2))
-    yield Measurement(
-        setting=f"shares t^-{power:g}, 64 uniform tokens",
-        measured=found,
-        bound=63 * mean,
-        floor=mean,
-        roundoff=4 * depth * 68 * U * 63 * mean,
         hypotheses=(_stochastic(weights),),
         size=depth,
     )
 
 
+def _exactly(n: int, shares: np.ndarray) -> float:
+    """1 - pi_1 of uniform attention by products of scalars, in 80 digits: terms of 1e18 cancel.
+
+    The Cesàro matrix has the eigenvalues 1 / k, and an alternating sum of the products'.
+    """
+    with localcontext() as context:
+        context.prec = 80
+        total, exact = Decimal(0), [Decimal(float(share)) for share in shares]
+        for k in range(1, n):
+            lost = Decimal(k) / (k + 1)
+            product = math.prod((1 - share * lost for share in exact), start=Decimal(1))
+            total -= (-1) ** k * math.comb(n - 1, k) * product
+        return float(total)
+
+
+def _decaying(power: float, depth: int) -> Measurement:
+    """Shares t^-b, uniform attention on 64 tokens."""
+    n, shares = 64, np.arange(1.0, depth + 1) ** -power
+    exact = _exactly(n, shares)
+    return Measurement.equality(
+        setting=f"shares t^-{power:g}, {n} uniform tokens, L={depth}",
+        found=float(masses(uniform(n), shares)[-1]),
+        expected=exact,
+        roundoff=2 * depth * (n + 4) * U * exact,
+        hypotheses=(_stochastic(uniform(n)),),
+        size=depth,
+    )
+
+
+def _stays(depth: int) -> Measurement:
+    """Shares t^-2: what is left at every depth, where a sum of shares is finite.
+
+    It is at least the product of 1 - 1 / (2 t^2) over all t, which Euler's product gives.
+    """
+    shares, root = np.arange(1.0, depth + 1) ** -2.0, math.pi / math.sqrt(2)
+    return Measurement(
+        setting=f"shares t^-2, 64 uniform tokens, what is left, L={depth}",
+        measured=float(masses(uniform(64), shares)[-1]),
+        bound=1.0,
+        floor=math.sin(root) / root,
+        hypotheses=(_stochastic(uniform(64)),),
+        size=depth,
+    )
+
+
 def _measure(suite: Suite) -> Iterator[Measurement]:
-    depth = 200 if suite == "quick" else 5000
+    depth = 200 if suite == "quick" else LAYERS
     half = np.full(depth, 0.5)
     for n in (2, 10, 100):
         yield _never_more(f"random weights, {n=}", causal(n, 1), half)
@@ -192,7 +220,10 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     for n, layers in ((8, 12), (64, 200)):
         yield _jordan(n, layers)
     for power in (0.5, 1.0, 2.0):
-        yield from _decaying(power, depth)
+        yield _decaying(power, depth)
+    for power in (1.0, 2.0) if depth < LAYERS else ():
+        yield _decaying(power, LAYERS)
+    yield _stays(LAYERS)
     yield from _table()
     if suite == "full":
         yield _to_twelve_digits(*LONG)
@@ -219,7 +250,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
         measured=float(unabsorbed_mass(weights, shares)),
         bound=bound,
         roundoff=64 * U * bound,
-        hypotheses=(_stochastic(weights[0]),),
+        hypotheses=(_stochastic(weights),),
     )
 
 
@@ -235,7 +266,12 @@ def _counter_case() -> Iterator[Measurement]:
         setting=f"another layer on top, {n=}: growth of 1 - pi_1",
         measured=after - before,
         bound=0.0,
-        hypotheses=(_same(float(np.max(np.abs(through - blind)))),),
+        hypotheses=(
+            Hypothesis(
+                name="differences between the layers",
+                distance=float(np.max(np.abs(through - blind))),
+            ),
+        ),
     )
     n, depth = 4, 200
     stuck = uniform(n)
@@ -261,7 +297,8 @@ CLAIM = Claim(
     ),
     climbs="L",
     note="What converges is the bound; for the derivative of the first token only at most one"
-    " follows. Shares $t^{-b}$: all is absorbed if and only if $b \\le 1$.",
+    " follows. Shares $t^{-b}$, 64 uniform tokens: after 5000 layers 0.145 is left at $b = 1$ and"
+    " 0.938 at $b = 2$, where Euler's product alone says 0.358.",
     measure=_measure,
     counter_case=_counter_case,
     adversary=_adversary,

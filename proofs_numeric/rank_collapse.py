@@ -20,8 +20,12 @@ def _bounds(values: Float[Array, "batch n d"]) -> Float[Array, " batch"]:
     return representational_gap_bound(values)
 
 
-def _one(setting: str, values: np.ndarray, bound: float, *more: Hypothesis) -> Measurement:
+def _one(
+    setting: str, values: np.ndarray, bound: float, counted: np.ndarray | None = None
+) -> Measurement:
+    """The last two tokens' gap, and a bound from the tokens that the residual counts."""
     n = len(values)
+    left_out = np.any(values != (values if counted is None else counted), axis=1)
     gap = float(np.linalg.norm(values[-1] - values[-2])) if n > 1 else float("nan")
     size = float(np.max(np.abs(values)))
     return Measurement(
@@ -33,7 +37,10 @@ def _one(setting: str, values: np.ndarray, bound: float, *more: Hypothesis) -> M
         floor=bound if n == 2 or "midway" in setting else 0.0,
         # A mean and a sum of squares over all numbers, relative to the largest of them.
         roundoff=4 * (n + DIM + 8) * U * size * np.sqrt(n * DIM),
-        hypotheses=(Hypothesis(name="tokens wanting of two", distance=max(2 - n, 0)), *more),
+        hypotheses=(
+            Hypothesis(name="tokens wanting of two", distance=max(2 - n, 0)),
+            Hypothesis(name="tokens other than the residual has", distance=float(np.sum(left_out))),
+        ),
     )
 
 
@@ -74,8 +81,7 @@ def _counter_case() -> Iterator[Measurement]:
     values[-1] = -1.0
     collapsed = np.tile(np.ones((1, DIM)), (16, 1))
     bound = float(_bounds(np.stack([collapsed] * 5))[0])
-    left_out = Hypothesis(name="tokens left out of the residual", distance=1.0)
-    yield _one("the last token left out of the residual", values, bound, left_out)
+    yield _one("the last token left out of the residual", values, bound, collapsed)
 
 
 CLAIM = Claim(

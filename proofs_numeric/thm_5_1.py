@@ -1,7 +1,7 @@
 """Theorem 5.1: with attention held fixed, no derivative exceeds the path sum of the proof."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from proofs_numeric.paper_decoder import PaperDecoder, Reach, quotients
 
 U = 2.0**-53
 LENGTH = 8
+SCALES = (0.3, 1.0, 6.0, 20.0)
 CONFIG = DecoderConfig(
     vocab_size=LENGTH,  # one row for each token: the table is the input
     num_layers=2,
@@ -26,6 +27,22 @@ CONFIG = DecoderConfig(
     norm=RMSNorm(),
     mlp=Mlp(dim=8),
 )
+
+
+def _numbers(leaves: Iterable[np.ndarray]) -> Hypothesis:
+    """Finite weights and inputs: the cause, never what the pass makes of them."""
+    broken = sum(int(np.sum(~np.isfinite(leaf))) for leaf in leaves)
+    return Hypothesis(name="weights and inputs that are not finite", distance=float(broken))
+
+
+def _hypotheses(decoder: PaperDecoder, reach: Reach) -> tuple[Hypothesis, ...]:
+    """A derivative that is no number is no sign of weights that move: it has to show as itself."""
+    held, *others = paper_decoder.hypotheses(reach)
+    if not np.isfinite(reach.jacobian).all():
+        held = dataclasses.replace(held, distance=0.0)
+    # A neutral layer's divisor is infinite.
+    given = decoder._replace(beta1=np.where(np.isinf(decoder.beta1), 1.0, decoder.beta1))
+    return (held, *others, _numbers(map(np.asarray, given)))
 
 
 def against(setting: str, decoder: PaperDecoder, reach: Reach, **more: object) -> Measurement:
@@ -47,7 +64,7 @@ def against(setting: str, decoder: PaperDecoder, reach: Reach, **more: object) -
         measured=float(reach.norms[token]),
         bound=float(bounds[token]),
         roundoff=paper_decoder.relative_roundoff(decoder) * float(bounds[token]),
-        hypotheses=paper_decoder.hypotheses(reach),
+        hypotheses=_hypotheses(decoder, reach),
         size=len(reach.norms) - first,
         **more,  # pyrefly: ignore[bad-argument-type]
     )
@@ -62,7 +79,7 @@ def _attained(setting: str, decoder: PaperDecoder, reach: Reach) -> Measurement:
         found=float(reach.norms[token]),
         expected=float(bounds[token]),
         roundoff=paper_decoder.relative_roundoff(decoder) * float(bounds[token]),
-        hypotheses=paper_decoder.hypotheses(reach),
+        hypotheses=_hypotheses(decoder, reach),
         size=len(reach.norms) - first,
     )
 
@@ -117,30 +134,40 @@ def _held(stacked: Decoder) -> tuple[Array, Array, Array]:
 
 def _real(config: DecoderConfig) -> Iterator[Measurement]:
     """The library's decoder with its switch, divisors measured at the point."""
-    scales = (0.3, 1.0, 6.0, 20.0)
-    made = [decoders.draw(config, seed, scale) for seed, scale in enumerate(scales)]
-    stacked = jax.tree.map(lambda *weights: np.stack(weights), *made)
-    found = zip(scales, *map(np.asarray, _held(stacked)), strict=True)
-    for scale, jacobian, log_gain, profile in found:
-        norms = np.linalg.norm(jacobian.transpose(1, 0, 2), 2, (-2, -1))
-        bounds = np.exp(log_gain) * profile
-        token = int(np.argmax(quotients(norms, bounds)))
-        # As in paper_decoder.relative_roundoff, with an MLP twice as wide and a norm a layer.
-        steps = 2 * config.num_layers * (LENGTH + 8 * config.model_dim + 32)
-        yield Measurement(
-            setting=f"Decoder, {type(config.norm).__name__}, {config.num_layers} layers,"
-            f" {config.num_heads} heads, {config.mlp.kind}, {scale=}",
-            measured=float(norms[token]),
-            bound=float(bounds[token]),
-            roundoff=steps * U * config.model_dim**config.num_layers * float(bounds[token]),
-            hypotheses=(
-                Hypothesis(
-                    name="numbers that are not finite",
-                    distance=float(np.sum(~np.isfinite(norms))),
-                ),
-            ),
-            size=LENGTH,
+    made = [decoders.draw(config, seed, scale) for seed, scale in enumerate(SCALES)]
+    for scale, decoder, (norms, bounds) in zip(SCALES, made, _measured(made), strict=True):
+        setting = (
+            f"Decoder, {type(config.norm).__name__}, {config.num_layers} layers,"
+            f" {config.num_heads} heads, {config.mlp.kind}, {scale=}"
         )
+        yield _closest(setting, decoder, norms, bounds)
+
+
+def _measured(made: Sequence[Decoder]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Norms and bounds of as many decoders as there are scales."""
+    stacked = jax.tree.map(lambda *weights: np.stack(weights), *made)
+    for jacobian, log_gain, profile in zip(*map(np.asarray, _held(stacked)), strict=True):
+        blocks = jacobian.transpose(1, 0, 2)
+        finite = np.isfinite(blocks).all()  # LAPACK raises for others
+        norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
+        yield norms, np.exp(log_gain) * profile
+
+
+def _closest(
+    setting: str, decoder: Decoder, norms: np.ndarray, bounds: np.ndarray, *other: Hypothesis
+) -> Measurement:
+    """The token whose derivative comes closest to the bound, or is no number."""
+    config, token = decoder.config, int(np.argmax(quotients(norms, bounds)))
+    # As in paper_decoder.relative_roundoff, with an MLP twice as wide and a norm a layer.
+    steps = 2 * config.num_layers * (LENGTH + 8 * config.model_dim + 32)
+    return Measurement(
+        setting=setting,
+        measured=float(norms[token]),
+        bound=float(bounds[token]),
+        roundoff=steps * U * config.model_dim**config.num_layers * float(bounds[token]),
+        hypotheses=(_numbers(map(np.asarray, jax.tree.leaves(decoder))), *other),
+        size=LENGTH,
+    )
 
 
 def _instance(free: tuple[Array, ...]) -> PaperDecoder:
@@ -183,6 +210,27 @@ def _counter_case() -> Iterator[Measurement]:
     found = zip(cases, paper_decoder.reaches(cases), strict=True)
     worst = lambda pair: np.max(quotients(pair[1].norms, paper_decoder.bound(*pair)))
     yield against("attention as it is, logit scale 6, the worst of 8 draws", *max(found, key=worst))
+    yield _elsewhere()
+
+
+def _elsewhere() -> Measurement:
+    """A norm that is not constant, its divisors taken at inputs ten times as large."""
+    here, there = (_enlarged(decoders.draw(CONFIG, 1), factor) for factor in (1.0, 10.0))
+    (norms, _), (_, bounds), *_ = _measured([here, there, here, here])
+    apart = np.max(np.abs(_table(here) - _table(there)))
+    far = Hypothesis(name="distance of the divisors' inputs from the pass's", distance=float(apart))
+    return _closest("RMSNorm, divisors of inputs ten times as large", here, norms, bounds, far)
+
+
+def _enlarged(decoder: Decoder, factor: float) -> Decoder:
+    scale = lambda path, leaf: leaf * factor if ".table" in map(str, path) else leaf
+    return jax.tree_util.tree_map_with_path(scale, decoder)
+
+
+def _table(decoder: Decoder) -> np.ndarray:
+    leaves = jax.tree_util.tree_leaves_with_path(decoder)
+    [table] = [np.asarray(leaf) for path, leaf in leaves if ".table" in map(str, path)]
+    return table
 
 
 def _certify() -> list[Measurement]:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from proofs.made_claims import WRONG, claim
+from report.made_influence import made_rows
 
 from glassesjax.cli import run
 from glassesjax.records import read_rows
@@ -65,7 +66,10 @@ def test_a_second_call_changes_no_row(finished):
         (["influence", "gpt5"], "toy, smollm2 or a .gguf file"),
         (["influence", "toy", "--max-tokens", "9000"], "at most 8192 tokens"),
         (["influence", "toy", "--max-tokens", "100000000000000"], "at most 8192 tokens"),
-        (["influence", "toy", "--spectral", "4"], "layers from 0 to 3"),
+        (["influence", "toy", "--method", "exact", "--spectral", "4"], "layers from 0 to 3"),
+        (["influence", "toy", "--spectral", "1"], "--method exact only"),
+        (["influence", "toy", "--text", "kjv"], "leave --text out"),
+        (["influence", "smollm2", "--text", "kjv", "--prompt", "In"], "found both"),
         (["influence", "toy", "--prompt", "2+2"], "'+'"),
         (["influence", "toy", "--attention", "half"], "attention"),
         (["influence", "toy", "--probes", "1"], "2 or more"),
@@ -101,9 +105,11 @@ def test_influence_leaves_a_page_and_continues(tmp_path, capsys):
     names = {path.name for path in out.iterdir()}
     assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
     assert {path.name for path in (out / "figures").iterdir()} == {"profile.svg", "layers.svg"}
-    said = capsys.readouterr().out
-    assert "the last representation hears in effect" in said
-    assert said.splitlines()[-1] == f"Page: {out / 'index.html'}"
+    said = capsys.readouterr()
+    assert "the last representation hears in effect" in said.out
+    steps = ["bounds for true and frozen attention", "true attention", "frozen attention"]
+    assert said.err.splitlines() == steps
+    assert said.out.splitlines()[-1] == f"Page: {out / 'index.html'}"
     page, rows = (out / "index.html").read_text(), (out / "rows.jsonl").read_bytes()
     assert "http" not in page.replace("http://www.w3.org", "")
     lines = rows.splitlines(keepends=True)
@@ -115,6 +121,20 @@ def test_influence_leaves_a_page_and_continues(tmp_path, capsys):
     assert (out / "index.html").read_text() == page
     assert run([*call, "--seed", "1"]) == 2
     assert "holds another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound", "status"),
+    [("true", "printed", 0), ("frozen", "printed", 1), ("true", "repaired", 1)],
+)
+def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
+    monkeypatch, capsys, kind, bound, status
+):
+    rows = made_rows(kinds=(kind,))
+    rows[1] |= {bound: "exceeded", f"log10_over_{bound}": 1.0}
+    monkeypatch.setattr("glassesjax.report.run_influence", lambda *a, **b: rows)
+    assert run(["influence", "toy"]) == status
+    assert "is exceeded at 1" in capsys.readouterr().out
 
 
 def test_help_says_units_and_exits_zero(capsys):

@@ -70,7 +70,8 @@ def _norm_panel(axes: Axes, profiles: Profiles) -> None:
     for kind in profiles.kinds:
         line = _line(axes, profiles.norms(kind)[0], KIND_COLORS[kind])
         line.set_label(ATTENTION[kind])
-        _band(axes, profiles(kind, "at_least")[0], profiles.norms(kind)[0], KIND_COLORS[kind])
+        low, high = (profiles(kind, name)[0] for name in ("at_least", "at_most"))
+        _band(axes, low, high, KIND_COLORS[kind])
         drawn.append(line)
     _log_axis(axes, [np.asarray(line.get_ydata(), np.float64) for line in drawn])
 

@@ -74,7 +74,7 @@ class Profiles:
     def unmeasured(self, kind: str) -> np.ndarray:
         """For each layer and token, whether a norm came out as no finite number."""
         names = "frobenius", "at_least", "at_most"
-        return np.isnan([self(kind, name) for name in names]).any(axis=0)
+        return np.any([np.isnan(self(kind, name)) for name in names], axis=0)
 
     def unbounded(self) -> int:
         """Number of bounds that are no finite numbers, where the norms beside them are."""

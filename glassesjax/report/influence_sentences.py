@@ -126,7 +126,7 @@ def _rolled(profiles: Profiles) -> str:
 
 def _repaired(profiles: Profiles) -> str:
     text = "The repaired bound, which lets attention depend on the input,"
-    return f"{text} {stands(profiles, profiles.kinds, 'repaired')}.{_looseness(profiles)}"
+    return f"{text} {_must_hold(profiles, profiles.kinds, 'repaired')}.{_looseness(profiles)}"
 
 
 def _looseness(profiles: Profiles) -> str:
@@ -136,14 +136,67 @@ def _looseness(profiles: Profiles) -> str:
     each = [f"{name} lies {_signed(at)}" for name, at in places.items() if not np.isnan(at)]
     if not each:
         return ""
-    norm = f"the measured {norm_name(profiles, kind)} with {ATTENTION[kind]}"
-    text = f" From {norm} at the embedding, in the median over the tokens, {', '.join(each)}"
-    if profiles.is_spectral(kind) or not min(places.values()) < 0:
+    norms = f"the measured {norm_name(profiles, kind)}", "that norm"
+    said = " and ".join(f"{lies} {norm}" for lies, norm in zip(each, norms, strict=False))
+    median = "in the median over the tokens at the embedding"
+    text = f" With {ATTENTION[kind]}, {median}, {said}"
+    if profiles.is_spectral(kind) or not (repaired < 0 or printed < 0):
         return f"{text}."
     width = np.log10(float(profiles.first_row["width"] or 1)) / 2
-    lower = f"the operator norm may be up to {width:.1f} decades smaller"
+    lower = f"the operator norm may be {width:.1f} decades smaller, or more for an estimate"
     return f"{text}; {lower}, so that this alone decides nothing."
 
 
 def _signed(decades: float) -> str:
     return f"{abs(decades):.1f} decades {'above' if decades >= 0 else 'below'}"
+
+
+def _printed_true(profiles: Profiles) -> str:
+    stands = _stands(profiles, ("true",), "printed")
+    text = f"With true attention the printed bound of Theorem 5.1 {stands}"
+    if not profiles.exceeded("true", "printed").any():
+        promise = "presumes attention that does not depend on the input, and does not promise more"
+        return f"{text}; the theorem {promise}."
+    fails = "This is a hypothesis failure: the theorem presumes attention that does not depend on"
+    return f"{text}{_most(profiles)}. {fails} the input, and here it does."
+
+
+def _most(profiles: Profiles) -> str:
+    over, found = profiles("true", "log10_over_printed"), profiles.exceeded("true", "printed")
+    known = np.where(found & ~np.isnan(over), over, -np.inf)
+    if not np.isfinite(known).any():
+        return ""
+    layer, position = np.unravel_index(np.argmax(known), known.shape)
+    factor = told(10.0 ** min(known.max(), 300.0))
+    most = f"most of all by a factor of {factor} or more at layer {layer}"
+    return f"; {most}, {token_name(profiles, int(position))}"
+
+
+def _printed_frozen(profiles: Profiles) -> str:
+    text = "With attention held fixed, as Theorem 5.1 presumes, its printed bound"
+    return f"{text} {_must_hold(profiles, ('frozen',), 'printed')}."
+
+
+def _must_hold(profiles: Profiles, kinds: Sequence[str], bound: str) -> str:
+    wrong = any(profiles.exceeded(kind, bound).any() for kind in kinds)
+    must_not = ", which must not be: the statement or this program is wrong"
+    return _stands(profiles, kinds, bound) + (must_not if wrong else "")
+
+
+def _stands(profiles: Profiles, kinds: Sequence[str], bound: str) -> str:
+    """At how many pairs a bound is exceeded, holds, or neither is known; numbers that are none."""
+    verdicts = "exceeded", "within", "undecided", "not_a_number"
+    counts = [sum(int(profiles.judged(k, bound, v).sum()) for k in kinds) for v in verdicts]
+    exceeded, within, undecided, unknown = counts
+    total = sum(counts)
+    pairs = f"{total} pairs of layer and token"
+    if len(kinds) > 1:
+        pairs = f"{total} triples of attention, layer and token"
+    if unknown == total:
+        return f"has no verdict at any of {pairs}: no number is finite"
+    if within == total:
+        return f"holds at all {pairs}"
+    # Exceeded comes last: what a caller adds speaks of it.
+    heads = {"undecided": undecided, "without a finite number": unknown, "exceeded": exceeded}
+    parts = [f"is {head} at {count}" for head, count in heads.items() if count]
+    return ", ".join([f"holds at {within} of {pairs}", *parts])

@@ -14,7 +14,14 @@ def token_table(profiles: Profiles, kind: str) -> Markup:
     shares = profiles.shares(kind)[0]
     kept = np.sort(np.argsort(-shares, kind="stable")[:MOST])
     heads = ["position", "token", "share", "π", "Frobenius norm", "standard error"]
-    heads += ["operator norm", "at least", "printed bound", "excess, decades", "repaired bound"]
+    heads += [
+        "operator norm",
+        "at least",
+        "at most",
+        "printed bound",
+        "excess, decades",
+        "repaired bound",
+    ]
     body = table([*heads, "excess, decades"], [_token_line(profiles, kind, int(at)) for at in kept])
     if len(kept) == profiles.length:
         return body
@@ -32,6 +39,7 @@ def _token_line(profiles: Profiles, kind: str, position: int) -> list[object]:
         percent(number("pi")),
         *measured,
         told(number("at_least")),
+        told(number("at_most")),
         *(cell for bound in BOUNDS for cell in _bound_cells(profiles, kind, bound, at)),
     ]
 
@@ -49,6 +57,10 @@ def _bound_cells(profiles: Profiles, kind: str, bound: str, at: tuple[int, int])
     excess = MISSING if np.isnan(over) else f"{over:+.1f}".replace("-", "\N{MINUS SIGN}")
     if profiles.exceeded(kind, bound)[at]:
         excess = element("span", f"{excess} exceeded", class_="exceeded")
+    elif profiles.judged(kind, bound, "undecided")[at]:
+        excess = f"{excess} undecided"
+    elif profiles.judged(kind, bound, "not_a_number")[at]:
+        excess = "not finite"
     return [MISSING if np.isnan(log) else told(10.0 ** min(log, 300.0)), excess]
 
 
@@ -57,7 +69,9 @@ def layer_table(profiles: Profiles, kind: str) -> Markup:
     heads = ["layer", "tokens heard", "first token", f"last {min(LAST, profiles.length)}"]
     heads += ["attention's share", "largest norm"]
     heads += [
-        f"{bound} bound{what}" for bound in BOUNDS for what in (" exceeded", " excess, decades")
+        f"{bound} bound {what}"
+        for bound in BOUNDS
+        for what in ("exceeded", "undecided", "excess, decades")
     ]
     return table(heads, [_layer_line(profiles, kind, layer) for layer in range(profiles.shape[0])])
 
@@ -78,9 +92,9 @@ def _layer_line(profiles: Profiles, kind: str, layer: int) -> list[object]:
 
 
 def _worst(profiles: Profiles, kind: str, bound: str, layer: int) -> list[object]:
-    """At how many tokens, and the largest excess in decades."""
+    """At how many tokens it is exceeded, at how many undecided, and the largest excess."""
     over = profiles(kind, f"log10_over_{bound}")[layer]
     count, known = int(profiles.exceeded(kind, bound)[layer].sum()), over[~np.isnan(over)]
     worst = f"{known.max():+.1f}".replace("-", "\N{MINUS SIGN}") if len(known) else MISSING
     said = element("span", count, class_="exceeded") if count else count
-    return [said, worst]
+    return [said, int(profiles.judged(kind, bound, "undecided")[layer].sum()), worst]

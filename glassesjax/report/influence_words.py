@@ -37,14 +37,16 @@ GLOSSARY = {
 }
 
 METHODS = (
-    "A bound counts as exceeded only where the operator norm is sure to exceed it: where it was"
-    " measured, or else by its lower end, the Frobenius norm (of an estimate, less three standard"
-    " errors) over the root of the width. So fewer are counted than there may be.",
+    "The operator norm lies between two ends: itself, where it was measured; else the Frobenius"
+    " norm over the root of the width, and the Frobenius norm (of an estimate, three standard"
+    " errors lower and higher). A bound holds where the upper end is no larger, is exceeded where"
+    " the lower end is larger, and is undecided between. Measured operator norms (--method exact"
+    " --spectral) leave nothing undecided.",
     "With true attention the printed bound promises nothing, since attention depends on the input:"
     " where it is exceeded, the hypothesis fails and not the theorem. With attention held fixed its"
     " hypothesis is met, and it must hold.",
     "How far a bound lies above is taken from the operator norm where it was measured, else from"
-    " the Frobenius norm: then it lies at least so far above the operator norm.",
+    " the Frobenius norm, which is named then: the operator norm is no larger.",
     "An influence is per unit of change of a vector, and the vectors of tokens differ in length. It"
     " says how far a small change moves the last representation, not how much of it comes from the"
     " token.",
@@ -69,8 +71,8 @@ FOUR_BITS = (
 
 PROFILE_CAPTION = (
     "Top: shares of the influence, with one standard error shaded where they are estimated, and the"
-    " rollout. Bottom: {norm}, down to what it is at least (shaded), under the two bounds. The"
-    " printed one speaks of attention held fixed only. A gap in a line is a zero."
+    " rollout. Bottom: {norm}, within the ends of the operator norm (shaded), and the two bounds."
+    " The printed one speaks of attention held fixed only. A gap in a line is a zero."
 )
 SPECTRAL, FROBENIUS = "the operator norm", "the Frobenius norm, which the operator norm cannot top"
 LAYERS_CAPTION = (

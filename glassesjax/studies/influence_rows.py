@@ -35,9 +35,9 @@ class Bounds(NamedTuple):
 
 def log_bound(bound: Rollout) -> np.ndarray:
     """Natural logarithm of the bound for each layer and token; -inf where it is zero."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # no share of an infinite scale is NaN
         profile = np.log(np.asarray(bound.profile, np.float64))
-    return profile + np.asarray(bound.log_gains, np.float64)[:, None]
+        return profile + np.asarray(bound.log_gains, np.float64)[:, None]
 
 
 class _Measured(NamedTuple):
@@ -72,7 +72,11 @@ class _Measured(NamedTuple):
         # By what was asked for and not by what came out: a NaN that was measured stays one.
         if self.found.spectral is not None and layer in self.spectral:
             spectral = float(self.found.spectral[self.spectral.index(layer), position])
-        return float(self.found.frobenius[at]), spectral, None if error is None else float(error[at])
+        return (
+            float(self.found.frobenius[at]),
+            spectral,
+            None if error is None else float(error[at]),
+        )
 
 
 def influence_rows(

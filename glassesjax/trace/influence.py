@@ -51,9 +51,10 @@ def exact_influence(
     .. math:: \left\lVert \partial y_n / \partial v_i^{(\ell)} \right\rVert
 
     One reverse pass for each batch of coordinates of y_n gives all layers. Memory, beside weights
-    and residual streams: about 10 x batch x seq x (model_dim + hidden width) numbers and 2 heads x
-    seq^2 for attention; spectral norms add rows x seq x model_dim^2. Batches of 8 to 16 run fastest
-    on a CPU; an accelerator takes more at once.
+    and residual streams: at most about 8 x batch x seq x (model_dim + hidden width) numbers, 3 x
+    heads x seq^2 for attention, and 3 x seq x model_dim^2 for each spectral layer. Batches of 8 to
+    16 run fastest on a CPU; an accelerator takes more at once. Squares are summed in units of the
+    largest entry so far, layer by layer and token by token, so that small norms do not underflow.
 
     Source: arXiv 2406.04267v2, Theorem 5.1, the left side.
     Differs: attention may depend on its input, and norms on theirs, as in the real model.

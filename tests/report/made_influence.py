@@ -33,6 +33,7 @@ def _row(kind, layer, position, norms, tokens, method, bounds):
     norm = norms[position] if heard else 0.0
     exact = method == "exact" and layer == 0
     least = norm if exact else norm / math.sqrt(WIDTH)
+    most = norm if method == "exact" else norm * (1 + 3 / 50)
     return PROVENANCE | {
         "study": "influence", "model": "toy", "positions": "none", "method": method,
         "probes": None if method == "exact" else 32, "dtype": "float64", "rounding": "none",
@@ -40,13 +41,27 @@ def _row(kind, layer, position, norms, tokens, method, bounds):
         "layers": LAYERS, "prompt_tokens": len(tokens), "attention": kind, "layer": layer,
         "position": position, "token": position, "token_text": tokens[position],
         "frobenius": norm, "standard_error": None if method == "exact" else norm / 50,
-        "spectral": norm if exact else None, "at_least": least, "pi": 1 / len(tokens),
+        "spectral": norm if exact else None, "at_least": least, "at_most": most,
+        "last_finite": True, "pi": 1 / len(tokens),
         "share": 0.5 if layer < LAYERS else None,
-        **_against("printed", least, bounds[0]), **_against("repaired", least, bounds[1]),
+        **_against("printed", (least, most), bounds[0]),
+        **_against("repaired", (least, most), bounds[1]),
     }  # fmt: skip
 
 
-def _against(name, least, log_bound):
+def _against(name, ends, log_bound):
+    least, most = ends
     over = math.log10(least) - log_bound if least else None  # -inf, as a file has it
-    verdict = "exceeded" if least and over > 0 else "within"
+    verdict = "exceeded" if least > 10.0**log_bound else "undecided"
+    verdict = "within" if most <= 10.0**log_bound else verdict
     return {f"log10_{name}": log_bound, f"log10_over_{name}": over, name: verdict}
+
+
+def without_numbers(row):
+    """The row as it is where the derivative came out as NaN."""
+    names = "frobenius", "at_least", "at_most", "log10_over_printed", "log10_over_repaired"
+    return (
+        row
+        | dict.fromkeys((*names, "spectral"))
+        | dict.fromkeys(("printed", "repaired"), "not_a_number")
+    )

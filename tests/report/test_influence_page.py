@@ -5,13 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from report.made_influence import EQUAL, LAYERS, TOKENS, made_rows
+from report.made_influence import EQUAL, LAYERS, TOKENS, made_rows, without_numbers
 from report.made_rows import PROVENANCE
 from report.test_report_page import Reader
 
 from glassesjax.report import influence_headlines, influence_page, layers_figure, profile_figure
 from glassesjax.report.canvas import to_svg
-from glassesjax.report.influence_profiles import Profiles, effective_number
+from glassesjax.report.influence_profiles import Profiles, contradictions, effective_number
 from glassesjax.report.influence_sentences import percent
 from glassesjax.report.influence_text import Depth, colored_text
 
@@ -92,38 +92,100 @@ def test_exceeding_the_printed_bound_with_true_attention_is_a_failed_hypothesis(
     rows = made_rows(kinds=("true",), norms=(1000.0, 1.0, 1.0, 1.0, 1.0))
     (said,) = [text for text in influence_headlines(rows) if "printed bound of" in text]
     # 1000 against 10 at the embedding, a quarter of it at layer 1, where only Frobenius is known.
-    assert f"is exceeded at 2 of {PAIRS} pairs of layer and token" in said
+    assert f"holds at 13 of {PAIRS} pairs of layer and token, is exceeded at 2; most" in said
     assert "by a factor of 100 or more at layer 0, “<bos>” (position 0)" in said
     assert "This is a hypothesis failure" in said
     assert "violat" not in " ".join(influence_headlines(rows))
 
 
 def test_a_bound_that_must_hold_and_does_not_is_said_so():
-    frozen = influence_headlines(made_rows(kinds=("frozen",), norms=(1000.0, *EQUAL[1:])))
-    assert any("is exceeded 2 times in 15, which must not be" in text for text in frozen)
-    repaired = influence_headlines(made_rows(norms=(1e5, *EQUAL[1:])))
-    assert "is exceeded 4 times in 30, which must not be" in repaired[-1]
+    rows = made_rows(kinds=("frozen",), norms=(1000.0, *EQUAL[1:]))
+    assert any("is exceeded at 2, which must not be" in text for text in influence_headlines(rows))
+    assert contradictions(rows) == 2
+    both = made_rows(norms=(1e5, *EQUAL[1:]))
+    wanted = "holds at 26 of 30 triples of attention, layer and token, is exceeded at 4, which must"
+    assert wanted in influence_headlines(both)[-1]
+    assert contradictions(both) == 4 + 2  # the repaired one, and the printed one that is frozen
+    assert contradictions(made_rows(kinds=("true",), norms=(1000.0, *EQUAL[1:]))) == 0
+    assert contradictions(made_rows()) == 0
+
+
+def test_what_only_the_frobenius_norm_exceeds_is_undecided():
+    # 20 against 10: over the root of 16 it is 5. With layer 0 measured, three pairs are over.
+    rows = made_rows(kinds=("frozen",), norms=(20.0, *EQUAL[1:]), method="estimated")
+    text = influence_headlines(rows)
+    assert "its printed bound holds at 13 of 15 pairs of layer and token, undecided at 2." in (
+        " ".join(text).replace("is undecided", "undecided")
+    )
+    assert contradictions(rows) == 0
+    assert not any("exceeded" in line or "wrong" in line for line in text)
+    page = " ".join(Reader(page_of(rows)).text)
+    assert "undecided at 2" in page
+    assert "+0.3 undecided" not in page  # the excess is that of the lower end
+    assert "\N{MINUS SIGN}0.3 undecided" in page
+
+
+def test_a_bound_under_the_frobenius_norm_does_not_read_as_violated():
+    text = influence_headlines(made_rows(norms=(20.0,) * 5, method="estimated"))[-1]
+    assert text.endswith(
+        " With true attention, in the median over the tokens at the embedding, it lies 2.7 decades"
+        " above the measured Frobenius norm and the printed bound lies 0.3 decades below that norm;"
+        " the operator norm may be 0.6 decades smaller, or more for an estimate, so that this alone"
+        " decides nothing."
+    )
 
 
 def test_bounds_that_hold_say_how_far_above_they_lie():
     text = influence_headlines(made_rows())
-    assert any("not seen to be exceeded at any of 15 pairs" in line for line in text)
+    assert any("5.1 holds at all 15 pairs of layer and token; the theorem" in line for line in text)
     assert any("its printed bound holds at all 15 pairs" in line for line in text)
     assert text[-1].endswith(
-        "at the embedding it lies 4.0 decades above the measured norm in the median over the"
-        " tokens, the printed one 1.0 above."
+        "it lies 4.0 decades above the measured operator norm and the printed bound lies 1.0"
+        " decades above that norm."
     )
-    assert "it lies at least 4.0" in influence_headlines(made_rows(method="estimated"))[-1]
+    estimated = influence_headlines(made_rows(method="estimated"))[-1]
+    assert "4.0 decades above the measured Frobenius norm" in estimated
 
 
-def test_a_number_that_is_not_finite_is_never_within():
+def test_numbers_that_are_not_finite_are_counted_apart_and_first():
     rows = made_rows(kinds=("true",))
-    rows[0] |= {"frobenius": None, "at_least": None, "log10_over_printed": None}
-    rows[0] |= {"printed": "exceeded", "spectral": None}
-    text = " ".join(influence_headlines(rows))
-    assert "hears in effect not finite" in text
-    assert f"is exceeded at 1 of {PAIRS} pairs of layer and token. This is" in text
+    rows[0] = without_numbers(rows[0])
+    text = influence_headlines(rows)
+    assert text[0] == (
+        "1 number is not finite (measured norms 1, bounds 0): there, nothing is said of any bound."
+    )
+    said = " ".join(text)
+    assert "hears in effect not finite" in said
+    assert "holds at 14 of 15 pairs of layer and token, is without a finite number at 1" in said
+    assert "exceeded" not in said
+    assert contradictions(rows) == 0
     assert Reader(page_of(rows)).open == []
+
+
+def test_an_operator_norm_that_is_nan_is_not_replaced_by_the_frobenius_norm():
+    rows = made_rows(kinds=("true",))
+    rows[0] = without_numbers(rows[0]) | {"frobenius": 1.0}
+    profiles = Profiles(rows)
+    assert math.isnan(profiles.norms("true")[0, 0])
+    assert profiles.is_spectral("true")
+
+
+def test_a_bound_that_is_not_finite_is_counted_once():
+    rows = [row | {"log10_printed": None, "log10_over_printed": None} for row in made_rows()]
+    text = influence_headlines([row | {"printed": "not_a_number"} for row in rows])
+    assert text[0].startswith("15 numbers are not finite (measured norms 0, bounds 15)")
+    assert "has no verdict at any of 15 pairs" in " ".join(text)
+
+
+def test_a_representation_that_is_not_finite_is_said_first_and_no_decades_are_nan():
+    rows = [without_numbers(row) | {"last_finite": False} for row in made_rows()]
+    text = influence_headlines(rows)
+    assert text[0].startswith("The last representation itself is not finite")
+    assert text[1].startswith("30 numbers are not finite (measured norms 30, bounds 0)")
+    assert contradictions(rows) == 0
+    for said in (" ".join(text), " ".join(Reader(page_of(rows)).text)):
+        assert not re.search(r"\bnan\b", said)
+        assert "wrong" not in said
 
 
 @pytest.mark.parametrize(

@@ -177,3 +177,11 @@ def test_rotary_ratio_bracket_holds_until_half_a_turn_and_is_attained_there():
     assert np.isnan(upper[7])
     half = rotary_ratio_bracket(jnp.ones(1), jnp.array([math.pi]), jnp.ones(1))
     assert float(half.upper[0]) == pytest.approx(math.exp(-2), rel=8 * U)  # cos(pi) - cos(0)
+
+
+def test_the_lower_end_of_the_rotary_bracket_is_the_parabola_at_small_angles():
+    # 1 - cos x is x^2 / 2 up to x^4 / 24, so the exponents agree to x^2 / 12 in relation.
+    amplitudes, frequencies, angle = jnp.array([2.0]), jnp.array([1e-3]), 1e-3
+    lower = rotary_ratio_bracket(amplitudes, frequencies, jnp.ones(1)).lower
+    assert -float(jnp.log(lower[0])) == pytest.approx(2.0 * angle**2 / 2, rel=1e-9)
+    assert -math.log(lower[0]) >= 2.0 * (1 - math.cos(angle)) * (1 - 1e-9)

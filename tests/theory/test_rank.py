@@ -134,3 +134,11 @@ def test_the_doubly_exponential_bound():
     np.testing.assert_array_equal(deep, [0, 0, jnp.inf, jnp.nan])
     with pytest.raises(ValueError, match="got heads=0, key_dim=4, layers=1"):
         doubly_exponential_bound(r, strength, heads=0, key_dim=4, layers=1)
+
+
+def test_ranks_of_a_batch_are_those_of_its_members():
+    scales = np.array([1.0, 1e-3, 10.0])[:, None, None]
+    values = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 4)) * scales)
+    for rank in (stable_rank, effective_rank):
+        one_by_one = jnp.stack([rank(member) for member in values])
+        np.testing.assert_allclose(rank(values), one_by_one, rtol=1e-12)

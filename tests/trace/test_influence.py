@@ -26,6 +26,7 @@ DIM, LAYERS = 8, 3
 TOKENS = jnp.array([3, 1, 4, 1, 5, 2, 0], jnp.int32)
 # Float64; some thousand roundings on the way through three layers, and logits of a few units.
 RTOL = 1e5 * 2.0**-53
+EVERY = tuple(range(LAYERS + 1))
 SWITCHES = [
     {"positions": Rotary(), "num_heads": 2, "mlp": Mlp(kind="swiglu", dim=12)},
     {"positions": Alibi(), "num_heads": 4, "num_kv_heads": 2, "attn_softcap": 2.0},
@@ -57,12 +58,27 @@ def norms_of(jacobian):  # layers out seq model_dim
     return frobenius, jnp.linalg.norm(by_token, ord=2, axis=(2, 3))
 
 
-@pytest.mark.parametrize("freeze", [False, True])
-@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def rescaled(decoder, factors):
+    """The decoder with other gains of its final norm."""
+    copy = jax.tree.map(lambda weight: weight, decoder)
+    gain = copy.final_norm.gain[...]
+    copy.final_norm.gain[...] = gain * jnp.asarray(factors, gain.dtype)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("switches", "freeze"),
+    [
+        pytest.param(switches, freeze, marks=[pytest.mark.slow] if index > 1 or freeze else [])
+        for index, switches in enumerate(SWITCHES)
+        for freeze in (False, True)
+    ],
+    ids=str,
+)
 def test_norms_are_those_of_the_whole_jacobian(key, switches, freeze, monkeypatch):
     monkeypatch.setattr(pullback, "PULLBACK_ROWS", 3)  # several blocks of rows
     decoder = decoder_of(key, **switches)
-    found = exact_influence(decoder, TOKENS, batch=3, spectral=True, freeze_attention=freeze)
+    found = exact_influence(decoder, TOKENS, batch=3, spectral=EVERY, freeze_attention=freeze)
     frobenius, spectral = norms_of(jacobians(decoder, TOKENS, freeze=freeze))
     size = jnp.max(frobenius)
     np.testing.assert_allclose(found.frobenius[:-1], frobenius, rtol=RTOL, atol=RTOL * size)
@@ -85,7 +101,7 @@ def test_constant_norms_and_a_linear_map(key):
     sigma, beta = 0.5, 2.0
     switches = {"norm": ConstantNorm(beta=beta), "mlp": Mlp(kind="identity", sigma=sigma)}
     decoder = decoder_of(key, values="identity", **switches)
-    found = exact_influence(decoder, TOKENS[:1], spectral=True)
+    found = exact_influence(decoder, TOKENS[:1], spectral=EVERY)
     step = (1 + sigma / beta) * (1 + 1 / beta)
     wanted = np.array([step ** (LAYERS - row) / beta for row in range(LAYERS + 1)])[:, None]
     np.testing.assert_allclose(found.spectral, wanted, rtol=RTOL)
@@ -94,7 +110,7 @@ def test_constant_norms_and_a_linear_map(key):
 
 def test_what_the_last_row_cannot_see_has_no_influence_at_all(key):
     decoder = decoder_of(key, num_layers=1, mask=Window(width=2))
-    found = exact_influence(decoder, TOKENS, spectral=True)
+    found = exact_influence(decoder, TOKENS, spectral=(0,))
     assert not np.any(found.frobenius[0, :-2])
     assert not np.any(found.spectral[0, :-2])
     assert np.all(found.frobenius[0, -2:] > 0)
@@ -102,11 +118,45 @@ def test_what_the_last_row_cannot_see_has_no_influence_at_all(key):
 
 def test_chosen_layers_and_a_given_stream(key):
     decoder = decoder_of(key, **SWITCHES[0])
-    every = jax.tree.map(np.asarray, exact_influence(decoder, TOKENS, spectral=True))
-    for rows in ((2, 1), (LAYERS,)):
-        some = exact_influence(decoder, decoder.enter(TOKENS), layers=rows, spectral=True)
+    every = jax.tree.map(np.asarray, exact_influence(decoder, TOKENS, spectral=EVERY))
+    for rows, spectral in (((2, 1), (3, 0, 3)), ((LAYERS,), ()), ((LAYERS,), (2,))):
+        stream = decoder.enter(TOKENS)
+        some = exact_influence(decoder, stream, layers=rows, spectral=spectral)
         np.testing.assert_allclose(some.frobenius, every.frobenius[list(rows)], rtol=RTOL)
-        np.testing.assert_allclose(some.spectral, every.spectral[list(rows)], rtol=RTOL)
+        if spectral:
+            np.testing.assert_allclose(some.spectral, every.spectral[list(spectral)], rtol=RTOL)
+        else:
+            assert some.spectral is None
+
+
+def test_small_and_large_norms_lose_no_digits(key):
+    decoder = decoder_of(key, dtype=jnp.float32, **SWITCHES[0])
+    exact = lambda d: exact_influence(d, TOKENS, batch=3, spectral=(0,))[:2]
+    estimate = lambda d: estimated_influence(d, TOKENS, key=key, probes=7, batch=3)[::2]
+    # Float32; some hundred roundings, which fall otherwise at each scale.
+    close = functools.partial(np.testing.assert_allclose, rtol=1000 * 2.0**-24)
+    plain = exact(decoder), estimate(decoder)
+    for factor in (1e-12, 1e-20, 1e20):  # squares, or fourth powers, are outside of float32
+        scaled = rescaled(decoder, factor)
+        found, wanted = jax.tree.leaves((exact(scaled), estimate(scaled))), jax.tree.leaves(plain)
+        for one, other in zip(found, wanted, strict=True):
+            close(np.asarray(one, np.float64), np.asarray(other, np.float64) * factor)
+
+
+def test_batches_of_very_different_size_add_up(key):
+    # Nothing in the first batch, then more, then less: coordinate o of y_n has gain o.
+    gains = [0, 0, 0, 1e-30, 1e-25, 1e-12, 3e-12, 1e-28]
+    decoder = rescaled(decoder_of(key, dtype=jnp.float32, **SWITCHES[0]), gains)
+    found = exact_influence(decoder, TOKENS, batch=3, spectral=(0,))
+    wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), decoder)
+    frobenius, spectral = norms_of(jacobians(wide, TOKENS))
+    # Float32; some hundred roundings, relative to the largest of all tokens.
+    close = functools.partial(np.testing.assert_allclose, rtol=0)
+    atol = 1000 * 2.0**-24
+    close(found.frobenius[:-1], frobenius, atol=atol * float(np.max(frobenius)))
+    close(found.spectral[0], spectral[0], atol=atol * float(np.max(frobenius)))
+    assert found.frobenius[-1, -1] > 0
+    assert not np.any(found.frobenius[-1, :-1])
 
 
 def test_nan_weights_give_nan(key):
@@ -182,6 +232,24 @@ def test_memory_grows_with_the_batch_and_not_with_the_probes(key):
     assert small < wide <= 5 * small
 
 
+@pytest.mark.parametrize(
+    ("length", "size", "batch", "spectral"),
+    [(16, 64, 64, ()), (256, 16, 4, ()), (32, 32, 8, EVERY)],
+    ids=["batch", "length", "spectral"],
+)
+def test_memory_is_what_the_docstring_says(key, length, size, batch, spectral):
+    heads, hidden = 4, 4 * size
+    mlp = Mlp(kind="gelu", dim=hidden)
+    decoder = decoder_of(key, model_dim=size, num_heads=heads, mlp=mlp)
+    cotangents, tokens = influence._batches(jnp.eye(size), batch), jnp.zeros(length, jnp.int32)
+    options = {"rows": EVERY, "spectral": spectral, "freeze": False}
+    compiled = influence._exact.lower(decoder, tokens, cotangents, **options).compile()
+    numbers = compiled.memory_analysis().temp_size_in_bytes / 8
+    streams, flowing = LAYERS * length * size, 8 * batch * length * (size + hidden)
+    stated = streams + flowing + 3 * heads * length**2 + 3 * len(spectral) * length * size**2
+    assert numbers <= stated <= 5 * numbers
+
+
 def test_one_trace_for_a_shape(key):
     chex.clear_trace_counter()
     run = jax.jit(chex.assert_max_traces(lambda d, t: exact_influence(d, t).frobenius, n=1))
@@ -193,6 +261,9 @@ def test_wrong_requests_are_refused(key):
     decoder = decoder_of(key)
     with pytest.raises(ValueError, match="Wanted layers between 0 and 3"):
         exact_influence(decoder, TOKENS, layers=(4,))
+    for spectral in ((LAYERS + 1,), (0, -1)):
+        with pytest.raises(ValueError, match="Wanted spectral layers between 0 and 3"):
+            exact_influence(decoder, TOKENS, spectral=spectral)
     with pytest.raises(ValueError, match="positive batch, got 0"):
         exact_influence(decoder, TOKENS, batch=0)
     with pytest.raises(ValueError, match="two probes or more"):
