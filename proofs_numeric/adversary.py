@@ -27,8 +27,9 @@ def ascend(
 ) -> Found:
     """Maximizes a ratio from several starts by Adam on its logarithm.
 
-    A step to where the ratio is not finite counts for nothing, and a gradient that is no number is
-    taken as zero. It is compiled once for each ratio: pass a function of the module, no fresh lambda.
+    A step to where the ratio is not finite counts for nothing, and a gradient that is no number
+    is taken as zero. It is compiled once for each ratio: pass a function of the module, no fresh
+    lambda.
 
     Args:
       ratio: From an instance to measured over bound; differentiable almost everywhere.

@@ -93,7 +93,9 @@ def _margins(suite: Suite) -> Iterator[Measurement]:
         y_next[-1] = np.nan
         checks = np.asarray(_certified(y, y_next, unembed))
         numbers = np.all(np.isfinite(y_next), axis=1)
-        shares = {norm: _shares(y, y_next, unembed, norm) for norm in NORMS}
+        shares: dict[object, np.ndarray] = {
+            norm: _shares(y, y_next, unembed, norm) for norm in NORMS
+        }
         for (ratio, token, other), check in zip(checks, (*NORMS, "bf16"), strict=True):
             for i, step in enumerate(STEPS):
                 block = slice(i * EACH, (i + 1) * EACH)

@@ -14,7 +14,7 @@ U = 2.0**-53
 LEVEL = 0.1
 
 
-def _whole(name: str, found: np.ndarray, wanted: np.ndarray | float) -> Hypothesis:
+def _whole(name: str, found: np.ndarray | np.floating, wanted: np.ndarray | float) -> Hypothesis:
     """How far the positions that went in are from whole ones."""
     apart = float(np.max(np.abs(found - wanted)))
     return Hypothesis(name=f"{name} other than whole", distance=apart, allowed=8 * DIM * U)

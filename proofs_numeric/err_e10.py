@@ -90,8 +90,8 @@ CLAIM = Claim(
     assumes=("attention weights that depend on the values", "no MLP, all divisors one"),
     norm="2",
     climbs="L",
-    note="In brackets the theorem's bound, which is exceeded 2 over the tightness times at the worst"
-    " token of the worst of twelve draws; not at each token. Repaired in thm_5_1_true.",
+    note="In brackets the theorem's bound, which is exceeded 2 over the tightness times, at the"
+    " worst token of twelve draws, not at each one. Repaired in thm_5_1_true.",
     measure=_measure,
     counter_case=_counter_case,
     certify=_certify,

@@ -1,6 +1,8 @@
 """Erratum E14: two close representations can be rounded apart, whatever the precision."""
 
+import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from glassesjax.precision import BF16, E4M3FN, E5M2, F16, F32, FloatFormat, ulp_
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 FORMATS = (BF16, F16, E4M3FN, E5M2, F32)
-PRINTED, REPAIRED = 0.0, 1.0  # steps, or changed tokens, that closeness is said to allow
+PRINTED = 0.0  # steps, or changed tokens, that closeness is said to allow
 MARGIN = 0.5  # by how much of a step what is found must exceed that
 UNEMBED = np.eye(2)
 
@@ -21,6 +23,15 @@ def _exponents(fmt: FloatFormat, count: int) -> np.ndarray:
     return np.round(np.linspace(fmt.mantissa_bits + 3, 51, count))
 
 
+class Pairs(NamedTuple):
+    """Close numbers, a row for each format."""
+
+    low: np.ndarray
+    high: np.ndarray
+    middles: np.ndarray  # of two neighbors of the format
+    steps: np.ndarray  # between the rounded numbers
+
+
 @jax.jit
 def _steps(low: Float[Array, "formats n"], high: Float[Array, "formats n"]) -> Array:
     """Steps between the pairs, each row in its format."""
@@ -28,66 +39,67 @@ def _steps(low: Float[Array, "formats n"], high: Float[Array, "formats n"]) -> A
     return jnp.stack(rows).astype(low.dtype)
 
 
-def _steps_apart(count: int) -> np.ndarray:
-    """Steps between numbers on both sides of the middle of two neighbors, a row for each format."""
+def _pairs(count: int, shift: float = 0.0) -> Pairs:
+    """Numbers around the middle of two neighbors, or a share of their spacing above it."""
     middles = np.array([[1 + fmt.unit_roundoff] for fmt in FORMATS])
+    centers = middles + shift * np.array([[fmt.epsilon] for fmt in FORMATS])
     halves = 2.0 ** -np.stack([_exponents(fmt, count) for fmt in FORMATS])
-    return np.asarray(_steps(middles - halves, middles + halves))
+    low, high = centers - halves, centers + halves
+    return Pairs(low, high, middles, np.asarray(_steps(low, high)))
 
 
-def _close(distance: float, allowed: float) -> Hypothesis:
-    return Hypothesis(name="distance over a spacing", distance=max(distance - allowed, 0.0))
+def _outside(low: float, high: float, middle: float) -> Hypothesis:
+    distance = max(low - middle, middle - high, 0.0)
+    return Hypothesis(name="distance to the nearest middle or tie", distance=distance)
 
 
-def _changed_tokens(exponent: int) -> float:
-    """Near a tie: two representations 2^-k apart, and whether the greedy token is another."""
-    shift = 2.0**-exponent
-    first, second = UNEMBED @ np.array([1 + shift, 1.0]), UNEMBED @ np.array([1.0, 1 + shift])
-    return float(np.argmax(first) != np.argmax(second))
+def _rounded(pairs: Pairs, row: int, column: int) -> Measurement:
+    fmt, low, high = FORMATS[row], pairs.low[row, column], pairs.high[row, column]
+    close = Hypothesis(name="distance", distance=float(high - low), allowed=fmt.epsilon)
+    return Measurement(
+        setting=f"steps between rounded numbers {high - low:g} apart, {fmt.name}",
+        measured=PRINTED + MARGIN,
+        bound=float(pairs.steps[row, column]),
+        hypotheses=(close, _outside(float(low), float(high), float(pairs.middles[row, 0]))),
+        size=-math.log2(high - low),
+        norm="ulps",
+        dtype=fmt.name,
+        rounding="to nearest, ties to even",
+    )
+
+
+def _tokens(k: int, lead: float = 0.0) -> Measurement:
+    """Two representations 2^-k apart, and whether the greedy token is another."""
+    near = np.array([[1 + lead + 2.0**-k, 1.0], [1 + lead, 1 + 2.0**-k]])
+    logits = near @ UNEMBED.T
+    first, second = np.argmax(logits, axis=1)
+    leads = logits[:, 0] - logits[:, 1]  # a tie where it is zero
+    moved = float(np.max(np.abs(near[0] - near[1])))
+    return Measurement(
+        setting=f"changed tokens of representations 2^-{k} apart, {lead=:g}",
+        measured=PRINTED + MARGIN,
+        bound=float(first != second),
+        hypotheses=(
+            Hypothesis(name="distance", distance=moved, allowed=2.0**-8),
+            _outside(float(np.min(leads)), float(np.max(leads)), 0.0),
+        ),
+        size=k,
+    )
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
     count = 6 if suite == "quick" else 24
-    for fmt, row in zip(FORMATS, _steps_apart(count).tolist(), strict=True):
-        for k, steps in dict(zip(_exponents(fmt, count).tolist(), row, strict=True)).items():
-            yield Measurement(
-                setting=f"steps between rounded numbers 2^-{k - 1:g} apart, {fmt.name}",
-                measured=PRINTED + MARGIN,
-                bound=steps,
-                hypotheses=(_close(2.0 ** (1 - k), fmt.epsilon),),
-                size=k,
-                norm="ulps",
-                dtype=fmt.name,
-                rounding="to nearest, ties to even",
-            )
-    for k in (8, 16, 32, 52):
-        yield Measurement(
-            setting=f"changed tokens of representations 2^-{k} apart",
-            measured=PRINTED + MARGIN,
-            bound=_changed_tokens(k),
-            hypotheses=(_close(2.0**-k, 2.0**-8),),
-            size=k,
-        )
+    pairs = _pairs(count)
+    for row in range(len(FORMATS)):
+        yield from (_rounded(pairs, row, column) for column in range(count))
+    yield from (_tokens(k) for k in (8, 16, 32, 52))
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """One step, and one token: what is true of close numbers is not exceeded."""
-    repaired = Hypothesis(name="the printed constant", distance=REPAIRED - PRINTED)
-    for fmt, row in zip(FORMATS, _steps_apart(6).tolist(), strict=True):
-        yield Measurement(
-            setting=f"one step allowed, {fmt.name}",
-            measured=REPAIRED + MARGIN,
-            bound=max(row),
-            hypotheses=(repaired,),
-            norm="ulps",
-            dtype=fmt.name,
-        )
-    yield Measurement(
-        setting="another token allowed, unless a margin certifies that it is the same",
-        measured=REPAIRED + MARGIN,
-        bound=_changed_tokens(52),
-        hypotheses=(repaired,),
-    )
+    """Close numbers with no middle between them, and representations with no tie between them."""
+    pairs = _pairs(6, shift=0.25)
+    yield from (_rounded(pairs, row, 0) for row in range(len(FORMATS)))
+    yield _tokens(16, lead=0.5)
 
 
 CLAIM = Claim(
@@ -97,7 +109,10 @@ CLAIM = Claim(
     source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
     statement=r"0 + \frac12 \le \mathrm{steps}(\mathrm{rd}(y), \mathrm{rd}(y')), \quad"
     r" |y' - y| \le \varepsilon \to 0",
-    assumes=("two numbers at most a spacing of the format apart",),
+    assumes=(
+        "two numbers at most a spacing of the format apart",
+        "a middle of two of its neighbors, or a tie of two tokens, between them",
+    ),
     climbs="halvings of the distance",
     note="Printed: close enough, they are rounded to one number, which allows no step. True: one"
     " step, at every distance. The printed y*_n should be y*_(n+1).",

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
-from proofs_numeric.fig_8 import DIM, READING, SPREADS, angles, compared, sines, step_between
+from proofs_numeric.fig_8 import DIM, ERRORS, READING, angles, compared, sines, step_between
 
 SEEDS = {"quick": 6, "full": 48}
 SLOPE = 2.0**-8 / 8
 NO_POSITIONS = {5: 1.0, 10: 0.57, 100: 0.067, 500: 0.0135, 1000: 0.0066, 5000: 0.0014}
+# Whose means over 96 and 48 seeds lie within the error of reading and their own.
+REPRODUCED = (5, 10, 500, 1000)
 AT_5000 = {"sinusoidal": 0.0016, "rotary": 0.0021, "ALiBi": 0.0038}
 
 
@@ -57,11 +59,11 @@ _KINDS = {kind: functools.partial(_step, kind=kind, slope=SLOPE) for kind in ("n
 def _measure(suite: Suite) -> Iterator[Measurement]:
     seeds = SEEDS[suite]
     for n, paper in NO_POSITIONS.items():
-        yield compared(
-            "no positions", n, paper, _KINDS["none"], seeds=2 * seeds if n < 5000 else seeds
-        )
+        count, near = 2 * seeds if n < 5000 else seeds, n in REPRODUCED
+        yield compared("no positions", n, paper, _KINDS["none"], seeds=count, reproduced=near)
     for kind, paper in AT_5000.items():
-        yield compared(kind, 5000, paper, _KINDS[kind], seeds=seeds)
+        near = kind == "sinusoidal"
+        yield compared(kind, 5000, paper, _KINDS[kind], seeds=seeds, reproduced=near)
     for n in (5000,) if suite == "quick" else (5000, 20_000):
         yield _plateau(n, seeds, SLOPE, 0.0)
 
@@ -78,7 +80,7 @@ def _plateau(n: int, seeds: int, slope: float, content: float) -> Measurement:
     kind = "none" if content else "ALiBi"
     draw = functools.partial(_step, kind=kind, slope=slope)
     found = [draw(n, np.random.default_rng([n, seed, 1])) for seed in range(seeds)]
-    allowed = SPREADS * float(np.std(found, ddof=1)) / math.sqrt(seeds)  # the mean's own spread
+    allowed = ERRORS * float(np.std(found, ddof=1)) / math.sqrt(seeds)  # the mean's own spread
     return Measurement(
         setting=f"closed form of {'no positions' if content else 'ALiBi'}, {n=}, {seeds} seeds",
         size=n,
@@ -93,7 +95,8 @@ def _counter_case() -> Iterator[Measurement]:
     """ALiBi's usual slope for one head; and no penalty where the plateau is claimed."""
     usual = functools.partial(_step, kind="ALiBi", slope=2.0**-8)
     other = Hypothesis(name="slope over 2^-11", distance=2.0**-8 - SLOPE)
-    yield compared("ALiBi, slope 2^-8", 5000, AT_5000["ALiBi"], usual, other, seeds=4)
+    steep, paper = "ALiBi, slope 2^-8", AT_5000["ALiBi"]
+    yield compared(steep, 5000, paper, usual, other, seeds=4, reproduced=False)
     yield _plateau(5000, 4, SLOPE, 1.0)
 
 
@@ -103,16 +106,20 @@ CLAIM = Claim(
     source="arXiv 2406.04267v2, Figure 10 (Appendix C.4)",
     kind="figure",
     statement=r"\left| \, \lVert z^*_{n+1} - z_n \rVert_1 - \delta_\mathrm{paper} \right|"
-    r" \le 0.05 \, \delta_\mathrm{paper} + 3 s",
+    r" \le 0.05 \, \delta_\mathrm{paper} + 3 s, \quad"
+    r" \frac{\delta_\mathrm{paper}}{1.6} \le \lVert z^*_{n+1} - z_n \rVert_1"
+    r" \le 1.6 \, \delta_\mathrm{paper}",
     assumes=(
         "queries, keys, values and sinusoidal positions of L2 norm one, $d = 64$",
         "logits over $\\sqrt{d}$, but for rotary, and no residual",
         "ALiBi with the slope $2^{-11}$",
     ),
     norm="1",
-    note="The recipe is inferred. With the usual scale rotary gives 0.0013 where 0.0021 is read"
-    f" off, without it 0.0031. Allowed beside the error of reading ({READING:.0%}) are three"
-    " standard deviations of one draw. ALiBi's curve levels off at 6.41 (1 - exp(-m)) = 0.0031.",
+    note="The recipe is inferred. Rotary is reproduced by neither: 0.0021 is read off, with the"
+    " usual scale it gives 0.0013, without it 0.0031. Reproduced, within the error of reading"
+    f" ({READING:.0%}) and three standard errors s of our mean, are sinusoidal positions and none"
+    " at n = 5, 10, 500 and 1000; of the others only the order is claimed: none at 100 and 5000 is"
+    " 6 and 9 % below, ALiBi 10 %. ALiBi's curve levels off at 6.41 (1 - exp(-m)) = 0.0031.",
     measure=_measure,
     counter_case=_counter_case,
 )

@@ -138,14 +138,14 @@ def _attained() -> Measurement:
 
 
 def _decays(slope: float, spread: float) -> Iterator[Measurement]:
-    """Weights and, for small ranges, rollouts between their two ends; the closest entry to each."""
+    """Weights and, where it says something, rollouts between two ends; the closest to each."""
     weights = _attention(CAUSAL, spread, 5, slope)
     bracket, ends = _decay_ends(slope, spread)
     products = np.asarray(_rollout(weights))
     more = {"size": DEPTH}
     name = f"slope {slope:g}, range {spread:g}"
     yield from _between(f"weight, {name}", weights, bracket, **more)
-    if spread <= NARROW and slope >= 1:  # else its ends are apart by many orders
+    if spread <= NARROW and slope > 1:  # else its upper end exceeds one
         yield from _between(f"rollout, {name}", products[-1:], ends, **more)
 
 

@@ -20,6 +20,7 @@ from glassesjax.theory.sharpness import (
 )
 from proofs_numeric.adversary import ascend
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.thm_4_2_exact import weights_of
 
 U = 2.0**-53
 WIDTH, ROWS = 512, 24
@@ -134,34 +135,59 @@ def _ranges() -> Iterator[Measurement]:
 
 
 def _thresholds() -> Iterator[Measurement]:
-    """At the length n* the weight t is just attained; bounded logits have their range's bracket."""
-    cases = ((0.5, 1.0), (0.01, 5.69), (0.9, 30.0))
+    """Rows of as many tokens as the last length below n* and the first above it."""
+    cases = ((0.5, 1.0), (0.01, 5.69), (0.9, 8.0))
     lengths = np.asarray(_threshold(*np.transpose(cases))).tolist()
     for (t, gap), length in zip(cases, lengths, strict=True):
-        yield Measurement.equality(
-            setting=f"greatest weight at n*, {t=}, {gap=}",
-            found=1 / (1 + (length - 1) * math.exp(-gap)),
-            expected=t,
-            roundoff=(16 + 2 * gap) * U,  # two exponentials, and a few steps
-            size=length,
+        at, above = (
+            float(np.max(weights_of(_one_above(n, gap))))
+            for n in (math.floor(length), math.floor(length) + 1)
         )
-    bounded = ((2, 1.0), (1000, 0.0), (1000, 3.0))
-    uppers = np.asarray(_bracket(*np.transpose(bounded)).upper).tolist()
-    for (n, magnitude), upper in zip(bounded, uppers, strict=True):
-        yield Measurement(
-            setting=f"weight of logits bounded by {magnitude}, {n=}",
-            measured=1 / (1 + (n - 1) * math.exp(-2 * magnitude)),
-            bound=upper,
-            floor=upper if magnitude == 0 else 0.0,
-            roundoff=8 * U,
-            size=n,
-        )
+        for name, low, high in (("up to", t, at), ("past", above, t)):
+            yield Measurement(
+                setting=f"greatest weight {name} n*, {t=}, {gap=}",
+                measured=low,
+                bound=high,
+                # One token more changes it by less than the weight over n*.
+                floor=high * (1 - 1 / (length - 1)),
+                roundoff=4 * (length + 16) * U * t,
+                size=length,
+            )
+
+
+def _bounded() -> Iterator[Measurement]:
+    """Weights of rows within a magnitude: as far apart as it allows, and random ones."""
+    cases = ((2, 1.0), (1000, 0.0), (1000, 3.0))
+    ends = np.asarray(_bracket(*np.transpose(cases))).T.tolist()
+    for (n, magnitude), (lower, upper) in zip(cases, ends, strict=True):
+        draw = np.random.default_rng(n).uniform(-magnitude, magnitude, size=n)
+        extreme = _one_above(n, 2 * magnitude) - magnitude
+        for name, row in (("one high", extreme), ("one low", -extreme), ("random", draw)):
+            weights, allowed = weights_of(row), 4 * (n + 16) * U
+            pairs = (("greatest", np.max(weights), upper), ("lower end", lower, np.min(weights)))
+            for what, measured, bound in pairs:
+                yield Measurement(
+                    setting=f"{what} of logits bounded by {magnitude}, {name}, {n=}",
+                    measured=float(measured),
+                    bound=float(bound),
+                    floor=float(bound) if magnitude == 0 else 0.0,
+                    roundoff=allowed * float(bound),
+                    hypotheses=(
+                        Hypothesis(
+                            name="greatest logit in size",
+                            distance=float(np.max(np.abs(row))),
+                            allowed=magnitude * (1 + 4 * U),
+                        ),
+                    ),
+                    size=n,
+                )
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
     yield from _adaptive(_rows())
     yield from _ranges()
     yield from _thresholds()
+    yield from _bounded()
 
 
 def _ratio(logits: Float[Array, " n"]) -> Float[Array, ""]:

@@ -62,7 +62,10 @@ WRONG = {
         claim(measure=lambda suite: [half(2), half(8, distance=math.nan)]),
         "unmeasured: size over 4",
     ),
-    "never applies": (claim(measure=lambda suite: [half(8, distance=4.0)]), "nothing of its ladder"),
+    "never applies": (
+        claim(measure=lambda suite: [half(8, distance=4.0)]),
+        "nothing of its ladder",
+    ),
     "measures nothing": (claim(measure=lambda suite: []), "no measurement"),
     "adversary wins": (claim(adversary=lambda suite: [half(3, measured=1.5)]), "adversary, half"),
 }

@@ -91,9 +91,9 @@ def test_norms_are_those_of_the_whole_jacobian(key, switches, freeze, monkeypatc
 def test_forward_mode_agrees(key):
     decoder = decoder_of(key, **SWITCHES[0])
     frobenius, _ = norms_of(jacobians(decoder, TOKENS, mode=jax.jacfwd))
-    np.testing.assert_allclose(
-        exact_influence(decoder, TOKENS).frobenius[:-1], frobenius, rtol=RTOL
-    )
+    found = exact_influence(decoder, TOKENS)
+    np.testing.assert_allclose(found.frobenius[:-1], frobenius, rtol=RTOL)
+    assert found.spectral is None
 
 
 def test_constant_norms_and_a_linear_map(key):
@@ -119,18 +119,15 @@ def test_what_the_last_row_cannot_see_has_no_influence_at_all(key):
 def test_chosen_layers_and_a_given_stream(key):
     decoder = decoder_of(key, **SWITCHES[0])
     every = jax.tree.map(np.asarray, exact_influence(decoder, TOKENS, spectral=EVERY))
-    for rows, spectral in (((2, 1), (3, 0, 3)), ((LAYERS,), ()), ((LAYERS,), (2,))):
+    for rows, spectral in (((2, 1), (3, 0, 3)), ((LAYERS,), (2,))):
         stream = decoder.enter(TOKENS)
         some = exact_influence(decoder, stream, layers=rows, spectral=spectral)
         np.testing.assert_allclose(some.frobenius, every.frobenius[list(rows)], rtol=RTOL)
-        if spectral:
-            np.testing.assert_allclose(some.spectral, every.spectral[list(spectral)], rtol=RTOL)
-        else:
-            assert some.spectral is None
+        np.testing.assert_allclose(some.spectral, every.spectral[list(spectral)], rtol=RTOL)
 
 
 def test_small_and_large_norms_lose_no_digits(key):
-    decoder = decoder_of(key, dtype=jnp.float32, **SWITCHES[0])
+    decoder = decoder_of(key, dtype=jnp.float32)
     exact = lambda d: exact_influence(d, TOKENS, batch=3, spectral=(0,))[:2]
     estimate = lambda d: estimated_influence(d, TOKENS, key=key, probes=7, batch=3)[::2]
     # Float32; some hundred roundings, which fall otherwise at each scale.
