@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from glassesjax.theory.dispersion import dispersion_bracket
 from glassesjax.theory.sharpness import ssmax_weights
@@ -18,7 +18,7 @@ U = 2.0**-53
 
 @jax.jit
 def _weights(
-    logits: Float[Array, "rows n"], length: Float[Array, " rows"], span: Float[Array, " rows"]
+    logits: Float[Array, "rows n"], length: Int[Array, " rows"], span: Float[Array, " rows"]
 ) -> Float[Array, "6 rows"]:
     """Least and greatest weight of plain and of scalable softmax, and the bracket."""
     kept = ~jnp.isneginf(logits)
@@ -70,7 +70,7 @@ def _evaluate(rows: dict[str, tuple[np.ndarray, str]], width: int) -> list[list[
     padded[:, 0] = 0.0
     for i, (row, _) in enumerate(rows.values()):
         padded[i, : len(row)] = row
-    lengths = np.sum(~np.isneginf(padded), axis=1).astype(float)
+    lengths = np.sum(~np.isneginf(padded), axis=1)
     spans = np.array([_range(row) for row in padded])
     return np.asarray(_weights(padded, lengths, spans)).T[: len(rows)].tolist()
 

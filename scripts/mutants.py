@@ -9,13 +9,14 @@ survivors among roundings, tolerances and guards that only protect from overflow
 import ast
 import dataclasses
 import difflib
+import hashlib
 import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -26,7 +27,7 @@ import tyro
 from cosmic_ray.ast import ast_nodes, get_ast_from_path
 from cosmic_ray.mutating import mutate_code
 
-from glassesjax.records import RowFile, read_rows
+from glassesjax.records import RowFile, Value, read_rows
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
 # Swaps that change a value and not a type: a sum that becomes a shift would die at once.
@@ -68,6 +69,9 @@ class Settings:
     """One row a mutant."""
 
 
+KEY = ("module", "operator", "occurrence", "digest")
+
+
 class Mutant(NamedTuple):
     """One change at one place."""
 
@@ -75,6 +79,12 @@ class Mutant(NamedTuple):
     operator: str
     occurrence: int
     code: str
+
+
+def key_of(mutant: Mutant) -> dict[str, Value]:
+    """What tells it from others, and from a mutant of an earlier state of its module."""
+    digest = hashlib.sha256(mutant.code.encode()).hexdigest()[:16]
+    return dict(zip(KEY, (*mutant[:3], digest), strict=True))
 
 
 def modules() -> list[Path]:
@@ -129,51 +139,54 @@ def watchers(module: str) -> tuple[list[str], list[str]]:
     return [str(path) for path in tests], claims
 
 
+def commands(module: str, out: str) -> list[list[str]]:
+    """What may notice a mutant of a module: its tests one file at a time, then its claims."""
+    tests, claims = watchers(module)
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-m",
+        "not slow",
+        "-p",
+        "no:cacheprovider",
+    ]
+    verify = [
+        sys.executable,
+        "-c",
+        "import sys; from glassesjax.cli import main; main(sys.argv[1:])",
+    ]
+    registered = _registered(claims)
+    ledger = [[*verify, "verify", "--only", *registered, "--out", out]] if registered else []
+    return [*([*pytest, test] for test in tests), *ledger]
+
+
 def fate(mutant: Mutant, root: Path, timeout: int) -> str:
-    """Which command noticed the mutant in this copy of the tree, or ``survived``."""
+    """What noticed the mutant in this copy of the tree, or ``survived``."""
     original = (root / mutant.module).read_text()
     (root / mutant.module).write_text(mutant.code)
-    tests, claims = watchers(mutant.module)
-    verify = "import sys; from glassesjax.cli import main; main(sys.argv[1:])"
-    commands = [
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-x",
-            "-q",
-            "-m",
-            "not slow",
-            "-p",
-            "no:cacheprovider",
-            test,
-        ]
-        for test in tests
-    ]
-    with tempfile.TemporaryDirectory() as out:
-        registered = _registered(claims)
-        if registered:
-            commands.append(
-                [
-                    sys.executable,
-                    "-c",
-                    verify,
-                    "verify",
-                    "--only",
-                    *registered,
-                    "--out",
-                    f"{out}/run",
-                ]
-            )
-        try:
-            for command in commands:
+    try:
+        with tempfile.TemporaryDirectory() as out:
+            for command in commands(mutant.module, f"{out}/run"):
                 if _run(command, root, timeout):
                     return command[-1] if "pytest" in command else "verify"
-        except subprocess.TimeoutExpired:
-            return "timeout"
-        finally:
-            (root / mutant.module).write_text(original)
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    finally:
+        (root / mutant.module).write_text(original)
     return "survived"
+
+
+def check_baseline(names: Iterable[str], root: Path, timeout: int) -> None:
+    """Nothing may fail without a mutant, or each mutant of that module would count as killed."""
+    with tempfile.TemporaryDirectory() as out:
+        wanted = {tuple(c): None for name in names for c in commands(name, f"{out}/run")}
+        for command in wanted:
+            shutil.rmtree(f"{out}/run", ignore_errors=True)
+            if _run(list(command), root, timeout):
+                sys.exit(f"Wanted a tree without failures; this fails: {' '.join(command[1:])}")
 
 
 def _registered(names: list[str]) -> list[str]:
@@ -209,14 +222,20 @@ def copies(number: int, folder: Path) -> Queue:
 
 def main(settings: Settings) -> None:
     """Draws, tries, reports."""
-    drawn = random.Random(settings.seed).sample(list(all_mutants()), settings.count)
+    every = list(all_mutants())
+    if not 1 <= settings.count <= len(every):
+        sys.exit(f"Wanted --count from 1 to {len(every)}; found {settings.count}.")
+    drawn = random.Random(settings.seed).sample(every, settings.count)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        RowFile(settings.out, ("module", "operator", "occurrence")) as file,
+        RowFile(settings.out, KEY) as file,
         ThreadPoolExecutor(settings.workers) as pool,
     ):
         roots = copies(settings.workers, Path(folder))
+        first = roots.get()
+        check_baseline(sorted({mutant.module for mutant in drawn}), first, settings.timeout)
+        roots.put(first)
 
         def attempt(mutant: Mutant) -> dict:
             root = roots.get()
@@ -227,13 +246,9 @@ def main(settings: Settings) -> None:
             before = Path(mutant.module).read_text().splitlines()
             lines = difflib.unified_diff(before, mutant.code.splitlines(), n=0, lineterm="")
             diff = [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
-            return {**mutant._asdict(), "fate": found, "code": "\n".join(diff)}
+            return {**key_of(mutant), "fate": found, "code": "\n".join(diff)}
 
-        wanted = [
-            m
-            for m in drawn
-            if {"module": m.module, "operator": m.operator, "occurrence": m.occurrence} not in file
-        ]
+        wanted = [mutant for mutant in drawn if key_of(mutant) not in file]
         for row in pool.map(attempt, wanted):
             file.append([row])
             print(
@@ -243,7 +258,8 @@ def main(settings: Settings) -> None:
                 row["code"].replace("\n", "  "),
                 flush=True,
             )
-    rows = read_rows(settings.out)
+    counted = [tuple(key_of(mutant).values()) for mutant in drawn]
+    rows = [row for row in read_rows(settings.out) if tuple(row[name] for name in KEY) in counted]
     survivors = [row for row in rows if row["fate"] == "survived"]
     print(
         f"{len(rows) - len(survivors)} of {len(rows)} killed, {1 - len(survivors) / len(rows):.1%}"

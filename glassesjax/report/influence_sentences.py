@@ -21,8 +21,8 @@ def influence_headlines(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the influence study.
 
     Returns:
-      Plain text: first what is not finite, if anything; then on who is heard, on the rollout and
-      on the two bounds.
+      Plain text, first on what is not finite, if anything, then on who is heard, on the rollout
+      and on the two bounds.
 
     Raises:
       ValueError: There is no row of the influence study.
