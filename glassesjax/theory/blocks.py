@@ -168,7 +168,7 @@ def repaired_block_bound(
     r"""Upper bound on the operator norm of every block of one layer's Jacobian.
 
     .. math:: \lVert \partial v_j' / \partial v_i \rVert \le B_{ji} =
-       (1 + \sigma_j / \beta_{2,j}) \Bigl( \textstyle\sum_h A_{ji}^h / \beta_{1,i} +
+       (1 + \sigma_j / \beta_{2,j}) \Bigl( {\textstyle\sum_h} A_{ji}^h / \beta_{1,i} +
        \delta_{ji} \Bigr)
 
     with A as at the head of this module. Parallel blocks and weighted residuals enter through the

@@ -88,7 +88,7 @@ def stable_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
 def effective_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Exponential of the entropy of the singular values.
 
-    .. math:: \exp \Bigl( -\sum_k p_k \ln p_k \Bigr), \qquad p_k = s_k / \textstyle\sum_j s_j
+    .. math:: \exp \Bigl( -\sum_k p_k \ln p_k \Bigr), \qquad p_k = s_k / {\textstyle\sum_j} s_j
 
     Source: Roy and Vetterli 2007 (recalled).
 

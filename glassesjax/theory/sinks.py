@@ -71,7 +71,7 @@ def effective_mixing(
 def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Array, "*batch"]:
     r"""Norm of the first token's value over the mean norm of the others' values.
 
-    .. math:: \lVert w_1 \rVert \Big/ \frac{1}{n - 1} \sum_{i \ge 2} \lVert w_i \rVert
+    .. math:: \lVert w_1 \rVert / \frac{1}{n - 1} \sum_{i \ge 2} \lVert w_i \rVert
 
     Far below one, attention to the first token does nearly nothing.
 

@@ -50,7 +50,7 @@ def roll(
     r"""The recursion that all kinds of rollout share.
 
     .. math:: \pi^{(\ell)} s_\ell = \pi^{(\ell + 1)} B^{(\ell)}, \qquad
-       \pi^{(L)} = e_n, \quad \textstyle\sum_i \pi_i^{(\ell)} = 1
+       \pi^{(L)} = e_n, \quad {\textstyle\sum_i} \pi_i^{(\ell)} = 1
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (proof), by vector-matrix products.
 
@@ -126,7 +126,7 @@ def rollout(
     r"""Attention rollout that minds the residual stream, for the last token.
 
     .. math:: \pi = e_n^\top \prod_{\ell = L-1}^{0} \left( (1 - \lambda_\ell) I +
-       \lambda_\ell \tfrac1H \textstyle\sum_h \alpha^{(\ell, h)} \right)
+       \lambda_\ell \tfrac1H {\textstyle\sum_h} \alpha^{(\ell, h)} \right)
 
     Source: arXiv 2602.16837v2 (secondary); the normal form of arXiv 2406.04267v2, Theorem 5.1.
     Differs: the mean over heads, and measured shares in place of 1 / (1 + beta_1).
@@ -171,7 +171,7 @@ def printed_bound(
     .. math::
        \lVert \partial y_n / \partial v_i^{(0)} \rVert &\le
        \frac{1}{\beta_{3,n}} \Bigl[ \prod_{\ell = L-1}^{0} B^{(\ell)} \Bigr]_{ni} \\
-       B_{ji} &= \left( 1 + \sigma_j / \beta_{2,j} \right) \left( \textstyle\sum_h
+       B_{ji} &= \left( 1 + \sigma_j / \beta_{2,j} \right) \left( {\textstyle\sum_h}
        \alpha_{ji}^h \lVert W_O^h W_V^h \rVert / \beta_{1,i} + \delta_{ji} \right)
 
     This holds with attention weights that do not depend on the input, as with
