@@ -30,10 +30,10 @@ class LayerConstants(NamedTuple):
     norm1_slope: Float[Array, "*layers seq"]  #: 1 / beta_1 of each token
     factor: Float[Array, "*layers seq"]  #: 1 + sigma / beta_2; 1 where blocks are parallel
     skip: Float[Array, "*layers seq"]  #: the residual's part; with the MLP's where parallel
-    share: Float[Array, "*layers"]  #: the attention's part: 1, or |lambda|
+    share: Float[Array, "*layers"]  #: the attention's part: 1, or the absolute lambda
     value_norms: Float[Array, "*layers heads"]  #: operator norms of W_O W_V
     output_factor: Float[Array, "*layers heads rank value_dim"]  #: R of W_O = Q R
-    query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, times |scale|
+    query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, times the absolute scale
     key_factor: Float[Array, "*layers kv_heads rank head_dim"]  #: R of W_K^T = Q R
 
 
