@@ -33,7 +33,7 @@ class LayerConstants(NamedTuple):
     share: Float[Array, "*layers"]  #: the attention's part: 1, or the absolute lambda
     value_norms: Float[Array, "*layers heads"]  #: operator norms of W_O W_V
     output_factor: Float[Array, "*layers heads rank value_dim"]  #: R of W_O = Q R
-    query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, times the absolute scale
+    query_factor: Float[Array, "*layers heads rank head_dim"]  #: R of W_Q^T = Q R, scaled
     key_factor: Float[Array, "*layers kv_heads rank head_dim"]  #: R of W_K^T = Q R
 
 
