@@ -8,6 +8,8 @@ PINS := $(wildcard requirements/$(VERSION).txt)
 CONSTRAIN := $(if $(PINS),-c $(PINS))
 # Files go to processes as wholes, since their fixtures compile once a file.
 PYTEST := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Which tests; all if empty.
+TESTS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test slow check format lint types layers docs bench clean
@@ -18,7 +20,7 @@ demo: $(VENV)/.run
 	$(BIN)/glassesjax influence smollm2 --out runs/demo-influence
 
 test: $(VENV)/.dev
-	$(BIN)/pytest $(PYTEST) -m "not slow"
+	$(BIN)/pytest $(PYTEST) -m "not slow" $(TESTS)
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST) -m slow
