@@ -1,8 +1,9 @@
 """The frame of a page: one HTML file with its styles inside."""
 
 import importlib.resources
+from collections.abc import Mapping
 
-from glassesjax.report.markup import Markup, element
+from glassesjax.report.markup import Markup, element, facts, fold
 
 
 def document(title: str, body: Markup, *styles: str) -> str:
@@ -26,3 +27,13 @@ def document(title: str, body: Markup, *styles: str) -> str:
     )
     page = element("html", element("head", *head), element("body", body), lang="en")
     return f"<!doctype html>\n{page}\n"
+
+
+def origin(settings: Mapping[str, object], provenance: Mapping[str, object]) -> Markup:
+    """The section that closes a page: where its rows were made, and by which settings."""
+    return element(
+        "section",
+        element("h2", "Where this was made"),
+        facts(provenance),
+        fold("Settings of the run", facts(settings)),
+    )

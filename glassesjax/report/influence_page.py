@@ -7,7 +7,7 @@ import numpy as np
 
 from glassesjax.records import Row
 from glassesjax.report import influence_words as words
-from glassesjax.report.document import document
+from glassesjax.report.document import document, origin
 from glassesjax.report.influence_figures import layers_figure, profile_figure
 from glassesjax.report.influence_profiles import Profiles, effective_number
 from glassesjax.report.influence_sentences import (
@@ -20,7 +20,7 @@ from glassesjax.report.influence_sentences import (
 )
 from glassesjax.report.influence_tables import layer_table, token_table
 from glassesjax.report.influence_text import Depth, colored_text, scale_bar
-from glassesjax.report.markup import Markup, bullets, element, facts, fold, picture
+from glassesjax.report.markup import Markup, bullets, element, fold, picture
 from glassesjax.report.page import MODELS
 
 
@@ -54,7 +54,7 @@ def influence_page(
         _layers(rows, profiles),
         _glossary(),
         _methods(profiles),
-        _origin(settings, {**_weights(profiles), **provenance}),
+        origin(settings, {**_weights(profiles), **provenance}),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body, "influence.css")
@@ -171,12 +171,3 @@ def _weights(profiles: Profiles) -> dict[str, object]:
     """What identifies the model, which each row says beside the provenance of the process."""
     names = ("model", "weights", "weights_sha256", "seed")
     return {name: profiles.first_row[name] for name in names if name in profiles.first_row}
-
-
-def _origin(settings: Mapping[str, object], provenance: Mapping[str, object]) -> Markup:
-    return element(
-        "section",
-        element("h2", "Where this was made"),
-        facts(provenance),
-        fold("Settings of the run", facts(settings)),
-    )

@@ -6,9 +6,9 @@ from pathlib import PurePath
 from glassesjax.records import Row
 from glassesjax.report import words
 from glassesjax.report.curves import Curves
-from glassesjax.report.document import document
+from glassesjax.report.document import document, origin
 from glassesjax.report.figures import collapse_figure, equality_figure, family_title
-from glassesjax.report.markup import Markup, bullets, element, escape, facts, fold, picture
+from glassesjax.report.markup import Markup, bullets, element, escape, fold, picture
 from glassesjax.report.overview import overview_figure
 from glassesjax.report.sentences import family_sentences, headlines
 from glassesjax.report.summary import Summary, summarize
@@ -47,7 +47,7 @@ def collapse_page(
         *sections(rows, curves),
         _glossary(),
         _methods(curves),
-        _origin(settings, {**_weights(curves), **provenance}),
+        origin(settings, {**_weights(curves), **provenance}),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     title = f"Representational collapse in {_model(curves)}"
@@ -185,12 +185,3 @@ def _weights(curves: Curves) -> dict[str, object]:
     """What identifies the model, which each row says beside the provenance of the process."""
     names = ("model", "weights", "weights_sha256", "seed")
     return {name: curves.first_row[name] for name in names if name in curves.first_row}
-
-
-def _origin(settings: Mapping[str, object], provenance: Mapping[str, object]) -> Markup:
-    return element(
-        "section",
-        element("h2", "Where this was made"),
-        facts(provenance),
-        fold("Settings of the run", facts(settings)),
-    )
