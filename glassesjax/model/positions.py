@@ -90,13 +90,15 @@ def sinusoidal(
 
 
 def rotate(
-    x: Float[Array, "seq heads head_dim"], position: Int[Array, " seq"], rotary: Rotary
+    x: Float[Array, "seq heads head_dim"],
+    position: Int[Array, " seq"] | Float[Array, " seq"],
+    rotary: Rotary,
 ) -> Float[Array, "seq heads head_dim"]:
     """Queries or keys turned by the angle of their position.
 
     Args:
       x: Queries or keys, in the dtype in which angles are computed as well.
-      position: Absolute positions.
+      position: Absolute positions; fractions where a cache moved them.
       rotary: Base, share of rotated coordinates, scale and pairing.
 
     Returns:
@@ -119,6 +121,21 @@ def rotate(
     return jnp.concatenate([turned.reshape(*x.shape[:-1], paired), x[..., paired:]], axis=-1)
 
 
+def alibi_slopes(alibi: Alibi, num_heads: int, dtype: jnp.dtype) -> Float[Array, " heads"]:
+    """What ALiBi subtracts from a head's logits for each token of distance.
+
+    Args:
+      alibi: The slopes, or none for the geometric ladder.
+      num_heads: Number of query heads.
+      dtype: Type of the result.
+
+    Returns:
+      One slope for each query head.
+    """
+    ladder = tuple(2.0 ** (-8 * (head + 1) / num_heads) for head in range(num_heads))
+    return jnp.asarray(ladder if alibi.slopes is None else alibi.slopes, dtype)
+
+
 def alibi_penalty(
     alibi: Alibi, num_heads: int, query: Layout, key: Layout, dtype: jnp.dtype
 ) -> Float[Array, "heads query key"]:
@@ -134,8 +151,7 @@ def alibi_penalty(
     Returns:
       Slope times distance, non-negative.
     """
-    ladder = tuple(2.0 ** (-8 * (head + 1) / num_heads) for head in range(num_heads))
-    slopes = jnp.asarray(ladder if alibi.slopes is None else alibi.slopes, dtype)
+    slopes = alibi_slopes(alibi, num_heads, dtype)
     distance = jnp.abs(query.position[:, None] - key.position[None, :]).astype(dtype)
     return slopes[:, None, None] * distance[None]
 
@@ -146,6 +162,6 @@ def _ladder(dim: int, base: float, dtype: jnp.dtype) -> Float[Array, " half"]:
 
 
 def _angles(
-    position: Int[Array, " seq"], frequency: Float[Array, " half"]
+    position: Int[Array, " seq"] | Float[Array, " seq"], frequency: Float[Array, " half"]
 ) -> Float[Array, "seq half"]:
     return position.astype(frequency.dtype)[:, None] * frequency[None, :]

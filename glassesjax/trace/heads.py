@@ -20,7 +20,7 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
-from glassesjax.model.positions import Layout, alibi_penalty, rotate
+from glassesjax.model.positions import Layout, alibi_slopes, rotate
 from glassesjax.precision import RoundingPlan
 
 
@@ -87,8 +87,7 @@ def _seen(mask: Mask, length: int) -> tuple[Int[Array, " seq"], Int[Array, " seq
 def _slopes(config: DecoderConfig, dtype: jnp.dtype) -> Float[Array, " heads"]:
     if not isinstance(config.positions, Alibi):
         return jnp.zeros(config.num_heads, dtype)
-    pair = Layout.line(2)  # the penalty of neighbors is the slope
-    return alibi_penalty(config.positions, config.num_heads, pair, pair, dtype)[:, 1, 0]
+    return alibi_slopes(config.positions, config.num_heads, dtype)
 
 
 def _products(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:

@@ -1,0 +1,158 @@
+"""Reading on: a state and the next tokens give their representations and the state after them.
+
+One function serves the prompt, the whole text and the single step. Called as it is, it runs one
+compiled function a layer, the same for all layers of a size; under ``jax.jit`` it is one program
+with its layers in a row, which is what decoding wants.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.cache.policies import Policy
+from glassesjax.cache.slots import State
+from glassesjax.cache.step import Dropped, Mode, Tokens, layer_step
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.positions import Layout
+from glassesjax.precision import RoundingPlan
+
+
+class Unrolled(NamedTuple):
+    """A decoder with its layers apart: a scan would copy each layer's weights at every token."""
+
+    outer: Decoder
+    """Embedding, final norm and unembedding; its stacked blocks hold nothing."""
+    blocks: tuple[Block, ...]
+
+
+def unroll(decoder: Decoder) -> Unrolled:
+    """The decoder as decoding reads it.
+
+    Args:
+      decoder: Any decoder; its stacked layers are copied, so drop it where memory is short.
+
+    Returns:
+      The same weights.
+    """
+    layer = lambda index: jax.tree.map(lambda weight: weight[index], decoder.blocks)
+    blocks = tuple(layer(index) for index in range(decoder.config.num_layers))
+    without = lambda path, weight: None if path[0].name == "blocks" else weight
+    return Unrolled(jax.tree_util.tree_map_with_path(without, decoder), blocks)
+
+
+def advance(
+    model: Unrolled,
+    state: State,
+    tokens: Int[Array, " seq"],
+    policy: Policy,
+    *,
+    length: Int[Array, ""] | None = None,
+    plan: RoundingPlan | None = None,
+    mode: Mode = "exact",
+) -> tuple[State, Float[Array, "seq model_dim"], tuple[Dropped, ...]]:
+    """Reads the next tokens of a sequence.
+
+    Source: arXiv 2401.06104v2, equations 5 to 9.
+    Differs: any number of tokens at once; ``exact`` gives what one by one gives, for projections
+    and MLPs read each row by itself and attention runs along the rows.
+
+    Args:
+      model: The decoder, unrolled.
+      state: What it remembers; a policy's ``slots`` are those of the state.
+      tokens: The next token numbers.
+      policy: Whom to forget, the same as for earlier tokens.
+      length: How many of the tokens count; the others fill the array and leave no mark. All if
+        absent.
+      plan: Where to round; no rounding beside the weights' own dtype if absent.
+      mode: ``exact`` or ``cut``: see ``layer_step``.
+
+    Returns:
+      The state, last representations of the tokens, and what each layer dropped. ``full`` without
+      room for all tokens gives NaN.
+
+    Raises:
+      BadInput: The plan lets later tokens move the rounding of earlier ones, the spacing needs
+        rotary positions or the mode exact, or the state was made for another kind of policy.
+    """
+    plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
+    _check(model.outer.config, state, policy, plan, mode)
+    count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
+    here = _places(state.seen, count, len(tokens))
+    resid = _enter(model.outer, tokens, here.now, plan)
+    layers, dropped = [], []
+    for block, cache in zip(model.blocks, state.layers, strict=True):
+        cache, resid, gone = _layer(block, cache, resid, here, policy, plan, mode)
+        layers.append(cache)
+        dropped.append(gone)
+    seen, room = state.seen + count, min(cache.slots for cache in layers)
+    y = _finish(model.outer, resid, seen if policy.bounded else seen - room, policy.bounded, plan)
+    return State(tuple(layers), seen), y, tuple(dropped)
+
+
+def logits(
+    model: Unrolled, y: Float[Array, "seq model_dim"], plan: RoundingPlan | None = None
+) -> Float[Array, "seq vocab"]:
+    """Scores over the vocabulary: see ``Decoder.logits``.
+
+    Args:
+      model: The decoder, unrolled.
+      y: Last representations.
+      plan: As for the pass that gave them.
+
+    Returns:
+      One row of scores per representation.
+    """
+    return _logits(model.outer, y, plan)
+
+
+_layer = jax.jit(layer_step, static_argnames=("policy", "plan", "mode"))
+
+
+@functools.partial(jax.jit, static_argnames="seq")
+def _places(seen: Array, count: Array, seq: int) -> Tokens:
+    index = jnp.arange(seq, dtype=jnp.int32)
+    return Tokens(seen + index, index < count)
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _enter(outer: Decoder, tokens: Array, now: Array, plan: RoundingPlan) -> Array:
+    layout = Layout(now, jnp.zeros_like(now), now + 1)
+    return outer.enter(tokens, layout, plan=plan)
+
+
+@functools.partial(jax.jit, static_argnames=("bounded", "plan"))
+def _finish(outer: Decoder, resid: Array, over: Array, bounded: bool, plan: RoundingPlan) -> Array:
+    y = plan.store("output", outer.final_norm(resid, plan))
+    # A full state that has no room left would turn into a window, and nobody would see it.
+    return y if bounded else jnp.where(over > 0, jnp.nan, y)
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _logits(outer: Decoder, y: Array, plan: RoundingPlan | None) -> Array:
+    return outer.logits(y, plan=plan)
+
+
+def _check(
+    config: DecoderConfig, state: State, policy: Policy, plan: RoundingPlan, mode: Mode
+) -> None:
+    if not plan.row_wise:
+        found = f"found {plan.name}, with one scale for all tokens"
+        raise BadInput(f"Wanted a plan that rounds each token by itself; {found}.")
+    if policy.spacing != "true":
+        if not isinstance(config.positions, Rotary):
+            found = type(config.positions).__name__
+            raise BadInput(f"Wanted rotary positions for spacing {policy.spacing}; found {found}.")
+        if mode != "exact":
+            wanted = f"Wanted mode exact for spacing {policy.spacing}, which moves with each token"
+            raise BadInput(f"{wanted}; found {mode}.")
+    groups = config.kv_heads if policy.head_wise else 1
+    if len(state.layers[0].position) != groups:
+        found = f"{len(state.layers[0].position)} decisions a layer, not {groups}"
+        raise BadInput(f"Wanted a state made for {policy}; found one with {found}.")
+    for cache in state.layers:
+        policy.check(cache.slots)

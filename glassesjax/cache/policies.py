@@ -1,0 +1,208 @@
+"""Which token a full state forgets: a policy is a score, and what it never lets go."""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.errors import BadInput
+
+Spacing = Literal["true", "compressed", "consecutive"]
+
+
+class Candidates(NamedTuple):
+    """What a policy looks at: the places of one decision, once the current query has attended.
+
+    A decision is a layer's, or one key-value head's for a head-wise policy.
+    """
+
+    position: Int[Array, " places"]
+    """Absolute position of the token in each place; -1 in an empty one."""
+    weight: Float[Array, " places"]
+    """Attention that the current query pays, the mean over the decision's query heads."""
+    mass: Float[Array, " places"]
+    """The same summed over all queries so far, the current one included."""
+    now: Int[Array, ""]
+    """Position of the current token."""
+
+
+Score = Callable[[Candidates], Float[Array, " places"]]
+
+
+def order_score(places: Candidates) -> Float[Array, " places"]:
+    """Nobody before anybody: ties go to the smallest position, so that the oldest is dropped.
+
+    Args:
+      places: What is in the places.
+
+    Returns:
+      Zeros.
+    """
+    return jnp.zeros_like(places.weight)
+
+
+def weight_score(places: Candidates) -> Float[Array, " places"]:
+    """What the current query attends to, it keeps.
+
+    Source: arXiv 2401.06104v2, TOVA, equation 9.
+
+    Args:
+      places: What is in the places.
+
+    Returns:
+      The current query's attention.
+    """
+    return places.weight
+
+
+def mass_score(places: Candidates) -> Float[Array, " places"]:
+    """What has been attended to most in total is kept.
+
+    Source: arXiv 2306.14048, as arXiv 2401.06104v2 describes it (H2O).
+
+    Args:
+      places: What is in the places.
+
+    Returns:
+      Attention received so far.
+    """
+    return places.mass
+
+
+def mean_mass_score(places: Candidates) -> Float[Array, " places"]:
+    """What has been attended to most for each query that could: a sum favors early tokens.
+
+    Source: the fault is named by arXiv 2401.06104v2, in its footnote to H2O.
+    Differs: the repair is ours.
+
+    Args:
+      places: What is in the places.
+
+    Returns:
+      Attention received so far, over the number of queries from the token's own on.
+    """
+    age = jnp.maximum(places.now - places.position + 1, 1)
+    return places.mass / age.astype(places.mass.dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What a bounded state keeps: the highest scores, beside what it always keeps.
+
+    After each token that finds the state full, the lowest score goes; ties go to the smallest
+    position. The newest token competes like any other unless ``recent`` protects it.
+    """
+
+    name: str
+    """Of the score, as in ``POLICIES``."""
+    score: Score
+    """Higher stays; a function of this module or of yours, hashed by identity."""
+    sinks: int = 0
+    """How many of the first positions are never dropped."""
+    recent: int | None = 0
+    """How many of the newest positions, the current one included, are never dropped; half of the
+    slots if None. 1 protects the newest token, as kvpress does."""
+    head_wise: bool = False
+    """Whether each key-value head decides for itself, by the mean over its own query heads."""
+    decay: float = 1.0
+    """What the mass of a token is multiplied with at each step."""
+    bounded: bool = True
+    """Whether the state may drop tokens at all; ``full`` does not."""
+    spacing: Spacing = "true"
+    """Where rotary positions see the tokens that are kept: where they stood (true); with gaps over
+    ten compressed (see ``glassesjax.cache.spacing``); or side by side."""
+
+    def __post_init__(self) -> None:
+        found = f"found {self.name} with"
+        if self.sinks < 0:
+            raise BadInput(f"Wanted 0 sinks or more; {found} {self.sinks}.")
+        if self.recent is not None and self.recent < 0:
+            raise BadInput(f"Wanted 0 protected newest tokens or more; {found} {self.recent}.")
+        if not 0 < self.decay <= 1:
+            raise BadInput(f"Wanted a decay over 0 and at most 1; {found} {self.decay}.")
+
+    def protected(self, slots: int) -> int:
+        """How many of the newest tokens are never dropped.
+
+        Args:
+          slots: Capacity of the state.
+
+        Returns:
+          ``recent``, or half of the slots.
+        """
+        return slots // 2 if self.recent is None else self.recent
+
+    def check(self, slots: int) -> None:
+        """Whether a state of that size can follow the policy.
+
+        Args:
+          slots: Capacity of the state.
+
+        Raises:
+          BadInput: Nothing could be kept, or nothing could be dropped.
+        """
+        least = self.sinks + max(self.protected(slots), 1)
+        if slots >= max(least, 1):
+            return
+        kept = f"{self.sinks} first and {self.protected(slots)} newest tokens"
+        wanted = f"Wanted at least {least} slots for {self}, which always keeps {kept}"
+        raise BadInput(f"{wanted}; found {slots}: use more slots or protect fewer.")
+
+    def __str__(self) -> str:
+        """As ``policy`` reads it."""
+        head = "-head" if self.head_wise else ""
+        sinks = f"+{self.sinks}" if self.sinks else ""
+        own = POLICIES[self.name].recent if self.name in POLICIES else 0
+        return f"{self.name}{head}{sinks}" + (f"@{self.recent}" if self.recent != own else "")
+
+
+# One row a policy. A name on the command line may add to it: see ``policy``.
+POLICIES: Mapping[str, Policy] = {
+    row.name: row
+    for row in (
+        Policy(name="full", score=order_score, bounded=False),
+        Policy(name="window", score=order_score),
+        Policy(name="h2o", score=mass_score, recent=None),
+        Policy(name="h2o_mean", score=mean_mass_score, recent=None),
+        Policy(name="tova", score=weight_score),
+    )
+}
+
+
+def policy(text: str) -> Policy:
+    """A policy by name: ``NAME[-head][+SINKS][@RECENT]``.
+
+    ``window+4`` is the paper's Window+4, ``h2o-head`` decides per key-value head, ``h2o@32``
+    protects the newest 32 tokens instead of half of the slots, ``tova@1`` never drops the newest
+    token (kvpress's convention).
+
+    Args:
+      text: The name with what is added to it.
+
+    Returns:
+      The policy.
+
+    Raises:
+      BadInput: There is no such policy.
+    """
+    found = re.fullmatch(r"(?P<name>[a-z0-9_]+)(-head)?(?:\+(\d+))?(?:@(\d+))?", text)
+    if found is None or found["name"] not in POLICIES:
+        raise _unknown(text)
+    _, head, sinks, recent = found.groups()
+    row = POLICIES[found["name"]]
+    if not row.bounded and found["name"] != text:
+        raise BadInput(f"Wanted plain {row.name}, which drops nothing; found {text!r}.")
+    kept = row.recent if recent is None else int(recent)
+    return dataclasses.replace(row, head_wise=bool(head), sinks=int(sinks or 0), recent=kept)
+
+
+def _unknown(text: str) -> BadInput:
+    name = re.split(r"[-+@]", text)[0]
+    near = difflib.get_close_matches(name, POLICIES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0] + text[len(name) :]!r}?" if near else "see --help."
+    wanted = f"Wanted a policy NAME[-head][+SINKS][@RECENT] with NAME out of {', '.join(POLICIES)}"
+    return BadInput(f"{wanted}; found {text!r}: {hint}")

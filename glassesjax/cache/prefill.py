@@ -1,0 +1,95 @@
+"""Reading a prompt into a state: three ways, named, for they are three functions."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glassesjax.cache.advance import Unrolled, advance
+from glassesjax.cache.policies import Policy
+from glassesjax.cache.slots import State, empty_state
+from glassesjax.cache.step import Dropped, Mode
+from glassesjax.errors import BadInput
+from glassesjax.precision import RoundingPlan
+
+PrefillMode = Literal["exact", "one_shot", "chunked"]
+CHUNK = 256  # tokens that go through projections and MLPs together
+
+
+class Part(NamedTuple):
+    """What reading one chunk gave."""
+
+    state: State
+    y: Float[Array, "chunk model_dim"]
+    """Last representations of the chunk's tokens."""
+    dropped: tuple[Dropped, ...]
+    """What each layer forgot on the way."""
+
+
+def prefill(
+    model: Unrolled,
+    tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
+    policy: Policy,
+    *,
+    state: State | None = None,
+    slots: int | Sequence[int] | None = None,
+    mode: PrefillMode = "exact",
+    chunk: int = CHUNK,
+    plan: RoundingPlan | None = None,
+) -> Iterator[Part]:
+    """Reads a text into a state, a chunk at a time.
+
+    ``exact`` decides after each token and equals reading them one by one, whatever the chunk; it is
+    how the paper evaluates. ``one_shot`` shows each token all that stands before it and cuts once,
+    by the last token's attention: the authors' code does that to a prompt, and its outputs are
+    those of the full model. ``chunked`` cuts after each chunk, so that memory is bounded; what it
+    keeps depends on the chunk. The three agree while nothing is dropped.
+
+    Source: arXiv 2401.06104v2, equations 5 to 9; its published code for ``one_shot``.
+
+    Args:
+      model: The decoder, unrolled.
+      tokens: The text, not empty.
+      policy: Whom to forget.
+      state: What was read before; nothing if absent.
+      slots: Capacity of every layer, or of each, of a new state; as many as tokens if absent.
+      mode: Which of the three.
+      chunk: Tokens at a time; positive. The last chunk is filled up, so that there is one shape.
+      plan: Where to round; no rounding beside the weights' own dtype if absent.
+
+    Yields:
+      The state after each chunk, the representations of its tokens, and what was dropped.
+
+    Raises:
+      BadInput: No tokens, a chunk below one, slots beside a state that has its own, a full state
+        without room, or what ``empty_state`` and ``advance`` refuse.
+    """
+    count = len(tokens)
+    if count < 1 or chunk < 1:
+        raise BadInput(f"Wanted tokens, and a chunk of 1 or more; found {count} and {chunk}.")
+    plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
+    if state is None:
+        capacity = count if slots is None else slots
+        state = empty_state(model.outer.config, policy, capacity, plan.dtype)
+    elif slots is not None:
+        raise BadInput("Wanted slots or a state; found both: a state has its own slots.")
+    _check_room(state, policy, count)
+    size = -(-count // chunk) * chunk if mode == "one_shot" else chunk
+    over: Mode = "exact" if mode == "exact" else "cut"
+    for start in range(0, count, size):
+        part = np.asarray(tokens[start : start + size], np.int32)
+        filled = np.pad(part, (0, size - len(part)))
+        length = jnp.asarray(len(part), jnp.int32)
+        state, y, dropped = advance(
+            model, state, jnp.asarray(filled), policy, length=length, plan=plan, mode=over
+        )
+        yield Part(state, y[: len(part)], dropped)
+
+
+def _check_room(state: State, policy: Policy, count: int) -> None:
+    room = min(cache.slots for cache in state.layers) - int(state.seen)
+    if not policy.bounded and count > room:
+        wanted = f"Wanted a full state with room for {count} more tokens; it has room for {room}"
+        raise BadInput(f"{wanted}: use more slots, or a policy that forgets.")

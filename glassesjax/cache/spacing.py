@@ -1,0 +1,56 @@
+"""Where rotary positions see the tokens that are kept, if not where they stood."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.cache.policies import Spacing
+from glassesjax.cache.slots import EMPTY
+
+NEAR = 10  # gaps up to this one stay
+
+
+def compress_gap(gap: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""The gap between two neighbors that are kept, as the model is told it.
+
+    .. math:: g \mapsto g \text{ if } g \le 10, \text{ else } \ln \ln g
+
+    It is not monotone: 10 stays 10, 11 becomes 0.87, 70,000 becomes 2.41.
+
+    Source: arXiv 2401.06104v2, the extrapolation experiment (Figure 7).
+
+    Args:
+      gap: Differences of positions, at least 1.
+
+    Returns:
+      The compressed differences.
+    """
+    far = jnp.maximum(gap, NEAR + 1)  # so that no logarithm of a small gap is taken
+    return jnp.where(gap <= NEAR, gap, jnp.log(jnp.log(far)))
+
+
+def spaced(
+    position: Int[Array, " places"], spacing: Spacing, dtype: jnp.dtype
+) -> Float[Array, " places"]:
+    """Where each place stands after its gaps were changed, the oldest at zero.
+
+    Source: arXiv 2401.06104v2, the extrapolation experiment (Figure 7).
+    Differs: the paper does not say where the query stands: here behind the newest token that is
+    kept, by its own gap, as it is one of the places.
+
+    Args:
+      position: Absolute positions, -1 for empty places, in any order.
+      spacing: ``compressed``, or ``consecutive`` for gaps of one.
+      dtype: Of the result.
+
+    Returns:
+      Positions that may be fractions; anything in empty places.
+    """
+    last = jnp.iinfo(position.dtype).max
+    key = jnp.where(position == EMPTY, last, position)
+    order = jnp.argsort(key)
+    if spacing == "consecutive":
+        moved = jnp.arange(len(position), dtype=dtype)
+    else:
+        gaps = jnp.diff(key[order]).astype(dtype)
+        moved = jnp.concatenate([jnp.zeros(1, dtype), jnp.cumsum(compress_gap(gaps))])
+    return jnp.zeros_like(moved).at[order].set(moved, unique_indices=True)
