@@ -6,7 +6,7 @@ import itertools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 from glassesjax.errors import BadInput
+from glassesjax.records import Row
 from glassesjax.studies.collapse import CollapseSettings
 from glassesjax.studies.influence import InfluenceSettings
 from proofs_numeric.ledger import VerifySettings, failures
@@ -136,53 +137,58 @@ def _plain(box: str) -> str:
     return text if text.startswith("Wanted") else f"{text.rstrip('.')}: see glassesjax --help."
 
 
+def _study(
+    verb: Collapse | Influence | Verify,
+    arguments: Sequence[str],
+    folder: str,
+    *,
+    steps: int,
+    run: Callable[..., Sequence[Row]],
+    lines: Callable[[Sequence[Row]], Iterable[str]],
+    wrong: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: (),
+) -> int:
+    """Runs a study into its folder, prints what it says, and what is not as it must be."""
+    out = verb.out or Path("runs") / folder
+    with _progress(steps) as advance:
+        rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
+    for line in lines(rows):
+        print(line)
+    failed = wrong(rows)
+    for line in failed:
+        print(f"FAILED {line}")
+    print(f"Page: {out / 'index.html'}")
+    return 1 if failed else 0
+
+
 def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
     from glassesjax.report import headlines, run_collapse
 
-    out = verb.out or Path("runs") / f"collapse-{_model_name(verb.model)}"
-    command = shlex.join(["glassesjax", *arguments])
-    total = len(verb.encodings) * len(verb.formats) * len(verb.families)
-    with _progress(total) as advance:
-        rows = run_collapse(verb, out, command=command, advance=advance)
-    for line in headlines(rows):
-        print(line)
-    print(f"Page: {out / 'index.html'}")
-    return 0
+    folder = f"collapse-{_model_name(verb.model)}"
+    steps = len(verb.encodings) * len(verb.formats) * len(verb.families)
+    return _study(verb, arguments, folder, steps=steps, run=run_collapse, lines=headlines)
 
 
 def _influence(verb: Influence, arguments: Sequence[str]) -> int:
     from glassesjax.report import influence_headlines, run_influence
     from glassesjax.report.influence_profiles import contradictions
 
-    out = verb.out or Path("runs") / f"influence-{_model_name(verb.model)}"
-    command = shlex.join(["glassesjax", *arguments])
-    with _progress(1 + len(verb.attention)) as advance:  # the bounds are a step, too
-        rows = run_influence(verb, out, command=command, advance=advance)
-    for line in influence_headlines(rows):
-        print(line)
-    print(f"Page: {out / 'index.html'}")
-    return 1 if contradictions(rows) else 0
-
-
-def _model_name(model: str) -> str:
-    return Path(model).stem if model.endswith(".gguf") else model
+    told = {"run": run_influence, "lines": influence_headlines}
+    folder, steps = f"influence-{_model_name(verb.model)}", 1 + len(verb.attention)  # the bounds
+    broken = lambda rows: ["a bound that must hold is exceeded"] if contradictions(rows) else []
+    return _study(verb, arguments, folder, steps=steps, wrong=broken, **told)
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     from glassesjax.report import entries, ledger_lines, run_verify
 
     folder = f"verify-{verb.suite}{'-certified' if verb.certified else ''}"
-    out = verb.out or Path("runs") / folder
-    command = shlex.join(["glassesjax", *arguments])
-    with _progress(len(verb.claims)) as advance:
-        rows = run_verify(verb, out, command=command, advance=advance)
-    for line in ledger_lines(entries(rows, verb.claims)):
-        print(line)
-    wrong = failures(rows)
-    for line in wrong:
-        print(f"FAILED {line}")
-    print(f"Page: {out / 'index.html'}")
-    return 1 if wrong else 0
+    lines = lambda rows: ledger_lines(entries(rows, verb.claims))
+    told = {"run": run_verify, "lines": lines, "wrong": failures}
+    return _study(verb, arguments, folder, steps=len(verb.claims), **told)
+
+
+def _model_name(model: str) -> str:
+    return Path(model).stem if model.endswith(".gguf") else model
 
 
 def _models(verb: Models, arguments: Sequence[str]) -> int:

@@ -4,6 +4,9 @@ from glassesjax.cache.advance import Unrolled as Unrolled
 from glassesjax.cache.advance import advance as advance
 from glassesjax.cache.advance import logits as logits
 from glassesjax.cache.advance import unroll as unroll
+from glassesjax.cache.budget import check_context as check_context
+from glassesjax.cache.budget import resolve_slots as resolve_slots
+from glassesjax.cache.budget import state_bytes as state_bytes
 from glassesjax.cache.policies import POLICIES as POLICIES
 from glassesjax.cache.policies import Candidates as Candidates
 from glassesjax.cache.policies import Policy as Policy

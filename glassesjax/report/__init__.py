@@ -14,7 +14,7 @@ from glassesjax.report.ledger_summary import entries as entries
 from glassesjax.report.overview import collapse_figures as collapse_figures
 from glassesjax.report.overview import overview_figure as overview_figure
 from glassesjax.report.page import collapse_page as collapse_page
-from glassesjax.report.run import run_collapse as run_collapse
+from glassesjax.report.run_collapse import run_collapse as run_collapse
 from glassesjax.report.run_influence import run_influence as run_influence
 from glassesjax.report.run_verify import run_verify as run_verify
 from glassesjax.report.sentences import headlines as headlines

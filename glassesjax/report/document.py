@@ -29,6 +29,33 @@ def document(title: str, body: Markup, *styles: str) -> str:
     return f"<!doctype html>\n{page}\n"
 
 
+def glossary(terms: Mapping[str, str]) -> Markup:
+    """The section that says what the page's words mean.
+
+    Args:
+      terms: Meanings by word.
+
+    Returns:
+      A section.
+    """
+    pairs = [(element("dt", name), element("dd", text)) for name, text in terms.items()]
+    listed = element("dl", *(part for pair in pairs for part in pair))
+    return element("section", element("h2", "Glossary"), listed)
+
+
+def weights_of(row: Mapping[str, object]) -> dict[str, object]:
+    """What identifies the model, which each row says beside the provenance of the process.
+
+    Args:
+      row: Any row of the run.
+
+    Returns:
+      The fields that are there.
+    """
+    names = ("model", "weights", "weights_sha256", "seed")
+    return {name: row[name] for name in names if name in row}
+
+
 def origin(settings: Mapping[str, object], provenance: Mapping[str, object]) -> Markup:
     """The section that closes a page: where its rows were made, and by which settings."""
     return element(

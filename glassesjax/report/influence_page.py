@@ -7,7 +7,7 @@ import numpy as np
 
 from glassesjax.records import Row
 from glassesjax.report import influence_words as words
-from glassesjax.report.document import document, origin
+from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.influence_figures import layers_figure, profile_figure
 from glassesjax.report.influence_profiles import Profiles, effective_number
 from glassesjax.report.influence_sentences import (
@@ -52,9 +52,9 @@ def influence_page(
         _text(profiles),
         _profile(rows, profiles),
         _layers(rows, profiles),
-        _glossary(),
+        glossary(words.GLOSSARY),
         _methods(profiles),
-        origin(settings, {**_weights(profiles), **provenance}),
+        origin(settings, {**weights_of(profiles.first_row), **provenance}),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body, "influence.css")
@@ -141,12 +141,6 @@ def _layers(rows: Sequence[Row], profiles: Profiles) -> Markup:
     return element("section", element("h2", "Layer by layer"), shown, *tables)
 
 
-def _glossary() -> Markup:
-    pairs = words.GLOSSARY.items()
-    terms = [part for name, text in pairs for part in (element("dt", name), element("dd", text))]
-    return element("section", element("h2", "Glossary"), element("dl", *terms))
-
-
 def _methods(profiles: Profiles) -> Markup:
     row = profiles.first_row
     said = [_how(profiles), *words.METHODS]
@@ -165,9 +159,3 @@ def _how(profiles: Profiles) -> str:
     known = relative[~np.isnan(relative)]
     error = percent(float(np.median(known)) if len(known) else np.nan)
     return words.ESTIMATED.format(probes=row["probes"], error=error)
-
-
-def _weights(profiles: Profiles) -> dict[str, object]:
-    """What identifies the model, which each row says beside the provenance of the process."""
-    names = ("model", "weights", "weights_sha256", "seed")
-    return {name: profiles.first_row[name] for name in names if name in profiles.first_row}

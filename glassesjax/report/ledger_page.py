@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from glassesjax.records import Row
 from glassesjax.report import ledger_words as words
 from glassesjax.report.curves import number
-from glassesjax.report.document import document
+from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.ledger_sentences import claim_sentences, counter_sentences, ratio
 from glassesjax.report.ledger_summary import Entry, entries
@@ -15,7 +15,6 @@ from glassesjax.report.markup import (
     bullets,
     element,
     escape,
-    facts,
     fold,
     table,
 )
@@ -59,9 +58,9 @@ def ledger_page(
         _index(found),
         *(_kind(kind, found, drawings) for kind in words.KINDS),
         _editorial(),
-        _glossary(),
+        glossary(words.GLOSSARY),
         element("section", element("h2", "Methods"), bullets(words.METHODS, "says")),
-        _origin(settings, provenance),
+        origin(settings, provenance),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document("The ledger: does it hold?", body, "ledger.css")
@@ -232,18 +231,3 @@ def _editorial() -> Markup:
     said = "Slips in the paper with nothing to measure, numbered as the errata above."
     title = element("h2", "Errata without a number to check")
     return element("section", title, element("p", said), bullets(words.EDITORIAL, "says"))
-
-
-def _glossary() -> Markup:
-    pairs = words.GLOSSARY.items()
-    terms = [part for name, text in pairs for part in (element("dt", name), element("dd", text))]
-    return element("section", element("h2", "Glossary"), element("dl", *terms))
-
-
-def _origin(settings: Mapping[str, object], provenance: Mapping[str, object]) -> Markup:
-    return element(
-        "section",
-        element("h2", "Where this was made"),
-        facts(provenance),
-        fold("Settings of the run", facts(settings)),
-    )

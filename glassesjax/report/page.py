@@ -6,7 +6,7 @@ from pathlib import PurePath
 from glassesjax.records import Row
 from glassesjax.report import words
 from glassesjax.report.curves import Curves
-from glassesjax.report.document import document, origin
+from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.figures import collapse_figure, equality_figure, family_title
 from glassesjax.report.markup import Markup, bullets, element, escape, fold, picture
 from glassesjax.report.overview import overview_figure
@@ -45,9 +45,9 @@ def collapse_page(
         bullets(headlines(rows), "says"),
         _overview(rows, curves),
         *sections(rows, curves),
-        _glossary(),
+        glossary(words.GLOSSARY),
         _methods(curves),
-        origin(settings, {**_weights(curves), **provenance}),
+        origin(settings, {**weights_of(curves.first_row), **provenance}),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     title = f"Representational collapse in {_model(curves)}"
@@ -168,20 +168,8 @@ def _positions(rows: Sequence[Row], curves: Curves, positions: str) -> Markup:
     )
 
 
-def _glossary() -> Markup:
-    pairs = words.GLOSSARY.items()
-    terms = [part for name, text in pairs for part in (element("dt", name), element("dd", text))]
-    return element("section", element("h2", "Glossary"), element("dl", *terms))
-
-
 def _methods(curves: Curves) -> Markup:
     weights = str(curves.first_row.get("weights", ""))
     four_bits = [words.FOUR_BITS.format(weights=weights)] if "q4" in weights.lower() else []
     said = bullets([*words.METHODS, *four_bits], "says")
     return element("section", element("h2", "Methods and caveats"), said)
-
-
-def _weights(curves: Curves) -> dict[str, object]:
-    """What identifies the model, which each row says beside the provenance of the process."""
-    names = ("model", "weights", "weights_sha256", "seed")
-    return {name: curves.first_row[name] for name in names if name in curves.first_row}

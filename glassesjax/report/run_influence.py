@@ -1,23 +1,14 @@
 """The influence study as a whole run: measured into a folder, with its page, resumable."""
 
-import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from glassesjax.errors import BadInput
-from glassesjax.records import (
-    Row,
-    RowFile,
-    RunFolder,
-    provenance,
-    read_rows,
-    to_json,
-    write_by_rename,
-)
+from glassesjax.records import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.influence_figures import layers_figure, profile_figure
 from glassesjax.report.influence_page import influence_page
+from glassesjax.report.run_study import Done, Files, Steps, own_fields, run_study
 from glassesjax.studies.influence import KEY, InfluenceSettings, measure, open_subject
 
 
@@ -45,29 +36,29 @@ def run_influence(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    names = [field.name for field in dataclasses.fields(InfluenceSettings)]
-    asked = {name: getattr(settings, name) for name in names}
     # A file of text may change between two calls.
     prompt = hashlib.sha256(repr(subject.tokens).encode()).hexdigest()
-    fixed = {"study": "influence", **asked, **source, "prompt_sha256": prompt}
-    record = {"command": command, **provenance(), **source}
-    try:
-        with RunFolder(out, fixed):
-            write_by_rename(out / "provenance.json", to_json(record, indent=2))
-            with RowFile(out / "rows.jsonl", KEY) as file:
-                for kind, rows in measure(settings, subject, file.__contains__):
-                    file.append(rows)
-                    advance(f"{kind} attention")
-            rows = read_rows(out / "rows.jsonl")
-            _draw(out, rows, fixed, record)
-    except OSError as error:
-        wanted = f"Wanted to write the run in {out}"
-        raise BadInput(f"{wanted}; {error.filename or out}: {error.strerror}.") from error
-    return rows
+    own = own_fields(settings, InfluenceSettings)
+
+    def steps(done: Done) -> Steps:
+        for kind, rows in measure(settings, subject, done):
+            yield f"{kind} attention", rows
+
+    return run_study(
+        out,
+        fixed={"study": "influence", **own, **source, "prompt_sha256": prompt},
+        source=source,
+        key=KEY,
+        measure=steps,
+        draw=_draw,
+        command=command,
+        advance=advance,
+    )
 
 
-def _draw(out: Path, rows: Sequence[Row], settings: dict, record: dict) -> None:
-    (out / "figures").mkdir(exist_ok=True)
-    for stem, figure in (("profile", profile_figure), ("layers", layers_figure)):
-        write_by_rename(out / "figures" / f"{stem}.svg", to_svg(figure(rows), stem))
-    write_by_rename(out / "index.html", influence_page(rows, settings, record))
+def _draw(
+    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
+) -> Files:
+    figures = {"profile": profile_figure(rows), "layers": layers_figure(rows)}
+    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
+    return {**drawn, "index.html": influence_page(rows, settings, record)}

@@ -1,22 +1,14 @@
 """The ledger as a whole run: measured into a folder, with its figures and its page, resumable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from glassesjax.errors import BadInput
-from glassesjax.records import (
-    Row,
-    RowFile,
-    RunFolder,
-    provenance,
-    read_rows,
-    to_json,
-    write_by_rename,
-)
+from glassesjax.records import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.ledger_figures import ladder_figure
 from glassesjax.report.ledger_page import ledger_page
 from glassesjax.report.ledger_summary import entries
+from glassesjax.report.run_study import Done, Files, Steps, run_study
 from proofs_numeric.ledger import KEY, VerifySettings, all_claims, fingerprint, verify
 
 
@@ -44,31 +36,34 @@ def run_verify(
     Raises:
       BadInput: Something is wrong with the folder.
     """
-    fixed = {"study": "verify", "suite": settings.suite, "certified": settings.certified}
-    record = {"command": command, "fingerprint": fingerprint(), **provenance()}
-    try:
-        with RunFolder(out, fixed):
-            write_by_rename(out / "provenance.json", to_json(record, indent=2))
-            with RowFile(out / "rows.jsonl", KEY) as file:
-                for claim, rows in verify(settings, file.__contains__):
-                    file.append(rows)
-                    advance(claim.name)
-            rows = [r for r in read_rows(out / "rows.jsonl") if r["fingerprint"] == fingerprint()]
-            _draw(out, rows, fixed, record)
-    except OSError as error:
-        wanted = f"Wanted to write the run in {out}"
-        raise BadInput(f"{wanted}; {error.filename or out}: {error.strerror}.") from error
+
+    def steps(done: Done) -> Steps:
+        for claim, rows in verify(settings, done):
+            yield claim.name, rows
+
+    rows = run_study(
+        out,
+        fixed={"study": "verify", "suite": settings.suite, "certified": settings.certified},
+        source={"fingerprint": fingerprint()},
+        key=KEY,
+        measure=steps,
+        draw=_draw,
+        command=command,
+        advance=advance,
+        current=lambda row: row["fingerprint"] == fingerprint(),
+    )
     asked = {claim.name for claim in settings.claims}
     return [row for row in rows if row["claim"] in asked]
 
 
-def _draw(out: Path, rows: Sequence[Row], settings: dict, record: dict) -> None:
-    (out / "figures").mkdir(exist_ok=True)
+def _draw(
+    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
+) -> Files:
     drawings = {}
     for entry in entries(rows, all_claims()):
         name = entry.claim.name
         if figure := ladder_figure(entry.rows, entry.claim.climbs):
             drawings[name] = to_svg(figure, name)
-            write_by_rename(out / "figures" / f"{name}.svg", drawings[name])
+    files = {f"figures/{name}.svg": svg for name, svg in drawings.items()}
     page = ledger_page(rows, all_claims(), settings, record, drawings=drawings)
-    write_by_rename(out / "index.html", page)
+    return {**files, "index.html": page}

@@ -1,0 +1,107 @@
+"""How much a state may hold: in tokens, in bytes, or as a share of the text."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jax.typing import DTypeLike
+
+from glassesjax.cache.policies import Policy
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig
+from glassesjax.precision import RoundingPlan
+
+UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def state_bytes(
+    config: DecoderConfig, policy: Policy, slots: int | Sequence[int], dtype: DTypeLike
+) -> int:
+    r"""What the state of one sequence takes: k + 1 places a layer, of k slots.
+
+    .. math:: \mathrm{layers} \cdot (k + 1) \cdot (\mathrm{kv\_heads} \cdot
+       (d_\mathrm{key} + d_\mathrm{value}) \cdot \mathrm{itemsize} + \mathrm{groups} \cdot (4 + m))
+
+    with 4 bytes for a position and m for the attention received. Most of it is keys and values.
+
+    Source: arXiv 2401.06104v2, Table 1.
+    Differs: one place more than slots, and positions and masses, are counted.
+
+    Args:
+      config: The decoder's settings.
+      policy: Who decides; a head-wise one has a map of positions for each key-value head.
+      slots: Capacity of every layer, or of each.
+      dtype: Of keys and values.
+
+    Returns:
+      Bytes.
+    """
+    budgets = (slots,) * config.num_layers if isinstance(slots, int) else tuple(slots)
+    return sum(budget + 1 for budget in budgets) * _place_bytes(config, policy, dtype)
+
+
+def _place_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int:
+    groups = config.kv_heads if policy.head_wise else 1
+    mass = np.dtype(RoundingPlan.of_dtype(dtype).carrier_dtype).itemsize
+    width = config.kv_heads * (config.key_dim + config.value_dim)
+    return width * np.dtype(dtype).itemsize + groups * (np.dtype(np.int32).itemsize + mass)
+
+
+def resolve_slots(
+    budget: str, config: DecoderConfig, policy: Policy, *, length: int, dtype: DTypeLike
+) -> int:
+    """The capacity of every layer that a budget stands for.
+
+    Args:
+      budget: ``256`` (tokens), ``12.5%`` (of the length, rounded down), or ``2MiB`` (of the whole
+        state of one sequence; units B, KiB, MiB, GiB).
+      config: The decoder's settings.
+      policy: Who decides; ``full`` takes the whole length, whatever the budget.
+      length: Tokens of the text, or of the context.
+      dtype: Of keys and values.
+
+    Returns:
+      Slots, checked against the policy.
+
+    Raises:
+      BadInput: The text is none of the three, or the policy cannot work with so few.
+    """
+    if not policy.bounded:
+        return length
+    slots = _slots(budget, config, policy, length, dtype)
+    policy.check(slots)
+    return slots
+
+
+def _slots(
+    budget: str, config: DecoderConfig, policy: Policy, length: int, dtype: DTypeLike
+) -> int:
+    number = r"(\d+(?:\.\d+)?)"
+    if re.fullmatch(r"\d+", budget):
+        return int(budget)
+    if share := re.fullmatch(f"{number}%", budget):
+        return int(float(share[1]) * length / 100)
+    if size := re.fullmatch(f"{number}({'|'.join(UNITS)})", budget):
+        wanted = float(size[1]) * UNITS[size[2]]
+        place = config.num_layers * _place_bytes(config, policy, dtype)
+        return max(int(wanted // place) - 1, 0)
+    wanted = "Wanted slots as tokens (256), a share (12.5%) or bytes (2MiB)"
+    raise BadInput(f"{wanted}; found {budget!r}.")
+
+
+def check_context(config: DecoderConfig, policy: Policy, length: int) -> None:
+    """Whether positions stay where the model was trained.
+
+    Args:
+      config: The decoder's settings.
+      policy: Its spacing may bring far positions back.
+      length: Tokens to be read and written in all.
+
+    Raises:
+      BadInput: More tokens than the model's context, at their true positions.
+    """
+    context = config.max_length
+    if context is None or length <= context or policy.spacing != "true":
+        return
+    wanted = f"Wanted at most {context} tokens, the model's context"
+    raise BadInput(f"{wanted}; found {length}: use fewer, or --spacing compressed.")
