@@ -11,6 +11,10 @@ MODELS_WANTED = (
     "Wanted the packages that read models; install them: pip install 'glassesjax[models]'."
 )
 CONTROL_TOKEN = 3  # token type of GGUF: never produced by text, only named
+# Byte-level vocabularies write each byte as a character that prints: itself, or one from 256 on.
+PRINTED = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+HIDDEN = tuple(byte for byte in range(256) if byte not in PRINTED)
+BYTES = {chr(byte): byte for byte in PRINTED} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,17 @@ class SymbolTokenizer:
             wanted = f"Wanted symbols out of {' '.join(self.symbols)}"
             raise BadInput(f"{wanted}; found {unknown[0]!r}.")
         return tuple(number[symbol] for symbol in symbols)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What the token adds to a text.
+
+        Args:
+          token: Its number.
+
+        Returns:
+          The symbol as UTF-8.
+        """
+        return self.symbols[token].encode()
 
     def token_text(self, token: int) -> str:
         """The symbol of a token number.
@@ -83,6 +98,35 @@ class ByteLevelTokenizer:
         """
         tokens = tuple(self.engine.encode(text, add_special_tokens=False).ids)
         return (self.bos, *tokens) if self.adds_bos and self.bos is not None else tokens
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """Token numbers of a conversation, up to where the model's answer begins.
+
+        Args:
+          messages: Each with ``role`` (``system``, ``user`` or ``assistant``) and ``content``.
+
+        Returns:
+          The numbers; nothing is added that the model's template does not write.
+
+        Raises:
+          BadInput: The model has no template, or it cannot be filled in.
+        """
+        name = lambda token: None if token is None else self.engine.id_to_token(token)
+        text = chat_text(self.chat_template, messages, bos=name(self.bos), eos=name(self.eos))
+        return tuple(self.engine.encode(text, add_special_tokens=False).ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What the token adds to a text: not always whole characters.
+
+        Args:
+          token: Its number.
+
+        Returns:
+          Its bytes; of a special token, its name.
+        """
+        name = self.engine.id_to_token(token) or ""
+        known = all(character in BYTES for character in name)
+        return bytes(BYTES[character] for character in name) if known else name.encode()
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token numbers, special tokens included.
@@ -142,6 +186,57 @@ class ByteLevelTokenizer:
 
 
 Tokenizer = SymbolTokenizer | ByteLevelTokenizer
+
+
+def chat_text(
+    template: str | None,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    bos: str | None,
+    eos: str | None,
+) -> str:
+    """A conversation as the model was taught to read it.
+
+    Args:
+      template: The model's own, in Jinja; it is a program out of a file and runs in a sandbox.
+      messages: Each with ``role`` and ``content``.
+      bos: Name of the beginning-of-sequence token.
+      eos: Name of the end-of-sequence token.
+
+    Returns:
+      The text up to where the model's answer begins.
+
+    Raises:
+      BadInput: There is no template, it is none, or it refuses these messages; or ``jinja2`` is not
+        installed.
+    """
+    if template is None:
+        wanted = "Wanted a model with a chat template; this one has none"
+        raise BadInput(f"{wanted}: leave --chat out, or use a model that was taught to converse.")
+    try:
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ImportError as error:
+        raise BadInput(MODELS_WANTED) from error
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    values = {
+        "raise_exception": _refuse,
+        "bos_token": bos or "",
+        "eos_token": eos or "",
+        "add_generation_prompt": True,
+    }
+    try:
+        return environment.from_string(template).render(messages=list(messages), **values)
+    except Exception as error:
+        # A template is a program: it may fail in any way.
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(
+            f"Wanted a chat template that can be filled in; it fails: {told}."
+        ) from error
+
+
+def _refuse(message: str) -> None:
+    """What templates call to refuse a conversation."""
+    raise ValueError(message)
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:

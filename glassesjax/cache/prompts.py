@@ -1,0 +1,88 @@
+"""Prompts of different lengths into one batch of states."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from glassesjax.cache.advance import Unrolled, advance
+from glassesjax.cache.policies import Policy
+from glassesjax.cache.prefill import PrefillMode
+from glassesjax.cache.slots import State
+from glassesjax.cache.step import Dropped, Mode
+from glassesjax.precision import RoundingPlan
+
+
+class Forgotten(NamedTuple):
+    """What one layer dropped of a batch: positions, -1 for none, and after which step."""
+
+    position: Int[np.ndarray, "rows groups events"]
+    step: Int[np.ndarray, "rows events"]
+
+
+def read_prompts(
+    model: Unrolled,
+    state: State,
+    prompts: Sequence[Sequence[int]],
+    policy: Policy,
+    *,
+    mode: PrefillMode,
+    chunk: int,
+    plan: RoundingPlan,
+) -> tuple[State, Float[np.ndarray, "rows model_dim"], tuple[Forgotten, ...]]:
+    """Reads a batch of prompts, filled up on the right, a chunk at a time: see ``prefill``.
+
+    Args:
+      model: The decoder, unrolled.
+      state: What each row remembers, with a leading axis of rows.
+      prompts: Token numbers of each row, none empty.
+      policy: Whom to forget.
+      mode: How they are read; ``one_shot`` takes all in one chunk.
+      chunk: Tokens at a time; positive.
+      plan: Where to round.
+
+    Returns:
+      The states, the last representation of each prompt, and what each layer dropped, with a
+      leading axis of rows.
+
+    Raises:
+      BadInput: What ``advance`` refuses.
+    """
+    lengths = np.asarray([len(prompt) for prompt in prompts], np.int32)
+    longest = int(max(lengths))
+    # Short prompts take a short chunk, of few different sizes so that few programs are compiled.
+    size = longest if mode == "one_shot" else min(chunk, 1 << (longest - 1).bit_length())
+    over: Mode = "exact" if mode == "exact" else "cut"
+    step = jax.vmap(
+        lambda state, tokens, length: advance(
+            model, state, tokens, policy, length=length, plan=plan, mode=over
+        )
+    )
+    parts, last = [], None
+    for start in range(0, longest, size):
+        tokens, count = _part(prompts, start, size), np.clip(lengths - start, 0, size)
+        state, y, dropped = step(state, jnp.asarray(tokens), jnp.asarray(count))
+        parts.append(dropped)
+        here = np.asarray(y)[np.arange(len(lengths)), np.maximum(count - 1, 0)]
+        last = here if last is None else np.where(count[:, None] > 0, here, last)
+    layers = zip(*parts, strict=True)
+    return state, np.asarray(last), tuple(_joined(layer) for layer in layers)
+
+
+def _part(prompts: Sequence[Sequence[int]], start: int, size: int) -> Int[np.ndarray, "rows size"]:
+    """A chunk of all prompts, filled up on the right."""
+    tokens = np.zeros((len(prompts), size), np.int32)
+    for row, prompt in zip(tokens, prompts, strict=True):
+        part = np.asarray(prompt[start : start + size], np.int32)
+        row[: len(part)] = part
+    return tokens
+
+
+def _joined(chunks: Sequence[Dropped]) -> Forgotten:
+    joined = lambda parts: np.concatenate([np.asarray(part) for part in parts], axis=-1)
+    return Forgotten(
+        joined([chunk.position for chunk in chunks]), joined([chunk.step for chunk in chunks])
+    )

@@ -1,0 +1,168 @@
+"""The next token out of a model's scores: the best one, or one drawn from a narrowed distribution.
+
+All are functions of one row of logits; those that draw take a key and nothing else that changes.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glassesjax.errors import BadInput
+from glassesjax.precision import RoundingPlan
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is chosen: first the temperature, then ``top_k``, then ``top_p``."""
+
+    temperature: float = 0.0
+    """What logits are divided by; 0 takes the best token, and nothing is drawn."""
+    top_k: int | None = None
+    """How many of the best tokens may be drawn; all if absent."""
+    top_p: float = 1.0
+    """The smallest set of best tokens whose probability reaches this may be drawn."""
+
+    def __post_init__(self) -> None:
+        for holds, wanted, found in (
+            (0 <= self.temperature < math.inf, "a temperature of 0 or more", self.temperature),
+            (self.top_k is None or self.top_k >= 1, "a top-k of 1 or more", self.top_k),
+            (0 < self.top_p <= 1, "a top-p over 0 and at most 1", self.top_p),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+
+    @property
+    def draws(self) -> bool:
+        """Whether the choice depends on a key."""
+        return self.temperature > 0
+
+
+GREEDY = Sampling()
+
+
+def choose(
+    logits: Float[Array, " vocab"], key: Array, sampling: Sampling = GREEDY
+) -> Int[Array, ""]:
+    """A token number.
+
+    Args:
+      logits: Scores over the vocabulary; -inf forbids a token.
+      key: Decides among what is left; unused at temperature 0.
+      sampling: How it is chosen.
+
+    Returns:
+      The best token, of equal ones the smallest; or one that was drawn.
+    """
+    if not sampling.draws:
+        return greedy(logits)
+    return jax.random.categorical(key, narrowed(logits, sampling)).astype(jnp.int32)
+
+
+def greedy(logits: Float[Array, " vocab"]) -> Int[Array, ""]:
+    """The best token; of equal ones the smallest.
+
+    Args:
+      logits: Scores over the vocabulary.
+
+    Returns:
+      Its number; the first that is not a number, where there is one.
+    """
+    return jnp.argmax(logits).astype(jnp.int32)
+
+
+def narrowed(logits: Float[Array, " vocab"], sampling: Sampling) -> Float[Array, " vocab"]:
+    """Logits of the distribution that is drawn from.
+
+    Args:
+      logits: Scores over the vocabulary.
+      sampling: How to narrow them; a temperature over 0.
+
+    Returns:
+      Logits in float32 or wider, -inf where a token may not be drawn.
+    """
+    tempered = temper(logits.astype(wide(logits)), sampling.temperature)
+    best = tempered if sampling.top_k is None else top_k(tempered, sampling.top_k)
+    return top_p(best, sampling.top_p)
+
+
+def temper(logits: Float[Array, " vocab"], temperature: float) -> Float[Array, " vocab"]:
+    r"""Logits at another temperature, the best at zero.
+
+    .. math:: z_i \mapsto (z_i - \max_j z_j) / T
+
+    Args:
+      logits: Scores over the vocabulary.
+      temperature: Over 0; however small, the best tokens stay at zero.
+
+    Returns:
+      Logits of the same dtype.
+    """
+    below = logits - jnp.max(logits)
+    # A temperature that the dtype flushes to zero would turn the best tokens into 0 / 0.
+    return jnp.where(below == 0, below, below / jnp.asarray(temperature, logits.dtype))
+
+
+def top_k(logits: Float[Array, " vocab"], count: int) -> Float[Array, " vocab"]:
+    """The best ``count`` tokens and no other; of equal ones the smallest.
+
+    Args:
+      logits: Scores over the vocabulary.
+      count: How many may be drawn, at least 1; all where there are no more.
+
+    Returns:
+      Their logits; -inf for the others.
+    """
+    if count >= len(logits):
+        return logits
+    _, best = jax.lax.top_k(logits, count)  # of equal ones the one that comes first
+    kept = jnp.zeros(len(logits), bool).at[best].set(True)
+    return jnp.where(kept, logits, -jnp.inf)
+
+
+def top_p(logits: Float[Array, " vocab"], share: float) -> Float[Array, " vocab"]:
+    """The smallest set of best tokens whose probability reaches a share.
+
+    Args:
+      logits: Scores over the vocabulary; probabilities are their softmax, summed from the best.
+      share: Over 0; 1 keeps all.
+
+    Returns:
+      Their logits, at least one, of equal ones the smallest first; -inf for the others.
+    """
+    if share >= 1:
+        return logits
+    order = jnp.argsort(-logits)  # stable
+    likely = jax.nn.softmax(logits.astype(wide(logits)))[order]
+    before = jnp.cumsum(likely)[:-1]
+    reached = jnp.concatenate([jnp.zeros(1, bool), before >= jnp.asarray(share, before.dtype)])
+    kept = jnp.zeros(len(logits), bool).at[order].set(~reached)
+    return jnp.where(kept, logits, -jnp.inf)
+
+
+def row_keys(seed: int, rows: Int[np.ndarray, " rows"]) -> Array:
+    """A key for each row of a batch, so that a row draws the same whoever stands beside it.
+
+    Args:
+      seed: Of the run.
+      rows: Numbers of the rows.
+
+    Returns:
+      Typed keys; a step folds its own number into them.
+    """
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), rows)
+
+
+def wide(logits: Float[Array, "*shape"]) -> jnp.dtype:
+    """In which type probabilities are computed.
+
+    Args:
+      logits: Of any float type.
+
+    Returns:
+      float32, or float64 for float64.
+    """
+    return RoundingPlan.of_dtype(logits.dtype).carrier_dtype

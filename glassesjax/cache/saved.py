@@ -1,0 +1,229 @@
+"""A state on disk: whole or not there, of one model and policy, and never unpickled."""
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from glassesjax.cache.policies import Policy
+from glassesjax.cache.slots import KVCache, State, empty_state
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig
+from glassesjax.records import to_json
+
+KIND = "glassesjax state 1"
+BFLOAT16 = "bfloat16"  # a dtype that NumPy's files do not know: stored as the bits it has
+# What a file that is cut, foreign or overwritten makes NumPy and its ZIP reader raise.
+BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
+
+
+class Saved(NamedTuple):
+    """What a file holds."""
+
+    state: State
+    info: dict[str, Any]
+    """What was saved beside the state, JSON-ready."""
+    arrays: dict[str, np.ndarray]
+    """Arrays that were saved beside it."""
+
+
+def save_state(
+    path: Path,
+    state: State,
+    policy: Policy,
+    *,
+    config: DecoderConfig,
+    info: Mapping[str, object] | None = None,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Writes a state, of one sequence or of a batch, by renaming.
+
+    Args:
+      path: Where it goes; a file already there is replaced.
+      state: What is remembered.
+      policy: Which has made it.
+      config: Settings of the decoder.
+      info: What else to keep, JSON-ready; ``load_state`` can ask for it.
+      arrays: Further arrays by name, of types that NumPy's files know.
+
+    Raises:
+      BadInput: The file cannot be written.
+    """
+    header = {
+        "kind": KIND,
+        **_identity(policy, config),
+        "dtype": state.layers[0].key.dtype.name,
+        "slots": [cache.position.shape[-1] - 1 for cache in state.layers],
+        "info": dict(info or {}),
+    }
+    content = {
+        "header": np.frombuffer(to_json(header).encode(), np.uint8),
+        **dict(zip(_names(state), map(_plain, jax.tree.leaves(state)), strict=True)),
+        **{f"with.{name}": array for name, array in (arrays or {}).items()},
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        wanted = f"Wanted to save the state in {path}"
+        raise BadInput(f"{wanted}; {error.strerror}: choose another file.") from error
+
+
+def load_state(
+    path: Path,
+    policy: Policy,
+    *,
+    config: DecoderConfig,
+    dtype: DTypeLike,
+    same: Mapping[str, object] | None = None,
+) -> Saved:
+    """Reads a state that this model and policy have made.
+
+    Args:
+      path: A file of ``save_state``.
+      policy: Which shall go on.
+      config: Settings of the decoder.
+      dtype: Of keys and values.
+      same: What the ``info`` must say, by name.
+
+    Returns:
+      The state with its slots, and what was saved beside it.
+
+    Raises:
+      BadInput: The file is missing, cut, foreign, or of another model, policy or ``info``.
+    """
+    header, arrays = _read(path)
+    asked = {**_identity(policy, config), "dtype": jnp.dtype(dtype).name}
+    for name, wanted in asked.items():
+        _require_same(path, name, wanted, header.get(name))
+    info = header.get("info")
+    if not isinstance(info, dict):
+        raise _broken(path, "its header has no info")
+    for name, wanted in json.loads(to_json(same or {})).items():
+        _require_same(path, name, wanted, info.get(name))
+    state = _state(path, header, arrays, policy, config)
+    beside = {name[5:]: array for name, array in arrays.items() if name.startswith("with.")}
+    return Saved(state, info, beside)
+
+
+def _identity(policy: Policy, config: DecoderConfig) -> dict[str, str | float]:
+    """What must be the same for a state to mean the same."""
+    fingerprint = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
+    rest = {"spacing": policy.spacing, "decay": policy.decay}
+    return {"policy": str(policy), **rest, "model_settings": fingerprint}
+
+
+def _require_same(path: Path, name: str, wanted: object, found: object) -> None:
+    if wanted != found:
+        name = name.replace("_", " ")
+        told = f"Wanted a state with {name} {_told(wanted)}; {path} has {_told(found)}"
+        raise BadInput(f"{told}: use another file, or what made this one.")
+
+
+def _told(value: object) -> str:
+    return "none" if value is None else f"{value!s:.80}"
+
+
+def _names(state: State) -> list[str]:
+    each = [f"layers.{i}.{name}" for i in range(len(state.layers)) for name in KVCache._fields]
+    return [*each, "seen"]
+
+
+def _plain(leaf: jax.Array) -> np.ndarray:
+    array = np.asarray(leaf)
+    return array.view(np.uint16) if array.dtype.name == BFLOAT16 else array
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not path.is_file():
+        raise BadInput(f"Wanted a saved state; there is no file {path}.")
+    try:
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise _broken(path, "it holds a single array")
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes())
+    except BadInput:
+        raise
+    except BROKEN as error:
+        raise _broken(path, " ".join(str(error).split()) or type(error).__name__) from error
+    if not isinstance(header, dict) or header.get("kind") != KIND:
+        raise _broken(path, f"its kind is not {KIND!r}")
+    return header, arrays
+
+
+def _broken(path: Path, why: str) -> BadInput:
+    return BadInput(f"Wanted a whole saved state; {path} is cut or foreign ({why:.80}).")
+
+
+def _state(
+    path: Path,
+    header: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    policy: Policy,
+    config: DecoderConfig,
+) -> State:
+    """The state out of its arrays, each of the shape and type that this model gives it."""
+    slots, dtype = header.get("slots"), jnp.dtype(header["dtype"])
+    if not isinstance(slots, list) or not all(isinstance(count, int) for count in slots):
+        raise _broken(path, "its header has no slots")
+    like = jax.eval_shape(lambda: empty_state(config, policy, slots, dtype))
+    leaves, tree = jax.tree.flatten(like)
+    named = dict(zip(_names(like), leaves, strict=True))
+    if missing := sorted(named.keys() - arrays.keys()):
+        raise _broken(path, f"it has no {missing[0]}")
+    batch = arrays["seen"].shape
+    found = [_leaf(path, name, arrays[name], leaf, batch) for name, leaf in named.items()]
+    return jax.tree.unflatten(tree, found)
+
+
+def _leaf(
+    path: Path, name: str, array: np.ndarray, like: jax.ShapeDtypeStruct, batch: tuple[int, ...]
+) -> jax.Array:
+    stored = np.dtype(np.uint16) if like.dtype.name == BFLOAT16 else like.dtype
+    if array.shape != (*batch, *like.shape) or array.dtype != stored:
+        raise _broken(path, f"{name} is {array.dtype.name} {array.shape}")
+    return jnp.asarray(array.view(like.dtype))
+
+
+def grown(state: State, slots: int) -> State:
+    """The same memories with more room, for a full state that is to read on.
+
+    Args:
+      state: Of one sequence or of a batch.
+      slots: Capacity of every layer; a layer that has more keeps what it has.
+
+    Returns:
+      The state; what was added is empty.
+    """
+
+    def wider(leaf: jax.Array, axis: int, fill: int) -> jax.Array:
+        more = max(slots + 1 - leaf.shape[axis], 0)
+        pads = [(0, 0)] * leaf.ndim
+        pads[axis] = (0, more)
+        return jnp.pad(leaf, pads, constant_values=fill)
+
+    layers = [
+        KVCache(
+            key=wider(cache.key, -2, 0),
+            value=wider(cache.value, -2, 0),
+            position=wider(cache.position, -1, -1),
+            mass=wider(cache.mass, -1, 0),
+        )
+        for cache in state.layers
+    ]
+    return State(tuple(layers), state.seen)

@@ -1,0 +1,146 @@
+"""Writing on: a row of a batch is what it is alone, token by token, and one step serves all."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.cache import generate as module
+from glassesjax.cache import policy, replay, unroll
+from glassesjax.cache.generate import generate, proceed
+from glassesjax.cache.replay import forgotten
+from glassesjax.cache.sampling import Sampling
+from glassesjax.cache.step import Dropped
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.decoder import Decoder
+
+CONFIG = DecoderConfig(
+    vocab_size=17, num_layers=2, num_heads=2, model_dim=8, positions=Rotary(), attn_scale=2.0
+)
+PROMPTS = ((1, 2, 3, 4, 5, 6, 7, 8, 9), (4,), (16, 0, 3))
+TOVA, DRAWN = policy("tova"), Sampling(temperature=1.5, top_k=8, top_p=0.95)
+OPTIONS = {"slots": 4, "max_tokens": 6, "chunk": 4, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return unroll(Decoder(CONFIG, key=jax.random.key(0), dtype=jnp.float64))
+
+
+def tokens(steps):
+    return np.stack([step.token for step in steps], axis=1)
+
+
+def written(model, prompts=PROMPTS, **more):
+    return list(generate(model, prompts, TOVA, **{**OPTIONS, **more}))
+
+
+def test_greedy_tokens_are_those_of_reading_the_whole_text_each_time(model):
+    steps = written(model)
+    for prompt, row in zip(PROMPTS, tokens(steps), strict=True):
+        text = [*prompt, *row.tolist()]
+        read = replay(model, jnp.asarray(text[:-1], jnp.int32), TOVA, slots=4, chunk=4)
+        after = np.asarray(read.logits)[len(prompt) - 1 :]
+        np.testing.assert_array_equal(after.argmax(axis=-1), row)
+
+
+def test_log_probabilities_are_the_models_own(model):
+    step = written(model, PROMPTS[:1], max_tokens=1, sampling=DRAWN)[0]
+    read = replay(model, jnp.asarray(PROMPTS[0], jnp.int32), TOVA, slots=4)
+    wanted = jax.nn.log_softmax(read.logits[-1])[step.token[0]]
+    # Sums of some ten terms, in other orders: far below the gap to any other token's.
+    np.testing.assert_allclose(step.logprob[0], wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), DRAWN], ids=["greedy", "drawn"])
+@pytest.mark.parametrize("mode", ["exact", "one_shot", "chunked"])
+def test_a_row_of_a_batch_is_its_single_run(model, mode, sampling):
+    batch = tokens(written(model, sampling=sampling, mode=mode))
+    for row, prompt in enumerate(PROMPTS):
+        # One shot reads a batch in a chunk as long as its longest prompt; the rest is filled up.
+        alone = written(model, [prompt], sampling=sampling, mode=mode, rows=[row])
+        np.testing.assert_array_equal(tokens(alone)[0], batch[row])
+
+
+def test_what_was_forgotten_is_what_replay_says(model):
+    steps = written(model)
+    for row, prompt in enumerate(PROMPTS):
+        text = [*prompt, *tokens(steps)[row].tolist()][:-1]
+        read = replay(model, jnp.asarray(text, jnp.int32), TOVA, slots=4, chunk=4)
+        for layer, wanted in enumerate(read.forgotten):
+            parts = [step.dropped[layer] for step in steps]
+            found = [Dropped(part.position[row], part.step[row]) for part in parts]
+            np.testing.assert_array_equal(forgotten(found, len(text)), wanted)
+        assert int(steps[-1].batch.state.seen[row]) == len(text)
+
+
+def test_there_is_one_step_for_all_rows_and_lengths(model, monkeypatch):
+    traced = chex.assert_max_traces(module.advance, n=1)
+    module._stepper.cache_clear()
+    monkeypatch.setattr(module, "advance", traced)
+    written(model, sampling=DRAWN)
+    written(model, PROMPTS[::-1], sampling=DRAWN, seed=8, max_tokens=3)
+    module._stepper.cache_clear()
+
+
+def test_a_row_that_met_its_stop_is_frozen_and_the_others_go_on(model):
+    free = written(model)
+    stop = int(free[1].token[0])
+    steps = written(model, stop=[stop])
+    for row in range(len(PROMPTS)):
+        mine = tokens(free)[row].tolist()
+        last = mine.index(stop) + 1 if stop in mine else len(mine)
+        count = sum(bool(step.fresh[row]) for step in steps)
+        assert count == last
+        assert tokens(steps)[row].tolist()[:count] == mine[:count]
+        assert int(steps[-1].batch.state.seen[row]) == len(PROMPTS[row]) + last - 1
+
+
+def test_a_caller_may_end_a_row(model):
+    ends = lambda row, token: row == 1
+    steps = written(model, ended=ends)
+    assert [int(step.fresh.sum()) for step in steps] == [3, 2, 2, 2, 2, 2]
+    assert len(written(model, ended=lambda row, token: True)) == 1
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), DRAWN], ids=["greedy", "drawn"])
+def test_going_on_is_as_if_there_had_been_no_break(model, sampling):
+    whole = tokens(written(model, sampling=sampling))
+    first = written(model, sampling=sampling, max_tokens=2)
+    last = first[-1].batch
+    rest = list(proceed(model, last, TOVA, max_tokens=4, sampling=sampling, seed=7))
+    assert last.state.layers[0].key.is_deleted()  # the step wrote into it
+    np.testing.assert_array_equal(np.concatenate([tokens(first), tokens(rest)], axis=1), whole)
+
+
+def test_another_seed_draws_other_tokens(model):
+    drawn = lambda seed: tokens(written(model, sampling=DRAWN, seed=seed))
+    np.testing.assert_array_equal(drawn(1), drawn(1))
+    assert (drawn(1) != drawn(2)).any()  # 18 tokens out of up to eight each
+
+
+def test_a_full_state_writes_what_a_large_enough_one_does(model):
+    full = list(generate(model, PROMPTS, policy("full"), slots=14, max_tokens=6))
+    large = list(generate(model, PROMPTS, TOVA, slots=14, max_tokens=6))
+    np.testing.assert_array_equal(tokens(full), tokens(large))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"prompts": []}, "prompts of one token or more"),
+        ({"prompts": [(1,), ()]}, "an empty one"),
+        ({"max_tokens": 0}, "1 new token or more"),
+        ({"chunk": 0}, "a chunk of 1 or more"),
+        ({"rows": [1]}, "a number for each of 3 prompts"),
+        ({"slots": 0}, "at least 1 slots"),
+        ({"policy": policy("full"), "slots": 13}, "room for 14 tokens"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(model, change, text):
+    given = {"prompts": PROMPTS, "policy": TOVA, **OPTIONS, **change}
+    prompts, rule = given.pop("prompts"), given.pop("policy")
+    with pytest.raises(BadInput, match=text):
+        list(generate(model, prompts, rule, **given))

@@ -1,0 +1,159 @@
+"""A state on disk comes back bit by bit, or not at all."""
+
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.cache import advance, empty_state, policy, unroll
+from glassesjax.cache.generate import generate, proceed
+from glassesjax.cache.sampling import Sampling
+from glassesjax.cache.saved import grown, load_state, save_state
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.decoder import Decoder
+
+CONFIG = DecoderConfig(vocab_size=17, num_layers=2, num_heads=2, model_dim=8, positions=Rotary())
+TOVA, INFO = policy("tova"), {"seed": 3, "weights": "made"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return unroll(Decoder(CONFIG, key=jax.random.key(0), dtype=jnp.float64))
+
+
+@pytest.fixture(scope="module")
+def state(model):
+    empty = empty_state(CONFIG, TOVA, 3, jnp.float64)
+    return advance(model, empty, jnp.asarray([1, 2, 3, 4, 5]), TOVA)[0]
+
+
+@pytest.fixture
+def file(tmp_path, state):
+    path = tmp_path / "state.npz"
+    arrays = {"more": np.arange(3)}
+    save_state(path, state, TOVA, config=CONFIG, info=INFO, arrays=arrays)
+    return path
+
+
+def load(path, rule=TOVA, config=CONFIG, dtype=jnp.float64, **same):
+    return load_state(path, rule, config=config, dtype=dtype, same=same)
+
+
+def assert_same(found, wanted):
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert one.dtype == other.dtype
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+
+
+def test_it_comes_back_as_it_was(file, state):
+    saved = load(file, seed=3)
+    assert_same(saved.state, state)
+    assert saved.info == INFO
+    np.testing.assert_array_equal(saved.arrays["more"], [0, 1, 2])
+    assert [path.name for path in file.parent.iterdir()] == [file.name]  # no part is left
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_so_does_a_batch_of_any_float_type(tmp_path, key, dtype):
+    head = policy("h2o-head")
+    empty = empty_state(CONFIG, head, (4, 6), dtype)
+
+    def fill(leaf):
+        drawn = jax.random.normal(key, (3, *leaf.shape), jnp.float32)
+        return (100 * drawn).astype(leaf.dtype)
+
+    batch, path = jax.tree.map(fill, empty), tmp_path / "batch"
+    save_state(path, batch, head, config=CONFIG)
+    assert_same(load(path, head, dtype=dtype).state, batch)
+
+
+def test_saving_again_replaces_the_file(file, state):
+    save_state(file, state, TOVA, config=CONFIG, info={"seed": 4})
+    assert load(file).info == {"seed": 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"rule": policy("h2o")}, "policy h2o; .* has tova"),
+        ({"rule": policy("tova+1")}, r"policy tova\+1"),
+        ({"dtype": jnp.float32}, "dtype float32; .* has float64"),
+        ({"config": DecoderConfig(vocab_size=17)}, "model settings"),
+        ({"seed": 4}, "seed 4; .* has 3"),
+        ({"top_k": 4}, "top k 4; .* has none"),
+    ],
+)
+def test_what_belongs_to_another_run_is_refused(file, change, text):
+    with pytest.raises(BadInput, match=text):
+        load(file, **change)
+
+
+def test_a_cut_file_is_refused_wherever_it_was_cut(file):
+    content = file.read_bytes()
+    for length in range(0, len(content), 97):
+        file.write_bytes(content[:length])
+        with pytest.raises(BadInput, match="cut or foreign"):
+            load(file)
+
+
+def test_a_changed_byte_is_noticed_or_changes_nothing(file, state):
+    content = file.read_bytes()
+    for place in range(30, len(content), 211):
+        changed = bytes([*content[:place], content[place] ^ 0x55, *content[place + 1 :]])
+        file.write_bytes(changed)
+        try:
+            found = load(file)
+        except BadInput:
+            continue
+        assert_same(found.state, state)  # a date or another field that means nothing
+
+
+@pytest.mark.parametrize("kind", ["text", "array", "zip", "pickle", "other", "shape"])
+def test_a_foreign_file_is_refused(file, kind):
+    match kind:
+        case "text":
+            file.write_text("{}")
+        case "array":
+            with file.open("wb") as out:
+                np.save(out, np.zeros(3))
+        case "zip":
+            with zipfile.ZipFile(file, "w") as out:
+                out.writestr("a.txt", "a")
+        case "pickle":
+            np.savez(file, header=np.asarray([{}], object))
+        case "other":
+            np.savez(file, header=np.frombuffer(b'{"kind": "other"}', np.uint8))
+        case "shape":
+            with np.load(file) as old:
+                arrays = dict(old)
+            np.savez(file, **{**arrays, "layers.1.key": arrays["layers.1.key"][:, :2]})
+    with pytest.raises(BadInput, match="cut or foreign"):
+        load(file)
+
+
+def test_a_file_that_is_not_there_and_a_folder_that_is_not(tmp_path, state):
+    with pytest.raises(BadInput, match="no file"):
+        load(tmp_path / "none")
+    with pytest.raises(BadInput, match="No such file or directory: choose"):
+        save_state(tmp_path / "none" / "state", state, TOVA, config=CONFIG)
+
+
+@pytest.mark.parametrize("name", ["tova", "full"])
+def test_a_saved_text_goes_on_as_if_there_had_been_no_break(tmp_path, model, name):
+    rule, path, prompts = policy(name), tmp_path / "state", [(1, 2, 3, 4, 5), (6,)]
+    options = {"sampling": Sampling(temperature=2.0), "seed": 5}
+    slots = (lambda length: length) if name == "full" else lambda length: 3
+    write = lambda count: list(
+        generate(model, prompts, rule, slots=slots(5 + count), max_tokens=count, **options)
+    )
+    whole, half = write(7), write(3)[-1].batch
+    save_state(path, half.state, rule, config=CONFIG)
+    state = load(path, rule).state
+    batch = half._replace(state=grown(state, 12) if name == "full" else state)
+    rest = list(proceed(model, batch, rule, max_tokens=4, **options))
+    tokens = lambda steps: [step.token.tolist() for step in steps]
+    assert tokens(rest) == tokens(whole)[3:]
