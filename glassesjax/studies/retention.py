@@ -1,0 +1,193 @@
+"""The retention study: which tokens each layer of a bounded cache keeps, and for how long.
+
+A text is read token by token under a policy; from the step at which each layer forgot each token
+follow lifetimes by position and by class of word, how recent what is kept is, and how alike the
+layers are.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.cache.advance import unroll
+from glassesjax.cache.budget import check_context, resolve_slots
+from glassesjax.cache.policies import Policy, policy
+from glassesjax.cache.prefill import prefill
+from glassesjax.cache.replay import forgotten
+from glassesjax.errors import BadInput
+from glassesjax.model.decoder import Decoder
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.records import Row, Value, provenance
+from glassesjax.studies.retention_rows import Subject, retention_rows
+from glassesjax.tasks.sequences import BOS, run_family
+from glassesjax.tasks.text import read_text
+
+# What tells one row of a run from another.
+KEY = ("policy", "slots", "kind", "item")
+CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
+DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetentionSettings:
+    """Which tokens does each layer of a bounded cache keep, and for how long?"""
+
+    model: str
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    text: str | None = None
+    """What is read: kjv (if absent), or a UTF-8 file. Not for toy, which reads random digits."""
+    max_tokens: int = 1024
+    """Most tokens that are read: a longer text is cut there, a shorter one is read whole."""
+    policies: tuple[str, ...] = ("tova",)
+    """Whom to forget: window, h2o, h2o_mean or tova, each with -head, +SINKS and @RECENT."""
+    slots: tuple[str, ...] = ("256",)
+    """How much a layer may hold: tokens (256), a share of the text (12.5%), or bytes of the whole
+    state (2MiB)."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of the passes."""
+    positions: str = "none"
+    """For toy: the positional encoding."""
+    seed: int = 0
+    """Seed of the random digits, and of the toy's weights."""
+
+    def __post_init__(self) -> None:
+        for holds, wanted, found in (
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (_different(self.policies), "different --policies", self.policies),
+            (_different(self.slots), "different --slots", self.slots),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            (
+                self.positions in TOY_POSITIONS,
+                f"--positions out of {', '.join(TOY_POSITIONS)}",
+                self.positions,
+            ),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        if any(not policy(name).bounded for name in self.policies):
+            wanted = "Wanted policies that forget, for full keeps everything"
+            raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
+        if self.positions != "none" and self.model != "toy":
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if self.text is not None and self.model == "toy":
+            wanted = "Wanted --text with a model that reads text; found toy"
+            raise BadInput(f"{wanted}, which reads random digits: leave --text out.")
+
+
+def _different(names: tuple[str, ...]) -> bool:
+    return len(set(names)) == len(names) > 0
+
+
+def open_subject(settings: RetentionSettings) -> Subject:
+    """The model, its text, and what a layer may hold under each policy.
+
+    Args:
+      settings: What is to be measured.
+
+    Returns:
+      All of it, the text cut to ``max_tokens``.
+
+    Raises:
+      BadInput: The model or the text cannot be opened, the text is empty or longer than the
+        model's context, or a policy cannot work with a number of slots.
+    """
+    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    tokens = _tokens(settings, model)
+    if not tokens:
+        raise BadInput("Wanted a text of one token or more; found an empty text.")
+    cells: dict[tuple[str, int], Policy] = {}
+    for name in settings.policies:
+        rule = policy(name)
+        check_context(model.decoder.config, rule, len(tokens))
+        for budget in settings.slots:
+            slots = _resolved(settings, model, rule, budget, len(tokens))
+            if (name, slots) in cells:
+                found = f"found {slots} twice for {name} in {' '.join(settings.slots)}"
+                raise BadInput(f"Wanted --slots that come to different numbers; {found}.")
+            cells[name, slots] = rule
+    return Subject(model, tokens, cells)
+
+
+def _resolved(
+    settings: RetentionSettings, model: LanguageModel, rule: Policy, budget: str, length: int
+) -> int:
+    config, dtype = model.decoder.config, DTYPES[settings.format]
+    return resolve_slots(budget, config, rule, length=length, dtype=dtype)
+
+
+def _tokens(settings: RetentionSettings, model: LanguageModel) -> tuple[int, ...]:
+    limit, tokenizer = settings.max_tokens, model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+        return tokenizer.encode_symbols((BOS, *digits))[:limit]
+    text = read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
+    return tokenizer.encode(text)[:limit]
+
+
+def measure(
+    settings: RetentionSettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Reads the text under one policy and number of slots after the other.
+
+    Source: arXiv 2401.06104v2, section 6: Figures 8, 9, 12 and 13, Tables 2 and 5.
+    Differs: any policy; classes of words instead of a tagger's; with what is cut off by the end.
+
+    Args:
+      settings: What to measure.
+      subject: Float32 weights, the text, and the cells.
+      done: Whether the row with these key fields is there already; whole cells are left out.
+
+    Yields:
+      The name of each cell and its rows, its summary last.
+    """
+    shared = _shared(settings, subject)
+    texts = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
+    for (name, slots), rule in subject.cells.items():
+        key = {"policy": name, "slots": slots}
+        if done({**key, "kind": "summary", "item": "all"}):
+            continue
+        with jax.enable_x64(settings.format == "f64"):
+            found = _forgotten(settings, subject, rule, slots)
+        made = retention_rows(subject.tokens, texts, found, slots)
+        rows: list[Row] = [{**shared, **key, **row} for row in made]
+        yield f"{name} with {slots} slots", rows
+
+
+def _forgotten(
+    settings: RetentionSettings, subject: Subject, rule: Policy, slots: int
+) -> list[np.ndarray]:
+    """For each layer when it forgot each token; no logits are made."""
+    decoder = _in_format(subject.model.decoder, settings.format)
+    tokens = np.asarray(subject.tokens, np.int32)
+    parts = [part.dropped for part in prefill(unroll(decoder), tokens, rule, slots=slots)]
+    return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)]
+
+
+def _in_format(decoder: Decoder, name: str) -> Decoder:
+    return jax.tree.map(lambda weight: weight.astype(DTYPES[name]), decoder)
+
+
+def _shared(settings: RetentionSettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    positions = settings.positions if settings.model == "toy" else ""
+    return {
+        "study": "retention",
+        "model": subject.model.name,
+        "positions": positions or type(config.positions).__name__.lower(),
+        **provenance(),
+        **subject.model.source,
+        "seed": settings.seed,
+        "prefill": "exact",
+        "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
+        "rounding": "none",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+        "prompt_tokens": len(subject.tokens),
+    }
