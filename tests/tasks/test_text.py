@@ -1,10 +1,16 @@
 """Texts by name and by file."""
 
 import importlib.util
+import itertools
+import json
+import struct
+import sys
+import zlib
 
 import pytest
 
 from glassesjax.errors import BadInput
+from glassesjax.model import open_model
 from glassesjax.tasks import text
 
 
@@ -33,3 +39,93 @@ def test_what_is_no_text_is_refused(tmp_path):
     for source in (tmp_path / "a.bin", tmp_path / "missing.txt"):
         with pytest.raises(BadInput, match="UTF-8 file"):
             text.read_text(str(source))
+
+
+class Reader:
+    """In the place of the package that reads R's objects: JSON instead."""
+
+    def __init__(self):
+        self.parser = self.conversion = self
+
+    def parse_data(self, data, extension):
+        assert extension == ".rds"
+        return data
+
+    def convert(self, data):
+        return json.loads(data)
+
+
+def made_novels(folder, lines):
+    """A lazy-loaded database with something before the novel, as the package has."""
+    entry = zlib.compress(json.dumps(lines).encode())
+    entry = struct.pack(">I", len(entry)) + entry
+    place = folder / text.NOVELS_PLACE
+    place.parent.mkdir(parents=True)
+    place.with_suffix(".rdb").write_bytes(b"another" + entry)
+    index = {"variables": {"prideprejudice": [7, len(entry)]}}
+    place.with_suffix(".rdx").write_text(json.dumps(index))
+    return place.with_suffix(".rdb")
+
+
+def test_a_novel_is_found_by_its_index(tmp_path, monkeypatch):
+    made_novels(tmp_path, ["It is a truth", "", "universally"])
+    monkeypatch.setenv(text.NOVELS_FOLDER, str(tmp_path))
+    monkeypatch.setitem(sys.modules, "rdata", Reader())
+    assert text.read_text("pride_and_prejudice") == "It is a truth\n\nuniversally"
+    with pytest.raises(BadInput, match="whole novels"):
+        text.read_text("emma")  # not in this index
+
+
+def test_novels_that_are_not_whole_are_refused(tmp_path, monkeypatch):
+    data = made_novels(tmp_path, ["It is a truth"] * 9)
+    monkeypatch.setenv(text.NOVELS_FOLDER, str(tmp_path))
+    monkeypatch.setitem(sys.modules, "rdata", Reader())
+    for kept in (30, 9, 3):
+        data.write_bytes(data.read_bytes()[:kept])
+        with pytest.raises(BadInput, match="whole novels"):
+            text.read_text("pride_and_prejudice")
+
+
+def test_without_the_novels_the_message_says_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv(text.NOVELS_FOLDER, str(tmp_path))
+    with pytest.raises(BadInput, match="apt-get download r-cran-janeaustenr"):
+        text.read_text("persuasion")
+    made_novels(tmp_path, [])
+    monkeypatch.setitem(sys.modules, "rdata", None)  # an import of it fails
+    with pytest.raises(BadInput, match="pip install 'glassesjax"):
+        text.read_text("persuasion")
+
+
+def test_all_novels_of_the_package_are_whole():
+    pytest.importorskip("rdata")
+    try:
+        found = {name: text.read_text(name) for name in text.NOVELS}
+    except BadInput:
+        pytest.skip("the novels are not installed")
+    # As the package's makers count them, line ends aside.
+    assert found["persuasion"].startswith("Persuasion\n\n\nby\n\nJane Austen")
+    assert "It is a truth universally acknowledged" in found["pride_and_prejudice"]
+    assert sum(len(novel.splitlines()) for novel in found.values()) == 73_422
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 100])
+def test_pieces_join_to_the_text_and_end_at_lone_line_ends(size):
+    whole = "ab\ncd\n\nef \ngh\n ij\nkl\r\nmn\n"
+    pieces = list(text.text_pieces(whole, size))
+    assert "".join(pieces) == whole
+    assert all(len(piece) >= size for piece in pieces[:-1])
+    for piece, after in itertools.pairwise(pieces):
+        assert piece[-1] == "\n"
+        assert not piece[-2].isspace()
+        assert not after[0].isspace()
+    assert list(text.text_pieces("", size)) == []
+    assert len(list(text.text_pieces(whole, 1))) == 3  # after "ab" and "ij"
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_pieces_are_read_as_the_whole_is():
+    tokenizer = open_model("smollm2").tokenizer
+    whole = text.read_text("kjv")[:60_000].replace(". ", ".\n\n \n")
+    apart = [token for piece in text.text_pieces(whole, 50) for token in tokenizer.encode(piece)]
+    assert tuple(apart) == tokenizer.encode(whole)

@@ -1,0 +1,140 @@
+"""The perplexity page: rows and figures as one HTML file that needs nothing beside itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+
+from glassesjax.records import Row
+from glassesjax.report import perplexity_words as words
+from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.page import MODELS
+from glassesjax.report.perplexity_figures import positions_figure, slots_figure
+from glassesjax.report.perplexity_sentences import perplexity_headlines, size_name, times, told
+from glassesjax.report.perplexity_totals import FULL, Total, Totals
+
+
+def perplexity_page(
+    rows: Sequence[Row], settings: Mapping[str, object], provenance: Mapping[str, object]
+) -> str:
+    """One self-contained page on a perplexity run.
+
+    Args:
+      rows: Rows of the perplexity study; what not all policies have read is left out.
+      settings: The study's settings, shown as they are.
+      provenance: Where the rows were made, shown as it is.
+
+    Returns:
+      An HTML document without scripts, links or outside resources. The same rows give the same
+      text.
+
+    Raises:
+      ValueError: There is no stretch of the text that all policies have read.
+    """
+    totals = Totals(rows)
+    title = f"What {_model(totals)} predicts with a bounded memory"
+    body = element(
+        "main",
+        _header(totals, title),
+        _tiles(totals),
+        element("h2", "What the rows say"),
+        bullets(perplexity_headlines(rows), "says"),
+        _by_slots(rows, totals),
+        _by_position(rows),
+        _costs(totals),
+        glossary(words.GLOSSARY),
+        _methods(totals),
+        origin(settings, {**weights_of(totals.first_row), **provenance}),
+        element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
+    )
+    return document(title, body)
+
+
+def _model(totals: Totals) -> str:
+    name = str(totals.first_row["model"])
+    return MODELS.get(name, PurePath(name).name)
+
+
+def _header(totals: Totals, title: str) -> Markup:
+    row, windows = totals.first_row, len({window for window, _ in totals.places})
+    book = "one running book" if row["span"] == "book" else f"{windows} window{'s' * (windows > 1)}"
+    length = f"{'' if row['span'] == 'book' else 'up to '}{totals.window_tokens} tokens"
+    counts = [str(row["text"]), f"{totals.tokens} tokens scored", book, length]
+    counts += [f"{row['layers']} layers", f"spacing {row['spacing']}", str(row["dtype"])]
+    return element(
+        "header",
+        element("p", "glassesjax · perplexity study", class_="kicker"),
+        element("h1", title),
+        *(element("p", sentence, class_="lead") for sentence in words.LEAD),
+        element("p", " · ".join(counts), class_="facts"),
+    )
+
+
+def _tiles(totals: Totals) -> Markup:
+    shown = []
+    if totals.full is not None:
+        shown.append(_tile(told(totals.full.perplexity), "", "perplexity with nothing forgotten"))
+    for slots in totals.slots:
+        order = totals.order(slots)
+        if order:
+            best = told(totals(order[0], slots).perplexity)
+            shown.append(_tile(best, order[0], f"lowest perplexity with {slots} slots"))
+    return element("ul", *shown, class_="tiles")
+
+
+def _tile(figure: str, unit: str, said: str) -> Markup:
+    shown = element("b", figure, " ", element("small", unit))
+    return element("li", shown, element("span", said))
+
+
+def _by_slots(rows: Sequence[Row], totals: Totals) -> Markup:
+    label = "Perplexity against slots, a line for each policy"
+    drawn = picture(slots_figure(rows), "slots", label, words.SLOTS_CAPTION)
+    heads = ("paper, LLaMA-2-7B", *words.PAPER_SLOTS)
+    lines = [(name, *(told(value) for value in line)) for name, line in words.PAPER.items()]
+    paper = fold(
+        "Table: the same in the paper", element("p", words.PAPER_CAPTION), table(heads, lines)
+    )
+    over = fold("Table: over the full state", _ratios(totals)) if totals.full else Markup("")
+    measured = _table(totals, lambda total: told(total.perplexity))
+    heading = element("h2", "Perplexity by size of the state")
+    return element("section", heading, drawn, measured, over, paper)
+
+
+def _ratios(totals: Totals) -> Markup:
+    base = totals.full.perplexity if totals.full else 1.0
+    return _table(totals, lambda total: times(total.perplexity / base))
+
+
+def _table(totals: Totals, show: Callable[[Total], str]) -> Markup:
+    """Policies against slots, with the full state as its own column, as it has its own size."""
+    cell = lambda name, slots: show(totals(name, slots)) if (name, slots) in totals else MISSING
+    sizes = totals.slots
+    lines = [(name, *(cell(name, slots) for slots in sizes)) for name in totals.policies]
+    if totals.full is None:
+        return table(("policy", *sizes), lines)
+    full = totals.full_cell()
+    heads = ("policy", *sizes, f"{full[1] if full else ''} ({FULL})")
+    return table(
+        heads,
+        [*((*line, MISSING) for line in lines), (FULL, *[MISSING] * len(sizes), show(totals.full))],
+    )
+
+
+def _by_position(rows: Sequence[Row]) -> Markup:
+    label = "Perplexity by position in the window, a panel for each size of the state"
+    drawn = picture(positions_figure(rows), "positions", label, words.POSITIONS_CAPTION)
+    return element("section", element("h2", "Where in the window it is lost"), drawn)
+
+
+def _costs(totals: Totals) -> Markup:
+    sizes = fold("Table: bytes of one state", _table(totals, lambda total: size_name(total.bytes)))
+    speed = _table(totals, lambda total: f"{total.speed:.0f}")
+    tables = (sizes, fold("Table: tokens read per second", speed))
+    return element("section", element("h2", "What it costs"), *tables)
+
+
+def _methods(totals: Totals) -> Markup:
+    said, weights = [*words.METHODS], str(totals.first_row.get("weights", ""))
+    if "q4" in weights.lower():
+        said.append(words.FOUR_BITS.format(weights=weights))
+    return element("section", element("h2", "Methods and caveats"), bullets(said, "says"))

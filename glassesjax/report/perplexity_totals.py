@@ -1,0 +1,117 @@
+"""Rows of a perplexity run, added up over what all policies read."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from glassesjax.records import Row
+from glassesjax.studies.perplexity_rows import SHORT as SHORT
+
+FULL = "full"  # it forgets nothing, and has a size of its own
+
+
+class Total(NamedTuple):
+    """Some rows of one policy and size, added up."""
+
+    tokens: int
+    nll: float
+    bytes: int
+    seconds: float
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the mean loss; infinite where float64 ends, or where there is none."""
+        mean = self.nll / self.tokens
+        return math.exp(mean) if mean < 700 else math.inf
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+
+class Totals:
+    """A run by policy and size.
+
+    Args:
+      rows: Of the perplexity study, in any order; only stretches that all policies and sizes have
+        read count, so that a run that was cut off compares the same tokens.
+
+    Raises:
+      ValueError: There is no stretch that all have read.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        mine = [row for row in rows if row.get("study") == "perplexity"]
+        cells: dict[tuple[str, int], dict[tuple[int, int], Row]] = {}
+        for row in mine:
+            place = int(row["window"] or 0), int(row["start"] or 0)
+            cells.setdefault((str(row["policy"]), int(row["slots"] or 0)), {})[place] = row
+        read = [set(found) for found in cells.values()]
+        common = set.intersection(*read) if read else set()
+        if not common:
+            raise ValueError("Wanted rows of the perplexity study with a stretch common to all.")
+        self.places = sorted(common)
+        self.left_out = len(set.union(*read)) - len(common)
+        self._cells = cells
+        self.first_row = next(row for row in mine)
+
+    def __contains__(self, cell: tuple[str, int]) -> bool:
+        return cell in self._cells
+
+    def __call__(self, policy: str, slots: int) -> Total:
+        """All that this policy read with so many slots."""
+        return self._add(policy, slots, self.places)
+
+    @property
+    def full(self) -> Total | None:
+        """Where nothing was forgotten, if that was measured."""
+        return next((self(*cell) for cell in self._cells if cell[0] == FULL), None)
+
+    @property
+    def slots(self) -> list[int]:
+        """Sizes of the state, ascending; not that of a full one."""
+        return sorted({slots for name, slots in self._cells if name != FULL})
+
+    @property
+    def policies(self) -> list[str]:
+        """All but full, in the order of the rows."""
+        return list(dict.fromkeys(name for name, _ in self._cells if name != FULL))
+
+    @property
+    def bounded(self) -> list[str]:
+        """Policies that decide what to forget: neither full nor short."""
+        return [name for name in self.policies if name != SHORT]
+
+    @property
+    def window_tokens(self) -> int:
+        """Length of a window, or of the book."""
+        return int(self.first_row["window_tokens"] or 0)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens each policy was scored on."""
+        return self._add(*next(iter(self._cells)), self.places).tokens
+
+    def order(self, slots: int) -> list[str]:
+        """Deciding policies that were measured at that size, best first."""
+        here = [name for name in self.bounded if (name, slots) in self]
+        return sorted(here, key=lambda name: self(name, slots).perplexity)
+
+    def by_position(self, policy: str, slots: int) -> list[tuple[int, Total]]:
+        """Totals by where in its window a stretch begins."""
+        starts = sorted({start for _, start in self.places})
+        of = lambda start: [place for place in self.places if place[1] == start]
+        return [(start, self._add(policy, slots, of(start))) for start in starts]
+
+    def full_cell(self) -> tuple[str, int] | None:
+        """The key of what forgets nothing, if it was measured."""
+        return next((cell for cell in self._cells if cell[0] == FULL), None)
+
+    def _add(self, policy: str, slots: int, places: Iterable[tuple[int, int]]) -> Total:
+        rows = [self._cells[policy, slots][place] for place in places]
+        number = lambda row, name: math.nan if row[name] is None else float(row[name])
+        tokens = sum(int(row["tokens"] or 0) for row in rows)
+        seconds = sum(number(row, "tokens") / number(row, "tokens_per_second") for row in rows)
+        nll = math.fsum(number(row, "nll") for row in rows)
+        return Total(tokens, nll, int(rows[0]["bytes"] or 0), seconds)

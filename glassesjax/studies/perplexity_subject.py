@@ -1,0 +1,127 @@
+"""What the perplexity study reads and how: a model, windows of a text, policies and sizes."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from glassesjax.cache import check_context, policy, resolve_slots
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.pretrained import LanguageModel, open_model
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
+from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
+from glassesjax.tasks.sequences import BOS, run_family
+from glassesjax.tasks.text import read_text, text_pieces
+
+DTYPES = {"f32": "float32", "f64": "float64"}
+
+
+class Subject(NamedTuple):
+    """A model and the text that it reads."""
+
+    model: LanguageModel
+    opening: tuple[int, ...]
+    """What the model expects before every text."""
+    windows: tuple[Tokens, ...]
+    """Each with the opening; one, for a book."""
+    cells: tuple[Cell, ...]
+
+
+def open_subject(settings: PerplexitySettings) -> Subject:
+    """The model, its windows of the text, and the ways to read them.
+
+    Args:
+      settings: What is to be measured.
+
+    Returns:
+      All that a run needs, checked.
+
+    Raises:
+      BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
+        with a number of slots, or tokens would stand beyond the model's context.
+    """
+    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    opening = _opening(model)
+    tokens = np.fromiter(itertools.islice(_tokens(settings, model), settings.max_tokens), np.int32)
+    windows = _windows(settings, model.decoder.config, tokens, opening)
+    if not windows:
+        raise BadInput("Wanted a text with a token to predict; found an empty one.")
+    subject = Subject(model, opening, windows, ())
+    return subject._replace(cells=_cells(settings, subject))
+
+
+def _opening(model: LanguageModel) -> tuple[int, ...]:
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        return tokenizer.encode_symbols((BOS,))
+    return (tokenizer.bos,) if tokenizer.adds_bos and tokenizer.bos is not None else ()
+
+
+def _tokens(settings: PerplexitySettings, model: LanguageModel) -> Iterator[int]:
+    """The text's own tokens, without an opening, piece by piece."""
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        digits = run_family("doubled_digits").pair(settings.max_tokens, settings.seed)[0]
+        yield from tokenizer.encode_symbols(digits)
+        return
+    before = len(_opening(model))
+    for piece in text_pieces(read_text(settings.text or "kjv")):
+        yield from tokenizer.encode(piece)[before:]
+
+
+def _windows(
+    settings: PerplexitySettings, config: DecoderConfig, tokens: Tokens, opening: tuple[int, ...]
+) -> tuple[Tokens, ...]:
+    """The text in windows that each begin with the opening; a last one without a target goes."""
+    size = len(tokens) + len(opening)
+    if settings.span == "windows":
+        size = _window_size(settings, config)
+        if len(opening) >= size:
+            raise BadInput(f"Wanted --windows over {len(opening)}, the tokens that begin each.")
+    own, head = size - len(opening), np.asarray(opening, np.int32)
+    cut = (tokens[start : start + own] for start in range(0, len(tokens), max(own, 1)))
+    windows = (np.concatenate([head, part]) for part in cut)
+    return tuple(window for window in windows if len(window) > 1)
+
+
+def _window_size(settings: PerplexitySettings, config: DecoderConfig) -> int:
+    context = config.max_length
+    if settings.windows == "context":
+        if context is None:
+            wanted = "Wanted a model with a limited context for --windows context"
+            raise BadInput(f"{wanted}; this one has none: give a number.")
+        return context
+    return settings.windows or min(WINDOW, context or WINDOW)
+
+
+def _cells(settings: PerplexitySettings, subject: Subject) -> tuple[Cell, ...]:
+    config, length = subject.model.decoder.config, len(subject.windows[0])
+    if settings.spacing != "true" and not isinstance(config.positions, Rotary):
+        found = type(config.positions).__name__
+        raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
+    found = []
+    for name, budget in itertools.product(settings.policies, settings.slots):
+        rule = policy("full" if name == SHORT else name)
+        spaced = dataclasses.replace(rule, spacing=settings.spacing) if rule.bounded else rule
+        chosen = policy("window") if name == SHORT else spaced  # a size that anything can work with
+        slots = resolve_slots(budget, config, chosen, length=length, dtype=DTYPES[settings.format])
+        found.append(Cell(name, spaced, slots))
+        _check_reach(found[-1], subject, config)
+    return tuple({(cell.name, cell.slots): cell for cell in found}.values())
+
+
+def _check_reach(cell: Cell, subject: Subject, config: DecoderConfig) -> None:
+    length = len(subject.windows[0])
+    if cell.name == SHORT:
+        if cell.slots <= len(subject.opening):
+            wanted = f"Wanted more than {len(subject.opening)} slots for {SHORT}"
+            raise BadInput(f"{wanted}, which begins each piece with as many; found {cell.slots}.")
+        length = min(length, cell.slots)
+    if not cell.policy.bounded and config.max_length is not None and length > config.max_length:
+        wanted = f"Wanted at most {config.max_length} tokens, the model's context, for {cell.name}"
+        raise BadInput(f"{wanted}; found {length}: use fewer, or leave {cell.name} out.")
+    check_context(config, cell.policy, length)
