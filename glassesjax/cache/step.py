@@ -111,6 +111,10 @@ def _all_at_once(
     both = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
     keys, values = both(cache.key, key), both(cache.value, value)
     fresh = jnp.broadcast_to(tokens.now, (groups, len(tokens.now)))
+    fills = jnp.broadcast_to(~tokens.valid, fresh.shape)
+    # A row that only fills may be NaN, and zero times it would be, too.
+    nobody = jnp.concatenate([cache.position == EMPTY, fills], axis=1)
+    values = jnp.where(nobody[:, :, None], 0, values)
     position = jnp.concatenate([cache.position, fresh], axis=1)
     count = jnp.sum(tokens.valid, dtype=jnp.int32)
     last = tokens.now[0] + count - 1
@@ -121,15 +125,13 @@ def _all_at_once(
         shared = _by_group(weights, groups)
         steps = jnp.maximum(last - now, 0).astype(shared.dtype)
         fades = jnp.where(valid, jnp.asarray(policy.decay, shared.dtype) ** steps, 0)
-        # A row that only fills may be NaN; zero times it would be, too.
         mass = jnp.sum(jnp.where(valid[None, :, None], shared * fades[None, :, None], 0), axis=1)
         return joined, mass, jnp.sum(jnp.where((now == last)[None, :, None], shared, 0), axis=1)
 
     joined, mass, weight = _in_blocks(rows, (query, tokens))
     fade = jnp.asarray(policy.decay, mass.dtype) ** count.astype(mass.dtype)
     mass = mass.at[:, : cache.position.shape[1]].add(fade * cache.mass)
-    kept_of = jnp.concatenate([jnp.ones_like(cache.position[0], bool), tokens.valid])
-    position = jnp.where(kept_of[None], position, EMPTY)
+    position = jnp.where(nobody, EMPTY, position)
     cache, gone = _cut(KVCache(keys, values, position, mass), weight, last, policy, cache.slots)
     return cache, joined, Dropped(gone, jnp.broadcast_to(last, gone.shape[1:]))
 

@@ -1,0 +1,365 @@
+"""Reading on: modes, chunks, batches, fills, positions and formats agree where they should."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cache.made_models import CONFIGS, drawn, held_after, text_of
+from cache_reference import Rule, bounded_forward
+
+from glassesjax.cache import advance, empty_state, logits, policy, prefill, replay, unroll
+from glassesjax.cache.slots import EMPTY
+from glassesjax.cache.spacing import spaced
+from glassesjax.cache.step import Tokens, layer_step
+from glassesjax.errors import BadInput
+from glassesjax.model import Window, flat_parameters
+from glassesjax.precision import BF16, INT8, RoundingPlan
+
+LENGTH, SLOTS = 16, 5
+U = 2.0**-53
+# Two routes through two layers differ by the order of their sums: some hundred roundings.
+SAME = {"rtol": 0, "atol": 1024 * U}
+
+
+def start(config, rule, slots=SLOTS, dtype=jnp.float64):
+    return empty_state(config, rule, slots, dtype)
+
+
+@functools.cache
+def model_of(name, seed=1):
+    return unroll(drawn(CONFIGS[name], seed))
+
+
+def text(seed=1, length=LENGTH):
+    return jnp.asarray(text_of(seed, length))
+
+
+def close(found, wanted):
+    """Representations of size one, as a norm leaves them."""
+    np.testing.assert_allclose(found, wanted, **SAME)
+
+
+@functools.cache
+def whole(name, rule, slots=SLOTS):
+    """One call for the whole text: what others are compared with."""
+    model = model_of(name)
+    return advance(model, start(model.outer.config, rule, slots), text(), rule)
+
+
+def same_state(state, other):
+    """Equal as sets of tokens, with what they hold."""
+    assert int(state.seen) == int(other.seen)
+    for cache, twin in zip(state.layers, other.layers, strict=True):
+        order, orders = (np.argsort(c.position[0]) for c in (cache, twin))
+        np.testing.assert_array_equal(cache.position[0][order], twin.position[0][orders])
+        filled = np.sort(np.asarray(cache.position[0])) != EMPTY
+        for field in ("key", "value", "mass"):
+            ours, theirs = getattr(cache, field)[:, order], getattr(twin, field)[:, orders]
+            close(ours[:, filled], theirs[:, filled])
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, LENGTH])
+def test_chunks_change_nothing_in_mode_exact(chunk):
+    rule = policy("tova")
+    wanted, y, _ = whole("half", rule)
+    parts = list(prefill(model_of("half"), text(), rule, slots=SLOTS, chunk=chunk))
+    close(jnp.concatenate([part.y for part in parts]), y)
+    same_state(parts[-1].state, wanted)
+
+
+def test_one_program_for_all_rows_and_lengths():
+    model, rule = model_of("half"), policy("tova")
+    traced = chex.assert_max_traces(layer_step, n=1)
+    step = jax.jit(traced, static_argnums=(4, 5, 6))
+    chex.clear_trace_counter()
+    plan = RoundingPlan.of_dtype(jnp.float64)
+    state = start(model.outer.config, rule)
+    for now, length in ((0, 3), (3, 1), (4, 16), (20, 0)):
+        index = jnp.arange(LENGTH, dtype=jnp.int32)
+        here = Tokens(now + index, index < length)
+        resid = jnp.ones((LENGTH, model.outer.config.model_dim))
+        for block, cache in zip(model.blocks, state.layers, strict=True):
+            step(block, cache, resid, here, rule, plan, "exact")
+
+
+def decode(model, state, token, rule):
+    state, y, _ = advance(model, state, token[None], rule)
+    return state, y[0]
+
+
+def test_decoding_is_one_program_and_gives_its_state_away():
+    model, rule, traces = model_of("half"), policy("tova"), []
+
+    def step(model, state, token):
+        traces.append(None)
+        return decode(model, state, token, rule)
+
+    compiled = jax.jit(step, donate_argnums=1)
+    wanted, y, _ = whole("half", rule)
+    state = start(model.outer.config, rule)
+    for index, token in enumerate(text()):
+        before = state
+        state, row = compiled(model, state, token)
+        close(row, y[index])
+        assert before.layers[0].key.is_deleted()
+        assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, state)
+    assert len(traces) == 1
+    same_state(state, wanted)
+
+
+def test_without_compiling_it_is_the_same():
+    model, rule = model_of("half"), policy("tova")
+    with jax.disable_jit():
+        state, y, _ = advance(model, start(model.outer.config, rule, 2), text(length=4), rule)
+    wanted, rows, _ = advance(
+        model, start(model.outer.config, rule, 2), text(), rule, length=jnp.int32(4)
+    )
+    close(y, rows[:4])
+    same_state(state, wanted)
+
+
+def test_a_batch_of_unequal_lengths_is_its_rows():
+    model, rule, lengths = model_of("half"), policy("h2o"), (16, 3, 9, 1)
+    tokens = jnp.stack([text(seed) for seed in range(4)])
+    run = lambda tokens, length: advance(
+        model, start(model.outer.config, rule), tokens, rule, length=length
+    )
+    states, y, dropped = jax.jit(jax.vmap(run))(tokens, jnp.array(lengths, jnp.int32))
+    for row, length in enumerate(lengths):
+        state, single, gone = run(tokens[row], jnp.int32(length))
+        close(y[row, :length], single[:length])
+        same_state(jax.tree.map(lambda x, row=row: x[row], states), state)
+        np.testing.assert_array_equal(dropped[0].position[row], gone[0].position)
+
+
+@pytest.mark.parametrize("mode", ["exact", "cut"])
+@pytest.mark.parametrize("name", ["half", "learned"])
+@pytest.mark.parametrize("filler", [0, 31, -1, 10_000])
+def test_what_fills_an_array_leaves_no_mark(mode, name, filler):
+    model, rule = model_of(name), policy("tova@1")
+    state, tokens = start(model.outer.config, rule), text()
+    for length in (2, 9, 8):  # 19 tokens and fills up to position 26; then beyond what is learned
+        full = jnp.where(jnp.arange(LENGTH) < length, tokens, filler).astype(jnp.int32)
+        others = jnp.where(jnp.arange(LENGTH) < length, tokens, 1).astype(jnp.int32)
+        options = {"length": jnp.int32(length), "mode": mode}
+        filled, y, _ = advance(model, state, full, rule, **options)
+        state, rows, _ = advance(model, state, others, rule, **options)
+        np.testing.assert_array_equal(y[:length], rows[:length])
+        for cache, twin in zip(filled.layers, state.layers, strict=True):
+            np.testing.assert_array_equal(cache.position, twin.position)
+            np.testing.assert_array_equal(cache.mass, twin.mass)
+            held = np.asarray(cache.position[0]) != EMPTY
+            np.testing.assert_array_equal(cache.key[:, held], twin.key[:, held])
+        assert np.all(np.isfinite(y[:length]))
+        state = filled
+
+
+def test_a_chunk_may_reach_beyond_the_learned_positions_with_its_fills():
+    model, rule = model_of("learned"), policy("window")
+    tokens = jnp.asarray(np.resize(text_of(1, LENGTH), 32))  # as many as there are vectors
+    for mode in ("exact", "chunked"):
+        parts = list(prefill(model, tokens, rule, slots=SLOTS, mode=mode, chunk=20))
+        assert all(np.all(np.isfinite(part.y)) for part in parts)
+
+
+def test_one_shot_shows_all_and_is_not_exact():
+    model, rule = model_of("half"), policy("tova")
+    shot = replay(model, text(), rule, slots=SLOTS, mode="one_shot")
+    full = replay(model, text(), policy("full"), slots=LENGTH)
+    exact = replay(model, text(), rule, slots=SLOTS)
+    close(shot.logits, full.logits)
+    assert np.max(np.abs(shot.logits[SLOTS + 1 :] - exact.logits[SLOTS + 1 :])) > 0.1
+    kept = lambda run: [c.position[0].tolist() for c in run.state.layers]
+    assert [sorted(k) for k in kept(shot)] != [sorted(k) for k in kept(exact)]
+    assert all(sum(p != EMPTY for p in layer) == SLOTS for layer in kept(shot))
+
+
+def test_one_token_too_many_is_one_cut_in_all_modes():
+    # k + 1 tokens: exactly one decision, by the same query.
+    model, rule = model_of("half"), policy("tova")
+    runs = [
+        replay(model, text(length=SLOTS + 1), rule, slots=SLOTS, mode=mode, chunk=SLOTS + 1)
+        for mode in ("exact", "one_shot", "chunked")
+    ]
+    for run in runs[1:]:
+        close(run.logits, runs[0].logits)
+        same_state(run.state, runs[0].state)
+
+
+def banded(config, layers, width):
+    """The decoder of some depth whose mask is a band."""
+    deep = dataclasses.replace(config, num_layers=layers)
+    return dataclasses.replace(deep, mask=Window(width=width)), deep
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_window_is_a_band_at_any_depth_and_dense_attention_to_the_last_only_at_one(layers):
+    band, plain = banded(CONFIGS["half"], layers, SLOTS + 1)
+    decoder, rule = drawn(plain, seed=3), policy("window")
+    state = start(plain, rule)
+    y = advance(unroll(decoder), state, text(), rule)[1]
+    pass_of = jax.jit(lambda decoder, tokens: decoder(tokens, keep="nothing")[0])
+    close(y, pass_of(drawn(band, seed=3), text()))
+    # Rotary positions are relative: the last tokens alone may stand at the beginning.
+    dense = pass_of(decoder, text()[-(SLOTS + 1) :])
+    far = np.max(np.abs(dense[-1] - y[-1]))
+    assert far < SAME["atol"] if layers == 1 else far > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "blind"),
+    [("half", True), ("interleaved", True), ("alibi", True), ("none", True), ("learned", False)],
+)
+def test_only_distances_count(name, blind):
+    model, rule = model_of(name), policy("tova")
+    state = start(model.outer.config, rule)
+    shift = 5_000 if blind else 16
+    later = state._replace(seen=jnp.int32(shift))
+    runs = [advance(model, s, text(), rule) for s in (state, later)]
+    gap = np.max(np.abs(runs[0][1] - runs[1][1]))
+    if not blind:
+        assert gap > 0.1
+        return
+    # An angle of 5,000 radians has 13 bits less after the point: 2^13 roundings of a unit angle.
+    assert gap < 2**16 * U
+    for gone, other in zip(runs[0][2], runs[1][2], strict=True):
+        moved = np.where(gone.position == EMPTY, EMPTY, gone.position + shift)
+        np.testing.assert_array_equal(moved, other.position)
+
+
+def test_a_model_with_a_window_sees_no_further_than_it_does():
+    # With room for all, the cache of a model with a sliding window is that model.
+    decoder = drawn(CONFIGS["sliding"], seed=1)
+    wanted = jax.jit(lambda d: d(text(), keep="nothing")[0])(decoder)
+    _, y, _ = whole("sliding", policy("full"), LENGTH)
+    close(y, wanted)
+    # A window that holds one less than the model's own width shows it all it would see.
+    _, narrow, _ = whole("sliding", policy("window"), CONFIGS["sliding"].mask.width - 1)
+    close(narrow, wanted)
+
+
+def test_bfloat16_runs_in_its_own_type_with_scores_in_float32():
+    config, rule = CONFIGS["half"], policy("h2o")
+    narrow = jax.tree.map(lambda w: w.astype(jnp.bfloat16), drawn(config, seed=1))
+    model, state = unroll(narrow), start(config, rule, dtype=jnp.bfloat16)
+    state, y, _ = advance(model, state, text(), rule)
+    assert y.dtype == state.layers[0].key.dtype == state.layers[0].value.dtype == jnp.bfloat16
+    assert state.layers[0].mass.dtype == logits(model, y).dtype == jnp.float32
+    # What is held to the end was paid sums that bfloat16 could not hold.
+    mass = state.layers[0].mass
+    assert np.any(mass != mass.astype(jnp.bfloat16).astype(jnp.float32))
+
+
+def test_a_plan_rounds_in_the_cache_as_it_does_in_the_decoder():
+    config, plan = CONFIGS["half"], RoundingPlan.everywhere(BF16)
+    decoder = drawn(config, seed=1, dtype=np.float32).stored(plan)
+    wanted = jax.jit(lambda d: d(text(), plan=plan, keep="nothing")[0])(decoder)
+    model, rule = unroll(decoder), policy("full")
+    state = start(config, rule, LENGTH, plan.dtype)
+    _, y, _ = advance(model, state, text(), rule, plan=plan)
+    assert np.array_equal(y, BF16.round(y))
+    # Sums in another order may round to the neighbor, and again in the second layer.
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=8 * 2.0**-8 * float(jnp.max(jnp.abs(y))))
+    plain = advance(model, state, text(), rule)[1]
+    assert not np.array_equal(y, plain)
+
+
+def test_a_plan_with_one_scale_for_all_tokens_is_refused():
+    model, rule = model_of("half"), policy("tova")
+    plan = RoundingPlan(
+        residual=INT8, mode="simulated", carrier=RoundingPlan.of_dtype("float64").carrier
+    )
+    with pytest.raises(BadInput, match=r"rounds each token by itself; found .*one scale"):
+        advance(model, start(model.outer.config, rule), text(), rule, plan=plan)
+
+
+def test_full_without_room_is_not_a_number_and_a_text_too_long_is_refused():
+    model, rule = model_of("half"), policy("full")
+    state, y, _ = advance(model, start(model.outer.config, rule, LENGTH), text(), rule)
+    assert np.all(np.isfinite(y))
+    assert np.all(np.isnan(advance(model, state, text(), rule)[1]))
+    with pytest.raises(BadInput, match="room for 1 more tokens; it has room for 0"):
+        next(prefill(model, text(length=1), rule, state=state))
+
+
+def test_what_does_not_go_together_is_refused():
+    model, rule = model_of("half"), policy("tova")
+    config, state = model.outer.config, start(model.outer.config, rule)
+    with pytest.raises(BadInput, match="made for tova-head; found one with 1 decisions"):
+        advance(model, state, text(), policy("tova-head"))
+    moved = dataclasses.replace(rule, spacing="compressed")
+    with pytest.raises(BadInput, match=r"mode exact for spacing compressed.*found cut"):
+        advance(model, state, text(), moved, mode="cut")
+    with pytest.raises(BadInput, match="rotary positions for spacing compressed; found Alibi"):
+        advance(model_of("alibi"), start(CONFIGS["alibi"], rule), text(), moved)
+    with pytest.raises(BadInput, match=r"at least 6 slots for window[+]5"):
+        advance(model, state, text(), policy("window+5"))
+    with pytest.raises(BadInput, match="one number of slots, or 2, one a layer; found 3"):
+        empty_state(config, rule, (4, 4, 4))
+    with pytest.raises(BadInput, match="slots or a state; found both"):
+        next(prefill(model, text(), rule, state=state, slots=SLOTS))
+    for tokens, chunk in ((text(length=0), 4), (text(), 0)):
+        with pytest.raises(BadInput, match=f"found {len(tokens)} and {chunk}"):
+            next(prefill(model, tokens, rule, slots=SLOTS, chunk=chunk))
+
+
+def test_each_layer_has_its_own_budget():
+    rule, slots = policy("tova"), (2, 7)
+    state, y, dropped = whole("half", rule, slots)
+    wanted = bounded_forward(
+        CONFIGS["half"],
+        flat_parameters(drawn(CONFIGS["half"], 1)),
+        text_of(1, LENGTH),
+        Rule(score="weight"),
+        slots,
+    )
+    held = [held_after([gone], LENGTH) for gone in dropped]
+    for step in range(LENGTH):
+        assert [layer[step] for layer in held] == wanted.held[step]
+    assert [cache.slots for cache in state.layers] == [2, 7]
+    assert len(y) == LENGTH
+
+
+@pytest.mark.parametrize(
+    ("spacing", "wanted"),
+    [
+        ("consecutive", [0, 1, 2, 3]),
+        ("compressed", [0, 10, 10 + np.log(np.log(11)), 10 + np.log(np.log(11)) + 1]),
+    ],
+)
+def test_where_tokens_seem_to_stand(spacing, wanted):
+    position = jnp.array([21, -1, 0, 22, 10], jnp.int32)
+    moved = spaced(position, spacing, jnp.dtype("float64"))
+    held = np.argsort(position)[1:]
+    np.testing.assert_allclose(moved[held], wanted, rtol=4 * U)
+
+
+def test_a_spacing_that_moves_nothing_changes_nothing():
+    # A window of 5 has gaps of one and so no gap over ten.
+    rule = policy("window")
+    for spacing in ("compressed", "consecutive"):
+        moved = dataclasses.replace(rule, spacing=spacing)
+        close(whole("half", moved)[1], whole("half", rule)[1])
+
+
+def test_where_tokens_are_stored_changes_no_representation():
+    model, rule = model_of("half"), policy("h2o")
+    state, _, _ = whole("half", rule)
+    order = np.random.default_rng(0).permutation(SLOTS + 1)
+    shuffled = state._replace(layers=jax.tree.map(lambda x: x[:, order], state.layers))
+    runs = [advance(model, s, text(2), rule) for s in (state, shuffled)]
+    close(runs[0][1], runs[1][1])
+    same_state(runs[0][0], runs[1][0])
+
+
+def test_memory_does_not_grow_with_the_text():
+    model, rule = model_of("half"), policy("tova")
+    state = start(model.outer.config, rule)
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    for part in prefill(model, jnp.tile(text(), 8), rule, slots=SLOTS, chunk=LENGTH):
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), part.state) == shapes
+    assert int(part.state.seen) == 8 * LENGTH

@@ -1,0 +1,309 @@
+"""Every policy goes through the same tests: what a state may hold, whoever decides."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cache.made_models import CONFIGS, drawn, text_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassesjax.cache import POLICIES, KVCache, Policy, advance, empty_state, policy, unroll
+from glassesjax.cache.slots import EMPTY, forget, write
+from glassesjax.errors import BadInput
+
+SLOTS, HALF, GROUPS = 6, 10, 2
+LENGTH = 2 * HALF
+
+
+def newest_first(places):
+    """A policy of one's own, as CONTRIBUTING says: it drops the newest that it may drop."""
+    return -places.position.astype(places.weight.dtype)
+
+
+class Row(NamedTuple):
+    """A policy, and what it promises."""
+
+    policy: Policy
+    newest: bool = False  # the newest token is held after each step
+
+
+# A new policy is one row here.
+TABLE = [
+    Row(policy("window"), newest=True),
+    Row(policy("window+2"), newest=True),
+    Row(policy("h2o"), newest=True),
+    Row(policy("h2o-head"), newest=True),
+    Row(policy("h2o+1@2"), newest=True),
+    Row(policy("h2o@6"), newest=True),
+    Row(policy("h2o_mean"), newest=True),
+    Row(dataclasses.replace(policy("h2o@0"), decay=0.5)),
+    Row(policy("tova")),
+    Row(policy("tova+2")),
+    Row(policy("tova@1"), newest=True),
+    Row(policy("tova-head")),
+    Row(policy("tova-head+1@3"), newest=True),
+    Row(Policy(name="newest_first", score=newest_first)),
+]
+ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.policy))
+
+
+def test_no_policy_is_left_out():
+    assert {row.policy.name for row in TABLE} >= {n for n, p in POLICIES.items() if p.bounded}
+
+
+def groups_of(rule):
+    return GROUPS if rule.head_wise else 1
+
+
+def nothing(rule, slots=SLOTS):
+    """An empty state without keys worth the name: the tests give the attention themselves."""
+    groups = groups_of(rule)
+    empty = jnp.full((groups, slots + 1), EMPTY, jnp.int32)
+    buffer = jnp.zeros((GROUPS, slots + 1, 1))
+    return KVCache(buffer, buffer, empty, jnp.zeros((groups, slots + 1)))
+
+
+def paid_by(cache, row):
+    """Attention of one query: a row of weights by position, over what is held."""
+    held = cache.position != EMPTY
+    weight = jnp.where(held, jnp.take_along_axis(row, jnp.maximum(cache.position, 0), 1), 0)
+    return weight / jnp.sum(weight, axis=-1, keepdims=True)
+
+
+def stream(cache, weights, first, rule):
+    """The same, a stretch at a time: one compiled function serves all tests."""
+    parts = []
+    for start in range(0, len(weights), HALF):
+        now = jnp.asarray(first + start, jnp.int32)
+        cache, part = stretch(cache, weights[start : start + HALF], now, rule)
+        parts.append(part)
+    return cache, jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def stretch(cache, weights, first, rule):
+    """Positions after each step, and whom it dropped, for weights ``[step, group, position]``."""
+    new = jnp.zeros((GROUPS, 1))
+
+    def one(cache, step):
+        row, now = step
+        cache = write(cache, new, new, now)
+        cache, gone = forget(cache, paid_by(cache, row), now, rule, jnp.bool(True))
+        return cache, (cache.position, cache.mass, gone)
+
+    now = first + jnp.arange(len(weights), dtype=jnp.int32)
+    return jax.lax.scan(one, cache, (weights, now))
+
+
+def drawn_weights(rule, seed, coarse=False):
+    """Random attention; coarse weights are whole numbers: many are equal, sums exact."""
+    rng = np.random.default_rng(seed)
+    shape = (LENGTH, groups_of(rule), LENGTH)
+    return jnp.asarray(1.0 + rng.integers(0, 3, shape) if coarse else rng.exponential(size=shape))
+
+
+def held_sets(positions):
+    """For each decision, the set after each step; a repeated position would show in its size."""
+    runs = np.asarray(positions).transpose(1, 0, 2)
+    return [[[int(p) for p in step if p != EMPTY] for step in run] for run in runs]
+
+
+@ROWS
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), coarse=st.booleans())
+def test_what_a_state_may_hold(row, seed, coarse):
+    rule = row.policy
+    weights = drawn_weights(rule, seed, coarse)
+    _, (positions, mass, gone) = stream(nothing(rule), weights, 0, rule)
+    assert np.all(np.asarray(mass)[np.asarray(positions) == EMPTY] == 0)
+    for group, run in enumerate(held_sets(positions)):
+        before = set()
+        for step, listed in enumerate(run):
+            held, recent = set(listed), rule.protected(SLOTS)
+            assert len(listed) == len(held) == min(step + 1, SLOTS)
+            left = (before | {step}) - held  # so nothing comes back, and at most one goes
+            assert left == ({int(gone[step, group])} - {EMPTY})
+            assert held >= set(range(min(rule.sinks, step + 1)))
+            assert held >= set(range(max(step + 1 - recent, 0), step + 1))
+            assert step in held or not row.newest
+            before = held
+
+
+@ROWS
+def test_the_promise_about_the_newest_is_no_more_than_the_policy_keeps(row):
+    rule, lost = row.policy, False
+    for seed in range(20):
+        _, (positions, *_) = stream(nothing(rule), drawn_weights(rule, seed), 0, rule)
+        runs = held_sets(positions)
+        lost |= any(step not in held for run in runs for step, held in enumerate(run))
+    assert lost != row.newest
+
+
+@ROWS
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), coarse=st.booleans())
+def test_where_a_token_is_stored_means_nothing(row, seed, coarse):
+    rule = row.policy
+    weights = drawn_weights(rule, seed, coarse)
+    cache, _ = stream(nothing(rule), weights[:HALF], 0, rule)
+    order = np.random.default_rng(seed + 1).permutation(SLOTS + 1)
+    shuffled = jax.tree.map(lambda x: x[:, order], cache)
+    runs = [stream(c, weights[HALF:], HALF, rule) for c in (cache, shuffled)]
+    (_, (positions, _, gone)), (_, (others, _, other_gone)) = runs
+    np.testing.assert_array_equal(gone, other_gone)
+    np.testing.assert_array_equal(np.sort(positions), np.sort(others))
+
+
+@ROWS
+def test_equal_scores_drop_the_smallest_position_that_may_go(row):
+    rule = row.policy
+    for order in ([0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [3, 6, 0, 2, 5, 1, 4]):
+        position = jnp.tile(jnp.array(order, jnp.int32), (groups_of(rule), 1))
+        even = jnp.full(position.shape, 1 / 8)  # exact, and equal for all
+        cache = nothing(rule)._replace(position=position)
+        same = dataclasses.replace(rule, score=lambda places: jnp.ones_like(places.weight))
+        _, gone = forget(cache, even, jnp.int32(6), same, jnp.bool(True))
+        assert gone.tolist() == [rule.sinks] * groups_of(rule)
+
+
+@ROWS
+def test_a_step_that_only_fills_changes_nothing(row):
+    rule = row.policy
+    for steps in (0, HALF):
+        cache = nothing(rule)
+        if steps:
+            cache, _ = stream(cache, drawn_weights(rule, 1)[:steps], 0, rule)
+        new, now = jnp.zeros((GROUPS, 1)), jnp.int32(steps)
+        filled = write(cache, new, new, now)
+        even = jnp.full(filled.position.shape, 1 / 8)
+        after, gone = forget(filled, even, now, rule, jnp.bool(False))
+        assert np.all(np.asarray(gone) == EMPTY)
+        np.testing.assert_array_equal(after.position, cache.position)
+        np.testing.assert_array_equal(after.mass, cache.mass)
+
+
+@ROWS
+def test_what_is_not_a_number_stays_bounded(row):
+    rule = row.policy
+    weights = drawn_weights(rule, 2).at[8].set(jnp.nan)
+    _, (positions, *_) = stream(nothing(rule), weights, 0, rule)
+    for run in held_sets(positions):
+        for step, held in enumerate(run):
+            assert len(set(held)) == len(held) == min(step + 1, SLOTS)
+            assert set(held) >= set(range(min(rule.sinks, step + 1)))
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return drawn(CONFIGS["half"], seed=1)
+
+
+@pytest.fixture(scope="module")
+def full(decoder):
+    """Tokens, and what the decoder says of them without any cache."""
+    tokens = jnp.asarray(text_of(1, SLOTS))
+    return tokens, jax.jit(lambda decoder: decoder(tokens, keep="nothing")[0])(decoder)
+
+
+@ROWS
+def test_a_state_that_holds_all_is_the_decoder_and_what_is_not_a_number_shows(row, decoder, full):
+    tokens, wanted = full
+    model, rule = unroll(decoder), row.policy
+    state = empty_state(decoder.config, rule, SLOTS, jnp.float64)
+    with jax.disable_jit():  # operations one by one, compiled once for all policies
+        state, y, dropped = advance(model, state, tokens, rule)
+        wrong = jnp.array([5, 99, 6], jnp.int32)  # there is no token 99
+        state, rows, _ = advance(model, state, wrong, rule)
+    # The same sums in another order: a few roundings in each of two layers, norms included.
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=256 * 2.0**-53 * np.max(np.abs(wanted)))
+    assert all(np.all(np.asarray(gone.position) == EMPTY) for gone in dropped)
+    assert np.all(np.isfinite(rows[0]))
+    assert np.all(np.isnan(rows[1]))
+    assert [int(jnp.sum(c.position[0] != EMPTY)) for c in state.layers] == [SLOTS, SLOTS]
+
+
+def test_a_function_and_a_row_are_a_new_policy(monkeypatch):
+    row = Policy(name="newest_first", score=newest_first)
+    monkeypatch.setitem(POLICIES, row.name, row)
+    rule = policy("newest_first-head+2@1")
+    assert rule == dataclasses.replace(row, head_wise=True, sinks=2, recent=1)
+    assert str(rule) == "newest_first-head+2@1"
+    _, (positions, *_) = stream(nothing(rule), drawn_weights(rule, 3), 0, rule)
+    # It keeps the first, and the newest only because it must.
+    assert all(set(run[-1]) == {0, 1, 2, 3, 4, LENGTH - 1} for run in held_sets(positions))
+
+
+NAMES = ["full", "window", "window+4", "h2o", "h2o@32", "h2o-head+1@2", "h2o_mean", "tova@1"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tova", "tova-head", "tova+4", "h2o@0", "h2o_mean-head"])
+def test_names_are_read_as_they_are_written(name):
+    assert str(policy(name)) == name
+    assert policy(str(policy(name))) == policy(name)
+
+
+def test_what_a_name_says():
+    rule = policy("tova-head+4@1")
+    assert (rule.name, rule.head_wise, rule.sinks, rule.recent) == ("tova", True, 4, 1)
+    assert [policy("h2o").protected(slots) for slots in (1, 8, 9)] == [0, 4, 4]
+    assert policy("h2o@3").protected(8) == 3
+    assert policy("tova@0") == policy("tova")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tovo", "did you mean 'tova'"),
+        ("windw+4", "did you mean 'window[+]4'"),
+        ("h20-head", "did you mean 'h2o-head'"),
+        ("qqq", "NAME out of full, window, h2o, h2o_mean, tova; found 'qqq': see --help"),
+        ("tova+", "found 'tova[+]'"),
+        ("tova@1+4", "found 'tova@1[+]4'"),
+        ("TOVA", "NAME out of"),
+        ("full+2", "Wanted plain full, which drops nothing; found 'full[+]2'"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest(name, text):
+    with pytest.raises(BadInput, match=text):
+        policy(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "slots", "text"),
+    [
+        ("tova", 0, "at least 1 slots for tova.*found 0: use more slots or protect fewer"),
+        ("full", 0, "at least 1 slots for full"),
+        ("window+4", 4, "at least 5 slots for window[+]4.*4 first and 0 newest.*found 4"),
+        ("h2o@9", 8, "at least 9 slots for h2o@9.*0 first and 9 newest.*found 8"),
+        ("h2o+5", 8, "at least 9 slots for h2o[+]5.*5 first and 4 newest.*found 8"),
+        ("tova", -1, "at least 1 slots"),
+    ],
+)
+def test_a_capacity_that_the_policy_cannot_work_with(name, slots, text):
+    with pytest.raises(BadInput, match=text):
+        empty_state(CONFIGS["half"], policy(name), slots)
+
+
+@pytest.mark.parametrize(("name", "slots"), [("tova", 1), ("window+4", 5), ("h2o@8", 8)])
+def test_the_smallest_capacity_that_it_can_work_with(name, slots):
+    empty_state(CONFIGS["half"], policy(name), slots)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("sinks", -1, "0 sinks or more"),
+        ("recent", -1, "0 protected newest tokens or more"),
+        ("decay", 0.0, "decay over 0 and at most 1"),
+        ("decay", 1.5, "decay over 0 and at most 1"),
+        ("decay", float("nan"), "decay over 0 and at most 1"),
+    ],
+)
+def test_a_policy_that_makes_no_sense(field, value, text):
+    with pytest.raises(BadInput, match=text):
+        dataclasses.replace(policy("tova"), **{field: value})
