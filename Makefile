@@ -18,6 +18,10 @@ demo: $(VENV)/.run
 	$(BIN)/glassesjax collapse toy --formats f32 bf16 --out runs/demo-toy
 	$(BIN)/glassesjax collapse smollm2 --formats f32 bf16 --out runs/demo-smollm2
 	$(BIN)/glassesjax influence smollm2 --out runs/demo-influence
+	$(BIN)/glassesjax perplexity smollm2 --slots 64 256 --policies full short window window+4 h2o tova \
+		--max-tokens 1024 --out runs/demo-perplexity
+	$(BIN)/glassesjax generate smollm2 --chat --prompt "Why is the sky blue?" --policy tova --slots 64 \
+		--max-tokens 80 --out runs/demo-generate
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST) -m "not slow" $(TESTS)
@@ -45,6 +49,7 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python scripts/bench_collapse.py --out runs/bench-collapse.json
 	$(BIN)/python scripts/bench_influence.py --out runs/bench-influence.json
+	$(BIN)/python scripts/bench_decode.py --out runs/bench-decode.json
 
 clean:
 	rm -rf $(VENV) runs docs/_build docs/jupyter_execute

@@ -15,8 +15,14 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.records import Row
+from glassesjax.studies.bounded import BoundedSettings
 from glassesjax.studies.collapse import CollapseSettings
+from glassesjax.studies.generate_settings import GenerateSettings
 from glassesjax.studies.influence import InfluenceSettings
+from glassesjax.studies.longform import LongformSettings
+from glassesjax.studies.perplexity import PerplexitySettings
+from glassesjax.studies.recall import RecallSettings
+from glassesjax.studies.retention import RetentionSettings
 from proofs_numeric.ledger import VerifySettings, failures
 
 
@@ -50,6 +56,91 @@ class Influence(InfluenceSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Generate(GenerateSettings):
+    """What does the model write while its state is bounded?
+
+    Prints the text as it comes, and writes a run folder with settings.json, provenance.json,
+    rows.jsonl and index.html. A run that was stopped starts again with the same command.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/generate-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perplexity(PerplexitySettings):
+    """How well does the model predict a text if its state is bounded, by policy and size?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/perplexity-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retention(RetentionSettings):
+    """Which tokens does each layer of a bounded cache keep, and for how long?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/retention-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recall(RecallSettings):
+    """What can the model still say of what it has read, if its state is bounded?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command. Needs the King James Bible.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/recall-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Longform(LongformSettings):
+    """What becomes of a long text if the state that it is written from is bounded?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/longform-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounded(BoundedSettings):
+    """Do collapse and over-squashing change where the state is bounded?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command. Exit status 1 says that something is
+    measured that cannot be: see the page.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/bounded-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Verify(VerifySettings):
     """Does every statement hold, and does it fail where a hypothesis is dropped?
 
@@ -74,6 +165,12 @@ class Backend:
 Verb = (
     Annotated[Collapse, tyro.conf.subcommand("collapse")]
     | Annotated[Influence, tyro.conf.subcommand("influence")]
+    | Annotated[Generate, tyro.conf.subcommand("generate")]
+    | Annotated[Perplexity, tyro.conf.subcommand("perplexity")]
+    | Annotated[Retention, tyro.conf.subcommand("retention")]
+    | Annotated[Recall, tyro.conf.subcommand("recall")]
+    | Annotated[Longform, tyro.conf.subcommand("longform")]
+    | Annotated[Bounded, tyro.conf.subcommand("bounded")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Backend, tyro.conf.subcommand("backend")]
@@ -138,7 +235,7 @@ def _plain(box: str) -> str:
 
 
 def _study(
-    verb: Collapse | Influence | Verify,
+    verb: Bounded | Collapse | Influence | Longform | Perplexity | Recall | Retention | Verify,
     arguments: Sequence[str],
     folder: str,
     *,
@@ -176,6 +273,70 @@ def _influence(verb: Influence, arguments: Sequence[str]) -> int:
     folder, steps = f"influence-{_model_name(verb.model)}", 1 + len(verb.attention)  # the bounds
     broken = lambda rows: ["a bound that must hold is exceeded"] if contradictions(rows) else []
     return _study(verb, arguments, folder, steps=steps, wrong=broken, **told)
+
+
+def _generate(verb: Generate, arguments: Sequence[str]) -> int:
+    from glassesjax.report import run_generate
+
+    out = verb.out or Path("runs") / f"generate-{_model_name(verb.model)}"
+    others: dict[int, list[str]] = {}
+
+    def show(prompt: int, piece: str) -> None:
+        if prompt == 0:
+            print(piece, end="", flush=True)
+        else:  # the first text streams; the others, written at the same time, follow it
+            others.setdefault(prompt, []).append(piece)
+
+    said = lambda name: print(f"written with {name}", file=sys.stderr, flush=True)
+    command = shlex.join(["glassesjax", *arguments])
+    run_generate(verb, out, command=command, advance=said, show=show)
+    print()
+    for prompt, pieces in others.items():
+        print(f"\nText {prompt + 1}\n{''.join(pieces)}")
+    print(f"Page: {out / 'index.html'}")
+    return 0
+
+
+def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:
+    from glassesjax.report.perplexity_sentences import perplexity_headlines
+    from glassesjax.report.run_perplexity import run_perplexity
+
+    folder, told = f"perplexity-{_model_name(verb.model)}", {"lines": perplexity_headlines}
+    return _study(verb, arguments, folder, steps=verb.steps, run=run_perplexity, **told)
+
+
+def _retention(verb: Retention, arguments: Sequence[str]) -> int:
+    from glassesjax.report.retention_sentences import retention_headlines
+    from glassesjax.report.run_retention import run_retention
+
+    folder, steps = f"retention-{_model_name(verb.model)}", len(verb.policies) * len(verb.slots)
+    told = {"run": run_retention, "lines": retention_headlines}
+    return _study(verb, arguments, folder, steps=steps, **told)
+
+
+def _recall(verb: Recall, arguments: Sequence[str]) -> int:
+    from glassesjax.report.recall_sentences import recall_headlines
+    from glassesjax.report.run_recall import run_recall
+
+    folder, told = f"recall-{_model_name(verb.model)}", {"lines": recall_headlines}
+    return _study(verb, arguments, folder, steps=verb.steps, run=run_recall, **told)
+
+
+def _longform(verb: Longform, arguments: Sequence[str]) -> int:
+    from glassesjax.report.longform_cells import longform_headlines
+    from glassesjax.report.run_longform import run_longform
+
+    folder, told = f"longform-{_model_name(verb.model)}", {"lines": longform_headlines}
+    return _study(verb, arguments, folder, steps=verb.steps, run=run_longform, **told)
+
+
+def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
+    from glassesjax.report.bounded_sentences import bounded_headlines, contradictions
+    from glassesjax.report.run_bounded import run_bounded
+
+    told = {"run": run_bounded, "lines": bounded_headlines, "wrong": contradictions}
+    folder = f"bounded-{_model_name(verb.model)}"
+    return _study(verb, arguments, folder, steps=verb.steps, **told)
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
@@ -216,6 +377,12 @@ def _backend(verb: Backend, arguments: Sequence[str]) -> int:
 VERBS: dict[type, Callable[..., int]] = {
     Collapse: _collapse,
     Influence: _influence,
+    Generate: _generate,
+    Perplexity: _perplexity,
+    Retention: _retention,
+    Recall: _recall,
+    Longform: _longform,
+    Bounded: _bounded,
     Verify: _verify,
     Models: _models,
     Backend: _backend,

@@ -33,7 +33,7 @@ class Replay(NamedTuple):
 
 def replay(
     decoder: Decoder | Unrolled,
-    tokens: Int[Array, " seq"],
+    tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
     policy: Policy,
     *,
     slots: int | Sequence[int] | None = None,
@@ -58,7 +58,7 @@ def replay(
       plan: Where to round; no rounding beside the weights' own dtype if absent.
 
     Returns:
-      Logits at each step and when each token was forgotten: see ``retained``.
+      Logits at each step, and when each token was forgotten (``retained`` tells who is held).
 
     Raises:
       BadInput: As ``prefill``.

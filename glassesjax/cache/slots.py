@@ -168,7 +168,7 @@ def _victim(places: Candidates, policy: Policy, slots: int) -> Int[Array, ""]:
 def rank(
     places: Candidates, policy: Policy, slots: int
 ) -> tuple[Bool[Array, " places"], Float[Array, " places"]]:
-    """Which places may be dropped, and all scores.
+    """Which places may be dropped, and the score of each.
 
     Args:
       places: What is in the places.
@@ -176,8 +176,8 @@ def rank(
       slots: Capacity.
 
     Returns:
-      Held and not protected, and the score. One that is not a number counts as the lowest: it
-      came from a pass that is not a number, and shows there.
+      Held and not protected, and the score. What is not a number counts as the lowest. It came
+      from a pass that is not a number, and shows there.
     """
     position = places.position
     old = position <= places.now - policy.protected(slots)

@@ -8,11 +8,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from glassesjax.model.config import Alibi, Causal, DecoderConfig, Rotary, Sinusoidal, Window
 from glassesjax.model.layers import exact, normal, present, project, softcap
-from glassesjax.model.positions import Layout, alibi_penalty, rotate, sinusoidal, visible
+from glassesjax.model.positions import (
+    Layout,
+    alibi_penalty,
+    held,
+    rotate,
+    sinusoidal,
+    visible,
+)
 from glassesjax.precision import RoundingPlan
 
 # Query rows that attend at once where attention is not kept: bounds memory by rows x keys.
@@ -116,7 +123,7 @@ class Attention(nnx.Module):
         """Attention of some query rows over some keys."""
         config, carrier = self.config, plan.carrier_dtype
         logits = scores(config, plan, query, rows, key, layout)
-        seen = visible(config.mask, rows, layout)[None]
+        seen = shown(config, rows, layout)
         # Zero where masked, so that no unseen pair has a part in a format's scale.
         logits = plan.store("attn_logits", jnp.where(seen, logits, 0))
         logits = jnp.where(seen, logits, -jnp.inf)
@@ -146,7 +153,7 @@ class Attention(nnx.Module):
         # A long sequence in a few stretches, each as a loop over blocks: XLA may hold the blocks
         # of all stretches at once, of a loop only one.
         stretch = ATTENTION_ROWS * math.ceil(length / ATTENTION_ROWS / ATTENTION_STRETCHES)
-        part = lambda index: Layout(*(field[index] for field in layout))
+        part = lambda index: jax.tree.map(lambda field: field[index], layout)
         joined = []
         for start in range(0, length, stretch):
             stop = min(start + stretch, length)
@@ -183,7 +190,16 @@ def softmax(logits: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:
 def last_rows(layout: Layout, last: int | None) -> Layout:
     """The layout's last rows, or all of them."""
     start = 0 if last is None else len(layout.position) - last
-    return Layout(*(field[start:] for field in layout))
+    return jax.tree.map(lambda field: field[start:], layout)
+
+
+def shown(config: DecoderConfig, rows: Layout, layout: Layout) -> Bool[Array, "#heads query key"]:
+    """Which keys each head's queries attend to: by the mask, and by what is not forgotten yet."""
+    seen = visible(config.mask, rows, layout)[None]
+    if layout.until is None:
+        return seen
+    kept = held(rows, layout.until)
+    return seen & jnp.repeat(kept, config.num_heads // len(kept), axis=0)
 
 
 def scores(

@@ -219,6 +219,7 @@ class Decoder(nnx.Module):
         start: int = 0,
         keep: Keep = "residual",
         freeze_attention: bool = False,
+        until: Int[Array, "layers seq groups"] | None = None,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """Last representations from a residual stream; Jacobians start here.
 
@@ -234,6 +235,8 @@ class Decoder(nnx.Module):
           keep: What the trace holds. Attention of all layers takes layers x heads x seq^2 numbers.
           freeze_attention: Stops gradients through the attention weights, the hypothesis of
             Theorem 5.1.
+          until: For each layer what ``Layout.until`` is: when a bounded state forgot each token;
+            the layout's own in all layers if absent.
 
         Returns:
           One representation per row, after the final norm, and the trace of the layers that ran.
@@ -247,8 +250,14 @@ class Decoder(nnx.Module):
             raise ValueError(f"{wanted}; found {resid.dtype}: use resid.astype(plan.dtype).")
         blocks = jax.tree.map(lambda weight: weight[start:], self.blocks)
         options = {"keep": keep, "freeze_attention": freeze_attention}
-        run = lambda resid, block: block(resid, layout, plan, **options)
-        resid, trace = jax.lax.scan(run, resid, blocks)
+
+        def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Trace]:
+            block, gone = layer
+            own = layout if gone is None else layout._replace(until=gone)
+            return block(resid, own, plan, **options)
+
+        gone = None if until is None else until[start:]
+        resid, trace = jax.lax.scan(run, resid, (blocks, gone))
         return plan.store("output", self.final_norm(resid, plan)), trace
 
     def __call__(

@@ -27,6 +27,9 @@ class Layout(NamedTuple):
     """0 for the trunk, a number from 1 for each tail, -1 for padding."""
     stem: Int[Array, " seq"]
     """How many tokens of the trunk the token sees."""
+    until: Int[Array, "seq groups"] | None = None
+    """Last position whose query still sees the token, for each group of heads; None where no token
+    is ever forgotten."""
 
     @classmethod
     def line(cls, length: int) -> "Layout":
@@ -67,6 +70,19 @@ def visible(mask: Mask, query: Layout, key: Layout) -> Bool[Array, "query key"]:
             return causal | (same & (key.position < length)[None, :])
         case Bidirectional():
             return causal | same
+
+
+def held(query: Layout, until: Int[Array, "key groups"]) -> Bool[Array, "groups query key"]:
+    """Which keys a bounded state had not forgotten before each query.
+
+    Args:
+      query: Layout of the queries.
+      until: The keys' own, as in ``Layout``.
+
+    Returns:
+      True where the pair may be attended, for each group of heads.
+    """
+    return until.T[:, None, :] >= query.position[None, :, None]
 
 
 def sinusoidal(

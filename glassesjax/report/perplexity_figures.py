@@ -12,7 +12,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from glassesjax.records import Row
 from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, margins, power_of, styled
 from glassesjax.report.perplexity_sentences import PLAIN
-from glassesjax.report.perplexity_totals import FULL, SHORT, Totals
+from glassesjax.report.perplexity_totals import FULL, Totals
+from glassesjax.studies.perplexity_rows import SHORT
 
 # A color for each score; what a name adds to it shows in the line.
 SCORES = {

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 
 from glassesjax.records import Row
-from glassesjax.report.perplexity_totals import SHORT, Totals
+from glassesjax.report.perplexity_totals import Totals
 from glassesjax.report.sentences import short
+from glassesjax.studies.perplexity_rows import SHORT
 
 PLAIN = 1e6  # from here on numbers are told by their power of ten
 CLOSE = 1.005  # a factor below which two perplexities are called alike, and none of them better

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row
-from glassesjax.studies.perplexity_rows import SHORT as SHORT
+from glassesjax.studies.perplexity_rows import SHORT
 
 FULL = "full"  # it forgets nothing, and has a size of its own
 

@@ -166,7 +166,7 @@ def measure(
       done: Whether the row with these key fields is there already; whole kinds are left out.
 
     Yields:
-      What was done and its rows: first the bounds, which have none of their own, then each kind of
+      What was done and its rows. First the bounds, which have none of their own, then each kind of
       attention with one row for each layer and token.
     """
     layers, length = subject.model.decoder.config.num_layers, len(subject.tokens)

@@ -13,6 +13,7 @@ from glassesjax.theory import hamming as hamming
 from glassesjax.theory import margin as margin
 from glassesjax.theory import norms as norms
 from glassesjax.theory import position_bias as position_bias
+from glassesjax.theory import pruned as pruned
 from glassesjax.theory import rank as rank
 from glassesjax.theory import rotary as rotary
 from glassesjax.theory import sharpness as sharpness

@@ -60,6 +60,7 @@ def _head(
         keys=layer.keys[shared][None],
         values=layer.values[shared][None],
         slopes=layer.slopes[number][None],
+        until=None if layer.until is None else layer.until[number][None],
     )
     moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
     key_factor = constants.key_factor[shared]

@@ -41,7 +41,7 @@ class Tree(NamedTuple):
         fill = lambda field, value: jnp.asarray(
             np.pad(field, (0, length - len(self.tokens)), constant_values=value), jnp.int32
         )
-        position, branch, stem = self.layout
+        position, branch, stem = self.layout[:3]
         layout = Layout(fill(position, 0), fill(branch, PADDING), fill(stem, 0))
         return Tree(np.asarray(fill(self.tokens, 0)), layout, self.rows)
 

@@ -1,7 +1,7 @@
 """Attention as plain arrays, linear in the length: each head's rows are made when they are read."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +37,14 @@ class LayerHeads(NamedTuple):
     slopes: Float[Array, "*layers heads"]  #: of ALiBi; zero where there is none
     first: Int[Array, "*layers seq"]  #: the first key that each row sees
     last: Int[Array, "*layers seq"]  #: the last one
+    until: Int[Array, "*layers heads seq"] | None = None  #: the last row that sees each key
 
 
 def layer_heads(
-    block: Block, resid: Float[Array, "seq model_dim"], plan: RoundingPlan
+    block: Block,
+    resid: Float[Array, "seq model_dim"],
+    plan: RoundingPlan,
+    until: Int[Array, "seq groups"] | None = None,
 ) -> LayerHeads:
     """What one layer's attention rows are made of, for one ordinary sequence.
 
@@ -48,6 +52,7 @@ def layer_heads(
       block: The layer.
       resid: Residual stream before it.
       plan: Where the pass rounds.
+      until: As ``Layout.until``, where a bounded state forgets.
 
     Returns:
       Queries, keys and values as the pass stores them, then in its carrier; a plan's rounding of
@@ -67,7 +72,12 @@ def layer_heads(
         slopes=_slopes(config, carrier),
         first=first,
         last=last,
+        until=_each_head(until, config.num_heads),
     )
+
+
+def _each_head(until: Array | None, num_heads: int) -> Int[Array, "heads seq"] | None:
+    return None if until is None else jnp.repeat(until.T, num_heads // until.shape[1], axis=0)
 
 
 def _seen(mask: Mask, length: int) -> tuple[Int[Array, " seq"], Int[Array, " seq"]]:
@@ -116,8 +126,10 @@ def attention_rows(
     key = jnp.arange(products.shape[-1], dtype=index.dtype)[None]
     distance = jnp.abs(index[:, None] - key).astype(logits.dtype)
     logits = logits - heads.slopes[:, None, None] * distance[None]
-    seen = (heads.first[index][:, None] <= key) & (key <= heads.last[index][:, None])
-    logits = jnp.where(seen[None], logits, -jnp.inf)
+    seen = ((heads.first[index][:, None] <= key) & (key <= heads.last[index][:, None]))[None]
+    if heads.until is not None:
+        seen = seen & (heads.until[:, None, :] >= index[None, :, None])
+    logits = jnp.where(seen, logits, -jnp.inf)
     return logits, softmax(logits)
 
 
@@ -162,20 +174,30 @@ class Residuals(NamedTuple):
     resid_mid: Float[Array, "layers seq model_dim"]  #: after each layer's attention
 
 
-def residuals(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> Residuals:
+def residuals(
+    decoder: Decoder,
+    tokens: Int[Array, " seq"],
+    plan: RoundingPlan,
+    until: Int[Array, "layers seq groups"] | None = None,
+) -> Residuals:
     """The residual stream of one pass, the last layer's output included.
 
     Args:
       decoder: Any decoder.
       tokens: One sequence.
       plan: Where to round.
+      until: As for ``Decoder.represent``.
 
     Returns:
       Two arrays of layers x seq x model_dim numbers: no attention is kept.
     """
     layout, start = Layout.line(len(tokens)), decoder.enter(tokens, plan=plan)
-    run = lambda resid, block: block(resid, layout, plan, keep="residual")
-    after, trace = jax.lax.scan(run, start, decoder.blocks)
+
+    def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Any]:
+        block, gone = layer
+        return block(resid, layout._replace(until=gone), plan, keep="residual")
+
+    after, trace = jax.lax.scan(run, start, (decoder.blocks, until))
     return Residuals(jnp.concatenate([trace.resid, after[None]]), trace.resid_mid)
 
 

@@ -13,6 +13,7 @@ from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.precision import RoundingPlan
 from glassesjax.trace.pullback import layer_pullback
+from glassesjax.trace.rollout import Until
 
 # Tokens whose Gram matrices are decomposed at once.
 EIGEN_TOKENS = 64
@@ -45,6 +46,7 @@ def exact_influence(
     batch: int = 16,
     spectral: tuple[int, ...] = (),
     freeze_attention: bool = False,
+    until: Until = None,
 ) -> Influence:
     r"""Norms of the Jacobian of the last representation, for each layer and token, exactly.
 
@@ -67,6 +69,7 @@ def exact_influence(
       spectral: Whose largest singular values to return, in the same numbers, whatever ``layers``
         is. No layer before the least of both is run backwards.
       freeze_attention: Takes attention weights as constants, the hypothesis of the theorem.
+      until: When a bounded state forgot each token, as for ``Decoder.represent``.
 
     Returns:
       One row per entry of ``layers`` and of ``spectral``, in their order, one column per token.
@@ -83,7 +86,7 @@ def exact_influence(
         raise ValueError(f"Wanted spectral layers between 0 and {count}; got {spectral}.")
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
     options = {"rows": rows, "spectral": spectral, "freeze": freeze_attention}
-    return Influence(*_exact(decoder, start, cotangents, **options))
+    return Influence(*_exact(decoder, start, cotangents, until, **options))
 
 
 def estimated_influence(
@@ -94,6 +97,7 @@ def estimated_influence(
     probes: int = 32,
     batch: int = 16,
     freeze_attention: bool = False,
+    until: Until = None,
 ) -> Influence:
     r"""Frobenius norms of the same Jacobians, estimated from random signs w.
 
@@ -112,6 +116,7 @@ def estimated_influence(
       probes: How many vectors of signs; two at least, for a standard error.
       batch: How many of them go backwards together.
       freeze_attention: Takes attention weights as constants, the hypothesis of the theorem.
+      until: When a bounded state forgot each token, as for ``Decoder.represent``.
 
     Returns:
       One row per layer and one more, one column per token; the standard errors by the delta method.
@@ -123,7 +128,7 @@ def estimated_influence(
         raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
     signs = jax.random.rademacher(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
-    unit, mean, variance = _estimate(decoder, start, batches, probes, freeze_attention)
+    unit, mean, variance = _estimate(decoder, start, batches, probes, freeze_attention, until)
     norm = jnp.sqrt(mean)
     # A norm of zero is exactly zero for every probe.
     error = jnp.where(mean == 0, 0, jnp.sqrt(variance / probes) / (2 * norm))
@@ -165,12 +170,13 @@ def _exact(
     decoder: Decoder,
     start: Array,
     cotangents: Array,
+    until: Until,
     *,
     rows: Rows,
     spectral: Rows,
     freeze: bool,
 ) -> Pair:
-    walk = _Walk(decoder, start, freeze)
+    walk = _Walk(decoder, start, freeze, until)
     grams, least = tuple(sorted(set(spectral))), min(rows + spectral)
     kept = jnp.asarray([row - least for row in grams], jnp.int32)
 
@@ -207,10 +213,10 @@ def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array
 
 @functools.partial(jax.jit, static_argnames=("probes", "freeze"))
 def _estimate(
-    decoder: Decoder, start: Array, cotangents: Array, probes: int, freeze: bool
+    decoder: Decoder, start: Array, cotangents: Array, probes: int, freeze: bool, until: Until
 ) -> tuple[Array, Array, Array]:
     """A unit, and mean and variance of the probes' squares in it, merged batch by batch."""
-    walk = _Walk(decoder, start, freeze)
+    walk = _Walk(decoder, start, freeze, until)
     size = cotangents.shape[1]
 
     def merge(total: tuple[Array, ...], batch: Array) -> tuple[Any, None]:
@@ -238,13 +244,13 @@ def _estimate(
 class _Walk:
     """A forward pass that kept what enters each layer, and the way back through it."""
 
-    def __init__(self, decoder: Decoder, start: Array, freeze: bool) -> None:
-        self.decoder, self.freeze = decoder, freeze
+    def __init__(self, decoder: Decoder, start: Array, freeze: bool, until: Until) -> None:
+        self.decoder, self.freeze, self.until = decoder, freeze, until
         self.plan = RoundingPlan.of_dtype(decoder.dtype)
         resid = decoder.enter(start) if start.ndim == 1 else start
-        self.layout = Layout.line(len(resid))
-        trace: Any = decoder.represent(resid)[1]  # the residual stream is kept, not None
-        self.resid = trace.resid
+        self.line = Layout.line(len(resid))
+        _, trace = decoder.represent(resid, until=until)
+        self.resid: Any = trace.resid  # which is kept, not None
 
     def back(self, batch: Float[Array, "batch model_dim"], least: int, grams: Rows) -> _Sums:
         """Squares of the cotangents from row ``least`` on, and Gram matrices of some rows."""
@@ -267,30 +273,33 @@ class _Walk:
         """The row before the final norm, and the last layer's, of which only y_n is asked."""
         count = len(self.resid)
         final = lambda x: self.plan.store("output", self.decoder.final_norm(x, self.plan))
-        block = self._block(-1)
-        heads = block.heads(self.resid[-1], self.layout, self.plan, last=1)
-        joined = block.attention.mix(*heads, self.layout, self.plan, self.freeze)
+        block, layout = self._block(-1), self.line._replace(until=self._until(-1))
+        heads = block.heads(self.resid[-1], layout, self.plan, last=1)
+        joined = block.attention.mix(*heads, layout, self.plan, self.freeze)
         out = block.rest(self.resid[-1, -1:], joined, self.plan)
         (top,) = jax.vmap(jax.vjp(final, out)[1])(batch[:, None])
         top = jnp.pad(top, ((0, 0), (self.resid.shape[1] - 1, 0), (0, 0)))
         if least == count:
             return [(count, top)]
         options = {"freeze": self.freeze, "last": 1, "finish": final}
-        pull = layer_pullback(block, self.resid[-1], self.layout, self.plan, **options)
+        pull = layer_pullback(block, self.resid[-1], layout, self.plan, **options)
         return [(count, top), (count - 1, pull(batch[:, None]))]
 
     def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Pair]:
         """Back through some layers, one at a time; their peaks and squares, first layer first."""
 
-        def step(cotangent: Array, layer: tuple[Block, Array]) -> tuple[Array, Pair]:
-            block, resid = layer
-            pull = layer_pullback(block, resid, self.layout, self.plan, freeze=self.freeze)
+        def step(cotangent: Array, layer: tuple[Block, Array, Array | None]) -> tuple[Array, Pair]:
+            block, resid, gone = layer
+            layout = self.line._replace(until=gone)
+            pull = layer_pullback(block, resid, layout, self.plan, freeze=self.freeze)
             cotangent = pull(cotangent)
             return cotangent, self._measure(cotangent)
 
-        return jax.lax.scan(
-            step, cotangent, (self._block(layers), self.resid[layers]), reverse=True
-        )
+        among = (self._block(layers), self.resid[layers], self._until(layers))
+        return jax.lax.scan(step, cotangent, among, reverse=True)
+
+    def _until(self, index: int | slice) -> Array | None:
+        return None if self.until is None else self.until[index]
 
     def _block(self, index: int | slice) -> Block:
         return jax.tree.map(lambda weight: weight[index], self.decoder.blocks)

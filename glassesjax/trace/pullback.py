@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from glassesjax.model.attention import group, last_rows, scores, softmax
+from glassesjax.model.attention import group, last_rows, scores, shown, softmax
 from glassesjax.model.config import Alibi, Causal, DecoderConfig, Window
 from glassesjax.model.decoder import Block
 from glassesjax.model.layers import exact
-from glassesjax.model.positions import Layout, alibi_penalty, visible
+from glassesjax.model.positions import Layout, alibi_penalty
 from glassesjax.precision import RoundingPlan
 
 # Query rows at once: a head's pairs of them and 512 keys in float32 fill a quarter megabyte.
@@ -118,8 +118,8 @@ def _part(
 ) -> _Part:
     carrier = plan.carrier_dtype
     asking = last_rows(layout, len(heads[0]))
-    asking = Layout(*(field[rows] for field in asking))
-    layout = Layout(*(field[keys] for field in layout))
+    asking = jax.tree.map(lambda field: field[rows], asking)
+    layout = jax.tree.map(lambda field: field[keys], layout)
     query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
     logits = scores(config, plan, query, asking, key, layout)
     slope = jnp.full_like(logits, config.scale)
@@ -129,7 +129,7 @@ def _part(
             penalty = alibi_penalty(config.positions, len(logits), asking, layout, carrier)
             capped = logits + penalty
         slope = slope * (1 - jnp.square(capped / jnp.asarray(config.attn_softcap, carrier)))
-    weights = softmax(jnp.where(visible(config.mask, asking, layout)[None], logits, -jnp.inf))
+    weights = softmax(jnp.where(shown(config, asking, layout), logits, -jnp.inf))
     together = lambda x: x.reshape(config.kv_heads, -1, len(key))
     wide = lambda x: x.astype(carrier).transpose(1, 0, 2)
     weights, steep = together(weights), together(weights * slope)

@@ -30,6 +30,9 @@ from glassesjax.trace.heads import (
     turns,
 )
 
+Until = Int[Array, "layers seq groups"] | None
+_Layer = tuple[Block, Array, Array, Array | None, Array | None]
+
 
 class Rollout(NamedTuple):
     """A row times the layers' matrices: at layer l it is ``exp(log_gains[l]) * profile[l]``."""
@@ -107,10 +110,12 @@ class _Pass(NamedTuple):
     plan: RoundingPlan
 
 
-def _run(decoder: Decoder, tokens: Int[Array, " seq"]) -> _Pass:
+def _run(decoder: Decoder, tokens: Int[Array, " seq"], until: Array | None) -> _Pass:
     check_past(decoder.config, len(tokens))
     plan = RoundingPlan.of_dtype(decoder.dtype)
-    resid, resid_mid = (x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, plan))
+    resid, resid_mid = (
+        x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, plan, until)
+    )
     share = lambda pair: effective_share(pair[0], pair[1], decoder.config)
     shares = jax.lax.map(share, (resid[:-1], resid_mid))
     return _Pass(resid[:-1], resid_mid, resid[-1], shares, plan)
@@ -122,6 +127,7 @@ def rollout(
     *,
     shares: Float[Array, " layers"] | None = None,
     rows: int = ATTENTION_ROWS,
+    until: Until = None,
 ) -> Rollout:
     r"""Attention rollout that minds the residual stream, for the last token.
 
@@ -137,6 +143,7 @@ def rollout(
       shares: The lambdas, in [0, 1] and in the type of the weights' arithmetic; measured
         (``trace.constants.effective_share``) if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
+      until: When a bounded state forgot each token, as for ``Decoder.represent``.
 
     Returns:
       Probabilities, whose logarithmic scale is zero up to rounding, and the shares.
@@ -144,19 +151,20 @@ def rollout(
     Raises:
       ValueError: No token, another mask, or not one share for each layer.
     """
-    run = _run(decoder, tokens)
+    run = _run(decoder, tokens, until)
     if shares is not None and len(shares) != decoder.config.num_layers:
         raise ValueError(f"Wanted {decoder.config.num_layers} shares, got {len(shares)}.")
     shares = run.shares if shares is None else shares.astype(run.plan.carrier_dtype)
 
-    def multiply(row: Array, layer: tuple[Block, Array, Array]) -> Array:
-        block, resid, share = layer
-        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan)
+    def multiply(row: Array, layer: tuple[Block, Array, Array, Array | None]) -> Array:
+        block, resid, share, gone = layer
+        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan, gone)
         mean = lambda index: jnp.mean(attention_rows(heads, index)[1], axis=0)
         return (1 - share) * row + share * times_rows(row, mean, rows)
 
     one = jnp.ones((), run.plan.carrier_dtype)
-    return roll(len(tokens), (decoder.blocks, run.resid, shares), multiply, one, shares)
+    layers = (decoder.blocks, run.resid, shares, until)
+    return roll(len(tokens), layers, multiply, one, shares)
 
 
 def printed_bound(
@@ -165,6 +173,7 @@ def printed_bound(
     *,
     sigma: Float[Array, "layers seq"] | None = None,
     rows: int = ATTENTION_ROWS,
+    until: Until = None,
 ) -> Rollout:
     r"""The bound of Theorem 5.1 at a real model, as a scale and a profile.
 
@@ -189,6 +198,7 @@ def printed_bound(
       tokens: One sequence.
       sigma: Slope of each MLP at each token, non-negative; from the weights if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
+      until: When a bounded state forgot each token, as for ``Decoder.represent``.
 
     Returns:
       The bound for each token, and at each layer for its residual stream.
@@ -196,13 +206,13 @@ def printed_bound(
     Raises:
       ValueError: No token, another mask, or sigma of another shape.
     """
-    run = _run(decoder, tokens)
+    run = _run(decoder, tokens, until)
     _check_sigma(sigma, decoder.config, len(tokens))
 
-    def multiply(row: Array, layer: tuple[Block, Array, Array, Array | None]) -> Array:
-        block, resid, resid_mid, slopes = layer
+    def multiply(row: Array, layer: _Layer) -> Array:
+        block, resid, resid_mid, slopes, gone = layer
         resid = resid.astype(run.plan.dtype)
-        heads = layer_heads(block, resid, run.plan)
+        heads = layer_heads(block, resid, run.plan, gone)
         constants = layer_constants(block, resid, resid_mid, run.plan, slopes)
         norms = constants.value_norms[:, None, None]
         weighted = lambda index: jnp.sum(norms * attention_rows(heads, index)[1], axis=0)
@@ -211,7 +221,7 @@ def printed_bound(
         return moved + constants.skip * row
 
     last_scale = norm_slopes(decoder.final_norm, run.after[-1], run.plan.carrier_dtype)
-    layers = (decoder.blocks, run.resid, run.resid_mid, sigma)
+    layers = (decoder.blocks, run.resid, run.resid_mid, sigma, until)
     return roll(len(tokens), layers, multiply, last_scale, run.shares)
 
 
@@ -230,6 +240,7 @@ def block_stack(
     tokens: Int[Array, " seq"],
     *,
     sigma: Float[Array, "layers seq"] | None = None,
+    until: Until = None,
 ) -> BlockStack:
     """What ``theory.blocks`` bounds the derivative of a pass with.
 
@@ -239,6 +250,7 @@ def block_stack(
       decoder: Causal, with or without a window.
       tokens: One sequence.
       sigma: As for :func:`printed_bound`.
+      until: When a bounded state forgot each token, as for ``Decoder.represent``.
 
     Returns:
       Arrays linear in the length.
@@ -246,18 +258,17 @@ def block_stack(
     Raises:
       ValueError: As :func:`printed_bound`.
     """
-    run = _run(decoder, tokens)
+    run = _run(decoder, tokens, until)
     _check_sigma(sigma, decoder.config, len(tokens))
     carrier = run.plan.carrier_dtype
 
-    def layer(
-        arrays: tuple[Block, Array, Array, Array | None],
-    ) -> tuple[LayerHeads, LayerConstants]:
-        block, resid, resid_mid, slopes = arrays
-        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan)
+    def layer(arrays: _Layer) -> tuple[LayerHeads, LayerConstants]:
+        block, resid, resid_mid, slopes, gone = arrays
+        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan, gone)
         return heads, layer_constants(block, resid, resid_mid, run.plan, slopes)
 
-    heads, constants = jax.lax.map(layer, (decoder.blocks, run.resid, run.resid_mid, sigma))
+    layers = (decoder.blocks, run.resid, run.resid_mid, sigma, until)
+    heads, constants = jax.lax.map(layer, layers)
     return BlockStack(
         heads=heads,
         constants=constants,

@@ -136,7 +136,7 @@ def test_packing_loses_no_token_and_no_prompt(prompts):
     trees = pack(prompts)
     assert sorted(p for tree in trees for p in tree.rows) == sorted(set(prompts))
     for tree in trees:
-        position, branch, stem = (np.asarray(field) for field in tree.layout)
+        position, branch, stem = (np.asarray(field) for field in tree.layout[:3])
         for prompt, row in tree.rows.items():
             mine = (branch == branch[row]) & (position <= position[row]) & (branch > 0)
             trunk = tree.tokens[: stem[row]]

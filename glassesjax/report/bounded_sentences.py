@@ -1,0 +1,165 @@
+"""What the rows of a bounded run say, in sentences, and where they contradict a statement."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from glassesjax.records import Row
+
+NORM = "l2"
+# Both sides are float sums of a few thousand terms.
+SLACK = 1e-4
+
+
+class Panel(NamedTuple):
+    """What one line of a figure is of."""
+
+    positions: str
+    policy: str
+    slots: int
+    family: str
+
+    @property
+    def state(self) -> str:
+        """The policy with its capacity."""
+        return self.policy if self.policy == "full" else f"{self.policy} at {self.slots}"
+
+
+def panels(rows: Sequence[Row], kind: str) -> Mapping[Panel, list[Row]]:
+    """Rows of a kind by what they are of; of collapse, in one norm.
+
+    Args:
+      rows: Rows of the bounded study.
+      kind: ``collapse`` or ``influence``.
+
+    Returns:
+      Rows in order of length or position.
+    """
+    found: dict[Panel, list[Row]] = {}
+    for row in rows:
+        if row["kind"] == kind and row.get("norm") in (NORM, None):
+            key = Panel(
+                str(row["positions"]),
+                str(row["policy"]),
+                int(row["slots"] or 0),
+                str(row.get("family") or ""),
+            )
+            found.setdefault(key, []).append(row)
+    order = "length" if kind == "collapse" else "position"
+    return {key: sorted(mine, key=lambda row: int(row[order] or 0)) for key, mine in found.items()}
+
+
+def number(row: Row, name: str) -> float:
+    """A field as a number; NaN where it is null.
+
+    Args:
+      row: The row.
+      name: The field.
+
+    Returns:
+      Its value.
+    """
+    value = row.get(name)
+    return math.nan if value is None else float(value)
+
+
+def first_equal(rows: Sequence[Row]) -> int | None:
+    """The shortest measured length from which all are equal.
+
+    Args:
+      rows: Of one panel, ascending.
+
+    Returns:
+      The length; None where the longest is not equal.
+    """
+    equal = None
+    for row in reversed(rows):
+        if not row["equal"]:
+            break
+        equal = int(row["length"] or 0)
+    return equal
+
+
+def evicted_share(rows: Sequence[Row]) -> float:
+    """Share of the influence of tokens that the last query sees in no layer.
+
+    Args:
+      rows: Of one panel.
+
+    Returns:
+      A share of one.
+    """
+    return sum((number(row, "influence_share") for row in rows if not row["held_layers"]), 0.0)
+
+
+def bounded_headlines(rows: Sequence[Row]) -> list[str]:
+    """What the rows say.
+
+    Args:
+      rows: Rows of the bounded study.
+
+    Returns:
+      Sentences.
+    """
+    return [*_collapse(rows), *_influence(rows), *map(_capital, contradictions(rows))]
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _collapse(rows: Sequence[Row]) -> Iterator[str]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for panel, mine in panels(rows, "collapse").items():
+        said = f"{panel.state} {_ends(mine)}"
+        groups.setdefault((panel.positions, panel.family), []).append(said)
+    for (positions, family), said in groups.items():
+        yield f"Positions {positions}, {family}: {'; '.join(said)}."
+
+
+def _ends(rows: Sequence[Row]) -> str:
+    equal, last = first_equal(rows), rows[-1]
+    if equal is None:
+        return f"differs by {number(last, 'distance'):.2g} at n = {last['length']}"
+    least = last.get("equal_from")
+    least = f" (must from {least})" if least is not None else ""
+    return f"equal from n = {equal}{least}"
+
+
+def _influence(rows: Sequence[Row]) -> Iterator[str]:
+    for panel, mine in panels(rows, "influence").items():
+        gone = [row for row in mine if not row["held_layers"]]
+        silent = sum(not row["reaches"] for row in mine)
+        yield (
+            f"Positions {panel.positions}, {panel.state}: {len(gone)} of {len(mine)} tokens are in"
+            f" no layer any more, and carry {evicted_share(mine):.1%} of the influence; {silent}"
+            f" have no path left; the first token has {number(mine[0], 'influence_share'):.1%},"
+            f" the last {number(mine[-1], 'influence_share'):.1%}."
+        )
+
+
+def contradictions(rows: Sequence[Row]) -> list[str]:
+    """Where a statement that must hold does not.
+
+    Args:
+      rows: Rows of the bounded study.
+
+    Returns:
+      One line each.
+    """
+    return list(_broken(rows))
+
+
+def _broken(rows: Sequence[Row]) -> Iterator[str]:
+    for panel, mine in panels(rows, "collapse").items():
+        for row in mine:
+            least = row.get("equal_from")
+            if least is not None and int(row["length"] or 0) >= int(least) and not row["equal"]:
+                yield f"{panel.state}, {panel.positions}: runs of {row['length']} must be equal"
+    for panel, mine in panels(rows, "influence").items():
+        for row in mine:
+            over = math.log10(number(row, "spectral") or math.nan) - number(row, "log10_repaired")
+            if over > SLACK:
+                yield f"{panel.state}, {panel.positions}: the repaired bound is exceeded"
+            if not row["reaches"] and number(row, "frobenius") > 0:
+                yield f"{panel.state}, {panel.positions}: a token without a path is heard"

@@ -1,0 +1,290 @@
+"""The bounded study: collapse and influence in a model that may not remember everything.
+
+*Collapse*: how far apart the last representations of runs of n and n + 1 are under a policy. Under
+a policy that decides token by token the prefix identity still holds, so one reading of the longest
+run gives the whole curve. *Influence*: how much the last representation of a text still moves with
+each token's embedding, through the states that a policy left, and who was still held.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax.cache import check_context, policy, resolve_slots, unroll
+from glassesjax.cache.pruned import last_seen, probe, read
+from glassesjax.errors import BadInput
+from glassesjax.model.decoder import Decoder
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.records import Row, Value, provenance
+from glassesjax.studies.bounded_rows import (
+    Cell,
+    Heard,
+    Runs,
+    collapse_rows,
+    influence_rows,
+    lay_out,
+)
+from glassesjax.tasks.sequences import BOS, run_family
+from glassesjax.tasks.text import read_text
+from glassesjax.theory.blocks import repaired_rollout
+from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
+from glassesjax.trace.rollout import Rollout, block_stack, rollout
+
+# What tells one row of a run from another; null where a kind has no such field.
+KEY = ("kind", "positions", "policy", "slots", "family", "length", "norm", "position")
+LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+POLICIES = ("full", "window", "window+4", "h2o", "tova")
+# Those whose prompts are a text's prefixes, or these and one token more.
+FAMILIES = ("ones", "ones_zero", "ones_bos", "doubled_digits", "alternating")
+CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
+CHUNK = 64  # tokens that go through projections together: short texts would fill more in vain
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoundedSettings:
+    """Do collapse and over-squashing change where the state is bounded?"""
+
+    model: str
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    policies: tuple[str, ...] = POLICIES
+    """Policies, as NAME[-head][+SINKS][@RECENT]."""
+    slots: tuple[str, ...] = ("8",)
+    """Capacities of every layer: tokens (64), a share of the text (12.5%), or bytes (2MiB)."""
+    kinds: tuple[Literal["collapse", "influence"], ...] = ("collapse", "influence")
+    """What is measured."""
+    families: tuple[str, ...] = ("ones_bos", "ones_zero")
+    """Families of runs: ones, ones_zero, ones_bos, doubled_digits, alternating."""
+    lengths: tuple[int, ...] = LENGTHS
+    """Run lengths n, in tokens of the run, ascending; each is compared with n + 1."""
+    prompt: str = ""
+    """The text whose tokens' influence is measured; for toy, digits and commas."""
+    text: str | None = None
+    """Where that text is taken from if none is given: kjv (if absent), or a UTF-8 file. Not for
+    toy, which takes random digits."""
+    max_tokens: int = 64
+    """Most tokens of that text."""
+    method: Literal["estimated", "exact"] = "estimated"
+    """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
+    the last representation, with operator norms and the bound on them."""
+    probes: int = 16
+    """Number of random probes."""
+    format: Literal["f32", "f64"] = "f64"
+    """Arithmetic of passes and derivatives."""
+    positions: tuple[str, ...] = ()
+    """For toy: which positional encodings; all if none is named."""
+    seed: int = 0
+    """Seed of the probes, of the random digits, and of the toy's weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("policies", "slots", "kinds", "families", "lengths"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
+        for name in self.policies:
+            policy(name)
+        if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
+            raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
+        if unknown := sorted(set(self.families) - set(FAMILIES)):
+            wanted = f"Wanted families out of {', '.join(FAMILIES)}, told apart by one token"
+            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+        for holds, wanted, found in (
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (self.probes >= 2, "--probes of 2 or more", self.probes),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        self._check_toy()
+
+    def _check_toy(self) -> None:
+        if self.positions and self.model != "toy":
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
+            wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
+            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+        if self.text is not None and self.model == "toy":
+            raise BadInput("Wanted --text with a model that reads text; found toy: leave it out.")
+        if self.text is not None and self.prompt:
+            raise BadInput("Wanted --prompt or --text; found both: leave one of the two out.")
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The positional encodings to run through: one, its own, for a pretrained model."""
+        return self.positions or (tuple(TOY_POSITIONS) if self.model == "toy" else ("own",))
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Policies with their budgets: one that drops nothing comes once."""
+        bounded = lambda name: policy(name).bounded
+        budgets = lambda name: self.slots if bounded(name) else self.slots[:1]
+        return tuple((name, budget) for name in self.policies for budget in budgets(name))
+
+    @property
+    def steps(self) -> int:
+        """How many cells there are to measure."""
+        each = {"collapse": len(self.families), "influence": 1}
+        return len(self.encodings) * len(self.pairs) * sum(each[kind] for kind in self.kinds)
+
+
+def open_models(settings: BoundedSettings) -> Iterator[tuple[str, LanguageModel]]:
+    """Each positional encoding with the model that has it.
+
+    Args:
+      settings: What is to be measured.
+
+    Yields:
+      The name of the encoding and the model.
+
+    Raises:
+      BadInput: A model cannot be opened.
+    """
+    for positions in settings.encodings:
+        if settings.model == "toy":
+            yield positions, open_model("toy", positions=positions, seed=settings.seed)
+        else:
+            model = open_model(settings.model)
+            yield type(model.decoder.config.positions).__name__.lower(), model
+
+
+def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> list[Cell]:
+    """All that is to be measured of one model, capacities resolved.
+
+    Args:
+      settings: What to measure.
+      positions: Name of the positional encoding, for the rows.
+      model: Its sizes, its tokenizer and its context.
+
+    Returns:
+      One record for each policy, capacity and family of runs, or text.
+
+    Raises:
+      BadInput: A prompt is longer than the context, or a policy cannot work with so few slots.
+    """
+    config, found = model.decoder.config, []
+    dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
+    runs = {
+        name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
+    }
+    texts = {"": _tokens(settings, model)} if "influence" in settings.kinds else {}
+    longest = {name: run.trunk for name, run in runs.items()}
+    for kind in settings.kinds:
+        of_kind = longest if kind == "collapse" else texts
+        for family, tokens in of_kind.items():
+            for name, budget in settings.pairs:
+                rule = policy(name)
+                check_context(config, rule, len(tokens) + (kind == "collapse"))
+                options = {"length": len(tokens), "dtype": dtype}
+                slots = resolve_slots(budget, config, rule, **options)
+                found.append(Cell(kind, positions, rule, slots, family, tokens, runs.get(family)))
+    return list({cell.key: cell for cell in found}.values())
+
+
+def _tokens(settings: BoundedSettings, model: LanguageModel) -> tuple[int, ...]:
+    tokenizer, limit = model.tokenizer, settings.max_tokens
+    if isinstance(tokenizer, SymbolTokenizer):
+        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+        return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
+    text = settings.prompt or read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
+    found = tokenizer.encode(text)[:limit]
+    if not found:
+        raise BadInput("Wanted a text of one token or more; found an empty one.")
+    return found
+
+
+def measure(
+    settings: BoundedSettings,
+    positions: str,
+    model: LanguageModel,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Measures one model, cell by cell.
+
+    Source: arXiv 2406.04267v2, Theorems 4.2 and 5.1, under the policies of arXiv 2401.06104v2.
+
+    Args:
+      settings: What to measure.
+      positions: Name of the positional encoding, for the rows.
+      model: Float32 weights.
+      done: Whether the row with these key fields is there already; whole cells are left out.
+
+    Yields:
+      The name of each cell and its rows.
+
+    Raises:
+      BadInput: As ``cells``.
+    """
+    wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
+    shared = provenance() | dict(model.source) | _shared(settings, model)
+    for cell in wanted:
+        with jax.enable_x64(settings.format == "f64"):
+            decoder = _in_format(model.decoder, settings.format)
+            over = _collapse if cell.kind == "collapse" else _influence
+            rows: list[Row] = [{**shared, **row} for row in over(settings, cell, decoder, model)]
+        yield cell.name, rows
+
+
+def _in_format(decoder: Decoder, name: str) -> Decoder:
+    dtype = {"f32": jnp.float32, "f64": jnp.float64}[name]
+    return jax.tree.map(lambda weight: weight.astype(dtype), decoder)
+
+
+def _shared(settings: BoundedSettings, model: LanguageModel) -> dict[str, Value]:
+    return {
+        "study": "bounded",
+        "model": model.name,
+        "seed": settings.seed,
+        "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
+        "rounding": "none",
+        "width": model.decoder.config.model_dim,
+        "layers": model.decoder.config.num_layers,
+        "method": settings.method,
+        "probes": settings.probes if settings.method == "estimated" else None,
+    }
+
+
+def _collapse(
+    settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
+) -> Iterator[dict[str, Value]]:
+    runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]  (a collapse cell has runs)
+    tokens = jnp.asarray(runs.trunk, jnp.int32)
+    said = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
+    tried, after = (jnp.asarray(side, jnp.int32) for side in (runs.tried, runs.after))
+    line, tails = probe(decoder, tokens, tried, after, said.forgotten)
+    yield from collapse_rows(cell, decoder.config, said, jax.device_get((line, tails)))
+
+
+def _influence(
+    settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
+) -> Iterator[dict[str, Value]]:
+    tokens = jnp.asarray(cell.tokens, jnp.int32)
+    said = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
+    until = last_seen(said.forgotten)
+    found = _norms(settings, decoder, tokens, until)
+    pi = _rollout(decoder, tokens, until)
+    bound = _repaired(decoder, tokens, until) if settings.method == "exact" else None
+    heard = Heard(*jax.device_get((found, pi, bound)))
+    text = [model.tokenizer.token_text(token) for token in cell.tokens]
+    yield from influence_rows(cell, said, heard, text)
+
+
+def _norms(
+    settings: BoundedSettings, decoder: Decoder, tokens: jax.Array, until: jax.Array
+) -> Influence:
+    if settings.method == "exact":
+        return exact_influence(decoder, tokens, layers=(0,), spectral=(0,), until=until)
+    key = jax.random.key(settings.seed)
+    return estimated_influence(decoder, tokens, key=key, probes=settings.probes, until=until)
+
+
+@jax.jit
+def _rollout(decoder: Decoder, tokens: jax.Array, until: jax.Array) -> Rollout:
+    return rollout(decoder, tokens, until=until)
+
+
+@jax.jit
+def _repaired(decoder: Decoder, tokens: jax.Array, until: jax.Array) -> Rollout:
+    return repaired_rollout(block_stack(decoder, tokens, until=until))

@@ -1,0 +1,243 @@
+"""The longform study: what a bounded state does to a long text that the model writes itself.
+
+From one prompt each policy writes some texts with the same draws; each is measured for its length,
+its repetitions, and how surprising it is to the same model with everything kept.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax.cache import Unrolled, check_context, policy, resolve_slots, state_bytes, unroll
+from glassesjax.cache.generate import generate
+from glassesjax.cache.prefill import PrefillMode
+from glassesjax.cache.sampling import Sampling
+from glassesjax.errors import BadInput
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.records import Row, Value, provenance
+from glassesjax.studies.longform_rows import Cell, Subject, full_loss, text_fields
+from glassesjax.tasks.sequences import BOS
+
+# What tells one row of a run from another.
+KEY = ("policy", "slots", "sample")
+DTYPES = {"f32": "float32", "f64": "float64"}
+STORY = (
+    "The lighthouse keeper's daughter had never seen the other side of the bay. On the morning that"
+    " the fog did not lift, she took the small boat, a loaf of bread and her father's lamp, and"
+    " began to row."
+)
+DIGITS = "0123456789"  # the story of a toy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LongformSettings:
+    """What becomes of a long text if the state that it is written from is bounded?"""
+
+    model: str
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    prompt: str = ""
+    """The text to continue; the beginning of a story (for toy, of digits) if empty."""
+    chat: bool = False
+    """Whether the prompt is a user's message, put into the model's own chat template."""
+    policies: tuple[str, ...] = ("window", "window+4", "h2o", "tova")
+    """Who decides what is kept: NAME[-head][+SINKS][@RECENT]. The full state is always written
+    beside them."""
+    slots: tuple[str, ...] = ("64", "256")
+    """Sizes of the state: tokens (256), a share of prompt and text (12.5%), or bytes (2MiB)."""
+    samples: int = 4
+    """Texts of each policy and size; those of one number are drawn alike."""
+    max_tokens: int = 512
+    """Most new tokens of a text."""
+    temperature: float = 0.8
+    """What logits are divided by before a token is drawn; 0 takes the best token."""
+    top_k: int | None = None
+    """How many of the best tokens may be drawn; all if absent."""
+    top_p: float = 0.95
+    """The smallest set of best tokens whose probability reaches this may be drawn."""
+    mode: PrefillMode = "exact"
+    """How the prompt is read: token by token (exact), all and one cut (one_shot), or a cut after
+    every 256 tokens (chunked)."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of the passes."""
+    positions: str = "none"
+    """For toy: the positional encoding."""
+    seed: int = 0
+    """Seed of what is drawn, and of the toy's weights."""
+
+    def __post_init__(self) -> None:
+        for holds, wanted, found in (
+            (_different(self.policies), "different --policies", self.policies),
+            (_different(self.slots), "different --slots", self.slots),
+            (self.samples >= 1, "--samples of 1 or more", self.samples),
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            (
+                self.positions in TOY_POSITIONS,
+                f"--positions out of {', '.join(TOY_POSITIONS)}",
+                self.positions,
+            ),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        _ = self.sampling  # refuses what it cannot use
+        if any(not policy(name).bounded for name in self.policies):
+            wanted = "Wanted policies that forget; full is always written beside them"
+            raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
+        if self.positions != "none" and self.model != "toy":
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if self.samples > 1 and not self.sampling.draws:
+            wanted = "Wanted one of --samples at --temperature 0, where nothing is drawn"
+            raise BadInput(f"{wanted}; found {self.samples}.")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How a token is chosen; nothing is narrowed at temperature 0."""
+        if self.temperature == 0:
+            return Sampling()
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+    @property
+    def steps(self) -> int:
+        """How many steps a run has: the full state, and each policy with each size."""
+        return 1 + len(self.policies) * len(self.slots)
+
+
+def _different(names: tuple[str, ...]) -> bool:
+    return len(set(names)) == len(names) > 0
+
+
+def open_subject(settings: LongformSettings) -> Subject:
+    """The model, its prompt, and the ways to write.
+
+    Args:
+      settings: What is to be written.
+
+    Returns:
+      All that a run needs, checked.
+
+    Raises:
+      BadInput: The model cannot be opened, it has no chat template where one is wanted, a policy
+        cannot work with a number of slots, or the text would leave the model's context.
+    """
+    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    prompt, config = _prompt(settings, model), model.decoder.config
+    length = len(prompt) + settings.max_tokens
+    found = {("full", length): Cell("full", policy("full"), length)}
+    for name, budget in itertools.product(settings.policies, settings.slots):
+        rule, dtype = policy(name), DTYPES[settings.format]
+        slots = resolve_slots(budget, config, rule, length=length, dtype=dtype)
+        found[name, slots] = Cell(name, rule, slots)
+    check_context(config, policy("full"), length)
+    end = None if isinstance(model.tokenizer, SymbolTokenizer) else model.tokenizer.eos
+    return Subject(model, prompt, end, tuple(found.values()))
+
+
+def _prompt(settings: LongformSettings, model: LanguageModel) -> tuple[int, ...]:
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        if settings.chat:
+            raise BadInput("Wanted --chat with a model that reads text; found toy.")
+        return tokenizer.encode_symbols((BOS, *(settings.prompt or DIGITS)))
+    said = settings.prompt or STORY
+    if settings.chat:
+        return tokenizer.encode_chat([{"role": "user", "content": said}])
+    return tokenizer.encode(said)
+
+
+def measure(
+    settings: LongformSettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Writes with all tokens kept, then under one policy after the other.
+
+    Source: arXiv 2401.06104v2, section on text generation.
+    Differs: no judge; each text is measured for itself and beside the full model's.
+
+    Args:
+      settings: What to write.
+      subject: Float32 weights, prompt and cells.
+      done: Whether the row with these key fields is there already; whole cells are left out, but
+        the full state's texts are written once more where others must be compared with them.
+
+    Yields:
+      The name of each cell and its rows, one a text.
+    """
+    last = settings.samples - 1
+    there = [done({"policy": c.name, "slots": c.slots, "sample": last}) for c in subject.cells]
+    if all(there):
+        return
+    shared = _shared(settings, subject)
+    with jax.enable_x64(settings.format == "f64"):
+        dtype = jnp.dtype(DTYPES[settings.format])
+        model = unroll(jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder))
+    full: list[list[int]] = []
+    for cell, has in zip(subject.cells, there, strict=True):
+        if has and cell.policy.bounded:
+            continue
+        with jax.enable_x64(settings.format == "f64"):
+            texts = _texts(settings, subject, model, cell)
+            full = full or texts
+            size = state_bytes(model.outer.config, cell.policy, cell.slots, dtype)
+            own = {"policy": cell.name, "slots": cell.slots, "bytes": size}
+            rows = [] if has else _rows(subject, model, texts, full)
+        yield f"{cell.name} with {cell.slots} slots", [{**shared, **own, **row} for row in rows]
+
+
+def _texts(
+    settings: LongformSettings, subject: Subject, model: Unrolled, cell: Cell
+) -> list[list[int]]:
+    """Tokens of all texts of a cell, with the one that ends a text."""
+    steps = generate(
+        model,
+        [subject.prompt] * settings.samples,
+        cell.policy,
+        slots=cell.slots,
+        max_tokens=settings.max_tokens,
+        sampling=settings.sampling,
+        seed=settings.seed,
+        mode=settings.mode,
+        stop=() if subject.end is None else (subject.end,),
+    )
+    texts: list[list[int]] = [[] for _ in range(settings.samples)]
+    for step in steps:
+        for text, token, fresh in zip(texts, step.token, step.fresh, strict=True):
+            if fresh:
+                text.append(int(token))
+    return texts
+
+
+def _rows(
+    subject: Subject, model: Unrolled, texts: list[list[int]], full: list[list[int]]
+) -> list[dict[str, Value]]:
+    room = subject.cells[0].slots
+    losses = [full_loss(model, subject.prompt, text, room=room) for text in texts]
+    return [
+        {"sample": number, **text_fields(subject, text, full[number], loss)}
+        for number, (text, loss) in enumerate(zip(texts, losses, strict=True))
+    ]
+
+
+def _shared(settings: LongformSettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    positions = settings.positions if settings.model == "toy" else ""
+    names = ("temperature", "top_k", "top_p", "seed", "max_tokens", "chat")
+    return {
+        "study": "longform",
+        "model": subject.model.name,
+        "positions": positions or type(config.positions).__name__.lower(),
+        **provenance(),
+        **subject.model.source,
+        **{name: getattr(settings, name) for name in names},
+        "prefill": settings.mode,
+        "prompt_tokens": len(subject.prompt),
+        "dtype": DTYPES[settings.format],
+        "rounding": "none",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+    }

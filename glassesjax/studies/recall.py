@@ -1,0 +1,222 @@
+"""The recall study: what a model can still say of a passage that its bounded state has read.
+
+A passage of the King James Bible is read under a policy; then questions are asked whose answers
+stand in it at different depths. Each row is one answer, beside the one that was expected.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax.cache import (
+    check_context,
+    policy,
+    resolve_slots,
+    state_bytes,
+    unroll,
+)
+from glassesjax.cache.prefill import PrefillMode
+from glassesjax.errors import BadInput
+from glassesjax.model.pretrained import LanguageModel, open_model
+from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.records import Row, Value, provenance
+from glassesjax.studies.recall_reading import TRUNCATED, Cell, Reading, Subject, longest, reading
+from glassesjax.studies.recall_rows import recall_rows
+from glassesjax.tasks.bible import passages
+from glassesjax.tasks.text import king_james_verses
+
+# What tells one row of a run from another.
+KEY = ("task", "length", "item", "depth", "policy", "slots")
+DTYPES = {"f32": "float32", "f64": "float64"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecallSettings:
+    """What can the model still say of what it has read, if its state is bounded?"""
+
+    model: str
+    """smollm2, or the path of a .gguf file of the llama architecture."""
+    tasks: tuple[Literal["verse", "said"], ...] = ("verse", "said")
+    """verse: how a verse begins, by its reference. said: who spoke, by the words spoken."""
+    lengths: tuple[int, ...] = (512,)
+    """Most tokens of a passage."""
+    depths: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """Where the answers stand, as shares of the passage from its beginning."""
+    items: int = 4
+    """Passages of each task and length; each has a question for every depth."""
+    words: int = 8
+    """Words of a verse that are asked for; all if 0."""
+    hint: int = 0
+    """First words of a verse that are given beside its reference; those after them are asked
+    for."""
+    policies: tuple[str, ...] = ("full", TRUNCATED, "window", "window+4", "h2o", "tova")
+    """Who decides what is kept: NAME[-head][+SINKS][@RECENT]; full keeps all, whatever the slots,
+    and truncated reads as many last tokens as there are slots, and nothing before them."""
+    slots: tuple[str, ...] = ("64", "256")
+    """Sizes of the state: tokens (256), a share of passage, question and answer (12.5%), or bytes
+    (2MiB)."""
+    mode: PrefillMode = "exact"
+    """How passage and question are read: token by token (exact), all and one cut after each of the
+    two (one_shot), or a cut after every 256 and 64 tokens (chunked)."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of the passes."""
+    seed: int = 0
+    """Seed of the choice of passages."""
+
+    def __post_init__(self) -> None:
+        for holds, wanted, found in (
+            (_different(self.tasks), "different --tasks", self.tasks),
+            (_different(self.lengths), "different --lengths", self.lengths),
+            (min(self.lengths, default=1) >= 1, "--lengths of 1 or more", self.lengths),
+            (_different(self.depths), "different --depths", self.depths),
+            (all(0 <= d <= 1 for d in self.depths), "--depths from 0 to 1", self.depths),
+            (self.items >= 1, "--items of 1 or more", self.items),
+            (self.words >= 0, "--words of 0 or more", self.words),
+            (self.hint >= 0, "a --hint of 0 words or more", self.hint),
+            (_different(self.policies), "different --policies", self.policies),
+            (_different(self.slots), "different --slots", self.slots),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        for name in self.policies:
+            if name != TRUNCATED:
+                policy(name)
+        if self.model == "toy":
+            raise BadInput("Wanted a model that reads text; found toy, which reads digits.")
+
+    @property
+    def steps(self) -> int:
+        """How many steps a run has: a passage under a policy each."""
+        ways = sum(1 if name == "full" else len(self.slots) for name in self.policies)
+        return ways * len(self.tasks) * len(self.lengths) * self.items
+
+
+def _different(values: tuple[object, ...]) -> bool:
+    return len(set(values)) == len(values) > 0
+
+
+def open_subject(settings: RecallSettings) -> Subject:
+    """The model, its passages, and the ways to read them.
+
+    Args:
+      settings: What is to be measured.
+
+    Returns:
+      All that a run needs, checked.
+
+    Raises:
+      BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
+        with a number of slots, or tokens would stand beyond the model's context.
+    """
+    model = open_model(settings.model)
+    tokenizer = model.tokenizer
+    if not isinstance(tokenizer, ByteLevelTokenizer):
+        raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
+    readings = tuple(_readings(settings, tokenizer))
+    return Subject(model, tokenizer, readings, cells(settings, model, readings))
+
+
+def _readings(settings: RecallSettings, tokenizer: ByteLevelTokenizer) -> Iterator[Reading]:
+    verses, before = king_james_verses(), len(tokenizer.encode(""))
+    count = lambda text: len(tokenizer.encode(text)) - before
+    names = ("depths", "words", "hint", "seed")
+    shared = {name: getattr(settings, name) for name in names} | {"count": count}
+    for task, length in itertools.product(settings.tasks, settings.lengths):
+        for passage in passages(task, verses, length=length, number=settings.items, **shared):
+            yield reading(passage, tokenizer)
+
+
+def cells(
+    settings: RecallSettings, model: LanguageModel, readings: tuple[Reading, ...]
+) -> tuple[Cell, ...]:
+    """Policies with their sizes, each once.
+
+    Args:
+      settings: What is to be measured.
+      model: Whose state it is.
+      readings: What is read.
+
+    Returns:
+      In the order of the settings; ``full`` has room for the longest of all.
+
+    Raises:
+      BadInput: A policy cannot work with a number of slots, or the context is too short.
+    """
+    config, length, dtype = model.decoder.config, longest(readings), DTYPES[settings.format]
+    found: dict[tuple[str, int], Cell] = {}
+    for name, budget in itertools.product(settings.policies, settings.slots):
+        rule = policy("full" if name == TRUNCATED else name)
+        sized = policy("window") if name == TRUNCATED else rule  # any size will do
+        slots = resolve_slots(budget, config, sized, length=length, dtype=dtype)
+        check_context(config, rule, length)
+        found[name, slots] = Cell(name, rule, slots)
+    return tuple(found.values())
+
+
+def measure(
+    settings: RecallSettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Reads one passage after the other, each in all ways, and asks.
+
+    Source: arXiv 2401.06104v2, section on long-range understanding.
+    Differs: questions of our own with one right answer each; the probability of that answer is
+    measured beside what is said, for a small model says little; and the question is not yet known
+    when the state must choose, in every mode.
+
+    Args:
+      settings: What to measure.
+      subject: Float32 weights, passages and cells.
+      done: Whether the row with these key fields is there already; a passage is left out under a
+        policy where all its questions are there.
+
+    Yields:
+      The name of each passage and policy, and its rows, one a depth.
+    """
+    # Only while it computes: whoever takes the rows keeps their own setting.
+    with jax.enable_x64(settings.format == "f64"):
+        dtype = jnp.dtype(DTYPES[settings.format])
+        weights = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
+        model = unroll(weights)
+    shared = _shared(settings, subject)
+    for one, cell in itertools.product(subject.readings, subject.cells):
+        key = {**_passage_key(one), "policy": cell.name, "slots": cell.slots}
+        if all(done({**key, "depth": depth}) for depth in settings.depths):
+            continue
+        own = {"book": one.passage.book, "passage_tokens": len(one.tokens)}
+        own |= {"bytes": state_bytes(weights.config, cell.policy, cell.slots, dtype)}
+        how = {"mode": settings.mode, "tokenizer": subject.tokenizer, "words": settings.words}
+        with jax.enable_x64(settings.format == "f64"):
+            rows = list(recall_rows(model, one, cell, **how))
+        name = f"{one.passage.task} {one.passage.length} {one.passage.number}"
+        said = f"{name}: {cell.name} with {cell.slots} slots"
+        yield said, [{**shared, **key, **own, **row} for row in rows]
+
+
+def _passage_key(one: Reading) -> dict[str, Value]:
+    passage = one.passage
+    return {"task": passage.task, "length": passage.length, "item": passage.number}
+
+
+def _shared(settings: RecallSettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    return {
+        "study": "recall",
+        "model": subject.model.name,
+        "positions": type(config.positions).__name__.lower(),
+        **provenance(),
+        **subject.model.source,
+        "seed": settings.seed,
+        "words": settings.words,
+        "hint": settings.hint,
+        "dtype": DTYPES[settings.format],
+        "rounding": "none",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+    }

@@ -1,0 +1,229 @@
+"""Questions whose answers stand somewhere in a passage of the King James Bible.
+
+A passage is read first, the question after it: whoever forgets must do so without knowing what will
+be asked. One passage has several needles, one a depth, so that it is read once.
+"""
+
+import itertools
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from glassesjax.errors import BadInput
+from glassesjax.tasks.answers import first_words
+
+Verse = Mapping[str, str | int]
+Count = Callable[[str], int]
+
+TASKS = ("verse", "said")
+QUOTED = 8  # words of a speech that a question about its speaker quotes
+LEAST_LINES = 3  # of a passage: a needle, the solved example, and one more
+# The verse begins with a connective and one name; what is spoken begins, with a capital, behind the
+# first comma. Speakers of two words or with an article ("the king of Israel said") are passed over.
+SAID = re.compile(
+    r"(?:And|Then|But|So|Now) (?P<speaker>[A-Z][a-z]+) said(?: (?:un)?to [^,:;.]+)?,"
+    r" (?P<speech>[A-Z].*)"
+)
+
+
+class Line(NamedTuple):
+    """One line of a passage, with what may be asked about it."""
+
+    text: str
+    """As it stands there, without its end."""
+    cue: str
+    """The question."""
+    answer: str
+    speaker: str
+    """For ``said``, the answer again, else empty: an example never gives away the speaker."""
+
+
+class Question(NamedTuple):
+    """A question about one line of a passage, behind a solved one about another line."""
+
+    depth: float
+    """As it was asked for, of the passage's tokens."""
+    needle: int
+    """Number of the line that holds the answer."""
+    needle_depth: float
+    """Where that line begins, of the passage's tokens."""
+    text: str
+    """What is read after the passage; the answer follows a space."""
+    answer: str
+
+
+class Passage(NamedTuple):
+    """What is read before the questions are known."""
+
+    task: str
+    length: int
+    """Tokens that were asked for; the passage has no more."""
+    number: int
+    book: str
+    lines: tuple[str, ...]
+    questions: tuple[Question, ...]
+
+    @property
+    def text(self) -> str:
+        """All lines, each with its end."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+
+def passages(
+    task: str,
+    verses: Sequence[Verse],
+    *,
+    length: int,
+    depths: Sequence[float],
+    number: int,
+    words: int,
+    hint: int,
+    count: Count,
+    seed: int,
+) -> Iterator[Passage]:
+    """Passages of a task with their questions, the same for the same arguments.
+
+    ``verse``: verses in a row, each behind its reference; the reference is given again, and the
+    verse's words are wanted, its first or those behind a hint. Its neighbors differ from it by one
+    number. ``said``: verses of one book in which somebody says something, speakers in turn; a
+    speech's first words are given, and its speaker is wanted. Before the question stands a solved
+    one of the same form about another line, by another speaker.
+
+    Source: ours, in the place of QASPER and SQuALITY in arXiv 2401.06104v2.
+
+    Args:
+      task: ``verse`` or ``said``.
+      verses: With ``citation``, ``text`` and ``book``, in order.
+      length: Most tokens of a passage.
+      depths: Where the needles lie, as shares of the passage's tokens; for each the nearest line.
+      number: How many passages.
+      words: Of an answer about a verse; all that follow if 0.
+      hint: First words of the verse that are given beside its reference.
+      count: Tokens of a text.
+      seed: Of the choice of passages and examples; a passage's own is made of this, the task, the
+        length and its number.
+
+    Yields:
+      Passages, by their number.
+
+    Raises:
+      BadInput: No such task, or no book has a passage of that length.
+    """
+    if task not in TASKS:
+        raise BadInput(f"Wanted a task out of {', '.join(TASKS)}; found {task!r}.")
+    pool = _Pool(task, verses, (hint, words), count)
+    for index in range(number):
+        draw = random.Random(f"{seed} {task} {length} {index}")
+        book, lines = pool.lines(draw, length)
+        sizes = [count(f"{line.text}\n") for line in lines]
+        starts = [0, *itertools.accumulate(sizes)]
+        asked = tuple(_question(draw, lines, starts, depth) for depth in depths)
+        yield Passage(task, length, index, book, tuple(line.text for line in lines), asked)
+
+
+def spoken(text: str) -> tuple[str, str] | None:
+    """Who says what in a verse.
+
+    The verse must begin with And, Then, But, So or Now, one capitalized word, ``said``, at most
+    ``unto`` or ``to`` somebody, and a comma; what is said begins there with a capital letter. The
+    speaker is that word.
+
+    Args:
+      text: A verse.
+
+    Returns:
+      The speaker and the speech, or None where the verse is not of that form.
+    """
+    found = SAID.match(text)
+    return None if found is None else (found["speaker"], found["speech"])
+
+
+class _Pool:
+    """Lines of each book that a passage can be made of."""
+
+    def __init__(
+        self, task: str, verses: Sequence[Verse], words: tuple[int, int], count: Count
+    ) -> None:
+        make = (lambda verse: _verse_line(verse, *words)) if task == "verse" else _said_line
+        made = ((str(verse["book"]), make(verse)) for verse in verses)
+        self.books: dict[str, list[Line]] = {}
+        for book, line in made:
+            if line is not None:
+                self.books.setdefault(book, []).append(line)
+        self.task, self.count = task, count
+        size = lambda lines: sum(count(f"{line.text}\n") for line in lines)
+        enough = lambda lines: task == "verse" or len({line.speaker for line in lines}) > 1
+        self.sizes = {book: size(lines) for book, lines in self.books.items() if enough(lines)}
+
+    def lines(self, draw: random.Random, length: int) -> tuple[str, list[Line]]:
+        """Lines of a book that has enough of them, as many as fit."""
+        books = [book for book, size in self.sizes.items() if size >= length]
+        if not books:
+            most = max(self.sizes.values(), default=0)
+            wanted = f"Wanted a book with {length} tokens of lines for the task {self.task}"
+            raise BadInput(f"{wanted}; the longest has {most}: use shorter --lengths.")
+        book = draw.choice(books)
+        every = self.books[book]
+        found = self._in_a_row(draw, every, length) if self.task == "verse" else _turns(draw, every)
+        taken = self._fitting(found, length)
+        if len(taken) < LEAST_LINES:
+            wanted = f"Wanted --lengths that hold {LEAST_LINES} verses"
+            raise BadInput(f"{wanted}; {length} tokens of {book} hold {len(taken)}.")
+        return book, taken
+
+    def _in_a_row(self, draw: random.Random, lines: list[Line], length: int) -> list[Line]:
+        """From a line on after which there are tokens enough."""
+        left, last = 0, len(lines)
+        while left < length:
+            last -= 1
+            left += self.count(f"{lines[last].text}\n")
+        return lines[draw.randrange(last + 1) :]
+
+    def _fitting(self, lines: list[Line], length: int) -> list[Line]:
+        ends = itertools.accumulate(self.count(f"{line.text}\n") for line in lines)
+        return [line for line, end in zip(lines, ends, strict=True) if end <= length]
+
+
+def _verse_line(verse: Verse, hint: int, words: int) -> Line | None:
+    reference, text = str(verse["citation"]), str(verse["text"])
+    given, left = text.split()[:hint], " ".join(text.split()[hint:])
+    if not left:
+        return None
+    return Line(f"{reference} {text}", " ".join([reference, *given]), first_words(left, words), "")
+
+
+def _said_line(verse: Verse) -> Line | None:
+    found = spoken(str(verse["text"]))
+    if found is None or len(found[1].split()) < QUOTED:
+        return None
+    speaker, speech = found
+    cue = f'Who said "{first_words(speech, QUOTED).rstrip(",:;.?!")}"? It was'
+    return Line(str(verse["text"]), cue, speaker, speaker)
+
+
+def _turns(draw: random.Random, lines: list[Line]) -> list[Line]:
+    """All lines in a drawn order in which speakers take turns, and nobody's cue stands twice."""
+    unique = list({line.cue: line for line in lines}.values())
+    draw.shuffle(unique)
+    by_speaker: dict[str, list[Line]] = {}
+    for line in unique:
+        by_speaker.setdefault(line.speaker, []).append(line)
+    rounds = itertools.zip_longest(*by_speaker.values())
+    return [line for turn in rounds for line in turn if line is not None]
+
+
+def _question(
+    draw: random.Random, lines: Sequence[Line], starts: Sequence[int], depth: float
+) -> Question:
+    away = lambda index: abs(starts[index] - depth * starts[-1])
+    needle = min(range(len(lines)), key=away)
+    line = lines[needle]
+    others = [
+        other
+        for index, other in enumerate(lines)
+        if index != needle and (not line.speaker or other.speaker != line.speaker)
+    ]
+    example = draw.choice(others)
+    text = f"\n{example.cue} {example.answer}\n\n{line.cue}"
+    return Question(depth, needle, starts[needle] / starts[-1], text, line.answer)
