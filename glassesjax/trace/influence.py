@@ -170,7 +170,7 @@ def _exact(
     decoder: Decoder,
     start: Array,
     cotangents: Array,
-    until: Until,
+    until: Until = None,
     *,
     rows: Rows,
     spectral: Rows,
@@ -213,7 +213,12 @@ def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array
 
 @functools.partial(jax.jit, static_argnames=("probes", "freeze"))
 def _estimate(
-    decoder: Decoder, start: Array, cotangents: Array, probes: int, freeze: bool, until: Until
+    decoder: Decoder,
+    start: Array,
+    cotangents: Array,
+    probes: int,
+    freeze: bool,
+    until: Until = None,
 ) -> tuple[Array, Array, Array]:
     """A unit, and mean and variance of the probes' squares in it, merged batch by batch."""
     walk = _Walk(decoder, start, freeze, until)
