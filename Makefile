@@ -7,7 +7,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:
 PINS := $(wildcard requirements/$(VERSION).txt)
 CONSTRAIN := $(if $(PINS),-c $(PINS))
 # Files go to processes as wholes, since their fixtures compile once a file.
-PYTEST := --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST := --numprocesses auto --maxprocesses 4 --dist loadfile --durations 20
 # Which tests; all if empty.
 TESTS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check

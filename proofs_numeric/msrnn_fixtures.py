@@ -1,4 +1,4 @@
-"""Decisions that can be followed by hand: four policies on one stream, and Figure 2."""
+"""Decisions that can be followed by hand: streams, heads, ties, lifetimes, and Figure 2."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -8,9 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from glassesjax.cache import KVCache, policy
+from glassesjax.cache import KVCache, policy, state_bytes
+from glassesjax.cache.attend import attend
+from glassesjax.cache.retention import held_to_end, lifetimes
 from glassesjax.cache.slots import EMPTY, forget, write
 from glassesjax.cache.spacing import compress_gap
+from glassesjax.model import DecoderConfig, NoPositions
+from glassesjax.precision import RoundingPlan
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.decoders import U
 
@@ -27,6 +31,10 @@ FIGURE = (
     (0.2, 0.15, 0.15, 0.1, 0.15, 0.25),
 )
 DROPPED = (EMPTY, 1, 4, 3, 6)
+HEADS = ((0.7, 0.2, 0.1), (0.1, 0.3, 0.6))  # of two heads over three tokens
+LOGITS = ((10.0, 0.0, 9.0), (0.0, 1.0, 0.0))  # the mean names token 1, that of the softmax 2
+LIVES = (4, 4, 3)  # steps of the tokens 0, 1 and 3 of the stream, under TOVA
+LLAMA = DecoderConfig(vocab_size=32000, num_layers=32, num_heads=32, model_dim=4096)
 GAPS = {10: 10.0, 11: 0.8746, 100: 1.5272, 4096: 2.1184}
 
 
@@ -57,12 +65,103 @@ def _square(rows: Sequence[Sequence[float]]) -> np.ndarray:
     return np.stack([np.pad(np.asarray(row, float), (0, len(rows) - len(row))) for row in rows])
 
 
-def _equal(setting: str, wrong: int, mixed: float = 0.0) -> Measurement:
+def _equal(setting: str, wrong: float, mixed: float = 0.0) -> Measurement:
     return Measurement(
         setting=setting,
         measured=float(wrong),
         bound=0.0,
         hypotheses=(Hypothesis(name="attention of other tokens", distance=mixed),),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="name")
+def _decide(
+    held: Int[Array, "groups places"], weight: Float[Array, "groups places"], name: str
+) -> tuple[KVCache, Int[Array, " groups"]]:
+    """One decision at step 2 among three tokens, of which a state of two keeps two."""
+    blank = jnp.zeros((len(held), 3, 1), weight.dtype)
+    cache = KVCache(blank, blank, held, jnp.zeros_like(weight))
+    return forget(cache, weight, jnp.asarray(2, jnp.int32), policy(name), jnp.asarray(True))
+
+
+def _victims(weight: np.ndarray, held: Sequence[int] = (0, 1, 2), name: str = "tova") -> list[int]:
+    places = np.broadcast_to(np.asarray(held, np.int32), weight.shape)
+    return np.asarray(_decide(places, weight, name)[1]).tolist()
+
+
+@jax.jit
+def _weights(logits: Float[Array, "heads places"]) -> Float[Array, "one places"]:
+    """The head mean that the cache's own attention makes of given logits."""
+    config = DecoderConfig(
+        vocab_size=2,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        model_dim=4,
+        positions=NoPositions(),
+    )
+    query = jnp.eye(2, dtype=logits.dtype)[None] / config.scale  # one row of two heads
+    held, now = jnp.arange(3, dtype=jnp.int32)[None], jnp.full(1, 2, jnp.int32)
+    plan = RoundingPlan.of_dtype(logits.dtype)
+    _, weights = attend(config, plan, query, logits.T[None], logits.T[None], held, now)
+    return jnp.mean(weights[:, 0], axis=0)[None]
+
+
+def _heads() -> Iterator[Measurement]:
+    """One decision for the layer or one a head; probabilities, not logits."""
+    weight = np.asarray(HEADS)
+    mean = np.mean(weight, axis=0, keepdims=True)
+    yield _equal("two heads, one decision: token 1", _victims(mean) != [1])
+    yield _equal("two heads, a decision each: tokens 2, 0", _victims(weight) != [2, 0])
+    weight = np.asarray(_weights(np.asarray(LOGITS)))
+    yield _equal("softmax before the mean over heads: token 2", _victims(weight) != [2])
+
+
+def _ties() -> Iterator[Measurement]:
+    for held in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        wrong = _victims(np.full((1, 3), 1 / 3), held) != [0]
+        yield _equal(f"a tie, positions {held} in their places: the smallest", wrong)
+    same = _victims(np.asarray([[0.4, 0.3, 0.3]])) != [1]
+    yield _equal("a tie of the last two: the smaller position", same)
+
+
+def _itself() -> Iterator[Measurement]:
+    """The newest token competes: if it is dropped, the state is what it was."""
+    before = np.asarray([[0, 1, EMPTY]])
+    cache, gone = _decide(np.asarray([[0, 1, 2]], np.int32), np.asarray([[0.5, 0.4, 0.1]]), "tova")
+    wrong = int(gone[0] != 2) + int(np.sum(np.asarray(cache.position) != before))
+    yield _equal("a token that is dropped at once leaves the state", wrong)
+
+
+def _single() -> Iterator[Measurement]:
+    """One slot: the larger of two weights stays, the elder's or the newer's."""
+    weights = _square(((1,), (2, 1), (3, 0, 1), (2, 0, 0, 5)))
+    cache, gone = _follow(weights, "tova", 1)
+    wrong = np.asarray(gone).tolist() != [EMPTY, 1, 2, 0] or int(np.max(cache.position)) != 3
+    yield _equal("one slot drops 1, 2, 0 and keeps 3", wrong)
+
+
+def _lives() -> Iterator[Measurement]:
+    """Steps from a token's own to the one that drops it, both counted."""
+    _, gone = _follow(_square(STREAM), "tova", 3)
+    steps = np.full((1, len(STREAM)), len(STREAM), np.int32)
+    for step, victim in enumerate(np.asarray(gone).tolist()):
+        if victim != EMPTY:
+            steps[0, victim] = step
+    ended = lifetimes(steps)[~held_to_end(steps)].tolist()
+    yield _equal(f"stream, tova, lifetimes {LIVES}", tuple(ended) != LIVES)
+
+
+def _bytes() -> Iterator[Measurement]:
+    """LLaMA-2-7B's shape in 16 bits; a state of 511 slots has 512 places."""
+    expected = 2 * 32 * 512 * 4096 * 2  # 0.268 GB of keys and values
+    beside = 32 * 512 * (4 + 4)  # a position and a mass for each place of a layer
+    yield Measurement.equality(
+        setting="LLaMA-2-7B, keys and values of 512 tokens, bytes",
+        found=float(state_bytes(LLAMA, policy("tova"), 511, jnp.bfloat16) - beside),
+        expected=float(expected),
+        roundoff=0.0,
+        hypotheses=(Hypothesis(name="attention of other tokens", distance=0.0),),
     )
 
 
@@ -101,6 +200,8 @@ def _figure(rolled: int) -> Measurement:
 def _measure(suite: Suite) -> Iterator[Measurement]:
     yield from _stream()
     yield _figure(0)
+    for part in (_heads, _ties, _itself, _single, _lives, _bytes):
+        yield from part()
     found = np.asarray(compress_gap(jnp.asarray([float(gap) for gap in GAPS])))
     for (gap, expected), got in zip(GAPS.items(), found.tolist(), strict=True):
         exact = gap <= 10

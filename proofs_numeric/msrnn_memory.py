@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from glassesjax.cache import policy, state_bytes
+from glassesjax.cache import policy, prefill, state_bytes, unroll
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.replays import LENGTH, SLOTS, TURNED, cases, walk
 
@@ -33,10 +33,33 @@ def _instance(name: str, length: int, slots: int) -> Measurement:
     )
 
 
+def _yielded(name: str, texts: int, chunk: int = 7) -> list[int]:
+    """Bytes of all that reading on gives after each chunk of so many texts, one behind another."""
+    decoders, tokens = cases()
+    model = unroll(jax.tree.map(lambda weights: weights[0], decoders))
+    text = np.tile(tokens[0], texts)
+    parts = prefill(model, text, policy(name), slots=SLOTS, chunk=chunk)
+    return [sum(leaf.nbytes for leaf in jax.tree.leaves(part)) for part in parts]
+
+
+def _read() -> Iterator[Measurement]:
+    """State, representations and drops of a chunk: ten times the text, no byte more."""
+    few, many = _yielded("tova", 1), _yielded("tova", 10)
+    yield Measurement.equality(
+        setting=f"tova, {10 * LENGTH} tokens in chunks of 7, as {LENGTH}",
+        found=float(max(many)),
+        expected=float(max(few)),
+        roundoff=0.0,
+        hypotheses=(Hypothesis(name="slots over the budget", distance=0.0),),
+        size=10 * LENGTH,
+    )
+
+
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for name in ("tova", "h2o-head") if suite == "quick" else ("tova", "h2o-head", "window+1"):
         for length in (1, LENGTH // 2, LENGTH):
             yield _instance(name, length, SLOTS)
+    yield from _read()
 
 
 def _counter_case() -> Iterator[Measurement]:
@@ -46,7 +69,7 @@ def _counter_case() -> Iterator[Measurement]:
 
 CLAIM = Claim(
     name="msrnn_memory",
-    title="A bounded state is bounded",
+    title="What is carried from chunk to chunk does not grow",
     source="arXiv 2401.06104v2, Table 1",
     statement=r"\mathrm{bytes} = L (k + 1) (2 h d b + g (4 + m))",
     assumes=("$k$ slots, whatever the text",),

@@ -20,37 +20,10 @@ from proofs_numeric import paper_decoder
 from proofs_numeric.adversary import ascend
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper_decoder import PaperDecoder, quotients
+from proofs_numeric.pruned_decoder import LAYERS, LENGTH, Pruned, forget, last_row
 
 U = 2.0**-53
-SLOTS, LAYERS = paper_decoder.sizes("quick")
 BATCH = 16
-
-
-class Pruned(NamedTuple):
-    """A decoder of the paper, and the step at which each layer dropped each token."""
-
-    decoder: PaperDecoder
-    forgotten: Any  # layers slots
-
-
-def _last_row(case: Pruned, resid: Float[Array, "slots d"]) -> tuple[Array, Array]:
-    """The last representation, and the logits of all pairs."""
-    decoder = case.decoder
-
-    def layer(resid: Array, each: tuple) -> tuple[Array, Array]:
-        query, key, linear, down, up, beta1, beta2, forgotten = each
-        x = resid / beta1
-        logits = (x @ query.T) @ (x @ key.T).T
-        weights = pruned_weights(logits, held_pairs(forgotten))
-        held = jax.lax.stop_gradient(weights)
-        mid = resid + (held + decoder.moves * (weights - held)) @ x
-        inner = mid / beta2
-        return mid + inner @ linear.T + jnp.sin(inner @ up.T) @ down.T, logits
-
-    names = ("query", "key", "linear", "down", "up", "beta1", "beta2")
-    layers = tuple(getattr(decoder, name) for name in names)
-    after, logits = jax.lax.scan(layer, resid, (*layers, case.forgotten))
-    return after[-1] / decoder.beta3, logits
 
 
 @jax.jit
@@ -58,7 +31,7 @@ def _all(cases: Pruned, sigma: Array, told: Array) -> tuple[Array, ...]:
     """Derivatives, logits, and the bound by what it is told of when tokens were dropped."""
 
     def one(case: Pruned, sigma: Array, told: Array) -> tuple[Array, ...]:
-        run = lambda resid: _last_row(case, resid)
+        run = lambda resid: last_row(case, resid)
         jacobian, logits = jax.jacrev(run, has_aux=True)(case.decoder.resid)
         decoder = case.decoder
         divisors = decoder.beta1, decoder.beta2, decoder.beta3
@@ -136,36 +109,13 @@ def _against(setting: str, found: _Found, *, attained: bool = False, **more: Any
     )
 
 
-def forget(policy: str, slots: int, seed: int) -> np.ndarray:
-    """When each layer drops each token; the statement holds for any order whatever.
-
-    Args:
-      policy: ``window``, ``random`` (any held token, the newest included), or ``sink``, which
-        keeps the first token and a window.
-      slots: Capacity.
-      seed: Of the random one.
-
-    Returns:
-      Steps, the length where a token is held to the end.
-    """
-    random, steps = np.random.default_rng(seed), np.full((LAYERS, SLOTS), SLOTS, np.int32)
-    for layer in range(LAYERS):
-        held: list[int] = []
-        for step in range(SLOTS):
-            held.append(step)
-            if len(held) > slots:
-                among = {"window": 0, "sink": 1, "random": int(random.integers(len(held)))}
-                steps[layer, held.pop(among[policy])] = step
-    return steps
-
-
 def _case(policy: str, slots: int, seed: int, **options: Any) -> Pruned:  # noqa: ANN401
-    decoder = paper_decoder.draw(seed, length=SLOTS, layers=LAYERS, **options)
+    decoder = paper_decoder.draw(seed, length=LENGTH, layers=LAYERS, **options)
     return Pruned(decoder, forget(policy, slots, seed))
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
-    ladder = (2, 3, 8) if suite == "quick" else tuple(range(2, SLOTS + 1))
+    ladder = (2, 3, 8) if suite == "quick" else tuple(range(2, LENGTH + 1))
     kinds = {"linear": (True, 1.0), "sines": (False, 1.0), "logits times 700": (False, 700.0)}
     cases, settings = [], []
     for slots in ladder:
@@ -187,7 +137,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 def _silence(case: Pruned, found: _Found, slots: int) -> Measurement:
     """Beyond layers times slots, a window without sinks hears nothing at all."""
     reach = window_reach(LAYERS, slots)
-    far = found.norms[: SLOTS - 1 - reach]
+    far = found.norms[: LENGTH - 1 - reach]
     return Measurement.equality(
         setting=f"window, k={slots}: the loudest of {len(far)} tokens beyond L k",
         found=float(np.max(far)),
@@ -198,7 +148,7 @@ def _silence(case: Pruned, found: _Found, slots: int) -> Measurement:
 
 def _conserved(found: list[_Found]) -> Iterator[Measurement]:
     """What the past says goes through the state: the flow of all held tokens is its share."""
-    step = SLOTS // 2
+    step = LENGTH // 2
     for number, one in enumerate(found):
         shares = 1 / (1 + one.case.decoder.beta1)
         flow, share, lost = map(np.asarray, _flows(one.logits, one.case.forgotten, shares, step))
@@ -207,7 +157,7 @@ def _conserved(found: list[_Found]) -> Iterator[Measurement]:
             setting=setting,
             found=float(flow),
             expected=float(share),
-            roundoff=4 * LAYERS * (SLOTS + 16) * U,
+            roundoff=4 * LAYERS * (LENGTH + 16) * U,
             size=step,
         )
         yield Measurement.equality(
@@ -222,16 +172,16 @@ def _conserved(found: list[_Found]) -> Iterator[Measurement]:
 def _flows(logits: Array, forgotten: Array, shares: Array, step: int) -> tuple[Array, ...]:
     weights = pruned_weights(logits, held_pairs(forgotten))
     flow = flow_through_state(weights, shares, step)
-    past = jnp.arange(SLOTS, dtype=jnp.int32) <= step
+    past = jnp.arange(LENGTH, dtype=jnp.int32) <= step
     share = jnp.sum(jnp.where(past, attention_rollout(weights, shares), 0))
     return jnp.sum(flow), share, jnp.sum(jnp.where(forgotten <= step, flow, 0))
 
 
 def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
-    """Of the first token, which random forgetting leaves; Frobenius norms as in thm_5_1."""
+    """Measured over bound of the first token, which a sink keeps; Frobenius norms as in thm_5_1."""
     decoder = _instance(free)
     case = Pruned(decoder, jnp.asarray(_FORGOTTEN))
-    run = lambda row: _last_row(case, decoder.resid.at[0].set(row))
+    run = lambda row: last_row(case, decoder.resid.at[0].set(row))
     jacobian, logits = jax.jacfwd(run, has_aux=True)(decoder.resid[0])
     weights = pruned_weights(logits, held_pairs(case.forgotten))
     size = lambda matrices: jnp.sqrt(jnp.sum(matrices**2, axis=(-2, -1)))
@@ -254,7 +204,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps, starts = (60, 4) if suite == "quick" else (400, 8)
     random = np.random.default_rng(5)
     matrices = [random.normal(size=(starts, LAYERS, 4, 4)) / 2 for _ in range(5)]
-    inputs, logs = random.normal(size=(starts, SLOTS, 4)), random.normal(size=(starts, 2, LAYERS))
+    inputs, logs = random.normal(size=(starts, LENGTH, 4)), random.normal(size=(starts, 2, LAYERS))
     free = ascend(_ratio, (inputs, *matrices, logs), steps=steps).instance
     [found] = _run([Pruned(jax.tree.map(np.asarray, _instance(free)), _FORGOTTEN)])
     yield _against(f"{starts} starts, {steps} steps over weights, inputs, divisors", found)
@@ -263,7 +213,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
 def _counter_case() -> Iterator[Measurement]:
     """The weights of full attention; then attention that is not held."""
     cases = [_case("window", 2, seed, linear=True) for seed in range(BATCH)]
-    everything = np.full((LAYERS, SLOTS), SLOTS, np.int32)
+    everything = np.full((LAYERS, LENGTH), LENGTH, np.int32)
     worst = lambda one: np.max(quotients(one.norms, one.bounds))
     full = _run(cases, [everything] * len(cases))
     yield _against("weights of full attention, the worst of 16 draws", max(full, key=worst))

@@ -25,6 +25,8 @@ def _instance(encoding: str, config: DecoderConfig, name: str, shift: int) -> Me
     held = [np.sort(np.asarray(walked.position), axis=-1) for walked in (here, there)]
     moved = np.where(held[0] < 0, held[0], np.add(held[0], shift))
     # An angle is a position times a frequency of at most one, and as uncertain as its last bit.
+    # 64 = 2 passes x 2 layers x 16: a logit moves by the angle times at most its own size, which
+    # the queries' scale of 3 makes a few; softmax doubles it, and the next norm may as well.
     turned = (shift + LENGTH) * U * float(np.max(np.abs(np.asarray(here.y)))) * 64
     relative = isinstance(config.positions, NoPositions | Rotary | Alibi)
     return Measurement(

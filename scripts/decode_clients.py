@@ -1,10 +1,11 @@
 """The near side of ``decode_peers.py``: a peer's process, and our weights under its names."""
 
+import contextlib
 import functools
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ NAMES = {  # ours within a layer, theirs
 }
 OUTER = {"embed.table": "model.embed_tokens", "final_norm.gain": "model.norm"}
 OUTER |= {"unembed": "lm_head"}
+PARITY = 1e-4  # of kvpress's logits in float32: sums in another order, over tens of steps
+# Of the largest logit, 170 unit roundoffs of float32: sums of hundreds of terms in another order,
+# layer upon layer. A weight or an angle in the wrong place moves logits by their own size.
+SAME = 1e-5
 
 
 class Peer:
@@ -73,8 +78,10 @@ class Peer:
 
     def close(self) -> None:
         """Ends it."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it may have failed
+            self.process.stdin.close()
         self.process.wait()
+        self.log.close()
 
 
 def their_config(config: DecoderConfig) -> dict[str, Any]:
@@ -159,6 +166,31 @@ def parity(peer: Peer, *, slots: int = 16, length: int = 80) -> float:
     return float(np.max(np.abs(np.asarray(ours) - theirs)))
 
 
+def agrees(decoder: Decoder, peers: Mapping[str, Peer]) -> list[dict[str, Any]]:
+    """Logits of the peers against ours: the same weights, and kvpress's TOVA token by token."""
+    if not peers:
+        return []
+    rows, text = [], np.arange(24, dtype=np.int32) * 7 % decoder.config.vocab_size
+    wanted = np.asarray(replay(decoder, text, policy("full")).logits)
+    scale = float(np.max(np.abs(wanted)))
+    for name, peer in peers.items():
+        gap = float(np.max(np.abs(peer.logits("own", text.tolist()) - wanted)))
+        row = {"side": name, "check": "same weights", "gap": gap, "bound": SAME * scale}
+        rows.append(row | {"scale": scale})
+        if name.startswith("kvpress"):
+            rows.append({"side": name, "check": "tova@1", "gap": parity(peer), "bound": PARITY})
+    for row in rows:
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def wrong(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line on each side whose logits are not ours, NaN included; empty if there is none."""
+    bad = [row for row in rows if "gap" in row and not row["gap"] <= row["bound"]]
+    line = "{side}, {check}: logits differ by {gap:.1e}, over {bound:.1e}."
+    return "\n".join(line.format(**row) for row in bad)
+
+
 def peer_run(
     peer: Peer, context: int, batch: int, tokens: int, slots: int | None
 ) -> Callable[[], float]:
@@ -168,4 +200,10 @@ def peer_run(
 
 
 def _seconds(peer: Peer, job: dict[str, Any]) -> float:
-    return peer.ask("decode", **job)["seconds"]
+    answer, slots = peer.ask("decode", **job), job["slots"]
+    if slots is not None:
+        least = min(slots, job["context"] + job["tokens"])  # a short text does not fill it
+        if not least <= answer["held"] <= slots + 1:
+            wanted = f"Wanted a peer that holds {least} to {slots + 1} tokens"
+            raise SystemExit(f"{wanted}; found {answer['held']}: what was timed is another policy.")
+    return answer["seconds"]

@@ -179,7 +179,7 @@ def plain_logits(
         values = values.at[now].set((h @ w["value"]).reshape(kv_heads, -1))
         query = turned(h @ w["query"]).reshape(kv_heads, -1, config.key_dim)
         scores = jnp.einsum("kgh,skh->kgs", query, keys) * config.scale
-        scores = jnp.where(jnp.arange(len(keys)) <= now, scores, -jnp.inf)
+        scores = jnp.where(jnp.arange(len(keys), dtype=jnp.int32) <= now, scores, -jnp.inf)
         joined = jnp.einsum("kgs,skh->kgh", jax.nn.softmax(scores), values)
         x = x + joined.reshape(-1) @ w["output"]
         h = scaled(x, w["norm2"])

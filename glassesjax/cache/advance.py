@@ -63,11 +63,13 @@ def advance(
 
     Args:
       model: The decoder, unrolled.
-      state: What it remembers; a policy's ``slots`` are those of the state.
-      tokens: The next token numbers.
-      policy: Whom to forget, the same as for earlier tokens.
+      state: What it remembers; a policy's ``slots`` are those of the state. It does not say by
+        which score, decay or spacing it was filled: keys are stored turned where spacing is true
+        and plain elsewhere, so that to go on with another spacing is wrong, and nobody notices.
+      tokens: The next token numbers, at least one.
+      policy: Whom to forget, the same as for earlier tokens, its spacing above all.
       length: How many of the tokens count; the others fill the array and leave no mark. All if
-        absent.
+        absent; below 0 it is 0, and above the number of tokens it is that.
       plan: Where to round; no rounding beside the weights' own dtype if absent.
       mode: ``exact`` or ``cut``: see ``layer_step``.
 
@@ -76,20 +78,23 @@ def advance(
       room for all tokens gives NaN.
 
     Raises:
-      BadInput: The plan lets later tokens move the rounding of earlier ones, the spacing needs
-        rotary positions or the mode exact, or the state was made for another kind of policy.
+      BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, the spacing
+        needs rotary positions or the mode exact, or the state has another number of decisions a
+        layer than the policy makes, or too few slots for it.
     """
+    if not len(tokens):
+        raise BadInput("Wanted one token or more to read; found none.")
     plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
     _check(model.outer.config, state, policy, plan, mode)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
-    here = _places(state.seen, count, len(tokens))
+    here, seen = _places(state.seen, count, len(tokens))
     resid = _enter(model.outer, tokens, here.now, plan)
     layers, dropped = [], []
     for block, cache in zip(model.blocks, state.layers, strict=True):
         cache, resid, gone = _layer(block, cache, resid, here, policy, plan, mode)
         layers.append(cache)
         dropped.append(gone)
-    seen, room = state.seen + count, min(cache.slots for cache in layers)
+    room = min(cache.slots for cache in layers)
     y = _finish(model.outer, resid, seen if policy.bounded else seen - room, policy.bounded, plan)
     return State(tuple(layers), seen), y, tuple(dropped)
 
@@ -114,9 +119,10 @@ _layer = jax.jit(layer_step, static_argnames=("policy", "plan", "mode"))
 
 
 @functools.partial(jax.jit, static_argnames="seq")
-def _places(seen: Array, count: Array, seq: int) -> Tokens:
-    index = jnp.arange(seq, dtype=jnp.int32)
-    return Tokens(seen + index, index < count)
+def _places(seen: Array, count: Array, seq: int) -> tuple[Tokens, Array]:
+    """Where the next tokens stand, and how many were read when they are."""
+    index, count = jnp.arange(seq, dtype=jnp.int32), jnp.clip(count, 0, seq)
+    return Tokens(seen + index, index < count), seen + count
 
 
 @functools.partial(jax.jit, static_argnames="plan")

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from jax.typing import DTypeLike
 
 from glassesjax.cache.policies import Policy
+from glassesjax.cache.slots import budgets_of
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
@@ -15,7 +17,10 @@ UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def state_bytes(
-    config: DecoderConfig, policy: Policy, slots: int | Sequence[int], dtype: DTypeLike
+    config: DecoderConfig,
+    policy: Policy,
+    slots: int | np.integer | Sequence[int | np.integer],
+    dtype: DTypeLike,
 ) -> int:
     r"""What the state of one sequence takes: k + 1 places a layer, of k slots.
 
@@ -35,8 +40,11 @@ def state_bytes(
 
     Returns:
       Bytes.
+
+    Raises:
+      BadInput: Another number of capacities than layers.
     """
-    budgets = (slots,) * config.num_layers if isinstance(slots, int) else tuple(slots)
+    budgets = budgets_of(config, slots)
     return sum(budget + 1 for budget in budgets) * _place_bytes(config, policy, dtype)
 
 
@@ -80,22 +88,22 @@ def _slots(
     if re.fullmatch(r"\d+", budget):
         return int(budget)
     if share := re.fullmatch(f"{number}%", budget):
-        return int(float(share[1]) * length / 100)
+        return int(Fraction(share[1]) * length / 100)
     if size := re.fullmatch(f"{number}({'|'.join(UNITS)})", budget):
-        wanted = float(size[1]) * UNITS[size[2]]
         place = config.num_layers * _place_bytes(config, policy, dtype)
-        return max(int(wanted // place) - 1, 0)
+        return max(Fraction(size[1]) * UNITS[size[2]] // place - 1, 0)
     wanted = "Wanted slots as tokens (256), a share (12.5%) or bytes (2MiB)"
     raise BadInput(f"{wanted}; found {budget!r}.")
 
 
-def check_context(config: DecoderConfig, policy: Policy, length: int) -> None:
+def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: str = "") -> None:
     """Whether positions stay where the model was trained.
 
     Args:
       config: The decoder's settings.
       policy: Its spacing may bring far positions back.
       length: Tokens to be read and written in all.
+      hint: What else than fewer tokens the caller offers.
 
     Raises:
       BadInput: More tokens than the model's context, at their true positions.
@@ -104,4 +112,4 @@ def check_context(config: DecoderConfig, policy: Policy, length: int) -> None:
     if context is None or length <= context or policy.spacing != "true":
         return
     wanted = f"Wanted at most {context} tokens, the model's context"
-    raise BadInput(f"{wanted}; found {length}: use fewer, or --spacing compressed.")
+    raise BadInput(f"{wanted}; found {length}: use fewer{hint and f', or {hint}'}.")

@@ -105,7 +105,7 @@ class Policy:
     """How many of the first positions are never dropped."""
     recent: int | None = 0
     """How many of the newest positions, the current one included, are never dropped; half of the
-    slots if None. 1 protects the newest token, as kvpress does."""
+    slots, but at least 1, if None. 1 protects the newest token, as kvpress does."""
     head_wise: bool = False
     """Whether each key-value head decides for itself, by the mean over its own query heads."""
     decay: float = 1.0
@@ -132,9 +132,9 @@ class Policy:
           slots: Capacity of the state.
 
         Returns:
-          ``recent``, or half of the slots.
+          ``recent``, or half of the slots, rounded down, but at least 1.
         """
-        return slots // 2 if self.recent is None else self.recent
+        return max(slots // 2, 1) if self.recent is None else self.recent
 
     def check(self, slots: int) -> None:
         """Whether a state of that size can follow the policy.
@@ -153,11 +153,20 @@ class Policy:
         raise BadInput(f"{wanted}; found {slots}: use more slots or protect fewer.")
 
     def __str__(self) -> str:
-        """As ``policy`` reads it."""
+        """As ``policy`` reads it, if its name is in ``POLICIES``.
+
+        The spacing is left out, and so is the score function: two scores of one name look alike.
+        Of a policy that drops nothing only the name is told, for nothing else says what it keeps.
+        """
+        if not self.bounded:
+            return self.name
+        own = POLICIES.get(self.name, Policy(name=self.name, score=self.score))
         head = "-head" if self.head_wise else ""
         sinks = f"+{self.sinks}" if self.sinks else ""
-        own = POLICIES[self.name].recent if self.name in POLICIES else 0
-        return f"{self.name}{head}{sinks}" + (f"@{self.recent}" if self.recent != own else "")
+        newest = "half" if self.recent is None else self.recent
+        recent = f"@{newest}" if self.recent != own.recent else ""
+        decay = f"~{float(self.decay)!r}" if self.decay != own.decay else ""
+        return f"{self.name}{head}{sinks}{recent}{decay}"
 
 
 # One row a policy. A name on the command line may add to it: see ``policy``.
@@ -174,11 +183,12 @@ POLICIES: Mapping[str, Policy] = {
 
 
 def policy(text: str) -> Policy:
-    """A policy by name: ``NAME[-head][+SINKS][@RECENT]``.
+    """A policy by name: ``NAME[-head][+SINKS][@RECENT][~DECAY]``.
 
     ``window+4`` is the paper's Window+4, ``h2o-head`` decides per key-value head, ``h2o@32``
-    protects the newest 32 tokens instead of half of the slots, ``tova@1`` never drops the newest
-    token (kvpress's convention).
+    protects the newest 32 tokens instead of half of the slots, ``tova@half`` half of them,
+    ``tova@1`` never drops the newest token (kvpress's convention), ``h2o~0.99`` multiplies what was
+    received with 0.99 at each step.
 
     Args:
       text: The name with what is added to it.
@@ -187,22 +197,30 @@ def policy(text: str) -> Policy:
       The policy.
 
     Raises:
-      BadInput: There is no such policy.
+      BadInput: There is no such policy, or its decay is not over 0 and at most 1.
     """
-    found = re.fullmatch(r"(?P<name>[a-z0-9_]+)(-head)?(?:\+(\d+))?(?:@(\d+))?", text)
+    added = r"(-head)?(?:\+(\d+))?(?:@(\d+|half))?(?:~(\d+(?:\.\d+)?(?:e-?\d+)?))?"
+    found = re.fullmatch(rf"(?P<name>[a-z0-9_]+){added}", text)
     if found is None or found["name"] not in POLICIES:
         raise _unknown(text)
-    _, head, sinks, recent = found.groups()
+    _, head, sinks, recent, decay = found.groups()
     row = POLICIES[found["name"]]
     if not row.bounded and found["name"] != text:
         raise BadInput(f"Wanted plain {row.name}, which drops nothing; found {text!r}.")
-    kept = row.recent if recent is None else int(recent)
-    return dataclasses.replace(row, head_wise=bool(head), sinks=int(sinks or 0), recent=kept)
+    kept = {None: row.recent, "half": None}
+    return dataclasses.replace(
+        row,
+        head_wise=bool(head),
+        sinks=int(sinks or 0),
+        recent=kept[recent] if recent in kept else int(recent),
+        decay=row.decay if decay is None else float(decay),
+    )
 
 
 def _unknown(text: str) -> BadInput:
-    name = re.split(r"[-+@]", text)[0]
+    name = re.split(r"[-+@~]", text)[0]
     near = difflib.get_close_matches(name, POLICIES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0] + text[len(name) :]!r}?" if near else "see --help."
-    wanted = f"Wanted a policy NAME[-head][+SINKS][@RECENT] with NAME out of {', '.join(POLICIES)}"
-    return BadInput(f"{wanted}; found {text!r}: {hint}")
+    wanted = "Wanted a policy NAME[-head][+SINKS][@RECENT][~DECAY]"
+    names = f"with NAME out of {', '.join(POLICIES)}"
+    return BadInput(f"{wanted} {names}; found {text!r}: {hint}")

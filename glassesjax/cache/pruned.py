@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.cache.advance import Unrolled, unroll
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.prefill import CHUNK, PrefillMode, prefill
-from glassesjax.cache.replay import forgotten
+from glassesjax.cache.prefill import CHUNK, PrefillMode
+from glassesjax.cache.replay import read as read_through
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder, Keep, Trace
 from glassesjax.model.positions import Layout
@@ -67,10 +67,8 @@ def read(
     """
     model = model if isinstance(model, Unrolled) else unroll(model)
     options = {"slots": slots, "mode": mode, "chunk": chunk, "plan": plan}
-    parts = list(prefill(model, tokens, policy, **options))
-    layers = zip(*(part.dropped for part in parts), strict=True)
-    y = jnp.concatenate([part.y for part in parts])
-    return Reading(y, tuple(forgotten(layer, len(tokens)) for layer in layers))
+    y, forgotten, _ = read_through(model, tokens, policy, lambda y: y, **options)
+    return Reading(y, forgotten)
 
 
 def last_seen(

@@ -1,10 +1,12 @@
 """A whole text under a policy: what the model says at each step, and what each layer forgot when.
 
-``replay`` is the bench on which perplexity, retention and tests stand.
+``replay`` holds the logits of the whole text. What needs less of it, as perplexity and retention
+do, calls ``prefill`` and takes what it needs chunk by chunk; ``glassesjax.cache.pruned`` takes the
+representations.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -65,10 +67,38 @@ def replay(
     """
     model = decoder if isinstance(decoder, Unrolled) else unroll(decoder)
     options = {"slots": slots, "mode": mode, "chunk": chunk, "plan": plan}
-    parts = list(prefill(model, tokens, policy, **options))
-    scores = jnp.concatenate([logits(model, part.y, plan) for part in parts])
-    layers = zip(*(part.dropped for part in parts), strict=True)
-    return Replay(scores, tuple(forgotten(layer, len(tokens)) for layer in layers), parts[-1].state)
+    return Replay(*read(model, tokens, policy, lambda y: logits(model, y, plan), **options))
+
+
+def read(
+    model: Unrolled,
+    tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
+    policy: Policy,
+    said: Callable[[Float[Array, "chunk model_dim"]], Float[Array, "chunk width"]],
+    **options: Any,  # noqa: ANN401 - those of prefill
+) -> tuple[Float[Array, "seq width"], tuple[Int[np.ndarray, "groups seq"], ...], State]:
+    """Reads a text and keeps one state, the last: each would take as much memory as the cache.
+
+    Args:
+      model: The decoder, unrolled.
+      tokens: The text.
+      policy: Whom to forget.
+      said: What to keep of a chunk's representations.
+      **options: As ``prefill`` takes them.
+
+    Returns:
+      What was said, step by step; when each layer forgot each token; the state after the last.
+
+    Raises:
+      BadInput: As ``prefill``.
+    """
+    rows, dropped = [], []
+    for part in prefill(model, tokens, policy, **options):
+        rows.append(said(part.y))
+        dropped.append(part.dropped)
+    layers = zip(*dropped, strict=True)
+    gone = tuple(forgotten(layer, len(tokens)) for layer in layers)
+    return jnp.concatenate(rows), gone, part.state
 
 
 def forgotten(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "groups seq"]:

@@ -72,8 +72,8 @@ def survival_mean(lifetimes: Int[np.ndarray, "..."], censored: Bool[np.ndarray, 
     .. math:: \sum_{s=0}^{\tau - 1} \prod_{u=1}^{s} (1 - d_u / n_u)
 
     with d deaths at age u among n tokens that got as old, up to the greatest age. Without cut
-    lifetimes it is the plain mean; with them it is larger. It presumes that late tokens live as
-    early ones would, which sinks do not, and is too small where the oldest token is still held.
+    lifetimes it is the plain mean; with them it is not smaller. It presumes that late tokens live
+    as early ones would, which sinks do not, and is too small where the oldest token is still held.
 
     Source: Kaplan and Meier 1958, restricted to the greatest age that was seen.
 

@@ -1,5 +1,6 @@
 """A state on disk: whole or not there, of one model and policy, and never unpickled."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -80,6 +81,9 @@ def save_state(
     except OSError as error:
         wanted = f"Wanted to save the state in {path}"
         raise BadInput(f"{wanted}; {error.strerror}: choose another file.") from error
+    finally:
+        with contextlib.suppress(OSError):  # it was renamed, or never made
+            part.unlink()
 
 
 def load_state(
@@ -156,6 +160,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise _broken(path, "it holds a single array")
             arrays = {name: file[name] for name in file.files}
+        if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise _broken(path, f"{odd[0]} is no array")  # NumPy gives such a member as bytes
         header = json.loads(arrays.pop("header").tobytes())
     except BadInput:
         raise

@@ -2,14 +2,17 @@
 
 A new token is written into a place that is empty. Then the policy names whom to forget, and that
 place is empty again. A token that is forgotten at once is no special case, no shape ever changes,
-nothing is moved; where a token is stored means nothing, for its position is stored with it.
+and nothing is moved, token by token; a cut after many (``one_shot``, ``chunked``) gathers what it
+keeps. Where a token is stored means nothing, for its position is stored with it.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -48,10 +51,33 @@ class State(NamedTuple):
     """Tokens read so far, which is the next one's position; not how many are stored."""
 
 
+def budgets_of(
+    config: DecoderConfig, slots: int | np.integer | Sequence[int | np.integer]
+) -> tuple[int, ...]:
+    """The capacity of each layer.
+
+    Args:
+      config: The decoder's settings.
+      slots: Capacity of every layer, or of each.
+
+    Returns:
+      One number a layer.
+
+    Raises:
+      BadInput: Another number of capacities than layers.
+    """
+    count = config.num_layers
+    budgets = (slots,) * count if isinstance(slots, int | np.integer) else tuple(slots)
+    if len(budgets) != count:
+        wanted = f"Wanted one number of slots, or {count}, one a layer"
+        raise BadInput(f"{wanted}; found {len(budgets)}.")
+    return tuple(map(operator.index, budgets))
+
+
 def empty_state(
     config: DecoderConfig,
     policy: Policy,
-    slots: int | Sequence[int],
+    slots: int | np.integer | Sequence[int | np.integer],
     dtype: DTypeLike = jnp.float32,
 ) -> State:
     """A state that has seen nothing.
@@ -71,10 +97,7 @@ def empty_state(
       BadInput: A capacity that the policy cannot work with, another number of capacities than
         layers, or a mask that lets tokens see later ones.
     """
-    budgets = (slots,) * config.num_layers if isinstance(slots, int) else tuple(slots)
-    if len(budgets) != config.num_layers:
-        wanted = f"Wanted one number of slots, or {config.num_layers}, one a layer"
-        raise BadInput(f"{wanted}; found {len(budgets)}.")
+    budgets = budgets_of(config, slots)
     if not isinstance(config.mask, Causal | Window):
         found = type(config.mask).__name__
         raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")

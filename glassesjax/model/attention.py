@@ -199,7 +199,9 @@ def shown(config: DecoderConfig, rows: Layout, layout: Layout) -> Bool[Array, "#
     if layout.until is None:
         return seen
     kept = held(rows, layout.until)
-    return seen & jnp.repeat(kept, config.num_heads // len(kept), axis=0)
+    if len(kept) > 1:  # one decision is for all heads as it is
+        kept = jnp.repeat(kept, config.num_heads // len(kept), axis=0)
+    return seen & kept
 
 
 def scores(

@@ -7,9 +7,12 @@ from glassesjax.records import Row
 from glassesjax.report import bounded_words as words
 from glassesjax.report.bounded_figures import collapse_bounded_figure, heard_figure
 from glassesjax.report.bounded_sentences import (
+    Panel,
     bounded_headlines,
     evicted_share,
     first_equal,
+    held_shares,
+    loudest_dropped,
     number,
     panels,
 )
@@ -112,4 +115,23 @@ def _influence(rows: Sequence[Row]) -> list[Markup]:
         ]
         for panel, mine in found.items()
     ]
-    return [element("section", element("h2", "Influence"), drawn, table(heads, lines))]
+    shares = _by_layers(found)
+    return [element("section", element("h2", "Influence"), drawn, table(heads, lines), *shares)]
+
+
+def _by_layers(found: Mapping[Panel, Sequence[Row]]) -> list[Markup]:
+    """Who is heard by how many layers still hold the token."""
+    heads = ["positions", "policy", "no layer", "to 1/4", "to 1/2", "to 3/4", "to all", "loudest"]
+    lines = []
+    for panel, mine in found.items():
+        each = [
+            f"{share:.1%} of {count}" if count else MISSING for count, share in held_shares(mine)
+        ]
+        gone = loudest_dropped(mine)
+        named = ", ".join(f"{row['token_text']!r} at {row['position']}" for row in gone)
+        lines.append([panel.positions, panel.state, *each, named or MISSING])
+    return [
+        element("h3", "Influence by how many layers still hold the token"),
+        element("p", words.BY_LAYERS),
+        table(heads, lines),
+    ]

@@ -9,6 +9,8 @@ from glassesjax.records import Row
 NORM = "l2"
 # Both sides are float sums of a few thousand terms.
 SLACK = 1e-4
+RELATIVE = "relative_l1"  # the norm in which rounding has a scale of its own
+ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 
 class Panel(NamedTuple):
@@ -92,6 +94,36 @@ def evicted_share(rows: Sequence[Row]) -> float:
     return sum((number(row, "influence_share") for row in rows if not row["held_layers"]), 0.0)
 
 
+def held_shares(rows: Sequence[Row]) -> list[tuple[int, float]]:
+    """Influence by the share of layers in which the last query still sees the token.
+
+    Args:
+      rows: Of one panel.
+
+    Returns:
+      How many tokens, and their share of the influence: in no layer, then in up to a quarter, half,
+      three quarters and all of them.
+    """
+    quarter = lambda row: -(-4 * int(row["held_layers"] or 0) // int(row["layers"] or 1))
+    groups = [[row for row in rows if quarter(row) == wanted] for wanted in range(5)]
+    share = lambda group: sum((number(row, "influence_share") for row in group), 0.0)
+    return [(len(group), share(group)) for group in groups]
+
+
+def loudest_dropped(rows: Sequence[Row], most: int = 3) -> list[Row]:
+    """Tokens that no layer holds any more with the most influence, if they have any.
+
+    Args:
+      rows: Of one panel.
+      most: How many at most.
+
+    Returns:
+      Rows, the loudest first.
+    """
+    gone = [row for row in rows if not row["held_layers"] and number(row, "influence_share") > 0]
+    return sorted(gone, key=lambda row: -number(row, "influence_share"))[:most]
+
+
 def bounded_headlines(rows: Sequence[Row]) -> list[str]:
     """What the rows say.
 
@@ -130,11 +162,16 @@ def _influence(rows: Sequence[Row]) -> Iterator[str]:
     for panel, mine in panels(rows, "influence").items():
         gone = [row for row in mine if not row["held_layers"]]
         silent = sum(not row["reaches"] for row in mine)
+        loudest = "".join(
+            f"; of those in no layer the loudest is {row['token_text']!r} at {row['position']}"
+            f" ({number(row, 'influence_share'):.1%})"
+            for row in loudest_dropped(mine, 1)
+        )
         yield (
             f"Positions {panel.positions}, {panel.state}: {len(gone)} of {len(mine)} tokens are in"
             f" no layer any more, and carry {evicted_share(mine):.1%} of the influence; {silent}"
             f" have no path left; the first token has {number(mine[0], 'influence_share'):.1%},"
-            f" the last {number(mine[-1], 'influence_share'):.1%}."
+            f" the last {number(mine[-1], 'influence_share'):.1%}{loudest}."
         )
 
 
@@ -150,7 +187,38 @@ def contradictions(rows: Sequence[Row]) -> list[str]:
     return list(_broken(rows))
 
 
+def coarsest(rows: Sequence[Row]) -> float:
+    r"""What the resolution of a run may be at most, relative to a representation.
+
+    .. math:: \min(1, L \cdot T \cdot d \cdot u)
+
+    An error of one rounding for each term of the sums of a token's width and of all tokens, in each
+    layer: where two computations differ by more, "equal" would say nothing.
+
+    Args:
+      rows: Of one model, in one arithmetic.
+
+    Returns:
+      A bound on ``resolution`` in relative L1.
+    """
+    row = rows[0]
+    tokens = max(int(row["prompt_tokens"] or 0) for row in rows) + 1
+    sums = int(row["layers"] or 0) * int(row["width"] or 0) * tokens
+    return min(1.0, sums * ROUNDOFF[str(row["dtype"])])
+
+
+def _coarse(rows: Sequence[Row]) -> Iterator[str]:
+    runs = [row for row in rows if row["kind"] == "collapse"]
+    for row in runs:
+        found = number(row, "resolution")
+        limit = coarsest(runs) if row["norm"] == RELATIVE else math.inf
+        if not (math.isfinite(found) and found <= limit):
+            name = f"{row['policy']} at {row['slots']}, {row['positions']}, {row['family']}"
+            yield f"{name}: the resolution in {row['norm']} is too coarse to call runs equal"
+
+
 def _broken(rows: Sequence[Row]) -> Iterator[str]:
+    yield from dict.fromkeys(_coarse(rows))
     for panel, mine in panels(rows, "collapse").items():
         for row in mine:
             least = row.get("equal_from")

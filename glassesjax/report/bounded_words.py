@@ -19,6 +19,11 @@ INFLUENCE_CAPTION = (
     " token from which no path is left."
 )
 
+BY_LAYERS = (
+    "Share of the influence, and how many tokens carry it, by the share of layers in which the last"
+    " query still sees the token. Loudest: of the tokens in no layer those with the most influence."
+)
+
 GLOSSARY = {
     "policy, slots": "What a layer keeps of the past, and how many tokens: a query sees these and"
     " itself. full keeps all; window the newest; window+4 also the first four; h2o those attended"

@@ -1,6 +1,7 @@
 """Rows of the longform study taken together, and what they say in plain sentences."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,8 +35,12 @@ class Cell(NamedTuple):
 
     @property
     def perplexity(self) -> float:
-        """Under the full model, over all texts: of the mean loss, each text as one."""
-        return math.exp(self.mean("full_nll"))
+        """Under the full model, over all texts: of the mean loss, each text as one.
+
+        Infinite where float64 ends.
+        """
+        mean = self.mean("full_nll")
+        return math.inf if mean >= math.log(sys.float_info.max) else math.exp(mean)
 
 
 def read_cells(rows: Sequence[Row]) -> list[Cell]:

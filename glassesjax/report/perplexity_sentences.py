@@ -1,6 +1,7 @@
 """What the rows of a perplexity run say in plain sentences, and never more than they show."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from glassesjax.records import Row
@@ -93,18 +94,18 @@ def _best(totals: Totals) -> str:
 
 def _sinkless(totals: Totals, name: str) -> str:
     """What the first tokens are worth to a window, by the window that keeps the fewest of them."""
-    sinks = [other for other in totals.bounded if other.startswith("window+")]
+    counts = {other: re.fullmatch(r"window\+(\d+)", other) for other in totals.bounded}
+    sinks = {other: int(found[1]) for other, found in counts.items() if found}
+    fewest = min(sinks, key=lambda other: sinks[other], default="")
     pairs = [
-        (slots, totals(name, slots).perplexity / totals(sinks[0], slots).perplexity)
+        (slots, totals(name, slots).perplexity / totals(fewest, slots).perplexity)
         for slots in totals.slots
-        if sinks and (name, slots) in totals and (sinks[0], slots) in totals
+        if (name, slots) in totals and (fewest, slots) in totals
     ]
     if not pairs:
         return ""
     each = ", ".join(f"{times(factor)} at {slots} slots" for slots, factor in pairs)
-    return (
-        f"The perplexity of {name}, which drops the first tokens, over that of {sinks[0]}: {each}."
-    )
+    return f"The perplexity of {name}, which drops the first tokens, over that of {fewest}: {each}."
 
 
 def _short(totals: Totals) -> str:

@@ -1,5 +1,6 @@
 """The recall study as a whole run: measured into a folder, with its page, resumable."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,13 +37,15 @@ def run_recall(
     subject = open_subject(settings)
     source = subject.model.source
     own = own_fields(settings, RecallSettings)
+    read = [(one.tokens, one.asked) for one in subject.readings]
+    told = hashlib.sha256(repr(read).encode()).hexdigest()
 
     def steps(done: Done) -> Steps:
         yield from measure(settings, subject, done)
 
     return run_study(
         out,
-        fixed={"study": "recall", **own, **source},
+        fixed={"study": "recall", **own, **source, "tokens_sha256": told},
         source=source,
         key=KEY,
         measure=steps,

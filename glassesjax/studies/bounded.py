@@ -51,7 +51,7 @@ class BoundedSettings:
     model: str
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     policies: tuple[str, ...] = POLICIES
-    """Policies, as NAME[-head][+SINKS][@RECENT]."""
+    """Policies, as NAME[-head][+SINKS][@RECENT][~DECAY]."""
     slots: tuple[str, ...] = ("8",)
     """Capacities of every layer: tokens (64), a share of the text (12.5%), or bytes (2MiB)."""
     kinds: tuple[Literal["collapse", "influence"], ...] = ("collapse", "influence")
@@ -63,15 +63,15 @@ class BoundedSettings:
     prompt: str = ""
     """The text whose tokens' influence is measured; for toy, digits and commas."""
     text: str | None = None
-    """Where that text is taken from if none is given: kjv (if absent), or a UTF-8 file. Not for
-    toy, which takes random digits."""
+    """Where that text is taken from if none is given: kjv (if absent), a novel by Jane Austen
+    (persuasion, emma), or a UTF-8 file. Not for toy, which takes random digits."""
     max_tokens: int = 64
     """Most tokens of that text."""
     method: Literal["estimated", "exact"] = "estimated"
     """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
     the last representation, with operator norms and the bound on them."""
     probes: int = 16
-    """Number of random probes."""
+    """Number of random probes; exact has none, and passes it over."""
     format: Literal["f32", "f64"] = "f64"
     """Arithmetic of passes and derivatives."""
     positions: tuple[str, ...] = ()
@@ -176,7 +176,7 @@ def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> li
         for family, tokens in of_kind.items():
             for name, budget in settings.pairs:
                 rule = policy(name)
-                check_context(config, rule, len(tokens) + (kind == "collapse"))
+                check_context(config, rule, len(tokens))
                 options = {"length": len(tokens), "dtype": dtype}
                 slots = resolve_slots(budget, config, rule, **options)
                 found.append(Cell(kind, positions, rule, slots, family, tokens, runs.get(family)))

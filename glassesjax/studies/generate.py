@@ -56,7 +56,7 @@ def open_job(settings: GenerateSettings) -> Job:
     prompts = _prompts(settings, model) if saved is None else _old_prompts(saved)
     before = 0 if saved is None else int(saved.info["step"])
     length = max(map(len, prompts)) + before + settings.max_tokens
-    check_context(config, rule, length)
+    check_context(config, rule, length, hint="--spacing compressed")
     if saved is not None and rule.bounded:
         slots = saved.state.layers[0].position.shape[-1] - 1
     else:

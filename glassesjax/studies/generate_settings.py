@@ -23,7 +23,7 @@ class GenerateSettings:
     prompt: tuple[str, ...] = ()
     """Texts to continue, all at once; for toy, digits and commas."""
     policy: str = "tova"
-    """What a full state keeps: NAME[-head][+SINKS][@RECENT], NAME out of full, window, h2o,
+    """What a full state keeps: NAME[-head][+SINKS][@RECENT][~DECAY], NAME out of full, window, h2o,
     h2o_mean, tova."""
     slots: str = "256"
     """What each layer may hold: tokens (256), a share of prompt and answer (25%), or bytes for the

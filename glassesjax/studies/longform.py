@@ -25,6 +25,7 @@ from glassesjax.tasks.sequences import BOS
 
 # What tells one row of a run from another.
 KEY = ("policy", "slots", "sample")
+TOP_P = 0.95  # where tokens are drawn and nothing else is said
 DTYPES = {"f32": "float32", "f64": "float64"}
 STORY = (
     "The lighthouse keeper's daughter had never seen the other side of the bay. On the morning that"
@@ -45,7 +46,7 @@ class LongformSettings:
     chat: bool = False
     """Whether the prompt is a user's message, put into the model's own chat template."""
     policies: tuple[str, ...] = ("window", "window+4", "h2o", "tova")
-    """Who decides what is kept: NAME[-head][+SINKS][@RECENT]. The full state is always written
+    """Who decides: NAME[-head][+SINKS][@RECENT][~DECAY]. The full state is always written
     beside them."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of prompt and text (12.5%), or bytes (2MiB)."""
@@ -57,8 +58,9 @@ class LongformSettings:
     """What logits are divided by before a token is drawn; 0 takes the best token."""
     top_k: int | None = None
     """How many of the best tokens may be drawn; all if absent."""
-    top_p: float = 0.95
-    """The smallest set of best tokens whose probability reaches this may be drawn."""
+    top_p: float | None = None
+    """The smallest set of best tokens whose probability reaches this may be drawn; if absent 0.95,
+    and 1 at temperature 0."""
     mode: PrefillMode = "exact"
     """How the prompt is read: token by token (exact), all and one cut (one_shot), or a cut after
     every 256 tokens (chunked)."""
@@ -90,6 +92,8 @@ class LongformSettings:
             raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
         if self.positions != "none" and self.model != "toy":
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if not self.sampling.draws and (self.top_k is not None or self.sampling.top_p < 1):
+            raise BadInput("Wanted --temperature over 0 with --top-k or --top-p: see --help.")
         if self.samples > 1 and not self.sampling.draws:
             wanted = "Wanted one of --samples at --temperature 0, where nothing is drawn"
             raise BadInput(f"{wanted}; found {self.samples}.")
@@ -97,9 +101,9 @@ class LongformSettings:
     @property
     def sampling(self) -> Sampling:
         """How a token is chosen; nothing is narrowed at temperature 0."""
-        if self.temperature == 0:
-            return Sampling()
-        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        narrowed = TOP_P if self.temperature else 1.0
+        top_p = narrowed if self.top_p is None else self.top_p
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=top_p)
 
     @property
     def steps(self) -> int:
@@ -226,7 +230,7 @@ def _rows(
 def _shared(settings: LongformSettings, subject: Subject) -> dict[str, Value]:
     config = subject.model.decoder.config
     positions = settings.positions if settings.model == "toy" else ""
-    names = ("temperature", "top_k", "top_p", "seed", "max_tokens", "chat")
+    names = ("temperature", "top_k", "seed", "max_tokens", "chat")
     return {
         "study": "longform",
         "model": subject.model.name,
@@ -234,6 +238,7 @@ def _shared(settings: LongformSettings, subject: Subject) -> dict[str, Value]:
         **provenance(),
         **subject.model.source,
         **{name: getattr(settings, name) for name in names},
+        "top_p": settings.sampling.top_p,
         "prefill": settings.mode,
         "prompt_tokens": len(subject.prompt),
         "dtype": DTYPES[settings.format],

@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Literal
 
-from glassesjax.cache import policy
 from glassesjax.cache.policies import Spacing
 from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS
-from glassesjax.studies.perplexity_rows import SHORT
+from glassesjax.studies.baselines import named_policy
+from glassesjax.studies.perplexity_rows import FIRST_STRETCH, SHORT, stretch_start
 
 WINDOW = 4096  # tokens, as in the paper; less where the model's context is shorter
 
@@ -24,14 +24,15 @@ class PerplexitySettings:
     policies: tuple[str, ...] = (
         "full", "short", "window", "window+4", "h2o", "h2o-head", "tova", "tova-head", "tova+4",
     )  # fmt: skip
-    """Who decides what is kept: NAME[-head][+SINKS][@RECENT]; full keeps all, whatever the slots,
+    """Who decides: NAME[-head][+SINKS][@RECENT][~DECAY]; full keeps all, whatever the slots,
     and short starts anew after as many tokens as there are slots."""
     slots: tuple[str, ...] = ("64", "128", "256", "512", "1024")
     """Sizes of the state: tokens (256), a share of the window (12.5%), or bytes (2MiB)."""
     max_tokens: int = 4096
     """Most tokens of the text."""
     span: Literal["windows", "book"] = "windows"
-    """windows: each is read from an empty state. book: one state through the whole text."""
+    """windows: each is read from an empty state. book: one state through the whole text;
+    full then has room for all of it."""
     windows: int | Literal["context"] | None = None
     """Tokens of a window: a number, or the model's context; if absent 4096, or the context where
     that is shorter."""
@@ -72,8 +73,7 @@ class PerplexitySettings:
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
         for name in self.policies:
-            if name != SHORT:
-                policy(name)
+            named_policy(name, SHORT)
         self._check_used()
 
     def _check_used(self) -> None:
@@ -92,4 +92,14 @@ class PerplexitySettings:
         """How many steps a run has: for a bar of progress, as far as the settings alone tell."""
         size = self.windows if isinstance(self.windows, int) else WINDOW
         sizes = [1 if name == "full" else len(self.slots) for name in self.policies]
+        if self.span == "book":  # a step a stretch
+            return sum(sizes) * len({stretch_start(at) for at in _ends(self.max_tokens)})
         return sum(sizes) * -(-self.max_tokens // size)
+
+
+def _ends(length: int) -> list[int]:
+    """Positions of a text that meet each of its stretches: multiples of the shortest, and the last.
+
+    A model's own opening, if it has one, may add a stretch.
+    """
+    return [*range(0, length, FIRST_STRETCH), length - 1]

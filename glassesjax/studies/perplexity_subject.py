@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.cache import check_context, policy, resolve_slots
+from glassesjax.cache import check_context
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.pretrained import LanguageModel, open_model
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.studies.baselines import named_policy, named_slots
 from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
@@ -105,10 +106,10 @@ def _cells(settings: PerplexitySettings, subject: Subject) -> tuple[Cell, ...]:
         raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
     found = []
     for name, budget in itertools.product(settings.policies, settings.slots):
-        rule = policy("full" if name == SHORT else name)
+        rule, baseline = named_policy(name, SHORT), SHORT if name == SHORT else ""
         spaced = dataclasses.replace(rule, spacing=settings.spacing) if rule.bounded else rule
-        chosen = policy("window") if name == SHORT else spaced  # a size that anything can work with
-        slots = resolve_slots(budget, config, chosen, length=length, dtype=DTYPES[settings.format])
+        options = {"baseline": baseline, "length": length, "dtype": DTYPES[settings.format]}
+        slots = named_slots(budget, config, spaced, **options)
         found.append(Cell(name, spaced, slots))
         _check_reach(found[-1], subject, config)
     return tuple({(cell.name, cell.slots): cell for cell in found}.values())
@@ -124,4 +125,4 @@ def _check_reach(cell: Cell, subject: Subject, config: DecoderConfig) -> None:
     if not cell.policy.bounded and config.max_length is not None and length > config.max_length:
         wanted = f"Wanted at most {config.max_length} tokens, the model's context, for {cell.name}"
         raise BadInput(f"{wanted}; found {length}: use fewer, or leave {cell.name} out.")
-    check_context(config, cell.policy, length)
+    check_context(config, cell.policy, length, hint="--spacing compressed")

@@ -12,19 +12,22 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from glassesjax.cache import (
-    check_context,
-    policy,
-    resolve_slots,
-    state_bytes,
-    unroll,
-)
+from glassesjax.cache import check_context, state_bytes, unroll
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import LanguageModel, open_model
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.records import Row, Value, provenance
-from glassesjax.studies.recall_reading import TRUNCATED, Cell, Reading, Subject, longest, reading
+from glassesjax.studies.baselines import named_policy, named_slots
+from glassesjax.studies.recall_reading import (
+    TRUNCATED,
+    Cell,
+    Reading,
+    Subject,
+    longest,
+    reading,
+    written,
+)
 from glassesjax.studies.recall_rows import recall_rows
 from glassesjax.tasks.bible import passages
 from glassesjax.tasks.text import king_james_verses
@@ -54,7 +57,7 @@ class RecallSettings:
     """First words of a verse that are given beside its reference; those after them are asked
     for."""
     policies: tuple[str, ...] = ("full", TRUNCATED, "window", "window+4", "h2o", "tova")
-    """Who decides what is kept: NAME[-head][+SINKS][@RECENT]; full keeps all, whatever the slots,
+    """Who decides: NAME[-head][+SINKS][@RECENT][~DECAY]; full keeps all, whatever the slots,
     and truncated reads as many last tokens as there are slots, and nothing before them."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of passage, question and answer (12.5%), or bytes
@@ -84,8 +87,7 @@ class RecallSettings:
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
         for name in self.policies:
-            if name != TRUNCATED:
-                policy(name)
+            named_policy(name, TRUNCATED)
         if self.model == "toy":
             raise BadInput("Wanted a model that reads text; found toy, which reads digits.")
 
@@ -150,10 +152,11 @@ def cells(
     config, length, dtype = model.decoder.config, longest(readings), DTYPES[settings.format]
     found: dict[tuple[str, int], Cell] = {}
     for name, budget in itertools.product(settings.policies, settings.slots):
-        rule = policy("full" if name == TRUNCATED else name)
-        sized = policy("window") if name == TRUNCATED else rule  # any size will do
-        slots = resolve_slots(budget, config, sized, length=length, dtype=dtype)
-        check_context(config, rule, length)
+        rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""
+        options = {"baseline": baseline, "length": length, "dtype": dtype}
+        slots = named_slots(budget, config, rule, **options)
+        reads = min(length, slots + written(readings)) if baseline else length
+        check_context(config, rule, reads)
         found[name, slots] = Cell(name, rule, slots)
     return tuple(found.values())
 

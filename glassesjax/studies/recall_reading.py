@@ -78,6 +78,18 @@ def reading(passage: Passage, tokenizer: ByteLevelTokenizer) -> Reading:
     return Reading(passage, tokens, tuple(map(asked, passage.questions)))
 
 
+def written(readings: Sequence[Reading]) -> int:
+    """Most tokens of an answer, and as many more as are written.
+
+    Args:
+      readings: All passages.
+
+    Returns:
+      What stands behind the longest question that ``truncated`` reads.
+    """
+    return max(len(asked.expected) for one in readings for asked in one.asked) + MORE
+
+
 def longest(readings: Sequence[Reading]) -> int:
     """Tokens of the longest passage with a question and as much of an answer as is written.
 

@@ -19,6 +19,7 @@ Count = Callable[[str], int]
 TASKS = ("verse", "said")
 QUOTED = 8  # words of a speech that a question about its speaker quotes
 LEAST_LINES = 3  # of a passage: a needle, the solved example, and one more
+LEAST_SPEAKERS = 3  # of a book, with as many lines by each
 # The verse begins with a connective and one name; what is spoken begins, with a capital, behind the
 # first comma. Speakers of two words or with an article ("the king of Israel said") are passed over.
 SAID = re.compile(
@@ -86,9 +87,9 @@ def passages(
 
     ``verse``: verses in a row, each behind its reference; the reference is given again, and the
     verse's words are wanted, its first or those behind a hint. Its neighbors differ from it by one
-    number. ``said``: verses of one book in which somebody says something, speakers in turn; a
-    speech's first words are given, and its speaker is wanted. Before the question stands a solved
-    one of the same form about another line, by another speaker.
+    number. ``said``: verses of one book in which somebody says something, as many by one speaker as
+    by another, in a drawn order; a speech's first words are given, and its speaker is wanted.
+    Before the question stands a solved one of the same form about another line, by another speaker.
 
     Source: ours, in the place of QASPER and SQuALITY in arXiv 2401.06104v2.
 
@@ -147,26 +148,60 @@ class _Pool:
     ) -> None:
         make = (lambda verse: _verse_line(verse, *words)) if task == "verse" else _said_line
         made = ((str(verse["book"]), make(verse)) for verse in verses)
-        self.books: dict[str, list[Line]] = {}
+        found: dict[str, list[Line]] = {}
         for book, line in made:
             if line is not None:
-                self.books.setdefault(book, []).append(line)
+                found.setdefault(book, []).append(line)
+        # Nobody's cue stands twice.
+        unique = lambda lines: list({line.cue: line for line in lines}.values())
+        self.books = {book: unique(lines) for book, lines in found.items()}
         self.task, self.count = task, count
-        size = lambda lines: sum(count(f"{line.text}\n") for line in lines)
-        enough = lambda lines: task == "verse" or len({line.speaker for line in lines}) > 1
-        self.sizes = {book: size(lines) for book, lines in self.books.items() if enough(lines)}
+        sizes = {book: self._size(lines) for book, lines in self.books.items()}
+        self.rounds = {book: self._equal(lines) for book, lines in self.books.items()}
+        if task == "said":
+            sizes = {book: max(least) for book, (least, _) in self.rounds.items() if least}
+        self.sizes = sizes
+
+    def _size(self, lines: Sequence[Line]) -> int:
+        return sum(self.count(f"{line.text}\n") for line in lines)
+
+    def _equal(self, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
+        """For one line by each speaker, two by each who has two, and so on: least tokens of all.
+
+        And the length from which some will fit, whichever are drawn: those of most tokens and one.
+        """
+        sizes = [sorted(self._size([line]) for line in own) for own in _by_speaker(lines)]
+        least, fits = [], []
+        for each in range(1, max(map(len, sizes), default=0) + 1):
+            enough = [own for own in sizes if len(own) >= each]
+            if len(enough) < LEAST_SPEAKERS:
+                break
+            longest = sorted(sum(own[-each:]) for own in enough)
+            others = 2 if each == 1 else 1  # beside one: three lines by two speakers or more
+            least.append(sum(sum(own[:each]) for own in enough))
+            fits.append(sum(longest[-others:]) + longest[0])
+        return least, fits
+
+    def _each(self, book: str, length: int) -> int:
+        """How many lines of each speaker fill a passage, the fewest; 0 if none do."""
+        rounds = enumerate(zip(*self.rounds[book], strict=True), 1)
+        return next((n for n, (least, fits) in rounds if fits <= length <= least), 0)
 
     def lines(self, draw: random.Random, length: int) -> tuple[str, list[Line]]:
         """Lines of a book that has enough of them, as many as fit."""
         books = [book for book, size in self.sizes.items() if size >= length]
+        if self.task == "said":
+            books = [book for book in books if self._each(book, length)]
         if not books:
             most = max(self.sizes.values(), default=0)
             wanted = f"Wanted a book with {length} tokens of lines for the task {self.task}"
             raise BadInput(f"{wanted}; the longest has {most}: use shorter --lengths.")
         book = draw.choice(books)
         every = self.books[book]
-        found = self._in_a_row(draw, every, length) if self.task == "verse" else _turns(draw, every)
-        taken = self._fitting(found, length)
+        if self.task == "verse":
+            taken = self._in_a_row(draw, every, length)
+        else:
+            taken = self._balanced(draw, every, length, self._each(book, length))
         if len(taken) < LEAST_LINES:
             wanted = f"Wanted --lengths that hold {LEAST_LINES} verses"
             raise BadInput(f"{wanted}; {length} tokens of {book} hold {len(taken)}.")
@@ -178,11 +213,22 @@ class _Pool:
         while left < length:
             last -= 1
             left += self.count(f"{lines[last].text}\n")
-        return lines[draw.randrange(last + 1) :]
+        found = lines[draw.randrange(last + 1) :]
+        ends = itertools.accumulate(self.count(f"{line.text}\n") for line in found)
+        return [line for line, end in zip(found, ends, strict=True) if end <= length]
 
-    def _fitting(self, lines: list[Line], length: int) -> list[Line]:
-        ends = itertools.accumulate(self.count(f"{line.text}\n") for line in lines)
-        return [line for line, end in zip(lines, ends, strict=True) if end <= length]
+    def _balanced(
+        self, draw: random.Random, lines: list[Line], length: int, each: int
+    ) -> list[Line]:
+        """As many lines by one speaker as by another, in any order."""
+        speakers = [draw.sample(own, each) for own in _by_speaker(lines) if len(own) >= each]
+        draw.shuffle(speakers)
+        taken: list[Line] = []
+        for own in speakers:
+            if self._size([*taken, *own]) <= length:
+                taken += own
+        draw.shuffle(taken)
+        return taken
 
 
 def _verse_line(verse: Verse, hint: int, words: int) -> Line | None:
@@ -202,15 +248,11 @@ def _said_line(verse: Verse) -> Line | None:
     return Line(str(verse["text"]), cue, speaker, speaker)
 
 
-def _turns(draw: random.Random, lines: list[Line]) -> list[Line]:
-    """All lines in a drawn order in which speakers take turns, and nobody's cue stands twice."""
-    unique = list({line.cue: line for line in lines}.values())
-    draw.shuffle(unique)
-    by_speaker: dict[str, list[Line]] = {}
-    for line in unique:
-        by_speaker.setdefault(line.speaker, []).append(line)
-    rounds = itertools.zip_longest(*by_speaker.values())
-    return [line for turn in rounds for line in turn if line is not None]
+def _by_speaker(lines: Sequence[Line]) -> list[list[Line]]:
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(line.speaker, []).append(line)
+    return list(found.values())
 
 
 def _question(

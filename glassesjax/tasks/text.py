@@ -102,7 +102,7 @@ def _reader() -> Any:  # noqa: ANN401  (a function of a package without types th
         rdata: Any = importlib.import_module("rdata")
     except ImportError as error:
         wanted = "Wanted the package that reads the novels; install it"
-        raise BadInput(f"{wanted}: pip install 'glassesjax[models]'.") from error
+        raise BadInput(f"{wanted}: pip install 'glassesjax[texts]'.") from error
     return lambda data: rdata.conversion.convert(rdata.parser.parse_data(data, extension=".rds"))
 
 

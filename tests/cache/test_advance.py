@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 
 import chex
 import jax
@@ -84,6 +85,68 @@ def test_one_program_for_all_rows_and_lengths():
         resid = jnp.ones((LENGTH, model.outer.config.model_dim))
         for block, cache in zip(model.blocks, state.layers, strict=True):
             step(block, cache, resid, here, rule, plan, "exact")
+
+
+def counted(function, traces):
+    def traced(*args):
+        traces.append(None)
+        return function(*args)
+
+    return traced
+
+
+def test_one_program_behind_prefill_for_all_lengths_of_a_chunk(monkeypatch):
+    model, rule, traces = model_of("half"), policy("tova"), []
+    layer = jax.jit(counted(layer_step, traces), static_argnums=(4, 5, 6))
+    monkeypatch.setattr(importlib.import_module("glassesjax.cache.advance"), "_layer", layer)
+    for chunk, programs in ((4, 1), (8, 2), (4, 2)):
+        for length in (1, 7, 16):
+            parts = prefill(model, text(length=length), rule, slots=SLOTS, chunk=chunk)
+            assert len(list(parts)) == -(-length // chunk)
+            assert len(traces) == programs
+
+
+def test_one_program_for_a_batch_of_any_lengths():
+    model, rule, traces = model_of("half"), policy("tova"), []
+
+    def step(state, tokens, length):
+        return advance(model, state, tokens, rule, length=length)[:2]
+
+    run = jax.jit(jax.vmap(counted(step, traces)))
+    tokens = jnp.stack([text(seed, length=4) for seed in range(3)])
+    state = jax.tree.map(lambda x: jnp.stack([x] * 3), start(model.outer.config, rule))
+    for lengths in ((4, 1, 0), (0, 2, 3), (1, 1, 1)):
+        state, _ = run(state, tokens, jnp.array(lengths, jnp.int32))
+    assert state.seen.tolist() == [5, 4, 4]
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(("length", "counts"), [(17, 16), (1000, 16), (-3, 0)])
+def test_a_length_counts_no_more_tokens_than_there_are(length, counts):
+    rule, model = policy("tova"), model_of("half")
+    runs = [
+        advance(model, start(model.outer.config, rule), text(), rule, length=jnp.int32(count))[0]
+        for count in (length, counts)
+    ]
+    assert int(runs[0].seen) == counts
+    same_state(*runs)
+
+
+def test_a_cut_by_blocks_of_rows_is_the_cut(monkeypatch):
+    model, rule = model_of("half"), policy("h2o~0.5")
+    cache = start(model.outer.config, rule).layers[0]
+    index = jnp.arange(LENGTH, dtype=jnp.int32)
+    resid = model.outer.enter(text())
+    plan, runs = RoundingPlan.of_dtype(jnp.float64), []
+    for rows in (LENGTH, 3):  # one block; five and one that is filled up
+        monkeypatch.setattr("glassesjax.cache.step.ATTENTION_ROWS", rows)
+        cut = lambda *args: layer_step(*args, rule, plan, "cut")
+        runs.append(jax.jit(cut)(model.blocks[0], cache, resid, Tokens(index, index < 14)))
+    (state, y, gone), (other, rows, dropped) = runs
+    np.testing.assert_array_equal(gone.position, dropped.position)
+    np.testing.assert_array_equal(state.position, other.position)
+    close(other.mass, state.mass)
+    close(rows[:14], y[:14])
 
 
 def decode(model, state, token, rule):
@@ -300,6 +363,8 @@ def test_what_does_not_go_together_is_refused():
         advance(model, state, text(), policy("window+5"))
     with pytest.raises(BadInput, match="one number of slots, or 2, one a layer; found 3"):
         empty_state(config, rule, (4, 4, 4))
+    with pytest.raises(BadInput, match="one token or more to read; found none"):
+        advance(model, state, text(length=0), rule)
     with pytest.raises(BadInput, match="slots or a state; found both"):
         next(prefill(model, text(), rule, state=state, slots=SLOTS))
     for tokens, chunk in ((text(length=0), 4), (text(), 0)):

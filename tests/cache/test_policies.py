@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cache.made_models import CONFIGS, drawn, text_of
+from cache.test_against_reference import CUT, EXACT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +43,8 @@ TABLE = [
     Row(policy("h2o+1@2"), newest=True),
     Row(policy("h2o@6"), newest=True),
     Row(policy("h2o_mean"), newest=True),
-    Row(dataclasses.replace(policy("h2o@0"), decay=0.5)),
+    Row(policy("h2o@0~0.5")),
+    Row(policy("tova@half"), newest=True),
     Row(policy("tova")),
     Row(policy("tova+2")),
     Row(policy("tova@1"), newest=True),
@@ -54,6 +57,8 @@ ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.policy))
 
 def test_no_policy_is_left_out():
     assert {row.policy.name for row in TABLE} >= {n for n, p in POLICIES.items() if p.bounded}
+    compared = {policy(case.policy).name for case in (*EXACT, *CUT)}  # with lists of tokens
+    assert compared >= POLICIES.keys()
 
 
 def groups_of(rule):
@@ -247,12 +252,48 @@ def test_names_are_read_as_they_are_written(name):
     assert policy(str(policy(name))) == policy(name)
 
 
+def test_a_policy_prints_all_but_its_spacing_and_is_read_back():
+    values = {
+        "head_wise": (False, True),
+        "sinks": (0, 1, 12),
+        "recent": (None, 0, 1, 30),
+        "decay": (1.0, 0.99, 1 / 3, 1e-7),
+    }
+    fields = {field.name for field in dataclasses.fields(Policy)}
+    assert fields == {*values, "name", "score", "bounded", "spacing"}
+    made = []
+    for row, *each in itertools.product(POLICIES.values(), *values.values()):
+        rule = dataclasses.replace(row, **dict(zip(values, each, strict=True)))
+        if row.bounded:
+            made.append(str(rule))
+            assert policy(str(rule)) == rule
+        else:
+            assert policy(str(rule)) == row  # what drops nothing keeps all, whatever is said
+    assert len(set(made)) == len(made)
+    own = Policy(name="mine", score=newest_first, recent=None, decay=0.5)
+    assert str(own) == "mine@half~0.5"
+
+
+def test_h2o_without_room_for_the_much_attended_is_a_window():
+    for seed in range(5):
+        runs = []
+        for name in (f"h2o@{SLOTS}", f"h2o_mean@{SLOTS}", "window"):
+            rule = policy(name)
+            runs.append(stream(nothing(rule), drawn_weights(rule, seed), 0, rule)[1])
+        for other in runs[:-1]:
+            for found, wanted in zip(other, runs[-1], strict=True):
+                np.testing.assert_array_equal(found, wanted)
+
+
 def test_what_a_name_says():
     rule = policy("tova-head+4@1")
     assert (rule.name, rule.head_wise, rule.sinks, rule.recent) == ("tova", True, 4, 1)
-    assert [policy("h2o").protected(slots) for slots in (1, 8, 9)] == [0, 4, 4]
+    assert [policy("h2o").protected(slots) for slots in (1, 2, 8, 9)] == [1, 1, 4, 4]
     assert policy("h2o@3").protected(8) == 3
-    assert policy("tova@0") == policy("tova")
+    assert policy("tova@0") == policy("tova") == policy("tova~1") == policy("tova~1.0")
+    assert policy("tova@half").protected(8) == 4
+    assert policy("h2o@half") == policy("h2o")
+    assert policy("h2o-head+1@2~0.9").decay == 0.9
 
 
 @pytest.mark.parametrize(
@@ -264,6 +305,13 @@ def test_what_a_name_says():
         ("qqq", "NAME out of full, window, h2o, h2o_mean, tova; found 'qqq': see --help"),
         ("tova+", "found 'tova[+]'"),
         ("tova@1+4", "found 'tova@1[+]4'"),
+        ("h20~0.5", "did you mean 'h2o~0.5'"),
+        ("h2o~0.5@1", r"\[@RECENT\]\[~DECAY\] with NAME out of .*found 'h2o~0.5@1'"),
+        ("h2o~", "found 'h2o~'"),
+        ("h2o@some", "found 'h2o@some'"),
+        ("h2o~0", "decay over 0 and at most 1; found h2o with 0.0"),
+        ("h2o~1.5", "decay over 0 and at most 1; found h2o with 1.5"),
+        ("full~0.5", "Wanted plain full"),
         ("TOVA", "NAME out of"),
         ("full+2", "Wanted plain full, which drops nothing; found 'full[+]2'"),
     ],
@@ -289,7 +337,9 @@ def test_a_capacity_that_the_policy_cannot_work_with(name, slots, text):
         empty_state(CONFIGS["half"], policy(name), slots)
 
 
-@pytest.mark.parametrize(("name", "slots"), [("tova", 1), ("window+4", 5), ("h2o@8", 8)])
+@pytest.mark.parametrize(
+    ("name", "slots"), [("tova", 1), ("window+4", 5), ("h2o@8", 8), ("h2o", 1)]
+)
 def test_the_smallest_capacity_that_it_can_work_with(name, slots):
     empty_state(CONFIGS["half"], policy(name), slots)
 

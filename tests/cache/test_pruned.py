@@ -11,6 +11,7 @@ from glassesjax.cache import policy
 from glassesjax.cache.policies import Policy, order_score
 from glassesjax.cache.pruned import last_seen, probe, pruned_pass, read
 from glassesjax.errors import BadInput
+from glassesjax.model.attention import shown as SHOWN
 from glassesjax.theory.blocks import repaired_bound, repaired_rollout
 from glassesjax.theory.pruned import held_pairs, paths_left
 from glassesjax.trace import block_stack, estimated_influence, exact_influence, rollout
@@ -59,6 +60,21 @@ def test_the_dense_pass_is_the_replay(decoder, resid, name):
         seen = np.asarray(held_pairs(jnp.asarray(steps)))
         shown = np.asarray(trace.attn_weights[layer]) > 0
         np.testing.assert_array_equal(shown, np.repeat(seen, len(shown) // len(seen), axis=0))
+
+
+def test_rows_in_blocks_see_what_all_rows_see(decoder, resid, tova, monkeypatch):
+    until, calls = last_seen(tova.forgotten), []
+    every, _ = jax.jit(lambda d, x: d.represent(x, until=until))(decoder, resid)
+    # Two stretches of nine and seven rows: three blocks; two and a row that is left over.
+    monkeypatch.setattr("glassesjax.model.attention.ATTENTION_ROWS", 3)
+    monkeypatch.setattr("glassesjax.model.attention.ATTENTION_STRETCHES", 2)
+    shown = lambda config, rows, layout: (
+        calls.append(len(rows.position)) or SHOWN(config, rows, layout)
+    )
+    monkeypatch.setattr("glassesjax.model.attention.shown", shown)
+    y, _ = jax.jit(lambda d, x: d.represent(x, until=until, keep="nothing"))(decoder, resid)
+    assert calls == [3, 3, 1]
+    assert apart(y, every) <= ALLOWED * np.max(np.abs(every))
 
 
 def test_heads_that_decide_apart_and_prompts_that_are_cut(decoder, resid, tova):

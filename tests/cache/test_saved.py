@@ -1,5 +1,6 @@
 """A state on disk comes back bit by bit, or not at all."""
 
+import errno
 import zipfile
 
 import jax
@@ -112,7 +113,7 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(file, state):
         assert_same(found.state, state)  # a date or another field that means nothing
 
 
-@pytest.mark.parametrize("kind", ["text", "array", "zip", "pickle", "other", "shape"])
+@pytest.mark.parametrize("kind", ["text", "array", "zip", "pickle", "other", "shape", "bytes"])
 def test_a_foreign_file_is_refused(file, kind):
     match kind:
         case "text":
@@ -125,6 +126,9 @@ def test_a_foreign_file_is_refused(file, kind):
                 out.writestr("a.txt", "a")
         case "pickle":
             np.savez(file, header=np.asarray([{}], object))
+        case "bytes":
+            with zipfile.ZipFile(file, "a") as out:
+                out.writestr("a.txt", "a")  # NumPy has no array for it
         case "other":
             np.savez(file, header=np.frombuffer(b'{"kind": "other"}', np.uint8))
         case "shape":
@@ -140,6 +144,33 @@ def test_a_file_that_is_not_there_and_a_folder_that_is_not(tmp_path, state):
         load(tmp_path / "none")
     with pytest.raises(BadInput, match="No such file or directory: choose"):
         save_state(tmp_path / "none" / "state", state, TOVA, config=CONFIG)
+
+
+@pytest.mark.parametrize("name", ["header", "seen", "layers.0.key"])
+def test_a_member_that_is_no_array_is_refused(file, name):
+    with zipfile.ZipFile(file) as old:
+        members = {member: old.read(member) for member in old.namelist()}
+    members.pop(f"{name}.npy")
+    members[name] = b"no array"
+    with zipfile.ZipFile(file, "w") as out:
+        for member, content in members.items():
+            out.writestr(member, content)
+    with pytest.raises(BadInput, match=f"{name} is no array"):
+        load(file)
+
+
+def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path, state, monkeypatch):
+    path, no_array = tmp_path / "state", {"more": np.asarray([{}], object)}
+    with pytest.raises(ValueError, match="Object arrays"):
+        save_state(path, state, TOVA, config=CONFIG, arrays=no_array)
+
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BadInput, match="No space left on device: choose"):
+        save_state(path, state, TOVA, config=CONFIG)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["tova", "full"])

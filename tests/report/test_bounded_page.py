@@ -8,7 +8,7 @@ from report.test_report_page import Reader
 
 from glassesjax.report.bounded_figures import collapse_bounded_figure, heard_figure
 from glassesjax.report.bounded_page import bounded_page
-from glassesjax.report.bounded_sentences import bounded_headlines
+from glassesjax.report.bounded_sentences import bounded_headlines, held_shares, loudest_dropped
 from glassesjax.report.canvas import to_svg
 
 SHARED = {"study": "bounded", "model": "toy", "layers": 3, "width": 64, "dtype": "float64"}
@@ -19,7 +19,16 @@ def runs(policy, slots, gaps, least=None):
     """Distances by length; zero is equal."""
     head = {**SHARED, "kind": "collapse", "policy": policy, "slots": slots, "family": "ones_bos"}
     return [
-        {**head, "length": n, "norm": "l2", "distance": gap, "equal": gap == 0, "equal_from": least}
+        {
+            **head,
+            "length": n,
+            "norm": "l2",
+            "distance": gap,
+            "resolution": 1e-15,
+            "equal": gap == 0,
+            "equal_from": least,
+            "prompt_tokens": n + 1,
+        }
         for n, gap in gaps.items()
     ]
 
@@ -31,6 +40,7 @@ def heard(policy, shares, held):
         {
             **head,
             "position": position,
+            "token_text": "abcd"[position],
             "influence_share": share,
             "frobenius": share,
             "pi": share,
@@ -72,6 +82,14 @@ def test_sentences_say_what_the_rows_say():
     assert "2 of 4 tokens are in no layer any more, and carry 25.0% of the influence" in heard_said
     assert "1 have no path left" in heard_said
     assert "the first token has 0.0%, the last 25.0%" in heard_said
+
+
+def test_influence_by_how_many_layers_still_hold_a_token(page):
+    mine = [row for row in ROWS if row["kind"] == "influence"]
+    assert held_shares(mine) == [(2, 0.25), (0, 0.0), (1, 0.5), (0, 0.0), (1, 0.25)]
+    assert [row["position"] for row in loudest_dropped(mine)] == [1]
+    assert "Influence by how many layers still hold the token" in page
+    assert "of those in no layer the loudest is 'b' at 1 (25.0%)" in bounded_headlines(ROWS)[1]
 
 
 def test_what_cannot_be_is_told_at_the_end():

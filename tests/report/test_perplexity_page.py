@@ -150,3 +150,9 @@ def test_the_papers_table_has_a_number_in_each_place(page):
     assert re.search(r"<td>4,812</td>", page)
     assert PAPER["h2o"] == PAPER["window+1"]  # as printed, and said on the page
     assert "digit by digit" in page
+
+
+def test_a_window_is_compared_with_the_one_that_keeps_the_fewest_first_tokens():
+    found = {"full": 10.0, "window": {63: 200.0}, "window+16": {63: 20.0}, "window+4": {63: 40.0}}
+    (line,) = [line for line in perplexity_headlines(made_rows(found)) if "which drops" in line]
+    assert line.endswith("over that of window+4: 5.0 at 63 slots.")

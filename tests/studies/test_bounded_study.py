@@ -1,14 +1,23 @@
 """The bounded study on the toy: predicted equalities, prompts one by one, resuming, bad input."""
 
+import dataclasses
 import math
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from glassesjax.errors import BadInput
-from glassesjax.report.bounded_sentences import contradictions, evicted_share, first_equal, panels
+from glassesjax.model import Decoder
+from glassesjax.report.bounded_sentences import (
+    coarsest,
+    contradictions,
+    evicted_share,
+    first_equal,
+    panels,
+)
 from glassesjax.studies.bounded import KEY, BoundedSettings, cells, measure, open_models
 
 SETTINGS = BoundedSettings(
@@ -93,6 +102,22 @@ def test_nothing_contradicts_a_statement_and_what_would_is_named(rows):
         {**row, "log10_repaired": -9.0} if row["kind"] == "influence" else row for row in rows
     ]
     assert any("bound is exceeded" in line for line in contradictions(louder))
+
+
+@pytest.mark.parametrize("resolution", [1e-9, None, math.nan, math.inf])
+def test_a_resolution_that_says_nothing_is_a_contradiction(rows, resolution):
+    mine = curve(rows, "window", "ones_bos", "relative_l1")
+    assert coarsest(mine) == 3 * 64 * 16 * 2.0**-53  # layers, width, 1 + 14 + 1 tokens
+    made = [{**row, "resolution": resolution, "equal": True} for row in mine]
+    assert any("too coarse" in line for line in contradictions(made))
+    assert contradictions([{**row, "resolution": coarsest(mine)} for row in mine]) == []
+
+
+def test_a_trunk_as_long_as_the_context_is_fine(model):
+    config = dataclasses.replace(model.decoder.config, max_length=16)  # mark, 14 ones, one more
+    short = dataclasses.replace(model, decoder=Decoder(config, key=jax.random.key(0)))
+    own = {"kinds": ("collapse",), "families": ("ones_bos",)}
+    assert len(cells(dataclasses.replace(SETTINGS, **own), "none", short)) == 2
 
 
 def test_a_finished_cell_is_not_measured_again(rows, model):

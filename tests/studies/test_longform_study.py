@@ -12,7 +12,7 @@ import pytest
 
 from glassesjax.cache import policy, replay, unroll
 from glassesjax.errors import BadInput
-from glassesjax.report.longform_cells import longform_headlines
+from glassesjax.report.longform_cells import longform_headlines, read_cells
 from glassesjax.report.run_longform import run_longform
 from glassesjax.studies.longform import KEY, LongformSettings, measure, open_subject
 from glassesjax.studies.longform_judge import judged, verdicts
@@ -142,6 +142,17 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
     assert all(f">{row['text']}<" in text for row in pick(rows, policy="tova"))
 
 
+def test_a_perplexity_beyond_all_numbers_is_infinite(rows):
+    (cell, *_) = read_cells([{**row, "full_nll": 800.0} for row in rows])
+    assert cell.perplexity == math.inf
+    assert math.isnan(read_cells([{**rows[0], "full_nll": None}])[0].perplexity)
+
+
+def test_nothing_is_narrowed_where_nothing_is_drawn():
+    assert SETTINGS.sampling.top_p == 0.95
+    assert dataclasses.replace(SETTINGS, temperature=0.0, samples=1).sampling.top_p == 1.0
+
+
 class Made:
     """A judge that prefers one kind of text, or one place."""
 
@@ -208,6 +219,8 @@ def test_all_texts_before_the_judge():
         ({"max_tokens": 0}, "--max-tokens of 1 or more"),
         ({"max_tokens": 8192}, "at most 8192 tokens, the model's context"),
         ({"temperature": 0.0}, "one of --samples at --temperature 0"),
+        ({"temperature": 0.0, "samples": 1, "top_k": 3}, "--temperature over 0 with --top-k"),
+        ({"temperature": 0.0, "samples": 1, "top_p": 0.5}, "--temperature over 0 with --top-k"),
         ({"temperature": -1.0}, "a temperature of 0 or more"),
         ({"seed": -1}, "a seed from 0"),
         ({"positions": "round"}, "--positions out of none"),

