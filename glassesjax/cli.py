@@ -20,7 +20,7 @@ from glassesjax.studies.collapse import CollapseSettings
 from glassesjax.studies.generate_settings import GenerateSettings
 from glassesjax.studies.influence import InfluenceSettings
 from glassesjax.studies.longform import LongformSettings
-from glassesjax.studies.perplexity import PerplexitySettings
+from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.recall import RecallSettings
 from glassesjax.studies.retention import RetentionSettings
 from proofs_numeric.ledger import VerifySettings, failures

@@ -9,7 +9,9 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.perplexity_figures import positions_figure, slots_figure
 from glassesjax.report.perplexity_page import perplexity_page
 from glassesjax.report.run_study import Done, Files, Steps, own_fields, run_study
-from glassesjax.studies.perplexity import KEY, PerplexitySettings, measure, open_subject
+from glassesjax.studies.perplexity import KEY, measure
+from glassesjax.studies.perplexity_settings import PerplexitySettings
+from glassesjax.studies.perplexity_subject import open_subject
 
 
 def run_perplexity(

@@ -39,7 +39,7 @@ class Subject(NamedTuple):
 def distinct_share(tokens: Sequence[int], size: int) -> float:
     r"""How many different n-grams there are, over how many there are.
 
-    .. math:: \frac{|\{(x_i, \dots, x_{i+n-1})\}|}{N - n + 1}
+    .. math:: \frac{|\{(x_i, \ldots, x_{i+n-1})\}|}{N - n + 1}
 
     Args:
       tokens: Of a text.

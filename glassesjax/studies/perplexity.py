@@ -18,9 +18,8 @@ from glassesjax.studies.perplexity_rows import (
     stretch_start,
     stretches,
 )
-from glassesjax.studies.perplexity_settings import PerplexitySettings as PerplexitySettings
+from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.perplexity_subject import DTYPES, Subject
-from glassesjax.studies.perplexity_subject import open_subject as open_subject
 
 # What tells one row of a run from another.
 KEY = ("policy", "slots", "window", "start")

@@ -16,7 +16,7 @@ from glassesjax.theory.squashing import path_bound
 def held_pairs(forgotten: Int[Array, "*layers seq"]) -> Bool[Array, "*layers seq seq"]:
     r"""Which keys each query of a bounded state sees.
 
-    .. math:: \mathrm{seen}_{tj} \iff j \le t \le f_j
+    .. math:: \mathrm{seen}_{tj} \Leftrightarrow j \le t \le f_j
 
     Source: arXiv 2401.06104v2, equations 6 to 9; a token takes part in the step that drops it.
 

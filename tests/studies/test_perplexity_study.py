@@ -17,7 +17,7 @@ from glassesjax.model import Decoder, Window
 from glassesjax.model.weights import flat_parameters
 from glassesjax.records import read_rows
 from glassesjax.report.run_perplexity import run_perplexity
-from glassesjax.studies.perplexity import KEY, PerplexitySettings, measure, open_subject
+from glassesjax.studies.perplexity import KEY, measure
 from glassesjax.studies.perplexity_rows import (
     Cell,
     stretch_row,
@@ -25,6 +25,8 @@ from glassesjax.studies.perplexity_rows import (
     stretches,
     token_losses,
 )
+from glassesjax.studies.perplexity_settings import PerplexitySettings
+from glassesjax.studies.perplexity_subject import open_subject
 from glassesjax.tasks.sequences import BOS
 
 DOCS = Path(__file__).parents[2] / "docs"
