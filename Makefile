@@ -8,8 +8,8 @@ PINS := $(wildcard requirements/$(VERSION).txt)
 CONSTRAIN := $(if $(PINS),-c $(PINS))
 # Files go to processes as wholes, since their fixtures compile once a file.
 PYTEST := --numprocesses auto --maxprocesses 4 --dist loadfile --durations 20
-# Which tests; all if empty.
-TESTS ?=
+# Which tests, beside those of precision.
+TESTS ?= tests --ignore=tests/precision
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test slow check format lint types layers docs bench clean
@@ -23,8 +23,12 @@ demo: $(VENV)/.run
 	$(BIN)/glassesjax generate smollm2 --chat --prompt "Why is the sky blue?" --policy tova --slots 64 \
 		--max-tokens 80 --out runs/demo-generate
 
+# Compiling is most of the work, so most of XLA's optimizations are off: half the time, and other
+# machine code than that of `make slow`, which has them on. What the backend does with casts and
+# products is asked as it runs.
 test: $(VENV)/.dev
-	$(BIN)/pytest $(PYTEST) -m "not slow" $(TESTS)
+	$(BIN)/pytest $(PYTEST) -m "not slow" tests/precision
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest $(PYTEST) -m "not slow" $(TESTS)
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST) -m slow

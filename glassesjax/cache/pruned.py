@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.cache.advance import Unrolled, unroll
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import CHUNK, PrefillMode
-from glassesjax.cache.replay import read as read_through
+from glassesjax.cache.replay import read_through
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder, Keep, Trace
 from glassesjax.model.positions import Layout

@@ -67,10 +67,10 @@ def replay(
     """
     model = decoder if isinstance(decoder, Unrolled) else unroll(decoder)
     options = {"slots": slots, "mode": mode, "chunk": chunk, "plan": plan}
-    return Replay(*read(model, tokens, policy, lambda y: logits(model, y, plan), **options))
+    return Replay(*read_through(model, tokens, policy, lambda y: logits(model, y, plan), **options))
 
 
-def read(
+def read_through(
     model: Unrolled,
     tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
     policy: Policy,

@@ -119,7 +119,9 @@ def paths_left(seen: Bool[Array, "layers seq seq"]) -> Bool[Array, "layers+1 seq
 
 
 def flow_through_state(
-    weights: Float[Array, "layers seq seq"], shares: Float[Array, " layers"], step: int
+    weights: Float[Array, "layers seq seq"],
+    shares: Float[Array, " layers"],
+    step: int | Int[Array, ""],
 ) -> Float[Array, "layers seq"]:
     r"""What of the rollout passes from the tokens up to a step to those after it, and where.
 
@@ -210,6 +212,6 @@ def counted_up_to(slots: int) -> int:
       slots: Capacity k of each layer.
 
     Returns:
-      The run length from which one more changes nothing: k, whatever the depth.
+      The run length k from which one more changes nothing, whatever the depth.
     """
     return slots
