@@ -197,7 +197,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
     with pytest.raises(BadInput, match="holds another run"):
         report.run_recall(dataclasses.replace(settings, seed=1), tmp_path)
     monkeypatch.setattr(recall, "king_james_verses", lambda: made_verses()[2:])
-    with pytest.raises(BadInput, match="settings.json differs"):
+    with pytest.raises(BadInput, match=r"settings\.json differs"):
         report.run_recall(settings, tmp_path)
 
 
