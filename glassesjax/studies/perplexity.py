@@ -45,7 +45,7 @@ def measure(
       done: Whether the row with these key fields is there already; whole windows are left out.
 
     Yields:
-      What was done and its rows, one a stretch of positions: for each window, or, of a book, for
+      What was done and its rows, one a stretch of positions. For each window, or, of a book, for
       each stretch.
     """
     steps = _steps(settings, subject, done)
