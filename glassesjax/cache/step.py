@@ -161,7 +161,7 @@ def _cut(
         allowed, score = rank(places, policy, slots)
         # The last key counts first: what is held, what is protected, the score, the newer one.
         order = jnp.lexsort((position, score, ~allowed, position != EMPTY))
-        return order[-slots:], jnp.where(position == EMPTY, EMPTY, position)[order[:-slots]]
+        return order[-slots:], position[order[:-slots]]
 
     kept, gone = jax.vmap(choose)(cache.position, weight, cache.mass)
     every = jnp.broadcast_to(kept, (len(cache.key), slots))
