@@ -1,6 +1,5 @@
 """The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input, 130 stopped."""
 
-import dataclasses
 import io
 import itertools
 import re
@@ -9,172 +8,27 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.records import Row
-from glassesjax.studies.bounded import BoundedSettings
-from glassesjax.studies.collapse import CollapseSettings
-from glassesjax.studies.generate_settings import GenerateSettings
-from glassesjax.studies.influence import InfluenceSettings
-from glassesjax.studies.longform import LongformSettings
-from glassesjax.studies.perplexity_settings import PerplexitySettings
-from glassesjax.studies.recall import RecallSettings
-from glassesjax.studies.retention import RetentionSettings
-from proofs_numeric.ledger import VerifySettings, failures
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Collapse(CollapseSettings):
-    """How far apart are the last representations of runs of n and n + 1 tokens, in each format?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/collapse-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Influence(InfluenceSettings):
-    """How much does each token still move the last representation, and what bounds it?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command. Exit status 1 says that a bound is
-    exceeded that must hold: the repaired one, or the printed one with attention held fixed.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/influence-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Generate(GenerateSettings):
-    """What does the model write while its state is bounded?
-
-    Prints the text as it comes, and writes a run folder with settings.json, provenance.json,
-    rows.jsonl and index.html. A run that was stopped starts again with the same command.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/generate-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Perplexity(PerplexitySettings):
-    """How well does the model predict a text if its state is bounded, by policy and size?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/perplexity-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Retention(RetentionSettings):
-    """Which tokens does each layer of a bounded cache keep, and for how long?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/retention-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recall(RecallSettings):
-    """What can the model still say of what it has read, if its state is bounded?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command. Needs the King James Bible.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/recall-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Longform(LongformSettings):
-    """What becomes of a long text if the state that it is written from is bounded?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/longform-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Bounded(BoundedSettings):
-    """Do collapse and over-squashing change where the state is bounded?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    A run that was stopped continues with the same command. Exit status 1 says that something is
-    measured that cannot be: see the page.
-    """
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
-    out: Path | None = None
-    """The run folder; runs/bounded-MODEL if absent."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Verify(VerifySettings):
-    """Does every statement hold, and does it fail where a hypothesis is dropped?
-
-    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
-    Exit status 1 says that something in the ledger is not as it must be.
-    """
-
-    out: Path | None = None
-    """The run folder; runs/verify-SUITE if absent. It may be filled claim by claim."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Models:
-    """Which models can be opened here, and how to get the others."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Backend:
-    """What this backend really does with casts, products and subnormals."""
-
-
-Verb = (
-    Annotated[Collapse, tyro.conf.subcommand("collapse")]
-    | Annotated[Influence, tyro.conf.subcommand("influence")]
-    | Annotated[Generate, tyro.conf.subcommand("generate")]
-    | Annotated[Perplexity, tyro.conf.subcommand("perplexity")]
-    | Annotated[Retention, tyro.conf.subcommand("retention")]
-    | Annotated[Recall, tyro.conf.subcommand("recall")]
-    | Annotated[Longform, tyro.conf.subcommand("longform")]
-    | Annotated[Bounded, tyro.conf.subcommand("bounded")]
-    | Annotated[Verify, tyro.conf.subcommand("verify")]
-    | Annotated[Models, tyro.conf.subcommand("models")]
-    | Annotated[Backend, tyro.conf.subcommand("backend")]
+from glassesjax.verbs import (
+    Backend,
+    Bounded,
+    Collapse,
+    Generate,
+    Influence,
+    Longform,
+    Models,
+    OfModel,
+    Perplexity,
+    Recall,
+    Retention,
+    Verb,
+    Verify,
 )
+from proofs_numeric.ledger import failures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -235,9 +89,8 @@ def _plain(box: str) -> str:
 
 
 def _study(
-    verb: Bounded | Collapse | Influence | Longform | Perplexity | Recall | Retention | Verify,
+    verb: OfModel | Verify,
     arguments: Sequence[str],
-    folder: str,
     *,
     steps: int,
     run: Callable[..., Sequence[Row]],
@@ -245,7 +98,7 @@ def _study(
     wrong: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: (),
 ) -> int:
     """Runs a study into its folder, prints what it says, and what is not as it must be."""
-    out = verb.out or Path("runs") / folder
+    out = _folder(verb)
     with _progress(steps) as advance:
         rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
     for line in lines(rows):
@@ -260,9 +113,8 @@ def _study(
 def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
     from glassesjax.report import headlines, run_collapse
 
-    folder = f"collapse-{_model_name(verb.model)}"
     steps = len(verb.encodings) * len(verb.formats) * len(verb.families)
-    return _study(verb, arguments, folder, steps=steps, run=run_collapse, lines=headlines)
+    return _study(verb, arguments, steps=steps, run=run_collapse, lines=headlines)
 
 
 def _influence(verb: Influence, arguments: Sequence[str]) -> int:
@@ -270,15 +122,15 @@ def _influence(verb: Influence, arguments: Sequence[str]) -> int:
     from glassesjax.report.influence_profiles import contradictions
 
     told = {"run": run_influence, "lines": influence_headlines}
-    folder, steps = f"influence-{_model_name(verb.model)}", 1 + len(verb.attention)  # the bounds
+    steps = 1 + len(verb.attention)  # the bounds
     broken = lambda rows: ["a bound that must hold is exceeded"] if contradictions(rows) else []
-    return _study(verb, arguments, folder, steps=steps, wrong=broken, **told)
+    return _study(verb, arguments, steps=steps, wrong=broken, **told)
 
 
 def _generate(verb: Generate, arguments: Sequence[str]) -> int:
     from glassesjax.report import run_generate
 
-    out = verb.out or Path("runs") / f"generate-{_model_name(verb.model)}"
+    out = _folder(verb)
     others: dict[int, list[str]] = {}
 
     def show(prompt: int, piece: str) -> None:
@@ -301,33 +153,33 @@ def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:
     from glassesjax.report.perplexity_sentences import perplexity_headlines
     from glassesjax.report.run_perplexity import run_perplexity
 
-    folder, told = f"perplexity-{_model_name(verb.model)}", {"lines": perplexity_headlines}
-    return _study(verb, arguments, folder, steps=verb.steps, run=run_perplexity, **told)
+    told = {"run": run_perplexity, "lines": perplexity_headlines}
+    return _study(verb, arguments, steps=verb.steps, **told)
 
 
 def _retention(verb: Retention, arguments: Sequence[str]) -> int:
     from glassesjax.report.retention_sentences import retention_headlines
     from glassesjax.report.run_retention import run_retention
 
-    folder, steps = f"retention-{_model_name(verb.model)}", len(verb.policies) * len(verb.slots)
+    steps = len(verb.policies) * len(verb.slots)
     told = {"run": run_retention, "lines": retention_headlines}
-    return _study(verb, arguments, folder, steps=steps, **told)
+    return _study(verb, arguments, steps=steps, **told)
 
 
 def _recall(verb: Recall, arguments: Sequence[str]) -> int:
     from glassesjax.report.recall_sentences import recall_headlines
     from glassesjax.report.run_recall import run_recall
 
-    folder, told = f"recall-{_model_name(verb.model)}", {"lines": recall_headlines}
-    return _study(verb, arguments, folder, steps=verb.steps, run=run_recall, **told)
+    told = {"run": run_recall, "lines": recall_headlines}
+    return _study(verb, arguments, steps=verb.steps, **told)
 
 
 def _longform(verb: Longform, arguments: Sequence[str]) -> int:
     from glassesjax.report.longform_cells import longform_headlines
     from glassesjax.report.run_longform import run_longform
 
-    folder, told = f"longform-{_model_name(verb.model)}", {"lines": longform_headlines}
-    return _study(verb, arguments, folder, steps=verb.steps, run=run_longform, **told)
+    told = {"run": run_longform, "lines": longform_headlines}
+    return _study(verb, arguments, steps=verb.steps, **told)
 
 
 def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
@@ -335,21 +187,24 @@ def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
     from glassesjax.report.run_bounded import run_bounded
 
     told = {"run": run_bounded, "lines": bounded_headlines, "wrong": contradictions}
-    folder = f"bounded-{_model_name(verb.model)}"
-    return _study(verb, arguments, folder, steps=verb.steps, **told)
+    return _study(verb, arguments, steps=verb.steps, **told)
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     from glassesjax.report import entries, ledger_lines, run_verify
 
-    folder = f"verify-{verb.suite}{'-certified' if verb.certified else ''}"
     lines = lambda rows: ledger_lines(entries(rows, verb.claims))
     told = {"run": run_verify, "lines": lines, "wrong": failures}
-    return _study(verb, arguments, folder, steps=len(verb.claims), **told)
+    return _study(verb, arguments, steps=len(verb.claims), **told)
 
 
-def _model_name(model: str) -> str:
-    return Path(model).stem if model.endswith(".gguf") else model
+def _folder(verb: OfModel | Verify) -> Path:
+    """Where a run goes that was not told: named after what it measures."""
+    if isinstance(verb, Verify):
+        of = f"{verb.suite}{'-certified' if verb.certified else ''}"
+    else:
+        of = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
+    return verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
 
 
 def _models(verb: Models, arguments: Sequence[str]) -> int:

@@ -7,11 +7,13 @@ import numpy as np
 
 from glassesjax.theory.closed_forms import (
     HALF,
-    alibi_rollout,
     cesaro_cube_first,
     cesaro_entry,
     cesaro_rollout,
     cesaro_square,
+)
+from glassesjax.theory.masked_rollouts import (
+    alibi_rollout,
     sink_rollout,
     window_rollout,
     window_two_rollout,

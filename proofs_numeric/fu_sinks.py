@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from glassesjax.theory.closed_forms import sink_rollout
+from glassesjax.theory.masked_rollouts import sink_rollout
 from glassesjax.theory.sinks import mean_first_weight, sink_rate
 from glassesjax.theory.squashing import multi_head_path_bound
 from proofs_numeric.absorbing import uniform

@@ -22,14 +22,14 @@ _FULL = (
 
 def _instance(name: str, mode: Mode) -> Measurement:
     decoders, tokens = cases()
-    alone = walk(decoders, tokens, name).y
+    alone, together = walk(decoders, tokens, name).y, read(decoders, tokens, name, mode=mode)
     return Measurement(
         setting=f"{name}, {mode}",
-        measured=apart(read(decoders, tokens, name, mode=mode), alone),
+        measured=apart(together.y, alone),
         bound=0.0,
         roundoff=roundoff(alone),
         hypotheses=(
-            Hypothesis(name="decisions once for all tokens", distance=float(mode == "cut")),
+            Hypothesis(name="tokens dropped together", distance=float(together.together)),
         ),
         size=tokens.shape[1],
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from glassesjax.cache import policy
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.replays import LAYERS, LENGTH, SLOTS, TURNED, apart, cases, read
 
@@ -20,7 +21,7 @@ def _moved(name: str, back: int, layers: int = LAYERS, slots: int = SLOTS) -> fl
     other[:, -1 - back] = (other[:, -1 - back] + 1) % TURNED.vocab_size
     last = slice(LENGTH - 1, LENGTH)
     here, there = (read(decoders, text, name, slots) for text in (tokens, other))
-    return apart(here, there, last)
+    return apart(here.y, there.y, last)
 
 
 def _instance(layers: int, slots: int, back: int) -> Measurement:
@@ -32,7 +33,7 @@ def _instance(layers: int, slots: int, back: int) -> Measurement:
         # Coordinates of a normalized row are at most the root of the width.
         bound=2 * math.sqrt(TURNED.model_dim) if heard else 0.0,
         floor=np.finfo(float).tiny if heard else -math.inf,
-        hypotheses=(Hypothesis(name=_KEPT, distance=0.0),),
+        hypotheses=(Hypothesis(name=_KEPT, distance=float(policy("window").sinks)),),
         size=back,
     )
 
@@ -48,7 +49,7 @@ def _counter_case() -> Iterator[Measurement]:
         setting="a sink is kept: the first token",
         measured=_moved("window+1", LENGTH - 1),
         bound=0.0,
-        hypotheses=(Hypothesis(name=_KEPT, distance=1.0),),
+        hypotheses=(Hypothesis(name=_KEPT, distance=float(policy("window+1").sinks)),),
     )
 
 

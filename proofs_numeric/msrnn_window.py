@@ -8,7 +8,6 @@ import numpy as np
 from glassesjax.model import Window
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.replays import (
-    LENGTH,
     SLOTS,
     TURNED,
     Cases,
@@ -18,6 +17,8 @@ from proofs_numeric.replays import (
     read,
     roundoff,
 )
+
+_SHOWN = "tokens that the other pass is not shown"
 
 
 def _banded(width: int, layers: int) -> tuple[Cases, Cases]:
@@ -31,12 +32,12 @@ def _instance(width: int, layers: int) -> Measurement:
     wanted = parallel(*banded)
     return Measurement(
         setting=f"{layers} layers, band of {width}",
-        measured=apart(read(*plain, "window"), wanted),
+        measured=apart(read(*plain, "window").y, wanted),
         bound=0.0,
         roundoff=layers * roundoff(wanted),
         hypotheses=(
             Hypothesis(name="width against k + 1", distance=float(abs(width - SLOTS - 1))),
-            Hypothesis(name="tokens outside of the band", distance=0.0),
+            Hypothesis(name=_SHOWN, distance=float(plain.tokens.shape[1] - wanted.shape[1])),
         ),
         size=layers,
     )
@@ -51,17 +52,16 @@ def _counter_case() -> Iterator[Measurement]:
     """A band of k, and the last k + 1 tokens read alone: right for one layer, wrong for two."""
     yield _instance(SLOTS, 2)
     decoders, tokens = cases()
-    suffix = np.concatenate([tokens[:, -SLOTS - 1 :], tokens[:, : -SLOTS - 1]], axis=1)
+    shown, rest = tokens[:, -SLOTS - 1 :], tokens[:, : -SLOTS - 1]
+    suffix = np.concatenate([shown, rest], axis=1)  # of one length with the text: one compilation
     alone = parallel(decoders, suffix)[:, SLOTS]  # a row does not see what follows it
-    bounded = read(decoders, tokens, "window")[:, -1]
+    bounded = read(decoders, tokens, "window").y[:, -1]
     yield Measurement(
         setting="the last k + 1 tokens alone, two layers",
         measured=apart(bounded, alone),
         bound=0.0,
         roundoff=roundoff(alone),
-        hypotheses=(
-            Hypothesis(name="tokens outside of the band", distance=float(LENGTH - SLOTS - 1)),
-        ),
+        hypotheses=(Hypothesis(name=_SHOWN, distance=float(rest.shape[1])),),
     )
 
 

@@ -15,7 +15,8 @@ from glassesjax.theory.absorption import (
     unabsorbed_mass,
     uniform_unabsorbed_bound,
 )
-from glassesjax.theory.closed_forms import uniform_unabsorbed, window_two_rollout
+from glassesjax.theory.closed_forms import uniform_unabsorbed
+from glassesjax.theory.masked_rollouts import window_two_rollout
 from proofs_numeric.absorbing import by_sums, masses, uniform, window
 from proofs_numeric.adversary import ascend
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.cache import advance, empty_state, policy, unroll
 from glassesjax.cache.slots import KVCache, State
-from glassesjax.cache.step import Mode
+from glassesjax.cache.step import Dropped, Mode
 from glassesjax.model import Alibi, Decoder, DecoderConfig, Mlp, Rotary, Sinusoidal
 from glassesjax.model.config import Positions
 from proofs_numeric.decoders import U, draw
@@ -51,6 +51,7 @@ RELATIVE = {"rotary": TURNED, "ALiBi": with_positions(Alibi(slopes=(0.0, 0.1, 0.
 ABSOLUTE = with_positions(Sinusoidal())
 
 
+@functools.cache
 def cases(config: DecoderConfig = TURNED, count: int = 4) -> Cases:
     """Seeded decoders with a random text each.
 
@@ -59,7 +60,7 @@ def cases(config: DecoderConfig = TURNED, count: int = 4) -> Cases:
       count: How many.
 
     Returns:
-      NumPy arrays.
+      NumPy arrays, the same ones at each call: not to be written to.
     """
     decoders = [draw(config, seed, logit_scale=LOGIT_SCALE) for seed in range(count)]
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *decoders)
@@ -76,6 +77,21 @@ def parallel(
     return jax.vmap(lambda decoder, text: decoder(text, keep="nothing")[0])(decoders, tokens)
 
 
+class Read(NamedTuple):
+    """A text read in one call."""
+
+    y: Float[Array, "cases seq model_dim"]
+    dropped: tuple[Dropped, ...]
+    """By each layer; a leading axis of cases."""
+
+    @property
+    def together(self) -> int:
+        """How many tokens one decision dropped together with another one."""
+        steps = [np.where(gone.position >= 0, gone.step, -1) for gone in self.dropped]
+        rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in steps])
+        return sum(len(row[row >= 0]) - len(np.unique(row[row >= 0])) for row in rows)
+
+
 @functools.partial(jax.jit, static_argnames=("name", "slots", "mode"))
 def read(
     decoders: Decoder,
@@ -83,13 +99,13 @@ def read(
     name: str,
     slots: int = SLOTS,
     mode: Mode = "exact",
-) -> Float[Array, "cases seq model_dim"]:
+) -> Read:
     """One call over a whole text."""
 
-    def one(decoder: Decoder, text: Array) -> Array:
+    def one(decoder: Decoder, text: Array) -> Read:
         model, chosen = unroll(decoder), policy(name)
         start = empty_state(decoder.config, chosen, slots, decoder.dtype)
-        return advance(model, start, text, chosen, mode=mode)[1]
+        return Read(*advance(model, start, text, chosen, mode=mode)[1:])
 
     return jax.vmap(one)(decoders, tokens)
 
@@ -108,6 +124,12 @@ class Walked(NamedTuple):
     position: Int[Array, "cases seq layers groups places"]
     """What each layer holds after each token."""
     state: State
+
+    @property
+    def missed(self) -> int:
+        """The most tokens that some layer of some text holds no longer after the last one."""
+        held = np.sum(np.asarray(self.position[:, -1]) >= 0, axis=-1)
+        return self.y.shape[1] - int(np.min(held))
 
 
 def walk(

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -182,7 +182,7 @@ POLICIES: Mapping[str, Policy] = {
 }
 
 
-def policy(text: str) -> Policy:
+def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     """A policy by name: ``NAME[-head][+SINKS][@RECENT][~DECAY]``.
 
     ``window+4`` is the paper's Window+4, ``h2o-head`` decides per key-value head, ``h2o@32``
@@ -192,6 +192,7 @@ def policy(text: str) -> Policy:
 
     Args:
       text: The name with what is added to it.
+      beside: Names that the caller reads itself, for the hint to one who mistypes them.
 
     Returns:
       The policy.
@@ -202,7 +203,7 @@ def policy(text: str) -> Policy:
     added = r"(-head)?(?:\+(\d+))?(?:@(\d+|half))?(?:~(\d+(?:\.\d+)?(?:e-?\d+)?))?"
     found = re.fullmatch(rf"(?P<name>[a-z0-9_]+){added}", text)
     if found is None or found["name"] not in POLICIES:
-        raise _unknown(text)
+        raise _unknown(text, beside)
     _, head, sinks, recent, decay = found.groups()
     row = POLICIES[found["name"]]
     if not row.bounded and found["name"] != text:
@@ -217,10 +218,11 @@ def policy(text: str) -> Policy:
     )
 
 
-def _unknown(text: str) -> BadInput:
+def _unknown(text: str, beside: Sequence[str]) -> BadInput:
     name = re.split(r"[-+@~]", text)[0]
-    near = difflib.get_close_matches(name, POLICIES, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0] + text[len(name) :]!r}?" if near else "see --help."
+    near = difflib.get_close_matches(name, (*beside, *POLICIES), n=1, cutoff=0.5)
+    meant = [found if found in beside else found + text[len(name) :] for found in near]
+    hint = f"did you mean {meant[0]!r}?" if meant else "see --help."
     wanted = "Wanted a policy NAME[-head][+SINKS][@RECENT][~DECAY]"
-    names = f"with NAME out of {', '.join(POLICIES)}"
+    names = f"with NAME out of {', '.join(POLICIES)}{''.join(f', or {other}' for other in beside)}"
     return BadInput(f"{wanted} {names}; found {text!r}: {hint}")

@@ -7,7 +7,7 @@ from glassesjax.cache.stream import TextStream
 from glassesjax.records import Row
 from glassesjax.report.generate_page import generate_page
 from glassesjax.report.generate_texts import Texts
-from glassesjax.report.run_study import Done, Files, Steps, own_fields, run_study
+from glassesjax.report.run_study import Done, Files, Steps, fill, own_fields
 from glassesjax.studies.generate import (
     KEY,
     fixed_settings,
@@ -54,7 +54,7 @@ def run_generate(
     def steps(done: Done) -> Steps:
         yield from measure(settings, job, done, told)
 
-    rows = run_study(
+    rows = fill(
         out,
         fixed={
             "study": "generate",

@@ -1,8 +1,10 @@
 """A whole run of any study: measured into a folder, with its figures and its page, resumable."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from glassesjax.errors import BadInput
 from glassesjax.records import (
@@ -18,21 +20,86 @@ from glassesjax.records import (
 Done = Callable[[Row], bool]
 Steps = Iterable[tuple[str, Sequence[Row]]]
 Files = Mapping[str, str]
+Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
+
+
+class Opened(NamedTuple):
+    """What a study reads, opened before anything is written."""
+
+    subject: Any
+    source: Mapping[str, object]
+    """What identifies the model, for the record and to tell one run from another."""
+    read: bytes = b""
+    """What its files gave; they may change between two calls."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """What tells a study of a model from any other one."""
+
+    name: str
+    settings: type
+    """A dataclass; its fields fix the rows."""
+    key: Sequence[str]
+    """Names of the fields that tell one row from another."""
+    open: Callable[[Any], Opened]
+    measure: Callable[[Any, Any, Done], Steps]
+    """Settings, subject and which rows are there, to the others step by step."""
+    draw: Draw
 
 
 def run_study(
+    study: Study,
+    settings: object,
+    out: Path,
+    *,
+    command: str = "",
+    advance: Callable[[str], None] = lambda name: None,
+) -> Sequence[Row]:
+    """Measures what is not measured yet, and writes rows, figures and page.
+
+    Args:
+      study: Which study.
+      settings: What to measure; flags that a command adds to them fix no row.
+      out: The run folder; one that holds the same run is continued.
+      command: What was called, for the record.
+      advance: Told the name of each step that was measured.
+
+    Returns:
+      All rows of the run.
+
+    Raises:
+      BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
+        the settings and the model can tell is known before anything is written.
+    """
+    opened = study.open(settings)
+    own = own_fields(settings, study.settings)
+    read = hashlib.sha256(opened.read).hexdigest()
+    return fill(
+        out,
+        fixed={"study": study.name, **own, **opened.source, "read_sha256": read},
+        source=opened.source,
+        key=study.key,
+        measure=lambda done: study.measure(settings, opened.subject, done),
+        draw=study.draw,
+        command=command,
+        advance=advance,
+    )
+
+
+def fill(
     out: Path,
     *,
     fixed: Mapping[str, object],
     source: Mapping[str, object],
     key: Sequence[str],
     measure: Callable[[Done], Steps],
-    draw: Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files],
+    draw: Draw,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
     current: Done = lambda row: True,
-) -> list[dict]:
-    """Measures what is not measured yet, and writes rows, figures and page.
+) -> Sequence[Row]:
+    """Fills a run folder with what is not in it yet.
 
     Args:
       out: The run folder; one that holds the same run is continued.

@@ -8,7 +8,7 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.ledger_figures import ladder_figure
 from glassesjax.report.ledger_page import ledger_page
 from glassesjax.report.ledger_summary import entries
-from glassesjax.report.run_study import Done, Files, Steps, run_study
+from glassesjax.report.run_study import Done, Files, Steps, fill
 from proofs_numeric.ledger import KEY, VerifySettings, all_claims, fingerprint, verify
 
 
@@ -41,7 +41,7 @@ def run_verify(
         for claim, rows in verify(settings, done):
             yield claim.name, rows
 
-    rows = run_study(
+    rows = fill(
         out,
         fixed={"study": "verify", "suite": settings.suite, "certified": settings.certified},
         source={"fingerprint": fingerprint()},

@@ -1,13 +1,10 @@
 """Baselines that stand among policies: names of a study's own, read by the full model."""
 
 import dataclasses
-import difflib
-import re
 
 from jax.typing import DTypeLike
 
-from glassesjax.cache import POLICIES, Policy, policy, resolve_slots
-from glassesjax.errors import BadInput
+from glassesjax.cache import Policy, policy, resolve_slots
 from glassesjax.model.config import DecoderConfig
 
 
@@ -24,17 +21,7 @@ def named_policy(name: str, baseline: str) -> Policy:
     Raises:
       BadInput: There is no such policy, and it is not the baseline.
     """
-    if name == baseline:
-        return policy("full")
-    root = re.split(r"[-+@~]", name)[0]
-    if root in POLICIES:
-        return policy(name)
-    near = difflib.get_close_matches(root, (baseline, *POLICIES), n=1, cutoff=0.5)
-    meant = [found if found == baseline else found + name[len(root) :] for found in near]
-    hint = f"did you mean {meant[0]!r}?" if meant else "see --help."
-    known = f"NAME out of {', '.join(POLICIES)}, or {baseline}"
-    wanted = f"Wanted a policy NAME[-head][+SINKS][@RECENT][~DECAY] with {known}"
-    raise BadInput(f"{wanted}; found {name!r}: {hint}")
+    return policy("full") if name == baseline else policy(name, beside=(baseline,))
 
 
 def named_slots(

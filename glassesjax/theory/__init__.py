@@ -11,6 +11,8 @@ from glassesjax.theory import counting as counting
 from glassesjax.theory import dispersion as dispersion
 from glassesjax.theory import hamming as hamming
 from glassesjax.theory import margin as margin
+from glassesjax.theory import masked_rollouts as masked_rollouts
+from glassesjax.theory import norm_jacobians as norm_jacobians
 from glassesjax.theory import norms as norms
 from glassesjax.theory import position_bias as position_bias
 from glassesjax.theory import pruned as pruned

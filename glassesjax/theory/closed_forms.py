@@ -1,4 +1,4 @@
-"""Exact rollouts of attention patterns that can be solved: rationals wherever terms cancel.
+"""Exact rollouts of uniform attention: rationals wherever terms cancel.
 
 Positions run from 0, a rollout is the last row of a product of layers, and a layer's share is that
 of attention in the residual stream. Take ``Fraction`` in and get ``Fraction`` out; alternating sums
@@ -9,13 +9,19 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
 HALF = Fraction(1, 2)
 
 
-def _check(length: int, layers: int = 0) -> None:
+def check_sizes(length: int, layers: int = 0) -> None:
+    """Refuses sizes that no rollout has.
+
+    Args:
+      length: Number of tokens; at least 1.
+      layers: Depth; non-negative.
+
+    Raises:
+      ValueError: A size is outside its range.
+    """
     if length < 1 or layers < 0:
         found = f"length={length} and layers={layers}"
         raise ValueError(f"length must be positive and layers non-negative, got {found}.")
@@ -43,7 +49,7 @@ def path_count(length: int, layers: int) -> list[int]:
       >>> path_count(length=5, layers=3)
       [15, 10, 6, 3, 1]
     """
-    _check(length, layers)
+    check_sizes(length, layers)
     if layers == 0:
         return [0] * (length - 1) + [1]
     return [math.comb(length - i + layers - 1, layers - 1) for i in range(1, length + 1)]
@@ -132,7 +138,7 @@ def cesaro_rollout(length: int, shares: Sequence[Fraction]) -> list[Fraction]:
       >>> print(*cesaro_rollout(5, [Fraction(1, 2)] * 2))
       257/1200 197/1200 167/1200 49/400 9/25
     """
-    _check(length)
+    check_sizes(length)
     moments = [cesaro_moment(m, shares) for m in range(length)]
     last = length - 1
     entry = lambda k: math.comb(last, k) * _difference(last - k, lambda m: moments[k + m])
@@ -213,7 +219,7 @@ def uniform_unabsorbed(length: int, layers: int) -> Fraction:
       >>> print(f"{float(uniform_unabsorbed(length=100, layers=32)):.8e}")
       6.56317294e-03
     """
-    _check(length, layers)
+    check_sizes(length, layers)
     last = length - 1
     common = math.lcm(*range(1, length + 1)) ** layers  # that each (m + 1)^L divides
     terms = (
@@ -221,198 +227,3 @@ def uniform_unabsorbed(length: int, layers: int) -> Fraction:
         for m in range(1, length)
     )
     return Fraction(sum(terms), 2**layers * common)
-
-
-def window_two_rollout(length: int, layers: int) -> list[Fraction]:
-    r"""Rollout of uniform attention to oneself and the token before, with share one half.
-
-    .. math:: \pi_i = \binom{L}{n-i} \Bigl(\frac14\Bigr)^{n-i} \Bigl(\frac34\Bigr)^{L-n+i}
-       \quad (i \ge 2)
-
-    The rest is at the first token. The matrix is not diagonalizable: 3/4 has one eigenvector.
-
-    Source: derived; arXiv 2406.04267v2, Proposition 5.2, for a window of two tokens.
-
-    Args:
-      length: Number of tokens n; at least 1.
-      layers: Depth L; non-negative.
-
-    Returns:
-      A distribution over the tokens, the first token first.
-
-    Raises:
-      ValueError: An argument is outside its range.
-    """
-    _check(length, layers)
-    counts = [math.comb(layers, r) * 3 ** (layers - r) if r <= layers else 0 for r in range(length)]
-    later = [Fraction(count, 4**layers) for count in counts[: length - 1]]
-    return [1 - sum(later, Fraction(0)), *reversed(later)]
-
-
-def window_rollout(width: int, shares: Sequence[Fraction]) -> list[Fraction]:
-    r"""Rollout of uniform attention in a window, by distance, away from the left edge.
-
-    The convolution, over layers, of the distribution that stays with probability 1 - lambda and
-    else takes one of the distances 0 to w - 1.
-
-    Source: derived; arXiv 2406.04267v2, Theorem 5.1, for windows.
-
-    Args:
-      width: Tokens w that each token sees, itself included; at least 1.
-      shares: Share of attention in each layer, in [0, 1].
-
-    Returns:
-      The shares of the distances 0 to L (w - 1) before the last token; longer contexts have zeros
-      beyond, and in shorter ones the first token breaks the pattern.
-
-    Raises:
-      ValueError: The width is not positive.
-    """
-    if width < 1:
-        raise ValueError(f"width must be positive, got {width}.")
-    found = [Fraction(1)]
-    for share in shares:
-        seen = [share / width + (1 - share if r == 0 else 0) for r in range(width)]
-        grown = [Fraction(0)] * (len(found) + width - 1)
-        for a, mass in enumerate(found):
-            for b, weight in enumerate(seen):
-                grown[a + b] += mass * weight
-        found = grown
-    return found
-
-
-def alibi_rollout(length: int, layers: int, decay: Fraction) -> list[Fraction]:
-    r"""Rollout of attention that decays geometrically with distance, in an infinite context.
-
-    .. math:: \pi(r) = \binom{L - 1 + r}{r} (1 - q)^L q^r, \qquad q = e^{-m}
-
-    This is ALiBi whose queries and keys say nothing, without residuals: negative binomial.
-
-    Source: derived; compare arXiv 2502.01951, Theorem 4.5.
-    Differs: exact, where the theorem has orders of magnitude.
-
-    Args:
-      length: Number of distances wanted, from 0; at least 1.
-      layers: Depth L; non-negative.
-      decay: The factor q per token of distance, in [0, 1).
-
-    Returns:
-      The shares of the distances 0, 1 and so on before the last token.
-
-    Raises:
-      ValueError: An argument is outside its range.
-    """
-    _check(length, layers)
-    _check_decay(decay)
-    if layers == 0:
-        return [Fraction(1)] + [Fraction(0)] * (length - 1)
-    start = (1 - decay) ** layers
-    return [math.comb(layers - 1 + r, r) * start * decay**r for r in range(length)]
-
-
-def alibi_mode(layers: int, decay: Fraction) -> int:
-    r"""Distance that :func:`alibi_rollout` gives the most: the depth's own blind spot ends there.
-
-    .. math:: \lfloor (L - 1) q / (1 - q) \rfloor
-
-    Source: derived; arXiv 2502.01951, Theorem 4.5, has L / (e^m - 1) for the maximum's place.
-    Differs: exact, and in whole tokens.
-
-    Args:
-      layers: Depth L; at least 1.
-      decay: The factor q per token of distance, in [0, 1).
-
-    Returns:
-      The distance; where the quotient is a whole number above zero, one less is as good.
-
-    Raises:
-      ValueError: An argument is outside its range.
-    """
-    if layers < 1:
-        raise ValueError(f"layers must be at least 1, got {layers}.")
-    _check_decay(decay)
-    return math.floor((layers - 1) * decay / (1 - decay))
-
-
-def _check_decay(decay: Fraction) -> None:
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay must be in [0, 1), got {decay}.")
-
-
-def sink_rollout(length: int, layers: int, sink: Fraction) -> list[Fraction]:
-    r"""Rollout of uniform attention of which a fixed part goes to the first token; share one half.
-
-    With A = (1 - s) M + s 1 e_1^T and N = n - 1,
-
-    .. math:: \pi_k = \binom{N}{k} \sum_{j=0}^{N-k} (-1)^j \binom{N-k}{j}
-       \Bigl(\tfrac12 + \frac{1 - s}{2 (k + j + 1)}\Bigr)^L \quad (k \ge 1)
-
-    The rest is at the first token: sinks speed up absorption.
-
-    Source: derived; a model of the sinks of arXiv 2504.02732.
-
-    Args:
-      length: Number of tokens n; at least 1.
-      layers: Depth L; non-negative.
-      sink: The part s, in [0, 1].
-
-    Returns:
-      A distribution over the tokens, the first token first.
-
-    Raises:
-      ValueError: An argument is outside its range.
-    """
-    _check(length, layers)
-    if not 0 <= sink <= 1:
-        raise ValueError(f"sink must be in [0, 1], got {sink}.")
-    mixed = lambda x: (HALF + HALF * (1 - sink) * x) ** layers
-    later = [cesaro_entry(mixed, length - 1, k) for k in range(1, length)]
-    return [1 - sum(later, Fraction(0)), *later]
-
-
-def rmsnorm_jacobian_norm(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:
-    r"""Operator norm of the Jacobian of x / RMS(x), without gains.
-
-    .. math:: \frac{1}{r} \Bigl\lVert I - \frac{x x^\top}{d r^2} \Bigr\rVert = \frac1r, \qquad
-       r = \sqrt{\tfrac1d \lVert x \rVert^2 + \varepsilon}
-
-    So 1 / r is the beta of Theorem 5.1 that is right at x, and at most max|g| / r with gains g.
-
-    Source: arXiv 2406.04267v2, Theorem 5.1, where norms divide by constants.
-    Differs: a true norm. In one dimension the value is eps / r^3.
-
-    Args:
-      x: The vectors, along the last axis.
-      eps: Added to the mean square; non-negative.
-
-    Returns:
-      One number per vector; infinite where r is zero.
-    """
-    return _jacobian_norm(jnp.mean(jnp.square(x), axis=-1), eps, x.shape[-1])
-
-
-def layernorm_jacobian_norm(
-    x: Float[Array, "*batch d"], eps: float = 0.0
-) -> Float[Array, "*batch"]:
-    r"""Operator norm of the Jacobian of (x - mean) / std, without gains.
-
-    .. math:: 1 / \sqrt{\mathrm{var}(x) + \varepsilon}
-
-    Source: arXiv 2406.04267v2, Theorem 5.1, where norms divide by constants.
-    Differs: a true norm. In two dimensions the value is eps / r^3, with r that root; in one, zero.
-
-    Args:
-      x: The vectors, along the last axis.
-      eps: Added to the variance; non-negative.
-
-    Returns:
-      One number per vector; infinite where the root is zero.
-    """
-    variance = jnp.var(x, axis=-1)
-    return _jacobian_norm(variance, eps, x.shape[-1] - 1) if x.shape[-1] > 1 else variance
-
-
-def _jacobian_norm(square: Array, eps: float, free: int) -> Float[Array, "*batch"]:
-    """In the one direction along x the norm is nearly constant; all others are just divided."""
-    size = jnp.sqrt(square + eps)
-    return 1 / size if free > 1 else eps / size**3

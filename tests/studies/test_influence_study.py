@@ -210,8 +210,9 @@ def test_float64_does_not_leak_out(subject, rows):
         _, (kind, found) = measure(settings, subject)
         assert jnp.zeros(1).dtype == jnp.float32
     assert kind == "frozen"
-    expected = column(rows, "frobenius", attention="frozen").tolist()
-    assert [row["frobenius"] for row in found] == expected
+    # Without the singular values it is another program, which may add in another order.
+    expected = column(rows, "frobenius", attention="frozen")
+    np.testing.assert_allclose([row["frobenius"] for row in found], expected, rtol=2.0**-45)
     assert {row["spectral"] for row in found} == {None}
 
 

@@ -19,7 +19,8 @@ from glassesjax.theory.absorption import (
     unabsorbed_mass,
     uniform_unabsorbed_bound,
 )
-from glassesjax.theory.closed_forms import uniform_unabsorbed, window_two_rollout
+from glassesjax.theory.closed_forms import uniform_unabsorbed
+from glassesjax.theory.masked_rollouts import window_two_rollout
 from glassesjax.theory.squashing import attention_rollout, path_bound
 
 U = 2.0**-53  # unit roundoff of float64

@@ -11,22 +11,23 @@ import pytest
 from squashing_reference import geometric, last_row, path_sums, plus_identity, uniform, window
 
 from glassesjax.theory.closed_forms import (
-    alibi_mode,
-    alibi_rollout,
     cesaro_cube_first,
     cesaro_entry,
     cesaro_moment,
     cesaro_rollout,
     cesaro_square,
     harmonic,
-    layernorm_jacobian_norm,
     path_count,
-    rmsnorm_jacobian_norm,
-    sink_rollout,
     uniform_unabsorbed,
+)
+from glassesjax.theory.masked_rollouts import (
+    alibi_mode,
+    alibi_rollout,
+    sink_rollout,
     window_rollout,
     window_two_rollout,
 )
+from glassesjax.theory.norm_jacobians import layernorm_jacobian_norm, rmsnorm_jacobian_norm
 
 U = 2.0**-53  # unit roundoff of float64
 HALF, ONE = Fraction(1, 2), Fraction(1)

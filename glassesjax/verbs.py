@@ -1,0 +1,141 @@
+"""The verbs of the command line: a study's settings, and where its run goes."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from glassesjax.studies.bounded import BoundedSettings
+from glassesjax.studies.collapse import CollapseSettings
+from glassesjax.studies.generate_settings import GenerateSettings
+from glassesjax.studies.influence import InfluenceSettings
+from glassesjax.studies.longform import LongformSettings
+from glassesjax.studies.perplexity_settings import PerplexitySettings
+from glassesjax.studies.recall import RecallSettings
+from glassesjax.studies.retention import RetentionSettings
+from proofs_numeric.ledger import VerifySettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfModel:
+    """What each study of a model is told besides its settings."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    out: Path | None = None
+    """The run folder; runs/VERB-MODEL if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Collapse(OfModel, CollapseSettings):
+    """How far apart are the last representations of runs of n and n + 1 tokens, in each format?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Influence(OfModel, InfluenceSettings):
+    """How much does each token still move the last representation, and what bounds it?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command. Exit status 1 says that a bound is
+    exceeded that must hold: the repaired one, or the printed one with attention held fixed.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generate(OfModel, GenerateSettings):
+    """What does the model write while its state is bounded?
+
+    Prints the text as it comes, and writes a run folder with settings.json, provenance.json,
+    rows.jsonl and index.html. A run that was stopped starts again with the same command.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perplexity(OfModel, PerplexitySettings):
+    """How well does the model predict a text if its state is bounded, by policy and size?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retention(OfModel, RetentionSettings):
+    """Which tokens does each layer of a bounded cache keep, and for how long?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recall(OfModel, RecallSettings):
+    """What can the model still say of what it has read, if its state is bounded?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command. Needs the King James Bible.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """smollm2, or the path of a .gguf file of the llama architecture."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Longform(OfModel, LongformSettings):
+    """What becomes of a long text if the state that it is written from is bounded?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounded(OfModel, BoundedSettings):
+    """Do collapse and over-squashing change where the state is bounded?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    A run that was stopped continues with the same command. Exit status 1 says that something is
+    measured that cannot be: see the page.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verify(VerifySettings):
+    """Does every statement hold, and does it fail where a hypothesis is dropped?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html.
+    Exit status 1 says that something in the ledger is not as it must be.
+    """
+
+    out: Path | None = None
+    """The run folder; runs/verify-SUITE if absent. It may be filled claim by claim."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """Which models can be opened here, and how to get the others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """What this backend really does with casts, products and subnormals."""
+
+
+Verb = (
+    Annotated[Collapse, tyro.conf.subcommand("collapse")]
+    | Annotated[Influence, tyro.conf.subcommand("influence")]
+    | Annotated[Generate, tyro.conf.subcommand("generate")]
+    | Annotated[Perplexity, tyro.conf.subcommand("perplexity")]
+    | Annotated[Retention, tyro.conf.subcommand("retention")]
+    | Annotated[Recall, tyro.conf.subcommand("recall")]
+    | Annotated[Longform, tyro.conf.subcommand("longform")]
+    | Annotated[Bounded, tyro.conf.subcommand("bounded")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
+    | Annotated[Backend, tyro.conf.subcommand("backend")]
+)
