@@ -28,9 +28,7 @@ def _instance(name: str, mode: Mode) -> Measurement:
         measured=apart(together.y, alone),
         bound=0.0,
         roundoff=roundoff(alone),
-        hypotheses=(
-            Hypothesis(name="tokens dropped together", distance=float(together.together)),
-        ),
+        hypotheses=(Hypothesis(name="tokens dropped together", distance=float(together.together)),),
         size=tokens.shape[1],
     )
 

@@ -1,4 +1,4 @@
-"""Exact rollouts of windows, geometric attention and sinks; ``closed_forms`` has the uniform one."""
+"""Exact rollouts of windows, geometric attention and sinks, beside those of ``closed_forms``."""
 
 import math
 from collections.abc import Sequence
