@@ -19,5 +19,8 @@ from glassesjax.report.page import collapse_page as collapse_page
 from glassesjax.report.run_collapse import run_collapse as run_collapse
 from glassesjax.report.run_generate import run_generate as run_generate
 from glassesjax.report.run_influence import run_influence as run_influence
+from glassesjax.report.run_study import Opened as Opened
+from glassesjax.report.run_study import Study as Study
+from glassesjax.report.run_study import run_study as run_study
 from glassesjax.report.run_verify import run_verify as run_verify
 from glassesjax.report.sentences import headlines as headlines
