@@ -26,12 +26,8 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.families import llama_arrays, llama_config
-from glassesjax.model.tokenizer import (
-    MODELS_WANTED,
-    SymbolTokenizer,
-    Tokenizer,
-    tokenizer_from_gguf,
-)
+from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
+from glassesjax.model.tokenizer import MODELS_WANTED, SymbolTokenizer, Tokenizer
 from glassesjax.model.weights import build_decoder
 from glassesjax.tasks.sequences import SYMBOLS
 
