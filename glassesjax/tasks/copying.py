@@ -1,0 +1,133 @@
+"""Tasks whose answer stands in what was read: one token of it, or all."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from glassesjax.tasks.task import COMMON, EOS, NONE, Parts, Task, digits_of
+
+_ZERO, _ONE, _END = COMMON.index("0"), COMMON.index("1"), COMMON.index(EOS)
+HINT, NO_HINT = "!", "~"
+_HINTED = (*COMMON, HINT, NO_HINT)
+HINTED_ZEROS, UNHINTED_ZEROS = 0.5, 0.1  # how often the last token is a zero, with a hint or not
+
+
+def _nothing() -> Int[Array, " none"]:
+    return jnp.zeros(0, jnp.int32)
+
+
+def _one(item: Array, length: Array, place: Array, question: Array | None = None) -> Parts:
+    """The answer is the token of one place."""
+    return Parts(
+        item=item,
+        length=length,
+        question=_nothing() if question is None else question,
+        answer=item[place][None],
+        answered=jnp.asarray(1, jnp.int32),
+        source=place[None],
+    )
+
+
+def _bits(key: Array, size: int) -> Int[Array, " size"]:
+    return _ZERO + jax.random.bernoulli(key, 0.5, (size,)).astype(jnp.int32)
+
+
+def _first(key: Array, length: Array, size: int) -> Parts:
+    return _one(_bits(key, size), length, jnp.zeros_like(length))
+
+
+def _last(key: Array, length: Array, size: int) -> Parts:
+    return _one(_bits(key, size), length, length - 1)
+
+
+def _only_zero(key: Array, length: Array, size: int) -> Parts:
+    place = jnp.where(jax.random.bernoulli(key), length - 1, 0)
+    item = jnp.where(jnp.arange(size, dtype=jnp.int32) == place, _ZERO, _ONE)
+    return _one(item, length, length - 1)
+
+
+def _at(key: Array, length: Array, size: int) -> Parts:
+    bits, place = jax.random.split(key)
+    at = jax.random.randint(place, (), 0, length, jnp.int32)
+    width = len(str(size - 1))
+    digits, count = digits_of(at, width)
+    # Aligned to the right, so that units stand next to the answer: zeros in front.
+    question = _ZERO + jnp.roll(digits, width - count)
+    return _one(_bits(bits, size), length, at, question)
+
+
+def _string(key: Array, length: Array, size: int) -> Parts:
+    item = _ZERO + jax.random.randint(key, (size,), 0, 10, jnp.int32)
+    place = jnp.arange(size + 1, dtype=jnp.int32)
+    return Parts(
+        item=item,
+        length=length,
+        question=_nothing(),
+        answer=jnp.where(place < length, jnp.append(item, _END), _END),
+        answered=length + 1,
+        source=jnp.where(place < length, place, NONE),
+    )
+
+
+def _alternating(key: Array, length: Array, size: int) -> Parts:
+    begin = jax.random.bernoulli(key).astype(jnp.int32)
+    return _one(_ZERO + (begin + jnp.arange(size, dtype=jnp.int32)) % 2, length, length - 1)
+
+
+def _hinted(key: Array, length: Array, size: int) -> Parts:
+    told, ends = jax.random.split(key)
+    hint = jax.random.bernoulli(told)
+    zero = jax.random.uniform(ends) < jnp.where(hint, HINTED_ZEROS, UNHINTED_ZEROS)
+    ends_here = jnp.arange(size, dtype=jnp.int32) == length - 1
+    item = jnp.where(ends_here & zero, _ZERO, _ONE)
+    question = jnp.where(hint, _HINTED.index(HINT), _HINTED.index(NO_HINT))
+    return _one(item, length, length - 1, question.astype(jnp.int32)[None])
+
+
+COPYING = (
+    Task(
+        name="copy_first",
+        title="The first token",
+        meaning="A string of random zeros and ones; the answer is its first one.",
+        draw=_first,
+    ),
+    Task(
+        name="copy_last",
+        title="The last token",
+        meaning="A string of random zeros and ones; the answer is its last one.",
+        draw=_last,
+    ),
+    Task(
+        name="copy_zero",
+        title="The only zero",
+        meaning="Ones with one zero at either end, 1...10 or 01...1; the answer is the last token.",
+        draw=_only_zero,
+        least=2,
+    ),
+    Task(
+        name="copy_at",
+        title="The token at a position",
+        meaning="Random zeros and ones and a position from 0; the answer is what stands there.",
+        draw=_at,
+    ),
+    Task(
+        name="copy_string",
+        title="The whole string",
+        meaning="A string of random digits; the answer is the string, then the end mark.",
+        draw=_string,
+    ),
+    Task(
+        name="copy_alternating",
+        title="The last of alternating tokens",
+        meaning="0101... or 1010...; the answer is the last token.",
+        draw=_alternating,
+    ),
+    Task(
+        name="copy_hint",
+        title="The last token, with or without a hint",
+        meaning="Ones, and at the end a one or a zero; a mark tells whether zeros are likely (half"
+        " of the time) or rare (one in ten). The answer is the last token.",
+        draw=_hinted,
+        symbols=_HINTED,
+    ),
+)

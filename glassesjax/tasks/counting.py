@@ -1,0 +1,91 @@
+"""Tasks whose answer is a count, in decimal digits."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from glassesjax.tasks.task import COMMON, NONE, Parts, Task, number
+
+_ZERO, _ONE = COMMON.index("0"), COMMON.index("1")
+SHARE_OF_ONES = 0.7  # as in the paper
+_SUMS = (*COMMON, "+")
+WORDS = tuple("abcdefgh")
+_WORDED = (*COMMON, *WORDS)
+SHARE_OF_WORD = 0.3  # the paper does not say how its sentence is made; this is ours
+
+
+def _counted(item: Array, length: Array, adds: Array, most: int, question: Array) -> Parts:
+    """The answer is how many tokens of the item add one."""
+    place = jnp.arange(len(item), dtype=jnp.int32)
+    running = jnp.cumsum(jnp.where(place < length, adds, 0), dtype=jnp.int32)
+    answer, answered = number(running[-1], most, COMMON)
+    return Parts(
+        item=item,
+        length=length,
+        question=question,
+        answer=answer,
+        answered=answered,
+        source=jnp.full(len(answer), NONE, jnp.int32),
+        running=running,
+    )
+
+
+_NOTHING = lambda: jnp.zeros(0, jnp.int32)
+
+
+def _ones(key: Array, length: Array, size: int) -> Parts:
+    item = jnp.full(size, _ONE, jnp.int32)
+    return _counted(item, length, jnp.ones_like(item), size, _NOTHING())
+
+
+def _mixed(key: Array, length: Array, size: int) -> Parts:
+    adds = jax.random.bernoulli(key, SHARE_OF_ONES, (size,)).astype(jnp.int32)
+    return _counted(_ZERO + adds, length, adds, size, _NOTHING())
+
+
+def _sum(key: Array, length: Array, size: int) -> Parts:
+    place = jnp.arange(2 * size - 1, dtype=jnp.int32)
+    adds = 1 - place % 2
+    item = jnp.where(adds == 1, _ONE, _SUMS.index("+")).astype(jnp.int32)
+    return _counted(item, 2 * length - 1, adds, size, _NOTHING())
+
+
+def _word(key: Array, length: Array, size: int) -> Parts:
+    which, where, others = jax.random.split(key, 3)
+    asked = jax.random.randint(which, (), 0, len(WORDS), jnp.int32)
+    adds = jax.random.bernoulli(where, SHARE_OF_WORD, (size,)).astype(jnp.int32)
+    steps = jax.random.randint(others, (size,), 1, len(WORDS), jnp.int32)
+    word = jnp.where(adds == 1, asked, (asked + steps) % len(WORDS))  # another one, all alike
+    first = _WORDED.index(WORDS[0])
+    return _counted(first + word, length, adds, size, (first + asked)[None])
+
+
+COUNTING = (
+    Task(
+        name="count_ones",
+        title="Ones in a run of ones",
+        meaning="A run of ones; the answer is their number.",
+        draw=_ones,
+    ),
+    Task(
+        name="count_mixed",
+        title="Ones among zeros",
+        meaning="Random zeros and ones, seven in ten of them ones; the answer is how many ones.",
+        draw=_mixed,
+    ),
+    Task(
+        name="sum_ones",
+        title="The sum of ones",
+        meaning="1+1+...+1; the answer is the sum. The length counts the ones.",
+        draw=_sum,
+        symbols=_SUMS,
+    ),
+    Task(
+        name="count_word",
+        title="A word among other words",
+        meaning="Words out of eight, three in ten of them the one that is asked for; the answer is"
+        " how often it occurs.",
+        draw=_word,
+        symbols=_WORDED,
+    ),
+)

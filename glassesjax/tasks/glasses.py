@@ -1,0 +1,309 @@
+"""Glasses: how an example is laid out as tokens, with the remedies that a layout can carry.
+
+The plain layout is ``<bos> ITEM ? QUESTION = ANSWER``, without ``? QUESTION`` where a task asks one
+thing only.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from glassesjax.errors import BadInput
+from glassesjax.tasks.sequences import BOS
+from glassesjax.tasks.task import (
+    ASK,
+    COMMON,
+    NONE,
+    PAD,
+    SCRATCH,
+    STOP,
+    LengthMix,
+    Parts,
+    Task,
+    number,
+)
+
+SEPARATOR = ","
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Glasses:
+    """Remedies of a layout."""
+
+    bos: bool = True
+    """Whether a beginning-of-sequence token stands first: somewhere for attention to rest."""
+    separators: int = 0
+    """A comma to every group of so many tokens of the item; none if 0."""
+    phase: Literal["start", "end"] = "start"
+    """Groups are counted from the item's first token, each followed by a comma, as in the paper: a
+    token more moves the last comma. Or from its last, a comma between groups: it does not."""
+    twice: bool = False
+    """The item, a comma, and the item again: each token stands near both ends."""
+    question: Literal["after", "before"] = "after"
+    """Whether the question follows the item, or comes before it."""
+    steps: int = 0
+    """For a count: before the answer the counts after every so many tokens, each with a comma, to
+    be given as well (a chain of thought); none if 0."""
+    scratch: int = 0
+    """So many empty tokens before the answer, to compute on."""
+
+    def __post_init__(self) -> None:
+        for name in ("separators", "steps", "scratch"):
+            if (found := getattr(self, name)) < 0:
+                raise BadInput(f"Wanted 0 {name} or more; found {found}.")
+
+
+PLAIN = Glasses()
+
+
+class Example(NamedTuple):
+    """One row of tokens, and what in it is to be said."""
+
+    tokens: Int[Array, " seq"]
+    scored: Bool[Array, " seq"]
+    """True for a token that is to be said, given all before it."""
+    final: Bool[Array, " seq"]
+    """True for those of the answer proper; without ``steps`` the same."""
+    item: Int[Array, " seq"]
+    """Which token of the item stands here; -1 for all else."""
+    source: Int[Array, " seq"]
+    """Which token of the item this token of the answer copies; -1 for all else."""
+    length: Int[Array, ""]
+    """Tokens that count; padding follows."""
+
+
+class _Piece(NamedTuple):
+    """A stretch of tokens, some of which are left out."""
+
+    tokens: Array
+    valid: Array
+    item: Array
+    source: Array
+    scored: Array
+    final: Array
+
+
+def _piece(tokens: Array, valid: Array | None = None, **known: Array) -> _Piece:
+    nowhere, no = jnp.full(len(tokens), NONE, jnp.int32), jnp.zeros(len(tokens), bool)
+    blank = {"item": nowhere, "source": nowhere, "scored": no, "final": no}
+    return _Piece(tokens.astype(jnp.int32), ~no if valid is None else valid, **{**blank, **known})
+
+
+def _mark(symbol: str, count: int = 1) -> _Piece:
+    return _piece(jnp.full(count, COMMON.index(symbol), jnp.int32))
+
+
+def lay_out(parts: Parts, glasses: Glasses) -> Example:
+    """An example as a row of tokens.
+
+    Source: arXiv 2406.04267v2, sections 5 and 7, appendix C.5; the remedies that it names or tries.
+    Differs: separators in two phases; the paper's own, from the start, changes two things at once.
+
+    Args:
+      parts: What a task drew.
+      glasses: The layout.
+
+    Returns:
+      The row, as wide as the longest example would need.
+
+    Raises:
+      BadInput: Steps of what is no count.
+    """
+    item = [_item(parts, glasses)]
+    if glasses.twice:
+        item = [*item, _mark(SEPARATOR), *item]
+    asked = [_mark(ASK), _piece(parts.question)] if len(parts.question) else []
+    body = [*asked, *item] if glasses.question == "before" else [*item, *asked]
+    bos = [_mark(BOS)] if glasses.bos else []
+    scratch = [_mark(SCRATCH, glasses.scratch)] if glasses.scratch else []
+    steps = [_steps(parts, glasses.steps)] if glasses.steps else []
+    pieces = [*bos, *body, *scratch, _mark(STOP), *steps, _answer(parts)]
+    return _joined(pieces, _spare(len(parts.item), glasses))
+
+
+def _item(parts: Parts, glasses: Glasses) -> _Piece:
+    """The item, with a comma before or after some of its tokens."""
+    place, every = jnp.arange(len(parts.item), dtype=jnp.int32), glasses.separators
+    there = place < parts.length
+    if not every:
+        return _piece(parts.item, there, item=place)
+    if glasses.phase == "start":
+        comma, order = there & ((place + 1) % every == 0), (0, 1)
+    else:
+        comma, order = there & ((parts.length - place) % every == 0) & (place > 0), (1, 0)
+    both = lambda own, added: jnp.stack([(own, added)[at] for at in order], axis=1).reshape(-1)
+    commas = jnp.full_like(place, COMMON.index(SEPARATOR))
+    item = both(place, jnp.full_like(place, NONE))
+    return _piece(both(parts.item, commas), both(there, comma), item=item)
+
+
+def _spare(size: int, glasses: Glasses) -> int:
+    """Places of all commas that no item of that size fills: one stands beside every token."""
+    every = glasses.separators
+    if not every:
+        return 0
+    most = size // every if glasses.phase == "start" else (size - 1) // every
+    return (size - most) * (2 if glasses.twice else 1)
+
+
+def _steps(parts: Parts, every: int) -> _Piece:
+    """The running counts at the ends of all chunks but the last, which ends in the answer."""
+    if (running := parts.running) is None:
+        raise BadInput("Wanted a counting task for steps; found one whose answer is no count.")
+    most = len(parts.item)
+    ends = jnp.arange(every, max(most, every + 1), every, dtype=jnp.int32)
+    says = lambda end: number(running[jnp.minimum(end, most) - 1], most, COMMON)
+    tokens, counts = jax.vmap(says)(ends)
+    place = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+    comma = COMMON.index(SEPARATOR)
+    tokens = jnp.where(place == counts[:, None] - 1, comma, tokens)
+    valid = ((place < counts[:, None]) & (ends < parts.length)[:, None]).reshape(-1)
+    return _piece(tokens.reshape(-1), valid, scored=valid)
+
+
+def _answer(parts: Parts) -> _Piece:
+    valid = jnp.arange(len(parts.answer), dtype=jnp.int32) < parts.answered
+    return _piece(parts.answer, valid, source=parts.source, scored=valid, final=valid)
+
+
+def _joined(pieces: list[_Piece], spare: int) -> Example:
+    """The pieces one behind another, without what is left out, and padding at the end."""
+    every = jax.tree.map(lambda *fields: jnp.concatenate(fields), *pieces)
+    width = len(every.tokens) - spare
+    place = jnp.cumsum(every.valid, dtype=jnp.int32) - 1
+    place = jnp.where(every.valid, place, len(every.tokens))  # outside: dropped
+    put = lambda values, blank: (
+        jnp.full(width, blank, values.dtype).at[place].set(values, mode="drop")
+    )
+    return Example(
+        tokens=put(every.tokens, COMMON.index(PAD)),
+        scored=put(every.scored, False),
+        final=put(every.final, False),
+        item=put(every.item, NONE),
+        source=put(every.source, NONE),
+        length=jnp.sum(every.valid, dtype=jnp.int32),
+    )
+
+
+def example(task: Task, glasses: Glasses, key: Array, length: Array, size: int) -> Example:
+    """One example of a given length.
+
+    Args:
+      task: What is asked.
+      glasses: How it is laid out.
+      key: Of this example alone.
+      length: Of the item, from the task's ``least`` to ``size``.
+      size: The largest length of the batch: it fixes the width of the row.
+
+    Returns:
+      The row.
+    """
+    return lay_out(task.draw(key, length, size), glasses)
+
+
+def batch(
+    task: Task, glasses: Glasses, mix: LengthMix, key: Array, step: Int[Array, ""], count: int
+) -> tuple[Example, Int[Array, " count"]]:
+    """A batch as a pure function of a key and a step: nothing is stored, and resuming is free.
+
+    Args:
+      task: What is asked.
+      glasses: How it is laid out.
+      mix: Which lengths, how often.
+      key: Of the run.
+      step: Number of the batch.
+      count: Examples.
+
+    Returns:
+      Rows, and the length of each item.
+
+    Raises:
+      BadInput: The mix has lengths that mean nothing to the task.
+    """
+    if mix.low < task.least:
+        wanted = f"Wanted lengths of {task.least} or more for {task.name}"
+        raise BadInput(f"{wanted}; found {mix.low}.")
+
+    def one(key: Array) -> tuple[Example, Array]:
+        lengths, drawn = jax.random.split(key)
+        length = mix.draw(lengths)
+        return example(task, glasses, drawn, length, mix.high), length
+
+    return jax.vmap(one)(jax.random.split(jax.random.fold_in(key, step), count))
+
+
+def width(task: Task, glasses: Glasses, size: int) -> int:
+    """Tokens of the longest row.
+
+    Args:
+      task: What is asked.
+      glasses: How it is laid out.
+      size: The largest length.
+
+    Returns:
+      The width of ``example``'s row.
+    """
+    length = jax.ShapeDtypeStruct((), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    made = jax.eval_shape(
+        lambda key, length: example(task, glasses, key, length, size), key, length
+    )
+    return made.tokens.shape[0]
+
+
+# One row a remedy: what it sets, given its number.
+REMEDIES: Mapping[str, Callable[[int], dict]] = {
+    "none": lambda m: {},
+    "no_bos": lambda m: {"bos": False},
+    "separators": lambda m: {"separators": m, "phase": "start"},
+    "separators_end": lambda m: {"separators": m, "phase": "end"},
+    "twice": lambda m: {"twice": True},
+    "question_first": lambda m: {"question": "before"},
+    "steps": lambda m: {"steps": m},
+    "scratch": lambda m: {"scratch": m},
+}
+_NUMBERED = ("separators", "separators_end", "steps", "scratch")
+
+
+def named_glasses(text: str) -> Glasses:
+    """A layout by name: ``REMEDY[-NUMBER][+REMEDY[-NUMBER]]...``.
+
+    ``none`` is the plain layout, ``separators-5`` has a comma after every fifth token,
+    ``separators_end-5+twice`` has them in phase with the end and shows the item twice.
+
+    Args:
+      text: The names.
+
+    Returns:
+      The layout.
+
+    Raises:
+      BadInput: There is no such remedy, a number is missing or too many, or one is named twice.
+    """
+    fields: dict = {}
+    for word in text.split("+"):
+        found = re.fullmatch(r"([a-z_]+)(?:-([1-9]\d*))?", word)
+        if found is None or found[1] not in REMEDIES:
+            raise _unknown(word)
+        name, told = found.groups()
+        if (told is not None) != (name in _NUMBERED):
+            wanted = f"{name}-NUMBER" if name in _NUMBERED else f"plain {name}"
+            raise BadInput(f"Wanted {wanted}; found {word!r}.")
+        added = REMEDIES[name](int(told or 0))
+        if set(added) & set(fields):
+            raise BadInput(f"Wanted each remedy once; found {text!r}.")
+        fields |= added
+    return Glasses(**fields)
+
+
+def _unknown(word: str) -> BadInput:
+    near = difflib.get_close_matches(word.split("-")[0], REMEDIES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "see --help."
+    wanted = f"Wanted a remedy out of {', '.join(REMEDIES)}"
+    return BadInput(f"{wanted}; found {word!r}: {hint}")

@@ -1,0 +1,143 @@
+"""A task: what is read, what is asked and the exact answer, drawn on device for any length."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.errors import BadInput
+from glassesjax.tasks.sequences import BOS
+
+PAD, EOS, ASK, STOP, SCRATCH = "<pad>", "<eos>", "?", "=", "."
+DIGITS = tuple("0123456789")
+# What every task's layout is made of; a task may have more. A separator is the comma.
+COMMON = (PAD, BOS, EOS, ASK, STOP, SCRATCH, ",", *DIGITS)
+NONE = -1  # of an index that points nowhere
+
+
+class Parts(NamedTuple):
+    """One example before it is laid out as a row of tokens."""
+
+    item: Int[Array, " item"]
+    """What is read; the first ``length`` tokens of it."""
+    length: Int[Array, ""]
+    question: Int[Array, " question"]
+    """What is asked, all of it; empty where the task asks one thing only."""
+    answer: Int[Array, " answer"]
+    """The exact answer; the first ``answered`` tokens of it."""
+    answered: Int[Array, ""]
+    source: Int[Array, " answer"]
+    """Which token of the item each token of the answer copies; -1 where it copies none."""
+    running: Int[Array, " item"] | None = None
+    """For a count: the answer if the item ended here. None for what is no count."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a decoder is trained on."""
+
+    name: str
+    title: str
+    meaning: str
+    """One sentence: what is read, and what the answer is."""
+    draw: Callable[[Array, Int[Array, ""], int], Parts]
+    """From a key, a length and the largest length (static) to one example."""
+    symbols: tuple[str, ...] = COMMON
+    """The vocabulary; a token is an index into it."""
+    least: int = 1
+    """The smallest length that means something."""
+
+    def token(self, symbol: str) -> int:
+        """The number of a symbol of the vocabulary.
+
+        Args:
+          symbol: One of ``symbols``.
+
+        Returns:
+          Its index.
+        """
+        return self.symbols.index(symbol)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LengthMix:
+    """Which lengths are drawn how often: part of every result that is learned from them."""
+
+    low: int
+    high: int
+    kind: Literal["uniform", "log"] = "uniform"
+    """``uniform``: all alike. ``log``: n with probability log((n + 1) / n), up to a factor, so
+    that each doubling of the length is as likely as the next."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.high:
+            wanted = "Wanted lengths from 1 on, the smallest first"
+            raise BadInput(f"{wanted}; found {self.low} to {self.high}.")
+
+    def draw(self, key: Array) -> Int[Array, ""]:
+        """One length.
+
+        Args:
+          key: Of this draw alone.
+
+        Returns:
+          From ``low`` to ``high``.
+        """
+        if self.kind == "uniform":
+            return jax.random.randint(key, (), self.low, self.high + 1, jnp.int32)
+        # The inverse of the distribution, as a table: no rounding of a logarithm can go wrong.
+        below = jnp.cumsum(self.probabilities())[:-1]
+        passed = jnp.sum(jax.random.uniform(key, (), below.dtype) >= below, dtype=jnp.int32)
+        return self.low + passed
+
+    def probabilities(self) -> Float[Array, " lengths"]:
+        """How likely each length is.
+
+        Returns:
+          One number for each length from ``low`` to ``high``; their sum is one.
+        """
+        count = self.high - self.low + 1
+        if self.kind == "uniform":
+            return jnp.full(count, 1 / count, jnp.float32)
+        whole = math.log((self.high + 1) / self.low)
+        each = [math.log1p(1 / n) / whole for n in range(self.low, self.high + 1)]
+        return jnp.asarray(each, jnp.float32)
+
+
+def digits_of(value: Int[Array, ""], width: int) -> tuple[Int[Array, " width"], Int[Array, ""]]:
+    """A number in decimal digits, the most significant first, without leading zeros.
+
+    Args:
+      value: Not negative, of at most ``width`` digits.
+      width: Most digits; at most 9.
+
+    Returns:
+      The digits, zeros after the last one; and how many there are.
+    """
+    powers = jnp.asarray([10**k for k in range(width)], value.dtype)
+    count = jnp.maximum(jnp.sum(value >= powers, dtype=value.dtype), 1)
+    place = count - 1 - jnp.arange(width, dtype=value.dtype)
+    digits = value // powers[jnp.maximum(place, 0)] % 10
+    return jnp.where(place >= 0, digits, 0), count
+
+
+def number(value: Int[Array, ""], most: int, symbols: tuple[str, ...]) -> tuple[Array, Array]:
+    """A number as tokens that end with the end-of-sequence mark.
+
+    Args:
+      value: Not negative, at most ``most``.
+      most: The largest value.
+      symbols: The vocabulary.
+
+    Returns:
+      Tokens, and how many of them count, the mark included.
+    """
+    width = len(str(most))
+    digits, count = digits_of(value, width)
+    place = jnp.arange(width + 1, dtype=jnp.int32)
+    tokens = jnp.append(digits, 0) + symbols.index("0")
+    return jnp.where(place < count, tokens, symbols.index(EOS)).astype(jnp.int32), count + 1

@@ -1,0 +1,89 @@
+"""What a decoder can do of a task, at one length and in one arithmetic."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model import Decoder
+from glassesjax.precision import RoundingPlan
+from glassesjax.tasks.glasses import Glasses, example
+from glassesjax.tasks.task import NONE, Task
+from glassesjax.train.step import answers
+
+AT_ONCE = 16  # examples
+
+
+class Score(NamedTuple):
+    """How much of an evaluation was right."""
+
+    exact: Float[Array, ""]
+    """Share of examples whose whole answer is right. Greedy writing would give the same: the
+    first token that is wrong given the right ones before it is wrong there, too."""
+    tokens: Float[Array, ""]
+    """Share of the answers' tokens that are ranked first, given the right ones before them. A tie
+    is no answer."""
+    loss: Float[Array, ""]
+    """Mean over the answers' tokens, in nats."""
+    margin: Float[Array, ""]
+    """Smallest lead of the right token's score over the next one's; negative where it is wrong."""
+    right_at: Float[Array, " item"]
+    """For tokens that copy one of the item: share that is right, by which one; NaN where none."""
+    asked_at: Int[Array, " item"]
+    """How many copied each."""
+
+
+@functools.partial(jax.jit, static_argnames=("task", "glasses", "size", "count", "plan"))
+def evaluate(
+    decoder: Decoder,
+    task: Task,
+    glasses: Glasses,
+    key: Array,
+    length: Int[Array, ""],
+    *,
+    size: int,
+    count: int,
+    plan: RoundingPlan | None = None,
+) -> Score:
+    """A decoder's answers to examples of one length.
+
+    Args:
+      decoder: Master weights; they are stored as the plan stores them.
+      task: What is asked.
+      glasses: How it is laid out.
+      key: Of the examples.
+      length: Of each item, at most ``size``: one compilation serves all lengths of a size.
+      size: Length that rows have room for.
+      count: Examples.
+      plan: Where to round; no rounding beside the weights' own dtype if absent.
+
+    Returns:
+      The score.
+    """
+    make = lambda key: example(task, glasses, key, length, size)
+    rows = jax.vmap(make)(jax.random.split(key, count))
+    stored = decoder if plan is None else decoder.stored(plan)
+    # Few at a time: attention over long rows, of all examples at once, would not fit.
+    scores = jax.lax.map(lambda row: answers(stored, row, plan), rows, batch_size=AT_ONCE)
+    own = jnp.take_along_axis(scores, rows.tokens[..., None], axis=-1)[..., 0]
+    others = jnp.where(jax.nn.one_hot(rows.tokens, scores.shape[-1], dtype=bool), -jnp.inf, scores)
+    lead = own - jnp.max(others, axis=-1)
+    right, final = lead > 0, rows.final
+    losses = jax.nn.logsumexp(scores, axis=-1) - own
+    mean = lambda x, of: jnp.sum(jnp.where(of, x, 0)) / jnp.sum(of, dtype=scores.dtype)
+    room = 2 * size  # a pair of the item has two tokens
+    copies = (final & (rows.source != NONE)).reshape(-1)
+    place = jnp.where(copies, rows.source.reshape(-1), room)
+    count_at = lambda x: jnp.zeros(room, x.dtype).at[place].add(x, mode="drop")
+    asked = count_at(copies.astype(jnp.int32))
+    hits = count_at(right.reshape(-1).astype(scores.dtype))
+    return Score(
+        exact=jnp.mean(jnp.all(right | ~final, axis=-1), dtype=scores.dtype),
+        tokens=mean(right.astype(scores.dtype), final),
+        loss=mean(losses, final),
+        margin=jnp.min(jnp.where(final, lead, jnp.inf)),
+        right_at=hits / asked.astype(hits.dtype),
+        asked_at=asked,
+    )

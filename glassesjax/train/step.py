@@ -1,0 +1,190 @@
+"""Training steps, many in one call: weights and moments in, weights and moments out."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from glassesjax.errors import BadInput
+from glassesjax.model import Decoder, DecoderConfig
+from glassesjax.precision import RoundingPlan
+from glassesjax.tasks.glasses import PLAIN, Example, Glasses, batch
+from glassesjax.tasks.task import LengthMix, Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a decoder is trained; static, so that one recipe compiles once."""
+
+    task: Task
+    mix: LengthMix
+    glasses: Glasses = PLAIN
+    batch: int = 64
+    """Examples a step."""
+    parts: int = 1
+    """Parts that a batch is read in, their gradients added; it divides the batch. Saves memory."""
+    steps: int = 2000
+    """Steps of the schedule."""
+    warmup: int = 100
+    """Steps of the linear climb of the learning rate; after them it falls as a half cosine."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    """Largest norm of the gradient; a larger one is scaled down."""
+    plan: RoundingPlan | None = None
+    """Where the forward pass rounds, weights included; the master weights stay as they are."""
+    remat: bool = False
+    """Whether the forward pass is computed again for the gradient. Saves memory, takes time."""
+
+    def __post_init__(self) -> None:
+        if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
+            wanted = "Wanted a batch of 1 or more that its parts divide"
+            raise BadInput(f"{wanted}; found {self.batch} in {self.parts} parts.")
+        if not 0 <= self.warmup < self.steps:
+            wanted = "Wanted fewer steps of warmup than steps"
+            raise BadInput(f"{wanted}; found {self.warmup} of {self.steps}.")
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """AdamW without its learning rate, which is a number of its own for each model."""
+        shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, self.warmup, self.steps)
+        return optax.chain(
+            optax.clip_by_global_norm(self.clip),
+            optax.scale_by_adam(b2=0.98),
+            optax.add_decayed_weights(self.weight_decay),
+            optax.scale_by_schedule(shape),
+        )
+
+
+class Learner(NamedTuple):
+    """All that training carries from step to step."""
+
+    decoder: Decoder
+    moments: Any
+    """Of the optimizer."""
+    step: Int[Array, ""]
+    key: Array
+    """Of the data; of every step's own batch with the step folded in."""
+    rate: Float[Array, ""]
+    """Largest learning rate of the schedule."""
+
+
+class Told(NamedTuple):
+    """What a step says of itself, before its update."""
+
+    loss: Float[Array, ""]
+    """Mean over scored tokens, in nats."""
+    accuracy: Float[Array, ""]
+    """Share of scored tokens that the decoder ranks first."""
+    gradient: Float[Array, ""]
+    """Norm of the gradient before it is clipped."""
+
+
+def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Learner:
+    """A learner before its first step.
+
+    Args:
+      config: Of the decoder; its vocabulary must hold the task's.
+      recipe: How it will be trained.
+      seed: Of the weights, and, apart from them, of the data.
+      rate: Largest learning rate.
+
+    Returns:
+      The learner, with weights in float32.
+
+    Raises:
+      BadInput: The vocabulary is smaller than the task's.
+    """
+    wanted = len(recipe.task.symbols)
+    if config.vocab_size < wanted:
+        found = f"found {config.vocab_size}"
+        raise BadInput(f"Wanted {wanted} tokens or more for {recipe.task.name}; {found}.")
+    weights, data = jax.random.split(jax.random.key(seed))
+    decoder = Decoder(config, key=weights)
+    return Learner(
+        decoder=decoder,
+        moments=recipe.optimizer.init(cast("Any", decoder)),
+        step=jnp.asarray(0, jnp.int32),
+        key=data,
+        rate=jnp.asarray(rate, jnp.float32),
+    )
+
+
+def answers(decoder: Decoder, row: Example, plan: RoundingPlan | None) -> Float[Array, "seq vocab"]:
+    """Scores for each token of a row, given all before it.
+
+    Args:
+      decoder: Weights as the plan stores them.
+      row: One example.
+      plan: Where to round.
+
+    Returns:
+      Scores in the plan's carrier; those of the first token, which nothing precedes, are zero.
+    """
+    y, _ = decoder(row.tokens, plan=plan, keep="nothing")
+    return jnp.roll(decoder.logits(y, plan=plan), 1, axis=0).at[0].set(0)
+
+
+def _lost(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array]:
+    """Sum of the losses of a batch's scored tokens, and how many were ranked first."""
+    stored = decoder if recipe.plan is None else decoder.stored(recipe.plan)
+    scores = jax.vmap(lambda row: answers(stored, row, recipe.plan))(rows).astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(scores, rows.tokens)
+    right = rows.scored & (jax.lax.argmax(scores, 2, jnp.int32) == rows.tokens)
+    return jnp.sum(jnp.where(rows.scored, losses, 0)), jnp.sum(right, dtype=jnp.int32)
+
+
+def _gradient(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array, Decoder]:
+    """Loss, accuracy and gradient of a batch, added up part by part."""
+    lost = jax.checkpoint(_lost, static_argnums=2) if recipe.remat else _lost
+    slope = jax.value_and_grad(lost, has_aux=True)
+    split = lambda x: x.reshape(recipe.parts, -1, *x.shape[1:])
+
+    def add(sums: Any, part: Example) -> tuple[Any, None]:  # noqa: ANN401
+        (loss, right), gradient = slope(decoder, part, recipe)
+        return jax.tree.map(jnp.add, sums, (loss, right, gradient)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, decoder)
+    start = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), zeros)
+    (loss, right, gradient), _ = jax.lax.scan(add, start, jax.tree.map(split, rows))
+    count = jnp.sum(rows.scored, dtype=jnp.int32).astype(jnp.float32)
+    mean = lambda x: x / count.astype(x.dtype)
+    return mean(loss), right.astype(jnp.float32) / count, jax.tree.map(mean, gradient)
+
+
+def _step(learner: Learner, recipe: Recipe) -> tuple[Learner, Told]:
+    rows, _ = batch(
+        recipe.task, recipe.glasses, recipe.mix, learner.key, learner.step, recipe.batch
+    )
+    loss, accuracy, gradient = _gradient(learner.decoder, rows, recipe)
+    # Optax mixes integer counts and floats.
+    with jax.numpy_dtype_promotion("standard"):
+        told = Told(loss, accuracy, optax.tree.norm(cast("Any", gradient)))
+        updates, moments = recipe.optimizer.update(
+            cast("Any", gradient), learner.moments, cast("Any", learner.decoder)
+        )
+    moved = lambda weight, update: weight - learner.rate.astype(weight.dtype) * update
+    decoder = jax.tree.map(moved, learner.decoder, updates)
+    return learner._replace(decoder=decoder, moments=moments, step=learner.step + 1), told
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "steps"), donate_argnames="learners")
+def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]:
+    """Some steps of many learners at once, in one program.
+
+    Args:
+      learners: Stacked on a leading axis (``jax.tree.map(jnp.stack, ...)``); they are given up.
+      recipe: How they are trained.
+      steps: Steps in this call.
+
+    Returns:
+      The learners, and what each step of each said, models first.
+    """
+
+    def one(learner: Learner) -> tuple[Learner, Told]:
+        return jax.lax.scan(lambda now, _: _step(now, recipe), learner, length=steps)
+
+    return jax.vmap(one)(learners)

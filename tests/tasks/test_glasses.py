@@ -1,0 +1,143 @@
+"""Layouts by hand, what remedies keep, and how they are named."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tasks.read_rows import words_of
+
+from glassesjax.errors import BadInput
+from glassesjax.tasks import (
+    REMEDIES,
+    TASKS,
+    Glasses,
+    example,
+    named_glasses,
+    named_task,
+    run_family,
+)
+from glassesjax.tasks.task import NONE
+
+SIZE = 13
+
+
+def text(name, remedies, length, seed=0):
+    row = example(
+        named_task(name),
+        named_glasses(remedies),
+        jax.random.key(seed),
+        jnp.asarray(length, jnp.int32),
+        SIZE,
+    )
+    return "".join(words_of(named_task(name), jax.tree.map(np.asarray, row))), row
+
+
+@pytest.mark.parametrize(
+    ("remedies", "length", "wanted"),
+    [
+        ("none", 4, "<bos>1111=4<eos>"),
+        ("none", 12, "<bos>111111111111=12<eos>"),
+        ("no_bos", 3, "111=3<eos>"),
+        ("separators-3", 4, "<bos>111,1=4<eos>"),
+        ("separators-3", 6, "<bos>111,111,=6<eos>"),
+        ("separators_end-3", 4, "<bos>1,111=4<eos>"),
+        ("separators_end-3", 6, "<bos>111,111=6<eos>"),
+        ("separators-1", 3, "<bos>1,1,1,=3<eos>"),
+        ("twice", 2, "<bos>11,11=2<eos>"),
+        ("scratch-3", 2, "<bos>11...=2<eos>"),
+        ("steps-5", 12, "<bos>111111111111=5,10,12<eos>"),
+        ("steps-5", 10, "<bos>1111111111=5,10<eos>"),
+        ("steps-5", 3, "<bos>111=3<eos>"),
+        ("steps-20", 13, "<bos>1111111111111=13<eos>"),
+        ("separators_end-2+twice+scratch-1+no_bos", 3, "1,11,1,11.=3<eos>"),
+    ],
+)
+def test_layouts_by_hand(remedies, length, wanted):
+    assert text("count_ones", remedies, length)[0] == wanted
+
+
+def test_separators_are_those_of_the_families():
+    for length in range(1, SIZE + 1):
+        for remedy, family in (
+            ("separators-3", "separators_confounded"),
+            ("separators_end-3", "separators_in_phase"),
+        ):
+            shorter, _ = run_family(family).pair(length, 0)
+            found = text("count_ones", remedy, length)[0]
+            assert found.removeprefix("<bos>").split("=")[0] == "".join(shorter)
+
+
+def test_the_question_may_come_first():
+    plain, _ = text("count_word", "none", 5)
+    turned, _ = text("count_word", "question_first", 5)
+    body, answer = plain.removeprefix("<bos>").split("=")
+    item, question = body.split("?")
+    assert turned == f"<bos>?{question}{item}={answer}"
+
+
+def test_steps_are_scored_and_the_answer_alone_is_final():
+    found, row = text("count_mixed", "steps-4", 11)
+    words = words_of(named_task("count_mixed"), row)
+    scored = "".join(word for word, on in zip(words, row.scored, strict=False) if on)
+    final = "".join(word for word, on in zip(words, row.final, strict=False) if on)
+    item, said = found.removeprefix("<bos>").split("=")
+    counts = [item[:4].count("1"), item[:8].count("1"), item.count("1")]
+    assert said == scored == ",".join(map(str, counts)) + "<eos>"
+    assert final == f"{counts[-1]}<eos>"
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "remedies",
+    ["no_bos", "separators-3", "separators_end-4", "twice", "question_first", "scratch-2"],
+)
+def test_a_remedy_changes_neither_item_nor_answer(name, remedies):
+    for length in (named_task(name).least, 7, SIZE):
+        _, plain = text(name, "none", length)
+        _, worn = text(name, remedies, length)
+        kept = lambda row, of: np.asarray(row.tokens)[np.asarray(of)]
+        seen = kept(worn, worn.item != NONE)
+        times = 2 if "twice" in remedies else 1
+        np.testing.assert_array_equal(seen, np.tile(kept(plain, plain.item != NONE), times))
+        np.testing.assert_array_equal(kept(worn, worn.final), kept(plain, plain.final))
+        assert int(worn.length) <= len(worn.tokens)
+
+
+def test_every_remedy_has_a_name():
+    numbered = {"separators", "separators_end", "steps", "scratch"}
+    for name in REMEDIES:
+        assert isinstance(named_glasses(f"{name}-2" if name in numbered else name), Glasses)
+    assert named_glasses("none") == Glasses()
+
+
+@pytest.mark.parametrize(
+    ("remedies", "wanted"),
+    [
+        ("seperators-3", "did you mean 'separators'"),
+        ("separators", "Wanted separators-NUMBER"),
+        ("separators-0", "out of none"),
+        ("twice-2", "plain twice"),
+        ("twice+twice", "once"),
+        ("separators-2+separators_end-3", "once"),
+        ("", "out of none"),
+    ],
+)
+def test_names_that_mean_nothing(remedies, wanted):
+    with pytest.raises(BadInput, match=wanted):
+        named_glasses(remedies)
+
+
+def test_only_a_count_has_steps():
+    with pytest.raises(BadInput, match="counting task"):
+        text("copy_last", "steps-3", 5)
+
+
+def test_numbers_below_zero_are_refused():
+    with pytest.raises(BadInput, match="0 scratch or more"):
+        Glasses(scratch=-1)
+
+
+@pytest.mark.parametrize("remedies", ["separators-3", "separators_end-3", "twice+separators-5"])
+def test_rows_are_as_wide_as_the_longest_needs(remedies):
+    _, row = text("count_ones", remedies, SIZE)
+    assert int(row.length) == len(row.tokens)

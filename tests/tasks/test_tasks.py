@@ -1,0 +1,173 @@
+"""Every task: its answers against ones read off the row's text, its shares, its lengths."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tasks.read_rows import expected, item_and_question, words_of
+
+from glassesjax.errors import BadInput
+from glassesjax.tasks import TASKS, Glasses, LengthMix, batch, example, named_task
+from glassesjax.tasks.glasses import width
+from glassesjax.tasks.task import COMMON, NONE, digits_of
+
+SIZE, COUNT = 12, 24
+PLAIN = Glasses()
+
+
+@functools.cache
+def drawn(name):
+    """Rows of every length, by length."""
+    make = jax.jit(
+        jax.vmap(lambda key, n: example(named_task(name), PLAIN, key, n, SIZE), in_axes=(0, None))
+    )
+    keys = jax.random.split(jax.random.key(3), COUNT)
+    lengths = range(named_task(name).least, SIZE + 1)
+    return {n: make(keys, jnp.asarray(n, jnp.int32)) for n in lengths}
+
+
+def rows_of(name):
+    for length, rows in drawn(name).items():
+        for index in range(COUNT):
+            yield length, jax.tree.map(lambda x, index=index: np.asarray(x[index]), rows)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_answers_are_those_that_the_text_gives(name):
+    for length, row in rows_of(name):
+        words = words_of(named_task(name), row)
+        item, question = item_and_question(words)
+        read = {"sum_ones": 2 * length - 1, "recall": 2 * length}.get(name, length)
+        assert words[0] == "<bos>"
+        assert len(item) == read
+        assert words[words.index("=") + 1 :] == expected(name, item, question)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_scored_is_the_answer(name):
+    for _, row in rows_of(name):
+        words = words_of(named_task(name), row)
+        answer = np.arange(len(row.tokens)) > words.index("=")
+        np.testing.assert_array_equal(row.scored, answer & (np.arange(len(answer)) < row.length))
+        np.testing.assert_array_equal(row.scored, row.final)
+        assert (row.tokens[row.length :] == COMMON.index("<pad>")).all()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_places_name_the_tokens_that_stand_there(name):
+    for _, row in rows_of(name):
+        item = row.tokens[row.item != NONE]
+        np.testing.assert_array_equal(row.item[row.item != NONE], np.arange(len(item)))
+        copies = row.source != NONE
+        assert not (copies & ~row.scored).any()
+        source, said = item[row.source[copies]], row.tokens[copies]
+        if name == "max_retrieval":  # the answer is a part of the token that it comes from
+            said = [f"c{named_task(name).symbols[token]}" for token in said]
+            assert all(
+                named_task(name).symbols[token].endswith(kind)
+                for token, kind in zip(source, said, strict=True)
+            )
+        else:
+            np.testing.assert_array_equal(source, said)
+        assert copies.any() == (not name.startswith(("count", "sum")))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_widest_row_fits(name):
+    whole = width(named_task(name), PLAIN, SIZE)
+    longest = max(int(row.length) for _, row in rows_of(name))
+    assert longest <= whole
+    assert drawn(name)[SIZE].tokens.shape == (COUNT, whole)
+    if name not in ("count_mixed", "count_word"):  # whose counts may stay below two digits
+        assert longest == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "of"),
+    [("count_mixed", 0.7, "1"), ("copy_first", 0.5, "1"), ("copy_zero", 0.5, "ends")],
+)
+def test_shares_are_the_stated_ones(name, share, of):
+    count = 4000
+    rows = jax.vmap(
+        lambda key: example(named_task(name), PLAIN, key, jnp.asarray(2, jnp.int32), 2)
+    )(jax.random.split(jax.random.key(0), count))
+    item = np.asarray(rows.tokens)[np.asarray(rows.item) != NONE].reshape(count, 2)
+    hits = item[:, 1] == COMMON.index("0") if of == "ends" else item == COMMON.index(of)
+    error = (share * (1 - share) / hits.size) ** 0.5
+    assert abs(hits.mean() - share) < 5 * error  # five standard errors; the seed is fixed
+
+
+def test_a_hint_tells_how_likely_a_zero_is():
+    name, count = "copy_hint", 4000
+    rows = jax.vmap(
+        lambda key: example(named_task(name), PLAIN, key, jnp.asarray(3, jnp.int32), 3)
+    )(jax.random.split(jax.random.key(0), count))
+    tokens = np.asarray(rows.tokens)
+    hint = (tokens == named_task(name).token("!")).any(1)
+    zero = (np.asarray(rows.source) != NONE) & (tokens == COMMON.index("0"))
+    for told, share in ((hint, 0.5), (~hint, 0.1)):
+        error = (share * (1 - share) / told.sum()) ** 0.5
+        assert abs(zero.any(1)[told].mean() - share) < 5 * error
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_follows_the_length_leaves_no_mark(name):
+    """Room for more is padding: the row of a length is a prefix, but for what is drawn by size."""
+    if name not in ("copy_zero", "count_ones", "copy_alternating", "copy_hint"):
+        pytest.skip("draws as many random numbers as there is room for")
+    key, length = jax.random.key(1), jnp.asarray(5, jnp.int32)
+    small, large = (example(named_task(name), PLAIN, key, length, size) for size in (8, 80))
+    at = int(small.length)
+    assert int(large.length) == at
+    np.testing.assert_array_equal(small.tokens[:at], large.tokens[:at])
+
+
+def test_batches_are_functions_of_key_and_step():
+    mix = LengthMix(low=2, high=9)
+    make = lambda step: batch(named_task("copy_string"), PLAIN, mix, jax.random.key(0), step, 16)
+    first, again, other = (make(jnp.asarray(step, jnp.int32)) for step in (0, 0, 1))
+    np.testing.assert_array_equal(first[0].tokens, again[0].tokens)
+    assert (np.asarray(first[0].tokens) != np.asarray(other[0].tokens)).any()
+    assert set(np.asarray(first[1]).tolist()) <= set(range(2, 10))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "log"])
+def test_lengths_are_drawn_as_stated(kind):
+    mix = LengthMix(low=3, high=17, kind=kind)
+    count = 20000
+    found = jax.jit(jax.vmap(mix.draw))(jax.random.split(jax.random.key(0), count))
+    shares = np.bincount(np.asarray(found), minlength=18)[3:] / count
+    stated = np.asarray(mix.probabilities(), float)
+    assert stated.sum() == pytest.approx(1, abs=15 * 2.0**-24)
+    assert (np.abs(shares - stated) < 5 * np.sqrt(stated * (1 - stated) / count)).all()
+
+
+def test_doublings_are_alike_under_the_logarithm():
+    stated = np.asarray(LengthMix(low=1, high=63, kind="log").probabilities(), float)
+    octaves = [stated[2**k - 1 : 2 ** (k + 1) - 1].sum() for k in range(6)]
+    np.testing.assert_allclose(octaves, 1 / 6, rtol=64 * 2.0**-24)
+
+
+def test_a_mix_of_one_length():
+    for kind in ("uniform", "log"):
+        assert int(LengthMix(low=4, high=4, kind=kind).draw(jax.random.key(0))) == 4
+
+
+@pytest.mark.parametrize("value", [0, 1, 9, 10, 99, 100, 101, 999])
+def test_digits_by_hand(value):
+    digits, count = digits_of(jnp.asarray(value, jnp.int32), 3)
+    assert [*map(str, np.asarray(digits)[: int(count)].tolist())] == list(str(value))
+
+
+def test_bad_input():
+    with pytest.raises(BadInput, match="did you mean 'count_ones'"):
+        named_task("count_one")
+    with pytest.raises(BadInput, match="from 1 on"):
+        LengthMix(low=0, high=4)
+    with pytest.raises(BadInput, match="smallest first"):
+        LengthMix(low=5, high=4)
+    mix = LengthMix(low=1, high=4)
+    with pytest.raises(BadInput, match="2 or more for copy_zero"):
+        batch(named_task("copy_zero"), PLAIN, mix, jax.random.key(0), jnp.asarray(0, jnp.int32), 2)

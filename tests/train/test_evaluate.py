@@ -1,0 +1,92 @@
+"""Scores of a task against loops over examples and tokens, and against greedy writing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import Decoder, DecoderConfig
+from glassesjax.tasks import Glasses, example, named_task
+from glassesjax.train import evaluate
+
+PLAIN, SIZE, COUNT, LENGTH = Glasses(), 6, 40, 4
+
+
+def decoder_for(name, seed=0):
+    config = DecoderConfig(vocab_size=len(named_task(name).symbols), num_heads=2, model_dim=8)
+    return Decoder(config, key=jax.random.key(seed))
+
+
+def rows_of(name, key):
+    length = jnp.asarray(LENGTH, jnp.int32)
+    make = lambda key: example(named_task(name), PLAIN, key, length, SIZE)
+    return jax.vmap(make)(jax.random.split(key, COUNT))
+
+
+def scored(name, decoder, key):
+    length = jnp.asarray(LENGTH, jnp.int32)
+    return evaluate(decoder, named_task(name), PLAIN, key, length, size=SIZE, count=COUNT)
+
+
+@pytest.mark.parametrize("name", ["copy_string", "copy_at", "count_mixed", "recall"])
+def test_scores_are_those_of_loops(name, key):
+    decoder = decoder_for(name)
+    found, rows = scored(name, decoder, key), rows_of(name, key)
+    exact, tokens, losses, margins, places = [], [], [], [], {}
+    run = jax.jit(lambda tokens: jax.nn.log_softmax(decoder.logits(decoder(tokens)[0])))
+    for row in range(COUNT):
+        said, whole = np.asarray(run(rows.tokens[row])), True
+        for at in np.flatnonzero(rows.final[row]):
+            token = int(rows.tokens[row, at])
+            others = np.delete(said[at - 1], token)
+            right = said[at - 1, token] > others.max()
+            whole &= bool(right)
+            tokens.append(right)
+            losses.append(-said[at - 1, token])
+            margins.append(said[at - 1, token] - others.max())
+            if (place := int(rows.source[row, at])) >= 0:
+                places.setdefault(place, []).append(right)
+        exact.append(whole)
+    assert float(found.exact) == pytest.approx(np.mean(exact), abs=2.0**-20)
+    assert float(found.tokens) == pytest.approx(np.mean(tokens), abs=2.0**-20)
+    assert float(found.loss) == pytest.approx(np.mean(losses), rel=2.0**-18)
+    assert float(found.margin) == pytest.approx(np.min(margins), abs=2.0**-16)
+    for place, count in enumerate(np.asarray(found.asked_at)):
+        assert count == len(places.get(place, []))
+        if count:
+            assert float(found.right_at[place]) == pytest.approx(np.mean(places[place]), abs=1e-6)
+        else:
+            assert np.isnan(found.right_at[place])
+
+
+def test_a_whole_answer_is_right_when_greedy_writing_gives_it(key):
+    name, decoder = "count_mixed", decoder_for("count_mixed", 1)
+    rows, right = rows_of(name, key), []
+    run = jax.jit(lambda tokens: jnp.argmax(decoder.logits(decoder(tokens)[0]), axis=-1))
+    for row in range(COUNT):
+        text = np.array(rows.tokens[row])
+        for at in np.flatnonzero(rows.final[row]):
+            text[at] = int(run(jnp.asarray(text))[at - 1])
+        right.append((text == rows.tokens[row]).all())
+    assert float(scored(name, decoder, key).exact) == pytest.approx(np.mean(right), abs=2.0**-20)
+
+
+def test_a_tie_is_no_answer(key):
+    """All logits alike: argmax would name the first token, and be right by luck."""
+    name = "copy_first"
+    decoder = decoder_for(name)
+    flat = jax.tree.map(jnp.zeros_like, decoder)
+    found = scored(name, flat, key)
+    assert float(found.exact) == 0
+    assert float(found.margin) == 0
+    assert float(found.loss) == pytest.approx(np.log(len(named_task(name).symbols)), rel=2.0**-20)
+
+
+def test_one_compilation_serves_all_lengths(key):
+    evaluate.clear_cache()
+    for length in range(1, SIZE + 1):
+        evaluate(
+            decoder_for("copy_last"), named_task("copy_last"), PLAIN, key,
+            jnp.asarray(length, jnp.int32), size=SIZE, count=4,
+        )  # fmt: skip
+    assert evaluate._cache_size() == 1

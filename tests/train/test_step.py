@@ -1,0 +1,139 @@
+"""Steps against a plain loop, seeds in one program against one by one, and memory savers."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from glassesjax.errors import BadInput
+from glassesjax.model import DecoderConfig, Mlp
+from glassesjax.precision import BF16, RoundingPlan
+from glassesjax.tasks import LengthMix, batch, named_task
+from glassesjax.train import Recipe, begin, learn
+
+RECIPE = Recipe(
+    task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
+)
+CONFIG = DecoderConfig(
+    vocab_size=len(RECIPE.task.symbols), num_layers=2, num_heads=2, model_dim=8, mlp=Mlp(dim=16)
+)
+STEPS, RATE = 6, 3e-3
+U = 2.0**-24
+
+
+def stacked(*learners):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
+
+
+def run(recipe=RECIPE, seeds=(0,), steps=STEPS):
+    return learn(stacked(*(begin(CONFIG, recipe, seed, RATE) for seed in seeds)), recipe, steps)
+
+
+def plain_loop(recipe, seed):
+    """Optax's own AdamW, one step at a time, every example and every token in a Python loop."""
+    learner = begin(CONFIG, recipe, seed, RATE)
+    shape = optax.warmup_cosine_decay_schedule(0.0, RATE, recipe.warmup, recipe.steps)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(recipe.clip),
+        optax.adamw(shape, b2=0.98, weight_decay=recipe.weight_decay),
+    )
+    decoder, moments = learner.decoder, optimizer.init(learner.decoder)
+
+    def loss(decoder, tokens, scored):
+        total, count = jnp.zeros((), jnp.float32), 0
+        for row, on in zip(tokens, scored, strict=True):
+            y, _ = decoder(row)
+            scores = jax.nn.log_softmax(decoder.logits(y))
+            for at in np.flatnonzero(on):
+                total, count = total - scores[at - 1, row[at]], count + 1
+        return total / jnp.asarray(count, jnp.float32)
+
+    losses = []
+    for step in range(STEPS):
+        rows, _ = batch(
+            recipe.task, recipe.glasses, recipe.mix, learner.key,
+            jnp.asarray(step, jnp.int32), recipe.batch,
+        )  # fmt: skip
+        value, gradient = jax.value_and_grad(loss)(decoder, rows.tokens, np.asarray(rows.scored))
+        with jax.numpy_dtype_promotion("standard"):
+            updates, moments = optimizer.update(gradient, moments, decoder)
+            decoder = optax.apply_updates(decoder, updates)
+        losses.append(float(value))
+    return decoder, losses
+
+
+def close(found, wanted, factor=1.0):
+    """Within what rounding in float32 may do over these steps: Adam divides by small numbers."""
+    chex.assert_trees_all_close(found, wanted, rtol=factor * 2.0**-10, atol=factor * 2e-5)
+
+
+def test_steps_are_those_of_a_plain_loop():
+    learners, told = run()
+    decoder, losses = plain_loop(RECIPE, 0)
+    np.testing.assert_allclose(told.loss[0], losses, rtol=2.0**-14)
+    close(jax.tree.map(lambda x: x[0], learners.decoder), decoder)
+    assert int(learners.step[0]) == STEPS
+
+
+def test_another_rate_is_another_run():
+    """The counter-case to the test above: its tolerance sees a rate that is off by one in ten."""
+    learner = begin(CONFIG, RECIPE, 0, RATE * 1.1)
+    other, _ = learn(stacked(learner), RECIPE, STEPS)
+    with pytest.raises(AssertionError):
+        close(jax.tree.map(lambda x: x[0], other.decoder), plain_loop(RECIPE, 0)[0])
+
+
+def test_seeds_in_one_program_are_those_one_by_one():
+    together, told = run(seeds=(0, 1, 2))
+    for index, seed in enumerate((0, 1, 2)):
+        alone, said = run(seeds=(seed,))
+        np.testing.assert_allclose(told.loss[index], said.loss[0], rtol=2.0**-14)
+        pick = lambda tree, at: jax.tree.map(lambda x: x[at], tree.decoder)
+        close(pick(together, index), pick(alone, 0))
+
+
+@pytest.mark.parametrize("change", [{"parts": 4}, {"remat": True}, {"parts": 2, "remat": True}])
+def test_memory_savers_change_nothing(change):
+    plain, told = run()
+    saved, said = run(dataclasses.replace(RECIPE, **change))
+    np.testing.assert_allclose(told.loss, said.loss, rtol=2.0**-14)
+    close(plain.decoder, saved.decoder)
+
+
+def test_calls_continue_each_other():
+    half, first = run(steps=STEPS // 2)
+    rest, second = learn(half, RECIPE, STEPS // 2)
+    whole, told = run()
+    np.testing.assert_array_equal(np.concatenate([first.loss, second.loss], axis=1), told.loss)
+    chex.assert_trees_all_equal(rest.decoder, whole.decoder)
+
+
+def test_one_trace_serves_all_calls():
+    learn.clear_cache()
+    learners, _ = run(seeds=(0, 1), steps=2)
+    for _ in range(3):
+        learners, _ = learn(learners, RECIPE, 2)
+    assert learn._cache_size() == 1
+
+
+def test_a_plan_rounds_the_pass_and_leaves_the_masters():
+    rough = dataclasses.replace(RECIPE, plan=RoundingPlan.everywhere(BF16, mode="simulated"))
+    learners, told = run(rough)
+    _, exact = run()
+    assert (told.loss != exact.loss).any()
+    np.testing.assert_allclose(told.loss, exact.loss, rtol=0.1)
+    table = np.asarray(learners.decoder.embed.table[...])
+    assert (table != table.astype(jnp.bfloat16).astype(np.float32)).any()
+
+
+def test_bad_input():
+    with pytest.raises(BadInput, match="8 in 3 parts"):
+        dataclasses.replace(RECIPE, parts=3)
+    with pytest.raises(BadInput, match="20 of 20"):
+        dataclasses.replace(RECIPE, warmup=20)
+    with pytest.raises(BadInput, match=f"found {CONFIG.vocab_size - 1}"):
+        begin(dataclasses.replace(CONFIG, vocab_size=CONFIG.vocab_size - 1), RECIPE, 0, RATE)
