@@ -13,7 +13,7 @@ TESTS ?= tests
 OPTIMIZED := tests/precision tests/cache/test_against_reference.py
 # jax 0.10, which Python 3.11 is pinned to, can still emit loops in an older way that compiles twice
 # as fast; jax 0.12 cannot, and dies of the flag.
-EMITTERS := $(if $(filter py311,$(VERSION)),XLA_FLAGS=--xla_cpu_use_fusion_emitters=false)
+EMITTERS := $(if $(filter py311,$(VERSION)),XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false")
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test slow check format lint types layers docs bench clean

@@ -217,7 +217,7 @@ CLAIM = Claim(
     title="Decisions by hand",
     source="arXiv 2401.06104v2, Figure 2 and the policies' definitions",
     statement=r"\mathrm{kept}(\mathrm{ours}) = \mathrm{kept}(\mathrm{by\ hand})",
-    assumes=("each token's weight is its own",),
+    assumes=("the weights are those of the figure",),
     note="Counts of wrong tokens; masses and gaps to the four places that were worked out.",
     measure=_measure,
     counter_case=_counter_case,

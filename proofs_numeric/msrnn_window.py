@@ -37,7 +37,6 @@ def _instance(width: int, layers: int) -> Measurement:
         roundoff=layers * roundoff(wanted),
         hypotheses=(
             Hypothesis(name="width against k + 1", distance=float(abs(width - SLOTS - 1))),
-            Hypothesis(name=_SHOWN, distance=float(plain.tokens.shape[1] - wanted.shape[1])),
         ),
         size=layers,
     )

@@ -87,7 +87,7 @@ class Read(NamedTuple):
     @property
     def together(self) -> int:
         """How many tokens one decision dropped together with another one."""
-        steps = [np.where(gone.position >= 0, gone.step, -1) for gone in self.dropped]
+        steps = [np.where(gone.position >= 0, gone.step[:, None], -1) for gone in self.dropped]
         rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in steps])
         return sum(len(row[row >= 0]) - len(np.unique(row[row >= 0])) for row in rows)
 

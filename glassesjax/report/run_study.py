@@ -74,10 +74,10 @@ def run_study(
     """
     opened = study.open(settings)
     own = own_fields(settings, study.settings)
-    read = hashlib.sha256(opened.read).hexdigest()
+    read = {"read_sha256": hashlib.sha256(opened.read).hexdigest()} if opened.read else {}
     return fill(
         out,
-        fixed={"study": study.name, **own, **opened.source, "read_sha256": read},
+        fixed={"study": study.name, **own, **opened.source, **read},
         source=opened.source,
         key=study.key,
         measure=lambda done: study.measure(settings, opened.subject, done),

@@ -4,16 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from glassesjax.tasks.task import COMMON, EOS, NONE, Parts, Task, digits_of
+from glassesjax.errors import BadInput
+from glassesjax.tasks.task import COMMON, EOS, NONE, Parts, Task, chance, digits_of, nothing
 
 _ZERO, _ONE, _END = COMMON.index("0"), COMMON.index("1"), COMMON.index(EOS)
+POSITION_DIGITS = 5  # of a position that is asked for, zeros in front
 HINT, NO_HINT = "!", "~"
 _HINTED = (*COMMON, HINT, NO_HINT)
 HINTED_ZEROS, UNHINTED_ZEROS = 0.5, 0.1  # how often the last token is a zero, with a hint or not
-
-
-def _nothing() -> Int[Array, " none"]:
-    return jnp.zeros(0, jnp.int32)
 
 
 def _one(item: Array, length: Array, place: Array, question: Array | None = None) -> Parts:
@@ -21,7 +19,7 @@ def _one(item: Array, length: Array, place: Array, question: Array | None = None
     return Parts(
         item=item,
         length=length,
-        question=_nothing() if question is None else question,
+        question=nothing() if question is None else question,
         answer=item[place][None],
         answered=jnp.asarray(1, jnp.int32),
         source=place[None],
@@ -29,7 +27,7 @@ def _one(item: Array, length: Array, place: Array, question: Array | None = None
 
 
 def _bits(key: Array, size: int) -> Int[Array, " size"]:
-    return _ZERO + jax.random.bernoulli(key, 0.5, (size,)).astype(jnp.int32)
+    return _ZERO + chance(key, 0.5, size).astype(jnp.int32)
 
 
 def _first(key: Array, length: Array, size: int) -> Parts:
@@ -41,7 +39,7 @@ def _last(key: Array, length: Array, size: int) -> Parts:
 
 
 def _only_zero(key: Array, length: Array, size: int) -> Parts:
-    place = jnp.where(jax.random.bernoulli(key), length - 1, 0)
+    place = jnp.where(chance(key, 0.5, 1)[0], length - 1, 0)
     item = jnp.where(jnp.arange(size, dtype=jnp.int32) == place, _ZERO, _ONE)
     return _one(item, length, length - 1)
 
@@ -49,10 +47,11 @@ def _only_zero(key: Array, length: Array, size: int) -> Parts:
 def _at(key: Array, length: Array, size: int) -> Parts:
     bits, place = jax.random.split(key)
     at = jax.random.randint(place, (), 0, length, jnp.int32)
-    width = len(str(size - 1))
-    digits, count = digits_of(at, width)
-    # Aligned to the right, so that units stand next to the answer: zeros in front.
-    question = _ZERO + jnp.roll(digits, width - count)
+    if size > 10**POSITION_DIGITS:
+        raise BadInput(f"Wanted lengths up to {10**POSITION_DIGITS} for copy_at; found {size}.")
+    digits, count = digits_of(at, POSITION_DIGITS)
+    # As many digits at every length, or a longer item would be asked about in another way.
+    question = _ZERO + jnp.roll(digits, POSITION_DIGITS - count)
     return _one(_bits(bits, size), length, at, question)
 
 
@@ -62,7 +61,7 @@ def _string(key: Array, length: Array, size: int) -> Parts:
     return Parts(
         item=item,
         length=length,
-        question=_nothing(),
+        question=nothing(),
         answer=jnp.where(place < length, jnp.append(item, _END), _END),
         answered=length + 1,
         source=jnp.where(place < length, place, NONE),
@@ -70,14 +69,15 @@ def _string(key: Array, length: Array, size: int) -> Parts:
 
 
 def _alternating(key: Array, length: Array, size: int) -> Parts:
-    begin = jax.random.bernoulli(key).astype(jnp.int32)
+    begin = chance(key, 0.5, 1)[0].astype(jnp.int32)
     return _one(_ZERO + (begin + jnp.arange(size, dtype=jnp.int32)) % 2, length, length - 1)
 
 
 def _hinted(key: Array, length: Array, size: int) -> Parts:
     told, ends = jax.random.split(key)
-    hint = jax.random.bernoulli(told)
-    zero = jax.random.uniform(ends) < jnp.where(hint, HINTED_ZEROS, UNHINTED_ZEROS)
+    [hint], [often] = chance(told, 0.5, 1), chance(ends, HINTED_ZEROS, 1)
+    [rarely] = chance(ends, UNHINTED_ZEROS, 1)
+    zero = jnp.where(hint, often, rarely)
     ends_here = jnp.arange(size, dtype=jnp.int32) == length - 1
     item = jnp.where(ends_here & zero, _ZERO, _ONE)
     question = jnp.where(hint, _HINTED.index(HINT), _HINTED.index(NO_HINT))

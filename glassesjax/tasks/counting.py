@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from glassesjax.tasks.task import COMMON, NONE, Parts, Task, number
+from glassesjax.tasks.task import COMMON, NONE, Parts, Task, chance, nothing, number
 
 _ZERO, _ONE = COMMON.index("0"), COMMON.index("1")
 SHARE_OF_ONES = 0.7  # as in the paper
@@ -30,30 +30,27 @@ def _counted(item: Array, length: Array, adds: Array, most: int, question: Array
     )
 
 
-_NOTHING = lambda: jnp.zeros(0, jnp.int32)
-
-
 def _ones(key: Array, length: Array, size: int) -> Parts:
     item = jnp.full(size, _ONE, jnp.int32)
-    return _counted(item, length, jnp.ones_like(item), size, _NOTHING())
+    return _counted(item, length, jnp.ones_like(item), size, nothing())
 
 
 def _mixed(key: Array, length: Array, size: int) -> Parts:
-    adds = jax.random.bernoulli(key, SHARE_OF_ONES, (size,)).astype(jnp.int32)
-    return _counted(_ZERO + adds, length, adds, size, _NOTHING())
+    adds = chance(key, SHARE_OF_ONES, size).astype(jnp.int32)
+    return _counted(_ZERO + adds, length, adds, size, nothing())
 
 
 def _sum(key: Array, length: Array, size: int) -> Parts:
     place = jnp.arange(2 * size - 1, dtype=jnp.int32)
     adds = 1 - place % 2
     item = jnp.where(adds == 1, _ONE, _SUMS.index("+")).astype(jnp.int32)
-    return _counted(item, 2 * length - 1, adds, size, _NOTHING())
+    return _counted(item, 2 * length - 1, adds, size, nothing())
 
 
 def _word(key: Array, length: Array, size: int) -> Parts:
     which, where, others = jax.random.split(key, 3)
     asked = jax.random.randint(which, (), 0, len(WORDS), jnp.int32)
-    adds = jax.random.bernoulli(where, SHARE_OF_WORD, (size,)).astype(jnp.int32)
+    adds = chance(where, SHARE_OF_WORD, size).astype(jnp.int32)
     steps = jax.random.randint(others, (size,), 1, len(WORDS), jnp.int32)
     word = jnp.where(adds == 1, asked, (asked + steps) % len(WORDS))  # another one, all alike
     first = _WORDED.index(WORDS[0])

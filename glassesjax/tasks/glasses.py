@@ -57,6 +57,12 @@ class Glasses:
         for name in ("separators", "steps", "scratch"):
             if (found := getattr(self, name)) < 0:
                 raise BadInput(f"Wanted 0 {name} or more; found {found}.")
+        for found, known in (
+            (self.phase, ("start", "end")),
+            (self.question, ("after", "before")),
+        ):
+            if found not in known:
+                raise BadInput(f"Wanted {' or '.join(known)}; found {found!r}.")
 
 
 PLAIN = Glasses()
@@ -110,7 +116,7 @@ def lay_out(parts: Parts, glasses: Glasses) -> Example:
       glasses: The layout.
 
     Returns:
-      The row, as wide as the longest example would need.
+      The row, as wide as the longest example would need; with steps some tokens wider.
 
     Raises:
       BadInput: Steps of what is no count.
@@ -239,7 +245,7 @@ def batch(
 
 
 def width(task: Task, glasses: Glasses, size: int) -> int:
-    """Tokens of the longest row.
+    """Tokens that a row has room for.
 
     Args:
       task: What is asked.
@@ -304,6 +310,6 @@ def named_glasses(text: str) -> Glasses:
 
 def _unknown(word: str) -> BadInput:
     near = difflib.get_close_matches(word.split("-")[0], REMEDIES, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "see --help."
+    hint = f"did you mean {near[0]!r}?" if near else "see the page on tasks."
     wanted = f"Wanted a remedy out of {', '.join(REMEDIES)}"
     return BadInput(f"{wanted}; found {word!r}: {hint}")

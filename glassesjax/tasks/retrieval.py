@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from glassesjax.tasks.task import COMMON, Parts, Task
+from glassesjax.tasks.task import COMMON, Parts, Task, nothing
 
 _ZERO = COMMON.index("0")
 KEYS = tuple("abcdefghijklmnop")
@@ -42,7 +42,7 @@ def _largest(key: Array, length: Array, size: int) -> Parts:
     return Parts(
         item=_ITEMS.index("p0c0") + priority * CLASSES + kind,
         length=length,
-        question=jnp.zeros(0, jnp.int32),
+        question=nothing(),
         answer=(_ZERO + kind[at])[None],
         answered=jnp.asarray(1, jnp.int32),
         source=at[None],

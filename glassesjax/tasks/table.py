@@ -27,5 +27,5 @@ def named_task(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "see --help."
+    hint = f"did you mean {near[0]!r}?" if near else "see the page on tasks."
     raise BadInput(f"Wanted a task out of {', '.join(TASKS)}; found {name!r}: {hint}")

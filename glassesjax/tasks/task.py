@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.errors import BadInput
 from glassesjax.tasks.sequences import BOS
@@ -74,6 +74,8 @@ class LengthMix:
     that each doubling of the length is as likely as the next."""
 
     def __post_init__(self) -> None:
+        if self.kind not in ("uniform", "log"):
+            raise BadInput(f"Wanted a mix uniform or log; found {self.kind!r}.")
         if not 1 <= self.low <= self.high:
             wanted = "Wanted lengths from 1 on, the smallest first"
             raise BadInput(f"{wanted}; found {self.low} to {self.high}.")
@@ -106,6 +108,29 @@ class LengthMix:
         whole = math.log((self.high + 1) / self.low)
         each = [math.log1p(1 / n) / whole for n in range(self.low, self.high + 1)]
         return jnp.asarray(each, jnp.float32)
+
+
+def nothing() -> Int[Array, " none"]:
+    """The question of a task that asks one thing only.
+
+    Returns:
+      No tokens.
+    """
+    return jnp.zeros(0, jnp.int32)
+
+
+def chance(key: Array, share: float, size: int) -> Bool[Array, " size"]:
+    """Draws that do not depend on whether 64-bit types are on, as JAX's own of that kind do.
+
+    Args:
+      key: Of these draws alone.
+      share: How often True, to within 2^-24.
+      size: How many.
+
+    Returns:
+      True or false, each on its own.
+    """
+    return jax.random.uniform(key, (size,), jnp.float32) < share
 
 
 def digits_of(value: Int[Array, ""], width: int) -> tuple[Int[Array, " width"], Int[Array, ""]]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import Glasses, example
@@ -20,8 +21,8 @@ class Score(NamedTuple):
     """How much of an evaluation was right."""
 
     exact: Float[Array, ""]
-    """Share of examples whose whole answer is right. Greedy writing would give the same: the
-    first token that is wrong given the right ones before it is wrong there, too."""
+    """Share of examples whose whole answer is right. Ties apart, greedy writing would give the
+    same: the first token that is wrong given the right ones before it is wrong there, too."""
     tokens: Float[Array, ""]
     """Share of the answers' tokens that are ranked first, given the right ones before them. A tie
     is no answer."""
@@ -35,13 +36,12 @@ class Score(NamedTuple):
     """How many copied each."""
 
 
-@functools.partial(jax.jit, static_argnames=("task", "glasses", "size", "count", "plan"))
 def evaluate(
     decoder: Decoder,
     task: Task,
     glasses: Glasses,
     key: Array,
-    length: Int[Array, ""],
+    length: int,
     *,
     size: int,
     count: int,
@@ -54,14 +54,36 @@ def evaluate(
       task: What is asked.
       glasses: How it is laid out.
       key: Of the examples.
-      length: Of each item, at most ``size``: one compilation serves all lengths of a size.
+      length: Of each item: one compilation serves all lengths of a size.
       size: Length that rows have room for.
       count: Examples.
       plan: Where to round; no rounding beside the weights' own dtype if absent.
 
     Returns:
       The score.
+
+    Raises:
+      BadInput: The length means nothing to the task, or is over the size.
     """
+    if not task.least <= length <= size:
+        wanted = f"Wanted a length from {task.least} to {size} for {task.name}"
+        raise BadInput(f"{wanted}; found {length}.")
+    at = jnp.asarray(length, jnp.int32)
+    return _evaluate(decoder, task, glasses, key, at, size=size, count=count, plan=plan)
+
+
+@functools.partial(jax.jit, static_argnames=("task", "glasses", "size", "count", "plan"))
+def _evaluate(
+    decoder: Decoder,
+    task: Task,
+    glasses: Glasses,
+    key: Array,
+    length: Int[Array, ""],
+    *,
+    size: int,
+    count: int,
+    plan: RoundingPlan | None,
+) -> Score:
     make = lambda key: example(task, glasses, key, length, size)
     rows = jax.vmap(make)(jax.random.split(key, count))
     stored = decoder if plan is None else decoder.stored(plan)

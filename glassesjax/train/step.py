@@ -78,7 +78,7 @@ class Told(NamedTuple):
     loss: Float[Array, ""]
     """Mean over scored tokens, in nats."""
     accuracy: Float[Array, ""]
-    """Share of scored tokens that the decoder ranks first."""
+    """Share of scored tokens that the decoder ranks first; of equal scores the smaller token."""
     gradient: Float[Array, ""]
     """Norm of the gradient before it is clipped."""
 

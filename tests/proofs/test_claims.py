@@ -7,6 +7,7 @@ import pytest
 
 import proofs_numeric
 from glassesjax.report.formulas import formula, prose
+from proofs_numeric import replays
 from proofs_numeric.claims import CLAIMS
 from proofs_numeric.ledger import VerifySettings, failures, verify
 
@@ -41,3 +42,13 @@ def test_a_claim_holds_and_its_counter_case_fails(claim):
     assert any(row["part"] == "ladder" and row["verdict"] == "holds" for row in rows)
     cases = [row["counter_case"] for row in rows if row["part"] == "counter_case"]
     assert cases == ["fails as it must"] * max(len(cases), 1)
+
+
+@pytest.mark.parametrize(("name", "groups"), [("tova", 1), ("h2o-head", 2)])
+def test_tokens_that_were_dropped_together_are_counted(name, groups):
+    """One cut drops all but the slots at once, in each layer and for each decision."""
+    given = replays.cases()
+    assert replays.read(*given, name).together == 0
+    dropped = replays.LENGTH - replays.SLOTS
+    wanted = len(given.tokens) * replays.LAYERS * groups * (dropped - 1)
+    assert replays.read(*given, name, mode="cut").together == wanted

@@ -100,6 +100,7 @@ def test_a_remedy_changes_neither_item_nor_answer(name, remedies):
         times = 2 if "twice" in remedies else 1
         np.testing.assert_array_equal(seen, np.tile(kept(plain, plain.item != NONE), times))
         np.testing.assert_array_equal(kept(worn, worn.final), kept(plain, plain.final))
+        np.testing.assert_array_equal(worn.source[worn.final], plain.source[plain.final])
         assert int(worn.length) <= len(worn.tokens)
 
 
@@ -132,7 +133,7 @@ def test_only_a_count_has_steps():
         text("copy_last", "steps-3", 5)
 
 
-def test_numbers_below_zero_are_refused():
+def test_what_no_layout_has_is_refused():
     with pytest.raises(BadInput, match="0 scratch or more"):
         Glasses(scratch=-1)
 

@@ -99,6 +99,36 @@ def test_shares_are_the_stated_ones(name, share, of):
     assert abs(hits.mean() - share) < 5 * error  # five standard errors; the seed is fixed
 
 
+def test_a_word_is_asked_as_often_as_stated_and_the_others_are_alike():
+    task, count = named_task("count_word"), 4000
+    make = lambda key: example(task, PLAIN, key, jnp.asarray(1, jnp.int32), 1)
+    rows = jax.vmap(make)(jax.random.split(jax.random.key(0), count))
+    tokens, first = np.asarray(rows.tokens), task.token("a")
+    item, asked = tokens[:, 1], tokens[:, 3]  # <bos> ITEM ? QUESTION
+    shares = np.bincount((item - asked) % 8, minlength=8) / count
+    stated = np.asarray([0.3] + [0.1] * 7)
+    assert (item >= first).all()
+    assert (np.abs(shares - stated) < 5 * np.sqrt(stated * (1 - stated) / count)).all()
+
+
+@pytest.mark.parametrize("name", ["copy_at", "recall", "max_retrieval"])
+def test_every_place_is_asked_for_alike(name):
+    size, count = 5, 4000
+    make = lambda key: example(named_task(name), PLAIN, key, jnp.asarray(size, jnp.int32), size)
+    rows = jax.vmap(make)(jax.random.split(jax.random.key(0), count))
+    place = np.max(np.asarray(rows.source), axis=1) // (2 if name == "recall" else 1)
+    shares = np.bincount(place, minlength=size) / count
+    assert (np.abs(shares - 1 / size) < 5 * np.sqrt((1 - 1 / size) / size / count)).all()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_examples_are_the_same_without_64_bit_types(name):
+    make = lambda: example(named_task(name), PLAIN, jax.random.key(5), jnp.asarray(9, jnp.int32), 9)
+    wide = make()
+    with jax.enable_x64(False):
+        np.testing.assert_array_equal(wide.tokens, make().tokens)
+
+
 def test_a_hint_tells_how_likely_a_zero_is():
     name, count = "copy_hint", 4000
     rows = jax.vmap(
@@ -122,6 +152,21 @@ def test_what_follows_the_length_leaves_no_mark(name):
     at = int(small.length)
     assert int(large.length) == at
     np.testing.assert_array_equal(small.tokens[:at], large.tokens[:at])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_layout_does_not_depend_on_the_room(name):
+    """Or an answer far beyond the training would be to another question."""
+    key, length = jax.random.key(1), jnp.asarray(5, jnp.int32)
+    rows = [example(named_task(name), PLAIN, key, length, size) for size in (5, 300)]
+    small, large = ([word == "=" for word in words_of(named_task(name), row)] for row in rows)
+    assert small.index(True) == large.index(True)
+
+
+def test_a_position_has_five_digits_and_no_more():
+    key, length = jax.random.key(0), jnp.asarray(1, jnp.int32)
+    with pytest.raises(BadInput, match="100000 for copy_at"):
+        example(named_task("copy_at"), PLAIN, key, length, 100_001)
 
 
 def test_batches_are_functions_of_key_and_step():

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
-from glassesjax.tasks import Glasses, example, named_task
-from glassesjax.train import evaluate
+from glassesjax.tasks import Glasses, LengthMix, example, named_task
+from glassesjax.train import Recipe, begin, evaluate, learn
+from glassesjax.train.evaluate import _evaluate
 
 PLAIN, SIZE, COUNT, LENGTH = Glasses(), 6, 40, 4
 
@@ -24,8 +26,7 @@ def rows_of(name, key):
 
 
 def scored(name, decoder, key):
-    length = jnp.asarray(LENGTH, jnp.int32)
-    return evaluate(decoder, named_task(name), PLAIN, key, length, size=SIZE, count=COUNT)
+    return evaluate(decoder, named_task(name), PLAIN, key, LENGTH, size=SIZE, count=COUNT)
 
 
 @pytest.mark.parametrize("name", ["copy_string", "copy_at", "count_mixed", "recall"])
@@ -59,8 +60,19 @@ def test_scores_are_those_of_loops(name, key):
             assert np.isnan(found.right_at[place])
 
 
+def trained(name, steps):
+    """A decoder that has learned a part of a task, so that it is right now and then."""
+    task = named_task(name)
+    recipe = Recipe(
+        task=task, mix=LengthMix(low=LENGTH, high=LENGTH), batch=16, steps=steps + 1, warmup=1
+    )
+    config = DecoderConfig(vocab_size=len(task.symbols), num_heads=2, model_dim=8)
+    learner = jax.tree.map(lambda x: x[None], begin(config, recipe, 0, 3e-2))
+    return jax.tree.map(lambda x: x[0], learn(learner, recipe, steps)[0].decoder)
+
+
 def test_a_whole_answer_is_right_when_greedy_writing_gives_it(key):
-    name, decoder = "count_mixed", decoder_for("count_mixed", 1)
+    name, decoder = "count_mixed", trained("count_mixed", 40)
     rows, right = rows_of(name, key), []
     run = jax.jit(lambda tokens: jnp.argmax(decoder.logits(decoder(tokens)[0]), axis=-1))
     for row in range(COUNT):
@@ -68,6 +80,7 @@ def test_a_whole_answer_is_right_when_greedy_writing_gives_it(key):
         for at in np.flatnonzero(rows.final[row]):
             text[at] = int(run(jnp.asarray(text))[at - 1])
         right.append((text == rows.tokens[row]).all())
+    assert 0 < np.mean(right) < 1
     assert float(scored(name, decoder, key).exact) == pytest.approx(np.mean(right), abs=2.0**-20)
 
 
@@ -83,10 +96,14 @@ def test_a_tie_is_no_answer(key):
 
 
 def test_one_compilation_serves_all_lengths(key):
-    evaluate.clear_cache()
+    decoder, task = decoder_for("copy_last"), named_task("copy_last")
+    before = _evaluate._cache_size()
     for length in range(1, SIZE + 1):
-        evaluate(
-            decoder_for("copy_last"), named_task("copy_last"), PLAIN, key,
-            jnp.asarray(length, jnp.int32), size=SIZE, count=4,
-        )  # fmt: skip
-    assert evaluate._cache_size() == 1
+        evaluate(decoder, task, PLAIN, key, length, size=SIZE, count=4)
+    assert _evaluate._cache_size() == before + 1
+
+
+@pytest.mark.parametrize(("name", "length"), [("copy_zero", 1), ("copy_last", SIZE + 1)])
+def test_lengths_that_mean_nothing_are_refused(name, length, key):
+    with pytest.raises(BadInput, match=f"to {SIZE} for {name}; found {length}"):
+        evaluate(decoder_for(name), named_task(name), PLAIN, key, length, size=SIZE, count=4)
