@@ -1,6 +1,8 @@
 """Switches and fixtures of all tests: strict promotion, float64 available, a key per test."""
 
+import gc
 import zlib
+from pathlib import Path
 
 import jax
 import pytest
@@ -8,6 +10,19 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
+# LLVM aborts where there are no more.
+MAPS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_compiled_code():
+    """Forgets what earlier files compiled, before there is no room for more."""
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
