@@ -25,6 +25,7 @@ from glassesjax.verbs import (
     Perplexity,
     Recall,
     Retention,
+    Train,
     Verb,
     Verify,
 )
@@ -89,7 +90,7 @@ def _plain(box: str) -> str:
 
 
 def _study(
-    verb: OfModel | Verify,
+    verb: OfModel | Train | Verify,
     arguments: Sequence[str],
     *,
     steps: int,
@@ -190,6 +191,14 @@ def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
     return _study(verb, arguments, steps=verb.steps, **told)
 
 
+def _train(verb: Train, arguments: Sequence[str]) -> int:
+    from glassesjax.report.run_train import run_train
+    from glassesjax.report.train_page import train_headlines
+
+    told = {"run": run_train, "lines": train_headlines}
+    return _study(verb, arguments, steps=verb.calls, **told)
+
+
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     from glassesjax.report import entries, ledger_lines, run_verify
 
@@ -198,10 +207,12 @@ def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     return _study(verb, arguments, steps=len(verb.claims), **told)
 
 
-def _folder(verb: OfModel | Verify) -> Path:
+def _folder(verb: OfModel | Train | Verify) -> Path:
     """Where a run goes that was not told: named after what it measures."""
     if isinstance(verb, Verify):
         of = f"{verb.suite}{'-certified' if verb.certified else ''}"
+    elif isinstance(verb, Train):
+        of = verb.task
     else:
         of = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
     return verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
@@ -238,6 +249,7 @@ VERBS: dict[type, Callable[..., int]] = {
     Recall: _recall,
     Longform: _longform,
     Bounded: _bounded,
+    Train: _train,
     Verify: _verify,
     Models: _models,
     Backend: _backend,

@@ -14,6 +14,7 @@ from glassesjax.studies.longform import LongformSettings
 from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.recall import RecallSettings
 from glassesjax.studies.retention import RetentionSettings
+from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
 
 
@@ -105,6 +106,27 @@ class Bounded(OfModel, BoundedSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(TrainSettings):
+    """What does a small decoder learn of a task, and how far beyond its training does that go?
+
+    Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/, index.html,
+    checkpoints, and model-SEED.safetensors, which the other verbs open. A run that was stopped
+    continues from its newest checkpoint with the same command.
+    """
+
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+    """copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating, copy_hint,
+    count_ones, count_mixed, sum_ones, count_word, recall or max_retrieval."""
+    tensorboard: bool = False
+    """Write the steps' rows for TensorBoard as well, in the run folder's tensorboard/."""
+    distributed: bool = False
+    """Join the other processes that run this command: a cluster's, or those that
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell."""
+    out: Path | None = None
+    """The run folder; runs/train-TASK if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Verify(VerifySettings):
     """Does every statement hold, and does it fail where a hypothesis is dropped?
 
@@ -135,6 +157,7 @@ Verb = (
     | Annotated[Recall, tyro.conf.subcommand("recall")]
     | Annotated[Longform, tyro.conf.subcommand("longform")]
     | Annotated[Bounded, tyro.conf.subcommand("bounded")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Backend, tyro.conf.subcommand("backend")]

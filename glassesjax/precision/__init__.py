@@ -20,6 +20,7 @@ from glassesjax.precision.integers import INTEGER_FORMATS as INTEGER_FORMATS
 from glassesjax.precision.integers import IntegerFormat as IntegerFormat
 from glassesjax.precision.integers import NumberFormat as NumberFormat
 from glassesjax.precision.integers import number_format as number_format
+from glassesjax.precision.named import named_plan as named_plan
 from glassesjax.precision.plan import PLACES as PLACES
 from glassesjax.precision.plan import RoundingPlan as RoundingPlan
 from glassesjax.precision.rounding import bitwise_equal as bitwise_equal

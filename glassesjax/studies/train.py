@@ -1,0 +1,124 @@
+"""Training as a study: what was learned, and how far beyond the training it goes."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax.model import Decoder
+from glassesjax.model.pretrained import trained_name
+from glassesjax.model.stored import save_decoder
+from glassesjax.records import Row
+from glassesjax.studies.train_rows import score_rows, shared_fields, step_rows
+from glassesjax.studies.train_settings import NOTHING, TrainSettings
+from glassesjax.train import Learner, begin, learn
+from glassesjax.train.checkpoint import latest, load, save
+
+Done = Callable[[Row], bool]
+Steps = Iterator[tuple[str, Sequence[Row]]]
+KEY = ("kind", "seed", "step", "format", "length", "place")
+CHECKPOINTS = "checkpoint"
+
+
+def resumed(settings: TrainSettings, folder: Path) -> Learner:
+    """All learners where they stand, stacked.
+
+    Args:
+      settings: What to train.
+      folder: Of the run.
+
+    Returns:
+      One for each seed: of the newest checkpoint, or before their first step.
+
+    Raises:
+      BadInput: The checkpoint is not whole, foreign, or of other shapes.
+    """
+    recipe, config = settings.recipe, settings.config
+    every = [begin(config, recipe, seed, settings.rate) for seed in range(settings.seeds)]
+    fresh = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+    path = latest(folder / CHECKPOINTS)
+    return fresh if path is None else load(path, fresh)
+
+
+def measure(
+    settings: TrainSettings, folder: Path, done: Done = lambda row: False
+) -> Iterator[tuple[str, list[Row]]]:
+    """Trains, and asks.
+
+    Source: arXiv 2406.04267v2, the tasks of section 3.
+    Differs: small decoders that were trained on them, where the paper asks large ones that were
+    not.
+
+    Args:
+      settings: What to train.
+      folder: Where checkpoints and the trained decoders go; what is there is taken up.
+      done: Whether the row with these key fields is there already.
+
+    Yields:
+      What was done and its rows: for each call of the training one a seed, then what each of
+      ``QUESTIONS`` gave.
+    """
+    shared = shared_fields(settings)
+    with_shared: Callable[[Sequence[Row]], list[Row]] = lambda rows: [
+        {**shared, **row} for row in rows if not done(row)
+    ]
+    learners = yield from _trained(settings, folder, with_shared)
+    decoders = [jax.tree.map(lambda x, at=at: x[at], learners) for at in range(settings.seeds)]
+    for seed, decoder in enumerate(decoders):
+        _export(settings, folder / trained_name(seed), seed, decoder)
+    for ask in QUESTIONS:
+        for name, rows in ask(settings, decoders, done):
+            yield name, with_shared(rows)
+
+
+def _trained(
+    settings: TrainSettings, folder: Path, with_shared: Callable[[Sequence[Row]], list[Row]]
+) -> Generator[tuple[str, list[Row]], None, Decoder]:
+    """The training, call by call; at its end all decoders, stacked."""
+    recipe, learners = settings.recipe, resumed(settings, folder)
+    for step in range(int(learners.step[0]), recipe.steps, settings.chunk):
+        count, start = min(settings.chunk, recipe.steps - step), time.perf_counter()
+        learners, told = jax.block_until_ready(learn(learners, recipe, count))
+        seconds = (time.perf_counter() - start) / count
+        rows = list(step_rows(settings, step + count, jax.device_get(told), seconds))
+        yield _progress(settings, rows[0]), with_shared(rows)
+        # After the rows were written: a run that is killed between makes them again, the same.
+        save(folder / CHECKPOINTS, learners)
+    return learners.decoder
+
+
+def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) -> Steps:
+    """Right answers by format, length and place.
+
+    Args:
+      settings: What was trained.
+      decoders: One a seed.
+      done: Whether the row with these key fields is there already.
+
+    Yields:
+      A step a format.
+    """
+    for name in settings.formats:
+        last = {"kind": "answers", "seed": settings.seeds - 1, "step": settings.steps}
+        last |= {"format": name, "place": NOTHING}
+        lengths = [length for length in settings.asked if not done({**last, "length": length})]
+        yield f"answers in {name}", list(score_rows(settings, decoders, name, lengths))
+
+
+# What the trained decoders are asked, one after the other.
+QUESTIONS = (answers,)
+
+
+def _progress(settings: TrainSettings, row: Row) -> str:
+    """A line that says how the first seed stands."""
+    said = f"step {row['step']} of {settings.steps}: loss {row['loss']:.4f}"
+    return f"{said}, {row['accuracy']:.1%} right, {row['tokens_per_second']:,.0f} tokens/s"
+
+
+def _export(settings: TrainSettings, path: Path, seed: int, decoder: Decoder) -> None:
+    """The trained decoder as a file that ``open_model`` opens."""
+    told = f"{settings.task} {settings.remedy} {settings.positions} seed {seed}"
+    source = {"weights": f"{told}, {settings.steps} steps"}
+    save_decoder(path, decoder, settings.recipe.task.symbols, source)

@@ -1,0 +1,233 @@
+"""What to train: a task, its layout, a decoder, and how long."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from glassesjax.errors import BadInput
+from glassesjax.model import (
+    Alibi,
+    Bidirectional,
+    Causal,
+    DecoderConfig,
+    Learned,
+    Mlp,
+    NoPositions,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Window,
+)
+from glassesjax.model.config import (
+    AdaptiveTemperature,
+    ConstantTemperature,
+    Mask,
+    Positions,
+    ScalableSoftmax,
+    Temperature,
+)
+from glassesjax.precision import named_plan
+from glassesjax.tasks.glasses import named_glasses, width
+from glassesjax.tasks.table import named_task
+from glassesjax.tasks.task import LengthMix
+from glassesjax.train import Recipe
+
+BEYOND = 16  # times the longest length of training: how far an evaluation goes
+POSITIONS = ("none", "sinusoidal", "sinusoidal_query_key", "learned", "rotary", "p-rope", "alibi")
+NOTHING = -1  # a seed, length or place that a row is not about
+KEPT = 0.75  # share of the frequencies of rotary positions that p-rope keeps
+TEMPERATURES: Mapping[str, Temperature] = {
+    "constant": ConstantTemperature(),
+    "scalable": ScalableSoftmax(),
+    "adaptive": AdaptiveTemperature(),
+}
+
+# What a preset sets where a flag does not.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {
+        "lengths": (2, 32), "layers": 2, "heads": 4, "width": 32, "steps": 2000, "batch": 32,
+        "examples": 64,
+    },
+    "full": {
+        "lengths": (2, 128), "layers": 4, "heads": 4, "width": 64, "steps": 20000, "batch": 64,
+        "examples": 256,
+    },
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What does a small decoder learn of a task, and how far beyond its training does that go?"""
+
+    task: str
+    """What is asked: copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating,
+    copy_hint, count_ones, count_mixed, sum_ones, count_word, recall, max_retrieval."""
+    preset: Literal["quick", "full"] = "quick"
+    """Sizes where no flag gives them: minutes on two cores, or an hour on an accelerator."""
+    remedy: str = "none"
+    """How it is laid out: REMEDY[-NUMBER][+REMEDY...] out of none, no_bos, separators,
+    separators_end, twice, question_first, steps, scratch, no_stop."""
+    lengths: tuple[int, int] = (0, 0)
+    """Shortest and longest item of the training, in tokens (in pairs for recall); as here and for
+    other sizes, 0 leaves it to the preset."""
+    mix: Literal["uniform", "log"] = "uniform"
+    """How often each length: all alike, or each doubling as often as the next."""
+    layers: int = 0
+    """Of the decoder."""
+    heads: int = 0
+    """Of each layer; they divide the width."""
+    width: int = 0
+    """Of the residual stream."""
+    positions: str = "none"
+    """Positional encoding: none, sinusoidal, sinusoidal_query_key, learned, rotary, p-rope (three
+    quarters of the frequencies), alibi."""
+    mask: str = "causal"
+    """What a token sees: causal (itself and all before it), window-N (N of these), or none (all,
+    also what follows; then only the first token of the answer is asked for)."""
+    temperature: Literal["constant", "scalable", "adaptive"] = "constant"
+    """Factor of the attention logits: none, s log n for n keys (scalable softmax; s is trained), or
+    from the row's entropy (adaptive temperature)."""
+    steps: int = 0
+    """Training steps."""
+    batch: int = 0
+    """Examples a step."""
+    parts: int = 1
+    """Parts that a batch is read in; more parts take less memory."""
+    remat: bool = False
+    """Compute the passes again for the gradient: less memory, more time."""
+    rate: float = 3e-3
+    """Largest learning rate; it climbs for a twentieth of the steps and falls as a cosine."""
+    seeds: int = 1
+    """Decoders that are trained in one program, from seeds 0, 1, ..."""
+    arithmetic: str = "f32"
+    """Where training rounds: FORMAT[@PLACE...] or native-FORMAT; master weights are float32."""
+    formats: tuple[str, ...] = ("f32", "bf16", "f16", "e4m3fn")
+    """Where the trained decoders round when they answer, in the same words: int4@weights."""
+    examples: int = 0
+    """Examples of each length and format that are answered."""
+    chunk: int = 100
+    """Steps in a call, and between two checkpoints."""
+    mesh: tuple[int, int, int] = (1, 1, 1)
+    """Devices along seeds, along the batch, and along the parameters of each decoder."""
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise BadInput(f"Wanted a --preset out of {', '.join(PRESETS)}; found {self.preset}.")
+        for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) in (0, (0, 0)):
+                object.__setattr__(self, name, value)
+        self._check()
+        _ = self.recipe, self.config
+        for name in self.formats:
+            named_plan(name)
+
+    def _check(self) -> None:
+        low, high = self.lengths
+        divides = self.heads >= 1 and self.width >= 1 and self.width % self.heads == 0
+        for holds, wanted, found in (
+            (low >= 2, "--lengths of 2 or more", low),
+            (high >= low, "--lengths with the shortest first", f"{low} {high}"),
+            (self.positions in POSITIONS, f"--positions out of {', '.join(POSITIONS)}",
+             self.positions),
+            (divides, "a --width that --heads divides", f"{self.width} and {self.heads}"),
+            (self._mask is not None, "a --mask out of causal, none, window-N", self.mask),
+            (self.seeds >= 1, "--seeds of 1 or more", self.seeds),
+            (self.examples >= 1, "--examples of 1 or more", self.examples),
+            (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
+            (self.rate > 0, "a --rate over 0", self.rate),
+            (min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh),
+            (len(set(self.formats)) == len(self.formats) > 0, "different --formats", self.formats),
+        ):  # fmt: skip
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the decoders are trained."""
+        task, (low, high) = named_task(self.task), self.lengths
+        if low < task.least:
+            raise BadInput(f"Wanted --lengths of {task.least} or more; found {low}.")
+        plan = named_plan(self.arithmetic)
+        return Recipe(
+            task=task,
+            mix=LengthMix(low=low, high=high, kind=self.mix),
+            glasses=named_glasses(self.remedy),
+            batch=self.batch,
+            parts=self.parts,
+            steps=self.steps,
+            warmup=self.steps // 20,
+            plan=None if plan.mode == "wide" else plan,
+            remat=self.remat,
+        )
+
+    @property
+    def config(self) -> DecoderConfig:
+        """The decoder that is trained."""
+        try:
+            return DecoderConfig(
+                vocab_size=len(named_task(self.task).symbols),
+                num_layers=self.layers,
+                num_heads=self.heads,
+                model_dim=self.width,
+                positions=self._encoding,
+                mask=self._mask or Causal(),
+                temperature=TEMPERATURES[self.temperature],
+                norm=RMSNorm(),
+                mlp=Mlp(kind="gelu"),
+                embed_scale=self.width**0.5,
+                max_length=self.room,
+            )
+        except ValueError as error:
+            raise BadInput(f"Wanted a decoder of sizes that fit: {error}") from error
+
+    @property
+    def room(self) -> int:
+        """Tokens of the longest row that is answered."""
+        return width(named_task(self.task), named_glasses(self.remedy), self.tested[-1])
+
+    @property
+    def row(self) -> int:
+        """Tokens of a row of the training, padding included."""
+        return width(named_task(self.task), named_glasses(self.remedy), self.lengths[1])
+
+    @property
+    def tested(self) -> tuple[int, ...]:
+        """Lengths that are answered: doublings of the shortest, up to far beyond the longest."""
+        low, high = self.lengths
+        doubled = [low * 2**k for k in range(32) if low * 2**k < BEYOND * high]
+        return tuple(sorted({*doubled, high, BEYOND * high}))
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """What is answered: a mix as in training, then the tested lengths."""
+        return (NOTHING, *self.tested)
+
+    @property
+    def calls(self) -> int:
+        """Calls of the training, then one step for each format that answers."""
+        return -(-self.steps // self.chunk) + len(self.formats)
+
+    @property
+    def _mask(self) -> Mask | None:
+        if found := re.fullmatch(r"window-([1-9]\d*)", self.mask):
+            return Window(width=int(found[1]))
+        return {"causal": Causal(), "none": Bidirectional()}.get(self.mask)
+
+    @property
+    def _encoding(self) -> Positions:
+        match self.positions:
+            case "sinusoidal":
+                return Sinusoidal()
+            case "sinusoidal_query_key":
+                return Sinusoidal(where="query_key")
+            case "learned":
+                return Learned(max_length=self.room)
+            case "rotary":
+                return Rotary()
+            case "p-rope":
+                return Rotary(fraction=KEPT, partial="spectrum")
+            case "alibi":
+                return Alibi()
+            case _:
+                return NoPositions()

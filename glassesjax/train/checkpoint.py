@@ -1,0 +1,115 @@
+"""Learners on disk: a folder a step, written aside and renamed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.errors import BadInput
+from glassesjax.train.step import Learner
+
+
+def save(folder: Path, learners: Learner) -> Path:
+    """Learners as a checkpoint; older ones in the folder go when it stands.
+
+    Args:
+      folder: Where checkpoints lie.
+      learners: Stacked, all at one step.
+
+    Returns:
+      The folder of this step.
+    """
+    step = int(np.max(np.asarray(learners.step)))
+    target = folder / f"{step:08d}"
+    if not target.exists():
+        with _orbax() as checkpointer:
+            checkpointer.save(target.resolve(), _flat(learners))  # aside, then renamed
+    for old in _steps(folder):
+        if old != target:
+            shutil.rmtree(old)
+    return target
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a folder.
+
+    Args:
+      folder: Where checkpoints lie; it need not be there.
+
+    Returns:
+      The folder of its step, or nothing.
+    """
+    return max(_steps(folder), default=None)
+
+
+def load(path: Path, like: Learner) -> Learner:
+    """The learners of a checkpoint.
+
+    Args:
+      path: Of ``latest``.
+      like: Learners of the same settings: their shapes and dtypes.
+
+    Returns:
+      The learners as they were saved, bit by bit.
+
+    Raises:
+      BadInput: The checkpoint is not whole, foreign, or of other shapes.
+    """
+    wanted = _flat(like)
+    found = _read(path)
+    if set(found) != set(wanted):
+        raise BadInput(f"Wanted a checkpoint of these settings; {path} holds other weights.")
+    for name, leaf in wanted.items():
+        here = found[name]
+        if here.shape != leaf.shape or here.dtype != leaf.dtype:
+            shapes = f"{name} has {here.dtype}{list(here.shape)}"
+            expected = f"{leaf.dtype}{list(leaf.shape)}"
+            raise BadInput(f"Wanted a checkpoint of these settings, {expected}; {shapes}: {path}.")
+    tree = jax.tree.structure(_plain(like))
+    values = [jnp.asarray(found[name]) for name in _names(like)]
+    return _keyed(jax.tree.unflatten(tree, values))
+
+
+def _orbax() -> Any:  # noqa: ANN401
+    import orbax.checkpoint as ocp
+
+    return ocp.StandardCheckpointer()
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with _orbax() as checkpointer:
+            return dict(checkpointer.restore(path.resolve()))
+    except Exception as error:  # orbax names no common one, and a cut file may raise anything
+        wanted = "Wanted a whole checkpoint"
+        raise BadInput(f"{wanted}; {path} cannot be read ({type(error).__name__}).") from error
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Folders of whole steps: what orbax has not renamed yet has another name."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
+
+
+def _plain(learners: Learner) -> Learner:
+    """Keys as the numbers that they are made of."""
+    return learners._replace(key=jax.random.key_data(learners.key))
+
+
+def _keyed(learners: Learner) -> Learner:
+    return learners._replace(key=jax.random.wrap_key_data(learners.key))
+
+
+def _names(learners: Learner) -> list[str]:
+    paths, _ = jax.tree_util.tree_flatten_with_path(_plain(learners))
+    return [f"{index:04d}{jax.tree_util.keystr(path)}" for index, (path, _) in enumerate(paths)]
+
+
+def _flat(learners: Learner) -> dict[str, np.ndarray]:
+    """Every array under its path; a number in front keeps their order."""
+    leaves = jax.tree.leaves(_plain(learners))
+    return dict(zip(_names(learners), map(np.asarray, leaves), strict=True))
