@@ -1,5 +1,6 @@
 """The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input, 130 stopped."""
 
+import functools
 import io
 import itertools
 import re
@@ -25,6 +26,7 @@ from glassesjax.verbs import (
     Perplexity,
     Recall,
     Retention,
+    Sweep,
     Train,
     Verb,
     Verify,
@@ -90,7 +92,7 @@ def _plain(box: str) -> str:
 
 
 def _study(
-    verb: OfModel | Train | Verify,
+    verb: OfModel | Sweep | Train | Verify,
     arguments: Sequence[str],
     *,
     steps: int,
@@ -199,6 +201,16 @@ def _train(verb: Train, arguments: Sequence[str]) -> int:
     return _study(verb, arguments, steps=verb.calls, **told)
 
 
+def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
+    from glassesjax.report.run_sweep import run_sweep, submit_sweep
+    from glassesjax.report.sweep_page import sweep_headlines
+
+    told = {"jobs": verb.jobs, "cluster": verb.cluster, "hours": verb.hours}
+    run = functools.partial(submit_sweep, **told) if verb.jobs else run_sweep
+    steps = verb.jobs or len(verb.cells)
+    return _study(verb, arguments, steps=steps, run=run, lines=sweep_headlines)
+
+
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     from glassesjax.report import entries, ledger_lines, run_verify
 
@@ -207,12 +219,14 @@ def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     return _study(verb, arguments, steps=len(verb.claims), **told)
 
 
-def _folder(verb: OfModel | Train | Verify) -> Path:
+def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
     """Where a run goes that was not told: named after what it measures."""
     if isinstance(verb, Verify):
         of = f"{verb.suite}{'-certified' if verb.certified else ''}"
     elif isinstance(verb, Train):
         of = verb.task
+    elif isinstance(verb, Sweep):
+        of = verb.preset
     else:
         of = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
     return verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
@@ -250,6 +264,7 @@ VERBS: dict[type, Callable[..., int]] = {
     Longform: _longform,
     Bounded: _bounded,
     Train: _train,
+    Sweep: _sweep,
     Verify: _verify,
     Models: _models,
     Backend: _backend,

@@ -13,7 +13,7 @@ from typing import IO
 
 import jax
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, Busy
 
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]
@@ -105,7 +105,7 @@ class RunFolder:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             wanted = f"Wanted to write {self.path} alone; another process is writing it"
-            raise BadInput(f"{wanted}: wait for it, or {elsewhere}.") from error
+            raise Busy(f"{wanted}: wait for it, or {elsewhere}.") from error
         file, text = self.path / "settings.json", to_json(self.settings, indent=2)
         if not file.exists():
             # What a killed process was about to rename is nobody's.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ from glassesjax.studies.longform import LongformSettings
 from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.recall import RecallSettings
 from glassesjax.studies.retention import RetentionSettings
+from glassesjax.studies.sweep_settings import SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
 
@@ -127,6 +128,25 @@ class Train(TrainSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep(SweepSettings):
+    """Where do trained decoders fail, by task, length, format, positions, depth and remedy?
+
+    Writes cells/NAME/, a run of the verb train each, and over all of them settings.json,
+    provenance.json, rows.jsonl, figures/ and index.html. The same command continues a sweep that
+    was stopped, and joins one that other processes fill.
+    """
+
+    jobs: int = 0
+    """Fill it from so many jobs of the cluster instead of this process."""
+    cluster: Literal["slurm", "local"] = "slurm"
+    """Where jobs run; local is this machine."""
+    hours: float = 4.0
+    """Longest time of a job."""
+    out: Path | None = None
+    """The folder of the sweep; runs/sweep-PRESET if absent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Verify(VerifySettings):
     """Does every statement hold, and does it fail where a hypothesis is dropped?
 
@@ -158,6 +178,7 @@ Verb = (
     | Annotated[Longform, tyro.conf.subcommand("longform")]
     | Annotated[Bounded, tyro.conf.subcommand("bounded")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Backend, tyro.conf.subcommand("backend")]

@@ -18,7 +18,7 @@ from glassesjax.model.weights import build_decoder, flat_parameters
 from glassesjax.records import to_json
 
 SUFFIX = ".safetensors"
-KIND = "glassesjax decoder 1"
+KIND, HEADER = "decoder 1", "glassesjax"
 _SWITCHES = (
     *(kind for union in (Positions, Mask, Norm, Temperature) for kind in get_args(union)),
     Mlp,
@@ -90,14 +90,16 @@ def save_decoder(
     Raises:
       BadInput: The file cannot be written, or ``safetensors`` is not installed.
     """
-    header = {
+    told = {
         "kind": KIND,
-        "config": to_json(config_record(decoder.config)),
-        "symbols": to_json(list(symbols)),
-        "source": to_json(dict(source)),
+        "config": config_record(decoder.config),
+        "symbols": list(symbols),
+        "source": dict(source),
     }
     arrays = {name: np.asarray(weight) for name, weight in flat_parameters(decoder).items()}
-    content = _safetensors().save(arrays, header)
+    content = _safetensors().save(
+        arrays, {HEADER: to_json(told)}
+    )  # of several keys the order is chance's
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -135,11 +137,11 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
     try:
         arrays = library.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        told = header["__metadata__"]
+        told = json.loads(header["__metadata__"][HEADER])
         if told["kind"] != KIND:
             raise ValueError(f"its kind is {told['kind']!r}")
-        symbols, source = (json.loads(told[name]) for name in ("symbols", "source"))
-        decoder = build_decoder(config_of(json.loads(told["config"])), arrays)
+        symbols, source = told["symbols"], told["source"]
+        decoder = build_decoder(config_of(told["config"]), arrays)
         if len(symbols) != decoder.config.vocab_size:
             raise ValueError(f"{len(symbols)} symbols for {decoder.config.vocab_size} tokens")
     except (ValueError, KeyError, TypeError, _broken()) as error:

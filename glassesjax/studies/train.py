@@ -11,6 +11,8 @@ from glassesjax.model import Decoder
 from glassesjax.model.pretrained import trained_name
 from glassesjax.model.stored import save_decoder
 from glassesjax.records import Row
+from glassesjax.studies.heard_rows import heard_places
+from glassesjax.studies.ratio_rows import ratio_seen
 from glassesjax.studies.train_rows import score_rows, shared_fields, step_rows
 from glassesjax.studies.train_settings import NOTHING, TrainSettings
 from glassesjax.train import Learner, begin, learn
@@ -108,7 +110,7 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
 
 
 # What the trained decoders are asked, one after the other.
-QUESTIONS = (answers,)
+QUESTIONS = (answers, heard_places, ratio_seen)
 
 
 def _progress(settings: TrainSettings, row: Row) -> str:

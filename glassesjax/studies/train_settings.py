@@ -35,6 +35,8 @@ from glassesjax.train import Recipe
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
 POSITIONS = ("none", "sinusoidal", "sinusoidal_query_key", "learned", "rotary", "p-rope", "alibi")
+HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
+ONE_DIGIT = 9  # the largest count of one token, and the length of items that can all be read
 NOTHING = -1  # a seed, length or place that a row is not about
 KEPT = 0.75  # share of the frequencies of rotary positions that p-rope keeps
 TEMPERATURES: Mapping[str, Temperature] = {
@@ -106,6 +108,9 @@ class TrainSettings:
     """Where the trained decoders round when they answer, in the same words: int4@weights."""
     examples: int = 0
     """Examples of each length and format that are answered."""
+    heard: int = 0
+    """For copy_at and copy_string: examples of each place of the item whose answer is
+    differentiated, to set accuracy by place beside influence, rollout and bound; none with 0."""
     chunk: int = 100
     """Steps in a call, and between two checkpoints."""
     mesh: tuple[int, int, int] = (1, 1, 1)
@@ -134,6 +139,9 @@ class TrainSettings:
             (self._mask is not None, "a --mask out of causal, none, window-N", self.mask),
             (self.seeds >= 1, "--seeds of 1 or more", self.seeds),
             (self.examples >= 1, "--examples of 1 or more", self.examples),
+            (self.heard >= 0, "--heard of 0 or more", self.heard),
+            (self._may_hear, f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}",
+             f"{self.mask} and {self.task}"),
             (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
             (self.rate > 0, "a --rate over 0", self.rate),
             (min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh),
@@ -205,8 +213,21 @@ class TrainSettings:
 
     @property
     def calls(self) -> int:
-        """Calls of the training, then one step for each format that answers."""
-        return -(-self.steps // self.chunk) + len(self.formats)
+        """Calls of the training, then one step for each format, each length that is heard, and the
+        ratio."""
+        asked = len(self.formats) + 3 * bool(self.heard) + self.asks_ratio
+        return -(-self.steps // self.chunk) + asked
+
+    @property
+    def asks_ratio(self) -> bool:
+        """Whether it can be asked if a counter sees more than a ratio: all items can be read."""
+        short = self.lengths[1] <= ONE_DIGIT and self.mix == "uniform"
+        return self.task == "count_mixed" and short and not self.recipe.glasses.steps
+
+    @property
+    def _may_hear(self) -> bool:
+        """Whether what ``heard`` asks for has a meaning."""
+        return not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
 
     @property
     def _mask(self) -> Mask | None:

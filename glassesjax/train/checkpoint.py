@@ -1,5 +1,7 @@
-"""Learners on disk: a folder a step, written aside and renamed."""
+"""Learners on disk: a folder a step, with a list of its files, written aside and renamed."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.errors import BadInput
+from glassesjax.records import to_json
 from glassesjax.train.step import Learner
+
+STATE, LIST = "state", "files.json"
+_WHOLE = "Wanted a whole checkpoint"
 
 
 def save(folder: Path, learners: Learner) -> Path:
@@ -22,11 +28,15 @@ def save(folder: Path, learners: Learner) -> Path:
     Returns:
       The folder of this step.
     """
-    step = int(np.max(np.asarray(learners.step)))
-    target = folder / f"{step:08d}"
+    target = folder / f"{int(np.max(np.asarray(learners.step))):08d}"
     if not target.exists():
+        folder.mkdir(exist_ok=True)
+        part = folder / f".{target.name}.part"
+        shutil.rmtree(part, ignore_errors=True)
         with _orbax() as checkpointer:
-            checkpointer.save(target.resolve(), _flat(learners))  # aside, then renamed
+            checkpointer.save((part / STATE).resolve(), _flat(learners))
+        (part / LIST).write_text(to_json(_digests(part / STATE)))
+        part.rename(target)
     for old in _steps(folder):
         if old != target:
             shutil.rmtree(old)
@@ -80,16 +90,29 @@ def _orbax() -> Any:  # noqa: ANN401
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    """What a checkpoint holds."""
+    # Files are compared with their list first: orbax leaves threads behind when it meets a cut one.
     try:
-        with _orbax() as checkpointer:
-            return dict(checkpointer.restore(path.resolve()))
-    except Exception as error:  # orbax names no common one, and a cut file may raise anything
-        wanted = "Wanted a whole checkpoint"
-        raise BadInput(f"{wanted}; {path} cannot be read ({type(error).__name__}).") from error
+        listed, found = json.loads((path / LIST).read_text()), _digests(path / STATE)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{_WHOLE}; {path} has no list of its files ({error}).") from error
+    if different := sorted(
+        name for name in {*listed, *found} if listed.get(name) != found.get(name)
+    ):
+        raise BadInput(f"{_WHOLE}; in {path} {different[0]} is cut, changed or gone.")
+    with _orbax() as checkpointer:
+        return dict(checkpointer.restore((path / STATE).resolve()))
+
+
+def _digests(state: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint, by its path."""
+    files = sorted(path for path in state.rglob("*") if path.is_file())
+    digest = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
+    return {str(path.relative_to(state)): digest(path) for path in files}
 
 
 def _steps(folder: Path) -> list[Path]:
-    """Folders of whole steps: what orbax has not renamed yet has another name."""
+    """Folders of whole steps: what is not renamed yet has another name."""
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]

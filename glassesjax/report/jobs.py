@@ -1,0 +1,67 @@
+"""A command as several jobs of a cluster, which fill one folder."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from glassesjax.errors import BadInput
+
+POLL = 1.0  # seconds
+
+
+def run_jobs(
+    arguments: Sequence[str],
+    folder: Path,
+    count: int,
+    *,
+    cluster: str,
+    hours: float,
+    advance: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Submits a command several times, and waits for all of them.
+
+    Args:
+      arguments: Of ``glassesjax``; the same for every job.
+      folder: Where what the jobs print goes.
+      count: Jobs.
+      cluster: ``slurm``, or ``local`` for processes of this machine.
+      hours: Longest time of a job; SLURM ends it then, and the same command continues.
+      advance: Told of each job that ended.
+
+    Raises:
+      BadInput: submitit is not installed, or the cluster is not there.
+      RuntimeError: A job failed.
+    """
+    executor = _executor(folder, cluster)
+    executor.update_parameters(timeout_min=max(1, round(60 * hours)), name="glassesjax")
+    command = [sys.executable, "-m", "glassesjax", *arguments]
+    function = _submitit().helpers.CommandFunction(command)
+    waiting = [executor.submit(function) for _ in range(count)]
+    failed = []
+    while waiting:
+        for job in [job for job in waiting if job.done()]:
+            waiting.remove(job)
+            if job.exception() is not None:
+                failed.append(str(job.job_id))
+            advance(f"job {job.job_id} ended")
+        time.sleep(POLL if waiting else 0)
+    if failed:
+        raise RuntimeError(f"Of {count} jobs {', '.join(failed)} failed: see {folder}.")
+
+
+def _executor(folder: Path, cluster: str) -> Any:  # noqa: ANN401
+    try:
+        return _submitit().AutoExecutor(folder=folder, cluster=cluster)
+    except RuntimeError as error:
+        raise BadInput(f"Wanted a cluster {cluster}; it is not here ({error}).") from error
+
+
+def _submitit() -> Any:  # noqa: ANN401
+    try:
+        import submitit
+    except ImportError as error:
+        wanted = "Wanted the submitit package for jobs; it is not here"
+        raise BadInput(f"{wanted}: pip install 'glassesjax[cluster]'.") from error
+    return submitit

@@ -1,0 +1,129 @@
+"""The sweep page: what every cell learned, and where it fails, in one HTML file."""
+
+from collections.abc import Mapping, Sequence
+
+from glassesjax.records import Row
+from glassesjax.report.canvas import to_svg
+from glassesjax.report.document import document, glossary, origin
+from glassesjax.report.markup import (
+    MISSING,
+    Markup,
+    bullets,
+    element,
+    fold,
+    format_name,
+    picture,
+    table,
+)
+from glassesjax.report.run_study import Files
+from glassesjax.report.sweep_cells import Cell, cells, formats
+from glassesjax.report.sweep_figures import reaches_figure
+from glassesjax.report.train_cells import RIGHT
+from glassesjax.report.train_page import GLOSSARY
+
+LEAD = (
+    "A grid of small decoders, each trained on a task whose exact answer is known, each asked far"
+    " beyond the lengths of its training in several number formats.",
+)
+
+
+def sweep_files(
+    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
+) -> Files:
+    """The page and its figures.
+
+    Args:
+      rows: Of the sweep.
+      settings: What fixes it, shown as it is.
+      record: Where it was made.
+
+    Returns:
+      The text of each file by its path.
+    """
+    figures = {"reaches": reaches_figure(rows)}
+    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
+    return {**drawn, "index.html": sweep_page(rows, settings, record)}
+
+
+def sweep_headlines(rows: Sequence[Row]) -> list[str]:
+    """What the rows say, a sentence a cell.
+
+    Args:
+      rows: Of the sweep.
+
+    Returns:
+      Sentences in plain text.
+    """
+    return [
+        f"{cell.name}: "
+        + "; ".join(f"{name} {share:.1%} right in distribution" for name, share in cell.learned)
+        + "."
+        for cell in cells(rows)
+    ]
+
+
+def sweep_page(
+    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
+) -> str:
+    """One self-contained page on a sweep.
+
+    Args:
+      rows: Of the sweep.
+      settings: What fixes it, shown as it is.
+      record: Where it was made, shown as it is.
+
+    Returns:
+      An HTML document without scripts, links or outside resources. The same rows give the same
+      text.
+    """
+    title = "Where trained decoders fail"
+    body = element(
+        "main",
+        _header(rows, title, record),
+        element("h2", "What was learned"),
+        _learned(cells(rows), formats(rows)),
+        element("h2", "How far it goes"),
+        picture(
+            reaches_figure(rows),
+            "reaches",
+            "Share of right answers against the length, a panel a cell, a line a format",
+            "Share of right answers, the mean over seeds. Shaded: the lengths of the training.",
+        ),
+        fold("Table: the longest length that is learned", _reaches(cells(rows), formats(rows))),
+        glossary(GLOSSARY),
+        origin(settings, record),
+        element(
+            "footer", "Made by glassesjax from the rows of these runs; every number is theirs."
+        ),
+    )
+    return document(title, body)
+
+
+def _header(rows: Sequence[Row], title: str, record: Mapping[str, object]) -> Markup:
+    counts = [f"{record['cells']} cells", f"{len(formats(rows))} formats"]
+    return element(
+        "header",
+        element("p", "glassesjax · sweep", class_="kicker"),
+        element("h1", title),
+        *(element("p", sentence, class_="lead") for sentence in LEAD),
+        element("p", " · ".join(counts), class_="facts"),
+        bullets(sweep_headlines(rows), "says") if len(cells(rows)) <= 4 else Markup(""),
+    )
+
+
+def _learned(found: Sequence[Cell], names: Sequence[str]) -> Markup:
+    told = element("p", "Right answers at lengths drawn as in the training, by format.")
+    show = lambda cell, name: f"{dict(cell.learned)[name]:.1%}"
+    return element("section", told, _by_format(found, names, show))
+
+
+def _reaches(found: Sequence[Cell], names: Sequence[str]) -> Markup:
+    told = element("p", f"At least {RIGHT:.0%} right at every tested length up to this one.")
+    show = lambda cell, name: cell.reach[name] or MISSING
+    return element("div", told, _by_format(found, names, show))
+
+
+def _by_format(found: Sequence[Cell], names: Sequence[str], show) -> Markup:  # noqa: ANN001
+    cell = lambda one, name: show(one, name) if name in dict(one.learned) else MISSING
+    lines = [[one.name, *(cell(one, name) for name in names)] for one in found]
+    return table(["cell", *map(format_name, names)], lines)

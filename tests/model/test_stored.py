@@ -1,0 +1,133 @@
+"""A decoder in one file: what goes in comes out, and what is not whole or foreign is refused."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from glassesjax import open_model
+from glassesjax.errors import BadInput
+from glassesjax.model import (
+    Alibi,
+    Bidirectional,
+    Decoder,
+    DecoderConfig,
+    LayerNorm,
+    Learned,
+    Mlp,
+    NoNorm,
+    Prefix,
+    Rotary,
+    Sinusoidal,
+    Window,
+)
+from glassesjax.model.config import AdaptiveTemperature, ConstantNorm, ScalableSoftmax
+from glassesjax.model.stored import config_of, config_record, load_decoder, save_decoder
+from glassesjax.model.weights import flat_parameters
+
+SYMBOLS = ("<bos>", "0", "1", ",", "é")
+CONFIG = DecoderConfig(vocab_size=len(SYMBOLS), num_layers=2, num_heads=2, model_dim=8)
+SWITCHES = {
+    "rotary": {"positions": Rotary(fraction=0.5, partial="spectrum")},
+    "slopes": {"positions": Alibi(slopes=(0.5, 0.25))},
+    "learned": {"positions": Learned(max_length=7), "mask": Window(width=3)},
+    "sinusoidal": {"positions": Sinusoidal(where="query_key"), "mask": Bidirectional()},
+    "norms": {"norm": LayerNorm(eps=1e-3), "mask": Prefix(length=2)},
+    "constant": {"norm": ConstantNorm(beta=2.0), "mlp": Mlp(kind="identity", sigma=0.5)},
+    "none": {"norm": NoNorm(), "attn_softcap": 3.0, "tied": False},
+    "scalable": {"temperature": ScalableSoftmax(start=0.7)},
+    "adaptive": {"temperature": AdaptiveTemperature()},
+}
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return Decoder(CONFIG, key=jax.random.key(3))
+
+
+@pytest.fixture
+def saved(decoder, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_decoder(path, decoder, SYMBOLS, {"weights": "made here"})
+    return path
+
+
+def test_weights_settings_and_symbols_come_back(saved, decoder):
+    found, symbols, source = load_decoder(saved)
+    assert found.config == CONFIG
+    assert symbols == SYMBOLS
+    assert source["weights"] == "made here"
+    for name, weight in flat_parameters(decoder).items():
+        again = flat_parameters(found)[name]
+        assert np.asarray(weight).tobytes() == np.asarray(again).tobytes(), name
+
+
+def test_the_same_decoder_gives_the_same_file(saved, decoder, tmp_path):
+    other = tmp_path / "other.safetensors"
+    digest = save_decoder(other, decoder, SYMBOLS, {"weights": "made here"})
+    assert other.read_bytes() == saved.read_bytes()
+    assert load_decoder(saved)[2]["weights_sha256"] == digest
+    assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
+
+
+@pytest.mark.parametrize("changed", SWITCHES.values(), ids=SWITCHES)
+def test_every_switch_comes_back(changed):
+    config = dataclasses.replace(CONFIG, **changed)
+    assert config_of(json.loads(json.dumps(config_record(config)))) == config
+
+
+def test_a_trained_model_opens_by_its_file_and_by_its_folder(saved):
+    model = open_model(str(saved))
+    assert model.tokenizer.encode_symbols(["1", ","]) == (2, 3)
+    assert model.source["weights"] == "made here"
+    with pytest.raises(BadInput, match="found"):
+        open_model(str(saved.parent), seed=1)
+    saved.rename(saved.with_name("model-1.safetensors"))
+    assert open_model(str(saved.parent), seed=1).decoder.config == CONFIG
+
+
+@pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])
+def test_a_cut_file_is_refused(saved, kept):
+    saved.write_bytes(saved.read_bytes()[:kept])
+    with pytest.raises(BadInput, match="none or not whole"):
+        load_decoder(saved)
+
+
+def changed_header(path, change):
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    change(header["__metadata__"])
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "text"),
+    [
+        ("kind", "decoder 1", "other", "its kind is"),
+        ("config", '"model_dim": 8', '"model_dim": 16', "wanted shape"),
+        ("config", '"switch": "Causal"', '"switch": "Spiral"', "no switch 'Spiral'"),
+        ("config", '"num_layers": 2', '"layers": 2', "layers"),
+        ("symbols", '"<bos>", ', "", "4 symbols for 5 tokens"),
+    ],
+)
+def test_a_foreign_file_is_refused(saved, name, old, new, text):
+    def change(told):
+        inner = json.loads(told["glassesjax"])
+        text = json.dumps(inner[name])
+        assert old in text
+        told["glassesjax"] = json.dumps({**inner, name: json.loads(text.replace(old, new))})
+
+    changed_header(saved, change)
+    with pytest.raises(BadInput, match=text):
+        load_decoder(saved)
+
+
+def test_a_missing_file_and_a_missing_folder_are_said(tmp_path, decoder):
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_decoder(tmp_path / "none.safetensors")
+    with pytest.raises(BadInput, match="Wanted to save"):
+        save_decoder(tmp_path / "none" / "x.safetensors", decoder, SYMBOLS, {})

@@ -1,0 +1,210 @@
+"""Training as a study: rows, files, and a run that goes on as if nothing had been."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from glassesjax import open_model
+from glassesjax.cli import run
+from glassesjax.errors import BadInput
+from glassesjax.model import Alibi, Bidirectional, Learned, Rotary, Window
+from glassesjax.records import read_rows
+from glassesjax.studies import train
+from glassesjax.studies.train import CHECKPOINTS, KEY, measure
+from glassesjax.studies.train_settings import BEYOND, NOTHING, PRESETS, TrainSettings
+from glassesjax.train import learn
+from glassesjax.train.checkpoint import latest
+
+SIZES = {
+    "lengths": (2, 3), "layers": 1, "heads": 2, "width": 8, "steps": 6, "batch": 4, "chunk": 2,
+    "examples": 4, "seeds": 2, "formats": ("f32", "bf16@weights"),
+}  # fmt: skip
+SETTINGS = TrainSettings(task="copy_string", **SIZES)
+RATES = ("tokens_per_second", "model_steps_per_second")
+
+
+def flags(out, **changed):
+    told = {name: value for name, value in (SIZES | changed).items()}
+    words = ["train", "copy_string"]
+    for name, value in told.items():
+        words += [f"--{name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return [*words, "--out", str(out)]
+
+
+def timeless(rows):
+    return [{name: value for name, value in row.items() if name not in RATES} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "toy"
+    before = learn._cache_size()
+    assert run(flags(out)) == 0
+    assert learn._cache_size() == before + 1, "one compiled function for all calls"
+    return out
+
+
+@pytest.fixture(scope="module")
+def rows(finished):
+    return read_rows(finished / "rows.jsonl")
+
+
+def test_a_run_leaves_what_the_other_verbs_open(finished):
+    names = {path.name for path in finished.iterdir()}
+    wanted = {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
+    models = {"model-0.safetensors", "model-1.safetensors"}
+    assert names == {*wanted, *models, CHECKPOINTS}
+    assert json.loads((finished / "settings.json").read_text())["steps"] == 6
+    assert latest(finished / CHECKPOINTS).name == "00000006"
+    page = (finished / "index.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "&lt;" not in page
+    zero, one = (open_model(str(finished), seed=seed).decoder for seed in (0, 1))
+    assert zero.config == one.config == SETTINGS.config
+    assert not np.array_equal(zero.unembedding, one.unembedding)
+
+
+def test_rows_are_told_apart_and_say_where_they_were_made(rows):
+    keys = [tuple(row[name] for name in KEY) for row in rows]
+    assert len(set(keys)) == len(keys)
+    for row in rows:
+        assert {"norm", "dtype", "mode", "rounding", "matmul_precision", "backend", "jax"} <= {*row}
+    steps = [row for row in rows if row["kind"] == "step"]
+    assert [(row["step"], row["seed"]) for row in steps] == [
+        (step, seed) for step in (2, 4, 6) for seed in (0, 1)
+    ]
+    answers = [row for row in rows if row["kind"] == "answers"]
+    assert len(answers) == 2 * 2 * len(SETTINGS.asked)
+    assert {row["rounding"] for row in answers} == {"wide f32", "simulated bf16 weights"}
+
+
+def test_places_average_to_all_answers_that_copy(rows):
+    one = {"seed": 0, "format": "f32", "length": SETTINGS.tested[-1]}
+    mine = [row for row in rows if one.items() <= row.items()]
+    places = [row for row in mine if row["kind"] == "place"]
+    assert [row["place"] for row in places] == list(range(one["length"]))
+    assert {row["examples"] for row in places} == {SETTINGS.examples}
+
+
+def test_a_second_call_changes_no_row(finished):
+    before = (finished / "rows.jsonl").read_bytes()
+    assert run(flags(finished)) == 0
+    assert (finished / "rows.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_stopped_run_ends_in_the_same_bits(finished, rows, tmp_path, calls, monkeypatch):
+    out = tmp_path / "stopped"
+    saved, real = [], train.save
+
+    def save(folder, learners):
+        if len(saved) == calls:
+            raise KeyboardInterrupt  # the rows of this call are written, its checkpoint is not
+        saved.append(real(folder, learners))
+
+    monkeypatch.setattr(train, "save", save)
+    assert run(flags(out)) == 130
+    monkeypatch.undo()
+    assert latest(out / CHECKPOINTS).name == f"{2 * calls:08d}"
+    assert run(flags(out)) == 0
+    assert timeless(read_rows(out / "rows.jsonl")) == timeless(rows)
+    for seed in (0, 1):
+        name = f"model-{seed}.safetensors"
+        assert (out / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_cut_checkpoint_is_one_line_and_nothing_is_touched(finished, tmp_path, capsys):
+    out = tmp_path / "cut"
+    steps = measure(TrainSettings(task="copy_string", **SIZES), out / "none")
+    with pytest.raises(FileNotFoundError):
+        list(steps)  # a study does not make its folder: the run does
+    assert run(flags(out)) == 0
+    path = latest(out / CHECKPOINTS) / "files.json"
+    path.write_text("{}")
+    before = {file: file.stat().st_mtime_ns for file in (out / CHECKPOINTS).rglob("*")}
+    capsys.readouterr()
+    assert run(flags(out)) == 2
+    error = capsys.readouterr().err
+    assert "whole checkpoint" in error
+    assert error.count("\n") == 1
+    assert {f: f.stat().st_mtime_ns for f in (out / CHECKPOINTS).rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"task": "copy_lats"}, "did you mean 'copy_last'"),
+        ({"remedy": "separator-3"}, "did you mean 'separators'"),
+        ({"lengths": (1, 8)}, "--lengths of 2 or more; found 1"),
+        ({"lengths": (8, 4)}, "shortest first"),
+        ({"width": 10, "heads": 4}, "--heads divides; found 10 and 4"),
+        ({"width": 12, "heads": 4, "positions": "rotary"}, "even number of rotated"),
+        ({"positions": "spiral"}, "--positions out of none"),
+        ({"mask": "window-0"}, "--mask out of causal"),
+        ({"formats": ()}, "different --formats"),
+        ({"formats": ("f32", "f31")}, "f31"),
+        ({"formats": ("bf16@head",)}, "places out of weights"),
+        ({"arithmetic": "native-e4m3fn"}, "native-e4m3fn"),
+        ({"batch": 6, "parts": 4}, "its parts divide; found 6 in 4 parts"),
+        ({"seeds": 0}, "--seeds of 1"),
+        ({"rate": 0.0}, "--rate over 0"),
+        ({"chunk": 0}, "--chunk of 1"),
+        ({"mesh": (0, 1, 1)}, "--mesh of three"),
+        ({"task": "copy_last", "remedy": "steps-3"}, "counting task"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(changed, text):
+    with pytest.raises(BadInput, match=text) as caught:
+        TrainSettings(**{"task": "copy_string", **SIZES, **changed})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_gives_what_no_flag_gives():
+    settings = TrainSettings(task="count_ones", width=64, preset="quick")
+    wanted = PRESETS["quick"] | {"width": 64}
+    assert {name: getattr(settings, name) for name in wanted} == wanted
+    assert TrainSettings(task="count_ones", preset="full").steps == PRESETS["full"]["steps"]
+
+
+def test_settings_become_a_decoder():
+    config = lambda **changed: dataclasses.replace(SETTINGS, **changed).config
+    assert config(positions="alibi").positions == Alibi()
+    assert config(positions="p-rope", width=16).positions == Rotary(
+        fraction=0.75, partial="spectrum"
+    )
+    assert config(positions="learned").positions == Learned(max_length=SETTINGS.room)
+    assert config(mask="window-5").mask == Window(width=5)
+    assert config(mask="none").mask == Bidirectional()
+    assert config().vocab_size == len(SETTINGS.recipe.task.symbols)
+
+
+def test_lengths_go_far_beyond_the_training():
+    settings = TrainSettings(task="copy_string", **SIZES | {"lengths": (3, 20)})
+    assert settings.tested == (3, 6, 12, 20, 24, 48, 96, 192, BEYOND * 20)
+    assert settings.asked == (NOTHING, *settings.tested)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [12.0, 16.0, 20.0])
+def test_a_run_killed_at_any_moment_ends_in_the_same_bits(finished, rows, tmp_path, seconds):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "glassesjax", *flags(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    straight = tmp_path / "straight"
+    subprocess.run([*command[:-1], str(straight)], check=True, capture_output=True)
+    same = lambda name: (out / name).read_bytes() == (straight / name).read_bytes()
+    assert same("model-0.safetensors")
+    assert same("model-1.safetensors")
+    found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, straight))
+    assert found == wanted

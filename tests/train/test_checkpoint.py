@@ -1,0 +1,106 @@
+"""Learners on disk: bit for bit, whole or refused."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.errors import BadInput
+from glassesjax.model import DecoderConfig
+from glassesjax.tasks import LengthMix, named_task
+from glassesjax.train import Recipe, begin, learn
+from glassesjax.train.checkpoint import latest, load, save
+
+RECIPE = Recipe(
+    task=named_task("copy_last"), mix=LengthMix(low=2, high=4), batch=4, steps=8, warmup=2
+)
+
+
+def fresh(width=8, seeds=2):
+    config = DecoderConfig(
+        vocab_size=len(RECIPE.task.symbols), num_layers=1, num_heads=2, model_dim=width
+    )
+    every = [begin(config, RECIPE, seed, 1e-2) for seed in range(seeds)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+
+
+def bits(learners):
+    plain = learners._replace(key=jax.random.key_data(learners.key))
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(plain)]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return learn(fresh(), RECIPE, 2)[0]
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    save(tmp_path, trained)
+    return tmp_path
+
+
+def test_what_was_saved_comes_back_bit_for_bit(folder, trained):
+    assert latest(folder).name == "00000002"
+    again = load(latest(folder), fresh())
+    assert jax.tree.structure(again) == jax.tree.structure(trained)
+    assert bits(again) == bits(trained)
+
+
+def test_training_goes_on_as_if_nothing_had_been(folder):
+    straight, _ = learn(fresh(), RECIPE, 2)
+    straight, told = learn(straight, RECIPE, 2)
+    resumed, again = learn(load(latest(folder), fresh()), RECIPE, 2)
+    assert bits(resumed) == bits(straight)
+    assert np.asarray(told.loss).tobytes() == np.asarray(again.loss).tobytes()
+
+
+def test_a_newer_checkpoint_takes_the_place_of_the_older(folder):
+    later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
+    save(folder, later)
+    assert [path.name for path in folder.iterdir()] == ["00000004"]
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(folder):
+    (folder / ".00000004.part").mkdir()
+    (folder / ".00000004.part" / "rest").write_text("half")
+    later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
+    save(folder, later)
+    assert bits(load(latest(folder), fresh())) == bits(later)
+
+
+def test_a_half_written_one_does_not_count(folder):
+    newer = folder / ".00000004.part"
+    shutil.copytree(latest(folder), newer)
+    assert latest(folder).name == "00000002"
+    assert latest(folder / "nowhere") is None
+
+
+@pytest.mark.parametrize("cut", ["half", "gone", "list"])
+def test_a_cut_checkpoint_is_refused_and_left_alone(folder, cut):
+    path = latest(folder)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.stat().st_size)
+    largest = max(files, key=lambda file: file.stat().st_size)
+    if cut == "half":
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    else:
+        (largest if cut == "gone" else path / "files.json").unlink()
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    with pytest.raises(BadInput, match="Wanted a whole checkpoint"):
+        load(path, fresh())
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "00000002").mkdir()
+    (tmp_path / "00000002" / "notes.txt").write_text("hello")
+    with pytest.raises(BadInput, match="Wanted a whole checkpoint"):
+        load(latest(tmp_path), fresh())
+
+
+@pytest.mark.parametrize("other", [{"width": 16}, {"seeds": 3}])
+def test_another_shape_is_refused(folder, other):
+    with pytest.raises(BadInput, match=r"of these settings.*float32\[2"):
+        load(latest(folder), fresh(**other))
