@@ -14,6 +14,7 @@ from glassesjax.model.config import (
     Alibi,
     Causal,
     ConstantNorm,
+    ConstantTemperature,
     DecoderConfig,
     NoNorm,
     NoPositions,
@@ -66,11 +67,13 @@ class BallDecoder:
             isinstance(config.positions, NoPositions | Alibi)
             and isinstance(config.mask, Causal)
             and isinstance(config.norm, NoNorm | ConstantNorm | RMSNorm)
+            and isinstance(config.temperature, ConstantTemperature)
             and config.mlp.kind in ("zero", "identity", "linear", "gelu", "gelu_exact")
         )
         if not (plain and bare and ungrouped and known):
             wanted = "Wanted a causal, sequential decoder without biases, soft caps or groups"
-            raise ValueError(f"{wanted}, with positions, norm and MLP that balls know: {config}.")
+            known = "positions, norm, temperature and MLP"
+            raise ValueError(f"{wanted}, with {known} that balls know: {config}.")
 
     @classmethod
     def drawn(cls, config: DecoderConfig, seed: int) -> "BallDecoder":

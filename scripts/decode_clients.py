@@ -42,14 +42,13 @@ SAME = 1e-5
 
 
 class Peer:
-    """A process that answers jobs with torch; see ``decode_peers.py``."""
+    """A process that answers jobs with torch; see ``decode_peers.py`` and ``train_peers.py``."""
 
-    def __init__(self, python: Path) -> None:
-        script = Path(__file__).parent / "decode_peers.py"
+    def __init__(self, python: Path, script: str = "decode_peers.py") -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (as long as the process)
         pipes["stderr"] = self.log
-        command = [str(python), "-W", "ignore", str(script)]
+        command = [str(python), "-W", "ignore", str(Path(__file__).parent / script)]
         self.process = subprocess.Popen(command, text=True, **pipes)
 
     def ask(self, do: str, **job: object) -> dict[str, Any]:

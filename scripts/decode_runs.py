@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from glassesjax.cache import State, Unrolled, advance, empty_state, logits, policy
-from glassesjax.model import Decoder, DecoderConfig, Mlp, RMSNorm, Rotary, open_model
+from glassesjax.model import (
+    ConstantTemperature,
+    Decoder,
+    DecoderConfig,
+    Mlp,
+    RMSNorm,
+    Rotary,
+    open_model,
+)
 from glassesjax.model.positions import rotate
 
 Run = Callable[[], float]  # seconds of one turn
@@ -167,7 +175,8 @@ def plain_logits(
     """One token of one sequence, Llama's layers written down plainly."""
     (blocks, table, final, unembed), (keys, values, now) = weights, state
     kv_heads, rotary, norm = config.kv_heads, config.positions, config.norm
-    if not (isinstance(rotary, Rotary) and isinstance(norm, RMSNorm)):
+    plain = isinstance(config.temperature, ConstantTemperature)
+    if not (isinstance(rotary, Rotary) and isinstance(norm, RMSNorm) and plain):
         raise SystemExit("Wanted a model of Llama's kind for the simplest loop.")
     scaled = lambda x, gain: x / jnp.sqrt(jnp.mean(x * x) + norm.eps).astype(x.dtype) * gain
     turned = lambda x: rotate(x.reshape(1, -1, config.key_dim), now[None], rotary)[0]

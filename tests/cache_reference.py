@@ -10,7 +10,18 @@ import math
 from typing import Literal, NamedTuple
 
 import numpy as np
-from reference import Params, affine, alibi_slope, embed, normalize, place, psi, softcap, softmax
+from reference import (
+    Params,
+    affine,
+    alibi_slope,
+    embed,
+    normalize,
+    place,
+    psi,
+    softcap,
+    softmax,
+    temper,
+)
 
 from glassesjax.model.config import DecoderConfig, Window
 
@@ -68,12 +79,12 @@ def stands(positions, spacing):
     return places
 
 
-def weights_of_head(config: DecoderConfig, held, spacing, query, head, row, scale: Scale):
+def weights_of_head(config, params: Params, held, spacing, query, head, row, scale: Scale):
     """Softmax over the tokens of one decision; ``row`` is the head's own among its keys."""
     now = held[-1].position
     places = stands([token.position for token in held], spacing)
     query = place(config, query, places[-1])
-    logits = []
+    logits, terms = [], []
     for token, at in zip(held, places, strict=True):
         key = token.placed[row] if spacing == "true" else place(config, token.keys[row], at)
         products, distance = config.scale * query * key, now - token.position
@@ -81,11 +92,14 @@ def weights_of_head(config: DecoderConfig, held, spacing, query, head, row, scal
         hidden = isinstance(config.mask, Window) and distance >= config.mask.width
         logit = softcap(sum(products.tolist()), config.attn_softcap) - penalty
         logits.append(-math.inf if hidden else logit)
-        scale.attention = max(scale.attention, np.abs(products).sum() + penalty)
+        terms.append(np.abs(products).sum() + penalty)
+    own = params["attention.sharpness"][head] if "attention.sharpness" in params else None
+    logits, terms = temper(config, own, np.array(logits), np.array(terms))
+    scale.attention = max(scale.attention, *terms)
     return softmax(logits)
 
 
-def attend(config: DecoderConfig, rule: Rule, decisions, queries, scale: Scale):
+def attend(config, params: Params, rule: Rule, decisions, queries, scale: Scale):
     """What each head averages; each token learns what it was paid."""
     share, averages = config.num_heads // config.kv_heads, []
     heads_each = config.num_heads // len(decisions)
@@ -93,7 +107,8 @@ def attend(config: DecoderConfig, rule: Rule, decisions, queries, scale: Scale):
         paid = np.zeros(len(held))
         for own in range(heads_each):
             head, row = number * heads_each + own, own // share
-            weights = weights_of_head(config, held, rule.spacing, queries[head], head, row, scale)
+            asked = (rule.spacing, queries[head], head, row, scale)
+            weights = weights_of_head(config, params, held, *asked)
             averages.append(sum(w * token.values[row] for w, token in zip(weights, held)))  # noqa: B905
             paid += weights / heads_each
         for token, weight in zip(held, paid, strict=True):
@@ -146,7 +161,7 @@ def layer(config: DecoderConfig, params: Params, decisions, rule, resid, positio
     remember(config, params, decisions, normed, position)
     queries = affine(params, "attention.query", normed, config.qkv_bias)
     queries = queries.reshape(config.num_heads, config.key_dim)
-    joined = attend(config, rule, decisions, queries, scale)
+    joined = attend(config, params, rule, decisions, queries, scale)
     mid = resid + affine(params, "attention.output", joined, config.bias)
     return mid + psi(config, params, normalize(config, params, "norm2", mid))
 

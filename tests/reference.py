@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glassesjax.model.config import (
+    AdaptiveTemperature,
     Alibi,
     Bidirectional,
     Causal,
@@ -21,6 +22,7 @@ from glassesjax.model.config import (
     Prefix,
     RMSNorm,
     Rotary,
+    ScalableSoftmax,
     Sinusoidal,
     Window,
 )
@@ -155,7 +157,34 @@ def queries_and_keys(config: DecoderConfig, params: Params, normed, position):
     return tuple([place(config, row, position) for row in rows] for rows in (queries, keys))
 
 
-def attention_logits(config: DecoderConfig, queries, keys, positions, visible):
+def beta_of_entropy(entropy):
+    """Adaptive temperature's factor, and how steep it is."""
+    fit = -0.037 * entropy**4 + 0.481 * entropy**3 - 2.3 * entropy**2 + 4.917 * entropy - 1.791
+    slope = -0.148 * entropy**3 + 1.443 * entropy**2 - 4.6 * entropy + 4.917
+    return (fit, abs(slope)) if entropy > 0.5 and fit > 1 else (1.0, 0.0)
+
+
+def temper(config: DecoderConfig, sharpness, row, terms):
+    """One row of logits times its factor, and their terms; ``sharpness`` is the head's own."""
+    seen = row > -math.inf
+    match config.temperature:
+        case ScalableSoftmax():
+            factor = sharpness * math.log(sum(seen))
+            return np.where(seen, factor * np.where(seen, row, 0), row), abs(factor) * terms
+        case AdaptiveTemperature():
+            weights = softmax(row)
+            entropy = -sum(w * math.log(w) for w in weights if w > 0)
+            factor, steep = beta_of_entropy(entropy)
+            finite = np.where(seen, row, 0)
+            # An error of the logits moves the entropy, and that all logits of the row.
+            moved = weights @ abs(finite - weights @ finite) * max(terms)
+            return np.where(seen, factor * finite, row), factor * terms + steep * moved * abs(
+                finite
+            )
+    return row, terms
+
+
+def attention_logits(config: DecoderConfig, params: Params, queries, keys, positions, visible):
     """Logits of all pairs, minus infinity where the query does not see the key; their terms."""
     logits = np.full((config.num_heads, len(positions), len(positions)), -np.inf)
     terms = np.zeros_like(logits)
@@ -165,6 +194,10 @@ def attention_logits(config: DecoderConfig, queries, keys, positions, visible):
             penalty = alibi_slope(config, head) * abs(positions[query] - positions[key])
             logits[head, query, key] = softcap(sum(products), config.attn_softcap) - penalty
             terms[head, query, key] = sum(abs(products)) + penalty
+    for head, query in np.ndindex(logits.shape[:2]):
+        own = params["attention.sharpness"][head] if "attention.sharpness" in params else None
+        tempered = temper(config, own, logits[head, query], terms[head, query])
+        logits[head, query], terms[head, query] = tempered
     return logits, terms
 
 
@@ -182,7 +215,7 @@ def attend(config: DecoderConfig, params: Params, normed, positions, visible):
     read = [queries_and_keys(config, params, x, position) for x, position in pairs]
     queries, keys = zip(*read, strict=True)
     values = [values_of_heads(config, params, x) for x in normed]
-    logits, terms = attention_logits(config, queries, keys, positions, visible)
+    logits, terms = attention_logits(config, params, queries, keys, positions, visible)
     weights = np.array([[softmax(row) for row in rows] for rows in logits])
     outputs = []
     for query in range(len(positions)):

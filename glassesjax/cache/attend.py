@@ -13,6 +13,7 @@ from glassesjax.model.attention import softmax
 from glassesjax.model.config import Alibi, DecoderConfig, Rotary, Window
 from glassesjax.model.layers import exact, softcap
 from glassesjax.model.positions import alibi_slopes, rotate
+from glassesjax.model.temperature import tempered
 from glassesjax.precision import RoundingPlan
 
 
@@ -24,10 +25,12 @@ def attend(
     value: Float[Array, "kv_heads places value_dim"],
     position: Int[Array, "groups places"],
     now: Int[Array, " rows"],
+    sharpness: Float[Array, " heads"] | None = None,
 ) -> tuple[Float[Array, "rows joined"], Float[Array, "heads rows places"]]:
     """What each head averages over the places that its query sees, and the weights.
 
-    Source: arXiv 2401.06104v2, equation 7, with the decoder's scale, soft cap, positions and mask.
+    Source: arXiv 2401.06104v2, equation 7, with the decoder's scale, soft cap, positions, mask and
+    temperature, whose n is the number of places that the query sees.
 
     Args:
       config: The decoder's settings.
@@ -37,6 +40,7 @@ def attend(
       value: Of all places.
       position: Of all places, for each group of key-value heads; -1 where empty.
       now: Positions of the tokens that ask.
+      sharpness: Scalable softmax's s of each head, where the decoder has it.
 
     Returns:
       The averages, stored as the plan stores them; and the weights before the plan rounds them, in
@@ -53,7 +57,11 @@ def attend(
         slopes = alibi_slopes(config.positions, config.num_heads, carrier)
         slopes = slopes.reshape(config.kv_heads, -1, 1, 1)
         logits = logits - slopes * distance[:, None].astype(carrier)
-    seen = _seen(config, position, distance)[:, None]
+    seen = _seen(config, position, distance)
+    each = seen if len(seen) == 1 else jnp.repeat(seen, config.num_heads // len(seen), axis=0)
+    flat = logits.reshape(config.num_heads, rows, -1)
+    logits = tempered(config.temperature, sharpness, flat, each).reshape(logits.shape)
+    seen = seen[:, None]
     logits = plan.store("attn_logits", jnp.where(seen, logits, 0)).astype(carrier)
     weights = softmax(jnp.where(seen, logits, -jnp.inf))
     shared = plan.store("attn_weights", weights).reshape(config.kv_heads, -1, key.shape[1])

@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput
-from glassesjax.model.config import DecoderConfig
+from glassesjax.model.config import ConstantTemperature, DecoderConfig
 from glassesjax.records import to_json
 
 KIND = "glassesjax state 1"
@@ -125,7 +125,9 @@ def load_state(
 
 def _identity(policy: Policy, config: DecoderConfig) -> dict[str, str | float]:
     """What must be the same for a state to mean the same."""
-    fingerprint = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
+    # A switch that came later is not said where it does nothing: older files stay valid.
+    said = repr(config).replace(f", temperature={ConstantTemperature()}", "")
+    fingerprint = hashlib.sha256(said.encode()).hexdigest()[:16]
     rest = {"spacing": policy.spacing, "decay": policy.decay}
     return {"policy": str(policy), **rest, "model_settings": fingerprint}
 

@@ -78,7 +78,7 @@ def _one_by_one(
     block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy, plan: RoundingPlan
 ) -> Over:
     """Only attention runs along the tokens: projections and MLP saw all of them together."""
-    rotary = block.config.positions
+    rotary, sharpness = block.config.positions, block.attention.sharpness_of_heads
 
     def one(cache: KVCache, row: tuple[Array, ...]) -> tuple[KVCache, tuple[Array, Array]]:
         query, key, value, now, valid = row
@@ -87,7 +87,8 @@ def _one_by_one(
         if policy.spacing != "true" and isinstance(rotary, Rotary):
             asks, keys = turned(rotary, asks, keys, cache.position, now, policy.spacing)
         held = cache.position
-        joined, weights = attend(block.config, plan, asks, keys, cache.value, held, now[None])
+        read = (asks, keys, cache.value, held, now[None])
+        joined, weights = attend(block.config, plan, *read, sharpness)
         shared = _by_group(weights[:, 0], len(held)).astype(cache.mass.dtype)
         cache, victim = forget(cache, shared, now, policy, valid)
         return cache, (joined[0], victim)
@@ -108,6 +109,7 @@ def _all_at_once(
 ) -> Over:
     query, key, value = heads
     groups, config = len(cache.position), block.config
+    sharpness = block.attention.sharpness_of_heads
     both = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
     keys, values = both(cache.key, key), both(cache.value, value)
     fresh = jnp.broadcast_to(tokens.now, (groups, len(tokens.now)))
@@ -121,7 +123,7 @@ def _all_at_once(
 
     def rows(part: tuple[Array, Tokens]) -> tuple[Array, Array, Array]:
         asks, (now, valid) = part
-        joined, weights = attend(config, plan, asks, keys, values, position, now)
+        joined, weights = attend(config, plan, asks, keys, values, position, now, sharpness)
         shared = _by_group(weights, groups)
         steps = jnp.maximum(last - now, 0).astype(shared.dtype)
         fades = jnp.where(valid, jnp.asarray(policy.decay, shared.dtype) ** steps, 0)

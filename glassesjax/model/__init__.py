@@ -1,9 +1,11 @@
 """The decoder, its settings, and pretrained weights."""
 
+from glassesjax.model.config import AdaptiveTemperature as AdaptiveTemperature
 from glassesjax.model.config import Alibi as Alibi
 from glassesjax.model.config import Bidirectional as Bidirectional
 from glassesjax.model.config import Causal as Causal
 from glassesjax.model.config import ConstantNorm as ConstantNorm
+from glassesjax.model.config import ConstantTemperature as ConstantTemperature
 from glassesjax.model.config import DecoderConfig as DecoderConfig
 from glassesjax.model.config import LayerNorm as LayerNorm
 from glassesjax.model.config import Learned as Learned
@@ -13,6 +15,7 @@ from glassesjax.model.config import NoPositions as NoPositions
 from glassesjax.model.config import Prefix as Prefix
 from glassesjax.model.config import RMSNorm as RMSNorm
 from glassesjax.model.config import Rotary as Rotary
+from glassesjax.model.config import ScalableSoftmax as ScalableSoftmax
 from glassesjax.model.config import Sinusoidal as Sinusoidal
 from glassesjax.model.config import Window as Window
 from glassesjax.model.decoder import Decoder as Decoder

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from glassesjax.model.config import Alibi, Causal, DecoderConfig, Rotary, Sinusoidal, Window
+from glassesjax.model.config import (
+    Alibi,
+    Causal,
+    DecoderConfig,
+    Rotary,
+    ScalableSoftmax,
+    Sinusoidal,
+    Window,
+)
 from glassesjax.model.layers import exact, normal, present, project, softcap
 from glassesjax.model.positions import (
     Layout,
@@ -20,6 +28,7 @@ from glassesjax.model.positions import (
     sinusoidal,
     visible,
 )
+from glassesjax.model.temperature import tempered
 from glassesjax.precision import RoundingPlan
 
 # Query rows that attend at once where attention is not kept: bounds memory by rows x keys.
@@ -28,7 +37,7 @@ ATTENTION_STRETCHES = 8  # of rows that see the same keys: an eighth more work t
 
 
 class Attended(NamedTuple):
-    """Attention logits and weights of one layer; logits of masked pairs are -inf."""
+    """Logits as the softmax gets them and weights of one layer; -inf where a pair is masked."""
 
     attn_logits: Float[Array, "heads query key"]
     attn_weights: Float[Array, "heads query key"]
@@ -53,6 +62,9 @@ class Attention(nnx.Module):
         self.key_bias = zeros(key_dim, config.qkv_bias)
         self.value_bias = zeros(value_dim, config.qkv_bias and projected)
         self.output_bias = zeros(dim, config.bias and projected)
+        sharp = config.temperature if isinstance(config.temperature, ScalableSoftmax) else None
+        start = lambda: nnx.Param(jnp.full(config.num_heads, sharp.start if sharp else 0, dtype))
+        self.sharpness = present(sharp is not None, start)
 
     def __call__(
         self,
@@ -69,6 +81,11 @@ class Attention(nnx.Module):
             joined, attended = self._rows(query, layout, key, value, layout, plan, freeze)
             return self.output_of(joined, plan), attended if keep else None
         return self.output_of(self.mix(query, key, value, layout, plan, freeze), plan), None
+
+    @property
+    def sharpness_of_heads(self) -> Float[Array, "*layers heads"] | None:
+        """Scalable softmax's s; None under other temperatures."""
+        return None if self.sharpness is None else self.sharpness[...]
 
     def output_of(
         self, joined: Float[Array, "query joined"], plan: RoundingPlan
@@ -124,6 +141,7 @@ class Attention(nnx.Module):
         config, carrier = self.config, plan.carrier_dtype
         logits = scores(config, plan, query, rows, key, layout)
         seen = shown(config, rows, layout)
+        logits = tempered(config.temperature, self.sharpness_of_heads, logits, seen)
         # Zero where masked, so that no unseen pair has a part in a format's scale.
         logits = plan.store("attn_logits", jnp.where(seen, logits, 0))
         logits = jnp.where(seen, logits, -jnp.inf)
@@ -212,7 +230,7 @@ def scores(
     key: Array,
     layout: Layout,
 ) -> Float[Array, "heads query key"]:
-    """Attention logits of all pairs, seen or not, in the carrier."""
+    """Attention logits of all pairs, seen or not, in the carrier, before the temperature."""
     carrier = plan.carrier_dtype
     logits = exact("knh,ksh->kns", group(query, config.kv_heads), key.transpose(1, 0, 2), carrier)
     logits = logits.reshape(config.num_heads, len(query), len(key))

@@ -177,6 +177,30 @@ class Mlp:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstantTemperature:
+    """Logits go into the softmax as they are, whatever the length."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScalableSoftmax:
+    """Logits times ``s log n``: n keys are seen by the row, s is trained for each head."""
+
+    start: float = 0.43
+    """Where s starts in every head; about what the paper's trained models have."""
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.start), "start must be finite", f"start={self.start}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptiveTemperature:
+    """Logits times a polynomial of their softmax's entropy, at least one: flat rows get sharper."""
+
+
+Temperature = ConstantTemperature | ScalableSoftmax | AdaptiveTemperature
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
     """Everything that fixes a decoder's function but its weights."""
 
@@ -214,6 +238,8 @@ class DecoderConfig:
     """Factor on embeddings as they enter the residual stream."""
     max_length: int | None = None
     """Longest sequence that the weights were trained for, in tokens; a note, not a limit."""
+    temperature: Temperature = ConstantTemperature()
+    """Factor of each row of attention logits, after scale, soft cap and ALiBi."""
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "num_layers", "num_heads", "model_dim", "num_kv_heads", "head_dim")

@@ -31,7 +31,7 @@ class Trace(NamedTuple):
     resid_mid: Float[Array, "layers seq model_dim"] | None
     """Residual stream after each layer's attention."""
     attn_logits: Float[Array, "layers heads seq seq"] | None
-    """Scores before the softmax; -inf where the mask forbids."""
+    """Scores as the softmax gets them, temperature included; -inf where the mask forbids."""
     attn_weights: Float[Array, "layers heads seq seq"] | None
     """Softmax of the scores."""
 

@@ -32,7 +32,7 @@ from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
-from glassesjax.trace.rollout import Rollout, block_stack, rollout
+from glassesjax.trace.rollout import Rollout, block_stack, check_bounded, rollout
 
 # What tells one row of a run from another; null where a kind has no such field.
 KEY = ("kind", "positions", "policy", "slots", "family", "length", "norm", "position")
@@ -162,10 +162,13 @@ def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> li
       One record for each policy, capacity and family of runs, or text.
 
     Raises:
-      BadInput: A prompt is longer than the context, or a policy cannot work with so few slots.
+      BadInput: A prompt is longer than the context, a policy cannot work with so few slots, or no
+        bound is known for the model.
     """
     config, found = model.decoder.config, []
     dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
+    if "influence" in settings.kinds and settings.method == "exact":
+        check_bounded(config)
     runs = {
         name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
     }

@@ -23,7 +23,14 @@ from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
-from glassesjax.trace.rollout import Rollout, block_stack, check_past, printed_bound, rollout
+from glassesjax.trace.rollout import (
+    Rollout,
+    block_stack,
+    check_bounded,
+    check_past,
+    printed_bound,
+    rollout,
+)
 
 # What tells one row of a run from another.
 KEY = ("attention", "layer", "position")
@@ -135,6 +142,7 @@ def open_subject(settings: InfluenceSettings) -> Subject:
         check_past(config, len(tokens))
     except ValueError as error:
         raise BadInput(str(error)) from error
+    check_bounded(config)
     return Subject(model, tokens)
 
 

@@ -10,10 +10,11 @@ j by :math:`x_i = \mathrm{norm}_1(v_i)` is
    \delta_{ji} \, \mathrm{Cov}_j R_j W_Q, \qquad
    \mathrm{Cov}_j = \sum_k \alpha_{jk} c'_{jk} (W x_k - u_j) k_k^\top
 
-with rotated queries and keys, the logits' scale in the queries. Its norm is at most
+with rotated queries and keys, the logits' scale in the queries. Scalable softmax multiplies c'_{ji}
+by s log n_j, which may be negative; adaptive temperature is refused. Its norm is at most
 
 .. math::
-   A_{ji}^h = \alpha_{ji} \left( \lVert W \rVert + c'_{ji} \lVert W x_i - u_j \rVert
+   A_{ji}^h = \alpha_{ji} \left( \lVert W \rVert + |c'_{ji}| \lVert W x_i - u_j \rVert
    \lVert W_K^\top R_i^\top q_j \rVert \right) + \delta_{ji} \, |\mathrm{scale}| \,
    \lVert \mathrm{Cov}_j R_j W_Q \rVert_{16}
 
@@ -61,6 +62,7 @@ def _head(
         values=layer.values[shared][None],
         slopes=layer.slopes[number][None],
         until=None if layer.until is None else layer.until[number][None],
+        sharpness=None if layer.sharpness is None else layer.sharpness[number][None],
     )
     moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
     key_factor = constants.key_factor[shared]
@@ -118,7 +120,7 @@ def _query_terms(
     moving: Float[Array, "rows seq"],
     mean: Float[Array, "rows rank"],
 ) -> Float[Array, " rows"]:
-    """``||Cov_j R_j W_Q||_16``; ``moving`` are the weights times the soft cap's slope."""
+    """``||Cov_j R_j W_Q||_16``; ``moving`` are the weights times the logits' slopes."""
     keys, places = head.heads.keys[0], jnp.minimum(index, len(turns) - 1)
     outer = (head.moved[:, :, None] * keys[:, None, :]).reshape(len(keys), -1)
     crossed = jnp.einsum("rs,sp->rp", moving, outer, **_exact).reshape(*mean.shape, -1)
@@ -127,7 +129,8 @@ def _query_terms(
     turned = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
     # A difference of sums over the keys: what rounding may have taken is given back.
     size = lambda x: jnp.sqrt(jnp.sum(x * x, axis=-1))
-    taken = len(keys) * jnp.finfo(keys.dtype).eps * (moving @ (size(head.moved) * size(keys)))
+    summed = jnp.abs(moving) @ (size(head.moved) * size(keys))
+    taken = len(keys) * jnp.finfo(keys.dtype).eps * summed
     product = jnp.einsum("rvb,rcb->rvc", covariance, turned, **_exact)
     return schatten_norm(product) + taken * size(head.query_factor.ravel())
 
@@ -140,7 +143,8 @@ def _head_rows(
     mean = jnp.einsum("rs,sv->rv", weights, head.moved, **_exact)
     # Differences and not products: equal values must be at distance zero.
     apart = jnp.sqrt(jnp.sum((head.moved[None] - mean[:, None]) ** 2, axis=-1))
-    key_terms = weights * (head.value_norm + slopes * apart * _key_slopes(head, index))
+    steep = jnp.abs(slopes) * apart * _key_slopes(head, index)
+    key_terms = weights * (head.value_norm + steep)
     query_terms = _query_terms(head, turns, index, weights * slopes, mean)
     return key_terms.at[jnp.arange(len(index)), index].add(query_terms)
 

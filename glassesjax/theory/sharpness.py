@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from glassesjax.model.temperature import factor_of_entropy
 from glassesjax.theory.dispersion import Bracket
 
 
@@ -33,11 +34,6 @@ def entropy(weights: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     return jnp.sum(jax.scipy.special.entr(weights), axis=-1)
 
 
-# Highest power first. Checked against the paper's listing as others quote it.
-_TEMPERATURE_FIT = (-0.037, 0.481, -2.3, 4.917, -1.791)
-_LEAST_ENTROPY = 0.5  # nats; rows below it are sharp already
-
-
 def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     r"""Factor for the logits of a row, from the row's entropy.
 
@@ -54,10 +50,7 @@ def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch
     Returns:
       The factor, from 1 to 2.421.
     """
-    fit = jnp.zeros_like(entropy)
-    for coefficient in _TEMPERATURE_FIT:
-        fit = fit * entropy + coefficient
-    return jnp.where(entropy <= _LEAST_ENTROPY, 1, jnp.maximum(fit, 1))
+    return factor_of_entropy(entropy)
 
 
 def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:

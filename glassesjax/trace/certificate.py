@@ -12,6 +12,7 @@ from glassesjax.model.config import (
     Alibi,
     Causal,
     ConstantNorm,
+    ConstantTemperature,
     DecoderConfig,
     LayerNorm,
     NoNorm,
@@ -60,7 +61,8 @@ def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -
 
     with c the largest slope of GELU. The first, the operator norms, are NaN for gated MLPs, which
     are Lipschitz on bounded sets only. L_q and the positional step are known where positions
-    enter nowhere (step 0) or as ALiBi (step: the slope), NaN elsewhere. The constant of a true
+    enter nowhere (step 0) or as ALiBi (step: the slope), NaN elsewhere and where the temperature
+    is not constant: it may scale the two rows differently. The constant of a true
     norm is sharp up to its gain in norm 2; in norms 1 and inf it is an upper bound, larger by
     at most :math:`(1 + \sqrt d) / 2`, and twice that where the mean is removed.
 
@@ -169,7 +171,8 @@ def _logit_constants(
 ) -> tuple[Float[Array, " heads"], Float[Array, " heads"]]:
     config, carrier = block.config, plan.carrier_dtype
     heads, positions = config.num_heads, config.positions
-    if not isinstance(positions, NoPositions | Alibi):
+    constant = isinstance(config.temperature, ConstantTemperature)
+    if not (constant and isinstance(positions, NoPositions | Alibi)):
         unknown = jnp.full(heads, jnp.nan, carrier)
         return unknown, unknown
     # A soft cap has slope at most one, biases of queries cancel, and the prefix has n keys.

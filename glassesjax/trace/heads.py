@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.errors import BadInput
 from glassesjax.model.attention import ATTENTION_ROWS, softmax
 from glassesjax.model.config import (
+    AdaptiveTemperature,
     Alibi,
     Bidirectional,
     Causal,
@@ -21,13 +23,20 @@ from glassesjax.model.config import (
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout, alibi_slopes, rotate
+from glassesjax.model.temperature import entropy_factors, length_factors
 from glassesjax.precision import RoundingPlan
+
+ADAPTIVE_UNBOUNDED = (
+    "Wanted a decoder of constant temperature or scalable softmax; found AdaptiveTemperature: "
+    "no bound is known where a row's entropy scales its logits."
+)
 
 
 class LayerHeads(NamedTuple):
     """All that one layer's attention rows are made of; stacked, that of all layers in order.
 
-    The logit of query j and key i is the soft-capped product of the two, less slope times distance.
+    The logit of query j and key i is the soft-capped product of the two, less slope times distance;
+    both times the factor of row j, where the temperature is not constant.
     """
 
     queries: Float[Array, "*layers heads seq head_dim"]  #: rotated, times the logits' scale
@@ -38,6 +47,8 @@ class LayerHeads(NamedTuple):
     first: Int[Array, "*layers seq"]  #: the first key that each row sees
     last: Int[Array, "*layers seq"]  #: the last one
     until: Int[Array, "*layers heads seq"] | None = None  #: the last row that sees each key
+    sharpness: Float[Array, "*layers heads"] | None = None  #: of scalable softmax, where it is used
+    adapted: Bool[Array, "*layers"] | None = None  #: true where temperature is adaptive
 
 
 def layer_heads(
@@ -64,6 +75,8 @@ def layer_heads(
     query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
     first, last = _seen(config.mask, length)
     cap = jnp.inf if config.attn_softcap is None else config.attn_softcap
+    sharpness = block.attention.sharpness_of_heads
+    adaptive = isinstance(config.temperature, AdaptiveTemperature)
     return LayerHeads(
         queries=query * jnp.asarray(config.scale, carrier),
         keys=key,
@@ -73,6 +86,8 @@ def layer_heads(
         first=first,
         last=last,
         until=_each_head(until, config.num_heads),
+        sharpness=None if sharpness is None else sharpness.astype(carrier),
+        adapted=jnp.ones((), bool) if adaptive else None,
     )
 
 
@@ -117,7 +132,7 @@ def attention_rows(
       index: The rows, in any order.
 
     Returns:
-      Logits, -inf where the mask forbids, and their softmax.
+      Logits as the softmax gets them, -inf where the mask forbids, and the weights.
     """
     products = _products(heads, index)
     capped = jnp.isfinite(heads.softcap)
@@ -126,27 +141,47 @@ def attention_rows(
     key = jnp.arange(products.shape[-1], dtype=index.dtype)[None]
     distance = jnp.abs(index[:, None] - key).astype(logits.dtype)
     logits = logits - heads.slopes[:, None, None] * distance[None]
-    seen = ((heads.first[index][:, None] <= key) & (key <= heads.last[index][:, None]))[None]
-    if heads.until is not None:
-        seen = seen & (heads.until[:, None, :] >= index[None, :, None])
+    seen = _seen_by(heads, index)
+    if heads.sharpness is not None:
+        logits = logits * length_factors(heads.sharpness, seen, logits.dtype)
+    if heads.adapted is not None:
+        logits = logits * entropy_factors(logits, seen)
     logits = jnp.where(seen, logits, -jnp.inf)
     return logits, softmax(logits)
 
 
-def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:
-    r"""Derivative of the soft cap at each product of query and key.
+def _seen_by(heads: LayerHeads, index: Int[Array, " rows"]) -> Bool[Array, "#heads rows seq"]:
+    key = jnp.arange(heads.keys.shape[1], dtype=index.dtype)[None]
+    seen = ((heads.first[index][:, None] <= key) & (key <= heads.last[index][:, None]))[None]
+    if heads.until is None:
+        return seen
+    return seen & (heads.until[:, None, :] >= index[None, :, None])
 
-    .. math:: \frac{d}{ds}\, c \tanh(s / c) = \frac{4 e^{-2|s|/c}}{(1 + e^{-2|s|/c})^2}
+
+def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:
+    r"""Derivative of each logit in the product of its query and key.
+
+    .. math:: f_j \frac{d}{ds}\, c \tanh(s / c) = f_j \frac{4 e^{-2|s|/c}}{(1 + e^{-2|s|/c})^2}
+
+    with the row's factor f_j: 1, or s_h log n_j of scalable softmax, which the input does not move.
 
     Args:
       heads: One layer.
       index: The query rows.
 
     Returns:
-      Numbers in [0, 1]; ones where there is no cap.
+      Numbers in [0, 1] times the factor; of seen pairs.
+
+    Raises:
+      BadInput: The temperature is adaptive: then a product moves all logits of its row.
     """
+    if heads.adapted is not None:
+        raise BadInput(ADAPTIVE_UNBOUNDED)
     decay = jnp.exp(-2 * jnp.abs(_products(heads, index)) / heads.softcap)
-    return 4 * decay / (1 + decay) ** 2
+    slopes = 4 * decay / (1 + decay) ** 2
+    if heads.sharpness is None:
+        return slopes
+    return length_factors(heads.sharpness, _seen_by(heads, index), slopes.dtype) * slopes
 
 
 def turns(config: DecoderConfig, length: int, dtype: jnp.dtype) -> Float[Array, "places h h"]:

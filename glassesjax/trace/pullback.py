@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from glassesjax.model.attention import group, last_rows, scores, shown, softmax
-from glassesjax.model.config import Alibi, Causal, DecoderConfig, Window
+from glassesjax.model.attention import Attention, group, last_rows, scores, shown, softmax
+from glassesjax.model.config import AdaptiveTemperature, Alibi, Causal, Window
 from glassesjax.model.decoder import Block
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout, alibi_penalty
+from glassesjax.model.temperature import length_factors
 from glassesjax.precision import RoundingPlan
 
 # Query rows at once: a head's pairs of them and 512 keys in float32 fill a quarter megabyte.
@@ -66,12 +67,14 @@ def layer_pullback(
 def _mix_pullback(
     block: Block, heads: Heads, layout: Layout, plan: RoundingPlan, freeze: bool
 ) -> Callable[[Float[Array, "batch query joined"]], Heads]:
-    if freeze or {"attn_logits", "attn_weights"} & plan.formats.keys():
+    # An adaptive factor depends on its whole row, and with it every derivative.
+    adaptive = isinstance(block.config.temperature, AdaptiveTemperature)
+    if freeze or adaptive or {"attn_logits", "attn_weights"} & plan.formats.keys():
         mix = lambda q, k, v: block.attention.mix(q, k, v, layout, plan, freeze)
         pull = jax.vjp(mix, *heads)[1]
-        # Frozen, it is one product with shared weights; rounded, pairs of tokens per cotangent.
+        # Frozen, it is one product with shared weights; else, pairs of tokens per cotangent.
         return jax.vmap(pull) if freeze else lambda joined: jax.lax.map(pull, joined)
-    parts = _parts(block.config, plan, heads, layout)
+    parts = _parts(block.attention, plan, heads, layout)
     kv_heads, width = block.config.kv_heads, block.config.value_dim
 
     def pull_mix(joined: Array) -> Heads:
@@ -98,25 +101,25 @@ class _Part(NamedTuple):
     mean: Float[Array, "kv_heads n value_dim"]
 
 
-def _parts(config: DecoderConfig, plan: RoundingPlan, heads: Heads, layout: Layout) -> list[_Part]:
+def _parts(attention: Attention, plan: RoundingPlan, heads: Heads, layout: Layout) -> list[_Part]:
     query, key, _ = heads
-    first, ordered = len(key) - len(query), isinstance(config.mask, Causal | Window)
+    first, ordered = len(key) - len(query), isinstance(attention.config.mask, Causal | Window)
     starts = range(0, len(query), PULLBACK_ROWS)
     bounds = [(start, min(start + PULLBACK_ROWS, len(query))) for start in starts]
     seen = [slice(0, first + stop if ordered else None) for _, stop in bounds]
     cut = [(slice(*rows), keys) for rows, keys in zip(bounds, seen, strict=True)]
-    return [_part(config, plan, heads, layout, rows, keys) for rows, keys in cut]
+    return [_part(attention, plan, heads, layout, rows, keys) for rows, keys in cut]
 
 
 def _part(
-    config: DecoderConfig,
+    attention: Attention,
     plan: RoundingPlan,
     heads: Heads,
     layout: Layout,
     rows: slice,
     keys: slice,
 ) -> _Part:
-    carrier = plan.carrier_dtype
+    config, carrier = attention.config, plan.carrier_dtype
     asking = last_rows(layout, len(heads[0]))
     asking = jax.tree.map(lambda field: field[rows], asking)
     layout = jax.tree.map(lambda field: field[keys], layout)
@@ -129,7 +132,11 @@ def _part(
             penalty = alibi_penalty(config.positions, len(logits), asking, layout, carrier)
             capped = logits + penalty
         slope = slope * (1 - jnp.square(capped / jnp.asarray(config.attn_softcap, carrier)))
-    weights = softmax(jnp.where(shown(config, asking, layout), logits, -jnp.inf))
+    seen = shown(config, asking, layout)
+    if (sharpness := attention.sharpness_of_heads) is not None:  # adaptive ones never come here
+        factors = length_factors(sharpness, seen, carrier)
+        logits, slope = factors * logits, factors * slope
+    weights = softmax(jnp.where(seen, logits, -jnp.inf))
     together = lambda x: x.reshape(config.kv_heads, -1, len(key))
     wide = lambda x: x.astype(carrier).transpose(1, 0, 2)
     weights, steep = together(weights), together(weights * slope)

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.errors import BadInput
 from glassesjax.model.attention import ATTENTION_ROWS
-from glassesjax.model.config import Causal, DecoderConfig, Window
+from glassesjax.model.config import AdaptiveTemperature, Causal, DecoderConfig, Window
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.trace.constants import (
@@ -22,6 +23,7 @@ from glassesjax.trace.constants import (
     norm_slopes,
 )
 from glassesjax.trace.heads import (
+    ADAPTIVE_UNBOUNDED,
     LayerHeads,
     attention_rows,
     layer_heads,
@@ -49,6 +51,7 @@ def roll(
     multiply: Callable[[Float[Array, " seq"], Any], Float[Array, " seq"]],
     last_scale: Float[Array, ""],
     shares: Float[Array, " layers"],
+    at: Int[Array, ""] | int = -1,
 ) -> Rollout:
     r"""The recursion that all kinds of rollout share.
 
@@ -63,6 +66,7 @@ def roll(
       multiply: A row and one layer to the row times its non-negative matrix.
       last_scale: Factor after the last layer.
       shares: Passed on to the result.
+      at: The token n; the last if absent.
 
     Returns:
       Rows and scales; a row of zeros stays one, at scale zero.
@@ -76,7 +80,7 @@ def roll(
         state = row, log_gain + jnp.log(size)
         return state, state
 
-    last = jnp.zeros(length, last_scale.dtype).at[-1].set(1)
+    last = jnp.zeros(length, last_scale.dtype).at[at].set(1)
     start = last, jnp.log(last_scale)
     _, (profile, log_gains) = jax.lax.scan(step, start, layers, reverse=True)
     log_gains = jnp.append(log_gains, start[1])
@@ -98,6 +102,19 @@ def check_past(config: DecoderConfig, length: int) -> None:
     if not isinstance(config.mask, Causal | Window):
         wanted = "Wanted a decoder whose rows see no later token (Causal or Window)"
         raise ValueError(f"{wanted}, got {config.mask}: its paths to the last token have no order.")
+
+
+def check_bounded(config: DecoderConfig) -> None:
+    """Refuses decoders whose derivative :func:`block_stack` does not bound.
+
+    Args:
+      config: The decoder's settings.
+
+    Raises:
+      BadInput: The temperature is adaptive.
+    """
+    if isinstance(config.temperature, AdaptiveTemperature):
+        raise BadInput(ADAPTIVE_UNBOUNDED)
 
 
 class _Pass(NamedTuple):
@@ -128,6 +145,7 @@ def rollout(
     shares: Float[Array, " layers"] | None = None,
     rows: int = ATTENTION_ROWS,
     until: Until = None,
+    at: Int[Array, ""] | int = -1,
 ) -> Rollout:
     r"""Attention rollout that minds the residual stream, for the last token.
 
@@ -144,6 +162,7 @@ def rollout(
         (``trace.constants.effective_share``) if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
       until: When a bounded state forgot each token, as for ``Decoder.represent``.
+      at: The token n, the last if absent; measured shares are means over all tokens.
 
     Returns:
       Probabilities, whose logarithmic scale is zero up to rounding, and the shares.
@@ -164,7 +183,7 @@ def rollout(
 
     one = jnp.ones((), run.plan.carrier_dtype)
     layers = (decoder.blocks, run.resid, shares, until)
-    return roll(len(tokens), layers, multiply, one, shares)
+    return roll(len(tokens), layers, multiply, one, shares, at)
 
 
 def printed_bound(
@@ -174,6 +193,7 @@ def printed_bound(
     sigma: Float[Array, "layers seq"] | None = None,
     rows: int = ATTENTION_ROWS,
     until: Until = None,
+    at: Int[Array, ""] | int = -1,
 ) -> Rollout:
     r"""The bound of Theorem 5.1 at a real model, as a scale and a profile.
 
@@ -199,6 +219,7 @@ def printed_bound(
       sigma: Slope of each MLP at each token, non-negative; from the weights if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
       until: When a bounded state forgot each token, as for ``Decoder.represent``.
+      at: The token n; the last if absent.
 
     Returns:
       The bound for each token, and at each layer for its residual stream.
@@ -220,9 +241,9 @@ def printed_bound(
         moved = constants.share * times_rows(row, weighted, rows) * constants.norm1_slope
         return moved + constants.skip * row
 
-    last_scale = norm_slopes(decoder.final_norm, run.after[-1], run.plan.carrier_dtype)
+    last_scale = norm_slopes(decoder.final_norm, run.after[at], run.plan.carrier_dtype)
     layers = (decoder.blocks, run.resid, run.resid_mid, sigma, until)
-    return roll(len(tokens), layers, multiply, last_scale, run.shares)
+    return roll(len(tokens), layers, multiply, last_scale, run.shares, at)
 
 
 class BlockStack(NamedTuple):
@@ -257,7 +278,9 @@ def block_stack(
 
     Raises:
       ValueError: As :func:`printed_bound`.
+      BadInput: The temperature is adaptive, for which no bound is known.
     """
+    check_bounded(decoder.config)
     run = _run(decoder, tokens, until)
     _check_sigma(sigma, decoder.config, len(tokens))
     carrier = run.plan.carrier_dtype

@@ -11,6 +11,7 @@ import numpy as np
 from glassesjax.cache import retained, unroll
 from glassesjax.cache.replay import forgotten
 from glassesjax.model import (
+    AdaptiveTemperature,
     Alibi,
     Decoder,
     DecoderConfig,
@@ -20,6 +21,7 @@ from glassesjax.model import (
     NoNorm,
     NoPositions,
     Rotary,
+    ScalableSoftmax,
     Window,
     build_decoder,
 )
@@ -39,6 +41,10 @@ CONFIGS = {
     "alibi": DecoderConfig(**BASE | {"num_kv_heads": 1}, positions=Alibi(), qkv_bias=True),
     "none": DecoderConfig(**BASE, positions=NoPositions(), norm=LayerNorm(), bias=True),
     "sliding": DecoderConfig(**BASE, positions=Rotary(), mask=Window(width=5)),
+    "scalable": DecoderConfig(
+        **BASE, positions=Rotary(), mask=Window(width=5), temperature=ScalableSoftmax()
+    ),
+    "adaptive": DecoderConfig(**BASE, positions=Alibi(), temperature=AdaptiveTemperature()),
     "learned": DecoderConfig(**BASE, positions=Learned(max_length=32)),
 }
 

@@ -66,6 +66,11 @@ EXACT = [
         config="half",
         slots=(6, 6),
     ),
+    Case(policy="full", rule=AGE, config="scalable", slots=(24, 24)),
+    Case(
+        policy="h2o-head", rule=but(MASS, recent=3, head_wise=True), config="scalable", slots=(6, 6)
+    ),
+    Case(policy="tova", rule=WEIGHT, config="adaptive", slots=(8, 8)),
     Case(
         policy="window+2",
         rule=but(AGE, sinks=2, spacing="consecutive"),
@@ -90,6 +95,7 @@ CUT = [
         mode="chunked",
     ),
     Case(policy="h2o_mean", rule=MEAN, config="sliding", slots=(6, 6), mode="chunked"),
+    Case(policy="tova", rule=WEIGHT, config="scalable", slots=(6, 6), mode="chunked"),
 ]
 NARROW = [
     Case(policy="tova", rule=WEIGHT, config="half", slots=(8, 8), dtype="float32"),

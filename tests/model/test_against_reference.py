@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from reference import UNIT_ROUNDOFF, decoder_forward
 
 from glassesjax.model import (
+    AdaptiveTemperature,
     Alibi,
     Bidirectional,
     Causal,
     ConstantNorm,
+    ConstantTemperature,
     Decoder,
     DecoderConfig,
     LayerNorm,
@@ -28,6 +30,7 @@ from glassesjax.model import (
     Prefix,
     RMSNorm,
     Rotary,
+    ScalableSoftmax,
     Sinusoidal,
     Window,
     flat_parameters,
@@ -56,12 +59,14 @@ POSITIONS = [
 ]
 MASKS = [Causal(), Bidirectional(), Window(width=1), Window(width=3), Prefix(length=4)]
 NORMS = [NoNorm(), ConstantNorm(beta=2.5), RMSNorm(), RMSNorm(eps=0.5, offset=1.0), LayerNorm()]
+TEMPERATURES = [ConstantTemperature(), ScalableSoftmax(), AdaptiveTemperature()]
 MLPS = [Mlp(kind=kind, dim=12) for kind in typing.get_args(typing.get_type_hints(Mlp)["kind"])]
 ALONE = [
     *({"positions": positions} for positions in [*POSITIONS, Alibi(slopes=(0.0, 0.7))]),
     *({"mask": mask} for mask in MASKS),
     *({"norm": norm} for norm in NORMS),
     *({"mlp": mlp} for mlp in [*MLPS, Mlp(kind="identity", sigma=-0.5), Mlp()]),
+    *({"temperature": temperature} for temperature in TEMPERATURES),
     *({"num_layers": layers} for layers in (1, 3)),
     {"num_heads": 1},
     {"num_heads": 4, "num_kv_heads": 2},
@@ -143,7 +148,7 @@ def test_each_switch_alone(switches):
 def test_no_switch_and_no_value_is_left_out():
     hints = typing.get_type_hints(DecoderConfig)
     configs = [configured(**switches) for switches in ALONE]
-    for name in ("positions", "mask", "norm"):
+    for name in ("positions", "mask", "norm", "temperature"):
         assert {type(getattr(c, name)) for c in configs} == set(typing.get_args(hints[name]))
     for holder, values in [(DecoderConfig, configs), (Rotary, POSITIONS), (Sinusoidal, POSITIONS)]:
         for name, hint in typing.get_type_hints(holder).items():
@@ -177,6 +182,7 @@ CHOICES = {
     "bias": [False, True],
     "tied": [False, True],
     "embed_scale": [1.0, 3.0],
+    "temperature": TEMPERATURES,
 }
 
 

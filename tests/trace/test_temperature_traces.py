@@ -1,0 +1,180 @@
+"""Rows, derivatives and bounds of decoders whose temperature is not constant."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from model.test_against_reference import configured, drawn
+
+from glassesjax.errors import BadInput
+from glassesjax.model import (
+    AdaptiveTemperature,
+    Alibi,
+    ConstantTemperature,
+    Decoder,
+    DecoderConfig,
+    Mlp,
+    NoNorm,
+    ScalableSoftmax,
+    Window,
+    build_decoder,
+    flat_parameters,
+)
+from glassesjax.precision import RoundingPlan
+from glassesjax.theory.blocks import repaired_block_bound, repaired_bound, repaired_rollout
+from glassesjax.theory.collapse import collapse_certificate
+from glassesjax.trace import block_stack, certificate_rows, exact_influence, printed_bound
+from glassesjax.trace import pullback as PULLBACK
+from glassesjax.trace.heads import attention_rows, layer_heads, logit_slopes
+
+U = 2.0**-53
+TOKENS = jnp.asarray([3, 10, 3, 0, 7, 7, 7], jnp.int32)
+SWITCHES = {"positions": Alibi(), "attn_softcap": 2.0, "mask": Window(width=4), "embed_scale": 3.0}
+OTHERS = [ScalableSoftmax(), AdaptiveTemperature()]
+
+
+def decoder_of(temperature, **switches):
+    return drawn(configured(**(SWITCHES | switches), temperature=temperature), seed=7)
+
+
+@pytest.fixture(scope="module", params=OTHERS, ids=str)
+def decoder(request):
+    return decoder_of(request.param)
+
+
+def negative(decoder):
+    """The same with an s below zero in some heads, as training may leave it."""
+    return decoder.blocks.attention.sharpness[...].min() < 0
+
+
+def jacobian_of(decoder, freeze=False):
+    """Of the last representation in what enters the first layer, by JAX's own transform."""
+    last = lambda resid: decoder.represent(resid, freeze_attention=freeze)[0][-1]
+    return np.asarray(jax.jit(jax.jacrev(last))(decoder.enter(TOKENS)).transpose(1, 0, 2))
+
+
+@pytest.fixture(scope="module")
+def frozen(decoder):
+    return jacobian_of(decoder, freeze=True)
+
+
+def test_rows_are_those_that_the_pass_keeps(decoder):
+    plan = RoundingPlan.of_dtype(jnp.float64)
+    index = jnp.asarray([6, 0, 3], jnp.int32)
+
+    def first(decoder):
+        trace = decoder(TOKENS, keep="attention")[1]
+        block = jax.tree.map(lambda weight: weight[0], decoder.blocks)
+        rows = attention_rows(layer_heads(block, trace.resid[0], plan), index)
+        return rows, (trace.attn_logits[0][:, index], trace.attn_weights[0][:, index])
+
+    found, wanted = jax.jit(first)(decoder)
+    for ours, kept in zip(found, wanted, strict=True):
+        finite = lambda x: np.where(np.isfinite(x), x, 0)
+        np.testing.assert_allclose(finite(ours), finite(kept), rtol=0, atol=1e4 * U)
+        np.testing.assert_array_equal(np.isfinite(ours), np.isfinite(kept))
+
+
+def test_influence_is_that_of_the_whole_jacobian(decoder, frozen, monkeypatch):
+    monkeypatch.setattr(PULLBACK, "PULLBACK_ROWS", 3)  # several blocks of rows
+    found = exact_influence(decoder, TOKENS, layers=(0,), batch=3)
+    wanted = np.linalg.norm(jacobian_of(decoder), axis=(1, 2))
+    # Some thousand roundings on the way through two layers, and logits of a few units.
+    np.testing.assert_allclose(found.frobenius[0], wanted, rtol=1e5 * U)
+    assert not np.allclose(np.linalg.norm(frozen, axis=(1, 2)), wanted, rtol=0.1)
+
+
+def test_the_printed_bound_holds_for_frozen_attention(decoder, frozen):
+    bound = jax.jit(lambda d: printed_bound(d, TOKENS))(decoder)
+    norms = np.linalg.norm(frozen, 2, axis=(1, 2))
+    assert np.all(norms <= np.exp(bound.log_gain) * bound.profile[0] * (1 + 1e-9))
+
+
+def test_the_repaired_bound_knows_scalable_softmax():
+    decoder = decoder_of(ScalableSoftmax(), num_layers=1)
+    assert negative(decoder)
+    pair = jax.jit(lambda d: (repaired_bound(s := block_stack(d, TOKENS)), repaired_rollout(s)))
+    bound, rolled = pair(decoder)
+    norms = np.linalg.norm(jacobian_of(decoder), 2, axis=(1, 2))
+    assert np.all(norms <= np.asarray(bound) * (1 + 1e-9))
+    np.testing.assert_allclose(np.exp(rolled.log_gain) * rolled.profile[0], bound, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sharpness", [3.0, -3.0])
+def test_two_tokens_of_width_one_by_hand(sharpness, monkeypatch):
+    """As of constant temperature (``tests/theory/test_blocks.py``), the logits times s log 2.
+
+    W = 1, no norm, no MLP: z_2 = v_2 + a v_1 + (1 - a) v_2, where a is a sigmoid.
+    """
+    first, second = 2.0, 0.5
+    config = DecoderConfig(
+        vocab_size=2,
+        num_layers=1,
+        model_dim=1,
+        norm=NoNorm(),
+        mlp=Mlp(kind="zero"),
+        temperature=ScalableSoftmax(),
+    )
+    names = ("query", "key", "value", "output")
+    arrays = {f"blocks.attention.{name}": jnp.ones((1, 1, 1)) for name in names}
+    arrays["blocks.attention.sharpness"] = jnp.full((1, 1), sharpness)
+    table = jnp.asarray([[first], [second]])
+    decoder = build_decoder(config, arrays | {"embed.table": table})
+    tokens, factor = jnp.asarray([0, 1], jnp.int32), sharpness * np.log(2)
+    stack = jax.jit(lambda d: block_stack(d, tokens))(decoder)
+    a = 1 / (1 + np.exp(factor * (second * second - first * second)))
+    mean = a * first + (1 - a) * second
+    steep = a * (first - mean) * second * factor
+    covariance = (a * (first - mean) * first + (1 - a) * (second - mean) * second) * factor
+    own = 1 + (1 - a) * (1 + abs((second - mean) * second * factor)) + abs(covariance)
+    found = lambda: np.asarray(
+        jax.jit(lambda s: repaired_block_bound(*jax.tree.map(lambda x: x[0], s[:2]), s.turns))(
+            stack
+        )
+    )
+    close = {"rtol": 256 * U}
+    np.testing.assert_allclose(found(), [[2.0, 0.0], [a + abs(steep), own]], **close)
+    truth = jax.jit(jax.jacrev(lambda v: decoder.represent(v)[0][-1]))(table)[0, :, 0]
+    np.testing.assert_allclose(truth[0], a + steep, **close)
+    # Without the factor the bound would be another one, and for s = 3 one that fails.
+    plain = logit_slopes
+    monkeypatch.setattr(
+        "glassesjax.theory.blocks.logit_slopes", lambda h, i: plain(h._replace(sharpness=None), i)
+    )
+    assert (abs(float(truth[0])) > found()[1, 0]) == (sharpness > 0)
+
+
+def test_adaptive_temperature_has_no_bound_and_says_so():
+    decoder = decoder_of(AdaptiveTemperature(), num_layers=1)
+    with pytest.raises(BadInput, match="found AdaptiveTemperature: no bound is known"):
+        block_stack(decoder, TOKENS)
+    block = jax.tree.map(lambda weight: weight[0], decoder.blocks)
+    heads = layer_heads(block, decoder.enter(TOKENS), RoundingPlan.of_dtype(jnp.float64))
+    with pytest.raises(BadInput, match="no bound is known"):
+        logit_slopes(heads, jnp.asarray([6], jnp.int32))
+
+
+@pytest.mark.parametrize("temperature", OTHERS, ids=str)
+def test_what_a_certificate_knows_holds_and_the_rest_does_not_apply(key, temperature):
+    config = DecoderConfig(
+        vocab_size=6, num_heads=2, model_dim=8, embed_scale=3.0, temperature=temperature
+    )
+    decoder = Decoder(config, key=key, dtype=jnp.float64)
+    tokens = jnp.asarray([0, 3, 1, 5, 2, 4, 4], jnp.int32)
+    certify = jax.jit(lambda d: collapse_certificate(certificate_rows(d, tokens, 2), 2))
+    found = certify(decoder)
+    assert bool(found.equal_tokens)
+    for name in ("mid", "out", "row_change", "self_weight"):
+        assert bool(jnp.all(getattr(found.layers, name).holds(1e-9))), name
+    assert not bool(jnp.any(found.layers.by_increments.applies))
+    plain = build_plain(decoder)
+    assert bool(jnp.all(certify(plain).layers.by_increments.applies))
+
+
+def build_plain(decoder):
+    """The same weights at constant temperature."""
+    config = dataclasses.replace(decoder.config, temperature=ConstantTemperature())
+    arrays = flat_parameters(decoder)
+    return build_decoder(config, {n: a for n, a in arrays.items() if "sharpness" not in n})
