@@ -196,9 +196,15 @@ def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
 def _train(verb: Train, arguments: Sequence[str]) -> int:
     from glassesjax.report.run_train import run_train
     from glassesjax.report.train_page import train_headlines
+    from glassesjax.train.hosts import connect, ended, is_writer
 
-    told = {"run": run_train, "lines": train_headlines}
-    return _study(verb, arguments, steps=verb.calls, **told)
+    if verb.distributed:
+        connect()
+    run = functools.partial(run_train, tensorboard=verb.tensorboard)
+    if not is_writer():  # trains with the others, and writes nothing
+        return ended(lambda: len(run(verb, _folder(verb))))
+    told = {"steps": verb.calls, "run": run, "lines": train_headlines}
+    return ended(lambda: _study(verb, arguments, **told))
 
 
 def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:

@@ -2,14 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from glassesjax.errors import BadInput
 from glassesjax.records import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.report.run_study import Done, Files, Steps, fill, own_fields
+from glassesjax.report.failing_figures import failing_figures
+from glassesjax.report.heard_cells import heard_cells
+from glassesjax.report.heard_figures import heard_figure
+from glassesjax.report.run_study import Files, Steps, fill, own_fields
 from glassesjax.report.train_figures import lengths_figure, losses_figure
 from glassesjax.report.train_page import train_page
-from glassesjax.studies.train import KEY, measure
+from glassesjax.studies.train import KEY, measure, mesh_of
 from glassesjax.studies.train_settings import TrainSettings
+from glassesjax.train.hosts import is_writer
+
+TOLD = ("loss", "accuracy", "gradient_norm", "tokens_per_second")
 
 
 def run_train(
@@ -18,6 +26,7 @@ def run_train(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
+    tensorboard: bool = False,
 ) -> Sequence[Row]:
     """Trains what is not trained yet, and writes decoders, rows, figures and page.
 
@@ -26,32 +35,61 @@ def run_train(
       out: The run folder; one that holds the same run is continued from its newest checkpoint.
       command: What was called, for the record.
       advance: Told the name of each call of the training, and of each format that answered.
+      tensorboard: Whether the steps' rows go to the run's ``tensorboard`` folder as well.
 
     Returns:
-      All rows of the run.
+      All rows of the run; of several processes only the writer's has some.
 
     Raises:
-      BadInput: Something is wrong with the settings, the folder or its checkpoint.
+      BadInput: Something is wrong with the settings, the mesh, the folder or its checkpoint, or a
+        package is not installed.
     """
-
-    def steps(done: Done) -> Steps:
-        yield from measure(settings, out, done)
+    mesh_of(settings)  # what is wrong with it is said before anything is written
+    if not is_writer():
+        for name, _ in measure(settings, out):
+            advance(name)
+        return []
 
     return fill(
         out,
         fixed={"study": "train", **own_fields(settings, TrainSettings)},
         source={"weights": "trained here"},
         key=KEY,
-        measure=steps,
+        measure=lambda done: _told(measure(settings, out, done), out if tensorboard else None),
         draw=_draw,
         command=command,
         advance=advance,
     )
 
 
+def _told(steps: Steps, out: Path | None) -> Steps:
+    """The same steps, told to TensorBoard where a folder is given."""
+    if out is None:
+        yield from steps
+        return
+    with _board(out / "tensorboard") as board:
+        for name, rows in steps:
+            for row in rows:
+                if row["kind"] == "step":
+                    for value in TOLD:
+                        board.add_scalar(f"{value}/seed {row['seed']}", row[value], row["step"])
+            yield name, rows
+
+
+def _board(folder: Path) -> Any:  # noqa: ANN401
+    try:
+        import tensorboardX
+    except ImportError as error:
+        wanted = "Wanted the tensorboardX package for --tensorboard; it is not here"
+        raise BadInput(f"{wanted}: pip install 'glassesjax[tensorboard]'.") from error
+    return tensorboardX.SummaryWriter(str(folder))
+
+
 def _draw(
     rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
 ) -> Files:
     figures = {"lengths": lengths_figure(rows), "losses": losses_figure(rows)}
+    figures |= failing_figures(rows)
+    figures |= {"heard": heard_figure(rows)} if heard_cells(rows) else {}
     drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
     return {**drawn, "index.html": train_page(rows, settings, record)}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import trained_name
@@ -15,8 +16,11 @@ from glassesjax.studies.heard_rows import heard_places
 from glassesjax.studies.ratio_rows import ratio_seen
 from glassesjax.studies.train_rows import score_rows, shared_fields, step_rows
 from glassesjax.studies.train_settings import NOTHING, TrainSettings
+from glassesjax.studies.twin_rows import confusion
 from glassesjax.train import Learner, begin, learn
 from glassesjax.train.checkpoint import latest, load, save
+from glassesjax.train.hosts import fetch, is_writer, share
+from glassesjax.train.mesh import check, make_mesh, place
 
 Done = Callable[[Row], bool]
 Steps = Iterator[tuple[str, Sequence[Row]]]
@@ -24,12 +28,30 @@ KEY = ("kind", "seed", "step", "format", "length", "place")
 CHECKPOINTS = "checkpoint"
 
 
-def resumed(settings: TrainSettings, folder: Path) -> Learner:
-    """All learners where they stand, stacked.
+def mesh_of(settings: TrainSettings) -> Mesh:
+    """The devices that a training is divided over.
 
     Args:
       settings: What to train.
-      folder: Of the run.
+
+    Returns:
+      The mesh.
+
+    Raises:
+      BadInput: It has more devices than there are, or does not divide what is trained.
+    """
+    seed, data, model = settings.mesh
+    mesh = make_mesh(seed=seed, data=data, model=model)
+    check(mesh.shape, settings.seeds, settings.recipe)
+    return mesh
+
+
+def resumed(settings: TrainSettings, folder: Path) -> Learner:
+    """All learners where they stand, stacked, on this process.
+
+    Args:
+      settings: What to train.
+      folder: Of the run; of several processes the writer alone reads it.
 
     Returns:
       One for each seed: of the newest checkpoint, or before their first step.
@@ -40,8 +62,8 @@ def resumed(settings: TrainSettings, folder: Path) -> Learner:
     recipe, config = settings.recipe, settings.config
     every = [begin(config, recipe, seed, settings.rate) for seed in range(settings.seeds)]
     fresh = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
-    path = latest(folder / CHECKPOINTS)
-    return fresh if path is None else load(path, fresh)
+    path = latest(folder / CHECKPOINTS) if is_writer() else None
+    return share(fresh if path is None else load(path, fresh))
 
 
 def measure(
@@ -60,13 +82,18 @@ def measure(
 
     Yields:
       What was done and its rows: for each call of the training one a seed, then what each of
-      ``QUESTIONS`` gave.
+      ``QUESTIONS`` gave. Of several processes all train, and one writes files and asks.
+
+    Raises:
+      BadInput: As for ``mesh_of`` and ``resumed``.
     """
     shared = shared_fields(settings)
     with_shared: Callable[[Sequence[Row]], list[Row]] = lambda rows: [
         {**shared, **row} for row in rows if not done(row)
     ]
     learners = yield from _trained(settings, folder, with_shared)
+    if not is_writer():
+        return
     decoders = [jax.tree.map(lambda x, at=at: x[at], learners) for at in range(settings.seeds)]
     for seed, decoder in enumerate(decoders):
         _export(settings, folder / trained_name(seed), seed, decoder)
@@ -78,17 +105,22 @@ def measure(
 def _trained(
     settings: TrainSettings, folder: Path, with_shared: Callable[[Sequence[Row]], list[Row]]
 ) -> Generator[tuple[str, list[Row]], None, Decoder]:
-    """The training, call by call; at its end all decoders, stacked."""
-    recipe, learners = settings.recipe, resumed(settings, folder)
-    for step in range(int(learners.step[0]), recipe.steps, settings.chunk):
+    """The training, call by call; at its end all decoders, stacked, on this process."""
+    recipe, mesh = settings.recipe, mesh_of(settings)
+    host = resumed(settings, folder)
+    learners = place(host, mesh, recipe)
+    for step in range(int(host.step[0]), recipe.steps, settings.chunk):
         count, start = min(settings.chunk, recipe.steps - step), time.perf_counter()
-        learners, told = jax.block_until_ready(learn(learners, recipe, count))
+        with jax.set_mesh(mesh):
+            learners, told = jax.block_until_ready(learn(learners, recipe, count))
         seconds = (time.perf_counter() - start) / count
-        rows = list(step_rows(settings, step + count, jax.device_get(told), seconds))
+        host, told = fetch((learners, told))
+        rows = list(step_rows(settings, step + count, told, seconds))
         yield _progress(settings, rows[0]), with_shared(rows)
         # After the rows were written: a run that is killed between makes them again, the same.
-        save(folder / CHECKPOINTS, learners)
-    return learners.decoder
+        if is_writer():
+            save(folder / CHECKPOINTS, host)
+    return jax.tree.map(jnp.asarray, host.decoder)
 
 
 def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) -> Steps:
@@ -110,7 +142,7 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
 
 
 # What the trained decoders are asked, one after the other.
-QUESTIONS = (answers, heard_places, ratio_seen)
+QUESTIONS = (answers, heard_places, ratio_seen, confusion)
 
 
 def _progress(settings: TrainSettings, row: Row) -> str:

@@ -213,9 +213,8 @@ class TrainSettings:
 
     @property
     def calls(self) -> int:
-        """Calls of the training, then one step for each format, each length that is heard, and the
-        ratio."""
-        asked = len(self.formats) + 3 * bool(self.heard) + self.asks_ratio
+        """Calls of the training, then steps for each format, each length heard, and the ratio."""
+        asked = 2 * len(self.formats) + 1 + 3 * bool(self.heard) + self.asks_ratio
         return -(-self.steps // self.chunk) + asked
 
     @property

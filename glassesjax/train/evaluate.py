@@ -1,4 +1,4 @@
-"""What a decoder can do of a task, at one length and in one arithmetic."""
+"""What a decoder can do of a task, at one length or a mix of them, and in one arithmetic."""
 
 import functools
 from typing import NamedTuple
@@ -11,8 +11,9 @@ from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import Glasses, example
-from glassesjax.tasks.task import NONE, Task
+from glassesjax.tasks.task import NONE, LengthMix, Task
 from glassesjax.train.step import answers
+from glassesjax.train.unmasked import check_hidden, first_asked
 
 AT_ONCE = 16  # examples
 
@@ -41,20 +42,20 @@ def evaluate(
     task: Task,
     glasses: Glasses,
     key: Array,
-    length: int,
+    length: int | LengthMix,
     *,
     size: int,
     count: int,
     plan: RoundingPlan | None = None,
 ) -> Score:
-    """A decoder's answers to examples of one length.
+    """A decoder's answers to examples of one length, or of a mix.
 
     Args:
       decoder: Master weights; they are stored as the plan stores them.
       task: What is asked.
       glasses: How it is laid out.
       key: Of the examples.
-      length: Of each item: one compilation serves all lengths of a size.
+      length: Of each item, or how often each length: one compilation serves all of a size.
       size: Length that rows have room for.
       count: Examples.
       plan: Where to round; no rounding beside the weights' own dtype if absent.
@@ -63,29 +64,33 @@ def evaluate(
       The score.
 
     Raises:
-      BadInput: The length means nothing to the task, or is over the size.
+      BadInput: The length means nothing to the task, or is over the size; or the mask shows the
+        layout's steps.
     """
-    if not task.least <= length <= size:
-        wanted = f"Wanted a length from {task.least} to {size} for {task.name}"
-        raise BadInput(f"{wanted}; found {length}.")
-    at = jnp.asarray(length, jnp.int32)
-    return _evaluate(decoder, task, glasses, key, at, size=size, count=count, plan=plan)
+    check_hidden(decoder.config, glasses)
+    mix = length if isinstance(length, LengthMix) else LengthMix(low=length, high=length)
+    if not task.least <= mix.low <= mix.high <= size:
+        wanted = f"Wanted lengths from {task.least} to {size} for {task.name}"
+        raise BadInput(f"{wanted}; found {mix.low} to {mix.high}.")
+    lengths, examples = jax.random.split(key)
+    drawn = jax.vmap(mix.draw)(jax.random.split(lengths, count))
+    return _evaluate(decoder, task, glasses, examples, drawn, size=size, plan=plan)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "glasses", "size", "count", "plan"))
+@functools.partial(jax.jit, static_argnames=("task", "glasses", "size", "plan"))
 def _evaluate(
     decoder: Decoder,
     task: Task,
     glasses: Glasses,
     key: Array,
-    length: Int[Array, ""],
+    lengths: Int[Array, " count"],
     *,
     size: int,
-    count: int,
     plan: RoundingPlan | None,
 ) -> Score:
-    make = lambda key: example(task, glasses, key, length, size)
-    rows = jax.vmap(make)(jax.random.split(key, count))
+    make = lambda key, length: example(task, glasses, key, length, size)
+    rows = jax.vmap(make)(jax.random.split(key, len(lengths)), lengths)
+    rows = first_asked(decoder.config, rows)
     stored = decoder if plan is None else decoder.stored(plan)
     # Few at a time: attention over long rows, of all examples at once, would not fit.
     scores = jax.lax.map(lambda row: answers(stored, row, plan), rows, batch_size=AT_ONCE)

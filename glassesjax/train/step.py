@@ -14,6 +14,8 @@ from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import PLAIN, Example, Glasses, batch
 from glassesjax.tasks.task import LengthMix, Task
+from glassesjax.train.sharding import divided, in_place
+from glassesjax.train.unmasked import check_hidden, first_asked, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,9 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
       The learner, with weights in float32.
 
     Raises:
-      BadInput: The vocabulary is smaller than the task's.
+      BadInput: The vocabulary is smaller than the task's, or the mask shows the layout's steps.
     """
+    check_hidden(config, recipe.glasses)
     wanted = len(recipe.task.symbols)
     if config.vocab_size < wanted:
         found = f"found {config.vocab_size}"
@@ -114,7 +117,10 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
 
 
 def answers(decoder: Decoder, row: Example, plan: RoundingPlan | None) -> Float[Array, "seq vocab"]:
-    """Scores for each token of a row, given all before it.
+    """Scores for each token of a row, given all before it, or all before the answer.
+
+    A decoder whose tokens see later ones gets the row without its answer: only the first scored
+    token's scores mean something (``train.unmasked``).
 
     Args:
       decoder: Weights as the plan stores them.
@@ -124,7 +130,7 @@ def answers(decoder: Decoder, row: Example, plan: RoundingPlan | None) -> Float[
     Returns:
       Scores in the plan's carrier; those of the first token, which nothing precedes, are zero.
     """
-    y, _ = decoder(row.tokens, plan=plan, keep="nothing")
+    y, _ = decoder(*shown(decoder.config, row), plan=plan, keep="nothing")
     return jnp.roll(decoder.logits(y, plan=plan), 1, axis=0).at[0].set(0)
 
 
@@ -137,8 +143,8 @@ def _lost(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array
     return jnp.sum(jnp.where(rows.scored, losses, 0)), jnp.sum(right, dtype=jnp.int32)
 
 
-def _gradient(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array, Decoder]:
-    """Loss, accuracy and gradient of a batch, added up part by part."""
+def _sums(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array, Decoder]:
+    """Loss, tokens ranked first and gradient of some rows, added up part by part."""
     lost = jax.checkpoint(_lost, static_argnums=2) if recipe.remat else _lost
     slope = jax.value_and_grad(lost, has_aux=True)
     split = lambda x: x.reshape(recipe.parts, -1, *x.shape[1:])
@@ -149,7 +155,12 @@ def _gradient(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, A
 
     zeros = jax.tree.map(jnp.zeros_like, decoder)
     start = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), zeros)
-    (loss, right, gradient), _ = jax.lax.scan(add, start, jax.tree.map(split, rows))
+    return jax.lax.scan(add, start, jax.tree.map(split, rows))[0]
+
+
+def _gradient(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array, Decoder]:
+    """Loss, accuracy and gradient of a batch: means over its scored tokens."""
+    loss, right, gradient = divided(lambda *few: _sums(*few, recipe), decoder, rows)
     count = jnp.sum(rows.scored, dtype=jnp.int32).astype(jnp.float32)
     mean = lambda x: x / count.astype(x.dtype)
     return mean(loss), right.astype(jnp.float32) / count, jax.tree.map(mean, gradient)
@@ -159,6 +170,7 @@ def _step(learner: Learner, recipe: Recipe) -> tuple[Learner, Told]:
     rows, _ = batch(
         recipe.task, recipe.glasses, recipe.mix, learner.key, learner.step, recipe.batch
     )
+    rows = first_asked(learner.decoder.config, rows)
     loss, accuracy, gradient = _gradient(learner.decoder, rows, recipe)
     # Optax mixes integer counts and floats.
     with jax.numpy_dtype_promotion("standard"):
@@ -187,4 +199,5 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
     def one(learner: Learner) -> tuple[Learner, Told]:
         return jax.lax.scan(lambda now, _: _step(now, recipe), learner, length=steps)
 
-    return jax.vmap(one)(learners)
+    learners, told = jax.vmap(one)(learners)
+    return in_place(learners), told

@@ -1,0 +1,90 @@
+"""Many devices: a mesh, and learners placed on it. Placing decides how ``learn`` is divided.
+
+Learners of different seeds lie along ``seed``. One model's batch is divided over ``data`` and
+``model`` together; its large arrays, with the optimizer's moments of them, are divided over
+``model`` (fully sharded) and repeated over ``data``.
+"""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jaxtyping import Array
+
+from glassesjax.errors import BadInput
+from glassesjax.train.sharding import AXES, ROWS, lies
+from glassesjax.train.step import Learner, Recipe
+
+
+def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
+    """Devices in a grid, for ``place`` and ``jax.set_mesh``.
+
+    Args:
+      seed: Groups of devices that share the seeds out.
+      data: Groups within these that share each batch out and hold whole models.
+      model: Devices within these that share batch and weights out.
+
+    Returns:
+      The mesh; it takes the first devices where a single process has more.
+
+    Raises:
+      BadInput: A size below 1, more than there are devices, or fewer where there are several
+        processes, one of which would then have nothing to do.
+    """
+    sizes, devices = (seed, data, model), jax.devices()
+    found, wanted = f"{seed} x {data} x {model}", math.prod(sizes)
+    if min(sizes) < 1:
+        raise BadInput(f"Wanted a mesh of 1 or more along each axis; found {found}.")
+    if wanted > len(devices):
+        raise BadInput(f"Wanted a mesh of at most {len(devices)} devices; found {found}: use less.")
+    if jax.process_count() > 1 and wanted < len(devices):
+        every = f"all {len(devices)} devices of {jax.process_count()} processes"
+        raise BadInput(f"Wanted a mesh of {every}; found {found}.")
+    # Auto: the compiler divides what is not told; no sharding stands in the types of arrays.
+    return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * 3, devices=devices[:wanted])
+
+
+def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
+    """Learners on the devices of a mesh; call ``learn`` on them under ``jax.set_mesh(mesh)``.
+
+    Args:
+      learners: Stacked; the same in every process.
+      mesh: Of ``make_mesh``.
+      recipe: How they will be trained.
+
+    Returns:
+      The same learners, in memory of their own.
+
+    Raises:
+      BadInput: The mesh does not divide the seeds, or the parts of a batch.
+    """
+    check(mesh.shape, len(learners.step), recipe)
+    return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, lies(x, mesh.shape))), learners)
+
+
+def check(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:
+    """Whether a mesh divides what is to be trained.
+
+    Args:
+      ways: Sizes of its axes.
+      seeds: Learners.
+      recipe: How they are trained.
+
+    Raises:
+      BadInput: It does not divide the seeds, or the parts of a batch.
+    """
+    if seeds % ways["seed"]:
+        raise BadInput(f"Wanted seeds in {ways['seed']} equal groups of the mesh; found {seeds}.")
+    rows, groups = recipe.batch // recipe.parts, math.prod(ways[axis] for axis in ROWS)
+    if rows % groups:
+        wanted = f"Wanted each part of a batch in {groups} equal groups of the mesh"
+        raise BadInput(f"{wanted}; found {rows} examples.")
+
+
+def _put(leaf: Array | np.ndarray, sharding: NamedSharding) -> Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

@@ -1,0 +1,82 @@
+"""Where arrays of training lie on a mesh; without a mesh nothing here does anything.
+
+Shardings are told to the compiler at two places of ``learn``, the batch and the learners that it
+returns. It divides the rest of the program by them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+AXES = ("seed", "data", "model")
+ROWS = ("data", "model")  # what the rows of a batch are divided over
+LEAST = 1024  # numbers of an array that is divided: a smaller one would save no memory to speak of
+
+
+def lies(leaf: Array | np.ndarray, ways: Mapping[str, int]) -> P:
+    """How an array of stacked learners lies: its longest axis that can be divided is.
+
+    Args:
+      leaf: With a leading axis of seeds.
+      ways: Sizes of the mesh's axes.
+
+    Returns:
+      Its sharding over the mesh. Axes of one device are not named, as the compiler does not name
+      them: one that came back under another name would be another type to ``jax.jit``.
+    """
+    spec: list[str | None] = ["seed" if ways["seed"] > 1 else None] + [None] * (leaf.ndim - 1)
+    fits = [axis for axis in range(1, leaf.ndim) if leaf.shape[axis] % ways["model"] == 0]
+    if ways["model"] > 1 and math.prod(leaf.shape[1:]) >= LEAST and fits:
+        spec[max(fits, key=lambda axis: leaf.shape[axis])] = "model"
+    while spec and spec[-1] is None:
+        spec.pop()
+    return P(*spec)
+
+
+def in_place(learners: Any) -> Any:  # noqa: ANN401
+    """Learners that leave a compiled function as they lay when they came.
+
+    Args:
+      learners: Stacked, while they are traced.
+
+    Returns:
+      The same.
+    """
+    if not (ways := _ways()):
+        return learners
+    tell = lambda leaf: jax.lax.with_sharding_constraint(leaf, lies(leaf, ways))
+    return jax.tree.map(tell, learners)
+
+
+def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  # noqa: ANN401
+    """Sums over a batch: each device takes its own rows, with whole weights; then they are added.
+
+    Left to itself the compiler would divide the residual stream, too, and send it around in every
+    layer.
+
+    Args:
+      sums: Of a decoder and some rows.
+      decoder: Weights of one learner, gathered here where they are divided.
+      rows: Arrays with a leading axis of rows.
+
+    Returns:
+      The sums over all rows.
+    """
+    among = tuple(axis for axis in ROWS if _ways().get(axis, 1) > 1)
+    if not among:
+        return sums(decoder, rows)
+    own = lambda decoder, rows: jax.lax.psum(sums(decoder, rows), among)
+    specs = {"in_specs": (P(), P(among)), "out_specs": P(), "axis_names": set(among)}
+    # Gradients are of the own rows, and added by hand: nothing for the check of what varies.
+    return jax.shard_map(own, **specs, check_vma=False)(decoder, rows)
+
+
+def _ways() -> Mapping[str, int]:
+    """Sizes of the axes of the mesh that is set; none where it is not one of ours."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.shape if mesh.axis_names == AXES else {}
