@@ -4,6 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from glassesjax.records import Row
 from glassesjax.report.document import document, glossary, origin
+from glassesjax.report.failing_sentences import FAILING, failing_section
+from glassesjax.report.heard_sentences import (
+    heard_headlines,
+    heard_section,
+    ratio_section,
+    words_of,
+)
 from glassesjax.report.markup import MISSING, Markup, bullets, element, format_name, picture, table
 from glassesjax.report.train_cells import RIGHT, answered, learned, losses, reach
 from glassesjax.report.train_figures import lengths_figure, losses_figure
@@ -46,7 +53,7 @@ def train_headlines(rows: Sequence[Row]) -> list[str]:
             f"{name}: {mixed[name].mean:.1%} right in distribution; of the tested lengths up to"
             f" {curve[-1].length} learned {ends}."
         )
-    return said
+    return [*said, *heard_headlines(rows)]
 
 
 def train_page(
@@ -66,6 +73,8 @@ def train_page(
     Raises:
       ValueError: There are no rows.
     """
+    if not rows:
+        raise ValueError("Wanted rows of the train study; found none.")
     title = f"What a small decoder learns of {rows[0]['task']}"
     body = element(
         "main",
@@ -81,6 +90,9 @@ def train_page(
             " the training.",
         ),
         _table(rows),
+        failing_section(rows),
+        heard_section(rows),
+        ratio_section(rows),
         element("h2", "Training"),
         picture(
             losses_figure(rows),
@@ -88,7 +100,7 @@ def train_page(
             "Loss against the step",
             f"Mean loss over the tokens that are scored, by seed ({len(losses(rows))}).",
         ),
-        glossary(GLOSSARY),
+        glossary({**GLOSSARY, **FAILING, **words_of(rows)}),
         element("section", element("h2", "Methods and caveats"), bullets(METHODS, "says")),
         origin(settings, provenance),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
