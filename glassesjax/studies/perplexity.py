@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
+from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
 from glassesjax.studies.perplexity_rows import (
     SHORT,
@@ -102,6 +103,7 @@ def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk:
 def _shared(settings: PerplexitySettings, subject: Subject) -> dict[str, Value]:
     config = subject.model.decoder.config
     positions = settings.positions if settings.model == "toy" else ""
+    symbols = isinstance(subject.model.tokenizer, SymbolTokenizer)
     return {
         "study": "perplexity",
         "model": subject.model.name,
@@ -109,7 +111,7 @@ def _shared(settings: PerplexitySettings, subject: Subject) -> dict[str, Value]:
         **provenance(),
         **subject.model.source,
         "seed": settings.seed,
-        "text": (settings.text or "kjv") if settings.model != "toy" else "random digits",
+        "text": "random digits" if symbols else settings.text or "kjv",
         "span": settings.span,
         "window_tokens": len(subject.windows[0]),
         "spacing": settings.spacing,

@@ -1,8 +1,20 @@
-"""Proposition 6.1: without positions and without a mask, attention sees ratios and not counts."""
+"""Counts that attention cannot see (Proposition 6.1) or a format cannot hold (Corollary 6.2)."""
+
+import math
+from fractions import Fraction
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from glassesjax.errors import BadInput
+from glassesjax.precision import FloatFormat
+
+# As in glassesjax.model.counter, but on its own: what predicts a model must not read it.
+Reading = Literal["share", "one_plus_share"]
+_GROUND = {"share": 0, "one_plus_share": 1}
+MOST_BITS = 24  # of a mantissa whose first equal pair a search finds in seconds; float32 has 23
 
 
 def ratio_attention(
@@ -61,3 +73,167 @@ def expected_error_floor(gap: float = 1.0) -> float:
       0.5
     """
     return abs(gap) / 2
+
+
+class FailingLength(NamedTuple):
+    """Where the counter of ``glassesjax.model.counter`` fails in a format, in counted ones."""
+
+    first_equal: int
+    """The least count whose stored representation is that of the next count, bit for bit."""
+    first_wrong: int
+    """The least count whose stored total is nearer to another count's share: an answer is wrong."""
+    last_distinct: int
+    """The last count whose stored representation is not that of the next count."""
+
+
+def nearest(x: Fraction, fmt: FloatFormat) -> Fraction:
+    """The number of a format nearest to a fraction, by exact arithmetic; ties to even.
+
+    Args:
+      x: Any fraction no larger than the format's largest number.
+      fmt: The format; subnormal numbers are numbers.
+
+    Returns:
+      The rounded value, exactly.
+
+    Example:
+      >>> from glassesjax.precision import BF16
+      >>> nearest(Fraction(1, 3), BF16)
+      Fraction(171, 512)
+    """
+    if x == 0:
+        return x
+    exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()
+    exponent -= Fraction(2) ** exponent > abs(x)
+    step = Fraction(2) ** (max(exponent, fmt.min_exponent) - fmt.mantissa_bits)
+    return round(x / step) * step  # Python rounds a fraction half to even
+
+
+def stored_total(count: int, fmt: FloatFormat, reading: Reading) -> Fraction:
+    r"""What the counter holds after so many ones, if its residual stream is stored in a format.
+
+    .. math:: \mathrm{rd}(g + \mathrm{rd}(\tfrac{1}{n})), \qquad n = c + 1
+
+    for the ground g = 0 or 1; the beginning-of-sequence token is the first of the n that share.
+    Storing the other intermediates as well changes nothing, for each of them is the rounded share,
+    a copy of it, or a small power of two.
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: a decoder that is written down, where the corollary has any.
+
+    Args:
+      count: The number c of ones; not negative.
+      fmt: The format.
+      reading: What the share is added to.
+
+    Returns:
+      The total, exactly.
+    """
+    return nearest(_GROUND[reading] + nearest(Fraction(1, count + 1), fmt), fmt)
+
+
+def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
+    r"""Where a stored counter fails, by fractions alone: no model runs, nothing is estimated.
+
+    With m mantissa bits the first equal pair comes near the count at which the gap between two
+    shares is as small as a step,
+
+    .. math:: \frac{1}{n (n + 1)} \approx 2^{-2m - 1} \quad\text{or}\quad 2^{-m},
+
+    so that a bit more moves it by a factor of 2 for the share, and of the root of 2 for one plus
+    the share, whose last distinct count, just below 2^(m + 1), doubles with each bit.
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: which lengths, exactly, where the corollary says that there is one.
+
+    Args:
+      fmt: How the residual stream is stored.
+      reading: What the share is read from.
+
+    Returns:
+      The three counts. The beginning-of-sequence token shares too, so that 1/n stands for the
+      count n - 1.
+
+    Raises:
+      BadInput: The format has more than ``MOST_BITS`` mantissa bits.
+
+    Example:
+      >>> from glassesjax.precision import BF16
+      >>> failing_length(BF16, "one_plus_share")
+      FailingLength(first_equal=13, first_wrong=14, last_distinct=254)
+    """
+    if fmt.mantissa_bits > MOST_BITS:
+        wanted = (
+            f"Wanted a format of at most {MOST_BITS} mantissa bits, to search for its first pair"
+        )
+        raise BadInput(f"{wanted}; found {fmt.name} with {fmt.mantissa_bits}.")
+    total = lambda count: stored_total(count, fmt, reading)
+    count = wrong = _none_before(fmt, reading)
+    while total(count) != total(count + 1):
+        count += 1
+    while _nearest_count(total(wrong), reading) == wrong:
+        wrong += 1
+    # Beyond this, 1/n is at most half the last step, and rounds to nothing.
+    top = fmt.mantissa_bits + 1 - (0 if _GROUND[reading] else fmt.min_exponent)
+    last = 1 << top
+    while total(last) == total(last + 1):
+        last -= 1
+    return FailingLength(count, wrong, last)
+
+
+def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | None:
+    r"""The least count that the counter tells wrongly if its weights are stored in the format too.
+
+    The scores' slopes and intercepts are then rounded, and products and sums of them are exact:
+
+    .. math:: \mathrm{answer}(c) = \arg\max_{k \le \mathrm{most}}
+              \bigl( \mathrm{rd}(a_k)\, y_c + \mathrm{rd}(b_k) \bigr)
+
+    with the stored total y_c. The first of equal scores is the answer.
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: the readout errs before the representations coincide, which the corollary leaves out.
+
+    Args:
+      fmt: The format of everything that is stored.
+      reading: What the share is read from.
+      most: The largest count that the counter can say.
+
+    Returns:
+      The count, or None where all up to ``most`` are told rightly.
+
+    Example:
+      >>> from glassesjax.precision import BF16
+      >>> first_wrong_readout(BF16, "share", most=255)
+      13
+    """
+    counts = range(most + 1)
+    shares = [Fraction(1, count + 1) for count in counts]
+    tangents = [(2 * s, -(2 * s * _GROUND[reading] + s * s)) for s in shares]
+    lines = [[nearest(x, fmt) for x in tangent] for tangent in tangents]
+    for count in counts:
+        total = stored_total(count, fmt, reading)
+        scores = [slope * total + intercept for slope, intercept in lines]
+        if scores.index(max(scores)) != count:
+            return count
+    return None
+
+
+def _none_before(fmt: FloatFormat, reading: Reading) -> int:
+    """A count below which no two shares are within a step of one another, rounding included."""
+    m = fmt.mantissa_bits
+    # The step at 1/n, for n from 2^m on; larger shares lie farther apart than their steps. Below
+    # the normal numbers all steps are alike.
+    start = math.isqrt(1 << min(2 * m + 1, m - fmt.min_exponent)) - 2
+    if _GROUND[reading]:
+        start = min(start, math.isqrt(1 << m) // 2)  # twice rounded: by less than two steps
+    return max(start, 0)
+
+
+def _nearest_count(total: Fraction, reading: Reading) -> int | None:
+    """The count whose share is nearest; the smaller of two. None where no share is left."""
+    share = total - _GROUND[reading]
+    if share <= 0:
+        return None
+    below = max(math.floor(1 / share), 1)
+    return min((below, below + 1), key=lambda n: abs(Fraction(1, n) - share)) - 1

@@ -1,0 +1,178 @@
+"""A decoder whose weights are written by hand, and that counts: the control of what fails later.
+
+Layer 1 attends alike to the beginning-of-sequence token and to the ones, and to nothing else: after
+k ones the first of them has the weight 1 / (k + 1), which is written down as the share. Layer 2
+moves the share to where nothing lies, or a one. The unembedding reads which count is nearest.
+"""
+
+import math
+from fractions import Fraction
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from glassesjax.errors import BadInput
+from glassesjax.model.config import DecoderConfig, Mlp, NoNorm
+from glassesjax.model.decoder import Decoder
+from glassesjax.model.weights import build_decoder
+from glassesjax.tasks.sequences import BOS, SYMBOLS
+
+Reading = Literal["share", "one_plus_share"]
+
+COUNTED = "1"
+# What lies where layer 2 writes the share: it sets the size of the last place of the sum.
+GROUND: dict[Reading, int] = {"share": 0, "one_plus_share": 1}
+# The coordinates of the residual stream: a constant, two marks of tokens, and what is computed.
+_CONSTANT, _IGNORED, _BEGINS, _SHARE, _TOTAL = range(5)
+_ROOT = 8  # a token that is not counted has the logit -64: beside 1, its weight is lost to rounding
+_NO_COUNT = -4  # score of the tokens that are no count; those of counts are above -1
+
+
+def counter_symbols(most: int) -> tuple[str, ...]:
+    """The vocabulary of a counter.
+
+    Args:
+      most: The largest count; not negative.
+
+    Returns:
+      The symbols that every family of runs is made of, then one for each count from 0.
+
+    Example:
+      >>> counter_symbols(2)[-4:]
+      ('<bos>', '#0', '#1', '#2')
+    """
+    return (*SYMBOLS, *(f"#{count}" for count in range(most + 1)))
+
+
+def counter_line(count: int, reading: Reading) -> tuple[Fraction, Fraction]:
+    r"""The score of a count, a straight line over the stored total.
+
+    .. math:: \mathrm{score}_c(y) = 2 s_c (y - g) - s_c^2 = (y - g)^2 - (y - g - s_c)^2
+
+    with the share s_c = 1 / (c + 1) and the ground g that it was added to. These are the tangents
+    of a parabola: the highest is that of the nearest share.
+
+    Args:
+      count: The count c; not negative.
+      reading: What the share is added to: 0, or 1.
+
+    Returns:
+      Slope and intercept, exactly.
+    """
+    share, ground = Fraction(1, count + 1), GROUND[reading]
+    return 2 * share, -(2 * share * ground + share**2)
+
+
+def largest_counter(reading: Reading, dtype: DTypeLike = jnp.float32) -> int:
+    r"""Up to which count the highest score is sure to be the right one, without a rounding plan.
+
+    After c ones the score of c leads by the square of a gap, with n = c + 1 by
+
+    .. math:: \frac{1}{n^2 (n + 1)^2}
+
+    and two scores have, together, the roundings of four weights, two products, two sums and the
+    total: below 16 u / n^2 for a share alone, below 16 u / n for one plus a share.
+
+    Args:
+      reading: What the share is added to.
+      dtype: Type of weights and arithmetic, float32 or float64.
+
+    Returns:
+      The count.
+
+    Example:
+      >>> largest_counter("share"), largest_counter("one_plus_share")
+      (1022, 99)
+    """
+    room = 1 << (jnp.finfo(dtype).nmant + 1 - 4)  # 1 / (16 u)
+    if reading == "share":
+        return math.isqrt(room) - 2  # (n + 1)^2 is to be at most the room, and n is c + 1
+    n = round(room ** (1 / 3))
+    while n * (n + 1) ** 2 > room:
+        n -= 1
+    return n - 1
+
+
+def counter(most: int, *, reading: Reading = "share", dtype: DTypeLike = jnp.float32) -> Decoder:
+    """A decoder of two layers that says how many ones it has read.
+
+    It reads the beginning-of-sequence token, then any tokens, and counts the ones among them; the
+    answer is the token with the highest score after the last of them. Nothing is trained, nothing
+    is approximate: where it errs, a rounding has made it err, and which one is known by hand.
+
+    Args:
+      most: The largest count that it can say.
+      reading: What the share is read from. ``share``: as it is, so that the steps of a format
+        become finer with it. ``one_plus_share``: after it was added to a one, whose steps stay.
+      dtype: Type of the weights, float32 or float64.
+
+    Returns:
+      The decoder, over ``counter_symbols(most)``.
+
+    Raises:
+      BadInput: A largest count below 1 or beyond ``largest_counter``, or a type that is not at
+        hand.
+    """
+    _check(most, reading, dtype)
+    config = DecoderConfig(
+        vocab_size=len(counter_symbols(most)),
+        num_layers=2,
+        num_heads=1,
+        model_dim=5,
+        head_dim=1,
+        attn_scale=1.0,
+        norm=NoNorm(),
+        mlp=Mlp(kind="linear"),
+        tied=False,
+    )
+    arrays = _layers() | {
+        "embed.table": _embedding(most, reading),
+        "unembed": _unembedding(most, reading),
+    }
+    return build_decoder(config, {name: array.astype(dtype) for name, array in arrays.items()})
+
+
+def _check(most: int, reading: Reading, dtype: DTypeLike) -> None:
+    name = jnp.dtype(dtype).name
+    if name not in ("float32", "float64"):
+        raise BadInput(f"Wanted a counter in float32 or float64; found {name}: round by a plan.")
+    if name == "float64" and not jax.config.read("jax_enable_x64"):
+        raise BadInput("Wanted a counter in float64; found 64-bit types off: jax_enable_x64.")
+    largest = largest_counter(reading, dtype)
+    if not 1 <= most <= largest:
+        wanted = f"Wanted a largest count from 1 to {largest}, which {name} tells apart"
+        raise BadInput(f"{wanted} by {reading}; found {most}.")
+
+
+def _embedding(most: int, reading: Reading) -> np.ndarray:
+    symbols = counter_symbols(most)
+    table = np.zeros((len(symbols), 5))
+    table[:, _CONSTANT] = 1
+    table[:, _TOTAL] = GROUND[reading]
+    table[:, _IGNORED] = [symbol not in (BOS, COUNTED) for symbol in symbols]
+    table[symbols.index(BOS), _BEGINS] = 1
+    return table
+
+
+def _layers() -> dict[str, np.ndarray]:
+    """Both layers' matrices, by name; what is not set here is zero."""
+    query, key, value = (np.zeros((2, 1, 5)) for _ in range(3))
+    output, down = np.zeros((2, 5, 1)), np.zeros((2, 5, 5))
+    query[0, 0, _CONSTANT], key[0, 0, _IGNORED] = _ROOT, -_ROOT
+    value[0, 0, _BEGINS] = output[0, _SHARE, 0] = 1
+    # Moved, not copied: what is left of the share would tell rows apart that the total does not.
+    down[1, _TOTAL, _SHARE], down[1, _SHARE, _SHARE] = 1, -1
+    attention = {"query": query, "key": key, "value": value, "output": output}
+    named = {f"blocks.attention.{name}": matrix for name, matrix in attention.items()}
+    return named | {"blocks.mlp.down": down}
+
+
+def _unembedding(most: int, reading: Reading) -> np.ndarray:
+    table = np.zeros((len(counter_symbols(most)), 5))
+    table[: len(SYMBOLS), _CONSTANT] = _NO_COUNT
+    lines = [counter_line(count, reading) for count in range(most + 1)]
+    table[len(SYMBOLS) :, [_TOTAL, _CONSTANT]] = np.array(lines, np.float64)
+    return table

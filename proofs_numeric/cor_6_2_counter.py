@@ -1,0 +1,195 @@
+"""Corollary 6.2 on a decoder that counts exactly: it fails at the count that is known by hand."""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model import Decoder
+from glassesjax.model.counter import GROUND, Reading, counter
+from glassesjax.precision import (
+    BF16,
+    E4M3FN,
+    E5M2,
+    F16,
+    F32,
+    F64,
+    FloatFormat,
+    RoundingPlan,
+    float_format,
+)
+from glassesjax.tasks.sequences import BOS, SYMBOLS
+from glassesjax.theory.counting import failing_length, first_wrong_readout
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+
+WIDE = RoundingPlan.wide(F64)
+# Lengths of runs: beyond the last count that one plus a share tells apart in the format; in float32
+# beyond the first that it does not. Each format is compiled once, so quick has two of them.
+LENGTHS = {E5M2: 24, E4M3FN: 48, BF16: 300, F16: 2100, F32: 3000}
+MANTISSAS = (2, 4, 6, 8, 9, 11, 12)  # a ladder of formats with eight bits of exponent
+
+
+class Run(NamedTuple):
+    """A run of ones, read once: row k is what stands there after k of them."""
+
+    rows: Float[np.ndarray, "counts model_dim"]
+    told: Int[np.ndarray, " counts"]
+
+    @property
+    def equal(self) -> np.ndarray:
+        """Whether counts k and k + 1 store the same bits."""
+        bits = self.rows.view(np.uint64)
+        return np.all(bits[1:] == bits[:-1], axis=1)
+
+    @property
+    def first_equal(self) -> int:
+        """The first count that is stored like the next one; the length where there is none."""
+        return int(np.argmax(np.append(self.equal, True)))
+
+    @property
+    def last_distinct(self) -> int:
+        """The last count that is not."""
+        return int(np.flatnonzero(~self.equal)[-1])
+
+    @property
+    def first_wrong(self) -> int:
+        """The first count that is told wrongly; one beyond the run where none is."""
+        return int(np.argmax(np.append(self.told != np.arange(len(self.told)), True)))
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _pass(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> tuple[Array, Array]:
+    decoder = decoder.stored(plan)
+    y, _ = decoder(tokens, plan=plan, keep="nothing")
+    return y, jnp.argmax(decoder.logits(y, plan=plan), axis=-1) - len(SYMBOLS)
+
+
+def _run(reading: Reading, plan: RoundingPlan, length: int) -> Run:
+    tokens = np.full(length + 1, SYMBOLS.index("1"))
+    tokens[0] = SYMBOLS.index(BOS)
+    decoder = counter(length, reading=reading, dtype=jnp.float64)
+    return Run(*map(np.asarray, _pass(decoder, tokens, plan)))
+
+
+def _stored_in(run: Run, fmt: FloatFormat) -> Hypothesis:
+    """How far the rows are from numbers of the format."""
+    off = np.abs(run.rows - np.asarray(fmt.round(jnp.asarray(run.rows))))
+    return Hypothesis(name=f"a residual stream stored in {fmt.name}", distance=float(np.max(off)))
+
+
+def _residual(fmt: FloatFormat) -> RoundingPlan:
+    return RoundingPlan(residual=fmt, mode="simulated", carrier=F64)
+
+
+def _fails(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Measurement]:
+    """Three counts as seen, against the same by fractions."""
+    run, by_hand = _run(reading, _residual(fmt), length), failing_length(fmt, reading)
+    more = {
+        "roundoff": 0.0,
+        "hypotheses": (_stored_in(run, fmt),),
+        "size": fmt.mantissa_bits,
+        "rounding": f"residual stream to {fmt.name}",
+    }
+    # A run that is too short must show no failure at all.
+    none = {"first_equal": length, "first_wrong": length + 1}
+    for name, expected in by_hand._asdict().items():
+        if name in none or expected < length:
+            yield Measurement.equality(
+                setting=f"{name}, {fmt.name}, {reading}",
+                found=float(getattr(run, name)),
+                expected=float(min(expected, none.get(name, expected))),
+                **more,
+            )
+    if (first := run.first_equal) < length:
+        yield Measurement.equality(
+            setting=f"answers to {first} and {first + 1} ones, {fmt.name}, {reading}",
+            found=float(run.told[first]),
+            expected=float(run.told[first + 1]),
+            **more,
+        )
+
+
+def _everywhere(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Measurement]:
+    """Rounding the rest too moves no row, and the answers where fractions say."""
+    every = _run(reading, RoundingPlan.everywhere(fmt, carrier=F64), length)
+    more = {
+        "hypotheses": (_stored_in(every, fmt),),
+        "roundoff": 0.0,
+        "size": fmt.mantissa_bits,
+        "rounding": f"everywhere to {fmt.name}",
+    }
+    by_hand = failing_length(fmt, reading).first_equal
+    setting = f"first_equal, {fmt.name}, {reading}, everywhere"
+    yield Measurement.equality(
+        setting=setting, found=float(every.first_equal), expected=float(by_hand), **more
+    )
+    wrong = first_wrong_readout(fmt, reading, length)
+    yield Measurement.equality(
+        setting=f"first_wrong, {fmt.name}, {reading}, everywhere",
+        found=float(every.first_wrong),
+        expected=float(length + 1 if wrong is None else wrong),
+        **more,
+    )
+
+
+def _counts(reading: Reading, length: int) -> Measurement:
+    """Without rounding every answer is right."""
+    run = _run(reading, WIDE, length)
+    wrong = np.sum(run.told != np.arange(length + 1))
+    return Measurement.equality(
+        setting=f"wrong answers to 0 up to {length} ones, {reading}, no rounding",
+        found=float(wrong),
+        expected=0.0,
+        roundoff=0.0,
+    )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    residual, every = {BF16: LENGTHS[BF16]}, (E4M3FN,)
+    if suite == "full":
+        finer = {float_format(f"e8m{bits}"): (2 << bits) + 4 for bits in MANTISSAS}
+        # In e4m3fn a share goes on to be told apart until it underflows.
+        residual, every = LENGTHS | {E4M3FN: 1100} | finer, (E5M2, E4M3FN, BF16)
+    for reading in GROUND:
+        yield _counts(reading, LENGTHS[BF16])
+        for fmt, length in residual.items():
+            yield from _fails(fmt, reading, length)
+        for fmt in every:
+            yield from _everywhere(fmt, reading, LENGTHS[fmt])
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """No format: the same counter, at the same length, tells all counts apart."""
+    for reading in GROUND:
+        run, by_hand = _run(reading, WIDE, LENGTHS[BF16]), failing_length(BF16, reading)
+        for name in ("first_equal", "first_wrong"):
+            yield Measurement.equality(
+                setting=f"{name}, as of bf16, {reading}, in float64",
+                found=float(getattr(run, name)),
+                expected=float(getattr(by_hand, name)),
+                roundoff=0.0,
+                hypotheses=(_stored_in(run, BF16),),
+            )
+
+
+CLAIM = Claim(
+    name="cor_6_2_counter",
+    title="A counter that is known to count fails where its format says",
+    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
+    statement=r"\min \{c : y_c = y_{c + 1}\}"
+    r" = \min \{c : \mathrm{rd}(g + \mathrm{rd}(\frac{1}{c + 1}))"
+    r" = \mathrm{rd}(g + \mathrm{rd}(\frac{1}{c + 2}))\}, \quad g \in \{0, 1\}",
+    assumes=(
+        "the decoder of two layers whose weights are written by hand",
+        "its residual stream $y_c$ after $c$ ones is stored in the format",
+    ),
+    climbs="mantissa bits",
+    note="Left a decoder that runs, right exact fractions. The corollary says that there is such a"
+    " count. Without rounding every answer is right, so that the rounding alone is what fails.",
+    measure=_measure,
+    counter_case=_counter_case,
+)
