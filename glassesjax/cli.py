@@ -234,19 +234,35 @@ def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
     elif isinstance(verb, Sweep):
         of = verb.preset
     else:
-        of = Path(verb.model).stem if verb.model.endswith(".gguf") else verb.model
+        of = _named(Path(verb.model))
     return verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
+
+
+def _named(model: Path) -> str:
+    """A model's name or path as part of a folder's name."""
+    if model.suffix == ".gguf":
+        return model.stem
+    if model.suffix == ".safetensors":
+        return f"{model.absolute().parent.name}-{model.stem}"
+    return model.name
 
 
 def _models(verb: Models, arguments: Sequence[str]) -> int:
     from glassesjax.model.pretrained import SMOLLM2_COMMAND, TOY_POSITIONS, smollm2_file
+    from glassesjax.model.trained import TRAINED
 
-    print(f"toy      always: a seeded decoder; positions {', '.join(TOY_POSITIONS)}")
+    told = {"toy": f"always: a seeded decoder; positions {', '.join(TOY_POSITIONS)}"}
+    told["counter"] = "always: two layers written by hand that count exactly"
+    told |= {name: f"always: made by {trained.command}" for name, trained in TRAINED.items()}
     try:
-        print(f"smollm2  here: {smollm2_file().name}")
+        told["smollm2"] = f"here: {smollm2_file().name}"
     except BadInput:
-        print(f"smollm2  not here; to get it: {SMOLLM2_COMMAND}")
-    print("FILE     any .gguf of the llama architecture with a byte-level BPE tokenizer")
+        told["smollm2"] = f"not here; to get it: {SMOLLM2_COMMAND}"
+    told["FILE"] = "any .gguf of the llama architecture with a byte-level BPE tokenizer"
+    told["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
+    width = max(map(len, told))
+    for name, text in told.items():
+        print(f"{name:{width}}  {text}")
     return 0
 
 

@@ -199,10 +199,18 @@ def _in_blocks(
     return jnp.concatenate([joined, rest])
 
 
+@jax.custom_jvp
 def softmax(logits: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:
     """Exponentials over their sum, shifted by the largest; every row needs a finite logit."""
     shifted = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
     return shifted / jnp.sum(shifted, axis=-1, keepdims=True)
+
+
+@softmax.defjvp
+def _softmax_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """By its own values alone: a gradient then keeps them, and no array of each step to them."""
+    weights, [moved] = softmax(*primals), tangents
+    return weights, weights * (moved - jnp.sum(weights * moved, axis=-1, keepdims=True))
 
 
 def last_rows(layout: Layout, last: int | None) -> Layout:

@@ -30,6 +30,7 @@ from glassesjax.model.families import llama_arrays, llama_config
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
 from glassesjax.model.stored import SUFFIX, load_decoder
 from glassesjax.model.tokenizer import MODELS_WANTED, SymbolTokenizer, Tokenizer
+from glassesjax.model.trained import TRAINED, trained_file
 from glassesjax.model.weights import build_decoder
 from glassesjax.tasks.sequences import SYMBOLS
 
@@ -72,9 +73,9 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
     """A model by name.
 
     Args:
-      name: ``toy``, ``counter``, ``smollm2``, or the path of a ``.gguf`` file of the llama
-        architecture, of a ``.safetensors`` file that ``glassesjax train`` wrote, or of its run
-        folder.
+      name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path of a ``.gguf`` file
+        of the llama architecture, of a ``.safetensors`` file that ``glassesjax train`` wrote, or of
+        its run folder.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
       seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it.
 
@@ -91,13 +92,16 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
         return counter_model()
     if name == "smollm2":
         return dataclasses.replace(open_gguf(smollm2_file()), name="smollm2")
+    if name in TRAINED:
+        return dataclasses.replace(open_trained(trained_file(name)), name=name)
     if name.endswith(".gguf"):
         return open_gguf(Path(name))
     if name.endswith(SUFFIX):
         return open_trained(Path(name))
     if (Path(name) / trained_name(seed)).is_file():
         return open_trained(Path(name) / trained_name(seed))
-    wanted = "Wanted a model: toy, counter, smollm2, a .gguf file, or what glassesjax train wrote"
+    names = ", ".join(("toy", "counter", *TRAINED, "smollm2"))
+    wanted = f"Wanted a model: {names}, a .gguf file, or what glassesjax train wrote"
     raise BadInput(f"{wanted}; found {name!r}.")
 
 

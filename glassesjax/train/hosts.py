@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
@@ -142,6 +143,11 @@ def ended(run: Callable[[], int]) -> int:
     """
     try:
         status = run()
+    except BadInput as error:
+        if not jax.distributed.is_initialized():
+            raise
+        print(f"glassesjax: {error}", file=sys.stderr)
+        status = 2
     except Exception:
         if not jax.distributed.is_initialized():
             raise
@@ -223,4 +229,4 @@ def _plain(leaf: Any) -> Any:  # noqa: ANN401
 
 def _like(leaf: Any, host: np.ndarray) -> Array | np.ndarray:  # noqa: ANN401
     """What lies on the host, as the leaf was."""
-    return jax.random.wrap_key_data(host) if _is_key(leaf) else host
+    return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(leaf) else host

@@ -61,7 +61,7 @@ def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
       BadInput: The mesh does not divide the seeds, or the parts of a batch.
     """
     check(mesh.shape, len(learners.step), recipe)
-    return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, lies(x, mesh.shape))), learners)
+    return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, lies(x.shape, mesh.shape))), learners)
 
 
 def check(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:

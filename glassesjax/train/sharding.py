@@ -1,7 +1,7 @@
 """Where arrays of training lie on a mesh; without a mesh nothing here does anything.
 
-Shardings are told to the compiler at two places of ``learn``, the batch and the learners that it
-returns. It divides the rest of the program by them.
+Two things are told to the compiler: that gradients are sums over each device's own rows, and where
+the learners lie that ``learn`` returns. It divides the rest, which is the optimizer, by them.
 """
 
 import math
@@ -9,30 +9,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array
 
 AXES = ("seed", "data", "model")
 ROWS = ("data", "model")  # what the rows of a batch are divided over
 LEAST = 1024  # numbers of an array that is divided: a smaller one would save no memory to speak of
 
 
-def lies(leaf: Array | np.ndarray, ways: Mapping[str, int]) -> P:
+def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> P:
     """How an array of stacked learners lies: its longest axis that can be divided is.
 
     Args:
-      leaf: With a leading axis of seeds.
+      shape: Of the array, its leading axis that of seeds.
       ways: Sizes of the mesh's axes.
 
     Returns:
       Its sharding over the mesh. Axes of one device are not named, as the compiler does not name
       them: one that came back under another name would be another type to ``jax.jit``.
     """
-    spec: list[str | None] = ["seed" if ways["seed"] > 1 else None] + [None] * (leaf.ndim - 1)
-    fits = [axis for axis in range(1, leaf.ndim) if leaf.shape[axis] % ways["model"] == 0]
-    if ways["model"] > 1 and math.prod(leaf.shape[1:]) >= LEAST and fits:
-        spec[max(fits, key=lambda axis: leaf.shape[axis])] = "model"
+    spec: list[str | None] = ["seed" if ways["seed"] > 1 else None] + [None] * (len(shape) - 1)
+    fits = [axis for axis in range(1, len(shape)) if shape[axis] % ways["model"] == 0]
+    if ways["model"] > 1 and math.prod(shape[1:]) >= LEAST and fits:
+        spec[max(fits, key=lambda axis: shape[axis])] = "model"
     while spec and spec[-1] is None:
         spec.pop()
     return P(*spec)
@@ -49,7 +47,7 @@ def in_place(learners: Any) -> Any:  # noqa: ANN401
     """
     if not (ways := _ways()):
         return learners
-    tell = lambda leaf: jax.lax.with_sharding_constraint(leaf, lies(leaf, ways))
+    tell = lambda leaf: jax.lax.with_sharding_constraint(leaf, lies(leaf.shape, ways))
     return jax.tree.map(tell, learners)
 
 

@@ -160,7 +160,7 @@ def _sums(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array
 
 def _gradient(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array, Decoder]:
     """Loss, accuracy and gradient of a batch: means over its scored tokens."""
-    loss, right, gradient = divided(lambda *few: _sums(*few, recipe), decoder, rows)
+    loss, right, gradient = divided(lambda whole, few: _sums(whole, few, recipe), decoder, rows)
     count = jnp.sum(rows.scored, dtype=jnp.int32).astype(jnp.float32)
     mean = lambda x: x / count.astype(x.dtype)
     return mean(loss), right.astype(jnp.float32) / count, jax.tree.map(mean, gradient)

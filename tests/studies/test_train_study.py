@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,6 +37,12 @@ def flags(out, **changed):
     for name, value in told.items():
         words += [f"--{name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
     return [*words, "--out", str(out)]
+
+
+def free_port():
+    with socket.socket() as here:
+        here.bind(("127.0.0.1", 0))
+        return here.getsockname()[1]
 
 
 def timeless(rows):
@@ -208,3 +215,77 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(finished, rows, tmp_pa
     assert same("model-1.safetensors")
     found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, straight))
     assert found == wanted
+
+
+def together(out, port, *more, count=2):
+    """The same command in several processes on the loopback."""
+    command = [sys.executable, "-m", "glassesjax", *flags(out), *more, "--distributed"]
+    said = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(count)}
+    start = lambda index: subprocess.Popen(
+        command,
+        env={**os.environ, **said, "JAX_PROCESS_ID": str(index), "JAX_NUM_CPU_DEVICES": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return [start(index) for index in range(count)]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path):
+    alone, out = tmp_path / "alone", tmp_path / "together"
+    command = [sys.executable, "-m", "glassesjax", *flags(alone)]
+    subprocess.run(command, check=True, capture_output=True)
+    processes = together(out, free_port(), "--mesh", "2", "1", "1")
+    said = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "Page:" in said[0][0]
+    assert said[1][0] == ""
+    losses = [
+        np.array([row["loss"] for row in read_rows(path / "rows.jsonl") if row["kind"] == "step"])
+        for path in (alone, out)
+    ]
+    # One model is trained whole on one device either way, but two at once or one: products of
+    # other shapes, whose sums may be rounded in another order. Six steps; a few additions of width.
+    np.testing.assert_allclose(losses[1], losses[0], rtol=6 * 64 * 2.0**-24)
+    assert open_model(str(out), seed=1).decoder.config == SETTINGS.config
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_other(tmp_path):
+    more = ("--mesh", "2", "1", "1", "--steps", "100000")
+    one, two = together(tmp_path / "out", free_port(), *more)
+    while (path := latest(tmp_path / "out" / CHECKPOINTS)) is None:
+        assert one.poll() is None, one.communicate()
+        time.sleep(0.2)
+    assert path is not None
+    two.kill()
+    _, error = one.communicate(timeout=90)
+    assert one.returncode not in (0, None)
+    assert error
+
+
+@pytest.mark.slow
+def test_bad_input_of_several_processes_is_one_line(tmp_path):
+    processes = together(tmp_path / "out", free_port(), "--mesh", "3", "1", "1")
+    for process in processes:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode != 0
+        assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mesh_larger_than_the_devices_is_one_line_and_nothing_is_written(tmp_path, capsys):
+    assert run([*flags(tmp_path / "out"), "--mesh", "1", "64", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "Wanted a mesh of at most" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_are_told_to_tensorboard(tmp_path):
+    out = tmp_path / "told"
+    assert run([*flags(out, seeds=1, formats="f32"), "--tensorboard"]) == 0
+    [events] = (out / "tensorboard").iterdir()
+    assert b"loss/seed 0" in events.read_bytes()
+    assert b"accuracy/seed 0" in events.read_bytes()

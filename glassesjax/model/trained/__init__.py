@@ -1,0 +1,42 @@
+"""Decoders that were trained here, a file each, with the command and the digest of each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parent
+
+
+class Trained(NamedTuple):
+    """How a file of this folder was made."""
+
+    arguments: tuple[str, ...]
+    """Of ``glassesjax``, without ``--out``."""
+    sha256: str
+    """Of the file; another machine's roundings give other weights."""
+
+    @property
+    def command(self) -> str:
+        """What to type."""
+        return " ".join(("glassesjax", *self.arguments))
+
+
+TRAINED: Mapping[str, Trained] = {
+    "count_ones": Trained(("train", "count_ones", "--preset", "quick"), "0" * 64),
+    "copy_last": Trained(("train", "copy_last", "--preset", "quick"), "0" * 64),
+    "copy_string": Trained(
+        ("train", "copy_string", "--positions", "rotary", "--steps", "4000"), "0" * 64
+    ),
+}
+
+
+def trained_file(name: str) -> Path:
+    """Where the file of a trained decoder lies.
+
+    Args:
+      name: A key of ``TRAINED``.
+
+    Returns:
+      A path in the package.
+    """
+    return FOLDER / f"{name}.safetensors"

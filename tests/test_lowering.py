@@ -1,0 +1,166 @@
+"""Programs for TPU and CUDA, lowered here without either: training, instruments and the cache."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from train.made_hosts import RECIPE, config, started
+
+from glassesjax.cache import advance, empty_state, policy, unroll
+from glassesjax.cache.generate import GREEDY, _stepper
+from glassesjax.model import Decoder, Layout
+from glassesjax.precision import BF16, INT8, RoundingPlan
+from glassesjax.trace.collapse import _pass
+from glassesjax.trace.influence import estimated_influence, exact_influence
+from glassesjax.train import learn
+from glassesjax.train.evaluate import _evaluate
+
+PLATFORMS = ("tpu", "cuda")  # at once: one program, which chooses where the two differ
+SEQ, SLOTS, ROWS, WIDTH = 8, 4, 2, 8
+ROUNDED = RoundingPlan.everywhere(BF16, mode="simulated")
+NATIVE = RoundingPlan.everywhere(BF16, mode="native")
+ROUNDED_TO_INT8 = RoundingPlan(weights=INT8, mode="simulated")
+# What may be called by name: the kernel of random bits that jaxlib brings for CUDA, and the
+# eigenvalues of each platform.
+KNOWN = {"cu_threefry2x32_ffi", "cusolver_syevd_ffi", "Eigh"}
+
+tokens = jax.ShapeDtypeStruct((SEQ,), jnp.int32)
+number = jax.ShapeDtypeStruct((), jnp.int32)
+
+
+@functools.cache
+def decoder(plan=None):
+    """Shapes of a decoder as a plan stores it: nothing is computed."""
+    make = lambda key: Decoder(config(WIDTH), key=key)
+    stored = lambda key: make(key) if plan is None else make(key).stored(plan)
+    return jax.eval_shape(stored, jax.random.key(0))
+
+
+def training(plan=None):
+    recipe = dataclasses.replace(RECIPE, plan=plan)
+    learners = jax.eval_shape(lambda: started([0, 1], WIDTH))
+    return jax.jit(lambda learners: learn(learners, recipe, 3)), (learners,)
+
+
+def evaluation(plan=None):
+    size = {"size": SEQ, "plan": plan}
+    run = lambda *args: _evaluate(args[0], RECIPE.task, RECIPE.glasses, *args[1:], **size)
+    lengths = jax.ShapeDtypeStruct((4,), jnp.int32)
+    return jax.jit(run), (decoder(), jax.eval_shape(lambda: jax.random.key(0)), lengths)
+
+
+def exact():
+    run = lambda decoder, tokens: exact_influence(decoder, tokens, batch=4, spectral=(0,))
+    return jax.jit(run), (decoder(), tokens)
+
+
+def estimated():
+    run = lambda decoder, tokens, key: estimated_influence(decoder, tokens, key=key, probes=4)
+    return jax.jit(run), (decoder(), tokens, jax.eval_shape(lambda: jax.random.key(0)))
+
+
+def collapse(plan=None):
+    plan = RoundingPlan.of_dtype(jnp.float32) if plan is None else plan
+    layout = jax.eval_shape(lambda: Layout.line(SEQ))
+    run = lambda *args: _pass(*args, plan)
+    return jax.jit(run), (decoder(plan), tokens, layout, jax.ShapeDtypeStruct((3,), jnp.int32))
+
+
+def unrolled(plan):
+    return jax.eval_shape(unroll, decoder(plan))
+
+
+def state(kept, plan, rows=()):
+    dtype = jnp.float32 if plan is None else plan.dtype
+    empty = jax.eval_shape(lambda: empty_state(config(WIDTH), policy(kept), SLOTS, dtype))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*rows, *x.shape), x.dtype), empty)
+
+
+def prefill(kept, mode, plan=None):
+    run = lambda model, state, tokens, length: advance(
+        model, state, tokens, policy(kept), length=length, plan=plan, mode=mode
+    )
+    return jax.jit(run), (unrolled(plan), state(kept, plan), tokens, number)
+
+
+def decoding(kept, plan=None):
+    weights, tree = jax.tree.flatten(unrolled(plan))
+    used = RoundingPlan.of_dtype(jnp.float32) if plan is None else plan
+    row = lambda dtype: jax.ShapeDtypeStruct((ROWS,), dtype)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), ROWS))
+    args = (weights, state(kept, plan, (ROWS,)), row(jnp.int32), row(jnp.bool_), keys, number)
+    return _stepper(tree, policy(kept), used, GREEDY), args
+
+
+PROGRAMS = {
+    "train": training,
+    "evaluate": evaluation,
+    "exact": exact,
+    "estimated": estimated,
+    "collapse": collapse,
+    "prefill exact": lambda: prefill("tova", "exact"),
+    "prefill cut": lambda: prefill("h2o-head", "cut"),
+    "decode tova": lambda: decoding("tova"),
+    "decode full": lambda: decoding("full"),
+}
+UNDER_PLAN = {
+    "train": training,
+    "evaluate": evaluation,
+    "collapse": collapse,
+    "prefill exact": lambda plan: prefill("tova", "exact", plan),
+    "decode tova": lambda plan: decoding("tova", plan),
+}
+
+
+def lowered(program, args, platforms=PLATFORMS):
+    """The text of a program, as the compilers of the platforms get it."""
+    return jax.export.export(program, platforms=platforms)(*args).mlir_module()
+
+
+@functools.cache
+def text_of(name):
+    """Of a program without a plan."""
+    return lowered(*PROGRAMS[name]())
+
+
+def called(text):
+    """Names of what is called by name."""
+    return set(re.findall(r"custom_call @([\w.$]+)", text))
+
+
+def rounds(text):
+    """Whether float32 numbers are taken by their bits, as ``FloatFormat.round`` takes them."""
+    return re.search(r"bitcast_convert.*xf32>\) -> tensor<[\dx]*xui32>", text) is not None
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_lower(name):
+    text = text_of(name)
+    assert called(text) <= KNOWN
+    assert "dot_general" in text
+
+
+@pytest.mark.parametrize("name", UNDER_PLAN)
+def test_simulated_rounding_stands_in_the_program(name):
+    """In integers: a compiler may take a cast and its return out, and none is there."""
+    text = lowered(*UNDER_PLAN[name](ROUNDED))
+    assert rounds(text)
+    assert "bf16" not in text
+    assert called(text) <= KNOWN
+    assert not rounds(text_of(name))
+
+
+def test_native_and_integer_plans_lower():
+    native, integer = (lowered(*collapse(plan)) for plan in (NATIVE, ROUNDED_TO_INT8))
+    assert called(native) | called(integer) <= KNOWN
+    assert "bf16" in native
+    assert "bf16" not in integer
+
+
+def test_the_check_sees_a_call_of_the_cpu():
+    """The counter-case: eigenvalues for the CPU are LAPACK's."""
+    run, matrix = jax.jit(jnp.linalg.eigvalsh), jax.ShapeDtypeStruct((4, 4), jnp.float32)
+    assert any("lapack" in name for name in called(lowered(run, (matrix,), ["cpu"])) - KNOWN)

@@ -1,0 +1,97 @@
+"""One process of a training on a mesh; the tests start some of these and read what they leave.
+
+Arguments: a folder, and JSON with what to train. With JAX_PROCESS_ID in the environment the process
+is one of several.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.model import DecoderConfig, Mlp
+from glassesjax.tasks import LengthMix, named_task
+from glassesjax.train import Recipe, begin, learn
+from glassesjax.train.hosts import connect, ended, fetch, is_writer, share
+from glassesjax.train.mesh import make_mesh, place
+
+RECIPE = Recipe(
+    task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
+)
+RATE = 3e-3
+STEPS = 3  # in a call
+HEARTBEAT = 5  # s
+
+
+def config(width: int) -> DecoderConfig:
+    """A decoder of two layers; from a width of 32 on, its matrices are divided over devices."""
+    sizes = {"vocab_size": len(RECIPE.task.symbols), "num_layers": 2, "num_heads": 2}
+    return DecoderConfig(**sizes, model_dim=width, mlp=Mlp(dim=2 * width))
+
+
+def started(seeds, width, rate=RATE):
+    """Learners stacked, before their first step."""
+    every = [begin(config(width), RECIPE, seed, rate) for seed in seeds]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+
+
+def trained(seeds, width, mesh=None, parts=1, calls=2, rate=RATE):
+    """Learners, losses, and the share of the learners that one device holds."""
+    recipe = dataclasses.replace(RECIPE, parts=parts)
+    learners, losses = started(seeds, width, rate), []
+    around = contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
+    learners = learners if mesh is None else place(learners, mesh, recipe)
+    with around:
+        for _ in range(calls):
+            learners, told = learn(learners, recipe, STEPS)
+            losses.append(fetch(told.loss))
+    leaves = jax.tree.leaves((learners.decoder, learners.moments))
+    here = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+    share_here = here / sum(leaf.nbytes for leaf in leaves)
+    return fetch(learners), np.concatenate(losses, axis=1), share_here
+
+
+def write(path, learners, losses, here):
+    """Weights, moments and losses as one file, whole or not there."""
+    leaves = jax.tree.leaves((learners.decoder, learners.moments))
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        named = {f"leaf{at:02d}": leaf for at, leaf in enumerate(leaves)}
+        np.savez(file, losses=losses, here=here, **named)
+    part.replace(path)
+
+
+def run(folder, jobs):
+    """Trains each job; then does to itself, or to the others, what it is told."""
+    if "JAX_PROCESS_ID" in os.environ:
+        connect(heartbeat=HEARTBEAT)
+    for job in jobs["train"]:
+        mesh = make_mesh(**job["mesh"]) if job["mesh"] else None
+        made = trained(job["seeds"], job["width"], mesh, job.get("parts", 1))
+        if is_writer():
+            write(folder / f"{job['name']}.npz", *made)
+    fate = jobs.get("fate", {}).get(os.environ.get("JAX_PROCESS_ID"))
+    shared = share({"zero": np.float32([-0.0, jax.process_index()]), "key": jax.random.key(3)})
+    assert np.signbit(shared["zero"][0]), "The broadcast lost a sign."
+    assert shared["zero"][1] == 0, "Another process than the writer was heard."
+    if fate == "late":
+        time.sleep(3)
+    if fate == "raise":
+        raise OSError("No space left on device")
+    if fate == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while jobs.get("on"):  # until the others' end ends this one, too
+        trained(job["seeds"], job["width"], mesh, job.get("parts", 1), calls=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(ended(lambda: run(Path(sys.argv[1]), json.loads(sys.argv[2]))))

@@ -1,0 +1,60 @@
+"""Where arrays lie on a mesh, by hand, and a mesh of one device."""
+
+import dataclasses
+import logging
+
+import chex
+import jax
+import pytest
+from jax.sharding import PartitionSpec as P
+from train.made_hosts import RECIPE, started
+
+from glassesjax.errors import BadInput
+from glassesjax.train import learn
+from glassesjax.train.mesh import check, make_mesh, place
+from glassesjax.train.sharding import lies
+
+WAYS = {"seed": 2, "data": 1, "model": 4}
+
+
+@pytest.mark.parametrize(
+    ("shape", "ways", "wanted"),
+    [
+        ((2, 3, 64, 32), {}, P("seed", None, "model")),  # the longest
+        ((2, 3, 32, 64), {}, P("seed", None, None, "model")),
+        ((2, 3, 66, 32), {}, P("seed", None, None, "model")),  # 4 does not divide 66
+        ((2, 3, 66, 33), {}, P("seed")),  # nor any
+        ((2, 1023), {}, P("seed")),  # small
+        ((2, 1024), {}, P("seed", "model")),
+        ((2,), {}, P("seed")),
+        ((2, 3, 64, 32), {"model": 1}, P("seed")),
+        ((2, 3, 64, 32), {"seed": 1}, P(None, None, "model")),
+        ((2, 3, 64, 32), {"seed": 1, "model": 1}, P()),
+    ],
+)
+def test_where_arrays_lie(shape, ways, wanted):
+    assert lies(shape, WAYS | ways) == wanted
+
+
+def test_a_mesh_of_one_device_changes_nothing(caplog):
+    mesh = make_mesh()
+    wanted, told = learn(started([0, 1], 8), RECIPE, 2)
+    with jax.set_mesh(mesh), jax.log_compiles(), caplog.at_level(logging.WARNING):
+        found, said = learn(place(started([0, 1], 8), mesh, RECIPE), RECIPE, 2)
+        chex.assert_trees_all_equal((found.decoder, said), (wanted.decoder, told))
+        compiled = lambda: sum("Compiling jit(learn)" in text for text in caplog.messages)
+        first = compiled()
+        learn(found, RECIPE, 2)
+    assert compiled() == first == 1
+
+
+def test_bad_input():
+    with pytest.raises(BadInput, match="at most 1 devices; found 2 x 1 x 3"):
+        make_mesh(seed=2, model=3)
+    with pytest.raises(BadInput, match="found 1 x 0 x 1"):
+        make_mesh(data=0)
+    check(WAYS, 4, RECIPE)
+    with pytest.raises(BadInput, match="2 equal groups of the mesh; found 3"):
+        check(WAYS, 3, RECIPE)
+    with pytest.raises(BadInput, match="4 equal groups of the mesh; found 2 examples"):
+        check(WAYS, 4, dataclasses.replace(RECIPE, parts=4))

@@ -1,0 +1,108 @@
+"""Twins against rows written as lists, and answers against passes that end where they are asked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import Bidirectional, Causal, Decoder, DecoderConfig
+from glassesjax.precision import BF16, RoundingPlan
+from glassesjax.tasks import named_task
+from glassesjax.tasks.glasses import named_glasses
+from glassesjax.train.twins import all_twins, answer_twins
+
+SIZE = 16
+
+
+def made(name, lengths, remedy="none", key=0):
+    lengths = jnp.asarray(list(lengths), jnp.int32)
+    glasses = named_glasses(remedy)
+    return all_twins(named_task(name), glasses, jax.random.key(key), lengths, size=SIZE)
+
+
+def read(name, pairs, at):
+    """What each of a pair has read when it is asked, and what it then must say."""
+    symbols = named_task(name).symbols
+    rows = [
+        "".join(symbols[t] for t in pairs.tokens[at, k, : int(pairs.asked[at, k])]) for k in (0, 1)
+    ]
+    return rows, [symbols[t] for t in pairs.right[at]]
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy", "length", "rows", "right"),
+    [
+        ("count_ones", "none", 9, ["<bos>111111111=", "<bos>1111111111="], ["9", "1"]),
+        ("count_ones", "none", 13, [f"<bos>{'1' * n}=1" for n in (13, 14)], ["3", "4"]),
+        ("count_ones", "no_bos", 3, ["111=", "1111="], ["3", "4"]),
+        ("count_ones", "separators-2", 3, ["<bos>11,1=", "<bos>11,11,="], ["3", "4"]),
+        ("count_ones", "steps-2", 2, ["<bos>11=2", "<bos>111=2"], ["<eos>", ","]),
+        ("sum_ones", "none", 2, ["<bos>1+1=", "<bos>1+1+1="], ["2", "3"]),
+        ("copy_string", "none", 3, ["<bos>111=111", "<bos>1111=111"], ["<eos>", "1"]),
+        ("copy_string", "twice", 2, ["<bos>11,11=11", "<bos>111,111=11"], ["<eos>", "1"]),
+    ],
+)
+def test_rows_by_hand(name, remedy, length, rows, right):
+    pairs = made(name, [length], remedy)
+    assert bool(pairs.alike[0])
+    assert read(name, pairs, 0) == (rows, right)
+
+
+def test_nested_items_are_alike_where_the_answers_differ():
+    lengths = range(1, 12)
+    pairs = made("count_mixed", lengths)
+    for at in range(len(lengths)):
+        ones = [row.partition("=")[0].count("1") for row in read("count_mixed", pairs, at)[0]]
+        assert bool(pairs.alike[at]) == (ones[0] != ones[1])
+    assert 0 < int(pairs.alike.sum()) < len(lengths)
+
+
+@pytest.mark.parametrize("name", ["copy_first", "copy_zero", "max_retrieval"])
+def test_pairs_that_differ_in_more_than_their_length_are_not_alike(name):
+    """An answer that is the same; a zero that moves, or an answer that does not; a best one."""
+    pairs = made(name, range(3, 12))
+    for at in np.flatnonzero(pairs.alike):
+        (short, long), _ = read(name, pairs, at)
+        assert long.startswith(short.partition("=")[0])
+    assert not np.all(pairs.alike)
+    assert name == "max_retrieval" or not np.any(pairs.alike)
+
+
+@pytest.mark.parametrize("mask", [Causal(), Bidirectional()], ids=["causal", "none"])
+@pytest.mark.parametrize(
+    "plan", [RoundingPlan.wide(), RoundingPlan.everywhere(BF16)], ids=["wide", "bf16"]
+)
+def test_answers_are_those_of_a_pass_over_what_was_read(mask, plan):
+    name = "count_ones"
+    symbols = named_task(name).symbols
+    config = DecoderConfig(vocab_size=len(symbols), num_heads=2, model_dim=8, mask=mask)
+    decoder = Decoder(config, key=jax.random.key(1))
+    pairs = made(name, [3, 9, 12, 15])
+    found = answer_twins(decoder, pairs.tokens, pairs.asked, plan=plan)
+    stored = decoder.stored(plan)
+    for at, k in ((0, 0), (1, 1), (2, 0), (3, 1)):
+        tokens = pairs.tokens[at, k, : int(pairs.asked[at, k])]
+        y = stored(tokens, plan=plan)[0][-1:]
+        # Sums of 2 layers in other orders: some hundred roundings, of values of size one.
+        loose = 2.0**-15 if plan.mode == "wide" else 2.0**-4
+        np.testing.assert_allclose(found.y[at, k], y[0], atol=loose)
+        np.testing.assert_allclose(found.scores[at, k], stored.logits(y, plan=plan)[0], atol=loose)
+
+
+def test_what_stands_after_the_asked_token_is_not_seen():
+    config = DecoderConfig(
+        vocab_size=len(named_task("count_ones").symbols), model_dim=8, mask=Bidirectional()
+    )
+    decoder, pairs = Decoder(config, key=jax.random.key(2)), made("count_ones", [3, 4, 5, 6])
+    place = np.arange(pairs.tokens.shape[-1])
+    hidden = place >= np.asarray(pairs.asked)[..., None]
+    other = jnp.where(hidden, (pairs.tokens + 1) % 7, pairs.tokens)
+    plan = RoundingPlan.wide()
+    first = answer_twins(decoder, pairs.tokens, pairs.asked, plan=plan).scores
+    np.testing.assert_array_equal(
+        first, answer_twins(decoder, other, pairs.asked, plan=plan).scores
+    )
+    seen = jnp.where(place == 1, 3, pairs.tokens).astype(
+        jnp.int32
+    )  # the counter-case: a token of the item
+    assert not np.array_equal(first, answer_twins(decoder, seen, pairs.asked, plan=plan).scores)
