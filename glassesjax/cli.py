@@ -194,6 +194,7 @@ def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
 
 
 def _train(verb: Train, arguments: Sequence[str]) -> int:
+    from glassesjax.report.failing_cells import failing_contradictions
     from glassesjax.report.run_train import run_train
     from glassesjax.report.train_page import train_headlines
     from glassesjax.train.hosts import connect, ended, is_writer
@@ -203,18 +204,19 @@ def _train(verb: Train, arguments: Sequence[str]) -> int:
     run = functools.partial(run_train, tensorboard=verb.tensorboard)
     if not is_writer():  # trains with the others, and writes nothing
         return ended(lambda: len(run(verb, _folder(verb))))
-    told = {"steps": verb.calls, "run": run, "lines": train_headlines}
-    return ended(lambda: _study(verb, arguments, **told))
+    told = {"run": run, "lines": train_headlines, "wrong": failing_contradictions}
+    return ended(lambda: _study(verb, arguments, steps=verb.calls, **told))
 
 
 def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
+    from glassesjax.report.failing_cells import failing_contradictions
     from glassesjax.report.run_sweep import run_sweep, submit_sweep
     from glassesjax.report.sweep_page import sweep_headlines
 
     told = {"jobs": verb.jobs, "cluster": verb.cluster, "hours": verb.hours}
     run = functools.partial(submit_sweep, **told) if verb.jobs else run_sweep
-    steps = verb.jobs or len(verb.cells)
-    return _study(verb, arguments, steps=steps, run=run, lines=sweep_headlines)
+    shown = {"run": run, "lines": sweep_headlines, "wrong": failing_contradictions}
+    return _study(verb, arguments, steps=verb.jobs or len(verb.cells), **shown)
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:

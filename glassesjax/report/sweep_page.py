@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from glassesjax.records import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.document import document, glossary, origin
+from glassesjax.report.failing_figures import failing_figures
+from glassesjax.report.failing_sentences import FAILING, failing_headlines, failing_section
 from glassesjax.report.markup import (
     MISSING,
     Markup,
@@ -40,7 +42,7 @@ def sweep_files(
     Returns:
       The text of each file by its path.
     """
-    figures = {"reaches": reaches_figure(rows)}
+    figures = {"reaches": reaches_figure(rows), **failing_figures(rows)}
     drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
     return {**drawn, "index.html": sweep_page(rows, settings, record)}
 
@@ -59,7 +61,7 @@ def sweep_headlines(rows: Sequence[Row]) -> list[str]:
         + "; ".join(f"{name} {share:.1%} right in distribution" for name, share in cell.learned)
         + "."
         for cell in cells(rows)
-    ]
+    ] + failing_headlines(rows)
 
 
 def sweep_page(
@@ -80,6 +82,7 @@ def sweep_page(
     body = element(
         "main",
         _header(rows, title, record),
+        failing_section(rows),
         element("h2", "What was learned"),
         _learned(cells(rows), formats(rows)),
         element("h2", "How far it goes"),
@@ -90,7 +93,7 @@ def sweep_page(
             "Share of right answers, the mean over seeds. Shaded: the lengths of the training.",
         ),
         fold("Table: the longest length that is learned", _reaches(cells(rows), formats(rows))),
-        glossary(GLOSSARY),
+        glossary({**GLOSSARY, **FAILING}),
         origin(settings, record),
         element(
             "footer", "Made by glassesjax from the rows of these runs; every number is theirs."

@@ -52,8 +52,13 @@ class Glasses:
     be given as well (a chain of thought); none if 0."""
     scratch: int = 0
     """So many empty tokens before the answer, to compute on."""
+    stop: bool = True
+    """Whether "=" stands before the answer. Without it only the answer's first token is asked:
+    after it nothing tells the item's tokens from the answer's."""
 
     def __post_init__(self) -> None:
+        if self.steps and not self.stop:
+            raise BadInput("Wanted = before steps, to tell them from the item; found no_stop.")
         for name in ("separators", "steps", "scratch"):
             if (found := getattr(self, name)) < 0:
                 raise BadInput(f"Wanted 0 {name} or more; found {found}.")
@@ -129,7 +134,8 @@ def lay_out(parts: Parts, glasses: Glasses) -> Example:
     bos = [_mark(BOS)] if glasses.bos else []
     scratch = [_mark(SCRATCH, glasses.scratch)] if glasses.scratch else []
     steps = [_steps(parts, glasses.steps)] if glasses.steps else []
-    pieces = [*bos, *body, *scratch, _mark(STOP), *steps, _answer(parts)]
+    stop = [_mark(STOP)] if glasses.stop else []
+    pieces = [*bos, *body, *scratch, *stop, *steps, _answer(parts, glasses)]
     return _joined(pieces, _spare(len(parts.item), glasses))
 
 
@@ -173,9 +179,11 @@ def _steps(parts: Parts, every: int) -> _Piece:
     return _piece(tokens.reshape(-1), valid, scored=valid)
 
 
-def _answer(parts: Parts) -> _Piece:
-    valid = jnp.arange(len(parts.answer), dtype=jnp.int32) < parts.answered
-    return _piece(parts.answer, valid, source=parts.source, scored=valid, final=valid)
+def _answer(parts: Parts, glasses: Glasses) -> _Piece:
+    place = jnp.arange(len(parts.answer), dtype=jnp.int32)
+    valid = place < parts.answered
+    asked = valid if glasses.stop else place == 0
+    return _piece(parts.answer, valid, source=parts.source, scored=asked, final=asked)
 
 
 def _joined(pieces: list[_Piece], spare: int) -> Example:
@@ -273,6 +281,7 @@ REMEDIES: Mapping[str, Callable[[int], dict]] = {
     "question_first": lambda m: {"question": "before"},
     "steps": lambda m: {"steps": m},
     "scratch": lambda m: {"scratch": m},
+    "no_stop": lambda m: {"stop": False},
 }
 _NUMBERED = ("separators", "separators_end", "steps", "scratch")
 

@@ -49,6 +49,8 @@ def text(name, remedies, length, seed=0):
         ("steps-5", 10, "<bos>1111111111=5,10<eos>"),
         ("steps-5", 3, "<bos>111=3<eos>"),
         ("steps-20", 13, "<bos>1111111111111=13<eos>"),
+        ("no_stop", 3, "<bos>1113<eos>"),
+        ("no_bos+no_stop", 2, "112<eos>"),
         ("separators_end-2+twice+scratch-1+no_bos", 3, "1,11,1,11.=3<eos>"),
     ],
 )
@@ -126,6 +128,19 @@ def test_every_remedy_has_a_name():
 def test_names_that_mean_nothing(remedies, wanted):
     with pytest.raises(BadInput, match=wanted):
         named_glasses(remedies)
+
+
+def test_without_a_stop_the_first_token_alone_is_asked():
+    """After it the row could as well be a longer item."""
+    for name in ("count_ones", "copy_string"):
+        _, row = text(name, "no_stop", 12)
+        [at] = np.flatnonzero(row.scored)
+        np.testing.assert_array_equal(row.scored, row.final)
+        assert at == 13
+        _, plain = text(name, "none", 12)
+        assert row.tokens[at] == plain.tokens[np.flatnonzero(plain.scored)[0]]
+    with pytest.raises(BadInput, match="= before steps"):
+        named_glasses("no_stop+steps-3")
 
 
 def test_only_a_count_has_steps():

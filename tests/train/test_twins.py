@@ -38,14 +38,23 @@ def read(name, pairs, at):
         ("count_ones", "separators-2", 3, ["<bos>11,1=", "<bos>11,11,="], ["3", "4"]),
         ("count_ones", "steps-2", 2, ["<bos>11=2", "<bos>111=2"], ["<eos>", ","]),
         ("sum_ones", "none", 2, ["<bos>1+1=", "<bos>1+1+1="], ["2", "3"]),
-        ("copy_string", "none", 3, ["<bos>111=111", "<bos>1111=111"], ["<eos>", "1"]),
-        ("copy_string", "twice", 2, ["<bos>11,11=11", "<bos>111,111=11"], ["<eos>", "1"]),
+        ("sum_ones", "twice", 1, ["<bos>1,1=", "<bos>1+1,1+1="], ["1", "2"]),
     ],
 )
 def test_rows_by_hand(name, remedy, length, rows, right):
     pairs = made(name, [length], remedy)
     assert bool(pairs.alike[0])
     assert read(name, pairs, 0) == (rows, right)
+
+
+def test_a_copy_must_stop_or_go_on():
+    pairs = made("copy_string", [3])
+    (short, long), (stop, on) = read("copy_string", pairs, 0)
+    item = long.removeprefix("<bos>").partition("=")[0]
+    assert bool(pairs.alike[0])
+    assert len(item) == 4
+    assert (short, long) == (f"<bos>{item[:3]}={item[:3]}", f"<bos>{item}={item[:3]}")
+    assert (stop, on) == ("<eos>", item[3])
 
 
 def test_nested_items_are_alike_where_the_answers_differ():

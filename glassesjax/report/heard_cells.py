@@ -1,0 +1,77 @@
+"""Rows on what answers hear of each place, taken together: a cell is a decoder at one length."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from glassesjax.records import Row
+
+MEASURES: Mapping[str, str] = {
+    "influence": "influence",
+    "rollout": "rollout",
+    "bound": "printed bound",
+    "earliness": "earliness",
+}
+
+
+class Order(NamedTuple):
+    """Whether accuracy by place and a measure have one order, and how sure that is."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        """The coefficient and its interval."""
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+class Places(NamedTuple):
+    """All places of one length, for one decoder."""
+
+    row: Row
+    """Of kind ``heard_order``."""
+    places: tuple[Row, ...]
+    """Of kind ``heard``, in order."""
+
+    @property
+    def name(self) -> str:
+        """As titles and tables name it."""
+        row = self.row
+        plural = "" if row["layers"] == 1 else "s"
+        return f"{row['positions']}, {row['layers']} layer{plural}, seed {row['seed']}"
+
+    @property
+    def length(self) -> int:
+        """Of the items."""
+        return int(self.row["length"] or 0)
+
+    def order(self, measure: str) -> Order | None:
+        """The rank correlation with a measure; none where accuracy does not vary."""
+        value, low, high = (self.row[f"{of}_{measure}"] for of in ("spearman", "low", "high"))
+        if value is None or low is None or high is None:
+            return None
+        return Order(float(value), float(low), float(high))
+
+    def values(self, field: str) -> list[float]:
+        """One number a place."""
+        return [float(row[field] or 0) for row in self.places]
+
+
+def heard_cells(rows: Sequence[Row]) -> list[Places]:
+    """All decoders and lengths, in the order of the rows.
+
+    Args:
+      rows: Of one or more runs of the train study.
+
+    Returns:
+      Cells; none where nothing was heard.
+    """
+    of = lambda row: tuple(row[name] for name in ("positions", "layers", "seed", "length"))
+    places: dict[tuple, list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "heard":
+            places.setdefault(of(row), []).append(row)
+    ordered = lambda found: tuple(sorted(found, key=lambda row: row["place"] or 0))
+    ends = [row for row in rows if row["kind"] == "heard_order"]
+    return [Places(row, ordered(places[of(row)])) for row in ends]

@@ -1,0 +1,100 @@
+"""Rank correlation with an interval: do two means over examples order the same places alike?"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+RESAMPLES = 2000
+LEVEL = 0.95
+LEAST = 5  # places that a rank correlation is given for
+
+
+class Correlation(NamedTuple):
+    """Spearman's coefficient and its interval; NaN where there is no order to compare."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ranks(values: Float[np.ndarray, "*sets places"]) -> Float[np.ndarray, "*sets places"]:
+    """Ranks from 1, equal values sharing the mean of theirs.
+
+    Args:
+      values: Any number of sets.
+
+    Returns:
+      One rank each.
+    """
+    own, other = values[..., :, None], values[..., None, :]
+    below, same = np.sum(own > other, axis=-1), np.sum(own == other, axis=-1)
+    return below + (same + 1) / 2
+
+
+def spearman(
+    first: Float[np.ndarray, "*sets places"], second: Float[np.ndarray, "*sets places"]
+) -> Float[np.ndarray, "*sets"]:
+    """The correlation of the ranks.
+
+    Args:
+      first: One number a place.
+      second: Another.
+
+    Returns:
+      From -1 to 1; NaN where all numbers of either are equal.
+    """
+    centered = [ranks(x) - (x.shape[-1] + 1) / 2 for x in (first, second)]
+    product = np.sum(centered[0] * centered[1], axis=-1)
+    scale = np.sqrt(np.prod([np.sum(x * x, axis=-1) for x in centered], axis=0))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(product / scale)  # of one set it is a scalar
+
+
+def correlate(
+    right: list[Bool[np.ndarray, "..."]], measured: list[Float[np.ndarray, "..."]], seed: int
+) -> Correlation:
+    """Spearman's coefficient of the share that is right and a mean, over places.
+
+    Its interval is a bootstrap over examples, places held fixed: those of each place are drawn
+    again with replacement, right and measured ones each on their own, and the middle of the
+    coefficients is kept. It tells what more examples might change, not what another decoder would
+    do. Noise of the examples draws coefficients, and the interval more so, towards zero.
+
+    Args:
+      right: For each place, which of its examples are right.
+      measured: For each place, what was measured of its examples.
+      seed: Of the draws.
+
+    Returns:
+      NaN in all three with fewer than ``LEAST`` places, or if all shares or all means are equal.
+    """
+    share, mean = (np.array([np.mean(x) for x in of]) for of in (right, measured))
+    if len(share) < LEAST or math.isnan(value := float(spearman(share, mean))):
+        return Correlation(math.nan, math.nan, math.nan)
+    random = np.random.default_rng(seed)
+    counts = np.array([len(x) for x in right])
+    shares = random.binomial(counts, share, (RESAMPLES, len(counts))) / counts
+    again = lambda x: np.mean(x[random.integers(len(x), size=(RESAMPLES, len(x)))], axis=1)
+    means = np.stack([again(x) for x in measured], axis=1)
+    low, high = np.nanquantile(spearman(shares, means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Correlation(value, float(low), float(high))
+
+
+def dispersion(right: list[Bool[np.ndarray, "..."]]) -> float:
+    """How much shares differ between places, in units of what chance alone would do.
+
+    Args:
+      right: For each place, which of its examples are right.
+
+    Returns:
+      Pearson's chi-squared over its degrees of freedom, about 1 where all places are alike; NaN
+      where all examples are right, or none.
+    """
+    share, counts = np.array([np.mean(x) for x in right]), np.array([len(x) for x in right])
+    whole = np.sum(share * counts) / np.sum(counts)
+    if len(counts) < 2 or whole in (0.0, 1.0):
+        return math.nan
+    squares = np.sum(counts * (share - whole) ** 2) / (whole * (1 - whole))
+    return float(squares / (len(counts) - 1))

@@ -1,0 +1,228 @@
+"""From which length n and n + 1 must be confused: what is left of Corollary 6.2 as predictions.
+
+A pair is *confused* where one token is ranked first for both lengths though the right ones
+differ. The predictions read representations of a wide pass, and of a format's own pass only at
+lengths of the training. What they return is compared with what the format's own pass then says.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from glassesjax.precision.formats import FloatFormat
+from glassesjax.precision.rounding import first_collision
+from glassesjax.theory.margin import margin_certificate
+from glassesjax.theory.norms import Norm
+
+NORMS: tuple[Norm, ...] = (1, 2, "inf")
+EVEN = 0.5  # the chance at which a prediction is made: the median
+ALL_SHARED = 0.999  # a correlation from which errors count as one
+Chances = Sequence[float] | Float[np.ndarray, " lengths"]
+NODES = 801  # of an integral: a step of 0.02
+
+
+@jax.jit
+def surely_confused(
+    y: Float[Array, "pairs d"], y_next: Float[Array, "pairs d"], unembed: Float[Array, "vocab d"]
+) -> Bool[Array, " pairs"]:
+    r"""Whether a certificate says that the greedy token is the same for both of a pair.
+
+    .. math:: \exists \lVert \cdot \rVert: \; \max_b
+        \frac{\lVert w_a - w_b \rVert_* \lVert y' - y \rVert}{\langle w_a - w_b, y \rangle} < 1
+
+    in one of three norms, from y or from y'; or the two are equal. It is sound: no greedy token
+    in exact arithmetic contradicts it. Of representations and an unembedding that were rounded to
+    a format it speaks of what the format stores.
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: sufficient by a margin; the corollary infers equal answers from closeness.
+
+    Args:
+      y: Representations of n, in float64.
+      y_next: Those of n + 1.
+      unembed: One row per token.
+
+    Returns:
+      One truth value per pair. A tie in equal representations counts as the same token.
+    """
+    alike = jnp.all(y == y_next, axis=-1)
+    for norm in NORMS:
+        for first, second in ((y, y_next), (y_next, y)):
+            certify = lambda a, b, norm=norm: margin_certificate(a, b, unembed, norm).certified
+            alike = alike | jax.vmap(certify)(first, second)
+    return alike
+
+
+class Noise(NamedTuple):
+    """A format's error of the lead of one right token over the other."""
+
+    spread: Float[Array, ""]
+    """Its root mean square."""
+    shared: Float[Array, ""]
+    """Correlation of the errors of the two of a pair, from 0 to 1."""
+
+
+def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noise:
+    r"""A format's error of the lead, over pairs of the training.
+
+    .. math:: \sigma^2 = \frac{1}{2P} \sum_p (e_p^2 + e_p'^2), \qquad
+        \rho = \frac{1}{\sigma^2 P} \sum_p e_p e_p', \qquad e = \hat\ell - \ell
+
+    with the lead of the token right for n over that right for n + 1. Moments about zero and not
+    about the mean: a shift that is the same at all lengths moves answers as well.
+
+    Args:
+      narrow: Leads in the format's own arithmetic, of both of each pair.
+      wide: The same in wide arithmetic.
+
+    Returns:
+      The spread, in the unit of a score, infinite where a lead is not finite; and the correlation,
+      one where there is no error.
+    """
+    error = narrow - wide
+    square = jnp.mean(jnp.square(error))
+    ratio = jnp.mean(error[:, 0] * error[:, 1]) / jnp.where(square > 0, square, 1)
+    shared = jnp.where(square > 0, jnp.clip(ratio, 0, 1), 1)
+    lost = ~jnp.isfinite(square)
+    return Noise(jnp.where(lost, jnp.inf, jnp.sqrt(square)), jnp.where(lost, 1, shared))
+
+
+@jax.jit
+def chance_apart(
+    scores: Float[Array, "pairs vocab"], next_scores: Float[Array, "pairs vocab"], error: Noise
+) -> Float[Array, " pairs"]:
+    r"""Chance that two tokens are ranked first in a pair whose leads have normal errors.
+
+    .. math:: q = \max_b P\bigl[ (\ell_b + e > 0) \ne (\ell_b' + e' > 0) \bigr]
+
+    with the lead of the token first at n over b, at n and at n + 1, and normal errors of the given
+    spread and correlation. Errors that are wholly shared tell a pair apart just where one falls
+    between its two leads: then :math:`q = |\Phi(\ell_b / \sigma) - \Phi(\ell_b' / \sigma)|`.
+
+    Args:
+      scores: Of n, in wide arithmetic.
+      next_scores: Of n + 1.
+      error: At a spread of zero, chances are zero or one.
+
+    Returns:
+      One chance per pair. Two tokens are looked at, the first and one more; a third that wins for
+      both is left out.
+    """
+    first = jnp.argmax(scores, axis=-1)[:, None]
+    here, there = (jnp.take_along_axis(s, first, axis=1) - s for s in (scores, next_scores))
+    both = _over(lambda z, part: _below(here, error, z, part) * _below(there, error, z, part))
+    apart = _below(here, error) + _below(there, error) - 2 * both(error.shared)
+    one = jnp.abs(_below(here, error) - _below(there, error))
+    apart = jnp.where(error.shared > ALL_SHARED, one, apart)
+    itself = jnp.arange(scores.shape[1])[None] == first
+    return jnp.max(jnp.where(itself, 0, apart), axis=-1)
+
+
+@jax.jit
+def chance_wrong(
+    lead: Float[Array, " pairs"], next_lead: Float[Array, " pairs"], error: Noise
+) -> Float[Array, " pairs"]:
+    r"""Chance that not both of a pair are right.
+
+    .. math:: f = 1 - P\bigl[ \ell + e > 0, \; \ell' - e' > 0 \bigr]
+
+    An error helps one as much as it hurts the other.
+
+    Args:
+      lead: Of the token right for n over the best other one, in wide arithmetic.
+      next_lead: Of that right for n + 1, at n + 1.
+      error: As for ``chance_apart``.
+
+    Returns:
+      One chance per pair.
+    """
+    both = _over(lambda z, part: _below(lead, error, z, part) * _below(next_lead, error, -z, part))
+    one = jnp.maximum(0, _below(lead, error) - _below(-next_lead, error))
+    return 1 - jnp.where(error.shared > ALL_SHARED, one, both(error.shared))
+
+
+def _below(x: Array, error: Noise, z: Array | float = 0.0, part: Array | float = 0.0) -> Array:
+    """Chance that the error is over -x, given z of its shared part; a step where there is none."""
+    sure = (1 + jnp.sign(x)) / 2
+    spread = jnp.where(error.spread > 0, error.spread, 1)
+    scaled = (x / spread + jnp.sqrt(part) * z) / jnp.sqrt(1 - jnp.asarray(part))
+    return jnp.where(error.spread > 0, jax.scipy.special.ndtr(scaled), sure)
+
+
+def _over(integrand: Callable[[Array, Array], Array]) -> Callable[[Array], Array]:
+    """The mean over a standard normal z, by a sum over even steps.
+
+    With a step of h the sum over a step function that a normal of width s has smoothed is exact
+    but for exp(-2 (pi s / h)^2): here exp(-49), and for what lies beyond 8.
+    """
+
+    def mean(shared: Array) -> Array:
+        part = jnp.minimum(shared, ALL_SHARED)
+        z = jnp.linspace(-8.0, 8.0, NODES, dtype=shared.dtype)
+        weight = jnp.exp(-jnp.square(z) / 2)
+        terms = jax.lax.map(lambda zw: zw[1] * integrand(zw[0], part), (z, weight))
+        return jnp.sum(terms, axis=0) / jnp.sum(weight)
+
+    return mean
+
+
+def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
+    r"""The length from which nothing happens any more, with a chance of at least ``share``.
+
+    .. math:: N = \min \Bigl\{ n : \prod_{m \ge n} (1 - q_m) \ge s \Bigr\}
+
+    over the lengths that there are. Of events that were seen, chances are zeros and ones.
+
+    Args:
+      lengths: Ascending.
+      chances: Of the event, independent, one a length.
+      share: The chance s; a half gives the median.
+
+    Returns:
+      One of the lengths, or None where even the last is not settled. The first one is a bound: it
+      may be settled before.
+    """
+    kept = np.cumprod(1 - np.asarray(chances, np.float64)[::-1])[::-1]
+    return next((n for n, rest in zip(lengths, kept, strict=True) if rest >= share), None)
+
+
+def begun_at(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
+    r"""The length up to which something has happened, with a chance of at least ``share``.
+
+    .. math:: N = \min \Bigl\{ n : 1 - \prod_{m \le n} (1 - f_m) \ge s \Bigr\}
+
+    Args:
+      lengths: Ascending.
+      chances: Of the event, independent, one a length.
+      share: The chance s; a half gives the median.
+
+    Returns:
+      One of the lengths, or None.
+    """
+    gone = 1 - np.cumprod(1 - np.asarray(chances, np.float64))
+    return next((n for n, so_far in zip(lengths, gone, strict=True) if so_far >= share), None)
+
+
+def uniform_share(fmt: FloatFormat, reach: int) -> tuple[int | None, int | None]:
+    r"""What a format does to a weight of 1/n: where neighbors collide, and where it is lost.
+
+    Equal weights at n and n + 1 do not make the averages equal: n rounded weights do not add up to
+    one, and n + 1 add up to more. Only weights of zero leave nothing. So the second number is a
+    length of failing, the first is not.
+
+    .. math:: \mathrm{rd}(1/n) = \mathrm{rd}(1/(n+1)), \qquad \mathrm{rd}(1/n) = 0
+
+    Args:
+      fmt: Of the attention weights.
+      reach: Largest length looked at.
+
+    Returns:
+      The first length of each; None beyond the reach.
+    """
+    collides = first_collision(lambda n: 1 / n, fmt, 1, reach + 1)
+    lost = int(2 / fmt.min_subnormal)  # half the smallest number is a tie, and zero is even
+    return collides, lost if lost <= reach else None

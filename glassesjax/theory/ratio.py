@@ -1,0 +1,53 @@
+"""How well a count can be told from the ratio alone: exact, by enumerating what is drawn."""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+Seen = tuple[Fraction, bool]
+
+
+def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fraction:
+    r"""Upper bound on the accuracy of any answer that depends on ratio and last token only.
+
+    An item of n tokens has ones, each with probability p on its own. What a decoder without mask
+    and positions knows of it is the share of ones r and its own token t, so that the best it can
+    say is the likeliest count of each such pair:
+
+    .. math:: A = \sum_{r, t} \max_k P(k, r, t), \qquad
+       P(k, k / n, 1) = P(n) \binom{n - 1}{k - 1} p^k (1 - p)^{n - k}
+
+    and the same with :math:`\binom{n-1}{k}` for an item that ends in a zero. Equality: the answer
+    that names that count.
+
+    Source: arXiv 2406.04267v2, Proposition 6.1 (B.9).
+    Differs: the proposition says that two prompts are alike; this is what that costs.
+
+    Args:
+      lengths: How often each length is drawn; they sum to one.
+      share: How often a token is a one.
+
+    Returns:
+      The accuracy of the best such answer, exactly.
+
+    Example:
+      >>> half = Fraction(1, 2)
+      >>> ratio_only_accuracy({1: half, 2: half}, Fraction(1))  # 1 and 11 are alike
+      Fraction(1, 2)
+      >>> ratio_only_accuracy({2: half, 3: half}, half)  # 11 and 111 are alike
+      Fraction(15, 16)
+    """
+    likely: dict[Seen, list[Fraction]] = {}
+    for length, drawn in lengths.items():
+        for ones in range(length + 1):
+            tokens = share**ones * (1 - share) ** (length - ones)
+            for last in (False, True):
+                before = ones - last
+                ways = math.comb(length - 1, before) if before >= 0 else 0
+                seen = Fraction(ones, length), last
+                # Of one ratio, another length is another count: but for no ones at all.
+                likely.setdefault(seen, []).append(drawn * ways * tokens)
+    best = Fraction(0)
+    for (ratio, _), chances in likely.items():
+        best += sum(chances) if ratio == 0 else max(chances)
+    return best

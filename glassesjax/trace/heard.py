@@ -1,0 +1,50 @@
+"""What a token that answers hears of each token before it: measured, and by paths of attention."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from glassesjax.model.decoder import Decoder
+from glassesjax.trace.rollout import printed_bound, rollout
+
+
+class Heard(NamedTuple):
+    """Three numbers for each token of a row, of one token's last representation."""
+
+    influence: Float[Array, " seq"]
+    """Frobenius norm of the derivative in the token's embedding."""
+    rollout: Float[Array, " seq"]
+    """Share of the paths: attention weights, heads averaged, and the residual stream."""
+    log_bound: Float[Array, " seq"]
+    """Natural logarithm of the printed bound; -inf for tokens that follow."""
+
+
+def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> Heard:
+    r"""How much of each token reaches one row's last representation.
+
+    .. math:: \left\lVert \partial y_t / \partial v_i^{(0)} \right\rVert_F, \qquad
+       \pi_i, \qquad \log (G \pi'_i)
+
+    Source: arXiv 2406.04267v2, Theorem 5.1; both sides, and the rollout of arXiv 2602.16837v2.
+    Differs: any row t in the place of the last; attention depends on its input, as in the model.
+
+    Args:
+      decoder: Causal, with or without a window.
+      tokens: One sequence.
+      at: The row t; a number that may be traced, so that one compilation serves all rows.
+
+    Returns:
+      Numbers for all tokens; those after the row have no influence.
+
+    Raises:
+      ValueError: Another mask.
+    """
+    profile = rollout(decoder, tokens, at=at).profile[0]
+    bound = printed_bound(decoder, tokens, at=at)
+    last = lambda resid: decoder.represent(resid, keep="nothing")[0][at]
+    y, back = jax.vjp(last, decoder.enter(tokens))
+    (jacobian,) = jax.vmap(back)(jnp.eye(len(y), dtype=y.dtype))
+    size = jnp.sqrt(jnp.sum(jnp.square(jacobian), axis=(0, 2)))
+    return Heard(size, profile, jnp.log(bound.profile[0]) + bound.log_gain)

@@ -1,0 +1,322 @@
+"""Times training steps of small decoders: ours, and an eager PyTorch loop of the same shape.
+
+Torch runs in a Python of its own (``pip install torch==2.13.0 numpy``; name it by --torch-python)
+on the same weights, the same kind of rows, AdamW, clipping and schedule. It is first checked that
+both find the same losses and gradient norms over some steps on the same rows. Without such a Python
+the rows of torch are left out.
+
+The task is ``count_ones`` with lengths such that rows have the tokens of the shape. All sides take
+turns, so that other work on the machine slows them alike; the fastest turn of each counts, and
+compiling is timed apart. Then many seeds in one program against one at a time; on an accelerator
+also the share of its peak.
+"""
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from decode_clients import Peer
+
+from glassesjax.model import Decoder, DecoderConfig, Mlp, RMSNorm, flat_parameters
+from glassesjax.records import provenance, to_json, write_by_rename
+from glassesjax.tasks import Glasses, LengthMix, batch, example, named_task
+from glassesjax.tasks.glasses import width as row_width
+from glassesjax.train import Learner, Recipe, begin, learn
+
+Row = dict[str, Any]
+Run = Callable[[], float]  # seconds of one turn
+TASK, RATE = named_task("count_ones"), 1e-3
+# Losses and norms over three steps, relative to themselves: sums of at most 4096 terms in another
+# order, 2000 roundoffs of float32. Without clipping, or with another decay, they are off by 1e-2.
+SAME = 2000 * 2.0**-24
+PARITY_STEPS = 3
+# Operations per second in float32, 10^12. Our products ask for full float32: on NVIDIA the units
+# that are no tensor cores (data sheets of T4, V100, A100, L4, H100, H200, B200), on TPU six passes
+# in bfloat16 (Cloud TPU's pages on v4, v5e, v5p, v6e), a sixth of the peak that they state.
+PEAKS = {
+    "Tesla T4": 8.1,
+    "Tesla V100-SXM2-16GB": 15.7,
+    "NVIDIA A100-SXM4-40GB": 19.5,
+    "NVIDIA A100-SXM4-80GB": 19.5,
+    "NVIDIA L4": 30.3,
+    "NVIDIA H100 80GB HBM3": 67.0,
+    "NVIDIA H200": 67.0,
+    "TPU v4": 275 / 6,
+    "TPU v5 lite": 197 / 6,
+    "TPU v5": 459 / 6,
+    "TPU v6 lite": 918 / 6,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What is trained."""
+
+    width: int
+    layers: int
+    seq: int
+    batch: int
+    heads: int = 4
+    steps: int = 5
+    """In a call, and in a turn."""
+
+    @property
+    def config(self) -> DecoderConfig:
+        """The decoder that ``glassesjax train`` has by default, in this size."""
+        return DecoderConfig(
+            vocab_size=len(TASK.symbols),
+            num_layers=self.layers,
+            num_heads=self.heads,
+            model_dim=self.width,
+            norm=RMSNorm(),
+            mlp=Mlp(kind="gelu"),
+            embed_scale=self.width**0.5,
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """Lengths from 1 to the largest that the row has room for."""
+        mix = LengthMix(low=1, high=longest(self.seq))
+        # Long enough that no turn is beyond the schedule.
+        return Recipe(task=TASK, mix=mix, batch=self.batch, steps=100_000, warmup=1)
+
+    @property
+    def flops(self) -> float:
+        """Of the products of one step: backward twice as many as forward, masked pairs included."""
+        matrices = 12 * self.layers * self.width**2 + len(TASK.symbols) * self.width
+        pairs = 2 * self.layers * self.seq * self.width
+        return 3 * 2 * self.batch * self.seq * (matrices + pairs)
+
+
+SHAPES = {
+    "width 64": Shape(width=64, layers=4, seq=64, batch=64),
+    "width 32": Shape(width=32, layers=2, seq=32, batch=16, steps=50),
+    "tiny": Shape(width=8, layers=2, seq=16, batch=4, heads=2, steps=2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Who trains how fast."""
+
+    shapes: tuple[str, ...] = ("width 64", "width 32")
+    """Against torch; ``tiny`` is for trying the script."""
+    seeds_shape: str = "width 32"
+    """Of many seeds at once."""
+    seeds: tuple[int, ...] = ()
+    """How many at once; 1 and 8 if absent, on an accelerator 1, 8, 64 and 512."""
+    rounds: int = 15
+    """Turns of each side."""
+    torch_python: Path | None = None
+    """A Python with torch."""
+    threads: int = 0
+    """Of torch; its own choice if 0."""
+    out: Path = Path("runs/bench-train.json")
+    """Where the figures go."""
+
+
+def longest(seq: int) -> int:
+    """The length whose row ``<bos> ITEM = DIGITS <eos>`` has so many tokens."""
+    for length in range(seq, 0, -1):
+        if row_width(TASK, Glasses(), length) == seq:
+            return length
+    raise SystemExit(f"Wanted a row length that a task of counting can have; found {seq}.")
+
+
+def our_run(shape: Shape, seeds: int) -> tuple[Run, float]:
+    """Turns of ``learn`` and the seconds that its first call took, compiling included."""
+    recipe = shape.recipe  # finding its lengths takes time
+    one = [begin(shape.config, recipe, seed, RATE) for seed in range(seeds)]
+    held = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *one)]
+
+    def run() -> float:
+        start = time.perf_counter()
+        held[0], told = learn(held[0], recipe, shape.steps)
+        losses = np.asarray(told.loss)
+        seconds = time.perf_counter() - start
+        if not np.isfinite(losses).all():
+            raise SystemExit("The losses are not finite: nothing was learned, and nothing timed.")
+        return seconds
+
+    return run, run()
+
+
+def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side in each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            seconds[name].append(run())
+    return seconds
+
+
+def row_of(name: str, shape: Shape, seconds: Sequence[float], models: int = 1) -> Row:
+    """Speed of one side: best and median turn."""
+    best, middle = (shape.steps / f(seconds) for f in (min, np.median))
+    row = {"side": name, **dataclasses.asdict(shape), "models": models, "rounds": len(seconds)}
+    row |= {"steps_per_second": best, "median_steps_per_second": float(middle)}
+    row |= {"model_steps_per_second": models * best}
+    row |= {"tokens_per_second": models * best * shape.batch * shape.seq}
+    return row | {"gflops_per_second": models * best * shape.flops / 1e9}
+
+
+def against_torch(name: str, peer: Peer | None, settings: Settings) -> Iterator[Row]:
+    """Our steps and torch's, in turns."""
+    shape = SHAPES[name]
+    run, first = our_run(shape, 1)
+    runs = {"ours": run}
+    if peer is not None:
+        yield from agrees(shape, peer, settings)
+        for kind in ("fused", "plain"):
+            runs[f"torch, {kind} attention"] = torch_run(peer, kind, shape.steps)
+    seconds = take_turns(runs, settings.rounds)
+    rows = [row_of(side, shape, times) for side, times in seconds.items()]
+    best = max((row["steps_per_second"] for row in rows[1:]), default=None)
+    rows[0] |= {"first_call_seconds": first}
+    rows[0] |= {"over_torch": best and rows[0]["steps_per_second"] / best}
+    yield from rows
+
+
+def torch_run(peer: Peer, kind: str, steps: int) -> Run:
+    """A turn of torch; the first one is not timed."""
+    job = {"kind": kind, "steps": steps}
+    peer.ask("steps", **job)
+    return lambda: peer.ask("steps", **job)["seconds"]
+
+
+def many_seeds(settings: Settings) -> Iterator[Row]:
+    """Model-steps per second against how many models one program trains."""
+    shape, accelerated = SHAPES[settings.seeds_shape], jax.default_backend() != "cpu"
+    counts = settings.seeds or ((1, 8, 64, 512) if accelerated else (1, 8))
+    runs, first = {}, {}
+    for count in counts:
+        runs[f"ours, {count} at once"], first[count] = our_run(shape, count)
+    seconds = take_turns(runs, settings.rounds)
+    rows = [row_of(n, shape, seconds[n], c) for n, c in zip(runs, counts, strict=True)]
+    for row in rows:
+        speed, alone = row["model_steps_per_second"], rows[0]["model_steps_per_second"]
+        more = {"first_call_seconds": first[row["models"]], "over_first": speed / alone}
+        yield row | more | share_of_peak(row, jax.devices()[0].device_kind)
+
+
+def share_of_peak(row: Mapping[str, Any], kind: str) -> Row:
+    """Of an accelerator's products in full float32; of a CPU nothing is said."""
+    if jax.default_backend() == "cpu":
+        return {}
+    peak = PEAKS.get(kind)
+    share = "unknown" if peak is None else row["gflops_per_second"] / (1000 * peak)
+    return {"peak_tflops": peak or "unknown", "share_of_peak": share}
+
+
+def agrees(shape: Shape, peer: Peer, settings: Settings) -> Iterator[Row]:
+    """Torch's rows against ours; losses and norms of some steps on the same rows and weights."""
+    learner = begin(shape.config, shape.recipe, 0, RATE)
+    with tempfile.TemporaryDirectory() as folder:
+        weights, data = Path(folder) / "weights.npz", Path(folder) / "rows.npz"
+        np.savez(weights, **their_arrays(learner.decoder))
+        versions = peer.ask("load", path=str(weights), **their_job(shape, settings))
+        np.savez(data, **our_rows(learner, shape.recipe))
+        found = {}
+        for kind in ("fused", "plain"):
+            found[kind] = peer.ask("losses", kind=kind, path=str(data), weights=str(weights))
+    yield rows_agree(shape, peer) | versions
+    _, told = learn(jax.tree.map(lambda x: x[None], learner), shape.recipe, PARITY_STEPS)
+    ours = np.stack([told.loss[0], told.gradient[0]], axis=1)
+    for kind, answer in found.items():
+        gap = float(np.max(np.abs(np.asarray(answer["told"]) / ours - 1)))
+        check = f"{PARITY_STEPS} steps, torch, {kind} attention"
+        yield {"check": check, "width": shape.width, "gap": gap, "bound": SAME} | versions
+
+
+def rows_agree(shape: Shape, peer: Peer) -> Row:
+    """How many tokens of torch's rows, one of each length, are not ours."""
+    lengths = np.arange(1, longest(shape.seq) + 1, dtype=np.int32)
+    make = lambda length: example(TASK, Glasses(), jax.random.key(0), length, int(lengths[-1]))
+    ours, theirs = jax.vmap(make)(lengths), peer.ask("rows", lengths=lengths.tolist())
+    wrong = sum(
+        int(np.sum(np.asarray(getattr(ours, name)) != np.asarray(theirs[name])))
+        for name in ("tokens", "scored")
+    )
+    return {"check": "rows of torch", "width": shape.width, "gap": wrong, "bound": 0}
+
+
+def our_rows(learner: Learner, recipe: Recipe) -> dict[str, np.ndarray]:
+    """What our first steps read."""
+    made = []
+    for step in range(PARITY_STEPS):
+        at = jnp.asarray(step, jnp.int32)
+        made.append(batch(recipe.task, recipe.glasses, recipe.mix, learner.key, at, recipe.batch))
+    stack = lambda name: np.stack([np.asarray(getattr(rows, name)) for rows, _ in made])
+    return {name: stack(name) for name in ("tokens", "scored")}
+
+
+def their_job(shape: Shape, settings: Settings) -> dict[str, Any]:
+    """Sizes, recipe and device for torch."""
+    config, recipe = shape.config, shape.recipe
+    sizes = {"vocab": config.vocab_size, "layers": shape.layers, "heads": shape.heads}
+    sizes |= {"width": shape.width, "seq": shape.seq, "embed_scale": config.embed_scale}
+    sizes |= {"eps": RMSNorm().eps, "symbols": {s: i for i, s in enumerate(TASK.symbols)}}
+    names = ("batch", "steps", "warmup", "weight_decay", "clip")
+    theirs = {name: getattr(recipe, name) for name in names} | {"rate": RATE}
+    theirs |= {"lengths": [recipe.mix.low, recipe.mix.high]}
+    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    return {"sizes": sizes, "recipe": theirs, "device": device, "threads": settings.threads}
+
+
+def their_arrays(decoder: Decoder) -> dict[str, np.ndarray]:
+    """Our weights under the names of ``train_peers.py``."""
+    found = {name: np.asarray(x) for name, x in flat_parameters(decoder).items()}
+    arrays = {"table.weight": found["embed.table"], "norm.weight": found["final_norm.gain"]}
+    at = lambda name: found[f"blocks.{name}"]
+    qkv = np.concatenate([at(f"attention.{name}") for name in ("query", "key", "value")], axis=1)
+    layers = {"qkv": qkv, "output": at("attention.output")}
+    layers |= {"up": at("mlp.up"), "down": at("mlp.down")}
+    layers |= {"norm1": at("norm1.gain"), "norm2": at("norm2.gain")}
+    for name, stacked in layers.items():
+        for index, weight in enumerate(stacked):
+            arrays[f"blocks.{index}.{name}.weight"] = weight
+    return arrays
+
+
+def wrong(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line on each check that fails, NaN included; empty if there is none."""
+    bad = [row for row in rows if "gap" in row and not row["gap"] <= row["bound"]]
+    line = "{check}, width {width}: off by {gap:.1e}, over {bound:.1e}."
+    return "\n".join(line.format(**row) for row in bad)
+
+
+def measured(settings: Settings) -> Iterator[Row]:
+    """All rows, as they come."""
+    with contextlib.ExitStack() as stack:
+        peer = None
+        if settings.torch_python is not None:
+            peer = Peer(settings.torch_python, "train_peers.py")
+            stack.callback(peer.close)
+        for name in settings.shapes:
+            yield from against_torch(name, peer, settings)
+    yield from many_seeds(settings)
+
+
+def main(settings: Settings) -> None:
+    """Measures, prints, saves after each row; complains if torch finds other losses."""
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for row in measured(settings):
+        print(json.dumps(row), flush=True)
+        rows.append(row | {"dtype": "float32", "task": TASK.name} | provenance())
+        write_by_rename(settings.out, to_json(rows, indent=2) + "\n")
+    if found := wrong(rows):
+        raise SystemExit(found)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

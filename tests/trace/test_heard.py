@@ -1,0 +1,52 @@
+"""What one row hears is what the last row of the sequence up to it hears."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import Bidirectional, Decoder, DecoderConfig
+from glassesjax.trace import exact_influence, printed_bound, rollout
+from glassesjax.trace.heard import heard
+
+AT, LENGTH = 4, 7
+CONFIG = DecoderConfig(vocab_size=5, num_layers=2, num_heads=2, model_dim=8)
+TOKENS = jnp.asarray([0, 1, 2, 3, 4, 1, 0], jnp.int32)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return Decoder(CONFIG, key=jax.random.key(0), dtype=jnp.float64)
+
+
+def test_a_row_hears_what_the_last_of_its_prefix_does(decoder):
+    found = jax.jit(heard)(decoder, TOKENS, jnp.asarray(AT, jnp.int32))
+    prefix = TOKENS[: AT + 1]
+    expected = exact_influence(decoder, prefix, layers=(0,)).frobenius[0]
+    # Sums of 16 terms through two layers, some hundred roundings of each.
+    np.testing.assert_allclose(found.influence[: AT + 1], expected, rtol=500 * 2.0**-53)
+    np.testing.assert_array_equal(found.influence[AT + 1 :], 0)
+    bound = jax.jit(printed_bound)(decoder, prefix)
+    wanted = np.log(bound.profile[0]) + bound.log_gain
+    np.testing.assert_allclose(found.log_bound[: AT + 1], wanted, rtol=0, atol=500 * 2.0**-53)
+    assert np.all(np.isneginf(found.log_bound[AT + 1 :]))
+    assert np.all(np.asarray(found.rollout[AT + 1 :]) == 0)
+    assert float(jnp.sum(found.rollout)) == pytest.approx(1, abs=2.0**-48)
+
+
+def test_paths_of_a_row_are_those_of_its_prefix(decoder):
+    """With the same shares, which are means over all tokens that a pass has."""
+    shares = jnp.asarray([0.3, 0.6])
+    run = jax.jit(lambda tokens, at: rollout(decoder, tokens, shares=shares, at=at).profile[0])
+    last = jax.jit(lambda tokens: rollout(decoder, tokens, shares=shares).profile[0])
+    found, expected = run(TOKENS, AT), last(TOKENS[: AT + 1])
+    np.testing.assert_allclose(found[: AT + 1], expected, rtol=0, atol=500 * 2.0**-53)
+    other = run(TOKENS, AT + 1)
+    assert float(jnp.max(jnp.abs(other - found))) > 1e-3, "another row, another profile"
+
+
+def test_without_order_there_are_no_paths():
+    config = DecoderConfig(vocab_size=5, model_dim=8, mask=Bidirectional())
+    free = Decoder(config, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="no later token"):
+        heard(free, TOKENS, jnp.asarray(AT, jnp.int32))
