@@ -77,14 +77,16 @@ def failing_figure(rows: Sequence[Row]) -> Figure:
     cells = [cell for cell in failing(rows) if cell.applies]
     settings = list(dict.fromkeys(cell.setting for cell in cells))
     colors = palette([cell.format for cell in cells])
+    # Formats that stand in one place show as rings.
+    sizes = dict(zip(colors, np.linspace(10, 4, len(colors)).tolist(), strict=True))
     figure, panels = _grid(max(len(settings), 1), bottom=0.55)
     ends = _ends(cells)
     for axes, setting in zip(panels, settings, strict=False):
         _identity(axes, ends)
         for cell in cells:
             if cell.setting == setting:
-                _cell(axes, cell, colors[cell.format])
-        axes.set_title(setting)
+                _cell(axes, cell, colors[cell.format], sizes[cell.format])
+        _title(axes, setting)
         axes.set_xlabel("predicted failing length")
     panels[0].set_ylabel("observed failing length")
     _legend(figure, colors)
@@ -97,7 +99,7 @@ def _grid(count: int, bottom: float) -> tuple[Figure, list[Axes]]:
     lines = math.ceil(count / columns)
     wide = WIDTH if columns > 1 else 0.62 * WIDTH
     figure = Figure(figsize=(wide, 0.8 + HEIGHT * lines))
-    layout = margins(figure, right=1.5, bottom=bottom) | {"hspace": 0.42, "wspace": 0.12}
+    layout = margins(figure, right=1.5, top=0.45, bottom=bottom) | {"hspace": 0.5, "wspace": 0.12}
     panels = figure.subplots(
         lines, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=layout
     )
@@ -106,6 +108,11 @@ def _grid(count: int, bottom: float) -> tuple[Figure, list[Axes]]:
     for axes in panels.flat:
         axes.tick_params(labelbottom=True)
     return figure, list(panels.flat[:count])
+
+
+def _title(axes: Axes, setting: str) -> None:
+    """In two lines, so that it stays over its own panel."""
+    axes.set_title(setting.replace(", ", "\n", 1), fontsize=8)
 
 
 def _ends(cells: Sequence[Failing]) -> tuple[float, float]:
@@ -117,22 +124,22 @@ def _identity(axes: Axes, ends: tuple[float, float]) -> None:
     line = np.asarray(ends)
     axes.fill_between(line, line / FACTOR, line * FACTOR, color=STRIP, linewidth=0, zorder=0)
     axes.plot(line, line, color=MUTED, linewidth=0.8, zorder=1)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.axes.set_xscale("log", base=2)
-        axis.axes.set_yscale("log", base=2)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
         axis.set_minor_locator(NullLocator())
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
 
 
-def _cell(axes: Axes, cell: Failing, color: str) -> None:
+def _cell(axes: Axes, cell: Failing, color: str, size: float) -> None:
     place = lambda name: _placed(cell, name)
     x, y = place("predicted"), place("observed")
     bound = cell.is_bound("predicted") or cell.is_bound("observed")
     axes.plot([place("predicted_low"), place("predicted_high")], [y, y], color=color, linewidth=0.9)
     look = {"markeredgecolor": color, "markerfacecolor": "white" if bound else color}
-    axes.plot([x], [y], "o", markersize=5.5, markeredgewidth=1.3, zorder=3, **look)
+    axes.plot([x], [y], "o", markersize=size, markeredgewidth=1.3, zorder=3, **look)
 
 
 def _placed(cell: Failing, name: str) -> float:
@@ -167,7 +174,7 @@ def signals_figure(rows: Sequence[Row]) -> Figure:
         for name in [name for name in mine if name != WIDE]:
             _noise(axes, found[setting, seed, name], colors[name])
         seeds = {other for where, other in curves if where == setting}
-        axes.set_title(setting if len(seeds) == 1 else f"{setting}, seed {seed}")
+        _title(axes, setting if len(seeds) == 1 else f"{setting}, seed {seed}")
         axes.set_xlabel("n")
     panels[0].set_ylabel("change of the lead from n to n + 1")
     _legend(figure, colors)

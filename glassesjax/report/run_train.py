@@ -72,7 +72,7 @@ def _told(steps: Steps, out: Path | None) -> Steps:
             for row in rows:
                 if row["kind"] == "step":
                     for value in TOLD:
-                        board.add_scalar(f"{value}/seed {row['seed']}", row[value], row["step"])
+                        board.add_scalar(f"{value}/seed_{row['seed']}", row[value], row["step"])
             yield name, rows
 
 

@@ -7,6 +7,7 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.failing_figures import failing_figures
 from glassesjax.report.failing_sentences import FAILING, failing_headlines, failing_section
+from glassesjax.report.heard_sentences import heard_section, ratio_section, words_of
 from glassesjax.report.markup import (
     MISSING,
     Markup,
@@ -93,7 +94,9 @@ def sweep_page(
             "Share of right answers, the mean over seeds. Shaded: the lengths of the training.",
         ),
         fold("Table: the longest length that is learned", _reaches(cells(rows), formats(rows))),
-        glossary({**GLOSSARY, **FAILING}),
+        heard_section(rows),
+        ratio_section(rows),
+        glossary({**GLOSSARY, **FAILING, **words_of(rows)}),
         origin(settings, record),
         element(
             "footer", "Made by glassesjax from the rows of these runs; every number is theirs."

@@ -75,6 +75,9 @@ def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noi
     with the lead of the token right for n over that right for n + 1. Moments about zero and not
     about the mean: a shift that is the same at all lengths moves answers as well.
 
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: measured; the corollary has a finite precision and no size of it.
+
     Args:
       narrow: Leads in the format's own arithmetic, of both of each pair.
       wide: The same in wide arithmetic.
@@ -102,6 +105,9 @@ def chance_apart(
     with the lead of the token first at n over b, at n and at n + 1, and normal errors of the given
     spread and correlation. Errors that are wholly shared tell a pair apart just where one falls
     between its two leads: then :math:`q = |\Phi(\ell_b / \sigma) - \Phi(\ell_b' / \sigma)|`.
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: a chance, where the corollary has certainty from an unnamed length on.
 
     Args:
       scores: Of n, in wide arithmetic.
@@ -131,6 +137,9 @@ def chance_wrong(
     .. math:: f = 1 - P\bigl[ \ell + e > 0, \; \ell' - e' > 0 \bigr]
 
     An error helps one as much as it hurts the other.
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: a chance, where the corollary has certainty from an unnamed length on.
 
     Args:
       lead: Of the token right for n over the best other one, in wide arithmetic.
@@ -177,14 +186,17 @@ def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) 
 
     over the lengths that there are. Of events that were seen, chances are zeros and ones.
 
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: the length is named, and of those that were measured.
+
     Args:
       lengths: Ascending.
       chances: Of the event, independent, one a length.
       share: The chance s; a half gives the median.
 
     Returns:
-      One of the lengths, or None where even the last is not settled. The first one is a bound: it
-      may be settled before.
+      One of the lengths, or None where even the last is not settled. The first one is only
+      an upper bound.
     """
     kept = np.cumprod(1 - np.asarray(chances, np.float64)[::-1])[::-1]
     return next((n for n, rest in zip(lengths, kept, strict=True) if rest >= share), None)
@@ -194,6 +206,9 @@ def begun_at(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> i
     r"""The length up to which something has happened, with a chance of at least ``share``.
 
     .. math:: N = \min \Bigl\{ n : 1 - \prod_{m \le n} (1 - f_m) \ge s \Bigr\}
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: the first failure, which may come long before the failing length.
 
     Args:
       lengths: Ascending.
@@ -215,6 +230,9 @@ def uniform_share(fmt: FloatFormat, reach: int) -> tuple[int | None, int | None]
     length of failing, the first is not.
 
     .. math:: \mathrm{rd}(1/n) = \mathrm{rd}(1/(n+1)), \qquad \mathrm{rd}(1/n) = 0
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: of one weight; the corollary speaks of outputs.
 
     Args:
       fmt: Of the attention weights.

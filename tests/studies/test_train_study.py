@@ -287,5 +287,5 @@ def test_steps_are_told_to_tensorboard(tmp_path):
     out = tmp_path / "told"
     assert run([*flags(out, seeds=1, formats="f32"), "--tensorboard"]) == 0
     [events] = (out / "tensorboard").iterdir()
-    assert b"loss/seed 0" in events.read_bytes()
-    assert b"accuracy/seed 0" in events.read_bytes()
+    assert b"loss/seed_0" in events.read_bytes()
+    assert b"accuracy/seed_0" in events.read_bytes()
