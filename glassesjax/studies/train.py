@@ -54,7 +54,7 @@ def resumed(settings: TrainSettings, folder: Path) -> Learner:
       folder: Of the run; of several processes the writer alone reads it.
 
     Returns:
-      One for each seed: of the newest checkpoint, or before their first step.
+      One for each seed, of the newest checkpoint or before their first step.
 
     Raises:
       BadInput: The checkpoint is not whole, foreign, or of other shapes.
@@ -81,7 +81,7 @@ def measure(
       done: Whether the row with these key fields is there already.
 
     Yields:
-      What was done and its rows: for each call of the training one a seed, then what each of
+      What was done and its rows, for each call of the training one a seed, then what each of
       ``QUESTIONS`` gave. Of several processes all train, and one writes files and asks.
 
     Raises:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import PartitionSpec as P
+from jax.sharding import PartitionSpec
 
 AXES = ("seed", "data", "model")
 ROWS = ("data", "model")  # what the rows of a batch are divided over
 LEAST = 1024  # numbers of an array that is divided: a smaller one would save no memory to speak of
 
 
-def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> P:
+def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
     """How an array of stacked learners lies: its longest axis that can be divided is.
 
     Args:
@@ -33,7 +33,7 @@ def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> P:
         spec[max(fits, key=lambda axis: shape[axis])] = "model"
     while spec and spec[-1] is None:
         spec.pop()
-    return P(*spec)
+    return PartitionSpec(*spec)
 
 
 def in_place(learners: Any) -> Any:  # noqa: ANN401
@@ -69,7 +69,11 @@ def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  #
     if not among:
         return sums(decoder, rows)
     own = lambda decoder, rows: jax.lax.psum(sums(decoder, rows), among)
-    specs = {"in_specs": (P(), P(among)), "out_specs": P(), "axis_names": set(among)}
+    specs = {
+        "in_specs": (PartitionSpec(), PartitionSpec(among)),
+        "out_specs": PartitionSpec(),
+        "axis_names": set(among),
+    }
     # Gradients are of the own rows, and added by hand: nothing for the check of what varies.
     return jax.shard_map(own, **specs, check_vma=False)(decoder, rows)
 
