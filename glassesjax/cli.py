@@ -202,8 +202,14 @@ def _train(verb: Train, arguments: Sequence[str]) -> int:
     if verb.distributed:
         connect()
     run = functools.partial(run_train, tensorboard=verb.tensorboard)
-    if not is_writer():  # trains with the others, and writes nothing
-        return ended(lambda: len(run(verb, _folder(verb))))
+
+    def follow() -> int:
+        """Trains with the others, and writes nothing."""
+        run(verb, _folder(verb))
+        return 0
+
+    if not is_writer():
+        return ended(follow)
     told = {"run": run, "lines": train_headlines, "wrong": failing_contradictions}
     return ended(lambda: _study(verb, arguments, steps=verb.calls, **told))
 

@@ -24,7 +24,8 @@ class OfModel:
     """What each study of a model is told besides its settings."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    """A name that `glassesjax models` lists, the path of a .gguf file of the llama architecture, or
+    what `glassesjax train` wrote: a .safetensors file or its run folder."""
     out: Path | None = None
     """The run folder; runs/VERB-MODEL if absent."""
 

@@ -38,6 +38,8 @@ class Run(NamedTuple):
 
     rows: Float[np.ndarray, "counts model_dim"]
     told: Int[np.ndarray, " counts"]
+    stream: Float[np.ndarray, "stores counts model_dim"]
+    """The residual stream wherever it is stored, the rows last."""
 
     @property
     def equal(self) -> np.ndarray:
@@ -62,10 +64,11 @@ class Run(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def _pass(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> tuple[Array, Array]:
+def _pass(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> tuple[Array, ...]:
     decoder = decoder.stored(plan)
-    y, _ = decoder(tokens, plan=plan, keep="nothing")
-    return y, jnp.argmax(decoder.logits(y, plan=plan), axis=-1) - len(SYMBOLS)
+    y, trace = decoder(tokens, plan=plan)
+    stream = jnp.concatenate([trace.resid, trace.resid_mid, y[None]])
+    return y, jnp.argmax(decoder.logits(y, plan=plan), axis=-1) - len(SYMBOLS), stream
 
 
 def _run(reading: Reading, plan: RoundingPlan, length: int) -> Run:
@@ -76,8 +79,8 @@ def _run(reading: Reading, plan: RoundingPlan, length: int) -> Run:
 
 
 def _stored_in(run: Run, fmt: FloatFormat) -> Hypothesis:
-    """How far the rows are from numbers of the format."""
-    off = np.abs(run.rows - np.asarray(fmt.round(jnp.asarray(run.rows))))
+    """How far the residual stream, wherever it is stored, is from numbers of the format."""
+    off = np.abs(run.stream - np.asarray(fmt.round(jnp.asarray(run.stream))))
     return Hypothesis(name=f"a residual stream stored in {fmt.name}", distance=float(np.max(off)))
 
 

@@ -1,4 +1,4 @@
-"""Opening a model by name: the toy, SmolLM2 out of its Python package, or a GGUF file."""
+"""Opening a model by name: our own ones, SmolLM2 out of its package, GGUF files, trained ones."""
 
 import dataclasses
 import hashlib
@@ -83,8 +83,8 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
       The model, with weights in float32.
 
     Raises:
-      BadInput: The name is unknown, a package is not installed, or the file is not a whole GGUF
-        of the llama architecture.
+      BadInput: The name is unknown, a package is not installed, the file is not a whole GGUF of the
+        llama architecture or none of ours, or the run has no decoder of that seed.
     """
     if name == "toy":
         return toy_model(positions, seed)
@@ -98,18 +98,21 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
         return open_gguf(Path(name))
     if name.endswith(SUFFIX):
         return open_trained(Path(name))
-    if (Path(name) / trained_name(seed)).is_file():
-        return open_trained(Path(name) / trained_name(seed))
+    if seeds := sorted(Path(name).glob(trained_name("*"))):
+        if (path := Path(name) / trained_name(seed)) not in seeds:
+            there = ", ".join(path.name for path in seeds)
+            raise BadInput(f"Wanted {path.name} in {name}; found {there}: choose another seed.")
+        return open_trained(path)
     names = ", ".join(("toy", "counter", *TRAINED, "smollm2"))
     wanted = f"Wanted a model: {names}, a .gguf file, or what glassesjax train wrote"
     raise BadInput(f"{wanted}; found {name!r}.")
 
 
-def trained_name(seed: int) -> str:
+def trained_name(seed: int | str) -> str:
     """The file of one decoder in a run folder of the training.
 
     Args:
-      seed: Of the decoder.
+      seed: Of the decoder; a star for the pattern of all.
 
     Returns:
       A file name.

@@ -14,7 +14,7 @@ MOST = 10_000  # cells; beyond, a grid is a mistake
 
 # What a preset trains where the grid does not say otherwise.
 GRIDS: Mapping[str, tuple[str, ...]] = {
-    "quick": ("task=count_ones", "positions=none,rotary", "remedy=none"),
+    "quick": ("task=count_ones", "positions=none,rotary", "remedy=none,separators-3"),
     "full": (
         "task=count_ones,copy_string", "positions=none,sinusoidal,rotary,p-rope,alibi",
         "remedy=none,separators_end-3,no_bos", "layers=2,4", "seeds=4",

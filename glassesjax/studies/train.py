@@ -109,11 +109,13 @@ def _trained(
     recipe, mesh = settings.recipe, mesh_of(settings)
     host = resumed(settings, folder)
     learners = place(host, mesh, recipe)
+    compiled = 0  # steps of the call before
     for step in range(int(host.step[0]), recipe.steps, settings.chunk):
         count, start = min(settings.chunk, recipe.steps - step), time.perf_counter()
         with jax.set_mesh(mesh):
             learners, told = jax.block_until_ready(learn(learners, recipe, count))
-        seconds = (time.perf_counter() - start) / count
+        seconds = (time.perf_counter() - start) / count if count == compiled else None
+        compiled = count
         host, told = fetch((learners, told))
         rows = list(step_rows(settings, step + count, told, seconds))
         yield _progress(settings, rows[0]), with_shared(rows)
@@ -148,7 +150,9 @@ QUESTIONS = (answers, heard_places, ratio_seen, confusion)
 def _progress(settings: TrainSettings, row: Row) -> str:
     """A line that says how the first seed stands."""
     said = f"step {row['step']} of {settings.steps}: loss {row['loss']:.4f}"
-    return f"{said}, {row['accuracy']:.1%} right, {row['tokens_per_second']:,.0f} tokens/s"
+    said = f"{said}, {row['accuracy']:.1%} right"
+    rate = row["tokens_per_second"]
+    return said if rate is None else f"{said}, {rate:,.0f} tokens/s"
 
 
 def _export(settings: TrainSettings, path: Path, seed: int, decoder: Decoder) -> None:

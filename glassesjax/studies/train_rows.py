@@ -38,19 +38,22 @@ def shared_fields(settings: TrainSettings) -> dict[str, Value]:
     }
 
 
-def step_rows(settings: TrainSettings, step: int, told: Told, seconds: float) -> Iterator[Row]:
+def step_rows(
+    settings: TrainSettings, step: int, told: Told, seconds: float | None
+) -> Iterator[Row]:
     """One row a seed for a call of the training.
 
     Args:
       settings: What is trained.
       step: The last step of the call, from 1.
       told: What each seed's steps said.
-      seconds: Of a step, of all seeds together.
+      seconds: Of a step, of all seeds together; None where they are not told from compiling.
 
     Yields:
       Means over the steps of the call; the rates are those of this machine.
     """
     recipe, plan = settings.recipe, named_plan(settings.arithmetic)
+    rate = None if seconds is None else settings.seeds / seconds
     for seed in range(settings.seeds):
         yield {
             "kind": "step",
@@ -62,8 +65,8 @@ def step_rows(settings: TrainSettings, step: int, told: Told, seconds: float) ->
             "loss": float(np.mean(told.loss[seed])),
             "accuracy": float(np.mean(told.accuracy[seed])),
             "gradient_norm": float(np.mean(told.gradient[seed])),
-            "tokens_per_second": settings.seeds * recipe.batch * settings.row / seconds,
-            "model_steps_per_second": settings.seeds / seconds,
+            "tokens_per_second": None if rate is None else rate * recipe.batch * settings.row,
+            "model_steps_per_second": rate,
             "norm": "l2",
             **_arithmetic(plan),
         }
@@ -110,6 +113,18 @@ def score_rows(
 def _of_length(
     head: dict[str, Value], score: Score, trained: bool, examples: int, plan: RoundingPlan | None
 ) -> Iterator[Row]:
+    for place in np.flatnonzero(score.asked_at):
+        yield {
+            "kind": "place",
+            **head,
+            "place": int(place),
+            "in_training": trained,
+            "examples": int(score.asked_at[place]),
+            "tokens_right": float(score.right_at[place]),
+            "norm": "none",
+            **_arithmetic(plan),
+        }
+    # Last: where this row is on disk, so are those of the places.
     yield {
         "kind": "answers",
         **head,
@@ -123,17 +138,6 @@ def _of_length(
         "norm": "none",
         **_arithmetic(plan),
     }
-    for place in np.flatnonzero(score.asked_at):
-        yield {
-            "kind": "place",
-            **head,
-            "place": int(place),
-            "in_training": trained,
-            "examples": int(score.asked_at[place]),
-            "tokens_right": float(score.right_at[place]),
-            "norm": "none",
-            **_arithmetic(plan),
-        }
 
 
 def _arithmetic(plan: RoundingPlan | None) -> dict[str, Value]:

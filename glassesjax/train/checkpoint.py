@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def save(folder: Path, learners: Learner) -> Path:
         with _orbax() as checkpointer:
             checkpointer.save((part / STATE).resolve(), _flat(learners))
         (part / LIST).write_text(to_json(_digests(part / STATE)))
+        _to_disk(part, *part.rglob("*"))  # a name that outlives its content is no checkpoint
         part.rename(target)
+        _to_disk(folder)
     for old in _steps(folder):
         if old != target:
             shutil.rmtree(old)
@@ -86,7 +89,22 @@ def load(path: Path, like: Learner) -> Learner:
 def _orbax() -> Any:  # noqa: ANN401
     import orbax.checkpoint as ocp
 
-    return ocp.StandardCheckpointer()
+    # Of several processes one saves, and the arrays are its own: it waits for no other.
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"glassesjax{here}"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
+
+
+def _to_disk(*paths: Path) -> None:
+    """Waits until files, and the names in folders, outlast a loss of power."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ MEETING = 300  # s to wait for all others to start
 # s to wait for the others to end: the writer draws pages meanwhile. Nothing else is missed by it,
 # for heartbeats go on.
 ENDING = 24 * 3600
+PORTS = 1 << 16
 PATIENCE = 3600.0  # s to wait for the slowest process where all come together
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -153,6 +154,11 @@ def ended(run: Callable[[], int]) -> int:
             raise
         traceback.print_exc()
         status = 1
+    except KeyboardInterrupt:
+        if not jax.distributed.is_initialized():
+            raise
+        print("glassesjax: interrupted; the same command continues.", file=sys.stderr)
+        status = 130
     if status and jax.distributed.is_initialized():
         _leave(status)
     return status
@@ -193,8 +199,14 @@ def _number(name: str, told: int | None) -> int | None:
 
 
 def _check(coordinator: str | None, count: int | None, index: int | None) -> None:
-    if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
-        raise BadInput(f"Wanted a coordinator as host:port; found {coordinator!r}.")
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not (port.isascii() and port.isdigit()):
+            raise BadInput(f"Wanted a coordinator as host:port; found {coordinator!r}.")
+        if int(port) >= PORTS:
+            raise BadInput(f"Wanted a port from 0 to {PORTS - 1}; found {coordinator!r}.")
+    if count is not None and count < 1:
+        raise BadInput(f"Wanted 1 process or more; found {count}.")
     if count is not None and index is not None and not 0 <= index < count:
         raise BadInput(f"Wanted an index from 0 to {count - 1} of {count}; found {index}.")
 
