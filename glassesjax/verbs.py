@@ -1,11 +1,13 @@
 """The verbs of the command line: a study's settings, and where its run goes."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from glassesjax.errors import BadInput
 from glassesjax.studies.bounded import BoundedSettings
 from glassesjax.studies.collapse import CollapseSettings
 from glassesjax.studies.generate_settings import GenerateSettings
@@ -17,6 +19,8 @@ from glassesjax.studies.retention import RetentionSettings
 from glassesjax.studies.sweep_settings import SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
+
+CLUSTERS = ("slurm", "local")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +138,8 @@ class Sweep(SweepSettings):
 
     Writes cells/NAME/, a run of the verb train each, and over all of them settings.json,
     provenance.json, rows.jsonl, figures/ and index.html. The same command continues a sweep that
-    was stopped, and joins one that other processes fill.
+    was stopped, and joins one that other processes fill; where they train all that is left it ends
+    with what is done by then.
     """
 
     jobs: int = 0
@@ -145,6 +150,16 @@ class Sweep(SweepSettings):
     """Longest time of a job."""
     out: Path | None = None
     """The folder of the sweep; runs/sweep-PRESET if absent."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for holds, wanted, found in (
+            (self.jobs >= 0, "--jobs of 0 or more", self.jobs),
+            (self.cluster in CLUSTERS, f"a --cluster out of {', '.join(CLUSTERS)}", self.cluster),
+            (0 < self.hours < math.inf, "finite --hours over 0", self.hours),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

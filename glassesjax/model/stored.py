@@ -141,6 +141,9 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
         if told["kind"] != KIND:
             raise ValueError(f"its kind is {told['kind']!r}")
         symbols, source = told["symbols"], told["source"]
+        for name, kind in (("config", dict), ("symbols", list), ("source", dict)):
+            if not isinstance(told[name], kind):
+                raise ValueError(f"its {name} is a {type(told[name]).__name__}, no {kind.__name__}")
         decoder = build_decoder(config_of(told["config"]), arrays)
         if len(symbols) != decoder.config.vocab_size:
             raise ValueError(f"{len(symbols)} symbols for {decoder.config.vocab_size} tokens")

@@ -1,9 +1,12 @@
 """A sweep as a whole: cells filled by any number of processes, then one page over all of them."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import jax
 
 from glassesjax.errors import BadInput, Busy
 from glassesjax.records import Row, RunFolder, provenance, to_json, write_by_rename
@@ -13,6 +16,8 @@ from glassesjax.report.run_train import run_train
 from glassesjax.report.sweep_page import sweep_files
 from glassesjax.studies.sweep import fill_cells, missing, sweep_rows
 from glassesjax.studies.sweep_settings import SweepSettings
+from glassesjax.studies.train import mesh_of
+from glassesjax.studies.train_settings import TrainSettings
 
 PATIENCE = 60.0  # seconds that another process may write the page
 
@@ -31,33 +36,21 @@ def run_sweep(
       out: The folder of the sweep; one that holds the same grid is continued, also while other
         processes fill it.
       command: What was called, for the record.
-      advance: Told the name of each cell that was done here.
+      advance: Told the name of each cell that was done here, and if others train the rest.
 
     Returns:
-      All rows that are there.
+      All rows that are there; none where other processes train every cell.
 
     Raises:
-      BadInput: Something is wrong with the grid or a folder, or every cell is with other processes.
+      BadInput: Something is wrong with the grid, a mesh of its cells, or a folder.
     """
-    fixed = {"study": "sweep", **own_fields(settings, SweepSettings), "axes": settings.axes}
-    with _alone(out, fixed):
+    _check_meshes(settings)
+    with _alone(out, _fixed(settings)):
         pass  # it is this very sweep, or new
-    train = lambda cell, folder: run_train(cell, folder, command=command)
-    others = fill_cells(settings, out, train, advance)
-    with _alone(out, fixed):
-        rows = list(sweep_rows(settings, out))
-        if not rows:
-            raise Busy(f"Wanted a cell that is done; other processes train {', '.join(others)}.")
-        record = {"command": command, **provenance()}
-        done = len(settings.cells) - len(missing(settings, out))
-        files = sweep_files(rows, fixed, {**record, "cells": f"{done} of {len(settings.cells)}"})
-        lines = "".join(to_json(row) + "\n" for row in rows)
-        for path, text in {
-            "provenance.json": to_json(record, indent=2), "rows.jsonl": lines, **files,
-        }.items():  # fmt: skip
-            (out / path).parent.mkdir(exist_ok=True)
-            write_by_rename(out / path, text)
-    return rows
+    train = lambda cell, folder: _train(cell, folder, command)
+    if others := fill_cells(settings, out, train, advance):
+        advance(f"other processes train the rest: {len(others)} of {len(settings.cells)} cells")
+    return _write(settings, out, command)
 
 
 def submit_sweep(
@@ -85,14 +78,65 @@ def submit_sweep(
       All rows.
 
     Raises:
-      BadInput: As for ``run_sweep``, or there is no such cluster.
-      RuntimeError: A job failed.
+      BadInput: As for ``run_sweep``, there is no such cluster, or cells are missing after the jobs;
+        the page over the others is there then.
     """
+    if cluster == "local":  # the devices of other clusters are not those of this process
+        _check_meshes(settings)
+    if out.exists():
+        with _alone(out, _fixed(settings)):
+            pass  # it is this very sweep
     arguments = ["sweep", "--preset", settings.preset, "--out", str(out.resolve())]
     arguments += ["--grid", *settings.grid] if settings.grid else []
-    told = {"cluster": cluster, "hours": hours, "advance": advance}
-    run_jobs(arguments, out.resolve().with_name(f"{out.name}-jobs"), jobs, **told)
-    return run_sweep(settings, out, command=command)
+    folder = out.resolve().with_name(f"{out.name}-jobs")
+    run_jobs(arguments, folder, jobs, cluster=cluster, hours=hours, advance=advance)
+    rows = _write(settings, out, command)
+    if lacking := missing(settings, out):  # whatever the jobs said of themselves
+        wanted = f"Wanted all {len(settings.cells)} cells done by the jobs"
+        found = f"{len(lacking)} are not, such as {next(iter(lacking))}"
+        raise BadInput(f"{wanted}; {found}: see {folder}. The same command continues.")
+    return rows
+
+
+def _check_meshes(settings: SweepSettings) -> None:
+    """Refuses meshes of more devices than are here, of any cell, before anything is written."""
+    for cell in {cell.mesh: cell for cell in settings.cells.values()}.values():
+        mesh_of(cell)
+
+
+def _train(cell: TrainSettings, folder: Path, command: str) -> None:
+    """One cell, which leaves nothing compiled behind.
+
+    Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux,
+    LLVM aborts where there are no more, and a cell takes over a thousand.
+    """
+    try:
+        run_train(cell, folder, command=command)
+    finally:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _fixed(settings: SweepSettings) -> dict[str, object]:
+    """What tells one sweep from another."""
+    return {"study": "sweep", **own_fields(settings, SweepSettings), "axes": settings.axes}
+
+
+def _write(settings: SweepSettings, out: Path, command: str) -> Sequence[Row]:
+    """Rows, figures and page over all cells that are done."""
+    fixed = _fixed(settings)
+    with _alone(out, fixed):
+        rows = list(sweep_rows(settings, out))
+        record = {"command": command, **provenance()}
+        done = len(settings.cells) - len(missing(settings, out))
+        files = sweep_files(rows, fixed, {**record, "cells": f"{done} of {len(settings.cells)}"})
+        lines = "".join(to_json(row) + "\n" for row in rows)
+        for path, text in {
+            "provenance.json": to_json(record, indent=2), "rows.jsonl": lines, **files,
+        }.items():  # fmt: skip
+            (out / path).parent.mkdir(exist_ok=True)
+            write_by_rename(out / path, text)
+    return rows
 
 
 @contextmanager

@@ -44,7 +44,9 @@ def run_train(
       BadInput: Something is wrong with the settings, the mesh, the folder or its checkpoint, or a
         package is not installed.
     """
-    mesh_of(settings)  # what is wrong with it is said before anything is written
+    # What is wrong with these is said before anything is written.
+    mesh_of(settings)
+    board = _writer_class() if tensorboard and is_writer() else None
     if not is_writer():
         for name, _ in measure(settings, out):
             advance(name)
@@ -55,34 +57,40 @@ def run_train(
         fixed={"study": "train", **own_fields(settings, TrainSettings)},
         source={"weights": "trained here"},
         key=KEY,
-        measure=lambda done: _told(measure(settings, out, done), out if tensorboard else None),
+        measure=lambda done: _told(measure(settings, out, done), out / "tensorboard", board),
         draw=_draw,
         command=command,
         advance=advance,
     )
 
 
-def _told(steps: Steps, out: Path | None) -> Steps:
-    """The same steps, told to TensorBoard where a folder is given."""
-    if out is None:
+def _told(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
+    """The same steps, told to TensorBoard where a class of writers is given."""
+    if writer is None:
         yield from steps
         return
-    with _board(out / "tensorboard") as board:
+    with writer(str(folder)) as board:
         for name, rows in steps:
-            for row in rows:
-                if row["kind"] == "step":
-                    for value in TOLD:
-                        board.add_scalar(f"{value}/seed_{row['seed']}", row[value], row["step"])
             yield name, rows
+            # Now they are on disk, and are not measured again: no event is written twice.
+            _tell(board, [row for row in rows if row["kind"] == "step"])
 
 
-def _board(folder: Path) -> Any:  # noqa: ANN401
+def _tell(board: Any, rows: Sequence[Row]) -> None:  # noqa: ANN401
+    for row in rows:
+        for value in TOLD:
+            if row[value] is not None:
+                board.add_scalar(f"{value}/seed_{row['seed']}", row[value], row["step"])
+    board.flush()
+
+
+def _writer_class() -> Any:  # noqa: ANN401
     try:
         import tensorboardX
     except ImportError as error:
         wanted = "Wanted the tensorboardX package for --tensorboard; it is not here"
         raise BadInput(f"{wanted}: pip install 'glassesjax[tensorboard]'.") from error
-    return tensorboardX.SummaryWriter(str(folder))
+    return tensorboardX.SummaryWriter
 
 
 def _draw(

@@ -28,6 +28,7 @@ LEAD = (
     "A grid of small decoders, each trained on a task whose exact answer is known, each asked far"
     " beyond the lengths of its training in several number formats.",
 )
+NOTHING_YET = "No cell is done yet: the process that finishes one writes this page again."
 
 
 def sweep_files(
@@ -43,7 +44,7 @@ def sweep_files(
     Returns:
       The text of each file by its path.
     """
-    figures = {"reaches": reaches_figure(rows), **failing_figures(rows)}
+    figures = {"reaches": reaches_figure(rows), **failing_figures(rows)} if rows else {}
     drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
     return {**drawn, "index.html": sweep_page(rows, settings, record)}
 
@@ -57,12 +58,14 @@ def sweep_headlines(rows: Sequence[Row]) -> list[str]:
     Returns:
       Sentences in plain text.
     """
-    return [
-        f"{cell.name}: "
-        + "; ".join(f"{name} {share:.1%} right in distribution" for name, share in cell.learned)
-        + "."
-        for cell in cells(rows)
-    ] + failing_headlines(rows)
+    if not rows:
+        return [NOTHING_YET]
+    return [*_shares(rows), *failing_headlines(rows)]
+
+
+def _shares(rows: Sequence[Row]) -> list[str]:
+    shares = lambda cell: ", ".join(f"{name} {share:.1%}" for name, share in cell.learned)
+    return [f"{cell.name}: right in distribution {shares(cell)}." for cell in cells(rows)]
 
 
 def sweep_page(
@@ -83,6 +86,19 @@ def sweep_page(
     body = element(
         "main",
         _header(rows, title, record),
+        *(_found(rows) if rows else ()),
+        glossary({**GLOSSARY, **FAILING, **words_of(rows)}),
+        origin(settings, record),
+        element(
+            "footer", "Made by glassesjax from the rows of these runs; every number is theirs."
+        ),
+    )
+    return document(title, body)
+
+
+def _found(rows: Sequence[Row]) -> tuple[Markup, ...]:
+    """What stands between the header and the words."""
+    return (
         failing_section(rows),
         element("h2", "What was learned"),
         _learned(cells(rows), formats(rows)),
@@ -96,13 +112,7 @@ def sweep_page(
         fold("Table: the longest length that is learned", _reaches(cells(rows), formats(rows))),
         heard_section(rows),
         ratio_section(rows),
-        glossary({**GLOSSARY, **FAILING, **words_of(rows)}),
-        origin(settings, record),
-        element(
-            "footer", "Made by glassesjax from the rows of these runs; every number is theirs."
-        ),
     )
-    return document(title, body)
 
 
 def _header(rows: Sequence[Row], title: str, record: Mapping[str, object]) -> Markup:
@@ -113,7 +123,7 @@ def _header(rows: Sequence[Row], title: str, record: Mapping[str, object]) -> Ma
         element("h1", title),
         *(element("p", sentence, class_="lead") for sentence in LEAD),
         element("p", " · ".join(counts), class_="facts"),
-        bullets(sweep_headlines(rows), "says") if len(cells(rows)) <= 4 else Markup(""),
+        bullets(_shares(rows) or [NOTHING_YET], "says") if len(cells(rows)) <= 4 else Markup(""),
     )
 
 

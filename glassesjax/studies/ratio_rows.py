@@ -69,12 +69,14 @@ def ratio_seen(
       done: Whether the row with these key fields is there already.
 
     Yields:
-      One step, where counts of all items have one digit and lengths are alike; else nothing.
+      One step, where counts of all items have one digit, lengths are alike, and the shortest has
+      a repetition; else nothing.
     """
     if not settings.asks_ratio:
         return
     head = {"step": settings.steps, "format": "f64"}
-    last = {"kind": "ratio", **head, "length": NOTHING, "place": NOTHING}
+    # Of the rows of a seed the last: where it is on disk, so are the others.
+    last = {"kind": "repeated", **head, "length": settings.lengths[1] // 2, "place": NOTHING}
     rows = [
         {**row, **head}
         for seed, decoder in enumerate(decoders)
@@ -177,8 +179,8 @@ def _read(decoder: Decoder, glasses: Glasses, low: int, high: int, free: bool) -
     lengths = np.array([len(item) for item in items], np.int32)
     scores = np.asarray(_scores(decoder, padded, lengths, glasses))
     roundoff = np.full(len(items), np.nan)
-    if free:
-        bases = range(low, high // 2 + 1)
+    bases = range(low, high // 2 + 1)
+    if free and bases:
         # Of those alone that have a repetition among the items, or are one.
         chosen = np.unique(np.concatenate([_numbers(items, n, high).ravel() for n in bases]))
         roundoff[chosen] = _roundoff(decoder, padded[chosen], lengths[chosen], glasses)

@@ -24,8 +24,7 @@ def missing(settings: SweepSettings, out: Path) -> dict[str, TrainSettings]:
       Trainings by the names of their folders. A cell is done when its page, which is written last,
       is there.
     """
-    whole = lambda name: (out / CELLS / name / "index.html").is_file()
-    return {name: cell for name, cell in settings.cells.items() if not whole(name)}
+    return {name: cell for name, cell in settings.cells.items() if not _whole(out, name)}
 
 
 def fill_cells(
@@ -48,19 +47,19 @@ def fill_cells(
     Returns:
       Cells that others were training when nothing else was left.
     """
-    names = list(missing(settings, out))
+    names = list(settings.cells)
     random.SystemRandom().shuffle(names)
     busy = []
     for name in names:
-        if name not in missing(settings, out):
-            continue  # another process was faster
+        if _whole(out, name):  # asked cell by cell: another process may be faster
+            continue
         try:
             train(settings.cells[name], out / CELLS / name)
         except Busy:
             busy.append(name)
             continue
         advance(name)
-    return [name for name in busy if name in missing(settings, out)]
+    return [name for name in busy if not _whole(out, name)]
 
 
 def sweep_rows(settings: SweepSettings, out: Path) -> Iterator[Row]:
@@ -122,6 +121,11 @@ def _grid(rows: Iterable[Row], labels: Mapping[str, list], name: str):  # noqa: 
         taken.add(at)
         grid[at] = np.nan if row[name] is None else row[name]
     return grid
+
+
+def _whole(out: Path, name: str) -> bool:
+    """Whether a cell is done."""
+    return (out / CELLS / name / "index.html").is_file()
 
 
 def _plain(value: object) -> str | int | float | bool:

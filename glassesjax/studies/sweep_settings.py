@@ -1,7 +1,9 @@
 """A grid of trainings: which settings vary, and the cells that they make."""
 
 import dataclasses
+import functools
 import itertools
+import math
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -29,17 +31,17 @@ class SweepSettings:
     preset: Literal["quick", "full"] = "quick"
     """Which grid where --grid says nothing, and which sizes."""
     grid: tuple[str, ...] = ()
-    """Settings of the verb train, as NAME=VALUE or NAME=VALUE,VALUE...: each combination is a cell.
-    Both numbers of lengths and all of formats belong to one value: lengths=2:32,2:64 and
-    formats=f32:bf16."""
+    """Each a setting of glassesjax train (see its --help), as NAME=VALUE or NAME=VALUE,VALUE...;
+    each combination is a cell. The numbers of lengths or mesh and all of formats belong to one
+    value: lengths=2:32,2:64, mesh=1:1:2 and formats=f32:bf16."""
 
     def __post_init__(self) -> None:
         if self.preset not in GRIDS:
             raise BadInput(f"Wanted a --preset out of {', '.join(GRIDS)}; found {self.preset}.")
         _ = self.cells
 
-    @property
-    def axes(self) -> dict[str, tuple[Any, ...]]:
+    @functools.cached_property
+    def axes(self) -> Mapping[str, tuple[Any, ...]]:
         """Values of each setting that is not left to the preset, in the order given."""
         found: dict[str, tuple[Any, ...]] = {}
         for text in self.grid:
@@ -49,51 +51,58 @@ class SweepSettings:
             found[name] = values
         return {**dict(_axis(text) for text in GRIDS[self.preset]), **found}
 
-    @property
-    def cells(self) -> dict[str, TrainSettings]:
+    @functools.cached_property  # tens of milliseconds a cell
+    def cells(self) -> Mapping[str, TrainSettings]:
         """The trainings, by the names of their folders."""
         axes = self.axes
-        count = 1
-        for values in axes.values():
-            count *= len(values)
+        count = math.prod(map(len, axes.values()))
         if not 1 <= count <= MOST:
             raise BadInput(f"Wanted a grid of 1 to {MOST} cells; found {count}.")
-        combinations = [
-            dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
-        ]
         varied = [name for name, values in axes.items() if len(values) > 1 or name == "task"]
-        return {
-            _folder([chosen[name] for name in varied]): TrainSettings(preset=self.preset, **chosen)
-            for chosen in combinations
-        }
+        found: dict[TrainSettings, str] = {}
+        for values in itertools.product(*axes.values()):
+            chosen = dict(zip(axes, values, strict=True))
+            name = _folder([chosen[axis] for axis in varied])
+            cell = TrainSettings(preset=self.preset, **chosen)
+            if (other := found.setdefault(cell, name)) != name:  # as layers=0,2 of preset quick
+                raise BadInput(f"Wanted cells that differ; found {other} and {name} the same.")
+        return {name: cell for cell, name in found.items()}
 
 
 def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
     """A setting and its values."""
-    name, equals, values = text.partition("=")
+    name, equals, told = text.partition("=")
     kinds = typing.get_type_hints(TrainSettings)
     if not equals or name not in kinds or name == "preset":
         wanted = f"Wanted NAME=VALUE[,VALUE...] in --grid with a name out of {', '.join(kinds)}"
         raise BadInput(f"{wanted}; found {text!r}.")
-    words = [word for word in values.split(",") if word]
-    if len(set(words)) != len(words) or not words:
-        raise BadInput(
-            f"Wanted different values in --grid for {name}, one or more; found {text!r}."
-        )
-    return name, tuple(_value(name, kinds[name], word) for word in words)
+    values = tuple(_value(name, kinds[name], word) for word in told.split(",") if word)
+    if len(set(values)) != len(values) or not values:
+        wanted = f"Wanted different values in --grid for {name}, one or more"
+        raise BadInput(f"{wanted}; found {text!r}.")
+    return name, values
 
 
 def _value(name: str, kind: Any, word: str) -> Any:  # noqa: ANN401
     """A word as the setting wants it."""
     if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        return tuple(_value(name, inner, part) for part in word.split(":"))
-    if kind is bool and word in ("true", "false"):
+        return _values(name, typing.get_args(kind), word.split(":"))
+    if kind is bool:
+        if word not in ("true", "false"):
+            raise BadInput(f"Wanted true or false for {name} in --grid; found {word!r}.")
         return word == "true"
     try:
         return kind(word) if kind in (int, float) else word
     except ValueError:
         raise BadInput(f"Wanted a number for {name} in --grid; found {word!r}.") from None
+
+
+def _values(name: str, kinds: Sequence[Any], parts: Sequence[str]) -> tuple[Any, ...]:
+    """One value of several parts, as many as the setting has unless it takes any number."""
+    if Ellipsis not in kinds and len(parts) != len(kinds):
+        wanted = f"Wanted {len(kinds)} numbers, joined by colons, for {name} in --grid"
+        raise BadInput(f"{wanted}; found {':'.join(parts)!r}.")
+    return tuple(_value(name, kinds[0], part) for part in parts)
 
 
 def _folder(values: Sequence[Any]) -> str:

@@ -1,49 +1,33 @@
 """What to train: a task, its layout, a decoder, and how long."""
 
 import dataclasses
-import re
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from glassesjax.errors import BadInput
-from glassesjax.model import (
-    Alibi,
-    Bidirectional,
-    Causal,
-    DecoderConfig,
-    Learned,
-    Mlp,
-    NoPositions,
-    RMSNorm,
-    Rotary,
-    Sinusoidal,
-    Window,
-)
-from glassesjax.model.config import (
-    AdaptiveTemperature,
-    ConstantTemperature,
-    Mask,
-    Positions,
-    ScalableSoftmax,
-    Temperature,
-)
+from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm
 from glassesjax.precision import named_plan
+from glassesjax.studies.train_switches import (
+    MASKS,
+    POSITIONS,
+    TEMPERATURES,
+    named_mask,
+    named_positions,
+)
 from glassesjax.tasks.glasses import named_glasses, width
 from glassesjax.tasks.table import named_task
 from glassesjax.tasks.task import LengthMix
 from glassesjax.train import Recipe
+from glassesjax.train.mesh import check
+from glassesjax.train.sharding import AXES
+from glassesjax.train.unmasked import check_hidden
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
-POSITIONS = ("none", "sinusoidal", "sinusoidal_query_key", "learned", "rotary", "p-rope", "alibi")
+MIXES = ("uniform", "log")
 HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
 ONE_DIGIT = 9  # the largest count of one token, and the length of items that can all be read
 NOTHING = -1  # a seed, length or place that a row is not about
-KEPT = 0.75  # share of the frequencies of rotary positions that p-rope keeps
-TEMPERATURES: Mapping[str, Temperature] = {
-    "constant": ConstantTemperature(),
-    "scalable": ScalableSoftmax(),
-    "adaptive": AdaptiveTemperature(),
-}
 
 # What a preset sets where a flag does not.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -71,16 +55,16 @@ class TrainSettings:
     """How it is laid out: REMEDY[-NUMBER][+REMEDY...] out of none, no_bos, separators,
     separators_end, twice, question_first, steps, scratch, no_stop."""
     lengths: tuple[int, int] = (0, 0)
-    """Shortest and longest item of the training, in tokens (in pairs for recall); as here and for
-    other sizes, 0 leaves it to the preset."""
+    """Shortest and longest item of the training, in tokens (in pairs for recall); 0 0: the preset's
+    (quick 2 32, full 2 128)."""
     mix: Literal["uniform", "log"] = "uniform"
     """How often each length: all alike, or each doubling as often as the next."""
     layers: int = 0
-    """Of the decoder."""
+    """Layers of the decoder; 0: the preset's (quick 2, full 4)."""
     heads: int = 0
-    """Of each layer; they divide the width."""
+    """Heads of each layer, which divide the width; 0: the preset's (4)."""
     width: int = 0
-    """Of the residual stream."""
+    """Width of the residual stream; 0: the preset's (quick 32, full 64)."""
     positions: str = "none"
     """Positional encoding: none, sinusoidal, sinusoidal_query_key, learned, rotary, p-rope (three
     quarters of the frequencies), alibi."""
@@ -91,9 +75,9 @@ class TrainSettings:
     """Factor of the attention logits: none, s log n for n keys (scalable softmax; s is trained), or
     from the row's entropy (adaptive temperature)."""
     steps: int = 0
-    """Training steps."""
+    """Training steps; 0: the preset's (quick 2000, full 20000)."""
     batch: int = 0
-    """Examples a step."""
+    """Examples a step; 0: the preset's (quick 32, full 64)."""
     parts: int = 1
     """Parts that a batch is read in; more parts take less memory."""
     remat: bool = False
@@ -105,9 +89,11 @@ class TrainSettings:
     arithmetic: str = "f32"
     """Where training rounds: FORMAT[@PLACE...] or native-FORMAT; master weights are float32."""
     formats: tuple[str, ...] = ("f32", "bf16", "f16", "e4m3fn")
-    """Where the trained decoders round when they answer, in the same words: int4@weights."""
+    """Where the trained decoders round when they answer, in the same words; int4@weights is an
+    integer format, and in the weights only."""
     examples: int = 0
-    """Examples of each length and format that are answered."""
+    """Examples of each length and format that are answered; 0: the preset's (quick 64, full
+    256)."""
     heard: int = 0
     """For copy_at and copy_string: examples of each place of the item whose answer is
     differentiated, to set accuracy by place beside influence, rollout and bound; none with 0."""
@@ -122,33 +108,42 @@ class TrainSettings:
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) in (0, (0, 0)):
                 object.__setattr__(self, name, value)
-        self._check()
-        _ = self.recipe, self.config
+        _require(self._names)
+        _require(self._sizes)
+        recipe = self.recipe
+        check_hidden(self.config, recipe.glasses)
+        check(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
         for name in self.formats:
             named_plan(name)
 
-    def _check(self) -> None:
+    @property
+    def _names(self) -> Iterable[tuple[bool, str, object]]:
+        """What is told by name: whether it holds, what is wanted, and what is found."""
+        known = {"mix": MIXES, "positions": POSITIONS, "temperature": TEMPERATURES}
+        for name, words in known.items():
+            found = getattr(self, name)
+            yield found in words, f"--{name} out of {', '.join(words)}", found
+        yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask
+        heard = f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}"
+        yield self._may_hear, heard, f"{self.mask} and {self.task}"
+        different = len(set(self.formats)) == len(self.formats) > 0
+        yield different, "different --formats", self.formats
+
+    @property
+    def _sizes(self) -> Iterable[tuple[bool, str, object]]:
+        """The same for what is told as a number."""
         low, high = self.lengths
-        divides = self.heads >= 1 and self.width >= 1 and self.width % self.heads == 0
-        for holds, wanted, found in (
-            (low >= 2, "--lengths of 2 or more", low),
-            (high >= low, "--lengths with the shortest first", f"{low} {high}"),
-            (self.positions in POSITIONS, f"--positions out of {', '.join(POSITIONS)}",
-             self.positions),
-            (divides, "a --width that --heads divides", f"{self.width} and {self.heads}"),
-            (self._mask is not None, "a --mask out of causal, none, window-N", self.mask),
-            (self.seeds >= 1, "--seeds of 1 or more", self.seeds),
-            (self.examples >= 1, "--examples of 1 or more", self.examples),
-            (self.heard >= 0, "--heard of 0 or more", self.heard),
-            (self._may_hear, f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}",
-             f"{self.mask} and {self.task}"),
-            (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
-            (self.rate > 0, "a --rate over 0", self.rate),
-            (min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh),
-            (len(set(self.formats)) == len(self.formats) > 0, "different --formats", self.formats),
-        ):  # fmt: skip
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+        yield low >= 2, "--lengths of 2 or more", low
+        yield high >= low, "--lengths with the shortest first", f"{low} {high}"
+        for name in ("layers", "heads", "width", "steps", "batch", "parts", "seeds", "examples",
+                     "chunk"):  # fmt: skip
+            found = getattr(self, name)
+            yield found >= 1, f"--{name} of 1 or more", found
+        divides = self.width % self.heads == 0
+        yield divides, "a --width that --heads divides", f"{self.width} and {self.heads}"
+        yield self.heard >= 0, "--heard of 0 or more", self.heard
+        yield 0 < self.rate < math.inf, "a finite --rate over 0", self.rate
+        yield min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh
 
     @property
     def recipe(self) -> Recipe:
@@ -178,8 +173,8 @@ class TrainSettings:
                 num_layers=self.layers,
                 num_heads=self.heads,
                 model_dim=self.width,
-                positions=self._encoding,
-                mask=self._mask or Causal(),
+                positions=named_positions(self.positions, self.room),
+                mask=named_mask(self.mask) or Causal(),
                 temperature=TEMPERATURES[self.temperature],
                 norm=RMSNorm(),
                 mlp=Mlp(kind="gelu"),
@@ -220,7 +215,7 @@ class TrainSettings:
     @property
     def asks_ratio(self) -> bool:
         """Whether it can be asked if a counter sees more than a ratio: all items can be read."""
-        short = self.lengths[1] <= ONE_DIGIT and self.mix == "uniform"
+        short = 2 * self.lengths[0] <= self.lengths[1] <= ONE_DIGIT and self.mix == "uniform"
         return self.task == "count_mixed" and short and not self.recipe.glasses.steps
 
     @property
@@ -228,26 +223,9 @@ class TrainSettings:
         """Whether what ``heard`` asks for has a meaning."""
         return not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
 
-    @property
-    def _mask(self) -> Mask | None:
-        if found := re.fullmatch(r"window-([1-9]\d*)", self.mask):
-            return Window(width=int(found[1]))
-        return {"causal": Causal(), "none": Bidirectional()}.get(self.mask)
 
-    @property
-    def _encoding(self) -> Positions:
-        match self.positions:
-            case "sinusoidal":
-                return Sinusoidal()
-            case "sinusoidal_query_key":
-                return Sinusoidal(where="query_key")
-            case "learned":
-                return Learned(max_length=self.room)
-            case "rotary":
-                return Rotary()
-            case "p-rope":
-                return Rotary(fraction=KEPT, partial="spectrum")
-            case "alibi":
-                return Alibi()
-            case _:
-                return NoPositions()
+def _require(checks: Iterable[tuple[bool, str, object]]) -> None:
+    """One by one: a later check may rest on an earlier one."""
+    for holds, wanted, found in checks:
+        if not holds:
+            raise BadInput(f"Wanted {wanted}; found {found}.")

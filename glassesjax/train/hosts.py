@@ -134,7 +134,7 @@ def share(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
 def ended(run: Callable[[], int]) -> int:
     """The exit status of a run; of several processes one that fails ends here, and all with it.
 
-    An ordinary exit would wait for the others, which wait for this one.
+    An ordinary exit would wait for the others, which wait for this one; so would an interrupt.
 
     Args:
       run: Gives an exit status.
@@ -157,7 +157,7 @@ def ended(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         if not jax.distributed.is_initialized():
             raise
-        print("glassesjax: interrupted; the same command continues.", file=sys.stderr)
+        print("glassesjax: stopped; the same command continues.", file=sys.stderr)
         status = 130
     if status and jax.distributed.is_initialized():
         _leave(status)
@@ -203,8 +203,8 @@ def _check(coordinator: str | None, count: int | None, index: int | None) -> Non
         host, _, port = coordinator.rpartition(":")
         if not host or not (port.isascii() and port.isdigit()):
             raise BadInput(f"Wanted a coordinator as host:port; found {coordinator!r}.")
-        if int(port) >= PORTS:
-            raise BadInput(f"Wanted a port from 0 to {PORTS - 1}; found {coordinator!r}.")
+        if not 0 < int(port) < PORTS:
+            raise BadInput(f"Wanted a port from 1 to {PORTS - 1}; found {coordinator!r}.")
     if count is not None and count < 1:
         raise BadInput(f"Wanted 1 process or more; found {count}.")
     if count is not None and index is not None and not 0 <= index < count:

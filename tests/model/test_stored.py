@@ -106,6 +106,15 @@ def changed_header(path, change):
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
 
 
+def changed_value(value, old, new):
+    """The value with a piece of its JSON replaced, or another value in its place."""
+    if old is None:
+        return new
+    text = json.dumps(value)
+    assert old in text
+    return json.loads(text.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "text"),
     [
@@ -114,14 +123,16 @@ def changed_header(path, change):
         ("config", '"switch": "Causal"', '"switch": "Spiral"', "no switch 'Spiral'"),
         ("config", '"num_layers": 2', '"layers": 2', "layers"),
         ("symbols", '"<bos>", ', "", "4 symbols for 5 tokens"),
+        ("config", None, [["model_dim", 8]], "its config is a list, no dict"),
+        ("source", None, "made here", "its source is a str, no dict"),
+        ("source", None, None, "its source is a NoneType, no dict"),
+        ("symbols", None, "01,bé", "its symbols is a str, no list"),
     ],
 )
 def test_a_foreign_file_is_refused(saved, name, old, new, text):
     def change(told):
         inner = json.loads(told["glassesjax"])
-        text = json.dumps(inner[name])
-        assert old in text
-        told["glassesjax"] = json.dumps({**inner, name: json.loads(text.replace(old, new))})
+        told["glassesjax"] = json.dumps({**inner, name: changed_value(inner[name], old, new)})
 
     changed_header(saved, change)
     with pytest.raises(BadInput, match=text):

@@ -118,7 +118,7 @@ def test_a_sweep_is_read_cell_by_cell():
     assert one.reach == {"f32": 4, "bf16": None}
     assert two.learned == (("f32", 0.75),)
     assert formats(SWEPT) == ["f32", "bf16"]
-    assert sweep_headlines(SWEPT)[1] == "second: f32 75.0% right in distribution."
+    assert sweep_headlines(SWEPT)[1] == "second: right in distribution f32 75.0%."
 
 
 def test_a_sweep_has_a_panel_a_cell():

@@ -9,27 +9,28 @@ import time
 
 import numpy as np
 import pytest
+from studies.made_train import timeless
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.records import RunFolder, read_rows, write_by_rename
+from glassesjax.report import run_sweep
 from glassesjax.studies.sweep import CELLS, KEY, as_dataset, fill_cells, missing, sweep_rows
 from glassesjax.studies.sweep_settings import GRIDS, SweepSettings
+from glassesjax.studies.train import CHECKPOINTS
+from glassesjax.train import learn
+from glassesjax.train.checkpoint import latest
 
 SIZES = (
     "lengths=2:3", "layers=1", "heads=2", "width=8", "steps=4", "batch=4", "chunk=2", "examples=4",
     "formats=f32:e4m3fn",
 )  # fmt: skip
 GRID = ("task=copy_last", "positions=none,rotary", "remedy=none", *SIZES)
-RATES = ("tokens_per_second", "model_steps_per_second")
+CELL_NAMES = {"copy_last,none", "copy_last,rotary"}
 
 
 def flags(out, *grid):
     return ["sweep", "--grid", *(grid or GRID), "--out", str(out)]
-
-
-def timeless(rows):
-    return [{name: value for name, value in row.items() if name not in RATES} for row in rows]
 
 
 def finish(cell, folder):
@@ -69,6 +70,22 @@ def test_a_preset_is_a_grid(preset):
         (("layers=two",), "a number for layers"),
         (("task=copy_lats",), "did you mean 'copy_last'"),
         (("width=10", "heads=4"), "--heads divides"),
+        (("layers=1,01",), "different values"),
+        (("rate=1e-3,0.001",), "different values"),
+        (("layers=0,2",), "cells that differ"),
+        (("remat=no",), "true or false for remat"),
+        (("mesh=1",), "3 numbers"),
+        (("lengths=2",), "2 numbers"),
+        (("mesh=1:1:1,1:32:1",), "a mesh of at most"),
+        (("mesh=1:1:1,3:1:1",), "3 equal groups"),
+        (("temperature=foo",), "--temperature out of constant"),
+        (("mix=foo",), "--mix out of uniform"),
+        (("mask=causal,none", "task=count_ones", "remedy=steps-3"), "a causal mask for steps"),
+        (("rate=inf",), "finite --rate"),
+        (("rate=nan",), "finite --rate"),
+        (("steps=-3",), "--steps of 1 or more; found -3"),
+        (("layers=-1",), "--layers of 1 or more"),
+        (("batch=-1",), "--batch of 1 or more"),
         (("rate=" + ",".join(map(str, range(1, 10_002))),), "1 to 10000 cells"),
     ],
 )
@@ -78,6 +95,36 @@ def test_a_grid_that_is_none_is_one_line_and_nothing_is_written(grid, text, tmp_
     assert text in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (("--jobs", "-1"), "--jobs of 0 or more"),
+        (("--hours", "nan"), "--hours over 0"),
+        (("--hours", "0"), "--hours over 0"),
+        (("--cluster", "pbs"), "'slurm', 'local'"),
+    ],
+)
+def test_jobs_that_are_none_are_one_line_and_nothing_is_written(more, text, tmp_path, capsys):
+    assert run([*flags(tmp_path / "out"), *more]) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_said_to_be_on_is_off():
+    on, off = SweepSettings(grid=(*GRID, "remat=true,false")).cells.values(), "positions=none"
+    assert [cell.remat for cell in on] == [True, False] * 2
+    [cell] = SweepSettings(grid=(*GRID[:1], off, *GRID[2:], "remat=false")).cells.values()
+    assert not cell.remat
+
+
+def test_cells_are_made_once():
+    settings = SweepSettings(grid=GRID)
+    assert settings.cells is settings.cells
+    assert settings == SweepSettings(grid=GRID)
 
 
 def test_a_cell_that_another_process_trains_is_passed_over(tmp_path):
@@ -130,19 +177,48 @@ def test_a_labelled_grid_has_every_number_at_its_place():
         as_dataset(rows, ("positions",), ("exact",), "answers")
 
 
+def test_jobs_that_leave_cells_missing_are_one_line_with_their_folder(
+    tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "toys"
+    monkeypatch.setattr(run_sweep, "run_jobs", lambda *told, **more: None)
+    assert run([*flags(out), "--jobs", "1", "--cluster", "local"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"2 are not, such as copy_last,none: see {out}-jobs." in error
+    assert "0 of 2 cells" in (out / "index.html").read_text()
+    for name in CELL_NAMES:  # and nothing is wrong where jobs leave nothing to do
+        finish(SweepSettings(grid=GRID).cells[name], out / CELLS / name)
+    assert missing(SweepSettings(grid=GRID), out) == {}
+
+
+def test_a_process_that_finds_nothing_to_do_ends_well(tmp_path, capsys):
+    out = tmp_path / "toys"
+    settings = SweepSettings(grid=GRID)
+    with RunFolder(out, run_sweep._fixed(settings)):
+        pass
+    one, two = (RunFolder(out / CELLS / name, {}) for name in CELL_NAMES)
+    with one, two:
+        assert run(flags(out)) == 0
+    said = capsys.readouterr()
+    assert "other processes train the rest: 2 of 2 cells" in said.err
+    assert "No cell is done yet" in said.out
+    assert "0 of 2 cells" in (out / "index.html").read_text()
+    assert (out / "rows.jsonl").read_text() == ""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweep") / "toys"
     assert run(flags(out)) == 0
+    assert learn._cache_size() == 0, "each cell forgets what it compiled"
     return out
 
 
 def test_a_sweep_leaves_a_run_for_each_cell_and_a_page_over_all(finished):
     names = {path.name for path in finished.iterdir()}
     assert {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"} < names
-    assert {path.name for path in (finished / CELLS).iterdir()} == {
-        "copy_last,none", "copy_last,rotary",
-    }  # fmt: skip
+    assert {path.name for path in (finished / CELLS).iterdir()} == CELL_NAMES
     page = (finished / "index.html").read_text()
     assert "2 of 2 cells" in page
     assert "&lt;" not in page
@@ -163,31 +239,37 @@ def test_another_grid_does_not_mix_in(finished, capsys):
     assert "holds another run" in capsys.readouterr().err
 
 
+def saved(out):
+    """Whether some cell has rows and a checkpoint beside them."""
+    return any(latest(path.parent / CHECKPOINTS) for path in out.glob(f"{CELLS}/*/rows.jsonl"))
+
+
 @pytest.mark.slow
-def test_two_processes_one_of_them_killed_end_with_the_same_rows(finished, tmp_path):
-    out = tmp_path / "toys"
-    command = [sys.executable, "-m", "glassesjax", *flags(out)]
-    start = lambda: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def test_two_processes_one_of_them_killed_end_with_the_same_rows(tmp_path):
+    out, straight = tmp_path / "toys", tmp_path / "straight"
+    command = lambda folder: [sys.executable, "-m", "glassesjax", *flags(folder)]
+    start = lambda: subprocess.Popen(
+        command(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     one, two = start(), start()
-    time.sleep(random.uniform(6, 25))
+    while not saved(out):
+        assert one.poll() is None, one.communicate()
+        time.sleep(0.02)
+    assert one.poll() is None
     os.kill(one.pid, signal.SIGKILL)
-    one.wait()
+    assert one.wait() == -signal.SIGKILL
     _, error = two.communicate()
-    assert two.returncode in (0, 2), error
-    subprocess.run(command, check=True, capture_output=True)
-    found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, finished))
-    plain = lambda rows: [
-        {k: v for k, v in row.items() if isinstance(v, str | int) and k != "xla_flags"}
-        for row in rows
-    ]
-    assert plain(found) == plain(wanted)
+    assert two.returncode == 0, error
+    for folder in (out, straight):
+        subprocess.run(command(folder), check=True, capture_output=True)
+    found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, straight))
+    assert found == wanted
+    assert {row["cell"] for row in found} == CELL_NAMES
 
 
 @pytest.mark.slow
-def test_jobs_fill_a_sweep(tmp_path):
+def test_more_jobs_than_cells_fill_a_sweep(tmp_path):
     out = tmp_path / "toys"
-    assert run([*flags(out), "--jobs", "2", "--cluster", "local"]) == 0
+    assert run([*flags(out), "--jobs", "3", "--cluster", "local"]) == 0
     assert "2 of 2 cells" in (out / "index.html").read_text()
-    assert {row["cell"] for row in read_rows(out / "rows.jsonl")} == {
-        "copy_last,none", "copy_last,rotary",
-    }  # fmt: skip
+    assert {row["cell"] for row in read_rows(out / "rows.jsonl")} == CELL_NAMES

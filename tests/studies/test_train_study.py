@@ -1,14 +1,19 @@
 """Training as a study: rows, files, and a run that goes on as if nothing had been."""
 
 import dataclasses
+import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,9 +21,10 @@ from glassesjax import open_model
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model import Alibi, Bidirectional, Learned, Rotary, Window
-from glassesjax.records import read_rows
+from glassesjax.records import RowFile, read_rows
 from glassesjax.studies import train
-from glassesjax.studies.train import CHECKPOINTS, KEY, measure
+from glassesjax.studies.ratio_rows import ratio_seen
+from glassesjax.studies.train import CHECKPOINTS, KEY, answers, measure
 from glassesjax.studies.train_settings import BEYOND, NOTHING, PRESETS, TrainSettings
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
@@ -127,6 +133,67 @@ def test_a_stopped_run_ends_in_the_same_bits(finished, rows, tmp_path, calls, mo
         assert (out / name).read_bytes() == (finished / name).read_bytes()
 
 
+def key_of(row):
+    return tuple(row[name] for name in KEY)
+
+
+def left_of(ask, settings, decoders, there):
+    """What a question adds to the rows that are there."""
+    seen = {key_of(row) for row in there}
+    done = lambda row: key_of(row) in seen
+    return [row for _, rows in ask(settings, decoders, done) for row in rows if not done(row)]
+
+
+def test_answers_cut_after_any_row_are_completed(finished):
+    decoders = [open_model(str(finished), seed=seed).decoder for seed in (0, 1)]
+    whole = left_of(answers, SETTINGS, decoders, [])
+    behind = [at + 1 for at, row in enumerate(whole) if row["kind"] == "answers" and row["seed"]]
+    for cut in {0, 1, *behind, *(at + 1 for at in behind), len(whole) - 1}:
+        assert whole[:cut] + left_of(answers, SETTINGS, decoders, whole[:cut]) == whole
+
+
+def test_ratios_cut_after_any_row_are_completed():
+    settings = TrainSettings(task="count_mixed", **SIZES | {"lengths": (2, 5)})
+    learners = train.resumed(settings, Path("nowhere"))
+    decoders = [jax.tree.map(lambda x, at=at: x[at], learners.decoder) for at in (0, 1)]
+    decoders = [jax.tree.map(jnp.asarray, decoder) for decoder in decoders]
+    whole = left_of(ratio_seen, settings, decoders, [])
+    assert [row["kind"] for row in whole] == ["ratio", "repeated"] * 2
+    for cut in range(len(whole) + 1):
+        assert whole[:cut] + left_of(ratio_seen, settings, decoders, whole[:cut]) == whole
+
+
+def test_no_ratio_is_asked_where_no_item_has_a_repetition():
+    told = SIZES | {"lengths": (2, 3), "mask": "none"}
+    settings = TrainSettings(task="count_mixed", **told)
+    assert left_of(ratio_seen, settings, [], []) == []
+    repeated = TrainSettings(task="count_mixed", **told | {"lengths": (2, 4)})
+    assert repeated.calls == settings.calls + 1
+
+
+def test_a_cut_file_of_rows_is_completed(finished, rows, tmp_path):
+    lines = (finished / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    trained = sum(row["kind"] == "step" for row in rows)
+    behind = next(at for at, row in enumerate(rows) if row["kind"] == "answers" and row["seed"])
+    pairs = next(at for at, row in enumerate(rows) if row["kind"] in ("twins", "failing"))
+    for cut in (trained, behind + 1, pairs, len(rows) - 1):
+        out = tmp_path / str(cut)
+        shutil.copytree(finished, out)
+        (out / "rows.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:-5])
+        assert run(flags(out)) == 0
+        assert read_rows(out / "rows.jsonl") == rows
+
+
+def test_rates_are_told_where_nothing_was_compiled(rows, tmp_path):
+    rates = {row["step"]: row["tokens_per_second"] for row in rows if row["kind"] == "step"}
+    assert rates[2] is None
+    assert min(rates[4], rates[6]) > 0
+    uneven = TrainSettings(task="copy_string", **SIZES | {"steps": 5, "seeds": 1})
+    calls = list(itertools.islice(measure(uneven, tmp_path), 3))
+    assert [row["tokens_per_second"] is None for _, [row] in calls] == [True, False, True]
+    assert ["tokens/s" in name for name, _ in calls] == [False, True, False]
+
+
 def test_a_cut_checkpoint_is_one_line_and_nothing_is_touched(finished, tmp_path, capsys):
     out = tmp_path / "cut"
     steps = measure(TrainSettings(task="copy_string", **SIZES), out / "none")
@@ -198,23 +265,56 @@ def test_lengths_go_far_beyond_the_training():
     assert settings.asked == (NOTHING, *settings.tested)
 
 
+def wait_for(there, process):
+    """Polls until something is there, which a process that lives must bring about."""
+    while not there():
+        assert process.poll() is None, "It ended before that."
+        time.sleep(0.01)
+    assert process.poll() is None, "It ended with that."
+
+
+def checkpoint_of(out, step):
+    return (path := latest(out / CHECKPOINTS)) is not None and int(path.name) >= step
+
+
+def answer_in(out):
+    return b'"kind": "answers"' in (out / "rows.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of a process of its own: here float64 is on."""
+    out = tmp_path_factory.mktemp("straight") / "toy"
+    subprocess.run(command_of(out), check=True, capture_output=True)
+    return out
+
+
+def command_of(out):
+    return [sys.executable, "-m", "glassesjax", *flags(out)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [12.0, 16.0, 20.0])
-def test_a_run_killed_at_any_moment_ends_in_the_same_bits(finished, rows, tmp_path, seconds):
+@pytest.mark.parametrize(
+    "there",
+    [lambda out: checkpoint_of(out, 2), lambda out: checkpoint_of(out, 4), answer_in],
+    ids=["first", "second", "answers"],
+)
+def test_a_run_killed_at_any_moment_ends_in_the_same_bits(straight, tmp_path, there):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "glassesjax", *flags(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(seconds)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command_of(out), **quiet)
+    wait_for(lambda: there(out) if (out / "rows.jsonl").exists() else False, process)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    subprocess.run(command, check=True, capture_output=True)
-    straight = tmp_path / "straight"
-    subprocess.run([*command[:-1], str(straight)], check=True, capture_output=True)
-    same = lambda name: (out / name).read_bytes() == (straight / name).read_bytes()
-    assert same("model-0.safetensors")
-    assert same("model-1.safetensors")
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "index.html").exists()
+    subprocess.run(command_of(out), check=True, capture_output=True)
+    for name in ("model-0.safetensors", "model-1.safetensors"):
+        assert (out / name).read_bytes() == (straight / name).read_bytes()
     found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, straight))
     assert found == wanted
+
+
+TWO = ("--mesh", "2", "1", "1")  # a seed on each of two devices
 
 
 def together(out, port, *more, count=2):
@@ -231,52 +331,79 @@ def together(out, port, *more, count=2):
     return [start(index) for index in range(count)]
 
 
+def ends(processes, timeout=120):
+    """Statuses, and what each said; Gloo's own lines apart."""
+    said = [process.communicate(timeout=timeout) for process in processes]
+    own = lambda text: "".join(
+        line for line in text.splitlines(keepends=True) if "[Gloo]" not in line
+    )
+    return [process.returncode for process in processes], [tuple(map(own, two)) for two in said]
+
+
+def step_losses(out):
+    rows = read_rows(out / "rows.jsonl")
+    return {key_of(row): row["loss"] for row in rows if row["kind"] == "step"}
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
-    alone, out = tmp_path / "alone", tmp_path / "together"
-    command = [sys.executable, "-m", "glassesjax", *flags(alone)]
-    subprocess.run(command, check=True, capture_output=True)
-    processes = together(out, free_port(), "--mesh", "2", "1", "1")
-    said = [process.communicate(timeout=600) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+def test_two_processes_train_as_one_does(straight, tmp_path):
+    out = tmp_path / "together"
+    status, said = ends(together(out, free_port(), *TWO))
+    assert status == [0, 0], said
     assert "Page:" in said[0][0]
     assert said[1][0] == ""
-    losses = [
-        np.array([row["loss"] for row in read_rows(path / "rows.jsonl") if row["kind"] == "step"])
-        for path in (alone, out)
-    ]
+    found, wanted = step_losses(out), step_losses(straight)
+    assert list(found) == list(wanted)
     # One model is trained whole on one device either way, but two at once or one: products of
     # other shapes, whose sums may be rounded in another order. Six steps; a few additions of width.
-    np.testing.assert_allclose(losses[1], losses[0], rtol=6 * 64 * 2.0**-24)
+    np.testing.assert_allclose(list(found.values()), list(wanted.values()), rtol=6 * 64 * 2.0**-24)
     assert open_model(str(out), seed=1).decoder.config == SETTINGS.config
 
 
+LONG = (*TWO, "--steps", "200")
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    """Of two processes, with steps enough to end them between two checkpoints."""
+    out = tmp_path_factory.mktemp("long") / "toy"
+    status, said = ends(together(out, free_port(), *LONG))
+    assert status == [0, 0], said
+    return out
+
+
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_the_other(tmp_path):
-    more = ("--mesh", "2", "1", "1", "--steps", "100000")
-    one, two = together(tmp_path / "out", free_port(), *more)
-    while (path := latest(tmp_path / "out" / CHECKPOINTS)) is None:
-        assert one.poll() is None, one.communicate()
-        time.sleep(0.2)
-    assert path is not None
-    two.kill()
-    _, error = one.communicate(timeout=90)
-    assert one.returncode not in (0, None)
-    assert error
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_ends_takes_the_other_along_and_both_go_on(long_run, tmp_path, end):
+    out = tmp_path / "out"
+    one, two = together(out, free_port(), *LONG)
+    wait_for(lambda: checkpoint_of(out, 4), one)
+    two.send_signal(end)
+    status, said = ends((one, two))
+    assert status[0] not in (0, None)
+    assert status[1] == (130 if end == signal.SIGINT else -signal.SIGKILL)
+    assert said[0][1]
+    assert not checkpoint_of(out, 200)
+    status, said = ends(together(out, free_port(), *LONG))
+    assert status == [0, 0], said
+    assert step_losses(out) == step_losses(long_run)
+    for name in ("model-0.safetensors", "model-1.safetensors"):
+        assert (out / name).read_bytes() == (long_run / name).read_bytes()
 
 
 @pytest.mark.slow
 def test_bad_input_of_several_processes_is_one_line(tmp_path):
-    processes = together(tmp_path / "out", free_port(), "--mesh", "3", "1", "1")
-    for process in processes:
-        _, error = process.communicate(timeout=120)
-        assert process.returncode != 0
-        assert "Traceback" not in error
+    more = ("--mesh", "3", "1", "1", "--seeds", "3")  # of which there are two devices
+    status, said = ends(together(tmp_path / "out", free_port(), *more))
+    assert status == [2, 2], said
+    for _, error in said:
+        assert "Wanted a mesh of at most" in error
+        assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_a_mesh_larger_than_the_devices_is_one_line_and_nothing_is_written(tmp_path, capsys):
-    assert run([*flags(tmp_path / "out"), "--mesh", "1", "64", "1"]) == 2
+    assert run([*flags(tmp_path / "out", batch=64), "--mesh", "1", "64", "1"]) == 2
     error = capsys.readouterr().err
     assert "Wanted a mesh of at most" in error
     assert error.count("\n") == 1
@@ -289,3 +416,27 @@ def test_steps_are_told_to_tensorboard(tmp_path):
     [events] = (out / "tensorboard").iterdir()
     assert b"loss/seed_0" in events.read_bytes()
     assert b"accuracy/seed_0" in events.read_bytes()
+
+
+def test_a_missing_tensorboard_is_said_before_anything_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert run([*flags(tmp_path / "out"), "--tensorboard"]) == 2
+    assert "Wanted the tensorboardX package" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_whose_rows_were_lost_are_told_to_tensorboard_once(tmp_path, monkeypatch):
+    out, calls, real = tmp_path / "told", [], RowFile.append
+
+    def append(file, rows):
+        calls.append(rows)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(file, rows)
+
+    monkeypatch.setattr(RowFile, "append", append)
+    words = [*flags(out, seeds=1, formats="f32"), "--tensorboard"]
+    assert run(words) == 130
+    assert run(words) == 0
+    events = [path.read_bytes() for path in (out / "tensorboard").iterdir()]
+    assert sum(event.count(b"loss/seed_0") for event in events) == 3
