@@ -193,8 +193,15 @@ def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
     return _study(verb, arguments, steps=verb.steps, **told)
 
 
-def _train(verb: Train, arguments: Sequence[str]) -> int:
+def _contradictions(rows: Sequence[Row]) -> list[str]:
+    """What trained decoders say against the statements that they are held against."""
     from glassesjax.report.failing_cells import failing_contradictions
+    from glassesjax.report.ratio_cells import ratio_contradictions
+
+    return failing_contradictions(rows) + ratio_contradictions(rows)
+
+
+def _train(verb: Train, arguments: Sequence[str]) -> int:
     from glassesjax.report.run_train import run_train
     from glassesjax.report.train_page import train_headlines
     from glassesjax.train.hosts import connect, ended, is_writer
@@ -210,18 +217,17 @@ def _train(verb: Train, arguments: Sequence[str]) -> int:
 
     if not is_writer():
         return ended(follow)
-    told = {"run": run, "lines": train_headlines, "wrong": failing_contradictions}
+    told = {"run": run, "lines": train_headlines, "wrong": _contradictions}
     return ended(lambda: _study(verb, arguments, steps=verb.calls, **told))
 
 
 def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
-    from glassesjax.report.failing_cells import failing_contradictions
     from glassesjax.report.run_sweep import run_sweep, submit_sweep
     from glassesjax.report.sweep_page import sweep_headlines
 
     told = {"jobs": verb.jobs, "cluster": verb.cluster, "hours": verb.hours}
     run = functools.partial(submit_sweep, **told) if verb.jobs else run_sweep
-    shown = {"run": run, "lines": sweep_headlines, "wrong": failing_contradictions}
+    shown = {"run": run, "lines": sweep_headlines, "wrong": _contradictions}
     return _study(verb, arguments, steps=verb.jobs or len(verb.cells), **shown)
 
 

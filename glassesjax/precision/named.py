@@ -35,7 +35,8 @@ def named_plan(text: str) -> RoundingPlan:
     name, at, places = text.partition("@")
     try:
         if name.startswith(NATIVE) and not at:
-            return RoundingPlan.everywhere(number_format(name.removeprefix(NATIVE)), mode="native")
+            fmt = number_format(name.removeprefix(NATIVE))
+            return RoundingPlan.everywhere(fmt, mode="native", carrier=F32)
         chosen = _places(places) if at else PLACES
         if (fmt := number_format(name)) == F32:
             return RoundingPlan.wide()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row, Value
+from glassesjax.studies.twin_rows import WIDE
 from glassesjax.trace.collapse import DecayFit, fit_decay
 
-WIDE = "f64"
 FACTOR = 2.0  # a prediction further off is explained, not only shown
 BINARY = re.compile(r"e8m(\d+)")
 NAMED_BITS = {"bf16": 7, "tf32": 10, "f32": 23}  # those with eight exponent bits, too
@@ -50,6 +50,11 @@ class Failing(NamedTuple):
           The truth value.
         """
         return self.length(name) in (None, self.length("least"))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether this is the float64 pass, in which prediction and observation are one."""
+        return self.format == WIDE
 
     @property
     def ratio(self) -> float | None:
@@ -151,8 +156,8 @@ class Slope(NamedTuple):
     """Of the failing length against 2 to the power of the bits; its exponent is the slope."""
     predicted: DecayFit
     theory: float | None
-    """One over the power with which the distance of two representations falls with n within the
-    training; None where it does not fall."""
+    """One over the power with which the change of the lead, which noise has to meet, falls with n
+    within the training; None where it does not fall."""
 
 
 def slopes(cells: Sequence[Failing]) -> list[Slope]:
@@ -183,7 +188,7 @@ def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, Failing]]) -> S
         return fit_decay([2**bits for bits, _ in kept], [float(n or 0) for _, n in kept])
 
     row = group[0][1].row
-    fall, error = (number(row[f"distance_exponent{end}"]) for end in ("", "_error"))
+    fall, error = (number(row[f"exponent{end}"]) for end in ("", "_error"))
     theory = -1 / fall if fall + 2 * error < 0 else None  # by two standard errors
     return Slope(*key, fit("observed"), fit("predicted"), theory)
 

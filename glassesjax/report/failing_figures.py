@@ -22,14 +22,15 @@ from glassesjax.report.canvas import (
 )
 from glassesjax.report.failing_cells import (
     FACTOR,
-    WIDE,
     Failing,
     failing,
     number,
     pair_curves,
 )
+from glassesjax.studies.twin_rows import WIDE
 
 COLUMNS, HEIGHT = 3, 3.0  # panels a row, inches
+ALONE = 0.62  # of the width: a panel that is alone
 BEYOND = 1.35  # where a length beyond the reach stands, in units of the reach
 # Formats that have no color of their own take these in turn.
 SPARE = ("#7A5195", "#5C8001", "#B5485D", "#2F7F86", "#A36A00", "#4A5FC1", "#8A8F98")
@@ -97,9 +98,10 @@ def _grid(count: int, bottom: float) -> tuple[Figure, list[Axes]]:
     """So many panels that share both axes, and room for a legend on their right."""
     columns = min(COLUMNS, count)
     lines = math.ceil(count / columns)
-    wide = WIDTH if columns > 1 else 0.62 * WIDTH
-    figure = Figure(figsize=(wide, 0.8 + HEIGHT * lines))
-    layout = margins(figure, right=1.5, top=0.45, bottom=bottom) | {"hspace": 0.5, "wspace": 0.12}
+    figure = Figure(figsize=(WIDTH, 0.8 + HEIGHT * lines))  # a narrower one would be magnified
+    right = 1.5 + (0 if columns > 1 else (1 - ALONE) * WIDTH)
+    layout = margins(figure, right=right, top=0.45, bottom=bottom)
+    layout |= {"hspace": 0.5, "wspace": 0.12}
     panels = figure.subplots(
         lines, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=layout
     )
@@ -149,8 +151,11 @@ def _placed(cell: Failing, name: str) -> float:
 
 def _legend(figure: Figure, colors: dict[str, str]) -> None:
     axes = figure.axes[0]
+    edge = max(panel.get_position().x1 for panel in figure.axes)
     marks = [axes.plot([], [], "o", color=ink, markersize=5)[0] for ink in colors.values()]
-    figure.legend(marks, list(colors), loc="center right", handletextpad=0.2)
+    figure.legend(
+        marks, list(colors), loc="center left", bbox_to_anchor=(edge, 0.5), handletextpad=0.2
+    )
 
 
 @styled

@@ -34,7 +34,7 @@ def failing_headlines(rows: Sequence[Row]) -> list[str]:
     """
     cells = failing(rows)
     said = [_refused(cell) for cell in _first_of_each(cells) if not cell.applies]
-    told = [cell for cell in cells if cell.applies and cell.ratio is not None]
+    told = [cell for cell in cells if cell.ratio is not None and not cell.is_wide]
     if told:
         near = [cell for cell in told if not cell.off]
         said.append(
@@ -70,10 +70,10 @@ def _slope(slope: Slope) -> str:
     if fit.points < 3:
         return f"{slope.setting}, seed {slope.seed}: too few failing lengths{places} for a slope."
     theory = (
-        "; the gap does not fall with n within the training"
+        "; the change of the lead does not fall with n within the training"
         if slope.theory is None
-        else f"; by theory {2**slope.theory:.3g} times, for a gap that falls as n to the power"
-        f" {-1 / slope.theory:.2g}"
+        else f"; by theory {2**slope.theory:.3g} times, for a change of the lead that falls as n to"
+        f" the power {-1 / slope.theory:.2g}"
     )
     return (
         f"{slope.setting}, seed {slope.seed}: a bit{places} takes the failing length"

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row
+from glassesjax.report.failing_cells import setting_of
+from glassesjax.studies.heard_rows import ORDERED
 
-MEASURES: Mapping[str, str] = {
-    "influence": "influence",
-    "rollout": "rollout",
-    "bound": "printed bound",
-    "earliness": "earliness",
-}
+LONGER = {"bound": "printed bound"}
+MEASURES: Mapping[str, str] = {name: LONGER.get(name, name) for name in ORDERED}
 
 
 class Order(NamedTuple):
@@ -37,9 +35,7 @@ class Places(NamedTuple):
     @property
     def name(self) -> str:
         """As titles and tables name it."""
-        row = self.row
-        plural = "" if row["layers"] == 1 else "s"
-        return f"{row['positions']}, {row['layers']} layer{plural}, seed {row['seed']}"
+        return decoder_name(self.row)
 
     @property
     def length(self) -> int:
@@ -58,6 +54,19 @@ class Places(NamedTuple):
         return [float(row[field] or 0) for row in self.places]
 
 
+def decoder_name(row: Row) -> str:
+    """What tells one decoder from another, on a page.
+
+    Args:
+      row: Any row of the train study; a sweep's has its cell.
+
+    Returns:
+      Its setting, layers and seed.
+    """
+    plural = "" if row["layers"] == 1 else "s"
+    return f"{setting_of(row)}, {row['layers']} layer{plural}, seed {row['seed']}"
+
+
 def heard_cells(rows: Sequence[Row]) -> list[Places]:
     """All decoders and lengths, in the order of the rows.
 
@@ -67,7 +76,7 @@ def heard_cells(rows: Sequence[Row]) -> list[Places]:
     Returns:
       Cells; none where nothing was heard.
     """
-    of = lambda row: tuple(row[name] for name in ("positions", "layers", "seed", "length"))
+    of = lambda row: (setting_of(row), *(row[name] for name in ("layers", "seed", "length")))
     places: dict[tuple, list[Row]] = {}
     for row in rows:
         if row["kind"] == "heard":

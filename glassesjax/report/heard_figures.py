@@ -1,5 +1,6 @@
 """Figure of what is heard of each place: rows in, a matplotlib figure out, nothing shown."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,8 @@ from glassesjax.records import Row
 from glassesjax.report.canvas import INK, MUTED, WIDTH, margins, styled
 from glassesjax.report.heard_cells import MEASURES, Places, heard_cells
 
-COLUMNS, HEIGHT = 3, 2.1  # panels a row, inches
+COLUMNS, HEIGHT = 3, 2.2  # panels a row, inches
+BROAD = 46  # letters of a title over its own panel
 # Two of Okabe and Ito's colors and a gray, apart from each other in dashes as well.
 LINES = {"influence": ("#D55E00", "-"), "rollout": ("#0072B2", "--"), "bound": ("#8A8F98", ":")}
 
@@ -32,8 +34,8 @@ def heard_figure(rows: Sequence[Row]) -> Figure:
     if not cells:
         raise ValueError("Wanted rows of what is heard of each place; found none.")
     down = -(-len(cells) // COLUMNS)
-    figure = Figure(figsize=(WIDTH, HEIGHT * down + 0.5))
-    grid = {"hspace": 0.55, "wspace": 0.2, **margins(figure, left=0.5, top=0.6, bottom=0.45)}
+    figure = Figure(figsize=(WIDTH, HEIGHT * down + 0.7))
+    grid = {"hspace": 0.75, "wspace": 0.2, **margins(figure, left=0.5, top=0.8, bottom=0.45)}
     panels = figure.subplots(down, COLUMNS, squeeze=False, gridspec_kw=grid).ravel()
     for axes, cell in zip(panels, cells, strict=False):
         _panel(axes, cell)
@@ -54,6 +56,8 @@ def _panel(axes: Axes, cell: Places) -> None:
     axes.plot(
         at, cell.values("right"), "o", color=INK, markersize=3, label="share of right answers"
     )
-    axes.set_title(f"{cell.name}, length {cell.length}")
+    setting, layers, seed = cell.name.rsplit(", ", 2)
+    lines = [*textwrap.wrap(setting, BROAD), f"{layers}, {seed}, length {cell.length}"]
+    axes.set_title("\n".join(lines), fontsize=7)
     axes.set_ylim(-0.04, 1.06)
     axes.set_xlabel("place in the item", color=MUTED)

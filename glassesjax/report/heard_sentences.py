@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from glassesjax.records import Row
-from glassesjax.report.heard_cells import MEASURES, Places, heard_cells
+from glassesjax.report.heard_cells import MEASURES, Places, decoder_name, heard_cells
 from glassesjax.report.heard_figures import heard_figure
 from glassesjax.report.markup import MISSING, Markup, element, picture, table
 
@@ -65,11 +65,9 @@ def _ordered(cell: Places) -> str:
 def _counted(row: Row) -> str:
     accuracy, best = float(row["accuracy"] or 0), float(row["ratio_only"] or 0)
     beyond = "more than" if row["likelier_than_ratio"] else "not more than"
-    plural = "" if row["layers"] == 1 else "s"
     return (
-        f"Mask {row['mask']}, positions {row['positions']}, {row['layers']} layer{plural}, seed"
-        f" {row['seed']}: {accuracy:.2%} of all items are counted, {beyond} the ratio alone could"
-        f" give ({best:.2%})."
+        f"{decoder_name(row)}, mask {row['mask']}: {accuracy:.2%} of all items are counted,"
+        f" {beyond} the ratio alone could give ({best:.2%})."
     )
 
 
@@ -125,7 +123,7 @@ def ratio_section(rows: Sequence[Row]) -> Markup:
     if not found:
         return Markup("")
     pairs = [row for row in rows if row["kind"] == "repeated"]
-    heads = ["seed", "length", "pairs", "largest difference", "roundoff", "same answer"]
+    heads = ["decoder", "length", "pairs", "largest difference", "roundoff", "same answer"]
     return element(
         "section",
         element("h2", "More than a ratio?"),
@@ -138,7 +136,7 @@ def ratio_section(rows: Sequence[Row]) -> Markup:
 def _pairs(row: Row) -> list[object]:
     allowed = row["roundoff"]
     return [
-        row["seed"],
+        decoder_name(row),
         row["length"],
         row["pairs"],
         f"{float(row['apart'] or 0):.2g}",

@@ -22,6 +22,9 @@ from glassesjax.train.step import answers
 FARTHEST = 4  # times the longest length of the training; beyond it answers are mostly luck
 ANSWERED = 64  # examples of each place that are answered
 MEASURES = ("influence", "rollout", "bound")
+# The last one is what the place alone would tell: training asks early places more often.
+ORDERED = (*MEASURES, "earliness")
+SALT = 4  # apart from other draws of a seed and a length
 _AT_ONCE = 8  # derivatives, each as many passes back as the width
 
 
@@ -83,7 +86,7 @@ def heard_rows(
     Yields:
       Rows without the fields of a run.
     """
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), length), FARTHEST)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), length), SALT)
     rows, asking = _asked(decoder, task, glasses, length, key)
     chosen = _first_of_each(asking.source, differentiated)
     found = _heard(decoder, rows, *(jnp.asarray(x[chosen]) for x in asking[:3]))
@@ -99,18 +102,25 @@ def heard_rows(
             "right": float(np.mean(answered)), "differentiated": len(of("rollout", place)),
             **{name: float(np.mean(of(name, place))) for name in MEASURES}, **about,
         }  # fmt: skip
-    compared = {name: [of(name, at) for at in places] for name in MEASURES}
-    # What the place alone would tell: a training that asks early places more often orders them.
-    compared["earliness"] = [np.array([-float(at)]) for at in places]
-    orders = {name: correlate(right, values, seed) for name, values in compared.items()}
+    early = [np.array([-float(at)]) for at in places]
+    compared = [*([of(name, at) for at in places] for name in MEASURES), early]
     yield {
         "kind": "heard_order", **head, "place": NOTHING, "places": len(places),
         "examples": len(asking.right), "right": float(np.mean(asking.right)),
-        "dispersion": _or_none(dispersion(right)),
-        **{f"spearman_{name}": _or_none(order.value) for name, order in orders.items()},
-        **{f"low_{name}": _or_none(order.low) for name, order in orders.items()},
-        **{f"high_{name}": _or_none(order.high) for name, order in orders.items()}, **about,
+        "dispersion": _or_none(dispersion(right)), **_orders(right, compared, seed), **about,
     }  # fmt: skip
+
+
+def _orders(
+    right: list[np.ndarray], compared: Sequence[list[np.ndarray]], seed: int
+) -> dict[str, Value]:
+    """Rank correlation of the answers with each of ``ORDERED``, and its interval."""
+    found: dict[str, Value] = {}
+    for name, values in zip(ORDERED, compared, strict=True):
+        order = correlate(right, values, seed)
+        ends = {"spearman": order.value, "low": order.low, "high": order.high}
+        found |= {f"{end}_{name}": _or_none(value) for end, value in ends.items()}
+    return found
 
 
 def _or_none(value: float) -> float | None:

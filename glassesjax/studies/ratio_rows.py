@@ -9,10 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.model import Decoder, Layout, NoPositions
-from glassesjax.model.config import Bidirectional
+from glassesjax.model.config import Bidirectional, ConstantTemperature, DecoderConfig
 from glassesjax.records import Row, Value
 from glassesjax.studies.train_settings import NOTHING, ONE_DIGIT, TrainSettings
 from glassesjax.tasks.counting import SHARE_OF_ONES
@@ -43,6 +43,20 @@ class Read(NamedTuple):
         """The number that is ranked first; -1 for another token."""
         digit = np.argmax(self.scores, axis=-1) - _ZERO
         return np.where((digit >= 0) & (digit <= ONE_DIGIT), digit, NONE)
+
+    @property
+    def decided(self) -> Bool[np.ndarray, " items"]:
+        """Whether rounding cannot have put this token first.
+
+        Of an item whose bound was not counted, by the largest one that was; False where none was.
+        """
+        known = self.roundoff[np.isfinite(self.roundoff)]
+        if not len(known):
+            return np.zeros(len(self.items), bool)
+        second, first = np.sort(self.scores, axis=-1)[:, -2:].T
+        return first - second > 2 * np.where(
+            np.isfinite(self.roundoff), self.roundoff, np.max(known)
+        )
 
 
 def repeated(item: Item, times: int) -> tuple[Item, Item]:
@@ -108,7 +122,7 @@ def ratio_rows(
     """
     low, high = lengths
     config = decoder.config
-    free = isinstance(config.mask, Bidirectional) and isinstance(config.positions, NoPositions)
+    free = _sees_no_length(config)
     marks = glasses.bos + glasses.stop + bool(glasses.separators or glasses.twice)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), decoder)
@@ -118,6 +132,8 @@ def ratio_rows(
     told = read.says == np.array([sum(item) for item in read.items])
     chances = [_chance(item, drawn, share) for item in read.items]
     accuracy = sum(itertools.compress(chances, told), Fraction(0))
+    sure = sum(itertools.compress(chances, told & read.decided), Fraction(0))
+    best = ratio_only_accuracy(drawn, share)
     head = {"seed": seed, "place": NOTHING}
     about = {
         "applies": free and not marks and not glasses.scratch, "dtype": "float64",
@@ -125,11 +141,21 @@ def ratio_rows(
     }  # fmt: skip
     yield {
         "kind": "ratio", **head, "length": NOTHING, "items": len(read.items),
-        "accuracy": float(accuracy), "ratio_only": float(ratio_only_accuracy(drawn, share)),
-        "likelier_than_ratio": accuracy > ratio_only_accuracy(drawn, share), **about,
+        "accuracy": float(accuracy), "ratio_only": float(best),
+        "likelier_than_ratio": accuracy > best,
+        "beyond_roundoff": sure > best if free else None, **about,
     }  # fmt: skip
     for length in range(low, high // 2 + 1):
         yield {"kind": "repeated", **head, "length": length, **_pairs(read, length, high), **about}
+
+
+def _sees_no_length(config: DecoderConfig) -> bool:
+    """Whether mask, positions and temperature are those of the statement: s log n tells n."""
+    return (
+        isinstance(config.mask, Bidirectional)
+        and isinstance(config.positions, NoPositions)
+        and isinstance(config.temperature, ConstantTemperature)
+    )
 
 
 def _chance(item: Item, drawn: dict[int, Fraction], share: Fraction) -> Fraction:

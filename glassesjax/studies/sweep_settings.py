@@ -87,10 +87,11 @@ def _value(name: str, kind: Any, word: str) -> Any:  # noqa: ANN401
     """A word as the setting wants it."""
     if typing.get_origin(kind) is tuple:
         return _values(name, typing.get_args(kind), word.split(":"))
-    if kind is bool:
-        if word not in ("true", "false"):
-            raise BadInput(f"Wanted true or false for {name} in --grid; found {word!r}.")
-        return word == "true"
+    if kind is bool or typing.get_origin(kind) is Literal:
+        words = ("true", "false") if kind is bool else typing.get_args(kind)
+        if word not in words:
+            raise BadInput(f"Wanted {' or '.join(words)} for {name} in --grid; found {word!r}.")
+        return word == "true" if kind is bool else word
     try:
         return kind(word) if kind in (int, float) else word
     except ValueError:

@@ -24,7 +24,6 @@ from glassesjax.train.sharding import AXES
 from glassesjax.train.unmasked import check_hidden
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
-MIXES = ("uniform", "log")
 HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
 ONE_DIGIT = 9  # the largest count of one token, and the length of items that can all be read
 NOTHING = -1  # a seed, length or place that a row is not about
@@ -119,8 +118,7 @@ class TrainSettings:
     @property
     def _names(self) -> Iterable[tuple[bool, str, object]]:
         """What is told by name: whether it holds, what is wanted, and what is found."""
-        known = {"mix": MIXES, "positions": POSITIONS, "temperature": TEMPERATURES}
-        for name, words in known.items():
+        for name, words in {"positions": POSITIONS, "temperature": TEMPERATURES}.items():
             found = getattr(self, name)
             yield found in words, f"--{name} out of {', '.join(words)}", found
         yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask

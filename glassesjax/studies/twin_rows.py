@@ -15,7 +15,7 @@ from glassesjax.model import Decoder
 from glassesjax.precision import F64, FloatFormat, RoundingPlan, named_plan
 from glassesjax.records import Row, Value
 from glassesjax.studies.train_settings import NOTHING, TrainSettings
-from glassesjax.studies.twins import Heard, Pairs, hear, lay_pairs, refusal
+from glassesjax.studies.twins import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
 from glassesjax.theory.failing import (
     begun_at,
     chance_apart,
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
     seed: int
     decoder: Decoder
     pairs: Pairs
-    wide: Heard | None
+    wide: PairAnswers | None
     """None where there is no pair to ask."""
 
 
@@ -56,7 +56,7 @@ def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
     if not pairs.lengths:
         return Asked(seed, decoder, pairs, None)
     with jax.enable_x64(True):
-        wide = hear(settings, pairs, decoder, RoundingPlan.wide(F64))
+        wide = answer_pairs(settings, pairs, decoder, RoundingPlan.wide(F64))
     return Asked(seed, decoder, pairs, wide)
 
 
@@ -83,7 +83,7 @@ def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[Row]:
     wide, why = asked.wide, refusal(asked.wide)
     if wide is None or why:
         return [{"kind": "failing", **head, "length": NOTHING, "applies": False, "why": why}]
-    own = wide if name == WIDE else hear(settings, asked.pairs, asked.decoder, plan)
+    own = wide if name == WIDE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
     with jax.enable_x64(True):
         said = _predict(wide, own, plan)
     pairs = [{"kind": "twins", **head, **row} for row in _pair_rows(settings, own, said)]
@@ -112,18 +112,13 @@ class Predicted(NamedTuple):
     """Chance that not both are right."""
 
 
-def _predict(wide: Heard, own: Heard, plan: RoundingPlan) -> Predicted:
+def _predict(wide: PairAnswers, own: PairAnswers, plan: RoundingPlan) -> Predicted:
     """Reads of the format's pass the leads at lengths of the training, and nothing else."""
     certified = np.asarray(surely_confused(wide.y[:, 0], wide.y[:, 1], wide.unembed))
-    stored, contradicted = None, certified & ~wide.confused
-    places = {place: plan.formats.get(place) for place in ("output", "weights")}
-    # A scale of a whole array is not that of a single row: integers are left out.
-    if isinstance(places["output"], FloatFormat):
-        kept = lambda place, x: x if (f := places[place]) is None else f.round(jnp.asarray(x))
-        y, unembed = np.asarray(kept("output", wide.y)), np.asarray(kept("weights", wide.unembed))
-        stored = np.asarray(surely_confused(y[:, 0], y[:, 1], unembed))
-        first = np.argmax(np.einsum("pid,vd->piv", y, unembed), axis=-1)
-        contradicted = contradicted | (stored & (first[:, 0] != first[:, 1]))
+    contradicted = certified & ~wide.confused
+    stored, differ = _stored(wide, plan)
+    if stored is not None:
+        contradicted = contradicted | (stored & differ)
     at = wide.trained
     error = noise(jnp.asarray(own.lead[at]), jnp.asarray(wide.lead[at]))
     chance = lambda error: np.array(chance_apart(wide.scores[:, 0], wide.scores[:, 1], error))
@@ -142,48 +137,89 @@ def _predict(wide: Heard, own: Heard, plan: RoundingPlan) -> Predicted:
     )
 
 
-def _pair_rows(settings: TrainSettings, own: Heard, said: Predicted) -> list[dict[str, Value]]:
+def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, np.ndarray]:
+    """What the rounded y and unembedding say of each pair: surely one token; two in float64."""
+    places = {place: plan.formats.get(place) for place in ("output", "weights")}
+    # A scale of a whole array is not that of a single row: integers are left out.
+    if not isinstance(places["output"], FloatFormat):
+        return None, ~wide.confused
+    kept = lambda place, x: x if (f := places[place]) is None else f.round(jnp.asarray(x))
+    y, unembed = np.asarray(kept("output", wide.y)), np.asarray(kept("weights", wide.unembed))
+    first = np.argmax(np.einsum("pid,vd->piv", y, unembed), axis=-1)
+    return np.asarray(surely_confused(y[:, 0], y[:, 1], unembed)), first[:, 0] != first[:, 1]
+
+
+def _pair_rows(
+    settings: TrainSettings, own: PairAnswers, said: Predicted
+) -> list[dict[str, Value]]:
     symbols = settings.recipe.task.symbols
-    gap = np.abs(own.y[:, 1] - own.y[:, 0])
-    rows = []
-    for at, length in enumerate(own.lengths):
-        (token, following), (first, second) = own.right[at], own.said[at]
-        rows.append({
-            "length": length,
-            "in_training": bool(own.trained[at]),
-            "token": symbols[token],
-            "next_token": symbols[following],
-            "said": symbols[first],
-            "next_said": symbols[second],
-            "lead": float(own.lead[at, 0]),
-            "next_lead": float(own.lead[at, 1]),
-            "right": bool(own.both_right[at]),
-            "confused": bool(own.confused[at]),
-            "l2": float(np.sqrt(np.sum(gap[at] ** 2))),
-            "linf": float(np.max(gap[at])),
-            "equal_coordinates": int(np.sum(gap[at] == 0)),
-            "coordinates": gap.shape[1],
-            "certified": bool(said.certified[at]),
-            "stored": None if said.stored is None else bool(said.stored[at]),
-            "contradicted": bool(said.contradicted[at]),
-            "signal": float(said.signal[at]),
-            "noise": said.noise,
-            "chance_apart": float(said.apart[at]),
-            "chance_correlated": float(said.apart_correlated[at]),
-            "chance_wrong": float(said.wrong[at]),
-        })  # fmt: skip
-    return rows
+    return [
+        {"length": length, **_observed(own, at, symbols), **_told(said, at)}
+        for at, length in enumerate(own.lengths)
+    ]
 
 
-def _failing(wide: Heard, own: Heard, said: Predicted, plan: RoundingPlan) -> dict[str, Value]:
+def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Value]:
+    """What a format's own pass says of one pair."""
+    (token, following), (first, second) = own.right[at], own.said[at]
+    gap = np.abs(own.y[at, 1] - own.y[at, 0])
+    return {
+        "in_training": bool(own.trained[at]),
+        "token": symbols[token],
+        "next_token": symbols[following],
+        "said": symbols[first],
+        "next_said": symbols[second],
+        "lead": float(own.lead[at, 0]),
+        "next_lead": float(own.lead[at, 1]),
+        "right": bool(own.both_right[at]),
+        "confused": bool(own.confused[at]),
+        "l2": float(np.sqrt(np.sum(gap**2))),
+        "linf": float(np.max(gap)),
+        "equal_coordinates": int(np.sum(gap == 0)),
+        "coordinates": len(gap),
+    }
+
+
+def _told(said: Predicted, at: int) -> dict[str, Value]:
+    """What the predictors say of one pair."""
+    return {
+        "certified": bool(said.certified[at]),
+        "stored": None if said.stored is None else bool(said.stored[at]),
+        "contradicted": bool(said.contradicted[at]),
+        "signal": float(said.signal[at]),
+        "noise": said.noise,
+        "chance_apart": float(said.apart[at]),
+        "chance_correlated": float(said.apart_correlated[at]),
+        "chance_wrong": float(said.wrong[at]),
+    }
+
+
+def _failing(
+    wide: PairAnswers, own: PairAnswers, said: Predicted, plan: RoundingPlan
+) -> dict[str, Value]:
     lengths = own.lengths
-    settled = lambda events: settled_from(lengths, np.asarray(events, float))
-    fit = lambda gap: fit_decay(*_trained(wide, gap))
-    signal, distance = fit(said.signal), fit(np.linalg.norm(wide.y[:, 1] - wide.y[:, 0], axis=1))
-    early, late = (settled_from(lengths, said.apart, share) for share in _LIKELY)
     return {
         "applies": True,
         "why": "",
+        **_predicted_lengths(lengths, said),
+        "observed": settled_from(lengths, np.asarray(~own.confused, float)),
+        "first_failure": begun_at(lengths, np.asarray(~own.both_right, float)),
+        "noise": said.noise,
+        "noise_shared": said.shared,
+        **_exponents(wide, said.signal),
+        "pairs": len(lengths),
+        "least": lengths[0],
+        "reach": lengths[-1],
+        "contradictions": int(np.sum(said.contradicted)),
+        **_share(plan, lengths[-1]),
+    }
+
+
+def _predicted_lengths(lengths: list[int], said: Predicted) -> dict[str, Value]:
+    """What each predictor says."""
+    settled = lambda events: settled_from(lengths, np.asarray(events, float))
+    early, late = (settled_from(lengths, said.apart, share) for share in _LIKELY)
+    return {
         "predicted": settled_from(lengths, said.apart),
         "predicted_low": early,
         "predicted_high": late,
@@ -193,25 +229,23 @@ def _failing(wide: Heard, own: Heard, said: Predicted, plan: RoundingPlan) -> di
         "by_storage": None if said.stored is None else settled(~said.stored),
         "by_signal": settled(said.signal > said.noise),
         "predicted_first": begun_at(lengths, said.wrong),
-        "observed": settled(~own.confused),
-        "first_failure": begun_at(lengths, np.asarray(~own.both_right, float)),
-        "noise": said.noise,
-        "noise_shared": said.shared,
-        "exponent": signal.exponent,
-        "exponent_error": signal.standard_error,
-        "distance_exponent": distance.exponent,
-        "distance_exponent_error": distance.standard_error,
-        "pairs": len(lengths),
-        "least": lengths[0],
-        "reach": lengths[-1],
-        "contradictions": int(np.sum(said.contradicted)),
-        **_share(plan, lengths[-1]),
     }
 
 
-def _trained(wide: Heard, values: np.ndarray) -> tuple[list[int], list[float]]:
+def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Value]:
+    """How the change of the lead, and the distance of y, go with n within the training."""
     kept = np.flatnonzero(wide.trained)
-    return [wide.lengths[at] for at in kept], [float(values[at]) for at in kept]
+    distance = np.linalg.norm(wide.y[:, 1] - wide.y[:, 0], axis=1)
+    lead, apart = (
+        fit_decay([wide.lengths[at] for at in kept], [float(values[at]) for at in kept])
+        for values in (signal, distance)
+    )
+    return {
+        "exponent": lead.exponent,
+        "exponent_error": lead.standard_error,
+        "distance_exponent": apart.exponent,
+        "distance_exponent_error": apart.standard_error,
+    }
 
 
 def _share(plan: RoundingPlan, reach: int) -> dict[str, Value]:

@@ -11,11 +11,12 @@ from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.studies.train_settings import TrainSettings
 from glassesjax.train.twins import AT_ONCE, all_twins, answer_twins
+from glassesjax.train.unmasked import sees_later
 
 PER_DOUBLING = 8  # pairs beyond the training
 
 
-class Heard(NamedTuple):
+class PairAnswers(NamedTuple):
     """The answers of one decoder to all pairs, in float64 on the host."""
 
     lengths: list[int]
@@ -91,7 +92,8 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
       seed: Of what the task draws.
 
     Returns:
-      Those pairs that are alike; none, if no pair is.
+      Those pairs that are alike; none, if no pair is. For a decoder whose tokens see later ones
+      those alone whose answers differ in their first token: it was trained to say no other.
     """
     task, glasses = settings.recipe.task, settings.recipe.glasses
     lengths = [n for n in twin_lengths(settings) if n >= task.least]
@@ -102,12 +104,15 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
         jnp.asarray(lengths, jnp.int32),
         size=settings.tested[-1],
     )
-    kept = np.flatnonzero(made.alike)
+    said = made.begun == 0 if sees_later(settings.config) else True
+    kept = np.flatnonzero(made.alike & said)
     fields = (np.asarray(field)[kept] for field in (made.tokens, made.asked, made.right))
     return Pairs([lengths[at] for at in kept], *fields)
 
 
-def hear(settings: TrainSettings, pairs: Pairs, decoder: Decoder, plan: RoundingPlan) -> Heard:
+def answer_pairs(
+    settings: TrainSettings, pairs: Pairs, decoder: Decoder, plan: RoundingPlan
+) -> PairAnswers:
     """What a decoder says to some pairs.
 
     Args:
@@ -124,7 +129,7 @@ def hear(settings: TrainSettings, pairs: Pairs, decoder: Decoder, plan: Rounding
     rows = (jnp.asarray(field[filled]) for field in (pairs.tokens, pairs.asked))
     found = jax.device_get(answer_twins(decoder, *rows, plan=plan))
     count = len(pairs.lengths)
-    return Heard(
+    return PairAnswers(
         lengths=pairs.lengths,
         trained=np.asarray([n < settings.lengths[1] for n in pairs.lengths], bool),
         y=found.y[:count].astype(np.float64),
@@ -134,7 +139,7 @@ def hear(settings: TrainSettings, pairs: Pairs, decoder: Decoder, plan: Rounding
     )
 
 
-def refusal(wide: Heard | None) -> str:
+def refusal(wide: PairAnswers | None) -> str:
     """Why nothing is predicted of a decoder.
 
     Args:

@@ -112,7 +112,8 @@ def chance_apart(
     Args:
       scores: Of n, in wide arithmetic.
       next_scores: Of n + 1.
-      error: At a spread of zero, chances are zero or one.
+      error: At a spread of zero, chances are zero or one: whether two tokens are ranked first, of
+        equal scores the smaller one.
 
     Returns:
       One chance per pair. Two tokens are looked at, the first and one more; a third that wins for
@@ -125,7 +126,10 @@ def chance_apart(
     one = jnp.abs(_below(here, error) - _below(there, error))
     apart = jnp.where(error.shared > ALL_SHARED, one, apart)
     itself = jnp.arange(scores.shape[1])[None] == first
-    return jnp.max(jnp.where(itself, 0, apart), axis=-1)
+    seen = jnp.argmax(next_scores, axis=-1) != first[:, 0]
+    return jnp.where(
+        error.spread > 0, jnp.max(jnp.where(itself, 0, apart), axis=-1), seen.astype(apart.dtype)
+    )
 
 
 @jax.jit
@@ -144,19 +148,19 @@ def chance_wrong(
     Args:
       lead: Of the token right for n over the best other one, in wide arithmetic.
       next_lead: Of that right for n + 1, at n + 1.
-      error: As for ``chance_apart``.
+      error: As for ``chance_apart``; at a spread of zero a tie is wrong.
 
     Returns:
       One chance per pair.
     """
     both = _over(lambda z, part: _below(lead, error, z, part) * _below(next_lead, error, -z, part))
-    one = jnp.maximum(0, _below(lead, error) - _below(-next_lead, error))
+    one = jnp.maximum(0, _below(lead, error) + _below(next_lead, error) - 1)  # normals are even
     return 1 - jnp.where(error.shared > ALL_SHARED, one, both(error.shared))
 
 
 def _below(x: Array, error: Noise, z: Array | float = 0.0, part: Array | float = 0.0) -> Array:
     """Chance that the error is over -x, given z of its shared part; a step where there is none."""
-    sure = (1 + jnp.sign(x)) / 2
+    sure = jnp.where(x > 0, 1.0, 0.0)
     spread = jnp.where(error.spread > 0, error.spread, 1)
     scaled = (x / spread + jnp.sqrt(part) * z) / jnp.sqrt(1 - jnp.asarray(part))
     return jnp.where(error.spread > 0, jax.scipy.special.ndtr(scaled), sure)
@@ -242,5 +246,5 @@ def uniform_share(fmt: FloatFormat, reach: int) -> tuple[int | None, int | None]
       The first length of each; None beyond the reach.
     """
     collides = first_collision(lambda n: 1 / n, fmt, 1, reach + 1)
-    lost = int(2 / fmt.min_subnormal)  # half the smallest number is a tie, and zero is even
-    return collides, lost if lost <= reach else None
+    lost = 2 / fmt.min_subnormal  # half the smallest number is a tie, and zero is even
+    return collides, int(lost) if lost <= reach else None  # infinite in the widest formats

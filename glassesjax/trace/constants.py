@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from glassesjax.model.config import ConstantNorm, DecoderConfig, LayerNorm, NoNorm, RMSNorm
 from glassesjax.model.decoder import Block
@@ -179,6 +179,7 @@ def effective_share(
     resid: Float[Array, "seq model_dim"],
     resid_mid: Float[Array, "seq model_dim"],
     config: DecoderConfig,
+    counted: Bool[Array, " seq"] | None = None,
 ) -> Float[Array, ""]:
     r"""Share of attention in the residual stream, by length, averaged over tokens.
 
@@ -194,6 +195,7 @@ def effective_share(
       resid: Residual stream before the layer.
       resid_mid: The same after its attention.
       config: The decoder's settings.
+      counted: The tokens to average over; all if absent.
 
     Returns:
       A number in [0, 1].
@@ -201,7 +203,7 @@ def effective_share(
     kept = residual_shares(config)[0] * resid
     update, kept = (jnp.linalg.norm(x, axis=-1) for x in (resid_mid - kept, kept))
     total = update + kept
-    return jnp.mean(update / jnp.where(total == 0, 1, total))
+    return jnp.mean(update / jnp.where(total == 0, 1, total), where=counted)
 
 
 def layer_constants(

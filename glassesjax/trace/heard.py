@@ -16,7 +16,8 @@ class Heard(NamedTuple):
     influence: Float[Array, " seq"]
     """Frobenius norm of the derivative in the token's embedding."""
     rollout: Float[Array, " seq"]
-    """Share of the paths: attention weights, heads averaged, and the residual stream."""
+    """Share of the paths: attention weights, heads averaged, and the residual stream, whose weight
+    is a mean over the row and those before it."""
     log_bound: Float[Array, " seq"]
     """Natural logarithm of the printed bound; -inf for tokens that follow."""
 
@@ -36,7 +37,7 @@ def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> H
       at: The row t; a number that may be traced, so that one compilation serves all rows.
 
     Returns:
-      Numbers for all tokens; those after the row have no influence.
+      Numbers for all tokens; those after the row have no influence, and none on the numbers.
 
     Raises:
       ValueError: Another mask.

@@ -127,13 +127,18 @@ class _Pass(NamedTuple):
     plan: RoundingPlan
 
 
-def _run(decoder: Decoder, tokens: Int[Array, " seq"], until: Array | None) -> _Pass:
+def _run(
+    decoder: Decoder, tokens: Int[Array, " seq"], until: Array | None, at: Array | int = -1
+) -> _Pass:
     check_past(decoder.config, len(tokens))
     plan = RoundingPlan.of_dtype(decoder.dtype)
     resid, resid_mid = (
         x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, plan, until)
     )
-    share = lambda pair: effective_share(pair[0], pair[1], decoder.config)
+    # Of the token n no row that follows tells anything, be it padding or the answer itself.
+    place = jnp.arange(len(tokens), dtype=jnp.int32)
+    read = place <= jnp.asarray(at, jnp.int32) % len(tokens)
+    share = lambda pair: effective_share(pair[0], pair[1], decoder.config, read)
     shares = jax.lax.map(share, (resid[:-1], resid_mid))
     return _Pass(resid[:-1], resid_mid, resid[-1], shares, plan)
 
@@ -162,7 +167,7 @@ def rollout(
         (``trace.constants.effective_share``) if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
       until: When a bounded state forgot each token, as for ``Decoder.represent``.
-      at: The token n, the last if absent; measured shares are means over all tokens.
+      at: The token n, the last if absent; measured shares are means over it and those before.
 
     Returns:
       Probabilities, whose logarithmic scale is zero up to rounding, and the shares.
@@ -170,7 +175,7 @@ def rollout(
     Raises:
       ValueError: No token, another mask, or not one share for each layer.
     """
-    run = _run(decoder, tokens, until)
+    run = _run(decoder, tokens, until, at)
     if shares is not None and len(shares) != decoder.config.num_layers:
         raise ValueError(f"Wanted {decoder.config.num_layers} shares, got {len(shares)}.")
     shares = run.shares if shares is None else shares.astype(run.plan.carrier_dtype)
@@ -227,7 +232,7 @@ def printed_bound(
     Raises:
       ValueError: No token, another mask, or sigma of another shape.
     """
-    run = _run(decoder, tokens, until)
+    run = _run(decoder, tokens, until, at)
     _check_sigma(sigma, decoder.config, len(tokens))
 
     def multiply(row: Array, layer: _Layer) -> Array:

@@ -27,6 +27,8 @@ class Twins(NamedTuple):
     alike: Bool[Array, ""]
     """Whether one item is the beginning of the other, both are asked the same, and the right
     answers differ at all: only then do the two say what they say because of their lengths."""
+    begun: Int[Array, ""]
+    """How many tokens of both answers stand before the asked one."""
 
 
 class TwinAnswers(NamedTuple):
@@ -66,7 +68,7 @@ def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size
     nested = jnp.all(~begins | (parts.item[0] == parts.item[1]))
     asked = jnp.all(parts.question[0] == parts.question[1])
     alike = nested & asked & jnp.any(differ) & jnp.all(right != NONE)
-    return Twins(rows.tokens, start + place, right, alike)
+    return Twins(rows.tokens, start + place, right, alike, place)
 
 
 def _answer(row: Example, start: Array) -> Int[Array, " seq"]:

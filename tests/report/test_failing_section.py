@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from glassesjax.report.canvas import to_svg
+from glassesjax.report.canvas import WIDTH, to_svg
 from glassesjax.report.failing_cells import failing, failing_contradictions, slopes
 from glassesjax.report.failing_figures import failing_figures, palette
 from glassesjax.report.failing_sentences import (
@@ -36,7 +36,7 @@ def made(format, predicted, observed, *, positions="none", exponent=-1.0, noise=
         "predicted": predicted, "predicted_low": predicted, "predicted_high": None,
         "predicted_correlated": 16, "by_certificate": 31, "by_storage": None, "stores": False,
         "by_signal": 8, "predicted_first": 3, "observed": observed, "first_failure": None,
-        "noise": noise, "distance_exponent": exponent, "distance_exponent_error": 0.1,
+        "noise": noise, "exponent": exponent, "exponent_error": 0.1,
         "least": 2, "reach": 31,
     }  # fmt: skip
     return [*pairs, last]
@@ -62,7 +62,8 @@ def test_bounds_and_ratios():
 def test_sentences_have_the_numbers_of_the_rows():
     about = "count_ones, positions none, remedy none, seed 0"
     said = failing_headlines(ROWS)
-    assert said[0].startswith("Failing lengths: 2 of 3 predictions lie within a factor of 2")
+    assert said[0].startswith("Failing lengths: 1 of 2 predictions lie within a factor of 2")
+    assert not failing_headlines(made("f64", 31, 31)), "one pass is no prediction of itself"
     assert said[1] == f"{about}: e4m3fn is predicted to fail from 3 on, and fails from 8 on."
     assert said[2] == f"{about}: e8m3 is predicted to fail from ≤ 2 on, and fails from > 31 on."
     refused = {**made("f64", 2, 2)[-1], "applies": False, "why": "it has learned nothing"}
@@ -76,7 +77,7 @@ def test_a_slope_by_hand():
     assert 2**found.observed.exponent == pytest.approx(2, rel=1e-12)
     assert (found.observed.points, found.theory, found.places) == (3, 1.0, "")
     assert (
-        "2.00 times as far (3 formats); by theory 2 times, for a gap that falls"
+        "2.00 times as far (3 formats); by theory 2 times, for a change of the lead"
         in failing_headlines(rows)[-1]
     )
     flat = [row for m in (2, 3, 4) for row in made(f"e8m{m}@weights", 8, 8, exponent=0.1)]
@@ -113,6 +114,15 @@ def test_figures_have_a_panel_a_setting():
     assert len(bounds) == 1
     assert len(set(palette(["bf16", "e8m1", "e8m2"]).values())) == 3
     assert failing_figures([]) == {}
+
+
+def test_figures_are_as_wide_as_the_page():
+    """A page draws all figures in one width, and would magnify a narrower one."""
+    for rows in (ROWS, [*ROWS, *made("f64", 31, 31, positions="rotary")]):
+        for figure in failing_figures(rows).values():
+            assert figure.get_size_inches()[0] == WIDTH
+    (alone,) = [a for a in failing_figures(ROWS)["failing"].axes if a.get_visible()]
+    assert alone.get_position().x1 < 0.62
 
 
 def test_the_section_is_whole_or_empty():

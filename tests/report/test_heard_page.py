@@ -15,10 +15,11 @@ from glassesjax.report.heard_sentences import (
     words_of,
 )
 from glassesjax.report.markup import MISSING
+from glassesjax.report.ratio_cells import ratio_contradictions
 
 SHARED = PROVENANCE | {
     "study": "train", "task": "copy_at", "positions": "rotary", "mask": "causal", "layers": 2,
-    "seed": 0, "format": "f32", "step": 10,
+    "remedy": "none", "seed": 0, "format": "f32", "step": 10,
 }  # fmt: skip
 RIGHT = (1.0, 0.75, 0.5)
 
@@ -69,12 +70,54 @@ def test_cells_put_places_in_order():
     assert first.values("right") == list(RIGHT)
     assert first.order("rollout").text == "+0.50 (+0.25 to +0.62)"
     assert second.order("rollout") is None
-    assert (first.name, second.name) == ("rotary, 2 layers, seed 0", "rotary, 1 layer, seed 0")
+    about = "copy_at, positions rotary, remedy none"
+    assert (first.name, second.name) == (f"{about}, 2 layers, seed 0", f"{about}, 1 layer, seed 0")
+
+
+def test_cells_of_a_sweep_stay_apart():
+    """They may share positions, layers, seed and length, and differ in what the cell names."""
+    rows = [
+        *heard_of(16, 0.5, cell="copy_at, mask causal"),
+        *heard_of(16, 0.25, cell="copy_at, mask window-4", influence=1.0),
+    ]
+    first, second = heard_cells(rows)
+    assert first.values("influence") == [3, 2, 1]
+    assert second.values("influence") == [1, 1, 1]
+    assert (first.name, second.name) == (
+        "copy_at, mask causal, 2 layers, seed 0",
+        "copy_at, mask window-4, 2 layers, seed 0",
+    )
+    both = [
+        row | {"cell": name}
+        for name in ("a", "b")
+        for row in counted("none", 0.648, 4e-6)
+    ]  # fmt: skip
+    assert ratio_section(both).count("a, 2 layers, seed 0") == 2
+    assert ratio_section(both).count("b, 2 layers, seed 0") == 2
+
+
+def test_what_contradicts_the_statement_is_named():
+    ratio, pairs = counted("none", 0.648, 4e-6)
+    pairs |= {"within_roundoff": True}
+    assert ratio_contradictions([ratio, pairs, *ROWS]) == []  # as older rows have it
+    apart = pairs | {"within_roundoff": False, "apart": 0.5}
+    beyond = ratio | {"likelier_than_ratio": True, "beyond_roundoff": True, "accuracy": 0.75}
+    about = "count_mixed, positions none, remedy none, 2 layers, seed 0"
+    assert ratio_contradictions([apart, beyond]) == [
+        f"{about}: repetitions of 2 tokens are 0.5 apart, where rounding allows 4e-06",
+        f"{about}: 75.00% of all items are counted, where a ratio gives 67.34% at best",
+    ]
+    by_rounding = beyond | {"beyond_roundoff": False}
+    free = [row | {"applies": False} for row in (apart, beyond)]
+    assert ratio_contradictions([by_rounding, *free]) == []
 
 
 def test_sentences_have_the_numbers_of_the_rows():
     heard, none, ratio = heard_headlines(ROWS)
-    assert heard.startswith("rotary, 2 layers, seed 0, length 16: 75% right; order of the places")
+    assert heard.startswith(
+        "copy_at, positions rotary, remedy none, 2 layers, seed 0, length 16: 75% right; order of"
+        " the places"
+    )
     assert "influence +0.50 (+0.25 to +0.62)" in heard
     assert "not applicable" in none
     assert "64.80% of all items are counted, not more than the ratio" in ratio
@@ -105,8 +148,8 @@ def test_nothing_is_said_of_what_was_not_measured():
 def test_the_figure_has_a_panel_a_length():
     figure = heard_figure(ROWS)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "rotary, 2 layers, seed 0, length 16",
-        "rotary, 1 layer, seed 0, length 32",
+        "copy_at, positions rotary, remedy none\n2 layers, seed 0, length 16",
+        "copy_at, positions rotary, remedy none\n1 layer, seed 0, length 32",
     ]
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     assert list(lines["influence, of its largest"]) == [1, 2 / 3, 1 / 3]

@@ -91,8 +91,38 @@ def test_sides_take_turns_and_the_best_counts():
 
 
 def test_share_of_peak(monkeypatch):
-    row = {"gflops_per_second": 670.0}
+    row = {"gflops_per_second": 4947.0}
     assert bench.share_of_peak(row, "NVIDIA H200") == {}  # of a CPU nothing is said
     monkeypatch.setattr(bench.jax, "default_backend", lambda: "gpu")
     assert bench.share_of_peak(row, "NVIDIA H200")["share_of_peak"] == pytest.approx(0.01)
     assert bench.share_of_peak(row, "a new one")["share_of_peak"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"shapes": ("width 65",)}, "found 'width 65'"),
+        ({"seeds_shape": "large"}, "found 'large'"),
+        ({"rounds": 0}, "--rounds of 1 or more; found 0"),
+        ({"threads": -1}, "--threads of 0 or more"),
+        ({"seeds": (8, 0)}, "--seeds of 1 or more"),
+        ({"torch_python": Path("no/such/python")}, "no/such/python cannot be run"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_timed_is_one_line(changes, said, tmp_path, capsys):
+    out = tmp_path / "new" / "rows.json"
+    with pytest.raises(SystemExit) as caught:
+        bench.main(bench.Settings(out=out, **changes))
+    assert caught.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not out.parent.exists(), "nothing is begun"
+
+
+def test_torch_has_a_cpu_or_a_gpu(monkeypatch):
+    settings = bench.Settings(torch_python=Path(sys.executable))
+    assert bench.refusal(settings) == bench.refusal(bench.Settings()) == ""
+    monkeypatch.setattr(bench.jax, "default_backend", lambda: "tpu")
+    assert "on tpu" in bench.refusal(settings)
+    assert bench.refusal(bench.Settings()) == ""

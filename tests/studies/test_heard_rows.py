@@ -64,9 +64,9 @@ def test_rows_are_those_of_loops(decoder):
         assert row["right"] == pytest.approx(np.mean(right))
         assert row["differentiated"] == len(measured) == FEW
         expected = np.mean(measured, axis=0)
-        # Float32, some hundred roundings; shares are means over the answer as well.
+        # Float32, some hundred roundings.
         assert row["influence"] == pytest.approx(expected[0], rel=1e-4)
-        assert row["rollout"] == pytest.approx(expected[1], rel=0.2)
+        assert row["rollout"] == pytest.approx(expected[1], rel=1e-4)
         assert row["bound"] == pytest.approx(expected[2], rel=1e-4)
     assert order["places"] == LENGTH
     shares = np.array([row["right"] for row in places])

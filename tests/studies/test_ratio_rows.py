@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from glassesjax.model import Bidirectional, Causal, Decoder, DecoderConfig, NoPositions, Rotary
-from glassesjax.studies.ratio_rows import ratio_rows, repeated
+from glassesjax.model.config import AdaptiveTemperature, ConstantTemperature, ScalableSoftmax
+from glassesjax.studies.ratio_rows import Read, ratio_rows, repeated
 from glassesjax.studies.train_settings import TrainSettings
 from glassesjax.tasks import named_glasses, named_task
 
@@ -18,10 +19,11 @@ TYPES = "no_bos+no_stop"
 LENGTHS = (2, 4)
 
 
-def decoder_of(mask, positions=NoPositions(), layers=2):  # noqa: B008  (frozen)
+def decoder_of(mask, positions=NoPositions(), layers=2, temperature=ConstantTemperature()):  # noqa: B008  (frozen)
     config = DecoderConfig(
-        vocab_size=len(SYMBOLS), num_layers=layers, model_dim=8, mask=mask, positions=positions
-    )
+        vocab_size=len(SYMBOLS), num_layers=layers, model_dim=8, mask=mask, positions=positions,
+        temperature=temperature,
+    )  # fmt: skip
     return Decoder(config, key=jax.random.key(3))
 
 
@@ -48,6 +50,7 @@ def test_without_mask_and_positions_repetitions_are_alike(free):
     assert pairs["both_right"] == 0
     assert ratio["accuracy"] <= ratio["ratio_only"]
     assert not ratio["likelier_than_ratio"]
+    assert ratio["beyond_roundoff"] is False
 
 
 def test_the_accuracy_is_that_of_a_loop_over_all_items(free):
@@ -75,6 +78,24 @@ def test_with_positions_mask_or_marks_they_are_not(decoder, remedy):
     assert not ratio["applies"]
     assert pairs["apart"] > 1e-3
     assert pairs["within_roundoff"] in (None, False)
+    assert ratio["beyond_roundoff"] in (None, False)
+
+
+@pytest.mark.parametrize("temperature", [ScalableSoftmax(), AdaptiveTemperature()], ids=str)
+def test_a_temperature_that_knows_the_length_is_no_ratio(temperature):
+    ratio, pairs = rows_of(decoder_of(Bidirectional(), temperature=temperature))
+    assert not ratio["applies"]
+    assert pairs["apart"] > 1e-6
+    assert pairs["within_roundoff"] is pairs["roundoff"] is ratio["beyond_roundoff"] is None
+
+
+def test_which_answers_rounding_may_have_chosen():
+    """Leads of 1, 3 and 3 against twice a bound of 1, of 2, and of an item that has none."""
+    scores = np.array([[0.0, 1.0], [3.0, 0.0], [0.0, 3.0]])
+    read = Read(((0,), (1,), (0, 1)), scores, np.array([1.0, 2.0, np.nan]))
+    assert read.decided.tolist() == [False, False, False]
+    assert read._replace(roundoff=np.array([0.4, 1.0, np.nan])).decided.tolist() == [True] * 3
+    assert not read._replace(roundoff=np.full(3, np.nan)).decided.any()
 
 
 def test_one_causal_layer_sees_the_ratio_alone():

@@ -11,7 +11,7 @@ from glassesjax.studies import twin_rows
 from glassesjax.studies.train import KEY
 from glassesjax.studies.train_settings import TrainSettings
 from glassesjax.studies.twin_rows import Asked, confusion
-from glassesjax.studies.twins import Heard, Pairs, twin_lengths
+from glassesjax.studies.twins import PairAnswers, Pairs, lay_pairs, twin_lengths
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import COMMON
 from glassesjax.theory.counting import failing_length
@@ -36,7 +36,9 @@ def heard(plan):
     right = symbols.index("#0") + np.asarray([[n, n + 1] for n in lengths])
     both = lambda x: np.stack([np.asarray(x)[1:-1], np.asarray(x)[2:]], axis=1)
     trained = np.asarray(lengths) < TRAINED
-    return Heard(lengths, trained, both(y), both(scores), right, np.asarray(decoder.unembedding))
+    return PairAnswers(
+        lengths, trained, both(y), both(scores), right, np.asarray(decoder.unembedding)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,7 @@ def by_hand():
     y = np.asarray([[[2, 1], [3, 1]], [[3, 1], [4, 1]], [[4, 1], [4.1, 1]]])
     right = zero + np.asarray([[2, 3], [3, 4], [4, 5]])
     trained = np.asarray([True, True, False])
-    return Heard([2, 3, 4], trained, y, y @ unembed.T, right, unembed)
+    return PairAnswers([2, 3, 4], trained, y, y @ unembed.T, right, unembed)
 
 
 def test_rows_by_hand(monkeypatch):
@@ -114,7 +116,7 @@ def test_rows_by_hand(monkeypatch):
     y[2, 1, 0], y[0, 1, 0] = 4, 3.25
     own = known._replace(y=y, scores=y @ known.unembed.T)
     blank = np.zeros((3, 2))
-    monkeypatch.setattr(twin_rows, "hear", lambda *_: own)
+    monkeypatch.setattr(twin_rows, "answer_pairs", lambda *_: own)
     asked = Asked(0, None, Pairs(known.lengths, blank, blank, known.right), known)
     rows = twin_rows.twin_rows(settings(), asked, "e8m3@output")
     assert len({tuple(row[name] for name in KEY) for row in rows}) == 4
@@ -133,6 +135,30 @@ def test_rows_by_hand(monkeypatch):
     assert last["mantissa_bits"] == 3
 
 
-def test_what_is_done_is_not_asked_again(monkeypatch):
-    monkeypatch.setattr(twin_rows, "ask", lambda *_: pytest.fail("asked again"))
-    assert all(not rows for _, rows in confusion(settings(), [], lambda row: True))
+@pytest.mark.parametrize(
+    ("done", "asked"),
+    [
+        (lambda row: True, []),
+        (lambda row: row["format"] == "f64", ["f32"]),
+        (lambda row: False, ["f64", "f32"]),
+    ],
+    ids=["all", "some", "none"],
+)
+def test_what_is_done_is_not_asked_again(monkeypatch, done, asked):
+    asks, chosen = [], settings(formats=("f32",))
+    decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
+    monkeypatch.setattr(twin_rows, "ask", lambda settings, seed, decoder: asks.append(seed))
+    monkeypatch.setattr(twin_rows, "twin_rows", lambda settings, asked, name: [{"format": name}])
+    rows = [row for _, found in confusion(chosen, [decoder], done) for row in found]
+    assert [row["format"] for row in rows] == asked
+    assert asks == ([0] if asked else [])
+
+
+def test_a_decoder_that_says_first_tokens_is_asked_for_them_alone():
+    """Of 9 and 10 the first token parts them, of 10 to 18 the second; of 19 and 20 the first."""
+    chosen = {"lengths": (2, 24)}
+    causal = lay_pairs(settings(**chosen), 0).lengths
+    free = lay_pairs(settings(**chosen, mask="none"), 0).lengths
+    assert causal[:23] == list(range(2, 25))
+    assert [n for n in free if n < 24] == [*range(2, 10), 19]
+    assert set(free) < set(causal)

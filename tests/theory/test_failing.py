@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glassesjax.precision import BF16, E4M3FN, F32
+from glassesjax.precision import BF16, E4M3FN, F32, F64
 from glassesjax.theory.failing import (
     Noise,
     begun_at,
@@ -138,6 +138,17 @@ def test_without_noise_chances_are_what_is_seen():
     np.testing.assert_array_equal(chance_wrong(lead, after, error(0, 1)), [0, 1, 1])
 
 
+def test_without_noise_ties_are_no_answers():
+    """A tie is wrong, and of equal scores the smaller token is first."""
+    tie, won = jnp.asarray([0.0]), jnp.asarray([1.0])
+    for leads in ((tie, won), (won, tie), (tie, tie)):
+        assert float(chance_wrong(*leads, error(0, 1))[0]) == 1
+    assert float(chance_wrong(won, won, error(0, 1))[0]) == 0
+    even = jnp.asarray([[1.0, 1.0]])
+    assert float(chance_apart(HERE, even, error(0, 1))[0]) == 0  # the first token both times
+    assert float(chance_apart(even, THERE, error(0, 1))[0]) == 1
+
+
 def test_endless_noise_leaves_nothing_to_tell_apart():
     assert float(chance_apart(HERE, THERE, error(math.inf, 1))[0]) == 0
 
@@ -155,4 +166,6 @@ def test_the_chance_to_be_wrong(shared):
 def test_weights_of_one_over_n():
     assert uniform_share(BF16, 1000) == (190, None)
     assert uniform_share(E4M3FN, 2000) == (14, 1024)
+    assert uniform_share(E4M3FN, 1023) == (14, None)
+    assert uniform_share(F64, 100) == (None, None)  # lost beyond the largest number
     assert E4M3FN.round(jnp.asarray([1 / 1023, 1 / 1024])).tolist() == [2.0**-9, 0]

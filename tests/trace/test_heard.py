@@ -34,8 +34,23 @@ def test_a_row_hears_what_the_last_of_its_prefix_does(decoder):
     assert float(jnp.sum(found.rollout)) == pytest.approx(1, abs=2.0**-48)
 
 
+def test_what_follows_a_row_changes_nothing(decoder):
+    """Be it padding or the answer: to the roundoff of some hundred operations."""
+    run = jax.jit(heard)
+    found = run(decoder, TOKENS, jnp.asarray(AT, jnp.int32))
+    other = run(decoder, TOKENS.at[AT + 1 :].set(3), jnp.asarray(AT, jnp.int32))
+    for mine, theirs in zip(found, other, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=500 * 2.0**-53)
+    last = jax.jit(lambda tokens: rollout(decoder, tokens))(TOKENS[: AT + 1])
+    np.testing.assert_allclose(
+        found.rollout[: AT + 1], last.profile[0], rtol=0, atol=500 * 2.0**-53
+    )
+    moved = run(decoder, TOKENS.at[AT - 1].set(0), jnp.asarray(AT, jnp.int32))
+    assert float(jnp.max(jnp.abs(moved.rollout - found.rollout))) > 1e-6, "a token before it does"
+
+
 def test_paths_of_a_row_are_those_of_its_prefix(decoder):
-    """With the same shares, which are means over all tokens that a pass has."""
+    """With shares that are given."""
     shares = jnp.asarray([0.3, 0.6])
     run = jax.jit(lambda tokens, at: rollout(decoder, tokens, shares=shares, at=at).profile[0])
     last = jax.jit(lambda tokens: rollout(decoder, tokens, shares=shares).profile[0])

@@ -20,6 +20,7 @@ import numpy as np
 from glassesjax.model import DecoderConfig, Mlp
 from glassesjax.tasks import LengthMix, named_task
 from glassesjax.train import Recipe, begin, learn
+from glassesjax.train.checkpoint import save
 from glassesjax.train.hosts import connect, ended, fetch, is_writer, share
 from glassesjax.train.mesh import make_mesh, place
 
@@ -78,6 +79,7 @@ def run(folder, jobs):
         made = trained(job["seeds"], job["width"], mesh, job.get("parts", 1))
         if is_writer():
             write(folder / f"{job['name']}.npz", *made)
+            save(folder / "checkpoint", made[0])  # the others do not come to it
     fate = jobs.get("fate", {}).get(os.environ.get("JAX_PROCESS_ID"))
     shared = share({"zero": np.float32([-0.0, jax.process_index()]), "key": jax.random.key(3)})
     assert np.signbit(shared["zero"][0]), "The broadcast lost a sign."

@@ -1,6 +1,8 @@
 """Learners on disk: bit for bit, whole or refused."""
 
+import os
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +78,25 @@ def test_a_half_written_one_does_not_count(folder):
     shutil.copytree(latest(folder), newer)
     assert latest(folder).name == "00000002"
     assert latest(folder / "nowhere") is None
+
+
+def test_files_are_on_disk_before_their_folder_has_its_name(trained, tmp_path, monkeypatch):
+    synced, before, fsync, rename = set(), [], os.fsync, Path.rename
+
+    def noted(descriptor):
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def named(path, target):
+        before.append((target, set(synced)))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "rename", named)
+    path = save(tmp_path, trained)
+    [there] = [seen for target, seen in before if target == path]
+    assert {file.stat().st_ino for file in (path, *path.rglob("*"))} <= there
+    assert tmp_path.stat().st_ino in synced - there
 
 
 @pytest.mark.parametrize("cut", ["half", "gone", "list"])

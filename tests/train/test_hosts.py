@@ -17,6 +17,7 @@ from train.made_hosts import HEARTBEAT, RATE, RECIPE, config, trained
 from glassesjax.errors import BadInput
 from glassesjax.tasks.glasses import width as tokens
 from glassesjax.train import hosts
+from glassesjax.train.checkpoint import latest
 
 SCRIPT = Path(__file__).with_name("made_hosts.py")
 U = 2.0**-24
@@ -120,6 +121,7 @@ def test_two_processes_give_the_bits_of_one(seeds):
     for name in one:
         np.testing.assert_array_equal(one[name], two[name])
     assert one["here"] == 0.25
+    assert latest(folder / "checkpoint").name == "00000006"
 
 
 def test_seeds_on_a_mesh_are_those_on_one_device(seeds):
