@@ -67,7 +67,8 @@ class Run(NamedTuple):
 def _pass(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> tuple[Array, ...]:
     decoder = decoder.stored(plan)
     y, trace = decoder(tokens, plan=plan)
-    stream = jnp.concatenate([trace.resid, trace.resid_mid, y[None]])
+    entered, between = jnp.asarray(trace.resid), jnp.asarray(trace.resid_mid)
+    stream = jnp.concatenate([entered, between, y[None]])
     return y, jnp.argmax(decoder.logits(y, plan=plan), axis=-1) - len(SYMBOLS), stream
 
 

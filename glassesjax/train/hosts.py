@@ -142,32 +142,37 @@ def ended(run: Callable[[], int]) -> int:
     Returns:
       The status; of several processes only 0.
     """
+    status = 1
     try:
         status = run()
-    except BadInput as error:
+    except (Exception, KeyboardInterrupt) as error:
         if not jax.distributed.is_initialized():
             raise
-        print(f"glassesjax: {error}", file=sys.stderr)
-        status = 2
-    except Exception:
-        if not jax.distributed.is_initialized():
-            raise
-        traceback.print_exc()
-        status = 1
-    except KeyboardInterrupt:
-        if not jax.distributed.is_initialized():
-            raise
-        print("glassesjax: stopped; the same command continues.", file=sys.stderr)
-        status = 130
-    if status and jax.distributed.is_initialized():
-        _leave(status)
+        status = _told_status(error)
+    finally:  # also where nobody reads any more what is told
+        if status and jax.distributed.is_initialized():
+            _leave(status)
     return status
+
+
+def _told_status(error: BaseException) -> int:
+    """Tells what ended a run, as the command line does, and gives its exit status."""
+    match error:
+        case BadInput():
+            print(f"glassesjax: {error}", file=sys.stderr)
+            return 2
+        case KeyboardInterrupt():
+            print("glassesjax: stopped; the same command continues.", file=sys.stderr)
+            return 130
+    traceback.print_exception(error)
+    return 1
 
 
 def _leave(status: int) -> NoReturn:
     """Ends the process without waiting for the others."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)
 
 

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 from report.made_rows import PROVENANCE
 
+from glassesjax.cli import _contradictions
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.heard_cells import heard_cells
 from glassesjax.report.heard_figures import heard_figure
@@ -110,6 +111,15 @@ def test_what_contradicts_the_statement_is_named():
     by_rounding = beyond | {"beyond_roundoff": False}
     free = [row | {"applies": False} for row in (apart, beyond)]
     assert ratio_contradictions([by_rounding, *free]) == []
+
+
+def test_commands_fail_on_either_contradiction():
+    """The exit status of ``train`` and ``sweep`` is 1 where there is a line."""
+    _, pairs = counted("none", 0.648, 4e-6)
+    apart = pairs | {"within_roundoff": False}
+    twins = pairs | {"kind": "twins", "contradicted": True}
+    assert len(_contradictions([apart, twins])) == 2
+    assert _contradictions([pairs, twins | {"contradicted": False}, *ROWS]) == []
 
 
 def test_sentences_have_the_numbers_of_the_rows():
