@@ -71,7 +71,8 @@ def test_rows_are_those_of_loops(decoder):
     assert order["places"] == LENGTH
     shares = np.array([row["right"] for row in places])
     early = spearman(shares, -np.arange(float(LENGTH)))
-    assert order["spearman_earliness"] == pytest.approx(float(early), nan_ok=True)
+    known = None if np.isnan(early) else pytest.approx(float(early))
+    assert order["spearman_earliness"] == known
     assert order["right"] == pytest.approx(np.mean(np.concatenate([r for r, _ in found.values()])))
 
 
