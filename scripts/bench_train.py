@@ -7,13 +7,15 @@ the rows of torch are left out.
 
 The task is ``count_ones`` with lengths such that rows have the tokens of the shape. All sides take
 turns, so that other work on the machine slows them alike; the fastest turn of each counts, and
-compiling is timed apart. Then many seeds in one program against one at a time; on an accelerator
+compiling is timed apart. Then many seeds in one program against one at a time, shared out over
+the devices (JAX_NUM_CPU_DEVICES=2 makes two of a CPU); on an accelerator
 also the share of its matrix units' peak, which full float32 does not reach.
 """
 
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import sys
 import tempfile
@@ -32,7 +34,7 @@ from glassesjax.model import Decoder, DecoderConfig, Mlp, RMSNorm, flat_paramete
 from glassesjax.records import provenance, to_json, write_by_rename
 from glassesjax.tasks import Glasses, LengthMix, batch, example, named_task
 from glassesjax.tasks.glasses import width as row_width
-from glassesjax.train import Learner, Recipe, begin, learn
+from glassesjax.train import Learner, Recipe, begin, learn, make_mesh, place
 
 Row = dict[str, Any]
 Run = Callable[[], float]  # seconds of one turn
@@ -135,11 +137,13 @@ def our_run(shape: Shape, seeds: int) -> tuple[Run, float]:
     """Turns of ``learn`` and the seconds that its first call took, compiling included."""
     recipe = shape.recipe  # finding its lengths takes time
     one = [begin(shape.config, recipe, seed, RATE) for seed in range(seeds)]
-    held = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *one)]
+    mesh = make_mesh(seed=devices_for(seeds))
+    held = [place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *one), mesh, recipe)]
 
     def run() -> float:
         start = time.perf_counter()
-        held[0], told = learn(held[0], recipe, shape.steps)
+        with jax.set_mesh(mesh):
+            held[0], told = learn(held[0], recipe, shape.steps)
         losses = np.asarray(told.loss)
         seconds = time.perf_counter() - start
         if not np.isfinite(losses).all():
@@ -147,6 +151,11 @@ def our_run(shape: Shape, seeds: int) -> tuple[Run, float]:
         return seconds
 
     return run, run()
+
+
+def devices_for(seeds: int) -> int:
+    """How many of the devices can share so many seeds out."""
+    return math.gcd(seeds, len(jax.devices()))
 
 
 def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
@@ -204,6 +213,7 @@ def many_seeds(settings: Settings) -> Iterator[Row]:
     for row in rows:
         speed, alone = row["model_steps_per_second"], rows[0]["model_steps_per_second"]
         more = {"first_call_seconds": first[row["models"]], "over_first": speed / alone}
+        more["devices"] = devices_for(row["models"])
         yield row | more | share_of_peak(row, jax.devices()[0].device_kind)
 
 

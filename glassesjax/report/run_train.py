@@ -1,5 +1,6 @@
 """The train study as a whole run: trained into a folder, with its page, resumable."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def _told(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
     if writer is None:
         yield from steps
         return
-    with writer(str(folder)) as board:
+    # Its file is named by the second, and would replace that of a run stopped in the same one.
+    with writer(str(folder), filename_suffix=f".{time.time_ns()}") as board:
         for name, rows in steps:
             yield name, rows
             # Now they are on disk, and are not measured again: no event is written twice.

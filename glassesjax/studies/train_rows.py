@@ -14,7 +14,7 @@ from glassesjax.train.step import Told
 
 _SAID = (
     "task", "remedy", "positions", "mask", "temperature", "mix", "layers", "heads", "width",
-    "arithmetic",
+    "arithmetic", "steps", "batch", "rate", "parts", "remat",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from studies.made_train import timeless
 
 from glassesjax import open_model
 from glassesjax.cli import run
@@ -34,7 +35,6 @@ SIZES = {
     "examples": 4, "seeds": 2, "formats": ("f32", "bf16@weights"),
 }  # fmt: skip
 SETTINGS = TrainSettings(task="copy_string", **SIZES)
-RATES = ("tokens_per_second", "model_steps_per_second")
 
 
 def flags(out, **changed):
@@ -49,10 +49,6 @@ def free_port():
     with socket.socket() as here:
         here.bind(("127.0.0.1", 0))
         return here.getsockname()[1]
-
-
-def timeless(rows):
-    return [{name: value for name, value in row.items() if name not in RATES} for row in rows]
 
 
 @pytest.fixture(scope="module")
