@@ -7,9 +7,9 @@ the rows of torch are left out.
 
 The task is ``count_ones`` with lengths such that rows have the tokens of the shape. All sides take
 turns, so that other work on the machine slows them alike; the fastest turn of each counts, and
-compiling is timed apart. Then many seeds in one program against one at a time, shared out over
-the devices (JAX_NUM_CPU_DEVICES=2 makes two of a CPU); on an accelerator
-also the share of its matrix units' peak, which full float32 does not reach.
+compiling is timed apart. Then many seeds in one program against one at a time; on an accelerator
+also the share of its matrix units' peak, which full float32 does not reach. Several devices share
+seeds, or one model's batch, out: JAX_NUM_CPU_DEVICES=2 makes two of a CPU.
 """
 
 import contextlib
@@ -137,7 +137,8 @@ def our_run(shape: Shape, seeds: int) -> tuple[Run, float]:
     """Turns of ``learn`` and the seconds that its first call took, compiling included."""
     recipe = shape.recipe  # finding its lengths takes time
     one = [begin(shape.config, recipe, seed, RATE) for seed in range(seeds)]
-    mesh = make_mesh(seed=devices_for(seeds))
+    seed, data = divided(seeds, shape.batch)
+    mesh = make_mesh(seed=seed, data=data)
     held = [place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *one), mesh, recipe)]
 
     def run() -> float:
@@ -153,9 +154,10 @@ def our_run(shape: Shape, seeds: int) -> tuple[Run, float]:
     return run, run()
 
 
-def devices_for(seeds: int) -> int:
-    """How many of the devices can share so many seeds out."""
-    return math.gcd(seeds, len(jax.devices()))
+def divided(seeds: int, examples: int) -> tuple[int, int]:
+    """How many devices share the seeds out, and how many of the others each batch."""
+    seed = math.gcd(seeds, len(jax.devices()))
+    return seed, math.gcd(examples, len(jax.devices()) // seed)
 
 
 def take_turns(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
@@ -172,7 +174,7 @@ def row_of(name: str, shape: Shape, seconds: Sequence[float], models: int = 1) -
     best, middle = (shape.steps / f(seconds) for f in (min, np.median))
     row = {"side": name, **dataclasses.asdict(shape), "models": models, "rounds": len(seconds)}
     row |= {"steps_per_second": best, "median_steps_per_second": float(middle)}
-    row |= {"model_steps_per_second": models * best}
+    row |= {"model_steps_per_second": models * best, "devices": len(jax.devices())}
     row |= {"tokens_per_second": models * best * shape.batch * shape.seq}
     return row | {"gflops_per_second": models * best * shape.flops / 1e9}
 
@@ -213,7 +215,6 @@ def many_seeds(settings: Settings) -> Iterator[Row]:
     for row in rows:
         speed, alone = row["model_steps_per_second"], rows[0]["model_steps_per_second"]
         more = {"first_call_seconds": first[row["models"]], "over_first": speed / alone}
-        more["devices"] = devices_for(row["models"])
         yield row | more | share_of_peak(row, jax.devices()[0].device_kind)
 
 
