@@ -49,7 +49,7 @@ class TrainSettings:
     """What is asked: copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating,
     copy_hint, count_ones, count_mixed, sum_ones, count_word, recall, max_retrieval."""
     preset: Literal["quick", "full"] = "quick"
-    """Sizes where no flag gives them: minutes on two cores, or an hour on an accelerator."""
+    """Sizes where no flag gives them: minutes on two cores, or larger ones for an accelerator."""
     remedy: str = "none"
     """How it is laid out: REMEDY[-NUMBER][+REMEDY...] out of none, no_bos, separators,
     separators_end, twice, question_first, steps, scratch, no_stop."""
