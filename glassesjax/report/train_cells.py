@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.studies.train_settings import NOTHING
 
-MIXED = -1  # the length of rows whose items have lengths drawn as in the training
+MIXED = NOTHING  # the length of rows whose items have lengths drawn as in the training
 RIGHT = 0.99  # share of right answers from which a length counts as learned
 
 
