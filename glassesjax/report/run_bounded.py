@@ -9,7 +9,8 @@ from glassesjax.report.bounded_figures import collapse_bounded_figure, heard_fig
 from glassesjax.report.bounded_page import bounded_page
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.run_study import Done, Files, Opened, Steps, Study, run_study
-from glassesjax.studies.bounded import KEY, BoundedSettings, cells, measure, open_models
+from glassesjax.studies.bounded import KEY, BoundedSettings, cells, measure
+from glassesjax.studies.opening import open_models
 
 Models = Sequence[tuple[str, LanguageModel]]  # each with its positional encoding
 

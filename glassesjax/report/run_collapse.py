@@ -9,7 +9,8 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.overview import collapse_figures
 from glassesjax.report.page import collapse_page
 from glassesjax.report.run_study import Done, Files, Opened, Steps, Study, run_study
-from glassesjax.studies.collapse import KEY, CollapseSettings, lay_out, measure, open_models
+from glassesjax.studies.collapse import KEY, CollapseSettings, lay_out, measure
+from glassesjax.studies.opening import open_models
 
 Models = Sequence[tuple[str, LanguageModel]]  # each with its positional encoding
 

@@ -17,7 +17,7 @@ from glassesjax.cache import check_context, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
 from glassesjax.studies.bounded_rows import (
@@ -28,6 +28,7 @@ from glassesjax.studies.bounded_rows import (
     influence_rows,
     lay_out,
 )
+from glassesjax.studies.opening import encodings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import read_text
 from glassesjax.theory.blocks import repaired_rollout
@@ -77,7 +78,7 @@ class BoundedSettings:
     positions: tuple[str, ...] = ()
     """For toy: which positional encodings; all if none is named."""
     seed: int = 0
-    """Seed of the probes, of the random digits, and of the toy's weights."""
+    """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
         for name in ("policies", "slots", "kinds", "families", "lengths"):
@@ -101,12 +102,12 @@ class BoundedSettings:
         self._check_toy()
 
     def _check_toy(self) -> None:
-        if self.positions and self.model != "toy":
+        if self.positions and not is_toy(self.model):
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
         if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
             wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
             raise BadInput(f"{wanted}; found {unknown[0]!r}.")
-        if self.text is not None and self.model == "toy":
+        if self.text is not None and is_toy(self.model):
             raise BadInput("Wanted --text with a model that reads text; found toy: leave it out.")
         if self.text is not None and self.prompt:
             raise BadInput("Wanted --prompt or --text; found both: leave one of the two out.")
@@ -114,7 +115,7 @@ class BoundedSettings:
     @property
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
-        return self.positions or (tuple(TOY_POSITIONS) if self.model == "toy" else ("own",))
+        return encodings(self)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -128,26 +129,6 @@ class BoundedSettings:
         """How many cells there are to measure."""
         each = {"collapse": len(self.families), "influence": 1}
         return len(self.encodings) * len(self.pairs) * sum(each[kind] for kind in self.kinds)
-
-
-def open_models(settings: BoundedSettings) -> Iterator[tuple[str, LanguageModel]]:
-    """Each positional encoding with the model that has it.
-
-    Args:
-      settings: What is to be measured.
-
-    Yields:
-      The name of the encoding and the model.
-
-    Raises:
-      BadInput: A model cannot be opened.
-    """
-    for positions in settings.encodings:
-        if settings.model == "toy":
-            yield positions, open_model("toy", positions=positions, seed=settings.seed)
-        else:
-            model = open_model(settings.model)
-            yield type(model.decoder.config.positions).__name__.lower(), model
 
 
 def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> list[Cell]:
@@ -221,7 +202,7 @@ def measure(
       BadInput: As ``cells``.
     """
     wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
-    shared = provenance() | dict(model.source) | _shared(settings, model)
+    shared = provenance() | model.columns | _shared(settings, model)
     for cell in wanted:
         with jax.enable_x64(settings.format == "f64"):
             decoder = _in_format(model.decoder, settings.format)

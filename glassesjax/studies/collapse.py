@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, float_format
 from glassesjax.records import Row, provenance
 from glassesjax.studies.collapse_rows import (
@@ -28,6 +28,7 @@ from glassesjax.studies.collapse_rows import (
     curve_rows,
     wide_resolution,
 )
+from glassesjax.studies.opening import encodings
 from glassesjax.tasks.sequences import FAMILIES, repeats_last_token, run_family
 from glassesjax.trace.collapse import NORMS, distance, last_representations, pack, pass_size
 
@@ -53,7 +54,7 @@ class CollapseSettings:
     positions: tuple[str, ...] = ()
     """For toy: which positional encodings; all if none is named."""
     seed: int = 0
-    """Seed of the random digits, and of the toy's weights."""
+    """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
         for name in ("families", "formats", "lengths"):
@@ -68,7 +69,7 @@ class CollapseSettings:
             run_family(family)
         for name in self.formats:
             _format(name)
-        if self.positions and self.model != "toy":
+        if self.positions and not is_toy(self.model):
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
         if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
             wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
@@ -77,27 +78,7 @@ class CollapseSettings:
     @property
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
-        return self.positions or (tuple(TOY_POSITIONS) if self.model == "toy" else ("own",))
-
-
-def open_models(settings: CollapseSettings) -> Iterator[tuple[str, LanguageModel]]:
-    """Each positional encoding with the model that has it.
-
-    Args:
-      settings: What is to be measured.
-
-    Yields:
-      The name of the encoding and the model.
-
-    Raises:
-      BadInput: A model cannot be opened.
-    """
-    for positions in settings.encodings:
-        if settings.model == "toy":
-            yield positions, open_model("toy", positions=positions, seed=settings.seed)
-        else:
-            model = open_model(settings.model)
-            yield type(model.decoder.config.positions).__name__.lower(), model
+        return encodings(self)
 
 
 def lay_out(settings: CollapseSettings, model: LanguageModel) -> dict[str, Pairs]:
@@ -163,7 +144,7 @@ def measure(
     ]
     wanted = [cell for cell in wanted if not all(map(done, _expected(settings, cell)))]
     passes = _Passes(model, lay_out(settings, model))
-    shared = provenance() | dict(model.source) | {"seed": settings.seed}
+    shared = provenance() | model.columns | {"seed": settings.seed}
     for cell in wanted:
         # Wide means float64, for which JAX needs 64-bit types: on for our own arithmetic, and the
         # caller's setting is back before the caller is.

@@ -22,11 +22,12 @@ from glassesjax.cache.policies import POLICIES
 from glassesjax.cache.saved import Saved, grown, load_state, save_state
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
-from glassesjax.model.pretrained import LanguageModel, open_model
+from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value
 from glassesjax.studies.generate_rows import Job, Writing, written_rows
 from glassesjax.studies.generate_settings import DTYPES, GenerateSettings
+from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS
 
 # What tells one row of a run from another.
@@ -48,7 +49,7 @@ def open_job(settings: GenerateSettings) -> Job:
       BadInput: The model or the state cannot be opened, a prompt is empty, prompt and answer are
         longer than the model's context, or the policy cannot work with so few slots.
     """
-    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    model = open_one(settings)
     config, rule = model.decoder.config, settings.rule
     _check_spacing(settings, config)
     with jax.enable_x64(settings.format == "f64"):
@@ -185,9 +186,8 @@ def _shared(settings: GenerateSettings, job: Job) -> dict[str, Value]:
     """What the settings say of every row."""
     config, dtype = job.model.decoder.config, settings.plan.dtype
     names = ("mode", "temperature", "top_k", "top_p", "seed")
-    positions = settings.positions if settings.model == "toy" else ""
     return {
-        "positions": positions or type(config.positions).__name__.lower(),
+        "positions": encoding_name(job.model, settings.positions),
         "bytes": state_bytes(config, job.policy, job.slots, dtype),
         "dtype": DTYPES[settings.format],
         **{name: getattr(settings, name) for name in names},

@@ -197,7 +197,7 @@ def _shared(job: Job) -> dict[str, Value]:
         "study": "generate",
         "model": job.model.name,
         **provenance(),
-        **job.model.source,
+        **job.model.columns,
         "policy": str(job.policy),
         "spacing": job.policy.spacing,
         "slots": job.slots,

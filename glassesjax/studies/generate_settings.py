@@ -8,7 +8,7 @@ from glassesjax.cache.policies import Policy, Spacing, policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
@@ -55,7 +55,7 @@ class GenerateSettings:
     beside: Literal["full", "nothing"] = "full"
     """What is written beside it for comparison: the same prompts with all tokens kept."""
     seed: int = 0
-    """Seed of what is drawn, and of the toy's weights."""
+    """Seed of what is drawn; of the toy and of a run folder, which decoder."""
     save: Path | None = None
     """A file for the state as it is after the last token."""
     resume: Path | None = None
@@ -101,7 +101,7 @@ class GenerateSettings:
             (self.prompt and self.resume, "--prompt or --resume, not both"),
             (not self.prompt and not self.resume, "--prompt, or a state to --resume"),
             (self.resume and (self.chat or self.system), "--resume without --chat: it goes on"),
-            (self.positions != "none" and self.model != "toy", "--positions with the toy only"),
+            (self.positions != "none" and not is_toy(self.model), "--positions with the toy only"),
         ):
             if unused:
                 raise BadInput(f"Wanted {wanted}: see --help.")

@@ -15,10 +15,11 @@ import numpy as np
 
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
 from glassesjax.studies.influence_rows import Bounds, Subject, influence_rows, log_bound
+from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import read_text
 from glassesjax.theory.blocks import repaired_rollout
@@ -66,7 +67,7 @@ class InfluenceSettings:
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
-    """Seed of the probes, of the random digits, and of the toy's weights."""
+    """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 
     @property
     def spectral_layers(self) -> tuple[int, ...]:
@@ -99,7 +100,7 @@ class InfluenceSettings:
         ):
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
-        if self.positions != "none" and self.model != "toy":
+        if self.positions != "none" and not is_toy(self.model):
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
         self._check_used()
 
@@ -108,7 +109,7 @@ class InfluenceSettings:
         if self.spectral is not None and self.method != "exact":
             wanted = "Wanted --spectral with --method exact only; found --method estimated"
             raise BadInput(f"{wanted}: leave one of the two out.")
-        if self.text is not None and self.model == "toy":
+        if self.text is not None and is_toy(self.model):
             wanted = "Wanted --text with a model that reads text; found toy"
             raise BadInput(f"{wanted}: give it digits and commas by --prompt, or leave --text out.")
         if self.text is not None and self.prompt:
@@ -128,7 +129,7 @@ def open_subject(settings: InfluenceSettings) -> Subject:
       BadInput: The model or the text cannot be opened, the prompt is empty or longer than the
         model's context, a layer is not there, or the model has no rollout to its last token.
     """
-    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    model = open_one(settings)
     config, tokens = model.decoder.config, _tokens(settings, model)
     if not tokens:
         raise BadInput("Wanted a prompt of one token or more; found an empty text.")
@@ -235,13 +236,12 @@ def _influence(
 def _shared(settings: InfluenceSettings, subject: Subject) -> dict[str, Value]:
     config = subject.model.decoder.config
     dtype = {"f32": "float32", "f64": "float64"}[settings.format]
-    positions = settings.positions if settings.model == "toy" else ""
     return {
         "study": "influence",
         "model": subject.model.name,
-        "positions": positions or type(config.positions).__name__.lower(),
+        "positions": encoding_name(subject.model, settings.positions),
         **provenance(),
-        **subject.model.source,
+        **subject.model.columns,
         "seed": settings.seed,
         "method": settings.method,
         "probes": settings.probes if settings.method == "estimated" else None,

@@ -17,10 +17,11 @@ from glassesjax.cache.generate import generate
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
 from glassesjax.studies.longform_rows import Cell, Subject, full_loss, text_fields
+from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS
 
 # What tells one row of a run from another.
@@ -69,7 +70,7 @@ class LongformSettings:
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
-    """Seed of what is drawn, and of the toy's weights."""
+    """Seed of what is drawn; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
         for holds, wanted, found in (
@@ -90,7 +91,7 @@ class LongformSettings:
         if any(not policy(name).bounded for name in self.policies):
             wanted = "Wanted policies that forget; full is always written beside them"
             raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
-        if self.positions != "none" and self.model != "toy":
+        if self.positions != "none" and not is_toy(self.model):
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
         if not self.sampling.draws and (self.top_k is not None or self.sampling.top_p < 1):
             raise BadInput("Wanted --temperature over 0 with --top-k or --top-p: see --help.")
@@ -128,7 +129,7 @@ def open_subject(settings: LongformSettings) -> Subject:
       BadInput: The model cannot be opened, it has no chat template where one is wanted, a policy
         cannot work with a number of slots, or the text would leave the model's context.
     """
-    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    model = open_one(settings)
     prompt, config = _prompt(settings, model), model.decoder.config
     length = len(prompt) + settings.max_tokens
     found = {("full", length): Cell("full", policy("full"), length)}
@@ -229,14 +230,13 @@ def _rows(
 
 def _shared(settings: LongformSettings, subject: Subject) -> dict[str, Value]:
     config = subject.model.decoder.config
-    positions = settings.positions if settings.model == "toy" else ""
     names = ("temperature", "top_k", "seed", "max_tokens", "chat")
     return {
         "study": "longform",
         "model": subject.model.name,
-        "positions": positions or type(config.positions).__name__.lower(),
+        "positions": encoding_name(subject.model, settings.positions),
         **provenance(),
-        **subject.model.source,
+        **subject.model.columns,
         **{name: getattr(settings, name) for name in names},
         "top_p": settings.sampling.top_p,
         "prefill": settings.mode,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.studies.opening import encoding_name
 from glassesjax.studies.perplexity_rows import (
     SHORT,
     Cell,
@@ -102,14 +103,13 @@ def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk:
 
 def _shared(settings: PerplexitySettings, subject: Subject) -> dict[str, Value]:
     config = subject.model.decoder.config
-    positions = settings.positions if settings.model == "toy" else ""
     symbols = isinstance(subject.model.tokenizer, SymbolTokenizer)
     return {
         "study": "perplexity",
         "model": subject.model.name,
-        "positions": positions or type(config.positions).__name__.lower(),
+        "positions": encoding_name(subject.model, settings.positions),
         **provenance(),
-        **subject.model.source,
+        **subject.model.columns,
         "seed": settings.seed,
         "text": "random digits" if symbols else settings.text or "kjv",
         "span": settings.span,

@@ -5,7 +5,7 @@ from typing import Literal
 
 from glassesjax.cache.policies import Spacing
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.studies.baselines import named_policy
 from glassesjax.studies.perplexity_rows import FIRST_STRETCH, SHORT, stretch_start
 
@@ -46,7 +46,7 @@ class PerplexitySettings:
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
-    """For toy: seed of its weights and of the random digits."""
+    """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
         for holds, wanted, found in (
@@ -78,9 +78,9 @@ class PerplexitySettings:
 
     def _check_used(self) -> None:
         """Refuses what was given and would be passed over."""
-        if self.positions != "none" and self.model != "toy":
+        if self.positions != "none" and not is_toy(self.model):
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
-        if self.text is not None and self.model == "toy":
+        if self.text is not None and is_toy(self.model):
             wanted = "Wanted --text with a model that reads text; found toy"
             raise BadInput(f"{wanted}, which takes random digits: leave --text out.")
         if self.windows is not None and self.span == "book":

@@ -10,9 +10,10 @@ import numpy as np
 from glassesjax.cache import check_context
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
-from glassesjax.model.pretrained import LanguageModel, open_model
+from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.studies.baselines import named_policy, named_slots
+from glassesjax.studies.opening import open_one
 from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
@@ -45,7 +46,7 @@ def open_subject(settings: PerplexitySettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    model = open_one(settings)
     opening = _opening(model)
     tokens = np.fromiter(itertools.islice(_tokens(settings, model), settings.max_tokens), np.int32)
     windows = _windows(settings, model.decoder.config, tokens, opening)

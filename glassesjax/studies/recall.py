@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from glassesjax.cache import check_context, state_bytes, unroll
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import LanguageModel, open_model
+from glassesjax.model.pretrained import LanguageModel, is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.records import Row, Value, provenance
 from glassesjax.studies.baselines import named_policy, named_slots
+from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.studies.recall_reading import (
     TRUNCATED,
     Cell,
@@ -68,7 +69,7 @@ class RecallSettings:
     format: Literal["f32", "f64"] = "f32"
     """Arithmetic of the passes."""
     seed: int = 0
-    """Seed of the choice of passages."""
+    """Seed of the choice of passages; of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
         for holds, wanted, found in (
@@ -88,7 +89,7 @@ class RecallSettings:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
         for name in self.policies:
             named_policy(name, TRUNCATED)
-        if self.model == "toy":
+        if is_toy(self.model):
             raise BadInput("Wanted a model that reads text; found toy, which reads digits.")
 
     @property
@@ -115,7 +116,7 @@ def open_subject(settings: RecallSettings) -> Subject:
       BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    model = open_model(settings.model)
+    model = open_one(settings)
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, ByteLevelTokenizer):
         raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
@@ -212,9 +213,9 @@ def _shared(settings: RecallSettings, subject: Subject) -> dict[str, Value]:
     return {
         "study": "recall",
         "model": subject.model.name,
-        "positions": type(config.positions).__name__.lower(),
+        "positions": encoding_name(subject.model),
         **provenance(),
-        **subject.model.source,
+        **subject.model.columns,
         "seed": settings.seed,
         "words": settings.words,
         "hint": settings.hint,

@@ -20,9 +20,10 @@ from glassesjax.cache.prefill import prefill
 from glassesjax.cache.replay import forgotten
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
+from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.studies.retention_rows import Subject, retention_rows
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import read_text
@@ -54,7 +55,7 @@ class RetentionSettings:
     positions: str = "none"
     """For toy: the positional encoding."""
     seed: int = 0
-    """Seed of the random digits, and of the toy's weights."""
+    """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
         for holds, wanted, found in (
@@ -73,9 +74,9 @@ class RetentionSettings:
         if any(not policy(name).bounded for name in self.policies):
             wanted = "Wanted policies that forget, for full keeps everything"
             raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
-        if self.positions != "none" and self.model != "toy":
+        if self.positions != "none" and not is_toy(self.model):
             raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
-        if self.text is not None and self.model == "toy":
+        if self.text is not None and is_toy(self.model):
             wanted = "Wanted --text with a model that reads text; found toy"
             raise BadInput(f"{wanted}, which reads random digits: leave --text out.")
 
@@ -97,7 +98,7 @@ def open_subject(settings: RetentionSettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is empty or longer than the
         model's context, or a policy cannot work with a number of slots.
     """
-    model = open_model(settings.model, positions=settings.positions, seed=settings.seed)
+    model = open_one(settings)
     tokens = _tokens(settings, model)
     if not tokens:
         raise BadInput("Wanted a text of one token or more; found an empty text.")
@@ -174,13 +175,12 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
 
 def _shared(settings: RetentionSettings, subject: Subject) -> dict[str, Value]:
     config = subject.model.decoder.config
-    positions = settings.positions if settings.model == "toy" else ""
     return {
         "study": "retention",
         "model": subject.model.name,
-        "positions": positions or type(config.positions).__name__.lower(),
+        "positions": encoding_name(subject.model, settings.positions),
         **provenance(),
-        **subject.model.source,
+        **subject.model.columns,
         "seed": settings.seed,
         "prefill": "exact",
         "dtype": {"f32": "float32", "f64": "float64"}[settings.format],

@@ -82,11 +82,11 @@ def test_a_trained_model_opens_by_its_file_and_by_its_folder(saved):
     model = open_model(str(saved))
     assert model.tokenizer.encode_symbols(["1", ","]) == (2, 3)
     assert model.source["weights"] == "made here"
-    with pytest.raises(BadInput, match="Wanted a model"):
+    with pytest.raises(BadInput, match="Expected a model"):
         open_model(str(saved.parent), seed=1)
     saved.rename(saved.with_name("model-1.safetensors"))
     assert open_model(str(saved.parent), seed=1).decoder.config == CONFIG
-    with pytest.raises(BadInput, match=r"found model-1.safetensors: choose another seed"):
+    with pytest.raises(BadInput, match=r"got model-1.safetensors: choose another --seed"):
         open_model(str(saved.parent), seed=7)
 
 

@@ -18,7 +18,8 @@ from glassesjax.report.bounded_sentences import (
     first_equal,
     panels,
 )
-from glassesjax.studies.bounded import KEY, BoundedSettings, cells, measure, open_models
+from glassesjax.studies.bounded import KEY, BoundedSettings, cells, measure
+from glassesjax.studies.opening import open_models
 
 SETTINGS = BoundedSettings(
     model="toy",

@@ -9,7 +9,8 @@ import pytest
 
 from glassesjax.errors import BadInput
 from glassesjax.precision import F64, RoundingPlan, float_format
-from glassesjax.studies.collapse import KEY, CollapseSettings, lay_out, measure, open_models
+from glassesjax.studies.collapse import KEY, CollapseSettings, lay_out, measure
+from glassesjax.studies.opening import open_models
 from glassesjax.trace.collapse import NORMS, fit_decay
 
 LENGTHS = (1, 2, 4, 8, 16, 32, 64)
