@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from glassesjax.records import Row
-from glassesjax.trace.collapse import DecayFit, fit_decay
+from glassesjax.trace.decay import DecayFit, fit_decay
 
 # ``own`` is the signal in the format's own arithmetic, native or simulated.
 CurveName = Literal["signal", "own", "noise_floor", "rounded"]

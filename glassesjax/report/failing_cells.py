@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from glassesjax.records import Row, Value
 from glassesjax.studies.twin_rows import WIDE
-from glassesjax.trace.collapse import DecayFit, fit_decay
+from glassesjax.trace.decay import loglog_slope
 
 FACTOR = 2.0  # a prediction further off is explained, not only shown
 BINARY = re.compile(r"e8m(\d+)")
@@ -145,6 +145,13 @@ def failing_contradictions(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+class Line(NamedTuple):
+    """A straight line through logarithms."""
+
+    exponent: float
+    points: int
+
+
 class Slope(NamedTuple):
     """How far one more bit of the mantissa carries, in formats of eight exponent bits."""
 
@@ -152,9 +159,9 @@ class Slope(NamedTuple):
     seed: int
     places: str
     """Where they round; empty for everywhere."""
-    observed: DecayFit
+    observed: Line
     """Of the failing length against 2 to the power of the bits; its exponent is the slope."""
-    predicted: DecayFit
+    predicted: Line
     theory: float | None
     """One over the power with which the change of the lead, which noise has to meet, falls with n
     within the training; None where it does not fall."""
@@ -183,13 +190,16 @@ def _bits(name: str) -> int | None:
 
 
 def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, Failing]]) -> Slope:
-    def fit(name: str) -> DecayFit:
+    def fit(name: str) -> Line:
         kept = [(bits, cell.length(name)) for bits, cell in group if not cell.is_bound(name)]
-        return fit_decay([2**bits for bits, _ in kept], [float(n or 0) for _, n in kept])
+        lengths = [(2**bits, float(n)) for bits, n in kept if n]
+        return Line(
+            loglog_slope(*zip(*lengths, strict=True)) if lengths else math.nan, len(lengths)
+        )
 
     row = group[0][1].row
-    fall, error = (number(row[f"exponent{end}"]) for end in ("", "_error"))
-    theory = -1 / fall if fall + 2 * error < 0 else None  # by two standard errors
+    fall, highest = (number(row.get(f"exponent{end}")) for end in ("", "_high"))
+    theory = -1 / fall if highest < 0 else None  # rows of older runs have no interval
     return Slope(*key, fit("observed"), fit("predicted"), theory)
 
 

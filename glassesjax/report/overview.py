@@ -22,7 +22,7 @@ from glassesjax.report.canvas import (
 )
 from glassesjax.report.curves import Curves, Panel, Point
 from glassesjax.report.figures import collapse_figure, family_title
-from glassesjax.trace.collapse import DecayFit
+from glassesjax.trace.decay import DecayFit
 
 SIGNAL = COLORS["f32"]
 
@@ -96,8 +96,12 @@ def _overview_panel(axes: Axes, curves: Curves, panel: Panel | None, scale: LogS
 
 
 def _fit_line(axes: Axes, points: Sequence[Point], fit: DecayFit) -> None:
-    """A least-squares line passes through the mean of the logarithms."""
-    kept = [(math.log(p.length), math.log(p.distance)) for p in points if p.drawable and p.distance]
+    """A least-squares line passes through the mean of the logarithms of the tail."""
+    kept = [
+        (math.log(p.length), math.log(p.distance))
+        for p in points
+        if p.drawable and p.distance and p.length >= fit.first
+    ]
     x, y = (math.fsum(side) / len(kept) for side in zip(*kept, strict=True))
     ends = (fit.first, fit.last)
     line = [math.exp(y + fit.exponent * (math.log(n) - x)) for n in ends]
@@ -105,18 +109,14 @@ def _fit_line(axes: Axes, points: Sequence[Point], fit: DecayFit) -> None:
 
 
 def has_exponent(fit: DecayFit) -> bool:
-    """Whether a power law may be read from a fit: over a decade, and better than an exponential.
-
-    A flat curve does not tell the two laws apart: its slope is given, and that it is flat.
-    """
-    better = fit.power_residual <= fit.exponential_residual
-    return fit.spans_decade and (better or is_flat(fit))
+    """Whether a power law may be read from a fit: its tail is stable, and no exponential."""
+    return fit.stable and fit.law != "exponential"
 
 
 def is_flat(fit: DecayFit) -> bool:
     """Whether a slope is not told apart from zero, or moves less than a factor of two in all."""
     moved = abs(fit.exponent) * math.log(fit.last / fit.first)
-    return abs(fit.exponent) <= 2 * fit.standard_error or moved < math.log(2)
+    return fit.low <= 0 <= fit.high or moved < math.log(2)
 
 
 def fit_words(fit: DecayFit, points: Sequence[Point]) -> str:
@@ -127,7 +127,7 @@ def fit_words(fit: DecayFit, points: Sequence[Point]) -> str:
       points: The whole curve.
 
     Returns:
-      The exponent with its standard error and range; else the reason why there is none.
+      The tail's exponent with its interval and range; else the reason why there is none.
     """
     where = f"n {fit.first}\N{EN DASH}{fit.last}"
     if fit.points == 0:
@@ -135,17 +135,17 @@ def fit_words(fit: DecayFit, points: Sequence[Point]) -> str:
         return "equal" if equal else "equal to within\nfloat64's rounding"
     if not fit.spans_decade:
         return f"no slope: {where} is\nunder a decade"
-    if not has_exponent(fit):
+    if fit.law == "exponential":
         return f"an exponential\nis closer, {where}"
-    return f"slope {slope(fit)}\n{'no trend, ' if is_flat(fit) else ''}{where}"
+    note = "no trend, " if is_flat(fit) else "" if fit.stable else "not settled, "
+    return f"{slope(fit)}\n{note}{where}"
 
 
 def slope(fit: DecayFit) -> str:
-    """A fitted exponent with its standard error and a true minus sign."""
-    digits = 2 if fit.standard_error >= 0.005 else 3
-    return f"{fit.exponent:.{digits}f} ± {fit.standard_error:.{digits}f}".replace(
-        "-", "\N{MINUS SIGN}"
-    )
+    """A fitted exponent with its interval and true minus signs."""
+    digits = 2 if fit.high - fit.low >= 0.01 else 3
+    slope, low, high = (f"{end:.{digits}f}" for end in (fit.exponent, fit.low, fit.high))
+    return f"{slope} ({low} to {high})".replace("-", "\N{MINUS SIGN}")
 
 
 def _name_panels(grid: np.ndarray, curves: Curves, *, several: bool) -> None:

@@ -9,7 +9,7 @@ from glassesjax.report.curves import Curves, Panel, Point
 from glassesjax.report.figures import family_title
 from glassesjax.report.overview import has_exponent, is_flat, slope
 from glassesjax.report.summary import Summary, summarize
-from glassesjax.trace.collapse import DecayFit
+from glassesjax.trace.decay import DecayFit
 
 FEW = 7  # runs that a sentence names one by one; of more it gives the number and the extremes
 
@@ -84,11 +84,13 @@ def _fitted(fit: DecayFit) -> str:
     where = f"over n = {fit.first} to {fit.last}"
     if not fit.spans_decade:
         return "; it is resolved over less than a decade of n, too little for an exponent"
+    if fit.law == "exponential":
+        return f"; {where}, an exponential predicts it better than a power law"
     if is_flat(fit):
         return f"; no trend with n is told apart from none: slope {slope(fit)} {where}"
     if not has_exponent(fit):
-        return f"; {where}, an exponential describes it better than a power law"
-    return f"; the fitted exponent is {slope(fit)} {where}"
+        return f"; its slope is not settled {where}: {slope(fit)}"
+    return f"; the exponent of its tail is {slope(fit)} {where}"
 
 
 def _every(line: Summary, start: int) -> str:

@@ -25,7 +25,7 @@ from glassesjax.theory.failing import (
     surely_confused,
     uniform_share,
 )
-from glassesjax.trace.collapse import fit_decay
+from glassesjax.trace.decay import fit_decay
 
 WIDE = "f64"  # the format of rows of the wide pass
 _LIKELY = (0.05, 0.95)  # chances of the two lengths between which nine in ten lie
@@ -242,9 +242,11 @@ def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Value]:
     )
     return {
         "exponent": lead.exponent,
-        "exponent_error": lead.standard_error,
+        "exponent_low": lead.low,
+        "exponent_high": lead.high,
         "distance_exponent": apart.exponent,
-        "distance_exponent_error": apart.standard_error,
+        "distance_exponent_low": apart.low,
+        "distance_exponent_high": apart.high,
     }
 
 

@@ -1,7 +1,6 @@
 """How far apart the last representations of two prompts are, for many prompts in one pass."""
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -203,61 +202,3 @@ def distance(
         ulp=jnp.max(gap / spacing, axis=-1),
         equal_coordinates=jnp.sum(first == second, axis=-1),
     )
-
-
-class DecayFit(NamedTuple):
-    """A power law through distances against lengths, by least squares on logarithms."""
-
-    exponent: float
-    """Slope of log distance against log length; NaN below three positive distances."""
-    standard_error: float
-    """Of the slope."""
-    power_residual: float
-    """Root mean square of what the power law leaves of log distance."""
-    exponential_residual: float
-    """The same for an exponential: the smaller of the two describes the curve better."""
-    first: int
-    """Shortest length used."""
-    last: int
-    """Longest length used."""
-    points: int
-    """Number of positive, finite distances used; exact zeros have no logarithm."""
-
-    @property
-    def spans_decade(self) -> bool:
-        """Whether the lengths reach over a factor of ten: below it an exponent says little."""
-        return self.points >= 3 and self.last >= 10 * self.first
-
-
-def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
-    r"""The exponent with which distances fall with length.
-
-    .. math:: \log d_n \approx a + b \log n
-
-    Args:
-      lengths: Positive lengths.
-      distances: One distance for each; zeros and what is not finite are left out.
-
-    Returns:
-      The fit with its standard error and the range of lengths that it rests on.
-    """
-    pairs = zip(lengths, distances, strict=True)
-    kept = [(n, d) for n, d in pairs if d > 0 and math.isfinite(d)]
-    if len(kept) < 3:
-        bounds = (kept[0][0], kept[-1][0]) if kept else (0, 0)
-        return DecayFit(math.nan, math.nan, math.nan, math.nan, *bounds, len(kept))
-    length, gap = np.asarray(kept, np.float64).T
-    slope, error, power_residual = _line(np.log(length), np.log(gap))
-    _, _, exponential_residual = _line(length, np.log(gap))
-    bounds = int(length.min()), int(length.max())
-    return DecayFit(slope, error, power_residual, exponential_residual, *bounds, len(kept))
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Slope, its standard error, and the root mean square residual of a straight line."""
-    x, y = x - x.mean(), y - y.mean()
-    spread = float(x @ x)
-    slope = float(x @ y) / spread
-    residual = y - slope * x
-    error = math.sqrt(float(residual @ residual) / max(len(x) - 2, 1) / spread)
-    return slope, error, math.sqrt(float(residual @ residual) / len(x))

@@ -36,7 +36,8 @@ def made(format, predicted, observed, *, positions="none", exponent=-1.0, noise=
         "predicted": predicted, "predicted_low": predicted, "predicted_high": None,
         "predicted_correlated": 16, "by_certificate": 31, "by_storage": None, "stores": False,
         "by_signal": 8, "predicted_first": 3, "observed": observed, "first_failure": None,
-        "noise": noise, "exponent": exponent, "exponent_error": 0.1,
+        "noise": noise, "exponent": exponent, "exponent_low": exponent - 0.2,
+        "exponent_high": exponent + 0.2,
         "least": 2, "reach": 31,
     }  # fmt: skip
     return [*pairs, last]

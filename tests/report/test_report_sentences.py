@@ -16,8 +16,9 @@ def told(**changes):
 
 def test_a_family_in_sentences():
     assert told() == [
-        "In wide arithmetic the distance is 1 at n = 1 and 0.0078 at n = 128; the fitted exponent"
-        " is \N{MINUS SIGN}1.000 ± 0.000 over n = 1 to 128.",
+        "In wide arithmetic the distance is 1 at n = 1 and 0.0078 at n = 128; the exponent"
+        " of its tail is \N{MINUS SIGN}1.000 (\N{MINUS SIGN}1.000 to \N{MINUS SIGN}1.000) over"
+        " n = 1 to 128.",
         "In f32 the signal at n = 128 is not under the noise floor.",
         "In bf16 the signal lies under the noise floor at every measured length from 64 to 128.",
         "The greedy answer cannot change between n and n + 1 at every measured length from 8 to"

@@ -27,7 +27,7 @@ from glassesjax.model import (
 )
 from glassesjax.precision import BF16, F32, F64, INT8, INT8_CHANNEL, RoundingPlan
 from glassesjax.trace import collapse
-from glassesjax.trace.collapse import distance, fit_decay, last_representations, pack, pass_size
+from glassesjax.trace.collapse import distance, last_representations, pack, pass_size
 
 U64 = 2.0**-53
 POSITIONS = {
@@ -185,28 +185,6 @@ def test_distance_never_masks_a_nan():
     apart = distance(jnp.array([[1.0, jnp.nan]]), jnp.array([[1.0, 2.0]]), F32)
     assert all(math.isnan(float(getattr(apart, norm)[0])) for norm in collapse.NORMS)
     assert int(apart.equal_coordinates[0]) == 1
-
-
-def test_fit_finds_the_exponent_of_an_exact_power():
-    lengths = [4, 8, 16, 64]
-    fit = fit_decay(lengths, [3.0 * n**-2.0 for n in lengths])
-    assert fit.exponent == pytest.approx(-2, rel=1e-12)
-    assert fit.standard_error < 1e-12
-    assert fit.power_residual < fit.exponential_residual
-    assert (fit.first, fit.last, fit.points, fit.spans_decade) == (4, 64, 4, True)
-
-
-def test_fit_tells_an_exponential_from_a_power():
-    lengths = [1, 2, 4, 8, 16]
-    fit = fit_decay(lengths, [math.exp(-0.3 * n) for n in lengths])
-    assert fit.exponential_residual < 1e-12 < fit.power_residual
-
-
-def test_fit_leaves_out_what_has_no_logarithm_and_says_when_little_is_left():
-    fit = fit_decay([1, 2, 4, 8, 100], [1.0, 0.0, math.inf, math.nan, 0.1])
-    assert math.isnan(fit.exponent)
-    assert (fit.points, fit.spans_decade) == (2, False)
-    assert fit_decay([1, 2], [0.0, 0.0]).points == 0
 
 
 def test_jit_of_the_whole_pass_takes_a_decoder_as_a_pytree(key):

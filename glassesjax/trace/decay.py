@@ -1,0 +1,167 @@
+"""How distances fall with length: local exponents, the exponent of the tail, and which law."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+SPREAD = 0.1  # local exponents that differ by no more belong to one power law
+DECADE = 10  # over a smaller range of lengths an exponent says little
+TWICE = 2.0  # a law is named where the other one predicts at least so much worse
+
+Law = Literal["power", "exponential", "undecided"]
+
+
+class DecayFit(NamedTuple):
+    """What a curve of distances says of its decay. The numbers are NaN below three points."""
+
+    exponent: float
+    """Slope of log distance against log length over the tail, by least squares."""
+    low: float
+    """Lower end of the interval that moving the cut gives."""
+    high: float
+    """Upper end."""
+    stable: bool
+    """Whether the local exponents of the tail agree to ``SPREAD`` over a factor of ten."""
+    power_error: float
+    """Root mean square error of log distance in the last doubling of the length, as a power law
+    predicts it from the two doublings before."""
+    exponential_error: float
+    """The same as an exponential predicts it."""
+    first: int
+    """Shortest length of the tail."""
+    last: int
+    """Longest length with a distance."""
+    points: int
+    """Number of positive, finite distances in all; exact zeros have no logarithm."""
+    local: tuple[tuple[int, float], ...]
+    """Lengths, ascending, each with the slope over the doubling that ends there."""
+
+    @property
+    def spans_decade(self) -> bool:
+        """Whether the tail reaches over a factor of ten."""
+        return self.points >= 3 and self.last >= DECADE * self.first
+
+    @property
+    def law(self) -> Law:
+        """The law that predicts the last doubling at least twice as well as the other one."""
+        if self.exponential_error > TWICE * self.power_error:
+            return "power"
+        return "exponential" if self.power_error > TWICE * self.exponential_error else "undecided"
+
+
+def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
+    r"""The exponent with which distances fall with length, read off the tail.
+
+    .. math:: \log d_n \approx a + b \log n \quad (n \ge n_0)
+
+    Distances of one model are no independent samples: what a straight line leaves of them is not
+    noise but the curve's own bend, and a standard error of the slope says nothing of the limit. So
+    the tail begins where local exponents stop changing, and the interval is the hull of the slopes
+    over all shorter tails that still span a doubling. Where the local exponent moved one way over
+    the last three doublings, the interval also covers where two more such steps would take it: a
+    correction of order 1/n to a power law is then inside.
+
+    Args:
+      lengths: Positive lengths, each once.
+      distances: One distance for each; zeros and what is not finite are left out.
+
+    Returns:
+      The fit. Without a stable tail over a factor of ten, ``stable`` is false and the exponent is
+      that of the last factor of ten, with its interval.
+
+    Raises:
+      ValueError: A length is not positive or comes twice.
+    """
+    if min(lengths, default=1) < 1 or len(set(lengths)) < len(lengths):
+        raise ValueError(f"Expected positive lengths, each once, got {list(lengths)}.")
+    pairs = sorted(zip(lengths, distances, strict=True))
+    kept = [(n, d) for n, d in pairs if d > 0 and math.isfinite(d)]
+    if len(kept) < 3:
+        nothing = (math.nan,) * 3
+        bounds = (kept[0][0], kept[-1][0]) if kept else (0, 0)
+        return DecayFit(*nothing, False, math.nan, math.nan, *bounds, len(kept), ())
+    n, d = np.asarray(kept, np.float64).T
+    x, y = np.log(n), np.log(d)
+    local = _local(n, x, y)
+    start, stable = _tail(n, local)
+    cuts = [cut for cut in range(start, len(n) - 2) if cut == start or 2 * n[cut] <= n[-1]]
+    slopes = [_slope(x[cut:], y[cut:]) for cut in cuts]
+    ends = [*slopes, *_continued(n, local)]
+    return DecayFit(
+        exponent=slopes[0],
+        low=min(ends),
+        high=max(ends),
+        stable=stable,
+        power_error=_prediction_error(n, x, y),
+        exponential_error=_prediction_error(n, n, y),
+        first=int(n[start]),
+        last=int(n[-1]),
+        points=len(n),
+        local=tuple((int(n[at]), slope) for at, (_, slope) in enumerate(local, start=1)),
+    )
+
+
+def loglog_slope(x: Sequence[float | int], y: Sequence[float | int]) -> float:
+    """The least-squares slope of log y against log x, over all points.
+
+    Args:
+      x: Positive numbers, two different ones at least.
+      y: One positive number for each.
+
+    Returns:
+      The slope; NaN below two points.
+    """
+    if len(x) < 2:
+        return math.nan
+    return _slope(np.log(np.asarray(x, np.float64)), np.log(np.asarray(y, np.float64)))
+
+
+def _slope(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    return float(x @ y) / float(x @ x)
+
+
+def _local(n: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[tuple[int, float]]:
+    """For each point but the first: where its doubling starts, and the slope over it."""
+    starts = [min(int(np.searchsorted(n, n[at] / 2)), at - 1) for at in range(1, len(n))]
+    ends = range(2, len(n) + 1)
+    return [(a, _slope(x[a:b], y[a:b])) for a, b in zip(starts, ends, strict=True)]
+
+
+def _tail(n: np.ndarray, local: list[tuple[int, float]]) -> tuple[int, bool]:
+    """Where the tail starts, and whether its local exponents agree over a factor of ten."""
+    start, low, high = len(n) - 1, math.inf, -math.inf
+    for first, slope in reversed(local):
+        low, high = min(low, slope), max(high, slope)
+        if high - low > SPREAD:
+            break
+        start = first
+    if n[-1] >= DECADE * n[start]:
+        return start, True
+    decade = int(np.searchsorted(n, n[-1] / DECADE, side="right")) - 1
+    return min(max(decade, 0), len(n) - 3), False
+
+
+def _continued(n: np.ndarray, local: list[tuple[int, float]]) -> list[float]:
+    """The last local exponent, two more steps of its drift ahead; none without a drift."""
+    at = [int(np.searchsorted(n, n[-1] / 2**back, side="right")) - 2 for back in (0, 1, 2)]
+    if at[-1] < 0:
+        return []
+    last, before, first = (local[index][1] for index in at)
+    if (last - before) * (before - first) <= 0:
+        return []
+    return [last, last + 2 * (last - before)]
+
+
+def _prediction_error(n: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
+    """How far a line through the two doublings before the last one misses the last one."""
+    new = n > n[-1] / 2
+    old = ~new & (n >= n[-1] / 8)
+    if old.sum() < 2 or np.ptp(x[old]) == 0:
+        return math.nan
+    slope = _slope(x[old], y[old])
+    missed = y[new] - y[old].mean() - slope * (x[new] - x[old].mean())
+    return float(np.sqrt(np.mean(missed**2)))

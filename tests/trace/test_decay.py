@@ -1,0 +1,84 @@
+"""Decay of distances with length: exact laws, drifting ones, and curves that have none."""
+
+import math
+
+import numpy as np
+import pytest
+
+from glassesjax.studies.collapse import LENGTHS
+from glassesjax.trace.decay import fit_decay, loglog_slope
+
+
+def fitted(law, lengths=LENGTHS):
+    return fit_decay(lengths, [law(n) for n in lengths])
+
+
+@pytest.mark.parametrize("lengths", [(4, 8, 16, 64), (1, 10, 100), range(1, 200), LENGTHS])
+def test_an_exact_power_has_its_exponent_at_every_cut(lengths):
+    fit = fitted(lambda n: 3.0 * n**-2.0, lengths)
+    for slope in (fit.exponent, fit.low, fit.high, *(slope for _, slope in fit.local)):
+        # Logarithms of one rounding each, divided by a spread of log n of at least log(200/199)/2.
+        assert slope == pytest.approx(-2, abs=1e-10)
+    assert fit.stable
+    assert fit.spans_decade
+    assert (fit.first, fit.last, fit.points) == (min(lengths), max(lengths), len(lengths))
+
+
+@pytest.mark.parametrize(("offset", "power"), [(5, -1.0), (1, -1.0), (3, -2.0), (0.5, -0.5)])
+def test_a_power_law_with_an_offset_is_read_at_its_tail(offset, power):
+    fit = fitted(lambda n: (n + offset) ** power)
+    assert fit.stable
+    assert fit.law == "power"
+    assert fit.low <= power <= fit.high
+    assert fit.exponent == pytest.approx(power, abs=0.1)  # SPREAD: the tail bends by no more
+    # All lengths together are far off, and their standard error would exclude the truth.
+    assert abs(loglog_slope(LENGTHS, [(n + offset) ** power for n in LENGTHS]) - power) > 0.02
+
+
+def test_an_offset_near_the_longest_length_leaves_the_slope_open():
+    fit = fitted(lambda n: 1 / (n + 50))
+    assert not fit.stable
+    assert fit.low <= -1 <= fit.high
+
+
+def test_an_exponential_is_told_from_a_power_out_of_sample():
+    exponential = fitted(lambda n: math.exp(-0.05 * n))
+    assert exponential.law == "exponential"
+    assert exponential.exponential_error < 1e-9 < exponential.power_error
+    assert not exponential.stable
+    assert fitted(lambda n: n**-0.7).law == "power"
+
+
+def test_a_curve_without_a_trend_has_no_stable_tail():
+    fit = fitted(lambda n: 0.3 + 0.05 * math.sin(n))
+    assert not fit.stable
+    assert fit.low <= 0 <= fit.high
+    plateau = fitted(lambda n: 1 / n + 0.01)
+    assert not plateau.stable
+
+
+def test_logs_in_the_law_keep_the_tail_unsettled():
+    # Three layers: n^-2 (log n)^2 has local exponents -2 + 2 / log n, still moving at 512.
+    fit = fitted(lambda n: n**-2.0 * math.log(n + 2) ** 2)
+    slopes = [slope for _, slope in fit.local]
+    assert np.all(np.diff(slopes[4:]) < 0)
+    assert -2 < fit.low < fit.exponent
+
+
+def test_what_has_no_logarithm_is_left_out():
+    fit = fit_decay([1, 2, 4, 8, 100], [1.0, 0.0, math.inf, math.nan, 0.1])
+    assert math.isnan(fit.exponent)
+    assert math.isnan(fit.low)
+    assert (fit.points, fit.stable, fit.law) == (2, False, "undecided")
+    assert fit_decay([1, 2], [0.0, 0.0]).points == 0
+    assert fit_decay([], []).points == 0
+
+
+def test_the_order_of_lengths_does_not_matter():
+    assert fitted(lambda n: 1 / n, LENGTHS[::-1]) == fitted(lambda n: 1 / n)
+
+
+@pytest.mark.parametrize("lengths", [(0, 1, 2), (1, 2, 2), (-1, 4, 8)])
+def test_lengths_that_are_none_are_refused(lengths):
+    with pytest.raises(ValueError, match="positive lengths, each once"):
+        fitted(lambda n: 1.0, lengths)
