@@ -90,6 +90,11 @@ class Curves:
             for row in self(panel, curve, norm)
         ]
 
+    def noise(self, panel: Panel, norm: str = "relative_l1") -> list[Point]:
+        """The error of the format's own arithmetic in the difference of the two prompts."""
+        rows = self(panel, "own", norm)
+        return [Point(length(row), number(row, "resolution")) for row in rows]
+
     def fit(self, panel: Panel) -> DecayFit:
         """The decay of the resolved wide signal with length."""
         kept = [point for point in self.points(panel, "signal") if point.drawable]

@@ -65,14 +65,13 @@ def collapse_figure(rows: Sequence[Row], positions: str, *families: str) -> Figu
 
 
 def _all_points(curves: Curves, panel: Panel) -> list[Point]:
-    names: tuple[CurveName, ...] = ("signal", "own", "noise_floor", "rounded")
-    return [point for name in names for point in curves.points(panel, name)]
+    names: tuple[CurveName, ...] = ("signal", "own", "rounded")
+    return curves.noise(panel) + [point for name in names for point in curves.points(panel, name)]
 
 
 def _collapse_panel(axes: Axes, curves: Curves, panel: Panel, scale: LogScale) -> None:
-    signal, own, noise, rounded = (
-        curves.points(panel, name) for name in ("signal", "own", "noise_floor", "rounded")
-    )
+    signal, own, rounded = (curves.points(panel, name) for name in ("signal", "own", "rounded"))
+    noise = curves.noise(panel)
     scale.shade(axes)
     if not signal:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
@@ -89,7 +88,9 @@ def _collapse_panel(axes: Axes, curves: Curves, panel: Panel, scale: LogScale) -
 
 def _collapse_legend() -> list[Line2D | Patch]:
     thin = {"color": MUTED, "markersize": 3.5, "markeredgewidth": 0.8}
-    noise = Patch(facecolor="#e9ebee", edgecolor=NOISE, linestyle="--", label="noise floor")
+    noise = Patch(
+        facecolor="#e9ebee", edgecolor=NOISE, linestyle="--", label="error of the difference"
+    )
     return [
         Line2D([], [], color=MUTED, linewidth=2, label="signal, wide arithmetic"),
         Line2D([], [], lw=0.8, marker="o", mfc="white", label="signal, own arithmetic", **thin),

@@ -103,9 +103,12 @@ def _lost(line: Summary) -> str:
     name, last = line.panel.format, line.last
     if line.noise_at_last is None:
         return f"In {name} the noise at n = {last} is not finite: the format's range is left."
-    if line.under_noise_from is None:
-        return f"In {name} the signal at n = {last} is not under the noise floor."
-    return f"In {name} the signal lies under the noise floor {_every(line, line.under_noise_from)}."
+    if line.undetectable_from is None:
+        return f"In {name} arithmetic the difference is detectable at n = {last}."
+    if line.undetectable_from == last:
+        return f"In {name} arithmetic the difference is not detectable at n = {last}."
+    where = f"from {line.undetectable_from} to {last}"
+    return f"In {name} arithmetic the difference is detectable at no measured length {where}."
 
 
 def _kept(line: Summary) -> str:
@@ -154,8 +157,8 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
 
 def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
     differ = [line for line in lines if line.resolved and line.mode]  # else nothing to lose
-    lost = {line.panel: line.under_noise_from for line in differ if line.under_noise_from}
-    text = f"In {name}, the signal lies under the noise floor at the longest n"
+    lost = {line.panel: line.undetectable_from for line in differ if line.undetectable_from}
+    text = f"In {name} arithmetic the difference is not detectable at the longest n"
     if not differ:
         return ""
     runs = f"{_runs(curves, differ)} that differ at all"

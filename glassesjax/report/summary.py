@@ -17,8 +17,10 @@ class Summary(NamedTuple):
     signal: list[Point]
     own_at_last: float | None
     noise_at_last: float | None
-    under_noise_from: int | None
-    """From here on the wide signal is smaller than the noise floor at each measured length."""
+    """The error of the format's own arithmetic in the difference, at the last length."""
+    undetectable_from: int | None
+    """From here on the difference is not detectable in the format's own arithmetic, at each
+    measured length."""
     equal: int
     """Coordinates that are equal at the last length after rounding."""
     width: int
@@ -53,7 +55,8 @@ def summarize(curves: Curves, panel: Panel) -> Summary:
       The numbers; None where a row is missing or not finite.
     """
     answers, rounded = curves(panel, "signal", "l2"), curves(panel, "rounded")
-    signal, noise = curves.points(panel, "signal"), curves.points(panel, "noise_floor")
+    signal, noise = curves.points(panel, "signal"), curves.noise(panel)
+    lost = [(length(row), row.get("detectable") is False) for row in curves(panel, "own", "l2")]
     certified = [(length(row), row.get("certified") is True) for row in answers]
     return Summary(
         panel=panel,
@@ -61,8 +64,8 @@ def summarize(curves: Curves, panel: Panel) -> Summary:
         unit_roundoff=number(curves(panel, "signal")[0], "unit_roundoff"),
         signal=signal,
         own_at_last=_last(curves(panel, "own"), "distance"),
-        noise_at_last=_last(curves(panel, "noise_floor"), "distance"),
-        under_noise_from=holds_from(_under(signal, noise)),
+        noise_at_last=noise[-1].distance if noise else None,
+        undetectable_from=holds_from(lost),
         equal=int(_last(rounded, "equal_coordinates") or 0),
         width=int(_last(rounded, "width") or 0),
         ulp=curves.points(panel, "signal", "ulp"),
@@ -74,9 +77,3 @@ def summarize(curves: Curves, panel: Panel) -> Summary:
 
 def _last(rows: Sequence[Row], name: str) -> float | None:
     return number(rows[-1], name) if rows else None
-
-
-def _under(signal: Sequence[Point], noise: Sequence[Point]) -> list[tuple[int, bool]]:
-    floor = {point.length: point.distance for point in noise}
-    pairs = [(p.length, p.distance, floor.get(p.length)) for p in signal]
-    return [(n, gap is not None and high is not None and gap < high) for n, gap, high in pairs]

@@ -36,8 +36,8 @@ def _heads(lines: Sequence[Summary]) -> list[str]:
         f"signal {first}",
         f"signal {last}",
         f"own arithmetic {last}",
-        f"noise floor {last}",
-        "signal under noise from n",
+        f"error of the difference {last}",
+        "not detectable from n",
         f"equal coordinates {last}",
         f"ulp apart {last}",
         f"greedy token {last}",
@@ -54,7 +54,7 @@ def _cells(line: Summary) -> list[object]:
         shown(line.signal[-1]),
         short(line.own_at_last) if line.mode else MISSING,
         short(line.noise_at_last) if line.mode else MISSING,
-        line.under_noise_from or MISSING,
+        line.undetectable_from or MISSING,
         f"{line.equal} of {line.width}" if line.width else MISSING,
         shown(line.ulp[-1]) if line.ulp else MISSING,
         token(line.token),
@@ -73,8 +73,8 @@ def tiles(curves: Curves) -> Markup:
 def _noise_tile(curves: Curves, name: str) -> Markup:
     lines = [summarize(curves, panel) for panel in curves.panels(format=name)]
     differ = [line for line in lines if line.resolved]
-    lost = sum(line.under_noise_from is not None for line in differ)
-    said = f": signal under the noise floor at the longest n ({_runs(curves)} that differ at all)"
+    lost = sum(line.undetectable_from is not None for line in differ)
+    said = f": not detectable at the longest n ({_runs(curves)} that differ at all)"
     return _tile(lost, len(differ), format_name(name), said)
 
 

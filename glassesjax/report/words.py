@@ -54,10 +54,13 @@ GLOSSARY = {
     "signal": "The distance between the two last representations. In wide arithmetic all is"
     " computed in float64, on the weights as the format stores them; in own arithmetic all is"
     " computed in the format itself.",
-    "noise floor": "The distance that the format's arithmetic alone puts between the shorter"
-    " prompt's representation and the same one computed in float64. A signal under it is smaller"
-    " than this error. The errors of two similar prompts are partly the same, so that the distance"
-    " in own arithmetic may fall below the floor, too.",
+    "error of the difference": "How far the difference of the two representations in own"
+    " arithmetic is from their difference in float64. The errors of the two prompts partly cancel"
+    " in it.",
+    "detectable": "The difference in own arithmetic, projected on the true one, exceeds three"
+    " standard deviations of what the error has in that direction. A difference smaller than its"
+    " error can still be detectable: only a share of the error points its way. Whether a later"
+    " layer would use it is another question.",
     "rounded": "What is left of the distance when both float64 representations, of unrounded"
     " weights, are stored in the format. Coordinates that were close can become equal; those"
     " astride a rounding boundary move apart.",
@@ -72,10 +75,12 @@ GLOSSARY = {
     "margin certificate": "The greedy token leads every other token by some logit margin. If the"
     " two representations are too close to use up any of these margins, the longer prompt must have"
     " the same greedy token: the certificate holds. Where it does not hold, nothing is known.",
-    "slope": "The exponent b of a distance that goes as nᵇ: least squares on logarithms, with its"
-    " standard error and the lengths it rests on. It is given only over a decade of n or more, and"
-    " only where an exponential describes the curve no better. No trend: the slope is within two"
-    " standard errors of zero, or moves the distance less than twofold over all lengths.",
+    "slope": "The exponent b of a distance that goes as nᵇ, by least squares on logarithms over the"
+    " tail: the lengths from which on the slopes over doublings of n agree to 0.1, over a decade or"
+    " more. In brackets, what moving the start of the tail makes of it, and two more steps of a"
+    " drift. Not settled: no such tail, so the last decade. An exponential is closer: it predicts"
+    " the last doubling of n at least twice as well from the two before. No trend: the interval"
+    " holds zero, or the distance moves less than twofold.",
 }
 
 METHODS = (
@@ -86,7 +91,7 @@ METHODS = (
     " may make: eight times the largest noise that float32 shows in the family, scaled from"
     " float32's unit roundoff to float64's. A signal at or below it is not told apart from zero,"
     " and no exponent rests on it.",
-    "Float64 is the wide arithmetic itself: it has no curve of its own and no noise floor here.",
+    "Float64 is the wide arithmetic itself: it has no curve of its own and no error here.",
     "Native means arrays of that type and the backend's own operations; simulated means explicit"
     " rounding after each step of a wider computation. Each row says which it is.",
     "To compare only the outputs of a low-precision run, and wait until they are equal, would"
@@ -114,9 +119,9 @@ OVERVIEW_CAPTION = (
 )
 CURVES_CAPTION = (
     "Thick: the signal in float64, on weights as the format stores them. Thin with circles: the"
-    " same in the format's own arithmetic. Shaded below the dashed line: the noise floor. Dotted"
-    " with diamonds: the float64 signal of unrounded weights after rounding to the format. Where"
-    " the thick line dives into the shade, the format can no longer see the difference reliably."
+    " same in the format's own arithmetic. Shaded below the dashed line: its error in the"
+    " difference. Dotted with diamonds: the float64 signal of unrounded weights after rounding to"
+    " the format. Where the thick line dives into the shade, the error exceeds the difference."
 )
 EQUAL_CAPTION = (
     "Left: share of the coordinates that rounding makes equal. Right: the largest difference of a"

@@ -2,7 +2,8 @@
 
 For each family, length and format there are three curves. *Signal* is the distance of the two last
 representations, once in wide arithmetic on the weights as the format stores them, and once in the
-format's own arithmetic. *Noise floor* is the distance that this arithmetic alone puts between a
+format's own arithmetic, beside the error of that difference and whether the true one is still
+detectable in it. *Noise floor* is the distance that this arithmetic alone puts between a
 representation and the same one computed widely. *Rounded* is what is left of the wide signal of
 the unrounded weights when the two representations are stored in the format.
 """
@@ -24,13 +25,13 @@ from glassesjax.studies.collapse_rows import (
     Cell,
     Curve,
     Pairs,
-    by_norm,
     curve_rows,
     wide_resolution,
 )
 from glassesjax.studies.opening import encodings
 from glassesjax.tasks.sequences import FAMILIES, repeats_last_token, run_family
 from glassesjax.trace.collapse import NORMS, distance, last_representations, pack, pass_size
+from glassesjax.trace.noise import paired_noise
 
 # What tells one row of a run from another.
 KEY = ("positions", "family", "length", "format", "mode", "curve", "norm")
@@ -227,10 +228,13 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
     if own_plan is None:
         return curves
     own, mode = passes(own_plan, cell.family), own_plan.mode
-    noise = by_norm(distance(wide[0], own[0], number))
+    noise = paired_noise(*wide, *own, number)
+    differs = distance(*wide, number).l2 > finest["l2"]
+    errors = {norm: getattr(noise, norm) for norm in NORMS}
+    unembedding = passes.unembedding(own_plan)
     return [
         *curves,
-        Curve("signal", mode, own_plan, *own, noise, passes.unembedding(own_plan)),
+        Curve("signal", mode, own_plan, *own, errors, unembedding, noise, differs),
         Curve("noise_floor", mode, own_plan, wide[0], own[0], finest, None),
     ]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.precision import (
@@ -20,6 +20,7 @@ from glassesjax.precision import (
 from glassesjax.records import Row
 from glassesjax.theory.margin import margin_certificates
 from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
+from glassesjax.trace.noise import PairedNoise
 
 _distance = jax.jit(distance, static_argnames=("storage",))
 
@@ -53,6 +54,10 @@ class Curve(NamedTuple):
     """Below which the arithmetic of the two says nothing, by norm and length."""
     unembedding: Float[Array, "vocab model_dim"] | None
     """Of the weights that made the two, where they are prompts to be answered."""
+    noise: PairedNoise | None = None
+    """Of a format's own arithmetic: its error in the difference of the two."""
+    differs: Bool[Array, " lengths"] | None = None
+    """With ``noise``: where the true difference is told from zero, so that one can ask for it."""
 
 
 def curve_rows(
@@ -102,7 +107,8 @@ def _rows(
     """One row for each norm and length of a curve."""
     apart = jax.device_get(_distance(curve.first, curve.second, number))
     finest = jax.device_get(dict(curve.resolution))
-    extra = {"l2": _answers(curve, model), "ulp": _steps(curve, number)}
+    answers = zip(_answers(curve, model, len(heads)), _detection(curve, len(heads)), strict=True)
+    extra = {"l2": [{**a, **d} for a, d in answers], "ulp": _steps(curve, number)}
     for norm in NORMS:
         for index, head in enumerate(heads):
             yield {
@@ -172,10 +178,25 @@ def _steps(curve: Curve, number: FloatFormat) -> list[Row]:
     return [{"ulp_distance": None if most == overflow else int(most)} for most in largest]
 
 
-def _answers(curve: Curve, model: LanguageModel) -> list[Row]:
+def _detection(curve: Curve, count: int) -> list[Row]:
+    """Whether a format's own arithmetic still carries each difference; null where there is none."""
+    if curve.noise is None:
+        return [{}] * count
+    noise, differs = jax.device_get((curve.noise, curve.differs))
+    names = ("cosine", "chance", "projection", "projection_noise")
+    return [
+        {
+            **{name: float(getattr(noise, name)[at]) if differs[at] else None for name in names},
+            "detectable": bool(noise.detectable[at]) if asked else None,
+        }
+        for at, asked in enumerate(differs & np.isfinite(noise.l2))
+    ]
+
+
+def _answers(curve: Curve, model: LanguageModel, count: int) -> list[Row]:
     """The greedy token of each shorter prompt, and whether the longer one must share it."""
     if curve.unembedding is None:
-        return []
+        return [{}] * count
     found = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
     tokens: list[Row] = [
         {"token": int(t), "token_text": model.tokenizer.token_text(int(t)), "margin": float(m)}

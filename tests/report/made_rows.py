@@ -64,6 +64,7 @@ def _rows(positions, name, family, n, signal, token):
                 "dtype": "float64" if mode == "wide" else name,
                 "rounding": mode,
                 **(_answer(gap, token, mode) if (curve, norm) == ("signal", "l2") else {}),
+                **(_detection(gap, noise) if (curve, mode, norm) == ("signal", own, "l2") else {}),
                 **(_steps(gap, lost) if (curve, norm) == ("rounded", "ulp") else {}),
             }
 
@@ -74,6 +75,10 @@ def _answer(gap, token, mode):
         return greedy
     used = None if gap is None else 4 * gap
     return greedy | {"margin_used": used, "certified": used is not None and used < 1}
+
+
+def _detection(gap, noise):
+    return {"detectable": None if gap is None or gap <= RESOLUTION else gap >= noise}
 
 
 def _steps(gap, lost):

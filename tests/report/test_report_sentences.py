@@ -19,8 +19,8 @@ def test_a_family_in_sentences():
         "In wide arithmetic the distance is 1 at n = 1 and 0.0078 at n = 128; the exponent"
         " of its tail is \N{MINUS SIGN}1.000 (\N{MINUS SIGN}1.000 to \N{MINUS SIGN}1.000) over"
         " n = 1 to 128.",
-        "In f32 the signal at n = 128 is not under the noise floor.",
-        "In bf16 the signal lies under the noise floor at every measured length from 64 to 128.",
+        "In f32 arithmetic the difference is detectable at n = 128.",
+        "In bf16 arithmetic the difference is detectable at no measured length from 64 to 128.",
         "The greedy answer cannot change between n and n + 1 at every measured length from 8 to"
         " 128: the certificate holds.",  # 4 / n uses up less than the margin: beyond n = 4
     ]
@@ -28,7 +28,7 @@ def test_a_family_in_sentences():
 
 def test_a_single_return_above_the_floor_moves_the_start():
     course = told(signal=lambda n: 0.5 if n == 64 else 1 / n)
-    assert "In bf16 the signal lies under the noise floor at n = 128." in course
+    assert "In bf16 arithmetic the difference is not detectable at n = 128." in course
 
 
 def test_what_is_equal_has_no_signal_to_lose():
@@ -59,8 +59,8 @@ def test_an_open_certificate_claims_nothing():
 def test_an_overflow_at_the_end_is_not_called_noise():
     rows = made_rows(lengths=LENGTHS)
     for row in rows:
-        if row["curve"] == "noise_floor" and row["format"] == "bf16":
-            row["distance"] = None
+        if row["curve"] == "signal" and row["mode"] == "native" and row["format"] == "bf16":
+            row["resolution"] = None
     course = family_sentences(Curves(rows), "rotary", "ones_bos")
     assert course[2] == "In bf16 the noise at n = 128 is not finite: the format's range is left."
 
@@ -68,8 +68,10 @@ def test_an_overflow_at_the_end_is_not_called_noise():
 def test_the_headlines_count_runs_and_name_lengths():
     text = "\n".join(headlines(made_rows(lengths=LENGTHS)))
     assert "2 of 2 families of runs end less than half as far apart as they start" in text
-    assert "In f32, the signal lies under the noise floor at the longest n for none of 2" in text
-    assert "In bf16, the signal lies under the noise floor at the longest n for 2 of 2" in text
+    assert (
+        "In f32 arithmetic the difference is not detectable at the longest n for none of 2" in text
+    )
+    assert "In bf16 arithmetic the difference is not detectable at the longest n for 2 of 2" in text
     assert "“Beginning of sequence, then ones” from n = 64" in text
     assert "Rounded to bf16 at the longest n, 0% of the coordinates are equal" in text
 

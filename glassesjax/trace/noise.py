@@ -1,0 +1,105 @@
+"""Whether narrow arithmetic still carries the difference of two representations."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from glassesjax.precision import FloatFormat
+
+DEVIATIONS = 3  # of the noise along the difference, that a detectable one must exceed
+
+
+class PairedNoise(NamedTuple):
+    """The error that an arithmetic makes in the difference of two representations, by pair."""
+
+    l1: Float[Array, " pairs"]
+    """L1 norm of the error, in units of the representation; likewise the next two."""
+    l2: Float[Array, " pairs"]
+    linf: Float[Array, " pairs"]
+    relative_l1: Float[Array, " pairs"]
+    """``l1`` over the L1 norm of the first representation in reference precision."""
+    ulp: Float[Array, " pairs"]
+    """Largest error of a coordinate, in the format's spacing at the larger of its two values."""
+    cosine: Float[Array, " pairs"]
+    """Of the angle between computed and true difference; NaN where one of them is zero."""
+    chance: Float[Array, " pairs"]
+    """Root mean square cosine of the other pairs' errors with this true difference, at least one
+    over the root of the width: what a difference of pure noise would reach."""
+    projection: Float[Array, " pairs"]
+    """The computed difference along the true one, in units of the true one: 1 without noise."""
+    projection_noise: Float[Array, " pairs"]
+    """Standard deviation of that number from noise: the error's norm times ``chance``."""
+    detectable: Bool[Array, " pairs"]
+    """Whether ``projection`` exceeds three times ``projection_noise``."""
+
+
+def paired_noise(
+    first: Float[Array, "pairs d"],
+    second: Float[Array, "pairs d"],
+    own_first: Float[Array, "pairs d"],
+    own_second: Float[Array, "pairs d"],
+    storage: FloatFormat,
+) -> PairedNoise:
+    r"""The error of a difference, and what of the true difference it leaves.
+
+    With D the difference in reference precision and d the one that the arithmetic under test
+    computes, the error is e = d - D. Errors of the two prompts partly cancel in it, so it says more
+    than the error of one pass; and a difference far smaller than the error is still found along
+    its own direction, where only a share of the error lies:
+
+    .. math:: \frac{\langle d, D \rangle}{\lVert D \rVert^2}
+        > 3 \, \frac{\lVert e \rVert \, c}{\lVert D \rVert}, \qquad
+        c^2 = \max \Bigl( \frac1d, \operatorname{mean}_{k} \cos^2(e_k, D) \Bigr)
+
+    over the errors e_k of the other pairs. Detectable does not mean that a reader of the model sees
+    it: it means that the arithmetic has not erased it.
+
+    Args:
+      first: Representations of the shorter prompts in reference precision.
+      second: Those of the longer ones.
+      own_first: The same as the arithmetic under test computes them, in the dtype of ``first``.
+      own_second: Likewise.
+      storage: The format whose spacing is the unit of ``ulp``.
+
+    Returns:
+      One number a pair and field. NaN where a representation is NaN: never detectable.
+    """
+    true, computed = second - first, own_second - own_first
+    error = computed - true
+    size, error_size = _norm(true), _norm(error)
+    l1 = jnp.sum(jnp.abs(error), axis=-1)
+    # Of each pair's error with each true difference.
+    cosines = jnp.matmul(_unit(error), _unit(true).T, precision="highest")
+    others = ~jnp.eye(len(true), dtype=bool) & jnp.isfinite(cosines)
+    count = jnp.sum(others, axis=0).astype(true.dtype)
+    squares = jnp.sum(jnp.where(others, cosines**2, 0), axis=0) / jnp.maximum(count, 1)
+    chance = jnp.sqrt(jnp.maximum(squares, 1 / true.shape[-1]))
+    projection = jnp.sum(computed * _unit(true), axis=-1) / size
+    projection_noise = error_size * chance / size
+    return PairedNoise(
+        l1=l1,
+        l2=error_size,
+        linf=jnp.max(jnp.abs(error), axis=-1),
+        relative_l1=l1 / jnp.sum(jnp.abs(first), axis=-1),
+        ulp=jnp.max(
+            jnp.abs(error) / storage.ulp(jnp.maximum(jnp.abs(first), jnp.abs(second))), axis=-1
+        ),
+        cosine=jnp.sum(_unit(computed) * _unit(true), axis=-1),
+        chance=chance,
+        projection=projection,
+        projection_noise=projection_noise,
+        detectable=projection > DEVIATIONS * projection_noise,
+    )
+
+
+def _norm(rows: Float[Array, "pairs d"]) -> Float[Array, " pairs"]:
+    """L2 norms, by the largest entry, so that squares neither underflow nor overflow."""
+    largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
+    scale = jnp.where(largest > 0, largest, 1)
+    return scale[:, 0] * jnp.sqrt(jnp.sum((rows / scale) ** 2, axis=-1))
+
+
+def _unit(rows: Float[Array, "pairs d"]) -> Float[Array, "pairs d"]:
+    """Rows of norm one; NaN where a row is zero, which has no direction."""
+    return rows / _norm(rows)[:, None]
