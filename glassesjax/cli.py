@@ -104,9 +104,11 @@ def _study(
     out = _folder(verb)
     with _progress(steps) as advance:
         rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
+    from glassesjax.report.fields import unfinite
+
     for line in lines(rows):
         print(line)
-    failed = wrong(rows)
+    failed = [*unfinite(rows), *wrong(rows)]
     for line in failed:
         print(f"FAILED {line}")
     print(f"Page: {out / 'index.html'}")

@@ -66,6 +66,8 @@ def curve_rows(
     lengths: Sequence[int],
     pairs: Pairs,
     model: LanguageModel,
+    *,
+    finite: Sequence[bool],
 ) -> Iterator[Row]:
     """The rows of one cell, without provenance.
 
@@ -75,11 +77,15 @@ def curve_rows(
       lengths: The run lengths, in the order of the curves' rows.
       pairs: The prompts.
       model: Whose tokens and unembedding.
+      finite: For each length, whether the unrounded pass gave finite numbers.
 
     Yields:
       One flat row for each curve, norm and length.
     """
-    heads = _heads(cell, lengths, pairs, model)
+    heads = [
+        {**head, "finite": fine}
+        for head, fine in zip(_heads(cell, lengths, pairs, model), finite, strict=True)
+    ]
     for curve in curves:
         yield from _rows(curve, float_format(cell.format), model, heads)
 
@@ -200,6 +206,8 @@ def _answers(curve: Curve, model: LanguageModel, count: int) -> list[Row]:
     found = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
     tokens: list[Row] = [
         {"token": int(t), "token_text": model.tokenizer.token_text(int(t)), "margin": float(m)}
+        if not np.isnan(m)
+        else {"token": None, "token_text": None, "margin": None}  # of NaN logits none is largest
         for t, m in zip(found.token, found.margin, strict=True)
     ]
     if curve.mode != "wide":  # the certificate is computed widely: it is no word on this arithmetic
