@@ -53,7 +53,7 @@ def test_a_sound_model_passes(verb, diverged, tmp_path):
 
 def test_the_overflow_of_a_format_is_a_result(tmp_path, capsys):
     pairs = ("--families", "ones_zero", "--lengths", "1", "2")
-    words = ["collapse", "toy", *pairs, "--formats", "e2m1", "--positions", "none"]
+    words = ["collapse", "toy", *pairs, "--formats", "e2m2", "--positions", "none"]
     assert run([*words, "--out", str(tmp_path / "run")]) == 0
     rows = read_rows(tmp_path / "run" / "rows.jsonl")
     assert all(row["finite"] for row in rows)
