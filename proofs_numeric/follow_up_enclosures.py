@@ -52,7 +52,7 @@ def _greatest_factor(stop: arb) -> arb:
 
 @in_balls
 def adaptive_temperature() -> Iterator[Measurement]:
-    """The polynomial's maximum, and where it ends: beyond, all its derivatives are negative."""
+    """The polynomial's maximum, and where it ends: beyond, it falls for ever."""
     last, before = arb(FLAT).log(), arb(FLAT - 1).log()
     highest = _greatest_factor(last)
     more = {"hypotheses": (finite(np.array([highest]), "finite bound"),)}
@@ -60,7 +60,9 @@ def adaptive_temperature() -> Iterator[Measurement]:
     value, *derivatives = _shifted(last)
     yield certified("factor one at the entropy ln 382", value, arb(1), **more)
     for order, derivative in enumerate(derivatives, 1):
-        yield certified(f"derivative {order} at the entropy ln 382", derivative, arb(0), **more)
+        yield certified(
+            f"Taylor coefficient {order} at the entropy ln 382", derivative, arb(0), **more
+        )
     yield certified("factor above one at the entropy ln 381", arb(1), _shifted(before)[0], **more)
     yield certified("2.421 is reached", arb(REACHED), _shifted(arb(TOP))[0], **more)
 
