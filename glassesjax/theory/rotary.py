@@ -133,7 +133,7 @@ def alibi_kernel(
 
     Each of its steps is m, so that their mean is m at every length.
 
-    Source: arXiv 2108.12409 (recalled).
+    Source: a definition after arXiv 2108.12409; its steps in docs/statements/rotary.md.
 
     Args:
       slope: The slope m.
@@ -155,7 +155,7 @@ def sinusoidal_kernel(
     Added to queries and keys the vectors also make products with the content. Those depend on
     positions and not on the distance, and are not part of this kernel.
 
-    Source: arXiv 1706.03762, Section 3.5 (recalled; the sum is an identity).
+    Source: after arXiv 1706.03762, Section 3.5, proved in docs/statements/rotary.md.
 
     Args:
       frequencies: Angle theta_f per step, of each pair of sine and cosine.

@@ -11,7 +11,7 @@ def mean_first_weight(
 
     .. math:: \frac1T \sum_i \alpha^{\ell,h}_{i,1}
 
-    Source: arXiv 2504.02732, the quantity under the sink rate (read in a summary).
+    Source: a definition after arXiv 2504.02732, the quantity under the sink rate.
 
     Args:
       attn_weights: Rows belong to queries and have sum one.
@@ -30,7 +30,8 @@ def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) 
 
     It depends on the length: the mean counts row 1, and shorter rows have larger weights.
 
-    Source: arXiv 2504.02732, sink rate (read in a summary; 0.8 is its threshold).
+    Source: a definition after arXiv 2504.02732, sink rate.
+    Differs: the default threshold is ours; that of the paper was not verified.
 
     Args:
       first_weight: Of all heads, from :func:`mean_first_weight` or, of a real model, from
@@ -54,7 +55,8 @@ def effective_mixing(
     Where each update is as long as its residual divided by beta, it is 1 / (1 + beta): the lambda
     of the normal form of the over-squashing bound.
 
-    Source: arXiv 2602.16837, effective lambda (read in a summary and in its code).
+    Source: a definition after arXiv 2602.16837, effective lambda; the form with beta is proved in
+      docs/statements/sinks.md.
     Differs: the mean is over the tokens given; average over prompts outside.
 
     Args:
@@ -75,8 +77,7 @@ def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Arra
 
     Far below one, attention to the first token does nearly nothing.
 
-    Source: arXiv 2504.02732, norms of values at the sink (read in a summary).
-    Differs: the paper plots the norms; the quotient is ours.
+    Source: a definition of ours, after norms of values at the sink in arXiv 2504.02732.
 
     Args:
       values: Values of at least two tokens.

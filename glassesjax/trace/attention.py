@@ -36,7 +36,7 @@ def attention_statistics(
 
     over the keys that row j sees, and with soft cap and ALiBi in the logits.
 
-    Source: arXiv 2410.01104 (entropy, range) and arXiv 2504.02732 (first token), secondary.
+    Source: definitions after arXiv 2410.01104 (entropy, range) and arXiv 2504.02732 (first token).
 
     Args:
       decoder: Any decoder, also with other masks than the causal one.

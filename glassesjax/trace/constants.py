@@ -189,7 +189,7 @@ def effective_share(
     with a the attention's update and x the residual that it is added to, both as weighted in the
     sum; zero for a token where both are zero.
 
-    Source: arXiv 2602.16837v2, the effective lambda (secondary).
+    Source: a definition after arXiv 2602.16837v2, the effective lambda.
 
     Args:
       resid: Residual stream before the layer.

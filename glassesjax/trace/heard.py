@@ -28,7 +28,8 @@ def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> H
     .. math:: \left\lVert \partial y_t / \partial v_i^{(0)} \right\rVert_F, \qquad
        \pi_i, \qquad \log (G \pi'_i)
 
-    Source: arXiv 2406.04267v2, Theorem 5.1; both sides, and the rollout of arXiv 2602.16837v2.
+    Source: arXiv 2406.04267v2, Theorem 5.1, both sides; the rollout is a definition after
+      arXiv 2602.16837v2.
     Differs: any row t in the place of the last; attention depends on its input, as in the model.
 
     Args:
