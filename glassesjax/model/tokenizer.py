@@ -9,7 +9,7 @@ from glassesjax.errors import MODELS_WANTED as MODELS_WANTED
 from glassesjax.errors import BadInput
 from glassesjax.model.chat import chat_text as chat_text
 from glassesjax.tasks.sequences import BOS
-from glassesjax.tasks.text import text_pieces
+from glassesjax.tasks.text import crosses_pieces, text_pieces
 
 # Byte-level vocabularies write each byte as a character that prints: itself, or one from 256 on.
 PRINTED = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
@@ -137,9 +137,7 @@ class ByteLevelTokenizer:
           BadInput: As of ``encode``.
         """
         yield from self.opening
-        # A token with a line end inside may lie across the end of a piece.
-        names = (self.engine.id_to_token(token) for token in self.whole)
-        across = any("\n" in name[:-1] for name in names)
+        across = any(crosses_pieces(self.engine.id_to_token(token)) for token in self.whole)
         for piece in [text] if across else text_pieces(text):
             yield from self._read(piece)
 
