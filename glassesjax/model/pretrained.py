@@ -6,10 +6,8 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 
 from glassesjax.errors import BadInput
 from glassesjax.model.config import (
@@ -27,10 +25,11 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.counter import Reading, counter, counter_symbols
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.families import llama_arrays, llama_config
+from glassesjax.model.families import check_llama_tensors, llama_arrays, llama_config
+from glassesjax.model.gguf_file import read_gguf
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
 from glassesjax.model.stored import SUFFIX, load_decoder
-from glassesjax.model.tokenizer import MODELS_WANTED, SymbolTokenizer, Tokenizer
+from glassesjax.model.tokenizer import SymbolTokenizer, Tokenizer
 from glassesjax.model.trained import TRAINED, trained_file
 from glassesjax.model.weights import build_decoder
 from glassesjax.tasks.sequences import SYMBOLS
@@ -263,52 +262,24 @@ def open_gguf(path: Path) -> LanguageModel:
       The model, de-quantized to float32.
 
     Raises:
-      BadInput: The file is missing, truncated, foreign, or the ``gguf`` package is not installed.
+      BadInput: The file is missing, damaged or foreign, it says something that makes another
+        function of a llama, a weight is not finite, or the ``gguf`` package is not installed.
     """
     metadata, tensors = read_gguf(path)
-    if "token_embd.weight" not in tensors or tensors["token_embd.weight"].ndim != 2:
-        raise BadInput(f"Wanted a language model in {path}; it has no table of token embeddings.")
-    vocab_size, tied = len(tensors["token_embd.weight"]), "output.weight" not in tensors
-    config = llama_config(metadata, vocab_size=vocab_size, tied=tied)
-    try:
-        decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
-    except BadInput:
-        raise
-    except ValueError as error:
-        raise BadInput(f"Wanted a GGUF whose tensors fit its sizes: {path}. {error}") from error
+    shapes = {name: entry.shape for name, entry in tensors.entries.items()}
+    table = shapes.get("token_embd.weight", ())
+    if len(table) != 2:
+        told = f"{path}, which has no table of token embeddings"
+        raise BadInput(f"Expected a language model in a GGUF file, got {told}: use another.")
+    # All that the header says is looked at before a weight is read.
+    config = llama_config(metadata, vocab_size=table[0], tied="output.weight" not in shapes)
+    check_llama_tensors(shapes, config)
+    tokenizer = tokenizer_from_gguf(metadata)
+    if (count := len(metadata["tokenizer.ggml.tokens"])) != config.vocab_size:
+        told = f"{config.vocab_size} rows for {count} tokens"
+        raise BadInput(f"Expected one embedding a token in {path}, got {told}: use another file.")
+    decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     source = {"weights": path.name, "weights_sha256": digest}
-    return LanguageModel(str(path), decoder, tokenizer_from_gguf(metadata), source)
-
-
-def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Key-value pairs and de-quantized tensors of a GGUF file.
-
-    Args:
-      path: The file.
-
-    Returns:
-      Pairs by key, and float32 arrays by tensor name, outermost axis first.
-
-    Raises:
-      BadInput: The file is missing, truncated or foreign, or ``gguf`` is not installed.
-    """
-    try:
-        import gguf
-    except ImportError as error:
-        raise BadInput(MODELS_WANTED) from error
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise BadInput(f"Wanted a GGUF file; {path} cannot be read ({error.strerror}).") from error
-    if magic != b"GGUF":
-        raise BadInput(f"Wanted a GGUF file; {path} starts with {magic!r}, not with b'GGUF'.")
-    try:
-        reader = gguf.GGUFReader(path)
-        metadata = {key: field.contents() for key, field in reader.fields.items()}
-        dequantize = lambda tensor: gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        return metadata, {tensor.name: dequantize(tensor) for tensor in reader.tensors}
-    except (ValueError, IndexError, KeyError, OverflowError, NotImplementedError) as error:
-        raise BadInput(f"Wanted a whole GGUF file; {path} is broken or cut ({error}).") from error
+    return LanguageModel(str(path), decoder, tokenizer, source)

@@ -7,6 +7,7 @@ each token's embedding, through the states that a policy left, and who was still
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -41,7 +42,6 @@ LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 POLICIES = ("full", "window", "window+4", "h2o", "tova")
 # Those whose prompts are a text's prefixes, or these and one token more.
 FAMILIES = ("ones", "ones_zero", "ones_bos", "doubled_digits", "alternating")
-CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
 CHUNK = 64  # tokens that go through projections together: short texts would fill more in vain
 
 
@@ -172,8 +172,8 @@ def _tokens(settings: BoundedSettings, model: LanguageModel) -> tuple[int, ...]:
     if isinstance(tokenizer, SymbolTokenizer):
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
-    text = settings.prompt or read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
-    found = tokenizer.encode(text)[:limit]
+    text = settings.prompt or read_text(settings.text or "kjv")
+    found = tuple(itertools.islice(tokenizer.stream(text), limit))
     if not found:
         raise BadInput("Wanted a text of one token or more; found an empty one.")
     return found

@@ -12,7 +12,6 @@ from glassesjax.cache.saved import Saved
 from glassesjax.cache.slots import EMPTY
 from glassesjax.cache.stream import TextStream
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Value, provenance
 
 NEVER = -1  # the step after which a token was forgotten, where it was not
@@ -33,10 +32,8 @@ class Job(NamedTuple):
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Tokens that end a text: the model's own end."""
-        tokenizer = self.model.tokenizer
-        eos = None if isinstance(tokenizer, SymbolTokenizer) else tokenizer.eos
-        return frozenset() if eos is None else frozenset([eos])
+        """Tokens that end a text: the model's own ends."""
+        return self.model.tokenizer.ends
 
 
 class Writing:

@@ -6,6 +6,7 @@ printed bound of Theorem 5.1 (which presumes fixed weights) and its repair (whic
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -35,7 +36,6 @@ from glassesjax.trace.rollout import (
 
 # What tells one row of a run from another.
 KEY = ("attention", "layer", "position")
-CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,8 +155,8 @@ def _tokens(settings: InfluenceSettings, model: LanguageModel) -> tuple[int, ...
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         symbols = (BOS, *(settings.prompt or digits))
         return tokenizer.encode_symbols(symbols)[:limit]
-    text = settings.prompt or read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
-    return tokenizer.encode(text)[:limit]
+    text = settings.prompt or read_text(settings.text or "kjv")
+    return tuple(itertools.islice(tokenizer.stream(text), limit))
 
 
 def measure(

@@ -138,8 +138,7 @@ def open_subject(settings: LongformSettings) -> Subject:
         slots = resolve_slots(budget, config, rule, length=length, dtype=dtype)
         found[name, slots] = Cell(name, rule, slots)
     check_context(config, policy("full"), length)
-    end = None if isinstance(model.tokenizer, SymbolTokenizer) else model.tokenizer.eos
-    return Subject(model, prompt, end, tuple(found.values()))
+    return Subject(model, prompt, model.tokenizer.ends, tuple(found.values()))
 
 
 def _prompt(settings: LongformSettings, model: LanguageModel) -> tuple[int, ...]:
@@ -207,7 +206,7 @@ def _texts(
         sampling=settings.sampling,
         seed=settings.seed,
         mode=settings.mode,
-        stop=() if subject.end is None else (subject.end,),
+        stop=subject.ends,
     )
     texts: list[list[int]] = [[] for _ in range(settings.samples)]
     for step in steps:

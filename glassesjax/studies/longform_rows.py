@@ -30,8 +30,8 @@ class Subject(NamedTuple):
 
     model: LanguageModel
     prompt: tuple[int, ...]
-    end: int | None
-    """The token that ends a text."""
+    ends: frozenset[int]
+    """Tokens that end a text."""
     cells: tuple[Cell, ...]
     """``full`` first: the others are compared with what it wrote."""
 
@@ -129,7 +129,7 @@ def text_fields(
     Returns:
       Fields by name.
     """
-    ended = bool(written) and written[-1] == subject.end
+    ended = bool(written) and written[-1] in subject.ends
     own = list(written[:-1] if ended else written)
     tokenizer = subject.model.tokenizer
     data = b"".join(tokenizer.token_bytes(token) for token in own)

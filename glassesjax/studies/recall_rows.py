@@ -201,7 +201,8 @@ def greedy(
 
 def _ends(tokenizer: ByteLevelTokenizer) -> Callable[[int], bool]:
     """An answer is a line."""
-    return lambda token: token == tokenizer.eos or b"\n" in tokenizer.token_bytes(token)
+    ends = tokenizer.ends
+    return lambda token: token in ends or b"\n" in tokenizer.token_bytes(token)
 
 
 def _question_fields(asked: Asked) -> Fields:

@@ -6,6 +6,7 @@ layers are.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -30,7 +31,6 @@ from glassesjax.tasks.text import read_text
 
 # What tells one row of a run from another.
 KEY = ("policy", "slots", "kind", "item")
-CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
 DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
 
 
@@ -124,8 +124,8 @@ def _tokens(settings: RetentionSettings, model: LanguageModel) -> tuple[int, ...
     if isinstance(tokenizer, SymbolTokenizer):
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *digits))[:limit]
-    text = read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
-    return tokenizer.encode(text)[:limit]
+    text = read_text(settings.text or "kjv")
+    return tuple(itertools.islice(tokenizer.stream(text), limit))
 
 
 def measure(

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ NOVELS_PACKAGE = "r-cran-janeaustenr"
 NOVELS_FOLDER = "GLASSESJAX_NOVELS"  # the variable of the environment that says where it is
 NOVELS_PLACE = "usr/lib/R/site-library/janeaustenr/data/Rdata"
 PIECE = 2**16  # characters of a text that are made tokens together, at least
+# Where a piece may end, and the tokens that could lie on both sides of it.
+WORD = re.compile(r"(?<=\S\n)(?=\S)|(?<=[A-Za-z])(?= [A-Za-z])")
+ACROSS = re.compile(r"\n\S|[A-Za-z] (?:[A-Za-z]|\Z)")
 
 
 def read_text(source: str) -> str:
@@ -109,8 +113,9 @@ def _reader() -> Any:  # noqa: ANN401  (a function of a package without types th
 def text_pieces(text: str, size: int = PIECE) -> Iterator[str]:
     """A text in pieces that a byte-level tokenizer reads as it reads the whole.
 
-    A piece ends behind a single line end between two characters that are no white space, where
-    such tokenizers begin a new word whatever comes before; it is longer where there is none.
+    A piece ends behind a single line end between two characters that are no white space, or before
+    a single space between two letters, where such tokenizers begin a new word whatever comes
+    before; it is longer where there is neither.
 
     Args:
       text: Any text.
@@ -121,9 +126,19 @@ def text_pieces(text: str, size: int = PIECE) -> Iterator[str]:
     """
     start = 0
     while start < len(text):
-        cut = text.find("\n", start + size - 1)
-        while 0 <= cut < len(text) - 1 and (text[cut - 1].isspace() or text[cut + 1].isspace()):
-            cut = text.find("\n", cut + 1)
-        stop = cut + 1 if cut >= 0 else len(text)
+        cut = WORD.search(text, start + size)
+        stop = cut.start() if cut else len(text)
         yield text[start:stop]
         start = stop
+
+
+def crosses_pieces(token: str) -> bool:
+    """Whether a token that is read whole may begin in one piece of a text and end in the next.
+
+    Args:
+      token: The text of a user-defined or special token.
+
+    Returns:
+      True where a piece of ``text_pieces`` may end inside of it.
+    """
+    return ACROSS.search(token) is not None

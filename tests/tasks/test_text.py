@@ -134,10 +134,30 @@ def test_pieces_join_to_the_text_and_end_at_lone_line_ends(size):
     assert len(list(text.text_pieces(whole, 1))) == 3  # after "ab" and "ij"
 
 
+def test_a_text_of_one_line_is_cut_before_lone_spaces_between_letters():
+    whole = "ab cd  ef 1 gh, ij k"
+    assert list(text.text_pieces(whole, 1)) == ["ab", " cd  ef 1 gh, ij", " k"]
+    assert list(text.text_pieces(whole, 3)) == ["ab cd  ef 1 gh, ij", " k"]
+    assert list(text.text_pieces("=" * 99, 10)) == ["=" * 99]
+
+
+@pytest.mark.parametrize("token", ["\nx", "a\nb", "a b", "x a b", "a "])
+def test_tokens_that_a_cut_could_part_are_known(token):
+    assert text.crosses_pieces(token)
+
+
+@pytest.mark.parametrize("token", ["", "  ", " a", "<tool>", "x\n", "\n\n", "> <", "1 a"])
+def test_and_so_are_those_that_none_can(token):
+    assert not text.crosses_pieces(token)
+
+
 @pytest.mark.slow
 @pytest.mark.models
 def test_pieces_are_read_as_the_whole_is():
     tokenizer = open_model("smollm2").tokenizer
-    whole = text.read_text("kjv")[:60_000].replace(". ", ".\n\n \n")
-    apart = [token for piece in text.text_pieces(whole, 50) for token in tokenizer.encode(piece)]
-    assert tuple(apart) == tokenizer.encode(whole)
+    ruth = text.read_text("kjv")[:60_000]
+    for whole in (ruth.replace(". ", ".\n\n \n"), ruth.replace("\n", " ")):
+        pieces = list(text.text_pieces(whole, 50))
+        assert len(pieces) > 500
+        apart = [token for piece in pieces for token in tokenizer.encode(piece)]
+        assert tuple(apart) == tokenizer.encode(whole) == tuple(tokenizer.stream(whole))
