@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from glassesjax import draws
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.decoder import Decoder
 
@@ -38,7 +39,7 @@ def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Dec
       ValueError: A weight is missing, unknown, or has another shape.
     """
     make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
-    abstract = jax.eval_shape(make, jax.random.key(0))
+    abstract = jax.eval_shape(make, draws.root_key(0))
     wanted = {name: leaf.shape for name, leaf in flat_parameters(abstract).items()}
     found = {name: jnp.shape(array) for name, array in arrays.items()}
     for name in sorted(wanted.keys() | found.keys()):
