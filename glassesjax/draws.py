@@ -72,7 +72,7 @@ def is_key(leaf: object) -> bool:
       leaf: Of any tree.
 
     Returns:
-      False for raw keys: they are arrays of numbers.
+      False for raw keys, which are arrays of numbers.
     """
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
