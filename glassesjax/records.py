@@ -13,6 +13,7 @@ from typing import IO
 
 import jax
 
+from glassesjax import draws
 from glassesjax.errors import BadInput, Busy
 
 Value = str | int | float | bool | None
@@ -29,6 +30,7 @@ def provenance() -> dict[str, str]:
         "backend": device.platform,
         "device": device.device_kind,
         "matmul_precision": "highest",  # the decoder and the instruments ask for it in each product
+        "prng_impl": draws.IMPLEMENTATION,  # of every key that a study makes
         "matmul_default": str(jax.config.values["jax_default_matmul_precision"]),  # others get it
         "python": platform.python_version(),
         "machine": platform.machine(),

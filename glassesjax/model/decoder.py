@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
 from glassesjax.model.attention import Attention
 from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
 from glassesjax.model.layers import (
@@ -40,7 +41,7 @@ class Embedding(nnx.Module):
     """The table of token vectors, and of position vectors where they are learned."""
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
-        token_key, position_key = jax.random.split(key)
+        token_key, position_key = draws.split(key)
         self.table = normal(token_key, config.vocab_size, config.model_dim, dtype)
         learned = config.positions if isinstance(config.positions, Learned) else None
         rows = learned.max_length if learned else 0
@@ -53,7 +54,7 @@ class Block(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         self.config = config
-        attention_key, mlp_key = jax.random.split(key)
+        attention_key, mlp_key = draws.split(key)
         self.norm1 = Normalize(config, dtype=dtype)
         self.attention = Attention(config, key=attention_key, dtype=dtype)
         self.norm2 = Normalize(config, dtype=dtype)
@@ -130,7 +131,8 @@ class Decoder(nnx.Module):
     Args:
       config: Sizes and switches.
       key: Seed of the weights: matrices are normal with variance one over their input width,
-        gains one, biases zero.
+        gains one, biases zero. Use the key of ``draws.root_key``, or one of an implementation
+        that you name: JAX's default is a setting of each process.
       dtype: Type of the weights; float64 needs 64-bit types switched on.
     """
 
@@ -139,9 +141,9 @@ class Decoder(nnx.Module):
     ) -> None:
         dtype = jnp.dtype(dtype)
         self.config = config
-        embed_key, blocks_key, unembed_key = jax.random.split(key, 3)
+        embed_key, blocks_key, unembed_key = draws.split(key, 3)
         self.embed = Embedding(config, key=embed_key, dtype=dtype)
-        keys = jax.random.split(blocks_key, config.num_layers)
+        keys = draws.split(blocks_key, config.num_layers)
         # Stacked one by one: a vmap would compile its own random numbers for every configuration.
         blocks = [Block(config, key=key, dtype=dtype) for key in keys]
         self.blocks = jax.tree.map(lambda *weights: jnp.stack(weights), *blocks)

@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
-
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model.config import (
     Alibi,
@@ -216,7 +215,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
         embed_scale=8.0,  # the root of the width: coordinates of size one
         max_length=TOY_LENGTH,
     )
-    decoder = Decoder(config, key=jax.random.key(seed))
+    decoder = Decoder(config, key=draws.root_key(seed))
     source = {"weights": f"toy seed {seed}"}
     return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source, seed)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from glassesjax import draws
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.decoder import Decoder
 
@@ -61,7 +62,7 @@ def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Dec
 
 def _abstract(config: DecoderConfig) -> Decoder:
     make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
-    return jax.eval_shape(make, jax.random.key(0))
+    return jax.eval_shape(make, draws.root_key(0))
 
 
 def _dotted(path: tuple) -> str:

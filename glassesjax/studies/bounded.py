@@ -14,6 +14,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from glassesjax import draws
 from glassesjax.cache import check_context, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
 from glassesjax.errors import BadInput
@@ -260,7 +261,7 @@ def _norms(
 ) -> Influence:
     if settings.method == "exact":
         return exact_influence(decoder, tokens, layers=(0,), spectral=(0,), until=until)
-    key = jax.random.key(settings.seed)
+    key = draws.root_key(settings.seed)
     return estimated_influence(decoder, tokens, key=key, probes=settings.probes, until=until)
 
 

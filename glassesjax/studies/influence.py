@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
@@ -222,7 +223,7 @@ def _influence(
     settings: InfluenceSettings, decoder: Decoder, tokens: jax.Array, frozen: bool
 ) -> Influence:
     if settings.method == "estimated":
-        key, probes = jax.random.key(settings.seed), settings.probes
+        key, probes = draws.root_key(settings.seed), settings.probes
         found = estimated_influence(
             decoder, tokens, key=key, probes=probes, freeze_attention=frozen
         )

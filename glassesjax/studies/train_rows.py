@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan, named_plan
 from glassesjax.records import Row, Value, provenance
@@ -95,7 +96,7 @@ def score_rows(
                 recipe.task,
                 recipe.glasses,
                 # Apart from the keys that ``begin`` splits off, and in all examples anew.
-                jax.random.fold_in(jax.random.key(seed), length % 2**32),
+                draws.fold_in(draws.root_key(seed), length % 2**32),
                 recipe.mix if length == NOTHING else length,
                 size=settings.lengths[1] if trained else settings.tested[-1],
                 count=settings.examples,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
@@ -112,7 +113,7 @@ def estimated_influence(
     Args:
       decoder: The model; its dtype is that of the derivatives.
       start: Token numbers, or the residual stream as it enters the first layer.
-      key: Seed of the signs.
+      key: Seed of the signs, of any implementation; ``draws.root_key`` gives the package's.
       probes: How many vectors of signs; two at least, for a standard error.
       batch: How many of them go backwards together.
       freeze_attention: Takes attention weights as constants, the hypothesis of the theorem.
@@ -126,7 +127,7 @@ def estimated_influence(
     """
     if probes < 2:
         raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
-    signs = jax.random.rademacher(key, (probes, decoder.config.model_dim), decoder.dtype)
+    signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
     unit, mean, variance = _estimate(decoder, start, batches, probes, freeze_attention, until)
     norm = jnp.sqrt(mean)

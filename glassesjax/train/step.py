@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.precision import RoundingPlan
@@ -91,7 +92,7 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
     Args:
       config: Of the decoder; its vocabulary must hold the task's.
       recipe: How it will be trained.
-      seed: Of the weights, and, apart from them, of the data.
+      seed: Of the weights, and, apart from them, of the data; from 0.
       rate: Largest learning rate.
 
     Returns:
@@ -105,7 +106,7 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
     if config.vocab_size < wanted:
         found = f"found {config.vocab_size}"
         raise BadInput(f"Wanted {wanted} tokens or more for {recipe.task.name}; {found}.")
-    weights, data = jax.random.split(jax.random.key(seed))
+    weights, data = draws.split(draws.root_key(seed))
     decoder = Decoder(config, key=weights)
     return Learner(
         decoder=decoder,
@@ -199,5 +200,5 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
     def one(learner: Learner) -> tuple[Learner, Told]:
         return jax.lax.scan(lambda now, _: _step(now, recipe), learner, length=steps)
 
-    learners, told = jax.vmap(one)(learners)
+    learners, told = draws.over(one, learners.key)(learners)
     return in_place(learners), told
