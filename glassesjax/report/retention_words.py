@@ -81,8 +81,9 @@ GLOSSARY = {
     " which it is dropped, both counted. A token that is held to the end counts until the end.",
     "policy": "What decides whom to forget. tova: the token that the current query attends to"
     " least, in the mean over the heads. h2o: the one that received the least attention in all,"
-    " half of the slots being kept for the newest. window: the oldest. +4 never drops the first"
-    " four; -head decides for each key-value head.",
+    " half of the slots being kept for the newest, for each key-value head. window: the oldest. +4"
+    " never drops the first four; -head decides for each key-value head, -layer for all of a"
+    " layer.",
     "recent": "Among the last k positions, the current one included: what a window of the same size"
     " would hold.",
     "held by both": "Of the tokens that at least one of two layers holds, the share that both hold"

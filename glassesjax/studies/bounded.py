@@ -13,7 +13,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from glassesjax.cache import check_context, policy, resolve_slots, unroll
+from glassesjax.cache import check_context, distinct_policies, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
@@ -51,7 +51,8 @@ class BoundedSettings:
     model: str
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     policies: tuple[str, ...] = POLICIES
-    """Policies, as NAME[-head][+SINKS][@RECENT][~DECAY]."""
+    """Policies, as NAME[-head|-layer][+SINKS][@RECENT][~DECAY]; h2o decides by head, tova by layer
+    if neither is said."""
     slots: tuple[str, ...] = ("8",)
     """Capacities of every layer: tokens (64), a share of the text (12.5%), or bytes (2MiB)."""
     kinds: tuple[Literal["collapse", "influence"], ...] = ("collapse", "influence")
@@ -80,12 +81,12 @@ class BoundedSettings:
     """Seed of the probes, of the random digits, and of the toy's weights."""
 
     def __post_init__(self) -> None:
-        for name in ("policies", "slots", "kinds", "families", "lengths"):
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for name in ("slots", "kinds", "families", "lengths"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
-        for name in self.policies:
-            policy(name)
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
             raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
         if unknown := sorted(set(self.families) - set(FAMILIES)):

@@ -15,7 +15,7 @@ import numpy as np
 
 from glassesjax.cache.advance import unroll
 from glassesjax.cache.budget import check_context, resolve_slots
-from glassesjax.cache.policies import Policy, policy
+from glassesjax.cache.policies import Policy, distinct_policies, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.replay import forgotten
 from glassesjax.errors import BadInput
@@ -45,7 +45,8 @@ class RetentionSettings:
     max_tokens: int = 1024
     """Most tokens that are read: a longer text is cut there, a shorter one is read whole."""
     policies: tuple[str, ...] = ("tova",)
-    """Whom to forget: window, h2o, h2o_mean or tova, each with -head, +SINKS and @RECENT."""
+    """What is evicted: window, h2o, h2o_mean or tova, each with -head or -layer, +SINKS, @RECENT
+    and ~DECAY; h2o and h2o_mean decide by head, tova by layer if neither is said."""
     slots: tuple[str, ...] = ("256",)
     """How much a layer may hold: tokens (256), a share of the text (12.5%), or bytes of the whole
     state (2MiB)."""
@@ -57,9 +58,10 @@ class RetentionSettings:
     """Seed of the random digits, and of the toy's weights."""
 
     def __post_init__(self) -> None:
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
-            (_different(self.policies), "different --policies", self.policies),
             (_different(self.slots), "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             (

@@ -148,7 +148,7 @@ def test_the_papers_table_has_a_number_in_each_place(page):
     assert {len(line) for line in PAPER.values()} == {len(PAPER_SLOTS)}
     assert {line[-1] for line in PAPER.values()} == {7.16}  # nothing is forgotten at 4096
     assert re.search(r"<td>4,812</td>", page)
-    assert PAPER["h2o"] == PAPER["window+1"]  # as printed, and said on the page
+    assert PAPER["h2o-layer"] == PAPER["window+1"]  # as printed, and said on the page
     assert "digit by digit" in page
 
 
