@@ -29,7 +29,7 @@ from glassesjax.studies.bounded_rows import (
     lay_out,
 )
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
 from glassesjax.trace.rollout import Rollout, block_stack, check_bounded, rollout
@@ -64,8 +64,9 @@ class BoundedSettings:
     prompt: str = ""
     """The text whose tokens' influence is measured; for toy, digits and commas."""
     text: str | None = None
-    """Where that text is taken from if none is given: kjv (if absent), a novel by Jane Austen
-    (persuasion, emma), or a UTF-8 file. Not for toy, which takes random digits."""
+    """Where that text is taken from if none is given: ferry (if absent), a story that comes with
+    this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
+    which takes random digits."""
     max_tokens: int = 64
     """Most tokens of that text."""
     method: Literal["estimated", "exact"] = "estimated"
@@ -192,7 +193,7 @@ def _tokens(settings: BoundedSettings, model: LanguageModel) -> tuple[int, ...]:
     if isinstance(tokenizer, SymbolTokenizer):
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
-    text = settings.prompt or read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
+    text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)[: limit * CHARACTERS_A_TOKEN]
     found = tokenizer.encode(text)[:limit]
     if not found:
         raise BadInput("Wanted a text of one token or more; found an empty one.")

@@ -18,8 +18,9 @@ class PerplexitySettings:
     model: str
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     text: str | None = None
-    """kjv (if absent), persuasion or another novel by Jane Austen, or a UTF-8 file. Not for toy,
-    which takes random digits."""
+    """ferry (if absent), a story that comes with this package; kjv, which models know by heart;
+    persuasion or another novel by Jane Austen; or a UTF-8 file. Not for toy, which takes random
+    digits."""
     policies: tuple[str, ...] = (
         "full", "short", "window", "window+4", "h2o", "h2o-layer", "tova", "tova-head", "tova+4",
     )  # fmt: skip

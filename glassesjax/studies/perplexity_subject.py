@@ -16,7 +16,7 @@ from glassesjax.studies.baselines import named_policy, named_slots
 from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text, text_pieces
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text, text_pieces
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 
@@ -70,7 +70,7 @@ def _tokens(settings: PerplexitySettings, model: LanguageModel) -> Iterator[int]
         yield from tokenizer.encode_symbols(digits)
         return
     before = len(_opening(model))
-    for piece in text_pieces(read_text(settings.text or "kjv")):
+    for piece in text_pieces(read_text(settings.text or DEFAULT_TEXT)):
         yield from tokenizer.encode(piece)[before:]
 
 

@@ -20,6 +20,7 @@ from glassesjax.report.run_perplexity import run_perplexity
 from glassesjax.studies.perplexity import KEY, measure
 from glassesjax.studies.perplexity_rows import (
     Cell,
+    block_tokens,
     stretch_row,
     stretch_start,
     stretches,
@@ -106,7 +107,10 @@ def test_every_row_is_there_once_and_flat(rows):
     assert len(rows) == len(keys) == 5 * 2
     assert {row["tokens"] for row in rows} == {15}  # position 0 is not scored
     assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
+    assert {row["ranking_obstacle"][:32] for row in rows} == {"random weights on random digits:"}
     for row in rows:
+        losses = [float(loss) for loss in row["block_losses"].split(",")]
+        assert math.fsum(losses) == pytest.approx(row["nll"], rel=2.0**-50)
         assert row["perplexity"] == math.exp(row["nll"] / row["tokens"])
         assert row["tokens_per_second"] > 0
     slots = {row["policy"]: row["slots"] for row in rows}
@@ -218,9 +222,14 @@ def test_sums_by_stretch_do_not_depend_on_the_parts():
         (128, 128, (128 + 255) * 64),
         (256, 44, (256 + 299) * 22),
     ]
+    assert [s.blocks for s in whole] == [
+        (2016.0,), (6112.0,), (159.5 * 64, 223.5 * 64), (277.5 * 44,),
+    ]  # fmt: skip
+    assert [block_tokens(s.start, s.tokens) for s in whole] == [[63], [64], [64, 64], [44]]
     parts = [(values[at : at + 50], float(len(values[at : at + 50]))) for at in range(0, 299, 50)]
     for one, other in zip(whole, stretches([*parts, (values[:0], 0.0)]), strict=True):
-        assert one == pytest.approx(other, rel=300 * 2.0**-53)
+        assert one[:4] == pytest.approx(other[:4], rel=300 * 2.0**-53)
+        assert one.blocks == pytest.approx(other.blocks, rel=300 * 2.0**-53)
         assert one.seconds == pytest.approx(one.tokens, rel=300 * 2.0**-53)
 
 
