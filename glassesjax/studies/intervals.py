@@ -26,7 +26,14 @@ class Interval(NamedTuple):
     high: float
 
     def excludes(self, point: float) -> bool:
-        """Whether the interval leaves the point out; never where there is no interval."""
+        """Whether the interval leaves a point out.
+
+        Args:
+          point: In the units of the value.
+
+        Returns:
+          False where there is no interval.
+        """
         return self.low > point or self.high < point
 
     @property

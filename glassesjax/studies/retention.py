@@ -26,8 +26,7 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, open_model
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
-from glassesjax.studies.perplexity_rows import Cell as FullCell
-from glassesjax.studies.perplexity_rows import losses
+from glassesjax.studies.perplexity_rows import Cell, losses
 from glassesjax.studies.readable import DIGITS, ranking_obstacle
 from glassesjax.studies.retention_rows import Subject, retention_rows
 from glassesjax.tasks.sequences import BOS, run_family
@@ -183,7 +182,7 @@ class _Full:
         with jax.enable_x64(self._settings.format == "f64"):
             decoder, rule = _in_format(model.decoder, self._settings.format), policy("full")
             empty = empty_state(decoder.config, rule, len(tokens), DTYPES[self._settings.format])
-            cell = FullCell("full", rule, len(tokens))
+            cell = Cell("full", rule, len(tokens))
             parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=CHUNK))
         mean = float(np.mean(np.concatenate([part for part, _ in parts])))
         return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
