@@ -27,8 +27,8 @@ def _row(policy, slots, window, start, perplexity):
     return PROVENANCE | {
         "study": "perplexity", "model": "toy", "positions": "rotary", "text": "<b>.txt",
         "span": "windows", "window_tokens": FULL_SLOTS, "spacing": "true", "dtype": "float32",
-        "ranking_obstacle": "", "rounding": "none", "width": 16, "layers": 2, "policy": policy,
-        "slots": slots,
+        "rankable": True, "ranking_obstacle": "", "rounding": "none", "width": 16, "layers": 2,
+        "policy": policy, "slots": slots,
         "prefill": "chunked" if policy in ("full", "short") else "exact",
         "bytes": BYTES // 64 * (slots + 1), "window": window, "start": start, "tokens": TOKENS,
         "nll": None if perplexity is None else TOKENS * math.log(perplexity),

@@ -1,6 +1,7 @@
 """The perplexity study on the toy: its rows against slow truths, its pieces, and resuming."""
 
 import dataclasses
+import json
 import math
 import re
 from pathlib import Path
@@ -15,7 +16,8 @@ from glassesjax.cache import policy
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, Window
 from glassesjax.model.weights import flat_parameters
-from glassesjax.records import read_rows
+from glassesjax.records import read_rows, to_json
+from glassesjax.report.perplexity_totals import Totals
 from glassesjax.report.run_perplexity import run_perplexity
 from glassesjax.studies.perplexity import KEY, measure
 from glassesjax.studies.perplexity_rows import (
@@ -107,6 +109,7 @@ def test_every_row_is_there_once_and_flat(rows):
     assert len(rows) == len(keys) == 5 * 2
     assert {row["tokens"] for row in rows} == {15}  # position 0 is not scored
     assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
+    assert not any(row["rankable"] for row in rows)
     assert {row["ranking_obstacle"][:32] for row in rows} == {"random weights on random digits:"}
     for row in rows:
         losses = [float(loss) for loss in row["block_losses"].split(",")]
@@ -115,6 +118,24 @@ def test_every_row_is_there_once_and_flat(rows):
         assert row["tokens_per_second"] > 0
     slots = {row["policy"]: row["slots"] for row in rows}
     assert slots == dict.fromkeys(("short", "window", "h2o", "tova"), SLOTS) | {"full": 16}
+
+
+def test_losses_of_real_rows_are_paired_by_blocks(rows):
+    totals = Totals([{**row, "rankable": True, "ranking_obstacle": ""} for row in rows])
+    assert totals.blocks == 2  # one in each window: too few for an interval
+    gap = totals.difference(("tova", SLOTS), ("window", SLOTS))
+    mean = lambda name: math.fsum(nll(rows, name, window) for window in (0, 1)) / 30
+    assert gap.value == pytest.approx(mean("tova") - mean("window"), rel=1e-9)
+    assert not gap.excludes(0.0)
+    settings = dataclasses.replace(SETTINGS, policies=("window", "tova"), max_tokens=150)
+    settings = dataclasses.replace(settings, windows=16)
+    more = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
+    more = [{**row, "ranking_obstacle": ""} for row in more]
+    found = Totals(more).difference(("tova", SLOTS), ("window", SLOTS))
+    assert found.low < found.value < found.high
+    # The same rows as they are: on random digits there is no interval, and so no order.
+    bare = Totals([{**row, "ranking_obstacle": "random digits"} for row in more])
+    assert not bare.difference(("tova", SLOTS), ("window", SLOTS)).excludes(0.0)
 
 
 def test_full_is_the_decoders_own(rows, wide, subject):
@@ -265,6 +286,34 @@ def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_pa
     assert len(again) == len(whole) == len(by_key(again))
     assert by_key(again) == by_key(whole)
     assert (tmp_path / "cut" / "index.html").is_file()
+
+
+def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(tmp_path):
+    policies = ("full", "h2o-layer", "h2o", "tova-head")
+    settings = dataclasses.replace(SETTINGS, policies=policies)
+    run_perplexity(settings, tmp_path)
+    file, rows = tmp_path / "settings.json", tmp_path / "rows.jsonl"
+    before = dict(zip(policies, ("full", "h2o", "h2o-head", "tova-head"), strict=True))
+    old = json.loads(file.read_text())
+    assert old.pop("schema") == 1
+    old["policies"] = list(before.values())
+    file.write_text(to_json(old, indent=2))
+    lately = ("block_losses", "rankable", "ranking_obstacle")
+    older = [{k: v for k, v in row.items() if k not in lately} for row in read_rows(rows)]
+    for row in older:
+        row["policy"] = before[row["policy"]]
+    rows.write_text("".join(to_json(row) + "\n" for row in older[:-1]))  # stopped before the last
+    with pytest.raises(BadInput, match="holds another run"):
+        own = ("full", "h2o", "tova", "tova-head")
+        run_perplexity(dataclasses.replace(settings, policies=own), tmp_path)
+    steps = []
+    found = run_perplexity(settings, tmp_path, advance=steps.append)
+    assert steps == ["tova-head with 6 slots, window 2 of 2"]
+    assert [row["policy"] for row in found] == [name for name in policies for _ in range(2)]
+    by_name = {(row["policy"], row["window"]): row["nll"] for row in older[:-1]}
+    for row in found[:-1]:
+        assert row["nll"] == by_name[before[row["policy"]], row["window"]]
+    assert (tmp_path / "index.html").is_file()
 
 
 def test_float64_does_not_leak_out():
