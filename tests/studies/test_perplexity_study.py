@@ -303,9 +303,9 @@ def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(
     for row in older:
         row["policy"] = before[row["policy"]]
     rows.write_text("".join(to_json(row) + "\n" for row in older[:-1]))  # stopped before the last
+    other = dataclasses.replace(settings, policies=("full", "h2o", "tova", "tova-head"))
     with pytest.raises(BadInput, match="holds another run"):
-        own = ("full", "h2o", "tova", "tova-head")
-        run_perplexity(dataclasses.replace(settings, policies=own), tmp_path)
+        run_perplexity(other, tmp_path)
     steps = []
     found = run_perplexity(settings, tmp_path, advance=steps.append)
     assert steps == ["tova-head with 6 slots, window 2 of 2"]
