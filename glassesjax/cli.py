@@ -88,7 +88,11 @@ def _plain(box: str) -> str:
     _title, *lines = itertools.dropwhile(lambda line: not line, lines)
     paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
     text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
-    return text if text.startswith("Wanted") else f"{text.rstrip('.')}: see glassesjax --help."
+    return (
+        text
+        if text.startswith(("Wanted", "Expected"))
+        else f"{text.rstrip('.')}: see glassesjax --help."
+    )
 
 
 def _study(

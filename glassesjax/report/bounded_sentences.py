@@ -124,6 +124,22 @@ def loudest_dropped(rows: Sequence[Row], most: int = 3) -> list[Row]:
     return sorted(gone, key=lambda row: -number(row, "influence_share"))[:most]
 
 
+def leads(rows: Sequence[Row]) -> bool:
+    """Whether the first of some rows has more influence than the second, beyond sampling error.
+
+    Args:
+      rows: With the most influence first; of random probes with standard errors.
+
+    Returns:
+      Whether they are apart by over two standard errors of their difference; exact norms are if
+      they differ at all.
+    """
+    if len(rows) < 2:
+        return len(rows) == 1
+    error = math.hypot(*(float(row.get("standard_error") or 0) for row in rows[:2]))
+    return number(rows[0], "frobenius") - number(rows[1], "frobenius") > 2 * error
+
+
 def bounded_headlines(rows: Sequence[Row]) -> list[str]:
     """What the rows say.
 
@@ -162,10 +178,12 @@ def _influence(rows: Sequence[Row]) -> Iterator[str]:
     for panel, mine in panels(rows, "influence").items():
         gone = [row for row in mine if not row["held_layers"]]
         silent = sum(not row["reaches"] for row in mine)
+        most = loudest_dropped(mine, 2)
         loudest = "".join(
-            f"; of those in no layer the loudest is {row['token_text']!r} at {row['position']}"
+            f"; of those in no layer {row['token_text']!r} at {row['position']} has the most"
             f" ({number(row, 'influence_share'):.1%})"
-            for row in loudest_dropped(mine, 1)
+            for row in most[:1]
+            if leads(most)
         )
         yield (
             f"Positions {panel.positions}, {panel.state}: {len(gone)} of {len(mine)} tokens are in"

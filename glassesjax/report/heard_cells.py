@@ -20,8 +20,9 @@ class Order(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The coefficient and its interval."""
-        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        """The coefficient and its interval, and that it tells no order if it has both signs."""
+        both = ": no order" if self.low <= 0 <= self.high else ""
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f}{both})"
 
 
 class Places(NamedTuple):

@@ -17,7 +17,7 @@ from glassesjax.report.retention_figures import (
     overview_figure,
     position_figure,
 )
-from glassesjax.report.retention_sentences import cell_sentences, paper_relative
+from glassesjax.report.retention_sentences import cell_sentences, paper_relative, text_sentences
 from glassesjax.report.retention_text import held_text
 
 
@@ -46,6 +46,7 @@ def retention_page(
         _header(cells, title),
         _tiles(cells[0]),
         element("h2", "What the rows say"),
+        *(element("p", text) for text in text_sentences(cells[0])),
         *map(Markup, said),
         _maps(cells),
         _lifetimes(cells),

@@ -82,7 +82,7 @@ def curve_rows(
     Yields:
       One flat row for each curve, norm and length.
     """
-    heads = [
+    heads: list[Row] = [
         {**head, "finite": fine}
         for head, fine in zip(_heads(cell, lengths, pairs, model), finite, strict=True)
     ]

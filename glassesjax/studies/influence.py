@@ -23,7 +23,7 @@ from glassesjax.records import Row, Value, provenance
 from glassesjax.studies.influence_rows import Bounds, Subject, influence_rows, log_bound
 from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
 from glassesjax.trace.rollout import (
@@ -48,8 +48,9 @@ class InfluenceSettings:
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
     text: str | None = None
-    """Where the prompt is taken from if none is given: kjv (if absent), or a UTF-8 file. Not for
-    toy, which takes random digits."""
+    """Where the prompt is taken from if none is given: ferry (if absent), a story that comes with
+    this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
+    which takes random digits."""
     max_tokens: int = 64
     """Most tokens of the prompt, with the one that begins it: a longer text is cut there, a
     shorter one is read whole."""
@@ -156,7 +157,7 @@ def _tokens(settings: InfluenceSettings, model: LanguageModel) -> tuple[int, ...
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         symbols = (BOS, *(settings.prompt or digits))
         return tokenizer.encode_symbols(symbols)[:limit]
-    text = settings.prompt or read_text(settings.text or "kjv")
+    text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
     return tuple(itertools.islice(tokenizer.stream(text), limit))
 
 

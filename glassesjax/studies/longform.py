@@ -12,7 +12,15 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from glassesjax.cache import Unrolled, check_context, policy, resolve_slots, state_bytes, unroll
+from glassesjax.cache import (
+    Unrolled,
+    check_context,
+    distinct_policies,
+    policy,
+    resolve_slots,
+    state_bytes,
+    unroll,
+)
 from glassesjax.cache.generate import generate
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
@@ -47,8 +55,8 @@ class LongformSettings:
     chat: bool = False
     """Whether the prompt is a user's message, put into the model's own chat template."""
     policies: tuple[str, ...] = ("window", "window+4", "h2o", "tova")
-    """Who decides: NAME[-head][+SINKS][@RECENT][~DECAY]. The full state is always written
-    beside them."""
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], h2o by head and tova by layer if
+    neither is said. The full state is always written beside them."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of prompt and text (12.5%), or bytes (2MiB)."""
     samples: int = 4
@@ -73,8 +81,9 @@ class LongformSettings:
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (
-            (_different(self.policies), "different --policies", self.policies),
             (_different(self.slots), "different --slots", self.slots),
             (self.samples >= 1, "--samples of 1 or more", self.samples),
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),

@@ -17,7 +17,7 @@ from glassesjax.studies.opening import open_one
 from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 
@@ -71,7 +71,7 @@ def _tokens(settings: PerplexitySettings, model: LanguageModel) -> Iterator[int]
         yield from tokenizer.encode_symbols(digits)
         return
     before = len(_opening(model))
-    text = read_text(settings.text or "kjv")
+    text = read_text(settings.text or DEFAULT_TEXT)
     yield from itertools.islice(tokenizer.stream(text), before, None)
 
 

