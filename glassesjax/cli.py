@@ -112,7 +112,11 @@ def _study(
 
     for line in lines(rows):
         print(line)
-    failed = [*unfinite(rows), *wrong(rows)]
+    return _end(out, [*unfinite(rows), *wrong(rows)])
+
+
+def _end(out: Path, failed: Sequence[str]) -> int:
+    """Prints what is not as it must be and where the page is; the exit status."""
     for line in failed:
         print(f"FAILED {line}")
     print(f"Page: {out / 'index.html'}")
@@ -138,6 +142,7 @@ def _influence(verb: Influence, arguments: Sequence[str]) -> int:
 
 def _generate(verb: Generate, arguments: Sequence[str]) -> int:
     from glassesjax.report import run_generate
+    from glassesjax.report.fields import not_finite, unfinite
 
     out = _folder(verb)
     others: dict[int, list[str]] = {}
@@ -150,12 +155,13 @@ def _generate(verb: Generate, arguments: Sequence[str]) -> int:
 
     said = lambda name: print(f"written with {name}", file=sys.stderr, flush=True)
     command = shlex.join(["glassesjax", *arguments])
-    run_generate(verb, out, command=command, advance=said, show=show)
+    rows = run_generate(verb, out, command=command, advance=said, show=show)
     print()
     for prompt, pieces in others.items():
         print(f"\nText {prompt + 1}\n{''.join(pieces)}")
-    print(f"Page: {out / 'index.html'}")
-    return 0
+    for line in not_finite(rows, "written tokens"):
+        print(line)
+    return _end(out, unfinite(rows))
 
 
 def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:

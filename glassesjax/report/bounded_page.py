@@ -17,6 +17,7 @@ from glassesjax.report.bounded_sentences import (
     panels,
 )
 from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.fields import integer
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
 from glassesjax.report.page import MODELS
 
@@ -136,7 +137,7 @@ def _by_layers(found: Mapping[Panel, Sequence[Row]]) -> list[Markup]:
         each = [
             f"{share:.1%} of {count}" if count else MISSING for count, share in held_shares(mine)
         ]
-        gone = sorted(loudest_dropped(mine), key=lambda row: int(row["position"] or 0))
+        gone = sorted(loudest_dropped(mine), key=lambda row: integer(row, "position"))
         named = ", ".join(
             f"{row['token_text']!r} at {row['position']} ({number(row, 'influence_share'):.1%})"
             for row in gone

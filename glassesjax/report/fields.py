@@ -40,6 +40,21 @@ def measured(row: Row, name: str) -> float:
     return math.nan if value is None or isinstance(value, str) else float(value)
 
 
+def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
+    """The first sentence on a run of a model that is not finite.
+
+    Args:
+      rows: Of any study of a model.
+      what: What a row is of.
+
+    Returns:
+      One sentence, or none.
+    """
+    said = [row["finite"] for row in rows if row.get("finite") is not None]
+    bad = sum(not finite for finite in said)
+    return [f"Not finite, in {bad} of {len(said)} {what}: these have no result."] if bad else []
+
+
 def unfinite(rows: Sequence[Row]) -> list[str]:
     """What to say of a model whose unrounded pass is not finite.
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from glassesjax.records import Row
+from glassesjax.report.fields import not_finite
 from glassesjax.report.orders import basis, told_apart
 from glassesjax.report.perplexity_totals import Totals
 from glassesjax.report.sentences import short
@@ -33,7 +34,15 @@ def perplexity_headlines(rows: Sequence[Row]) -> list[str]:
     totals = Totals(rows)
     sizes = [_size(totals, slots) for slots in totals.slots]
     lost = [_sinkless(totals, name) for name in totals.bounded if name == "window"]
-    said = [_full(totals), _known(totals), _obstacle(totals), *sizes, _cost(totals), *lost]
+    said = [
+        *not_finite(rows, "stretches"),
+        _full(totals),
+        _known(totals),
+        _obstacle(totals),
+        *sizes,
+        _cost(totals),
+        *lost,
+    ]
     return [text for text in (*said, _short(totals), _left_out(totals)) if text]
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer
 from glassesjax.studies.intervals import Interval, paired_difference
 from glassesjax.studies.perplexity_rows import SHORT, block_tokens
 from glassesjax.studies.readable import row_obstacle
@@ -49,8 +50,8 @@ class Totals:
         mine = [row for row in rows if row.get("study") == "perplexity"]
         cells: dict[tuple[str, int], dict[tuple[int, int], Row]] = {}
         for row in mine:
-            place = int(row["window"] or 0), int(row["start"] or 0)
-            cells.setdefault((str(row["policy"]), int(row["slots"] or 0)), {})[place] = row
+            place = integer(row, "window"), integer(row, "start")
+            cells.setdefault((str(row["policy"]), integer(row, "slots")), {})[place] = row
         read = [set(found) for found in cells.values()]
         common = set.intersection(*read) if read else set()
         if not common:
@@ -92,7 +93,7 @@ class Totals:
     @property
     def window_tokens(self) -> int:
         """Length of a window, or of the book."""
-        return int(self.first_row["window_tokens"] or 0)
+        return integer(self.first_row, "window_tokens")
 
     @property
     def tokens(self) -> int:
@@ -138,7 +139,7 @@ class Totals:
             if not row.get("block_losses"):
                 return None
             losses += map(float, str(row["block_losses"]).split(","))
-            tokens += block_tokens(int(row["start"] or 0), int(row["tokens"] or 0))
+            tokens += block_tokens(integer(row, "start"), integer(row, "tokens"))
         return np.array(losses), np.array(tokens, np.float64)
 
     def by_position(self, policy: str, slots: int) -> list[tuple[int, Total]]:
@@ -154,7 +155,7 @@ class Totals:
     def _add(self, policy: str, slots: int, places: Iterable[tuple[int, int]]) -> Total:
         rows = [self._cells[policy, slots][place] for place in places]
         number = lambda row, name: math.nan if row[name] is None else float(row[name])
-        tokens = sum(int(row["tokens"] or 0) for row in rows)
+        tokens = sum(integer(row, "tokens") for row in rows)
         seconds = sum(number(row, "tokens") / number(row, "tokens_per_second") for row in rows)
         nll = math.fsum(number(row, "nll") for row in rows)
-        return Total(tokens, nll, int(rows[0]["bytes"] or 0), seconds)
+        return Total(tokens, nll, integer(rows[0], "bytes"), seconds)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer, measured, not_finite
 from glassesjax.report.influence_sentences import percent
 from glassesjax.report.orders import basis, told_apart
 from glassesjax.report.recall_cells import Cell, panels, read_cells, unbounded, wilson
@@ -24,7 +25,7 @@ def recall_headlines(rows: Sequence[Row]) -> list[str]:
     Raises:
       ValueError: There are no rows.
     """
-    said = []
+    said = not_finite(rows, "questions")
     for (task, length), cells in panels(read_cells(rows)).items():
         full = unbounded(cells)
         lines = [_cell(cell, full) for cell in cells]
@@ -47,6 +48,8 @@ def share(cell: Cell) -> str:
 
 
 def _cell(cell: Cell, full: Cell | None) -> str:
+    if bad := sum(row.get("finite") is False for row in cell.rows):
+        return f"{cell.name}: not finite, in {bad} of {len(cell.rows)} questions."
     text = f"{cell.name}: {share(cell)} answers exact, F1 {cell.mean('f1'):.2f},"
     text += f" {_nats(cell.mean('gold_nll'))} nats a token of the expected answer"
     if full is None or cell is full:
@@ -97,10 +100,10 @@ def _question(row: Row) -> tuple[object, object]:
 
 def _gap(first: Cell, second: Cell) -> Interval:
     """Over the passages, each with all its questions."""
-    items = sorted({int(row["item"] or 0) for row in first.rows})
+    items = sorted({integer(row, "item") for row in first.rows})
     sums = lambda cell: np.array(
         [
-            math.fsum(float(row["gold_nll"] or 0) for row in cell.rows if row["item"] == item)
+            math.fsum(measured(row, "gold_nll") for row in cell.rows if row["item"] == item)
             for item in items
         ]
     )

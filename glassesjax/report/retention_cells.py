@@ -8,6 +8,7 @@ import numpy as np
 
 from glassesjax.records import Row
 from glassesjax.report.curves import number
+from glassesjax.report.fields import integer
 from glassesjax.studies.intervals import BLOCK, Interval, mean_ratio
 from glassesjax.tasks.word_classes import CLASSES
 
@@ -39,7 +40,7 @@ class Cell(NamedTuple):
     @property
     def decisions(self) -> str:
         """What decides, in the plural."""
-        groups = len(self.layers) != int(self.summary["layers"] or 0)
+        groups = len(self.layers) != integer(self.summary, "layers")
         return "key-value heads" if groups else "layers"
 
     def of_tokens(self, name: str) -> np.ndarray:
@@ -60,7 +61,7 @@ class Cell(NamedTuple):
         found: dict[int, list[list[int]]] = {}
         for row in self.layers:
             steps = [int(step) for step in str(row["forgotten"]).split(",")]
-            found.setdefault(int(row["layer"] or 0), []).append(steps)
+            found.setdefault(integer(row, "layer"), []).append(steps)
         return [np.array(steps) for steps in found.values()]
 
     def relative(self, name: str) -> float:
@@ -81,7 +82,7 @@ def read_cells(rows: Sequence[Row]) -> list[Cell]:
       ValueError: There is no whole cell.
     """
     found = [row for row in rows if row.get("study") == "retention"]
-    names = dict.fromkeys((str(row["policy"]), int(row["slots"] or 0)) for row in found)
+    names = dict.fromkeys((str(row["policy"]), integer(row, "slots")) for row in found)
     cells = [cell for policy, slots in names if (cell := _cell(found, policy, slots))]
     if not cells:
         seen = f"found none that is whole among {len(rows)}"

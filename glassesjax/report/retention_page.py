@@ -6,6 +6,7 @@ from pathlib import PurePath
 from glassesjax.records import Row
 from glassesjax.report import retention_words as words
 from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.fields import measured
 from glassesjax.report.influence_sentences import percent, told
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
 from glassesjax.report.page import MODELS
@@ -143,11 +144,11 @@ def _class_table(cell: Cell) -> Markup:
 
 def _class_line(cell: Cell, name: str) -> list[object]:
     row, theirs = cell.classes[name], paper_relative(cell, name)
-    number = lambda key: MISSING if row[key] is None else told(float(row[key] or 0))
+    number = lambda key: MISSING if row[key] is None else told(measured(row, key))
     span = [f"{value:.2f}" for value in (min(theirs), max(theirs))] if theirs else [MISSING]
     paper = MISSING.join(dict.fromkeys(span))
     shares = f"{cell.relative(name):.2f}", number("survival_steps")
-    held = percent(float(row["censored"] or 0))
+    held = percent(measured(row, "censored"))
     return [name, row["tokens"], number("steps"), number("standard_error"), *shares, held, paper]
 
 

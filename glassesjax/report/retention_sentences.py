@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.report.fields import not_finite
 from glassesjax.report.influence_sentences import percent, told
 from glassesjax.report.orders import basis
 from glassesjax.report.retention_cells import (
@@ -40,7 +41,11 @@ def retention_headlines(rows: Sequence[Row]) -> list[str]:
       ValueError: There is no whole cell.
     """
     cells = read_cells(rows)
-    return [*text_sentences(cells[0]), *(text for cell in cells for text in cell_sentences(cell))]
+    return [
+        *not_finite(rows),
+        *text_sentences(cells[0]),
+        *(text for cell in cells for text in cell_sentences(cell)),
+    ]
 
 
 def text_sentences(cell: Cell) -> list[str]:
@@ -70,6 +75,8 @@ def cell_sentences(cell: Cell) -> list[str]:
     Returns:
       Plain text; one sentence only where nothing was forgotten.
     """
+    if cell.summary.get("finite") is False:
+        return [f"{cell.name}: not finite, so that what is kept is no choice."]
     if cell.length <= cell.slots:
         return [f"{cell.name}: all {cell.length} tokens fit, and none is forgotten."]
     ranked = [] if row_obstacle(cell.summary) else [_classes(cell), _beside_paper(cell)]

@@ -154,7 +154,8 @@ def written_rows(
         texts = [stream.push(token)[0] for token in tokens]
         texts[-1] += stream.finish()[0]
         for position, (token, text) in enumerate(zip(tokens, texts, strict=True)):
-            said = {"part": "prompt", "step": None, "logprob": None, "ended": None}
+            said = dict.fromkeys(("step", "logprob", "ended", "finite"))
+            said["part"] = "prompt"
             row = _token(writing, prompt, position, token, text)
             yield {**shared, **row, **said}
 
@@ -165,6 +166,7 @@ def _answer(writing: Writing, prompt: int) -> Iterator[dict[str, Value]]:
         ended = writing.ended(prompt) if step == len(tokens) - 1 else None
         logprob = writing.logprobs[prompt][step]
         said = {"part": "answer", "step": step, "logprob": logprob, "ended": ended}
+        said["finite"] = math.isfinite(logprob)
         yield {**_token(writing, prompt, before + step, token, text), **said}
 
 

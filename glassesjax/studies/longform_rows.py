@@ -1,5 +1,6 @@
 """Long texts measured without a judge, and the rows that say so."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -139,6 +140,7 @@ def text_fields(
         **{f"distinct_{size}": distinct_share(own, size) for size in GRAMS},
         "repetition": repetition(own),
         "full_nll": loss,
+        "finite": math.isfinite(loss) if written else None,
         "full_perplexity": float(np.exp(loss)),
         "agrees": common_prefix(written, full),
         "text": data.decode("utf-8", errors="replace"),

@@ -223,6 +223,7 @@ def stretch_row(stretch: Stretch) -> dict[str, Value]:
         "start": stretch.start,
         "tokens": stretch.tokens,
         "nll": stretch.nll,
+        "finite": math.isfinite(stretch.nll),
         "block_losses": ",".join(map(repr, stretch.blocks)),
         "perplexity": math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf,
         "tokens_per_second": stretch.tokens / stretch.seconds,

@@ -161,10 +161,10 @@ def measure(
         if done({**key, "kind": "summary", "item": "all"}):
             continue
         with jax.enable_x64(settings.format == "f64"):
-            found = _forgotten(settings, subject, rule, slots)
+            found, finite = _evictions(settings, subject, rule, slots)
         made = list(retention_rows(subject.tokens, texts, found, slots))
         made[-1]["text_perplexity"] = full.perplexity
-        rows: list[Row] = [{**shared, **key, **row} for row in made]
+        rows: list[Row] = [{**shared, **key, "finite": finite, **row} for row in made]
         yield f"{name} with {slots} slots", rows
 
 
@@ -189,14 +189,20 @@ class _Full:
         return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
 
 
-def _forgotten(
+def _evictions(
     settings: RetentionSettings, subject: Subject, rule: Policy, slots: int
-) -> list[np.ndarray]:
-    """For each layer when it forgot each token; no logits are made."""
+) -> tuple[list[np.ndarray], bool]:
+    """For each layer when it evicted each token, and whether the representations are finite.
+
+    No logits are made.
+    """
     decoder = _in_format(subject.model.decoder, settings.format)
     tokens = np.asarray(subject.tokens, np.int32)
-    parts = [part.dropped for part in prefill(unroll(decoder), tokens, rule, slots=slots)]
-    return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)]
+    parts, finite = [], True
+    for part in prefill(unroll(decoder), tokens, rule, slots=slots):
+        parts.append(part.dropped)
+        finite &= bool(jnp.isfinite(part.y).all())
+    return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)], finite
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:

@@ -64,6 +64,7 @@ def step_rows(
             "length": NOTHING,
             "place": NOTHING,
             "loss": float(np.mean(told.loss[seed])),
+            "finite": _finite(plan, told.loss[seed]),
             "accuracy": float(np.mean(told.accuracy[seed])),
             "gradient_norm": float(np.mean(told.gradient[seed])),
             "tokens_per_second": None if rate is None else rate * recipe.batch * settings.row,
@@ -135,10 +136,17 @@ def _of_length(
         "exact": float(score.exact),
         "tokens_right": float(score.tokens),
         "loss": float(score.loss),
+        "finite": _finite(plan, score.loss),
         "margin": float(score.margin),
         "norm": "none",
         **_arithmetic(plan),
     }
+
+
+def _finite(plan: RoundingPlan | None, loss: np.ndarray) -> bool | None:
+    """Whether losses are finite; None where a format rounds, whose overflow is its own."""
+    rounds = plan is not None and bool(plan.formats)
+    return None if rounds else bool(np.isfinite(loss).all())
 
 
 def _arithmetic(plan: RoundingPlan | None) -> dict[str, Value]:
