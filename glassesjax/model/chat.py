@@ -72,11 +72,11 @@ def _environment() -> Any:  # noqa: ANN401
             # A scope of its own: what is set inside ends with the block.
             return nodes.Scope(body, lineno=line)
 
-    environment = ImmutableSandboxedEnvironment(
+    environment: Any = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, LoopControlExtension]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals |= {"raise_exception": _refuse, "strftime_now": _strftime_now}
+    environment.globals.update(raise_exception=_refuse, strftime_now=_strftime_now)
     return environment
 
 

@@ -5,9 +5,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from glassesjax.errors import MODELS_WANTED as MODELS_WANTED
 from glassesjax.errors import BadInput
-from glassesjax.model.chat import chat_text as chat_text
+from glassesjax.model.chat import chat_text
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.text import crosses_pieces, text_pieces
 
@@ -154,7 +153,7 @@ class ByteLevelTokenizer:
           BadInput: The model has no template, or it cannot be filled in.
         """
         name = lambda token: None if token is None else self.engine.id_to_token(token)
-        names = {key: name(token) for key, token in self.named}
+        names = {key: self.engine.id_to_token(token) for key, token in self.named}
         ends = {"bos": name(self.bos), "eos": name(self.eos)}
         return tuple(self._read(chat_text(self.chat_template, messages, **ends, names=names)))
 

@@ -38,7 +38,8 @@ class GenerateSettings:
     top_p: float = 1.0
     """The smallest set of best tokens whose probability reaches this may be drawn."""
     stop: tuple[str, ...] = ()
-    """Strings that end a text, and are not shown; the model's end token ends it, too."""
+    """Strings that end a text, and are not shown; the model's end tokens (of a text,
+    a turn, a message) end it, too."""
     chat: bool = False
     """Whether a prompt is a user's message, put into the model's own chat template."""
     system: str = ""

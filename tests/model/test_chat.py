@@ -5,8 +5,8 @@ import datetime
 import pytest
 
 from glassesjax.errors import BadInput
+from glassesjax.model.chat import chat_text
 from glassesjax.model.pretrained import open_model, toy_model
-from glassesjax.model.tokenizer import chat_text
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"

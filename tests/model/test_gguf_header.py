@@ -192,6 +192,23 @@ def test_every_cut_is_refused():
     assert read(content[:-12]).metadata["b"] == ["x", "yz"]
 
 
+def test_a_damaged_header_is_read_or_refused_in_one_line_and_at_once():
+    pairs = {"a": "text", "b": ["x", "yz"], "c": [1, 2], "d": True, "e": 0.5}
+    content, rng = whole(pairs), np.random.default_rng(0)
+    begin, refusals = time.process_time(), []
+    for _ in range(2000):
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content) - len(DATA), rng.integers(1, 4)):
+            damaged[at] = rng.integers(256)
+        try:
+            read(bytes(damaged))
+        except BadInput as error:
+            refusals.append(str(error))
+    assert len(refusals) > 1000
+    assert not any("\n" in refusal for refusal in refusals)
+    assert time.process_time() - begin < 20  # half a second where nothing hangs
+
+
 def test_what_is_no_file_is_refused(tmp_path):
     for name, content in (("empty", b""), ("short", b"GG"), ("other", b"FUGG....")):
         path = tmp_path / name
