@@ -167,7 +167,7 @@ def collapse_rows(
     gaps = distance(jnp.asarray(first), jnp.asarray(second), storage)
     noise = distance(said.y, jnp.asarray(dense[0]), storage)
     predicted = _predicted(cell, config)
-    finite = np.isfinite(first).all(axis=-1) & np.isfinite(second).all(axis=-1)
+    finite = [bool(np.isfinite(pair).all()) for pair in zip(first, second, strict=True)]
     for index, length in enumerate(runs.lengths):
         for norm in NORMS:
             gap = float(np.asarray(getattr(gaps, norm))[index])
@@ -179,7 +179,7 @@ def collapse_rows(
                 "distance": gap,
                 "resolution": resolution,
                 "equal": gap <= resolution if finite[index] else None,
-                "finite": bool(finite[index]),
+                "finite": finite[index],
                 "same_bits": bool(np.array_equal(first[index], second[index])),
                 "equal_from": predicted,
                 "prompt_tokens": _tokens_of(runs, index),

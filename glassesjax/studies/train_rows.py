@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from glassesjax import draws
 from glassesjax.model import Decoder
@@ -143,10 +144,10 @@ def _of_length(
     }
 
 
-def _finite(plan: RoundingPlan | None, loss: np.ndarray) -> bool | None:
+def _finite(plan: RoundingPlan | None, loss: ArrayLike) -> bool | None:
     """Whether losses are finite; None where a format rounds, whose overflow is its own."""
     rounds = plan is not None and bool(plan.formats)
-    return None if rounds else bool(np.isfinite(loss).all())
+    return None if rounds else bool(np.isfinite(np.asarray(loss)).all())
 
 
 def _arithmetic(plan: RoundingPlan | None) -> dict[str, Value]:
