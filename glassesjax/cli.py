@@ -13,6 +13,7 @@ from pathlib import Path
 import tyro
 
 from glassesjax.errors import BadInput
+from glassesjax.names import PACKAGED
 from glassesjax.records import Row
 from glassesjax.verbs import (
     Backend,
@@ -260,7 +261,7 @@ def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
     elif isinstance(verb, Sweep):
         of = verb.preset
     else:
-        of = _named(Path(verb.model))
+        of = _named(Path(verb.model.removeprefix(PACKAGED)))
     return verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
 
 

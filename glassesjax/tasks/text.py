@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import BadInput
+from glassesjax.names import packaged_name
 
 # Written for this package in 2026: no model of before knows it by heart. 4405 tokens of SmolLM2,
 # with names and numbers that come back thousands of tokens later.
@@ -39,20 +40,24 @@ def read_text(source: str) -> str:
     Args:
       source: ``ferry`` for a story that comes with this package, one paragraph a line, ``kjv`` for
         the King James Bible, one verse a line, a novel out of ``NOVELS``, or the path of a UTF-8
-        file.
+        file. A name that is a file as well is refused: ``./NAME`` is the file, ``packaged:NAME``
+        the text of that name.
 
     Returns:
       The whole text.
 
     Raises:
-      BadInput: The package is not installed, or the file cannot be read as UTF-8.
+      BadInput: The package is not installed, the name has two meanings, or the file cannot be read
+        as UTF-8.
     """
-    if source == DEFAULT_TEXT:
+    known = (DEFAULT_TEXT, "kjv", *NOVELS)
+    name = packaged_name(source, known, "text", is_one=Path.is_file)
+    if name == DEFAULT_TEXT:
         return (Path(__file__).parent / "texts" / "ferry.txt").read_text(encoding="utf-8")
-    if source == "kjv":
+    if name == "kjv":
         return "\n".join(str(verse["text"]) for verse in king_james_verses())
-    if source in NOVELS:
-        return "\n".join(novel_lines(source))
+    if name is not None:
+        return "\n".join(novel_lines(name))
     try:
         return Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

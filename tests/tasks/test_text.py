@@ -64,6 +64,16 @@ def test_a_file_is_read_as_utf8(tmp_path):
     assert text.read_text(str(tmp_path / "a.txt")) == "naïve"
 
 
+@pytest.mark.parametrize("name", ["kjv", "ferry", "persuasion"])
+def test_a_name_that_is_a_file_as_well_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadInput, match=rf"packaged:{name} or \./{name}\."):
+        text.read_text(name)
+    assert text.read_text(f"./{name}") == "mine"
+    assert text.read_text("packaged:ferry") != "mine"
+
+
 def test_what_is_no_text_is_refused(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"\xff\xfe\x00")
     for source in (tmp_path / "a.bin", tmp_path / "missing.txt"):
