@@ -138,10 +138,14 @@ def ratio(totals: Totals, first: tuple[str, int], second: tuple[str, int]) -> st
       A factor, and in brackets the ends of its interval.
     """
     gap = totals.difference(first, second)
-    factor = lambda log: math.exp(log) if log < LARGEST else math.inf
+
+    def factor(log: float) -> str:
+        value = math.exp(log) if log < LARGEST else math.inf
+        return f"{value:.3f}" if value < 2 else times(value)  # close pairs differ by a thousandth
+
     if not all(map(math.isfinite, gap)):
-        return times(factor(gap.value))
-    return f"{times(factor(gap.value))} ({times(factor(gap.low))} to {times(factor(gap.high))})"
+        return factor(gap.value)
+    return f"{factor(gap.value)} ({factor(gap.low)} to {factor(gap.high)})"
 
 
 def _sinkless(totals: Totals, name: str) -> str:

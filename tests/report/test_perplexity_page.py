@@ -69,8 +69,8 @@ def test_the_headlines_by_hand():
         "With 63 slots (1.0 MiB): window 200.00, window+4 16.00, tova 12.50. Of these, window+4"
         f" under window; tova under window, window+4 {basis}.",
         "Perplexity over that of the full state: window 200 (200 to 200), window+4 2.5 (2.5 to"
-        " 2.5), tova 2.2 (2.2 to 2.2) at 31 slots; window 20 (20 to 20), window+4 1.60 (1.60 to"
-        " 1.60), tova 1.25 (1.25 to 1.25) at 63 slots.",
+        " 2.5), tova 2.2 (2.2 to 2.2) at 31 slots; window 20 (20 to 20), window+4 1.600 (1.600 to"
+        " 1.600), tova 1.250 (1.250 to 1.250) at 63 slots.",
         "The perplexity of window, which drops the first tokens, over that of window+4: 80 (80 to"
         " 80) at 31 slots, 12 (12 to 12) at 63 slots.",
         "Starting anew after as many tokens as there are slots (short) gives 40.00 at 31 slots (2"
