@@ -164,9 +164,7 @@ def spacing(x: Float[Array, "*shape"], grid: Grid) -> Float[Array, "*shape"]:
 
 
 @jax.custom_jvp
-def times_power(
-    x: Float[Array, "*shape"], exponent: Int[Array, "..."]
-) -> Float[Array, "..."]:
+def times_power(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float[Array, "..."]:
     """The numbers times 2^exponent, rounded where the result is subnormal, never flushed.
 
     A product of floats would do, were not subnormal operands and results zero on most backends.

@@ -58,9 +58,7 @@ def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(zero, 0, entr(jnp.where(zero, 1, p)))
 
 
-def euclidean_norm(
-    x: Float[Array, "..."], axis: int | tuple[int, ...] = -1
-) -> Float[Array, "..."]:
+def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> Float[Array, "..."]:
     r"""Root of the sum of squares along some axes, for numbers of every size.
 
     .. math:: 2^k \sqrt{\textstyle\sum_i (2^{-k} x_i)^2}, \qquad

@@ -233,7 +233,9 @@ def _verdict(
         # By Hölder, |<w, y>| and the sum of its terms' sizes are at most the product of norms.
         moved = moved + share * (moved + (sizes + sizes[token]) * pair.both)
         # Logits that overflow are ranked by nothing.
-        largest = jnp.max(jax.lax.optimization_barrier(sizes))  # else |w| is stored, for both maxima
+        largest = jnp.max(
+            jax.lax.optimization_barrier(sizes)
+        )  # else |w| is stored, for both maxima
         most = times_power(2 * largest * pair.both, -pair.unit)
         moved = jnp.where(jnp.isinf(most), jnp.inf, moved)
     ratio = jnp.where((gap > 0) & jnp.isfinite(gap), (moved + pair.floor) / gap, jnp.inf)

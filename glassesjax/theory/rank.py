@@ -102,7 +102,9 @@ def effective_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
     spectrum = jnp.linalg.svd(values, compute_uv=False)
     # A singular value is an absolute value: at zero its derivative counts as zero.
     spectrum = jnp.where(spectrum == 0, 0, spectrum)
-    return jnp.exp(jnp.sum(safe_entr(spectrum / jnp.sum(spectrum, axis=-1, keepdims=True)), axis=-1))
+    return jnp.exp(
+        jnp.sum(safe_entr(spectrum / jnp.sum(spectrum, axis=-1, keepdims=True)), axis=-1)
+    )
 
 
 @jax.jit
