@@ -15,8 +15,10 @@ from glassesjax.precision import (
     FloatFormat,
     RoundingPlan,
     float_format,
+    same_numbers,
     ulp_distance,
 )
+from glassesjax.precision.bits import times_power
 from glassesjax.records import Row
 from glassesjax.theory.margin import margin_certificates
 from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
@@ -157,9 +159,23 @@ def wide_resolution(
     """
     share = 8 * F64.unit_roundoff / F32.unit_roundoff
     noise = by_norm(_distance(wide, single, number))
+    finest = {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+    ulp = _ulp_noise(wide, single, read, share * jnp.max(noise["linf"]), number)
+    return finest | {"ulp": jnp.full_like(finest["ulp"], ulp)}
+
+
+def _ulp_noise(
+    wide: Array, single: Array, read: Array, error: Array, number: FloatFormat
+) -> Float[Array, ""]:
+    """An error of a coordinate in units of the spacing, where that is finest."""
+    # A coordinate that no arithmetic moves, as one that is zero by construction, has no error.
+    error = jnp.where(jnp.all(same_numbers(wide, single), axis=0), 0, error)
     # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
-    noise["ulp"] = noise["linf"] / jnp.min(number.ulp(read))
-    return {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+    exponent = jnp.min(number.ulp_exponent(read), axis=0)
+    # Values so small are noise, and yet no two of them are farther apart than ``ulps_apart`` says.
+    most = jnp.asarray(2.0 ** (number.mantissa_bits + 2), error.dtype)
+    largest = jnp.max(jnp.minimum(times_power(error, -exponent), most))
+    return jnp.where(jnp.all(jnp.isfinite(read)), largest, jnp.nan)
 
 
 def by_norm(distances: Distance) -> dict[str, Array]:

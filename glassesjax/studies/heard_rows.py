@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
 from glassesjax.model import Decoder
+from glassesjax.precision import euclidean_norm
 from glassesjax.records import Row, Value
 from glassesjax.studies.ranks import correlate, dispersion
 from glassesjax.studies.train_settings import NOTHING, TrainSettings
@@ -180,7 +181,7 @@ def _heard(
         found = heard(decoder, rows.tokens[number], place - 1)
         # A layout may show a token twice: the derivative is then in both places together.
         there = rows.item[number] == source
-        squares = lambda size: jnp.sqrt(jnp.sum(jnp.where(there, size * size, 0)))
+        squares = lambda size: euclidean_norm(jnp.where(there, size, 0))
         influence, bound = squares(found.influence), squares(jnp.exp(found.log_bound))
         return influence, jnp.sum(jnp.where(there, found.rollout, 0)), bound
 

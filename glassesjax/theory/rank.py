@@ -7,9 +7,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import entr
 from jaxtyping import Array, Float
 
+from glassesjax.precision import euclidean_norm, safe_entr
 from glassesjax.theory.norms import vector_norm
 
 
@@ -28,7 +28,7 @@ def residual_to_mean(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch
       The distance, zero for equal tokens, in the unit of the values.
     """
     centered = values - jnp.mean(values, axis=-2, keepdims=True)
-    return jnp.linalg.norm(centered, axis=(-2, -1))
+    return euclidean_norm(centered, axis=(-2, -1))
 
 
 @jax.jit
@@ -46,7 +46,7 @@ def relative_residual(values: Float[Array, "*batch n d"]) -> Float[Array, "*batc
     Returns:
       A number in [0, 1]; NaN where all values are zero.
     """
-    return residual_to_mean(values) / jnp.linalg.norm(values, axis=(-2, -1))
+    return residual_to_mean(values) / euclidean_norm(values, axis=(-2, -1))
 
 
 def representational_gap_bound(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
@@ -102,7 +102,11 @@ def effective_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
       A number from 1 to the rank; NaN where all values are zero.
     """
     spectrum = jnp.linalg.svd(values, compute_uv=False)
-    return jnp.exp(jnp.sum(entr(spectrum / jnp.sum(spectrum, axis=-1, keepdims=True)), axis=-1))
+    # A singular value is an absolute value: at zero its derivative counts as zero.
+    spectrum = jnp.where(spectrum == 0, 0, spectrum)
+    return jnp.exp(
+        jnp.sum(safe_entr(spectrum / jnp.sum(spectrum, axis=-1, keepdims=True)), axis=-1)
+    )
 
 
 @jax.jit
@@ -121,7 +125,7 @@ def mean_cosine(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
       A number from -1 / (n - 1) to 1; NaN where a vector is zero, or there is no pair.
     """
     n = values.shape[-2]
-    units = values / jnp.linalg.norm(values, axis=-1, keepdims=True)
+    units = values / euclidean_norm(values)[..., None]
     resultant = jnp.sum(jnp.square(jnp.sum(units, axis=-2)), axis=-1)
     pairs = n * (n - 1) or math.nan
     return (resultant - n) / jnp.asarray(pairs, values.dtype)

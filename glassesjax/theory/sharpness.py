@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from glassesjax.model.temperature import factor_of_entropy
+from glassesjax.precision import euclidean_norm, safe_entr
 from glassesjax.theory.dispersion import Bracket
 
 
@@ -31,7 +32,7 @@ def entropy(weights: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     Returns:
       A number from 0, for a single one, to the logarithm of the row's length.
     """
-    return jnp.sum(jax.scipy.special.entr(weights), axis=-1)
+    return jnp.sum(safe_entr(weights), axis=-1)
 
 
 def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -118,8 +119,8 @@ def logit_range_bound(
       The bound.
     """
     spectral = jnp.linalg.norm(query_map, ord=2) * jnp.linalg.norm(key_map, ord=2)
-    longest = jnp.max(jnp.linalg.norm(key_inputs, axis=-1))
-    return 2 * scale * spectral * jnp.linalg.norm(query_input) * longest
+    longest = jnp.max(euclidean_norm(key_inputs))
+    return 2 * scale * spectral * euclidean_norm(query_input) * longest
 
 
 def bounded_logit_bracket(

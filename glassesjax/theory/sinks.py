@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.precision import euclidean_norm
+
 
 def mean_first_weight(
     attn_weights: Float[Array, "layers heads seq seq"],
@@ -66,8 +68,8 @@ def effective_mixing(
     Returns:
       One number in [0, 1] per layer; NaN where a token has neither update nor residual.
     """
-    added = jnp.linalg.norm(updates, axis=-1)
-    return jnp.mean(added / (jnp.linalg.norm(resid, axis=-1) + added), axis=-1)
+    added = euclidean_norm(updates)
+    return jnp.mean(added / (euclidean_norm(resid) + added), axis=-1)
 
 
 def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Array, "*batch"]:
@@ -85,5 +87,5 @@ def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Arra
     Returns:
       The quotient; NaN for a single token.
     """
-    norms = jnp.linalg.norm(values, axis=-1)
+    norms = euclidean_norm(values)
     return norms[..., 0] / jnp.mean(norms[..., 1:], axis=-1)

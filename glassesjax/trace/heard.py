@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.model.decoder import Decoder
+from glassesjax.precision import euclidean_norm
 from glassesjax.trace.rollout import printed_bound, rollout
 
 
@@ -48,5 +49,5 @@ def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> H
     last = lambda resid: decoder.represent(resid, keep="nothing")[0][at]
     y, back = jax.vjp(last, decoder.enter(tokens))
     (jacobian,) = jax.vmap(back)(jnp.eye(len(y), dtype=y.dtype))
-    size = jnp.sqrt(jnp.sum(jnp.square(jacobian), axis=(0, 2)))
+    size = euclidean_norm(jacobian, axis=(0, 2))
     return Heard(size, profile, jnp.log(bound.profile[0]) + bound.log_gain)

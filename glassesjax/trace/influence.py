@@ -12,7 +12,7 @@ from glassesjax import draws
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, safe_sqrt
 from glassesjax.trace.pullback import layer_pullback
 from glassesjax.trace.rollout import Until
 
@@ -130,9 +130,9 @@ def estimated_influence(
     signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
     unit, mean, variance = _estimate(decoder, start, batches, probes, freeze_attention, until)
-    norm = jnp.sqrt(mean)
+    norm = safe_sqrt(mean)
     # A norm of zero is exactly zero for every probe.
-    error = jnp.where(mean == 0, 0, jnp.sqrt(variance / probes) / (2 * norm))
+    error = safe_sqrt(variance / probes) / (2 * jnp.where(mean == 0, 1, norm))
     return Influence(norm * unit, None, error * unit)
 
 
@@ -194,7 +194,7 @@ def _exact(
     gram = jnp.zeros((len(grams), length, size, size), zero.dtype)
     (peak, square, gram), _ = jax.lax.scan(add, _Sums(zero, zero, gram), cotangents)
     unit = _unit(peak)
-    frobenius = (jnp.sqrt(square) * unit)[jnp.asarray([row - least for row in rows])]
+    frobenius = (safe_sqrt(square) * unit)[jnp.asarray([row - least for row in rows])]
     if not spectral:
         return frobenius, None
     norms = _largest(gram) * unit[kept]
@@ -209,7 +209,7 @@ def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array
         batch_size=EIGEN_TOKENS,
     )
     # Rounding may leave the Gram matrix of a zero below zero.
-    return jnp.sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
+    return safe_sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
 
 
 @functools.partial(jax.jit, static_argnames=("probes", "freeze"))
