@@ -24,4 +24,5 @@ from glassesjax.trace.rollout import BlockStack as BlockStack
 from glassesjax.trace.rollout import Rollout as Rollout
 from glassesjax.trace.rollout import block_stack as block_stack
 from glassesjax.trace.rollout import printed_bound as printed_bound
+from glassesjax.trace.rollout import printed_rollout as printed_rollout
 from glassesjax.trace.rollout import rollout as rollout

@@ -21,14 +21,20 @@ EIGEN_TOKENS = 64
 
 Start = Int[Array, " seq"] | Float[Array, "seq model_dim"]
 Rows = tuple[int, ...]
-Pair = tuple[Array, Any]  # the second is None where there are no spectral norms
+Squares = tuple[Array, Array, Array]  # peaks, and squares of both kinds in their units
 
 
 class Influence(NamedTuple):
     """Norms of the derivative of the last representation in each token of the residual stream.
 
     Layer l means the stream that enters layer l; the one after the last layer means what enters
-    the final norm, of which only the last token has any influence.
+    the final norm, of which only the last token has any influence. With J_i the derivative in the
+    vector v_i of token i, there are three conventions of how large an influence is, all additive as
+    squares. ``frobenius``, of J_i, is per unit of the vector: where v_i is read through a norm,
+    c v_i does the same as v_i with a derivative c times as small, so that short vectors come out
+    as influential. ``frobenius * input_norm`` is per relative change, and free of that.
+    ``along``, of J_i v_i, is of the vector's length alone; a norm removes the length, so that it
+    is zero for what is read through norms only (with one layer, all tokens but the last).
     """
 
     frobenius: Float[Array, "rows seq"]
@@ -37,6 +43,12 @@ class Influence(NamedTuple):
     """Largest singular value, which the theorems bound; None where none was asked for."""
     standard_error: Float[Array, "rows seq"] | None = None
     """Of an estimated ``frobenius``; None for an exact one."""
+    along: Float[Array, "rows seq"] | None = None
+    """L2 norm of J_i v_i, the derivative along the token's own vector."""
+    along_standard_error: Float[Array, "rows seq"] | None = None
+    """Of an estimated ``along``; None for an exact one."""
+    input_norm: Float[Array, "rows seq"] | None = None
+    """L2 norm of the vector v_i itself."""
 
 
 def exact_influence(
@@ -87,7 +99,7 @@ def exact_influence(
         raise ValueError(f"Wanted spectral layers between 0 and {count}; got {spectral}.")
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
     options = {"rows": rows, "spectral": spectral, "freeze": freeze_attention}
-    return Influence(*_exact(decoder, start, cotangents, until, **options))
+    return _exact(decoder, start, cotangents, until, **options)
 
 
 def estimated_influence(
@@ -100,12 +112,15 @@ def estimated_influence(
     freeze_attention: bool = False,
     until: Until = None,
 ) -> Influence:
-    r"""Frobenius norms of the same Jacobians, estimated from random signs w.
+    r"""The same norms but the spectral ones, estimated from random signs w.
 
-    .. math:: \mathbb E \lVert w^\top J_i \rVert_2^2 = \lVert J_i \rVert_F^2
+    .. math:: \mathbb E \lVert w^\top J_i \rVert_2^2 = \lVert J_i \rVert_F^2, \qquad
+       \mathbb E (w^\top J_i v_i)^2 = \lVert J_i v_i \rVert_2^2
 
-    The mean of squares is unbiased; its root is not, by about the standard error's square over
-    twice the norm. Memory is that of ``exact_influence`` and does not grow with the probes.
+    Both from the same probes. The means of squares are unbiased; their roots are not, by about the
+    standard error's square over twice the norm. The second is the coarser: a single number a probe,
+    whose square has up to twice its mean squared as variance. Memory is that of ``exact_influence``
+    and does not grow with the probes.
 
     Source: arXiv 2406.04267v2, Theorem 5.1, the left side.
     Differs: an estimate.
@@ -129,11 +144,14 @@ def estimated_influence(
         raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
     signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
-    unit, mean, variance = _estimate(decoder, start, batches, probes, freeze_attention, until)
+    unit, mean, variance, sizes = _estimate(
+        decoder, start, batches, probes, freeze_attention, until
+    )
     norm = safe_sqrt(mean)
     # A norm of zero is exactly zero for every probe.
     error = safe_sqrt(variance / probes) / (2 * jnp.where(mean == 0, 1, norm))
-    return Influence(norm * unit, None, error * unit)
+    (frobenius, along), (error, along_error) = norm * unit, error * unit
+    return Influence(frobenius, None, error, along, along_error, sizes)
 
 
 def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
@@ -151,6 +169,7 @@ class _Sums(NamedTuple):
 
     peak: Float[Array, "rows seq"]  # largest entry; squares of entries themselves may underflow
     square: Array  # rows seq, or rows batch seq
+    along: Array  # the same of the products with the token's vector, this in units of its own
     gram: Float[Array, "grams seq model_dim model_dim"]
 
 
@@ -176,7 +195,7 @@ def _exact(
     rows: Rows,
     spectral: Rows,
     freeze: bool,
-) -> Pair:
+) -> Influence:
     walk = _Walk(decoder, start, freeze, until)
     grams, least = tuple(sorted(set(spectral))), min(rows + spectral)
     kept = jnp.asarray([row - least for row in grams], jnp.int32)
@@ -186,19 +205,24 @@ def _exact(
         peak = jnp.maximum(total.peak, found.peak)
         old, new = _share(total.peak, peak), _share(found.peak, peak)
         square = old * total.square + new * jnp.sum(found.square, axis=1)
+        along = old * total.along + new * jnp.sum(found.along, axis=1)
         old, new = old[kept, :, None, None], new[kept, :, None, None]
-        return _Sums(peak, square, old * total.gram + new * found.gram), None
+        return _Sums(peak, square, along, old * total.gram + new * found.gram), None
 
     size, length = decoder.config.model_dim, walk.resid.shape[1]
     zero = jnp.zeros((decoder.config.num_layers + 1 - least, length), walk.plan.carrier_dtype)
     gram = jnp.zeros((len(grams), length, size, size), zero.dtype)
-    (peak, square, gram), _ = jax.lax.scan(add, _Sums(zero, zero, gram), cotangents)
-    unit = _unit(peak)
-    frobenius = (safe_sqrt(square) * unit)[jnp.asarray([row - least for row in rows])]
+    (peak, square, along, gram), _ = jax.lax.scan(add, _Sums(zero, zero, zero, gram), cotangents)
+    unit, chosen = _unit(peak), jnp.asarray([row - least for row in rows])
+    measured = Influence(
+        frobenius=(safe_sqrt(square) * unit)[chosen],
+        along=(safe_sqrt(along) * unit * walk.input_unit[least:])[chosen],
+        input_norm=walk.input_norm[least:][chosen],
+    )
     if not spectral:
-        return frobenius, None
+        return measured
     norms = _largest(gram) * unit[kept]
-    return frobenius, norms[jnp.asarray([grams.index(row) for row in spectral])]
+    return measured._replace(spectral=norms[jnp.asarray([grams.index(row) for row in spectral])])
 
 
 def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array, "grams seq"]:
@@ -220,8 +244,12 @@ def _estimate(
     probes: int,
     freeze: bool,
     until: Until = None,
-) -> tuple[Array, Array, Array]:
-    """A unit, and mean and variance of the probes' squares in it, merged batch by batch."""
+) -> tuple[Array, Array, Array, Array]:
+    """Units, mean and variance of the probes' squares in them, and the norms of the vectors.
+
+    The first three have a leading axis of two: the derivative, and the derivative along the vector.
+    Batches are merged one by one.
+    """
     walk = _Walk(decoder, start, freeze, until)
     size = cotangents.shape[1]
 
@@ -229,22 +257,26 @@ def _estimate(
         seen, top, mean, spread = total
         found = walk.back(batch, 0, ())
         peak = jnp.maximum(top, found.peak)
-        old, square = _share(top, peak), _share(found.peak, peak)[:, None] * found.square
+        # One axis in front: the same unit for both kinds of squares.
+        old, square = _share(top, peak)[None], jnp.stack([found.square, found.along])
+        square = _share(found.peak, peak)[None, :, None] * square
         mean, spread = old * mean, old * old * spread
         here = jnp.minimum(probes - seen, size)
-        inside = (jnp.arange(size, dtype=jnp.int32) < here)[None, :, None]
+        inside = (jnp.arange(size, dtype=jnp.int32) < here)[None, None, :, None]
         count, before = here.astype(mean.dtype), seen.astype(mean.dtype)
-        center = jnp.sum(square, axis=1) / count  # rows of filling are zero
-        off = jnp.where(inside, square - center[:, None], 0)
+        center = jnp.sum(square, axis=2) / count  # rows of filling are zero
+        off = jnp.where(inside, square - center[:, :, None], 0)
         step, share = center - mean, count / (before + count)
-        spread = spread + jnp.sum(off * off, axis=1) + step * step * before * share
+        spread = spread + jnp.sum(off * off, axis=2) + step * step * before * share
         return (seen + here, peak, mean + step * share, spread), None
 
-    shape = decoder.config.num_layers + 1, walk.resid.shape[1]
-    zero = jnp.zeros(shape, walk.plan.carrier_dtype)
-    first = jnp.asarray(0, jnp.int32), zero, zero, zero
+    zero = jnp.zeros_like(walk.input_norm)
+    both = jnp.stack([zero, zero])
+    first = jnp.asarray(0, jnp.int32), zero, both, both
     (_, peak, mean, spread), _ = jax.lax.scan(merge, first, cotangents)
-    return _unit(peak), mean, spread / (probes - 1)
+    unit = _unit(peak)
+    units = jnp.stack([unit, unit * walk.input_unit])
+    return units, mean, spread / (probes - 1), walk.input_norm
 
 
 class _Walk:
@@ -257,11 +289,22 @@ class _Walk:
         self.line = Layout.line(len(resid))
         _, trace = decoder.represent(resid, until=until)
         self.resid: Any = trace.resid  # which is kept, not None
+        # Each row's vectors in units of their own, the stream after the last layer included.
+        layout = self.line._replace(until=self._until(-1))
+        after, _ = self._block(-1)(self.resid[-1], layout, self.plan, keep="nothing")
+        streams = jnp.concatenate([self.resid, after[None]]).astype(self.plan.carrier_dtype)
+        self.input_unit = _unit(jnp.max(jnp.abs(streams), axis=-1))
+        self.inputs = streams / self.input_unit[..., None]
+        squares = jnp.sum(jnp.square(self.inputs), axis=-1)
+        self.input_norm = jnp.sqrt(squares) * self.input_unit
 
     def back(self, batch: Float[Array, "batch model_dim"], least: int, grams: Rows) -> _Sums:
         """Squares of the cotangents from row ``least`` on, and Gram matrices of some rows."""
         found = self._from_top(batch, least)
-        measured = [self._measure(cotangent[None]) for _, cotangent in reversed(found)]
+        measured = [
+            self._measure(cotangent[None], self.inputs[row][None])
+            for row, cotangent in reversed(found)
+        ]
         gram = {row: self._gram(cotangent) for row, cotangent in found if row in grams}
         after, cotangent = found[-1]
         for row in sorted({row for row in (least, *grams) if row < after}, reverse=True):
@@ -270,10 +313,10 @@ class _Walk:
             if row in grams:
                 gram[row] = self._gram(cotangent)
             after = row
-        peaks, squares = zip(*measured, strict=True)
+        peaks, squares, along = (jnp.concatenate(each) for each in zip(*measured, strict=True))
         shape = 0, self.resid.shape[1], batch.shape[1], batch.shape[1]
         chosen = [gram[row][None] for row in grams] or [jnp.zeros(shape, self.plan.carrier_dtype)]
-        return _Sums(jnp.concatenate(peaks), jnp.concatenate(squares), jnp.concatenate(chosen))
+        return _Sums(peaks, squares, along, jnp.concatenate(chosen))
 
     def _from_top(self, batch: Array, least: int) -> list[tuple[int, Array]]:
         """The row before the final norm, and the last layer's, of which only y_n is asked."""
@@ -291,17 +334,18 @@ class _Walk:
         pull = layer_pullback(block, self.resid[-1], layout, self.plan, **options)
         return [(count, top), (count - 1, pull(batch[:, None]))]
 
-    def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Pair]:
+    def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Squares]:
         """Back through some layers, one at a time; their peaks and squares, first layer first."""
 
-        def step(cotangent: Array, layer: tuple[Block, Array, Array | None]) -> tuple[Array, Pair]:
-            block, resid, gone = layer
+        def step(cotangent: Array, layer: tuple[Any, ...]) -> tuple[Array, Squares]:
+            block, resid, vectors, gone = layer
             layout = self.line._replace(until=gone)
             pull = layer_pullback(block, resid, layout, self.plan, freeze=self.freeze)
             cotangent = pull(cotangent)
-            return cotangent, self._measure(cotangent)
+            return cotangent, self._measure(cotangent, vectors)
 
-        among = (self._block(layers), self.resid[layers], self._until(layers))
+        streams = self.resid[layers], self.inputs[layers]
+        among = (self._block(layers), *streams, self._until(layers))
         return jax.lax.scan(step, cotangent, among, reverse=True)
 
     def _until(self, index: int | slice) -> Array | None:
@@ -310,10 +354,15 @@ class _Walk:
     def _block(self, index: int | slice) -> Block:
         return jax.tree.map(lambda weight: weight[index], self.decoder.blocks)
 
-    def _measure(self, cotangent: Float[Array, "*rows batch seq model_dim"]) -> Pair:
-        """Peaks of the batch, and the squares in their units."""
+    def _measure(
+        self,
+        cotangent: Float[Array, "*rows batch seq model_dim"],
+        vectors: Float[Array, "*rows seq model_dim"],
+    ) -> Squares:
+        """Peaks of the batch, and the squares in their units: of all, and along the vectors."""
         peak, scaled = self._scaled(cotangent)
-        return peak, jnp.sum(jnp.square(scaled), axis=-1)
+        along = jnp.sum(scaled * vectors[..., None, :, :], axis=-1)
+        return peak, jnp.sum(jnp.square(scaled), axis=-1), jnp.square(along)
 
     def _scaled(self, cotangent: Float[Array, "*rows batch seq model_dim"]) -> tuple[Array, Array]:
         wide = cotangent.astype(self.plan.carrier_dtype)

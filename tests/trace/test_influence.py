@@ -16,6 +16,7 @@ from glassesjax.model import (
     DecoderConfig,
     LayerNorm,
     Mlp,
+    RMSNorm,
     Rotary,
     Window,
 )
@@ -58,6 +59,12 @@ def norms_of(jacobian):  # layers out seq model_dim
     return frobenius, jnp.linalg.norm(by_token, ord=2, axis=(2, 3))
 
 
+def along_of(jacobian, entered):
+    """Of J_i v_i, by the plainest means, and what its roundings are relative to."""
+    norms, sizes = norms_of(jacobian)[0], jnp.linalg.norm(entered, axis=-1)
+    return jnp.linalg.norm(jnp.einsum("loid,lid->lio", jacobian, entered), axis=-1), norms * sizes
+
+
 def rescaled(decoder, factors):
     """The decoder with other gains of its final norm."""
     copy = jax.tree.map(lambda weight: weight, decoder)
@@ -88,6 +95,22 @@ def test_norms_are_those_of_the_whole_jacobian(key, switches, freeze, monkeypatc
     assert found.frobenius[-1, -1] > 0
 
 
+@pytest.mark.parametrize("switches", SWITCHES[:2], ids=str)
+def test_derivatives_along_the_vectors_are_those_of_the_whole_jacobian(key, switches):
+    decoder = decoder_of(key, **switches)
+    entered = decoder(TOKENS)[1].resid
+    found = exact_influence(decoder, TOKENS, batch=3, layers=(1, 0, LAYERS))
+    jacobian = jacobians(decoder, TOKENS)
+    along, scale = along_of(jacobian, entered)
+    # J_i v_i may cancel: its rounding is relative to |J_i| |v_i|.
+    back = jnp.array([1, 0])
+    np.testing.assert_array_less(np.abs(found.along[:2] - along[back]), RTOL * scale[back])
+    np.testing.assert_allclose(
+        found.input_norm[:2], jnp.linalg.norm(entered, axis=-1)[back], rtol=RTOL
+    )
+    assert not np.any(found.along[-1, :-1])
+
+
 def test_forward_mode_agrees(key):
     decoder = decoder_of(key, **SWITCHES[0])
     frobenius, _ = norms_of(jacobians(decoder, TOKENS, mode=jax.jacfwd))
@@ -106,6 +129,34 @@ def test_constant_norms_and_a_linear_map(key):
     wanted = np.array([step ** (LAYERS - row) / beta for row in range(LAYERS + 1)])[:, None]
     np.testing.assert_allclose(found.spectral, wanted, rtol=RTOL)
     np.testing.assert_allclose(found.frobenius, wanted * np.sqrt(DIM), rtol=RTOL)
+    # v / b at the end, from a vector that grew by the same factor in each layer.
+    size = np.linalg.norm(decoder.enter(TOKENS[:1]))
+    np.testing.assert_allclose(found.along, np.full((LAYERS + 1, 1), wanted[0] * size), rtol=RTOL)
+    grown = np.array([size * step**row for row in range(LAYERS + 1)])[:, None]
+    np.testing.assert_allclose(found.input_norm, grown, rtol=RTOL)
+
+
+@pytest.mark.parametrize("method", ["exact", "estimated"])
+def test_a_derivative_alone_turns_with_a_length_that_changes_nothing(key, method):
+    # One layer reads all tokens but the last through a norm only: c v_i does what v_i did.
+    decoder = decoder_of(key, num_layers=1, norm=RMSNorm(eps=0.0), num_heads=2)
+    run = exact_influence
+    if method == "estimated":
+        run = functools.partial(estimated_influence, key=key, probes=4)
+    plain = decoder.enter(TOKENS)
+    factors = jnp.array([8.0, 1, 0.5, 1, 4, 1, 1])[:, None]
+    np.testing.assert_allclose(
+        decoder.represent(plain)[0][-1], decoder.represent(factors * plain)[0][-1], rtol=RTOL
+    )
+    one, other = run(decoder, plain), run(decoder, factors * plain)
+    close = functools.partial(np.testing.assert_allclose, rtol=RTOL)
+    close(other.frobenius[0] * factors[:, 0], one.frobenius[0])
+    close(other.frobenius * other.input_norm, one.frobenius * one.input_norm)
+    # A norm does not see a length: neither do the others, read here or before the last norm.
+    scale = one.frobenius * one.input_norm
+    assert np.all(one.along[0, :-1] <= RTOL * scale[0, :-1])
+    assert one.along[1, -1] <= RTOL * scale[1, -1]
+    assert one.along[0, -1] > 1e-3 * scale[0, -1]
 
 
 def test_what_the_last_row_cannot_see_has_no_influence_at_all(key):
@@ -128,16 +179,38 @@ def test_chosen_layers_and_a_given_stream(key):
 
 def test_small_and_large_norms_lose_no_digits(key):
     decoder = decoder_of(key, dtype=jnp.float32)
-    exact = lambda d: exact_influence(d, TOKENS, batch=3, spectral=(0,))[:2]
-    estimate = lambda d: estimated_influence(d, TOKENS, key=key, probes=7, batch=3)[::2]
-    # Float32; some hundred roundings, which fall otherwise at each scale.
-    close = functools.partial(np.testing.assert_allclose, rtol=1000 * 2.0**-24)
+    exact = lambda d: exact_influence(d, TOKENS, batch=3, spectral=(0,))
+    estimate = lambda d: estimated_influence(d, TOKENS, key=key, probes=7, batch=3)
     plain = exact(decoder), estimate(decoder)
+    wide = lambda norms, name: np.asarray(getattr(norms, name), np.float64)
+    # Float32; some hundred roundings, which fall otherwise at each scale.
+    rtol = 1000 * 2.0**-24
     for factor in (1e-12, 1e-20, 1e20):  # squares, or fourth powers, are outside of float32
         scaled = rescaled(decoder, factor)
-        found, wanted = jax.tree.leaves((exact(scaled), estimate(scaled))), jax.tree.leaves(plain)
-        for one, other in zip(found, wanted, strict=True):
-            close(np.asarray(one, np.float64), np.asarray(other, np.float64) * factor)
+        for found, wanted in zip((exact(scaled), estimate(scaled)), plain, strict=True):
+            for name in ("frobenius", "spectral", "standard_error"):
+                if getattr(found, name) is not None:
+                    one, other = wide(found, name), wide(wanted, name) * factor
+                    np.testing.assert_allclose(one, other, rtol=rtol)
+            np.testing.assert_array_equal(found.input_norm, wanted.input_norm)
+            # Products with the vectors may cancel: what they are summed from counts.
+            size = wide(wanted, "frobenius") * wide(wanted, "input_norm")
+            gap = np.abs(wide(found, "along") / factor - wide(wanted, "along"))
+            assert np.all(gap <= rtol * size)
+
+
+def test_small_vectors_lose_no_digits(key):
+    # Nothing but constants on the way, so that the same token ten times as small is the same pass.
+    switches = {"norm": ConstantNorm(), "values": "identity", "mlp": Mlp(kind="identity")}
+    decoder = decoder_of(key, dtype=jnp.float32, **switches)
+    resid = decoder.enter(TOKENS[:1])
+    plain = exact_influence(decoder, resid)
+    factor = 2.0**-100  # its square is outside of float32
+    found = exact_influence(decoder, resid * jnp.asarray(factor, resid.dtype))
+    np.testing.assert_array_equal(found.frobenius, plain.frobenius)
+    for name in ("along", "input_norm"):
+        one, other = (np.asarray(getattr(x, name), np.float64) for x in (found, plain))
+        np.testing.assert_array_equal(one, other * factor)
 
 
 def test_batches_of_very_different_size_add_up(key):
@@ -162,31 +235,48 @@ def test_nan_weights_give_nan(key):
     assert np.all(np.isnan(exact_influence(decoder, TOKENS).frobenius[:-1]))
 
 
-def test_estimates_lie_around_the_truth(key):
+@pytest.fixture(scope="module")
+def estimates():
+    """A decoder, its exact norms, and 20 estimates of them."""
+    key = jax.random.key(5)
     decoder = decoder_of(key, **SWITCHES[0])
-    exact = exact_influence(decoder, TOKENS).frobenius
     runs = [
         estimated_influence(decoder, TOKENS, key=seed, probes=50, batch=16)
         for seed in jax.random.split(key, 20)
     ]
+    return exact_influence(decoder, TOKENS), runs
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("frobenius", "standard_error"), ("along", "along_standard_error")]
+)
+def test_estimates_lie_around_the_truth(estimates, name, error):
+    of = lambda norms, field: np.asarray(getattr(norms, field))
+    exact, runs = of(estimates[0], name), estimates[1]
+    scale = of(estimates[0], "frobenius") * of(estimates[0], "input_norm")
     for run in runs:
-        assert np.all(np.abs(run.frobenius - exact) <= 5 * run.standard_error + RTOL * exact)
-    squares = jnp.stack([run.frobenius**2 for run in runs])
-    error = jnp.std(squares, axis=0, ddof=1) / np.sqrt(len(runs))
-    gap = np.abs(jnp.mean(squares, axis=0) - exact**2)
-    assert np.all(gap <= 5 * error + RTOL * exact**2)
+        assert np.all(np.abs(of(run, name) - exact) <= 5 * of(run, error) + RTOL * scale)
+    squares = np.stack([of(run, name) ** 2 for run in runs])
+    spread = np.std(squares, axis=0, ddof=1) / np.sqrt(len(runs))
+    gap = np.abs(np.mean(squares, axis=0) - exact**2)
+    assert np.all(gap <= 5 * spread + RTOL * scale**2)
 
 
 def test_mean_and_standard_error_are_those_of_the_probes(key):
     decoder = decoder_of(key, **SWITCHES[0])
     found = estimated_influence(decoder, TOKENS, key=key, probes=7, batch=3)
     signs = jax.random.rademacher(key, (7, DIM), jnp.float64)
-    jacobian = jacobians(decoder, TOKENS)
-    squares = jnp.sum(jnp.einsum("po,loid->plid", signs, jacobian) ** 2, axis=-1)
-    mean = jnp.mean(squares, axis=0)
-    np.testing.assert_allclose(found.frobenius[:-1], jnp.sqrt(mean), rtol=RTOL)
-    error = jnp.std(squares, axis=0, ddof=1) / np.sqrt(7) / (2 * jnp.sqrt(mean))
-    np.testing.assert_allclose(found.standard_error[:-1], error, rtol=RTOL)
+    jacobian, entered = jacobians(decoder, TOKENS), decoder(TOKENS)[1].resid
+    pulled = jnp.einsum("po,loid->plid", signs, jacobian)
+    squares = jnp.sum(pulled**2, axis=-1), jnp.einsum("plid,lid->pli", pulled, entered) ** 2
+    norms = (found.frobenius, found.along), (found.standard_error, found.along_standard_error)
+    for each, norm, error in zip(squares, *norms, strict=True):
+        mean = jnp.mean(each, axis=0)
+        # A product of a probe with a vector may cancel, to a thousandth of its terms here.
+        np.testing.assert_allclose(norm[:-1], jnp.sqrt(mean), rtol=1e3 * RTOL)
+        wanted = jnp.std(each, axis=0, ddof=1) / np.sqrt(7) / (2 * jnp.sqrt(mean))
+        np.testing.assert_allclose(error[:-1], wanted, rtol=1e3 * RTOL)
+    np.testing.assert_allclose(found.input_norm[:-1], jnp.linalg.norm(entered, axis=-1), rtol=RTOL)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

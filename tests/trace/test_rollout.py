@@ -23,7 +23,7 @@ from glassesjax.model import (
     flat_parameters,
 )
 from glassesjax.precision import RoundingPlan
-from glassesjax.trace import printed_bound, rollout
+from glassesjax.trace import block_stack, printed_bound, printed_rollout, rollout
 from glassesjax.trace.constants import mlp_slopes, norm_slopes, operator_norm
 
 U = 2.0**-53
@@ -112,6 +112,17 @@ def test_the_printed_bound_is_the_dense_product(key, switches):
     np.testing.assert_allclose(jnp.sum(found.profile, axis=1), 1, rtol=LENGTH * U)
     with pytest.raises(ValueError, match="sigma of shape"):
         printed_bound(decoder, TOKENS, sigma=sigma[:1])
+
+
+def test_the_stack_gives_the_printed_bound_of_several_prompts_at_once(key):
+    decoder = made(key, num_kv_heads=1, positions=Rotary(base=10.0))
+    prompts = jnp.stack([TOKENS, TOKENS[::-1]])
+    stacks = jax.jit(jax.vmap(block_stack, (None, 0)))(decoder, prompts)
+    found = jax.lax.map(lambda stack: printed_rollout(stack, rows=3), stacks)
+    for prompt, *one in zip(prompts, found.profile, found.log_gains, strict=True):
+        wanted = jax.jit(printed_bound)(decoder, prompt)
+        np.testing.assert_allclose(one[0], wanted.profile, **CLOSE)
+        np.testing.assert_allclose(one[1], wanted.log_gains, **CLOSE)
 
 
 def test_the_printed_bound_is_the_derivative_in_the_paper_s_equality_case(key):
