@@ -167,7 +167,7 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
         return f"No power law with n can be read from any of {_runs(curves, lines)}."
     order = sorted(good, key=lambda panel: good[panel].exponent)
     each = [(run_name(curves, panel), slope(good[panel])) for panel in order]
-    named = _named(each, "the steepest is", "the flattest")
+    named = _named(each, "among them", "and")
     first, last = min(f.first for f in good.values()), max(f.last for f in good.values())
     text = f"A power law with n can be read from {len(good)} of {_runs(curves, lines)}"
     return f"{text}, over at least a decade between n = {first} and {last}{named}."
