@@ -136,7 +136,8 @@ def _influence(verb: Influence, arguments: Sequence[str]) -> int:
     from glassesjax.report.influence_profiles import contradictions
 
     told = {"run": run_influence, "lines": influence_headlines}
-    steps = 1 + len(verb.attention)  # the bounds
+    texts = 1 if verb.prompt else verb.passages * max(len(verb.text), 1)
+    steps = 1 + len(verb.attention) * texts  # the bounds; a short text has fewer passages
     broken = lambda rows: ["a bound that must hold is exceeded"] if contradictions(rows) else []
     return _study(verb, arguments, steps=steps, wrong=broken, **told)
 

@@ -106,7 +106,7 @@ def test_influence_leaves_a_page_and_continues(tmp_path, capsys):
     assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
     assert {path.name for path in (out / "figures").iterdir()} == {"profile.svg", "layers.svg"}
     said = capsys.readouterr()
-    assert "the last representation hears in effect" in said.out
+    assert "Effective number of tokens" in said.out
     steps = ["bounds for true and frozen attention", "true attention", "frozen attention"]
     assert said.err.splitlines() == steps
     assert said.out.splitlines()[-1] == f"Page: {out / 'index.html'}"

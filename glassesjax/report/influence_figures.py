@@ -12,12 +12,13 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 
 from glassesjax.records import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, power_of, styled
-from glassesjax.report.influence_profiles import Profiles
+from glassesjax.report.influence_profiles import MEASURES, Profiles
 from glassesjax.report.influence_sentences import ATTENTION
 from glassesjax.report.markup import visible
 
 KIND_COLORS = {"true": COLORS["f32"], "frozen": COLORS["bf16"]}
 PI, REPAIRED = COLORS["f16"], COLORS["e4m3fn"]
+MEASURE_COLORS = {"frobenius": COLORS["f32"], "along": COLORS["bf16"], "scaled": COLORS["e4m3fn"]}
 LABELED = 80  # tokens that a figure's width has room to name
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # decades between two names of an axis
 LETTERS = 10  # of a token's name
@@ -26,10 +27,10 @@ FAINT = 0.02  # of all shares are drawn alike, so that the fewest do not set the
 
 @styled
 def profile_figure(rows: Sequence[Row]) -> Figure:
-    """Who is heard at the embedding, and how far the bounds lie above it, token by token.
+    """Shares at the embedding, and how far the bounds lie above the norms, token by token.
 
     Args:
-      rows: Rows of the influence study.
+      rows: Rows of the influence study; of several passages the first is drawn.
 
     Returns:
       Two panels over the same positions, shares beside the rollout and norms beside the bounds.
@@ -48,14 +49,16 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _share_panel(axes: Axes, profiles: Profiles) -> None:
-    axes.set_title("Share of the influence at the embedding")
-    drawn = [_line(axes, profiles(profiles.kinds[0], "pi")[0], PI)]
+    kind = profiles.kinds[0]
+    axes.set_title(f"Share of the squares at the embedding, {ATTENTION[kind]}")
+    drawn = [_line(axes, profiles(kind, "pi")[0], PI)]
     drawn[0].set(linestyle="--", label="rollout π")
-    for kind in profiles.kinds:
-        shares, error = profiles.shares(kind)[0], _relative_error(profiles, kind)
-        line = _line(axes, shares, KIND_COLORS[kind])
-        line.set_label(ATTENTION[kind])
-        _band(axes, shares * (1 - error), shares * (1 + error), KIND_COLORS[kind])
+    for name in profiles.measures:
+        # Of a square, twice the error of its root.
+        shares, error = profiles.shares(kind, name)[0], 2 * profiles.relative_errors(kind, name)[0]
+        line = _line(axes, shares, MEASURE_COLORS[name])
+        line.set_label(MEASURES[name])
+        _band(axes, shares * (1 - error), shares * (1 + error), MEASURE_COLORS[name])
         drawn.append(line)
     _log_axis(axes, [np.asarray(line.get_ydata(), np.float64) for line in drawn])
 
@@ -74,11 +77,6 @@ def _norm_panel(axes: Axes, profiles: Profiles) -> None:
         _band(axes, low, high, KIND_COLORS[kind])
         drawn.append(line)
     _log_axis(axes, [np.asarray(line.get_ydata(), np.float64) for line in drawn])
-
-
-def _relative_error(profiles: Profiles, kind: str) -> np.ndarray:
-    norms = profiles(kind, "frobenius")[0]
-    return profiles(kind, "standard_error")[0] / np.where(norms > 0, norms, math.nan)
 
 
 def _line(axes: Axes, values: np.ndarray, ink: str) -> Line2D:
@@ -130,26 +128,27 @@ def _name(text: str) -> str:
 
 @styled
 def layers_figure(rows: Sequence[Row]) -> Figure:
-    """Each layer's shares over the positions, a map for each kind of attention.
+    """Each layer's shares of squares over the positions, a map for each convention.
 
     Args:
-      rows: Rows of the influence study.
+      rows: Rows of the influence study; of several passages the first is drawn.
 
     Returns:
-      Maps with one logarithmic scale, whose every row adds up to one; gray where there is no
-      influence at all.
+      Maps with one logarithmic scale, of the first kind of attention, whose every row adds up to
+      one; gray where there is no influence at all.
     """
     profiles = Profiles(rows)
-    maps = {kind: profiles.shares(kind) for kind in profiles.kinds}
+    kind = profiles.kinds[0]
+    maps = {name: profiles.shares(kind, name) for name in profiles.measures}
     figure = Figure(figsize=(WIDTH, min(1.5 + 0.16 * profiles.shape[0], 4.6)))
     count = len(maps)
     edges = margins(figure, left=0.55, bottom=0.5, right=0.6)
     edges |= {"wspace": 0.12, "width_ratios": [1.0] * count + [0.03]}
     *panels, bar = figure.subplots(1, count + 1, gridspec_kw=edges)
     norm = _scale(list(maps.values()))
-    for axes, (kind, shares) in zip(panels, maps.items(), strict=True):
+    for axes, (name, shares) in zip(panels, maps.items(), strict=True):
         _map(axes, shares, norm)
-        axes.set_title(ATTENTION[kind].capitalize())
+        axes.set_title(MEASURES[name])
     panels[0].set_ylabel("residual stream entering layer")
     _bar(bar, norm)
     return figure

@@ -9,16 +9,18 @@ from glassesjax.records import Row
 from glassesjax.report import influence_words as words
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.influence_figures import layers_figure, profile_figure
-from glassesjax.report.influence_profiles import Profiles, effective_number
+from glassesjax.report.influence_profiles import MEASURES, Profiles, profiles_of
 from glassesjax.report.influence_sentences import (
     ATTENTION,
+    decades,
     influence_headlines,
     norm_name,
     percent,
-    told,
-    typical_looseness,
+    signed,
+    spread,
 )
-from glassesjax.report.influence_tables import layer_table, token_table
+from glassesjax.report.influence_summary import influence_summary
+from glassesjax.report.influence_tables import layer_table, passage_table, token_table
 from glassesjax.report.influence_text import Depth, colored_text, scale_bar
 from glassesjax.report.markup import Markup, bullets, element, fold, picture
 from glassesjax.report.page import MODELS
@@ -41,14 +43,18 @@ def influence_page(
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    profiles = Profiles(rows)
-    title = f"What the last token hears in {_model(profiles)}"
+    every = profiles_of(rows)
+    profiles = every[0]
+    title = f"Influence of each token on the last representation of {_model(profiles)}"
     body = element(
         "main",
-        _header(profiles, title),
-        _tiles(profiles),
+        _header(every, title),
+        _tiles(rows, every),
         element("h2", "What the rows say"),
         bullets(influence_headlines(rows), "says"),
+        element("h2", "Passages"),
+        element("p", words.PASSAGES),
+        passage_table(every),
         _text(profiles),
         _profile(rows, profiles),
         _layers(rows, profiles),
@@ -65,10 +71,11 @@ def _model(profiles: Profiles) -> str:
     return MODELS.get(name, PurePath(name).name)
 
 
-def _header(profiles: Profiles, title: str) -> Markup:
-    row = profiles.first_row
-    probes = row.get("probes")
-    counts = [f"{profiles.length} tokens", f"{row['layers']} layers", f"width {row['width']}"]
+def _header(every: Sequence[Profiles], title: str) -> Markup:
+    row = every[0].first_row
+    probes, count = row.get("probes"), len(every)
+    counts = [f"{count} passages"] if count > 1 else []
+    counts += [f"{every[0].length} tokens", f"{row['layers']} layers", f"width {row['width']}"]
     counts.append(f"{row['method']} with {probes} probes" if probes else str(row["method"]))
     counts += [f"positions {row['positions']}", str(row["dtype"])]
     return element(
@@ -80,24 +87,24 @@ def _header(profiles: Profiles, title: str) -> Markup:
     )
 
 
-def _tiles(profiles: Profiles) -> Markup:
+def _tiles(rows: Sequence[Row], every: Sequence[Profiles]) -> Markup:
+    summary, profiles = influence_summary(rows), every[0]
     kind = profiles.kinds[0]
-    shares, with_kind = profiles.shares(kind)[0], f"with {ATTENTION[kind]}"
-    over = int(profiles.exceeded(kind, "printed").sum())
-    share_of = f"of the influence is the first token's, {with_kind}"
-    undecided = int(profiles.judged(kind, "printed", "undecided").sum())
-    decades = typical_looseness(profiles, "repaired")
-    unknown = np.isnan(decades)
-    looseness = "no number" if unknown else f"{decades:.{int(decades < 10)}f}"
-    norm, open_at = norm_name(profiles, kind), f"undecided at {undecided}"
-    return element(
-        "ul",
-        _tile(told(effective_number(shares)), f"of {profiles.length}", f"tokens heard {with_kind}"),
-        _tile(percent(shares[0]), "", share_of),
-        _tile(str(over), f"of {profiles.pairs}", f"printed bounds exceeded {with_kind}, {open_at}"),
-        _tile(looseness, "" if unknown else "decades", f"from {norm} to repaired bound, median"),
-        class_="tiles",
-    )
+    tiles = [
+        _tile(
+            spread(summary.effective[kind, name]),
+            f"of {profiles.length}",
+            f"effective number of tokens, {MEASURES[name]}, {ATTENTION[kind]}",
+        )
+        for name in profiles.measures
+    ]
+    if summary.correlation:
+        shown = spread(summary.correlation["frobenius"], signed)
+        tiles.append(_tile(shown, "", "rank correlation of |J| with 1/|v|"))
+    far = summary.distance[kind, "repaired"].embedding_median
+    norm, unit = norm_name(profiles, kind), "" if np.isnan(far) else "decades"
+    tiles.append(_tile(decades(far), unit, f"from {norm} to repaired bound, median"))
+    return element("ul", *tiles, class_="tiles")
 
 
 def _tile(figure: str, unit: str, said: str) -> Markup:
@@ -106,22 +113,26 @@ def _tile(figure: str, unit: str, said: str) -> Markup:
 
 
 def _text(profiles: Profiles) -> Markup:
-    depth = Depth.spanning(profiles.shares(kind)[0] for kind in profiles.kinds)
+    names = [(kind, name) for kind in profiles.kinds for name in profiles.measures]
+    depth = Depth.spanning(profiles.shares(*each)[0] for each in names)
     shown = [
         part
-        for kind in profiles.kinds
+        for kind, name in names
         for part in (
-            element("h3", ATTENTION[kind].capitalize()),
-            colored_text(profiles, kind, depth),
+            element("h3", f"{ATTENTION[kind].capitalize()}, {MEASURES[name]}"),
+            colored_text(profiles, kind, depth, name),
         )
     ]
     heading = element("h2", "The text, colored by influence")
-    return element("section", heading, element("p", words.TEXT), scale_bar(depth), *shown)
+    text, offset = profiles.passage
+    said = words.TEXT.format(passage=f"{text}, from character {offset}" if text else "1")
+    return element("section", heading, element("p", said), scale_bar(depth), *shown)
 
 
 def _profile(rows: Sequence[Row], profiles: Profiles) -> Markup:
-    exact = profiles.is_spectral(profiles.kinds[0])
-    caption = words.PROFILE_CAPTION.format(norm=words.SPECTRAL if exact else words.FROBENIUS)
+    kind = profiles.kinds[0]
+    norm = words.SPECTRAL if profiles.is_spectral(kind) else words.FROBENIUS
+    caption = words.PROFILE_CAPTION.format(norm=norm, kind=ATTENTION[kind])
     label = "Influence of each position at the embedding, with rollout and bounds"
     tables = [
         fold(f"Table: tokens at the embedding, {ATTENTION[kind]}", token_table(profiles, kind))
@@ -133,11 +144,12 @@ def _profile(rows: Sequence[Row], profiles: Profiles) -> Markup:
 
 def _layers(rows: Sequence[Row], profiles: Profiles) -> Markup:
     label = "Share of the influence by layer and position"
+    caption = words.LAYERS_CAPTION.format(kind=ATTENTION[profiles.kinds[0]])
     tables = [
         fold(f"Table: layers, {ATTENTION[kind]}", layer_table(profiles, kind))
         for kind in profiles.kinds
     ]
-    shown = picture(layers_figure(rows), "layers", label, words.LAYERS_CAPTION)
+    shown = picture(layers_figure(rows), "layers", label, caption)
     return element("section", element("h2", "Layer by layer"), shown, *tables)
 
 
@@ -154,8 +166,9 @@ def _how(profiles: Profiles) -> str:
     kind, row = profiles.kinds[0], profiles.first_row
     if row["method"] == "exact":
         return words.EXACT.format(dtype=row["dtype"])
-    norms = profiles(kind, "frobenius")[0]
-    relative = profiles(kind, "standard_error")[0] / np.where(norms > 0, norms, np.nan)
-    known = relative[~np.isnan(relative)]
-    error = percent(float(np.median(known)) if len(known) else np.nan)
-    return words.ESTIMATED.format(probes=row["probes"], error=error)
+    errors = []
+    for name in ("frobenius", "along"):
+        relative = profiles.relative_errors(kind, name)[0]
+        known = relative[~np.isnan(relative)]
+        errors.append(percent(float(np.median(known)) if len(known) else np.nan))
+    return words.ESTIMATED.format(probes=row["probes"], error=errors[0], along=errors[1])

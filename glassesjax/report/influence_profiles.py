@@ -1,5 +1,6 @@
-"""The rows of an influence run, found again as arrays of layers and tokens."""
+"""The rows of an influence run as arrays of layers and tokens, passage by passage."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -7,24 +8,32 @@ import numpy as np
 
 from glassesjax.records import Row
 from glassesjax.report.curves import number
+from glassesjax.studies.influence_rows import squared_shares
 
 BOUNDS = ("printed", "repaired")
+# How large an influence is, in three conventions; see ``trace.Influence``.
+MEASURES = {"frobenius": "|J|", "along": "|J v|", "scaled": "|J| |v|"}
 KINDS = ("true", "frozen")  # in the order of the page
 
 
+# What stands in a row where a convention was measured.
+FIELDS = {"frobenius": "frobenius", "along": "along", "scaled": "input_norm"}
+
+
 class Profiles:
-    """Rows of an influence run by kind of attention, as arrays with the embedding first.
+    """Rows of one passage by kind of attention, as arrays with the embedding first.
 
     Args:
-      rows: Rows of the influence study, in any order. A kind that was cut off is left out.
+      rows: Rows of the influence study, in any order; of several passages the first that has a
+        whole kind of attention counts. A kind that was cut off is left out.
 
     Raises:
       ValueError: There is no kind of attention with a row for every layer and token.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        found = [row for row in rows if row.get("study") == "influence"]
-        self._rows = {kind: _in_order(found, kind) for kind in KINDS}
+        each = ({kind: _in_order(mine, kind) for kind in KINDS} for mine in _by_passage(rows))
+        self._rows = next((found for found in each if any(found.values())), {})
         self.kinds = tuple(kind for kind, mine in self._rows.items() if mine)
         if not self.kinds:
             seen = f"found none that is whole among {len(rows)}"
@@ -32,6 +41,16 @@ class Profiles:
         self.first_row = self._rows[self.kinds[0]][0]
         self.shape = _shape(self.first_row)
         self._fields: dict[tuple[str, str], np.ndarray] = {}
+
+    @property
+    def passage(self) -> tuple[str, int]:
+        """The text and the characters before the passage; rows of earlier versions name none."""
+        return str(self.first_row.get("text", "")), int(self.first_row.get("offset") or 0)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The conventions that the rows have numbers for; those of earlier versions only one."""
+        return tuple(name for name in MEASURES if FIELDS[name] in self.first_row)
 
     @property
     def length(self) -> int:
@@ -82,11 +101,21 @@ class Profiles:
         none = lambda kind, b: self.judged(kind, b, "not_a_number") & ~self.unmeasured(kind)
         return sum(int(np.any([none(kind, b) for kind in kinds], axis=0).sum()) for b in BOUNDS)
 
-    def shares(self, kind: str) -> np.ndarray:
-        """Frobenius norms as shares of their sum over the tokens of a layer."""
-        norms = self(kind, "frobenius")
-        totals = norms.sum(axis=1, keepdims=True)
-        return norms / np.where(totals == 0, math.nan, totals)
+    def sizes(self, kind: str, measure: str) -> np.ndarray:
+        """How large each influence is, in one of the three conventions."""
+        if measure == "scaled":
+            return self(kind, "frobenius") * self(kind, "input_norm")
+        return self(kind, measure)
+
+    def relative_errors(self, kind: str, measure: str) -> np.ndarray:
+        """Standard error over size; NaN where exact, or where the size is zero."""
+        error = self(kind, "along_standard_error" if measure == "along" else "standard_error")
+        size = self(kind, "along" if measure == "along" else "frobenius")
+        return error / np.where(size > 0, size, math.nan)
+
+    def shares(self, kind: str, measure: str = "frobenius") -> np.ndarray:
+        """Squares of the sizes as shares of their sum over the tokens of a layer."""
+        return squared_shares(self.sizes(kind, measure))
 
     def norms(self, kind: str) -> np.ndarray:
         """The operator norm where it was measured, else the Frobenius norm, which is no smaller."""
@@ -105,6 +134,25 @@ class Profiles:
         return self(kind, f"log10_{bound}") - np.log10(np.where(norms > 0, norms, math.nan))
 
 
+def profiles_of(rows: Sequence[Row]) -> list[Profiles]:
+    """Each passage of a run, in the order of its rows.
+
+    Args:
+      rows: Rows of the influence study.
+
+    Returns:
+      The passages that have a whole kind of attention.
+
+    Raises:
+      ValueError: None has.
+    """
+    found = []
+    for mine in _by_passage(rows):
+        with contextlib.suppress(ValueError):
+            found.append(Profiles(mine))
+    return found or [Profiles(rows)]  # which says what is lacking
+
+
 def contradictions(rows: Sequence[Row]) -> int:
     """How often a bound is exceeded that must hold: the program or the statement is wrong.
 
@@ -117,10 +165,13 @@ def contradictions(rows: Sequence[Row]) -> int:
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    profiles = Profiles(rows)
-    must_hold = [(kind, "repaired") for kind in profiles.kinds]
-    must_hold += [("frozen", "printed")] if "frozen" in profiles.kinds else []
-    return sum(int(profiles.exceeded(kind, bound).sum()) for kind, bound in must_hold)
+    must_hold = ("true", "repaired"), ("frozen", "repaired"), ("frozen", "printed")
+    return sum(
+        int(profiles.exceeded(kind, bound).sum())
+        for profiles in profiles_of(rows)
+        for kind, bound in must_hold
+        if kind in profiles.kinds
+    )
 
 
 def effective_number(shares: np.ndarray) -> float:
@@ -129,6 +180,15 @@ def effective_number(shares: np.ndarray) -> float:
         return math.nan
     positive = shares[shares > 0]
     return float(np.exp(-np.sum(positive * np.log(positive))))
+
+
+def _by_passage(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of the study in groups of one passage, in the order of the passages."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        if row.get("study") == "influence":
+            groups.setdefault((row.get("text"), row.get("offset")), []).append(row)
+    return list(groups.values())
 
 
 def _shape(row: Row) -> tuple[int, int]:

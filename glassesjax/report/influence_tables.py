@@ -1,19 +1,39 @@
 """Tables of the influence page: the tokens at the embedding, and the layers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from glassesjax.report.influence_profiles import BOUNDS, Profiles, effective_number
+from glassesjax.report.influence_profiles import BOUNDS, MEASURES, Profiles, effective_number
 from glassesjax.report.influence_sentences import LAST, percent, told
 from glassesjax.report.markup import MISSING, Markup, element, table, token
 
 MOST = 256  # lines of a table of tokens
 
 
+def passage_table(every: Sequence[Profiles]) -> Markup:
+    """A line for each passage and kind of attention: the effective numbers of tokens."""
+    heads = ["text", "from character", "tokens", "attention"]
+    heads += [f"effective number, {MEASURES[name]}" for name in every[0].measures]
+    lines = [
+        [
+            *profiles.passage,
+            profiles.length,
+            kind,
+            *(told(effective_number(profiles.shares(kind, name)[0])) for name in profiles.measures),
+        ]
+        for profiles in every
+        for kind in profiles.kinds
+    ]
+    return table(heads, lines)
+
+
 def token_table(profiles: Profiles, kind: str) -> Markup:
-    """A line for each token at the embedding; of very many, for the most heard."""
-    shares = profiles.shares(kind)[0]
-    kept = np.sort(np.argsort(-shares, kind="stable")[:MOST])
-    heads = ["position", "token", "share", "π", "Frobenius norm", "standard error"]
+    """A line for each token at the embedding, in order; of very many, for first and last ones."""
+    half, every = MOST // 2, range(profiles.length)
+    kept = every if profiles.length <= MOST else [*every[:half], *every[-half:]]
+    heads = ["position", "token", *(f"share, {MEASURES[name]}²" for name in profiles.measures)]
+    heads += ["π", "|J|", "standard error", "|J v|", "standard error", "|v|"]
     heads += [
         "operator norm",
         "at least",
@@ -22,10 +42,10 @@ def token_table(profiles: Profiles, kind: str) -> Markup:
         "excess, decades",
         "repaired bound",
     ]
-    body = table([*heads, "excess, decades"], [_token_line(profiles, kind, int(at)) for at in kept])
+    body = table([*heads, "excess, decades"], [_token_line(profiles, kind, at) for at in kept])
     if len(kept) == profiles.length:
         return body
-    return Markup(element("p", f"The {MOST} tokens that are heard most.") + body)
+    return Markup(element("p", f"The first and the last {half} tokens.") + body)
 
 
 def _token_line(profiles: Profiles, kind: str, position: int) -> list[object]:
@@ -35,7 +55,7 @@ def _token_line(profiles: Profiles, kind: str, position: int) -> list[object]:
     return [
         position,
         token(profiles.tokens[position]),
-        percent(profiles.shares(kind)[at]),
+        *(percent(profiles.shares(kind, name)[at]) for name in profiles.measures),
         percent(number("pi")),
         *measured,
         told(number("at_least")),
@@ -44,7 +64,7 @@ def _token_line(profiles: Profiles, kind: str, position: int) -> list[object]:
     ]
 
 
-OPTIONAL = ("standard_error", "spectral")
+OPTIONAL = ("standard_error", "along", "along_standard_error", "input_norm", "spectral")
 
 
 def _or_missing(value: float) -> str:
@@ -65,8 +85,9 @@ def _bound_cells(profiles: Profiles, kind: str, bound: str, at: tuple[int, int])
 
 
 def layer_table(profiles: Profiles, kind: str) -> Markup:
-    """A line for each residual stream: who is heard there, and whether the bounds hold."""
-    heads = ["layer", "tokens heard", "first token", f"last {min(LAST, profiles.length)}"]
+    """A line for each residual stream: effective numbers of tokens, and whether bounds hold."""
+    heads = ["layer", *(f"effective number, {MEASURES[name]}" for name in profiles.measures)]
+    heads += ["first token, |J|²", f"last {min(LAST, profiles.length)}, |J|²"]
     heads += ["attention's share", "largest norm"]
     heads += [
         f"{bound} bound {what}"
@@ -82,7 +103,7 @@ def _layer_line(profiles: Profiles, kind: str, layer: int) -> list[object]:
     share = profiles(kind, "share")[layer, 0]
     return [
         layer,
-        told(effective_number(shares)),
+        *(told(effective_number(profiles.shares(kind, x)[layer])) for x in profiles.measures),
         percent(shares[0]),
         percent(shares[-last:].sum()),
         MISSING if np.isnan(share) else percent(share),

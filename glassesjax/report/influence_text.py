@@ -1,4 +1,4 @@
-"""The text itself, each token on a ground that is the stronger the more it is heard."""
+"""The text itself, each token on a ground that is the stronger the larger its influence."""
 
 import math
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.report.influence_profiles import Profiles
+from glassesjax.report.influence_profiles import MEASURES, Profiles
 from glassesjax.report.influence_sentences import percent, told
 from glassesjax.report.markup import VISIBLE, Markup, element, escape, visible
 
@@ -40,23 +40,25 @@ class Depth(NamedTuple):
         return min(max(place, 0.0), 1.0)
 
 
-def colored_text(profiles: Profiles, kind: str, depth: Depth) -> Markup:
+def colored_text(profiles: Profiles, kind: str, depth: Depth, measure: str = "frobenius") -> Markup:
     """The tokens in reading order, each with its number as a title.
 
     Args:
       profiles: The run.
       kind: Which kind of attention.
-      depth: The scale, the same for all kinds of a page.
+      depth: The scale, the same for all texts of a page.
+      measure: In which convention.
 
     Returns:
       A ``div`` that wraps; white space and line ends are visible.
     """
-    shares, norms = profiles.shares(kind)[0], profiles(kind, "frobenius")[0]
-    errors = profiles(kind, "standard_error")[0]
+    shares, sizes = profiles.shares(kind, measure)[0], profiles.sizes(kind, measure)[0]
+    errors = sizes * profiles.relative_errors(kind, measure)[0]
+    name = MEASURES[measure]
     spans = [
-        _token(text, position, depth.place(share), _said(share, norm, error))
-        for position, (text, share, norm, error) in enumerate(
-            zip(profiles.tokens, shares, norms, errors, strict=True)
+        _token(text, position, depth.place(share), _said(name, share, size, error))
+        for position, (text, share, size, error) in enumerate(
+            zip(profiles.tokens, shares, sizes, errors, strict=True)
         )
     ]
     return element("div", *spans, class_="heard")
@@ -65,13 +67,13 @@ def colored_text(profiles: Profiles, kind: str, depth: Depth) -> Markup:
 def scale_bar(depth: Depth) -> Markup:
     """What the grounds mean."""
     ends = [element("span", percent(end)) for end in depth]
-    said = element("span", "share of the influence, logarithmic", class_="said")
+    said = element("span", "share of the squares, logarithmic", class_="said")
     return element("p", ends[0], element("i"), ends[1], said, class_="scale")
 
 
-def _said(share: float, norm: float, error: float) -> str:
+def _said(name: str, share: float, size: float, error: float) -> str:
     spread = "" if math.isnan(error) else f" ± {told(error)}"
-    return f"{percent(share)} of the influence, norm {told(norm)}{spread}"
+    return f"{percent(share)} of the squares, {name} {told(size)}{spread}"
 
 
 def _token(text: str, position: int, place: float, said: str) -> Markup:

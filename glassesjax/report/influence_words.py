@@ -5,20 +5,32 @@ LEAD = (
     " last token it has read. All earlier tokens act through it alone.",
     "How much can each of them still move it? Over-squashing says that the influence of some fades:"
     " they reach the last token by fewer and weaker paths than others.",
-    "This page measures that influence, and puts beside it what attention rollout supposes, the"
-    " bound that the paper prints, and its repair.",
+    "This page measures that influence in three conventions, which need not agree, and puts beside"
+    " it what attention rollout supposes, the bound that the paper prints, and its repair.",
 )
 
 TEXT = (
-    "The stronger the color of a token, the more the last representation moves with the token's"
-    " embedding. Hold the pointer over a token for its numbers."
+    "Passage {passage}. The stronger the color of a token, the larger its share of the squares, in"
+    " each of the conventions. Hold the pointer over a token for its numbers."
+)
+
+PASSAGES = (
+    "Effective number of tokens at the embedding: the exponential of the entropy of the shares of"
+    " squares. Figures and tables below are of the first passage."
 )
 
 GLOSSARY = {
-    "influence": "The norm of the derivative of the last representation in one token's residual"
-    " stream at one layer: how far the representation moves for a small change there. At the"
-    " embedding, layer 0, it is the token's own vector that changes. Shares are of the sum of all"
-    " tokens' Frobenius norms.",
+    "|J|": "The Frobenius norm of the derivative J of the last representation in one token's"
+    " residual stream v at one layer: how far the representation moves for a small change there,"
+    " per unit of change. At the embedding, layer 0, it is the token's own vector that changes."
+    " Where v is read through a norm, a vector twice as long has half the derivative and does"
+    " the same: |J| favors short vectors.",
+    "|J| |v|": "The same per relative change: times the length of the token's vector. It does not"
+    " depend on a length that changes nothing.",
+    "|J v|": "The size of the derivative along the vector itself: how far the last vector moves"
+    " where the vector is made longer or shorter. A norm removes the length, so that it counts what"
+    " the residual stream carries on and misses what the first norm reads.",
+    "shares": "Of the sum over all tokens of the squares, which add up where norms do not.",
     "true attention, attention held fixed": "The derivative of the model as it is, in which a"
     " change of a token also changes who attends to whom; and the same with the attention weights"
     " kept as they were, which is what Theorem 5.1 presumes.",
@@ -31,8 +43,8 @@ GLOSSARY = {
     " this prompt: products of attention weights, norms of matrices and slopes along all paths.",
     "repaired bound": "The same with the derivative of the attention weights bounded as well. It"
     " holds for the model as it is.",
-    "heard in effect": "The exponential of the entropy of the shares, in tokens: n for n equal"
-    " shares, 1 where one token has everything.",
+    "effective number of tokens": "The exponential of the entropy of the shares of squares: n for n"
+    " equal shares, 1 where one token has everything.",
     "decades": "Factors of ten: a bound 3 decades above is 1000 times as large.",
 }
 
@@ -47,17 +59,19 @@ METHODS = (
     " hypothesis is met, and it must hold.",
     "How far a bound lies above is taken from the operator norm where it was measured, else from"
     " the Frobenius norm, which is named then: the operator norm is no larger.",
-    "An influence is per unit of change of a vector, and the vectors of tokens differ in length. It"
-    " says how far a small change moves the last representation, not how much of it comes from the"
-    " token.",
+    "None of the conventions says how much of the last representation comes from a token: all are"
+    " of small changes.",
+    "How far a bound lies comes before whether it is exceeded: a bound many decades above what was"
+    " measured would hold with any mistake smaller than that.",
     "All norms are L2. Derivatives are by reverse differentiation, with norms and attention as the"
     " model has them; none is a difference of two runs.",
 )
 
 ESTIMATED = (
     "Norms are estimated from {probes} random vectors of signs, pulled back through all layers at"
-    " once. Each has its standard error, at the embedding {error} of the norm in the median. The"
-    " vectors are the same for all tokens, so neighboring errors are alike."
+    " once. Each has its standard error, at the embedding {error} of |J| and {along} of |J v| (the"
+    " median). The vectors are the same for all tokens, so neighboring errors are alike. An order"
+    " of tokens stands only where their errors do not overlap."
 )
 EXACT = (
     "Norms are exact up to rounding in {dtype}: one derivative for each coordinate of the last"
@@ -70,13 +84,14 @@ FOUR_BITS = (
 )
 
 PROFILE_CAPTION = (
-    "Top: shares of the influence, with one standard error shaded where they are estimated, and the"
-    " rollout. Bottom: {norm}, within the ends of the operator norm (shaded), and the two bounds."
-    " The printed one speaks of attention held fixed only. A gap in a line is a zero."
+    "Top: shares of the squares with {kind}, with one standard error shaded where they are"
+    " estimated, and the rollout. Bottom: {norm}, within the ends of the operator norm (shaded),"
+    " and the two bounds. The printed one speaks of attention held fixed only. A gap in a line is"
+    " a zero."
 )
 SPECTRAL, FROBENIUS = "the operator norm", "the Frobenius norm, which the operator norm cannot top"
 LAYERS_CAPTION = (
-    "Share of each token among all that enters a layer, from the embedding at the bottom to the"
-    " final norm at the top, where only the last token is heard. Bright is much. Each row adds up"
-    " to one; gray is none at all."
+    "Share of each token in the squares of all that enters a layer, with {kind}, from the embedding"
+    " at the bottom to the final norm at the top, where only the last token has any influence."
+    " Bright is much. Each row adds up to one; gray is none at all."
 )

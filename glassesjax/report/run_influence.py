@@ -7,18 +7,13 @@ from glassesjax.records import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.influence_figures import layers_figure, profile_figure
 from glassesjax.report.influence_page import influence_page
-from glassesjax.report.run_study import Done, Files, Opened, Steps, Study, run_study
-from glassesjax.studies.influence import KEY, InfluenceSettings, Subject, measure, open_subject
+from glassesjax.report.run_study import Files, Opened, Study, run_study
+from glassesjax.studies.influence import KEY, InfluenceSettings, measure, open_subject
 
 
 def _open(settings: InfluenceSettings) -> Opened:
     subject = open_subject(settings)
-    return Opened(subject, subject.model.source, repr(subject.tokens).encode())
-
-
-def _measure(settings: InfluenceSettings, subject: Subject, done: Done) -> Steps:
-    for kind, rows in measure(settings, subject, done):
-        yield f"{kind} attention", rows
+    return Opened(subject, subject.model.source, repr(subject.passages).encode())
 
 
 def _draw(
@@ -34,7 +29,7 @@ STUDY = Study(
     settings=InfluenceSettings,
     key=KEY,
     open=_open,
-    measure=_measure,
+    measure=measure,
     draw=_draw,
 )
 run_influence = functools.partial(run_study, STUDY)

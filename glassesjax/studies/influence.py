@@ -2,12 +2,14 @@
 
 For each layer and token: the derivative of the last representation in that token's residual
 stream, measured with true attention and with attention weights held fixed, beside the rollout, the
-printed bound of Theorem 5.1 (which presumes fixed weights) and its repair (which does not).
+printed bound of Theorem 5.1 (which presumes fixed weights) and its repair (which does not). Several
+passages are read, since what is seen on one text may be that text's alone.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import jax
@@ -18,9 +20,15 @@ from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
-from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
-from glassesjax.studies.influence_rows import Bounds, Subject, influence_rows, log_bound
+from glassesjax.studies.influence_rows import (
+    Bounds,
+    Passage,
+    Subject,
+    influence_rows,
+    log_bound,
+)
 from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
@@ -31,12 +39,14 @@ from glassesjax.trace.rollout import (
     block_stack,
     check_bounded,
     check_past,
-    printed_bound,
+    printed_rollout,
     rollout,
 )
 
 # What tells one row of a run from another.
-KEY = ("attention", "layer", "position")
+KEY = ("text", "offset", "attention", "layer", "position")
+# Where a passage begins: behind a paragraph, else a line, else a word, and at most so far on.
+BREAKS, REACH = (r"\n\s*\n\s*", r"\n\s*", r"\s+"), 2000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,13 +57,16 @@ class InfluenceSettings:
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
-    text: str | None = None
-    """Where the prompt is taken from if none is given: ferry (if absent), a story that comes with
-    this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
+    text: tuple[str, ...] = ()
+    """Where the passages are taken from if no prompt is given: ferry (if absent), a story that comes
+    with this package, kjv, novels by Jane Austen (persuasion, emma), or UTF-8 files. Not for toy,
     which takes random digits."""
+    passages: int = 4
+    """Passages of each text, evenly spread over it but for its opening, which models know best; 1:
+    from its start. A text too short for so many is read from its start, once."""
     max_tokens: int = 64
-    """Most tokens of the prompt, with the one that begins it: a longer text is cut there, a
-    shorter one is read whole."""
+    """Most tokens of a passage, with the one that begins it: a longer text is cut there, a shorter
+    one is read whole."""
     method: Literal["estimated", "exact"] = "estimated"
     """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
     the last representation."""
@@ -82,6 +95,8 @@ class InfluenceSettings:
         layers = self.spectral_layers
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (self.passages >= 1, "--passages of 1 or more", self.passages),
+            (len(set(self.text)) == len(self.text), "different names for --text", self.text),
             (self.probes >= 2, "--probes of 2 or more", self.probes),
             (
                 len(set(layers)) == len(layers) and min(layers, default=0) >= 0,
@@ -101,64 +116,96 @@ class InfluenceSettings:
             ),
         ):
             if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+                raise BadInput(f"Expected {wanted}, got {found}: change it.")
         if self.positions != "none" and not is_toy(self.model):
-            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+            wanted = f"Expected --positions with the toy only, got {self.model}, which has its own"
+            raise BadInput(f"{wanted}: leave --positions out.")
         self._check_used()
 
     def _check_used(self) -> None:
         """Refuses what was given and would be passed over."""
         if self.spectral is not None and self.method != "exact":
-            wanted = "Wanted --spectral with --method exact only; found --method estimated"
+            wanted = "Expected --spectral with --method exact only, got --method estimated"
             raise BadInput(f"{wanted}: leave one of the two out.")
-        if self.text is not None and is_toy(self.model):
-            wanted = "Wanted --text with a model that reads text; found toy"
+        if self.text and is_toy(self.model):
+            wanted = "Expected --text with a model that reads text, got toy"
             raise BadInput(f"{wanted}: give it digits and commas by --prompt, or leave --text out.")
-        if self.text is not None and self.prompt:
-            raise BadInput("Wanted --prompt or --text; found both: leave one of the two out.")
+        if self.text and self.prompt:
+            raise BadInput("Expected --prompt or --text, got both: leave one of the two out.")
 
 
 def open_subject(settings: InfluenceSettings) -> Subject:
-    """The model and its prompt.
+    """The model and its passages.
 
     Args:
       settings: What is to be measured.
 
     Returns:
-      Both, the prompt cut to ``max_tokens``.
+      Both, each passage cut to ``max_tokens``.
 
     Raises:
-      BadInput: The model or the text cannot be opened, the prompt is empty or longer than the
-        model's context, a layer is not there, or the model has no rollout to its last token.
+      BadInput: The model or a text cannot be opened, a passage is empty or longer than the model's
+        context, a layer is not there, or the model has no rollout to its last token.
     """
     model = open_one(settings)
-    config, tokens = model.decoder.config, _tokens(settings, model)
-    if not tokens:
-        raise BadInput("Wanted a prompt of one token or more; found an empty text.")
-    if config.max_length is not None and len(tokens) > config.max_length:
-        wanted = f"Wanted at most {config.max_length} tokens, the context"
-        raise BadInput(f"{wanted}; the prompt has more: use a lower --max-tokens.")
+    config, passages = model.decoder.config, tuple(_passages(settings, model))
+    longest = max(len(passage.tokens) for passage in passages)
+    if empty := [passage.text for passage in passages if not passage.tokens]:
+        raise BadInput(f"Expected one token or more, got an empty text: give {empty[0]} some.")
+    if config.max_length is not None and longest > config.max_length:
+        wanted = f"Expected at most {config.max_length} tokens, the context"
+        raise BadInput(f"{wanted}, got more: use a lower --max-tokens.")
     if max(settings.spectral_layers, default=0) > config.num_layers:
-        wanted = f"Wanted --spectral layers from 0 to {config.num_layers}"
-        raise BadInput(f"{wanted}; found {max(settings.spectral_layers)}.")
+        wanted = f"Expected --spectral layers from 0 to {config.num_layers}"
+        raise BadInput(f"{wanted}, got {max(settings.spectral_layers)}: name one that is there.")
     try:
-        check_past(config, len(tokens))
+        check_past(config, longest)
     except ValueError as error:
         raise BadInput(str(error)) from error
     check_bounded(config)
-    return Subject(model, tokens)
+    return Subject(model, passages)
 
 
-def _tokens(settings: InfluenceSettings, model: LanguageModel) -> tuple[int, ...]:
+def _passages(settings: InfluenceSettings, model: LanguageModel) -> Iterator[Passage]:
     context, tokenizer = model.decoder.config.max_length, model.tokenizer
     # One over the context tells that there are too many, and no more need be made.
     limit = settings.max_tokens if context is None else min(settings.max_tokens, context + 1)
     if isinstance(tokenizer, SymbolTokenizer):
-        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
-        symbols = (BOS, *(settings.prompt or digits))
-        return tokenizer.encode_symbols(symbols)[:limit]
-    text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
-    return tuple(itertools.islice(tokenizer.stream(text), limit))
+        digits = run_family("doubled_digits").pair(limit * settings.passages, settings.seed)[0]
+        drawn = [("digits", at, digits[at : at + limit]) for at in range(0, len(digits), limit)]
+        for name, at, symbols in [("prompt", 0, settings.prompt)] if settings.prompt else drawn:
+            yield Passage(name, at, tokenizer.encode_symbols((BOS, *symbols))[:limit])
+        return
+    if settings.prompt:
+        yield _cut(tokenizer, "prompt", settings.prompt, slice(0, None), limit)
+        return
+    for name in settings.text or (DEFAULT_TEXT,):
+        yield from _of_text(tokenizer, name, read_text(name), settings.passages, limit)
+
+
+def _of_text(
+    tokenizer: ByteLevelTokenizer, name: str, text: str, count: int, limit: int
+) -> list[Passage]:
+    """Passages at the beginning of all of ``count + 1`` equal parts but the first."""
+    edges = [len(text) * part // (count + 1) for part in range(1, count + 2)]
+    parts = itertools.pairwise(edges)
+    spread = [slice(_begin(text, start, stop), stop) for start, stop in parts]
+    found = [_cut(tokenizer, name, text, part, limit) for part in spread]
+    if count > 1 and all(len(passage.tokens) == limit for passage in found):
+        return found
+    return [_cut(tokenizer, name, text, slice(0, None), limit)]
+
+
+def _begin(text: str, start: int, stop: int) -> int:
+    """The first beginning of a paragraph, a line or a word from ``start`` on that is near."""
+    near = text[start : min(stop, start + REACH)]
+    found = (re.search(pattern, near) for pattern in BREAKS)
+    return next((start + match.end() for match in found if match), start)
+
+
+def _cut(tokenizer: ByteLevelTokenizer, name: str, text: str, part: slice, limit: int) -> Passage:
+    tokens = tuple(itertools.islice(tokenizer.stream(text[part]), limit))
+    return Passage(name, part.start, tokens)
 
 
 def measure(
@@ -166,37 +213,48 @@ def measure(
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
 ) -> Iterator[tuple[str, list[Row]]]:
-    """Measures one kind of attention after the other.
+    """Measures one kind of attention after the other, passage by passage.
 
     Source: arXiv 2406.04267v2, Theorem 5.1.
     Differs: measured beside the bound, at every layer; the paper draws no measured derivative.
 
     Args:
       settings: What to measure.
-      subject: Float32 weights and the prompt.
+      subject: Float32 weights and the passages.
       done: Whether the row with these key fields is there already; whole kinds are left out.
 
     Yields:
-      What was done and its rows. First the bounds, which have none of their own, then each kind of
-      attention with one row for each layer and token.
+      What was done and its rows. First the bounds, which have none of their own, then for each
+      passage each kind of attention with one row for each layer and token.
     """
-    layers, length = subject.model.decoder.config.num_layers, len(subject.tokens)
-    last_key = {"layer": layers, "position": length - 1}
-    wanted = [kind for kind in settings.attention if not done({"attention": kind, **last_key})]
-    if not wanted:
+    layers = subject.model.decoder.config.num_layers
+
+    def wanted(passage: Passage, kind: str) -> bool:
+        last = {"layer": layers, "position": len(passage.tokens) - 1, "attention": kind}
+        return not done({"text": passage.text, "offset": passage.offset, **last})
+
+    left = {p: [kind for kind in settings.attention if wanted(p, kind)] for p in subject.passages}
+    left = {passage: kinds for passage, kinds in left.items() if kinds}
+    if not left:
         return
     with jax.enable_x64(settings.format == "f64"):
         decoder = _in_format(subject.model.decoder, settings.format)
-        bounds = _bounds(decoder, jnp.asarray(subject.tokens))
-        last_finite = _last_is_finite(decoder, jnp.asarray(subject.tokens))
-    # A step of its own: with many tokens it takes as long as a kind of attention.
-    yield f"bounds for {' and '.join(wanted)}", []
-    shared = {**_shared(settings, subject), "last_finite": last_finite}
-    for kind in wanted:
+        bounds = _bounds(decoder, tuple(left))
+    # A step of its own: it takes as long as a kind of attention, or longer.
+    kinds = [kind for kind in settings.attention if any(kind in some for some in left.values())]
+    yield f"bounds for {' and '.join(kinds)} attention", []
+    for passage, kinds in left.items():
+        tokens = jnp.asarray(passage.tokens)
         with jax.enable_x64(settings.format == "f64"):
-            found = _influence(settings, decoder, jnp.asarray(subject.tokens), kind == "frozen")
-        rows = influence_rows(subject, found, bounds, settings.spectral_layers)
-        yield kind, [{**shared, "attention": kind, **row} for row in rows]
+            shared = _shared(settings, subject.model, passage)
+            shared |= {"last_finite": _last_is_finite(decoder, tokens)}
+        for kind in kinds:
+            with jax.enable_x64(settings.format == "f64"):
+                found = _influence(settings, decoder, tokens, kind == "frozen")
+            beside = bounds[passage], settings.spectral_layers
+            rows = influence_rows(subject.model, passage, found, *beside)
+            place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
+            yield f"{kind} attention{place}", [{**shared, "attention": kind, **x} for x in rows]
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:
@@ -204,20 +262,30 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
     return jax.tree.map(lambda weight: weight.astype(dtype), decoder)
 
 
-def _bounds(decoder: Decoder, tokens: jax.Array) -> Bounds:
-    plain, printed = jax.jit(rollout)(decoder, tokens), jax.jit(printed_bound)(decoder, tokens)
-    repaired = jax.jit(_repaired)(decoder, tokens)
-    wide = lambda x: np.asarray(x, np.float64)
-    return Bounds(wide(plain.profile), wide(plain.shares), log_bound(printed), log_bound(repaired))
+def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Bounds]:
+    """Those of passages of one length together: norms of weights, most of the work, come once."""
+    found: dict[Passage, Bounds] = {}
+    for length in dict.fromkeys(len(passage.tokens) for passage in passages):
+        alike = [passage for passage in passages if len(passage.tokens) == length]
+        tokens = jnp.asarray([passage.tokens for passage in alike])
+        rolled = jax.device_get(_rolled(decoder, tokens))
+        for index, passage in enumerate(alike):
+            plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
+            wide = [np.asarray(x, np.float64) for x in (plain.profile, plain.shares)]
+            found[passage] = Bounds(*wide, log_bound(printed), log_bound(repaired))
+    return found
+
+
+@jax.jit
+def _rolled(decoder: Decoder, tokens: jax.Array) -> tuple[Rollout, Rollout, Rollout]:
+    stacks = jax.vmap(block_stack, (None, 0))(decoder, tokens)
+    each = lambda one: (rollout(decoder, one[0]), printed_rollout(one[1]), repaired_rollout(one[1]))
+    return jax.lax.map(each, (tokens, stacks))
 
 
 def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:
     last = jax.jit(lambda decoder, tokens: decoder.represent(decoder.enter(tokens))[0][-1])
     return bool(np.isfinite(np.asarray(last(decoder, tokens))).all())
-
-
-def _repaired(decoder: Decoder, tokens: jax.Array) -> Rollout:
-    return repaired_rollout(block_stack(decoder, tokens))
 
 
 def _influence(
@@ -235,15 +303,17 @@ def _influence(
     )
 
 
-def _shared(settings: InfluenceSettings, subject: Subject) -> dict[str, Value]:
-    config = subject.model.decoder.config
+def _shared(
+    settings: InfluenceSettings, model: LanguageModel, passage: Passage
+) -> dict[str, Value]:
+    config = model.decoder.config
     dtype = {"f32": "float32", "f64": "float64"}[settings.format]
     return {
         "study": "influence",
-        "model": subject.model.name,
-        "positions": encoding_name(subject.model, settings.positions),
+        "model": model.name,
+        "positions": encoding_name(model, settings.positions),
         **provenance(),
-        **subject.model.columns,
+        **model.columns,
         "seed": settings.seed,
         "method": settings.method,
         "probes": settings.probes if settings.method == "estimated" else None,
@@ -252,5 +322,5 @@ def _shared(settings: InfluenceSettings, subject: Subject) -> dict[str, Value]:
         "norm": "operator norm, L2 to L2; frobenius where named so",
         "width": config.model_dim,
         "layers": config.num_layers,
-        "prompt_tokens": len(subject.tokens),
+        "prompt_tokens": len(passage.tokens),
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Array
 
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.records import Value
@@ -17,11 +18,21 @@ ROUNDING = 1e-4
 NOT_FINITE = "not_a_number"
 
 
+class Passage(NamedTuple):
+    """What a model reads, and where it is from."""
+
+    text: str
+    """As on the command line; ``prompt`` for one that was given, ``digits`` for drawn ones."""
+    offset: int
+    """Characters of the text, or drawn digits, before it."""
+    tokens: tuple[int, ...]
+
+
 class Subject(NamedTuple):
-    """A model and the prompt that it reads."""
+    """A model and the passages that it reads."""
 
     model: LanguageModel
-    tokens: tuple[int, ...]
+    passages: tuple[Passage, ...]
 
 
 class Bounds(NamedTuple):
@@ -40,6 +51,23 @@ def log_bound(bound: Rollout) -> np.ndarray:
         return profile + np.asarray(bound.log_gains, np.float64)[:, None]
 
 
+def squared_shares(norms: np.ndarray) -> np.ndarray:
+    """Squares of norms as shares of their sum over the last axis.
+
+    Squares of the norms of parts add up to that of the whole, norms do not.
+
+    Args:
+      norms: Non-negative; squared in units of the largest, so that none underflows.
+
+    Returns:
+      Shares that sum to one; NaN where all are zero or one is not finite.
+    """
+    norms = np.asarray(norms, np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0, inf / inf
+        squares = np.square(norms / norms.max(axis=-1, keepdims=True))
+    return squares / squares.sum(axis=-1, keepdims=True)
+
+
 class _Measured(NamedTuple):
     """The derivatives' norms, each beside what is certain of the operator norm."""
 
@@ -52,7 +80,21 @@ class _Measured(NamedTuple):
         frobenius, spectral, error = self._numbers(at)
         least, most = self.ends(at)
         measured = {"frobenius": frobenius, "standard_error": error, "spectral": spectral}
-        return {**measured, "at_least": least, "at_most": most}
+        names = "along", "along_standard_error", "input_norm"
+        rest = {name: _at(getattr(self.found, name), at) for name in names}
+        return {**measured, "at_least": least, "at_most": most, **rest}
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """For each field of shares, those of each layer and token, as far as they were measured."""
+        frobenius, along = (_wide(x) for x in (self.found.frobenius, self.found.along))
+        sizes = _wide(self.found.input_norm)
+        norms = {"": frobenius, "_along": along}
+        norms["_scaled"] = None if frobenius is None or sizes is None else frobenius * sizes
+        return {
+            f"squared_share{name}": squared_shares(each)
+            for name, each in norms.items()
+            if each is not None
+        }
 
     def ends(self, at: tuple[int, int]) -> tuple[float, float]:
         """What the operator norm is at least and at most: itself, or what its Frobenius norm tells.
@@ -79,28 +121,45 @@ class _Measured(NamedTuple):
         )
 
 
+def _wide(norms: Array | None) -> np.ndarray | None:
+    return None if norms is None else np.asarray(norms, np.float64)
+
+
+def _at(norms: Array | None, at: tuple[int, int]) -> float | None:
+    return None if norms is None else float(norms[at])
+
+
 def influence_rows(
-    subject: Subject, found: Influence, bounds: Bounds, spectral: tuple[int, ...] = ()
+    model: LanguageModel,
+    passage: Passage,
+    found: Influence,
+    bounds: Bounds,
+    spectral: tuple[int, ...] = (),
 ) -> Iterator[dict[str, Value]]:
     """Layer by layer, token by token; the last row of a kind closes it.
 
     Args:
-      subject: The model and its prompt.
+      model: The model.
+      passage: What it read.
       found: Norms at all layers, operator norms at some.
       bounds: What stands beside them.
       spectral: The layers of the operator norms, in their order.
     """
-    text = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
-    measured = _Measured(found, subject.model.decoder.config.model_dim, spectral)
+    text = [model.tokenizer.token_text(token) for token in passage.tokens]
+    measured = _Measured(found, model.decoder.config.model_dim, spectral)
+    shares = measured.shares()
     for layer, position in np.ndindex(bounds.printed.shape):
         at = (layer, position)
         least, most = map(_log, measured.ends(at))
         yield {
+            "text": passage.text,
+            "offset": passage.offset,
             "layer": layer,
             "position": position,
-            "token": subject.tokens[position],
+            "token": passage.tokens[position],
             "token_text": text[position],
             **measured.row(at),
+            **{name: float(each[at]) for name, each in shares.items()},
             "pi": float(bounds.pi[at]),
             "share": float(bounds.shares[layer]) if layer < len(bounds.shares) else None,
             **_against("printed", (least, most), float(bounds.printed[at])),

@@ -8,6 +8,7 @@ TOKENS = ("<bos>", "In", " the", "\n", "<b>")
 LAYERS, WIDTH = 2, 16
 PRINTED, REPAIRED = 1.0, 4.0  # decades
 EQUAL = (1.0,) * len(TOKENS)
+OLD = ("text", "offset", "along", "along_standard_error", "input_norm")  # earlier rows have none
 
 
 def made_rows(
@@ -17,20 +18,50 @@ def made_rows(
     method="exact",
     printed=PRINTED,
     repaired=REPAIRED,
+    sizes=None,
     **changes,
 ):
-    """The same norms at each layer but the last, where the last token alone is heard."""
+    """The same norms at each layer but the last, where the last token alone has any influence.
+
+    Vectors have length one, or ``sizes``; half of each derivative is along the vector.
+    """
     return [
-        _row(kind, layer, position, norms, tokens, method, (printed, repaired)) | changes
+        _row(kind, layer, position, norms, tokens, method, (printed, repaired))
+        | _vectors(kind, layer, position, norms, tokens, method, sizes)
+        | changes
         for kind in kinds
         for layer in range(LAYERS + 1)
         for position in range(len(tokens))
     ]
 
 
+def made_passages(*each):
+    """Rows of several passages of one text, one for each set of changes."""
+    return [row for at, changes in enumerate(each) for row in made_rows(offset=100 * at, **changes)]
+
+
+def old_rows(**changes):
+    """Rows as they were before there were several passages and conventions."""
+    return [
+        {name: value for name, value in row.items() if name not in OLD}
+        for row in made_rows(**changes)
+    ]
+
+
+def _vectors(kind, layer, position, norms, tokens, method, sizes):
+    size = 1.0 if sizes is None else sizes[position]
+    along = _norm(layer, position, norms, tokens) * size / 2
+    error = None if method == "exact" else along / 5
+    vectors = {"along": along, "along_standard_error": error, "input_norm": size}
+    return {"text": "kjv", "offset": 0, **vectors}
+
+
+def _norm(layer, position, norms, tokens):
+    return norms[position] if layer < LAYERS or position == len(tokens) - 1 else 0.0
+
+
 def _row(kind, layer, position, norms, tokens, method, bounds):
-    heard = layer < LAYERS or position == len(tokens) - 1
-    norm = norms[position] if heard else 0.0
+    norm = _norm(layer, position, norms, tokens)
     exact = method == "exact" and layer == 0
     least = norm if exact else norm / math.sqrt(WIDTH)
     most = norm if method == "exact" else norm * (1 + 3 / 50)
