@@ -58,7 +58,7 @@ class InfluenceSettings:
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
     text: tuple[str, ...] = ()
-    """Where the passages are taken from if no prompt is given: ferry (if absent), a story that comes
+    """Where passages are taken from if no prompt is given: ferry (if absent), a story that comes
     with this package, kjv, novels by Jane Austen (persuasion, emma), or UTF-8 files. Not for toy,
     which takes random digits."""
     passages: int = 4
