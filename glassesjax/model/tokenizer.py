@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glassesjax.errors import BadInput
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.tasks.sequences import BOS
 
 MODELS_WANTED = (
@@ -64,7 +65,11 @@ class SymbolTokenizer:
 
         Returns:
           The symbol.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], len(self.symbols))
         return self.symbols[token]
 
 
@@ -122,7 +127,11 @@ class ByteLevelTokenizer:
 
         Returns:
           Its bytes; of a special token, its name.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], self.engine.get_vocab_size())
         name = self.engine.id_to_token(token) or ""
         known = all(character in BYTES for character in name)
         return bytes(BYTES[character] for character in name) if known else name.encode()
@@ -135,7 +144,11 @@ class ByteLevelTokenizer:
 
         Returns:
           The text; bytes that make no whole character show as replacement characters.
+
+        Raises:
+          ValueError: A number is no token's.
         """
+        checked_tokens(tokens, self.engine.get_vocab_size())
         return self.engine.decode(list(tokens), skip_special_tokens=False)
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
@@ -171,7 +184,11 @@ class ByteLevelTokenizer:
 
         Returns:
           The text or the name.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], self.engine.get_vocab_size())
         text = self.engine.decode([token], skip_special_tokens=False)
         return text if "�" not in text else self.engine.id_to_token(token)
 
