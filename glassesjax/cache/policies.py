@@ -4,12 +4,12 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choice
 
 Spacing = Literal["true", "compressed", "consecutive"]
 
@@ -122,6 +122,7 @@ class Policy:
     ten compressed (see ``glassesjax.cache.spacing``); or side by side."""
 
     def __post_init__(self) -> None:
+        check_choice("spacing", self.spacing, get_args(Spacing))
         found = f"found {self.name} with"
         if self.sinks < 0:
             raise BadInput(f"Wanted 0 sinks or more; {found} {self.sinks}.")

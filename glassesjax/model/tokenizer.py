@@ -7,6 +7,7 @@ from typing import Any
 
 from glassesjax.errors import BadInput
 from glassesjax.model.chat import chat_text
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.text import crosses_pieces, text_pieces
 
@@ -69,7 +70,11 @@ class SymbolTokenizer:
 
         Returns:
           The symbol.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], len(self.symbols))
         return self.symbols[token]
 
 
@@ -165,7 +170,11 @@ class ByteLevelTokenizer:
 
         Returns:
           Its bytes; of a special token, its name.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], self.engine.get_vocab_size())
         name = self.engine.id_to_token(token) or ""
         known = token not in self.whole and all(character in BYTES for character in name)
         return bytes(BYTES[character] for character in name) if known else name.encode()
@@ -178,7 +187,11 @@ class ByteLevelTokenizer:
 
         Returns:
           The text; bytes that make no whole character show as replacement characters.
+
+        Raises:
+          ValueError: A number is no token's.
         """
+        checked_tokens(tokens, self.engine.get_vocab_size())
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", "replace")
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
@@ -214,7 +227,11 @@ class ByteLevelTokenizer:
 
         Returns:
           The text or the name.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], self.engine.get_vocab_size())
         text = self.decode([token])
         return text if "�" not in text else self.engine.id_to_token(token)
 

@@ -17,6 +17,7 @@ from glassesjax.train.step import Told
 _SAID = (
     "task", "remedy", "positions", "mask", "temperature", "mix", "layers", "heads", "width",
     "arithmetic", "steps", "batch", "rate", "parts", "remat",
+    "weight_decay_on",
 )  # fmt: skip
 
 

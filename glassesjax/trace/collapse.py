@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.model import Causal, Decoder, Layout, Window
 from glassesjax.model.positions import PADDING
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import (
     FloatFormat,
     RoundingPlan,
@@ -134,14 +135,16 @@ def last_representations(
       One row per prompt, in the plan's carrier.
 
     Raises:
-      ValueError: The mask, or a scale shared by all tokens, lets a row depend on later ones, so
-        that prefixes do not share rows.
+      ValueError: A token is not in the vocabulary; or the mask, or a scale shared by all tokens,
+        lets a row depend on later ones, so that prefixes do not share rows.
     """
     if not isinstance(decoder.config.mask, Causal | Window):
         found = type(decoder.config.mask).__name__
         raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
     if not plan.row_wise:
         raise ValueError(f"Wanted a plan with a scale for each row at most, got {plan.name}.")
+    for prompt in prompts:
+        checked_tokens(prompt, decoder.config.vocab_size)
     trees = pack(prompts)
     length, count = size or pass_size(trees)
     states: dict[Tokens, Array] = {}

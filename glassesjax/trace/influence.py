@@ -12,6 +12,7 @@ from glassesjax import draws
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import RoundingPlan, safe_sqrt
 from glassesjax.trace.pullback import layer_pullback
 from glassesjax.trace.rollout import Until
@@ -88,8 +89,8 @@ def exact_influence(
       One row per entry of ``layers`` and of ``spectral``, in their order, one column per token.
 
     Raises:
-      ValueError: ``layers`` is empty, it or ``spectral`` names a layer that is not there, or
-        ``batch`` is not positive.
+      ValueError: A token is not in the vocabulary; ``layers`` is empty, it or ``spectral`` names a
+        layer that is not there, or ``batch`` is not positive.
     """
     count = decoder.config.num_layers
     rows = tuple(range(count + 1)) if layers is None else layers
@@ -97,6 +98,7 @@ def exact_influence(
         raise ValueError(f"Wanted layers between 0 and {count}, at least one; got {rows}.")
     if any(not 0 <= row <= count for row in spectral):
         raise ValueError(f"Wanted spectral layers between 0 and {count}; got {spectral}.")
+    start = _checked(decoder, start)
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
     options = {"rows": rows, "spectral": spectral, "freeze": freeze_attention}
     return _exact(decoder, start, cotangents, until, **options)
@@ -138,10 +140,12 @@ def estimated_influence(
       One row per layer and one more, one column per token; the standard errors by the delta method.
 
     Raises:
-      ValueError: Fewer than two probes, or ``batch`` is not positive.
+      ValueError: A token is not in the vocabulary; fewer than two probes, or ``batch`` is not
+        positive.
     """
     if probes < 2:
         raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
+    start = _checked(decoder, start)
     signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
     unit, mean, variance, sizes = _estimate(
@@ -152,6 +156,11 @@ def estimated_influence(
     error = safe_sqrt(variance / probes) / (2 * jnp.where(mean == 0, 1, norm))
     (frobenius, along), (error, along_error) = norm * unit, error * unit
     return Influence(frobenius, None, error, along, along_error, sizes)
+
+
+def _checked(decoder: Decoder, start: Start) -> Start:
+    """Token numbers that the decoder has, before a compiled function can no longer look."""
+    return checked_tokens(start, decoder.config.vocab_size) if start.ndim == 1 else start
 
 
 def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choice
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import PLAIN, Example, Glasses, batch
 from glassesjax.tasks.task import LengthMix, Task
 from glassesjax.train.sharding import divided, in_place
 from glassesjax.train.unmasked import check_hidden, first_asked, shown
+
+WeightDecayOn = Literal["matrices", "all"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class Recipe:
     warmup: int = 100
     """Steps of the linear climb of the learning rate; after them it falls as a half cosine."""
     weight_decay: float = 0.01
+    weight_decay_on: WeightDecayOn = "matrices"
+    """Which weights decay: matrices and tables, or all, gains, biases and temperatures included."""
     clip: float = 1.0
     """Largest norm of the gradient; a larger one is scaled down."""
     plan: RoundingPlan | None = None
@@ -43,6 +47,7 @@ class Recipe:
     """Whether the forward pass is computed again for the gradient. Saves memory, takes time."""
 
     def __post_init__(self) -> None:
+        check_choice("weight_decay_on", self.weight_decay_on, get_args(WeightDecayOn))
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
             wanted = "Wanted a batch of 1 or more that its parts divide"
             raise BadInput(f"{wanted}; found {self.batch} in {self.parts} parts.")
@@ -57,9 +62,18 @@ class Recipe:
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
             optax.scale_by_adam(b2=0.98),
-            optax.add_decayed_weights(self.weight_decay),
+            optax.stateless(self._decayed),
             optax.scale_by_schedule(shape),
         )
+
+    def _decayed(self, updates: Any, decoder: Decoder | None) -> Any:  # noqa: ANN401
+        def add(path: tuple, update: Array, weight: Array) -> Array:
+            # A layer's own rank: layers are stacked, and seeds are mapped over.
+            rank = weight.ndim - (path[0].name == "blocks")
+            decays = rank >= 2 or self.weight_decay_on == "all"
+            return update + self.weight_decay * weight if decays else update
+
+        return jax.tree_util.tree_map_with_path(add, updates, decoder)
 
 
 class Learner(NamedTuple):
