@@ -176,11 +176,11 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
 def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
     differ = [line for line in lines if line.resolved and line.mode]  # else nothing to lose
     lost = {line.panel: line.undetectable_from for line in differ if line.undetectable_from}
-    text = f"In {name} arithmetic the difference is not detectable at the longest n"
     if not differ:
         return ""
-    runs = f"{_runs(curves, differ)} that differ at all"
-    return f"{text} for {len(lost) or 'none'} of {runs}{_starts(curves, lost)}."
+    kept, runs = len(differ) - len(lost), f"{_runs(curves, differ)} that differ at all"
+    text = f"In {name} arithmetic the difference is detectable at the longest n for {kept} of {runs}"
+    return f"{text}{'; not for the others' if lost else ''}{_starts(curves, lost)}."
 
 
 def _stored(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
