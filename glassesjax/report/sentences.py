@@ -178,8 +178,8 @@ def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
     lost = {line.panel: line.undetectable_from for line in differ if line.undetectable_from}
     if not differ:
         return ""
-    kept, runs = len(differ) - len(lost), f"{_runs(curves, differ)} that differ at all"
-    text = f"In {name} arithmetic the difference is detectable at the longest n for {kept} of {runs}"
+    runs = f"{len(differ) - len(lost)} of {_runs(curves, differ)} that differ at all"
+    text = f"In {name} arithmetic the difference is detectable at the longest n for {runs}"
     return f"{text}{'; not for the others' if lost else ''}{_starts(curves, lost)}."
 
 
