@@ -19,7 +19,7 @@ from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
-from glassesjax.records import to_json
+from glassesjax.records import check_local, to_json
 
 KIND = "glassesjax state 1"
 BFLOAT16 = "bfloat16"  # a dtype that NumPy's files do not know: stored as the bits it has
@@ -59,6 +59,7 @@ def save_state(
     Raises:
       BadInput: The file cannot be written.
     """
+    check_local(path)
     header = {
         "kind": KIND,
         **_identity(policy, config),
