@@ -13,6 +13,7 @@ from pathlib import Path
 import tyro
 
 from glassesjax.errors import BadInput
+from glassesjax.names import PACKAGED
 from glassesjax.records import Row
 from glassesjax.verbs import (
     Backend,
@@ -88,7 +89,11 @@ def _plain(box: str) -> str:
     _title, *lines = itertools.dropwhile(lambda line: not line, lines)
     paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
     text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
-    return text if text.startswith("Wanted") else f"{text.rstrip('.')}: see glassesjax --help."
+    return (
+        text
+        if text.startswith(("Wanted", "Expected"))
+        else f"{text.rstrip('.')}: see glassesjax --help."
+    )
 
 
 def _study(
@@ -104,9 +109,15 @@ def _study(
     out = _folder(verb)
     with _progress(steps) as advance:
         rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
+    from glassesjax.report.fields import unfinite
+
     for line in lines(rows):
         print(line)
-    failed = wrong(rows)
+    return _end(out, [*unfinite(rows), *wrong(rows)])
+
+
+def _end(out: Path, failed: Sequence[str]) -> int:
+    """Prints what is not as it must be and where the page is; the exit status."""
     for line in failed:
         print(f"FAILED {line}")
     print(f"Page: {out / 'index.html'}")
@@ -133,6 +144,7 @@ def _influence(verb: Influence, arguments: Sequence[str]) -> int:
 
 def _generate(verb: Generate, arguments: Sequence[str]) -> int:
     from glassesjax.report import run_generate
+    from glassesjax.report.fields import not_finite, unfinite
 
     out = _folder(verb)
     others: dict[int, list[str]] = {}
@@ -145,12 +157,13 @@ def _generate(verb: Generate, arguments: Sequence[str]) -> int:
 
     said = lambda name: print(f"written with {name}", file=sys.stderr, flush=True)
     command = shlex.join(["glassesjax", *arguments])
-    run_generate(verb, out, command=command, advance=said, show=show)
+    rows = run_generate(verb, out, command=command, advance=said, show=show)
     print()
     for prompt, pieces in others.items():
         print(f"\nText {prompt + 1}\n{''.join(pieces)}")
-    print(f"Page: {out / 'index.html'}")
-    return 0
+    for line in not_finite(rows, "written tokens"):
+        print(line)
+    return _end(out, unfinite(rows))
 
 
 def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:
@@ -249,7 +262,7 @@ def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
     elif isinstance(verb, Sweep):
         of = verb.preset
     else:
-        of = _named(Path(verb.model))
+        of = _named(Path(verb.model.removeprefix(PACKAGED)))
     return verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
 
 

@@ -1,5 +1,11 @@
 """The kinds of error that a command reports in one line, without a traceback."""
 
+from collections.abc import Iterable
+
+MODELS_WANTED = (
+    "Expected the packages that read models, got none: pip install 'glassesjax[models]'."
+)
+
 
 class BadInput(ValueError):
     """A user's mistake: the message says what was wanted, what was found, and what to do."""
@@ -7,3 +13,20 @@ class BadInput(ValueError):
 
 class Busy(BadInput):
     """What is wanted is there, and another process is writing it."""
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Refuses a value that is none of some: no branch may take it for another.
+
+    Args:
+      name: What is chosen.
+      value: What was given.
+      choices: What there is.
+
+    Raises:
+      BadInput: The value is not among them.
+    """
+    listed = tuple(choices)
+    if not any(type(value) is type(choice) and value == choice for choice in listed):
+        names = ", ".join(map(str, listed))
+        raise BadInput(f"Expected {name} to be one of {names}, got {value!r}: choose one of them.")

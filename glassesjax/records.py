@@ -13,11 +13,15 @@ from typing import IO
 
 import jax
 
+from glassesjax import draws
 from glassesjax.errors import BadInput, Busy
+from glassesjax.schema import SCHEMA, check_schema, upgraded_row, upgraded_settings
 
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]
 
+# Rows in today's words, before ``settings.json`` says that they are; no other file ends so.
+UPGRADED = ".rows.jsonl.upgraded"
 PACKAGES = ("glassesjax", "jax", "jaxlib", "flax", "numpy")
 
 
@@ -29,6 +33,7 @@ def provenance() -> dict[str, str]:
         "backend": device.platform,
         "device": device.device_kind,
         "matmul_precision": "highest",  # the decoder and the instruments ask for it in each product
+        "prng_impl": draws.IMPLEMENTATION,  # of every key that a study makes
         "matmul_default": str(jax.config.values["jax_default_matmul_precision"]),  # others get it
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -69,7 +74,9 @@ class RunFolder:
     """A folder that holds one run, and one process that writes it.
 
     On entering, the folder is made where it is missing, locked, and holds ``settings.json``. A
-    folder with the same settings is the same run, to be continued.
+    folder with the same settings is the same run, to be continued. One that was written before its
+    settings had a ``schema`` is the same run if they mean the same: its settings and rows are then
+    written in today's words (see ``glassesjax.schema``).
 
     Args:
       path: The run's own folder.
@@ -106,16 +113,57 @@ class RunFolder:
         except OSError as error:
             wanted = f"Wanted to write {self.path} alone; another process is writing it"
             raise Busy(f"{wanted}: wait for it, or {elsewhere}.") from error
-        file, text = self.path / "settings.json", to_json(self.settings, indent=2)
+        file = self.path / "settings.json"
+        text = to_json({"schema": SCHEMA, **self.settings}, indent=2)
         if not file.exists():
             # What a killed process was about to rename is nobody's.
             if any(not path.name.endswith(".part") for path in self.path.iterdir()):
                 wanted = f"Wanted an empty or new folder for {self.path}; it holds other files"
                 raise BadInput(f"{wanted}: {elsewhere}.")
             write_by_rename(file, text)
-        elif not file.is_file() or file.read_bytes() != text.encode():
+        elif not same_run(file, text):
             wanted = f"Wanted an empty folder or this very run in {self.path}; it holds another run"
             raise BadInput(f"{wanted} (settings.json differs): {elsewhere}.")
+        else:
+            _upgrade(self.path, text)
+
+
+def same_run(file: Path, text: str) -> bool:
+    """Whether a folder's settings mean what the wanted ones do.
+
+    Args:
+      file: ``settings.json`` of a run, with or without a ``schema``.
+      text: The settings that are wanted, as they would be written today.
+
+    Returns:
+      False also for what is no JSON object.
+
+    Raises:
+      BadInput: A newer package has written the file.
+    """
+    try:
+        old = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(old, dict):
+        return False
+    check_schema(old, file)
+    return to_json(upgraded_settings(old), indent=2) == text
+
+
+def _upgrade(path: Path, text: str) -> None:
+    """Rows and settings of a folder in today's words, whatever kills the process in between.
+
+    The new rows lie beside the old ones until the settings are renamed, and replace them then.
+    """
+    settings, rows, upgraded = (path / name for name in ("settings.json", "rows.jsonl", UPGRADED))
+    if "schema" not in json.loads(settings.read_bytes()):
+        if rows.is_file():
+            new = (to_json(upgraded_row(row)) + "\n" for row in read_rows(rows))
+            write_by_rename(upgraded, "".join(new))
+        write_by_rename(settings, text)
+    if upgraded.is_file():
+        upgraded.replace(rows)
 
 
 class RowFile:

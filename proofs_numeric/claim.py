@@ -100,7 +100,9 @@ class Claim:
     """The file's name."""
     title: str
     source: str
-    """Paper and statement."""
+    """Paper and statement; "after" a paper that was not read in full."""
+    page: str = ""
+    """Its page in docs/statements; there stands the proof of what is "after" a paper."""
     statement: str
     """The inequality in LaTeX, as it is measured."""
     assumes: tuple[str, ...] = ()

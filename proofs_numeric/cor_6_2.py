@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from glassesjax.precision import BF16
-from glassesjax.theory.margin import margin_certificate
+from glassesjax.theory.margin import margin_certificate, margin_certificates
 from glassesjax.theory.norms import Norm
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
@@ -112,6 +112,66 @@ def _margins(suite: Suite) -> Iterator[Measurement]:
                 )
 
 
+# Powers of two by which representations, the unembedding, or one up and the other down, are
+# multiplied: from subnormal numbers to the largest, past where squares under- and overflow.
+SCALES = {
+    "float64": (-1063, -1030, -1000, -565, -300, 0, 300, 565, 996),
+    "float32": (-147, -133, -120, -63, -20, 0, 20, 63, 110, 124),
+}
+
+
+@jax.jit
+def _certified_at_scale(
+    y: Float[Array, "pairs d"], y_next: Float[Array, "pairs d"], unembed: Float[Array, "vocab d"]
+) -> Bool[Array, "checks pairs"]:
+    """Whether each pair is certified: in each norm, and by the products of many pairs."""
+    one = lambda norm: jax.vmap(lambda a, b: margin_certificate(a, b, unembed, norm).certified)
+    alone = [one(norm)(y, y_next) for norm in NORMS]
+    return jnp.stack([*alone, margin_certificates(y, y_next, unembed).certified])
+
+
+def _turned(y: np.ndarray, unembed: np.ndarray) -> np.ndarray:
+    """Each representation turned to another token's row, at its own length: never the same."""
+    others = np.roll(unembed, 1, axis=0)[np.argmax(y @ unembed.T, axis=1)]
+    lengths = np.linalg.norm(y, axis=1) / np.linalg.norm(others, axis=1)
+    return others * lengths[:, None]
+
+
+def _scales(suite: Suite) -> Iterator[Measurement]:
+    """Certified pairs with two tokens when all is multiplied by a power of two: still none."""
+    unembed, y, near = _random(np.random.default_rng(1))
+    unembed /= np.linalg.norm(unembed, axis=1, keepdims=True)  # a turned row has its own token
+    near = y + (near - y) * np.where(np.arange(len(y)) % 2, 1e-3, 1)[:, None]
+    y_next = np.where(np.arange(len(y))[:, None] % 4 == 0, _turned(y, unembed), near)
+    for dtype, exponents in SCALES.items():
+        chosen = exponents if suite == "full" else exponents[::3]
+        most = np.finfo(dtype).maxexp - 4  # all entries stay finite
+        for rows, table in ((k, m) for k in chosen for m in sorted({0, k, -k}) if m <= most):
+            scaled = [
+                np.ldexp(x, k).astype(dtype)
+                for x, k in ((y, rows), (y_next, rows), (unembed, table))
+            ]
+            # What is stored may have been rounded to subnormal numbers: its tokens, exactly.
+            exact = [
+                np.ldexp(x.astype(np.float64), -k)
+                for x, k in zip(scaled, (rows, rows, table), strict=True)
+            ]
+            tokens = [np.argmax(x @ exact[2].T, axis=1) for x in exact[:2]]
+            certified = np.asarray(_certified_at_scale(*map(jnp.asarray, scaled)))
+            with np.errstate(divide="ignore", invalid="ignore"):  # a tie among rounded numbers
+                shares = {norm: _shares(*exact, norm) for norm in NORMS}
+            for found, check in zip(certified, (*NORMS, "many"), strict=True):
+                yield Measurement(
+                    setting=f"certified pairs with two tokens, y times 2^{rows},"
+                    f" W times 2^{table}, {check=}, {dtype}",
+                    measured=float(np.sum(found & (tokens[0] != tokens[1]))),
+                    bound=0.0,
+                    hypotheses=(_some(shares[2 if check == "many" else check]),),
+                    norm="L2" if check == "many" else NAMES[check],
+                    dtype=dtype,
+                )
+
+
 def _not_a_number() -> Measurement:
     unembed, y, y_next = _random(np.random.default_rng(0))
     y_next[-1] = np.nan
@@ -183,6 +243,7 @@ def _tight() -> Iterator[Measurement]:
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
     yield from _margins(suite)
+    yield from _scales(suite)
     yield _not_a_number()
     yield from _tight()
 

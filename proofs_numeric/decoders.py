@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from glassesjax import draws
 from glassesjax.model import (
     Alibi,
     Bidirectional,
@@ -74,7 +75,7 @@ def draw(config: DecoderConfig, seed: int, logit_scale: float = 1.0) -> Decoder:
     Returns:
       The decoder, with NumPy arrays for weights.
     """
-    make = lambda: Decoder(config, key=jax.random.key(0), dtype=jnp.float64)
+    make = lambda: Decoder(config, key=draws.root_key(0), dtype=jnp.float64)
     random = np.random.default_rng(seed)
 
     def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:

@@ -168,7 +168,8 @@ def _certify() -> list[Measurement]:
 CLAIM = Claim(
     name="dispersion",
     title="Softmax of a bounded range spreads",
-    source="arXiv 2410.01104, Lemma 2.1",
+    source="after arXiv 2410.01104, Lemma 2.1",
+    page="sharpness",
     statement=r"\frac{1}{1 + (n-1) e^{\Delta}} \le \alpha_i \le \frac{1}{1 + (n-1) e^{-\Delta}}"
     r" \le \frac{e^{\Delta}}{n}",
     assumes=("logits below infinity, $n$ of them not masked, in an interval of length $\\Delta$",),

@@ -1,4 +1,4 @@
-"""Erratum: Proposition 6.1 needs that there be no causal mask, which summaries of it drop."""
+"""Erratum: Proposition 6.1 needs that there be no causal mask, which is easily dropped."""
 
 from collections.abc import Iterator
 

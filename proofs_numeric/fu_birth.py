@@ -161,7 +161,8 @@ def _counter_case() -> Iterator[Measurement]:
 CLAIM = Claim(
     name="fu_birth",
     title="Before training the profile of influence follows one density, at every length",
-    source="arXiv 2603.10123 (a summary; the density with a residual and all lengths are ours)",
+    source="after arXiv 2603.10123; the density with a residual and each length are ours",
+    page="birth",
     kind="follow_up",
     statement=r"\sum_k \frac{k (k-1) \cdots (k-m+1)}{(n-1) \cdots (n-m)} \pi_k = E[X^m], \quad"
     r" \int |F_n - F| \le \frac{1}{2 \sqrt{n - 1}}",

@@ -55,12 +55,7 @@ def _layer(
 
 
 def _bounds(n: float, share: float, overlap: float) -> Bounds:
-    """With o the odds (n - 1) n^-share against a token's own weight a, at most 1 / o.
-
-    Below: 1 - cos is (1 - rho) (a - b)^2 over at least rho. Above: a^2 is at least 1 - 2 o and the
-    crossed products at most 2 o / (n - 1). At: a is at least one half, and what is added to its
-    square or crossed is of order 1 / n.
-    """
+    """With o the odds (n - 1) n^-share against a token's own weight; see the page's proof."""
     odds = (n - 1) * n**-share
     rest = 1 - overlap
     lacking = 1 - 2 * rest * odds
@@ -178,7 +173,8 @@ CLAIM = Claim(
     name="fu_critical",
     title="Attention scaled by log n has a critical factor",
     kind="follow_up",
-    source="arXiv 2510.05554",
+    source="after arXiv 2510.05554; bounds for each n are ours",
+    page="sharpness",
     statement=r"1 - \cos \le \frac{1 - \rho}{\rho} o^{-2} \; (\gamma < \gamma_c), \quad"
     r" \left| \cos - \frac{4 \rho}{1 + 3 \rho} \right| \le"
     r" \frac{1 - \rho}{(n - 1) (\rho + (1 - \rho) / 4)} \; (\gamma = \gamma_c), \quad"
@@ -188,7 +184,7 @@ CLAIM = Claim(
         "unit vectors of one inner product $\\rho$ in (0, 1), no mask, no residual connection",
         "odds $o = (n - 1) n^{-\\gamma / \\gamma_c}$, with $\\gamma_c = 1 / (1 - \\rho)$",
     ),
-    note="The paper has the three limits; here they are bounds for each n, derived by us.",
+    note="The paper has limits; here they are bounds for each n.",
     measure=_measure,
     counter_case=_counter_case,
     adversary=_adversary,

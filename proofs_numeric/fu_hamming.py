@@ -134,7 +134,8 @@ def _counter_case() -> Iterator[Measurement]:
 CLAIM = Claim(
     name="fu_hamming",
     title="A share of substituted tokens moves an attention row by a bounded amount",
-    source="arXiv 2505.10606, continuity, as in arXiv 2601.22950 (one layer; constants ours)",
+    source="after arXiv 2505.10606, continuity; one layer, constants of our own",
+    page="hamming",
     kind="follow_up",
     statement=r"\sum_i |\alpha_i - \alpha^*_i| \le"
     r" \frac{2 \delta (e^D - 1)}{1 + \delta (e^D - 1)}, \quad"

@@ -257,6 +257,7 @@ CLAIM = Claim(
     name="fu_position_bias",
     title="With depth attention concentrates on what comes first; penalties on distance oppose it",
     source="arXiv 2502.01951, Theorems 4.1 to 4.3 and 4.5, Lemma 4.4, with constants (ours)",
+    page="position_bias",
     kind="follow_up",
     statement=r"\sum_{k \ge j} \left[ A^{(L)} \cdots A^{(1)} \right]_{ik} \le"
     r" (1 - (j - 1) \epsilon)^L",

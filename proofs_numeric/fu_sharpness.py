@@ -214,11 +214,18 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+def _certify() -> list[Measurement]:
+    from proofs_numeric import follow_up_enclosures  # needs python-flint
+
+    return follow_up_enclosures.adaptive_temperature()
+
+
 CLAIM = Claim(
     name="fu_sharpness",
     title="A bounded factor cannot keep a row sharp",
     kind="follow_up",
-    source="arXiv 2410.01104, adaptive temperature and Proposition 3.1; arXiv 2508.17821",
+    source="after arXiv 2410.01104, adaptive temperature and Proposition 3.1; arXiv 2508.17821",
+    page="sharpness",
     statement=r"\max_i \alpha_i \le \frac{1}{1 + (n-1) e^{-2.4214 \Delta}}, \quad"
     r" H(\mathrm{softmax}(\beta x)) \le H(\mathrm{softmax}(x)), \quad"
     r" \Delta \le 2 \sigma(Q) \sigma(K) \lVert y \rVert \max_i \lVert x_i \rVert",
@@ -228,4 +235,5 @@ CLAIM = Claim(
     measure=_measure,
     counter_case=_counter_case,
     adversary=_adversary,
+    certify=_certify,
 )

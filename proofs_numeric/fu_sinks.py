@@ -220,7 +220,8 @@ def _counter_case() -> Iterator[Measurement]:
 CLAIM = Claim(
     name="fu_sinks",
     title="Several heads: the path sum over all of them; sinks speed up absorption",
-    source="arXiv 2504.02732 (recalled; the constant is ours)",
+    source="after arXiv 2504.02732; the constant is ours",
+    page="sinks",
     kind="follow_up",
     statement=r"\left\lVert \frac{\partial v_n^{(L)}}{\partial v_i^{(0)}} \right\rVert \le"
     r" C^L \left[ \prod_\ell \left( \sum_h \alpha^{(\ell, h)} + I \right) \right]_{n,i}, \quad"

@@ -113,12 +113,13 @@ CLAIM = Claim(
     name="fu_ssmax",
     title="Scalable softmax is sharp where the gap is large",
     kind="follow_up",
-    source="arXiv 2501.19399",
+    source="after arXiv 2501.19399; closed form and bounds are ours",
+    page="sharpness",
     statement=r"\alpha_{\max} = \frac{1}{1 + (n-1) n^{-s g}}, \quad"
     r" 1 - \alpha_{\max} \le n^{1 - s g} \; (s g > 1), \quad"
     r" \alpha_{\max} \le \frac{n^{s g}}{n - 1} \; (s g < 1)",
     assumes=("one logit a gap $g$ above equal others", "a scale $s$, here 0.43 as learned"),
-    note="The closed form and both bounds are derived by us.",
+    note="The paper has the map and a learned scale; what follows for one gap is ours.",
     measure=_measure,
     counter_case=_counter_case,
 )

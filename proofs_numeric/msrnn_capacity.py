@@ -6,7 +6,7 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.replays import SLOTS, apart, cases, parallel, read, roundoff
 
 _QUICK = ("tova", "window")  # which other claims compile as well
-_FULL = (*_QUICK, "h2o-head", "window+1", "h2o", "h2o_mean", "tova-head", "tova+2", "tova@1")
+_FULL = (*_QUICK, "h2o", "window+1", "h2o-layer", "h2o_mean", "tova-head", "tova+2", "tova@1")
 
 
 def _rows(name: str, lengths: range) -> Iterator[Measurement]:

@@ -56,7 +56,7 @@ def _read() -> Iterator[Measurement]:
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
-    for name in ("tova", "h2o-head") if suite == "quick" else ("tova", "h2o-head", "window+1"):
+    for name in ("tova", "h2o") if suite == "quick" else ("tova", "h2o", "window+1"):
         for length in (1, LENGTH // 2, LENGTH):
             yield _instance(name, length, SLOTS)
     yield from _read()

@@ -9,10 +9,10 @@ from proofs_numeric.replays import apart, cases, read, roundoff, walk
 _QUICK = ("tova",)
 _FULL = (
     "tova",
-    "h2o-head",
+    "h2o",
     "window",
     "window+2",
-    "h2o",
+    "h2o-layer",
     "h2o_mean",
     "tova-head",
     "tova+1",

@@ -46,7 +46,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         yield from (_instance("rotary", RELATIVE["rotary"], "tova", at) for at in (5, 5000))
         return
     for encoding, config in {**RELATIVE, "none": with_positions(NoPositions())}.items():
-        for name in ("tova", "h2o-head", "window"):
+        for name in ("tova", "h2o", "window"):
             for shift in (5, 500, 5000):
                 yield _instance(encoding, config, name, shift)
 

@@ -8,7 +8,7 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.replays import SLOTS, Walked, apart, cases, roundoff, walk
 
 _QUICK = ("tova",)
-_FULL = ("tova", "h2o-head", "window+1", "tova@1")
+_FULL = ("tova", "h2o", "window+1", "tova@1")
 
 
 def _distance(plain: Walked, moved: Walked) -> float:

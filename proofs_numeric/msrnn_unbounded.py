@@ -24,7 +24,7 @@ def _instance(setting: str, name: str, slots: int) -> Measurement:
 def _measure(suite: Suite) -> Iterator[Measurement]:
     yield _instance("full state", "full", LENGTH)
     if suite == "full":
-        for name in ("tova", "h2o-head", "window+2"):
+        for name in ("tova", "h2o", "window+2"):
             yield _instance(f"{name} that never fills", name, LENGTH)
 
 

@@ -87,7 +87,8 @@ def _counter_case() -> Iterator[Measurement]:
 CLAIM = Claim(
     name="rank_collapse",
     title="Where the rank collapses, the last two tokens meet",
-    source="arXiv 2504.02732 (secondary), rank collapse and representational collapse",
+    source="after arXiv 2504.02732; the constant is ours",
+    page="rank",
     kind="follow_up",
     statement=r"\lVert v_n - v_{n-1} \rVert_2 \le \sqrt{2} \lVert V - \mathrm{mean} \rVert_F",
     assumes=("at least two tokens", "the residual counts both of them"),

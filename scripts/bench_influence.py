@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from glassesjax import draws
 from glassesjax.model import Decoder, DecoderConfig, Mlp
 from glassesjax.records import provenance, to_json, write_by_rename
 from glassesjax.trace.influence import estimated_influence, exact_influence
@@ -103,7 +104,7 @@ def best_seconds(run: Callable[[], object], repeats: int) -> float:
 
 def ours(decoder: Decoder, resid: jax.Array, settings: Settings) -> list[dict[str, object]]:
     """Our ways, each compiled by itself, with the megabytes that XLA reserves for it."""
-    width, key = settings.width, jax.random.key(2)
+    width, key = settings.width, draws.root_key(2)
     ways = {"width x one VJP": lambda d, r: _one(d, r, jnp.ones(width))}
     for size in settings.batches:
         ways[f"exact, batch {size}"] = lambda d, r, size=size: exact_influence(d, r, batch=size)
@@ -173,8 +174,8 @@ def main(settings: Settings) -> None:
         model_dim=settings.width,
         mlp=Mlp(kind="gelu", dim=4 * settings.width),
     )
-    decoder = Decoder(config, key=jax.random.key(0))
-    tokens = jax.random.randint(jax.random.key(1), (settings.length,), 0, 64)
+    decoder = Decoder(config, key=draws.root_key(0))
+    tokens = draws.integers(draws.root_key(1), (settings.length,), 0, 64)
     resid = decoder.enter(tokens)
     rows = ours(decoder, resid, settings) + theirs(decoder, resid, settings)
     exact = [r["seconds"] for r in rows if str(r["method"]).startswith("exact, batch")]

@@ -30,6 +30,7 @@ import numpy as np
 import tyro
 from decode_clients import Peer
 
+from glassesjax import draws
 from glassesjax.model import Decoder, DecoderConfig, Mlp, RMSNorm, flat_parameters
 from glassesjax.records import provenance, to_json, write_by_rename
 from glassesjax.tasks import Glasses, LengthMix, batch, example, named_task
@@ -250,7 +251,7 @@ def agrees(shape: Shape, peer: Peer, settings: Settings) -> Iterator[Row]:
 def rows_agree(shape: Shape, peer: Peer) -> Row:
     """How many tokens of torch's rows, one of each length, are not ours."""
     lengths = np.arange(1, longest(shape.seq) + 1, dtype=np.int32)
-    make = lambda length: example(TASK, Glasses(), jax.random.key(0), length, int(lengths[-1]))
+    make = lambda length: example(TASK, Glasses(), draws.root_key(0), length, int(lengths[-1]))
     ours, theirs = jax.vmap(make)(lengths), peer.ask("rows", lengths=lengths.tolist())
     wrong = sum(
         int(np.sum(np.asarray(getattr(ours, name)) != np.asarray(theirs[name])))

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from glassesjax import draws
 from glassesjax.cache import State, Unrolled, advance, empty_state, logits, policy
 from glassesjax.model import (
     ConstantTemperature,
@@ -55,7 +56,7 @@ def read_model(random: str | None, dtype: str) -> Decoder:
         mlp=Mlp(kind="swiglu", dim=mlp),
         tied=tied,
     )
-    return Decoder(config, key=jax.random.key(0), dtype=jnp.dtype(dtype))
+    return Decoder(config, key=draws.root_key(0), dtype=jnp.dtype(dtype))
 
 
 def our_run(
@@ -78,7 +79,7 @@ def our_run(
         return jax.vmap(one)(state, token) if batch > 1 else one(state, token)
 
     make = functools.partial(_filled, model, name, slots, context)
-    keys = jax.random.split(jax.random.key(1), batch)
+    keys = draws.split(draws.root_key(1), batch)
     # One computation for all, so that no two leaves share a buffer: they will be donated.
     state = jax.jit(jax.vmap(make))(keys) if batch > 1 else jax.jit(make)(keys[0])
     token = jnp.ones((batch,) if batch > 1 else (), jnp.int32)
@@ -90,7 +91,7 @@ def _filled(model: Unrolled, name: str, slots: int, context: int, key: jax.Array
     state = empty_state(model.outer.config, policy(name), slots, model.outer.dtype)
     held = jnp.arange(slots + 1, dtype=jnp.int32) + max(context - slots, 0)
     held = jnp.where(jnp.arange(slots + 1) < min(slots, context), held, -1)[None]
-    noise = lambda key, like: jax.random.normal(key, like.shape, like.dtype)
+    noise = lambda key, like: draws.normal(key, like.shape, like.dtype)
     layers = [
         cache._replace(
             key=noise(one, cache.key),
@@ -98,7 +99,7 @@ def _filled(model: Unrolled, name: str, slots: int, context: int, key: jax.Array
             position=jnp.broadcast_to(held, cache.position.shape),
         )
         for cache, one, two in zip(
-            state.layers, *jax.random.split(key, (2, len(state.layers))), strict=True
+            state.layers, *draws.split(key, (2, len(state.layers))), strict=True
         )
     ]
     return State(tuple(layers), jnp.asarray(context, jnp.int32))

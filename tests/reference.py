@@ -115,8 +115,15 @@ def place(config: DecoderConfig, vector, position):
 def alibi_slope(config: DecoderConfig, head):
     if not isinstance(config.positions, Alibi):
         return 0.0
-    if config.positions.slopes is None:
+    if config.positions.slopes == "geometric":
         return 2.0 ** (-8 * (head + 1) / config.num_heads)
+    if config.positions.slopes == "reference":
+        power = 1
+        while 2 * power <= config.num_heads:
+            power *= 2
+        if head < power:
+            return 2.0 ** (-8 * (head + 1) / power)
+        return 2.0 ** (-8 * (2 * (head - power) + 1) / (2 * power))
     return config.positions.slopes[head]
 
 

@@ -193,6 +193,6 @@ def test_every_key_of_a_row_is_on_the_commands_page():
     text = page.partition("## A row of `collapse`")[2].partition("\n## ")[0]
     firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
     named = {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
-    settings = CollapseSettings(model="toy", families=("ones",), lengths=(1,), formats=("f64",))
+    settings = CollapseSettings(model="toy", families=("ones",), lengths=(1,), formats=("f32",))
     rows = [row for _, rows in measure(settings, "none", open_model("toy")) for row in rows]
     assert {key for row in rows for key in row} == named - {"weights_sha256"}  # of a file only

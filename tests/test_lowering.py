@@ -102,7 +102,7 @@ PROGRAMS = {
     "estimated": estimated,
     "collapse": collapse,
     "prefill exact": lambda: prefill("tova", "exact"),
-    "prefill cut": lambda: prefill("h2o-head", "cut"),
+    "prefill cut": lambda: prefill("h2o", "cut"),
     "decode tova": lambda: decoding("tova"),
     "decode full": lambda: decoding("full"),
 }

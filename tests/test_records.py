@@ -1,12 +1,15 @@
 """Rows survive what happens to a process: cut lines, a second start, another writer."""
 
+import contextlib
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from glassesjax.errors import BadInput
 from glassesjax.records import (
+    UPGRADED,
     RowFile,
     RunFolder,
     provenance,
@@ -121,4 +124,63 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 def test_a_process_killed_before_its_first_file_leaves_a_usable_folder(tmp_path):
     (tmp_path / ".settings.json.4711.part").write_text("{")
     claim(tmp_path, {"lengths": (1,)})
-    assert json.loads((tmp_path / "settings.json").read_text()) == {"lengths": [1]}
+    assert json.loads((tmp_path / "settings.json").read_text()) == {"schema": 1, "lengths": [1]}
+
+
+OLD = {"study": "perplexity", "model": "smollm2", "text": None, "policies": ["full", "h2o"]}
+NEW = {"study": "perplexity", "model": "smollm2", "text": "kjv", "policies": ["full", "h2o-layer"]}
+OLD_ROWS = [{"policy": name, "slots": 4} for name in ("full", "h2o", "h2o-head@2", "tova-head")]
+NAMES = ["full", "h2o-layer", "h2o@2", "tova-head"]
+
+
+def old_folder(path):
+    path.mkdir()
+    (path / "settings.json").write_text(to_json(OLD, indent=2))
+    (path / "rows.jsonl").write_text("".join(to_json(row) + "\n" for row in OLD_ROWS) + '{"pol')
+
+
+def test_a_folder_without_a_schema_is_continued_where_it_means_the_same(tmp_path):
+    old_folder(tmp_path / "run")
+    with pytest.raises(BadInput, match="holds another run"):
+        claim(tmp_path / "run", OLD)  # what these words mean now
+    assert read_rows(tmp_path / "run" / "rows.jsonl") == OLD_ROWS  # and nothing was touched
+    for _ in range(2):  # the second time there is nothing to do
+        claim(tmp_path / "run", NEW)
+        assert [row["policy"] for row in read_rows(tmp_path / "run" / "rows.jsonl")] == NAMES
+    assert json.loads((tmp_path / "run" / "settings.json").read_text()) == {"schema": 1, **NEW}
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_process_killed_while_a_folder_is_upgraded_loses_nothing(tmp_path, monkeypatch, at):
+    """Killed before the first, second or third renaming, or never."""
+    run, left = tmp_path / "run", iter(range(at, -1, -1))
+    old_folder(run)
+    replace = Path.replace
+
+    def killed(self, target):
+        if next(left) == 0:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        claim(run, NEW)
+    claim(run, NEW)
+    assert [row["policy"] for row in read_rows(run / "rows.jsonl")] == NAMES
+    assert json.loads((run / "settings.json").read_text()) == {"schema": 1, **NEW}
+    assert not (run / UPGRADED).exists()
+
+
+def test_a_folder_of_a_newer_schema_is_refused(tmp_path):
+    claim(tmp_path / "run", NEW)
+    (tmp_path / "run" / "settings.json").write_text(to_json({"schema": 2, **NEW}, indent=2))
+    with pytest.raises(BadInput, match=r"Expected schema 1 or none in .*settings\.json, got 2"):
+        claim(tmp_path / "run", NEW)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"3", b"", b'{"schema": 1'])
+def test_settings_that_are_no_object_are_another_run(tmp_path, content):
+    claim(tmp_path / "run", NEW)
+    (tmp_path / "run" / "settings.json").write_bytes(content)
+    with pytest.raises(BadInput, match="holds another run"):
+        claim(tmp_path / "run", NEW)

@@ -103,7 +103,7 @@ def test_alibi_without_content_is_geometric_and_does_not_collapse():
     np.testing.assert_allclose(after, wanted, rtol=0, atol=4 * 12 * U * np.max(np.abs(table)))
 
 
-def test_alibi_slopes_default_to_the_geometric_ladder():
+def test_alibi_slopes_of_a_power_of_two_are_a_geometric_ladder():
     config = bare(2, 4, num_heads=4, positions=Alibi(), mask=Bidirectional())
     logits = decoder_forward(config, weights(config, np.ones((2, 4))), [0, 1], [3, 5]).attn_logits
     wanted = [[[0, -2 * m], [-2 * m, 0]] for m in (1 / 4, 1 / 16, 1 / 64, 1 / 256)]

@@ -10,6 +10,7 @@ from glassesjax.cache.budget import state_bytes as state_bytes
 from glassesjax.cache.policies import POLICIES as POLICIES
 from glassesjax.cache.policies import Candidates as Candidates
 from glassesjax.cache.policies import Policy as Policy
+from glassesjax.cache.policies import distinct_policies as distinct_policies
 from glassesjax.cache.policies import mass_score as mass_score
 from glassesjax.cache.policies import mean_mass_score as mean_mass_score
 from glassesjax.cache.policies import order_score as order_score

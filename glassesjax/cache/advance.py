@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from glassesjax.cache.policies import Policy
@@ -19,6 +20,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import RoundingPlan
 
 
@@ -48,7 +50,7 @@ def unroll(decoder: Decoder) -> Unrolled:
 def advance(
     model: Unrolled,
     state: State,
-    tokens: Int[Array, " seq"],
+    tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
     policy: Policy,
     *,
     length: Int[Array, ""] | None = None,
@@ -78,12 +80,15 @@ def advance(
       room for all tokens gives NaN.
 
     Raises:
+      ValueError: A token is not in the vocabulary. Where tokens are traced they cannot be refused:
+        what is read with such a one and after it is NaN.
       BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, the spacing
         needs rotary positions or the mode exact, or the state has another number of decisions a
         layer than the policy makes, or too few slots for it.
     """
     if not len(tokens):
         raise BadInput("Wanted one token or more to read; found none.")
+    tokens = checked_tokens(tokens, model.outer.config.vocab_size)
     plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
     _check(model.outer.config, state, policy, plan, mode)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)

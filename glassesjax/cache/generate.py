@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax import draws
 from glassesjax.cache.advance import Unrolled, advance, logits
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import CHUNK, PrefillMode
@@ -207,7 +208,7 @@ def _next(
 ) -> tuple[Array, Array]:
     """The next token of each row and its log-probability."""
     scores = logits(model, y, plan)
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    keys = jax.vmap(draws.fold_in, (0, None))(keys, number)
     token = jax.vmap(functools.partial(choose, sampling=sampling))(scores, keys)
     every = jax.nn.log_softmax(scores.astype(wide(scores)))
     logprob = jnp.take_along_axis(every, token[:, None], axis=1)[:, 0]

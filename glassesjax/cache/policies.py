@@ -4,12 +4,12 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choice
 
 Spacing = Literal["true", "compressed", "consecutive"]
 
@@ -62,7 +62,8 @@ def weight_score(places: Candidates) -> Float[Array, " places"]:
 def mass_score(places: Candidates) -> Float[Array, " places"]:
     """What has been attended to most in total is kept.
 
-    Source: arXiv 2306.14048, as arXiv 2401.06104v2 describes it (H2O).
+    Source: arXiv 2306.14048, as arXiv 2401.06104v2 describes it (H2O). Its main variant and its
+    authors' code decide by head: ``h2o``; by layer: ``h2o-layer``.
 
     Args:
       places: What is in the places.
@@ -76,8 +77,11 @@ def mass_score(places: Candidates) -> Float[Array, " places"]:
 def mean_mass_score(places: Candidates) -> Float[Array, " places"]:
     """What has been attended to most for each query that could: a sum favors early tokens.
 
+    Ours as a policy of its own while decoding. Two packages divide in the same way: kvpress, whose
+    ObservedAttention does in prefill what ``h2o_mean@0`` does in ``one_shot``, and OpenVINO GenAI,
+    whose aggregation mode NORM_SUM it is.
+
     Source: the fault is named by arXiv 2401.06104v2, in its footnote to H2O.
-    Differs: the repair is ours.
 
     Args:
       places: What is in the places.
@@ -107,7 +111,8 @@ class Policy:
     """How many of the newest positions, the current one included, are never dropped; half of the
     slots, but at least 1, if None. 1 protects the newest token, as kvpress does."""
     head_wise: bool = False
-    """Whether each key-value head decides for itself, by the mean over its own query heads."""
+    """Whether each key-value head decides for itself, by the mean over its own query heads; else
+    the layer decides for all of them, by the mean over all heads."""
     decay: float = 1.0
     """What the mass of a token is multiplied with at each step."""
     bounded: bool = True
@@ -117,6 +122,7 @@ class Policy:
     ten compressed (see ``glassesjax.cache.spacing``); or side by side."""
 
     def __post_init__(self) -> None:
+        check_choice("spacing", self.spacing, get_args(Spacing))
         found = f"found {self.name} with"
         if self.sinks < 0:
             raise BadInput(f"Wanted 0 sinks or more; {found} {self.sinks}.")
@@ -153,7 +159,7 @@ class Policy:
         raise BadInput(f"{wanted}; found {slots}: use more slots or protect fewer.")
 
     def __str__(self) -> str:
-        """As ``policy`` reads it, if its name is in ``POLICIES``.
+        """As ``policy`` reads it, if its name is in ``POLICIES``: the one name that rows have.
 
         The spacing is left out, and so is the score function: two scores of one name look alike.
         Of a policy that drops nothing only the name is told, for nothing else says what it keeps.
@@ -161,12 +167,12 @@ class Policy:
         if not self.bounded:
             return self.name
         own = POLICIES.get(self.name, Policy(name=self.name, score=self.score))
-        head = "-head" if self.head_wise else ""
+        head = {True: "-head", False: "-layer"}[self.head_wise]
         sinks = f"+{self.sinks}" if self.sinks else ""
         newest = "half" if self.recent is None else self.recent
         recent = f"@{newest}" if self.recent != own.recent else ""
         decay = f"~{float(self.decay)!r}" if self.decay != own.decay else ""
-        return f"{self.name}{head}{sinks}{recent}{decay}"
+        return f"{self.name}{head if self.head_wise != own.head_wise else ''}{sinks}{recent}{decay}"
 
 
 # One row a policy. A name on the command line may add to it: see ``policy``.
@@ -175,47 +181,83 @@ POLICIES: Mapping[str, Policy] = {
     for row in (
         Policy(name="full", score=order_score, bounded=False),
         Policy(name="window", score=order_score),
-        Policy(name="h2o", score=mass_score, recent=None),
-        Policy(name="h2o_mean", score=mean_mass_score, recent=None),
+        Policy(name="h2o", score=mass_score, recent=None, head_wise=True),
+        Policy(name="h2o_mean", score=mean_mass_score, recent=None, head_wise=True),
         Policy(name="tova", score=weight_score),
     )
 }
 
 
-def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
-    """A policy by name: ``NAME[-head][+SINKS][@RECENT][~DECAY]``.
+# Policies whose order does not depend on attention: all heads of a layer drop the same token.
+_ALIKE = ("full", "window")
+_FORM = "NAME[-head|-layer][+SINKS][@RECENT][~DECAY]"
 
-    ``window+4`` is the paper's Window+4, ``h2o-head`` decides per key-value head, ``h2o@32``
-    protects the newest 32 tokens instead of half of the slots, ``tova@half`` half of them,
-    ``tova@1`` never drops the newest token (kvpress's convention), ``h2o~0.99`` multiplies what was
-    received with 0.99 at each step.
+
+def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
+    """A policy by name: ``NAME[-head|-layer][+SINKS][@RECENT][~DECAY]``.
+
+    ``-head`` lets each key-value head decide for itself, ``-layer`` the layer for all of them.
+    ``h2o`` and ``h2o_mean`` decide by head if neither is given, ``tova`` by layer; of ``window``
+    and ``full``, whose order is that of time in every head, both endings are the plain policy.
+
+    ``window+4`` is the paper's Window+4, ``h2o-layer`` its H2O by layer, ``h2o@32`` protects the
+    newest 32 tokens instead of half of the slots, ``tova@half`` half of them, ``tova@1`` never
+    drops the newest token (kvpress's convention), ``h2o~0.99`` multiplies what was received with
+    0.99 at each step.
 
     Args:
       text: The name with what is added to it.
       beside: Names that the caller reads itself, for the hint to one who mistypes them.
 
     Returns:
-      The policy.
+      The policy; ``str`` of it is its one name, whichever alias was read.
 
     Raises:
       BadInput: There is no such policy, or its decay is not over 0 and at most 1.
     """
-    added = r"(-head)?(?:\+(\d+))?(?:@(\d+|half))?(?:~(\d+(?:\.\d+)?(?:e-?\d+)?))?"
+    added = r"(-head|-layer)?(?:\+(\d+))?(?:@(\d+|half))?(?:~(\d+(?:\.\d+)?(?:e-?\d+)?))?"
     found = re.fullmatch(rf"(?P<name>[a-z0-9_]+){added}", text)
     if found is None or found["name"] not in POLICIES:
         raise _unknown(text, beside)
     _, head, sinks, recent, decay = found.groups()
     row = POLICIES[found["name"]]
-    if not row.bounded and found["name"] != text:
-        raise BadInput(f"Wanted plain {row.name}, which drops nothing; found {text!r}.")
+    if not row.bounded and any((sinks, recent, decay)):
+        drops = f"{row.name}, which drops nothing, without +, @ or ~"
+        raise BadInput(f"Expected plain {drops}, got {text!r}: leave them out.")
     kept = {None: row.recent, "half": None}
+    by_head = row.head_wise if head is None or row.name in _ALIKE else head == "-head"
     return dataclasses.replace(
         row,
-        head_wise=bool(head),
+        head_wise=by_head,
         sinks=int(sinks or 0),
         recent=kept[recent] if recent in kept else int(recent),
         decay=row.decay if decay is None else float(decay),
     )
+
+
+def distinct_policies(names: Sequence[str], *, beside: Sequence[str] = ()) -> tuple[str, ...]:
+    """Policies by the names that rows have, each once.
+
+    Args:
+      names: As on the command line, aliases among them.
+      beside: Names that the caller reads itself; they stay as they are.
+
+    Returns:
+      One name a policy, in the same order.
+
+    Raises:
+      BadInput: There is none, one is unknown, or two of them name one policy.
+    """
+    if not names:
+        raise BadInput("Expected one or more different --policies, got none: name one.")
+    read: dict[str, str] = {}
+    for name in names:
+        own = name if name in beside else str(policy(name, beside=beside))
+        if own in read:
+            both = f"{read[own]} and {name}, which are one policy"
+            raise BadInput(f"Expected different --policies, got {both}: leave one out.")
+        read[own] = name
+    return tuple(read)
 
 
 def _unknown(text: str, beside: Sequence[str]) -> BadInput:
@@ -223,6 +265,5 @@ def _unknown(text: str, beside: Sequence[str]) -> BadInput:
     near = difflib.get_close_matches(name, (*beside, *POLICIES), n=1, cutoff=0.5)
     meant = [found if found in beside else found + text[len(name) :] for found in near]
     hint = f"did you mean {meant[0]!r}?" if meant else "see --help."
-    wanted = "Wanted a policy NAME[-head][+SINKS][@RECENT][~DECAY]"
     names = f"with NAME out of {', '.join(POLICIES)}{''.join(f', or {other}' for other in beside)}"
-    return BadInput(f"{wanted} {names}; found {text!r}: {hint}")
+    return BadInput(f"Expected a policy {_FORM} {names}, got {text!r}: {hint}")

@@ -1,7 +1,7 @@
 """Reading a prompt into a state: three ways, named, for they are three functions."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,8 @@ from glassesjax.cache.advance import Unrolled, advance
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import State, empty_state
 from glassesjax.cache.step import Dropped, Mode
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choice
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import RoundingPlan
 
 PrefillMode = Literal["exact", "one_shot", "chunked"]
@@ -63,12 +64,15 @@ def prefill(
       The state after each chunk, the representations of its tokens, and what was dropped.
 
     Raises:
+      ValueError: A token is not in the vocabulary.
       BadInput: No tokens, a chunk below one, slots beside a state that has its own, a full state
         without room, or what ``empty_state`` and ``advance`` refuse.
     """
+    check_choice("mode", mode, get_args(PrefillMode))
     count = len(tokens)
     if count < 1 or chunk < 1:
         raise BadInput(f"Wanted tokens, and a chunk of 1 or more; found {count} and {chunk}.")
+    tokens = checked_tokens(tokens, model.outer.config.vocab_size)
     plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
     if state is None:
         capacity = count if slots is None else slots
@@ -83,7 +87,7 @@ def prefill(
         filled = np.pad(part, (0, size - len(part)))
         length = jnp.asarray(len(part), jnp.int32)
         state, y, dropped = advance(
-            model, state, jnp.asarray(filled), policy, length=length, plan=plan, mode=over
+            model, state, filled, policy, length=length, plan=plan, mode=over
         )
         yield Part(state, y[: len(part)], dropped)
 

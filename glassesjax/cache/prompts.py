@@ -1,7 +1,7 @@
 """Prompts of different lengths into one batch of states."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.slots import State
 from glassesjax.cache.step import Dropped, Mode
+from glassesjax.errors import check_choice
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import RoundingPlan
 
 
@@ -49,8 +51,12 @@ def read_prompts(
       leading axis of rows.
 
     Raises:
+      ValueError: A token is not in the vocabulary.
       BadInput: What ``advance`` refuses.
     """
+    check_choice("mode", mode, get_args(PrefillMode))
+    for prompt in prompts:
+        checked_tokens(prompt, model.outer.config.vocab_size)
     lengths = np.asarray([len(prompt) for prompt in prompts], np.int32)
     longest = int(max(lengths))
     # Short prompts take a short chunk, of few different sizes so that few programs are compiled.

@@ -24,6 +24,7 @@ from glassesjax.cache.replay import read_through
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder, Keep, Trace
 from glassesjax.model.positions import Layout
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import RoundingPlan
 
 
@@ -147,11 +148,13 @@ def probe(
       Representations of the text's own tokens, and of those tried.
 
     Raises:
+      ValueError: A token is not in the vocabulary.
       BadInput: More tokens before a try than the text has, or none.
     """
     if len(after) and not 1 <= int(jnp.min(after)) <= int(jnp.max(after)) <= len(tokens):
         found = f"found {int(jnp.min(after))} to {int(jnp.max(after))}"
         raise BadInput(f"Wanted tries after 1 to {len(tokens)} tokens; {found}.")
+    tokens, tried = (checked_tokens(part, decoder.config.vocab_size) for part in (tokens, tried))
     plan = RoundingPlan.of_dtype(decoder.dtype) if plan is None else plan
     until = jnp.pad(
         last_seen(forgotten),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.precision import RoundingPlan
 
@@ -59,7 +60,7 @@ def choose(
     """
     if not sampling.draws:
         return greedy(logits)
-    return jax.random.categorical(key, narrowed(logits, sampling)).astype(jnp.int32)
+    return draws.categorical(key, narrowed(logits, sampling))
 
 
 def greedy(logits: Float[Array, " vocab"]) -> Int[Array, ""]:
@@ -151,9 +152,9 @@ def row_keys(seed: int, rows: Int[np.ndarray, " rows"]) -> Array:
       rows: Numbers of the rows.
 
     Returns:
-      Typed keys; a step folds its own number into them.
+      Typed keys of threefry, whatever JAX's default is; a step folds its own number into them.
     """
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), rows)
+    return jax.vmap(draws.fold_in, (None, 0))(draws.root_key(seed), rows)
 
 
 def wide(logits: Float[Array, "*shape"]) -> jnp.dtype:

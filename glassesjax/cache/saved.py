@@ -20,6 +20,7 @@ from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
 from glassesjax.records import to_json
+from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"
 BFLOAT16 = "bfloat16"  # a dtype that NumPy's files do not know: stored as the bits it has
@@ -61,6 +62,7 @@ def save_state(
     """
     header = {
         "kind": KIND,
+        "schema": SCHEMA,
         **_identity(policy, config),
         "dtype": state.layers[0].key.dtype.name,
         "slots": [cache.position.shape[-1] - 1 for cache in state.layers],
@@ -171,6 +173,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise _broken(path, " ".join(str(error).split()) or type(error).__name__) from error
     if not isinstance(header, dict) or header.get("kind") != KIND:
         raise _broken(path, f"its kind is not {KIND!r}")
+    check_schema(header, path)
+    if "schema" not in header and isinstance(name := header.get("policy"), str):
+        header["policy"] = renamed_policy(name)
     return header, arrays
 
 

@@ -1,7 +1,7 @@
 """One layer over some tokens and its cache: token by token, or all at once and then one cut."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax.cache.attend import attend, turned
 from glassesjax.cache.policies import Candidates, Policy
 from glassesjax.cache.slots import EMPTY, KVCache, forget, rank, write
+from glassesjax.errors import check_choice
 from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block
@@ -65,6 +66,7 @@ def layer_step(
     stands = tokens.now if policy.spacing == "true" else jnp.zeros_like(tokens.now)
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
     heads = block.heads(resid, layout, plan)
+    check_choice("mode", mode, get_args(Mode))
     over = _one_by_one if mode == "exact" else _all_at_once
     cache, joined, dropped = over(block, cache, heads, tokens, policy, plan)
     return cache, block.rest(resid, joined, plan), dropped

@@ -25,5 +25,6 @@ from glassesjax.model.pretrained import TOY_POSITIONS as TOY_POSITIONS
 from glassesjax.model.pretrained import LanguageModel as LanguageModel
 from glassesjax.model.pretrained import open_gguf as open_gguf
 from glassesjax.model.pretrained import open_model as open_model
+from glassesjax.model.vocabulary import checked_tokens as checked_tokens
 from glassesjax.model.weights import build_decoder as build_decoder
 from glassesjax.model.weights import flat_parameters as flat_parameters

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from glassesjax import draws
 from glassesjax.model.config import (
     Alibi,
     Causal,
@@ -48,7 +49,7 @@ class Attention(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         self.config = config
-        keys = dict(zip(("query", "key", "value", "output"), jax.random.split(key, 4), strict=True))
+        keys = dict(zip(("query", "key", "value", "output"), draws.split(key, 4), strict=True))
         dim, kv_heads = config.model_dim, config.kv_heads
         query_dim, key_dim = config.num_heads * config.key_dim, kv_heads * config.key_dim
         value_dim, joined = kv_heads * config.value_dim, config.num_heads * config.value_dim

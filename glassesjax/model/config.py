@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, get_args
+
+from glassesjax.errors import check_choice
 
 
 def _require(holds: bool, wanted: str, found: str) -> None:
@@ -26,6 +28,7 @@ class Sinusoidal:
 
     def __post_init__(self) -> None:
         _require(self.base > 0, "base must be positive", f"base={self.base}")
+        check_choice("Sinusoidal.where", self.where, ("embedding", "query_key"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,8 @@ class Rotary:
         _require(self.base > 0, "base must be positive", f"base={self.base}")
         _require(0 <= self.fraction <= 1, "fraction must be in [0, 1]", f"{self.fraction}")
         _require(self.scale > 0, "scale must be positive", f"scale={self.scale}")
+        check_choice("Rotary.style", self.style, ("half", "interleaved"))
+        check_choice("Rotary.partial", self.partial, ("head", "spectrum"))
 
     def rotated_dim(self, head_dim: int) -> int:
         """Number of a head's coordinates that turn, as the fraction says it.
@@ -77,11 +82,16 @@ class Rotary:
 class Alibi:
     """A penalty on the attention logit, linear in the distance, with one slope per head."""
 
-    slopes: tuple[float, ...] | None = None
-    """One slope per head, non-negative; the geometric ladder 2^(-8 (h + 1) / heads) if absent."""
+    slopes: tuple[float, ...] | Literal["reference", "geometric"] = "reference"
+    """One slope per head, non-negative; or by a rule. ``geometric``: 2^(-8 (h + 1) / heads).
+    ``reference``: the same for heads a power of two; else the ladder of the power below, then
+    every other slope of the one above (Press et al., arXiv 2108.12409, their published code)."""
 
     def __post_init__(self) -> None:
-        slopes = self.slopes or ()
+        if not isinstance(self.slopes, tuple):
+            check_choice("Alibi.slopes", self.slopes, ("reference", "geometric"))
+            return
+        slopes = self.slopes
         _require(all(m >= 0 for m in slopes), "slopes must be non-negative", f"{slopes}")
 
 
@@ -163,17 +173,24 @@ class LayerNorm:
 Norm = NoNorm | ConstantNorm | RMSNorm | LayerNorm
 
 
+MlpKind = Literal["zero", "identity", "linear", "gelu", "gelu_exact", "swiglu", "geglu"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mlp:
     """The map psi after attention."""
 
-    kind: Literal["zero", "identity", "linear", "gelu", "gelu_exact", "swiglu", "geglu"] = "gelu"
+    kind: MlpKind = "gelu"
     """``identity`` multiplies by sigma; ``linear`` is one matrix; ``gelu`` (tanh form) and
     ``gelu_exact`` (error function) have two matrices; the gated kinds have three."""
     dim: int = 0
     """Hidden width; ignored by the first three kinds. Zero means four times the model's width."""
     sigma: float = 1.0
     """The factor of ``identity``: its Lipschitz constant."""
+
+    def __post_init__(self) -> None:
+        check_choice("Mlp.kind", self.kind, get_args(MlpKind))
+        _require(self.dim >= 0, "dim must not be negative", f"dim={self.dim}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,6 +215,15 @@ class AdaptiveTemperature:
 
 
 Temperature = ConstantTemperature | ScalableSoftmax | AdaptiveTemperature
+
+
+_KINDS = {
+    "positions": Positions,
+    "mask": Mask,
+    "norm": Norm,
+    "mlp": Mlp,
+    "temperature": Temperature,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,6 +272,12 @@ class DecoderConfig:
         for name in sizes:
             if (size := getattr(self, name)) is not None:
                 _require(size >= 1, f"{name} must be positive", f"{size}")
+        check_choice("values", self.values, ("projected", "identity"))
+        check_choice("block", self.block, ("sequential", "parallel"))
+        for name, kinds in _KINDS.items():
+            if not isinstance(found := getattr(self, name), kinds):
+                wanted = ", ".join(kind.__name__ for kind in get_args(kinds) or (kinds,))
+                raise ValueError(f"Expected {name} to be one of {wanted}, got {found!r}.")
         heads = f"num_heads={self.num_heads}"
         if self.head_dim is None:
             divides = self.model_dim % self.num_heads == 0
@@ -261,7 +293,7 @@ class DecoderConfig:
             found = f"{heads}, num_kv_heads={self.kv_heads} and model_dim={self.model_dim}"
             _require(sliced, wanted, found)
         match self.positions:
-            case Alibi(slopes=slopes) if slopes is not None:
+            case Alibi(slopes=tuple(slopes)):
                 wanted = "Alibi.slopes needs one slope per head"
                 _require(len(slopes) == self.num_heads, wanted, f"{len(slopes)} for {heads}")
             case Rotary():

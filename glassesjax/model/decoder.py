@@ -1,6 +1,6 @@
 """The decoder: tokens to the last representations, with what each layer computed on the way."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
+from glassesjax.errors import check_choice
 from glassesjax.model.attention import Attention
 from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
 from glassesjax.model.layers import (
@@ -18,7 +20,9 @@ from glassesjax.model.layers import (
     softcap,
 )
 from glassesjax.model.positions import Layout, sinusoidal
-from glassesjax.precision import RoundingPlan
+from glassesjax.model.vocabulary import checked_tokens
+from glassesjax.precision import FloatFormat, NumberFormat, RoundingPlan
+from glassesjax.precision.formats import carrier_format
 
 Keep = Literal["nothing", "residual", "attention"]
 
@@ -40,7 +44,7 @@ class Embedding(nnx.Module):
     """The table of token vectors, and of position vectors where they are learned."""
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
-        token_key, position_key = jax.random.split(key)
+        token_key, position_key = draws.split(key)
         self.table = normal(token_key, config.vocab_size, config.model_dim, dtype)
         learned = config.positions if isinstance(config.positions, Learned) else None
         rows = learned.max_length if learned else 0
@@ -53,7 +57,7 @@ class Block(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         self.config = config
-        attention_key, mlp_key = jax.random.split(key)
+        attention_key, mlp_key = draws.split(key)
         self.norm1 = Normalize(config, dtype=dtype)
         self.attention = Attention(config, key=attention_key, dtype=dtype)
         self.norm2 = Normalize(config, dtype=dtype)
@@ -130,7 +134,8 @@ class Decoder(nnx.Module):
     Args:
       config: Sizes and switches.
       key: Seed of the weights: matrices are normal with variance one over their input width,
-        gains one, biases zero.
+        gains one, biases zero. Use the key of ``draws.root_key``, or one of an implementation
+        that you name: JAX's default is a setting of each process.
       dtype: Type of the weights; float64 needs 64-bit types switched on.
     """
 
@@ -139,9 +144,11 @@ class Decoder(nnx.Module):
     ) -> None:
         dtype = jnp.dtype(dtype)
         self.config = config
-        embed_key, blocks_key, unembed_key = jax.random.split(key, 3)
+        # By which format the weights were rounded. It is no array, so every transform keeps it.
+        self.stored_as: NumberFormat | None = None
+        embed_key, blocks_key, unembed_key = draws.split(key, 3)
         self.embed = Embedding(config, key=embed_key, dtype=dtype)
-        keys = jax.random.split(blocks_key, config.num_layers)
+        keys = draws.split(blocks_key, config.num_layers)
         # Stacked one by one: a vmap would compile its own random numbers for every configuration.
         blocks = [Block(config, key=key, dtype=dtype) for key in keys]
         self.blocks = jax.tree.map(lambda *weights: jnp.stack(weights), *blocks)
@@ -163,15 +170,19 @@ class Decoder(nnx.Module):
           plan: Where to round, and to what.
 
         Returns:
-          A decoder in the plan's storage dtype. A format with a scale (int8) takes one scale for
-          each layer's matrix, never one across layers.
+          A decoder in the plan's storage dtype, marked by the format of its weights
+          (``stored_as``): a plan that rounds weights takes no others. A format with a scale (int8)
+          takes one scale for each layer's matrix, never one across layers.
         """
 
         def store(path: tuple, weight: Array) -> Array:
             rounded = lambda weight: plan.store("weights", weight).astype(plan.dtype)
             return jax.vmap(rounded)(weight) if path[0].name == "blocks" else rounded(weight)
 
-        return jax.tree_util.tree_map_with_path(store, self)
+        rounded = jax.tree_util.tree_map_with_path(store, self)
+        if plan.weights is not None:
+            rounded.stored_as = plan.weights
+        return rounded
 
     def enter(
         self,
@@ -188,13 +199,18 @@ class Decoder(nnx.Module):
           plan: Where to round; no rounding beside the weights' own dtype if absent.
 
         Returns:
-          Embeddings, with position vectors where the configuration adds them. A token or position
-          that has no row in its table, also a negative one, gives a row of NaN.
+          Embeddings, with position vectors where the configuration adds them. A position that has
+          no row in its table, also a negative one, gives a row of NaN; so does a token, where
+          tokens are traced and cannot be refused. The first attention layer then makes rows before
+          it NaN as well, as a weight of zero times NaN is NaN: of such a pass no row says anything.
+          A cache that read earlier tokens in an earlier call is NaN only from this call on.
 
         Raises:
-          ValueError: Without a layout, more tokens than there are learned positions; or the weights
-            are not stored as the plan stores them.
+          ValueError: A token is not in the vocabulary; without a layout, more tokens than there are
+            learned positions; or the weights are not stored as the plan stores them: of another
+            dtype, or never rounded to its format by ``stored``.
         """
+        tokens = checked_tokens(tokens, self.config.vocab_size)
         if layout is None:
             self._check_length(len(tokens))
         plan, layout = self._plan(plan), layout or Layout.line(len(tokens))
@@ -244,10 +260,11 @@ class Decoder(nnx.Module):
         Raises:
           ValueError: The weights or the residual stream are not stored as the plan stores them.
         """
+        check_choice("keep", keep, get_args(Keep))
         plan, layout = self._plan(plan), layout or Layout.line(len(resid))
         if resid.dtype != plan.dtype:
-            wanted = f"Wanted a residual stream of {plan.dtype}, as the plan stores it"
-            raise ValueError(f"{wanted}; found {resid.dtype}: use resid.astype(plan.dtype).")
+            wanted = f"Expected a residual stream of {plan.dtype}"
+            raise ValueError(f"{wanted}, got {resid.dtype}: use resid.astype(plan.dtype).")
         blocks = jax.tree.map(lambda weight: weight[start:], self.blocks)
         options = {"keep": keep, "freeze_attention": freeze_attention}
 
@@ -306,10 +323,20 @@ class Decoder(nnx.Module):
     def _plan(self, plan: RoundingPlan | None) -> RoundingPlan:
         if plan is None:
             return RoundingPlan.of_dtype(self.dtype)
+        first = "call decoder.stored(plan) first"
         if plan.dtype != self.dtype:
-            found = f"weights are {self.dtype} and the plan stores {plan.dtype}"
-            raise ValueError(f"Wanted weights as the plan stores them; {found}: use stored(plan).")
+            raise ValueError(f"Expected weights of {plan.dtype}, got {self.dtype}: {first}.")
+        rounds = plan.mode == "simulated" and plan.weights is not None
+        if rounds and self.stored_as != plan.weights and not _holds(self.dtype, plan.weights):
+            mark = f"ones stored by {self.stored_as.name}" if self.stored_as else "unmarked ones"
+            wanted = f"Expected weights stored by plan {plan.weights.name}"
+            raise ValueError(f"{wanted}, got {mark}: {first}.")
         return plan
+
+
+def _holds(dtype: jnp.dtype, fmt: NumberFormat) -> bool:
+    """Whether every number of this dtype is one of the format: rounding to it changes nothing."""
+    return isinstance(fmt, FloatFormat) and fmt.contains(carrier_format(dtype))
 
 
 def _rows(table: Float[Array, "rows model_dim"], index: Int[Array, " seq"]) -> Array:

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Mlp, RMSNorm, Rotary
+from glassesjax.model.weights import parameter_shapes
 
 # A GGUF name inside a layer, and ours; matrices are [out, in] on both sides.
 LLAMA_LAYER = {
@@ -29,6 +32,57 @@ LLAMA_OUTER = {
 }
 
 
+# Keys under ``llama.`` that the settings are made of, that agree with them or are notes.
+LLAMA_KEYS = {
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "vocab_size",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "attention.scale",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.finetuned",
+    "rope.scaling.original_context_length",
+    "tensor_data_layout",
+}
+# Keys that turn a llama into another function, with the one value that leaves it as it is. Any key
+# in neither table is refused, since what it means here is not known.
+LLAMA_NEUTRAL: Mapping[str, bool | int | float] = {
+    "attention.causal": True,
+    "attention.clamp_kqv": 0,
+    "attention.max_alibi_bias": 0,
+    "attention.output_scale": 1,
+    "attention.shared_kv_layers": 0,
+    "attention.sliding_window": 0,
+    "attention.temperature_length": 0,
+    "attn_logit_softcapping": 0,
+    "embedding_scale": 1,
+    "expert_count": 0,
+    "expert_group_count": 0,
+    "expert_group_used_count": 0,
+    "expert_shared_count": 0,
+    "expert_used_count": 0,
+    "final_logit_softcapping": 0,
+    "leading_dense_block_count": 0,
+    "logit_scale": 1,
+    "nextn_predict_layers": 0,
+    "pooling_type": 0,
+    "residual_scale": 1,
+    "rope.scaling.attn_factor": 1,
+    "swin_norm": False,
+    "use_parallel_residual": False,
+}
+
+
 def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) -> DecoderConfig:
     """Settings of a GGUF file of the llama architecture.
 
@@ -45,26 +99,63 @@ def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) ->
 
     Raises:
       BadInput: The file is of another architecture, lacks a size or has one that makes no model,
-        or scales its rotary positions.
+        scales its rotary positions in another way than linearly, or has a key of its architecture
+        that makes another function of it or is not known.
     """
     if (found := metadata.get("general.architecture")) != "llama":
-        raise BadInput(f"Wanted a GGUF of the llama architecture; found {found!r:.60}.")
+        told = f"{found!r:.60}"
+        raise BadInput(f"Expected a GGUF of the llama architecture, got {told}: use another file.")
+    if (kind := metadata.get("general.type", "model")) != "model":
+        raise BadInput(f"Expected a GGUF that is a model, got {kind!r:.60}: use another file.")
+    _check_keys(metadata)
     try:
-        return DecoderConfig(vocab_size=vocab_size, tied=tied, **_llama_sizes(metadata))
+        sizes = _llama_sizes(metadata, vocab_size)
+        return DecoderConfig(vocab_size=vocab_size, tied=tied, **sizes)
     except BadInput:
         raise
     except ValueError as error:
-        raise BadInput(f"Wanted a GGUF file whose sizes make a model: {error}") from error
+        raise _contradiction("sizes that make a model", str(error).rstrip(".")) from error
 
 
-def _llama_sizes(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _contradiction(wanted: str, got: str) -> BadInput:
+    return BadInput(f"Expected a GGUF file with {wanted}, got {got}: use another file.")
+
+
+def _check_keys(metadata: Mapping[str, Any]) -> None:
+    """Whether every key of the architecture is used, or leaves the function as it is."""
+    for key, value in metadata.items():
+        family, _, name = key.partition(".")
+        if family != "llama" or name in LLAMA_KEYS:
+            continue
+        if name not in LLAMA_NEUTRAL:
+            raise _contradiction("keys of a plain llama model", f"{key:.80} = {value!r:.60}")
+        neutral = LLAMA_NEUTRAL[name]
+        same = value is neutral if isinstance(neutral, bool) else _equals(value, neutral)
+        if not same:
+            raise _contradiction(f"{key} = {neutral} or without it", f"{value!r:.60}")
+
+
+def _equals(value: object, number: int | float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == number
+
+
+def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
     count = partial(_number, metadata, whole=True, least=1)
     num_heads, model_dim = count("attention.head_count"), count("embedding_length")
-    epsilon = _number(metadata, "attention.layer_norm_rms_epsilon")
     head_dim = count("attention.key_length", default=model_dim // num_heads or 1)
     if "llama.attention.key_length" not in metadata and head_dim * num_heads != model_dim:
-        wanted = "Wanted llama.embedding_length to be a multiple of llama.attention.head_count"
-        raise BadInput(f"{wanted}; found {model_dim} and {num_heads}.")
+        wanted = "llama.embedding_length that is a multiple of llama.attention.head_count"
+        raise _contradiction(wanted, f"{model_dim} and {num_heads}")
+    if (value_dim := count("attention.value_length", default=head_dim)) != head_dim:
+        wanted = f"llama.attention.value_length as wide as its keys, {head_dim}"
+        raise _contradiction(wanted, f"{value_dim}")
+    if (told := count("vocab_size", default=vocab_size)) != vocab_size:
+        wanted = f"llama.vocab_size of {vocab_size}, the rows of its table of embeddings"
+        raise _contradiction(wanted, f"{told}")
+    scale = _number(metadata, "attention.scale", default=1 / math.sqrt(head_dim))
+    if not math.isclose(scale, 1 / math.sqrt(head_dim), rel_tol=2.0**-23):  # stored in float32
+        wanted = f"llama.attention.scale of 1 / sqrt({head_dim}) or without it"
+        raise _contradiction(wanted, f"{scale}")
     return {
         "num_layers": count("block_count"),
         "num_heads": num_heads,
@@ -72,30 +163,47 @@ def _llama_sizes(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "model_dim": model_dim,
         "head_dim": head_dim,
         "positions": _llama_positions(metadata, head_dim),
-        "norm": RMSNorm(eps=round(epsilon, 12)),
+        "norm": RMSNorm(eps=_shortest(_number(metadata, "attention.layer_norm_rms_epsilon"))),
         "mlp": Mlp(kind="swiglu", dim=count("feed_forward_length")),
         "max_length": count("context_length"),
     }
 
 
+def _shortest(number: float) -> float:
+    """The decimal that was meant where a file has its float32: 1e-05, not 9.999999747e-06."""
+    single = np.float32(number)
+    return float(str(single)) if float(single) == number else float(number)
+
+
 def _llama_positions(metadata: Mapping[str, Any], head_dim: int) -> Rotary:
-    scaling = metadata.get("llama.rope.scaling.type", "none")
-    if scaling not in ("none", "linear"):
-        raise BadInput(
-            f"Wanted rotary positions unscaled or scaled linearly; found {scaling!r:.60}."
-        )
-    linear = scaling == "linear"
-    factor = _number(metadata, "rope.scaling.factor", default=1.0) if linear else 1.0
     rotated = _number(metadata, "rope.dimension_count", default=head_dim, whole=True)
     if rotated > head_dim or rotated % 2:
-        wanted = f"Wanted llama.rope.dimension_count even and at most the head's {head_dim}"
-        raise BadInput(f"{wanted}; found {rotated}.")
+        wanted = f"llama.rope.dimension_count even and at most the head's {head_dim}"
+        raise _contradiction(wanted, f"{rotated}")
     return Rotary(
         base=float(_number(metadata, "rope.freq_base", default=10_000.0)),
         fraction=rotated / head_dim,
-        scale=float(factor),
+        scale=_linear_factor(metadata),
         style="interleaved",
     )
+
+
+def _linear_factor(metadata: Mapping[str, Any]) -> float:
+    """What positions are divided by.
+
+    A factor without a type is linear, and so is the key that older files have for it; the type
+    ``none`` switches either off, as in llama.cpp, which reads all of these.
+    """
+    kind = metadata.get("llama.rope.scaling.type", "linear")
+    if not isinstance(kind, str) or kind not in ("none", "linear"):
+        wanted = "llama.rope.scaling.type none or linear"
+        raise _contradiction(wanted, f"{kind!r:.60}, which is not supported")
+    old = float(_number(metadata, "rope.scale_linear", default=1.0))
+    factor = float(_number(metadata, "rope.scaling.factor", default=old))
+    if "llama.rope.scale_linear" in metadata and factor != old:
+        wanted = "one factor in llama.rope.scaling.factor and llama.rope.scale_linear"
+        raise _contradiction(wanted, f"{factor} and {old}")
+    return 1.0 if kind == "none" else factor
 
 
 def _number(
@@ -109,14 +217,14 @@ def _number(
     """A finite number of at least ``least`` under a key of the file."""
     kind = "whole number" if whole else "number"
     value = metadata.get(f"llama.{name}", default)
-    found = f"found {value!r:.60}"
+    told = f"{value!r:.60}"
     if value is None:
-        found = "it has none"
-    elif isinstance(value, list):
-        found = "found one for each layer, which is not supported"
+        told = "none"
+    elif isinstance(value, list | np.ndarray):
+        told = "one for each layer, which is not supported"
     elif _is_number(value, whole=whole) and value >= least:
         return value
-    raise BadInput(f"Wanted a {kind} llama.{name} of at least {least} in the GGUF file; {found}.")
+    raise _contradiction(f"a {kind} llama.{name} of at least {least}", told)
 
 
 def _is_number(value: object, *, whole: bool) -> bool:
@@ -124,11 +232,51 @@ def _is_number(value: object, *, whole: bool) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def llama_arrays(tensors: Mapping[str, np.ndarray], num_layers: int) -> dict[str, np.ndarray]:
+def check_llama_tensors(shapes: Mapping[str, tuple[int, ...]], config: DecoderConfig) -> None:
+    """Whether a file's tensors are those of its settings, before any is read.
+
+    Args:
+      shapes: By GGUF name, outermost axis first.
+      config: Of ``llama_config``.
+
+    Raises:
+      BadInput: A tensor is missing, has another shape, or is one that this architecture has no
+        place for.
+    """
+    _check_names(shapes, config.num_layers)
+    ours = parameter_shapes(config)
+    for name, shape in shapes.items():
+        if (outer := LLAMA_OUTER.get(name)) is not None:
+            wanted = ours[outer]
+        else:  # of one layer: blk.3.attn_q.weight
+            wanted = ours[f"blocks.{LLAMA_LAYER[name.split('.', 2)[2]]}"][1:]
+        if shape != wanted:
+            told = f"{list(shape)} for {list(wanted)} in {name}"
+            raise _contradiction("tensors that fit its sizes", told)
+
+
+def _check_names(names: Mapping[str, Any], num_layers: int) -> None:
+    if num_layers > len(names):  # before names are made of a count that may be anything
+        told = f"{len(names)} tensors for {num_layers} blocks"
+        raise _contradiction("the tensors of all blocks", told)
+    wanted = {_in_layer(i, name) for i in range(num_layers) for name in LLAMA_LAYER}
+    wanted |= LLAMA_OUTER.keys() - {"output.weight"}
+    if missing := sorted(wanted - names.keys()):
+        raise _contradiction(f"{len(wanted)} tensors", f"one in which {missing[0]} is missing")
+    if unknown := sorted(names.keys() - wanted - {"output.weight"}):
+        raise _contradiction("the tensors of a plain llama model", f"also {unknown[0]!r:.80}")
+
+
+def _in_layer(index: int, name: str) -> str:
+    return f"blk.{index}.{name}"
+
+
+def llama_arrays(tensors: Mapping[str, np.ndarray], num_layers: int) -> dict[str, Array]:
     """Weights of a llama file under our names, stacked over layers.
 
     Args:
-      tensors: De-quantized arrays under their GGUF names, matrices [out, in].
+      tensors: De-quantized arrays under their GGUF names, matrices [out, in]; each is looked up
+        once, so that they need not be in memory together.
       num_layers: Number of blocks.
 
     Returns:
@@ -137,19 +285,19 @@ def llama_arrays(tensors: Mapping[str, np.ndarray], num_layers: int) -> dict[str
     Raises:
       BadInput: A tensor is missing, or one is there that this architecture has no place for.
     """
-    layer = lambda index, name: f"blk.{index}.{name}"
-    if num_layers > len(tensors):  # before names are made of a count that may be anything
-        found = f"{len(tensors)} tensors for {num_layers} blocks"
-        raise BadInput(f"Wanted the tensors of all blocks in the GGUF file; found {found}.")
-    wanted = {layer(i, name) for i in range(num_layers) for name in LLAMA_LAYER}
-    wanted |= LLAMA_OUTER.keys() - {"output.weight"}
-    if missing := sorted(wanted - tensors.keys()):
-        raise BadInput(f"Wanted {len(wanted)} tensors in the GGUF file; {missing[0]} is missing.")
-    if unknown := sorted(tensors.keys() - wanted - {"output.weight"}):
-        raise BadInput(f"Wanted a plain llama model; the GGUF file also holds {unknown[0]}.")
-    stacked = {
-        f"blocks.{ours}": np.stack([tensors[layer(i, name)] for i in range(num_layers)])
+    _check_names(tensors, num_layers)
+    arrays = {
+        f"blocks.{ours}": jnp.asarray(_stacked(tensors, name, num_layers))
         for name, ours in LLAMA_LAYER.items()
     }
-    outer = {ours: tensors[name] for name, ours in LLAMA_OUTER.items() if name in tensors}
-    return stacked | outer
+    outer = {name: ours for name, ours in LLAMA_OUTER.items() if name in tensors}
+    return arrays | {ours: jnp.asarray(tensors[name]) for name, ours in outer.items()}
+
+
+def _stacked(tensors: Mapping[str, np.ndarray], name: str, num_layers: int) -> np.ndarray:
+    first = tensors[_in_layer(0, name)]
+    stack = np.empty((num_layers, *first.shape), first.dtype)
+    stack[0] = first
+    for index in range(1, num_layers):
+        stack[index] = tensors[_in_layer(index, name)]
+    return stack

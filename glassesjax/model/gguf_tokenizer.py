@@ -1,12 +1,34 @@
 """The tokenizer that a GGUF file describes, rebuilt from its lists of tokens and merges."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glassesjax.errors import BadInput
-from glassesjax.model.tokenizer import MODELS_WANTED, ByteLevelTokenizer
+import numpy as np
 
-CONTROL_TOKEN = 3  # token type of GGUF: never produced by text, only named
+from glassesjax.errors import MODELS_WANTED, BadInput
+from glassesjax.model.tokenizer import BYTES, ByteLevelTokenizer
+
+# Types of tokens, as GGUF numbers them from 1 to 6: normal, unknown, control, user-defined, unused,
+# byte. Marks are never spelled by text, only named; user-defined ones are read whole, before pairs.
+MARKS, USER_DEFINED, TYPES = (2, 3), 4, range(1, 7)
+
+# Keys under ``tokenizer.ggml.`` that would change what is read; true is not supported.
+SWITCHES_OFF = (
+    "add_eos_token",
+    "add_sep_token",
+    "add_space_prefix",
+    "remove_extra_whitespaces",
+)
+# Names of tokens in the templates of conversations, and their keys.
+NAMED = {
+    "unk_token": "unknown_token_id",
+    "sep_token": "seperator_token_id",  # so spelled in the files
+    "pad_token": "padding_token_id",
+    "cls_token": "cls_token_id",
+    "mask_token": "mask_token_id",
+}
+USED_IDS = ("bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id")
+NO_TOKEN = 2**32 - 1  # how files write -1, none, for ids that reading and writing do not use
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
@@ -16,59 +38,108 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
       metadata: The file's key-value pairs.
 
     Returns:
-      The rebuilt tokenizer.
+      The rebuilt tokenizer. The ends of a sequence, of a turn and of a message end a text.
 
     Raises:
       BadInput: The file describes a kind of tokenizer that cannot be rebuilt here, or contradicts
         itself; or ``tokenizers`` is not installed.
     """
-    get = lambda name: metadata.get(f"tokenizer.ggml.{name}")
-    if get("model") != "gpt2":
-        raise _foreign(f"a byte-level BPE tokenizer ('gpt2'); found {get('model')!r:.60}")
-    tokens = _strings("tokens", get("tokens"))
-    engine = _engine(tokens, _strings("merges", get("merges")), get("pre"), get("token_type"))
-    number = lambda name: _token_number(name, get(name), len(tokens))
+    prefix = "tokenizer.ggml."
+    own = {key.removeprefix(prefix): v for key, v in metadata.items() if key.startswith(prefix)}
+    if (model := own.get("model")) != "gpt2":
+        raise _foreign("a byte-level BPE tokenizer ('gpt2')", f"{model!r:.60}")
+    for name in SWITCHES_OFF:
+        if own.get(name, False) is not False:
+            raise _foreign(f"{prefix}{name} false or without it", f"{own[name]!r:.60}")
+    tokens = _strings("tokens", own.get("tokens"))
+    numbers = {name: _token_number(name, own[name], len(tokens)) for name in own if _is_id(name)}
+    adds_bos = own.get("add_bos_token", False)
+    if not isinstance(adds_bos, bool) or (adds_bos and numbers.get("bos_token_id") is None):
+        told = f"{adds_bos!r:.60} with bos_token_id {numbers.get('bos_token_id')}"
+        raise _foreign(f"{prefix}add_bos_token false, or true with a token", told)
     template = metadata.get("tokenizer.chat_template")
+    if not isinstance(template, str | None):
+        raise _foreign("a string tokenizer.chat_template", type(template).__name__)
+    types = _types(tokens, own.get("token_type"))
+    special = [token for token, kind in zip(tokens, types, strict=True) if kind in MARKS]
+    added = [token for token, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED]
+    engine = _engine(tokens, _strings("merges", own.get("merges")), own.get("pre"), special, added)
+    vocabulary = set(tokens)
+    named = ((name, numbers.get(key)) for name, key in NAMED.items())
     return ByteLevelTokenizer(
         engine=engine,
-        bos=number("bos_token_id"),
-        eos=number("eos_token_id"),
-        adds_bos=bool(get("add_bos_token")),
-        chat_template=template if isinstance(template, str) else None,
+        bos=numbers.get("bos_token_id"),
+        eos=numbers.get("eos_token_id"),
+        adds_bos=adds_bos,
+        chat_template=template,
+        other_ends=_present(numbers.get("eot_token_id"), numbers.get("eom_token_id")),
+        whole=frozenset(engine.token_to_id(token) for token in (*special, *added) if token),
+        missing=bytes(byte for name, byte in BYTES.items() if name not in vocabulary),
+        named=tuple((name, number) for name, number in named if number is not None),
     )
 
 
-def _foreign(wanted_and_found: str) -> BadInput:
-    return BadInput(f"Wanted a GGUF with {wanted_and_found}; use another file.")
+def _present(*numbers: int | None) -> tuple[int, ...]:
+    return tuple(number for number in numbers if number is not None)
+
+
+def _foreign(wanted: str, got: str) -> BadInput:
+    return BadInput(f"Expected a GGUF with {wanted}, got {got}: use another file.")
 
 
 def _strings(name: str, value: object) -> list[str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    raise _foreign(f"a list of strings tokenizer.ggml.{name}; found {type(value).__name__}")
+    raise _foreign(f"a list of strings tokenizer.ggml.{name}", type(value).__name__)
+
+
+def _is_id(name: str) -> bool:
+    return name.endswith("_token_id")
 
 
 def _token_number(name: str, value: object, vocab_size: int) -> int | None:
-    if value is None or (isinstance(value, int) and 0 <= value < vocab_size):
+    if type(value) is int and 0 <= value < vocab_size:  # no bool
         return value
-    raise _foreign(f"tokenizer.ggml.{name} below {vocab_size}; found {value!r:.60}")
+    if value is None or (name not in USED_IDS and type(value) is int and value == NO_TOKEN):
+        return None
+    raise _foreign(f"tokenizer.ggml.{name} from 0 below {vocab_size}", f"{value!r:.60}")
 
 
-def _engine(tokens: list[str], merges: list[str], pre: object, types: object) -> Any:  # noqa: ANN401
+def _types(tokens: Sequence[str], types: object) -> list[int]:
+    """The type of each token; all are normal where the file has none."""
+    if types is None:
+        return [1] * len(tokens)
+    wanted = f"one tokenizer.ggml.token_type for each of {len(tokens)} tokens"
+    if not isinstance(types, list | np.ndarray) or len(types) != len(tokens):
+        told = len(types) if isinstance(types, list | np.ndarray) else type(types).__name__
+        raise _foreign(wanted, f"{told}")
+    numbers = types.tolist() if isinstance(types, np.ndarray) else types
+    foreign = {kind for kind in set(numbers) if type(kind) is not int or kind not in TYPES}
+    if foreign:
+        raise _foreign(f"{wanted}, from 1 to {len(TYPES)}", f"{foreign.pop()!r:.60}")
+    return numbers
+
+
+def _engine(
+    tokens: list[str], merges: list[str], pre: object, special: list[str], added: list[str]
+) -> Any:  # noqa: ANN401
     try:
         from tokenizers import AddedToken, Tokenizer, decoders, models
     except ImportError as error:
         raise BadInput(MODELS_WANTED) from error
-    special = [AddedToken(token, special=True) for token in _control_tokens(tokens, types)]
     vocabulary, pairs = {token: number for number, token in enumerate(tokens)}, _pairs(merges)
+    if len(vocabulary) < len(tokens):
+        twice = next(token for number, token in enumerate(tokens) if vocabulary[token] != number)
+        raise _foreign("tokens of different texts", f"two of {twice!r:.60}")
     try:
         engine = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     except Exception as error:
         # The library raises a bare Exception, for example for a merge outside the vocabulary.
-        raise _foreign(f"merges that fit its tokens; {' '.join(str(error).split())}") from error
+        raise _foreign("merges that fit its tokens", " ".join(str(error).split())) from error
     engine.pre_tokenizer = _pre_tokenizer(pre)
     engine.decoder = decoders.ByteLevel()
-    engine.add_special_tokens(special)
+    engine.add_special_tokens([AddedToken(token, special=True) for token in special])
+    engine.add_tokens([AddedToken(token, normalized=False) for token in added])
     return engine
 
 
@@ -77,20 +148,9 @@ def _pairs(merges: list[str]) -> list[tuple[str, str]]:
     for merge in merges:
         first, _, second = merge.partition(" ")
         if not first or not second or " " in second:
-            raise _foreign(f"merges of two tokens with a space between; found {merge!r:.60}")
+            raise _foreign("merges of two tokens with a space between", f"{merge!r:.60}")
         pairs.append((first, second))
     return pairs
-
-
-def _control_tokens(tokens: list[str], types: object) -> list[str]:
-    if types is None:
-        return []
-    if not isinstance(types, list) or len(types) != len(tokens):
-        found = f"{len(types)}" if isinstance(types, list) else type(types).__name__
-        raise _foreign(
-            f"one tokenizer.ggml.token_type for each of {len(tokens)} tokens; found {found}"
-        )
-    return [token for token, kind in zip(tokens, types, strict=True) if kind == CONTROL_TOKEN]
 
 
 def _pre_tokenizer(name: object) -> Any:  # noqa: ANN401  (the library has no common type)
@@ -104,4 +164,4 @@ def _pre_tokenizer(name: object) -> Any:  # noqa: ANN401  (the library has no co
         case "gpt-2":
             return byte_level
         case _:
-            raise BadInput(f"Wanted a GGUF pre-tokenizer out of smollm, gpt-2; found {name!r:.60}.")
+            raise _foreign("a pre-tokenizer out of smollm, gpt-2", f"{name!r:.60}")

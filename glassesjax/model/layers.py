@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from glassesjax import draws
 from glassesjax.model.config import (
     ConstantNorm,
     DecoderConfig,
@@ -26,7 +27,7 @@ from glassesjax.precision import RoundingPlan
 
 def normal(key: Array, out_dim: int, in_dim: int, dtype: jnp.dtype) -> nnx.Param:
     """A matrix that keeps the scale of its input: variance one over the input's width."""
-    return nnx.Param(jax.random.normal(key, (out_dim, in_dim), dtype) * in_dim**-0.5)
+    return nnx.Param(draws.normal(key, (out_dim, in_dim), dtype) * in_dim**-0.5)
 
 
 def present(wanted: bool, make: Callable[[], nnx.Param]) -> Any:  # noqa: ANN401
@@ -86,7 +87,7 @@ class MlpBlock(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         self.mlp = config.mlp
-        gate_key, up_key, down_key = jax.random.split(key, 3)
+        gate_key, up_key, down_key = draws.split(key, 3)
         dim, kind = config.model_dim, config.mlp.kind
         gated, deep = kind in ("swiglu", "geglu"), kind not in ("zero", "identity", "linear")
         there = kind not in ("zero", "identity")

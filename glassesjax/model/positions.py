@@ -141,15 +141,23 @@ def alibi_slopes(alibi: Alibi, num_heads: int, dtype: jnp.dtype) -> Float[Array,
     """What ALiBi subtracts from a head's logits for each token of distance.
 
     Args:
-      alibi: The slopes, or none for the geometric ladder.
+      alibi: The slopes, or the rule that gives them.
       num_heads: Number of query heads.
       dtype: Type of the result.
 
     Returns:
       One slope for each query head.
     """
-    ladder = tuple(2.0 ** (-8 * (head + 1) / num_heads) for head in range(num_heads))
-    return jnp.asarray(ladder if alibi.slopes is None else alibi.slopes, dtype)
+    ladder = lambda heads: tuple(2.0 ** (-8 * (head + 1) / heads) for head in range(heads))
+    match alibi.slopes:
+        case "geometric":
+            slopes = ladder(num_heads)
+        case "reference":
+            power = 1 << (num_heads.bit_length() - 1)  # the greatest power of two among the heads
+            slopes = (*ladder(power), *ladder(2 * power)[::2][: num_heads - power])
+        case given:
+            slopes = given
+    return jnp.asarray(slopes, dtype)
 
 
 def alibi_penalty(
@@ -158,7 +166,7 @@ def alibi_penalty(
     """What ALiBi subtracts from the attention logits.
 
     Args:
-      alibi: The slopes, or none for the geometric ladder.
+      alibi: The slopes, or the rule that gives them.
       num_heads: Number of query heads.
       query: Layout of the queries.
       key: Layout of the keys.

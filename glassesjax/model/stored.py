@@ -12,9 +12,10 @@ from typing import Any, get_args
 import numpy as np
 
 from glassesjax.errors import BadInput
-from glassesjax.model.config import DecoderConfig, Mask, Mlp, Norm, Positions, Temperature
+from glassesjax.model.config import Alibi, DecoderConfig, Mask, Mlp, Norm, Positions, Temperature
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.weights import build_decoder, flat_parameters
+from glassesjax.precision import number_format
 from glassesjax.records import to_json
 
 SUFFIX = ".safetensors"
@@ -64,6 +65,8 @@ def config_of(record: Mapping[str, Any]) -> DecoderConfig:
         fields: dict[str, Any] = {name: _tuples(each) for name, each in found.items()}
         if (kind := kinds.get(str(fields.pop("switch", "")))) is None:
             raise ValueError(f"no switch {found.get('switch')!r}")
+        if kind is Alibi and fields.get("slopes", "") is None:
+            fields["slopes"] = "geometric"  # what nothing meant before there were names
         return kind(**fields)
 
     return DecoderConfig(**{name: value(found) for name, found in record.items()})
@@ -96,6 +99,8 @@ def save_decoder(
         "symbols": list(symbols),
         "source": dict(source),
     }
+    if decoder.stored_as is not None:
+        told["stored_as"] = decoder.stored_as.name
     arrays = {name: np.asarray(weight) for name, weight in flat_parameters(decoder).items()}
     content = _safetensors().save(
         arrays, {HEADER: to_json(told)}
@@ -145,6 +150,8 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
             if not isinstance(told[name], kind):
                 raise ValueError(f"its {name} is a {type(told[name]).__name__}, no {kind.__name__}")
         decoder = build_decoder(config_of(told["config"]), arrays)
+        if (name := told.get("stored_as")) is not None:
+            decoder.stored_as = number_format(name)
         if len(symbols) != decoder.config.vocab_size:
             raise ValueError(f"{len(symbols)} symbols for {decoder.config.vocab_size} tokens")
     except (ValueError, KeyError, TypeError, _broken()) as error:

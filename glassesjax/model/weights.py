@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from glassesjax import draws
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.decoder import Decoder
 
@@ -24,6 +25,18 @@ def flat_parameters(decoder: Decoder) -> dict[str, Array | jax.ShapeDtypeStruct]
     return {_dotted(path): leaf for path, leaf in leaves}
 
 
+def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of a decoder's weights, of which none is made.
+
+    Args:
+      config: Sizes and switches.
+
+    Returns:
+      Names as of ``flat_parameters``, with shapes.
+    """
+    return {name: leaf.shape for name, leaf in flat_parameters(_abstract(config)).items()}
+
+
 def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Decoder:
     """A decoder with given weights.
 
@@ -37,16 +50,19 @@ def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Dec
     Raises:
       ValueError: A weight is missing, unknown, or has another shape.
     """
-    make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
-    abstract = jax.eval_shape(make, jax.random.key(0))
-    wanted = {name: leaf.shape for name, leaf in flat_parameters(abstract).items()}
+    wanted = parameter_shapes(config)
     found = {name: jnp.shape(array) for name, array in arrays.items()}
     for name in sorted(wanted.keys() | found.keys()):
         shapes = wanted.get(name), found.get(name)
         if shapes[0] != shapes[1]:
             raise ValueError(f"Weight {name}: wanted shape {shapes[0]}, found {shapes[1]}.")
     leaves = [jnp.asarray(arrays[name]) for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
+    return jax.tree.unflatten(jax.tree.structure(_abstract(config)), leaves)
+
+
+def _abstract(config: DecoderConfig) -> Decoder:
+    make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
+    return jax.eval_shape(make, draws.root_key(0))
 
 
 def _dotted(path: tuple) -> str:

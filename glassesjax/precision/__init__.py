@@ -21,9 +21,16 @@ from glassesjax.precision.integers import IntegerFormat as IntegerFormat
 from glassesjax.precision.integers import NumberFormat as NumberFormat
 from glassesjax.precision.integers import number_format as number_format
 from glassesjax.precision.named import named_plan as named_plan
+from glassesjax.precision.norms import euclidean_norm as euclidean_norm
+from glassesjax.precision.norms import root_mean_square as root_mean_square
+from glassesjax.precision.norms import safe_abs as safe_abs
+from glassesjax.precision.norms import safe_entr as safe_entr
+from glassesjax.precision.norms import safe_sqrt as safe_sqrt
 from glassesjax.precision.plan import PLACES as PLACES
 from glassesjax.precision.plan import RoundingPlan as RoundingPlan
 from glassesjax.precision.rounding import bitwise_equal as bitwise_equal
 from glassesjax.precision.rounding import first_collision as first_collision
 from glassesjax.precision.rounding import last_distinct as last_distinct
+from glassesjax.precision.rounding import same_numbers as same_numbers
 from glassesjax.precision.rounding import ulp_distance as ulp_distance
+from glassesjax.precision.rounding import ulps_apart as ulps_apart

@@ -9,12 +9,12 @@ no compiler option touches them, so what is rounded here is rounded, under ``jit
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt
+from jaxtyping import Array, Float, Int, UInt
 
 
 class Layout(NamedTuple):
@@ -140,22 +140,98 @@ def steps_from_zero(x: Float[Array, "*shape"], grid: Grid) -> UInt[Array, "*shap
 
 
 @functools.partial(jax.jit, static_argnames="grid")
+def spacing_exponent(x: Float[Array, "*shape"], grid: Grid) -> Int[Array, "*shape"]:
+    """The k for which neighbors of the grid are 2^k apart in the binade of each number.
+
+    A power of two belongs to the binade above it. Beyond the largest number, infinity and NaN
+    included, that of the largest.
+    """
+    layout, parts = LAYOUTS[x.dtype], split(x)
+    lowest = grid.min_exponent + layout.bias
+    highest = layout.pattern(grid.largest) >> layout.mantissa_bits
+    binade = jnp.clip(parts.exponent, lowest, highest).astype(jnp.int32)
+    return binade - layout.bias - grid.mantissa_bits
+
+
 def spacing(x: Float[Array, "*shape"], grid: Grid) -> Float[Array, "*shape"]:
     """Distance between neighbors of the grid in the binade of each number.
 
     A power of two belongs to the binade above it. Beyond the largest number, its own spacing;
     NaN for infinity and NaN.
     """
+    power = times_power(jnp.ones_like(x), spacing_exponent(x, grid))
+    return jnp.where(magnitude_bits(x) < LAYOUTS[x.dtype].infinity, power, jnp.nan)
+
+
+@jax.custom_jvp
+def times_power(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float[Array, "..."]:
+    """The numbers times 2^exponent, rounded where the result is subnormal, never flushed.
+
+    A product of floats would do, were not subnormal operands and results zero on most backends.
+
+    Args:
+      x: float32 or float64, every value allowed.
+      exponent: int32, of a shape that broadcasts with the numbers'.
+
+    Returns:
+      The products; infinity where they are too large, infinities and NaNs as they are.
+    """
     layout, parts = LAYOUTS[x.dtype], split(x)
-    lowest = grid.min_exponent + layout.bias
-    highest = layout.pattern(grid.largest) >> layout.mantissa_bits
-    exponent = jnp.clip(parts.exponent, lowest, highest).astype(jnp.int32) - grid.mantissa_bits
-    # Where the power of two is subnormal in the carrier, it is one bit of the fraction.
-    one = jnp.ones_like(parts.exponent)
-    normal = jnp.maximum(exponent, 0).astype(one.dtype) << layout.mantissa_bits
-    subnormal = one << (layout.mantissa_bits - 1 + jnp.minimum(exponent, 0)).astype(one.dtype)
-    power = jax.lax.bitcast_convert_type(jnp.where(exponent > 0, normal, subnormal), x.dtype)
-    return jnp.where(magnitude_bits(x) < layout.infinity, power, jnp.nan)
+    # A significand is an integer: as a float it is exact and normal.
+    bits = jax.lax.bitcast_convert_type(parts.significand.astype(x.dtype), layout.uint)
+    one = jnp.ones_like(bits)
+    unit = one << layout.mantissa_bits
+    place = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
+    place = place - layout.bias - layout.mantissa_bits + exponent  # the biased exponent
+    fraction = bits & (unit - 1)
+    normal = (jnp.clip(place, 1, 2 * layout.bias).astype(bits.dtype) * unit) | fraction
+    below = jnp.clip(1 - place, 0, layout.mantissa_bits + 2).astype(bits.dtype)
+    magnitude = jnp.where(place < 1, _nearest_multiple(unit | fraction, below), normal)
+    magnitude = jnp.where(place > 2 * layout.bias, layout.infinity, magnitude)
+    magnitude = jnp.where(parts.significand == 0, 0, magnitude).astype(bits.dtype)
+    product = jax.lax.bitcast_convert_type(parts.sign | magnitude, x.dtype)
+    return jnp.where(magnitude_bits(x) >= layout.infinity, x, product)
+
+
+@times_power.defjvp
+def _times_power_jvp(
+    primals: tuple[Array, Array],
+    tangents: tuple[Array, Any],  # an integer has no tangent
+) -> tuple[Array, Array]:
+    x, exponent = primals
+    # In two steps, each a normal number: zero times a power that overflows would be NaN.
+    half = exponent >> 1
+    moved = tangents[0] * power_of_two(half, x.dtype) * power_of_two(exponent - half, x.dtype)
+    return times_power(x, exponent), moved
+
+
+def power_of_two(exponent: Int[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
+    """2^exponent, at least the smallest normal number and at most the largest power."""
+    layout = LAYOUTS[dtype]
+    biased = jnp.clip(exponent + layout.bias, 1, 2 * layout.bias).astype(layout.uint)
+    return jax.lax.bitcast_convert_type(biased << layout.mantissa_bits, dtype)
+
+
+def peak_exponent(
+    x: Float[Array, "..."], axis: int | tuple[int, ...], keepdims: bool = False
+) -> Int[Array, "..."]:
+    """The k for which the largest magnitude along some axes is in [2^k, 2^(k + 1)).
+
+    Args:
+      x: float32 or float64.
+      axis: Over which the largest is taken.
+      keepdims: Whether they stay, with length one.
+
+    Returns:
+      int32; zero where all numbers are zero, or one is infinite or NaN.
+    """
+    layout = LAYOUTS[x.dtype]
+    top = jnp.max(magnitude_bits(x), axis=axis, keepdims=keepdims)
+    parts = split(jax.lax.bitcast_convert_type(top, x.dtype))
+    bits = jax.lax.bitcast_convert_type(parts.significand.astype(x.dtype), layout.uint)
+    place = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
+    exponent = place - 2 * layout.bias - layout.mantissa_bits
+    return jnp.where((top == 0) | (top >= layout.infinity), 0, exponent)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -6,9 +6,16 @@ import re
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from glassesjax.precision.bits import LAYOUTS, Grid, round_to, spacing, straight_through
+from glassesjax.precision.bits import (
+    LAYOUTS,
+    Grid,
+    round_to,
+    spacing,
+    spacing_exponent,
+    straight_through,
+)
 
 _NATIVE = {
     (11, 52, True, True): jnp.float64,
@@ -129,13 +136,29 @@ class FloatFormat:
         Returns:
           Powers of two in the dtype of ``x`` (the smallest subnormal number near zero, a power of
           two's spacing upward, the largest number's spacing beyond it); NaN where x is infinite
-          or NaN. A float32 carrier may hold them as subnormal numbers, which arithmetic flushes.
+          or NaN. Near zero they may be subnormal in the carrier, and arithmetic flushes such
+          numbers: divide by them with ``ulps_apart``, or work with ``ulp_exponent``.
 
         Raises:
           ValueError: The dtype of ``x`` does not hold this format.
         """
         self._check_carrier(x.dtype)
         return spacing(x, self.grid)
+
+    def ulp_exponent(self, x: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+        """Binary logarithm of ``ulp``: an integer, so that no backend flushes it to zero.
+
+        Args:
+          x: float32 or float64 values, in the format or not.
+
+        Returns:
+          int32; for infinity and NaN that of the largest number.
+
+        Raises:
+          ValueError: The dtype of ``x`` does not hold this format.
+        """
+        self._check_carrier(x.dtype)
+        return spacing_exponent(x, self.grid)
 
     def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The nearest numbers of this format, ties to even, in the dtype of the argument.

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
+from glassesjax.errors import check_choice
 from glassesjax.precision.bits import straight_through
 from glassesjax.precision.formats import FloatFormat, carrier_format, float_format
 
@@ -30,6 +31,7 @@ class IntegerFormat:
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
             raise ValueError(f"{self.name} must have 2 to 8 bits, got {self.bits}.")
+        check_choice("granularity", self.granularity, ("tensor", "channel"))
 
     @property
     def max(self) -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from glassesjax.errors import check_choice
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
 from glassesjax.precision.integers import IntegerFormat, NumberFormat
 
@@ -60,6 +61,7 @@ class RoundingPlan:
     """Format of the arithmetic between two roundings: F32 or F64."""
 
     def __post_init__(self) -> None:
+        check_choice("mode", self.mode, get_args(Mode))
         _require(self.carrier in (F32, F64), "The carrier must be F32 or F64", self.carrier.name)
         for fmt in self.formats.values():
             if isinstance(fmt, FloatFormat):

@@ -8,8 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, UInt
 
-from glassesjax.precision.bits import LAYOUTS, magnitude_bits, split, steps_from_zero
+from glassesjax.precision.bits import (
+    LAYOUTS,
+    magnitude_bits,
+    split,
+    steps_from_zero,
+    times_power,
+)
 from glassesjax.precision.formats import FloatFormat
+from glassesjax.precision.norms import safe_abs
 
 _CHUNK = 1 << 18  # integers tried at once: 2 MiB of float64, a few milliseconds
 
@@ -71,6 +78,60 @@ def bitwise_equal(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[
     uint = jnp.dtype(f"uint{jnp.finfo(a.dtype).bits}")
     as_bits = lambda x: jax.lax.bitcast_convert_type(x, uint)
     return as_bits(a) == as_bits(b)
+
+
+def same_numbers(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
+    """Whether two values are one number, subnormal ones told apart; a NaN is no number.
+
+    A comparison of floats takes all subnormal numbers for zero on most backends.
+
+    Args:
+      a: float32 or float64 values.
+      b: Values of the same dtype.
+
+    Returns:
+      One truth value for each pair. Zeros of two signs are the same number.
+
+    Raises:
+      ValueError: The dtypes differ.
+    """
+    size_a, size_b = magnitude_bits(a), magnitude_bits(b)
+    number = size_a <= LAYOUTS[a.dtype].infinity
+    return number & (bitwise_equal(a, b) | ((size_a == 0) & (size_b == 0)))
+
+
+def ulps_apart(
+    a: Float[Array, "*shape"], b: Float[Array, "*shape"], fmt: FloatFormat
+) -> Float[Array, "*shape"]:
+    """Difference of two values in units of the format's spacing at the larger of them.
+
+    Unlike a quotient with ``fmt.ulp`` it needs no subnormal spacing: two zeros are 0 apart. The
+    result is at most ``2^(mantissa_bits + 2)`` within the format's range, for the spacing grows
+    with the larger value.
+
+    Args:
+      a: float32 or float64 values.
+      b: Values of the same dtype.
+      fmt: The format.
+
+    Returns:
+      Non-negative numbers in the dtype of the values; NaN where one is infinite or NaN.
+
+    Raises:
+      ValueError: The dtypes differ or do not hold the format.
+
+    Example:
+      >>> from glassesjax.precision import BF16
+      >>> ulps_apart(jnp.float32([0.0, 2.0]), jnp.float32([0.0, 2.5]), BF16)
+      Array([ 0., 32.], dtype=float32)
+    """
+    if a.dtype != b.dtype:
+        raise ValueError(f"Both values must have the same dtype, got {a.dtype} and {b.dtype}.")
+    top = jnp.maximum(magnitude_bits(a), magnitude_bits(b))
+    larger = jax.lax.bitcast_convert_type(top, a.dtype)
+    exponent = fmt.ulp_exponent(larger)
+    apart = safe_abs(times_power(b, -exponent) - times_power(a, -exponent))
+    return jnp.where(top < LAYOUTS[a.dtype].infinity, apart, jnp.nan)
 
 
 RealSequence = Callable[[Float64[np.ndarray, " n"]], Float64[np.ndarray, " n"]]

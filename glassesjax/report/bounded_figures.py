@@ -17,10 +17,12 @@ from glassesjax.report.canvas import (
     LogScale,
     draw_points,
     length_axis,
+    log_values,
     margins,
     styled,
 )
 from glassesjax.report.curves import Point
+from glassesjax.report.fields import integer
 
 POLICY_COLORS = ("#1f2430", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 LINES = ("-", "--", ":", "-.")  # one for each capacity
@@ -64,7 +66,7 @@ def collapse_bounded_figure(rows: Sequence[Row]) -> Figure:
 
 def _point(row: Row) -> Point:
     gap = number(row, "distance")
-    return Point(int(row["length"] or 0), gap if math.isfinite(gap) else None, not row["equal"])
+    return Point(integer(row, "length"), gap if math.isfinite(gap) else None, not row["equal"])
 
 
 def _panel(
@@ -123,7 +125,7 @@ def _heard(axes: Axes, rows: Sequence[Row]) -> None:
     for mask, face in ((held, POLICY_COLORS[1]), (~held, "white")):
         dots |= {"markeredgecolor": POLICY_COLORS[1], "markerfacecolor": face}
         axes.plot(position[mask], known(share)[mask], **dots)  # pyrefly: ignore[bad-argument-type]
-    axes.set_yscale("log")
+    log_values(axes)
     axes.grid(axis="y", color=STRIP, linewidth=0.8)
     axes.tick_params(which="minor", left=False, labelleft=False)
     axes.set_ylabel("share", color=INK)

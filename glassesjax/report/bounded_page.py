@@ -17,6 +17,7 @@ from glassesjax.report.bounded_sentences import (
     panels,
 )
 from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.fields import integer
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
 from glassesjax.report.page import MODELS
 
@@ -121,14 +122,26 @@ def _influence(rows: Sequence[Row]) -> list[Markup]:
 
 def _by_layers(found: Mapping[Panel, Sequence[Row]]) -> list[Markup]:
     """Who is heard by how many layers still hold the token."""
-    heads = ["positions", "policy", "no layer", "to 1/4", "to 1/2", "to 3/4", "to all", "loudest"]
+    heads = [
+        "positions",
+        "policy",
+        "no layer",
+        "to 1/4",
+        "to 1/2",
+        "to 3/4",
+        "to all",
+        "largest three",
+    ]
     lines = []
     for panel, mine in found.items():
         each = [
             f"{share:.1%} of {count}" if count else MISSING for count, share in held_shares(mine)
         ]
-        gone = loudest_dropped(mine)
-        named = ", ".join(f"{row['token_text']!r} at {row['position']}" for row in gone)
+        gone = sorted(loudest_dropped(mine), key=lambda row: integer(row, "position"))
+        named = ", ".join(
+            f"{row['token_text']!r} at {row['position']} ({number(row, 'influence_share'):.1%})"
+            for row in gone
+        )
         lines.append([panel.positions, panel.state, *each, named or MISSING])
     return [
         element("h3", "Influence by how many layers still hold the token"),

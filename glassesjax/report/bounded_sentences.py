@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer, not_finite
 
 NORM = "l2"
 # Both sides are float sums of a few thousand terms.
@@ -43,12 +44,12 @@ def panels(rows: Sequence[Row], kind: str) -> Mapping[Panel, list[Row]]:
             key = Panel(
                 str(row["positions"]),
                 str(row["policy"]),
-                int(row["slots"] or 0),
+                integer(row, "slots"),
                 str(row.get("family") or ""),
             )
             found.setdefault(key, []).append(row)
     order = "length" if kind == "collapse" else "position"
-    return {key: sorted(mine, key=lambda row: int(row[order] or 0)) for key, mine in found.items()}
+    return {key: sorted(mine, key=lambda row: integer(row, order)) for key, mine in found.items()}
 
 
 def number(row: Row, name: str) -> float:
@@ -78,7 +79,7 @@ def first_equal(rows: Sequence[Row]) -> int | None:
     for row in reversed(rows):
         if not row["equal"]:
             break
-        equal = int(row["length"] or 0)
+        equal = integer(row, "length")
     return equal
 
 
@@ -104,7 +105,7 @@ def held_shares(rows: Sequence[Row]) -> list[tuple[int, float]]:
       How many tokens, and their share of the influence: in no layer, then in up to a quarter, half,
       three quarters and all of them.
     """
-    quarter = lambda row: -(-4 * int(row["held_layers"] or 0) // int(row["layers"] or 1))
+    quarter = lambda row: -(-4 * integer(row, "held_layers") // integer(row, "layers"))
     groups = [[row for row in rows if quarter(row) == wanted] for wanted in range(5)]
     share = lambda group: sum((number(row, "influence_share") for row in group), 0.0)
     return [(len(group), share(group)) for group in groups]
@@ -124,6 +125,22 @@ def loudest_dropped(rows: Sequence[Row], most: int = 3) -> list[Row]:
     return sorted(gone, key=lambda row: -number(row, "influence_share"))[:most]
 
 
+def leads(rows: Sequence[Row]) -> bool:
+    """Whether the first of some rows has more influence than the second, beyond sampling error.
+
+    Args:
+      rows: With the most influence first; of random probes with standard errors.
+
+    Returns:
+      Whether they are apart by over two standard errors of their difference; exact norms are if
+      they differ at all.
+    """
+    if len(rows) < 2:
+        return len(rows) == 1
+    error = math.hypot(*(float(row.get("standard_error") or 0) for row in rows[:2]))
+    return number(rows[0], "frobenius") - number(rows[1], "frobenius") > 2 * error
+
+
 def bounded_headlines(rows: Sequence[Row]) -> list[str]:
     """What the rows say.
 
@@ -133,7 +150,12 @@ def bounded_headlines(rows: Sequence[Row]) -> list[str]:
     Returns:
       Sentences.
     """
-    return [*_collapse(rows), *_influence(rows), *map(_capital, contradictions(rows))]
+    return [
+        *not_finite(rows),
+        *_collapse(rows),
+        *_influence(rows),
+        *map(_capital, contradictions(rows)),
+    ]
 
 
 def _capital(text: str) -> str:
@@ -151,6 +173,8 @@ def _collapse(rows: Sequence[Row]) -> Iterator[str]:
 
 def _ends(rows: Sequence[Row]) -> str:
     equal, last = first_equal(rows), rows[-1]
+    if bad := sum(row.get("finite") is False for row in rows):
+        return f"is not finite, in {bad} of {len(rows)} lengths"
     if equal is None:
         return f"differs by {number(last, 'distance'):.2g} at n = {last['length']}"
     least = last.get("equal_from")
@@ -160,12 +184,18 @@ def _ends(rows: Sequence[Row]) -> str:
 
 def _influence(rows: Sequence[Row]) -> Iterator[str]:
     for panel, mine in panels(rows, "influence").items():
+        if bad := sum(row.get("finite") is False for row in mine):
+            count = f"{bad} of {len(mine)} tokens"
+            yield f"Positions {panel.positions}, {panel.state}: not finite, in {count}."
+            continue
         gone = [row for row in mine if not row["held_layers"]]
         silent = sum(not row["reaches"] for row in mine)
+        most = loudest_dropped(mine, 2)
         loudest = "".join(
-            f"; of those in no layer the loudest is {row['token_text']!r} at {row['position']}"
+            f"; of those in no layer {row['token_text']!r} at {row['position']} has the most"
             f" ({number(row, 'influence_share'):.1%})"
-            for row in loudest_dropped(mine, 1)
+            for row in most[:1]
+            if leads(most)
         )
         yield (
             f"Positions {panel.positions}, {panel.state}: {len(gone)} of {len(mine)} tokens are in"
@@ -202,13 +232,14 @@ def coarsest(rows: Sequence[Row]) -> float:
       A bound on ``resolution`` in relative L1.
     """
     row = rows[0]
-    tokens = max(int(row["prompt_tokens"] or 0) for row in rows) + 1
-    sums = int(row["layers"] or 0) * int(row["width"] or 0) * tokens
+    tokens = max(integer(row, "prompt_tokens") for row in rows) + 1
+    sums = integer(row, "layers") * integer(row, "width") * tokens
     return min(1.0, sums * ROUNDOFF[str(row["dtype"])])
 
 
 def _coarse(rows: Sequence[Row]) -> Iterator[str]:
-    runs = [row for row in rows if row["kind"] == "collapse"]
+    # Rows that are not finite are said to be so elsewhere; here they would pass for coarse.
+    runs = [r for r in rows if r["kind"] == "collapse" and r.get("finite") is not False]
     for row in runs:
         found = number(row, "resolution")
         limit = coarsest(runs) if row["norm"] == RELATIVE else math.inf
@@ -221,8 +252,8 @@ def _broken(rows: Sequence[Row]) -> Iterator[str]:
     yield from dict.fromkeys(_coarse(rows))
     for panel, mine in panels(rows, "collapse").items():
         for row in mine:
-            least = row.get("equal_from")
-            if least is not None and int(row["length"] or 0) >= int(least) and not row["equal"]:
+            least = row.get("equal_from") if row.get("finite") is not False else None
+            if least is not None and integer(row, "length") >= int(least) and not row["equal"]:
                 yield f"{panel.state}, {panel.positions}: runs of {row['length']} must be equal"
     for panel, mine in panels(rows, "influence").items():
         for row in mine:

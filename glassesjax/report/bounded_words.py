@@ -27,7 +27,8 @@ BY_LAYERS = (
 GLOSSARY = {
     "policy, slots": "What a layer keeps of the past, and how many tokens: a query sees these and"
     " itself. full keeps all; window the newest; window+4 also the first four; h2o those attended"
-    " to most, and the newest half; tova those that the current query attends to most.",
+    " to most, and the newest half, for each key-value head; tova those that the current query"
+    " attends to most.",
     "equal": "A distance no larger than what rounding may have made: eight times the largest"
     " distance between two computations of the same representations, step by step and as one dense"
     " pass.",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
@@ -150,6 +151,17 @@ class LogScale(NamedTuple):
         bottom, top = self.bounds
         for edges in ((bottom, 10.0**self.low), (10.0**self.high, top)):
             axes.axhspan(*edges, color=STRIP, zorder=0, linewidth=0)
+
+
+def log_values(axes: Axes) -> None:
+    """A logarithmic vertical axis, where what was drawn has a positive number to stand on it.
+
+    Args:
+      axes: With all lines drawn; lines of NaN only stay on a linear axis.
+    """
+    drawn = [np.asarray(line.get_ydata(), np.float64) for line in axes.lines]
+    if any(np.any(np.isfinite(values) & (values > 0)) for values in drawn):
+        axes.set_yscale("log")
 
 
 def length_axis(axes: Axes, lengths: Iterable[int], apart: float = 2.5) -> None:

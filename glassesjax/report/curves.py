@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer
 from glassesjax.trace.decay import DecayFit, fit_decay
 
 # ``own`` is the signal in the format's own arithmetic, native or simulated.
@@ -135,7 +136,7 @@ def number(row: Row, name: str) -> float | None:
 
 def length(row: Row) -> int:
     """The run length n of a row."""
-    return int(row["length"] or 0)
+    return integer(row, "length")
 
 
 def holds_from(claims: Sequence[tuple[int, bool]]) -> int | None:

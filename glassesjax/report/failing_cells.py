@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row, Value
+from glassesjax.report.fields import integer, measured
 from glassesjax.studies.twin_rows import WIDE
 from glassesjax.trace.decay import loglog_slope
 
@@ -61,7 +62,7 @@ class Failing(NamedTuple):
         """Observed over predicted; None where one of the two is a bound."""
         if not self.applies or self.is_bound("predicted") or self.is_bound("observed"):
             return None
-        return float(self.row["observed"] or 0) / float(self.row["predicted"] or 1)
+        return measured(self.row, "observed") / measured(self.row, "predicted")
 
     @property
     def off(self) -> bool:
@@ -74,7 +75,7 @@ class Failing(NamedTuple):
     def _end(self, name: str) -> float:
         """A length, or the one that it is known to be beyond."""
         found = self.length(name)
-        return float(self.row["reach"] or 0) + 1 if found is None else float(found)
+        return measured(self.row, "reach") + 1 if found is None else float(found)
 
 
 def setting_of(row: Row) -> str:
@@ -101,7 +102,7 @@ def failing(rows: Sequence[Row]) -> list[Failing]:
       In the order of the rows.
     """
     return [
-        Failing(setting_of(row), str(row["format"]), int(row["seed"] or 0), row)
+        Failing(setting_of(row), str(row["format"]), integer(row, "seed"), row)
         for row in rows
         if row["kind"] == "failing"
     ]
@@ -119,9 +120,9 @@ def pair_curves(rows: Sequence[Row]) -> dict[tuple[str, int], dict[str, list[Row
     found: dict[tuple[str, int], dict[str, list[Row]]] = {}
     for row in rows:
         if row["kind"] == "twins":
-            own = found.setdefault((setting_of(row), int(row["seed"] or 0)), {})
+            own = found.setdefault((setting_of(row), integer(row, "seed")), {})
             own.setdefault(str(row["format"]), []).append(row)
-    by_length = lambda row: int(row["length"] or 0)
+    by_length = lambda row: integer(row, "length")
     return {
         key: {name: sorted(pairs, key=by_length) for name, pairs in curves.items()}
         for key, curves in found.items()

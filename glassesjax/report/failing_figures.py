@@ -17,6 +17,7 @@ from glassesjax.report.canvas import (
     STRIP,
     WIDTH,
     length_axis,
+    log_values,
     margins,
     styled,
 )
@@ -27,6 +28,7 @@ from glassesjax.report.failing_cells import (
     number,
     pair_curves,
 )
+from glassesjax.report.fields import integer, measured
 from glassesjax.studies.twin_rows import WIDE
 
 COLUMNS, HEIGHT = 3, 3.0  # panels a row, inches
@@ -187,13 +189,13 @@ def signals_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _signal(axes: Axes, pairs: Sequence[Row]) -> None:
-    lengths = [int(row["length"] or 0) for row in pairs]
+    lengths = [integer(row, "length") for row in pairs]
     positive = lambda name: [number(row[name]) or math.nan for row in pairs]
     axes.plot(lengths, positive("l2"), color=FAINT, linewidth=1.6)
     axes.plot(lengths, positive("signal"), "o", color=INK, markersize=2.2)
     first = pairs[0]
-    axes.axvspan(float(first["shortest"] or 1), float(first["longest"] or 1), color=STRIP, zorder=0)
-    axes.set_yscale("log")
+    axes.axvspan(measured(first, "shortest"), measured(first, "longest"), color=STRIP, zorder=0)
+    log_values(axes)
     length_axis(axes, lengths)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.report.fields import not_finite
 from glassesjax.report.generate_texts import Text, Texts
 from glassesjax.report.markup import MISSING
 from glassesjax.report.sentences import short
@@ -31,7 +32,7 @@ def generate_headlines(rows: Sequence[Row]) -> list[str]:
     """
     texts = Texts(rows)
     each = [line for prompt in range(texts.count) for line in _of_prompt(texts, prompt)]
-    return [_memory(texts), *each]
+    return [*not_finite(rows, "written tokens"), _memory(texts), *each]
 
 
 def size(count: int) -> str:
@@ -81,6 +82,9 @@ def _of_prompt(texts: Texts, prompt: int) -> list[str]:
     name = f"Text {prompt + 1}: " if texts.count > 1 else ""
     text = texts(texts.policies[0], prompt)
     all_, none, count = held(text)
+    if bad := sum(row.get("finite") is False for row in text.answer):
+        count = f"{bad} of {len(text.answer)} tokens"
+        return [f"{name}The logits are not finite, in {count}: what was written is no choice."]
     how = ENDED[text.last["ended"]]
     said = [
         f"{name}{len(text.answer)} tokens were written after {len(text.prompt)}; {how}.",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer
 from glassesjax.report.markup import VISIBLE, Markup, element, escape, visible
 
 PROMPT_SHOWN = 512  # tokens of a prompt that a page shows: its last ones
@@ -49,7 +50,7 @@ class Texts:
         self.policies = sorted(found, key=lambda name: name == "full")
         self._by_key: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for row in rows:
-            key = (str(row["policy"]), int(row["prompt"] or 0))
+            key = (str(row["policy"]), integer(row, "prompt"))
             self._by_key.setdefault(key, []).append(dict(row))
         self.count = 1 + max(prompt for _, prompt in self._by_key)
 

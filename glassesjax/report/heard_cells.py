@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from glassesjax.records import Row
 from glassesjax.report.failing_cells import setting_of
+from glassesjax.report.fields import integer, measured
 from glassesjax.studies.heard_rows import ORDERED
 
 LONGER = {"bound": "printed bound"}
@@ -20,8 +21,9 @@ class Order(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The coefficient and its interval."""
-        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        """The coefficient and its interval, and that it tells no order if it has both signs."""
+        both = ": no order" if self.low <= 0 <= self.high else ""
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f}{both})"
 
 
 class Places(NamedTuple):
@@ -40,7 +42,7 @@ class Places(NamedTuple):
     @property
     def length(self) -> int:
         """Of the items."""
-        return int(self.row["length"] or 0)
+        return integer(self.row, "length")
 
     def order(self, measure: str) -> Order | None:
         """The rank correlation with a measure; none where accuracy does not vary."""
@@ -51,7 +53,7 @@ class Places(NamedTuple):
 
     def values(self, field: str) -> list[float]:
         """One number a place."""
-        return [float(row[field] or 0) for row in self.places]
+        return [measured(row, field) for row in self.places]
 
 
 def decoder_name(row: Row) -> str:

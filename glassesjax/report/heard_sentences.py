@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from glassesjax.records import Row
+from glassesjax.report.fields import measured
 from glassesjax.report.heard_cells import MEASURES, Places, decoder_name, heard_cells
 from glassesjax.report.heard_figures import heard_figure
 from glassesjax.report.markup import MISSING, Markup, element, picture, table
@@ -54,7 +55,7 @@ def words_of(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _ordered(cell: Places) -> str:
-    about = f"{cell.name}, length {cell.length}: {float(cell.row['right'] or 0):.0%} right"
+    about = f"{cell.name}, length {cell.length}: {measured(cell.row, 'right'):.0%} right"
     told = {name: cell.order(name) for name in MEASURES}
     if None in told.values():
         return f"{about}; not applicable, for accuracy or a measure has no order of places."
@@ -63,7 +64,7 @@ def _ordered(cell: Places) -> str:
 
 
 def _counted(row: Row) -> str:
-    accuracy, best = float(row["accuracy"] or 0), float(row["ratio_only"] or 0)
+    accuracy, best = measured(row, "accuracy"), measured(row, "ratio_only")
     beyond = "more than" if row["likelier_than_ratio"] else "not more than"
     return (
         f"{decoder_name(row)}, mask {row['mask']}: {accuracy:.2%} of all items are counted,"
@@ -104,7 +105,7 @@ def _line(cell: Places) -> list[object]:
     return [
         cell.name,
         cell.length,
-        f"{float(cell.row['right'] or 0):.1%}",
+        f"{measured(cell.row, 'right'):.1%}",
         MISSING if spread is None else f"{float(spread):.1f}",
         *("not applicable" if order is None else order.text for order in orders),
     ]
@@ -139,8 +140,8 @@ def _pairs(row: Row) -> list[object]:
         decoder_name(row),
         row["length"],
         row["pairs"],
-        f"{float(row['apart'] or 0):.2g}",
+        f"{measured(row, 'apart'):.2g}",
         MISSING if allowed is None else f"{float(allowed):.2g}",
-        f"{float(row['same_answer'] or 0):.0%}",
-        f"{float(row['both_right'] or 0):.0%}",
+        f"{measured(row, 'same_answer'):.0%}",
+        f"{measured(row, 'both_right'):.0%}",
     ]

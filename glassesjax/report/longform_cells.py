@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer, not_finite
 from glassesjax.report.influence_sentences import percent
 
 UNBOUNDED = "full"
@@ -59,7 +60,7 @@ def read_cells(rows: Sequence[Row]) -> list[Cell]:
         raise ValueError("Wanted rows of a longform run; found none.")
     found: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        found.setdefault((str(row["policy"]), int(row["slots"] or 0)), []).append(row)
+        found.setdefault((str(row["policy"]), integer(row, "slots")), []).append(row)
     return [Cell(*key, tuple(mine)) for key, mine in found.items()]
 
 
@@ -75,12 +76,14 @@ def longform_headlines(rows: Sequence[Row]) -> list[str]:
     Raises:
       ValueError: There are no rows.
     """
-    return [_cell(cell) for cell in read_cells(rows)]
+    return [*not_finite(rows, "texts"), *map(_cell, read_cells(rows))]
 
 
 def _cell(cell: Cell) -> str:
-    ended = sum(bool(row["ended"]) for row in cell.rows)
     count = len(cell.rows)
+    if bad := sum(row.get("finite") is False for row in cell.rows):
+        return f"{cell.name}: not finite, in {bad} of {count} texts."
+    ended = sum(bool(row["ended"]) for row in cell.rows)
     parts = [f"{ended} of {count} texts end by themselves", f"{cell.mean('length'):.0f} tokens"]
     parts.append(f"{told_share(cell.mean('repetition'))} of the 4-grams stood there before")
     parts.append(f"perplexity under the full model {told_number(cell.perplexity)}")

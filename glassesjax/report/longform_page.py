@@ -7,7 +7,7 @@ from pathlib import PurePath
 from matplotlib.figure import Figure
 
 from glassesjax.records import Row
-from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, styled
+from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, log_values, margins, styled
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.longform_cells import (
     UNBOUNDED,
@@ -158,7 +158,7 @@ def longform_figure(rows: Sequence[Row]) -> Figure:
     top.set_title("Share of 4-grams that stood there before")
     top.set_ylim(-0.03, 1.03)
     bottom.set_title("Perplexity under the full model")
-    bottom.set_yscale("log")
+    log_values(bottom)
     bottom.set_xlim(-0.6, len(cells) - 0.4)
     names = [cell.name.replace(" with ", "\n") for cell in cells]
     bottom.set_xticks(range(len(cells)), names, rotation=60 if len(cells) > CROWDED else 0)

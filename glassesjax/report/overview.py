@@ -131,6 +131,8 @@ def fit_words(fit: DecayFit, points: Sequence[Point]) -> str:
     """
     where = f"n {fit.first}\N{EN DASH}{fit.last}"
     if fit.points == 0:
+        if any(p.distance is None for p in points):
+            return "not finite"
         equal = all(p.distance == 0 for p in points)
         return "equal" if equal else "equal to within\nfloat64's rounding"
     if not fit.spans_decade:

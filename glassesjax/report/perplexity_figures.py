@@ -26,6 +26,7 @@ SCORES = {
 }
 TICKS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # of each decade, if there is room
 LAST = 300.0  # decades that an axis can show
+ENDING = re.compile("-head|-layer")  # that a name has where it is not the plain one
 NAMED = 9  # ticks of a vertical axis at most
 
 
@@ -110,13 +111,16 @@ def _position_panel(axes: Axes, totals: Totals, slots: int) -> list[float]:
 
 def _look(name: str) -> dict[str, Any]:
     score = re.split(r"[-+@]", name)[0]
-    style = "--" if "-head" in name else ":" if "+" in name else "-." if "@" in name else "-"
+    style = "--" if ENDING.search(name) else ":" if "+" in name else "-." if "@" in name else "-"
     style = (0, (5, 2, 1, 2, 1, 2)) if name == SHORT else style
     return {"color": SCORES.get(score, COLORS["e4m3fn"]), "linestyle": style, "linewidth": 1.5}
 
 
 def _marks(name: str) -> dict[str, Any]:
-    return {"marker": "s" if "+" in name else "^" if "-head" in name else "o", "markersize": 3.4}
+    return {
+        "marker": "s" if "+" in name else "^" if ENDING.search(name) else "o",
+        "markersize": 3.4,
+    }
 
 
 def _drawable(values: Iterable[float]) -> list[float]:

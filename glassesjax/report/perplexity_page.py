@@ -1,5 +1,6 @@
 """The perplexity page: rows and figures as one HTML file that needs nothing beside itself."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
@@ -7,10 +8,18 @@ from glassesjax.records import Row
 from glassesjax.report import perplexity_words as words
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.orders import basis
 from glassesjax.report.page import MODELS
 from glassesjax.report.perplexity_figures import positions_figure, slots_figure
-from glassesjax.report.perplexity_sentences import perplexity_headlines, size_name, times, told
+from glassesjax.report.perplexity_sentences import (
+    perplexity_headlines,
+    ratio,
+    size_name,
+    times,
+    told,
+)
 from glassesjax.report.perplexity_totals import FULL, Total, Totals
+from glassesjax.studies.intervals import Interval
 
 
 def perplexity_page(
@@ -74,10 +83,10 @@ def _tiles(totals: Totals) -> Markup:
     if totals.full is not None:
         shown.append(_tile(told(totals.full.perplexity), "", "perplexity with nothing forgotten"))
     for slots in totals.slots:
-        order = totals.order(slots)
-        if order:
-            best = told(totals(order[0], slots).perplexity)
-            shown.append(_tile(best, order[0], f"lowest perplexity with {slots} slots"))
+        found = sorted(totals(name, slots).perplexity for name in totals.here(slots))
+        if found:
+            span = " to ".join(dict.fromkeys((told(found[0]), told(found[-1]))))
+            shown.append(_tile(span, "", f"perplexity with {slots} slots, over the policies"))
     return element("ul", *shown, class_="tiles")
 
 
@@ -95,14 +104,43 @@ def _by_slots(rows: Sequence[Row], totals: Totals) -> Markup:
         "Table: the same in the paper", element("p", words.PAPER_CAPTION), table(heads, lines)
     )
     over = fold("Table: over the full state", _ratios(totals)) if totals.full else Markup("")
+    pairs = _pairs(totals)
     measured = _table(totals, lambda total: told(total.perplexity))
     heading = element("h2", "Perplexity by size of the state")
-    return element("section", heading, drawn, measured, over, paper)
+    return element("section", heading, drawn, measured, over, pairs, paper)
 
 
 def _ratios(totals: Totals) -> Markup:
     base = totals.full.perplexity if totals.full else 1.0
     return _table(totals, lambda total: times(total.perplexity / base))
+
+
+def _pairs(totals: Totals) -> Markup:
+    """Each pair of policies of one size, with the interval of its ratio."""
+    cells = [
+        (slots, first, second)
+        for slots in totals.slots
+        for first, second in itertools.combinations(totals.here(slots), 2)
+    ]
+    if totals.obstacle or not totals.blocks or not cells:
+        return Markup("")
+    lines = [
+        (
+            slots,
+            f"{first} / {second}",
+            ratio(totals, (first, slots), (second, slots)),
+            _verdict(gap),
+        )
+        for slots, first, second in cells
+        for gap in [totals.difference((first, slots), (second, slots))]
+    ]
+    heads = ("slots", "pair", "ratio of perplexities", "")
+    note = element("p", words.PAIRS_CAPTION.format(basis=basis(totals.blocks), pairs=len(lines)))
+    return fold("Table: pairs of policies", note, table(heads, lines))
+
+
+def _verdict(gap: Interval) -> str:
+    return "told apart" if gap.excludes(0.0) else "not told apart"
 
 
 def _table(totals: Totals, show: Callable[[Total], str]) -> Markup:

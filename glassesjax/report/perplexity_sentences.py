@@ -5,12 +5,15 @@ import re
 from collections.abc import Sequence
 
 from glassesjax.records import Row
+from glassesjax.report.fields import not_finite
+from glassesjax.report.orders import basis, told_apart
 from glassesjax.report.perplexity_totals import Totals
 from glassesjax.report.sentences import short
 from glassesjax.studies.perplexity_rows import SHORT
+from glassesjax.studies.readable import BY_HEART, may_know
 
+LARGEST = 700.0  # of a logarithm whose exponential float64 has
 PLAIN = 1e6  # from here on numbers are told by their power of ten
-CLOSE = 1.005  # a factor below which two perplexities are called alike, and none of them better
 
 
 def perplexity_headlines(rows: Sequence[Row]) -> list[str]:
@@ -20,17 +23,27 @@ def perplexity_headlines(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the perplexity study.
 
     Returns:
-      Plain text, on the full state, the order at each size, windows without a sink, and the short
-      baseline.
+      Plain text, on the full state, whether the text can tell policies apart, the values at each
+      size with what is told apart, the cost over the full state, windows without a sink, and the
+      short baseline. Nothing is called an order unless the interval of a paired difference over
+      blocks of the text leaves zero out.
 
     Raises:
       ValueError: There is no stretch of the text that all policies have read.
     """
     totals = Totals(rows)
-    orders = [_order(totals, slots) for slots in totals.slots]
+    sizes = [_size(totals, slots) for slots in totals.slots]
     lost = [_sinkless(totals, name) for name in totals.bounded if name == "window"]
-    said = [_full(totals), *orders, _best(totals), *lost, _short(totals), _left_out(totals)]
-    return [text for text in said if text]
+    said = [
+        *not_finite(rows, "stretches"),
+        _full(totals),
+        _known(totals),
+        _obstacle(totals),
+        *sizes,
+        _cost(totals),
+        *lost,
+    ]
+    return [text for text in (*said, _short(totals), _left_out(totals)) if text]
 
 
 def told(perplexity: float) -> str:
@@ -70,26 +83,69 @@ def _full(totals: Totals) -> str:
     return f"{text} is {told(found.perplexity)} (in {where}; state of {size_name(found.bytes)})."
 
 
-def _order(totals: Totals, slots: int) -> str:
-    order = totals.order(slots)
-    if not order:
+def _known(totals: Totals) -> str:
+    if totals.full is None or totals.obstacle or not may_know(totals.full.perplexity):
         return ""
-    each = [f"{name} {told(totals(name, slots).perplexity)}" for name in order]
-    held = size_name(totals(order[0], slots).bytes)
-    return f"With {slots} slots ({held}), best first: {', '.join(each)}."
+    text = f"A perplexity of {told(totals.full.perplexity)} is below {BY_HEART:g}"
+    return f"{text}: the model may know this text by heart, and another text may order otherwise."
 
 
-def _best(totals: Totals) -> str:
-    """How near the best policy of each size comes to the full state."""
-    if totals.full is None:
+def _obstacle(totals: Totals) -> str:
+    return f"Nothing can be ranked here: {totals.obstacle}." if totals.obstacle else ""
+
+
+def _size(totals: Totals, slots: int) -> str:
+    """The values in the order of the settings, and what is told apart."""
+    here = totals.here(slots)
+    if not here:
         return ""
-    best = [(slots, order[0]) for slots in totals.slots if (order := totals.order(slots))]
-    ratio = lambda slots, name: totals(name, slots).perplexity / totals.full.perplexity
-    each = [f"{times(ratio(*cell))} at {cell[0]} slots ({cell[1]})" for cell in best]
-    if not each:
+    each = [f"{name} {told(totals(name, slots).perplexity)}" for name in here]
+    size = size_name(totals(here[0], slots).bytes)
+    return f"With {slots} slots ({size}): {', '.join(each)}.{_apart(totals, slots)}"
+
+
+def _apart(totals: Totals, slots: int) -> str:
+    here = totals.here(slots)
+    if totals.obstacle or len(here) < 2:
         return ""
-    text = "The lowest perplexity at each size, over that of the full state, is"
-    return f"{text} {', '.join(each)}."
+    if not totals.blocks:
+        return " No order is told: these rows have no losses by block."
+    gap = lambda first, second: totals.difference((first, slots), (second, slots))
+    return f" Of these, {told_apart(here, gap)} ({basis(totals.blocks)})."
+
+
+def _cost(totals: Totals) -> str:
+    """What each policy costs over the full state, size by size."""
+    full = totals.full_cell()
+    if full is None or totals.obstacle:
+        return ""
+    each = []
+    for slots in totals.slots:
+        ratios = [f"{name} {ratio(totals, (name, slots), full)}" for name in totals.here(slots)]
+        each += [f"{', '.join(ratios)} at {slots} slots"] if ratios else []
+    return f"Perplexity over that of the full state: {'; '.join(each)}." if each else ""
+
+
+def ratio(totals: Totals, first: tuple[str, int], second: tuple[str, int]) -> str:
+    """One perplexity over another, with its interval where there is one.
+
+    Args:
+      totals: The run.
+      first: A policy and its slots.
+      second: Another.
+
+    Returns:
+      A factor, and in brackets the ends of its interval.
+    """
+    gap = totals.difference(first, second)
+
+    def factor(log: float) -> str:
+        value = math.exp(log) if log < LARGEST else math.inf
+        return f"{value:.3f}" if value < 2 else times(value)  # close pairs differ by a thousandth
+
+    if not all(map(math.isfinite, gap)):
+        return factor(gap.value)
+    return f"{factor(gap.value)} ({factor(gap.low)} to {factor(gap.high)})"
 
 
 def _sinkless(totals: Totals, name: str) -> str:
@@ -98,28 +154,31 @@ def _sinkless(totals: Totals, name: str) -> str:
     sinks = {other: int(found[1]) for other, found in counts.items() if found}
     fewest = min(sinks, key=lambda other: sinks[other], default="")
     pairs = [
-        (slots, totals(name, slots).perplexity / totals(fewest, slots).perplexity)
+        (slots, ratio(totals, (name, slots), (fewest, slots)))
         for slots in totals.slots
         if (name, slots) in totals and (fewest, slots) in totals
     ]
-    if not pairs:
+    if not pairs or totals.obstacle:
         return ""
-    each = ", ".join(f"{times(factor)} at {slots} slots" for slots, factor in pairs)
+    each = ", ".join(f"{factor} at {slots} slots" for slots, factor in pairs)
     return f"The perplexity of {name}, which drops the first tokens, over that of {fewest}: {each}."
 
 
 def _short(totals: Totals) -> str:
-    sizes = [slots for slots in totals.slots if (SHORT, slots) in totals and totals.order(slots)]
+    sizes = [slots for slots in totals.slots if (SHORT, slots) in totals and totals.here(slots)]
     if not sizes:
         return ""
     each = []
     for slots in sizes:
-        anew = totals(SHORT, slots).perplexity
-        beaten = [n for n in totals.order(slots) if totals(n, slots).perplexity * CLOSE <= anew]
-        count = f"{len(beaten)} of {len(totals.order(slots))} policies do better"
-        each.append(f"{told(anew)} at {slots} slots ({count})")
+        gaps = [totals.difference((n, slots), (SHORT, slots)) for n in totals.here(slots)]
+        under = sum(gap.excludes(0.0) and gap.value < 0 for gap in gaps)
+        over = sum(gap.excludes(0.0) and gap.value > 0 for gap in gaps)
+        tied = len(gaps) - under - over
+        count = f"{under} of {len(gaps)} policies are under it, {over} over, {tied} not told apart"
+        some = "" if totals.obstacle else f" ({count})"
+        each.append(f"{told(totals(SHORT, slots).perplexity)} at {slots} slots{some}")
     text = "Starting anew after as many tokens as there are slots (short) gives"
-    return f"{text} {', '.join(each)}; better is by 0.5% or more."
+    return f"{text} {', '.join(each)}."
 
 
 def _left_out(totals: Totals) -> str:

@@ -4,8 +4,13 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from glassesjax.records import Row
-from glassesjax.studies.perplexity_rows import SHORT
+from glassesjax.report.fields import integer
+from glassesjax.studies.intervals import Interval, paired_difference
+from glassesjax.studies.perplexity_rows import SHORT, block_tokens
+from glassesjax.studies.readable import row_obstacle
 
 FULL = "full"  # it forgets nothing, and has a size of its own
 
@@ -45,8 +50,8 @@ class Totals:
         mine = [row for row in rows if row.get("study") == "perplexity"]
         cells: dict[tuple[str, int], dict[tuple[int, int], Row]] = {}
         for row in mine:
-            place = int(row["window"] or 0), int(row["start"] or 0)
-            cells.setdefault((str(row["policy"]), int(row["slots"] or 0)), {})[place] = row
+            place = integer(row, "window"), integer(row, "start")
+            cells.setdefault((str(row["policy"]), integer(row, "slots")), {})[place] = row
         read = [set(found) for found in cells.values()]
         common = set.intersection(*read) if read else set()
         if not common:
@@ -55,6 +60,8 @@ class Totals:
         self.left_out = len(set.union(*read)) - len(common)
         self._cells = cells
         self.first_row = next(row for row in mine)
+        self.obstacle = row_obstacle(self.first_row)
+        self._differences: dict[frozenset[tuple[str, int]], Interval] = {}
 
     def __contains__(self, cell: tuple[str, int]) -> bool:
         return cell in self._cells
@@ -86,17 +93,54 @@ class Totals:
     @property
     def window_tokens(self) -> int:
         """Length of a window, or of the book."""
-        return int(self.first_row["window_tokens"] or 0)
+        return integer(self.first_row, "window_tokens")
 
     @property
     def tokens(self) -> int:
         """How many tokens each policy was scored on."""
         return self._add(*next(iter(self._cells)), self.places).tokens
 
-    def order(self, slots: int) -> list[str]:
-        """Deciding policies that were measured at that size, best first."""
-        here = [name for name in self.bounded if (name, slots) in self]
-        return sorted(here, key=lambda name: self(name, slots).perplexity)
+    def here(self, slots: int) -> list[str]:
+        """Deciding policies that were measured at that size, in the order of the rows."""
+        return [name for name in self.bounded if (name, slots) in self]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks of the text all have read; 0 where rows do not have their losses."""
+        losses = self._blocks(next(iter(self._cells)))
+        return 0 if losses is None else len(losses[0])
+
+    def difference(self, first: tuple[str, int], second: tuple[str, int]) -> Interval:
+        """Mean loss of one less that of another, in nats a token, over the blocks of the text.
+
+        The interval's ends are NaN where the rows have no losses by block, where there are too few,
+        or where nothing can be ranked.
+        """
+        pair = frozenset((first, second))
+        if pair not in self._differences:
+            self._differences[pair] = self._difference(*sorted(pair))
+        found = self._differences[pair]
+        return found if (first, second) == tuple(sorted(pair)) else found.turned
+
+    def _difference(self, first: tuple[str, int], second: tuple[str, int]) -> Interval:
+        own, other = self._blocks(first), self._blocks(second)
+        if own is None or other is None or self.obstacle:
+            each = [self(*cell) for cell in (first, second)]
+            gap = each[0].nll / each[0].tokens - each[1].nll / each[1].tokens
+            return Interval(gap, math.nan, math.nan)
+        return paired_difference(own[0], other[0], own[1])
+
+    def _blocks(self, cell: tuple[str, int]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Losses and tokens of each block of the text, in order."""
+        losses: list[float] = []
+        tokens: list[int] = []
+        for place in self.places:
+            row = self._cells[cell][place]
+            if not row.get("block_losses"):
+                return None
+            losses += map(float, str(row["block_losses"]).split(","))
+            tokens += block_tokens(integer(row, "start"), integer(row, "tokens"))
+        return np.array(losses), np.array(tokens, np.float64)
 
     def by_position(self, policy: str, slots: int) -> list[tuple[int, Total]]:
         """Totals by where in its window a stretch begins."""
@@ -111,7 +155,7 @@ class Totals:
     def _add(self, policy: str, slots: int, places: Iterable[tuple[int, int]]) -> Total:
         rows = [self._cells[policy, slots][place] for place in places]
         number = lambda row, name: math.nan if row[name] is None else float(row[name])
-        tokens = sum(int(row["tokens"] or 0) for row in rows)
+        tokens = sum(integer(row, "tokens") for row in rows)
         seconds = sum(number(row, "tokens") / number(row, "tokens_per_second") for row in rows)
         nll = math.fsum(number(row, "nll") for row in rows)
-        return Total(tokens, nll, int(rows[0]["bytes"] or 0), seconds)
+        return Total(tokens, nll, integer(rows[0], "bytes"), seconds)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from glassesjax.records import Row
+from glassesjax.report.fields import measured
 from glassesjax.report.heard_cells import decoder_name
 
 
@@ -24,13 +25,13 @@ def _contradicted(row: Row) -> str:
     if row["kind"] == "repeated" and row["within_roundoff"] is False:
         return (
             f"{decoder_name(row)}: repetitions of {row['length']} tokens are"
-            f" {float(row['apart'] or 0):.2g} apart, where rounding allows"
-            f" {float(row['roundoff'] or 0):.2g}"
+            f" {measured(row, 'apart'):.2g} apart, where rounding allows"
+            f" {measured(row, 'roundoff'):.2g}"
         )
     # Rows of earlier versions do not have this field.
     if row["kind"] == "ratio" and row.get("beyond_roundoff"):
         return (
-            f"{decoder_name(row)}: {float(row['accuracy'] or 0):.2%} of all items are counted,"
-            f" where a ratio gives {float(row['ratio_only'] or 0):.2%} at best"
+            f"{decoder_name(row)}: {measured(row, 'accuracy'):.2%} of all items are counted,"
+            f" where a ratio gives {measured(row, 'ratio_only'):.2%} at best"
         )
     return ""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer
 
 Z = 1.959963984540054  # of a normal distribution 95 % lies within as many standard deviations
 UNBOUNDED = "full"
@@ -55,7 +56,7 @@ def read_cells(rows: Sequence[Row]) -> list[Cell]:
         raise ValueError("Wanted rows of a recall run; found none.")
     found: dict[tuple[str, int, str, int], list[Row]] = {}
     for row in rows:
-        length, slots = int(row["length"] or 0), int(row["slots"] or 0)
+        length, slots = integer(row, "length"), integer(row, "slots")
         key = (str(row["task"]), length, str(row["policy"]), slots)
         found.setdefault(key, []).append(row)
     return [Cell(*key, tuple(mine)) for key, mine in found.items()]

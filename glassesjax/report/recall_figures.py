@@ -8,6 +8,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from glassesjax.records import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, styled
+from glassesjax.report.fields import measured
 from glassesjax.report.recall_cells import UNBOUNDED, Cell, panels, read_cells, unbounded
 
 PALETTE = [ink for ink in COLORS.values() if ink != INK]
@@ -65,7 +66,7 @@ def depth_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _depth_line(axes: Axes, cell: Cell, ink: str) -> None:
-    depths = sorted({float(row["depth"] or 0) for row in cell.rows})
+    depths = sorted({measured(row, "depth") for row in cell.rows})
     nats = [cell.at(depth).mean("gold_nll") for depth in depths]
     style = "--" if cell.policy == UNBOUNDED else "-"
     axes.plot(depths, nats, style, color=ink, marker="o", markersize=3.5, label=cell.name)

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from glassesjax.records import Row
 from glassesjax.report import recall_words as words
 from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.fields import measured
 from glassesjax.report.influence_sentences import percent
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
 from glassesjax.report.page import MODELS
@@ -112,6 +113,6 @@ def _said(cells: Sequence[Cell], key: tuple[object, object], row: Row) -> list[l
     for cell, answer in found:
         nats = answer["gold_nll"]
         told = MISSING if nats is None else f"{float(nats):.2f}"
-        score, held = f"{float(answer['f1'] or 0):.2f}", percent(float(answer["held"] or 0))
+        score, held = f"{measured(answer, 'f1'):.2f}", percent(measured(answer, "held"))
         lines.append([cell.name, answer["answer"] or MISSING, score, told, held])
     return lines

@@ -3,13 +3,18 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from glassesjax.records import Row
+from glassesjax.report.fields import integer, measured, not_finite
 from glassesjax.report.influence_sentences import percent
+from glassesjax.report.orders import basis, told_apart
 from glassesjax.report.recall_cells import Cell, panels, read_cells, unbounded, wilson
+from glassesjax.studies.intervals import Interval, paired_difference
 
 
 def recall_headlines(rows: Sequence[Row]) -> list[str]:
-    """A sentence on each cell, and one on who is nearest to the full state.
+    """A sentence on each cell, and one on which policies are told apart.
 
     Args:
       rows: Rows of the recall study.
@@ -20,7 +25,7 @@ def recall_headlines(rows: Sequence[Row]) -> list[str]:
     Raises:
       ValueError: There are no rows.
     """
-    said = []
+    said = not_finite(rows, "questions")
     for (task, length), cells in panels(read_cells(rows)).items():
         full = unbounded(cells)
         lines = [_cell(cell, full) for cell in cells]
@@ -43,6 +48,8 @@ def share(cell: Cell) -> str:
 
 
 def _cell(cell: Cell, full: Cell | None) -> str:
+    if bad := sum(row.get("finite") is False for row in cell.rows):
+        return f"{cell.name}: not finite, in {bad} of {len(cell.rows)} questions."
     text = f"{cell.name}: {share(cell)} answers exact, F1 {cell.mean('f1'):.2f},"
     text += f" {_nats(cell.mean('gold_nll'))} nats a token of the expected answer"
     if full is None or cell is full:
@@ -67,15 +74,38 @@ def _nats(value: float) -> str:
 
 
 def _nearest(cells: Sequence[Cell], full: Cell | None) -> list[str]:
-    """By slots, the order of the policies that answered the same number of questions."""
+    """By slots, the policies that answered the same questions, and which are told apart.
+
+    Questions of one passage are not independent: passages are what is drawn again.
+    """
     said = []
     for slots in sorted({cell.slots for cell in cells if cell is not full}):
         mine = [cell for cell in cells if cell.slots == slots and cell is not full]
         known = [cell for cell in mine if not math.isnan(cell.mean("gold_nll"))]
-        if len(known) < 2 or len({len(cell.rows) for cell in known}) > 1:
+        named = {cell.policy: cell for cell in known}
+        if len(known) < 2 or len({frozenset(map(_question, cell.rows)) for cell in known}) > 1:
             continue
-        order = sorted(known, key=lambda cell: cell.mean("gold_nll"))
-        listed = ", ".join(f"{cell.policy} {cell.mean('gold_nll'):.2f}" for cell in order)
-        count = len(order[0].rows)
-        said.append(f"with {slots} slots, from least to most nats ({count} questions): {listed}.")
+        listed = ", ".join(f"{cell.policy} {cell.mean('gold_nll'):.2f}" for cell in known)
+        passages = len({row["item"] for row in known[0].rows})
+        text = f"with {slots} slots, nats a token ({len(known[0].rows)} questions): {listed}"
+        gap = lambda one, other, named=named: _gap(named[one], named[other])
+        apart = told_apart(list(named), gap)
+        said.append(f"{text}; of these, {apart} ({basis(passages, 'passages')}).")
     return said
+
+
+def _question(row: Row) -> tuple[object, object]:
+    return row["item"], row["depth"]
+
+
+def _gap(first: Cell, second: Cell) -> Interval:
+    """Over the passages, each with all its questions."""
+    items = sorted({integer(row, "item") for row in first.rows})
+    sums = lambda cell: np.array(
+        [
+            math.fsum(measured(row, "gold_nll") for row in cell.rows if row["item"] == item)
+            for item in items
+        ]
+    )
+    count = [sum(row["item"] == item for row in first.rows) for item in items]
+    return paired_difference(sums(first), sums(second), np.array(count, np.float64))

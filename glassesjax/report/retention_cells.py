@@ -8,6 +8,8 @@ import numpy as np
 
 from glassesjax.records import Row
 from glassesjax.report.curves import number
+from glassesjax.report.fields import integer
+from glassesjax.studies.intervals import BLOCK, Interval, mean_ratio
 from glassesjax.tasks.word_classes import CLASSES
 
 PAPER_LENGTH = 4096  # tokens of the texts of the paper's Table 5
@@ -38,7 +40,7 @@ class Cell(NamedTuple):
     @property
     def decisions(self) -> str:
         """What decides, in the plural."""
-        groups = len(self.layers) != int(self.summary["layers"] or 0)
+        groups = len(self.layers) != integer(self.summary, "layers")
         return "key-value heads" if groups else "layers"
 
     def of_tokens(self, name: str) -> np.ndarray:
@@ -59,7 +61,7 @@ class Cell(NamedTuple):
         found: dict[int, list[list[int]]] = {}
         for row in self.layers:
             steps = [int(step) for step in str(row["forgotten"]).split(",")]
-            found.setdefault(int(row["layer"] or 0), []).append(steps)
+            found.setdefault(integer(row, "layer"), []).append(steps)
         return [np.array(steps) for steps in found.values()]
 
     def relative(self, name: str) -> float:
@@ -80,7 +82,7 @@ def read_cells(rows: Sequence[Row]) -> list[Cell]:
       ValueError: There is no whole cell.
     """
     found = [row for row in rows if row.get("study") == "retention"]
-    names = dict.fromkeys((str(row["policy"]), int(row["slots"] or 0)) for row in found)
+    names = dict.fromkeys((str(row["policy"]), integer(row, "slots")) for row in found)
     cells = [cell for policy, slots in names if (cell := _cell(found, policy, slots))]
     if not cells:
         seen = f"found none that is whole among {len(rows)}"
@@ -107,6 +109,43 @@ def _cell(rows: Sequence[Row], policy: str, slots: int) -> Cell | None:
 def _numbers(rows: Sequence[Row], name: str) -> np.ndarray:
     values = [number(row, name) for row in rows]
     return np.array([math.nan if value is None else value for value in values])
+
+
+def class_sums(
+    cell: Cell,
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray, np.ndarray]:
+    """Lifetimes and tokens by blocks of the text: of each class, and of all.
+
+    Args:
+      cell: Its rows.
+
+    Returns:
+      For each class the sum of its steps and the number of its tokens in each block; the sum of all
+      steps; the number of all tokens.
+    """
+    steps = cell.of_tokens("steps")
+    blocks = np.arange(len(steps)) // BLOCK
+    names = np.array([str(row["class"]) for row in cell.tokens])
+    count = int(blocks[-1]) + 1
+    sums = lambda of: (
+        np.bincount(blocks[of], weights=steps[of], minlength=count),
+        np.bincount(blocks[of], minlength=count).astype(np.float64),
+    )
+    return {name: sums(names == name) for name in cell.classes}, *sums(names == names)
+
+
+def class_ratio(cell: Cell, name: str) -> Interval:
+    """Mean lifetime of a class over that of all tokens, with its interval over blocks of the text.
+
+    Args:
+      cell: Its rows.
+      name: A class.
+
+    Returns:
+      The ratio; no interval with too few blocks.
+    """
+    classes, steps, tokens = class_sums(cell)
+    return mean_ratio(*classes[name], steps, tokens)
 
 
 def paper_slots(cell: Cell, columns: Sequence[int]) -> int | None:

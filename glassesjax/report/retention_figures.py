@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, margins, styled
+from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, log_values, margins, styled
 from glassesjax.report.influence_sentences import percent
 from glassesjax.report.retention_cells import Cell
 from glassesjax.report.retention_sentences import paper_relative
@@ -174,7 +174,7 @@ def position_figure(cells: Sequence[Cell]) -> Figure:
         axes.plot(steps, linewidth=1.3, marker="o", markersize=2.2, **look)
     for slots in dict.fromkeys(cell.slots for cell in cells if cell.slots + 1 < cell.length):
         axes.axhline(slots + 1, color=MUTED, linewidth=0.8, linestyle=":", zorder=0)
-    axes.set_yscale("log")
+    log_values(axes)
     axes.set_xlabel("position")
     axes.set_ylabel("steps, mean")
     axes.grid(axis="y", color=STRIP, linewidth=0.8)

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from glassesjax.records import Row
 from glassesjax.report import retention_words as words
 from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.fields import measured
 from glassesjax.report.influence_sentences import percent, told
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
 from glassesjax.report.page import MODELS
@@ -17,7 +18,7 @@ from glassesjax.report.retention_figures import (
     overview_figure,
     position_figure,
 )
-from glassesjax.report.retention_sentences import cell_sentences, paper_relative
+from glassesjax.report.retention_sentences import cell_sentences, paper_relative, text_sentences
 from glassesjax.report.retention_text import held_text
 
 
@@ -46,6 +47,7 @@ def retention_page(
         _header(cells, title),
         _tiles(cells[0]),
         element("h2", "What the rows say"),
+        *(element("p", text) for text in text_sentences(cells[0])),
         *map(Markup, said),
         _maps(cells),
         _lifetimes(cells),
@@ -142,11 +144,11 @@ def _class_table(cell: Cell) -> Markup:
 
 def _class_line(cell: Cell, name: str) -> list[object]:
     row, theirs = cell.classes[name], paper_relative(cell, name)
-    number = lambda key: MISSING if row[key] is None else told(float(row[key] or 0))
+    number = lambda key: MISSING if row[key] is None else told(measured(row, key))
     span = [f"{value:.2f}" for value in (min(theirs), max(theirs))] if theirs else [MISSING]
     paper = MISSING.join(dict.fromkeys(span))
     shares = f"{cell.relative(name):.2f}", number("survival_steps")
-    held = percent(float(row["censored"] or 0))
+    held = percent(measured(row, "censored"))
     return [name, row["tokens"], number("steps"), number("standard_error"), *shares, held, paper]
 
 

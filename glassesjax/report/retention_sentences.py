@@ -5,19 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.report.fields import not_finite
 from glassesjax.report.influence_sentences import percent, told
+from glassesjax.report.orders import basis
 from glassesjax.report.retention_cells import (
     PAPER_LENGTH,
     Cell,
+    class_ratio,
+    class_sums,
     paper_slots,
     rank_correlation,
     read_cells,
 )
 from glassesjax.report.retention_words import PAPER_SLOTS, PAPER_STEPS
+from glassesjax.studies.intervals import BLOCK, LEAST_BLOCKS, LEVEL, Interval, block_draws
+from glassesjax.studies.ranks import spearman
+from glassesjax.studies.readable import BY_HEART, may_know, row_obstacle
 from glassesjax.tasks.word_classes import CLASSES
 
 FEW = 10  # tokens that a class must have for a sentence to speak of it
-NAMED = 3  # classes that a sentence names
 EARLY = 25  # positions that the paper draws after the first
 TAGS = {row.name: row.tags for row in CLASSES}
 
@@ -29,12 +35,35 @@ def retention_headlines(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the retention study.
 
     Returns:
-      Plain text, cell by cell.
+      Plain text: on the text, then cell by cell.
 
     Raises:
       ValueError: There is no whole cell.
     """
-    return [text for cell in read_cells(rows) for text in cell_sentences(cell)]
+    cells = read_cells(rows)
+    return [
+        *not_finite(rows),
+        *text_sentences(cells[0]),
+        *(text for cell in cells for text in cell_sentences(cell)),
+    ]
+
+
+def text_sentences(cell: Cell) -> list[str]:
+    """What must be known of the text before anything is read from its rows.
+
+    Args:
+      cell: Any of the run.
+
+    Returns:
+      Plain text: that nothing can be ranked on it, or that the model may know it by heart.
+    """
+    if obstacle := row_obstacle(cell.summary):
+        return [f"Nothing can be ranked here: {obstacle}."]
+    perplexity = float(cell.summary.get("text_perplexity") or np.nan)
+    if not may_know(perplexity):
+        return []
+    text = f"With everything kept the text's perplexity is {perplexity:.2f}, below {BY_HEART:g}"
+    return [f"{text}: the model may know it by heart, and another text may be kept otherwise."]
 
 
 def cell_sentences(cell: Cell) -> list[str]:
@@ -46,9 +75,12 @@ def cell_sentences(cell: Cell) -> list[str]:
     Returns:
       Plain text; one sentence only where nothing was forgotten.
     """
+    if cell.summary.get("finite") is False:
+        return [f"{cell.name}: not finite, so that what is kept is no choice."]
     if cell.length <= cell.slots:
         return [f"{cell.name}: all {cell.length} tokens fit, and none is forgotten."]
-    said = [_recent(cell), _first(cell), _classes(cell), _beside_paper(cell), _alike(cell)]
+    ranked = [] if row_obstacle(cell.summary) else [_classes(cell), _beside_paper(cell)]
+    said = [_recent(cell), _first(cell), *ranked, _alike(cell)]
     return [f"{cell.name}: {text}" for text in said if text]
 
 
@@ -105,25 +137,64 @@ def _first(cell: Cell) -> str:
 
 
 def _classes(cell: Cell) -> str:
-    order = sorted(_many(cell), key=lambda name: -cell.relative(name))
-    if len(order) < 2 * NAMED:
+    """Which classes live longer than all tokens do, and which shorter, where that is told."""
+    names = _many(cell)
+    if len(names) < 2:
         return ""
-    each = lambda names: ", ".join(f"{name} {cell.relative(name):.2f}" for name in names)
-    longest, shortest = each(order[:NAMED]), each(order[: -NAMED - 1 : -1])
+    blocks = -(-cell.length // BLOCK)
+    if blocks < LEAST_BLOCKS:
+        return f"no class is told to live longer than others: {basis(blocks)}."
+    ratios = {name: class_ratio(cell, name) for name in names}
+    told = {name: ratio for name, ratio in ratios.items() if ratio.excludes(1.0)}
+    each = lambda over: ", ".join(
+        f"{name} {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        for name, ratio in told.items()
+        if (ratio.value > 1) == over
+    )
     return (
-        f"longest, as multiples of the mean, last {longest}; shortest {shortest}"
-        f" (classes of {FEW} tokens or more)."
+        f"longer than the mean live {each(True) or 'none'}; shorter {each(False) or 'none'}"
+        f" (multiples of it, {LEVEL:.0%} intervals over {blocks} blocks of {BLOCK} tokens, classes"
+        f" of {FEW} tokens or more; {len(names) - len(told)} others are not told apart from it)."
     )
 
 
 def _beside_paper(cell: Cell) -> str:
-    pairs = list(class_pairs(cell).values())
-    found = rank_correlation([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
-    if np.isnan(found):
+    pairs = class_pairs(cell)
+    found = paper_correlation(cell)
+    if np.isnan(found.value) or np.isnan(found.low):
         return ""
     column = f"k = {paper_slots(cell, PAPER_SLOTS)} of {PAPER_LENGTH} tokens"
-    text = f"the {len(pairs)} classes that the paper's Table 5 has a tag for"
-    return f"{text} rank as there ({column}, TOVA) with a correlation of {found:.2f}."
+    text = f"with the {len(pairs)} classes that the paper's Table 5 has a tag for"
+    end = "" if found.excludes(0.0) else ", which tells no common order"
+    span = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+    return f"{text} ({column}, TOVA) the rank correlation is {span}{end}."
+
+
+def paper_correlation(cell: Cell, seed: int = 0) -> Interval:
+    """Spearman's coefficient of our lifetimes by class and the paper's, over blocks of our text.
+
+    Args:
+      cell: Ours.
+      seed: Of the draws.
+
+    Returns:
+      The coefficient with the middle ``LEVEL`` of those of texts whose blocks are drawn again; NaN
+      where there are too few classes or blocks.
+    """
+    pairs = class_pairs(cell)
+    theirs = np.array([value for _, value in pairs.values()])
+    value = rank_correlation([ours for ours, _ in pairs.values()], theirs.tolist())
+    classes, steps, _ = class_sums(cell)
+    if np.isnan(value) or len(steps) < LEAST_BLOCKS:
+        return Interval(value, np.nan, np.nan)
+    draws = block_draws(len(steps), seed)
+    sums, counts = (np.stack([classes[name][part] for name in pairs]) for part in (0, 1))
+    drawn = draws @ counts.T
+    kept = np.all(drawn > 0, axis=1)  # all classes have a mean
+    means = draws[kept] @ sums.T / drawn[kept]
+    again = spearman(means, np.broadcast_to(theirs, means.shape))
+    low, high = np.nanquantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
 
 
 def _alike(cell: Cell) -> str:

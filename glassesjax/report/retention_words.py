@@ -81,8 +81,9 @@ GLOSSARY = {
     " which it is dropped, both counted. A token that is held to the end counts until the end.",
     "policy": "What decides whom to forget. tova: the token that the current query attends to"
     " least, in the mean over the heads. h2o: the one that received the least attention in all,"
-    " half of the slots being kept for the newest. window: the oldest. +4 never drops the first"
-    " four; -head decides for each key-value head.",
+    " half of the slots being kept for the newest, for each key-value head. window: the oldest. +4"
+    " never drops the first four; -head decides for each key-value head, -layer for all of a"
+    " layer.",
     "recent": "Among the last k positions, the current one included: what a window of the same size"
     " would hold.",
     "held by both": "Of the tokens that at least one of two layers holds, the share that both hold"
@@ -105,8 +106,10 @@ METHODS = (
     " live as early ones would.",
     "The paper tags words of PG-19 with NLTK under LLaMA-2-7B; here another model reads another"
     " text, and classes stand for tags only roughly. A comparison of orders, not of numbers.",
-    "Tokens of one text are not independent: standard errors are over tokens, and too small for a"
-    " claim on other texts.",
+    "Tokens of one text are not independent. Standard errors are over tokens, and too small for a"
+    " claim. Where a sentence says longer or shorter, or gives a rank correlation, its interval is"
+    " over blocks of 64 tokens that are drawn again (4000 draws, seed 0). It speaks of more text of"
+    " this kind, not of other texts.",
 )
 
 FOUR_BITS = (

@@ -26,7 +26,12 @@ def headlines(rows: Sequence[Row]) -> list[str]:
     curves = Curves(rows)
     finest = [curves.finest(p, f) for p in curves.positions for f in curves.families]
     wide = [summarize(curves, panel) for panel in finest if panel]
-    sentences = [_closer(curves, wide), _equal(curves, wide), _exponents(curves, wide)]
+    sentences = [
+        _unfinite(curves, wide),
+        _closer(curves, wide),
+        _equal(curves, wide),
+        _exponents(curves, wide),
+    ]
     for name in curves.formats:
         lines = [summarize(curves, panel) for panel in curves.panels(format=name)]
         parts = _noise(curves, name, lines), _stored(curves, name, lines)
@@ -72,6 +77,9 @@ def shown(point: Point) -> str:
 
 def _course(curves: Curves, line: Summary) -> str:
     kept, last = line.resolved, line.signal[-1]
+    if line.unfinite:
+        count = f"{line.unfinite} of {len(line.signal)} lengths"
+        return f"The distance is not finite, in {count}: the two are neither equal nor different."
     if not kept:
         where = _every(line, line.signal[0].length)
         return f"The two last representations are equal {where}, to within float64's rounding."
@@ -118,9 +126,19 @@ def _kept(line: Summary) -> str:
     return f"The greedy answer cannot change between n and n + 1 {where}: the certificate holds."
 
 
+def _unfinite(curves: Curves, lines: Sequence[Summary]) -> str:
+    bad = [line for line in lines if line.unfinite]
+    if not bad:
+        return ""
+    count = f"{sum(line.unfinite for line in bad)} of {sum(len(line.signal) for line in lines)}"
+    named = _named([(run_name(curves, line.panel), "") for line in bad], "among them", "and")
+    return f"The distance in wide arithmetic is not finite, in {count} pairs{named}."
+
+
 def _closer(curves: Curves, lines: Sequence[Summary]) -> str:
     spans = {line.panel: line.resolved for line in lines if len(line.resolved) > 1}
-    ratio = {panel: (r[-1].distance or 0) / (r[0].distance or 1) for panel, r in spans.items()}
+    ends = {panel: (r[0].distance, r[-1].distance) for panel, r in spans.items()}
+    ratio = {panel: last / first for panel, (first, last) in ends.items() if first and last}
     if not ratio:
         return ""
     panel = min(ratio, key=lambda panel: ratio[panel])
@@ -132,7 +150,7 @@ def _closer(curves: Curves, lines: Sequence[Summary]) -> str:
 
 
 def _equal(curves: Curves, lines: Sequence[Summary]) -> str:
-    equal = [line for line in lines if not line.resolved]
+    equal = [line for line in lines if not line.resolved and not line.unfinite]
     if not equal:
         return ""
     named = _named([(run_name(curves, line.panel), "") for line in equal], "among them", "and")
@@ -149,7 +167,7 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
         return f"No power law with n can be read from any of {_runs(curves, lines)}."
     order = sorted(good, key=lambda panel: good[panel].exponent)
     each = [(run_name(curves, panel), slope(good[panel])) for panel in order]
-    named = _named(each, "the steepest is", "the flattest")
+    named = _named(each, "among them", "and")
     first, last = min(f.first for f in good.values()), max(f.last for f in good.values())
     text = f"A power law with n can be read from {len(good)} of {_runs(curves, lines)}"
     return f"{text}, over at least a decade between n = {first} and {last}{named}."
@@ -158,23 +176,25 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
 def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
     differ = [line for line in lines if line.resolved and line.mode]  # else nothing to lose
     lost = {line.panel: line.undetectable_from for line in differ if line.undetectable_from}
-    text = f"In {name} arithmetic the difference is not detectable at the longest n"
     if not differ:
         return ""
-    runs = f"{_runs(curves, differ)} that differ at all"
-    return f"{text} for {len(lost) or 'none'} of {runs}{_starts(curves, lost)}."
+    runs = f"{len(differ) - len(lost)} of {_runs(curves, differ)} that differ at all"
+    text = f"In {name} arithmetic the difference is detectable at the longest n for {runs}"
+    return f"{text}{'; not for the others' if lost else ''}{_starts(curves, lost)}."
 
 
 def _stored(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
-    lines = sorted((line for line in lines if line.width), key=lambda line: line.equal)
-    if not lines:
-        return ""
-    few, many = lines[0], lines[-1]
-    typical = statistics.median(line.equal / line.width for line in lines)
+    shares = sorted((line.equal, line.width) for line in lines if line.equal is not None)
+    bad = len(lines) - len(shares)
+    beside = f" Not finite, in {bad} of {len(lines)} runs." if bad else ""
+    if not shares:
+        return beside.strip()
+    (few, _), (many, width) = shares[0], shares[-1]
+    typical = statistics.median(equal / width for equal, width in shares)
     text = f"Rounded to {name} at the longest n, {typical:.0%} of the coordinates are equal"
-    if len(lines) == 1:
-        return f"{text} ({many.equal} of {many.width})."
-    return f"{text} in the median run, between {few.equal} and {many.equal} of {many.width} in all."
+    if len(shares) == 1:
+        return f"{text} ({many} of {width}).{beside}"
+    return f"{text} in the median run, between {few} and {many} of {width} in all.{beside}"
 
 
 def _certified(curves: Curves, lines: Sequence[Summary]) -> str:

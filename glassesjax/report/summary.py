@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from glassesjax.records import Row
 from glassesjax.report.curves import Curves, Panel, Point, holds_from, length, number
+from glassesjax.report.fields import integer
 
 
 class Summary(NamedTuple):
@@ -21,8 +22,8 @@ class Summary(NamedTuple):
     undetectable_from: int | None
     """From here on the difference is not detectable in the format's own arithmetic, at each
     measured length."""
-    equal: int
-    """Coordinates that are equal at the last length after rounding."""
+    equal: int | None
+    """Coordinates that are equal at the last length after rounding; None where some are NaN."""
     width: int
     ulp: list[Point]
     """The wide signal's largest coordinate difference, in steps of the format."""
@@ -37,6 +38,11 @@ class Summary(NamedTuple):
     def last(self) -> int:
         """The longest measured length."""
         return self.signal[-1].length
+
+    @property
+    def unfinite(self) -> int:
+        """At how many lengths the wide signal is not finite: neither equal nor different."""
+        return sum(point.distance is None for point in self.signal)
 
     @property
     def resolved(self) -> list[Point]:
@@ -66,13 +72,17 @@ def summarize(curves: Curves, panel: Panel) -> Summary:
         own_at_last=_last(curves(panel, "own"), "distance"),
         noise_at_last=noise[-1].distance if noise else None,
         undetectable_from=holds_from(lost),
-        equal=int(_last(rounded, "equal_coordinates") or 0),
-        width=int(_last(rounded, "width") or 0),
+        equal=_equal(rounded[-1]) if rounded else None,
+        width=integer(curves(panel, "signal")[0], "width"),
         ulp=curves.points(panel, "signal", "ulp"),
         token=str(answers[-1].get("token_text", "")) if answers else "",
         margin=_last(answers, "margin"),
         certified_from=holds_from(certified),
     )
+
+
+def _equal(row: Row) -> int | None:
+    return None if row["distance"] is None else integer(row, "equal_coordinates")
 
 
 def _last(rows: Sequence[Row], name: str) -> float | None:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from glassesjax.records import Row
 from glassesjax.report.canvas import STRIP, WIDTH, color, length_axis, margins, styled
+from glassesjax.report.fields import measured
 from glassesjax.report.sweep_cells import Cell, cells
 from glassesjax.report.train_cells import answered
 
@@ -53,7 +54,7 @@ def _panel(axes: Axes, cell: Cell) -> None:
         means = [point.mean for point in curve]
         axes.plot(at, means, color=color(name), marker="o", markersize=2.5, label=name)
     first = cell.rows[0]
-    axes.axvspan(float(first["shortest"] or 1), float(first["longest"] or 1), color=STRIP, zorder=0)
+    axes.axvspan(measured(first, "shortest"), measured(first, "longest"), color=STRIP, zorder=0)
     length_axis(axes, lengths)
     axes.set_ylim(-0.03, 1.03)
     axes.set_title(cell.name, loc="left")

@@ -55,7 +55,7 @@ def _cells(line: Summary) -> list[object]:
         short(line.own_at_last) if line.mode else MISSING,
         short(line.noise_at_last) if line.mode else MISSING,
         line.undetectable_from or MISSING,
-        f"{line.equal} of {line.width}" if line.width else MISSING,
+        "not finite" if line.equal is None else f"{line.equal} of {line.width}",
         shown(line.ulp[-1]) if line.ulp else MISSING,
         token(line.token),
         short(line.margin) if line.margin is not None else MISSING,

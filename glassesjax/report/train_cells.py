@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.report.fields import integer
 from glassesjax.studies.train_settings import NOTHING
 
 MIXED = NOTHING  # the length of rows whose items have lengths drawn as in the training
@@ -43,9 +44,7 @@ def losses(rows: Sequence[Row]) -> dict[int, tuple[list[int], list[float]]]:
     found: dict[int, dict[int, float]] = {}
     for row in rows:
         if row["kind"] == "step":
-            found.setdefault(int(row["seed"] or 0), {})[int(row["step"] or 0)] = _number(
-                row, "loss"
-            )
+            found.setdefault(integer(row, "seed"), {})[integer(row, "step")] = _number(row, "loss")
     ordered = {seed: sorted(curve.items()) for seed, curve in sorted(found.items())}
     return {seed: ([s for s, _ in c], [v for _, v in c]) for seed, c in ordered.items()}
 
@@ -63,7 +62,7 @@ def answered(rows: Sequence[Row]) -> dict[str, list[Answered]]:
     for row in rows:
         if row["kind"] == "answers" and row["length"] != MIXED:
             lengths = groups.setdefault(str(row["format"]), {})
-            lengths.setdefault(int(row["length"] or 0), []).append(row)
+            lengths.setdefault(integer(row, "length"), []).append(row)
     return {
         name: [_of(length, mine) for length, mine in sorted(lengths.items())]
         for name, lengths in groups.items()

@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from glassesjax.records import Row
-from glassesjax.report.canvas import INK, STRIP, WIDTH, color, length_axis, margins, styled
+from glassesjax.report.canvas import (
+    INK,
+    STRIP,
+    WIDTH,
+    color,
+    length_axis,
+    log_values,
+    margins,
+    styled,
+)
+from glassesjax.report.fields import measured
 from glassesjax.report.train_cells import answered, losses
 
 
@@ -23,7 +33,7 @@ def losses_figure(rows: Sequence[Row]) -> Figure:
     axes = figure.subplots(gridspec_kw=margins(figure, bottom=0.5))
     for steps, values in losses(rows).values():
         axes.plot(steps, values, color=INK, linewidth=0.8, alpha=0.7)
-    axes.set_yscale("log")
+    log_values(axes)
     axes.set_xlabel("step")
     axes.set_ylabel("nats a token")
     axes.grid(axis="y", color=STRIP, linewidth=0.8)
@@ -51,7 +61,7 @@ def lengths_figure(rows: Sequence[Row]) -> Figure:
         means = [point.mean for point in curve]
         axes.plot(at, means, color=color(name), marker="o", markersize=3.5, label=name)
     first = rows[0]
-    axes.axvspan(float(first["shortest"] or 1), float(first["longest"] or 1), color=STRIP, zorder=0)
+    axes.axvspan(measured(first, "shortest"), measured(first, "longest"), color=STRIP, zorder=0)
     length_axis(axes, lengths)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("length of the item")

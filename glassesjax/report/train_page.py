@@ -1,10 +1,12 @@
 """The train page: what was learned, and how far it goes, in one HTML file."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from glassesjax.records import Row
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.failing_sentences import FAILING, failing_section
+from glassesjax.report.fields import not_finite
 from glassesjax.report.heard_sentences import (
     heard_headlines,
     heard_section,
@@ -45,8 +47,12 @@ def train_headlines(rows: Sequence[Row]) -> list[str]:
     """
     first, mixed = rows[0], learned(rows)
     seen = f"lengths {first['shortest']} to {first['longest']} as in training ({first['mix']})"
-    said = [f"{seen.capitalize()}."]
+    said = [*not_finite(rows), f"{seen.capitalize()}."]
     for name, curve in answered(rows).items():
+        lost = [math.isnan(point.loss) for point in (mixed[name], *curve)]
+        if any(lost):
+            said.append(f"{name}: the loss is not finite, at {sum(lost)} of {len(lost)} lengths.")
+            continue
         far = reach(curve)
         ends = "at none" if far is None else f"up to {far}"
         said.append(

@@ -7,13 +7,15 @@ each token's embedding, through the states that a policy left, and who was still
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from glassesjax.cache import check_context, policy, resolve_slots, unroll
+from glassesjax import draws
+from glassesjax.cache import check_context, distinct_policies, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
@@ -30,7 +32,7 @@ from glassesjax.studies.bounded_rows import (
 )
 from glassesjax.studies.opening import encodings
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
 from glassesjax.trace.rollout import Rollout, block_stack, check_bounded, rollout
@@ -41,7 +43,6 @@ LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 POLICIES = ("full", "window", "window+4", "h2o", "tova")
 # Those whose prompts are a text's prefixes, or these and one token more.
 FAMILIES = ("ones", "ones_zero", "ones_bos", "doubled_digits", "alternating")
-CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
 CHUNK = 64  # tokens that go through projections together: short texts would fill more in vain
 
 
@@ -52,7 +53,8 @@ class BoundedSettings:
     model: str
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     policies: tuple[str, ...] = POLICIES
-    """Policies, as NAME[-head][+SINKS][@RECENT][~DECAY]."""
+    """Policies, as NAME[-head|-layer][+SINKS][@RECENT][~DECAY]; h2o decides by head, tova by layer
+    if neither is said."""
     slots: tuple[str, ...] = ("8",)
     """Capacities of every layer: tokens (64), a share of the text (12.5%), or bytes (2MiB)."""
     kinds: tuple[Literal["collapse", "influence"], ...] = ("collapse", "influence")
@@ -64,8 +66,9 @@ class BoundedSettings:
     prompt: str = ""
     """The text whose tokens' influence is measured; for toy, digits and commas."""
     text: str | None = None
-    """Where that text is taken from if none is given: kjv (if absent), a novel by Jane Austen
-    (persuasion, emma), or a UTF-8 file. Not for toy, which takes random digits."""
+    """Where that text is taken from if none is given: ferry (if absent), a story that comes with
+    this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
+    which takes random digits."""
     max_tokens: int = 64
     """Most tokens of that text."""
     method: Literal["estimated", "exact"] = "estimated"
@@ -81,12 +84,12 @@ class BoundedSettings:
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        for name in ("policies", "slots", "kinds", "families", "lengths"):
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for name in ("slots", "kinds", "families", "lengths"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
-        for name in self.policies:
-            policy(name)
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
             raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
         if unknown := sorted(set(self.families) - set(FAMILIES)):
@@ -172,8 +175,8 @@ def _tokens(settings: BoundedSettings, model: LanguageModel) -> tuple[int, ...]:
     if isinstance(tokenizer, SymbolTokenizer):
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
-    text = settings.prompt or read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
-    found = tokenizer.encode(text)[:limit]
+    text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
+    found = tuple(itertools.islice(tokenizer.stream(text), limit))
     if not found:
         raise BadInput("Wanted a text of one token or more; found an empty one.")
     return found
@@ -260,7 +263,7 @@ def _norms(
 ) -> Influence:
     if settings.method == "exact":
         return exact_influence(decoder, tokens, layers=(0,), spectral=(0,), until=until)
-    key = jax.random.key(settings.seed)
+    key = draws.root_key(settings.seed)
     return estimated_influence(decoder, tokens, key=key, probes=settings.probes, until=until)
 
 

@@ -167,6 +167,7 @@ def collapse_rows(
     gaps = distance(jnp.asarray(first), jnp.asarray(second), storage)
     noise = distance(said.y, jnp.asarray(dense[0]), storage)
     predicted = _predicted(cell, config)
+    finite = [bool(np.isfinite(pair).all()) for pair in zip(first, second, strict=True)]
     for index, length in enumerate(runs.lengths):
         for norm in NORMS:
             gap = float(np.asarray(getattr(gaps, norm))[index])
@@ -177,7 +178,8 @@ def collapse_rows(
                 **_none("position"),
                 "distance": gap,
                 "resolution": resolution,
-                "equal": gap <= resolution,
+                "equal": gap <= resolution if finite[index] else None,
+                "finite": finite[index],
                 "same_bits": bool(np.array_equal(first[index], second[index])),
                 "equal_from": predicted,
                 "prompt_tokens": _tokens_of(runs, index),
@@ -248,6 +250,7 @@ def influence_rows(
             "token": token,
             "token_text": text[position],
             "frobenius": float(norms[position]),
+            "finite": bool(np.isfinite(norms[position])),
             "standard_error": None if error is None else float(error[0][position]),
             "spectral": None if exact is None else float(exact[0][position]),
             "influence_share": float(norms[position] / norms.sum()),

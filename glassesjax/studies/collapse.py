@@ -151,7 +151,10 @@ def measure(
         # caller's setting is back before the caller is.
         with jax.enable_x64(True):
             pairs = passes.pairs[cell.family]
-            found = curve_rows(_curves(cell, passes), cell, settings.lengths, pairs, model)
+            finite = _finite(*passes(WIDE, cell.family), passes.unembedding(WIDE))
+            found = curve_rows(
+                _curves(cell, passes), cell, settings.lengths, pairs, model, finite=finite
+            )
             rows: list[Row] = [{**shared, **row} for row in found]
         yield cell, rows
 
@@ -211,6 +214,12 @@ def _stored_plan(number: FloatFormat) -> RoundingPlan:
     if number.contains(F32):
         return WIDE
     return RoundingPlan(weights=number, mode="simulated", carrier=F64)
+
+
+def _finite(first: Array, second: Array, unembedding: Array) -> list[bool]:
+    """At which lengths the unrounded pass gives finite representations, and logits."""
+    pairs = jnp.isfinite(first).all(axis=-1) & jnp.isfinite(second).all(axis=-1)
+    return jax.device_get(pairs & jnp.isfinite(unembedding).all()).tolist()
 
 
 def _curves(cell: Cell, passes: _Passes) -> list[Curve]:

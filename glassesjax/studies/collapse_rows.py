@@ -15,8 +15,10 @@ from glassesjax.precision import (
     FloatFormat,
     RoundingPlan,
     float_format,
+    same_numbers,
     ulp_distance,
 )
+from glassesjax.precision.bits import times_power
 from glassesjax.records import Row
 from glassesjax.theory.margin import margin_certificates
 from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
@@ -66,6 +68,8 @@ def curve_rows(
     lengths: Sequence[int],
     pairs: Pairs,
     model: LanguageModel,
+    *,
+    finite: Sequence[bool],
 ) -> Iterator[Row]:
     """The rows of one cell, without provenance.
 
@@ -75,11 +79,15 @@ def curve_rows(
       lengths: The run lengths, in the order of the curves' rows.
       pairs: The prompts.
       model: Whose tokens and unembedding.
+      finite: For each length, whether the unrounded pass gave finite numbers.
 
     Yields:
       One flat row for each curve, norm and length.
     """
-    heads = _heads(cell, lengths, pairs, model)
+    heads: list[Row] = [
+        {**head, "finite": fine}
+        for head, fine in zip(_heads(cell, lengths, pairs, model), finite, strict=True)
+    ]
     for curve in curves:
         yield from _rows(curve, float_format(cell.format), model, heads)
 
@@ -151,9 +159,23 @@ def wide_resolution(
     """
     share = 8 * F64.unit_roundoff / F32.unit_roundoff
     noise = by_norm(_distance(wide, single, number))
+    finest = {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+    ulp = _ulp_noise(wide, single, read, share * jnp.max(noise["linf"]), number)
+    return finest | {"ulp": jnp.full_like(finest["ulp"], ulp)}
+
+
+def _ulp_noise(
+    wide: Array, single: Array, read: Array, error: Array, number: FloatFormat
+) -> Float[Array, ""]:
+    """An error of a coordinate in units of the spacing, where that is finest."""
+    # A coordinate that no arithmetic moves, as one that is zero by construction, has no error.
+    error = jnp.where(jnp.all(same_numbers(wide, single), axis=0), 0, error)
     # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
-    noise["ulp"] = noise["linf"] / jnp.min(number.ulp(read))
-    return {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+    exponent = jnp.min(number.ulp_exponent(read), axis=0)
+    # Values so small are noise, and yet no two of them are farther apart than ``ulps_apart`` says.
+    most = jnp.asarray(2.0 ** (number.mantissa_bits + 2), error.dtype)
+    largest = jnp.max(jnp.minimum(times_power(error, -exponent), most))
+    return jnp.where(jnp.all(jnp.isfinite(read)), largest, jnp.nan)
 
 
 def by_norm(distances: Distance) -> dict[str, Array]:
@@ -200,6 +222,8 @@ def _answers(curve: Curve, model: LanguageModel, count: int) -> list[Row]:
     found = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
     tokens: list[Row] = [
         {"token": int(t), "token_text": model.tokenizer.token_text(int(t)), "margin": float(m)}
+        if not np.isnan(m)
+        else {"token": None, "token_text": None, "margin": None}  # of NaN logits none is largest
         for t, m in zip(found.token, found.margin, strict=True)
     ]
     if curve.mode != "wide":  # the certificate is computed widely: it is no word on this arithmetic

@@ -12,7 +12,6 @@ from glassesjax.cache.saved import Saved
 from glassesjax.cache.slots import EMPTY
 from glassesjax.cache.stream import TextStream
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Value, provenance
 
 NEVER = -1  # the step after which a token was forgotten, where it was not
@@ -33,10 +32,8 @@ class Job(NamedTuple):
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Tokens that end a text: the model's own end."""
-        tokenizer = self.model.tokenizer
-        eos = None if isinstance(tokenizer, SymbolTokenizer) else tokenizer.eos
-        return frozenset() if eos is None else frozenset([eos])
+        """Tokens that end a text: the model's own ends."""
+        return self.model.tokenizer.ends
 
 
 class Writing:
@@ -157,7 +154,8 @@ def written_rows(
         texts = [stream.push(token)[0] for token in tokens]
         texts[-1] += stream.finish()[0]
         for position, (token, text) in enumerate(zip(tokens, texts, strict=True)):
-            said = {"part": "prompt", "step": None, "logprob": None, "ended": None}
+            said = dict.fromkeys(("step", "logprob", "ended", "finite"))
+            said["part"] = "prompt"
             row = _token(writing, prompt, position, token, text)
             yield {**shared, **row, **said}
 
@@ -168,6 +166,7 @@ def _answer(writing: Writing, prompt: int) -> Iterator[dict[str, Value]]:
         ended = writing.ended(prompt) if step == len(tokens) - 1 else None
         logprob = writing.logprobs[prompt][step]
         said = {"part": "answer", "step": step, "logprob": logprob, "ended": ended}
+        said["finite"] = math.isfinite(logprob)
         yield {**_token(writing, prompt, before + step, token, text), **said}
 
 

@@ -23,8 +23,9 @@ class GenerateSettings:
     prompt: tuple[str, ...] = ()
     """Texts to continue, all at once; for toy, digits and commas."""
     policy: str = "tova"
-    """What a full state keeps: NAME[-head][+SINKS][@RECENT][~DECAY], NAME out of full, window, h2o,
-    h2o_mean, tova."""
+    """What a full state keeps: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], NAME out of full,
+    window, h2o, h2o_mean, tova; h2o and h2o_mean decide by head, tova by layer if neither is
+    said."""
     slots: str = "256"
     """What each layer may hold: tokens (256), a share of prompt and answer (25%), or bytes for the
     whole state (2MiB)."""
@@ -37,7 +38,8 @@ class GenerateSettings:
     top_p: float = 1.0
     """The smallest set of best tokens whose probability reaches this may be drawn."""
     stop: tuple[str, ...] = ()
-    """Strings that end a text, and are not shown; the model's end token ends it, too."""
+    """Strings that end a text, and are not shown; the model's end tokens (of a text,
+    a turn, a message) end it, too."""
     chat: bool = False
     """Whether a prompt is a user's message, put into the model's own chat template."""
     system: str = ""
@@ -62,6 +64,8 @@ class GenerateSettings:
     """A file of --save to go on from, in place of prompts, with the same settings."""
 
     def __post_init__(self) -> None:
+        name = str(policy(self.policy))
+        object.__setattr__(self, "policy", name)  # an alias is read, and never written
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax import draws
 from glassesjax.model import Decoder
+from glassesjax.precision import euclidean_norm
 from glassesjax.records import Row, Value
 from glassesjax.studies.ranks import correlate, dispersion
 from glassesjax.studies.train_settings import NOTHING, TrainSettings
@@ -86,7 +88,7 @@ def heard_rows(
     Yields:
       Rows without the fields of a run.
     """
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), length), SALT)
+    key = draws.fold_in(draws.fold_in(draws.root_key(seed), length), SALT)
     rows, asking = _asked(decoder, task, glasses, length, key)
     chosen = _first_of_each(asking.source, differentiated)
     found = _heard(decoder, rows, *(jnp.asarray(x[chosen]) for x in asking[:3]))
@@ -134,7 +136,7 @@ def _asked(
     draw = functools.partial(_rows, task=task, glasses=glasses, length=length)
     each = int(np.sum(_copies(draw(key[None]))))
     count = ANSWERED * math.ceil(length / max(each, 1))
-    rows = draw(jax.random.split(key, count))
+    rows = draw(draws.split(key, count))
     row, at = np.nonzero(_copies(rows))
     right = np.asarray(_right(decoder, rows))
     return rows, Asking(row, at, np.asarray(rows.source)[row, at], right[row, at])
@@ -179,7 +181,7 @@ def _heard(
         found = heard(decoder, rows.tokens[number], place - 1)
         # A layout may show a token twice: the derivative is then in both places together.
         there = rows.item[number] == source
-        squares = lambda size: jnp.sqrt(jnp.sum(jnp.where(there, size * size, 0)))
+        squares = lambda size: euclidean_norm(jnp.where(there, size, 0))
         influence, bound = squares(found.influence), squares(jnp.exp(found.log_bound))
         return influence, jnp.sum(jnp.where(there, found.rollout, 0)), bound
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
@@ -30,7 +31,7 @@ from glassesjax.studies.influence_rows import (
 )
 from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
 from glassesjax.trace.rollout import (
@@ -45,7 +46,6 @@ from glassesjax.trace.rollout import (
 
 # What tells one row of a run from another.
 KEY = ("text", "offset", "attention", "layer", "position")
-CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
 # Where a passage begins: behind a paragraph, else a line, else a word, and at most so far on.
 BREAKS, REACH = (r"\n\s*\n\s*", r"\n\s*", r"\s+"), 2000
 
@@ -59,8 +59,9 @@ class InfluenceSettings:
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
     text: tuple[str, ...] = ()
-    """Where the passages are taken from if no prompt is given: kjv (if absent), or UTF-8 files. Not
-    for toy, which takes random digits."""
+    """Where passages are taken from if no prompt is given: ferry (if absent), a story that comes
+    with this package, kjv, novels by Jane Austen (persuasion, emma), or UTF-8 files. Not for toy,
+    which takes random digits."""
     passages: int = 4
     """Passages of each text, evenly spread over it but for its opening, which models know best; 1:
     from its start. A text too short for so many is read from its start, once."""
@@ -179,7 +180,7 @@ def _passages(settings: InfluenceSettings, model: LanguageModel) -> Iterator[Pas
     if settings.prompt:
         yield _cut(tokenizer, "prompt", settings.prompt, slice(0, None), limit)
         return
-    for name in settings.text or ("kjv",):
+    for name in settings.text or (DEFAULT_TEXT,):
         yield from _of_text(tokenizer, name, read_text(name), settings.passages, limit)
 
 
@@ -204,8 +205,8 @@ def _begin(text: str, start: int, stop: int) -> int:
 
 
 def _cut(tokenizer: ByteLevelTokenizer, name: str, text: str, part: slice, limit: int) -> Passage:
-    read = text[part][: limit * CHARACTERS_A_TOKEN]
-    return Passage(name, part.start, tokenizer.encode(read)[:limit])
+    tokens = tuple(itertools.islice(tokenizer.stream(text[part]), limit))
+    return Passage(name, part.start, tokens)
 
 
 def measure(
@@ -302,7 +303,7 @@ def _influence(
     settings: InfluenceSettings, decoder: Decoder, tokens: jax.Array, frozen: bool
 ) -> Influence:
     if settings.method == "estimated":
-        key, probes = jax.random.key(settings.seed), settings.probes
+        key, probes = draws.root_key(settings.seed), settings.probes
         found = estimated_influence(
             decoder, tokens, key=key, probes=probes, freeze_attention=frozen
         )

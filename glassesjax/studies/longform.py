@@ -12,7 +12,15 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from glassesjax.cache import Unrolled, check_context, policy, resolve_slots, state_bytes, unroll
+from glassesjax.cache import (
+    Unrolled,
+    check_context,
+    distinct_policies,
+    policy,
+    resolve_slots,
+    state_bytes,
+    unroll,
+)
 from glassesjax.cache.generate import generate
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
@@ -47,8 +55,8 @@ class LongformSettings:
     chat: bool = False
     """Whether the prompt is a user's message, put into the model's own chat template."""
     policies: tuple[str, ...] = ("window", "window+4", "h2o", "tova")
-    """Who decides: NAME[-head][+SINKS][@RECENT][~DECAY]. The full state is always written
-    beside them."""
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], h2o by head and tova by layer if
+    neither is said. The full state is always written beside them."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of prompt and text (12.5%), or bytes (2MiB)."""
     samples: int = 4
@@ -73,8 +81,9 @@ class LongformSettings:
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (
-            (_different(self.policies), "different --policies", self.policies),
             (_different(self.slots), "different --slots", self.slots),
             (self.samples >= 1, "--samples of 1 or more", self.samples),
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
@@ -138,8 +147,7 @@ def open_subject(settings: LongformSettings) -> Subject:
         slots = resolve_slots(budget, config, rule, length=length, dtype=dtype)
         found[name, slots] = Cell(name, rule, slots)
     check_context(config, policy("full"), length)
-    end = None if isinstance(model.tokenizer, SymbolTokenizer) else model.tokenizer.eos
-    return Subject(model, prompt, end, tuple(found.values()))
+    return Subject(model, prompt, model.tokenizer.ends, tuple(found.values()))
 
 
 def _prompt(settings: LongformSettings, model: LanguageModel) -> tuple[int, ...]:
@@ -207,7 +215,7 @@ def _texts(
         sampling=settings.sampling,
         seed=settings.seed,
         mode=settings.mode,
-        stop=() if subject.end is None else (subject.end,),
+        stop=subject.ends,
     )
     texts: list[list[int]] = [[] for _ in range(settings.samples)]
     for step in steps:

@@ -1,5 +1,6 @@
 """Long texts measured without a judge, and the rows that say so."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,8 +31,8 @@ class Subject(NamedTuple):
 
     model: LanguageModel
     prompt: tuple[int, ...]
-    end: int | None
-    """The token that ends a text."""
+    ends: frozenset[int]
+    """Tokens that end a text."""
     cells: tuple[Cell, ...]
     """``full`` first: the others are compared with what it wrote."""
 
@@ -129,7 +130,7 @@ def text_fields(
     Returns:
       Fields by name.
     """
-    ended = bool(written) and written[-1] == subject.end
+    ended = bool(written) and written[-1] in subject.ends
     own = list(written[:-1] if ended else written)
     tokenizer = subject.model.tokenizer
     data = b"".join(tokenizer.token_bytes(token) for token in own)
@@ -139,6 +140,7 @@ def text_fields(
         **{f"distinct_{size}": distinct_share(own, size) for size in GRAMS},
         "repetition": repetition(own),
         "full_nll": loss,
+        "finite": math.isfinite(loss) if written else None,
         "full_perplexity": float(np.exp(loss)),
         "agrees": common_prefix(written, full),
         "text": data.decode("utf-8", errors="replace"),

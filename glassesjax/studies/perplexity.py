@@ -22,6 +22,8 @@ from glassesjax.studies.perplexity_rows import (
 )
 from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.perplexity_subject import DTYPES, Subject
+from glassesjax.studies.readable import DIGITS, ranking_obstacle
+from glassesjax.tasks.text import DEFAULT_TEXT
 
 # What tells one row of a run from another.
 KEY = ("policy", "slots", "window", "start")
@@ -111,7 +113,9 @@ def _shared(settings: PerplexitySettings, subject: Subject) -> dict[str, Value]:
         **provenance(),
         **subject.model.columns,
         "seed": settings.seed,
-        "text": "random digits" if symbols else settings.text or "kjv",
+        "text": DIGITS if symbols else settings.text or DEFAULT_TEXT,
+        "rankable": not (obstacle := ranking_obstacle(subject.model)),
+        "ranking_obstacle": obstacle,
         "span": settings.span,
         "window_tokens": len(subject.windows[0]),
         "spacing": settings.spacing,

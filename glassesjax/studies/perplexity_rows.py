@@ -1,6 +1,7 @@
-"""Reading a text for its perplexity: windows, pieces, and the losses of their tokens by stretch."""
+"""Reading a text for its perplexity: windows, pieces, and losses by stretch and by block."""
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.cache import Policy, State, Unrolled, prefill
 from glassesjax.model.decoder import Decoder
 from glassesjax.records import Value
+from glassesjax.studies.intervals import BLOCK
 
 SHORT = "short"  # the baseline that forgets everything at once; no policy of the cache
 FIRST_STRETCH, LONGEST_STRETCH = 64, 4096  # positions; doubling between the two
@@ -71,6 +73,8 @@ class Stretch(NamedTuple):
     nll: float
     """Sum of their losses, in nats."""
     seconds: float
+    blocks: tuple[float, ...] = ()
+    """The same sum by blocks of ``BLOCK`` positions, from ``start`` on; the last may be shorter."""
 
 
 def stretch_start(position: int) -> int:
@@ -163,19 +167,46 @@ def stretches(found: Iterable[tuple[Float[np.ndarray, " _targets"], float]]) -> 
     Yields:
       Stretches in order; sums are in float64.
     """
-    position, open_ = 1, Stretch(0, 0, 0.0, 0.0)
+    position, open_ = 1, Stretch(0, 0, 0.0, 0.0)  # every start is a multiple of BLOCK
     for part, seconds in found:
         starts = [stretch_start(at) for at in range(position, position + len(part))]
         for start in sorted(set(starts)):
-            mine = part[starts.index(start) : len(starts) - starts[::-1].index(start)]
+            first = starts.index(start)
+            mine = part[first : len(starts) - starts[::-1].index(start)]
             if start != open_.start:
                 yield open_
                 open_ = Stretch(start, 0, 0.0, 0.0)
             spent = seconds * len(mine) / len(part)
             tokens, nll = open_.tokens + len(mine), open_.nll + float(np.sum(mine))
-            open_ = Stretch(start, tokens, nll, open_.seconds + spent)
+            blocks = _added(open_.blocks, position + first - start, mine)
+            open_ = Stretch(start, tokens, nll, open_.seconds + spent, blocks)
         position += len(part)
     yield open_
+
+
+def _added(
+    blocks: tuple[float, ...], offset: int, losses: Float[np.ndarray, " _part"]
+) -> tuple[float, ...]:
+    """Sums by block with some more losses, the first of which stands so far into the stretch."""
+    own = (offset + np.arange(len(losses))) // BLOCK
+    sums = np.bincount(own, weights=losses, minlength=len(blocks))
+    sums[: len(blocks)] += blocks
+    return tuple(sums.tolist())
+
+
+def block_tokens(start: int, tokens: int) -> list[int]:
+    """How many tokens of a stretch are scored in each of its blocks.
+
+    Args:
+      start: Where the stretch begins, a multiple of ``BLOCK``.
+      tokens: Scored in the stretch: all its positions but position 0.
+
+    Returns:
+      ``BLOCK`` each, but one less in a window's first block, and what is left in the last.
+    """
+    first = max(start, 1)
+    edges = [first, *range(start + BLOCK, first + tokens, BLOCK), first + tokens]
+    return [after - before for before, after in itertools.pairwise(edges)]
 
 
 def stretch_row(stretch: Stretch) -> dict[str, Value]:
@@ -192,6 +223,8 @@ def stretch_row(stretch: Stretch) -> dict[str, Value]:
         "start": stretch.start,
         "tokens": stretch.tokens,
         "nll": stretch.nll,
+        "finite": math.isfinite(stretch.nll),
+        "block_losses": ",".join(map(repr, stretch.blocks)),
         "perplexity": math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf,
         "tokens_per_second": stretch.tokens / stretch.seconds,
     }

@@ -3,10 +3,9 @@
 import dataclasses
 from typing import Literal
 
-from glassesjax.cache.policies import Spacing
+from glassesjax.cache.policies import Spacing, distinct_policies
 from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
-from glassesjax.studies.baselines import named_policy
 from glassesjax.studies.perplexity_rows import FIRST_STRETCH, SHORT, stretch_start
 
 WINDOW = 4096  # tokens, as in the paper; less where the model's context is shorter
@@ -19,13 +18,15 @@ class PerplexitySettings:
     model: str
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     text: str | None = None
-    """kjv (if absent), persuasion or another novel by Jane Austen, or a UTF-8 file. Not for toy,
-    which takes random digits."""
+    """ferry (if absent), a story that comes with this package; kjv, which models know by heart;
+    persuasion or another novel by Jane Austen; or a UTF-8 file. Not for toy, which takes random
+    digits."""
     policies: tuple[str, ...] = (
-        "full", "short", "window", "window+4", "h2o", "h2o-head", "tova", "tova-head", "tova+4",
+        "full", "short", "window", "window+4", "h2o", "h2o-layer", "tova", "tova-head", "tova+4",
     )  # fmt: skip
-    """Who decides: NAME[-head][+SINKS][@RECENT][~DECAY]; full keeps all, whatever the slots,
-    and short starts anew after as many tokens as there are slots."""
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], h2o by head and tova by layer if
+    neither is said; full keeps all, whatever the slots, and short starts anew after as many tokens
+    as there are slots."""
     slots: tuple[str, ...] = ("64", "128", "256", "512", "1024")
     """Sizes of the state: tokens (256), a share of the window (12.5%), or bytes (2MiB)."""
     max_tokens: int = 4096
@@ -49,6 +50,8 @@ class PerplexitySettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
+        names = distinct_policies(self.policies, beside=(SHORT,))
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (
             (self.max_tokens >= 2, "--max-tokens of 2 or more", self.max_tokens),
             (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
@@ -56,11 +59,6 @@ class PerplexitySettings:
                 not isinstance(self.windows, int) or self.windows >= 2,
                 "--windows of 2 tokens or more",
                 self.windows,
-            ),
-            (
-                len(set(self.policies)) == len(self.policies) > 0,
-                "different --policies",
-                self.policies,
             ),
             (len(set(self.slots)) == len(self.slots) > 0, "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
@@ -72,8 +70,6 @@ class PerplexitySettings:
         ):
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
-        for name in self.policies:
-            named_policy(name, SHORT)
         self._check_used()
 
     def _check_used(self) -> None:

@@ -17,7 +17,7 @@ from glassesjax.studies.opening import open_one
 from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text, text_pieces
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 
@@ -60,7 +60,7 @@ def _opening(model: LanguageModel) -> tuple[int, ...]:
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         return tokenizer.encode_symbols((BOS,))
-    return (tokenizer.bos,) if tokenizer.adds_bos and tokenizer.bos is not None else ()
+    return tokenizer.opening
 
 
 def _tokens(settings: PerplexitySettings, model: LanguageModel) -> Iterator[int]:
@@ -71,8 +71,8 @@ def _tokens(settings: PerplexitySettings, model: LanguageModel) -> Iterator[int]
         yield from tokenizer.encode_symbols(digits)
         return
     before = len(_opening(model))
-    for piece in text_pieces(read_text(settings.text or "kjv")):
-        yield from tokenizer.encode(piece)[before:]
+    text = read_text(settings.text or DEFAULT_TEXT)
+    yield from itertools.islice(tokenizer.stream(text), before, None)
 
 
 def _windows(

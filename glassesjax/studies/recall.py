@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from glassesjax.cache import check_context, state_bytes, unroll
+from glassesjax.cache import check_context, distinct_policies, state_bytes, unroll
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import LanguageModel, is_toy
@@ -58,8 +58,9 @@ class RecallSettings:
     """First words of a verse that are given beside its reference; those after them are asked
     for."""
     policies: tuple[str, ...] = ("full", TRUNCATED, "window", "window+4", "h2o", "tova")
-    """Who decides: NAME[-head][+SINKS][@RECENT][~DECAY]; full keeps all, whatever the slots,
-    and truncated reads as many last tokens as there are slots, and nothing before them."""
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], h2o by head and tova by layer if
+    neither is said; full keeps all, whatever the slots, and truncated reads as many last tokens as
+    there are slots, and nothing before them."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of passage, question and answer (12.5%), or bytes
     (2MiB)."""
@@ -72,6 +73,8 @@ class RecallSettings:
     """Seed of the choice of passages; of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
+        names = distinct_policies(self.policies, beside=(TRUNCATED,))
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (
             (_different(self.tasks), "different --tasks", self.tasks),
             (_different(self.lengths), "different --lengths", self.lengths),
@@ -81,14 +84,11 @@ class RecallSettings:
             (self.items >= 1, "--items of 1 or more", self.items),
             (self.words >= 0, "--words of 0 or more", self.words),
             (self.hint >= 0, "a --hint of 0 words or more", self.hint),
-            (_different(self.policies), "different --policies", self.policies),
             (_different(self.slots), "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
         ):
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
-        for name in self.policies:
-            named_policy(name, TRUNCATED)
         if is_toy(self.model):
             raise BadInput("Wanted a model that reads text; found toy, which reads digits.")
 

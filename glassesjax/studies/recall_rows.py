@@ -1,5 +1,6 @@
 """One passage, one state, several questions: how the recall study asks, and the rows it writes."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -62,6 +63,7 @@ def recall_rows(
             "exact": exact_match(answer, asked.question.answer),
             "f1": token_f1(answer, asked.question.answer),
             "gold_nll": losses[index],
+            "finite": math.isfinite(losses[index]),
             "gold_tokens": len(asked.expected),
             "held": opened.held[index],
         }
@@ -201,7 +203,8 @@ def greedy(
 
 def _ends(tokenizer: ByteLevelTokenizer) -> Callable[[int], bool]:
     """An answer is a line."""
-    return lambda token: token == tokenizer.eos or b"\n" in tokenizer.token_bytes(token)
+    ends = tokenizer.ends
+    return lambda token: token in ends or b"\n" in tokenizer.token_bytes(token)
 
 
 def _question_fields(asked: Asked) -> Fields:

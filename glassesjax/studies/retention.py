@@ -6,6 +6,9 @@ layers are.
 """
 
 import dataclasses
+import functools
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -15,22 +18,25 @@ import numpy as np
 
 from glassesjax.cache.advance import unroll
 from glassesjax.cache.budget import check_context, resolve_slots
-from glassesjax.cache.policies import Policy, policy
+from glassesjax.cache.policies import Policy, distinct_policies, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.replay import forgotten
+from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
 from glassesjax.studies.opening import encoding_name, open_one
+from glassesjax.studies.perplexity_rows import Cell, losses
+from glassesjax.studies.readable import DIGITS, ranking_obstacle
 from glassesjax.studies.retention_rows import Subject, retention_rows
 from glassesjax.tasks.sequences import BOS, run_family
-from glassesjax.tasks.text import read_text
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 
 # What tells one row of a run from another.
 KEY = ("policy", "slots", "kind", "item")
-CHARACTERS_A_TOKEN = 32  # no tokenizer here packs more of ordinary text into a token
+CHUNK = 256  # tokens of the full state's pass that go through projections together
 DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
 
 
@@ -41,12 +47,13 @@ class RetentionSettings:
     model: str
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     text: str | None = None
-    """What is read: kjv (if absent), a novel by Jane Austen (persuasion, emma), or a UTF-8 file.
-    Not for toy, which reads random digits."""
+    """What is read: ferry (if absent), a story that comes with this package, kjv, a novel by Jane
+    Austen (persuasion, emma), or a UTF-8 file. Not for toy, which reads random digits."""
     max_tokens: int = 1024
     """Most tokens that are read: a longer text is cut there, a shorter one is read whole."""
     policies: tuple[str, ...] = ("tova",)
-    """Whom to forget: window, h2o, h2o_mean or tova, each with -head, +SINKS and @RECENT."""
+    """What is evicted: window, h2o, h2o_mean or tova, each with -head or -layer, +SINKS, @RECENT
+    and ~DECAY; h2o and h2o_mean decide by head, tova by layer if neither is said."""
     slots: tuple[str, ...] = ("256",)
     """How much a layer may hold: tokens (256), a share of the text (12.5%), or bytes of the whole
     state (2MiB)."""
@@ -58,9 +65,10 @@ class RetentionSettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
-            (_different(self.policies), "different --policies", self.policies),
             (_different(self.slots), "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             (
@@ -124,8 +132,8 @@ def _tokens(settings: RetentionSettings, model: LanguageModel) -> tuple[int, ...
     if isinstance(tokenizer, SymbolTokenizer):
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *digits))[:limit]
-    text = read_text(settings.text or "kjv")[: limit * CHARACTERS_A_TOKEN]
-    return tokenizer.encode(text)[:limit]
+    text = read_text(settings.text or DEFAULT_TEXT)
+    return tuple(itertools.islice(tokenizer.stream(text), limit))
 
 
 def measure(
@@ -146,27 +154,55 @@ def measure(
     Yields:
       The name of each cell and its rows, its summary last.
     """
-    shared = _shared(settings, subject)
+    shared, full = _shared(settings, subject), _Full(settings, subject)
     texts = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
     for (name, slots), rule in subject.cells.items():
         key = {"policy": name, "slots": slots}
         if done({**key, "kind": "summary", "item": "all"}):
             continue
         with jax.enable_x64(settings.format == "f64"):
-            found = _forgotten(settings, subject, rule, slots)
-        made = retention_rows(subject.tokens, texts, found, slots)
-        rows: list[Row] = [{**shared, **key, **row} for row in made]
+            found, finite = _evictions(settings, subject, rule, slots)
+        made = list(retention_rows(subject.tokens, texts, found, slots))
+        made[-1]["text_perplexity"] = full.perplexity
+        rows: list[Row] = [{**shared, **key, "finite": finite, **row} for row in made]
         yield f"{name} with {slots} slots", rows
 
 
-def _forgotten(
+class _Full:
+    """What the model makes of the text with everything kept, computed when it is first needed."""
+
+    def __init__(self, settings: RetentionSettings, subject: Subject) -> None:
+        self._settings, self._subject = settings, subject
+
+    @functools.cached_property
+    def perplexity(self) -> float | None:
+        """Of all tokens but the first; none where nothing predicts them, or there is but one."""
+        model, tokens = self._subject.model, np.asarray(self._subject.tokens, np.int32)
+        if ranking_obstacle(model) or len(tokens) < 2:
+            return None
+        with jax.enable_x64(self._settings.format == "f64"):
+            decoder, rule = _in_format(model.decoder, self._settings.format), policy("full")
+            empty = empty_state(decoder.config, rule, len(tokens), DTYPES[self._settings.format])
+            cell = Cell("full", rule, len(tokens))
+            parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=CHUNK))
+        mean = float(np.mean(np.concatenate([part for part, _ in parts])))
+        return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
+
+
+def _evictions(
     settings: RetentionSettings, subject: Subject, rule: Policy, slots: int
-) -> list[np.ndarray]:
-    """For each layer when it forgot each token; no logits are made."""
+) -> tuple[list[np.ndarray], bool]:
+    """For each layer when it evicted each token, and whether the representations are finite.
+
+    No logits are made.
+    """
     decoder = _in_format(subject.model.decoder, settings.format)
     tokens = np.asarray(subject.tokens, np.int32)
-    parts = [part.dropped for part in prefill(unroll(decoder), tokens, rule, slots=slots)]
-    return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)]
+    parts, finite = [], True
+    for part in prefill(unroll(decoder), tokens, rule, slots=slots):
+        parts.append(part.dropped)
+        finite &= bool(jnp.isfinite(part.y).all())
+    return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)], finite
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:
@@ -175,6 +211,7 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
 
 def _shared(settings: RetentionSettings, subject: Subject) -> dict[str, Value]:
     config = subject.model.decoder.config
+    digits = isinstance(subject.model.tokenizer, SymbolTokenizer)
     return {
         "study": "retention",
         "model": subject.model.name,
@@ -182,6 +219,9 @@ def _shared(settings: RetentionSettings, subject: Subject) -> dict[str, Value]:
         **provenance(),
         **subject.model.columns,
         "seed": settings.seed,
+        "text": DIGITS if digits else settings.text or DEFAULT_TEXT,
+        "rankable": not (obstacle := ranking_obstacle(subject.model)),
+        "ranking_obstacle": obstacle,
         "prefill": "exact",
         "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
         "rounding": "none",

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
+from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan, named_plan
 from glassesjax.records import Row, Value, provenance
@@ -15,6 +17,7 @@ from glassesjax.train.step import Told
 _SAID = (
     "task", "remedy", "positions", "mask", "temperature", "mix", "layers", "heads", "width",
     "arithmetic", "steps", "batch", "rate", "parts", "remat",
+    "weight_decay_on",
 )  # fmt: skip
 
 
@@ -63,6 +66,7 @@ def step_rows(
             "length": NOTHING,
             "place": NOTHING,
             "loss": float(np.mean(told.loss[seed])),
+            "finite": _finite(plan, told.loss[seed]),
             "accuracy": float(np.mean(told.accuracy[seed])),
             "gradient_norm": float(np.mean(told.gradient[seed])),
             "tokens_per_second": None if rate is None else rate * recipe.batch * settings.row,
@@ -95,7 +99,7 @@ def score_rows(
                 recipe.task,
                 recipe.glasses,
                 # Apart from the keys that ``begin`` splits off, and in all examples anew.
-                jax.random.fold_in(jax.random.key(seed), length % 2**32),
+                draws.fold_in(draws.root_key(seed), length % 2**32),
                 recipe.mix if length == NOTHING else length,
                 size=settings.lengths[1] if trained else settings.tested[-1],
                 count=settings.examples,
@@ -134,10 +138,17 @@ def _of_length(
         "exact": float(score.exact),
         "tokens_right": float(score.tokens),
         "loss": float(score.loss),
+        "finite": _finite(plan, score.loss),
         "margin": float(score.margin),
         "norm": "none",
         **_arithmetic(plan),
     }
+
+
+def _finite(plan: RoundingPlan | None, loss: ArrayLike) -> bool | None:
+    """Whether losses are finite; None where a format rounds, whose overflow is its own."""
+    rounds = plan is not None and bool(plan.formats)
+    return None if rounds else bool(np.isfinite(np.asarray(loss)).all())
 
 
 def _arithmetic(plan: RoundingPlan | None) -> dict[str, Value]:

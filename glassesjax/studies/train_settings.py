@@ -21,6 +21,7 @@ from glassesjax.tasks.task import LengthMix
 from glassesjax.train import Recipe
 from glassesjax.train.mesh import check
 from glassesjax.train.sharding import AXES
+from glassesjax.train.step import WeightDecayOn
 from glassesjax.train.unmasked import check_hidden
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
@@ -96,6 +97,8 @@ class TrainSettings:
     heard: int = 0
     """For copy_at and copy_string: examples of each place of the item whose answer is
     differentiated, to set accuracy by place beside influence, rollout and bound; none with 0."""
+    weight_decay_on: WeightDecayOn = "matrices"
+    """Which weights decay: matrices and tables, or all, gains and temperatures included."""
     chunk: int = 100
     """Steps in a call, and between two checkpoints."""
     mesh: tuple[int, int, int] = (1, 1, 1)
@@ -160,6 +163,7 @@ class TrainSettings:
             warmup=self.steps // 20,
             plan=None if plan.mode == "wide" else plan,
             remat=self.remat,
+            weight_decay_on=self.weight_decay_on,
         )
 
     @property

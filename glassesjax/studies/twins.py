@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.studies.train_settings import TrainSettings
@@ -100,7 +101,7 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
     made = all_twins(
         task,
         glasses,
-        jax.random.key(seed),
+        draws.root_key(seed),
         jnp.asarray(lengths, jnp.int32),
         size=settings.tested[-1],
     )

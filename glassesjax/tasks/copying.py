@@ -1,9 +1,9 @@
 """Tasks whose answer stands in what was read: one token of it, or all."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.tasks.task import COMMON, EOS, NONE, Parts, Task, chance, digits_of, nothing
 
@@ -45,8 +45,8 @@ def _only_zero(key: Array, length: Array, size: int) -> Parts:
 
 
 def _at(key: Array, length: Array, size: int) -> Parts:
-    bits, place = jax.random.split(key)
-    at = jax.random.randint(place, (), 0, length, jnp.int32)
+    bits, place = draws.split(key)
+    at = draws.integers(place, (), 0, length)
     if size > 10**POSITION_DIGITS:
         raise BadInput(f"Wanted lengths up to {10**POSITION_DIGITS} for copy_at; found {size}.")
     digits, count = digits_of(at, POSITION_DIGITS)
@@ -56,7 +56,7 @@ def _at(key: Array, length: Array, size: int) -> Parts:
 
 
 def _string(key: Array, length: Array, size: int) -> Parts:
-    item = _ZERO + jax.random.randint(key, (size,), 0, 10, jnp.int32)
+    item = _ZERO + draws.integers(key, (size,), 0, 10)
     place = jnp.arange(size + 1, dtype=jnp.int32)
     return Parts(
         item=item,
@@ -74,7 +74,7 @@ def _alternating(key: Array, length: Array, size: int) -> Parts:
 
 
 def _hinted(key: Array, length: Array, size: int) -> Parts:
-    told, ends = jax.random.split(key)
+    told, ends = draws.split(key)
     [hint], [often] = chance(told, 0.5, 1), chance(ends, HINTED_ZEROS, 1)
     [rarely] = chance(ends, UNHINTED_ZEROS, 1)
     zero = jnp.where(hint, often, rarely)

@@ -1,9 +1,9 @@
 """Tasks whose answer is a count, in decimal digits."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from glassesjax import draws
 from glassesjax.tasks.task import COMMON, NONE, Parts, Task, chance, nothing, number
 
 _ZERO, _ONE = COMMON.index("0"), COMMON.index("1")
@@ -48,10 +48,10 @@ def _sum(key: Array, length: Array, size: int) -> Parts:
 
 
 def _word(key: Array, length: Array, size: int) -> Parts:
-    which, where, others = jax.random.split(key, 3)
-    asked = jax.random.randint(which, (), 0, len(WORDS), jnp.int32)
+    which, where, others = draws.split(key, 3)
+    asked = draws.integers(which, (), 0, len(WORDS))
     adds = chance(where, SHARE_OF_WORD, size).astype(jnp.int32)
-    steps = jax.random.randint(others, (size,), 1, len(WORDS), jnp.int32)
+    steps = draws.integers(others, (size,), 1, len(WORDS))
     word = jnp.where(adds == 1, asked, (asked + steps) % len(WORDS))  # another one, all alike
     first = _WORDED.index(WORDS[0])
     return _counted(first + word, length, adds, size, (first + asked)[None])

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import (
@@ -205,6 +206,7 @@ def _joined(pieces: list[_Piece], spare: int) -> Example:
     )
 
 
+@draws.reproducible()  # what a task of the user draws, too
 def example(task: Task, glasses: Glasses, key: Array, length: Array, size: int) -> Example:
     """One example of a given length.
 
@@ -230,7 +232,7 @@ def batch(
       task: What is asked.
       glasses: How it is laid out.
       mix: Which lengths, how often.
-      key: Of the run.
+      key: Of the run; rows draw alone, under any implementation of keys.
       step: Number of the batch.
       count: Examples.
 
@@ -245,11 +247,11 @@ def batch(
         raise BadInput(f"{wanted}; found {mix.low}.")
 
     def one(key: Array) -> tuple[Example, Array]:
-        lengths, drawn = jax.random.split(key)
+        lengths, drawn = draws.split(key)
         length = mix.draw(lengths)
         return example(task, glasses, drawn, length, mix.high), length
 
-    return jax.vmap(one)(jax.random.split(jax.random.fold_in(key, step), count))
+    return draws.over(one, key)(draws.split(draws.fold_in(key, step), count))
 
 
 def width(task: Task, glasses: Glasses, size: int) -> int:
@@ -264,7 +266,7 @@ def width(task: Task, glasses: Glasses, size: int) -> int:
       The width of ``example``'s row.
     """
     length = jax.ShapeDtypeStruct((), jnp.int32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: draws.root_key(0))
     made = jax.eval_shape(
         lambda key, length: example(task, glasses, key, length, size), key, length
     )

@@ -1,9 +1,9 @@
 """Tasks whose answer hangs on one item among many: where attention must stay sharp."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from glassesjax import draws
 from glassesjax.tasks.task import COMMON, Parts, Task, nothing
 
 _ZERO = COMMON.index("0")
@@ -14,14 +14,14 @@ _ITEMS = (*COMMON, *(f"p{p}c{c}" for p in range(PRIORITIES) for c in range(CLASS
 
 
 def _recall(key: Array, length: Array, size: int) -> Parts:
-    which, place, others, values = jax.random.split(key, 4)
-    asked = jax.random.randint(which, (), 0, len(KEYS), jnp.int32)
-    at = jax.random.randint(place, (), 0, length, jnp.int32)
+    which, place, others, values = draws.split(key, 4)
+    asked = draws.integers(which, (), 0, len(KEYS))
+    at = draws.integers(place, (), 0, length)
     # The asked key stands in one place only, so that one answer is right at every length.
-    steps = jax.random.randint(others, (size,), 1, len(KEYS), jnp.int32)
+    steps = draws.integers(others, (size,), 1, len(KEYS))
     here = jnp.arange(size, dtype=jnp.int32) == at
     keys = _KEYED.index(KEYS[0]) + jnp.where(here, asked, (asked + steps) % len(KEYS))
-    value = _ZERO + jax.random.randint(values, (size,), 0, 10, jnp.int32)
+    value = _ZERO + draws.integers(values, (size,), 0, 10)
     return Parts(
         item=jnp.stack([keys, value], axis=1).reshape(-1),
         length=2 * length,
@@ -33,12 +33,12 @@ def _recall(key: Array, length: Array, size: int) -> Parts:
 
 
 def _largest(key: Array, length: Array, size: int) -> Parts:
-    best, place, others, classes = jax.random.split(key, 4)
-    at = jax.random.randint(place, (), 0, length, jnp.int32)
-    top = jax.random.randint(best, (), 1, PRIORITIES, jnp.int32)
+    best, place, others, classes = draws.split(key, 4)
+    at = draws.integers(place, (), 0, length)
+    top = draws.integers(best, (), 1, PRIORITIES)
     here = jnp.arange(size, dtype=jnp.int32) == at
-    priority = jnp.where(here, top, jax.random.randint(others, (size,), 0, top, jnp.int32))
-    kind = jax.random.randint(classes, (size,), 0, CLASSES, jnp.int32)
+    priority = jnp.where(here, top, draws.integers(others, (size,), 0, top))
+    kind = draws.integers(classes, (size,), 0, CLASSES)
     return Parts(
         item=_ITEMS.index("p0c0") + priority * CLASSES + kind,
         length=length,

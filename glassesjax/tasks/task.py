@@ -5,10 +5,10 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.tasks.sequences import BOS
 
@@ -90,10 +90,10 @@ class LengthMix:
           From ``low`` to ``high``.
         """
         if self.kind == "uniform":
-            return jax.random.randint(key, (), self.low, self.high + 1, jnp.int32)
+            return draws.integers(key, (), self.low, self.high + 1)
         # The inverse of the distribution, as a table: no rounding of a logarithm can go wrong.
         below = jnp.cumsum(self.probabilities())[:-1]
-        passed = jnp.sum(jax.random.uniform(key, (), below.dtype) >= below, dtype=jnp.int32)
+        passed = jnp.sum(draws.uniform(key, (), below.dtype) >= below, dtype=jnp.int32)
         return self.low + passed
 
     def probabilities(self) -> Float[Array, " lengths"]:
@@ -130,7 +130,7 @@ def chance(key: Array, share: float, size: int) -> Bool[Array, " size"]:
     Returns:
       True or false, each on its own.
     """
-    return jax.random.uniform(key, (size,), jnp.float32) < share
+    return draws.uniform(key, (size,), jnp.float32) < share
 
 
 def digits_of(value: Int[Array, ""], width: int) -> tuple[Int[Array, " width"], Int[Array, ""]]:

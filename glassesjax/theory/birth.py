@@ -26,8 +26,8 @@ def cesaro_density(place: Float[Array, "*batch"], depth: int) -> Float[Array, "*
     It is the density of a product of H uniform numbers, and exact for each length as well: the
     entry of row n, column k (from 0) of the product is C(n, k) E[X^k (1 - X)^(n-k)].
 
-    Source: arXiv 2603.10123 (the formula, read in a summary).
-    Differs: the statement for each length is derived by us.
+    Source: after arXiv 2603.10123, proved in docs/statements/birth.md.
+    Differs: the statement for each length is ours.
 
     Args:
       place: Place x of the token, in (0, 1].
@@ -50,7 +50,7 @@ def residual_atom(depth: int, mixing: float) -> float:
 
     .. math:: (1 - \alpha)^H
 
-    Source: arXiv 2603.10123 (read in a summary).
+    Source: after arXiv 2603.10123, proved in docs/statements/birth.md.
 
     Args:
       depth: Number H of layers.
@@ -81,8 +81,8 @@ def residual_density(
     Each polynomial is carried times its power of 1 - alpha, so that alpha = 1 is no exception and
     gives :func:`cesaro_density`. At x = 1 the density is H alpha (1 - alpha)^(H-1).
 
-    Source: arXiv 2603.10123 (the model, read in a summary).
-    Differs: the density with a residual is derived by us.
+    Source: after arXiv 2603.10123, whose model it is, proved in docs/statements/birth.md.
+    Differs: the density with a residual is ours.
 
     Args:
       place: Place x of the token, in (0, 1].
@@ -116,8 +116,8 @@ def residual_density_sum(
 
     Equal to :func:`residual_density`, with terms that are all non-negative.
 
-    Source: arXiv 2603.10123 (the model, read in a summary).
-    Differs: the density with a residual is derived by us.
+    Source: after arXiv 2603.10123, whose model it is, proved in docs/statements/birth.md.
+    Differs: the density with a residual is ours.
 
     Args:
       place: Place x of the token, in (0, 1].

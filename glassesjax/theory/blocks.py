@@ -31,6 +31,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.model.attention import ATTENTION_ROWS
+from glassesjax.precision import euclidean_norm, safe_sqrt
+from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import LayerConstants
 from glassesjax.trace.heads import LayerHeads, attention_rows, logit_slopes, times_rows
 from glassesjax.trace.rollout import BlockStack, Rollout, roll
@@ -47,6 +49,7 @@ class _Head(NamedTuple):
     query_factor: Float[Array, "rank head_dim"]
     key_factor: Float[Array, "rank head_dim"]
     grams: Float[Array, "places head_dim*head_dim"]  # of W_K^T R_i^T
+    units: tuple[Int[Array, ""], ...]  # moved, query_factor, key_factor are times 2^-unit
 
 
 def _head(
@@ -65,30 +68,39 @@ def _head(
         sharpness=None if layer.sharpness is None else layer.sharpness[number][None],
     )
     moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
-    key_factor = constants.key_factor[shared]
+    moved = moved - jnp.mean(moved, axis=0, keepdims=True)  # a large common part would cancel
+    factors = moved, constants.query_factor[number], constants.key_factor[shared]
+    units = tuple(peak_exponent(factor, (0, 1)) for factor in factors)
+    # Products of two of them are formed below: in these units none can underflow as a whole.
+    scaled = (times_power(factor, -unit) for factor, unit in zip(factors, units, strict=True))
+    moved, query_factor, key_factor = scaled
     turned = jnp.einsum("ca,pab->pcb", key_factor, turns, **_exact)
     grams = jnp.einsum("pca,pcb->pab", turned, turned, **_exact)
     return _Head(
         heads=one,
-        moved=moved - jnp.mean(moved, axis=0, keepdims=True),  # a large common part would cancel
+        moved=moved,
         value_norm=constants.value_norms[number],
-        query_factor=constants.query_factor[number],
+        query_factor=query_factor,
         key_factor=key_factor,
         grams=grams.reshape(len(turns), -1),
+        units=units,
     )
 
 
 def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows places"]:
     """``||W_K^T R_i^T q_j||`` of each pair; of each row where nothing rotates."""
     query, factor = head.heads.queries[0, index], head.key_factor
+    unit = peak_exponent(query, -1, keepdims=True)
+    query, unit = times_power(query, -unit), unit + head.units[2]
     square = lambda x: jnp.sum(x * x, axis=-1, keepdims=True)
     if len(head.grams) == 1:
-        return jnp.sqrt(square(jnp.einsum("ra,ca->rc", query, factor, **_exact)))
+        turned = jnp.einsum("ra,ca->rc", query, factor, **_exact)
+        return times_power(euclidean_norm(turned)[:, None], unit)
     pairs = (query[:, :, None] * query[:, None, :]).reshape(len(query), -1)
     squares = jnp.einsum("rp,sp->rs", pairs, head.grams, **_exact)
     # A sum of head_dim^2 terms of either sign: what rounding may have taken is given back.
     taken = pairs.shape[-1] * jnp.finfo(pairs.dtype).eps * square(query) * jnp.sum(factor**2)
-    return jnp.sqrt(jnp.maximum(squares, 0) + taken)
+    return times_power(safe_sqrt(jnp.maximum(squares, 0) + taken), unit)
 
 
 def schatten_norm(matrix: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
@@ -105,12 +117,13 @@ def schatten_norm(matrix: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
     Returns:
       One norm each; equal to the operator norm at rank one.
     """
-    size = jnp.sqrt(jnp.sum(matrix * matrix, axis=(-2, -1)))
+    size = euclidean_norm(matrix, axis=(-2, -1))
     scaled = matrix / jnp.where(size == 0, 1, size)[..., None, None]
     power = jnp.einsum("...ij,...kj->...ik", scaled, scaled, **_exact)
     for _ in range(2):
         power = jnp.einsum("...ij,...jk->...ik", power, power, **_exact)
-    return size * jnp.sum(power * power, axis=(-2, -1)) ** (1 / 16)
+    total = jnp.sum(power * power, axis=(-2, -1))
+    return size * jnp.where(total == 0, 1, total) ** (1 / 16)
 
 
 def _query_terms(
@@ -122,17 +135,20 @@ def _query_terms(
 ) -> Float[Array, " rows"]:
     """``||Cov_j R_j W_Q||_16``; ``moving`` are the weights times the logits' slopes."""
     keys, places = head.heads.keys[0], jnp.minimum(index, len(turns) - 1)
+    unit = peak_exponent(keys, (0, 1))
+    keys, unit = times_power(keys, -unit), unit + head.units[0] + head.units[1]
     outer = (head.moved[:, :, None] * keys[:, None, :]).reshape(len(keys), -1)
     crossed = jnp.einsum("rs,sp->rp", moving, outer, **_exact).reshape(*mean.shape, -1)
     mean_key = jnp.einsum("rs,sk->rk", moving, keys, **_exact)
     covariance = crossed - mean[:, :, None] * mean_key[:, None, :]
     turned = jnp.einsum("ca,rab->rcb", head.query_factor, turns[places], **_exact)
     # A difference of sums over the keys: what rounding may have taken is given back.
-    size = lambda x: jnp.sqrt(jnp.sum(x * x, axis=-1))
-    summed = jnp.abs(moving) @ (size(head.moved) * size(keys))
+    sizes = euclidean_norm(head.moved) * euclidean_norm(keys)
+    summed = jnp.einsum("rs,s->r", jnp.abs(moving), sizes, **_exact)
     taken = len(keys) * jnp.finfo(keys.dtype).eps * summed
     product = jnp.einsum("rvb,rcb->rvc", covariance, turned, **_exact)
-    return schatten_norm(product) + taken * size(head.query_factor.ravel())
+    bound = schatten_norm(product) + taken * euclidean_norm(head.query_factor, axis=(0, 1))
+    return times_power(bound, unit)
 
 
 def _head_rows(
@@ -142,7 +158,8 @@ def _head_rows(
     weights, slopes = attention_rows(head.heads, index)[1][0], logit_slopes(head.heads, index)[0]
     mean = jnp.einsum("rs,sv->rv", weights, head.moved, **_exact)
     # Differences and not products: equal values must be at distance zero.
-    apart = jnp.sqrt(jnp.sum((head.moved[None] - mean[:, None]) ** 2, axis=-1))
+    apart = safe_sqrt(jnp.sum((head.moved[None] - mean[:, None]) ** 2, axis=-1))
+    apart = times_power(apart, head.units[0])
     steep = jnp.abs(slopes) * apart * _key_slopes(head, index)
     key_terms = weights * (head.value_norm + steep)
     query_terms = _query_terms(head, turns, index, weights * slopes, mean)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.precision import same_numbers
 from glassesjax.theory.collapse_records import (
     CollapseCertificate,
     Inequality,
@@ -210,5 +211,5 @@ def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
         layers=layers,
         propagated=jnp.concatenate([first[None], after]),
         output=Inequality(layers.out.measured[-1], last),
-        equal_tokens=first == 0,
+        equal_tokens=jnp.all(same_numbers(*rows.resid[0])),
     )

@@ -24,7 +24,7 @@ def dispersion_bracket(
 
     .. math:: \frac{1}{1 + (n - 1) e^{\Delta}} \le \alpha_i \le \frac{1}{1 + (n - 1) e^{-\Delta}}
 
-    Source: arXiv 2410.01104, Lemma 2.1.
+    Source: after arXiv 2410.01104, Lemma 2.1, proved in docs/statements/sharpness.md.
     Differs: the lemma's ends are exp(-Delta) / n and exp(Delta) / n.
 
     Args:

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.precision.formats import FloatFormat
-from glassesjax.precision.rounding import first_collision
+from glassesjax.precision.norms import safe_sqrt
+from glassesjax.precision.rounding import first_collision, same_numbers
 from glassesjax.theory.margin import margin_certificate
 from glassesjax.theory.norms import Norm
 
@@ -49,7 +51,7 @@ def surely_confused(
     Returns:
       One truth value per pair. A tie in equal representations counts as the same token.
     """
-    alike = jnp.all(y == y_next, axis=-1)
+    alike = jnp.all(same_numbers(y, y_next), axis=-1)
     for norm in NORMS:
         for first, second in ((y, y_next), (y_next, y)):
             certify = lambda a, b, norm=norm: margin_certificate(a, b, unembed, norm).certified
@@ -87,11 +89,14 @@ def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noi
       one where there is no error.
     """
     error = narrow - wide
+    exponent = peak_exponent(error, (0, 1))  # squares of errors may underflow
+    error = times_power(error, -exponent)
     square = jnp.mean(jnp.square(error))
     ratio = jnp.mean(error[:, 0] * error[:, 1]) / jnp.where(square > 0, square, 1)
     shared = jnp.where(square > 0, jnp.clip(ratio, 0, 1), 1)
     lost = ~jnp.isfinite(square)
-    return Noise(jnp.where(lost, jnp.inf, jnp.sqrt(square)), jnp.where(lost, 1, shared))
+    spread = times_power(safe_sqrt(square), exponent)
+    return Noise(jnp.where(lost, jnp.inf, spread), jnp.where(lost, 1, shared))
 
 
 @jax.jit

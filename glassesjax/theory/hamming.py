@@ -15,7 +15,7 @@ def relative_hamming(
 
     .. math:: \frac1n \, \bigl| \{ i : x_i \ne y_i \} \bigr|
 
-    Source: arXiv 2505.10606, relative Hamming distance (as stated in arXiv 2601.22950).
+    Source: a definition after arXiv 2505.10606 and arXiv 2601.22950.
 
     Args:
       tokens: One sequence.
@@ -36,8 +36,8 @@ def substituted_mass_bound(
 
     Equality: every replaced token has the greatest logit, every other token the least.
 
-    Source: arXiv 2505.10606, continuity (the statement; it names no constant).
-    Differs: one layer only, with a constant derived by us.
+    Source: after arXiv 2505.10606, continuity, proved in docs/statements/hamming.md.
+    Differs: one layer only, with a constant of our own.
 
     Args:
       share: Share delta of replaced tokens, in [0, 1).
@@ -61,8 +61,8 @@ def hamming_weight_bound(
     The row keeps at least the mass that the smaller exponentials have in the larger sum. To first
     order in delta the bound is attained: all replaced logits rise from the least to the greatest.
 
-    Source: arXiv 2505.10606, continuity (the statement; it names no constant).
-    Differs: one layer only, with a constant derived by us; without the denominator it would be
+    Source: after arXiv 2505.10606, continuity, proved in docs/statements/hamming.md.
+    Differs: one layer only, with a constant of our own; without the denominator it would be
     the cruder 2 delta (exp(D) - 1).
 
     Args:
@@ -91,8 +91,8 @@ def hamming_output_bound(
     the ball's diameter. Equality: one value at one end of the ball for the old tokens, the other
     end for the new ones, with greatest logits.
 
-    Source: arXiv 2505.10606, continuity (the statement; it names no constant).
-    Differs: one layer only, with a constant derived by us. Adding the change of the weights and
+    Source: after arXiv 2505.10606, continuity, proved in docs/statements/hamming.md.
+    Differs: one layer only, with a constant of our own. Adding the change of the weights and
     that of the values gives the cruder 2 R (exp(D) - 1) delta + 2 R exp(D) delta, which counts
     the replaced tokens twice.
 

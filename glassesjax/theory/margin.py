@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.precision import same_numbers
+from glassesjax.precision.bits import peak_exponent, power_of_two, times_power
 from glassesjax.theory.norms import DUAL, Norm, vector_norm
 
 
@@ -24,6 +26,81 @@ def _rounding_share(dim: int, unit_roundoff: float) -> float:
     steps = (dim + 16) * unit_roundoff  # besides the sum: two norms' scaling and roots, products
     # Twice in the denominator: the bound itself is rounded, too.
     return steps / (1 - 2 * steps) if 2 * steps < 1 else float("inf")
+
+
+class _Scaled(NamedTuple):
+    """Two representations times one power of two, and what is needed to undo it.
+
+    Logits are linear in both representations, so a common factor changes no greedy token. This
+    one makes products with the unembedding's largest entry about one.
+    """
+
+    y: Float[Array, "*pairs d"]
+    moved: Float[Array, "*pairs"]  # norm of the difference, rounded up
+    both: Float[Array, "*pairs"]  # norms of the two together
+    floor: Float[Array, "*pairs"]  # what underflow can do to a gap of two logits
+    unit: Int[Array, "*pairs"]  # the factor is 2^unit
+
+
+def _flushed(dim: int, *peaks: Float[Array, "..."]) -> Float[Array, "..."]:
+    """What underflow can do to a gap: of two logits, by products, sums and each factor's entries.
+
+    A number below the smallest normal one, as an operand or as a result, may count as zero.
+    """
+    tiny = jnp.finfo(peaks[0].dtype).tiny
+    size = functools.reduce(jnp.add, peaks) + 2
+    return 4 * dim * tiny * size
+
+
+def _unit(unembed: Float[Array, "vocab d"]) -> Int[Array, ""]:
+    """The power of two below the largest entry: a maximum of floats, so that nothing is stored.
+
+    A backend may take subnormal entries for zero; a matrix of such is refused whatever its unit.
+    """
+    return peak_exponent(jnp.stack([jnp.max(unembed), jnp.min(unembed)]), 0)
+
+
+def _lengths(
+    rows: Float[Array, "vocab d"], unit: Int[Array, ""], norm: Norm
+) -> Float[Array, " vocab"]:
+    """Norms of rows of entries of about 2^unit at the most; not too small where squares underflow.
+
+    ``vector_norm`` scales each row by its own largest entry, in a pass of its own: what the rows
+    are computed from would be stored.
+    """
+    if norm != 2:
+        return vector_norm(rows, norm)
+    half = -unit >> 1
+    scaled = rows * power_of_two(half, rows.dtype) * power_of_two(-unit - half, rows.dtype)
+    lost = rows.shape[-1] * jnp.finfo(rows.dtype).tiny
+    return times_power(jnp.sqrt(jnp.sum(scaled * scaled, axis=-1) + lost), unit)
+
+
+def _scaled(
+    y: Float[Array, "*pairs d"],
+    y_next: Float[Array, "*pairs d"],
+    unembed: Float[Array, "vocab d"],
+    norm: Norm,
+    share: float,
+) -> _Scaled:
+    dim, tiny = y.shape[-1], jnp.finfo(y.dtype).tiny
+    half = jnp.finfo(y.dtype).maxexp // 2
+    across = _unit(unembed)
+    peak = jnp.maximum(peak_exponent(y, -1), peak_exponent(y_next, -1))
+    # A row of zeros has the exponent 0, which may be above the other's: it is then just farther.
+    unit = jnp.clip(-across, -half, half) - peak
+    first, second = (times_power(row, unit[..., None]) for row in (y, y_next))
+    among = jnp.maximum(*(jnp.max(jnp.abs(row), axis=-1) for row in (first, second)))
+    entry = jnp.maximum(jnp.max(unembed), -jnp.min(unembed))
+    floor = _flushed(dim, among, entry)
+    if share > 0:
+        # The arithmetic of the logits underflows as well, in the units of y itself.
+        floor = floor + times_power(_flushed(dim, times_power(among, -unit), entry), unit)
+    # Equal rows are at distance zero; of others, a difference may have been flushed to zero.
+    equal = jnp.all(same_numbers(y, y_next), axis=-1)
+    apart = vector_norm(second - first, norm) + 4 * dim * tiny
+    both = vector_norm(first, norm) + vector_norm(second, norm)
+    return _Scaled(first, jnp.where(equal, 0, apart), both, floor, unit)
 
 
 # Compiled, the differences of rows are never stored: they would be as large as the unembedding.
@@ -53,19 +130,25 @@ def margin_certificate(
       unembed: One row w per token; a scale or bias of the logits is not known here.
       norm: The norm of y' - y.
       unit_roundoff: That of the arithmetic in which both rows of logits are computed: the gap must
-        leave room for what it can do in the worst case, in any order of summation. That of y's
-        dtype if absent; zero takes the computed numbers for exact.
+        leave room for what it can do in the worst case, in any order of summation, with the
+        range of y's dtype: logits that may underflow or overflow in it are not certified. That of
+        y's dtype if absent; zero takes the computed numbers for exact.
 
     Returns:
-      The certificate. A tie, a NaN or arithmetic too coarse for the width is not certified.
+      The certificate, in float32 for narrower arrays. A tie, a NaN, numbers too small to be told
+      from zero by a backend that flushes them, or arithmetic too coarse for the width is not
+      certified.
     """
-    share = _rounding_share(y.size, _default(unit_roundoff, y.dtype))
-    logits = jnp.matmul(unembed, y, precision="highest")
-    token = jnp.argmax(logits)
-    apart = vector_norm(unembed[token][None] - unembed, DUAL[norm])
-    sizes = vector_norm(unembed, DUAL[norm]) if share > 0 else jnp.zeros_like(apart)
-    both = vector_norm(y, norm) + vector_norm(y_next, norm)
-    return _verdict(logits, apart * vector_norm(y_next - y, norm), sizes, both, share)
+    roundoff, (y, y_next, unembed) = _wide(unit_roundoff, y, y_next, unembed)
+    share = _rounding_share(y.size, roundoff)
+    pair = _scaled(y, y_next, unembed, norm, share)
+    logits = jnp.matmul(unembed, pair.y, precision="highest")
+    unit, dual = _unit(unembed), DUAL[norm]
+    # A difference may be twice as large. (And compiled, equal powers for both would be stored as
+    # an array as large as the unembedding.)
+    apart = _lengths(unembed[jnp.argmax(logits)][None] - unembed, unit + 1, dual)
+    sizes = _lengths(unembed, unit, dual) if share > 0 else jnp.zeros_like(apart)
+    return _verdict(logits, apart, sizes, pair, share)
 
 
 @functools.partial(jax.jit, static_argnames=("unit_roundoff",))
@@ -97,47 +180,70 @@ def margin_certificates(
     Returns:
       One certificate a pair; each field has a leading axis.
     """
-    share = _rounding_share(y.shape[-1], _default(unit_roundoff, y.dtype))
+    roundoff, (y, y_next, unembed) = _wide(unit_roundoff, y, y_next, unembed)
+    dim, tiny = y.shape[-1], jnp.finfo(y.dtype).tiny
+    share = _rounding_share(dim, roundoff)
+    pairs = _scaled(y, y_next, unembed, 2, share)
     product = functools.partial(jnp.matmul, precision="highest")
-    logits = product(y, unembed.T)  # pairs vocab
-    greedy = unembed[jnp.argmax(logits, axis=-1)]
-    sizes, greedy_sizes = vector_norm(unembed, 2)[None], vector_norm(greedy, 2)[:, None]
-    squared = sizes**2 + greedy_sizes**2 - 2 * product(greedy, unembed.T)
-    lost = 2 * share * (sizes + greedy_sizes) ** 2
-    apart = jnp.sqrt(jnp.maximum(squared, 0) + lost)
-    moved = apart * vector_norm(y_next - y, 2)[:, None]
-    both = vector_norm(y, 2) + vector_norm(y_next, 2)
+    logits = product(pairs.y, unembed.T)  # pairs vocab
+    # Squares in units of the largest entry's power of two, so that they stay in range.
+    unit = _unit(unembed)
+    greedy = times_power(unembed[jnp.argmax(logits, axis=-1)], -unit)
+    sizes = _lengths(unembed, unit, 2)[None]
+    scaled, greedy_sizes = times_power(sizes, -unit), vector_norm(greedy, 2)[:, None]
+    inner = times_power(product(greedy, unembed.T), -unit)
+    squared = scaled**2 + greedy_sizes**2 - 2 * inner
+    # What cancellation costs, and what underflow does to a product in the unembedding's own unit.
+    own = _rounding_share(dim, max(roundoff, float(jnp.finfo(y.dtype).eps) / 2))
+    flushed = times_power(8 * dim * jnp.asarray(tiny, y.dtype), jnp.maximum(-unit, 0))
+    lost = 2 * own * (scaled + greedy_sizes) ** 2 + flushed
+    apart = times_power(jnp.sqrt(jnp.maximum(squared, 0) + lost), unit)
     verdict = functools.partial(_verdict, share=share)
-    return jax.vmap(verdict, in_axes=(0, 0, None, 0))(logits, moved, sizes[0], both)
+    return jax.vmap(verdict, in_axes=(0, 0, None, 0))(logits, apart, sizes[0], pairs)
 
 
-def _default(unit_roundoff: float | None, dtype: jnp.dtype) -> float:
-    return float(jnp.finfo(dtype).eps) / 2 if unit_roundoff is None else unit_roundoff
+def _wide(unit_roundoff: float | None, *arrays: Array) -> tuple[float, tuple[Array, ...]]:
+    """The roundoff to allow for, and the arrays in float32 at least."""
+    dtype = arrays[0].dtype
+    narrow = jnp.finfo(dtype).bits < 32
+    wide = tuple(x.astype(jnp.float32) for x in arrays) if narrow else arrays
+    if unit_roundoff is None:
+        return float(jnp.finfo(dtype).eps) / 2, wide
+    # Our own arithmetic rounds, too; zero is the wish to take what it computes for exact.
+    least = float(jnp.finfo(wide[0].dtype).eps) / 2
+    return max(unit_roundoff, least) if unit_roundoff > 0 else 0.0, wide
 
 
 def _verdict(
     logits: Float[Array, " vocab"],
-    moved: Float[Array, " vocab"],
+    apart: Float[Array, " vocab"],
     sizes: Float[Array, " vocab"],
-    both: Float[Array, ""],
+    pair: _Scaled,
     share: float,
 ) -> MarginCertificate:
-    """The greedy token against every competitor.
+    """The greedy token against every competitor, with every norm above its true value.
 
-    ``moved`` is how far the two logits can have come closer, ``sizes`` the norms of the rows,
-    ``both`` the norms of the two representations together.
+    ``apart`` are the distances of the greedy token's row from all rows, ``sizes`` their norms.
     """
-    token = jnp.argmax(logits)
+    token, dim = jnp.argmax(logits), pair.y.shape[-1]
     gap = logits[token] - logits
+    # An entry of the difference of two rows may have been flushed to zero.
+    moved = (apart + 4 * dim * jnp.finfo(apart.dtype).tiny) * pair.moved
     if share > 0:
         # By Hölder, |<w, y>| and the sum of its terms' sizes are at most the product of norms.
-        moved = moved + share * (moved + (sizes + sizes[token]) * both)
-    ratio = jnp.where(gap > 0, moved / gap, jnp.inf)
+        moved = moved + share * (moved + (sizes + sizes[token]) * pair.both)
+        # Logits that overflow are ranked by nothing.
+        largest = jnp.max(
+            jax.lax.optimization_barrier(sizes)
+        )  # else |w| is stored, for both maxima
+        most = times_power(2 * largest * pair.both, -pair.unit)
+        moved = jnp.where(jnp.isinf(most), jnp.inf, moved)
+    ratio = jnp.where((gap > 0) & jnp.isfinite(gap), (moved + pair.floor) / gap, jnp.inf)
     competes = jnp.arange(logits.size) != token
     worst_ratio = jnp.max(ratio, where=competes, initial=0)
     return MarginCertificate(
         token=token,
-        margin=jnp.min(gap, where=competes, initial=jnp.inf),
+        margin=times_power(jnp.min(gap, where=competes, initial=jnp.inf), -pair.unit),
         worst_ratio=worst_ratio,
         certified=worst_ratio < 1,
     )

@@ -133,7 +133,7 @@ def sink_rollout(length: int, layers: int, sink: Fraction) -> list[Fraction]:
 
     The rest is at the first token: sinks speed up absorption.
 
-    Source: derived; a model of the sinks of arXiv 2504.02732.
+    Source: derived, proved in docs/statements/sinks.md; a model of sinks, after arXiv 2504.02732.
 
     Args:
       length: Number of tokens n; at least 1.

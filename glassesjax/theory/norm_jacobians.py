@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.precision import root_mean_square
+
 
 def rmsnorm_jacobian_norm(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:
     r"""Operator norm of the Jacobian of x / RMS(x), without gains.
@@ -22,7 +24,7 @@ def rmsnorm_jacobian_norm(x: Float[Array, "*batch d"], eps: float = 0.0) -> Floa
     Returns:
       One number per vector; infinite where r is zero.
     """
-    return _jacobian_norm(jnp.mean(jnp.square(x), axis=-1), eps, x.shape[-1])
+    return _jacobian_norm(root_mean_square(x, eps), eps, x.shape[-1])
 
 
 def layernorm_jacobian_norm(
@@ -42,11 +44,12 @@ def layernorm_jacobian_norm(
     Returns:
       One number per vector; infinite where the root is zero.
     """
-    variance = jnp.var(x, axis=-1)
-    return _jacobian_norm(variance, eps, x.shape[-1] - 1) if x.shape[-1] > 1 else variance
+    if x.shape[-1] == 1:
+        return jnp.zeros_like(x[..., 0])
+    deviation = root_mean_square(x - jnp.mean(x, axis=-1, keepdims=True), eps)
+    return _jacobian_norm(deviation, eps, x.shape[-1] - 1)
 
 
-def _jacobian_norm(square: Array, eps: float, free: int) -> Float[Array, "*batch"]:
+def _jacobian_norm(size: Array, eps: float, free: int) -> Float[Array, "*batch"]:
     """In the one direction along x the norm is nearly constant; all others are just divided."""
-    size = jnp.sqrt(square + eps)
-    return 1 / size if free > 1 else eps / size**3
+    return 1 / size if free > 1 else eps / size / size / size

@@ -5,6 +5,8 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.precision import euclidean_norm, safe_abs
+
 Norm = Literal[1, 2, "inf"]
 
 DUAL: dict[Norm, Norm] = {1: "inf", 2: 2, "inf": 1}
@@ -15,24 +17,22 @@ def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch
     """Norm of each vector along the last axis.
 
     Args:
-      x: The vectors. In norm 2, float32 loses accuracy below 1e-19, where squares underflow.
+      x: The vectors, of every size: squares neither overflow nor underflow.
       norm: Which norm; a static value.
 
     Returns:
-      One number per vector.
+      One number per vector. Derivatives at zero are zero.
 
     Raises:
       ValueError: The norm is none of the three.
     """
     match norm:
         case 1:
-            return jnp.sum(jnp.abs(x), axis=-1)
+            return jnp.sum(safe_abs(x), axis=-1)
         case 2:
-            # In float16 the squares of differences near 1e-4 would already underflow.
-            wide = x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
-            return jnp.sqrt(jnp.sum(jnp.square(wide), axis=-1)).astype(x.dtype)
+            return euclidean_norm(x)
         case "inf":
-            return jnp.max(jnp.abs(x), axis=-1)
+            return jnp.max(safe_abs(x), axis=-1)
     raise ValueError(f"norm must be 1, 2 or 'inf', got {norm!r}.")
 
 

@@ -7,8 +7,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import entr
 from jaxtyping import Array, Float
+
+from glassesjax.precision import euclidean_norm, safe_entr
+from glassesjax.theory.norms import vector_norm
 
 
 @jax.jit
@@ -17,7 +19,7 @@ def residual_to_mean(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch
 
     .. math:: \lVert V - \tfrac1n 1 1^\top V \rVert_F
 
-    Source: arXiv 2504.02732 (secondary), its measure of rank collapse.
+    Source: a definition after arXiv 2504.02732, its measure of rank collapse.
 
     Args:
       values: One vector per token.
@@ -26,7 +28,7 @@ def residual_to_mean(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch
       The distance, zero for equal tokens, in the unit of the values.
     """
     centered = values - jnp.mean(values, axis=-2, keepdims=True)
-    return jnp.linalg.norm(centered, axis=(-2, -1))
+    return euclidean_norm(centered, axis=(-2, -1))
 
 
 @jax.jit
@@ -35,7 +37,8 @@ def relative_residual(values: Float[Array, "*batch n d"]) -> Float[Array, "*batc
 
     .. math:: \lVert V - \tfrac1n 1 1^\top V \rVert_F / \lVert V \rVert_F
 
-    Source: arXiv 2504.02732 (secondary), its measure of rank collapse, made relative.
+    Source: a definition after arXiv 2504.02732.
+    Differs: divided by the norm of the tokens; that is ours.
 
     Args:
       values: One vector per token.
@@ -43,7 +46,7 @@ def relative_residual(values: Float[Array, "*batch n d"]) -> Float[Array, "*batc
     Returns:
       A number in [0, 1]; NaN where all values are zero.
     """
-    return residual_to_mean(values) / jnp.linalg.norm(values, axis=(-2, -1))
+    return residual_to_mean(values) / euclidean_norm(values, axis=(-2, -1))
 
 
 def representational_gap_bound(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
@@ -53,8 +56,8 @@ def representational_gap_bound(values: Float[Array, "*batch n d"]) -> Float[Arra
 
     Equality: two tokens, or others that all lie midway between the two.
 
-    Source: arXiv 2504.02732 (secondary).
-    Differs: with the constant that is sharp, by the parallelogram law.
+    Source: after arXiv 2504.02732, proved in docs/statements/rank.md.
+    Differs: the constant is ours, and sharp.
 
     Args:
       values: One vector per token.
@@ -90,7 +93,7 @@ def effective_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
 
     .. math:: \exp \Bigl( -\sum_k p_k \ln p_k \Bigr), \qquad p_k = s_k / {\textstyle\sum_j} s_j
 
-    Source: Roy and Vetterli 2007 (recalled).
+    Source: a definition after Roy and Vetterli, "The effective rank", EUSIPCO 2007.
 
     Args:
       values: One vector per token.
@@ -99,7 +102,11 @@ def effective_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
       A number from 1 to the rank; NaN where all values are zero.
     """
     spectrum = jnp.linalg.svd(values, compute_uv=False)
-    return jnp.exp(jnp.sum(entr(spectrum / jnp.sum(spectrum, axis=-1, keepdims=True)), axis=-1))
+    # A singular value is an absolute value: at zero its derivative counts as zero.
+    spectrum = jnp.where(spectrum == 0, 0, spectrum)
+    return jnp.exp(
+        jnp.sum(safe_entr(spectrum / jnp.sum(spectrum, axis=-1, keepdims=True)), axis=-1)
+    )
 
 
 @jax.jit
@@ -118,68 +125,118 @@ def mean_cosine(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
       A number from -1 / (n - 1) to 1; NaN where a vector is zero, or there is no pair.
     """
     n = values.shape[-2]
-    units = values / jnp.linalg.norm(values, axis=-1, keepdims=True)
+    units = values / euclidean_norm(values)[..., None]
     resultant = jnp.sum(jnp.square(jnp.sum(units, axis=-2)), axis=-1)
     pairs = n * (n - 1) or math.nan
     return (resultant - n) / jnp.asarray(pairs, values.dtype)
 
 
 @jax.jit
-def composite_norm(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
-    r"""Geometric mean of a matrix's 1-norm and its maximum norm.
+def token_diameter(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
+    r"""Greatest distance of two tokens.
 
-    .. math:: \lVert V \rVert_{1,\infty} = \sqrt{\lVert V \rVert_1 \lVert V \rVert_\infty}
+    .. math:: \mathrm{diam}(V) = \max_{i,j} \lVert v_i - v_j \rVert_2
 
-    Source: Dong, Cordonnier and Loukas, arXiv 2103.03404 (secondary).
+    It vanishes with the residual, and the residual with it:
+
+    .. math:: \sqrt{2 / (n - 1)} \, \lVert V - \tfrac1n 1 1^\top V \rVert_F \le
+       \mathrm{diam}(V) \le \sqrt2 \, \lVert V - \tfrac1n 1 1^\top V \rVert_F
+
+    Source: derived; proved in docs/statements/rank.md.
 
     Args:
-      values: A matrix; the 1-norm is the largest sum of moduli down a column.
+      values: One vector per token.
 
     Returns:
-      The norm, in the unit of the values.
+      The distance, zero for equal tokens, in the unit of the values.
     """
-    size = jnp.abs(values)
-    columns, rows = (jnp.max(jnp.sum(size, axis=axis), axis=-1) for axis in (-2, -1))
-    return jnp.sqrt(columns) * jnp.sqrt(rows)
+    # Token by token: all pairs at once would take n times the memory of the values.
+    farthest = lambda token: jnp.max(vector_norm(values - token[..., None, :], 2), axis=-1)
+    return jnp.max(jax.lax.map(farthest, jnp.moveaxis(values, -2, 0)), axis=0)
+
+
+def pure_attention_bound(
+    diameter: Float[Array, ""],
+    query_key_norms: Float[Array, "layers heads"],
+    value_norms: Float[Array, "layers heads"],
+    key_dim: int,
+) -> Float[Array, " layers"]:
+    r"""Upper bound on the tokens' diameter after each layer of attention alone; attained.
+
+    .. math:: \mathrm{diam}(X') \le \mathrm{diam}(X) \sum_h \lVert W_h \rVert_2
+       \tanh \frac{\lVert Q_h \rVert_2 \, \mathrm{diam}(X)^2}{4 \sqrt{d_{qk}}}
+
+    for layers X' = sum_h softmax(X Q_h X^T / sqrt(d_qk)) X W_h in which each row sees all tokens:
+    no mask, no positions, no residual connection, no MLP. A part of the logits that depends on
+    the key alone, as a query's bias makes, changes nothing. Equality: two tokens, all matrices
+    non-negative multiples of the identity.
+
+    Source: after arXiv 2103.03404, proved in docs/statements/rank.md.
+    Differs: in the diameter, with constants of our own.
+
+    Args:
+      diameter: The :func:`token_diameter` of X before the first layer.
+      query_key_norms: Operator 2-norms of Q_h, the product of query and transposed key map.
+      value_norms: Operator 2-norms of W_h, the product of value and output map.
+      key_dim: Width d_qk of queries and keys; at least 1.
+
+    Returns:
+      One bound per layer, in the unit of the diameter.
+
+    Raises:
+      ValueError: ``key_dim`` is not positive.
+    """
+    if key_dim < 1:
+        raise ValueError(f"Expected a positive key_dim, got {key_dim}: pass the width of a key.")
+
+    def layer(before: Array, norms: tuple[Array, Array]) -> tuple[Array, Array]:
+        steep, moved = norms
+        reach = jnp.tanh(steep * before * before / (4 * math.sqrt(key_dim)))
+        after = before * jnp.sum(moved * reach)
+        return after, after
+
+    return jax.lax.scan(layer, diameter, (query_key_norms, value_norms))[1]
 
 
 def doubly_exponential_bound(
-    residual: Float[Array, "*batch"],
+    diameter: Float[Array, "*batch"],
     strength: Float[Array, "*batch"],
     heads: int,
     key_dim: int,
     layers: int,
 ) -> Float[Array, "*batch"]:
-    r"""Upper bound on what remains of rank after pure attention: no residuals, no MLPs.
+    r"""Upper bound on the tokens' diameter after layers of attention alone, as one power.
 
-    .. math:: \lVert \mathrm{res}(X_L) \rVert_{1,\infty} \le
-       \Bigl( \frac{4 \gamma \beta H}{\sqrt{d_{qk}}} \Bigr)^{(3^L - 1)/2}
-       \lVert \mathrm{res}(X) \rVert_{1,\infty}^{3^L}
+    .. math:: \mathrm{diam}(X_L) \le
+       \Bigl( \frac{s H}{4 \sqrt{d_{qk}}} \Bigr)^{(3^L - 1)/2} \mathrm{diam}(X)^{3^L}, \qquad
+       s = \max_{\ell, h} \lVert Q_h \rVert_2 \lVert W_h \rVert_2
 
-    It is one inequality, r' <= c r^3, applied L times; it says something only below
-    r = 1 / sqrt(c).
+    It is one inequality, r' <= c r^3, applied L times: :func:`pure_attention_bound` with the
+    hyperbolic tangent's argument in place of it. It says something only below r = 1 / sqrt(c).
 
-    Source: Dong, Cordonnier and Loukas, arXiv 2103.03404 (secondary; not read, not verified here).
-    Differs: gamma and beta enter by their product; their definitions are the source's.
+    Source: after arXiv 2103.03404, proved in docs/statements/rank.md.
+    Differs: in the diameter, with a constant of our own; the paper has a norm and constants that
+      we did not verify.
 
     Args:
-      residual: The :func:`composite_norm` of X less its mean row, before the first layer.
-      strength: The product gamma beta of the source's constants; non-negative.
+      diameter: The :func:`token_diameter` of X before the first layer.
+      strength: The product s of a head's two operator norms; non-negative.
       heads: Number of heads H; at least 1.
       key_dim: Width d_qk of queries and keys; at least 1.
       layers: Depth L; non-negative.
 
     Returns:
-      The bound, in the unit of the residual; infinite where it overflows.
+      The bound, in the unit of the diameter; infinite where it overflows.
 
     Raises:
       ValueError: A size is outside its range.
     """
     if heads < 1 or key_dim < 1 or layers < 0:
-        found = f"heads={heads}, key_dim={key_dim}, layers={layers}"
-        raise ValueError(f"heads and key_dim must be positive, layers non-negative, got {found}.")
+        sizes = f"heads={heads}, key_dim={key_dim}, layers={layers}"
+        wanted = "Expected positive heads and key_dim, and layers of zero or more"
+        raise ValueError(f"{wanted}, got {sizes}: count what the model has.")
     # Layer by layer: no power of 3 is formed, and a zero stays zero.
-    factor = strength * (4 * heads / math.sqrt(key_dim))
+    factor = strength * (heads / (4 * math.sqrt(key_dim)))
     for _ in range(layers):
-        residual = factor * residual**3
-    return residual
+        diameter = factor * diameter**3
+    return diameter

@@ -6,10 +6,13 @@ position less the key's, and before the scale of the logits. Pairs of coordinate
 """
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from glassesjax.errors import check_choice
+from glassesjax.precision import euclidean_norm
 
 Style = Literal["half", "interleaved"]
 
@@ -19,6 +22,7 @@ def _pairs(vectors: Array, style: Style) -> tuple[Array, Array]:
     size = vectors.shape[-1]
     if size % 2:
         raise ValueError(f"the head's size must be even, got {size}: pass rotated ones only.")
+    check_choice("style", style, get_args(Style))
     if style == "half":
         return vectors[..., : size // 2], vectors[..., size // 2 :]
     return vectors[..., 0::2], vectors[..., 1::2]
@@ -49,7 +53,7 @@ def frequency_norms(
     Raises:
       ValueError: The number of coordinates is odd.
     """
-    return jnp.hypot(*_pairs(vectors, style))
+    return euclidean_norm(jnp.stack(_pairs(vectors, style), axis=-1))
 
 
 def rotary_kernel(
@@ -133,7 +137,7 @@ def alibi_kernel(
 
     Each of its steps is m, so that their mean is m at every length.
 
-    Source: arXiv 2108.12409 (recalled).
+    Source: a definition after arXiv 2108.12409; its steps in docs/statements/rotary.md.
 
     Args:
       slope: The slope m.
@@ -155,7 +159,7 @@ def sinusoidal_kernel(
     Added to queries and keys the vectors also make products with the content. Those depend on
     positions and not on the distance, and are not part of this kernel.
 
-    Source: arXiv 1706.03762, Section 3.5 (recalled; the sum is an identity).
+    Source: after arXiv 1706.03762, Section 3.5, proved in docs/statements/rotary.md.
 
     Args:
       frequencies: Angle theta_f per step, of each pair of sine and cosine.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from glassesjax.model.temperature import factor_of_entropy
+from glassesjax.precision import euclidean_norm, safe_entr
 from glassesjax.theory.dispersion import Bracket
 
 
@@ -22,8 +23,8 @@ def entropy(weights: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
 
     .. math:: H = - \sum_i \alpha_i \ln \alpha_i, \qquad 0 \ln 0 = 0
 
-    Source: arXiv 2410.01104, Section on adaptive temperature (read in a summary).
-    Differs: exact at zero, where its code adds 1e-9 inside the logarithm.
+    Source: a definition after arXiv 2410.01104, adaptive temperature.
+    Differs: exact at zero, where the paper's listing adds 1e-9 inside the logarithm.
 
     Args:
       weights: Non-negative, with sum one along the last axis.
@@ -31,7 +32,7 @@ def entropy(weights: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     Returns:
       A number from 0, for a single one, to the logarithm of the row's length.
     """
-    return jnp.sum(jax.scipy.special.entr(weights), axis=-1)
+    return jnp.sum(safe_entr(weights), axis=-1)
 
 
 def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -42,7 +43,8 @@ def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch
     for H > 0.5, and 1 otherwise. It is greatest, 2.421, at H = 4.412, and is 1 again from 5.944
     nats on, the entropy of 382 equal weights: longer flat rows are left as they are.
 
-    Source: arXiv 2410.01104, Figure 5 and the listing beside it (read as others quote it).
+    Source: a definition after arXiv 2410.01104, Figure 5 and the listing beside it; its maximum
+      and its end are enclosed in ball arithmetic, docs/statements/sharpness.md.
 
     Args:
       entropy: Entropy H in nats.
@@ -56,7 +58,8 @@ def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch
 def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
     """Logits times the factor that the entropy of their softmax asks for.
 
-    Source: arXiv 2410.01104, adaptive temperature (read as others quote it).
+    Source: after arXiv 2410.01104, adaptive temperature; that no entropy grows is proved in
+      docs/statements/sharpness.md.
     Differs: the entropy is exact at weights of zero.
 
     Args:
@@ -75,7 +78,7 @@ def threshold_length(
 
     .. math:: n^* = 1 + (1/t - 1) e^{\Delta}
 
-    Source: arXiv 2410.01104, Lemma 2.1.
+    Source: after arXiv 2410.01104, Lemma 2.1, proved in docs/statements/sharpness.md.
     Differs: solved by us from the lemma's sharp form, which is attained, so that n* is exact.
 
     Args:
@@ -102,7 +105,7 @@ def logit_range_bound(
     Equality: two opposite inputs, along singular vectors that match. Rotary positions keep norms,
     and with them the bound.
 
-    Source: arXiv 2410.01104, Proposition 3.1 (read in a summary; the constant is easily proved).
+    Source: after arXiv 2410.01104, Proposition 3.1, proved in docs/statements/sharpness.md.
     Differs: the scale of the logits is an argument.
 
     Args:
@@ -116,8 +119,8 @@ def logit_range_bound(
       The bound.
     """
     spectral = jnp.linalg.norm(query_map, ord=2) * jnp.linalg.norm(key_map, ord=2)
-    longest = jnp.max(jnp.linalg.norm(key_inputs, axis=-1))
-    return 2 * scale * spectral * jnp.linalg.norm(query_input) * longest
+    longest = jnp.max(euclidean_norm(key_inputs))
+    return 2 * scale * spectral * euclidean_norm(query_input) * longest
 
 
 def bounded_logit_bracket(
@@ -129,7 +132,7 @@ def bounded_logit_bracket(
 
     .. math:: \frac{e^{-2 \Delta / T}}{n} \le \alpha_i \le \frac{e^{2 \Delta / T}}{n}
 
-    Source: arXiv 2508.17821 (read in a summary).
+    Source: after arXiv 2508.17821, Corollary 1, proved in docs/statements/sharpness.md.
     Differs: not sharp; ``dispersion_bracket`` at the range 2 Delta / T lies within it.
 
     Args:
@@ -150,12 +153,12 @@ def ssmax_weights(logits: Float[Array, "*batch n"], scale: float) -> Float[Array
 
     .. math:: \alpha_i = \frac{n^{s z_i}}{\sum_j n^{s z_j}}
 
-    Source: arXiv 2501.19399 (read in a summary).
+    Source: a definition after arXiv 2501.19399.
     Differs: n counts the unmasked entries of each row.
 
     Args:
       logits: Rows of logits z, below infinity.
-      scale: The learned s; about 0.43 in the paper.
+      scale: The learned s; 0.43 in the paper's Figure 1.
 
     Returns:
       Weights with sum one; NaN where a row is masked everywhere.
@@ -177,8 +180,8 @@ def ssmax_greatest_weight(
 
     As n grows it tends to one for s g > 1, to one half for s g = 1 and to zero below.
 
-    Source: arXiv 2501.19399 (the map, read in a summary).
-    Differs: the closed form is derived by us.
+    Source: after arXiv 2501.19399, whose map it is, proved in docs/statements/sharpness.md.
+    Differs: the closed form and its limits are ours.
 
     Args:
       length: The number n of entries; at least 1.
@@ -197,8 +200,8 @@ def critical_scaling(overlap: float) -> float:
 
     .. math:: \gamma_c = \frac{1}{1 - \rho}
 
-    Source: arXiv 2510.05554 (read in a summary).
-    Differs: we checked it against the exact weight, :func:`critical_self_weight`.
+    Source: after arXiv 2510.05554, proved in docs/statements/sharpness.md.
+    Differs: from the exact weight, :func:`critical_self_weight`.
 
     Args:
       overlap: Inner product rho of any two of the unit vectors; below 1.
@@ -229,8 +232,8 @@ def critical_self_weight(
 
     .. math:: A_{ii} = \frac{1}{1 + (n - 1) n^{-\gamma (1 - \rho)}}
 
-    Source: arXiv 2510.05554 (the setting, read in a summary).
-    Differs: exact for each n, derived by us; the paper takes a limit.
+    Source: after arXiv 2510.05554, whose setting it is, proved in docs/statements/sharpness.md.
+    Differs: exact for each n and ours; the paper takes a limit.
 
     Args:
       length: The number n of tokens; at least 1.
@@ -258,8 +261,8 @@ def critical_cosine(
     As n grows it tends to 1 below the critical factor, to 4 rho / (1 + 3 rho) at it and to rho
     above it (for rho > 0).
 
-    Source: arXiv 2510.05554 (the three limits, read in a summary).
-    Differs: exact for each n, derived by us.
+    Source: after arXiv 2510.05554, proved in docs/statements/sharpness.md.
+    Differs: exact for each n and ours; the paper takes limits.
 
     Args:
       length: The number n of tokens; at least 2.

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.precision import euclidean_norm
+
 
 def mean_first_weight(
     attn_weights: Float[Array, "layers heads seq seq"],
@@ -11,7 +13,7 @@ def mean_first_weight(
 
     .. math:: \frac1T \sum_i \alpha^{\ell,h}_{i,1}
 
-    Source: arXiv 2504.02732, the quantity under the sink rate (read in a summary).
+    Source: a definition after arXiv 2504.02732, the quantity under the sink rate.
 
     Args:
       attn_weights: Rows belong to queries and have sum one.
@@ -30,7 +32,8 @@ def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) 
 
     It depends on the length: the mean counts row 1, and shorter rows have larger weights.
 
-    Source: arXiv 2504.02732, sink rate (read in a summary; 0.8 is its threshold).
+    Source: a definition after arXiv 2504.02732, sink rate.
+    Differs: the default threshold is ours; that of the paper was not verified.
 
     Args:
       first_weight: Of all heads, from :func:`mean_first_weight` or, of a real model, from
@@ -54,7 +57,8 @@ def effective_mixing(
     Where each update is as long as its residual divided by beta, it is 1 / (1 + beta): the lambda
     of the normal form of the over-squashing bound.
 
-    Source: arXiv 2602.16837, effective lambda (read in a summary and in its code).
+    Source: a definition after arXiv 2602.16837, effective lambda; the form with beta is proved in
+      docs/statements/sinks.md.
     Differs: the mean is over the tokens given; average over prompts outside.
 
     Args:
@@ -64,8 +68,8 @@ def effective_mixing(
     Returns:
       One number in [0, 1] per layer; NaN where a token has neither update nor residual.
     """
-    added = jnp.linalg.norm(updates, axis=-1)
-    return jnp.mean(added / (jnp.linalg.norm(resid, axis=-1) + added), axis=-1)
+    added = euclidean_norm(updates)
+    return jnp.mean(added / (euclidean_norm(resid) + added), axis=-1)
 
 
 def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Array, "*batch"]:
@@ -75,8 +79,7 @@ def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Arra
 
     Far below one, attention to the first token does nearly nothing.
 
-    Source: arXiv 2504.02732, norms of values at the sink (read in a summary).
-    Differs: the paper plots the norms; the quotient is ours.
+    Source: a definition of ours, after norms of values at the sink in arXiv 2504.02732.
 
     Args:
       values: Values of at least two tokens.
@@ -84,5 +87,5 @@ def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Arra
     Returns:
       The quotient; NaN for a single token.
     """
-    norms = jnp.linalg.norm(values, axis=-1)
+    norms = euclidean_norm(values)
     return norms[..., 0] / jnp.mean(norms[..., 1:], axis=-1)

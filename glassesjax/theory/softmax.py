@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.precision import safe_abs
+
 
 def total_variation(
     p: Float[Array, "*batch n"], q: Float[Array, "*batch n"]
@@ -26,7 +28,7 @@ def total_variation(
     Returns:
       The distance.
     """
-    return jnp.sum(jnp.abs(p - q), axis=-1)
+    return jnp.sum(safe_abs(p - q), axis=-1)
 
 
 def _kept(x: Array, x_star: Array) -> Bool[Array, "*batch n"]:
@@ -65,7 +67,7 @@ def softmax_total_variation(
     mean = jnp.sum(p * difference, axis=-1, keepdims=True)
     centered = difference - mean  # by Jensen, Z*/Z is now at least one: log1p stays accurate
     drift = jnp.log1p(jnp.sum(p * jnp.expm1(centered), axis=-1, keepdims=True))
-    near = jnp.sum(p * jnp.abs(jnp.expm1(centered - drift)), axis=-1)
+    near = jnp.sum(p * safe_abs(jnp.expm1(centered - drift)), axis=-1)
     return jnp.where(_range(difference, kept) <= 1, near, total_variation(p, q))
 
 
@@ -88,7 +90,7 @@ def tv_bound_partition(
     """
     larger = jnp.maximum(x, x_star)
     top = jnp.max(larger, axis=-1, keepdims=True)
-    apart = jnp.where(_kept(x, x_star), jnp.abs(x_star - x), 0)
+    apart = jnp.where(_kept(x, x_star), safe_abs(x_star - x), 0)
     numerator = jnp.sum(jnp.exp(larger - top) * -jnp.expm1(-apart), axis=-1)
     z, z_star = (jnp.sum(jnp.exp(row - top), axis=-1) for row in (x, x_star))
     return 2 * numerator / jnp.maximum(z, z_star)
@@ -115,7 +117,7 @@ def tv_bound_mean(
       A bound; infinite where only one row is masked, NaN where both are masked everywhere.
     """
     kept = _kept(x, x_star)
-    mean = jnp.mean(jnp.abs(x_star - x), axis=-1, where=kept)
+    mean = jnp.mean(safe_abs(x_star - x), axis=-1, where=kept)
     interval = _range(jnp.concatenate([x, x_star], -1), jnp.concatenate([kept, kept], -1))
     # An overflowing factor says nothing of equal rows, and infinity times zero is not a number.
     return jnp.where(mean == 0, mean, 2 * jnp.exp(interval) * mean)

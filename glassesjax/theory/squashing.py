@@ -218,12 +218,12 @@ def multi_head_path_bound(
        C_{\max}^L \sum_{i \to n} \prod_\ell \bar\alpha^{(\ell)}, \qquad
        \bar\alpha_{ij} = \sum_h \Bigl| \alpha^h_{ij} + \frac{\delta_{ij}}{H} \Bigr|
 
-    It presumes weights that do not depend on the values. The form is recalled, the constant not
-    verified: C_max may stand for what the heads' maps, norms and MLPs contribute to a layer. It
-    holds with C_max at least (1 + sigma / beta2) max(1, w / beta1), where w bounds the norm of
-    each head's output map times its value map.
+    It presumes weights that do not depend on the values. C_max stands for what the heads' maps,
+    norms and MLPs contribute to a layer: it must be at least (1 + sigma / beta2) max(1, w / beta1),
+    where w bounds the norm of each head's output map times its value map.
 
-    Source: arXiv 2504.02732 (recalled, not read; constant not verified).
+    Source: after arXiv 2504.02732, proved in docs/statements/sinks.md.
+    Differs: what C_max must be is ours.
 
     Args:
       weights: Attention weights of each head, first layer first.

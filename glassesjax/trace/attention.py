@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import entr
 from jaxtyping import Array, Float, Int
 
 from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.decoder import Block, Decoder
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, safe_entr
 from glassesjax.trace.heads import LayerHeads, attention_rows, by_rows, layer_heads, residuals
 
 
@@ -36,7 +35,7 @@ def attention_statistics(
 
     over the keys that row j sees, and with soft cap and ALiBi in the logits.
 
-    Source: arXiv 2410.01104 (entropy, range) and arXiv 2504.02732 (first token), secondary.
+    Source: definitions after arXiv 2410.01104 (entropy, range) and arXiv 2504.02732 (first token).
 
     Args:
       decoder: Any decoder, also with other masks than the causal one.
@@ -76,5 +75,5 @@ def attention_statistics(
 def _of_rows(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "4 heads rows"]:
     logits, weights = attention_rows(heads, index)
     lowest = jnp.min(jnp.where(jnp.isneginf(logits), jnp.inf, logits), axis=-1)
-    entropy, highest = jnp.sum(entr(weights), axis=-1), jnp.max(logits, axis=-1)
+    entropy, highest = jnp.sum(safe_entr(weights), axis=-1), jnp.max(logits, axis=-1)
     return jnp.stack([entropy, highest - lowest, jnp.max(weights, axis=-1), weights[..., 0]])

@@ -23,7 +23,8 @@ from glassesjax.model.config import (
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import Normalize, exact, project
 from glassesjax.model.positions import Layout, alibi_penalty
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, euclidean_norm, root_mean_square
+from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import Norm, mlp_lipschitz
 
 
@@ -155,6 +156,8 @@ def _moved(
 
 
 def _length(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch"]:
+    if norm == 2:
+        return euclidean_norm(x)
     return jnp.linalg.norm(x, ord=jnp.inf if norm == "inf" else norm, axis=-1)
 
 
@@ -212,8 +215,14 @@ def _norm_lipschitz(
             pair = pair - jnp.mean(pair, axis=-1, keepdims=True)
             spread *= 1.0 if norm == 2 else 2 * (1 - 1 / dim)  # removing the mean
     start, step = pair[0], pair[1] - pair[0]
-    smallest = jnp.finfo(dtype).tiny  # equal rows: their segment is a point
-    share = -jnp.sum(start * step) / jnp.maximum(jnp.sum(step * step), smallest)
-    nearest = start + jnp.clip(share, 0, 1) * step
-    size = jnp.sqrt(jnp.mean(nearest * nearest) + jnp.asarray(eps, dtype))
+    # Each in units of its own size, so that no square underflows.
+    units = peak_exponent(start, 0), peak_exponent(step, 0)
+    scaled, along = (times_power(x, -unit) for x, unit in zip((start, step), units, strict=True))
+    square = jnp.sum(along * along)
+    # The segment of equal rows is a point.
+    share = -jnp.sum(scaled * along) / jnp.where(square == 0, 1, square)
+    nearest = start + jnp.clip(times_power(share, units[0] - units[1]), 0, 1) * step
+    # Down by what rounding may have added: a sum of squares, two means, two roots.
+    lower = 1 - (dim + 16) * jnp.finfo(dtype).eps
+    size = root_mean_square(nearest, eps) * jnp.asarray(lower, dtype)
     return jnp.asarray(spread, dtype) * jnp.max(jnp.abs(gain)) / size

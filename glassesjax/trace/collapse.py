@@ -11,7 +11,16 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.model import Causal, Decoder, Layout, Window
 from glassesjax.model.positions import PADDING
-from glassesjax.precision import FloatFormat, RoundingPlan
+from glassesjax.model.vocabulary import checked_tokens
+from glassesjax.precision import (
+    FloatFormat,
+    RoundingPlan,
+    euclidean_norm,
+    safe_abs,
+    same_numbers,
+    ulps_apart,
+)
+from glassesjax.precision.bits import peak_exponent, times_power
 
 Tokens = tuple[int, ...]
 
@@ -126,14 +135,16 @@ def last_representations(
       One row per prompt, in the plan's carrier.
 
     Raises:
-      ValueError: The mask, or a scale shared by all tokens, lets a row depend on later ones, so
-        that prefixes do not share rows.
+      ValueError: A token is not in the vocabulary; or the mask, or a scale shared by all tokens,
+        lets a row depend on later ones, so that prefixes do not share rows.
     """
     if not isinstance(decoder.config.mask, Causal | Window):
         found = type(decoder.config.mask).__name__
         raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
     if not plan.row_wise:
         raise ValueError(f"Wanted a plan with a scale for each row at most, got {plan.name}.")
+    for prompt in prompts:
+        checked_tokens(prompt, decoder.config.vocab_size)
     trees = pack(prompts)
     length, count = size or pass_size(trees)
     states: dict[Tokens, Array] = {}
@@ -167,11 +178,12 @@ class Distance(NamedTuple):
     linf: Float[Array, " pairs"]
     """Largest absolute difference, the norm of the paper's Figure 5."""
     relative_l1: Float[Array, " pairs"]
-    """``l1`` over the L1 norm of the first."""
+    """``l1`` over the L1 norm of the first: 0 for two rows of zeros, infinite where only the first
+    is one."""
     ulp: Float[Array, " pairs"]
     """Largest difference of a coordinate, in units of the format's spacing at the larger of its
-    two values. Below one, rounding to the format may make them equal; above one it cannot, within
-    the format's range: beyond it, 7 and 30 are both 6 in e2m1."""
+    two values; 0 where both are zero. Below one, rounding to the format may make them equal; above
+    one it cannot, within the format's range: beyond it, 7 and 30 are both 6 in e2m1."""
     equal_coordinates: Int[Array, " pairs"]
     """Number of coordinates that are equal."""
 
@@ -183,22 +195,29 @@ def distance(
 ) -> Distance:
     """Distances of pairs of representations in all norms.
 
+    Squares and subnormal numbers are not flushed: a distance is zero just where the two rows are
+    equal. At such a pair all derivatives are zero.
+
     Args:
-      first: The shorter prompts' rows.
+      first: The shorter prompts' rows, float32 or float64.
       second: The longer prompts' rows, in the same dtype, best a wide one.
       storage: The format whose spacing is the unit of ``ulp``.
 
     Returns:
       One number per pair and norm. NaN where a row is NaN; it is never masked.
     """
-    gap = jnp.abs(second - first)
-    l1 = jnp.sum(gap, axis=-1)
-    spacing = storage.ulp(jnp.maximum(jnp.abs(first), jnp.abs(second)))
+    # Small rows are made larger first, or the difference of two of them may be subnormal.
+    peaks = (peak_exponent(row, -1, keepdims=True) for row in (first, second))
+    exponent = jnp.minimum(jnp.maximum(*peaks), 0)
+    scaled = times_power(first, -exponent)
+    gap, exponent = safe_abs(times_power(second, -exponent) - scaled), exponent[:, 0]
+    l1, size = jnp.sum(gap, axis=-1), jnp.sum(jnp.abs(scaled), axis=-1)
+    nothing = (l1 == 0) & (size == 0)
     return Distance(
-        l1=l1,
-        l2=jnp.sqrt(jnp.sum(gap * gap, axis=-1)),
-        linf=jnp.max(gap, axis=-1),
-        relative_l1=l1 / jnp.sum(jnp.abs(first), axis=-1),
-        ulp=jnp.max(gap / spacing, axis=-1),
-        equal_coordinates=jnp.sum(first == second, axis=-1),
+        l1=times_power(l1, exponent),
+        l2=times_power(euclidean_norm(gap), exponent),
+        linf=times_power(jnp.max(gap, axis=-1), exponent),
+        relative_l1=jnp.where(nothing, 0, l1 / jnp.where(nothing, 1, size)),
+        ulp=jnp.max(ulps_apart(first, second, storage), axis=-1),
+        equal_coordinates=jnp.sum(same_numbers(first, second), axis=-1),
     )

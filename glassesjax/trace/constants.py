@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 from glassesjax.model.config import ConstantNorm, DecoderConfig, LayerNorm, NoNorm, RMSNorm
 from glassesjax.model.decoder import Block
 from glassesjax.model.layers import MlpBlock, Normalize, exact, project
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, euclidean_norm, root_mean_square, safe_sqrt
+from glassesjax.precision.bits import peak_exponent, times_power
 
 Norm = Literal[1, 2, "inf"]
 
@@ -41,16 +42,16 @@ def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
     """Largest singular value, from the smaller Gram matrix: much faster than all of them.
 
     Args:
-      matrix: Any matrix; scaled first, so that no square overflows.
+      matrix: Any matrix; scaled first, so that no square leaves the range.
 
     Returns:
       The norm; the error is a few roundings times the number of summed terms.
     """
-    largest = jnp.max(jnp.abs(matrix))
-    scaled = matrix / jnp.where(largest == 0, 1, largest)
+    unit = peak_exponent(matrix, (0, 1))
+    scaled = times_power(matrix, -unit)
     wide = scaled if matrix.shape[0] <= matrix.shape[1] else scaled.T
     gram = exact("ij,kj->ik", wide, wide, matrix.dtype)
-    return largest * jnp.sqrt(jnp.linalg.eigvalsh(gram)[-1])
+    return times_power(safe_sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 0)), unit)
 
 
 def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array, ""]:
@@ -158,8 +159,7 @@ def norm_slopes(
         case LayerNorm(eps=eps):
             gain = normalize.gain[...].astype(carrier)
             x = x - jnp.mean(x, axis=-1, keepdims=True)
-    size = jnp.sqrt(jnp.mean(x * x, axis=-1) + jnp.asarray(eps, carrier))
-    return jnp.max(jnp.abs(gain)) / size
+    return jnp.max(jnp.abs(gain)) / root_mean_square(x, eps)
 
 
 def residual_shares(config: DecoderConfig) -> tuple[float, float]:
@@ -189,7 +189,7 @@ def effective_share(
     with a the attention's update and x the residual that it is added to, both as weighted in the
     sum; zero for a token where both are zero.
 
-    Source: arXiv 2602.16837v2, the effective lambda (secondary).
+    Source: a definition after arXiv 2602.16837v2, the effective lambda.
 
     Args:
       resid: Residual stream before the layer.
@@ -201,7 +201,7 @@ def effective_share(
       A number in [0, 1].
     """
     kept = residual_shares(config)[0] * resid
-    update, kept = (jnp.linalg.norm(x, axis=-1) for x in (resid_mid - kept, kept))
+    update, kept = (euclidean_norm(x) for x in (resid_mid - kept, kept))
     total = update + kept
     return jnp.mean(update / jnp.where(total == 0, 1, total), where=counted)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.model.decoder import Decoder
+from glassesjax.precision import euclidean_norm
 from glassesjax.trace.rollout import printed_bound, rollout
 
 
@@ -28,7 +29,8 @@ def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> H
     .. math:: \left\lVert \partial y_t / \partial v_i^{(0)} \right\rVert_F, \qquad
        \pi_i, \qquad \log (G \pi'_i)
 
-    Source: arXiv 2406.04267v2, Theorem 5.1; both sides, and the rollout of arXiv 2602.16837v2.
+    Source: arXiv 2406.04267v2, Theorem 5.1, both sides; the rollout is a definition after
+      arXiv 2602.16837v2.
     Differs: any row t in the place of the last; attention depends on its input, as in the model.
 
     Args:
@@ -47,5 +49,5 @@ def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> H
     last = lambda resid: decoder.represent(resid, keep="nothing")[0][at]
     y, back = jax.vjp(last, decoder.enter(tokens))
     (jacobian,) = jax.vmap(back)(jnp.eye(len(y), dtype=y.dtype))
-    size = jnp.sqrt(jnp.sum(jnp.square(jacobian), axis=(0, 2)))
+    size = euclidean_norm(jacobian, axis=(0, 2))
     return Heard(size, profile, jnp.log(bound.profile[0]) + bound.log_gain)

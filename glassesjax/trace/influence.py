@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
-from glassesjax.precision import RoundingPlan
+from glassesjax.model.vocabulary import checked_tokens
+from glassesjax.precision import RoundingPlan, safe_sqrt
 from glassesjax.trace.pullback import layer_pullback
 from glassesjax.trace.rollout import Until
 
@@ -87,8 +89,8 @@ def exact_influence(
       One row per entry of ``layers`` and of ``spectral``, in their order, one column per token.
 
     Raises:
-      ValueError: ``layers`` is empty, it or ``spectral`` names a layer that is not there, or
-        ``batch`` is not positive.
+      ValueError: A token is not in the vocabulary; ``layers`` is empty, it or ``spectral`` names a
+        layer that is not there, or ``batch`` is not positive.
     """
     count = decoder.config.num_layers
     rows = tuple(range(count + 1)) if layers is None else layers
@@ -96,6 +98,7 @@ def exact_influence(
         raise ValueError(f"Wanted layers between 0 and {count}, at least one; got {rows}.")
     if any(not 0 <= row <= count for row in spectral):
         raise ValueError(f"Wanted spectral layers between 0 and {count}; got {spectral}.")
+    start = _checked(decoder, start)
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
     options = {"rows": rows, "spectral": spectral, "freeze": freeze_attention}
     return _exact(decoder, start, cotangents, until, **options)
@@ -127,7 +130,7 @@ def estimated_influence(
     Args:
       decoder: The model; its dtype is that of the derivatives.
       start: Token numbers, or the residual stream as it enters the first layer.
-      key: Seed of the signs.
+      key: Seed of the signs, of any implementation; ``draws.root_key`` gives the package's.
       probes: How many vectors of signs; two at least, for a standard error.
       batch: How many of them go backwards together.
       freeze_attention: Takes attention weights as constants, the hypothesis of the theorem.
@@ -137,20 +140,27 @@ def estimated_influence(
       One row per layer and one more, one column per token; the standard errors by the delta method.
 
     Raises:
-      ValueError: Fewer than two probes, or ``batch`` is not positive.
+      ValueError: A token is not in the vocabulary; fewer than two probes, or ``batch`` is not
+        positive.
     """
     if probes < 2:
         raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
-    signs = jax.random.rademacher(key, (probes, decoder.config.model_dim), decoder.dtype)
+    start = _checked(decoder, start)
+    signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
     unit, mean, variance, sizes = _estimate(
         decoder, start, batches, probes, freeze_attention, until
     )
-    norm = jnp.sqrt(mean)
+    norm = safe_sqrt(mean)
     # A norm of zero is exactly zero for every probe.
-    error = jnp.where(mean == 0, 0, jnp.sqrt(variance / probes) / (2 * norm))
+    error = safe_sqrt(variance / probes) / (2 * jnp.where(mean == 0, 1, norm))
     (frobenius, along), (error, along_error) = norm * unit, error * unit
     return Influence(frobenius, None, error, along, along_error, sizes)
+
+
+def _checked(decoder: Decoder, start: Start) -> Start:
+    """Token numbers that the decoder has, before a compiled function can no longer look."""
+    return checked_tokens(start, decoder.config.vocab_size) if start.ndim == 1 else start
 
 
 def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
@@ -214,8 +224,8 @@ def _exact(
     (peak, square, along, gram), _ = jax.lax.scan(add, _Sums(zero, zero, zero, gram), cotangents)
     unit, chosen = _unit(peak), jnp.asarray([row - least for row in rows])
     measured = Influence(
-        frobenius=(jnp.sqrt(square) * unit)[chosen],
-        along=(jnp.sqrt(along) * unit * walk.input_unit[least:])[chosen],
+        frobenius=(safe_sqrt(square) * unit)[chosen],
+        along=(safe_sqrt(along) * unit * walk.input_unit[least:])[chosen],
         input_norm=walk.input_norm[least:][chosen],
     )
     if not spectral:
@@ -232,7 +242,7 @@ def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array
         batch_size=EIGEN_TOKENS,
     )
     # Rounding may leave the Gram matrix of a zero below zero.
-    return jnp.sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
+    return safe_sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
 
 
 @functools.partial(jax.jit, static_argnames=("probes", "freeze"))

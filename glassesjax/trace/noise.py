@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from glassesjax.precision import FloatFormat
+from glassesjax.precision import FloatFormat, euclidean_norm
+from glassesjax.precision.bits import times_power
 
 DEVIATIONS = 3  # of the noise along the difference, that a detectable one must exceed
 
@@ -67,8 +68,8 @@ def paired_noise(
     """
     true, computed = second - first, own_second - own_first
     error = computed - true
-    size, error_size = _norm(true), _norm(error)
-    l1 = jnp.sum(jnp.abs(error), axis=-1)
+    size, error_size = euclidean_norm(true), euclidean_norm(error)
+    l1, larger = jnp.sum(jnp.abs(error), axis=-1), jnp.maximum(jnp.abs(first), jnp.abs(second))
     # Of each pair's error with each true difference.
     cosines = jnp.matmul(_unit(error), _unit(true).T, precision="highest")
     others = ~jnp.eye(len(true), dtype=bool) & jnp.isfinite(cosines)
@@ -82,9 +83,7 @@ def paired_noise(
         l2=error_size,
         linf=jnp.max(jnp.abs(error), axis=-1),
         relative_l1=l1 / jnp.sum(jnp.abs(first), axis=-1),
-        ulp=jnp.max(
-            jnp.abs(error) / storage.ulp(jnp.maximum(jnp.abs(first), jnp.abs(second))), axis=-1
-        ),
+        ulp=jnp.max(times_power(jnp.abs(error), -storage.ulp_exponent(larger)), axis=-1),
         cosine=jnp.sum(_unit(computed) * _unit(true), axis=-1),
         chance=chance,
         projection=projection,
@@ -93,13 +92,6 @@ def paired_noise(
     )
 
 
-def _norm(rows: Float[Array, "pairs d"]) -> Float[Array, " pairs"]:
-    """L2 norms, by the largest entry, so that squares neither underflow nor overflow."""
-    largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
-    scale = jnp.where(largest > 0, largest, 1)
-    return scale[:, 0] * jnp.sqrt(jnp.sum((rows / scale) ** 2, axis=-1))
-
-
 def _unit(rows: Float[Array, "pairs d"]) -> Float[Array, "pairs d"]:
     """Rows of norm one; NaN where a row is zero, which has no direction."""
-    return rows / _norm(rows)[:, None]
+    return rows / euclidean_norm(rows)[:, None]

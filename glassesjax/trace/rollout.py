@@ -157,7 +157,8 @@ def rollout(
     .. math:: \pi = e_n^\top \prod_{\ell = L-1}^{0} \left( (1 - \lambda_\ell) I +
        \lambda_\ell \tfrac1H {\textstyle\sum_h} \alpha^{(\ell, h)} \right)
 
-    Source: arXiv 2602.16837v2 (secondary); the normal form of arXiv 2406.04267v2, Theorem 5.1.
+    Source: a definition after arXiv 2602.16837v2; the normal form of arXiv 2406.04267v2,
+      Theorem 5.1.
     Differs: the mean over heads, and measured shares in place of 1 / (1 + beta_1).
 
     Args:

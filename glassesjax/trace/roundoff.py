@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.model.config import ConstantTemperature, DecoderConfig, NoPositions, RMSNorm
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, euclidean_norm
 from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz, norm_slopes
 
 # Roundings of a norm, an exponential or a GELU beside its sums, with room for a library whose
@@ -56,7 +56,7 @@ def score_roundoff(
         local = _rounded(block, trace.resid, trace.resid_mid, resid, plan)
         total = total + _slope(decoder, resid, layout, layer + 1, at) * root * local
     dim, y = decoder.config.model_dim, decoder.final_norm(resid, plan)[at]
-    out = _rows(decoder.unembedding) * jnp.sqrt(jnp.sum(y * y)) * (2 * dim + FEW)
+    out = _rows(decoder.unembedding) * euclidean_norm(y) * (2 * dim + FEW)
     return (total + out) * jnp.finfo(decoder.dtype).eps / 2
 
 
@@ -83,19 +83,19 @@ def _slope(decoder: Decoder, resid: Array, layout: Layout, start: int, at: Array
 
     found, back = jax.vjp(scores, resid)
     (slopes,) = jax.vmap(back)(jnp.eye(len(found), dtype=found.dtype))
-    return jnp.sqrt(jnp.max(jnp.sum(slopes * slopes, axis=(1, 2))))
+    return jnp.max(euclidean_norm(slopes, axis=(1, 2)))
 
 
 def _rows(x: Float[Array, "rows width"]) -> Float[Array, ""]:
     """Norm of the largest row."""
-    return jnp.sqrt(jnp.max(jnp.sum(x * x, axis=-1)))
+    return jnp.max(euclidean_norm(x))
 
 
 def _rounded(block: Block, resid: Array, mid: Array, after: Array, plan: RoundingPlan) -> Array:
     """What one layer rounds at a token, at most, in units of u."""
     config, attention, mlp = block.config, block.attention, block.mlp
     dim, key, count = config.model_dim, config.key_dim, len(resid)
-    size = lambda weight: jnp.sqrt(jnp.sum(jnp.square(weight[...])))
+    size = lambda weight: euclidean_norm(weight[...], axis=(0, 1))
     x = _rows(block.norm1(resid, plan))
     logit = abs(config.scale) * size(attention.query) * size(attention.key) * x * x
     weights = 2 * (4 * dim + key + 3 * FEW) * logit + count + FEW

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.records import to_json
 from glassesjax.train.step import Learner
 
-STATE, LIST = "state", "files.json"
+STATE, LIST, ABOUT = "state", "files.json", "about.json"
 _WHOLE = "Wanted a whole checkpoint"
 
 
@@ -36,7 +37,9 @@ def save(folder: Path, learners: Learner) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         with _orbax() as checkpointer:
             checkpointer.save((part / STATE).resolve(), _flat(learners))
-        (part / LIST).write_text(to_json(_digests(part / STATE)))
+        about = {"schema": 1, "prng_impl": draws.implementation(learners.key)}
+        (part / ABOUT).write_text(to_json(about))
+        (part / LIST).write_text(to_json(_digests(part)))
         _to_disk(part, *part.rglob("*"))  # a name that outlives its content is no checkpoint
         part.rename(target)
         _to_disk(folder)
@@ -69,7 +72,7 @@ def load(path: Path, like: Learner) -> Learner:
       The learners as they were saved, bit by bit.
 
     Raises:
-      BadInput: The checkpoint is not whole, foreign, or of other shapes.
+      BadInput: The checkpoint is not whole, foreign, of other shapes, or of other keys.
     """
     wanted = _flat(like)
     found = _read(path)
@@ -81,9 +84,13 @@ def load(path: Path, like: Learner) -> Learner:
             shapes = f"{name} has {here.dtype}{list(here.shape)}"
             expected = f"{leaf.dtype}{list(leaf.shape)}"
             raise BadInput(f"Wanted a checkpoint of these settings, {expected}; {shapes}: {path}.")
+    saved, named = _about(path)["prng_impl"], draws.implementation(like.key)
+    if saved != named:
+        expected = f"Expected a checkpoint whose keys are of {named}"
+        raise BadInput(f"{expected}, got {saved} in {path}: continue it with such keys.")
     tree = jax.tree.structure(_plain(like))
     values = [jnp.asarray(found[name]) for name in _names(like)]
-    return _keyed(jax.tree.unflatten(tree, values))
+    return _keyed(jax.tree.unflatten(tree, values), saved)
 
 
 def _orbax() -> Any:  # noqa: ANN401
@@ -111,7 +118,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     """What a checkpoint holds."""
     # Files are compared with their list first: orbax leaves threads behind when it meets a cut one.
     try:
-        listed, found = json.loads((path / LIST).read_text()), _digests(path / STATE)
+        listed, found = json.loads((path / LIST).read_text()), _digests(path)
     except (OSError, ValueError) as error:
         raise BadInput(f"{_WHOLE}; {path} has no list of its files ({error}).") from error
     if different := sorted(
@@ -122,11 +129,18 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return dict(checkpointer.restore((path / STATE).resolve()))
 
 
-def _digests(state: Path) -> dict[str, str]:
-    """SHA-256 of every file of a checkpoint, by its path."""
-    files = sorted(path for path in state.rglob("*") if path.is_file())
-    digest = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()
-    return {str(path.relative_to(state)): digest(path) for path in files}
+def _about(path: Path) -> dict[str, Any]:
+    """What a whole checkpoint says of itself; older ones had threefry's keys and no such file."""
+    said = json.loads((path / ABOUT).read_text()) if (path / ABOUT).exists() else {}
+    return {"prng_impl": draws.IMPLEMENTATION, **said}
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint but the list, by its path from the state's folder."""
+    files = sorted(file for file in (path / STATE).rglob("*") if file.is_file())
+    named = {str(file.relative_to(path / STATE)): file for file in files}
+    named |= {ABOUT: path / ABOUT} if (path / ABOUT).exists() else {}  # older ones have none
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in named.items()}
 
 
 def _steps(folder: Path) -> list[Path]:
@@ -138,11 +152,11 @@ def _steps(folder: Path) -> list[Path]:
 
 def _plain(learners: Learner) -> Learner:
     """Keys as the numbers that they are made of."""
-    return learners._replace(key=jax.random.key_data(learners.key))
+    return learners._replace(key=draws.numbers(learners.key))
 
 
-def _keyed(learners: Learner) -> Learner:
-    return learners._replace(key=jax.random.wrap_key_data(learners.key))
+def _keyed(learners: Learner, implementation: str) -> Learner:
+    return learners._replace(key=draws.wrap(learners.key, implementation))
 
 
 def _names(learners: Learner) -> list[str]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
@@ -72,8 +73,8 @@ def evaluate(
     if not task.least <= mix.low <= mix.high <= size:
         wanted = f"Wanted lengths from {task.least} to {size} for {task.name}"
         raise BadInput(f"{wanted}; found {mix.low} to {mix.high}.")
-    lengths, examples = jax.random.split(key)
-    drawn = jax.vmap(mix.draw)(jax.random.split(lengths, count))
+    lengths, examples = draws.split(key)
+    drawn = draws.over(mix.draw, key)(draws.split(lengths, count))
     return _evaluate(decoder, task, glasses, examples, drawn, size=size, plan=plan)
 
 
@@ -89,7 +90,7 @@ def _evaluate(
     plan: RoundingPlan | None,
 ) -> Score:
     make = lambda key, length: example(task, glasses, key, length, size)
-    rows = jax.vmap(make)(jax.random.split(key, len(lengths)), lengths)
+    rows = draws.over(make, key)(draws.split(key, len(lengths)), lengths)
     rows = first_asked(decoder.config, rows)
     stored = decoder if plan is None else decoder.stored(plan)
     # Few at a time: attention over long rows, of all examples at once, would not fit.

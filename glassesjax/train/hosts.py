@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 
 HEARTBEAT = 30  # s after which a process that was killed has ended all others
@@ -235,15 +235,11 @@ def _told(known: tuple[str | int | None, ...]) -> str:
     return " ".join(told) or "neither"
 
 
-def _is_key(leaf: Any) -> bool:  # noqa: ANN401
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _plain(leaf: Any) -> Any:  # noqa: ANN401
     """Keys as the numbers that they are made of."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return draws.numbers(leaf) if draws.is_key(leaf) else leaf
 
 
 def _like(leaf: Any, host: np.ndarray) -> Array | np.ndarray:  # noqa: ANN401
     """What lies on the host, as the leaf was."""
-    return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(leaf) else host
+    return draws.wrap(host, draws.implementation(leaf)) if draws.is_key(leaf) else host

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import Array
 
+from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.train.sharding import AXES, ROWS, lies
 from glassesjax.train.step import Learner, Recipe
@@ -84,7 +85,7 @@ def check(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:
 
 
 def _put(leaf: Array | np.ndarray, sharding: NamedSharding) -> Array:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding))
+    if isinstance(leaf, jax.Array) and draws.is_key(leaf):
+        return draws.wrap(_put(draws.numbers(leaf), sharding), draws.implementation(leaf))
     host = np.asarray(leaf)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

@@ -2,20 +2,23 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from glassesjax.errors import BadInput
+from glassesjax import draws
+from glassesjax.errors import BadInput, check_choice
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import PLAIN, Example, Glasses, batch
 from glassesjax.tasks.task import LengthMix, Task
 from glassesjax.train.sharding import divided, in_place
 from glassesjax.train.unmasked import check_hidden, first_asked, shown
+
+WeightDecayOn = Literal["matrices", "all"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class Recipe:
     warmup: int = 100
     """Steps of the linear climb of the learning rate; after them it falls as a half cosine."""
     weight_decay: float = 0.01
+    weight_decay_on: WeightDecayOn = "matrices"
+    """Which weights decay: matrices and tables, or all, gains, biases and temperatures included."""
     clip: float = 1.0
     """Largest norm of the gradient; a larger one is scaled down."""
     plan: RoundingPlan | None = None
@@ -42,6 +47,7 @@ class Recipe:
     """Whether the forward pass is computed again for the gradient. Saves memory, takes time."""
 
     def __post_init__(self) -> None:
+        check_choice("weight_decay_on", self.weight_decay_on, get_args(WeightDecayOn))
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
             wanted = "Wanted a batch of 1 or more that its parts divide"
             raise BadInput(f"{wanted}; found {self.batch} in {self.parts} parts.")
@@ -56,9 +62,18 @@ class Recipe:
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
             optax.scale_by_adam(b2=0.98),
-            optax.add_decayed_weights(self.weight_decay),
+            optax.stateless(self._decayed),
             optax.scale_by_schedule(shape),
         )
+
+    def _decayed(self, updates: Any, decoder: Decoder | None) -> Any:  # noqa: ANN401
+        def add(path: tuple, update: Array, weight: Array) -> Array:
+            # A layer's own rank: layers are stacked, and seeds are mapped over.
+            rank = weight.ndim - (path[0].name == "blocks")
+            decays = rank >= 2 or self.weight_decay_on == "all"
+            return update + self.weight_decay * weight if decays else update
+
+        return jax.tree_util.tree_map_with_path(add, updates, decoder)
 
 
 class Learner(NamedTuple):
@@ -91,7 +106,7 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
     Args:
       config: Of the decoder; its vocabulary must hold the task's.
       recipe: How it will be trained.
-      seed: Of the weights, and, apart from them, of the data.
+      seed: Of the weights, and, apart from them, of the data; from 0.
       rate: Largest learning rate.
 
     Returns:
@@ -105,7 +120,7 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
     if config.vocab_size < wanted:
         found = f"found {config.vocab_size}"
         raise BadInput(f"Wanted {wanted} tokens or more for {recipe.task.name}; {found}.")
-    weights, data = jax.random.split(jax.random.key(seed))
+    weights, data = draws.split(draws.root_key(seed))
     decoder = Decoder(config, key=weights)
     return Learner(
         decoder=decoder,
@@ -199,5 +214,5 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
     def one(learner: Learner) -> tuple[Learner, Told]:
         return jax.lax.scan(lambda now, _: _step(now, recipe), learner, length=steps)
 
-    learners, told = jax.vmap(one)(learners)
+    learners, told = draws.over(one, learners.key)(learners)
     return in_place(learners), told

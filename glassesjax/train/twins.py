@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.model.positions import PADDING, Layout
 from glassesjax.precision import RoundingPlan
@@ -39,6 +40,7 @@ class TwinAnswers(NamedTuple):
     scores: Float[Array, "pairs 2 vocab"]
 
 
+@draws.reproducible()
 def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size: int) -> Twins:
     """The rows of n and n + 1.
 

@@ -44,22 +44,25 @@ EXACT = [
     Case(policy="full", rule=AGE, config="half", slots=(24, 24)),
     Case(policy="window", rule=AGE, config="interleaved", slots=(5, 5)),
     Case(policy="window+2", rule=but(AGE, sinks=2), config="alibi", slots=(6, 6)),
-    Case(policy="h2o", rule=but(MASS, recent=4), config="half", slots=(8, 8)),
-    Case(policy="h2o@2", rule=but(MASS, recent=2), config="none", slots=(6, 6)),
+    Case(policy="h2o-layer", rule=but(MASS, recent=4), config="half", slots=(8, 8)),
+    Case(policy="h2o-layer@2", rule=but(MASS, recent=2), config="none", slots=(6, 6)),
     Case(
-        policy="h2o-head+1",
+        policy="h2o+1",
         rule=but(MASS, recent=4, sinks=1, head_wise=True),
         config="half",
         slots=(8, 8),
     ),
-    Case(policy="h2o_mean", rule=MEAN, config="alibi", slots=(6, 6)),
+    Case(policy="h2o_mean-layer", rule=MEAN, config="alibi", slots=(6, 6)),
+    Case(policy="h2o_mean", rule=but(MEAN, head_wise=True), config="half", slots=(6, 6)),
     Case(policy="tova", rule=WEIGHT, config="half", slots=(8, 5)),
     Case(policy="tova", rule=WEIGHT, config="sliding", slots=(8, 8)),
     Case(policy="tova", rule=WEIGHT, config="interleaved", slots=(1, 1)),
     Case(policy="tova+2", rule=but(WEIGHT, sinks=2), config="none", slots=(6, 6)),
     Case(policy="tova@1", rule=but(WEIGHT, recent=1), config="alibi", slots=(5, 5)),
     Case(policy="tova-head", rule=but(WEIGHT, head_wise=True), config="half", slots=(5, 5)),
-    Case(policy="h2o", rule=but(MASS, recent=3, decay=0.5), config="interleaved", slots=(6, 6)),
+    Case(
+        policy="h2o-layer", rule=but(MASS, recent=3, decay=0.5), config="interleaved", slots=(6, 6)
+    ),
     Case(
         policy="tova-head+1",
         rule=but(WEIGHT, sinks=1, head_wise=True, spacing="compressed"),
@@ -67,9 +70,7 @@ EXACT = [
         slots=(6, 6),
     ),
     Case(policy="full", rule=AGE, config="scalable", slots=(24, 24)),
-    Case(
-        policy="h2o-head", rule=but(MASS, recent=3, head_wise=True), config="scalable", slots=(6, 6)
-    ),
+    Case(policy="h2o", rule=but(MASS, recent=3, head_wise=True), config="scalable", slots=(6, 6)),
     Case(policy="tova", rule=WEIGHT, config="adaptive", slots=(8, 8)),
     Case(
         policy="window+2",
@@ -81,7 +82,7 @@ EXACT = [
 CUT = [
     Case(policy="tova", rule=WEIGHT, config="half", slots=(8, 8), mode="one_shot"),
     Case(
-        policy="h2o-head",
+        policy="h2o",
         rule=but(MASS, recent=4, head_wise=True, decay=0.5),
         config="half",
         slots=(8, 8),
@@ -94,12 +95,14 @@ CUT = [
         slots=(5, 5),
         mode="chunked",
     ),
-    Case(policy="h2o_mean", rule=MEAN, config="sliding", slots=(6, 6), mode="chunked"),
+    Case(policy="h2o_mean-layer", rule=MEAN, config="sliding", slots=(6, 6), mode="chunked"),
     Case(policy="tova", rule=WEIGHT, config="scalable", slots=(6, 6), mode="chunked"),
 ]
 NARROW = [
     Case(policy="tova", rule=WEIGHT, config="half", slots=(8, 8), dtype="float32"),
-    Case(policy="h2o", rule=but(MASS, recent=4), config="alibi", slots=(8, 8), dtype="float32"),
+    Case(
+        policy="h2o-layer", rule=but(MASS, recent=4), config="alibi", slots=(8, 8), dtype="float32"
+    ),
 ]
 # Two scores closer than this, relative to them, may change places by rounding alone.
 TIED = {"float64": 1e-9, "float32": 1e-3}

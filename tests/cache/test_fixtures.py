@@ -52,7 +52,7 @@ STREAM = [[1], [1, 4], [1, 5, 2], [1, 4, 2, 3], [3, 1, 2, 4, 3], [9, 9, 3, 1, 2,
     [
         ("window", [0, 1, 2], [3, 4, 5]),
         ("window+1", [1, 2, 3], [0, 4, 5]),
-        ("h2o@2", [0, 2, 3], [1, 4, 5]),
+        ("h2o-layer@2", [0, 2, 3], [1, 4, 5]),
         ("tova", [0, 1, 3], [2, 4, 5]),
     ],
 )
@@ -62,7 +62,7 @@ def test_four_policies_on_one_stream(name, dropped, kept):
     gone = [set(before) | {step} for step, before in zip(range(3, 6), held[2:], strict=False)]
     assert [(g - set(h)).pop() for g, h in zip(gone, held[3:], strict=True)] == dropped
     assert held[-1] == kept
-    if name == "h2o@2":
+    if name == "h2o-layer@2":
         cache = state.layers[0]
         mass = {int(p): float(m) for p, m in zip(cache.position[0], cache.mass[0], strict=True)}
         # To the four digits that were written down.
@@ -170,7 +170,7 @@ def test_a_decay_forgets_old_attention():
     rows = [[1], [0.9, 0.1], [0.05, 0.5, 0.45], [0.05, 0.5, 0.25, 0.2]]
     held = {}
     for decay in (1.0, 0.25):
-        rule = dataclasses.replace(policy("h2o@2"), decay=decay)
+        rule = dataclasses.replace(policy("h2o-layer@2"), decay=decay)
         held[decay] = run(told(log_rows(rows)), 3, rule)[0][-1]
     # Masses of 0 and 1: 2 and 1.1; with decay 0.25 (((1 .25 + .9) .25 + .05) .25 + .05), and so on.
     assert held == {1.0: [0, 2, 3], 0.25: [1, 2, 3]}

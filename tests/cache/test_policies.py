@@ -14,7 +14,16 @@ from cache.test_against_reference import CUT, EXACT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassesjax.cache import POLICIES, KVCache, Policy, advance, empty_state, policy, unroll
+from glassesjax.cache import (
+    POLICIES,
+    KVCache,
+    Policy,
+    advance,
+    distinct_policies,
+    empty_state,
+    policy,
+    unroll,
+)
 from glassesjax.cache.slots import EMPTY, forget, write
 from glassesjax.errors import BadInput
 
@@ -39,10 +48,11 @@ TABLE = [
     Row(policy("window"), newest=True),
     Row(policy("window+2"), newest=True),
     Row(policy("h2o"), newest=True),
-    Row(policy("h2o-head"), newest=True),
+    Row(policy("h2o-layer"), newest=True),
     Row(policy("h2o+1@2"), newest=True),
     Row(policy("h2o@6"), newest=True),
     Row(policy("h2o_mean"), newest=True),
+    Row(policy("h2o_mean-layer@3"), newest=True),
     Row(policy("h2o@0~0.5")),
     Row(policy("tova@half"), newest=True),
     Row(policy("tova")),
@@ -243,10 +253,10 @@ def test_a_function_and_a_row_are_a_new_policy(monkeypatch):
     assert all(set(run[-1]) == {0, 1, 2, 3, 4, LENGTH - 1} for run in held_sets(positions))
 
 
-NAMES = ["full", "window", "window+4", "h2o", "h2o@32", "h2o-head+1@2", "h2o_mean", "tova@1"]
+NAMES = ["full", "window", "window+4", "h2o", "h2o@32", "h2o-layer+1@2", "h2o_mean", "tova@1"]
 
 
-@pytest.mark.parametrize("name", [*NAMES, "tova", "tova-head", "tova+4", "h2o@0", "h2o_mean-head"])
+@pytest.mark.parametrize("name", [*NAMES, "tova", "tova-head", "tova+4", "h2o@0", "h2o_mean-layer"])
 def test_names_are_read_as_they_are_written(name):
     assert str(policy(name)) == name
     assert policy(str(policy(name))) == policy(name)
@@ -266,7 +276,9 @@ def test_a_policy_prints_all_but_its_spacing_and_is_read_back():
         rule = dataclasses.replace(row, **dict(zip(values, each, strict=True)))
         if row.bounded:
             made.append(str(rule))
-            assert policy(str(rule)) == rule
+            # In a window all heads drop the same: the plain name reads as the layer's.
+            alike = {"head_wise": False} if rule.name == "window" else {}
+            assert policy(str(rule)) == dataclasses.replace(rule, **alike)
         else:
             assert policy(str(rule)) == row  # what drops nothing keeps all, whatever is said
     assert len(set(made)) == len(made)
@@ -277,7 +289,7 @@ def test_a_policy_prints_all_but_its_spacing_and_is_read_back():
 def test_h2o_without_room_for_the_much_attended_is_a_window():
     for seed in range(5):
         runs = []
-        for name in (f"h2o@{SLOTS}", f"h2o_mean@{SLOTS}", "window"):
+        for name in (f"h2o-layer@{SLOTS}", f"h2o_mean-layer@{SLOTS}", "window"):
             rule = policy(name)
             runs.append(stream(nothing(rule), drawn_weights(rule, seed), 0, rule)[1])
         for other in runs[:-1]:
@@ -296,24 +308,62 @@ def test_what_a_name_says():
     assert policy("h2o-head+1@2~0.9").decay == 0.9
 
 
+def test_h2o_decides_by_head_and_tova_by_layer_and_every_name_takes_either():
+    by_head = {name: policy(name).head_wise for name in POLICIES}
+    assert by_head == {
+        "full": False, "window": False, "h2o": True, "h2o_mean": True, "tova": False,
+    }  # fmt: skip
+    for name in ("h2o", "h2o_mean", "tova"):
+        assert policy(f"{name}-head").head_wise
+        assert not policy(f"{name}-layer").head_wise
+    # One policy has one name in rows, whichever alias was asked for.
+    ones = {"h2o-head": "h2o", "h2o_mean-head+1": "h2o_mean+1", "tova-layer@1": "tova@1"}
+    ones |= {"h2o@half": "h2o", "tova~1.0": "tova"}
+    # What drops by time drops the same token in every head.
+    ones |= {f"{name}{end}": name for name in ("full", "window") for end in ("-head", "-layer")}
+    for alias, name in ones.items():
+        assert (str(policy(alias)), policy(alias)) == (name, policy(name))
+    assert [str(policy(name)) for name in ("h2o-layer", "tova-head")] == ["h2o-layer", "tova-head"]
+
+
+def test_two_names_of_one_policy_are_refused():
+    assert distinct_policies(("h2o-head", "tova-layer", "h2o-layer")) == (
+        "h2o",
+        "tova",
+        "h2o-layer",
+    )
+    assert distinct_policies(("short", "window-head"), beside=("short",)) == ("short", "window")
+    for names, text in (
+        (("h2o", "h2o-head"), "got h2o and h2o-head, which are one policy"),
+        (("tova-layer", "window", "tova"), "got tova-layer and tova"),
+        (("full", "full-layer"), "got full and full-layer"),
+        ((), "got none"),
+        (("tovo",), "did you mean 'tova'"),
+    ):
+        with pytest.raises(BadInput, match=text):
+            distinct_policies(names)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("tovo", "did you mean 'tova'"),
         ("windw+4", "did you mean 'window[+]4'"),
         ("h20-head", "did you mean 'h2o-head'"),
-        ("qqq", "NAME out of full, window, h2o, h2o_mean, tova; found 'qqq': see --help"),
-        ("tova+", "found 'tova[+]'"),
-        ("tova@1+4", "found 'tova@1[+]4'"),
+        ("tova-heads", "got 'tova-heads'"),
+        ("tova-head-layer", "got 'tova-head-layer'"),
+        ("qqq", "NAME out of full, window, h2o, h2o_mean, tova, got 'qqq': see --help"),
+        ("tova+", "got 'tova[+]'"),
+        ("tova@1+4", "got 'tova@1[+]4'"),
         ("h20~0.5", "did you mean 'h2o~0.5'"),
-        ("h2o~0.5@1", r"\[@RECENT\]\[~DECAY\] with NAME out of .*found 'h2o~0.5@1'"),
-        ("h2o~", "found 'h2o~'"),
-        ("h2o@some", "found 'h2o@some'"),
+        ("h2o~0.5@1", r"\[@RECENT\]\[~DECAY\] with NAME out of .*got 'h2o~0.5@1'"),
+        ("h2o~", "got 'h2o~'"),
+        ("h2o@some", "got 'h2o@some'"),
         ("h2o~0", "decay over 0 and at most 1; found h2o with 0.0"),
         ("h2o~1.5", "decay over 0 and at most 1; found h2o with 1.5"),
-        ("full~0.5", "Wanted plain full"),
+        ("full~0.5", "Expected plain full"),
         ("TOVA", "NAME out of"),
-        ("full+2", "Wanted plain full, which drops nothing; found 'full[+]2'"),
+        ("full+2", "Expected plain full, which drops nothing, .*got 'full[+]2'"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest(name, text):

@@ -1,6 +1,8 @@
 """A state on disk comes back bit by bit, or not at all."""
 
 import errno
+import json
+import re
 import zipfile
 
 import jax
@@ -60,7 +62,7 @@ def test_it_comes_back_as_it_was(file, state):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_so_does_a_batch_of_any_float_type(tmp_path, key, dtype):
-    head = policy("h2o-head")
+    head = policy("h2o")
     empty = empty_state(CONFIG, head, (4, 6), dtype)
 
     def fill(leaf):
@@ -70,6 +72,46 @@ def test_so_does_a_batch_of_any_float_type(tmp_path, key, dtype):
     batch, path = jax.tree.map(fill, empty), tmp_path / "batch"
     save_state(path, batch, head, config=CONFIG)
     assert_same(load(path, head, dtype=dtype).state, batch)
+
+
+def old(path, policy_name):
+    """The file as a package without schemas wrote it."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    header = json.loads(arrays["header"].tobytes())
+    assert header.pop("schema") == 1
+    header["policy"] = policy_name
+    np.savez(path, **{**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+    return path.with_name(f"{path.name}.npz") if path.suffix != ".npz" else path
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("h2o-layer", "h2o"),
+        ("h2o_mean-layer+1", "h2o_mean+1"),
+        ("h2o", "h2o-head"),
+        ("tova", "tova"),
+    ],
+)
+def test_a_state_without_a_schema_is_read_under_what_its_policy_meant(tmp_path, name, before):
+    rule, path = policy(name), tmp_path / "state.npz"
+    wanted = empty_state(CONFIG, rule, 3, jnp.float64)
+    save_state(path, wanted, rule, config=CONFIG)
+    path = old(path, before)
+    assert_same(load(path, rule).state, wanted)
+    if policy(before) != rule:
+        with pytest.raises(BadInput, match=f"has {re.escape(name)}"):
+            load(path, policy(before))  # what the name means now
+
+
+def test_a_state_of_a_newer_schema_is_refused(file):
+    with np.load(file) as found:
+        arrays = dict(found)
+    header = json.loads(arrays["header"].tobytes()) | {"schema": 2}
+    np.savez(file, **{**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+    with pytest.raises(BadInput, match=r"Expected schema 1 or none in .*, got 2"):
+        load(file)
 
 
 def test_saving_again_replaces_the_file(file, state):

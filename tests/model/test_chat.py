@@ -1,10 +1,12 @@
 """A conversation as the model's template writes it; the template is a program of strangers."""
 
+import datetime
+
 import pytest
 
 from glassesjax.errors import BadInput
+from glassesjax.model.chat import chat_text
 from glassesjax.model.pretrained import open_model, toy_model
-from glassesjax.model.tokenizer import chat_text
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
@@ -32,16 +34,63 @@ def test_the_names_of_the_special_tokens_are_known():
     )
 
 
+# What transformers' apply_chat_template writes, by hand.
+WRITTEN = {
+    # Jinja's own filter would write \u003c for <, and sort the keys.
+    "{{ {'z': \"<a & 'b'>\", 'a': 'naïve ☃'} | tojson }}": """{"z": "<a & 'b'>", "a": "naïve ☃"}""",
+    "{{ ['é'] | tojson(ensure_ascii=True) }}": '["\\u00e9"]',
+    "{{ {'b': 1, 'a': none} | tojson(indent=2) }}": '{\n  "b": 1,\n  "a": null\n}',
+    "{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}": '{"a":2,"b":1}',
+    "{{ {'b': 1} | tojson(indent=1, separators=[',', '=']) }}": '{\n "b"=1\n}',
+    "{{ '<' ~ ([1] | tojson) }}": "<[1]",  # plain text: nothing is escaped beside it either
+    "{{ tools is none }} {{ documents is none }}": "True True",
+    "{% if tools %}x{% endif %}{% if tools is defined and tools is not none %}y{% endif %}-": "-",
+    "{{ add_generation_prompt }}": "True",
+    "{{ pad_token }}{{ unk_token is defined }}": "<p>False",
+    "{% for i in range(9) %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}": "012",
+    "{% for i in range(4) %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% endfor %}": "023",
+    "a{% generation %}{{ 1 + 1 }}<b>{% endgeneration %}c": "a2<b>c",
+    # Blocks on lines of their own leave no line, as trim_blocks and lstrip_blocks have it.
+    "a\n  {% generation %}\nb\n  {%- endgeneration %}\nc": "a\nbc",
+    "{% for m in messages %}{% generation %}{{ loop.index }}{{ m.role }}{% endgeneration %}"
+    "{% endfor %}": "1user",
+    # As in transformers, the block is a scope of its own: what is set in it ends with it.
+    "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}": "21",
+    "{% set n = namespace(x=1) %}{% generation %}{% set n.x = 2 %}{% endgeneration %}"
+    "{{ n.x }}": "2",
+}
+
+
+@pytest.mark.parametrize("template", WRITTEN)
+def test_a_template_finds_what_transformers_gives_it(template):
+    found = chat_text(template, [USER], bos="<s>", eos=None, names={"pad_token": "<p>"})
+    assert found == WRITTEN[template]
+
+
+def test_a_token_that_the_model_has_not_is_not_defined():
+    template = "{{ bos_token is defined }}{{ eos_token is defined }}[{{ eos_token }}]"
+    assert chat_text(template, [USER], bos="<s>", eos=None) == "TrueFalse[]"
+
+
+def test_the_date_is_todays():
+    before = datetime.date.today()
+    found = render("{{ strftime_now('%d %B %Y') }}", USER)
+    assert found in {day.strftime("%d %B %Y") for day in (before, datetime.date.today())}
+
+
 @pytest.mark.parametrize(
     ("template", "text"),
     [
-        (None, "this one has none"),
-        ("{% for %}", "it fails"),
+        ("{% generation %}no end", "one that fails"),
+        ("{{ nothing | tojson }}", "Undefined is not JSON serializable"),
+        ("{% break %}", "one that fails"),
+        (None, "got one without"),
+        ("{% for %}", "one that fails"),
         ("{{ raise_exception('only one system message') }}", "only one system message"),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
-        ("{{ messages.clear() }}", "it fails"),
+        ("{{ messages.clear() }}", "one that fails"),
         ("{{ nothing.at.all }}", "'nothing' is undefined"),
-        ("{{ 1 // 0 }}", "it fails"),
+        ("{{ 1 // 0 }}", "one that fails"),
     ],
 )
 def test_a_template_that_fails_is_bad_input(template, text):

@@ -174,9 +174,9 @@ def test_a_llama_file_becomes_a_decoder():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"general.architecture": "gpt2"}, "llama architecture; found 'gpt2'"),
+        ({"general.architecture": "gpt2"}, "llama architecture, got 'gpt2'"),
         ({"llama.block_count": None}, r"llama\.block_count"),
-        ({"llama.rope.scaling.type": "yarn"}, "found 'yarn'"),
+        ({"llama.rope.scaling.type": "yarn"}, "got 'yarn'"),
     ],
 )
 def test_what_is_no_plain_llama_is_refused(change, text):
@@ -202,7 +202,7 @@ def test_a_tensor_of_another_shape_is_named():
 
 
 def test_a_tokenizer_of_another_kind_is_refused():
-    with pytest.raises(BadInput, match="found 'llama'"):
+    with pytest.raises(BadInput, match="got 'llama'"):
         tokenizer_from_gguf({"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": ["a"]})
 
 
@@ -223,26 +223,26 @@ def test_the_toy_refuses_unknown_positions_and_symbols():
 
 
 NOT_A_MODEL = [
-    ("attention.head_count", 3, "multiple of llama.attention.head_count; found 16 and 3"),
-    ("attention.head_count", 32, "found 16 and 32"),
-    ("attention.head_count", 0, "at least 1 in the GGUF file; found 0"),
-    ("attention.head_count", True, "found True"),
+    ("attention.head_count", 3, "multiple of llama.attention.head_count, got 16 and 3"),
+    ("attention.head_count", 32, "got 16 and 32"),
+    ("attention.head_count", 0, "at least 1, got 0"),
+    ("attention.head_count", True, "got True"),
     ("attention.head_count_kv", [2, 2], "one for each layer, which is not supported"),
     ("attention.head_count_kv", 3, "multiple of num_kv_heads"),
     ("attention.head_count_kv", 0, "head_count_kv of at least 1"),
     ("attention.key_length", 0, "key_length of at least 1"),
-    ("embedding_length", "16", "found '16'"),
+    ("embedding_length", "16", "got '16'"),
     ("embedding_length", 16.0, r"whole number llama\.embedding_length"),
-    ("embedding_length", float("nan"), "found nan"),
-    ("feed_forward_length", -24, "found -24"),
-    ("block_count", 0, "found 0"),
-    ("context_length", float("inf"), "found inf"),
-    ("rope.dimension_count", 3, "even and at most the head's 4; found 3"),
-    ("rope.dimension_count", 6, "even and at most the head's 4; found 6"),
+    ("embedding_length", float("nan"), "got nan"),
+    ("feed_forward_length", -24, "got -24"),
+    ("block_count", 0, "got 0"),
+    ("context_length", float("inf"), "got inf"),
+    ("rope.dimension_count", 3, "even and at most the head's 4, got 3"),
+    ("rope.dimension_count", 6, "even and at most the head's 4, got 6"),
     ("rope.freq_base", 0, "base must be positive"),
-    ("rope.freq_base", float("nan"), "found nan"),
-    ("attention.layer_norm_rms_epsilon", float("nan"), "found nan"),
-    ("attention.layer_norm_rms_epsilon", -1e-5, "found -1e-05"),
+    ("rope.freq_base", float("nan"), "got nan"),
+    ("attention.layer_norm_rms_epsilon", float("nan"), "got nan"),
+    ("attention.layer_norm_rms_epsilon", -1e-5, "got -1e-05"),
 ]
 
 
@@ -292,16 +292,16 @@ def test_a_vocabulary_becomes_a_tokenizer():
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("tokens", None, r"tokenizer\.ggml\.tokens; found NoneType"),
+        ("tokens", None, r"tokenizer\.ggml\.tokens, got NoneType"),
         ("tokens", [1, 2], r"list of strings tokenizer\.ggml\.tokens"),
         ("merges", None, r"tokenizer\.ggml\.merges"),
-        ("merges", ["ab"], "with a space between; found 'ab'"),
-        ("merges", ["a b c"], "with a space between; found 'a b c'"),
-        ("merges", ["a z"], "merges that fit its tokens; .*`z` out of vocabulary"),
-        ("token_type", [3, 1], "each of 5 tokens; found 2"),
-        ("token_type", 3, "found int"),
-        ("bos_token_id", 5, "bos_token_id below 5; found 5"),
-        ("eos_token_id", "0", "eos_token_id below 5; found '0'"),
+        ("merges", ["ab"], "with a space between, got 'ab'"),
+        ("merges", ["a b c"], "with a space between, got 'a b c'"),
+        ("merges", ["a z"], "merges that fit its tokens, got .*`z` out of vocabulary"),
+        ("token_type", [3, 1], "each of 5 tokens, got 2"),
+        ("token_type", 3, "got int"),
+        ("bos_token_id", 5, "bos_token_id from 0 below 5, got 5"),
+        ("eos_token_id", "0", "eos_token_id from 0 below 5, got '0'"),
         ("pre", ["gpt-2"], "pre-tokenizer out of"),
     ],
     ids=str,
@@ -359,7 +359,7 @@ def test_a_written_file_opens(tmp_path):
     ("change", "text"),
     [
         ({"llama.attention.head_count_kv": [2, 2]}, "not supported"),
-        ({"llama.feed_forward_length": 32}, "tensors fit its sizes"),
+        ({"llama.feed_forward_length": 32}, "tensors that fit its sizes"),
         ({"tokenizer.ggml.merges": ["a z"]}, "out of vocabulary"),
     ],
     ids=str,

@@ -15,7 +15,9 @@ from glassesjax.precision import (
     bitwise_equal,
     first_collision,
     last_distinct,
+    same_numbers,
     ulp_distance,
+    ulps_apart,
 )
 
 
@@ -48,6 +50,31 @@ def test_the_longest_distances_do_not_overflow(fmt, dtype):
     nowhere = 2 ** (8 * infinity.itemsize) - 1
     found = [int(n) for n in np.asarray(ulp_distance(a, b, fmt))]
     assert found == [2 * infinite, 1, 2 * infinite - 2, nowhere, nowhere]
+
+
+@pytest.mark.parametrize("fmt", [E2M1, E4M3FN, BF16, F32], ids=lambda fmt: fmt.name)
+def test_ulps_apart_is_the_quotient_where_the_spacing_is_no_subnormal(fmt):
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2, 500)).astype(np.float32) * np.float32(1e-3)
+    expected = np.abs(b - a) / np.asarray(fmt.ulp(jnp.maximum(jnp.abs(a), jnp.abs(b))))
+    found = ulps_apart(jnp.asarray(a), jnp.asarray(b), fmt)
+    np.testing.assert_array_equal(found, expected)  # a power of two rounds nothing
+    assert np.max(found) <= 2.0 ** (fmt.mantissa_bits + 2)
+
+
+def test_ulps_apart_of_zeros_subnormal_numbers_and_what_is_not_finite():
+    a = jnp.array([0, -0.0, 1e-40, np.inf, np.nan], jnp.float32)
+    b = jnp.array([0, 0.0, 0, 1, 1], jnp.float32)
+    steps = float(np.float32(1e-40)) / 2.0**-149
+    np.testing.assert_array_equal(ulps_apart(a, b, F32), [0, 0, steps, np.nan, np.nan])
+    with pytest.raises(ValueError, match="same dtype"):
+        ulps_apart(a, b.astype(jnp.float64), F32)
+
+
+def test_same_numbers_tells_subnormal_ones_apart():
+    a = jnp.array([0.0, 1e-320, 1e-320, 1.0, np.nan])
+    b = jnp.array([-0.0, 0.0, 1e-320, 1.0, np.nan])
+    assert same_numbers(a, b).tolist() == [True, False, True, True, False]
 
 
 def test_values_are_rounded_before_they_are_counted():

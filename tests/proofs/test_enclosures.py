@@ -19,6 +19,7 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.decoder import Decoder
 from glassesjax.theory.dispersion import last_weight_drop
+from glassesjax.theory.sharpness import inverse_temperature
 from glassesjax.theory.squashing import path_bound
 from glassesjax.trace.certificate import certificate_rows
 
@@ -26,6 +27,7 @@ flint = pytest.importorskip("flint")
 balls = pytest.importorskip("proofs_numeric.balls")
 ball_decoder = pytest.importorskip("proofs_numeric.ball_decoder")
 enclosures = pytest.importorskip("proofs_numeric.enclosures")
+follow_up = pytest.importorskip("proofs_numeric.follow_up_enclosures")
 squashing = pytest.importorskip("proofs_numeric.squashing_enclosures")
 
 arb = flint.arb
@@ -49,6 +51,7 @@ ENCLOSURES = [
     for module, names in (
         (enclosures, ("lem_b1", "lem_b2", "prop_b4", "dispersion", "thm_4_2")),
         (squashing, ("thm_5_1", "thm_5_1_true", "err_e07", "err_e10")),
+        (follow_up, ("adaptive_temperature", "pure_attention")),
     )
     for name in names
 ]
@@ -202,13 +205,30 @@ def test_every_certificate_holds(module, name):
         assert each.hypotheses
 
 
-@pytest.mark.parametrize("name", ["lem_b2", "dispersion", "thm_5_1_true"])
-def test_the_reverse_of_an_inequality_is_not_certified(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (enclosures, "lem_b2"),
+        (enclosures, "dispersion"),
+        (squashing, "thm_5_1_true"),
+        (follow_up, "adaptive_temperature"),
+        (follow_up, "pure_attention"),
+    ],
+)
+def test_the_reverse_of_an_inequality_is_not_certified(module, name, monkeypatch):
     straight = enclosures.certified
     reverse = lambda setting, left, right, **more: straight(setting, right, left, **more)
-    module = squashing if name == "thm_5_1_true" else enclosures
     monkeypatch.setattr(module, "certified", reverse)
     assert {each.verdict for each in getattr(module, name)()} == {"violated"}
+
+
+def test_the_polynomial_in_balls_is_the_library_s():
+    for entropy in (1.0, 2.0, 5.0, 5.9):
+        value, slope, *_ = follow_up._shifted(arb(entropy))
+        assert float(value) == pytest.approx(float(inverse_temperature(jnp.array(entropy))))
+        ahead = follow_up._shifted(arb(entropy) + arb(2) ** -60)[0]
+        assert float((ahead - value) * arb(2) ** 60) == pytest.approx(float(slope))
+    assert float(follow_up._greatest_factor(arb(382).log())) > 2.421
 
 
 def test_a_smaller_bound_is_not_certified(monkeypatch):

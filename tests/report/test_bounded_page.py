@@ -8,7 +8,12 @@ from report.test_report_page import Reader
 
 from glassesjax.report.bounded_figures import collapse_bounded_figure, heard_figure
 from glassesjax.report.bounded_page import bounded_page
-from glassesjax.report.bounded_sentences import bounded_headlines, held_shares, loudest_dropped
+from glassesjax.report.bounded_sentences import (
+    bounded_headlines,
+    held_shares,
+    leads,
+    loudest_dropped,
+)
 from glassesjax.report.canvas import to_svg
 
 SHARED = {"study": "bounded", "model": "toy", "layers": 3, "width": 64, "dtype": "float64"}
@@ -89,7 +94,17 @@ def test_influence_by_how_many_layers_still_hold_a_token(page):
     assert held_shares(mine) == [(2, 0.25), (0, 0.0), (1, 0.5), (0, 0.0), (1, 0.25)]
     assert [row["position"] for row in loudest_dropped(mine)] == [1]
     assert "Influence by how many layers still hold the token" in page
-    assert "of those in no layer the loudest is 'b' at 1 (25.0%)" in bounded_headlines(ROWS)[1]
+    assert "of those in no layer 'b' at 1 has the most (25.0%)" in bounded_headlines(ROWS)[1]
+
+
+def test_the_most_influence_is_named_only_beyond_sampling_error():
+    rows = [{"frobenius": value, "standard_error": 0.3} for value in (2.0, 1.1)]
+    assert leads(rows)  # 0.9 against twice 0.42
+    assert not leads([rows[0], rows[1] | {"frobenius": 1.2}])
+    assert leads([{"frobenius": 2.0, "standard_error": None}, {"frobenius": 1.9}])  # exact
+    assert not leads([{"frobenius": 2.0}, {"frobenius": 2.0}])
+    assert leads(rows[:1])
+    assert not leads([])
 
 
 def test_what_cannot_be_is_told_at_the_end():

@@ -7,7 +7,7 @@ from report.made_rows import PROVENANCE
 
 from glassesjax.cli import _contradictions
 from glassesjax.report.canvas import to_svg
-from glassesjax.report.heard_cells import heard_cells
+from glassesjax.report.heard_cells import Order, heard_cells
 from glassesjax.report.heard_figures import heard_figure
 from glassesjax.report.heard_sentences import (
     heard_headlines,
@@ -71,6 +71,8 @@ def test_cells_put_places_in_order():
     assert first.values("right") == list(RIGHT)
     assert first.order("rollout").text == "+0.50 (+0.25 to +0.62)"
     assert second.order("rollout") is None
+    # An interval with both signs tells no order.
+    assert Order(0.1, -0.2, 0.4).text == "+0.10 (-0.20 to +0.40: no order)"
     about = "copy_at, positions rotary, remedy none"
     assert (first.name, second.name) == (f"{about}, 2 layers, seed 0", f"{about}, 1 layer, seed 0")
 

@@ -59,24 +59,89 @@ def test_the_page_says_what_the_weights_are(page):
 
 
 def test_the_headlines_by_hand():
-    assert perplexity_headlines(made_rows(KNOWN)) == [
-        "With nothing forgotten, the perplexity of 256 tokens of <b>.txt is 10.00 (in 2 windows of"
+    # The same loss at each token: intervals without a width.
+    basis = "(95% interval of each paired difference, 12 blocks of 64 tokens)"
+    assert perplexity_headlines(made_rows(KNOWN, windows=4)) == [
+        "With nothing forgotten, the perplexity of 512 tokens of <b>.txt is 10.00 (in 4 windows of"
         " up to 128 tokens; state of 2.0 MiB).",
-        "With 31 slots (512.0 KiB), best first: tova 22.00, window+4 25.00, window 2,000.",
-        "With 63 slots (1.0 MiB), best first: tova 12.50, window+4 16.00, window 200.00.",
-        "The lowest perplexity at each size, over that of the full state, is 2.2 at 31 slots"
-        " (tova), 1.25 at 63 slots (tova).",
-        "The perplexity of window, which drops the first tokens, over that of window+4: 80 at 31"
-        " slots, 12 at 63 slots.",
+        "With 31 slots (512.0 KiB): window 2,000, window+4 25.00, tova 22.00. Of these, window+4"
+        f" under window; tova under window, window+4 {basis}.",
+        "With 63 slots (1.0 MiB): window 200.00, window+4 16.00, tova 12.50. Of these, window+4"
+        f" under window; tova under window, window+4 {basis}.",
+        "Perplexity over that of the full state: window 200 (200 to 200), window+4 2.5 (2.5 to"
+        " 2.5), tova 2.2 (2.2 to 2.2) at 31 slots; window 20 (20 to 20), window+4 1.600 (1.600 to"
+        " 1.600), tova 1.250 (1.250 to 1.250) at 63 slots.",
+        "The perplexity of window, which drops the first tokens, over that of window+4: 80 (80 to"
+        " 80) at 31 slots, 12 (12 to 12) at 63 slots.",
         "Starting anew after as many tokens as there are slots (short) gives 40.00 at 31 slots (2"
-        " of 3 policies do better), 20.00 at 63 slots (2 of 3 policies do better); better is by"
-        " 0.5% or more.",
+        " of 3 policies are under it, 1 over, 0 not told apart), 20.00 at 63 slots (2 of 3 policies"
+        " are under it, 1 over, 0 not told apart).",
     ]
+
+
+def noisy(rows, policy, step):
+    """The blocks of a policy moved up and down by so many nats, window by window."""
+    rows = [dict(row) for row in rows]
+    for row in rows:
+        if row["policy"] == policy:
+            losses = [float(loss) for loss in row["block_losses"].split(",")]
+            sign = 1 if row["window"] % 2 else -1
+            losses = [loss + sign * step for loss in losses]
+            row |= {"block_losses": ",".join(map(repr, losses)), "nll": sum(losses)}
+    return rows
+
+
+def test_an_order_is_one_only_where_its_interval_leaves_zero_out():
+    found = {"full": 10.0, "tova": {31: 20.0}, "h2o": {31: 21.0}}
+    rows = made_rows(found, windows=8)
+    close = lambda text: "nothing is told apart" in text
+    assert "tova under h2o" in perplexity_headlines(rows)[1]
+    assert close(perplexity_headlines(noisy(rows, "tova", 20.0))[1])
+    assert not close(perplexity_headlines(noisy(rows, "tova", 0.1))[1])
+    equal = made_rows(found | {"h2o": {31: 20.0}}, windows=8)
+    assert close(perplexity_headlines(equal)[1])
+    few = perplexity_headlines(made_rows(found, windows=1))[1]
+    assert close(few)
+    assert "no order is told with fewer than 8" in few
+
+
+def test_rows_without_losses_by_block_are_read_and_tell_no_order():
+    rows = made_rows(KNOWN, windows=4)
+    old = [{k: v for k, v in row.items() if k != "block_losses"} for row in rows]
+    old = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in old]
+    assert any("rows have no losses by block" in text for text in read_as("smollm2", old))
+    assert not any(" under " in text for text in read_as("smollm2", old) if "short" not in text)
+    assert "<svg" in page_of(old)
+
+
+def read_as(model, rows):
+    return perplexity_headlines([{**row, "model": model} for row in rows])
+
+
+def test_on_random_digits_nothing_is_ranked():
+    rows = made_rows(KNOWN, windows=4, ranking_obstacle="random digits: so")
+    old = made_rows(KNOWN, windows=4, text="random digits")
+    old = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in old]
+    for mine in (rows, old):
+        said = perplexity_headlines(mine)
+        assert said[1].startswith("Nothing can be ranked here: random digits: ")
+        assert "With 31 slots (512.0 KiB): window 2,000, window+4 25.00, tova 22.00." in said
+        assert not any(word in " ".join(said) for word in ("under", "over that", "interval"))
+        assert "told apart" not in page_of(mine).partition("<h2>Methods")[0]
+
+
+def test_a_text_that_the_model_may_know_is_said():
+    known = [text for text in perplexity_headlines(made_rows({"full": 3.55})) if "heart" in text]
+    assert known == [
+        "A perplexity of 3.55 is below 6: the model may know this text by heart, and another text"
+        " may order otherwise."
+    ]
+    assert not any("heart" in text for text in perplexity_headlines(made_rows({"full": 6.0})))
 
 
 def test_sentences_keep_silent_where_nothing_was_measured():
     text = perplexity_headlines(made_rows({"tova": {31: 20.0}}, windows=1))
-    assert text == ["With 31 slots (512.0 KiB), best first: tova 20.00."]
+    assert text == ["With 31 slots (512.0 KiB): tova 20.00."]
     (alone,) = perplexity_headlines(made_rows({"full": 10.0}, windows=1, span="book"))
     assert "(in one running book; state of 2.0 MiB)" in alone
 
@@ -148,11 +213,11 @@ def test_the_papers_table_has_a_number_in_each_place(page):
     assert {len(line) for line in PAPER.values()} == {len(PAPER_SLOTS)}
     assert {line[-1] for line in PAPER.values()} == {7.16}  # nothing is forgotten at 4096
     assert re.search(r"<td>4,812</td>", page)
-    assert PAPER["h2o"] == PAPER["window+1"]  # as printed, and said on the page
+    assert PAPER["h2o-layer"] == PAPER["window+1"]  # as printed, and said on the page
     assert "digit by digit" in page
 
 
 def test_a_window_is_compared_with_the_one_that_keeps_the_fewest_first_tokens():
     found = {"full": 10.0, "window": {63: 200.0}, "window+16": {63: 20.0}, "window+4": {63: 40.0}}
     (line,) = [line for line in perplexity_headlines(made_rows(found)) if "which drops" in line]
-    assert line.endswith("over that of window+4: 5.0 at 63 slots.")
+    assert line.endswith("over that of window+4: 5.0 at 63 slots.")  # too short for an interval

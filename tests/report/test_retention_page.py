@@ -10,10 +10,20 @@ from report.test_report_page import Reader
 
 from glassesjax.cache.replay import retained
 from glassesjax.cache.retention import mean_lifetime
-from glassesjax.report.retention_cells import paper_slots, rank_correlation, read_cells
+from glassesjax.report.retention_cells import (
+    class_ratio,
+    paper_slots,
+    rank_correlation,
+    read_cells,
+)
 from glassesjax.report.retention_figures import coarse, maps_figure
 from glassesjax.report.retention_page import retention_page
-from glassesjax.report.retention_sentences import cell_sentences, class_pairs, retention_headlines
+from glassesjax.report.retention_sentences import (
+    cell_sentences,
+    class_pairs,
+    paper_correlation,
+    retention_headlines,
+)
 from glassesjax.report.retention_words import PAPER_SLOTS, PAPER_STEPS
 from glassesjax.studies.retention_rows import retention_rows
 from glassesjax.tasks.word_classes import CLASSES
@@ -26,12 +36,13 @@ SINK = np.array([[6, 3, 4, 5, 6, 6]], np.int32)
 BOTH = np.concatenate([TOVA, SINK]), SINK[[0, 0]]  # two decisions a layer
 
 
-def made_rows(cells=(("tova", 3),), forgotten=(TOVA, SINK), weights="some-q4_k.gguf"):
+def made_rows(cells=(("tova", 3),), forgotten=(TOVA, SINK), weights="some-q4_k.gguf", **changes):
     """Rows as the study makes them from what was forgotten."""
     length = forgotten[0].shape[1]
     texts = [TEXTS[at % len(TEXTS)] for at in range(length)]
     shared = {"study": "retention", "model": "toy", "positions": "none", "dtype": "float32"}
     shared |= {"weights": weights, "layers": len(forgotten), "prompt_tokens": length}
+    shared |= {"text": "story", "ranking_obstacle": "", **changes}
     return [
         {**shared, "policy": name, "slots": slots, **row}
         for name, slots in cells
@@ -96,25 +107,73 @@ def test_the_text_says_which_class_and_how_many_layers(page):
     assert 'title="4, newline: 2 steps, held by 100%"' in page
 
 
-def test_longest_and_shortest_classes_are_multiples_of_the_mean():
-    # A window but for marks and line ends, which are all kept: none of ten tokens is another kind.
-    length, slots = 120, 60
+def marked_window(length, slots):
+    """A window but for marks and line ends, which are all kept: none of ten tokens is another."""
     forgotten = np.full(length, length, np.int32)
-    kept = [at for at in range(length) if at % 6 in (3, 4)]
     others = [at for at in range(length) if at % 6 not in (3, 4)]
     for step, position in zip(range(slots, length), others, strict=False):
         forgotten[position] = step
-    cell = read_cells(made_rows((("tova", slots),), (forgotten[None],)))[0]
+    return forgotten[None]
+
+
+def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():
+    length, slots = 1024, 512
+    cell = read_cells(made_rows((("tova", slots),), (marked_window(length, slots),)))[0]
     mean = mean_lifetime(slots, length)
-    marks = np.mean([length - at for at in kept if at % 6 == 3]) / mean
-    line = next(text for text in cell_sentences(cell) if "longest" in text)
-    assert f"last sentence end {marks:.2f}, newline" in line
+    marks = np.mean([length - at for at in range(3, length, 6)]) / mean
+    (line,) = [text for text in cell_sentences(cell) if "longer than the mean" in text]
+    longer, shorter = line.partition(" live ")[2].partition(" (multiples")[0].split("; shorter ")
+    assert f"determiner {class_ratio(cell, 'determiner').value:.2f} (0." in shorter
+    found = class_ratio(cell, "sentence end")
+    assert found.value == pytest.approx(marks)
+    # Its ends are steps of tokens at the text's end, which are few: the interval is wide.
+    assert 1 < found.low < marks < found.high
+    assert longer.startswith(f"newline {class_ratio(cell, 'newline').value:.2f} (")
+    assert f"sentence end {marks:.2f} ({found.low:.2f} to {found.high:.2f})" in longer
     pairs = class_pairs(cell)
     # Half of the text is the paper's 2048 of 4096.
     assert pairs["sentence end"] == (pytest.approx(marks), 1677 / 1537)
     assert pairs["other word"][1] == pytest.approx(
         np.mean([PAPER_STEPS[tag][3] for tag in CLASSES[-3].tags]) / 1537
     )
+    whole = paper_correlation(cell)
+    assert whole.low <= whole.value <= whole.high
+    assert any("rank correlation is" in text for text in cell_sentences(cell))
+
+
+def test_a_short_text_tells_no_class_from_another():
+    cell = read_cells(made_rows((("tova", 60),), (marked_window(120, 60),)))[0]
+    said = " ".join(cell_sentences(cell))
+    assert "no class is told to live longer than others: 2 blocks of 64 tokens" in said
+    assert "rank correlation" not in said
+    assert np.isnan(paper_correlation(cell).low)
+
+
+def test_a_window_tells_no_class_from_another():
+    """All tokens live alike, but for the text's end: what differs is where a class stands."""
+    window = np.minimum(np.arange(1024) + 64, 1024).astype(np.int32)[None]
+    cell = read_cells(made_rows((("window", 64),), (window,)))[0]
+    (line,) = [text for text in cell_sentences(cell) if "longer than the mean" in text]
+    assert "longer than the mean live none; shorter none" in line
+
+
+def test_on_random_digits_nothing_is_ranked():
+    forgotten = (marked_window(1024, 512),)
+    for changes in ({"ranking_obstacle": "random digits: so"}, {"text": "random digits"}):
+        rows = made_rows((("tova", 512),), forgotten, **changes)
+        if "text" in changes:  # of a run from before rows said it
+            rows = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in rows]
+        first, *said = retention_headlines(rows)
+        assert first.startswith("Nothing can be ranked here: random digits: ")
+        assert not any("longer" in text or "rank correlation" in text for text in said)
+        assert "Nothing can be ranked here" in page_of(rows)
+
+
+def test_a_text_that_the_model_may_know_is_said():
+    rows = made_rows()
+    for perplexity, known in ((3.55, True), (46.3, False), (None, False)):
+        rows[-1]["text_perplexity"] = perplexity
+        assert ("by heart" in retention_headlines(rows)[0]) == known
 
 
 def test_a_text_that_fits_is_told_so():

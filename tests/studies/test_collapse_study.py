@@ -10,6 +10,7 @@ import pytest
 from glassesjax.errors import BadInput
 from glassesjax.precision import F64, RoundingPlan, float_format
 from glassesjax.studies.collapse import KEY, CollapseSettings, lay_out, measure
+from glassesjax.studies.collapse_rows import wide_resolution
 from glassesjax.studies.opening import open_models
 from glassesjax.trace.collapse import NORMS
 from glassesjax.trace.decay import fit_decay, loglog_slope
@@ -145,8 +146,23 @@ def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it():
         ("rounded", "wide"),
     }
     assert all(row["distance"] <= row["resolution"] for row in wide)
+    # Random weights leave coordinates that both prompts have equal, some of them zero.
+    ulp = [row for row in wide if row["norm"] == "ulp"]
+    assert ulp
+    assert all(math.isfinite(row["distance"]) and math.isfinite(row["resolution"]) for row in ulp)
     # More exponent bits than float32 has: simulated in a float64 carrier.
     assert {row["dtype"] for row in odd if row["curve"] == "noise_floor"} == {"float64"}
+
+
+def test_the_resolution_in_ulps_is_finite_where_a_coordinate_is_zero():
+    wide = jnp.array([[0.0, 1.0, 2.0], [0.0, 0.0, 4.0]])
+    single = wide + jnp.array([[0.0, 0.0, 2.0**-24]])
+    found = wide_resolution(wide, single, wide, F64)
+    # Eight times 2^-29 of float32's error, in units of the spacing at 2: no other one errs.
+    assert found["ulp"].tolist() == [2.0**-26 * 2.0**-24 / 2.0**-51] * 2
+    noisy = wide_resolution(wide, single + 2.0**-24, wide, F64)
+    assert noisy["ulp"].tolist() == [2.0**54] * 2  # what two numbers can be apart at the most
+    assert not math.isfinite(wide_resolution(wide, single, wide / 0, F64)["ulp"][0])
 
 
 def test_cells_that_are_done_are_left_out(rows):

@@ -1,6 +1,7 @@
 """The perplexity study on the toy: its rows against slow truths, its pieces, and resuming."""
 
 import dataclasses
+import json
 import math
 import re
 from pathlib import Path
@@ -15,11 +16,13 @@ from glassesjax.cache import policy
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, Window
 from glassesjax.model.weights import flat_parameters
-from glassesjax.records import read_rows
+from glassesjax.records import read_rows, to_json
+from glassesjax.report.perplexity_totals import Totals
 from glassesjax.report.run_perplexity import run_perplexity
 from glassesjax.studies.perplexity import KEY, measure
 from glassesjax.studies.perplexity_rows import (
     Cell,
+    block_tokens,
     stretch_row,
     stretch_start,
     stretches,
@@ -106,11 +109,33 @@ def test_every_row_is_there_once_and_flat(rows):
     assert len(rows) == len(keys) == 5 * 2
     assert {row["tokens"] for row in rows} == {15}  # position 0 is not scored
     assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
+    assert not any(row["rankable"] for row in rows)
+    assert {row["ranking_obstacle"][:32] for row in rows} == {"random weights on random digits:"}
     for row in rows:
+        losses = [float(loss) for loss in row["block_losses"].split(",")]
+        assert math.fsum(losses) == pytest.approx(row["nll"], rel=2.0**-50)
         assert row["perplexity"] == math.exp(row["nll"] / row["tokens"])
         assert row["tokens_per_second"] > 0
     slots = {row["policy"]: row["slots"] for row in rows}
     assert slots == dict.fromkeys(("short", "window", "h2o", "tova"), SLOTS) | {"full": 16}
+
+
+def test_losses_of_real_rows_are_paired_by_blocks(rows):
+    totals = Totals([{**row, "rankable": True, "ranking_obstacle": ""} for row in rows])
+    assert totals.blocks == 2  # one in each window: too few for an interval
+    gap = totals.difference(("tova", SLOTS), ("window", SLOTS))
+    mean = lambda name: math.fsum(nll(rows, name, window) for window in (0, 1)) / 30
+    assert gap.value == pytest.approx(mean("tova") - mean("window"), rel=1e-9)
+    assert not gap.excludes(0.0)
+    settings = dataclasses.replace(SETTINGS, policies=("window", "tova"), max_tokens=150)
+    settings = dataclasses.replace(settings, windows=16)
+    more = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
+    more = [{**row, "ranking_obstacle": ""} for row in more]
+    found = Totals(more).difference(("tova", SLOTS), ("window", SLOTS))
+    assert found.low < found.value < found.high
+    # The same rows as they are: on random digits there is no interval, and so no order.
+    bare = Totals([{**row, "ranking_obstacle": "random digits"} for row in more])
+    assert not bare.difference(("tova", SLOTS), ("window", SLOTS)).excludes(0.0)
 
 
 def test_full_is_the_decoders_own(rows, wide, subject):
@@ -218,9 +243,14 @@ def test_sums_by_stretch_do_not_depend_on_the_parts():
         (128, 128, (128 + 255) * 64),
         (256, 44, (256 + 299) * 22),
     ]
+    assert [s.blocks for s in whole] == [
+        (2016.0,), (6112.0,), (159.5 * 64, 223.5 * 64), (277.5 * 44,),
+    ]  # fmt: skip
+    assert [block_tokens(s.start, s.tokens) for s in whole] == [[63], [64], [64, 64], [44]]
     parts = [(values[at : at + 50], float(len(values[at : at + 50]))) for at in range(0, 299, 50)]
     for one, other in zip(whole, stretches([*parts, (values[:0], 0.0)]), strict=True):
-        assert one == pytest.approx(other, rel=300 * 2.0**-53)
+        assert one[:4] == pytest.approx(other[:4], rel=300 * 2.0**-53)
+        assert one.blocks == pytest.approx(other.blocks, rel=300 * 2.0**-53)
         assert one.seconds == pytest.approx(one.tokens, rel=300 * 2.0**-53)
 
 
@@ -258,6 +288,34 @@ def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_pa
     assert (tmp_path / "cut" / "index.html").is_file()
 
 
+def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(tmp_path):
+    policies = ("full", "h2o-layer", "h2o", "tova-head")
+    settings = dataclasses.replace(SETTINGS, policies=policies)
+    run_perplexity(settings, tmp_path)
+    file, rows = tmp_path / "settings.json", tmp_path / "rows.jsonl"
+    before = dict(zip(policies, ("full", "h2o", "h2o-head", "tova-head"), strict=True))
+    old = json.loads(file.read_text())
+    assert old.pop("schema") == 1
+    old["policies"] = list(before.values())
+    file.write_text(to_json(old, indent=2))
+    lately = ("block_losses", "rankable", "ranking_obstacle")
+    older = [{k: v for k, v in row.items() if k not in lately} for row in read_rows(rows)]
+    for row in older:
+        row["policy"] = before[row["policy"]]
+    rows.write_text("".join(to_json(row) + "\n" for row in older[:-1]))  # stopped before the last
+    other = dataclasses.replace(settings, policies=("full", "h2o", "tova", "tova-head"))
+    with pytest.raises(BadInput, match="holds another run"):
+        run_perplexity(other, tmp_path)
+    steps = []
+    found = run_perplexity(settings, tmp_path, advance=steps.append)
+    assert steps == ["tova-head with 6 slots, window 2 of 2"]
+    assert [row["policy"] for row in found] == [name for name in policies for _ in range(2)]
+    by_name = {(row["policy"], row["window"]): row["nll"] for row in older[:-1]}
+    for row in found[:-1]:
+        assert row["nll"] == by_name[before[row["policy"]], row["window"]]
+    assert (tmp_path / "index.html").is_file()
+
+
 def test_float64_does_not_leak_out():
     settings = dataclasses.replace(SETTINGS, policies=("full",), max_tokens=15)
     subject = open_subject(settings)
@@ -284,7 +342,8 @@ def test_sizes_that_are_the_same_are_read_once():
         ({"policies": ()}, "different --policies"),
         ({"policies": ("tova", "tova")}, "different --policies"),
         ({"policies": ("tovaa",)}, "did you mean 'tova'"),
-        ({"policies": ("shrt",)}, "or short; found 'shrt': did you mean 'short'"),
+        ({"policies": ("shrt",)}, "or short, got 'shrt': did you mean 'short'"),
+        ({"policies": ("h2o", "h2o-head")}, "h2o and h2o-head, which are one policy"),
         ({"slots": ()}, "different --slots"),
         ({"seed": -1}, "a seed from 0"),
         ({"positions": "spiral"}, "spiral"),

@@ -36,7 +36,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture(scope="module", autouse=True)
 def made():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recall, "open_model", lambda name: made_model())
+        patch.setattr(recall, "open_one", lambda settings: made_model())
         patch.setattr(recall, "king_james_verses", made_verses)
         yield
 

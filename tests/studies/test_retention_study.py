@@ -20,7 +20,7 @@ from glassesjax.studies.retention import KEY, RetentionSettings, measure, open_s
 SETTINGS = RetentionSettings(
     model="toy",
     max_tokens=14,
-    policies=("tova", "h2o-head"),
+    policies=("tova", "h2o-head"),  # an alias: rows have the policy's one name
     slots=("4",),
     format="f64",
     positions="rotary",
@@ -48,7 +48,7 @@ def held(subject):
 
 def test_sizes_that_are_the_same_are_read_once():
     settings = dataclasses.replace(SETTINGS, slots=("4", "30%"))
-    assert list(open_subject(settings).cells) == [("tova", 4), ("h2o-head", 4)]
+    assert list(open_subject(settings).cells) == [("tova", 4), ("h2o", 4)]
 
 
 def pick(rows, policy="tova", slots=4, **wanted):
@@ -141,7 +141,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
     file.write_bytes(b"".join(lines[: count + 5]) + lines[count + 5][:40])
     named = []
     run_retention(SETTINGS, tmp_path, advance=named.append)
-    assert named == ["h2o-head with 4 slots"]
+    assert named == ["h2o with 4 slots"]
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
     with pytest.raises(BadInput, match="holds another run"):
         run_retention(dataclasses.replace(SETTINGS, seed=1), tmp_path)
@@ -152,7 +152,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
     [
         ({"max_tokens": 0}, "--max-tokens of 1 or more; found 0"),
         ({"policies": ()}, "different --policies"),
-        ({"policies": ("tova", "tova")}, "different --policies"),
+        ({"policies": ("tova", "tova-layer")}, "different --policies"),
         ({"policies": ("tovva",)}, "did you mean 'tova'"),
         ({"policies": ("full",)}, "policies that forget"),
         ({"slots": ("4", "4")}, "different --slots"),
@@ -164,7 +164,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
         ({"positions": "round"}, "--positions out of none"),
         ({"text": "kjv"}, "leave --text out"),
         ({"model": "smollm2"}, "--positions with the toy only"),
-        ({"model": "no.gguf", "positions": "none"}, "no.gguf cannot be read"),
+        ({"model": "no.gguf", "positions": "none"}, "no.gguf, which cannot be read"),
     ],
 )
 def test_bad_input_is_said_before_anything_is_measured(fields, said):

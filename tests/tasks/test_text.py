@@ -10,10 +10,14 @@ import tomllib
 import zlib
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from glassesjax.errors import BadInput
 from glassesjax.model import open_model
+from glassesjax.studies.perplexity_rows import token_losses
+from glassesjax.studies.readable import BY_HEART
 from glassesjax.tasks import text
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +38,40 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch):
         text.read_text("kjv")
 
 
+def test_the_default_is_our_own_and_ships_with_the_package():
+    own = text.read_text(text.DEFAULT_TEXT)
+    assert own.startswith("THE FERRY AT ODDERSTEN\n\nThe cable at Oddersten")
+    assert own.endswith("all others.\n")
+    assert own.isascii()
+    paragraphs = [line for line in own.splitlines() if line]
+    assert len(set(paragraphs)) == len(paragraphs)
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_the_default_is_long_enough_and_not_known_by_heart():
+    model = open_model("smollm2")
+    tokens = model.tokenizer.encode(text.read_text(text.DEFAULT_TEXT))
+    assert len(tokens) >= 4096  # what perplexity reads if not told otherwise
+    window = jnp.asarray(tokens[:257])
+    y = jax.jit(lambda decoder, x: decoder(x, keep="nothing")[0])(model.decoder, window[:-1])
+    losses = token_losses(model.decoder, y, window[1:])
+    assert float(jnp.exp(jnp.mean(losses))) > 5 * BY_HEART  # 46 over the first 1024 tokens
+
+
 def test_a_file_is_read_as_utf8(tmp_path):
     (tmp_path / "a.txt").write_text("naïve", encoding="utf-8")
     assert text.read_text(str(tmp_path / "a.txt")) == "naïve"
+
+
+@pytest.mark.parametrize("name", ["kjv", "ferry", "persuasion"])
+def test_a_name_that_is_a_file_as_well_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadInput, match=rf"packaged:{name} or \./{name}\."):
+        text.read_text(name)
+    assert text.read_text(f"./{name}") == "mine"
+    assert text.read_text("packaged:ferry") != "mine"
 
 
 def test_what_is_no_text_is_refused(tmp_path):
@@ -134,10 +169,30 @@ def test_pieces_join_to_the_text_and_end_at_lone_line_ends(size):
     assert len(list(text.text_pieces(whole, 1))) == 3  # after "ab" and "ij"
 
 
+def test_a_text_of_one_line_is_cut_before_lone_spaces_between_letters():
+    whole = "ab cd  ef 1 gh, ij k"
+    assert list(text.text_pieces(whole, 1)) == ["ab", " cd  ef 1 gh, ij", " k"]
+    assert list(text.text_pieces(whole, 3)) == ["ab cd  ef 1 gh, ij", " k"]
+    assert list(text.text_pieces("=" * 99, 10)) == ["=" * 99]
+
+
+@pytest.mark.parametrize("token", ["\nx", "a\nb", "a b", "x a b", "a "])
+def test_tokens_that_a_cut_could_part_are_known(token):
+    assert text.crosses_pieces(token)
+
+
+@pytest.mark.parametrize("token", ["", "  ", " a", "<tool>", "x\n", "\n\n", "> <", "1 a"])
+def test_and_so_are_those_that_none_can(token):
+    assert not text.crosses_pieces(token)
+
+
 @pytest.mark.slow
 @pytest.mark.models
 def test_pieces_are_read_as_the_whole_is():
     tokenizer = open_model("smollm2").tokenizer
-    whole = text.read_text("kjv")[:60_000].replace(". ", ".\n\n \n")
-    apart = [token for piece in text.text_pieces(whole, 50) for token in tokenizer.encode(piece)]
-    assert tuple(apart) == tokenizer.encode(whole)
+    ruth = text.read_text("kjv")[:60_000]
+    for whole in (ruth.replace(". ", ".\n\n \n"), ruth.replace("\n", " ")):
+        pieces = list(text.text_pieces(whole, 50))
+        assert len(pieces) > 500
+        apart = [token for piece in pieces for token in tokenizer.encode(piece)]
+        assert tuple(apart) == tokenizer.encode(whole) == tuple(tokenizer.stream(whole))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glassesjax.theory.failing import surely_confused
 from glassesjax.theory.margin import (
     margin_certificate,
     margin_certificates,
@@ -114,6 +115,66 @@ def test_differences_of_rows_are_not_stored():
         memory = margin_certificate.lower(*shapes, norm).compile().memory_analysis()
         assert memory is not None
         assert memory.temp_size_in_bytes < vocab * dim * 4 / 2
+
+
+SIZES = {
+    # Subnormal numbers, squares that underflow, and that overflow, up to the largest numbers.
+    jnp.float32: (1e-44, 1e-40, 1e-30, 1e-19, 1.0, 1e19, 1e30, 1e38),
+    jnp.float64: (1e-320, 1e-310, 1e-300, 1e-170, 1.0, 1e170, 1e300),
+}
+AT_SIZES = [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
+
+
+@pytest.mark.parametrize(("dtype", "size"), AT_SIZES, ids=str)
+@pytest.mark.parametrize("scaled", ["y", "unembed", "both"])
+def test_two_tokens_are_never_certified_at_any_size(dtype, size, scaled):
+    # Made by NumPy: a product would be flushed.
+    y = jnp.asarray(np.array([size if scaled != "unembed" else 1, 0], dtype))
+    unembed = jnp.asarray(np.diag(np.full(2, size if scaled != "y" else 1, dtype)))
+    for roundoff in (None, 0.0):
+        for norm in NORMS:
+            assert not margin_certificate(y, y[::-1], unembed, norm, roundoff).certified
+        assert not margin_certificates(y[None], y[None, ::-1], unembed, roundoff).certified[0]
+    # A difference that is subnormal, or that a subtraction flushes, is one.
+    assert not surely_confused(y[None], y[None, ::-1], unembed)[0]
+
+
+@pytest.mark.parametrize(("dtype", "size"), AT_SIZES, ids=str)
+def test_a_sure_pair_is_certified_wherever_arithmetic_neither_over_nor_underflows(dtype, size):
+    y, y_next = jnp.asarray([[1, 0], [1, 0.125]], dtype)
+    limits = np.finfo(np.dtype(dtype))
+    inside = 1e6 * limits.tiny < size < limits.max / 1e6
+    times, eye = np.array(size, dtype), np.eye(2, dtype=dtype)
+    scale = lambda x: jnp.asarray(np.asarray(x) * times)
+    for pair, unembed in (
+        ((scale(y), scale(y_next)), jnp.asarray(eye)),
+        ((y, y_next), scale(eye)),
+    ):
+        for norm in NORMS:
+            found = margin_certificate(*pair, unembed, norm)
+            assert bool(found.certified) == inside
+            if inside:
+                assert float(found.margin) == pytest.approx(float(times), rel=1e-6)
+        many = margin_certificates(pair[0][None], pair[1][None], unembed)
+        assert bool(many.certified[0]) == inside
+
+
+def test_logits_that_underflow_are_equal_and_certify_nothing():
+    # Each is far from zero, the products are not: all logits are zero in float32.
+    y, unembed = jnp.asarray([1e-30, 0], jnp.float32), jnp.eye(2, dtype=jnp.float32) * 1e-30
+    assert not margin_certificate(y, y, unembed.astype(jnp.float32)).certified
+    huge = jnp.asarray([1e30, 0], jnp.float32), (jnp.eye(2) * 1e30).astype(jnp.float32)
+    assert not margin_certificate(huge[0], huge[0], huge[1]).certified
+
+
+def test_a_finer_roundoff_than_the_arrays_own_is_not_believed():
+    y = jnp.asarray([1.0, 0.3], jnp.float32)
+    y_next = jnp.asarray([0.9, 0.35], jnp.float32)
+    ratios = [
+        float(margin_certificate(y, y_next, jnp.eye(2, dtype=jnp.float32), 2, u).worst_ratio)
+        for u in (2.0**-53, None, 2.0**-20)
+    ]
+    assert ratios[0] == ratios[1] < ratios[2]
 
 
 def test_pigeonhole_count_is_exact():

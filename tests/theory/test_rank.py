@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from glassesjax.theory.rank import (
-    composite_norm,
     doubly_exponential_bound,
     effective_rank,
     mean_cosine,
+    pure_attention_bound,
     relative_residual,
     representational_gap_bound,
     residual_to_mean,
     stable_rank,
+    token_diameter,
 )
 
 U = 2.0**-53  # unit roundoff of float64
@@ -105,24 +106,83 @@ def test_strange_input():
     assert residual_to_mean(one) == representational_gap_bound(one) == 0
     assert stable_rank(one) == effective_rank(one) == 1
     assert np.isnan(mean_cosine(one))  # there is no pair
-    assert residual_to_mean(zeros) == composite_norm(zeros) == 0
+    assert residual_to_mean(zeros) == token_diameter(zeros) == 0
     for measure in (stable_rank, effective_rank, mean_cosine, relative_residual):
         assert np.isnan(measure(zeros))
-    for measure in (stable_rank, effective_rank, mean_cosine, residual_to_mean, composite_norm):
+    for measure in (stable_rank, effective_rank, mean_cosine, residual_to_mean, token_diameter):
         assert np.isnan(measure(zeros.at[1, 1].set(jnp.nan)))
     assert mean_cosine(jnp.ones((2, 5, 3, 2), jnp.float32)).shape == (2, 5)
     tiny = 1e-200 * with_spectrum([1.0, 1.0, 0.0, 0.0])
     assert float(stable_rank(tiny)) == pytest.approx(2, rel=200 * U)
 
 
-def test_composite_norm_by_hand():
-    values = jnp.array([[1.0, -2.0], [3.0, 0.0], [0.0, 6.0]])  # columns 4 and 8, rows 3, 3 and 6
-    assert float(composite_norm(values)) == pytest.approx(math.sqrt(48), rel=4 * U)
+@settings(deadline=None, max_examples=50)
+@given(MATRICES)
+def test_the_diameter_and_the_residual_bound_each_other(values):
+    by_hand = max(np.linalg.norm(a - b) for a in values for b in values)
+    found = float(token_diameter(jnp.array(values)))
+    assert found == pytest.approx(by_hand, rel=8 * DIM * U)
+    residual, allowed = float(residual_to_mean(jnp.array(values))), 8 * N * DIM * 100 * U
+    assert found <= math.sqrt(2) * residual + allowed
+    assert residual <= math.sqrt((N - 1) / 2) * found + allowed
+
+
+def test_diameters_that_attain_their_bounds():
+    two = jnp.array([[1.0, 2.0], [4.0, -2.0]])
+    assert token_diameter(two) == 5
+    assert float(residual_to_mean(two)) == pytest.approx(5 / math.sqrt(2), rel=8 * U)
+    simplex = jnp.eye(5)  # all distances are equal: the other side
+    assert float(residual_to_mean(simplex)) == pytest.approx(
+        math.sqrt(4 / 2) * float(token_diameter(simplex)), rel=16 * U
+    )
+
+
+def attend(tokens, query_key, value, key_dim, *, causal=False):
+    """One layer of attention alone in NumPy, head by head and row by row."""
+    after = np.zeros_like(tokens)
+    for steep, moved in zip(query_key, value, strict=True):
+        for row, token in enumerate(tokens):
+            seen = tokens[: row + 1] if causal else tokens
+            logits = token @ steep @ seen.T / math.sqrt(key_dim)
+            weights = np.exp(logits - logits.max())
+            after[row] += weights / weights.sum() @ seen @ moved
+    return after
+
+
+def norms(matrices):
+    return jnp.asarray(np.linalg.norm(matrices, 2, axis=(-2, -1)))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_attention_alone_stays_within_its_bounds(scale):
+    random = np.random.default_rng(3)
+    tokens, key_dim = scale * random.normal(size=(N, DIM)), 2
+    query_key, value = random.normal(size=(2, 3, 2, DIM, DIM)) / 2
+    start, strength = float(token_diameter(tokens)), jnp.max(norms(query_key) * norms(value))
+    bounds = pure_attention_bound(jnp.array(start), norms(query_key), norms(value), key_dim)
+    for layer in range(3):
+        tokens = attend(tokens, query_key[layer], value[layer], key_dim)
+        assert token_diameter(tokens) <= bounds[layer]
+        power = doubly_exponential_bound(jnp.array(start), strength, 2, key_dim, layer + 1)
+        assert bounds[layer] <= power * (1 + 100 * U)
+
+
+def test_two_places_attain_the_bound_and_a_causal_mask_breaks_it():
+    tokens = np.array([[0.5, 0.0], [-0.5, 0.0], [-0.5, 0.0], [0.5, 0.0]])
+    heads = np.stack([np.eye(2)] * 2)
+    steep, moved = jnp.array([[3.0, 3.0]]), jnp.array([[2.0, 2.0]])
+    (bound,) = pure_attention_bound(jnp.array(1.0), steep, moved, 4)
+    assert float(bound) == pytest.approx(4 * math.tanh(3 / 8), rel=8 * U)
+    found = token_diameter(attend(tokens, 3 * heads, 2 * heads, 4))
+    assert float(found) == pytest.approx(float(bound), rel=64 * U)
+    near = 0.01 * tokens
+    (bound,) = pure_attention_bound(jnp.array(0.01), steep, moved, 4)
+    assert token_diameter(attend(near, 3 * heads, 2 * heads, 4, causal=True)) > 1000 * bound
 
 
 def test_the_doubly_exponential_bound():
-    r, strength = jnp.array(0.25), jnp.array(0.5)
-    # 4 . 0.5 . 2 / sqrt(4) = 2; two layers: 2^4 r^9.
+    r, strength = jnp.array(0.25), jnp.array(8.0)
+    # 8 . 2 / (4 sqrt(4)) = 2; two layers: 2^4 r^9.
     found = doubly_exponential_bound(r, strength, heads=2, key_dim=4, layers=2)
     assert found == 2.0**4 * 0.25**9
     assert doubly_exponential_bound(r, strength, heads=2, key_dim=4, layers=0) == r
@@ -130,10 +190,12 @@ def test_the_doubly_exponential_bound():
     fixed = doubly_exponential_bound(jnp.array(0.5), 2 * strength, heads=2, key_dim=4, layers=5)
     assert fixed == 0.5
     far = jnp.array([0.0, 0.1, 10.0, jnp.nan])
-    deep = doubly_exponential_bound(far, jnp.full(4, 0.5), heads=2, key_dim=4, layers=9)
+    deep = doubly_exponential_bound(far, jnp.full(4, 8.0), heads=2, key_dim=4, layers=9)
     np.testing.assert_array_equal(deep, [0, 0, jnp.inf, jnp.nan])
     with pytest.raises(ValueError, match="got heads=0, key_dim=4, layers=1"):
         doubly_exponential_bound(r, strength, heads=0, key_dim=4, layers=1)
+    with pytest.raises(ValueError, match="got 0: pass the width of a key"):
+        pure_attention_bound(r, jnp.ones((1, 1)), jnp.ones((1, 1)), 0)
 
 
 def test_ranks_of_a_batch_are_those_of_its_members():

@@ -25,7 +25,7 @@ from glassesjax.model import (
     Window,
     flat_parameters,
 )
-from glassesjax.precision import BF16, F32, F64, INT8, INT8_CHANNEL, RoundingPlan
+from glassesjax.precision import BF16, F32, F64, INT8, INT8_CHANNEL, TF32, RoundingPlan
 from glassesjax.trace import collapse
 from glassesjax.trace.collapse import distance, last_representations, pack, pass_size
 
@@ -185,6 +185,39 @@ def test_distance_never_masks_a_nan():
     apart = distance(jnp.array([[1.0, jnp.nan]]), jnp.array([[1.0, 2.0]]), F32)
     assert all(math.isnan(float(getattr(apart, norm)[0])) for norm in collapse.NORMS)
     assert int(apart.equal_coordinates[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fmt"),
+    [(jnp.float32, BF16), (jnp.float32, TF32), (jnp.float32, F32), (jnp.float64, F64)],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_coordinate_that_is_zero_in_both_is_no_distance(dtype, fmt):
+    first, second = jnp.array([[0, 1, 2]], dtype), jnp.array([[0, 1, 2.5]], dtype)
+    apart = distance(first, second, fmt)
+    assert float(apart.ulp[0]) == 0.25 * 2 ** (fmt.mantissa_bits)  # half of 2, over the spacing
+    assert int(apart.equal_coordinates[0]) == 2
+    both = jax.jit(distance, static_argnames="storage")(0 * first, 0 * second, storage=fmt)
+    assert [float(getattr(both, norm)[0]) for norm in collapse.NORMS] == [0] * 5
+    # Of two zeros one is larger: a whole row of zeros against a number.
+    lone = distance(0 * first, second, fmt)
+    assert math.isinf(lone.relative_l1[0])
+    # A number is 2^mantissa_bits spacings of its own binade and some more.
+    assert float(lone.ulp[0]) == 1.25 * 2 ** (fmt.mantissa_bits)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(jnp.float32, 1e-40), (jnp.float64, 1e-320)])
+def test_differences_of_subnormal_rows_are_not_flushed(dtype, size):
+    first, second = jnp.array([[size, 0.0]], dtype), jnp.array([[0.0, size]], dtype)
+    apart = jax.device_get(distance(first, second, F32 if dtype == jnp.float32 else F64))
+    lone = np.asarray(size, first.dtype)
+    assert apart.linf[0] == lone
+    assert apart.l1[0] == lone + lone
+    assert apart.l2[0] > lone
+    assert apart.relative_l1[0] == 2
+    assert apart.equal_coordinates[0] == 0
+    tiny = np.finfo(first.dtype).smallest_subnormal
+    assert apart.ulp[0] == lone / tiny  # a whole number of the smallest spacings
 
 
 def test_jit_of_the_whole_pass_takes_a_decoder_as_a_pytree(key):

@@ -10,7 +10,14 @@ import optax
 import pytest
 
 from glassesjax.errors import BadInput
-from glassesjax.model import DecoderConfig, Mlp
+from glassesjax.model import (
+    Decoder,
+    DecoderConfig,
+    LayerNorm,
+    Mlp,
+    ScalableSoftmax,
+    flat_parameters,
+)
 from glassesjax.precision import BF16, RoundingPlan
 from glassesjax.tasks import LengthMix, batch, named_task
 from glassesjax.train import Recipe, begin, learn
@@ -33,13 +40,24 @@ def run(recipe=RECIPE, seeds=(0,), steps=STEPS):
     return learn(stacked(*(begin(CONFIG, recipe, seed, RATE) for seed in seeds)), recipe, steps)
 
 
+def decaying(recipe):
+    """Which weights of a decoder decay, as a tree of truth values."""
+    matrices = {"query", "key", "value", "output", "up", "down", "gate", "table", "unembed"}
+    every = recipe.weight_decay_on == "all"
+    wanted = lambda path, _: every or bool(matrices & {getattr(k, "name", None) for k in path})
+    return lambda decoder: jax.tree_util.tree_map_with_path(wanted, decoder)
+
+
 def plain_loop(recipe, seed):
     """Optax's own AdamW, one step at a time, every example and every token in a Python loop."""
     learner = begin(CONFIG, recipe, seed, RATE)
     shape = optax.warmup_cosine_decay_schedule(0.0, RATE, recipe.warmup, recipe.steps)
     optimizer = optax.chain(
         optax.clip_by_global_norm(recipe.clip),
-        optax.adamw(shape, b2=0.98, weight_decay=recipe.weight_decay),
+        optax.scale_by_adam(b2=0.98),
+        # By name and not by rank: what multiplies a vector, and the two tables.
+        optax.add_decayed_weights(recipe.weight_decay, mask=decaying(recipe)),
+        optax.scale_by_learning_rate(shape),
     )
     decoder, moments = learner.decoder, optimizer.init(learner.decoder)
 
@@ -77,6 +95,37 @@ def test_steps_are_those_of_a_plain_loop():
     np.testing.assert_allclose(told.loss[0], losses, rtol=2.0**-14)
     close(jax.tree.map(lambda x: x[0], learners.decoder), decoder)
     assert int(learners.step[0]) == STEPS
+
+
+@pytest.mark.parametrize("on", ["matrices", "all"])
+def test_which_weights_decay(on):
+    recipe = dataclasses.replace(RECIPE, weight_decay=0.5, weight_decay_on=on)
+    config = dataclasses.replace(
+        CONFIG, norm=LayerNorm(), bias=True, qkv_bias=True, temperature=ScalableSoftmax()
+    )
+    decoder = Decoder(config, key=jax.random.key(1))
+    decoder = jax.tree.map(lambda weight: weight + 1, decoder)
+    nothing = jax.tree.map(jnp.zeros_like, decoder)
+    optimizer = recipe.optimizer
+    # The schedule starts at a rate of zero: the second step is the first that moves.
+    with jax.numpy_dtype_promotion("standard"):
+        state = optimizer.update(nothing, optimizer.init(decoder), decoder)[1]
+        updates, _ = optimizer.update(nothing, state, decoder)
+    moved = {
+        name: bool(np.any(np.asarray(leaf))) for name, leaf in flat_parameters(updates).items()
+    }
+    still = {"gain", "bias", "sharpness", "query_bias", "key_bias", "value_bias", "output_bias"}
+    still |= {"up_bias", "down_bias"}
+    for name, moves in moved.items():
+        assert moves == (on == "all" or name.split(".")[-1] not in still), name
+    assert {name.split(".")[-1] for name in moved} & still  # there are some
+
+
+def test_an_unknown_rule_of_decay_is_refused():
+    recipe = dataclasses.replace(RECIPE)
+    object.__setattr__(recipe, "weight_decay_on", "some")  # past the checks that only tests have
+    with pytest.raises(ValueError, match="weight_decay_on to be one of matrices, all"):
+        recipe.__post_init__()
 
 
 def test_another_rate_is_another_run():

@@ -21,13 +21,16 @@ class Trained(NamedTuple):
         return " ".join(("glassesjax", *self.arguments))
 
 
+# Made when gains and biases decayed as well; now it has to be said.
+_DECAY = ("--weight-decay-on", "all")
+
 TRAINED: Mapping[str, Trained] = {
     "count_ones": Trained(
-        ("train", "count_ones", "--preset", "quick"),
+        ("train", "count_ones", "--preset", "quick", *_DECAY),
         "afdd57cfd3d3865ef4a916ee20188af10902fae87817c8eb5aa39e2ad52e8a4a",
     ),
     "copy_last": Trained(
-        ("train", "copy_last", "--preset", "quick"),
+        ("train", "copy_last", "--preset", "quick", *_DECAY),
         "930793fec96d0677acd2287dee4f432ef7efde73f22b441e0311ad69dbae7e02",
     ),
 }

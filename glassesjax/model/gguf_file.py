@@ -1,0 +1,94 @@
+"""The pairs and weights of a GGUF file: our header, and the ``gguf`` package's de-quantization."""
+
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glassesjax.errors import MODELS_WANTED, BadInput
+from glassesjax.model.gguf_header import TensorEntry, map_file, read_header
+
+NUMBERS = ("F64", "I8", "I16", "I32", "I64")  # kinds of tensors that hold no weights of a model
+
+
+class GgufTensors(Mapping):
+    """The tensors of a file, each read and de-quantized where it is looked up.
+
+    Its items have no types: run-time checks would look them all up.
+
+    Attributes:
+      entries: Where each lies in the file, by name, with its shape.
+    """
+
+    def __init__(self, data: mmap.mmap, entries: Mapping[str, TensorEntry]) -> None:
+        self.entries = entries
+        self._data = data
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One tensor.
+
+        Args:
+          name: As in the file.
+
+        Returns:
+          Float32, outermost axis first; a new array each time.
+
+        Raises:
+          KeyError: There is no such tensor.
+          BadInput: It is of a kind that cannot be de-quantized, or holds NaN or infinity.
+        """
+        entry = self.entries[name]
+        gguf = _gguf()
+        kind = gguf.GGMLQuantizationType(entry.kind)
+        outer = entry.shape[:-1]
+        size = int(np.prod(outer, dtype=np.int64)) * entry.row_bytes
+        packed = np.frombuffer(self._data, np.uint8, size, entry.offset)
+        try:
+            if kind.name in NUMBERS:
+                raise NotImplementedError
+            with np.errstate(all="ignore"):  # scales of damaged blocks overflow; looked at below
+                weights = gguf.quants.dequantize(packed.reshape(*outer, entry.row_bytes), kind)
+        except NotImplementedError as error:
+            wanted = "Expected a GGUF file of weights that can be de-quantized to float32"
+            told = f"{name} of type {kind.name}"
+            raise BadInput(f"{wanted}, got {told}: convert the model to another type.") from error
+        if not np.isfinite(weights).all():
+            told = f"NaN or infinity in {name}"
+            raise BadInput(f"Expected finite weights in the GGUF file, got {told}: use another.")
+        # Float32 comes as a view of the file, which must not become the memory of a model.
+        return weights.reshape(entry.shape).copy() if kind.name == "F32" else weights
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def read_gguf(path: Path) -> tuple[dict[str, Any], GgufTensors]:
+    """Key-value pairs and de-quantized tensors of a GGUF file.
+
+    Args:
+      path: The file.
+
+    Returns:
+      Pairs by key, arrays of numbers as numpy arrays; and float32 arrays by tensor name, outermost
+      axis first, each read and de-quantized where it is looked up.
+
+    Raises:
+      BadInput: The file is missing, truncated, damaged or foreign, or ``gguf`` is not installed.
+    """
+    gguf = _gguf()
+    data = map_file(path)
+    header = read_header(data, str(path), gguf.GGML_QUANT_SIZES)
+    return header.metadata, GgufTensors(data, header.tensors)
+
+
+def _gguf() -> Any:  # noqa: ANN401
+    try:
+        import gguf
+    except ImportError as error:
+        raise BadInput(MODELS_WANTED) from error
+    return gguf

@@ -1,0 +1,294 @@
+"""The header of a GGUF file: key-value pairs and the table of tensors, checked before use.
+
+Every length and count is compared with the bytes that are left before anything is read or
+allocated, so that a damaged file costs no more than a whole one. Source: the GGUF specification of
+ggml (``docs/gguf.md``), versions 2 and 3.
+"""
+
+import math
+import mmap
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from glassesjax.errors import BadInput
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+ALIGNMENT = 32  # bytes, where a file names no other
+MOST_DIMENSIONS = 4
+
+# Type numbers of values: the code of ``struct``, which numpy reads as well.
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 10: "Q", 11: "q", 12: "d"}
+BOOLEAN, STRING, ARRAY = 7, 8, 9
+
+LEAST_PAIR = 8 + 4 + 1  # bytes of an empty key, of its type, and of the shortest value
+LEAST_TENSOR = 8 + 4 + 4 + 8  # an empty name, the number of dimensions, type and offset
+_LENGTH = struct.Struct("<Q")
+
+
+class TensorEntry(NamedTuple):
+    """Where a tensor lies in the file."""
+
+    kind: int
+    """Number of its quantization, as ``gguf.GGMLQuantizationType`` has it."""
+    shape: tuple[int, ...]
+    """Outermost axis first, in weights."""
+    offset: int
+    """Of its first byte in the file."""
+    row_bytes: int
+    """Bytes of one row, the innermost axis."""
+
+
+class GgufHeader(NamedTuple):
+    """What stands before the weights."""
+
+    version: int
+    metadata: dict[str, Any]
+    """Numbers, booleans, strings, lists of strings, and numpy arrays of numbers or booleans."""
+    tensors: dict[str, TensorEntry]
+    """By name, in the order of the file."""
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """A file's bytes, read only where they are looked at.
+
+    Args:
+      path: The file.
+
+    Returns:
+      A read-only map.
+
+    Raises:
+      BadInput: The file is missing, is no regular file, or does not begin as GGUF does.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would wait for its writer
+            raise BadInput(f"Expected a GGUF file, got {path}, which is no file: choose another.")
+        with path.open("rb") as file:
+            magic = file.read(len(MAGIC))
+            if magic == MAGIC:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        found = f"{path}, which cannot be read ({error.strerror})"
+        raise BadInput(f"Expected a GGUF file, got {found}: choose another.") from error
+    found = f"{path}, which starts with {magic!r} and not with {MAGIC!r}"
+    raise BadInput(f"Expected a GGUF file, got {found}: choose another.")
+
+
+def read_header(
+    data: mmap.mmap | bytes, name: str, block_sizes: Mapping[Any, tuple[int, int]]
+) -> GgufHeader:
+    """The header of a file.
+
+    Args:
+      data: The whole file; only the header is read.
+      name: Of the file, for messages.
+      block_sizes: For each kind of quantization, the weights of a block and its bytes:
+        ``gguf.GGML_QUANT_SIZES``.
+
+    Returns:
+      The pairs and the tensors.
+
+    Raises:
+      BadInput: The file is cut or damaged, of another byte order or version, or one part of
+        several.
+    """
+    reader = _Reader(data, name)
+    if data[: len(MAGIC)] != MAGIC:
+        raise reader.broken(f"starts with {data[: len(MAGIC)]!r} and not with {MAGIC!r}")
+    reader.at = len(MAGIC)
+    version = reader.number("I", "its version")
+    if version not in VERSIONS:
+        raise _foreign_version(version, name)
+    num_tensors = reader.count(LEAST_TENSOR, "tensors")
+    metadata = _pairs(reader, reader.count(LEAST_PAIR, "key-value pairs"))
+    parts = metadata.get("split.count", 1)
+    if type(parts) is not int or parts > 1:
+        told = f"part of a model in {parts!r:.20} files"
+        raise BadInput(f"Expected a GGUF file with a whole model, got {told}: merge them first.")
+    alignment = _alignment(metadata)
+    entries = _tensor_table(reader, num_tensors, block_sizes)
+    start = -(-reader.at // alignment) * alignment
+    return GgufHeader(version, metadata, _placed(reader, entries, start, alignment, block_sizes))
+
+
+def _foreign_version(version: int, name: str) -> BadInput:
+    if version & 0xFFFF == 0 and version:  # such a version is a small one in the other byte order
+        told = f"{name} with the most significant byte first"
+        return BadInput(
+            f"Expected a little-endian GGUF file, got {told}: gguf-convert-endian {name} little"
+        )
+    versions = " or ".join(map(str, VERSIONS))
+    told = f"version {version} in {name}"
+    return BadInput(f"Expected a GGUF file of version {versions}, got {told}: convert it again.")
+
+
+def _pairs(reader: "_Reader", count: int) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    for index in range(count):
+        key = reader.string(f"the key of pair {index}")
+        if key in metadata:
+            raise reader.broken(f"has the key {key!r:.80} twice")
+        metadata[key] = reader.value(f"the value of {key!r:.80}")
+    return metadata
+
+
+def _alignment(metadata: Mapping[str, Any]) -> int:
+    alignment = metadata.get("general.alignment", ALIGNMENT)
+    if type(alignment) is int and alignment > 0 and alignment % 8 == 0:
+        return alignment
+    wanted = "Expected a positive multiple of 8 as general.alignment of the GGUF file"
+    raise BadInput(f"{wanted}, got {alignment!r:.60}: convert the model again.")
+
+
+class _Row(NamedTuple):
+    """A line of the table of tensors as it stands in the file."""
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    offset: int
+
+
+def _tensor_table(
+    reader: "_Reader", count: int, block_sizes: Mapping[Any, tuple[int, int]]
+) -> list[_Row]:
+    rows: dict[str, _Row] = {}
+    for index in range(count):
+        name = reader.string(f"the name of tensor {index}")
+        if name in rows:
+            raise reader.broken(f"has the tensor {name!r:.80} twice")
+        told = f"the entry of tensor {name!r:.80}"
+        if (rank := reader.number("I", told)) > MOST_DIMENSIONS:
+            raise reader.broken(f"has {rank} dimensions in {told}")
+        shape = tuple(reader.number("Q", told) for _ in range(rank))[::-1]
+        kind, offset = reader.number("I", told), reader.number("Q", told)
+        if kind not in block_sizes:
+            raise reader.broken(f"has the unknown type {kind} in {told}")
+        rows[name] = _Row(name, kind, shape, offset)
+    return list(rows.values())
+
+
+def _placed(
+    reader: "_Reader",
+    rows: list[_Row],
+    start: int,
+    alignment: int,
+    block_sizes: Mapping[Any, tuple[int, int]],
+) -> dict[str, TensorEntry]:
+    """Tensors follow each other in the order of the table, each at the next aligned byte.
+
+    Any other offset, also one beyond 2^63 that a sum of 64 bits would carry into the header, points
+    at bytes that are not the tensor's own.
+    """
+    placed, expected, size = {}, 0, len(reader.data)
+    for name, kind, shape, offset in rows:
+        block, block_bytes = block_sizes[kind]
+        row = shape[-1] if shape else 1
+        if row % block or 0 in shape:
+            told = "no weights" if 0 in shape else f"rows of {row} weights in blocks of {block}"
+            raise reader.broken(f"has the tensor {name!r:.80} with {told}")
+        if offset != expected:
+            told = f"at byte {offset} of the weights where {expected} follows"
+            raise reader.broken(f"has the tensor {name!r:.80} {told}: they overlap or leave a gap")
+        row_bytes = row // block * block_bytes
+        total = math.prod(shape[:-1]) * row_bytes
+        if start + offset + total > size:
+            told = f"end at byte {start + offset + total} of {size}"
+            raise reader.broken(f"lets the tensor {name!r:.80} {told}")
+        placed[name] = TensorEntry(kind, shape, start + offset, row_bytes)
+        expected += -(-total // alignment) * alignment
+    return placed
+
+
+class _Reader:
+    """A position in the header that never moves beyond the file's end."""
+
+    def __init__(self, data: mmap.mmap | bytes, name: str) -> None:
+        self.data, self.name, self.at = data, name, 0
+
+    def broken(self, told: str) -> BadInput:
+        return BadInput(
+            f"Expected a whole GGUF file, got {self.name}, which {told}: copy or convert it again."
+        )
+
+    def take(self, size: int, what: str) -> int:
+        """Moves on by so many bytes; where they begin."""
+        start, left = self.at, len(self.data) - self.at
+        if size > left:
+            raise self.broken(f"needs {size} bytes for {what} and has {left}")
+        self.at = start + size
+        return start
+
+    def number(self, code: str, what: str) -> Any:  # noqa: ANN401  (an int or a float)
+        layout = f"<{code}"
+        return struct.unpack_from(layout, self.data, self.take(struct.calcsize(layout), what))[0]
+
+    def count(self, least: int, what: str) -> int:
+        """A number of things that take at least so many bytes each."""
+        number, left = self.number("Q", f"its number of {what}"), len(self.data) - self.at
+        if number * least > left:
+            raise self.broken(f"names {number} {what} and has {left} bytes for them")
+        return number
+
+    def string(self, what: str) -> str:
+        return self.strings(1, what)[0]
+
+    def strings(self, count: int, what: str) -> list[str]:
+        """So many strings; one object each and nothing else, as vocabularies are long."""
+        data, at, size = self.data, self.at, len(self.data)
+        unpack, strings = _LENGTH.unpack_from, []
+        try:
+            for _ in range(count):
+                (length,) = unpack(data, at)
+                start, at = at + 8, at + 8 + length
+                if at > size:
+                    raise self.broken(f"has {size - start} bytes for {length} of {what}")
+                strings.append(str(data[start:at], "utf-8"))
+        except struct.error as error:
+            raise self.broken(f"ends within {what}") from error
+        except UnicodeDecodeError as error:
+            raise self.broken(f"has bytes that are no UTF-8 in {what}") from error
+        self.at = at
+        return strings
+
+    def value(self, what: str) -> Any:  # noqa: ANN401  (whatever the file says)
+        kind = self.number("I", what)
+        if kind in SCALARS:
+            return self.number(SCALARS[kind], what)
+        if kind == BOOLEAN:
+            return bool(self.booleans(1, what)[0])
+        if kind == STRING:
+            return self.string(what)
+        if kind == ARRAY:
+            return self.array(what)
+        raise self.broken(f"has the unknown type {kind} for {what}")
+
+    def booleans(self, count: int, what: str) -> np.ndarray:
+        array = self.numbers("B", count, what)
+        if array.max(initial=0) > 1:
+            raise self.broken(f"has a boolean that is neither 0 nor 1 in {what}")
+        return array.view(bool)
+
+    def numbers(self, code: str, count: int, what: str) -> np.ndarray:
+        dtype = np.dtype(f"<{code}")
+        start = self.take(count * dtype.itemsize, what)
+        # A copy: a view would keep the file mapped for as long as the pairs live.
+        return np.frombuffer(self.data, dtype, count, start).copy()
+
+    def array(self, what: str) -> list[str] | np.ndarray:
+        kind = self.number("I", what)
+        if kind == STRING:
+            return self.strings(self.count(8, f"strings in {what}"), what)
+        if kind == ARRAY:
+            raise self.broken(f"nests arrays in {what}, which no model needs")
+        if kind != BOOLEAN and kind not in SCALARS:
+            raise self.broken(f"has the unknown type {kind} in the array of {what}")
+        if kind == BOOLEAN:
+            return self.booleans(self.count(1, f"booleans in {what}"), what)
+        layout = SCALARS[kind]
+        return self.numbers(layout, self.count(struct.calcsize(f"<{layout}"), what), what)

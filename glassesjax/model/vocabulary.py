@@ -1,0 +1,48 @@
+"""Whether token numbers are some, asked once where they come in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int
+
+Tokens = Int[Array, "..."] | Int[np.ndarray, "..."] | Sequence[int]
+
+
+def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any kind of Tokens)
+    """Token numbers as they came, where all are in the vocabulary.
+
+    Tokens of a function that is being traced have no values yet and pass: the embedding then has a
+    row of NaN for what has no row in the table.
+
+    Args:
+      tokens: An array of integers or a sequence of them; an array on a device is copied to the
+        host, so ask once and not in a loop.
+      vocab_size: Number of tokens.
+
+    Returns:
+      The same; an array of 64-bit integers in NumPy as int32, which it would be wrapped to.
+
+    Raises:
+      ValueError: One is negative or too large, or they are no integers: truth values are none.
+    """
+    try:
+        values = np.asarray(tokens)
+    except jax.errors.TracerArrayConversionError:
+        return tokens
+    wanted = f"Expected token numbers from 0 to {vocab_size - 1}"
+    # In a list beside an integer, NumPy would take True for 1.
+    listed = tokens if isinstance(tokens, Sequence) else ()
+    truth = next((t for t in listed if isinstance(t, bool | np.bool_)), None)
+    if truth is not None or (values.size and values.dtype.kind not in "iu"):
+        found = repr(truth) if truth is not None else f"values of type {values.dtype}"
+        raise ValueError(f"{wanted}, got {found}: give integers.")
+    wrong = (values < 0) | (values >= vocab_size)
+    if np.any(wrong):
+        place = int(np.flatnonzero(wrong)[0])
+        found = f"{int(values.ravel()[place])} at place {place}"
+        raise ValueError(f"{wanted}, got {found}: use the model's own tokenizer.")
+    if isinstance(tokens, np.ndarray) and tokens.dtype.itemsize > 4:
+        return tokens.astype(np.int32)
+    return tokens

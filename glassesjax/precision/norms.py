@@ -1,0 +1,99 @@
+"""Roots and norms for numbers of every size, with finite derivatives at zero."""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import entr
+from jaxtyping import Array, Float
+
+from glassesjax.precision.bits import peak_exponent, times_power
+
+
+def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square root whose derivative at zero is declared to be zero.
+
+    The true one is infinite, and infinity times the zero derivative of what is inside is NaN: it
+    would spoil the derivative of a sum because of a single term. Of a norm, zero is a subgradient.
+
+    Args:
+      x: Any numbers.
+
+    Returns:
+      The roots; NaN where negative.
+    """
+    zero = x == 0
+    # The inner choice keeps zero away from the root, whose derivative would be formed all the same.
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+@jax.custom_jvp
+def safe_abs(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Absolute value whose derivative at zero is zero, midway between its two sides.
+
+    Args:
+      x: Any numbers.
+
+    Returns:
+      The magnitudes.
+    """
+    return jnp.abs(x)
+
+
+@safe_abs.defjvp
+def _safe_abs_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return jnp.abs(primals[0]), jnp.sign(primals[0]) * tangents[0]
+
+
+def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    r"""Terms :math:`-p \ln p` of an entropy, zero at zero, with derivative zero there.
+
+    The true one is infinite, and a weight that a softmax flushed to zero has none.
+
+    Args:
+      p: Weights in [0, 1].
+
+    Returns:
+      The terms.
+    """
+    zero = p == 0
+    return jnp.where(zero, 0, entr(jnp.where(zero, 1, p)))
+
+
+def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> Float[Array, "..."]:
+    r"""Root of the sum of squares along some axes, for numbers of every size.
+
+    .. math:: 2^k \sqrt{\textstyle\sum_i (2^{-k} x_i)^2}, \qquad
+       2^k \le \max_i |x_i| < 2^{k + 1}
+
+    Scaling by a power of two rounds nothing, so the result is that of the plain formula wherever
+    that one neither overflows nor underflows. Subnormal numbers count: the norm is zero just
+    where all entries are. Its derivative there is zero.
+
+    Args:
+      x: float64, float32 or a 16-bit type, which is summed in float32.
+      axis: Along which squares are summed.
+
+    Returns:
+      One norm each, in the dtype of x; infinite where it is too large for that.
+    """
+    wide = x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+    exponent = peak_exponent(wide, axis, keepdims=True)
+    scaled = times_power(wide, -exponent)
+    root = safe_sqrt(jnp.sum(scaled * scaled, axis=axis, keepdims=True))
+    return jnp.squeeze(times_power(root, exponent), axis).astype(x.dtype)
+
+
+def root_mean_square(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:
+    r"""Root of mean square plus a constant along the last axis, for numbers of every size.
+
+    .. math:: \sqrt{\tfrac1d \textstyle\sum_i x_i^2 + \varepsilon}
+
+    Args:
+      x: float32 or float64.
+      eps: The constant; non-negative.
+
+    Returns:
+      One root per vector; its derivative is zero where it is.
+    """
+    mean = euclidean_norm(x) / jnp.sqrt(jnp.asarray(x.shape[-1], x.dtype))
+    constant = jnp.full_like(mean, eps**0.5)
+    return euclidean_norm(jnp.stack([mean, constant], axis=-1))

@@ -1,0 +1,69 @@
+"""Fields of rows as numbers: null is no number, and never zero."""
+
+import math
+from collections.abc import Sequence
+
+from glassesjax.records import Row
+
+
+def integer(row: Row, name: str) -> int:
+    """A field that counts or places, which every row of its kind has.
+
+    Args:
+      row: A row.
+      name: The field.
+
+    Returns:
+      The number.
+
+    Raises:
+      ValueError: The field is missing, null or no number.
+    """
+    value = row.get(name)
+    if value is None or isinstance(value, str) or value != int(value):
+        raise ValueError(f"Expected a whole number as {name} of a row, got {value!r}.")
+    return int(value)
+
+
+def measured(row: Row, name: str) -> float:
+    """A measured field.
+
+    Args:
+      row: A row.
+      name: The field.
+
+    Returns:
+      The number; NaN where the row has null, which stands for a number that is not finite, or has
+      no such field.
+    """
+    value = row.get(name)
+    return math.nan if value is None or isinstance(value, str) else float(value)
+
+
+def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
+    """The first sentence on a run of a model that is not finite.
+
+    Args:
+      rows: Of any study of a model.
+      what: What a row is of.
+
+    Returns:
+      One sentence, or none.
+    """
+    said = [row["finite"] for row in rows if row.get("finite") is not None]
+    bad = sum(not finite for finite in said)
+    return [f"Not finite, in {bad} of {len(said)} {what}: these have no result."] if bad else []
+
+
+def unfinite(rows: Sequence[Row]) -> list[str]:
+    """What to say of a model whose unrounded pass is not finite.
+
+    Args:
+      rows: Of any study of a model; those with the field ``finite`` count.
+
+    Returns:
+      One line, or none. What overflows in a number format is a result and no failure.
+    """
+    said = [row["finite"] for row in rows if row.get("finite") is not None]
+    bad = sum(not finite for finite in said)
+    return [f"the unrounded pass is not finite, in {bad} of {len(said)} rows"] if bad else []

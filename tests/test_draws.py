@@ -1,0 +1,161 @@
+"""What a seed draws does not depend on how JAX is set in a process."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from made_draws import CONFIG, RECIPE, digest, drawn
+
+import glassesjax
+from glassesjax import draws
+from glassesjax.errors import BadInput
+from glassesjax.model import Decoder
+from glassesjax.tasks import LengthMix
+from glassesjax.tasks.glasses import Glasses, batch
+from glassesjax.train import begin, evaluate, learn
+from glassesjax.train.checkpoint import latest, load, save
+from glassesjax.train.hosts import fetch, share
+from glassesjax.train.mesh import make_mesh, place
+
+SCRIPT = Path(__file__).with_name("made_draws.py")
+ROOTS = (Path(glassesjax.__file__).parent, Path(__file__).parents[1] / "proofs_numeric")
+
+
+def in_a_process(**variables):
+    """What the script prints under these variables."""
+    process = subprocess.run(
+        [sys.executable, str(SCRIPT)], env={**os.environ, **variables},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+@pytest.mark.slow
+def test_four_processes_draw_the_same():
+    rbg, apart = {"JAX_DEFAULT_PRNG_IMPL": "rbg"}, {"JAX_THREEFRY_PARTITIONABLE": "0"}
+    offset = {"JAX_RANDOM_SEED_OFFSET": "5"}
+    plain, *others = [in_a_process(**v) for v in ({}, rbg, apart, rbg | apart | offset)]
+    assert others == [plain] * 3
+
+
+def test_no_setting_of_jax_changes_what_is_drawn():
+    """The functions are compiled once for each setting: their caches know it."""
+    with jax.enable_x64(False):
+        plain = drawn(quick=True)
+        with jax.default_prng_impl("rbg"), jax.threefry_partitionable(False):
+            jax.config.update("jax_random_seed_offset", 5)
+            try:
+                assert drawn(quick=True) == plain
+                other = jax.random.normal(jax.random.split(jax.random.key(0))[0], (3,))
+            finally:
+                jax.config.update("jax_random_seed_offset", 0)
+    # The settings bite where nothing is held.
+    assert digest(other) != digest(jax.random.normal(jax.random.split(jax.random.key(0))[0], (3,)))
+
+
+def test_seeds_mean_what_they_mean_to_jax_by_default():
+    """So that what was published before keeps its bits."""
+    with jax.enable_x64(False):
+        for seed in (0, 1, 2**31 - 1, 2**31, 2**32 - 1):
+            ours, theirs = draws.root_key(seed), jax.random.key(seed)
+            assert draws.numbers(ours).tolist() == draws.numbers(theirs).tolist()
+        key = jax.random.key(11)
+        np.testing.assert_array_equal(
+            draws.signs(key, (5, 7), jnp.float32), jax.random.rademacher(key, (5, 7), jnp.float32)
+        )
+    assert draws.numbers(draws.root_key(2**32 + 5)).tolist() == [1, 5]
+    for seed in (-1, 2**64):
+        with pytest.raises(BadInput, match=f"got {seed}"):
+            draws.root_key(seed)
+
+
+def test_signs_are_those_of_32_bits_where_64_are_on():
+    key = draws.root_key(1)
+    wide = draws.signs(key, (64,), jnp.float64)
+    with jax.enable_x64(False):
+        assert wide.tolist() == draws.signs(key, (64,), jnp.float32).tolist()
+    assert set(wide.tolist()) == {-1.0, 1.0}
+
+
+def test_what_is_drawn_inside_a_compiled_function_of_the_user_is_the_same():
+    make = jax.jit(lambda key: Decoder(CONFIG, key=key))
+    plain = digest(make(draws.root_key(0)))
+    with jax.threefry_partitionable(False):
+        assert digest(make(draws.root_key(0))) == plain
+
+
+def test_all_draws_go_through_one_module():
+    """A draw of JAX's own would depend on its settings again."""
+    for root in ROOTS:
+        for path in set(root.rglob("*.py")) - {Path(draws.__file__)}:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                bare = isinstance(node, ast.Attribute) and node.attr == "random"
+                assert not (bare and getattr(node.value, "id", "") == "jax"), path
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) else []
+                assert not {"jax.random"} & {*names}, path
+
+
+@pytest.fixture
+def rbg():
+    """A learner whose key the user made of another implementation."""
+    learner = begin(CONFIG, RECIPE, 0, 1e-2)
+    keys = jax.random.split(jax.random.key(0, impl="rbg"), 2)
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), learner)
+    return stacked._replace(key=keys)
+
+
+def test_a_key_of_another_kind_stays_what_it_is(rbg, tmp_path):
+    wanted = draws.numbers(rbg.key).tolist()
+    save(tmp_path, rbg)
+    mesh = make_mesh()
+    for again in (fetch(rbg), share(rbg), place(rbg, mesh, RECIPE), load(latest(tmp_path), rbg)):
+        assert draws.implementation(again.key) == "rbg"
+        assert draws.numbers(again.key).tolist() == wanted
+    unsafe = rbg._replace(key=draws.wrap(draws.numbers(rbg.key), "unsafe_rbg"))
+    with pytest.raises(BadInput, match=r"unsafe_rbg, got rbg"):  # of the same shape
+        load(latest(tmp_path), unsafe)
+
+
+def test_a_checkpoint_of_before_has_threefry_keys(tmp_path):
+    learner = jax.tree.map(lambda leaf: leaf[None], begin(CONFIG, RECIPE, 0, 1e-2))
+    path = save(tmp_path, learner)
+    listed = json.loads((path / "files.json").read_text())
+    del listed["about.json"]
+    (path / "files.json").write_text(json.dumps(listed))
+    (path / "about.json").unlink()
+    again = load(path, learner)
+    assert draws.implementation(again.key) == "threefry2x32"
+    assert digest(again) == digest(learner)
+
+
+def test_rows_under_rbg_draw_as_they_do_alone(rbg):
+    """JAX's own vmap of rbg draws a whole batch from its first key."""
+    draw = lambda key: draws.integers(key, (4,), 0, 1000)
+    together = draws.over(draw, rbg.key)(rbg.key)
+    assert together.tolist() == [draw(key).tolist() for key in rbg.key]
+    assert jax.vmap(draw)(rbg.key).tolist() != together.tolist()
+    assert jax.jit(lambda keys: draws.over(draw, keys)(keys))(rbg.key).tolist() == together.tolist()
+
+
+@pytest.mark.slow
+def test_functions_that_take_a_key_take_one_of_rbg(rbg):
+    key, mix, decoder = rbg.key[1], LengthMix(low=3, high=3), begin(CONFIG, RECIPE, 0, 1e-2).decoder
+    rows, _ = batch(RECIPE.task, Glasses(), mix, key, jnp.int32(0), 4)
+    with jax.threefry_partitionable(False):
+        again, _ = batch(RECIPE.task, Glasses(), mix, key, jnp.int32(0), 4)
+    assert digest(rows) == digest(again)
+    score = evaluate(decoder, RECIPE.task, Glasses(), key, mix, size=3, count=2)
+    assert np.isfinite(score.loss)
+    alone = jax.tree.map(lambda leaf: jnp.copy(leaf[1:]), rbg)
+    _, told = learn(rbg, RECIPE, 1)
+    _, said = learn(alone, RECIPE, 1)
+    np.testing.assert_allclose(told.loss[1], said.loss[0], rtol=64 * 2.0**-24)
