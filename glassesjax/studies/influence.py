@@ -35,6 +35,7 @@ from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
 from glassesjax.trace.rollout import (
+    BlockStack,
     Rollout,
     block_stack,
     check_bounded,
@@ -268,7 +269,9 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
     for length in dict.fromkeys(len(passage.tokens) for passage in passages):
         alike = [passage for passage in passages if len(passage.tokens) == length]
         tokens = jnp.asarray([passage.tokens for passage in alike])
-        rolled = jax.device_get(_rolled(decoder, tokens))
+        # One after the other: they share the processor's cores, and the norms come once.
+        stacks = _stacks(decoder, tokens)
+        rolled = jax.device_get((_rolled(decoder, tokens), *_bounded(stacks)))
         for index, passage in enumerate(alike):
             plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
             wide = [np.asarray(x, np.float64) for x in (plain.profile, plain.shares)]
@@ -277,10 +280,18 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
 
 
 @jax.jit
-def _rolled(decoder: Decoder, tokens: jax.Array) -> tuple[Rollout, Rollout, Rollout]:
-    stacks = jax.vmap(block_stack, (None, 0))(decoder, tokens)
-    each = lambda one: (rollout(decoder, one[0]), printed_rollout(one[1]), repaired_rollout(one[1]))
-    return jax.lax.map(each, (tokens, stacks))
+def _stacks(decoder: Decoder, tokens: jax.Array) -> BlockStack:
+    return jax.vmap(block_stack, (None, 0))(decoder, tokens)
+
+
+@jax.jit
+def _rolled(decoder: Decoder, tokens: jax.Array) -> Rollout:
+    return jax.lax.map(lambda one: rollout(decoder, one), tokens)
+
+
+@jax.jit
+def _bounded(stacks: BlockStack) -> tuple[Rollout, Rollout]:
+    return jax.lax.map(lambda one: (printed_rollout(one), repaired_rollout(one)), stacks)
 
 
 def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:

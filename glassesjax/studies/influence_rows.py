@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array
+from jax.typing import ArrayLike
 
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.records import Value
@@ -81,7 +81,7 @@ class _Measured(NamedTuple):
         least, most = self.ends(at)
         measured = {"frobenius": frobenius, "standard_error": error, "spectral": spectral}
         names = "along", "along_standard_error", "input_norm"
-        rest = {name: _at(getattr(self.found, name), at) for name in names}
+        rest = {name: _at(_wide(getattr(self.found, name)), at) for name in names}
         return {**measured, "at_least": least, "at_most": most, **rest}
 
     def shares(self) -> dict[str, np.ndarray]:
@@ -121,11 +121,11 @@ class _Measured(NamedTuple):
         )
 
 
-def _wide(norms: Array | None) -> np.ndarray | None:
+def _wide(norms: ArrayLike | None) -> np.ndarray | None:
     return None if norms is None else np.asarray(norms, np.float64)
 
 
-def _at(norms: Array | None, at: tuple[int, int]) -> float | None:
+def _at(norms: np.ndarray | None, at: tuple[int, int]) -> float | None:
     return None if norms is None else float(norms[at])
 
 

@@ -2,8 +2,10 @@
 
 import copy
 import dataclasses
+import itertools
 import math
 import re
+import types
 from pathlib import Path
 
 import jax
@@ -12,8 +14,15 @@ import numpy as np
 import pytest
 
 from glassesjax.errors import BadInput
-from glassesjax.studies.influence import KEY, InfluenceSettings, measure, open_subject
-from glassesjax.studies.influence_rows import Bounds, influence_rows
+from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.studies.influence import (
+    KEY,
+    InfluenceSettings,
+    _of_text,
+    measure,
+    open_subject,
+)
+from glassesjax.studies.influence_rows import Bounds, influence_rows, squared_shares
 from glassesjax.trace.influence import Influence
 
 SETTINGS = InfluenceSettings(
@@ -36,7 +45,7 @@ def rows(subject):
 def jacobians(subject):
     """Of the last representation in the embedding, token by token, by the plainest means."""
     wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), subject.model.decoder)
-    embedding = wide.enter(jnp.asarray(subject.tokens))
+    embedding = wide.enter(jnp.asarray(subject.passages[0].tokens))
     jacobian = jax.jit(jax.jacrev(lambda resid: wide.represent(resid)[0][-1]))(embedding)
     return np.asarray(jacobian).transpose(1, 0, 2)
 
@@ -65,6 +74,34 @@ def test_norms_at_the_embedding_are_those_of_the_jacobian(rows, jacobians):
     # From a Gram matrix: its rounding is relative to the square.
     np.testing.assert_allclose(column(rows, "spectral", **at), spectral, rtol=1e-10)
     np.testing.assert_array_equal(column(rows, "at_least", **at), column(rows, "spectral", **at))
+
+
+def test_three_conventions_at_the_embedding_are_those_of_the_jacobian(subject, rows, jacobians):
+    at = {"attention": "true", "layer": 0}
+    decoder, tokens = subject.model.decoder, np.array(subject.passages[0].tokens)
+    vectors = np.asarray(decoder.embed.table[...], np.float64)[tokens] * decoder.config.embed_scale
+    lengths, norms = np.linalg.norm(vectors, axis=-1), np.linalg.norm(jacobians, axis=(1, 2))
+    along = np.linalg.norm(np.einsum("sod,sd->so", jacobians, vectors), axis=-1)
+    close = lambda name, wanted: np.testing.assert_allclose(
+        column(rows, name, **at), wanted, rtol=1e-11
+    )
+    close("input_norm", lengths)
+    # What cancels in J v was as large as |J| |v|.
+    gap = np.abs(column(rows, "along", **at) - along)
+    assert np.all(gap <= 1e-11 * norms * lengths)
+    close("squared_share", norms**2 / np.sum(norms**2))
+    scaled = norms * lengths
+    close("squared_share_scaled", scaled**2 / np.sum(scaled**2))
+    wanted = along**2 / np.sum(along**2)
+    np.testing.assert_allclose(column(rows, "squared_share_along", **at), wanted, rtol=1e-6)
+
+
+def test_shares_of_squares_by_hand():
+    close = lambda found, wanted: np.testing.assert_allclose(found, wanted, rtol=4 * 2.0**-53)
+    close(squared_shares(np.array([[3.0, 4.0], [1e-200, 3e-200]])), [[0.36, 0.64], [0.1, 0.9]])
+    close(squared_shares(np.array([1e200, 0.0])), [1, 0])
+    for bad in ([0.0, 0.0], [1.0, math.nan], [1.0, math.inf]):
+        assert np.isnan(squared_shares(np.array(bad))).all()
 
 
 def test_operator_norms_stand_at_the_layers_asked_for_and_at_no_other(rows):
@@ -115,12 +152,13 @@ def test_the_bounds_hold_where_they_must(rows):
 
 def made(norm, subject, printed=1, **fields):
     """Rows of one layer whose every norm is the same, against bounds of 10 and 1000."""
-    shape = 1, len(subject.tokens)
+    shape = 1, len(subject.passages[0].tokens)
     fill = lambda value: np.full(shape, value)
     found = Influence(fill(norm), **{name: fill(value) for name, value in fields.items()})
     logs = [fill(power * math.log(10)) for power in (printed, 3)]
     layers = (0,) if "spectral" in fields else ()
-    return list(influence_rows(subject, found, Bounds(fill(0.2), np.zeros(0), *logs), layers))
+    bounds = Bounds(fill(0.2), np.zeros(0), *logs)
+    return list(influence_rows(subject.model, subject.passages[0], found, bounds, layers))
 
 
 @pytest.mark.parametrize(
@@ -188,13 +226,16 @@ def test_estimates_lie_within_their_errors(subject, rows):
     changes = {"method": "estimated", "spectral": None, "attention": ("true",)}
     settings = dataclasses.replace(SETTINGS, probes=64, **changes)
     (first, none), (kind, found) = measure(settings, subject)
-    assert (first, none, kind) == ("bounds for true", [], "true")
+    assert (first, none, kind) == ("bounds for true attention", [], "true attention")
     assert {row["last_finite"] for row in found} == {True}
-    exact = column(rows, "frobenius", attention="true")
-    norm, error = (np.array([row[n] for row in found]) for n in ("frobenius", "standard_error"))
-    heard = exact > 0
-    # Five standard errors of 64 squares of sums of signs; the seed is fixed.
-    assert (np.abs(norm - exact)[heard] < 5 * error[heard]).all()
+    scale = column(rows, "frobenius", attention="true") * column(
+        rows, "input_norm", attention="true"
+    )
+    for name, of in (("frobenius", "standard_error"), ("along", "along_standard_error")):
+        exact = column(rows, name, attention="true")
+        norm, error = (np.array([row[n] for row in found]) for n in (name, of))
+        # Five standard errors of 64 squares of sums of signs; the seed is fixed.
+        assert (np.abs(norm - exact) <= 5 * error + 1e-11 * scale).all()
     assert {row["spectral"] for row in found} == {None}
     assert {row["probes"] for row in found} == {64}
 
@@ -209,7 +250,7 @@ def test_float64_does_not_leak_out(subject, rows):
     with jax.enable_x64(False):
         _, (kind, found) = measure(settings, subject)
         assert jnp.zeros(1).dtype == jnp.float32
-    assert kind == "frozen"
+    assert kind == "frozen attention"
     # Without the singular values it is another program, which may add in another order.
     expected = column(rows, "frobenius", attention="frozen")
     np.testing.assert_allclose([row["frobenius"] for row in found], expected, rtol=2.0**-45)
@@ -224,8 +265,10 @@ def test_float64_does_not_leak_out(subject, rows):
         ({"method": "exact", "spectral": (-1,)}, "layers from 0"),
         ({"method": "exact", "spectral": (0, 0)}, "different --spectral"),
         ({"spectral": (0,)}, "--method exact only"),
-        ({"text": "kjv"}, "leave --text out"),
-        ({"model": "smollm2", "text": "kjv", "prompt": "In"}, "found both"),
+        ({"passages": 0}, "1 or more"),
+        ({"text": ("kjv",)}, "leave --text out"),
+        ({"model": "smollm2", "text": ("kjv",), "prompt": "In"}, "got both"),
+        ({"model": "smollm2", "text": ("a", "a")}, "different names"),
         ({"attention": ()}, "different kinds"),
         ({"attention": ("true", "true")}, "different kinds"),
         ({"seed": 2**32}, "a seed from 0"),
@@ -248,9 +291,81 @@ def test_a_prompt_over_the_context_is_named_before_it_is_made():
     for count in (8193, 10**14):
         with pytest.raises(BadInput, match="at most 8192 tokens"):
             open_subject(InfluenceSettings(model="toy", max_tokens=count))
-    assert len(open_subject(InfluenceSettings(model="toy", max_tokens=8192)).tokens) == 8192
-    cut = InfluenceSettings(model="toy", prompt="123456", max_tokens=3)
-    assert len(open_subject(cut).tokens) == 3
+    lengths = lambda **settings: [
+        len(passage.tokens)
+        for passage in open_subject(InfluenceSettings(model="toy", **settings)).passages
+    ]
+    assert lengths(max_tokens=8192, passages=1) == [8192]
+    assert lengths(prompt="123456", max_tokens=3) == [3]
+    assert lengths(max_tokens=5) == [5] * 4
+
+
+def test_passages_of_the_toy_are_different_digits():
+    found = open_subject(InfluenceSettings(model="toy", max_tokens=16, passages=3)).passages
+    assert [(passage.text, passage.offset) for passage in found] == [
+        ("digits", 0), ("digits", 16), ("digits", 32)
+    ]  # fmt: skip
+    assert len({passage.tokens for passage in found}) == 3
+
+
+class Words:
+    """The engine of a tokenizer that makes a token of each word, by its number in the text."""
+
+    def encode(self, text, add_special_tokens):
+        return types.SimpleNamespace(ids=[int(word) for word in text.split()])
+
+
+WORDS = ByteLevelTokenizer(Words(), bos=None, eos=None, adds_bos=False, chat_template=None)
+
+
+LINES = "\n".join(" ".join(str(10 * line + word) for word in range(10)) for line in range(50))
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "limit", "starts"),
+    [
+        (LINES, 4, 20, None),  # at the first line of each part but the first
+        (LINES, 1, 20, [0]),
+        (LINES, 4, 1000, [0]),  # too short: once, from its start
+        (LINES.replace("\n", " "), 2, 20, None),  # no lines: at a word
+        ("7", 4, 20, [7]),
+    ],
+)
+def test_passages_are_spread_over_a_text_without_its_opening(text, count, limit, starts):
+    found = _of_text(WORDS, "some", text, count, limit)
+    if starts is not None:
+        assert [passage.tokens[0] for passage in found] == starts
+        assert [passage.offset for passage in found] == [0]
+        assert found[0].tokens == WORDS.encode(text)[:limit]
+        return
+    assert len(found) == count
+    part = len(text) / (count + 1)
+    for number, passage in enumerate(found, 1):
+        assert number * part - 1 <= passage.offset < number * part + 50
+        assert text[passage.offset - 1].isspace()  # whole tokens only
+        assert "\n" not in text or text[passage.offset - 1] == "\n"
+        first = passage.tokens[0]
+        assert passage.tokens == tuple(range(first, first + limit))
+    starts = [passage.tokens[0] for passage in found]
+    assert all(late - early >= limit for early, late in itertools.pairwise(starts))
+
+
+def test_bounds_of_passages_together_are_those_of_each_alone(subject):
+    changes = {"prompt": "", "passages": 2, "max_tokens": 6, "attention": ("frozen",)}
+    settings = dataclasses.replace(SETTINGS, spectral=(), **changes)
+    both = open_subject(settings)
+    run = lambda subject: [row for _, rows in measure(settings, subject) for row in rows]
+    together, alone = run(both), run(both._replace(passages=both.passages[1:]))
+    later = [row for row in together if row["offset"] == 6]
+    assert len(together) == 2 * len(alone) == 2 * len(later) == 2 * 4 * 6
+    for one, other in zip(later, alone, strict=True):
+        for name in ("frobenius", "pi", "log10_printed", "log10_repaired"):
+            # The same program on another batch; some thousand roundings.
+            assert one[name] == pytest.approx(other[name], rel=1e-11)
+    # The second passage is there already.
+    done = lambda row: row["offset"] == 6
+    names = [name for name, _ in measure(settings, both, done)]
+    assert names == ["bounds for frozen attention", "frozen attention, digits from 0"]
 
 
 def named(page, start):
