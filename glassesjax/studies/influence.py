@@ -8,6 +8,7 @@ passages are read, since what is seen on one text may be that text's alone.
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -255,7 +256,11 @@ def measure(
             beside = bounds[passage], settings.spectral_layers
             rows = influence_rows(subject.model, passage, found, *beside)
             place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
-            yield f"{kind} attention{place}", [{**shared, "attention": kind, **x} for x in rows]
+            head = {**shared, "attention": kind}
+            yield (
+                f"{kind} attention{place}",
+                [{**head, **row, **_finite(head, row)} for row in rows],
+            )
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:
@@ -274,8 +279,12 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
         rolled = jax.device_get((_rolled(decoder, tokens), *_bounded(stacks)))
         for index, passage in enumerate(alike):
             plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
-            wide = [np.asarray(x, np.float64) for x in (plain.profile, plain.shares)]
-            found[passage] = Bounds(*wide, log_bound(printed), log_bound(repaired))
+            found[passage] = Bounds(
+                pi=np.asarray(plain.profile, np.float64),
+                shares=np.asarray(plain.shares, np.float64),
+                printed=log_bound(printed),
+                repaired=log_bound(repaired),
+            )
     return found
 
 
@@ -292,6 +301,12 @@ def _rolled(decoder: Decoder, tokens: jax.Array) -> Rollout:
 @jax.jit
 def _bounded(stacks: BlockStack) -> tuple[Rollout, Rollout]:
     return jax.lax.map(lambda one: (printed_rollout(one), repaired_rollout(one)), stacks)
+
+
+def _finite(head: Row, row: Row) -> Row:
+    """Whether the pass and what was measured of it are; a bound may overflow without harm."""
+    measured = [float(row[name] or 0) for name in ("frobenius", "at_most")]
+    return {"finite": bool(head["last_finite"]) and all(map(math.isfinite, measured))}
 
 
 def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:
