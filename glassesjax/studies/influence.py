@@ -274,9 +274,10 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
     for length in dict.fromkeys(len(passage.tokens) for passage in passages):
         alike = [passage for passage in passages if len(passage.tokens) == length]
         tokens = jnp.asarray([passage.tokens for passage in alike])
-        # One after the other: they share the processor's cores, and the norms come once.
+        # Four programs, one after the other: in one, whose loops may run at once, a processor of
+        # two cores has hung.
         stacks = _stacks(decoder, tokens)
-        rolled = jax.device_get((_rolled(decoder, tokens), *_bounded(stacks)))
+        rolled = jax.device_get((_rolled(decoder, tokens), _printed(stacks), _repaired(stacks)))
         for index, passage in enumerate(alike):
             plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
             found[passage] = Bounds(
@@ -299,8 +300,13 @@ def _rolled(decoder: Decoder, tokens: jax.Array) -> Rollout:
 
 
 @jax.jit
-def _bounded(stacks: BlockStack) -> tuple[Rollout, Rollout]:
-    return jax.lax.map(lambda one: (printed_rollout(one), repaired_rollout(one)), stacks)
+def _printed(stacks: BlockStack) -> Rollout:
+    return jax.lax.map(printed_rollout, stacks)
+
+
+@jax.jit
+def _repaired(stacks: BlockStack) -> Rollout:
+    return jax.lax.map(repaired_rollout, stacks)
 
 
 def _finite(head: Row, row: Row) -> Row:
