@@ -116,7 +116,7 @@ def heard_figure(rows: Sequence[Row]) -> Figure:
 
 def _heard(axes: Axes, rows: Sequence[Row]) -> None:
     position = np.array([number(row, "position") for row in rows])
-    share, pi = (np.array([number(row, n) for row in rows]) for n in ("influence_share", "pi"))
+    share, pi = (np.array([number(row, n) for row in rows]) for n in ("squared_share", "pi"))
     held = np.array([bool(row["held_layers"]) for row in rows])
     known = lambda values: np.where(values > 0, values, math.nan)
     axes.plot(position, known(pi), color=MUTED, linewidth=0.9)

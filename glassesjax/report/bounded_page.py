@@ -139,7 +139,7 @@ def _by_layers(found: Mapping[Panel, Sequence[Row]]) -> list[Markup]:
         ]
         gone = sorted(loudest_dropped(mine), key=lambda row: integer(row, "position"))
         named = ", ".join(
-            f"{row['token_text']!r} at {row['position']} ({number(row, 'influence_share'):.1%})"
+            f"{row['token_text']!r} at {row['position']} ({number(row, 'squared_share'):.1%})"
             for row in gone
         )
         lines.append([panel.positions, panel.state, *each, named or MISSING])

@@ -4,8 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from glassesjax.records import Row
 from glassesjax.report.fields import integer, not_finite
+from glassesjax.studies.influence_rows import squared_shares
 
 NORM = "l2"
 # Both sides are float sums of a few thousand terms.
@@ -49,7 +52,16 @@ def panels(rows: Sequence[Row], kind: str) -> Mapping[Panel, list[Row]]:
             )
             found.setdefault(key, []).append(row)
     order = "length" if kind == "collapse" else "position"
-    return {key: sorted(mine, key=lambda row: integer(row, order)) for key, mine in found.items()}
+    ordered = {key: sorted(x, key=lambda row: integer(row, order)) for key, x in found.items()}
+    return ordered if kind == "collapse" else {key: _shared(x) for key, x in ordered.items()}
+
+
+def _shared(rows: list[Row]) -> list[Row]:
+    """Rows of one text with their shares of squares, which earlier versions did not write."""
+    if all("squared_share" in row for row in rows):
+        return rows
+    shares = squared_shares(np.array([number(row, "frobenius") for row in rows]))
+    return [{**row, "squared_share": float(x)} for row, x in zip(rows, shares, strict=True)]
 
 
 def number(row: Row, name: str) -> float:
@@ -92,7 +104,7 @@ def evicted_share(rows: Sequence[Row]) -> float:
     Returns:
       A share of one.
     """
-    return sum((number(row, "influence_share") for row in rows if not row["held_layers"]), 0.0)
+    return sum((number(row, "squared_share") for row in rows if not row["held_layers"]), 0.0)
 
 
 def held_shares(rows: Sequence[Row]) -> list[tuple[int, float]]:
@@ -107,7 +119,7 @@ def held_shares(rows: Sequence[Row]) -> list[tuple[int, float]]:
     """
     quarter = lambda row: -(-4 * integer(row, "held_layers") // integer(row, "layers"))
     groups = [[row for row in rows if quarter(row) == wanted] for wanted in range(5)]
-    share = lambda group: sum((number(row, "influence_share") for row in group), 0.0)
+    share = lambda group: sum((number(row, "squared_share") for row in group), 0.0)
     return [(len(group), share(group)) for group in groups]
 
 
@@ -121,8 +133,8 @@ def loudest_dropped(rows: Sequence[Row], most: int = 3) -> list[Row]:
     Returns:
       Rows, the loudest first.
     """
-    gone = [row for row in rows if not row["held_layers"] and number(row, "influence_share") > 0]
-    return sorted(gone, key=lambda row: -number(row, "influence_share"))[:most]
+    gone = [row for row in rows if not row["held_layers"] and number(row, "squared_share") > 0]
+    return sorted(gone, key=lambda row: -number(row, "squared_share"))[:most]
 
 
 def leads(rows: Sequence[Row]) -> bool:
@@ -193,15 +205,16 @@ def _influence(rows: Sequence[Row]) -> Iterator[str]:
         most = loudest_dropped(mine, 2)
         loudest = "".join(
             f"; of those in no layer {row['token_text']!r} at {row['position']} has the most"
-            f" ({number(row, 'influence_share'):.1%})"
+            f" ({number(row, 'squared_share'):.1%})"
             for row in most[:1]
             if leads(most)
         )
+        first, last = (f"{number(mine[at], 'squared_share'):.1%}" for at in (0, -1))
         yield (
             f"Positions {panel.positions}, {panel.state}: {len(gone)} of {len(mine)} tokens are in"
-            f" no layer any more, and carry {evicted_share(mine):.1%} of the influence; {silent}"
-            f" have no path left; the first token has {number(mine[0], 'influence_share'):.1%},"
-            f" the last {number(mine[-1], 'influence_share'):.1%}{loudest}."
+            f" no layer any more, and carry {evicted_share(mine):.1%} of the squared"
+            f" influence; {silent} have no path left; the first token has {first}, the last"
+            f" {last}{loudest}."
         )
 
 

@@ -33,7 +33,8 @@ GLOSSARY = {
     " distance between two computations of the same representations, step by step and as one dense"
     " pass.",
     "influence": "The norm of the derivative of the last representation in one token's embedding,"
-    " through the states that the policy left. Shares are of the sum over tokens.",
+    " through the states that the policy left: the Frobenius norm, per unit of the embedding."
+    " Shares are of the sum of squares over tokens.",
     "held": "The last query still sees the token in at least one layer.",
 }
 

@@ -1,6 +1,6 @@
 """The influence page: rows, figures and the text itself in one HTML file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -17,9 +17,9 @@ from glassesjax.report.influence_sentences import (
     norm_name,
     percent,
     signed,
-    spread,
+    told,
 )
-from glassesjax.report.influence_summary import influence_summary
+from glassesjax.report.influence_summary import Spread, influence_summary
 from glassesjax.report.influence_tables import layer_table, passage_table, token_table
 from glassesjax.report.influence_text import Depth, colored_text, scale_bar
 from glassesjax.report.markup import Markup, bullets, element, fold, picture
@@ -92,19 +92,25 @@ def _tiles(rows: Sequence[Row], every: Sequence[Profiles]) -> Markup:
     kind = profiles.kinds[0]
     tiles = [
         _tile(
-            spread(summary.effective[kind, name]),
-            f"of {profiles.length}",
+            told(summary.effective[kind, name].median),
+            f"of {profiles.length}{_range(summary.effective[kind, name], told)}",
             f"effective number of tokens, {MEASURES[name]}, {ATTENTION[kind]}",
         )
         for name in profiles.measures
     ]
     if summary.correlation:
-        shown = spread(summary.correlation["frobenius"], signed)
-        tiles.append(_tile(shown, "", "rank correlation of |J| with 1/|v|"))
+        found = summary.correlation["frobenius"]
+        said = "rank correlation of |J| with 1/|v|"
+        tiles.append(_tile(signed(found.median), _range(found, signed), said))
     far = summary.distance[kind, "repaired"].embedding_median
     norm, unit = norm_name(profiles, kind), "" if np.isnan(far) else "decades"
     tiles.append(_tile(decades(far), unit, f"from {norm} to repaired bound, median"))
     return element("ul", *tiles, class_="tiles")
+
+
+def _range(values: Spread, text: Callable[[float], str]) -> str:
+    low, high = text(values.low), text(values.high)
+    return "" if low == high else f" ({low} to {high})"
 
 
 def _tile(figure: str, unit: str, said: str) -> Markup:

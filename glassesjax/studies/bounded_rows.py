@@ -22,6 +22,7 @@ from glassesjax.model.config import (
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.precision import F32, F64
 from glassesjax.records import Row, Value
+from glassesjax.studies.influence_rows import squared_shares
 from glassesjax.tasks.sequences import run_family
 from glassesjax.theory.pruned import counted_up_to, equal_from, held_pairs, paths_left
 from glassesjax.trace.collapse import distance
@@ -235,7 +236,18 @@ def influence_rows(
     Yields:
       One row for each token.
     """
-    norms = np.asarray(heard.found.frobenius[0], np.float64)
+    norms, along, sizes = (
+        np.asarray(x, np.float64)[0]
+        for x in (heard.found.frobenius, heard.found.along, heard.found.input_norm)
+    )
+    along_error = heard.found.along_standard_error
+    vectors = {
+        "along": along,
+        "input_norm": sizes,
+        "squared_share": squared_shares(norms),
+        "squared_share_along": squared_shares(along),
+        "squared_share_scaled": squared_shares(norms * sizes),
+    }
     last = len(cell.tokens) - 1
     # By the group of heads that keeps it longest.
     until = np.stack([steps.max(axis=0) for steps in said.forgotten])
@@ -252,8 +264,11 @@ def influence_rows(
             "frobenius": float(norms[position]),
             "finite": bool(np.isfinite(norms[position])),
             "standard_error": None if error is None else float(error[0][position]),
+            "along_standard_error": None
+            if along_error is None
+            else float(along_error[0][position]),
             "spectral": None if exact is None else float(exact[0][position]),
-            "influence_share": float(norms[position] / norms.sum()),
+            **{name: float(each[position]) for name, each in vectors.items()},
             "pi": float(heard.rolled.profile[0][position]),
             "log10_repaired": bound,
             "held_layers": int(np.sum(until[:, position] >= last)),

@@ -8,6 +8,7 @@ passages are read, since what is seen on one text may be that text's alone.
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -255,7 +256,11 @@ def measure(
             beside = bounds[passage], settings.spectral_layers
             rows = influence_rows(subject.model, passage, found, *beside)
             place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
-            yield f"{kind} attention{place}", [{**shared, "attention": kind, **x} for x in rows]
+            head = {**shared, "attention": kind}
+            yield (
+                f"{kind} attention{place}",
+                [{**head, **row, **_finite(head, row)} for row in rows],
+            )
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:
@@ -269,13 +274,18 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
     for length in dict.fromkeys(len(passage.tokens) for passage in passages):
         alike = [passage for passage in passages if len(passage.tokens) == length]
         tokens = jnp.asarray([passage.tokens for passage in alike])
-        # One after the other: they share the processor's cores, and the norms come once.
+        # Four programs, one after the other: in one, whose loops may run at once, a processor of
+        # two cores has hung.
         stacks = _stacks(decoder, tokens)
-        rolled = jax.device_get((_rolled(decoder, tokens), *_bounded(stacks)))
+        rolled = jax.device_get((_rolled(decoder, tokens), _printed(stacks), _repaired(stacks)))
         for index, passage in enumerate(alike):
             plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
-            wide = [np.asarray(x, np.float64) for x in (plain.profile, plain.shares)]
-            found[passage] = Bounds(*wide, log_bound(printed), log_bound(repaired))
+            found[passage] = Bounds(
+                pi=np.asarray(plain.profile, np.float64),
+                shares=np.asarray(plain.shares, np.float64),
+                printed=log_bound(printed),
+                repaired=log_bound(repaired),
+            )
     return found
 
 
@@ -290,8 +300,19 @@ def _rolled(decoder: Decoder, tokens: jax.Array) -> Rollout:
 
 
 @jax.jit
-def _bounded(stacks: BlockStack) -> tuple[Rollout, Rollout]:
-    return jax.lax.map(lambda one: (printed_rollout(one), repaired_rollout(one)), stacks)
+def _printed(stacks: BlockStack) -> Rollout:
+    return jax.lax.map(printed_rollout, stacks)
+
+
+@jax.jit
+def _repaired(stacks: BlockStack) -> Rollout:
+    return jax.lax.map(repaired_rollout, stacks)
+
+
+def _finite(head: Row, row: Row) -> Row:
+    """Whether the pass and what was measured of it are; a bound may overflow without harm."""
+    measured = [float(row[name] or 0) for name in ("frobenius", "at_most")]
+    return {"finite": bool(head["last_finite"]) and all(map(math.isfinite, measured))}
 
 
 def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:

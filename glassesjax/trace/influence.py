@@ -296,8 +296,8 @@ class _Walk:
         self.plan = RoundingPlan.of_dtype(decoder.dtype)
         resid = decoder.enter(start) if start.ndim == 1 else start
         self.line = Layout.line(len(resid))
-        _, trace = decoder.represent(resid, until=until)
-        self.resid: Any = trace.resid  # which is kept, not None
+        kept: Any = decoder.represent(resid, until=until)[1].resid  # which is kept, not None
+        self.resid: Array = kept
         # Each row's vectors in units of their own, the stream after the last layer included.
         layout = self.line._replace(until=self._until(-1))
         after, _ = self._block(-1)(self.resid[-1], layout, self.plan, keep="nothing")

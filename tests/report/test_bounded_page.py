@@ -10,9 +10,11 @@ from glassesjax.report.bounded_figures import collapse_bounded_figure, heard_fig
 from glassesjax.report.bounded_page import bounded_page
 from glassesjax.report.bounded_sentences import (
     bounded_headlines,
+    evicted_share,
     held_shares,
     leads,
     loudest_dropped,
+    panels,
 )
 from glassesjax.report.canvas import to_svg
 
@@ -46,7 +48,7 @@ def heard(policy, shares, held):
             **head,
             "position": position,
             "token_text": "abcd"[position],
-            "influence_share": share,
+            "squared_share": share,
             "frobenius": share,
             "pi": share,
             "held_layers": layers,
@@ -122,3 +124,13 @@ def test_the_same_rows_give_the_same_figures_and_each_kind_stands_alone(page):
     assert "none, tova at 2" in to_svg(heard_figure(influence), "b")
     with pytest.raises(ValueError, match="run the study first"):
         bounded_page([], SETTINGS, PROVENANCE)
+
+
+def test_rows_of_earlier_versions_get_shares_of_squares():
+    old = [
+        {name: value for name, value in row.items() if name != "squared_share"}
+        for row in heard("tova", (1.0, 2.0, 2.0, 4.0), (0, 0, 1, 3))
+    ]
+    (mine,) = panels(old, "influence").values()
+    assert [row["squared_share"] for row in mine] == [0.04, 0.16, 0.16, 0.64]
+    assert evicted_share(mine) == 0.2

@@ -91,7 +91,7 @@ def test_influence_ends_where_a_window_does_not_reach(rows):
     assert 0 < evicted_share(window) < 1
     assert evicted_share(full) == 0
     for mine in (full, window):
-        assert math.isclose(sum(row["influence_share"] for row in mine), 1, rel_tol=1e-12)
+        assert math.isclose(sum(row["squared_share"] for row in mine), 1, rel_tol=1e-12)
         assert all(row["spectral"] <= row["frobenius"] * (1 + 1e-9) for row in mine)
 
 

@@ -218,7 +218,7 @@ def test_a_model_that_overflows_yields_rows_that_say_so(subject):
     model = dataclasses.replace(subject.model, decoder=decoder)
     settings = dataclasses.replace(SETTINGS, attention=("frozen",), spectral=(0,))
     *_, (_, found) = measure(settings, subject._replace(model=model))
-    assert {row["last_finite"] for row in found} == {False}
+    assert {(row["last_finite"], row["finite"]) for row in found} == {(False, False)}
     assert {row["printed"] for row in found if row["position"] == 5} == {"not_a_number"}
 
 
@@ -227,7 +227,7 @@ def test_estimates_lie_within_their_errors(subject, rows):
     settings = dataclasses.replace(SETTINGS, probes=64, **changes)
     (first, none), (kind, found) = measure(settings, subject)
     assert (first, none, kind) == ("bounds for true attention", [], "true attention")
-    assert {row["last_finite"] for row in found} == {True}
+    assert {(row["last_finite"], row["finite"]) for row in found} == {(True, True)}
     scale = column(rows, "frobenius", attention="true") * column(
         rows, "input_norm", attention="true"
     )
