@@ -16,6 +16,7 @@ VERBS = {
     "collapse": ("--families", "ones_bos", "--lengths", "1", "2", "--formats", "bf16"),
     "bounded": ("--policies", "window", "--slots", "4", "--families", "ones_bos", "--lengths",
                 "1", "8", "--max-tokens", "8", "--method", "exact"),
+    "influence": ("--max-tokens", "4", "--method", "exact", "--passages", "1"),
     "perplexity": CACHE,
     "retention": CACHE,
     "longform": CACHE,
