@@ -207,10 +207,10 @@ def ended(run: Callable[[], int]) -> int:
             raise
         status = _told_status(error)
     finally:  # also where nobody reads any more what is told
+        if status and jax.distributed.is_initialized():
+            _leave(status)  # guarded to the end: JAX may be about to abort
         over.set()
         watch.join(GRACE)
-        if status and jax.distributed.is_initialized():
-            _leave(status)
     return status
 
 
@@ -229,6 +229,7 @@ def _watch(over: threading.Event) -> None:
 
 def _told_status(error: BaseException) -> int:
     """Tells what ended a run, as the command line does, and gives its exit status."""
+    _TOLD.set()
     match error:
         case PeerLost():
             _say_lost(error)
@@ -259,6 +260,7 @@ def _leave(status: int) -> NoReturn:
 
 
 _LOST = threading.Event()
+_TOLD = threading.Event()  # what ended this process is being told
 _GONE = "Another process of this training ended."
 _ON = "The same command continues."
 # How a collective says that its other end is gone: Gloo, NCCL, and JAX's own service.
@@ -345,6 +347,8 @@ class _Guard:
                     _LOST.set()
 
     def _aborted(self, number: int) -> None:
+        if _TOLD.is_set():
+            time.sleep(GRACE)  # in which the command leaves
         if _LOST.wait(1):  # else it returns, and the abort goes on
             os.write(self._real, f"glassesjax: {_GONE} {_ON}\n".encode())
             os._exit(1)
