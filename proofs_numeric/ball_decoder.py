@@ -127,7 +127,14 @@ class BallDecoder:
         positions, heads = self.config.positions, self.config.num_heads
         if not isinstance(positions, Alibi):
             return (0.0,) * heads
-        return positions.slopes or tuple(2.0 ** (-8 * (h + 1) / heads) for h in range(heads))
+        if isinstance(positions.slopes, tuple):
+            return positions.slopes
+        # By the reference rule the heads beyond a power of two lie between those of the ladder.
+        ladder = heads
+        if positions.slopes == "reference":
+            ladder = max(2**k for k in range(heads.bit_length()) if 2**k <= heads)
+        beyond = (2.0 ** (-8 * (h + 0.5) / ladder) for h in range(heads - ladder))
+        return (*(2.0 ** (-8 * (h + 1) / ladder) for h in range(ladder)), *beyond)
 
     def _penalty(self, length: int) -> Balls:
         distance = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))

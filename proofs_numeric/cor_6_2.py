@@ -146,23 +146,26 @@ def _scales(suite: Suite) -> Iterator[Measurement]:
     for dtype, exponents in SCALES.items():
         chosen = exponents if suite == "full" else exponents[::3]
         most = np.finfo(dtype).maxexp - 4  # all entries stay finite
-        for rows, table in ((k, m) for k in chosen for m in sorted({0, k, -k}) if m <= most):
+        for height, table in ((k, m) for k in chosen for m in sorted({0, k, -k}) if m <= most):
             scaled = [
                 np.ldexp(x, k).astype(dtype)
-                for x, k in ((y, rows), (y_next, rows), (unembed, table))
+                for x, k in ((y, height), (y_next, height), (unembed, table))
             ]
             # What is stored may have been rounded to subnormal numbers: its tokens, exactly.
             exact = [
                 np.ldexp(x.astype(np.float64), -k)
-                for x, k in zip(scaled, (rows, rows, table), strict=True)
+                for x, k in zip(scaled, (height, height, table), strict=True)
             ]
             tokens = [np.argmax(x @ exact[2].T, axis=1) for x in exact[:2]]
             certified = np.asarray(_certified_at_scale(*map(jnp.asarray, scaled)))
             with np.errstate(divide="ignore", invalid="ignore"):  # a tie among rounded numbers
-                shares = {norm: _shares(*exact, norm) for norm in NORMS}
+                first, second, rows = exact
+                shares: dict[object, np.ndarray] = {
+                    norm: _shares(first, second, rows, norm) for norm in NORMS
+                }
             for found, check in zip(certified, (*NORMS, "many"), strict=True):
                 yield Measurement(
-                    setting=f"certified pairs with two tokens, y times 2^{rows},"
+                    setting=f"certified pairs with two tokens, y times 2^{height},"
                     f" W times 2^{table}, {check=}, {dtype}",
                     measured=float(np.sum(found & (tokens[0] != tokens[1]))),
                     bound=0.0,

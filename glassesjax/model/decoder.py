@@ -326,10 +326,10 @@ class Decoder(nnx.Module):
         first = "call decoder.stored(plan) first"
         if plan.dtype != self.dtype:
             raise ValueError(f"Expected weights of {plan.dtype}, got {self.dtype}: {first}.")
-        rounds = plan.mode == "simulated" and plan.weights is not None
-        if rounds and self.stored_as != plan.weights and not _holds(self.dtype, plan.weights):
+        wanted = plan.weights if plan.mode == "simulated" else None
+        if not (wanted is None or self.stored_as == wanted or _holds(self.dtype, wanted)):
             mark = f"ones stored by {self.stored_as.name}" if self.stored_as else "unmarked ones"
-            wanted = f"Expected weights stored by plan {plan.weights.name}"
+            wanted = f"Expected weights stored by plan {wanted.name}"
             raise ValueError(f"{wanted}, got {mark}: {first}.")
         return plan
 

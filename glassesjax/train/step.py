@@ -62,7 +62,7 @@ class Recipe:
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
             optax.scale_by_adam(b2=0.98),
-            optax.stateless(self._decayed),
+            optax.stateless(cast("Any", self._decayed)),
             optax.scale_by_schedule(shape),
         )
 
