@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
+import jax
 import tyro
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, PeerLost
 from glassesjax.names import PACKAGED
-from glassesjax.records import Row
+from glassesjax.records import Row, check_local
 from glassesjax.verbs import (
     Backend,
     Bounded,
@@ -32,7 +33,7 @@ from glassesjax.verbs import (
     Verb,
     Verify,
 )
-from proofs_numeric.ledger import failures
+from proofs_numeric.ledger import OPTIMIZATIONS_OFF, failures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,14 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: Words after the program's name; those of the process if absent.
     """
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        sys.exit(run(sys.argv[1:], whole_process=True))
+    sys.exit(run(arguments))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
     """Runs one verb.
 
     Args:
       arguments: Words after the program's name.
+      whole_process: Whether the process does nothing else, so that its settings may be changed.
 
     Returns:
       The exit status, 0 for done, 1 for a ledger or a bound that does not stand and 2 for bad
@@ -56,10 +60,15 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         verb = _parse(arguments)
+        if whole_process and isinstance(verb, Verify) and verb.suite == "quick":
+            jax.config.update(OPTIMIZATIONS_OFF, True)  # compiling is the cost there
         return VERBS[type(verb)](verb, arguments)
     except BadInput as error:
         print(f"glassesjax: {error}", file=sys.stderr)
         return 2
+    except PeerLost as error:  # of a process that was not yet joined with others
+        print(f"glassesjax: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("glassesjax: stopped; the same command continues.", file=sys.stderr)
         return 130  # what a shell gives for an interrupt
@@ -220,19 +229,17 @@ def _train(verb: Train, arguments: Sequence[str]) -> int:
     from glassesjax.report.train_page import train_headlines
     from glassesjax.train.hosts import connect, ended, is_writer
 
-    if verb.distributed:
-        connect()
-    run = functools.partial(run_train, tensorboard=verb.tensorboard)
+    def together() -> int:
+        if verb.distributed:
+            connect()
+        run = functools.partial(run_train, tensorboard=verb.tensorboard)
+        if not is_writer():  # trains with the others, and writes nothing
+            run(verb, _folder(verb))
+            return 0
+        told = {"run": run, "lines": train_headlines, "wrong": _contradictions}
+        return _study(verb, arguments, steps=verb.calls, **told)
 
-    def follow() -> int:
-        """Trains with the others, and writes nothing."""
-        run(verb, _folder(verb))
-        return 0
-
-    if not is_writer():
-        return ended(follow)
-    told = {"run": run, "lines": train_headlines, "wrong": _contradictions}
-    return ended(lambda: _study(verb, arguments, steps=verb.calls, **told))
+    return ended(together)
 
 
 def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
@@ -263,7 +270,9 @@ def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
         of = verb.preset
     else:
         of = _named(Path(verb.model.removeprefix(PACKAGED)))
-    return verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
+    out = verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
+    check_local(out)  # before a model is opened
+    return out
 
 
 def _named(model: Path) -> str:

@@ -1,45 +1,28 @@
-"""Rows in and out of a run folder, and what a row must say of where it was made."""
+"""Rows in and out of a run folder, which one process at a time writes."""
 
-import fcntl
-import importlib.metadata
+import contextlib
+import hashlib
 import json
 import math
 import os
-import platform
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, NamedTuple
 
-import jax
-
-from glassesjax import draws
-from glassesjax.errors import BadInput, Busy
+from glassesjax import locks
+from glassesjax.errors import BadInput
+from glassesjax.provenance import code_fields, provenance  # noqa: F401  (rows need them)
 from glassesjax.schema import SCHEMA, check_schema, upgraded_row, upgraded_settings
 
+ROWS = "rows.jsonl"
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]
 
 # Rows in today's words, before ``settings.json`` says that they are; no other file ends so.
 UPGRADED = ".rows.jsonl.upgraded"
-PACKAGES = ("glassesjax", "jax", "jaxlib", "flax", "numpy")
-
-
-def provenance() -> dict[str, str]:
-    """Versions, backend and device: flat, and the same for every row of one process."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    device = jax.devices()[0]
-    return {
-        "backend": device.platform,
-        "device": device.device_kind,
-        "matmul_precision": "highest",  # the decoder and the instruments ask for it in each product
-        "prng_impl": draws.IMPLEMENTATION,  # of every key that a study makes
-        "matmul_default": str(jax.config.values["jax_default_matmul_precision"]),  # others get it
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        **versions,
-    }
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
@@ -73,51 +56,50 @@ def write_by_rename(path: Path, text: str) -> None:
 class RunFolder:
     """A folder that holds one run, and one process that writes it.
 
-    On entering, the folder is made where it is missing, locked, and holds ``settings.json``. A
-    folder with the same settings is the same run, to be continued. One that was written before its
-    settings had a ``schema`` is the same run if they mean the same: its settings and rows are then
-    written in today's words (see ``glassesjax.schema``).
+    On entering, the folder is made where it is missing, locked (``locks``), and holds
+    ``settings.json``. A folder with the same settings is the same run, to be continued; what a
+    killed process was about to rename is removed then. One that was written before its settings had
+    a ``schema`` is the same run if they mean the same: its settings and rows are then written in
+    today's words (see ``glassesjax.schema``).
 
     Args:
       path: The run's own folder.
       settings: What fixes the rows, JSON-ready.
 
     Raises:
-      BadInput: The folder holds another run or other files, cannot be written, or another process
-        is writing it.
+      BadInput: The folder holds another run or other files, cannot be written or locked, or is an
+        address.
+      Busy: Another process is writing it.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
         self.path, self.settings = path, settings
 
     def __enter__(self) -> "RunFolder":
+        check_local(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise BadInput(f"Wanted a run folder; {self.path}: {error.strerror}.") from error
+        self.lock = locks.Lock(self.path)
+        self.lock.acquire()
         try:
             self._claim()
         except BaseException:
-            os.close(self._descriptor)
+            self.lock.release()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        os.close(self._descriptor)  # and with it the lock
+        self.lock.release()
 
     def _claim(self) -> None:
         elsewhere = "choose another --out"
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            wanted = f"Wanted to write {self.path} alone; another process is writing it"
-            raise Busy(f"{wanted}: wait for it, or {elsewhere}.") from error
         file = self.path / "settings.json"
         text = to_json({"schema": SCHEMA, **self.settings}, indent=2)
         if not file.exists():
-            # What a killed process was about to rename is nobody's.
-            if any(not path.name.endswith(".part") for path in self.path.iterdir()):
+            # What a killed process was about to rename is nobody's, nor is the lock.
+            if any(not _is_scrap(path) and path.name != locks.NAME for path in self.path.iterdir()):
                 wanted = f"Wanted an empty or new folder for {self.path}; it holds other files"
                 raise BadInput(f"{wanted}: {elsewhere}.")
             write_by_rename(file, text)
@@ -126,6 +108,17 @@ class RunFolder:
             raise BadInput(f"{wanted} (settings.json differs): {elsewhere}.")
         else:
             _upgrade(self.path, text)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Removes what killed processes left half written, here and one folder down.
+
+        Not deeper: the cells of a sweep are runs with locks of their own.
+        """
+        within = [path for path in self.path.iterdir() if path.is_dir() and not path.is_symlink()]
+        for path in [path for folder in (self.path, *within) for path in folder.iterdir()]:
+            if _is_scrap(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def same_run(file: Path, text: str) -> bool:
@@ -166,6 +159,47 @@ def _upgrade(path: Path, text: str) -> None:
         upgraded.replace(rows)
 
 
+def _is_scrap(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def check_local(path: Path) -> None:
+    """Refuses addresses: ``gs://bucket/run`` would become a local folder ``gs:``.
+
+    Args:
+      path: Where something is to be written.
+
+    Raises:
+      BadInput: It starts with a scheme.
+    """
+    if scheme := re.match(r"([a-z][a-z0-9+.-]+):/", path.as_posix(), re.IGNORECASE):
+        expected = "Expected a path of this machine"
+        raise BadInput(f"{expected}, got an address of {scheme[1]}: mount it, or copy the run.")
+
+
+class Mark(NamedTuple):
+    """How a file of rows begins: what rests on these rows can tell whether they are still there."""
+
+    rows: int
+    sha256: str
+    """Of the bytes of these rows."""
+
+
+def mark_of(path: Path, rows: int | None = None) -> Mark:
+    """The mark of the first rows of a file.
+
+    Args:
+      path: The file; without one there are no rows.
+      rows: How many; all whole ones if absent.
+
+    Returns:
+      The mark, of fewer rows where there are not so many.
+    """
+    lines = _lines(path) if path.exists() else []
+    lines = lines if rows is None else lines[:rows]
+    return Mark(len(lines), hashlib.sha256(b"".join(lines)).hexdigest())
+
+
 class RowFile:
     """Rows on disk, one JSON object a line, each at most once, whatever kills the process.
 
@@ -184,13 +218,16 @@ class RowFile:
     def __init__(self, path: Path, key: Sequence[str]) -> None:
         self.path, self.key = path, tuple(key)
         self._seen: set[tuple[Value, ...]] = set()
+        self._kinds: dict[str, tuple[str, int | None]] = {}
+        self._digest = hashlib.sha256()
+        self._marks = [Mark(0, self._digest.hexdigest())]
 
     def __enter__(self) -> "RowFile":
         self._file: IO[bytes] = self.path.open("a+b")
         try:
             self._file.seek(0)
             self._file.truncate(self._file.read().rfind(b"\n") + 1)
-            self._seen = {self._key_of(row) for row in read_rows(self.path)}
+            self._read()
         except BaseException:
             self._file.close()
             raise
@@ -207,6 +244,9 @@ class RowFile:
     def __contains__(self, row: Row) -> bool:
         return self._key_of(row) in self._seen
 
+    def __len__(self) -> int:
+        return len(self._marks) - 1
+
     def append(self, rows: Iterable[Row]) -> None:
         """Writes those rows that are not there yet, and waits until they are on disk.
 
@@ -214,16 +254,89 @@ class RowFile:
           rows: Flat rows with all fields of the key.
         """
         new = {self._key_of(row): row for row in rows if row not in self}
-        self._file.write("".join(to_json(row) + "\n" for row in new.values()).encode())
+        for row in new.values():
+            self._check_kinds(row, None)
+        lines = [f"{to_json(row)}\n".encode() for row in new.values()]
+        self._file.write(b"".join(lines))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._seen |= new.keys()
+        self._note(lines)
 
-    def _key_of(self, row: Row) -> tuple[Value, ...]:
+    def mark(self) -> Mark:
+        """The mark of all rows."""
+        return self._marks[-1]
+
+    def fits(self, mark: Mark) -> bool:
+        """Whether the file begins as it did.
+
+        Args:
+          mark: Of an earlier state of it.
+
+        Returns:
+          False where one of these rows is gone or another one.
+        """
+        return 0 <= mark.rows <= len(self) and self._marks[mark.rows] == mark
+
+    def _note(self, lines: Iterable[bytes]) -> None:
+        """A mark for each further row."""
+        for line in lines:
+            self._digest.update(line)
+            self._marks.append(Mark(len(self._marks), self._digest.hexdigest()))
+
+    def keep(self, count: int) -> None:
+        """Cuts the file behind its first rows.
+
+        Args:
+          count: How many stay.
+        """
+        if count < len(self):
+            self._file.truncate(sum(map(len, _lines(self.path)[:count])))
+            os.fsync(self._file.fileno())
+            self._read()
+
+    def _read(self) -> None:
+        self._seen, self._kinds = set(), {}
+        self._digest = hashlib.sha256()
+        self._marks = [Mark(0, self._digest.hexdigest())]
+        for number, row in enumerate(read_rows(self.path), start=1):
+            self._seen.add(self._key_of(row, number))
+            self._check_kinds(row, number)
+        self._note(_lines(self.path))
+
+    def _key_of(self, row: Row, line: int | None = None) -> tuple[Value, ...]:
         if lacking := [name for name in self.key if name not in row]:
-            wanted = f"Wanted rows with the fields {', '.join(self.key)} in {self.path}"
+            wanted = f"Wanted rows with the fields {', '.join(self.key)} in {self._at(line)}"
             raise BadInput(f"{wanted}; one has no {lacking[0]}: choose another --out.")
         return tuple(row[name] for name in self.key)
+
+    def _check_kinds(self, row: Row, line: int | None) -> None:
+        """Fields of the key are of one kind in all rows, or null: else no row would be known."""
+        for name in self.key:
+            if (kind := _kind(row[name])) is None:
+                continue
+            known, first = self._kinds.setdefault(name, (kind, line))
+            if known != kind and (first or line):
+                if line is None:  # this run's own row is right
+                    known, kind, line, first = kind, known, first, None
+                like = f"as in line {first}" if first else "as this run writes"
+                expected = f"Expected {known} as {name} in {self._at(line)}, {like}"
+                raise BadInput(f"{expected}, got {kind}: restore it, or choose another --out.")
+
+    def _at(self, line: int | None) -> str:
+        return f"line {line} of {self.path}" if line else str(self.path)
+
+
+def _kind(value: Value) -> str | None:
+    match value:
+        case None:
+            return None
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case _:
+            return "text"
 
 
 def read_rows(path: Path) -> list[dict[str, Value]]:
@@ -236,20 +349,30 @@ def read_rows(path: Path) -> list[dict[str, Value]]:
       One flat dictionary a row.
 
     Raises:
-      BadInput: A whole line is not a JSON object.
+      BadInput: A whole line is not a JSON object of plain values.
     """
     return list(_parse(path))
 
 
+def _lines(path: Path) -> list[bytes]:
+    """Whole lines, with their ends."""
+    whole = path.read_bytes()
+    return re.findall(rb"[^\n]*\n", whole)
+
+
 def _parse(path: Path) -> Iterator[dict[str, Value]]:
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
+    for number, line in enumerate(_lines(path), start=1):
+        row = None
+        # Not UTF-8, numbers of thousands of digits, and brackets within brackets included.
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line.decode())
         if not isinstance(row, dict):
             raise BadInput(f"Wanted a JSON object in line {number} of {path}; found {line[:40]!r}.")
+        for name, value in row.items():
+            if isinstance(value, list | dict):
+                expected = f"Expected plain values in line {number} of {path}"
+                got = f"a {'list' if isinstance(value, list) else 'mapping'} as {name}"
+                raise BadInput(f"{expected}, got {got}: restore the line, or choose another --out.")
         yield row
 
 

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -19,7 +18,9 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 # What tells one row of the ledger from another. Other code makes other rows: a claim that was
 # edited is measured again, and no row of yesterday's answers for it.
 KEY = ("fingerprint", "claim", "part", "setting")
+CODE = ("commit", "source_sha256")
 MEASURED = ("ladder", "adversary", "certified")  # parts, each of which must apply somewhere
+OPTIMIZATIONS_OFF = "jax_disable_most_optimizations"  # of the whole process: a command's to set
 AT_A_TIME = 2  # claims; compiling is most of the work, and does not wait for Python
 
 
@@ -70,6 +71,9 @@ def verify(
 ) -> Iterator[tuple[Claim, list[Row]]]:
     """Measures the claims, two at a time.
 
+    No setting of the process is changed. The quick suite takes a quarter of the time where most of
+    XLA's optimizations are off, which the command sets, and ``optimized`` tells.
+
     Args:
       settings: Which claims, and how far.
       done: Whether a claim's rows are there already, asked with the claim's closing row.
@@ -79,49 +83,34 @@ def verify(
     """
     closing = {"fingerprint": fingerprint(), "part": "closing", "setting": "all"}
     wanted = [claim for claim in settings.claims if not done(closing | {"claim": claim.name})]
-    with _compiled_for(settings.suite) as optimized:
-        shared = provenance() | {
-            "study": "verify",
-            "suite": settings.suite,
-            "fingerprint": fingerprint(),
-            "matmul_default": "highest",  # as _rows_of asks for
-            "optimized": optimized,
-        }
-        pool = ThreadPoolExecutor(AT_A_TIME)
-        try:
-            found = [pool.submit(_rows_of, claim, settings) for claim in wanted]
-            for claim, rows in zip(wanted, found, strict=True):
-                yield claim, [{**shared, **row} for row in rows.result()]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    shared = provenance() | {
+        "study": "verify",
+        "suite": settings.suite,
+        "fingerprint": fingerprint(),
+        "matmul_default": "highest",  # as _rows_of asks for
+        "optimized": not jax.config.values[OPTIMIZATIONS_OFF],
+    }
+    pool = ThreadPoolExecutor(AT_A_TIME)
+    try:
+        found = [pool.submit(_rows_of, claim, settings) for claim in wanted]
+        for claim, rows in zip(wanted, found, strict=True):
+            yield claim, [{**shared, **row} for row in rows.result()]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @functools.cache
 def fingerprint() -> str:
     """Digest of the code that makes the rows, and of the versions and the device it runs on."""
-    digest = hashlib.sha256(repr(sorted(provenance().items())).encode())
+    # Not the commit: it changes with files that make no row. The sources are digested below.
+    told = {name: value for name, value in provenance().items() if name not in CODE}
+    digest = hashlib.sha256(repr(sorted(told.items())).encode())
     for root in (Path(glassesjax.__file__).parent, Path(__file__).parent):
         for path in sorted(root.rglob("*.py")):
             name = path.relative_to(root)
             if name.parts[0] not in ("report", "cli.py"):  # which only read rows
                 digest.update(f"{name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _compiled_for(suite: Suite) -> Iterator[bool]:
-    """XLA without most of its optimizations for the quick suite, where compiling is the cost.
-
-    Yields:
-      Whether they are on. What the user asks of XLA by ``XLA_FLAGS`` stands beside it.
-    """
-    name = "jax_disable_most_optimizations"
-    before = jax.config.values[name]
-    jax.config.update(name, before or suite == "quick")
-    try:
-        yield not jax.config.values[name]
-    finally:
-        jax.config.update(name, before)
 
 
 def _rows_of(claim: Claim, settings: VerifySettings) -> list[Row]:

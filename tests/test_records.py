@@ -12,6 +12,7 @@ from glassesjax.records import (
     UPGRADED,
     RowFile,
     RunFolder,
+    mark_of,
     provenance,
     read_rows,
     to_json,
@@ -184,3 +185,74 @@ def test_settings_that_are_no_object_are_another_run(tmp_path, content):
     (tmp_path / "run" / "settings.json").write_bytes(content)
     with pytest.raises(BadInput, match="holds another run"):
         claim(tmp_path / "run", NEW)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (b'{"name": ["a"], "length": 1}', "a list as name"),
+        (b'{"name": {"a": 1}, "length": 1}', "a mapping as name"),
+        (b'{"name": "a", "length": 1, "more": []}', "a list as more"),
+        (b"[" * 100_000, "found b'\\["),
+        (b'{"a":' * 100_000, "JSON object"),
+        (b'{"name": "\xff", "length": 1}', "JSON object"),
+        (b"1" * 10_000, "JSON object"),
+        (b"", "JSON object"),
+        (b'{"length": 1}', "one has no name"),
+        (b'{"name": 3, "length": 1}', "text as name in line 2 of .*, as in line 1, got a number"),
+        (b'{"name": "b", "length": "1"}', "a number as length"),
+        (b'{"name": "b", "length": true}', "got true or false"),
+    ],
+    ids=range(12),
+)
+def test_a_damaged_row_is_one_line_that_names_it(tmp_path, line, text):
+    path = tmp_path / "rows.jsonl"
+    whole = b'{"name": "a", "length": 1}\n' + line + b"\n"
+    path.write_bytes(whole)
+    with pytest.raises(BadInput, match=text) as caught, RowFile(path, KEY):
+        pass
+    assert "line 2 of" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == whole
+
+
+def test_a_row_of_another_kind_than_the_run_writes_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"name": 3, "length": 1}\n')
+    with RowFile(path, KEY) as file, pytest.raises(BadInput, match="text as name in line 1"):
+        file.append([row("a", 1)])
+
+
+def test_a_mark_tells_whether_rows_are_still_there(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with RowFile(path, KEY) as file:
+        file.append([row("a", 1), row("a", 2)])
+        mark = file.mark()
+        file.append([row("a", 3)])
+        assert file.fits(mark)
+        assert mark == mark_of(path, 2) != mark_of(path)
+        file.keep(1)
+        assert (len(file), file.fits(mark)) == (1, False)
+        assert row("a", 2) not in file
+        file.append([row("a", 2)])
+        assert file.fits(mark)
+    path.write_text(path.read_text().replace("1.0", "1.5"))
+    with RowFile(path, KEY) as file:
+        assert not file.fits(mark)
+    assert mark_of(tmp_path / "nowhere") == mark_of(path, 0)
+
+
+def test_scrap_of_killed_processes_goes_but_not_that_of_cells(tmp_path):
+    claim(tmp_path, {})
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "checkpoint" / ".00000004.part" / "state").mkdir(parents=True)
+    cell = tmp_path / "cells" / "one"
+    cell.mkdir(parents=True)
+    for scrap in (tmp_path / ".a.1.part", tmp_path / "figures" / ".b.svg.2.part"):
+        scrap.write_text("half")
+    (cell / ".c.3.part").write_text("half")
+    with pytest.raises(BadInput):
+        claim(tmp_path, {"other": 1})
+    assert (tmp_path / ".a.1.part").exists()  # of another run: nothing is touched
+    claim(tmp_path, {})
+    assert {path.name for path in tmp_path.rglob("*.part")} == {".c.3.part"}

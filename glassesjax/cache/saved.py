@@ -19,7 +19,7 @@ from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
-from glassesjax.records import to_json
+from glassesjax.records import check_local, to_json
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"
@@ -60,6 +60,7 @@ def save_state(
     Raises:
       BadInput: The file cannot be written.
     """
+    check_local(path)
     header = {
         "kind": KIND,
         "schema": SCHEMA,

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassesjax.errors import BadInput
+from glassesjax.journal import Journal
 from glassesjax.records import (
+    ROWS,
     Row,
     RowFile,
     RunFolder,
     provenance,
     read_rows,
-    to_json,
     write_by_rename,
 )
 
@@ -98,6 +99,7 @@ def fill(
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
     current: Done = lambda row: True,
+    settled: Callable[[int], int] | None = None,
 ) -> Sequence[Row]:
     """Fills a run folder with what is not in it yet.
 
@@ -111,23 +113,28 @@ def fill(
       command: What was called, for the record.
       advance: Told the name of each step that was measured.
       current: Which rows of the file count; the others stay and are passed over.
+      settled: Told how many rows of the file are as the run wrote them, says how many of these it
+        can go on from; the others are cut. If absent, a file with other rows is refused.
 
     Returns:
       All rows of the run.
 
     Raises:
-      BadInput: The folder holds another run, or cannot be written.
+      BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
     """
-    record = {"command": command, **provenance(), **source}
     try:
-        with RunFolder(out, fixed):
-            write_by_rename(out / "provenance.json", to_json(record, indent=2))
-            with RowFile(out / "rows.jsonl", key) as file:
-                for name, rows in measure(file.__contains__):
-                    file.append(rows)
-                    advance(name)
-            rows = [row for row in read_rows(out / "rows.jsonl") if current(row)]
-            for path, text in draw(rows, fixed, record).items():
+        with RunFolder(out, fixed) as folder, RowFile(out / ROWS, key) as file:
+            journal = Journal(out, {"command": command, **provenance(), **source})
+            intact = journal.intact(file, refuse=settled is None)
+            file.keep(intact if settled is None else settled(intact))
+            journal.write(file)
+            for name, rows in measure(file.__contains__):
+                folder.lock.check()
+                file.append(rows)
+                journal.write(file)
+                advance(name)
+            rows = [row for row in read_rows(out / ROWS) if current(row)]
+            for path, text in draw(rows, fixed, journal.shown).items():
                 (out / path).parent.mkdir(exist_ok=True)
                 write_by_rename(out / path, text)
     except OSError as error:

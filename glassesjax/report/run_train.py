@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from glassesjax.errors import BadInput
-from glassesjax.records import Row
+from glassesjax.records import Row, code_fields
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.failing_figures import failing_figures
 from glassesjax.report.heard_cells import heard_cells
@@ -14,9 +16,9 @@ from glassesjax.report.heard_figures import heard_figure
 from glassesjax.report.run_study import Files, Steps, fill, own_fields
 from glassesjax.report.train_figures import lengths_figure, losses_figure
 from glassesjax.report.train_page import train_page
-from glassesjax.studies.train import KEY, measure, mesh_of
+from glassesjax.studies.train import KEY, measure, mesh_of, settled
 from glassesjax.studies.train_settings import TrainSettings
-from glassesjax.train.hosts import is_writer
+from glassesjax.train.hosts import agree, is_writer
 
 TOLD = ("loss", "accuracy", "gradient_norm", "tokens_per_second")
 
@@ -42,10 +44,14 @@ def run_train(
       All rows of the run; of several processes only the writer's has some.
 
     Raises:
-      BadInput: Something is wrong with the settings, the mesh, the folder or its checkpoint, or a
-        package is not installed.
+      BadInput: Something is wrong with the settings, the mesh, the folder or its checkpoint, a
+        package is not installed, or of several processes two have other settings or packages.
+      PeerLost: Of several processes another one ended.
     """
-    # What is wrong with these is said before anything is written.
+    # What is wrong with these is said before anything is written. Where meshes differ, processes
+    # would wait for each other in different programs.
+    wide = jax.config.read("jax_enable_x64")
+    agree({**own_fields(settings, TrainSettings), **code_fields(), "jax_enable_x64": wide})
     mesh_of(settings)
     board = _writer_class() if tensorboard and is_writer() else None
     if not is_writer():
@@ -58,6 +64,7 @@ def run_train(
         fixed={"study": "train", **own_fields(settings, TrainSettings)},
         source={"weights": "trained here"},
         key=KEY,
+        settled=lambda intact: settled(settings, out, intact),
         measure=lambda done: _told(measure(settings, out, done), out / "tensorboard", board),
         draw=_draw,
         command=command,
@@ -70,12 +77,21 @@ def _told(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
     if writer is None:
         yield from steps
         return
-    # Its file is named by the second, and would replace that of a run stopped in the same one.
-    with writer(str(folder), filename_suffix=f".{time.time_ns()}") as board:
+    board = None
+    try:
         for name, rows in steps:
             yield name, rows
-            # Now they are on disk, and are not measured again: no event is written twice.
-            _tell(board, [row for row in rows if row["kind"] == "step"])
+            trained = [row for row in rows if row["kind"] == "step"]
+            if trained and board is None:
+                # Its file is named by the second, and would replace that of a run stopped in the
+                # same one. What an earlier one says of these steps and later ones counts no more:
+                # a run that was killed makes the rows behind its checkpoint again.
+                again = {"filename_suffix": f".{time.time_ns()}", "purge_step": trained[0]["step"]}
+                board = writer(str(folder), **again)
+            _tell(board, trained)
+    finally:
+        if board is not None:
+            board.close()
 
 
 def _tell(board: Any, rows: Sequence[Row]) -> None:  # noqa: ANN401
@@ -83,7 +99,8 @@ def _tell(board: Any, rows: Sequence[Row]) -> None:  # noqa: ANN401
         for value in TOLD:
             if row[value] is not None:
                 board.add_scalar(f"{value}/seed_{row['seed']}", row[value], row["step"])
-    board.flush()
+    if rows:
+        board.flush()
 
 
 def _writer_class() -> Any:  # noqa: ANN401

@@ -8,17 +8,18 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import trained_name
 from glassesjax.model.stored import save_decoder
-from glassesjax.records import Row
+from glassesjax.records import ROWS, Mark, Row, mark_of
 from glassesjax.studies.heard_rows import heard_places
 from glassesjax.studies.ratio_rows import ratio_seen
 from glassesjax.studies.train_rows import score_rows, shared_fields, step_rows
 from glassesjax.studies.train_settings import NOTHING, TrainSettings
 from glassesjax.studies.twin_rows import confusion
 from glassesjax.train import Learner, begin, learn
-from glassesjax.train.checkpoint import latest, load, save
+from glassesjax.train.checkpoint import load, newest_first, save, stands_on
 from glassesjax.train.hosts import fetch, is_writer, share
 from glassesjax.train.mesh import check, make_mesh, place
 
@@ -54,16 +55,53 @@ def resumed(settings: TrainSettings, folder: Path) -> Learner:
       folder: Of the run; of several processes the writer alone reads it.
 
     Returns:
-      One for each seed, of the newest checkpoint or before their first step.
+      One for each seed, of the newest checkpoint whose rows are there, or before their first step.
 
     Raises:
-      BadInput: The checkpoint is not whole, foreign, or of other shapes.
+      BadInput: The checkpoint is not whole, foreign, or of other shapes; or rows of all are gone.
     """
     recipe, config = settings.recipe, settings.config
     every = [begin(config, recipe, seed, settings.rate) for seed in range(settings.seeds)]
     fresh = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
-    path = latest(folder / CHECKPOINTS) if is_writer() else None
+    path = _standing(folder)[0] if is_writer() else None
     return share(fresh if path is None else load(path, fresh))
+
+
+def settled(settings: TrainSettings, folder: Path, intact: int) -> int:
+    """How many rows of a run stand, so that the training makes the others again.
+
+    Args:
+      settings: What is trained.
+      folder: Of the run.
+      intact: How many of its first rows are as they were written, as far as the run knows.
+
+    Returns:
+      Those that the checkpoint stands on, which ``resumed`` takes, so that what a killed process
+      wrote after it is cut; all intact ones where the training is done.
+
+    Raises:
+      BadInput: The rows that each checkpoint stands on are gone or changed.
+    """
+    path, mark = _standing(folder)
+    if path is None:
+        return 0
+    return intact if mark is None or int(path.name) >= settings.steps else mark.rows
+
+
+def _standing(folder: Path) -> tuple[Path | None, Mark | None]:
+    """The newest checkpoint whose rows are there, and their mark; none before the first one."""
+    file, paths = folder / ROWS, newest_first(folder / CHECKPOINTS)
+    for path in paths:
+        mark = stands_on(path)
+        if mark is None or mark_of(file, mark.rows) == mark:
+            return path, mark
+    if paths:
+        expected = f"Expected the rows that the checkpoints in {folder / CHECKPOINTS} stand on"
+        got = f"got fewer or other ones in {file}"
+        raise BadInput(
+            f"{expected}, {got}: restore them, or remove the checkpoints to train again."
+        )
+    return None, None
 
 
 def measure(

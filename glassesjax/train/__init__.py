@@ -2,6 +2,7 @@
 
 from glassesjax.train.evaluate import Score as Score
 from glassesjax.train.evaluate import evaluate as evaluate
+from glassesjax.train.hosts import agree as agree
 from glassesjax.train.hosts import connect as connect
 from glassesjax.train.hosts import ended as ended
 from glassesjax.train.hosts import fetch as fetch

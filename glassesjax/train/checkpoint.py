@@ -13,7 +13,7 @@ import numpy as np
 
 from glassesjax import draws
 from glassesjax.errors import BadInput
-from glassesjax.records import to_json
+from glassesjax.records import ROWS, Mark, mark_of, to_json
 from glassesjax.train.step import Learner
 
 STATE, LIST, ABOUT = "state", "files.json", "about.json"
@@ -21,15 +21,19 @@ _WHOLE = "Wanted a whole checkpoint"
 
 
 def save(folder: Path, learners: Learner) -> Path:
-    """Learners as a checkpoint; older ones in the folder go when it stands.
+    """Learners as a checkpoint, which notes the rows that it stands on.
+
+    Where there are such rows, one older checkpoint stays, for the case that they get lost; all
+    others in the folder go when the new one stands.
 
     Args:
-      folder: Where checkpoints lie.
+      folder: Where checkpoints lie; rows lie beside it.
       learners: Stacked, all at one step.
 
     Returns:
       The folder of this step.
     """
+    mark = mark_of(folder.parent / ROWS)
     target = folder / f"{int(np.max(np.asarray(learners.step))):08d}"
     if not target.exists():
         folder.mkdir(exist_ok=True)
@@ -37,15 +41,15 @@ def save(folder: Path, learners: Learner) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         with _orbax() as checkpointer:
             checkpointer.save((part / STATE).resolve(), _flat(learners))
-        about = {"schema": 1, "prng_impl": draws.implementation(learners.key)}
+        about = {"schema": 1, "prng_impl": draws.implementation(learners.key), **mark._asdict()}
         (part / ABOUT).write_text(to_json(about))
         (part / LIST).write_text(to_json(_digests(part)))
         _to_disk(part, *part.rglob("*"))  # a name that outlives its content is no checkpoint
         part.rename(target)
         _to_disk(folder)
-    for old in _steps(folder):
-        if old != target:
-            shutil.rmtree(old)
+    older = sorted((old for old in _steps(folder) if old != target), reverse=True)
+    for old in older[1 if mark.rows else 0 :]:
+        shutil.rmtree(old)
     return target
 
 
@@ -59,6 +63,38 @@ def latest(folder: Path) -> Path | None:
       The folder of its step, or nothing.
     """
     return max(_steps(folder), default=None)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """All whole checkpoints of a folder.
+
+    Args:
+      folder: Where checkpoints lie; it need not be there.
+
+    Returns:
+      Folders of their steps.
+    """
+    return sorted(_steps(folder), reverse=True)
+
+
+def stands_on(path: Path) -> Mark | None:
+    """The rows that a checkpoint stands on.
+
+    Args:
+      path: Of ``newest_first``.
+
+    Returns:
+      Their mark; None for one of before these were noted.
+
+    Raises:
+      BadInput: What it says of itself was cut or changed.
+    """
+    try:
+        said = _about(path)
+        mark = Mark(int(said["rows"]), str(said["sha256"])) if "rows" in said else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadInput(f"{_WHOLE}; {path / ABOUT} is cut or changed.") from error
+    return mark
 
 
 def load(path: Path, like: Learner) -> Learner:

@@ -1,16 +1,23 @@
 """Several processes as one program: finding each other, fetching, sharing, and ending together.
 
-Every process runs the same command. A process that dies takes the others with it: JAX's service
-misses its heartbeat and aborts them. One that lives and does not come is waited for only so long.
+Every process runs the same command, which ``agree`` checks. Where one dies, or lives and does not
+come, the functions of this module raise ``PeerLost`` in the others. ``ended`` is for a command's
+outermost call, and it alone ends a process.
 """
 
 import contextlib
+import ctypes
+import functools
+import json
 import os
+import re
+import signal
 import socket
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import jax
@@ -20,7 +27,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from glassesjax import draws
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, PeerLost
 
 HEARTBEAT = 30  # s after which a process that was killed has ended all others
 MEETING = 300  # s to wait for all others to start
@@ -28,6 +35,9 @@ MEETING = 300  # s to wait for all others to start
 # for heartbeats go on.
 ENDING = 24 * 3600
 PORTS = 1 << 16
+POLL = 0.1  # s between two looks at whether a wait is over
+GRACE = 5.0  # s in which a call that has lost a process may end by itself
+SHORT = 60  # characters of a value in a message
 PATIENCE = 3600.0  # s to wait for the slowest process where all come together
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -51,10 +61,11 @@ def connect(
       count: Processes in all.
       index: Of this process, from 0.
       heartbeat: Seconds within which the others end if one is killed or cut off.
-      meeting: Seconds to wait until all have started. Then the process ends with status 1.
+      meeting: Seconds to wait until all have started.
 
     Raises:
       BadInput: Neither says who the others are, or JAX cannot join them.
+      PeerLost: They did not all start in time.
     """
     coordinator = os.environ.get(NAMES[0]) if coordinator is None else coordinator
     known = coordinator, _number(NAMES[1], count), _number(NAMES[2], index)
@@ -62,13 +73,14 @@ def connect(
     if coordinator is not None and known[2] == 0:
         _check_port(coordinator)
     try:
-        with _waiting(meeting, "connect"):
-            jax.distributed.initialize(
-                *known,
-                initialization_timeout=meeting + HEARTBEAT,  # where JAX itself would abort
-                heartbeat_timeout_seconds=heartbeat,
-                shutdown_timeout_seconds=ENDING,
-            )
+        join = functools.partial(
+            jax.distributed.initialize,
+            *known,
+            initialization_timeout=meeting + HEARTBEAT,  # where JAX itself would abort
+            heartbeat_timeout_seconds=heartbeat,
+            shutdown_timeout_seconds=ENDING,
+        )
+        _within(meeting, "connect", join)
     except (ValueError, TypeError) as error:  # neither told nor found
         wanted = f"Wanted a cluster that JAX knows, or {', '.join(NAMES)}"
         raise BadInput(f"{wanted}; found {_told(known)}: set all three.") from error
@@ -89,20 +101,22 @@ def fetch(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
 
     Args:
       tree: Arrays; keys stay keys.
-      patience: Seconds to wait for the slowest process, once this one has computed its part. Then
-        the process ends with status 1.
+      patience: Seconds to wait for the slowest process, once this one has computed its part.
 
     Returns:
       The same tree of NumPy arrays, and of keys on one device.
+
+    Raises:
+      PeerLost: Another process ended, or did not come in time.
     """
     plain = jax.block_until_ready(jax.tree.map(_plain, tree))
     apart = lambda x: isinstance(x, jax.Array) and not x.is_fully_addressable
     leaves, structure = jax.tree.flatten(plain)
     if spread := [leaf for leaf in leaves if apart(leaf)]:
         mesh = spread[0].sharding.mesh
-        with _waiting(patience, "fetch"):
-            gather = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
-            whole = iter([np.asarray(x.addressable_data(0)) for x in gather(spread)])
+        gather = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        here = lambda: [np.asarray(x.addressable_data(0)) for x in gather(spread)]
+        whole = iter(_within(patience, "fetch", here))
         leaves = [next(whole) if apart(leaf) else leaf for leaf in leaves]
     host = jax.tree.unflatten(structure, [np.asarray(leaf) for leaf in leaves])
     return jax.tree.map(_like, tree, host)
@@ -115,26 +129,67 @@ def share(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
 
     Args:
       tree: Arrays that lie whole in their process; those of all but the writer count for nothing.
-      patience: Seconds to wait for the slowest process. Then the process ends with status 1.
+      patience: Seconds to wait for the slowest process.
 
     Returns:
       The same tree of NumPy arrays, and of keys on one device.
+
+    Raises:
+      PeerLost: Another process ended, or did not come in time.
     """
     host = jax.tree.map(lambda x: np.asarray(_plain(x)), tree)
     if jax.process_count() > 1:
         # As bytes: the broadcast adds zeros of the others, and -0.0 + 0.0 is 0.0.
         raw = jax.tree.map(lambda x: np.frombuffer(x.tobytes(), np.uint8), host)
-        with _waiting(patience, "share"):
-            sent = multihost_utils.broadcast_one_to_all(raw)
+        sent = _within(patience, "share", lambda: multihost_utils.broadcast_one_to_all(raw))
         whole = lambda x, raw: np.frombuffer(np.asarray(raw).tobytes(), x.dtype).reshape(x.shape)
         host = jax.tree.map(whole, host, sent)
     return jax.tree.map(_like, tree, host)
 
 
-def ended(run: Callable[[], int]) -> int:
-    """The exit status of a run; of several processes one that fails ends here, and all with it.
+def agree(settings: Mapping[str, object], *, patience: float = PATIENCE) -> None:
+    """Refuses a program whose processes do not all have the same settings.
 
-    An ordinary exit would wait for the others, which wait for this one; so would an interrupt.
+    All processes must call it, before anything whose shape depends on the settings.
+
+    Args:
+      settings: Values by name, JSON-ready.
+      patience: Seconds to wait for the slowest process.
+
+    Raises:
+      BadInput: They differ; the message is the same in every process.
+      PeerLost: Another process ended, or did not come in time.
+    """
+    if jax.process_count() == 1:
+        return
+    # One number for each name would do to compare; the values make the message.
+    text = json.dumps(settings, sort_keys=True).encode()
+    gather = lambda array: np.asarray(multihost_utils.process_allgather(array))
+    every = lambda array: _within(patience, "agree", lambda: gather(array))
+    room = int(np.max(every(np.asarray(len(text), np.int32))))
+    texts = every(np.frombuffer(text.ljust(room), np.uint8))
+    first, *others = [json.loads(bytes(row.astype(np.uint8))) for row in texts]
+    for index, other in enumerate(others, start=1):
+        for name in sorted({*first, *other}):
+            one, two = first.get(name), other.get(name)
+            if one != two:
+                got = f"{name} {_short(one)} in process 0 and {_short(two)} in process {index}"
+                raise BadInput(
+                    f"Expected the same settings in all processes, got {got}: start the same "
+                    "command with the same packages everywhere."
+                )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHORT else f"{text[:SHORT]}..."
+
+
+def ended(run: Callable[[], int]) -> int:
+    """The exit status of a command; of several processes one that fails ends here.
+
+    An ordinary exit would wait for the others, which wait for this one; so would an interrupt. For
+    a command's outermost call: no other function ends a process.
 
     Args:
       run: Gives an exit status.
@@ -142,7 +197,9 @@ def ended(run: Callable[[], int]) -> int:
     Returns:
       The status; of several processes only 0.
     """
-    status = 1
+    status, over = 1, threading.Event()
+    watch = threading.Thread(target=_watch, args=(over,), daemon=True)
+    watch.start()
     try:
         status = run()
     except (Exception, KeyboardInterrupt) as error:
@@ -150,22 +207,47 @@ def ended(run: Callable[[], int]) -> int:
             raise
         status = _told_status(error)
     finally:  # also where nobody reads any more what is told
+        over.set()
+        watch.join(GRACE)
         if status and jax.distributed.is_initialized():
             _leave(status)
     return status
 
 
+def _watch(over: threading.Event) -> None:
+    """Ends a command that goes on waiting where Python cannot reach it, in a collective."""
+    guard = None
+    while not over.wait(POLL):
+        if guard is None and jax.distributed.is_initialized():
+            guard = _Guard()
+        if _LOST.is_set() and not over.wait(GRACE):
+            _say_lost(PeerLost(_GONE))
+            _leave(1)
+    if guard is not None:
+        guard.remove()
+
+
 def _told_status(error: BaseException) -> int:
     """Tells what ended a run, as the command line does, and gives its exit status."""
     match error:
+        case PeerLost():
+            _say_lost(error)
+            return 1
         case BadInput():
             print(f"glassesjax: {error}", file=sys.stderr)
             return 2
         case KeyboardInterrupt():
             print("glassesjax: stopped; the same command continues.", file=sys.stderr)
             return 130
-    traceback.print_exception(error)
+    if _is_loss(error):
+        _say_lost(PeerLost(_GONE))
+    else:
+        traceback.print_exception(error)
     return 1
+
+
+def _say_lost(error: PeerLost) -> None:
+    print(f"glassesjax: {error} {_ON}", file=sys.stderr)
 
 
 def _leave(status: int) -> NoReturn:
@@ -176,21 +258,96 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-@contextlib.contextmanager
-def _waiting(patience: float, what: str) -> Iterator[None]:
-    """A time within which all processes must come together; collectives themselves have none."""
+_LOST = threading.Event()
+_GONE = "Another process of this training ended."
+_ON = "The same command continues."
+# How a collective says that its other end is gone: Gloo, NCCL, and JAX's own service.
+_LOSS = re.compile(r"gloo|nccl|connection (closed|reset|refused)|coordination", re.IGNORECASE)
 
-    def give_up() -> None:
-        print(f"glassesjax: {what} waited {patience:g} s for the other processes.", file=sys.stderr)
-        _leave(1)
 
-    timer = threading.Timer(patience, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _is_loss(error: BaseException) -> bool:
+    """Whether it is another process that failed, in the words of the libraries that noticed."""
+    known = isinstance(error, RuntimeError | ValueError) and not isinstance(error, BadInput)
+    return _LOST.is_set() or (known and bool(_LOSS.search(str(error))))
+
+
+def _within(patience: float, what: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """What a call gives in which all processes come together; collectives have no time limit.
+
+    The call runs in a thread, which is left behind where it does not return.
+    """
+    wide, done = jax.config.read("jax_enable_x64"), threading.Event()
+    outcome: list[Any] = []
+
+    def work() -> None:
+        try:
+            with jax.enable_x64(wide):  # a setting of the thread
+                outcome.append((call(), None))
+        except BaseException as error:  # raised again by the caller
+            outcome.append((None, error))
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    limit = time.monotonic() + patience
+    while not done.wait(POLL):
+        if _LOST.is_set() and not done.wait(GRACE):
+            raise PeerLost(_GONE)
+        if time.monotonic() > limit:
+            expected = "Expected all processes to come together, got no answer"
+            raise PeerLost(f"{expected}: {what} waited {patience:g} s for the others.")
+    value, error = outcome[0]
+    if error is None:
+        return value
+    if _is_loss(error):
+        raise PeerLost(_GONE) from error
+    raise error
+
+
+# What JAX's service says of a lost process, before it aborts this one with a stack of its own.
+_SERVICE = re.compile(
+    rb"coordination_?service|JAX distributed service|Additional GRPC error|^:UNKNOWN:"
+    rb"|^\*\*\* Check failure|^ +@ +0x|^$"
+)
+
+
+class _Guard:
+    """Makes one line, and status 1, of the abort by which JAX ends a process that lost another.
+
+    JAX has no public way to be told instead. What C++ writes to standard error passes a filter;
+    the signal of the abort is caught, and left alone where it has another reason.
+    """
+
+    def __init__(self) -> None:
+        self._real, self._python = os.dup(2), sys.stderr
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        reader, writer = os.pipe()
+        os.dup2(writer, 2)
+        os.close(writer)
+        self._filter = threading.Thread(target=self._pass_on, args=(reader,), daemon=True)
+        self._filter.start()
+        # Kept: C calls it. Python's own handlers would run only after the abort.
+        self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
+        ctypes.CDLL(None).signal(signal.SIGABRT, self._handler)
+
+    def remove(self) -> None:
+        """Standard error as it was, once all is written."""
+        ctypes.CDLL(None).signal(signal.SIGABRT, ctypes.c_void_p(0))
+        sys.stderr = self._python
+        os.dup2(self._real, 2)  # the last writer of the pipe
+        self._filter.join(1)
+
+    def _pass_on(self, reader: int) -> None:
+        with os.fdopen(reader, "rb") as lines:
+            for line in lines:
+                if not _SERVICE.search(line):
+                    os.write(self._real, line)
+                elif line.strip():
+                    _LOST.set()
+
+    def _aborted(self, number: int) -> None:
+        if _LOST.wait(1):  # else it returns, and the abort goes on
+            os.write(self._real, f"glassesjax: {_GONE} {_ON}\n".encode())
+            os._exit(1)
 
 
 def _number(name: str, told: int | None) -> int | None:

@@ -180,6 +180,65 @@ def test_a_cut_file_of_rows_is_completed(finished, rows, tmp_path):
         assert read_rows(out / "rows.jsonl") == rows
 
 
+def damaged(finished, folder, change):
+    """A copy of the run whose rows were changed between two calls of the command."""
+    out = folder / "damaged"
+    shutil.copytree(finished, out)
+    path = out / "rows.jsonl"
+    path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    return out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [*lines[:5], *lines[6:]],  # of the last call of the training
+        lambda lines: [*lines[:4], lines[4].replace(b'"loss": ', b'"loss": 1'), *lines[5:]],
+        lambda lines: lines[:5],
+        lambda lines: [*lines[:-3], *lines[-2:]],
+        lambda lines: [*lines[:8], lines[8].replace(b'"place": ', b'"place": 1'), *lines[9:]],
+    ],
+    ids=["removed", "changed", "cut", "answer removed", "answer changed"],
+)
+def test_rows_lost_behind_the_newest_checkpoint_are_made_again(finished, rows, tmp_path, change):
+    out = damaged(finished, tmp_path, change)
+    assert read_rows(out / "rows.jsonl") != rows
+    assert run(flags(out)) == 0
+    assert timeless(read_rows(out / "rows.jsonl")) == timeless(rows)
+    name = "model-1.safetensors"
+    assert (out / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [],
+        lambda lines: lines[1:],
+        lambda lines: [lines[1], lines[0], *lines[2:]],
+        lambda lines: [lines[0].replace(b'"loss": ', b'"loss": 1'), *lines[1:]],
+    ],
+    ids=["emptied", "removed", "order", "changed"],
+)
+def test_rows_lost_behind_every_checkpoint_are_one_line(finished, tmp_path, change, capsys):
+    out = damaged(finished, tmp_path, change)
+    before = (out / "rows.jsonl").read_bytes()
+    capsys.readouterr()
+    assert run(flags(out)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Expected the rows that the checkpoints in" in error
+    assert (out / "rows.jsonl").read_bytes() == before
+
+
+def test_without_checkpoints_the_training_is_made_again(finished, rows, tmp_path):
+    out = damaged(finished, tmp_path, lambda lines: lines[1:])
+    shutil.rmtree(out / CHECKPOINTS)
+    (out / ".rows.jsonl.4711.part").write_text("scrap")
+    assert run(flags(out)) == 0
+    assert timeless(read_rows(out / "rows.jsonl")) == timeless(rows)
+    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()}
+
+
 def test_rates_are_told_where_nothing_was_compiled(rows, tmp_path):
     rates = {row["step"]: row["tokens_per_second"] for row in rows if row["kind"] == "step"}
     assert rates[2] is None
@@ -314,11 +373,12 @@ TWO = ("--mesh", "2", "1", "1")  # a seed on each of two devices
 
 
 def together(out, port, *more, count=2):
-    """The same command in several processes on the loopback."""
-    command = [sys.executable, "-m", "glassesjax", *flags(out), *more, "--distributed"]
+    """The same command in several processes on the loopback; or each with words of its own."""
+    own = more if more and isinstance(more[0], tuple) else [more] * count
+    command = [sys.executable, "-m", "glassesjax", *flags(out), "--distributed"]
     said = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": str(count)}
     start = lambda index: subprocess.Popen(
-        command,
+        [*command, *own[index]],
         env={**os.environ, **said, "JAX_PROCESS_ID": str(index), "JAX_NUM_CPU_DEVICES": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -380,15 +440,56 @@ def test_a_process_that_ends_takes_the_other_along_and_both_go_on(long_run, tmp_
     wait_for(lambda: checkpoint_of(out, 4), one)
     two.send_signal(end)
     status, said = ends((one, two))
-    assert status[0] not in (0, None)
-    assert status[1] == (130 if end == signal.SIGINT else -signal.SIGKILL)
-    assert said[0][1]
+    assert status == [1, 130 if end == signal.SIGINT else -signal.SIGKILL]
+    assert_lost(said[0][1])
     assert not checkpoint_of(out, 40)
     status, said = ends(together(out, free_port(), *LONG))
     assert status == [0, 0], said
     assert step_losses(out) == step_losses(long_run)
     for name in ("model-0.safetensors", "model-1.safetensors"):
         assert (out / name).read_bytes() == (long_run / name).read_bytes()
+
+
+def assert_lost(error):
+    """One line that says it, beside those of the steps."""
+    [line] = [line for line in error.splitlines() if not line.startswith("step ")]
+    assert line == (
+        "glassesjax: Another process of this training ended. The same command continues."
+    )
+
+
+@pytest.mark.slow
+def test_the_writer_that_is_killed_ends_the_other_in_one_line(tmp_path):
+    """The writer also runs JAX's service, without which JAX itself aborts the others."""
+    out = tmp_path / "out"
+    one, two = together(out, free_port(), *LONG)
+    wait_for(lambda: checkpoint_of(out, 4), one)
+    one.send_signal(signal.SIGKILL)
+    status, said = ends((one, two), timeout=60)
+    assert status == [-signal.SIGKILL, 1]
+    assert_lost(said[1][1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        (TWO, (*TWO, "--rate", "0.1"), "rate 0.003 in process 0 and 0.1 in process 1"),
+        (TWO, ("--mesh", "1", "2", "1"), "mesh [2, 1, 1] in process 0 and [1, 2, 1] in process 1"),
+        (TWO, (*TWO, "--width", "16"), "width 8 in process 0 and 16 in process 1"),
+    ],
+    ids=["rate", "mesh", "width"],
+)
+def test_processes_of_different_settings_are_refused(tmp_path, first, second, named):
+    """With another mesh or width they would wait for each other in different programs."""
+    out = tmp_path / "out"
+    processes = together(out, free_port(), first, second)
+    status, said = ends(processes, timeout=120)
+    assert status == [2, 2], said
+    for _, error in said:
+        assert named in error
+        assert error.count("\n") == 1
+    assert not out.exists()
 
 
 @pytest.mark.slow

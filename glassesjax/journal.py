@@ -1,0 +1,108 @@
+"""What a run folder says of its own making: by which code, and which rows it wrote."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassesjax.errors import BadInput
+from glassesjax.provenance import code_fields
+from glassesjax.records import Mark, RowFile, to_json, write_by_rename
+
+FILE = "provenance.json"
+MARKS, CONTINUED = "row_marks", "continued_under"
+
+
+class Journal:
+    """The file ``provenance.json`` of a run, also of one that several processes made in turn.
+
+    It keeps where the run was begun, lists by which other code it was continued, and holds a mark
+    for each group of rows: how many there were then, and their digest.
+
+    Args:
+      folder: Of the run, locked.
+      record: Command, provenance and source of this process.
+    """
+
+    def __init__(self, folder: Path, record: Mapping[str, object]) -> None:
+        self.path = folder / FILE
+        before = self._before()
+        self._marks = [mark for each in _list(before, MARKS) if (mark := _mark(each))]
+        self._continued = [each for each in _list(before, CONTINUED) if isinstance(each, dict)]
+        now = code_fields()
+        # A folder of before these were noted says nothing that could be compared.
+        known = {name: before[name] for name in now if name in before}
+        self._record = {**record, **{name: before[name] for name in now if name in before}}
+        last = self._continued[-1] if self._continued else known
+        if different := [name for name in now if name in last and last[name] != now[name]]:
+            self._continued.append(now)
+            name = different[0]
+            print(
+                f"glassesjax: {folder} is continued by other code: "
+                f"{name} {now[name] or 'none'}, was {last[name] or 'none'}.",
+                file=sys.stderr,
+            )
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """What a page says of it: flat."""
+        under = [str(each.get("commit") or each.get("source_sha256")) for each in self._continued]
+        return {**self._record, **({CONTINUED: under} if under else {})}
+
+    def intact(self, file: RowFile, *, refuse: bool) -> int:
+        """How many rows of a file are as the run wrote them; the rest is forgotten here.
+
+        Args:
+          file: Its rows.
+          refuse: Whether others are an error.
+
+        Returns:
+          All, or those before the first group that differs or is not whole, which is made again.
+
+        Raises:
+          BadInput: Rows differ and do not just end too early, and they are to be refused.
+        """
+        stand = 0
+        for at, mark in enumerate(self._marks):
+            if not file.fits(mark):
+                if refuse and mark.rows <= len(file):
+                    lines = f"lines {stand + 1} to {mark.rows} of {file.path}"
+                    raise BadInput(
+                        f"Expected the rows that this run wrote, got others in {lines}: restore "
+                        "them, cut the file before them, or choose another --out."
+                    )
+                self._marks = self._marks[:at]
+                return stand
+            stand = mark.rows
+        return len(file)
+
+    def write(self, file: RowFile) -> None:
+        """Notes how many rows there are, and writes.
+
+        Args:
+          file: Its rows, on disk.
+        """
+        mark = file.mark()
+        self._marks = [each for each in self._marks if each.rows < mark.rows] + [mark]
+        whole = {**self._record, CONTINUED: self._continued, MARKS: self._marks}
+        write_by_rename(self.path, to_json(whole, indent=2))
+
+    def _before(self) -> dict[str, Any]:
+        """What an earlier process wrote; nothing where it cannot be read."""
+        try:
+            said = json.loads(self.path.read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+
+def _list(record: Mapping[str, Any], name: str) -> list[Any]:
+    return value if isinstance(value := record.get(name), list) else []
+
+
+def _mark(value: object) -> Mark | None:
+    match value:
+        case [int(rows), str(digest)]:
+            return Mark(rows, digest)
+    return None

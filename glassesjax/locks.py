@@ -1,0 +1,163 @@
+"""One process at a time in a folder, on one host or on several that share it.
+
+A lock is a file with the host, the process and the time until which it is leased. On one host
+``flock`` decides at once, and a killed process leaves nothing behind it that holds. Over NFS
+``flock`` may hold within one host only: there the lease decides, which the holder renews.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from glassesjax.errors import BadInput, Busy
+
+NAME = ".lock"
+LEASE = 120.0  # s after which the lock of another host may be taken over
+RENEWAL = 30.0  # s between two renewals
+SETTLING = 0.2  # s for another host that takes over the same lock to write its name
+_WITHOUT = (errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that have no flock
+
+
+class Lock:
+    """The right to write in a folder, from ``acquire`` to ``release``.
+
+    Args:
+      folder: Which exists.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._mine = {"host": socket.gethostname(), "process": os.getpid()}
+        self._over = threading.Event()
+        self._lost = False
+
+    def acquire(self) -> None:
+        """Takes the lock.
+
+        Raises:
+          Busy: Another process has it.
+          BadInput: The file cannot be opened or locked; the message says why.
+        """
+        try:
+            self._descriptor, flocked = self._open()
+            try:
+                self._take(flocked)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+        except OSError as error:
+            expected = f"Expected to lock {self.path.parent}"
+            raise BadInput(f"{expected}, got {error.strerror}: choose another --out.") from error
+        self._renewal = threading.Thread(target=self._renew, daemon=True)
+        self._renewal.start()
+
+    def release(self) -> None:
+        """Gives the lock back, and removes its file."""
+        self._over.set()
+        self._renewal.join()
+        try:
+            if not self._lost and self._holder() == self._mine:
+                self.path.unlink(missing_ok=True)  # still locked: nobody else can have opened it
+        finally:
+            os.close(self._descriptor)
+
+    def check(self) -> None:
+        """Makes sure that the lock is still this process's.
+
+        Raises:
+          Busy: It was taken over, for the lease ran out while this process did not run.
+        """
+        if self._lost:
+            raise self._busy("another process took it over")
+
+    def _open(self) -> tuple[int, bool]:
+        """The lock's file, and whether ``flock`` holds it."""
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Who had it may have removed the file between the two calls.
+                if _same(descriptor, self.path):
+                    return descriptor, True
+            except BlockingIOError as error:
+                os.close(descriptor)
+                raise self._busy("another process is writing it") from error
+            except OSError as error:
+                if error.errno in _WITHOUT:
+                    return descriptor, False
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _take(self, flocked: bool) -> None:
+        holder, until = self._holder(), self._until()
+        elsewhere = holder is not None and holder.get("host") != self._mine["host"]
+        if holder is not None and until > time.time():
+            # On this host a lock that flock gave, or whose process is gone, is nobody's.
+            alive = elsewhere or (not flocked and _lives(holder.get("process")))
+            if alive:
+                where = f"process {holder.get('process')} on {holder.get('host')}"
+                raise self._busy(f"another process is writing it, {where}")
+        self._write()
+        if elsewhere or not flocked:
+            time.sleep(SETTLING)
+            if self._holder() != self._mine:
+                raise self._busy("another process is writing it")
+
+    def _renew(self) -> None:
+        while not self._over.wait(RENEWAL):
+            try:
+                if self._holder() != self._mine:
+                    self._lost = True
+                    return
+                self._write()
+            except OSError:  # a server that is away for a moment; the lease outlasts some of these
+                continue
+
+    def _write(self) -> None:
+        content = json.dumps({**self._mine, "until": time.time() + LEASE}).encode()
+        os.pwrite(self._descriptor, content, 0)
+        os.ftruncate(self._descriptor, len(content))
+        os.fsync(self._descriptor)
+
+    def _read(self) -> dict[str, object]:
+        """What the file says now; nothing where it is new, or was cut."""
+        try:
+            said = json.loads(self.path.read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def _holder(self) -> dict[str, object] | None:
+        said = self._read()
+        return {name: said.get(name) for name in self._mine} if said else None
+
+    def _until(self) -> float:
+        until = self._read().get("until")
+        return float(until) if isinstance(until, int | float) else 0.0
+
+    def _busy(self, got: str) -> Busy:
+        expected = f"Expected to write {self.path.parent} alone, got a folder where {got}"
+        return Busy(f"{expected}: wait for it, or choose another --out.")
+
+
+def _same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _lives(process: object) -> bool:
+    try:
+        os.kill(int(str(process)), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True

@@ -1,0 +1,61 @@
+"""No library function changes a setting of its process, or ends it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import glassesjax
+import proofs_numeric
+
+ROOTS = [Path(package.__file__).parent for package in (glassesjax, proofs_numeric)]
+FILES = {f"{root.name}/{p.relative_to(root)}": p for root in ROOTS for p in root.rglob("*.py")}
+# What may, and where: the command, and what it calls last.
+ALLOWED = {
+    "glassesjax/cli.py": {"sys.exit", "jax.config.update"},
+    "glassesjax/train/hosts.py": {"os._exit", "signal"},
+}
+CHANGES = ("config.update", "sys.exit", "os._exit", "os.abort", "os.chdir", "os.putenv")
+CHANGES += ("signal.signal", "np.seterr", "random.seed", "faulthandler.enable", "atexit.register")
+
+
+def called(path):
+    """Calls that change or end a process, and writes to its environment."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            yield from (name for change in CHANGES if name.endswith(change))
+            if name.endswith(").signal"):
+                yield "signal"
+            if name.startswith("os.environ.") and not name.endswith((".get", ".items")):
+                yield name
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        yield from (text for text in map(ast.unparse, targets) if text.startswith("os.environ["))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_a_command_changes_or_ends_its_process(name):
+    assert set(called(FILES[name])) <= ALLOWED.get(name, set())
+
+
+def test_the_command_compiles_the_quick_suite_quickly():
+    """It owns its process; ``run`` called by other code does not."""
+    code = """
+import jax, sys
+from glassesjax import cli
+seen = []
+cli.VERBS[cli.Verify] = lambda verb, words: seen.append(
+    (verb.suite, jax.config.values["jax_disable_most_optimizations"])) or 0
+jax.config.update("jax_disable_most_optimizations", False)
+cli.run(["verify"])
+for suite in ("full", "quick"):
+    sys.argv = ["glassesjax", "verify", "--suite", suite]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        assert stop.code == 0
+assert seen == [("quick", False), ("full", False), ("quick", True)], seen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
