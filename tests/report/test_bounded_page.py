@@ -86,7 +86,10 @@ def test_sentences_say_what_the_rows_say():
     runs_said, heard_said = bounded_headlines(ROWS)
     assert "full differs by 0.12 at n = 8" in runs_said
     assert "window at 2 equal from n = 4 (must from 4)" in runs_said
-    assert "2 of 4 tokens are in no layer any more, and carry 25.0% of the influence" in heard_said
+    assert (
+        "2 of 4 tokens are in no layer any more, and carry 25.0% of the squared influence"
+        in heard_said
+    )
     assert "1 have no path left" in heard_said
     assert "the first token has 0.0%, the last 25.0%" in heard_said
 
