@@ -233,7 +233,11 @@ def test_a_state_that_holds_all_is_the_decoder_and_what_is_not_a_number_shows(ro
     with jax.disable_jit():  # operations one by one, compiled once for all policies
         state, y, dropped = advance(model, state, tokens, rule)
         wrong = jnp.array([5, 99, 6], jnp.int32)  # there is no token 99
-        state, rows, _ = advance(model, state, wrong, rule)
+        with pytest.raises(ValueError, match="got 99 at place 1"):
+            advance(model, state, wrong, rule)
+        # Under a trace nobody can look.
+        read = jax.vmap(lambda tokens: advance(model, state, tokens, rule))
+        state, rows, _ = jax.tree.map(lambda leaf: leaf[0], read(wrong[None]))
     # The same sums in another order: a few roundings in each of two layers, norms included.
     np.testing.assert_allclose(y, wanted, rtol=0, atol=256 * 2.0**-53 * np.max(np.abs(wanted)))
     assert all(np.all(np.asarray(gone.position) == EMPTY) for gone in dropped)
