@@ -20,8 +20,6 @@ from glassesjax.studies.sweep_settings import SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
 
-CLUSTERS = ("slurm", "local")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfModel:
@@ -155,7 +153,6 @@ class Sweep(SweepSettings):
         super().__post_init__()
         for holds, wanted, found in (
             (self.jobs >= 0, "--jobs of 0 or more", self.jobs),
-            (self.cluster in CLUSTERS, f"a --cluster out of {', '.join(CLUSTERS)}", self.cluster),
             (0 < self.hours < math.inf, "finite --hours over 0", self.hours),
         ):
             if not holds:

@@ -7,14 +7,14 @@ moves the share to where nothing lies, or a one. The unembedding reads which cou
 
 import math
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choice
 from glassesjax.model.config import DecoderConfig, Mlp, NoNorm
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.weights import build_decoder
@@ -61,7 +61,11 @@ def counter_line(count: int, reading: Reading) -> tuple[Fraction, Fraction]:
 
     Returns:
       Slope and intercept, exactly.
+
+    Raises:
+      BadInput: There is no such reading.
     """
+    check_choice("reading", reading, get_args(Reading))
     share, ground = Fraction(1, count + 1), GROUND[reading]
     return 2 * share, -(2 * share * ground + share**2)
 
@@ -83,10 +87,14 @@ def largest_counter(reading: Reading, dtype: DTypeLike = jnp.float32) -> int:
     Returns:
       The count.
 
+    Raises:
+      BadInput: There is no such reading.
+
     Example:
       >>> largest_counter("share"), largest_counter("one_plus_share")
       (1022, 99)
     """
+    check_choice("reading", reading, get_args(Reading))
     room = 1 << (jnp.finfo(dtype).nmant + 1 - 4)  # 1 / (16 u)
     if reading == "share":
         return math.isqrt(room) - 2  # (n + 1)^2 is to be at most the room, and n is c + 1
@@ -113,8 +121,8 @@ def counter(most: int, *, reading: Reading = "share", dtype: DTypeLike = jnp.flo
       The decoder, over ``counter_symbols(most)``.
 
     Raises:
-      BadInput: A largest count below 1 or beyond ``largest_counter``, or a type that is not at
-        hand.
+      BadInput: A largest count below 1 or beyond ``largest_counter``, a type that is not at hand,
+        or a reading that is none.
     """
     _check(most, reading, dtype)
     config = DecoderConfig(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from glassesjax.cache import check_context, distinct_policies, state_bytes, unroll
 from glassesjax.cache.prefill import PrefillMode
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choices
 from glassesjax.model.pretrained import LanguageModel, is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.records import Row, Value, provenance
@@ -73,6 +73,7 @@ class RecallSettings:
     """Seed of the choice of passages; of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         names = distinct_policies(self.policies, beside=(TRUNCATED,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (

@@ -22,7 +22,7 @@ from glassesjax.cache.policies import Policy, distinct_policies, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.replay import forgotten
 from glassesjax.cache.slots import empty_state
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choices
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -65,6 +65,7 @@ class RetentionSettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (

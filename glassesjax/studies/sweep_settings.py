@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choices
 from glassesjax.studies.train_settings import TrainSettings
 
 MOST = 10_000  # cells; beyond, a grid is a mistake
@@ -36,8 +36,7 @@ class SweepSettings:
     value: lengths=2:32,2:64, mesh=1:1:2 and formats=f32:bf16."""
 
     def __post_init__(self) -> None:
-        if self.preset not in GRIDS:
-            raise BadInput(f"Wanted a --preset out of {', '.join(GRIDS)}; found {self.preset}.")
+        check_choices(self)
         _ = self.cells
 
     @functools.cached_property

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choices
 from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm
 from glassesjax.precision import named_plan
 from glassesjax.studies.train_switches import (
@@ -105,8 +105,7 @@ class TrainSettings:
     """Devices along seeds, along the batch, and along the parameters of each decoder."""
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise BadInput(f"Wanted a --preset out of {', '.join(PRESETS)}; found {self.preset}.")
+        check_choices(self)
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) in (0, (0, 0)):
                 object.__setattr__(self, name, value)
@@ -121,9 +120,8 @@ class TrainSettings:
     @property
     def _names(self) -> Iterable[tuple[bool, str, object]]:
         """What is told by name: whether it holds, what is wanted, and what is found."""
-        for name, words in {"positions": POSITIONS, "temperature": TEMPERATURES}.items():
-            found = getattr(self, name)
-            yield found in words, f"--{name} out of {', '.join(words)}", found
+        known = self.positions in POSITIONS
+        yield known, f"--positions out of {', '.join(POSITIONS)}", self.positions
         yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask
         heard = f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}"
         yield self._may_hear, heard, f"{self.mask} and {self.task}"

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choices
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import (
     ASK,
@@ -58,17 +58,12 @@ class Glasses:
     after it nothing tells the item's tokens from the answer's."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.steps and not self.stop:
             raise BadInput("Wanted = before steps, to tell them from the item; found no_stop.")
         for name in ("separators", "steps", "scratch"):
             if (found := getattr(self, name)) < 0:
                 raise BadInput(f"Wanted 0 {name} or more; found {found}.")
-        for found, known in (
-            (self.phase, ("start", "end")),
-            (self.question, ("after", "before")),
-        ):
-            if found not in known:
-                raise BadInput(f"Wanted {' or '.join(known)}; found {found!r}.")
 
 
 PLAIN = Glasses()

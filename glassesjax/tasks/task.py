@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choices
 from glassesjax.tasks.sequences import BOS
 
 PAD, EOS, ASK, STOP, SCRATCH = "<pad>", "<eos>", "?", "=", "."
@@ -74,8 +74,7 @@ class LengthMix:
     that each doubling of the length is as likely as the next."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("uniform", "log"):
-            raise BadInput(f"Wanted a mix uniform or log; found {self.kind!r}.")
+        check_choices(self)
         if not 1 <= self.low <= self.high:
             wanted = "Wanted lengths from 1 on, the smallest first"
             raise BadInput(f"{wanted}; found {self.low} to {self.high}.")

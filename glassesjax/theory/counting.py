@@ -2,13 +2,13 @@
 
 import math
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, check_choice
 from glassesjax.precision import FloatFormat
 
 # As in glassesjax.model.counter, but on its own: what predicts a model must not read it.
@@ -128,7 +128,11 @@ def stored_total(count: int, fmt: FloatFormat, reading: Reading) -> Fraction:
 
     Returns:
       The total, exactly.
+
+    Raises:
+      BadInput: There is no such reading.
     """
+    check_choice("reading", reading, get_args(Reading))
     return nearest(_GROUND[reading] + nearest(Fraction(1, count + 1), fmt), fmt)
 
 
@@ -155,13 +159,14 @@ def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
       count n - 1.
 
     Raises:
-      BadInput: The format has more than ``MOST_BITS`` mantissa bits.
+      BadInput: The format has more than ``MOST_BITS`` mantissa bits, or there is no such reading.
 
     Example:
       >>> from glassesjax.precision import BF16
       >>> failing_length(BF16, "one_plus_share")
       FailingLength(first_equal=13, first_wrong=14, last_distinct=254)
     """
+    check_choice("reading", reading, get_args(Reading))
     if fmt.mantissa_bits > MOST_BITS:
         wanted = (
             f"Wanted a format of at most {MOST_BITS} mantissa bits, to search for its first pair"
@@ -202,11 +207,15 @@ def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | 
     Returns:
       The count, or None where all up to ``most`` are told rightly.
 
+    Raises:
+      BadInput: There is no such reading.
+
     Example:
       >>> from glassesjax.precision import BF16
       >>> first_wrong_readout(BF16, "share", most=255)
       13
     """
+    check_choice("reading", reading, get_args(Reading))
     counts = range(most + 1)
     shares = [Fraction(1, count + 1) for count in counts]
     tangents = [(2 * s, -(2 * s * _GROUND[reading] + s * s)) for s in shares]

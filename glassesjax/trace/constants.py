@@ -1,12 +1,13 @@
 """Slopes of norms and MLPs, and what a layer's matrices come down to in a bound: plain arrays."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.errors import check_choice
 from glassesjax.model.config import ConstantNorm, DecoderConfig, LayerNorm, NoNorm, RMSNorm
 from glassesjax.model.decoder import Block
 from glassesjax.model.layers import MlpBlock, Normalize, exact, project
@@ -69,7 +70,11 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
 
     Returns:
       The constant; NaN for gated MLPs, which are Lipschitz on bounded sets only.
+
+    Raises:
+      BadInput: The norm is none of the three.
     """
+    check_choice("norm", norm, get_args(Norm))
     order = jnp.inf if norm == "inf" else norm
     measure = operator_norm if norm == 2 else lambda matrix: jnp.linalg.norm(matrix, ord=order)
     size = lambda weight: measure(weight[...].astype(carrier))
