@@ -88,7 +88,7 @@ def advance(
     """
     if not len(tokens):
         raise BadInput("Wanted one token or more to read; found none.")
-    _check_read(tokens, length, model.outer.config.vocab_size)
+    _check_tokens(tokens, length, model.outer.config.vocab_size)
     plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
     _check(model.outer.config, state, policy, plan, mode)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
@@ -102,15 +102,6 @@ def advance(
     room = min(cache.slots for cache in layers)
     y = _finish(model.outer, resid, seen if policy.bounded else seen - room, policy.bounded, plan)
     return State(tuple(layers), seen), y, tuple(dropped)
-
-
-def _check_read(tokens: Tokens, length: Int[Array, ""] | int | None, vocab_size: int) -> None:
-    """Refuses tokens that are none among those that count; what fills the array may be anything."""
-    try:
-        count = len(tokens) if length is None else max(int(length), 0)
-    except jax.errors.ConcretizationTypeError:
-        return
-    checked_tokens(tokens[:count], vocab_size)
 
 
 def logits(
@@ -127,6 +118,15 @@ def logits(
       One row of scores per representation.
     """
     return _logits(model.outer, y, plan)
+
+
+def _check_tokens(tokens: Array | np.ndarray, length: Array | None, vocab_size: int) -> None:
+    """Those that count; what fills the array may be anything."""
+    try:
+        count = len(tokens) if length is None else max(int(length), 0)
+    except jax.errors.ConcretizationTypeError:
+        return
+    checked_tokens(tokens[:count], vocab_size)
 
 
 _layer = jax.jit(layer_step, static_argnames=("policy", "plan", "mode"))

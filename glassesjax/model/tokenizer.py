@@ -14,6 +14,7 @@ from glassesjax.tasks.text import crosses_pieces, text_pieces
 # Byte-level vocabularies write each byte as a character that prints: itself, or one from 256 on.
 PRINTED = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 HIDDEN = tuple(byte for byte in range(256) if byte not in PRINTED)
+MOST_TOKENS = 1 << 31  # token numbers are int32
 BYTES = {chr(byte): byte for byte in PRINTED} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
 
 
@@ -174,7 +175,7 @@ class ByteLevelTokenizer:
         Raises:
           ValueError: It is no token's.
         """
-        checked_tokens([token], self.engine.get_vocab_size())
+        self._check([token])
         name = self.engine.id_to_token(token) or ""
         known = token not in self.whole and all(character in BYTES for character in name)
         return bytes(BYTES[character] for character in name) if known else name.encode()
@@ -191,7 +192,7 @@ class ByteLevelTokenizer:
         Raises:
           ValueError: A number is no token's.
         """
-        checked_tokens(tokens, self.engine.get_vocab_size())
+        self._check(tokens)
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", "replace")
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
@@ -231,7 +232,7 @@ class ByteLevelTokenizer:
         Raises:
           ValueError: It is no token's.
         """
-        checked_tokens([token], self.engine.get_vocab_size())
+        self._check([token])
         text = self.decode([token])
         return text if "�" not in text else self.engine.id_to_token(token)
 
@@ -250,6 +251,12 @@ class ByteLevelTokenizer:
                 letter = text[len(content[:at].decode("utf-8", "ignore"))]
                 raise BadInput(f"{wanted}, got {letter!r}: leave it out.")
         return tokens
+
+    def _check(self, tokens: Sequence[int]) -> None:
+        checked_tokens(tokens, MOST_TOKENS)
+        unknown = (token for token in tokens if self.engine.id_to_token(int(token)) is None)
+        if (token := next(unknown, None)) is not None:
+            raise ValueError(f"Expected tokens of this model, got {token}: it has no such token.")
 
     def _symbol(self, symbol: str) -> int:
         if symbol == BOS and self.bos is not None:

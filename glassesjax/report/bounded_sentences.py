@@ -149,7 +149,10 @@ def leads(rows: Sequence[Row]) -> bool:
     """
     if len(rows) < 2:
         return len(rows) == 1
-    error = math.hypot(*(float(row.get("standard_error") or 0) for row in rows[:2]))
+    # Exact norms have no error; an estimate whose error is null tells nothing apart.
+    none = lambda row: row.get("standard_error") is None and row.get("probes") is None
+    errors = [0.0 if none(row) else number(row, "standard_error") for row in rows[:2]]
+    error = math.hypot(*errors)
     return number(rows[0], "frobenius") - number(rows[1], "frobenius") > 2 * error
 
 

@@ -83,6 +83,6 @@ def heard_cells(rows: Sequence[Row]) -> list[Places]:
     for row in rows:
         if row["kind"] == "heard":
             places.setdefault(of(row), []).append(row)
-    ordered = lambda found: tuple(sorted(found, key=lambda row: row["place"] or 0))
+    ordered = lambda found: tuple(sorted(found, key=lambda row: integer(row, "place")))
     ends = [row for row in rows if row["kind"] == "heard_order"]
     return [Places(row, ordered(places[of(row)])) for row in ends]

@@ -8,6 +8,7 @@ import numpy as np
 
 from glassesjax.records import Row
 from glassesjax.report.curves import number
+from glassesjax.report.fields import integer
 from glassesjax.studies.influence_rows import squared_shares
 
 BOUNDS = ("printed", "repaired")
@@ -192,13 +193,13 @@ def _by_passage(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _shape(row: Row) -> tuple[int, int]:
-    return int(row["layers"] or 0) + 1, int(row["prompt_tokens"] or 0)
+    return integer(row, "layers") + 1, integer(row, "prompt_tokens")
 
 
 def _in_order(rows: Sequence[Row], kind: str) -> list[Row]:
     """The rows of a kind, layer by layer; none where one is missing."""
     mine = [row for row in rows if row.get("attention") == kind]
-    place = lambda row: (int(row["layer"] or 0), int(row["position"] or 0))
+    place = lambda row: (integer(row, "layer"), integer(row, "position"))
     found = {place(row): row for row in mine}
     wanted = list(np.ndindex(*_shape(mine[0]))) if mine else []
     return [found[at] for at in wanted] if found.keys() == set(wanted) else []

@@ -93,10 +93,10 @@ def read_cells(rows: Sequence[Row]) -> list[Cell]:
 def _cell(rows: Sequence[Row], policy: str, slots: int) -> Cell | None:
     mine = [row for row in rows if row["policy"] == policy and row["slots"] == slots]
     kind = lambda name: [row for row in mine if row["kind"] == name]
-    in_order = lambda name, key: sorted(kind(name), key=lambda row: number(row, key) or 0)
+    in_order = lambda name, key: sorted(kind(name), key=lambda row: integer(row, key))
     classes = {str(row["class"]): row for row in kind("class")}
     ranked = {row.name: classes[row.name] for row in CLASSES if row.name in classes}
-    by_decision = lambda row: (number(row, "layer") or 0, number(row, "group") or 0)
+    by_decision = lambda row: (integer(row, "layer"), integer(row, "group"))
     layers = sorted(kind("layer"), key=by_decision)
     summary = kind("summary")
     tokens = in_order("token", "position")

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, log_values, margins, styled
+from glassesjax.report.fields import integer
 from glassesjax.report.influence_sentences import percent
 from glassesjax.report.retention_cells import Cell
 from glassesjax.report.retention_sentences import paper_relative
@@ -215,7 +216,7 @@ def classes_figure(cells: Sequence[Cell]) -> Figure:
 
 
 def _count(cell: Cell, name: str) -> int:
-    return int(cell.classes[name]["tokens"] or 0) if name in cell.classes else 0
+    return integer(cell.classes[name], "tokens") if name in cell.classes else 0
 
 
 def _class_panel(axes: Axes, cell: Cell, names: Sequence[str], ink: str) -> None:
@@ -231,7 +232,8 @@ def _class_panel(axes: Axes, cell: Cell, names: Sequence[str], ink: str) -> None
             axes.plot(middle, at, "D", color="white", markeredgecolor=INK, markersize=4)
         if name in cell.classes:
             error = cell.classes[name]["standard_error"]
-            wide = 2 * float(error or 0) / cell.whole("steps")
+            # One token has no spread: no bar, which NaN gives.
+            wide = 2 * (math.nan if error is None else float(error)) / cell.whole("steps")
             axes.errorbar(cell.relative(name), at, xerr=wide, fmt="o", color=ink, markersize=4)
 
 

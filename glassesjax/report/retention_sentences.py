@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from glassesjax.records import Row
-from glassesjax.report.fields import not_finite
+from glassesjax.report.fields import integer, not_finite
 from glassesjax.report.influence_sentences import percent, told
 from glassesjax.report.orders import basis
 from glassesjax.report.retention_cells import (
@@ -116,7 +116,7 @@ def paper_relative(cell: Cell, name: str) -> list[float]:
 
 
 def _many(cell: Cell, least: int = FEW) -> list[str]:
-    count = lambda name: int(cell.classes[name]["tokens"] or 0)
+    count = lambda name: integer(cell.classes[name], "tokens")
     return [name for name in cell.classes if count(name) >= least]
 
 

@@ -111,6 +111,8 @@ def _lost(line: Summary) -> str:
     name, last = line.panel.format, line.last
     if line.noise_at_last is None:
         return f"In {name} the noise at n = {last} is not finite: the format's range is left."
+    if line.detectable is None:
+        return f"In {name} arithmetic there is no difference to detect at n = {last}."
     if line.undetectable_from is None:
         return f"In {name} arithmetic the difference is detectable at n = {last}."
     if line.undetectable_from == last:
@@ -174,7 +176,7 @@ def _exponents(curves: Curves, lines: Sequence[Summary]) -> str:
 
 
 def _noise(curves: Curves, name: str, lines: Sequence[Summary]) -> str:
-    differ = [line for line in lines if line.resolved and line.mode]  # else nothing to lose
+    differ = [line for line in lines if line.detectable is not None]  # else nothing to lose
     lost = {line.panel: line.undetectable_from for line in differ if line.undetectable_from}
     if not differ:
         return ""

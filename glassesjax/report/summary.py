@@ -19,9 +19,9 @@ class Summary(NamedTuple):
     own_at_last: float | None
     noise_at_last: float | None
     """The error of the format's own arithmetic in the difference, at the last length."""
-    undetectable_from: int | None
-    """From here on the difference is not detectable in the format's own arithmetic, at each
-    measured length."""
+    detection: list[tuple[int, bool | None]]
+    """For each length whether the difference is detectable in the format's own arithmetic; None
+    where the two are equal, a number is not finite, or the rows do not say."""
     equal: int | None
     """Coordinates that are equal at the last length after rounding; None where some are NaN."""
     width: int
@@ -45,6 +45,16 @@ class Summary(NamedTuple):
         return sum(point.distance is None for point in self.signal)
 
     @property
+    def detectable(self) -> bool | None:
+        """Whether the difference is detectable at the longest length; None where nobody can say."""
+        return self.detection[-1][1] if self.detection else None
+
+    @property
+    def undetectable_from(self) -> int | None:
+        """From here on the difference is not detectable, at each measured length."""
+        return holds_from([(n, said is False) for n, said in self.detection])
+
+    @property
     def resolved(self) -> list[Point]:
         """The wide signal where it is positive and not float64's own rounding."""
         return [point for point in self.signal if point.drawable]
@@ -62,7 +72,7 @@ def summarize(curves: Curves, panel: Panel) -> Summary:
     """
     answers, rounded = curves(panel, "signal", "l2"), curves(panel, "rounded")
     signal, noise = curves.points(panel, "signal"), curves.noise(panel)
-    lost = [(length(row), row.get("detectable") is False) for row in curves(panel, "own", "l2")]
+    own = [(length(row), row.get("detectable")) for row in curves(panel, "own", "l2")]
     certified = [(length(row), row.get("certified") is True) for row in answers]
     return Summary(
         panel=panel,
@@ -71,7 +81,7 @@ def summarize(curves: Curves, panel: Panel) -> Summary:
         signal=signal,
         own_at_last=_last(curves(panel, "own"), "distance"),
         noise_at_last=noise[-1].distance if noise else None,
-        undetectable_from=holds_from(lost),
+        detection=[(n, None if said is None else bool(said)) for n, said in own],
         equal=_equal(rounded[-1]) if rounded else None,
         width=integer(curves(panel, "signal")[0], "width"),
         ulp=curves.points(panel, "signal", "ulp"),

@@ -72,7 +72,7 @@ def tiles(curves: Curves) -> Markup:
 
 def _noise_tile(curves: Curves, name: str) -> Markup:
     lines = [summarize(curves, panel) for panel in curves.panels(format=name)]
-    differ = [line for line in lines if line.resolved]
+    differ = [line for line in lines if line.detectable is not None]
     lost = sum(line.undetectable_from is not None for line in differ)
     said = f": not detectable at the longest n ({_runs(curves)} that differ at all)"
     return _tile(lost, len(differ), format_name(name), said)

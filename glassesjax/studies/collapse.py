@@ -152,7 +152,7 @@ def measure(
         # caller's setting is back before the caller is.
         with jax.enable_x64(True):
             pairs = passes.pairs[cell.family]
-            finite = _finite(*passes(WIDE, cell.family), passes.unembedding(WIDE))
+            finite = passes.finite(cell.family)
             found = curve_rows(
                 _curves(cell, passes), cell, settings.lengths, pairs, model, finite=finite
             )
@@ -183,6 +183,15 @@ class _Passes:
     def unembedding(self, plan: RoundingPlan) -> Array:
         """The rows that turn such representations into logits."""
         return self._decoder(plan).unembedding.astype(jnp.float64)
+
+    def finite(self, family: str) -> list[bool]:
+        """At which lengths the unrounded pass gives finite representations, and logits."""
+        first, second = (jnp.isfinite(y).all(axis=-1) for y in self(WIDE, family))
+        return jax.device_get(first & second & self._unembeds).tolist()
+
+    @functools.cached_property
+    def _unembeds(self) -> Array:
+        return jnp.isfinite(self._decoder(WIDE).unembedding).all()
 
     def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
         pair = self.pairs[family]
@@ -215,12 +224,6 @@ def _stored_plan(number: FloatFormat) -> RoundingPlan:
     if number.contains(F32):
         return WIDE
     return RoundingPlan(weights=number, mode="simulated", carrier=F64)
-
-
-def _finite(first: Array, second: Array, unembedding: Array) -> list[bool]:
-    """At which lengths the unrounded pass gives finite representations, and logits."""
-    pairs = jnp.isfinite(first).all(axis=-1) & jnp.isfinite(second).all(axis=-1)
-    return jax.device_get(pairs & jnp.isfinite(unembedding).all()).tolist()
 
 
 def _curves(cell: Cell, passes: _Passes) -> list[Curve]:

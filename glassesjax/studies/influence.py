@@ -316,9 +316,13 @@ def _finite(head: Row, row: Row) -> Row:
     return {"finite": bool(head["last_finite"]) and all(map(math.isfinite, measured))}
 
 
+@jax.jit
+def _last(decoder: Decoder, tokens: jax.Array) -> jax.Array:
+    return decoder.represent(decoder.enter(tokens), keep="nothing")[0][-1]
+
+
 def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:
-    last = jax.jit(lambda decoder, tokens: decoder.represent(decoder.enter(tokens))[0][-1])
-    return bool(np.isfinite(np.asarray(last(decoder, tokens))).all())
+    return bool(np.isfinite(np.asarray(_last(decoder, tokens))).all())
 
 
 def _influence(

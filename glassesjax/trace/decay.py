@@ -9,7 +9,9 @@ from jaxtyping import Float
 
 SPREAD = 0.1  # local exponents that differ by no more belong to one power law
 DECADE = 10  # over a smaller range of lengths an exponent says little
-TWICE = 2.0  # a law is named where the other one predicts at least so much worse
+TWICE = 2.0  # a law is named where the other one predicts at least so much worse,
+MISS = 0.4  # and where it is itself off by no more in log distance: a factor of 1.5
+LEAST = 4  # points of a tail that may be called stable
 
 Law = Literal["power", "exponential", "undecided"]
 
@@ -24,7 +26,8 @@ class DecayFit(NamedTuple):
     high: float
     """Upper end."""
     stable: bool
-    """Whether the local exponents of the tail agree to ``SPREAD`` over a factor of ten."""
+    """Whether the local exponents of the tail, of four points or more, agree to ``SPREAD`` over a
+    factor of ten."""
     power_error: float
     """Root mean square error of log distance in the last doubling of the length, as a power law
     predicts it from the two doublings before."""
@@ -46,10 +49,12 @@ class DecayFit(NamedTuple):
 
     @property
     def law(self) -> Law:
-        """The law that predicts the last doubling at least twice as well as the other one."""
-        if self.exponential_error > TWICE * self.power_error:
+        """The law that predicts the last doubling within a factor of 1.5, and twice as well."""
+        if self.power_error <= MISS and self.exponential_error > TWICE * self.power_error:
             return "power"
-        return "exponential" if self.power_error > TWICE * self.exponential_error else "undecided"
+        if self.exponential_error <= MISS and self.power_error > TWICE * self.exponential_error:
+            return "exponential"
+        return "undecided"
 
 
 def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
@@ -61,8 +66,9 @@ def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
     noise but the curve's own bend, and a standard error of the slope says nothing of the limit. So
     the tail begins where local exponents stop changing, and the interval is the hull of the slopes
     over all shorter tails that still span a doubling. Where the local exponent moved one way over
-    the last three doublings, the interval also covers where two more such steps would take it: a
-    correction of order 1/n to a power law is then inside.
+    the last three doublings, the interval also covers where two more such steps would take it, but
+    not beyond zero: a correction of order 1/n to a power law is then inside. That part is an
+    extrapolation, and none of it is a confidence interval.
 
     Args:
       lengths: Positive lengths, each once.
@@ -139,7 +145,7 @@ def _tail(n: np.ndarray, local: list[tuple[int, float]]) -> tuple[int, bool]:
         if high - low > SPREAD:
             break
         start = first
-    if n[-1] >= DECADE * n[start]:
+    if n[-1] >= DECADE * n[start] and len(n) - start >= LEAST:
         return start, True
     decade = int(np.searchsorted(n, n[-1] / DECADE, side="right")) - 1
     return min(max(decade, 0), len(n) - 3), False
@@ -153,7 +159,8 @@ def _continued(n: np.ndarray, local: list[tuple[int, float]]) -> list[float]:
     last, before, first = (local[index][1] for index in at)
     if (last - before) * (before - first) <= 0:
         return []
-    return [last, last + 2 * (last - before)]
+    ahead = last + 2 * (last - before)
+    return [last, ahead if ahead * last > 0 else 0.0]  # a drift that flattens ends at none
 
 
 def _prediction_error(n: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glassesjax import draws
 from glassesjax.model import (
     Alibi,
     Bidirectional,
@@ -265,7 +266,7 @@ def test_estimates_lie_around_the_truth(estimates, name, error):
 def test_mean_and_standard_error_are_those_of_the_probes(key):
     decoder = decoder_of(key, **SWITCHES[0])
     found = estimated_influence(decoder, TOKENS, key=key, probes=7, batch=3)
-    signs = jax.random.rademacher(key, (7, DIM), jnp.float64)
+    signs = draws.signs(key, (7, DIM), jnp.dtype(jnp.float64))
     jacobian, entered = jacobians(decoder, TOKENS), decoder(TOKENS)[1].resid
     pulled = jnp.einsum("po,loid->plid", signs, jacobian)
     squares = jnp.sum(pulled**2, axis=-1), jnp.einsum("plid,lid->pli", pulled, entered) ** 2
@@ -298,7 +299,7 @@ def test_the_estimate_is_that_of_matfree(key):
     resid = decoder.enter(TOKENS)
     last = lambda resid: decoder.represent(resid, keep="nothing")[0][-1]
     pull = jax.vjp(last, resid)[1]
-    signs = jax.random.rademacher(key, (32, DIM), jnp.float64)
+    signs = draws.signs(key, (32, DIM), jnp.dtype(jnp.float64))
     integrand = matfree.monte_carlo_rownorms_squared()
     samples = jax.vmap(lambda sign: integrand(lambda w: pull(w)[0].ravel(), sign))(signs)
     wanted = np.sqrt(np.mean(samples, axis=0).reshape(len(TOKENS), DIM).sum(axis=1))
