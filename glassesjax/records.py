@@ -15,7 +15,13 @@ from typing import IO, NamedTuple
 from glassesjax import locks
 from glassesjax.errors import BadInput
 from glassesjax.provenance import code_fields, provenance  # noqa: F401  (rows need them)
-from glassesjax.schema import SCHEMA, check_schema, upgraded_row, upgraded_settings
+from glassesjax.schema import (
+    SCHEMA,
+    check_schema,
+    obsolete,
+    upgraded_rows,
+    upgraded_settings,
+)
 
 ROWS = "rows.jsonl"
 Value = str | int | float | bool | None
@@ -129,10 +135,11 @@ def same_run(file: Path, text: str) -> bool:
       text: The settings that are wanted, as they would be written today.
 
     Returns:
-      False also for what is no JSON object.
+      False also for what is no JSON object. The order of the settings says nothing.
 
     Raises:
-      BadInput: A newer package has written the file.
+      BadInput: A newer package has written the file, or an older one for which these words meant
+        what none of today's do.
     """
     try:
         old = json.loads(file.read_bytes())
@@ -141,7 +148,14 @@ def same_run(file: Path, text: str) -> bool:
     if not isinstance(old, dict):
         return False
     check_schema(old, file)
-    return to_json(upgraded_settings(old), indent=2) == text
+    wanted = json.loads(text)
+    if (found := obsolete(old)) and old.get("study") == wanted.get("study"):
+        expected = f"Expected a run that means the same today in {file.parent}"
+        raise BadInput(f"{expected}, got {found}: choose another --out.")
+    in_order = lambda settings: json.dumps(
+        settings, sort_keys=True
+    )  # and 1 is neither 1.0 nor true
+    return in_order(upgraded_settings(old)) == in_order(wanted)
 
 
 def _upgrade(path: Path, text: str) -> None:
@@ -150,10 +164,11 @@ def _upgrade(path: Path, text: str) -> None:
     The new rows lie beside the old ones until the settings are renamed, and replace them then.
     """
     settings, rows, upgraded = (path / name for name in ("settings.json", "rows.jsonl", UPGRADED))
-    if "schema" not in json.loads(settings.read_bytes()):
+    old = json.loads(settings.read_bytes())
+    if "schema" not in old:
         if rows.is_file():
-            new = (to_json(upgraded_row(row)) + "\n" for row in read_rows(rows))
-            write_by_rename(upgraded, "".join(new))
+            new = upgraded_rows(read_rows(rows), old.get("study"))
+            write_by_rename(upgraded, "".join(to_json(row) + "\n" for row in new))
         write_by_rename(settings, text)
     if upgraded.is_file():
         upgraded.replace(rows)
