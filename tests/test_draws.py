@@ -1,8 +1,10 @@
 """What a seed draws does not depend on how JAX is set in a process."""
 
 import ast
+import doctest
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +27,8 @@ from glassesjax.train.hosts import fetch, share
 from glassesjax.train.mesh import make_mesh, place
 
 SCRIPT = Path(__file__).with_name("made_draws.py")
-ROOTS = (Path(glassesjax.__file__).parent, Path(__file__).parents[1] / "proofs_numeric")
+ROOT = Path(__file__).parents[1]
+ROOTS = (Path(glassesjax.__file__).parent, ROOT / "proofs_numeric")
 
 
 def in_a_process(**variables):
@@ -92,16 +95,62 @@ def test_what_is_drawn_inside_a_compiled_function_of_the_user_is_the_same():
         assert digest(make(draws.root_key(0))) == plain
 
 
+def own_draws(source):
+    """Lines of a module that take draws from JAX itself."""
+    for node in ast.walk(ast.parse(source)):
+        bare = isinstance(node, ast.Attribute) and node.attr == "random"
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [str(node.module), *(f"{node.module}.{a.name}" for a in node.names)]
+        if (bare and getattr(node.value, "id", "") == "jax") or "jax.random" in names:
+            yield node.lineno
+
+
+def examples(text):
+    """The code of examples, and of the blocks of a page that are code."""
+    blocks = re.findall(r"^```(?:python|\{code-cell\})\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    # Options of a cell stand before its code.
+    written = [re.sub(r"(?m)^:.*$", "", block) for block in blocks if ">>>" not in block]
+    return [*written, *(one.source for one in doctest.DocTestParser().get_examples(text))]
+
+
 def test_all_draws_go_through_one_module():
     """A draw of JAX's own would depend on its settings again."""
     for root in ROOTS:
         for path in set(root.rglob("*.py")) - {Path(draws.__file__)}:
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                bare = isinstance(node, ast.Attribute) and node.attr == "random"
-                assert not (bare and getattr(node.value, "id", "") == "jax"), path
-                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-                names += [node.module] if isinstance(node, ast.ImportFrom) else []
-                assert not {"jax.random"} & {*names}, path
+            assert not list(own_draws(path.read_text(encoding="utf-8"))), path
+
+
+def test_all_examples_draw_through_it_too():
+    """Else what they print would not be what the reader sees."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    code = {page: examples(page.read_text(encoding="utf-8")) for page in pages}
+    for root in ROOTS:
+        for path in root.rglob("*.py"):
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+            texts = [ast.get_docstring(node) or "" for node in tree if isinstance(node, kinds)]
+            code[path] = [source for text in texts for source in examples(text)]
+    assert {page.name for page in pages if code[page]} > {"README.md", "tutorial.md", "tasks.md"}
+    for path, sources in code.items():
+        assert not [source for source in sources if list(own_draws(source))], path
+
+
+def test_the_check_finds_draws_of_jax():
+    found = examples("""
+```{code-cell}
+key = jax.random.key(0)
+```
+Text.
+```python
+>>> from jax import random
+>>> with x:
+...     jax.random.normal(key)
+>>> random.key(0)
+```
+""")
+    assert [len(list(own_draws(source))) for source in found] == [1, 1, 1, 0]
+    assert list(own_draws("import jax.random\nimport random\nfrom jax.random import key")) == [1, 3]
 
 
 @pytest.fixture
