@@ -1,21 +1,24 @@
 """No product of arrays takes a backend's default precision: TF32 on GPUs, bfloat16 on TPUs."""
 
 import ast
+import dataclasses
 from pathlib import Path
 
+import jax
 import pytest
 
 import glassesjax
+from proofs_numeric import ledger
+from proofs_numeric.claim import Measurement
 
 ROOT = Path(glassesjax.__file__).parent
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "vdot", "inner", "dot_general", "vecdot"}
-# NumPy on the host has one precision.
-ON_THE_HOST = {"trace/collapse.py"}
-FILES = sorted(
-    path
-    for part in ("theory", "trace", "model", "cache", "train")
-    for path in (ROOT / part).rglob("*.py")
-)
+# NumPy on the host has one precision; a probe of the backend measures its default one.
+ON_THE_HOST = {
+    "trace/decay.py", "studies/intervals.py", "studies/twin_rows.py",
+    "report/retention_sentences.py", "precision/backend.py",
+}  # fmt: skip
+FILES = sorted(ROOT.rglob("*.py"))
 
 
 def bare_products(source):
@@ -41,6 +44,23 @@ def test_products_name_their_precision(path):
         assert found  # else it need not be excepted
     else:
         assert not found, f"{name}, lines {found}: give precision='highest'"
+
+
+def test_proofs_take_the_highest_precision_whatever_is_set(monkeypatch):
+    """Theirs are NumPy, fractions and balls, or arrays where the ledger sets it for all of them."""
+    found = []
+
+    def measured(*_):
+        found.append(jax.config.jax_default_matmul_precision)
+        yield Measurement(setting="", size=1, measured=1.0, bound=1.0, roundoff=0.0)
+
+    one = dataclasses.replace(
+        ledger.all_claims()[0], measure=measured, adversary=measured, counter_case=measured
+    )
+    monkeypatch.setattr(ledger, "all_claims", lambda: (one,))
+    with jax.default_matmul_precision("bfloat16"):
+        list(ledger.verify(ledger.VerifySettings()))
+    assert found == ["highest"] * 3
 
 
 def test_the_check_finds_what_it_looks_for():

@@ -14,9 +14,9 @@ from cache_reference import Rule, bounded_forward
 
 from glassesjax.cache import policy
 from glassesjax.errors import BadInput
+from glassesjax.journal import MARKS
 from glassesjax.model import Decoder, Window
 from glassesjax.model.weights import flat_parameters
-from glassesjax.journal import MARKS
 from glassesjax.records import read_rows, to_json
 from glassesjax.report.perplexity_totals import Totals
 from glassesjax.report.run_perplexity import run_perplexity
