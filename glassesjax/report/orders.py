@@ -1,4 +1,4 @@
-"""Which of several things lies under which, said only where an interval leaves no tie."""
+"""Which of several things is lower than which, said only where an interval leaves no tie."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ Difference = Callable[[str, str], Interval]
 
 
 def told_apart(names: Sequence[str], difference: Difference) -> str:
-    """All pairs, those that are told apart by who lies under whom.
+    """All pairs, those that are told apart by which is lower.
 
     Args:
       names: What was measured alike.
@@ -18,16 +18,16 @@ def told_apart(names: Sequence[str], difference: Difference) -> str:
     Returns:
       Plain text without an end; ``nothing is told apart`` where no interval leaves zero out.
     """
-    under = {name: [] for name in names}
+    lower = {name: [] for name in names}
     tied = []
     for first, second in itertools.combinations(names, 2):
         gap = difference(first, second)
         if gap.excludes(0.0):
             low, high = (first, second) if gap.value < 0 else (second, first)
-            under[low].append(high)
+            lower[low].append(high)
         else:
             tied.append(f"{first} and {second}")
-    parts = [f"{low} under {', '.join(above)}" for low, above in under.items() if above]
+    parts = [f"{low} lower than {', '.join(above)}" for low, above in lower.items() if above]
     if not parts:
         return "nothing is told apart"
     if tied:
@@ -46,5 +46,5 @@ def basis(blocks: int, unit: str = f"blocks of {BLOCK} tokens") -> str:
       A phrase; with too few blocks that there is no interval.
     """
     if blocks < LEAST_BLOCKS:
-        return f"{blocks} {unit}; no order is told with fewer than {LEAST_BLOCKS}"
+        return f"{blocks} {unit}; no order can be inferred from fewer than {LEAST_BLOCKS}"
     return f"{LEVEL:.0%} interval of each paired difference, {blocks} {unit}"

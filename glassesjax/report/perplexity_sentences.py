@@ -109,7 +109,7 @@ def _apart(totals: Totals, slots: int) -> str:
     if totals.obstacle or len(here) < 2:
         return ""
     if not totals.blocks:
-        return " No order is told: these rows have no losses by block."
+        return " No order can be inferred: these rows have no losses by block."
     gap = lambda first, second: totals.difference((first, slots), (second, slots))
     return f" Of these, {told_apart(here, gap)} ({basis(totals.blocks)})."
 
@@ -171,10 +171,10 @@ def _short(totals: Totals) -> str:
     each = []
     for slots in sizes:
         gaps = [totals.difference((n, slots), (SHORT, slots)) for n in totals.here(slots)]
-        under = sum(gap.excludes(0.0) and gap.value < 0 for gap in gaps)
-        over = sum(gap.excludes(0.0) and gap.value > 0 for gap in gaps)
-        tied = len(gaps) - under - over
-        count = f"{under} of {len(gaps)} policies are under it, {over} over, {tied} not told apart"
+        lower = sum(gap.excludes(0.0) and gap.value < 0 for gap in gaps)
+        higher = sum(gap.excludes(0.0) and gap.value > 0 for gap in gaps)
+        tied = len(gaps) - lower - higher
+        count = f"{lower} of {len(gaps)} policies are lower, {higher} higher, {tied} not told apart"
         some = "" if totals.obstacle else f" ({count})"
         each.append(f"{told(totals(SHORT, slots).perplexity)} at {slots} slots{some}")
     text = "Starting anew after as many tokens as there are slots (short) gives"

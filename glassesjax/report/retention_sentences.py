@@ -137,13 +137,13 @@ def _first(cell: Cell) -> str:
 
 
 def _classes(cell: Cell) -> str:
-    """Which classes live longer than all tokens do, and which shorter, where that is told."""
+    """Which classes live longer than all tokens do, and which shorter, by their intervals."""
     names = _many(cell)
     if len(names) < 2:
         return ""
     blocks = -(-cell.length // BLOCK)
     if blocks < LEAST_BLOCKS:
-        return f"no class is told to live longer than others: {basis(blocks)}."
+        return f"no class is shown to live longer than others: {basis(blocks)}."
     ratios = {name: class_ratio(cell, name) for name in names}
     told = {name: ratio for name, ratio in ratios.items() if ratio.excludes(1.0)}
     each = lambda over: ", ".join(

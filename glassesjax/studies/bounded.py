@@ -53,8 +53,8 @@ class BoundedSettings:
     model: str
     """toy, smollm2, or the path of a .gguf file of the llama architecture."""
     policies: tuple[str, ...] = POLICIES
-    """Policies, as NAME[-head|-layer][+SINKS][@RECENT][~DECAY]; h2o decides by head, tova by layer
-    if neither is said."""
+    """Policies, as NAME[-head|-layer][+SINKS][@RECENT][~DECAY]; by default h2o decides by head and
+    tova by layer."""
     slots: tuple[str, ...] = ("8",)
     """Capacities of every layer: tokens (64), a share of the text (12.5%), or bytes (2MiB)."""
     kinds: tuple[Literal["collapse", "influence"], ...] = ("collapse", "influence")

@@ -24,8 +24,8 @@ class GenerateSettings:
     """Texts to continue, all at once; for toy, digits and commas."""
     policy: str = "tova"
     """What a full state keeps: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], NAME out of full,
-    window, h2o, h2o_mean, tova; h2o and h2o_mean decide by head, tova by layer if neither is
-    said."""
+    window, h2o, h2o_mean, tova; by default h2o and h2o_mean decide by head, tova by
+    layer."""
     slots: str = "256"
     """What each layer may hold: tokens (256), a share of prompt and answer (25%), or bytes for the
     whole state (2MiB)."""

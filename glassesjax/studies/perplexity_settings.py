@@ -24,8 +24,8 @@ class PerplexitySettings:
     policies: tuple[str, ...] = (
         "full", "short", "window", "window+4", "h2o", "h2o-layer", "tova", "tova-head", "tova+4",
     )  # fmt: skip
-    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], h2o by head and tova by layer if
-    neither is said; full keeps all, whatever the slots, and short starts anew after as many tokens
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
+    by layer; full keeps all, whatever the slots, and short starts anew after as many tokens
     as there are slots."""
     slots: tuple[str, ...] = ("64", "128", "256", "512", "1024")
     """Sizes of the state: tokens (256), a share of the window (12.5%), or bytes (2MiB)."""

@@ -58,8 +58,8 @@ class RecallSettings:
     """First words of a verse that are given beside its reference; those after them are asked
     for."""
     policies: tuple[str, ...] = ("full", TRUNCATED, "window", "window+4", "h2o", "tova")
-    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], h2o by head and tova by layer if
-    neither is said; full keeps all, whatever the slots, and truncated reads as many last tokens as
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
+    by layer; full keeps all, whatever the slots, and truncated reads as many last tokens as
     there are slots, and nothing before them."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of passage, question and answer (12.5%), or bytes

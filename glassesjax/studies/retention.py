@@ -53,7 +53,7 @@ class RetentionSettings:
     """Most tokens that are read: a longer text is cut there, a shorter one is read whole."""
     policies: tuple[str, ...] = ("tova",)
     """What is evicted: window, h2o, h2o_mean or tova, each with -head or -layer, +SINKS, @RECENT
-    and ~DECAY; h2o and h2o_mean decide by head, tova by layer if neither is said."""
+    and ~DECAY; by default h2o and h2o_mean decide by head, tova by layer."""
     slots: tuple[str, ...] = ("256",)
     """How much a layer may hold: tokens (256), a share of the text (12.5%), or bytes of the whole
     state (2MiB)."""

@@ -65,17 +65,17 @@ def test_the_headlines_by_hand():
         "With nothing forgotten, the perplexity of 512 tokens of <b>.txt is 10.00 (in 4 windows of"
         " up to 128 tokens; state of 2.0 MiB).",
         "With 31 slots (512.0 KiB): window 2,000, window+4 25.00, tova 22.00. Of these, window+4"
-        f" under window; tova under window, window+4 {basis}.",
+        f" lower than window; tova lower than window, window+4 {basis}.",
         "With 63 slots (1.0 MiB): window 200.00, window+4 16.00, tova 12.50. Of these, window+4"
-        f" under window; tova under window, window+4 {basis}.",
+        f" lower than window; tova lower than window, window+4 {basis}.",
         "Perplexity over that of the full state: window 200 (200 to 200), window+4 2.5 (2.5 to"
         " 2.5), tova 2.2 (2.2 to 2.2) at 31 slots; window 20 (20 to 20), window+4 1.600 (1.600 to"
         " 1.600), tova 1.250 (1.250 to 1.250) at 63 slots.",
         "The perplexity of window, which drops the first tokens, over that of window+4: 80 (80 to"
         " 80) at 31 slots, 12 (12 to 12) at 63 slots.",
         "Starting anew after as many tokens as there are slots (short) gives 40.00 at 31 slots (2"
-        " of 3 policies are under it, 1 over, 0 not told apart), 20.00 at 63 slots (2 of 3 policies"
-        " are under it, 1 over, 0 not told apart).",
+        " of 3 policies are lower, 1 higher, 0 not told apart), 20.00 at 63 slots (2 of 3 policies"
+        " are lower, 1 higher, 0 not told apart).",
     ]
 
 
@@ -95,14 +95,14 @@ def test_an_order_is_one_only_where_its_interval_leaves_zero_out():
     found = {"full": 10.0, "tova": {31: 20.0}, "h2o": {31: 21.0}}
     rows = made_rows(found, windows=8)
     close = lambda text: "nothing is told apart" in text
-    assert "tova under h2o" in perplexity_headlines(rows)[1]
+    assert "tova lower than h2o" in perplexity_headlines(rows)[1]
     assert close(perplexity_headlines(noisy(rows, "tova", 20.0))[1])
     assert not close(perplexity_headlines(noisy(rows, "tova", 0.1))[1])
     equal = made_rows(found | {"h2o": {31: 20.0}}, windows=8)
     assert close(perplexity_headlines(equal)[1])
     few = perplexity_headlines(made_rows(found, windows=1))[1]
     assert close(few)
-    assert "no order is told with fewer than 8" in few
+    assert "no order can be inferred from fewer than 8" in few
 
 
 def test_rows_without_losses_by_block_are_read_and_tell_no_order():
@@ -110,7 +110,9 @@ def test_rows_without_losses_by_block_are_read_and_tell_no_order():
     old = [{k: v for k, v in row.items() if k != "block_losses"} for row in rows]
     old = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in old]
     assert any("rows have no losses by block" in text for text in read_as("smollm2", old))
-    assert not any(" under " in text for text in read_as("smollm2", old) if "short" not in text)
+    assert not any(
+        " lower than " in text for text in read_as("smollm2", old) if "short" not in text
+    )
     assert "<svg" in page_of(old)
 
 

@@ -144,7 +144,7 @@ def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():
 def test_a_short_text_tells_no_class_from_another():
     cell = read_cells(made_rows((("tova", 60),), (marked_window(120, 60),)))[0]
     said = " ".join(cell_sentences(cell))
-    assert "no class is told to live longer than others: 2 blocks of 64 tokens" in said
+    assert "no class is shown to live longer than others: 2 blocks of 64 tokens" in said
     assert "rank correlation" not in said
     assert np.isnan(paper_correlation(cell).low)
 
