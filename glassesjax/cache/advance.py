@@ -104,7 +104,11 @@ def advance(
     return State(tuple(layers), seen), y, tuple(dropped)
 
 
-def _check_read(tokens: Tokens, length: Int[Array, ""] | int | None, vocab_size: int) -> None:
+def _check_read(
+    tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
+    length: Int[Array, ""] | int | None,
+    vocab_size: int,
+) -> None:
     """Refuses tokens that are none among those that count; what fills the array may be anything."""
     try:
         count = len(tokens) if length is None else max(int(length), 0)
