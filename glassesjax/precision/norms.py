@@ -40,7 +40,10 @@ def safe_abs(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @safe_abs.defjvp
 def _safe_abs_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return jnp.abs(primals[0]), jnp.sign(primals[0]) * tangents[0]
+    x, moved = primals[0], jnp.sign(primals[0]) * tangents[0]
+    # Chosen and not multiplied: what follows may have an infinite derivative, and zero times that
+    # would be NaN.
+    return jnp.abs(x), jnp.where(x == 0, 0, moved)
 
 
 def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

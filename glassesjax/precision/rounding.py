@@ -134,8 +134,7 @@ def ulps_apart(
     larger = jax.lax.bitcast_convert_type(top, a.dtype)
     # Units so small that a value is infinitely many of them must not be subtracted as such.
     gap, exponent = scaled_gap(a, b)
-    # Of no difference there are no units, however small: a derivative of zero stays zero.
-    apart = times_power(gap, jnp.where(gap == 0, 0, exponent - fmt.ulp_exponent(larger)))
+    apart = times_power(gap, exponent - fmt.ulp_exponent(larger))
     return jnp.where(top < LAYOUTS[a.dtype].infinity, apart, jnp.nan)
 
 

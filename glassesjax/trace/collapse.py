@@ -16,6 +16,7 @@ from glassesjax.precision import (
     FloatFormat,
     RoundingPlan,
     euclidean_norm,
+    safe_abs,
     same_numbers,
     ulps_apart,
 )
@@ -219,7 +220,7 @@ def distance(
     unit = scale_exponent(first, -1)
     l1, size = (
         jnp.sum(scaled, axis=-1),
-        jnp.sum(jnp.abs(times_power(first, -unit[:, None])), axis=-1),
+        jnp.sum(safe_abs(times_power(first, -unit[:, None])), axis=-1),
     )
     return Distance(
         l1=times_power(l1, exponent),
