@@ -134,7 +134,8 @@ def _check_mark(decoder: Decoder) -> None:
     # Floats come back bit by bit; a scale is a quotient of the largest weight, rounded anew.
     rtol = 0 if isinstance(mark, FloatFormat) else 8 * float(jnp.finfo(decoder.dtype).eps)
     for name, weight in given.items():
-        if not np.allclose(again[name], weight, rtol=rtol, atol=0, equal_nan=True):
+        pair = np.asarray(again[name]), np.asarray(weight)
+        if not np.allclose(*pair, rtol=rtol, atol=0, equal_nan=True):
             wanted = f"Expected weights of {mark.name}, by which they are marked"
             remedy = "call decoder.stored(plan), or set decoder.stored_as to None"
             raise ValueError(f"{wanted}, got others in {name}: {remedy}.")

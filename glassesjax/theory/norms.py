@@ -19,8 +19,7 @@ def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch
 
     Args:
       x: The vectors, of every size, subnormal numbers included: a norm is zero just where the
-        vector is. A difference may have been flushed before it comes here: subtract with
-        ``distance`` where that matters.
+        vector is. What a backend flushed in a difference before it came here is not restored.
       norm: Which norm; a static value.
 
     Returns:
