@@ -14,7 +14,6 @@ from glassesjax.theory.blocks import schatten_norm
 from glassesjax.theory.failing import noise
 from glassesjax.theory.norms import chebyshev_radius_bound, vector_norm
 from glassesjax.theory.rank import (
-    composite_norm,
     effective_rank,
     relative_residual,
     residual_to_mean,
@@ -54,7 +53,6 @@ CASES = {
     "radius": (rows_of(lambda points: chebyshev_radius_bound(points, 2)), ROW, 0.0),
     "distance to the mean": (rows_of(residual_to_mean), ROW, 0.0),
     "relative residual": (rows_of(relative_residual), ROW, 0.0),
-    "composite norm": (composite_norm, 0 * FULL, 0.0),
     # p log p of the second singular value, which is zero. The other share stays one.
     "effective rank": (effective_rank, jnp.diag(jnp.array([2.0, 0.0])), 0.0),
     "mixing, no update": (lambda x: effective_mixing(x, FULL), 0 * FULL, 0.0),

@@ -37,8 +37,8 @@ def chat_text(
         installed.
     """
     if template is None:
-        told = "one without: leave --chat out, or use a model that was taught to converse"
-        raise BadInput(f"Expected a model with a chat template, got {told}.")
+        remedy = "leave --chat out, or use a model that was taught to converse"
+        raise BadInput(f"Expected a model with a chat template, got one without: {remedy}.")
     environment = _environment()
     special = {"bos_token": bos, "eos_token": eos, **(names or {})}
     values: dict[str, Any] = {name: text for name, text in special.items() if text is not None}
@@ -47,9 +47,9 @@ def chat_text(
         return environment.from_string(template).render(messages=list(messages), **values)
     except Exception as error:
         # A template is a program: it may fail in any way.
-        told = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(str(error).split()) or type(error).__name__
         wanted = "Expected a chat template that can be filled in, got one that fails"
-        raise BadInput(f"{wanted} ({told.rstrip('.')}): leave --chat out.") from error
+        raise BadInput(f"{wanted} ({message.rstrip('.')}): leave --chat out.") from error
 
 
 def _environment() -> Any:  # noqa: ANN401
@@ -62,7 +62,7 @@ def _environment() -> Any:  # noqa: ANN401
         raise BadInput(MODELS_WANTED) from error
 
     class Generation(Extension):
-        """``{% generation %}`` marks what an assistant said; here it is written as it stands."""
+        """``{% generation %}`` marks an assistant's turns, written here as they stand."""
 
         tags = {"generation"}  # noqa: RUF012  (the library's own attribute)
 

@@ -171,7 +171,10 @@ class Decoder(nnx.Module):
 
         Returns:
           A decoder in the plan's storage dtype, marked by the format of its weights
-          (``stored_as``): a plan that rounds weights takes no others. A format with a scale (int8)
+          (``stored_as``): a plan that rounds weights takes no others. The mark says by which format
+          they were stored and does not look at later changes: it stays on a decoder whose weights
+          you move, by ``jax.tree.map`` or an optimizer of your own. Training here takes it off, and
+          ``save_decoder`` refuses weights that are not what it says. A format with a scale (int8)
           takes one scale for each layer's matrix, never one across layers.
         """
 

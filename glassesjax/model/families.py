@@ -52,11 +52,10 @@ LLAMA_KEYS = {
     "rope.scaling.factor",
     "rope.scaling.finetuned",
     "rope.scaling.original_context_length",
-    "tensor_data_layout",
 }
 # Keys that turn a llama into another function, with the one value that leaves it as it is. Any key
 # in neither table is refused, since what it means here is not known.
-LLAMA_NEUTRAL: Mapping[str, bool | int | float] = {
+LLAMA_NEUTRAL: Mapping[str, bool | int | float | str] = {
     "attention.causal": True,
     "attention.clamp_kqv": 0,
     "attention.max_alibi_bias": 0,
@@ -79,8 +78,14 @@ LLAMA_NEUTRAL: Mapping[str, bool | int | float] = {
     "residual_scale": 1,
     "rope.scaling.attn_factor": 1,
     "swin_norm": False,
+    # The order of query and key rows for rotation of neighbors; ``reference`` is that of halves.
+    # Files for llama.cpp leave the key out and have the same order.
+    "tensor_data_layout": "Meta AI original pth",
     "use_parallel_residual": False,
 }
+# First parts of keys of files that are no model by themselves: changes of one, encoders of images
+# or sounds, statistics for quantization.
+PARTS = ("adapter", "clip", "imatrix")
 
 
 def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) -> DecoderConfig:
@@ -99,12 +104,12 @@ def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) ->
 
     Raises:
       BadInput: The file is of another architecture, lacks a size or has one that makes no model,
-        scales its rotary positions in another way than linearly, or has a key of its architecture
-        that makes another function of it or is not known.
+        scales its rotary positions in another way than linearly, has a key of its architecture that
+        makes another function of it or is not known, or one of a file that is no model by itself.
     """
-    if (found := metadata.get("general.architecture")) != "llama":
-        told = f"{found!r:.60}"
-        raise BadInput(f"Expected a GGUF of the llama architecture, got {told}: use another file.")
+    if (architecture := metadata.get("general.architecture")) != "llama":
+        got = f"{architecture!r:.60}"
+        raise BadInput(f"Expected a GGUF of the llama architecture, got {got}: use another file.")
     if (kind := metadata.get("general.type", "model")) != "model":
         raise BadInput(f"Expected a GGUF that is a model, got {kind!r:.60}: use another file.")
     _check_keys(metadata)
@@ -125,18 +130,23 @@ def _check_keys(metadata: Mapping[str, Any]) -> None:
     """Whether every key of the architecture is used, or leaves the function as it is."""
     for key, value in metadata.items():
         family, _, name = key.partition(".")
+        if family in PARTS:
+            raise _contradiction("a whole model", f"{key:.80} = {value!r:.60}")
         if family != "llama" or name in LLAMA_KEYS:
             continue
         if name not in LLAMA_NEUTRAL:
             raise _contradiction("keys of a plain llama model", f"{key:.80} = {value!r:.60}")
         neutral = LLAMA_NEUTRAL[name]
-        same = value is neutral if isinstance(neutral, bool) else _equals(value, neutral)
-        if not same:
+        if not _same(value, neutral):
             raise _contradiction(f"{key} = {neutral} or without it", f"{value!r:.60}")
 
 
-def _equals(value: object, number: int | float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == number
+def _same(value: object, neutral: bool | int | float | str) -> bool:
+    """Whether a value is the neutral one, also of its kind: true is not 1."""
+    if isinstance(neutral, bool):
+        return value is neutral
+    kind = str if isinstance(neutral, str) else int | float
+    return isinstance(value, kind) and not isinstance(value, bool) and value == neutral
 
 
 def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
@@ -149,9 +159,9 @@ def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
     if (value_dim := count("attention.value_length", default=head_dim)) != head_dim:
         wanted = f"llama.attention.value_length as wide as its keys, {head_dim}"
         raise _contradiction(wanted, f"{value_dim}")
-    if (told := count("vocab_size", default=vocab_size)) != vocab_size:
+    if (size := count("vocab_size", default=vocab_size)) != vocab_size:
         wanted = f"llama.vocab_size of {vocab_size}, the rows of its table of embeddings"
-        raise _contradiction(wanted, f"{told}")
+        raise _contradiction(wanted, f"{size}")
     scale = _number(metadata, "attention.scale", default=1 / math.sqrt(head_dim))
     if not math.isclose(scale, 1 / math.sqrt(head_dim), rel_tol=2.0**-23):  # stored in float32
         wanted = f"llama.attention.scale of 1 / sqrt({head_dim}) or without it"
@@ -217,14 +227,14 @@ def _number(
     """A finite number of at least ``least`` under a key of the file."""
     kind = "whole number" if whole else "number"
     value = metadata.get(f"llama.{name}", default)
-    told = f"{value!r:.60}"
+    got = f"{value!r:.60}"
     if value is None:
-        told = "none"
+        got = "none"
     elif isinstance(value, list | np.ndarray):
-        told = "one for each layer, which is not supported"
+        got = "one for each layer, which is not supported"
     elif _is_number(value, whole=whole) and value >= least:
         return value
-    raise _contradiction(f"a {kind} llama.{name} of at least {least}", told)
+    raise _contradiction(f"a {kind} llama.{name} of at least {least}", got)
 
 
 def _is_number(value: object, *, whole: bool) -> bool:
@@ -251,14 +261,14 @@ def check_llama_tensors(shapes: Mapping[str, tuple[int, ...]], config: DecoderCo
         else:  # of one layer: blk.3.attn_q.weight
             wanted = ours[f"blocks.{LLAMA_LAYER[name.split('.', 2)[2]]}"][1:]
         if shape != wanted:
-            told = f"{list(shape)} for {list(wanted)} in {name}"
-            raise _contradiction("tensors that fit its sizes", told)
+            shapes_differ = f"{list(shape)} for {list(wanted)} in {name}"
+            raise _contradiction("tensors that fit its sizes", shapes_differ)
 
 
 def _check_names(names: Mapping[str, Any], num_layers: int) -> None:
     if num_layers > len(names):  # before names are made of a count that may be anything
-        told = f"{len(names)} tensors for {num_layers} blocks"
-        raise _contradiction("the tensors of all blocks", told)
+        counts = f"{len(names)} tensors for {num_layers} blocks"
+        raise _contradiction("the tensors of all blocks", counts)
     wanted = {_in_layer(i, name) for i in range(num_layers) for name in LLAMA_LAYER}
     wanted |= LLAMA_OUTER.keys() - {"output.weight"}
     if missing := sorted(wanted - names.keys()):

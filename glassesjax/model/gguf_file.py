@@ -52,11 +52,11 @@ class GgufTensors(Mapping):
                 weights = gguf.quants.dequantize(packed.reshape(*outer, entry.row_bytes), kind)
         except NotImplementedError as error:
             wanted = "Expected a GGUF file of weights that can be de-quantized to float32"
-            told = f"{name} of type {kind.name}"
-            raise BadInput(f"{wanted}, got {told}: convert the model to another type.") from error
+            got = f"{name} of type {kind.name}"
+            raise BadInput(f"{wanted}, got {got}: convert the model to another type.") from error
         if not np.isfinite(weights).all():
-            told = f"NaN or infinity in {name}"
-            raise BadInput(f"Expected finite weights in the GGUF file, got {told}: use another.")
+            got = f"NaN or infinity in {name}"
+            raise BadInput(f"Expected finite weights in the GGUF file, got {got}: use another.")
         # Float32 comes as a view of the file, which must not become the memory of a model.
         return weights.reshape(entry.shape).copy() if kind.name == "F32" else weights
 

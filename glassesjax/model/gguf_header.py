@@ -73,10 +73,10 @@ def map_file(path: Path) -> mmap.mmap:
             if magic == MAGIC:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        found = f"{path}, which cannot be read ({error.strerror})"
-        raise BadInput(f"Expected a GGUF file, got {found}: choose another.") from error
-    found = f"{path}, which starts with {magic!r} and not with {MAGIC!r}"
-    raise BadInput(f"Expected a GGUF file, got {found}: choose another.")
+        got = f"{path}, which cannot be read ({error.strerror})"
+        raise BadInput(f"Expected a GGUF file, got {got}: choose another.") from error
+    got = f"{path}, which starts with {magic!r} and not with {MAGIC!r}"
+    raise BadInput(f"Expected a GGUF file, got {got}: choose another.")
 
 
 def read_header(
@@ -108,8 +108,8 @@ def read_header(
     metadata = _pairs(reader, reader.count(LEAST_PAIR, "key-value pairs"))
     parts = metadata.get("split.count", 1)
     if type(parts) is not int or parts > 1:
-        told = f"part of a model in {parts!r:.20} files"
-        raise BadInput(f"Expected a GGUF file with a whole model, got {told}: merge them first.")
+        got = f"part of a model in {parts!r:.20} files"
+        raise BadInput(f"Expected a GGUF file with a whole model, got {got}: merge them first.")
     alignment = _alignment(metadata)
     entries = _tensor_table(reader, num_tensors, block_sizes)
     start = -(-reader.at // alignment) * alignment
@@ -118,13 +118,13 @@ def read_header(
 
 def _foreign_version(version: int, name: str) -> BadInput:
     if version & 0xFFFF == 0 and version:  # such a version is a small one in the other byte order
-        told = f"{name} with the most significant byte first"
+        got = f"{name} with the most significant byte first"
         return BadInput(
-            f"Expected a little-endian GGUF file, got {told}: gguf-convert-endian {name} little"
+            f"Expected a little-endian GGUF file, got {got}: gguf-convert-endian {name} little"
         )
     versions = " or ".join(map(str, VERSIONS))
-    told = f"version {version} in {name}"
-    return BadInput(f"Expected a GGUF file of version {versions}, got {told}: convert it again.")
+    got = f"version {version} in {name}"
+    return BadInput(f"Expected a GGUF file of version {versions}, got {got}: convert it again.")
 
 
 def _pairs(reader: "_Reader", count: int) -> dict[str, Any]:
@@ -138,6 +138,7 @@ def _pairs(reader: "_Reader", count: int) -> dict[str, Any]:
 
 
 def _alignment(metadata: Mapping[str, Any]) -> int:
+    # The specification asks for no power of two, as llama.cpp does.
     alignment = metadata.get("general.alignment", ALIGNMENT)
     if type(alignment) is int and alignment > 0 and alignment % 8 == 0:
         return alignment
@@ -162,13 +163,13 @@ def _tensor_table(
         name = reader.string(f"the name of tensor {index}")
         if name in rows:
             raise reader.broken(f"has the tensor {name!r:.80} twice")
-        told = f"the entry of tensor {name!r:.80}"
-        if (rank := reader.number("I", told)) > MOST_DIMENSIONS:
-            raise reader.broken(f"has {rank} dimensions in {told}")
-        shape = tuple(reader.number("Q", told) for _ in range(rank))[::-1]
-        kind, offset = reader.number("I", told), reader.number("Q", told)
+        entry = f"the entry of tensor {name!r:.80}"
+        if (rank := reader.number("I", entry)) > MOST_DIMENSIONS:
+            raise reader.broken(f"has {rank} dimensions in {entry}")
+        shape = tuple(reader.number("Q", entry) for _ in range(rank))[::-1]
+        kind, offset = reader.number("I", entry), reader.number("Q", entry)
         if kind not in block_sizes:
-            raise reader.broken(f"has the unknown type {kind} in {told}")
+            raise reader.broken(f"has the unknown type {kind} in {entry}")
         rows[name] = _Row(name, kind, shape, offset)
     return list(rows.values())
 
@@ -190,16 +191,16 @@ def _placed(
         block, block_bytes = block_sizes[kind]
         row = shape[-1] if shape else 1
         if row % block or 0 in shape:
-            told = "no weights" if 0 in shape else f"rows of {row} weights in blocks of {block}"
-            raise reader.broken(f"has the tensor {name!r:.80} with {told}")
+            fault = "no weights" if 0 in shape else f"rows of {row} weights in blocks of {block}"
+            raise reader.broken(f"has the tensor {name!r:.80} with {fault}")
         if offset != expected:
-            told = f"at byte {offset} of the weights where {expected} follows"
-            raise reader.broken(f"has the tensor {name!r:.80} {told}: they overlap or leave a gap")
+            fault = f"at byte {offset} of the weights where {expected} follows"
+            raise reader.broken(f"has the tensor {name!r:.80} {fault}: they overlap or leave a gap")
         row_bytes = row // block * block_bytes
         total = math.prod(shape[:-1]) * row_bytes
         if start + offset + total > size:
-            told = f"end at byte {start + offset + total} of {size}"
-            raise reader.broken(f"lets the tensor {name!r:.80} {told}")
+            fault = f"end at byte {start + offset + total} of {size}"
+            raise reader.broken(f"lets the tensor {name!r:.80} {fault}")
         placed[name] = TensorEntry(kind, shape, start + offset, row_bytes)
         expected += -(-total // alignment) * alignment
     return placed
@@ -211,9 +212,9 @@ class _Reader:
     def __init__(self, data: mmap.mmap | bytes, name: str) -> None:
         self.data, self.name, self.at = data, name, 0
 
-    def broken(self, told: str) -> BadInput:
+    def broken(self, fault: str) -> BadInput:
         return BadInput(
-            f"Expected a whole GGUF file, got {self.name}, which {told}: copy or convert it again."
+            f"Expected a whole GGUF file, got {self.name}, which {fault}: copy or convert it again."
         )
 
     def take(self, size: int, what: str) -> int:

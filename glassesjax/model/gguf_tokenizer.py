@@ -12,13 +12,23 @@ from glassesjax.model.tokenizer import BYTES, ByteLevelTokenizer
 # byte. Marks are never spelled by text, only named; user-defined ones are read whole, before pairs.
 MARKS, USER_DEFINED, TYPES = (2, 3), 4, range(1, 7)
 
-# Keys under ``tokenizer.ggml.`` that would change what is read; true is not supported.
-SWITCHES_OFF = (
+PREFIX = "tokenizer.ggml."
+# Keys under it that the tokenizer is made of or checked against, beside ids of tokens; ``scores``
+# order the tokens of another kind of model, and are a note here.
+USED = {"model", "pre", "tokens", "token_type", "scores", "merges", "add_bos_token"}
+# Keys under it that would change what is read; true is not supported.
+SWITCHES_OFF = {
     "add_eos_token",
     "add_sep_token",
     "add_space_prefix",
+    "ignore_merges",
+    "normalizer.lowercase",
     "remove_extra_whitespaces",
-)
+}
+# Other keys under ``tokenizer.``: the template that is used, and those under names of their own,
+# which are notes. Any key in none of these tables is refused: what it means here is not known.
+TEMPLATE = "tokenizer.chat_template"
+TEMPLATES = ("tokenizer.chat_templates", f"{TEMPLATE}.")
 # Names of tokens in the templates of conversations, and their keys.
 NAMED = {
     "unk_token": "unknown_token_id",
@@ -41,25 +51,24 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
       The rebuilt tokenizer. The ends of a sequence, of a turn and of a message end a text.
 
     Raises:
-      BadInput: The file describes a kind of tokenizer that cannot be rebuilt here, or contradicts
-        itself; or ``tokenizers`` is not installed.
+      BadInput: The file describes a kind of tokenizer that cannot be rebuilt here, has a key of a
+        tokenizer that is not known, or contradicts itself; or ``tokenizers`` is not installed.
     """
-    prefix = "tokenizer.ggml."
-    own = {key.removeprefix(prefix): v for key, v in metadata.items() if key.startswith(prefix)}
+    own = {key.removeprefix(PREFIX): v for key, v in metadata.items() if key.startswith(PREFIX)}
     if (model := own.get("model")) != "gpt2":
         raise _foreign("a byte-level BPE tokenizer ('gpt2')", f"{model!r:.60}")
-    for name in SWITCHES_OFF:
-        if own.get(name, False) is not False:
-            raise _foreign(f"{prefix}{name} false or without it", f"{own[name]!r:.60}")
+    _check_keys(metadata)
     tokens = _strings("tokens", own.get("tokens"))
     numbers = {name: _token_number(name, own[name], len(tokens)) for name in own if _is_id(name)}
     adds_bos = own.get("add_bos_token", False)
     if not isinstance(adds_bos, bool) or (adds_bos and numbers.get("bos_token_id") is None):
-        told = f"{adds_bos!r:.60} with bos_token_id {numbers.get('bos_token_id')}"
-        raise _foreign(f"{prefix}add_bos_token false, or true with a token", told)
-    template = metadata.get("tokenizer.chat_template")
+        got = f"{adds_bos!r:.60} with bos_token_id {numbers.get('bos_token_id')}"
+        raise _foreign(f"{PREFIX}add_bos_token false, or true with a token", got)
+    template = metadata.get(TEMPLATE)
     if not isinstance(template, str | None):
-        raise _foreign("a string tokenizer.chat_template", type(template).__name__)
+        raise _foreign(f"a string {TEMPLATE}", type(template).__name__)
+    if "scores" in own:
+        _check_scores(own["scores"], len(tokens))
     types = _types(tokens, own.get("token_type"))
     special = [token for token, kind in zip(tokens, types, strict=True) if kind in MARKS]
     added = [token for token, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED]
@@ -77,6 +86,27 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
         missing=bytes(byte for name, byte in BYTES.items() if name not in vocabulary),
         named=tuple((name, number) for name, number in named if number is not None),
     )
+
+
+def _check_keys(metadata: Mapping[str, Any]) -> None:
+    """Whether every key of the tokenizer is used, a note, or leaves what is read as it is."""
+    for key, value in metadata.items():
+        if key.partition(".")[0] != "tokenizer" or key == TEMPLATE or key.startswith(TEMPLATES):
+            continue
+        name = key.removeprefix(PREFIX)
+        if name != key and name in SWITCHES_OFF:
+            if value is not False:
+                raise _foreign(f"{key} false or without it", f"{value!r:.60}")
+        elif name == key or not (name in USED or _is_id(name)):
+            raise _foreign("keys of a plain byte-level tokenizer", f"{key:.80} = {value!r:.60}")
+
+
+def _check_scores(scores: object, vocab_size: int) -> None:
+    wanted = f"one number {PREFIX}scores for each of {vocab_size} tokens"
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
+        raise _foreign(wanted, f"{scores!r:.60}")
+    if len(scores) != vocab_size:
+        raise _foreign(wanted, f"{len(scores)}")
 
 
 def _present(*numbers: int | None) -> tuple[int, ...]:
@@ -111,8 +141,8 @@ def _types(tokens: Sequence[str], types: object) -> list[int]:
         return [1] * len(tokens)
     wanted = f"one tokenizer.ggml.token_type for each of {len(tokens)} tokens"
     if not isinstance(types, list | np.ndarray) or len(types) != len(tokens):
-        told = len(types) if isinstance(types, list | np.ndarray) else type(types).__name__
-        raise _foreign(wanted, f"{told}")
+        got = len(types) if isinstance(types, list | np.ndarray) else type(types).__name__
+        raise _foreign(wanted, f"{got}")
     numbers = types.tolist() if isinstance(types, np.ndarray) else types
     foreign = {kind for kind in set(numbers) if type(kind) is not int or kind not in TYPES}
     if foreign:

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.errors import BadInput
 from glassesjax.model.config import Alibi, DecoderConfig, Mask, Mlp, Norm, Positions, Temperature
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.weights import build_decoder, flat_parameters
-from glassesjax.precision import number_format
+from glassesjax.precision import FloatFormat, RoundingPlan, number_format
+from glassesjax.precision.formats import carrier_format
 from glassesjax.records import to_json
 
 SUFFIX = ".safetensors"
@@ -91,8 +93,10 @@ def save_decoder(
       SHA-256 of the file; the same weights and settings give the same one.
 
     Raises:
+      ValueError: The decoder is marked by a format, and its weights are none of that.
       BadInput: The file cannot be written, or ``safetensors`` is not installed.
     """
+    _check_mark(decoder)
     told = {
         "kind": KIND,
         "config": config_record(decoder.config),
@@ -118,6 +122,23 @@ def save_decoder(
         with contextlib.suppress(OSError):  # it was renamed, or never made
             part.unlink()
     return hashlib.sha256(content).hexdigest()
+
+
+def _check_mark(decoder: Decoder) -> None:
+    """Whether to store the weights again would leave them as they are."""
+    mark = decoder.stored_as
+    if mark is None or decoder.dtype not in (jnp.float32, jnp.float64):
+        return
+    plan = RoundingPlan(weights=mark, mode="simulated", carrier=carrier_format(decoder.dtype))
+    again, given = flat_parameters(decoder.stored(plan)), flat_parameters(decoder)
+    # Floats come back bit by bit; a scale is a quotient of the largest weight, rounded anew.
+    rtol = 0 if isinstance(mark, FloatFormat) else 8 * float(jnp.finfo(decoder.dtype).eps)
+    for name, weight in given.items():
+        pair = np.asarray(again[name]), np.asarray(weight)
+        if not np.allclose(*pair, rtol=rtol, atol=0, equal_nan=True):
+            wanted = f"Expected weights of {mark.name}, by which they are marked"
+            remedy = "call decoder.stored(plan), or set decoder.stored_as to None"
+            raise ValueError(f"{wanted}, got others in {name}: {remedy}.")
 
 
 def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:

@@ -60,8 +60,11 @@ class SymbolTokenizer:
 
         Returns:
           The symbol as UTF-8.
+
+        Raises:
+          ValueError: It is no token's.
         """
-        return self.symbols[token].encode()
+        return self.token_text(token).encode()
 
     def token_text(self, token: int) -> str:
         """The symbol of a token number.

@@ -32,9 +32,7 @@ def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any k
     except jax.errors.TracerArrayConversionError:
         return tokens
     wanted = f"Expected token numbers from 0 to {vocab_size - 1}"
-    # In a list beside an integer, NumPy would take True for 1.
-    listed = tokens if isinstance(tokens, Sequence) else ()
-    truth = next((t for t in listed if isinstance(t, bool | np.bool_)), None)
+    truth = _first_truth(tokens) if isinstance(tokens, Sequence) else None
     if truth is not None or (values.size and values.dtype.kind not in "iu"):
         found = repr(truth) if truth is not None else f"values of type {values.dtype}"
         raise ValueError(f"{wanted}, got {found}: give integers.")
@@ -46,3 +44,14 @@ def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any k
     if isinstance(tokens, np.ndarray) and tokens.dtype.itemsize > 4:
         return tokens.astype(np.int32)
     return tokens
+
+
+def _first_truth(tokens: Sequence) -> Any:  # noqa: ANN401  (a truth value of any library)
+    """The first truth value in nested lists, or None: beside integers NumPy takes it for one."""
+    for token in tokens:
+        if isinstance(token, bool | np.bool_) or getattr(token, "dtype", None) == np.bool_:
+            return token
+        inner = _first_truth(token) if isinstance(token, list | tuple) else None
+        if inner is not None:
+            return inner
+    return None

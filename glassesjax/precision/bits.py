@@ -234,6 +234,28 @@ def peak_exponent(
     return jnp.where((top == 0) | (top >= layout.infinity), 0, exponent)
 
 
+def scale_exponent(
+    x: Float[Array, "..."], axis: int | tuple[int, ...], keepdims: bool = False
+) -> Int[Array, "..."]:
+    """The ``peak_exponent`` by which numbers are scaled, drawn in so far that all stays normal.
+
+    Numbers divided by 2^k, and 2^k and its inverse, which are the derivatives, are then normal
+    numbers with room to add them up: the smallest subnormal number becomes 2^-49 in float32, and
+    the largest number 2^28.
+
+    Args:
+      x: float32 or float64.
+      axis: Over which the largest is taken.
+      keepdims: Whether they stay, with length one.
+
+    Returns:
+      int32, at most 100 in size for float32 and 967 for float64.
+    """
+    layout = LAYOUTS[x.dtype]
+    most = layout.bias - layout.mantissa_bits - 4
+    return jnp.clip(peak_exponent(x, axis, keepdims), -most, most)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def straight_through(function: Callable[[Array], Array], x: Array) -> Array:
     """A step function whose derivative is declared to be the identity."""

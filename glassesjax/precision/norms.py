@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from glassesjax.precision.bits import peak_exponent, times_power
+from glassesjax.precision.bits import scale_exponent, times_power
 
 
 def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -40,7 +40,10 @@ def safe_abs(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @safe_abs.defjvp
 def _safe_abs_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return jnp.abs(primals[0]), jnp.sign(primals[0]) * tangents[0]
+    x, moved = primals[0], jnp.sign(primals[0]) * tangents[0]
+    # Chosen and not multiplied: what follows may have an infinite derivative, and zero times that
+    # would be NaN.
+    return jnp.abs(x), jnp.where(x == 0, 0, moved)
 
 
 def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -64,6 +67,8 @@ def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> 
     .. math:: 2^k \sqrt{\textstyle\sum_i (2^{-k} x_i)^2}, \qquad
        2^k \le \max_i |x_i| < 2^{k + 1}
 
+    with k no farther from zero than 2^k and its inverse are normal numbers with room.
+
     Scaling by a power of two rounds nothing, so the result is that of the plain formula wherever
     that one neither overflows nor underflows. Subnormal numbers count: the norm is zero just
     where all entries are. Its derivative there is zero.
@@ -76,10 +81,46 @@ def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> 
       One norm each, in the dtype of x; infinite where it is too large for that.
     """
     wide = x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
-    exponent = peak_exponent(wide, axis, keepdims=True)
+    exponent = scale_exponent(wide, axis, keepdims=True)
     scaled = times_power(wide, -exponent)
     root = safe_sqrt(jnp.sum(scaled * scaled, axis=axis, keepdims=True))
     return jnp.squeeze(times_power(root, exponent), axis).astype(x.dtype)
+
+
+def scaled_gap(
+    a: Float[Array, "*shape"], b: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Int[Array, "*shape"]]:
+    """Difference of each two values, as a normal number times a power of two.
+
+    Plain subtraction flushes subnormal operands and results to zero on most backends.
+
+    Args:
+      a: float32 or float64 values.
+      b: Values of the same dtype.
+
+    Returns:
+      Magnitudes of the differences, rounded once, and the exponents k, with which they are
+      2^k times as large. A magnitude is zero just where the two values are equal, with derivative
+      zero there; NaN and infinity as a subtraction gives them.
+    """
+    exponent = scale_exponent(jnp.stack([a, b]), 0)
+    return safe_abs(times_power(b, -exponent) - times_power(a, -exponent)), exponent
+
+
+def relative_size(
+    size: Float[Array, "*shape"], reference: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Quotient of two sizes, in which nothing out of nothing is nothing.
+
+    Args:
+      size: Non-negative numbers.
+      reference: Likewise.
+
+    Returns:
+      The quotients: 0 where both are zero, infinite where only the reference is.
+    """
+    nothing = (size == 0) & (reference == 0)
+    return jnp.where(nothing, 0, size / jnp.where(nothing, 1, reference))
 
 
 def root_mean_square(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:

@@ -16,7 +16,7 @@ from glassesjax.precision.bits import (
     times_power,
 )
 from glassesjax.precision.formats import FloatFormat
-from glassesjax.precision.norms import safe_abs
+from glassesjax.precision.norms import scaled_gap
 
 _CHUNK = 1 << 18  # integers tried at once: 2 MiB of float64, a few milliseconds
 
@@ -107,7 +107,9 @@ def ulps_apart(
 
     Unlike a quotient with ``fmt.ulp`` it needs no subnormal spacing: two zeros are 0 apart. The
     result is at most ``2^(mantissa_bits + 2)`` within the format's range, for the spacing grows
-    with the larger value.
+    with the larger value. Beyond that range it grows without bound. Its derivative, one over the
+    spacing, is infinite where the spacing is so small that its inverse is too large for the dtype,
+    as bfloat16's near zero.
 
     Args:
       a: float32 or float64 values.
@@ -115,7 +117,8 @@ def ulps_apart(
       fmt: The format.
 
     Returns:
-      Non-negative numbers in the dtype of the values; NaN where one is infinite or NaN.
+      Non-negative numbers in the dtype of the values; NaN just where a value is infinite or NaN,
+      infinity where the number of units is too large for the dtype.
 
     Raises:
       ValueError: The dtypes differ or do not hold the format.
@@ -129,8 +132,9 @@ def ulps_apart(
         raise ValueError(f"Both values must have the same dtype, got {a.dtype} and {b.dtype}.")
     top = jnp.maximum(magnitude_bits(a), magnitude_bits(b))
     larger = jax.lax.bitcast_convert_type(top, a.dtype)
-    exponent = fmt.ulp_exponent(larger)
-    apart = safe_abs(times_power(b, -exponent) - times_power(a, -exponent))
+    # Units so small that a value is infinitely many of them must not be subtracted as such.
+    gap, exponent = scaled_gap(a, b)
+    apart = times_power(gap, exponent - fmt.ulp_exponent(larger))
     return jnp.where(top < LAYOUTS[a.dtype].infinity, apart, jnp.nan)
 
 

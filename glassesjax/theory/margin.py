@@ -65,11 +65,15 @@ def _lengths(
 ) -> Float[Array, " vocab"]:
     """Norms of rows of entries of about 2^unit at the most; not too small where squares underflow.
 
+    What the flushing of single entries does is in ``_flushed``.
+
     ``vector_norm`` scales each row by its own largest entry, in a pass of its own: what the rows
     are computed from would be stored.
     """
-    if norm != 2:
-        return vector_norm(rows, norm)
+    if norm == 1:
+        return jnp.sum(jnp.abs(rows), axis=-1)
+    if norm == "inf":
+        return jnp.max(jnp.abs(rows), axis=-1)
     half = -unit >> 1
     scaled = rows * power_of_two(half, rows.dtype) * power_of_two(-unit - half, rows.dtype)
     lost = rows.shape[-1] * jnp.finfo(rows.dtype).tiny

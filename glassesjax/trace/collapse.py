@@ -20,7 +20,8 @@ from glassesjax.precision import (
     same_numbers,
     ulps_apart,
 )
-from glassesjax.precision.bits import peak_exponent, times_power
+from glassesjax.precision.bits import scale_exponent, times_power
+from glassesjax.precision.norms import relative_size, scaled_gap
 
 Tokens = tuple[int, ...]
 
@@ -195,8 +196,11 @@ def distance(
 ) -> Distance:
     """Distances of pairs of representations in all norms.
 
-    Squares and subnormal numbers are not flushed: a distance is zero just where the two rows are
-    equal. At such a pair all derivatives are zero.
+    Squares, differences and subnormal numbers are not flushed: a distance is zero just where the
+    two rows are equal, but for a ``relative_l1`` that is too small for the dtype. At equal rows all
+    derivatives are zero. Elsewhere those of ``l1``, ``l2`` and ``linf`` are at most one in size;
+    those of ``ulp`` and ``relative_l1``, one over the spacing and over the first row's norm, are
+    infinite where these are so small that the inverse is too large for the dtype.
 
     Args:
       first: The shorter prompts' rows, float32 or float64.
@@ -206,18 +210,23 @@ def distance(
     Returns:
       One number per pair and norm. NaN where a row is NaN; it is never masked.
     """
-    # Small rows are made larger first, or the difference of two of them may be subnormal.
-    peaks = (peak_exponent(row, -1, keepdims=True) for row in (first, second))
-    exponent = jnp.minimum(jnp.maximum(*peaks), 0)
-    scaled = times_power(first, -exponent)
-    gap, exponent = safe_abs(times_power(second, -exponent) - scaled), exponent[:, 0]
-    l1, size = jnp.sum(gap, axis=-1), jnp.sum(jnp.abs(scaled), axis=-1)
-    nothing = (l1 == 0) & (size == 0)
+    # Each coordinate has a unit of its own, and the row that of its largest difference: what is
+    # lost in that unit is lost in the sum as well. Coordinates that are equal have no say in it.
+    gap, units = scaled_gap(first, second)
+    lowest = jnp.iinfo(units.dtype).min
+    exponent = jnp.max(jnp.where(gap == 0, lowest, units), axis=-1)
+    exponent = jnp.where(exponent == lowest, 0, exponent)
+    scaled = times_power(gap, units - exponent[:, None])
+    unit = scale_exponent(first, -1)
+    l1, size = (
+        jnp.sum(scaled, axis=-1),
+        jnp.sum(safe_abs(times_power(first, -unit[:, None])), axis=-1),
+    )
     return Distance(
         l1=times_power(l1, exponent),
-        l2=times_power(euclidean_norm(gap), exponent),
-        linf=times_power(jnp.max(gap, axis=-1), exponent),
-        relative_l1=jnp.where(nothing, 0, l1 / jnp.where(nothing, 1, size)),
+        l2=euclidean_norm(times_power(gap, units)),
+        linf=times_power(jnp.max(scaled, axis=-1), exponent),
+        relative_l1=times_power(relative_size(l1, size), exponent - unit),
         ulp=jnp.max(ulps_apart(first, second, storage), axis=-1),
         equal_coordinates=jnp.sum(same_numbers(first, second), axis=-1),
     )

@@ -7,6 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from glassesjax.precision import FloatFormat, euclidean_norm
 from glassesjax.precision.bits import times_power
+from glassesjax.precision.norms import relative_size
 
 DEVIATIONS = 3  # of the noise along the difference, that a detectable one must exceed
 
@@ -19,14 +20,16 @@ class PairedNoise(NamedTuple):
     l2: Float[Array, " pairs"]
     linf: Float[Array, " pairs"]
     relative_l1: Float[Array, " pairs"]
-    """``l1`` over the L1 norm of the first representation in reference precision."""
+    """``l1`` over the L1 norm of the first representation in reference precision: 0 for an error of
+    zero of a row of zeros, infinite for another error of such a row."""
     ulp: Float[Array, " pairs"]
     """Largest error of a coordinate, in the format's spacing at the larger of its two values."""
     cosine: Float[Array, " pairs"]
     """Of the angle between computed and true difference; NaN where one of them is zero."""
     chance: Float[Array, " pairs"]
     """Root mean square cosine of the other pairs' errors with this true difference, at least one
-    over the root of the width: what a difference of pure noise would reach."""
+    over the root of the width: what a difference of pure noise would reach. Of a single pair it is
+    that floor, which no error was measured for: it assumes noise without a preferred direction."""
     projection: Float[Array, " pairs"]
     """The computed difference along the true one, in units of the true one: 1 without noise."""
     projection_noise: Float[Array, " pairs"]
@@ -53,7 +56,9 @@ def paired_noise(
         > 3 \, \frac{\lVert e \rVert \, c}{\lVert D \rVert}, \qquad
         c^2 = \max \Bigl( \frac1d, \operatorname{mean}_{k} \cos^2(e_k, D) \Bigr)
 
-    over the errors e_k of the other pairs. Detectable does not mean that a reader of the model sees
+    over the errors e_k of the other pairs. With a single pair there are none, and c is the floor
+    1 / sqrt(d): an assumption of isotropic noise and no measurement; noise that leans on D is then
+    taken for a difference. Detectable does not mean that a reader of the model sees
     it: it means that the arithmetic has not erased it.
 
     Args:
@@ -82,7 +87,7 @@ def paired_noise(
         l1=l1,
         l2=error_size,
         linf=jnp.max(jnp.abs(error), axis=-1),
-        relative_l1=l1 / jnp.sum(jnp.abs(first), axis=-1),
+        relative_l1=relative_size(l1, jnp.sum(jnp.abs(first), axis=-1)),
         ulp=jnp.max(times_power(jnp.abs(error), -storage.ulp_exponent(larger)), axis=-1),
         cosine=jnp.sum(_unit(computed) * _unit(true), axis=-1),
         chance=chance,

@@ -204,6 +204,7 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
 
     Args:
       learners: Stacked on a leading axis (``jax.tree.map(jnp.stack, ...)``); they are given up.
+        A mark of how their weights were stored is taken off, since an update moves them.
       recipe: How they are trained.
       steps: Steps in this call.
 
@@ -214,5 +215,15 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
     def one(learner: Learner) -> tuple[Learner, Told]:
         return jax.lax.scan(lambda now, _: _step(now, recipe), learner, length=steps)
 
-    learners, told = draws.over(one, learners.key)(learners)
+    learners, told = draws.over(one, learners.key)(_unmarked(learners))
     return in_place(learners), told
+
+
+def _unmarked(learners: Learner) -> Learner:
+    def clear(node: Any) -> Any:  # noqa: ANN401  (a decoder, also one of moments, or an array)
+        if isinstance(node, Decoder):
+            node = jax.tree.map(lambda weight: weight, node)
+            node.stored_as = None
+        return node
+
+    return jax.tree.map(clear, learners, is_leaf=lambda node: isinstance(node, Decoder))

@@ -12,7 +12,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model import flat_parameters, open_gguf
 from glassesjax.model.families import LLAMA_KEYS, LLAMA_NEUTRAL, llama_config
 from glassesjax.model.gguf_file import read_gguf
-from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
+from glassesjax.model.gguf_tokenizer import SWITCHES_OFF, tokenizer_from_gguf
 from glassesjax.studies.generate_rows import Job
 
 pytestmark = pytest.mark.skipif(
@@ -111,7 +111,13 @@ def test_other_rotations_are_refused(tmp_path, change, text):
 def test_a_key_of_another_function_must_leave_it_as_it_is(tmp_path, name):
     neutral = LLAMA_NEUTRAL[name]
     opened(tmp_path, {f"llama.{name}": neutral})
-    others = [not neutral, 1] if isinstance(neutral, bool) else [neutral + 2, neutral + 0.5, "x"]
+    match neutral:
+        case bool():
+            others = [not neutral, 1]
+        case str():
+            others = ["reference", "Meta AI", "", 1, True]
+        case _:
+            others = [neutral + 2, neutral + 0.5, "x"]
     others += [float("nan"), [3, 3], not neutral]
     for other in others:
         if other is not neutral:
@@ -121,7 +127,7 @@ def test_a_key_of_another_function_must_leave_it_as_it_is(tmp_path, name):
 def test_an_unknown_key_of_the_architecture_is_refused_and_notes_are_not(tmp_path):
     refused(tmp_path, "got llama.new_scale = 2", {"llama.new_scale": 2})
     refused(tmp_path, "keys of a plain llama model, got llama = 2", {"llama": 2})
-    notes = {"llama.rope.scaling.finetuned": True, "llama.tensor_data_layout": "Meta AI"}
+    notes = {"llama.rope.scaling.finetuned": True}
     opened(tmp_path, notes | {"general.name": "made", "other.scale": 3.0, "my.array": [1, 2]})
     assert not LLAMA_KEYS & LLAMA_NEUTRAL.keys()
 
@@ -141,6 +147,11 @@ def test_an_unknown_key_of_the_architecture_is_refused_and_notes_are_not(tmp_pat
         ({"llama.block_count": 3}, r"blk\.2\..* is missing"),
         ({"general.architecture": "granite"}, "got 'granite'"),
         ({"general.type": "adapter"}, "got 'adapter'"),
+        ({"general.type": "mmproj"}, "got 'mmproj'"),
+        ({"adapter.type": "lora"}, r"a whole model, got adapter\.type = 'lora'"),
+        ({"adapter.lora.alpha": 16.0}, r"got adapter\.lora\.alpha"),
+        ({"clip.has_vision_encoder": True}, r"got clip\.has_vision_encoder"),
+        ({"imatrix.chunk_count": 4}, r"got imatrix\.chunk_count"),
     ],
     ids=str,
 )
@@ -290,6 +301,17 @@ def test_letters_without_a_token_are_not_dropped(tmp_path):
         ({"add_eos_token": True}, "add_eos_token false or without it, got True"),
         ({"add_space_prefix": True}, "add_space_prefix false"),
         ({"add_sep_token": True}, "add_sep_token false"),
+        ({"ignore_merges": True}, "ignore_merges false or without it, got True"),
+        ({"normalizer.lowercase": True}, r"normalizer\.lowercase false or without it, got True"),
+        ({"normalizer.lowercase": 0}, r"normalizer\.lowercase false or without it, got 0"),
+        ({"remove_extra_whitespaces": True}, "remove_extra_whitespaces false"),
+        ({"normalizer": "x"}, r"keys of a plain byte-level tokenizer, got tokenizer\.ggml\.norm"),
+        ({"precompiled_charsmap": Raw(9, struct.pack("<IQ", 0, 0))}, "got .*precompiled_charsmap"),
+        ({"added_tokens": ["d"]}, r"got tokenizer\.ggml\.added_tokens"),
+        ({"scores": Raw(9, struct.pack("<IQ3f", 6, 3, *[0.0] * 3))}, "each of 5 tokens, got 3"),
+        ({"scores": ["a"] * 5}, "one number tokenizer.ggml.scores"),
+        ({"scores": 1.0}, "one number tokenizer.ggml.scores"),
+        ({"token_type": [3, 1, 1, 1]}, "each of 5 tokens, got 4"),
         ({"pre": "llama-bpe"}, "smollm, gpt-2, got 'llama-bpe'"),
         ({"pre": None}, "smollm, gpt-2, got None"),
     ],
@@ -297,6 +319,15 @@ def test_letters_without_a_token_are_not_dropped(tmp_path):
 )
 def test_what_would_be_read_otherwise_is_refused(tmp_path, change, text):
     refused(tmp_path, text, {f"tokenizer.ggml.{name}": given for name, given in change.items()})
+
+
+def test_keys_of_a_tokenizer_that_leave_it_as_it_is(tmp_path):
+    given = {"ggml.scores": Raw(9, struct.pack("<IQ5f", 6, 5, *[0.0] * 5)), "chat_template.x": "y"}
+    given |= {f"ggml.{name}": False for name in SWITCHES_OFF} | {"chat_templates": ["x"]}
+    opened(tmp_path, {f"tokenizer.{name}": value for name, value in given.items()})
+    for key in ("tokenizer.huggingface.json", "tokenizer.rwkv.world", "tokenizer.merges"):
+        refused(tmp_path, f"plain byte-level tokenizer, got {key} = '", {key: "x"})
+    refused(tmp_path, "got tokenizer = 1", {"tokenizer": 1})
 
 
 def test_a_template_is_a_string_and_finds_the_names_of_the_special_tokens(tmp_path):

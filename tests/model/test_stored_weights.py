@@ -108,6 +108,19 @@ def test_the_mark_is_in_a_saved_file(decoder, tmp_path):
     assert b"stored_as" not in plain.read_bytes()
 
 
+@pytest.mark.parametrize("plan", ROUNDING, ids=lambda plan: plan.name)
+def test_weights_that_moved_are_not_saved_under_their_old_mark(decoder, tmp_path, plan):
+    path, stored = tmp_path / "model.safetensors", decoder.stored(plan)
+    save_decoder(path, stored, tuple("abcde"), {})
+    moved = jax.tree.map(lambda weight: weight + 0.01, stored)
+    assert moved.stored_as == plan.weights  # of what was stored; a transform does not look
+    with pytest.raises(ValueError, match=f"Expected weights of {plan.weights.name}, by which"):
+        save_decoder(path, moved, tuple("abcde"), {})
+    moved.stored_as = None
+    save_decoder(path, moved, tuple("abcde"), {})
+    assert load_decoder(path)[0].stored_as is None
+
+
 def test_the_error_that_was_silent(decoder):
     plan = ROUNDING[0]
     right = decoder.stored(plan)(TOKENS, plan=plan)[0]

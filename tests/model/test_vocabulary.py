@@ -70,6 +70,12 @@ def test_a_token_outside_the_vocabulary_is_refused_at_every_border(decoder, name
     [
         ((1, True), "got True"),
         ([np.bool_(False)], "got .*False"),
+        ([[True, 1]], "got True"),
+        ([[0, 1], [1, True]], "got True"),
+        (((0, 1), (np.bool_(True), 1)), "got .*True"),
+        ([[[1]], [[False]]], "got False"),
+        ([np.array([1, 0]), np.array([True, False])], "got array.*True"),
+        ([jnp.asarray(True), 1], "got .*True"),
         (np.array([True, False]), "values of type bool"),
         (np.array([0.0, 1.0]), "values of type float64"),
         ((1, 2.5), "values of type float64"),
@@ -99,9 +105,11 @@ def test_truth_values_in_a_prompt_are_refused(decoder):
 def test_a_symbol_that_is_not_there_is_no_other():
     tokenizer = SymbolTokenizer(("a", "b"))
     assert tokenizer.token_text(1) == "b"
-    for wrong in (-1, 2):
-        with pytest.raises(ValueError, match="numbers from 0 to 1"):
-            tokenizer.token_text(wrong)
+    assert tokenizer.token_bytes(1) == b"b"
+    for wrong in (-1, 2, True):
+        for read in (tokenizer.token_text, tokenizer.token_bytes):
+            with pytest.raises(ValueError, match="numbers from 0 to 1"):
+                read(wrong)
 
 
 def test_traced_tokens_give_nan_and_from_this_call_on(decoder):

@@ -12,6 +12,7 @@ from glassesjax.precision import (
     F16,
     F32,
     F64,
+    FloatFormat,
     bitwise_equal,
     first_collision,
     last_distinct,
@@ -69,6 +70,15 @@ def test_ulps_apart_of_zeros_subnormal_numbers_and_what_is_not_finite():
     np.testing.assert_array_equal(ulps_apart(a, b, F32), [0, 0, steps, np.nan, np.nan])
     with pytest.raises(ValueError, match="same dtype"):
         ulps_apart(a, b.astype(jnp.float64), F32)
+
+
+def test_ulps_apart_is_nan_just_where_a_value_is_no_finite_number():
+    coarse = FloatFormat("e2m20", exponent_bits=2, mantissa_bits=20)
+    a = jnp.array([3e38, 3e38, 3e38, 2.0, np.inf, np.nan, 0], jnp.float32)
+    b = jnp.array([2e38, 3e38, -3e38, 1.5, np.inf, 1, -np.inf], jnp.float32)
+    # Spacings beyond the range are those of the largest number: too many of them for float32.
+    expected = [np.inf, 0, np.inf, 0.5 * 2.0**19, np.nan, np.nan, np.nan]
+    np.testing.assert_array_equal(ulps_apart(a, b, coarse), expected)
 
 
 def test_same_numbers_tells_subnormal_ones_apart():

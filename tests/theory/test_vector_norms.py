@@ -2,6 +2,7 @@
 
 import inspect
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,6 +27,24 @@ def test_an_unknown_norm_is_refused():
 
 def test_squares_do_not_underflow_in_float16():
     assert vector_norm(jnp.full(4, 1e-4, jnp.float16), 2) == jnp.float16(2e-4)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_of_numbers_of_every_size(norm):
+    by_hand = {1: 7, 2: 5, "inf": 4}[norm]
+    tiny = np.finfo(np.float32).smallest_subnormal
+    for unit in (tiny, np.float32(2.0**-126), np.float32(2.0**124)):
+        x = jnp.asarray(np.array([3, -4], np.float32) * unit)
+        assert float(vector_norm(x, norm)) == by_hand * float(unit)
+        slope = jax.grad(lambda x: vector_norm(x, norm))(x)
+        expected = {1: [1, -1], 2: [0.6, -0.8], "inf": [0, -1]}[norm]
+        np.testing.assert_allclose(slope, expected, rtol=2.0**-22)
+    small = vector_norm(jnp.asarray([1e-40, 1e-41], jnp.float32), norm)
+    exact = np.linalg.norm([1e-40, 1e-41], np.inf if norm == "inf" else norm)
+    assert float(small) == pytest.approx(exact, abs=2 * float(tiny))
+    assert not vector_norm(jnp.zeros(3, jnp.float32), norm)
+    assert jnp.isnan(vector_norm(jnp.array([jnp.nan, 1.0]), norm))
+    assert jnp.isinf(vector_norm(jnp.array([jnp.inf, 1.0]), norm))
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,57 @@ def test_differences_of_subnormal_rows_are_not_flushed(dtype, size):
     assert apart.ulp[0] == lone / tiny  # a whole number of the smallest spacings
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_distance_is_zero_just_where_rows_are_equal(dtype):
+    fmt, tiny = (F32, 1e-40) if dtype == np.float32 else (F64, 1e-320)
+    normal = float(np.finfo(dtype).tiny)
+    rows = [[0, 0], [tiny, 0], [1, tiny], [1, 0], [tiny, tiny], [normal, 0], [1.5 * normal, 0]]
+    rows = np.array([*rows, [-1, np.finfo(dtype).smallest_subnormal]], dtype)
+    a, b = (grid.ravel() for grid in np.meshgrid(range(len(rows)), range(len(rows))))
+    apart = jax.device_get(distance(jnp.asarray(rows[a]), jnp.asarray(rows[b]), fmt))
+    exact = np.abs(rows[a].astype(np.longdouble) - rows[b].astype(np.longdouble))
+    np.testing.assert_array_equal(apart.linf, exact.max(axis=1).astype(dtype))
+    # Sums and the root: a rounding each, or half of the smallest number.
+    u, least = np.finfo(dtype).eps, np.finfo(dtype).smallest_subnormal
+    np.testing.assert_allclose(apart.l1, exact.sum(axis=1), rtol=u, atol=least)
+    np.testing.assert_allclose(apart.l2, np.sqrt((exact**2).sum(axis=1)), rtol=4 * u, atol=least)
+    size = np.abs(rows[a].astype(np.longdouble)).sum(axis=1)
+    some = size > 0
+    with np.errstate(over="ignore"):  # one over a subnormal number
+        relative = (exact.sum(axis=1)[some] / size[some]).astype(dtype)
+    np.testing.assert_allclose(apart.relative_l1[some], relative, rtol=4 * u, atol=least)
+    for norm in collapse.NORMS:
+        np.testing.assert_array_equal(getattr(apart, norm) == 0, a == b, err_msg=norm)
+
+
+def test_large_rows_are_as_far_apart_as_they_are():
+    first, second = jnp.full((1, 4), 3e38, jnp.float32), jnp.full((1, 4), 2e38, jnp.float32)
+    apart = distance(first, second, F32)
+    assert math.isinf(apart.l1[0])  # 4e38 is too large
+    assert float(apart.l2[0]) == pytest.approx(2e38, rel=1e-6)
+    assert float(apart.relative_l1[0]) == pytest.approx(1 / 3, rel=1e-6)
+
+
+def test_slopes_of_distances_of_subnormal_rows():
+    first = [[0, 0], [1, 1e-40], [3e38, 0], [1e-40, 0], [1e-40, 0], [0, 0]]
+    second = [[1e-40, 0], [1, 0], [2e38, 0], [1e-40, 0], [1e-40, 1e-40], [0, 0]]
+    first, second = (jnp.asarray(rows, jnp.float32) for rows in (first, second))
+    total = lambda norm: lambda x: jnp.sum(getattr(distance(first, x, BF16), norm))
+    every = jax.jit(lambda x: {norm: jax.grad(total(norm))(x) for norm in collapse.NORMS})
+    slopes = every(second)
+    for norm in ("l1", "l2", "linf"):
+        by_hand = [[1, 0], [0, -1], [-1, 0], [0, 0], [0, 1], [0, 0]]
+        # A root and a quotient, of one rounding each.
+        np.testing.assert_allclose(slopes[norm], by_hand, rtol=2.0**-22, err_msg=norm)
+    # One over the spacing 2^-133, and over 1e-40, are too large for float32; at equal rows it is 0.
+    assert slopes["ulp"][jnp.array([0, 3, 5])].tolist() == [[math.inf, 0], [0, 0], [0, 0]]
+    assert slopes["relative_l1"][3:].tolist() == [[0, 0], [0, math.inf], [0, 0]]
+    zeros = first[-1:]
+    forward = jax.jit(lambda x, t: jax.jvp(lambda x: distance(zeros, x, BF16)[:5], (x,), (t,))[1])
+    forward = forward(zeros, zeros + 1)
+    assert [float(each[0]) for each in forward] == [0] * 5
+
+
 def test_jit_of_the_whole_pass_takes_a_decoder_as_a_pytree(key):
     model = decoder(key)
     tokens = jnp.asarray((1, 2, 3), jnp.int32)

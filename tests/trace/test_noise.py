@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glassesjax.precision import BF16
+from glassesjax.trace.collapse import distance
 from glassesjax.trace.noise import paired_noise
 
 WIDTH, PAIRS = 256, 16
@@ -88,6 +89,14 @@ def test_no_number_is_never_detectable_and_hurts_no_other_pair():
     np.testing.assert_array_equal(np.isfinite(noise.l2), expected)
     assert not noise.detectable[3]
     assert np.all(np.isfinite(noise.chance))
+
+
+def test_relative_errors_of_rows_of_zeros_are_those_of_distances():
+    zeros, ones = jnp.zeros((1, 4)), jnp.ones((1, 4))
+    for error in (zeros, ones):
+        noise = paired_noise(zeros, ones, zeros, ones + error, BF16)
+        rule = distance(zeros, error, BF16)
+        assert noise.relative_l1[0] == rule.relative_l1[0] == (np.inf if error[0, 0] else 0)
 
 
 def test_equal_rows_have_no_direction():

@@ -179,6 +179,15 @@ def test_a_plan_rounds_the_pass_and_leaves_the_masters():
     assert (table != table.astype(jnp.bfloat16).astype(np.float32)).any()
 
 
+def test_an_update_takes_the_mark_of_stored_weights_off():
+    plan = RoundingPlan.everywhere(BF16, mode="simulated")
+    fresh = begin(CONFIG, RECIPE, 0, RATE)
+    marked = fresh._replace(decoder=fresh.decoder.stored(plan))
+    learners, _ = learn(stacked(marked), RECIPE, 2)
+    assert learners.decoder.stored_as is None
+    assert marked.decoder.stored_as == BF16
+
+
 def test_bad_input():
     with pytest.raises(BadInput, match="8 in 3 parts"):
         dataclasses.replace(RECIPE, parts=3)
