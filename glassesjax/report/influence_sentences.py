@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from glassesjax.records import Row
+from glassesjax.report.fields import not_finite
 from glassesjax.report.influence_profiles import MEASURES, Profiles, profiles_of
 from glassesjax.report.influence_summary import InfluenceSummary, Spread, influence_summary
 from glassesjax.report.markup import visible
@@ -33,6 +34,7 @@ def influence_headlines(rows: Sequence[Row]) -> list[str]:
     kinds = every[0].kinds
     printed = {"true": _printed_true, "frozen": _printed_frozen}
     return [
+        *not_finite(rows),
         *_not_finite(every),
         *(_effective(every, summary, kind) for kind in kinds),
         *_lengths(every, summary),
