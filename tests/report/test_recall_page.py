@@ -77,7 +77,7 @@ def test_sentences_have_the_numbers_of_the_rows():
     assert "2.50 more than full" in said[2]
     assert said[4] == (
         f"{about}with 64 slots, nats a token (4 questions): tova 1.25, window 3.25; of these,"
-        " nothing is told apart (2 passages; no order is told with fewer than 8)."
+        " nothing is told apart (2 passages; no order can be inferred from fewer than 8)."
     )
     assert len(said) == 5  # one policy alone has no order
 
@@ -87,7 +87,7 @@ def test_an_order_is_told_only_where_the_interval_over_passages_leaves_no_tie():
         return recall_headlines([row for cell in cells for row in cell])[-1]
 
     apart = last(made("window", 64, 3.0, items=9), made("tova", 64, 1.0, items=9))
-    assert "window 3.25, tova 1.25; of these, tova under window (95% interval" in apart
+    assert "window 3.25, tova 1.25; of these, tova lower than window (95% interval" in apart
     assert apart.endswith("9 passages).")
     # One passage turns the mean around: the values differ, and no order stands.
     tied = [*made("tova", 64, 1.0, items=8), *made("tova", 64, 40.0, items=9)[16:]]

@@ -35,8 +35,9 @@ def model(tmp_path_factory):
 
 
 def influenced(model, text, count):
-    settings = influence.InfluenceSettings(model=model, text=text, max_tokens=count)
-    return influence.open_subject(settings).tokens
+    settings = influence.InfluenceSettings(model=model, text=(text,), passages=1, max_tokens=count)
+    (passage,) = influence.open_subject(settings).passages
+    return passage.tokens
 
 
 def retained(model, text, count):

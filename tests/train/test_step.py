@@ -48,6 +48,11 @@ def decaying(recipe):
     return lambda decoder: jax.tree_util.tree_map_with_path(wanted, decoder)
 
 
+@jax.jit
+def log_probabilities(decoder, row):
+    return jax.nn.log_softmax(decoder.logits(decoder(row)[0]))
+
+
 def plain_loop(recipe, seed):
     """Optax's own AdamW, one step at a time, every example and every token in a Python loop."""
     learner = begin(CONFIG, recipe, seed, RATE)
@@ -64,8 +69,7 @@ def plain_loop(recipe, seed):
     def loss(decoder, tokens, scored):
         total, count = jnp.zeros((), jnp.float32), 0
         for row, on in zip(tokens, scored, strict=True):
-            y, _ = decoder(row)
-            scores = jax.nn.log_softmax(decoder.logits(y))
+            scores = log_probabilities(decoder, row)
             for at in np.flatnonzero(on):
                 total, count = total - scores[at - 1, row[at]], count + 1
         return total / jnp.asarray(count, jnp.float32)
