@@ -64,7 +64,7 @@ def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> Float[Array, "..."]:
     r"""Root of the sum of squares along some axes, for numbers of every size.
 
-    .. math:: 2^k \sqrt{\textstyle\sum_i (2^{-k} x_i)^2}, \qquad
+    .. math:: 2^k \sqrt{{\textstyle\sum_i} (2^{-k} x_i)^2}, \qquad
        2^k \le \max_i |x_i| < 2^{k + 1}
 
     with k no farther from zero than 2^k and its inverse are normal numbers with room.
@@ -126,7 +126,7 @@ def relative_size(
 def root_mean_square(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:
     r"""Root of mean square plus a constant along the last axis, for numbers of every size.
 
-    .. math:: \sqrt{\tfrac1d \textstyle\sum_i x_i^2 + \varepsilon}
+    .. math:: \sqrt{\tfrac1d {\textstyle\sum_i} x_i^2 + \varepsilon}
 
     Args:
       x: float32 or float64.
