@@ -50,9 +50,8 @@ def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
     Returns:
       One sentence, or none.
     """
-    said = [row["finite"] for row in rows if row.get("finite") is not None]
-    bad = sum(not finite for finite in said)
-    return [f"Not finite, in {bad} of {len(said)} {what}: these have no result."] if bad else []
+    bad, count = _unfinite(rows)
+    return [f"Not finite, in {bad} of {count} {what}: these have no result."] if bad else []
 
 
 def unfinite(rows: Sequence[Row]) -> list[str]:
@@ -64,6 +63,11 @@ def unfinite(rows: Sequence[Row]) -> list[str]:
     Returns:
       One line, or none. What overflows in a number format is a result and no failure.
     """
-    said = [row["finite"] for row in rows if row.get("finite") is not None]
-    bad = sum(not finite for finite in said)
-    return [f"the unrounded pass is not finite, in {bad} of {len(said)} rows"] if bad else []
+    bad, count = _unfinite(rows)
+    return [f"the unrounded pass is not finite, in {bad} of {count} rows"] if bad else []
+
+
+def _unfinite(rows: Sequence[Row]) -> tuple[int, int]:
+    """How many rows are not finite, and how many say whether they are."""
+    finite = [row["finite"] for row in rows if row.get("finite") is not None]
+    return finite.count(False), len(finite)
