@@ -45,15 +45,15 @@ class GgufTensors(Mapping):
         outer = entry.shape[:-1]
         size = int(np.prod(outer, dtype=np.int64)) * entry.row_bytes
         packed = np.frombuffer(self._data, np.uint8, size, entry.offset)
+        wanted = "Expected a GGUF file of weights that can be de-quantized to float32"
+        refusal = f"{wanted}, got {name} of type {kind.name}: convert the model to another type."
+        if kind.name in NUMBERS:
+            raise BadInput(refusal)
         try:
-            if kind.name in NUMBERS:
-                raise NotImplementedError
             with np.errstate(all="ignore"):  # scales of damaged blocks overflow; looked at below
                 weights = gguf.quants.dequantize(packed.reshape(*outer, entry.row_bytes), kind)
         except NotImplementedError as error:
-            wanted = "Expected a GGUF file of weights that can be de-quantized to float32"
-            got = f"{name} of type {kind.name}"
-            raise BadInput(f"{wanted}, got {got}: convert the model to another type.") from error
+            raise BadInput(refusal) from error
         if not np.isfinite(weights).all():
             got = f"NaN or infinity in {name}"
             raise BadInput(f"Expected finite weights in the GGUF file, got {got}: use another.")
