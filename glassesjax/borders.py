@@ -11,7 +11,6 @@ import inspect
 import math
 import typing
 from collections.abc import Callable
-from types import NoneType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -110,7 +109,7 @@ def check_fields(settings: object, of: str = "", /, **domains: Domain) -> None:
         for one in new if isinstance(new, tuple) else (new,):
             if isinstance(one, float) and not math.isfinite(one):
                 raise BadInput(f"Expected {full} to be finite, got {value!r}: choose another.")
-        if name in domains and not isinstance(new, str | NoneType):
+        if name in domains and not isinstance(new, str):
             check_domain(full, new, domains[name])
         if new is not value:
             object.__setattr__(settings, name, new)
@@ -127,6 +126,8 @@ def check_domain(name: str, value: Any, domain: Domain) -> None:  # noqa: ANN401
     Raises:
       BadInput: A number lies outside.
     """
+    if value is None:
+        return
     try:
         values = np.asarray(value)
     except jax.errors.TracerArrayConversionError:

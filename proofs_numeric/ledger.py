@@ -11,7 +11,8 @@ from pathlib import Path
 import jax
 
 import glassesjax
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.records import Row, Value, provenance
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
@@ -43,7 +44,7 @@ class VerifySettings:
     """Enclose small instances in ball arithmetic as well; needs the extra ``certified``."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         names = [claim.name for claim in all_claims()]
         if unknown := [name for name in self.only if name not in names]:
             wanted = f"Wanted claims out of {', '.join(names)}"

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 from jax.typing import DTypeLike
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, border
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import budgets_of
 from glassesjax.errors import BadInput
@@ -16,6 +17,7 @@ from glassesjax.precision import RoundingPlan
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
+@border()
 def state_bytes(
     config: DecoderConfig,
     policy: Policy,
@@ -55,6 +57,7 @@ def _place_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int
     return width * np.dtype(dtype).itemsize + groups * (np.dtype(np.int32).itemsize + mass)
 
 
+@border(length=COUNT)
 def resolve_slots(
     budget: str, config: DecoderConfig, policy: Policy, *, length: int, dtype: DTypeLike
 ) -> int:
@@ -96,6 +99,7 @@ def _slots(
     raise BadInput(f"{wanted}; found {budget!r}.")
 
 
+@border(length=NON_NEGATIVE)
 def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: str = "") -> None:
     """Whether positions stay where the model was trained.
 

@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from glassesjax import draws
+from glassesjax.borders import border, require
 from glassesjax.errors import BadInput
 from glassesjax.model.config import (
     Alibi,
@@ -76,14 +78,17 @@ class LanguageModel:
         return {**self.source, "model_seed": self.seed}
 
 
-def open_model(name: str, *, positions: str = "none", seed: int = 0) -> LanguageModel:
+@border()
+def open_model(
+    name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
+) -> LanguageModel:
     """A model by name.
 
     Args:
-      name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path of a ``.gguf`` file
-        of the llama architecture, of a ``.safetensors`` file that ``glassesjax train`` wrote, or of
-        its run folder. A name that is a file or a run folder as well is refused: ``./NAME`` is
-        the folder, ``packaged:NAME`` the model of the package.
+      name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path (text, or any
+        ``os.PathLike``) of a ``.gguf`` file of the llama architecture, of a ``.safetensors`` file
+        that ``glassesjax train`` wrote, or of its run folder. A name that is a file or a run folder
+        as well is refused: ``./NAME`` is the folder, ``packaged:NAME`` the model of the package.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
       seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it. Models of
         one decoder do not depend on it.
@@ -96,21 +101,23 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
         a whole GGUF of the llama architecture or none of ours, or the run has no decoder of that
         seed.
     """
-    packaged = packaged_name(name, _packaged_names(), "model", is_one=_is_model)
+    text = os.fspath(name)
+    require(isinstance(text, str), "a name or a path as text", repr(name), "decode it")
+    packaged = packaged_name(text, _packaged_names(), "model", is_one=_is_model)
     if packaged is not None:
         return _open_packaged(packaged, positions, seed)
-    if name.endswith(".gguf"):
-        return open_gguf(Path(name))
-    if name.endswith(SUFFIX):
-        return open_trained(Path(name))
-    if seeds := sorted(Path(name).glob(trained_name("*"))):
-        if (path := Path(name) / trained_name(seed)) not in seeds:
+    if text.endswith(".gguf"):
+        return open_gguf(Path(text))
+    if text.endswith(SUFFIX):
+        return open_trained(Path(text))
+    if seeds := sorted(Path(text).glob(trained_name("*"))):
+        if (path := Path(text) / trained_name(seed)) not in seeds:
             there = ", ".join(path.name for path in seeds)
-            raise BadInput(f"Expected {path.name} in {name}, got {there}: choose another --seed.")
+            raise BadInput(f"Expected {path.name} in {text}, got {there}: choose another --seed.")
         return dataclasses.replace(open_trained(path), seed=seed)
     names = ", ".join(_packaged_names())
     wanted = f"Expected a model: {names}, a .gguf file, or what glassesjax train wrote"
-    raise BadInput(f"{wanted}; got {name!r}.")
+    raise BadInput(f"{wanted}; got {text!r}.")
 
 
 def is_toy(name: str) -> bool:
@@ -157,6 +164,7 @@ def trained_name(seed: int | str) -> str:
     return f"model-{seed}{SUFFIX}"
 
 
+@border()
 def open_trained(path: Path) -> LanguageModel:
     """A decoder that ``glassesjax train`` wrote.
 
@@ -173,6 +181,7 @@ def open_trained(path: Path) -> LanguageModel:
     return LanguageModel(str(path), decoder, SymbolTokenizer(symbols), source)
 
 
+@border()
 def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     """A seeded decoder of three layers that meets the hypotheses of the paper's theorems.
 
@@ -210,6 +219,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source, seed)
 
 
+@border()
 def counter_model(most: int = COUNTER_MOST, *, reading: Reading = "share") -> LanguageModel:
     """The decoder whose weights are written by hand, and that counts ones.
 
@@ -241,6 +251,7 @@ def smollm2_file() -> Path:
     raise BadInput(f"Wanted the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")
 
 
+@border()
 def open_gguf(path: Path) -> LanguageModel:
     """A model out of a GGUF file.
 

@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from glassesjax import draws
+from glassesjax.borders import check_fields
 from glassesjax.cache import check_context, distinct_policies, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -84,7 +85,7 @@ class BoundedSettings:
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for name in ("slots", "kinds", "families", "lengths"):

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, float_format
 from glassesjax.records import Row, provenance
@@ -58,7 +59,7 @@ class CollapseSettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         for name in ("families", "formats", "lengths"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from glassesjax.borders import check_fields
 from glassesjax.cache.policies import Policy, Spacing, policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
 
@@ -64,7 +65,7 @@ class GenerateSettings:
     """A file of --save to go on from, in place of prompts, with the same settings."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         name = str(policy(self.policy))
         object.__setattr__(self, "policy", name)  # an alias is read, and never written
         for holds, wanted, found in (

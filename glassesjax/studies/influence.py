@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
@@ -94,7 +95,7 @@ class InfluenceSettings:
         return self.spectral
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         layers = self.spectral_layers
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),

@@ -12,6 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from glassesjax.borders import check_fields
 from glassesjax.cache import (
     Unrolled,
     check_context,
@@ -24,7 +25,7 @@ from glassesjax.cache import (
 from glassesjax.cache.generate import generate
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
@@ -81,7 +82,7 @@ class LongformSettings:
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (

@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Literal
 
+from glassesjax.borders import check_fields
 from glassesjax.cache.policies import Spacing, distinct_policies
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.studies.perplexity_rows import FIRST_STRETCH, SHORT, stretch_start
 
@@ -50,7 +51,7 @@ class PerplexitySettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         names = distinct_policies(self.policies, beside=(SHORT,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (

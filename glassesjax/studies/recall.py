@@ -12,9 +12,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from glassesjax.borders import check_fields
 from glassesjax.cache import check_context, distinct_policies, state_bytes, unroll
 from glassesjax.cache.prefill import PrefillMode
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import LanguageModel, is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.records import Row, Value, provenance
@@ -73,7 +74,7 @@ class RecallSettings:
     """Seed of the choice of passages; of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         names = distinct_policies(self.policies, beside=(TRUNCATED,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax.borders import check_fields
 from glassesjax.cache.advance import unroll
 from glassesjax.cache.budget import check_context, resolve_slots
 from glassesjax.cache.policies import Policy, distinct_policies, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.replay import forgotten
 from glassesjax.cache.slots import empty_state
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -65,7 +66,7 @@ class RetentionSettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (

@@ -9,7 +9,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.studies.train_settings import TrainSettings
 
 MOST = 10_000  # cells; beyond, a grid is a mistake
@@ -36,7 +37,7 @@ class SweepSettings:
     value: lengths=2:32,2:64, mesh=1:1:2 and formats=f32:bf16."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         _ = self.cells
 
     @functools.cached_property

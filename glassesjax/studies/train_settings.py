@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm
 from glassesjax.precision import named_plan
 from glassesjax.studies.train_switches import (
@@ -83,7 +84,8 @@ class TrainSettings:
     remat: bool = False
     """Compute the passes again for the gradient: less memory, more time."""
     rate: float = 3e-3
-    """Largest learning rate; it climbs for a twentieth of the steps and falls as a cosine."""
+    """Largest learning rate; it climbs from 0 for a twentieth of the steps (the first step changes
+    nothing) and falls as a cosine."""
     seeds: int = 1
     """Decoders that are trained in one program, from seeds 0, 1, ..."""
     arithmetic: str = "f32"
@@ -105,7 +107,7 @@ class TrainSettings:
     """Devices along seeds, along the batch, and along the parameters of each decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) in (0, (0, 0)):
                 object.__setattr__(self, name, value)

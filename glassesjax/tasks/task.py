@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.tasks.sequences import BOS
 
 PAD, EOS, ASK, STOP, SCRATCH = "<pad>", "<eos>", "?", "=", "."
@@ -74,7 +75,7 @@ class LengthMix:
     that each doubling of the length is as likely as the next."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if not 1 <= self.low <= self.high:
             wanted = "Wanted lengths from 1 on, the smallest first"
             raise BadInput(f"{wanted}; found {self.low} to {self.high}.")
