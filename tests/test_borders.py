@@ -23,6 +23,7 @@ from glassesjax.cache import (
     unroll,
 )
 from glassesjax.cache.sampling import temper, top_p
+from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model import Alibi, Decoder, DecoderConfig, Mlp, RMSNorm, Rotary, Window
 from glassesjax.model.pretrained import open_model
@@ -376,6 +377,34 @@ def test_a_path_is_opened_as_its_text_is():
     assert open_model(PurePosixPath("toy")).name == "toy"
     with pytest.raises(BadInput, match=r"GGUF file, got /nowhere/x\.gguf"):
         open_model(PurePosixPath("/nowhere/x.gguf"))
+
+
+SLOW = pytest.mark.slow
+SMALL = ("--steps", "2", "--lengths", "2", "4", "--batch", "4", "--examples", "2", "--width", "8",
+         "--heads", "2", "--layers", "1", "--formats", "f32")  # fmt: skip
+RUNS = {
+    "train": ("train", "count_ones", *SMALL),
+    "train_copy": pytest.param(("train", "copy_at", *SMALL, "--heard", "1"), marks=SLOW),
+    "collapse": pytest.param(("collapse", "toy", "--lengths", "8", "16"), marks=SLOW),
+    "influence": pytest.param(("influence", "toy", "--max-tokens", "12"), marks=SLOW),
+    "generate": pytest.param(("generate", "toy", "--prompt", "1", "--max-tokens", "4"), marks=SLOW),
+    "perplexity": pytest.param(
+        ("perplexity", "toy", "--max-tokens", "48", "--slots", "8"), marks=SLOW
+    ),
+    "retention": pytest.param(
+        ("retention", "toy", "--max-tokens", "48", "--slots", "8"), marks=SLOW
+    ),
+    "bounded": pytest.param(
+        ("bounded", "toy", "--lengths", "6", "8", "--max-tokens", "16", "--slots", "6"), marks=SLOW
+    ),
+    "verify": pytest.param(("verify", "--only", "lem_b2"), marks=SLOW),
+}
+
+
+@pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS.keys())
+def test_no_command_makes_a_nan_on_its_way(arguments, tmp_path):
+    with jax.debug_nans(True):
+        assert run([*arguments, "--out", str(tmp_path / "run")]) == 0
 
 
 def test_the_step_of_rate_zero_says_so():

@@ -146,8 +146,6 @@ def estimated_influence(
       ValueError: A token is not in the vocabulary; fewer than two probes, or ``batch`` is not
         positive.
     """
-    if probes < 2:
-        raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
     start = _checked(decoder, start)
     signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
@@ -173,8 +171,6 @@ def _checked(decoder: Decoder, start: Start) -> Start:
 
 def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
     """Rows in batches of one size, the last filled with zeros."""
-    if batch < 1:
-        raise ValueError(f"Wanted a positive batch, got {batch}.")
     batch = min(batch, len(rows))
     count = math.ceil(len(rows) / batch)
     filled = jnp.pad(rows, ((0, count * batch - len(rows)), (0, 0)))

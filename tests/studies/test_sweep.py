@@ -211,7 +211,7 @@ def test_a_process_that_finds_nothing_to_do_ends_well(tmp_path, capsys):
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweep") / "toys"
     assert run(flags(out)) == 0
-    assert learn._cache_size() == 0, "each cell forgets what it compiled"
+    assert learn.__wrapped__._cache_size() == 0, "each cell forgets what it compiled"
     return out
 
 
