@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from glassesjax.errors import BadInput
+from glassesjax.settings import decimal_number, whole_number
 from glassesjax.studies.bounded import BoundedSettings
 from glassesjax.studies.collapse import CollapseSettings
 from glassesjax.studies.generate_settings import GenerateSettings
@@ -19,6 +21,8 @@ from glassesjax.studies.retention import RetentionSettings
 from glassesjax.studies.sweep_settings import SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
+
+NUMBERS = ConstructorRegistry()  # how the command line reads them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,6 +183,21 @@ class Models:
 @dataclasses.dataclass(frozen=True)
 class Backend:
     """What this backend really does with casts, products and subnormals."""
+
+
+@NUMBERS.primitive_rule
+def _number(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Numbers in digits of ASCII: Python's own types take those of every script, and 1_000."""
+    read = {int: whole_number, float: decimal_number}.get(kind.type)
+    if read is None:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.type.__name__.upper(),
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, int | kind.type),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 Verb = (

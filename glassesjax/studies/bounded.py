@@ -17,11 +17,13 @@ import jax.numpy as jnp
 from glassesjax import draws
 from glassesjax.cache import check_context, distinct_policies, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.settings import check_settings
 from glassesjax.studies.bounded_rows import (
     Cell,
     Heard,
@@ -84,13 +86,9 @@ class BoundedSettings:
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
-        for name in ("slots", "kinds", "families", "lengths"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
             raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
         if unknown := sorted(set(self.families) - set(FAMILIES)):
@@ -135,7 +133,9 @@ class BoundedSettings:
         return len(self.encodings) * len(self.pairs) * sum(each[kind] for kind in self.kinds)
 
 
-def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> list[Cell]:
+def cells(
+    settings: BoundedSettings, positions: str, model: ModelHeader | LanguageModel
+) -> list[Cell]:
     """All that is to be measured of one model, capacities resolved.
 
     Args:
@@ -150,7 +150,7 @@ def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> li
       BadInput: A prompt is longer than the context, a policy cannot work with so few slots, or no
         bound is known for the model.
     """
-    config, found = model.decoder.config, []
+    config, found = model.config, []
     dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
     if "influence" in settings.kinds and settings.method == "exact":
         check_bounded(config)
@@ -171,7 +171,7 @@ def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> li
     return list({cell.key: cell for cell in found}.values())
 
 
-def _tokens(settings: BoundedSettings, model: LanguageModel) -> tuple[int, ...]:
+def _tokens(settings: BoundedSettings, model: ModelHeader | LanguageModel) -> tuple[int, ...]:
     tokenizer, limit = model.tokenizer, settings.max_tokens
     if isinstance(tokenizer, SymbolTokenizer):
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]

@@ -19,7 +19,7 @@ from glassesjax.model.config import (
     Rotary,
     Sinusoidal,
 )
-from glassesjax.model.pretrained import LanguageModel
+from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import F32, F64
 from glassesjax.records import Row, Value
 from glassesjax.studies.influence_rows import squared_shares
@@ -53,7 +53,9 @@ class Runs(NamedTuple):
     """Whether the run is of one repeated token."""
 
 
-def lay_out(family: str, lengths: Sequence[int], seed: int, model: LanguageModel) -> Runs:
+def lay_out(
+    family: str, lengths: Sequence[int], seed: int, model: ModelHeader | LanguageModel
+) -> Runs:
     """The prompts of a family, in the model's tokens.
 
     Args:
@@ -71,7 +73,7 @@ def lay_out(family: str, lengths: Sequence[int], seed: int, model: LanguageModel
     symbols = [run_family(family).pair(length, seed) for length in lengths]
     encode = model.tokenizer.encode_symbols
     prompts = [(encode(shorter), encode(longer)) for shorter, longer in symbols]
-    trunk, limit = prompts[-1][1], model.decoder.config.max_length
+    trunk, limit = prompts[-1][1], model.config.max_length
     if limit is not None and len(trunk) > limit:
         found = f"length {lengths[-1]} of family {family} needs {len(trunk)}"
         raise BadInput(f"Wanted prompts of at most {limit} tokens, the context; {found}.")

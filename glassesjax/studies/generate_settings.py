@@ -7,9 +7,10 @@ from typing import Literal
 from glassesjax.cache.policies import Policy, Spacing, policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
+from glassesjax.settings import check_settings
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
 
@@ -64,7 +65,7 @@ class GenerateSettings:
     """A file of --save to go on from, in place of prompts, with the same settings."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         name = str(policy(self.policy))
         object.__setattr__(self, "policy", name)  # an alias is read, and never written
         for holds, wanted, found in (

@@ -18,11 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.settings import check_settings
 from glassesjax.studies.influence_rows import (
     Bounds,
     Passage,
@@ -94,22 +96,16 @@ class InfluenceSettings:
         return self.spectral
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         layers = self.spectral_layers
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (self.passages >= 1, "--passages of 1 or more", self.passages),
-            (len(set(self.text)) == len(self.text), "different names for --text", self.text),
             (self.probes >= 2, "--probes of 2 or more", self.probes),
             (
-                len(set(layers)) == len(layers) and min(layers, default=0) >= 0,
-                "different --spectral layers from 0",
+                min(layers, default=0) >= 0,
+                "--spectral layers from 0",
                 layers,
-            ),
-            (
-                len(set(self.attention)) == len(self.attention) > 0,
-                "different kinds of --attention",
-                self.attention,
             ),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             (
@@ -150,8 +146,8 @@ def open_subject(settings: InfluenceSettings) -> Subject:
       BadInput: The model or a text cannot be opened, a passage is empty or longer than the model's
         context, a layer is not there, or the model has no rollout to its last token.
     """
-    model = open_one(settings)
-    config, passages = model.decoder.config, tuple(_passages(settings, model))
+    header = open_one(settings)
+    config, passages = header.config, tuple(_passages(settings, header))
     longest = max(len(passage.tokens) for passage in passages)
     if empty := [passage.text for passage in passages if not passage.tokens]:
         raise BadInput(f"Expected one token or more, got an empty text: give {empty[0]} some.")
@@ -166,11 +162,11 @@ def open_subject(settings: InfluenceSettings) -> Subject:
     except ValueError as error:
         raise BadInput(str(error)) from error
     check_bounded(config)
-    return Subject(model, passages)
+    return Subject(header.read(), passages)
 
 
-def _passages(settings: InfluenceSettings, model: LanguageModel) -> Iterator[Passage]:
-    context, tokenizer = model.decoder.config.max_length, model.tokenizer
+def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passage]:
+    context, tokenizer = model.config.max_length, model.tokenizer
     # One over the context tells that there are too many, and no more need be made.
     limit = settings.max_tokens if context is None else min(settings.max_tokens, context + 1)
     if isinstance(tokenizer, SymbolTokenizer):

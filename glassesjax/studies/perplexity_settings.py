@@ -4,8 +4,9 @@ import dataclasses
 from typing import Literal
 
 from glassesjax.cache.policies import Spacing, distinct_policies
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.settings import check_settings
 from glassesjax.studies.perplexity_rows import FIRST_STRETCH, SHORT, stretch_start
 
 WINDOW = 4096  # tokens, as in the paper; less where the model's context is shorter
@@ -50,7 +51,7 @@ class PerplexitySettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         names = distinct_policies(self.policies, beside=(SHORT,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for holds, wanted, found in (
@@ -61,7 +62,6 @@ class PerplexitySettings:
                 "--windows of 2 tokens or more",
                 self.windows,
             ),
-            (len(set(self.slots)) == len(self.slots) > 0, "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             (
                 self.positions in TOY_POSITIONS,
