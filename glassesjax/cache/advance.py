@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.slots import State
+from glassesjax.cache.slots import State, check_state
 from glassesjax.cache.step import Dropped, Mode, Tokens, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
@@ -77,14 +77,15 @@ def advance(
 
     Returns:
       The state, last representations of the tokens, and what each layer dropped. ``full`` without
-      room for all tokens gives NaN.
+      room for all tokens gives NaN, and so does all that follows a choice by scores that are NaN.
 
     Raises:
       ValueError: A token is not in the vocabulary. Where tokens are traced they cannot be refused:
         what is read with such a one and after it is NaN.
       BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, the spacing
-        needs rotary positions or the mode exact, or the state has another number of decisions a
-        layer than the policy makes, or too few slots for it.
+        needs rotary positions or the mode exact, the state was made by a model or a plan of other
+        shapes or types, it has another number of decisions a layer than the policy makes, or too
+        few slots for it, or the policy's score is not one float a place.
     """
     if not len(tokens):
         raise BadInput("Wanted one token or more to read; found none.")
@@ -170,9 +171,4 @@ def _check(
         if mode != "exact":
             wanted = f"Wanted mode exact for spacing {policy.spacing}, which moves with each token"
             raise BadInput(f"{wanted}; found {mode}.")
-    groups = config.kv_heads if policy.head_wise else 1
-    if len(state.layers[0].position) != groups:
-        found = f"{len(state.layers[0].position)} decisions a layer, not {groups}"
-        raise BadInput(f"Wanted a state made for {policy}; found one with {found}.")
-    for cache in state.layers:
-        policy.check(cache.slots)
+    check_state(config, state, policy, plan.dtype)

@@ -252,7 +252,7 @@ def _check(
 
 def _check_room(state: State, policy: Policy, length: int) -> None:
     """Of one sequence or of a batch: the tokens that will have been read."""
-    room = min(cache.position.shape[-1] - 1 for cache in state.layers)
+    room = min((cache.position.shape[-1] - 1 for cache in state.layers), default=0)
     if not policy.bounded and length > room:
         wanted = f"Wanted a full state with room for {length} tokens; it has room for {room}"
         raise BadInput(f"{wanted}: use more slots, or a policy that forgets.")

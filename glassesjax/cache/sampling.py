@@ -4,7 +4,6 @@ All are functions of one row of logits; those that draw take a key and nothing e
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE_SHARE, check_fields
 from glassesjax.precision import RoundingPlan
 
 
@@ -28,13 +27,7 @@ class Sampling:
     """The smallest set of best tokens whose probability reaches this may be drawn."""
 
     def __post_init__(self) -> None:
-        for holds, wanted, found in (
-            (0 <= self.temperature < math.inf, "a temperature of 0 or more", self.temperature),
-            (self.top_k is None or self.top_k >= 1, "a top-k of 1 or more", self.top_k),
-            (0 < self.top_p <= 1, "a top-p over 0 and at most 1", self.top_p),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+        check_fields(self, temperature=NON_NEGATIVE, top_k=COUNT, top_p=POSITIVE_SHARE)
 
     @property
     def draws(self) -> bool:

@@ -29,7 +29,7 @@ from glassesjax.model.families import check_llama_tensors, llama_arrays, llama_c
 from glassesjax.model.gguf_file import read_gguf
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
 from glassesjax.model.language import LanguageModel, ModelHeader
-from glassesjax.model.stored import SUFFIX, load_decoder
+from glassesjax.model.stored import SUFFIX, load_decoder, load_header
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.model.trained import TRAINED, trained_file
 from glassesjax.model.weights import build_decoder
@@ -177,8 +177,9 @@ def open_trained(path: Path) -> LanguageModel:
 
 
 def _trained_header(path: Path) -> ModelHeader:
-    model = open_trained(path)
-    return ModelHeader(str(path), model.config, model.tokenizer, lambda: model)
+    header = load_header(path)
+    read = functools.partial(open_trained, path)
+    return ModelHeader(str(path), header.config, SymbolTokenizer(header.symbols), read)
 
 
 def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:

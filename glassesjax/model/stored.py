@@ -17,6 +17,7 @@ from glassesjax.model.stored_header import (
     HEADER,
     KIND,
     MOST_HEADER,
+    StoredHeader,
     check_source,
     check_symbols,
     read_header,
@@ -97,6 +98,27 @@ def _check_mark(decoder: Decoder) -> None:
             raise ValueError(f"{wanted}, got others in {name}: {remedy}.")
 
 
+def load_header(path: Path) -> StoredHeader:
+    """What a file that ``save_decoder`` wrote says beside its weights, none of which is read.
+
+    Args:
+      path: The file.
+
+    Returns:
+      Settings, vocabulary and source.
+
+    Raises:
+      BadInput: The file is missing, cut or foreign, or ``safetensors`` is not installed.
+    """
+    _safetensors()  # refused now rather than when the weights are read
+    try:
+        return read_header(path)
+    except BadInput:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise _foreign(path, " ".join(str(error).split()) or type(error).__name__) from error
+
+
 def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
     """Reads a decoder that ``save_decoder`` wrote.
 
@@ -109,13 +131,10 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
     Raises:
       BadInput: The file is missing, cut, foreign, or ``safetensors`` is not installed.
     """
-    library = _safetensors()
+    library, header = _safetensors(), load_header(path)
     try:
-        header = read_header(path)
         content = path.read_bytes()
         decoder = build_decoder(header.config, library.load(content))
-    except BadInput:
-        raise
     except OSError as error:
         raise _foreign(path, str(error.strerror)) from error
     except (ValueError, KeyError, TypeError, _broken()) as error:
