@@ -1,7 +1,6 @@
 """The verbs of the command line: a study's settings, and where its run goes."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,10 +17,12 @@ from glassesjax.studies.longform import LongformSettings
 from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.recall import RecallSettings
 from glassesjax.studies.retention import RetentionSettings
+from glassesjax.studies.sweep_settings import MOST as MOST_CELLS
 from glassesjax.studies.sweep_settings import SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
 
+YEAR = 8784  # hours: no job of a cluster is longer
 NUMBERS = ConstructorRegistry()  # how the command line reads them
 
 
@@ -156,8 +157,8 @@ class Sweep(SweepSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for holds, wanted, found in (
-            (self.jobs >= 0, "--jobs of 0 or more", self.jobs),
-            (0 < self.hours < math.inf, "finite --hours over 0", self.hours),
+            (0 <= self.jobs <= MOST_CELLS, f"--jobs from 0 to {MOST_CELLS}", self.jobs),
+            (0 < self.hours <= YEAR, f"--hours over 0 and up to a year, {YEAR}", self.hours),
         ):
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")

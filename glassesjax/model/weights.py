@@ -1,6 +1,7 @@
 """Weights by name: what a decoder holds, and a decoder out of given arrays."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -40,6 +41,19 @@ def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     one = flat_parameters(_abstract(dataclasses.replace(config, num_layers=1)))
     stacked = lambda name, shape: (config.num_layers, *shape[1:]) if _in_blocks(name) else shape
     return {name: stacked(name, leaf.shape) for name, leaf in one.items()}
+
+
+def decoder_bytes(config: DecoderConfig, itemsize: int = 4) -> int:
+    """What a decoder's weights take in memory.
+
+    Args:
+      config: Sizes and switches.
+      itemsize: Bytes of a number.
+
+    Returns:
+      Bytes.
+    """
+    return itemsize * sum(map(math.prod, parameter_shapes(config).values()))
 
 
 def check_shapes(config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:

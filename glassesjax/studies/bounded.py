@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from glassesjax import draws
 from glassesjax.cache import check_context, distinct_policies, policy, resolve_slots, unroll
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.pruned import last_seen, probe, read
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
@@ -32,7 +33,8 @@ from glassesjax.studies.bounded_rows import (
     influence_rows,
     lay_out,
 )
-from glassesjax.studies.opening import encodings
+from glassesjax.studies.derivatives import check_derivatives, check_probes
+from glassesjax.studies.opening import check_unread, encodings, reading_limit
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
@@ -89,6 +91,8 @@ class BoundedSettings:
         check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
             raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
         if unknown := sorted(set(self.families) - set(FAMILIES)):
@@ -154,10 +158,15 @@ def cells(
     dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
     if "influence" in settings.kinds and settings.method == "exact":
         check_bounded(config)
+    itemsize = jnp.dtype(dtype).itemsize
+    if "influence" in settings.kinds:
+        check_probes(settings, config, itemsize)
     runs = {
         name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
     }
     texts = {"": _tokens(settings, model)} if "influence" in settings.kinds else {}
+    for tokens in texts.values():
+        check_derivatives(config, len(tokens), itemsize, spectral=settings.method == "exact")
     longest = {name: run.trunk for name, run in runs.items()}
     for kind in settings.kinds:
         of_kind = longest if kind == "collapse" else texts
@@ -172,8 +181,9 @@ def cells(
 
 
 def _tokens(settings: BoundedSettings, model: ModelHeader | LanguageModel) -> tuple[int, ...]:
-    tokenizer, limit = model.tokenizer, settings.max_tokens
+    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
     text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from glassesjax.cache.slots import check_order
 from glassesjax.errors import BadInput
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
@@ -92,8 +93,10 @@ def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> d
       The pairs by family.
 
     Raises:
-      BadInput: A prompt is longer than the context, or a symbol is not one token.
+      BadInput: A prompt is longer than the context, a symbol is not one token, or the model's
+        tokens see later ones, so that prompts do not share their prefixes.
     """
+    check_order(model.config)
     pairs, limit = {}, model.config.max_length
     if limit is not None and settings.lengths[-1] > limit:  # before so many symbols are made
         _refuse_length(limit, settings.lengths[-1], settings.families[0], settings.lengths[-1])

@@ -61,9 +61,9 @@ def open_job(settings: GenerateSettings) -> Job:
     if saved is not None and rule.bounded:
         slots = saved.state.layers[0].position.shape[-1] - 1
     else:
-        slots = resolve_slots(
-            settings.slots, config, rule, length=length, dtype=settings.plan.dtype
-        )
+        shared = {"rows": len(prompts), "of": "--prompt texts"}
+        dtype = settings.plan.dtype
+        slots = resolve_slots(settings.slots, config, rule, length=length, dtype=dtype, **shared)
     model = header.read()
     if saved is not None:
         check_same(Path(str(settings.resume)), saved.info, model.source)

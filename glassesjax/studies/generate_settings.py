@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.policies import Policy, Spacing, policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
@@ -81,6 +82,7 @@ class GenerateSettings:
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
         _ = self.sampling, self.rule  # both refuse what they cannot use
+        check_budget(self.slots)
         self._check_used()
 
     @property

@@ -21,6 +21,7 @@ from glassesjax.cache import (
     state_bytes,
     unroll,
 )
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.generate import generate
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
@@ -86,6 +87,8 @@ class LongformSettings:
         check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
             (self.samples >= 1, "--samples of 1 or more", self.samples),
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
@@ -139,12 +142,15 @@ def open_subject(settings: LongformSettings) -> Subject:
     header = open_one(settings)
     prompt, config = _prompt(settings, header), header.config
     length = len(prompt) + settings.max_tokens
+    options = {"length": length, "dtype": DTYPES[settings.format], "rows": settings.samples}
+    options["of"] = "--samples"
+    check_context(config, policy("full"), length)
+    resolve_slots("", config, policy("full"), **options)  # whether all of it fits
     found = {("full", length): Cell("full", policy("full"), length)}
     for name, budget in itertools.product(settings.policies, settings.slots):
-        rule, dtype = policy(name), DTYPES[settings.format]
-        slots = resolve_slots(budget, config, rule, length=length, dtype=dtype)
+        rule = policy(name)
+        slots = resolve_slots(budget, config, rule, **options)
         found[name, slots] = Cell(name, rule, slots)
-    check_context(config, policy("full"), length)
     return Subject(header.read(), prompt, header.tokenizer.ends, tuple(found.values()))
 
 

@@ -7,6 +7,9 @@ then reads the weights.
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
+from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
+from glassesjax.model.config import DecoderConfig
 from glassesjax.model.pretrained import (
     TOY_POSITIONS,
     LanguageModel,
@@ -14,6 +17,7 @@ from glassesjax.model.pretrained import (
     is_toy,
     open_header,
 )
+from glassesjax.model.weights import decoder_bytes
 
 
 @runtime_checkable
@@ -43,8 +47,7 @@ def open_one(settings: ModelSettings) -> ModelHeader:
     Raises:
       BadInput: The model cannot be opened, or has no decoder of that seed.
     """
-    positions = getattr(settings, "positions", "none")
-    return open_header(settings.model, positions=positions, seed=settings.seed)
+    return _header(settings, getattr(settings, "positions", "none"))
 
 
 def encodings(settings: ModelSettings) -> tuple[str, ...]:
@@ -75,8 +78,15 @@ def open_headers(settings: ModelSettings) -> Iterator[tuple[str, ModelHeader]]:
     for name in encodings(settings):
         toy = is_toy(settings.model)
         positions = name if toy else "none"
-        header = open_header(settings.model, positions=positions, seed=settings.seed)
+        header = _header(settings, positions)
         yield name if toy else encoding_name(header), header
+
+
+def _header(settings: ModelSettings, positions: str) -> ModelHeader:
+    header = open_header(settings.model, positions=positions, seed=settings.seed)
+    said = f"the float32 weights of {header.name}"
+    check_memory(decoder_bytes(header.config), said, "choose a smaller model")
+    return header
 
 
 def open_models(settings: ModelSettings) -> Iterator[tuple[str, LanguageModel]]:
@@ -93,6 +103,35 @@ def open_models(settings: ModelSettings) -> Iterator[tuple[str, LanguageModel]]:
     """
     for name, header in open_headers(settings):
         yield name, header.read()
+
+
+def reading_limit(most: int, config: DecoderConfig) -> int:
+    """How many tokens of a text are made where more than the context are refused.
+
+    Args:
+      most: As the settings say.
+      config: Of the model.
+
+    Returns:
+      One over the context tells that there are too many; no more need be made.
+    """
+    context = config.max_length
+    return most if context is None else min(most, context + 1)
+
+
+def check_unread(text: object, model: str) -> None:
+    """Refuses a text that would be passed over: a model of symbols gets random digits.
+
+    Args:
+      text: Of the settings; nothing where none was named.
+      model: Its name, for the message.
+
+    Raises:
+      BadInput: One was named.
+    """
+    if text:
+        expected = f"Expected --text with a model that reads text, got {model}"
+        raise BadInput(f"{expected}, which takes random digits: leave --text out.")
 
 
 def encoding_name(model: ModelHeader | LanguageModel, positions: str = "none") -> str:

@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Literal
 
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.policies import Spacing, distinct_policies
 from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.settings import check_settings
-from glassesjax.studies.perplexity_rows import FIRST_STRETCH, SHORT, stretch_start
+from glassesjax.studies.perplexity_rows import SHORT, stretch_count
 
 WINDOW = 4096  # tokens, as in the paper; less where the model's context is shorter
 
@@ -54,6 +55,8 @@ class PerplexitySettings:
         check_settings(self)
         names = distinct_policies(self.policies, beside=(SHORT,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
             (self.max_tokens >= 2, "--max-tokens of 2 or more", self.max_tokens),
             (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
@@ -90,13 +93,5 @@ class PerplexitySettings:
         size = self.windows if isinstance(self.windows, int) else WINDOW
         sizes = [1 if name == "full" else len(self.slots) for name in self.policies]
         if self.span == "book":  # a step a stretch
-            return sum(sizes) * len({stretch_start(at) for at in _ends(self.max_tokens)})
+            return sum(sizes) * stretch_count(self.max_tokens)
         return sum(sizes) * -(-self.max_tokens // size)
-
-
-def _ends(length: int) -> list[int]:
-    """Positions of a text that meet each of its stretches: multiples of the shortest, and the last.
-
-    A model's own opening, if it has one, may add a stretch.
-    """
-    return [*range(0, length, FIRST_STRETCH), length - 1]

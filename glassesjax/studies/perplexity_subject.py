@@ -9,11 +9,12 @@ import numpy as np
 
 from glassesjax.cache import check_context
 from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.studies.baselines import named_policy, named_slots
-from glassesjax.studies.opening import open_one
+from glassesjax.studies.opening import check_unread, open_one
 from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
@@ -53,6 +54,7 @@ def open_subject(settings: PerplexitySettings) -> Subject:
     if not windows:
         raise BadInput("Wanted a text with a token to predict; found an empty one.")
     cells = _cells(settings, header.config, opening, len(windows[0]))
+    _check_chunk(settings, header.config, cells)
     return Subject(header.read(), opening, windows, cells)
 
 
@@ -67,6 +69,7 @@ def _tokens(settings: PerplexitySettings, model: ModelHeader) -> Iterator[int]:
     """The text's own tokens, without an opening, piece by piece."""
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
         digits = run_family("doubled_digits").pair(settings.max_tokens, settings.seed)[0]
         yield from tokenizer.encode_symbols(digits)
         return
@@ -97,6 +100,9 @@ def _window_size(settings: PerplexitySettings, config: DecoderConfig) -> int:
             wanted = "Wanted a model with a limited context for --windows context"
             raise BadInput(f"{wanted}; this one has none: give a number.")
         return context
+    if settings.windows and context and settings.windows > context and settings.spacing == "true":
+        wanted = f"Expected --windows of at most {context} tokens, the model's context"
+        raise BadInput(f"{wanted}, got {settings.windows}: use less, or --spacing compressed.")
     return settings.windows or min(WINDOW, context or WINDOW)
 
 
@@ -116,6 +122,18 @@ def _cells(
         found.append(Cell(name, spaced, slots))
         _check_reach(found[-1], config, len(opening), length)
     return tuple({(cell.name, cell.slots): cell for cell in found}.values())
+
+
+def _check_chunk(
+    settings: PerplexitySettings, config: DecoderConfig, cells: tuple[Cell, ...]
+) -> None:
+    """Every chunk is filled up: the residual stream and what a layer adds to it are there at once.
+
+    The pieces of ``short`` are chunks of their own.
+    """
+    rows = max(min(settings.chunk, c.slots if c.name == SHORT else settings.chunk) for c in cells)
+    needed = 2 * rows * config.model_dim * np.dtype(DTYPES[settings.format]).itemsize
+    check_memory(needed, f"a --chunk of {settings.chunk} tokens", "use a smaller one")
 
 
 def _check_reach(cell: Cell, config: DecoderConfig, opening: int, length: int) -> None:

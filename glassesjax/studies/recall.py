@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from glassesjax.cache import check_context, distinct_policies, state_bytes, unroll
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.pretrained import is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer
@@ -38,6 +40,7 @@ from glassesjax.tasks.text import king_james_verses
 
 # What tells one row of a run from another.
 KEY = ("task", "length", "item", "depth", "policy", "slots")
+PASSAGE = 512  # bytes of one with its questions, at the least
 DTYPES = {"f32": "float32", "f64": "float64"}
 
 
@@ -79,6 +82,8 @@ class RecallSettings:
         check_settings(self)
         names = distinct_policies(self.policies, beside=(TRUNCATED,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
             (min(self.lengths) >= 1, "--lengths of 1 or more", self.lengths),
             (all(0 <= d <= 1 for d in self.depths), "--depths from 0 to 1", self.depths),
@@ -116,6 +121,8 @@ def open_subject(settings: RecallSettings) -> Subject:
     tokenizer = header.tokenizer
     if not isinstance(tokenizer, ByteLevelTokenizer):
         raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
+    passages = settings.items * len(settings.tasks) * len(settings.lengths)
+    check_memory(PASSAGE * passages, f"{settings.items} --items", "use fewer")
     readings = tuple(_readings(settings, tokenizer))
     ways = cells(settings, header.config, readings)
     return Subject(header.read(), tokenizer, readings, ways)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.cache.advance import unroll
-from glassesjax.cache.budget import check_context, resolve_slots
+from glassesjax.cache.budget import check_budget, check_context, resolve_slots
 from glassesjax.cache.policies import Policy, distinct_policies, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.replay import forgotten
@@ -29,7 +29,12 @@ from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
 from glassesjax.settings import check_settings
-from glassesjax.studies.opening import encoding_name, open_one
+from glassesjax.studies.opening import (
+    check_unread,
+    encoding_name,
+    open_one,
+    reading_limit,
+)
 from glassesjax.studies.perplexity_rows import Cell, losses
 from glassesjax.studies.readable import DIGITS, ranking_obstacle
 from glassesjax.studies.retention_rows import Subject, retention_rows
@@ -70,6 +75,8 @@ class RetentionSettings:
         check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
@@ -120,8 +127,9 @@ def open_subject(settings: RetentionSettings) -> Subject:
 
 
 def _tokens(settings: RetentionSettings, model: ModelHeader) -> tuple[int, ...]:
-    limit, tokenizer = settings.max_tokens, model.tokenizer
+    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *digits))[:limit]
     text = read_text(settings.text or DEFAULT_TEXT)
