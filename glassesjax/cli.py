@@ -17,6 +17,7 @@ from glassesjax.errors import BadInput, PeerLost
 from glassesjax.names import PACKAGED
 from glassesjax.records import Row, check_local
 from glassesjax.verbs import (
+    NUMBERS,
     Backend,
     Bounded,
     Collapse,
@@ -85,6 +86,7 @@ def _parse(arguments: Sequence[str]) -> Verb:
                 description="What the last token of a decoder-only Transformer can still see.",
                 args=list(arguments),
                 config=(tyro.conf.OmitArgPrefixes,),
+                registry=NUMBERS,
             )
     except SystemExit as stop:
         if not stop.code:

@@ -119,11 +119,25 @@ def load_state(
     info = header.get("info")
     if not isinstance(info, dict):
         raise _broken(path, "its header has no info")
-    for name, wanted in json.loads(to_json(same or {})).items():
-        _require_same(path, name, wanted, info.get(name))
+    check_same(path, info, same or {})
     state = _state(path, header, arrays, policy, config)
     beside = {name[5:]: array for name, array in arrays.items() if name.startswith("with.")}
     return Saved(state, info, beside)
+
+
+def check_same(path: Path, info: Mapping[str, Any], same: Mapping[str, object]) -> None:
+    """Whether what a file says beside its state is what it must say.
+
+    Args:
+      path: The file.
+      info: What it says.
+      same: What it must say, by name.
+
+    Raises:
+      BadInput: It says something else.
+    """
+    for name, wanted in json.loads(to_json(same)).items():
+        _require_same(path, name, wanted, info.get(name))
 
 
 def _identity(policy: Policy, config: DecoderConfig) -> dict[str, str | float]:
