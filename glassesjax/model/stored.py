@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.errors import BadInput
+from glassesjax.files import regular_file, writing
 from glassesjax.model.config import Alibi, DecoderConfig, Mask, Mlp, Norm, Positions, Temperature
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.weights import build_decoder, flat_parameters
@@ -111,13 +112,11 @@ def save_decoder(
     )  # of several keys the order is chance's
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with writing("to save a model", path, "choose another file"), part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise BadInput(f"Wanted to save a model in {path}; {error.strerror}.") from error
+            part.replace(path)
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or never made
             part.unlink()
@@ -154,6 +153,7 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
       BadInput: The file is missing, cut, foreign, or ``safetensors`` is not installed.
     """
     library = _safetensors()
+    regular_file(path, "a trained model")
     try:
         content = path.read_bytes()
     except OSError as error:
