@@ -9,6 +9,7 @@ comes back with ``--kinds KIND --first NUMBER --count 1``. Takes some five minut
 
 import dataclasses
 import os
+import re
 import resource
 import shutil
 import signal
@@ -24,10 +25,10 @@ from random import Random
 from typing import NamedTuple
 
 import tyro
+from abuse_cases import KINDS, Case, finished_runs
 
-from abuse_cases import FOLDERS, KINDS, Case, finished_runs
 from glassesjax import report, studies  # noqa: F401  (imported once, not in each process)
-from glassesjax.records import RowFile, code_fields
+from glassesjax.records import RowFile, code_fields, read_rows
 from glassesjax.studies import train  # noqa: F401
 
 CPU_SECONDS, MEGABYTES = 2.0, 150.0
@@ -50,6 +51,8 @@ class Settings:
     """Processes at once."""
     seconds: float = 45.0
     """After these a process that has no run folder yet counts as hung."""
+    grace: float = 8.0
+    """How long one that took its settings and has a run folder may work before it is stopped."""
     out: Path = Path("runs/abuse.jsonl")
     """One row a case; those of the same sources are not tried again."""
 
@@ -64,8 +67,14 @@ class Running(NamedTuple):
     before: frozenset[str]
     since: float
 
+    def at_work(self) -> bool:
+        """Whether settings were taken: there is a run folder that was not there before."""
+        return any(str(path) not in self.before for path in self.folder.rglob("settings.json"))
 
-def start(kind: str, number: int, settings: Settings, room: Path, finished: Path) -> tuple:
+
+def start(
+    kind: str, number: int, settings: Settings, room: Path, finished: Path
+) -> tuple[int, Running]:
     """Begins a case in a child; its words go to a file."""
     folder = Path(tempfile.mkdtemp(dir=room))
     case = KINDS[kind](Random(f"{settings.seed} {kind} {number}"), folder, finished)
@@ -102,14 +111,14 @@ def _status(case: Case) -> int:
     return status
 
 
-def outcome(running: Running, status: int, used: resource.struct_rusage, base: float) -> dict:
+def outcome(running: Running, status: int, used: resource.struct_rusage, megabytes: float) -> dict:
     """What became of a case, as a row."""
     words = Path(f"{running.folder}.words").read_text(errors="backslashreplace")
     lines = [line for line in words.splitlines() if line.strip()]
-    cpu, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024 - base
+    cpu = used.ru_utime + used.ru_stime
     code = os.waitstatus_to_exitcode(status)
     left = frozenset(map(str, running.folder.rglob("*"))) - running.before
-    at_work = any(Path(path).name == "settings.json" for path in left) or running.kind == "run"
+    at_work = running.at_work() or running.kind == "run"
     if "Traceback (most recent call last)" in words:
         found = "wrong: traceback"
     elif code == -signal.SIGKILL:
@@ -133,7 +142,7 @@ def outcome(running: Running, status: int, used: resource.struct_rusage, base: f
         "case": running.case.text,
         "cpu_seconds": round(cpu, 2),
         "megabytes": round(megabytes, 1),
-        "last_line": lines[-1][:400] if lines else "",
+        "words": "\n".join(lines)[-800:],
     }
 
 
@@ -143,8 +152,9 @@ def tries(settings: Settings, wanted: list[tuple[str, int]], room: Path) -> Iter
     finished.mkdir()
     if any(kind == "run" for kind, _ in wanted):
         finished_runs(finished)
-    base = resident_megabytes()
+    base = own_megabytes(os.getpid())
     running: dict[int, Running] = {}
+    peaks: dict[int, float] = {}
     waiting = iter(wanted)
     while True:
         while len(running) < settings.workers and (following := next(waiting, None)):
@@ -155,20 +165,23 @@ def tries(settings: Settings, wanted: list[tuple[str, int]], room: Path) -> Iter
         child, status, used = os.wait4(-1, os.WNOHANG)
         if not child:
             for pid, each in running.items():
-                if time.monotonic() - each.since > settings.seconds:
+                peaks[pid] = max(peaks.get(pid, 0.0), own_megabytes(pid) - base)
+                age = time.monotonic() - each.since
+                if age > settings.seconds or (age > settings.grace and each.at_work()):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
+            time.sleep(0.02)
             continue
         ended = running.pop(child)
-        row = outcome(ended, status, used, base)
+        row = outcome(ended, status, used, peaks.pop(child, 0.0))
         shutil.rmtree(ended.folder)
         yield {"kind": ended.kind, "number": ended.number, **row}
 
 
-def resident_megabytes() -> float:
-    """Memory of this process, with all that it imported."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+def own_megabytes(pid: int) -> float:
+    """Memory of a process that is in no file: a peak between two looks at it is missed."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)  # absent once the process has ended
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def main(settings: Settings) -> None:
@@ -186,9 +199,7 @@ def main(settings: Settings) -> None:
             file.append([{**source, **row}])
             if row["outcome"].startswith("wrong"):
                 print(*(row[name] for name in ("kind", "number", "outcome", "case")), flush=True)
-                print(f"    {row['last_line']}")
-    from glassesjax.records import read_rows
-
+                print(row["words"])
     wanted = {tuple(key(*each).values()) for each in every}
     rows = [row for row in read_rows(settings.out) if tuple(row[name] for name in KEY) in wanted]
     print(f"{'':12} tried refused opened working wrong")

@@ -1,4 +1,5 @@
 """Calls of public functions with one argument that is none of what is documented."""
+# ruff: noqa: ANN401  (that anything may be passed is the point)
 
 import math
 from collections.abc import Callable
@@ -9,8 +10,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-
 from abuse_values import LONG, NAMES
+
 from glassesjax import open_model
 from glassesjax.cache import distinct_policies, policy, replay, resolve_slots, unroll
 from glassesjax.cache.generate import generate
@@ -123,7 +124,9 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(_bracket, {"length": 3}, {"length": "count"}),
     Call(_weight_drop, {"length": 3}, {"length": "count"}),
-    Call(closed_forms.path_count, {"length": 3, "layers": 2}, {"length": "count", "layers": "count"}),
+    Call(
+        closed_forms.path_count, {"length": 3, "layers": 2}, {"length": "count", "layers": "count"}
+    ),
     Call(closed_forms.harmonic, {"count": 3}, {"count": "count", "power": "count"}),
     Call(closed_forms.cesaro_rollout, {"length": 3, "shares": _SHARES}, {"length": "count"}),
     Call(

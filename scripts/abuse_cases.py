@@ -3,15 +3,17 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import glassesjax
 from abuse_calls import draw_call
 from abuse_values import damage_bytes, damage_json, flags, special_files, word
+
+import glassesjax
 from glassesjax import open_model
 from glassesjax.cli import main
 from glassesjax.verbs import (
@@ -29,7 +31,7 @@ from glassesjax.verbs import (
 )
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from model.made_gguf import llama_file  # noqa: E402  (GGUF files written byte by byte)
+from model.made_gguf import llama_file
 
 TRAINED = Path(glassesjax.__file__).parent / "model" / "trained" / "count_ones.safetensors"
 
@@ -52,7 +54,7 @@ SMALL: dict[str, tuple[type, str]] = {
     "retention": (Retention, "toy --max-tokens 24 --slots 8 --policies tova"),
     "recall": (Recall, "smollm2 --lengths 512 --items 1"),
     "longform": (Longform, "toy --prompt 12 --max-tokens 8 --slots 8 --samples 1"),
-    "bounded": (Bounded, "toy --lengths 4 --max-tokens 8 --slots 4 --probes 2"),
+    "bounded": (Bounded, "toy --lengths 8 --max-tokens 8 --slots 6 --probes 2"),
     "train": (Train, "count_ones --steps 2 --batch 2 --width 8 --heads 1 --layers 1 --examples 2"),
     "sweep": (Sweep, ""),
     "verify": (Verify, "--only prop_c1"),
@@ -99,10 +101,10 @@ def finished_runs(folder: Path) -> None:
       folder: Gets one run folder a verb.
     """
     for verb in FOLDERS:
-        code = "import sys; from glassesjax.cli import main; main(sys.argv[1:])"
-        command = [sys.executable, "-c", code, *_arguments(verb), "--out", str(folder / verb)]
-        if os.spawnv(os.P_WAIT, sys.executable, command):
-            sys.exit(f"Expected a run to damage, got none of {verb}.")
+        command = [sys.executable, "-m", "glassesjax", *_arguments(verb), "--out", folder / verb]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"Expected a run of {verb} to damage, got: {done.stderr}")
 
 
 def _damaged_run(rng: Random, folder: Path, finished: Path) -> Case:

@@ -7,7 +7,6 @@ import types
 import typing
 from pathlib import Path
 from random import Random
-from typing import Any
 
 LONG = "x" * 300  # over the 255 bytes of a file's name
 NUMBERS = (
@@ -73,7 +72,7 @@ def json_value(rng: Random, old: object) -> object:
     return rng.choice(near)
 
 
-def damage_json(rng: Random, value: Any) -> Any:
+def damage_json(rng: Random, value: object) -> object:
     """A copy of a JSON value with something changed, lost, added or nested somewhere.
 
     Args:
@@ -112,9 +111,11 @@ def damage_bytes(rng: Random, content: bytes, *, within: int) -> bytes:
         case "size":
             size = rng.choice((0, 1, 2**16, 2**26, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 1))
             width = rng.choice((4, 8))
-            return content[:at] + (size % 2 ** (8 * width)).to_bytes(width, "little") + content[
-                at + width :
-            ]
+            return (
+                content[:at]
+                + (size % 2 ** (8 * width)).to_bytes(width, "little")
+                + content[at + width :]
+            )
         case "double":
             return content[:at] + content[at : at + 64] + content[at:]
         case "zeros":
@@ -123,7 +124,7 @@ def damage_bytes(rng: Random, content: bytes, *, within: int) -> bytes:
             return content[:at] + rng.randbytes(16) + content[at + 16 :]
 
 
-def plain_kind(hint: Any) -> tuple[type, bool]:
+def plain_kind(hint: object) -> tuple[type, bool]:
     """What one word of a setting is, and whether the setting takes several.
 
     Args:
@@ -132,8 +133,6 @@ def plain_kind(hint: Any) -> tuple[type, bool]:
     Returns:
       int, float, bool, Path or str, and whether it is a tuple.
     """
-    if isinstance(hint, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else ()):
-        hint = hint.__value__
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return plain_kind(arguments[0])
@@ -142,7 +141,7 @@ def plain_kind(hint: Any) -> tuple[type, bool]:
         return plain_kind(known[0])
     if origin is tuple:
         return plain_kind(arguments[0])[0], True
-    return (hint if hint in (int, float, bool, Path) else str), False
+    return next((kind for kind in (int, float, bool, Path) if hint is kind), str), False
 
 
 def flags(verb: type) -> dict[str, tuple[type, bool]]:
