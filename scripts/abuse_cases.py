@@ -57,7 +57,7 @@ SMALL: dict[str, tuple[type, str]] = {
     "bounded": (Bounded, "toy --lengths 8 --max-tokens 8 --slots 6 --probes 2"),
     "train": (Train, "count_ones --steps 2 --batch 2 --width 8 --heads 1 --layers 1 --examples 2"),
     "sweep": (Sweep, ""),
-    "verify": (Verify, "--only prop_c1"),
+    "verify": (Verify, "--only fu_sharpness"),
 }
 # Those whose finished runs are damaged.
 FOLDERS = ("collapse", "influence", "retention", "train")
