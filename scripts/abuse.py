@@ -123,7 +123,7 @@ def outcome(running: Running, status: int, used: resource.struct_rusage, megabyt
         found = "wrong: traceback"
     elif code == -signal.SIGKILL:
         found = "working" if at_work else "wrong: hangs"
-    elif code == 2 and len(lines) != 1:
+    elif code == 2 and len(lines) != 1 and not at_work:
         found = f"wrong: refused in {len(lines)} lines"
     elif code == 2 and cpu > CPU_SECONDS:
         found = "wrong: slow to refuse"
