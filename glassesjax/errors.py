@@ -40,6 +40,19 @@ def shown(value: object) -> str:
     return " ".join(_SHORT.repr(value).split())
 
 
+def escaped(error: BaseException) -> str:
+    """What another library's error says, as a part of a message: one line, escaped and short.
+
+    Args:
+      error: Any.
+
+    Returns:
+      Its text, or its kind where it has none.
+    """
+    text = " ".join(str(error)[:300].split()) or type(error).__name__
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Refuses a value that is none of some: no branch may take it for another.
 
