@@ -40,16 +40,16 @@ def shown(value: object) -> str:
     return " ".join(_SHORT.repr(value).split())
 
 
-def escaped(error: BaseException) -> str:
-    """What another library's error says, as a part of a message: one line, escaped and short.
+def escaped(text: object) -> str:
+    """A name out of a file or another library's error, in a message: one line, escaped and short.
 
     Args:
-      error: Any.
+      text: Any name or error.
 
     Returns:
-      Its text, or its kind where it has none.
+      Its text without quotes, or its kind where it has none.
     """
-    text = " ".join(str(error)[:300].split()) or type(error).__name__
+    text = " ".join(str(text)[:300].split()) or type(text).__name__
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
