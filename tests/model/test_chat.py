@@ -202,7 +202,7 @@ BITS, FAILS = "bits, got more", "one that fails"
 BEYOND = {
     "loops in loops": (often(often("")), STEPS),
     "loops of which nothing is left": (
-        often("{% for j in range(99999) if false %}{% endfor %}"),
+        "{% for i in range(99999) if false %}{% endfor %}",
         STEPS,
     ),
     "output in loops": (often(often("x")), STEPS),
