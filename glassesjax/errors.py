@@ -40,6 +40,19 @@ def shown(value: object) -> str:
     return " ".join(_SHORT.repr(value).split())
 
 
+def escaped(text: object) -> str:
+    """A name out of a file or another library's error, in a message: one line, escaped and short.
+
+    Args:
+      text: Any name or error.
+
+    Returns:
+      Its text without quotes, or its kind where it has none.
+    """
+    text = " ".join(str(text)[:300].split()) or type(text).__name__
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Refuses a value that is none of some: no branch may take it for another.
 
