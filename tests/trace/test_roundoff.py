@@ -14,6 +14,7 @@ from glassesjax.model import (
     RMSNorm,
     Rotary,
     build_decoder,
+    flat_parameters,
 )
 from glassesjax.trace.constants import GELU_LIPSCHITZ
 from glassesjax.trace.roundoff import FEW, score_roundoff
@@ -91,3 +92,23 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
     line = Layout.line(n)
     found = float(jax.jit(score_roundoff)(decoder, jnp.asarray(TOKENS, jnp.int32), line, LAST))
     assert found == pytest.approx(by_hand * 2.0**-53, rel=1e-13)  # sums of a dozen terms
+
+
+def test_sizes_of_rows_are_their_norms():
+    """A layer that adds nothing, of width two: only its roundings of the stream itself are left."""
+    config = DecoderConfig(
+        vocab_size=2, num_layers=1, model_dim=2, norm=RMSNorm(eps=1.0), mlp=Mlp(kind="gelu", dim=2)
+    )
+    shapes = jax.tree.map(jnp.shape, flat_parameters(Decoder(config, key=jax.random.key(0))))
+    arrays = {name: jnp.zeros(shape, jnp.float64) for name, shape in shapes.items()}
+    arrays |= {name: 1 + array for name, array in arrays.items() if "gain" in name}
+    arrays["embed.table"] = jnp.asarray([[3.0, -4.0], [2.0, 1.0]])
+    tokens, last = jnp.asarray([0, 1], jnp.int32), jnp.asarray(1, jnp.int32)
+    decoder = build_decoder(config, arrays)
+    found = float(score_roundoff(decoder, tokens, Layout.line(2), last))
+    table, v = np.asarray(arrays["embed.table"]), np.array([2.0, 1.0])
+    root = np.sqrt(np.mean(v * v) + 1)
+    slopes = table @ (np.eye(2) - np.outer(v, v) / (2 * root**2)) / root
+    steepest = np.max(np.linalg.norm(slopes, axis=1))
+    by_hand = steepest * np.sqrt(2) * (5 + 5) + 5 * np.sqrt(5) / root * (2 * 2 + FEW)
+    assert found == pytest.approx(by_hand * 2.0**-53, rel=64 * 2.0**-53)
