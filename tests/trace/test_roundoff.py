@@ -14,6 +14,7 @@ from glassesjax.model import (
     RMSNorm,
     Rotary,
     build_decoder,
+    flat_parameters,
 )
 from glassesjax.trace.constants import GELU_LIPSCHITZ
 from glassesjax.trace.roundoff import FEW, score_roundoff
@@ -57,7 +58,7 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
     )  # fmt: skip
     table, root = np.array([0.5, -1.0, 2.0]), lambda v: np.sqrt(v * v + 1)
     weights = {
-        "attention.query": [0.3, 0.4], "attention.key": [0.6, 0.8], "attention.value": [1.2, 1.6],
+        "attention.query": [0.3, 0.4], "attention.key": [0.9, 1.2], "attention.value": [1.2, 1.6],
         "attention.output": [0.9, -1.2], "mlp.up": [0.7, -2.4], "mlp.down": [1.5, 2.0],
     }  # fmt: skip
     wide = ("attention.output", "mlp.down")
@@ -77,7 +78,9 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
     after = mid + np.asarray(jax.nn.gelu(hidden)) @ down
 
     largest = lambda row: np.max(np.abs(row))
-    size = {name: np.linalg.norm(row) for name, row in weights.items()}  # 0.5, 1, 2, 1.5, 2.5, 2.5
+    size = {
+        name: np.linalg.norm(row) for name, row in weights.items()
+    }  # 0.5, 1.5, 2, 1.5, 2.5, 2.5
     logit = 0.25 * size["attention.query"] * size["attention.key"] * largest(x) ** 2
     terms = 2 * (4 * 1 + 1 + 3 * FEW) * logit + n + FEW  # a weight's, and those of its sums
     terms += 2 * 1 + n + 2 * 1 + FEW
@@ -90,4 +93,24 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
     by_hand += 2 * abs(after[-1] / root(after[-1])) * (2 * 1 + FEW)
     line = Layout.line(n)
     found = float(jax.jit(score_roundoff)(decoder, jnp.asarray(TOKENS, jnp.int32), line, LAST))
-    assert found == pytest.approx(by_hand * 2.0**-53, rel=1e-13)  # sums of a dozen terms
+    assert found * 2.0**53 == pytest.approx(by_hand, rel=1e-13)  # sums of a dozen terms
+
+
+def test_sizes_of_rows_are_their_norms():
+    """A layer that adds nothing, of width two: only its roundings of the stream itself are left."""
+    config = DecoderConfig(
+        vocab_size=2, num_layers=1, model_dim=2, norm=RMSNorm(eps=1.0), mlp=Mlp(kind="gelu", dim=2)
+    )
+    shapes = jax.tree.map(jnp.shape, flat_parameters(Decoder(config, key=jax.random.key(0))))
+    arrays = {name: jnp.zeros(shape, jnp.float64) for name, shape in shapes.items()}
+    arrays |= {name: 1 + array for name, array in arrays.items() if "gain" in name}
+    arrays["embed.table"] = jnp.asarray([[3.0, -4.0], [2.0, 1.0]])
+    tokens, last = jnp.asarray([0, 1], jnp.int32), jnp.asarray(1, jnp.int32)
+    decoder = build_decoder(config, arrays)
+    found = float(score_roundoff(decoder, tokens, Layout.line(2), last))
+    table, v = np.asarray(arrays["embed.table"]), np.array([2.0, 1.0])
+    root = np.sqrt(np.mean(v * v) + 1)
+    slopes = table @ (np.eye(2) - np.outer(v, v) / (2 * root**2)) / root
+    steepest = np.max(np.linalg.norm(slopes, axis=1))
+    by_hand = steepest * np.sqrt(2) * (5 + 5) + 5 * np.sqrt(5) / root * (2 * 2 + FEW)
+    assert found * 2.0**53 == pytest.approx(by_hand, rel=64 * 2.0**-53)
