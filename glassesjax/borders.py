@@ -40,7 +40,14 @@ class Domain(NamedTuple):
         return f"{least} and at most {most}" if self.over else f"from {self.low:g} to {most}"
 
     def first_outside(self, values: np.ndarray) -> Any:  # noqa: ANN401  (a number of any type)
-        """The first value that lies outside, or None; NaN lies nowhere."""
+        """The first value that lies outside.
+
+        Args:
+          values: Numbers; NaN lies nowhere.
+
+        Returns:
+          The number, or None.
+        """
         low = values <= self.low if self.over else values < self.low
         outside = values[low | (values > self.high)]
         return outside.flat[0] if outside.size else None
