@@ -1,5 +1,6 @@
 """The kinds of error that a command reports in one line, without a traceback."""
 
+import reprlib
 from collections.abc import Iterable
 
 MODELS_WANTED = (
@@ -15,8 +16,28 @@ class PeerLost(RuntimeError):
     """Of several processes of one program another one ended, or did not come in time."""
 
 
+class NoRoom(RuntimeError):
+    """A disk is full, a quota used up or a file as large as it may be: nothing is lost by it."""
+
+
 class Busy(BadInput):
     """What is wanted is there, and another process is writing it."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+
+
+def shown(value: object) -> str:
+    """A value out of a file, for a message: one line, escaped, and short however large it is.
+
+    Args:
+      value: Of any size and depth.
+
+    Returns:
+      Its ``repr``, with dots for what is left out.
+    """
+    return " ".join(_SHORT.repr(value).split())
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

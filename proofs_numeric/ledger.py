@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 
 import glassesjax
-from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
 from glassesjax.records import Row, Value, provenance
+from glassesjax.settings import check_settings
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 # What tells one row of the ledger from another. Other code makes other rows: a claim that was
@@ -44,13 +44,11 @@ class VerifySettings:
     """Enclose small instances in ball arithmetic as well; needs the extra ``certified``."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_settings(self)
         names = [claim.name for claim in all_claims()]
         if unknown := [name for name in self.only if name not in names]:
             wanted = f"Wanted claims out of {', '.join(names)}"
             raise BadInput(f"{wanted}; found {unknown[0]!r}.")
-        if len(set(self.only)) < len(self.only):
-            raise BadInput(f"Wanted different claims; found {list(self.only)}.")
         if self.certified:
             _require_balls()
 

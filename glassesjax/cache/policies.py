@@ -214,7 +214,8 @@ def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     Raises:
       BadInput: There is no such policy, or its decay is not over 0 and at most 1.
     """
-    added = r"(-head|-layer)?(?:\+(\d+))?(?:@(\d+|half))?(?:~(\d+(?:\.\d+)?(?:e-?\d+)?))?"
+    count, decimal = "0|[1-9][0-9]{0,8}", r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?"
+    added = rf"(-head|-layer)?(?:\+({count}))?(?:@({count}|half))?(?:~({decimal}))?"
     found = re.fullmatch(rf"(?P<name>[a-z0-9_]+){added}", text)
     if found is None or found["name"] not in POLICIES:
         raise _unknown(text, beside)
@@ -264,6 +265,6 @@ def _unknown(text: str, beside: Sequence[str]) -> BadInput:
     name = re.split(r"[-+@~]", text)[0]
     near = difflib.get_close_matches(name, (*beside, *POLICIES), n=1, cutoff=0.5)
     meant = [found if found in beside else found + text[len(name) :] for found in near]
-    hint = f"did you mean {meant[0]!r}?" if meant else "see --help."
+    hint = f"did you mean {meant[0]!r}?" if meant and meant[0] != text else "see --help."
     names = f"with NAME out of {', '.join(POLICIES)}{''.join(f', or {other}' for other in beside)}"
     return BadInput(f"Expected a policy {_FORM} {names}, got {text!r}: {hint}")

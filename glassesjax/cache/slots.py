@@ -78,6 +78,20 @@ def budgets_of(
     return tuple(map(operator.index, budgets))
 
 
+def check_order(config: DecoderConfig) -> None:
+    """Refuses a decoder that cannot read token by token.
+
+    Args:
+      config: The decoder's settings.
+
+    Raises:
+      BadInput: Its mask lets tokens see later ones.
+    """
+    if not isinstance(config.mask, Causal | Window):
+        found = type(config.mask).__name__
+        raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")
+
+
 @border()
 def empty_state(
     config: DecoderConfig,
@@ -103,9 +117,7 @@ def empty_state(
         layers, or a mask that lets tokens see later ones.
     """
     budgets = budgets_of(config, slots)
-    if not isinstance(config.mask, Causal | Window):
-        found = type(config.mask).__name__
-        raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")
+    check_order(config)
     for budget in budgets:
         policy.check(budget)
     groups = config.kv_heads if policy.head_wise else 1

@@ -236,7 +236,7 @@ def float_format(name: str) -> FloatFormat:
 
     Args:
       name: A key of ``FORMATS``; or ``e5m10`` and the like, for any number of exponent and
-        mantissa bits, with infinities, NaN and subnormal numbers.
+        mantissa bits without zeros before it, with infinities, NaN and subnormal numbers.
 
     Returns:
       The format.
@@ -246,6 +246,6 @@ def float_format(name: str) -> FloatFormat:
     """
     if name in FORMATS:
         return FORMATS[name]
-    if sizes := re.fullmatch(r"e(\d+)m(\d+)", name):
+    if sizes := re.fullmatch(r"e([1-9][0-9]?)m([1-9][0-9]?)", name):
         return FloatFormat(name, int(sizes[1]), int(sizes[2]))
     raise ValueError(f"A float format is one of {', '.join(FORMATS)} or e<E>m<M>, got {name!r}.")

@@ -44,7 +44,7 @@ def run_sweep(
     Raises:
       BadInput: Something is wrong with the grid, a mesh of its cells, or a folder.
     """
-    _check_meshes(settings)
+    _check_sizes(settings)
     with _alone(out, _fixed(settings)):
         pass  # it is this very sweep, or new
     train = lambda cell, folder: _train(cell, folder, command)
@@ -82,7 +82,7 @@ def submit_sweep(
         the page over the others is there then.
     """
     if cluster == "local":  # the devices of other clusters are not those of this process
-        _check_meshes(settings)
+        _check_sizes(settings)
     if out.exists():
         with _alone(out, _fixed(settings)):
             pass  # it is this very sweep
@@ -98,9 +98,9 @@ def submit_sweep(
     return rows
 
 
-def _check_meshes(settings: SweepSettings) -> None:
-    """Refuses meshes of more devices than are here, of any cell, before anything is written."""
-    for cell in {cell.mesh: cell for cell in settings.cells.values()}.values():
+def _check_sizes(settings: SweepSettings) -> None:
+    """Refuses what is too large for the devices and the memory here, before anything is written."""
+    for cell in settings.cells.values():
         mesh_of(cell)
 
 

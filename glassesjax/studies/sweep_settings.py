@@ -9,8 +9,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
+from glassesjax.settings import check_settings, decimal_number, whole_number
 from glassesjax.studies.train_settings import TrainSettings
 
 MOST = 10_000  # cells; beyond, a grid is a mistake
@@ -37,7 +37,7 @@ class SweepSettings:
     value: lengths=2:32,2:64, mesh=1:1:2 and formats=f32:bf16."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_settings(self)
         _ = self.cells
 
     @functools.cached_property
@@ -92,8 +92,9 @@ def _value(name: str, kind: Any, word: str) -> Any:  # noqa: ANN401
         if word not in words:
             raise BadInput(f"Wanted {' or '.join(words)} for {name} in --grid; found {word!r}.")
         return word == "true" if kind is bool else word
+    read = {int: whole_number, float: decimal_number}.get(kind, str)
     try:
-        return kind(word) if kind in (int, float) else word
+        return read(word)
     except ValueError:
         raise BadInput(f"Wanted a number for {name} in --grid; found {word!r}.") from None
 

@@ -23,7 +23,7 @@ from glassesjax.model import (
     flat_parameters,
 )
 from glassesjax.model.positions import alibi_slopes
-from glassesjax.model.stored import config_of, config_record
+from glassesjax.model.stored_config import config_of, config_record
 from glassesjax.precision import BF16, IntegerFormat, RoundingPlan
 from glassesjax.theory.rotary import rotary_kernel
 

@@ -167,7 +167,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, argument
         (("--positions", "rotary"), "model settings"),
         (("--format", "bf16"), "dtype bfloat16"),
         (("--slots", "5"), "slots 5"),
-        (("--seed", "4"), "weights toy seed 4"),
+        (("--seed", "4"), "with seed 4"),
         (("--temperature", "2"), "temperature 2.0"),
     ],
 )
