@@ -3,8 +3,10 @@
 import functools
 import io
 import itertools
+import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -13,9 +15,11 @@ from pathlib import Path
 import jax
 import tyro
 
-from glassesjax.errors import BadInput, PeerLost
+from glassesjax.errors import BadInput
+from glassesjax.files import check_name
 from glassesjax.names import PACKAGED
-from glassesjax.records import Row, check_local
+from glassesjax.process import ending, note, run_to_end, say, shown
+from glassesjax.records import Row, blaming, check_local
 from glassesjax.verbs import (
     NUMBERS,
     Backend,
@@ -36,6 +40,8 @@ from glassesjax.verbs import (
 )
 from proofs_numeric.ledger import OPTIMIZATIONS_OFF, failures
 
+LEAST_COLUMNS = 40  # of a terminal; what is narrower is written as if it had so many
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb and exits.
@@ -44,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       arguments: Words after the program's name; those of the process if absent.
     """
     if arguments is None:
-        sys.exit(run(sys.argv[1:], whole_process=True))
+        run_to_end(lambda: lambda: run(sys.argv[1:], whole_process=True))
     sys.exit(run(arguments))
 
 
@@ -60,26 +66,32 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       input. Other failures raise.
     """
     try:
+        _check_words(arguments)
         verb = _parse(arguments)
         if whole_process and isinstance(verb, Verify) and verb.suite == "quick":
             jax.config.update(OPTIMIZATIONS_OFF, True)  # compiling is the cost there
         return VERBS[type(verb)](verb, arguments)
-    except BadInput as error:
-        print(f"glassesjax: {error}", file=sys.stderr)
-        return 2
-    except PeerLost as error:  # of a process that was not yet joined with others
-        print(f"glassesjax: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("glassesjax: stopped; the same command continues.", file=sys.stderr)
-        return 130  # what a shell gives for an interrupt
+    except (Exception, KeyboardInterrupt) as error:
+        if (end := ending(error)) is None:
+            raise
+        line, status = end
+        note(f"glassesjax: {line}")
+        return status
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Refuses what no file of a run could hold: a half of a character, or NUL."""
+    for word in arguments:
+        if re.search("[\0\ud800-\udfff]", word):
+            expected = "Expected flags and values of UTF-8 without NUL"
+            raise BadInput(f"{expected}, got {word!r:.80}: write or rename it so.")
 
 
 def _parse(arguments: Sequence[str]) -> Verb:
     """The verb with its settings; what the parser says in a box becomes one line."""
     said = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(said), _wide_terminal():
             return tyro.cli(
                 Verb,  # pyrefly: ignore[bad-argument-type]  (a union of annotated classes)
                 prog="glassesjax",
@@ -92,6 +104,22 @@ def _parse(arguments: Sequence[str]) -> Verb:
         if not stop.code:
             raise
         raise BadInput(_plain(said.getvalue())) from None
+
+
+@contextmanager
+def _wide_terminal() -> Iterator[None]:
+    """The parser lays its help out for ever where there is no room for a word."""
+    narrow = shutil.get_terminal_size().columns < LEAST_COLUMNS
+    before = os.environ.get("COLUMNS")
+    if narrow:
+        os.environ["COLUMNS"] = str(LEAST_COLUMNS)
+    try:
+        yield
+    finally:
+        if narrow and before is not None:
+            os.environ["COLUMNS"] = before
+        elif narrow:
+            del os.environ["COLUMNS"]
 
 
 def _plain(box: str) -> str:
@@ -122,16 +150,18 @@ def _study(
         rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
     from glassesjax.report.fields import unfinite
 
-    for line in lines(rows):
-        print(line)
-    return _end(out, [*unfinite(rows), *wrong(rows)])
+    with blaming(rows):
+        told, failed = list(lines(rows)), [*unfinite(rows), *wrong(rows)]
+    for line in told:
+        say(line)
+    return _end(out, failed)
 
 
 def _end(out: Path, failed: Sequence[str]) -> int:
     """Prints what is not as it must be and where the page is; the exit status."""
     for line in failed:
-        print(f"FAILED {line}")
-    print(f"Page: {out / 'index.html'}")
+        say(f"FAILED {line}")
+    say(f"Page: {out / 'index.html'}")
     return 1 if failed else 0
 
 
@@ -162,19 +192,21 @@ def _generate(verb: Generate, arguments: Sequence[str]) -> int:
 
     def show(prompt: int, piece: str) -> None:
         if prompt == 0:
-            print(piece, end="", flush=True)
+            print(shown(piece), end="", flush=True)
         else:  # the first text streams; the others, written at the same time, follow it
             others.setdefault(prompt, []).append(piece)
 
-    said = lambda name: print(f"written with {name}", file=sys.stderr, flush=True)
+    said = lambda name: note(f"written with {name}")
     command = shlex.join(["glassesjax", *arguments])
     rows = run_generate(verb, out, command=command, advance=said, show=show)
     print()
     for prompt, pieces in others.items():
-        print(f"\nText {prompt + 1}\n{''.join(pieces)}")
-    for line in not_finite(rows, "written tokens"):
-        print(line)
-    return _end(out, unfinite(rows))
+        print(shown(f"\nText {prompt + 1}\n{''.join(pieces)}"))
+    with blaming(rows):
+        told, failed = not_finite(rows, "written tokens"), unfinite(rows)
+    for line in told:
+        say(line)
+    return _end(out, failed)
 
 
 def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:
@@ -274,6 +306,7 @@ def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
         of = _named(Path(verb.model.removeprefix(PACKAGED)))
     out = verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
     check_local(out)  # before a model is opened
+    check_name(out, "--out")
     return out
 
 
@@ -301,7 +334,7 @@ def _models(verb: Models, arguments: Sequence[str]) -> int:
     told["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
     width = max(map(len, told))
     for name, text in told.items():
-        print(f"{name:{width}}  {text}")
+        say(f"{name:{width}}  {text}")
     return 0
 
 
@@ -311,7 +344,7 @@ def _backend(verb: Backend, arguments: Sequence[str]) -> int:
     report = backend_report()
     width = max(map(len, report))
     for name, value in report.items():
-        print(f"{name:{width}}  {value}")
+        say(f"{name:{width}}  {value}")
     return 0
 
 
@@ -340,18 +373,19 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda name: print(name, file=sys.stderr, flush=True)
+        yield note
         return
+    console.width = max(console.width, LEAST_COLUMNS)
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[at]}"),
+        TextColumn("{task.fields[at]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total, at="opening")
 
         def advance(name: str) -> None:
-            progress.update(task, advance=1, at=name)
+            progress.update(task, advance=1, at=shown(name))
 
         yield advance

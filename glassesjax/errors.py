@@ -20,6 +20,10 @@ class PeerLost(RuntimeError):
     """Of several processes of one program another one ended, or did not come in time."""
 
 
+class NoRoom(RuntimeError):
+    """A disk is full, a quota used up or a file as large as it may be: nothing is lost by it."""
+
+
 class Busy(BadInput):
     """What is wanted is there, and another process is writing it."""
 

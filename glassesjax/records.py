@@ -7,13 +7,23 @@ import math
 import os
 import re
 import shutil
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 from glassesjax import locks
 from glassesjax.errors import BadInput
+from glassesjax.files import (
+    MOST_SETTINGS,
+    check_name,
+    json_object,
+    read_file,
+    reason,
+    regular_file,
+    writing,
+)
 from glassesjax.provenance import code_fields, provenance  # noqa: F401  (rows need them)
 from glassesjax.schema import (
     SCHEMA,
@@ -49,14 +59,18 @@ def write_by_rename(path: Path, text: str) -> None:
 
     Args:
       path: Where it goes; a file already there is replaced.
-      text: Its content, written as UTF-8.
+      text: Its content, written as UTF-8; half surrogates as escapes.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        # A token's name may hold the half of a character, which UTF-8 has no bytes for.
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:  # it was renamed, or takes room on a full disk
+        part.unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -83,10 +97,9 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         check_local(self.path)
-        try:
+        check_name(self.path, "--out")
+        with writing("a run folder that can be made", self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"Wanted a run folder; {self.path}: {error.strerror}.") from error
         self.lock = locks.Lock(self.path)
         self.lock.acquire()
         try:
@@ -142,10 +155,8 @@ def same_run(file: Path, text: str) -> bool:
         what none of today's do.
     """
     try:
-        old = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(old, dict):
+        old = _settings(file)
+    except ValueError:
         return False
     check_schema(old, file)
     wanted = json.loads(text)
@@ -158,13 +169,18 @@ def same_run(file: Path, text: str) -> bool:
     return in_order(upgraded_settings(old)) == in_order(wanted)
 
 
+def _settings(file: Path) -> dict[str, Any]:
+    """What ``settings.json`` says; another ValueError than BadInput where it is no JSON object."""
+    return json_object(read_file(file, "the settings of a run", most=MOST_SETTINGS))
+
+
 def _upgrade(path: Path, text: str) -> None:
     """Rows and settings of a folder in today's words, whatever kills the process in between.
 
     The new rows lie beside the old ones until the settings are renamed, and replace them then.
     """
     settings, rows, upgraded = (path / name for name in ("settings.json", "rows.jsonl", UPGRADED))
-    old = json.loads(settings.read_bytes())
+    old = _settings(settings)
     if "schema" not in old:
         if rows.is_file():
             new = upgraded_rows(read_rows(rows), old.get("study"))
@@ -238,10 +254,13 @@ class RowFile:
         self._marks = [Mark(0, self._digest.hexdigest())]
 
     def __enter__(self) -> "RowFile":
-        self._file: IO[bytes] = self.path.open("a+b")
+        if self.path.exists():
+            regular_file(self.path, "the rows of a run")
+        # Without a buffer: what could not be written must not be tried again on closing.
+        self._file = self.path.open("a+b", buffering=0)
         try:
             self._file.seek(0)
-            self._file.truncate(self._file.read().rfind(b"\n") + 1)
+            self._file.truncate(self._file.readall().rfind(b"\n") + 1)
             self._read()
         except BaseException:
             self._file.close()
@@ -272,11 +291,20 @@ class RowFile:
         for row in new.values():
             self._check_kinds(row, None)
         lines = [f"{to_json(row)}\n".encode() for row in new.values()]
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._seen |= new.keys()
+        self._write(b"".join(lines))
+        self._seen.update(new)
         self._note(lines)
+
+    def _write(self, content: bytes) -> None:
+        """All of it on disk, or nothing: a group that a full disk cut would pass for whole."""
+        size, left = os.fstat(self._file.fileno()).st_size, memoryview(content)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except BaseException:
+            self._file.truncate(size)
+            raise
 
     def mark(self) -> Mark:
         """The mark of all rows."""
@@ -369,19 +397,89 @@ def read_rows(path: Path) -> list[dict[str, Value]]:
     return list(_parse(path))
 
 
+class ReadRow(dict[str, Value]):
+    """A row that an earlier process wrote, or anybody since: it may be another one than is needed.
+
+    Args:
+      row: Its values by name.
+      where: Its line and file, for messages.
+    """
+
+    def __init__(self, row: Row, where: str) -> None:
+        super().__init__(row)
+        self.where = where
+
+    def __missing__(self, name: str) -> Value:
+        got = "a row without it: restore it, or choose another --out"
+        raise BadInput(f"Expected {name} in {self.where}, got {got}.")
+
+
+def known_rows(path: Path, *, fresh: int, study: object = None) -> list[Row]:
+    """All whole rows of a file, those of earlier processes as such.
+
+    Args:
+      path: A file of JSON lines.
+      fresh: How many of the last rows this process has made itself.
+      study: Which study's rows they must be, if given.
+
+    Returns:
+      One mapping a row.
+
+    Raises:
+      BadInput: A line is no row, or one of another study.
+    """
+    rows: list[Row] = list(_parse(path))
+    for number, row in enumerate(rows[: len(rows) - fresh], start=1):
+        read = rows[number - 1] = ReadRow(row, f"line {number} of {path}")
+        if study is not None and (found := row.get("study", study)) != study:
+            got = f"{found!r:.40}: restore it, or choose another --out"
+            raise BadInput(f"Expected a row of {study} in {read.where}, got one of {got}.")
+    return rows
+
+
+@contextlib.contextmanager
+def blaming(rows: Sequence[Row]) -> Iterator[None]:
+    """Where rows that were read cannot be worked with, says so; of others an error is a bug.
+
+    Args:
+      rows: What the block works with; those of ``known_rows`` know whether they were read.
+
+    Raises:
+      BadInput: The block has failed, and some rows were read. Made anew, elsewhere, the same rows
+        show whether they were at fault.
+    """
+    try:
+        yield
+    except (BadInput, OSError, MemoryError):
+        raise
+    except Exception as error:
+        read = {id(row): row for row in rows if isinstance(row, ReadRow)}
+        if not read:
+            raise
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        # The innermost function that failed was at work on this row, if on any.
+        at = (read.get(id(each)) for frame in reversed(frames) for each in frame.f_locals.values())
+        row = next((row for row in at if row is not None), None)
+        where = row.where if row else next(iter(read.values())).where.partition(" of ")[2]
+        got = f"{type(error).__name__} ({reason(error):.100})"
+        raise BadInput(
+            f"Expected rows as this study writes them in {where}, got {got} from these: restore "
+            "them, or choose another --out."
+        ) from error
+
+
 def _lines(path: Path) -> list[bytes]:
     """Whole lines, with their ends."""
-    whole = path.read_bytes()
-    return re.findall(rb"[^\n]*\n", whole)
+    regular_file(path, "the rows of a run")
+    return re.findall(rb"[^\n]*\n", path.read_bytes())
 
 
 def _parse(path: Path) -> Iterator[dict[str, Value]]:
     for number, line in enumerate(_lines(path), start=1):
         row = None
-        # Not UTF-8, numbers of thousands of digits, and brackets within brackets included.
-        with contextlib.suppress(ValueError, RecursionError):
-            row = json.loads(line.decode())
-        if not isinstance(row, dict):
+        with contextlib.suppress(ValueError):
+            row = json_object(line.decode())
+        if row is None:
             raise BadInput(f"Wanted a JSON object in line {number} of {path}; found {line[:40]!r}.")
         for name, value in row.items():
             if isinstance(value, list | dict):

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput
+from glassesjax.files import json_object, regular_file, writing
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
 from glassesjax.records import check_local, to_json
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
@@ -59,6 +60,7 @@ def save_state(
 
     Raises:
       BadInput: The file cannot be written.
+      NoRoom: The disk is full.
     """
     check_local(path)
     header = {
@@ -76,14 +78,11 @@ def save_state(
     }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with writing("to save the state", path, "choose another file"), part.open("wb") as file:
             np.savez(file, allow_pickle=False, **content)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        wanted = f"Wanted to save the state in {path}"
-        raise BadInput(f"{wanted}; {error.strerror}: choose another file.") from error
+            part.replace(path)
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or never made
             part.unlink()
@@ -171,8 +170,7 @@ def _plain(leaf: jax.Array) -> np.ndarray:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not path.is_file():
-        raise BadInput(f"Wanted a saved state; there is no file {path}.")
+    regular_file(path, "a saved state")
     try:
         with path.open("rb") as raw:
             file = np.load(raw, allow_pickle=False)
@@ -181,12 +179,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
         if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
             raise _broken(path, f"{odd[0]} is no array")  # NumPy gives such a member as bytes
-        header = json.loads(arrays.pop("header").tobytes())
+        header = json_object(arrays.pop("header").tobytes())
     except BadInput:
         raise
     except BROKEN as error:
         raise _broken(path, " ".join(str(error).split()) or type(error).__name__) from error
-    if not isinstance(header, dict) or header.get("kind") != KIND:
+    if header.get("kind") != KIND:
         raise _broken(path, f"its kind is not {KIND!r}")
     check_schema(header, path)
     if "schema" not in header and isinstance(name := header.get("policy"), str):

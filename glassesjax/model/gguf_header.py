@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from glassesjax.errors import BadInput
+from glassesjax.files import regular_file
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -65,9 +66,8 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
       BadInput: The file is missing, is no regular file, or does not begin as GGUF does.
     """
+    regular_file(path, "a GGUF file")
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for its writer
-            raise BadInput(f"Expected a GGUF file, got {path}, which is no file: choose another.")
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
             if magic == MAGIC:

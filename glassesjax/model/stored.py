@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.errors import BadInput
+from glassesjax.files import writing
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.stored_config import config_record
 from glassesjax.model.stored_header import (
@@ -68,13 +69,11 @@ def save_decoder(
         raise ValueError(f"{wanted}, got {length}: use a smaller vocabulary.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with writing("to save a model", path, "choose another file"), part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise BadInput(f"Wanted to save a model in {path}; {error.strerror}.") from error
+            part.replace(path)
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or never made
             part.unlink()

@@ -216,7 +216,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(BadInput, match="starts with"):
             map_file(path)
-    with pytest.raises(BadInput, match="is no file"):
+    with pytest.raises(BadInput, match="no regular file"):
         map_file(tmp_path)
     with pytest.raises(BadInput, match="cannot be read"):
         map_file(tmp_path / "none")

@@ -143,5 +143,5 @@ def test_a_foreign_file_is_refused(saved, name, old, new, text):
 def test_a_missing_file_and_a_missing_folder_are_said(tmp_path, decoder):
     with pytest.raises(BadInput, match="cannot be read"):
         load_decoder(tmp_path / "none.safetensors")
-    with pytest.raises(BadInput, match="Wanted to save"):
+    with pytest.raises(BadInput, match="Expected to save"):
         save_decoder(tmp_path / "none" / "x.safetensors", decoder, SYMBOLS, {})
