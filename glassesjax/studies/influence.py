@@ -179,13 +179,16 @@ def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passa
     limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         check_unread(settings.text, settings.model)
-        number = settings.passages if not settings.prompt else 0
-        said = f"{number} --passages of {limit} tokens"
-        check_memory(POINTER * limit * number, said, "use fewer")
-        digits = run_family("doubled_digits").pair(limit * number, settings.seed)[0]
-        drawn = [("digits", at, digits[at : at + limit]) for at in range(0, len(digits), limit)]
-        for name, at, symbols in [("prompt", 0, settings.prompt)] if settings.prompt else drawn:
-            yield Passage(name, at, tokenizer.encode_symbols((BOS, *symbols))[:limit])
+        if settings.prompt:
+            symbols = (BOS, *settings.prompt)
+            yield Passage("prompt", 0, tokenizer.encode_symbols(symbols)[:limit])
+            return
+        said = f"{settings.passages} --passages of {limit} tokens"
+        check_memory(POINTER * limit * settings.passages, said, "use fewer")
+        digits = run_family("doubled_digits").pair(limit * settings.passages, settings.seed)[0]
+        for at in range(0, len(digits), limit):
+            symbols = (BOS, *digits[at : at + limit])
+            yield Passage("digits", at, tokenizer.encode_symbols(symbols)[:limit])
         return
     if settings.prompt:
         yield _cut(tokenizer, "prompt", settings.prompt, slice(0, None), limit)
