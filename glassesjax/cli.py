@@ -1,5 +1,6 @@
 """The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input, 130 stopped."""
 
+import dataclasses
 import functools
 import io
 import itertools
@@ -18,6 +19,7 @@ import tyro
 from glassesjax.errors import BadInput
 from glassesjax.files import LONGEST_NAME, check_name
 from glassesjax.names import PACKAGED
+from glassesjax.places import check_out
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.records import Row, blaming, check_local
 from glassesjax.verbs import (
@@ -145,7 +147,7 @@ def _study(
     wrong: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: (),
 ) -> int:
     """Runs a study into its folder, prints what it says, and what is not as it must be."""
-    out = _folder(verb)
+    out = _place(verb)
     with _progress(steps) as advance:
         rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
     from glassesjax.report.fields import unfinite
@@ -187,7 +189,7 @@ def _generate(verb: Generate, arguments: Sequence[str]) -> int:
     from glassesjax.report import run_generate
     from glassesjax.report.fields import not_finite, unfinite
 
-    out = _folder(verb)
+    out = _place(verb)
     others: dict[int, list[str]] = {}
 
     def show(prompt: int, piece: str) -> None:
@@ -292,6 +294,14 @@ def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     lines = lambda rows: ledger_lines(entries(rows, verb.claims))
     told = {"run": run_verify, "lines": lines, "wrong": failures}
     return _study(verb, arguments, steps=len(verb.claims), **told)
+
+
+def _place(verb: OfModel | Sweep | Train | Verify) -> Path:
+    """The same for who writes it: what can be told before a model is opened is told now."""
+    out, fields = _folder(verb), dataclasses.fields(verb)
+    known = {field.name: getattr(verb, field.name) for field in fields}
+    check_out(out, {**known, "study": type(verb).__name__.lower()})
+    return out
 
 
 def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:

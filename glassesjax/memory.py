@@ -58,10 +58,10 @@ def size_text(count: int) -> str:
       count: Not negative, however large.
 
     Returns:
-      Three digits and a unit.
+      Four digits and a unit.
     """
     power = min(max(count.bit_length() - 1, 0) // 10, len(UNITS) - 1)
-    return f"{count / 1024**power:.3g} {UNITS[power]}"
+    return f"{count / 1024**power:.4g} {UNITS[power]}"
 
 
 def _limits() -> Iterator[int]:

@@ -113,18 +113,13 @@ class RunFolder:
         self.lock.release()
 
     def _claim(self) -> None:
-        elsewhere = "choose another --out"
         file = self.path / "settings.json"
         text = to_json({"schema": SCHEMA, **self.settings}, indent=2)
         if not file.exists():
-            # What a killed process was about to rename is nobody's, nor is the lock.
-            if any(not _is_scrap(path) and path.name != locks.NAME for path in self.path.iterdir()):
-                wanted = f"Wanted an empty or new folder for {self.path}; it holds other files"
-                raise BadInput(f"{wanted}: {elsewhere}.")
+            _check_empty(self.path)
             write_by_rename(file, text)
         elif not same_run(file, text):
-            wanted = f"Wanted an empty folder or this very run in {self.path}; it holds another run"
-            raise BadInput(f"{wanted} (settings.json differs): {elsewhere}.")
+            raise _another_run(self.path, "settings.json differs")
         else:
             _upgrade(self.path, text)
         self._clear()
@@ -138,6 +133,46 @@ class RunFolder:
         for path in [path for folder in (self.path, *within) for path in folder.iterdir()]:
             if _is_scrap(path):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def check_run(path: Path, known: Mapping[str, object]) -> None:
+    """Refuses a folder that is no run or another one, as far as can be told early.
+
+    Args:
+      path: A folder that is there.
+      known: What fixes the run and is known already; what ``settings.json`` has no word for is
+        passed over. One of an older schema is left to ``RunFolder``.
+
+    Raises:
+      BadInput: The folder holds other files, or the settings of another run.
+    """
+    file = path / "settings.json"
+    if not file.exists():
+        _check_empty(path)
+        return
+    try:
+        old = _settings(file)
+    except BadInput:
+        raise
+    except ValueError as error:
+        raise _another_run(path, "settings.json is no JSON object") from error
+    if old.get("schema") != SCHEMA:
+        return
+    for name in [name for name in known if name in old]:
+        if to_json(old[name]) != to_json(known[name]):
+            raise _another_run(path, f"{name} in settings.json differs")
+
+
+def _check_empty(path: Path) -> None:
+    # What a killed process was about to rename is nobody's, nor is the lock.
+    if any(not _is_scrap(inner) and inner.name != locks.NAME for inner in path.iterdir()):
+        wanted = f"Wanted an empty or new folder for {path}; it holds other files"
+        raise BadInput(f"{wanted}: choose another --out.")
+
+
+def _another_run(path: Path, why: str) -> BadInput:
+    wanted = f"Wanted an empty folder or this very run in {path}; it holds another run"
+    return BadInput(f"{wanted} ({why}): choose another --out.")
 
 
 def same_run(file: Path, text: str) -> bool:

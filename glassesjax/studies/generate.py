@@ -24,6 +24,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.places import check_save
 from glassesjax.records import Row, Value
 from glassesjax.studies.generate_rows import Job, Writing, written_rows
 from glassesjax.studies.generate_settings import DTYPES, GenerateSettings
@@ -49,6 +50,8 @@ def open_job(settings: GenerateSettings) -> Job:
       BadInput: The model or the state cannot be opened, a prompt is empty, prompt and answer are
         longer than the model's context, or the policy cannot work with so few slots.
     """
+    if settings.save is not None:
+        check_save(settings.save, "--save")
     header = open_one(settings)
     config, rule = header.config, settings.rule
     _check_spacing(settings, config)

@@ -66,7 +66,7 @@ class GenerateSettings:
     """A file of --save to go on from, in place of prompts, with the same settings."""
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_settings(self, repeatable=("prompt",))  # each is drawn for itself
         name = str(policy(self.policy))
         object.__setattr__(self, "policy", name)  # an alias is read, and never written
         for holds, wanted, found in (
@@ -104,6 +104,10 @@ class GenerateSettings:
         """Refuses what was given and would be passed over."""
         narrow = self.top_k is not None or self.top_p < 1
         for unused, wanted in (
+            (
+                len(set(self.prompt)) < len(self.prompt) and not self.sampling.draws,
+                "--temperature over 0 with a --prompt that is given twice",
+            ),
             (narrow and not self.sampling.draws, "--temperature over 0 with --top-k or --top-p"),
             (self.system and not self.chat, "--chat with --system"),
             (self.prompt and self.resume, "--prompt or --resume, not both"),

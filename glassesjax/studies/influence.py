@@ -180,13 +180,12 @@ def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passa
     if isinstance(tokenizer, SymbolTokenizer):
         check_unread(settings.text, settings.model)
         if settings.prompt:
-            yield Passage("prompt", 0, tokenizer.encode_symbols((BOS, *settings.prompt))[:limit])
+            symbols = (BOS, *settings.prompt)
+            yield Passage("prompt", 0, tokenizer.encode_symbols(symbols)[:limit])
             return
-        length = limit * settings.passages
-        check_memory(
-            POINTER * length, f"{settings.passages} --passages of {limit} tokens", "use fewer"
-        )
-        digits = run_family("doubled_digits").pair(length, settings.seed)[0]
+        said = f"{settings.passages} --passages of {limit} tokens"
+        check_memory(POINTER * limit * settings.passages, said, "use fewer")
+        digits = run_family("doubled_digits").pair(limit * settings.passages, settings.seed)[0]
         for at in range(0, len(digits), limit):
             symbols = (BOS, *digits[at : at + limit])
             yield Passage("digits", at, tokenizer.encode_symbols(symbols)[:limit])

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax import draws
 from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
+from glassesjax.settings import MOST, number_text
 from glassesjax.tasks.sequences import BOS
 
 PAD, EOS, ASK, STOP, SCRATCH = "<pad>", "<eos>", "?", "=", "."
@@ -76,9 +77,11 @@ class LengthMix:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not 1 <= self.low <= self.high:
-            wanted = "Wanted lengths from 1 on, the smallest first"
-            raise BadInput(f"{wanted}; found {self.low} to {self.high}.")
+        if not 1 <= self.low <= self.high <= MOST:
+            wanted = (
+                f"Wanted lengths from 1 to {MOST}, the smallest (low) before the largest (high)"
+            )
+            raise BadInput(f"{wanted}; found {number_text(self.low)} to {number_text(self.high)}.")
 
     def draw(self, key: Array) -> Int[Array, ""]:
         """One length.
