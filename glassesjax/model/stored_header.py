@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassesjax.errors import BadInput, shown
+from glassesjax.files import regular_file
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.stored_config import config_of
 from glassesjax.model.weights import check_shapes
