@@ -479,6 +479,9 @@ def blaming(rows: Sequence[Row]) -> Iterator[None]:
     Args:
       rows: What the block works with; those of ``known_rows`` know whether they were read.
 
+    Yields:
+      Nothing.
+
     Raises:
       BadInput: The block has failed, and some rows were read. Made anew, elsewhere, the same rows
         show whether they were at fault.

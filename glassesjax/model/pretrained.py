@@ -82,6 +82,7 @@ def open_model(
     return open_header(name, positions=positions, seed=seed).read()
 
 
+@border()
 def open_header(
     name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
 ) -> ModelHeader:
