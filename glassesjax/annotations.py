@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal
+from typing import Any, Literal, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jaxtyping import AbstractArray
 from glassesjax.errors import BadInput, check_choice
 
 
+# Checks of types that tests put around functions would each forget the axes of earlier arrays.
+@no_type_check
 def taken(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
     """A value as a type has it.
 
@@ -35,16 +37,22 @@ def taken(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
       BadInput: It is nothing of that type.
     """
     members = _members(hint)
-    for member in members:
+    arrays = [member for member in members if _is_array(member)]
+    if any(isinstance(value, member) for member in arrays):
+        return value
+    for member in sorted(members, key=_is_array):  # a number that may be one is not made an array
         if (new := _read(value, member)) is not _UNFIT:
+            if isinstance(new, float) and math.isnan(new):
+                break  # in an array or a sequence NaN is data, alone it is a mistake
             return new
     lists = [member for member in members if typing.get_origin(member) is tuple]
     choices = [one for member in members for one in _choices(member)]
     if choices and (isinstance(value, str) or not lists or not set(members) - set(lists)):
         _check_named(name, value, members, choices)
     classes = [member.__name__ for member in members if _is_record(member)]
-    others = [_described(member) for member in members if not _is_record(member)]
-    wanted = " or ".join([*([f"one of {', '.join(classes)}"] if classes else []), *others])
+    named = [f"one of {', '.join(classes)}"] if len(classes) > 1 else []
+    others = [_described(one) for one in members if not named or not _is_record(one)]
+    wanted = " or ".join(dict.fromkeys([*named, *others]))
     raise BadInput(f"Expected {name} to be {wanted}, got {_shown(value)}: give one.")
 
 
@@ -77,7 +85,8 @@ def _is_array(hint: Any) -> bool:  # noqa: ANN401
 
 def _is_record(hint: Any) -> bool:  # noqa: ANN401
     """Whether this is a class of our own or another library, and no number, text or array."""
-    return isinstance(hint, type) and hint not in _NAMES and not _is_array(hint)
+    known = hint in _NAMES or hint is NoneType or _is_array(hint)
+    return isinstance(hint, type) and not known
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
@@ -87,6 +96,7 @@ def _choices(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
 
+@no_type_check
 def _read(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """The value as one type has it, or ``_UNFIT``."""
     origin = typing.get_origin(hint)
@@ -107,7 +117,7 @@ def _read(value: Any, hint: Any) -> Any:  # noqa: ANN401
     return value if isinstance(value, kind) else _UNFIT
 
 
-_ANYTHING = (inspect.Parameter.empty, type, object, Iterator, Mapping)
+_ANYTHING = (inspect.Parameter.empty, Any, type, object, Iterator, Mapping)
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401
@@ -120,7 +130,7 @@ def _whole(value: Any) -> Any:  # noqa: ANN401
 def _real(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, np.floating | np.integer):
         value = float(value)
-    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return value if fits or _is_scalar(value, jnp.number) else _UNFIT
 
 
@@ -158,7 +168,7 @@ def _is_scalar(value: Any, kind: Any) -> bool:  # noqa: ANN401
 
 def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
     """A tuple or sequence of one type; elements that are themselves sequences are not opened."""
-    if isinstance(value, np.ndarray) and value.ndim == 1:
+    if isinstance(value, np.ndarray) and value.ndim:
         value = value.tolist()
     kinds = typing.get_args(hint)
     if origin is tuple:
@@ -175,17 +185,24 @@ def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
         return _UNFIT
     if isinstance(value, str | bytes):
         return value if isinstance(value, str) and kinds[0] is str else _UNFIT
-    simple = [kind for kind in _members(kinds[0]) if kind in (int, float, bool, Fraction)]
-    if not simple or isinstance(value, range):
-        return value
-    fits = all(_read_any(one, kinds[0]) is not _UNFIT for one in value)
-    return value if fits else _UNFIT
+    if isinstance(value, range) or not all(_fits(one, kinds[0]) for one in value):
+        return value if isinstance(value, range) else _UNFIT
+    return value
+
+
+def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
+    """Whether an element may be of a type; sequences and arrays in a sequence are not opened."""
+    if any(typing.get_origin(one) in (tuple, Sequence) for one in _members(hint)):
+        several = isinstance(value, Sequence | np.ndarray | jax.Array)
+        return several and not isinstance(value, str | bytes)
+    return _read_any(value, hint) is not _UNFIT
 
 
 def _read_any(value: Any, hint: Any) -> Any:  # noqa: ANN401
     return next((new for one in _members(hint) if (new := _read(value, one)) is not _UNFIT), _UNFIT)
 
 
+@no_type_check
 def _array(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """An array of JAX or of NumPy, of the axes and the kind of number that the type names."""
     if isinstance(value, hint):
@@ -199,7 +216,11 @@ def _array(value: Any, hint: Any) -> Any:  # noqa: ANN401
     except (ValueError, TypeError, jax.errors.JAXTypeError):
         return _UNFIT
     plain = not isinstance(value, np.ndarray | np.generic)
-    if found.dtype.kind == "O" or (found.dtype.kind in "iu" and plain and _has_truth(value)):
+    if found.dtype.kind not in "iufb" and not jnp.issubdtype(found.dtype, jnp.floating):
+        return _UNFIT
+    if not found.size and plain:
+        found = found.astype(np.int32 if "int32" in hint.dtypes else np.float64)
+    if found.dtype.kind in "iu" and plain and _has_truth(value):
         return _UNFIT
     if (
         plain
@@ -224,25 +245,34 @@ def _has_truth(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == np.bool_
 
 
-_NAMES = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
-_NAMES |= {None: "None", NoneType: "None", Fraction: "a fraction", Path: "a path"}
+_NAMES: dict[Any, str] = {
+    int: "whole number",
+    float: "number",
+    bool: "truth value",
+    str: "text",
+    Fraction: "fraction",
+    Path: "path",
+}
 
 
-def _described(hint: Any) -> str:  # noqa: ANN401
-    """What a type is called in a message."""
+def _described(hint: Any, *, many: bool = False) -> str:  # noqa: ANN401
+    """What a type is called in a message, as one or as many."""
+    counted = lambda word: f"{word}s" if many else word if word == "text" else f"a {word}"
     if _is_array(hint):
         kind = {"Num": "number"}.get(hint.dtype.__name__, hint.dtype.__name__.lower())
-        axes = f"an array of {kind}s with axes ({', '.join(hint.dim_str.split())})"
-        return axes if hint.dim_str else f"one {kind} as an array"
+        axes = f"{kind}s with axes ({', '.join(hint.dim_str.split())})"
+        return f"{'arrays' if many else 'an array'} of {axes if hint.dim_str else f'one {kind}'}"
     if choices := _choices(hint):
         return f"one of {', '.join(map(str, choices))}"
     if typing.get_origin(hint) in (tuple, Sequence, Collection):
-        inner = " or ".join(_described(one) for one in _members(typing.get_args(hint)[0]))
-        return f"a sequence of {inner}"
-    if hint in _NAMES:
-        return _NAMES[hint]
+        inner = [_described(one, many=True) for one in _members(typing.get_args(hint)[0])]
+        return f"{counted('sequence')} of {' or '.join(dict.fromkeys(inner))}"
+    if hint in (None, NoneType):
+        return "None"
     kind = typing.get_origin(hint) or hint
-    return "a function" if kind is Callable else f"a {getattr(kind, '__name__', kind)}"
+    if kind is Callable:
+        return counted("function")
+    return counted(_NAMES.get(hint, getattr(kind, "__name__", str(kind))))
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401

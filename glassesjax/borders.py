@@ -11,7 +11,6 @@ import inspect
 import math
 import typing
 from collections.abc import Callable
-from types import NoneType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -41,7 +40,14 @@ class Domain(NamedTuple):
         return f"{least} and at most {most}" if self.over else f"from {self.low:g} to {most}"
 
     def first_outside(self, values: np.ndarray) -> Any:  # noqa: ANN401  (a number of any type)
-        """The first value that lies outside, or None; NaN lies nowhere."""
+        """The first value that lies outside.
+
+        Args:
+          values: Numbers; NaN lies nowhere.
+
+        Returns:
+          The number, or None.
+        """
         low = values <= self.low if self.over else values < self.low
         outside = values[low | (values > self.high)]
         return outside.flat[0] if outside.size else None
@@ -70,15 +76,16 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
-        hints = {name: one.annotation for name, one in signature.parameters.items()}
-        variadic = {one.name for one in signature.parameters.values() if one.kind in (2, 4)}
+        parameters = signature.parameters.values()
+        many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        hints = {one.name: one.annotation for one in parameters if one.kind not in many}
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = signature.bind(*args, **kwargs)
             given = bound.arguments
             with jaxtyped("context"):  # axes of one name have one length
-                for name in given.keys() - variadic if variadic else given:
+                for name in (name for name in hints if name in given):
                     given[name] = taken(name, given[name], hints[name])
             for name, domain in domains.items():
                 if name in given:
@@ -110,7 +117,7 @@ def check_fields(settings: object, of: str = "", /, **domains: Domain) -> None:
         for one in new if isinstance(new, tuple) else (new,):
             if isinstance(one, float) and not math.isfinite(one):
                 raise BadInput(f"Expected {full} to be finite, got {value!r}: choose another.")
-        if name in domains and not isinstance(new, str | NoneType):
+        if name in domains and not isinstance(new, str):
             check_domain(full, new, domains[name])
         if new is not value:
             object.__setattr__(settings, name, new)
@@ -127,6 +134,8 @@ def check_domain(name: str, value: Any, domain: Domain) -> None:  # noqa: ANN401
     Raises:
       BadInput: A number lies outside.
     """
+    if value is None:
+        return
     try:
         values = np.asarray(value)
     except jax.errors.TracerArrayConversionError:

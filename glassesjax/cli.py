@@ -17,7 +17,7 @@ import jax
 import tyro
 
 from glassesjax.errors import BadInput
-from glassesjax.files import check_name
+from glassesjax.files import LONGEST_NAME, check_name
 from glassesjax.names import PACKAGED
 from glassesjax.places import check_out
 from glassesjax.process import ending, note, run_to_end, say, shown
@@ -313,7 +313,9 @@ def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
     elif isinstance(verb, Sweep):
         of = verb.preset
     else:
-        of = _named(Path(verb.model.removeprefix(PACKAGED)))
+        # As much as a name has room for, whatever the file's is.
+        named = _named(Path(verb.model.removeprefix(PACKAGED))).encode()[: LONGEST_NAME - 30]
+        of = named.decode(errors="ignore")
     out = verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
     check_local(out)  # before a model is opened
     check_name(out, "--out")

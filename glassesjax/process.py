@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from glassesjax.errors import BadInput, NoRoom, PeerLost
 from glassesjax.files import FULL, no_room, reason
@@ -103,7 +103,7 @@ class Outlasting:
       error: Why the rest was dropped; None while all was written.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401
         self._stream = stream
         self.error: OSError | None = None
 
@@ -169,7 +169,8 @@ def run_to_end(load: Callable[[], Callable[[], int]]) -> NoReturn:
     sys.exit(status)
 
 
-def _outlasting(stream: TextIO | None) -> Any:  # noqa: ANN401
+def _outlasting(stream: Any) -> Any:  # noqa: ANN401
+    """A standard stream as one that a run outlasts; where there is none, nowhere."""
     stream = stream or open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lives)
     if hasattr(stream, "reconfigure"):  # characters that its encoding lacks are escaped
         stream.reconfigure(errors="backslashreplace")

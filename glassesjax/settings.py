@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 
 MOST = 2**31 - 1  # positions, counts and token numbers are int32
 # Digits of ASCII only: ``int`` and ``float`` take those of any script, and underscores.
@@ -21,7 +22,7 @@ DECIMAL = re.compile(
 def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None:  # noqa: ANN401
     """Refuses what no settings of any study may have.
 
-    A name out of a few that is none of them (``check_choices``), a whole number that int32 does not
+    A value that is not of its field's type (``check_fields``), a whole number that int32 does not
     hold, and in a list the same value twice, or none where its default has some.
 
     Args:
@@ -31,7 +32,7 @@ def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None: 
     Raises:
       BadInput: One of these, told by the name of its flag.
     """
-    check_choices(settings)
+    check_fields(settings)
     for name in (field.name for field in dataclasses.fields(settings)):
         for number in _numbers(getattr(settings, name)):
             if number > MOST and name != "seed":  # which is no count, and has a check of its own

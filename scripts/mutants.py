@@ -1,210 +1,162 @@
-"""Mutates the theory at random places and counts how many mutants the tests or the ledger kill.
+"""Changes formulas at random places and counts how many of the changes a test notices.
 
-Needs ``pip install --group mutation`` (cosmic-ray makes the mutants). Each mutant is written into a
-copy of the tree, where the test files that import its module run first, then the claims that do.
-A hundred mutants take about half an hour on two cores; a run that was stopped continues. Expect
-survivors among roundings, tolerances and guards that only protect from overflow.
+``formula_mutants`` says what is changed. Each mutant is written into a copy of the tree, where the
+tests nearest to its module run until the first one fails. A mutant takes ten seconds to two minutes
+on one core; a run that was stopped continues. Expect survivors among roundings, tolerances and
+guards that only protect from overflow: ``tests/data/mutants.jsonl`` keeps those that were drawn,
+with what noticed them or why nothing can; ``--stored`` tries them again after a change of code.
 """
 
-import ast
 import dataclasses
 import difflib
 import hashlib
+import math
 import os
-import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
-from typing import NamedTuple
 
-import cosmic_ray.plugins
 import tyro
-from cosmic_ray.ast import ast_nodes, get_ast_from_path
-from cosmic_ray.mutating import mutate_code
 
-from glassesjax.records import RowFile, Value, read_rows
+sys.path.insert(0, str(Path(__file__).parent))
+from formula_mutants import KINDS, Mutant, mutants_of
 
-ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
-# Swaps that change a value and not a type: a sum that becomes a shift would die at once.
-OPERATORS = (
-    *(f"ReplaceBinaryOperator_{a}_{b}" for a in ARITHMETIC for b in ARITHMETIC if a != b),
-    *(
-        f"ReplaceComparisonOperator_{a}"
-        for a in (
-            "Eq_NotEq",
-            "NotEq_Eq",
-            "Lt_LtE",
-            "Lt_GtE",
-            "LtE_Lt",
-            "LtE_Gt",
-            "Gt_GtE",
-            "Gt_LtE",
-        )
-    ),
-    *("ReplaceComparisonOperator_GtE_Gt", "ReplaceComparisonOperator_GtE_Lt"),
-    *("ReplaceUnaryOperator_Delete_USub", "ReplaceUnaryOperator_Delete_Invert"),
-    *("NumberReplacer", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue"),
-    *("ReplaceAndWithOr", "ReplaceOrWithAnd", "AddNot"),
-)
+from glassesjax.records import Row, RowFile, Value, read_rows, to_json, write_by_rename
+
+KEY = ("module", "function", "kind", "occurrence", "digest")
+STORED = Path("tests/data/mutants.jsonl")
+PACKAGES = ("theory", "trace")
+FILES = ("cache/policies", "precision/norms", "precision/rounding")
+SURVIVED, TIMEOUT = "survived", "timeout"
+Z = 1.959963984540054  # 95 % of a normal distribution lie within
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Mutants of the theory, and whether anything notices."""
+    """Mutants of the formulas, and whether a test notices."""
 
-    count: int = 160
-    """How many, drawn without repetition."""
+    each: int = 25
+    """How many of each kind, drawn without repetition."""
+    kinds: tuple[str, ...] = KINDS
+    """Which kinds of change."""
     seed: int = 0
-    """Of the draw."""
-    workers: int = 2
+    """Of the draw. A change of code draws anew only in the functions that it changes."""
+    workers: int = 1
     """Mutants tried at once."""
-    timeout: int = 600
-    """Seconds after which a mutant counts as killed: it does not end."""
+    timeout: int = 120
+    """Seconds for each file of tests, after which a mutant counts as killed: it does not end."""
+    stored: bool = False
+    """Take ``tests/data/mutants.jsonl`` in place of a draw: what died there must die."""
+    again: bool = False
+    """Try those of the draw again that survived."""
+    show: bool = False
+    """Try nothing: print the rates by kind and the survivors of ``out``, or of the stored ones."""
     out: Path = Path("runs/mutants.jsonl")
     """One row a mutant."""
 
 
-KEY = ("module", "operator", "occurrence", "digest")
-
-
-class Mutant(NamedTuple):
-    """One change at one place."""
-
-    module: str
-    operator: str
-    occurrence: int
-    code: str
-
-
-def key_of(mutant: Mutant) -> dict[str, Value]:
-    """What tells it from others, and from a mutant of an earlier state of its module."""
-    digest = hashlib.sha256(mutant.code.encode()).hexdigest()[:16]
-    return dict(zip(KEY, (*mutant[:3], digest), strict=True))
+def key_of(row: Mutant | Row) -> tuple[Value, ...]:
+    """What tells a mutant from others, and from one of an earlier state of its function."""
+    return row[: len(KEY)] if isinstance(row, Mutant) else tuple(row[name] for name in KEY)
 
 
 def modules() -> list[Path]:
     """All that is mutated, relative to the root."""
-    theory = sorted(Path("glassesjax/theory").glob("*.py"))
-    return [
-        *(path for path in theory if path.name != "__init__.py"),
-        Path("glassesjax/trace/rollout.py"),
+    root = Path("glassesjax")
+    packages = [path for name in PACKAGES for path in sorted((root / name).glob("*.py"))]
+    files = [root / f"{name}.py" for name in FILES]
+    return [path for path in (*packages, *files) if path.name != "__init__.py"]
+
+
+def all_mutants() -> list[Mutant]:
+    """Every mutant of every module."""
+    return [mutant for path in modules() for mutant in mutants_of(str(path), path.read_text())]
+
+
+def drawn(every: Iterable[Mutant], settings: Settings) -> list[Mutant]:
+    """The first of each kind in an order that depends on each mutant's own name only."""
+    place = lambda mutant: hashlib.sha256(f"{settings.seed} {key_of(mutant)}".encode()).digest()
+    ordered = sorted(every, key=place)
+    of_kind = lambda kind: [mutant for mutant in ordered if mutant.kind == kind]
+    return [mutant for kind in settings.kinds for mutant in of_kind(kind)[: settings.each]]
+
+
+def matched(every: Iterable[Mutant], row: Row) -> Mutant | None:
+    """A stored mutant in today's code, wherever its function now stands; None if it has changed."""
+    fits = [mutant for mutant in every if key_of(mutant)[1:] == key_of(row)[1:]]
+    fits.sort(key=lambda mutant: mutant.module != row["module"])
+    return fits[0] if fits else None
+
+
+def watchers(mutant: Mutant, killer: str = "") -> list[str]:
+    """Test files that may notice: of the function, the module, its names, and what imports it."""
+    path = Path(mutant.module)
+    package, stem = path.parts[1], path.stem
+    exports = re.findall(r"^(?:def|class) ([A-Za-z]\w*)|^([A-Z]\w*) =", path.read_text(), re.M)
+    names = {name for pair in exports for name in pair if name}
+    dotted = f"glassesjax.{package}.{stem}"
+    near = [other.stem for other in modules() if f"{dotted} import" in other.read_text()]
+
+    def rank(test: Path) -> int:
+        text, imported = test.read_text(), set(re.findall(r"\w+", _imports(test.read_text())))
+        if mutant.function in imported:
+            return 0
+        if stem in test.stem or dotted in text:
+            return 1
+        if names & imported and f"glassesjax.{package}" in text:
+            return 2
+        return 3 if any(other in test.stem for other in near) else 4
+
+    tests = [
+        path for name in (package, *PACKAGES) for path in Path("tests", name).glob("test_*.py")
     ]
-
-
-def _bare(code: str) -> str | None:
-    """What of the code runs, without annotations; None where it is no code at all."""
-    try:
-        tree = ast.parse(code)
-    except SyntaxError:  # an asterisk that parts keyword arguments is no product
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg | ast.AnnAssign):
-            node.annotation = ast.Constant(None)
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-    return ast.dump(tree)
-
-
-def all_mutants() -> Iterator[Mutant]:
-    """Every mutant that changes what runs."""
-    for path in modules():
-        code = path.read_text()
-        tree, bare = get_ast_from_path(path), _bare(code)
-        for name in OPERATORS:
-            operator = cosmic_ray.plugins.get_operator(f"core/{name}")()
-            places = sum(len(list(operator.mutation_positions(node))) for node in ast_nodes(tree))
-            for occurrence in range(places):
-                changed = mutate_code(code, operator, occurrence)
-                if changed is not None and _bare(changed) not in (bare, None):
-                    yield Mutant(str(path), name, occurrence, changed)
-
-
-def watchers(module: str) -> tuple[list[str], list[str]]:
-    """Test files and claims that import a module, its own test file first."""
-    name = module.removesuffix(".py").replace("/", ".")
-    imports = lambda path: name in path.read_text() or name.rpartition(".")[2] in path.stem
-    tests = sorted(
-        filter(
-            imports,
-            [*Path("tests/theory").glob("test_*.py"), *Path("tests/trace").glob("test_*.py")],
-        )
+    ranked = sorted(
+        (str(test) != killer.partition("::")[0], rank(test), str(test)) for test in tests
     )
-    tests.sort(key=lambda path: path.stem != f"test_{Path(module).stem}")
-    claims = [path.stem for path in sorted(Path("proofs_numeric").glob("*.py")) if imports(path)]
-    return [str(path) for path in tests], claims
+    return list(dict.fromkeys(test for far, place, test in ranked if place < 4 or not far))
 
 
-def commands(module: str, out: str) -> list[list[str]]:
-    """What may notice a mutant of a module: its tests one file at a time, then its claims."""
-    tests, claims = watchers(module)
-    pytest = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-    ]
-    verify = [
-        sys.executable,
-        "-c",
-        "import sys; from glassesjax.cli import main; main(sys.argv[1:])",
-    ]
-    registered = _registered(claims)
-    ledger = [[*verify, "verify", "--only", *registered, "--out", out]] if registered else []
-    return [*([*pytest, test] for test in tests), *ledger]
+def _imports(text: str) -> str:
+    return "\n".join(re.findall(r"^from glassesjax[^(\n]*(?:\([^)]*\))?", text, re.M))
 
 
-def fate(mutant: Mutant, root: Path, timeout: int) -> str:
-    """What noticed the mutant in this copy of the tree, or ``survived``."""
+def fate(mutant: Mutant, tests: Sequence[str], root: Path, timeout: int) -> str:
+    """The test that noticed the mutant in this copy of the tree, ``timeout`` or ``survived``."""
     original = (root / mutant.module).read_text()
     (root / mutant.module).write_text(mutant.code)
     try:
-        with tempfile.TemporaryDirectory() as out:
-            for command in commands(mutant.module, f"{out}/run"):
-                if _run(command, root, timeout):
-                    return command[-1] if "pytest" in command else "verify"
+        return failing(tests, root, timeout) or SURVIVED
     except subprocess.TimeoutExpired:
-        return "timeout"
+        return TIMEOUT
     finally:
         (root / mutant.module).write_text(original)
-    return "survived"
 
 
-def check_baseline(names: Iterable[str], root: Path, timeout: int) -> None:
-    """Nothing may fail without a mutant, or each mutant of that module would count as killed."""
-    with tempfile.TemporaryDirectory() as out:
-        wanted = {tuple(c): None for name in names for c in commands(name, f"{out}/run")}
-        for command in wanted:
-            shutil.rmtree(f"{out}/run", ignore_errors=True)
-            if _run(list(command), root, timeout):
-                sys.exit(f"Wanted a tree without failures; this fails: {' '.join(command[1:])}")
-
-
-def _registered(names: list[str]) -> list[str]:
-    from proofs_numeric.claims import CLAIMS
-
-    return [claim.name for claim in CLAIMS if claim.name in names]
-
-
-def _run(command: list[str], root: Path, timeout: int) -> bool:
-    """Whether the command notices: it does not exit with 0."""
-    environment = os.environ | {
-        "PYTHONPATH": str(root),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
+def failing(tests: Sequence[str], root: Path, timeout: int) -> str:
+    """The first test that fails, file by file; the first file if none ran; nothing if all pass."""
+    pytest = ["-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTHONPATH": str(root), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(root.parent / "cache"))
+    environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     done = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, timeout=timeout, check=False
+        [sys.executable, *pytest, "-m", "not slow", *tests],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout * len(tests),
+        check=False,
     )
-    return done.returncode != 0
+    if done.returncode in (0, 5):  # 5: all of them are slow
+        return ""
+    failed = re.search(r"^(?:FAILED|ERROR) ([^\s\[]+)", done.stdout, re.M)
+    return failed[1] if failed else tests[0]
 
 
 def copies(number: int, folder: Path) -> Queue:
@@ -220,52 +172,97 @@ def copies(number: int, folder: Path) -> Queue:
     return queue
 
 
+def difference(mutant: Mutant) -> str:
+    """The lines that it changes, before and after."""
+    before, after = Path(mutant.module).read_text().splitlines(), mutant.code.splitlines()
+    lines = difflib.unified_diff(before, after, n=0, lineterm="")
+    return "\n".join(line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---"))
+
+
+def wilson(killed: int, tried: int) -> tuple[float, float]:
+    """The 95 % interval of a rate (E. B. Wilson, 1927)."""
+    center = killed + Z * Z / 2
+    spread = Z * math.sqrt(killed * (tried - killed) / tried + Z * Z / 4)
+    return (center - spread) / (tried + Z * Z), (center + spread) / (tried + Z * Z)
+
+
+def report(rows: Sequence[Row]) -> Iterator[str]:
+    """Rates by kind with their intervals, then the survivors."""
+    survivors = [row for row in rows if row["fate"] == SURVIVED]
+    for kind in (*KINDS, "all"):
+        tried = [row for row in rows if kind in (row["kind"], "all")]
+        if tried:
+            killed = sum(row["fate"] != SURVIVED for row in tried)
+            low, high = wilson(killed, len(tried))
+            rate = f"{killed / len(tried):.0%} (95 %: {low:.0%} to {high:.0%})"
+            yield f"{kind:10} {killed} of {len(tried)} killed, {rate}"
+    for row in survivors:
+        where = f"{row['module']} {row['function']}, {row['kind']} {row['occurrence']}"
+        yield f"\n{where}: {row.get('reason', 'nothing noticed')}\n{row['code']}"
+
+
 def main(settings: Settings) -> None:
     """Draws, tries, reports."""
-    every = list(all_mutants())
-    if not 1 <= settings.count <= len(every):
-        sys.exit(f"Wanted --count from 1 to {len(every)}; found {settings.count}.")
-    drawn = random.Random(settings.seed).sample(every, settings.count)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    if settings.show:
+        print(*report(read_rows(STORED if settings.stored else settings.out)), sep="\n")
+        return
+    if settings.stored:
+        sys.exit(retry(settings))
+    if settings.again and settings.out.exists():
+        kept = [row for row in read_rows(settings.out) if row["fate"] != SURVIVED]
+        write_by_rename(settings.out, "".join(f"{to_json(row)}\n" for row in kept))
+    wanted = drawn(all_mutants(), settings)
+    tries = [(mutant, watchers(mutant)) for mutant in wanted]
+    print(*report(attempts(tries, settings.out, settings)), sep="\n")
+
+
+def retry(settings: Settings) -> int:
+    """Tries what died before. One run, which may be stopped and continued, is one file."""
+    out, every, tries = settings.out.with_stem(f"{settings.out.stem}-again"), all_mutants(), []
+    for row in read_rows(STORED):
+        if row["fate"] == SURVIVED:
+            continue
+        if mutant := matched(every, row):
+            tries.append((mutant, watchers(mutant, str(row["fate"]))))
+        else:
+            print("no longer applies:", *key_of(row)[:-1])
+    rows = attempts(tries, out, settings)
+    out.unlink()  # the next run is another one
+    print(*report(rows), sep="\n")
+    return int(any(row["fate"] == SURVIVED for row in rows))
+
+
+def attempts(tries: Sequence[tuple[Mutant, list[str]]], out: Path, settings: Settings) -> list[Row]:
+    """Tries mutants that have no row yet; then all rows of those that were asked for."""
+    named = lambda mutant: dict(zip(KEY, key_of(mutant), strict=True))
+    out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        RowFile(settings.out, KEY) as file,
+        RowFile(out, KEY) as file,
         ThreadPoolExecutor(settings.workers) as pool,
     ):
         roots = copies(settings.workers, Path(folder))
-        first = roots.get()
-        check_baseline(sorted({mutant.module for mutant in drawn}), first, settings.timeout)
-        roots.put(first)
 
-        def attempt(mutant: Mutant) -> dict:
+        def attempt(mutant: Mutant, tests: Sequence[str]) -> dict[str, Value]:
             root = roots.get()
             try:
-                found = fate(mutant, root, settings.timeout)
+                found = fate(mutant, tests, root, settings.timeout)
             finally:
                 roots.put(root)
-            before = Path(mutant.module).read_text().splitlines()
-            lines = difflib.unified_diff(before, mutant.code.splitlines(), n=0, lineterm="")
-            diff = [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
-            return {**key_of(mutant), "fate": found, "code": "\n".join(diff)}
+            return {**named(mutant), "fate": found, "code": difference(mutant)}
 
-        wanted = [mutant for mutant in drawn if key_of(mutant) not in file]
-        for row in pool.map(attempt, wanted):
+        left = [pair for pair in tries if named(pair[0]) not in file]
+        # If one fails without a mutant, each mutant would count as killed.
+        if every := sorted({test for _, tests in left for test in tests}):
+            root = roots.get()
+            if killer := failing(every, root, settings.timeout):
+                sys.exit(f"Expected a tree without failures, got {killer}: mend it first.")
+            roots.put(root)
+        for row in pool.map(lambda pair: attempt(*pair), left):
             file.append([row])
-            print(
-                row["fate"],
-                row["module"],
-                row["operator"],
-                row["code"].replace("\n", "  "),
-                flush=True,
-            )
-    counted = [tuple(key_of(mutant).values()) for mutant in drawn]
-    rows = [row for row in read_rows(settings.out) if tuple(row[name] for name in KEY) in counted]
-    survivors = [row for row in rows if row["fate"] == "survived"]
-    print(
-        f"{len(rows) - len(survivors)} of {len(rows)} killed, {1 - len(survivors) / len(rows):.1%}"
-    )
-    for row in survivors:
-        print(row["module"], row["code"], sep="\n")
+            print(row["fate"], *key_of(row)[:-1], row["code"], sep="  ", flush=True)
+    wanted = {key_of(mutant) for mutant, _ in tries}
+    return [row for row in read_rows(out) if key_of(row) in wanted]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 from jax.typing import DTypeLike
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, border
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import budgets_of, check_order
 from glassesjax.errors import BadInput
@@ -22,6 +23,7 @@ BUDGET = re.compile(
 )
 
 
+@border()
 def state_bytes(
     config: DecoderConfig,
     policy: Policy,
@@ -61,6 +63,7 @@ def _place_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int
     return width * np.dtype(dtype).itemsize + groups * (np.dtype(np.int32).itemsize + mass)
 
 
+@border(length=COUNT)
 def resolve_slots(
     budget: str,
     config: DecoderConfig,
@@ -144,6 +147,7 @@ def _slots(
     return int(number)
 
 
+@border(length=NON_NEGATIVE)
 def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: str = "") -> None:
     """Whether positions stay where the model was trained.
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
+from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.cache.advance import Unrolled, advance, logits
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import CHUNK, PrefillMode
@@ -53,6 +54,7 @@ class Chosen(NamedTuple):
     """The sequences now. The next step takes its buffers; after the last step they stay."""
 
 
+@border()
 def generate(
     model: Unrolled,
     prompts: Sequence[Sequence[int]],
@@ -119,6 +121,7 @@ def generate(
     yield from proceed(model, made.batch, policy, max_tokens=more, plan=plan, **shared)
 
 
+@border(max_tokens=NON_NEGATIVE)
 def proceed(
     model: Unrolled,
     batch: Batch,

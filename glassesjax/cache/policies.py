@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from glassesjax.borders import NON_NEGATIVE, POSITIVE_SHARE, check_fields
+from glassesjax.borders import NON_NEGATIVE, POSITIVE_SHARE, border, check_fields
 from glassesjax.errors import BadInput
 
 Spacing = Literal["true", "compressed", "consecutive"]
@@ -191,6 +191,7 @@ _ALIKE = ("full", "window")
 _FORM = "NAME[-head|-layer][+SINKS][@RECENT][~DECAY]"
 
 
+@border()
 def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     """A policy by name: ``NAME[-head|-layer][+SINKS][@RECENT][~DECAY]``.
 
@@ -234,6 +235,7 @@ def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     )
 
 
+@border()
 def distinct_policies(names: Sequence[str], *, beside: Sequence[str] = ()) -> tuple[str, ...]:
     """Policies by the names that rows have, each once.
 

@@ -6,6 +6,7 @@ and nothing is moved, token by token; a cut after many (``one_shot``, ``chunked`
 keeps. Where a token is stored means nothing, for its position is stored with it.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.cache.policies import Candidates, Policy
 from glassesjax.errors import BadInput
 from glassesjax.model.config import Causal, DecoderConfig, Window
@@ -90,6 +92,7 @@ def check_order(config: DecoderConfig) -> None:
         raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")
 
 
+@border()
 def empty_state(
     config: DecoderConfig,
     policy: Policy,
@@ -131,11 +134,14 @@ def empty_state(
     return State(tuple(layer(budget + 1) for budget in budgets), jnp.asarray(0, jnp.int32))
 
 
-def check_state(config: DecoderConfig, state: State, policy: Policy, dtype: DTypeLike) -> None:
+def check_state(
+    config: DecoderConfig, layers: int, state: State, policy: Policy, dtype: DTypeLike
+) -> None:
     """Refuses a state that another model, plan or policy made, as far as shapes and types tell.
 
     Args:
       config: The decoder's settings.
+      layers: How many of its layers read.
       state: Of one sequence; nothing but shapes and types is looked at.
       policy: Who decides.
       dtype: Of keys and values.
@@ -143,8 +149,8 @@ def check_state(config: DecoderConfig, state: State, policy: Policy, dtype: DTyp
     Raises:
       BadInput: It has other layers, shapes or types, or too few slots for the policy.
     """
-    if len(state.layers) != config.num_layers:
-        wanted = f"Expected a state of {config.num_layers} layers, as the model's"
+    if len(state.layers) != layers:
+        wanted = f"Expected a state of {layers} layers, as the model's"
         raise BadInput(f"{wanted}, got {len(state.layers)}: use the model that made it.")
     groups = config.kv_heads if policy.head_wise else 1
     if len(state.layers[0].position) != groups:
@@ -163,7 +169,8 @@ def check_state(config: DecoderConfig, state: State, policy: Policy, dtype: DTyp
 def _shapes(
     config: DecoderConfig, policy: Policy, slots: tuple[int, ...], dtype: DTypeLike
 ) -> tuple[KVCache, ...]:
-    """Shapes and types of an empty state."""
+    """Shapes and types of an empty state of so many layers."""
+    config = dataclasses.replace(config, num_layers=len(slots))
     return jax.eval_shape(lambda: empty_state(config, policy, slots, dtype)).layers
 
 

@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from glassesjax import draws
+from glassesjax.borders import border, require
 from glassesjax.errors import BadInput
 from glassesjax.model.config import (
     Alibi,
@@ -54,14 +56,17 @@ TOY_POSITIONS: Mapping[str, Positions] = {
 }
 
 
-def open_model(name: str, *, positions: str = "none", seed: int = 0) -> LanguageModel:
+@border()
+def open_model(
+    name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
+) -> LanguageModel:
     """A model by name.
 
     Args:
-      name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path of a ``.gguf`` file
-        of the llama architecture, of a ``.safetensors`` file that ``glassesjax train`` wrote, or of
-        its run folder. A name that is a file or a run folder as well is refused: ``./NAME`` is
-        the folder, ``packaged:NAME`` the model of the package.
+      name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path (text, or any
+        ``os.PathLike``) of a ``.gguf`` file of the llama architecture, of a ``.safetensors`` file
+        that ``glassesjax train`` wrote, or of its run folder. A name that is a file or a run folder
+        as well is refused: ``./NAME`` is the folder, ``packaged:NAME`` the model of the package.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
       seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it. Models of
         one decoder do not depend on it.
@@ -77,7 +82,9 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
     return open_header(name, positions=positions, seed=seed).read()
 
 
-def open_header(name: str, *, positions: str = "none", seed: int = 0) -> ModelHeader:
+def open_header(
+    name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
+) -> ModelHeader:
     """A model by name, of which no weight is read yet.
 
     Args:
@@ -91,21 +98,23 @@ def open_header(name: str, *, positions: str = "none", seed: int = 0) -> ModelHe
     Raises:
       BadInput: As for ``open_model``, but for what only weights can tell.
     """
-    packaged = packaged_name(name, _packaged_names(), "model", is_one=_is_model)
+    text = os.fspath(name)
+    require(isinstance(text, str), "a name or a path as text", repr(name), "decode it")
+    packaged = packaged_name(text, _packaged_names(), "model", is_one=_is_model)
     if packaged is not None:
         return _packaged_header(packaged, positions, seed)
-    if name.endswith(".gguf"):
-        return _gguf_header(Path(name))
-    if name.endswith(SUFFIX):
-        return _trained_header(Path(name))
-    if seeds := sorted(Path(name).glob(trained_name("*"))):
-        if (path := Path(name) / trained_name(seed)) not in seeds:
+    if text.endswith(".gguf"):
+        return _gguf_header(Path(text))
+    if text.endswith(SUFFIX):
+        return _trained_header(Path(text))
+    if seeds := sorted(Path(text).glob(trained_name("*"))):
+        if (path := Path(text) / trained_name(seed)) not in seeds:
             there = ", ".join(path.name for path in seeds)
-            raise BadInput(f"Expected {path.name} in {name}, got {there}: choose another --seed.")
+            raise BadInput(f"Expected {path.name} in {text}, got {there}: choose another --seed.")
         return _renamed(_trained_header(path), seed=seed)
     names = ", ".join(_packaged_names())
     wanted = f"Expected a model: {names}, a .gguf file, or what glassesjax train wrote"
-    raise BadInput(f"{wanted}; got {name!r}.")
+    raise BadInput(f"{wanted}; got {text!r}.")
 
 
 def is_toy(name: str) -> bool:
@@ -160,6 +169,7 @@ def trained_name(seed: int | str) -> str:
     return f"model-{seed}{SUFFIX}"
 
 
+@border()
 def open_trained(path: Path) -> LanguageModel:
     """A decoder that ``glassesjax train`` wrote.
 
@@ -182,6 +192,7 @@ def _trained_header(path: Path) -> ModelHeader:
     return ModelHeader(str(path), header.config, SymbolTokenizer(header.symbols), read)
 
 
+@border()
 def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     """A seeded decoder of three layers that meets the hypotheses of the paper's theorems.
 
@@ -222,6 +233,7 @@ def _toy_config(positions: str) -> DecoderConfig:
     )
 
 
+@border()
 def counter_model(most: int = COUNTER_MOST, *, reading: Reading = "share") -> LanguageModel:
     """The decoder whose weights are written by hand, and that counts ones.
 
@@ -253,6 +265,7 @@ def smollm2_file() -> Path:
     raise BadInput(f"Wanted the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")
 
 
+@border()
 def open_gguf(path: Path) -> LanguageModel:
     """A model out of a GGUF file.
 

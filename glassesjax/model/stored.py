@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, escaped
 from glassesjax.files import writing
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.stored_config import config_record
@@ -137,7 +137,7 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
     except OSError as error:
         raise _foreign(path, str(error.strerror)) from error
     except (ValueError, KeyError, TypeError, _broken()) as error:
-        raise _foreign(path, " ".join(str(error).split()) or type(error).__name__) from error
+        raise _foreign(path, escaped(error)) from error
     decoder.stored_as = header.stored_as
     digest = hashlib.sha256(content).hexdigest()
     return decoder, header.symbols, {**header.source, "weights_sha256": digest}

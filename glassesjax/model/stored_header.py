@@ -5,13 +5,12 @@ the object has each weight's type and shape, and what ``save_decoder`` says besi
 """
 
 import json
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassesjax.errors import BadInput, shown
+from glassesjax.files import regular_file
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.stored_config import config_of
 from glassesjax.model.weights import check_shapes
@@ -69,12 +68,9 @@ def read_header(path: Path) -> StoredHeader:
 
 def _header_text(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode  # a pipe would wait for its writer
-        if not stat.S_ISREG(mode):
-            raise BadInput(f"Expected a trained model, got {path}, which is no file: choose one.")
+        left = regular_file(path, "a trained model") - _LENGTH
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH), "little")
-            left = os.fstat(file.fileno()).st_size - _LENGTH
             if not 0 < length <= min(left, MOST_HEADER):
                 most = max(0, min(left, MOST_HEADER))
                 raise ValueError(f"Expected a header of 1 to {most} bytes, got {length}")

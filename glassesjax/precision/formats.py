@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border, check_fields
 from glassesjax.precision.bits import (
     LAYOUTS,
     Grid,
@@ -46,6 +47,7 @@ class FloatFormat:
     has_nan: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         # Beyond these, float64 is no carrier; without infinity one exponent more is in use.
         most = 11 if self.has_infinity else 10
         if not (2 <= self.exponent_bits <= most and 1 <= self.mantissa_bits <= 52):
@@ -127,6 +129,7 @@ class FloatFormat:
         if not carrier_format(dtype).contains(self):
             raise ValueError(f"{self.name} does not fit into {dtype}: use a float64 carrier.")
 
+    @border()
     def ulp(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Distance between neighboring numbers of this format in the binade of each value.
 
@@ -145,6 +148,7 @@ class FloatFormat:
         self._check_carrier(x.dtype)
         return spacing(x, self.grid)
 
+    @border()
     def ulp_exponent(self, x: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
         """Binary logarithm of ``ulp``: an integer, so that no backend flushes it to zero.
 
@@ -160,6 +164,7 @@ class FloatFormat:
         self._check_carrier(x.dtype)
         return spacing_exponent(x, self.grid)
 
+    @border()
     def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The nearest numbers of this format, ties to even, in the dtype of the argument.
 
@@ -225,6 +230,7 @@ def carrier_format(dtype: np.dtype) -> FloatFormat:
     return F32 if dtype == jnp.float32 else F64
 
 
+@border()
 def float_format(name: str) -> FloatFormat:
     """The format of this name.
 

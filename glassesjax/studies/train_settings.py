@@ -84,7 +84,8 @@ class TrainSettings:
     remat: bool = False
     """Compute the passes again for the gradient: less memory, more time."""
     rate: float = 3e-3
-    """Largest learning rate; it climbs for a twentieth of the steps and falls as a cosine."""
+    """Largest learning rate; it climbs from 0 for a twentieth of the steps (the first step changes
+    nothing) and falls as a cosine."""
     seeds: int = 1
     """Decoders that are trained in one program, from seeds 0, 1, ..."""
     arithmetic: str = "f32"

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.settings import MOST, number_text
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import (
@@ -60,7 +61,7 @@ class Glasses:
     after it nothing tells the item's tokens from the answer's."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if self.steps and not self.stop:
             raise BadInput("Wanted = before steps, to tell them from the item; found no_stop.")
         for name in ("separators", "steps", "scratch"):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
 from glassesjax.settings import MOST, number_text
 from glassesjax.tasks.sequences import BOS
 
@@ -75,7 +76,7 @@ class LengthMix:
     that each doubling of the length is as likely as the next."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if not 1 <= self.low <= self.high <= MOST:
             wanted = f"Wanted low and high lengths from 1 to {MOST}, the smallest first"
             raise BadInput(f"{wanted}; found {number_text(self.low)} to {number_text(self.high)}.")

@@ -62,7 +62,7 @@ def made(kind, /, **fields):
         (DecoderConfig, {"vocab_size": 5, "positions": "rotary"}, "positions to be one of NoPos"),
         (DecoderConfig, {"vocab_size": 5, "mask": NoPositions()}, "mask to be one of Causal"),
         (DecoderConfig, {"vocab_size": 5, "norm": "rms"}, "norm to be one of NoNorm"),
-        (DecoderConfig, {"vocab_size": 5, "mlp": "gelu"}, "mlp to be one of Mlp"),
+        (DecoderConfig, {"vocab_size": 5, "mlp": "gelu"}, "mlp to be a Mlp"),
         (DecoderConfig, {"vocab_size": 5, "temperature": Causal()}, "temperature to be one of"),
     ],
 )

@@ -4,6 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import struct
+import subprocess
+import sys
 import time
 import typing
 from types import NoneType, UnionType
@@ -393,3 +396,53 @@ def test_what_could_not_be_read_again_is_not_saved(tmp_path):
         with pytest.raises(ValueError, match=text):
             save_decoder(path, decoder, symbols, source)
     assert not path.exists()
+
+
+# What a refusal costs. ----------------------------------------------------------------------------
+
+COST = """
+import resource, sys, time
+import jax.numpy
+import safetensors.numpy
+from glassesjax.errors import BadInput
+from glassesjax.model.gguf_header import map_file, read_header
+from glassesjax.model.chat import chat_text
+from glassesjax.model.stored import load_decoder
+
+jax.numpy.ones(3).block_until_ready()
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, begin = peak(), time.process_time()
+try:
+    {call}
+except BadInput:
+    print(peak() - before, time.process_time() - begin)
+"""
+CALLS = {
+    "a header of null bytes": "load_decoder(Path('made.safetensors'))",
+    "10^8 layers": "load_decoder(Path('layers.safetensors'))",
+    "a sparse array": "read_header(map_file(Path('made.gguf')), 'made', {})",
+    "lists of lists": "chat_text(TEMPLATE, [], bos=None, eos=None)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_refusal_takes_little(content, tmp_path, kind):
+    (tmp_path / "layers.safetensors").write_bytes(with_config(content, {"num_layers": 10**8}))
+    (tmp_path / "made.safetensors").write_bytes((2**30).to_bytes(8, "little"))
+    # A GGUF file of one pair, which is 2^33 booleans.
+    pair = struct.pack("<Q1sIIQ", 1, b"a", 9, 7, 2**33)
+    (tmp_path / "made.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pair)
+    os.truncate(tmp_path / "made.safetensors", 2**34)
+    os.truncate(tmp_path / "made.gguf", 2**34)
+    template = (
+        "{% set n = namespace(a=1) %}{% for i in range(99) %}{% set n.a = [n.a, n.a] %}{% endfor %}"
+    )
+    code = COST.replace("{call}", CALLS[kind]).replace("TEMPLATE", repr(template))
+    code = "from pathlib import Path" + code
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    megabytes, seconds = map(float, run.stdout.split())
+    assert megabytes < 150
+    assert seconds < 2

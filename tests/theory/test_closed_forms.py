@@ -216,6 +216,11 @@ def test_norms_of_jacobians_by_hand_and_for_strange_vectors():
     np.testing.assert_array_equal(rmsnorm_jacobian_norm(x), [0.4, 1])
     found = layernorm_jacobian_norm(x, 4.0)
     np.testing.assert_allclose(found, [1 / math.sqrt(25 / 4 - 49 / 16 + 4), 0.5], rtol=8 * U)
+    # The width is the last axis, and one row is no vector of width one.
+    np.testing.assert_array_equal(
+        rmsnorm_jacobian_norm(x[:1], 4.0), rmsnorm_jacobian_norm(x, 4.0)[:1]
+    )
+    np.testing.assert_array_equal(layernorm_jacobian_norm(x[:1], 4.0), found[:1])
     assert np.isinf(rmsnorm_jacobian_norm(jnp.zeros(3)))
     assert np.isinf(layernorm_jacobian_norm(x)[1])
     assert np.isnan(rmsnorm_jacobian_norm(jnp.array([1.0, jnp.nan])))

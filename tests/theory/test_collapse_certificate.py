@@ -104,6 +104,10 @@ def test_the_certificate_shows_which_hypothesis_was_dropped():
     ).layers.hypotheses
     np.testing.assert_allclose(hypotheses.row_sum_error, 0.5, rtol=8 * SEQ * U)
     np.testing.assert_allclose(hypotheses.softmax_error, 0.5, rtol=8 * SEQ * U)
+    both = rows._replace(weights=rows.weights / 4, next_weights=rows.next_weights / 2)
+    hypotheses = certify(both, norm=2).layers.hypotheses  # the larger of the two rows' errors
+    np.testing.assert_allclose(hypotheses.row_sum_error, 0.75, rtol=8 * SEQ * U)
+    np.testing.assert_allclose(hypotheses.softmax_error, 0.75, rtol=8 * SEQ * U)
     masked = rows._replace(next_logits=rows.next_logits.at[..., 0].set(-jnp.inf))
     assert jnp.all(certify(masked, norm=2).layers.hypotheses.logit_range == jnp.inf)
 

@@ -186,6 +186,7 @@ def test_the_doubly_exponential_bound():
     found = doubly_exponential_bound(r, strength, heads=2, key_dim=4, layers=2)
     assert found == 2.0**4 * 0.25**9
     assert doubly_exponential_bound(r, strength, heads=2, key_dim=4, layers=0) == r
+    assert doubly_exponential_bound(r, strength, heads=1, key_dim=1, layers=1) == 2 * 0.25**3
     # Its fixed point: at 1 / sqrt(c) nothing is gained, beyond it nothing is said.
     fixed = doubly_exponential_bound(jnp.array(0.5), 2 * strength, heads=2, key_dim=4, layers=5)
     assert fixed == 0.5

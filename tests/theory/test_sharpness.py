@@ -78,6 +78,12 @@ def test_logit_range_by_norms_holds_and_is_attained(key):
     eye = jnp.eye(4, 8)
     assert float(logit_range_bound(eye, 2 * eye, one, both)) == pytest.approx(36, rel=64 * U)
     assert float(jnp.ptp((both @ (2 * eye).T) @ (eye @ one))) == 36
+    # Turned, no vector lies on an axis: 2 scale 2 1.5 |(3, 4)| |(3, 4)|.
+    turn, both = jnp.array([[0.6, 0.8], [-0.8, 0.6]]), jnp.array([[3.0, 4.0], [-3.0, -4.0]])
+    bound = logit_range_bound(2 * turn, 1.5 * turn, both[0], both, 0.5)
+    assert float(bound) == pytest.approx(75, rel=64 * U)
+    attained = 0.5 * jnp.ptp((both @ (1.5 * turn).T) @ (2 * turn @ both[0]))
+    assert float(attained) == pytest.approx(75, rel=64 * U)
 
 
 @pytest.mark.parametrize("n", [1, 2, 64])

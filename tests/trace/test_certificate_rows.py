@@ -135,6 +135,7 @@ def test_a_window_that_moves_on_breaks_the_range_of_the_logits(key):
 @pytest.mark.parametrize("norm", NORMS)
 def test_constants_of_a_linear_layer_worked_out_by_hand(key, norm):
     switches = {"mlp": Mlp(kind="linear"), "norm": ConstantNorm(beta=2.0), "positions": Alibi()}
+    switches |= {"attn_scale": -0.7}  # of a negative scale, the size counts
     decoder = Decoder(dataclasses.replace(CONFIG, **switches), key=key, dtype=jnp.float64)
     tokens = jnp.asarray(TOKENS, jnp.int32)
     rows, _ = certified(decoder, tokens, norm)
@@ -152,7 +153,7 @@ def test_constants_of_a_linear_layer_worked_out_by_hand(key, norm):
         np.testing.assert_allclose(rows.radius[0, head], radius, rtol=32 * DIM * U)
         query, key_weight = attention.query[...][0][part], attention.key[...][0][part]
         gradient = vector_norm(resid[:-1] @ key_weight.T @ query, {1: "inf", 2: 2, "inf": 1}[norm])
-        steepest = jnp.max(gradient) * width**-0.5 / 2
+        steepest = jnp.max(gradient) * 0.7 / 2
         np.testing.assert_allclose(rows.query_lipschitz[0, head], steepest, rtol=32 * DIM * U)
 
 

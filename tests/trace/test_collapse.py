@@ -277,3 +277,9 @@ def test_jit_of_the_whole_pass_takes_a_decoder_as_a_pytree(key):
     jitted = jax.jit(lambda model: model(tokens)[0])(model)
     atol = 2 * 20 * 16 * U64 * float(jnp.max(jnp.abs(jitted)))
     chex.assert_trees_all_close(jitted, model(tokens)[0], rtol=0, atol=atol)
+
+
+def test_a_prompt_is_a_tail_where_it_shares_half_of_itself():
+    trunk, half, less = (0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 1, 1)
+    assert [set(tree.rows) for tree in pack([trunk, half])] == [{trunk, half}]
+    assert [set(tree.rows) for tree in pack([trunk, less])] == [{trunk}, {less}]

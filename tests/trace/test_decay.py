@@ -114,3 +114,21 @@ def test_the_order_of_lengths_does_not_matter():
 def test_lengths_that_are_none_are_refused(lengths):
     with pytest.raises(ValueError, match="positive lengths, each once"):
         fitted(lambda n: 1.0, lengths)
+
+
+def test_slopes_and_errors_of_five_points_by_hand():
+    """Logarithms of base two: at 0, 1, 2 the values 0, -1, -3, then two that neither law meets."""
+    six = math.log2(6)
+    lengths, logs = (1, 2, 4, 6, 8), (0, -1, -3, -5, -4)
+    fit = fit_decay(lengths, [2.0**y for y in logs])
+    steps = [(2, -1.0), (4, -2.0), (6, -2 / (six - 2))]
+    for (length, slope), (wanted, by_hand) in zip(fit.local, steps, strict=False):
+        assert length == wanted
+        assert slope == pytest.approx(by_hand, rel=1e-14)
+    # The line through the first three: -4/3 - 3/2 (x - 1); in n itself: -4/3 - (n - 7/3).
+    power = [-5 + 4 / 3 + 1.5 * (six - 1), -4 + 4 / 3 + 3.0]
+    exponential = [-5 + 4 / 3 + 6 - 7 / 3, -4 + 4 / 3 + 8 - 7 / 3]
+    root = lambda missed: math.log(2) * math.sqrt((missed[0] ** 2 + missed[1] ** 2) / 2)
+    assert fit.power_error == pytest.approx(root(power), rel=1e-14)
+    assert fit.exponential_error == pytest.approx(root(exponential), rel=1e-14)
+    assert loglog_slope((1, 2, 4, 8), (1.0, 0.5, 0.125, 2.0**-4)) == pytest.approx(-1.4, rel=1e-14)

@@ -104,3 +104,28 @@ def test_equal_rows_have_no_direction():
     noise = paired_noise(rows, rows, rows, rows + 1e-3, BF16)
     assert np.all(np.isnan(noise.cosine))
     assert not np.any(noise.detectable)
+
+
+def test_three_pairs_are_measured_each_by_itself_but_for_their_chance():
+    random = np.random.default_rng(5)
+    true = np.array([[2.0, 0, 0, 0], [-3, 0, 0, 0], [1, 1, 0, 0]])
+    error = np.array([[0, -0.5, 0, 0.25], [-0.125, 0, 0, 0], [0, 0, -1, 0]])
+    first = random.integers(-8, 9, size=(3, 4)) + np.array([[-16.0, -32, 16, 32]])
+    first[1, 0] = -15  # and then -18, of the next power of two
+    rows = [jnp.asarray(row) for row in (first, first + true, first, first + true + error)]
+    together = paired_noise(*rows, BF16)
+    alone = [paired_noise(*(row[at : at + 1] for row in rows), BF16) for at in range(3)]
+    shared = ("chance", "projection_noise", "detectable")
+    for name in set(together._fields) - set(shared):
+        np.testing.assert_allclose(
+            getattr(together, name), [getattr(one, name)[0] for one in alone], rtol=8 * 2.0**-53
+        )
+    np.testing.assert_array_equal(together.linf, [0.5, 0.125, 1])
+    spacing = 2.0 ** (np.floor(np.log2(np.maximum(np.abs(first), np.abs(first + true)))) - 7)
+    np.testing.assert_array_equal(together.ulp, np.max(np.abs(error) / spacing, axis=1))
+    # Cosines of the other errors with each true difference, root mean square, at least 1 / 2.
+    squares = [(1 + 0) / 2, 0, (0.25 / 0.3125 + 1) / 4]
+    chance = np.sqrt(np.maximum(squares, 1 / 4))
+    np.testing.assert_allclose(together.chance, chance, rtol=8 * 2.0**-53)
+    by_hand = np.linalg.norm(error, axis=1) * chance / np.linalg.norm(true, axis=1)
+    np.testing.assert_allclose(together.projection_noise, by_hand, rtol=16 * 2.0**-53)

@@ -45,12 +45,15 @@ def made(key, **switches):
     return Decoder(dataclasses.replace(CONFIG, **switches), key=key, dtype=jnp.float64)
 
 
-def test_rollout_is_the_dense_product(key):
-    decoder = made(key, mask=Window(width=4), positions=Rotary(base=10.0), num_kv_heads=1)
+@pytest.mark.parametrize("weight", [None, 0.3])
+def test_rollout_is_the_dense_product(key, weight):
+    switches = {"mask": Window(width=4), "positions": Rotary(base=10.0), "num_kv_heads": 1}
+    decoder = made(key, residual_weight=weight, **switches)
     found = rollout(decoder, TOKENS, rows=3)
     trace = decoder(TOKENS, keep="attention")[1]
-    update = np.linalg.norm(trace.resid_mid - trace.resid, axis=-1)
-    shares = np.mean(update / (update + np.linalg.norm(trace.resid, axis=-1)), axis=-1)
+    kept = trace.resid if weight is None else (1 - weight) * trace.resid
+    update = np.linalg.norm(trace.resid_mid - kept, axis=-1)
+    shares = np.mean(update / (update + np.linalg.norm(kept, axis=-1)), axis=-1)
     np.testing.assert_allclose(found.shares, shares, **CLOSE)
     row = np.eye(LENGTH)[-1]
     np.testing.assert_array_equal(found.profile[-1], row)

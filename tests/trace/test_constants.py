@@ -1,0 +1,153 @@
+"""Slopes of MLPs and norms, and shares of the residual, each where its formula is attained."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glassesjax.model import DecoderConfig, LayerNorm, Mlp, RMSNorm
+from glassesjax.model.decoder import Decoder
+from glassesjax.precision import RoundingPlan
+from glassesjax.trace.certificate import _norm_lipschitz
+from glassesjax.trace.constants import (
+    GELU_EXACT_LIPSCHITZ,
+    GELU_LIPSCHITZ,
+    effective_share,
+    mlp_lipschitz,
+    mlp_slopes,
+    norm_slopes,
+    residual_shares,
+)
+
+U = 2.0**-53
+PLAN = RoundingPlan.of_dtype(jnp.float64)
+DOUBLE = jnp.dtype(jnp.float64)
+
+
+def mlp_of(kind, **numbers):
+    """An MLP of width one: ``gate``, ``up`` and ``down``, and the biases of the first two."""
+    config = DecoderConfig(
+        vocab_size=2, num_layers=1, model_dim=1, mlp=Mlp(kind=kind, dim=1, sigma=-0.6), bias=True
+    )
+    block = jax.tree.map(
+        lambda x: x[0], Decoder(config, key=jax.random.key(0), dtype=DOUBLE).blocks
+    )
+    for name, number in numbers.items():
+        weight = getattr(block.mlp, name)
+        weight[...] = jnp.full_like(weight[...], number)
+    return block.mlp
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+@pytest.mark.parametrize("kind", ["swiglu", "geglu"])
+def test_a_gated_mlp_of_width_one_attains_its_slope(kind):
+    """Both branches count: the gate's slope times up, and the gate's value times up's weight."""
+    numbers = {"gate": 0.8, "gate_bias": 0.3, "up": 1.7, "up_bias": 0.4, "down": -2.5}
+    mlp, x = mlp_of(kind, **numbers), jnp.asarray([[0.5], [2.0]])
+    bound = mlp_slopes(mlp, x, PLAN)
+    truth = jax.vmap(jax.grad(lambda row: mlp(row[None], PLAN)[0, 0]))(x)
+    np.testing.assert_allclose(bound, -truth[:, 0], rtol=64 * U)
+    if kind == "swiglu":
+        gate, up = 0.8 * 0.5 + 0.3, 1.7 * 0.5 + 0.4
+        slope = sigmoid(gate) * (1 + gate * (1 - sigmoid(gate)))
+        by_hand = 2.5 * (slope * up * 0.8 + gate * sigmoid(gate) * 1.7)
+        assert float(bound[0]) == pytest.approx(by_hand, rel=64 * U)
+
+
+CONSTANTS = {
+    "zero": 0.0,
+    "identity": 0.6,
+    "linear": 2.5,
+    "gelu": GELU_LIPSCHITZ * 1.7 * 2.5,
+    "gelu_exact": GELU_EXACT_LIPSCHITZ * 1.7 * 2.5,
+    "swiglu": math.nan,
+}
+
+
+@pytest.mark.parametrize("norm", [1, 2, "inf"])
+@pytest.mark.parametrize("kind", CONSTANTS)
+def test_constants_of_mlps_of_width_one(kind, norm):
+    there = {"gelu": ("up", "down"), "gelu_exact": ("up", "down"), "linear": ("down",)}
+    numbers = {name: {"up": 1.7, "down": -2.5}[name] for name in there.get(kind, ())}
+    found = float(mlp_lipschitz(mlp_of(kind, **numbers), DOUBLE, norm))
+    assert found == pytest.approx(CONSTANTS[kind], rel=8 * U, nan_ok=True)
+
+
+@pytest.mark.parametrize("norm", [1, 2, "inf"])
+def test_constants_of_a_linear_mlp_are_those_of_its_norm(norm):
+    """A matrix whose three norms differ: by columns, by rows and the greatest singular value."""
+    config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=2, mlp=Mlp(kind="linear"))
+    block = jax.tree.map(
+        lambda x: x[0], Decoder(config, key=jax.random.key(0), dtype=DOUBLE).blocks
+    )
+    block.mlp.down[...] = jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
+    found = float(mlp_lipschitz(block.mlp, DOUBLE, norm))
+    assert found == pytest.approx({1: 4, 2: 5, "inf": 7}[norm], rel=16 * U)
+
+
+@pytest.mark.parametrize("weight", [None, 0.3, 1.3])
+def test_the_effective_share_weighs_both_parts(weight):
+    """Residual (3, 4) and (0, 5); attention adds 1 to the first token and nothing to the second."""
+    config = DecoderConfig(vocab_size=2, residual_weight=weight)
+    keep, share = residual_shares(config)
+    assert (keep, share) == ((1, 1) if weight is None else (1 - weight, weight))
+    resid = jnp.asarray([[3.0, 4.0], [0.0, 5.0], [0.0, 0.0]])
+    moved = share * jnp.asarray([[0.6, 0.8], [0.0, 0.0], [0.0, 0.0]])
+    first = abs(share) / (abs(share) + 5 * abs(keep))
+    found = float(effective_share(resid, keep * resid + moved, config))
+    assert found == pytest.approx(first / 3, rel=64 * U)  # the second's is zero, and 0 / 0 is
+    counted = jnp.asarray([True, True, False])
+    found = float(effective_share(resid, keep * resid + moved, config, counted))
+    assert found == pytest.approx(first / 2, rel=64 * U)
+
+
+GAIN = (0.5, -3.0, 1.0, 0.25)
+
+
+def normalize_of(norm):
+    config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=4, norm=norm)
+    normalize = Decoder(config, key=jax.random.key(0), dtype=DOUBLE).final_norm
+    normalize.gain[...] = jnp.asarray(GAIN)
+    return normalize
+
+
+@pytest.mark.parametrize(
+    ("norm", "x", "root"),
+    [
+        (RMSNorm(eps=0.5), (2.0, 0.0, 1.0, 3.0), 2.0),  # mean square 3.5
+        (LayerNorm(eps=0.5), (3.0, 1.0, 2.0, 4.0), math.sqrt(1.75)),  # variance 1.25
+    ],
+    ids=["rms", "layer"],
+)
+def test_slopes_of_norms_with_unequal_gains_by_hand(norm, x, root):
+    normalize = normalize_of(norm)
+    found = float(norm_slopes(normalize, jnp.asarray(x), DOUBLE))
+    assert found == pytest.approx(3 / root, rel=16 * U)
+
+
+@pytest.mark.parametrize("norm", [1, 2, "inf"])
+def test_the_norm_constant_of_a_segment_by_hand(norm):
+    """Nearest zero in the middle of the segment, at its start and at its end."""
+    normalize, spread = normalize_of(RMSNorm(eps=0.5)), 1.0 if norm == 2 else (1 + 2) / 2
+    ends = {
+        "middle": ([2.0, 2.0, 2.0, 2.0], [2.0, 2.0, -2.0, -2.0], 2.0),
+        "start": ([2.0, 2.0, 0.0, 0.0], [4.0, 4.0, 2.0, 2.0], 2.0),
+        "end": ([0.0, 6.0, 0.0, 6.0], [0.0, 2.0, 0.0, 2.0], 2.0),
+    }
+    for start, end, square in ends.values():
+        found = float(_norm_lipschitz(normalize, jnp.asarray([start, end]), norm))
+        by_hand = spread * 3 / math.sqrt(square + 0.5)
+        # Up by what rounding may do: (4 + 16) spacings, 40 u.
+        assert by_hand * (1 + 24 * U) < found <= by_hand * (1 + 56 * U)
+    if norm != 2:
+        layer = float(
+            _norm_lipschitz(
+                normalize_of(LayerNorm(eps=0.5)), jnp.asarray([[3.0, 1.0, 2.0, 4.0]] * 2), norm
+            )
+        )
+        assert layer == pytest.approx(2 * (1 - 1 / 4) * spread * 3 / math.sqrt(1.75), rel=64 * U)
