@@ -17,8 +17,7 @@ from glassesjax.studies.longform import LongformSettings
 from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.recall import RecallSettings
 from glassesjax.studies.retention import RetentionSettings
-from glassesjax.studies.sweep_settings import MOST as MOST_CELLS
-from glassesjax.studies.sweep_settings import SweepSettings
+from glassesjax.studies.sweep_settings import MOST_CELLS, SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
 

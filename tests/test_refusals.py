@@ -166,7 +166,7 @@ WHOLES = [(kind, *field) for kind in MADE for field in fields_of(kind, int)]
 )
 def test_a_number_beyond_int32_is_refused_by_name(kind, name, several, parts):
     value = (HUGE,) * (1 if Ellipsis in parts else len(parts)) if several else HUGE
-    with pytest.raises(BadInput, match=f"{name.replace('_', '.')}|{name}") as refusal:
+    with pytest.raises(BadInput, match=name.replace("_", ".")) as refusal:
         made(kind, **MADE[kind] | {name: value})
     assert "\n" not in str(refusal.value)
 

@@ -13,7 +13,7 @@ from glassesjax.errors import BadInput
 from glassesjax.settings import check_settings, decimal_number, whole_number
 from glassesjax.studies.train_settings import TrainSettings
 
-MOST = 10_000  # cells; beyond, a grid is a mistake
+MOST_CELLS = 10_000  # cells; beyond, a grid is a mistake
 
 # What a preset trains where the grid does not say otherwise.
 GRIDS: Mapping[str, tuple[str, ...]] = {
@@ -56,8 +56,8 @@ class SweepSettings:
         """The trainings, by the names of their folders."""
         axes = self.axes
         count = math.prod(map(len, axes.values()))
-        if not 1 <= count <= MOST:
-            raise BadInput(f"Wanted a grid of 1 to {MOST} cells; found {count}.")
+        if not 1 <= count <= MOST_CELLS:
+            raise BadInput(f"Wanted a grid of 1 to {MOST_CELLS} cells; found {count}.")
         varied = [name for name, values in axes.items() if len(values) > 1 or name == "task"]
         found: dict[TrainSettings, str] = {}
         for values in itertools.product(*axes.values()):

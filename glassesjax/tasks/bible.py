@@ -170,7 +170,7 @@ class _Pool:
             sizes = {book: max(least) for book, (least, _) in self.rounds.items() if least}
         self.sizes = sizes
 
-    def _size(self, lines: Sequence[Line], enough: float = math.inf) -> int:
+    def _size(self, lines: Sequence[Line], enough: int | float = math.inf) -> int:
         total = 0
         for line in lines:
             total += self.count(f"{line.text}\n")

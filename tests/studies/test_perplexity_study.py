@@ -368,7 +368,7 @@ def test_bad_settings_are_named(change, text):
         ({"slots": ("0",), "policies": ("short",)}, "at least 1 slots for short"),
         ({"slots": ("1",), "policies": ("short",)}, "more than 1 slots for short"),
         ({"slots": ("4",), "policies": ("window+4",)}, "at least 5 slots for window.4"),
-        ({"slots": ("many",)}, "found 'many'"),
+        ({"slots": ("many",)}, "got 'many'"),
         ({"max_tokens": 9000, "windows": 9000}, "at most 8192 tokens"),
         ({"max_tokens": 9000, "windows": None, "span": "book"}, "leave full out"),
         (
