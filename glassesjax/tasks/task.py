@@ -78,7 +78,7 @@ class LengthMix:
     def __post_init__(self) -> None:
         check_fields(self)
         if not 1 <= self.low <= self.high <= MOST:
-            wanted = f"Wanted low and high lengths from 1 to {MOST}, the smallest first"
+            wanted = f"Wanted lengths (low, high) from 1 on up to {MOST}, the smallest first"
             raise BadInput(f"{wanted}; found {number_text(self.low)} to {number_text(self.high)}.")
 
     def draw(self, key: Array) -> Int[Array, ""]:

@@ -100,7 +100,7 @@ def test_a_grid_that_is_none_is_one_line_and_nothing_is_written(grid, text, tmp_
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (("--jobs", "-1"), "--jobs of 0 or more"),
+        (("--jobs", "-1"), "--jobs from 0"),
         (("--hours", "nan"), "hours to be a number"),
         (("--hours", "0"), "--hours over 0"),
         (("--cluster", "pbs"), "'slurm', 'local'"),
