@@ -18,10 +18,12 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.files import LONGEST_NAME, check_name
+from glassesjax.folders import check_local
 from glassesjax.names import PACKAGED
 from glassesjax.places import check_out
 from glassesjax.process import ending, note, run_to_end, say, shown
-from glassesjax.records import Row, blaming, check_local
+from glassesjax.readback import blaming
+from glassesjax.records import Row
 from glassesjax.verbs import (
     NUMBERS,
     Backend,

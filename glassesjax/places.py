@@ -6,7 +6,7 @@ from pathlib import Path
 
 from glassesjax.errors import BadInput
 from glassesjax.files import check_name, regular_file, writing
-from glassesjax.records import check_local, check_run
+from glassesjax.folders import check_local, check_run
 
 
 def check_save(path: Path, flag: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from glassesjax.errors import BadInput
+from glassesjax.folders import RunFolder
 from glassesjax.records import (
     UPGRADED,
     RowFile,
-    RunFolder,
     mark_of,
     provenance,
     read_rows,

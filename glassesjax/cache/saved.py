@@ -19,8 +19,9 @@ from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput, escaped, shown
 from glassesjax.files import json_object, regular_file, writing
+from glassesjax.folders import check_local
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
-from glassesjax.records import check_local, to_json
+from glassesjax.records import to_json
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"

@@ -7,17 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glassesjax.files import writing
+from glassesjax.folders import RunFolder
 from glassesjax.journal import Journal
-from glassesjax.records import (
-    ROWS,
-    Row,
-    RowFile,
-    RunFolder,
-    blaming,
-    known_rows,
-    provenance,
-    write_by_rename,
-)
+from glassesjax.readback import blaming, known_rows
+from glassesjax.records import ROWS, Row, RowFile, provenance, write_by_rename
 
 Done = Callable[[Row], bool]
 Steps = Iterable[tuple[str, Sequence[Row]]]

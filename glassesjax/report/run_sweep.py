@@ -9,7 +9,8 @@ from pathlib import Path
 import jax
 
 from glassesjax.errors import BadInput, Busy
-from glassesjax.records import Row, RunFolder, provenance, to_json, write_by_rename
+from glassesjax.folders import RunFolder
+from glassesjax.records import Row, provenance, to_json, write_by_rename
 from glassesjax.report.jobs import run_jobs
 from glassesjax.report.run_study import own_fields
 from glassesjax.report.run_train import run_train

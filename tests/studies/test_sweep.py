@@ -13,7 +13,8 @@ from studies.made_train import timeless
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
-from glassesjax.records import RunFolder, read_rows, write_by_rename
+from glassesjax.folders import RunFolder
+from glassesjax.records import read_rows, write_by_rename
 from glassesjax.report import run_sweep
 from glassesjax.studies.sweep import CELLS, KEY, as_dataset, fill_cells, missing, sweep_rows
 from glassesjax.studies.sweep_settings import GRIDS, SweepSettings
