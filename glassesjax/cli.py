@@ -2,20 +2,15 @@
 
 import dataclasses
 import functools
-import io
-import itertools
-import os
-import re
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
-import tyro
 
+from glassesjax.arguments import LEAST_COLUMNS, parsed
 from glassesjax.errors import BadInput
 from glassesjax.files import LONGEST_NAME, check_name
 from glassesjax.folders import check_local
@@ -25,7 +20,6 @@ from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.readback import blaming
 from glassesjax.records import Row
 from glassesjax.verbs import (
-    NUMBERS,
     Backend,
     Bounded,
     Collapse,
@@ -39,12 +33,9 @@ from glassesjax.verbs import (
     Retention,
     Sweep,
     Train,
-    Verb,
     Verify,
 )
 from proofs_numeric.ledger import OPTIMIZATIONS_OFF, failures
-
-LEAST_COLUMNS = 40  # of a terminal; what is narrower is written as if it had so many
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,8 +61,7 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       input. Other failures raise.
     """
     try:
-        _check_words(arguments)
-        verb = _parse(arguments)
+        verb = parsed(arguments)
         if whole_process and isinstance(verb, Verify) and verb.suite == "quick":
             jax.config.update(OPTIMIZATIONS_OFF, True)  # compiling is the cost there
         return VERBS[type(verb)](verb, arguments)
@@ -81,62 +71,6 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
         line, status = end
         note(f"glassesjax: {line}")
         return status
-
-
-def _check_words(arguments: Sequence[str]) -> None:
-    """Refuses what no file of a run could hold: a half of a character, or NUL."""
-    for word in arguments:
-        if re.search("[\0\ud800-\udfff]", word):
-            expected = "Expected flags and values of UTF-8 without NUL"
-            raise BadInput(f"{expected}, got {word!r:.80}: write or rename it so.")
-
-
-def _parse(arguments: Sequence[str]) -> Verb:
-    """The verb with its settings; what the parser says in a box becomes one line."""
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said), _wide_terminal():
-            return tyro.cli(
-                Verb,  # pyrefly: ignore[bad-argument-type]  (a union of annotated classes)
-                prog="glassesjax",
-                description="What the last token of a decoder-only Transformer can still see.",
-                args=list(arguments),
-                config=(tyro.conf.OmitArgPrefixes,),
-                registry=NUMBERS,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise BadInput(_plain(said.getvalue())) from None
-
-
-@contextmanager
-def _wide_terminal() -> Iterator[None]:
-    """The parser lays its help out for ever where there is no room for a word."""
-    narrow = shutil.get_terminal_size().columns < LEAST_COLUMNS
-    before = os.environ.get("COLUMNS")
-    if narrow:
-        os.environ["COLUMNS"] = str(LEAST_COLUMNS)
-    try:
-        yield
-    finally:
-        if narrow and before is not None:
-            os.environ["COLUMNS"] = before
-        elif narrow:
-            del os.environ["COLUMNS"]
-
-
-def _plain(box: str) -> str:
-    """The first paragraph under the title of a box, without its frame."""
-    lines = [re.sub("[\u2500-\u257f]+|--+(?![a-z])", "", line).strip() for line in box.splitlines()]
-    _title, *lines = itertools.dropwhile(lambda line: not line, lines)
-    paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
-    text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
-    return (
-        text
-        if text.startswith(("Wanted", "Expected"))
-        else f"{text.rstrip('.')}: see glassesjax --help."
-    )
 
 
 def _study(
