@@ -47,7 +47,8 @@ def models(tmp_path_factory):
     for name, mask in (("digits", {}), ("later", {"mask": Bidirectional()})):
         decoder = Decoder(DecoderConfig(**sizes, **mask), key=jax.random.key(0))
         save_decoder(folder / f"{name}.safetensors", decoder, SYMBOLS, {"weights": "made"})
-    return {path.stem: str(path) for path in folder.iterdir()} | {"toy": "toy"}
+    named = {path.stem: str(path) for path in folder.iterdir()}
+    return named | {"toy": "toy", "smollm2": "smollm2"}
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ EARLY = {
     "digits for letters": ("bounded", "text", "--kinds collapse --lengths 4", "'1'"),
     "runs beyond the context": ("bounded", "digits", "--lengths 65", "64 tokens"),
     "prompts beyond the context": ("collapse", "digits", "--lengths 65", "64 tokens"),
-    "verses that are too long": ("recall", "text", "--slots many", "'many'"),
+    "slots that are no number": ("recall", "text", "--slots many", "'many'"),
     "a seed that is not there": ("collapse", "toy", "--seed -1", "seed"),
     "a folder of other things": ("influence", "toy", "--out taken", "taken"),
     "a file for a folder": ("influence", "toy", "--out letters", "no folder"),
@@ -119,6 +120,11 @@ EARLY = {
 @pytest.mark.parametrize(("verb", "model", "words", "text"), EARLY.values(), ids=EARLY)
 def test_a_refusal_comes_before_weights(refused, verb, model, words, text):
     assert text in refused(verb, model, words)
+
+
+@pytest.mark.models
+def test_lengths_that_hold_too_few_verses_are_refused_before_weights(refused):
+    assert "128 tokens" in refused("recall", "smollm2", "--lengths 128")
 
 
 LATER = {
