@@ -182,3 +182,11 @@ def test_what_died_must_die_again_wherever_it_now_stands(tmp_path, monkeypatch, 
         assert ("nothing noticed" in printed) == bool(alive)
         assert len(tried) == 2
         tried.clear()
+
+
+def test_stored_survivors_have_their_reasons():
+    rows = mutants.read_rows(Path(__file__).parents[2] / mutants.STORED)
+    assert len({mutants.key_of(row) for row in rows}) == len(rows) > 100
+    assert {row["kind"] for row in rows} == set(formula_mutants.KINDS)
+    for row in rows:
+        assert ("reason" in row) == (row["fate"] == mutants.SURVIVED), row
