@@ -37,6 +37,7 @@ test: $(VENV)/.dev
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST) -m slow
+	$(BIN)/python scripts/abuse.py
 
 check: format lint types layers test docs
 

@@ -1,6 +1,21 @@
-"""``python -m glassesjax``: the command, also where no script is on the path."""
+"""The command: ``glassesjax``, or ``python -m glassesjax`` where no script is on the path."""
 
-from glassesjax.cli import main
+import sys
+from collections.abc import Callable
+
+from glassesjax.process import run_to_end
+
+
+def main() -> None:
+    """Runs the verb that the process was started with, and ends the process."""
+    run_to_end(_load)
+
+
+def _load() -> Callable[[], int]:
+    from glassesjax.cli import run
+
+    return lambda: run(sys.argv[1:], whole_process=True)
+
 
 if __name__ == "__main__":
     main()

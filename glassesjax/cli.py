@@ -1,21 +1,24 @@
 """The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input, 130 stopped."""
 
+import dataclasses
 import functools
-import io
-import itertools
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
-import tyro
 
-from glassesjax.errors import BadInput, PeerLost
+from glassesjax.arguments import LEAST_COLUMNS, parsed
+from glassesjax.errors import BadInput
+from glassesjax.files import LONGEST_NAME, check_name
+from glassesjax.folders import check_local
 from glassesjax.names import PACKAGED
-from glassesjax.records import Row, check_local
+from glassesjax.places import check_out
+from glassesjax.process import ending, note, run_to_end, say, shown
+from glassesjax.readback import blaming
+from glassesjax.records import Row
 from glassesjax.verbs import (
     Backend,
     Bounded,
@@ -30,7 +33,6 @@ from glassesjax.verbs import (
     Retention,
     Sweep,
     Train,
-    Verb,
     Verify,
 )
 from proofs_numeric.ledger import OPTIMIZATIONS_OFF, failures
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       arguments: Words after the program's name; those of the process if absent.
     """
     if arguments is None:
-        sys.exit(run(sys.argv[1:], whole_process=True))
+        run_to_end(lambda: lambda: run(sys.argv[1:], whole_process=True))
     sys.exit(run(arguments))
 
 
@@ -59,50 +61,16 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       input. Other failures raise.
     """
     try:
-        verb = _parse(arguments)
+        verb = parsed(arguments)
         if whole_process and isinstance(verb, Verify) and verb.suite == "quick":
             jax.config.update(OPTIMIZATIONS_OFF, True)  # compiling is the cost there
         return VERBS[type(verb)](verb, arguments)
-    except BadInput as error:
-        print(f"glassesjax: {error}", file=sys.stderr)
-        return 2
-    except PeerLost as error:  # of a process that was not yet joined with others
-        print(f"glassesjax: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("glassesjax: stopped; the same command continues.", file=sys.stderr)
-        return 130  # what a shell gives for an interrupt
-
-
-def _parse(arguments: Sequence[str]) -> Verb:
-    """The verb with its settings; what the parser says in a box becomes one line."""
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            return tyro.cli(
-                Verb,  # pyrefly: ignore[bad-argument-type]  (a union of annotated classes)
-                prog="glassesjax",
-                description="What the last token of a decoder-only Transformer can still see.",
-                args=list(arguments),
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
-    except SystemExit as stop:
-        if not stop.code:
+    except (Exception, KeyboardInterrupt) as error:
+        if (end := ending(error)) is None:
             raise
-        raise BadInput(_plain(said.getvalue())) from None
-
-
-def _plain(box: str) -> str:
-    """The first paragraph under the title of a box, without its frame."""
-    lines = [re.sub("[\u2500-\u257f]+|--+(?![a-z])", "", line).strip() for line in box.splitlines()]
-    _title, *lines = itertools.dropwhile(lambda line: not line, lines)
-    paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
-    text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
-    return (
-        text
-        if text.startswith(("Wanted", "Expected"))
-        else f"{text.rstrip('.')}: see glassesjax --help."
-    )
+        line, status = end
+        note(f"glassesjax: {line}")
+        return status
 
 
 def _study(
@@ -115,21 +83,23 @@ def _study(
     wrong: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: (),
 ) -> int:
     """Runs a study into its folder, prints what it says, and what is not as it must be."""
-    out = _folder(verb)
+    out = _place(verb)
     with _progress(steps) as advance:
         rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
     from glassesjax.report.fields import unfinite
 
-    for line in lines(rows):
-        print(line)
-    return _end(out, [*unfinite(rows), *wrong(rows)])
+    with blaming(rows):
+        told, failed = list(lines(rows)), [*unfinite(rows), *wrong(rows)]
+    for line in told:
+        say(line)
+    return _end(out, failed)
 
 
 def _end(out: Path, failed: Sequence[str]) -> int:
     """Prints what is not as it must be and where the page is; the exit status."""
     for line in failed:
-        print(f"FAILED {line}")
-    print(f"Page: {out / 'index.html'}")
+        say(f"FAILED {line}")
+    say(f"Page: {out / 'index.html'}")
     return 1 if failed else 0
 
 
@@ -155,24 +125,26 @@ def _generate(verb: Generate, arguments: Sequence[str]) -> int:
     from glassesjax.report import run_generate
     from glassesjax.report.fields import not_finite, unfinite
 
-    out = _folder(verb)
+    out = _place(verb)
     others: dict[int, list[str]] = {}
 
     def show(prompt: int, piece: str) -> None:
         if prompt == 0:
-            print(piece, end="", flush=True)
+            print(shown(piece), end="", flush=True)
         else:  # the first text streams; the others, written at the same time, follow it
             others.setdefault(prompt, []).append(piece)
 
-    said = lambda name: print(f"written with {name}", file=sys.stderr, flush=True)
+    said = lambda name: note(f"written with {name}")
     command = shlex.join(["glassesjax", *arguments])
     rows = run_generate(verb, out, command=command, advance=said, show=show)
     print()
     for prompt, pieces in others.items():
-        print(f"\nText {prompt + 1}\n{''.join(pieces)}")
-    for line in not_finite(rows, "written tokens"):
-        print(line)
-    return _end(out, unfinite(rows))
+        print(shown(f"\nText {prompt + 1}\n{''.join(pieces)}"))
+    with blaming(rows):
+        told, failed = not_finite(rows, "written tokens"), unfinite(rows)
+    for line in told:
+        say(line)
+    return _end(out, failed)
 
 
 def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:
@@ -260,6 +232,14 @@ def _verify(verb: Verify, arguments: Sequence[str]) -> int:
     return _study(verb, arguments, steps=len(verb.claims), **told)
 
 
+def _place(verb: OfModel | Sweep | Train | Verify) -> Path:
+    """The same for who writes it: what can be told before a model is opened is told now."""
+    out, fields = _folder(verb), dataclasses.fields(verb)
+    known = {field.name: getattr(verb, field.name) for field in fields}
+    check_out(out, {**known, "study": type(verb).__name__.lower()})
+    return out
+
+
 def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
     """Where a run goes that was not told: named after what it measures."""
     if isinstance(verb, Verify):
@@ -269,9 +249,12 @@ def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
     elif isinstance(verb, Sweep):
         of = verb.preset
     else:
-        of = _named(Path(verb.model.removeprefix(PACKAGED)))
+        # As much as a name has room for, whatever the file's is.
+        named = _named(Path(verb.model.removeprefix(PACKAGED))).encode()[: LONGEST_NAME - 30]
+        of = named.decode(errors="ignore")
     out = verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
     check_local(out)  # before a model is opened
+    check_name(out, "--out")
     return out
 
 
@@ -299,7 +282,7 @@ def _models(verb: Models, arguments: Sequence[str]) -> int:
     told["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
     width = max(map(len, told))
     for name, text in told.items():
-        print(f"{name:{width}}  {text}")
+        say(f"{name:{width}}  {text}")
     return 0
 
 
@@ -309,7 +292,7 @@ def _backend(verb: Backend, arguments: Sequence[str]) -> int:
     report = backend_report()
     width = max(map(len, report))
     for name, value in report.items():
-        print(f"{name:{width}}  {value}")
+        say(f"{name:{width}}  {value}")
     return 0
 
 
@@ -338,18 +321,19 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda name: print(name, file=sys.stderr, flush=True)
+        yield note
         return
+    console.width = max(console.width, LEAST_COLUMNS)
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[at]}"),
+        TextColumn("{task.fields[at]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total, at="opening")
 
         def advance(name: str) -> None:
-            progress.update(task, advance=1, at=name)
+            progress.update(task, advance=1, at=shown(name))
 
         yield advance

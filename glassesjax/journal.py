@@ -1,12 +1,12 @@
 """What a run folder says of its own making: by which code, and which rows it wrote."""
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import BadInput
+from glassesjax.files import MOST_SETTINGS, json_object, read_file
+from glassesjax.process import note
 from glassesjax.provenance import code_fields
 from glassesjax.records import Mark, RowFile, to_json, write_by_rename
 
@@ -38,10 +38,9 @@ class Journal:
         if different := [name for name in now if name in last and last[name] != now[name]]:
             self._continued.append(now)
             name = different[0]
-            print(
+            note(
                 f"glassesjax: {folder} is continued by other code: "
-                f"{name} {now[name] or 'none'}, was {last[name] or 'none'}.",
-                file=sys.stderr,
+                f"{name} {now[name] or 'none'}, was {last[name] or 'none'}."
             )
 
     @property
@@ -90,11 +89,13 @@ class Journal:
 
     def _before(self) -> dict[str, Any]:
         """What an earlier process wrote; nothing where it cannot be read."""
-        try:
-            said = json.loads(self.path.read_bytes())
-        except (FileNotFoundError, ValueError, RecursionError):
+        if not self.path.exists():
             return {}
-        return said if isinstance(said, dict) else {}
+        content = read_file(self.path, "a run's own record", most=MOST_SETTINGS)
+        try:
+            return json_object(content)
+        except ValueError:
+            return {}
 
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:

@@ -14,12 +14,14 @@ import threading
 import time
 from pathlib import Path
 
-from glassesjax.errors import BadInput, Busy
+from glassesjax.errors import Busy
+from glassesjax.files import json_object, regular_file, writing
 
 NAME = ".lock"
 LEASE = 120.0  # s after which the lock of another host may be taken over
 RENEWAL = 30.0  # s between two renewals
 SETTLING = 0.2  # s for another host that takes over the same lock to write its name
+MOST = 4096  # bytes of the file that are looked at
 _WITHOUT = (errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that have no flock
 
 
@@ -42,17 +44,15 @@ class Lock:
         Raises:
           Busy: Another process has it.
           BadInput: The file cannot be opened or locked; the message says why.
+          NoRoom: It cannot be written, for the disk is full.
         """
-        try:
+        with writing(f"to lock {self.path.parent}", self.path):
             self._descriptor, flocked = self._open()
             try:
                 self._take(flocked)
             except BaseException:
                 os.close(self._descriptor)
                 raise
-        except OSError as error:
-            expected = f"Expected to lock {self.path.parent}"
-            raise BadInput(f"{expected}, got {error.strerror}: choose another --out.") from error
         self._renewal = threading.Thread(target=self._renew, daemon=True)
         self._renewal.start()
 
@@ -78,6 +78,8 @@ class Lock:
     def _open(self) -> tuple[int, bool]:
         """The lock's file, and whether ``flock`` holds it."""
         while True:
+            if self.path.exists():
+                regular_file(self.path, "the lock of a run")
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,10 +130,10 @@ class Lock:
     def _read(self) -> dict[str, object]:
         """What the file says now; nothing where it is new, or was cut."""
         try:
-            said = json.loads(self.path.read_bytes())
-        except (FileNotFoundError, ValueError, RecursionError):
+            with self.path.open("rb") as file:
+                return json_object(file.read(MOST))
+        except (FileNotFoundError, ValueError):
             return {}
-        return said if isinstance(said, dict) else {}
 
     def _holder(self) -> dict[str, object] | None:
         said = self._read()

@@ -6,22 +6,17 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-from glassesjax import locks
 from glassesjax.errors import BadInput
-from glassesjax.provenance import code_fields, provenance  # noqa: F401  (rows need them)
-from glassesjax.schema import (
-    SCHEMA,
-    check_schema,
-    obsolete,
-    upgraded_rows,
-    upgraded_settings,
+from glassesjax.files import (
+    json_object,
+    regular_file,
 )
+from glassesjax.provenance import code_fields, provenance  # noqa: F401  (rows need them)
 
 ROWS = "rows.jsonl"
 Value = str | int | float | bool | None
@@ -49,147 +44,18 @@ def write_by_rename(path: Path, text: str) -> None:
 
     Args:
       path: Where it goes; a file already there is replaced.
-      text: Its content, written as UTF-8.
+      text: Its content, written as UTF-8; half surrogates as escapes.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-class RunFolder:
-    """A folder that holds one run, and one process that writes it.
-
-    On entering, the folder is made where it is missing, locked (``locks``), and holds
-    ``settings.json``. A folder with the same settings is the same run, to be continued; what a
-    killed process was about to rename is removed then. One that was written before its settings had
-    a ``schema`` is the same run if they mean the same: its settings and rows are then written in
-    today's words (see ``glassesjax.schema``).
-
-    Args:
-      path: The run's own folder.
-      settings: What fixes the rows, JSON-ready.
-
-    Raises:
-      BadInput: The folder holds another run or other files, cannot be written or locked, or is an
-        address.
-      Busy: Another process is writing it.
-    """
-
-    def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
-        self.path, self.settings = path, settings
-
-    def __enter__(self) -> "RunFolder":
-        check_local(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"Wanted a run folder; {self.path}: {error.strerror}.") from error
-        self.lock = locks.Lock(self.path)
-        self.lock.acquire()
-        try:
-            self._claim()
-        except BaseException:
-            self.lock.release()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.lock.release()
-
-    def _claim(self) -> None:
-        elsewhere = "choose another --out"
-        file = self.path / "settings.json"
-        text = to_json({"schema": SCHEMA, **self.settings}, indent=2)
-        if not file.exists():
-            # What a killed process was about to rename is nobody's, nor is the lock.
-            if any(not _is_scrap(path) and path.name != locks.NAME for path in self.path.iterdir()):
-                wanted = f"Wanted an empty or new folder for {self.path}; it holds other files"
-                raise BadInput(f"{wanted}: {elsewhere}.")
-            write_by_rename(file, text)
-        elif not same_run(file, text):
-            wanted = f"Wanted an empty folder or this very run in {self.path}; it holds another run"
-            raise BadInput(f"{wanted} (settings.json differs): {elsewhere}.")
-        else:
-            _upgrade(self.path, text)
-        self._clear()
-
-    def _clear(self) -> None:
-        """Removes what killed processes left half written, here and one folder down.
-
-        Not deeper: the cells of a sweep are runs with locks of their own.
-        """
-        within = [path for path in self.path.iterdir() if path.is_dir() and not path.is_symlink()]
-        for path in [path for folder in (self.path, *within) for path in folder.iterdir()]:
-            if _is_scrap(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def same_run(file: Path, text: str) -> bool:
-    """Whether a folder's settings mean what the wanted ones do.
-
-    Args:
-      file: ``settings.json`` of a run, with or without a ``schema``.
-      text: The settings that are wanted, as they would be written today.
-
-    Returns:
-      False also for what is no JSON object. The order of the settings says nothing.
-
-    Raises:
-      BadInput: A newer package has written the file, or an older one for which these words meant
-        what none of today's do.
-    """
     try:
-        old = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(old, dict):
-        return False
-    check_schema(old, file)
-    wanted = json.loads(text)
-    if (found := obsolete(old)) and old.get("study") == wanted.get("study"):
-        expected = f"Expected a run that means the same today in {file.parent}"
-        raise BadInput(f"{expected}, got {found}: choose another --out.")
-    in_order = lambda settings: json.dumps(
-        settings, sort_keys=True
-    )  # and 1 is neither 1.0 nor true
-    return in_order(upgraded_settings(old)) == in_order(wanted)
-
-
-def _upgrade(path: Path, text: str) -> None:
-    """Rows and settings of a folder in today's words, whatever kills the process in between.
-
-    The new rows lie beside the old ones until the settings are renamed, and replace them then.
-    """
-    settings, rows, upgraded = (path / name for name in ("settings.json", "rows.jsonl", UPGRADED))
-    old = json.loads(settings.read_bytes())
-    if "schema" not in old:
-        if rows.is_file():
-            new = upgraded_rows(read_rows(rows), old.get("study"))
-            write_by_rename(upgraded, "".join(to_json(row) + "\n" for row in new))
-        write_by_rename(settings, text)
-    if upgraded.is_file():
-        upgraded.replace(rows)
-
-
-def _is_scrap(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".part")
-
-
-def check_local(path: Path) -> None:
-    """Refuses addresses: ``gs://bucket/run`` would become a local folder ``gs:``.
-
-    Args:
-      path: Where something is to be written.
-
-    Raises:
-      BadInput: It starts with a scheme.
-    """
-    if scheme := re.match(r"([a-z][a-z0-9+.-]+):/", path.as_posix(), re.IGNORECASE):
-        expected = "Expected a path of this machine"
-        raise BadInput(f"{expected}, got an address of {scheme[1]}: mount it, or copy the run.")
+        # A token's name may hold the half of a character, which UTF-8 has no bytes for.
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:  # it was renamed, or takes room on a full disk
+        part.unlink(missing_ok=True)
 
 
 class Mark(NamedTuple):
@@ -238,10 +104,13 @@ class RowFile:
         self._marks = [Mark(0, self._digest.hexdigest())]
 
     def __enter__(self) -> "RowFile":
-        self._file: IO[bytes] = self.path.open("a+b")
+        if self.path.exists():
+            regular_file(self.path, "the rows of a run")
+        # Without a buffer: what could not be written must not be tried again on closing.
+        self._file = self.path.open("a+b", buffering=0)
         try:
             self._file.seek(0)
-            self._file.truncate(self._file.read().rfind(b"\n") + 1)
+            self._file.truncate(self._file.readall().rfind(b"\n") + 1)
             self._read()
         except BaseException:
             self._file.close()
@@ -272,11 +141,20 @@ class RowFile:
         for row in new.values():
             self._check_kinds(row, None)
         lines = [f"{to_json(row)}\n".encode() for row in new.values()]
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._seen |= new.keys()
+        self._write(b"".join(lines))
+        self._seen.update(new)
         self._note(lines)
+
+    def _write(self, content: bytes) -> None:
+        """All of it on disk, or nothing: a group that a full disk cut would pass for whole."""
+        size, left = os.fstat(self._file.fileno()).st_size, memoryview(content)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except BaseException:
+            self._file.truncate(size)
+            raise
 
     def mark(self) -> Mark:
         """The mark of all rows."""
@@ -371,17 +249,16 @@ def read_rows(path: Path) -> list[dict[str, Value]]:
 
 def _lines(path: Path) -> list[bytes]:
     """Whole lines, with their ends."""
-    whole = path.read_bytes()
-    return re.findall(rb"[^\n]*\n", whole)
+    regular_file(path, "the rows of a run")
+    return re.findall(rb"[^\n]*\n", path.read_bytes())
 
 
 def _parse(path: Path) -> Iterator[dict[str, Value]]:
     for number, line in enumerate(_lines(path), start=1):
         row = None
-        # Not UTF-8, numbers of thousands of digits, and brackets within brackets included.
-        with contextlib.suppress(ValueError, RecursionError):
-            row = json.loads(line.decode())
-        if not isinstance(row, dict):
+        with contextlib.suppress(ValueError):
+            row = json_object(line.decode())
+        if row is None:
             raise BadInput(f"Wanted a JSON object in line {number} of {path}; found {line[:40]!r}.")
         for name, value in row.items():
             if isinstance(value, list | dict):

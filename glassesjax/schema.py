@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, escaped
 
 SCHEMA = 1
 # Before schema 1, ``h2o`` and ``h2o_mean`` decided by layer unless ``-head`` followed.
@@ -131,4 +131,4 @@ def check_schema(of: Mapping[str, Any], where: object) -> None:
     found = of.get("schema", SCHEMA)
     if isinstance(found, bool) or found != SCHEMA:
         expected = f"Expected schema {SCHEMA} or none in {where}"
-        raise BadInput(f"{expected}, got {found!s:.40}: use the glassesjax that wrote it.")
+        raise BadInput(f"{expected}, got {escaped(found)}: use the glassesjax that wrote it.")

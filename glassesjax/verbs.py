@@ -1,13 +1,14 @@
 """The verbs of the command line: a study's settings, and where its run goes."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from glassesjax.errors import BadInput
+from glassesjax.settings import decimal_number, whole_number
 from glassesjax.studies.bounded import BoundedSettings
 from glassesjax.studies.collapse import CollapseSettings
 from glassesjax.studies.generate_settings import GenerateSettings
@@ -16,9 +17,12 @@ from glassesjax.studies.longform import LongformSettings
 from glassesjax.studies.perplexity_settings import PerplexitySettings
 from glassesjax.studies.recall import RecallSettings
 from glassesjax.studies.retention import RetentionSettings
-from glassesjax.studies.sweep_settings import SweepSettings
+from glassesjax.studies.sweep_settings import MOST_CELLS, SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 from proofs_numeric.ledger import VerifySettings
+
+YEAR = 8784  # hours: no job of a cluster is longer
+NUMBERS = ConstructorRegistry()  # how the command line reads them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,8 +156,8 @@ class Sweep(SweepSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for holds, wanted, found in (
-            (self.jobs >= 0, "--jobs of 0 or more", self.jobs),
-            (0 < self.hours < math.inf, "finite --hours over 0", self.hours),
+            (0 <= self.jobs <= MOST_CELLS, f"--jobs from 0 to {MOST_CELLS}", self.jobs),
+            (0 < self.hours <= YEAR, f"--hours over 0 and up to a year, {YEAR}", self.hours),
         ):
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
@@ -179,6 +183,21 @@ class Models:
 @dataclasses.dataclass(frozen=True)
 class Backend:
     """What this backend really does with casts, products and subnormals."""
+
+
+@NUMBERS.primitive_rule
+def _number(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Numbers in digits of ASCII: Python's own types take those of every script, and 1_000."""
+    read = {int: whole_number, float: decimal_number}.get(kind.type)
+    if read is None:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.type.__name__.upper(),
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, int | kind.type),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 Verb = (

@@ -39,7 +39,8 @@ def parse(module):
 
 def reexported(package):
     """The names that a package re-exports, all in the form ``x as x``; modules aside."""
-    imports = [node for node in parse(package).body if isinstance(node, ast.ImportFrom)]
+    # The package itself has them where type checkers alone look.
+    imports = [node for node in ast.walk(parse(package)) if isinstance(node, ast.ImportFrom)]
     names = {alias.asname for node in imports for alias in node.names if alias.asname}
     found = importlib.import_module(package)
     return {name for name in names if not inspect.ismodule(getattr(found, name))}

@@ -14,8 +14,8 @@ import pytest
 from glassesjax import locks
 from glassesjax.cli import run
 from glassesjax.errors import BadInput, Busy
+from glassesjax.folders import RunFolder
 from glassesjax.locks import Lock
-from glassesjax.records import RunFolder
 
 HOLD = """
 import sys, time

@@ -3,15 +3,16 @@
 import contextlib
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from glassesjax.errors import BadInput
+from glassesjax.folders import RunFolder
 from glassesjax.records import (
     UPGRADED,
     RowFile,
-    RunFolder,
     mark_of,
     provenance,
     read_rows,
@@ -73,11 +74,17 @@ def test_numbers_that_are_not_finite_become_null():
     assert json.loads(text) == {"a": None, "b": [None, 1.5], "c": {"d": None}}
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     write_by_rename(tmp_path / "a.txt", "first")
-    with pytest.raises(UnicodeEncodeError):
-        write_by_rename(tmp_path / "a.txt", "\ud800")  # cannot be encoded: the write fails
-    assert (tmp_path / "a.txt").read_text() == "first"
+    monkeypatch.setattr(os, "fsync", lambda number: os.read(-1, 1))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write_by_rename(tmp_path / "a.txt", "second")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "first")]
+
+
+def test_half_a_character_is_written_as_its_escape(tmp_path):
+    write_by_rename(tmp_path / "a.txt", "a\ud800")
+    assert (tmp_path / "a.txt").read_text() == r"a\ud800"
 
 
 def test_provenance_is_flat_and_complete():

@@ -6,7 +6,8 @@ import pytest
 
 from glassesjax.cache import policy
 from glassesjax.errors import BadInput
-from glassesjax.records import RunFolder, read_rows, to_json
+from glassesjax.folders import RunFolder
+from glassesjax.records import read_rows, to_json
 from glassesjax.report.run_study import own_fields
 from glassesjax.schema import check_schema, renamed_policy, upgraded_rows, upgraded_settings
 from glassesjax.studies.bounded import BoundedSettings

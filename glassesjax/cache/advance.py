@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.slots import State
+from glassesjax.cache.slots import State, check_state
 from glassesjax.cache.step import Dropped, Mode, Tokens, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
@@ -32,6 +33,7 @@ class Unrolled(NamedTuple):
     blocks: tuple[Block, ...]
 
 
+@border()
 def unroll(decoder: Decoder) -> Unrolled:
     """The decoder as decoding reads it.
 
@@ -47,6 +49,7 @@ def unroll(decoder: Decoder) -> Unrolled:
     return Unrolled(jax.tree_util.tree_map_with_path(without, decoder), blocks)
 
 
+@border()
 def advance(
     model: Unrolled,
     state: State,
@@ -77,20 +80,22 @@ def advance(
 
     Returns:
       The state, last representations of the tokens, and what each layer dropped. ``full`` without
-      room for all tokens gives NaN.
+      room for all tokens gives NaN, and so does all that follows a choice by scores that are NaN.
 
     Raises:
       ValueError: A token is not in the vocabulary. Where tokens are traced they cannot be refused:
         what is read with such a one and after it is NaN.
       BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, the spacing
-        needs rotary positions or the mode exact, or the state has another number of decisions a
-        layer than the policy makes, or too few slots for it.
+        needs rotary positions or the mode exact, the state was made by a model or a plan of other
+        shapes or types, it has another number of decisions a layer than the policy makes, or too
+        few slots for it, or the policy's score is not one float a place.
     """
     if not len(tokens):
         raise BadInput("Wanted one token or more to read; found none.")
     _check_tokens(tokens, length, model.outer.config.vocab_size)
     plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
-    _check(model.outer.config, state, policy, plan, mode)
+    _check(model.outer.config, policy, plan, mode)
+    check_state(model.outer.config, len(model.blocks), state, policy, plan.dtype)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
     here, seen = _places(state.seen, count, len(tokens))
     resid = _enter(model.outer, tokens, here.now, plan)
@@ -104,6 +109,7 @@ def advance(
     return State(tuple(layers), seen), y, tuple(dropped)
 
 
+@border()
 def logits(
     model: Unrolled, y: Float[Array, "seq model_dim"], plan: RoundingPlan | None = None
 ) -> Float[Array, "seq vocab"]:
@@ -157,9 +163,7 @@ def _logits(outer: Decoder, y: Array, plan: RoundingPlan | None) -> Array:
     return outer.logits(y, plan=plan)
 
 
-def _check(
-    config: DecoderConfig, state: State, policy: Policy, plan: RoundingPlan, mode: Mode
-) -> None:
+def _check(config: DecoderConfig, policy: Policy, plan: RoundingPlan, mode: Mode) -> None:
     if not plan.row_wise:
         found = f"found {plan.name}, with one scale for all tokens"
         raise BadInput(f"Wanted a plan that rounds each token by itself; {found}.")
@@ -170,9 +174,3 @@ def _check(
         if mode != "exact":
             wanted = f"Wanted mode exact for spacing {policy.spacing}, which moves with each token"
             raise BadInput(f"{wanted}; found {mode}.")
-    groups = config.kv_heads if policy.head_wise else 1
-    if len(state.layers[0].position) != groups:
-        found = f"{len(state.layers[0].position)} decisions a layer, not {groups}"
-        raise BadInput(f"Wanted a state made for {policy}; found one with {found}.")
-    for cache in state.layers:
-        policy.check(cache.slots)

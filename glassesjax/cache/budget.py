@@ -7,15 +7,23 @@ from fractions import Fraction
 import numpy as np
 from jax.typing import DTypeLike
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, border
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.slots import budgets_of
+from glassesjax.cache.slots import budgets_of, check_order
 from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
+from glassesjax.settings import MOST
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+# Without zeros before it, which would be a second name for one number.
+BUDGET = re.compile(
+    rf"(?P<number>(?:0|[1-9][0-9]{{0,17}})(?:\.[0-9]{{1,18}})?)(?P<unit>%|{'|'.join(UNITS)})?"
+)
 
 
+@border()
 def state_bytes(
     config: DecoderConfig,
     policy: Policy,
@@ -55,8 +63,16 @@ def _place_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int
     return width * np.dtype(dtype).itemsize + groups * (np.dtype(np.int32).itemsize + mass)
 
 
+@border(length=COUNT)
 def resolve_slots(
-    budget: str, config: DecoderConfig, policy: Policy, *, length: int, dtype: DTypeLike
+    budget: str,
+    config: DecoderConfig,
+    policy: Policy,
+    *,
+    length: int,
+    dtype: DTypeLike,
+    rows: int = 1,
+    of: str = "sequences",
 ) -> int:
     """The capacity of every layer that a budget stands for.
 
@@ -67,35 +83,71 @@ def resolve_slots(
       policy: Who decides; ``full`` takes the whole length, whatever the budget.
       length: Tokens of the text, or of the context.
       dtype: Of keys and values.
+      rows: Sequences whose states are in memory together.
+      of: What these are, for the message.
 
     Returns:
-      Slots, checked against the policy.
+      Slots, checked against the policy, the decoder and the memory of this machine.
 
     Raises:
-      BadInput: The text is none of the three, or the policy cannot work with so few.
+      BadInput: The text is none of the three, the policy cannot work with so few, the states do not
+        fit into memory, or the decoder's tokens see later ones.
     """
-    if not policy.bounded:
-        return length
-    slots = _slots(budget, config, policy, length, dtype)
-    policy.check(slots)
+    check_order(config)
+    slots, said = length, f"a full state of {length} tokens"
+    if policy.bounded:
+        slots, said = _slots(budget, config, policy, length, dtype), f"{budget} --slots"
+        policy.check(slots)
+    _check_count(slots, said)
+    said = said if rows == 1 else f"{rows} {of} with {said} each"
+    needed = rows * state_bytes(config, policy, slots, dtype)
+    check_memory(
+        needed, said, f"use fewer slots or tokens{'' if rows == 1 else f', or fewer {of}'}"
+    )
     return slots
+
+
+def check_budget(budget: str) -> None:
+    """Refuses a budget that is none, before a model is there to resolve it.
+
+    Args:
+      budget: As for ``resolve_slots``.
+
+    Raises:
+      BadInput: It is none of the three, or more tokens than int32 counts.
+    """
+    number, unit = _read(budget)
+    if not unit:
+        _check_count(int(number), f"{budget} --slots")
+
+
+def _check_count(slots: int, said: str) -> None:
+    if slots > MOST:
+        raise BadInput(f"Expected at most {MOST} --slots, got {said}: use fewer.")
+
+
+def _read(budget: str) -> tuple[Fraction, str]:
+    """The number and its unit; no unit for tokens."""
+    found = BUDGET.fullmatch(budget)
+    if found is None or ("." in found["number"] and not found["unit"]):
+        expected = "Expected slots as tokens (256), a share (12.5%) or bytes (2MiB)"
+        raise BadInput(f"{expected}, got {budget!r:.60}: write one of these.")
+    return Fraction(found["number"]), found["unit"] or ""
 
 
 def _slots(
     budget: str, config: DecoderConfig, policy: Policy, length: int, dtype: DTypeLike
 ) -> int:
-    number = r"(\d+(?:\.\d+)?)"
-    if re.fullmatch(r"\d+", budget):
-        return int(budget)
-    if share := re.fullmatch(f"{number}%", budget):
-        return int(Fraction(share[1]) * length / 100)
-    if size := re.fullmatch(f"{number}({'|'.join(UNITS)})", budget):
+    number, unit = _read(budget)
+    if unit == "%":
+        return int(number * length / 100)
+    if unit:
         place = config.num_layers * _place_bytes(config, policy, dtype)
-        return max(Fraction(size[1]) * UNITS[size[2]] // place - 1, 0)
-    wanted = "Wanted slots as tokens (256), a share (12.5%) or bytes (2MiB)"
-    raise BadInput(f"{wanted}; found {budget!r}.")
+        return max(number * UNITS[unit] // place - 1, 0)
+    return int(number)
 
 
+@border(length=NON_NEGATIVE)
 def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: str = "") -> None:
     """Whether positions stay where the model was trained.
 
@@ -106,9 +158,12 @@ def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: s
       hint: What else than fewer tokens the caller offers.
 
     Raises:
-      BadInput: More tokens than the model's context, at their true positions.
+      BadInput: More tokens than the model's context, at their true positions, or than int32
+        positions count.
     """
     context = config.max_length
+    if length > MOST:
+        raise BadInput(f"Expected at most {MOST} tokens in all, got {length}: use fewer.")
     if context is None or length <= context or policy.spacing != "true":
         return
     wanted = f"Wanted at most {context} tokens, the model's context"

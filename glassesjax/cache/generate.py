@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
+from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.cache.advance import Unrolled, advance, logits
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import CHUNK, PrefillMode
@@ -53,6 +54,7 @@ class Chosen(NamedTuple):
     """The sequences now. The next step takes its buffers; after the last step they stay."""
 
 
+@border()
 def generate(
     model: Unrolled,
     prompts: Sequence[Sequence[int]],
@@ -119,6 +121,7 @@ def generate(
     yield from proceed(model, made.batch, policy, max_tokens=more, plan=plan, **shared)
 
 
+@border(max_tokens=NON_NEGATIVE)
 def proceed(
     model: Unrolled,
     batch: Batch,
@@ -252,7 +255,7 @@ def _check(
 
 def _check_room(state: State, policy: Policy, length: int) -> None:
     """Of one sequence or of a batch: the tokens that will have been read."""
-    room = min(cache.position.shape[-1] - 1 for cache in state.layers)
+    room = min((cache.position.shape[-1] - 1 for cache in state.layers), default=0)
     if not policy.bounded and length > room:
         wanted = f"Wanted a full state with room for {length} tokens; it has room for {room}"
         raise BadInput(f"{wanted}: use more slots, or a policy that forgets.")

@@ -4,12 +4,13 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from glassesjax.errors import BadInput, check_choice
+from glassesjax.borders import NON_NEGATIVE, POSITIVE_SHARE, border, check_fields
+from glassesjax.errors import BadInput
 
 Spacing = Literal["true", "compressed", "consecutive"]
 
@@ -104,7 +105,10 @@ class Policy:
     name: str
     """Of the score, as in ``POLICIES``."""
     score: Score
-    """Higher stays; a function of this module or of yours, hashed by identity."""
+    """Higher stays; a function of this module or of yours, hashed by identity. It gives one float a
+    place. Where a token must go and a score that may go is NaN, nobody knows which: the
+    representation of the token that was read is NaN then, and with it what follows in the layers
+    above."""
     sinks: int = 0
     """How many of the first positions are never dropped."""
     recent: int | None = 0
@@ -122,14 +126,8 @@ class Policy:
     ten compressed (see ``glassesjax.cache.spacing``); or side by side."""
 
     def __post_init__(self) -> None:
-        check_choice("spacing", self.spacing, get_args(Spacing))
-        found = f"found {self.name} with"
-        if self.sinks < 0:
-            raise BadInput(f"Wanted 0 sinks or more; {found} {self.sinks}.")
-        if self.recent is not None and self.recent < 0:
-            raise BadInput(f"Wanted 0 protected newest tokens or more; {found} {self.recent}.")
-        if not 0 < self.decay <= 1:
-            raise BadInput(f"Wanted a decay over 0 and at most 1; {found} {self.decay}.")
+        least = {"sinks": NON_NEGATIVE, "recent": NON_NEGATIVE, "decay": POSITIVE_SHARE}
+        check_fields(self, "Policy", **least)
 
     def protected(self, slots: int) -> int:
         """How many of the newest tokens are never dropped.
@@ -193,6 +191,7 @@ _ALIKE = ("full", "window")
 _FORM = "NAME[-head|-layer][+SINKS][@RECENT][~DECAY]"
 
 
+@border()
 def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     """A policy by name: ``NAME[-head|-layer][+SINKS][@RECENT][~DECAY]``.
 
@@ -215,7 +214,8 @@ def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     Raises:
       BadInput: There is no such policy, or its decay is not over 0 and at most 1.
     """
-    added = r"(-head|-layer)?(?:\+(\d+))?(?:@(\d+|half))?(?:~(\d+(?:\.\d+)?(?:e-?\d+)?))?"
+    count, decimal = "0|[1-9][0-9]{0,8}", r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?"
+    added = rf"(-head|-layer)?(?:\+({count}))?(?:@({count}|half))?(?:~({decimal}))?"
     found = re.fullmatch(rf"(?P<name>[a-z0-9_]+){added}", text)
     if found is None or found["name"] not in POLICIES:
         raise _unknown(text, beside)
@@ -235,6 +235,7 @@ def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     )
 
 
+@border()
 def distinct_policies(names: Sequence[str], *, beside: Sequence[str] = ()) -> tuple[str, ...]:
     """Policies by the names that rows have, each once.
 
@@ -264,6 +265,6 @@ def _unknown(text: str, beside: Sequence[str]) -> BadInput:
     name = re.split(r"[-+@~]", text)[0]
     near = difflib.get_close_matches(name, (*beside, *POLICIES), n=1, cutoff=0.5)
     meant = [found if found in beside else found + text[len(name) :] for found in near]
-    hint = f"did you mean {meant[0]!r}?" if meant else "see --help."
+    hint = f"did you mean {meant[0]!r}?" if meant and meant[0] != text else "see --help."
     names = f"with NAME out of {', '.join(POLICIES)}{''.join(f', or {other}' for other in beside)}"
     return BadInput(f"Expected a policy {_FORM} {names}, got {text!r}: {hint}")

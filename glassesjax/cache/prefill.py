@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.cache.advance import Unrolled, advance
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.slots import State, empty_state
+from glassesjax.cache.slots import State, check_state, empty_state
 from glassesjax.cache.step import Dropped, Mode
 from glassesjax.errors import BadInput, check_choice
 from glassesjax.model.vocabulary import checked_tokens
@@ -29,6 +30,7 @@ class Part(NamedTuple):
     """What each layer forgot on the way."""
 
 
+@border()
 def prefill(
     model: Unrolled,
     tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
@@ -79,6 +81,7 @@ def prefill(
         state = empty_state(model.outer.config, policy, capacity, plan.dtype)
     elif slots is not None:
         raise BadInput("Wanted slots or a state; found both: a state has its own slots.")
+    check_state(model.outer.config, len(model.blocks), state, policy, plan.dtype)
     _check_room(state, policy, count)
     size = -(-count // chunk) * chunk if mode == "one_shot" else chunk
     over: Mode = "exact" if mode == "exact" else "cut"

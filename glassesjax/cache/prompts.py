@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from glassesjax.borders import COUNT, border
 from glassesjax.cache.advance import Unrolled, advance
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import PrefillMode
@@ -25,6 +26,7 @@ class Forgotten(NamedTuple):
     step: Int[np.ndarray, "rows events"]
 
 
+@border(chunk=COUNT)
 def read_prompts(
     model: Unrolled,
     state: State,

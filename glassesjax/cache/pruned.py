@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.cache.advance import Unrolled, unroll
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import CHUNK, PrefillMode
@@ -37,6 +38,7 @@ class Reading(NamedTuple):
     """For each layer, the step after which it no longer held a token; as in ``Replay``."""
 
 
+@border()
 def read(
     model: Decoder | Unrolled,
     tokens: Int[Array, " seq"],
@@ -72,6 +74,7 @@ def read(
     return Reading(y, forgotten)
 
 
+@border()
 def last_seen(
     forgotten: Sequence[Int[np.ndarray, "groups seq"]],
 ) -> Int[Array, "layers seq groups"]:
@@ -87,6 +90,7 @@ def last_seen(
     return jnp.asarray(np.stack(forgotten).transpose(0, 2, 1), jnp.int32)
 
 
+@border()
 def pruned_pass(
     decoder: Decoder,
     resid: Float[Array, "seq model_dim"],
@@ -122,6 +126,7 @@ def pruned_pass(
     return _represent(decoder, resid, line, last_seen(forgotten), plan=plan, keep=keep)
 
 
+@border()
 def probe(
     decoder: Decoder,
     tokens: Int[Array, " seq"],

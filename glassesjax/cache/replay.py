@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.borders import COUNT, border
 from glassesjax.cache.advance import Unrolled, logits, unroll
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import CHUNK, PrefillMode, prefill
@@ -33,6 +34,7 @@ class Replay(NamedTuple):
     """After the last token."""
 
 
+@border()
 def replay(
     decoder: Decoder | Unrolled,
     tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
@@ -101,6 +103,7 @@ def read_through(
     return jnp.concatenate(rows), gone, part.state
 
 
+@border(length=COUNT)
 def forgotten(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "groups seq"]:
     """The step after which a layer no longer held each token.
 
@@ -120,6 +123,7 @@ def forgotten(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "group
     return steps
 
 
+@border()
 def retained(forgotten: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups step seq"]:
     """Which tokens a layer holds after each step.
 

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from glassesjax.borders import COUNT, border
 
+
+@border()
 def lifetimes(forgotten: Int[np.ndarray, "groups seq"]) -> Int[np.ndarray, "groups seq"]:
     """How many steps each token could be attended to.
 
@@ -31,6 +34,7 @@ def lifetimes(forgotten: Int[np.ndarray, "groups seq"]) -> Int[np.ndarray, "grou
     return np.minimum(forgotten + 1, length) - np.arange(length, dtype=forgotten.dtype)
 
 
+@border()
 def held_to_end(forgotten: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups seq"]:
     """Which tokens are still held after the last step: their lifetime is cut off by the text's end.
 
@@ -43,6 +47,7 @@ def held_to_end(forgotten: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "g
     return forgotten == forgotten.shape[1]
 
 
+@border(slots=COUNT, length=COUNT)
 def mean_lifetime(slots: int, length: int) -> float:
     r"""The mean lifetime over all tokens of a text, which is the same for every policy.
 
@@ -66,6 +71,7 @@ def mean_lifetime(slots: int, length: int) -> float:
     return (before * (before + 1) / 2 + full * (slots + 1)) / length
 
 
+@border(lifetimes=COUNT)
 def survival_mean(lifetimes: Int[np.ndarray, "..."], censored: Bool[np.ndarray, "..."]) -> float:
     r"""The mean lifetime that the product-limit estimate gives, where some are cut off.
 
@@ -90,6 +96,7 @@ def survival_mean(lifetimes: Int[np.ndarray, "..."], censored: Bool[np.ndarray, 
     return float(np.sum(np.cumprod(1 - deaths[:last] / at_least[:last])))
 
 
+@border(newest=COUNT)
 def held_counts(
     forgotten: Int[np.ndarray, "groups seq"], newest: int | None = None
 ) -> Int[np.ndarray, "groups seq"]:
@@ -112,6 +119,7 @@ def held_counts(
     return np.cumsum(changes[:, :length], axis=1)
 
 
+@border(slots=COUNT)
 def recent_share(
     forgotten: Int[np.ndarray, "groups seq"], slots: int
 ) -> Float[np.ndarray, " groups"]:
@@ -135,6 +143,7 @@ def recent_share(
     return np.mean(recent[:, slots:] / held[:, slots:], axis=1)
 
 
+@border(slots=COUNT)
 def overlap(
     first: Int[np.ndarray, "groups seq"], second: Int[np.ndarray, "groups seq"], slots: int
 ) -> float:
@@ -161,6 +170,7 @@ def overlap(
     return float(np.mean(both / union))
 
 
+@border(slots=COUNT)
 def overlaps(
     forgotten: Sequence[Int[np.ndarray, "groups seq"]], slots: int
 ) -> Float[np.ndarray, "layers layers"]:

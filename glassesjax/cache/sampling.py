@@ -4,7 +4,6 @@ All are functions of one row of logits; those that draw take a key and nothing e
 """
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_SHARE, border, check_fields
 from glassesjax.precision import RoundingPlan
 
 
@@ -28,13 +27,7 @@ class Sampling:
     """The smallest set of best tokens whose probability reaches this may be drawn."""
 
     def __post_init__(self) -> None:
-        for holds, wanted, found in (
-            (0 <= self.temperature < math.inf, "a temperature of 0 or more", self.temperature),
-            (self.top_k is None or self.top_k >= 1, "a top-k of 1 or more", self.top_k),
-            (0 < self.top_p <= 1, "a top-p over 0 and at most 1", self.top_p),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+        check_fields(self, temperature=NON_NEGATIVE, top_k=COUNT, top_p=POSITIVE_SHARE)
 
     @property
     def draws(self) -> bool:
@@ -45,6 +38,7 @@ class Sampling:
 GREEDY = Sampling()
 
 
+@border()
 def choose(
     logits: Float[Array, " vocab"], key: Array, sampling: Sampling = GREEDY
 ) -> Int[Array, ""]:
@@ -63,6 +57,7 @@ def choose(
     return draws.categorical(key, narrowed(logits, sampling))
 
 
+@border()
 def greedy(logits: Float[Array, " vocab"]) -> Int[Array, ""]:
     """The best token; of equal ones the smallest.
 
@@ -75,6 +70,7 @@ def greedy(logits: Float[Array, " vocab"]) -> Int[Array, ""]:
     return jnp.argmax(logits).astype(jnp.int32)
 
 
+@border()
 def narrowed(logits: Float[Array, " vocab"], sampling: Sampling) -> Float[Array, " vocab"]:
     """Logits of the distribution that is drawn from.
 
@@ -90,6 +86,7 @@ def narrowed(logits: Float[Array, " vocab"], sampling: Sampling) -> Float[Array,
     return top_p(best, sampling.top_p)
 
 
+@border(temperature=POSITIVE)
 def temper(logits: Float[Array, " vocab"], temperature: float) -> Float[Array, " vocab"]:
     r"""Logits at another temperature, the best at zero.
 
@@ -107,6 +104,7 @@ def temper(logits: Float[Array, " vocab"], temperature: float) -> Float[Array, "
     return jnp.where(below == 0, below, below / jnp.asarray(temperature, logits.dtype))
 
 
+@border(count=COUNT)
 def top_k(logits: Float[Array, " vocab"], count: int) -> Float[Array, " vocab"]:
     """The best ``count`` tokens and no other; of equal ones the smallest.
 
@@ -124,6 +122,7 @@ def top_k(logits: Float[Array, " vocab"], count: int) -> Float[Array, " vocab"]:
     return jnp.where(kept, logits, -jnp.inf)
 
 
+@border(share=POSITIVE_SHARE)
 def top_p(logits: Float[Array, " vocab"], share: float) -> Float[Array, " vocab"]:
     """The smallest set of best tokens whose probability reaches a share.
 
@@ -144,6 +143,7 @@ def top_p(logits: Float[Array, " vocab"], share: float) -> Float[Array, " vocab"
     return jnp.where(kept, logits, -jnp.inf)
 
 
+@border()
 def row_keys(seed: int, rows: Int[np.ndarray, " rows"]) -> Array:
     """A key for each row of a batch, so that a row draws the same whoever stands beside it.
 
@@ -157,6 +157,7 @@ def row_keys(seed: int, rows: Int[np.ndarray, " rows"]) -> Array:
     return jax.vmap(draws.fold_in, (None, 0))(draws.root_key(seed), rows)
 
 
+@border()
 def wide(logits: Float[Array, "*shape"]) -> jnp.dtype:
     """In which type probabilities are computed.
 

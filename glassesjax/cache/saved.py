@@ -17,15 +17,21 @@ from jax.typing import DTypeLike
 
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, escaped, shown
+from glassesjax.files import json_object, regular_file, writing
+from glassesjax.folders import check_local
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
-from glassesjax.records import check_local, to_json
+from glassesjax.records import to_json
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"
 BFLOAT16 = "bfloat16"  # a dtype that NumPy's files do not know: stored as the bits it has
 # What a file that is cut, foreign or overwritten makes NumPy and its ZIP reader raise.
-BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)
+BROKEN = (
+    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError),
+    *(RecursionError, NotImplementedError, RuntimeError, SyntaxError, TypeError, OverflowError),
+)
+MOST_SLOTS = 2**31 - 2  # positions are int32
 
 
 class Saved(NamedTuple):
@@ -59,6 +65,7 @@ def save_state(
 
     Raises:
       BadInput: The file cannot be written.
+      NoRoom: The disk is full.
     """
     check_local(path)
     header = {
@@ -76,14 +83,11 @@ def save_state(
     }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with writing("to save the state", path, "choose another file"), part.open("wb") as file:
             np.savez(file, allow_pickle=False, **content)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        wanted = f"Wanted to save the state in {path}"
-        raise BadInput(f"{wanted}; {error.strerror}: choose another file.") from error
+            part.replace(path)
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or never made
             part.unlink()
@@ -119,11 +123,25 @@ def load_state(
     info = header.get("info")
     if not isinstance(info, dict):
         raise _broken(path, "its header has no info")
-    for name, wanted in json.loads(to_json(same or {})).items():
-        _require_same(path, name, wanted, info.get(name))
+    check_same(path, info, same or {})
     state = _state(path, header, arrays, policy, config)
     beside = {name[5:]: array for name, array in arrays.items() if name.startswith("with.")}
     return Saved(state, info, beside)
+
+
+def check_same(path: Path, info: Mapping[str, Any], same: Mapping[str, object]) -> None:
+    """Whether what a file says beside its state is what it must say.
+
+    Args:
+      path: The file.
+      info: What it says.
+      same: What it must say, by name.
+
+    Raises:
+      BadInput: It says something else.
+    """
+    for name, wanted in json.loads(to_json(same)).items():
+        _require_same(path, name, wanted, info.get(name))
 
 
 def _identity(policy: Policy, config: DecoderConfig) -> dict[str, str | float]:
@@ -143,7 +161,7 @@ def _require_same(path: Path, name: str, wanted: object, found: object) -> None:
 
 
 def _told(value: object) -> str:
-    return "none" if value is None else f"{value!s:.80}"
+    return "none" if value is None else escaped(value) if isinstance(value, str) else shown(value)
 
 
 def _names(state: State) -> list[str]:
@@ -157,22 +175,26 @@ def _plain(leaf: jax.Array) -> np.ndarray:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not path.is_file():
-        raise BadInput(f"Wanted a saved state; there is no file {path}.")
+    regular_file(path, "a saved state")
     try:
         with path.open("rb") as raw:
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise _broken(path, "it holds a single array")
+            # Saved as they are: what is packed may unpack to more than there is memory.
+            members = [] if file.zip is None else file.zip.infolist()
+            if any(info.compress_type != zipfile.ZIP_STORED for info in members):
+                raise _broken(path, "it holds packed arrays")
             arrays = {name: file[name] for name in file.files}
         if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-            raise _broken(path, f"{odd[0]} is no array")  # NumPy gives such a member as bytes
-        header = json.loads(arrays.pop("header").tobytes())
+            # NumPy gives such a member as bytes.
+            raise _broken(path, f"{escaped(odd[0])} is no array")
+        header = json_object(arrays.pop("header").tobytes())
     except BadInput:
         raise
     except BROKEN as error:
-        raise _broken(path, " ".join(str(error).split()) or type(error).__name__) from error
-    if not isinstance(header, dict) or header.get("kind") != KIND:
+        raise _broken(path, escaped(error)) from error
+    if header.get("kind") != KIND:
         raise _broken(path, f"its kind is not {KIND!r}")
     check_schema(header, path)
     if "schema" not in header and isinstance(name := header.get("policy"), str):
@@ -193,8 +215,11 @@ def _state(
 ) -> State:
     """The state out of its arrays, each of the shape and type that this model gives it."""
     slots, dtype = header.get("slots"), jnp.dtype(header["dtype"])
-    if not isinstance(slots, list) or not all(isinstance(count, int) for count in slots):
-        raise _broken(path, "its header has no slots")
+    counts = isinstance(slots, list) and all(
+        type(count) is int and 1 <= count <= MOST_SLOTS for count in slots
+    )
+    if not isinstance(slots, list) or not counts or len(slots) != config.num_layers:
+        raise _broken(path, f"its header has no slots of {config.num_layers} layers")
     like = jax.eval_shape(lambda: empty_state(config, policy, slots, dtype))
     leaves, tree = jax.tree.flatten(like)
     named = dict(zip(_names(like), leaves, strict=True))

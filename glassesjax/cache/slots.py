@@ -6,6 +6,8 @@ and nothing is moved, token by token; a cut after many (``one_shot``, ``chunked`
 keeps. Where a token is stored means nothing, for its position is stored with it.
 """
 
+import dataclasses
+import functools
 import operator
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,6 +18,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.cache.policies import Candidates, Policy
 from glassesjax.errors import BadInput
 from glassesjax.model.config import Causal, DecoderConfig, Window
@@ -35,7 +38,8 @@ class KVCache(NamedTuple):
     position: Int[Array, "groups places"]
     """Absolute position of the token in each place; -1 in an empty one."""
     mass: Float[Array, "groups places"]
-    """Attention received so far, the mean over the group's query heads; at least float32."""
+    """Attention received so far, the mean over the group's query heads; at least float32. NaN from
+    where a policy's scores were: what the cache holds is then nobody's choice (``is_lost``)."""
 
     @property
     def slots(self) -> int:
@@ -74,6 +78,21 @@ def budgets_of(
     return tuple(map(operator.index, budgets))
 
 
+def check_order(config: DecoderConfig) -> None:
+    """Refuses a decoder that cannot read token by token.
+
+    Args:
+      config: The decoder's settings.
+
+    Raises:
+      BadInput: Its mask lets tokens see later ones.
+    """
+    if not isinstance(config.mask, Causal | Window):
+        found = type(config.mask).__name__
+        raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")
+
+
+@border()
 def empty_state(
     config: DecoderConfig,
     policy: Policy,
@@ -98,9 +117,7 @@ def empty_state(
         layers, or a mask that lets tokens see later ones.
     """
     budgets = budgets_of(config, slots)
-    if not isinstance(config.mask, Causal | Window):
-        found = type(config.mask).__name__
-        raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")
+    check_order(config)
     for budget in budgets:
         policy.check(budget)
     groups = config.kv_heads if policy.head_wise else 1
@@ -115,6 +132,46 @@ def empty_state(
         )
 
     return State(tuple(layer(budget + 1) for budget in budgets), jnp.asarray(0, jnp.int32))
+
+
+def check_state(
+    config: DecoderConfig, layers: int, state: State, policy: Policy, dtype: DTypeLike
+) -> None:
+    """Refuses a state that another model, plan or policy made, as far as shapes and types tell.
+
+    Args:
+      config: The decoder's settings.
+      layers: How many of its layers read.
+      state: Of one sequence; nothing but shapes and types is looked at.
+      policy: Who decides.
+      dtype: Of keys and values.
+
+    Raises:
+      BadInput: It has other layers, shapes or types, or too few slots for the policy.
+    """
+    if len(state.layers) != layers:
+        wanted = f"Expected a state of {layers} layers, as the model's"
+        raise BadInput(f"{wanted}, got {len(state.layers)}: use the model that made it.")
+    groups = config.kv_heads if policy.head_wise else 1
+    if len(state.layers[0].position) != groups:
+        found = f"{len(state.layers[0].position)} decisions a layer, not {groups}"
+        raise BadInput(f"Wanted a state made for {policy}; found one with {found}.")
+    slots = tuple(cache.slots for cache in state.layers)
+    for cache, wanted in zip(state.layers, _shapes(config, policy, slots, dtype), strict=True):
+        for name, own, found in zip(KVCache._fields, wanted, cache, strict=True):
+            if (found.shape, found.dtype) != (own.shape, own.dtype):
+                expected = f"Expected a state whose {name} is {own.dtype} of shape {own.shape}"
+                got = f"{found.dtype} of shape {found.shape}"
+                raise BadInput(f"{expected}, got {got}: use the model and the plan that made it.")
+
+
+@functools.lru_cache(maxsize=32)
+def _shapes(
+    config: DecoderConfig, policy: Policy, slots: tuple[int, ...], dtype: DTypeLike
+) -> tuple[KVCache, ...]:
+    """Shapes and types of an empty state of so many layers."""
+    config = dataclasses.replace(config, num_layers=len(slots))
+    return jax.eval_shape(lambda: empty_state(config, policy, slots, dtype)).layers
 
 
 def write(
@@ -164,7 +221,11 @@ def forget(
       valid: False for a token that only fills an array: it is dropped, and nothing else changes.
 
     Returns:
-      A cache with an empty place in each group, and positions, -1 where nothing was dropped.
+      A cache with an empty place in each group, and positions, -1 where nothing was dropped. Where
+      a group was ``undecided``, its attention received is NaN from now on.
+
+    Raises:
+      BadInput: The policy's score is not one float a place.
     """
     mass = jnp.asarray(policy.decay, cache.mass.dtype) * cache.mass + weight
     every = jnp.broadcast_to(now, len(mass))
@@ -172,7 +233,9 @@ def forget(
     victim = jax.vmap(lambda one: _victim(one, policy, cache.slots))(places)
     dropped = jnp.where(valid, victim, now)[:, None]
     position = jnp.where(cache.position == dropped, EMPTY, cache.position)
-    mass = jnp.where(position == EMPTY, 0, jnp.where(valid, mass, cache.mass))
+    lost = jax.vmap(lambda one: undecided(one, policy, cache.slots))(places)
+    mass = jnp.where(valid, jnp.where(lost[:, None], jnp.nan, mass), cache.mass)
+    mass = jnp.where(position == EMPTY, 0, mass)
     gone = jnp.where(valid, victim, EMPTY)
     return KVCache(cache.key, cache.value, position, mass), gone
 
@@ -199,11 +262,56 @@ def rank(
       slots: Capacity.
 
     Returns:
-      Held and not protected, and the score. What is not a number counts as the lowest. It came
-      from a pass that is not a number, and shows there.
+      Held and not protected, and the score. What is not a number counts as the lowest;
+      ``undecided`` says so.
+
+    Raises:
+      BadInput: The score is not one float a place.
     """
     position = places.position
     old = position <= places.now - policy.protected(slots)
     allowed = (position != EMPTY) & (position >= policy.sinks) & old
-    score = policy.score(places)
+    score = _score(places, policy)
     return allowed, jnp.where(jnp.isnan(score), -jnp.inf, score)
+
+
+def undecided(places: Candidates, policy: Policy, slots: int) -> Bool[Array, ""]:
+    """Whether something must be dropped and a score of what may be is not a number.
+
+    A choice by such scores would look like any other, so whoever drops marks the cache as lost.
+
+    Args:
+      places: What is in the places.
+      policy: Who decides.
+      slots: Capacity.
+
+    Returns:
+      The truth of it.
+    """
+    allowed, _ = rank(places, policy, slots)
+    over = jnp.sum(places.position != EMPTY, dtype=jnp.int32) > slots
+    return over & jnp.any(allowed & jnp.isnan(_score(places, policy)))
+
+
+def is_lost(cache: KVCache) -> Bool[Array, ""]:
+    """Whether what the cache holds rests on scores that were not numbers.
+
+    Args:
+      cache: Between two steps.
+
+    Returns:
+      The truth of it: whoever reads from it then says NaN.
+    """
+    return jnp.any(jnp.isnan(cache.mass))
+
+
+def _score(places: Candidates, policy: Policy) -> Float[Array, " places"]:
+    score, wanted = policy.score(places), places.position.shape
+    array = isinstance(score, jax.Array)
+    if not array or score.shape != wanted or not jnp.issubdtype(score.dtype, jnp.floating):
+        found = f"{score.dtype} of shape {score.shape}" if array else repr(score)
+        expected = (
+            f"Expected the score of policy {policy.name} as one float for each of {wanted[0]}"
+        )
+        raise BadInput(f"{expected} places, got {found}: see glassesjax.cache.Candidates.")
+    return score

@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.cache.policies import Spacing
 from glassesjax.cache.slots import EMPTY
 
 NEAR = 10  # gaps up to this one stay
 
 
+@border()
 def compress_gap(gap: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""The gap between two neighbors that are kept, as the model is told it.
 
@@ -28,6 +30,7 @@ def compress_gap(gap: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(gap <= NEAR, gap, jnp.log(jnp.log(far)))
 
 
+@border()
 def spaced(
     position: Int[Array, " places"], spacing: Spacing, dtype: jnp.dtype
 ) -> Float[Array, " places"]:

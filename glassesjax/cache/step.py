@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.cache.attend import attend, turned
 from glassesjax.cache.policies import Candidates, Policy
-from glassesjax.cache.slots import EMPTY, KVCache, forget, rank, write
+from glassesjax.cache.slots import EMPTY, KVCache, forget, is_lost, rank, undecided, write
 from glassesjax.errors import check_choice
 from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.config import Rotary
@@ -60,7 +60,8 @@ def layer_step(
         token all that is stored and all tokens before it, and decides once, by the last of them.
 
     Returns:
-      The cache, the residual stream after the layer, and what was forgotten.
+      The cache, the residual stream after the layer, and what was forgotten. What is read from a
+      lost cache (``slots.is_lost``) is NaN.
     """
     # Keys that are turned anew at each step are stored as position zero rotates them: not at all.
     stands = tokens.now if policy.spacing == "true" else jnp.zeros_like(tokens.now)
@@ -91,6 +92,7 @@ def _one_by_one(
         held = cache.position
         read = (asks, keys, cache.value, held, now[None])
         joined, weights = attend(block.config, plan, *read, sharpness)
+        joined = jnp.where(is_lost(cache), jnp.nan, joined)
         shared = _by_group(weights[:, 0], len(held)).astype(cache.mass.dtype)
         cache, victim = forget(cache, shared, now, policy, valid)
         return cache, (joined[0], victim)
@@ -133,6 +135,7 @@ def _all_at_once(
         return joined, mass, jnp.sum(jnp.where((now == last)[None, :, None], shared, 0), axis=1)
 
     joined, mass, weight = _in_blocks(rows, (query, tokens))
+    joined = jnp.where(is_lost(cache), jnp.nan, joined)
     fade = jnp.asarray(policy.decay, mass.dtype) ** count.astype(mass.dtype)
     mass = mass.at[:, : cache.position.shape[1]].add(fade * cache.mass)
     position = jnp.where(nobody, EMPTY, position)
@@ -160,14 +163,16 @@ def _cut(
 ) -> tuple[KVCache, Int[Array, "groups places"]]:
     """The best ``slots`` of all places, in a cache of one more; and the positions that went."""
 
-    def choose(position: Array, weight: Array, mass: Array) -> tuple[Array, Array]:
+    def choose(position: Array, weight: Array, mass: Array) -> tuple[Array, Array, Array]:
         places = Candidates(position, weight, mass, now)
         allowed, score = rank(places, policy, slots)
+        lost = undecided(places, policy, slots)
         # The last key counts first: what is held, what is protected, the score, the newer one.
         order = jnp.lexsort((position, score, ~allowed, position != EMPTY))
-        return order[-slots:], position[order[:-slots]]
+        return order[-slots:], position[order[:-slots]], lost
 
-    kept, gone = jax.vmap(choose)(cache.position, weight, cache.mass)
+    kept, gone, lost = jax.vmap(choose)(cache.position, weight, cache.mass)
+    mass = jnp.where(lost[:, None] & (cache.position != EMPTY), jnp.nan, cache.mass)
     every = jnp.broadcast_to(kept, (len(cache.key), slots))
     take = lambda x, index: jnp.pad(
         jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1),
@@ -175,4 +180,4 @@ def _cut(
         constant_values=EMPTY if x.dtype == jnp.int32 else 0,
     )
     key, value = take(cache.key, every), take(cache.value, every)
-    return KVCache(key, value, take(cache.position, kept), take(cache.mass, kept)), gone
+    return KVCache(key, value, take(cache.position, kept), take(mass, kept)), gone

@@ -1,11 +1,14 @@
 """A conversation as a model's own template writes it: Jinja, with what ``transformers`` offers."""
 
 import datetime
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from glassesjax.errors import MODELS_WANTED, BadInput
+from glassesjax.errors import MODELS_WANTED, BadInput, escaped
+
+STEPS, STEPS_A_MESSAGE = 100_000, 1000  # SmolLM2's own template takes some 30 a message
+MOST_DATE = 200  # characters of its format
+ROOM = 1 << 20  # characters of one text
 
 
 def chat_text(
@@ -33,31 +36,38 @@ def chat_text(
       The text up to where the model's answer begins.
 
     Raises:
-      BadInput: There is no template, it is none, or it refuses these messages; or ``jinja2`` is not
-        installed.
+      BadInput: There is no template, it is none, it refuses these messages, or it takes more steps
+        or room than a template needs; or ``jinja2`` is not installed.
     """
     if template is None:
         remedy = "leave --chat out, or use a model that was taught to converse"
         raise BadInput(f"Expected a model with a chat template, got one without: {remedy}.")
-    environment = _environment()
     special = {"bos_token": bos, "eos_token": eos, **(names or {})}
     values: dict[str, Any] = {name: text for name, text in special.items() if text is not None}
     values |= {"tools": None, "documents": None, "add_generation_prompt": True}
+    values["messages"] = list(messages)
+    texts = [text for message in messages for text in message.values() if isinstance(text, str)]
+    render = _renderer(len(messages), sum(map(len, texts)))
     try:
-        return environment.from_string(template).render(messages=list(messages), **values)
+        return render(template, values)
+    except BadInput:
+        raise
     except Exception as error:
         # A template is a program: it may fail in any way.
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = escaped(error).rstrip(".")
         wanted = "Expected a chat template that can be filled in, got one that fails"
-        raise BadInput(f"{wanted} ({message.rstrip('.')}): leave --chat out.") from error
+        raise BadInput(f"{wanted} ({message}): leave --chat out.") from error
 
 
-def _environment() -> Any:  # noqa: ANN401
+def _renderer(num_messages: int, characters: int) -> Callable[[str, Mapping[str, Any]], str]:
+    """What fills in a template: its steps and room grow with the conversation."""
     try:
         from jinja2 import nodes
         from jinja2.ext import Extension, LoopControlExtension
         from jinja2.parser import Parser
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        from glassesjax.model.template_budget import Budget
+        from glassesjax.model.template_sandbox import CountingEnvironment
     except ImportError as error:
         raise BadInput(MODELS_WANTED) from error
 
@@ -72,28 +82,21 @@ def _environment() -> Any:  # noqa: ANN401
             # A scope of its own: what is set inside ends with the block.
             return nodes.Scope(body, lineno=line)
 
-    environment: Any = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, LoopControlExtension]
+    budget = Budget(
+        steps=STEPS + STEPS_A_MESSAGE * num_messages + characters // 4,
+        room=ROOM + 16 * characters,
     )
-    environment.filters["tojson"] = _to_json
+    extensions = [Generation, LoopControlExtension]
+    environment: Any = CountingEnvironment(
+        budget, trim_blocks=True, lstrip_blocks=True, extensions=extensions
+    )
     environment.globals.update(raise_exception=_refuse, strftime_now=_strftime_now)
-    return environment
-
-
-def _to_json(
-    value: Any,  # noqa: ANN401
-    ensure_ascii: bool = False,
-    indent: int | str | None = None,
-    separators: Sequence[str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Plain JSON; Jinja's own escapes ``<>&'`` for HTML and sorts keys."""
-    pair = None if separators is None else (separators[0], separators[1])
-    options = {"ensure_ascii": ensure_ascii, "sort_keys": sort_keys, "indent": indent}
-    return json.dumps(value, separators=pair, **options)
+    return environment.render_counted
 
 
 def _strftime_now(format: str) -> str:
+    if len(format) > MOST_DATE:
+        raise ValueError(f"a date of {len(format)} characters")
     return datetime.datetime.now().strftime(format)
 
 

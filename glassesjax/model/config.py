@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from typing import Literal, get_args
+from typing import Literal
 
-from glassesjax.errors import check_choice
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, SHARE, check_fields
 
 
 def _require(holds: bool, wanted: str, found: str) -> None:
@@ -27,8 +27,7 @@ class Sinusoidal:
     """Added once to the embedding, or in each layer to every head's query and key."""
 
     def __post_init__(self) -> None:
-        _require(self.base > 0, "base must be positive", f"base={self.base}")
-        check_choice("Sinusoidal.where", self.where, ("embedding", "query_key"))
+        check_fields(self, "Sinusoidal", base=POSITIVE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class Learned:
     """Number of positions that have a vector."""
 
     def __post_init__(self) -> None:
-        _require(self.max_length > 0, "max_length must be positive", f"{self.max_length}")
+        check_fields(self, "Learned", max_length=COUNT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,11 +58,7 @@ class Rotary:
     ladder on the rest; or the lowest frequencies of the full ladder (p-RoPE)."""
 
     def __post_init__(self) -> None:
-        _require(self.base > 0, "base must be positive", f"base={self.base}")
-        _require(0 <= self.fraction <= 1, "fraction must be in [0, 1]", f"{self.fraction}")
-        _require(self.scale > 0, "scale must be positive", f"scale={self.scale}")
-        check_choice("Rotary.style", self.style, ("half", "interleaved"))
-        check_choice("Rotary.partial", self.partial, ("head", "spectrum"))
+        check_fields(self, "Rotary", base=POSITIVE, fraction=SHARE, scale=POSITIVE)
 
     def rotated_dim(self, head_dim: int) -> int:
         """Number of a head's coordinates that turn, as the fraction says it.
@@ -88,11 +83,7 @@ class Alibi:
     every other slope of the one above (Press et al., arXiv 2108.12409, their published code)."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.slopes, tuple):
-            check_choice("Alibi.slopes", self.slopes, ("reference", "geometric"))
-            return
-        slopes = self.slopes
-        _require(all(m >= 0 for m in slopes), "slopes must be non-negative", f"{slopes}")
+        check_fields(self, "Alibi", slopes=NON_NEGATIVE)
 
 
 Positions = NoPositions | Sinusoidal | Learned | Rotary | Alibi
@@ -115,7 +106,7 @@ class Window:
     width: int
 
     def __post_init__(self) -> None:
-        _require(self.width >= 1, "width must be at least 1", f"width={self.width}")
+        check_fields(self, "Window", width=COUNT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,7 +116,7 @@ class Prefix:
     length: int
 
     def __post_init__(self) -> None:
-        _require(self.length >= 0, "length must not be negative", f"length={self.length}")
+        check_fields(self, "Prefix", length=NON_NEGATIVE)
 
 
 Mask = Causal | Bidirectional | Window | Prefix
@@ -143,7 +134,7 @@ class ConstantNorm:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.beta > 0, "beta must be positive", f"beta={self.beta}")
+        check_fields(self, "ConstantNorm", beta=POSITIVE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,7 +147,7 @@ class RMSNorm:
     """Added to the gain: 1 for families that store the gain's distance from one (Gemma)."""
 
     def __post_init__(self) -> None:
-        _require(self.eps >= 0, "eps must not be negative", f"eps={self.eps}")
+        check_fields(self, "RMSNorm", eps=NON_NEGATIVE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,7 +158,7 @@ class LayerNorm:
     """Added to the variance, which is computed in two passes."""
 
     def __post_init__(self) -> None:
-        _require(self.eps >= 0, "eps must not be negative", f"eps={self.eps}")
+        check_fields(self, "LayerNorm", eps=NON_NEGATIVE)
 
 
 Norm = NoNorm | ConstantNorm | RMSNorm | LayerNorm
@@ -189,8 +180,7 @@ class Mlp:
     """The factor of ``identity``: its Lipschitz constant."""
 
     def __post_init__(self) -> None:
-        check_choice("Mlp.kind", self.kind, get_args(MlpKind))
-        _require(self.dim >= 0, "dim must not be negative", f"dim={self.dim}")
+        check_fields(self, "Mlp", dim=NON_NEGATIVE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,7 +196,7 @@ class ScalableSoftmax:
     """Where s starts in every head; about what the paper's trained models have."""
 
     def __post_init__(self) -> None:
-        _require(math.isfinite(self.start), "start must be finite", f"start={self.start}")
+        check_fields(self, "ScalableSoftmax")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,13 +207,7 @@ class AdaptiveTemperature:
 Temperature = ConstantTemperature | ScalableSoftmax | AdaptiveTemperature
 
 
-_KINDS = {
-    "positions": Positions,
-    "mask": Mask,
-    "norm": Norm,
-    "mlp": Mlp,
-    "temperature": Temperature,
-}
+_SIZES = ("vocab_size", "num_layers", "num_heads", "model_dim", "num_kv_heads", "head_dim")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -268,16 +252,8 @@ class DecoderConfig:
     """Factor of each row of attention logits, after scale, soft cap and ALiBi."""
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "num_layers", "num_heads", "model_dim", "num_kv_heads", "head_dim")
-        for name in sizes:
-            if (size := getattr(self, name)) is not None:
-                _require(size >= 1, f"{name} must be positive", f"{size}")
-        check_choice("values", self.values, ("projected", "identity"))
-        check_choice("block", self.block, ("sequential", "parallel"))
-        for name, kinds in _KINDS.items():
-            if not isinstance(found := getattr(self, name), kinds):
-                wanted = ", ".join(kind.__name__ for kind in get_args(kinds) or (kinds,))
-                raise ValueError(f"Expected {name} to be one of {wanted}, got {found!r}.")
+        caps = {"attn_softcap": POSITIVE, "output_softcap": POSITIVE, "max_length": COUNT}
+        check_fields(self, **dict.fromkeys(_SIZES, COUNT), **caps)
         heads = f"num_heads={self.num_heads}"
         if self.head_dim is None:
             divides = self.model_dim % self.num_heads == 0

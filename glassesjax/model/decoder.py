@@ -1,6 +1,6 @@
 """The decoder: tokens to the last representations, with what each layer computed on the way."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import check_choice
+from glassesjax.borders import border, require
 from glassesjax.model.attention import Attention
 from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
 from glassesjax.model.layers import (
@@ -163,6 +163,7 @@ class Decoder(nnx.Module):
         """Type of the weights."""
         return self.embed.table[...].dtype
 
+    @border()
     def stored(self, plan: RoundingPlan) -> "Decoder":
         """The same decoder with its weights as the plan stores them; call it once, before a pass.
 
@@ -187,6 +188,7 @@ class Decoder(nnx.Module):
             rounded.stored_as = plan.weights
         return rounded
 
+    @border()
     def enter(
         self,
         tokens: Int[Array, " seq"],
@@ -209,10 +211,12 @@ class Decoder(nnx.Module):
           A cache that read earlier tokens in an earlier call is NaN only from this call on.
 
         Raises:
-          ValueError: A token is not in the vocabulary; without a layout, more tokens than there are
-            learned positions; or the weights are not stored as the plan stores them: of another
-            dtype, or never rounded to its format by ``stored``.
+          ValueError: No token, one that is not in the vocabulary, or not one axis of integers;
+            without a layout, more tokens than there are learned positions; or the weights are not
+            stored as the plan stores them: of another dtype, or never rounded to its format by
+            ``stored``.
         """
+        require(len(tokens) > 0, "one token or more", "none", "give some")
         tokens = checked_tokens(tokens, self.config.vocab_size)
         if layout is None:
             self._check_length(len(tokens))
@@ -229,6 +233,7 @@ class Decoder(nnx.Module):
                 resid = resid + sinusoidal(layout.position, dim, base, carrier)
         return plan.store("residual", resid)
 
+    @border()
     def represent(
         self,
         resid: Float[Array, "seq model_dim"],
@@ -263,7 +268,7 @@ class Decoder(nnx.Module):
         Raises:
           ValueError: The weights or the residual stream are not stored as the plan stores them.
         """
-        check_choice("keep", keep, get_args(Keep))
+        self._check_width("resid", resid)
         plan, layout = self._plan(plan), layout or Layout.line(len(resid))
         if resid.dtype != plan.dtype:
             wanted = f"Expected a residual stream of {plan.dtype}"
@@ -280,6 +285,7 @@ class Decoder(nnx.Module):
         resid, trace = jax.lax.scan(run, resid, (blocks, gone))
         return plan.store("output", self.final_norm(resid, plan)), trace
 
+    @border()
     def __call__(
         self,
         tokens: Int[Array, " seq"],
@@ -294,6 +300,7 @@ class Decoder(nnx.Module):
         options = {"plan": plan, "keep": keep, "freeze_attention": freeze_attention}
         return self.represent(resid, layout, **options)
 
+    @border()
     def logits(
         self, y: Float[Array, "seq model_dim"], *, plan: RoundingPlan | None = None
     ) -> Float[Array, "seq vocab"]:
@@ -306,6 +313,7 @@ class Decoder(nnx.Module):
         Returns:
           One row of scores per representation, not rounded to a format.
         """
+        self._check_width("y", y)
         carrier = self._plan(plan).carrier_dtype
         exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": carrier}
         scores = jnp.einsum("td,vd->tv", y, self.unembedding, **exact)
@@ -316,6 +324,11 @@ class Decoder(nnx.Module):
     def unembedding(self) -> Float[Array, "vocab model_dim"]:
         """One row per token; the embedding table where the two are tied."""
         return (self.embed.table if self.config.tied else self.unembed)[...]
+
+    def _check_width(self, name: str, rows: Array) -> None:
+        width = self.config.model_dim
+        wanted = f"{name} of width {width}, the decoder's"
+        require(rows.shape[-1] == width, wanted, rows.shape[-1], "use this decoder's own")
 
     def _check_length(self, length: int) -> None:
         positions = self.config.positions

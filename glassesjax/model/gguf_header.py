@@ -14,12 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glassesjax.errors import BadInput
+from glassesjax.errors import BadInput, shown
+from glassesjax.files import regular_file
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT = 32  # bytes, where a file names no other
 MOST_DIMENSIONS = 4
+# What a header may cost, three times that of the largest vocabularies of 2026: a sparse file has
+# any size for nothing.
+MOST_BYTES = 1 << 25
+MOST_STRINGS = 1 << 20  # of all arrays together
+MOST_ENTRIES = 1 << 14  # key-value pairs, and tensors
 
 # Type numbers of values: the code of ``struct``, which numpy reads as well.
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 10: "Q", 11: "q", 12: "d"}
@@ -65,9 +71,8 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
       BadInput: The file is missing, is no regular file, or does not begin as GGUF does.
     """
+    regular_file(path, "a GGUF file")
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for its writer
-            raise BadInput(f"Expected a GGUF file, got {path}, which is no file: choose another.")
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
             if magic == MAGIC:
@@ -104,11 +109,11 @@ def read_header(
     version = reader.number("I", "its version")
     if version not in VERSIONS:
         raise _foreign_version(version, name)
-    num_tensors = reader.count(LEAST_TENSOR, "tensors")
-    metadata = _pairs(reader, reader.count(LEAST_PAIR, "key-value pairs"))
+    num_tensors = reader.count(LEAST_TENSOR, "tensors", most=MOST_ENTRIES)
+    metadata = _pairs(reader, reader.count(LEAST_PAIR, "key-value pairs", most=MOST_ENTRIES))
     parts = metadata.get("split.count", 1)
     if type(parts) is not int or parts > 1:
-        got = f"part of a model in {parts!r:.20} files"
+        got = f"part of a model in {shown(parts)} files"
         raise BadInput(f"Expected a GGUF file with a whole model, got {got}: merge them first.")
     alignment = _alignment(metadata)
     entries = _tensor_table(reader, num_tensors, block_sizes)
@@ -132,8 +137,8 @@ def _pairs(reader: "_Reader", count: int) -> dict[str, Any]:
     for index in range(count):
         key = reader.string(f"the key of pair {index}")
         if key in metadata:
-            raise reader.broken(f"has the key {key!r:.80} twice")
-        metadata[key] = reader.value(f"the value of {key!r:.80}")
+            raise reader.broken(f"has the key {shown(key)} twice")
+        metadata[key] = reader.value(f"the value of {shown(key)}")
     return metadata
 
 
@@ -143,7 +148,7 @@ def _alignment(metadata: Mapping[str, Any]) -> int:
     if type(alignment) is int and alignment > 0 and alignment % 8 == 0:
         return alignment
     wanted = "Expected a positive multiple of 8 as general.alignment of the GGUF file"
-    raise BadInput(f"{wanted}, got {alignment!r:.60}: convert the model again.")
+    raise BadInput(f"{wanted}, got {shown(alignment)}: convert the model again.")
 
 
 class _Row(NamedTuple):
@@ -162,8 +167,8 @@ def _tensor_table(
     for index in range(count):
         name = reader.string(f"the name of tensor {index}")
         if name in rows:
-            raise reader.broken(f"has the tensor {name!r:.80} twice")
-        entry = f"the entry of tensor {name!r:.80}"
+            raise reader.broken(f"has the tensor {shown(name)} twice")
+        entry = f"the entry of tensor {shown(name)}"
         if (rank := reader.number("I", entry)) > MOST_DIMENSIONS:
             raise reader.broken(f"has {rank} dimensions in {entry}")
         shape = tuple(reader.number("Q", entry) for _ in range(rank))[::-1]
@@ -192,15 +197,17 @@ def _placed(
         row = shape[-1] if shape else 1
         if row % block or 0 in shape:
             fault = "no weights" if 0 in shape else f"rows of {row} weights in blocks of {block}"
-            raise reader.broken(f"has the tensor {name!r:.80} with {fault}")
+            raise reader.broken(f"has the tensor {shown(name)} with {fault}")
         if offset != expected:
             fault = f"at byte {offset} of the weights where {expected} follows"
-            raise reader.broken(f"has the tensor {name!r:.80} {fault}: they overlap or leave a gap")
+            raise reader.broken(
+                f"has the tensor {shown(name)} {fault}: they overlap or leave a gap"
+            )
         row_bytes = row // block * block_bytes
         total = math.prod(shape[:-1]) * row_bytes
         if start + offset + total > size:
             fault = f"end at byte {start + offset + total} of {size}"
-            raise reader.broken(f"lets the tensor {name!r:.80} {fault}")
+            raise reader.broken(f"lets the tensor {shown(name)} {fault}")
         placed[name] = TensorEntry(kind, shape, start + offset, row_bytes)
         expected += -(-total // alignment) * alignment
     return placed
@@ -211,6 +218,8 @@ class _Reader:
 
     def __init__(self, data: mmap.mmap | bytes, name: str) -> None:
         self.data, self.name, self.at = data, name, 0
+        self.size = min(len(data), MOST_BYTES)
+        self.strings_left = MOST_STRINGS
 
     def broken(self, fault: str) -> BadInput:
         return BadInput(
@@ -219,7 +228,7 @@ class _Reader:
 
     def take(self, size: int, what: str) -> int:
         """Moves on by so many bytes; where they begin."""
-        start, left = self.at, len(self.data) - self.at
+        start, left = self.at, self.size - self.at
         if size > left:
             raise self.broken(f"needs {size} bytes for {what} and has {left}")
         self.at = start + size
@@ -229,11 +238,13 @@ class _Reader:
         layout = f"<{code}"
         return struct.unpack_from(layout, self.data, self.take(struct.calcsize(layout), what))[0]
 
-    def count(self, least: int, what: str) -> int:
+    def count(self, least: int, what: str, *, most: int | None = None) -> int:
         """A number of things that take at least so many bytes each."""
-        number, left = self.number("Q", f"its number of {what}"), len(self.data) - self.at
+        number, left = self.number("Q", f"its number of {what}"), self.size - self.at
         if number * least > left:
-            raise self.broken(f"names {number} {what} and has {left} bytes for them")
+            raise self.broken(f"names {number} {what} and has {left} bytes of header for them")
+        if most is not None and number > most:
+            raise self.broken(f"names {number} {what}, more than {most}")
         return number
 
     def string(self, what: str) -> str:
@@ -241,7 +252,7 @@ class _Reader:
 
     def strings(self, count: int, what: str) -> list[str]:
         """So many strings; one object each and nothing else, as vocabularies are long."""
-        data, at, size = self.data, self.at, len(self.data)
+        data, at, size = self.data, self.at, self.size
         unpack, strings = _LENGTH.unpack_from, []
         try:
             for _ in range(count):
@@ -284,7 +295,9 @@ class _Reader:
     def array(self, what: str) -> list[str] | np.ndarray:
         kind = self.number("I", what)
         if kind == STRING:
-            return self.strings(self.count(8, f"strings in {what}"), what)
+            count = self.count(8, f"strings in {what}", most=self.strings_left)
+            self.strings_left -= count
+            return self.strings(count, what)
         if kind == ARRAY:
             raise self.broken(f"nests arrays in {what}, which no model needs")
         if kind != BOOLEAN and kind not in SCALARS:

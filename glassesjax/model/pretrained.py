@@ -1,12 +1,16 @@
 """Opening a model by name: our own ones, SmolLM2 out of its package, GGUF files, trained ones."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from glassesjax import draws
+from glassesjax.borders import border, require
 from glassesjax.errors import BadInput
 from glassesjax.model.config import (
     Alibi,
@@ -26,8 +30,9 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.families import check_llama_tensors, llama_arrays, llama_config
 from glassesjax.model.gguf_file import read_gguf
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
-from glassesjax.model.stored import SUFFIX, load_decoder
-from glassesjax.model.tokenizer import SymbolTokenizer, Tokenizer
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.stored import SUFFIX, load_decoder, load_header
+from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.model.trained import TRAINED, trained_file
 from glassesjax.model.weights import build_decoder
 from glassesjax.names import PACKAGED, packaged_name
@@ -51,39 +56,17 @@ TOY_POSITIONS: Mapping[str, Positions] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class LanguageModel:
-    """A decoder with its tokenizer and where its weights come from.
-
-    Attributes:
-      name: As on the command line.
-      decoder: Float32 weights.
-      tokenizer: Text and symbols to token numbers.
-      source: What identifies the weights, for provenance: flat and JSON-ready.
-      seed: Which of several decoders of that name this is: of the toy, or of a run folder; None
-        where the name has one decoder only.
-    """
-
-    name: str
-    decoder: Decoder
-    tokenizer: Tokenizer
-    source: Mapping[str, str]
-    seed: int | None = None
-
-    @property
-    def columns(self) -> dict[str, str | int | None]:
-        """What each row says of the model: ``source`` and ``model_seed``, flat and JSON-ready."""
-        return {**self.source, "model_seed": self.seed}
-
-
-def open_model(name: str, *, positions: str = "none", seed: int = 0) -> LanguageModel:
+@border()
+def open_model(
+    name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
+) -> LanguageModel:
     """A model by name.
 
     Args:
-      name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path of a ``.gguf`` file
-        of the llama architecture, of a ``.safetensors`` file that ``glassesjax train`` wrote, or of
-        its run folder. A name that is a file or a run folder as well is refused: ``./NAME`` is
-        the folder, ``packaged:NAME`` the model of the package.
+      name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path (text, or any
+        ``os.PathLike``) of a ``.gguf`` file of the llama architecture, of a ``.safetensors`` file
+        that ``glassesjax train`` wrote, or of its run folder. A name that is a file or a run folder
+        as well is refused: ``./NAME`` is the folder, ``packaged:NAME`` the model of the package.
       positions: For ``toy``, one of ``TOY_POSITIONS``; other models have their own.
       seed: For ``toy``, the seed of its weights; for a run folder, of the decoder in it. Models of
         one decoder do not depend on it.
@@ -96,21 +79,43 @@ def open_model(name: str, *, positions: str = "none", seed: int = 0) -> Language
         a whole GGUF of the llama architecture or none of ours, or the run has no decoder of that
         seed.
     """
-    packaged = packaged_name(name, _packaged_names(), "model", is_one=_is_model)
+    return open_header(name, positions=positions, seed=seed).read()
+
+
+@border()
+def open_header(
+    name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
+) -> ModelHeader:
+    """A model by name, of which no weight is read yet.
+
+    Args:
+      name: As for ``open_model``.
+      positions: As for ``open_model``.
+      seed: As for ``open_model``.
+
+    Returns:
+      Settings and tokenizer, and how to get the weights.
+
+    Raises:
+      BadInput: As for ``open_model``, but for what only weights can tell.
+    """
+    text = os.fspath(name)
+    require(isinstance(text, str), "a name or a path as text", repr(name), "decode it")
+    packaged = packaged_name(text, _packaged_names(), "model", is_one=_is_model)
     if packaged is not None:
-        return _open_packaged(packaged, positions, seed)
-    if name.endswith(".gguf"):
-        return open_gguf(Path(name))
-    if name.endswith(SUFFIX):
-        return open_trained(Path(name))
-    if seeds := sorted(Path(name).glob(trained_name("*"))):
-        if (path := Path(name) / trained_name(seed)) not in seeds:
+        return _packaged_header(packaged, positions, seed)
+    if text.endswith(".gguf"):
+        return _gguf_header(Path(text))
+    if text.endswith(SUFFIX):
+        return _trained_header(Path(text))
+    if seeds := sorted(Path(text).glob(trained_name("*"))):
+        if (path := Path(text) / trained_name(seed)) not in seeds:
             there = ", ".join(path.name for path in seeds)
-            raise BadInput(f"Expected {path.name} in {name}, got {there}: choose another --seed.")
-        return dataclasses.replace(open_trained(path), seed=seed)
+            raise BadInput(f"Expected {path.name} in {text}, got {there}: choose another --seed.")
+        return _renamed(_trained_header(path), seed=seed)
     names = ", ".join(_packaged_names())
     wanted = f"Expected a model: {names}, a .gguf file, or what glassesjax train wrote"
-    raise BadInput(f"{wanted}; got {name!r}.")
+    raise BadInput(f"{wanted}; got {text!r}.")
 
 
 def is_toy(name: str) -> bool:
@@ -135,14 +140,22 @@ def _is_model(path: Path) -> bool:
     return path.is_file() or any(True for mark in marks for _ in path.glob(mark))
 
 
-def _open_packaged(name: str, positions: str, seed: int) -> LanguageModel:
+def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
     if name == "toy":
-        return toy_model(positions, seed)
-    if name == "counter":
-        return counter_model()
+        read = functools.partial(toy_model, positions, seed)
+        return ModelHeader(name, _toy_config(positions), SymbolTokenizer(SYMBOLS), read)
+    if name == "counter":  # a few numbers, written by hand: there is nothing to read
+        model = counter_model()
+        return ModelHeader(name, model.config, model.tokenizer, lambda: model)
     if name == "smollm2":
-        return dataclasses.replace(open_gguf(smollm2_file()), name="smollm2")
-    return dataclasses.replace(open_trained(trained_file(name)), name=name)
+        return _renamed(_gguf_header(smollm2_file()), name=name)
+    return _renamed(_trained_header(trained_file(name)), name=name)
+
+
+def _renamed(header: ModelHeader, **fields: Any) -> ModelHeader:  # noqa: ANN401
+    """The header of a model that gets another name or a seed once it is read."""
+    read = lambda: dataclasses.replace(header.read(), **fields)
+    return dataclasses.replace(header, name=fields.get("name", header.name), read=read)
 
 
 def trained_name(seed: int | str) -> str:
@@ -157,6 +170,7 @@ def trained_name(seed: int | str) -> str:
     return f"model-{seed}{SUFFIX}"
 
 
+@border()
 def open_trained(path: Path) -> LanguageModel:
     """A decoder that ``glassesjax train`` wrote.
 
@@ -173,6 +187,13 @@ def open_trained(path: Path) -> LanguageModel:
     return LanguageModel(str(path), decoder, SymbolTokenizer(symbols), source)
 
 
+def _trained_header(path: Path) -> ModelHeader:
+    header = load_header(path)
+    read = functools.partial(open_trained, path)
+    return ModelHeader(str(path), header.config, SymbolTokenizer(header.symbols), read)
+
+
+@border()
 def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     """A seeded decoder of three layers that meets the hypotheses of the paper's theorems.
 
@@ -190,10 +211,16 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     Raises:
       BadInput: No such positions.
     """
+    decoder = Decoder(_toy_config(positions), key=draws.root_key(seed))
+    source = {"weights": f"toy seed {seed}"}
+    return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source, seed)
+
+
+def _toy_config(positions: str) -> DecoderConfig:
     if positions not in TOY_POSITIONS:
         found = f"found {positions!r}"
         raise BadInput(f"Wanted positions out of {', '.join(TOY_POSITIONS)}; {found}.")
-    config = DecoderConfig(
+    return DecoderConfig(
         vocab_size=len(SYMBOLS),
         num_layers=3,
         num_heads=1,
@@ -205,11 +232,9 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
         embed_scale=8.0,  # the root of the width: coordinates of size one
         max_length=TOY_LENGTH,
     )
-    decoder = Decoder(config, key=draws.root_key(seed))
-    source = {"weights": f"toy seed {seed}"}
-    return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source, seed)
 
 
+@border()
 def counter_model(most: int = COUNTER_MOST, *, reading: Reading = "share") -> LanguageModel:
     """The decoder whose weights are written by hand, and that counts ones.
 
@@ -241,6 +266,7 @@ def smollm2_file() -> Path:
     raise BadInput(f"Wanted the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")
 
 
+@border()
 def open_gguf(path: Path) -> LanguageModel:
     """A model out of a GGUF file.
 
@@ -254,21 +280,29 @@ def open_gguf(path: Path) -> LanguageModel:
       BadInput: The file is missing, damaged or foreign, it says something that makes another
         function of a llama, a weight is not finite, or the ``gguf`` package is not installed.
     """
+    return _gguf_header(path).read()
+
+
+def _gguf_header(path: Path) -> ModelHeader:
+    """All that the header says is looked at before a weight is read."""
     metadata, tensors = read_gguf(path)
     shapes = {name: entry.shape for name, entry in tensors.entries.items()}
     table = shapes.get("token_embd.weight", ())
     if len(table) != 2:
         told = f"{path}, which has no table of token embeddings"
         raise BadInput(f"Expected a language model in a GGUF file, got {told}: use another.")
-    # All that the header says is looked at before a weight is read.
     config = llama_config(metadata, vocab_size=table[0], tied="output.weight" not in shapes)
     check_llama_tensors(shapes, config)
     tokenizer = tokenizer_from_gguf(metadata)
     if (count := len(metadata["tokenizer.ggml.tokens"])) != config.vocab_size:
         told = f"{config.vocab_size} rows for {count} tokens"
         raise BadInput(f"Expected one embedding a token in {path}, got {told}: use another file.")
-    decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    source = {"weights": path.name, "weights_sha256": digest}
-    return LanguageModel(str(path), decoder, tokenizer, source)
+
+    def read() -> LanguageModel:
+        decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        source = {"weights": path.name, "weights_sha256": digest}
+        return LanguageModel(str(path), decoder, tokenizer, source)
+
+    return ModelHeader(str(path), config, tokenizer, read)

@@ -1,5 +1,7 @@
 """Weights by name: what a decoder holds, and a decoder out of given arrays."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -8,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from glassesjax import draws
+from glassesjax.errors import shown
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.decoder import Decoder
 
@@ -34,7 +37,44 @@ def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     Returns:
       Names as of ``flat_parameters``, with shapes.
     """
-    return {name: leaf.shape for name, leaf in flat_parameters(_abstract(config)).items()}
+    # Layers are alike, and to go through each would take as long as there are many.
+    one = flat_parameters(_abstract(dataclasses.replace(config, num_layers=1)))
+    stacked = lambda name, shape: (config.num_layers, *shape[1:]) if _in_blocks(name) else shape
+    return {name: stacked(name, leaf.shape) for name, leaf in one.items()}
+
+
+def decoder_bytes(config: DecoderConfig, itemsize: int = 4) -> int:
+    """What a decoder's weights take in memory.
+
+    Args:
+      config: Sizes and switches.
+      itemsize: Bytes of a number.
+
+    Returns:
+      Bytes.
+    """
+    return itemsize * sum(map(math.prod, parameter_shapes(config).values()))
+
+
+def check_shapes(config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuses shapes that are not those of a decoder's weights; no array is looked at.
+
+    Args:
+      config: Sizes and switches.
+      shapes: Of the weights by name.
+
+    Raises:
+      ValueError: A weight is missing, unknown, or has another shape.
+    """
+    wanted = parameter_shapes(config)
+    for name in sorted(wanted.keys() | shapes.keys()):
+        expected, got = wanted.get(name), shapes.get(name)
+        if expected is None:
+            raise ValueError(f"Expected weights of these settings, got also {shown(name)}.")
+        if got != expected:
+            raise ValueError(
+                f"Expected weight {name} of shape {expected}, got {'none' if got is None else got}."
+            )
 
 
 def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Decoder:
@@ -50,19 +90,19 @@ def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Dec
     Raises:
       ValueError: A weight is missing, unknown, or has another shape.
     """
-    wanted = parameter_shapes(config)
-    found = {name: jnp.shape(array) for name, array in arrays.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        shapes = wanted.get(name), found.get(name)
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"Weight {name}: wanted shape {shapes[0]}, found {shapes[1]}.")
-    leaves = [jnp.asarray(arrays[name]) for name in wanted]
-    return jax.tree.unflatten(jax.tree.structure(_abstract(config)), leaves)
+    check_shapes(config, {name: jnp.shape(array) for name, array in arrays.items()})
+    abstract = _abstract(config)
+    leaves = [jnp.asarray(arrays[name]) for name in flat_parameters(abstract)]
+    return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
 
 def _abstract(config: DecoderConfig) -> Decoder:
     make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
     return jax.eval_shape(make, draws.root_key(0))
+
+
+def _in_blocks(name: str) -> bool:
+    return name.startswith("blocks.")
 
 
 def _dotted(path: tuple) -> str:

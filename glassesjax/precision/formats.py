@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border, check_fields
 from glassesjax.precision.bits import (
     LAYOUTS,
     Grid,
@@ -46,6 +47,7 @@ class FloatFormat:
     has_nan: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         # Beyond these, float64 is no carrier; without infinity one exponent more is in use.
         most = 11 if self.has_infinity else 10
         if not (2 <= self.exponent_bits <= most and 1 <= self.mantissa_bits <= 52):
@@ -127,6 +129,7 @@ class FloatFormat:
         if not carrier_format(dtype).contains(self):
             raise ValueError(f"{self.name} does not fit into {dtype}: use a float64 carrier.")
 
+    @border()
     def ulp(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Distance between neighboring numbers of this format in the binade of each value.
 
@@ -145,6 +148,7 @@ class FloatFormat:
         self._check_carrier(x.dtype)
         return spacing(x, self.grid)
 
+    @border()
     def ulp_exponent(self, x: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
         """Binary logarithm of ``ulp``: an integer, so that no backend flushes it to zero.
 
@@ -160,6 +164,7 @@ class FloatFormat:
         self._check_carrier(x.dtype)
         return spacing_exponent(x, self.grid)
 
+    @border()
     def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The nearest numbers of this format, ties to even, in the dtype of the argument.
 
@@ -225,12 +230,13 @@ def carrier_format(dtype: np.dtype) -> FloatFormat:
     return F32 if dtype == jnp.float32 else F64
 
 
+@border()
 def float_format(name: str) -> FloatFormat:
     """The format of this name.
 
     Args:
       name: A key of ``FORMATS``; or ``e5m10`` and the like, for any number of exponent and
-        mantissa bits, with infinities, NaN and subnormal numbers.
+        mantissa bits without zeros before it, with infinities, NaN and subnormal numbers.
 
     Returns:
       The format.
@@ -240,6 +246,6 @@ def float_format(name: str) -> FloatFormat:
     """
     if name in FORMATS:
         return FORMATS[name]
-    if sizes := re.fullmatch(r"e(\d+)m(\d+)", name):
+    if sizes := re.fullmatch(r"e([1-9][0-9]?)m([1-9][0-9]?)", name):
         return FloatFormat(name, int(sizes[1]), int(sizes[2]))
     raise ValueError(f"A float format is one of {', '.join(FORMATS)} or e<E>m<M>, got {name!r}.")

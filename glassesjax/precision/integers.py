@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
-from glassesjax.errors import check_choice
+from glassesjax.borders import border, check_fields
 from glassesjax.precision.bits import straight_through
 from glassesjax.precision.formats import FloatFormat, carrier_format, float_format
 
@@ -29,9 +29,9 @@ class IntegerFormat:
     weight [out, in], a token of an activation [seq, dim]."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 2 <= self.bits <= 8:
             raise ValueError(f"{self.name} must have 2 to 8 bits, got {self.bits}.")
-        check_choice("granularity", self.granularity, ("tensor", "channel"))
 
     @property
     def max(self) -> int:
@@ -48,6 +48,7 @@ class IntegerFormat:
         codes = jnp.round(x / jnp.where(scale == 0, 1, scale))
         return jnp.clip(codes, -self.max, self.max), scale
 
+    @border()
     @functools.partial(jax.jit, static_argnums=0)
     def quantize(
         self, x: Float[Array, "*shape"]
@@ -64,6 +65,7 @@ class IntegerFormat:
         codes, scale = self._codes(x)
         return codes.astype(jnp.int8), scale
 
+    @border()
     def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Values after quantization and back ("fake quantization"), in the dtype of the argument.
 
@@ -102,6 +104,7 @@ INTEGER_FORMATS: dict[str, IntegerFormat] = {
 NumberFormat = FloatFormat | IntegerFormat
 
 
+@border()
 def number_format(name: str) -> NumberFormat:
     """The float or integer format of this name.
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.scipy.special import entr
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.precision.bits import scale_exponent, times_power
 
 
@@ -61,6 +62,7 @@ def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(zero, 0, entr(jnp.where(zero, 1, p)))
 
 
+@border()
 def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> Float[Array, "..."]:
     r"""Root of the sum of squares along some axes, for numbers of every size.
 
@@ -123,6 +125,7 @@ def relative_size(
     return jnp.where(nothing, 0, size / jnp.where(nothing, 1, reference))
 
 
+@border(eps=NON_NEGATIVE)
 def root_mean_square(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:
     r"""Root of mean square plus a constant along the last axis, for numbers of every size.
 

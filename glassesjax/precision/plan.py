@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from glassesjax.errors import check_choice
+from glassesjax.borders import border, check_fields
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
 from glassesjax.precision.integers import IntegerFormat, NumberFormat
 
@@ -61,7 +61,7 @@ class RoundingPlan:
     """Format of the arithmetic between two roundings: F32 or F64."""
 
     def __post_init__(self) -> None:
-        check_choice("mode", self.mode, get_args(Mode))
+        check_fields(self)
         _require(self.carrier in (F32, F64), "The carrier must be F32 or F64", self.carrier.name)
         for fmt in self.formats.values():
             if isinstance(fmt, FloatFormat):
@@ -89,6 +89,7 @@ class RoundingPlan:
         _require(self.carrier == carrier, wanted, f"carrier={self.carrier.name}")
 
     @classmethod
+    @border()
     def wide(cls, carrier: FloatFormat = F32) -> "RoundingPlan":
         """The plan that rounds nowhere.
 
@@ -101,6 +102,7 @@ class RoundingPlan:
         return cls(mode="wide", carrier=carrier)
 
     @classmethod
+    @border()
     def everywhere(
         cls, fmt: NumberFormat, mode: Mode = "simulated", carrier: FloatFormat | None = None
     ) -> "RoundingPlan":

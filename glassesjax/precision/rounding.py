@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, UInt
 
+from glassesjax.borders import Domain, border
 from glassesjax.precision.bits import (
     LAYOUTS,
     magnitude_bits,
@@ -21,6 +22,7 @@ from glassesjax.precision.norms import scaled_gap
 _CHUNK = 1 << 18  # integers tried at once: 2 MiB of float64, a few milliseconds
 
 
+@border()
 @functools.partial(jax.jit, static_argnames="fmt")
 def ulp_distance(
     a: Float[Array, "*shape"], b: Float[Array, "*shape"], fmt: FloatFormat
@@ -60,6 +62,7 @@ def ulp_distance(
     return jnp.where(is_number, distance, ~jnp.zeros_like(distance))
 
 
+@border()
 def bitwise_equal(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """Whether two arrays store the same bits: zeros of two signs differ, equal NaNs are equal.
 
@@ -80,6 +83,7 @@ def bitwise_equal(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[
     return as_bits(a) == as_bits(b)
 
 
+@border()
 def same_numbers(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
     """Whether two values are one number, subnormal ones told apart; a NaN is no number.
 
@@ -100,6 +104,7 @@ def same_numbers(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[A
     return number & (bitwise_equal(a, b) | ((size_a == 0) & (size_b == 0)))
 
 
+@border()
 def ulps_apart(
     a: Float[Array, "*shape"], b: Float[Array, "*shape"], fmt: FloatFormat
 ) -> Float[Array, "*shape"]:
@@ -158,6 +163,7 @@ def _first(chunks: Iterable[tuple[int, Bool[np.ndarray, " pairs"]]], pick: int) 
     return None
 
 
+@border(start=Domain(high=2**53), stop=Domain(high=2**53))
 def first_collision(f: RealSequence, fmt: FloatFormat, start: int, stop: int) -> int | None:
     """The first n in [start, stop) for which f(n) and f(n + 1) round to the same number.
 
@@ -185,6 +191,7 @@ def first_collision(f: RealSequence, fmt: FloatFormat, start: int, stop: int) ->
     return _first(((low, _collides(f, fmt, low, stop)) for low in lows), 0)
 
 
+@border(start=Domain(high=2**53), stop=Domain(high=2**53))
 def last_distinct(f: RealSequence, fmt: FloatFormat, start: int, stop: int) -> int | None:
     """The last n in [start, stop) for which f(n) and f(n + 1) round to different numbers.
 

@@ -35,9 +35,14 @@ def measured(row: Row, name: str) -> float:
     Returns:
       The number; NaN where the row has null, which stands for a number that is not finite, or has
       no such field.
+
+    Raises:
+      ValueError: The field is text.
     """
     value = row.get(name)
-    return math.nan if value is None or isinstance(value, str) else float(value)
+    if isinstance(value, str):
+        raise ValueError(f"Expected a number as {name} of a row, got {value!r:.40}.")
+    return math.nan if value is None else float(value)
 
 
 def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:

@@ -10,16 +10,15 @@ from glassesjax.report.bounded_page import bounded_page
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.run_study import Done, Files, Opened, Steps, Study, run_study
 from glassesjax.studies.bounded import KEY, BoundedSettings, cells, measure
-from glassesjax.studies.opening import open_models
+from glassesjax.studies.opening import open_headers
 
 Models = Sequence[tuple[str, LanguageModel]]  # each with its positional encoding
 
 
 def _open(settings: BoundedSettings) -> Opened:
-    models = list(open_models(settings))
-    read = [
-        cell.tokens for positions, model in models for cell in cells(settings, positions, model)
-    ]
+    headers = list(open_headers(settings))
+    read = [cell.tokens for header in headers for cell in cells(settings, *header)]
+    models = [(positions, header.read()) for positions, header in headers]
     return Opened(models, models[0][1].source, repr(read).encode())
 
 

@@ -10,14 +10,15 @@ from glassesjax.report.overview import collapse_figures
 from glassesjax.report.page import collapse_page
 from glassesjax.report.run_study import Done, Files, Opened, Steps, Study, run_study
 from glassesjax.studies.collapse import KEY, CollapseSettings, lay_out, measure
-from glassesjax.studies.opening import open_models
+from glassesjax.studies.opening import open_headers
 
 Models = Sequence[tuple[str, LanguageModel]]  # each with its positional encoding
 
 
 def _open(settings: CollapseSettings) -> Opened:
-    models = list(open_models(settings))
-    lay_out(settings, models[0][1])  # prompts that do not fit are found before anything is written
+    headers = list(open_headers(settings))
+    lay_out(settings, headers[0][1])  # prompts that do not fit are found before a weight is read
+    models = [(positions, header.read()) for positions, header in headers]
     return Opened(models, models[0][1].source)
 
 

@@ -6,17 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glassesjax.errors import BadInput
+from glassesjax.files import writing
+from glassesjax.folders import RunFolder
 from glassesjax.journal import Journal
-from glassesjax.records import (
-    ROWS,
-    Row,
-    RowFile,
-    RunFolder,
-    provenance,
-    read_rows,
-    write_by_rename,
-)
+from glassesjax.readback import blaming, known_rows
+from glassesjax.records import ROWS, Row, RowFile, provenance, write_by_rename
 
 Done = Callable[[Row], bool]
 Steps = Iterable[tuple[str, Sequence[Row]]]
@@ -122,24 +116,26 @@ def fill(
     Raises:
       BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
     """
-    try:
-        with RunFolder(out, fixed) as folder, RowFile(out / ROWS, key) as file:
+    with writing("to write the run", out), RunFolder(out, fixed) as folder:
+        with RowFile(out / ROWS, key) as file:
             journal = Journal(out, {"command": command, **provenance(), **source})
             intact = journal.intact(file, refuse=settled is None)
             file.keep(intact if settled is None else settled(intact))
             journal.write(file)
+            before = len(file)
             for name, rows in measure(file.__contains__):
                 folder.lock.check()
                 file.append(rows)
                 journal.write(file)
                 advance(name)
-            rows = [row for row in read_rows(out / ROWS) if current(row)]
-            for path, text in draw(rows, fixed, journal.shown).items():
-                (out / path).parent.mkdir(exist_ok=True)
-                write_by_rename(out / path, text)
-    except OSError as error:
-        wanted = f"Wanted to write the run in {out}"
-        raise BadInput(f"{wanted}; {error.filename or out}: {error.strerror}.") from error
+            made = len(file) - before
+        every = known_rows(out / ROWS, fresh=made, study=fixed["study"])
+        with blaming(every):
+            rows = [row for row in every if current(row)]
+            files = draw(rows, fixed, journal.shown)
+        for path, text in files.items():
+            (out / path).parent.mkdir(exist_ok=True)
+            write_by_rename(out / path, text)
     return rows
 
 

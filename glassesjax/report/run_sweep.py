@@ -9,7 +9,8 @@ from pathlib import Path
 import jax
 
 from glassesjax.errors import BadInput, Busy
-from glassesjax.records import Row, RunFolder, provenance, to_json, write_by_rename
+from glassesjax.folders import RunFolder
+from glassesjax.records import Row, provenance, to_json, write_by_rename
 from glassesjax.report.jobs import run_jobs
 from glassesjax.report.run_study import own_fields
 from glassesjax.report.run_train import run_train
@@ -44,7 +45,7 @@ def run_sweep(
     Raises:
       BadInput: Something is wrong with the grid, a mesh of its cells, or a folder.
     """
-    _check_meshes(settings)
+    _check_sizes(settings)
     with _alone(out, _fixed(settings)):
         pass  # it is this very sweep, or new
     train = lambda cell, folder: _train(cell, folder, command)
@@ -82,7 +83,7 @@ def submit_sweep(
         the page over the others is there then.
     """
     if cluster == "local":  # the devices of other clusters are not those of this process
-        _check_meshes(settings)
+        _check_sizes(settings)
     if out.exists():
         with _alone(out, _fixed(settings)):
             pass  # it is this very sweep
@@ -98,9 +99,9 @@ def submit_sweep(
     return rows
 
 
-def _check_meshes(settings: SweepSettings) -> None:
-    """Refuses meshes of more devices than are here, of any cell, before anything is written."""
-    for cell in {cell.mesh: cell for cell in settings.cells.values()}.values():
+def _check_sizes(settings: SweepSettings) -> None:
+    """Refuses what is too large for the devices and the memory here, before anything is written."""
+    for cell in settings.cells.values():
         mesh_of(cell)
 
 

@@ -16,12 +16,15 @@ import jax.numpy as jnp
 
 from glassesjax import draws
 from glassesjax.cache import check_context, distinct_policies, policy, resolve_slots, unroll
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.pruned import last_seen, probe, read
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.settings import check_settings
 from glassesjax.studies.bounded_rows import (
     Cell,
     Heard,
@@ -30,7 +33,8 @@ from glassesjax.studies.bounded_rows import (
     influence_rows,
     lay_out,
 )
-from glassesjax.studies.opening import encodings
+from glassesjax.studies.derivatives import check_derivatives, check_probes
+from glassesjax.studies.opening import check_unread, encodings, reading_limit
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
@@ -84,13 +88,11 @@ class BoundedSettings:
     """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
-        for name in ("slots", "kinds", "families", "lengths"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
+        for budget in self.slots:
+            check_budget(budget)
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
             raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
         if unknown := sorted(set(self.families) - set(FAMILIES)):
@@ -135,7 +137,9 @@ class BoundedSettings:
         return len(self.encodings) * len(self.pairs) * sum(each[kind] for kind in self.kinds)
 
 
-def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> list[Cell]:
+def cells(
+    settings: BoundedSettings, positions: str, model: ModelHeader | LanguageModel
+) -> list[Cell]:
     """All that is to be measured of one model, capacities resolved.
 
     Args:
@@ -150,14 +154,19 @@ def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> li
       BadInput: A prompt is longer than the context, a policy cannot work with so few slots, or no
         bound is known for the model.
     """
-    config, found = model.decoder.config, []
+    config, found = model.config, []
     dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
     if "influence" in settings.kinds and settings.method == "exact":
         check_bounded(config)
+    itemsize = jnp.dtype(dtype).itemsize
+    if "influence" in settings.kinds:
+        check_probes(settings, config, itemsize)
     runs = {
         name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
     }
     texts = {"": _tokens(settings, model)} if "influence" in settings.kinds else {}
+    for tokens in texts.values():
+        check_derivatives(config, len(tokens), itemsize, spectral=settings.method == "exact")
     longest = {name: run.trunk for name, run in runs.items()}
     for kind in settings.kinds:
         of_kind = longest if kind == "collapse" else texts
@@ -171,9 +180,10 @@ def cells(settings: BoundedSettings, positions: str, model: LanguageModel) -> li
     return list({cell.key: cell for cell in found}.values())
 
 
-def _tokens(settings: BoundedSettings, model: LanguageModel) -> tuple[int, ...]:
-    tokenizer, limit = model.tokenizer, settings.max_tokens
+def _tokens(settings: BoundedSettings, model: ModelHeader | LanguageModel) -> tuple[int, ...]:
+    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
     text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)

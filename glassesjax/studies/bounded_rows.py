@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,7 @@ from glassesjax.model.config import (
     Rotary,
     Sinusoidal,
 )
-from glassesjax.model.pretrained import LanguageModel
+from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import F32, F64
 from glassesjax.records import Row, Value
 from glassesjax.studies.influence_rows import squared_shares
@@ -53,7 +53,9 @@ class Runs(NamedTuple):
     """Whether the run is of one repeated token."""
 
 
-def lay_out(family: str, lengths: Sequence[int], seed: int, model: LanguageModel) -> Runs:
+def lay_out(
+    family: str, lengths: Sequence[int], seed: int, model: ModelHeader | LanguageModel
+) -> Runs:
     """The prompts of a family, in the model's tokens.
 
     Args:
@@ -68,13 +70,15 @@ def lay_out(family: str, lengths: Sequence[int], seed: int, model: LanguageModel
     Raises:
       BadInput: A prompt is longer than the context, or a symbol is not one token.
     """
+    limit = model.config.max_length
+    if limit is not None and lengths[-1] > limit:  # before so many symbols are made
+        _refuse_length(limit, lengths[-1], family, lengths[-1])
     symbols = [run_family(family).pair(length, seed) for length in lengths]
     encode = model.tokenizer.encode_symbols
     prompts = [(encode(shorter), encode(longer)) for shorter, longer in symbols]
-    trunk, limit = prompts[-1][1], model.decoder.config.max_length
+    trunk = prompts[-1][1]
     if limit is not None and len(trunk) > limit:
-        found = f"length {lengths[-1]} of family {family} needs {len(trunk)}"
-        raise BadInput(f"Wanted prompts of at most {limit} tokens, the context; {found}.")
+        _refuse_length(limit, lengths[-1], family, len(trunk))
     tries: dict[tuple[int, ...], int] = {}
 
     def place(prompt: tuple[int, ...]) -> int:
@@ -94,6 +98,11 @@ def lay_out(family: str, lengths: Sequence[int], seed: int, model: LanguageModel
         tail=tail,
         repeats=family in ("ones", "ones_zero", "ones_bos"),
     )
+
+
+def _refuse_length(limit: int, length: int, family: str, needed: int) -> NoReturn:
+    got = f"{needed} for length {length} of family {family}"
+    raise BadInput(f"Expected prompts of at most {limit} tokens, the context, got {got}: use less.")
 
 
 @dataclasses.dataclass(frozen=True)

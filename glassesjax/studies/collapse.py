@@ -17,10 +17,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from glassesjax.errors import BadInput, check_choices
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
+from glassesjax.cache.slots import check_order
+from glassesjax.errors import BadInput
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, float_format
 from glassesjax.records import Row, provenance
+from glassesjax.settings import check_settings
 from glassesjax.studies.collapse_rows import (
     Cell,
     Curve,
@@ -58,11 +61,7 @@ class CollapseSettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        for name in ("families", "formats", "lengths"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise BadInput(f"Wanted one or more different {name}; found {list(values)}.")
+        check_settings(self)
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
             raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
         if not 0 <= self.seed < 2**32:
@@ -83,7 +82,7 @@ class CollapseSettings:
         return encodings(self)
 
 
-def lay_out(settings: CollapseSettings, model: LanguageModel) -> dict[str, Pairs]:
+def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> dict[str, Pairs]:
     """The prompts of every family, in the model's tokens.
 
     Args:
@@ -94,9 +93,11 @@ def lay_out(settings: CollapseSettings, model: LanguageModel) -> dict[str, Pairs
       The pairs by family.
 
     Raises:
-      BadInput: A prompt is longer than the context, or a symbol is not one token.
+      BadInput: A prompt is longer than the context, a symbol is not one token, or the model's
+        tokens see later ones, so that prompts do not share their prefixes.
     """
-    pairs, limit = {}, model.decoder.config.max_length
+    check_order(model.config)
+    pairs, limit = {}, model.config.max_length
     if limit is not None and settings.lengths[-1] > limit:  # before so many symbols are made
         _refuse_length(limit, settings.lengths[-1], settings.families[0], settings.lengths[-1])
     for name in settings.families:

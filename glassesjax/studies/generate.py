@@ -19,11 +19,12 @@ from glassesjax.cache.advance import Unrolled, unroll
 from glassesjax.cache.budget import check_context, resolve_slots, state_bytes
 from glassesjax.cache.generate import Batch, Chosen, generate, proceed
 from glassesjax.cache.policies import POLICIES
-from glassesjax.cache.saved import Saved, grown, load_state, save_state
+from glassesjax.cache.saved import Saved, check_same, grown, load_state, save_state
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig, Rotary
-from glassesjax.model.pretrained import LanguageModel
+from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.places import check_save
 from glassesjax.records import Row, Value
 from glassesjax.studies.generate_rows import Job, Writing, written_rows
 from glassesjax.studies.generate_settings import DTYPES, GenerateSettings
@@ -49,21 +50,26 @@ def open_job(settings: GenerateSettings) -> Job:
       BadInput: The model or the state cannot be opened, a prompt is empty, prompt and answer are
         longer than the model's context, or the policy cannot work with so few slots.
     """
-    model = open_one(settings)
-    config, rule = model.decoder.config, settings.rule
+    if settings.save is not None:
+        check_save(settings.save, "--save")
+    header = open_one(settings)
+    config, rule = header.config, settings.rule
     _check_spacing(settings, config)
     with jax.enable_x64(settings.format == "f64"):
-        saved = _saved(settings, model) if settings.resume else None
-    prompts = _prompts(settings, model) if saved is None else _old_prompts(saved)
+        saved = _saved(settings, config) if settings.resume else None
+    prompts = _prompts(settings, header) if saved is None else _old_prompts(saved)
     before = 0 if saved is None else int(saved.info["step"])
     length = max(map(len, prompts)) + before + settings.max_tokens
     check_context(config, rule, length, hint="--spacing compressed")
     if saved is not None and rule.bounded:
         slots = saved.state.layers[0].position.shape[-1] - 1
     else:
-        slots = resolve_slots(
-            settings.slots, config, rule, length=length, dtype=settings.plan.dtype
-        )
+        shared = {"rows": len(prompts), "of": "--prompt texts"}
+        dtype = settings.plan.dtype
+        slots = resolve_slots(settings.slots, config, rule, length=length, dtype=dtype, **shared)
+    model = header.read()
+    if saved is not None:
+        check_same(Path(str(settings.resume)), saved.info, model.source)
     return Job(model, prompts, rule, slots, before + settings.max_tokens, saved)
 
 
@@ -79,7 +85,7 @@ def _check_spacing(settings: GenerateSettings, config: DecoderConfig) -> None:
         raise BadInput(f"{wanted}, which moves with each token; found {settings.mode}.")
 
 
-def _prompts(settings: GenerateSettings, model: LanguageModel) -> tuple[tuple[int, ...], ...]:
+def _prompts(settings: GenerateSettings, model: ModelHeader) -> tuple[tuple[int, ...], ...]:
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         if settings.chat:
@@ -96,15 +102,14 @@ def _prompts(settings: GenerateSettings, model: LanguageModel) -> tuple[tuple[in
     return prompts
 
 
-def _same(settings: GenerateSettings, model: LanguageModel) -> dict[str, Any]:
-    """What must not change between two parts of one text."""
+def _same(settings: GenerateSettings) -> dict[str, Any]:
+    """What must not change between two parts of one text, beside the model's weights."""
     names = ("slots", "temperature", "top_k", "top_p", "stop", "seed", "mode", "positions")
-    return {**model.source, **{name: getattr(settings, name) for name in names}}
+    return {name: getattr(settings, name) for name in names}
 
 
-def _saved(settings: GenerateSettings, model: LanguageModel) -> Saved:
-    path = Path(str(settings.resume))
-    same, config = _same(settings, model), model.decoder.config
+def _saved(settings: GenerateSettings, config: DecoderConfig) -> Saved:
+    path, same = Path(str(settings.resume)), _same(settings)
     dtype = settings.plan.dtype
     saved = load_state(path, settings.rule, config=config, dtype=dtype, same=same)
     rows = saved.info.get("rows")
@@ -215,7 +220,8 @@ def _steps(
 
 def _save(settings: GenerateSettings, job: Job, batch: Batch, writing: Writing) -> None:
     info = {
-        **_same(settings, job.model),
+        **job.model.source,
+        **_same(settings),
         "rows": len(job.prompts),
         "prompts": job.prompts,
         "step": batch.step,

@@ -4,12 +4,14 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.policies import Policy, Spacing, policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
+from glassesjax.settings import check_settings
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
 
@@ -64,7 +66,7 @@ class GenerateSettings:
     """A file of --save to go on from, in place of prompts, with the same settings."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self, repeatable=("prompt",))  # each is drawn for itself
         name = str(policy(self.policy))
         object.__setattr__(self, "policy", name)  # an alias is read, and never written
         for holds, wanted, found in (
@@ -80,6 +82,7 @@ class GenerateSettings:
             if not holds:
                 raise BadInput(f"Wanted {wanted}; found {found}.")
         _ = self.sampling, self.rule  # both refuse what they cannot use
+        check_budget(self.slots)
         self._check_used()
 
     @property
@@ -101,6 +104,10 @@ class GenerateSettings:
         """Refuses what was given and would be passed over."""
         narrow = self.top_k is not None or self.top_p < 1
         for unused, wanted in (
+            (
+                len(set(self.prompt)) < len(self.prompt) and not self.sampling.draws,
+                "--temperature over 0 with a --prompt that is given twice",
+            ),
             (narrow and not self.sampling.draws, "--temperature over 0 with --top-k or --top-p"),
             (self.system and not self.chat, "--chat with --system"),
             (self.prompt and self.resume, "--prompt or --resume, not both"),

@@ -18,11 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.settings import check_settings
+from glassesjax.studies.derivatives import check_derivatives, check_probes
 from glassesjax.studies.influence_rows import (
     Bounds,
     Passage,
@@ -30,8 +34,13 @@ from glassesjax.studies.influence_rows import (
     influence_rows,
     log_bound,
 )
-from glassesjax.studies.opening import encoding_name, open_one
-from glassesjax.tasks.sequences import BOS, run_family
+from glassesjax.studies.opening import (
+    check_unread,
+    encoding_name,
+    open_one,
+    reading_limit,
+)
+from glassesjax.tasks.sequences import BOS, POINTER, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 from glassesjax.theory.blocks import repaired_rollout
 from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
@@ -94,22 +103,16 @@ class InfluenceSettings:
         return self.spectral
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         layers = self.spectral_layers
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (self.passages >= 1, "--passages of 1 or more", self.passages),
-            (len(set(self.text)) == len(self.text), "different names for --text", self.text),
             (self.probes >= 2, "--probes of 2 or more", self.probes),
             (
-                len(set(layers)) == len(layers) and min(layers, default=0) >= 0,
-                "different --spectral layers from 0",
+                min(layers, default=0) >= 0,
+                "--spectral layers from 0",
                 layers,
-            ),
-            (
-                len(set(self.attention)) == len(self.attention) > 0,
-                "different kinds of --attention",
-                self.attention,
             ),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             (
@@ -150,8 +153,10 @@ def open_subject(settings: InfluenceSettings) -> Subject:
       BadInput: The model or a text cannot be opened, a passage is empty or longer than the model's
         context, a layer is not there, or the model has no rollout to its last token.
     """
-    model = open_one(settings)
-    config, passages = model.decoder.config, tuple(_passages(settings, model))
+    header = open_one(settings)
+    config, itemsize = header.config, {"f32": 4, "f64": 8}[settings.format]
+    check_probes(settings, config, itemsize)
+    passages = tuple(_passages(settings, header))
     longest = max(len(passage.tokens) for passage in passages)
     if empty := [passage.text for passage in passages if not passage.tokens]:
         raise BadInput(f"Expected one token or more, got an empty text: give {empty[0]} some.")
@@ -166,18 +171,24 @@ def open_subject(settings: InfluenceSettings) -> Subject:
     except ValueError as error:
         raise BadInput(str(error)) from error
     check_bounded(config)
-    return Subject(model, passages)
+    check_derivatives(config, longest, itemsize, spectral=len(settings.spectral_layers))
+    return Subject(header.read(), passages)
 
 
-def _passages(settings: InfluenceSettings, model: LanguageModel) -> Iterator[Passage]:
-    context, tokenizer = model.decoder.config.max_length, model.tokenizer
-    # One over the context tells that there are too many, and no more need be made.
-    limit = settings.max_tokens if context is None else min(settings.max_tokens, context + 1)
+def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passage]:
+    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
+        if settings.prompt:
+            symbols = (BOS, *settings.prompt)
+            yield Passage("prompt", 0, tokenizer.encode_symbols(symbols)[:limit])
+            return
+        said = f"{settings.passages} --passages of {limit} tokens"
+        check_memory(POINTER * limit * settings.passages, said, "use fewer")
         digits = run_family("doubled_digits").pair(limit * settings.passages, settings.seed)[0]
-        drawn = [("digits", at, digits[at : at + limit]) for at in range(0, len(digits), limit)]
-        for name, at, symbols in [("prompt", 0, settings.prompt)] if settings.prompt else drawn:
-            yield Passage(name, at, tokenizer.encode_symbols((BOS, *symbols))[:limit])
+        for at in range(0, len(digits), limit):
+            symbols = (BOS, *digits[at : at + limit])
+            yield Passage("digits", at, tokenizer.encode_symbols(symbols)[:limit])
         return
     if settings.prompt:
         yield _cut(tokenizer, "prompt", settings.prompt, slice(0, None), limit)
@@ -190,6 +201,8 @@ def _of_text(
     tokenizer: ByteLevelTokenizer, name: str, text: str, count: int, limit: int
 ) -> list[Passage]:
     """Passages at the beginning of all of ``count + 1`` equal parts but the first."""
+    if count > len(text):  # and a token has a letter or more
+        return [_cut(tokenizer, name, text, slice(0, None), limit)]
     edges = [len(text) * part // (count + 1) for part in range(1, count + 2)]
     parts = itertools.pairwise(edges)
     spread = [slice(_begin(text, start, stop), stop) for start, stop in parts]

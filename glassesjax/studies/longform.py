@@ -21,13 +21,16 @@ from glassesjax.cache import (
     state_bytes,
     unroll,
 )
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.generate import generate
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.sampling import Sampling
-from glassesjax.errors import BadInput, check_choices
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
+from glassesjax.errors import BadInput
+from glassesjax.model.language import ModelHeader
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.settings import check_settings
 from glassesjax.studies.longform_rows import Cell, Subject, full_loss, text_fields
 from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS
@@ -81,11 +84,12 @@ class LongformSettings:
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
-            (_different(self.slots), "different --slots", self.slots),
             (self.samples >= 1, "--samples of 1 or more", self.samples),
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
@@ -122,10 +126,6 @@ class LongformSettings:
         return 1 + len(self.policies) * len(self.slots)
 
 
-def _different(names: tuple[str, ...]) -> bool:
-    return len(set(names)) == len(names) > 0
-
-
 def open_subject(settings: LongformSettings) -> Subject:
     """The model, its prompt, and the ways to write.
 
@@ -139,19 +139,22 @@ def open_subject(settings: LongformSettings) -> Subject:
       BadInput: The model cannot be opened, it has no chat template where one is wanted, a policy
         cannot work with a number of slots, or the text would leave the model's context.
     """
-    model = open_one(settings)
-    prompt, config = _prompt(settings, model), model.decoder.config
+    header = open_one(settings)
+    prompt, config = _prompt(settings, header), header.config
     length = len(prompt) + settings.max_tokens
+    options = {"length": length, "dtype": DTYPES[settings.format], "rows": settings.samples}
+    options["of"] = "--samples"
+    check_context(config, policy("full"), length)
+    resolve_slots("", config, policy("full"), **options)  # whether all of it fits
     found = {("full", length): Cell("full", policy("full"), length)}
     for name, budget in itertools.product(settings.policies, settings.slots):
-        rule, dtype = policy(name), DTYPES[settings.format]
-        slots = resolve_slots(budget, config, rule, length=length, dtype=dtype)
+        rule = policy(name)
+        slots = resolve_slots(budget, config, rule, **options)
         found[name, slots] = Cell(name, rule, slots)
-    check_context(config, policy("full"), length)
-    return Subject(model, prompt, model.tokenizer.ends, tuple(found.values()))
+    return Subject(header.read(), prompt, header.tokenizer.ends, tuple(found.values()))
 
 
-def _prompt(settings: LongformSettings, model: LanguageModel) -> tuple[int, ...]:
+def _prompt(settings: LongformSettings, model: ModelHeader) -> tuple[int, ...]:
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         if settings.chat:

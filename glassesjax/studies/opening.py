@@ -1,9 +1,23 @@
-"""From a study's settings to the model that they name: the one door of all studies."""
+"""From a study's settings to the model that they name: the one door of all studies.
+
+A study opens the model's header, looks at all that settings, disk and header can refuse, and only
+then reads the weights.
+"""
 
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy, open_model
+from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
+from glassesjax.model.config import DecoderConfig
+from glassesjax.model.pretrained import (
+    TOY_POSITIONS,
+    LanguageModel,
+    ModelHeader,
+    is_toy,
+    open_header,
+)
+from glassesjax.model.weights import decoder_bytes
 
 
 @runtime_checkable
@@ -21,20 +35,19 @@ class ModelSettings(Protocol):
         ...
 
 
-def open_one(settings: ModelSettings) -> LanguageModel:
-    """The model that settings name, for a study of one positional encoding.
+def open_one(settings: ModelSettings) -> ModelHeader:
+    """The model that settings name, for a study of one positional encoding, unread.
 
     Args:
       settings: A model's name and a seed; ``positions``, one name, where the study has the choice.
 
     Returns:
-      The model; of the toy and of a run folder the decoder of ``settings.seed``.
+      Its header; of the toy and of a run folder that of the decoder of ``settings.seed``.
 
     Raises:
       BadInput: The model cannot be opened, or has no decoder of that seed.
     """
-    positions = getattr(settings, "positions", "none")
-    return open_model(settings.model, positions=positions, seed=settings.seed)
+    return _header(settings, getattr(settings, "positions", "none"))
 
 
 def encodings(settings: ModelSettings) -> tuple[str, ...]:
@@ -50,8 +63,34 @@ def encodings(settings: ModelSettings) -> tuple[str, ...]:
     return named or (tuple(TOY_POSITIONS) if is_toy(settings.model) else ("own",))
 
 
+def open_headers(settings: ModelSettings) -> Iterator[tuple[str, ModelHeader]]:
+    """Each positional encoding with the model that has it, unread, for a study of several.
+
+    Args:
+      settings: As for ``encodings``.
+
+    Yields:
+      The name of the encoding, for the rows, and the model's header.
+
+    Raises:
+      BadInput: As ``open_one``.
+    """
+    for name in encodings(settings):
+        toy = is_toy(settings.model)
+        positions = name if toy else "none"
+        header = _header(settings, positions)
+        yield name if toy else encoding_name(header), header
+
+
+def _header(settings: ModelSettings, positions: str) -> ModelHeader:
+    header = open_header(settings.model, positions=positions, seed=settings.seed)
+    said = f"the float32 weights of {header.name}"
+    check_memory(decoder_bytes(header.config), said, "choose a smaller model")
+    return header
+
+
 def open_models(settings: ModelSettings) -> Iterator[tuple[str, LanguageModel]]:
-    """Each positional encoding with the model that has it, for a study of several.
+    """The same with the weights.
 
     Args:
       settings: As for ``encodings``.
@@ -62,14 +101,40 @@ def open_models(settings: ModelSettings) -> Iterator[tuple[str, LanguageModel]]:
     Raises:
       BadInput: As ``open_one``.
     """
-    for name in encodings(settings):
-        toy = is_toy(settings.model)
-        positions = name if toy else "none"
-        model = open_model(settings.model, positions=positions, seed=settings.seed)
-        yield name if toy else encoding_name(model), model
+    for name, header in open_headers(settings):
+        yield name, header.read()
 
 
-def encoding_name(model: LanguageModel, positions: str = "none") -> str:
+def reading_limit(most: int, config: DecoderConfig) -> int:
+    """How many tokens of a text are made where more than the context are refused.
+
+    Args:
+      most: As the settings say.
+      config: Of the model.
+
+    Returns:
+      One over the context tells that there are too many; no more need be made.
+    """
+    context = config.max_length
+    return most if context is None else min(most, context + 1)
+
+
+def check_unread(text: object, model: str) -> None:
+    """Refuses a text that would be passed over: a model of symbols gets random digits.
+
+    Args:
+      text: Of the settings; nothing where none was named.
+      model: Its name, for the message.
+
+    Raises:
+      BadInput: One was named.
+    """
+    if text:
+        expected = f"Expected --text with a model that reads text, got {model}"
+        raise BadInput(f"{expected}, which takes random digits: leave --text out.")
+
+
+def encoding_name(model: ModelHeader | LanguageModel, positions: str = "none") -> str:
     """What rows call a model's positional encoding.
 
     Args:
@@ -81,4 +146,4 @@ def encoding_name(model: LanguageModel, positions: str = "none") -> str:
     """
     if is_toy(model.name):
         return positions
-    return type(model.decoder.config.positions).__name__.lower()
+    return type(model.config.positions).__name__.lower()

@@ -93,6 +93,21 @@ def stretch_start(position: int) -> int:
     return position // LONGEST_STRETCH * LONGEST_STRETCH
 
 
+def stretch_count(length: int) -> int:
+    """How many stretches the positions of a text make.
+
+    Args:
+      length: Tokens of the text, at least 1. A model's own opening, if it has one, may add a
+        stretch.
+
+    Returns:
+      The number of different ``stretch_start`` of them.
+    """
+    last = length - 1
+    doubled = max(min(last, LONGEST_STRETCH).bit_length() - FIRST_STRETCH.bit_length() + 1, 0)
+    return 1 + doubled + max(last // LONGEST_STRETCH - 1, 0)
+
+
 @jax.jit
 def token_losses(
     outer: Decoder, y: Float[Array, "rows model_dim"], targets: Int[Array, " rows"]

@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Literal
 
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.policies import Spacing, distinct_policies
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
-from glassesjax.studies.perplexity_rows import FIRST_STRETCH, SHORT, stretch_start
+from glassesjax.settings import check_settings
+from glassesjax.studies.perplexity_rows import SHORT, stretch_count
 
 WINDOW = 4096  # tokens, as in the paper; less where the model's context is shorter
 
@@ -50,9 +52,11 @@ class PerplexitySettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         names = distinct_policies(self.policies, beside=(SHORT,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
             (self.max_tokens >= 2, "--max-tokens of 2 or more", self.max_tokens),
             (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
@@ -61,7 +65,6 @@ class PerplexitySettings:
                 "--windows of 2 tokens or more",
                 self.windows,
             ),
-            (len(set(self.slots)) == len(self.slots) > 0, "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             (
                 self.positions in TOY_POSITIONS,
@@ -90,13 +93,5 @@ class PerplexitySettings:
         size = self.windows if isinstance(self.windows, int) else WINDOW
         sizes = [1 if name == "full" else len(self.slots) for name in self.policies]
         if self.span == "book":  # a step a stretch
-            return sum(sizes) * len({stretch_start(at) for at in _ends(self.max_tokens)})
+            return sum(sizes) * stretch_count(self.max_tokens)
         return sum(sizes) * -(-self.max_tokens // size)
-
-
-def _ends(length: int) -> list[int]:
-    """Positions of a text that meet each of its stretches: multiples of the shortest, and the last.
-
-    A model's own opening, if it has one, may add a stretch.
-    """
-    return [*range(0, length, FIRST_STRETCH), length - 1]

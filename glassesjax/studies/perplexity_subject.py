@@ -9,11 +9,12 @@ import numpy as np
 
 from glassesjax.cache import check_context
 from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig, Rotary
-from glassesjax.model.pretrained import LanguageModel
+from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.studies.baselines import named_policy, named_slots
-from glassesjax.studies.opening import open_one
+from glassesjax.studies.opening import check_unread, open_one
 from glassesjax.studies.perplexity_rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity_settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
@@ -46,27 +47,29 @@ def open_subject(settings: PerplexitySettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    model = open_one(settings)
-    opening = _opening(model)
-    tokens = np.fromiter(itertools.islice(_tokens(settings, model), settings.max_tokens), np.int32)
-    windows = _windows(settings, model.decoder.config, tokens, opening)
+    header = open_one(settings)
+    opening = _opening(header)
+    tokens = np.fromiter(itertools.islice(_tokens(settings, header), settings.max_tokens), np.int32)
+    windows = _windows(settings, header.config, tokens, opening)
     if not windows:
         raise BadInput("Wanted a text with a token to predict; found an empty one.")
-    subject = Subject(model, opening, windows, ())
-    return subject._replace(cells=_cells(settings, subject))
+    cells = _cells(settings, header.config, opening, len(windows[0]))
+    _check_chunk(settings, header.config, cells)
+    return Subject(header.read(), opening, windows, cells)
 
 
-def _opening(model: LanguageModel) -> tuple[int, ...]:
+def _opening(model: ModelHeader) -> tuple[int, ...]:
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         return tokenizer.encode_symbols((BOS,))
     return tokenizer.opening
 
 
-def _tokens(settings: PerplexitySettings, model: LanguageModel) -> Iterator[int]:
+def _tokens(settings: PerplexitySettings, model: ModelHeader) -> Iterator[int]:
     """The text's own tokens, without an opening, piece by piece."""
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
         digits = run_family("doubled_digits").pair(settings.max_tokens, settings.seed)[0]
         yield from tokenizer.encode_symbols(digits)
         return
@@ -97,11 +100,16 @@ def _window_size(settings: PerplexitySettings, config: DecoderConfig) -> int:
             wanted = "Wanted a model with a limited context for --windows context"
             raise BadInput(f"{wanted}; this one has none: give a number.")
         return context
+    if settings.windows and context and settings.windows > context and settings.spacing == "true":
+        wanted = f"Expected --windows of at most {context} tokens, the model's context"
+        raise BadInput(f"{wanted}, got {settings.windows}: use less, or --spacing compressed.")
     return settings.windows or min(WINDOW, context or WINDOW)
 
 
-def _cells(settings: PerplexitySettings, subject: Subject) -> tuple[Cell, ...]:
-    config, length = subject.model.decoder.config, len(subject.windows[0])
+def _cells(
+    settings: PerplexitySettings, config: DecoderConfig, opening: tuple[int, ...], length: int
+) -> tuple[Cell, ...]:
+    """Policies with their sizes, for windows of so many tokens."""
     if settings.spacing != "true" and not isinstance(config.positions, Rotary):
         found = type(config.positions).__name__
         raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
@@ -112,15 +120,26 @@ def _cells(settings: PerplexitySettings, subject: Subject) -> tuple[Cell, ...]:
         options = {"baseline": baseline, "length": length, "dtype": DTYPES[settings.format]}
         slots = named_slots(budget, config, spaced, **options)
         found.append(Cell(name, spaced, slots))
-        _check_reach(found[-1], subject, config)
+        _check_reach(found[-1], config, len(opening), length)
     return tuple({(cell.name, cell.slots): cell for cell in found}.values())
 
 
-def _check_reach(cell: Cell, subject: Subject, config: DecoderConfig) -> None:
-    length = len(subject.windows[0])
+def _check_chunk(
+    settings: PerplexitySettings, config: DecoderConfig, cells: tuple[Cell, ...]
+) -> None:
+    """Every chunk is filled up: the residual stream and what a layer adds to it are there at once.
+
+    The pieces of ``short`` are chunks of their own.
+    """
+    rows = max(min(settings.chunk, c.slots if c.name == SHORT else settings.chunk) for c in cells)
+    needed = 2 * rows * config.model_dim * np.dtype(DTYPES[settings.format]).itemsize
+    check_memory(needed, f"a --chunk of {settings.chunk} tokens", "use a smaller one")
+
+
+def _check_reach(cell: Cell, config: DecoderConfig, opening: int, length: int) -> None:
     if cell.name == SHORT:
-        if cell.slots <= len(subject.opening):
-            wanted = f"Wanted more than {len(subject.opening)} slots for {SHORT}"
+        if cell.slots <= opening:
+            wanted = f"Wanted more than {opening} slots for {SHORT}"
             raise BadInput(f"{wanted}, which begins each piece with as many; found {cell.slots}.")
         length = min(length, cell.slots)
     if not cell.policy.bounded and config.max_length is not None and length > config.max_length:

@@ -5,6 +5,7 @@ stand in it at different depths. Each row is one answer, beside the one that was
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -13,11 +14,15 @@ import jax
 import jax.numpy as jnp
 
 from glassesjax.cache import check_context, distinct_policies, state_bytes, unroll
+from glassesjax.cache.budget import check_budget
 from glassesjax.cache.prefill import PrefillMode
-from glassesjax.errors import BadInput, check_choices
-from glassesjax.model.pretrained import LanguageModel, is_toy
+from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
+from glassesjax.model.config import DecoderConfig
+from glassesjax.model.pretrained import is_toy
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.records import Row, Value, provenance
+from glassesjax.settings import check_settings
 from glassesjax.studies.baselines import named_policy, named_slots
 from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.studies.recall_reading import (
@@ -35,6 +40,7 @@ from glassesjax.tasks.text import king_james_verses
 
 # What tells one row of a run from another.
 KEY = ("task", "length", "item", "depth", "policy", "slots")
+PASSAGE = 512  # bytes of one with its questions, at the least
 DTYPES = {"f32": "float32", "f64": "float64"}
 
 
@@ -73,19 +79,17 @@ class RecallSettings:
     """Seed of the choice of passages; of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         names = distinct_policies(self.policies, beside=(TRUNCATED,))
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
-            (_different(self.tasks), "different --tasks", self.tasks),
-            (_different(self.lengths), "different --lengths", self.lengths),
-            (min(self.lengths, default=1) >= 1, "--lengths of 1 or more", self.lengths),
-            (_different(self.depths), "different --depths", self.depths),
+            (min(self.lengths) >= 1, "--lengths of 1 or more", self.lengths),
             (all(0 <= d <= 1 for d in self.depths), "--depths from 0 to 1", self.depths),
             (self.items >= 1, "--items of 1 or more", self.items),
             (self.words >= 0, "--words of 0 or more", self.words),
             (self.hint >= 0, "a --hint of 0 words or more", self.hint),
-            (_different(self.slots), "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
         ):
             if not holds:
@@ -98,10 +102,6 @@ class RecallSettings:
         """How many steps a run has: a passage under a policy each."""
         ways = sum(1 if name == "full" else len(self.slots) for name in self.policies)
         return ways * len(self.tasks) * len(self.lengths) * self.items
-
-
-def _different(values: tuple[object, ...]) -> bool:
-    return len(set(values)) == len(values) > 0
 
 
 def open_subject(settings: RecallSettings) -> Subject:
@@ -117,17 +117,21 @@ def open_subject(settings: RecallSettings) -> Subject:
       BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    model = open_one(settings)
-    tokenizer = model.tokenizer
+    header = open_one(settings)
+    tokenizer = header.tokenizer
     if not isinstance(tokenizer, ByteLevelTokenizer):
         raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
+    passages = settings.items * len(settings.tasks) * len(settings.lengths)
+    check_memory(PASSAGE * passages, f"{settings.items} --items", "use fewer")
     readings = tuple(_readings(settings, tokenizer))
-    return Subject(model, tokenizer, readings, cells(settings, model, readings))
+    ways = cells(settings, header.config, readings)
+    return Subject(header.read(), tokenizer, readings, ways)
 
 
 def _readings(settings: RecallSettings, tokenizer: ByteLevelTokenizer) -> Iterator[Reading]:
     verses, before = king_james_verses(), len(tokenizer.encode(""))
-    count = lambda text: len(tokenizer.encode(text)) - before
+    # The same lines are counted for every task and length.
+    count = functools.cache(lambda text: len(tokenizer.encode(text)) - before)
     names = ("depths", "words", "hint", "seed")
     shared = {name: getattr(settings, name) for name in names} | {"count": count}
     for task, length in itertools.product(settings.tasks, settings.lengths):
@@ -136,13 +140,13 @@ def _readings(settings: RecallSettings, tokenizer: ByteLevelTokenizer) -> Iterat
 
 
 def cells(
-    settings: RecallSettings, model: LanguageModel, readings: tuple[Reading, ...]
+    settings: RecallSettings, config: DecoderConfig, readings: tuple[Reading, ...]
 ) -> tuple[Cell, ...]:
     """Policies with their sizes, each once.
 
     Args:
       settings: What is to be measured.
-      model: Whose state it is.
+      config: Of the model whose state it is.
       readings: What is read.
 
     Returns:
@@ -151,7 +155,7 @@ def cells(
     Raises:
       BadInput: A policy cannot work with a number of slots, or the context is too short.
     """
-    config, length, dtype = model.decoder.config, longest(readings), DTYPES[settings.format]
+    length, dtype = longest(readings), DTYPES[settings.format]
     found: dict[tuple[str, int], Cell] = {}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""

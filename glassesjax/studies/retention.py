@@ -17,17 +17,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.cache.advance import unroll
-from glassesjax.cache.budget import check_context, resolve_slots
+from glassesjax.cache.budget import check_budget, check_context, resolve_slots
 from glassesjax.cache.policies import Policy, distinct_policies, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.replay import forgotten
 from glassesjax.cache.slots import empty_state
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.pretrained import TOY_POSITIONS, LanguageModel, is_toy
+from glassesjax.model.language import ModelHeader
+from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.records import Row, Value, provenance
-from glassesjax.studies.opening import encoding_name, open_one
+from glassesjax.settings import check_settings
+from glassesjax.studies.opening import (
+    check_unread,
+    encoding_name,
+    open_one,
+    reading_limit,
+)
 from glassesjax.studies.perplexity_rows import Cell, losses
 from glassesjax.studies.readable import DIGITS, ranking_obstacle
 from glassesjax.studies.retention_rows import Subject, retention_rows
@@ -65,12 +72,13 @@ class RetentionSettings:
     """Seed of the random digits; of the toy and of a run folder, which decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         names = distinct_policies(self.policies)
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
         for holds, wanted, found in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
-            (_different(self.slots), "different --slots", self.slots),
             (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
             (
                 self.positions in TOY_POSITIONS,
@@ -90,10 +98,6 @@ class RetentionSettings:
             raise BadInput(f"{wanted}, which reads random digits: leave --text out.")
 
 
-def _different(names: tuple[str, ...]) -> bool:
-    return len(set(names)) == len(names) > 0
-
-
 def open_subject(settings: RetentionSettings) -> Subject:
     """The model, its text, and what a layer may hold under each policy.
 
@@ -107,30 +111,25 @@ def open_subject(settings: RetentionSettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is empty or longer than the
         model's context, or a policy cannot work with a number of slots.
     """
-    model = open_one(settings)
-    tokens = _tokens(settings, model)
+    header = open_one(settings)
+    tokens = _tokens(settings, header)
     if not tokens:
         raise BadInput("Wanted a text of one token or more; found an empty text.")
     cells: dict[tuple[str, int], Policy] = {}
     for name in settings.policies:
         rule = policy(name)
-        check_context(model.decoder.config, rule, len(tokens))
+        check_context(header.config, rule, len(tokens))
+        options = {"length": len(tokens), "dtype": DTYPES[settings.format]}
         for budget in settings.slots:
-            slots = _resolved(settings, model, rule, budget, len(tokens))
+            slots = resolve_slots(budget, header.config, rule, **options)
             cells[name, slots] = rule
-    return Subject(model, tokens, cells)
+    return Subject(header.read(), tokens, cells)
 
 
-def _resolved(
-    settings: RetentionSettings, model: LanguageModel, rule: Policy, budget: str, length: int
-) -> int:
-    config, dtype = model.decoder.config, DTYPES[settings.format]
-    return resolve_slots(budget, config, rule, length=length, dtype=dtype)
-
-
-def _tokens(settings: RetentionSettings, model: LanguageModel) -> tuple[int, ...]:
-    limit, tokenizer = settings.max_tokens, model.tokenizer
+def _tokens(settings: RetentionSettings, model: ModelHeader) -> tuple[int, ...]:
+    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *digits))[:limit]
     text = read_text(settings.text or DEFAULT_TEXT)

@@ -9,10 +9,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.errors import BadInput
+from glassesjax.settings import check_settings, decimal_number, whole_number
 from glassesjax.studies.train_settings import TrainSettings
 
-MOST = 10_000  # cells; beyond, a grid is a mistake
+MOST_CELLS = 10_000  # cells; beyond, a grid is a mistake
 
 # What a preset trains where the grid does not say otherwise.
 GRIDS: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +37,7 @@ class SweepSettings:
     value: lengths=2:32,2:64, mesh=1:1:2 and formats=f32:bf16."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         _ = self.cells
 
     @functools.cached_property
@@ -55,8 +56,8 @@ class SweepSettings:
         """The trainings, by the names of their folders."""
         axes = self.axes
         count = math.prod(map(len, axes.values()))
-        if not 1 <= count <= MOST:
-            raise BadInput(f"Wanted a grid of 1 to {MOST} cells; found {count}.")
+        if not 1 <= count <= MOST_CELLS:
+            raise BadInput(f"Wanted a grid of 1 to {MOST_CELLS} cells; found {count}.")
         varied = [name for name, values in axes.items() if len(values) > 1 or name == "task"]
         found: dict[TrainSettings, str] = {}
         for values in itertools.product(*axes.values()):
@@ -91,8 +92,9 @@ def _value(name: str, kind: Any, word: str) -> Any:  # noqa: ANN401
         if word not in words:
             raise BadInput(f"Wanted {' or '.join(words)} for {name} in --grid; found {word!r}.")
         return word == "true" if kind is bool else word
+    read = {int: whole_number, float: decimal_number}.get(kind, str)
     try:
-        return kind(word) if kind in (int, float) else word
+        return read(word)
     except ValueError:
         raise BadInput(f"Wanted a number for {name} in --grid; found {word!r}.") from None
 

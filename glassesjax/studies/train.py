@@ -15,6 +15,7 @@ from glassesjax.model.stored import save_decoder
 from glassesjax.records import ROWS, Mark, Row, mark_of
 from glassesjax.studies.heard_rows import heard_places
 from glassesjax.studies.ratio_rows import ratio_seen
+from glassesjax.studies.train_memory import check_training
 from glassesjax.studies.train_rows import score_rows, shared_fields, step_rows
 from glassesjax.studies.train_settings import NOTHING, TrainSettings
 from glassesjax.studies.twin_rows import confusion
@@ -39,10 +40,12 @@ def mesh_of(settings: TrainSettings) -> Mesh:
       The mesh.
 
     Raises:
-      BadInput: It has more devices than there are, or does not divide what is trained.
+      BadInput: It has more devices than there are, or does not divide what is trained; or this does
+        not fit into memory.
     """
     seed, data, model = settings.mesh
     mesh = make_mesh(seed=seed, data=data, model=model)
+    check_training(settings)
     check(mesh.shape, settings.seeds, settings.recipe)
     return mesh
 

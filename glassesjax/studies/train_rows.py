@@ -57,6 +57,8 @@ def step_rows(
     """
     recipe, plan = settings.recipe, named_plan(settings.arithmetic)
     rate = None if seconds is None else settings.seeds / seconds
+    called = np.arange(step - told.loss.shape[1], step)
+    learning_rate = settings.rate * float(np.mean(recipe.climbed(called)))
     for seed in range(settings.seeds):
         yield {
             "kind": "step",
@@ -65,6 +67,7 @@ def step_rows(
             "format": settings.arithmetic,
             "length": NOTHING,
             "place": NOTHING,
+            "learning_rate": learning_rate,
             "loss": float(np.mean(told.loss[seed])),
             "finite": _finite(plan, told.loss[seed]),
             "accuracy": float(np.mean(told.accuracy[seed])),
@@ -124,7 +127,7 @@ def _of_length(
             "place": int(place),
             "in_training": trained,
             "examples": int(score.asked_at[place]),
-            "tokens_right": float(score.right_at[place]),
+            "tokens_right": float(score.right_at[place] / score.asked_at[place]),
             "norm": "none",
             **_arithmetic(plan),
         }

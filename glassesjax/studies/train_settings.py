@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from glassesjax.errors import BadInput, check_choices
-from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm
+from glassesjax.errors import BadInput
+from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm, Window
 from glassesjax.precision import named_plan
+from glassesjax.settings import MOST, check_settings
 from glassesjax.studies.train_switches import (
     MASKS,
     POSITIONS,
@@ -15,7 +16,7 @@ from glassesjax.studies.train_switches import (
     named_mask,
     named_positions,
 )
-from glassesjax.tasks.glasses import named_glasses, width
+from glassesjax.tasks.glasses import item_width, named_glasses, width
 from glassesjax.tasks.table import named_task
 from glassesjax.tasks.task import LengthMix
 from glassesjax.train import Recipe
@@ -83,7 +84,8 @@ class TrainSettings:
     remat: bool = False
     """Compute the passes again for the gradient: less memory, more time."""
     rate: float = 3e-3
-    """Largest learning rate; it climbs for a twentieth of the steps and falls as a cosine."""
+    """Largest learning rate; it climbs from 0 for a twentieth of the steps (the first step changes
+    nothing) and falls as a cosine."""
     seeds: int = 1
     """Decoders that are trained in one program, from seeds 0, 1, ..."""
     arithmetic: str = "f32"
@@ -105,13 +107,14 @@ class TrainSettings:
     """Devices along seeds, along the batch, and along the parameters of each decoder."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) in (0, (0, 0)):
                 object.__setattr__(self, name, value)
         _require(self._names)
         _require(self._sizes)
         recipe = self.recipe
+        _require(self._effects)
         check_hidden(self.config, recipe.glasses)
         check(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
         for name in self.formats:
@@ -125,8 +128,6 @@ class TrainSettings:
         yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask
         heard = f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}"
         yield self._may_hear, heard, f"{self.mask} and {self.task}"
-        different = len(set(self.formats)) == len(self.formats) > 0
-        yield different, "different --formats", self.formats
 
     @property
     def _sizes(self) -> Iterable[tuple[bool, str, object]]:
@@ -134,6 +135,8 @@ class TrainSettings:
         low, high = self.lengths
         yield low >= 2, "--lengths of 2 or more", low
         yield high >= low, "--lengths with the shortest first", f"{low} {high}"
+        far = f"--lengths up to {MOST // BEYOND}, since {BEYOND} times as long is answered"
+        yield BEYOND * high <= MOST, far, high
         for name in ("layers", "heads", "width", "steps", "batch", "parts", "seeds", "examples",
                      "chunk"):  # fmt: skip
             found = getattr(self, name)
@@ -143,6 +146,16 @@ class TrainSettings:
         yield self.heard >= 0, "--heard of 0 or more", self.heard
         yield 0 < self.rate < math.inf, "a finite --rate over 0", self.rate
         yield min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh
+
+    @property
+    def _effects(self) -> Iterable[tuple[bool, str, object]]:
+        """Counts so large that nothing would come of them, at any length that is answered."""
+        glasses, item = self.recipe.glasses, item_width(named_task(self.task), self.tested[-1])
+        most = max(glasses.separators, glasses.steps)
+        yield most <= item, f"a --remedy that counts to {item}, the longest item", self.remedy
+        mask = named_mask(self.mask)
+        seen = mask.width if isinstance(mask, Window) else 0
+        yield seen <= self.room, f"a --mask window up to the longest row, {self.room}", self.mask
 
     @property
     def recipe(self) -> Recipe:

@@ -62,6 +62,6 @@ def named_mask(name: str) -> Mask | None:
     Returns:
       The mask; none where there is no such name.
     """
-    if found := re.fullmatch(r"window-([1-9]\d*)", name):
+    if found := re.fullmatch(r"window-([1-9][0-9]{0,8})", name):
         return Window(width=int(found[1]))
     return {"causal": Causal(), "none": Bidirectional()}.get(name)

@@ -5,6 +5,7 @@ be asked. One passage has several needles, one a depth, so that it is read once.
 """
 
 import itertools
+import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,7 +114,7 @@ def passages(
     """
     if task not in TASKS:
         raise BadInput(f"Wanted a task out of {', '.join(TASKS)}; found {task!r}.")
-    pool = _Pool(task, verses, (hint, words), count)
+    pool = _Pool(task, verses, (hint, words), count, length)
     for index in range(number):
         draw = random.Random(f"{seed} {task} {length} {index}")
         book, lines = pool.lines(draw, length)
@@ -144,7 +145,12 @@ class _Pool:
     """Lines of each book that a passage can be made of."""
 
     def __init__(
-        self, task: str, verses: Sequence[Verse], words: tuple[int, int], count: Count
+        self,
+        task: str,
+        verses: Sequence[Verse],
+        words: tuple[int, int],
+        count: Count,
+        length: int,
     ) -> None:
         make = (lambda verse: _verse_line(verse, *words)) if task == "verse" else _said_line
         made = ((str(verse["book"]), make(verse)) for verse in verses)
@@ -156,14 +162,21 @@ class _Pool:
         unique = lambda lines: list({line.cue: line for line in lines}.values())
         self.books = {book: unique(lines) for book, lines in found.items()}
         self.task, self.count = task, count
-        sizes = {book: self._size(lines) for book, lines in self.books.items()}
-        self.rounds = {book: self._equal(lines) for book, lines in self.books.items()}
+        # No book is counted further than to where it is long enough.
+        sizes = {book: self._size(lines, length) for book, lines in self.books.items()}
+        self.rounds: dict[str, tuple[list[int], list[int]]] = {}
         if task == "said":
+            self.rounds = {book: self._equal(lines) for book, lines in self.books.items()}
             sizes = {book: max(least) for book, (least, _) in self.rounds.items() if least}
         self.sizes = sizes
 
-    def _size(self, lines: Sequence[Line]) -> int:
-        return sum(self.count(f"{line.text}\n") for line in lines)
+    def _size(self, lines: Sequence[Line], enough: int | float = math.inf) -> int:
+        total = 0
+        for line in lines:
+            total += self.count(f"{line.text}\n")
+            if total >= enough:
+                break
+        return total
 
     def _equal(self, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
         """For one line by each speaker, two by each who has two, and so on: least tokens of all.

@@ -8,14 +8,16 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
+from glassesjax.settings import MOST, number_text
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import (
     ASK,
@@ -31,6 +33,7 @@ from glassesjax.tasks.task import (
 )
 
 SEPARATOR = ","
+MOST_COUNT = 2**20  # of a remedy's number: no row is so long
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,12 +61,15 @@ class Glasses:
     after it nothing tells the item's tokens from the answer's."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if self.steps and not self.stop:
             raise BadInput("Wanted = before steps, to tell them from the item; found no_stop.")
         for name in ("separators", "steps", "scratch"):
-            if (found := getattr(self, name)) < 0:
-                raise BadInput(f"Wanted 0 {name} or more; found {found}.")
+            if not 0 <= (found := getattr(self, name)) <= MOST_COUNT:
+                expected = (
+                    f"Expected {name} from 0 to {MOST_COUNT} tokens, got {number_text(found)}"
+                )
+                raise BadInput(f"{expected}: use a count that a row has.")
 
 
 PLAIN = Glasses()
@@ -259,13 +265,40 @@ def width(task: Task, glasses: Glasses, size: int) -> int:
 
     Returns:
       The width of ``example``'s row.
+
+    Raises:
+      BadInput: It has more tokens than int32 counts, or the task takes no items so long.
     """
+    return _abstract(
+        lambda key, length: example(task, glasses, key, length, size), size
+    ).tokens.shape[0]
+
+
+def item_width(task: Task, size: int) -> int:
+    """Tokens of an item.
+
+    Args:
+      task: What is asked.
+      size: Its length.
+
+    Returns:
+      Two for each pair of a key and a value, one for most tasks.
+
+    Raises:
+      BadInput: As for ``width``.
+    """
+    return _abstract(lambda key, length: task.draw(key, length, size), size).item.shape[0]
+
+
+def _abstract(make: Callable[[Array, Array], Any], size: int) -> Any:  # noqa: ANN401
+    """What would be made of a key and a length: shapes alone."""
     length = jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: draws.root_key(0))
-    made = jax.eval_shape(
-        lambda key, length: example(task, glasses, key, length, size), key, length
-    )
-    return made.tokens.shape[0]
+    try:
+        return jax.eval_shape(make, key, length)
+    except OverflowError:
+        expected = f"Expected rows of at most {MOST} tokens, got more at length {number_text(size)}"
+        raise BadInput(f"{expected}: use shorter items.") from None
 
 
 # One row a remedy: what it sets, given its number.
@@ -300,7 +333,7 @@ def named_glasses(text: str) -> Glasses:
     """
     fields: dict = {}
     for word in text.split("+"):
-        found = re.fullmatch(r"([a-z_]+)(?:-([1-9]\d*))?", word)
+        found = re.fullmatch(r"([a-z_]+)(?:-([1-9][0-9]{0,399}))?", word)
         if found is None or found[1] not in REMEDIES:
             raise _unknown(word)
         name, told = found.groups()

@@ -10,9 +10,11 @@ from collections.abc import Callable
 import numpy as np
 
 from glassesjax.errors import BadInput
+from glassesjax.memory import check_memory
 
 BOS = "<bos>"
 SYMBOLS = (*"0123456789", ",", BOS)
+POINTER = 8  # bytes that a tuple takes for each of its symbols
 
 Prompt = tuple[str, ...]
 
@@ -25,13 +27,30 @@ class Family:
       name: As on the command line.
       title: As on a page.
       meaning: One sentence on what differs within a pair.
-      pair: From a length n (at least 1) and a seed to the shorter and the longer prompt.
+      make: From a length n (at least 1) and a seed to the shorter and the longer prompt.
     """
 
     name: str
     title: str
     meaning: str
-    pair: Callable[[int, int], tuple[Prompt, Prompt]]
+    make: Callable[[int, int], tuple[Prompt, Prompt]]
+
+    def pair(self, length: int, seed: int) -> tuple[Prompt, Prompt]:
+        """The shorter and the longer prompt of a length.
+
+        Args:
+          length: At least 1.
+          seed: Of random digits.
+
+        Returns:
+          Both.
+
+        Raises:
+          BadInput: They do not fit into memory.
+        """
+        remedy = "use a lower --max-tokens, or shorter --lengths"
+        check_memory(2 * POINTER * length, f"two prompts of {length} tokens", remedy)
+        return self.make(length, seed)
 
 
 def repeats_last_token(shorter: Prompt, longer: Prompt) -> bool:

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choices
+from glassesjax.borders import check_fields
+from glassesjax.errors import BadInput
+from glassesjax.settings import MOST, number_text
 from glassesjax.tasks.sequences import BOS
 
 PAD, EOS, ASK, STOP, SCRATCH = "<pad>", "<eos>", "?", "=", "."
@@ -74,10 +76,10 @@ class LengthMix:
     that each doubling of the length is as likely as the next."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        if not 1 <= self.low <= self.high:
-            wanted = "Wanted lengths from 1 on, the smallest first"
-            raise BadInput(f"{wanted}; found {self.low} to {self.high}.")
+        check_fields(self)
+        if not 1 <= self.low <= self.high <= MOST:
+            wanted = f"Wanted lengths (low, high) from 1 on up to {MOST}, the smallest first"
+            raise BadInput(f"{wanted}; found {number_text(self.low)} to {number_text(self.high)}.")
 
     def draw(self, key: Array) -> Int[Array, ""]:
         """One length.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import BadInput
+from glassesjax.files import read_file
 from glassesjax.names import packaged_name
 
 # Written for this package in 2026: no model of before knows it by heart. 4405 tokens of SmolLM2,
@@ -28,6 +29,7 @@ NOVELS = {
 NOVELS_PACKAGE = "r-cran-janeaustenr"
 NOVELS_FOLDER = "GLASSESJAX_NOVELS"  # the variable of the environment that says where it is
 NOVELS_PLACE = "usr/lib/R/site-library/janeaustenr/data/Rdata"
+MOST_BYTES = 2**28  # of a file of text: 60 King James Bibles
 PIECE = 2**16  # characters of a text that are made tokens together, at least
 # Where a piece may end, and the tokens that could lie on both sides of it.
 WORD = re.compile(r"(?<=\S\n)(?=\S)|(?<=[A-Za-z])(?= [A-Za-z])")
@@ -40,8 +42,8 @@ def read_text(source: str) -> str:
     Args:
       source: ``ferry`` for a story that comes with this package, one paragraph a line, ``kjv`` for
         the King James Bible, one verse a line, a novel out of ``NOVELS``, or the path of a UTF-8
-        file. A name that is a file as well is refused: ``./NAME`` is the file, ``packaged:NAME``
-        the text of that name.
+        file of at most ``MOST_BYTES``, no pipe. A name that is a file as well is refused:
+        ``./NAME`` is the file, ``packaged:NAME`` the text of that name.
 
     Returns:
       The whole text.
@@ -58,12 +60,14 @@ def read_text(source: str) -> str:
         return "\n".join(str(verse["text"]) for verse in king_james_verses())
     if name is not None:
         return "\n".join(novel_lines(name))
+    names = f"'{DEFAULT_TEXT}', 'kjv', a novel ({', '.join(NOVELS)})"
+    expected = f"{names} or a readable UTF-8 file of text"
     try:
-        return Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        names = f"'{DEFAULT_TEXT}', 'kjv', a novel ({', '.join(NOVELS)})"
-        expected = f"Expected {names} or a readable UTF-8 file of text"
-        raise BadInput(f"{expected}, got {source!r} ({error}): name one of them.") from error
+        text = read_file(Path(source), expected, most=MOST_BYTES).decode()
+    except UnicodeDecodeError as error:
+        got = f"{source!r} ({error})"
+        raise BadInput(f"Expected {expected}, got {got}: name one of them.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def king_james_verses() -> list[dict[str, str | int]]:

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.borders import SHARE, border
 from glassesjax.theory.squashing import attention_rollout
 
 
+@border()
 def triangular_spectrum(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*batch seq"]:
     """Eigenvalues of a lower-triangular matrix: its diagonal.
 
@@ -28,6 +30,7 @@ def triangular_spectrum(weights: Float[Array, "*batch seq seq"]) -> Float[Array,
     return jnp.diagonal(weights, axis1=-2, axis2=-1)
 
 
+@border()
 @jax.jit
 def second_modulus(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*batch"]:
     r"""Second-largest modulus of an eigenvalue of causal attention.
@@ -46,6 +49,7 @@ def second_modulus(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*ba
     return jnp.max(jnp.abs(triangular_spectrum(weights)[..., 1:]), axis=-1, initial=0)
 
 
+@border(share=SHARE)
 @jax.jit
 def transient_radius(
     weights: Float[Array, "*batch seq seq"], share: Float[Array, "*batch"]
@@ -69,6 +73,7 @@ def transient_radius(
     return jnp.max(radii, axis=-1, initial=0)
 
 
+@border()
 @jax.jit
 def is_simple_one(weights: Float[Array, "*batch seq seq"]) -> Bool[Array, "*batch"]:
     r"""Whether the eigenvalue one of causal attention is simple.
@@ -91,6 +96,7 @@ def is_simple_one(weights: Float[Array, "*batch seq seq"]) -> Bool[Array, "*batc
     return jnp.all(triangular_spectrum(weights)[..., 1:] < 1, axis=-1)
 
 
+@border(shares=SHARE)
 @jax.jit
 def unabsorbed_mass(
     weights: Float[Array, "layers seq seq"], shares: Float[Array, " layers"]
@@ -115,6 +121,7 @@ def unabsorbed_mass(
     return jnp.sum(attention_rollout(weights, shares)[1:])
 
 
+@border()
 @jax.jit
 def first_weight_floor(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*batch"]:
     r"""Least weight that a later token gives to the first.
@@ -133,6 +140,7 @@ def first_weight_floor(weights: Float[Array, "*batch seq seq"]) -> Float[Array, 
     return jnp.min(weights[..., 1:, 0], axis=-1, initial=1)
 
 
+@border(floors=SHARE, shares=SHARE)
 def unabsorbed_bound(
     floors: Float[Array, " layers"], shares: Float[Array, " layers"]
 ) -> Float[Array, ""]:
@@ -155,6 +163,7 @@ def unabsorbed_bound(
     return jnp.prod(1 - shares * floors)
 
 
+@border()
 def uniform_unabsorbed_bound(length: int, layers: int) -> float:
     r"""Upper bound on :func:`unabsorbed_mass` for uniform causal attention with share one half.
 
@@ -181,6 +190,7 @@ def uniform_unabsorbed_bound(length: int, layers: int) -> float:
     return (length - 1) * 0.75**layers
 
 
+@border()
 @functools.partial(jax.jit, static_argnames="layers")
 def repeated_layer_bound(weights: Float[Array, "seq seq"], layers: int) -> Float[Array, " seq"]:
     r"""Upper bound on the sensitivity of the last representation, one layer repeated.

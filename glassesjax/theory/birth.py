@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import SHARE, border
+
 
 def _check(depth: int, mixing: float) -> None:
     if depth < 1 or not 0 <= mixing <= 1:
@@ -18,6 +20,7 @@ def _check(depth: int, mixing: float) -> None:
         raise ValueError(f"depth must be positive and mixing in [0, 1], got {found}.")
 
 
+@border(place=SHARE)
 def cesaro_density(place: Float[Array, "*batch"], depth: int) -> Float[Array, "*batch"]:
     r"""Density of the influence on the last token without a residual stream.
 
@@ -45,6 +48,7 @@ def cesaro_density(place: Float[Array, "*batch"], depth: int) -> Float[Array, "*
     return jax.lax.fori_loop(1, depth, step, jnp.ones_like(log))
 
 
+@border()
 def residual_atom(depth: int, mixing: float) -> float:
     r"""Influence of the last token on itself through the residual stream alone.
 
@@ -70,6 +74,7 @@ def residual_atom(depth: int, mixing: float) -> float:
     return (1 - mixing) ** depth
 
 
+@border(place=SHARE)
 def residual_density(
     place: Float[Array, "*batch"], depth: int, mixing: float
 ) -> Float[Array, "*batch"]:
@@ -106,6 +111,7 @@ def residual_density(
     return mixing * jax.lax.fori_loop(1, depth, step, start)[1]
 
 
+@border(place=SHARE)
 def residual_density_sum(
     place: Float[Array, "*batch"], depth: int, mixing: float
 ) -> Float[Array, "*batch"]:

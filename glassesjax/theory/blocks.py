@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import COUNT, border
 from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.precision import euclidean_norm, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
@@ -103,6 +104,7 @@ def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows p
     return times_power(safe_sqrt(jnp.maximum(squares, 0) + taken), unit)
 
 
+@border()
 def schatten_norm(matrix: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
     r"""Schatten norm of order 16: an upper bound on the operator norm by three squarings.
 
@@ -184,6 +186,7 @@ def _times_heads(
     return jax.lax.scan(add, jnp.zeros_like(row), numbers)[0]
 
 
+@border()
 def repaired_block_bound(
     heads: LayerHeads, constants: LayerConstants, turns: Float[Array, "places h h"]
 ) -> Float[Array, "seq seq"]:
@@ -220,6 +223,7 @@ def repaired_block_bound(
     return constants.factor[:, None] * (moved + jnp.diag(constants.skip))
 
 
+@border()
 def repaired_bound(stack: BlockStack) -> Float[Array, " seq"]:
     r"""Upper bound on the sensitivity of the last representation to every token.
 
@@ -246,6 +250,7 @@ def repaired_bound(stack: BlockStack) -> Float[Array, " seq"]:
     return jax.lax.scan(step, last, (stack.heads, stack.constants), reverse=True)[0]
 
 
+@border(rows=COUNT)
 def repaired_rollout(stack: BlockStack, *, rows: int = ATTENTION_ROWS) -> Rollout:
     r"""The same bound as a scale and a profile, in memory linear in the length.
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from glassesjax.borders import NON_NEGATIVE, SHARE, border
+
 HALF = Fraction(1, 2)
 
 
@@ -27,6 +29,7 @@ def check_sizes(length: int, layers: int = 0) -> None:
         raise ValueError(f"length must be positive and layers non-negative, got {found}.")
 
 
+@border()
 def path_count(length: int, layers: int) -> list[int]:
     r"""Number of attention paths from each token to the last one: the path sum of ones.
 
@@ -61,6 +64,7 @@ def _difference(order: int, at: Callable[[int], Fraction]) -> Fraction:
     return sum(terms, Fraction(0))
 
 
+@border()
 def cesaro_entry(function: Callable[[Fraction], Fraction], row: int, column: int) -> Fraction:
     r"""Entry of a polynomial of the Cesàro matrix, which is uniform causal attention.
 
@@ -92,6 +96,7 @@ def cesaro_entry(function: Callable[[Fraction], Fraction], row: int, column: int
     return math.comb(row, column) * alternating
 
 
+@border(order=NON_NEGATIVE, shares=SHARE)
 def cesaro_moment(order: int, shares: Sequence[Fraction]) -> Fraction:
     r"""Eigenvalue of the layers' product; a moment of a product of random cuts.
 
@@ -114,6 +119,7 @@ def cesaro_moment(order: int, shares: Sequence[Fraction]) -> Fraction:
     return math.prod(factors, start=Fraction(1))
 
 
+@border(shares=SHARE)
 def cesaro_rollout(length: int, shares: Sequence[Fraction]) -> list[Fraction]:
     r"""Rollout of uniform causal attention with residuals: last row of the product of layers.
 
@@ -145,6 +151,7 @@ def cesaro_rollout(length: int, shares: Sequence[Fraction]) -> list[Fraction]:
     return [entry(k) for k in range(length)]
 
 
+@border(count=NON_NEGATIVE)
 def harmonic(count: int, power: int = 1) -> Fraction:
     r"""Generalized harmonic number.
 
@@ -162,6 +169,7 @@ def harmonic(count: int, power: int = 1) -> Fraction:
     return sum((Fraction(1, j**power) for j in range(1, count + 1)), Fraction(0))
 
 
+@border(row=NON_NEGATIVE, column=NON_NEGATIVE)
 def cesaro_square(row: int, column: int) -> Fraction:
     r"""Entry of the square of the Cesàro matrix: two layers of uniform attention, no residual.
 
@@ -179,6 +187,7 @@ def cesaro_square(row: int, column: int) -> Fraction:
     return (harmonic(row + 1) - harmonic(column)) / (row + 1)
 
 
+@border(row=NON_NEGATIVE)
 def cesaro_cube_first(row: int) -> Fraction:
     r"""First column of the cube of the Cesàro matrix.
 
@@ -195,6 +204,7 @@ def cesaro_cube_first(row: int) -> Fraction:
     return (harmonic(row + 1) ** 2 + harmonic(row + 1, 2)) / (2 * (row + 1))
 
 
+@border()
 def uniform_unabsorbed(length: int, layers: int) -> Fraction:
     r"""Share of the last position not at token one: uniform attention with share one half.
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import NON_NEGATIVE, SHARE, border
 from glassesjax.precision import same_numbers
 from glassesjax.theory.collapse_records import (
     CollapseCertificate,
@@ -31,6 +32,7 @@ from glassesjax.theory.softmax import total_variation, tv_bound_range
 from glassesjax.trace.certificate import LayerRows
 
 
+@border()
 def row_change(
     weights: Float[Array, "*batch n"], next_weights: Float[Array, "*batch n+1"]
 ) -> Float[Array, "*batch"]:
@@ -50,6 +52,7 @@ def row_change(
     return total_variation(next_weights[..., :-1], weights) + next_weights[..., -1]
 
 
+@border(self_weight=SHARE)
 def row_change_bound(
     logits: Float[Array, "*batch n"],
     next_logits: Float[Array, "*batch n+1"],
@@ -75,6 +78,13 @@ def row_change_bound(
     return tv_bound_range(logits, next_logits[..., :-1]) + 2 * self_weight
 
 
+@border(
+    logit_range=NON_NEGATIVE,
+    self_weight=SHARE,
+    error=NON_NEGATIVE,
+    query_lipschitz=NON_NEGATIVE,
+    increment=NON_NEGATIVE,
+)
 def row_change_bound_by_increments(
     logit_range: Float[Array, "*batch"],
     self_weight: Float[Array, "*batch"],
@@ -122,6 +132,7 @@ def _hypotheses(rows: LayerRows) -> LayerHypotheses:
     )
 
 
+@border()
 def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     r"""Inequalities (R1) to (R5) for one layer, with what they presume.
 
@@ -176,6 +187,7 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     )
 
 
+@border()
 def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
     r"""Theorem 4.2 for one sequence: each layer's inequalities, and their composition.
 

@@ -5,7 +5,10 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import COUNT, POSITIVE, SHARE, border
 
+
+@border(last_weight=SHARE)
 def one_layer_difference(
     last_weight: Float[Array, ""], last: Float[Array, " d"], others: Float[Array, " d"]
 ) -> Float[Array, " d"]:
@@ -27,6 +30,7 @@ def one_layer_difference(
     return last_weight * (1 - last_weight) / (1 + last_weight) * (last - others)
 
 
+@border(copies=COUNT)
 def bos_difference_factor(
     copies: Int[Array, "*batch"] | int, logit: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
@@ -52,6 +56,7 @@ def bos_difference_factor(
     return small / ((bos + n * token) * (bos + (n + 1) * token))
 
 
+@border(slope=POSITIVE)
 def alibi_difference(
     slope: Float[Array, ""], last: Float[Array, " d"], output: Float[Array, " d"]
 ) -> Float[Array, " d"]:
@@ -76,6 +81,7 @@ def alibi_difference(
     return -jnp.expm1(-slope) * (last - output)
 
 
+@border()
 def window_receptive_field(width: int, layers: int) -> int:
     r"""Length of a run of equal tokens from which one more copy leaves the last row unchanged.
 
@@ -106,6 +112,7 @@ def window_receptive_field(width: int, layers: int) -> int:
     return layers * (width - 1) + 1
 
 
+@border()
 def embedding_position_gap(dim: int, base: float = 10_000.0) -> float:
     r"""L2 distance of two successive sinusoidal positions, the same at every position.
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, border, check_domain
 from glassesjax.errors import BadInput, check_choice
 from glassesjax.precision import FloatFormat
 
@@ -17,6 +18,7 @@ _GROUND = {"share": 0, "one_plus_share": 1}
 MOST_BITS = 24  # of a mantissa whose first equal pair a search finds in seconds; float32 has 23
 
 
+@border(counts=NON_NEGATIVE)
 def ratio_attention(
     counts: Float[Array, " types"],
     logits: Float[Array, "types types"],
@@ -44,13 +46,18 @@ def ratio_attention(
       resid: What the residual stream adds; the paper's own equation has v for both.
 
     Returns:
-      One row per type, whether or not it occurs; NaN where no token occurs.
+      One row per type, whether or not it occurs; NaN where no token occurs and counts are traced.
+
+    Raises:
+      BadInput: A count is negative, or no token occurs.
     """
+    check_domain("the sum of counts", jnp.sum(counts), POSITIVE)
     # A logarithm turns counts into logits: a type that does not occur is masked.
     weights = jax.nn.softmax(logits + jnp.log(counts)[None, :], axis=-1)
     return jnp.matmul(weights, values, precision="highest") + resid
 
 
+@border()
 def expected_error_floor(gap: float = 1.0) -> float:
     r"""Lower bound on the mean error of one answer to two counts.
 
@@ -86,6 +93,7 @@ class FailingLength(NamedTuple):
     """The last count whose stored representation is not that of the next count."""
 
 
+@border()
 def nearest(x: Fraction, fmt: FloatFormat) -> Fraction:
     """The number of a format nearest to a fraction, by exact arithmetic; ties to even.
 
@@ -109,6 +117,7 @@ def nearest(x: Fraction, fmt: FloatFormat) -> Fraction:
     return round(x / step) * step  # Python rounds a fraction half to even
 
 
+@border(count=NON_NEGATIVE)
 def stored_total(count: int, fmt: FloatFormat, reading: Reading) -> Fraction:
     r"""What the counter holds after so many ones, if its residual stream is stored in a format.
 
@@ -136,6 +145,7 @@ def stored_total(count: int, fmt: FloatFormat, reading: Reading) -> Fraction:
     return nearest(_GROUND[reading] + nearest(Fraction(1, count + 1), fmt), fmt)
 
 
+@border()
 def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
     r"""Where a stored counter fails, by fractions alone: no model runs, nothing is estimated.
 
@@ -186,6 +196,7 @@ def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
     return FailingLength(count, wrong, last)
 
 
+@border(most=COUNT)
 def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | None:
     r"""The least count that the counter tells wrongly if its weights are stored in the format too.
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, border
+
 
 class Bracket(NamedTuple):
     """The ends of a closed interval."""
@@ -17,6 +19,7 @@ class Bracket(NamedTuple):
     upper: Float[Array, "*batch"]
 
 
+@border(length=COUNT, logit_range=NON_NEGATIVE)
 def dispersion_bracket(
     length: Int[Array, "*batch"] | int, logit_range: Float[Array, "*batch"]
 ) -> Bracket:
@@ -40,6 +43,7 @@ def dispersion_bracket(
     return Bracket(1 / (1 + others * grown), 1 / (1 + others * jnp.exp(-logit_range)))
 
 
+@border()
 def last_weight_drop(
     logits: Float[Array, "*batch n"], inserted: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
@@ -65,6 +69,7 @@ def last_weight_drop(
     return last * beta
 
 
+@border(length=COUNT, logit_range=NON_NEGATIVE)
 def last_weight_drop_bound(
     length: Int[Array, "*batch"] | int, logit_range: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:

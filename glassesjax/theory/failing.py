@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.borders import COUNT, SHARE, border
 from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.precision.formats import FloatFormat
 from glassesjax.precision.norms import safe_sqrt
@@ -27,6 +28,7 @@ Chances = Sequence[float] | Float[np.ndarray, " lengths"]
 NODES = 801  # of an integral: a step of 0.02
 
 
+@border()
 @jax.jit
 def surely_confused(
     y: Float[Array, "pairs d"], y_next: Float[Array, "pairs d"], unembed: Float[Array, "vocab d"]
@@ -68,6 +70,7 @@ class Noise(NamedTuple):
     """Correlation of the errors of the two of a pair, from 0 to 1."""
 
 
+@border()
 def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noise:
     r"""A format's error of the lead, over pairs of the training.
 
@@ -99,6 +102,7 @@ def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noi
     return Noise(jnp.where(lost, jnp.inf, spread), jnp.where(lost, 1, shared))
 
 
+@border()
 @jax.jit
 def chance_apart(
     scores: Float[Array, "pairs vocab"], next_scores: Float[Array, "pairs vocab"], error: Noise
@@ -137,6 +141,7 @@ def chance_apart(
     )
 
 
+@border()
 @jax.jit
 def chance_wrong(
     lead: Float[Array, " pairs"], next_lead: Float[Array, " pairs"], error: Noise
@@ -188,6 +193,7 @@ def _over(integrand: Callable[[Array, Array], Array]) -> Callable[[Array], Array
     return mean
 
 
+@border(share=SHARE)
 def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
     r"""The length from which nothing happens any more, with a chance of at least ``share``.
 
@@ -211,6 +217,7 @@ def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) 
     return next((n for n, rest in zip(lengths, kept, strict=True) if rest >= share), None)
 
 
+@border(share=SHARE)
 def begun_at(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
     r"""The length up to which something has happened, with a chance of at least ``share``.
 
@@ -231,6 +238,7 @@ def begun_at(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> i
     return next((n for n, so_far in zip(lengths, gone, strict=True) if so_far >= share), None)
 
 
+@border(reach=COUNT)
 def uniform_share(fmt: FloatFormat, reach: int) -> tuple[int | None, int | None]:
     r"""What a format does to a weight of 1/n: where neighbors collide, and where it is lost.
 

@@ -7,7 +7,10 @@ in one ball of radius R. Only the share of the replaced tokens counts, not the l
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import NON_NEGATIVE, SHARE, border
 
+
+@border()
 def relative_hamming(
     tokens: Int[Array, "*batch seq"], others: Int[Array, "*batch seq"]
 ) -> Float[Array, "*batch"]:
@@ -27,6 +30,7 @@ def relative_hamming(
     return jnp.mean(tokens != others, axis=-1, dtype=float)
 
 
+@border(share=SHARE, logit_range=NON_NEGATIVE)
 def substituted_mass_bound(
     share: Float[Array, "*batch"], logit_range: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
@@ -51,6 +55,7 @@ def substituted_mass_bound(
     return jnp.where(share == 0, 0, share / (share + (1 - share) * damped))
 
 
+@border(share=SHARE, logit_range=NON_NEGATIVE)
 def hamming_weight_bound(
     share: Float[Array, "*batch"], logit_range: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
@@ -77,6 +82,7 @@ def hamming_weight_bound(
     return jnp.where(share == 0, 0, bound)
 
 
+@border(share=SHARE, logit_range=NON_NEGATIVE, radius=NON_NEGATIVE)
 def hamming_output_bound(
     share: Float[Array, "*batch"],
     logit_range: Float[Array, "*batch"],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.precision import same_numbers
 from glassesjax.precision.bits import peak_exponent, power_of_two, times_power
 from glassesjax.theory.norms import DUAL, Norm, vector_norm
@@ -108,6 +109,7 @@ def _scaled(
 
 
 # Compiled, the differences of rows are never stored: they would be as large as the unembedding.
+@border(unit_roundoff=NON_NEGATIVE)
 @functools.partial(jax.jit, static_argnames=("norm", "unit_roundoff"))
 def margin_certificate(
     y: Float[Array, " d"],
@@ -155,6 +157,7 @@ def margin_certificate(
     return _verdict(logits, apart, sizes, pair, share)
 
 
+@border(unit_roundoff=NON_NEGATIVE)
 @functools.partial(jax.jit, static_argnames=("unit_roundoff",))
 def margin_certificates(
     y: Float[Array, "pairs d"],
@@ -253,6 +256,7 @@ def _verdict(
     )
 
 
+@border()
 def pigeonhole_count(bits: int, dim: int) -> int:
     """Number of different counts among which two must have the same representation.
 

@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from glassesjax.borders import SHARE, border
 from glassesjax.theory.closed_forms import HALF, cesaro_entry, check_sizes
 
 
+@border()
 def window_two_rollout(length: int, layers: int) -> list[Fraction]:
     r"""Rollout of uniform attention to oneself and the token before, with share one half.
 
@@ -33,6 +35,7 @@ def window_two_rollout(length: int, layers: int) -> list[Fraction]:
     return [1 - sum(later, Fraction(0)), *reversed(later)]
 
 
+@border(shares=SHARE)
 def window_rollout(width: int, shares: Sequence[Fraction]) -> list[Fraction]:
     r"""Rollout of uniform attention in a window, by distance, away from the left edge.
 
@@ -65,6 +68,7 @@ def window_rollout(width: int, shares: Sequence[Fraction]) -> list[Fraction]:
     return found
 
 
+@border()
 def alibi_rollout(length: int, layers: int, decay: Fraction) -> list[Fraction]:
     r"""Rollout of attention that decays geometrically with distance, in an infinite context.
 
@@ -94,6 +98,7 @@ def alibi_rollout(length: int, layers: int, decay: Fraction) -> list[Fraction]:
     return [math.comb(layers - 1 + r, r) * start * decay**r for r in range(length)]
 
 
+@border()
 def alibi_mode(layers: int, decay: Fraction) -> int:
     r"""Distance that :func:`alibi_rollout` gives the most: the depth's own blind spot ends there.
 
@@ -123,6 +128,7 @@ def _check_decay(decay: Fraction) -> None:
         raise ValueError(f"decay must be in [0, 1), got {decay}.")
 
 
+@border()
 def sink_rollout(length: int, layers: int, sink: Fraction) -> list[Fraction]:
     r"""Rollout of uniform attention of which a fixed part goes to the first token; share one half.
 

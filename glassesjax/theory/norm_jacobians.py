@@ -3,9 +3,11 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.precision import root_mean_square
 
 
+@border(eps=NON_NEGATIVE)
 def rmsnorm_jacobian_norm(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:
     r"""Operator norm of the Jacobian of x / RMS(x), without gains.
 
@@ -27,6 +29,7 @@ def rmsnorm_jacobian_norm(x: Float[Array, "*batch d"], eps: float = 0.0) -> Floa
     return _jacobian_norm(root_mean_square(x, eps), eps, x.shape[-1])
 
 
+@border(eps=NON_NEGATIVE)
 def layernorm_jacobian_norm(
     x: Float[Array, "*batch d"], eps: float = 0.0
 ) -> Float[Array, "*batch"]:

@@ -5,6 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import border
 from glassesjax.precision import euclidean_norm, safe_abs
 from glassesjax.precision.bits import scale_exponent, times_power
 
@@ -14,6 +15,7 @@ DUAL: dict[Norm, Norm] = {1: "inf", 2: 2, "inf": 1}
 r"""The norm q with :math:`|\langle x, y \rangle| \le \lVert x \rVert \lVert y \rVert_q`, sharp."""
 
 
+@border()
 def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch"]:
     """Norm of each vector along the last axis.
 
@@ -39,6 +41,7 @@ def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch
     return times_power(size, exponent[..., 0]).astype(x.dtype)
 
 
+@border()
 def chebyshev_radius_bound(
     points: Float[Array, "*batch n d"], norm: Norm
 ) -> Float[Array, "*batch"]:

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, SHARE, border
 from glassesjax.theory.dispersion import Bracket
 
 
+@border()
 def cumulative_rollout(weights: Float[Array, "layers seq seq"]) -> Float[Array, "layers seq seq"]:
     r"""Attention of each layer's rows to the tokens of the input, through all layers below.
 
@@ -32,6 +34,7 @@ def cumulative_rollout(weights: Float[Array, "layers seq seq"]) -> Float[Array, 
     return jax.lax.scan(step, jnp.eye(weights.shape[-1], dtype=weights.dtype), weights)[1]
 
 
+@border()
 def least_visible_weight(
     weights: Float[Array, "*batch seq seq"], visible: Bool[Array, "seq seq"]
 ) -> Float[Array, "*batch"]:
@@ -52,6 +55,7 @@ def least_visible_weight(
     return jnp.min(weights, axis=(-2, -1), where=seen, initial=jnp.inf)
 
 
+@border(depth=NON_NEGATIVE, length=COUNT, least_weight=SHARE)
 def causal_rollout_bound(
     depth: int, length: int, least_weight: Float[Array, ""]
 ) -> Float[Array, " seq"]:
@@ -79,6 +83,7 @@ def causal_rollout_bound(
     return (1 - before * least_weight) ** jnp.asarray(depth, before.dtype)
 
 
+@border(depth=NON_NEGATIVE, length=COUNT, least_weight=SHARE)
 def window_rollout_bound(
     depth: int, length: int, window: int, least_weight: Float[Array, ""]
 ) -> Float[Array, " seq"]:
@@ -113,6 +118,7 @@ def window_rollout_bound(
     )
 
 
+@border(depth=NON_NEGATIVE, prefix=COUNT, least_weight=SHARE)
 def prefix_rollout_bound(
     depth: int, prefix: int, least_weight: Float[Array, ""]
 ) -> Float[Array, ""]:
@@ -137,6 +143,7 @@ def prefix_rollout_bound(
     return (1 - prefix * least_weight) ** jnp.asarray(depth, least_weight.dtype)
 
 
+@border(length=COUNT, slope=NON_NEGATIVE, logit_range=NON_NEGATIVE)
 def decay_weight_bracket(
     length: int, slope: Float[Array, ""], logit_range: Float[Array, ""]
 ) -> Bracket:
@@ -172,6 +179,7 @@ def decay_weight_bracket(
     return Bracket(*(jnp.tril(end) for end in ends))
 
 
+@border(depth=COUNT, distance=NON_NEGATIVE, slope=POSITIVE)
 def decay_profile(
     depth: int, distance: Float[Array, "*batch"], slope: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
@@ -198,6 +206,7 @@ def decay_profile(
     return jnp.exp(log_paths + depth * jnp.log(-jnp.expm1(-slope)) - slope * distance)
 
 
+@border(depth=COUNT, distance=NON_NEGATIVE, slope=POSITIVE, logit_range=NON_NEGATIVE)
 def decay_rollout_bracket(
     depth: int,
     distance: Float[Array, "*batch"],
@@ -226,6 +235,7 @@ def decay_rollout_bracket(
     return Bracket(least, profile * jnp.exp(depth * (logit_range - jnp.log(-jnp.expm1(-slope)))))
 
 
+@border(depth=COUNT, slope=POSITIVE)
 def decay_peak(depth: int, slope: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     r"""Distance at which the rollout's weight is greatest where the distance alone decides.
 
@@ -246,6 +256,7 @@ def decay_peak(depth: int, slope: Float[Array, "*batch"]) -> Float[Array, "*batc
     return (depth - 1) / jnp.expm1(slope)
 
 
+@border(amplitudes=NON_NEGATIVE, frequencies=NON_NEGATIVE)
 def rotary_ratio_bracket(
     amplitudes: Float[Array, " pairs"],
     frequencies: Float[Array, " pairs"],

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, SHARE, border
 from glassesjax.theory.squashing import path_bound
 
 
+@border()
 def held_pairs(forgotten: Int[Array, "*layers seq"]) -> Bool[Array, "*layers seq seq"]:
     r"""Which keys each query of a bounded state sees.
 
@@ -32,6 +34,7 @@ def held_pairs(forgotten: Int[Array, "*layers seq"]) -> Bool[Array, "*layers seq
     return held & past.reshape(*[1] * (forgotten.ndim - 1), *past.shape)
 
 
+@border()
 def pruned_weights(
     logits: Float[Array, "*layers seq seq"], seen: Bool[Array, "*layers seq seq"]
 ) -> Float[Array, "*layers seq seq"]:
@@ -52,6 +55,7 @@ def pruned_weights(
     return jax.nn.softmax(jnp.where(seen, logits, -jnp.inf), axis=-1)
 
 
+@border(beta1=POSITIVE, beta2=POSITIVE, beta3=POSITIVE, sigma=NON_NEGATIVE)
 def pruned_path_bound(
     logits: Float[Array, "layers seq seq"],
     forgotten: Int[Array, "layers seq"],
@@ -89,6 +93,7 @@ def pruned_path_bound(
     return path_bound(weights, beta1, beta2, beta3, sigma)
 
 
+@border()
 def paths_left(seen: Bool[Array, "layers seq seq"]) -> Bool[Array, "layers+1 seq"]:
     r"""From which tokens of which layer's input any path still leads to the last representation.
 
@@ -118,6 +123,7 @@ def paths_left(seen: Bool[Array, "layers seq seq"]) -> Bool[Array, "layers+1 seq
     return jnp.concatenate([rows, last[None]])
 
 
+@border(shares=SHARE, step=NON_NEGATIVE)
 def flow_through_state(
     weights: Float[Array, "layers seq seq"],
     shares: Float[Array, " layers"],
@@ -156,6 +162,7 @@ def flow_through_state(
     return jax.lax.scan(layer, last, (weights, shares), reverse=True)[1]
 
 
+@border(layers=NON_NEGATIVE, slots=COUNT)
 def window_reach(layers: int, slots: int) -> int:
     """How far back a window without sinks hears: layers times slots, the last token not counted.
 
@@ -171,6 +178,9 @@ def window_reach(layers: int, slots: int) -> int:
     return layers * slots
 
 
+@border(
+    layers=NON_NEGATIVE, slots=COUNT, sinks=NON_NEGATIVE, inside=NON_NEGATIVE, tail=NON_NEGATIVE
+)
 def equal_from(layers: int, slots: int, *, sinks: int = 0, inside: int = 0, tail: int = 0) -> int:
     r"""The run length from which n and n + 1 repetitions are told apart by nothing.
 
@@ -198,6 +208,7 @@ def equal_from(layers: int, slots: int, *, sinks: int = 0, inside: int = 0, tail
     return max(layers * (slots - sinks) + 1 + inside - tail, 1)
 
 
+@border(slots=COUNT)
 def counted_up_to(slots: int) -> int:
     """How many repetitions a prompt of nothing else can tell apart, for whoever reads on.
 

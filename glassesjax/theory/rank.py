@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.precision import euclidean_norm, safe_entr
 from glassesjax.theory.norms import vector_norm
 
 
+@border()
 @jax.jit
 def residual_to_mean(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Frobenius distance of the tokens to their mean.
@@ -31,6 +33,7 @@ def residual_to_mean(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch
     return euclidean_norm(centered, axis=(-2, -1))
 
 
+@border()
 @jax.jit
 def relative_residual(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Share of the tokens' norm that their mean does not explain.
@@ -49,6 +52,7 @@ def relative_residual(values: Float[Array, "*batch n d"]) -> Float[Array, "*batc
     return residual_to_mean(values) / euclidean_norm(values, axis=(-2, -1))
 
 
+@border()
 def representational_gap_bound(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Upper bound on the distance of any two tokens: rank collapse implies that of the last two.
 
@@ -68,6 +72,7 @@ def representational_gap_bound(values: Float[Array, "*batch n d"]) -> Float[Arra
     return math.sqrt(2) * residual_to_mean(values)
 
 
+@border()
 @jax.jit
 def stable_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Squared Frobenius norm over squared operator norm, a rank that bears small errors.
@@ -87,6 +92,7 @@ def stable_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     return jnp.sum(jnp.square(scaled), axis=-1)
 
 
+@border()
 @jax.jit
 def effective_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Exponential of the entropy of the singular values.
@@ -109,6 +115,7 @@ def effective_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
     )
 
 
+@border()
 @jax.jit
 def mean_cosine(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Mean cosine over all pairs of different tokens.
@@ -131,6 +138,7 @@ def mean_cosine(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     return (resultant - n) / jnp.asarray(pairs, values.dtype)
 
 
+@border()
 @jax.jit
 def token_diameter(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     r"""Greatest distance of two tokens.
@@ -155,6 +163,7 @@ def token_diameter(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
     return jnp.max(jax.lax.map(farthest, jnp.moveaxis(values, -2, 0)), axis=0)
 
 
+@border(diameter=NON_NEGATIVE, query_key_norms=NON_NEGATIVE, value_norms=NON_NEGATIVE)
 def pure_attention_bound(
     diameter: Float[Array, ""],
     query_key_norms: Float[Array, "layers heads"],
@@ -198,6 +207,7 @@ def pure_attention_bound(
     return jax.lax.scan(layer, diameter, (query_key_norms, value_norms))[1]
 
 
+@border(diameter=NON_NEGATIVE, strength=NON_NEGATIVE)
 def doubly_exponential_bound(
     diameter: Float[Array, "*batch"],
     strength: Float[Array, "*batch"],

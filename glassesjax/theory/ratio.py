@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
+from glassesjax.borders import SHARE, border, require
+
 Seen = tuple[Fraction, bool]
 
 
+@border(share=SHARE)
 def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fraction:
     r"""Upper bound on the accuracy of any answer that depends on ratio and last token only.
 
@@ -30,6 +33,9 @@ def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fra
     Returns:
       The accuracy of the best such answer, exactly.
 
+    Raises:
+      BadInput: A length is below 1, or the lengths' shares are no distribution.
+
     Example:
       >>> half = Fraction(1, 2)
       >>> ratio_only_accuracy({1: half, 2: half}, Fraction(1))  # 1 and 11 are alike
@@ -37,6 +43,9 @@ def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fra
       >>> ratio_only_accuracy({2: half, 3: half}, half)  # 11 and 111 are alike
       Fraction(15, 16)
     """
+    require(min(lengths, default=0) >= 1, "lengths from 1 on", sorted(lengths)[:1])
+    total = sum(lengths.values())
+    require(total == 1 and min(lengths.values()) >= 0, "lengths whose shares sum to one", total)
     likely: dict[Seen, list[Fraction]] = {}
     for length, drawn in lengths.items():
         for ones in range(length + 1):

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.errors import check_choice
 from glassesjax.precision import euclidean_norm
 
@@ -34,6 +35,7 @@ def _check(vectors: Array, frequencies: Array) -> None:
         raise ValueError(f"a frequency per pair of coordinates is wanted, got {found}.")
 
 
+@border()
 def frequency_norms(
     vectors: Float[Array, "*batch head_dim"], style: Style = "half"
 ) -> Float[Array, "*batch pairs"]:
@@ -56,6 +58,7 @@ def frequency_norms(
     return euclidean_norm(jnp.stack(_pairs(vectors, style), axis=-1))
 
 
+@border()
 def rotary_kernel(
     query: Float[Array, " head_dim"],
     key: Float[Array, " head_dim"],
@@ -93,6 +96,7 @@ def rotary_kernel(
     return even - product(jnp.sin(angle), q2 * k1 - q1 * k2)
 
 
+@border()
 def key_with_peak(
     query: Float[Array, " head_dim"],
     frequencies: Float[Array, " pairs"],
@@ -128,6 +132,7 @@ def key_with_peak(
     return jnp.stack(turned, axis=-1).reshape(-1)
 
 
+@border(slope=NON_NEGATIVE)
 def alibi_kernel(
     slope: Float[Array, ""], distances: Float[Array, " distances"]
 ) -> Float[Array, " distances"]:
@@ -149,6 +154,7 @@ def alibi_kernel(
     return -slope * distances
 
 
+@border()
 def sinusoidal_kernel(
     frequencies: Float[Array, " pairs"], distances: Float[Array, " distances"]
 ) -> Float[Array, " distances"]:
@@ -171,6 +177,7 @@ def sinusoidal_kernel(
     return jnp.sum(jnp.cos(distances[:, None] * frequencies[None, :]), axis=-1)
 
 
+@border()
 def position_increments(
     kernels: Float[Array, "kernels distances"],
 ) -> Float[Array, " steps"]:

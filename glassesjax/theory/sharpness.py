@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_SHARE, Domain, border
 from glassesjax.model.temperature import factor_of_entropy
 from glassesjax.precision import euclidean_norm, safe_entr
 from glassesjax.theory.dispersion import Bracket
@@ -18,6 +19,7 @@ def _real(length: Array | int, dtype: jnp.dtype) -> Array:
     return jnp.asarray(float(length) if isinstance(length, int) else length, dtype)
 
 
+@border()
 def entropy(weights: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     r"""Shannon entropy of rows of weights, in nats.
 
@@ -35,6 +37,7 @@ def entropy(weights: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     return jnp.sum(safe_entr(weights), axis=-1)
 
 
+@border(entropy=NON_NEGATIVE)
 def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     r"""Factor for the logits of a row, from the row's entropy.
 
@@ -55,6 +58,7 @@ def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch
     return factor_of_entropy(entropy)
 
 
+@border()
 def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
     """Logits times the factor that the entropy of their softmax asks for.
 
@@ -71,6 +75,7 @@ def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]
     return logits * inverse_temperature(entropy(jax.nn.softmax(logits)))[..., None]
 
 
+@border(threshold=POSITIVE_SHARE, logit_range=NON_NEGATIVE)
 def threshold_length(
     threshold: Float[Array, "*batch"], logit_range: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
@@ -91,6 +96,7 @@ def threshold_length(
     return 1 + (1 / threshold - 1) * jnp.exp(logit_range)
 
 
+@border(scale=POSITIVE)
 def logit_range_bound(
     query_map: Float[Array, "key_dim model_dim"],
     key_map: Float[Array, "key_dim model_dim"],
@@ -123,6 +129,7 @@ def logit_range_bound(
     return 2 * scale * spectral * euclidean_norm(query_input) * longest
 
 
+@border(length=COUNT, magnitude=NON_NEGATIVE, temperature=POSITIVE)
 def bounded_logit_bracket(
     length: Num[Array, "*batch"] | int,
     magnitude: Float[Array, "*batch"],
@@ -148,6 +155,7 @@ def bounded_logit_bracket(
     return Bracket(jnp.exp(-half) / count, jnp.exp(half) / count)
 
 
+@border()
 def ssmax_weights(logits: Float[Array, "*batch n"], scale: float) -> Float[Array, "*batch n"]:
     r"""Scalable softmax: logits times the logarithm of the number of entries.
 
@@ -171,6 +179,7 @@ def ssmax_weights(logits: Float[Array, "*batch n"], scale: float) -> Float[Array
     return jax.nn.softmax(jnp.where(masked, -jnp.inf, scaled))
 
 
+@border(length=COUNT, gap=NON_NEGATIVE)
 def ssmax_greatest_weight(
     length: Num[Array, "*batch"] | int, gap: Float[Array, "*batch"], scale: float
 ) -> Float[Array, "*batch"]:
@@ -195,6 +204,7 @@ def ssmax_greatest_weight(
     return 1 / (1 + (count - 1) * jnp.exp(-scale * gap * jnp.log(count)))
 
 
+@border()
 def critical_scaling(overlap: float) -> float:
     r"""The factor of log n in the logits at which attention turns from uniform to sharp.
 
@@ -223,6 +233,7 @@ def _self_odds(length: Array | int, gamma: Array, overlap: Array) -> tuple[Array
     return count, (count - 1) * jnp.exp(-gamma * (1 - overlap) * jnp.log(count))
 
 
+@border(length=COUNT)
 def critical_self_weight(
     length: Num[Array, "*batch"] | int,
     gamma: Float[Array, "*batch"],
@@ -246,6 +257,7 @@ def critical_self_weight(
     return 1 / (1 + _self_odds(length, gamma, overlap)[1])
 
 
+@border(length=Domain(low=2))
 def critical_cosine(
     length: Num[Array, "*batch"] | int,
     gamma: Float[Array, "*batch"],

@@ -3,9 +3,11 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import SHARE, border
 from glassesjax.precision import euclidean_norm
 
 
+@border()
 def mean_first_weight(
     attn_weights: Float[Array, "layers heads seq seq"],
 ) -> Float[Array, "layers heads"]:
@@ -24,6 +26,7 @@ def mean_first_weight(
     return jnp.mean(attn_weights[..., 0], axis=-1)
 
 
+@border(epsilon=SHARE)
 def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) -> Float[Array, ""]:
     r"""Share of the heads whose mean attention to the first token exceeds a threshold.
 
@@ -47,6 +50,7 @@ def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) 
     return jnp.mean(jnp.where(jnp.isnan(first_weight), jnp.nan, sunk))
 
 
+@border()
 def effective_mixing(
     updates: Float[Array, "*batch seq model_dim"], resid: Float[Array, "*batch seq model_dim"]
 ) -> Float[Array, "*batch"]:
@@ -72,6 +76,7 @@ def effective_mixing(
     return jnp.mean(added / (euclidean_norm(resid) + added), axis=-1)
 
 
+@border()
 def sink_value_ratio(values: Float[Array, "*batch seq value_dim"]) -> Float[Array, "*batch"]:
     r"""Norm of the first token's value over the mean norm of the others' values.
 

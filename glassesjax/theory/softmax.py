@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.borders import border
 from glassesjax.precision import safe_abs
 
 
+@border()
 def total_variation(
     p: Float[Array, "*batch n"], q: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -43,6 +45,7 @@ def _range(values: Array, kept: Array) -> Float[Array, "*batch"]:
     return jnp.where(jnp.any(kept, axis=-1), highest - lowest, jnp.nan)
 
 
+@border()
 def softmax_total_variation(
     x: Float[Array, "*batch n"], x_star: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -71,6 +74,7 @@ def softmax_total_variation(
     return jnp.where(_range(difference, kept) <= 1, near, total_variation(p, q))
 
 
+@border()
 def tv_bound_partition(
     x: Float[Array, "*batch n"], x_star: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -96,6 +100,7 @@ def tv_bound_partition(
     return 2 * numerator / jnp.maximum(z, z_star)
 
 
+@border()
 def tv_bound_mean(
     x: Float[Array, "*batch n"], x_star: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -127,6 +132,7 @@ def _difference_range(x: Array, x_star: Array) -> Float[Array, "*batch"]:
     return _range(x_star - x, _kept(x, x_star))
 
 
+@border()
 def tv_bound_range(
     x: Float[Array, "*batch n"], x_star: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -151,6 +157,7 @@ def tv_bound_range(
     return 2 * jnp.tanh(_difference_range(x, x_star) / 4)
 
 
+@border()
 def tv_bound_half_range(
     x: Float[Array, "*batch n"], x_star: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -169,6 +176,7 @@ def tv_bound_half_range(
     return _difference_range(x, x_star) / 2
 
 
+@border()
 def tv_bound_max(
     x: Float[Array, "*batch n"], x_star: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -189,6 +197,7 @@ def tv_bound_max(
     return jnp.where(jnp.any(kept, axis=-1), largest, jnp.nan)
 
 
+@border()
 def alternating_total_variation(gap: float = 1.0) -> float:
     r"""Total variation of the rows (g, 0, g, 0, ...) and (0, g, 0, g, ...), for every even length.
 
@@ -213,6 +222,7 @@ def alternating_total_variation(gap: float = 1.0) -> float:
     return 2 * math.tanh(abs(gap) / 2)
 
 
+@border()
 def prefix_total_variation(fraction: float, width: float) -> float:
     r"""Total variation of long rows whose first entries are perturbed uniformly.
 

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from glassesjax.borders import NON_NEGATIVE, POSITIVE, SHARE, border
+
 
 class SquashingBound(NamedTuple):
     """The bound of Theorem 5.1 in normal form: one magnitude and one distribution over tokens."""
@@ -44,6 +46,7 @@ def _last_row(
     return jax.lax.scan(_step, last, (weights, take, keep), reverse=True)[0]
 
 
+@border(shares=SHARE)
 @jax.jit
 def attention_rollout(
     weights: Float[Array, "layers seq seq"], shares: Float[Array, " layers"]
@@ -66,6 +69,7 @@ def attention_rollout(
     return _last_row(weights, shares, 1 - shares)
 
 
+@border(beta1=POSITIVE, beta2=POSITIVE, beta3=POSITIVE, sigma=NON_NEGATIVE)
 @jax.jit
 def squashing_bound(
     weights: Float[Array, "layers seq seq"],
@@ -106,6 +110,7 @@ def squashing_bound(
     return SquashingBound(jnp.sum(gains) - jnp.log(beta3), profile)
 
 
+@border(beta1=POSITIVE, beta2=POSITIVE, beta3=POSITIVE, sigma=NON_NEGATIVE)
 @jax.jit
 def path_bound(
     weights: Float[Array, "layers seq seq"],
@@ -148,6 +153,7 @@ def _proof_constant(beta2: Array, beta3: Array, sigma: Array) -> Float[Array, ""
     return jnp.prod(1 + sigma / beta2) / beta3
 
 
+@border(beta2=POSITIVE, beta3=POSITIVE, sigma=NON_NEGATIVE)
 @jax.jit
 def path_bound_theorem(
     weights: Float[Array, "layers seq seq"],
@@ -180,6 +186,7 @@ def path_bound_theorem(
     )
 
 
+@border(beta=POSITIVE, sigma=NON_NEGATIVE)
 @jax.jit
 def path_bound_corollary(
     weights: Float[Array, "layers seq seq"],
@@ -208,6 +215,7 @@ def path_bound_corollary(
     return jnp.prod(sigma) * _last_row(weights, 1 / beta, 1 / beta)
 
 
+@border(constant=POSITIVE)
 @jax.jit
 def multi_head_path_bound(
     weights: Float[Array, "layers heads seq seq"], constant: Float[Array, ""]

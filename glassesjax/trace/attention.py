@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import COUNT, border
 from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.precision import RoundingPlan, safe_entr
@@ -24,6 +25,7 @@ class AttentionStatistics(NamedTuple):
     first_weight: Float[Array, "layers heads"]  #: mean over rows of the weight on the first token
 
 
+@border(rows=COUNT)
 def attention_statistics(
     decoder: Decoder, tokens: Int[Array, " seq"], *, rows: int = ATTENTION_ROWS
 ) -> AttentionStatistics:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.model.config import (
     Alibi,
     Causal,
@@ -49,6 +50,7 @@ class LayerRows(NamedTuple):
     increment: Float[Array, "*layers heads"] | None = None  #: mean positional step; likewise
 
 
+@border()
 def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -> LayerRows:
     r"""The last two rows of a pass, layer by layer, with radii and Lipschitz constants.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border, require
 from glassesjax.model import Causal, Decoder, Layout, Window
 from glassesjax.model.positions import PADDING
 from glassesjax.model.vocabulary import checked_tokens
@@ -55,7 +56,8 @@ class Tree(NamedTuple):
         return Tree(np.asarray(fill(self.tokens, 0)), layout, self.rows)
 
 
-def pack(prompts: Sequence[Tokens]) -> list[Tree]:
+@border()
+def pack(prompts: Sequence[Sequence[int]]) -> list[Tree]:
     """Prompts as few trees, by the prefix identity: a causal row never changes when tokens follow.
 
     The longest prompt is a trunk. A prompt that is a prefix of it is one of its rows already; one
@@ -70,6 +72,7 @@ def pack(prompts: Sequence[Tokens]) -> list[Tree]:
     Returns:
       The trees; each prompt has a row in exactly one of them.
     """
+    prompts = _as_tuples(prompts)
     trunks: list[tuple[np.ndarray, list[tuple[Tokens, int]]]] = []
     for prompt in sorted(set(prompts), key=lambda prompt: (-len(prompt), prompt)):
         tokens = np.asarray(prompt, np.int32)
@@ -80,6 +83,15 @@ def pack(prompts: Sequence[Tokens]) -> list[Tree]:
         else:
             trunks.append((tokens, [(prompt, len(tokens))]))
     return [_tree(trunk, members) for trunk, members in trunks]
+
+
+def _as_tuples(prompts: Sequence[Sequence[int]]) -> list[Tokens]:
+    """Prompts that can be looked up, each of one token or more."""
+    require(len(prompts) > 0, "one prompt or more", "none", "give some")
+    for prompt in prompts:
+        shape = np.shape(prompt)
+        require(len(shape) == 1 and shape[0] > 0, "prompts of one token or more", f"shape {shape}")
+    return [tuple(map(int, prompt)) for prompt in prompts]
 
 
 def _shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
@@ -114,9 +126,10 @@ def _pass(
     return y[rows].astype(plan.carrier_dtype)
 
 
+@border()
 def last_representations(
     decoder: Decoder,
-    prompts: Sequence[Tokens],
+    prompts: Sequence[Sequence[int]],
     plan: RoundingPlan,
     *,
     size: tuple[int, int] | None = None,
@@ -146,6 +159,7 @@ def last_representations(
         raise ValueError(f"Wanted a plan with a scale for each row at most, got {plan.name}.")
     for prompt in prompts:
         checked_tokens(prompt, decoder.config.vocab_size)
+    prompts = _as_tuples(prompts)
     trees = pack(prompts)
     length, count = size or pass_size(trees)
     states: dict[Tokens, Array] = {}
@@ -157,6 +171,7 @@ def last_representations(
     return jnp.stack([states[prompt] for prompt in prompts])
 
 
+@border()
 def pass_size(trees: Sequence[Tree]) -> tuple[int, int]:
     """The tokens and the prompts of the largest of some trees.
 
@@ -166,6 +181,7 @@ def pass_size(trees: Sequence[Tree]) -> tuple[int, int]:
     Returns:
       The most tokens that one of them has, and the most prompts.
     """
+    require(len(trees) > 0, "one tree or more", "none", "pack some prompts")
     return max(len(tree.tokens) for tree in trees), max(len(tree.rows) for tree in trees)
 
 
@@ -189,6 +205,7 @@ class Distance(NamedTuple):
     """Number of coordinates that are equal."""
 
 
+@border()
 def distance(
     first: Float[Array, "pairs model_dim"],
     second: Float[Array, "pairs model_dim"],

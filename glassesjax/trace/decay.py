@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from glassesjax.borders import POSITIVE, border, require
+
 SPREAD = 0.1  # local exponents that differ by no more belong to one power law
 DECADE = 10  # over a smaller range of lengths an exponent says little
 TWICE = 2.0  # a law is named where the other one predicts at least so much worse,
@@ -57,6 +59,7 @@ class DecayFit(NamedTuple):
         return "undecided"
 
 
+@border()
 def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
     r"""The exponent with which distances fall with length, read off the tail.
 
@@ -79,10 +82,11 @@ def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
       that of the last factor of ten, with its interval.
 
     Raises:
-      ValueError: A length is not positive or comes twice.
+      ValueError: A length is not positive or comes twice, or there is not one distance for each.
     """
     if min(lengths, default=1) < 1 or len(set(lengths)) < len(lengths):
         raise ValueError(f"Expected positive lengths, each once, got {list(lengths)}.")
+    _check_pairs("lengths", lengths, "distances", distances)
     pairs = sorted(zip(lengths, distances, strict=True))
     kept = [(n, d) for n, d in pairs if d > 0 and math.isfinite(d)]
     if len(kept) < 3:
@@ -110,6 +114,7 @@ def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
     )
 
 
+@border(x=POSITIVE, y=POSITIVE)
 def loglog_slope(x: Sequence[float | int], y: Sequence[float | int]) -> float:
     """The least-squares slope of log y against log x, over all points.
 
@@ -119,10 +124,19 @@ def loglog_slope(x: Sequence[float | int], y: Sequence[float | int]) -> float:
 
     Returns:
       The slope; NaN below two points.
+
+    Raises:
+      BadInput: A number is not positive, all x are one number, or there is not one y for each.
     """
+    _check_pairs("x", x, "y", y)
     if len(x) < 2:
         return math.nan
+    require(len(set(x)) > 1, "two different numbers or more as x", f"{x[0]} only")
     return _slope(np.log(np.asarray(x, np.float64)), np.log(np.asarray(y, np.float64)))
+
+
+def _check_pairs(name: str, x: Sequence[object], of: str, y: Sequence[object]) -> None:
+    require(len(x) == len(y), f"one of {of} for each of {len(x)} {name}", len(y), "give as many")
 
 
 def _slope(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> float:

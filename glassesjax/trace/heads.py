@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.errors import BadInput
 from glassesjax.model.attention import ATTENTION_ROWS, softmax
 from glassesjax.model.config import (
@@ -51,6 +52,7 @@ class LayerHeads(NamedTuple):
     adapted: Bool[Array, "*layers"] | None = None  #: true where temperature is adaptive
 
 
+@border()
 def layer_heads(
     block: Block,
     resid: Float[Array, "seq model_dim"],
@@ -122,6 +124,7 @@ def _products(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "he
     return products.reshape(*query.shape[:2], key.shape[1])
 
 
+@border()
 def attention_rows(
     heads: LayerHeads, index: Int[Array, " rows"]
 ) -> tuple[Float[Array, "heads rows seq"], Float[Array, "heads rows seq"]]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.model.decoder import Decoder
 from glassesjax.precision import euclidean_norm
 from glassesjax.trace.rollout import printed_bound, rollout
@@ -23,6 +24,7 @@ class Heard(NamedTuple):
     """Natural logarithm of the printed bound; -inf for tokens that follow."""
 
 
+@border()
 def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> Heard:
     r"""How much of each token reaches one row's last representation.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
+from glassesjax.borders import COUNT, Domain, border, require
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
@@ -52,6 +53,7 @@ class Influence(NamedTuple):
     """L2 norm of the vector v_i itself."""
 
 
+@border(batch=COUNT)
 def exact_influence(
     decoder: Decoder,
     start: Start,
@@ -104,6 +106,7 @@ def exact_influence(
     return _exact(decoder, start, cotangents, until, **options)
 
 
+@border(probes=Domain(low=2), batch=COUNT)
 def estimated_influence(
     decoder: Decoder,
     start: Start,
@@ -143,8 +146,6 @@ def estimated_influence(
       ValueError: A token is not in the vocabulary; fewer than two probes, or ``batch`` is not
         positive.
     """
-    if probes < 2:
-        raise ValueError(f"Wanted two probes or more, for a standard error; got {probes}.")
     start = _checked(decoder, start)
     signs = draws.signs(key, (probes, decoder.config.model_dim), decoder.dtype)
     batches = _batches(signs, batch)
@@ -160,13 +161,16 @@ def estimated_influence(
 
 def _checked(decoder: Decoder, start: Start) -> Start:
     """Token numbers that the decoder has, before a compiled function can no longer look."""
-    return checked_tokens(start, decoder.config.vocab_size) if start.ndim == 1 else start
+    require(len(start) > 0, "one token or more", "none", "give some")
+    if start.ndim == 1:
+        return checked_tokens(start, decoder.config.vocab_size)
+    width = decoder.config.model_dim
+    require(start.shape[1] == width, f"start of width {width}, the decoder's", start.shape[1])
+    return start
 
 
 def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
     """Rows in batches of one size, the last filled with zeros."""
-    if batch < 1:
-        raise ValueError(f"Wanted a positive batch, got {batch}.")
     batch = min(batch, len(rows))
     count = math.ceil(len(rows) / batch)
     filled = jnp.pad(rows, ((0, count * batch - len(rows)), (0, 0)))

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.borders import border
 from glassesjax.precision import FloatFormat, euclidean_norm
 from glassesjax.precision.bits import times_power
 from glassesjax.precision.norms import relative_size
@@ -38,6 +40,7 @@ class PairedNoise(NamedTuple):
     """Whether ``projection`` exceeds three times ``projection_noise``."""
 
 
+@border()
 def paired_noise(
     first: Float[Array, "pairs d"],
     second: Float[Array, "pairs d"],
@@ -71,6 +74,13 @@ def paired_noise(
     Returns:
       One number a pair and field. NaN where a representation is NaN: never detectable.
     """
+    with jax.debug_nans(False):  # a row of zeros has no direction, and NaN says so
+        return _compared(first, second, own_first, own_second, storage)
+
+
+def _compared(
+    first: Array, second: Array, own_first: Array, own_second: Array, storage: FloatFormat
+) -> PairedNoise:
     true, computed = second - first, own_second - own_first
     error = computed - true
     size, error_size = euclidean_norm(true), euclidean_norm(error)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import COUNT, NON_NEGATIVE, SHARE, border
 from glassesjax.errors import BadInput
 from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.config import AdaptiveTemperature, Causal, DecoderConfig, Window
@@ -45,6 +46,7 @@ class Rollout(NamedTuple):
     shares: Float[Array, " layers"]  #: the attention's share of each layer's residual stream
 
 
+@border()
 def roll(
     length: int,
     layers: Any,  # noqa: ANN401  (any pytree, its leaves stacked over layers)
@@ -87,6 +89,7 @@ def roll(
     return Rollout(log_gains[0], jnp.concatenate([profile, last[None]]), log_gains, shares)
 
 
+@border()
 def check_past(config: DecoderConfig, length: int) -> None:
     """Refuses what a rollout to the last token has no meaning for.
 
@@ -104,6 +107,7 @@ def check_past(config: DecoderConfig, length: int) -> None:
         raise ValueError(f"{wanted}, got {config.mask}: its paths to the last token have no order.")
 
 
+@border()
 def check_bounded(config: DecoderConfig) -> None:
     """Refuses decoders whose derivative :func:`block_stack` does not bound.
 
@@ -143,6 +147,7 @@ def _run(
     return _Pass(resid[:-1], resid_mid, resid[-1], shares, plan)
 
 
+@border(shares=SHARE, rows=COUNT)
 def rollout(
     decoder: Decoder,
     tokens: Int[Array, " seq"],
@@ -192,6 +197,7 @@ def rollout(
     return roll(len(tokens), layers, multiply, one, shares, at)
 
 
+@border(sigma=NON_NEGATIVE, rows=COUNT)
 def printed_bound(
     decoder: Decoder,
     tokens: Int[Array, " seq"],
@@ -266,6 +272,7 @@ class BlockStack(NamedTuple):
     shares: Float[Array, " layers"]  #: measured, see ``effective_share``
 
 
+@border(sigma=NON_NEGATIVE)
 def block_stack(
     decoder: Decoder,
     tokens: Int[Array, " seq"],
@@ -311,6 +318,7 @@ def block_stack(
     )
 
 
+@border(rows=COUNT)
 def printed_rollout(stack: BlockStack, *, rows: int = ATTENTION_ROWS) -> Rollout:
     """The bound of :func:`printed_bound` from what the repaired one is made of.
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glassesjax.borders import border
 from glassesjax.model.config import ConstantTemperature, DecoderConfig, NoPositions, RMSNorm
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
@@ -19,6 +20,7 @@ from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz, norm_slope
 FEW = 16
 
 
+@border()
 def score_roundoff(
     decoder: Decoder, tokens: Int[Array, " seq"], layout: Layout, at: Int[Array, ""]
 ) -> Float[Array, ""]:

@@ -1,9 +1,12 @@
 """Learners on disk: a folder a step, with a list of its files, written aside and renamed."""
 
+import contextlib
+import errno
 import hashlib
-import json
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,19 @@ import numpy as np
 
 from glassesjax import draws
 from glassesjax.errors import BadInput
+from glassesjax.files import (
+    MOST_SETTINGS,
+    json_object,
+    read_file,
+    reason,
+    writing,
+)
 from glassesjax.records import ROWS, Mark, mark_of, to_json
 from glassesjax.train.step import Learner
 
 STATE, LIST, ABOUT = "state", "files.json", "about.json"
-_WHOLE = "Wanted a whole checkpoint"
+_WHOLE = "Expected a whole checkpoint"
+_REMEDY = "restore it, or remove this checkpoint"
 
 
 def save(folder: Path, learners: Learner) -> Path:
@@ -36,17 +47,24 @@ def save(folder: Path, learners: Learner) -> Path:
     mark = mark_of(folder.parent / ROWS)
     target = folder / f"{int(np.max(np.asarray(learners.step))):08d}"
     if not target.exists():
-        folder.mkdir(exist_ok=True)
         part = folder / f".{target.name}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        with _orbax() as checkpointer:
-            checkpointer.save((part / STATE).resolve(), _flat(learners))
-        about = {"schema": 1, "prng_impl": draws.implementation(learners.key), **mark._asdict()}
-        (part / ABOUT).write_text(to_json(about))
-        (part / LIST).write_text(to_json(_digests(part)))
-        _to_disk(part, *part.rglob("*"))  # a name that outlives its content is no checkpoint
-        part.rename(target)
-        _to_disk(folder)
+        try:
+            with writing("to write a checkpoint", folder), _system_errors():
+                folder.mkdir(exist_ok=True)
+                shutil.rmtree(part, ignore_errors=True)
+                state = _flat(learners)
+                _find_room(part, sum(array.nbytes for array in state.values()))
+                with _orbax() as checkpointer:
+                    checkpointer.save((part / STATE).resolve(), state)
+                key = draws.implementation(learners.key)
+                about = {"schema": 1, "prng_impl": key, **mark._asdict()}
+                (part / ABOUT).write_text(to_json(about))
+                (part / LIST).write_text(to_json(_digests(part)))
+                _to_disk(part, *part.rglob("*"))  # a name that outlives its content is none
+                part.rename(target)
+                _to_disk(folder)
+        finally:  # it was renamed, or takes room on a full disk
+            shutil.rmtree(part, ignore_errors=True)
     older = sorted((old for old in _steps(folder) if old != target), reverse=True)
     for old in older[1 if mark.rows else 0 :]:
         shutil.rmtree(old)
@@ -89,12 +107,13 @@ def stands_on(path: Path) -> Mark | None:
     Raises:
       BadInput: What it says of itself was cut or changed.
     """
-    try:
-        said = _about(path)
-        mark = Mark(int(said["rows"]), str(said["sha256"])) if "rows" in said else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadInput(f"{_WHOLE}; {path / ABOUT} is cut or changed.") from error
-    return mark
+    said = _about(path)
+    if "rows" not in said:
+        return None
+    match said:
+        case {"rows": int(rows), "sha256": str(digest)} if rows >= 0:
+            return Mark(rows, digest)
+    raise BadInput(f"{_WHOLE}, got {path / ABOUT}, which was cut or changed: {_REMEDY}.")
 
 
 def load(path: Path, like: Learner) -> Learner:
@@ -140,6 +159,16 @@ def _orbax() -> Any:  # noqa: ANN401
     return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
+def _find_room(folder: Path, size: int) -> None:
+    """Makes a folder, if so many bytes find room: orbax's threads end badly where they do not."""
+    folder.mkdir()
+    reserved = folder / "room"
+    with reserved.open("wb") as file:
+        if size and hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(file.fileno(), 0, size)
+    reserved.unlink()
+
+
 def _to_disk(*paths: Path) -> None:
     """Waits until files, and the names in folders, outlast a loss of power."""
     for path in paths:
@@ -153,22 +182,54 @@ def _to_disk(*paths: Path) -> None:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """What a checkpoint holds."""
     # Files are compared with their list first: orbax leaves threads behind when it meets a cut one.
-    try:
-        listed, found = json.loads((path / LIST).read_text()), _digests(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{_WHOLE}; {path} has no list of its files ({error}).") from error
+    listed = _json(path / LIST)
+    found = _digests(path)
     if different := sorted(
         name for name in {*listed, *found} if listed.get(name) != found.get(name)
     ):
-        raise BadInput(f"{_WHOLE}; in {path} {different[0]} is cut, changed or gone.")
+        got = f"one in {path} of which {different[0]} is cut, changed or gone"
+        raise BadInput(f"{_WHOLE}, got {got}: {_REMEDY}.")
     with _orbax() as checkpointer:
         return dict(checkpointer.restore((path / STATE).resolve()))
 
 
 def _about(path: Path) -> dict[str, Any]:
     """What a whole checkpoint says of itself; older ones had threefry's keys and no such file."""
-    said = json.loads((path / ABOUT).read_text()) if (path / ABOUT).exists() else {}
+    said = _json(path / ABOUT) if (path / ABOUT).exists() else {}
     return {"prng_impl": draws.IMPLEMENTATION, **said}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """What a file beside the state says, by name."""
+    try:
+        return json_object(read_file(file, "a whole checkpoint", most=MOST_SETTINGS))
+    except BadInput:
+        raise
+    except ValueError as error:
+        got = f"{file}, which was cut or changed ({reason(error):.80})"
+        raise BadInput(f"{_WHOLE}, got {got}: {_REMEDY}.") from error
+
+
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Errors of the system as Python has them: orbax has kinds and words of its own for them.
+
+    It also logs each with a traceback, from threads, before it raises it: once is enough.
+    """
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        for number in errno.errorcode:
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number)) from error
+        raise
+    finally:
+        log.setLevel(level)
 
 
 def _digests(path: Path) -> dict[str, str]:

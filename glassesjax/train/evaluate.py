@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
+from glassesjax.borders import COUNT, border
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
@@ -32,12 +33,13 @@ class Score(NamedTuple):
     """Mean over the answers' tokens, in nats."""
     margin: Float[Array, ""]
     """Smallest lead of the right token's score over the next one's; negative where it is wrong."""
-    right_at: Float[Array, " item"]
-    """For tokens that copy one of the item: share that is right, by which one; NaN where none."""
+    right_at: Int[Array, " item"]
+    """Of tokens that copy one of the item, how many are right, by which one they copy."""
     asked_at: Int[Array, " item"]
     """How many copied each."""
 
 
+@border(size=COUNT, count=COUNT)
 def evaluate(
     decoder: Decoder,
     task: Task,
@@ -104,14 +106,14 @@ def _evaluate(
     room = 2 * size  # a pair of the item has two tokens
     copies = (final & (rows.source != NONE)).reshape(-1)
     place = jnp.where(copies, rows.source.reshape(-1), room)
-    count_at = lambda x: jnp.zeros(room, x.dtype).at[place].add(x, mode="drop")
-    asked = count_at(copies.astype(jnp.int32))
-    hits = count_at(right.reshape(-1).astype(scores.dtype))
+    count_at = lambda x: (
+        jnp.zeros(room, jnp.int32).at[place].add(x.reshape(-1).astype(jnp.int32), mode="drop")
+    )
     return Score(
         exact=jnp.mean(jnp.all(right | ~final, axis=-1), dtype=scores.dtype),
         tokens=mean(right.astype(scores.dtype), final),
         loss=mean(losses, final),
         margin=jnp.min(jnp.where(final, lead, jnp.inf)),
-        right_at=hits / asked.astype(hits.dtype),
-        asked_at=asked,
+        right_at=count_at(right),
+        asked_at=count_at(copies),
     )

@@ -28,6 +28,7 @@ from jaxtyping import Array
 
 from glassesjax import draws
 from glassesjax.errors import BadInput, PeerLost
+from glassesjax.process import ending, note
 
 HEARTBEAT = 30  # s after which a process that was killed has ended all others
 MEETING = 300  # s to wait for all others to start
@@ -230,16 +231,13 @@ def _watch(over: threading.Event) -> None:
 def _told_status(error: BaseException) -> int:
     """Tells what ended a run, as the command line does, and gives its exit status."""
     _TOLD.set()
-    match error:
-        case PeerLost():
-            _say_lost(error)
-            return 1
-        case BadInput():
-            print(f"glassesjax: {error}", file=sys.stderr)
-            return 2
-        case KeyboardInterrupt():
-            print("glassesjax: stopped; the same command continues.", file=sys.stderr)
-            return 130
+    if isinstance(error, PeerLost):
+        _say_lost(error)
+        return 1
+    if (end := ending(error)) is not None:
+        line, status = end
+        note(f"glassesjax: {line}")
+        return status
     if _is_loss(error):
         _say_lost(PeerLost(_GONE))
     else:
@@ -248,7 +246,7 @@ def _told_status(error: BaseException) -> int:
 
 
 def _say_lost(error: PeerLost) -> None:
-    print(f"glassesjax: {error} {_ON}", file=sys.stderr)
+    note(f"glassesjax: {error} {_ON}")
 
 
 def _leave(status: int) -> NoReturn:

@@ -14,11 +14,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jaxtyping import Array
 
 from glassesjax import draws
+from glassesjax.borders import border
 from glassesjax.errors import BadInput
 from glassesjax.train.sharding import AXES, ROWS, lies
 from glassesjax.train.step import Learner, Recipe
 
 
+@border()
 def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
     """Devices in a grid, for ``place`` and ``jax.set_mesh``.
 
@@ -47,6 +49,7 @@ def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
     return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * 3, devices=devices[:wanted])
 
 
+@border()
 def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
     """Learners on the devices of a mesh; call ``learn`` on them under ``jax.set_mesh(mesh)``.
 

@@ -2,15 +2,17 @@
 
 import dataclasses
 import functools
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
-from glassesjax.errors import BadInput, check_choice
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, border, check_fields
+from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import PLAIN, Example, Glasses, batch
@@ -35,7 +37,8 @@ class Recipe:
     steps: int = 2000
     """Steps of the schedule."""
     warmup: int = 100
-    """Steps of the linear climb of the learning rate; after them it falls as a half cosine."""
+    """Steps of the linear climb of the learning rate; after them it falls as a half cosine. It
+    climbs from 0: with a warmup the first step changes nothing."""
     weight_decay: float = 0.01
     weight_decay_on: WeightDecayOn = "matrices"
     """Which weights decay: matrices and tables, or all, gains, biases and temperatures included."""
@@ -47,7 +50,7 @@ class Recipe:
     """Whether the forward pass is computed again for the gradient. Saves memory, takes time."""
 
     def __post_init__(self) -> None:
-        check_choice("weight_decay_on", self.weight_decay_on, get_args(WeightDecayOn))
+        check_fields(self, "Recipe", weight_decay=NON_NEGATIVE, clip=POSITIVE)
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
             wanted = "Wanted a batch of 1 or more that its parts divide"
             raise BadInput(f"{wanted}; found {self.batch} in {self.parts} parts.")
@@ -58,13 +61,28 @@ class Recipe:
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """AdamW without its learning rate, which is a number of its own for each model."""
-        shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, self.warmup, self.steps)
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
             optax.scale_by_adam(b2=0.98),
             optax.stateless(cast("Any", self._decayed)),
-            optax.scale_by_schedule(shape),
+            optax.scale_by_schedule(self._schedule),
         )
+
+    @property
+    def _schedule(self) -> optax.Schedule:
+        return optax.warmup_cosine_decay_schedule(0.0, 1.0, self.warmup, self.steps)
+
+    def climbed(self, steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
+        """The learning rate of some steps, as a share of the largest.
+
+        Args:
+          steps: From 0; step 0 has the share 0 where there is a warmup, and changes nothing.
+
+        Returns:
+          Shares from 0 to 1.
+        """
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes integer counts and floats
+            return np.asarray(self._schedule(jnp.asarray(steps, jnp.int32)))
 
     def _decayed(self, updates: Any, decoder: Decoder | None) -> Any:  # noqa: ANN401
         def add(path: tuple, update: Array, weight: Array) -> Array:
@@ -100,6 +118,7 @@ class Told(NamedTuple):
     """Norm of the gradient before it is clipped."""
 
 
+@border()
 def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Learner:
     """A learner before its first step.
 
@@ -198,6 +217,7 @@ def _step(learner: Learner, recipe: Recipe) -> tuple[Learner, Told]:
     return learner._replace(decoder=decoder, moments=moments, step=learner.step + 1), told
 
 
+@border(steps=COUNT)
 @functools.partial(jax.jit, static_argnames=("recipe", "steps"), donate_argnames="learners")
 def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]:
     """Some steps of many learners at once, in one program.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
+from glassesjax.borders import border
 from glassesjax.model import Decoder
 from glassesjax.model.positions import PADDING, Layout
 from glassesjax.precision import RoundingPlan
@@ -40,6 +41,7 @@ class TwinAnswers(NamedTuple):
     scores: Float[Array, "pairs 2 vocab"]
 
 
+@border()
 @draws.reproducible()
 def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size: int) -> Twins:
     """The rows of n and n + 1.
@@ -78,6 +80,7 @@ def _answer(row: Example, start: Array) -> Int[Array, " seq"]:
     return jnp.roll(jnp.where(row.scored, row.tokens, NONE), -start)
 
 
+@border()
 @functools.partial(jax.jit, static_argnames=("task", "glasses", "size"))
 def all_twins(
     task: Task, glasses: Glasses, key: Array, lengths: Int[Array, " pairs"], *, size: int
@@ -97,6 +100,7 @@ def all_twins(
     return jax.vmap(lambda length: twins(task, glasses, key, length, size))(lengths)
 
 
+@border()
 @functools.partial(jax.jit, static_argnames=("plan",))
 def answer_twins(
     decoder: Decoder,

@@ -45,14 +45,12 @@ def test_every_whole_share_is_exact():
 
 @pytest.mark.parametrize("rule", [TOVA, policy("tova-head")], ids=str)
 @pytest.mark.parametrize(
-    "budget", ["400B", "1000B", "1KiB", "1.5KiB", "0.3MiB", "2MiB", "0.001GiB", "9007199254740993B"]
+    "budget", ["400B", "1000B", "1KiB", "1.5KiB", "0.3MiB", "2MiB", "0.001GiB"]
 )
 def test_bytes_hold_the_state_and_not_one_slot_more(budget, rule):
     units = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
     unit = next(unit for unit in units if budget.endswith(unit))
     thousandths = round(float(budget.removesuffix(unit)) * 1000) * units[unit]
-    if budget.startswith("9007"):  # 2^53 + 1 is no float
-        thousandths = (2**53 + 1) * 1000
     slots = slots_of(budget, rule)
     assert 1000 * state_bytes(CONFIG, rule, slots, NARROW) <= thousandths
     assert thousandths < 1000 * state_bytes(CONFIG, rule, slots + 1, NARROW)
@@ -70,7 +68,7 @@ def test_what_drops_nothing_takes_the_whole_length():
 
 @pytest.mark.parametrize("budget", ["", "-4", "4.5", "12,5%", "%", "2MB", "2 MiB", "1e3", "2mib"])
 def test_a_budget_that_is_none_of_the_three(budget):
-    with pytest.raises(BadInput, match=r"tokens \(256\), a share .* or bytes \(2MiB\); found"):
+    with pytest.raises(BadInput, match=r"tokens \(256\), a share .* or bytes \(2MiB\), got"):
         slots_of(budget)
 
 

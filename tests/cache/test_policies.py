@@ -363,8 +363,8 @@ def test_two_names_of_one_policy_are_refused():
         ("h2o~0.5@1", r"\[@RECENT\]\[~DECAY\] with NAME out of .*got 'h2o~0.5@1'"),
         ("h2o~", "got 'h2o~'"),
         ("h2o@some", "got 'h2o@some'"),
-        ("h2o~0", "decay over 0 and at most 1; found h2o with 0.0"),
-        ("h2o~1.5", "decay over 0 and at most 1; found h2o with 1.5"),
+        ("h2o~0", "decay over 0 and at most 1, got 0.0"),
+        ("h2o~1.5", "decay over 0 and at most 1, got 1.5"),
         ("full~0.5", "Expected plain full"),
         ("TOVA", "NAME out of"),
         ("full+2", "Expected plain full, which drops nothing, .*got 'full[+]2'"),
@@ -401,11 +401,11 @@ def test_the_smallest_capacity_that_it_can_work_with(name, slots):
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("sinks", -1, "0 sinks or more"),
-        ("recent", -1, "0 protected newest tokens or more"),
-        ("decay", 0.0, "decay over 0 and at most 1"),
-        ("decay", 1.5, "decay over 0 and at most 1"),
-        ("decay", float("nan"), "decay over 0 and at most 1"),
+        ("sinks", -1, "Policy.sinks at least 0, got -1"),
+        ("recent", -1, "Policy.recent at least 0, got -1"),
+        ("decay", 0.0, "Policy.decay over 0 and at most 1, got 0.0"),
+        ("decay", 1.5, "Policy.decay over 0 and at most 1, got 1.5"),
+        ("decay", float("nan"), "Policy.decay to be a number, got nan"),
     ],
 )
 def test_a_policy_that_makes_no_sense(field, value, text):

@@ -118,11 +118,11 @@ def test_a_row_has_its_own_key_whoever_stands_beside_it():
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"temperature": -0.1}, "temperature of 0 or more"),
-        ({"temperature": float("nan")}, "temperature of 0 or more"),
-        ({"temperature": float("inf")}, "temperature of 0 or more"),
-        ({"top_k": 0}, "top-k of 1 or more"),
-        ({"top_p": 0.0}, "top-p over 0"),
+        ({"temperature": -0.1}, "temperature at least 0, got -0.1"),
+        ({"temperature": float("nan")}, "temperature to be a number, got nan"),
+        ({"temperature": float("inf")}, "temperature to be finite, got inf"),
+        ({"top_k": 0}, "top_k at least 1, got 0"),
+        ({"top_p": 0.0}, "top_p over 0"),
         ({"top_p": 1.1}, "at most 1"),
     ],
 )

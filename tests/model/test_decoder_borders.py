@@ -68,5 +68,5 @@ def test_every_share_of_a_head_is_read_back():
 
 @pytest.mark.parametrize("name", ["num_kv_heads", "head_dim"])
 def test_sizes_of_zero_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
+    with pytest.raises(ValueError, match=f"{name} at least 1, got 0"):
         DecoderConfig(vocab_size=5, **{name: 0})

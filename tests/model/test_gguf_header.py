@@ -1,5 +1,6 @@
 """The header of a GGUF file: as the ``gguf`` package reads it, or refused before it is used."""
 
+import os
 import struct
 import time
 
@@ -216,7 +217,72 @@ def test_what_is_no_file_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(BadInput, match="starts with"):
             map_file(path)
-    with pytest.raises(BadInput, match="is no file"):
+    with pytest.raises(BadInput, match="no regular file"):
         map_file(tmp_path)
     with pytest.raises(BadInput, match="cannot be read"):
         map_file(tmp_path / "none")
+
+
+def sparse(path, content, size=2**36):
+    """A file that begins so and goes on with zeros that take no room on disk."""
+    path.write_bytes(content)
+    os.truncate(path, size)
+    return map_file(path)
+
+
+def key_of(kind, count):
+    """A header of one array, which says that it has so many things, up to where they begin."""
+    return header({"a": array(kind, count)}, [])
+
+
+SPARSE = {
+    "2^26 booleans": (key_of(7, 2**26), "names 67108864 booleans"),
+    "2^35 booleans": (key_of(7, 2**35), "names 34359738368 booleans"),
+    "2^35 bytes": (key_of(0, 2**35), "names 34359738368"),
+    "2^32 numbers": (key_of(12, 2**32), "names 4294967296"),
+    "2^21 empty strings": (
+        key_of(8, 2**21),
+        "names 2097152 strings in the value of 'a', more than",
+    ),
+    "2^32 empty strings": (key_of(8, 2**32), "names 4294967296 strings"),
+    "a string of 2^35 bytes": (
+        header({"a": Raw(8, struct.pack("<Q", 2**35))}, []),
+        "bytes for 34359738368 of the value of 'a'",
+    ),
+    "2^20 pairs": (header({}, [], counts=(0, 2**20)), "names 1048576 key-value pairs, more than"),
+    "2^20 tensors": (header({}, [], counts=(2**20, 0)), "names 1048576 tensors, more than"),
+    "2^32 tensors": (header({}, [], counts=(2**32, 0)), "names 4294967296 tensors"),
+}
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_what_fits_into_a_sparse_file_is_refused_at_once(tmp_path, kind):
+    content, text = SPARSE[kind]
+    data, begin = sparse(tmp_path / "made.gguf", content), time.process_time()
+    with pytest.raises(BadInput, match=text):
+        read(data)
+    assert time.process_time() - begin < 1
+
+
+def test_strings_are_counted_over_all_arrays():
+    half = array(8, 2**19 + 1, bytes(8 * (2**19 + 1)))
+    assert len(read(whole({"a": half})).metadata["a"]) == 2**19 + 1
+    with pytest.raises(
+        BadInput, match=r"names 524289 strings in the value of 'b', more than 524287"
+    ):
+        read(whole({"a": half, "b": half}))
+
+
+def test_names_are_shown_escaped_and_short():
+    bad = "\x1b[2J\n" + "x" * 9999
+    for content in (
+        whole([(bad, 1), (bad, 2)]),
+        whole({bad: Raw(13, b"")}),
+        whole({}, [TABLE[0]._replace(name=bad, offset=8)]),
+        whole({"general.alignment": bad}),
+        whole({"split.count": bad}),
+    ):
+        with pytest.raises(BadInput, match=r"\\x1b\[2J") as error:
+            read(content)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 300

@@ -24,7 +24,8 @@ from glassesjax.model import (
     Window,
 )
 from glassesjax.model.config import AdaptiveTemperature, ConstantNorm, ScalableSoftmax
-from glassesjax.model.stored import config_of, config_record, load_decoder, save_decoder
+from glassesjax.model.stored import load_decoder, save_decoder
+from glassesjax.model.stored_config import config_of, config_record
 from glassesjax.model.weights import flat_parameters
 
 SYMBOLS = ("<bos>", "0", "1", ",", "é")
@@ -93,7 +94,7 @@ def test_a_trained_model_opens_by_its_file_and_by_its_folder(saved):
 @pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])
 def test_a_cut_file_is_refused(saved, kept):
     saved.write_bytes(saved.read_bytes()[:kept])
-    with pytest.raises(BadInput, match="none or not whole"):
+    with pytest.raises(BadInput, match="Expected a model that glassesjax train wrote, whole"):
         load_decoder(saved)
 
 
@@ -118,15 +119,15 @@ def changed_value(value, old, new):
 @pytest.mark.parametrize(
     ("name", "old", "new", "text"),
     [
-        ("kind", "decoder 1", "other", "its kind is"),
-        ("config", '"model_dim": 8', '"model_dim": 16', "wanted shape"),
-        ("config", '"switch": "Causal"', '"switch": "Spiral"', "no switch 'Spiral'"),
+        ("kind", "decoder 1", "other", "its kind as"),
+        ("config", '"model_dim": 8', '"model_dim": 16', "of shape"),
+        ("config", '"switch": "Causal"', '"switch": "Spiral"', "got 'Spiral'"),
         ("config", '"num_layers": 2', '"layers": 2', "layers"),
-        ("symbols", '"<bos>", ', "", "4 symbols for 5 tokens"),
-        ("config", None, [["model_dim", 8]], "its config is a list, no dict"),
-        ("source", None, "made here", "its source is a str, no dict"),
-        ("source", None, None, "its source is a NoneType, no dict"),
-        ("symbols", None, "01,bé", "its symbols is a str, no list"),
+        ("symbols", '"<bos>", ', "", "symbols for 5 tokens, got 4"),
+        ("config", None, [["model_dim", 8]], "its config as an object, got"),
+        ("source", None, "made here", "its source as an object, got 'made here'"),
+        ("source", None, None, "its source as an object, got None"),
+        ("symbols", None, "01,bé", "its symbols as a list, got"),
     ],
 )
 def test_a_foreign_file_is_refused(saved, name, old, new, text):
@@ -142,5 +143,5 @@ def test_a_foreign_file_is_refused(saved, name, old, new, text):
 def test_a_missing_file_and_a_missing_folder_are_said(tmp_path, decoder):
     with pytest.raises(BadInput, match="cannot be read"):
         load_decoder(tmp_path / "none.safetensors")
-    with pytest.raises(BadInput, match="Wanted to save"):
+    with pytest.raises(BadInput, match="Expected to save"):
         save_decoder(tmp_path / "none" / "x.safetensors", decoder, SYMBOLS, {})

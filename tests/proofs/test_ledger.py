@@ -122,7 +122,7 @@ def test_a_claim_that_raises_does_not_take_those_before_it(monkeypatch):
     ("settings", "text"),
     [
         ({"only": ("lem_b0",)}, r"claims out of .*lem_b1.*; found 'lem_b0'"),
-        ({"only": ("lem_b1", "lem_b1")}, "different claims"),
+        ({"only": ("lem_b1", "lem_b1")}, "different --only"),
     ],
 )
 def test_bad_settings_say_what_is_wanted(settings, text):

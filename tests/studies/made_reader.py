@@ -5,7 +5,7 @@ import types
 import jax
 
 from glassesjax.model import Decoder, DecoderConfig, Mlp, Rotary
-from glassesjax.model.pretrained import LanguageModel
+from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.tokenizer import BYTES, ByteLevelTokenizer
 
 END = 256
@@ -52,6 +52,10 @@ def made_model():
     return LanguageModel(
         "made", Decoder(CONFIG, key=jax.random.key(3)), TOKENIZER, {"weights": "made"}
     )
+
+
+def made_header():
+    return ModelHeader("made", CONFIG, TOKENIZER, made_model)
 
 
 def made_verses():

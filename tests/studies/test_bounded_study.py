@@ -149,7 +149,7 @@ def test_keys_and_flags_are_on_the_commands_page(rows):
         ({"policies": ("lru",)}, "NAME out of"),
         ({"families": ("separators_in_phase",)}, "told apart by one token"),
         ({"lengths": (4, 2)}, "ascending"),
-        ({"slots": ()}, "different slots"),
+        ({"slots": ()}, "different --slots"),
         ({"probes": 1}, "2 or more"),
         ({"positions": ("spiral",)}, "spiral"),
         ({"text": "kjv"}, "leave it out"),

@@ -178,13 +178,13 @@ def test_cells_that_are_done_are_left_out(rows):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"lengths": ()}, "one or more different lengths"),
+        ({"lengths": ()}, "one or more different --lengths"),
         ({"lengths": (4, 2)}, "ascending positive lengths"),
         ({"lengths": (0, 2)}, "ascending positive lengths"),
-        ({"lengths": (2, 2)}, "different lengths"),
+        ({"lengths": (2, 2)}, "different --lengths"),
         ({"families": ("twos",)}, "'twos'"),
         ({"formats": ("f31",)}, "f31"),
-        ({"formats": ()}, "one or more different formats"),
+        ({"formats": ()}, "one or more different --formats"),
         ({"positions": ("spiral",)}, "'spiral'"),
         ({"model": "smollm2", "positions": ("rotary",)}, "has its own"),
         ({"seed": -1}, "a seed from 0"),
@@ -197,7 +197,7 @@ def test_bad_settings_are_named(change, text):
 
 
 def test_a_length_over_the_context_is_named():
-    for length, needed in ((8192, 8193), (10**14, 10**14)):  # before so many symbols are made
+    for length, needed in ((8192, 8193), (2**31 - 1, 2**31 - 1)):  # before so many symbols are made
         settings = CollapseSettings(
             model="toy", lengths=(length,), families=("ones",), positions=("none",)
         )

@@ -221,7 +221,7 @@ def test_all_texts_before_the_judge():
         ({"temperature": 0.0}, "one of --samples at --temperature 0"),
         ({"temperature": 0.0, "samples": 1, "top_k": 3}, "--temperature over 0 with --top-k"),
         ({"temperature": 0.0, "samples": 1, "top_p": 0.5}, "--temperature over 0 with --top-k"),
-        ({"temperature": -1.0}, "a temperature of 0 or more"),
+        ({"temperature": -1.0}, "temperature at least 0"),
         ({"seed": -1}, "a seed from 0"),
         ({"positions": "round"}, "--positions out of none"),
         ({"chat": True}, "--chat with a model that reads text"),

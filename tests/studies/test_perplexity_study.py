@@ -349,6 +349,7 @@ def test_sizes_that_are_the_same_are_read_once():
         ({"policies": ("shrt",)}, "or short, got 'shrt': did you mean 'short'"),
         ({"policies": ("h2o", "h2o-head")}, "h2o and h2o-head, which are one policy"),
         ({"slots": ()}, "different --slots"),
+        ({"slots": ("many",)}, "got 'many'"),
         ({"seed": -1}, "a seed from 0"),
         ({"positions": "spiral"}, "spiral"),
         ({"model": "smollm2"}, "has its own"),
@@ -368,7 +369,6 @@ def test_bad_settings_are_named(change, text):
         ({"slots": ("0",), "policies": ("short",)}, "at least 1 slots for short"),
         ({"slots": ("1",), "policies": ("short",)}, "more than 1 slots for short"),
         ({"slots": ("4",), "policies": ("window+4",)}, "at least 5 slots for window.4"),
-        ({"slots": ("many",)}, "found 'many'"),
         ({"max_tokens": 9000, "windows": 9000}, "at most 8192 tokens"),
         ({"max_tokens": 9000, "windows": None, "span": "book"}, "leave full out"),
         (

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from studies.made_reader import TOKENIZER, made_model, made_verses
+from studies.made_reader import TOKENIZER, made_header, made_verses
 
 from glassesjax.cache import empty_state, policy, prefill, replay, retained, unroll
 from glassesjax.cache.generate import generate
@@ -36,7 +36,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture(scope="module", autouse=True)
 def made():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recall, "open_one", lambda settings: made_model())
+        patch.setattr(recall, "open_one", lambda settings: made_header())
         patch.setattr(recall, "king_james_verses", made_verses)
         yield
 
@@ -236,10 +236,10 @@ def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
         config = dataclasses.replace(subject.model.decoder.config, max_length=context)
         model = dataclasses.replace(subject.model, decoder=Decoder(config, key=jax.random.key(0)))
         if fits:
-            assert [c.slots for c in recall.cells(long, model, subject.readings)] == [40, 90]
+            assert [c.slots for c in recall.cells(long, model.config, subject.readings)] == [40, 90]
         else:
             with pytest.raises(BadInput, match=f"at most {context} tokens"):
-                recall.cells(long, model, subject.readings)
+                recall.cells(long, model.config, subject.readings)
 
 
 def first_cells(page, title):

@@ -13,7 +13,8 @@ from studies.made_train import timeless
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
-from glassesjax.records import RunFolder, read_rows, write_by_rename
+from glassesjax.folders import RunFolder
+from glassesjax.records import read_rows, write_by_rename
 from glassesjax.report import run_sweep
 from glassesjax.studies.sweep import CELLS, KEY, as_dataset, fill_cells, missing, sweep_rows
 from glassesjax.studies.sweep_settings import GRIDS, SweepSettings
@@ -81,8 +82,8 @@ def test_a_preset_is_a_grid(preset):
         (("temperature=foo",), "constant or scalable or adaptive for temperature"),
         (("mix=foo",), "uniform or log for mix"),
         (("mask=causal,none", "task=count_ones", "remedy=steps-3"), "a causal mask for steps"),
-        (("rate=inf",), "finite --rate"),
-        (("rate=nan",), "finite --rate"),
+        (("rate=inf",), "rate to be finite"),
+        (("rate=nan",), "rate to be a number"),
         (("steps=-3",), "--steps of 1 or more; found -3"),
         (("layers=-1",), "--layers of 1 or more"),
         (("batch=-1",), "--batch of 1 or more"),
@@ -100,8 +101,8 @@ def test_a_grid_that_is_none_is_one_line_and_nothing_is_written(grid, text, tmp_
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (("--jobs", "-1"), "--jobs of 0 or more"),
-        (("--hours", "nan"), "--hours over 0"),
+        (("--jobs", "-1"), "--jobs from 0"),
+        (("--hours", "nan"), "hours to be a number"),
         (("--hours", "0"), "--hours over 0"),
         (("--cluster", "pbs"), "'slurm', 'local'"),
     ],
@@ -211,7 +212,7 @@ def test_a_process_that_finds_nothing_to_do_ends_well(tmp_path, capsys):
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("sweep") / "toys"
     assert run(flags(out)) == 0
-    assert learn._cache_size() == 0, "each cell forgets what it compiled"
+    assert learn.__wrapped__._cache_size() == 0, "each cell forgets what it compiled"
     return out
 
 

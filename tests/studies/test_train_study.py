@@ -54,9 +54,9 @@ def free_port():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "toy"
-    before = learn._cache_size()
+    before = learn.__wrapped__._cache_size()
     assert run(flags(out)) == 0
-    assert learn._cache_size() == before + 1, "one compiled function for all calls"
+    assert learn.__wrapped__._cache_size() == before + 1, "one compiled function for all calls"
     return out
 
 

@@ -149,7 +149,7 @@ def test_only_a_count_has_steps():
 
 
 def test_what_no_layout_has_is_refused():
-    with pytest.raises(BadInput, match="0 scratch or more"):
+    with pytest.raises(BadInput, match="scratch from 0 to"):
         Glasses(scratch=-1)
 
 

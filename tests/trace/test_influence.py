@@ -352,7 +352,7 @@ def test_wrong_requests_are_refused(key):
     for spectral in ((LAYERS + 1,), (0, -1)):
         with pytest.raises(ValueError, match="Wanted spectral layers between 0 and 3"):
             exact_influence(decoder, TOKENS, spectral=spectral)
-    with pytest.raises(ValueError, match="positive batch, got 0"):
+    with pytest.raises(ValueError, match="batch at least 1, got 0"):
         exact_influence(decoder, TOKENS, batch=0)
-    with pytest.raises(ValueError, match="two probes or more"):
+    with pytest.raises(ValueError, match="probes at least 2"):
         estimated_influence(decoder, TOKENS, key=key, probes=1)

@@ -109,7 +109,7 @@ def test_a_cut_checkpoint_is_refused_and_left_alone(folder, cut):
     else:
         (largest if cut == "gone" else path / "files.json").unlink()
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
-    with pytest.raises(BadInput, match="Wanted a whole checkpoint"):
+    with pytest.raises(BadInput, match="Expected a whole checkpoint"):
         load(path, fresh())
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
@@ -117,7 +117,7 @@ def test_a_cut_checkpoint_is_refused_and_left_alone(folder, cut):
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "00000002").mkdir()
     (tmp_path / "00000002" / "notes.txt").write_text("hello")
-    with pytest.raises(BadInput, match="Wanted a whole checkpoint"):
+    with pytest.raises(BadInput, match="Expected a whole checkpoint"):
         load(latest(tmp_path), fresh())
 
 

@@ -1,0 +1,177 @@
+"""Files that a user names, and what their errors mean: one line, before anything waits or fills."""
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from glassesjax.errors import BadInput, NoRoom
+
+LONGEST_NAME = 255  # bytes of one name in a folder, on every file system of today's Linux and macOS
+MOST_SETTINGS = 2**26  # bytes of a JSON file that a run keeps beside its rows
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def regular_file(path: Path, expected: str) -> int:
+    """Refuses what is no regular file, without opening it.
+
+    A pipe waits for its writer, a device may never end, and neither can be read again when a run
+    continues.
+
+    Args:
+      path: What a user named.
+      expected: What it is to be, for the message.
+
+    Returns:
+      How many bytes it has.
+
+    Raises:
+      BadInput: There is nothing of that name, or something else.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:  # NUL, and what is no UTF-8, are ValueErrors
+        got = f"{str(path)!r}, which cannot be read ({reason(error)})"
+        raise BadInput(f"Expected {expected}, got {got}: choose another.") from error
+    for is_kind, kind in _KINDS:
+        if is_kind(found.st_mode):
+            got = f"{str(path)!r}, which is {kind} and no regular file"
+            raise BadInput(f"Expected {expected}, got {got}: write it into a file.")
+    return found.st_size
+
+
+def read_file(path: Path, expected: str, *, most: int) -> bytes:
+    """The content of a regular file.
+
+    Args:
+      path: What a user named.
+      expected: What it is to be, for the message.
+      most: More bytes are refused before they are read.
+
+    Returns:
+      Its bytes.
+
+    Raises:
+      BadInput: It is no regular file, has more bytes, or cannot be read.
+    """
+    size = regular_file(path, expected)
+    if size > most:
+        got = f"{size:,} in {str(path)!r}"
+        raise BadInput(f"Expected {expected} of at most {most:,} bytes, got {got}: cut it.")
+    try:
+        with path.open("rb") as file:
+            return file.read(size)  # a file of the kernel says 0 and could wait for more
+    except OSError as error:
+        got = f"{str(path)!r}, which cannot be read ({reason(error)})"
+        raise BadInput(f"Expected {expected}, got {got}: choose another.") from error
+
+
+def json_object(content: bytes | str) -> dict[str, Any]:
+    """A JSON object.
+
+    Args:
+      content: What a file says.
+
+    Returns:
+      Its values by name.
+
+    Raises:
+      ValueError: It is no JSON, another value than an object, no UTF-8, holds a number of more
+        digits than Python reads, or brackets within brackets without end.
+    """
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("brackets within brackets") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON {_JSON[type(value)]} where an object stands")
+    return value
+
+
+_JSON = {list: "list", str: "text", bool: "boolean", int: "number", float: "number"} | {
+    type(None): "null"
+}
+
+
+def reason(error: BaseException) -> str:
+    """What an error says of its cause, in a few words.
+
+    Args:
+      error: Of the system or of Python.
+
+    Returns:
+      One line.
+    """
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join((said or str(error) or type(error).__name__).split())
+
+
+def check_name(path: Path, flag: str) -> None:
+    """Refuses a path that no file can have, before anything is made on the way to it.
+
+    Args:
+      path: Where something is to be written.
+      flag: Which names it.
+
+    Raises:
+      BadInput: A name in it is too long, or holds a character that no name can have.
+    """
+    for part in path.parts:
+        try:
+            size = len(os.fsencode(part))
+        except UnicodeEncodeError as error:
+            expected = f"Expected a path of UTF-8 for {flag}"
+            raise BadInput(f"{expected}, got {str(path)!r}: choose another.") from error
+        if size > LONGEST_NAME:
+            expected = f"Expected names of at most {LONGEST_NAME} bytes in the path for {flag}"
+            raise BadInput(f"{expected}, got one of {size}: choose a shorter {flag}.")
+        if "\0" in part:
+            raise BadInput(f"Expected a path for {flag}, got {str(path)!r}: leave the NUL out.")
+
+
+@contextmanager
+def writing(expected: str, path: Path, remedy: str = "choose another --out") -> Iterator[None]:
+    """Says what an error of the file system means for who writes there.
+
+    Args:
+      expected: What is done in the block, for the message.
+      path: Where.
+      remedy: What to do, where the disk is not full.
+
+    Raises:
+      NoRoom: The disk, the quota or the largest size of a file is reached.
+      BadInput: Another error of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise no_room(path, error) from error
+        named = str(error.filename or path)
+        at = path if named.endswith(".part") else named  # which is renamed when it is whole
+        raise BadInput(f"Expected {expected}, got {at} ({reason(error)}): {remedy}.") from error
+
+
+def no_room(path: Path, error: BaseException) -> NoRoom:
+    """What to say where nothing more can be written.
+
+    Args:
+      path: Where.
+      error: What the system said.
+
+    Returns:
+      The error to raise.
+    """
+    expected = f"Expected room on the disk of {path}"
+    return NoRoom(f"{expected}, got {reason(error)}: free some; the same command continues.")

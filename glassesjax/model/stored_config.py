@@ -1,0 +1,118 @@
+"""A decoder's settings as JSON has them, and back: each field of its kind, or refused by name."""
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from glassesjax.errors import shown
+from glassesjax.model.config import Alibi, DecoderConfig
+
+SWITCH = "switch"
+MOST = 2**31 - 1  # of any size: positions and shapes are int32
+
+
+def config_record(config: DecoderConfig) -> dict[str, Any]:
+    """A decoder's settings as JSON has them: each switch with the name of its kind.
+
+    Args:
+      config: Any settings.
+
+    Returns:
+      Plain values.
+    """
+    plain = lambda value: (
+        {SWITCH: type(value).__name__, **dataclasses.asdict(value)}
+        if dataclasses.is_dataclass(value)
+        else value
+    )
+    fields = dataclasses.fields(config)
+    return {field.name: plain(getattr(config, field.name)) for field in fields}
+
+
+def config_of(record: Mapping[str, Any]) -> DecoderConfig:
+    """The settings that a record says.
+
+    Args:
+      record: Of ``config_record``, also after a round trip through JSON.
+
+    Returns:
+      The same settings; numbers that may have a fraction are floats.
+
+    Raises:
+      ValueError: A field is missing, unknown or not of its kind, or the sizes do not fit. The
+        message names the field.
+    """
+    return _made(DecoderConfig, "config", record)
+
+
+def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN401  (a dataclass)
+    hints = typing.get_type_hints(kind)
+    if unknown := sorted(record.keys() - hints.keys()):
+        raise ValueError(f"Expected {name} of fields that {kind.__name__} has, got {unknown[0]!a}")
+    fields = dataclasses.fields(kind)
+    needed = (field.name for field in fields if field.default is dataclasses.MISSING)
+    if (missing := next((field for field in needed if field not in record), None)) is not None:
+        raise ValueError(f"Expected {name}.{missing}, got none")
+    values = {
+        field: _value(f"{name}.{field}", value, hints[field]) for field, value in record.items()
+    }
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(
+            f"Expected {name} that makes a decoder, got {error}".rstrip(".")
+        ) from error
+
+
+def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
+    """A field's value: plain, or a switch that its record names."""
+    parts = get_args(hint) if get_origin(hint) in (typing.Union, UnionType) else (hint,)
+    switches = {part.__name__: part for part in parts if dataclasses.is_dataclass(part)}
+    if not switches:
+        fitting = next((part for part in parts if _fits(value, part)), None)
+        if fitting is None:
+            wanted = " or ".join(map(_words, parts))
+            raise ValueError(f"Expected {name} as {wanted}, got {shown(value)}")
+        return _as(value, fitting)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"Expected {name} as an object with {SWITCH}, got {shown(value)}")
+    fields = {str(field): each for field, each in value.items()}
+    given = fields.pop(SWITCH, None)
+    if not isinstance(given, str) or given not in switches:
+        wanted = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
+        raise ValueError(f"{wanted}, got {shown(given)}")
+    if given == Alibi.__name__ and fields.get("slopes", "") is None:
+        fields["slopes"] = "geometric"  # what nothing meant before there were names
+    return _made(switches[given], name, fields)
+
+
+def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
+    """Whether a value of JSON is one of a plain type: true is no number, and NaN is none."""
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(x, get_args(hint)[0]) for x in value)
+    if hint is int:
+        return type(value) is int and 0 <= value <= MOST
+    if hint is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return value is None if hint is NoneType else hint is bool and isinstance(value, bool)
+
+
+def _as(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """The value as the settings have it; JSON has no tuples, and may write 1.0 as 1."""
+    if hint is float:
+        return float(value)
+    return tuple(map(float, value)) if get_origin(hint) is tuple else value
+
+
+def _words(hint: Any) -> str:  # noqa: ANN401
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if get_origin(hint) is tuple:
+        return "a list of finite numbers"
+    names = {int: "an integer from 0 below 2^31", float: "a finite number", bool: "true or false"}
+    return names.get(hint, "null")

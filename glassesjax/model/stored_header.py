@@ -1,0 +1,162 @@
+"""What stands before the weights of a stored decoder, checked before a weight is read.
+
+A safetensors file begins with the length of a JSON object in eight bytes, least significant first;
+the object has each weight's type and shape, and what ``save_decoder`` says beside them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from glassesjax.errors import BadInput, shown
+from glassesjax.files import regular_file
+from glassesjax.model.config import DecoderConfig
+from glassesjax.model.stored_config import config_of
+from glassesjax.model.weights import check_shapes
+from glassesjax.precision import NumberFormat, number_format
+
+KIND, HEADER = "decoder 1", "glassesjax"
+MOST_HEADER = 1 << 22  # bytes: a vocabulary of some hundred thousand symbols
+MOST_LAYERS = 1000  # a decoder is put together layer by layer, in milliseconds each
+TYPES = ("F16", "F32", "F64")
+_LENGTH = 8
+
+
+class StoredHeader(NamedTuple):
+    """What a file says beside its weights."""
+
+    config: DecoderConfig
+    symbols: tuple[str, ...]
+    source: dict[str, str]
+    stored_as: NumberFormat | None
+
+
+def read_header(path: Path) -> StoredHeader:
+    """The settings and vocabulary of a file whose weights are as they say.
+
+    Args:
+      path: Of ``save_decoder``.
+
+    Returns:
+      What it says.
+
+    Raises:
+      BadInput: The file is missing, or no regular one.
+      ValueError: It is cut or foreign: what was expected and what it has.
+    """
+    header = _json(_header_text(path), "its header")
+    told = header.pop("__metadata__", None)
+    if not isinstance(told, dict) or not isinstance(told.get(HEADER), str):
+        raise ValueError(f"Expected metadata under {HEADER!r}, got none")
+    told = _json(told[HEADER], f"its metadata under {HEADER!r}")
+    if told.get("kind") != KIND:
+        raise ValueError(f"Expected its kind as {KIND!r}, got {shown(told.get('kind'))}")
+    for name, kind in (("config", dict), ("symbols", list), ("source", dict)):
+        if not isinstance(told.get(name), kind):
+            words = "a list" if kind is list else "an object"
+            raise ValueError(f"Expected its {name} as {words}, got {shown(told.get(name))}")
+    config = config_of(told["config"])
+    if config.num_layers > MOST_LAYERS:
+        raise ValueError(f"Expected at most {MOST_LAYERS} layers, got {config.num_layers}")
+    _check_weights(header, config)
+    check_symbols(told["symbols"], config.vocab_size)
+    check_source(told["source"])
+    mark = _format(told.get("stored_as"))
+    return StoredHeader(config, tuple(told["symbols"]), told["source"], mark)
+
+
+def _header_text(path: Path) -> bytes:
+    try:
+        left = regular_file(path, "a trained model") - _LENGTH
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH), "little")
+            if not 0 < length <= min(left, MOST_HEADER):
+                most = max(0, min(left, MOST_HEADER))
+                raise ValueError(f"Expected a header of 1 to {most} bytes, got {length}")
+            return file.read(length)
+    except OSError as error:
+        got = f"{path}, which cannot be read ({error.strerror})"
+        raise BadInput(f"Expected a trained model, got {got}: choose another.") from error
+
+
+def _json(text: str | bytes, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"Expected {what} as flat JSON, got lists in lists") from error
+    except ValueError as error:  # also bytes that are no UTF-8
+        raise ValueError(f"Expected {what} as JSON, got other text") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"Expected {what} as an object, got {shown(value)}")
+    return value
+
+
+def _format(name: object) -> NumberFormat | None:
+    try:
+        return None if name is None else number_format(name if isinstance(name, str) else "")
+    except ValueError as error:
+        wanted = "Expected stored_as as the name of a number format"
+        raise ValueError(f"{wanted}, got {shown(name)}") from error
+
+
+def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
+    """Whether the weights are the settings', and floats of one type."""
+    shapes, types = {}, []
+    for name, entry in entries.items():
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+            raise ValueError(f"Expected a shape of {shown(name)}, got {shown(entry)}")
+        if (kind := entry.get("dtype")) not in TYPES:
+            wanted = f"Expected {shown(name)} of a type out of {', '.join(TYPES)}"
+            raise ValueError(f"{wanted}, got {shown(kind)}")
+        shapes[name] = tuple(shape)
+        types.append(kind)
+    check_shapes(config, shapes)
+    if len(set(types)) > 1:
+        raise ValueError(f"Expected weights of one type, got {' and '.join(sorted(set(types)))}")
+
+
+def check_symbols(symbols: Sequence[object], vocab_size: int) -> None:
+    """Refuses a vocabulary that is none: a token's text is its only one.
+
+    Args:
+      symbols: One for each token.
+      vocab_size: Number of tokens.
+
+    Raises:
+      ValueError: A symbol is no text, empty, there twice or no UTF-8, or there are too few or many.
+    """
+    for index, symbol in enumerate(symbols):
+        if not isinstance(symbol, str) or not symbol or not _is_utf8(symbol):
+            raise ValueError(f"Expected symbols[{index}] as a text, got {shown(symbol)}")
+    if len(symbols) != vocab_size:
+        raise ValueError(f"Expected symbols for {vocab_size} tokens, got {len(symbols)}")
+    if len(set(symbols)) < len(symbols):
+        first = {symbol: index for index, symbol in reversed([*enumerate(symbols)])}
+        twice = next(symbol for index, symbol in enumerate(symbols) if first[symbol] != index)
+        raise ValueError(f"Expected symbols that differ, got {shown(twice)} twice")
+
+
+def check_source(source: Mapping[Any, object]) -> None:
+    """Refuses a source that says more than where weights come from: it becomes columns of rows.
+
+    Args:
+      source: Nothing, or a text under ``weights``.
+
+    Raises:
+      ValueError: It has another name, or no text.
+    """
+    for name, text in source.items():
+        if name != "weights" or not isinstance(text, str) or not _is_utf8(text):
+            got = f"{shown(text)} under {shown(name)}"
+            raise ValueError(f"Expected its source as a text under 'weights', got {got}")
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text can be written: half a surrogate pair, which JSON allows, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

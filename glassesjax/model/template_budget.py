@@ -1,0 +1,88 @@
+"""What a template of a stranger may do: a number of steps, and room for one text or list."""
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any
+
+from jinja2.utils import Namespace
+
+THINGS_A_STEP, CHARACTERS_A_STEP = 4, 256
+MOST_BITS = 4096  # of an integer
+VIEWS = KeysView | ValuesView | ItemsView
+
+
+class TooMuch(Exception):
+    """A template has gone over its steps or its room; the message says what was expected."""
+
+
+class Budget:
+    """The steps that a template has left.
+
+    Args:
+      steps: How many there are.
+      room: The most characters and things in one value.
+    """
+
+    def __init__(self, steps: int, room: int) -> None:
+        self.steps, self.room, self.left = steps, room, float(steps)
+
+    def spend(self, steps: int | float = 1) -> bool:
+        """Takes some steps away; true, so that it can stand in a condition."""
+        self.left -= steps
+        if self.left < 0:
+            raise TooMuch(f"at most {self.steps} steps, got more")
+        return True
+
+    def check_room(self, size: int | float) -> None:
+        """Refuses to make something of such a size."""
+        if size > self.room:
+            raise TooMuch(f"texts and lists of at most {self.room} characters and items, got more")
+
+    def check_bits(self, bits: int) -> None:
+        """Refuses an integer of so many bits."""
+        if bits > MOST_BITS:
+            raise TooMuch(f"integers of at most {MOST_BITS} bits, got more")
+
+    def measure(self, *values: object) -> int:
+        """The characters and things in some values and all that is in them, paid by step."""
+        things, characters, stack = 0, 0, list(values)
+        while stack:
+            value = stack.pop()
+            things += 1
+            if isinstance(value, str | bytes):
+                characters += len(value)
+            elif isinstance(value, Mapping):
+                self.check_room(things + 2 * len(value))
+                stack += value.keys()
+                stack += value.values()
+            elif isinstance(value, list | tuple | set | frozenset | VIEWS):
+                self.check_room(things + len(value))
+                stack += value
+            elif isinstance(value, range):
+                things += len(value)
+            elif isinstance(value, int):
+                self.check_bits(value.bit_length())
+            self.check_room(things + characters)
+        self.spend(things / THINGS_A_STEP + characters / CHARACTERS_A_STEP)
+        return things + characters
+
+    def counted(self, values: Iterator[Any]) -> Iterator[Any]:
+        """The same values, each paid when it is taken."""
+        for value in values:
+            self.measure(value)
+            yield value
+
+
+def counted_namespace(budget: Budget) -> type[Namespace]:
+    """The ``namespace`` of templates, each assignment to which is a step."""
+
+    class CountedNamespace(Namespace):
+        """What a template may write to. Its text says nothing: what it has may be itself."""
+
+        def __setitem__(self, name: str, value: Any) -> None:  # noqa: ANN401
+            budget.spend()
+            super().__setitem__(name, value)
+
+        def __repr__(self) -> str:
+            return "<Namespace>"
+
+    return CountedNamespace

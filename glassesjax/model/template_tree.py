@@ -1,0 +1,75 @@
+"""The tree of a template, with steps where Jinja asks its sandbox for nothing."""
+
+from typing import Any
+
+from jinja2 import nodes
+from jinja2.visitor import NodeTransformer
+
+from glassesjax.model.template_budget import CHARACTERS_A_STEP
+
+NODES_A_STEP = 64
+
+
+class CountedTree(NodeTransformer):
+    """The tree of a template with a call wherever Jinja asks its sandbox for nothing."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        """A loop: each turn, and each thing that its condition leaves out."""
+        self.visit_Macro(node)
+        if node.test is not None:
+            node.test = nodes.And(_call("step"), node.test)
+        return node
+
+    def visit_Macro(self, node: Any) -> nodes.Node:  # noqa: ANN401
+        """A body that may run many times."""
+        # Names, conditions and assignments ask nothing: they are paid by their number.
+        size = sum(1 for _ in node.find_all(nodes.Node))
+        self.generic_visit(node)
+        node.body.insert(0, nodes.ExprStmt(_call("step", nodes.Const(1 + size / NODES_A_STEP))))
+        return node
+
+    visit_CallBlock = visit_Block = visit_Macro
+
+    def visit_Output(self, node: nodes.Output) -> list[nodes.Node]:
+        """What is written."""
+        self.generic_visit(node)
+        plain = [child for child in node.nodes if isinstance(child, nodes.TemplateData)]
+        written = sum(len(child.data) for child in plain)
+        step = _call("step", nodes.Const(1 + written / CHARACTERS_A_STEP))
+        node.nodes = [child if child in plain else _call("sized", child) for child in node.nodes]
+        return [nodes.ExprStmt(step), node]
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        """The operator ``~``."""
+        self.generic_visit(node)
+        return _call("joined", *node.nodes)
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        """A comparison."""
+        self.generic_visit(node)
+        node.expr = _call("sized", node.expr)
+        for operand in node.ops:
+            within = operand.op in ("in", "notin")
+            operand.expr = _call("container" if within else "sized", operand.expr)
+        return node
+
+    def visit_List(self, node: nodes.Expr) -> nodes.Node:
+        """A list or dictionary that is made."""
+        self.generic_visit(node)
+        return _call("sized", node)
+
+    visit_Dict = visit_List
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        """A tuple that is made, where it is none that is assigned to."""
+        self.generic_visit(node)
+        return _call("sized", node) if node.ctx == "load" else node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+        """A slice, which Jinja takes without its sandbox."""
+        self.generic_visit(node)
+        return _call("sliced", node) if isinstance(node.arg, nodes.Slice) else node
+
+
+def _call(name: str, *arguments: nodes.Expr) -> nodes.Call:
+    return nodes.Call(nodes.EnvironmentAttribute(name), list(arguments), [], None, None)

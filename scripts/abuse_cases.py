@@ -1,0 +1,175 @@
+"""Cases of abuse: damaged files, damaged run folders, and command lines drawn at random."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from abuse_calls import draw_call
+from abuse_values import damage_bytes, damage_json, flags, special_files, word
+
+import glassesjax
+from glassesjax import open_model
+from glassesjax.cli import main
+from glassesjax.verbs import (
+    Bounded,
+    Collapse,
+    Generate,
+    Influence,
+    Longform,
+    Perplexity,
+    Recall,
+    Retention,
+    Sweep,
+    Train,
+    Verify,
+)
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from model.made_gguf import llama_file
+
+TRAINED = Path(glassesjax.__file__).parent / "model" / "trained" / "count_ones.safetensors"
+
+
+class Case(NamedTuple):
+    """One try."""
+
+    text: str
+    """What is tried, to be read."""
+    action: Callable[[], object]
+    """Tries it in a process of its own."""
+
+
+# Each verb with settings under which it is done in seconds.
+SMALL: dict[str, tuple[type, str]] = {
+    "collapse": (Collapse, "toy --lengths 2 4 --formats bf16 --families ones"),
+    "influence": (Influence, "toy --prompt 1,2 --probes 2"),
+    "generate": (Generate, "toy --prompt 12 --max-tokens 2"),
+    "perplexity": (Perplexity, "toy --max-tokens 24 --slots 8 --policies full tova"),
+    "retention": (Retention, "toy --max-tokens 24 --slots 8 --policies tova"),
+    "recall": (Recall, "smollm2 --lengths 512 --items 1"),
+    "longform": (Longform, "toy --prompt 12 --max-tokens 8 --slots 8 --samples 1"),
+    "bounded": (Bounded, "toy --lengths 8 --max-tokens 8 --slots 6 --probes 2"),
+    "train": (Train, "count_ones --steps 2 --batch 2 --width 8 --heads 1 --layers 1 --examples 2"),
+    "sweep": (Sweep, ""),
+    "verify": (Verify, "--only fu_sharpness"),
+}
+# Those whose finished runs are damaged.
+FOLDERS = ("collapse", "influence", "retention", "train")
+
+
+def _damaged_gguf(rng: Random, folder: Path, _: Path) -> Case:
+    path = llama_file(folder / "model.gguf")
+    path.write_bytes(damage_bytes(rng, path.read_bytes(), within=2400))
+    return Case(f"damaged {path.name}", lambda: open_model(str(path)))
+
+
+def _damaged_safetensors(rng: Random, folder: Path, _: Path) -> Case:
+    path = folder / "model-0.safetensors"
+    content = TRAINED.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    if rng.random() < 0.4:
+        path.write_bytes(damage_bytes(rng, content, within=8 + size))
+        return Case("damaged bytes", lambda: open_model(str(path)))
+    header = json.loads(content[8 : 8 + size])
+    within = header["__metadata__"]
+    name = rng.choice(sorted(within))
+    if rng.random() < 0.2:
+        header, name = damage_json(rng, header), "the header"
+    else:
+        value = json.loads(within[name]) if within[name][:1] in "[{" else within[name]
+        damaged = damage_json(rng, value)
+        within[name] = damaged if isinstance(damaged, str) else json.dumps(damaged)
+    made = json.dumps(header).encode()
+    path.write_bytes(len(made).to_bytes(8, "little") + made + content[8 + size :])
+    return Case(f"damage within {name}", lambda: open_model(str(path)))
+
+
+def _arguments(verb: str) -> list[str]:
+    return [verb, *SMALL[verb][1].split()]
+
+
+def finished_runs(folder: Path) -> None:
+    """Makes the runs that are damaged later.
+
+    Args:
+      folder: Gets one run folder a verb.
+    """
+    for verb in FOLDERS:
+        command = [sys.executable, "-m", "glassesjax", *_arguments(verb), "--out", folder / verb]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"Expected a run of {verb} to damage, got: {done.stderr}")
+
+
+def _damaged_run(rng: Random, folder: Path, finished: Path) -> Case:
+    verb = rng.choice(FOLDERS)
+    out = folder / "run"
+    shutil.copytree(finished / verb, out)
+    path = rng.choice(sorted(path for path in out.rglob("*") if path.is_file()))
+    text = f"{verb}, {path.relative_to(out)}: "
+    match rng.choice(("json", "json", "json", "bytes", "folder", "gone")):
+        case "json" if path.suffix in (".json", ".jsonl"):
+            lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+            at = rng.randrange(len(lines))
+            lines[at] = json.dumps(damage_json(rng, json.loads(lines[at])))
+            path.write_text("\n".join(lines) + "\n")
+            text += f"line {at + 1} is {lines[at][:200]}"
+        case "folder":
+            path.unlink()
+            path.mkdir()
+            text += "a folder"
+        case "gone":
+            path.unlink()
+            text += "gone"
+        case _:
+            content = path.read_bytes() or b"\0"
+            path.write_bytes(damage_bytes(rng, content, within=len(content)))
+            text += "bytes"
+    return Case(text, lambda: main([*_arguments(verb), "--out", "run"]))
+
+
+def _command(rng: Random, folder: Path, _: Path) -> Case:
+    special_files(folder)
+    verb = rng.choice(sorted(SMALL))
+    arguments = _arguments(verb)
+    known = flags(SMALL[verb][0])
+    for flag in rng.sample(sorted(known), min(rng.choice((1, 1, 1, 2, 3)), len(known))):
+        kind, several = known[flag]
+        if kind is bool:
+            arguments.append(rng.choice((flag, f"--no-{flag[2:]}", f"{flag}=maybe")))
+            continue
+        read = flag not in ("--out", "--save")
+        words = [word(rng, kind, read=read) for _ in range(rng.choice((0, 1, 2)) if several else 1)]
+        arguments += [flag, *words * rng.choice((1, 1, 2) if several else (1,))]
+    if rng.random() < 0.15 and len(arguments) > 1:
+        arguments[1] = word(rng, Path)
+    if rng.random() < 0.1:
+        arguments.pop(rng.randrange(len(arguments)))
+    columns = str(rng.choice((0, 1, 2, 3, 5, 7, 80, 10**6, -1)))
+    shown = " ".join(map(repr, arguments))
+
+    def run() -> None:
+        os.environ["COLUMNS"] = columns
+        main(arguments)
+
+    return Case(f"COLUMNS={columns} glassesjax {shown[:600]}", run)
+
+
+def _call(rng: Random, folder: Path, _: Path) -> Case:
+    return Case(*draw_call(rng))
+
+
+KINDS: dict[str, Callable[[Random, Path, Path], Case]] = {
+    "gguf": _damaged_gguf,
+    "safetensors": _damaged_safetensors,
+    "run": _damaged_run,
+    "command": _command,
+    "call": _call,
+}
+"""How a case is made of a draw, an empty folder and the folder of finished runs."""
