@@ -2,8 +2,8 @@
 
 A mutant is named by what it changes and not by where that stands: module, function, kind, the
 number of the change among those of its kind in the function, and a digest of what the function
-computes: no comments, docstrings, annotations. So it is found again after the function has moved.
-What only refuses (``raise`` and its condition, ``check...``) is no formula and does not count.
+computes: no comments, docstrings, annotations, decorators. So it is found again after a move. What
+only refuses (``raise`` and its condition, ``check...``) is no formula and does not count.
 """
 
 import ast
@@ -105,7 +105,7 @@ def _bare(unit: ast.stmt) -> str:
             case ast.AnnAssign():
                 node.annotation = ast.Constant(None)
             case ast.FunctionDef():
-                node.returns = None
+                node.returns, node.decorator_list = None, []
     return ast.unparse(unit)
 
 
