@@ -1,9 +1,9 @@
 """One-line faults of formulas: a factor, a sum for a maximum, an index, a norm for its dual.
 
 A mutant is named by what it changes and not by where that stands: module, function, kind, the
-number of the change among those of its kind in the function, and a digest of the function's code
-without comments, docstrings and annotations. So it is found again after the function has moved.
-What only refuses (``raise`` and its condition, ``check...``) is no formula and stays as it is.
+number of the change among those of its kind in the function, and a digest of what the function
+computes: no comments, docstrings, annotations, decorators. So it is found again after a move. What
+only refuses (``raise`` and its condition, ``check...``) is no formula and does not count.
 """
 
 import ast
@@ -45,7 +45,11 @@ OPERATORS = {
 }
 # Triangles, and which end counts where values are equal.
 SIDES = {"tril": "triu", "left": "right", "right": "left"}
+_parsed = lambda text: ast.parse(text, mode="eval").body
 DUAL = "{1: 'inf', 2: 2, 'inf': 1}[norm]"
+
+
+Edit = tuple[str, ast.expr, ast.expr]  # a kind, an expression and what stands in its place
 
 
 class Mutant(NamedTuple):
@@ -59,14 +63,6 @@ class Mutant(NamedTuple):
     code: str
 
 
-class Edit(NamedTuple):
-    """An expression and what stands in its place."""
-
-    kind: str
-    old: ast.expr
-    new: ast.expr
-
-
 def mutants_of(module: str, source: str) -> list[Mutant]:
     """Every mutant of a module, in the order of its text."""
     lines = source.encode().splitlines(keepends=True)
@@ -75,14 +71,13 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
     for name, unit in _units(ast.parse(source)):
         digest = hashlib.sha256(_bare(unit).encode()).hexdigest()[:16]
         counts, seen = Counter[str](), set()
-        for edit in _edits(unit):
-            old, text = edit.old, _text(edit.new)
+        for kind, old, new in _edits(unit):
             start = starts[old.lineno - 1] + old.col_offset
             end = starts[(old.end_lineno or 0) - 1] + (old.end_col_offset or 0)
-            code = (source.encode()[:start] + text.encode() + source.encode()[end:]).decode()
+            code = (source.encode()[:start] + _text(new).encode() + source.encode()[end:]).decode()
             if code not in seen:
-                found.append(Mutant(module, name, edit.kind, counts[edit.kind], digest, code))
-                counts[edit.kind] += 1
+                found.append(Mutant(module, name, kind, counts[kind], digest, code))
+                counts[kind] += 1
             seen.add(code)
     return found
 
@@ -100,17 +95,30 @@ def _units(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.stmt]]:
 
 
 def _bare(unit: ast.stmt) -> str:
-    """What of its code runs: no comments, docstrings and annotations."""
+    """What of its code computes: no comments, docstrings, annotations and refusals."""
     for node in ast.walk(unit := copy.deepcopy(unit)):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [part for part in body if not _is_idle(part)] or [ast.Pass()]
         match node:
             case ast.arg():
                 node.annotation = None
             case ast.AnnAssign():
                 node.annotation = ast.Constant(None)
             case ast.FunctionDef():
-                has_text = ast.get_docstring(node) is not None
-                node.returns, node.body = None, node.body[has_text:] or [ast.Pass()]
+                node.returns, node.decorator_list = None, []
     return ast.unparse(unit)
+
+
+def _is_idle(node: ast.AST) -> bool:
+    """Words, types and refusals."""
+    match node:
+        case ast.If(body=[*_, ast.Raise()], orelse=[]):
+            return True
+        case ast.Expr(value=ast.Call(func=called)):
+            return "check" in ast.unparse(called)
+        case ast.Raise() | ast.Expr(value=ast.Constant()) | ast.AnnAssign(value=None):
+            return True
+    return isinstance(node, ast.JoinedStr)
 
 
 def _text(new: ast.expr) -> str:
@@ -121,14 +129,14 @@ def _text(new: ast.expr) -> str:
 
 def _edits(node: ast.AST) -> Iterator[Edit]:
     match node:
-        case ast.Raise() | ast.JoinedStr() | ast.AnnAssign(value=None):
+        case _ if _is_idle(node):
             return
-        case ast.If(body=[ast.Raise()], orelse=rest) | ast.FunctionDef(body=rest):
+        case ast.If(body=[*_, ast.Raise()], orelse=rest) | ast.FunctionDef(body=rest):
             for child in rest:
                 yield from _edits(child)
             return
         case ast.Assign(value=old) if value := _number(old):
-            yield Edit("factor", old, ast.Constant(2 * value))
+            yield ("factor", old, ast.Constant(2 * value))
         case ast.BinOp() if not (_is_text(node.left) or _is_text(node.right)):
             yield from _of_product(node)
         case ast.Subscript(ctx=ast.Load()):
@@ -136,58 +144,55 @@ def _edits(node: ast.AST) -> Iterator[Edit]:
         case ast.Call():
             yield from _of_call(node)
         case ast.Attribute(value=value, attr="T"):
-            yield Edit("norm", node, value)
+            yield ("norm", node, value)
         case ast.Attribute(value=value, attr=name) if name in SIDES:
-            yield Edit("index", node, ast.Attribute(value, SIDES[name]))
+            yield ("index", node, ast.Attribute(value, SIDES[name]))
         case ast.Attribute(value=value, attr=name) if name in REDUCTIONS:
             for other in REDUCTIONS[name]:
-                yield Edit("reduction", node, ast.Attribute(value, other))
+                yield ("reduction", node, ast.Attribute(value, other))
         case ast.Name(id="sum" | "max" | "min" as name, ctx=ast.Load()):
-            yield Edit("reduction", node, ast.Name("min" if name == "max" else "max"))
+            yield ("reduction", node, ast.Name("min" if name == "max" else "max"))
     yield from _of_operator(node)
-    for field, child in ast.iter_fields(node):
-        if field != "annotation":
-            for part in child if isinstance(child, list) else [child]:
-                if isinstance(part, ast.AST):
-                    yield from _edits(part)
+    for child in ast.iter_child_nodes(node):
+        if child is not getattr(node, "annotation", None):
+            yield from _edits(child)
 
 
 def _of_product(node: ast.BinOp) -> Iterator[Edit]:
     """A factor or a term dropped, or a factor of one term only; another number; a transpose."""
     left, right = node.left, node.right
     for other in OPERATORS.get(type(node.op), ()):
-        yield Edit("operator", node, ast.BinOp(left, other(), right))
+        yield ("operator", node, ast.BinOp(left, other(), right))
     match node.op:
         case ast.Add() | ast.Sub():
-            yield Edit("factor", node, left)
+            yield ("factor", node, left)
             if isinstance(node.op, ast.Add):
-                yield Edit("factor", node, right)
+                yield ("factor", node, right)
         case ast.Mult():
             for kept in (right, left):
                 if not isinstance(kept, ast.Constant):
-                    yield Edit("factor", node, kept)
+                    yield ("factor", node, kept)
             for factor, inner in ((left, right), (right, left)):
                 if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Add | ast.Sub):
                     first = ast.BinOp(factor, ast.Mult(), inner.left)
-                    yield Edit("factor", node, ast.BinOp(first, inner.op, inner.right))
+                    yield ("factor", node, ast.BinOp(first, inner.op, inner.right))
         case ast.Div() if not isinstance(left, ast.Constant):
-            yield Edit("factor", node, left)
+            yield ("factor", node, left)
         case ast.MatMult():
-            yield Edit("norm", node, ast.BinOp(right, ast.MatMult(), left))
-            yield Edit("norm", left, ast.Attribute(left, "T"))
+            yield ("norm", node, ast.BinOp(right, ast.MatMult(), left))
+            yield ("norm", left, ast.Attribute(left, "T"))
     for side in (left, right):
         if (value := _number(side)) is not None:
             nearer = isinstance(node.op, ast.Add | ast.Sub | ast.Pow) and abs(value) > 1
-            step = -1 if nearer else 1
-            changed = value + step if isinstance(value, int) else 2 * value
-            yield Edit("factor", side, ast.Constant(changed))
+            changed = value + (-1 if nearer else 1) if isinstance(value, int) else 2 * value
+            yield ("factor", side, ast.Constant(changed))
 
 
 def _of_index(node: ast.Subscript) -> Iterator[Edit]:
     """An entry or a slice off by one; a norm's dual that is not taken."""
     name = node.value.id if isinstance(node.value, ast.Name) else ""
     if name.lower() == "dual":
-        yield Edit("norm", node, node.slice)
+        yield ("norm", node, node.slice)
     if name[:1].isupper() and not name.isupper():
         return  # a type
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
@@ -195,7 +200,7 @@ def _of_index(node: ast.Subscript) -> Iterator[Edit]:
         for other in _other_parts(part):
             changed = [*parts[:at], other, *parts[at + 1 :]]
             inside = ast.Tuple(changed) if isinstance(node.slice, ast.Tuple) else other
-            yield Edit("index", node, ast.Subscript(node.value, inside))
+            yield ("index", node, ast.Subscript(node.value, inside))
 
 
 def _other_parts(part: ast.expr) -> Iterator[ast.expr]:
@@ -220,15 +225,15 @@ def _of_call(node: ast.Call) -> Iterator[Edit]:
     for given in node.keywords:
         if given.arg == "axis" and isinstance(axis := _number(given.value), int):
             other = {0: 1, 1: 0, -1: -2}.get(axis, axis + 1)
-            yield Edit("index", given.value, ast.Constant(other))
+            yield ("index", given.value, ast.Constant(other))
         if isinstance(given.value, ast.Constant) and given.value.value in SIDES:
-            yield Edit("index", given.value, ast.Constant(SIDES[given.value.value]))
+            yield ("index", given.value, ast.Constant(SIDES[given.value.value]))
     if name in ("range", "arange") and node.args:
         step = ast.Add() if len(node.args) > 1 else ast.Sub()
-        yield Edit("index", end := node.args[0], ast.BinOp(end, step, ast.Constant(1)))
+        yield ("index", end := node.args[0], ast.BinOp(end, step, ast.Constant(1)))
     for given in (*node.args, *(named.value for named in node.keywords)):
         if ast.unparse(given) == "norm":
-            yield Edit("norm", given, _parsed(DUAL))
+            yield ("norm", given, _parsed(DUAL))
     if node.args and not isinstance(node.args[0], ast.Starred):
         yield from _of_first_argument(node, name)
 
@@ -237,26 +242,26 @@ def _of_first_argument(node: ast.Call, name: str) -> Iterator[Edit]:
     first, axis = ast.unparse(node.args[0]), _argument(node, "axis", 1)
     match name:
         case "abs" | "safe_abs" | "sqrt" | "safe_sqrt":
-            yield Edit("norm", node, node.args[0])
+            yield ("norm", node, node.args[0])
         case "euclidean_norm":
             order = 2 if axis.startswith("(") else 1
-            yield Edit("norm", node, _parsed(f"jnp.linalg.norm({first}, {order}, {axis or -1})"))
+            yield ("norm", node, _parsed(f"jnp.linalg.norm({first}, {order}, {axis or -1})"))
         case "operator_norm":
-            yield Edit("norm", node, _parsed(f"jnp.linalg.norm({first})"))
+            yield ("norm", node, _parsed(f"jnp.linalg.norm({first})"))
         case "norm" if _argument(node, "ord", 1) and not _argument(node, "axis", 2):
-            yield Edit("norm", node.args[0], _parsed(f"({first}).T"))
+            yield ("norm", node.args[0], _parsed(f"({first}).T"))
         case "norm" if _argument(node, "ord", 1) == "2":
-            yield Edit("norm", node, _parsed(f"jnp.linalg.norm({first}, 'fro', (-2, -1))"))
+            yield ("norm", node, _parsed(f"jnp.linalg.norm({first}, 'fro', (-2, -1))"))
         case "where" if len(node.args) == 3:
             swapped = [node.args[0], node.args[2], node.args[1]]
-            yield Edit("operator", node, ast.Call(node.func, swapped, node.keywords))
+            yield ("operator", node, ast.Call(node.func, swapped, node.keywords))
     if isinstance(spec := node.args[0], ast.Constant) and "->" in str(spec.value):
         parts = spec.value.replace("->", ",").split(",")
         for at, part in enumerate(parts):
             if len(part) == 2:
                 turned = [*parts[:at], part[::-1], *parts[at + 1 :]]
                 text = f"{','.join(turned[:-1])}->{turned[-1]}"
-                yield Edit("norm", spec, ast.Constant(text))
+                yield ("norm", spec, ast.Constant(text))
 
 
 def _of_operator(node: ast.AST) -> Iterator[Edit]:
@@ -264,15 +269,14 @@ def _of_operator(node: ast.AST) -> Iterator[Edit]:
     match node:
         case ast.BoolOp(op=op, values=values):
             for other in OPERATORS[type(op)]:
-                yield Edit("operator", node, ast.BoolOp(other(), values))
+                yield ("operator", node, ast.BoolOp(other(), values))
         case ast.Compare(left=left, ops=[op, *rest], comparators=others):
             for other in OPERATORS.get(type(op), ()):
-                yield Edit("operator", node, ast.Compare(left, [other(), *rest], others))
-        case ast.UnaryOp(op=ast.USub() | ast.Invert() | ast.Not(), operand=operand):
-            if not isinstance(operand, ast.Constant):
-                yield Edit("operator", node, operand)
+                yield ("operator", node, ast.Compare(left, [other(), *rest], others))
+        case ast.UnaryOp(op=ast.USub() | ast.Invert() | ast.Not(), operand=inner):
+            yield from () if isinstance(inner, ast.Constant) else [("operator", node, inner)]
         case ast.Constant(value=bool() as value):
-            yield Edit("operator", node, ast.Constant(not value))
+            yield ("operator", node, ast.Constant(not value))
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -294,7 +298,3 @@ def _argument(node: ast.Call, name: str, place: int) -> str:
     named = [given.value for given in node.keywords if given.arg == name]
     placed = node.args[place : place + 1]
     return "".join(ast.unparse(value) for value in (named or placed)[:1])
-
-
-def _parsed(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body

@@ -101,7 +101,8 @@ def watchers(mutant: Mutant, killer: str = "") -> list[str]:
     exports = re.findall(r"^(?:def|class) ([A-Za-z]\w*)|^([A-Z]\w*) =", path.read_text(), re.M)
     names = {name for pair in exports for name in pair if name}
     dotted = f"glassesjax.{package}.{stem}"
-    near = [other.stem for other in modules() if f"{dotted} import" in other.read_text()]
+    near = [other for other in modules() if f"{dotted} import" in other.read_text()]
+    nearby = {str(other.with_suffix("")).replace("/", ".") for other in near}
 
     def rank(test: Path) -> int:
         text, imported = test.read_text(), set(re.findall(r"\w+", _imports(test.read_text())))
@@ -111,7 +112,8 @@ def watchers(mutant: Mutant, killer: str = "") -> list[str]:
             return 1
         if names & imported and f"glassesjax.{package}" in text:
             return 2
-        return 3 if any(other in test.stem for other in near) else 4
+        stems = any(other.stem in test.stem for other in near)
+        return 3 if stems or any(f"{other} import" in text for other in nearby) else 4
 
     tests = [
         path for name in (package, *PACKAGES) for path in Path("tests", name).glob("test_*.py")

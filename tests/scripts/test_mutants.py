@@ -83,7 +83,8 @@ def test_words_types_and_refusals_are_no_formulas():
 def test_a_mutant_is_found_again_after_a_move_and_not_after_a_change():
     before = formula_mutants.mutants_of("glassesjax/a.py", SOURCE.format("2 * x"))
     moved = SOURCE.format("2 * x  # twice").replace("rounded", "or so").replace(" -> float", "")
-    after = formula_mutants.mutants_of("glassesjax/b.py", f"import jax\n\n\n{moved}")
+    source = moved.replace("def", "import jax\n\n\n@border()\ndef", 1)
+    after = formula_mutants.mutants_of("glassesjax/b.py", source)
     for row in before:
         stored = dict(zip(mutants.KEY, mutants.key_of(row), strict=True))
         found = mutants.matched(after, stored)
@@ -182,3 +183,11 @@ def test_what_died_must_die_again_wherever_it_now_stands(tmp_path, monkeypatch, 
         assert ("nothing noticed" in printed) == bool(alive)
         assert len(tried) == 2
         tried.clear()
+
+
+def test_stored_survivors_have_their_reasons():
+    rows = mutants.read_rows(Path(__file__).parents[2] / mutants.STORED)
+    assert len({mutants.key_of(row) for row in rows}) == len(rows) > 100
+    assert {row["kind"] for row in rows} == set(formula_mutants.KINDS)
+    for row in rows:
+        assert ("reason" in row) == (row["fate"] == mutants.SURVIVED), row

@@ -120,7 +120,7 @@ def test_looking_at_the_first_token_or_oneself_attains_the_bound(n):
     assert 0 < mass < 1e-197
     assert 1 - attention_rollout(weights, shares)[0] <= layers * (n + 6) * U
     # Where 1 - share floor cancels, down to 2^-10, its error of one rounding grows by 2^10.
-    assert float(mass) == pytest.approx(float(bound), rel=layers * (n + 6 + 2**10) * U)
+    assert float(mass) == pytest.approx(float(bound), rel=layers * (n + 6 + 2**10) * U, abs=0)
 
 
 def test_mass_does_not_grow_with_depth_below_but_may_above():
@@ -143,7 +143,7 @@ def test_the_uniform_bound_holds_and_is_attained():
                 1 + 50 * U
             )
         assert uniform_unabsorbed_bound(2, layers) == pytest.approx(
-            float(uniform_unabsorbed(2, layers)), rel=50 * U
+            float(uniform_unabsorbed(2, layers)), rel=50 * U, abs=0
         )
     # Otherwise in the limit of depth: the next term is (n - 2) / 2 (8/9)^L of the first.
     deep = float(uniform_unabsorbed(10, 400)) / uniform_unabsorbed_bound(10, 400)
@@ -207,7 +207,7 @@ def test_uniform_attention_exactly_and_by_a_product(n, layers, printed):
     assert abs(exact - float(printed)) <= 0.51 * last_digit * 10.0**exponent
     # Each layer may lose (n + 3) u in the worst case, 9e-12 in all; sums by blocks lose far less.
     assert float(np.asarray(repeated_layer_bound(uniform(n), layers))[1:].sum()) == pytest.approx(
-        exact, rel=1e-12
+        exact, rel=1e-12, abs=0
     )
 
 

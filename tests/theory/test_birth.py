@@ -81,7 +81,7 @@ def test_recursion_and_sum_agree(depth, mixing):
     # Each of the steps subtracts, at worst, neighbors as at a double root: errors grow as depth^2.
     np.testing.assert_allclose(by_recursion, by_sum, rtol=4 * depth**2 * U)
     end = depth * mixing * (1 - mixing) ** (depth - 1)
-    assert float(by_recursion[-1]) == pytest.approx(end, rel=4 * depth**2 * U)
+    assert float(by_recursion[-1]) == pytest.approx(end, rel=4 * depth**2 * U, abs=0)
 
 
 def test_full_mixing_is_the_pure_density_with_its_dead_zone():

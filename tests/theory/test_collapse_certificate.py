@@ -96,6 +96,8 @@ def test_all_inequalities_hold_on_random_decoders(norm, scale):
 def test_the_certificate_shows_which_hypothesis_was_dropped():
     rows = decoder_rows(0, 2, repeated=False)
     assert not certify(rows, norm=2).equal_tokens
+    partly = rows.resid.at[0, 1, 0].set(rows.resid[0, 0, 0])  # one coordinate says nothing
+    assert not certify(rows._replace(resid=partly), norm=2).equal_tokens
     assert certify(rows, norm=2).output.holds(
         rounding_of(rows)
     )  # the recursion starts from any distance

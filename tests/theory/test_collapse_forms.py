@@ -67,14 +67,18 @@ def test_bos_factor_is_the_step_of_attention(n, c):
 
 
 def test_bos_factor_by_hand_and_for_large_logits():
-    assert float(bos_difference_factor(10, jnp.array(0.0))) == pytest.approx(1 / 132, rel=8 * U)
+    assert float(bos_difference_factor(10, jnp.array(0.0))) == pytest.approx(
+        1 / 132, rel=8 * U, abs=0
+    )
     assert round(1 / 132, 8) == 0.00757576
     found = bos_difference_factor(jnp.array([100, 1]), jnp.zeros(2))
     np.testing.assert_allclose(found, [1 / (101 * 102), 1 / 6], rtol=8 * U)
     assert round(float(found[0]), 10) == round(9.70685e-5, 10)
     # For a large |c| the factor is exp(-c) / (n (n + 1)) or exp(c); naively inf / inf or worse.
     for c, expected in ((700.0, math.exp(-700) / 12), (-700.0, math.exp(-700))):
-        assert float(bos_difference_factor(3, jnp.array(c))) == pytest.approx(expected, rel=8 * U)
+        assert float(bos_difference_factor(3, jnp.array(c))) == pytest.approx(
+            expected, rel=8 * U, abs=0
+        )
     assert bos_difference_factor(3, jnp.array(80.0, jnp.float32)) > 0
 
 
