@@ -77,6 +77,11 @@ def _plain(box: str) -> str:
     _title, *lines = itertools.dropwhile(lambda line: not line, lines)
     paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
     text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
+    text = re.sub(r"^Error parsing (--\S+): expected (.*)", r"Expected \1 as \2: change it.", text)
+    several = (
+        r"^Error parsing (--\S+): Could not (?:find valid parse for|parse) arguments:? \[(.*?)\].*"
+    )
+    text = re.sub(several, r"Expected other values for \1, got \2: change them.", text)
     return (
         text
         if text.startswith(("Wanted", "Expected"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from glassesjax.errors import BadInput, NoRoom
 
+MOST_FOLDERS = 200  # one within the other; each that is missing is made by a call within a call
 LONGEST_NAME = 255  # bytes of one name in a folder, on every file system of today's Linux and macOS
 MOST_SETTINGS = 2**26  # bytes of a JSON file that a run keeps beside its rows
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -125,8 +126,12 @@ def check_name(path: Path, flag: str) -> None:
       flag: Which names it.
 
     Raises:
-      BadInput: A name in it is too long, or holds a character that no name can have.
+      BadInput: A name in it is too long, or holds a character that no name can have, or there are
+        folders within folders without end.
     """
+    if len(path.parts) > MOST_FOLDERS:
+        expected = f"Expected at most {MOST_FOLDERS} folders in the path for {flag}"
+        raise BadInput(f"{expected}, got {len(path.parts)}: choose a shorter {flag}.")
     for part in path.parts:
         try:
             size = len(os.fsencode(part))

@@ -182,7 +182,8 @@ def _lost(error: OSError) -> int:
     if error.errno == errno.EPIPE:
         return PIPE_CLOSED
     got = reason(error)
-    note(f"glassesjax: Expected to write to standard output, got {got}: the run is not affected.")
+    line = f"Expected to write to standard output, got {got}: free some room or send it elsewhere"
+    note(f"glassesjax: {line}; a run folder is not affected.")
     return 1
 
 

@@ -244,8 +244,12 @@ def test_an_interrupt_while_jax_is_imported_is_one_line(tmp_path):
     (tmp_path / "jax.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
     path = os.pathsep.join([str(tmp_path), str(Path(glassesjax.__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": path}
-    told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*COMMAND, "models"], env=environment, **told) as started:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts what is in the background with interrupts ignored.
+    heed = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    heed += "os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", heed, *COMMAND, "models"]
+    with subprocess.Popen(command, env=environment, **pipes) as started:
         assert started.stdout.readline() == "importing\n"
         started.send_signal(signal.SIGINT)
         _, error = started.communicate(timeout=20)

@@ -107,7 +107,7 @@ EARLY = {
     "digits for letters": ("bounded", "text", "--kinds collapse --lengths 4", "'1'"),
     "runs beyond the context": ("bounded", "digits", "--lengths 65", "64 tokens"),
     "prompts beyond the context": ("collapse", "digits", "--lengths 65", "64 tokens"),
-    "slots that are no number": ("recall", "text", "--slots many", "'many'"),
+    "slots of questions that are no number": ("recall", "text", "--slots many", "'many'"),
     "a seed that is not there": ("collapse", "toy", "--seed -1", "seed"),
     "a folder of other things": ("influence", "toy", "--out taken", "taken"),
     "a file for a folder": ("influence", "toy", "--out letters", "no folder"),

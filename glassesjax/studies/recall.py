@@ -123,6 +123,9 @@ def open_subject(settings: RecallSettings) -> Subject:
         raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
     passages = settings.items * len(settings.tasks) * len(settings.lengths)
     check_memory(PASSAGE * passages, f"{settings.items} --items", "use fewer")
+    for name in settings.policies:  # before a book is counted: a passage is read whole
+        if name != TRUNCATED:
+            check_context(header.config, named_policy(name, TRUNCATED), max(settings.lengths))
     readings = tuple(_readings(settings, tokenizer))
     ways = cells(settings, header.config, readings)
     return Subject(header.read(), tokenizer, readings, ways)

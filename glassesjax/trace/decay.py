@@ -82,11 +82,13 @@ def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
       that of the last factor of ten, with its interval.
 
     Raises:
-      ValueError: A length is not positive or comes twice, or there is not one distance for each.
+      ValueError: A length is not positive or comes twice, a distance is negative, or there is not
+        one distance for each.
     """
     if min(lengths, default=1) < 1 or len(set(lengths)) < len(lengths):
         raise ValueError(f"Expected positive lengths, each once, got {list(lengths)}.")
     _check_pairs("lengths", lengths, "distances", distances)
+    require(all(d >= 0 or math.isnan(d) for d in distances), "distances of 0 or more", distances)
     pairs = sorted(zip(lengths, distances, strict=True))
     kept = [(n, d) for n, d in pairs if d > 0 and math.isfinite(d)]
     if len(kept) < 3:

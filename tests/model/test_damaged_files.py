@@ -377,7 +377,7 @@ def test_any_damaged_byte_of_the_header_is_refused_or_changes_a_word(content, tm
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.safetensors")
     for name in ("pipe.safetensors", "."):
-        with pytest.raises(BadInput, match="is no file"):
+        with pytest.raises(BadInput, match="no regular file"):
             load_decoder(tmp_path / name)
     with pytest.raises(BadInput, match="cannot be read"):
         load_decoder(tmp_path / "none.safetensors")

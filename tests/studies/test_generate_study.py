@@ -147,7 +147,7 @@ def test_a_stop_string_ends_the_text_and_is_not_shown(finished, tmp_path, capsys
         (["--prompt", "1", "--system", "Be brief."], "--chat with --system"),
         ([], "--prompt, or a state to --resume"),
         (["--prompt", "1", "--resume", "none"], "not both"),
-        (["--resume", "none"], "no file none"),
+        (["--resume", "none"], "got 'none', which cannot be read"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, arguments, text):

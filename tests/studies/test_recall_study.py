@@ -208,7 +208,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
         ({"lengths": (9, 9)}, "different --lengths"),
         ({"lengths": (0,)}, "--lengths of 1 or more"),
         ({"lengths": (30,)}, "hold 3 verses"),
-        ({"lengths": (9999,)}, "a book with 9999 tokens"),
+        ({"lengths": (9999,), "policies": ("truncated",)}, "a book with 9999 tokens"),
         ({"depths": (0.5, 2.0)}, "--depths from 0 to 1"),
         ({"items": 0}, "--items of 1 or more"),
         ({"words": -1}, "--words of 0 or more"),

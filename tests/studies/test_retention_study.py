@@ -164,7 +164,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
         ({"positions": "round"}, "--positions out of none"),
         ({"text": "kjv"}, "leave --text out"),
         ({"model": "smollm2"}, "--positions with the toy only"),
-        ({"model": "no.gguf", "positions": "none"}, "no.gguf, which cannot be read"),
+        ({"model": "no.gguf", "positions": "none"}, "'no.gguf', which cannot be read"),
     ],
 )
 def test_bad_input_is_said_before_anything_is_measured(fields, said):
