@@ -154,11 +154,13 @@ def test_what_theorem_4_2_needs_holds_the_library_s():
         assert_held(mine.apart(found.resid_out), np.linalg.norm(apart, ord=norm), roundoff)
         factor = 1 + rows.mlp_lipschitz[index] * rows.norm_lipschitz[index]
         # The library rounds GELU's constant up by less than 1e-7.
-        assert float(mine.mlp_factor) == pytest.approx(float(factor), rel=1e-7)
+        assert float(mine.mlp_factor) == pytest.approx(float(factor), rel=1e-7, abs=0)
         assert mine.mlp_factor < arb(float(factor)) * (1 + arb(roundoff))
         for head in range(2):
             steep = float(mine.query_lipschitz(head))
-            assert steep == pytest.approx(float(rows.query_lipschitz[index, head]), rel=roundoff)
+            assert steep == pytest.approx(
+                float(rows.query_lipschitz[index, head]), rel=roundoff, abs=0
+            )
             assert again.slopes[head] == rows.increment[index, head]
             assert balls.lower(mine.radii[head]) >= rows.radius[index, head] * (1 - roundoff)
 
@@ -191,7 +193,7 @@ def test_the_drop_holds_the_library_s():
     logits = np.random.default_rng(5).normal(size=(2, 5))[0]  # n = 4, scale one
     drop = last_weight_drop(jnp.asarray(np.delete(logits, -2)), jnp.asarray(logits[-2]))
     found = rows["bound, n=4, scale=1.0"].measured
-    assert found == pytest.approx(float(drop), rel=2 * (5 + 8) * U)
+    assert found == pytest.approx(float(drop), rel=2 * (5 + 8) * U, abs=0)
 
 
 @pytest.mark.parametrize(("module", "name"), ENCLOSURES, ids=[name for _, name in ENCLOSURES])

@@ -81,10 +81,10 @@ def test_an_estimate_names_its_probes_and_their_error():
 
 
 def test_equal_tokens_are_all_heard_and_powers_of_two_by_hand():
-    assert effective_number(np.full(5, 0.2)) == pytest.approx(5, rel=16 * 2.0**-53)
+    assert effective_number(np.full(5, 0.2)) == pytest.approx(5, rel=16 * 2.0**-53, abs=0)
     # 1/2, 1/4, 1/8, 1/8: an entropy of 7/4 bits.
     assert effective_number(np.array([0.5, 0.25, 0.125, 0.125, 0.0])) == pytest.approx(
-        2**1.75, rel=16 * 2.0**-53
+        2**1.75, rel=16 * 2.0**-53, abs=0
     )
     assert math.isnan(effective_number(np.array([0.5, math.nan])))
 
@@ -93,7 +93,7 @@ def test_the_summary_by_hand():
     # Squares 16, 4, 4, 4, 4 are half and four eighths: an entropy of 2 bits.
     rows = made_rows(norms=(4.0, 2.0, 2.0, 2.0, 2.0), sizes=(1.0, 2.0, 2.0, 2.0, 2.0))
     summary = influence_summary(rows)
-    close = lambda value: pytest.approx((value,) * 3, rel=64 * 2.0**-53)
+    close = lambda value: pytest.approx((value,) * 3, rel=64 * 2.0**-53, abs=0)
     for kind in ("true", "frozen"):
         assert summary.effective[kind, "frobenius"] == close(4)
         assert summary.effective[kind, "scaled"] == close(5)  # 4 * 1 = 2 * 2
@@ -113,7 +113,9 @@ def test_passages_have_medians_and_ranges():
     rows = made_passages({"norms": one}, {"norms": two}, {"norms": three})
     summary = influence_summary(rows)
     assert summary.passages == 3
-    assert summary.effective["true", "frobenius"] == pytest.approx((2, 1, 5), rel=64 * 2.0**-53)
+    assert summary.effective["true", "frobenius"] == pytest.approx(
+        (2, 1, 5), rel=64 * 2.0**-53, abs=0
+    )
     assert [profiles.passage for profiles in profiles_of(rows)] == [
         ("kjv", 0), ("kjv", 100), ("kjv", 200)
     ]  # fmt: skip
@@ -129,7 +131,9 @@ def test_rows_of_earlier_versions_have_one_convention_and_a_page():
     rows = old_rows(norms=(2.0, 1.0, 1.0, 1.0, 1.0))
     summary = influence_summary(rows)
     assert set(summary.effective) == {("true", "frobenius"), ("frozen", "frobenius")}
-    assert summary.effective["true", "frobenius"] == pytest.approx((4,) * 3, rel=64 * 2.0**-53)
+    assert summary.effective["true", "frobenius"] == pytest.approx(
+        (4,) * 3, rel=64 * 2.0**-53, abs=0
+    )
     assert summary.correlation == {}
     assert Reader(page_of(rows)).open == []
     assert "|J v|" not in influence_headlines(rows)[0]

@@ -135,7 +135,7 @@ def test_bounds_and_rollout_do_not_depend_on_the_kind(rows):
         )
     for layer in range(4):
         total = column(rows, "pi", attention="true", layer=layer).sum()
-        assert total == pytest.approx(1, rel=6 * 2.0**-52)
+        assert total == pytest.approx(1, rel=6 * 2.0**-52, abs=0)
 
 
 def test_the_bounds_hold_where_they_must(rows):
@@ -363,7 +363,7 @@ def test_bounds_of_passages_together_are_those_of_each_alone(subject):
     for one, other in zip(later, alone, strict=True):
         for name in ("frobenius", "pi", "log10_printed", "log10_repaired"):
             # The same program on another batch; some thousand roundings.
-            assert one[name] == pytest.approx(other[name], rel=1e-11)
+            assert one[name] == pytest.approx(other[name], rel=1e-11, abs=0)
     # The second passage is there already.
     done = lambda row: row["offset"] == 6
     names = [name for name, _ in measure(settings, both, done)]

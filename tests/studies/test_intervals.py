@@ -28,9 +28,9 @@ def test_an_order_that_stands_in_every_block_is_one_and_is_turned_with_the_sides
     first, tokens = random.normal(200, 40, 16), np.full(16, 64.0)
     second = first + random.uniform(1, 3, 16)  # blocks differ far more than the two do
     found = paired_difference(first, second, tokens)
-    assert found.value == pytest.approx(np.sum(first - second) / 1024, rel=1e-12)
+    assert found.value == pytest.approx(np.sum(first - second) / 1024, rel=1e-12, abs=0)
     assert found.low < found.value < found.high < 0
-    assert paired_difference(second, first, tokens) == pytest.approx(found.turned, rel=1e-12)
+    assert paired_difference(second, first, tokens) == pytest.approx(found.turned, rel=1e-12, abs=0)
     # The same numbers unpaired leave it open: only pairing tells them apart.
     assert not paired_difference(first, random.permutation(second), tokens).excludes(0.0)
     assert paired_difference(first, first + 1, tokens) == (-1 / 64,) * 3  # nothing moves

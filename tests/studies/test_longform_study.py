@@ -60,7 +60,7 @@ def test_repetition_is_the_share_of_ngrams_seen_before():
     text = np.random.default_rng(0).integers(0, 2, 40).tolist()
     grams = [tuple(text[at : at + 4]) for at in range(37)]
     before = sum(gram in grams[:at] for at, gram in enumerate(grams))
-    assert repetition(text) == pytest.approx(before / 37, rel=2.0**-50)
+    assert repetition(text) == pytest.approx(before / 37, rel=2.0**-50, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_perplexity_is_that_of_a_replay_with_everything_kept(subject, rows):
     start = len(subject.prompt) - 1
     each = [float(scores[start + at, token]) for at, token in enumerate(text)]
     # Sums of some hundred terms in float64, in another order.
-    assert row["full_nll"] == pytest.approx(-np.mean(each), rel=1e-12)
-    assert row["full_perplexity"] == pytest.approx(math.exp(-np.mean(each)), rel=1e-12)
+    assert row["full_nll"] == pytest.approx(-np.mean(each), rel=1e-12, abs=0)
+    assert row["full_perplexity"] == pytest.approx(math.exp(-np.mean(each)), rel=1e-12, abs=0)
     parts = full_loss(model, subject.prompt, text, room=20, chunk=5)
-    assert parts == pytest.approx(row["full_nll"], rel=1e-12)
+    assert parts == pytest.approx(row["full_nll"], rel=1e-12, abs=0)
     assert math.isnan(full_loss(model, subject.prompt, (), room=20))
 
 

@@ -114,7 +114,7 @@ def test_every_row_is_there_once_and_flat(rows):
     assert {row["ranking_obstacle"][:32] for row in rows} == {"random weights on random digits:"}
     for row in rows:
         losses = [float(loss) for loss in row["block_losses"].split(",")]
-        assert math.fsum(losses) == pytest.approx(row["nll"], rel=2.0**-50)
+        assert math.fsum(losses) == pytest.approx(row["nll"], rel=2.0**-50, abs=0)
         assert row["perplexity"] == math.exp(row["nll"] / row["tokens"])
         assert row["tokens_per_second"] > 0
     slots = {row["policy"]: row["slots"] for row in rows}
@@ -126,7 +126,7 @@ def test_losses_of_real_rows_are_paired_by_blocks(rows):
     assert totals.blocks == 2  # one in each window: too few for an interval
     gap = totals.difference(("tova", SLOTS), ("window", SLOTS))
     mean = lambda name: math.fsum(nll(rows, name, window) for window in (0, 1)) / 30
-    assert gap.value == pytest.approx(mean("tova") - mean("window"), rel=1e-9)
+    assert gap.value == pytest.approx(mean("tova") - mean("window"), rel=1e-9, abs=0)
     assert not gap.excludes(0.0)
     settings = dataclasses.replace(SETTINGS, policies=("window", "tova"), max_tokens=150)
     settings = dataclasses.replace(settings, windows=16)
@@ -150,7 +150,7 @@ def test_window_is_the_band_of_one_more_than_its_slots(rows, wide, subject):
     band = jax.tree.map(lambda weight: weight.astype(jnp.float64), band)
     for index, window in enumerate(subject.windows):
         assert nll(rows, "window", index) == pytest.approx(dense_loss(band, window), **CLOSE)
-    assert nll(rows, "window", 0) != pytest.approx(nll(rows, "full", 0), rel=1e-3)
+    assert nll(rows, "window", 0) != pytest.approx(nll(rows, "full", 0), rel=1e-3, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_spacing_moves_what_is_kept():
         )
     )
     assert plain["full"] == moved["full"]  # nothing is dropped, and no position moves
-    assert plain["tova"] != pytest.approx(moved["tova"], rel=1e-6)
+    assert plain["tova"] != pytest.approx(moved["tova"], rel=1e-6, abs=0)
 
 
 def test_losses_by_hand(subject):
@@ -250,9 +250,9 @@ def test_sums_by_stretch_do_not_depend_on_the_parts():
     assert [block_tokens(s.start, s.tokens) for s in whole] == [[63], [64], [64, 64], [44]]
     parts = [(values[at : at + 50], float(len(values[at : at + 50]))) for at in range(0, 299, 50)]
     for one, other in zip(whole, stretches([*parts, (values[:0], 0.0)]), strict=True):
-        assert one[:4] == pytest.approx(other[:4], rel=300 * 2.0**-53)
-        assert one.blocks == pytest.approx(other.blocks, rel=300 * 2.0**-53)
-        assert one.seconds == pytest.approx(one.tokens, rel=300 * 2.0**-53)
+        assert one[:4] == pytest.approx(other[:4], rel=300 * 2.0**-53, abs=0)
+        assert one.blocks == pytest.approx(other.blocks, rel=300 * 2.0**-53, abs=0)
+        assert one.seconds == pytest.approx(one.tokens, rel=300 * 2.0**-53, abs=0)
 
 
 def test_a_perplexity_beyond_all_numbers_is_infinite():

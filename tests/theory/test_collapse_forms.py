@@ -134,7 +134,7 @@ def test_position_gap_is_the_same_at_every_position(position):
     angles = np.outer([position, position + 1], base ** (-np.arange(0, dim, 2) / dim))
     first, second = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
     # Angles up to the position are rounded.
-    expected = pytest.approx(np.linalg.norm(second - first), rel=(8 + position) * dim * U)
+    expected = pytest.approx(np.linalg.norm(second - first), rel=(8 + position) * dim * U, abs=0)
     assert embedding_position_gap(dim, base) == expected
 
 

@@ -57,7 +57,7 @@ def test_output_bound_is_attained(replaced, span):
     moved = q @ np.where(chosen, 3.0, -3.0) - p @ np.full(N, -3.0)
     bound = hamming_output_bound(jnp.array(replaced / N), jnp.array(span), jnp.array(3.0))
     # The difference of two numbers of size 3 may be 1/10 of them.
-    assert moved == pytest.approx(float(bound), rel=100 * N * U)
+    assert moved == pytest.approx(float(bound), rel=100 * N * U, abs=0)
 
 
 @pytest.mark.parametrize("span", SPANS)

@@ -61,12 +61,12 @@ def test_certificate_is_sharp_on_the_way_to_the_nearest_competitor(norm):
         for b, way in zip(others, unit, strict=True)
     ]
     nearest = np.argmin(reach)
-    assert float(vector_norm(jnp.array(unit[nearest]), norm)) == pytest.approx(1, rel=4 * U)
+    assert float(vector_norm(jnp.array(unit[nearest]), norm)) == pytest.approx(1, rel=4 * U, abs=0)
     for share, certified in ((1 - 1e-9, True), (1 + 1e-9, False)):
         y_next = y + share * reach[nearest] * unit[nearest]
         found = margin_certificate(*map(jnp.array, (y, y_next, unembed)), norm)
         assert found.certified == certified
-        assert float(found.worst_ratio) == pytest.approx(share, rel=1e-10)
+        assert float(found.worst_ratio) == pytest.approx(share, rel=1e-10, abs=0)
         assert (np.argmax(unembed @ y_next) == token) == certified
 
 
@@ -85,7 +85,7 @@ def test_values_by_hand():
     found = margin_certificate(y, y_next, unembed, unit_roundoff=0.0)
     # Logits 6, 4, -2; rows 5 and 4 apart; the move is 0.2.
     assert (found.token, found.margin) == (0, 2)
-    assert float(found.worst_ratio) == pytest.approx(5 * 0.2 / 2, rel=16 * U)
+    assert float(found.worst_ratio) == pytest.approx(5 * 0.2 / 2, rel=16 * U, abs=0)
     assert found.certified
 
 

@@ -29,7 +29,7 @@ def test_entropy_of_equal_weights_and_of_a_single_one():
     rows = jnp.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25]])
     np.testing.assert_allclose(entropy(rows), [0, math.log(2), math.log(4)], rtol=4 * U)
     skewed = jnp.array([0.5, 0.25, 0.25])  # (1/2) ln 2 + (1/2) ln 4
-    assert float(entropy(skewed)) == pytest.approx(1.5 * math.log(2), rel=4 * U)
+    assert float(entropy(skewed)) == pytest.approx(1.5 * math.log(2), rel=4 * U, abs=0)
 
 
 def test_the_temperature_is_greatest_where_the_notes_say():
@@ -76,14 +76,14 @@ def test_logit_range_by_norms_holds_and_is_attained(key):
     one = jnp.zeros(8).at[0].set(3.0)
     both = jnp.stack([one, -one])
     eye = jnp.eye(4, 8)
-    assert float(logit_range_bound(eye, 2 * eye, one, both)) == pytest.approx(36, rel=64 * U)
+    assert float(logit_range_bound(eye, 2 * eye, one, both)) == pytest.approx(36, rel=64 * U, abs=0)
     assert float(jnp.ptp((both @ (2 * eye).T) @ (eye @ one))) == 36
     # Turned, no vector lies on an axis: 2 scale 2 1.5 |(3, 4)| |(3, 4)|.
     turn, both = jnp.array([[0.6, 0.8], [-0.8, 0.6]]), jnp.array([[3.0, 4.0], [-3.0, -4.0]])
     bound = logit_range_bound(2 * turn, 1.5 * turn, both[0], both, 0.5)
-    assert float(bound) == pytest.approx(75, rel=64 * U)
+    assert float(bound) == pytest.approx(75, rel=64 * U, abs=0)
     attained = 0.5 * jnp.ptp((both @ (1.5 * turn).T) @ (2 * turn @ both[0]))
-    assert float(attained) == pytest.approx(75, rel=64 * U)
+    assert float(attained) == pytest.approx(75, rel=64 * U, abs=0)
 
 
 @pytest.mark.parametrize("n", [1, 2, 64])
@@ -109,10 +109,10 @@ def test_scalable_softmax_against_its_table(gap):
 def test_scalable_softmax_is_the_closed_form_on_one_against_the_rest():
     weights = ssmax_weights(jnp.array([0.0, 2.5, 0.0, 0.0, 0.0]), 0.43)
     closed = ssmax_greatest_weight(5, jnp.array(2.5), 0.43)
-    assert float(weights[1]) == pytest.approx(float(closed), rel=32 * U)
+    assert float(weights[1]) == pytest.approx(float(closed), rel=32 * U, abs=0)
     # 10^300 is no machine integer; at s g = 1 the limit is one half.
     assert float(ssmax_greatest_weight(10**300, jnp.array(2.0), 0.5)) == pytest.approx(
-        0.5, rel=1e-9
+        0.5, rel=1e-9, abs=0
     )
 
 
@@ -141,21 +141,23 @@ def test_critical_forms_against_attention_on_a_simplex(n, gamma, overlap):
     arguments = n, jnp.array(gamma), jnp.array(overlap)
     # Cholesky, logits up to 8 under exp, and two sums of n: some tens of roundoffs.
     roundoff = 20 * n * U
-    assert float(critical_self_weight(*arguments)) == pytest.approx(weights[0, 0], rel=roundoff)
+    assert float(critical_self_weight(*arguments)) == pytest.approx(
+        weights[0, 0], rel=roundoff, abs=0
+    )
     assert float(critical_cosine(*arguments)) == pytest.approx(cosine, rel=roundoff, abs=roundoff)
 
 
 @pytest.mark.parametrize("overlap", [0.2, 0.6])
 def test_limits_of_the_cosine_below_at_and_above_the_critical_factor(overlap):
     critical = critical_scaling(overlap)
-    assert critical == pytest.approx(1 / (1 - overlap), rel=2 * U)
+    assert critical == pytest.approx(1 / (1 - overlap), rel=2 * U, abs=0)
     limits = {0.5: 1.0, 1.0: 4 * overlap / (1 + 3 * overlap), 1.5: overlap}
     for factor, limit in limits.items():
         # The distance from the limit is of the order of n^(-1/2); the exponent is a rounded number.
         arguments = jnp.array(factor * critical), jnp.array(overlap)
-        assert float(critical_cosine(10**30, *arguments)) == pytest.approx(limit, rel=1e-12)
+        assert float(critical_cosine(10**30, *arguments)) == pytest.approx(limit, rel=1e-12, abs=0)
     half = critical_self_weight(10**30, jnp.array(critical), jnp.array(overlap))
-    assert float(half) == pytest.approx(0.5, rel=200 * U)
+    assert float(half) == pytest.approx(0.5, rel=200 * U, abs=0)
 
 
 def test_equal_vectors_have_no_critical_factor():

@@ -53,14 +53,14 @@ def test_norms_of_numbers_of_every_size(norm):
 def test_the_dual_norm_is_attained(norm, aligned):
     x, aligned = jnp.array([1.0, 2.0, -3.0]), jnp.array(aligned, float)
     product = float(vector_norm(aligned, norm) * vector_norm(x, DUAL[norm]))
-    assert float(aligned @ x) == pytest.approx(product, rel=8 * U)
+    assert float(aligned @ x) == pytest.approx(product, rel=8 * U, abs=0)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_radius_of_two_points_is_half_their_distance(norm):
     points = jnp.array([[101.0, 100.0, 98.0], [100.0, 103.0, 98.0]])
     half = float(vector_norm(points[1] - points[0], norm)) / 2
-    assert float(chebyshev_radius_bound(points, norm)) == pytest.approx(half, rel=128 * U)
+    assert float(chebyshev_radius_bound(points, norm)) == pytest.approx(half, rel=128 * U, abs=0)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -124,11 +124,13 @@ def test_slopes_and_errors_of_five_points_by_hand():
     steps = [(2, -1.0), (4, -2.0), (6, -2 / (six - 2))]
     for (length, slope), (wanted, by_hand) in zip(fit.local, steps, strict=False):
         assert length == wanted
-        assert slope == pytest.approx(by_hand, rel=1e-14)
+        assert slope == pytest.approx(by_hand, rel=1e-14, abs=0)
     # The line through the first three: -4/3 - 3/2 (x - 1); in n itself: -4/3 - (n - 7/3).
     power = [-5 + 4 / 3 + 1.5 * (six - 1), -4 + 4 / 3 + 3.0]
     exponential = [-5 + 4 / 3 + 6 - 7 / 3, -4 + 4 / 3 + 8 - 7 / 3]
     root = lambda missed: math.log(2) * math.sqrt((missed[0] ** 2 + missed[1] ** 2) / 2)
-    assert fit.power_error == pytest.approx(root(power), rel=1e-14)
-    assert fit.exponential_error == pytest.approx(root(exponential), rel=1e-14)
-    assert loglog_slope((1, 2, 4, 8), (1.0, 0.5, 0.125, 2.0**-4)) == pytest.approx(-1.4, rel=1e-14)
+    assert fit.power_error == pytest.approx(root(power), rel=1e-14, abs=0)
+    assert fit.exponential_error == pytest.approx(root(exponential), rel=1e-14, abs=0)
+    assert loglog_slope((1, 2, 4, 8), (1.0, 0.5, 0.125, 2.0**-4)) == pytest.approx(
+        -1.4, rel=1e-14, abs=0
+    )

@@ -41,7 +41,7 @@ def test_one_pair_by_hand():
     }  # fmt: skip
     for name, value in by_hand.items():
         # A handful of roundings each, in units of the largest number.
-        assert getattr(noise, name)[0] == pytest.approx(value, rel=16 * 2.0**-53), name
+        assert getattr(noise, name)[0] == pytest.approx(value, rel=16 * 2.0**-53, abs=0), name
     assert not noise.detectable[0]
 
 
