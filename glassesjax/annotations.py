@@ -97,7 +97,8 @@ def _lengths(value: Any, hint: Any) -> Axes:  # noqa: ANN401
 def _bound(hint: Any, axes: Axes) -> str:  # noqa: ANN401
     """What earlier arguments say of the axes of a type."""
     names = hint.dim_str.split() if _is_array(hint) else []
-    known = [f"{name} = {axes[name]}" for name in names if axes.get(name, ()) != ()]
+    once = dict.fromkeys(names)
+    known = [f"{name} = {axes[name]}" for name in once if axes.get(name, ()) != ()]
     return f" where {' and '.join(known)}" if known else ""
 
 
