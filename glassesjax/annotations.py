@@ -19,16 +19,20 @@ from jaxtyping import AbstractArray
 
 from glassesjax.errors import BadInput, check_choice
 
+Axes = dict[str, Any]
+"""Lengths by the names of axes; a name with a star has several."""
+
 
 # Checks of types that tests put around functions would each forget the axes of earlier arrays.
 @no_type_check
-def taken(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
+def taken(name: str, value: Any, hint: Any, axes: Axes | None = None) -> Any:  # noqa: ANN401
     """A value as a type has it.
 
     Args:
       name: Of the argument or the field.
       value: What came.
       hint: Its annotation; one that this module does not know takes anything.
+      axes: Lengths of the axes of earlier arguments, for the message; those of this one are added.
 
     Returns:
       The value, or what stands for it (see ``border``).
@@ -36,22 +40,22 @@ def taken(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
     Raises:
       BadInput: It is nothing of that type.
     """
-    members = _members(hint)
-    arrays = [member for member in members if _is_array(member)]
-    if any(isinstance(value, member) for member in arrays):
-        return value
-    for member in sorted(members, key=_is_array):  # a number that may be one is not made an array
+    members, axes = _members(hint), {} if axes is None else axes
+    for member in sorted(members, key=functools.partial(_last, value)):
         if (new := _read(value, member)) is not _UNFIT:
             if isinstance(new, float) and math.isnan(new):
                 break  # in an array or a sequence NaN is data, alone it is a mistake
+            if _is_array(member):
+                axes.update(_lengths(new, member))
             return new
     lists = [member for member in members if typing.get_origin(member) is tuple]
     choices = [one for member in members for one in _choices(member)]
     if choices and (isinstance(value, str) or not lists or not set(members) - set(lists)):
         _check_named(name, value, members, choices)
-    classes = [member.__name__ for member in members if _is_record(member)]
-    named = [f"one of {', '.join(classes)}"] if len(classes) > 1 else []
-    others = [_described(one) for one in members if not named or not _is_record(one)]
+    records = [member for member in members if _is_record(member)]
+    records = records if len(records) > 1 else []
+    named = [f"one of {', '.join(one.__name__ for one in records)}"] if records else []
+    others = [_described(one) + _bound(one, axes) for one in members if one not in records]
     wanted = " or ".join(dict.fromkeys([*named, *others]))
     raise BadInput(f"Expected {name} to be {wanted}, got {_shown(value)}: give one.")
 
@@ -67,6 +71,35 @@ def _check_named(name: str, value: Any, members: Sequence[Any], choices: Sequenc
     else:
         listed = ", ".join(map(str, choices))
         raise BadInput(f"Expected {name} as a tuple out of {listed}, got {value!r}: give one.")
+
+
+def _last(value: Any, hint: Any) -> int:  # noqa: ANN401
+    """When a type is tried: a number stays one if it may, and an array an array of its library."""
+    if not _is_array(hint):
+        return 2
+    several = isinstance(value, np.ndarray | jax.Array)
+    return 0 if isinstance(value, hint.array_type) else 1 if several else 3
+
+
+def _lengths(value: Any, hint: Any) -> Axes:  # noqa: ANN401
+    """The axes that an annotation names, and their lengths in an array."""
+    names, shape = hint.dim_str.split(), value.shape
+    star = next((at for at, name in enumerate(names) if name.startswith(("*", "..."))), None)
+    if star is not None:
+        end = star + len(shape) - len(names) + 1
+        if end < star or not shape:
+            return {}
+        shape = (*shape[:star], shape[star:end], *shape[end:])
+    axes = zip(names, shape, strict=True)
+    return {name: length for name, length in axes if name.strip("*").isidentifier()}
+
+
+def _bound(hint: Any, axes: Axes) -> str:  # noqa: ANN401
+    """What earlier arguments say of the axes of a type."""
+    names = hint.dim_str.split() if _is_array(hint) else []
+    once = dict.fromkeys(names)
+    known = [f"{name} = {axes[name]}" for name in once if axes.get(name, ()) != ()]
+    return f" where {' and '.join(known)}" if known else ""
 
 
 _UNFIT: Any = object()
@@ -121,17 +154,17 @@ _ANYTHING = (inspect.Parameter.empty, Any, type, object, Iterator, Mapping)
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, np.integer):
-        return int(value)
+    value = _number(value)
     fits = isinstance(value, int) and not isinstance(value, bool)
     return value if fits or _is_scalar(value, jnp.integer) else _UNFIT
 
 
 def _real(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, np.floating | np.integer):
-        value = float(value)
+    number = _number(value)
+    value = number if number is value or isinstance(number, bool) else float(number)
     fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return value if fits or _is_scalar(value, jnp.number) else _UNFIT
+    traced = _is_scalar(value, jnp.floating) or _is_scalar(value, jnp.integer)
+    return value if fits or traced else _UNFIT
 
 
 def _fraction(value: Any) -> Any:  # noqa: ANN401
@@ -142,7 +175,17 @@ def _fraction(value: Any) -> Any:  # noqa: ANN401
 
 
 def _truth(value: Any) -> Any:  # noqa: ANN401
-    return bool(value) if isinstance(value, bool | np.bool_) else _UNFIT
+    value = _number(value)
+    return value if isinstance(value, bool) else _UNFIT
+
+
+def _number(value: Any) -> Any:  # noqa: ANN401
+    """A number of NumPy as Python's, alone or in an array without axes, also of a narrow format."""
+    if isinstance(value, np.ndarray | np.generic) and not value.ndim:
+        for kind, plain in ((np.bool_, bool), (jnp.integer, int), (jnp.floating, float)):
+            if jnp.issubdtype(value.dtype, kind):
+                return plain(value)
+    return value
 
 
 def _path(value: Any) -> Any:  # noqa: ANN401
@@ -168,26 +211,40 @@ def _is_scalar(value: Any, kind: Any) -> bool:  # noqa: ANN401
 
 def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
     """A tuple or sequence of one type; elements that are themselves sequences are not opened."""
-    if isinstance(value, np.ndarray) and value.ndim:
-        value = value.tolist()
     kinds = typing.get_args(hint)
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim:
+        value = _opened(value, rows=any(map(_is_array, _members(kinds[0]))))
     if origin is tuple:
         if not isinstance(value, tuple | list):
             return _UNFIT
         kinds = kinds[:1] * len(value) if Ellipsis in kinds else kinds
-        if len(kinds) != len(value):
-            return _UNFIT
-        read = tuple(_read_any(one, kind) for one, kind in zip(value, kinds, strict=True))
-        same = isinstance(value, tuple) and all(map(lambda a, b: a is b, read, value))
-        new = value if same else read
-        return _UNFIT if any(one is _UNFIT for one in read) else new
+        return _each(value, kinds) if len(kinds) == len(value) else _UNFIT
     if not isinstance(value, Sequence if origin is Sequence else Collection | Sequence):
         return _UNFIT
     if isinstance(value, str | bytes):
         return value if isinstance(value, str) and kinds[0] is str else _UNFIT
-    if isinstance(value, range) or not all(_fits(one, kinds[0]) for one in value):
-        return value if isinstance(value, range) else _UNFIT
-    return value
+    if isinstance(value, range):
+        return value
+    if any(map(_is_array, _members(kinds[0]))):
+        return _each(value, kinds * len(value))
+    return value if all(_fits(one, kinds[0]) for one in value) else _UNFIT
+
+
+def _opened(value: Any, *, rows: bool) -> list[Any]:  # noqa: ANN401  (an array of JAX or NumPy)
+    """An array as a list of its rows, or else of Python's numbers where these are known."""
+    try:
+        return list(value) if rows else np.asarray(value).tolist()
+    except jax.errors.TracerArrayConversionError:
+        return list(value)
+
+
+def _each(value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Each element as its type has it, in a tuple; a tuple that has them so stays itself."""
+    read = tuple(_read_any(one, kind) for one, kind in zip(value, kinds, strict=True))
+    if any(one is _UNFIT for one in read):
+        return _UNFIT
+    same = isinstance(value, tuple) and all(map(lambda a, b: a is b, read, value))
+    return value if same else read
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
@@ -205,38 +262,72 @@ def _read_any(value: Any, hint: Any) -> Any:  # noqa: ANN401
 @no_type_check
 def _array(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """An array of JAX or of NumPy, of the axes and the kind of number that the type names."""
-    if isinstance(value, hint):
-        return value
-    if hint.array_type is np.ndarray or not issubclass(hint.array_type, jax.Array):
+    new = value if isinstance(value, jax.Array) else _converted(value, hint)
+    if new is _UNFIT:
         return _UNFIT
+    if hint.array_type is np.ndarray:
+        try:
+            new = np.asarray(new)
+        except jax.errors.TracerArrayConversionError:
+            return _UNFIT
+    if "int32" in hint.dtypes and str(new.dtype) not in hint.dtypes:
+        new = _signed(new)
+    # A number stands for an array of any shape, and says nothing of the others' shapes.
+    spread = not new.ndim and hint.dim_str.startswith("*") and " " not in hint.dim_str
+    fits = str(new.dtype) in hint.dtypes if spread else isinstance(new, hint)
+    return new if fits else _UNFIT
+
+
+def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """What is no array of JAX as one, or as one of NumPy where that is wanted."""
     if not isinstance(value, numbers.Number | np.ndarray | np.generic | list | tuple):
         return _UNFIT
+    if not (typed := isinstance(value, np.ndarray | np.generic)) and _has_truth(value):
+        value = value if "bool" in hint.dtypes else None
     try:
         found = np.asarray(value)
+    except jax.errors.TracerArrayConversionError:
+        return _stacked(value, hint)
     except (ValueError, TypeError, jax.errors.JAXTypeError):
         return _UNFIT
-    plain = not isinstance(value, np.ndarray | np.generic)
     if found.dtype.kind not in "iufb" and not jnp.issubdtype(found.dtype, jnp.floating):
         return _UNFIT
-    if not found.size and plain:
+    if not typed and not found.size:
         found = found.astype(np.int32 if "int32" in hint.dtypes else np.float64)
-    if found.dtype.kind in "iu" and plain and _has_truth(value):
-        return _UNFIT
-    if (
-        plain
-        and found.dtype.kind in "iu"
-        and "float32" in hint.dtypes
-        and "int32" not in hint.dtypes
-    ):
+    if not typed and found.dtype.kind in "iu" and _floats_only(hint):
         found = found.astype(np.float64)  # of numbers without a type, whole ones are numbers too
-    new = jnp.asarray(found)
+    if hint.array_type is np.ndarray:
+        return found
+    # A number of Python takes the type of what it meets, as it does everywhere in JAX.
+    new = jnp.asarray(found if typed or found.ndim else found.item())
     if found.dtype.kind in "iu" and not np.array_equal(np.asarray(new), found):
         return _UNFIT  # 64-bit integers would wrap
-    if isinstance(new, hint):
-        return new
-    # A number stands for an array of any shape.
-    spread = not new.ndim and hint.dim_str.startswith("*") and " " not in hint.dim_str
-    return new if spread and str(new.dtype) in hint.dtypes else _UNFIT
+    return new
+
+
+def _stacked(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """A list of numbers of which some are being traced."""
+    try:
+        new = jnp.asarray(value)
+    except (ValueError, TypeError):
+        return _UNFIT
+    whole = jnp.issubdtype(new.dtype, jnp.integer) and _floats_only(hint)
+    return new.astype(jnp.result_type(float)) if whole else new
+
+
+def _floats_only(hint: Any) -> bool:  # noqa: ANN401
+    return "float32" in hint.dtypes and "int32" not in hint.dtypes
+
+
+def _signed(array: Any) -> Any:  # noqa: ANN401  (an array of JAX or NumPy)
+    """Unsigned integers as int32, but for those that would wrap; traced ones have no values yet."""
+    if not jnp.issubdtype(array.dtype, jnp.unsignedinteger):
+        return array
+    try:
+        wraps = np.any(np.asarray(array) > np.iinfo(np.int32).max)
+    except jax.errors.TracerArrayConversionError:
+        wraps = False
+    return array if wraps else array.astype(np.int32)
 
 
 def _has_truth(value: Any) -> bool:  # noqa: ANN401

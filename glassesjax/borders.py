@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import jaxtyped
 
@@ -40,17 +41,34 @@ class Domain(NamedTuple):
         return f"{least} and at most {most}" if self.over else f"from {self.low:g} to {most}"
 
     def first_outside(self, values: np.ndarray) -> Any:  # noqa: ANN401  (a number of any type)
-        """The first value that lies outside.
+        """The first value that lies outside, by more than rounding explains.
 
         Args:
-          values: Numbers; NaN lies nowhere.
+          values: Numbers; NaN lies nowhere. Floats may lie outside by ``slack``; integers and
+            fractions are exact, and so is an end that is left out.
 
         Returns:
           The number, or None.
         """
-        low = values <= self.low if self.over else values < self.low
-        outside = values[low | (values > self.high)]
+        near = slack(values.dtype)
+        low = values <= self.low if self.over else values < self.low - near
+        outside = values[low | (values > self.high + near)]
         return outside.flat[0] if outside.size else None
+
+
+def slack(dtype: np.dtype) -> float:
+    """What a computed number may miss an end of its domain by.
+
+    Shares are made by a softmax or a quotient, and entropies by sums of them: each of a few
+    operations on numbers of size one adds a unit roundoff, half of the spacing at one.
+
+    Args:
+      dtype: Of the numbers.
+
+    Returns:
+      Eight unit roundoffs of a type of floats; 0 of others.
+    """
+    return 4 * float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
 
 
 COUNT = Domain(low=1)
@@ -83,13 +101,16 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = signature.bind(*args, **kwargs)
-            given = bound.arguments
+            given, axes = bound.arguments, {}
+            came = dict(given)
             with jaxtyped("context"):  # axes of one name have one length
                 for name in (name for name in hints if name in given):
-                    given[name] = taken(name, given[name], hints[name])
+                    given[name] = taken(name, given[name], hints[name], axes)
             for name, domain in domains.items():
                 if name in given:
-                    check_domain(name, given[name], domain)
+                    # As it came, an array says how exactly its numbers were computed.
+                    typed = hasattr(came[name], "dtype")
+                    check_domain(name, came[name] if typed else given[name], domain)
             return function(*bound.args, **bound.kwargs)
 
         return checked

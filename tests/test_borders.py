@@ -114,17 +114,17 @@ WRONG_SCORES = {
     "of another length": lambda places: places.weight[1:],
     "one number": lambda places: jnp.sum(places.weight),
     "a number of Python": lambda places: 0.0,
-    "integers": lambda places: places.position,
+    "complex": lambda places: jax.lax.complex(places.weight, places.weight),
     "nothing": lambda places: None,
 }
 
 
 @pytest.mark.parametrize("kind", WRONG_SCORES)
 @pytest.mark.parametrize("mode", ["exact", "cut"])
-def test_a_score_that_is_not_one_float_a_place(model, kind, mode):
+def test_a_score_that_is_not_one_number_a_place(model, kind, mode):
     rule = made(Policy, name="own", score=WRONG_SCORES[kind])
     state = empty_state(CONFIG, TOVA, 3)
-    with pytest.raises(BadInput, match=r"score of policy own as one float for each of .* places"):
+    with pytest.raises(BadInput, match=r"score of policy own as one number for each of .* places"):
         advance(model, state, TEXT, rule, mode=mode)
 
 

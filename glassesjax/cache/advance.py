@@ -88,7 +88,7 @@ def advance(
       BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, the spacing
         needs rotary positions or the mode exact, the state was made by a model or a plan of other
         shapes or types, it has another number of decisions a layer than the policy makes, or too
-        few slots for it, or the policy's score is not one float a place.
+        few slots for it, or the policy's score is not one number a place.
     """
     if not len(tokens):
         raise BadInput("Wanted one token or more to read; found none.")

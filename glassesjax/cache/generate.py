@@ -22,6 +22,7 @@ from glassesjax.cache.prompts import Forgotten, read_prompts
 from glassesjax.cache.sampling import GREEDY, Sampling, choose, row_keys, wide
 from glassesjax.cache.slots import State, empty_state
 from glassesjax.errors import BadInput
+from glassesjax.model.vocabulary import check_prompts
 from glassesjax.precision import RoundingPlan
 
 Ended = Callable[[int, int], bool]
@@ -98,8 +99,8 @@ def generate(
       prompts; the last token is chosen and not read.
 
     Raises:
-      BadInput: No prompts, an empty one, no tokens wanted, a chunk below one, a full state without
-        room, or what ``empty_state`` and ``advance`` refuse.
+      BadInput: No prompts, one that is empty or no line of tokens, no tokens wanted, a chunk below
+        one, a full state without room, or what ``empty_state`` and ``advance`` refuse.
     """
     rows = range(len(prompts)) if rows is None else rows
     _check(prompts, rows, max_tokens, chunk)
@@ -244,8 +245,7 @@ def _chosen(
 def _check(
     prompts: Sequence[Sequence[int]], rows: Sequence[int], max_tokens: int, chunk: int
 ) -> None:
-    if not prompts or not all(len(prompt) for prompt in prompts):
-        raise BadInput("Wanted prompts of one token or more; found none, or an empty one.")
+    check_prompts(prompts)
     if len(rows) != len(prompts):
         raise BadInput(f"Wanted a number for each of {len(prompts)} prompts; found {len(rows)}.")
     if max_tokens < 1 or chunk < 1:

@@ -105,10 +105,10 @@ class Policy:
     name: str
     """Of the score, as in ``POLICIES``."""
     score: Score
-    """Higher stays; a function of this module or of yours, hashed by identity. It gives one float a
-    place. Where a token must go and a score that may go is NaN, nobody knows which: the
-    representation of the token that was read is NaN then, and with it what follows in the layers
-    above."""
+    """Higher stays; a function of this module or of yours, hashed by identity. It gives one number
+    a place; integers are compared exactly. Where a token must go and a score that may go is NaN,
+    nobody knows which: the representation of the token that was read is NaN then, and with it what
+    follows in the layers above."""
     sinks: int = 0
     """How many of the first positions are never dropped."""
     recent: int | None = 0

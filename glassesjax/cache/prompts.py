@@ -15,7 +15,7 @@ from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.slots import State
 from glassesjax.cache.step import Dropped, Mode
 from glassesjax.errors import check_choice
-from glassesjax.model.vocabulary import checked_tokens
+from glassesjax.model.vocabulary import check_prompts, checked_tokens
 from glassesjax.precision import RoundingPlan
 
 
@@ -54,9 +54,10 @@ def read_prompts(
 
     Raises:
       ValueError: A token is not in the vocabulary.
-      BadInput: What ``advance`` refuses.
+      BadInput: No prompts, one that is empty or no line of tokens, or what ``advance`` refuses.
     """
     check_choice("mode", mode, get_args(PrefillMode))
+    check_prompts(prompts)
     for prompt in prompts:
         checked_tokens(prompt, model.outer.config.vocab_size)
     lengths = np.asarray([len(prompt) for prompt in prompts], np.int32)

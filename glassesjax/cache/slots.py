@@ -157,7 +157,8 @@ def check_state(
         found = f"{len(state.layers[0].position)} decisions a layer, not {groups}"
         raise BadInput(f"Wanted a state made for {policy}; found one with {found}.")
     slots = tuple(cache.slots for cache in state.layers)
-    for cache, wanted in zip(state.layers, _shapes(config, policy, slots, dtype), strict=True):
+    made = _shapes(config, policy, slots, dtype, jnp.result_type(float))
+    for cache, wanted in zip(state.layers, made, strict=True):
         for name, own, found in zip(KVCache._fields, wanted, cache, strict=True):
             if (found.shape, found.dtype) != (own.shape, own.dtype):
                 expected = f"Expected a state whose {name} is {own.dtype} of shape {own.shape}"
@@ -167,9 +168,16 @@ def check_state(
 
 @functools.lru_cache(maxsize=32)
 def _shapes(
-    config: DecoderConfig, policy: Policy, slots: tuple[int, ...], dtype: DTypeLike
+    config: DecoderConfig,
+    policy: Policy,
+    slots: tuple[int, ...],
+    dtype: DTypeLike,
+    widest: DTypeLike,
 ) -> tuple[KVCache, ...]:
-    """Shapes and types of an empty state of so many layers."""
+    """Shapes and types of an empty state of so many layers.
+
+    What is remembered holds while JAX's widest float is the same: float64 may be float32.
+    """
     config = dataclasses.replace(config, num_layers=len(slots))
     return jax.eval_shape(lambda: empty_state(config, policy, slots, dtype)).layers
 
@@ -225,7 +233,7 @@ def forget(
       a group was ``undecided``, its attention received is NaN from now on.
 
     Raises:
-      BadInput: The policy's score is not one float a place.
+      BadInput: The policy's score is not one number a place.
     """
     mass = jnp.asarray(policy.decay, cache.mass.dtype) * cache.mass + weight
     every = jnp.broadcast_to(now, len(mass))
@@ -266,7 +274,7 @@ def rank(
       ``undecided`` says so.
 
     Raises:
-      BadInput: The score is not one float a place.
+      BadInput: The score is not one number a place.
     """
     position = places.position
     old = position <= places.now - policy.protected(slots)
@@ -307,11 +315,21 @@ def is_lost(cache: KVCache) -> Bool[Array, ""]:
 
 def _score(places: Candidates, policy: Policy) -> Float[Array, " places"]:
     score, wanted = policy.score(places), places.position.shape
-    array = isinstance(score, jax.Array)
-    if not array or score.shape != wanted or not jnp.issubdtype(score.dtype, jnp.floating):
+    array = isinstance(score, jax.Array | np.ndarray)
+    if not array or score.shape != wanted or not _is_real(score.dtype):
         found = f"{score.dtype} of shape {score.shape}" if array else repr(score)
         expected = (
-            f"Expected the score of policy {policy.name} as one float for each of {wanted[0]}"
+            f"Expected the score of policy {policy.name} as one number for each of {wanted[0]}"
         )
         raise BadInput(f"{expected} places, got {found}: see glassesjax.cache.Candidates.")
-    return score
+    score = jnp.asarray(score)
+    if jnp.issubdtype(score.dtype, jnp.floating):
+        return score
+    # Floats do not hold all integers, but hold how many of them are smaller.
+    smaller = jnp.searchsorted(jnp.sort(score), score)
+    return smaller.astype(places.mass.dtype)
+
+
+def _is_real(dtype: DTypeLike) -> bool:
+    """Whether numbers of a type have an order; truth values have one too."""
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))

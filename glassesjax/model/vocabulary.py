@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
+from glassesjax.borders import require
+
 Tokens = Int[Array, "..."] | Int[np.ndarray, "..."] | Sequence[int]
 
 
@@ -44,6 +46,26 @@ def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any k
     if isinstance(tokens, np.ndarray) and tokens.dtype.itemsize > 4:
         return tokens.astype(np.int32)
     return tokens
+
+
+def check_prompts(prompts: Sequence[Any]) -> None:
+    """Refuses what is no prompt: each is one line of one token or more.
+
+    Args:
+      prompts: Of token numbers, whose values are not looked at.
+
+    Raises:
+      BadInput: There is none, or one is empty or has more than one axis.
+    """
+    require(len(prompts) > 0, "one prompt or more", "none", "give some")
+    for prompt in prompts:
+        try:
+            shape = np.shape(prompt)
+        except ValueError:  # not of lists of different lengths
+            shape = ()
+        found = f"one of shape {shape}" if shape else "one that is no line of numbers"
+        line = len(shape) == 1 and shape[0] > 0
+        require(line, "prompts of one token or more", found, "give each as one line")
 
 
 def _first_truth(tokens: Sequence) -> Any:  # noqa: ANN401  (a truth value of any library)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.borders import border, require
 from glassesjax.model import Causal, Decoder, Layout, Window
 from glassesjax.model.positions import PADDING
-from glassesjax.model.vocabulary import checked_tokens
+from glassesjax.model.vocabulary import check_prompts, checked_tokens
 from glassesjax.precision import (
     FloatFormat,
     RoundingPlan,
@@ -72,6 +72,7 @@ def pack(prompts: Sequence[Sequence[int]]) -> list[Tree]:
     Returns:
       The trees; each prompt has a row in exactly one of them.
     """
+    check_prompts(prompts)
     prompts = _as_tuples(prompts)
     trunks: list[tuple[np.ndarray, list[tuple[Tokens, int]]]] = []
     for prompt in sorted(set(prompts), key=lambda prompt: (-len(prompt), prompt)):
@@ -86,11 +87,7 @@ def pack(prompts: Sequence[Sequence[int]]) -> list[Tree]:
 
 
 def _as_tuples(prompts: Sequence[Sequence[int]]) -> list[Tokens]:
-    """Prompts that can be looked up, each of one token or more."""
-    require(len(prompts) > 0, "one prompt or more", "none", "give some")
-    for prompt in prompts:
-        shape = np.shape(prompt)
-        require(len(shape) == 1 and shape[0] > 0, "prompts of one token or more", f"shape {shape}")
+    """Prompts that can be looked up."""
     return [tuple(map(int, prompt)) for prompt in prompts]
 
 
@@ -157,6 +154,7 @@ def last_representations(
         raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
     if not plan.row_wise:
         raise ValueError(f"Wanted a plan with a scale for each row at most, got {plan.name}.")
+    check_prompts(prompts)
     for prompt in prompts:
         checked_tokens(prompt, decoder.config.vocab_size)
     prompts = _as_tuples(prompts)

@@ -130,8 +130,8 @@ def test_a_full_state_writes_what_a_large_enough_one_does(model):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"prompts": []}, "prompts of one token or more"),
-        ({"prompts": [(1,), ()]}, "an empty one"),
+        ({"prompts": []}, "one prompt or more, got none"),
+        ({"prompts": [(1,), ()]}, "prompts of one token or more, got one of shape .0"),
         ({"max_tokens": 0}, "1 new token or more"),
         ({"chunk": 0}, "a chunk of 1 or more"),
         ({"rows": [1]}, "a number for each of 3 prompts"),
