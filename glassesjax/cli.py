@@ -19,6 +19,7 @@ from glassesjax.places import check_out
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.readback import blaming
 from glassesjax.records import Row
+from glassesjax.studies.generate_settings import FIX_NOTHING
 from glassesjax.verbs import (
     Backend,
     Bounded,
@@ -234,8 +235,11 @@ def _verify(verb: Verify, arguments: Sequence[str]) -> int:
 
 def _place(verb: OfModel | Sweep | Train | Verify) -> Path:
     """The same for who writes it: what can be told before a model is opened is told now."""
-    out, fields = _folder(verb), dataclasses.fields(verb)
-    known = {field.name: getattr(verb, field.name) for field in fields}
+    out = _folder(verb)
+    # A verb's own flags, such as --out, are in no settings.json.
+    settings = next(kind for kind in type(verb).__mro__ if kind.__name__.endswith("Settings"))
+    known = {field.name: getattr(verb, field.name) for field in dataclasses.fields(settings)}
+    known = {name: value for name, value in known.items() if name not in FIX_NOTHING}
     check_out(out, {**known, "study": type(verb).__name__.lower()})
     return out
 

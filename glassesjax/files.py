@@ -145,6 +145,20 @@ def check_name(path: Path, flag: str) -> None:
             raise BadInput(f"Expected a path for {flag}, got {str(path)!r}: leave the NUL out.")
 
 
+def part_of(path: Path) -> Path:
+    """Where a file lies until it is whole and renamed: beside it, for this process alone.
+
+    Args:
+      path: Where the file goes.
+
+    Returns:
+      A path whose name is no longer than names may be.
+    """
+    end = f".{os.getpid()}.part"
+    name = os.fsencode(path.name)[: LONGEST_NAME - len(end) - 1]
+    return path.with_name(f".{name.decode(errors='ignore')}{end}")
+
+
 @contextmanager
 def writing(expected: str, path: Path, remedy: str = "choose another --out") -> Iterator[None]:
     """Says what an error of the file system means for who writes there.
@@ -163,7 +177,7 @@ def writing(expected: str, path: Path, remedy: str = "choose another --out") -> 
     except OSError as error:
         if error.errno in FULL:
             raise no_room(path, error) from error
-        named = str(error.filename or path)
+        named = str(error.filename2 or error.filename or path)  # the second of a renaming
         at = path if named.endswith(".part") else named  # which is renamed when it is whole
         raise BadInput(f"Expected {expected}, got {at} ({reason(error)}): {remedy}.") from error
 

@@ -1,5 +1,6 @@
 """A folder that holds one run, and one process that writes it."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -57,7 +58,8 @@ class RunFolder:
         file = self.path / "settings.json"
         text = to_json({"schema": SCHEMA, **self.settings}, indent=2)
         if not file.exists():
-            _check_empty(self.path)
+            if _others(self.path):
+                raise _other_files(self.path)
             write_by_rename(file, text)
         elif not same_run(file, text):
             raise _another_run(self.path, "settings.json differs")
@@ -70,10 +72,11 @@ class RunFolder:
 
         Not deeper: the cells of a sweep are runs with locks of their own.
         """
-        within = [path for path in self.path.iterdir() if path.is_dir() and not path.is_symlink()]
-        for path in [path for folder in (self.path, *within) for path in folder.iterdir()]:
+        here = _inside(self.path)
+        within = [path for path in here if path.is_dir() and not path.is_symlink()]
+        for path in [*here, *(path for folder in within for path in _inside(folder))]:
             if _is_scrap(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                _remove(path)
 
 
 def check_run(path: Path, known: Mapping[str, object]) -> None:
@@ -88,8 +91,10 @@ def check_run(path: Path, known: Mapping[str, object]) -> None:
       BadInput: The folder holds other files, or the settings of another run.
     """
     file = path / "settings.json"
+    others = _others(path)  # before: another process may write the settings meanwhile
     if not file.exists():
-        _check_empty(path)
+        if others:
+            raise _other_files(path)
         return
     try:
         old = _settings(file)
@@ -104,11 +109,14 @@ def check_run(path: Path, known: Mapping[str, object]) -> None:
             raise _another_run(path, f"{name} in settings.json differs")
 
 
-def _check_empty(path: Path) -> None:
+def _others(path: Path) -> list[Path]:
     # What a killed process was about to rename is nobody's, nor is the lock.
-    if any(not _is_scrap(inner) and inner.name != locks.NAME for inner in path.iterdir()):
-        wanted = f"Wanted an empty or new folder for {path}; it holds other files"
-        raise BadInput(f"{wanted}: choose another --out.")
+    return [each for each in path.iterdir() if not _is_scrap(each) and each.name != locks.NAME]
+
+
+def _other_files(path: Path) -> BadInput:
+    wanted = f"Wanted an empty or new folder for {path}; it holds other files"
+    return BadInput(f"{wanted}: choose another --out.")
 
 
 def _another_run(path: Path, why: str) -> BadInput:
@@ -147,7 +155,12 @@ def same_run(file: Path, text: str) -> bool:
 
 def _settings(file: Path) -> dict[str, Any]:
     """What ``settings.json`` says; another ValueError than BadInput where it is no JSON object."""
-    return json_object(read_file(file, "the settings of a run", most=MOST_SETTINGS))
+    settings = json_object(read_file(file, "the settings of a run", most=MOST_SETTINGS))
+    try:
+        to_json(settings)  # as whatever compares it does
+    except RecursionError as error:
+        raise ValueError("brackets within brackets") from error
+    return settings
 
 
 def _upgrade(path: Path, text: str) -> None:
@@ -168,6 +181,20 @@ def _upgrade(path: Path, text: str) -> None:
 
 def _is_scrap(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it has gone, as the trials of other processes do."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or folder, which another process may do at the same time."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def check_local(path: Path) -> None:

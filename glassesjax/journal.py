@@ -11,14 +11,16 @@ from glassesjax.provenance import code_fields
 from glassesjax.records import Mark, RowFile, to_json, write_by_rename
 
 FILE = "provenance.json"
-MARKS, CONTINUED = "row_marks", "continued_under"
+MARKS, UNMARKED, CONTINUED = "row_marks", "unmarked_rows", "continued_under"
 
 
 class Journal:
     """The file ``provenance.json`` of a run, also of one that several processes made in turn.
 
     It keeps where the run was begun, lists by which other code it was continued, and holds a mark
-    for each group of rows: how many there were then, and their digest.
+    for each group of rows: how many there were then, and their digest. Rows that stood there
+    without a mark, as in folders of before there were any, are noted, for anybody may have written
+    them.
 
     Args:
       folder: Of the run, locked.
@@ -29,6 +31,7 @@ class Journal:
         self.path = folder / FILE
         before = self._before()
         self._marks = [mark for each in _list(before, MARKS) if (mark := _mark(each))]
+        self._unmarked = [span for each in _list(before, UNMARKED) if (span := _span(each))]
         self._continued = [each for each in _list(before, CONTINUED) if isinstance(each, dict)]
         now = code_fields()
         # A folder of before these were noted says nothing that could be compared.
@@ -74,7 +77,25 @@ class Journal:
                 self._marks = self._marks[:at]
                 return stand
             stand = mark.rows
+        if stand < len(file):
+            self._unmarked.append((stand + 1, len(file)))
         return len(file)
+
+    def vouches(self, number: int) -> bool:
+        """Whether a row is as the run wrote it, so that an error over it is no fault of the row.
+
+        Args:
+          number: Its line, counted from 1, of a file that is ``intact``.
+
+        Returns:
+          False for those that stood there without a mark.
+        """
+        return not any(first <= number <= last for first, last in self._unmarked)
+
+    @property
+    def other_code(self) -> bool:
+        """Whether other code than this has written some of the rows, which may lack a field."""
+        return bool(self._continued)
 
     def write(self, file: RowFile) -> None:
         """Notes how many rows there are, and writes.
@@ -84,7 +105,11 @@ class Journal:
         """
         mark = file.mark()
         self._marks = [each for each in self._marks if each.rows < mark.rows] + [mark]
-        whole = {**self._record, CONTINUED: self._continued, MARKS: self._marks}
+        # What was cut is made anew.
+        spans = [(first, min(last, mark.rows)) for first, last in self._unmarked]
+        self._unmarked = [(first, last) for first, last in spans if first <= last]
+        marks = {MARKS: self._marks, UNMARKED: self._unmarked}
+        whole = {**self._record, CONTINUED: self._continued, **marks}
         write_by_rename(self.path, to_json(whole, indent=2))
 
     def _before(self) -> dict[str, Any]:
@@ -100,6 +125,13 @@ class Journal:
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:
     return value if isinstance(value := record.get(name), list) else []
+
+
+def _span(value: object) -> tuple[int, int] | None:
+    match value:
+        case [int(first), int(last)]:
+            return first, last
+    return None
 
 
 def _mark(value: object) -> Mark | None:

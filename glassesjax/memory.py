@@ -4,6 +4,7 @@ What is asked for here is a lower bound, and what there is an upper one: a run t
 never refused, and one that is let through may still be too large.
 """
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ def check_memory(needed: int, what: str, remedy: str, *, parts: int = 1) -> None
         raise BadInput(f"{expected}, got {got}: {remedy}.")
 
 
+@functools.lru_cache(maxsize=1)  # files of the kernel, and a sweep asks for each of its cells
 def host_memory() -> int:
     """Bytes that this process may have, swap included; 2^63 where nothing tells."""
     try:

@@ -1,6 +1,7 @@
 """Where a command writes, looked at before a model is opened: nothing is left there."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,10 +24,12 @@ def check_save(path: Path, flag: str) -> None:
     check_name(path, flag)
     if os.path.lexists(path):
         regular_file(path, f"a file for {flag}")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with writing(f"a file for {flag} that can be written", path, f"choose another {flag}"):
-        part.open("xb").close()
-        part.unlink()
+    expected = f"a file for {flag} that can be written"
+    with (
+        writing(expected, path, f"choose another {flag}"),
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part"),
+    ):
+        pass
 
 
 def check_out(out: Path, known: Mapping[str, object]) -> None:
@@ -49,7 +52,9 @@ def check_out(out: Path, known: Mapping[str, object]) -> None:
         raise BadInput(f"Expected {expected}, got {got}: choose another --out.")
     if nearest == out:
         check_run(out, known)
-    trial = nearest / f".{out.name}.{os.getpid()}.part"  # which any run here would clear away
-    with writing(expected, out):
-        trial.mkdir()
-        trial.rmdir()
+    # A run that enters there meanwhile takes it for scrap, and may remove it, which is no error.
+    with (
+        writing(expected, out),
+        tempfile.TemporaryDirectory(dir=nearest, prefix=".", suffix=".part"),
+    ):
+        pass

@@ -12,10 +12,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from glassesjax.errors import BadInput
-from glassesjax.files import (
-    json_object,
-    regular_file,
-)
+from glassesjax.files import json_object, part_of, regular_file
 from glassesjax.provenance import code_fields, provenance  # noqa: F401  (rows need them)
 
 ROWS = "rows.jsonl"
@@ -46,7 +43,7 @@ def write_by_rename(path: Path, text: str) -> None:
       path: Where it goes; a file already there is replaced.
       text: Its content, written as UTF-8; half surrogates as escapes.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         # A token's name may hold the half of a character, which UTF-8 has no bytes for.
         with part.open("w", encoding="utf-8", errors="backslashreplace") as file:

@@ -11,6 +11,7 @@ from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.journal import Journal
 from glassesjax.records import RowFile, read_rows
+from glassesjax.report.run_study import fill
 
 WORDS = ["verify", "--only", "lem_b7", "--out"]  # of the quickest
 
@@ -186,3 +187,55 @@ def test_the_precision_of_products_is_observed(monkeypatch):
         layers, "exact", lambda names, x, y, carrier: layers.jnp.einsum(names, x, y)
     )
     assert layers._precision() == "default"
+
+
+# Whom an error over rows is blamed on.
+
+
+def filled(out, draw=lambda rows: None, count=2):
+    def drawn(rows, settings, record):
+        draw(rows)
+        return {}
+
+    made = [(str(n), [{"study": "x", "n": n}]) for n in range(count)]
+    steps = lambda done: [(name, rows) for name, rows in made if not done(rows[0])]
+    fixed = {"study": "x"}
+    return fill(out, fixed=fixed, source={}, key=("n",), measure=steps, draw=drawn)
+
+
+def a_bug(rows):
+    raise AttributeError("planted")
+
+
+def a_field(rows):
+    return [row["newer"] for row in rows]
+
+
+@pytest.mark.parametrize("bug", [a_bug, a_field], ids=["error", "field"])
+def test_rows_as_this_code_wrote_them_are_not_to_blame(tmp_path, bug):
+    filled(tmp_path)
+    for count in (2, 3):  # finished, or continued
+        with pytest.raises((AttributeError, KeyError)):
+            filled(tmp_path, bug, count)
+
+
+def test_rows_of_other_code_may_lack_a_field_and_no_more(tmp_path):
+    filled(tmp_path)
+    record = tmp_path / "provenance.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "source_sha256": "other"}))
+    with pytest.raises(BadInput, match="Expected newer in line 1"):
+        filled(tmp_path, a_field)
+    with pytest.raises(AttributeError):
+        filled(tmp_path, a_bug)
+
+
+@pytest.mark.parametrize("kind", ["no marks", "a row behind them"])
+def test_rows_that_nobody_vouches_for_are_blamed_however_often(tmp_path, kind):
+    filled(tmp_path)
+    if kind == "no marks":
+        (tmp_path / "provenance.json").unlink()
+    else:
+        edit(tmp_path, lambda lines: [*lines, '{"study": "x", "n": 7}\n'])
+    for count in (2, 3):
+        with pytest.raises(BadInput, match="Expected rows as this study writes them"):
+            filled(tmp_path, a_bug, count)

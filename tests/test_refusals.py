@@ -14,13 +14,24 @@ from glassesjax.cache.budget import check_budget, resolve_slots
 from glassesjax.cache.policies import POLICIES, policy
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
-from glassesjax.model import Bidirectional, Decoder, DecoderConfig, Learned, Mlp, pretrained
+from glassesjax.model import (
+    Bidirectional,
+    Decoder,
+    DecoderConfig,
+    Learned,
+    Mlp,
+    pretrained,
+    weights,
+)
 from glassesjax.model.gguf_file import GgufTensors
 from glassesjax.model.stored import save_decoder
 from glassesjax.model.weights import decoder_bytes
 from glassesjax.precision.named import named_plan
+from glassesjax.report.run_sweep import _check_sizes
 from glassesjax.settings import decimal_number, whole_number
+from glassesjax.studies import train_memory
 from glassesjax.studies.perplexity_rows import stretch_count, stretch_start
+from glassesjax.studies.sweep_settings import SweepSettings
 from glassesjax.studies.train import mesh_of
 from glassesjax.studies.train_settings import TrainSettings
 from glassesjax.tasks.glasses import Glasses, named_glasses
@@ -308,9 +319,10 @@ def test_a_limit_of_a_control_group_counts(monkeypatch):
     files = {"/proc/self/cgroup": ["0::/job/step"], "/sys/fs/cgroup/job/memory.max": ["12345"],
              "/sys/fs/cgroup/job/step/memory.max": ["max"]}  # fmt: skip
     monkeypatch.setattr(memory, "_lines", lambda path: files.get(str(path), []))
-    assert memory.host_memory() == 12345
+    limited = memory.host_memory.__wrapped__  # as at the first question
+    assert limited() == 12345
     files["/proc/meminfo"] = ["MemTotal: 1 kB", "SwapTotal: 2 kB"]
-    assert memory.host_memory() == 12345 + 2048
+    assert limited() == 12345 + 2048
 
 
 @pytest.mark.parametrize(
@@ -323,6 +335,19 @@ def test_weights_are_counted_as_they_are(changed):
     config = DecoderConfig(vocab_size=7, model_dim=8, **changed)
     made_ones = jax.tree.leaves(jax.eval_shape(lambda: Decoder(config, key=jax.random.key(0))))
     assert decoder_bytes(config) == 4 * sum(math.prod(leaf.shape) for leaf in made_ones)
+
+
+def test_cells_of_one_decoder_are_sized_once(monkeypatch):
+    sizes, limits, abstract = [], [], weights._abstract
+    monkeypatch.setattr(weights, "_abstract", lambda config: sizes.append(0) or abstract(config))
+    monkeypatch.setattr(memory, "_limits", lambda: limits.append(0) or [])
+    for cached in (weights._shapes, train_memory._bytes, memory.host_memory):
+        cached.cache_clear()
+    sweep = SweepSettings(preset="quick", grid=("seeds=1,2,3", "steps=1,2", "batch=1,2"))
+    _check_sizes(sweep)
+    memory.host_memory.cache_clear()
+    assert len(sweep.cells) == 48
+    assert (len(sizes), len(limits)) == (4, 1)
 
 
 def test_a_right_training_is_let_through():

@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput, escaped, shown
-from glassesjax.files import json_object, regular_file, writing
+from glassesjax.files import json_object, part_of, regular_file, writing
 from glassesjax.folders import check_local
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
 from glassesjax.records import to_json
@@ -81,7 +81,7 @@ def save_state(
         **dict(zip(_names(state), map(_plain, jax.tree.leaves(state)), strict=True)),
         **{f"with.{name}": array for name, array in (arrays or {}).items()},
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with writing("to save the state", path, "choose another file"), part.open("wb") as file:
             np.savez(file, allow_pickle=False, **content)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.errors import BadInput, escaped
-from glassesjax.files import writing
+from glassesjax.files import part_of, writing
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.stored_config import config_record
 from glassesjax.model.stored_header import (
@@ -67,7 +67,7 @@ def save_decoder(
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
         wanted = f"Expected symbols and settings of at most {MOST_HEADER} bytes"
         raise ValueError(f"{wanted}, got {length}: use a smaller vocabulary.")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with writing("to save a model", path, "choose another file"), part.open("wb") as file:
             file.write(content)

@@ -6,7 +6,7 @@ from typing import Any
 from jinja2.utils import Namespace
 
 THINGS_A_STEP, CHARACTERS_A_STEP = 4, 256
-MOST_BITS = 4096  # of an integer
+MOST_BITS, BITS_A_CHARACTER = 4096, 4  # of an integer, and of it as text
 VIEWS = KeysView | ValuesView | ItemsView
 
 
@@ -61,6 +61,7 @@ class Budget:
                 things += len(value)
             elif isinstance(value, int):
                 self.check_bits(value.bit_length())
+                characters += value.bit_length() // BITS_A_CHARACTER  # as text it is so long
             self.check_room(things + characters)
         self.spend(things / THINGS_A_STEP + characters / CHARACTERS_A_STEP)
         return things + characters
@@ -77,6 +78,12 @@ def counted_namespace(budget: Budget) -> type[Namespace]:
 
     class CountedNamespace(Namespace):
         """What a template may write to. Its text says nothing: what it has may be itself."""
+
+        def __getattribute__(self, name: str) -> Any:  # noqa: ANN401
+            # What Python or a filter looks for by such a name it calls, and nobody would count it.
+            if name.startswith("__"):
+                return object.__getattribute__(self, name)
+            return super().__getattribute__(name)
 
         def __setitem__(self, name: str, value: Any) -> None:  # noqa: ANN401
             budget.spend()

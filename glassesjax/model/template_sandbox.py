@@ -53,14 +53,14 @@ SHALLOW_FILTERS = {
 }
 # What makes no more than it is given. All others may make as much as the product.
 LINEAR = {
-    *("abs", "attr", "capitalize", "copy", "count", "dictsort", "e", "encode", "endswith"),
+    *("abs", "attr", "capitalize", "copy", "count", "dictsort", "e", "endswith"),
     *("escape", "find", "float", "groupby", "index", "int", "isalnum", "isalpha", "isdigit"),
     *("islower", "isspace", "isupper", "lower", "lstrip", "max", "min", "partition"),
     *("random", "removeprefix", "removesuffix", "rstrip", "sort", "split", "splitlines"),
     *("startswith", "string", "strip", "swapcase", "title", "tojson", "trim", "unique", "upper"),
 }
-# What goes over a text again for each of its parts.
-QUADRATIC = {"pprint", "striptags", "urlize", "wordwrap"}
+# What goes over a text again for each of its parts, as the codec of domain names does.
+QUADRATIC = {"decode", "encode", "pprint", "striptags", "urlize", "wordwrap"}
 PADDED = {"center", "ljust", "rjust", "truncate", "zfill"}  # these make the sum
 # A width of five digits, or one that is an argument.
 _WIDTH = re.compile(r"\d{5}|%[^a-zA-Z%(]*\*")
@@ -160,7 +160,9 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         named = [value for key, value in options.items() if key not in SCOPES]
         __self.budget.spend(1 + (len(args) + len(named)) / THINGS_A_STEP)
         name = getattr(__obj, "__name__", "")
-        if isinstance(__obj, BuiltinMethodType) and name not in CHEAP_METHODS:
+        # Those of safe texts are written in Python, and make the same as those of texts.
+        of_text = isinstance(__obj, MethodType) and isinstance(__obj.__self__, str)
+        if (of_text or isinstance(__obj, BuiltinMethodType)) and name not in CHEAP_METHODS:
             __self._check_product(name, __obj.__self__, [*args, *named])
         elif not isinstance(__obj, Macro | BuiltinMethodType):
             __self.budget.measure(args, named)
@@ -171,8 +173,8 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         """An operator between two values."""
         self.budget.measure(left, right)
         number = lambda value: isinstance(value, int | float)
-        if operator == "%" and isinstance(left, str):
-            self._check_percent(left, right)
+        if operator == "%" and isinstance(left, str | bytes):
+            self._check_percent(left if isinstance(left, str) else left.decode("latin-1"), right)
         elif operator == "*" and not (number(left) and number(right)):
             times, repeated = (left, right) if isinstance(left, int) else (right, left)
             if isinstance(times, int) and isinstance(repeated, str | bytes):

@@ -1,6 +1,7 @@
 """Weights by name: what a decoder holds, and a decoder out of given arrays."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -38,9 +39,9 @@ def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
       Names as of ``flat_parameters``, with shapes.
     """
     # Layers are alike, and to go through each would take as long as there are many.
-    one = flat_parameters(_abstract(dataclasses.replace(config, num_layers=1)))
+    one = _shapes(dataclasses.replace(config, num_layers=1))
     stacked = lambda name, shape: (config.num_layers, *shape[1:]) if _in_blocks(name) else shape
-    return {name: stacked(name, leaf.shape) for name, leaf in one.items()}
+    return {name: stacked(name, shape) for name, shape in one.items()}
 
 
 def decoder_bytes(config: DecoderConfig, itemsize: int = 4) -> int:
@@ -99,6 +100,11 @@ def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Dec
 def _abstract(config: DecoderConfig) -> Decoder:
     make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
     return jax.eval_shape(make, draws.root_key(0))
+
+
+@functools.lru_cache(maxsize=1024)  # ten milliseconds; a sweep has many cells of one decoder
+def _shapes(config: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
+    return {name: leaf.shape for name, leaf in flat_parameters(_abstract(config)).items()}
 
 
 def _in_blocks(name: str) -> bool:

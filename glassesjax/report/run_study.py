@@ -129,7 +129,8 @@ def fill(
                 journal.write(file)
                 advance(name)
             made = len(file) - before
-        every = known_rows(out / ROWS, fresh=made, study=fixed["study"])
+        by = {"vouched": journal.vouches, "other_code": journal.other_code}
+        every = known_rows(out / ROWS, fresh=made, study=fixed["study"], **by)
         with blaming(every):
             rows = [row for row in every if current(row)]
             files = draw(rows, fixed, journal.shown)

@@ -1,14 +1,15 @@
 """A sweep as a whole: cells filled by any number of processes, then one page over all of them."""
 
+import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 
 from glassesjax.errors import BadInput, Busy
+from glassesjax.files import writing
 from glassesjax.folders import RunFolder
 from glassesjax.records import Row, provenance, to_json, write_by_rename
 from glassesjax.report.jobs import run_jobs
@@ -140,22 +141,18 @@ def _write(settings: SweepSettings, out: Path, command: str) -> Sequence[Row]:
     return rows
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(out: Path, fixed: dict[str, object]) -> Iterator[None]:
     """The sweep's own folder for a moment; its cells have locks of their own."""
     limit = time.monotonic() + PATIENCE
-    while True:
-        folder = RunFolder(out, fixed)
-        try:
-            folder.__enter__()
-            break
-        except Busy:
-            if time.monotonic() > limit:
-                raise
-            time.sleep(0.1)
-    try:
+    folder = RunFolder(out, fixed)
+    with writing("to write the sweep", out), contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(folder)
+                break
+            except Busy:
+                if time.monotonic() > limit:
+                    raise
+                time.sleep(0.1)
         yield
-    except OSError as error:
-        raise BadInput(f"Wanted to write the sweep in {out}; {error.strerror}.") from error
-    finally:
-        folder.__exit__()

@@ -27,7 +27,7 @@ from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.places import check_save
 from glassesjax.records import Row, Value
 from glassesjax.studies.generate_rows import Job, Writing, written_rows
-from glassesjax.studies.generate_settings import DTYPES, GenerateSettings
+from glassesjax.studies.generate_settings import DTYPES, FIX_NOTHING, GenerateSettings
 from glassesjax.studies.opening import encoding_name, open_one
 from glassesjax.tasks.sequences import BOS
 
@@ -252,7 +252,7 @@ def fixed_settings(settings: GenerateSettings, own: Mapping[str, object]) -> dic
     Returns:
       The same without ``save``, and with the digest of the state that is resumed.
     """
-    kept = {name: value for name, value in own.items() if name not in ("save", "resume")}
+    kept = {name: value for name, value in own.items() if name not in FIX_NOTHING}
     if settings.resume is not None:
         kept["resume_sha256"] = hashlib.sha256(settings.resume.read_bytes()).hexdigest()
     return kept

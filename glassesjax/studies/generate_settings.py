@@ -14,6 +14,7 @@ from glassesjax.precision import RoundingPlan
 from glassesjax.settings import check_settings
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
+FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the content counts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What a training takes in memory at the least, before a decoder is made."""
 
+import functools
 from collections.abc import Iterator
 
 from glassesjax.memory import check_memory
@@ -25,11 +26,14 @@ def check_training(settings: TrainSettings) -> None:
         check_memory(needed, said, "use less", parts=parts * seed * data * model if parts else 1)
 
 
+_bytes = functools.lru_cache(maxsize=1024)(decoder_bytes)  # a sweep has many cells of one decoder
+
+
 def _needs(settings: TrainSettings) -> Iterator[tuple[int, str, bool]]:
     """Bytes, what takes them, and whether they are divided over the devices of the mesh."""
     config, seeds = settings.config, settings.seeds
     sizes = f"--layers {config.num_layers} and --width {config.model_dim}"
-    learners = COPIES * seeds * decoder_bytes(config)
+    learners = COPIES * seeds * _bytes(config)
     # They are made on one device, and divided then.
     yield learners, f"{seeds} --seeds of decoders of {sizes}", False
     rows, row = seeds * settings.batch // settings.parts, settings.row

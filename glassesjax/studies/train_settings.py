@@ -1,6 +1,7 @@
 """What to train: a task, its layout, a decoder, and how long."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -150,14 +151,14 @@ class TrainSettings:
     @property
     def _effects(self) -> Iterable[tuple[bool, str, object]]:
         """Counts so large that nothing would come of them, at any length that is answered."""
-        glasses, item = self.recipe.glasses, item_width(named_task(self.task), self.tested[-1])
+        glasses, item = self.recipe.glasses, _item_width(self.task, self.tested[-1])
         most = max(glasses.separators, glasses.steps)
         yield most <= item, f"a --remedy that counts to {item}, the longest item", self.remedy
         mask = named_mask(self.mask)
         seen = mask.width if isinstance(mask, Window) else 0
         yield seen <= self.room, f"a --mask window up to the longest row, {self.room}", self.mask
 
-    @property
+    @functools.cached_property  # a sweep asks each of thousands of cells several times
     def recipe(self) -> Recipe:
         """How the decoders are trained."""
         task, (low, high) = named_task(self.task), self.lengths
@@ -177,7 +178,7 @@ class TrainSettings:
             weight_decay_on=self.weight_decay_on,
         )
 
-    @property
+    @functools.cached_property
     def config(self) -> DecoderConfig:
         """The decoder that is trained."""
         try:
@@ -200,12 +201,12 @@ class TrainSettings:
     @property
     def room(self) -> int:
         """Tokens of the longest row that is answered."""
-        return width(named_task(self.task), named_glasses(self.remedy), self.tested[-1])
+        return _width(self.task, self.remedy, self.tested[-1])
 
     @property
     def row(self) -> int:
         """Tokens of a row of the training, padding included."""
-        return width(named_task(self.task), named_glasses(self.remedy), self.lengths[1])
+        return _width(self.task, self.remedy, self.lengths[1])
 
     @property
     def tested(self) -> tuple[int, ...]:
@@ -235,6 +236,17 @@ class TrainSettings:
     def _may_hear(self) -> bool:
         """Whether what ``heard`` asks for has a meaning."""
         return not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
+
+
+@functools.lru_cache(maxsize=4096)  # ten milliseconds; a sweep asks many times for each cell
+def _width(task: str, remedy: str, size: int) -> int:
+    """Tokens of a row of an item of a length."""
+    return width(named_task(task), named_glasses(remedy), size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _item_width(task: str, size: int) -> int:
+    return item_width(named_task(task), size)
 
 
 def _require(checks: Iterable[tuple[bool, str, object]]) -> None:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.files import (
+    FULL,
     MOST_SETTINGS,
     json_object,
     read_file,
@@ -212,7 +214,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _system_errors() -> Iterator[None]:
-    """Errors of the system as Python has them: orbax has kinds and words of its own for them.
+    """A full or unwritable disk as Python has it: orbax has kinds and words of its own for it.
 
     It also logs each with a traceback, from threads, before it raises it: once is enough.
     """
@@ -224,9 +226,11 @@ def _system_errors() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        for number in errno.errorcode:
-            if os.strerror(number) in str(error):
-                raise OSError(number, os.strerror(number)) from error
+        # Of others only the words would be known, and these may be those of a bug.
+        for number in (*FULL, errno.EACCES, errno.EROFS):
+            words = os.strerror(number)
+            if re.search(rf"\b{re.escape(words)}\b|\[OS error {number}\b", str(error)):
+                raise OSError(number, words) from error
         raise
     finally:
         log.setLevel(level)

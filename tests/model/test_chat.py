@@ -252,6 +252,9 @@ BEYOND = {
     "a precision of %": ("{{ '%.1000000000f' % 1 }}", WIDTH),
     "a width of % by name": ("{{ '%(a)1000000000d' % {'a': 1} }}", WIDTH),
     "a width of % beside it": ("{{ '%*d' % (10**9, 1) }}", WIDTH),
+    "a width of % of safe text": ("{{ ('%1000000000d'|safe) % 1 }}", WIDTH),
+    "a width of % of bytes": ("{{ '%1000000000d'.encode() % 1 }}", WIDTH),
+    "a width of format of safe text": ("{{ ('{:>999999999}'|safe).format(1) }}", WIDTH),
     "a width of the filter": ("{{ '%1000000000d'|format(1) }}", WIDTH),
     "a width of format": ("{{ '{:>999999999}'.format(1) }}", WIDTH),
     "a width of format beside it": ("{{ '{:{}}'.format(1, 10**9) }}", WIDTH),
@@ -267,6 +270,15 @@ BEYOND = {
         name: (f"{{{{ {expression} }}}}", ROOM)
         for name, expression in {
             "center as a filter": "'a'|center(10**9)",
+            "ljust of safe text": "('a'|safe).ljust(10**9)",
+            "ljust of escaped text": "('a'|e).ljust(10**9)",
+            "zfill of safe text": "('a'|safe).zfill(10**9)",
+            "tabs of safe text": "('\\t'|safe).expandtabs(10**9)",
+            "a method of safe text by a filter": "('a'|safe|attr('center'))(10**9)",
+            "a join of safe text": "(('b' * 9999)|safe).join('a' * 9999)",
+            "a replacement of safe text": "(('a' * 9999)|safe).replace('a', 'b' * 9999)",
+            "a translation of safe text": "(('a' * 9999)|safe).translate({97: 'b' * 9999})",
+            "long numbers as text": "([2**2000] * 9999)|string",
             "center of a map": "['a']|map('center', 10**9)|list",
             "an indent": "'a\\nb'|indent(10**9)",
             "an indent of text": "('a\\n' * 9999)|indent('b' * 9999)",
@@ -298,6 +310,7 @@ BEYOND = {
     "keys that are hashed": ("{% set a = (1,) * 9999 %}" + often("{{ {}[(a, a)] }}"), STEPS),
     "arguments of calls": (often("{{ cycler(*range(99999)) }}"), STEPS),
     "marks that are taken out": ("{{ ('<!---->' * 99999)|striptags }}", STEPS),
+    "domain names": ("{{ ('ä' * 99999).encode('idna') }}", STEPS),
     "random words": ("{{ lipsum(n=10**6) }}", FAILS),
     "a date of a long format": ("{{ strftime_now('%c' * 999) }}", FAILS),
     "a template of 10^7 letters": ("a" * 10**7, "32768 characters, got 10000000"),
@@ -322,6 +335,11 @@ def test_a_template_that_goes_too_far_is_refused_in_one_line(kind, monkeypatch):
 
 def test_a_namespace_may_hold_itself():
     assert render("{% set n = namespace() %}{% set n.a = n %}{{ n }}", USER) == "<Namespace>"
+
+
+def test_what_python_looks_for_in_a_namespace_is_not_the_templates():
+    template = "{% set n = namespace(__html__=(' ' * 99999).strip) %}{{ n|e }}"
+    assert render(template, USER) == "&lt;Namespace&gt;"
 
 
 def test_what_a_template_raises_is_escaped_and_short():
