@@ -111,7 +111,11 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     # As it came, an array says how exactly its numbers were computed.
                     typed = hasattr(came[name], "dtype")
                     check_domain(name, came[name] if typed else given[name], domain)
-            return function(*bound.args, **bound.kwargs)
+            try:
+                return function(*bound.args, **bound.kwargs)
+            except OverflowError as error:  # whole numbers of Python have no end, others have
+                expected = f"Expected numbers that {function.__name__} can compute with"
+                raise BadInput(f"{expected}, got larger ones ({error}): use smaller.") from error
 
         return checked
 

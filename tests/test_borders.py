@@ -281,6 +281,11 @@ CALLS = {
     "a length of zero": (lambda: fit_decay([0, 2, 3], [3.0, 2.0, 1.0]), "positive lengths"),
     "a negative length": (lambda: fit_decay([-1, 2, 3], [3.0, 2.0, 1.0]), "positive lengths"),
     "a length with a fraction": (lambda: fit_decay([1.5, 2], [3.0, 2.0]), "lengths to be a seq"),
+    "a negative distance": (lambda: fit_decay([1, 2, 3], [3.0, -2.0, 1.0]), "distances of 0 or"),
+    "a length of 400 digits": (
+        lambda: fit_decay([10**400, 2, 3, 4], [4.0, 3.0, 2.0, 1.0]),
+        "fit_decay can compute with, got larger",
+    ),
     "fewer distances": (lambda: fit_decay([1, 2, 3], [3.0]), "each of 3 lengths, got 1"),
     "a slope at one point": (lambda: loglog_slope([2, 2], [1, 2]), "two different numbers"),
     "a slope over zero": (lambda: loglog_slope([0, 2], [1, 2]), "x over 0, got 0"),
