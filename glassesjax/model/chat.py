@@ -8,7 +8,7 @@ from glassesjax.errors import MODELS_WANTED, BadInput, escaped
 
 STEPS, STEPS_A_MESSAGE = 100_000, 1000  # SmolLM2's own template takes some 30 a message
 MOST_DATE = 200  # characters of its format
-ROOM = 1 << 20  # characters of one text
+ROOM = 1 << 18  # characters of one text, and of all
 
 
 def chat_text(

@@ -23,7 +23,7 @@ class Budget:
     """
 
     def __init__(self, steps: int, room: int) -> None:
-        self.steps, self.room, self.left = steps, room, float(steps)
+        self.steps, self.room, self.left, self.written = steps, room, float(steps), 0.0
 
     def spend(self, steps: int | float = 1) -> bool:
         """Takes some steps away; true, so that it can stand in a condition."""
@@ -36,6 +36,11 @@ class Budget:
         """Refuses to make something of such a size."""
         if size > self.room:
             raise TooMuch(f"texts and lists of at most {self.room} characters and items, got more")
+
+    def write(self, size: int | float) -> None:
+        """Counts what is written, into a text of the template's own or into the whole."""
+        self.written += size
+        self.check_room(self.written)
 
     def check_bits(self, bits: int) -> None:
         """Refuses an integer of so many bits."""

@@ -4,8 +4,8 @@ Jinja keeps a template from Python's internals and from ranges beyond 100,000, b
 loops, texts that double or ``'%999999999d'``. Here a template has so many steps and no more: each
 loop, output, call, look-up and operator costs one, and one more for every 4 things and for every
 256 characters that it touches. What would make one text or list of more than ``room`` characters
-and things is refused before it is made. No clock and no thread: a template that is refused once is
-refused always.
+and things is refused before it is made, and so is writing more than that in all. No clock and no
+thread: a template that is refused once is refused always.
 """
 
 import functools
@@ -111,12 +111,22 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
     # What the tree is made to call.
 
     def step(self, steps: int | float = 1) -> bool:
-        """A turn of a loop, a call of a macro, or a text that the template writes by itself."""
+        """A turn of a loop, or a call of a macro."""
         return self.budget.spend(steps)
 
     def sized(self, value: object) -> object:
-        """A value that is written, compared or has just been made."""
+        """A value that is compared or has just been made."""
         self.budget.measure(value)
+        return value
+
+    def wrote(self, characters: int) -> bool:
+        """A text that the template has by itself."""
+        self.budget.write(characters)
+        return self.budget.spend(1 + characters / CHARACTERS_A_STEP)
+
+    def written(self, value: object) -> object:
+        """A value that is written."""
+        self.budget.write(self.budget.measure(value))
         return value
 
     def container(self, value: object) -> object:

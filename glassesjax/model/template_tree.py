@@ -5,8 +5,6 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
-from glassesjax.model.template_budget import CHARACTERS_A_STEP
-
 NODES_A_STEP = 64
 
 
@@ -34,9 +32,8 @@ class CountedTree(NodeTransformer):
         """What is written."""
         self.generic_visit(node)
         plain = [child for child in node.nodes if isinstance(child, nodes.TemplateData)]
-        written = sum(len(child.data) for child in plain)
-        step = _call("step", nodes.Const(1 + written / CHARACTERS_A_STEP))
-        node.nodes = [child if child in plain else _call("sized", child) for child in node.nodes]
+        step = _call("wrote", nodes.Const(sum(len(child.data) for child in plain)))
+        node.nodes = [child if child in plain else _call("written", child) for child in node.nodes]
         return [nodes.ExprStmt(step), node]
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
