@@ -28,7 +28,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 
 
-def shown(value: object) -> str:
+def brief(value: object) -> str:
     """A value out of a file, for a message: one line, escaped, and short however large it is.
 
     Args:

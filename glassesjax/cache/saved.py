@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
-from glassesjax.errors import BadInput, escaped, shown
+from glassesjax.errors import BadInput, brief, escaped
 from glassesjax.files import json_object, part_of, regular_file, writing
 from glassesjax.folders import check_local
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
@@ -161,7 +161,7 @@ def _require_same(path: Path, name: str, wanted: object, found: object) -> None:
 
 
 def _told(value: object) -> str:
-    return "none" if value is None else escaped(value) if isinstance(value, str) else shown(value)
+    return "none" if value is None else escaped(value) if isinstance(value, str) else brief(value)
 
 
 def _names(state: State) -> list[str]:

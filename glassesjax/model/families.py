@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from glassesjax.errors import BadInput, escaped, shown
+from glassesjax.errors import BadInput, brief, escaped
 from glassesjax.model.config import DecoderConfig, Mlp, RMSNorm, Rotary
 from glassesjax.model.weights import parameter_shapes
 
@@ -108,10 +108,10 @@ def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) ->
         makes another function of it or is not known, or one of a file that is no model by itself.
     """
     if (architecture := metadata.get("general.architecture")) != "llama":
-        got = f"{shown(architecture)}"
+        got = brief(architecture)
         raise BadInput(f"Expected a GGUF of the llama architecture, got {got}: use another file.")
     if (kind := metadata.get("general.type", "model")) != "model":
-        raise BadInput(f"Expected a GGUF that is a model, got {shown(kind)}: use another file.")
+        raise BadInput(f"Expected a GGUF that is a model, got {brief(kind)}: use another file.")
     _check_keys(metadata)
     try:
         sizes = _llama_sizes(metadata, vocab_size)
@@ -131,14 +131,14 @@ def _check_keys(metadata: Mapping[str, Any]) -> None:
     for key, value in metadata.items():
         family, _, name = key.partition(".")
         if family in PARTS:
-            raise _contradiction("a whole model", f"{escaped(key)} = {shown(value)}")
+            raise _contradiction("a whole model", f"{escaped(key)} = {brief(value)}")
         if family != "llama" or name in LLAMA_KEYS:
             continue
         if name not in LLAMA_NEUTRAL:
-            raise _contradiction("keys of a plain llama model", f"{escaped(key)} = {shown(value)}")
+            raise _contradiction("keys of a plain llama model", f"{escaped(key)} = {brief(value)}")
         neutral = LLAMA_NEUTRAL[name]
         if not _same(value, neutral):
-            raise _contradiction(f"{key} = {neutral} or without it", f"{shown(value)}")
+            raise _contradiction(f"{key} = {neutral} or without it", brief(value))
 
 
 def _same(value: object, neutral: bool | int | float | str) -> bool:
@@ -207,7 +207,7 @@ def _linear_factor(metadata: Mapping[str, Any]) -> float:
     kind = metadata.get("llama.rope.scaling.type", "linear")
     if not isinstance(kind, str) or kind not in ("none", "linear"):
         wanted = "llama.rope.scaling.type none or linear"
-        raise _contradiction(wanted, f"{shown(kind)}, which is not supported")
+        raise _contradiction(wanted, f"{brief(kind)}, which is not supported")
     old = float(_number(metadata, "rope.scale_linear", default=1.0))
     factor = float(_number(metadata, "rope.scaling.factor", default=old))
     if "llama.rope.scale_linear" in metadata and factor != old:
@@ -227,7 +227,7 @@ def _number(
     """A finite number of at least ``least`` under a key of the file."""
     kind = "whole number" if whole else "number"
     value = metadata.get(f"llama.{name}", default)
-    got = f"{shown(value)}"
+    got = brief(value)
     if value is None:
         got = "none"
     elif isinstance(value, list | np.ndarray):
@@ -274,7 +274,7 @@ def _check_names(names: Mapping[str, Any], num_layers: int) -> None:
     if missing := sorted(wanted - names.keys()):
         raise _contradiction(f"{len(wanted)} tensors", f"one in which {missing[0]} is missing")
     if unknown := sorted(names.keys() - wanted - {"output.weight"}):
-        raise _contradiction("the tensors of a plain llama model", f"also {shown(unknown[0])}")
+        raise _contradiction("the tensors of a plain llama model", f"also {brief(unknown[0])}")
 
 
 def _in_layer(index: int, name: str) -> str:

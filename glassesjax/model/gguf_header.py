@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glassesjax.errors import BadInput, shown
+from glassesjax.errors import BadInput, brief
 from glassesjax.files import regular_file
 
 MAGIC = b"GGUF"
@@ -113,7 +113,7 @@ def read_header(
     metadata = _pairs(reader, reader.count(LEAST_PAIR, "key-value pairs", most=MOST_ENTRIES))
     parts = metadata.get("split.count", 1)
     if type(parts) is not int or parts > 1:
-        got = f"part of a model in {shown(parts)} files"
+        got = f"part of a model in {brief(parts)} files"
         raise BadInput(f"Expected a GGUF file with a whole model, got {got}: merge them first.")
     alignment = _alignment(metadata)
     entries = _tensor_table(reader, num_tensors, block_sizes)
@@ -137,8 +137,8 @@ def _pairs(reader: "_Reader", count: int) -> dict[str, Any]:
     for index in range(count):
         key = reader.string(f"the key of pair {index}")
         if key in metadata:
-            raise reader.broken(f"has the key {shown(key)} twice")
-        metadata[key] = reader.value(f"the value of {shown(key)}")
+            raise reader.broken(f"has the key {brief(key)} twice")
+        metadata[key] = reader.value(f"the value of {brief(key)}")
     return metadata
 
 
@@ -148,7 +148,7 @@ def _alignment(metadata: Mapping[str, Any]) -> int:
     if type(alignment) is int and alignment > 0 and alignment % 8 == 0:
         return alignment
     wanted = "Expected a positive multiple of 8 as general.alignment of the GGUF file"
-    raise BadInput(f"{wanted}, got {shown(alignment)}: convert the model again.")
+    raise BadInput(f"{wanted}, got {brief(alignment)}: convert the model again.")
 
 
 class _Row(NamedTuple):
@@ -167,8 +167,8 @@ def _tensor_table(
     for index in range(count):
         name = reader.string(f"the name of tensor {index}")
         if name in rows:
-            raise reader.broken(f"has the tensor {shown(name)} twice")
-        entry = f"the entry of tensor {shown(name)}"
+            raise reader.broken(f"has the tensor {brief(name)} twice")
+        entry = f"the entry of tensor {brief(name)}"
         if (rank := reader.number("I", entry)) > MOST_DIMENSIONS:
             raise reader.broken(f"has {rank} dimensions in {entry}")
         shape = tuple(reader.number("Q", entry) for _ in range(rank))[::-1]
@@ -197,17 +197,17 @@ def _placed(
         row = shape[-1] if shape else 1
         if row % block or 0 in shape:
             fault = "no weights" if 0 in shape else f"rows of {row} weights in blocks of {block}"
-            raise reader.broken(f"has the tensor {shown(name)} with {fault}")
+            raise reader.broken(f"has the tensor {brief(name)} with {fault}")
         if offset != expected:
             fault = f"at byte {offset} of the weights where {expected} follows"
             raise reader.broken(
-                f"has the tensor {shown(name)} {fault}: they overlap or leave a gap"
+                f"has the tensor {brief(name)} {fault}: they overlap or leave a gap"
             )
         row_bytes = row // block * block_bytes
         total = math.prod(shape[:-1]) * row_bytes
         if start + offset + total > size:
             fault = f"end at byte {start + offset + total} of {size}"
-            raise reader.broken(f"lets the tensor {shown(name)} {fault}")
+            raise reader.broken(f"lets the tensor {brief(name)} {fault}")
         placed[name] = TensorEntry(kind, shape, start + offset, row_bytes)
         expected += -(-total // alignment) * alignment
     return placed

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from glassesjax.errors import MODELS_WANTED, BadInput, escaped, shown
+from glassesjax.errors import MODELS_WANTED, BadInput, brief, escaped
 from glassesjax.model.tokenizer import BYTES, ByteLevelTokenizer
 
 # Types of tokens, as GGUF numbers them from 1 to 6: normal, unknown, control, user-defined, unused,
@@ -56,13 +56,13 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
     """
     own = {key.removeprefix(PREFIX): v for key, v in metadata.items() if key.startswith(PREFIX)}
     if (model := own.get("model")) != "gpt2":
-        raise _foreign("a byte-level BPE tokenizer ('gpt2')", f"{shown(model)}")
+        raise _foreign("a byte-level BPE tokenizer ('gpt2')", brief(model))
     _check_keys(metadata)
     tokens = _strings("tokens", own.get("tokens"))
     numbers = {name: _token_number(name, own[name], len(tokens)) for name in own if _is_id(name)}
     adds_bos = own.get("add_bos_token", False)
     if not isinstance(adds_bos, bool) or (adds_bos and numbers.get("bos_token_id") is None):
-        got = f"{shown(adds_bos)} with bos_token_id {numbers.get('bos_token_id')}"
+        got = f"{brief(adds_bos)} with bos_token_id {numbers.get('bos_token_id')}"
         raise _foreign(f"{PREFIX}add_bos_token false, or true with a token", got)
     template = metadata.get(TEMPLATE)
     if not isinstance(template, str | None):
@@ -96,17 +96,17 @@ def _check_keys(metadata: Mapping[str, Any]) -> None:
         name = key.removeprefix(PREFIX)
         if name != key and name in SWITCHES_OFF:
             if value is not False:
-                raise _foreign(f"{key} false or without it", f"{shown(value)}")
+                raise _foreign(f"{key} false or without it", brief(value))
         elif name == key or not (name in USED or _is_id(name)):
             raise _foreign(
-                "keys of a plain byte-level tokenizer", f"{escaped(key)} = {shown(value)}"
+                "keys of a plain byte-level tokenizer", f"{escaped(key)} = {brief(value)}"
             )
 
 
 def _check_scores(scores: object, vocab_size: int) -> None:
     wanted = f"one number {PREFIX}scores for each of {vocab_size} tokens"
     if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
-        raise _foreign(wanted, f"{shown(scores)}")
+        raise _foreign(wanted, brief(scores))
     if len(scores) != vocab_size:
         raise _foreign(wanted, f"{len(scores)}")
 
@@ -134,7 +134,7 @@ def _token_number(name: str, value: object, vocab_size: int) -> int | None:
         return value
     if value is None or (name not in USED_IDS and type(value) is int and value == NO_TOKEN):
         return None
-    raise _foreign(f"tokenizer.ggml.{name} from 0 below {vocab_size}", f"{shown(value)}")
+    raise _foreign(f"tokenizer.ggml.{name} from 0 below {vocab_size}", brief(value))
 
 
 def _types(tokens: Sequence[str], types: object) -> list[int]:
@@ -148,7 +148,7 @@ def _types(tokens: Sequence[str], types: object) -> list[int]:
     numbers = types.tolist() if isinstance(types, np.ndarray) else types
     foreign = {kind for kind in set(numbers) if type(kind) is not int or kind not in TYPES}
     if foreign:
-        raise _foreign(f"{wanted}, from 1 to {len(TYPES)}", f"{shown(foreign.pop())}")
+        raise _foreign(f"{wanted}, from 1 to {len(TYPES)}", brief(foreign.pop()))
     return numbers
 
 
@@ -162,7 +162,7 @@ def _engine(
     vocabulary, pairs = {token: number for number, token in enumerate(tokens)}, _pairs(merges)
     if len(vocabulary) < len(tokens):
         twice = next(token for number, token in enumerate(tokens) if vocabulary[token] != number)
-        raise _foreign("tokens of different texts", f"two of {shown(twice)}")
+        raise _foreign("tokens of different texts", f"two of {brief(twice)}")
     try:
         engine = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     except Exception as error:
@@ -180,7 +180,7 @@ def _pairs(merges: list[str]) -> list[tuple[str, str]]:
     for merge in merges:
         first, _, second = merge.partition(" ")
         if not first or not second or " " in second:
-            raise _foreign("merges of two tokens with a space between", f"{shown(merge)}")
+            raise _foreign("merges of two tokens with a space between", brief(merge))
         pairs.append((first, second))
     return pairs
 
@@ -196,4 +196,4 @@ def _pre_tokenizer(name: object) -> Any:  # noqa: ANN401  (the library has no co
         case "gpt-2":
             return byte_level
         case _:
-            raise _foreign("a pre-tokenizer out of smollm, gpt-2", f"{shown(name)}")
+            raise _foreign("a pre-tokenizer out of smollm, gpt-2", brief(name))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from glassesjax.errors import shown
+from glassesjax.errors import brief
 from glassesjax.model.config import Alibi, DecoderConfig
 
 SWITCH = "switch"
@@ -75,15 +75,15 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
         fitting = next((part for part in parts if _fits(value, part)), None)
         if fitting is None:
             wanted = " or ".join(map(_words, parts))
-            raise ValueError(f"Expected {name} as {wanted}, got {shown(value)}")
+            raise ValueError(f"Expected {name} as {wanted}, got {brief(value)}")
         return _as(value, fitting)
     if not isinstance(value, Mapping):
-        raise ValueError(f"Expected {name} as an object with {SWITCH}, got {shown(value)}")
+        raise ValueError(f"Expected {name} as an object with {SWITCH}, got {brief(value)}")
     fields = {str(field): each for field, each in value.items()}
     given = fields.pop(SWITCH, None)
     if not isinstance(given, str) or given not in switches:
         wanted = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
-        raise ValueError(f"{wanted}, got {shown(given)}")
+        raise ValueError(f"{wanted}, got {brief(given)}")
     if given == Alibi.__name__ and fields.get("slopes", "") is None:
         fields["slopes"] = "geometric"  # what nothing meant before there were names
     return _made(switches[given], name, fields)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glassesjax.errors import BadInput, shown
+from glassesjax.errors import BadInput, brief
 from glassesjax.files import regular_file
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.stored_config import config_of
@@ -51,11 +51,11 @@ def read_header(path: Path) -> StoredHeader:
         raise ValueError(f"Expected metadata under {HEADER!r}, got none")
     told = _json(told[HEADER], f"its metadata under {HEADER!r}")
     if told.get("kind") != KIND:
-        raise ValueError(f"Expected its kind as {KIND!r}, got {shown(told.get('kind'))}")
+        raise ValueError(f"Expected its kind as {KIND!r}, got {brief(told.get('kind'))}")
     for name, kind in (("config", dict), ("symbols", list), ("source", dict)):
         if not isinstance(told.get(name), kind):
             words = "a list" if kind is list else "an object"
-            raise ValueError(f"Expected its {name} as {words}, got {shown(told.get(name))}")
+            raise ValueError(f"Expected its {name} as {words}, got {brief(told.get(name))}")
     config = config_of(told["config"])
     if config.num_layers > MOST_LAYERS:
         raise ValueError(f"Expected at most {MOST_LAYERS} layers, got {config.num_layers}")
@@ -88,7 +88,7 @@ def _json(text: str | bytes, what: str) -> dict[str, Any]:
     except ValueError as error:  # also bytes that are no UTF-8
         raise ValueError(f"Expected {what} as JSON, got other text") from error
     if not isinstance(value, dict):
-        raise ValueError(f"Expected {what} as an object, got {shown(value)}")
+        raise ValueError(f"Expected {what} as an object, got {brief(value)}")
     return value
 
 
@@ -97,7 +97,7 @@ def _format(name: object) -> NumberFormat | None:
         return None if name is None else number_format(name if isinstance(name, str) else "")
     except ValueError as error:
         wanted = "Expected stored_as as the name of a number format"
-        raise ValueError(f"{wanted}, got {shown(name)}") from error
+        raise ValueError(f"{wanted}, got {brief(name)}") from error
 
 
 def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
@@ -106,10 +106,10 @@ def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
     for name, entry in entries.items():
         shape = entry.get("shape") if isinstance(entry, dict) else None
         if not isinstance(shape, list) or not all(type(size) is int for size in shape):
-            raise ValueError(f"Expected a shape of {shown(name)}, got {shown(entry)}")
+            raise ValueError(f"Expected a shape of {brief(name)}, got {brief(entry)}")
         if (kind := entry.get("dtype")) not in TYPES:
-            wanted = f"Expected {shown(name)} of a type out of {', '.join(TYPES)}"
-            raise ValueError(f"{wanted}, got {shown(kind)}")
+            wanted = f"Expected {brief(name)} of a type out of {', '.join(TYPES)}"
+            raise ValueError(f"{wanted}, got {brief(kind)}")
         shapes[name] = tuple(shape)
         types.append(kind)
     check_shapes(config, shapes)
@@ -129,13 +129,13 @@ def check_symbols(symbols: Sequence[object], vocab_size: int) -> None:
     """
     for index, symbol in enumerate(symbols):
         if not isinstance(symbol, str) or not symbol or not _is_utf8(symbol):
-            raise ValueError(f"Expected symbols[{index}] as a text, got {shown(symbol)}")
+            raise ValueError(f"Expected symbols[{index}] as a text, got {brief(symbol)}")
     if len(symbols) != vocab_size:
         raise ValueError(f"Expected symbols for {vocab_size} tokens, got {len(symbols)}")
     if len(set(symbols)) < len(symbols):
         first = {symbol: index for index, symbol in reversed([*enumerate(symbols)])}
         twice = next(symbol for index, symbol in enumerate(symbols) if first[symbol] != index)
-        raise ValueError(f"Expected symbols that differ, got {shown(twice)} twice")
+        raise ValueError(f"Expected symbols that differ, got {brief(twice)} twice")
 
 
 def check_source(source: Mapping[Any, object]) -> None:
@@ -149,7 +149,7 @@ def check_source(source: Mapping[Any, object]) -> None:
     """
     for name, text in source.items():
         if name != "weights" or not isinstance(text, str) or not _is_utf8(text):
-            got = f"{shown(text)} under {shown(name)}"
+            got = f"{brief(text)} under {brief(name)}"
             raise ValueError(f"Expected its source as a text under 'weights', got {got}")
 
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from glassesjax import draws
-from glassesjax.errors import shown
+from glassesjax.errors import brief
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.decoder import Decoder
 
@@ -71,7 +71,7 @@ def check_shapes(config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]) -
     for name in sorted(wanted.keys() | shapes.keys()):
         expected, got = wanted.get(name), shapes.get(name)
         if expected is None:
-            raise ValueError(f"Expected weights of these settings, got also {shown(name)}.")
+            raise ValueError(f"Expected weights of these settings, got also {brief(name)}.")
         if got != expected:
             raise ValueError(
                 f"Expected weight {name} of shape {expected}, got {'none' if got is None else got}."
