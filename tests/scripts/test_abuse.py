@@ -21,7 +21,7 @@ def refuse(then=lambda: None):
     raise ValueError("Expected a number, got none: give one.")
 
 def burn():
-    while time.process_time() < 0.8: pass
+    while time.process_time() < 2.5: pass
 
 def fill():
     held = bytearray(b"x" * 2 * 10**8)
@@ -40,9 +40,9 @@ endings = [refuse, lambda: {}["x"], lambda: time.sleep(60), lambda: refuse(burn)
     lambda: refuse(fill), os.abort, lambda: None, work, leave,
     lambda: (print("one\\ntwo"), sys.exit(2)), lambda: sys.exit(3), lambda: refuse(lambda: None)]
 abuse.KINDS = {"command": lambda rng, folder, finished: Case("made", made.pop(0))}
-abuse.CPU_SECONDS = 0.5
+abuse.CPU_SECONDS = 2.0
 made = list(endings)
-settings = abuse.Settings(workers=1, seconds=6, grace=1)
+settings = abuse.Settings(workers=1, seconds=8, grace=1)
 import tempfile
 with tempfile.TemporaryDirectory() as room:
     wanted = [("command", number) for number in range(len(endings))]
