@@ -44,9 +44,12 @@ def root_key(seed: int) -> Array:
       A typed key of ``IMPLEMENTATION``.
 
     Raises:
-      BadInput: The seed is outside this range.
+      BadInput: The seed is outside this range, or no whole number.
     """
-    seed = operator.index(seed)
+    try:
+        seed = operator.index(seed)
+    except TypeError as error:
+        raise BadInput(f"Expected a seed as a whole number, got {seed!r}: give one.") from error
     if not 0 <= seed < SEEDS:
         raise BadInput(f"Expected a seed from 0 to 2^64 - 1, got {seed}: choose another.")
     halves = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)

@@ -41,14 +41,14 @@ class Settings:
 
     kinds: tuple[str, ...] = tuple(KINDS)
     """gguf, safetensors, run, command, call."""
-    count: int = 120
+    count: int = 60
     """Cases of each kind."""
     first: int = 0
     """Number of the first."""
     seed: int = 0
     """Of all draws."""
-    workers: int = 2
-    """Processes at once."""
+    workers: int = 1
+    """Processes at once; on a busy machine refusals take more CPU, too."""
     seconds: float = 45.0
     """After these a process that has no run folder yet counts as hung."""
     grace: float = 8.0

@@ -50,14 +50,8 @@ class Call(NamedTuple):
     """For an argument the kind in ``HOSTILE``."""
 
 
-def _array(tokens: Any) -> Any:
-    """An array of what numbers make one; all else is passed on as it is."""
-    plain = isinstance(tokens, list) and all(type(token) is int for token in tokens) and tokens
-    return jnp.asarray(tokens) if isinstance(tokens, np.ndarray) or plain else tokens
-
-
 def _decoder_pass(tokens: Any) -> object:
-    return open_model("toy").decoder(_array(tokens))
+    return open_model("toy").decoder(tokens)
 
 
 def _writes(prompt: Any, **settings: Any) -> object:
@@ -66,7 +60,7 @@ def _writes(prompt: Any, **settings: Any) -> object:
 
 
 def _replays(tokens: Any, slots: Any) -> object:
-    return replay(open_model("toy").decoder, _array(tokens), policy("tova"), slots=slots)
+    return replay(open_model("toy").decoder, tokens, policy("tova"), slots=slots)
 
 
 def _budget(budget: Any, length: Any) -> object:

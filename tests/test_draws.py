@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import inspect
 import json
 import os
 import re
@@ -77,7 +78,9 @@ def test_seeds_mean_what_they_mean_to_jax_by_default():
     assert draws.numbers(draws.root_key(2**32 + 5)).tolist() == [1, 5]
     for seed in (-1, 2**64):
         with pytest.raises(BadInput, match=f"got {seed}"):
-            draws.root_key(seed)
+            inspect.unwrap(draws.root_key)(
+                seed
+            )  # without the check of types that tests put around it
 
 
 def test_signs_are_those_of_32_bits_where_64_are_on():
@@ -208,3 +211,9 @@ def test_functions_that_take_a_key_take_one_of_rbg(rbg):
     _, told = learn(rbg, RECIPE, 1)
     _, said = learn(alone, RECIPE, 1)
     np.testing.assert_allclose(told.loss[1], said.loss[0], rtol=64 * 2.0**-24)
+
+
+@pytest.mark.parametrize("seed", [1.5, float("nan"), "3", None, -1, 2**64])
+def test_a_seed_that_is_none_is_one_line(seed):
+    with pytest.raises(BadInput, match="Expected a seed"):
+        inspect.unwrap(draws.root_key)(seed)  # without the check of types that tests put around it
