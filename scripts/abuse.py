@@ -5,7 +5,8 @@ of its own. Wrong are: another error than one plain line, a traceback, a process
 signal or not at all, a refusal that takes over 2 s of CPU (5 s for a damaged run folder, whose rows
 are read after the model is opened, and for a call, which may open the toy) or 150 MB above the
 imported package, and one that leaves a file behind. A case is a function of seed, kind and number,
-so that a wrong one comes back with ``--kinds KIND --first NUMBER --count 1``. Takes some five minutes on two cores.
+so that a wrong one comes back with ``--kinds KIND --first NUMBER --count 1``. Takes some five
+minutes on two cores.
 """
 
 import dataclasses
