@@ -1,10 +1,9 @@
 """The ledger's page: every claim with its formula, its numbers and what breaks it."""
 
+import importlib.resources
 from collections.abc import Mapping, Sequence
 
-from glassesjax.records import Row
 from glassesjax.report import ledger_words as words
-from glassesjax.report.curves import number
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.ledger_sentences import claim_sentences, counter_sentences, ratio
@@ -18,7 +17,9 @@ from glassesjax.report.markup import (
     fold,
     table,
 )
-from glassesjax.report.sentences import short
+from glassesjax.runs.rows import Row
+from glassesjax.studies.collapse.curves import number
+from glassesjax.studies.collapse.sentences import short
 from proofs_numeric.claim import Claim
 from proofs_numeric.ledger import failures
 
@@ -63,7 +64,11 @@ def ledger_page(
         origin(settings, provenance),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
-    return document("The ledger: does it hold?", body, "ledger.css")
+    return document(
+        "The ledger: does it hold?",
+        body,
+        importlib.resources.files("glassesjax.report") / "ledger.css",
+    )
 
 
 def _header(found: Sequence[Entry], total: int, settings: Mapping[str, object]) -> Markup:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from glassesjax.records import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.ledger_figures import ladder_figure
 from glassesjax.report.ledger_page import ledger_page
 from glassesjax.report.ledger_summary import entries
-from glassesjax.report.run_study import Done, Files, Steps, fill
+from glassesjax.runs.rows import Row
+from glassesjax.runs.study import Done, Files, Steps, fill
 from proofs_numeric.ledger import KEY, VerifySettings, all_claims, fingerprint, verify
 
 

@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 from proofs.made_claims import WRONG, claim, half, hypothesis, ladder, outside
 
-from glassesjax.records import to_json
-from glassesjax.report import entries, ladder_figure, ledger_lines, ledger_page, to_svg
+from glassesjax.files import to_json
+from glassesjax.report.canvas import to_svg
 from glassesjax.report.formulas import formula, prose
-from glassesjax.report.ledger_sentences import HEADS, claim_sentences, counter_sentences, ratio
+from glassesjax.report.ledger_figures import ladder_figure
+from glassesjax.report.ledger_page import ledger_page
+from glassesjax.report.ledger_sentences import (
+    HEADS,
+    claim_sentences,
+    counter_sentences,
+    ledger_lines,
+    ratio,
+)
+from glassesjax.report.ledger_summary import entries
 from glassesjax.report.markup import MISSING
 from proofs_numeric import ledger
 from proofs_numeric.claim import Measurement
