@@ -1,87 +1,22 @@
-"""A whole run of any study: measured into a folder, with its figures and its page, resumable."""
+"""A run folder filled by any study: rows as they come, then figures and page; resumable."""
 
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from glassesjax.files import writing
+from glassesjax.files import write_by_rename, writing
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.journal import Journal
-from glassesjax.runs.readback import blaming, known_rows
-from glassesjax.files import write_by_rename
 from glassesjax.runs.provenance import provenance
+from glassesjax.runs.readback import blaming, known_rows
 from glassesjax.runs.rows import ROWS, Row, RowFile
 
 Done = Callable[[Row], bool]
 Steps = Iterable[tuple[str, Sequence[Row]]]
 Files = Mapping[str, str]
 Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
-
-
-class Opened(NamedTuple):
-    """What a study reads, opened before anything is written."""
-
-    subject: Any
-    source: Mapping[str, object]
-    """What identifies the model, for the record and to tell one run from another."""
-    read: bytes = b""
-    """What its files gave; they may change between two calls."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Study:
-    """What tells a study of a model from any other one."""
-
-    name: str
-    settings: type
-    """A dataclass; its fields fix the rows."""
-    key: Sequence[str]
-    """Names of the fields that tell one row from another."""
-    open: Callable[[Any], Opened]
-    measure: Callable[[Any, Any, Done], Steps]
-    """Settings, subject and which rows are there, to the others step by step."""
-    draw: Draw
-
-
-def run_study(
-    study: Study,
-    settings: object,
-    out: Path,
-    *,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
-    """Measures what is not measured yet, and writes rows, figures and page.
-
-    Args:
-      study: Which study.
-      settings: What to measure; flags that a command adds to them fix no row.
-      out: The run folder; one that holds the same run is continued.
-      command: What was called, for the record.
-      advance: Told the name of each step that was measured.
-
-    Returns:
-      All rows of the run.
-
-    Raises:
-      BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
-        the settings and the model can tell is known before anything is written.
-    """
-    opened = study.open(settings)
-    own = own_fields(settings, study.settings)
-    read = {"read_sha256": hashlib.sha256(opened.read).hexdigest()} if opened.read else {}
-    return fill(
-        out,
-        fixed={"study": study.name, **own, **opened.source, **read},
-        source=opened.source,
-        key=study.key,
-        measure=lambda done: study.measure(settings, opened.subject, done),
-        draw=study.draw,
-        command=command,
-        advance=advance,
-    )
 
 
 def fill(
@@ -142,14 +77,20 @@ def fill(
     return rows
 
 
-def own_fields(settings: object, of: type) -> dict[str, object]:
-    """A study's own settings; a command's further flags fix no row.
+def fixed_fields(
+    study: str, settings: Any, source: Mapping[str, object] | None = None, read: bytes = b""
+) -> dict[str, object]:
+    """What tells a run from another, as its ``settings.json`` has it.
 
     Args:
-      settings: An instance of ``of`` or of a class that adds flags to it.
-      of: The study's dataclass.
+      study: Name of the study.
+      settings: A dataclass; all its fields count.
+      source: What identifies the model.
+      read: What the files gave that the study reads; they may change between two calls.
 
     Returns:
-      Values by name.
+      Values by name, JSON-ready but for what ``to_json`` makes of them.
     """
-    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(of)}
+    own = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    digest = {"read_sha256": hashlib.sha256(read).hexdigest()} if read else {}
+    return {"study": study, **own, **(source or {}), **digest}
