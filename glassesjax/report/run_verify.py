@@ -7,8 +7,8 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.ledger_figures import ladder_figure
 from glassesjax.report.ledger_page import ledger_page
 from glassesjax.report.ledger_summary import entries
+from glassesjax.runs.fill import Done, Files, Steps, fill
 from glassesjax.runs.rows import Row
-from glassesjax.runs.study import Done, Files, Steps, fill
 from proofs_numeric.ledger import KEY, VerifySettings, all_claims, fingerprint, verify
 
 

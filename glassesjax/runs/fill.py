@@ -78,7 +78,10 @@ def fill(
 
 
 def fixed_fields(
-    study: str, settings: Any, source: Mapping[str, object] | None = None, read: bytes = b""
+    study: str,
+    settings: Any,  # noqa: ANN401  (a dataclass)
+    source: Mapping[str, object] | None = None,
+    read: bytes = b"",
 ) -> dict[str, object]:
     """What tells a run from another, as its ``settings.json`` has it.
 

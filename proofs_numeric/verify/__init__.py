@@ -1,0 +1,1 @@
+"""The study verify: the claims as a run."""
