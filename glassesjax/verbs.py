@@ -19,7 +19,7 @@ from glassesjax.studies.recall import RecallSettings
 from glassesjax.studies.retention import RetentionSettings
 from glassesjax.studies.sweep_settings import MOST_CELLS, SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
-from proofs_numeric.ledger import VerifySettings
+from proofs_numeric.verify.measure import VerifySettings
 
 YEAR = 8784  # hours: no job of a cluster is longer
 NUMBERS = ConstructorRegistry()  # how the command line reads them

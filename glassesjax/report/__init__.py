@@ -9,10 +9,6 @@ from glassesjax.report.influence_figures import layers_figure as layers_figure
 from glassesjax.report.influence_figures import profile_figure as profile_figure
 from glassesjax.report.influence_page import influence_page as influence_page
 from glassesjax.report.influence_sentences import influence_headlines as influence_headlines
-from glassesjax.report.ledger_figures import ladder_figure as ladder_figure
-from glassesjax.report.ledger_page import ledger_page as ledger_page
-from glassesjax.report.ledger_sentences import ledger_lines as ledger_lines
-from glassesjax.report.ledger_summary import entries as entries
 from glassesjax.report.overview import collapse_figures as collapse_figures
 from glassesjax.report.overview import overview_figure as overview_figure
 from glassesjax.report.page import collapse_page as collapse_page
@@ -22,5 +18,4 @@ from glassesjax.report.run_influence import run_influence as run_influence
 from glassesjax.report.run_study import Opened as Opened
 from glassesjax.report.run_study import Study as Study
 from glassesjax.report.run_study import run_study as run_study
-from glassesjax.report.run_verify import run_verify as run_verify
 from glassesjax.report.sentences import headlines as headlines

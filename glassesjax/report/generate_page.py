@@ -1,5 +1,6 @@
 """The generate page: what was written side by side, with the tokens that are still held."""
 
+import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
@@ -84,7 +85,7 @@ def generate_page(
         origin(settings, {**weights_of(row), **provenance}),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
-    return document(title, body, "generate.css")
+    return document(title, body, importlib.resources.files("glassesjax.report") / "generate.css")
 
 
 def _header(texts: Texts, title: str) -> Markup:

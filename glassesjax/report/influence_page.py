@@ -1,5 +1,6 @@
 """The influence page: rows, figures and the text itself in one HTML file."""
 
+import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
@@ -63,7 +64,7 @@ def influence_page(
         origin(settings, {**weights_of(profiles.first_row), **provenance}),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
-    return document(title, body, "influence.css")
+    return document(title, body, importlib.resources.files("glassesjax.report") / "influence.css")
 
 
 def _model(profiles: Profiles) -> str:

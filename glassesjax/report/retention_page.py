@@ -1,5 +1,6 @@
 """The retention page: maps, lifetimes and the text itself in one HTML file."""
 
+import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
@@ -58,7 +59,7 @@ def retention_page(
         origin(settings, {**weights_of(cells[0].summary), **provenance}),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
-    return document(title, body, "influence.css")
+    return document(title, body, importlib.resources.files("glassesjax.report") / "influence.css")
 
 
 def _model(cell: Cell) -> str:
