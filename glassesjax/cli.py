@@ -12,12 +12,11 @@ import jax
 
 from glassesjax.arguments import LEAST_COLUMNS, parsed
 from glassesjax.errors import BadInput
-from glassesjax.files import LONGEST_NAME, check_local, check_name
+from glassesjax.files import LONGEST_NAME, Row, check_local, check_name
 from glassesjax.names import PACKAGED
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
-from glassesjax.runs.rows import Row
 from glassesjax.studies.generate.settings import FIX_NOTHING
 from glassesjax.verbs import (
     Backend,

@@ -3,10 +3,10 @@
 import functools
 from collections.abc import Mapping, Sequence
 
+from glassesjax.files import Row
 from glassesjax.model.opening import open_headers
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.rows import Row
 from glassesjax.runs.study import Done, Files, Opened, Steps, Study, run_study
 from glassesjax.studies.collapse.measure import KEY, CollapseSettings, lay_out, measure
 from glassesjax.studies.collapse.overview import collapse_figures

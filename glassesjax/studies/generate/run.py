@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from glassesjax.cache.stream import TextStream
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.runs.study import Done, Files, Steps, fill, own_fields
 from glassesjax.studies.generate.measure import (
     KEY,

@@ -3,8 +3,8 @@
 import functools
 from collections.abc import Mapping, Sequence
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.rows import Row
 from glassesjax.runs.study import Files, Opened, Study, run_study
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
 from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject

@@ -18,6 +18,7 @@ from studies.influence.made_influence import (
 )
 
 from glassesjax.report.canvas import to_svg
+from glassesjax.report.numbers import percent
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.page import influence_page
 from glassesjax.studies.influence.profiles import (
@@ -26,7 +27,7 @@ from glassesjax.studies.influence.profiles import (
     effective_number,
     profiles_of,
 )
-from glassesjax.studies.influence.sentences import influence_headlines, percent
+from glassesjax.studies.influence.sentences import influence_headlines
 from glassesjax.studies.influence.summary import influence_summary
 from glassesjax.studies.influence.text import Depth, colored_text
 
