@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from glassesjax.arguments import LEAST_COLUMNS, parsed
-from glassesjax.files import check_name
+from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
-from glassesjax.runs.folder import check_local
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
 from glassesjax.runs.study import Call, Command, Study

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from glassesjax.runs.rows import Row
-from glassesjax.runs.verdicts import count_unfinite
+from glassesjax.files import Row
 
 
 def integer(row: Row, name: str) -> int:
@@ -46,6 +45,22 @@ def measured(row: Row, name: str) -> float:
     return math.nan if value is None else float(value)
 
 
+def number(row: Row, name: str) -> float | None:
+    """A field as a finite number.
+
+    Args:
+      row: A row.
+      name: The field.
+
+    Returns:
+      The number; None where the field is missing, null, text or not finite.
+    """
+    value = row.get(name)
+    if value is None or isinstance(value, str) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
 def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
     """The first sentence on a run of a model that is not finite.
 
@@ -56,5 +71,6 @@ def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
     Returns:
       One sentence, or none.
     """
-    bad, count = count_unfinite(rows)
+    finite = [row["finite"] for row in rows if row.get("finite") is not None]
+    bad, count = finite.count(False), len(finite)
     return [f"Not finite, in {bad} of {count} {what}: these have no result."] if bad else []

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassesjax.files import write_by_rename, writing
+from glassesjax.files import Row, write_by_rename, writing
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.provenance import provenance
 from glassesjax.runs.readback import blaming, known_rows
-from glassesjax.runs.rows import ROWS, Row, RowFile
+from glassesjax.runs.rows import ROWS, RowFile
 
 Done = Callable[[Row], bool]
 Steps = Iterable[tuple[str, Sequence[Row]]]

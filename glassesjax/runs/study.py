@@ -12,9 +12,8 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import tyro
 
-from glassesjax.files import LONGEST_NAME
+from glassesjax.files import LONGEST_NAME, Row
 from glassesjax.names import PACKAGED
-from glassesjax.runs.rows import Row
 from glassesjax.settings import check_settings
 
 # A field of the settings of a study of a model: which one.

@@ -1,1 +1,1 @@
-"""The study verify: the claims as a run."""
+"""The study of all claims: measured into rows, judged, and shown on one page."""

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.runs.study import WRITES, Call, Options, Study
-from proofs_numeric.ledger import VerifySettings
+from proofs_numeric.verify.measure import VerifySettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,20 +18,20 @@ class VerifyOptions(Options):
 
 
 def _run(settings: VerifySettings, options: VerifyOptions, call: Call) -> Sequence[Row]:
-    from glassesjax.report.run_verify import run_verify
+    from proofs_numeric.verify.run import run_verify
 
     return run_verify(settings, call.out, command=call.command, advance=call.advance)
 
 
 def _lines(settings: VerifySettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.report.ledger_sentences import ledger_lines
-    from glassesjax.report.ledger_summary import entries
+    from proofs_numeric.verify.sentences import ledger_lines
+    from proofs_numeric.verify.summary import entries
 
     return ledger_lines(entries(rows, settings.claims))
 
 
 def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from proofs_numeric.ledger import failures
+    from proofs_numeric.verify.measure import failures
 
     return failures(rows)
 
@@ -40,7 +40,7 @@ def _configure(settings: VerifySettings) -> None:
     """Compiling is the cost of the quick suite."""
     import jax
 
-    from proofs_numeric.ledger import OPTIMIZATIONS_OFF
+    from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF
 
     if settings.suite == "quick":
         jax.config.update(OPTIMIZATIONS_OFF, True)

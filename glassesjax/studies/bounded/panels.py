@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
-from glassesjax.studies.influence.rows import squared_shares
+from glassesjax.trace.shares import squared_shares
 
 NORM = "l2"
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from glassesjax.files import Row
 from glassesjax.model.opening import open_headers
 from glassesjax.report.canvas import to_svg
 from glassesjax.runs.fill import Done, Files, Steps, fill, fixed_fields
-from glassesjax.runs.rows import Row
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
 from glassesjax.studies.bounded.measure import KEY, BoundedSettings, cells, measure
 from glassesjax.studies.bounded.page import bounded_page

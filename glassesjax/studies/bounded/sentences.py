@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer, not_finite
-from glassesjax.runs.rows import Row
 from glassesjax.studies.bounded.panels import number, panels
 from glassesjax.studies.bounded.verdicts import violations
 

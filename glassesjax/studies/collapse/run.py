@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from glassesjax.files import Row
 from glassesjax.model.opening import open_headers
 from glassesjax.report.canvas import to_svg
 from glassesjax.runs.fill import Done, Files, Steps, fill, fixed_fields
-from glassesjax.runs.rows import Row
 from glassesjax.studies.collapse.measure import KEY, CollapseSettings, lay_out, measure
 from glassesjax.studies.collapse.overview import collapse_figures
 from glassesjax.studies.collapse.page import collapse_page

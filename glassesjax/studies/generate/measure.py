@@ -21,13 +21,13 @@ from glassesjax.cache.generate import Batch, Chosen, generate, proceed
 from glassesjax.cache.policies import POLICIES
 from glassesjax.cache.saved import Saved, check_same, grown, load_state, save_state
 from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.places import check_save
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.generate.rows import Job, Writing, written_rows
 from glassesjax.studies.generate.settings import DTYPES, FIX_NOTHING, GenerateSettings
 from glassesjax.tasks.sequences import BOS

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from glassesjax.cache.stream import TextStream
+from glassesjax.files import Row
 from glassesjax.runs.fill import Done, Files, Steps, fill
-from glassesjax.runs.rows import Row
 from glassesjax.studies.generate.measure import (
     KEY,
     fixed_settings,

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from glassesjax.files import Row
 from glassesjax.process import shown
-from glassesjax.runs.rows import Row
 from glassesjax.runs.study import Call, Options, Study, model_part
 from glassesjax.studies.generate.settings import FIX_NOTHING, GenerateSettings
 

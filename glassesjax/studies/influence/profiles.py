@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import number
-from glassesjax.studies.influence.rows import squared_shares
+from glassesjax.files import Row
+from glassesjax.report.fields import integer, number
+from glassesjax.trace.shares import squared_shares
 
 BOUNDS = ("printed", "repaired")
 # How large an influence is, in three conventions; see ``trace.Influence``.

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.runs.fill import Files, fill, fixed_fields
-from glassesjax.runs.rows import Row
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.measure import KEY, InfluenceSettings, measure, open_subject
 from glassesjax.studies.influence.page import influence_page

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.studies.influence.profiles import profiles_of
 
 

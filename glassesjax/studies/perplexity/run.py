@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.runs.fill import Files, fill, fixed_fields
-from glassesjax.runs.rows import Row
 from glassesjax.studies.perplexity.figures import positions_figure, slots_figure
 from glassesjax.studies.perplexity.measure import KEY, measure
 from glassesjax.studies.perplexity.page import perplexity_page

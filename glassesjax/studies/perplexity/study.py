@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.runs.study import Call, Options, Study, model_part
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 

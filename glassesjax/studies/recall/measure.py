@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from glassesjax.cache import check_context, state_bytes, unroll
 from glassesjax.cache.baselines import named_policy, named_slots
 from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.recall.reading import (
     TRUNCATED,
     Cell,

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.runs.fill import Files, fill, fixed_fields
-from glassesjax.runs.rows import Row
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
 from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
 from glassesjax.studies.recall.page import recall_page

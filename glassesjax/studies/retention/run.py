@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.runs.fill import Files, fill, fixed_fields
-from glassesjax.runs.rows import Row
 from glassesjax.studies.retention.cells import read_cells
 from glassesjax.studies.retention.figures import (
     classes_figure,

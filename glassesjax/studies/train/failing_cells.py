@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from glassesjax.files import Row, Value
 from glassesjax.report.fields import integer, measured
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.train.twin_rows import WIDE
 from glassesjax.trace.decay import loglog_slope
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from glassesjax.errors import BadInput
-from glassesjax.files import Mark, mark_of
+from glassesjax.files import Mark, Row, mark_of
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import trained_name
 from glassesjax.model.stored import save_decoder
-from glassesjax.runs.rows import ROWS, Row
+from glassesjax.runs.rows import ROWS
 from glassesjax.studies.train.heard_rows import heard_places
 from glassesjax.studies.train.memory import check_training
 from glassesjax.studies.train.ratio_rows import ratio_seen

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 from glassesjax.errors import BadInput
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.runs.fill import Files, Steps, fill, fixed_fields
 from glassesjax.runs.provenance import code_fields
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.failing_figures import failing_figures
 from glassesjax.studies.train.figures import lengths_figure, losses_figure
 from glassesjax.studies.train.heard_cells import heard_cells

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.runs.study import Call, Options, Study
 from glassesjax.studies.train.settings import TrainSettings
 

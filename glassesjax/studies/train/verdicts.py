@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from glassesjax.files import Row
 from glassesjax.report.fields import measured
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.failing_cells import setting_of
 from glassesjax.studies.train.heard_cells import decoder_name
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import jax
 
 from glassesjax.errors import BadInput, Busy
-from glassesjax.files import to_json, write_by_rename, writing
+from glassesjax.files import Row, to_json, write_by_rename, writing
 from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.measure import mesh_of
 from glassesjax.studies.train.run import run_train
 from glassesjax.studies.train.settings import TrainSettings

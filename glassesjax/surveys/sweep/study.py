@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from glassesjax.errors import BadInput
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.runs.study import Call, Options, Study
 from glassesjax.surveys.sweep.settings import MOST_CELLS, SweepSettings
 

@@ -22,8 +22,9 @@ from glassesjax.studies.influence.measure import (
     measure,
     open_subject,
 )
-from glassesjax.studies.influence.rows import Bounds, influence_rows, squared_shares
+from glassesjax.studies.influence.rows import Bounds, influence_rows
 from glassesjax.trace.influence import Influence
+from glassesjax.trace.shares import squared_shares
 
 SETTINGS = InfluenceSettings(
     model="toy", prompt="31,31", method="exact", format="f64", spectral=(2, 0)
