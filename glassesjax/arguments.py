@@ -155,7 +155,7 @@ def _plain(box: str) -> str:
     lines = [re.sub("[\u2500-\u257f]+|--+(?![a-z])", "", line).strip() for line in box.splitlines()]
     _title, *lines = itertools.dropwhile(lambda line: not line, lines)
     paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
-    text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
+    text = " ".join(paragraph)
     text = re.sub(r"^Error parsing (--\S+): expected (.*)", r"Expected \1 as \2: change it.", text)
     several = (
         r"^Error parsing (--\S+): Could not (?:find valid parse for|parse) arguments:? \[(.*?)\].*"
