@@ -9,10 +9,10 @@ import time
 
 import pytest
 from proofs.made_claims import WRONG, claim
-from report.made_influence import made_rows
+from studies.influence.made_influence import made_rows
 
 from glassesjax.cli import run
-from glassesjax.records import read_rows
+from glassesjax.runs.rows import read_rows
 from proofs_numeric.verify import measure
 from proofs_numeric.verify.run import run_verify
 from proofs_numeric.verify.sentences import HEADS
@@ -132,7 +132,7 @@ def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
 ):
     rows = made_rows(kinds=(kind,))
     rows[1] |= {bound: "exceeded", f"log10_over_{bound}": 1.0}
-    monkeypatch.setattr("glassesjax.report.run_influence", lambda *a, **b: rows)
+    monkeypatch.setattr("glassesjax.studies.influence.run", lambda *a, **b: rows)
     assert run(["influence", "toy"]) == status
     assert "is exceeded at 1" in capsys.readouterr().out
 

@@ -15,8 +15,8 @@ ROOT = Path(glassesjax.__file__).parent
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "vdot", "inner", "dot_general", "vecdot"}
 # NumPy on the host has one precision; a probe of the backend measures its default one.
 ON_THE_HOST = {
-    "trace/decay.py", "studies/intervals.py", "studies/twin_rows.py",
-    "report/retention_sentences.py", "precision/backend.py",
+    "trace/decay.py", "statistics/intervals.py", "studies/train/twin_rows.py",
+    "studies/retention/sentences.py", "precision/backend.py",
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from glassesjax.report.curves import Point
+from glassesjax.studies.collapse.curves import Point
 
 INK, MUTED, FAINT, STRIP = "#1f2430", "#667085", "#d5d9e0", "#eef0f4"
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from glassesjax.records import Row
+from glassesjax.runs.rows import Row
 
 
 def integer(row: Row, name: str) -> int:

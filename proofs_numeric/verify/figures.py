@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
-from glassesjax.records import Row
 from glassesjax.report.canvas import (
     COLORS,
     FAINT,
@@ -24,7 +23,8 @@ from glassesjax.report.canvas import (
     power_of,
     styled,
 )
-from glassesjax.report.curves import number
+from glassesjax.runs.rows import Row
+from glassesjax.studies.collapse.curves import number
 
 PALETTE = [COLORS[name] for name in ("f32", "bf16", "f16", "e4m3fn", "e5m2", "tf32")] + [OTHER]
 NAMED = 6  # series that a legend can name; of more only the style is explained

@@ -12,7 +12,8 @@ import jax
 
 import glassesjax
 from glassesjax.errors import BadInput
-from glassesjax.records import Row, Value, provenance
+from glassesjax.runs.provenance import provenance
+from glassesjax.runs.rows import Row, Value
 from glassesjax.settings import check_settings
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 

@@ -3,8 +3,6 @@
 import importlib.resources
 from collections.abc import Mapping, Sequence
 
-from glassesjax.records import Row
-from glassesjax.report.curves import number
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.markup import (
@@ -16,7 +14,9 @@ from glassesjax.report.markup import (
     fold,
     table,
 )
-from glassesjax.report.sentences import short
+from glassesjax.runs.rows import Row
+from glassesjax.studies.collapse.curves import number
+from glassesjax.studies.collapse.sentences import short
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import words
 from proofs_numeric.verify.measure import failures

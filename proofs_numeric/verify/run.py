@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from glassesjax.records import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.report.run_study import Done, Files, Steps, fill
+from glassesjax.runs.rows import Row
+from glassesjax.runs.study import Done, Files, Steps, fill
 from proofs_numeric.verify.figures import ladder_figure
 from proofs_numeric.verify.measure import KEY, VerifySettings, all_claims, fingerprint, verify
 from proofs_numeric.verify.page import ledger_page

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from glassesjax.records import Row
-from glassesjax.report.curves import number
 from glassesjax.report.markup import MISSING
-from glassesjax.report.sentences import short
+from glassesjax.runs.rows import Row
+from glassesjax.studies.collapse.curves import number
+from glassesjax.studies.collapse.sentences import short
 from proofs_numeric.verify.summary import Entry
 
 HEADS = ("claim", "source", "tightness", "verdict", "counter-case", "certified")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glassesjax.records import Row
-from glassesjax.report.curves import number
+from glassesjax.runs.rows import Row
+from glassesjax.studies.collapse.curves import number
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify.measure import failures
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from proofs.made_claims import WRONG, claim, half, hypothesis, ladder, outside
 
-from glassesjax.records import to_json
-from glassesjax.report import to_svg
+from glassesjax.files import to_json
+from glassesjax.report.canvas import to_svg
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.markup import MISSING
 from proofs_numeric.claim import Measurement
