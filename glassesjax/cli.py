@@ -35,7 +35,8 @@ from glassesjax.verbs import (
     Train,
     Verify,
 )
-from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF, failures
+from proofs_numeric.verify.rows import failures
+from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -227,13 +228,14 @@ def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
+    from proofs_numeric.verify import discovery
     from proofs_numeric.verify.run import run_verify
     from proofs_numeric.verify.sentences import ledger_lines
     from proofs_numeric.verify.summary import entries
 
-    lines = lambda rows: ledger_lines(entries(rows, verb.claims))
+    lines = lambda rows: ledger_lines(entries(rows, discovery.load(verb.names)))
     told = {"run": run_verify, "lines": lines, "wrong": failures}
-    return _study(verb, arguments, steps=len(verb.claims), **told)
+    return _study(verb, arguments, steps=len(verb.names), **told)
 
 
 def _place(verb: OfModel | Sweep | Train | Verify) -> Path:

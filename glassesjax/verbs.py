@@ -19,7 +19,7 @@ from glassesjax.studies.recall.measure import RecallSettings
 from glassesjax.studies.retention.measure import RetentionSettings
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.surveys.sweep.settings import MOST_CELLS, SweepSettings
-from proofs_numeric.verify.measure import VerifySettings
+from proofs_numeric.verify.settings import VerifySettings
 
 YEAR = 8784  # hours: no job of a cluster is longer
 NUMBERS = ConstructorRegistry()  # how the command line reads them
