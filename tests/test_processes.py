@@ -12,7 +12,7 @@ import glassesjax
 import proofs_numeric
 from glassesjax import cli
 from glassesjax.registry import load
-from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF
+from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF
 
 ROOTS = [Path(package.__file__).parent for package in (glassesjax, proofs_numeric)]
 FILES = {f"{root.name}/{p.relative_to(root)}": p for root in ROOTS for p in root.rglob("*.py")}

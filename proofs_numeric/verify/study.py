@@ -6,7 +6,7 @@ from pathlib import Path
 
 from glassesjax.files import Row
 from glassesjax.runs.study import WRITES, Call, Options, Study
-from proofs_numeric.verify.measure import VerifySettings
+from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF, VerifySettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,14 +24,15 @@ def _run(settings: VerifySettings, options: VerifyOptions, call: Call) -> Sequen
 
 
 def _lines(settings: VerifySettings, rows: Sequence[Row]) -> Iterable[str]:
+    from proofs_numeric.verify import discovery
     from proofs_numeric.verify.sentences import ledger_lines
     from proofs_numeric.verify.summary import entries
 
-    return ledger_lines(entries(rows, settings.claims))
+    return ledger_lines(entries(rows, discovery.load(settings.names)))
 
 
 def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from proofs_numeric.verify.measure import failures
+    from proofs_numeric.verify.rows import failures
 
     return failures(rows)
 
@@ -39,8 +40,6 @@ def _violations(rows: Sequence[Row]) -> Sequence[str]:
 def _configure(settings: VerifySettings) -> None:
     """Compiling is the cost of the quick suite."""
     import jax
-
-    from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF
 
     if settings.suite == "quick":
         jax.config.update(OPTIMIZATIONS_OFF, True)
@@ -52,7 +51,7 @@ STUDY = Study(
     options=VerifyOptions,
     notes=f"{WRITES} Exit status 1 says that something in the ledger is not as it must be.",
     folder_part=lambda settings: f"{settings.suite}{'-certified' if settings.certified else ''}",
-    steps=lambda settings, options: len(settings.claims),
+    steps=lambda settings, options: len(settings.names),
     run=_run,
     lines=_lines,
     violations=_violations,
