@@ -3,6 +3,7 @@
 import importlib.resources
 from collections.abc import Mapping, Sequence
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.fields import number
 from glassesjax.report.formulas import formula, prose
