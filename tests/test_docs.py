@@ -13,7 +13,7 @@ import pytest
 
 import glassesjax
 from glassesjax.model import open_model
-from glassesjax.studies.collapse import CollapseSettings, measure
+from glassesjax.studies.collapse.measure import CollapseSettings, measure
 from glassesjax.tasks.sequences import FAMILIES
 
 DOCS = Path(__file__).parents[1] / "docs"
