@@ -19,10 +19,10 @@ from .config import Window as Window
 from .decoder import Decoder as Decoder
 from .decoder import Trace as Trace
 from .positions import Layout as Layout
-from .pretrained import TOY_POSITIONS as TOY_POSITIONS
 from .pretrained import LanguageModel as LanguageModel
 from .pretrained import open_gguf as open_gguf
 from .pretrained import open_model as open_model
+from .toy import TOY_POSITIONS as TOY_POSITIONS
 from .vocabulary import checked_tokens as checked_tokens
 from .weights import build_decoder as build_decoder
 from .weights import flat_parameters as flat_parameters

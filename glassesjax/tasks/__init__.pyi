@@ -1,10 +1,13 @@
+from . import copying as copying
+from . import counting as counting
+from . import retrieval as retrieval
 from .glasses import REMEDIES as REMEDIES
-from .glasses import Example as Example
 from .glasses import Glasses as Glasses
-from .glasses import batch as batch
-from .glasses import example as example
-from .glasses import lay_out as lay_out
 from .glasses import named_glasses as named_glasses
+from .layout import Example as Example
+from .layout import batch as batch
+from .layout import example as example
+from .layout import lay_out as lay_out
 from .sequences import FAMILIES as FAMILIES
 from .sequences import Family as Family
 from .sequences import repeats_last_token as repeats_last_token
@@ -14,5 +17,6 @@ from .table import named_task as named_task
 from .task import LengthMix as LengthMix
 from .task import Parts as Parts
 from .task import Task as Task
+from .task import Widths as Widths
 from .text import king_james_verses as king_james_verses
 from .text import read_text as read_text

@@ -8,7 +8,7 @@ from .hosts import is_writer as is_writer
 from .hosts import share as share
 from .mesh import make_mesh as make_mesh
 from .mesh import place as place
+from .recipe import Recipe as Recipe
 from .step import Learner as Learner
-from .step import Recipe as Recipe
 from .step import begin as begin
 from .step import learn as learn
