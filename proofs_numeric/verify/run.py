@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.study import Done, Files, Steps, fill
+from glassesjax.runs.fill import Done, Files, Steps, fill
 from proofs_numeric.verify.figures import ladder_figure
 from proofs_numeric.verify.measure import KEY, VerifySettings, all_claims, fingerprint, verify
 from proofs_numeric.verify.page import ledger_page

@@ -7,6 +7,7 @@ from glassesjax.cache import distinct_policies, policy
 from glassesjax.cache.budget_text import check_budget
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
 LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -19,8 +20,7 @@ FAMILIES = ("ones", "ones_zero", "ones_bos", "doubled_digits", "alternating")
 class BoundedSettings:
     """Do collapse and over-squashing change where the state is bounded?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     policies: tuple[str, ...] = POLICIES
     """Policies, as NAME[-head|-layer][+SINKS][@RECENT][~DECAY]; by default h2o decides by head and
     tova by layer."""

@@ -10,6 +10,7 @@ from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
@@ -20,8 +21,7 @@ FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the cont
 class GenerateSettings:
     """What does the model write while its state is bounded?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     prompt: tuple[str, ...] = ()
     """Texts to continue, all at once; for toy, digits and commas."""
     policy: str = "tova"

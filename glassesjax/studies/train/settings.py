@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm, Window
@@ -44,9 +46,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class TrainSettings:
     """What does a small decoder learn of a task, and how far beyond its training does that go?"""
 
-    task: str
-    """What is asked: copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating,
-    copy_hint, count_ones, count_mixed, sum_ones, count_word, recall, max_retrieval."""
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+    """copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating, copy_hint,
+    count_ones, count_mixed, sum_ones, count_word, recall or max_retrieval."""
     preset: Literal["quick", "full"] = "quick"
     """Sizes where no flag gives them: minutes on two cores, or larger ones for an accelerator."""
     remedy: str = "none"
