@@ -12,11 +12,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, no_type_check
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import AbstractArray
 
+from glassesjax.arrays import Array, is_kind, traced_errors
 from glassesjax.errors import BadInput, check_choice
 
 Axes = dict[str, Any]
@@ -77,7 +76,7 @@ def _last(value: Any, hint: Any) -> int:  # noqa: ANN401
     """When a type is tried: a number stays one if it may, and an array an array of its library."""
     if not _is_array(hint):
         return 2
-    several = isinstance(value, np.ndarray | jax.Array)
+    several = isinstance(value, np.ndarray | Array)
     return 0 if isinstance(value, hint.array_type) else 1 if several else 3
 
 
@@ -156,14 +155,14 @@ _ANYTHING = (inspect.Parameter.empty, Any, type, object, Iterator, Mapping)
 def _whole(value: Any) -> Any:  # noqa: ANN401
     value = _number(value)
     fits = isinstance(value, int) and not isinstance(value, bool)
-    return value if fits or _is_scalar(value, jnp.integer) else _UNFIT
+    return value if fits or _is_scalar(value, np.integer) else _UNFIT
 
 
 def _real(value: Any) -> Any:  # noqa: ANN401
     number = _number(value)
     value = number if number is value or isinstance(number, bool) else float(number)
     fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    traced = _is_scalar(value, jnp.floating) or _is_scalar(value, jnp.integer)
+    traced = _is_scalar(value, np.floating) or _is_scalar(value, np.integer)
     return value if fits or traced else _UNFIT
 
 
@@ -182,8 +181,8 @@ def _truth(value: Any) -> Any:  # noqa: ANN401
 def _number(value: Any) -> Any:  # noqa: ANN401
     """A number of NumPy as Python's, alone or in an array without axes, also of a narrow format."""
     if isinstance(value, np.ndarray | np.generic) and not value.ndim:
-        for kind, plain in ((np.bool_, bool), (jnp.integer, int), (jnp.floating, float)):
-            if jnp.issubdtype(value.dtype, kind):
+        for kind, plain in ((np.bool_, bool), (np.integer, int), (np.floating, float)):
+            if is_kind(value.dtype, kind):
                 return plain(value)
     return value
 
@@ -206,13 +205,13 @@ _SCALARS: dict[Any, Callable[[Any], Any]] = {
 
 def _is_scalar(value: Any, kind: Any) -> bool:  # noqa: ANN401
     """Whether this is an array of one number, perhaps one that is being traced."""
-    return isinstance(value, jax.Array) and not value.ndim and jnp.issubdtype(value.dtype, kind)
+    return isinstance(value, Array) and not value.ndim and is_kind(value.dtype, kind)
 
 
 def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
     """A tuple or sequence of one type; elements that are themselves sequences are not opened."""
     kinds = typing.get_args(hint)
-    if isinstance(value, np.ndarray | jax.Array) and value.ndim:
+    if isinstance(value, np.ndarray | Array) and value.ndim:
         value = _opened(value, rows=any(map(_is_array, _members(kinds[0]))))
     if origin is tuple:
         if not isinstance(value, tuple | list):
@@ -234,7 +233,7 @@ def _opened(value: Any, *, rows: bool) -> list[Any]:  # noqa: ANN401  (an array 
     """An array as a list of its rows, or else of Python's numbers where these are known."""
     try:
         return list(value) if rows else np.asarray(value).tolist()
-    except jax.errors.TracerArrayConversionError:
+    except traced_errors():
         return list(value)
 
 
@@ -250,7 +249,7 @@ def _each(value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
     """Whether an element may be of a type; sequences and arrays in a sequence are not opened."""
     if any(typing.get_origin(one) in (tuple, Sequence) for one in _members(hint)):
-        several = isinstance(value, Sequence | np.ndarray | jax.Array)
+        several = isinstance(value, Sequence | np.ndarray | Array)
         return several and not isinstance(value, str | bytes)
     return _read_any(value, hint) is not _UNFIT
 
@@ -262,13 +261,13 @@ def _read_any(value: Any, hint: Any) -> Any:  # noqa: ANN401
 @no_type_check
 def _array(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """An array of JAX or of NumPy, of the axes and the kind of number that the type names."""
-    new = value if isinstance(value, jax.Array) else _converted(value, hint)
+    new = value if isinstance(value, Array) else _converted(value, hint)
     if new is _UNFIT:
         return _UNFIT
     if hint.array_type is np.ndarray:
         try:
             new = np.asarray(new)
-        except jax.errors.TracerArrayConversionError:
+        except traced_errors():
             return _UNFIT
     if "int32" in hint.dtypes and str(new.dtype) not in hint.dtypes:
         new = _signed(new)
@@ -286,11 +285,11 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
         value = value if "bool" in hint.dtypes else None
     try:
         found = np.asarray(value)
-    except jax.errors.TracerArrayConversionError:
+    except traced_errors():
         return _stacked(value, hint)
-    except (ValueError, TypeError, jax.errors.JAXTypeError):
+    except (ValueError, TypeError):
         return _UNFIT
-    if found.dtype.kind not in "iufb" and not jnp.issubdtype(found.dtype, jnp.floating):
+    if found.dtype.kind not in "iufb" and not is_kind(found.dtype, np.floating):
         return _UNFIT
     if not typed and not found.size:
         found = found.astype(np.int32 if "int32" in hint.dtypes else np.float64)
@@ -298,6 +297,8 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
         found = found.astype(np.float64)  # of numbers without a type, whole ones are numbers too
     if hint.array_type is np.ndarray:
         return found
+    import jax.numpy as jnp  # here, so that settings are checked without it
+
     # A number of Python takes the type of what it meets, as it does everywhere in JAX.
     new = jnp.asarray(found if typed or found.ndim else found.item())
     if found.dtype.kind in "iu" and not np.array_equal(np.asarray(new), found):
@@ -307,11 +308,13 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
 
 def _stacked(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """A list of numbers of which some are being traced."""
+    import jax.numpy as jnp
+
     try:
         new = jnp.asarray(value)
     except (ValueError, TypeError):
         return _UNFIT
-    whole = jnp.issubdtype(new.dtype, jnp.integer) and _floats_only(hint)
+    whole = is_kind(new.dtype, np.integer) and _floats_only(hint)
     return new.astype(jnp.result_type(float)) if whole else new
 
 
@@ -321,11 +324,11 @@ def _floats_only(hint: Any) -> bool:  # noqa: ANN401
 
 def _signed(array: Any) -> Any:  # noqa: ANN401  (an array of JAX or NumPy)
     """Unsigned integers as int32, but for those that would wrap; traced ones have no values yet."""
-    if not jnp.issubdtype(array.dtype, jnp.unsignedinteger):
+    if not is_kind(array.dtype, np.unsignedinteger):
         return array
     try:
         wraps = np.any(np.asarray(array) > np.iinfo(np.int32).max)
-    except jax.errors.TracerArrayConversionError:
+    except traced_errors():
         wraps = False
     return array if wraps else array.astype(np.int32)
 
@@ -368,7 +371,7 @@ def _described(hint: Any, *, many: bool = False) -> str:  # noqa: ANN401
 
 def _shown(value: Any) -> str:  # noqa: ANN401
     """What came, on one line."""
-    if isinstance(value, jax.Array | np.ndarray):
+    if isinstance(value, Array | np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 60 else f"{text[:56]} ..."

@@ -13,12 +13,11 @@ import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import jaxtyped
 
 from glassesjax.annotations import taken
+from glassesjax.arrays import epsilon, is_kind, traced_errors
 from glassesjax.errors import BadInput
 
 P = ParamSpec("P")
@@ -68,7 +67,7 @@ def slack(dtype: np.dtype) -> float:
     Returns:
       Eight unit roundoffs of a type of floats; 0 of others.
     """
-    return 4 * float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+    return 4 * epsilon(dtype) if is_kind(dtype, np.floating) else 0.0
 
 
 COUNT = Domain(low=1)
@@ -163,7 +162,7 @@ def check_domain(name: str, value: Any, domain: Domain) -> None:  # noqa: ANN401
         return
     try:
         values = np.asarray(value)
-    except jax.errors.TracerArrayConversionError:
+    except traced_errors():
         return
     if (found := domain.first_outside(np.atleast_1d(values))) is not None:
         raise BadInput(f"Expected {name} {domain}, got {found}: choose another.")

@@ -4,12 +4,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal, cast
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from glassesjax.arrays import Array, DTypeLike
 from glassesjax.borders import border, check_fields
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
 from glassesjax.precision.integers import IntegerFormat, NumberFormat
@@ -133,6 +131,8 @@ class RoundingPlan:
         Raises:
           ValueError: Another dtype.
         """
+        import jax.numpy as jnp
+
         by_name = {jnp.dtype(fmt.dtype).name: fmt for fmt in _COMPUTED}
         name = jnp.dtype(dtype).name
         _require(name in by_name, f"A dtype is one of {', '.join(by_name)}", name)
@@ -201,6 +201,8 @@ class RoundingPlan:
         Raises:
           ValueError: There is no such place, or the plan needs float64 and JAX has it disabled.
         """
+        import jax
+
         _require(place in PLACES, f"A place is one of {', '.join(PLACES)}", repr(place))
         enabled = jax.dtypes.canonicalize_dtype(self.dtype) == self.dtype
         _require(enabled, f"The plan {self.name} needs jax_enable_x64", "float32 only")

@@ -4,10 +4,9 @@ import dataclasses
 from typing import Literal
 
 from glassesjax.cache import distinct_policies, policy
-from glassesjax.cache.budget import check_budget
+from glassesjax.cache.budget_text import check_budget
 from glassesjax.errors import BadInput
-from glassesjax.model.opening import encodings
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
@@ -87,7 +86,7 @@ class BoundedSettings:
     @property
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
-        return encodings(self)
+        return encodings(self.model, self.positions)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

@@ -3,8 +3,7 @@
 import dataclasses
 
 from glassesjax.errors import BadInput
-from glassesjax.model.opening import encodings
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.precision import FloatFormat, float_format
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
@@ -49,7 +48,7 @@ class CollapseSettings:
     @property
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
-        return encodings(self)
+        return encodings(self.model, self.positions)
 
 
 def known_format(name: str) -> FloatFormat:

@@ -4,12 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from glassesjax.cache.budget import check_budget
-from glassesjax.cache.policies import Policy, Spacing, policy
-from glassesjax.cache.prefill import PrefillMode
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import Policy, PrefillMode, Spacing, policy
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings

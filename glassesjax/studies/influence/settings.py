@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 

@@ -7,11 +7,11 @@ from glassesjax.cache import (
     distinct_policies,
     policy,
 )
-from glassesjax.cache.budget import check_budget
-from glassesjax.cache.prefill import PrefillMode
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import PrefillMode
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 

@@ -9,7 +9,6 @@ from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.tasks.bible import Passage, Question
 
-TRUNCATED = "truncated"  # the baseline that never reads what stands too far back; no policy
 MORE = 4  # tokens that an answer may be longer than the expected one
 
 

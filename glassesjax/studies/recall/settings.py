@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 import tyro
 
 from glassesjax.cache import distinct_policies
-from glassesjax.cache.budget import check_budget
-from glassesjax.cache.prefill import PrefillMode
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import PrefillMode
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import is_toy
+from glassesjax.model.toy import is_toy
 from glassesjax.settings import check_settings
-from glassesjax.studies.recall.reading import (
-    TRUNCATED,
-)
+
+TRUNCATED = "truncated"  # the baseline that never reads what stands too far back; no policy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

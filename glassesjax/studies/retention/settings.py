@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Literal
 
-from glassesjax.cache.budget import check_budget
+from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import distinct_policies, policy
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 

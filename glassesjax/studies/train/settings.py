@@ -22,11 +22,7 @@ from glassesjax.studies.train.switches import (
 from glassesjax.tasks.glasses import item_width, named_glasses, width
 from glassesjax.tasks.table import named_task
 from glassesjax.tasks.task import LengthMix
-from glassesjax.train import Recipe
-from glassesjax.train.mesh import check
-from glassesjax.train.sharding import AXES
-from glassesjax.train.step import WeightDecayOn
-from glassesjax.train.unmasked import check_hidden
+from glassesjax.train.recipe import AXES, Recipe, WeightDecayOn, check_hidden, check_mesh
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
 HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
@@ -119,7 +115,7 @@ class TrainSettings:
         recipe = self.recipe
         _require(self._effects)
         check_hidden(self.config, recipe.glasses)
-        check(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
+        check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
         for name in self.formats:
             named_plan(name)
 
