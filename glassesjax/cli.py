@@ -15,6 +15,7 @@ from glassesjax.errors import BadInput
 from glassesjax.files import LONGEST_NAME, check_local, check_name
 from glassesjax.names import PACKAGED
 from glassesjax.process import ending, note, run_to_end, say, shown
+from glassesjax.runs.compilation_cache import use_compilation_cache
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
 from glassesjax.runs.rows import Row
@@ -62,6 +63,8 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
     """
     try:
         verb = parsed(arguments)
+        if whole_process and not isinstance(verb, Models | Backend):
+            use_compilation_cache()
         if whole_process and isinstance(verb, Verify) and verb.suite == "quick":
             jax.config.update(OPTIMIZATIONS_OFF, True)  # compiling is the cost there
         return VERBS[type(verb)](verb, arguments)

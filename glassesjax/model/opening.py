@@ -17,6 +17,7 @@ from glassesjax.model.pretrained import (
     is_toy,
     open_header,
 )
+from glassesjax.model.stored_config import kind_name
 from glassesjax.model.weights import decoder_bytes
 
 
@@ -146,4 +147,4 @@ def encoding_name(model: ModelHeader | LanguageModel, positions: str = "none") -
     """
     if is_toy(model.name):
         return positions
-    return type(model.config.positions).__name__.lower()
+    return kind_name(model.config.positions).lower()

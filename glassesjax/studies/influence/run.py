@@ -9,11 +9,12 @@ from glassesjax.runs.study import Files, Opened, Study, run_study
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.measure import KEY, InfluenceSettings, measure, open_subject
 from glassesjax.studies.influence.page import influence_page
+from glassesjax.studies.influence.rows import passages_text
 
 
 def _open(settings: InfluenceSettings) -> Opened:
     subject = open_subject(settings)
-    return Opened(subject, subject.model.source, repr(subject.passages).encode())
+    return Opened(subject, subject.model.source, passages_text(subject.passages).encode())
 
 
 def _draw(

@@ -9,12 +9,12 @@ from glassesjax.runs.study import Files, Opened, Study, run_study
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
 from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
 from glassesjax.studies.recall.page import recall_page
+from glassesjax.studies.recall.reading import readings_text
 
 
 def _open(settings: RecallSettings) -> Opened:
     subject = open_subject(settings)
-    read = [(one.tokens, one.asked) for one in subject.readings]
-    return Opened(subject, subject.model.source, repr(read).encode())
+    return Opened(subject, subject.model.source, readings_text(subject.readings).encode())
 
 
 def _draw(
