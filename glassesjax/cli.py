@@ -36,7 +36,7 @@ from glassesjax.verbs import (
     Train,
     Verify,
 )
-from proofs_numeric.ledger import OPTIMIZATIONS_OFF, failures
+from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF, failures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -230,9 +230,9 @@ def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
-    from glassesjax.report.ledger_sentences import ledger_lines
-    from glassesjax.report.ledger_summary import entries
-    from glassesjax.report.run_verify import run_verify
+    from proofs_numeric.verify.run import run_verify
+    from proofs_numeric.verify.sentences import ledger_lines
+    from proofs_numeric.verify.summary import entries
 
     lines = lambda rows: ledger_lines(entries(rows, verb.claims))
     told = {"run": run_verify, "lines": lines, "wrong": failures}

@@ -24,7 +24,7 @@ from glassesjax.surveys.sweep.settings import SweepSettings
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.task import LengthMix
 from glassesjax.theory.counting import failing_length, first_wrong_readout, stored_total
-from proofs_numeric.ledger import VerifySettings
+from proofs_numeric.verify.measure import VerifySettings
 
 # Every settings class with what it needs to be made.
 MADE = {

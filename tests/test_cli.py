@@ -12,10 +12,10 @@ from proofs.made_claims import WRONG, claim
 from studies.influence.made_influence import made_rows
 
 from glassesjax.cli import run
-from glassesjax.report.ledger_sentences import HEADS
-from glassesjax.report.run_verify import run_verify
 from glassesjax.runs.rows import read_rows
-from proofs_numeric import ledger
+from proofs_numeric.verify import measure
+from proofs_numeric.verify.run import run_verify
+from proofs_numeric.verify.sentences import HEADS
 
 SMALL = ("--families", "ones_bos", "--lengths", "1", "4", "16", "--positions", "none")
 
@@ -159,7 +159,7 @@ def verify(monkeypatch, tmp_path):
     """The verb on made-up claims, into one folder."""
 
     def call(claims, *more):
-        for module in (ledger, sys.modules[run_verify.__module__]):
+        for module in (measure, sys.modules[run_verify.__module__]):
             monkeypatch.setattr(module, "all_claims", lambda: claims)
         return run(["verify", *more, "--out", str(tmp_path / "ledger")])
 
@@ -202,7 +202,7 @@ def test_a_ledger_is_filled_claim_by_claim(verify, tmp_path, capsys):
 def test_rows_of_other_code_answer_for_nothing(verify, tmp_path, monkeypatch):
     made, _ = WRONG["violates"]
     assert verify((made,)) == 1
-    for module in (ledger, sys.modules[run_verify.__module__]):
+    for module in (measure, sys.modules[run_verify.__module__]):
         monkeypatch.setattr(module, "fingerprint", lambda: "0" * 16)
     assert verify((claim("made"),)) == 0  # repaired, and measured again
     rows = read_rows(tmp_path / "ledger" / "rows.jsonl")

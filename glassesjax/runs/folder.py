@@ -2,16 +2,23 @@
 
 import contextlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glassesjax.runs import lock as locks
 from glassesjax.errors import BadInput
-from glassesjax.files import MOST_SETTINGS, check_name, json_object, read_file, writing
-from glassesjax.files import to_json, write_by_rename
+from glassesjax.files import (
+    MOST_SETTINGS,
+    check_local,
+    check_name,
+    json_object,
+    read_file,
+    to_json,
+    write_by_rename,
+    writing,
+)
+from glassesjax.runs import lock as locks
 from glassesjax.runs.rows import UPGRADED, read_rows
 from glassesjax.runs.upgrade import obsolete, upgraded_rows, upgraded_settings
 from glassesjax.schema import SCHEMA, check_schema

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import BadInput
-from glassesjax.files import MOST_SETTINGS, json_object, read_file
+from glassesjax.files import MOST_SETTINGS, Mark, json_object, read_file, to_json, write_by_rename
 from glassesjax.process import note
-from glassesjax.files import Mark, to_json, write_by_rename
 from glassesjax.runs.compilation_cache import take_counts
 from glassesjax.runs.provenance import code_fields
 from glassesjax.runs.rows import RowFile

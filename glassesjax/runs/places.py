@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from glassesjax.errors import BadInput
-from glassesjax.files import check_name, regular_file, writing
-from glassesjax.files import check_local
+from glassesjax.files import check_local, check_name, regular_file, writing
 from glassesjax.runs.folder import check_run
 
 

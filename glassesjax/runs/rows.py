@@ -2,9 +2,7 @@
 
 import contextlib
 import hashlib
-import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glassesjax.files import writing
+from glassesjax.files import write_by_rename, writing
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.journal import Journal
-from glassesjax.runs.readback import blaming, known_rows
-from glassesjax.files import write_by_rename
 from glassesjax.runs.provenance import provenance
+from glassesjax.runs.readback import blaming, known_rows
 from glassesjax.runs.rows import ROWS, Row, RowFile
 
 Done = Callable[[Row], bool]

@@ -6,10 +6,9 @@ import subprocess
 
 import pytest
 
-from glassesjax.runs import journal
-from glassesjax.runs import provenance
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
+from glassesjax.runs import journal, provenance
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.rows import RowFile, read_rows
 from glassesjax.runs.study import fill

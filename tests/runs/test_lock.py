@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from glassesjax.runs import lock as locks
 from glassesjax.cli import run
 from glassesjax.errors import BadInput, Busy
+from glassesjax.runs import lock as locks
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.lock import Lock
 

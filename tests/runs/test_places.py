@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from glassesjax.runs import folder as folders
-from glassesjax.runs import places
 from glassesjax.cli import _place
 from glassesjax.errors import BadInput
-from glassesjax.files import writing
+from glassesjax.files import write_by_rename, writing
+from glassesjax.runs import folder as folders
+from glassesjax.runs import places
 from glassesjax.runs.folder import RunFolder
-from glassesjax.files import write_by_rename
 from glassesjax.train import checkpoint
 from glassesjax.verbs import Collapse, Generate, Train
 

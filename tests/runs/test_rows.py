@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from glassesjax.errors import BadInput
-from glassesjax.runs.folder import RunFolder
 from glassesjax.files import mark_of, to_json, write_by_rename
+from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.provenance import provenance
 from glassesjax.runs.rows import UPGRADED, RowFile, read_rows
 

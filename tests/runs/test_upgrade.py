@@ -6,8 +6,8 @@ import pytest
 
 from glassesjax.cache import policy
 from glassesjax.errors import BadInput
-from glassesjax.runs.folder import RunFolder
 from glassesjax.files import to_json
+from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.rows import read_rows
 from glassesjax.runs.study import own_fields
 from glassesjax.runs.upgrade import upgraded_rows, upgraded_settings
