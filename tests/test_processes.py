@@ -16,6 +16,7 @@ FILES = {f"{root.name}/{p.relative_to(root)}": p for root in ROOTS for p in root
 ALLOWED = {
     "glassesjax/cli.py": {"sys.exit", "jax.config.update"},
     "glassesjax/arguments.py": {"os.environ['COLUMNS']"},
+    "glassesjax/runs/compilation_cache.py": {"jax.config.update", "os.environ[VARIABLE]"},
     "glassesjax/process.py": {"sys.exit", "os._exit", "signal.signal"},
     "glassesjax/train/hosts.py": {"os._exit", "signal"},
 }

@@ -30,7 +30,7 @@ from glassesjax.runs.compilation_cache import (
 )
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.rows import RowFile
-from proofs_numeric.ledger import OPTIMIZATIONS_OFF
+from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF
 
 HIT, MISS = {"hits": 1, "misses": 0}, {"hits": 0, "misses": 1}
 OPTIONS = (
