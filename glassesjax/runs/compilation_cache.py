@@ -160,11 +160,13 @@ def _repair(folder: Path, program: str | None = None) -> None:
     nothing more once it has met one without.
     """
     with _locked(folder):
-        for path in folder.glob("*-cache"):
-            time = path.with_name(f"{path.name.removesuffix('-cache')}-atime")
-            if not time.exists() or (program and path.name.startswith(f"{program}-")):
-                path.unlink()
-                time.unlink(missing_ok=True)
+        names = {path.name for path in folder.iterdir()}
+        for name in names:
+            key, entry, _ = name.rpartition("-cache")
+            whole = f"{key}-atime" in names
+            if entry and (not whole or (program and key.startswith(f"{program}-"))):
+                (folder / name).unlink()
+                (folder / f"{key}-atime").unlink(missing_ok=True)
 
 
 def _watch(folder: Path | None) -> None:
