@@ -48,7 +48,7 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
             return 0
         study, settings, options = verb
         if whole_process:
-            study.configure(settings)
+            _configure(study, settings, options)
         command = shlex.join(["glassesjax", *arguments])
         alone_or_not = lambda writes: _study(study, settings, options, command, writes=writes)
         return study.together(options, alone_or_not)
@@ -58,6 +58,14 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
         line, status = end
         note(f"glassesjax: {line}")
         return status
+
+
+def _configure(study: Study[Any, Any], settings: Any, options: Any) -> None:  # noqa: ANN401
+    """Settings of a process that does nothing else than this study."""
+    from glassesjax.runs.compilation_cache import use_compilation_cache
+
+    use_compilation_cache(options.compilation_cache)
+    study.configure(settings)
 
 
 def _study(

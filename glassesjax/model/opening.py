@@ -12,6 +12,7 @@ from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.pretrained import open_header
+from glassesjax.model.stored_config import kind_name
 from glassesjax.model.toy import encodings, is_toy
 from glassesjax.model.weights import decoder_bytes
 
@@ -129,4 +130,4 @@ def encoding_name(model: ModelHeader | LanguageModel, positions: str = "none") -
     """
     if is_toy(model.name):
         return positions
-    return type(model.config.positions).__name__.lower()
+    return kind_name(model.config.positions).lower()

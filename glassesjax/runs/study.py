@@ -39,6 +39,9 @@ class Options:
 
     out: Path | None = None
     """The run folder; runs/VERB-MODEL if absent."""
+    compilation_cache: str | None = None
+    """Where compiled programs are kept for the next command: a folder, or off. If absent, what
+    GLASSESJAX_COMPILATION_CACHE says, else the user's cache."""
 
     def __post_init__(self) -> None:
         check_settings(self)

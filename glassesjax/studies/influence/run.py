@@ -9,6 +9,7 @@ from glassesjax.runs.fill import Files, fill, fixed_fields
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.measure import KEY, InfluenceSettings, measure, open_subject
 from glassesjax.studies.influence.page import influence_page
+from glassesjax.studies.influence.rows import passages_text
 
 
 def run_influence(
@@ -37,7 +38,7 @@ def run_influence(
     source = subject.model.source
     return fill(
         out,
-        fixed=fixed_fields("influence", settings, source, repr(subject.passages).encode()),
+        fixed=fixed_fields("influence", settings, source, passages_text(subject.passages).encode()),
         source=source,
         key=KEY,
         measure=lambda done: measure(settings, subject, done),

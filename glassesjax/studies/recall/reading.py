@@ -31,6 +31,20 @@ class Reading(NamedTuple):
     asked: tuple[Asked, ...]
 
 
+def readings_text(readings: Sequence[Reading]) -> str:
+    """What tells runs by what they read: a text of fixed names, whatever classes are called."""
+    question = lambda q: (
+        f"Question(depth={q.depth!r}, needle={q.needle!r}, needle_depth={q.needle_depth!r}, "
+        f"text={q.text!r}, answer={q.answer!r})"
+    )
+    asked = lambda a: (
+        f"Asked(question={question(a.question)}, tokens={a.tokens!r}, expected={a.expected!r}, "
+        f"needle={a.needle!r})"
+    )
+    tupled = lambda each: f"({', '.join(each)}{',' if len(each) == 1 else ''})"
+    return f"[{', '.join(f'({r.tokens!r}, {tupled([*map(asked, r.asked)])})' for r in readings)}]"
+
+
 class Cell(NamedTuple):
     """One way to read."""
 

@@ -9,6 +9,7 @@ from glassesjax.runs.fill import Files, fill, fixed_fields
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
 from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
 from glassesjax.studies.recall.page import recall_page
+from glassesjax.studies.recall.reading import readings_text
 
 
 def run_recall(
@@ -35,10 +36,9 @@ def run_recall(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    read = [(one.tokens, one.asked) for one in subject.readings]
     return fill(
         out,
-        fixed=fixed_fields("recall", settings, source, repr(read).encode()),
+        fixed=fixed_fields("recall", settings, source, readings_text(subject.readings).encode()),
         source=source,
         key=KEY,
         measure=lambda done: measure(settings, subject, done),
