@@ -1,73 +1,97 @@
-"""Arrays as annotations name them, and as a check sees them, without importing JAX.
+"""Arrays as annotations name them, without importing JAX, NumPy or jaxtyping.
 
-Importing JAX takes seconds, and a setting is refused without it. Where JAX was not imported no
-value is an array of it.
+Importing these takes seconds, and settings are checked without them. Modules that compute import
+``Array`` and the kinds of numbers from jaxtyping; those that hold values which settings name import
+them from here. A check at run time is jaxtyping's in both.
 """
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     from jax import Array as Array
     from jax.typing import DTypeLike as DTypeLike
+    from jaxtyping import Float as Float
+    from jaxtyping import Int as Int
+    from jaxtyping import Int8 as Int8
+    from numpy import dtype as DType
+    from numpy import generic as NumPyNumber
+    from numpy import ndarray as NumPyArray
 else:
 
-    class _Kind(type):
-        def __instancecheck__(cls, value: object) -> bool:
-            jax = sys.modules.get("jax")
-            return hasattr(jax, "Array") and isinstance(value, jax.Array)
+    class _Named(type):
+        """A class of another library: before that is imported no value is of it."""
 
-    class Array(metaclass=_Kind):
-        """Any array of JAX, also one that is being traced: ``jax.Array``, by another name."""
+        def __instancecheck__(cls, value: object) -> bool:
+            return (kind := original(cls)) is not None and isinstance(value, kind)
+
+    class Array(metaclass=_Named):
+        """``jax.Array``: also one that is being traced."""
+
+        home = ("jax", "Array")
+
+    class NumPyArray(metaclass=_Named):
+        """``numpy.ndarray``."""
+
+        home = ("numpy", "ndarray")
+
+    class NumPyNumber(metaclass=_Named):
+        """``numpy.generic``: a number with a type of NumPy."""
+
+        home = ("numpy", "generic")
+
+    class DType(metaclass=_Named):
+        """``numpy.dtype``."""
+
+        home = ("numpy", "dtype")
 
     DTypeLike = object
 
+    class _Shaped(type):
+        """Arrays of some axes and kind of number, as jaxtyping checks them."""
 
-def is_kind(dtype: Any, kind: type[np.generic]) -> bool:  # noqa: ANN401  (JAX has types of its own)
-    """Whether numbers are of a kind, those of JAX's narrow formats too.
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, resolved(cls))
+
+    class _Kind:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __getitem__(self, item: tuple[type, str]) -> type:
+            array, axes = item
+            told = {"kind": self.name, "array": array, "axes": axes}
+            return _Shaped(f"{self.name}[{array.__name__}, '{axes}']", (), told)
+
+    Float, Int, Int8 = map(_Kind, ("Float", "Int", "Int8"))
+
+
+def original(kind: Any) -> type | None:  # noqa: ANN401
+    """The class that one of this module stands for.
 
     Args:
-      dtype: Of an array.
-      kind: An abstract type such as ``np.floating``.
+      kind: ``Array``, ``NumPyArray``, ``NumPyNumber`` or ``DType``.
 
     Returns:
-      The truth value.
+      The class; None before its library is imported.
     """
-    if _is_numpys(dtype):
-        return np.issubdtype(dtype, kind)
-    import jax.numpy as jnp
-
-    return jnp.issubdtype(dtype, kind)
+    library, name = kind.home
+    return getattr(sys.modules.get(library), name, None)
 
 
-def epsilon(dtype: Any) -> float:  # noqa: ANN401
-    """Distance from 1 to the next larger number of a type of floats.
+@functools.cache
+def resolved(hint: Any) -> Any:  # noqa: ANN401
+    """An annotation of this module as jaxtyping has it; imports JAX.
 
     Args:
-      dtype: NumPy's own, or one of JAX's narrow formats.
+      hint: Any annotation.
 
     Returns:
-      A power of two.
+      The same, if it is none of this module.
     """
-    if _is_numpys(dtype):
-        return float(np.finfo(dtype).eps)
-    import jax.numpy as jnp
+    if TYPE_CHECKING or not isinstance(hint, _Shaped):
+        return hint
+    import jax  # noqa: F401  (so that there is a class to name)
+    import jaxtyping
 
-    return float(jnp.finfo(dtype).eps)
-
-
-def _is_numpys(dtype: object) -> bool:
-    """Whether NumPy itself knows the kind of number, which it does of no narrow format."""
-    return isinstance(dtype, np.dtype) and dtype.isbuiltin == 1
-
-
-def traced_errors() -> tuple[type[Exception], ...]:
-    """What NumPy's functions raise for a value that is being traced and has no numbers yet.
-
-    Returns:
-      A class of JAX; none where nothing can be traced, for ``except`` takes an empty tuple.
-    """
-    jax = sys.modules.get("jax")
-    return () if jax is None else (jax.errors.TracerArrayConversionError,)
+    return getattr(jaxtyping, hint.kind)[original(hint.array), hint.axes]

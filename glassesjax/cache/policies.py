@@ -6,9 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from jaxtyping import Float, Int
-
-from glassesjax.arrays import Array
+from glassesjax.arrays import Array, Float, Int
 from glassesjax.borders import NON_NEGATIVE, POSITIVE_SHARE, border, check_fields
 from glassesjax.errors import BadInput
 

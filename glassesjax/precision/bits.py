@@ -12,9 +12,34 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt
 
-from glassesjax.precision.grid import LAYOUTS, Grid, Layout
+from glassesjax.precision.grid import Grid
+
+
+class Layout(NamedTuple):
+    """Where a carrier keeps sign, exponent and fraction: the two IEEE 754 formats that we use."""
+
+    dtype: str
+    uint: str
+    mantissa_bits: int
+    bias: int
+
+    @property
+    def infinity(self) -> int:
+        """Bit pattern of infinity; larger magnitudes are NaN."""
+        return (2 * self.bias + 1) << self.mantissa_bits
+
+    def pattern(self, value: float) -> int:
+        """Bit pattern of a non-negative number."""
+        return int(np.asarray(value, self.dtype).view(self.uint))
+
+
+LAYOUTS = {
+    np.dtype(layout.dtype): layout
+    for layout in (Layout("float32", "uint32", 23, 127), Layout("float64", "uint64", 52, 1023))
+}
 
 
 class Split(NamedTuple):

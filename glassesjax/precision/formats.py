@@ -4,12 +4,9 @@ import dataclasses
 import math
 import re
 
-import numpy as np
-from jaxtyping import Float, Int
-
-from glassesjax.arrays import Array
+from glassesjax.arrays import Array, DType, Float, Int
 from glassesjax.borders import border, check_fields
-from glassesjax.precision.grid import LAYOUTS, Grid
+from glassesjax.precision.grid import Grid
 
 # Names of JAX's types; a format is a value, made and compared without JAX.
 _NATIVE = {
@@ -90,7 +87,7 @@ class FloatFormat:
         return math.ldexp(1, self.min_exponent - self.mantissa_bits)
 
     @property
-    def dtype(self) -> np.dtype | None:
+    def dtype(self) -> DType | None:
         """The array type that stores this format, or None where there is none (tf32)."""
         import jax.numpy as jnp
 
@@ -121,7 +118,7 @@ class FloatFormat:
         finest = self.min_subnormal <= other.min_subnormal
         return finest and self.max >= other.max and self.mantissa_bits >= other.mantissa_bits
 
-    def _check_carrier(self, dtype: np.dtype) -> None:
+    def _check_carrier(self, dtype: DType) -> None:
         if not carrier_format(dtype).contains(self):
             raise ValueError(f"{self.name} does not fit into {dtype}: use a float64 carrier.")
 
@@ -218,7 +215,7 @@ FORMATS: dict[str, FloatFormat] = {
 }
 
 
-def carrier_format(dtype: np.dtype) -> FloatFormat:
+def carrier_format(dtype: DType) -> FloatFormat:
     """The format of arrays that hold rounded values.
 
     Args:
@@ -230,9 +227,10 @@ def carrier_format(dtype: np.dtype) -> FloatFormat:
     Raises:
       ValueError: It is another dtype.
     """
-    if dtype not in LAYOUTS:
+    carriers = {"float32": F32, "float64": F64}
+    if str(dtype) not in carriers:
         raise ValueError(f"The carrier must be float32 or float64, got {dtype}.")
-    return F32 if dtype == np.float32 else F64
+    return carriers[str(dtype)]
 
 
 @border()

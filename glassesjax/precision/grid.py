@@ -1,33 +1,7 @@
-"""Where a carrier keeps its bits, and the subsets of its numbers that one rounds to."""
+"""The numbers of a format, as what one rounds to."""
 
 import math
 from typing import NamedTuple
-
-import numpy as np
-
-
-class Layout(NamedTuple):
-    """Where a carrier keeps sign, exponent and fraction: the two IEEE 754 formats that we use."""
-
-    dtype: str
-    uint: str
-    mantissa_bits: int
-    bias: int
-
-    @property
-    def infinity(self) -> int:
-        """Bit pattern of infinity; larger magnitudes are NaN."""
-        return (2 * self.bias + 1) << self.mantissa_bits
-
-    def pattern(self, value: float) -> int:
-        """Bit pattern of a non-negative number."""
-        return int(np.asarray(value, self.dtype).view(self.uint))
-
-
-LAYOUTS = {
-    np.dtype(layout.dtype): layout
-    for layout in (Layout("float32", "uint32", 23, 127), Layout("float64", "uint64", 52, 1023))
-}
 
 
 class Grid(NamedTuple):

@@ -3,9 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from jaxtyping import Float, Int8
-
-from glassesjax.arrays import Array
+from glassesjax.arrays import Array, Float, Int8
 from glassesjax.borders import border, check_fields
 from glassesjax.precision.formats import FloatFormat, float_format
 

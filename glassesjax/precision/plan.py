@@ -4,10 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal, cast
 
-import numpy as np
-from jaxtyping import Float
-
-from glassesjax.arrays import Array, DTypeLike
+from glassesjax.arrays import Array, DType, DTypeLike, Float
 from glassesjax.borders import border, check_fields
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
 from glassesjax.precision.integers import IntegerFormat, NumberFormat
@@ -156,15 +153,15 @@ class RoundingPlan:
         return not any(isinstance(f, IntegerFormat) and f.granularity == "tensor" for f in stored)
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> DType:
         """The dtype of the arrays that ``store`` returns."""
         stored = self.weights if self.mode == "native" else self.carrier
-        return cast("np.dtype", cast("FloatFormat", stored).dtype)  # all of _COMPUTED have one
+        return cast("DType", cast("FloatFormat", stored).dtype)  # all of _COMPUTED have one
 
     @property
-    def carrier_dtype(self) -> np.dtype:
+    def carrier_dtype(self) -> DType:
         """The dtype of arithmetic between two roundings."""
-        return cast("np.dtype", self.carrier.dtype)
+        return cast("DType", self.carrier.dtype)
 
     @property
     def name(self) -> str:

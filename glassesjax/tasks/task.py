@@ -5,9 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from jaxtyping import Float, Int
-
-from glassesjax.arrays import Array
+from glassesjax.arrays import Array, Float, Int
 from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
 from glassesjax.settings import MOST, number_text

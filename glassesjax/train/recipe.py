@@ -5,9 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
-from jaxtyping import Float, Int
-
+from glassesjax.arrays import Float, Int, NumPyArray
 from glassesjax.borders import NON_NEGATIVE, POSITIVE, check_fields
 from glassesjax.errors import BadInput
 from glassesjax.model.config import Causal, DecoderConfig, Window
@@ -55,7 +53,7 @@ class Recipe:
             wanted = "Wanted fewer steps of warmup than steps"
             raise BadInput(f"{wanted}; found {self.warmup} of {self.steps}.")
 
-    def climbed(self, steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
+    def climbed(self, steps: Int[NumPyArray, " steps"]) -> Float[NumPyArray, " steps"]:
         """The learning rate of some steps, as a share of the largest.
 
         Args:
@@ -66,6 +64,7 @@ class Recipe:
         """
         import jax
         import jax.numpy as jnp
+        import numpy as np
 
         from glassesjax.train.optimizer import schedule
 
