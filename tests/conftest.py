@@ -1,15 +1,24 @@
 """Switches and fixtures of all tests: strict promotion, float64 available, a key per test."""
 
 import gc
+import os
 import zlib
 from pathlib import Path
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
+
+pytest_plugins = ["ceiling", "pytester"]
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Shapes and types of every call of the package, checked as it is imported.
+STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.BeartypeStrategy.On))"
+if os.environ.get("SHAPES"):
+    install_import_hook("glassesjax", STRICT)
 
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
 # LLVM aborts where there are no more.
@@ -29,3 +38,12 @@ def room_for_compiled_code():
 def key(request):
     """A key that depends on the test's own name only."""
     return jax.random.key(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made and not rendered, which takes as long as many a study on the toy."""
+    from matplotlib.figure import Figure
+
+    empty = lambda figure, file, **options: file.write("<svg></svg>")
+    monkeypatch.setattr(Figure, "savefig", empty)

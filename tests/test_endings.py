@@ -25,6 +25,8 @@ from glassesjax.records import ROWS, RowFile, read_rows
 from glassesjax.train import checkpoint
 from glassesjax.verbs import Collapse
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ("collapse", "toy", "--families", "ones_bos", "--lengths", "1", "4", "16")
 SMALL += ("--positions", "none", "--formats", "bf16", "--out")
 COMMAND = [sys.executable, "-m", "glassesjax"]

@@ -13,6 +13,8 @@ from glassesjax.journal import Journal
 from glassesjax.records import RowFile, read_rows
 from glassesjax.report.run_study import fill
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WORDS = ["verify", "--only", "lem_b7", "--out"]  # of the quickest
 
 

@@ -17,6 +17,8 @@ from glassesjax.errors import BadInput, Busy
 from glassesjax.folders import RunFolder
 from glassesjax.locks import Lock
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 HOLD = """
 import sys, time
 from pathlib import Path

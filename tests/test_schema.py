@@ -20,6 +20,8 @@ from glassesjax.studies.retention import RetentionSettings
 from glassesjax.studies.sweep_settings import SweepSettings
 from glassesjax.studies.train_settings import TrainSettings
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize(
     ("before", "now"),

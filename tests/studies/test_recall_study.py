@@ -2,12 +2,12 @@
 
 import dataclasses
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from documented import row_keys
 from studies.made_reader import TOKENIZER, made_header, made_verses
 
 from glassesjax.cache import empty_state, policy, prefill, replay, retained, unroll
@@ -20,6 +20,8 @@ from glassesjax.studies.recall import KEY, RecallSettings, measure, open_subject
 from glassesjax.studies.recall_rows import expected_losses, greedy, held_share
 from glassesjax.tasks.answers import exact_match, token_f1
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SETTINGS = RecallSettings(
     model="made",
     lengths=(260,),
@@ -30,7 +32,6 @@ SETTINGS = RecallSettings(
     slots=("40", "90"),
     format="f64",
 )
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -244,17 +245,5 @@ def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
                 recall.cells(long, model.config, subject.readings)
 
 
-def first_cells(page, title):
-    """Names in backticks of the first column of the tables under a heading."""
-    text = page.partition(f"## {title}")[2].partition("\n## ")[0]
-    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
-
-
-def test_every_flag_and_every_key_is_on_the_commands_page(rows):
-    page = (DOCS / "commands.md").read_text(encoding="utf-8")
-    fields = {field.name for field in dataclasses.fields(RecallSettings)} - {"model"}
-    flags = {f"--{field.replace('_', '-')}" for field in fields}
-    assert flags | {"--out"} == first_cells(page, "`recall`")
-    named = first_cells(page, "A row of `recall`")
-    assert {key for row in rows for key in row} == named - {"weights_sha256"}
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("recall")
