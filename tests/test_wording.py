@@ -3,12 +3,12 @@
 import pytest
 from wording import NEAR, says
 
-TEXT = "With 31 slots: window 2,000.5, window+4 25.00 (−0.5%), tova not finite."
+TEXT = "With 31 slots: window 2,000.5, window+4 25.00 (-0.5%), tova not finite."
 
 
 @pytest.mark.parametrize(
     "parts",
-    [(31, "window", "2,000.5"), ("window+4", "25.00"), ("−0.5%",), ("tova", "not finite"), (31,)],
+    [(31, "window", "2,000.5"), ("window+4", "25.00"), ("-0.5%",), ("tova", "not finite"), (31,)],
 )
 def test_what_a_sentence_says(parts):
     assert says(TEXT, *parts)
