@@ -12,14 +12,12 @@ import jax
 
 from glassesjax.arguments import LEAST_COLUMNS, parsed
 from glassesjax.errors import BadInput
-from glassesjax.files import LONGEST_NAME, check_name
-from glassesjax.folders import check_local
+from glassesjax.files import LONGEST_NAME, Row, check_local, check_name
 from glassesjax.names import PACKAGED
-from glassesjax.places import check_out
 from glassesjax.process import ending, note, run_to_end, say, shown
-from glassesjax.readback import blaming
-from glassesjax.records import Row
-from glassesjax.studies.generate_settings import FIX_NOTHING
+from glassesjax.runs.places import check_out
+from glassesjax.runs.readback import blaming
+from glassesjax.studies.generate.settings import FIX_NOTHING
 from glassesjax.verbs import (
     Backend,
     Bounded,
@@ -36,7 +34,7 @@ from glassesjax.verbs import (
     Train,
     Verify,
 )
-from proofs_numeric.ledger import OPTIMIZATIONS_OFF, failures
+from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF, failures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -105,15 +103,17 @@ def _end(out: Path, failed: Sequence[str]) -> int:
 
 
 def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
-    from glassesjax.report import headlines, run_collapse
+    from glassesjax.studies.collapse.run import run_collapse
+    from glassesjax.studies.collapse.sentences import headlines
 
     steps = len(verb.encodings) * len(verb.formats) * len(verb.families)
     return _study(verb, arguments, steps=steps, run=run_collapse, lines=headlines)
 
 
 def _influence(verb: Influence, arguments: Sequence[str]) -> int:
-    from glassesjax.report import influence_headlines, run_influence
-    from glassesjax.report.influence_profiles import contradictions
+    from glassesjax.studies.influence.profiles import contradictions
+    from glassesjax.studies.influence.run import run_influence
+    from glassesjax.studies.influence.sentences import influence_headlines
 
     told = {"run": run_influence, "lines": influence_headlines}
     texts = 1 if verb.prompt else verb.passages * max(len(verb.text), 1)
@@ -123,8 +123,8 @@ def _influence(verb: Influence, arguments: Sequence[str]) -> int:
 
 
 def _generate(verb: Generate, arguments: Sequence[str]) -> int:
-    from glassesjax.report import run_generate
     from glassesjax.report.fields import not_finite, unfinite
+    from glassesjax.studies.generate.run import run_generate
 
     out = _place(verb)
     others: dict[int, list[str]] = {}
@@ -149,16 +149,16 @@ def _generate(verb: Generate, arguments: Sequence[str]) -> int:
 
 
 def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:
-    from glassesjax.report.perplexity_sentences import perplexity_headlines
-    from glassesjax.report.run_perplexity import run_perplexity
+    from glassesjax.studies.perplexity.run import run_perplexity
+    from glassesjax.studies.perplexity.sentences import perplexity_headlines
 
     told = {"run": run_perplexity, "lines": perplexity_headlines}
     return _study(verb, arguments, steps=verb.steps, **told)
 
 
 def _retention(verb: Retention, arguments: Sequence[str]) -> int:
-    from glassesjax.report.retention_sentences import retention_headlines
-    from glassesjax.report.run_retention import run_retention
+    from glassesjax.studies.retention.run import run_retention
+    from glassesjax.studies.retention.sentences import retention_headlines
 
     steps = len(verb.policies) * len(verb.slots)
     told = {"run": run_retention, "lines": retention_headlines}
@@ -166,24 +166,24 @@ def _retention(verb: Retention, arguments: Sequence[str]) -> int:
 
 
 def _recall(verb: Recall, arguments: Sequence[str]) -> int:
-    from glassesjax.report.recall_sentences import recall_headlines
-    from glassesjax.report.run_recall import run_recall
+    from glassesjax.studies.recall.run import run_recall
+    from glassesjax.studies.recall.sentences import recall_headlines
 
     told = {"run": run_recall, "lines": recall_headlines}
     return _study(verb, arguments, steps=verb.steps, **told)
 
 
 def _longform(verb: Longform, arguments: Sequence[str]) -> int:
-    from glassesjax.report.longform_cells import longform_headlines
-    from glassesjax.report.run_longform import run_longform
+    from glassesjax.studies.longform.cells import longform_headlines
+    from glassesjax.studies.longform.run import run_longform
 
     told = {"run": run_longform, "lines": longform_headlines}
     return _study(verb, arguments, steps=verb.steps, **told)
 
 
 def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
-    from glassesjax.report.bounded_sentences import bounded_headlines, contradictions
-    from glassesjax.report.run_bounded import run_bounded
+    from glassesjax.studies.bounded.run import run_bounded
+    from glassesjax.studies.bounded.sentences import bounded_headlines, contradictions
 
     told = {"run": run_bounded, "lines": bounded_headlines, "wrong": contradictions}
     return _study(verb, arguments, steps=verb.steps, **told)
@@ -191,15 +191,15 @@ def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
 
 def _contradictions(rows: Sequence[Row]) -> list[str]:
     """What trained decoders say against the statements that they are held against."""
-    from glassesjax.report.failing_cells import failing_contradictions
-    from glassesjax.report.ratio_cells import ratio_contradictions
+    from glassesjax.studies.train.failing_cells import failing_contradictions
+    from glassesjax.studies.train.ratio_cells import ratio_contradictions
 
     return failing_contradictions(rows) + ratio_contradictions(rows)
 
 
 def _train(verb: Train, arguments: Sequence[str]) -> int:
-    from glassesjax.report.run_train import run_train
-    from glassesjax.report.train_page import train_headlines
+    from glassesjax.studies.train.page import train_headlines
+    from glassesjax.studies.train.run import run_train
     from glassesjax.train.hosts import connect, ended, is_writer
 
     def together() -> int:
@@ -216,8 +216,8 @@ def _train(verb: Train, arguments: Sequence[str]) -> int:
 
 
 def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
-    from glassesjax.report.run_sweep import run_sweep, submit_sweep
-    from glassesjax.report.sweep_page import sweep_headlines
+    from glassesjax.surveys.sweep.page import sweep_headlines
+    from glassesjax.surveys.sweep.run import run_sweep, submit_sweep
 
     told = {"jobs": verb.jobs, "cluster": verb.cluster, "hours": verb.hours}
     run = functools.partial(submit_sweep, **told) if verb.jobs else run_sweep
@@ -226,7 +226,9 @@ def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
 
 
 def _verify(verb: Verify, arguments: Sequence[str]) -> int:
-    from glassesjax.report import entries, ledger_lines, run_verify
+    from proofs_numeric.verify.run import run_verify
+    from proofs_numeric.verify.sentences import ledger_lines
+    from proofs_numeric.verify.summary import entries
 
     lines = lambda rows: ledger_lines(entries(rows, verb.claims))
     told = {"run": run_verify, "lines": lines, "wrong": failures}

@@ -9,17 +9,17 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from glassesjax.errors import BadInput
 from glassesjax.settings import decimal_number, whole_number
-from glassesjax.studies.bounded import BoundedSettings
-from glassesjax.studies.collapse import CollapseSettings
-from glassesjax.studies.generate_settings import GenerateSettings
-from glassesjax.studies.influence import InfluenceSettings
-from glassesjax.studies.longform import LongformSettings
-from glassesjax.studies.perplexity_settings import PerplexitySettings
-from glassesjax.studies.recall import RecallSettings
-from glassesjax.studies.retention import RetentionSettings
-from glassesjax.studies.sweep_settings import MOST_CELLS, SweepSettings
-from glassesjax.studies.train_settings import TrainSettings
-from proofs_numeric.ledger import VerifySettings
+from glassesjax.studies.bounded.settings import BoundedSettings
+from glassesjax.studies.collapse.settings import CollapseSettings
+from glassesjax.studies.generate.settings import GenerateSettings
+from glassesjax.studies.influence.settings import InfluenceSettings
+from glassesjax.studies.longform.settings import LongformSettings
+from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.recall.settings import RecallSettings
+from glassesjax.studies.retention.settings import RetentionSettings
+from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.surveys.sweep.settings import MOST_CELLS, SweepSettings
+from proofs_numeric.verify.measure import VerifySettings
 
 YEAR = 8784  # hours: no job of a cluster is longer
 NUMBERS = ConstructorRegistry()  # how the command line reads them

@@ -30,7 +30,8 @@ import tyro
 from abuse_cases import KINDS, Case, finished_runs
 
 from glassesjax import report, studies  # noqa: F401  (imported once, not in each process)
-from glassesjax.records import RowFile, code_fields, read_rows
+from glassesjax.runs.provenance import code_fields
+from glassesjax.runs.rows import RowFile, read_rows
 from glassesjax.studies import train  # noqa: F401
 
 CPU_SECONDS, MEGABYTES = 2.0, 150.0

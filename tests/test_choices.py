@@ -11,20 +11,20 @@ from glassesjax.errors import BadInput
 from glassesjax.model.counter import counter_line, largest_counter
 from glassesjax.model.pretrained import counter_model
 from glassesjax.precision import BF16
-from glassesjax.studies.bounded import BoundedSettings
-from glassesjax.studies.collapse import CollapseSettings
-from glassesjax.studies.generate_settings import GenerateSettings
-from glassesjax.studies.influence import InfluenceSettings
-from glassesjax.studies.longform import LongformSettings
-from glassesjax.studies.perplexity_settings import PerplexitySettings
-from glassesjax.studies.recall import RecallSettings
-from glassesjax.studies.retention import RetentionSettings
-from glassesjax.studies.sweep_settings import SweepSettings
-from glassesjax.studies.train_settings import TrainSettings
+from glassesjax.studies.bounded.measure import BoundedSettings
+from glassesjax.studies.collapse.measure import CollapseSettings
+from glassesjax.studies.generate.settings import GenerateSettings
+from glassesjax.studies.influence.measure import InfluenceSettings
+from glassesjax.studies.longform.measure import LongformSettings
+from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.recall.measure import RecallSettings
+from glassesjax.studies.retention.measure import RetentionSettings
+from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.surveys.sweep.settings import SweepSettings
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.task import LengthMix
 from glassesjax.theory.counting import failing_length, first_wrong_readout, stored_total
-from proofs_numeric.ledger import VerifySettings
+from proofs_numeric.verify.measure import VerifySettings
 
 # Every settings class with what it needs to be made.
 MADE = {

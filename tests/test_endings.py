@@ -20,8 +20,8 @@ from glassesjax import process
 from glassesjax.cli import _folder, run
 from glassesjax.errors import BadInput, NoRoom
 from glassesjax.process import ending, shown
-from glassesjax.readback import blaming, known_rows
-from glassesjax.records import ROWS, RowFile, read_rows
+from glassesjax.runs.readback import blaming, known_rows
+from glassesjax.runs.rows import ROWS, RowFile, read_rows
 from glassesjax.train import checkpoint
 from glassesjax.verbs import Collapse
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import jax
 import pytest
+from proofs_numeric.ledger import OPTIMIZATIONS_OFF
 
 import glassesjax
 import proofs_numeric
 from glassesjax import cli
-from proofs_numeric.ledger import OPTIMIZATIONS_OFF
 
 ROOTS = [Path(package.__file__).parent for package in (glassesjax, proofs_numeric)]
 FILES = {f"{root.name}/{p.relative_to(root)}": p for root in ROOTS for p in root.rglob("*.py")}

@@ -27,13 +27,13 @@ from glassesjax.model.gguf_file import GgufTensors
 from glassesjax.model.stored import save_decoder
 from glassesjax.model.weights import decoder_bytes
 from glassesjax.precision.named import named_plan
-from glassesjax.report.run_sweep import _check_sizes
 from glassesjax.settings import decimal_number, whole_number
-from glassesjax.studies import train_memory
-from glassesjax.studies.perplexity_rows import stretch_count, stretch_start
-from glassesjax.studies.sweep_settings import SweepSettings
-from glassesjax.studies.train import mesh_of
-from glassesjax.studies.train_settings import TrainSettings
+from glassesjax.studies.perplexity.rows import stretch_count, stretch_start
+from glassesjax.studies.train.measure import memory as train_memory
+from glassesjax.studies.train.measure import mesh_of
+from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.surveys.sweep.run import _check_sizes
+from glassesjax.surveys.sweep.settings import SweepSettings
 from glassesjax.tasks.glasses import Glasses, named_glasses
 from glassesjax.tasks.sequences import SYMBOLS
 

@@ -18,10 +18,8 @@ from jax.typing import DTypeLike
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput, brief, escaped
-from glassesjax.files import json_object, part_of, regular_file, writing
-from glassesjax.folders import check_local
+from glassesjax.files import check_local, json_object, part_of, regular_file, to_json, writing
 from glassesjax.model.config import ConstantTemperature, DecoderConfig
-from glassesjax.records import to_json
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"

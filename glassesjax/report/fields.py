@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from glassesjax.records import Row
+from glassesjax.files import Row
 
 
 def integer(row: Row, name: str) -> int:
@@ -43,6 +43,22 @@ def measured(row: Row, name: str) -> float:
     if isinstance(value, str):
         raise ValueError(f"Expected a number as {name} of a row, got {value!r:.40}.")
     return math.nan if value is None else float(value)
+
+
+def number(row: Row, name: str) -> float | None:
+    """A field as a finite number.
+
+    Args:
+      row: A row.
+      name: The field.
+
+    Returns:
+      The number; None where the field is missing, null, text or not finite.
+    """
+    value = row.get(name)
+    if value is None or isinstance(value, str) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:

@@ -7,9 +7,9 @@ import pytest
 
 import proofs_numeric
 from glassesjax.report.formulas import formula, prose
-from proofs_numeric import replays
-from proofs_numeric.claims import CLAIMS
-from proofs_numeric.ledger import VerifySettings, failures, verify
+from proofs_numeric.support import replays
+from proofs_numeric.verify.claims import CLAIMS
+from proofs_numeric.verify.measure import VerifySettings, failures, verify
 
 FOLDER = Path(proofs_numeric.__file__).parent
 
@@ -22,7 +22,7 @@ def assigns_a_claim(path):
 
 
 def test_every_file_with_a_claim_is_listed_under_its_own_name():
-    declared = {path.stem for path in FOLDER.glob("*.py") if assigns_a_claim(path)}
+    declared = {path.stem for path in FOLDER.rglob("*.py") if assigns_a_claim(path)}
     assert declared == {claim.name for claim in CLAIMS}
     assert len(declared) == len(CLAIMS)
 

@@ -8,7 +8,7 @@ import pytest
 import glassesjax
 import proofs_numeric
 from proofs_numeric.claim import Kind
-from proofs_numeric.claims import CLAIMS
+from proofs_numeric.verify.claims import CLAIMS
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "statements"

@@ -7,7 +7,7 @@ import pytest
 from glassesjax.cli import run
 from glassesjax.model import Decoder, DecoderConfig, Mlp, Rotary
 from glassesjax.model.stored import save_decoder
-from glassesjax.records import read_rows
+from glassesjax.runs.rows import read_rows
 from glassesjax.tasks.sequences import SYMBOLS
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -1,0 +1,154 @@
+"""A whole run of any study: measured into a folder, with its figures and its page, resumable."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from glassesjax.files import Row, write_by_rename, writing
+from glassesjax.runs.folder import RunFolder
+from glassesjax.runs.journal import Journal
+from glassesjax.runs.provenance import provenance
+from glassesjax.runs.readback import blaming, known_rows
+from glassesjax.runs.rows import ROWS, RowFile
+
+Done = Callable[[Row], bool]
+Steps = Iterable[tuple[str, Sequence[Row]]]
+Files = Mapping[str, str]
+Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
+
+
+class Opened(NamedTuple):
+    """What a study reads, opened before anything is written."""
+
+    subject: Any
+    source: Mapping[str, object]
+    """What identifies the model, for the record and to tell one run from another."""
+    read: bytes = b""
+    """What its files gave; they may change between two calls."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """What tells a study of a model from any other one."""
+
+    name: str
+    settings: type
+    """A dataclass; its fields fix the rows."""
+    key: Sequence[str]
+    """Names of the fields that tell one row from another."""
+    open: Callable[[Any], Opened]
+    measure: Callable[[Any, Any, Done], Steps]
+    """Settings, subject and which rows are there, to the others step by step."""
+    draw: Draw
+
+
+def run_study(
+    study: Study,
+    settings: object,
+    out: Path,
+    *,
+    command: str = "",
+    advance: Callable[[str], None] = lambda name: None,
+) -> Sequence[Row]:
+    """Measures what is not measured yet, and writes rows, figures and page.
+
+    Args:
+      study: Which study.
+      settings: What to measure; flags that a command adds to them fix no row.
+      out: The run folder; one that holds the same run is continued.
+      command: What was called, for the record.
+      advance: Told the name of each step that was measured.
+
+    Returns:
+      All rows of the run.
+
+    Raises:
+      BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
+        the settings and the model can tell is known before anything is written.
+    """
+    opened = study.open(settings)
+    own = own_fields(settings, study.settings)
+    read = {"read_sha256": hashlib.sha256(opened.read).hexdigest()} if opened.read else {}
+    return fill(
+        out,
+        fixed={"study": study.name, **own, **opened.source, **read},
+        source=opened.source,
+        key=study.key,
+        measure=lambda done: study.measure(settings, opened.subject, done),
+        draw=study.draw,
+        command=command,
+        advance=advance,
+    )
+
+
+def fill(
+    out: Path,
+    *,
+    fixed: Mapping[str, object],
+    source: Mapping[str, object],
+    key: Sequence[str],
+    measure: Callable[[Done], Steps],
+    draw: Draw,
+    command: str = "",
+    advance: Callable[[str], None] = lambda name: None,
+    current: Done = lambda row: True,
+    settled: Callable[[int], int] | None = None,
+) -> Sequence[Row]:
+    """Fills a run folder with what is not in it yet.
+
+    Args:
+      out: The run folder; one that holds the same run is continued.
+      fixed: All that fixes the rows; it tells one run from another.
+      source: What identifies the subject, for the record.
+      key: Names of the fields that tell one row from another.
+      measure: Told which rows are there, gives the others step by step, each step with its name.
+      draw: Rows, ``fixed`` and the record, to the text of each file of the page, by its path.
+      command: What was called, for the record.
+      advance: Told the name of each step that was measured.
+      current: Which rows of the file count; the others stay and are passed over.
+      settled: Told how many rows of the file are as the run wrote them, says how many of these it
+        can go on from; the others are cut. If absent, a file with other rows is refused.
+
+    Returns:
+      All rows of the run.
+
+    Raises:
+      BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
+    """
+    with writing("to write the run", out), RunFolder(out, fixed) as folder:
+        with RowFile(out / ROWS, key) as file:
+            journal = Journal(out, {"command": command, **provenance(), **source})
+            intact = journal.intact(file, refuse=settled is None)
+            file.keep(intact if settled is None else settled(intact))
+            journal.write(file)
+            before = len(file)
+            for name, rows in measure(file.__contains__):
+                folder.lock.check()
+                file.append(rows)
+                journal.write(file)
+                advance(name)
+            made = len(file) - before
+        by = {"vouched": journal.vouches, "other_code": journal.other_code}
+        every = known_rows(out / ROWS, fresh=made, study=fixed["study"], **by)
+        with blaming(every):
+            rows = [row for row in every if current(row)]
+            files = draw(rows, fixed, journal.shown)
+        for path, text in files.items():
+            (out / path).parent.mkdir(exist_ok=True)
+            write_by_rename(out / path, text)
+    return rows
+
+
+def own_fields(settings: object, of: type) -> dict[str, object]:
+    """A study's own settings; a command's further flags fix no row.
+
+    Args:
+      settings: An instance of ``of`` or of a class that adds flags to it.
+      of: The study's dataclass.
+
+    Returns:
+      Values by name.
+    """
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(of)}
