@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from proofs_numeric.ledger import OPTIMIZATIONS_OFF
+from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF
 
 import glassesjax
 import proofs_numeric

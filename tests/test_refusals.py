@@ -29,7 +29,7 @@ from glassesjax.model.weights import decoder_bytes
 from glassesjax.precision.named import named_plan
 from glassesjax.settings import decimal_number, whole_number
 from glassesjax.studies.perplexity.rows import stretch_count, stretch_start
-from glassesjax.studies.train.measure import memory as train_memory
+from glassesjax.studies.train import memory as train_memory
 from glassesjax.studies.train.measure import mesh_of
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.surveys.sweep.run import _check_sizes

@@ -10,7 +10,7 @@ from model.made_gguf import llama_file, llama_tensors
 from glassesjax.model import open_gguf, tokenizer
 from glassesjax.studies.bounded import measure as bounded
 from glassesjax.studies.influence import measure as influence
-from glassesjax.studies.perplexity.measure import subject as perplexity_subject
+from glassesjax.studies.perplexity import subject as perplexity_subject
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.retention import measure as retention
 from glassesjax.tasks.text import text_pieces

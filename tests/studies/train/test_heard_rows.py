@@ -8,8 +8,8 @@ import pytest
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.statistics.ranks import spearman
+from glassesjax.studies.train import heard_rows as module
 from glassesjax.studies.train.heard_rows import heard_rows
-from glassesjax.studies.train.measure import heard_rows as module
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks import named_glasses, named_task
 from glassesjax.trace import exact_influence, printed_bound, rollout

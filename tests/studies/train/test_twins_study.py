@@ -7,7 +7,8 @@ import pytest
 
 from glassesjax.model.counter import counter, counter_symbols
 from glassesjax.precision import E4M3FN, F64, RoundingPlan, float_format
-from glassesjax.studies.train.measure import KEY, twin_rows
+from glassesjax.studies.train import twin_rows
+from glassesjax.studies.train.measure import KEY
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.studies.train.twin_rows import Asked, confusion
 from glassesjax.studies.train.twins import PairAnswers, Pairs, lay_pairs, twin_lengths
