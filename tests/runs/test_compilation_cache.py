@@ -306,6 +306,16 @@ def test_the_least_recently_used_programs_go_first(tmp_path, monkeypatch):
     assert sum(path.stat().st_size for path in kept) <= compilation_cache.MOST_BYTES
 
 
+def test_the_least_recently_used_go_when_there_are_too_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation_cache, "MOST_PROGRAMS", 2)
+    use_compilation_cache(str(tmp_path))
+    for factor in (3, 4, 3, 5):
+        compute(factor)
+    use_compilation_cache(str(tmp_path))
+    assert len(list((tmp_path / folder_name()).glob("*-cache"))) == 2
+    assert [compute(factor) for factor in (5, 3, 4)] == [HIT, HIT, MISS]
+
+
 MANY = """
 import sys
 import jax
