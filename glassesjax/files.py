@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 from glassesjax.errors import BadInput, NoRoom
 
+Value = str | int | float | bool | None
+Row = Mapping[str, Value]  # a line of a file of JSON lines
+
 MOST_FOLDERS = 200  # one within the other; each that is missing is made by a call within a call
 LONGEST_NAME = 255  # bytes of one name in a folder, on every file system of today's Linux and macOS
 MOST_SETTINGS = 2**26  # bytes of a JSON file that a run keeps beside its rows

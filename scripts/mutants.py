@@ -27,8 +27,8 @@ import tyro
 sys.path.insert(0, str(Path(__file__).parent))
 from formula_mutants import KINDS, Mutant, mutants_of
 
-from glassesjax.files import to_json, write_by_rename
-from glassesjax.runs.rows import Row, RowFile, Value, read_rows
+from glassesjax.files import Row, Value, to_json, write_by_rename
+from glassesjax.runs.rows import RowFile, read_rows
 
 KEY = ("module", "function", "kind", "occurrence", "digest")
 STORED = Path("tests/data/mutants.jsonl")

@@ -132,7 +132,7 @@ def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
 ):
     rows = made_rows(kinds=(kind,))
     rows[1] |= {bound: "exceeded", f"log10_over_{bound}": 1.0}
-    monkeypatch.setattr("glassesjax.studies.influence.run", lambda *a, **b: rows)
+    monkeypatch.setattr("glassesjax.studies.influence.run.run_influence", lambda *a, **b: rows)
     assert run(["influence", "toy"]) == status
     assert "is exceeded at 1" in capsys.readouterr().out
 

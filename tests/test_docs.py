@@ -30,17 +30,21 @@ def directives():
     return {name: "imported-members" in options for name, options in found}
 
 
+def source(module):
+    return Path(inspect.getfile(importlib.import_module(module)))
+
+
 def parse(module):
     """The syntax tree of a module: decorators and import hooks have not touched it."""
-    return ast.parse(
-        Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8")
-    )
+    return ast.parse(source(module).read_text(encoding="utf-8"))
 
 
 def reexported(package):
     """The names that a package re-exports, all in the form ``x as x``; modules aside."""
-    # The package itself has them where type checkers alone look.
-    imports = [node for node in ast.walk(parse(package)) if isinstance(node, ast.ImportFrom)]
+    # They stand in a stub beside it, from which they are imported when they are first named.
+    stub = source(package).with_suffix(".pyi")
+    tree = ast.parse(stub.read_text(encoding="utf-8")) if stub.exists() else parse(package)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names = {alias.asname for node in imports for alias in node.names if alias.asname}
     found = importlib.import_module(package)
     return {name for name in names if not inspect.ismodule(getattr(found, name))}

@@ -4,13 +4,12 @@ import math
 
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.rows import Row
 
 # The perplexity of a full state below which a model may know the text by heart: SmolLM2 has 3.5 on
 # the King James Bible, and 13 to 46 on six texts that it has read little or never.
 BY_HEART = 6.0
 DIGITS = "random digits"
-_NOTHING = f"{DIGITS}: nothing predicts them, and no policy can be better than another"
+NOTHING = f"{DIGITS}: nothing predicts them, and no policy can be better than another"
 
 
 def ranking_obstacle(model: LanguageModel) -> str:
@@ -24,22 +23,7 @@ def ranking_obstacle(model: LanguageModel) -> str:
     """
     if not isinstance(model.tokenizer, SymbolTokenizer):
         return ""
-    return f"random weights on {_NOTHING}" if model.name == "toy" else _NOTHING
-
-
-def row_obstacle(row: Row) -> str:
-    """The same of a row; of one from before rows said it, by what it read.
-
-    Args:
-      row: Of the perplexity or the retention study.
-
-    Returns:
-      The reason, or nothing.
-    """
-    if "ranking_obstacle" in row:
-        return str(row["ranking_obstacle"] or "")
-    digits = row.get("text") == DIGITS or row.get("model") == "toy"
-    return _NOTHING if digits else ""
+    return f"random weights on {NOTHING}" if model.name == "toy" else NOTHING
 
 
 def may_know(perplexity: float) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from glassesjax.errors import BadInput
-from glassesjax.files import reason
-from glassesjax.runs.rows import Row, Value, read_rows
+from glassesjax.files import Row, Value, reason
+from glassesjax.runs.rows import read_rows
 
 
 class ReadRow(dict[str, Value]):

@@ -3,16 +3,14 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from glassesjax.errors import BadInput
-from glassesjax.files import Mark, json_object, regular_file, to_json, whole_lines
+from glassesjax.files import Mark, Row, Value, json_object, regular_file, to_json, whole_lines
 
 ROWS = "rows.jsonl"
-Value = str | int | float | bool | None
-Row = Mapping[str, Value]
 
 # Rows in today's words, before ``settings.json`` says that they are; no other file ends so.
 UPGRADED = ".rows.jsonl.upgraded"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import (
     COLORS,
     FAINT,
@@ -23,8 +24,7 @@ from glassesjax.report.canvas import (
     power_of,
     styled,
 )
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import number
+from glassesjax.report.fields import number
 
 PALETTE = [COLORS[name] for name in ("f32", "bf16", "f16", "e4m3fn", "e5m2", "tf32")] + [OTHER]
 NAMED = 6  # series that a legend can name; of more only the style is explained

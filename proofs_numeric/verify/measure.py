@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 
+from glassesjax.files import Row
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.fingerprint import fingerprint

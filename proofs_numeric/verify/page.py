@@ -3,7 +3,9 @@
 import importlib.resources
 from collections.abc import Mapping, Sequence
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin
+from glassesjax.report.fields import number
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.markup import (
     MISSING,
@@ -14,9 +16,7 @@ from glassesjax.report.markup import (
     fold,
     table,
 )
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import number
-from glassesjax.studies.collapse.sentences import short
+from glassesjax.report.numbers import short
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import words
 from proofs_numeric.verify.rows import failures

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from glassesjax.runs.rows import Row, Value
+from glassesjax.files import Row, Value
 from proofs_numeric.claim import Claim, Hypothesis, Measurement
 from proofs_numeric.verify.settings import VerifySettings
 

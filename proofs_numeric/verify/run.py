@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.rows import Row
-from glassesjax.runs.study import Done, Files, Steps, fill
+from glassesjax.runs.fill import Done, Files, Steps, fill
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.figures import ladder_figure
 from proofs_numeric.verify.fingerprint import fingerprint

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from glassesjax.files import Row
+from glassesjax.report.fields import number
 from glassesjax.report.markup import MISSING
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import number
-from glassesjax.studies.collapse.sentences import short
+from glassesjax.report.numbers import short
 from proofs_numeric.verify.summary import Entry
 
 HEADS = ("claim", "source", "tightness", "verdict", "counter-case", "certified")

@@ -12,7 +12,7 @@ OPTIMIZATIONS_OFF = "jax_disable_most_optimizations"  # of the whole process: a 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifySettings:
-    """Does every statement of the papers hold, and does every counter-case fail?"""
+    """Does every statement hold, and does it fail where a hypothesis is dropped?"""
 
     only: tuple[str, ...] = ()
     """Names of claims; all if none is named."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import number
+from glassesjax.files import Row
+from glassesjax.report.fields import number
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify.rows import failures
 

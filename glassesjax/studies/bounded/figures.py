@@ -7,12 +7,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import (
     INK,
     MUTED,
     STRIP,
     WIDTH,
     LogScale,
+    Point,
     draw_points,
     length_axis,
     log_values,
@@ -20,9 +22,7 @@ from glassesjax.report.canvas import (
     styled,
 )
 from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
-from glassesjax.studies.bounded.sentences import Panel, number, panels
-from glassesjax.studies.collapse.curves import Point
+from glassesjax.studies.bounded.panels import Panel, number, panels
 
 POLICY_COLORS = ("#1f2430", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 LINES = ("-", "--", ":", "-.")  # one for each capacity

@@ -16,12 +16,12 @@ from glassesjax import draws
 from glassesjax.cache import check_context, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
 from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, reading_limit
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.bounded.rows import (
     Cell,
     Heard,

@@ -3,23 +3,21 @@
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.fields import integer
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
-from glassesjax.runs.rows import Row
+from glassesjax.report.models import MODELS
 from glassesjax.studies.bounded import words
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
+from glassesjax.studies.bounded.panels import Panel, number, panels
 from glassesjax.studies.bounded.sentences import (
-    Panel,
     bounded_headlines,
     evicted_share,
     first_equal,
     held_shares,
     loudest_dropped,
-    number,
-    panels,
 )
-from glassesjax.studies.collapse.page import MODELS
 
 
 def bounded_page(

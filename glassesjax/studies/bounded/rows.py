@@ -11,6 +11,7 @@ import numpy as np
 from glassesjax.cache import Policy
 from glassesjax.cache.pruned import Reading
 from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
 from glassesjax.model.config import (
     Alibi,
     Causal,
@@ -21,13 +22,12 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import F32, F64
-from glassesjax.runs.rows import Row, Value
-from glassesjax.studies.influence.rows import squared_shares
 from glassesjax.tasks.sequences import run_family
 from glassesjax.theory.pruned import counted_up_to, equal_from, held_pairs, paths_left
 from glassesjax.trace.collapse import distance
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.rollout import Rollout
+from glassesjax.trace.shares import squared_shares
 
 NORMS = ("l2", "linf", "relative_l1")
 # Two orders of the same sums differ by their rounding; the largest difference of a run, this often,

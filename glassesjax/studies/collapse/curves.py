@@ -1,11 +1,11 @@
 """The rows of a collapse run, found again by what they measure."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
+from glassesjax.report.canvas import Point
+from glassesjax.report.fields import integer, number
 from glassesjax.trace.decay import DecayFit, fit_decay
 
 # ``own`` is the signal in the format's own arithmetic, native or simulated.
@@ -18,22 +18,6 @@ class Panel(NamedTuple):
     positions: str
     family: str
     format: str
-
-
-class Point(NamedTuple):
-    """One measured distance of a curve."""
-
-    length: int
-    distance: float | None
-    """None where it is not finite."""
-    resolved: bool = True
-    """False for a wide signal that is not above its measured ``resolution``: float64's own rounding
-    may have made it."""
-
-    @property
-    def drawable(self) -> bool:
-        """Whether it has a place on a logarithmic axis."""
-        return self.resolved and self.distance is not None and self.distance > 0
 
 
 class Curves:
@@ -116,22 +100,6 @@ def _resolved(row: Row) -> bool:
     """Whether float64 tells a distance from zero; an exact zero is one."""
     gap, finest = number(row, "distance"), number(row, "resolution")
     return not gap or (finest is not None and gap > finest)
-
-
-def number(row: Row, name: str) -> float | None:
-    """A field as a finite number.
-
-    Args:
-      row: A row.
-      name: The field.
-
-    Returns:
-      The number; None where the field is missing, null, text or not finite.
-    """
-    value = row.get(name)
-    if value is None or isinstance(value, str) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def length(row: Row) -> int:

@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import (
     FAINT,
     INK,
     MUTED,
     WIDTH,
     LogScale,
+    Point,
     color,
     draw_points,
     length_axis,
@@ -22,8 +24,8 @@ from glassesjax.report.canvas import (
     power_of,
     styled,
 )
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import CurveName, Curves, Panel, Point, length, number
+from glassesjax.report.fields import number
+from glassesjax.studies.collapse.curves import CurveName, Curves, Panel, length
 from glassesjax.tasks.sequences import FAMILIES
 
 NOISE = "#8a93a3"

@@ -18,10 +18,10 @@ from jaxtyping import Array
 
 from glassesjax.cache.slots import check_order
 from glassesjax.errors import BadInput
+from glassesjax.files import Row
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row
 from glassesjax.studies.collapse.rows import (
     Cell,
     Curve,

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import (
     COLORS,
     INK,
@@ -14,13 +15,13 @@ from glassesjax.report.canvas import (
     STRIP,
     WIDTH,
     LogScale,
+    Point,
     draw_points,
     length_axis,
     margins,
     styled,
 )
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import Curves, Panel, Point
+from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.figures import collapse_figure, family_title
 from glassesjax.trace.decay import DecayFit
 

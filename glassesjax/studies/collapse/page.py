@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.markup import Markup, bullets, element, escape, fold, picture
-from glassesjax.runs.rows import Row
+from glassesjax.report.models import MODELS
 from glassesjax.studies.collapse import words
 from glassesjax.studies.collapse.curves import Curves
 from glassesjax.studies.collapse.figures import collapse_figure, equality_figure, family_title
@@ -14,8 +15,6 @@ from glassesjax.studies.collapse.sentences import family_sentences, headlines
 from glassesjax.studies.collapse.summary import Summary, summarize
 from glassesjax.studies.collapse.tables import format_table, run_table, tiles
 from glassesjax.tasks.sequences import FAMILIES
-
-MODELS = {"toy": "the toy decoder", "smollm2": "SmolLM2"}
 
 
 def collapse_page(

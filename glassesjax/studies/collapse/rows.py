@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from glassesjax.files import Row
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.precision import (
     F32,
@@ -19,7 +20,6 @@ from glassesjax.precision import (
     ulp_distance,
 )
 from glassesjax.precision.bits import times_power
-from glassesjax.runs.rows import Row
 from glassesjax.theory.margin import margin_certificates
 from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
 from glassesjax.trace.noise import PairedNoise

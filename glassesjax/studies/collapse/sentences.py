@@ -3,9 +3,10 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from glassesjax.report.canvas import power_of
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import Curves, Panel, Point
+from glassesjax.files import Row
+from glassesjax.report.canvas import Point
+from glassesjax.report.numbers import short
+from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.figures import family_title
 from glassesjax.studies.collapse.overview import has_exponent, is_flat, slope
 from glassesjax.studies.collapse.summary import Summary, summarize
@@ -58,16 +59,6 @@ def family_sentences(curves: Curves, positions: str, family: str) -> list[str]:
     # What is equal has no signal to lose, and float64 no arithmetic but the wide one.
     noisy = [line for line in lines if wide.resolved and line.mode]
     return [_course(curves, wide), *map(_lost, noisy), _kept(wide)]
-
-
-def short(value: float | None) -> str:
-    """Two significant digits; a power of ten where plain digits would be long."""
-    if value is None:
-        return "not finite"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits} \N{MULTIPLICATION SIGN} {power_of(10, int(exponent))}"
 
 
 def shown(point: Point) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import Curves, Panel, Point, holds_from, length, number
+from glassesjax.files import Row
+from glassesjax.report.canvas import Point
+from glassesjax.report.fields import integer, number
+from glassesjax.studies.collapse.curves import Curves, Panel, holds_from, length
 
 
 class Summary(NamedTuple):

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from glassesjax.report.canvas import power_of
 from glassesjax.report.markup import MISSING, Markup, element, format_name, table, token
+from glassesjax.report.numbers import short
 from glassesjax.studies.collapse.curves import Curves
 from glassesjax.studies.collapse.figures import family_title
-from glassesjax.studies.collapse.sentences import short, shown
+from glassesjax.studies.collapse.sentences import shown
 from glassesjax.studies.collapse.summary import Summary, summarize
 
 

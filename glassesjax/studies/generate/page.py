@@ -4,10 +4,10 @@ import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.markup import MISSING, Markup, bullets, element, table
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.page import MODELS
+from glassesjax.report.models import FOUR_BITS, MODELS
 from glassesjax.studies.generate.sentences import (
     ENDED,
     generate_headlines,
@@ -17,7 +17,6 @@ from glassesjax.studies.generate.sentences import (
     size,
 )
 from glassesjax.studies.generate.texts import Texts, shaded
-from glassesjax.studies.influence.words import FOUR_BITS
 
 LEAD = (
     "A Transformer carries the keys and values of all tokens from step to step. Bound that state,"

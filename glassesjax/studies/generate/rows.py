@@ -11,9 +11,9 @@ from glassesjax.cache.policies import Policy
 from glassesjax.cache.saved import Saved
 from glassesjax.cache.slots import EMPTY
 from glassesjax.cache.stream import TextStream
+from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Value
 
 NEVER = -1  # the step after which a token was forgotten, where it was not
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from glassesjax.files import Row
 from glassesjax.report.fields import not_finite
 from glassesjax.report.markup import MISSING
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.sentences import short
+from glassesjax.report.numbers import short
 from glassesjax.studies.generate.texts import Text, Texts
 
 ENDED = {

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer
 from glassesjax.report.markup import VISIBLE, Markup, element, escape, visible
-from glassesjax.runs.rows import Row
 
 PROMPT_SHOWN = 512  # tokens of a prompt that a page shows: its last ones
 BREAK = "\N{ZERO WIDTH SPACE}"  # where a line may end; visible spaces allow no break

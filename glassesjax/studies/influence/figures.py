@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, power_of, styled
 from glassesjax.report.markup import visible
-from glassesjax.runs.rows import Row
 from glassesjax.studies.influence.profiles import MEASURES, Profiles
 from glassesjax.studies.influence.sentences import ATTENTION
 

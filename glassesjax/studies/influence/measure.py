@@ -17,6 +17,7 @@ import numpy as np
 
 from glassesjax import draws
 from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
 from glassesjax.memory import check_memory
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
@@ -28,14 +29,7 @@ from glassesjax.model.opening import (
 )
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row, Value
-from glassesjax.studies.influence.rows import (
-    Bounds,
-    Passage,
-    Subject,
-    influence_rows,
-    log_bound,
-)
+from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
 from glassesjax.tasks.sequences import BOS, POINTER, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text

@@ -6,10 +6,11 @@ from pathlib import PurePath
 
 import numpy as np
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.markup import Markup, bullets, element, fold, picture
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.page import MODELS
+from glassesjax.report.models import FOUR_BITS, MODELS
+from glassesjax.report.numbers import decimal, percent
 from glassesjax.studies.influence import words
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.profiles import MEASURES, Profiles, profiles_of
@@ -18,9 +19,7 @@ from glassesjax.studies.influence.sentences import (
     decades,
     influence_headlines,
     norm_name,
-    percent,
     signed,
-    told,
 )
 from glassesjax.studies.influence.summary import Spread, influence_summary
 from glassesjax.studies.influence.tables import layer_table, passage_table, token_table
@@ -93,8 +92,8 @@ def _tiles(rows: Sequence[Row], every: Sequence[Profiles]) -> Markup:
     kind = profiles.kinds[0]
     tiles = [
         _tile(
-            told(summary.effective[kind, name].median),
-            f"of {profiles.length}{_range(summary.effective[kind, name], told)}",
+            decimal(summary.effective[kind, name].median),
+            f"of {profiles.length}{_range(summary.effective[kind, name], decimal)}",
             f"effective number of tokens, {MEASURES[name]}, {ATTENTION[kind]}",
         )
         for name in profiles.measures
@@ -165,7 +164,7 @@ def _methods(profiles: Profiles) -> Markup:
     said = [_how(profiles), *words.METHODS]
     weights = str(row.get("weights", ""))
     if "q4" in weights.lower():
-        said.append(words.FOUR_BITS.format(weights=weights))
+        said.append(FOUR_BITS.format(weights=weights))
     return element("section", element("h2", "Methods and caveats"), bullets(said, "says"))
 
 

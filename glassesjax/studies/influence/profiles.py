@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.curves import number
-from glassesjax.studies.influence.rows import squared_shares
+from glassesjax.files import Row
+from glassesjax.report.fields import integer, number
+from glassesjax.trace.shares import squared_shares
 
 BOUNDS = ("printed", "repaired")
 # How large an influence is, in three conventions; see ``trace.Influence``.
@@ -152,27 +151,6 @@ def profiles_of(rows: Sequence[Row]) -> list[Profiles]:
         with contextlib.suppress(ValueError):
             found.append(Profiles(mine))
     return found or [Profiles(rows)]  # which says what is lacking
-
-
-def contradictions(rows: Sequence[Row]) -> int:
-    """How often a bound is exceeded that must hold: the program or the statement is wrong.
-
-    Args:
-      rows: Rows of the influence study.
-
-    Returns:
-      The repaired bound's with any attention, and the printed one's with attention held fixed.
-
-    Raises:
-      ValueError: There is no whole kind of attention.
-    """
-    must_hold = ("true", "repaired"), ("frozen", "repaired"), ("frozen", "printed")
-    return sum(
-        int(profiles.exceeded(kind, bound).sum())
-        for profiles in profiles_of(rows)
-        for kind, bound in must_hold
-        if kind in profiles.kinds
-    )
 
 
 def effective_number(shares: np.ndarray) -> float:

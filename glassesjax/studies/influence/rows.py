@@ -1,16 +1,17 @@
 """Rows of the influence study: what was measured at each layer and token, beside its bounds."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
+from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.runs.rows import Value
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.rollout import Rollout
+from glassesjax.trace.shares import squared_shares
 
 # In decades: both sides of a comparison are sums of many float32 numbers, relative error some 1e-4.
 ROUNDING = 1e-4
@@ -35,6 +36,12 @@ class Subject(NamedTuple):
     passages: tuple[Passage, ...]
 
 
+def passages_text(passages: Sequence[Passage]) -> str:
+    """What tells runs by what they read: a text of fixed names, whatever classes are called."""
+    each = (f"Passage(text={p.text!r}, offset={p.offset!r}, tokens={p.tokens!r})" for p in passages)
+    return f"({', '.join(each)}{',' if len(passages) == 1 else ''})"
+
+
 class Bounds(NamedTuple):
     """What stands beside each measured norm; of bounds, the natural logarithms."""
 
@@ -49,23 +56,6 @@ def log_bound(bound: Rollout) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):  # no share of an infinite scale is NaN
         profile = np.log(np.asarray(bound.profile, np.float64))
         return profile + np.asarray(bound.log_gains, np.float64)[:, None]
-
-
-def squared_shares(norms: np.ndarray) -> np.ndarray:
-    """Squares of norms as shares of their sum over the last axis.
-
-    Squares of the norms of parts add up to that of the whole, norms do not.
-
-    Args:
-      norms: Non-negative; squared in units of the largest, so that none underflows.
-
-    Returns:
-      Shares that sum to one; NaN where all are zero or one is not finite.
-    """
-    norms = np.asarray(norms, np.float64)
-    with np.errstate(invalid="ignore"):  # 0 / 0, inf / inf
-        squares = np.square(norms / norms.max(axis=-1, keepdims=True))
-    return squares / squares.sum(axis=-1, keepdims=True)
 
 
 class _Measured(NamedTuple):

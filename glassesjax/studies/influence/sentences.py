@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from glassesjax.files import Row
 from glassesjax.report.fields import not_finite
 from glassesjax.report.markup import visible
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.sentences import short
+from glassesjax.report.numbers import decimal, percent
 from glassesjax.studies.influence.profiles import MEASURES, Profiles, profiles_of
 from glassesjax.studies.influence.summary import InfluenceSummary, Spread, influence_summary
 
@@ -45,20 +45,6 @@ def influence_headlines(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def percent(share: float) -> str:
-    """A share in percent: whole from ten on, with one digit below, and never a false zero."""
-    if np.isnan(share):
-        return "not finite"
-    if 0 < share < 0.0005:
-        return "under 0.1%"
-    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
-
-
-def told(value: float) -> str:
-    """A number in two digits, or that it is not one."""
-    return short(float(value) if np.isfinite(value) else None)
-
-
 def token_name(profiles: Profiles, position: int) -> str:
     """A token in quotes with its position."""
     return f"“{visible(profiles.tokens[position])}” (position {position})"
@@ -69,7 +55,7 @@ def norm_name(profiles: Profiles, kind: str) -> str:
     return "operator norm" if profiles.is_spectral(kind) else "Frobenius norm"
 
 
-def spread(values: Spread, text: Callable[[float], str] = told) -> str:
+def spread(values: Spread, text: Callable[[float], str] = decimal) -> str:
     """A median, and its range where passages differ."""
     ends = text(values.low), text(values.high)
     return text(values.median) + ("" if ends[0] == ends[1] else f" ({ends[0]} to {ends[1]})")
@@ -207,7 +193,7 @@ def _most(every: Sequence[Profiles]) -> str:
         return ""
     known = np.where(np.isnan(over[index]), -np.inf, over[index])
     layer, position = np.unravel_index(np.argmax(known), known.shape)
-    factor = told(10.0 ** min(largest[index], 300.0))
+    factor = decimal(10.0 ** min(largest[index], 300.0))
     most = f"most of all by a factor of {factor} or more at layer {layer}"
     return f"; {most}, {token_name(every[index], int(position))}"
 

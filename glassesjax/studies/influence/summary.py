@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.statistics.ranks import spearman
 from glassesjax.studies.influence.profiles import BOUNDS, Profiles, effective_number, profiles_of
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from glassesjax.report.markup import MISSING, Markup, element, table, token
+from glassesjax.report.numbers import decimal, percent
 from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Profiles, effective_number
-from glassesjax.studies.influence.sentences import LAST, percent, told
+from glassesjax.studies.influence.sentences import LAST
 
 MOST = 256  # lines of a table of tokens
 
@@ -20,7 +21,10 @@ def passage_table(every: Sequence[Profiles]) -> Markup:
             *profiles.passage,
             profiles.length,
             kind,
-            *(told(effective_number(profiles.shares(kind, name)[0])) for name in profiles.measures),
+            *(
+                decimal(effective_number(profiles.shares(kind, name)[0]))
+                for name in profiles.measures
+            ),
         ]
         for profiles in every
         for kind in profiles.kinds
@@ -51,15 +55,15 @@ def token_table(profiles: Profiles, kind: str) -> Markup:
 def _token_line(profiles: Profiles, kind: str, position: int) -> list[object]:
     at = 0, position
     number = lambda name: profiles(kind, name)[at]
-    measured = [told(number("frobenius")), *map(_or_missing, (number(n) for n in OPTIONAL))]
+    measured = [decimal(number("frobenius")), *map(_or_missing, (number(n) for n in OPTIONAL))]
     return [
         position,
         token(profiles.tokens[position]),
         *(percent(profiles.shares(kind, name)[at]) for name in profiles.measures),
         percent(number("pi")),
         *measured,
-        told(number("at_least")),
-        told(number("at_most")),
+        decimal(number("at_least")),
+        decimal(number("at_most")),
         *(cell for bound in BOUNDS for cell in _bound_cells(profiles, kind, bound, at)),
     ]
 
@@ -68,7 +72,7 @@ OPTIONAL = ("standard_error", "along", "along_standard_error", "input_norm", "sp
 
 
 def _or_missing(value: float) -> str:
-    return MISSING if np.isnan(value) else told(value)
+    return MISSING if np.isnan(value) else decimal(value)
 
 
 def _bound_cells(profiles: Profiles, kind: str, bound: str, at: tuple[int, int]) -> list[object]:
@@ -81,7 +85,7 @@ def _bound_cells(profiles: Profiles, kind: str, bound: str, at: tuple[int, int])
         excess = f"{excess} undecided"
     elif profiles.judged(kind, bound, "not_a_number")[at]:
         excess = "not finite"
-    return [MISSING if np.isnan(log) else told(10.0 ** min(log, 300.0)), excess]
+    return [MISSING if np.isnan(log) else decimal(10.0 ** min(log, 300.0)), excess]
 
 
 def layer_table(profiles: Profiles, kind: str) -> Markup:
@@ -103,11 +107,11 @@ def _layer_line(profiles: Profiles, kind: str, layer: int) -> list[object]:
     share = profiles(kind, "share")[layer, 0]
     return [
         layer,
-        *(told(effective_number(profiles.shares(kind, x)[layer])) for x in profiles.measures),
+        *(decimal(effective_number(profiles.shares(kind, x)[layer])) for x in profiles.measures),
         percent(shares[0]),
         percent(shares[-last:].sum()),
         MISSING if np.isnan(share) else percent(share),
-        told(norms.max()),
+        decimal(norms.max()),
         *(cell for bound in BOUNDS for cell in _worst(profiles, kind, bound, layer)),
     ]
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from glassesjax.report.markup import VISIBLE, Markup, element, escape, visible
+from glassesjax.report.numbers import decimal, percent
 from glassesjax.studies.influence.profiles import MEASURES, Profiles
-from glassesjax.studies.influence.sentences import percent, told
 
 DECADES = 3  # what the color spans at most
 BREAK = "\N{ZERO WIDTH SPACE}"  # where a line may end; visible spaces allow no break
@@ -72,8 +72,8 @@ def scale_bar(depth: Depth) -> Markup:
 
 
 def _said(name: str, share: float, size: float, error: float) -> str:
-    spread = "" if math.isnan(error) else f" ± {told(error)}"
-    return f"{percent(share)} of the squares, {name} {told(size)}{spread}"
+    spread = "" if math.isnan(error) else f" ± {decimal(error)}"
+    return f"{percent(share)} of the squares, {name} {decimal(size)}{spread}"
 
 
 def _token(text: str, position: int, place: float, said: str) -> Markup:

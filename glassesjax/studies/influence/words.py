@@ -78,11 +78,6 @@ EXACT = (
     " representation."
 )
 
-FOUR_BITS = (
-    "The weights were quantized to about 4 bits before they came here ({weights}): this is the"
-    " model as distributed, not as trained. All numbers are of these weights, decoded to float32."
-)
-
 PROFILE_CAPTION = (
     "Top: shares of the squares with {kind}, with one standard error shaded where they are"
     " estimated, and the rollout. Bottom: {norm}, within the ends of the operator norm (shaded),"

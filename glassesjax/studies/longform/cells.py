@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer, not_finite
-from glassesjax.runs.rows import Row
-from glassesjax.studies.influence.sentences import percent
+from glassesjax.report.numbers import percent
 
 UNBOUNDED = "full"
 

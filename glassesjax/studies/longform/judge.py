@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from glassesjax.errors import BadInput
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 
 Choice = Literal["first", "second", "tie"]
 Verdict = Literal["win", "loss", "tie"]

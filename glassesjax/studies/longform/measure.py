@@ -20,11 +20,11 @@ from glassesjax.cache import (
 )
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_fields
 from glassesjax.studies.longform.settings import LongformSettings
 from glassesjax.tasks.sequences import BOS

@@ -6,11 +6,11 @@ from pathlib import PurePath
 
 from matplotlib.figure import Figure
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, log_values, margins, styled
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.page import MODELS
+from glassesjax.report.models import MODELS
 from glassesjax.studies.longform.cells import (
     UNBOUNDED,
     Cell,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.cache import POLICIES, Policy, Unrolled, prefill
+from glassesjax.cache.losses import token_losses
+from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.runs.rows import Value
-from glassesjax.studies.perplexity.rows import token_losses
 
 GRAMS = (1, 2, 3, 4)
 

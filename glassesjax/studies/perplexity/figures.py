@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from glassesjax.cache.policies import SHORT
+from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, margins, power_of, styled
-from glassesjax.runs.rows import Row
-from glassesjax.studies.perplexity.rows import SHORT
 from glassesjax.studies.perplexity.sentences import PLAIN
 from glassesjax.studies.perplexity.totals import FULL, Totals
 

@@ -9,20 +9,16 @@ import jax
 import jax.numpy as jnp
 
 from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
+from glassesjax.cache.losses import Cell, losses
+from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import DIGITS, ranking_obstacle
+from glassesjax.files import Row, Value
 from glassesjax.model.opening import encoding_name
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row, Value
-from glassesjax.studies.perplexity.rows import (
-    SHORT,
-    Cell,
-    losses,
-    stretch_row,
-    stretch_start,
-    stretches,
-)
+from glassesjax.studies.perplexity.rows import cell_key, stretch_row, stretches
 from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.subject import DTYPES, Subject
 from glassesjax.tasks.text import DEFAULT_TEXT
 
@@ -74,14 +70,14 @@ def _steps(
         left = [
             index
             for index, window in enumerate(subject.windows)
-            if not done({**cell.key, "window": index, **last(window)})
+            if not done({**cell_key(cell), "window": index, **last(window)})
         ]
         if not left:
             continue
         empty = empty_state(decoder.config, cell.policy, cell.slots, dtype)
         _compile(model, cell, empty, subject, settings.chunk)
         size = state_bytes(decoder.config, cell.policy, cell.slots, dtype)
-        own = {**shared, **cell.key, "prefill": cell.prefill, "bytes": size}
+        own = {**shared, **cell_key(cell), "prefill": cell.prefill, "bytes": size}
         for index in left:
             options = {"chunk": settings.chunk, "opening": subject.opening}
             found = stretches(losses(model, subject.windows[index], cell, empty, **options))

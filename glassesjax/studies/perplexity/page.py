@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.models import MODELS
 from glassesjax.report.orders import basis
-from glassesjax.runs.rows import Row
 from glassesjax.statistics.intervals import Interval
-from glassesjax.studies.collapse.page import MODELS
 from glassesjax.studies.perplexity import words
 from glassesjax.studies.perplexity.figures import positions_figure, slots_figure
 from glassesjax.studies.perplexity.sentences import (

@@ -4,12 +4,12 @@ import math
 import re
 from collections.abc import Sequence
 
+from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import BY_HEART, may_know
+from glassesjax.files import Row
 from glassesjax.report.fields import not_finite
+from glassesjax.report.numbers import short
 from glassesjax.report.orders import basis, told_apart
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.sentences import short
-from glassesjax.studies.perplexity.rows import SHORT
 from glassesjax.studies.perplexity.totals import Totals
 
 LARGEST = 700.0  # of a logarithm whose exponential float64 has

@@ -9,13 +9,14 @@ import numpy as np
 
 from glassesjax.cache import check_context
 from glassesjax.cache.baselines import named_policy, named_slots
+from glassesjax.cache.losses import Cell, Tokens
+from glassesjax.cache.policies import SHORT
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.studies.perplexity.rows import SHORT, Cell, Tokens
 from glassesjax.studies.perplexity.settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.cache.readable import row_obstacle
+from glassesjax.cache.policies import SHORT
+from glassesjax.files import Row
 from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
+from glassesjax.report.obstacles import row_obstacle
 from glassesjax.statistics.intervals import Interval, paired_difference
-from glassesjax.studies.perplexity.rows import SHORT, block_tokens
+from glassesjax.studies.perplexity.rows import block_tokens
 
 FULL = "full"  # it forgets nothing, and has a size of its own
 

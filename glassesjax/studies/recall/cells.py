@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
 
 Z = 1.959963984540054  # of a normal distribution 95 % lies within as many standard deviations
 UNBOUNDED = "full"

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, styled
 from glassesjax.report.fields import measured
-from glassesjax.runs.rows import Row
 from glassesjax.studies.recall.cells import UNBOUNDED, Cell, panels, read_cells, unbounded
 
 PALETTE = [ink for ink in COLORS.values() if ink != INK]

@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.fields import measured
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.page import MODELS
-from glassesjax.studies.influence.sentences import percent
+from glassesjax.report.models import MODELS
+from glassesjax.report.numbers import percent
 from glassesjax.studies.recall import words
 from glassesjax.studies.recall.cells import Cell, panels, read_cells
 from glassesjax.studies.recall.figures import depth_figure, slots_figure

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from glassesjax.cache import Policy, State, Unrolled, advance, empty_state, logits, prefill
+from glassesjax.cache.losses import token_losses
 from glassesjax.cache.prefill import CHUNK, PrefillMode
 from glassesjax.cache.prompts import read_prompts
+from glassesjax.files import Value
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.precision import RoundingPlan
-from glassesjax.runs.rows import Value
-from glassesjax.studies.perplexity.rows import token_losses
-from glassesjax.studies.recall.reading import MORE, TRUNCATED, Asked, Cell, Reading
+from glassesjax.studies.recall.reading import MORE, Asked, Cell, Reading
+from glassesjax.studies.recall.settings import TRUNCATED
 from glassesjax.tasks.answers import exact_match, first_words, token_f1
 
 QUESTION_CHUNK = 64  # tokens of questions that are read together

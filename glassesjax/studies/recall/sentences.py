@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer, measured, not_finite
+from glassesjax.report.numbers import percent
 from glassesjax.report.orders import basis, told_apart
-from glassesjax.runs.rows import Row
 from glassesjax.statistics.intervals import Interval, paired_difference
-from glassesjax.studies.influence.sentences import percent
 from glassesjax.studies.recall.cells import Cell, panels, read_cells, unbounded, wilson
 
 

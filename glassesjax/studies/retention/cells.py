@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
+from glassesjax.report.fields import integer, number
 from glassesjax.statistics.intervals import BLOCK, Interval, mean_ratio
-from glassesjax.studies.collapse.curves import number
 from glassesjax.tasks.word_classes import CLASSES
 
 PAPER_LENGTH = 4096  # tokens of the texts of the paper's Table 5

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, log_values, margins, styled
 from glassesjax.report.fields import integer
-from glassesjax.studies.influence.sentences import percent
+from glassesjax.report.numbers import percent
 from glassesjax.studies.retention.cells import Cell
 from glassesjax.studies.retention.sentences import paper_relative
 from glassesjax.studies.retention.words import PAPER_RECENT

@@ -16,12 +16,14 @@ import numpy as np
 
 from glassesjax.cache.advance import unroll
 from glassesjax.cache.budget import check_context, resolve_slots
+from glassesjax.cache.losses import Cell, losses
 from glassesjax.cache.policies import Policy, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.readable import DIGITS, ranking_obstacle
 from glassesjax.cache.replay import forgotten
 from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import (
@@ -32,8 +34,6 @@ from glassesjax.model.opening import (
 )
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row, Value
-from glassesjax.studies.perplexity.rows import Cell, losses
 from glassesjax.studies.retention.rows import Subject, retention_rows
 from glassesjax.studies.retention.settings import RetentionSettings
 from glassesjax.tasks.sequences import BOS, run_family

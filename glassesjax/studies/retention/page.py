@@ -4,12 +4,12 @@ import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.fields import measured
 from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
-from glassesjax.runs.rows import Row
-from glassesjax.studies.collapse.page import MODELS
-from glassesjax.studies.influence.sentences import percent, told
+from glassesjax.report.models import MODELS
+from glassesjax.report.numbers import decimal, percent
 from glassesjax.studies.retention import words
 from glassesjax.studies.retention.cells import Cell, read_cells
 from glassesjax.studies.retention.figures import (
@@ -91,7 +91,7 @@ def _header(cells: Sequence[Cell], title: str) -> Markup:
 
 
 def _tiles(cell: Cell) -> Markup:
-    kept, mean = round(cell.whole("first_held") * len(cell.layers)), told(cell.whole("steps"))
+    kept, mean = round(cell.whole("first_held") * len(cell.layers)), decimal(cell.whole("steps"))
     with_cell = f"with {cell.name}"
     shares = [percent(cell.whole(name)) for name in ("recent_share", "held_somewhere")]
     return element(
@@ -145,7 +145,7 @@ def _class_table(cell: Cell) -> Markup:
 
 def _class_line(cell: Cell, name: str) -> list[object]:
     row, theirs = cell.classes[name], paper_relative(cell, name)
-    number = lambda key: MISSING if row[key] is None else told(measured(row, key))
+    number = lambda key: MISSING if row[key] is None else decimal(measured(row, key))
     span = [f"{value:.2f}" for value in (min(theirs), max(theirs))] if theirs else [MISSING]
     paper = MISSING.join(dict.fromkeys(span))
     shares = f"{cell.relative(name):.2f}", number("survival_steps")

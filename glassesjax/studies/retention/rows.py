@@ -14,8 +14,8 @@ from glassesjax.cache.retention import (
     recent_share,
     survival_mean,
 )
+from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.runs.rows import Value
 from glassesjax.tasks.word_classes import CLASSES, classify
 
 Fields = dict[str, Value]

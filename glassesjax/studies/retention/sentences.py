@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassesjax.cache.readable import BY_HEART, may_know, row_obstacle
+from glassesjax.cache.readable import BY_HEART, may_know
+from glassesjax.files import Row
 from glassesjax.report.fields import integer, not_finite
+from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.obstacles import row_obstacle
 from glassesjax.report.orders import basis
-from glassesjax.runs.rows import Row
 from glassesjax.statistics.intervals import BLOCK, LEAST_BLOCKS, LEVEL, Interval, block_draws
 from glassesjax.statistics.ranks import spearman
-from glassesjax.studies.influence.sentences import percent, told
 from glassesjax.studies.retention.cells import (
     PAPER_LENGTH,
     Cell,
@@ -131,9 +132,11 @@ def _first(cell: Cell) -> str:
     kept = round(cell.whole("first_held") * len(cell.layers))
     text = f"the first token is held to the end in {kept} of {len(cell.layers)} {cell.decisions}"
     early = cell.of_tokens("steps")[1 : EARLY + 1]
-    rest = f"the {len(early)} after it last {told(early.mean())} in the mean"
-    mean = told(cell.whole("steps"))
-    return f"{text} and lasts {told(cell.whole('first_steps'))} steps; {rest}, all tokens {mean}."
+    rest = f"the {len(early)} after it last {decimal(early.mean())} in the mean"
+    mean = decimal(cell.whole("steps"))
+    return (
+        f"{text} and lasts {decimal(cell.whole('first_steps'))} steps; {rest}, all tokens {mean}."
+    )
 
 
 def _classes(cell: Cell) -> str:

@@ -1,7 +1,7 @@
 """The text itself, each token on a ground that is the stronger the more layers still hold it."""
 
 from glassesjax.report.markup import VISIBLE, Markup, element, escape, visible
-from glassesjax.studies.influence.sentences import percent, told
+from glassesjax.report.numbers import decimal, percent
 from glassesjax.studies.retention.cells import Cell
 
 MOST = 2048  # tokens that a page shows, the last ones
@@ -31,7 +31,7 @@ def _token(cell: Cell, position: int, steps: float, held: float) -> Markup:
     row = cell.tokens[position]
     text = str(row["token_text"])
     shown = Markup("".join(map(_character, text)))
-    title = f"{position}, {row['class']}: {told(steps)} steps, held by {percent(held)}"
+    title = f"{position}, {row['class']}: {decimal(steps)} steps, held by {percent(held)}"
     style = f"--i:{held:.0%}" if held else "--i:0%"
     span = element("span", shown, title=title, style=style)
     return Markup(BREAK + span) if text[:1].isspace() else span

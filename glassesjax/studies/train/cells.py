@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.settings import NOTHING
 
 MIXED = NOTHING  # the length of rows whose items have lengths drawn as in the training

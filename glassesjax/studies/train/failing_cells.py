@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from glassesjax.files import Row, Value
 from glassesjax.report.fields import integer, measured
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.train.twin_rows import WIDE
 from glassesjax.trace.decay import loglog_slope
 
@@ -127,23 +127,6 @@ def pair_curves(rows: Sequence[Row]) -> dict[tuple[str, int], dict[str, list[Row
         key: {name: sorted(pairs, key=by_length) for name, pairs in curves.items()}
         for key, curves in found.items()
     }
-
-
-def failing_contradictions(rows: Sequence[Row]) -> list[str]:
-    """Where a certificate says one token and the arithmetic that it speaks of gives two.
-
-    Args:
-      rows: Of one or more runs of the train study.
-
-    Returns:
-      One line each.
-    """
-    return [
-        f"{setting_of(row)}, seed {row['seed']}, {row['format']}: a certificate is contradicted at"
-        f" n = {row['length']}"
-        for row in rows
-        if row["kind"] == "twins" and row["contradicted"]
-    ]
 
 
 class Line(NamedTuple):

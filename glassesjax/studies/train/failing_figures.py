@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import (
     COLORS,
     FAINT,
@@ -21,7 +22,6 @@ from glassesjax.report.canvas import (
     styled,
 )
 from glassesjax.report.fields import integer, measured
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.failing_cells import (
     FACTOR,
     Failing,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from glassesjax.files import Row
 from glassesjax.report.markup import MISSING, Markup, bullets, element, format_name, picture, table
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.failing_cells import (
     FACTOR,
     Failing,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import (
     INK,
     STRIP,
@@ -15,7 +16,6 @@ from glassesjax.report.canvas import (
     styled,
 )
 from glassesjax.report.fields import measured
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.cells import answered, losses
 
 

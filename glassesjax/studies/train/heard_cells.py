@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from glassesjax.files import Row
 from glassesjax.report.fields import integer, measured
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.failing_cells import setting_of
 from glassesjax.studies.train.heard_rows import ORDERED
 

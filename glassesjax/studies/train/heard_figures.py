@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import INK, MUTED, WIDTH, margins, styled
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.heard_cells import MEASURES, Places, heard_cells
 
 COLUMNS, HEIGHT = 3, 2.2  # panels a row, inches

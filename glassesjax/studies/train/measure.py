@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from glassesjax.errors import BadInput
-from glassesjax.files import Mark, mark_of
+from glassesjax.files import Mark, Row, mark_of
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import trained_name
 from glassesjax.model.stored import save_decoder
-from glassesjax.runs.rows import ROWS, Row
+from glassesjax.runs.rows import ROWS
 from glassesjax.studies.train.heard_rows import heard_places
 from glassesjax.studies.train.memory import check_training
 from glassesjax.studies.train.ratio_rows import ratio_seen
@@ -23,7 +23,8 @@ from glassesjax.studies.train.twin_rows import confusion
 from glassesjax.train import Learner, begin, learn
 from glassesjax.train.checkpoint import load, newest_first, save, stands_on
 from glassesjax.train.hosts import fetch, is_writer, share
-from glassesjax.train.mesh import check, make_mesh, place
+from glassesjax.train.mesh import make_mesh, place
+from glassesjax.train.recipe import check_mesh
 
 Done = Callable[[Row], bool]
 Steps = Iterator[tuple[str, Sequence[Row]]]
@@ -47,7 +48,7 @@ def mesh_of(settings: TrainSettings) -> Mesh:
     seed, data, model = settings.mesh
     mesh = make_mesh(seed=seed, data=data, model=model)
     check_training(settings)
-    check(mesh.shape, settings.seeds, settings.recipe)
+    check_mesh(mesh.shape, settings.seeds, settings.recipe)
     return mesh
 
 

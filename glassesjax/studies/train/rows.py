@@ -7,10 +7,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from glassesjax import draws
+from glassesjax.files import Row, Value
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan, named_plan
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
 from glassesjax.train import Score, evaluate
 from glassesjax.train.step import Told

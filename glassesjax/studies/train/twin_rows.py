@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax.files import Row, Value
 from glassesjax.model import Decoder
 from glassesjax.precision import F64, FloatFormat, RoundingPlan, named_plan
-from glassesjax.runs.rows import Row, Value
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
 from glassesjax.studies.train.twins import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
 from glassesjax.theory.failing import (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glassesjax.runs.rows import Row
+from glassesjax.files import Row
 from glassesjax.studies.train.cells import answered, learned, reach
 
 

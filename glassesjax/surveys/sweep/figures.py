@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import STRIP, WIDTH, color, length_axis, margins, styled
 from glassesjax.report.fields import measured
-from glassesjax.runs.rows import Row
 from glassesjax.studies.train.cells import answered
 from glassesjax.surveys.sweep.cells import Cell, cells
 

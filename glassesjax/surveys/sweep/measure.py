@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from glassesjax.errors import BadInput, Busy
-from glassesjax.runs.rows import Row, read_rows
+from glassesjax.files import Row
+from glassesjax.runs.rows import read_rows
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.surveys.sweep.settings import SweepSettings
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import (
@@ -14,8 +15,7 @@ from glassesjax.report.markup import (
     picture,
     table,
 )
-from glassesjax.runs.rows import Row
-from glassesjax.runs.study import Files
+from glassesjax.runs.fill import Files
 from glassesjax.studies.train.cells import RIGHT
 from glassesjax.studies.train.failing_figures import failing_figures
 from glassesjax.studies.train.failing_sentences import FAILING, failing_headlines, failing_section

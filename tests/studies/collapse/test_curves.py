@@ -3,7 +3,8 @@ import math
 import pytest
 from studies.collapse.made_rows import NORMS, RESOLUTION, made_rows
 
-from glassesjax.studies.collapse.curves import Curves, Panel, holds_from, length, number
+from glassesjax.report.fields import number
+from glassesjax.studies.collapse.curves import Curves, Panel, holds_from, length
 
 PANEL = Panel("rotary", "ones_bos", "bf16")
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from studies.collapse.made_rows import FAMILIES, LENGTHS, made_rows
 
-from glassesjax.report.canvas import LogScale, color, power_of, to_svg
-from glassesjax.studies.collapse.curves import Point
+from glassesjax.report.canvas import LogScale, Point, color, power_of, to_svg
 from glassesjax.studies.collapse.figures import collapse_figure, equality_figure
 from glassesjax.studies.collapse.overview import overview_figure
 

@@ -1,8 +1,9 @@
 import pytest
 from studies.collapse.made_rows import made_rows
 
+from glassesjax.report.numbers import short
 from glassesjax.studies.collapse.curves import Curves
-from glassesjax.studies.collapse.sentences import family_sentences, headlines, short
+from glassesjax.studies.collapse.sentences import family_sentences, headlines
 
 # The signal is 1 / n. In bf16 noise is 8 / 2^8 = 1 / 32: under it from 64 on, not at 32 itself.
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128)

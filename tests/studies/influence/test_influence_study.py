@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import types
+from collections import namedtuple
 from pathlib import Path
 
 import jax
@@ -22,8 +23,9 @@ from glassesjax.studies.influence.measure import (
     measure,
     open_subject,
 )
-from glassesjax.studies.influence.rows import Bounds, influence_rows, squared_shares
+from glassesjax.studies.influence.rows import Bounds, Passage, influence_rows, passages_text
 from glassesjax.trace.influence import Influence
+from glassesjax.trace.shares import squared_shares
 
 SETTINGS = InfluenceSettings(
     model="toy", prompt="31,31", method="exact", format="f64", spectral=(2, 0)
@@ -384,3 +386,13 @@ def test_every_flag_and_key_is_on_the_commands_page(rows):
     )
     keys = named(page, "\n## A row of `influence`")
     assert {key for row in rows for key in row} == keys - {"weights_sha256"}  # of a file only
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
+    """Its digest tells runs apart, so no class's or field's name may change it."""
+    before = namedtuple("Passage", "text offset tokens")
+    values = [("kjv", 7, (1, 2)), ("it's \u2028", 0, (3,))][:count]
+    assert passages_text([Passage(*each) for each in values]) == repr(
+        tuple(before(*each) for each in values)
+    )

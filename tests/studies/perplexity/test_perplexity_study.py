@@ -13,6 +13,7 @@ import pytest
 from cache_reference import Rule, bounded_forward
 
 from glassesjax.cache import policy
+from glassesjax.cache.losses import Cell, token_losses
 from glassesjax.errors import BadInput
 from glassesjax.files import to_json
 from glassesjax.model import Decoder, Window
@@ -20,16 +21,10 @@ from glassesjax.model.weights import flat_parameters
 from glassesjax.runs.journal import MARKS
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.perplexity.measure import KEY, measure
-from glassesjax.studies.perplexity.rows import (
-    Cell,
-    block_tokens,
-    stretch_row,
-    stretch_start,
-    stretches,
-    token_losses,
-)
+from glassesjax.studies.perplexity.rows import block_tokens, stretch_row, stretches
 from glassesjax.studies.perplexity.run import run_perplexity
 from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.subject import open_subject
 from glassesjax.studies.perplexity.totals import Totals
 from glassesjax.tasks.sequences import BOS

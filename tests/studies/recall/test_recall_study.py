@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections import namedtuple
 from pathlib import Path
 
 import jax
@@ -17,8 +18,10 @@ from glassesjax.model import Decoder
 from glassesjax.studies.recall import measure as recall
 from glassesjax.studies.recall import run as report
 from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
+from glassesjax.studies.recall.reading import Asked, Reading, readings_text
 from glassesjax.studies.recall.rows import expected_losses, greedy, held_share
 from glassesjax.tasks.answers import exact_match, token_f1
+from glassesjax.tasks.bible import Question
 
 SETTINGS = RecallSettings(
     model="made",
@@ -258,3 +261,18 @@ def test_every_flag_and_every_key_is_on_the_commands_page(rows):
     assert flags | {"--out"} == first_cells(page, "`recall`")
     named = first_cells(page, "A row of `recall`")
     assert {key for row in rows for key in row} == named - {"weights_sha256"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
+    """Its digest tells runs apart, so no class's or field's name may change it."""
+    question = namedtuple("Question", "depth needle needle_depth text answer")
+    asked = namedtuple("Asked", "question tokens expected needle")
+    said = [
+        ((0.5, 3, 0.4375, 'the "\n', "it's"), (5,), (6, 7), (8, 9)),
+        ((0.0,) * 5, (), (1,), (2, 3)),
+    ]
+    new = [Asked(Question(*q), *rest) for q, *rest in said[:count]]
+    old = tuple(asked(question(*q), *rest) for q, *rest in said[:count])
+    readings = [Reading(None, (1, 2), tuple(new)), Reading(None, (4,), ())]
+    assert readings_text(readings) == repr([((1, 2), old), ((4,), ())])
