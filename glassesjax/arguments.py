@@ -9,7 +9,7 @@ import operator
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -84,7 +84,8 @@ _SUBJECT = "What the last token of a decoder-only Transformer can still see."
 def _every_verb() -> Any:  # noqa: ANN401
     """A type of which the parser's help lists all verbs with what they do."""
     subcommand = lambda name: tyro.conf.subcommand(name, description=load(name).description)
-    kinds = [Annotated[dataclasses.make_dataclass(name, ()), subcommand(name)] for name in VERBS]
+    named: Callable[[str], Any] = lambda name: dataclasses.make_dataclass(name, ())
+    kinds = [Annotated[named(name), subcommand(name)] for name in VERBS]  # pyrefly: ignore[invalid-annotation]
     return functools.reduce(operator.or_, kinds)
 
 

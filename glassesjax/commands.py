@@ -7,7 +7,8 @@ from glassesjax.runs.study import Command
 
 
 def _models() -> Iterable[str]:
-    from glassesjax.model.pretrained import SMOLLM2_COMMAND, TOY_POSITIONS, smollm2_file
+    from glassesjax.model.pretrained import SMOLLM2_COMMAND, smollm2_file
+    from glassesjax.model.toy import TOY_POSITIONS
     from glassesjax.model.trained import TRAINED
 
     models = {"toy": f"always: a seeded decoder; positions {', '.join(TOY_POSITIONS)}"}

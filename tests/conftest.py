@@ -7,6 +7,9 @@ from pathlib import Path
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
+
+pytest_plugins = ["ceiling", "pytester"]
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -15,6 +18,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Commands that tests start keep nothing in the user's own cache; JAX's may be set for all tests.
 if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     os.environ["GLASSESJAX_COMPILATION_CACHE"] = "off"
+
+# Shapes and types of every call of the package, checked as it is imported.
+STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.BeartypeStrategy.On))"
+if os.environ.get("SHAPES"):
+    install_import_hook("glassesjax", STRICT)
 
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
 # LLVM aborts where there are no more.
@@ -34,3 +42,12 @@ def room_for_compiled_code():
 def key(request):
     """A key that depends on the test's own name only."""
     return jax.random.key(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made and not rendered, which takes as long as many a study on the toy."""
+    from matplotlib.figure import Figure
+
+    empty = lambda figure, file, **options: file.write("<svg></svg>")
+    monkeypatch.setattr(Figure, "savefig", empty)

@@ -155,7 +155,7 @@ def test_backend_prints_what_it_measured(capsys):
 
 
 @pytest.fixture
-def verify(monkeypatch, tmp_path):
+def verify(monkeypatch, tmp_path, undrawn):
     """The verb on made-up claims, into one folder."""
 
     def call(claims, *more):

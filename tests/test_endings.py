@@ -26,6 +26,8 @@ from glassesjax.runs.rows import ROWS, RowFile, read_rows
 from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.train import checkpoint
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = ("collapse", "toy", "--families", "ones_bos", "--lengths", "1", "4", "16")
 SMALL += ("--positions", "none", "--formats", "bf16", "--out")
 COMMAND = [sys.executable, "-m", "glassesjax"]

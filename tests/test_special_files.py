@@ -21,6 +21,8 @@ from glassesjax.runs.rows import RowFile
 from glassesjax.tasks.text import MOST_BYTES, read_text
 from glassesjax.train.checkpoint import newest_first, stands_on
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class Waited(BaseException):
     """No error that a file could have."""

@@ -17,6 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import jax
 import jaxlib
@@ -174,12 +175,19 @@ def _watch(folder: Path | None) -> None:
     warnings.filterwarnings("always", message="Error (reading|writing) persistent compilation")
     show = warnings.showwarning
 
-    def shown(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    def shown(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if failed := re.fullmatch(_FAILED, str(message), re.DOTALL):
             # Warned of while the error is handled; what is compiled now is written after this.
             _failed(folder, failed[1], failed[2], sys.exception() or OSError(failed[3]))
         else:
-            show(message, category, *rest)
+            show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = shown
 

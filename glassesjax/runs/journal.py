@@ -134,7 +134,7 @@ def _list(record: Mapping[str, Any], name: str) -> list[Any]:
     return value if isinstance(value := record.get(name), list) else []
 
 
-def _programs(value: object) -> Counter[str]:
+def _programs(value: Any) -> Counter[str]:  # noqa: ANN401
     match value:
         case {"hits": int(hits), "misses": int(misses)}:
             return Counter(hits=hits, misses=misses)

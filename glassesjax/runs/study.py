@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import tyro
 
@@ -111,7 +111,8 @@ class Study(Generic[S, O]):
         Returns:
           Values as ``settings.json`` has them, by name.
         """
-        names = [field.name for field in dataclasses.fields(self.settings)]
+        kind: type[Any] = self.settings  # a dataclass
+        names = [field.name for field in dataclasses.fields(kind)]
         kept = {name: getattr(settings, name) for name in names if name not in self.fix_nothing}
         return {**kept, "study": self.name}
 

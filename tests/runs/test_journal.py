@@ -13,6 +13,8 @@ from glassesjax.runs.fill import fill
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.rows import RowFile, read_rows
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WORDS = ["verify", "--only", "lem_b7", "--out"]  # of the quickest
 
 

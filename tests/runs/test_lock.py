@@ -17,6 +17,8 @@ from glassesjax.runs import lock as locks
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.lock import Lock
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 HOLD = """
 import sys, time
 from pathlib import Path

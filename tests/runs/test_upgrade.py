@@ -22,6 +22,8 @@ from glassesjax.studies.retention.measure import RetentionSettings
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.surveys.sweep.settings import SweepSettings
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize(
     ("before", "now"),

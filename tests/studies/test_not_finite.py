@@ -10,6 +10,8 @@ from glassesjax.model.stored import save_decoder
 from glassesjax.runs.rows import read_rows
 from glassesjax.tasks.sequences import SYMBOLS
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SIZES = {"num_layers": 1, "num_heads": 1, "model_dim": 4, "max_length": 64}
 CACHE = ("--max-tokens", "8", "--policies", "window", "--slots", "4")
 VERBS = {

@@ -10,10 +10,14 @@ from proofs_numeric.verify.fingerprint import MEASURING, SOURCES, SourceTree, fi
 FILES = {
     "house/__init__.py": "from house.law import RULE as RULE\nimport numpy\n",
     "house/law.py": "from house.sums import total\nRULE = total([1, 2])\n",
-    "house/sums.py": "def total(some):\n    from house.inner import late\n    return late(some)\n",
+    "house/sums.py": (
+        "def total(numbers):\n    from house.inner import late\n    return late(numbers)\n"
+    ),
     "house/inner.py": "import house.law\n\nlate = sum\n",  # a cycle: law, sums, inner, law
     "house/apart.py": "NOTHING = None\n",
-    "house/lazy/__init__.py": "import lazy\n__getattr__ = lazy.attach_stub(__name__)\n",
+    "house/lazy/__init__.py": (
+        "import lazy_loader\n__getattr__ = lazy_loader.attach_stub(__name__)\n"
+    ),
     "house/lazy/__init__.pyi": "from . import two as two\nfrom .one import first as first\n",
     "house/lazy/one.py": "first = 1\n",
     "house/lazy/two.py": "from ..apart import NOTHING\n",

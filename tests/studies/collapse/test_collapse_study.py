@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+from documented import row_keys
 
 from glassesjax.errors import BadInput
 from glassesjax.model.opening import open_models
@@ -39,6 +40,10 @@ def test_every_row_is_there_once(rows):
     keys = {tuple(row[name] for name in KEY) for row in rows}
     cells = len(SETTINGS.families) * len(SETTINGS.formats)
     assert len(rows) == len(keys) == cells * 4 * len(NORMS) * len(LENGTHS)
+
+
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("collapse")
 
 
 def test_every_row_says_where_it_comes_from(rows):

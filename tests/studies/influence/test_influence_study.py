@@ -4,15 +4,14 @@ import copy
 import dataclasses
 import itertools
 import math
-import re
 import types
 from collections import namedtuple
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from documented import row_keys
 
 from glassesjax.errors import BadInput
 from glassesjax.model.tokenizer import ByteLevelTokenizer
@@ -30,7 +29,6 @@ from glassesjax.trace.shares import squared_shares
 SETTINGS = InfluenceSettings(
     model="toy", prompt="31,31", method="exact", format="f64", spectral=(2, 0)
 )
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -372,20 +370,8 @@ def test_bounds_of_passages_together_are_those_of_each_alone(subject):
     assert names == ["bounds for frozen attention", "frozen attention, digits from 0"]
 
 
-def named(page, start):
-    text = page.partition(start)[2].partition("\n## ")[0]
-    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
-
-
-def test_every_flag_and_key_is_on_the_commands_page(rows):
-    page = (DOCS / "commands.md").read_text(encoding="utf-8")
-    fields = {field.name.replace("_", "-") for field in dataclasses.fields(InfluenceSettings)}
-    assert {f"--{field}" for field in fields - {"model"}} | {"--out"} == named(
-        page, "\n## `influence`"
-    )
-    keys = named(page, "\n## A row of `influence`")
-    assert {key for row in rows for key in row} == keys - {"weights_sha256"}  # of a file only
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("influence")
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -3,12 +3,12 @@
 import dataclasses
 import math
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from documented import row_keys
 
 from glassesjax.cache import policy, replay, unroll
 from glassesjax.errors import BadInput
@@ -17,6 +17,8 @@ from glassesjax.studies.longform.judge import judged, verdicts
 from glassesjax.studies.longform.measure import KEY, LongformSettings, measure, open_subject
 from glassesjax.studies.longform.rows import common_prefix, distinct_share, full_loss, repetition
 from glassesjax.studies.longform.run import run_longform
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SETTINGS = LongformSettings(
     model="toy",
@@ -28,7 +30,6 @@ SETTINGS = LongformSettings(
     format="f64",
     positions="rotary",
 )
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -234,17 +235,5 @@ def test_bad_input_is_said_before_anything_is_written(fields, said):
         open_subject(LongformSettings(**{**given, **fields}))
 
 
-def first_cells(page, title):
-    """Names in backticks of the first column of the tables under a heading."""
-    text = page.partition(f"## {title}")[2].partition("\n## ")[0]
-    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
-
-
-def test_every_flag_and_every_key_is_on_the_commands_page(rows):
-    page = (DOCS / "commands.md").read_text(encoding="utf-8")
-    fields = {field.name for field in dataclasses.fields(LongformSettings)} - {"model"}
-    flags = {f"--{field.replace('_', '-')}" for field in fields}
-    assert flags | {"--out"} == first_cells(page, "`longform`")
-    named = first_cells(page, "A row of `longform`")
-    assert {key for row in rows for key in row} == named - {"weights_sha256"}
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("longform")

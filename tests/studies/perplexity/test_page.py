@@ -7,6 +7,7 @@ import pytest
 from studies.collapse.made_rows import PROVENANCE
 from studies.collapse.test_page import Reader
 from studies.perplexity.made_perplexity import made_rows
+from wording import says
 
 from glassesjax.report.canvas import to_svg
 from glassesjax.studies.perplexity.figures import positions_figure, slots_figure
@@ -60,23 +61,17 @@ def test_the_page_says_what_the_weights_are(page):
 
 def test_the_headlines_by_hand():
     # The same loss at each token: intervals without a width.
-    basis = "(95% interval of each paired difference, 12 blocks of 64 tokens)"
-    assert perplexity_headlines(made_rows(KNOWN, windows=4)) == [
-        "With nothing forgotten, the perplexity of 512 tokens of <b>.txt is 10.00 (in 4 windows of"
-        " up to 128 tokens; state of 2.0 MiB).",
-        "With 31 slots (512.0 KiB): window 2,000, window+4 25.00, tova 22.00. Of these, window+4"
-        f" lower than window; tova lower than window, window+4 {basis}.",
-        "With 63 slots (1.0 MiB): window 200.00, window+4 16.00, tova 12.50. Of these, window+4"
-        f" lower than window; tova lower than window, window+4 {basis}.",
-        "Perplexity over that of the full state: window 200 (200 to 200), window+4 2.5 (2.5 to"
-        " 2.5), tova 2.2 (2.2 to 2.2) at 31 slots; window 20 (20 to 20), window+4 1.600 (1.600 to"
-        " 1.600), tova 1.250 (1.250 to 1.250) at 63 slots.",
-        "The perplexity of window, which drops the first tokens, over that of window+4: 80 (80 to"
-        " 80) at 31 slots, 12 (12 to 12) at 63 slots.",
-        "Starting anew after as many tokens as there are slots (short) gives 40.00 at 31 slots (2"
-        " of 3 policies are lower, 1 higher, 0 not told apart), 20.00 at 63 slots (2 of 3 policies"
-        " are lower, 1 higher, 0 not told apart).",
-    ]
+    full, small, large, over, first, short = perplexity_headlines(made_rows(KNOWN, windows=4))
+    assert says(full, 512, "<b>.txt", "10.00", 4, 128, "2.0 MiB")
+    lower = ("window+4 lower than window; tova lower than window, window+4", "95%", 12, 64)
+    assert says(small, 31, "512.0 KiB", "window 2,000, window+4 25.00, tova 22.00", *lower)
+    assert says(large, 63, "1.0 MiB", "window 200.00, window+4 16.00, tova 12.50", *lower)
+    sizes = ("window", 200, 200, 200, "window+4", 2.5, 2.5, 2.5, "tova", 2.2, 2.2, 2.2, 31)
+    sizes += ("window", 20, 20, 20, "window+4", "1.600", "1.600", "1.600")
+    assert says(over, *sizes, "tova", "1.250", "1.250", "1.250", 63)
+    assert says(first, "window", "window+4", 80, 80, 80, 31, 12, 12, 12, 63)
+    # Policies that are lower, of how many, higher, and not apart.
+    assert says(short, "short", "40.00", 31, 2, 3, 1, 0, "20.00", 63, 2, 3, 1, 0)
 
 
 def noisy(rows, policy, step):
@@ -134,18 +129,16 @@ def test_on_random_digits_nothing_is_ranked():
 
 def test_a_text_that_the_model_may_know_is_said():
     known = [text for text in perplexity_headlines(made_rows({"full": 3.55})) if "heart" in text]
-    assert known == [
-        "A perplexity of 3.55 is below 6: the model may know this text by heart, and another text"
-        " may order otherwise."
-    ]
+    [said] = known
+    assert says(said, 3.55, 6)
     assert not any("heart" in text for text in perplexity_headlines(made_rows({"full": 6.0})))
 
 
 def test_sentences_keep_silent_where_nothing_was_measured():
-    text = perplexity_headlines(made_rows({"tova": {31: 20.0}}, windows=1))
-    assert text == ["With 31 slots (512.0 KiB): tova 20.00."]
+    [text] = perplexity_headlines(made_rows({"tova": {31: 20.0}}, windows=1))
+    assert says(text, 31, "512.0 KiB", "tova", "20.00")
     (alone,) = perplexity_headlines(made_rows({"full": 10.0}, windows=1, span="book"))
-    assert "(in one running book; state of 2.0 MiB)" in alone
+    assert says(alone, "book", "2.0 MiB")
 
 
 def test_what_not_all_have_read_is_left_out_and_said():
@@ -154,7 +147,7 @@ def test_what_not_all_have_read_is_left_out_and_said():
     totals = Totals(kept)
     assert (totals.tokens, totals.left_out) == (128, 2)
     assert totals("full", 128).perplexity == pytest.approx(10, rel=64 * 2.0**-53, abs=0)
-    assert "2 stretches of the text were not read by all" in perplexity_headlines(kept)[-1]
+    assert says(perplexity_headlines(kept)[-1], 2)
     with pytest.raises(ValueError, match="common to all"):
         Totals([row for row in rows if (row["policy"] == "full") == (row["window"] == 0)])
     with pytest.raises(ValueError, match="common to all"):
@@ -222,4 +215,5 @@ def test_the_papers_table_has_a_number_in_each_place(page):
 def test_a_window_is_compared_with_the_one_that_keeps_the_fewest_first_tokens():
     found = {"full": 10.0, "window": {63: 200.0}, "window+16": {63: 20.0}, "window+4": {63: 40.0}}
     (line,) = [line for line in perplexity_headlines(made_rows(found)) if "which drops" in line]
-    assert line.endswith("over that of window+4: 5.0 at 63 slots.")  # too short for an interval
+    assert says(line, "window+4", "5.0", 63)
+    assert " to " not in line, "too short for an interval"

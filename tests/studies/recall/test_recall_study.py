@@ -3,12 +3,12 @@
 import dataclasses
 import re
 from collections import namedtuple
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from documented import row_keys
 from studies.made_reader import TOKENIZER, made_header, made_verses
 
 from glassesjax.cache import empty_state, policy, prefill, replay, retained, unroll
@@ -23,6 +23,8 @@ from glassesjax.studies.recall.rows import expected_losses, greedy, held_share
 from glassesjax.tasks.answers import exact_match, token_f1
 from glassesjax.tasks.bible import Question
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SETTINGS = RecallSettings(
     model="made",
     lengths=(260,),
@@ -30,10 +32,9 @@ SETTINGS = RecallSettings(
     items=1,
     words=2,
     policies=("full", "truncated", "tova"),
-    slots=("40", "90"),
+    slots=("90",),
     format="f64",
 )
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,7 +82,7 @@ def slow_loss(model, tokens, answer, rule, slots):
 
 def test_every_row_is_there_once_and_flat(subject, rows):
     assert len(rows) == len({tuple(row[name] for name in KEY) for row in rows})
-    assert len(rows) == 2 * 2 * 5  # tasks, depths, ways to read: full once, the others twice
+    assert len(rows) == 2 * 2 * 3  # tasks, depths, ways to read
     assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
     assert SETTINGS.steps * 2 == len(rows)
     for row, one, asked in cases(subject, rows):
@@ -102,7 +103,16 @@ def test_tokens_of_the_needle_are_its_line(subject):
             assert TOKENIZER.decode(asked.expected) == f" {asked.question.answer}"
 
 
-@pytest.mark.parametrize(("rule", "slots"), [("full", None), ("tova", 40)])
+def test_full_is_read_once_and_the_others_at_each_size(subject):
+    both = dataclasses.replace(SETTINGS, slots=("40", "90"))
+    found = recall.cells(both, subject.model.config, subject.readings)
+    (_, most), *others = [(cell.name, cell.slots) for cell in found]
+    assert others == [(name, slots) for name in ("truncated", "tova") for slots in (40, 90)]
+    assert most > 260
+    assert both.steps == 2 * len(found)
+
+
+@pytest.mark.parametrize(("rule", "slots"), [("full", None), ("tova", 90)])
 def test_losses_are_those_of_one_replay(subject, rows, model, rule, slots):
     wanted = {"policy": rule, "task": "said", "depth": 1.0} | ({"slots": slots} if slots else {})
     ((row, one, asked),) = cases(subject, rows, **wanted)
@@ -130,8 +140,8 @@ def test_truncated_is_the_full_model_on_the_last_tokens(subject, rows, model):
 
 
 def test_held_is_what_a_replay_holds(subject, rows, model):
-    for row, one, asked in cases(subject, rows, policy="tova", slots=40, task="said"):
-        found = replay(model, jnp.asarray(one.tokens, jnp.int32), policy("tova"), slots=40)
+    for row, one, asked in cases(subject, rows, policy="tova", slots=90, task="said"):
+        found = replay(model, jnp.asarray(one.tokens, jnp.int32), policy("tova"), slots=90)
         held = np.stack([retained(layer)[0, -1] for layer in found.forgotten])
         assert row["held"] == held[:, slice(*asked.needle)].mean()
     assert all(row["held"] == 1 for row in pick(rows, policy="full"))
@@ -193,10 +203,10 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
     whole, page = file.read_bytes(), (tmp_path / "index.html").read_bytes()
     lines = whole.splitlines(keepends=True)
     assert len(lines) == len(pick(rows, task="said"))
-    file.write_bytes(b"".join(lines[:7]) + lines[7][:40])
+    file.write_bytes(b"".join(lines[:3]) + lines[3][:40])
     named = []
     report.run_recall(settings, tmp_path, advance=named.append)
-    ways = ["tova with 40 slots", "tova with 90 slots"]
+    ways = ["truncated with 90 slots", "tova with 90 slots"]
     assert named == [f"said 260 0: {way}" for way in ways]
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
     with pytest.raises(BadInput, match="holds another run"):
@@ -235,7 +245,7 @@ def test_bad_input_is_said_before_anything_is_measured(fields, said):
 
 
 def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
-    long = dataclasses.replace(SETTINGS, policies=("truncated",))
+    long = dataclasses.replace(SETTINGS, policies=("truncated",), slots=("40", "90"))
     most = 90 + max(len(a.expected) for one in subject.readings for a in one.asked) + 4
     for context, fits in ((most, True), (most - 1, False)):
         config = dataclasses.replace(subject.model.decoder.config, max_length=context)
@@ -247,20 +257,8 @@ def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
                 recall.cells(long, model.config, subject.readings)
 
 
-def first_cells(page, title):
-    """Names in backticks of the first column of the tables under a heading."""
-    text = page.partition(f"## {title}")[2].partition("\n## ")[0]
-    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
-
-
-def test_every_flag_and_every_key_is_on_the_commands_page(rows):
-    page = (DOCS / "commands.md").read_text(encoding="utf-8")
-    fields = {field.name for field in dataclasses.fields(RecallSettings)} - {"model"}
-    flags = {f"--{field.replace('_', '-')}" for field in fields}
-    assert flags | {"--out"} == first_cells(page, "`recall`")
-    named = first_cells(page, "A row of `recall`")
-    assert {key for row in rows for key in row} == named - {"weights_sha256"}
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("recall")
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

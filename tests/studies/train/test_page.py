@@ -4,6 +4,7 @@ import html
 from xml.etree import ElementTree
 
 import pytest
+from wording import says
 
 from glassesjax.report.canvas import to_svg
 from glassesjax.studies.train.cells import MIXED, answered, learned, losses, reach
@@ -74,12 +75,9 @@ def test_reach_ends_at_the_first_length_that_is_not_learned():
 
 def test_sentences_give_shares_and_reach():
     first, wide, narrow, *_ = train_headlines(ROWS)
-    assert first == "Lengths 2 to 4 as in training (uniform)."
-    assert wide.startswith(
-        "f32: 75.0% right in distribution; of the tested lengths up to 8 learned"
-    )
-    assert "up to 4" in wide
-    assert "at none" in narrow
+    assert says(first, 2, 4, "uniform")
+    assert says(wide, "f32", "75.0%", 8, 4)  # right, longest tested, longest learned
+    assert says(narrow, "bf16", "0.0%", "none")
 
 
 def test_figures_have_a_line_a_format_and_a_line_a_seed():
@@ -118,7 +116,7 @@ def test_a_sweep_is_read_cell_by_cell():
     assert one.reach == {"f32": 4, "bf16": None}
     assert two.learned == (("f32", 0.75),)
     assert formats(SWEPT) == ["f32", "bf16"]
-    assert sweep_headlines(SWEPT)[1] == "second: right in distribution f32 75.0%."
+    assert says(sweep_headlines(SWEPT)[1], "second", "f32", "75.0%")
 
 
 def test_a_sweep_has_a_panel_a_cell():

@@ -30,6 +30,8 @@ from glassesjax.studies.train.settings import BEYOND, NOTHING, PRESETS, TrainSet
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SIZES = {
     "lengths": (2, 3), "layers": 1, "heads": 2, "width": 8, "steps": 6, "batch": 4, "chunk": 2,
     "examples": 4, "seeds": 2, "formats": ("f32", "bf16@weights"),
