@@ -19,6 +19,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.BeartypeStrategy.On))"
 if os.environ.get("SHAPES"):
     install_import_hook("glassesjax", STRICT)
+# Commands that tests start keep nothing in the user's own cache; JAX's may be set for all tests.
+if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    os.environ["GLASSESJAX_COMPILATION_CACHE"] = "off"
 
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
 # LLVM aborts where there are no more.

@@ -22,7 +22,7 @@ from glassesjax.cache import (
     prefill,
     unroll,
 )
-from glassesjax.cache.sampling import temper, top_p
+from glassesjax.cache.choosing import temper, top_p
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model import Alibi, Decoder, DecoderConfig, Mlp, RMSNorm, Rotary, Window

@@ -8,13 +8,13 @@ import sys
 import time
 
 import pytest
-from proofs.made_claims import WRONG, claim
+from proofs.made_claims import WRONG, claim, install
 from studies.influence.made_influence import made_rows
 
 from glassesjax.cli import run
 from glassesjax.runs.rows import read_rows
 from proofs_numeric.verify import measure
-from proofs_numeric.verify.run import run_verify
+from proofs_numeric.verify import run as ledger
 from proofs_numeric.verify.sentences import HEADS
 
 SMALL = ("--families", "ones_bos", "--lengths", "1", "4", "16", "--positions", "none")
@@ -132,7 +132,7 @@ def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
 ):
     rows = made_rows(kinds=(kind,))
     rows[1] |= {bound: "exceeded", f"log10_over_{bound}": 1.0}
-    monkeypatch.setattr("glassesjax.studies.influence.run", lambda *a, **b: rows)
+    monkeypatch.setattr("glassesjax.studies.influence.run.run_influence", lambda *a, **b: rows)
     assert run(["influence", "toy"]) == status
     assert "is exceeded at 1" in capsys.readouterr().out
 
@@ -159,8 +159,7 @@ def verify(monkeypatch, tmp_path, undrawn):
     """The verb on made-up claims, into one folder."""
 
     def call(claims, *more):
-        for module in (measure, sys.modules[run_verify.__module__]):
-            monkeypatch.setattr(module, "all_claims", lambda: claims)
+        install(monkeypatch, *claims)
         return run(["verify", *more, "--out", str(tmp_path / "ledger")])
 
     return call
@@ -202,8 +201,8 @@ def test_a_ledger_is_filled_claim_by_claim(verify, tmp_path, capsys):
 def test_rows_of_other_code_answer_for_nothing(verify, tmp_path, monkeypatch):
     made, _ = WRONG["violates"]
     assert verify((made,)) == 1
-    for module in (measure, sys.modules[run_verify.__module__]):
-        monkeypatch.setattr(module, "fingerprint", lambda: "0" * 16)
+    for module in (measure, ledger):
+        monkeypatch.setattr(module, "fingerprint", lambda *claims: "0" * 16)
     assert verify((claim("made"),)) == 0  # repaired, and measured again
     rows = read_rows(tmp_path / "ledger" / "rows.jsonl")
     assert len({row["fingerprint"] for row in rows}) == 2

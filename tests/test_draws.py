@@ -21,7 +21,8 @@ from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.tasks import LengthMix
-from glassesjax.tasks.glasses import Glasses, batch
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import batch
 from glassesjax.train import begin, evaluate, learn
 from glassesjax.train.checkpoint import latest, load, save
 from glassesjax.train.hosts import fetch, share

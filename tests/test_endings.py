@@ -17,13 +17,14 @@ import pytest
 
 import glassesjax
 from glassesjax import process
-from glassesjax.cli import _folder, run
+from glassesjax.cli import run
 from glassesjax.errors import BadInput, NoRoom
 from glassesjax.process import ending, shown
+from glassesjax.registry import load
 from glassesjax.runs.readback import blaming, known_rows
 from glassesjax.runs.rows import ROWS, RowFile, read_rows
+from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.train import checkpoint
-from glassesjax.verbs import Collapse
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -72,7 +73,8 @@ def test_a_name_that_is_too_long_is_refused_before_its_folder_is_made(
 
 
 def test_a_model_of_the_longest_name_has_a_run_folder():
-    name = _folder(Collapse(model=f"{'ä' * 124}.gguf")).name
+    settings = CollapseSettings(model=f"{'ä' * 124}.gguf")
+    name = load("collapse").folder(settings, None).name
     assert name.startswith("collapse-ää")
     assert len(name.encode()) <= 255
 
@@ -101,14 +103,12 @@ def test_a_name_with_control_characters_does_not_reach_the_terminal(capsys):
 
 
 def test_a_text_with_control_characters_is_printed_escaped(capsys, tmp_path, monkeypatch):
-    import glassesjax.report
-
-    def written(verb, out, *, show, **told):
+    def written(settings, out, *, show, **told):
         show(0, "one\n\x1b[2J")
         show(1, "\x07two")
         return []
 
-    monkeypatch.setattr(glassesjax.report, "run_generate", written)
+    monkeypatch.setattr("glassesjax.studies.generate.run.run_generate", written)
     assert run(["generate", "toy", "--prompt", "1", "2", "--out", str(tmp_path / "x")]) == 0
     assert capsys.readouterr().out.startswith("one\n\\x1b[2J\n\nText 2\n\\x07two\n")
 

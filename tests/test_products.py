@@ -6,10 +6,13 @@ from pathlib import Path
 
 import jax
 import pytest
+from proofs.made_claims import install
 
 import glassesjax
 from proofs_numeric.claim import Measurement
-from proofs_numeric.verify import measure
+from proofs_numeric.verify.discovery import load
+from proofs_numeric.verify.measure import verify
+from proofs_numeric.verify.settings import VerifySettings
 
 ROOT = Path(glassesjax.__file__).parent
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "vdot", "inner", "dot_general", "vecdot"}
@@ -55,11 +58,11 @@ def test_proofs_take_the_highest_precision_whatever_is_set(monkeypatch):
         yield Measurement(setting="", size=1, measured=1.0, bound=1.0, roundoff=0.0)
 
     one = dataclasses.replace(
-        measure.all_claims()[0], measure=measured, adversary=measured, counter_case=measured
+        load(["lem_b1"])[0], measure=measured, adversary=measured, counter_case=measured
     )
-    monkeypatch.setattr(measure, "all_claims", lambda: (one,))
+    install(monkeypatch, one)
     with jax.default_matmul_precision("bfloat16"):
-        list(measure.verify(measure.VerifySettings()))
+        list(verify(VerifySettings()))
     assert found == ["highest"] * 3
 
 

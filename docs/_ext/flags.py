@@ -11,20 +11,11 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
-from glassesjax.verbs import Verb
+from glassesjax.registry import load
 
 HEADS = ("flag", "values", "default", "meaning")
 WIDTHS = (15, 15, 15, 55)  # percent
 KINDS = {int: "a whole number", float: "a number", str: "a word", Path: "a path", bool: "on or off"}
-
-
-def settings_of(verb: str) -> type:
-    """The dataclass whose fields are the verb's flags."""
-    for annotated in typing.get_args(Verb):
-        kind, word = typing.get_args(annotated)
-        if word.name == verb:
-            return kind
-    raise ValueError(f"Expected a verb of glassesjax, got {verb!r}.")
 
 
 def meaning(settings: type, name: str) -> str:
@@ -65,13 +56,14 @@ def default_text(default: object) -> str:
 
 def flags(verb: str) -> Iterator[tuple[str, str, str, str]]:
     """Each flag of the verb with its values, its default and what it means."""
-    settings = settings_of(verb)
-    hints = typing.get_type_hints(settings)
-    for field in dataclasses.fields(settings):
-        if field.default is not dataclasses.MISSING:  # else a word without a flag
-            flag = f"--{field.name.replace('_', '-')}"
-            text = meaning(settings, field.name)
-            yield flag, values(hints[field.name]), default_text(field.default), text
+    study = load(verb)
+    for settings in (study.settings, study.options):
+        hints = typing.get_type_hints(settings)
+        for field in dataclasses.fields(settings):
+            if field.default is not dataclasses.MISSING:  # else a word without a flag
+                flag = f"--{field.name.replace('_', '-')}"
+                text = meaning(settings, field.name)
+                yield flag, values(hints[field.name]), default_text(field.default), text
 
 
 class Flags(SphinxDirective):

@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from glassesjax.cache.advance import Unrolled
-from glassesjax.cache.policies import Policy
+from glassesjax.cache.policies import SHORT, Policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.slots import State
 from glassesjax.model.decoder import Decoder
 
-SHORT = "short"  # the baseline whose state is emptied as a whole where it is full; no policy
 LOSS_ROWS = 128  # rows of logits over the vocabulary that are in memory together
 
 Tokens = Int[np.ndarray, " _seq"]  # lengths differ within a signature

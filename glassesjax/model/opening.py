@@ -10,13 +10,10 @@ from typing import Protocol, runtime_checkable
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
-from glassesjax.model.pretrained import (
-    TOY_POSITIONS,
-    LanguageModel,
-    ModelHeader,
-    is_toy,
-    open_header,
-)
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.pretrained import open_header
+from glassesjax.model.stored_config import kind_name
+from glassesjax.model.toy import encodings, is_toy
 from glassesjax.model.weights import decoder_bytes
 
 
@@ -50,24 +47,11 @@ def open_one(settings: ModelSettings) -> ModelHeader:
     return _header(settings, getattr(settings, "positions", "none"))
 
 
-def encodings(settings: ModelSettings) -> tuple[str, ...]:
-    """The positional encodings that a study of several goes through.
-
-    Args:
-      settings: A model's name; ``positions``, any number of names.
-
-    Returns:
-      Those named, or all that the toy has, or ``own`` for a model with one encoding.
-    """
-    named = tuple(getattr(settings, "positions", ()))
-    return named or (tuple(TOY_POSITIONS) if is_toy(settings.model) else ("own",))
-
-
 def open_headers(settings: ModelSettings) -> Iterator[tuple[str, ModelHeader]]:
     """Each positional encoding with the model that has it, unread, for a study of several.
 
     Args:
-      settings: As for ``encodings``.
+      settings: A model's name and a seed; ``positions``, any number of names.
 
     Yields:
       The name of the encoding, for the rows, and the model's header.
@@ -75,7 +59,7 @@ def open_headers(settings: ModelSettings) -> Iterator[tuple[str, ModelHeader]]:
     Raises:
       BadInput: As ``open_one``.
     """
-    for name in encodings(settings):
+    for name in encodings(settings.model, tuple(getattr(settings, "positions", ()))):
         toy = is_toy(settings.model)
         positions = name if toy else "none"
         header = _header(settings, positions)
@@ -93,7 +77,7 @@ def open_models(settings: ModelSettings) -> Iterator[tuple[str, LanguageModel]]:
     """The same with the weights.
 
     Args:
-      settings: As for ``encodings``.
+      settings: A model's name and a seed; ``positions``, any number of names.
 
     Yields:
       The name of the encoding, for the rows, and the model.
@@ -146,4 +130,4 @@ def encoding_name(model: ModelHeader | LanguageModel, positions: str = "none") -
     """
     if is_toy(model.name):
         return positions
-    return type(model.config.positions).__name__.lower()
+    return kind_name(model.config.positions).lower()

@@ -71,24 +71,6 @@ def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
     Returns:
       One sentence, or none.
     """
-    bad, count = _unfinite(rows)
-    return [f"Not finite, in {bad} of {count} {what}: these have no result."] if bad else []
-
-
-def unfinite(rows: Sequence[Row]) -> list[str]:
-    """What to say of a model whose unrounded pass is not finite.
-
-    Args:
-      rows: Of any study of a model; those with the field ``finite`` count.
-
-    Returns:
-      One line, or none. What overflows in a number format is a result and no failure.
-    """
-    bad, count = _unfinite(rows)
-    return [f"the unrounded pass is not finite, in {bad} of {count} rows"] if bad else []
-
-
-def _unfinite(rows: Sequence[Row]) -> tuple[int, int]:
-    """How many rows are not finite, and how many say whether they are."""
     finite = [row["finite"] for row in rows if row.get("finite") is not None]
-    return finite.count(False), len(finite)
+    bad, count = finite.count(False), len(finite)
+    return [f"Not finite, in {bad} of {count} {what}: these have no result."] if bad else []

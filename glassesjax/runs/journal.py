@@ -1,5 +1,6 @@
 """What a run folder says of its own making: by which code, and which rows it wrote."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 from glassesjax.errors import BadInput
 from glassesjax.files import MOST_SETTINGS, Mark, json_object, read_file, to_json, write_by_rename
 from glassesjax.process import note
+from glassesjax.runs.compilation_cache import take_counts
 from glassesjax.runs.provenance import code_fields
 from glassesjax.runs.rows import RowFile
 
 FILE = "provenance.json"
 MARKS, UNMARKED, CONTINUED = "row_marks", "unmarked_rows", "continued_under"
+PROGRAMS = "compilation_cache"
 
 
 class Journal:
@@ -33,6 +36,8 @@ class Journal:
         self._marks = [mark for each in _list(before, MARKS) if (mark := _mark(each))]
         self._unmarked = [span for each in _list(before, UNMARKED) if (span := _span(each))]
         self._continued = [each for each in _list(before, CONTINUED) if isinstance(each, dict)]
+        # Of all processes that made the run; a folder of before, or without a cache, has none.
+        self._programs = _programs(before.get(PROGRAMS))
         now = code_fields()
         # A folder of before these were noted says nothing that could be compared.
         known = {name: before[name] for name in now if name in before}
@@ -109,7 +114,9 @@ class Journal:
         spans = [(first, min(last, mark.rows)) for first, last in self._unmarked]
         self._unmarked = [(first, last) for first, last in spans if first <= last]
         marks = {MARKS: self._marks, UNMARKED: self._unmarked}
-        whole = {**self._record, CONTINUED: self._continued, **marks}
+        self._programs.update(take_counts())
+        programs = {PROGRAMS: dict(self._programs)} if self._programs else {}
+        whole = {**self._record, **programs, CONTINUED: self._continued, **marks}
         write_by_rename(self.path, to_json(whole, indent=2))
 
     def _before(self) -> dict[str, Any]:
@@ -125,6 +132,13 @@ class Journal:
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:
     return value if isinstance(value := record.get(name), list) else []
+
+
+def _programs(value: Any) -> Counter[str]:  # noqa: ANN401
+    match value:
+        case {"hits": int(hits), "misses": int(misses)}:
+            return Counter(hits=hits, misses=misses)
+    return Counter()
 
 
 def _span(value: object) -> tuple[int, int] | None:

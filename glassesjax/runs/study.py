@@ -1,154 +1,160 @@
-"""A whole run of any study: measured into a folder, with its figures and its page, resumable."""
+"""A study as one value: all that the command line, the docs and tests need to know of it.
+
+A study's folder has it in ``study.py`` as ``STUDY``, and ``glassesjax.registry`` names it. Nothing
+here imports JAX, nor does a ``study.py``: what is heavy is imported in the functions that use it.
+"""
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
-from glassesjax.files import Row, write_by_rename, writing
-from glassesjax.runs.folder import RunFolder
-from glassesjax.runs.journal import Journal
-from glassesjax.runs.provenance import provenance
-from glassesjax.runs.readback import blaming, known_rows
-from glassesjax.runs.rows import ROWS, RowFile
+import tyro
 
-Done = Callable[[Row], bool]
-Steps = Iterable[tuple[str, Sequence[Row]]]
-Files = Mapping[str, str]
-Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
+from glassesjax.files import LONGEST_NAME, Row
+from glassesjax.names import PACKAGED
+from glassesjax.settings import check_settings
 
+# A field of the settings of a study of a model: which one.
+ModelName = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="A name that `glassesjax models` lists, the path of a .gguf file of the llama"
+        " architecture, or what `glassesjax train` wrote: a .safetensors file or its run folder.",
+    ),
+]
 
-class Opened(NamedTuple):
-    """What a study reads, opened before anything is written."""
-
-    subject: Any
-    source: Mapping[str, object]
-    """What identifies the model, for the record and to tell one run from another."""
-    read: bytes = b""
-    """What its files gave; they may change between two calls."""
+WRITES = (
+    "Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html."
+)
+CONTINUES = "A run that was stopped continues with the same command."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Study:
-    """What tells a study of a model from any other one."""
+class Options:
+    """What a command adds to the settings of a study; none of it fixes a row."""
+
+    out: Path | None = None
+    """The run folder; runs/VERB-MODEL if absent."""
+    compilation_cache: str | None = None
+    """Where compiled programs are kept for the next command: a folder, or off. If absent, what
+    GLASSESJAX_COMPILATION_CACHE says, else the user's cache."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Call(NamedTuple):
+    """What a study is given beside its settings when a command runs it."""
+
+    out: Path
+    """The run folder."""
+    command: str
+    """What was called, for the record."""
+    advance: Callable[[str], None]
+    """Takes the name of each step that is done."""
+
+
+S = TypeVar("S")
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study(Generic[S, O]):
+    """A study, or a survey of several: its question, how it runs, and what its rows decide."""
 
     name: str
-    settings: type
-    """A dataclass; its fields fix the rows."""
-    key: Sequence[str]
-    """Names of the fields that tell one row from another."""
-    open: Callable[[Any], Opened]
-    measure: Callable[[Any, Any, Done], Steps]
-    """Settings, subject and which rows are there, to the others step by step."""
-    draw: Draw
+    """The verb."""
+    settings: type[S]
+    """A dataclass: its fields fix the rows and are flags, its docstring is the question."""
+    options: type[O]
+    """A dataclass: further flags."""
+    notes: str = f"{WRITES} {CONTINUES}"
+    """For the help: what a run leaves, how it continues, and what exit status 1 says."""
+    fix_nothing: Collection[str] = ()
+    """Names of settings that are in no ``settings.json``."""
+    folder_part: Callable[[S], str]
+    """What the default run folder is named after, behind the verb."""
+    steps: Callable[[S, O], int] | None = None
+    """How many steps a run has, for a bar of progress; without it each step is a line."""
+    run: Callable[[S, O, Call], Sequence[Row]]
+    """Fills the run folder; gives its rows."""
+    lines: Callable[[S, Sequence[Row]], Iterable[str]]
+    """What the command prints of the rows."""
+    violations: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()
+    """A line for each thing that the rows show and that must not be; any makes exit status 1."""
+    configure: Callable[[S], None] = lambda settings: None
+    """Changes settings of a process that does nothing else than this study."""
+    together: Callable[[O, Callable[[bool], int]], int] = lambda options, run: run(True)
+    """Calls its second argument, which gives the exit status, with whether this process writes: of
+    several that run one study together one does."""
+
+    @property
+    def question(self) -> str:
+        """What the study answers, in a line or two."""
+        return inspect.getdoc(self.settings) or ""
+
+    @property
+    def description(self) -> str:
+        """The question, then the notes."""
+        return f"{self.question}\n\n{self.notes}"
+
+    def known(self, settings: S) -> dict[str, object]:
+        """What fixes a run, as far as it is known before a model is opened.
+
+        Args:
+          settings: Of this study.
+
+        Returns:
+          Values as ``settings.json`` has them, by name.
+        """
+        kind: type[Any] = self.settings  # a dataclass
+        names = [field.name for field in dataclasses.fields(kind)]
+        kept = {name: getattr(settings, name) for name in names if name not in self.fix_nothing}
+        return {**kept, "study": self.name}
+
+    def folder(self, settings: S, out: Path | None) -> Path:
+        """Where a run goes.
+
+        Args:
+          settings: Of this study.
+          out: The folder that was chosen, if one was.
+
+        Returns:
+          That folder, or the default one, named after what is measured.
+        """
+        return out or Path("runs") / f"{self.name}-{self.folder_part(settings)}"
 
 
-def run_study(
-    study: Study,
-    settings: object,
-    out: Path,
-    *,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
-    """Measures what is not measured yet, and writes rows, figures and page.
-
-    Args:
-      study: Which study.
-      settings: What to measure; flags that a command adds to them fix no row.
-      out: The run folder; one that holds the same run is continued.
-      command: What was called, for the record.
-      advance: Told the name of each step that was measured.
-
-    Returns:
-      All rows of the run.
-
-    Raises:
-      BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
-        the settings and the model can tell is known before anything is written.
-    """
-    opened = study.open(settings)
-    own = own_fields(settings, study.settings)
-    read = {"read_sha256": hashlib.sha256(opened.read).hexdigest()} if opened.read else {}
-    return fill(
-        out,
-        fixed={"study": study.name, **own, **opened.source, **read},
-        source=opened.source,
-        key=study.key,
-        measure=lambda done: study.measure(settings, opened.subject, done),
-        draw=study.draw,
-        command=command,
-        advance=advance,
-    )
-
-
-def fill(
-    out: Path,
-    *,
-    fixed: Mapping[str, object],
-    source: Mapping[str, object],
-    key: Sequence[str],
-    measure: Callable[[Done], Steps],
-    draw: Draw,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-    current: Done = lambda row: True,
-    settled: Callable[[int], int] | None = None,
-) -> Sequence[Row]:
-    """Fills a run folder with what is not in it yet.
-
-    Args:
-      out: The run folder; one that holds the same run is continued.
-      fixed: All that fixes the rows; it tells one run from another.
-      source: What identifies the subject, for the record.
-      key: Names of the fields that tell one row from another.
-      measure: Told which rows are there, gives the others step by step, each step with its name.
-      draw: Rows, ``fixed`` and the record, to the text of each file of the page, by its path.
-      command: What was called, for the record.
-      advance: Told the name of each step that was measured.
-      current: Which rows of the file count; the others stay and are passed over.
-      settled: Told how many rows of the file are as the run wrote them, says how many of these it
-        can go on from; the others are cut. If absent, a file with other rows is refused.
-
-    Returns:
-      All rows of the run.
-
-    Raises:
-      BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
-    """
-    with writing("to write the run", out), RunFolder(out, fixed) as folder:
-        with RowFile(out / ROWS, key) as file:
-            journal = Journal(out, {"command": command, **provenance(), **source})
-            intact = journal.intact(file, refuse=settled is None)
-            file.keep(intact if settled is None else settled(intact))
-            journal.write(file)
-            before = len(file)
-            for name, rows in measure(file.__contains__):
-                folder.lock.check()
-                file.append(rows)
-                journal.write(file)
-                advance(name)
-            made = len(file) - before
-        by = {"vouched": journal.vouches, "other_code": journal.other_code}
-        every = known_rows(out / ROWS, fresh=made, study=fixed["study"], **by)
-        with blaming(every):
-            rows = [row for row in every if current(row)]
-            files = draw(rows, fixed, journal.shown)
-        for path, text in files.items():
-            (out / path).parent.mkdir(exist_ok=True)
-            write_by_rename(out / path, text)
-    return rows
-
-
-def own_fields(settings: object, of: type) -> dict[str, object]:
-    """A study's own settings; a command's further flags fix no row.
+def model_part(model: str) -> str:
+    """A model as part of the name of a folder.
 
     Args:
-      settings: An instance of ``of`` or of a class that adds flags to it.
-      of: The study's dataclass.
+      model: A name or a path, as for ``open_model``.
 
     Returns:
-      Values by name.
+      As much of its name as the name of a folder has room for.
     """
-    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(of)}
+    path = Path(model.removeprefix(PACKAGED))
+    if path.suffix == ".gguf":
+        name = path.stem
+    elif path.suffix == ".safetensors":
+        name = f"{path.absolute().parent.name}-{path.stem}"
+    else:
+        name = path.name
+    return name.encode()[: LONGEST_NAME - 30].decode(errors="ignore")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """A verb that measures nothing and leaves nothing: it prints lines."""
+
+    name: str
+    """The verb."""
+    description: str
+    """For the help."""
+    lines: Callable[[], Iterable[str]]
+    """What it prints."""

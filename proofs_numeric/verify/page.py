@@ -19,7 +19,7 @@ from glassesjax.report.markup import (
 from glassesjax.report.numbers import short
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import words
-from proofs_numeric.verify.measure import failures
+from proofs_numeric.verify.rows import failures
 from proofs_numeric.verify.sentences import claim_sentences, counter_sentences, ratio
 from proofs_numeric.verify.summary import Entry, entries
 
@@ -33,15 +33,17 @@ def ledger_page(
     provenance: Mapping[str, object],
     *,
     drawings: Mapping[str, str],
+    total: int,
 ) -> str:
     """One self-contained page on the ledger.
 
     Args:
-      rows: Rows of the ledger; claims without rows are counted and not shown.
-      claims: All claims, in the order of the ledger.
+      rows: Rows of the ledger.
+      claims: In the order of the ledger; those without rows are not shown.
       settings: The run's settings, shown as they are.
       provenance: Where the rows were made, shown as it is.
       drawings: The ``svg`` element of each claim that has a ladder, by the claim's name.
+      total: How many claims there are, with rows or without.
 
     Returns:
       An HTML document without scripts or outside resources. The same rows give the same text.
@@ -55,7 +57,7 @@ def ledger_page(
         raise ValueError(f"{wanted}: run glassesjax verify first.")
     body = element(
         "main",
-        _header(found, len(claims), settings),
+        _header(found, total, settings),
         _tiles(found, rows),
         _wrong(failures(rows)),
         _index(found),

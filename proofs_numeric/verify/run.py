@@ -5,10 +5,14 @@ from pathlib import Path
 
 from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.study import Done, Files, Steps, fill
+from glassesjax.runs.fill import Done, Files, Steps, fill
+from proofs_numeric.verify import discovery
 from proofs_numeric.verify.figures import ladder_figure
-from proofs_numeric.verify.measure import KEY, VerifySettings, all_claims, fingerprint, verify
+from proofs_numeric.verify.fingerprint import fingerprint
+from proofs_numeric.verify.measure import verify
 from proofs_numeric.verify.page import ledger_page
+from proofs_numeric.verify.rows import KEY
+from proofs_numeric.verify.settings import VerifySettings
 from proofs_numeric.verify.summary import entries
 
 
@@ -44,26 +48,33 @@ def run_verify(
     rows = fill(
         out,
         fixed={"study": "verify", "suite": settings.suite, "certified": settings.certified},
-        source={"fingerprint": fingerprint()},
+        source={"fingerprint": fingerprint(*discovery.modules())},
         key=KEY,
         measure=steps,
         draw=_draw,
         command=command,
         advance=advance,
-        current=lambda row: row["fingerprint"] == fingerprint(),
+        current=_is_current,
     )
-    asked = {claim.name for claim in settings.claims}
-    return [row for row in rows if row["claim"] in asked]
+    return [row for row in rows if row["claim"] in settings.names]
+
+
+def _is_current(row: Row) -> bool:
+    """Whether a row is of a claim of today, and made by its code of today."""
+    name = str(row["claim"])
+    return name in discovery.modules() and row["fingerprint"] == fingerprint(name)
 
 
 def _draw(
     rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
 ) -> Files:
+    present, names = {row["claim"] for row in rows}, discovery.modules()
+    claims = discovery.load(name for name in names if name in present)
     drawings = {}
-    for entry in entries(rows, all_claims()):
+    for entry in entries(rows, claims):
         name = entry.claim.name
         if figure := ladder_figure(entry.rows, entry.claim.climbs):
             drawings[name] = to_svg(figure, name)
     files = {f"figures/{name}.svg": svg for name, svg in drawings.items()}
-    page = ledger_page(rows, all_claims(), settings, record, drawings=drawings)
+    page = ledger_page(rows, claims, settings, record, drawings=drawings, total=len(names))
     return {**files, "index.html": page}

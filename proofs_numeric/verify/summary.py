@@ -6,7 +6,7 @@ from typing import NamedTuple
 from glassesjax.files import Row
 from glassesjax.report.fields import number
 from proofs_numeric.claim import Claim
-from proofs_numeric.verify.measure import failures
+from proofs_numeric.verify.rows import failures
 
 
 class Entry(NamedTuple):

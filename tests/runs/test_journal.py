@@ -9,9 +9,9 @@ import pytest
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.runs import journal, provenance
+from glassesjax.runs.fill import fill
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.rows import RowFile, read_rows
-from glassesjax.runs.study import fill
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

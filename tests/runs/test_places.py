@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from glassesjax.cli import _place
 from glassesjax.errors import BadInput
 from glassesjax.files import write_by_rename, writing
+from glassesjax.registry import load
 from glassesjax.runs import folder as folders
 from glassesjax.runs import places
 from glassesjax.runs.folder import RunFolder
+from glassesjax.studies.collapse.settings import CollapseSettings
+from glassesjax.studies.generate.settings import GenerateSettings
+from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.train import checkpoint
-from glassesjax.verbs import Collapse, Generate, Train
 
 
 def claim(path, settings):
@@ -92,23 +94,22 @@ def test_settings_of_brackets_within_brackets_are_another_run(tmp_path, depth):
         claim(tmp_path, {"seed": 1})
 
 
-VERBS = {
-    "out": Collapse(model="toy", out=Path("x")),
-    "save": Generate(model="toy", prompt=("1",), save=Path("x")),
-    "tensorboard": Train(task="count_ones", tensorboard=True),
+FLAGS = {
+    "out": ("collapse", CollapseSettings(model="toy")),
+    "save": ("generate", GenerateSettings(model="toy", prompt=("1",), save=Path("x"))),
+    "tensorboard": ("train", TrainSettings(task="count_ones")),
 }
 
 
-@pytest.mark.parametrize(("name", "verb"), VERBS.items(), ids=VERBS)
-def test_flags_that_fix_no_row_are_not_compared(tmp_path, monkeypatch, name, verb):
-    monkeypatch.setattr("glassesjax.cli._folder", lambda verb: tmp_path)
-    study = type(verb).__name__.lower()
-    settings = tmp_path / "settings.json"
-    settings.write_text(f'{{"schema": 1, "study": "{study}", "{name}": "other"}}')
-    assert _place(verb) == tmp_path
-    settings.write_text('{"schema": 1, "study": "other"}')
+@pytest.mark.parametrize(("name", "study", "settings"), [(k, *v) for k, v in FLAGS.items()])
+def test_flags_that_fix_no_row_are_not_compared(tmp_path, name, study, settings):
+    file = tmp_path / "settings.json"
+    known = load(study).known(settings)
+    file.write_text(f'{{"schema": 1, "study": "{study}", "{name}": "other"}}')
+    places.check_out(tmp_path, known)
+    file.write_text('{"schema": 1, "study": "other"}')
     with pytest.raises(BadInput, match=r"study in settings\.json differs"):
-        _place(verb)
+        places.check_out(tmp_path, known)
 
 
 def test_a_folder_where_a_file_is_to_go_is_named(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from glassesjax.cache import policy
 from glassesjax.errors import BadInput
 from glassesjax.files import to_json
+from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.rows import read_rows
-from glassesjax.runs.study import own_fields
 from glassesjax.runs.upgrade import upgraded_rows, upgraded_settings
 from glassesjax.schema import check_schema, renamed_policy
 from glassesjax.studies.bounded.measure import BoundedSettings
@@ -154,10 +154,10 @@ BY_LAYER = ("window", "window+4", "h2o-layer", "tova")
 def todays(study, kind, **told):
     """What a run of today writes, but for its model's own."""
     settings = kind(**told)
-    own = {"study": study, **own_fields(settings, kind)}
+    own = fixed_fields(study, settings)
     if study == "sweep":
         return {**own, "axes": settings.axes}
-    return fixed_settings(settings, own) if study == "generate" else own
+    return fixed_settings(settings) if study == "generate" else own
 
 
 def older(path, study, **other):

@@ -21,6 +21,7 @@ from glassesjax.model import (
 from glassesjax.precision import BF16, RoundingPlan
 from glassesjax.tasks import LengthMix, batch, named_task
 from glassesjax.train import Recipe, begin, learn
+from glassesjax.train.optimizer import optimizer
 
 RECIPE = Recipe(
     task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
@@ -110,11 +111,11 @@ def test_which_weights_decay(on):
     decoder = Decoder(config, key=jax.random.key(1))
     decoder = jax.tree.map(lambda weight: weight + 1, decoder)
     nothing = jax.tree.map(jnp.zeros_like, decoder)
-    optimizer = recipe.optimizer
+    rule = optimizer(recipe)
     # The schedule starts at a rate of zero: the second step is the first that moves.
     with jax.numpy_dtype_promotion("standard"):
-        state = optimizer.update(nothing, optimizer.init(decoder), decoder)[1]
-        updates, _ = optimizer.update(nothing, state, decoder)
+        state = rule.update(nothing, rule.init(decoder), decoder)[1]
+        updates, _ = rule.update(nothing, state, decoder)
     moved = {
         name: bool(np.any(np.asarray(leaf))) for name, leaf in flat_parameters(updates).items()
     }

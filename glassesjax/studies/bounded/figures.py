@@ -22,7 +22,7 @@ from glassesjax.report.canvas import (
     styled,
 )
 from glassesjax.report.fields import integer
-from glassesjax.studies.bounded.sentences import Panel, number, panels
+from glassesjax.studies.bounded.panels import Panel, number, panels
 
 POLICY_COLORS = ("#1f2430", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 LINES = ("-", "--", ":", "-.")  # one for each capacity

@@ -10,15 +10,13 @@ from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, pi
 from glassesjax.report.models import MODELS
 from glassesjax.studies.bounded import words
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
+from glassesjax.studies.bounded.panels import Panel, number, panels
 from glassesjax.studies.bounded.sentences import (
-    Panel,
     bounded_headlines,
     evicted_share,
     first_equal,
     held_shares,
     loudest_dropped,
-    number,
-    panels,
 )
 
 

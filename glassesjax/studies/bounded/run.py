@@ -1,30 +1,58 @@
 """The bounded study as a whole run: measured into a folder, with its page, resumable."""
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from glassesjax.files import Row
 from glassesjax.model.opening import open_headers
-from glassesjax.model.pretrained import LanguageModel
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.study import Done, Files, Opened, Steps, Study, run_study
+from glassesjax.runs.fill import Done, Files, Steps, fill, fixed_fields
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
 from glassesjax.studies.bounded.measure import KEY, BoundedSettings, cells, measure
 from glassesjax.studies.bounded.page import bounded_page
 
-Models = Sequence[tuple[str, LanguageModel]]  # each with its positional encoding
 
+def run_bounded(
+    settings: BoundedSettings,
+    out: Path,
+    *,
+    command: str = "",
+    advance: Callable[[str], None] = lambda name: None,
+) -> Sequence[Row]:
+    """Measures collapse and influence under bounded states, into a folder with figures and page.
 
-def _open(settings: BoundedSettings) -> Opened:
+    Args:
+      settings: What to measure.
+      out: The run folder; one that holds the same run is continued.
+      command: What was called, for the record.
+      advance: Takes the name of each step that was measured.
+
+    Returns:
+      All rows of the run.
+
+    Raises:
+      BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
+        the settings and the model can tell is known before anything is written.
+    """
     headers = list(open_headers(settings))
     read = [cell.tokens for header in headers for cell in cells(settings, *header)]
     models = [(positions, header.read()) for positions, header in headers]
-    return Opened(models, models[0][1].source, repr(read).encode())
 
+    def steps(done: Done) -> Steps:
+        for positions, model in models:
+            yield from measure(settings, positions, model, done)
 
-def _measure(settings: BoundedSettings, models: Models, done: Done) -> Steps:
-    for positions, model in models:
-        yield from measure(settings, positions, model, done)
+    source = models[0][1].source
+    return fill(
+        out,
+        fixed=fixed_fields("bounded", settings, source, repr(read).encode()),
+        source=source,
+        key=KEY,
+        measure=steps,
+        draw=_draw,
+        command=command,
+        advance=advance,
+    )
 
 
 def _draw(
@@ -35,14 +63,3 @@ def _draw(
     figures = {kind: figure(rows) for kind, figure in made.items() if kind in kinds}
     drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
     return {**drawn, "index.html": bounded_page(rows, settings, record)}
-
-
-STUDY = Study(
-    name="bounded",
-    settings=BoundedSettings,
-    key=KEY,
-    open=_open,
-    measure=_measure,
-    draw=_draw,
-)
-run_bounded = functools.partial(run_study, STUDY)

@@ -1,81 +1,12 @@
-"""What the rows of a bounded run say, in sentences, and where they contradict a statement."""
+"""What the rows of a bounded run say, in sentences."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Iterator, Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import integer, not_finite
-from glassesjax.trace.shares import squared_shares
-
-NORM = "l2"
-# Both sides are float sums of a few thousand terms.
-SLACK = 1e-4
-RELATIVE = "relative_l1"  # the norm in which rounding has a scale of its own
-ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
-
-
-class Panel(NamedTuple):
-    """What one line of a figure is of."""
-
-    positions: str
-    policy: str
-    slots: int
-    family: str
-
-    @property
-    def state(self) -> str:
-        """The policy with its capacity."""
-        return self.policy if self.policy == "full" else f"{self.policy} at {self.slots}"
-
-
-def panels(rows: Sequence[Row], kind: str) -> Mapping[Panel, list[Row]]:
-    """Rows of a kind by what they are of; of collapse, in one norm.
-
-    Args:
-      rows: Rows of the bounded study.
-      kind: ``collapse`` or ``influence``.
-
-    Returns:
-      Rows in order of length or position.
-    """
-    found: dict[Panel, list[Row]] = {}
-    for row in rows:
-        if row["kind"] == kind and row.get("norm") in (NORM, None):
-            key = Panel(
-                str(row["positions"]),
-                str(row["policy"]),
-                integer(row, "slots"),
-                str(row.get("family") or ""),
-            )
-            found.setdefault(key, []).append(row)
-    order = "length" if kind == "collapse" else "position"
-    ordered = {key: sorted(x, key=lambda row: integer(row, order)) for key, x in found.items()}
-    return ordered if kind == "collapse" else {key: _shared(x) for key, x in ordered.items()}
-
-
-def _shared(rows: list[Row]) -> list[Row]:
-    """Rows of one text with their shares of squares, which earlier versions did not write."""
-    if all("squared_share" in row for row in rows):
-        return rows
-    shares = squared_shares(np.array([number(row, "frobenius") for row in rows]))
-    return [{**row, "squared_share": float(x)} for row, x in zip(rows, shares, strict=True)]
-
-
-def number(row: Row, name: str) -> float:
-    """A field as a number; NaN where it is null.
-
-    Args:
-      row: The row.
-      name: The field.
-
-    Returns:
-      Its value.
-    """
-    value = row.get(name)
-    return math.nan if value is None else float(value)
+from glassesjax.studies.bounded.panels import number, panels
+from glassesjax.studies.bounded.verdicts import violations
 
 
 def first_equal(rows: Sequence[Row]) -> int | None:
@@ -169,7 +100,7 @@ def bounded_headlines(rows: Sequence[Row]) -> list[str]:
         *not_finite(rows),
         *_collapse(rows),
         *_influence(rows),
-        *map(_capital, contradictions(rows)),
+        *map(_capital, violations(rows)),
     ]
 
 
@@ -219,62 +150,3 @@ def _influence(rows: Sequence[Row]) -> Iterator[str]:
             f" influence; {silent} have no path left; the first token has {first}, the last"
             f" {last}{loudest}."
         )
-
-
-def contradictions(rows: Sequence[Row]) -> list[str]:
-    """Where a statement that must hold does not.
-
-    Args:
-      rows: Rows of the bounded study.
-
-    Returns:
-      One line each.
-    """
-    return list(_broken(rows))
-
-
-def coarsest(rows: Sequence[Row]) -> float:
-    r"""What the resolution of a run may be at most, relative to a representation.
-
-    .. math:: \min(1, L \cdot T \cdot d \cdot u)
-
-    An error of one rounding for each term of the sums of a token's width and of all tokens, in each
-    layer: where two computations differ by more, "equal" would say nothing.
-
-    Args:
-      rows: Of one model, in one arithmetic.
-
-    Returns:
-      A bound on ``resolution`` in relative L1.
-    """
-    row = rows[0]
-    tokens = max(integer(row, "prompt_tokens") for row in rows) + 1
-    sums = integer(row, "layers") * integer(row, "width") * tokens
-    return min(1.0, sums * ROUNDOFF[str(row["dtype"])])
-
-
-def _coarse(rows: Sequence[Row]) -> Iterator[str]:
-    # Rows that are not finite are said to be so elsewhere; here they would pass for coarse.
-    runs = [r for r in rows if r["kind"] == "collapse" and r.get("finite") is not False]
-    for row in runs:
-        found = number(row, "resolution")
-        limit = coarsest(runs) if row["norm"] == RELATIVE else math.inf
-        if not (math.isfinite(found) and found <= limit):
-            name = f"{row['policy']} at {row['slots']}, {row['positions']}, {row['family']}"
-            yield f"{name}: the resolution in {row['norm']} is too coarse to call runs equal"
-
-
-def _broken(rows: Sequence[Row]) -> Iterator[str]:
-    yield from dict.fromkeys(_coarse(rows))
-    for panel, mine in panels(rows, "collapse").items():
-        for row in mine:
-            least = row.get("equal_from") if row.get("finite") is not False else None
-            if least is not None and integer(row, "length") >= int(least) and not row["equal"]:
-                yield f"{panel.state}, {panel.positions}: runs of {row['length']} must be equal"
-    for panel, mine in panels(rows, "influence").items():
-        for row in mine:
-            over = math.log10(number(row, "spectral") or math.nan) - number(row, "log10_repaired")
-            if over > SLACK:
-                yield f"{panel.state}, {panel.positions}: the repaired bound is exceeded"
-            if not row["reaches"] and number(row, "frobenius") > 0:
-                yield f"{panel.state}, {panel.positions}: a token without a path is heard"

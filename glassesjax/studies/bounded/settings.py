@@ -4,10 +4,10 @@ import dataclasses
 from typing import Literal
 
 from glassesjax.cache import distinct_policies, policy
-from glassesjax.cache.budget import check_budget
+from glassesjax.cache.budget_text import check_budget
 from glassesjax.errors import BadInput
-from glassesjax.model.opening import encodings
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
 LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -20,8 +20,7 @@ FAMILIES = ("ones", "ones_zero", "ones_bos", "doubled_digits", "alternating")
 class BoundedSettings:
     """Do collapse and over-squashing change where the state is bounded?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     policies: tuple[str, ...] = POLICIES
     """Policies, as NAME[-head|-layer][+SINKS][@RECENT][~DECAY]; by default h2o decides by head and
     tova by layer."""
@@ -87,7 +86,7 @@ class BoundedSettings:
     @property
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
-        return encodings(self)
+        return encodings(self.model, self.positions)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

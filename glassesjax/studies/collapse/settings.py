@@ -3,9 +3,9 @@
 import dataclasses
 
 from glassesjax.errors import BadInput
-from glassesjax.model.opening import encodings
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.precision import FloatFormat, float_format
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 from glassesjax.tasks.sequences import FAMILIES, run_family
 
@@ -14,10 +14,9 @@ LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CollapseSettings:
-    """How far apart are the last representations of runs of n and n + 1, in each format?"""
+    """How far apart are the last representations of runs of n and n + 1 tokens, in each format?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     families: tuple[str, ...] = tuple(FAMILIES)
     """Families of runs."""
     lengths: tuple[int, ...] = LENGTHS
@@ -49,7 +48,7 @@ class CollapseSettings:
     @property
     def encodings(self) -> tuple[str, ...]:
         """The positional encodings to run through: one, its own, for a pretrained model."""
-        return encodings(self)
+        return encodings(self.model, self.positions)
 
 
 def known_format(name: str) -> FloatFormat:

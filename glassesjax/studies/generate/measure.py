@@ -7,7 +7,7 @@ says how many layers still hold it at the end.
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.places import check_save
 from glassesjax.studies.generate.rows import Job, Writing, written_rows
 from glassesjax.studies.generate.settings import DTYPES, FIX_NOTHING, GenerateSettings
@@ -242,16 +243,16 @@ def _rate(times: list[tuple[float, int]]) -> float | None:
     return sum(count for _, count in rest) / (rest[-1][0] - begin) if rest else None
 
 
-def fixed_settings(settings: GenerateSettings, own: Mapping[str, object]) -> dict[str, object]:
-    """All that fixes the rows, JSON-ready.
+def fixed_settings(settings: GenerateSettings) -> dict[str, object]:
+    """All that fixes the rows but the model, JSON-ready.
 
     Args:
       settings: What is to be written.
-      own: The study's settings by name.
 
     Returns:
-      The same without ``save``, and with the digest of the state that is resumed.
+      The settings without ``save``, and with the digest of the state that is resumed.
     """
+    own = fixed_fields("generate", settings)
     kept = {name: value for name, value in own.items() if name not in FIX_NOTHING}
     if settings.resume is not None:
         kept["resume_sha256"] = hashlib.sha256(settings.resume.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glassesjax.cache.stream import TextStream
 from glassesjax.files import Row
-from glassesjax.runs.study import Done, Files, Steps, fill, own_fields
+from glassesjax.runs.fill import Done, Files, Steps, fill
 from glassesjax.studies.generate.measure import (
     KEY,
     fixed_settings,
@@ -56,11 +56,7 @@ def run_generate(
 
     rows = fill(
         out,
-        fixed={
-            "study": "generate",
-            **fixed_settings(settings, own_fields(settings, GenerateSettings)),
-            **source,
-        },
+        fixed={**fixed_settings(settings), **source},
         source=source,
         key=KEY,
         measure=steps,

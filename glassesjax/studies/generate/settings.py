@@ -4,13 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from glassesjax.cache.budget import check_budget
-from glassesjax.cache.policies import Policy, Spacing, policy
-from glassesjax.cache.prefill import PrefillMode
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import Policy, PrefillMode, Spacing, policy
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
@@ -21,8 +21,7 @@ FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the cont
 class GenerateSettings:
     """What does the model write while its state is bounded?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     prompt: tuple[str, ...] = ()
     """Texts to continue, all at once; for toy, digits and commas."""
     policy: str = "tova"

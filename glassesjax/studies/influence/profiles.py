@@ -153,27 +153,6 @@ def profiles_of(rows: Sequence[Row]) -> list[Profiles]:
     return found or [Profiles(rows)]  # which says what is lacking
 
 
-def contradictions(rows: Sequence[Row]) -> int:
-    """How often a bound is exceeded that must hold: the program or the statement is wrong.
-
-    Args:
-      rows: Rows of the influence study.
-
-    Returns:
-      The repaired bound's with any attention, and the printed one's with attention held fixed.
-
-    Raises:
-      ValueError: There is no whole kind of attention.
-    """
-    must_hold = ("true", "repaired"), ("frozen", "repaired"), ("frozen", "printed")
-    return sum(
-        int(profiles.exceeded(kind, bound).sum())
-        for profiles in profiles_of(rows)
-        for kind, bound in must_hold
-        if kind in profiles.kinds
-    )
-
-
 def effective_number(shares: np.ndarray) -> float:
     """The number of tokens that equal shares of the same entropy would have."""
     if np.isnan(shares).any():

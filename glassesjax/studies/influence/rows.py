@@ -1,7 +1,7 @@
 """Rows of the influence study: what was measured at each layer and token, beside its bounds."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,12 @@ class Subject(NamedTuple):
 
     model: LanguageModel
     passages: tuple[Passage, ...]
+
+
+def passages_text(passages: Sequence[Passage]) -> str:
+    """What tells runs by what they read: a text of fixed names, whatever classes are called."""
+    each = (f"Passage(text={p.text!r}, offset={p.offset!r}, tokens={p.tokens!r})" for p in passages)
+    return f"({', '.join(each)}{',' if len(passages) == 1 else ''})"
 
 
 class Bounds(NamedTuple):

@@ -4,7 +4,8 @@ import dataclasses
 from typing import Literal
 
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
 
@@ -12,8 +13,7 @@ from glassesjax.settings import check_settings
 class InfluenceSettings:
     """How much does each token still move the last representation, and what bounds it?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
     text: tuple[str, ...] = ()

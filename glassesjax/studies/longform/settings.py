@@ -7,11 +7,12 @@ from glassesjax.cache import (
     distinct_policies,
     policy,
 )
-from glassesjax.cache.budget import check_budget
-from glassesjax.cache.prefill import PrefillMode
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import PrefillMode
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
 TOP_P = 0.95  # where tokens are drawn and nothing else is said
@@ -21,8 +22,7 @@ TOP_P = 0.95  # where tokens are drawn and nothing else is said
 class LongformSettings:
     """What becomes of a long text if the state that it is written from is bounded?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     prompt: str = ""
     """The text to continue; the beginning of a story (for toy, of digits) if empty."""
     chat: bool = False

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from glassesjax.cache.losses import SHORT
+from glassesjax.cache.policies import SHORT
 from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, margins, power_of, styled
 from glassesjax.studies.perplexity.sentences import PLAIN

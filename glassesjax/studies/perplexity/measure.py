@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 
 from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
-from glassesjax.cache.losses import SHORT, Cell, losses
+from glassesjax.cache.losses import Cell, losses
+from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import DIGITS, ranking_obstacle
 from glassesjax.files import Row, Value
 from glassesjax.model.opening import encoding_name
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.provenance import provenance
-from glassesjax.studies.perplexity.rows import cell_key, stretch_row, stretch_start, stretches
+from glassesjax.studies.perplexity.rows import cell_key, stretch_row, stretches
 from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.subject import DTYPES, Subject
 from glassesjax.tasks.text import DEFAULT_TEXT
 

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from glassesjax.cache.losses import Cell
 from glassesjax.files import Value
 from glassesjax.statistics.intervals import BLOCK
-
-FIRST_STRETCH, LONGEST_STRETCH = 64, 4096  # positions; doubling between the two
+from glassesjax.studies.perplexity.stretches import stretch_start
 
 
 def cell_key(cell: Cell) -> dict[str, Value]:
@@ -31,37 +30,6 @@ class Stretch(NamedTuple):
     seconds: float
     blocks: tuple[float, ...] = ()
     """The same sum by blocks of ``BLOCK`` positions, from ``start`` on; the last may be shorter."""
-
-
-def stretch_start(position: int) -> int:
-    """Where the stretch of a position begins: at 0, 64, 128, ..., 4096, 8192, 12288 and so on.
-
-    Args:
-      position: From 0.
-
-    Returns:
-      The first position of its stretch.
-    """
-    if position < FIRST_STRETCH:
-        return 0
-    if position < LONGEST_STRETCH:
-        return 2 ** (position.bit_length() - 1)
-    return position // LONGEST_STRETCH * LONGEST_STRETCH
-
-
-def stretch_count(length: int) -> int:
-    """How many stretches the positions of a text make.
-
-    Args:
-      length: Tokens of the text, at least 1. A model's own opening, if it has one, may add a
-        stretch.
-
-    Returns:
-      The number of different ``stretch_start`` of them.
-    """
-    last = length - 1
-    doubled = max(min(last, LONGEST_STRETCH).bit_length() - FIRST_STRETCH.bit_length() + 1, 0)
-    return 1 + doubled + max(last // LONGEST_STRETCH - 1, 0)
 
 
 def stretches(found: Iterable[tuple[Float[np.ndarray, " _targets"], float]]) -> Iterator[Stretch]:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from glassesjax.cache.losses import SHORT
+from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import BY_HEART, may_know
 from glassesjax.files import Row
 from glassesjax.report.fields import not_finite

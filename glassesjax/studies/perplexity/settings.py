@@ -3,23 +3,22 @@
 import dataclasses
 from typing import Literal
 
-from glassesjax.cache.budget import check_budget
-from glassesjax.cache.losses import SHORT
-from glassesjax.cache.policies import Spacing, distinct_policies
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import SHORT, Spacing, distinct_policies
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
-from glassesjax.studies.perplexity.rows import stretch_count
+from glassesjax.studies.perplexity.stretches import stretch_count
 
 WINDOW = 4096  # tokens, as in the paper; less where the model's context is shorter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerplexitySettings:
-    """How well does the model predict a text if its state is bounded?"""
+    """How well does the model predict a text if its state is bounded, by policy and size?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     text: str | None = None
     """ferry (if absent), a story that comes with this package; kjv, which models know by heart;
     persuasion or another novel by Jane Austen; or a UTF-8 file. Not for toy, which takes random

@@ -9,7 +9,8 @@ import numpy as np
 
 from glassesjax.cache import check_context
 from glassesjax.cache.baselines import named_policy, named_slots
-from glassesjax.cache.losses import SHORT, Cell, Tokens
+from glassesjax.cache.losses import Cell, Tokens
+from glassesjax.cache.policies import SHORT
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig, Rotary

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.cache.losses import SHORT
+from glassesjax.cache.policies import SHORT
 from glassesjax.files import Row
 from glassesjax.report.fields import integer
 from glassesjax.report.obstacles import row_obstacle

@@ -21,7 +21,6 @@ from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.runs.provenance import provenance
 from glassesjax.studies.recall.reading import (
-    TRUNCATED,
     Cell,
     Reading,
     Subject,
@@ -30,7 +29,7 @@ from glassesjax.studies.recall.reading import (
     written,
 )
 from glassesjax.studies.recall.rows import recall_rows
-from glassesjax.studies.recall.settings import RecallSettings
+from glassesjax.studies.recall.settings import TRUNCATED, RecallSettings
 from glassesjax.tasks.bible import passages
 from glassesjax.tasks.text import king_james_verses
 

@@ -9,7 +9,6 @@ from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.tasks.bible import Passage, Question
 
-TRUNCATED = "truncated"  # the baseline that never reads what stands too far back; no policy
 MORE = 4  # tokens that an answer may be longer than the expected one
 
 
@@ -30,6 +29,20 @@ class Reading(NamedTuple):
     passage: Passage
     tokens: tuple[int, ...]
     asked: tuple[Asked, ...]
+
+
+def readings_text(readings: Sequence[Reading]) -> str:
+    """What tells runs by what they read: a text of fixed names, whatever classes are called."""
+    question = lambda q: (
+        f"Question(depth={q.depth!r}, needle={q.needle!r}, needle_depth={q.needle_depth!r}, "
+        f"text={q.text!r}, answer={q.answer!r})"
+    )
+    asked = lambda a: (
+        f"Asked(question={question(a.question)}, tokens={a.tokens!r}, expected={a.expected!r}, "
+        f"needle={a.needle!r})"
+    )
+    tupled = lambda each: f"({', '.join(each)}{',' if len(each) == 1 else ''})"
+    return f"[{', '.join(f'({r.tokens!r}, {tupled([*map(asked, r.asked)])})' for r in readings)}]"
 
 
 class Cell(NamedTuple):

@@ -16,7 +16,8 @@ from glassesjax.cache.prompts import read_prompts
 from glassesjax.files import Value
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.precision import RoundingPlan
-from glassesjax.studies.recall.reading import MORE, TRUNCATED, Asked, Cell, Reading
+from glassesjax.studies.recall.reading import MORE, Asked, Cell, Reading
+from glassesjax.studies.recall.settings import TRUNCATED
 from glassesjax.tasks.answers import exact_match, first_words, token_f1
 
 QUESTION_CHUNK = 64  # tokens of questions that are read together

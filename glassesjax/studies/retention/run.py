@@ -1,11 +1,11 @@
 """The retention study as a whole run: measured into a folder, with its page, resumable."""
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.study import Files, Opened, Study, run_study
+from glassesjax.runs.fill import Files, fill, fixed_fields
 from glassesjax.studies.retention.cells import read_cells
 from glassesjax.studies.retention.figures import (
     classes_figure,
@@ -18,9 +18,40 @@ from glassesjax.studies.retention.measure import KEY, RetentionSettings, measure
 from glassesjax.studies.retention.page import retention_page
 
 
-def _open(settings: RetentionSettings) -> Opened:
+def run_retention(
+    settings: RetentionSettings,
+    out: Path,
+    *,
+    command: str = "",
+    advance: Callable[[str], None] = lambda name: None,
+) -> Sequence[Row]:
+    """Measures which tokens a bounded cache keeps, into a folder with figures and page.
+
+    Args:
+      settings: What to measure.
+      out: The run folder; one that holds the same run is continued.
+      command: What was called, for the record.
+      advance: Takes the name of each step that was measured.
+
+    Returns:
+      All rows of the run.
+
+    Raises:
+      BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
+        the settings and the model can tell is known before anything is written.
+    """
     subject = open_subject(settings)
-    return Opened(subject, subject.model.source, repr(subject.tokens).encode())
+    source = subject.model.source
+    return fill(
+        out,
+        fixed=fixed_fields("retention", settings, source, repr(subject.tokens).encode()),
+        source=source,
+        key=KEY,
+        measure=lambda done: measure(settings, subject, done),
+        draw=_draw,
+        command=command,
+        advance=advance,
+    )
 
 
 def _draw(
@@ -34,14 +65,3 @@ def _draw(
         figures |= {f"map-{stem}": overview_figure(cell), f"maps-{stem}": maps_figure(cell)}
     drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
     return {**drawn, "index.html": retention_page(rows, settings, record)}
-
-
-STUDY = Study(
-    name="retention",
-    settings=RetentionSettings,
-    key=KEY,
-    open=_open,
-    measure=measure,
-    draw=_draw,
-)
-run_retention = functools.partial(run_study, STUDY)

@@ -3,10 +3,11 @@
 import dataclasses
 from typing import Literal
 
-from glassesjax.cache.budget import check_budget
+from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import distinct_policies, policy
 from glassesjax.errors import BadInput
-from glassesjax.model.pretrained import TOY_POSITIONS, is_toy
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_settings
 
 
@@ -14,8 +15,7 @@ from glassesjax.settings import check_settings
 class RetentionSettings:
     """Which tokens does each layer of a bounded cache keep, and for how long?"""
 
-    model: str
-    """toy, smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     text: str | None = None
     """What is read: ferry (if absent), a story that comes with this package, kjv, a novel by Jane
     Austen (persuasion, emma), or a UTF-8 file. Not for toy, which reads random digits."""

@@ -129,23 +129,6 @@ def pair_curves(rows: Sequence[Row]) -> dict[tuple[str, int], dict[str, list[Row
     }
 
 
-def failing_contradictions(rows: Sequence[Row]) -> list[str]:
-    """Where a certificate says one token and the arithmetic that it speaks of gives two.
-
-    Args:
-      rows: Of one or more runs of the train study.
-
-    Returns:
-      One line each.
-    """
-    return [
-        f"{setting_of(row)}, seed {row['seed']}, {row['format']}: a certificate is contradicted at"
-        f" n = {row['length']}"
-        for row in rows
-        if row["kind"] == "twins" and row["contradicted"]
-    ]
-
-
 class Line(NamedTuple):
     """A straight line through logarithms."""
 

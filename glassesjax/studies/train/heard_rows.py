@@ -16,7 +16,8 @@ from glassesjax.model import Decoder
 from glassesjax.precision import euclidean_norm
 from glassesjax.statistics.ranks import correlate, dispersion
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
-from glassesjax.tasks.glasses import Example, Glasses, example
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import Example, example
 from glassesjax.tasks.task import NONE, Task
 from glassesjax.trace.heard import heard
 from glassesjax.train.step import answers

@@ -23,7 +23,8 @@ from glassesjax.studies.train.twin_rows import confusion
 from glassesjax.train import Learner, begin, learn
 from glassesjax.train.checkpoint import load, newest_first, save, stands_on
 from glassesjax.train.hosts import fetch, is_writer, share
-from glassesjax.train.mesh import check, make_mesh, place
+from glassesjax.train.mesh import make_mesh, place
+from glassesjax.train.recipe import check_mesh
 
 Done = Callable[[Row], bool]
 Steps = Iterator[tuple[str, Sequence[Row]]]
@@ -47,7 +48,7 @@ def mesh_of(settings: TrainSettings) -> Mesh:
     seed, data, model = settings.mesh
     mesh = make_mesh(seed=seed, data=data, model=model)
     check_training(settings)
-    check(mesh.shape, settings.seeds, settings.recipe)
+    check_mesh(mesh.shape, settings.seeds, settings.recipe)
     return mesh
 
 

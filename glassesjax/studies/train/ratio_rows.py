@@ -16,8 +16,10 @@ from glassesjax.model import Decoder, Layout, NoPositions
 from glassesjax.model.config import Bidirectional, ConstantTemperature, DecoderConfig
 from glassesjax.studies.train.settings import NOTHING, ONE_DIGIT, TrainSettings
 from glassesjax.tasks.counting import SHARE_OF_ONES
-from glassesjax.tasks.glasses import Example, Glasses, lay_out
-from glassesjax.tasks.task import COMMON, NONE, Parts, nothing, number
+from glassesjax.tasks.drawing import nothing, number
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import Example, lay_out
+from glassesjax.tasks.task import COMMON, NONE, Parts
 from glassesjax.theory.ratio import ratio_only_accuracy
 from glassesjax.trace.roundoff import score_roundoff
 from glassesjax.train.step import answers

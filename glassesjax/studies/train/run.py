@@ -10,8 +10,8 @@ import jax
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
+from glassesjax.runs.fill import Files, Steps, fill, fixed_fields
 from glassesjax.runs.provenance import code_fields
-from glassesjax.runs.study import Files, Steps, fill, own_fields
 from glassesjax.studies.train.failing_figures import failing_figures
 from glassesjax.studies.train.figures import lengths_figure, losses_figure
 from glassesjax.studies.train.heard_cells import heard_cells
@@ -52,7 +52,8 @@ def run_train(
     # What is wrong with these is said before anything is written. Where meshes differ, processes
     # would wait for each other in different programs.
     wide = jax.config.read("jax_enable_x64")
-    agree({**own_fields(settings, TrainSettings), **code_fields(), "jax_enable_x64": wide})
+    fixed = fixed_fields("train", settings)
+    agree({**fixed, **code_fields(), "jax_enable_x64": wide})
     mesh_of(settings)
     board = _writer_class() if tensorboard and is_writer() else None
     if not is_writer():
@@ -62,7 +63,7 @@ def run_train(
 
     return fill(
         out,
-        fixed={"study": "train", **own_fields(settings, TrainSettings)},
+        fixed=fixed,
         source={"weights": "trained here"},
         key=KEY,
         settled=lambda intact: settled(settings, out, intact),

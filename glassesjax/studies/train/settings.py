@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm, Window
@@ -20,11 +22,7 @@ from glassesjax.studies.train.switches import (
 from glassesjax.tasks.glasses import item_width, named_glasses, width
 from glassesjax.tasks.table import named_task
 from glassesjax.tasks.task import LengthMix
-from glassesjax.train import Recipe
-from glassesjax.train.mesh import check
-from glassesjax.train.sharding import AXES
-from glassesjax.train.step import WeightDecayOn
-from glassesjax.train.unmasked import check_hidden
+from glassesjax.train.recipe import AXES, Recipe, WeightDecayOn, check_hidden, check_mesh
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
 HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
@@ -48,9 +46,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class TrainSettings:
     """What does a small decoder learn of a task, and how far beyond its training does that go?"""
 
-    task: str
-    """What is asked: copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating,
-    copy_hint, count_ones, count_mixed, sum_ones, count_word, recall, max_retrieval."""
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+    """copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating, copy_hint,
+    count_ones, count_mixed, sum_ones, count_word, recall or max_retrieval."""
     preset: Literal["quick", "full"] = "quick"
     """Sizes where no flag gives them: minutes on two cores, or larger ones for an accelerator."""
     remedy: str = "none"
@@ -117,7 +115,7 @@ class TrainSettings:
         recipe = self.recipe
         _require(self._effects)
         check_hidden(self.config, recipe.glasses)
-        check(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
+        check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
         for name in self.formats:
             named_plan(name)
 

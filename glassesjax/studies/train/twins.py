@@ -11,8 +11,8 @@ from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.train.recipe import sees_later
 from glassesjax.train.twins import AT_ONCE, all_twins, answer_twins
-from glassesjax.train.unmasked import sees_later
 
 PER_DOUBLING = 8  # pairs beyond the training
 

@@ -15,7 +15,7 @@ from glassesjax.report.markup import (
     picture,
     table,
 )
-from glassesjax.runs.study import Files
+from glassesjax.runs.fill import Files
 from glassesjax.studies.train.cells import RIGHT
 from glassesjax.studies.train.failing_figures import failing_figures
 from glassesjax.studies.train.failing_sentences import FAILING, failing_headlines, failing_section

@@ -10,10 +10,10 @@ import jax
 
 from glassesjax.errors import BadInput, Busy
 from glassesjax.files import Row, to_json, write_by_rename, writing
+from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.study import own_fields
 from glassesjax.studies.train.measure import mesh_of
 from glassesjax.studies.train.run import run_train
 from glassesjax.studies.train.settings import TrainSettings
@@ -121,7 +121,7 @@ def _train(cell: TrainSettings, folder: Path, command: str) -> None:
 
 def _fixed(settings: SweepSettings) -> dict[str, object]:
     """What tells one sweep from another."""
-    return {"study": "sweep", **own_fields(settings, SweepSettings), "axes": settings.axes}
+    return {**fixed_fields("sweep", settings), "axes": settings.axes}
 
 
 def _write(settings: SweepSettings, out: Path, command: str) -> Sequence[Row]:

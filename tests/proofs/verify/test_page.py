@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from proofs.made_claims import WRONG, claim, half, hypothesis, ladder, outside
+from proofs.made_claims import WRONG, claim, half, hypothesis, install, ladder, outside
 from wording import says
 
 from glassesjax.files import to_json
@@ -14,9 +14,8 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.markup import MISSING
 from proofs_numeric.claim import Measurement
-from proofs_numeric.verify import measure
 from proofs_numeric.verify.figures import ladder_figure
-from proofs_numeric.verify.measure import VerifySettings, verify
+from proofs_numeric.verify.measure import verify
 from proofs_numeric.verify.page import ledger_page
 from proofs_numeric.verify.sentences import (
     HEADS,
@@ -25,6 +24,7 @@ from proofs_numeric.verify.sentences import (
     ledger_lines,
     ratio,
 )
+from proofs_numeric.verify.settings import VerifySettings
 from proofs_numeric.verify.summary import entries
 
 SETTINGS = {"suite": "quick", "note": "<script>alert(1)</script>"}
@@ -60,7 +60,7 @@ def rows_of(monkeypatch):
     """The rows of claims as a run folder would give them back."""
 
     def read(*claims):
-        monkeypatch.setattr(measure, "all_claims", lambda: claims)
+        install(monkeypatch, *claims)
         rows = [row for _, rows in verify(VerifySettings()) for row in rows]
         return [{k: None if _lost(v) else v for k, v in row.items()} for row in rows]
 
@@ -75,7 +75,9 @@ def page_of(rows, *claims):
     found = entries(rows, claims)
     figures = {e.claim.name: ladder_figure(e.rows, e.claim.climbs) for e in found}
     drawings = {name: to_svg(figure, name) for name, figure in figures.items() if figure}
-    return ledger_page(rows, claims, SETTINGS, {"jax": "0.10.2"}, drawings=drawings)
+    return ledger_page(
+        rows, claims, SETTINGS, {"jax": "0.10.2"}, drawings=drawings, total=len(claims)
+    )
 
 
 @pytest.fixture

@@ -12,13 +12,9 @@ from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.model.opening import open_models
 from glassesjax.studies.bounded.measure import KEY, BoundedSettings, cells, measure
-from glassesjax.studies.bounded.sentences import (
-    coarsest,
-    contradictions,
-    evicted_share,
-    first_equal,
-    panels,
-)
+from glassesjax.studies.bounded.panels import panels
+from glassesjax.studies.bounded.sentences import evicted_share, first_equal
+from glassesjax.studies.bounded.verdicts import coarsest, violations
 
 SETTINGS = BoundedSettings(
     model="toy",
@@ -94,13 +90,13 @@ def test_influence_ends_where_a_window_does_not_reach(rows):
 
 
 def test_nothing_contradicts_a_statement_and_what_would_is_named(rows):
-    assert contradictions(rows) == []
+    assert violations(rows) == []
     told = [{**row, "equal": False} if row.get("equal_from") else row for row in rows]
-    assert any("must be equal" in line for line in contradictions(told))
+    assert any("must be equal" in line for line in violations(told))
     louder = [
         {**row, "log10_repaired": -9.0} if row["kind"] == "influence" else row for row in rows
     ]
-    assert any("bound is exceeded" in line for line in contradictions(louder))
+    assert any("bound is exceeded" in line for line in violations(louder))
 
 
 @pytest.mark.parametrize("resolution", [1e-9, None, math.nan, math.inf])
@@ -108,8 +104,8 @@ def test_a_resolution_that_says_nothing_is_a_contradiction(rows, resolution):
     mine = curve(rows, "window", "ones_bos", "relative_l1")
     assert coarsest(mine) == 3 * 64 * 16 * 2.0**-53  # layers, width, 1 + 14 + 1 tokens
     made = [{**row, "resolution": resolution, "equal": True} for row in mine]
-    assert any("too coarse" in line for line in contradictions(made))
-    assert contradictions([{**row, "resolution": coarsest(mine)} for row in mine]) == []
+    assert any("too coarse" in line for line in violations(made))
+    assert violations([{**row, "resolution": coarsest(mine)} for row in mine]) == []
 
 
 def test_a_trunk_as_long_as_the_context_is_fine(model):

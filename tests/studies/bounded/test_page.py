@@ -10,13 +10,13 @@ from wording import says
 from glassesjax.report.canvas import to_svg
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
 from glassesjax.studies.bounded.page import bounded_page
+from glassesjax.studies.bounded.panels import panels
 from glassesjax.studies.bounded.sentences import (
     bounded_headlines,
     evicted_share,
     held_shares,
     leads,
     loudest_dropped,
-    panels,
 )
 
 SHARED = {"study": "bounded", "model": "toy", "layers": 3, "width": 64, "dtype": "float64"}

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import math
 import types
+from collections import namedtuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from glassesjax.studies.influence.measure import (
     measure,
     open_subject,
 )
-from glassesjax.studies.influence.rows import Bounds, influence_rows
+from glassesjax.studies.influence.rows import Bounds, Passage, influence_rows, passages_text
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.shares import squared_shares
 
@@ -371,3 +372,13 @@ def test_bounds_of_passages_together_are_those_of_each_alone(subject):
 
 def test_every_key_of_a_row_is_documented(rows):
     assert set().union(*rows) == row_keys("influence")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
+    """Its digest tells runs apart, so no class's or field's name may change it."""
+    before = namedtuple("Passage", "text offset tokens")
+    values = [("kjv", 7, (1, 2)), ("it's \u2028", 0, (3,))][:count]
+    assert passages_text([Passage(*each) for each in values]) == repr(
+        tuple(before(*each) for each in values)
+    )

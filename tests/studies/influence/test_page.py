@@ -22,15 +22,11 @@ from glassesjax.report.canvas import to_svg
 from glassesjax.report.numbers import percent
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.page import influence_page
-from glassesjax.studies.influence.profiles import (
-    Profiles,
-    contradictions,
-    effective_number,
-    profiles_of,
-)
+from glassesjax.studies.influence.profiles import Profiles, effective_number, profiles_of
 from glassesjax.studies.influence.sentences import influence_headlines
 from glassesjax.studies.influence.summary import influence_summary
 from glassesjax.studies.influence.text import Depth, colored_text
+from glassesjax.studies.influence.verdicts import contradictions
 
 SETTINGS = {"model": "toy", "prompt": "<script>alert(1)</script>"}
 PAIRS = (LAYERS + 1) * len(TOKENS)

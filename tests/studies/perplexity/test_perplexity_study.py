@@ -20,9 +20,10 @@ from glassesjax.model.weights import flat_parameters
 from glassesjax.runs.journal import MARKS
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.perplexity.measure import KEY, measure
-from glassesjax.studies.perplexity.rows import block_tokens, stretch_row, stretch_start, stretches
+from glassesjax.studies.perplexity.rows import block_tokens, stretch_row, stretches
 from glassesjax.studies.perplexity.run import run_perplexity
 from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.subject import open_subject
 from glassesjax.studies.perplexity.totals import Totals
 from glassesjax.tasks.sequences import BOS

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections import namedtuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,10 @@ from glassesjax.model import Decoder
 from glassesjax.studies.recall import measure as recall
 from glassesjax.studies.recall import run as report
 from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
+from glassesjax.studies.recall.reading import Asked, Reading, readings_text
 from glassesjax.studies.recall.rows import expected_losses, greedy, held_share
 from glassesjax.tasks.answers import exact_match, token_f1
+from glassesjax.tasks.bible import Question
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -256,3 +259,18 @@ def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
 
 def test_every_key_of_a_row_is_documented(rows):
     assert set().union(*rows) == row_keys("recall")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
+    """Its digest tells runs apart, so no class's or field's name may change it."""
+    question = namedtuple("Question", "depth needle needle_depth text answer")
+    asked = namedtuple("Asked", "question tokens expected needle")
+    said = [
+        ((0.5, 3, 0.4375, 'the "\n', "it's"), (5,), (6, 7), (8, 9)),
+        ((0.0,) * 5, (), (1,), (2, 3)),
+    ]
+    new = [Asked(Question(*q), *rest) for q, *rest in said[:count]]
+    old = tuple(asked(question(*q), *rest) for q, *rest in said[:count])
+    readings = [Reading(None, (1, 2), tuple(new)), Reading(None, (4,), ())]
+    assert readings_text(readings) == repr([((1, 2), old), ((4,), ())])

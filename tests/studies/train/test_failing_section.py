@@ -7,7 +7,7 @@ import pytest
 from wording import says
 
 from glassesjax.report.canvas import WIDTH, to_svg
-from glassesjax.studies.train.failing_cells import failing, failing_contradictions, slopes
+from glassesjax.studies.train.failing_cells import failing, slopes
 from glassesjax.studies.train.failing_figures import failing_figures, palette
 from glassesjax.studies.train.failing_sentences import (
     failing_headlines,
@@ -15,6 +15,7 @@ from glassesjax.studies.train.failing_sentences import (
     failing_table,
     told_length,
 )
+from glassesjax.studies.train.verdicts import failing_contradictions
 
 LENGTHS = (2, 3, 4, 8, 16, 31)
 

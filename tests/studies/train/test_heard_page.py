@@ -6,7 +6,6 @@ import pytest
 from studies.collapse.made_rows import PROVENANCE
 from wording import says
 
-from glassesjax.cli import _contradictions
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.markup import MISSING
 from glassesjax.studies.train.heard_cells import Order, heard_cells
@@ -17,7 +16,7 @@ from glassesjax.studies.train.heard_sentences import (
     ratio_section,
     words_of,
 )
-from glassesjax.studies.train.ratio_cells import ratio_contradictions
+from glassesjax.studies.train.verdicts import ratio_contradictions, violations
 
 SHARED = PROVENANCE | {
     "study": "train", "task": "copy_at", "positions": "rotary", "mask": "causal", "layers": 2,
@@ -120,8 +119,8 @@ def test_commands_fail_on_either_contradiction():
     _, pairs = counted("none", 0.648, 4e-6)
     apart = pairs | {"within_roundoff": False}
     twins = pairs | {"kind": "twins", "contradicted": True}
-    assert len(_contradictions([apart, twins])) == 2
-    assert _contradictions([pairs, twins | {"contradicted": False}, *ROWS]) == []
+    assert len(violations([apart, twins])) == 2
+    assert violations([pairs, twins | {"contradicted": False}, *ROWS]) == []
 
 
 def test_sentences_have_the_numbers_of_the_rows():

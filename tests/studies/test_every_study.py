@@ -1,19 +1,28 @@
-"""A model that has diverged: every verb says so and ends with status 1, and none calls it equal."""
+"""Every study of a model: it measures the decoder of its seed, and says where one has diverged.
+
+All runs of a study are of one size, and so share what is compiled.
+"""
+
+import hashlib
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from glassesjax import open_model
 from glassesjax.cli import run
 from glassesjax.model import Decoder, DecoderConfig, Mlp, Rotary
+from glassesjax.model.opening import open_headers
 from glassesjax.model.stored import save_decoder
 from glassesjax.runs.rows import read_rows
+from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.tasks.sequences import SYMBOLS
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 SIZES = {"num_layers": 1, "num_heads": 1, "model_dim": 4, "max_length": 64}
 CACHE = ("--max-tokens", "8", "--policies", "window", "--slots", "4")
+# The smallest run of each verb that measures a model; recall reads text only, so it has its own.
 VERBS = {
     "collapse": ("--families", "ones_bos", "--lengths", "1", "2", "--formats", "bf16"),
     "bounded": ("--policies", "window", "--slots", "4", "--families", "ones_bos", "--lengths",
@@ -27,18 +36,32 @@ VERBS = {
 FAULTS = {"nan": jnp.nan, "inf": jnp.inf}
 
 
-@pytest.fixture(scope="module")
-def diverged(tmp_path_factory):
-    """A file for each fault, and one without."""
-    folder = tmp_path_factory.mktemp("diverged")
+def saved(path, seed, fault=0.0):
+    """A decoder in a file, with something added to a weight."""
     config = DecoderConfig(
         vocab_size=len(SYMBOLS), positions=Rotary(), mlp=Mlp(kind="gelu", dim=8), **SIZES
     )
-    for name, value in {**FAULTS, "sound": 0.0}.items():
-        decoder = Decoder(config, key=jax.random.key(0))
-        down = decoder.blocks.mlp.down
-        down[...] += value
-        save_decoder(folder / f"{name}.safetensors", decoder, SYMBOLS, {"weights": name})
+    decoder = Decoder(config, key=jax.random.key(seed))
+    down = decoder.blocks.mlp.down
+    down[...] += fault
+    save_decoder(path, decoder, SYMBOLS, {"weights": "made"})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder with the decoders of seeds 0 and 1."""
+    folder = tmp_path_factory.mktemp("trained")
+    for seed in (0, 1):
+        saved(folder / f"model-{seed}.safetensors", seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def diverged(tmp_path_factory):
+    """A file for each fault."""
+    folder = tmp_path_factory.mktemp("diverged")
+    for name, fault in FAULTS.items():
+        saved(folder / f"{name}.safetensors", 0, fault)
     return folder
 
 
@@ -59,9 +82,41 @@ def test_a_diverged_model_is_said_to_be_one(verb, fault, diverged, tmp_path, cap
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_sound_model_passes(verb, diverged, tmp_path):
+def test_a_sound_model_passes_and_the_seed_picks_the_decoder_of_a_run_folder(
+    verb, trained, tmp_path
+):
     out = tmp_path / "run"
-    assert run([verb, str(diverged / "sound.safetensors"), *VERBS[verb], "--out", str(out)]) == 0
+    assert run([verb, str(trained), *VERBS[verb], "--seed", "1", "--out", str(out)]) == 0
+    rows = read_rows(out / "rows.jsonl")
+    assert rows
+    digest = hashlib.sha256((trained / "model-1.safetensors").read_bytes()).hexdigest()
+    assert {row["weights_sha256"] for row in rows} == {digest}
+    assert {(row["model_seed"], row["seed"]) for row in rows} == {(1, 1)}
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "recall"])
+def test_a_seed_that_the_folder_lacks_is_refused(verb, trained, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run([verb, str(trained), *VERBS.get(verb, ()), "--seed", "7", "--out", str(out)]) == 2
+    assert "model-7.safetensors" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_name_of_one_decoder_has_no_model_seed(trained, tmp_path):
+    one = str(trained / "model-1.safetensors")
+    assert open_model(one, seed=5).seed is None
+    assert open_model("counter", seed=5).seed is None
+    assert open_model("toy", seed=5).seed == 5
+    assert run(["collapse", one, *VERBS["collapse"], "--seed", "5", "--out", str(tmp_path)]) == 0
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert {(row["model_seed"], row["seed"]) for row in rows} == {(None, 5)}
+
+
+def test_the_packaged_toy_keeps_its_positions():
+    settings = CollapseSettings(model="packaged:toy", positions=("rotary",))
+    [(name, header)] = open_headers(settings)
+    assert name == "rotary"
+    assert header.config.positions == Rotary()
 
 
 def test_a_training_that_diverges_says_so(tmp_path, capsys):

@@ -1,10 +1,40 @@
-"""Where trained decoders contradict Proposition 6.1: rows in, lines out."""
+"""Where trained decoders contradict the statements that they are compared with."""
 
 from collections.abc import Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import measured
+from glassesjax.studies.train.failing_cells import setting_of
 from glassesjax.studies.train.heard_cells import decoder_name
+
+
+def violations(rows: Sequence[Row]) -> list[str]:
+    """What makes a run fail.
+
+    Args:
+      rows: Of one or more runs of the train study.
+
+    Returns:
+      One line each.
+    """
+    return failing_contradictions(rows) + ratio_contradictions(rows)
+
+
+def failing_contradictions(rows: Sequence[Row]) -> list[str]:
+    """Where a certificate says one token and the arithmetic that it speaks of gives two.
+
+    Args:
+      rows: Of one or more runs of the train study.
+
+    Returns:
+      One line each.
+    """
+    return [
+        f"{setting_of(row)}, seed {row['seed']}, {row['format']}: a certificate is contradicted at"
+        f" n = {row['length']}"
+        for row in rows
+        if row["kind"] == "twins" and row["contradicted"]
+    ]
 
 
 def ratio_contradictions(rows: Sequence[Row]) -> list[str]:
