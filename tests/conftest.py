@@ -25,7 +25,7 @@ if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
 
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
 # LLVM aborts where there are no more.
-MAPS = 20_000
+MAPS = 40_000
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,6 +41,29 @@ def room_for_compiled_code():
 def key(request):
     """A key that depends on the test's own name only."""
     return jax.random.key(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(scope="module")
+def near():
+    """Answers go four times as far as the training, not sixteen: each length is a program."""
+    from glassesjax.studies.train import settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "BEYOND", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_program():
+    """Distances of two studies are one program each: step by step they are some two hundred."""
+    from glassesjax.studies.bounded import rows
+    from glassesjax.studies.collapse import measure
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((rows, "distance"), (measure, "distance"), (measure, "paired_noise")):
+            compiled = jax.jit(getattr(module, name), static_argnames="storage")
+            patch.setattr(module, name, compiled)
+        yield
 
 
 @pytest.fixture

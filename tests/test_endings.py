@@ -26,7 +26,7 @@ from glassesjax.runs.rows import ROWS, RowFile, read_rows
 from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.train import checkpoint
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "one_program")
 
 SMALL = ("collapse", "toy", "--families", "ones_bos", "--lengths", "1", "4", "16")
 SMALL += ("--positions", "none", "--formats", "bf16", "--out")

@@ -18,7 +18,7 @@ from glassesjax.runs.rows import read_rows
 from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.tasks.sequences import SYMBOLS
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "one_program")
 
 SIZES = {"num_layers": 1, "num_heads": 1, "model_dim": 4, "max_length": 64}
 CACHE = ("--max-tokens", "8", "--policies", "window", "--slots", "4")
@@ -27,7 +27,8 @@ VERBS = {
     "collapse": ("--families", "ones_bos", "--lengths", "1", "2", "--formats", "bf16"),
     "bounded": ("--policies", "window", "--slots", "4", "--families", "ones_bos", "--lengths",
                 "1", "8", "--max-tokens", "8", "--method", "exact"),
-    "influence": ("--max-tokens", "4", "--method", "exact", "--passages", "1"),
+    "influence": ("--max-tokens", "4", "--method", "exact", "--passages", "1",
+                  "--attention", "true"),
     "perplexity": CACHE,
     "retention": CACHE,
     "longform": CACHE,

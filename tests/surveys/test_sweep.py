@@ -23,7 +23,7 @@ from glassesjax.surveys.sweep.settings import GRIDS, SweepSettings
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "near")
 
 SIZES = (
     "lengths=2:3", "layers=1", "heads=2", "width=8", "steps=4", "batch=4", "chunk=2", "examples=4",

@@ -24,13 +24,14 @@ from glassesjax.errors import BadInput
 from glassesjax.model import Alibi, Bidirectional, Learned, Rotary, Window
 from glassesjax.runs.rows import RowFile, read_rows
 from glassesjax.studies.train import measure as train
+from glassesjax.studies.train import settings as train_settings
 from glassesjax.studies.train.measure import CHECKPOINTS, KEY, answers, measure
 from glassesjax.studies.train.ratio_rows import ratio_seen
 from glassesjax.studies.train.settings import BEYOND, NOTHING, PRESETS, TrainSettings
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "near")
 
 SIZES = {
     "lengths": (2, 3), "layers": 1, "heads": 2, "width": 8, "steps": 6, "batch": 4, "chunk": 2,
@@ -316,7 +317,8 @@ def test_settings_become_a_decoder():
     assert config().vocab_size == len(SETTINGS.recipe.task.symbols)
 
 
-def test_lengths_go_far_beyond_the_training():
+def test_lengths_go_far_beyond_the_training(monkeypatch):
+    monkeypatch.setattr(train_settings, "BEYOND", BEYOND)  # as it is
     settings = TrainSettings(task="copy_string", **SIZES | {"lengths": (3, 20)})
     assert settings.tested == (3, 6, 12, 20, 24, 48, 96, 192, BEYOND * 20)
     assert settings.asked == (NOTHING, *settings.tested)
