@@ -30,8 +30,13 @@ def heard(plan):
     symbols = counter_symbols(MOST)
     decoder = counter(MOST, reading="one_plus_share", dtype=jnp.float64)
     tokens = jnp.asarray([symbols.index(s) for s in (BOS, *"1" * MOST)])
-    y, _ = jax.jit(lambda decoder: decoder(tokens, plan=plan))(decoder)
-    scores = np.asarray(decoder.logits(y, plan=plan))
+
+    @jax.jit
+    def asked(decoder):
+        y, _ = decoder(tokens, plan=plan)
+        return y, decoder.logits(y, plan=plan)
+
+    y, scores = asked(decoder)
     lengths = list(range(1, MOST))
     right = symbols.index("#0") + np.asarray([[n, n + 1] for n in lengths])
     both = lambda x: np.stack([np.asarray(x)[1:-1], np.asarray(x)[2:]], axis=1)
