@@ -15,13 +15,14 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Commands that tests start keep nothing in the user's own cache; JAX's may be set for all tests.
+if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    os.environ["GLASSESJAX_COMPILATION_CACHE"] = "off"
+
 # Shapes and types of every call of the package, checked as it is imported.
 STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.BeartypeStrategy.On))"
 if os.environ.get("SHAPES"):
     install_import_hook("glassesjax", STRICT)
-# Commands that tests start keep nothing in the user's own cache; JAX's may be set for all tests.
-if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    os.environ["GLASSESJAX_COMPILATION_CACHE"] = "off"
 
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
 # LLVM aborts where there are no more.

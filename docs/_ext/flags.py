@@ -18,6 +18,12 @@ WIDTHS = (15, 15, 15, 55)  # percent
 KINDS = {int: "a whole number", float: "a number", str: "a word", Path: "a path", bool: "on or off"}
 
 
+def dataclasses_of(verb: str) -> tuple[type, ...]:
+    """The dataclasses whose fields are the verb's flags: what is measured, then how it runs."""
+    study = load(verb)
+    return study.settings, study.options
+
+
 def meaning(settings: type, name: str) -> str:
     """What stands under a field, of the class nearest to the verb that has something there."""
     for base in settings.__mro__:
@@ -56,13 +62,12 @@ def default_text(default: object) -> str:
 
 def flags(verb: str) -> Iterator[tuple[str, str, str, str]]:
     """Each flag of the verb with its values, its default and what it means."""
-    study = load(verb)
-    for settings in (study.settings, study.options):
-        hints = typing.get_type_hints(settings)
-        for field in dataclasses.fields(settings):
+    for kind in dataclasses_of(verb):
+        hints = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
             if field.default is not dataclasses.MISSING:  # else a word without a flag
                 flag = f"--{field.name.replace('_', '-')}"
-                text = meaning(settings, field.name)
+                text = meaning(kind, field.name)
                 yield flag, values(hints[field.name]), default_text(field.default), text
 
 

@@ -54,6 +54,7 @@ def whole(name, rule, slots=SLOTS):
 def same_state(state, other):
     """Equal as sets of tokens, with what they hold."""
     assert int(state.seen) == int(other.seen)
+    state, other = jax.device_get((state, other))
     for cache, twin in zip(state.layers, other.layers, strict=True):
         order, orders = (np.argsort(c.position[0]) for c in (cache, twin))
         np.testing.assert_array_equal(cache.position[0][order], twin.position[0][orders])
@@ -68,7 +69,7 @@ def test_chunks_change_nothing_in_mode_exact(chunk):
     rule = policy("tova")
     wanted, y, _ = whole("half", rule)
     parts = list(prefill(model_of("half"), text(), rule, slots=SLOTS, chunk=chunk))
-    close(jnp.concatenate([part.y for part in parts]), y)
+    close(np.concatenate([part.y for part in parts]), y)
     same_state(parts[-1].state, wanted)
 
 
@@ -113,8 +114,9 @@ def test_one_program_for_a_batch_of_any_lengths():
         return advance(model, state, tokens, rule, length=length)[:2]
 
     run = jax.jit(jax.vmap(counted(step, traces)))
-    tokens = jnp.stack([text(seed, length=4) for seed in range(3)])
-    state = jax.tree.map(lambda x: jnp.stack([x] * 3), start(model.outer.config, rule))
+    tokens = jnp.asarray(np.stack([text_of(seed, 4) for seed in range(3)]))
+    tripled = lambda x: jnp.asarray(np.stack([np.asarray(x)] * 3))
+    state = jax.tree.map(tripled, start(model.outer.config, rule))
     for lengths in ((4, 1, 0), (0, 2, 3), (1, 1, 1)):
         state, _ = run(state, tokens, jnp.array(lengths, jnp.int32))
     assert state.seen.tolist() == [5, 4, 4]
@@ -142,7 +144,7 @@ def test_a_cut_by_blocks_of_rows_is_the_cut(monkeypatch):
         monkeypatch.setattr("glassesjax.cache.step.ATTENTION_ROWS", rows)
         cut = lambda *args: layer_step(*args, rule, plan, "cut")
         runs.append(jax.jit(cut)(model.blocks[0], cache, resid, Tokens(index, index < 14)))
-    (state, y, gone), (other, rows, dropped) = runs
+    (state, y, gone), (other, rows, dropped) = jax.device_get(runs)
     np.testing.assert_array_equal(gone.position, dropped.position)
     np.testing.assert_array_equal(state.position, other.position)
     close(other.mass, state.mass)
@@ -174,6 +176,9 @@ def test_decoding_is_one_program_and_gives_its_state_away():
     same_state(state, wanted)
 
 
+# Two hundred programs, one an operation. The compiled functions are checked by loops of NumPy, in
+# test_against_reference; this adds that they can be run without.
+@pytest.mark.slow
 def test_without_compiling_it_is_the_same():
     model, rule = model_of("half"), policy("tova")
     with jax.disable_jit():
@@ -187,13 +192,14 @@ def test_without_compiling_it_is_the_same():
 
 def test_a_batch_of_unequal_lengths_is_its_rows():
     model, rule, lengths = model_of("half"), policy("h2o"), (16, 3, 9, 1)
-    tokens = jnp.stack([text(seed) for seed in range(4)])
+    tokens = jnp.asarray(np.stack([text_of(seed, LENGTH) for seed in range(4)]))
     run = lambda tokens, length: advance(
         model, start(model.outer.config, rule), tokens, rule, length=length
     )
-    states, y, dropped = jax.jit(jax.vmap(run))(tokens, jnp.array(lengths, jnp.int32))
+    each = jax.jit(jax.vmap(run))(tokens, jnp.array(lengths, jnp.int32))
+    states, y, dropped = jax.device_get(each)
     for row, length in enumerate(lengths):
-        state, single, gone = run(tokens[row], jnp.int32(length))
+        state, single, gone = jax.device_get(run(tokens[row], jnp.int32(length)))
         close(y[row, :length], single[:length])
         same_state(jax.tree.map(lambda x, row=row: x[row], states), state)
         np.testing.assert_array_equal(dropped[0].position[row], gone[0].position)
@@ -206,13 +212,16 @@ def test_what_fills_an_array_leaves_no_mark(mode, name, filler):
     model, rule = model_of(name), policy("tova@1")
     state, tokens = start(model.outer.config, rule), text()
     for length in (2, 9, 8):  # 19 tokens and fills up to position 26; then beyond what is learned
-        full = jnp.where(jnp.arange(LENGTH) < length, tokens, filler).astype(jnp.int32)
-        others = jnp.where(jnp.arange(LENGTH) < length, tokens, 1).astype(jnp.int32)
+        full, others = (
+            jnp.asarray(np.where(np.arange(LENGTH) < length, tokens, fill).astype(np.int32))
+            for fill in (filler, 1)
+        )
         options = {"length": jnp.int32(length), "mode": mode}
         filled, y, _ = advance(model, state, full, rule, **options)
         state, rows, _ = advance(model, state, others, rule, **options)
+        y, rows = np.asarray(y), np.asarray(rows)
         np.testing.assert_array_equal(y[:length], rows[:length])
-        for cache, twin in zip(filled.layers, state.layers, strict=True):
+        for cache, twin in zip(*jax.device_get((filled.layers, state.layers)), strict=True):
             np.testing.assert_array_equal(cache.position, twin.position)
             np.testing.assert_array_equal(cache.mass, twin.mass)
             held = np.asarray(cache.position[0]) != EMPTY
@@ -268,8 +277,8 @@ def test_a_window_is_a_band_at_any_depth_and_dense_attention_to_the_last_only_at
     pass_of = jax.jit(lambda decoder, tokens: decoder(tokens, keep="nothing")[0])
     close(y, pass_of(drawn(band, seed=3), text()))
     # Rotary positions are relative: the last tokens alone may stand at the beginning.
-    dense = pass_of(decoder, text()[-(SLOTS + 1) :])
-    far = np.max(np.abs(dense[-1] - y[-1]))
+    dense = np.asarray(pass_of(decoder, jnp.asarray(text_of(1, LENGTH)[-(SLOTS + 1) :])))
+    far = np.max(np.abs(dense[-1] - np.asarray(y)[-1]))
     assert far < SAME["atol"] if layers == 1 else far > 0.1
 
 
@@ -282,7 +291,7 @@ def test_only_distances_count(name, blind):
     state = start(model.outer.config, rule)
     shift = 5_000 if blind else 16
     later = state._replace(seen=jnp.int32(shift))
-    runs = [advance(model, s, text(), rule) for s in (state, later)]
+    runs = [jax.device_get(advance(model, s, text(), rule)) for s in (state, later)]
     gap = np.max(np.abs(runs[0][1] - runs[1][1]))
     if not blind:
         assert gap > 0.1
@@ -398,7 +407,7 @@ def test_each_layer_has_its_own_budget():
 )
 def test_where_tokens_seem_to_stand(spacing, wanted):
     position = jnp.array([21, -1, 0, 22, 10], jnp.int32)
-    moved = spaced(position, spacing, jnp.dtype("float64"))
+    moved = np.asarray(spaced(position, spacing, jnp.dtype("float64")))
     held = np.argsort(position)[1:]
     np.testing.assert_allclose(moved[held], wanted, rtol=4 * U)
 
@@ -415,7 +424,8 @@ def test_where_tokens_are_stored_changes_no_representation():
     model, rule = model_of("half"), policy("h2o")
     state, _, _ = whole("half", rule)
     order = np.random.default_rng(0).permutation(SLOTS + 1)
-    shuffled = state._replace(layers=jax.tree.map(lambda x: x[:, order], state.layers))
+    layers = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[:, order]), state.layers)
+    shuffled = state._replace(layers=layers)
     runs = [advance(model, s, text(2), rule) for s in (state, shuffled)]
     close(runs[0][1], runs[1][1])
     same_state(runs[0][0], runs[1][0])

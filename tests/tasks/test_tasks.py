@@ -18,21 +18,38 @@ SIZE, COUNT = 12, 24
 PLAIN = Glasses()
 
 
+def one(name, key, length, size):
+    """One example, compiled."""
+    return jax.tree.map(np.asarray, example_of(named_task(name), PLAIN, key, length, size))
+
+
+def several(name, count, length, size):
+    """Examples under keys of their own, compiled."""
+    keys = jax.random.split(jax.random.key(0), count)
+    return jax.tree.map(np.asarray, examples_of(named_task(name), keys, np.int32(length), size))
+
+
+example_of = jax.jit(example, static_argnums=(0, 1, 4))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def examples_of(task, keys, length, size):
+    return jax.vmap(lambda key: example(task, PLAIN, key, length, size))(keys)
+
+
 @functools.cache
 def drawn(name):
     """Rows of every length, by length."""
-    make = jax.jit(
-        jax.vmap(lambda key, n: example(named_task(name), PLAIN, key, n, SIZE), in_axes=(0, None))
-    )
     keys = jax.random.split(jax.random.key(3), COUNT)
     lengths = range(named_task(name).least, SIZE + 1)
-    return {n: make(keys, jnp.asarray(n, jnp.int32)) for n in lengths}
+    rows = {n: examples_of(named_task(name), keys, np.int32(n), SIZE) for n in lengths}
+    return jax.tree.map(np.asarray, rows)
 
 
 def rows_of(name):
     for length, rows in drawn(name).items():
         for index in range(COUNT):
-            yield length, jax.tree.map(lambda x, index=index: np.asarray(x[index]), rows)
+            yield length, jax.tree.map(lambda x, index=index: x[index], rows)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -91,10 +108,8 @@ def test_the_widest_row_fits(name):
 )
 def test_shares_are_the_stated_ones(name, share, of):
     count = 4000
-    rows = jax.vmap(
-        lambda key: example(named_task(name), PLAIN, key, jnp.asarray(2, jnp.int32), 2)
-    )(jax.random.split(jax.random.key(0), count))
-    item = np.asarray(rows.tokens)[np.asarray(rows.item) != NONE].reshape(count, 2)
+    rows = several(name, count, 2, 2)
+    item = rows.tokens[rows.item != NONE].reshape(count, 2)
     hits = item[:, 1] == COMMON.index("0") if of == "ends" else item == COMMON.index(of)
     error = (share * (1 - share) / hits.size) ** 0.5
     assert abs(hits.mean() - share) < 5 * error  # five standard errors; the seed is fixed
@@ -102,9 +117,7 @@ def test_shares_are_the_stated_ones(name, share, of):
 
 def test_a_word_is_asked_as_often_as_stated_and_the_others_are_alike():
     task, count = named_task("count_word"), 4000
-    make = lambda key: example(task, PLAIN, key, jnp.asarray(1, jnp.int32), 1)
-    rows = jax.vmap(make)(jax.random.split(jax.random.key(0), count))
-    tokens, first = np.asarray(rows.tokens), task.token("a")
+    tokens, first = several("count_word", count, 1, 1).tokens, task.token("a")
     item, asked = tokens[:, 1], tokens[:, 3]  # <bos> ITEM ? QUESTION
     shares = np.bincount((item - asked) % 8, minlength=8) / count
     stated = np.asarray([0.3] + [0.1] * 7)
@@ -115,16 +128,15 @@ def test_a_word_is_asked_as_often_as_stated_and_the_others_are_alike():
 @pytest.mark.parametrize("name", ["copy_at", "recall", "max_retrieval"])
 def test_every_place_is_asked_for_alike(name):
     size, count = 5, 4000
-    make = lambda key: example(named_task(name), PLAIN, key, jnp.asarray(size, jnp.int32), size)
-    rows = jax.vmap(make)(jax.random.split(jax.random.key(0), count))
-    place = np.max(np.asarray(rows.source), axis=1) // (2 if name == "recall" else 1)
+    rows = several(name, count, size, size)
+    place = np.max(rows.source, axis=1) // (2 if name == "recall" else 1)
     shares = np.bincount(place, minlength=size) / count
     assert (np.abs(shares - 1 / size) < 5 * np.sqrt((1 - 1 / size) / size / count)).all()
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_examples_are_the_same_without_64_bit_types(name):
-    make = lambda: example(named_task(name), PLAIN, jax.random.key(5), jnp.asarray(9, jnp.int32), 9)
+    make = lambda: one(name, jax.random.key(5), np.int32(9), 9)
     wide = make()
     with jax.enable_x64(False):
         np.testing.assert_array_equal(wide.tokens, make().tokens)
@@ -132,12 +144,9 @@ def test_examples_are_the_same_without_64_bit_types(name):
 
 def test_a_hint_tells_how_likely_a_zero_is():
     name, count = "copy_hint", 4000
-    rows = jax.vmap(
-        lambda key: example(named_task(name), PLAIN, key, jnp.asarray(3, jnp.int32), 3)
-    )(jax.random.split(jax.random.key(0), count))
-    tokens = np.asarray(rows.tokens)
-    hint = (tokens == named_task(name).token("!")).any(1)
-    zero = (np.asarray(rows.source) != NONE) & (tokens == COMMON.index("0"))
+    rows = several(name, count, 3, 3)
+    hint = (rows.tokens == named_task(name).token("!")).any(1)
+    zero = (rows.source != NONE) & (rows.tokens == COMMON.index("0"))
     for told, share in ((hint, 0.5), (~hint, 0.1)):
         error = (share * (1 - share) / told.sum()) ** 0.5
         assert abs(zero.any(1)[told].mean() - share) < 5 * error
@@ -147,8 +156,7 @@ def test_a_hint_tells_how_likely_a_zero_is():
 @pytest.mark.parametrize("name", ["copy_zero", "count_ones", "copy_alternating", "copy_hint"])
 def test_what_follows_the_length_leaves_no_mark(name):
     """Room for more is padding: the row of a length is a prefix, but for what is drawn by size."""
-    key, length = jax.random.key(1), jnp.asarray(5, jnp.int32)
-    small, large = (example(named_task(name), PLAIN, key, length, size) for size in (8, 80))
+    small, large = (one(name, jax.random.key(1), np.int32(5), size) for size in (8, 80))
     at = int(small.length)
     assert int(large.length) == at
     np.testing.assert_array_equal(small.tokens[:at], large.tokens[:at])
@@ -157,8 +165,7 @@ def test_what_follows_the_length_leaves_no_mark(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_the_layout_does_not_depend_on_the_room(name):
     """Or an answer far beyond the training would be to another question."""
-    key, length = jax.random.key(1), jnp.asarray(5, jnp.int32)
-    rows = [example(named_task(name), PLAIN, key, length, size) for size in (5, 300)]
+    rows = [one(name, jax.random.key(1), np.int32(5), size) for size in (9, 300)]
     small, large = ([word == "=" for word in words_of(named_task(name), row)] for row in rows)
     assert small.index(True) == large.index(True)
 
@@ -171,8 +178,10 @@ def test_a_position_has_five_digits_and_no_more():
 
 def test_batches_are_functions_of_key_and_step():
     mix = LengthMix(low=2, high=9)
-    make = lambda step: batch(named_task("copy_string"), PLAIN, mix, jax.random.key(0), step, 16)
-    first, again, other = (make(jnp.asarray(step, jnp.int32)) for step in (0, 0, 1))
+    make = jax.jit(
+        lambda step: batch(named_task("copy_string"), PLAIN, mix, jax.random.key(0), step, 16)
+    )
+    first, again, other = (make(np.int32(step)) for step in (0, 0, 1))
     np.testing.assert_array_equal(first[0].tokens, again[0].tokens)
     assert (np.asarray(first[0].tokens) != np.asarray(other[0].tokens)).any()
     assert set(np.asarray(first[1]).tolist()) <= set(range(2, 10))
@@ -202,7 +211,7 @@ def test_a_mix_of_one_length():
 
 @pytest.mark.parametrize("value", [0, 1, 9, 10, 99, 100, 101, 999])
 def test_digits_by_hand(value):
-    digits, count = digits_of(jnp.asarray(value, jnp.int32), 3)
+    digits, count = jax.jit(digits_of, static_argnums=1)(np.int32(value), 3)
     assert [*map(str, np.asarray(digits)[: int(count)].tolist())] == list(str(value))
 
 

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import made
 
 from glassesjax.model import (
     Alibi,
     Causal,
     ConstantNorm,
-    Decoder,
     DecoderConfig,
     LayerNorm,
     Layout,
@@ -76,12 +76,22 @@ def measured(decoder):
     )
 
 
+stack_of = jax.jit(block_stack)
+bound_of, rollout_of, printed_of = map(jax.jit, (repaired_bound, repaired_rollout, printed_bound))
+
+
 @jax.jit
-def bounded(decoder):
-    stack = block_stack(decoder, TOKENS)
+def bounds_of(stack):
+    """By itself: stacks of many decoders have one shape, and it is compiled once for them."""
     single = lambda layer: repaired_block_bound(*layer, stack.turns)
     blocks = jax.lax.map(single, (stack.heads, stack.constants))
-    return blocks, repaired_rollout(stack, rows=4), stack
+    return blocks, repaired_rollout(stack, rows=4)
+
+
+def bounded(decoder):
+    stack = stack_of(decoder, TOKENS)
+    blocks, rolled = jax.device_get(bounds_of(stack))
+    return blocks, rolled, stack
 
 
 def last_bound(rolled):
@@ -92,7 +102,7 @@ def scaled(decoder, scale, names=("attention",)):
     """The same decoder with larger matrices: steeper logits, larger values."""
     arrays = flat_parameters(decoder)
     larger = lambda name: scale if any(part in name for part in names) else 1.0
-    arrays = {name: larger(name) * array for name, array in arrays.items()}
+    arrays = {n: jnp.asarray(larger(n) * np.asarray(array)) for n, array in arrays.items()}
     return build_decoder(decoder.config, arrays)
 
 
@@ -104,7 +114,7 @@ def roundoff(stack):
     times keys times the query matrix, beside the residual's 1.
     """
     terms = 2 * LENGTH * DIM + 3 * 4 * DIM
-    size = lambda x: float(jnp.max(jnp.abs(x)))
+    size = lambda x: float(np.max(np.abs(x)))
     moved = size(stack.heads.values) * size(stack.constants.output_factor) * DIM**2
     cancelled = moved * size(stack.heads.keys) * size(stack.constants.query_factor) * DIM
     steep = 1 + size(stack.heads.queries) * size(stack.heads.keys) * DIM  # error of a logit
@@ -159,40 +169,41 @@ def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
     scales = SCALES[:-1] if isinstance(config.norm, ConstantNorm) else SCALES
     for number, scale in enumerate(scales):
         key_here = jax.random.fold_in(key, number)
-        decoder = scaled(Decoder(config, key=key_here, dtype=jnp.float64), scale)
+        decoder = scaled(made(config, key_here), scale)
         (blocks, whole), (bounds, rolled, stack) = measured(decoder), bounded(decoder)
         allowed = roundoff(stack)
         assert allowed < 1e-3  # logits of thousands at the largest scale
-        assert bool(jnp.all(jnp.isfinite(bounds)))
-        np.testing.assert_array_equal(jnp.triu(bounds, 1), 0)
-        assert bool(jnp.all(blocks <= bounds * (1 + allowed))), scale
-        assert bool(jnp.all(whole <= last_bound(rolled) * (1 + allowed))), scale
+        assert np.all(np.isfinite(bounds))
+        np.testing.assert_array_equal(np.triu(bounds, 1), 0)
+        assert np.all(blocks <= bounds * (1 + allowed)), scale
+        assert np.all(whole <= last_bound(rolled) * (1 + allowed)), scale
         product = float(stack.last_slope) * np.linalg.multi_dot(np.asarray(bounds[::-1]))[-1]
         # The two ways order the same non-negative sums otherwise.
         np.testing.assert_allclose(last_bound(rolled), product, rtol=allowed)
-        np.testing.assert_allclose(jnp.sum(rolled.profile, axis=1), 1, rtol=LENGTH * U)
+        np.testing.assert_allclose(np.sum(rolled.profile, axis=1), 1, rtol=LENGTH * U)
 
 
 def test_bounds_are_equalities_with_uniform_attention_and_linear_layers(key):
     """Zero queries and keys, W = 3/2 I, psi = 2 I, norm 1/4: all norms are of multiples of I."""
     switches = {"norm": ConstantNorm(beta=4.0), "mlp": Mlp(kind="linear"), "num_heads": 1}
     config = dataclasses.replace(CONFIG, **switches)
-    arrays = flat_parameters(Decoder(config, key=key, dtype=jnp.float64))
+    arrays = flat_parameters(made(config, key))
     factors = {"query": 0.0, "key": 0.0, "value": 1.5, "output": 1.0, "down": 2.0}
-    eye = lambda name: jnp.tile(factors[name.split(".")[-1]] * jnp.eye(DIM), (LAYERS, 1, 1))
+    times = lambda name: factors[name.split(".")[-1]] * np.eye(DIM)
+    eye = lambda name: jnp.asarray(np.tile(times(name), (LAYERS, 1, 1)))
     decoder = build_decoder(
         config, {name: eye(name) if "blocks" in name else array for name, array in arrays.items()}
     )
     uniform = np.tril(np.ones((LENGTH, LENGTH))) / np.arange(1, LENGTH + 1)[:, None]
     by_hand = (1 + 2 / 4) * (1.5 / 4 * uniform + np.eye(LENGTH))
     (blocks, whole), (bounds, rolled, stack) = measured(decoder), bounded(decoder)
-    printed = printed_bound(decoder, TOKENS)
+    printed = jax.device_get(printed_of(decoder, TOKENS))
     tight = {"rtol": 8 * LAYERS * (LENGTH + DIM) * U}
     for layer in range(LAYERS):
         np.testing.assert_allclose(blocks[layer], by_hand, **tight)
         np.testing.assert_allclose(bounds[layer], by_hand, **tight)
     product = (by_hand @ by_hand)[-1] / 4
-    for found in (whole, repaired_bound(stack), *map(last_bound, (rolled, printed))):
+    for found in (whole, bound_of(stack), *map(last_bound, (rolled, printed))):
         np.testing.assert_allclose(found, product, **tight)
 
 
@@ -209,9 +220,8 @@ def test_two_tokens_of_width_one_by_hand(first, second):
     table = jnp.asarray([[first], [second]])
     decoder = build_decoder(config, arrays | {"embed.table": table})
     tokens = jnp.asarray([0, 1], jnp.int32)
-    stack = block_stack(decoder, tokens)
-    one_layer = jax.tree.map(lambda x: x[0], (stack.heads, stack.constants))
-    bound = repaired_block_bound(*one_layer, stack.turns)
+    stack = stack_of(decoder, tokens)
+    (bound,), _ = bounds_of(stack)
     a = 1 / (1 + np.exp(second * second - first * second))
     mean = a * first + (1 - a) * second
     plain, steep = a, a * (first - mean) * second
@@ -220,9 +230,12 @@ def test_two_tokens_of_width_one_by_hand(first, second):
     by_hand = [[2.0, 0.0], [plain + abs(steep), own]]
     close = {"rtol": 256 * U}  # a logit of ten, rounded, is in an exponential
     np.testing.assert_allclose(bound, by_hand, **close)
-    np.testing.assert_allclose(repaired_bound(stack), by_hand[1], **close)
-    np.testing.assert_allclose(last_bound(printed_bound(decoder, tokens)), [a, 2 - a], **close)
-    truth = jax.jacrev(lambda v: decoder.represent(v)[0][-1])(table)[0, :, 0]
+    np.testing.assert_allclose(bound_of(stack), by_hand[1], **close)
+    np.testing.assert_allclose(
+        last_bound(jax.device_get(printed_of(decoder, tokens))), [a, 2 - a], **close
+    )
+    truth = jax.jit(jax.jacrev(lambda v: decoder.represent(v)[0][-1]))(table)
+    truth = np.asarray(truth)[0, :, 0]
     np.testing.assert_allclose(truth[0], plain + steep, **close)
     assert abs(float(truth[1])) <= own
     exceeds = abs(float(truth[0])) / a
@@ -230,51 +243,51 @@ def test_two_tokens_of_width_one_by_hand(first, second):
 
 
 def test_the_norm_of_order_sixteen_is_above_the_operator_norm(key):
-    matrices = jax.random.normal(key, (50, 4, 6), jnp.float64)
-    exact, found = jnp.linalg.norm(matrices, 2, (-2, -1)), schatten_norm(matrices)
+    norm_of = jax.jit(schatten_norm)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    matrices = rng.normal(size=(50, 4, 6))
+    exact, found = np.linalg.norm(matrices, 2, (-2, -1)), np.asarray(norm_of(matrices))
     # Three products of 6 or 4 terms, each doubling what the one before it left.
     allowed = 1 + 64 * U
-    assert bool(jnp.all((exact <= found * allowed) & (found <= 4 ** (1 / 16) * exact * allowed)))
+    assert np.all((exact <= found * allowed) & (found <= 4 ** (1 / 16) * exact * allowed))
     outer = matrices[0, :, :1] * matrices[0, :1, :]
-    assert float(schatten_norm(outer)) == pytest.approx(
-        float(jnp.linalg.norm(outer[:, :])), rel=64 * U, abs=0
-    )
-    assert float(schatten_norm(jnp.zeros((3, 3)))) == 0
-    assert bool(jnp.isnan(schatten_norm(jnp.full((2, 2), jnp.nan))))
+    assert float(norm_of(outer)) == pytest.approx(np.linalg.norm(outer), rel=64 * U, abs=0)
+    assert float(norm_of(np.zeros((3, 3)))) == 0
+    assert np.isnan(norm_of(np.full((3, 3), np.nan)))
 
 
 @pytest.mark.parametrize("level", [0.0, 700.0])
 def test_equal_logits_however_large_leave_no_key_term(key, level):
     """One token, repeated: all values coincide, so that only the plain terms remain."""
     config = dataclasses.replace(CONFIG, num_layers=1, norm=NoNorm(), mlp=Mlp(kind="zero"))
-    arrays = flat_parameters(Decoder(config, key=key, dtype=jnp.float64))
+    arrays = flat_parameters(made(config, key))
     big = dict.fromkeys(("blocks.attention.query", "blocks.attention.key"))
     size = (level / 16 * 2) ** 0.5  # logit: (8 size)^2 times 4 coordinates over the root of 4
     arrays |= {name: jnp.full((1, DIM, DIM), size / 4) for name in big}
-    arrays["embed.table"] = jnp.ones((6, DIM)) / DIM**0.5
+    arrays["embed.table"] = jnp.asarray(np.ones((6, DIM)) / DIM**0.5)
     decoder = build_decoder(config, arrays)
     bounds, _, stack = bounded(decoder)
-    plain = jnp.sum(stack.constants.value_norms) / jnp.arange(1.0, LENGTH + 1)[:, None]
-    by_hand = jnp.tril(jnp.broadcast_to(plain, (LENGTH, LENGTH))) + jnp.eye(LENGTH)
+    plain = np.sum(stack.constants.value_norms) / np.arange(1.0, LENGTH + 1)[:, None]
+    by_hand = np.tril(np.broadcast_to(plain, (LENGTH, LENGTH))) + np.eye(LENGTH)
     np.testing.assert_allclose(bounds[0], by_hand, rtol=roundoff(stack))
 
 
 def test_one_token_and_no_number(key):
-    decoder = Decoder(dataclasses.replace(CONFIG, mask=Causal()), key=key, dtype=jnp.float64)
-    one = block_stack(decoder, TOKENS[:1])
-    np.testing.assert_array_equal(repaired_rollout(one).profile, 1)
+    decoder = made(dataclasses.replace(CONFIG, mask=Causal()), key)
+    one = stack_of(decoder, TOKENS[:1])
+    np.testing.assert_array_equal(rollout_of(one).profile, 1)
     arrays = flat_parameters(decoder)
     broken = arrays | {"blocks.attention.query": jnp.full((LAYERS, DIM, DIM), jnp.nan)}
-    stack = block_stack(build_decoder(decoder.config, broken), TOKENS)
-    assert bool(jnp.all(jnp.isnan(repaired_bound(stack))))
-    assert bool(jnp.isnan(repaired_rollout(stack).log_gain))
+    stack = stack_of(build_decoder(decoder.config, broken), TOKENS)
+    assert np.all(np.isnan(bound_of(stack)))
+    assert np.isnan(bounds_of(stack)[1].log_gain)
 
 
 def test_positions_none_and_rotary_at_angle_zero_agree(key):
     """A rotation by nothing: exact pairs through grams against one norm for each row."""
     plain = dataclasses.replace(CONFIG, positions=NoPositions(), norm=RMSNorm())
     still = dataclasses.replace(plain, positions=Rotary(scale=1e300))
-    arrays = flat_parameters(Decoder(plain, key=key, dtype=jnp.float64))
+    arrays = flat_parameters(made(plain, key))
     decoders = (build_decoder(config, arrays) for config in (plain, still))
     first, second = (last_bound(bounded(decoder)[1]) for decoder in decoders)
     np.testing.assert_array_less(first * (1 - 1e-12), second)

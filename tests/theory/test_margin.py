@@ -139,38 +139,48 @@ SIZES = {
 AT_SIZES = [(dtype, size) for dtype, sizes in SIZES.items() for size in sizes]
 
 
+ROUNDOFFS = (None, 0.0)
+SINGLE = [(norm, roundoff) for norm in NORMS for roundoff in ROUNDOFFS]
+
+
+@jax.jit
+def every_certificate(y, y_next, unembed):
+    """Of one pair in each norm, of the pair among many, and whether it is surely confused.
+
+    One program: most of what the certificates compute is the same in all of them.
+    """
+    pairs = y[None], y_next[None], unembed
+    single = [margin_certificate(y, y_next, unembed, *kind) for kind in SINGLE]
+    many = [margin_certificates(*pairs, roundoff) for roundoff in ROUNDOFFS]
+    return single, many, surely_confused(*pairs)
+
+
 @pytest.mark.parametrize(("dtype", "size"), AT_SIZES, ids=str)
 @pytest.mark.parametrize("scaled", ["y", "unembed", "both"])
 def test_two_tokens_are_never_certified_at_any_size(dtype, size, scaled):
     # Made by NumPy: a product would be flushed.
-    y = jnp.asarray(np.array([size if scaled != "unembed" else 1, 0], dtype))
-    unembed = jnp.asarray(np.diag(np.full(2, size if scaled != "y" else 1, dtype)))
-    for roundoff in (None, 0.0):
-        for norm in NORMS:
-            assert not margin_certificate(y, y[::-1], unembed, norm, roundoff).certified
-        assert not margin_certificates(y[None], y[None, ::-1], unembed, roundoff).certified[0]
+    y = np.array([size if scaled != "unembed" else 1, 0], dtype)
+    unembed = np.diag(np.full(2, size if scaled != "y" else 1, dtype))
+    single, many, confused = every_certificate(y, y[::-1], unembed)
+    assert not any(certificate.certified for certificate in single)
+    assert not any(certificate.certified[0] for certificate in many)
     # A difference that is subnormal, or that a subtraction flushes, is one.
-    assert not surely_confused(y[None], y[None, ::-1], unembed)[0]
+    assert not confused[0]
 
 
 @pytest.mark.parametrize(("dtype", "size"), AT_SIZES, ids=str)
 def test_a_sure_pair_is_certified_wherever_arithmetic_neither_over_nor_underflows(dtype, size):
-    y, y_next = jnp.asarray([[1, 0], [1, 0.125]], dtype)
+    y, y_next = np.array([[1, 0], [1, 0.125]], dtype)
     limits = np.finfo(np.dtype(dtype))
     inside = 1e6 * limits.tiny < size < limits.max / 1e6
     times, eye = np.array(size, dtype), np.eye(2, dtype=dtype)
-    scale = lambda x: jnp.asarray(np.asarray(x) * times)
-    for pair, unembed in (
-        ((scale(y), scale(y_next)), jnp.asarray(eye)),
-        ((y, y_next), scale(eye)),
-    ):
-        for norm in NORMS:
-            found = margin_certificate(*pair, unembed, norm)
+    for triple in ((y * times, y_next * times, eye), (y, y_next, eye * times)):
+        single, many, _ = every_certificate(*triple)
+        for found in (single[SINGLE.index((norm, None))] for norm in NORMS):
             assert bool(found.certified) == inside
             if inside:
                 assert float(found.margin) == pytest.approx(float(times), rel=1e-6, abs=0)
-        many = margin_certificates(pair[0][None], pair[1][None], unembed)
-        assert bool(many.certified[0]) == inside
+        assert bool(many[0].certified[0]) == inside
 
 
 def test_logits_that_underflow_are_equal_and_certify_nothing():

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import made
 
 from glassesjax.model import DecoderConfig, LayerNorm, Mlp, RMSNorm
-from glassesjax.model.decoder import Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.trace.certificate import _norm_lipschitz
 from glassesjax.trace.constants import (
@@ -31,13 +31,16 @@ def mlp_of(kind, **numbers):
     config = DecoderConfig(
         vocab_size=2, num_layers=1, model_dim=1, mlp=Mlp(kind=kind, dim=1, sigma=-0.6), bias=True
     )
-    block = jax.tree.map(
-        lambda x: x[0], Decoder(config, key=jax.random.key(0), dtype=DOUBLE).blocks
-    )
+    block = first_block(config)
     for name, number in numbers.items():
         weight = getattr(block.mlp, name)
-        weight[...] = jnp.full_like(weight[...], number)
+        weight[...] = jnp.asarray(np.full(weight[...].shape, number))
     return block.mlp
+
+
+def first_block(config):
+    blocks = made(config, jax.random.key(0)).blocks
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[0]), blocks)
 
 
 def sigmoid(x):
@@ -49,8 +52,9 @@ def test_a_gated_mlp_of_width_one_attains_its_slope(kind):
     """Both branches count: the gate's slope times up, and the gate's value times up's weight."""
     numbers = {"gate": 0.8, "gate_bias": 0.3, "up": 1.7, "up_bias": 0.4, "down": -2.5}
     mlp, x = mlp_of(kind, **numbers), jnp.asarray([[0.5], [2.0]])
-    bound = mlp_slopes(mlp, x, PLAN)
-    truth = jax.vmap(jax.grad(lambda row: mlp(row[None], PLAN)[0, 0]))(x)
+    bound = jax.jit(lambda x: mlp_slopes(mlp, x, PLAN))(x)
+    truth = jax.jit(jax.vmap(jax.grad(lambda row: mlp(row[None], PLAN)[0, 0])))(x)
+    bound, truth = np.asarray(bound), np.asarray(truth)
     np.testing.assert_allclose(bound, -truth[:, 0], rtol=64 * U)
     if kind == "swiglu":
         gate, up = 0.8 * 0.5 + 0.3, 1.7 * 0.5 + 0.4
@@ -74,7 +78,8 @@ CONSTANTS = {
 def test_constants_of_mlps_of_width_one(kind, norm):
     there = {"gelu": ("up", "down"), "gelu_exact": ("up", "down"), "linear": ("down",)}
     numbers = {name: {"up": 1.7, "down": -2.5}[name] for name in there.get(kind, ())}
-    found = float(mlp_lipschitz(mlp_of(kind, **numbers), DOUBLE, norm))
+    mlp = mlp_of(kind, **numbers)
+    found = float(jax.jit(lambda: mlp_lipschitz(mlp, DOUBLE, norm))())
     assert found == pytest.approx(CONSTANTS[kind], rel=8 * U, nan_ok=True, abs=0)
 
 
@@ -82,11 +87,9 @@ def test_constants_of_mlps_of_width_one(kind, norm):
 def test_constants_of_a_linear_mlp_are_those_of_its_norm(norm):
     """A matrix whose three norms differ: by columns, by rows and the greatest singular value."""
     config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=2, mlp=Mlp(kind="linear"))
-    block = jax.tree.map(
-        lambda x: x[0], Decoder(config, key=jax.random.key(0), dtype=DOUBLE).blocks
-    )
+    block = first_block(config)
     block.mlp.down[...] = jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
-    found = float(mlp_lipschitz(block.mlp, DOUBLE, norm))
+    found = float(jax.jit(lambda: mlp_lipschitz(block.mlp, DOUBLE, norm))())
     assert found == pytest.approx({1: 4, 2: 5, "inf": 7}[norm], rel=16 * U, abs=0)
 
 
@@ -96,15 +99,16 @@ def test_the_effective_share_weighs_both_parts(weight):
     config = DecoderConfig(vocab_size=2, residual_weight=weight)
     keep, share = residual_shares(config)
     assert (keep, share) == ((1, 1) if weight is None else (1 - weight, weight))
-    resid = jnp.asarray([[3.0, 4.0], [0.0, 5.0], [0.0, 0.0]])
-    moved = share * jnp.asarray([[0.6, 0.8], [0.0, 0.0], [0.0, 0.0]])
+    resid = np.array([[3.0, 4.0], [0.0, 5.0], [0.0, 0.0]])
+    moved = share * np.array([[0.6, 0.8], [0.0, 0.0], [0.0, 0.0]])
+    share_of = jax.jit(effective_share, static_argnums=2)
     first = abs(share) / (abs(share) + 5 * abs(keep))
-    found = float(effective_share(resid, keep * resid + moved, config))
+    found = float(share_of(resid, keep * resid + moved, config))
     assert found == pytest.approx(
         first / 3, rel=64 * U, abs=0
     )  # the second's is zero, and 0 / 0 is
-    counted = jnp.asarray([True, True, False])
-    found = float(effective_share(resid, keep * resid + moved, config, counted))
+    counted = np.array([True, True, False])
+    found = float(share_of(resid, keep * resid + moved, config, counted))
     assert found == pytest.approx(first / 2, rel=64 * U, abs=0)
 
 
@@ -113,7 +117,7 @@ GAIN = (0.5, -3.0, 1.0, 0.25)
 
 def normalize_of(norm):
     config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=4, norm=norm)
-    normalize = Decoder(config, key=jax.random.key(0), dtype=DOUBLE).final_norm
+    normalize = made(config, jax.random.key(0)).final_norm
     normalize.gain[...] = jnp.asarray(GAIN)
     return normalize
 
@@ -128,7 +132,7 @@ def normalize_of(norm):
 )
 def test_slopes_of_norms_with_unequal_gains_by_hand(norm, x, root):
     normalize = normalize_of(norm)
-    found = float(norm_slopes(normalize, jnp.asarray(x), DOUBLE))
+    found = float(jax.jit(lambda x: norm_slopes(normalize, x, DOUBLE))(np.asarray(x)))
     assert found == pytest.approx(3 / root, rel=16 * U, abs=0)
 
 
@@ -141,17 +145,16 @@ def test_the_norm_constant_of_a_segment_by_hand(norm):
         "start": ([2.0, 2.0, 0.0, 0.0], [4.0, 4.0, 2.0, 2.0], 2.0),
         "end": ([0.0, 6.0, 0.0, 6.0], [0.0, 2.0, 0.0, 2.0], 2.0),
     }
+    lipschitz = jax.jit(lambda segment: _norm_lipschitz(normalize, segment, norm))
     for start, end, square in ends.values():
-        found = float(_norm_lipschitz(normalize, jnp.asarray([start, end]), norm))
+        found = float(lipschitz(np.array([start, end])))
         by_hand = spread * 3 / math.sqrt(square + 0.5)
         # Up by what rounding may do: (4 + 16) spacings, 40 u.
         assert by_hand * (1 + 24 * U) < found <= by_hand * (1 + 56 * U)
     if norm != 2:
-        layer = float(
-            _norm_lipschitz(
-                normalize_of(LayerNorm(eps=0.5)), jnp.asarray([[3.0, 1.0, 2.0, 4.0]] * 2), norm
-            )
-        )
+        other = normalize_of(LayerNorm(eps=0.5))
+        lipschitz = jax.jit(lambda segment: _norm_lipschitz(other, segment, norm))
+        layer = float(lipschitz(np.array([[3.0, 1.0, 2.0, 4.0]] * 2)))
         assert layer == pytest.approx(
             2 * (1 - 1 / 4) * spread * 3 / math.sqrt(1.75), rel=64 * U, abs=0
         )

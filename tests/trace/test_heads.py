@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import made, passed
 
 from glassesjax.model import (
     Alibi,
     Bidirectional,
-    Decoder,
     DecoderConfig,
     Prefix,
     Rotary,
@@ -47,18 +47,22 @@ SWITCHES = {
 }
 
 
+def block_of(decoder, number):
+    return jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight)[number]), decoder.blocks)
+
+
 @pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
 def test_rows_are_those_that_the_pass_keeps(key, switches):
-    decoder = Decoder(dataclasses.replace(CONFIG, **switches), key=key, dtype=jnp.float64)
-    trace = decoder(TOKENS, keep="attention")[1]
-    index = jnp.asarray([6, 0, 3], jnp.int32)
+    decoder = made(dataclasses.replace(CONFIG, **switches), key)
+    trace = jax.device_get(passed(decoder, TOKENS)[1])
+    index = np.array([6, 0, 3], np.int32)
+    rows = jax.jit(lambda block, resid: attention_rows(layer_heads(block, resid, PLAN), index))
     for number in range(CONFIG.num_layers):
-        block = jax.tree.map(lambda weight, number=number: weight[number], decoder.blocks)
-        heads = layer_heads(block, trace.resid[number], PLAN)
-        logits, weights = attention_rows(heads, index)
+        block = block_of(decoder, number)
+        logits, weights = map(np.asarray, rows(block, trace.resid[number]))
         # Products over head_dim, the scale before or after; a logit's error is one of a weight.
-        finite = jnp.where(jnp.isfinite(logits), logits, 0)
-        allowed = 64 * U * max(1.0, float(jnp.max(jnp.abs(finite))))
+        finite = np.where(np.isfinite(logits), logits, 0)
+        allowed = 64 * U * max(1.0, float(np.max(np.abs(finite))))
         np.testing.assert_allclose(logits, trace.attn_logits[number][:, index], atol=allowed)
         np.testing.assert_allclose(weights, trace.attn_weights[number][:, index], atol=allowed)
 
@@ -66,36 +70,48 @@ def test_rows_are_those_that_the_pass_keeps(key, switches):
 def test_slopes_of_the_soft_cap_are_its_derivative(key):
     capped = dataclasses.replace(CONFIG, attn_softcap=0.5)
     for config in (CONFIG, capped):
-        decoder = Decoder(config, key=key, dtype=jnp.float64)
-        block = jax.tree.map(lambda weight: weight[0], decoder.blocks)
-        heads = layer_heads(block, decoder.enter(TOKENS), PLAN)
+        decoder = made(config, key)
         row = jnp.asarray([6], jnp.int32)
-        scaled = lambda size, heads=heads, row=row: attention_rows(
-            heads._replace(queries=size * heads.queries), row
-        )[0]
-        slope = jax.jvp(scaled, (jnp.ones(()),), (jnp.ones(()),))[1]
-        plain = jnp.einsum("hd,hsd->hs", heads.queries[:, 6], heads.keys)
-        found = logit_slopes(heads, row)[:, 0]
+
+        @jax.jit
+        def slopes(decoder, row=row):
+            """By the size of the queries; their heads; and what the trace says."""
+            block = jax.tree.map(lambda weight: weight[0], decoder.blocks)
+            heads = layer_heads(block, decoder.enter(TOKENS), PLAN)
+            scaled = lambda size: attention_rows(heads._replace(queries=size * heads.queries), row)[
+                0
+            ]
+            one = jnp.ones(())
+            slope = jax.jvp(scaled, (one,), (one,))[1]
+            return slope, heads.queries[:, 6], heads.keys, logit_slopes(heads, row)
+
+        slope, query, keys, found = map(np.asarray, slopes(decoder))
+        plain, found = np.einsum("hd,hsd->hs", query, keys), found[:, 0]
         np.testing.assert_allclose(found * plain, slope[:, 0], rtol=1e-10)  # tanh^2 near one
-        assert bool(jnp.all((found > 0) & (found <= 1)))
+        assert np.all((found > 0) & (found <= 1))
 
 
 def test_turns_are_the_rotations_transposed(key):
     config = dataclasses.replace(CONFIG, positions=Rotary(base=10.0))
-    matrices = turns(config, 5, jnp.dtype(jnp.float64))
-    product = jnp.einsum("pab,pcb->pac", matrices, matrices)
-    np.testing.assert_allclose(product, jnp.tile(jnp.eye(4), (5, 1, 1)), atol=8 * U)
-    np.testing.assert_array_equal(matrices[0], jnp.eye(4))
+    matrices = np.asarray(jax.jit(lambda: turns(config, 5, jnp.dtype(jnp.float64)))())
+    product = np.einsum("pab,pcb->pac", matrices, matrices)
+    np.testing.assert_allclose(product, np.tile(np.eye(4), (5, 1, 1)), atol=8 * U)
+    np.testing.assert_array_equal(matrices[0], np.eye(4))
     # Pairs (0, 2) and (1, 3); the first turns by the position, e_0 towards e_2.
     np.testing.assert_allclose(matrices[1, 0], [np.cos(1), 0, np.sin(1), 0], atol=2 * U)
-    np.testing.assert_array_equal(turns(CONFIG, 5, jnp.dtype(jnp.float64)), jnp.eye(4)[None])
+    np.testing.assert_array_equal(turns(CONFIG, 5, jnp.dtype(jnp.float64)), np.eye(4)[None])
 
 
 @pytest.mark.parametrize("rows", [1, 3, 7, 256])
 def test_blocks_of_rows_give_the_product(key, rows):
-    row_key, matrix_key = jax.random.split(key)
-    row = jax.random.uniform(row_key, (7,), jnp.float64)
-    matrix = jax.random.uniform(matrix_key, (7, 7), jnp.float64)
-    found = times_rows(row, lambda index: matrix[index], rows)
-    np.testing.assert_allclose(found, row @ matrix, rtol=14 * U)
-    np.testing.assert_array_equal(by_rows(lambda index: matrix[index].T, 7, rows), matrix.T)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    row, matrix = rng.uniform(size=7), rng.uniform(size=(7, 7))
+
+    @jax.jit
+    def both(row, matrix):
+        product = times_rows(row, lambda index: matrix[index], rows)
+        return product, by_rows(lambda index: matrix[index].T, 7, rows)
+
+    product, turned = both(row, matrix)
+    np.testing.assert_allclose(product, row @ matrix, rtol=14 * U)
+    np.testing.assert_array_equal(turned, matrix.T)

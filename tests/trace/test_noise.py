@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 
 from glassesjax.precision import BF16
-from glassesjax.trace.collapse import distance
-from glassesjax.trace.noise import paired_noise
+from glassesjax.trace.collapse import distance as eager_distance
+from glassesjax.trace.noise import paired_noise as eager_noise
 
 WIDTH, PAIRS = 256, 16
+
+
+distance = jax.jit(eager_distance, static_argnums=2)
+
+
+compiled = jax.jit(eager_noise, static_argnums=4)
+
+
+def paired_noise(*given):
+    """Of arrays of NumPy, as arrays of NumPy: one program a shape."""
+    return jax.device_get(compiled(*map(jnp.asarray, given[:4]), given[4]))
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +38,12 @@ def drawn(size, *, shared=0.0, seed=0, cosine=0.0):
     common = shared * unit(random.normal(size=(PAIRS, WIDTH)))
     error = size * unit(random.normal(size=(PAIRS, WIDTH)) + cosine * true * WIDTH**0.5)
     arrays = first, first + true, first + common, first + true + common + error
-    return paired_noise(*map(jnp.asarray, arrays), BF16)
+    return paired_noise(*arrays, BF16)
 
 
 def test_one_pair_by_hand():
     rows = [[[1.0, 0.0]], [[1.0, 2.0]], [[1.5, 0.0]], [[2.5, 1.0]]]
-    noise = paired_noise(*(jnp.asarray(row) for row in rows), BF16)
+    noise = paired_noise(*map(np.asarray, rows), BF16)
     # D = (0, 2), d = (1, 1), e = (1, -1); one pair alone has the chance of its width, 1 / sqrt 2.
     by_hand = {
         "l1": 2, "l2": 2**0.5, "linf": 1, "relative_l1": 2, "cosine": 0.5**0.5,
@@ -73,7 +84,7 @@ def test_errors_that_lean_on_the_difference_raise_the_chance():
     true = np.tile(first[:1], (PAIRS, 1))  # all differences point one way,
     sizes = 5 * np.where(np.arange(PAIRS) % 2, 1.0, -1.0)[:, None]  # and so do all errors
     arrays = first, first + true, first, first + true + sizes * true
-    noise = paired_noise(*map(jnp.asarray, arrays), BF16)
+    noise = paired_noise(*arrays, BF16)
     np.testing.assert_allclose(noise.chance, 1, rtol=1e-9)
     assert not np.any(noise.detectable)
 
@@ -83,7 +94,7 @@ def test_no_number_is_never_detectable_and_hurts_no_other_pair():
     second, own = first + 1.0, first + 1.001
     own[3, 5] = np.nan
     arrays = first, second, first, own
-    noise = paired_noise(*map(jnp.asarray, arrays), BF16)
+    noise = paired_noise(*arrays, BF16)
     expected = np.ones(PAIRS, bool)
     expected[3] = False
     np.testing.assert_array_equal(np.isfinite(noise.l2), expected)
@@ -92,15 +103,15 @@ def test_no_number_is_never_detectable_and_hurts_no_other_pair():
 
 
 def test_relative_errors_of_rows_of_zeros_are_those_of_distances():
-    zeros, ones = jnp.zeros((1, 4)), jnp.ones((1, 4))
+    zeros, ones = np.zeros((1, 4)), np.ones((1, 4))
     for error in (zeros, ones):
         noise = paired_noise(zeros, ones, zeros, ones + error, BF16)
-        rule = distance(zeros, error, BF16)
+        rule = distance(jnp.asarray(zeros), jnp.asarray(error), BF16)
         assert noise.relative_l1[0] == rule.relative_l1[0] == (np.inf if error[0, 0] else 0)
 
 
 def test_equal_rows_have_no_direction():
-    rows = jnp.ones((2, 4))
+    rows = np.ones((2, 4))
     noise = paired_noise(rows, rows, rows, rows + 1e-3, BF16)
     assert np.all(np.isnan(noise.cosine))
     assert not np.any(noise.detectable)
@@ -112,7 +123,7 @@ def test_three_pairs_are_measured_each_by_itself_but_for_their_chance():
     error = np.array([[0, -0.5, 0, 0.25], [-0.125, 0, 0, 0], [0, 0, -1, 0]])
     first = random.integers(-8, 9, size=(3, 4)) + np.array([[-16.0, -32, 16, 32]])
     first[1, 0] = -15  # and then -18, of the next power of two
-    rows = [jnp.asarray(row) for row in (first, first + true, first, first + true + error)]
+    rows = [first, first + true, first, first + true + error]
     together = paired_noise(*rows, BF16)
     alone = [paired_noise(*(row[at : at + 1] for row in rows), BF16) for at in range(3)]
     shared = ("chance", "projection_noise", "detectable")

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import made, passed
 
+from glassesjax import trace as TRACE
 from glassesjax.model import (
     Bidirectional,
     ConstantNorm,
-    Decoder,
     DecoderConfig,
     LayerNorm,
     Layout,
@@ -23,7 +24,7 @@ from glassesjax.model import (
     flat_parameters,
 )
 from glassesjax.precision import RoundingPlan
-from glassesjax.trace import block_stack, printed_bound, printed_rollout, rollout
+from glassesjax.trace import block_stack, printed_rollout
 from glassesjax.trace.constants import mlp_slopes, norm_slopes, operator_norm
 
 U = 2.0**-53
@@ -38,19 +39,26 @@ CONFIG = DecoderConfig(
     mlp=Mlp(kind="gelu", dim=DIM),
 )
 PLAN = RoundingPlan.of_dtype(jnp.float64)
+# One program each, in place of one an operation.
+rollout = jax.jit(TRACE.rollout, static_argnames="rows")
+printed_bound = jax.jit(TRACE.printed_bound, static_argnames="rows")
 CLOSE = {"rtol": 1024 * LENGTH * LAYERS * U}  # sums over tokens and width, compiled otherwise
 
 
-def made(key, **switches):
-    return Decoder(dataclasses.replace(CONFIG, **switches), key=key, dtype=jnp.float64)
+def made_of(key, **switches):
+    return made(dataclasses.replace(CONFIG, **switches), key)
+
+
+def vectors(key):
+    return np.random.default_rng(np.asarray(jax.random.key_data(key))).normal(size=(5, DIM))
 
 
 @pytest.mark.parametrize("weight", [None, 0.3])
 def test_rollout_is_the_dense_product(key, weight):
     switches = {"mask": Window(width=4), "positions": Rotary(base=10.0), "num_kv_heads": 1}
-    decoder = made(key, residual_weight=weight, **switches)
+    decoder = made_of(key, residual_weight=weight, **switches)
     found = rollout(decoder, TOKENS, rows=3)
-    trace = decoder(TOKENS, keep="attention")[1]
+    trace = jax.device_get(passed(decoder, TOKENS)[1])
     kept = trace.resid if weight is None else (1 - weight) * trace.resid
     update = np.linalg.norm(trace.resid_mid - kept, axis=-1)
     shares = np.mean(update / (update + np.linalg.norm(kept, axis=-1)), axis=-1)
@@ -65,10 +73,10 @@ def test_rollout_is_the_dense_product(key, weight):
 
 
 def test_given_shares_of_zero_and_one(key):
-    decoder = made(key)
+    decoder = made_of(key)
     nothing = rollout(decoder, TOKENS, shares=jnp.zeros(LAYERS))
     np.testing.assert_array_equal(nothing.profile, np.tile(np.eye(LENGTH)[-1], (LAYERS + 1, 1)))
-    weights = decoder(TOKENS, keep="attention")[1].attn_weights.mean(axis=1)
+    weights = np.asarray(passed(decoder, TOKENS)[1].attn_weights).mean(axis=1)
     alone = rollout(decoder, TOKENS, shares=jnp.ones(LAYERS))
     np.testing.assert_allclose(alone.profile[0], (weights[1] @ weights[0])[-1], **CLOSE)
     with pytest.raises(ValueError, match="Wanted 2 shares, got 3"):
@@ -79,15 +87,19 @@ def dense_printed(decoder, sigma):
     """The printed matrices one by one, with NumPy's norms."""
     config = decoder.config
     resid, layout, arrays = decoder.enter(TOKENS), Layout.line(LENGTH), flat_parameters(decoder)
+    one_layer = jax.jit(lambda block, resid: block(resid, layout, PLAN, keep="attention"))
+    resid = np.asarray(resid)
     rms = lambda x: np.sqrt(np.mean(np.square(x), axis=-1) + config.norm.eps)
     share = config.residual_weight
     skip, moved = (1.0, 1.0) if share is None else (1 - share, share)
     product = np.eye(LENGTH)
     for layer in range(LAYERS):
-        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.blocks)
-        after, trace = block(resid, layout, PLAN, keep="attention")
+        block = jax.tree.map(
+            lambda weight, layer=layer: jnp.asarray(np.asarray(weight)[layer]), decoder.blocks
+        )
+        after, trace = jax.device_get(one_layer(block, resid))
         value, output = (
-            np.asarray(arrays[f"blocks.attention.{n}"][layer]) for n in ("value", "output")
+            np.asarray(arrays[f"blocks.attention.{n}"])[layer] for n in ("value", "output")
         )
         width = DIM // config.num_heads
         parts = [slice(h * width, (h + 1) * width) for h in range(config.num_heads)]
@@ -107,23 +119,29 @@ def dense_printed(decoder, sigma):
     ids=["sequential", "parallel_weighted"],
 )
 def test_the_printed_bound_is_the_dense_product(key, switches):
-    decoder = made(key, **switches)
-    sigma = jax.random.uniform(key, (LAYERS, LENGTH), jnp.float64)
+    decoder = made_of(key, **switches)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    sigma = rng.uniform(size=(LAYERS, LENGTH))
     found = printed_bound(decoder, TOKENS, sigma=sigma, rows=3)
     bound = np.exp(found.log_gain) * found.profile[0]
-    np.testing.assert_allclose(bound, dense_printed(decoder, np.asarray(sigma)), **CLOSE)
-    np.testing.assert_allclose(jnp.sum(found.profile, axis=1), 1, rtol=LENGTH * U)
+    np.testing.assert_allclose(bound, dense_printed(decoder, sigma), **CLOSE)
+    np.testing.assert_allclose(np.sum(found.profile, axis=1), 1, rtol=LENGTH * U)
     with pytest.raises(ValueError, match="sigma of shape"):
         printed_bound(decoder, TOKENS, sigma=sigma[:1])
 
 
 def test_the_stack_gives_the_printed_bound_of_several_prompts_at_once(key):
-    decoder = made(key, num_kv_heads=1, positions=Rotary(base=10.0))
-    prompts = jnp.stack([TOKENS, TOKENS[::-1]])
-    stacks = jax.jit(jax.vmap(block_stack, (None, 0)))(decoder, prompts)
-    found = jax.lax.map(lambda stack: printed_rollout(stack, rows=3), stacks)
+    decoder = made_of(key, num_kv_heads=1, positions=Rotary(base=10.0))
+    prompts = np.stack([TOKENS, np.asarray(TOKENS)[::-1]])
+
+    @jax.jit
+    def both(decoder, prompts):
+        stacks = jax.vmap(block_stack, (None, 0))(decoder, prompts)
+        return jax.lax.map(lambda stack: printed_rollout(stack, rows=3), stacks)
+
+    found = jax.device_get(both(decoder, prompts))
     for prompt, *one in zip(prompts, found.profile, found.log_gains, strict=True):
-        wanted = jax.jit(printed_bound)(decoder, prompt)
+        wanted = printed_bound(decoder, prompt)
         np.testing.assert_allclose(one[0], wanted.profile, **CLOSE)
         np.testing.assert_allclose(one[1], wanted.log_gains, **CLOSE)
 
@@ -131,9 +149,9 @@ def test_the_stack_gives_the_printed_bound_of_several_prompts_at_once(key):
 def test_the_printed_bound_is_the_derivative_in_the_paper_s_equality_case(key):
     """One head, identity values, constant norms, psi a multiple, attention held fixed."""
     mlp, norm = Mlp(kind="identity", sigma=0.5), ConstantNorm(beta=2.0)
-    decoder = made(key, num_heads=1, values="identity", norm=norm, mlp=mlp)
+    decoder = made_of(key, num_heads=1, values="identity", norm=norm, mlp=mlp)
     last = lambda v: decoder.represent(v, freeze_attention=True)[0][-1]
-    jacobian = jax.jacrev(last)(decoder.enter(TOKENS))
+    jacobian = jax.jit(jax.jacrev(last))(decoder.enter(TOKENS))
     found = printed_bound(decoder, TOKENS)
     bound = np.exp(found.log_gain) * found.profile[0]
     by_identity = np.einsum("i,ab->aib", bound, np.eye(DIM))
@@ -142,10 +160,12 @@ def test_the_printed_bound_is_the_derivative_in_the_paper_s_equality_case(key):
 
 @pytest.mark.parametrize("kind", ["swiglu", "geglu", "gelu", "gelu_exact", "linear"])
 def test_slopes_of_mlps_bound_their_derivative(key, kind):
-    mlp = jax.tree.map(lambda w: w[0], made(key, mlp=Mlp(kind=kind, dim=12), bias=True).blocks.mlp)
-    x = 3 * jax.random.normal(key, (5, DIM), jnp.float64)
-    jacobian = jax.vmap(jax.jacfwd(lambda row: mlp(row[None], PLAN)[0]))(x)
-    truth, bound = np.linalg.norm(jacobian, 2, (-2, -1)), mlp_slopes(mlp, x, PLAN)
+    blocks = made_of(key, mlp=Mlp(kind=kind, dim=12), bias=True).blocks
+    mlp = jax.tree.map(lambda w: jnp.asarray(np.asarray(w)[0]), blocks.mlp)
+    x = 3 * vectors(key)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda row: mlp(row[None], PLAN)[0])))(x)
+    truth = np.linalg.norm(jacobian, 2, (-2, -1))
+    bound = np.asarray(jax.jit(lambda x: mlp_slopes(mlp, x, PLAN))(x))
     assert np.all(truth <= bound * (1 + 256 * U))
     if kind == "linear":
         np.testing.assert_allclose(bound, truth, rtol=256 * U)
@@ -153,42 +173,41 @@ def test_slopes_of_mlps_bound_their_derivative(key, kind):
 
 @pytest.mark.parametrize("norm", [RMSNorm(offset=1.0), LayerNorm()], ids=["rms", "layer"])
 def test_slopes_of_norms_are_exact_with_equal_gains(key, norm):
-    normalize = made(key, norm=norm).final_norm
-    x = jax.random.normal(key, (5, DIM), jnp.float64)
-    jacobian = jax.vmap(jax.jacfwd(lambda row: normalize(row[None], PLAN)[0]))(x)
-    slopes = norm_slopes(normalize, x, jnp.dtype(jnp.float64))
+    normalize, x = made_of(key, norm=norm).final_norm, vectors(key)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda row: normalize(row[None], PLAN)[0])))(x)
+    slopes = jax.jit(lambda x: norm_slopes(normalize, x, jnp.dtype(jnp.float64)))(x)
     np.testing.assert_allclose(np.linalg.norm(jacobian, 2, (-2, -1)), slopes, rtol=64 * U)
 
 
-def test_operator_norms_by_hand(key):
-    assert float(operator_norm(jnp.diag(jnp.asarray([3.0, -4.0])))) == pytest.approx(
-        4, rel=8 * U, abs=0
-    )
-    assert float(operator_norm(jnp.full((2, 8), 1e200))) == pytest.approx(4e200, rel=32 * U, abs=0)
-    assert float(operator_norm(jnp.zeros((2, 3)))) == 0
-    assert bool(jnp.isnan(operator_norm(jnp.full((2, 3), jnp.nan))))
+def test_operator_norms_by_hand():
+    norm_of = jax.jit(operator_norm)
+    assert float(norm_of(np.diag([3.0, -4.0]))) == pytest.approx(4, rel=8 * U, abs=0)
+    assert float(norm_of(np.full((2, 8), 1e200))) == pytest.approx(4e200, rel=32 * U, abs=0)
+    assert float(norm_of(np.zeros((2, 2)))) == 0
+    assert np.isnan(norm_of(np.full((2, 2), np.nan)))
 
 
-@pytest.mark.parametrize("kind", [rollout, printed_bound])
+@pytest.mark.parametrize("kind", [rollout, printed_bound], ids=["rollout", "printed_bound"])
 def test_strange_input(key, kind):
-    decoder = made(key, num_layers=1)
+    decoder = made_of(key, num_layers=1)
     np.testing.assert_array_equal(kind(decoder, TOKENS[:1]).profile, 1)
     arrays = flat_parameters(decoder)
     query = "blocks.attention.query"
-    sharp = build_decoder(decoder.config, arrays | {query: 700 * arrays[query]})
-    assert bool(jnp.all(jnp.isfinite(kind(sharp, TOKENS).profile)))
-    broken = build_decoder(decoder.config, arrays | {query: jnp.nan * arrays[query]})
-    assert bool(jnp.all(jnp.isnan(kind(broken, TOKENS).profile[0])))
+    times = lambda factor: {query: jnp.asarray(factor * np.asarray(arrays[query]))}
+    sharp = build_decoder(decoder.config, arrays | times(700))
+    assert np.all(np.isfinite(kind(sharp, TOKENS).profile))
+    broken = build_decoder(decoder.config, arrays | times(np.nan))
+    assert np.all(np.isnan(np.asarray(kind(broken, TOKENS).profile)[0]))
     with pytest.raises(ValueError, match="one token or more"):
         kind(decoder, TOKENS[:0])
     for mask in (Prefix(length=2), Bidirectional()):
         with pytest.raises(ValueError, match="Causal or Window"):
-            kind(made(key, mask=mask), TOKENS)
+            kind(made_of(key, mask=mask), TOKENS)
 
 
-@pytest.mark.parametrize("kind", [rollout, printed_bound])
+@pytest.mark.parametrize("kind", [rollout, printed_bound], ids=["rollout", "printed_bound"])
 def test_memory_is_linear_in_the_length(key, kind):
-    run, decoder, sizes = jax.jit(kind, static_argnames="rows"), made(key), []
+    run, decoder, sizes = kind, made_of(key), []
     for length in (4096, 8192):
         tokens = jax.ShapeDtypeStruct((length,), jnp.int32)
         memory = run.lower(decoder, tokens, rows=16).compile().memory_analysis()

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from made_decoders import made
 
 from glassesjax.model import (
     Bidirectional,
-    Decoder,
     DecoderConfig,
     Layout,
     Mlp,
@@ -29,23 +29,26 @@ def read(decoder, tokens):
     return decoder.logits(decoder(tokens)[0])[-1]
 
 
+bound_of = jax.jit(score_roundoff)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_float32_errs_less_than_its_bound(seed):
-    narrow = Decoder(CONFIG, key=jax.random.key(seed))
-    wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), narrow)
+    narrow = made(CONFIG, jax.random.key(seed), jnp.float32)
+    wide = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight, np.float64)), narrow)
     tokens, line = jnp.asarray(TOKENS, jnp.int32), Layout.line(len(TOKENS))
-    error = np.max(np.abs(np.asarray(read(narrow, tokens), float) - read(wide, tokens)))
-    bound = jax.jit(score_roundoff)
-    assert 0 < error <= float(bound(narrow, tokens, line, LAST))
+    scores = np.asarray(read(wide, tokens))
+    error = np.max(np.abs(np.asarray(read(narrow, tokens), float) - scores))
+    assert 0 < error <= float(bound_of(narrow, tokens, line, LAST))
     # In float64 it tells rounding from what one token more does.
-    longer = read(wide, jnp.asarray((1, *TOKENS), jnp.int32)) - read(wide, tokens)
-    small = float(bound(wide, tokens, line, LAST))
+    longer = np.asarray(read(wide, jnp.asarray((1, *TOKENS), jnp.int32))) - scores
+    small = float(bound_of(wide, tokens, line, LAST))
     assert small < 1e-5 < np.max(np.abs(longer))
 
 
 def test_what_is_not_counted_is_refused():
     config = DecoderConfig(vocab_size=3, model_dim=8, positions=Rotary())
-    decoder = Decoder(config, key=jax.random.key(0))
+    decoder = made(config, jax.random.key(0), jnp.float32)
     with pytest.raises(ValueError, match="without positions"):
         score_roundoff(decoder, jnp.asarray(TOKENS, jnp.int32), Layout.line(len(TOKENS)), LAST)
 
@@ -62,10 +65,12 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
         "attention.output": [0.9, -1.2], "mlp.up": [0.7, -2.4], "mlp.down": [1.5, 2.0],
     }  # fmt: skip
     wide = ("attention.output", "mlp.down")
-    shaped = lambda name, row: jnp.asarray(row).reshape((1, 1, 2) if name in wide else (1, 2, 1))
+    shaped = lambda name, row: jnp.asarray(
+        np.reshape(row, (1, 1, 2) if name in wide else (1, 2, 1))
+    )
     arrays = {f"blocks.{name}": shaped(name, row) for name, row in weights.items()}
-    arrays |= {f"blocks.norm{at}.gain": jnp.ones((1, 1)) for at in (1, 2)}
-    arrays |= {"final_norm.gain": jnp.ones(1), "embed.table": jnp.asarray(table)[:, None]}
+    arrays |= {f"blocks.norm{at}.gain": jnp.asarray([[1.0]]) for at in (1, 2)}
+    arrays |= {"final_norm.gain": jnp.asarray([1.0]), "embed.table": jnp.asarray(table[:, None])}
     decoder = build_decoder(config, arrays)
     query, key, value, output, up, down = (np.asarray(row) for row in weights.values())
 
@@ -92,7 +97,7 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
     by_hand = 2 / root(after[-1]) ** 3 * np.sqrt(n) * error
     by_hand += 2 * abs(after[-1] / root(after[-1])) * (2 * 1 + FEW)
     line = Layout.line(n)
-    found = float(jax.jit(score_roundoff)(decoder, jnp.asarray(TOKENS, jnp.int32), line, LAST))
+    found = float(bound_of(decoder, jnp.asarray(TOKENS, jnp.int32), line, LAST))
     assert found * 2.0**53 == pytest.approx(by_hand, rel=1e-13, abs=0)  # sums of a dozen terms
 
 
@@ -101,13 +106,14 @@ def test_sizes_of_rows_are_their_norms():
     config = DecoderConfig(
         vocab_size=2, num_layers=1, model_dim=2, norm=RMSNorm(eps=1.0), mlp=Mlp(kind="gelu", dim=2)
     )
-    shapes = jax.tree.map(jnp.shape, flat_parameters(Decoder(config, key=jax.random.key(0))))
-    arrays = {name: jnp.zeros(shape, jnp.float64) for name, shape in shapes.items()}
-    arrays |= {name: 1 + array for name, array in arrays.items() if "gain" in name}
+    shapes = jax.tree.map(np.shape, flat_parameters(made(config, jax.random.key(0))))
+    arrays = {
+        name: jnp.asarray(np.full(shape, float("gain" in name))) for name, shape in shapes.items()
+    }
     arrays["embed.table"] = jnp.asarray([[3.0, -4.0], [2.0, 1.0]])
     tokens, last = jnp.asarray([0, 1], jnp.int32), jnp.asarray(1, jnp.int32)
     decoder = build_decoder(config, arrays)
-    found = float(score_roundoff(decoder, tokens, Layout.line(2), last))
+    found = float(bound_of(decoder, tokens, Layout.line(2), last))
     table, v = np.asarray(arrays["embed.table"]), np.array([2.0, 1.0])
     root = np.sqrt(np.mean(v * v) + 1)
     slopes = table @ (np.eye(2) - np.outer(v, v) / (2 * root**2)) / root

@@ -1,6 +1,7 @@
 """Steps against a plain loop, seeds in one program against one by one, and memory savers."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -8,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from made_decoders import made
 
 from glassesjax.errors import BadInput
 from glassesjax.model import (
-    Decoder,
     DecoderConfig,
     LayerNorm,
     Mlp,
@@ -50,10 +51,13 @@ def decaying(recipe):
 
 
 @jax.jit
-def log_probabilities(decoder, row):
-    return jax.nn.log_softmax(decoder.logits(decoder(row)[0]))
+@jax.value_and_grad
+def token_loss(decoder, row, at):
+    """The loss of one token of one example, and its slope: compiled once for all of them."""
+    return -jax.nn.log_softmax(decoder.logits(decoder(row)[0]))[at - 1, row[at]]
 
 
+@functools.cache
 def plain_loop(recipe, seed):
     """Optax's own AdamW, one step at a time, every example and every token in a Python loop."""
     learner = begin(CONFIG, recipe, seed, RATE)
@@ -65,26 +69,30 @@ def plain_loop(recipe, seed):
         optax.add_decayed_weights(recipe.weight_decay, mask=decaying(recipe)),
         optax.scale_by_learning_rate(shape),
     )
-    decoder, moments = learner.decoder, optimizer.init(learner.decoder)
+    decoder, moments = learner.decoder, jax.jit(optimizer.init)(learner.decoder)
+    draw = jax.jit(
+        lambda step: batch(
+            recipe.task, recipe.glasses, recipe.mix, learner.key, step, recipe.batch
+        )[0]
+    )
 
-    def loss(decoder, tokens, scored):
-        total, count = jnp.zeros((), jnp.float32), 0
-        for row, on in zip(tokens, scored, strict=True):
-            scores = log_probabilities(decoder, row)
-            for at in np.flatnonzero(on):
-                total, count = total - scores[at - 1, row[at]], count + 1
-        return total / jnp.asarray(count, jnp.float32)
+    @jax.jit
+    def update(gradient, moments, decoder):
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes integer counts and floats
+            updates, moments = optimizer.update(gradient, moments, decoder)
+            return optax.apply_updates(decoder, updates), moments
 
     losses = []
     for step in range(STEPS):
-        rows, _ = batch(
-            recipe.task, recipe.glasses, recipe.mix, learner.key,
-            jnp.asarray(step, jnp.int32), recipe.batch,
-        )  # fmt: skip
-        value, gradient = jax.value_and_grad(loss)(decoder, rows.tokens, np.asarray(rows.scored))
-        with jax.numpy_dtype_promotion("standard"):
-            updates, moments = optimizer.update(gradient, moments, decoder)
-            decoder = optax.apply_updates(decoder, updates)
+        rows = draw(np.int32(step))
+        told = [
+            token_loss(decoder, row, at)
+            for row, on in zip(np.asarray(rows.tokens), np.asarray(rows.scored), strict=True)
+            for at in np.flatnonzero(on).astype(np.int32)
+        ]
+        mean = lambda *values: np.float32(np.mean(values, axis=0, dtype=np.float64))
+        value, gradient = jax.tree.map(mean, *told)
+        decoder, moments = update(gradient, moments, decoder)
         losses.append(float(value))
     return decoder, losses
 
@@ -108,14 +116,19 @@ def test_which_weights_decay(on):
     config = dataclasses.replace(
         CONFIG, norm=LayerNorm(), bias=True, qkv_bias=True, temperature=ScalableSoftmax()
     )
-    decoder = Decoder(config, key=jax.random.key(1))
-    decoder = jax.tree.map(lambda weight: weight + 1, decoder)
-    nothing = jax.tree.map(jnp.zeros_like, decoder)
+    decoder = made(config, jax.random.key(1), jnp.float32)
+    decoder = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight) + 1), decoder)
     rule = optimizer(recipe)
-    # The schedule starts at a rate of zero: the second step is the first that moves.
-    with jax.numpy_dtype_promotion("standard"):
-        state = rule.update(nothing, rule.init(decoder), decoder)[1]
-        updates, _ = rule.update(nothing, state, decoder)
+
+    @jax.jit
+    def second(decoder):
+        """The schedule starts at a rate of zero: the second step is the first that moves."""
+        nothing = jax.tree.map(jnp.zeros_like, decoder)
+        with jax.numpy_dtype_promotion("standard"):
+            state = rule.update(nothing, rule.init(decoder), decoder)[1]
+            return rule.update(nothing, state, decoder)[0]
+
+    updates = second(decoder)
     moved = {
         name: bool(np.any(np.asarray(leaf))) for name, leaf in flat_parameters(updates).items()
     }
@@ -167,12 +180,11 @@ def test_calls_continue_each_other():
 
 
 def test_one_trace_serves_all_calls():
-    compiled = learn.__wrapped__
-    compiled.clear_cache()
-    learners, _ = run(seeds=(0, 1), steps=2)
+    learners, _ = run(steps=STEPS // 2)
+    programs = learn.__wrapped__._cache_size()
     for _ in range(3):
-        learners, _ = learn(learners, RECIPE, 2)
-    assert compiled._cache_size() == 1
+        learners, _ = learn(learners, RECIPE, STEPS // 2)
+    assert learn.__wrapped__._cache_size() == programs
 
 
 def test_a_plan_rounds_the_pass_and_leaves_the_masters():
