@@ -98,31 +98,6 @@ def test_another_runs_folder_is_left_alone(finished, capsys):
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
-def test_influence_leaves_a_page_and_continues(tmp_path, capsys):
-    out = tmp_path / "toy"
-    call = ["influence", "toy", "--prompt", "12,34", "--probes", "2", "--out", str(out)]
-    assert run(call) == 0
-    names = {path.name for path in out.iterdir()}
-    assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
-    assert {path.name for path in (out / "figures").iterdir()} == {"profile.svg", "layers.svg"}
-    said = capsys.readouterr()
-    assert "Effective number of tokens" in said.out
-    steps = ["bounds for true and frozen attention", "true attention", "frozen attention"]
-    assert said.err.splitlines() == steps
-    assert said.out.splitlines()[-1] == f"Page: {out / 'index.html'}"
-    page, rows = (out / "index.html").read_text(), (out / "rows.jsonl").read_bytes()
-    assert "http" not in page.replace("http://www.w3.org", "")
-    lines = rows.splitlines(keepends=True)
-    assert len(lines) == 2 * 4 * 6  # kinds of attention, layers and the final norm, tokens
-    # As a kill leaves it: the second kind half written, its last line cut.
-    (out / "rows.jsonl").write_bytes(b"".join(lines[:30]) + lines[30][:20])
-    assert run(call) == 0
-    assert (out / "rows.jsonl").read_bytes() == rows
-    assert (out / "index.html").read_text() == page
-    assert run([*call, "--seed", "1"]) == 2
-    assert "holds another run" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("kind", "bound", "status"),
     [("true", "printed", 0), ("frozen", "printed", 1), ("true", "repaired", 1)],

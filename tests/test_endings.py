@@ -259,7 +259,9 @@ def test_an_interrupt_while_jax_is_imported_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("at", ["index.html", "figures/overview.svg"])
-def test_an_interrupt_while_the_page_is_written_leaves_no_half(capsys, tmp_path, monkeypatch, at):
+def test_an_interrupt_while_the_page_is_written_leaves_no_half(
+    capsys, tmp_path, monkeypatch, finished, at
+):
     replace, out = Path.replace, tmp_path / "run"
 
     def stopped(path, target):
