@@ -42,6 +42,7 @@ def test_a_quick_test_over_the_ceiling_fails(monkeypatch, hook, cost, text):
     with pytest.raises(pytest.fail.Exception, match=text):
         ran(hook, cost)
     ran(hook, cost, marks=["slow"])
+    ran(hook, cost, marks=["claims"])
 
 
 @pytest.mark.parametrize(("hook", "cost"), [(CALL, compiled(40)), (SETUP, compiled(120))])

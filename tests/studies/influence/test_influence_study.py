@@ -391,9 +391,7 @@ def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
     page, written = (out / "index.html").read_text(), (out / "rows.jsonl").read_bytes()
     assert "http" not in page.replace("http://www.w3.org", "")
     lines = written.splitlines(keepends=True)
-    assert (
-        len(lines) == len(rows) == 2 * 4 * 6
-    )  # kinds of attention, layers and the final norm, tokens
+    assert len(lines) == len(rows)
     # As a kill leaves it: the second kind half written, its last line cut.
     (out / "rows.jsonl").write_bytes(b"".join(lines[:30]) + lines[30][:20])
     assert run(call) == 0
