@@ -67,10 +67,12 @@ def one_program():
         yield
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
+@pytest.fixture(scope="module")
+def undrawn():
     """Figures are made and not rendered, which takes as long as many a study on the toy."""
     from matplotlib.figure import Figure
 
     empty = lambda figure, file, **options: file.write("<svg></svg>")
-    monkeypatch.setattr(Figure, "savefig", empty)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", empty)
+        yield

@@ -12,6 +12,7 @@ from proofs.made_claims import WRONG, claim, install
 from studies.influence.made_influence import made_rows
 
 from glassesjax.cli import run
+from glassesjax.precision import backend_report
 from glassesjax.runs.rows import read_rows
 from proofs_numeric.verify import measure
 from proofs_numeric.verify import run as ledger
@@ -124,9 +125,16 @@ def test_models_says_how_to_get_what_is_not_here(capsys):
     assert "smollm2" in capsys.readouterr().out
 
 
-def test_backend_prints_what_it_measured(capsys):
+@pytest.fixture(scope="module")
+def report():
+    return backend_report()
+
+
+def test_backend_prints_what_it_measured(report, capsys):
     assert run(["backend"]) == 0
-    assert "cpu" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cpu" in said
+    assert all(name in said for name in report)
 
 
 @pytest.fixture

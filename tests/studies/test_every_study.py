@@ -3,7 +3,9 @@
 All runs of a study are of one size, and so share what is compiled.
 """
 
+import contextlib
 import hashlib
+import io
 
 import jax
 import jax.numpy as jnp
@@ -66,10 +68,17 @@ def diverged(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", params=VERBS)
+def sound(request, trained, tmp_path_factory):
+    """A verb and its run on a sound decoder, which compiles what its other runs need."""
+    verb, out = request.param, tmp_path_factory.mktemp("sound") / "run"
+    return verb, out, run([verb, str(trained), *VERBS[verb], "--seed", "1", "--out", str(out)])
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_diverged_model_is_said_to_be_one(verb, fault, diverged, tmp_path, capsys):
-    out = tmp_path / "run"
+def test_a_diverged_model_is_said_to_be_one(sound, fault, diverged, tmp_path, capsys):
+    verb, out = sound[0], tmp_path / "run"
+    capsys.readouterr()
     assert run([verb, str(diverged / f"{fault}.safetensors"), *VERBS[verb], "--out", str(out)]) == 1
     said = capsys.readouterr().out
     assert "FAILED the unrounded pass is not finite, in " in said
@@ -82,12 +91,9 @@ def test_a_diverged_model_is_said_to_be_one(verb, fault, diverged, tmp_path, cap
     assert not all(row["finite"] for row in rows if row.get("finite") is not None)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_sound_model_passes_and_the_seed_picks_the_decoder_of_a_run_folder(
-    verb, trained, tmp_path
-):
-    out = tmp_path / "run"
-    assert run([verb, str(trained), *VERBS[verb], "--seed", "1", "--out", str(out)]) == 0
+def test_a_sound_model_passes_and_the_seed_picks_the_decoder_of_a_run_folder(sound, trained):
+    _, out, status = sound
+    assert status == 0
     rows = read_rows(out / "rows.jsonl")
     assert rows
     digest = hashlib.sha256((trained / "model-1.safetensors").read_bytes()).hexdigest()
@@ -120,7 +126,9 @@ def test_the_packaged_toy_keeps_its_positions():
     assert header.config.positions == Rotary()
 
 
-def test_a_training_that_diverges_says_so(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def diverging(tmp_path_factory):
+    """A training that diverges: its folder, its status and what it prints."""
     sizes = ("--layers", "1", "--heads", "1", "--width", "4", "--steps", "4", "--chunk", "2")
     words = [
         "train",
@@ -134,9 +142,15 @@ def test_a_training_that_diverges_says_so(tmp_path, capsys):
         "2",
         "3",
     ]
-    out = tmp_path / "run"
-    assert run([*words, "--rate", "1e38", "--formats", "f32", "bf16", "--out", str(out)]) == 1
-    said = capsys.readouterr().out
+    out, printed = tmp_path_factory.mktemp("diverging") / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        status = run([*words, "--rate", "1e38", "--formats", "f32", "bf16", "--out", str(out)])
+    return out, status, printed.getvalue()
+
+
+def test_a_training_that_diverges_says_so(diverging):
+    out, status, said = diverging
+    assert status == 1
     assert "FAILED the unrounded pass is not finite, in " in said
     assert "bf16: the loss is not finite, at " in said
     assert "at none" not in said

@@ -353,12 +353,18 @@ def test_passages_are_spread_over_a_text_without_its_opening(text, count, limit,
     assert all(late - early >= limit for early, late in itertools.pairwise(starts))
 
 
-def test_bounds_of_passages_together_are_those_of_each_alone(subject):
+@pytest.fixture(scope="module")
+def passages():
+    """Settings of two passages, the subject, and the rows of both and of the second alone."""
     changes = {"prompt": "", "passages": 2, "max_tokens": 6, "attention": ("frozen",)}
     settings = dataclasses.replace(SETTINGS, spectral=(), **changes)
     both = open_subject(settings)
     rows_of = lambda subject: [row for _, rows in measure(settings, subject) for row in rows]
-    together, alone = rows_of(both), rows_of(both._replace(passages=both.passages[1:]))
+    return settings, both, rows_of(both), rows_of(both._replace(passages=both.passages[1:]))
+
+
+def test_bounds_of_passages_together_are_those_of_each_alone(passages):
+    settings, both, together, alone = passages
     later = [row for row in together if row["offset"] == 6]
     assert len(together) == 2 * len(alone) == 2 * len(later) == 2 * 4 * 6
     for one, other in zip(later, alone, strict=True):
