@@ -18,6 +18,8 @@ from proofs_numeric.verify import measure
 from proofs_numeric.verify import run as ledger
 from proofs_numeric.verify.sentences import HEADS
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 SMALL = ("--families", "ones_bos", "--lengths", "1", "4", "16", "--positions", "none")
 
 

@@ -164,12 +164,13 @@ def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it():
 def test_the_resolution_in_ulps_is_finite_where_a_coordinate_is_zero():
     wide = jnp.array([[0.0, 1.0, 2.0], [0.0, 0.0, 4.0]])
     single = wide + jnp.array([[0.0, 0.0, 2.0**-24]])
-    found = wide_resolution(wide, single, wide, F64)
+    resolution = jax.jit(wide_resolution, static_argnames="number")
+    found = resolution(wide, single, wide, F64)
     # Eight times 2^-29 of float32's error, in units of the spacing at 2: no other one errs.
     assert found["ulp"].tolist() == [2.0**-26 * 2.0**-24 / 2.0**-51] * 2
-    noisy = wide_resolution(wide, single + 2.0**-24, wide, F64)
+    noisy = resolution(wide, single + 2.0**-24, wide, F64)
     assert noisy["ulp"].tolist() == [2.0**54] * 2  # what two numbers can be apart at the most
-    assert not math.isfinite(wide_resolution(wide, single, wide / 0, F64)["ulp"][0])
+    assert not math.isfinite(resolution(wide, single, wide / 0, F64)["ulp"][0])
 
 
 def test_cells_that_are_done_are_left_out(rows):
