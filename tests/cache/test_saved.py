@@ -146,7 +146,7 @@ def test_saving_again_replaces_the_file(file, state):
         ({"config": dataclasses.replace(CONFIG, tied=False)}, "model tied False; .* has True"),
         (
             {"config": dataclasses.replace(CONFIG, positions=Alibi())},
-            "model positions .*; .* has .*'switch",
+            "model positions .*'Alibi'}; .* has {'base'",
         ),
         ({"seed": 4}, "seed 4; .* has 3"),
         ({"top_k": 4}, "top k 4; .* has none"),
