@@ -44,7 +44,7 @@ test: $(VENV)/.dev
 # All claims; `make test` has one of each kind.
 claims: $(VENV)/.dev
 	rm -rf runs/claims
-	$(BIN)/glassesjax verify --out runs/claims
+	GLASSESJAX_COMPILATION_CACHE="$(PROGRAMS)" $(EMITTERS) $(BIN)/glassesjax verify --out runs/claims
 
 slow: export SHAPES = 1
 slow: $(VENV)/.dev

@@ -29,7 +29,7 @@ def limited(item, times):
     seconds, count = cpu_seconds(), len(compilations)
     result = yield
     seconds, count = cpu_seconds() - seconds, len(compilations) - count
-    quick = item.get_closest_marker("slow") is None
+    quick = not any(item.get_closest_marker(name) for name in ("slow", "claims"))
     if quick and (seconds > CPU_SECONDS * times or count > COMPILATIONS * times):
         pytest.fail(
             f"a quick test: {seconds:.1f} CPU s (of {CPU_SECONDS * times:g}) and {count} "

@@ -9,7 +9,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-pytest_plugins = ["ceiling", "pytester"]
+pytest_plugins = ["ceiling"]
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -26,7 +26,7 @@ if os.environ.get("SHAPES"):
 
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
 # LLVM aborts where there are no more.
-MAPS = 20_000
+MAPS = 40_000
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,10 +44,35 @@ def key(request):
     return jax.random.key(zlib.crc32(request.node.nodeid.encode()))
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
+@pytest.fixture(scope="module")
+def near():
+    """Answers go four times as far as the training, not sixteen: each length is a program."""
+    from glassesjax.studies.train import settings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "BEYOND", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_program():
+    """Distances of two studies are one program each: step by step they are some two hundred."""
+    from glassesjax.studies.bounded import rows
+    from glassesjax.studies.collapse import measure
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((rows, "distance"), (measure, "distance"), (measure, "paired_noise")):
+            compiled = jax.jit(getattr(module, name), static_argnames="storage")
+            patch.setattr(module, name, compiled)
+        yield
+
+
+@pytest.fixture(scope="module")
+def undrawn():
     """Figures are made and not rendered, which takes as long as many a study on the toy."""
     from matplotlib.figure import Figure
 
     empty = lambda figure, file, **options: file.write("<svg></svg>")
-    monkeypatch.setattr(Figure, "savefig", empty)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", empty)
+        yield

@@ -24,9 +24,11 @@ from glassesjax.registry import load
 from glassesjax.runs.readback import blaming, known_rows
 from glassesjax.runs.rows import ROWS, RowFile, read_rows
 from glassesjax.studies.collapse.settings import CollapseSettings
+from glassesjax.studies.train.measure import measure
+from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.train import checkpoint
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "one_program")
 
 SMALL = ("collapse", "toy", "--families", "ones_bos", "--lengths", "1", "4", "16")
 SMALL += ("--positions", "none", "--formats", "bf16", "--out")
@@ -259,7 +261,9 @@ def test_an_interrupt_while_jax_is_imported_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("at", ["index.html", "figures/overview.svg"])
-def test_an_interrupt_while_the_page_is_written_leaves_no_half(capsys, tmp_path, monkeypatch, at):
+def test_an_interrupt_while_the_page_is_written_leaves_no_half(
+    capsys, tmp_path, monkeypatch, finished, at
+):
     replace, out = Path.replace, tmp_path / "run"
 
     def stopped(path, target):
@@ -350,19 +354,21 @@ class FullOrbax:
         raise ValueError(f"RESOURCE_EXHAUSTED: Failed writing: {FULL.strerror} [OS error 28]")
 
 
+TINY = {"steps": 2, "batch": 2, "width": 8, "heads": 1, "layers": 1, "examples": 2}
+
+
+@pytest.fixture(scope="module")
+def compiled_training(tmp_path_factory):
+    """A training of that size has made its first step."""
+    settings = TrainSettings(task="count_ones", **TINY, formats=("f32",))
+    next(measure(settings, tmp_path_factory.mktemp("compiled")))
+
+
+@pytest.mark.usefixtures("compiled_training")
 @pytest.mark.parametrize("where", ["orbax", "room", "list"])
 def test_a_full_disk_within_a_checkpoint_is_one_line(capsys, tmp_path, monkeypatch, where):
-    train = ["train", "count_ones", "--steps", "2", "--batch", "2", "--width", "8", "--heads", "1"]
-    train += [
-        "--layers",
-        "1",
-        "--examples",
-        "2",
-        "--formats",
-        "f32",
-        "--out",
-        str(tmp_path / "run"),
-    ]
+    sizes = [word for name, size in TINY.items() for word in (f"--{name}", str(size))]
+    train = ["train", "count_ones", *sizes, "--formats", "f32", "--out", str(tmp_path / "run")]
 
     def full(*arguments):
         raise FULL

@@ -16,6 +16,8 @@ from glassesjax.studies.bounded.panels import panels
 from glassesjax.studies.bounded.sentences import evicted_share, first_equal
 from glassesjax.studies.bounded.verdicts import coarsest, violations
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 SETTINGS = BoundedSettings(
     model="toy",
     positions=("none",),

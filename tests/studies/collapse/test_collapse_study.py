@@ -16,6 +16,8 @@ from glassesjax.studies.collapse.rows import wide_resolution
 from glassesjax.trace.collapse import NORMS
 from glassesjax.trace.decay import fit_decay, loglog_slope
 
+pytestmark = pytest.mark.usefixtures("one_program")
+
 LENGTHS = (1, 2, 4, 8, 16, 32, 64)
 SETTINGS = CollapseSettings(
     model="toy",
@@ -143,9 +145,7 @@ def test_the_callers_setting_of_jax_is_its_own_between_cells():
 
 
 def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it():
-    settings = dataclasses.replace(
-        SETTINGS, formats=("f64", "e9m10"), families=("ones",), lengths=(1, 2, 3, 4, 8)
-    )
+    settings = dataclasses.replace(SETTINGS, formats=("f64", "e9m10"), families=("ones",))
     ((positions, model),) = open_models(settings)
     (_, wide), (_, odd) = measure(settings, positions, model)
     assert {(row["curve"], row["mode"]) for row in wide} == {
@@ -164,12 +164,13 @@ def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it():
 def test_the_resolution_in_ulps_is_finite_where_a_coordinate_is_zero():
     wide = jnp.array([[0.0, 1.0, 2.0], [0.0, 0.0, 4.0]])
     single = wide + jnp.array([[0.0, 0.0, 2.0**-24]])
-    found = wide_resolution(wide, single, wide, F64)
+    resolution = jax.jit(wide_resolution, static_argnames="number")
+    found = resolution(wide, single, wide, F64)
     # Eight times 2^-29 of float32's error, in units of the spacing at 2: no other one errs.
     assert found["ulp"].tolist() == [2.0**-26 * 2.0**-24 / 2.0**-51] * 2
-    noisy = wide_resolution(wide, single + 2.0**-24, wide, F64)
+    noisy = resolution(wide, single + 2.0**-24, wide, F64)
     assert noisy["ulp"].tolist() == [2.0**54] * 2  # what two numbers can be apart at the most
-    assert not math.isfinite(wide_resolution(wide, single, wide / 0, F64)["ulp"][0])
+    assert not math.isfinite(resolution(wide, single, wide / 0, F64)["ulp"][0])
 
 
 def test_cells_that_are_done_are_left_out(rows):
@@ -215,7 +216,11 @@ def test_a_length_over_the_context_is_named():
 
 def test_an_overflow_is_no_number_and_not_hidden():
     settings = CollapseSettings(
-        model="toy", lengths=(1, 2), families=("ones_zero",), formats=("e2m1",), positions=("none",)
+        model="toy",
+        lengths=LENGTHS,
+        families=("ones_zero",),
+        formats=("e2m1",),
+        positions=("none",),
     )
     ((positions, model),) = open_models(settings)
     (_, rows), *rest = measure(settings, positions, model)

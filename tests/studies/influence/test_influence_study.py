@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from documented import row_keys
 
+from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.studies.influence.measure import (
@@ -352,12 +353,18 @@ def test_passages_are_spread_over_a_text_without_its_opening(text, count, limit,
     assert all(late - early >= limit for early, late in itertools.pairwise(starts))
 
 
-def test_bounds_of_passages_together_are_those_of_each_alone(subject):
+@pytest.fixture(scope="module")
+def passages():
+    """Settings of two passages, the subject, and the rows of both and of the second alone."""
     changes = {"prompt": "", "passages": 2, "max_tokens": 6, "attention": ("frozen",)}
     settings = dataclasses.replace(SETTINGS, spectral=(), **changes)
     both = open_subject(settings)
-    run = lambda subject: [row for _, rows in measure(settings, subject) for row in rows]
-    together, alone = run(both), run(both._replace(passages=both.passages[1:]))
+    rows_of = lambda subject: [row for _, rows in measure(settings, subject) for row in rows]
+    return settings, both, rows_of(both), rows_of(both._replace(passages=both.passages[1:]))
+
+
+def test_bounds_of_passages_together_are_those_of_each_alone(passages):
+    settings, both, together, alone = passages
     later = [row for row in together if row["offset"] == 6]
     assert len(together) == 2 * len(alone) == 2 * len(later) == 2 * 4 * 6
     for one, other in zip(later, alone, strict=True):
@@ -368,6 +375,36 @@ def test_bounds_of_passages_together_are_those_of_each_alone(subject):
     done = lambda row: row["offset"] == 6
     names = [name for name, _ in measure(settings, both, done)]
     assert names == ["bounds for frozen attention", "frozen attention, digits from 0"]
+
+
+# As SETTINGS, whose programs are compiled.
+WORDS = ("--prompt", "31,31", "--method", "exact", "--format", "f64", "--spectral", "2", "0")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
+    out = tmp_path / "toy"
+    call = ["influence", "toy", *WORDS, "--out", str(out)]
+    assert run(call) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
+    assert {path.name for path in (out / "figures").iterdir()} == {"profile.svg", "layers.svg"}
+    said = capsys.readouterr()
+    assert "Effective number of tokens" in said.out
+    steps = ["bounds for true and frozen attention", "true attention", "frozen attention"]
+    assert said.err.splitlines() == steps
+    assert said.out.splitlines()[-1] == f"Page: {out / 'index.html'}"
+    page, written = (out / "index.html").read_text(), (out / "rows.jsonl").read_bytes()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    lines = written.splitlines(keepends=True)
+    assert len(lines) == len(rows)
+    # As a kill leaves it: the second kind half written, its last line cut.
+    (out / "rows.jsonl").write_bytes(b"".join(lines[:30]) + lines[30][:20])
+    assert run(call) == 0
+    assert (out / "rows.jsonl").read_bytes() == written
+    assert (out / "index.html").read_text() == page
+    assert run([*call, "--seed", "1"]) == 2
+    assert "holds another run" in capsys.readouterr().err
 
 
 def test_every_key_of_a_row_is_documented(rows):

@@ -148,7 +148,8 @@ def test_held_is_what_a_replay_holds(subject, rows, model):
 
 
 def test_held_share_by_hand(model):
-    state = empty_state(model.outer.config, policy("tova"), 4)
+    two = dataclasses.replace(model.outer.config, num_layers=2)
+    state = empty_state(two, policy("tova"), 4)
     layers = [
         layer._replace(position=jnp.asarray([places], jnp.int32))
         for layer, places in zip(state.layers, ([0, 5, 6, 9, -1], [6, 7, 8, -1, 1]), strict=True)

@@ -35,11 +35,28 @@ def drawn(name, count, remedy="none"):
     return module._rows(keys, task=named_task(name), glasses=glasses, length=LENGTH)
 
 
-def test_rows_are_those_of_loops(decoder):
+@pytest.fixture(scope="module")
+def copied(decoder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ANSWERED", 8)
+        return list(
+            heard_rows(decoder, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW)
+        )
+
+
+@pytest.fixture(scope="module")
+def copied_twice(decoder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ANSWERED", 8)
+        return list(
+            heard_rows(decoder, named_task("copy_string"), named_glasses("twice"), LENGTH, 1, FEW)
+        )
+
+
+@pytest.fixture(scope="module")
+def looped(decoder):
+    """By place, whether each answer is right, and the sizes of the first few."""
     rows = drawn("copy_at", 8 * LENGTH)
-    *places, order = heard_rows(
-        decoder, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW
-    )
     said = jax.jit(jax.vmap(lambda tokens: decoder.logits(decoder(tokens)[0])))(rows.tokens)
     paths, bound = jax.jit(rollout), jax.jit(printed_bound)
     found = {}
@@ -57,6 +74,11 @@ def test_rows_are_those_of_loops(decoder):
             mine[1].append(
                 (sizes.frobenius[0, where], paths(decoder, prefix).profile[0, where], printed)
             )
+    return found
+
+
+def test_rows_are_those_of_loops(copied, looped):
+    (*places, order), found = copied, looped
     assert [row["place"] for row in places] == sorted(found)
     for row in places:
         right, measured = found[row["place"]]
@@ -76,10 +98,8 @@ def test_rows_are_those_of_loops(decoder):
     assert order["right"] == pytest.approx(np.mean(np.concatenate([r for r, _ in found.values()])))
 
 
-def test_every_token_of_a_copied_string_asks_its_place(decoder):
-    *places, order = heard_rows(
-        decoder, named_task("copy_string"), named_glasses("twice"), LENGTH, 1, FEW
-    )
+def test_every_token_of_a_copied_string_asks_its_place(copied_twice):
+    *places, order = copied_twice
     assert [row["place"] for row in places] == list(range(LENGTH))
     assert all(row["examples"] == 8 for row in places)
     assert all(0 < row["rollout"] < 1 for row in places)

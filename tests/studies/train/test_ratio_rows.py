@@ -40,8 +40,13 @@ def free():
     return decoder_of(Bidirectional())
 
 
-def test_without_mask_and_positions_repetitions_are_alike(free):
-    ratio, pairs = rows_of(free)
+@pytest.fixture(scope="module")
+def free_rows(free):
+    return rows_of(free)
+
+
+def test_without_mask_and_positions_repetitions_are_alike(free_rows):
+    ratio, pairs = free_rows
     assert ratio["applies"]
     assert pairs["pairs"] == 8
     assert pairs["within_roundoff"]
@@ -53,7 +58,7 @@ def test_without_mask_and_positions_repetitions_are_alike(free):
     assert ratio["beyond_roundoff"] is False
 
 
-def test_the_accuracy_is_that_of_a_loop_over_all_items(free):
+def test_the_accuracy_is_that_of_a_loop_over_all_items(free, free_rows):
     read = jax.jit(lambda tokens: free.logits(free(tokens)[0])[-1])
     zero, right = SYMBOLS.index("0"), Fraction(0)
     for length in (2, 3, 4):
@@ -61,20 +66,29 @@ def test_the_accuracy_is_that_of_a_loop_over_all_items(free):
             said = int(np.argmax(read(jnp.asarray(item, jnp.int32) + zero))) - zero
             chance = Fraction(7, 10) ** sum(item) * Fraction(3, 10) ** (length - sum(item))
             right += chance / 3 if said == sum(item) else 0
-    assert rows_of(free)[0]["accuracy"] == float(right)
+    assert free_rows[0]["accuracy"] == float(right)
 
 
 @pytest.mark.parametrize(
-    ("decoder", "remedy"),
-    [
-        (decoder_of(Bidirectional(), Rotary()), TYPES),
-        (decoder_of(Causal()), TYPES),
-        (decoder_of(Bidirectional()), "none"),  # a third type, once: its share tells the length
-    ],
-    ids=["rotary", "causal", "marks"],
+    ("mask", "positions"),
+    [(Bidirectional(), Rotary()), (Causal(), NoPositions())],
+    ids=["rotary", "causal"],
 )
-def test_with_positions_mask_or_marks_they_are_not(decoder, remedy):
-    ratio, pairs = rows_of(decoder, remedy)
+def test_with_positions_or_mask_they_are_not(mask, positions):
+    differ(*rows_of(decoder_of(mask, positions)))
+
+
+@pytest.fixture(scope="module")
+def marked():
+    """A third type, once: its share tells the length."""
+    return rows_of(decoder_of(Bidirectional()), "none")
+
+
+def test_with_marks_they_are_not(marked):
+    differ(*marked)
+
+
+def differ(ratio, pairs):
     assert not ratio["applies"]
     assert pairs["apart"] > 1e-3
     assert pairs["within_roundoff"] in (None, False)

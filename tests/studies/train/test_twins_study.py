@@ -30,8 +30,13 @@ def heard(plan):
     symbols = counter_symbols(MOST)
     decoder = counter(MOST, reading="one_plus_share", dtype=jnp.float64)
     tokens = jnp.asarray([symbols.index(s) for s in (BOS, *"1" * MOST)])
-    y, _ = jax.jit(lambda decoder: decoder(tokens, plan=plan))(decoder)
-    scores = np.asarray(decoder.logits(y, plan=plan))
+
+    @jax.jit
+    def asked(decoder):
+        y, _ = decoder(tokens, plan=plan)
+        return y, decoder.logits(y, plan=plan)
+
+    y, scores = asked(decoder)
     lengths = list(range(1, MOST))
     right = symbols.index("#0") + np.asarray([[n, n + 1] for n in lengths])
     both = lambda x: np.stack([np.asarray(x)[1:-1], np.asarray(x)[2:]], axis=1)
@@ -46,12 +51,19 @@ def wide():
     return heard(RoundingPlan.wide(F64))
 
 
-@pytest.mark.parametrize("fmt", [float_format("e8m4"), E4M3FN], ids=["e8m4", "e4m3fn"])
-def test_a_counter_fails_where_it_must(fmt, wide):
-    """Storage says it to the token. The chance does not: noise at 6 is far over that at 30."""
+@pytest.fixture(scope="module", params=[float_format("e8m4"), E4M3FN], ids=["e8m4", "e4m3fn"])
+def failing(request, wide):
+    """A format, and where the counter is predicted to fail in it, and fails."""
+    fmt = request.param
     plan = RoundingPlan(residual=fmt, output=fmt, mode="simulated", carrier=F64)
-    own, known = heard(plan), failing_length(fmt, "one_plus_share")
-    found = twin_rows._failing(wide, own, twin_rows._predict(wide, own, plan), plan)
+    own = heard(plan)
+    return fmt, twin_rows._failing(wide, own, twin_rows._predict(wide, own, plan), plan)
+
+
+def test_a_counter_fails_where_it_must(failing):
+    """Storage says it to the token. The chance does not: noise at 6 is far over that at 30."""
+    fmt, found = failing
+    known = failing_length(fmt, "one_plus_share")
     assert found["observed"] == known.last_distinct + 1
     assert found["by_storage"] == known.last_distinct + 1
     assert found["predicted"] <= found["observed"]
@@ -109,16 +121,22 @@ def by_hand():
     return PairAnswers([2, 3, 4], trained, y, y @ unembed.T, right, unembed)
 
 
-def test_rows_by_hand(monkeypatch):
+@pytest.fixture(scope="module")
+def rows_by_hand():
     known = by_hand()
     # A format of halves, by which the last two are one, and a lead at 3 is off by a half.
     y = known.y.copy()
     y[2, 1, 0], y[0, 1, 0] = 4, 3.25
     own = known._replace(y=y, scores=y @ known.unembed.T)
     blank = np.zeros((3, 2))
-    monkeypatch.setattr(twin_rows, "answer_pairs", lambda *_: own)
     asked = Asked(0, None, Pairs(known.lengths, blank, blank, known.right), known)
-    rows = twin_rows.twin_rows(settings(), asked, "e8m3@output")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twin_rows, "answer_pairs", lambda *_: own)
+        return twin_rows.twin_rows(settings(), asked, "e8m3@output")
+
+
+def test_rows_by_hand(rows_by_hand):
+    rows = rows_by_hand
     assert len({tuple(row[name] for name in KEY) for row in rows}) == 4
     *pairs, last = rows
     assert [row["length"] for row in pairs] == [2, 3, 4]
