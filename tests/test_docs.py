@@ -171,7 +171,7 @@ def docstring_examples():
                     yield pytest.param(module, text, id=f"{module}.{node.name}")
 
 
-@pytest.mark.parametrize(("module", "text"), docstring_examples())
+@pytest.mark.parametrize(("module", "text"), list(docstring_examples()))
 def test_examples_in_docstrings(module, text):
     run_examples(text, vars(importlib.import_module(module)).copy())
 
