@@ -7,14 +7,13 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from glassesjax.arguments import LEAST_COLUMNS, parsed
+from glassesjax.arguments import LEAST_COLUMNS, Parsed, parsed
 from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
-from glassesjax.runs.study import Call, Command, Study
+from glassesjax.runs.study import Call, Command
 from glassesjax.runs.verdicts import unfinite
 
 
@@ -46,12 +45,9 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
             for line in verb.lines():
                 say(line)
             return 0
-        study, settings, options = verb
-        if whole_process:
-            _configure(study, settings, options)
         command = shlex.join(["glassesjax", *arguments])
-        alone_or_not = lambda writes: _study(study, settings, options, command, writes=writes)
-        return study.together(options, alone_or_not)
+        run_it = lambda writes: _study(verb, command, writes=writes, whole_process=whole_process)
+        return verb.study.together(verb.options, run_it)
     except (Exception, KeyboardInterrupt) as error:
         if (end := ending(error)) is None:
             raise
@@ -60,30 +56,22 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
         return status
 
 
-def _configure(study: Study[Any, Any], settings: Any, options: Any) -> None:  # noqa: ANN401
-    """Settings of a process that does nothing else than this study."""
-    from glassesjax.runs.compilation_cache import use_compilation_cache
-
-    use_compilation_cache(options.compilation_cache)
-    study.configure(settings)
-
-
-def _study(
-    study: Study[Any, Any],
-    settings: Any,  # noqa: ANN401
-    options: Any,  # noqa: ANN401
-    command: str,
-    *,
-    writes: bool,
-) -> int:
+def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) -> int:
     """Runs a study into its folder, prints what its rows say, and what in them must not be."""
+    study, settings, options = words
     out = study.folder(settings, options.out)
-    check_local(out)  # before a model is opened
+    check_local(out)
     check_name(out, "--out")
+    if writes:
+        check_out(out, study.known(settings))
+    if whole_process:  # what could be refused without JAX is refused
+        from glassesjax.runs.compilation_cache import use_compilation_cache
+
+        use_compilation_cache(options.compilation_cache)
+        study.configure(settings)
     if not writes:  # of several processes another one does
         study.run(settings, options, Call(out, "", lambda name: None))
         return 0
-    check_out(out, study.known(settings))
     steps = 0 if study.steps is None else study.steps(settings, options)
     with _progress(steps) as advance:
         rows = study.run(settings, options, Call(out, command, advance))

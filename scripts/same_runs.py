@@ -1,6 +1,6 @@
 """Runs small commands of every verb with two checkouts, and compares what they leave.
 
-Compared are exit status, standard output, the last line of standard error, the names of all files,
+Compared are exit status, standard output, the last line of progress, the names of all files,
 ``settings.json``, and ``rows.jsonl``: the same rows in the same order, with the same fields in the
 same order and the same values, but for the fields of ``BY_NATURE``. Takes some eight minutes a side
 on one core with an empty compilation cache. What the first checkout left is kept in ``out`` and
@@ -44,7 +44,7 @@ STUDIES = {
     "train": "train copy_at --steps 4 --batch 2 --width 8 --heads 1 --layers 1 --examples 2"
     " --lengths 2 4 --seeds 2 --heard 1",
     "sweep": "sweep --grid task=count_ones,copy_last steps=2 batch=2 width=8 heads=1 layers=1"
-    " examples=2 positions=none lengths=2:4",
+    " examples=2 positions=none remedy=none lengths=2:4",
     "verify": "verify",
     "refused-model": "collapse gpt5",
     "refused-value": "influence toy --probes 1",
@@ -131,7 +131,8 @@ def differences(name: str, before: Path, after: Path, *, texts: bool = False) ->
     if old["status"] != new["status"]:
         yield f"exit status {old['status']}, then {new['status']}"
     yield from _first(old["stdout"], new["stdout"], "line {} of standard output")
-    yield from _first(old["stderr"][-1:], new["stderr"][-1:], "the last line of standard error")
+    if old["status"] == 0:  # the words of a refusal may get better
+        yield from _first(old["stderr"][-1:], new["stderr"][-1:], "the last line of standard error")
     names = [_files(side / name) for side in (before, after)]
     for file in sorted(names[0] ^ names[1]):
         yield f"{file} only {'before' if file in names[0] else 'after'}"

@@ -206,7 +206,7 @@ def public_functions():
         if not name.startswith(PACKAGES):
             continue
         module = importlib.import_module(f"glassesjax.{name}")
-        for value in vars(module).values():
+        for value in (getattr(module, each) for each in dir(module)):
             own = getattr(value, "__module__", "") or ""
             here = own == module.__name__ or (name in PACKAGES and own.startswith(module.__name__))
             is_function = callable(value) and not isinstance(value, type)

@@ -193,6 +193,28 @@ def test_rows_of_other_code_answer_for_nothing(verify, tmp_path, monkeypatch):
     assert len({row["fingerprint"] for row in rows}) == 2
 
 
+def test_a_ledger_of_before_claims_had_fingerprints_of_their_own_is_read(
+    verify, tmp_path, monkeypatch
+):
+    """All its rows have one, and the code that they were made by is nobody's any more."""
+    with monkeypatch.context() as before:
+        for module in (measure, ledger):
+            before.setattr(module, "fingerprint", lambda *claims: "0" * 16)
+        assert verify((claim("kept"), claim("gone"))) == 0
+    old = (tmp_path / "ledger" / "rows.jsonl").read_bytes()
+    assert verify((claim("kept"), claim("new"))) == 0
+    whole = (tmp_path / "ledger" / "rows.jsonl").read_bytes()
+    assert whole.startswith(old)
+    rows = read_rows(tmp_path / "ledger" / "rows.jsonl")
+    closed = [row for row in rows if row["part"] == "closing"]
+    assert [row["claim"] for row in closed] == ["kept", "gone", "kept", "new"]
+    page = (tmp_path / "ledger" / "index.html").read_text()
+    assert "2 of 2 claims" in page
+    assert "gone" not in page
+    assert verify((claim("kept"), claim("new"))) == 0  # and what is measured is not measured again
+    assert (tmp_path / "ledger" / "rows.jsonl").read_bytes() == whole
+
+
 def test_another_suite_is_another_run(verify, capsys):
     assert verify((claim(),)) == 0
     assert verify((claim(),), "--suite", "full") == 2

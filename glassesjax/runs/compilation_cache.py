@@ -29,7 +29,8 @@ from glassesjax.process import note
 VARIABLE = "GLASSESJAX_COMPILATION_CACHE"  # of the environment; the flag goes before it
 OFF = "off"
 MOST_BYTES = 2 * 10**9  # of one folder; the least recently used programs go first
-LEAST_SECONDS = 0.2  # of compiling; what is faster is not worth a file
+MOST_PROGRAMS = 2_000  # JAX looks at each one's file before it writes another
+LEAST_SECONDS = 0.5  # of compiling; what is faster is not worth a file
 LOCK_SECONDS = 10.0  # the wait for other processes, as JAX has it
 HITS, MISSES = "hits", "misses"
 _EVENTS = {
@@ -154,20 +155,27 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _repair(folder: Path, program: str | None = None) -> None:
-    """Removes what a process left that was killed while it wrote, and every form of one program.
+def _repair(folder: Path, program: str = "") -> None:
+    """Removes what a process left that was killed while it wrote, and what there is too much of.
 
     A program's file is written first, and the time of its use beside it then; JAX 0.10 keeps
     nothing more once it has met one without.
+
+    Args:
+      folder: Of this JAX and processor.
+      program: All of this name goes, if there is one.
     """
     with _locked(folder):
         names = {path.name for path in folder.iterdir()}
-        for name in names:
-            key, entry, _ = name.rpartition("-cache")
-            whole = f"{key}-atime" in names
-            if entry and (not whole or (program and key.startswith(f"{program}-"))):
-                (folder / name).unlink()
-                (folder / f"{key}-atime").unlink(missing_ok=True)
+        keys = {name.removesuffix("-cache") for name in names if name.endswith("-cache")}
+        gone = {key for key in keys if f"{key}-atime" not in names}
+        gone |= {key for key in keys if program and key.startswith(f"{program}-")}
+        last_use = lambda key: int.from_bytes((folder / f"{key}-atime").read_bytes(), "little")
+        if len(kept := keys - gone) > MOST_PROGRAMS:
+            gone |= {*sorted(kept, key=last_use)[:-MOST_PROGRAMS]}
+        for key in gone:
+            (folder / f"{key}-cache").unlink()
+            (folder / f"{key}-atime").unlink(missing_ok=True)
 
 
 def _watch(folder: Path | None) -> None:

@@ -36,8 +36,8 @@ def claim_rows(claim: Claim, settings: VerifySettings) -> Iterator[Row]:
         seen = set()
         for measurement in measurements:
             if measurement.setting in seen:
-                found = f"{claim.name} has two of {measurement.setting!r} in its {part}"
-                raise ValueError(f"Wanted different settings; {found}: name what differs.")
+                got = f"two of {measurement.setting!r} in the {part} of {claim.name}"
+                raise ValueError(f"Expected different settings, got {got}: name what differs.")
             seen.add(measurement.setting)
             yield _row(claim, part, measurement)
 

@@ -30,7 +30,7 @@ from glassesjax.runs.compilation_cache import (
 )
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.rows import RowFile
-from proofs_numeric.verify.measure import OPTIMIZATIONS_OFF
+from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF
 
 HIT, MISS = {"hits": 1, "misses": 0}, {"hits": 0, "misses": 1}
 OPTIONS = (
@@ -185,6 +185,7 @@ def test_where_a_users_cache_is(monkeypatch, variable, home):
 def test_flag_before_variable_before_jax(tmp_path, monkeypatch):
     place = lambda: Path(str(jax.config.values["jax_compilation_cache_dir"]))
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     use_compilation_cache()
     assert place() == tmp_path / "jax"
     assert compute() == MISS  # counted there, too
@@ -305,6 +306,16 @@ def test_the_least_recently_used_programs_go_first(tmp_path, monkeypatch):
     assert sum(path.stat().st_size for path in kept) <= compilation_cache.MOST_BYTES
 
 
+def test_the_least_recently_used_go_when_there_are_too_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation_cache, "MOST_PROGRAMS", 2)
+    use_compilation_cache(str(tmp_path))
+    for factor in (3, 4, 3, 5):
+        compute(factor)
+    use_compilation_cache(str(tmp_path))
+    assert len(list((tmp_path / folder_name()).glob("*-cache"))) == 2
+    assert [compute(factor) for factor in (5, 3, 4)] == [HIT, HIT, MISS]
+
+
 MANY = """
 import sys
 import jax
@@ -360,8 +371,9 @@ def test_the_folder_is_named_by_versions_and_processor(tmp_path):
 
 def test_a_run_notes_the_programs_of_all_processes_that_made_it(tmp_path):
     def noted(*factors):
-        for factor in factors:
-            compilation_cache._counts.update(compute(factor))
+        counts = [compute(factor) for factor in factors]
+        for each in counts:
+            compilation_cache._counts.update(each)
         with RowFile(tmp_path / "rows.jsonl", ("n",)) as file:
             Journal(tmp_path, {"command": "x"}).write(file)
         return json.loads((tmp_path / "provenance.json").read_text()).get("compilation_cache")
@@ -374,14 +386,13 @@ def test_a_run_notes_the_programs_of_all_processes_that_made_it(tmp_path):
     assert noted() == {"hits": 1, "misses": 2}
 
 
-def test_the_command_uses_it_and_a_call_does_not(tmp_path):
-    words = ["verify", "--only", "lem_b7", "--out"]
-    assert cli.run([*words, str(tmp_path / "call")]) == 0
-    assert not (tmp_path / "cache").exists()
-    assert cli.run([*words, str(tmp_path / "command")], whole_process=True) == 0
-    assert (user_cache() / folder_name()).is_dir()
-    noted = json.loads((tmp_path / "command/provenance.json").read_text())["compilation_cache"]
-    assert noted["misses"] > 0
-    assert "compilation_cache" not in json.loads((tmp_path / "call/provenance.json").read_text())
-    settings = [(tmp_path / name / "settings.json").read_text() for name in ("call", "command")]
-    assert settings[0] == settings[1]
+def test_the_command_uses_it_and_a_call_does_not(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(compilation_cache, "use_compilation_cache", asked.append)
+    (tmp_path / "file").touch()
+    words = ["collapse", "toy", "--out", str(tmp_path / "file")]  # refused, and so of no work
+    assert cli.run([*words, "--compilation-cache", "here"]) == 2
+    assert asked == []
+    assert cli.run(words, whole_process=True) == 2
+    assert cli.run([*words, "--compilation-cache", "off"], whole_process=True) == 2
+    assert asked == [None, "off"]

@@ -89,6 +89,12 @@ def test_what_else_is_not_the_same_is_reported(sides, changes, text):
     assert any(text in line for line in sides(**changes))
 
 
+def test_words_of_a_refusal_may_change(tmp_path):
+    for side, text in (("before", "Wanted x; found y."), ("after", "Expected x, got y: choose.")):
+        written(tmp_path / side, status=2, stdout=[], stderr=[text])
+    assert not list(same_runs.differences("train", tmp_path / "before", tmp_path / "after"))
+
+
 def test_texts_count_where_they_are_wanted(sides):
     assert sides(page="0.25") == []
 

@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import made_decoders as decoders
 import numpy as np
 import pytest
 
-from glassesjax.model import Bidirectional, Causal, Decoder, DecoderConfig
+from glassesjax.model import Bidirectional, Causal, DecoderConfig
 from glassesjax.precision import BF16, RoundingPlan
 from glassesjax.tasks import named_task
 from glassesjax.tasks.glasses import named_glasses
@@ -15,9 +16,10 @@ SIZE = 16
 
 
 def made(name, lengths, remedy="none", key=0):
+    task, glasses = named_task(name), named_glasses(remedy)
     lengths = jnp.asarray(list(lengths), jnp.int32)
-    glasses = named_glasses(remedy)
-    return all_twins(named_task(name), glasses, jax.random.key(key), lengths, size=SIZE)
+    twins = jax.jit(lambda key, lengths: all_twins(task, glasses, key, lengths, size=SIZE))
+    return jax.device_get(twins(jax.random.key(key), lengths))
 
 
 def read(name, pairs, at):
@@ -85,33 +87,41 @@ def test_answers_are_those_of_a_pass_over_what_was_read(mask, plan):
     name = "count_ones"
     symbols = named_task(name).symbols
     config = DecoderConfig(vocab_size=len(symbols), num_heads=2, model_dim=8, mask=mask)
-    decoder = Decoder(config, key=jax.random.key(1))
+    decoder = decoders.made(config, jax.random.key(1), jnp.float32)
     pairs = made(name, [3, 9, 12, 15])
-    found = answer_twins(decoder, pairs.tokens, pairs.asked, plan=plan)
+    given = jnp.asarray(pairs.tokens), jnp.asarray(pairs.asked)
+    found = jax.device_get(answer_twins(decoder, *given, plan=plan))
     stored = decoder.stored(plan)
-    for at, k in ((0, 0), (1, 1), (2, 0), (3, 1)):
-        tokens = pairs.tokens[at, k, : int(pairs.asked[at, k])]
+
+    @jax.jit
+    def read(tokens):
+        """What stands at the end, and its scores."""
         y = stored(tokens, plan=plan)[0][-1:]
+        return y, stored.logits(y, plan=plan)
+
+    for at, k in ((0, 0), (1, 1), (2, 0), (3, 1)):  # a program each: of its length
+        y, scores = read(jnp.asarray(pairs.tokens[at, k, : int(pairs.asked[at, k])]))
         # Sums of 2 layers in other orders: some hundred roundings, of values of size one.
         loose = 2.0**-15 if plan.mode == "wide" else 2.0**-4
         np.testing.assert_allclose(found.y[at, k], y[0], atol=loose)
-        np.testing.assert_allclose(found.scores[at, k], stored.logits(y, plan=plan)[0], atol=loose)
+        np.testing.assert_allclose(found.scores[at, k], scores[0], atol=loose)
 
 
 def test_what_stands_after_the_asked_token_is_not_seen():
     config = DecoderConfig(
         vocab_size=len(named_task("count_ones").symbols), model_dim=8, mask=Bidirectional()
     )
-    decoder, pairs = Decoder(config, key=jax.random.key(2)), made("count_ones", [3, 4, 5, 6])
+    decoder = decoders.made(config, jax.random.key(2), jnp.float32)
+    pairs = made("count_ones", [3, 4, 5, 6])
     place = np.arange(pairs.tokens.shape[-1])
-    hidden = place >= np.asarray(pairs.asked)[..., None]
-    other = jnp.where(hidden, (pairs.tokens + 1) % 7, pairs.tokens)
-    plan = RoundingPlan.wide()
-    first = answer_twins(decoder, pairs.tokens, pairs.asked, plan=plan).scores
-    np.testing.assert_array_equal(
-        first, answer_twins(decoder, other, pairs.asked, plan=plan).scores
-    )
-    seen = jnp.where(place == 1, 3, pairs.tokens).astype(
-        jnp.int32
-    )  # the counter-case: a token of the item
-    assert not np.array_equal(first, answer_twins(decoder, seen, pairs.asked, plan=plan).scores)
+    hidden = place >= pairs.asked[..., None]
+    asked, plan = jnp.asarray(pairs.asked), RoundingPlan.wide()
+
+    def scores(tokens):
+        return answer_twins(decoder, jnp.asarray(tokens, jnp.int32), asked, plan=plan).scores
+
+    first = scores(pairs.tokens)
+    other = np.where(hidden, (pairs.tokens + 1) % 7, pairs.tokens)
+    np.testing.assert_array_equal(first, scores(other))
+    seen = np.where(place == 1, 3, pairs.tokens)  # the counter-case: a token of the item
+    assert not np.array_equal(first, scores(seen))

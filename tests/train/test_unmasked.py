@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from made_decoders import made
 
 from glassesjax.errors import BadInput
-from glassesjax.model import Bidirectional, Causal, Decoder, DecoderConfig, Layout, Prefix
+from glassesjax.model import Bidirectional, Causal, DecoderConfig, Layout, Prefix
 from glassesjax.tasks import LengthMix, example, named_glasses, named_task
 from glassesjax.tasks.layout import batch
 from glassesjax.train import Recipe, begin, evaluate, learn
@@ -16,6 +16,7 @@ from glassesjax.train.step import answers
 from glassesjax.train.unmasked import first_asked, shown
 
 TASK, WORN, SIZE, COUNT = named_task("count_mixed"), named_glasses("no_bos+no_stop"), 5, 12
+FIRST = jax.jit(lambda row: first_asked(config(Bidirectional()), row))
 ANSWERS = jax.jit(lambda decoder, row: answers(decoder, row, None))
 
 
@@ -25,14 +26,15 @@ def config(mask):
 
 @pytest.fixture(scope="module")
 def decoder():
-    return Decoder(config(Bidirectional()), key=jax.random.key(0))
+    return made(config(Bidirectional()), jax.random.key(0), jnp.float32)
 
 
 @pytest.fixture(scope="module")
 def rows():
     make = lambda key, length: example(TASK, WORN, key, length, SIZE)
     keys = jax.random.split(jax.random.key(1), COUNT)
-    return jax.vmap(make)(keys, jnp.arange(COUNT, dtype=jnp.int32) % (SIZE - 1) + 2)
+    lengths = np.arange(COUNT, dtype=np.int32) % (SIZE - 1) + 2
+    return jax.device_get(jax.jit(jax.vmap(make))(keys, lengths))
 
 
 def at(rows, number):
@@ -41,25 +43,24 @@ def at(rows, number):
 
 def other_answer(row):
     """The same row with other tokens from the first scored one on."""
-    there = jnp.arange(len(row.tokens)) >= jnp.argmax(row.scored)
-    return row._replace(tokens=jnp.where(there, (row.tokens + 5) % 17, row.tokens))
+    there = np.arange(len(row.tokens)) >= np.argmax(row.scored)
+    return row._replace(tokens=np.where(there, (row.tokens + 5) % 17, row.tokens))
 
 
 def test_the_answer_changes_no_score_that_is_asked(decoder, rows):
     for number in range(COUNT):
-        row = first_asked(decoder.config, at(rows, number))
+        row = jax.device_get(FIRST(at(rows, number)))
         [place] = np.flatnonzero(row.scored)
-        own, changed = ANSWERS(decoder, row), ANSWERS(decoder, other_answer(row))
+        own, changed = (np.asarray(ANSWERS(decoder, r)) for r in (row, other_answer(row)))
         np.testing.assert_array_equal(own[place], changed[place])
 
 
 def test_shown_as_it_is_the_answer_would_tell(decoder, rows):
     """The counter-case: without the hiding the same scores move."""
-    moved = []
+    moved, said = [], jax.jit(lambda tokens: decoder.logits(decoder(tokens)[0]))
     for number in range(COUNT):
         row = at(rows, number)
-        place = int(jnp.argmax(row.scored))
-        said = jax.jit(lambda tokens: decoder.logits(decoder(tokens)[0]))
+        place = int(np.argmax(row.scored))
         ends = [np.asarray(said(r.tokens))[place - 1] for r in (row, other_answer(row))]
         moved.append(np.max(np.abs(ends[0] - ends[1])))
     assert min(moved) > 1e-3
@@ -67,7 +68,8 @@ def test_shown_as_it_is_the_answer_would_tell(decoder, rows):
 
 def test_only_the_first_token_of_an_answer_is_asked(decoder):
     plain = named_glasses("none")
-    row = example(TASK, plain, jax.random.key(0), jnp.asarray(4, jnp.int32), SIZE)
+    make = jax.jit(lambda key, length: example(TASK, plain, key, length, SIZE))
+    row = make(jax.random.key(0), np.int32(4))
     assert int(row.scored.sum()) == int(row.final.sum()) == 2
     hidden = first_asked(decoder.config, row)
     assert int(hidden.scored.sum()) == int(hidden.final.sum()) == 1
@@ -78,11 +80,16 @@ def test_only_the_first_token_of_an_answer_is_asked(decoder):
     assert sees_later(config(Prefix(length=2)))
 
 
+@jax.jit
+def read_alone(decoder, tokens):
+    return decoder.logits(decoder(tokens, Layout.line(len(tokens)))[0])[-1]
+
+
 def alone(decoder, row):
     """Scores of the token after the item, read without a row around it."""
-    end = int(jnp.argmax(row.scored))
-    tokens = row.tokens[:end]
-    return decoder.logits(decoder(tokens, Layout.line(end))[0])[-1], int(row.tokens[end])
+    end = int(np.argmax(row.scored))
+    scores = read_alone(decoder, jnp.asarray(row.tokens[:end]))
+    return np.asarray(scores, np.float64), int(row.tokens[end])
 
 
 def test_an_evaluation_is_a_loop_over_rows_without_padding(decoder, key):
@@ -92,8 +99,8 @@ def test_an_evaluation_is_a_loop_over_rows_without_padding(decoder, key):
     read = jax.jit(lambda tokens: decoder.logits(decoder(tokens)[0])[-1])
     right, losses = [], []
     for one in jax.random.split(examples, COUNT):
-        row = make(one)
-        scores, token = np.asarray(read(row.tokens[:3])), int(row.tokens[3])
+        row = jax.device_get(make(one))
+        scores, token = np.asarray(read(jnp.asarray(row.tokens[:3]))), int(row.tokens[3])
         right.append(np.argmax(scores) == token)
         losses.append(np.log(np.sum(np.exp(scores))) - scores[token])
     assert float(found.exact) == pytest.approx(np.mean(right), abs=2.0**-20)
@@ -104,13 +111,14 @@ def test_a_step_says_the_loss_of_rows_without_padding():
     mix = LengthMix(low=2, high=SIZE)
     recipe = Recipe(task=TASK, mix=mix, glasses=WORN, batch=COUNT, steps=4, warmup=1)
     learner = begin(config(Bidirectional()), recipe, 0, 1e-2)
-    drawn, lengths = batch(TASK, WORN, mix, learner.key, learner.step, COUNT)
+    draw = jax.jit(lambda key, step: batch(TASK, WORN, mix, key, step, COUNT))
+    drawn, lengths = jax.device_get(draw(learner.key, learner.step))
     losses = []
     for number in range(COUNT):
         scores, token = alone(learner.decoder, at(drawn, number))
-        losses.append(float(optax.softmax_cross_entropy_with_integer_labels(scores, token)))
+        losses.append(np.log(np.sum(np.exp(scores))) - scores[token])
     assert len(set(np.asarray(lengths).tolist())) > 1
-    stacked = jax.tree.map(lambda x: x[None], learner)
+    stacked = jax.jit(lambda learner: jax.tree.map(lambda x: x[None], learner))(learner)
     _, told = learn(stacked, recipe, 1)
     assert float(told.loss[0, 0]) == pytest.approx(np.mean(losses), rel=2.0**-18, abs=0)
 

@@ -79,7 +79,7 @@ def test_what_is_done_is_not_measured_again(monkeypatch):
 
 
 def test_two_measurements_of_one_setting_are_refused(ledger_of):
-    with pytest.raises(ValueError, match=r"two of 'half, n=2' in its ladder"):
+    with pytest.raises(ValueError, match=r"two of 'half, n=2' in the ladder of made"):
         ledger_of(claim(measure=lambda suite: [half(2), half(2, measured=2.0)]))
 
 
@@ -118,7 +118,7 @@ def test_a_claim_that_raises_does_not_take_those_before_it(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"only": ("lem_b0",)}, r"claims out of .*lem_b1.*; got 'lem_b0': name one"),
+        ({"only": ("lem_b0",)}, r"claims out of .*lem_b1.*, got 'lem_b0': name one"),
         ({"only": ("lem_b1", "lem_b1")}, "different --only"),
     ],
 )
