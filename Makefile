@@ -10,13 +10,17 @@ CONSTRAIN := $(if $(PINS),-c $(PINS))
 PYTEST := --numprocesses auto --maxprocesses 4 --dist loadfile --durations 20
 # Which tests, beside those that run as users do.
 TESTS ?= tests
+QUICK := not slow and not claims
 OPTIMIZED := tests/precision tests/cache/test_against_reference.py
 # jax 0.10, which Python 3.11 is pinned to, can still emit loops in an older way that compiles twice
 # as fast; jax 0.12 cannot, and dies of the flag.
 EMITTERS := $(if $(filter py311,$(VERSION)),XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false")
+# Programs that an earlier run compiled; those of the last week are kept.
+PROGRAMS := $(CURDIR)/$(VENV)/jax-cache
+CACHED := JAX_COMPILATION_CACHE_DIR="$(PROGRAMS)" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test slow check format lint types layers docs bench clean
+.PHONY: demo test claims slow check format lint types layers docs bench clean
 
 demo: $(VENV)/.run
 	$(BIN)/glassesjax collapse toy --formats f32 bf16 --out runs/demo-toy
@@ -30,16 +34,25 @@ demo: $(VENV)/.run
 # Compiling is most of the work, so most of XLA's optimizations are off: a quarter of the time, and
 # other machine code than that of `make slow`, which has them on. What the backend does with casts
 # and products is asked as it runs, and so is the cache's oracle.
+# With SHAPES=1 each call's shapes and types are checked, which costs a seventh.
 test: $(VENV)/.dev
-	$(BIN)/pytest $(PYTEST) -m "not slow" $(OPTIMIZED)
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(EMITTERS) $(BIN)/pytest $(PYTEST) -m "not slow" $(TESTS) \
+	mkdir -p $(PROGRAMS) && find $(PROGRAMS) -type f -mtime +7 -delete
+	$(CACHED) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(OPTIMIZED)
+	$(CACHED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(EMITTERS) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(TESTS) \
 		$(addprefix --ignore=,$(OPTIMIZED))
 
+# All claims; `make test` has one of each kind.
+claims: $(VENV)/.dev
+	rm -rf runs/claims
+	GLASSESJAX_COMPILATION_CACHE="$(PROGRAMS)" $(EMITTERS) $(BIN)/glassesjax verify --out runs/claims
+
+slow: export SHAPES = 1
 slow: $(VENV)/.dev
-	$(BIN)/pytest $(PYTEST) -m slow
+	$(BIN)/pytest $(PYTEST) -m "slow or claims"
 	$(BIN)/python scripts/abuse.py
 
-check: format lint types layers test docs
+check: export SHAPES = 1
+check: format lint types layers test claims docs
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -1,6 +1,8 @@
 """Settings of Sphinx: Markdown pages, executed cells, API from docstrings, formulas as MathML."""
 
 import re
+import sys
+from pathlib import Path
 
 import jax
 from docutils import nodes
@@ -17,7 +19,8 @@ project = "glassesjax"
 author = "The glassesjax authors"
 copyright = "2026, The glassesjax authors"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+sys.path.append(str(Path(__file__).parent / "_ext"))
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flags"]
 exclude_patterns = ["_build", "jupyter_execute"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3

@@ -12,11 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, no_type_check
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import AbstractArray
-
+from glassesjax.arrays import Array, NumPyArray, NumPyNumber, resolved
 from glassesjax.errors import BadInput, check_choice
 
 Axes = dict[str, Any]
@@ -77,7 +73,7 @@ def _last(value: Any, hint: Any) -> int:  # noqa: ANN401
     """When a type is tried: a number stays one if it may, and an array an array of its library."""
     if not _is_array(hint):
         return 2
-    several = isinstance(value, np.ndarray | jax.Array)
+    several = isinstance(value, NumPyArray | Array)
     return 0 if isinstance(value, hint.array_type) else 1 if several else 3
 
 
@@ -109,11 +105,25 @@ _UNFIT: Any = object()
 def _members(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
     """The members of a union, or the one type."""
     union = typing.get_origin(hint) in (typing.Union, UnionType)
-    return typing.get_args(hint) if union else (hint,)
+    return tuple(map(resolved, typing.get_args(hint) if union else (hint,)))
+
+
+def names_arrays(hint: Any) -> bool:  # noqa: ANN401
+    """Whether a type is, or has among its members and elements, one of arrays with axes.
+
+    Args:
+      hint: An annotation.
+
+    Returns:
+      The truth value.
+    """
+    several = lambda one: typing.get_origin(one) in (tuple, Sequence, Collection)
+    inner = lambda one: any(map(names_arrays, typing.get_args(one))) if several(one) else False
+    return any(_is_array(one) or inner(one) for one in _members(hint))
 
 
 def _is_array(hint: Any) -> bool:  # noqa: ANN401
-    return isinstance(hint, type) and issubclass(hint, AbstractArray)
+    return isinstance(hint, type) and hasattr(hint, "dim_str")  # of jaxtyping, which is imported
 
 
 def _is_record(hint: Any) -> bool:  # noqa: ANN401
@@ -134,7 +144,10 @@ def _read(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """The value as one type has it, or ``_UNFIT``."""
     origin = typing.get_origin(hint)
     if _is_array(hint):
-        return _array(value, hint)
+        from glassesjax.conversions import array_of
+
+        new = array_of(value, hint)
+        return _UNFIT if new is None else new
     if origin is Literal:
         same = lambda choice: type(value) is type(choice) and value == choice
         return value if any(map(same, typing.get_args(hint))) else _UNFIT
@@ -156,14 +169,14 @@ _ANYTHING = (inspect.Parameter.empty, Any, type, object, Iterator, Mapping)
 def _whole(value: Any) -> Any:  # noqa: ANN401
     value = _number(value)
     fits = isinstance(value, int) and not isinstance(value, bool)
-    return value if fits or _is_scalar(value, jnp.integer) else _UNFIT
+    return value if fits or _is_traced(value, "integer") else _UNFIT
 
 
 def _real(value: Any) -> Any:  # noqa: ANN401
     number = _number(value)
     value = number if number is value or isinstance(number, bool) else float(number)
     fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    traced = _is_scalar(value, jnp.floating) or _is_scalar(value, jnp.integer)
+    traced = _is_traced(value, "floating") or _is_traced(value, "integer")
     return value if fits or traced else _UNFIT
 
 
@@ -181,10 +194,10 @@ def _truth(value: Any) -> Any:  # noqa: ANN401
 
 def _number(value: Any) -> Any:  # noqa: ANN401
     """A number of NumPy as Python's, alone or in an array without axes, also of a narrow format."""
-    if isinstance(value, np.ndarray | np.generic) and not value.ndim:
-        for kind, plain in ((np.bool_, bool), (jnp.integer, int), (jnp.floating, float)):
-            if jnp.issubdtype(value.dtype, kind):
-                return plain(value)
+    if isinstance(value, NumPyArray | NumPyNumber) and not value.ndim:
+        from glassesjax.conversions import plain_number
+
+        return plain_number(value)
     return value
 
 
@@ -204,16 +217,24 @@ _SCALARS: dict[Any, Callable[[Any], Any]] = {
 }
 
 
-def _is_scalar(value: Any, kind: Any) -> bool:  # noqa: ANN401
-    """Whether this is an array of one number, perhaps one that is being traced."""
-    return isinstance(value, jax.Array) and not value.ndim and jnp.issubdtype(value.dtype, kind)
+def _is_traced(value: Any, kind: str) -> bool:  # noqa: ANN401
+    """Whether this is an array of JAX with one number, perhaps one that is being traced."""
+    if not isinstance(value, Array):
+        return False
+    import numpy as np
+
+    from glassesjax.conversions import is_scalar
+
+    return is_scalar(value, getattr(np, kind))
 
 
 def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
     """A tuple or sequence of one type; elements that are themselves sequences are not opened."""
     kinds = typing.get_args(hint)
-    if isinstance(value, np.ndarray | jax.Array) and value.ndim:
-        value = _opened(value, rows=any(map(_is_array, _members(kinds[0]))))
+    if isinstance(value, NumPyArray | Array) and value.ndim:
+        from glassesjax.conversions import opened
+
+        value = opened(value, rows=any(map(_is_array, _members(kinds[0]))))
     if origin is tuple:
         if not isinstance(value, tuple | list):
             return _UNFIT
@@ -230,14 +251,6 @@ def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
     return value if all(_fits(one, kinds[0]) for one in value) else _UNFIT
 
 
-def _opened(value: Any, *, rows: bool) -> list[Any]:  # noqa: ANN401  (an array of JAX or NumPy)
-    """An array as a list of its rows, or else of Python's numbers where these are known."""
-    try:
-        return list(value) if rows else np.asarray(value).tolist()
-    except jax.errors.TracerArrayConversionError:
-        return list(value)
-
-
 def _each(value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
     """Each element as its type has it, in a tuple; a tuple that has them so stays itself."""
     read = tuple(_read_any(one, kind) for one, kind in zip(value, kinds, strict=True))
@@ -250,90 +263,13 @@ def _each(value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
     """Whether an element may be of a type; sequences and arrays in a sequence are not opened."""
     if any(typing.get_origin(one) in (tuple, Sequence) for one in _members(hint)):
-        several = isinstance(value, Sequence | np.ndarray | jax.Array)
+        several = isinstance(value, Sequence | NumPyArray | Array)
         return several and not isinstance(value, str | bytes)
     return _read_any(value, hint) is not _UNFIT
 
 
 def _read_any(value: Any, hint: Any) -> Any:  # noqa: ANN401
     return next((new for one in _members(hint) if (new := _read(value, one)) is not _UNFIT), _UNFIT)
-
-
-@no_type_check
-def _array(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """An array of JAX or of NumPy, of the axes and the kind of number that the type names."""
-    new = value if isinstance(value, jax.Array) else _converted(value, hint)
-    if new is _UNFIT:
-        return _UNFIT
-    if hint.array_type is np.ndarray:
-        try:
-            new = np.asarray(new)
-        except jax.errors.TracerArrayConversionError:
-            return _UNFIT
-    if "int32" in hint.dtypes and str(new.dtype) not in hint.dtypes:
-        new = _signed(new)
-    # A number stands for an array of any shape, and says nothing of the others' shapes.
-    spread = not new.ndim and hint.dim_str.startswith("*") and " " not in hint.dim_str
-    fits = str(new.dtype) in hint.dtypes if spread else isinstance(new, hint)
-    return new if fits else _UNFIT
-
-
-def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """What is no array of JAX as one, or as one of NumPy where that is wanted."""
-    if not isinstance(value, numbers.Number | np.ndarray | np.generic | list | tuple):
-        return _UNFIT
-    if not (typed := isinstance(value, np.ndarray | np.generic)) and _has_truth(value):
-        value = value if "bool" in hint.dtypes else None
-    try:
-        found = np.asarray(value)
-    except jax.errors.TracerArrayConversionError:
-        return _stacked(value, hint)
-    except (ValueError, TypeError, jax.errors.JAXTypeError):
-        return _UNFIT
-    if found.dtype.kind not in "iufb" and not jnp.issubdtype(found.dtype, jnp.floating):
-        return _UNFIT
-    if not typed and not found.size:
-        found = found.astype(np.int32 if "int32" in hint.dtypes else np.float64)
-    if not typed and found.dtype.kind in "iu" and _floats_only(hint):
-        found = found.astype(np.float64)  # of numbers without a type, whole ones are numbers too
-    if hint.array_type is np.ndarray:
-        return found
-    # A number of Python takes the type of what it meets, as it does everywhere in JAX.
-    new = jnp.asarray(found if typed or found.ndim else found.item())
-    if found.dtype.kind in "iu" and not np.array_equal(np.asarray(new), found):
-        return _UNFIT  # 64-bit integers would wrap
-    return new
-
-
-def _stacked(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """A list of numbers of which some are being traced."""
-    try:
-        new = jnp.asarray(value)
-    except (ValueError, TypeError):
-        return _UNFIT
-    whole = jnp.issubdtype(new.dtype, jnp.integer) and _floats_only(hint)
-    return new.astype(jnp.result_type(float)) if whole else new
-
-
-def _floats_only(hint: Any) -> bool:  # noqa: ANN401
-    return "float32" in hint.dtypes and "int32" not in hint.dtypes
-
-
-def _signed(array: Any) -> Any:  # noqa: ANN401  (an array of JAX or NumPy)
-    """Unsigned integers as int32, but for those that would wrap; traced ones have no values yet."""
-    if not jnp.issubdtype(array.dtype, jnp.unsignedinteger):
-        return array
-    try:
-        wraps = np.any(np.asarray(array) > np.iinfo(np.int32).max)
-    except jax.errors.TracerArrayConversionError:
-        wraps = False
-    return array if wraps else array.astype(np.int32)
-
-
-def _has_truth(value: Any) -> bool:  # noqa: ANN401
-    if isinstance(value, list | tuple):
-        return any(map(_has_truth, value))
-    return isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == np.bool_
 
 
 _NAMES: dict[Any, str] = {
@@ -368,7 +304,7 @@ def _described(hint: Any, *, many: bool = False) -> str:  # noqa: ANN401
 
 def _shown(value: Any) -> str:  # noqa: ANN401
     """What came, on one line."""
-    if isinstance(value, jax.Array | np.ndarray):
+    if isinstance(value, Array | NumPyArray):
         return f"{value.dtype} of shape {value.shape}"
     text = repr(value).replace("\n", " ")
     return text if len(text) <= 60 else f"{text[:56]} ..."

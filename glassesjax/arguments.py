@@ -1,52 +1,132 @@
 """The words of a command line as a verb with its settings, or one line on what is wrong."""
 
+import dataclasses
+import difflib
+import functools
 import io
 import itertools
+import operator
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from glassesjax.errors import BadInput
-from glassesjax.verbs import NUMBERS, Verb
+from glassesjax.registry import VERBS, load
+from glassesjax.runs.study import Command, Options, Study
+from glassesjax.settings import decimal_number, whole_number
 
 LEAST_COLUMNS = 40  # of a terminal; what is narrower is written as if it had so many
 _WIDE = 1000  # a message is taken out of its box, so that no word in it may be broken
+_NUMBERS = ConstructorRegistry()  # how the command line reads them
+_HELP = ("-h", "--help")
+_FLAT = tyro.conf.arg(name="")  # the fields of both dataclasses are flags without a prefix
+
+S = TypeVar("S")
+O = TypeVar("O", bound=Options)  # noqa: E741
 
 
-def parsed(arguments: Sequence[str]) -> Verb:
+class Parsed(NamedTuple):
+    """The words of a study."""
+
+    study: Study[Any, Any]
+    settings: Any
+    options: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Words(Generic[S, O]):
+    settings: S
+    options: O
+
+
+@dataclasses.dataclass(frozen=True)
+class _NoWords:
+    pass
+
+
+def parsed(arguments: Sequence[str]) -> Parsed | Command:
     """The verb with its settings.
 
     Args:
       arguments: Words after the program's name.
 
     Returns:
-      The settings, checked. Where help is asked for it is printed, and the process exits.
+      A study with its settings and options, checked, or a command, which has none. Where help is
+      asked for it is printed, and the process exits.
 
     Raises:
       BadInput: The words are none of a verb.
     """
     _check_words(arguments)
-    said = io.StringIO()
-    wants_help = any(word in ("-h", "--help") for word in arguments)
+    name, *words = arguments or ("",)
+    if name not in VERBS:
+        if not any(word in _HELP for word in arguments):
+            raise _no_verb(name)
+        return _read(_every_verb(), "glassesjax", _SUBJECT, _HELP[1:])
+    verb, program = load(name), f"glassesjax {name}"
+    if isinstance(verb, Command):
+        _read(_NoWords, program, verb.description, words)
+        return verb
+    kind = _Words[Annotated[verb.settings, _FLAT], Annotated[verb.options, _FLAT]]
+    read = _read(kind, program, verb.description, words)
+    return Parsed(verb, read.settings, read.options)
+
+
+_SUBJECT = "What the last token of a decoder-only Transformer can still see."
+
+
+def _every_verb() -> Any:  # noqa: ANN401
+    """A type of which the parser's help lists all verbs with what they do."""
+    subcommand = lambda name: tyro.conf.subcommand(name, description=load(name).description)
+    named: Callable[[str], Any] = lambda name: dataclasses.make_dataclass(name, ())
+    kinds = [Annotated[named(name), subcommand(name)] for name in VERBS]  # pyrefly: ignore[invalid-annotation]
+    return functools.reduce(operator.or_, kinds)
+
+
+def _no_verb(name: str) -> BadInput:
+    expected = f"Expected a verb out of {', '.join(VERBS)}"
+    if not name:
+        return BadInput(f"{expected}, got none: name one.")
+    close = difflib.get_close_matches(name, VERBS)
+    remedy = f"did you mean {' or '.join(close)}?" if close else "see glassesjax --help."
+    return BadInput(f"{expected}, got {name!r:.60}: {remedy}")
+
+
+def _read(kind: Any, program: str, description: str, words: Sequence[str]) -> Any:  # noqa: ANN401
+    """What the parser makes of the words."""
+    text = io.StringIO()
+    wants_help = any(word in _HELP for word in words)
     columns = max(shutil.get_terminal_size().columns, LEAST_COLUMNS) if wants_help else _WIDE
     try:
-        with redirect_stderr(said), _terminal(columns):
+        with redirect_stderr(text), _terminal(columns):
             return tyro.cli(
-                Verb,  # pyrefly: ignore[bad-argument-type]  (a union of annotated classes)
-                prog="glassesjax",
-                description="What the last token of a decoder-only Transformer can still see.",
-                args=list(arguments),
-                config=(tyro.conf.OmitArgPrefixes,),
-                registry=NUMBERS,
+                kind, prog=program, description=description, args=list(words), registry=_NUMBERS
             )
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise BadInput(_plain(said.getvalue())) from None
+        raise BadInput(_plain(text.getvalue())) from None
+
+
+@_NUMBERS.primitive_rule
+def _number(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Numbers in digits of ASCII: Python's own types take those of every script, and 1_000."""
+    read = {int: whole_number, float: decimal_number}.get(kind.type)
+    if read is None:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.type.__name__.upper(),
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, int | kind.type),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def _check_words(arguments: Sequence[str]) -> None:
@@ -76,7 +156,7 @@ def _plain(box: str) -> str:
     lines = [re.sub("[\u2500-\u257f]+|--+(?![a-z])", "", line).strip() for line in box.splitlines()]
     _title, *lines = itertools.dropwhile(lambda line: not line, lines)
     paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))
-    text = re.sub("^Error parsing [A-Z][a-z]+: ", "", " ".join(paragraph))
+    text = " ".join(paragraph)
     text = re.sub(r"^Error parsing (--\S+): expected (.*)", r"Expected \1 as \2: change it.", text)
     several = (
         r"^Error parsing (--\S+): Could not (?:find valid parse for|parse) arguments:? \[(.*?)\].*"

@@ -11,14 +11,11 @@ import inspect
 import math
 import typing
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import jaxtyped
-
-from glassesjax.annotations import taken
+from glassesjax.annotations import names_arrays, taken
 from glassesjax.errors import BadInput
 
 P = ParamSpec("P")
@@ -40,35 +37,19 @@ class Domain(NamedTuple):
             return least
         return f"{least} and at most {most}" if self.over else f"from {self.low:g} to {most}"
 
-    def first_outside(self, values: np.ndarray) -> Any:  # noqa: ANN401  (a number of any type)
-        """The first value that lies outside, by more than rounding explains.
+    def leaves_out(self, values: Any, near: float) -> Any:  # noqa: ANN401
+        """Whether numbers lie outside, by more than rounding explains.
 
         Args:
-          values: Numbers; NaN lies nowhere. Floats may lie outside by ``slack``; integers and
-            fractions are exact, and so is an end that is left out.
+          values: A number, or an array of them; NaN lies nowhere.
+          near: What floats may lie outside by; integers and fractions are exact, and so is an end
+            that is left out.
 
         Returns:
-          The number, or None.
+          A truth value, or one for each.
         """
-        near = slack(values.dtype)
         low = values <= self.low if self.over else values < self.low - near
-        outside = values[low | (values > self.high + near)]
-        return outside.flat[0] if outside.size else None
-
-
-def slack(dtype: np.dtype) -> float:
-    """What a computed number may miss an end of its domain by.
-
-    Shares are made by a softmax or a quotient, and entropies by sums of them: each of a few
-    operations on numbers of size one adds a unit roundoff, half of the spacing at one.
-
-    Args:
-      dtype: Of the numbers.
-
-    Returns:
-      Eight unit roundoffs of a type of floats; 0 of others.
-    """
-    return 4 * float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+        return low | (values > self.high + near)
 
 
 COUNT = Domain(low=1)
@@ -76,6 +57,7 @@ NON_NEGATIVE = Domain(low=0)
 POSITIVE = Domain(low=0, over=True)
 SHARE = Domain(0, 1)
 POSITIVE_SHARE = Domain(0, 1, over=True)
+SLACK = 2.0**-50  # ``conversions.slack`` of Python's floats
 
 
 def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -97,13 +79,14 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
         parameters = signature.parameters.values()
         many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         hints = {one.name: one.annotation for one in parameters if one.kind not in many}
+        has_axes = functools.cache(lambda: any(map(names_arrays, hints.values())))
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = signature.bind(*args, **kwargs)
             given, axes = bound.arguments, {}
             came = dict(given)
-            with jaxtyped("context"):  # axes of one name have one length
+            with _axes() if has_axes() else nullcontext():
                 for name in (name for name in hints if name in given):
                     given[name] = taken(name, given[name], hints[name], axes)
             for name, domain in domains.items():
@@ -120,6 +103,13 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return checked
 
     return decorate
+
+
+def _axes() -> AbstractContextManager[None]:
+    """Within it axes of one name have one length."""
+    from jaxtyping import jaxtyped
+
+    return jaxtyped("context")
 
 
 def check_fields(settings: object, of: str = "", /, **domains: Domain) -> None:
@@ -161,12 +151,17 @@ def check_domain(name: str, value: Any, domain: Domain) -> None:  # noqa: ANN401
     """
     if value is None:
         return
-    try:
-        values = np.asarray(value)
-    except jax.errors.TracerArrayConversionError:
-        return
-    if (found := domain.first_outside(np.atleast_1d(values))) is not None:
-        raise BadInput(f"Expected {name} {domain}, got {found}: choose another.")
+    plain = value if isinstance(value, tuple | list) else (value,)
+    if all(isinstance(one, int | float | Fraction) for one in plain):
+        near = SLACK if any(isinstance(one, float) for one in plain) else 0.0
+        outside = [one for one in plain if domain.leaves_out(one, near)]
+    else:
+        from glassesjax.conversions import numbers_of, slack
+
+        values = numbers_of(value)
+        outside = [] if values is None else values[domain.leaves_out(values, slack(values.dtype))]
+    if len(outside):
+        raise BadInput(f"Expected {name} {domain}, got {outside[0]}: choose another.")
 
 
 def require(holds: bool, wanted: str, found: object, todo: str = "choose another") -> None:

@@ -1,42 +1,20 @@
-"""The command line: one verb a study. Exit status 0 done, 1 failed, 2 bad input, 130 stopped."""
+"""The command line: one loop over the verbs of the registry.
 
-import dataclasses
-import functools
+Exit status 0 done, 1 failed, 2 bad input, 130 stopped.
+"""
+
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-import jax
-
-from glassesjax.arguments import LEAST_COLUMNS, parsed
-from glassesjax.errors import BadInput
-from glassesjax.files import LONGEST_NAME, check_name
-from glassesjax.folders import check_local
-from glassesjax.names import PACKAGED
-from glassesjax.places import check_out
+from glassesjax.arguments import LEAST_COLUMNS, Parsed, parsed
+from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
-from glassesjax.readback import blaming
-from glassesjax.records import Row
-from glassesjax.studies.generate_settings import FIX_NOTHING
-from glassesjax.verbs import (
-    Backend,
-    Bounded,
-    Collapse,
-    Generate,
-    Influence,
-    Longform,
-    Models,
-    OfModel,
-    Perplexity,
-    Recall,
-    Retention,
-    Sweep,
-    Train,
-    Verify,
-)
-from proofs_numeric.ledger import OPTIMIZATIONS_OFF, failures
+from glassesjax.runs.places import check_out
+from glassesjax.runs.readback import blaming
+from glassesjax.runs.study import Call, Command
+from glassesjax.runs.verdicts import unfinite
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,9 +41,13 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
     """
     try:
         verb = parsed(arguments)
-        if whole_process and isinstance(verb, Verify) and verb.suite == "quick":
-            jax.config.update(OPTIMIZATIONS_OFF, True)  # compiling is the cost there
-        return VERBS[type(verb)](verb, arguments)
+        if isinstance(verb, Command):
+            for line in verb.lines():
+                say(line)
+            return 0
+        command = shlex.join(["glassesjax", *arguments])
+        run_it = lambda writes: _study(verb, command, writes=writes, whole_process=whole_process)
+        return verb.study.together(verb.options, run_it)
     except (Exception, KeyboardInterrupt) as error:
         if (end := ending(error)) is None:
             raise
@@ -74,257 +56,44 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
         return status
 
 
-def _study(
-    verb: OfModel | Sweep | Train | Verify,
-    arguments: Sequence[str],
-    *,
-    steps: int,
-    run: Callable[..., Sequence[Row]],
-    lines: Callable[[Sequence[Row]], Iterable[str]],
-    wrong: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: (),
-) -> int:
-    """Runs a study into its folder, prints what it says, and what is not as it must be."""
-    out = _place(verb)
+def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) -> int:
+    """Runs a study into its folder, prints what its rows say, and what in them must not be."""
+    study, settings, options = words
+    out = study.folder(settings, options.out)
+    check_local(out)
+    check_name(out, "--out")
+    if writes:
+        check_out(out, study.known(settings))
+    if whole_process:  # what could be refused without JAX is refused
+        from glassesjax.runs.compilation_cache import use_compilation_cache
+
+        use_compilation_cache(options.compilation_cache)
+        study.configure(settings)
+    if not writes:  # of several processes another one does
+        study.run(settings, options, Call(out, "", lambda name: None))
+        return 0
+    steps = 0 if study.steps is None else study.steps(settings, options)
     with _progress(steps) as advance:
-        rows = run(verb, out, command=shlex.join(["glassesjax", *arguments]), advance=advance)
-    from glassesjax.report.fields import unfinite
-
+        rows = study.run(settings, options, Call(out, command, advance))
     with blaming(rows):
-        told, failed = list(lines(rows)), [*unfinite(rows), *wrong(rows)]
-    for line in told:
+        lines = list(study.lines(settings, rows))
+        failures = [*unfinite(rows), *study.violations(rows)]
+    for line in lines:
         say(line)
-    return _end(out, failed)
-
-
-def _end(out: Path, failed: Sequence[str]) -> int:
-    """Prints what is not as it must be and where the page is; the exit status."""
-    for line in failed:
+    for line in failures:
         say(f"FAILED {line}")
     say(f"Page: {out / 'index.html'}")
-    return 1 if failed else 0
-
-
-def _collapse(verb: Collapse, arguments: Sequence[str]) -> int:
-    from glassesjax.report import headlines, run_collapse
-
-    steps = len(verb.encodings) * len(verb.formats) * len(verb.families)
-    return _study(verb, arguments, steps=steps, run=run_collapse, lines=headlines)
-
-
-def _influence(verb: Influence, arguments: Sequence[str]) -> int:
-    from glassesjax.report import influence_headlines, run_influence
-    from glassesjax.report.influence_profiles import contradictions
-
-    told = {"run": run_influence, "lines": influence_headlines}
-    texts = 1 if verb.prompt else verb.passages * max(len(verb.text), 1)
-    steps = 1 + len(verb.attention) * texts  # the bounds; a short text has fewer passages
-    broken = lambda rows: ["a bound that must hold is exceeded"] if contradictions(rows) else []
-    return _study(verb, arguments, steps=steps, wrong=broken, **told)
-
-
-def _generate(verb: Generate, arguments: Sequence[str]) -> int:
-    from glassesjax.report import run_generate
-    from glassesjax.report.fields import not_finite, unfinite
-
-    out = _place(verb)
-    others: dict[int, list[str]] = {}
-
-    def show(prompt: int, piece: str) -> None:
-        if prompt == 0:
-            print(shown(piece), end="", flush=True)
-        else:  # the first text streams; the others, written at the same time, follow it
-            others.setdefault(prompt, []).append(piece)
-
-    said = lambda name: note(f"written with {name}")
-    command = shlex.join(["glassesjax", *arguments])
-    rows = run_generate(verb, out, command=command, advance=said, show=show)
-    print()
-    for prompt, pieces in others.items():
-        print(shown(f"\nText {prompt + 1}\n{''.join(pieces)}"))
-    with blaming(rows):
-        told, failed = not_finite(rows, "written tokens"), unfinite(rows)
-    for line in told:
-        say(line)
-    return _end(out, failed)
-
-
-def _perplexity(verb: Perplexity, arguments: Sequence[str]) -> int:
-    from glassesjax.report.perplexity_sentences import perplexity_headlines
-    from glassesjax.report.run_perplexity import run_perplexity
-
-    told = {"run": run_perplexity, "lines": perplexity_headlines}
-    return _study(verb, arguments, steps=verb.steps, **told)
-
-
-def _retention(verb: Retention, arguments: Sequence[str]) -> int:
-    from glassesjax.report.retention_sentences import retention_headlines
-    from glassesjax.report.run_retention import run_retention
-
-    steps = len(verb.policies) * len(verb.slots)
-    told = {"run": run_retention, "lines": retention_headlines}
-    return _study(verb, arguments, steps=steps, **told)
-
-
-def _recall(verb: Recall, arguments: Sequence[str]) -> int:
-    from glassesjax.report.recall_sentences import recall_headlines
-    from glassesjax.report.run_recall import run_recall
-
-    told = {"run": run_recall, "lines": recall_headlines}
-    return _study(verb, arguments, steps=verb.steps, **told)
-
-
-def _longform(verb: Longform, arguments: Sequence[str]) -> int:
-    from glassesjax.report.longform_cells import longform_headlines
-    from glassesjax.report.run_longform import run_longform
-
-    told = {"run": run_longform, "lines": longform_headlines}
-    return _study(verb, arguments, steps=verb.steps, **told)
-
-
-def _bounded(verb: Bounded, arguments: Sequence[str]) -> int:
-    from glassesjax.report.bounded_sentences import bounded_headlines, contradictions
-    from glassesjax.report.run_bounded import run_bounded
-
-    told = {"run": run_bounded, "lines": bounded_headlines, "wrong": contradictions}
-    return _study(verb, arguments, steps=verb.steps, **told)
-
-
-def _contradictions(rows: Sequence[Row]) -> list[str]:
-    """What trained decoders say against the statements that they are held against."""
-    from glassesjax.report.failing_cells import failing_contradictions
-    from glassesjax.report.ratio_cells import ratio_contradictions
-
-    return failing_contradictions(rows) + ratio_contradictions(rows)
-
-
-def _train(verb: Train, arguments: Sequence[str]) -> int:
-    from glassesjax.report.run_train import run_train
-    from glassesjax.report.train_page import train_headlines
-    from glassesjax.train.hosts import connect, ended, is_writer
-
-    def together() -> int:
-        if verb.distributed:
-            connect()
-        run = functools.partial(run_train, tensorboard=verb.tensorboard)
-        if not is_writer():  # trains with the others, and writes nothing
-            run(verb, _folder(verb))
-            return 0
-        told = {"run": run, "lines": train_headlines, "wrong": _contradictions}
-        return _study(verb, arguments, steps=verb.calls, **told)
-
-    return ended(together)
-
-
-def _sweep(verb: Sweep, arguments: Sequence[str]) -> int:
-    from glassesjax.report.run_sweep import run_sweep, submit_sweep
-    from glassesjax.report.sweep_page import sweep_headlines
-
-    told = {"jobs": verb.jobs, "cluster": verb.cluster, "hours": verb.hours}
-    run = functools.partial(submit_sweep, **told) if verb.jobs else run_sweep
-    shown = {"run": run, "lines": sweep_headlines, "wrong": _contradictions}
-    return _study(verb, arguments, steps=verb.jobs or len(verb.cells), **shown)
-
-
-def _verify(verb: Verify, arguments: Sequence[str]) -> int:
-    from glassesjax.report import entries, ledger_lines, run_verify
-
-    lines = lambda rows: ledger_lines(entries(rows, verb.claims))
-    told = {"run": run_verify, "lines": lines, "wrong": failures}
-    return _study(verb, arguments, steps=len(verb.claims), **told)
-
-
-def _place(verb: OfModel | Sweep | Train | Verify) -> Path:
-    """The same for who writes it: what can be told before a model is opened is told now."""
-    out = _folder(verb)
-    # A verb's own flags, such as --out, are in no settings.json.
-    settings = next(kind for kind in type(verb).__mro__ if kind.__name__.endswith("Settings"))
-    known = {field.name: getattr(verb, field.name) for field in dataclasses.fields(settings)}
-    known = {name: value for name, value in known.items() if name not in FIX_NOTHING}
-    check_out(out, {**known, "study": type(verb).__name__.lower()})
-    return out
-
-
-def _folder(verb: OfModel | Sweep | Train | Verify) -> Path:
-    """Where a run goes that was not told: named after what it measures."""
-    if isinstance(verb, Verify):
-        of = f"{verb.suite}{'-certified' if verb.certified else ''}"
-    elif isinstance(verb, Train):
-        of = verb.task
-    elif isinstance(verb, Sweep):
-        of = verb.preset
-    else:
-        # As much as a name has room for, whatever the file's is.
-        named = _named(Path(verb.model.removeprefix(PACKAGED))).encode()[: LONGEST_NAME - 30]
-        of = named.decode(errors="ignore")
-    out = verb.out or Path("runs") / f"{type(verb).__name__.lower()}-{of}"
-    check_local(out)  # before a model is opened
-    check_name(out, "--out")
-    return out
-
-
-def _named(model: Path) -> str:
-    """A model's name or path as part of a folder's name."""
-    if model.suffix == ".gguf":
-        return model.stem
-    if model.suffix == ".safetensors":
-        return f"{model.absolute().parent.name}-{model.stem}"
-    return model.name
-
-
-def _models(verb: Models, arguments: Sequence[str]) -> int:
-    from glassesjax.model.pretrained import SMOLLM2_COMMAND, TOY_POSITIONS, smollm2_file
-    from glassesjax.model.trained import TRAINED
-
-    told = {"toy": f"always: a seeded decoder; positions {', '.join(TOY_POSITIONS)}"}
-    told["counter"] = "always: two layers written by hand that count exactly"
-    told |= {name: f"always: made by {trained.command}" for name, trained in TRAINED.items()}
-    try:
-        told["smollm2"] = f"here: {smollm2_file().name}"
-    except BadInput:
-        told["smollm2"] = f"not here; to get it: {SMOLLM2_COMMAND}"
-    told["FILE"] = "any .gguf of the llama architecture with a byte-level BPE tokenizer"
-    told["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
-    width = max(map(len, told))
-    for name, text in told.items():
-        say(f"{name:{width}}  {text}")
-    return 0
-
-
-def _backend(verb: Backend, arguments: Sequence[str]) -> int:
-    from glassesjax.precision import backend_report
-
-    report = backend_report()
-    width = max(map(len, report))
-    for name, value in report.items():
-        say(f"{name:{width}}  {value}")
-    return 0
-
-
-VERBS: dict[type, Callable[..., int]] = {
-    Collapse: _collapse,
-    Influence: _influence,
-    Generate: _generate,
-    Perplexity: _perplexity,
-    Retention: _retention,
-    Recall: _recall,
-    Longform: _longform,
-    Bounded: _bounded,
-    Train: _train,
-    Sweep: _sweep,
-    Verify: _verify,
-    Models: _models,
-    Backend: _backend,
-}
+    return 1 if failures else 0
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal, a plain line a step elsewhere."""
+    """A bar on a terminal; a plain line a step elsewhere, and where their number is unknown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not total or not console.is_terminal:
         yield note
         return
     console.width = max(console.width, LEAST_COLUMNS)

@@ -1,15 +1,21 @@
 """Files that a user names, and what their errors mean: one line, before anything waits or fills."""
 
 import errno
+import hashlib
 import json
+import math
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from glassesjax.errors import BadInput, NoRoom
+
+Value = str | int | float | bool | None
+Row = Mapping[str, Value]  # a line of a file of JSON lines
 
 MOST_FOLDERS = 200  # one within the other; each that is missing is made by a call within a call
 LONGEST_NAME = 255  # bytes of one name in a folder, on every file system of today's Linux and macOS
@@ -194,3 +200,90 @@ def no_room(path: Path, error: BaseException) -> NoRoom:
     """
     expected = f"Expected room on the disk of {path}"
     return NoRoom(f"{expected}, got {reason(error)}: free some; the same command continues.")
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """JSON without NaN or infinity: a number that is not finite becomes null.
+
+    Args:
+      value: Nested mappings, sequences and plain values.
+      indent: As for ``json.dumps``.
+
+    Returns:
+      The text.
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def write_by_rename(path: Path, text: str) -> None:
+    """A file that is either whole or not there.
+
+    Args:
+      path: Where it goes; a file already there is replaced.
+      text: Its content, written as UTF-8; half surrogates as escapes.
+    """
+    part = part_of(path)
+    try:
+        # A token's name may hold the half of a character, which UTF-8 has no bytes for.
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:  # it was renamed, or takes room on a full disk
+        part.unlink(missing_ok=True)
+
+
+def _finite(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {name: _finite(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
+
+
+class Mark(NamedTuple):
+    """How a file of lines begins: what rests on these can tell whether they are still there."""
+
+    rows: int
+    sha256: str
+    """Of the bytes of these lines."""
+
+
+def mark_of(path: Path, rows: int | None = None) -> Mark:
+    """The mark of the first rows of a file.
+
+    Args:
+      path: The file; without one there are no rows.
+      rows: How many; all whole ones if absent.
+
+    Returns:
+      The mark, of fewer rows where there are not so many.
+    """
+    lines = whole_lines(path) if path.exists() else []
+    lines = lines if rows is None else lines[:rows]
+    return Mark(len(lines), hashlib.sha256(b"".join(lines)).hexdigest())
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The whole lines of a file, with their ends; one that was cut off is none."""
+    regular_file(path, "the rows of a run")
+    return re.findall(rb"[^\n]*\n", path.read_bytes())
+
+
+def check_local(path: Path) -> None:
+    """Refuses addresses: ``gs://bucket/run`` would become a local folder ``gs:``.
+
+    Args:
+      path: Where something is to be written.
+
+    Raises:
+      BadInput: It starts with a scheme.
+    """
+    if scheme := re.match(r"([a-z][a-z0-9+.-]+):/", path.as_posix(), re.IGNORECASE):
+        expected = "Expected a path of this machine"
+        raise BadInput(f"{expected}, got an address of {scheme[1]}: mount it, or copy the run.")

@@ -9,8 +9,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-
 from glassesjax.errors import BadInput
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -49,6 +47,8 @@ def host_memory() -> int:
 
 def device_memory() -> int:
     """Bytes of the largest device of this process that has memory of its own; else 0."""
+    import jax  # which takes seconds
+
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     return max(int(each.get("bytes_limit", 0)) for each in stats)
 

@@ -10,7 +10,9 @@ minutes on two cores.
 """
 
 import dataclasses
+import importlib
 import os
+import pkgutil
 import re
 import resource
 import shutil
@@ -29,9 +31,9 @@ from typing import NamedTuple
 import tyro
 from abuse_cases import KINDS, Case, finished_runs
 
-from glassesjax import report, studies  # noqa: F401  (imported once, not in each process)
-from glassesjax.records import RowFile, code_fields, read_rows
-from glassesjax.studies import train  # noqa: F401
+from glassesjax import studies, surveys
+from glassesjax.runs.provenance import code_fields
+from glassesjax.runs.rows import RowFile, read_rows
 
 CPU_SECONDS, MEGABYTES = 2.0, 150.0
 OPENED = 3.0  # seconds more where a model is opened first: for the rows of a run, or by a call
@@ -155,6 +157,9 @@ def tries(settings: Settings, wanted: list[tuple[str, int]], room: Path) -> Iter
     finished.mkdir()
     if any(kind == "run" for kind, _ in wanted):
         finished_runs(finished)
+    for package in (studies, surveys):  # imported once, not in each process
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     base = own_megabytes(os.getpid())
     running: dict[int, Running] = {}
     peaks: dict[int, float] = {}

@@ -16,19 +16,7 @@ from abuse_values import damage_bytes, damage_json, flags, special_files, word
 import glassesjax
 from glassesjax import open_model
 from glassesjax.cli import main
-from glassesjax.verbs import (
-    Bounded,
-    Collapse,
-    Generate,
-    Influence,
-    Longform,
-    Perplexity,
-    Recall,
-    Retention,
-    Sweep,
-    Train,
-    Verify,
-)
+from glassesjax.registry import load
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from model.made_gguf import llama_file
@@ -46,18 +34,18 @@ class Case(NamedTuple):
 
 
 # Each verb with settings under which it is done in seconds.
-SMALL: dict[str, tuple[type, str]] = {
-    "collapse": (Collapse, "toy --lengths 2 4 --formats bf16 --families ones"),
-    "influence": (Influence, "toy --prompt 1,2 --probes 2"),
-    "generate": (Generate, "toy --prompt 12 --max-tokens 2"),
-    "perplexity": (Perplexity, "toy --max-tokens 24 --slots 8 --policies full tova"),
-    "retention": (Retention, "toy --max-tokens 24 --slots 8 --policies tova"),
-    "recall": (Recall, "smollm2 --lengths 512 --items 1"),
-    "longform": (Longform, "toy --prompt 12 --max-tokens 8 --slots 8 --samples 1"),
-    "bounded": (Bounded, "toy --lengths 8 --max-tokens 8 --slots 6 --probes 2"),
-    "train": (Train, "count_ones --steps 2 --batch 2 --width 8 --heads 1 --layers 1 --examples 2"),
-    "sweep": (Sweep, ""),
-    "verify": (Verify, "--only fu_sharpness"),
+SMALL = {
+    "collapse": "toy --lengths 2 4 --formats bf16 --families ones",
+    "influence": "toy --prompt 1,2 --probes 2",
+    "generate": "toy --prompt 12 --max-tokens 2",
+    "perplexity": "toy --max-tokens 24 --slots 8 --policies full tova",
+    "retention": "toy --max-tokens 24 --slots 8 --policies tova",
+    "recall": "smollm2 --lengths 512 --items 1",
+    "longform": "toy --prompt 12 --max-tokens 8 --slots 8 --samples 1",
+    "bounded": "toy --lengths 8 --max-tokens 8 --slots 6 --probes 2",
+    "train": "count_ones --steps 2 --batch 2 --width 8 --heads 1 --layers 1 --examples 2",
+    "sweep": "",
+    "verify": "--only fu_sharpness",
 }
 # Those whose finished runs are damaged.
 FOLDERS = ("collapse", "influence", "retention", "train")
@@ -91,7 +79,7 @@ def _damaged_safetensors(rng: Random, folder: Path, _: Path) -> Case:
 
 
 def _arguments(verb: str) -> list[str]:
-    return [verb, *SMALL[verb][1].split()]
+    return [verb, *SMALL[verb].split()]
 
 
 def finished_runs(folder: Path) -> None:
@@ -138,7 +126,8 @@ def _command(rng: Random, folder: Path, _: Path) -> Case:
     special_files(folder)
     verb = rng.choice(sorted(SMALL))
     arguments = _arguments(verb)
-    known = flags(SMALL[verb][0])
+    study = load(verb)
+    known = flags(study.settings) | flags(study.options)
     for flag in rng.sample(sorted(known), min(rng.choice((1, 1, 1, 2, 3)), len(known))):
         kind, several = known[flag]
         if kind is bool:

@@ -144,17 +144,17 @@ def plain_kind(hint: object) -> tuple[type, bool]:
     return next((kind for kind in (int, float, bool, Path) if hint is kind), str), False
 
 
-def flags(verb: type) -> dict[str, tuple[type, bool]]:
-    """The flags of a verb.
+def flags(kind: type) -> dict[str, tuple[type, bool]]:
+    """The flags that a dataclass gives a verb.
 
     Args:
-      verb: A dataclass of settings, as the command line has it.
+      kind: The settings or the options of a study.
 
     Returns:
       For each flag what one of its words is, and whether it takes several.
     """
-    hints = typing.get_type_hints(verb, include_extras=True)
-    named = [field.name for field in dataclasses.fields(verb)]
+    hints = typing.get_type_hints(kind)
+    named = [field.name for field in dataclasses.fields(kind)]
     return {
         f"--{name.replace('_', '-')}": plain_kind(hints[name])
         for name in named

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from glassesjax.files import to_json, write_by_rename
 from glassesjax.model import Decoder, open_model
 from glassesjax.precision import F32, RoundingPlan
-from glassesjax.records import provenance, to_json, write_by_rename
+from glassesjax.runs.provenance import provenance
 from glassesjax.trace import last_representations, pack
 
 

@@ -36,8 +36,9 @@ from decode_runs import (
 from decode_turns import Row, Side, show, take_turns
 
 from glassesjax.cache import Unrolled, empty_state, policy, unroll
+from glassesjax.files import to_json, write_by_rename
 from glassesjax.model import Decoder
-from glassesjax.records import provenance, to_json, write_by_rename
+from glassesjax.runs.provenance import provenance
 
 PAPER_RATIO = 4.8  # tokens per second of TOVA with 512 slots over the full cache's with 4096
 

@@ -23,8 +23,9 @@ import numpy as np
 import tyro
 
 from glassesjax import draws
+from glassesjax.files import to_json, write_by_rename
 from glassesjax.model import Decoder, DecoderConfig, Mlp
-from glassesjax.records import provenance, to_json, write_by_rename
+from glassesjax.runs.provenance import provenance
 from glassesjax.trace.influence import estimated_influence, exact_influence
 
 TORCH = """

@@ -31,8 +31,9 @@ import tyro
 from decode_clients import Peer
 
 from glassesjax import draws
+from glassesjax.files import to_json, write_by_rename
 from glassesjax.model import Decoder, DecoderConfig, Mlp, RMSNorm, flat_parameters
-from glassesjax.records import provenance, to_json, write_by_rename
+from glassesjax.runs.provenance import provenance
 from glassesjax.tasks import Glasses, LengthMix, batch, example, named_task
 from glassesjax.tasks.glasses import width as row_width
 from glassesjax.train import Learner, Recipe, begin, learn, make_mesh, place

@@ -14,7 +14,8 @@ from glassesjax.cache.generate import generate
 from glassesjax.cache.sampling import Sampling
 from glassesjax.model import Decoder, DecoderConfig, Mlp
 from glassesjax.tasks import LengthMix, named_task
-from glassesjax.tasks.glasses import Glasses, batch
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import batch
 from glassesjax.trace.influence import estimated_influence
 from glassesjax.train import Recipe, begin, evaluate, learn
 

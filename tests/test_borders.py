@@ -22,7 +22,7 @@ from glassesjax.cache import (
     prefill,
     unroll,
 )
-from glassesjax.cache.sampling import temper, top_p
+from glassesjax.cache.choosing import temper, top_p
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model import Alibi, Decoder, DecoderConfig, Mlp, RMSNorm, Rotary, Window
@@ -47,6 +47,8 @@ from glassesjax.trace import (
     loglog_slope,
 )
 from glassesjax.train import Recipe, begin, learn
+
+pytestmark = pytest.mark.usefixtures("undrawn", "near")
 
 ROOT = Path(__file__).parents[1]
 CONFIG = DecoderConfig(vocab_size=5, num_layers=2, num_heads=2, model_dim=8)
@@ -204,7 +206,7 @@ def public_functions():
         if not name.startswith(PACKAGES):
             continue
         module = importlib.import_module(f"glassesjax.{name}")
-        for value in vars(module).values():
+        for value in (getattr(module, each) for each in dir(module)):
             own = getattr(value, "__module__", "") or ""
             here = own == module.__name__ or (name in PACKAGES and own.startswith(module.__name__))
             is_function = callable(value) and not isinstance(value, type)
@@ -389,7 +391,6 @@ SLOW = pytest.mark.slow
 SMALL = ("--steps", "2", "--lengths", "2", "4", "--batch", "4", "--examples", "2", "--width", "8",
          "--heads", "2", "--layers", "1", "--formats", "f32")  # fmt: skip
 RUNS = {
-    "train": ("train", "count_ones", *SMALL),
     "train_copy": pytest.param(("train", "copy_at", *SMALL, "--heard", "1"), marks=SLOW),
     "collapse": pytest.param(("collapse", "toy", "--lengths", "8", "16"), marks=SLOW),
     "influence": pytest.param(("influence", "toy", "--max-tokens", "12"), marks=SLOW),
@@ -405,6 +406,18 @@ RUNS = {
     ),
     "verify": pytest.param(("verify", "--only", "lem_b2"), marks=SLOW),
 }
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """The status of a training under which any NaN is an error."""
+    out = tmp_path_factory.mktemp("training") / "run"
+    with jax.debug_nans(True):
+        return run(["train", "count_ones", *SMALL, "--out", str(out)])
+
+
+def test_no_training_makes_a_nan_on_its_way(training):
+    assert training == 0
 
 
 @pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS.keys())

@@ -6,25 +6,26 @@ from types import NoneType, UnionType
 
 import pytest
 
-from glassesjax import verbs
 from glassesjax.errors import BadInput
 from glassesjax.model.counter import counter_line, largest_counter
 from glassesjax.model.pretrained import counter_model
 from glassesjax.precision import BF16
-from glassesjax.studies.bounded import BoundedSettings
-from glassesjax.studies.collapse import CollapseSettings
-from glassesjax.studies.generate_settings import GenerateSettings
-from glassesjax.studies.influence import InfluenceSettings
-from glassesjax.studies.longform import LongformSettings
-from glassesjax.studies.perplexity_settings import PerplexitySettings
-from glassesjax.studies.recall import RecallSettings
-from glassesjax.studies.retention import RetentionSettings
-from glassesjax.studies.sweep_settings import SweepSettings
-from glassesjax.studies.train_settings import TrainSettings
+from glassesjax.registry import studies
+from glassesjax.studies.bounded.measure import BoundedSettings
+from glassesjax.studies.collapse.measure import CollapseSettings
+from glassesjax.studies.generate.settings import GenerateSettings
+from glassesjax.studies.influence.measure import InfluenceSettings
+from glassesjax.studies.longform.measure import LongformSettings
+from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.recall.measure import RecallSettings
+from glassesjax.studies.retention.measure import RetentionSettings
+from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.surveys.sweep.settings import SweepSettings
+from glassesjax.surveys.sweep.study import SweepOptions
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.task import LengthMix
 from glassesjax.theory.counting import failing_length, first_wrong_readout, stored_total
-from proofs_numeric.ledger import VerifySettings
+from proofs_numeric.verify.settings import VerifySettings
 
 # Every settings class with what it needs to be made.
 MADE = {
@@ -39,7 +40,7 @@ MADE = {
     SweepSettings: {"grid": ("steps=2",)},
     TrainSettings: {"task": "count_ones"},
     VerifySettings: {},
-    verbs.Sweep: {"grid": ("steps=2",)},
+    SweepOptions: {},
     Glasses: {},
     LengthMix: {"low": 1, "high": 2},
 }
@@ -74,15 +75,14 @@ FIELDS = [(kind, *field) for kind in MADE for field in named(kind)]
 
 
 def test_no_settings_class_is_left_out():
-    verb_classes = [typing.get_args(verb)[0] for verb in typing.get_args(verbs.Verb)]
-    for verb in verb_classes:
-        if any(named(verb)):
-            assert any(issubclass(verb, kind) for kind in MADE), verb
+    for study in studies():
+        assert study.settings in MADE
+        assert study.options in MADE or not any(named(study.options))
     assert {(k.__name__, name) for k, name, _ in FIELDS} >= {
         ("BoundedSettings", "kinds"), ("InfluenceSettings", "attention"),
         ("PerplexitySettings", "windows"), ("PerplexitySettings", "span"),
         ("GenerateSettings", "beside"), ("TrainSettings", "weight_decay_on"),
-        ("Sweep", "cluster"), ("VerifySettings", "suite"), ("RecallSettings", "mode"),
+        ("SweepOptions", "cluster"), ("VerifySettings", "suite"), ("RecallSettings", "mode"),
     }  # fmt: skip
 
 

@@ -8,14 +8,17 @@ import sys
 import time
 
 import pytest
-from proofs.made_claims import WRONG, claim
-from report.made_influence import made_rows
+from proofs.made_claims import WRONG, claim, install
+from studies.influence.made_influence import made_rows
 
 from glassesjax.cli import run
-from glassesjax.records import read_rows
-from glassesjax.report import run_verify
-from glassesjax.report.ledger_sentences import HEADS
-from proofs_numeric import ledger
+from glassesjax.precision import backend_report
+from glassesjax.runs.rows import read_rows
+from proofs_numeric.verify import measure
+from proofs_numeric.verify import run as ledger
+from proofs_numeric.verify.sentences import HEADS
+
+pytestmark = pytest.mark.usefixtures("one_program")
 
 SMALL = ("--families", "ones_bos", "--lengths", "1", "4", "16", "--positions", "none")
 
@@ -98,31 +101,6 @@ def test_another_runs_folder_is_left_alone(finished, capsys):
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
-def test_influence_leaves_a_page_and_continues(tmp_path, capsys):
-    out = tmp_path / "toy"
-    call = ["influence", "toy", "--prompt", "12,34", "--probes", "2", "--out", str(out)]
-    assert run(call) == 0
-    names = {path.name for path in out.iterdir()}
-    assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
-    assert {path.name for path in (out / "figures").iterdir()} == {"profile.svg", "layers.svg"}
-    said = capsys.readouterr()
-    assert "Effective number of tokens" in said.out
-    steps = ["bounds for true and frozen attention", "true attention", "frozen attention"]
-    assert said.err.splitlines() == steps
-    assert said.out.splitlines()[-1] == f"Page: {out / 'index.html'}"
-    page, rows = (out / "index.html").read_text(), (out / "rows.jsonl").read_bytes()
-    assert "http" not in page.replace("http://www.w3.org", "")
-    lines = rows.splitlines(keepends=True)
-    assert len(lines) == 2 * 4 * 6  # kinds of attention, layers and the final norm, tokens
-    # As a kill leaves it: the second kind half written, its last line cut.
-    (out / "rows.jsonl").write_bytes(b"".join(lines[:30]) + lines[30][:20])
-    assert run(call) == 0
-    assert (out / "rows.jsonl").read_bytes() == rows
-    assert (out / "index.html").read_text() == page
-    assert run([*call, "--seed", "1"]) == 2
-    assert "holds another run" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("kind", "bound", "status"),
     [("true", "printed", 0), ("frozen", "printed", 1), ("true", "repaired", 1)],
@@ -132,7 +110,7 @@ def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
 ):
     rows = made_rows(kinds=(kind,))
     rows[1] |= {bound: "exceeded", f"log10_over_{bound}": 1.0}
-    monkeypatch.setattr("glassesjax.report.run_influence", lambda *a, **b: rows)
+    monkeypatch.setattr("glassesjax.studies.influence.run.run_influence", lambda *a, **b: rows)
     assert run(["influence", "toy"]) == status
     assert "is exceeded at 1" in capsys.readouterr().out
 
@@ -149,18 +127,24 @@ def test_models_says_how_to_get_what_is_not_here(capsys):
     assert "smollm2" in capsys.readouterr().out
 
 
-def test_backend_prints_what_it_measured(capsys):
+@pytest.fixture(scope="module")
+def report():
+    return backend_report()
+
+
+def test_backend_prints_what_it_measured(report, capsys):
     assert run(["backend"]) == 0
-    assert "cpu" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cpu" in said
+    assert all(name in said for name in report)
 
 
 @pytest.fixture
-def verify(monkeypatch, tmp_path):
+def verify(monkeypatch, tmp_path, undrawn):
     """The verb on made-up claims, into one folder."""
 
     def call(claims, *more):
-        for module in (ledger, sys.modules[run_verify.__module__]):
-            monkeypatch.setattr(module, "all_claims", lambda: claims)
+        install(monkeypatch, *claims)
         return run(["verify", *more, "--out", str(tmp_path / "ledger")])
 
     return call
@@ -202,11 +186,33 @@ def test_a_ledger_is_filled_claim_by_claim(verify, tmp_path, capsys):
 def test_rows_of_other_code_answer_for_nothing(verify, tmp_path, monkeypatch):
     made, _ = WRONG["violates"]
     assert verify((made,)) == 1
-    for module in (ledger, sys.modules[run_verify.__module__]):
-        monkeypatch.setattr(module, "fingerprint", lambda: "0" * 16)
+    for module in (measure, ledger):
+        monkeypatch.setattr(module, "fingerprint", lambda *claims: "0" * 16)
     assert verify((claim("made"),)) == 0  # repaired, and measured again
     rows = read_rows(tmp_path / "ledger" / "rows.jsonl")
     assert len({row["fingerprint"] for row in rows}) == 2
+
+
+def test_a_ledger_of_before_claims_had_fingerprints_of_their_own_is_read(
+    verify, tmp_path, monkeypatch
+):
+    """All its rows have one, and the code that they were made by is nobody's any more."""
+    with monkeypatch.context() as before:
+        for module in (measure, ledger):
+            before.setattr(module, "fingerprint", lambda *claims: "0" * 16)
+        assert verify((claim("kept"), claim("gone"))) == 0
+    old = (tmp_path / "ledger" / "rows.jsonl").read_bytes()
+    assert verify((claim("kept"), claim("new"))) == 0
+    whole = (tmp_path / "ledger" / "rows.jsonl").read_bytes()
+    assert whole.startswith(old)
+    rows = read_rows(tmp_path / "ledger" / "rows.jsonl")
+    closed = [row for row in rows if row["part"] == "closing"]
+    assert [row["claim"] for row in closed] == ["kept", "gone", "kept", "new"]
+    page = (tmp_path / "ledger" / "index.html").read_text()
+    assert "2 of 2 claims" in page
+    assert "gone" not in page
+    assert verify((claim("kept"), claim("new"))) == 0  # and what is measured is not measured again
+    assert (tmp_path / "ledger" / "rows.jsonl").read_bytes() == whole
 
 
 def test_another_suite_is_another_run(verify, capsys):

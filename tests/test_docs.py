@@ -1,8 +1,8 @@
 """The pages name what there is, docstrings keep their form, and the examples in both run."""
 
 import ast
-import dataclasses
 import doctest
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 
 import pytest
+from documented import PAGE
 
 import glassesjax
-from glassesjax.model import open_model
-from glassesjax.studies.collapse import CollapseSettings, measure
+from glassesjax.registry import studies
 from glassesjax.tasks.sequences import FAMILIES
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -30,17 +30,24 @@ def directives():
     return {name: "imported-members" in options for name, options in found}
 
 
+def source(module):
+    """The file of a module of ours, which need not be imported for it."""
+    path = DOCS.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@functools.cache
 def parse(module):
     """The syntax tree of a module: decorators and import hooks have not touched it."""
-    return ast.parse(
-        Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8")
-    )
+    return ast.parse(source(module).read_text(encoding="utf-8"))
 
 
 def reexported(package):
     """The names that a package re-exports, all in the form ``x as x``; modules aside."""
-    # The package itself has them where type checkers alone look.
-    imports = [node for node in ast.walk(parse(package)) if isinstance(node, ast.ImportFrom)]
+    # They stand in a stub beside it, from which they are imported when they are first named.
+    stub = source(package).with_suffix(".pyi")
+    tree = ast.parse(stub.read_text(encoding="utf-8")) if stub.exists() else parse(package)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names = {alias.asname for node in imports for alias in node.names if alias.asname}
     found = importlib.import_module(package)
     return {name for name in names if not inspect.ismodule(getattr(found, name))}
@@ -106,25 +113,31 @@ def test_every_reexported_name_is_documented(name):
         assert shown or f"`{public}`" in text, f"{public} is not on the API page"
 
 
+def section(text, name):
+    """The lines of a section, without its heading; none where there is no such section."""
+    found = re.search(rf"^{name}:\n((?:(?:  .*)?\n)*)", f"{text}\n", re.MULTILINE)
+    return found[1].splitlines() if found else []
+
+
+# Which sections a docstring owes is for a reader to say: those whose meaning, unit or range is not
+# in name and type. Those that are there are checked.
 @pytest.mark.parametrize(("module", "name", "node"), DOCUMENTED)
-def test_docstrings_have_their_sections(module, name, node):
+def test_docstrings_have_their_form(module, name, node):
     text = ast.get_docstring(node) or ""
     arguments = node.args
-    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-    names += [extra.arg for extra in (arguments.vararg, arguments.kwarg) if extra]
-    names = [n for n in names if n not in ("self", "cls")]
+    names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names |= {extra.arg for extra in (arguments.vararg, arguments.kwarg) if extra}
     assert text.splitlines()[0].endswith((".", "?")), "the summary is one line"
-    for argument in names:
-        assert re.search(rf"^  \**{argument}: \S", text, re.MULTILINE), f"no Args for {argument}"
-    returns_nothing = isinstance(node.returns, ast.Constant) and node.returns.value is None
-    if names and not returns_nothing:
-        returned = re.search(r"^(?:Returns|Yields):\n  (.*)", text, re.MULTILINE)
+    described = re.findall(r"^  \**(\w+): \S", "\n".join(section(text, "Args")), re.MULTILINE)
+    assert len(described) == len(set(described))
+    assert set(described) <= names, "Args names what is no parameter"
+    assert bool(described) == ("\nArgs:\n" in text)
+    for returned in (section(text, "Returns"), section(text, "Yields")):
         # Sphinx would take what stands before a colon in the first line for a type.
-        assert returned
-        assert not re.search(r":(\s|$)", returned[1])
+        assert not returned or not re.search(r":(\s|$)", returned[0])
     order = re.findall(r"^(Source|Args|Returns|Yields|Raises|Example):", text, re.MULTILINE)
     rank = ["Source", "Args", "Returns", "Yields", "Raises", "Example"]
-    assert order == sorted(order, key=rank.index)
+    assert order == sorted(set(order), key=rank.index)
 
 
 @pytest.mark.parametrize(("module", "name", "node"), DOCUMENTED)
@@ -147,12 +160,20 @@ def run_examples(text, names):
     assert attempted == len(test.examples)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_examples_in_docstrings(module):
+def docstring_examples():
+    """Each docstring with examples, as (module, text)."""
     # From the source: decorated functions hide their docstrings from doctest's own search.
-    nodes = (n for n in ast.walk(parse(module)) if isinstance(n, ast.ClassDef | ast.FunctionDef))
-    for text in filter(None, map(ast.get_docstring, nodes)):
-        run_examples(text, vars(importlib.import_module(module)).copy())
+    for module in MODULES:
+        for node in ast.walk(parse(module)):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node) or ""
+                if ">>>" in text:
+                    yield pytest.param(module, text, id=f"{module}.{node.name}")
+
+
+@pytest.mark.parametrize(("module", "text"), list(docstring_examples()))
+def test_examples_in_docstrings(module, text):
+    run_examples(text, vars(importlib.import_module(module)).copy())
 
 
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "```pycon" in p.read_text(encoding="utf-8"))
@@ -180,20 +201,8 @@ def test_every_statement_page_has_an_example():
     assert statements <= set(PAGES)
 
 
-def test_tables_of_the_commands_page():
-    text = (DOCS / "commands.md").read_text(encoding="utf-8")
-    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    named = {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
-    fields = {field.name for field in dataclasses.fields(CollapseSettings)} - {"model"}
-    assert {f"--{field}" for field in fields} <= named
-    assert FAMILIES.keys() <= named
-
-
-def test_every_key_of_a_row_is_on_the_commands_page():
-    page = (DOCS / "commands.md").read_text(encoding="utf-8")
-    text = page.partition("## A row of `collapse`")[2].partition("\n## ")[0]
-    firsts = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    named = {name for first in firsts for name in re.findall(r"`([^`]+)`", first)}
-    settings = CollapseSettings(model="toy", families=("ones",), lengths=(1,), formats=("f32",))
-    rows = [row for _, rows in measure(settings, "none", open_model("toy")) for row in rows]
-    assert {key for row in rows for key in row} == named - {"weights_sha256"}  # of a file only
+def test_each_verb_with_flags_has_their_table_and_each_family_a_row():
+    text = PAGE.read_text(encoding="utf-8")
+    tables = re.findall(r"^```\{flags\} (\w+)$", text, re.MULTILINE)
+    assert sorted(tables) == sorted(study.name for study in studies())
+    assert all(f"\n| `{family}` |" in text for family in FAMILIES)

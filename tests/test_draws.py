@@ -21,7 +21,8 @@ from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.tasks import LengthMix
-from glassesjax.tasks.glasses import Glasses, batch
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import batch
 from glassesjax.train import begin, evaluate, learn
 from glassesjax.train.checkpoint import latest, load, save
 from glassesjax.train.hosts import fetch, share
@@ -50,17 +51,28 @@ def test_four_processes_draw_the_same():
     assert others == [plain] * 3
 
 
-def test_no_setting_of_jax_changes_what_is_drawn():
-    """The functions are compiled once for each setting: their caches know it."""
+@pytest.fixture(scope="module")
+def plain():
     with jax.enable_x64(False):
-        plain = drawn(quick=True)
-        with jax.default_prng_impl("rbg"), jax.threefry_partitionable(False):
-            jax.config.update("jax_random_seed_offset", 5)
-            try:
-                assert drawn(quick=True) == plain
-                other = jax.random.normal(jax.random.split(jax.random.key(0))[0], (3,))
-            finally:
-                jax.config.update("jax_random_seed_offset", 0)
+        return drawn(quick=True)
+
+
+@pytest.fixture(scope="module")
+def under_other_settings():
+    """What is drawn, and a draw of JAX's own."""
+    with jax.enable_x64(False), jax.default_prng_impl("rbg"), jax.threefry_partitionable(False):
+        jax.config.update("jax_random_seed_offset", 5)
+        try:
+            other = jax.random.normal(jax.random.split(jax.random.key(0))[0], (3,))
+            return drawn(quick=True), other
+        finally:
+            jax.config.update("jax_random_seed_offset", 0)
+
+
+def test_no_setting_of_jax_changes_what_is_drawn(plain, under_other_settings):
+    """The functions are compiled once for each setting: their caches know it."""
+    again, other = under_other_settings
+    assert again == plain
     # The settings bite where nothing is held.
     assert digest(other) != digest(jax.random.normal(jax.random.split(jax.random.key(0))[0], (3,)))
 

@@ -17,13 +17,18 @@ import pytest
 
 import glassesjax
 from glassesjax import process
-from glassesjax.cli import _folder, run
+from glassesjax.cli import run
 from glassesjax.errors import BadInput, NoRoom
 from glassesjax.process import ending, shown
-from glassesjax.readback import blaming, known_rows
-from glassesjax.records import ROWS, RowFile, read_rows
+from glassesjax.registry import load
+from glassesjax.runs.readback import blaming, known_rows
+from glassesjax.runs.rows import ROWS, RowFile, read_rows
+from glassesjax.studies.collapse.settings import CollapseSettings
+from glassesjax.studies.train.measure import measure
+from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.train import checkpoint
-from glassesjax.verbs import Collapse
+
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "one_program")
 
 SMALL = ("collapse", "toy", "--families", "ones_bos", "--lengths", "1", "4", "16")
 SMALL += ("--positions", "none", "--formats", "bf16", "--out")
@@ -70,7 +75,8 @@ def test_a_name_that_is_too_long_is_refused_before_its_folder_is_made(
 
 
 def test_a_model_of_the_longest_name_has_a_run_folder():
-    name = _folder(Collapse(model=f"{'ä' * 124}.gguf")).name
+    settings = CollapseSettings(model=f"{'ä' * 124}.gguf")
+    name = load("collapse").folder(settings, None).name
     assert name.startswith("collapse-ää")
     assert len(name.encode()) <= 255
 
@@ -99,14 +105,12 @@ def test_a_name_with_control_characters_does_not_reach_the_terminal(capsys):
 
 
 def test_a_text_with_control_characters_is_printed_escaped(capsys, tmp_path, monkeypatch):
-    import glassesjax.report
-
-    def written(verb, out, *, show, **told):
+    def written(settings, out, *, show, **told):
         show(0, "one\n\x1b[2J")
         show(1, "\x07two")
         return []
 
-    monkeypatch.setattr(glassesjax.report, "run_generate", written)
+    monkeypatch.setattr("glassesjax.studies.generate.run.run_generate", written)
     assert run(["generate", "toy", "--prompt", "1", "2", "--out", str(tmp_path / "x")]) == 0
     assert capsys.readouterr().out.startswith("one\n\\x1b[2J\n\nText 2\n\\x07two\n")
 
@@ -257,7 +261,9 @@ def test_an_interrupt_while_jax_is_imported_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("at", ["index.html", "figures/overview.svg"])
-def test_an_interrupt_while_the_page_is_written_leaves_no_half(capsys, tmp_path, monkeypatch, at):
+def test_an_interrupt_while_the_page_is_written_leaves_no_half(
+    capsys, tmp_path, monkeypatch, finished, at
+):
     replace, out = Path.replace, tmp_path / "run"
 
     def stopped(path, target):
@@ -348,19 +354,21 @@ class FullOrbax:
         raise ValueError(f"RESOURCE_EXHAUSTED: Failed writing: {FULL.strerror} [OS error 28]")
 
 
+TINY = {"steps": 2, "batch": 2, "width": 8, "heads": 1, "layers": 1, "examples": 2}
+
+
+@pytest.fixture(scope="module")
+def compiled_training(tmp_path_factory):
+    """A training of that size has made its first step."""
+    settings = TrainSettings(task="count_ones", **TINY, formats=("f32",))
+    next(measure(settings, tmp_path_factory.mktemp("compiled")))
+
+
+@pytest.mark.usefixtures("compiled_training")
 @pytest.mark.parametrize("where", ["orbax", "room", "list"])
 def test_a_full_disk_within_a_checkpoint_is_one_line(capsys, tmp_path, monkeypatch, where):
-    train = ["train", "count_ones", "--steps", "2", "--batch", "2", "--width", "8", "--heads", "1"]
-    train += [
-        "--layers",
-        "1",
-        "--examples",
-        "2",
-        "--formats",
-        "f32",
-        "--out",
-        str(tmp_path / "run"),
-    ]
+    sizes = [word for name, size in TINY.items() for word in (f"--{name}", str(size))]
+    train = ["train", "count_ones", *sizes, "--formats", "f32", "--out", str(tmp_path / "run")]
 
     def full(*arguments):
         raise FULL

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 CORE = {"jax", "jaxlib", "flax", "optax", "numpy", "jaxtyping", "ml_dtypes", "glassesjax"}
+CORE |= {"lazy_loader"}
 LATER = ("matplotlib", "tyro", "gguf", "tokenizers", "safetensors", "orbax", "pytest", "chex")
 
 PROBE = """

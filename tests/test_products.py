@@ -6,17 +6,20 @@ from pathlib import Path
 
 import jax
 import pytest
+from proofs.made_claims import install
 
 import glassesjax
-from proofs_numeric import ledger
 from proofs_numeric.claim import Measurement
+from proofs_numeric.verify.discovery import load
+from proofs_numeric.verify.measure import verify
+from proofs_numeric.verify.settings import VerifySettings
 
 ROOT = Path(glassesjax.__file__).parent
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "vdot", "inner", "dot_general", "vecdot"}
 # NumPy on the host has one precision; a probe of the backend measures its default one.
 ON_THE_HOST = {
-    "trace/decay.py", "studies/intervals.py", "studies/twin_rows.py",
-    "report/retention_sentences.py", "precision/backend.py",
+    "trace/decay.py", "statistics/intervals.py", "studies/train/twin_rows.py",
+    "studies/retention/sentences.py", "precision/backend.py",
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -55,11 +58,11 @@ def test_proofs_take_the_highest_precision_whatever_is_set(monkeypatch):
         yield Measurement(setting="", size=1, measured=1.0, bound=1.0, roundoff=0.0)
 
     one = dataclasses.replace(
-        ledger.all_claims()[0], measure=measured, adversary=measured, counter_case=measured
+        load(["lem_b1"])[0], measure=measured, adversary=measured, counter_case=measured
     )
-    monkeypatch.setattr(ledger, "all_claims", lambda: (one,))
+    install(monkeypatch, one)
     with jax.default_matmul_precision("bfloat16"):
-        list(ledger.verify(ledger.VerifySettings()))
+        list(verify(VerifySettings()))
     assert found == ["highest"] * 3
 
 

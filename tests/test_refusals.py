@@ -10,7 +10,8 @@ from model.made_gguf import llama_file
 from test_choices import MADE, made
 
 from glassesjax import memory
-from glassesjax.cache.budget import check_budget, resolve_slots
+from glassesjax.cache.budget import resolve_slots
+from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import POLICIES, policy
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
@@ -27,13 +28,13 @@ from glassesjax.model.gguf_file import GgufTensors
 from glassesjax.model.stored import save_decoder
 from glassesjax.model.weights import decoder_bytes
 from glassesjax.precision.named import named_plan
-from glassesjax.report.run_sweep import _check_sizes
 from glassesjax.settings import decimal_number, whole_number
-from glassesjax.studies import train_memory
-from glassesjax.studies.perplexity_rows import stretch_count, stretch_start
-from glassesjax.studies.sweep_settings import SweepSettings
-from glassesjax.studies.train import mesh_of
-from glassesjax.studies.train_settings import TrainSettings
+from glassesjax.studies.perplexity.stretches import stretch_count, stretch_start
+from glassesjax.studies.train import memory as train_memory
+from glassesjax.studies.train.measure import mesh_of
+from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.surveys.sweep.run import _check_sizes
+from glassesjax.surveys.sweep.settings import SweepSettings
 from glassesjax.tasks.glasses import Glasses, named_glasses
 from glassesjax.tasks.sequences import SYMBOLS
 

@@ -14,12 +14,14 @@ from glassesjax.cache.saved import load_state
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.files import json_object, read_file
-from glassesjax.folders import RunFolder, same_run
-from glassesjax.locks import Lock
 from glassesjax.model import DecoderConfig, NoPositions, open_model
-from glassesjax.records import RowFile
+from glassesjax.runs.folder import RunFolder, same_run
+from glassesjax.runs.lock import Lock
+from glassesjax.runs.rows import RowFile
 from glassesjax.tasks.text import MOST_BYTES, read_text
 from glassesjax.train.checkpoint import newest_first, stands_on
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 class Waited(BaseException):

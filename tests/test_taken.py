@@ -8,6 +8,7 @@ import jaxtyping
 import ml_dtypes
 import numpy as np
 import pytest
+from made_decoders import made
 
 from glassesjax.borders import NON_NEGATIVE, SHARE, check_domain
 from glassesjax.cache import POLICIES, Policy, advance, empty_state, unroll
@@ -202,7 +203,7 @@ def test_a_prompt_that_is_no_line_of_tokens(decoder, function, prompt):
 
 def test_a_state_of_float64_is_right_once_float64_is_on():
     with jax.enable_x64(False):
-        decoder = unroll(Decoder(CONFIG, key=jax.random.key(0)))
+        decoder = unroll(made(CONFIG, jax.random.key(0), jnp.float32))
         advance(decoder, empty_state(CONFIG, TOVA, 3), TEXT, TOVA, plan=RoundingPlan.wide())
     wide = jax.tree.map(
         lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, decoder

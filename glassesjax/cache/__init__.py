@@ -1,33 +1,5 @@
 """The multi-state cache: what a Transformer remembers when it may not remember everything."""
 
-from glassesjax.cache.advance import Unrolled as Unrolled
-from glassesjax.cache.advance import advance as advance
-from glassesjax.cache.advance import logits as logits
-from glassesjax.cache.advance import unroll as unroll
-from glassesjax.cache.budget import check_context as check_context
-from glassesjax.cache.budget import resolve_slots as resolve_slots
-from glassesjax.cache.budget import state_bytes as state_bytes
-from glassesjax.cache.policies import POLICIES as POLICIES
-from glassesjax.cache.policies import Candidates as Candidates
-from glassesjax.cache.policies import Policy as Policy
-from glassesjax.cache.policies import distinct_policies as distinct_policies
-from glassesjax.cache.policies import mass_score as mass_score
-from glassesjax.cache.policies import mean_mass_score as mean_mass_score
-from glassesjax.cache.policies import order_score as order_score
-from glassesjax.cache.policies import policy as policy
-from glassesjax.cache.policies import weight_score as weight_score
-from glassesjax.cache.prefill import Part as Part
-from glassesjax.cache.prefill import prefill as prefill
-from glassesjax.cache.replay import Replay as Replay
-from glassesjax.cache.replay import forgotten as forgotten
-from glassesjax.cache.replay import replay as replay
-from glassesjax.cache.replay import retained as retained
-from glassesjax.cache.slots import KVCache as KVCache
-from glassesjax.cache.slots import State as State
-from glassesjax.cache.slots import empty_state as empty_state
-from glassesjax.cache.slots import forget as forget
-from glassesjax.cache.slots import rank as rank
-from glassesjax.cache.slots import write as write
-from glassesjax.cache.step import Dropped as Dropped
-from glassesjax.cache.step import Tokens as Tokens
-from glassesjax.cache.step import layer_step as layer_step
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,12 @@
 """How much a state may hold: in tokens, in bytes, or as a share of the text."""
 
-import re
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 from jax.typing import DTypeLike
 
 from glassesjax.borders import COUNT, NON_NEGATIVE, border
+from glassesjax.cache.budget_text import UNITS, check_count, read_budget
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import budgets_of, check_order
 from glassesjax.errors import BadInput
@@ -15,12 +14,6 @@ from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
 from glassesjax.settings import MOST
-
-UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-# Without zeros before it, which would be a second name for one number.
-BUDGET = re.compile(
-    rf"(?P<number>(?:0|[1-9][0-9]{{0,17}})(?:\.[0-9]{{1,18}})?)(?P<unit>%|{'|'.join(UNITS)})?"
-)
 
 
 @border()
@@ -98,7 +91,7 @@ def resolve_slots(
     if policy.bounded:
         slots, said = _slots(budget, config, policy, length, dtype), f"{budget} --slots"
         policy.check(slots)
-    _check_count(slots, said)
+    check_count(slots, said)
     said = said if rows == 1 else f"{rows} {of} with {said} each"
     needed = rows * state_bytes(config, policy, slots, dtype)
     check_memory(
@@ -107,38 +100,10 @@ def resolve_slots(
     return slots
 
 
-def check_budget(budget: str) -> None:
-    """Refuses a budget that is none, before a model is there to resolve it.
-
-    Args:
-      budget: As for ``resolve_slots``.
-
-    Raises:
-      BadInput: It is none of the three, or more tokens than int32 counts.
-    """
-    number, unit = _read(budget)
-    if not unit:
-        _check_count(int(number), f"{budget} --slots")
-
-
-def _check_count(slots: int, said: str) -> None:
-    if slots > MOST:
-        raise BadInput(f"Expected at most {MOST} --slots, got {said}: use fewer.")
-
-
-def _read(budget: str) -> tuple[Fraction, str]:
-    """The number and its unit; no unit for tokens."""
-    found = BUDGET.fullmatch(budget)
-    if found is None or ("." in found["number"] and not found["unit"]):
-        expected = "Expected slots as tokens (256), a share (12.5%) or bytes (2MiB)"
-        raise BadInput(f"{expected}, got {budget!r:.60}: write one of these.")
-    return Fraction(found["number"]), found["unit"] or ""
-
-
 def _slots(
     budget: str, config: DecoderConfig, policy: Policy, length: int, dtype: DTypeLike
 ) -> int:
-    number, unit = _read(budget)
+    number, unit = read_budget(budget)
     if unit == "%":
         return int(number * length / 100)
     if unit:

@@ -16,10 +16,11 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax import draws
 from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.cache.advance import Unrolled, advance, logits
+from glassesjax.cache.choosing import choose, row_keys, wide
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import CHUNK, PrefillMode
 from glassesjax.cache.prompts import Forgotten, read_prompts
-from glassesjax.cache.sampling import GREEDY, Sampling, choose, row_keys, wide
+from glassesjax.cache.sampling import GREEDY, Sampling
 from glassesjax.cache.slots import State, empty_state
 from glassesjax.errors import BadInput
 from glassesjax.model.vocabulary import check_prompts

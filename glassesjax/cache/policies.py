@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
-
+from glassesjax.arrays import Array, Float, Int
 from glassesjax.borders import NON_NEGATIVE, POSITIVE_SHARE, border, check_fields
 from glassesjax.errors import BadInput
 
 Spacing = Literal["true", "compressed", "consecutive"]
+PrefillMode = Literal["exact", "one_shot", "chunked"]  # how a prompt is read: see ``prefill``
+SHORT = "short"  # the baseline whose state is emptied as a whole where it is full; no policy
 
 
 class Candidates(NamedTuple):
@@ -43,6 +43,8 @@ def order_score(places: Candidates) -> Float[Array, " places"]:
     Returns:
       Zeros.
     """
+    import jax.numpy as jnp  # here: a policy is named and checked without JAX
+
     return jnp.zeros_like(places.weight)
 
 
@@ -90,6 +92,8 @@ def mean_mass_score(places: Candidates) -> Float[Array, " places"]:
     Returns:
       Attention received so far, over the number of queries from the token's own on.
     """
+    import jax.numpy as jnp
+
     age = jnp.maximum(places.now - places.position + 1, 1)
     return places.mass / age.astype(places.mass.dtype)
 

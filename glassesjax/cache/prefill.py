@@ -1,7 +1,7 @@
 """Reading a prompt into a state: three ways, named, for they are three functions."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,14 +9,13 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import border
 from glassesjax.cache.advance import Unrolled, advance
-from glassesjax.cache.policies import Policy
+from glassesjax.cache.policies import Policy, PrefillMode
 from glassesjax.cache.slots import State, check_state, empty_state
 from glassesjax.cache.step import Dropped, Mode
 from glassesjax.errors import BadInput, check_choice
 from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import RoundingPlan
 
-PrefillMode = Literal["exact", "one_shot", "chunked"]
 CHUNK = 256  # tokens that go through projections and MLPs together
 
 

@@ -18,13 +18,13 @@ from jax.typing import DTypeLike
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput, brief, escaped
-from glassesjax.files import json_object, part_of, regular_file, writing
-from glassesjax.folders import check_local
-from glassesjax.model.config import ConstantTemperature, DecoderConfig
-from glassesjax.records import to_json
+from glassesjax.files import check_local, json_object, part_of, regular_file, to_json, writing
+from glassesjax.model.config import DecoderConfig
+from glassesjax.model.stored_config import config_of, config_record, config_text
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"
+CONFIG, DIGEST = "model_config", "model_settings"  # settings of the decoder, now and before
 BFLOAT16 = "bfloat16"  # a dtype that NumPy's files do not know: stored as the bits it has
 # What a file that is cut, foreign or overwritten makes NumPy and its ZIP reader raise.
 BROKEN = (
@@ -71,7 +71,8 @@ def save_state(
     header = {
         "kind": KIND,
         "schema": SCHEMA,
-        **_identity(policy, config),
+        **_identity(policy),
+        CONFIG: config_record(config),
         "dtype": state.layers[0].key.dtype.name,
         "slots": [cache.position.shape[-1] - 1 for cache in state.layers],
         "info": dict(info or {}),
@@ -117,9 +118,10 @@ def load_state(
       BadInput: The file is missing, cut, foreign, or of another model, policy or ``info``.
     """
     header, arrays = _read(path)
-    asked = {**_identity(policy, config), "dtype": jnp.dtype(dtype).name}
+    asked = {**_identity(policy), "dtype": jnp.dtype(dtype).name}
     for name, wanted in asked.items():
         _require_same(path, name, wanted, header.get(name))
+    _require_model(path, config, header)
     info = header.get("info")
     if not isinstance(info, dict):
         raise _broken(path, "its header has no info")
@@ -144,13 +146,25 @@ def check_same(path: Path, info: Mapping[str, Any], same: Mapping[str, object]) 
         _require_same(path, name, wanted, info.get(name))
 
 
-def _identity(policy: Policy, config: DecoderConfig) -> dict[str, str | float]:
-    """What must be the same for a state to mean the same."""
-    # A switch that came later is not said where it does nothing: older files stay valid.
-    said = repr(config).replace(f", temperature={ConstantTemperature()}", "")
-    fingerprint = hashlib.sha256(said.encode()).hexdigest()[:16]
-    rest = {"spacing": policy.spacing, "decay": policy.decay}
-    return {"policy": str(policy), **rest, "model_settings": fingerprint}
+def _identity(policy: Policy) -> dict[str, str | float]:
+    """What must be the same for a state to mean the same, beside the model's settings."""
+    return {"policy": str(policy), "spacing": policy.spacing, "decay": policy.decay}
+
+
+def _require_model(path: Path, config: DecoderConfig, header: Mapping[str, Any]) -> None:
+    """Whether a decoder of these settings has made the state."""
+    if CONFIG not in header:  # of before, when a digest stood there
+        digest = hashlib.sha256(config_text(config).encode()).hexdigest()[:16]
+        _require_same(path, DIGEST, digest, header.get(DIGEST))
+        return
+    if not isinstance(header[CONFIG], dict):
+        raise _broken(path, f"its header has no {CONFIG}")
+    try:
+        found = config_record(config_of(header[CONFIG]))
+    except ValueError as error:
+        raise _broken(path, escaped(error)) from error
+    for name, wanted in config_record(config).items():
+        _require_same(path, f"model {name}", wanted, found[name])
 
 
 def _require_same(path: Path, name: str, wanted: object, found: object) -> None:

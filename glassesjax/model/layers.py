@@ -5,6 +5,7 @@ of all heads that share it, ``h`` head width, ``d`` model width, ``f`` output fe
 stored ``[out, in]``, so that a decoding step reads their rows.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from glassesjax.model.config import (
     RMSNorm,
 )
 from glassesjax.precision import RoundingPlan
-from glassesjax.provenance import OBSERVED
 
 
 def normal(key: Array, out_dim: int, in_dim: int, dtype: jnp.dtype) -> nnx.Param:
@@ -43,16 +43,14 @@ def exact(subscripts: str, x: Array, y: Array, carrier: jnp.dtype) -> Array:
     return jnp.einsum(subscripts, x, y, precision=highest, preferred_element_type=carrier)
 
 
-def _precision() -> str:
+@functools.cache
+def matmul_precision() -> str:
     """What ``exact`` asks of the backend, as it stands in the lowered program."""
     x, y = jnp.zeros((2, 3), jnp.float32), jnp.zeros((4, 3), jnp.float32)
     text = jax.jit(lambda x, y: exact("td,fd->tf", x, y, x.dtype)).lower(x, y).as_text()
     [product] = re.findall("dot_general.*", text)
     asked = re.findall(r"\b(DEFAULT|HIGH|HIGHEST)\b", product) or ["DEFAULT"]
     return " and ".join(dict.fromkeys(asked)).lower()
-
-
-OBSERVED["matmul_precision"] = _precision
 
 
 def project(

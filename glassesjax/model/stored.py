@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.errors import BadInput, escaped
-from glassesjax.files import part_of, writing
+from glassesjax.files import part_of, to_json, writing
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.stored_config import config_record
 from glassesjax.model.stored_header import (
@@ -26,7 +26,6 @@ from glassesjax.model.stored_header import (
 from glassesjax.model.weights import build_decoder, flat_parameters
 from glassesjax.precision import FloatFormat, RoundingPlan
 from glassesjax.precision.formats import carrier_format
-from glassesjax.records import to_json
 
 SUFFIX = ".safetensors"
 

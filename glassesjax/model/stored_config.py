@@ -1,4 +1,7 @@
-"""A decoder's settings as JSON has them, and back: each field of its kind, or refused by name."""
+"""A decoder's settings as JSON has them, and back: each field of its kind, or refused by name.
+
+Files of weights and saved states hold this record, and rows some of its names.
+"""
 
 import dataclasses
 import sys
@@ -8,10 +11,62 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from glassesjax.errors import brief
-from glassesjax.model.config import Alibi, DecoderConfig
+from glassesjax.model.config import (
+    AdaptiveTemperature,
+    Alibi,
+    Bidirectional,
+    Causal,
+    ConstantNorm,
+    ConstantTemperature,
+    DecoderConfig,
+    LayerNorm,
+    Learned,
+    Mlp,
+    NoNorm,
+    NoPositions,
+    Prefix,
+    RMSNorm,
+    Rotary,
+    ScalableSoftmax,
+    Sinusoidal,
+    Window,
+)
 
 SWITCH = "switch"
+# What files call each kind of a switch. A class may get another name; what is written here stays.
+KINDS: Mapping[str, type] = {
+    "NoPositions": NoPositions,
+    "Sinusoidal": Sinusoidal,
+    "Learned": Learned,
+    "Rotary": Rotary,
+    "Alibi": Alibi,
+    "Causal": Causal,
+    "Bidirectional": Bidirectional,
+    "Window": Window,
+    "Prefix": Prefix,
+    "NoNorm": NoNorm,
+    "ConstantNorm": ConstantNorm,
+    "RMSNorm": RMSNorm,
+    "LayerNorm": LayerNorm,
+    "Mlp": Mlp,
+    "ConstantTemperature": ConstantTemperature,
+    "ScalableSoftmax": ScalableSoftmax,
+    "AdaptiveTemperature": AdaptiveTemperature,
+}
+_NAMES = {DecoderConfig: "DecoderConfig", **{kind: name for name, kind in KINDS.items()}}
 MOST = 2**31 - 1  # of any size: positions and shapes are int32
+
+
+def kind_name(switch: object) -> str:
+    """What files call the kind of a switch.
+
+    Args:
+      switch: A value of a field of the settings, such as ``Rotary()``.
+
+    Returns:
+      A key of ``KINDS``.
+    """
+    return _NAMES[type(switch)]
 
 
 def config_record(config: DecoderConfig) -> dict[str, Any]:
@@ -24,12 +79,37 @@ def config_record(config: DecoderConfig) -> dict[str, Any]:
       Plain values.
     """
     plain = lambda value: (
-        {SWITCH: type(value).__name__, **dataclasses.asdict(value)}
+        {SWITCH: kind_name(value), **dataclasses.asdict(value)}
         if dataclasses.is_dataclass(value)
         else value
     )
     fields = dataclasses.fields(config)
     return {field.name: plain(getattr(config, field.name)) for field in fields}
+
+
+def config_text(config: DecoderConfig) -> str:
+    """The settings as saved states of before said them: as Python showed these classes then.
+
+    Args:
+      config: Any settings.
+
+    Returns:
+      One line, in which a switch that came later is left out where it does nothing.
+    """
+    record = config_record(config)
+    later = {"temperature": config_record(DecoderConfig(vocab_size=1))["temperature"]}
+    said = {name: value for name, value in record.items() if value != later.get(name, ...)}
+    return _shown(_NAMES[DecoderConfig], said)
+
+
+def _shown(kind: str, fields: Mapping[str, Any]) -> str:
+    shown = (
+        f"{name}={_shown(value[SWITCH], {k: v for k, v in value.items() if k != SWITCH})}"
+        if isinstance(value, dict)
+        else f"{name}={value!r}"
+        for name, value in fields.items()
+    )
+    return f"{kind}({', '.join(shown)})"
 
 
 def config_of(record: Mapping[str, Any]) -> DecoderConfig:
@@ -51,7 +131,7 @@ def config_of(record: Mapping[str, Any]) -> DecoderConfig:
 def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN401  (a dataclass)
     hints = typing.get_type_hints(kind)
     if unknown := sorted(record.keys() - hints.keys()):
-        raise ValueError(f"Expected {name} of fields that {kind.__name__} has, got {unknown[0]!a}")
+        raise ValueError(f"Expected {name} of fields that {_NAMES[kind]} has, got {unknown[0]!a}")
     fields = dataclasses.fields(kind)
     needed = (field.name for field in fields if field.default is dataclasses.MISSING)
     if (missing := next((field for field in needed if field not in record), None)) is not None:
@@ -70,7 +150,7 @@ def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN4
 def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
     """A field's value: plain, or a switch that its record names."""
     parts = get_args(hint) if get_origin(hint) in (typing.Union, UnionType) else (hint,)
-    switches = {part.__name__: part for part in parts if dataclasses.is_dataclass(part)}
+    switches = {_NAMES[part]: part for part in parts if dataclasses.is_dataclass(part)}
     if not switches:
         fitting = next((part for part in parts if _fits(value, part)), None)
         if fitting is None:
@@ -84,7 +164,7 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
     if not isinstance(given, str) or given not in switches:
         wanted = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
         raise ValueError(f"{wanted}, got {brief(given)}")
-    if given == Alibi.__name__ and fields.get("slopes", "") is None:
+    if switches[given] is Alibi and fields.get("slopes", "") is None:
         fields["slopes"] = "geometric"  # what nothing meant before there were names
     return _made(switches[given], name, fields)
 

@@ -7,7 +7,6 @@ no compiler option touches them, so what is rounded here is rounded, under ``jit
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt
+
+from glassesjax.precision.grid import Grid
 
 
 class Layout(NamedTuple):
@@ -39,26 +40,6 @@ LAYOUTS = {
     np.dtype(layout.dtype): layout
     for layout in (Layout("float32", "uint32", 23, 127), Layout("float64", "uint64", 52, 1023))
 }
-
-
-class Grid(NamedTuple):
-    """The numbers that one may round to, as a subset of a carrier."""
-
-    mantissa_bits: int
-    min_exponent: int
-    """Exponent of the smallest normal number; the spacing does not shrink below it."""
-    largest: float
-    """Largest finite number."""
-    beyond: float
-    """What stands for numbers that round to more than ``largest``: infinity, NaN or ``largest``.
-    A NaN is ``math.nan`` itself: one object equals itself in a tuple, so ``jit`` finds its work."""
-
-    @property
-    def steps(self) -> int:
-        """How many positive finite numbers there are."""
-        fraction, exponent = math.frexp(self.largest)  # the fraction lies in [1/2, 1)
-        binades = exponent - 1 - self.min_exponent
-        return (binades << self.mantissa_bits) + int(math.ldexp(fraction, self.mantissa_bits + 1))
 
 
 class Split(NamedTuple):

@@ -4,28 +4,19 @@ import dataclasses
 import math
 import re
 
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
-
+from glassesjax.arrays import Array, DType, Float, Int
 from glassesjax.borders import border, check_fields
-from glassesjax.precision.bits import (
-    LAYOUTS,
-    Grid,
-    round_to,
-    spacing,
-    spacing_exponent,
-    straight_through,
-)
+from glassesjax.precision.grid import Grid
 
+# Names of JAX's types; a format is a value, made and compared without JAX.
 _NATIVE = {
-    (11, 52, True, True): jnp.float64,
-    (8, 23, True, True): jnp.float32,
-    (8, 7, True, True): jnp.bfloat16,
-    (5, 10, True, True): jnp.float16,
-    (5, 2, True, True): jnp.float8_e5m2,
-    (4, 3, False, True): jnp.float8_e4m3fn,
-    (2, 1, False, False): jnp.float4_e2m1fn,
+    (11, 52, True, True): "float64",
+    (8, 23, True, True): "float32",
+    (8, 7, True, True): "bfloat16",
+    (5, 10, True, True): "float16",
+    (5, 2, True, True): "float8_e5m2",
+    (4, 3, False, True): "float8_e4m3fn",
+    (2, 1, False, False): "float4_e2m1fn",
 }
 
 
@@ -96,8 +87,10 @@ class FloatFormat:
         return math.ldexp(1, self.min_exponent - self.mantissa_bits)
 
     @property
-    def dtype(self) -> np.dtype | None:
+    def dtype(self) -> DType | None:
         """The array type that stores this format, or None where there is none (tf32)."""
+        import jax.numpy as jnp
+
         key = (self.exponent_bits, self.mantissa_bits, self.has_infinity, self.has_nan)
         return jnp.dtype(_NATIVE[key]) if key in _NATIVE else None
 
@@ -125,7 +118,7 @@ class FloatFormat:
         finest = self.min_subnormal <= other.min_subnormal
         return finest and self.max >= other.max and self.mantissa_bits >= other.mantissa_bits
 
-    def _check_carrier(self, dtype: np.dtype) -> None:
+    def _check_carrier(self, dtype: DType) -> None:
         if not carrier_format(dtype).contains(self):
             raise ValueError(f"{self.name} does not fit into {dtype}: use a float64 carrier.")
 
@@ -145,6 +138,8 @@ class FloatFormat:
         Raises:
           ValueError: The dtype of ``x`` does not hold this format.
         """
+        from glassesjax.precision.bits import spacing
+
         self._check_carrier(x.dtype)
         return spacing(x, self.grid)
 
@@ -161,6 +156,8 @@ class FloatFormat:
         Raises:
           ValueError: The dtype of ``x`` does not hold this format.
         """
+        from glassesjax.precision.bits import spacing_exponent
+
         self._check_carrier(x.dtype)
         return spacing_exponent(x, self.grid)
 
@@ -189,13 +186,18 @@ class FloatFormat:
           ValueError: The dtype of ``x`` does not hold this format.
 
         Example:
+          >>> import jax.numpy as jnp
           >>> BF16.round(jnp.float32([1.003, 1.004]))
           Array([1.       , 1.0078125], dtype=float32)
         """
+        from glassesjax.precision.bits import straight_through
+
         self._check_carrier(x.dtype)
         return straight_through(self._nearest, x)
 
     def _nearest(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        from glassesjax.precision.bits import round_to
+
         return round_to(x, self.grid)
 
 
@@ -213,7 +215,7 @@ FORMATS: dict[str, FloatFormat] = {
 }
 
 
-def carrier_format(dtype: np.dtype) -> FloatFormat:
+def carrier_format(dtype: DType) -> FloatFormat:
     """The format of arrays that hold rounded values.
 
     Args:
@@ -225,9 +227,10 @@ def carrier_format(dtype: np.dtype) -> FloatFormat:
     Raises:
       ValueError: It is another dtype.
     """
-    if dtype not in LAYOUTS:
+    carriers = {"float32": F32, "float64": F64}
+    if str(dtype) not in carriers:
         raise ValueError(f"The carrier must be float32 or float64, got {dtype}.")
-    return F32 if dtype == jnp.float32 else F64
+    return carriers[str(dtype)]
 
 
 @border()

@@ -1,16 +1,11 @@
 """Symmetric integer formats: a code of a few bits times a scale that the values set themselves."""
 
 import dataclasses
-import functools
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int8
-
+from glassesjax.arrays import Array, Float, Int8
 from glassesjax.borders import border, check_fields
-from glassesjax.precision.bits import straight_through
-from glassesjax.precision.formats import FloatFormat, carrier_format, float_format
+from glassesjax.precision.formats import FloatFormat, float_format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +33,7 @@ class IntegerFormat:
         """Largest code; the range is symmetric, so the most negative pattern is not used."""
         return (1 << (self.bits - 1)) - 1
 
-    def _codes(
-        self, x: Float[Array, "*shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*ones"]]:
-        """Codes, still as floats so that a NaN survives, and the scale."""
-        axis = None if self.granularity == "tensor" else -1
-        scale = jnp.max(jnp.abs(x), axis=axis, keepdims=True) / self.max
-        # Zeros have no scale of their own; one serves, and a NaN is left to spread.
-        codes = jnp.round(x / jnp.where(scale == 0, 1, scale))
-        return jnp.clip(codes, -self.max, self.max), scale
-
     @border()
-    @functools.partial(jax.jit, static_argnums=0)
     def quantize(
         self, x: Float[Array, "*shape"]
     ) -> tuple[Int8[Array, "*shape"], Float[Array, "*ones"]]:
@@ -62,8 +46,9 @@ class IntegerFormat:
           Codes, nearest with ties to even, and the scale ``max |x| / max`` with as many axes as
           ``x``, of size one where it is shared. Where all values are zero, so is the scale.
         """
-        codes, scale = self._codes(x)
-        return codes.astype(jnp.int8), scale
+        from glassesjax.precision.quantization import quantized
+
+        return quantized(self, x)
 
     @border()
     def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -82,14 +67,14 @@ class IntegerFormat:
         Raises:
           ValueError: The dtype of ``x`` is another one.
         """
+        from glassesjax.precision.bits import straight_through
+
         return straight_through(self._nearest, x)
 
-    @functools.partial(jax.jit, static_argnums=0)
     def _nearest(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        codes, scale = self._codes(x)
-        # A compiler fuses this product with a later sum, and then the stored value is not the one
-        # added; an optimization barrier does not stop it. Passing through the bits does.
-        return carrier_format(x.dtype).round(codes * scale)
+        from glassesjax.precision.quantization import nearest
+
+        return nearest(self, x)
 
 
 INT8 = IntegerFormat("int8", 8)

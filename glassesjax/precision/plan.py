@@ -4,12 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal, cast
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float
-
+from glassesjax.arrays import Array, DType, DTypeLike, Float
 from glassesjax.borders import border, check_fields
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
 from glassesjax.precision.integers import IntegerFormat, NumberFormat
@@ -133,6 +128,8 @@ class RoundingPlan:
         Raises:
           ValueError: Another dtype.
         """
+        import jax.numpy as jnp
+
         by_name = {jnp.dtype(fmt.dtype).name: fmt for fmt in _COMPUTED}
         name = jnp.dtype(dtype).name
         _require(name in by_name, f"A dtype is one of {', '.join(by_name)}", name)
@@ -156,15 +153,15 @@ class RoundingPlan:
         return not any(isinstance(f, IntegerFormat) and f.granularity == "tensor" for f in stored)
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> DType:
         """The dtype of the arrays that ``store`` returns."""
         stored = self.weights if self.mode == "native" else self.carrier
-        return cast("np.dtype", cast("FloatFormat", stored).dtype)  # all of _COMPUTED have one
+        return cast("DType", cast("FloatFormat", stored).dtype)  # all of _COMPUTED have one
 
     @property
-    def carrier_dtype(self) -> np.dtype:
+    def carrier_dtype(self) -> DType:
         """The dtype of arithmetic between two roundings."""
-        return cast("np.dtype", self.carrier.dtype)
+        return cast("DType", self.carrier.dtype)
 
     @property
     def name(self) -> str:
@@ -201,6 +198,8 @@ class RoundingPlan:
         Raises:
           ValueError: There is no such place, or the plan needs float64 and JAX has it disabled.
         """
+        import jax
+
         _require(place in PLACES, f"A place is one of {', '.join(PLACES)}", repr(place))
         enabled = jax.dtypes.canonicalize_dtype(self.dtype) == self.dtype
         _require(enabled, f"The plan {self.name} needs jax_enable_x64", "float32 only")

@@ -13,8 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from glassesjax.report.curves import Point
-
 INK, MUTED, FAINT, STRIP = "#1f2430", "#667085", "#d5d9e0", "#eef0f4"
 
 # Okabe and Ito's palette, which readers with any color vision can tell apart.
@@ -52,6 +50,22 @@ STYLE = {
     "svg.fonttype": "none",  # the page's own font; paths would make it several times larger
     "svg.hashsalt": "glassesjax",  # the same rows give the same bytes
 }
+
+
+class Point(NamedTuple):
+    """One measured distance of a curve."""
+
+    length: int
+    distance: float | None
+    """None where it is not finite."""
+    resolved: bool = True
+    """False for a wide signal that is not above its measured ``resolution``: float64's own rounding
+    may have made it."""
+
+    @property
+    def drawable(self) -> bool:
+        """Whether it has a place on a logarithmic axis."""
+        return self.resolved and self.distance is not None and self.distance > 0
 
 
 P = ParamSpec("P")

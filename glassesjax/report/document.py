@@ -2,23 +2,24 @@
 
 import importlib.resources
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 
 from glassesjax.report.markup import Markup, element, facts, fold
 
 
-def document(title: str, body: Markup, *styles: str) -> str:
+def document(title: str, body: Markup, *styles: Traversable) -> str:
     """An HTML document that needs nothing beside itself.
 
     Args:
       title: Of the window.
       body: The page's content.
-      *styles: Names of style files of this package, after the one that all pages share.
+      *styles: Style sheets of this page, after the one that all pages share.
 
     Returns:
       The text of the file.
     """
-    folder = importlib.resources.files("glassesjax.report")
-    style = "".join(folder.joinpath(name).read_text("utf-8") for name in ("page.css", *styles))
+    shared = importlib.resources.files("glassesjax.report") / "page.css"
+    style = "".join(sheet.read_text("utf-8") for sheet in (shared, *styles))
     head = (
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from glassesjax.records import Row
+from glassesjax.files import Row
 
 
 def integer(row: Row, name: str) -> int:
@@ -45,6 +45,22 @@ def measured(row: Row, name: str) -> float:
     return math.nan if value is None else float(value)
 
 
+def number(row: Row, name: str) -> float | None:
+    """A field as a finite number.
+
+    Args:
+      row: A row.
+      name: The field.
+
+    Returns:
+      The number; None where the field is missing, null, text or not finite.
+    """
+    value = row.get(name)
+    if value is None or isinstance(value, str) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
 def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
     """The first sentence on a run of a model that is not finite.
 
@@ -55,24 +71,6 @@ def not_finite(rows: Sequence[Row], what: str = "rows") -> list[str]:
     Returns:
       One sentence, or none.
     """
-    bad, count = _unfinite(rows)
-    return [f"Not finite, in {bad} of {count} {what}: these have no result."] if bad else []
-
-
-def unfinite(rows: Sequence[Row]) -> list[str]:
-    """What to say of a model whose unrounded pass is not finite.
-
-    Args:
-      rows: Of any study of a model; those with the field ``finite`` count.
-
-    Returns:
-      One line, or none. What overflows in a number format is a result and no failure.
-    """
-    bad, count = _unfinite(rows)
-    return [f"the unrounded pass is not finite, in {bad} of {count} rows"] if bad else []
-
-
-def _unfinite(rows: Sequence[Row]) -> tuple[int, int]:
-    """How many rows are not finite, and how many say whether they are."""
     finite = [row["finite"] for row in rows if row.get("finite") is not None]
-    return finite.count(False), len(finite)
+    bad, count = finite.count(False), len(finite)
+    return [f"Not finite, in {bad} of {count} {what}: these have no result."] if bad else []

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 
-from glassesjax.studies.intervals import BLOCK, LEAST_BLOCKS, LEVEL, Interval
+from glassesjax.statistics.intervals import BLOCK, LEAST_BLOCKS, LEVEL, Interval
 
 Difference = Callable[[str, str], Interval]
 

@@ -4,13 +4,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from glassesjax import draws
-from glassesjax.tasks.task import COMMON, NONE, Parts, Task, chance, nothing, number
+from glassesjax.tasks.drawing import chance, nothing, number
+from glassesjax.tasks.task import COMMON, NONE, Parts
+from glassesjax.tasks.vocabularies import SUMS, WORDED, WORDS
 
 _ZERO, _ONE = COMMON.index("0"), COMMON.index("1")
 SHARE_OF_ONES = 0.7  # as in the paper
-_SUMS = (*COMMON, "+")
-WORDS = tuple("abcdefgh")
-_WORDED = (*COMMON, *WORDS)
 SHARE_OF_WORD = 0.3  # the paper does not say how its sentence is made; this is ours
 
 
@@ -30,59 +29,32 @@ def _counted(item: Array, length: Array, adds: Array, most: int, question: Array
     )
 
 
-def _ones(key: Array, length: Array, size: int) -> Parts:
+def ones(key: Array, length: Array, size: int) -> Parts:
+    """The number of ones in a run of them."""
     item = jnp.full(size, _ONE, jnp.int32)
     return _counted(item, length, jnp.ones_like(item), size, nothing())
 
 
-def _mixed(key: Array, length: Array, size: int) -> Parts:
+def mixed(key: Array, length: Array, size: int) -> Parts:
+    """The number of ones among zeros."""
     adds = chance(key, SHARE_OF_ONES, size).astype(jnp.int32)
     return _counted(_ZERO + adds, length, adds, size, nothing())
 
 
-def _sum(key: Array, length: Array, size: int) -> Parts:
+def total(key: Array, length: Array, size: int) -> Parts:
+    """The sum of ones that are joined by plus signs."""
     place = jnp.arange(2 * size - 1, dtype=jnp.int32)
     adds = 1 - place % 2
-    item = jnp.where(adds == 1, _ONE, _SUMS.index("+")).astype(jnp.int32)
+    item = jnp.where(adds == 1, _ONE, SUMS.index("+")).astype(jnp.int32)
     return _counted(item, 2 * length - 1, adds, size, nothing())
 
 
-def _word(key: Array, length: Array, size: int) -> Parts:
+def word(key: Array, length: Array, size: int) -> Parts:
+    """How often the word that is asked for occurs among others."""
     which, where, others = draws.split(key, 3)
     asked = draws.integers(which, (), 0, len(WORDS))
     adds = chance(where, SHARE_OF_WORD, size).astype(jnp.int32)
     steps = draws.integers(others, (size,), 1, len(WORDS))
     word = jnp.where(adds == 1, asked, (asked + steps) % len(WORDS))  # another one, all alike
-    first = _WORDED.index(WORDS[0])
+    first = WORDED.index(WORDS[0])
     return _counted(first + word, length, adds, size, (first + asked)[None])
-
-
-COUNTING = (
-    Task(
-        name="count_ones",
-        title="Ones in a run of ones",
-        meaning="A run of ones; the answer is their number.",
-        draw=_ones,
-    ),
-    Task(
-        name="count_mixed",
-        title="Ones among zeros",
-        meaning="Random zeros and ones, seven in ten of them ones; the answer is how many ones.",
-        draw=_mixed,
-    ),
-    Task(
-        name="sum_ones",
-        title="The sum of ones",
-        meaning="1+1+...+1; the answer is the sum. The length counts the ones.",
-        draw=_sum,
-        symbols=_SUMS,
-    ),
-    Task(
-        name="count_word",
-        title="A word among other words",
-        meaning="Words out of eight, three in ten of them the one that is asked for; the answer is"
-        " how often it occurs.",
-        draw=_word,
-        symbols=_WORDED,
-    ),
-)

@@ -7,8 +7,6 @@ one token for every model: a digit, a comma, or the beginning-of-sequence mark.
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 
@@ -102,6 +100,8 @@ def _doubled(stream: Prompt) -> tuple[Prompt, Prompt]:
 
 
 def _doubled_digits(length: int, seed: int) -> tuple[Prompt, Prompt]:
+    import numpy as np
+
     # Drawn one after another from one stream, so that shorter prompts are prefixes of longer ones.
     digits = np.random.default_rng(seed).integers(10, size=length)
     return _doubled(tuple(str(digit) for digit in digits))

@@ -1,15 +1,137 @@
-"""All tasks by name."""
+"""All tasks by name: what each is, and where its examples are drawn."""
 
 import difflib
 from collections.abc import Mapping
 
+from glassesjax import tasks  # modules that draw are imported where an example is drawn
 from glassesjax.errors import BadInput
-from glassesjax.tasks.copying import COPYING
-from glassesjax.tasks.counting import COUNTING
-from glassesjax.tasks.retrieval import RETRIEVAL
-from glassesjax.tasks.task import Task
+from glassesjax.tasks.task import Task, Widths
+from glassesjax.tasks.vocabularies import (
+    HINTED,
+    ITEMS,
+    KEYED,
+    POSITION_DIGITS,
+    SUMS,
+    WORDED,
+    check_positions,
+)
 
-TASKS: Mapping[str, Task] = {row.name: row for row in (*COPYING, *COUNTING, *RETRIEVAL)}
+
+def _at_widths(size: int) -> Widths:
+    check_positions(size)
+    return Widths(size, question=POSITION_DIGITS)
+
+
+def _count_widths(size: int) -> Widths:
+    """The answer is a number up to the length, and the end mark."""
+    return Widths(size, answer=len(str(size)) + 1, counts=True)
+
+
+_ROWS = (
+    Task(
+        name="copy_first",
+        title="The first token",
+        meaning="A string of random zeros and ones; the answer is its first one.",
+        draw=lambda key, length, size: tasks.copying.first(key, length, size),
+        widths=Widths,
+    ),
+    Task(
+        name="copy_last",
+        title="The last token",
+        meaning="A string of random zeros and ones; the answer is its last one.",
+        draw=lambda key, length, size: tasks.copying.last(key, length, size),
+        widths=Widths,
+    ),
+    Task(
+        name="copy_zero",
+        title="The only zero",
+        meaning="Ones with one zero at either end, 1...10 or 01...1; the answer is the last token.",
+        draw=lambda key, length, size: tasks.copying.only_zero(key, length, size),
+        widths=Widths,
+        least=2,
+    ),
+    Task(
+        name="copy_at",
+        title="The token at a position",
+        meaning="Random zeros and ones and a position from 0; the answer is what stands there.",
+        draw=lambda key, length, size: tasks.copying.at(key, length, size),
+        widths=_at_widths,
+    ),
+    Task(
+        name="copy_string",
+        title="The whole string",
+        meaning="A string of random digits; the answer is the string, then the end mark.",
+        draw=lambda key, length, size: tasks.copying.string(key, length, size),
+        widths=lambda size: Widths(size, answer=size + 1),
+    ),
+    Task(
+        name="copy_alternating",
+        title="The last of alternating tokens",
+        meaning="0101... or 1010...; the answer is the last token.",
+        draw=lambda key, length, size: tasks.copying.alternating(key, length, size),
+        widths=Widths,
+    ),
+    Task(
+        name="copy_hint",
+        title="The last token, with or without a hint",
+        meaning="Ones, and at the end a one or a zero; a mark tells whether zeros are likely (half"
+        " of the time) or rare (one in ten). The answer is the last token.",
+        draw=lambda key, length, size: tasks.copying.hinted(key, length, size),
+        widths=lambda size: Widths(size, question=1),
+        symbols=HINTED,
+    ),
+    Task(
+        name="count_ones",
+        title="Ones in a run of ones",
+        meaning="A run of ones; the answer is their number.",
+        draw=lambda key, length, size: tasks.counting.ones(key, length, size),
+        widths=_count_widths,
+    ),
+    Task(
+        name="count_mixed",
+        title="Ones among zeros",
+        meaning="Random zeros and ones, seven in ten of them ones; the answer is how many ones.",
+        draw=lambda key, length, size: tasks.counting.mixed(key, length, size),
+        widths=_count_widths,
+    ),
+    Task(
+        name="sum_ones",
+        title="The sum of ones",
+        meaning="1+1+...+1; the answer is the sum. The length counts the ones.",
+        draw=lambda key, length, size: tasks.counting.total(key, length, size),
+        widths=lambda size: _count_widths(size)._replace(item=2 * size - 1),
+        symbols=SUMS,
+    ),
+    Task(
+        name="count_word",
+        title="A word among other words",
+        meaning="Words out of eight, three in ten of them the one that is asked for; the answer is"
+        " how often it occurs.",
+        draw=lambda key, length, size: tasks.counting.word(key, length, size),
+        widths=lambda size: _count_widths(size)._replace(question=1),
+        symbols=WORDED,
+    ),
+    Task(
+        name="recall",
+        title="Key and value",
+        meaning="Pairs of a key and a digit, and a key that stands in one pair only; the answer is"
+        " its digit. The length counts the pairs.",
+        draw=lambda key, length, size: tasks.retrieval.recall(key, length, size),
+        widths=lambda size: Widths(2 * size, question=1),
+        symbols=KEYED,
+    ),
+    Task(
+        name="max_retrieval",
+        title="The class of the largest",
+        meaning="Tokens of a priority and a class each, one priority larger than all others; the"
+        " answer is the class of that token.",
+        draw=lambda key, length, size: tasks.retrieval.largest(key, length, size),
+        widths=Widths,
+        symbols=ITEMS,
+    ),
+)
+
+TASKS: Mapping[str, Task] = {row.name: row for row in _ROWS}
 
 
 def named_task(name: str) -> Task:

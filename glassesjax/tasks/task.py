@@ -5,10 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
-
-from glassesjax import draws
+from glassesjax.arrays import Array, Float, Int
 from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
 from glassesjax.settings import MOST, number_text
@@ -38,6 +35,16 @@ class Parts(NamedTuple):
     """For a count: the answer if the item ended here. None for what is no count."""
 
 
+class Widths(NamedTuple):
+    """Tokens that the parts of an example have room for."""
+
+    item: int
+    question: int = 0
+    answer: int = 1
+    counts: bool = False
+    """Whether a count runs along the item (``Parts.running``)."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
     """What a decoder is trained on."""
@@ -52,6 +59,9 @@ class Task:
     """The vocabulary; a token is an index into it."""
     least: int = 1
     """The smallest length that means something."""
+    widths: Callable[[int], Widths] | None = None
+    """From the largest length to the shapes of what ``draw`` makes, so that a setting is refused
+    without JAX; if absent, ``draw`` is traced for them."""
 
     def token(self, symbol: str) -> int:
         """The number of a symbol of the vocabulary.
@@ -90,6 +100,10 @@ class LengthMix:
         Returns:
           From ``low`` to ``high``.
         """
+        import jax.numpy as jnp  # here: the mix is a setting, checked without JAX
+
+        from glassesjax import draws
+
         if self.kind == "uniform":
             return draws.integers(key, (), self.low, self.high + 1)
         # The inverse of the distribution, as a table: no rounding of a logarithm can go wrong.
@@ -103,67 +117,11 @@ class LengthMix:
         Returns:
           One number for each length from ``low`` to ``high``; their sum is one.
         """
+        import jax.numpy as jnp
+
         count = self.high - self.low + 1
         if self.kind == "uniform":
             return jnp.full(count, 1 / count, jnp.float32)
         whole = math.log((self.high + 1) / self.low)
         each = [math.log1p(1 / n) / whole for n in range(self.low, self.high + 1)]
         return jnp.asarray(each, jnp.float32)
-
-
-def nothing() -> Int[Array, " none"]:
-    """The question of a task that asks one thing only.
-
-    Returns:
-      No tokens.
-    """
-    return jnp.zeros(0, jnp.int32)
-
-
-def chance(key: Array, share: float, size: int) -> Bool[Array, " size"]:
-    """Draws that do not depend on whether 64-bit types are on, as JAX's own of that kind do.
-
-    Args:
-      key: Of these draws alone.
-      share: How often True, to within 2^-24.
-      size: How many.
-
-    Returns:
-      True or false, each on its own.
-    """
-    return draws.uniform(key, (size,), jnp.float32) < share
-
-
-def digits_of(value: Int[Array, ""], width: int) -> tuple[Int[Array, " width"], Int[Array, ""]]:
-    """A number in decimal digits, the most significant first, without leading zeros.
-
-    Args:
-      value: Not negative, of at most ``width`` digits.
-      width: Most digits; at most 9.
-
-    Returns:
-      The digits, zeros after the last one; and how many there are.
-    """
-    powers = jnp.asarray([10**k for k in range(width)], value.dtype)
-    count = jnp.maximum(jnp.sum(value >= powers, dtype=value.dtype), 1)
-    place = count - 1 - jnp.arange(width, dtype=value.dtype)
-    digits = value // powers[jnp.maximum(place, 0)] % 10
-    return jnp.where(place >= 0, digits, 0), count
-
-
-def number(value: Int[Array, ""], most: int, symbols: tuple[str, ...]) -> tuple[Array, Array]:
-    """A number as tokens that end with the end-of-sequence mark.
-
-    Args:
-      value: Not negative, at most ``most``.
-      most: The largest value.
-      symbols: The vocabulary.
-
-    Returns:
-      Tokens, and how many of them count, the mark included.
-    """
-    width = len(str(most))
-    digits, count = digits_of(value, width)
-    place = jnp.arange(width + 1, dtype=jnp.int32)
-    tokens = jnp.append(digits, 0) + symbols.index("0")
-    return jnp.where(place < count, tokens, symbols.index(EOS)).astype(jnp.int32), count + 1

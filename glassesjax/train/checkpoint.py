@@ -20,33 +20,38 @@ from glassesjax.errors import BadInput
 from glassesjax.files import (
     FULL,
     MOST_SETTINGS,
+    Mark,
     json_object,
+    mark_of,
     read_file,
     reason,
+    to_json,
     writing,
 )
-from glassesjax.records import ROWS, Mark, mark_of, to_json
 from glassesjax.train.step import Learner
 
 STATE, LIST, ABOUT = "state", "files.json", "about.json"
+EMPTY = hashlib.sha256().hexdigest()  # of no lines
 _WHOLE = "Expected a whole checkpoint"
 _REMEDY = "restore it, or remove this checkpoint"
 
 
-def save(folder: Path, learners: Learner) -> Path:
+def save(folder: Path, learners: Learner, rows: Path | None = None) -> Path:
     """Learners as a checkpoint, which notes the rows that it stands on.
 
     Where there are such rows, one older checkpoint stays, for the case that they get lost; all
     others in the folder go when the new one stands.
 
     Args:
-      folder: Where checkpoints lie; rows lie beside it.
+      folder: Where checkpoints lie.
       learners: Stacked, all at one step.
+      rows: A file of lines that training has written so far; the checkpoint stands on all of them.
+        It stands on none if absent.
 
     Returns:
       The folder of this step.
     """
-    mark = mark_of(folder.parent / ROWS)
+    mark = mark_of(rows) if rows else Mark(0, EMPTY)
     target = folder / f"{int(np.max(np.asarray(learners.step))):08d}"
     if not target.exists():
         part = folder / f".{target.name}.part"

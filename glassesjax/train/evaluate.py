@@ -12,10 +12,12 @@ from glassesjax.borders import COUNT, border
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
-from glassesjax.tasks.glasses import Glasses, example
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import example
 from glassesjax.tasks.task import NONE, LengthMix, Task
+from glassesjax.train.recipe import check_hidden
 from glassesjax.train.step import answers
-from glassesjax.train.unmasked import check_hidden, first_asked
+from glassesjax.train.unmasked import first_asked
 
 AT_ONCE = 16  # examples
 

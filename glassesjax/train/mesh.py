@@ -6,7 +6,6 @@ Learners of different seeds lie along ``seed``. One model's batch is divided ove
 """
 
 import math
-from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -16,8 +15,9 @@ from jaxtyping import Array
 from glassesjax import draws
 from glassesjax.borders import border
 from glassesjax.errors import BadInput
-from glassesjax.train.sharding import AXES, ROWS, lies
-from glassesjax.train.step import Learner, Recipe
+from glassesjax.train.recipe import AXES, Recipe, check_mesh
+from glassesjax.train.sharding import lies
+from glassesjax.train.step import Learner
 
 
 @border()
@@ -64,27 +64,8 @@ def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
     Raises:
       BadInput: The mesh does not divide the seeds, or the parts of a batch.
     """
-    check(mesh.shape, len(learners.step), recipe)
+    check_mesh(mesh.shape, len(learners.step), recipe)
     return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, lies(x.shape, mesh.shape))), learners)
-
-
-def check(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:
-    """Whether a mesh divides what is to be trained.
-
-    Args:
-      ways: Sizes of its axes.
-      seeds: Learners.
-      recipe: How they are trained.
-
-    Raises:
-      BadInput: It does not divide the seeds, or the parts of a batch.
-    """
-    if seeds % ways["seed"]:
-        raise BadInput(f"Wanted seeds in {ways['seed']} equal groups of the mesh; found {seeds}.")
-    rows, groups = recipe.batch // recipe.parts, math.prod(ways[axis] for axis in ROWS)
-    if rows % groups:
-        wanted = f"Wanted each part of a batch in {groups} equal groups of the mesh"
-        raise BadInput(f"{wanted}; found {rows} examples.")
 
 
 def _put(leaf: Array | np.ndarray, sharding: NamedSharding) -> Array:

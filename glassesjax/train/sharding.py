@@ -11,8 +11,8 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec
 
-AXES = ("seed", "data", "model")
-ROWS = ("data", "model")  # what the rows of a batch are divided over
+from glassesjax.train.recipe import AXES, ROWS
+
 LEAST = 1024  # numbers of an array that is divided: a smaller one would save no memory to speak of
 
 

@@ -1,97 +1,23 @@
 """Training steps, many in one call: weights and moments in, weights and moments out."""
 
-import dataclasses
 import functools
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
-from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, border, check_fields
+from glassesjax.borders import COUNT, border
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.precision import RoundingPlan
-from glassesjax.tasks.glasses import PLAIN, Example, Glasses, batch
-from glassesjax.tasks.task import LengthMix, Task
+from glassesjax.tasks.layout import Example, batch
+from glassesjax.train.optimizer import optimizer
+from glassesjax.train.recipe import Recipe, check_hidden
 from glassesjax.train.sharding import divided, in_place
-from glassesjax.train.unmasked import check_hidden, first_asked, shown
-
-WeightDecayOn = Literal["matrices", "all"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a decoder is trained; static, so that one recipe compiles once."""
-
-    task: Task
-    mix: LengthMix
-    glasses: Glasses = PLAIN
-    batch: int = 64
-    """Examples a step."""
-    parts: int = 1
-    """Parts that a batch is read in, their gradients added; it divides the batch. Saves memory."""
-    steps: int = 2000
-    """Steps of the schedule."""
-    warmup: int = 100
-    """Steps of the linear climb of the learning rate; after them it falls as a half cosine. It
-    climbs from 0: with a warmup the first step changes nothing."""
-    weight_decay: float = 0.01
-    weight_decay_on: WeightDecayOn = "matrices"
-    """Which weights decay: matrices and tables, or all, gains, biases and temperatures included."""
-    clip: float = 1.0
-    """Largest norm of the gradient; a larger one is scaled down."""
-    plan: RoundingPlan | None = None
-    """Where the forward pass rounds, weights included; the master weights stay as they are."""
-    remat: bool = False
-    """Whether the forward pass is computed again for the gradient. Saves memory, takes time."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, "Recipe", weight_decay=NON_NEGATIVE, clip=POSITIVE)
-        if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
-            wanted = "Wanted a batch of 1 or more that its parts divide"
-            raise BadInput(f"{wanted}; found {self.batch} in {self.parts} parts.")
-        if not 0 <= self.warmup < self.steps:
-            wanted = "Wanted fewer steps of warmup than steps"
-            raise BadInput(f"{wanted}; found {self.warmup} of {self.steps}.")
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        """AdamW without its learning rate, which is a number of its own for each model."""
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip),
-            optax.scale_by_adam(b2=0.98),
-            optax.stateless(cast("Any", self._decayed)),
-            optax.scale_by_schedule(self._schedule),
-        )
-
-    @property
-    def _schedule(self) -> optax.Schedule:
-        return optax.warmup_cosine_decay_schedule(0.0, 1.0, self.warmup, self.steps)
-
-    def climbed(self, steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-        """The learning rate of some steps, as a share of the largest.
-
-        Args:
-          steps: From 0; step 0 has the share 0 where there is a warmup, and changes nothing.
-
-        Returns:
-          Shares from 0 to 1.
-        """
-        with jax.numpy_dtype_promotion("standard"):  # Optax mixes integer counts and floats
-            return np.asarray(self._schedule(jnp.asarray(steps, jnp.int32)))
-
-    def _decayed(self, updates: Any, decoder: Decoder | None) -> Any:  # noqa: ANN401
-        def add(path: tuple, update: Array, weight: Array) -> Array:
-            # A layer's own rank: layers are stacked, and seeds are mapped over.
-            rank = weight.ndim - (path[0].name == "blocks")
-            decays = rank >= 2 or self.weight_decay_on == "all"
-            return update + self.weight_decay * weight if decays else update
-
-        return jax.tree_util.tree_map_with_path(add, updates, decoder)
+from glassesjax.train.unmasked import first_asked, shown
 
 
 class Learner(NamedTuple):
@@ -143,7 +69,7 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
     decoder = Decoder(config, key=weights)
     return Learner(
         decoder=decoder,
-        moments=recipe.optimizer.init(cast("Any", decoder)),
+        moments=optimizer(recipe).init(cast("Any", decoder)),
         step=jnp.asarray(0, jnp.int32),
         key=data,
         rate=jnp.asarray(rate, jnp.float32),
@@ -209,7 +135,7 @@ def _step(learner: Learner, recipe: Recipe) -> tuple[Learner, Told]:
     # Optax mixes integer counts and floats.
     with jax.numpy_dtype_promotion("standard"):
         told = Told(loss, accuracy, optax.tree.norm(cast("Any", gradient)))
-        updates, moments = recipe.optimizer.update(
+        updates, moments = optimizer(recipe).update(
             cast("Any", gradient), learner.moments, cast("Any", learner.decoder)
         )
     moved = lambda weight, update: weight - learner.rate.astype(weight.dtype) * update

@@ -12,7 +12,8 @@ from glassesjax.borders import border
 from glassesjax.model import Decoder
 from glassesjax.model.positions import PADDING, Layout
 from glassesjax.precision import RoundingPlan
-from glassesjax.tasks.glasses import Example, Glasses, lay_out
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import Example, lay_out
 from glassesjax.tasks.task import NONE, Task
 
 AT_ONCE = 8  # rows

@@ -3,38 +3,11 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from glassesjax.errors import BadInput
-from glassesjax.model import Causal, DecoderConfig, Layout, Window
+from glassesjax.model import DecoderConfig, Layout
 from glassesjax.model.positions import PADDING
-from glassesjax.tasks.glasses import Example, Glasses
+from glassesjax.tasks.layout import Example
 from glassesjax.tasks.task import COMMON, PAD
-
-
-def sees_later(config: DecoderConfig) -> bool:
-    """Whether some token of a sequence sees one that follows it.
-
-    Args:
-      config: Of the decoder.
-
-    Returns:
-      False for the masks that keep order.
-    """
-    return not isinstance(config.mask, Causal | Window)
-
-
-def check_hidden(config: DecoderConfig, glasses: Glasses) -> None:
-    """Refuses a layout that asks for more than can be hidden.
-
-    Args:
-      config: Of the decoder.
-      glasses: The layout.
-
-    Raises:
-      BadInput: The answer follows steps, and the decoder would see them.
-    """
-    if sees_later(config) and glasses.steps:
-        wanted = "Wanted a causal mask for steps, each of which is said given those before"
-        raise BadInput(f"{wanted}; found {type(config.mask).__name__}.")
+from glassesjax.train.recipe import sees_later
 
 
 def first_asked(config: DecoderConfig, rows: Example) -> Example:

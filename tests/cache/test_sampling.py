@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import UNIT_ROUNDOFF
 
-from glassesjax.cache.sampling import (
-    Sampling,
+from glassesjax.cache.choosing import (
     choose,
     greedy,
     narrowed,
@@ -18,6 +17,7 @@ from glassesjax.cache.sampling import (
     top_k,
     top_p,
 )
+from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 
 NO = -np.inf

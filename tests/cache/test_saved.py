@@ -1,9 +1,11 @@
 """A state on disk comes back bit by bit, or not at all."""
 
+import dataclasses
 import errno
 import json
 import re
 import zipfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +17,13 @@ from glassesjax.cache.generate import generate, proceed
 from glassesjax.cache.sampling import Sampling
 from glassesjax.cache.saved import grown, load_state, save_state
 from glassesjax.errors import BadInput, NoRoom
-from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.config import Alibi, DecoderConfig, Rotary
 from glassesjax.model.decoder import Decoder
+from glassesjax.model.stored_config import KINDS
 
 CONFIG = DecoderConfig(vocab_size=17, num_layers=2, num_heads=2, model_dim=8, positions=Rotary())
+DIGEST = "ef47578a5b5e997b"  # of these settings, in files that say them by a digest
+BEFORE = Path(__file__).parents[1] / "data" / "saved_state.npz"
 TOVA, INFO = policy("tova"), {"seed": 3, "weights": "made"}
 
 
@@ -80,7 +85,8 @@ def old(path, policy_name):
         arrays = dict(file)
     header = json.loads(arrays["header"].tobytes())
     assert header.pop("schema") == 1
-    header["policy"] = policy_name
+    assert header.pop("model_config")["positions"]["switch"] == "Rotary"
+    header |= {"policy": policy_name, "model_settings": DIGEST}
     np.savez(path, **{**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
     return path.with_name(f"{path.name}.npz") if path.suffix != ".npz" else path
 
@@ -105,6 +111,18 @@ def test_a_state_without_a_schema_is_read_under_what_its_policy_meant(tmp_path, 
             load(path, policy(before))  # what the name means now
 
 
+def test_a_file_with_a_digest_of_the_settings_is_read(monkeypatch):
+    """It is of before files had the settings themselves, and no matter what classes are called."""
+    for kind in (DecoderConfig, *KINDS.values()):
+        monkeypatch.setattr(kind, "__qualname__", f"Other{kind.__qualname__}")
+    saved = load(BEFORE, seed=3)
+    positions = [cache.position.tolist() for cache in saved.state.layers]
+    assert positions == [[[-1]], [[-1]]]
+    assert (saved.state.seen.item(), saved.info) == (5, INFO)
+    with pytest.raises(BadInput, match=f"model settings .*; .* has {DIGEST}"):
+        load(BEFORE, config=dataclasses.replace(CONFIG, tied=False))
+
+
 def test_a_state_of_a_newer_schema_is_refused(file):
     with np.load(file) as found:
         arrays = dict(found)
@@ -125,7 +143,8 @@ def test_saving_again_replaces_the_file(file, state):
         ({"rule": policy("h2o")}, "policy h2o; .* has tova"),
         ({"rule": policy("tova+1")}, r"policy tova\+1"),
         ({"dtype": jnp.float32}, "dtype float32; .* has float64"),
-        ({"config": DecoderConfig(vocab_size=17)}, "model settings"),
+        ({"config": dataclasses.replace(CONFIG, tied=False)}, "model tied False; .* has True"),
+        ({"config": dataclasses.replace(CONFIG, positions=Alibi())}, "model positions .*'Rotary'"),
         ({"seed": 4}, "seed 4; .* has 3"),
         ({"top_k": 4}, "top k 4; .* has none"),
     ],

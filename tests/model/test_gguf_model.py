@@ -13,7 +13,7 @@ from glassesjax.model import flat_parameters, open_gguf
 from glassesjax.model.families import LLAMA_KEYS, LLAMA_NEUTRAL, llama_config
 from glassesjax.model.gguf_file import read_gguf
 from glassesjax.model.gguf_tokenizer import SWITCHES_OFF, tokenizer_from_gguf
-from glassesjax.studies.generate_rows import Job
+from glassesjax.studies.generate.rows import Job
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("gguf", "tokenizers")),

@@ -14,7 +14,8 @@ from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, build_decoder, flat_parameters, pretrained
 from glassesjax.model.families import llama_arrays, llama_config
 from glassesjax.model.gguf_tokenizer import tokenizer_from_gguf
-from glassesjax.model.pretrained import TOY_POSITIONS, open_gguf, open_model, smollm2_file
+from glassesjax.model.pretrained import open_gguf, open_model, smollm2_file
+from glassesjax.model.toy import TOY_POSITIONS
 from glassesjax.tasks.text import king_james_verses
 
 FIXTURE = Path(__file__).parents[1] / "data" / "smollm2_logits.npz"

@@ -1,6 +1,7 @@
 """A decoder in one file: what goes in comes out, and what is not whole or foreign is refused."""
 
 import dataclasses
+import hashlib
 import json
 
 import jax
@@ -25,7 +26,7 @@ from glassesjax.model import (
 )
 from glassesjax.model.config import AdaptiveTemperature, ConstantNorm, ScalableSoftmax
 from glassesjax.model.stored import load_decoder, save_decoder
-from glassesjax.model.stored_config import config_of, config_record
+from glassesjax.model.stored_config import KINDS, config_of, config_record, config_text
 from glassesjax.model.weights import flat_parameters
 
 SYMBOLS = ("<bos>", "0", "1", ",", "é")
@@ -71,6 +72,81 @@ def test_the_same_decoder_gives_the_same_file(saved, decoder, tmp_path):
     assert other.read_bytes() == saved.read_bytes()
     assert load_decoder(saved)[2]["weights_sha256"] == digest
     assert [path.name for path in tmp_path.iterdir() if ".part" in path.name] == []
+
+
+# What files on disk call each kind and its fields: of a class or field that is renamed, the old
+# name stays here, and ``stored_config`` is to translate.
+FIELDS = {
+    "NoPositions": [],
+    "Sinusoidal": ["base", "where"],
+    "Learned": ["max_length"],
+    "Rotary": ["base", "fraction", "scale", "style", "partial"],
+    "Alibi": ["slopes"],
+    "Causal": [],
+    "Bidirectional": [],
+    "Window": ["width"],
+    "Prefix": ["length"],
+    "NoNorm": [],
+    "ConstantNorm": ["beta"],
+    "RMSNorm": ["eps", "offset"],
+    "LayerNorm": ["eps"],
+    "Mlp": ["kind", "dim", "sigma"],
+    "ConstantTemperature": [],
+    "ScalableSoftmax": ["start"],
+    "AdaptiveTemperature": [],
+}
+OF_A_DECODER = (
+    *("vocab_size", "num_layers", "num_heads", "num_kv_heads", "model_dim", "head_dim"),
+    *("positions", "mask", "norm", "mlp", "values", "block", "residual_weight", "attn_scale"),
+    *("attn_softcap", "output_softcap", "qkv_bias", "bias", "tied", "embed_scale", "max_length"),
+    "temperature",
+)
+
+
+def test_the_names_on_disk_are_these():
+    needs = {"Window": {"width": 1}, "Prefix": {"length": 1}}
+    said = {
+        name: [*dataclasses.asdict(kind(**needs.get(name, {})))] for name, kind in KINDS.items()
+    }
+    assert said == FIELDS
+    assert tuple(config_record(CONFIG)) == OF_A_DECODER
+
+
+# Of these settings in the saved states of before, which held Python's text of the classes of then.
+DIGESTS = {
+    "rotary": "7aeb5f24be7a8c07",
+    "slopes": "f41bde6d898c8aad",
+    "learned": "d77627ca8e9200f1",
+    "sinusoidal": "d555590324f04f16",
+    "norms": "b7852e1894d13976",
+    "constant": "55ae990c3bd59ebf",
+    "none": "f25afeba8a27047c",
+    "scalable": "68a789a833fb24cf",
+    "adaptive": "8d52ebff5fc7379d",
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_the_text_of_settings_is_what_it_was(name):
+    text = config_text(dataclasses.replace(CONFIG, **SWITCHES[name]))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == DIGESTS[name]
+
+
+def test_a_class_that_is_renamed_changes_no_file(saved, decoder, monkeypatch):
+    before, file = (
+        [config_record(dataclasses.replace(CONFIG, **c)) for c in SWITCHES.values()],
+        saved.read_bytes(),
+    )
+    for kind in (DecoderConfig, *KINDS.values()):
+        monkeypatch.setattr(kind, "__name__", f"Other{kind.__name__}")
+        monkeypatch.setattr(kind, "__qualname__", f"Other{kind.__qualname__}")
+    assert "OtherDecoderConfig(" in repr(CONFIG)
+    save_decoder(saved, decoder, SYMBOLS, {"weights": "made here"})
+    assert saved.read_bytes() == file
+    assert load_decoder(saved)[0].config == CONFIG
+    for record, changed in zip(before, SWITCHES.values(), strict=True):
+        assert config_record(config := dataclasses.replace(CONFIG, **changed)) == record
+        assert config_of(record) == config
 
 
 @pytest.mark.parametrize("changed", SWITCHES.values(), ids=SWITCHES)

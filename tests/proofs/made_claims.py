@@ -1,8 +1,11 @@
 """Claims about nothing: every number is known, and one thing at a time is wrong with them."""
 
 import math
+import sys
+import types
 
 from proofs_numeric.claim import Claim, Hypothesis, Measurement
+from proofs_numeric.verify import discovery
 
 
 def hypothesis(distance, name="size over 4"):
@@ -43,6 +46,14 @@ def claim(name="made", *, measure=ladder, counter_case=None, **more):
     return Claim(
         name=name, measure=measure, counter_case=counter_case or outside(), **(words | more)
     )
+
+
+def install(monkeypatch, *claims):
+    """Puts made-up claims in the place of the ledger's."""
+    modules = {claim.name: f"made_up.{claim.name}" for claim in claims}
+    monkeypatch.setattr(discovery, "modules", lambda: modules)
+    for claim in claims:
+        monkeypatch.setitem(sys.modules, modules[claim.name], types.SimpleNamespace(CLAIM=claim))
 
 
 # What is wrong, the claim, and what a line of the failures must say.

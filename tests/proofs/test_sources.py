@@ -8,8 +8,9 @@ import pytest
 import glassesjax
 import proofs_numeric
 from proofs_numeric.claim import Kind
-from proofs_numeric.claims import CLAIMS
+from proofs_numeric.verify.discovery import load, modules
 
+CLAIMS = load(modules())
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "statements"
 SOURCES = [

@@ -139,6 +139,7 @@ def test_a_mutant_meets_tests_and_the_file_is_restored(tmp_path, monkeypatch):
     found = formula_mutants.mutants_of("pkg.py", text)
     [dropped, *_] = [row for row in found if row.kind == "factor"]
     tests = ["test_a.py", "test_b.py"]
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # of which importing takes seconds
     assert mutants.fate(dropped, tests, tmp_path, 60) == "test_b.py::test_one"
     assert mutants.fate(dropped, tests[:1], tmp_path, 60) == "survived"
     assert (tmp_path / "pkg.py").read_text() == text

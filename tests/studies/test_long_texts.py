@@ -8,8 +8,11 @@ import pytest
 from model.made_gguf import llama_file, llama_tensors
 
 from glassesjax.model import open_gguf, tokenizer
-from glassesjax.studies import bounded, influence, perplexity_subject, retention
-from glassesjax.studies.perplexity_settings import PerplexitySettings
+from glassesjax.studies.bounded import measure as bounded
+from glassesjax.studies.influence import measure as influence
+from glassesjax.studies.perplexity import subject as perplexity_subject
+from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.retention import measure as retention
 from glassesjax.tasks.text import text_pieces
 
 pytestmark = pytest.mark.skipif(

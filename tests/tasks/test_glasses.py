@@ -1,8 +1,10 @@
 """Layouts by hand, what remedies keep, and how they are named."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tasks.read_rows import words_of
@@ -17,6 +19,8 @@ from glassesjax.tasks import (
     named_task,
     run_family,
 )
+from glassesjax.tasks.glasses import item_width, width
+from glassesjax.tasks.layout import traced_widths
 from glassesjax.tasks.task import NONE
 
 SIZE = 13
@@ -173,3 +177,40 @@ def test_what_no_layout_has_is_refused():
 def test_rows_are_as_wide_as_the_longest_needs(remedies):
     _, row = text("count_ones", remedies, SIZE)
     assert int(row.length) == len(row.tokens)
+
+
+LAYOUTS = (
+    "none", "no_bos+no_stop", "separators-3", "separators_end-3+twice", "question_first+twice",
+    "scratch-5+separators-1", "steps-4", "steps-20+separators_end-2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_stated_widths_are_those_of_the_arrays(name):
+    task = named_task(name)
+    key, length = jax.random.key(0), jnp.asarray(task.least, jnp.int32)
+    for size in (task.least, 13):
+        stated = task.widths(size)
+        assert stated == traced_widths(task, size)
+        assert item_width(task, size) == stated.item
+        for layout in LAYOUTS:
+            glasses = named_glasses(layout)
+            if glasses.steps and not stated.counts:
+                with pytest.raises(BadInput, match="a counting task for steps"):
+                    width(task, glasses, size)
+                continue
+            row = jax.eval_shape(lambda k, n: example(task, glasses, k, n, size), key, length)  # noqa: B023
+            assert width(task, glasses, size) == row.tokens.shape[0], (size, layout)
+
+
+def test_a_task_that_states_no_widths_is_traced_for_them():
+    task = dataclasses.replace(named_task("sum_ones"), widths=None)
+    glasses = named_glasses("steps-3+separators-2")
+    assert width(task, glasses, 9) == width(named_task("sum_ones"), glasses, 9)
+
+
+@pytest.mark.parametrize("widths", [None, lambda size: named_task("recall").widths(size)])
+def test_rows_longer_than_int32_counts_are_refused(widths):
+    task = dataclasses.replace(named_task("recall"), widths=widths)
+    with pytest.raises(BadInput, match="got more at length 2000000000"):
+        width(task, Glasses(), 2_000_000_000)

@@ -10,8 +10,9 @@ from tasks.read_rows import expected, item_and_question, words_of
 
 from glassesjax.errors import BadInput
 from glassesjax.tasks import TASKS, Glasses, LengthMix, batch, example, named_task
+from glassesjax.tasks.drawing import digits_of
 from glassesjax.tasks.glasses import width
-from glassesjax.tasks.task import COMMON, NONE, digits_of
+from glassesjax.tasks.task import COMMON, NONE
 
 SIZE, COUNT = 12, 24
 PLAIN = Glasses()

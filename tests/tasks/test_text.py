@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from glassesjax.cache.losses import token_losses
+from glassesjax.cache.readable import BY_HEART
 from glassesjax.errors import BadInput
 from glassesjax.model import open_model
-from glassesjax.studies.perplexity_rows import token_losses
-from glassesjax.studies.readable import BY_HEART
 from glassesjax.tasks import text
 
 ROOT = Path(__file__).parents[2]

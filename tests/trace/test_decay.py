@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glassesjax.studies.collapse import LENGTHS
+from glassesjax.studies.collapse.settings import LENGTHS
 from glassesjax.trace.decay import fit_decay, loglog_slope
 
 

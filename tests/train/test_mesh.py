@@ -11,7 +11,8 @@ from train.made_hosts import RECIPE, started
 
 from glassesjax.errors import BadInput
 from glassesjax.train import learn
-from glassesjax.train.mesh import check, make_mesh, place
+from glassesjax.train.mesh import make_mesh, place
+from glassesjax.train.recipe import check_mesh
 from glassesjax.train.sharding import lies
 
 WAYS = {"seed": 2, "data": 1, "model": 4}
@@ -53,8 +54,8 @@ def test_bad_input():
         make_mesh(seed=2, model=3)
     with pytest.raises(BadInput, match="found 1 x 0 x 1"):
         make_mesh(data=0)
-    check(WAYS, 4, RECIPE)
+    check_mesh(WAYS, 4, RECIPE)
     with pytest.raises(BadInput, match="2 equal groups of the mesh; found 3"):
-        check(WAYS, 3, RECIPE)
+        check_mesh(WAYS, 3, RECIPE)
     with pytest.raises(BadInput, match="4 equal groups of the mesh; found 2 examples"):
-        check(WAYS, 4, dataclasses.replace(RECIPE, parts=4))
+        check_mesh(WAYS, 4, dataclasses.replace(RECIPE, parts=4))

@@ -22,6 +22,7 @@ from glassesjax.model import (
 from glassesjax.precision import BF16, RoundingPlan
 from glassesjax.tasks import LengthMix, batch, named_task
 from glassesjax.train import Recipe, begin, learn
+from glassesjax.train.optimizer import optimizer
 
 RECIPE = Recipe(
     task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
@@ -118,15 +119,15 @@ def test_which_weights_decay(on):
     )
     decoder = made(config, jax.random.key(1), jnp.float32)
     decoder = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight) + 1), decoder)
-    optimizer = recipe.optimizer
+    rule = optimizer(recipe)
 
     @jax.jit
     def second(decoder):
         """The schedule starts at a rate of zero: the second step is the first that moves."""
         nothing = jax.tree.map(jnp.zeros_like, decoder)
         with jax.numpy_dtype_promotion("standard"):
-            state = optimizer.update(nothing, optimizer.init(decoder), decoder)[1]
-            return optimizer.update(nothing, state, decoder)[0]
+            state = rule.update(nothing, rule.init(decoder), decoder)[1]
+            return rule.update(nothing, state, decoder)[0]
 
     updates = second(decoder)
     moved = {

@@ -9,10 +9,11 @@ from made_decoders import made
 from glassesjax.errors import BadInput
 from glassesjax.model import Bidirectional, Causal, DecoderConfig, Layout, Prefix
 from glassesjax.tasks import LengthMix, example, named_glasses, named_task
-from glassesjax.tasks.glasses import batch
+from glassesjax.tasks.layout import batch
 from glassesjax.train import Recipe, begin, evaluate, learn
+from glassesjax.train.recipe import sees_later
 from glassesjax.train.step import answers
-from glassesjax.train.unmasked import first_asked, sees_later, shown
+from glassesjax.train.unmasked import first_asked, shown
 
 TASK, WORN, SIZE, COUNT = named_task("count_mixed"), named_glasses("no_bos+no_stop"), 5, 12
 FIRST = jax.jit(lambda row: first_asked(config(Bidirectional()), row))

@@ -1,0 +1,15 @@
+from . import cache as cache
+from . import model as model
+from . import precision as precision
+from . import tasks as tasks
+from . import theory as theory
+from . import trace as trace
+from .errors import BadInput as BadInput
+from .model import Decoder as Decoder
+from .model import DecoderConfig as DecoderConfig
+from .model import Layout as Layout
+from .model.pretrained import LanguageModel as LanguageModel
+from .model.pretrained import open_model as open_model
+from .precision import FloatFormat as FloatFormat
+from .precision import RoundingPlan as RoundingPlan
+from .precision import float_format as float_format

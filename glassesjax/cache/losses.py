@@ -1,0 +1,121 @@
+"""Losses of the tokens of a text that is read with a bounded state."""
+
+import functools
+import time
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glassesjax.cache.advance import Unrolled
+from glassesjax.cache.policies import SHORT, Policy
+from glassesjax.cache.prefill import prefill
+from glassesjax.cache.slots import State
+from glassesjax.model.decoder import Decoder
+
+LOSS_ROWS = 128  # rows of logits over the vocabulary that are in memory together
+
+Tokens = Int[np.ndarray, " _seq"]  # lengths differ within a signature
+
+
+class Cell(NamedTuple):
+    """One way to read the text."""
+
+    name: str
+    """As on the command line."""
+    policy: Policy
+    slots: int
+
+    @property
+    def prefill(self) -> Literal["exact", "chunked"]:
+        """How it is read: where nothing is dropped, the parallel way is the same."""
+        return "exact" if self.policy.bounded else "chunked"
+
+    def pieces(self, tokens: Tokens, opening: tuple[int, ...]) -> Iterator[tuple[Tokens, Tokens]]:
+        """What is read from an empty state, each with its targets: the tokens that came next.
+
+        The whole at once; for ``short`` as many tokens as there are slots. In all cases each token
+        but the first is a target once.
+
+        Args:
+          tokens: One window, or the book.
+          opening: What the model expects before every text; the window has its own.
+
+        Yields:
+          Inputs and their targets; inputs that are more in number begin with the opening.
+        """
+        size, start = self.slots if self.name == SHORT else len(tokens), 0
+        while start < len(tokens) - 1:
+            head = opening if start else ()
+            stop = min(start + size - len(head), len(tokens) - 1)
+            inputs = np.concatenate([np.asarray(head, np.int32), tokens[start:stop]])
+            yield inputs, tokens[start + 1 : stop + 1]
+            start = stop
+
+
+@jax.jit
+def token_losses(
+    outer: Decoder, y: Float[Array, "rows model_dim"], targets: Int[Array, " rows"]
+) -> Float[Array, " rows"]:
+    """Negative log likelihood of the token after each, in nats, with some logits at a time.
+
+    Args:
+      outer: A decoder's unembedding; its layers may be missing.
+      y: Last representations.
+      targets: The tokens that came.
+
+    Returns:
+      Losses in the type of the logits, float32 or wider.
+    """
+
+    def one(row: tuple[Array, Array]) -> Array:
+        scores = outer.logits(row[0][None])[0]
+        return jax.nn.logsumexp(scores) - scores[row[1]]
+
+    return jax.lax.map(one, (y, targets), batch_size=min(LOSS_ROWS, len(y)))
+
+
+def losses(
+    model: Unrolled,
+    tokens: Tokens,
+    cell: Cell,
+    empty: State,
+    *,
+    chunk: int,
+    opening: tuple[int, ...] = (),
+) -> Iterator[tuple[Float[np.ndarray, " _targets"], float]]:
+    """Losses of all tokens but the first, in order, as they come.
+
+    Args:
+      model: The decoder.
+      tokens: One window, or the book.
+      cell: How to read it.
+      empty: A state that has seen nothing.
+      chunk: Tokens at a time.
+      opening: What the model expects before every text.
+
+    Yields:
+      Losses in nats and float64, and the seconds that they took.
+    """
+    size = min(chunk, cell.slots) if cell.name == SHORT else chunk
+    mode, began = cell.prefill, time.perf_counter()
+    read = functools.partial(prefill, model, policy=cell.policy, state=empty, mode=mode, chunk=size)
+    for inputs, targets in cell.pieces(tokens, opening):
+        skipped, done = len(inputs) - len(targets), 0
+        every = np.concatenate([np.zeros(skipped, np.int32), targets])
+        for part in read(inputs):
+            count = len(part.y)
+            y, target = np.asarray(part.y), every[done : done + count]
+            fill = size - count  # one shape, so that nothing is compiled for the last
+            found = token_losses(
+                model.outer,
+                jnp.asarray(np.pad(y, ((0, fill), (0, 0)))),
+                jnp.asarray(np.pad(target, (0, fill))),
+            )
+            scored = np.asarray(found, np.float64)[max(skipped - done, 0) : count]
+            now = time.perf_counter()
+            yield scored, now - began
+            began, done = time.perf_counter(), done + count

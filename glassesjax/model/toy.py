@@ -1,0 +1,88 @@
+"""The seeded toy: its name, the positions that it is built with, and its settings."""
+
+from collections.abc import Mapping
+
+from glassesjax.errors import BadInput
+from glassesjax.model.config import (
+    Alibi,
+    Causal,
+    DecoderConfig,
+    Learned,
+    Mlp,
+    NoPositions,
+    Positions,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Window,
+)
+from glassesjax.names import PACKAGED
+from glassesjax.tasks.sequences import SYMBOLS
+
+TOY_LENGTH = 8192  # positions that the toy's learned table has
+TOY_WINDOW = 64
+
+# What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
+TOY_POSITIONS: Mapping[str, Positions] = {
+    "none": NoPositions(),
+    "sinusoidal": Sinusoidal(),
+    "sinusoidal_query_key": Sinusoidal(where="query_key"),
+    "learned": Learned(max_length=TOY_LENGTH),
+    "rotary": Rotary(),
+    "alibi": Alibi(slopes=(0.1,)),
+    "window": NoPositions(),
+}
+
+
+def is_toy(name: str) -> bool:
+    """Whether a name stands for the seeded toy, the one model with a choice of positions.
+
+    Args:
+      name: As for ``open_model``.
+
+    Returns:
+      True for ``toy`` and ``packaged:toy``.
+    """
+    return name.removeprefix(PACKAGED) == "toy"
+
+
+def encodings(model: str, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The positional encodings that a study of several goes through.
+
+    Args:
+      model: Its name.
+      named: Those that the settings name.
+
+    Returns:
+      Those named, or all that the toy has, or ``own`` for a model with one encoding.
+    """
+    return named or (tuple(TOY_POSITIONS) if is_toy(model) else ("own",))
+
+
+def toy_config(positions: str) -> DecoderConfig:
+    """Settings of the toy's decoder.
+
+    Args:
+      positions: One of ``TOY_POSITIONS``.
+
+    Returns:
+      The settings.
+
+    Raises:
+      BadInput: No such positions.
+    """
+    if positions not in TOY_POSITIONS:
+        found = f"found {positions!r}"
+        raise BadInput(f"Wanted positions out of {', '.join(TOY_POSITIONS)}; {found}.")
+    return DecoderConfig(
+        vocab_size=len(SYMBOLS),
+        num_layers=3,
+        num_heads=1,
+        model_dim=64,
+        positions=TOY_POSITIONS[positions],
+        mask=Window(width=TOY_WINDOW) if positions == "window" else Causal(),
+        norm=RMSNorm(),
+        mlp=Mlp(kind="gelu", dim=128),
+        embed_scale=8.0,  # the root of the width: coordinates of size one
+        max_length=TOY_LENGTH,
+    )

@@ -1,0 +1,45 @@
+"""The verbs of the command line, and where each has its value: a study is a folder and a line here.
+
+The modules are imported by name when they are needed: one verb needs no other one's.
+"""
+
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from glassesjax.runs.study import Command, Study
+
+VERBS: Mapping[str, str] = {
+    "collapse": "glassesjax.studies.collapse.study:STUDY",
+    "influence": "glassesjax.studies.influence.study:STUDY",
+    "generate": "glassesjax.studies.generate.study:STUDY",
+    "perplexity": "glassesjax.studies.perplexity.study:STUDY",
+    "retention": "glassesjax.studies.retention.study:STUDY",
+    "recall": "glassesjax.studies.recall.study:STUDY",
+    "longform": "glassesjax.studies.longform.study:STUDY",
+    "bounded": "glassesjax.studies.bounded.study:STUDY",
+    "train": "glassesjax.studies.train.study:STUDY",
+    "sweep": "glassesjax.surveys.sweep.study:STUDY",
+    "verify": "proofs_numeric.verify.study:STUDY",
+    "models": "glassesjax.commands:MODELS",
+    "backend": "glassesjax.commands:BACKEND",
+}
+"""In the order of the help."""
+
+
+def load(verb: str) -> Study[Any, Any] | Command:
+    """What a verb does.
+
+    Args:
+      verb: One of ``VERBS``.
+
+    Returns:
+      Its value, from its module.
+    """
+    return pkgutil.resolve_name(VERBS[verb])
+
+
+def studies() -> Iterator[Study[Any, Any]]:
+    """All verbs that write a run folder, in the order of the help."""
+    values = map(load, VERBS)
+    return (value for value in values if isinstance(value, Study))

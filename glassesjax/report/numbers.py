@@ -1,0 +1,29 @@
+"""Numbers as text."""
+
+import math
+
+from glassesjax.report.canvas import power_of
+
+
+def short(value: float | None) -> str:
+    """Two significant digits; a power of ten where plain digits would be long."""
+    if value is None:
+        return "not finite"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits} \N{MULTIPLICATION SIGN} {power_of(10, int(exponent))}"
+
+
+def percent(share: float) -> str:
+    """A share in percent: whole from ten on, with one digit below, and never a false zero."""
+    if math.isnan(share):
+        return "not finite"
+    if 0 < share < 0.0005:
+        return "under 0.1%"
+    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
+
+
+def decimal(value: float) -> str:
+    """A number in two digits, or that it is not one."""
+    return short(float(value) if math.isfinite(value) else None)

@@ -1,0 +1,245 @@
+"""Compiled programs on disk, so that the next process of the command need not compile them again.
+
+JAX keeps the programs; this says where, how many bytes, and what a user is to know. Programs are
+machine code: there is a folder for each JAX and each kind of processor, and it is used only where
+nobody else may write into it. A cache that fails costs time and no run.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import stat
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import jax
+import jaxlib
+from jax.experimental.compilation_cache import compilation_cache
+
+from glassesjax.files import reason
+from glassesjax.process import note
+
+VARIABLE = "GLASSESJAX_COMPILATION_CACHE"  # of the environment; the flag goes before it
+OFF = "off"
+MOST_BYTES = 2 * 10**9  # of one folder; the least recently used programs go first
+MOST_PROGRAMS = 2_000  # JAX looks at each one's file before it writes another
+LEAST_SECONDS = 0.5  # of compiling; what is faster is not worth a file
+LOCK_SECONDS = 10.0  # the wait for other processes, as JAX has it
+HITS, MISSES = "hits", "misses"
+_EVENTS = {
+    "/jax/compilation_cache/cache_hits": HITS,
+    "/jax/compilation_cache/cache_misses": MISSES,
+}
+# What JAX's own cache warns of, with the name of the program and the error.
+_FAILED = r"Error (reading|writing) persistent compilation cache entry for '(.*)': (.*)"
+# What a compiler chooses instructions and their tuning by, on x86 and on ARM.
+_FEATURES = (
+    *("vendor_id", "cpu family", "model", "flags"),
+    *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features"),
+)
+_counts: Counter[str] = Counter()
+_said: set[str] = set()
+_lock = threading.Lock()
+
+
+def use_compilation_cache(choice: str | None = None) -> None:
+    """Lets JAX keep compiled programs on disk from now on, for a process that is a command's own.
+
+    What does not work is said in one line, and the process goes on without.
+
+    Args:
+      choice: A folder, in which one for this JAX and processor is made; or ``off``. If absent, what
+        the variable says; then JAX's own ``JAX_COMPILATION_CACHE_DIR``, which is left as it is;
+        then the user's cache.
+    """
+    choice = choice or os.environ.get(VARIABLE) or None
+    if choice == OFF:
+        os.environ[VARIABLE] = OFF  # also for the processes that this one starts
+        _stop()
+        return
+    folder = None
+    if choice is not None or not _place():
+        try:
+            base = user_cache() if choice is None else Path(choice).absolute()
+            folder = _made(base)
+            _repair(folder)
+        except (OSError, RuntimeError) as error:  # without a home it is a RuntimeError
+            at = choice or "the user's cache"
+            _say_stopped(f"Expected to keep compiled programs in {at}", error)
+            return
+        os.environ[VARIABLE] = str(base)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+        # Compilers' further caches have no bound, and would be options of each program.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+        compilation_cache.reset_cache()
+    jax.monitoring.register_event_listener(_count)
+    _watch(folder)
+
+
+def take_counts() -> dict[str, int]:
+    """How many programs came from the disk and how many were compiled and kept, since last taken.
+
+    Returns:
+      ``hits`` and ``misses``; nothing where there was neither, as without a cache. What compiles
+      too fast to be kept is not counted.
+    """
+    with _lock:
+        taken = {name: _counts[name] for name in (HITS, MISSES)} if _counts else {}
+        _counts.clear()
+    return taken
+
+
+def user_cache() -> Path:
+    """Where compiled programs lie by default."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(root) if Path(root).is_absolute() else Path.home() / ".cache"
+    return base / "glassesjax" / "compiled"
+
+
+def folder_name() -> str:
+    """The name of the folder for this JAX on this kind of processor."""
+    return f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{processor()}"
+
+
+def processor(described: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's architecture, and a digest of what programs are compiled for.
+
+    Args:
+      described: What the kernel says of it.
+
+    Returns:
+      A part of a file's name.
+    """
+    try:
+        lines = described.read_text().splitlines()
+    except OSError:  # not on every system
+        lines = []
+    fields = (line.partition(":") for line in lines)
+    told = {f"{name.strip()}: {value}" for name, _, value in fields if name.strip() in _FEATURES}
+    digest = hashlib.sha256("\n".join(sorted(told or {platform.processor()})).encode())
+    return f"{platform.machine()}-{digest.hexdigest()[:16]}"
+
+
+def _made(base: Path) -> Path:
+    """The folder for this JAX and processor, made for this user alone where it is missing."""
+    folder = base / folder_name()
+    for each in reversed((folder, *folder.parents)):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
+    for each in (base, folder):
+        state = each.stat()
+        # In a folder such as /tmp others may write, and yet not rename what is this user's.
+        shared = each == base and state.st_mode & stat.S_ISVTX
+        if state.st_uid not in (os.geteuid(), 0):
+            raise PermissionError(f"{each} belongs to another user, who could put programs there")
+        if state.st_mode & 0o022 and not shared:
+            raise PermissionError(f"others may write into {each}: chmod go-w")
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """No other process reads or writes: this is JAX's own lock, by its name."""
+    import filelock
+
+    with filelock.FileLock(folder / ".lockfile").acquire(timeout=LOCK_SECONDS):
+        yield
+
+
+def _repair(folder: Path, program: str = "") -> None:
+    """Removes what a process left that was killed while it wrote, and what there is too much of.
+
+    A program's file is written first, and the time of its use beside it then; JAX 0.10 keeps
+    nothing more once it has met one without.
+
+    Args:
+      folder: Of this JAX and processor.
+      program: All of this name goes, if there is one.
+    """
+    with _locked(folder):
+        names = {path.name for path in folder.iterdir()}
+        keys = {name.removesuffix("-cache") for name in names if name.endswith("-cache")}
+        gone = {key for key in keys if f"{key}-atime" not in names}
+        gone |= {key for key in keys if program and key.startswith(f"{program}-")}
+        last_use = lambda key: int.from_bytes((folder / f"{key}-atime").read_bytes(), "little")
+        if len(kept := keys - gone) > MOST_PROGRAMS:
+            gone |= {*sorted(kept, key=last_use)[:-MOST_PROGRAMS]}
+        for key in gone:
+            (folder / f"{key}-cache").unlink()
+            (folder / f"{key}-atime").unlink(missing_ok=True)
+
+
+def _watch(folder: Path | None) -> None:
+    """Has what JAX warns of its cache said once, and seen to."""
+    warnings.filterwarnings("always", message="Error (reading|writing) persistent compilation")
+    show = warnings.showwarning
+
+    def shown(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if failed := re.fullmatch(_FAILED, str(message), re.DOTALL):
+            # Warned of while the error is handled; what is compiled now is written after this.
+            _failed(folder, failed[1], failed[2], sys.exception() or OSError(failed[3]))
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = shown
+
+
+def _failed(folder: Path | None, action: str, program: str, error: BaseException) -> None:
+    """A program could not be read or written."""
+    at = _place()
+    if action == "writing" or isinstance(error, OSError):
+        _say_stopped(f"Expected {action} of compiled programs in {at} to work", error)
+        return
+    got = f"{program} ({reason(error):.200})"
+    _say("broken", f"Expected whole programs for this machine in {at}, got {got}: compiled again.")
+    if folder is not None:  # what JAX's own variable names is its owner's to clean
+        try:
+            _repair(folder, program)
+        except OSError as locked:
+            _say_stopped(f"Expected to repair {folder}", locked)
+
+
+def _say_stopped(expected: str, error: BaseException) -> None:
+    _stop()
+    rest = f"this run goes on without; --compilation-cache names another folder, or {OFF}"
+    _say("stopped", f"{expected}, got {reason(error):.200}: {rest}.")
+
+
+def _place() -> str | None:
+    return jax.config.values["jax_compilation_cache_dir"]
+
+
+def _stop() -> None:
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+
+
+def _say(kind: str, line: str) -> None:
+    """One line of each kind in a process: hundreds of programs may fail alike."""
+    with _lock:
+        new = kind not in _said
+        _said.add(kind)
+    if new:
+        note(f"glassesjax: {line}")
+
+
+def _count(event: str, **_: str | int) -> None:
+    if (name := _EVENTS.get(event)) is not None:
+        with _lock:
+            _counts[name] += 1

@@ -1,0 +1,99 @@
+"""A run folder filled by any study: rows as they come, then figures and page; resumable."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glassesjax.files import Row, write_by_rename, writing
+from glassesjax.runs.folder import RunFolder
+from glassesjax.runs.journal import Journal
+from glassesjax.runs.provenance import provenance
+from glassesjax.runs.readback import blaming, known_rows
+from glassesjax.runs.rows import ROWS, RowFile
+
+Done = Callable[[Row], bool]
+Steps = Iterable[tuple[str, Sequence[Row]]]
+Files = Mapping[str, str]
+Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
+
+
+def fill(
+    out: Path,
+    *,
+    fixed: Mapping[str, object],
+    source: Mapping[str, object],
+    key: Sequence[str],
+    measure: Callable[[Done], Steps],
+    draw: Draw,
+    command: str = "",
+    advance: Callable[[str], None] = lambda name: None,
+    current: Done = lambda row: True,
+    settled: Callable[[int], int] | None = None,
+) -> Sequence[Row]:
+    """Fills a run folder with what is not in it yet.
+
+    Args:
+      out: The run folder; one that holds the same run is continued.
+      fixed: All that fixes the rows; it tells one run from another.
+      source: What identifies the subject, for the record.
+      key: Names of the fields that tell one row from another.
+      measure: Told which rows are there, gives the others step by step, each step with its name.
+      draw: Rows, ``fixed`` and the record, to the text of each file of the page, by its path.
+      command: What was called, for the record.
+      advance: Told the name of each step that was measured.
+      current: Which rows of the file count; the others stay and are passed over.
+      settled: Told how many rows of the file are as the run wrote them, says how many of these it
+        can go on from; the others are cut. If absent, a file with other rows is refused.
+
+    Returns:
+      All rows of the run.
+
+    Raises:
+      BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
+    """
+    with writing("to write the run", out), RunFolder(out, fixed) as folder:
+        with RowFile(out / ROWS, key) as file:
+            journal = Journal(out, {"command": command, **provenance(), **source})
+            intact = journal.intact(file, refuse=settled is None)
+            file.keep(intact if settled is None else settled(intact))
+            journal.write(file)
+            before = len(file)
+            for name, rows in measure(file.__contains__):
+                folder.lock.check()
+                file.append(rows)
+                journal.write(file)
+                advance(name)
+            made = len(file) - before
+        by = {"vouched": journal.vouches, "other_code": journal.other_code}
+        every = known_rows(out / ROWS, fresh=made, study=fixed["study"], **by)
+        with blaming(every):
+            rows = [row for row in every if current(row)]
+            files = draw(rows, fixed, journal.shown)
+        for path, text in files.items():
+            (out / path).parent.mkdir(exist_ok=True)
+            write_by_rename(out / path, text)
+    return rows
+
+
+def fixed_fields(
+    study: str,
+    settings: Any,  # noqa: ANN401  (a dataclass)
+    source: Mapping[str, object] | None = None,
+    read: bytes = b"",
+) -> dict[str, object]:
+    """What tells a run from another, as its ``settings.json`` has it.
+
+    Args:
+      study: Name of the study.
+      settings: A dataclass; all its fields count.
+      source: What identifies the model.
+      read: What the files gave that the study reads; they may change between two calls.
+
+    Returns:
+      Values by name, JSON-ready but for what ``to_json`` makes of them.
+    """
+    own = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    digest = {"read_sha256": hashlib.sha256(read).hexdigest()} if read else {}
+    return {"study": study, **own, **(source or {}), **digest}

@@ -1,0 +1,155 @@
+"""What a run folder says of its own making: by which code, and which rows it wrote."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassesjax.errors import BadInput
+from glassesjax.files import MOST_SETTINGS, Mark, json_object, read_file, to_json, write_by_rename
+from glassesjax.process import note
+from glassesjax.runs.compilation_cache import take_counts
+from glassesjax.runs.provenance import code_fields
+from glassesjax.runs.rows import RowFile
+
+FILE = "provenance.json"
+MARKS, UNMARKED, CONTINUED = "row_marks", "unmarked_rows", "continued_under"
+PROGRAMS = "compilation_cache"
+
+
+class Journal:
+    """The file ``provenance.json`` of a run, also of one that several processes made in turn.
+
+    It keeps where the run was begun, lists by which other code it was continued, and holds a mark
+    for each group of rows: how many there were then, and their digest. Rows that stood there
+    without a mark, as in folders of before there were any, are noted, for anybody may have written
+    them.
+
+    Args:
+      folder: Of the run, locked.
+      record: Command, provenance and source of this process.
+    """
+
+    def __init__(self, folder: Path, record: Mapping[str, object]) -> None:
+        self.path = folder / FILE
+        before = self._before()
+        self._marks = [mark for each in _list(before, MARKS) if (mark := _mark(each))]
+        self._unmarked = [span for each in _list(before, UNMARKED) if (span := _span(each))]
+        self._continued = [each for each in _list(before, CONTINUED) if isinstance(each, dict)]
+        # Of all processes that made the run; a folder of before, or without a cache, has none.
+        self._programs = _programs(before.get(PROGRAMS))
+        now = code_fields()
+        # A folder of before these were noted says nothing that could be compared.
+        known = {name: before[name] for name in now if name in before}
+        self._record = {**record, **{name: before[name] for name in now if name in before}}
+        last = self._continued[-1] if self._continued else known
+        if different := [name for name in now if name in last and last[name] != now[name]]:
+            self._continued.append(now)
+            name = different[0]
+            note(
+                f"glassesjax: {folder} is continued by other code: "
+                f"{name} {now[name] or 'none'}, was {last[name] or 'none'}."
+            )
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """What a page says of it: flat."""
+        under = [str(each.get("commit") or each.get("source_sha256")) for each in self._continued]
+        return {**self._record, **({CONTINUED: under} if under else {})}
+
+    def intact(self, file: RowFile, *, refuse: bool) -> int:
+        """How many rows of a file are as the run wrote them; the rest is forgotten here.
+
+        Args:
+          file: Its rows.
+          refuse: Whether others are an error.
+
+        Returns:
+          All, or those before the first group that differs or is not whole, which is made again.
+
+        Raises:
+          BadInput: Rows differ and do not just end too early, and they are to be refused.
+        """
+        stand = 0
+        for at, mark in enumerate(self._marks):
+            if not file.fits(mark):
+                if refuse and mark.rows <= len(file):
+                    lines = f"lines {stand + 1} to {mark.rows} of {file.path}"
+                    raise BadInput(
+                        f"Expected the rows that this run wrote, got others in {lines}: restore "
+                        "them, cut the file before them, or choose another --out."
+                    )
+                self._marks = self._marks[:at]
+                return stand
+            stand = mark.rows
+        if stand < len(file):
+            self._unmarked.append((stand + 1, len(file)))
+        return len(file)
+
+    def vouches(self, number: int) -> bool:
+        """Whether a row is as the run wrote it, so that an error over it is no fault of the row.
+
+        Args:
+          number: Its line, counted from 1, of a file that is ``intact``.
+
+        Returns:
+          False for those that stood there without a mark.
+        """
+        return not any(first <= number <= last for first, last in self._unmarked)
+
+    @property
+    def other_code(self) -> bool:
+        """Whether other code than this has written some of the rows, which may lack a field."""
+        return bool(self._continued)
+
+    def write(self, file: RowFile) -> None:
+        """Notes how many rows there are, and writes.
+
+        Args:
+          file: Its rows, on disk.
+        """
+        mark = file.mark()
+        self._marks = [each for each in self._marks if each.rows < mark.rows] + [mark]
+        # What was cut is made anew.
+        spans = [(first, min(last, mark.rows)) for first, last in self._unmarked]
+        self._unmarked = [(first, last) for first, last in spans if first <= last]
+        marks = {MARKS: self._marks, UNMARKED: self._unmarked}
+        self._programs.update(take_counts())
+        programs = {PROGRAMS: dict(self._programs)} if self._programs else {}
+        whole = {**self._record, **programs, CONTINUED: self._continued, **marks}
+        write_by_rename(self.path, to_json(whole, indent=2))
+
+    def _before(self) -> dict[str, Any]:
+        """What an earlier process wrote; nothing where it cannot be read."""
+        if not self.path.exists():
+            return {}
+        content = read_file(self.path, "a run's own record", most=MOST_SETTINGS)
+        try:
+            return json_object(content)
+        except ValueError:
+            return {}
+
+
+def _list(record: Mapping[str, Any], name: str) -> list[Any]:
+    return value if isinstance(value := record.get(name), list) else []
+
+
+def _programs(value: Any) -> Counter[str]:  # noqa: ANN401
+    match value:
+        case {"hits": int(hits), "misses": int(misses)}:
+            return Counter(hits=hits, misses=misses)
+    return Counter()
+
+
+def _span(value: object) -> tuple[int, int] | None:
+    match value:
+        case [int(first), int(last)]:
+            return first, last
+    return None
+
+
+def _mark(value: object) -> Mark | None:
+    match value:
+        case [int(rows), str(digest)]:
+            return Mark(rows, digest)
+    return None

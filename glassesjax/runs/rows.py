@@ -1,0 +1,197 @@
+"""Rows in and out of a run folder, which one process at a time writes."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from glassesjax.errors import BadInput
+from glassesjax.files import Mark, Row, Value, json_object, regular_file, to_json, whole_lines
+
+ROWS = "rows.jsonl"
+
+# Rows in today's words, before ``settings.json`` says that they are; no other file ends so.
+UPGRADED = ".rows.jsonl.upgraded"
+
+
+class RowFile:
+    """Rows on disk, one JSON object a line, each at most once, whatever kills the process.
+
+    A line that was cut off is dropped on opening; rows whose key is already there are not written
+    again; a group of rows is on disk when ``append`` returns. One process at a time may write:
+    ``RunFolder`` sees to that.
+
+    Args:
+      path: The file; made where it is missing.
+      key: Names of the fields that tell one row from another.
+
+    Raises:
+      BadInput: The file holds what are no rows of this kind.
+    """
+
+    def __init__(self, path: Path, key: Sequence[str]) -> None:
+        self.path, self.key = path, tuple(key)
+        self._seen: set[tuple[Value, ...]] = set()
+        self._kinds: dict[str, tuple[str, int | None]] = {}
+        self._digest = hashlib.sha256()
+        self._marks = [Mark(0, self._digest.hexdigest())]
+
+    def __enter__(self) -> "RowFile":
+        if self.path.exists():
+            regular_file(self.path, "the rows of a run")
+        # Without a buffer: what could not be written must not be tried again on closing.
+        self._file = self.path.open("a+b", buffering=0)
+        try:
+            self._file.seek(0)
+            self._file.truncate(self._file.readall().rfind(b"\n") + 1)
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __contains__(self, row: Row) -> bool:
+        return self._key_of(row) in self._seen
+
+    def __len__(self) -> int:
+        return len(self._marks) - 1
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Writes those rows that are not there yet, and waits until they are on disk.
+
+        Args:
+          rows: Flat rows with all fields of the key.
+        """
+        new = {self._key_of(row): row for row in rows if row not in self}
+        for row in new.values():
+            self._check_kinds(row, None)
+        lines = [f"{to_json(row)}\n".encode() for row in new.values()]
+        self._write(b"".join(lines))
+        self._seen.update(new)
+        self._note(lines)
+
+    def _write(self, content: bytes) -> None:
+        """All of it on disk, or nothing: a group that a full disk cut would pass for whole."""
+        size, left = os.fstat(self._file.fileno()).st_size, memoryview(content)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except BaseException:
+            self._file.truncate(size)
+            raise
+
+    def mark(self) -> Mark:
+        """The mark of all rows."""
+        return self._marks[-1]
+
+    def fits(self, mark: Mark) -> bool:
+        """Whether the file begins as it did.
+
+        Args:
+          mark: Of an earlier state of it.
+
+        Returns:
+          False where one of these rows is gone or another one.
+        """
+        return 0 <= mark.rows <= len(self) and self._marks[mark.rows] == mark
+
+    def _note(self, lines: Iterable[bytes]) -> None:
+        """A mark for each further row."""
+        for line in lines:
+            self._digest.update(line)
+            self._marks.append(Mark(len(self._marks), self._digest.hexdigest()))
+
+    def keep(self, count: int) -> None:
+        """Cuts the file behind its first rows.
+
+        Args:
+          count: How many stay.
+        """
+        if count < len(self):
+            self._file.truncate(sum(map(len, whole_lines(self.path)[:count])))
+            os.fsync(self._file.fileno())
+            self._read()
+
+    def _read(self) -> None:
+        self._seen, self._kinds = set(), {}
+        self._digest = hashlib.sha256()
+        self._marks = [Mark(0, self._digest.hexdigest())]
+        for number, row in enumerate(read_rows(self.path), start=1):
+            self._seen.add(self._key_of(row, number))
+            self._check_kinds(row, number)
+        self._note(whole_lines(self.path))
+
+    def _key_of(self, row: Row, line: int | None = None) -> tuple[Value, ...]:
+        if lacking := [name for name in self.key if name not in row]:
+            wanted = f"Wanted rows with the fields {', '.join(self.key)} in {self._at(line)}"
+            raise BadInput(f"{wanted}; one has no {lacking[0]}: choose another --out.")
+        return tuple(row[name] for name in self.key)
+
+    def _check_kinds(self, row: Row, line: int | None) -> None:
+        """Fields of the key are of one kind in all rows, or null: else no row would be known."""
+        for name in self.key:
+            if (kind := _kind(row[name])) is None:
+                continue
+            known, first = self._kinds.setdefault(name, (kind, line))
+            if known != kind and (first or line):
+                if line is None:  # this run's own row is right
+                    known, kind, line, first = kind, known, first, None
+                like = f"as in line {first}" if first else "as this run writes"
+                expected = f"Expected {known} as {name} in {self._at(line)}, {like}"
+                raise BadInput(f"{expected}, got {kind}: restore it, or choose another --out.")
+
+    def _at(self, line: int | None) -> str:
+        return f"line {line} of {self.path}" if line else str(self.path)
+
+
+def _kind(value: Value) -> str | None:
+    match value:
+        case None:
+            return None
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case _:
+            return "text"
+
+
+def read_rows(path: Path) -> list[dict[str, Value]]:
+    """All whole rows of a file, in order.
+
+    Args:
+      path: A file of JSON lines.
+
+    Returns:
+      One flat dictionary a row.
+
+    Raises:
+      BadInput: A whole line is not a JSON object of plain values.
+    """
+    return list(_parse(path))
+
+
+def _parse(path: Path) -> Iterator[dict[str, Value]]:
+    for number, line in enumerate(whole_lines(path), start=1):
+        row = None
+        with contextlib.suppress(ValueError):
+            row = json_object(line.decode())
+        if row is None:
+            raise BadInput(f"Wanted a JSON object in line {number} of {path}; found {line[:40]!r}.")
+        for name, value in row.items():
+            if isinstance(value, list | dict):
+                expected = f"Expected plain values in line {number} of {path}"
+                got = f"a {'list' if isinstance(value, list) else 'mapping'} as {name}"
+                raise BadInput(f"{expected}, got {got}: restore the line, or choose another --out.")
+        yield row

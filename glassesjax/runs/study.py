@@ -1,0 +1,160 @@
+"""A study as one value: all that the command line, the docs and tests need to know of it.
+
+A study's folder has it in ``study.py`` as ``STUDY``, and ``glassesjax.registry`` names it. Nothing
+here imports JAX, nor does a ``study.py``: what is heavy is imported in the functions that use it.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+
+import tyro
+
+from glassesjax.files import LONGEST_NAME, Row
+from glassesjax.names import PACKAGED
+from glassesjax.settings import check_settings
+
+# A field of the settings of a study of a model: which one.
+ModelName = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="A name that `glassesjax models` lists, the path of a .gguf file of the llama"
+        " architecture, or what `glassesjax train` wrote: a .safetensors file or its run folder.",
+    ),
+]
+
+WRITES = (
+    "Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/ and index.html."
+)
+CONTINUES = "A run that was stopped continues with the same command."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a command adds to the settings of a study; none of it fixes a row."""
+
+    out: Path | None = None
+    """The run folder; runs/VERB-MODEL if absent."""
+    compilation_cache: str | None = None
+    """Where compiled programs are kept for the next command: a folder, or off. If absent, what
+    GLASSESJAX_COMPILATION_CACHE says, else the user's cache."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Call(NamedTuple):
+    """What a study is given beside its settings when a command runs it."""
+
+    out: Path
+    """The run folder."""
+    command: str
+    """What was called, for the record."""
+    advance: Callable[[str], None]
+    """Takes the name of each step that is done."""
+
+
+S = TypeVar("S")
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study(Generic[S, O]):
+    """A study, or a survey of several: its question, how it runs, and what its rows decide."""
+
+    name: str
+    """The verb."""
+    settings: type[S]
+    """A dataclass: its fields fix the rows and are flags, its docstring is the question."""
+    options: type[O]
+    """A dataclass: further flags."""
+    notes: str = f"{WRITES} {CONTINUES}"
+    """For the help: what a run leaves, how it continues, and what exit status 1 says."""
+    fix_nothing: Collection[str] = ()
+    """Names of settings that are in no ``settings.json``."""
+    folder_part: Callable[[S], str]
+    """What the default run folder is named after, behind the verb."""
+    steps: Callable[[S, O], int] | None = None
+    """How many steps a run has, for a bar of progress; without it each step is a line."""
+    run: Callable[[S, O, Call], Sequence[Row]]
+    """Fills the run folder; gives its rows."""
+    lines: Callable[[S, Sequence[Row]], Iterable[str]]
+    """What the command prints of the rows."""
+    violations: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()
+    """A line for each thing that the rows show and that must not be; any makes exit status 1."""
+    configure: Callable[[S], None] = lambda settings: None
+    """Changes settings of a process that does nothing else than this study."""
+    together: Callable[[O, Callable[[bool], int]], int] = lambda options, run: run(True)
+    """Calls its second argument, which gives the exit status, with whether this process writes: of
+    several that run one study together one does."""
+
+    @property
+    def question(self) -> str:
+        """What the study answers, in a line or two."""
+        return inspect.getdoc(self.settings) or ""
+
+    @property
+    def description(self) -> str:
+        """The question, then the notes."""
+        return f"{self.question}\n\n{self.notes}"
+
+    def known(self, settings: S) -> dict[str, object]:
+        """What fixes a run, as far as it is known before a model is opened.
+
+        Args:
+          settings: Of this study.
+
+        Returns:
+          Values as ``settings.json`` has them, by name.
+        """
+        kind: type[Any] = self.settings  # a dataclass
+        names = [field.name for field in dataclasses.fields(kind)]
+        kept = {name: getattr(settings, name) for name in names if name not in self.fix_nothing}
+        return {**kept, "study": self.name}
+
+    def folder(self, settings: S, out: Path | None) -> Path:
+        """Where a run goes.
+
+        Args:
+          settings: Of this study.
+          out: The folder that was chosen, if one was.
+
+        Returns:
+          That folder, or the default one, named after what is measured.
+        """
+        return out or Path("runs") / f"{self.name}-{self.folder_part(settings)}"
+
+
+def model_part(model: str) -> str:
+    """A model as part of the name of a folder.
+
+    Args:
+      model: A name or a path, as for ``open_model``.
+
+    Returns:
+      As much of its name as the name of a folder has room for.
+    """
+    path = Path(model.removeprefix(PACKAGED))
+    if path.suffix == ".gguf":
+        name = path.stem
+    elif path.suffix == ".safetensors":
+        name = f"{path.absolute().parent.name}-{path.stem}"
+    else:
+        name = path.name
+    return name.encode()[: LONGEST_NAME - 30].decode(errors="ignore")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """A verb that measures nothing and leaves nothing: it prints lines."""
+
+    name: str
+    """The verb."""
+    description: str
+    """For the help."""
+    lines: Callable[[], Iterable[str]]
+    """What it prints."""

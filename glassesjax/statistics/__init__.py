@@ -1,0 +1,1 @@
+"""Statistics of measured values: intervals and ranks."""

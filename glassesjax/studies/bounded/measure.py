@@ -1,0 +1,194 @@
+"""The bounded study: collapse and influence in a model that may not remember everything.
+
+*Collapse*: how far apart the last representations of runs of n and n + 1 are under a policy. Under
+a policy that decides token by token the prefix identity still holds, so one reading of the longest
+run gives the whole curve. *Influence*: how much the last representation of a text still moves with
+each token's embedding, through the states that a policy left, and who was still held.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax import draws
+from glassesjax.cache import check_context, policy, resolve_slots, unroll
+from glassesjax.cache.pruned import last_seen, probe, read
+from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
+from glassesjax.model.decoder import Decoder
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.opening import check_unread, reading_limit
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.provenance import provenance
+from glassesjax.studies.bounded.rows import (
+    Cell,
+    Heard,
+    Runs,
+    collapse_rows,
+    influence_rows,
+    lay_out,
+)
+from glassesjax.studies.bounded.settings import BoundedSettings
+from glassesjax.tasks.sequences import BOS, run_family
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
+from glassesjax.theory.blocks import repaired_rollout
+from glassesjax.trace.influence import Influence, estimated_influence, exact_influence
+from glassesjax.trace.rollout import Rollout, block_stack, check_bounded, rollout
+from glassesjax.trace.sizes import check_derivatives, check_probes
+
+# What tells one row of a run from another; null where a kind has no such field.
+KEY = ("kind", "positions", "policy", "slots", "family", "length", "norm", "position")
+CHUNK = 64  # tokens that go through projections together: short texts would fill more in vain
+
+
+def cells(
+    settings: BoundedSettings, positions: str, model: ModelHeader | LanguageModel
+) -> list[Cell]:
+    """All that is to be measured of one model, capacities resolved.
+
+    Args:
+      settings: What to measure.
+      positions: Name of the positional encoding, for the rows.
+      model: Its sizes, its tokenizer and its context.
+
+    Returns:
+      One record for each policy, capacity and family of runs, or text.
+
+    Raises:
+      BadInput: A prompt is longer than the context, a policy cannot work with so few slots, or no
+        bound is known for the model.
+    """
+    config, found = model.config, []
+    dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
+    if "influence" in settings.kinds and settings.method == "exact":
+        check_bounded(config)
+    itemsize = jnp.dtype(dtype).itemsize
+    if "influence" in settings.kinds:
+        check_probes(settings, config, itemsize)
+    runs = {
+        name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
+    }
+    texts = {"": _tokens(settings, model)} if "influence" in settings.kinds else {}
+    for tokens in texts.values():
+        check_derivatives(config, len(tokens), itemsize, spectral=settings.method == "exact")
+    longest = {name: run.trunk for name, run in runs.items()}
+    for kind in settings.kinds:
+        of_kind = longest if kind == "collapse" else texts
+        for family, tokens in of_kind.items():
+            for name, budget in settings.pairs:
+                rule = policy(name)
+                check_context(config, rule, len(tokens))
+                options = {"length": len(tokens), "dtype": dtype}
+                slots = resolve_slots(budget, config, rule, **options)
+                found.append(Cell(kind, positions, rule, slots, family, tokens, runs.get(family)))
+    return list({cell.key: cell for cell in found}.values())
+
+
+def _tokens(settings: BoundedSettings, model: ModelHeader | LanguageModel) -> tuple[int, ...]:
+    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
+        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+        return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
+    text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
+    found = tuple(itertools.islice(tokenizer.stream(text), limit))
+    if not found:
+        raise BadInput("Wanted a text of one token or more; found an empty one.")
+    return found
+
+
+def measure(
+    settings: BoundedSettings,
+    positions: str,
+    model: LanguageModel,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Measures one model, cell by cell.
+
+    Source: arXiv 2406.04267v2, Theorems 4.2 and 5.1, under the policies of arXiv 2401.06104v2.
+
+    Args:
+      settings: What to measure.
+      positions: Name of the positional encoding, for the rows.
+      model: Float32 weights.
+      done: Whether the row with these key fields is there already; whole cells are left out.
+
+    Yields:
+      The name of each cell and its rows.
+
+    Raises:
+      BadInput: As ``cells``.
+    """
+    wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
+    shared = provenance() | model.columns | _shared(settings, model)
+    for cell in wanted:
+        with jax.enable_x64(settings.format == "f64"):
+            decoder = _in_format(model.decoder, settings.format)
+            over = _collapse if cell.kind == "collapse" else _influence
+            rows: list[Row] = [{**shared, **row} for row in over(settings, cell, decoder, model)]
+        yield cell.name, rows
+
+
+def _in_format(decoder: Decoder, name: str) -> Decoder:
+    dtype = {"f32": jnp.float32, "f64": jnp.float64}[name]
+    return jax.tree.map(lambda weight: weight.astype(dtype), decoder)
+
+
+def _shared(settings: BoundedSettings, model: LanguageModel) -> dict[str, Value]:
+    return {
+        "study": "bounded",
+        "model": model.name,
+        "seed": settings.seed,
+        "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
+        "rounding": "none",
+        "width": model.decoder.config.model_dim,
+        "layers": model.decoder.config.num_layers,
+        "method": settings.method,
+        "probes": settings.probes if settings.method == "estimated" else None,
+    }
+
+
+def _collapse(
+    settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
+) -> Iterator[dict[str, Value]]:
+    runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]  (a collapse cell has runs)
+    tokens = jnp.asarray(runs.trunk, jnp.int32)
+    said = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
+    tried, after = (jnp.asarray(side, jnp.int32) for side in (runs.tried, runs.after))
+    line, tails = probe(decoder, tokens, tried, after, said.forgotten)
+    yield from collapse_rows(cell, decoder.config, said, jax.device_get((line, tails)))
+
+
+def _influence(
+    settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
+) -> Iterator[dict[str, Value]]:
+    tokens = jnp.asarray(cell.tokens, jnp.int32)
+    said = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
+    until = last_seen(said.forgotten)
+    found = _norms(settings, decoder, tokens, until)
+    pi = _rollout(decoder, tokens, until)
+    bound = _repaired(decoder, tokens, until) if settings.method == "exact" else None
+    heard = Heard(*jax.device_get((found, pi, bound)))
+    text = [model.tokenizer.token_text(token) for token in cell.tokens]
+    yield from influence_rows(cell, said, heard, text)
+
+
+def _norms(
+    settings: BoundedSettings, decoder: Decoder, tokens: jax.Array, until: jax.Array
+) -> Influence:
+    if settings.method == "exact":
+        return exact_influence(decoder, tokens, layers=(0,), spectral=(0,), until=until)
+    key = draws.root_key(settings.seed)
+    return estimated_influence(decoder, tokens, key=key, probes=settings.probes, until=until)
+
+
+@jax.jit
+def _rollout(decoder: Decoder, tokens: jax.Array, until: jax.Array) -> Rollout:
+    return rollout(decoder, tokens, until=until)
+
+
+@jax.jit
+def _repaired(decoder: Decoder, tokens: jax.Array, until: jax.Array) -> Rollout:
+    return repaired_rollout(block_stack(decoder, tokens, until=until))

@@ -1,0 +1,293 @@
+"""Rows of the bounded study: distances of runs, and who is heard and held."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, NoReturn
+
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.cache import Policy
+from glassesjax.cache.pruned import Reading
+from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
+from glassesjax.model.config import (
+    Alibi,
+    Causal,
+    DecoderConfig,
+    NoPositions,
+    Rotary,
+    Sinusoidal,
+)
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.precision import F32, F64
+from glassesjax.tasks.sequences import run_family
+from glassesjax.theory.pruned import counted_up_to, equal_from, held_pairs, paths_left
+from glassesjax.trace.collapse import distance
+from glassesjax.trace.influence import Influence
+from glassesjax.trace.rollout import Rollout
+from glassesjax.trace.shares import squared_shares
+
+NORMS = ("l2", "linf", "relative_l1")
+# Two orders of the same sums differ by their rounding; the largest difference of a run, this often,
+# is taken for what rounding may make of a distance.
+RESOLUTION = 8
+
+
+class Runs(NamedTuple):
+    """Prompts of one family as one text, and single tokens tried after some of its prefixes."""
+
+    trunk: tuple[int, ...]
+    tried: tuple[int, ...]
+    after: tuple[int, ...]
+    """How many tokens of the trunk stand before each try."""
+    pairs: tuple[tuple[int, int], ...]
+    """For each length the two prompts: a row of the trunk, or beyond its length a try."""
+    lengths: tuple[int, ...]
+    lead: int
+    """Tokens before the run."""
+    tail: int
+    """Tokens after it, the same on both sides; 0 or 1."""
+    repeats: bool
+    """Whether the run is of one repeated token."""
+
+
+def lay_out(
+    family: str, lengths: Sequence[int], seed: int, model: ModelHeader | LanguageModel
+) -> Runs:
+    """The prompts of a family, in the model's tokens.
+
+    Args:
+      family: One whose prompts are prefixes of the longest, or these and one token more.
+      lengths: Run lengths.
+      seed: Of random digits.
+      model: Its tokenizer and context.
+
+    Returns:
+      The text, the tries, and where each prompt is.
+
+    Raises:
+      BadInput: A prompt is longer than the context, or a symbol is not one token.
+    """
+    limit = model.config.max_length
+    if limit is not None and lengths[-1] > limit:  # before so many symbols are made
+        _refuse_length(limit, lengths[-1], family, lengths[-1])
+    symbols = [run_family(family).pair(length, seed) for length in lengths]
+    encode = model.tokenizer.encode_symbols
+    prompts = [(encode(shorter), encode(longer)) for shorter, longer in symbols]
+    trunk = prompts[-1][1]
+    if limit is not None and len(trunk) > limit:
+        _refuse_length(limit, lengths[-1], family, len(trunk))
+    tries: dict[tuple[int, ...], int] = {}
+
+    def place(prompt: tuple[int, ...]) -> int:
+        if prompt == trunk[: len(prompt)]:
+            return len(prompt) - 1
+        return len(trunk) + tries.setdefault(prompt, len(tries))
+
+    pairs = tuple((place(shorter), place(longer)) for shorter, longer in prompts)
+    lead, tail = int(family == "ones_bos"), int(family == "ones_zero")
+    return Runs(
+        trunk=trunk,
+        tried=tuple(prompt[-1] for prompt in tries),
+        after=tuple(len(prompt) - 1 for prompt in tries),
+        pairs=pairs,
+        lengths=tuple(lengths),
+        lead=lead,
+        tail=tail,
+        repeats=family in ("ones", "ones_zero", "ones_bos"),
+    )
+
+
+def _refuse_length(limit: int, length: int, family: str, needed: int) -> NoReturn:
+    got = f"{needed} for length {length} of family {family}"
+    raise BadInput(f"Expected prompts of at most {limit} tokens, the context, got {got}: use less.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What is measured at once: a policy with its capacity, on a family of runs or on a text."""
+
+    kind: str
+    positions: str
+    policy: Policy
+    slots: int
+    family: str
+    tokens: tuple[int, ...]
+    runs: Runs | None
+
+    @property
+    def key(self) -> tuple[Value, ...]:
+        """What tells it from other cells."""
+        return self.kind, self.positions, str(self.policy), self.slots, self.family
+
+    @property
+    def name(self) -> str:
+        """For a reader who waits."""
+        parts = (self.kind, self.positions, str(self.policy), str(self.slots), self.family)
+        return " ".join(filter(None, parts))
+
+    @property
+    def head(self) -> dict[str, Value]:
+        """What all rows of the cell share."""
+        return {
+            "kind": self.kind,
+            "positions": self.positions,
+            "policy": str(self.policy),
+            "slots": self.slots,
+            "bounded": self.policy.bounded,
+            "family": self.family or None,
+        }
+
+    @property
+    def last_key(self) -> Row:
+        """The key fields of the cell's last row, which closes it."""
+        if self.runs is not None:
+            return self.head | _none("position") | _at(self.runs.lengths[-1], NORMS[-1])
+        return self.head | _at(None, None) | {"position": len(self.tokens) - 1}
+
+
+def _none(*names: str) -> dict[str, Value]:
+    return dict.fromkeys(names)
+
+
+def _at(length: int | None, norm: str | None) -> dict[str, Value]:
+    return {"length": length, "norm": norm}
+
+
+def collapse_rows(
+    cell: Cell, config: DecoderConfig, said: Reading, dense: tuple[np.ndarray, np.ndarray]
+) -> Iterator[dict[str, Value]]:
+    """Distances of each length's two prompts.
+
+    Args:
+      cell: What was measured.
+      config: The decoder's settings.
+      said: Of the step-by-step reading.
+      dense: Representations out of the dense pass: of the text, and of the tries.
+
+    Yields:
+      One row for each length and norm.
+    """
+    runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]
+    every = np.concatenate(dense)
+    storage = F64 if every.dtype == np.float64 else F32
+    first, second = (every[list(side)] for side in zip(*runs.pairs, strict=True))
+    gaps = distance(jnp.asarray(first), jnp.asarray(second), storage)
+    noise = distance(said.y, jnp.asarray(dense[0]), storage)
+    predicted = _predicted(cell, config)
+    finite = [bool(np.isfinite(pair).all()) for pair in zip(first, second, strict=True)]
+    for index, length in enumerate(runs.lengths):
+        for norm in NORMS:
+            gap = float(np.asarray(getattr(gaps, norm))[index])
+            resolution = RESOLUTION * float(np.max(np.asarray(getattr(noise, norm))))
+            yield {
+                **cell.head,
+                **_at(length, norm),
+                **_none("position"),
+                "distance": gap,
+                "resolution": resolution,
+                "equal": gap <= resolution if finite[index] else None,
+                "finite": finite[index],
+                "same_bits": bool(np.array_equal(first[index], second[index])),
+                "equal_from": predicted,
+                "prompt_tokens": _tokens_of(runs, index),
+            }
+
+
+def _tokens_of(runs: Runs, index: int) -> int:
+    row = runs.pairs[index][0]
+    return row + 1 if row < len(runs.trunk) else runs.after[row - len(runs.trunk)] + 1
+
+
+def _predicted(cell: Cell, config: DecoderConfig) -> int | None:
+    """From which length on the two must be equal; None where nothing says so."""
+    rule, runs, positions = cell.policy, cell.runs, config.positions
+    if runs is None or not runs.repeats or not isinstance(config.mask, Causal):
+        return None
+    nowhere = isinstance(positions, NoPositions)
+    relative = nowhere or isinstance(positions, Rotary | Alibi)
+    in_logits = relative or (isinstance(positions, Sinusoidal) and positions.where == "query_key")
+    if runs.lead == runs.tail == 0:
+        return 1 if in_logits else None
+    window = rule.bounded and rule.name == "window" and not rule.sinks
+    if runs.lead == 0:
+        fits = rule.bounded and (nowhere or (window and relative))
+        return counted_up_to(cell.slots) if fits else None
+    fits = window and (relative if runs.tail else in_logits)
+    if not fits and not (nowhere and rule.bounded and rule.name == "window"):
+        return None
+    inside = max(rule.sinks - runs.lead, 0)
+    options = {"sinks": rule.sinks, "inside": inside, "tail": runs.tail}
+    return equal_from(config.num_layers, cell.slots, **options)
+
+
+class Heard(NamedTuple):
+    """Influence at the embedding, with what stands beside it."""
+
+    found: Influence
+    rolled: Rollout
+    bound: Rollout | None
+
+
+def influence_rows(
+    cell: Cell, said: Reading, heard: Heard, text: Sequence[str]
+) -> Iterator[dict[str, Value]]:
+    """Who is heard, and who was still held when the last token asked.
+
+    Args:
+      cell: What was measured.
+      said: When each layer forgot each token.
+      heard: Norms and what stands beside them.
+      text: Of the tokens.
+
+    Yields:
+      One row for each token.
+    """
+    norms, along, sizes = (
+        np.asarray(x, np.float64)[0]
+        for x in (heard.found.frobenius, heard.found.along, heard.found.input_norm)
+    )
+    along_error = heard.found.along_standard_error
+    vectors = {
+        "along": along,
+        "input_norm": sizes,
+        "squared_share": squared_shares(norms),
+        "squared_share_along": squared_shares(along),
+        "squared_share_scaled": squared_shares(norms * sizes),
+    }
+    last = len(cell.tokens) - 1
+    # By the group of heads that keeps it longest.
+    until = np.stack([steps.max(axis=0) for steps in said.forgotten])
+    left = np.asarray(paths_left(held_pairs(jnp.asarray(until))))[0]
+    for position, token in enumerate(cell.tokens):
+        error, exact = heard.found.standard_error, heard.found.spectral
+        bound = None if heard.bound is None else _log10(heard.bound, position)
+        yield {
+            **cell.head,
+            **_at(None, None),
+            "position": position,
+            "token": token,
+            "token_text": text[position],
+            "frobenius": float(norms[position]),
+            "finite": bool(np.isfinite(norms[position])),
+            "standard_error": None if error is None else float(error[0][position]),
+            "along_standard_error": None
+            if along_error is None
+            else float(along_error[0][position]),
+            "spectral": None if exact is None else float(exact[0][position]),
+            **{name: float(each[position]) for name, each in vectors.items()},
+            "pi": float(heard.rolled.profile[0][position]),
+            "log10_repaired": bound,
+            "held_layers": int(np.sum(until[:, position] >= last)),
+            "last_held": int(min(until[:, position].max(), last)),
+            "reaches": bool(left[position]),
+            "prompt_tokens": last + 1,
+        }
+
+
+def _log10(bound: Rollout, position: int) -> float:
+    share = float(bound.profile[0][position])
+    logarithm = math.log(share) if share > 0 else -math.inf
+    return (logarithm + float(bound.log_gain)) / math.log(10)

@@ -1,0 +1,102 @@
+"""Settings of the bounded study."""
+
+import dataclasses
+from typing import Literal
+
+from glassesjax.cache import distinct_policies, policy
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.errors import BadInput
+from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
+from glassesjax.runs.study import ModelName
+from glassesjax.settings import check_settings
+
+LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+POLICIES = ("full", "window", "window+4", "h2o", "tova")
+# Those whose prompts are a text's prefixes, or these and one token more.
+FAMILIES = ("ones", "ones_zero", "ones_bos", "doubled_digits", "alternating")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoundedSettings:
+    """Do collapse and over-squashing change where the state is bounded?"""
+
+    model: ModelName
+    policies: tuple[str, ...] = POLICIES
+    """Policies, as NAME[-head|-layer][+SINKS][@RECENT][~DECAY]; by default h2o decides by head and
+    tova by layer."""
+    slots: tuple[str, ...] = ("8",)
+    """Capacities of every layer: tokens (64), a share of the text (12.5%), or bytes (2MiB)."""
+    kinds: tuple[Literal["collapse", "influence"], ...] = ("collapse", "influence")
+    """What is measured."""
+    families: tuple[str, ...] = ("ones_bos", "ones_zero")
+    """Families of runs: ones, ones_zero, ones_bos, doubled_digits, alternating."""
+    lengths: tuple[int, ...] = LENGTHS
+    """Run lengths n, in tokens of the run, ascending; each is compared with n + 1."""
+    prompt: str = ""
+    """The text whose tokens' influence is measured; for toy, digits and commas."""
+    text: str | None = None
+    """Where that text is taken from if none is given: ferry (if absent), a story that comes with
+    this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
+    which takes random digits."""
+    max_tokens: int = 64
+    """Most tokens of that text."""
+    method: Literal["estimated", "exact"] = "estimated"
+    """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
+    the last representation, with operator norms and the bound on them."""
+    probes: int = 16
+    """Number of random probes; exact has none, and passes it over."""
+    format: Literal["f32", "f64"] = "f64"
+    """Arithmetic of passes and derivatives."""
+    positions: tuple[str, ...] = ()
+    """For toy: which positional encodings; all if none is named."""
+    seed: int = 0
+    """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
+        if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
+            raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
+        if unknown := sorted(set(self.families) - set(FAMILIES)):
+            wanted = f"Wanted families out of {', '.join(FAMILIES)}, told apart by one token"
+            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+        for holds, wanted, found in (
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (self.probes >= 2, "--probes of 2 or more", self.probes),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        self._check_toy()
+
+    def _check_toy(self) -> None:
+        if self.positions and not is_toy(self.model):
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
+            wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
+            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+        if self.text is not None and is_toy(self.model):
+            raise BadInput("Wanted --text with a model that reads text; found toy: leave it out.")
+        if self.text is not None and self.prompt:
+            raise BadInput("Wanted --prompt or --text; found both: leave one of the two out.")
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The positional encodings to run through: one, its own, for a pretrained model."""
+        return encodings(self.model, self.positions)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Policies with their budgets: one that drops nothing comes once."""
+        bounded = lambda name: policy(name).bounded
+        budgets = lambda name: self.slots if bounded(name) else self.slots[:1]
+        return tuple((name, budget) for name in self.policies for budget in budgets(name))
+
+    @property
+    def steps(self) -> int:
+        """How many cells there are to measure."""
+        each = {"collapse": len(self.families), "influence": 1}
+        return len(self.encodings) * len(self.pairs) * sum(each[kind] for kind in self.kinds)

@@ -1,0 +1,216 @@
+"""The collapse study: how far apart runs of n and n + 1 are, and what precision leaves of it.
+
+For each family, length and format there are three curves. *Signal* is the distance of the two last
+representations, once in wide arithmetic on the weights as the format stores them, and once in the
+format's own arithmetic, beside the error of that difference and whether the true one is still
+detectable in it. *Noise floor* is the distance that this arithmetic alone puts between a
+representation and the same one computed widely. *Rounded* is what is left of the wide signal of
+the unrounded weights when the two representations are stored in the format.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from glassesjax.cache.slots import check_order
+from glassesjax.errors import BadInput
+from glassesjax.files import Row
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
+from glassesjax.runs.provenance import provenance
+from glassesjax.studies.collapse.rows import (
+    Cell,
+    Curve,
+    Pairs,
+    curve_rows,
+    wide_resolution,
+)
+from glassesjax.studies.collapse.settings import CollapseSettings, known_format
+from glassesjax.tasks.sequences import repeats_last_token, run_family
+from glassesjax.trace.collapse import NORMS, distance, last_representations, pack, pass_size
+from glassesjax.trace.noise import paired_noise
+
+# What tells one row of a run from another.
+KEY = ("positions", "family", "length", "format", "mode", "curve", "norm")
+NATIVE = (F32, BF16, F16)  # all backends compute in these; others are simulated
+
+
+def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> dict[str, Pairs]:
+    """The prompts of every family, in the model's tokens.
+
+    Args:
+      settings: Families, lengths and seed.
+      model: Its tokenizer and context.
+
+    Returns:
+      The pairs by family.
+
+    Raises:
+      BadInput: A prompt is longer than the context, a symbol is not one token, or the model's
+        tokens see later ones, so that prompts do not share their prefixes.
+    """
+    check_order(model.config)
+    pairs, limit = {}, model.config.max_length
+    if limit is not None and settings.lengths[-1] > limit:  # before so many symbols are made
+        _refuse_length(limit, settings.lengths[-1], settings.families[0], settings.lengths[-1])
+    for name in settings.families:
+        family = run_family(name)
+        symbols = [family.pair(length, settings.seed) for length in settings.lengths]
+        encode = model.tokenizer.encode_symbols
+        shorter, longer = (tuple(map(encode, side)) for side in zip(*symbols, strict=True))
+        longest = max(map(len, longer))
+        if limit is not None and longest > limit:
+            _refuse_length(limit, settings.lengths[-1], name, longest)
+        repeats = tuple(repeats_last_token(*pair) for pair in symbols)
+        pairs[name] = Pairs(shorter, longer, repeats)
+    return pairs
+
+
+def _refuse_length(limit: int, length: int, family: str, needed: int) -> NoReturn:
+    found = f"length {length} of family {family} needs {needed}"
+    raise BadInput(f"Wanted prompts of at most {limit} tokens, the context; {found}.")
+
+
+def measure(
+    settings: CollapseSettings,
+    positions: str,
+    model: LanguageModel,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[Cell, list[Row]]]:
+    """Measures one model, cell by cell.
+
+    Source: arXiv 2406.04267v2, Theorem 4.2 and Figure 5.
+    Differs: five norms, a noise floor, and equality after storage, where the paper draws a line at
+    bfloat16's epsilon.
+
+    Args:
+      settings: What to measure.
+      positions: Name of the positional encoding, for the rows.
+      model: Float32 weights.
+      done: Whether the row with these key fields is there already; whole cells are left out.
+
+    Yields:
+      Each cell with its rows, one measurement a row, in units of the representation.
+
+    Raises:
+      BadInput: A prompt does not fit the model.
+    """
+    wanted = [
+        Cell(positions, name, family) for name in settings.formats for family in settings.families
+    ]
+    wanted = [cell for cell in wanted if not all(map(done, _expected(settings, cell)))]
+    passes = _Passes(model, lay_out(settings, model))
+    shared = provenance() | model.columns | {"seed": settings.seed}
+    for cell in wanted:
+        # Wide means float64, for which JAX needs 64-bit types: on for our own arithmetic, and the
+        # caller's setting is back before the caller is.
+        with jax.enable_x64(True):
+            pairs = passes.pairs[cell.family]
+            finite = passes.finite(cell.family)
+            found = curve_rows(
+                _curves(cell, passes), cell, settings.lengths, pairs, model, finite=finite
+            )
+            rows: list[Row] = [{**shared, **row} for row in found]
+        yield cell, rows
+
+
+class _Passes:
+    """Representations of all prompts of a family under a plan, each computed once."""
+
+    def __init__(self, model: LanguageModel, pairs: Mapping[str, Pairs]) -> None:
+        self.pairs = pairs
+        trees = [pack([*pair.shorter, *pair.longer]) for pair in pairs.values()]
+        sizes = [pass_size(family) for family in trees]
+        # All passes have one size: one compiled function a plan, whatever the family.
+        self._size = tuple(max(side) for side in zip(*sizes, strict=True))
+        store = lambda plan: jax.jit(lambda decoder: decoder.stored(plan))(model.decoder)
+        # What one format needs: the unrounded, the stored and the narrow weights. They are large.
+        self._decoder = functools.lru_cache(maxsize=3)(store)
+        self._states: dict[tuple[RoundingPlan, str], tuple[Array, Array]] = {}
+
+    def __call__(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
+        """The shorter and the longer prompts' representations, one row for each length."""
+        if (plan, family) not in self._states:
+            self._states[plan, family] = self._run(plan, family)
+        return self._states[plan, family]
+
+    def unembedding(self, plan: RoundingPlan) -> Array:
+        """The rows that turn such representations into logits."""
+        return self._decoder(plan).unembedding.astype(jnp.float64)
+
+    def finite(self, family: str) -> list[bool]:
+        """At which lengths the unrounded pass gives finite representations, and logits."""
+        first, second = (jnp.isfinite(y).all(axis=-1) for y in self(WIDE, family))
+        return jax.device_get(first & second & self._unembeds).tolist()
+
+    @functools.cached_property
+    def _unembeds(self) -> Array:
+        return jnp.isfinite(self._decoder(WIDE).unembedding).all()
+
+    def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
+        pair = self.pairs[family]
+        prompts = [*pair.shorter, *pair.longer]
+        y = last_representations(self._decoder(plan), prompts, plan, size=self._size)
+        y = y.astype(jnp.float64)  # exact; all distances are taken in float64
+        return y[: len(pair.shorter)], y[len(pair.shorter) :]
+
+
+WIDE = RoundingPlan.wide(F64)
+SINGLE = RoundingPlan.everywhere(F32, mode="native")
+
+
+def _own_plan(number: FloatFormat) -> RoundingPlan | None:
+    """The format's own arithmetic; none for float64, which is the wide arithmetic itself."""
+    if number.contains(F64):
+        return None
+    return RoundingPlan.everywhere(number, mode="native" if number in NATIVE else "simulated")
+
+
+def _stored_plan(number: FloatFormat) -> RoundingPlan:
+    """Wide arithmetic on weights as the format stores them; our weights are float32 already."""
+    if number.contains(F32):
+        return WIDE
+    return RoundingPlan(weights=number, mode="simulated", carrier=F64)
+
+
+def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
+    number = known_format(cell.format)
+    stored, own_plan = _stored_plan(number), _own_plan(number)
+    master, wide = passes(WIDE, cell.family), passes(stored, cell.family)
+    single, _ = passes(SINGLE, cell.family)
+    finest = wide_resolution(master[0], single, wide[0], number)
+    storage = RoundingPlan(output=number, mode="simulated", carrier=F64)
+    first, second = (number.round(y) for y in master)
+    curves = [
+        Curve("signal", "wide", stored, *wide, finest, passes.unembedding(stored)),
+        Curve("rounded", "wide", storage, first, second, finest, None),
+    ]
+    if own_plan is None:
+        return curves
+    own, mode = passes(own_plan, cell.family), own_plan.mode
+    noise = paired_noise(*wide, *own, number)
+    differs = distance(*wide, number).l2 > finest["l2"]
+    errors = {norm: getattr(noise, norm) for norm in NORMS}
+    unembedding = passes.unembedding(own_plan)
+    return [
+        *curves,
+        Curve("signal", mode, own_plan, *own, errors, unembedding, noise, differs),
+        Curve("noise_floor", mode, own_plan, wide[0], own[0], finest, None),
+    ]
+
+
+def _expected(settings: CollapseSettings, cell: Cell) -> Iterator[Row]:
+    """The key fields of all rows of a cell."""
+    own_plan = _own_plan(known_format(cell.format))
+    curves = [("signal", "wide"), ("rounded", "wide")]
+    if own_plan is not None:
+        curves += [("signal", own_plan.mode), ("noise_floor", own_plan.mode)]
+    for curve, mode in curves:
+        for norm in NORMS:
+            for length in settings.lengths:
+                names = {"curve": curve, "mode": mode, "norm": norm, "length": length}
+                yield cell._asdict() | names

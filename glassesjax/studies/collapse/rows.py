@@ -1,0 +1,233 @@
+"""From two stacks of representations to the rows of the collapse study."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from glassesjax.files import Row
+from glassesjax.model.pretrained import LanguageModel
+from glassesjax.precision import (
+    F32,
+    F64,
+    FloatFormat,
+    RoundingPlan,
+    float_format,
+    same_numbers,
+    ulp_distance,
+)
+from glassesjax.precision.bits import times_power
+from glassesjax.theory.margin import margin_certificates
+from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
+from glassesjax.trace.noise import PairedNoise
+
+_distance = jax.jit(distance, static_argnames=("storage",))
+
+
+class Cell(NamedTuple):
+    """The smallest part of the study that is measured, written and resumed as a whole."""
+
+    positions: str
+    format: str
+    family: str
+
+
+class Pairs(NamedTuple):
+    """The prompts of one family, shorter and longer, one of each for every length."""
+
+    shorter: tuple[Tokens, ...]
+    longer: tuple[Tokens, ...]
+    repeats_last: tuple[bool, ...]
+    """Whether the theorem's hypothesis on the two prompts holds, by length."""
+
+
+class Curve(NamedTuple):
+    """Two stacks of representations to be compared, and how the rows are named."""
+
+    curve: str
+    mode: str
+    plan: RoundingPlan
+    first: Float[Array, "lengths model_dim"]
+    second: Float[Array, "lengths model_dim"]
+    resolution: Mapping[str, Float[Array, " lengths"]]
+    """Below which the arithmetic of the two says nothing, by norm and length."""
+    unembedding: Float[Array, "vocab model_dim"] | None
+    """Of the weights that made the two, where they are prompts to be answered."""
+    noise: PairedNoise | None = None
+    """Of a format's own arithmetic: its error in the difference of the two."""
+    differs: Bool[Array, " lengths"] | None = None
+    """With ``noise``: where the true difference is told from zero, so that one can ask for it."""
+
+
+def curve_rows(
+    curves: Sequence[Curve],
+    cell: Cell,
+    lengths: Sequence[int],
+    pairs: Pairs,
+    model: LanguageModel,
+    *,
+    finite: Sequence[bool],
+) -> Iterator[Row]:
+    """The rows of one cell, without provenance.
+
+    Args:
+      curves: What was measured.
+      cell: Encoding, format and family.
+      lengths: The run lengths, in the order of the curves' rows.
+      pairs: The prompts.
+      model: Whose tokens and unembedding.
+      finite: For each length, whether the unrounded pass gave finite numbers.
+
+    Yields:
+      One flat row for each curve, norm and length.
+    """
+    heads: list[Row] = [
+        {**head, "finite": fine}
+        for head, fine in zip(_heads(cell, lengths, pairs, model), finite, strict=True)
+    ]
+    for curve in curves:
+        yield from _rows(curve, float_format(cell.format), model, heads)
+
+
+def _heads(cell: Cell, lengths: Sequence[int], pairs: Pairs, model: LanguageModel) -> list[Row]:
+    """What all rows of one length have in common."""
+    return [
+        {
+            "study": "collapse",
+            "model": model.name,
+            **cell._asdict(),
+            "length": length,
+            "prompt_tokens": len(shorter),
+            "longer_prompt_tokens": len(longer),
+            "repeats_last": repeats,
+            "same_last": shorter[-1] == longer[-1],
+        }
+        for length, shorter, longer, repeats in zip(lengths, *pairs, strict=True)
+    ]
+
+
+def _rows(
+    curve: Curve, number: FloatFormat, model: LanguageModel, heads: list[Row]
+) -> Iterator[Row]:
+    """One row for each norm and length of a curve."""
+    apart = jax.device_get(_distance(curve.first, curve.second, number))
+    finest = jax.device_get(dict(curve.resolution))
+    answers = zip(_answers(curve, model, len(heads)), _detection(curve, len(heads)), strict=True)
+    extra = {"l2": [{**a, **d} for a, d in answers], "ulp": _steps(curve, number)}
+    for norm in NORMS:
+        for index, head in enumerate(heads):
+            yield {
+                **head,
+                "mode": curve.mode,
+                "curve": curve.curve,
+                "norm": norm,
+                "distance": float(getattr(apart, norm)[index]),
+                "resolution": float(finest[norm][index]),
+                "equal_coordinates": int(apart.equal_coordinates[index]),
+                "width": curve.first.shape[1],
+                "unit_roundoff": number.unit_roundoff,
+                "dtype": curve.plan.dtype.name,
+                "rounding": curve.plan.name,
+                # The certificate is a statement in the L2 norm, so it stands with that distance.
+                **(extra[norm][index] if extra.get(norm) else {}),
+            }
+
+
+def wide_resolution(
+    wide: Float[Array, "lengths model_dim"],
+    single: Float[Array, "lengths model_dim"],
+    read: Float[Array, "lengths model_dim"],
+    number: FloatFormat,
+) -> dict[str, Array]:
+    """The distances below which float64 says nothing, as measured.
+
+    Float64 cannot be held against something wider here. Its noise is taken from float32's, on the
+    same weights and prompts: the largest of all lengths, times the ratio of the unit roundoffs,
+    times eight, since the roundings of two runs do not fall alike.
+
+    Args:
+      wide: Representations in float64.
+      single: The same in float32's arithmetic.
+      read: The representations whose distances are to be read.
+      number: The format whose spacing is the unit of ``ulp``.
+
+    Returns:
+      One number a norm, the same for all lengths.
+    """
+    share = 8 * F64.unit_roundoff / F32.unit_roundoff
+    noise = by_norm(_distance(wide, single, number))
+    finest = {norm: jnp.full(d.shape, share * jnp.max(d)) for norm, d in noise.items()}
+    ulp = _ulp_noise(wide, single, read, share * jnp.max(noise["linf"]), number)
+    return finest | {"ulp": jnp.full_like(finest["ulp"], ulp)}
+
+
+def _ulp_noise(
+    wide: Array, single: Array, read: Array, error: Array, number: FloatFormat
+) -> Float[Array, ""]:
+    """An error of a coordinate in units of the spacing, where that is finest."""
+    # A coordinate that no arithmetic moves, as one that is zero by construction, has no error.
+    error = jnp.where(jnp.all(same_numbers(wide, single), axis=0), 0, error)
+    # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
+    exponent = jnp.min(number.ulp_exponent(read), axis=0)
+    # Values so small are noise, and yet no two of them are farther apart than ``ulps_apart`` says.
+    most = jnp.asarray(2.0 ** (number.mantissa_bits + 2), error.dtype)
+    largest = jnp.max(jnp.minimum(times_power(error, -exponent), most))
+    return jnp.where(jnp.all(jnp.isfinite(read)), largest, jnp.nan)
+
+
+def by_norm(distances: Distance) -> dict[str, Array]:
+    """The distances without the count of equal coordinates.
+
+    Args:
+      distances: In all norms.
+
+    Returns:
+      One array a norm, by its name.
+    """
+    return {norm: getattr(distances, norm) for norm in NORMS}
+
+
+def _steps(curve: Curve, number: FloatFormat) -> list[Row]:
+    """How many steps of the format the two stored representations are apart, at the most."""
+    if curve.curve != "rounded":
+        return []
+    steps = jax.device_get(ulp_distance(curve.first, curve.second, number))
+    overflow = np.iinfo(steps.dtype).max  # what a NaN's distance is
+    largest = steps.max(axis=-1)
+    return [{"ulp_distance": None if most == overflow else int(most)} for most in largest]
+
+
+def _detection(curve: Curve, count: int) -> list[Row]:
+    """Whether a format's own arithmetic still carries each difference; null where there is none."""
+    if curve.noise is None:
+        return [{}] * count
+    noise, differs = jax.device_get((curve.noise, curve.differs))
+    names = ("cosine", "chance", "projection", "projection_noise")
+    return [
+        {
+            **{name: float(getattr(noise, name)[at]) if differs[at] else None for name in names},
+            "detectable": bool(noise.detectable[at]) if asked else None,
+        }
+        for at, asked in enumerate(differs & np.isfinite(noise.l2))
+    ]
+
+
+def _answers(curve: Curve, model: LanguageModel, count: int) -> list[Row]:
+    """The greedy token of each shorter prompt, and whether the longer one must share it."""
+    if curve.unembedding is None:
+        return [{}] * count
+    found = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
+    tokens: list[Row] = [
+        {"token": int(t), "token_text": model.tokenizer.token_text(int(t)), "margin": float(m)}
+        if not np.isnan(m)
+        else {"token": None, "token_text": None, "margin": None}  # of NaN logits none is largest
+        for t, m in zip(found.token, found.margin, strict=True)
+    ]
+    if curve.mode != "wide":  # the certificate is computed widely: it is no word on this arithmetic
+        return tokens
+    used = zip(found.worst_ratio, found.certified, strict=True)
+    certified = [{"margin_used": float(share), "certified": bool(yes)} for share, yes in used]
+    return [{**token, **share} for token, share in zip(tokens, certified, strict=True)]

@@ -1,0 +1,69 @@
+"""Settings of the collapse study."""
+
+import dataclasses
+
+from glassesjax.errors import BadInput
+from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
+from glassesjax.precision import FloatFormat, float_format
+from glassesjax.runs.study import ModelName
+from glassesjax.settings import check_settings
+from glassesjax.tasks.sequences import FAMILIES, run_family
+
+LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollapseSettings:
+    """How far apart are the last representations of runs of n and n + 1 tokens, in each format?"""
+
+    model: ModelName
+    families: tuple[str, ...] = tuple(FAMILIES)
+    """Families of runs."""
+    lengths: tuple[int, ...] = LENGTHS
+    """Run lengths n, in tokens of the run, ascending; each is compared with n + 1."""
+    formats: tuple[str, ...] = ("f32", "bf16", "f16")
+    """Number formats: f64 f32 tf32 bf16 f16 e4m3fn e5m2 e2m1, or any as e5m7 (exponent, mantissa
+    bits). Those with no native arithmetic here are simulated by explicit rounding."""
+    positions: tuple[str, ...] = ()
+    """For toy: which positional encodings; all if none is named."""
+    seed: int = 0
+    """Seed of the random digits; of the toy and of a run folder, which decoder."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
+            raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
+        if not 0 <= self.seed < 2**32:
+            raise BadInput(f"Wanted a seed from 0 to 2^32 - 1; found {self.seed}.")
+        for family in self.families:
+            run_family(family)
+        for name in self.formats:
+            known_format(name)
+        if self.positions and not is_toy(self.model):
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
+            wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
+            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The positional encodings to run through: one, its own, for a pretrained model."""
+        return encodings(self.model, self.positions)
+
+
+def known_format(name: str) -> FloatFormat:
+    """The format of a name.
+
+    Args:
+      name: As in the settings.
+
+    Returns:
+      The format.
+
+    Raises:
+      BadInput: There is none.
+    """
+    try:
+        return float_format(name)
+    except ValueError as error:
+        raise BadInput(str(error)) from error

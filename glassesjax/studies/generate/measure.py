@@ -1,0 +1,259 @@
+"""The generate study: what a model writes while its state is bounded, beside its full state's text.
+
+Each prompt is continued under the policy, and once more with all tokens kept; a row for each token
+says how many layers still hold it at the end.
+"""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.cache.advance import Unrolled, unroll
+from glassesjax.cache.budget import check_context, resolve_slots, state_bytes
+from glassesjax.cache.generate import Batch, Chosen, generate, proceed
+from glassesjax.cache.policies import POLICIES
+from glassesjax.cache.saved import Saved, check_same, grown, load_state, save_state
+from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
+from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.opening import encoding_name, open_one
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.fill import fixed_fields
+from glassesjax.runs.places import check_save
+from glassesjax.studies.generate.rows import Job, Writing, written_rows
+from glassesjax.studies.generate.settings import DTYPES, FIX_NOTHING, GenerateSettings
+from glassesjax.tasks.sequences import BOS
+
+# What tells one row of a run from another.
+KEY = ("policy", "prompt", "position")
+
+Show = Callable[[int, str], None]
+
+
+def open_job(settings: GenerateSettings) -> Job:
+    """The model, its prompts, and the state to go on from.
+
+    Args:
+      settings: What is to be written.
+
+    Returns:
+      All that ``measure`` needs.
+
+    Raises:
+      BadInput: The model or the state cannot be opened, a prompt is empty, prompt and answer are
+        longer than the model's context, or the policy cannot work with so few slots.
+    """
+    if settings.save is not None:
+        check_save(settings.save, "--save")
+    header = open_one(settings)
+    config, rule = header.config, settings.rule
+    _check_spacing(settings, config)
+    with jax.enable_x64(settings.format == "f64"):
+        saved = _saved(settings, config) if settings.resume else None
+    prompts = _prompts(settings, header) if saved is None else _old_prompts(saved)
+    before = 0 if saved is None else int(saved.info["step"])
+    length = max(map(len, prompts)) + before + settings.max_tokens
+    check_context(config, rule, length, hint="--spacing compressed")
+    if saved is not None and rule.bounded:
+        slots = saved.state.layers[0].position.shape[-1] - 1
+    else:
+        shared = {"rows": len(prompts), "of": "--prompt texts"}
+        dtype = settings.plan.dtype
+        slots = resolve_slots(settings.slots, config, rule, length=length, dtype=dtype, **shared)
+    model = header.read()
+    if saved is not None:
+        check_same(Path(str(settings.resume)), saved.info, model.source)
+    return Job(model, prompts, rule, slots, before + settings.max_tokens, saved)
+
+
+def _check_spacing(settings: GenerateSettings, config: DecoderConfig) -> None:
+    """What reading on would refuse, before anything is written."""
+    if settings.spacing == "true":
+        return
+    if not isinstance(config.positions, Rotary):
+        found = type(config.positions).__name__
+        raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
+    if settings.mode != "exact":
+        wanted = f"Wanted --mode exact for --spacing {settings.spacing}"
+        raise BadInput(f"{wanted}, which moves with each token; found {settings.mode}.")
+
+
+def _prompts(settings: GenerateSettings, model: ModelHeader) -> tuple[tuple[int, ...], ...]:
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        if settings.chat:
+            raise BadInput("Wanted --chat with a model that reads text; found toy.")
+        return tuple(tokenizer.encode_symbols((BOS, *text)) for text in settings.prompt)
+    if settings.chat:
+        system = [{"role": "system", "content": settings.system}] if settings.system else []
+        said = ([*system, {"role": "user", "content": text}] for text in settings.prompt)
+        prompts = tuple(tokenizer.encode_chat(messages) for messages in said)
+    else:
+        prompts = tuple(tokenizer.encode(text) for text in settings.prompt)
+    if not all(prompts):
+        raise BadInput("Wanted prompts of one token or more; found an empty text.")
+    return prompts
+
+
+def _same(settings: GenerateSettings) -> dict[str, Any]:
+    """What must not change between two parts of one text, beside the model's weights."""
+    names = ("slots", "temperature", "top_k", "top_p", "stop", "seed", "mode", "positions")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _saved(settings: GenerateSettings, config: DecoderConfig) -> Saved:
+    path, same = Path(str(settings.resume)), _same(settings)
+    dtype = settings.plan.dtype
+    saved = load_state(path, settings.rule, config=config, dtype=dtype, same=same)
+    rows = saved.info.get("rows")
+    if (
+        not isinstance(rows, int)
+        or saved.state.seen.shape != (rows,)
+        or "token" not in saved.arrays
+    ):
+        raise BadInput(f"Wanted a state that generate --save has written; {path} is another.")
+    if not saved.arrays["alive"].any():
+        raise BadInput(f"Wanted a text that has not ended; all texts of {path} have.")
+    return saved
+
+
+def _old_prompts(saved: Saved) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(prompt) for prompt in saved.info["prompts"])
+
+
+def measure(
+    settings: GenerateSettings,
+    job: Job,
+    done: Callable[[Row], bool] = lambda row: False,
+    show: Show = lambda prompt, piece: None,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Writes under the policy, then beside it with all tokens kept.
+
+    Args:
+      settings: What to write.
+      job: The model and its prompts.
+      done: Whether the row with these key fields is there already; what is there is not written
+        again, unless its state is to be saved.
+      show: Told the prompt's number and each piece of text under the policy that may be shown.
+
+    Yields:
+      The name of a policy that has written, and its rows.
+    """
+    last = {"prompt": len(job.prompts) - 1, "position": len(job.prompts[-1]) - 1}
+    there = lambda rule: done({"policy": str(rule), **last})
+    beside, model = _beside(settings, job), None
+    if settings.save is not None or not there(job.policy):
+        model = _in_format(job.model, settings)
+        yield str(job.policy), _write(settings, job, model, show)
+    if beside is not None and not there(beside.policy):
+        model = _in_format(job.model, settings) if model is None else model
+        quiet = dataclasses.replace(settings, save=None)
+        yield str(beside.policy), _write(quiet, beside, model, lambda prompt, piece: None)
+
+
+def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
+    decoder = model.decoder
+    with jax.enable_x64(settings.format == "f64"):
+        return unroll(decoder if settings.format == "f32" else decoder.stored(settings.plan))
+
+
+def _beside(settings: GenerateSettings, job: Job) -> Job | None:
+    """The same prompts with all tokens kept, where they fit into the model's context."""
+    length = max(map(len, job.prompts)) + job.max_tokens
+    context = job.model.decoder.config.max_length
+    if settings.beside != "full" or not job.policy.bounded or (context and length > context):
+        return None
+    return job._replace(policy=POLICIES["full"], slots=length, saved=None)
+
+
+def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) -> list[Row]:
+    writing = Writing(job, settings.stop, show)
+    times, batch = [], None
+    with jax.enable_x64(settings.format == "f64"):
+        for chosen in _steps(settings, job, model, writing):
+            writing.take(chosen)
+            batch = chosen.batch
+            times.append((time.perf_counter(), int(chosen.fresh.sum())))
+    writing.finish()
+    if settings.save is not None and batch is not None:
+        _save(settings, job, batch, writing)
+    return list(written_rows(_shared(settings, job), writing, _rate(times)))
+
+
+def _shared(settings: GenerateSettings, job: Job) -> dict[str, Value]:
+    """What the settings say of every row."""
+    config, dtype = job.model.decoder.config, settings.plan.dtype
+    names = ("mode", "temperature", "top_k", "top_p", "seed")
+    return {
+        "positions": encoding_name(job.model, settings.positions),
+        "bytes": state_bytes(config, job.policy, job.slots, dtype),
+        "dtype": DTYPES[settings.format],
+        **{name: getattr(settings, name) for name in names},
+    }
+
+
+def _steps(
+    settings: GenerateSettings, job: Job, model: Unrolled, writing: Writing
+) -> Iterator[Chosen]:
+    options = {
+        "sampling": settings.sampling,
+        "seed": settings.seed,
+        "stop": job.stop_tokens,
+        "ended": writing.push,
+        "plan": settings.plan,
+    }
+    if job.saved is None:
+        how = {"slots": job.slots, "max_tokens": job.max_tokens, "mode": settings.mode}
+        return generate(model, job.prompts, job.policy, **how, **options)
+    state, arrays, step = job.saved.state, job.saved.arrays, int(job.saved.info["step"])
+    state = state if job.policy.bounded else grown(state, job.slots)
+    batch = Batch(state, jnp.asarray(arrays["token"]), arrays["alive"], step)
+    return proceed(model, batch, job.policy, max_tokens=job.max_tokens - step, **options)
+
+
+def _save(settings: GenerateSettings, job: Job, batch: Batch, writing: Writing) -> None:
+    info = {
+        **job.model.source,
+        **_same(settings),
+        "rows": len(job.prompts),
+        "prompts": job.prompts,
+        "step": batch.step,
+        **writing.history,
+    }
+    arrays = {
+        "token": np.asarray(batch.token),
+        "alive": batch.alive,
+        "forgotten": writing.forgotten,
+    }
+    path, config = Path(str(settings.save)), job.model.decoder.config
+    save_state(path, batch.state, job.policy, config=config, info=info, arrays=arrays)
+
+
+def _rate(times: list[tuple[float, int]]) -> float | None:
+    """New tokens a second, all prompts together; the step that compiles is left out."""
+    (begin, _), *rest = times[1:] or [(0.0, 0)]
+    return sum(count for _, count in rest) / (rest[-1][0] - begin) if rest else None
+
+
+def fixed_settings(settings: GenerateSettings) -> dict[str, object]:
+    """All that fixes the rows but the model, JSON-ready.
+
+    Args:
+      settings: What is to be written.
+
+    Returns:
+      The settings without ``save``, and with the digest of the state that is resumed.
+    """
+    own = fixed_fields("generate", settings)
+    kept = {name: value for name, value in own.items() if name not in FIX_NOTHING}
+    if settings.resume is not None:
+        kept["resume_sha256"] = hashlib.sha256(settings.resume.read_bytes()).hexdigest()
+    return kept

@@ -1,0 +1,119 @@
+"""Settings of the generate study, each checked before anything is opened."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import Policy, PrefillMode, Spacing, policy
+from glassesjax.cache.sampling import Sampling
+from glassesjax.errors import BadInput
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.precision import RoundingPlan
+from glassesjax.runs.study import ModelName
+from glassesjax.settings import check_settings
+
+DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
+FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the content counts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerateSettings:
+    """What does the model write while its state is bounded?"""
+
+    model: ModelName
+    prompt: tuple[str, ...] = ()
+    """Texts to continue, all at once; for toy, digits and commas."""
+    policy: str = "tova"
+    """What a full state keeps: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], NAME out of full,
+    window, h2o, h2o_mean, tova; by default h2o and h2o_mean decide by head, tova by
+    layer."""
+    slots: str = "256"
+    """What each layer may hold: tokens (256), a share of prompt and answer (25%), or bytes for the
+    whole state (2MiB)."""
+    max_tokens: int = 64
+    """Most new tokens of each prompt."""
+    temperature: float = 0.0
+    """What logits are divided by before a token is drawn; 0 takes the best token."""
+    top_k: int | None = None
+    """How many of the best tokens may be drawn; all if absent."""
+    top_p: float = 1.0
+    """The smallest set of best tokens whose probability reaches this may be drawn."""
+    stop: tuple[str, ...] = ()
+    """Strings that end a text, and are not shown; the model's end tokens (of a text,
+    a turn, a message) end it, too."""
+    chat: bool = False
+    """Whether a prompt is a user's message, put into the model's own chat template."""
+    system: str = ""
+    """The system's message before the user's, with --chat; the template's own if empty."""
+    mode: PrefillMode = "exact"
+    """How prompts are read: token by token (exact), all and one cut (one_shot), or a cut after
+    every 256 tokens (chunked)."""
+    spacing: Spacing = "true"
+    """Where rotary positions see the tokens that are kept: where they stood (true), with gaps over
+    ten compressed, or side by side (consecutive)."""
+    format: Literal["f32", "f64", "bf16"] = "f32"
+    """Weights and arithmetic."""
+    positions: str = "none"
+    """For toy: the positional encoding."""
+    beside: Literal["full", "nothing"] = "full"
+    """What is written beside it for comparison: the same prompts with all tokens kept."""
+    seed: int = 0
+    """Seed of what is drawn; of the toy and of a run folder, which decoder."""
+    save: Path | None = None
+    """A file for the state as it is after the last token."""
+    resume: Path | None = None
+    """A file of --save to go on from, in place of prompts, with the same settings."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, repeatable=("prompt",))  # each is drawn for itself
+        name = str(policy(self.policy))
+        object.__setattr__(self, "policy", name)  # an alias is read, and never written
+        for holds, wanted, found in (
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            (all(self.stop), "--stop of one character or more", "an empty one"),
+            (
+                self.positions in TOY_POSITIONS,
+                f"--positions out of {', '.join(TOY_POSITIONS)}",
+                self.positions,
+            ),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        _ = self.sampling, self.rule  # both refuse what they cannot use
+        check_budget(self.slots)
+        self._check_used()
+
+    @property
+    def sampling(self) -> Sampling:
+        """How a token is chosen."""
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+    @property
+    def rule(self) -> Policy:
+        """The policy with its spacing."""
+        return dataclasses.replace(policy(self.policy), spacing=self.spacing)
+
+    @property
+    def plan(self) -> RoundingPlan:
+        """Where the format rounds."""
+        return RoundingPlan.of_dtype(DTYPES[self.format])
+
+    def _check_used(self) -> None:
+        """Refuses what was given and would be passed over."""
+        narrow = self.top_k is not None or self.top_p < 1
+        for unused, wanted in (
+            (
+                len(set(self.prompt)) < len(self.prompt) and not self.sampling.draws,
+                "--temperature over 0 with a --prompt that is given twice",
+            ),
+            (narrow and not self.sampling.draws, "--temperature over 0 with --top-k or --top-p"),
+            (self.system and not self.chat, "--chat with --system"),
+            (self.prompt and self.resume, "--prompt or --resume, not both"),
+            (not self.prompt and not self.resume, "--prompt, or a state to --resume"),
+            (self.resume and (self.chat or self.system), "--resume without --chat: it goes on"),
+            (self.positions != "none" and not is_toy(self.model), "--positions with the toy only"),
+        ):
+            if unused:
+                raise BadInput(f"Wanted {wanted}: see --help.")

@@ -1,0 +1,48 @@
+"""The study generate as one value."""
+
+from collections.abc import Iterable, Sequence
+
+from glassesjax.files import Row
+from glassesjax.process import shown
+from glassesjax.runs.study import Call, Options, Study, model_part
+from glassesjax.studies.generate.settings import FIX_NOTHING, GenerateSettings
+
+
+def _run(settings: GenerateSettings, options: Options, call: Call) -> Sequence[Row]:
+    """Prints the first text as it comes; the others, written at the same time, follow it."""
+    from glassesjax.studies.generate.run import run_generate
+
+    others: dict[int, list[str]] = {}
+
+    def show(prompt: int, piece: str) -> None:
+        if prompt == 0:
+            print(shown(piece), end="", flush=True)
+        else:
+            others.setdefault(prompt, []).append(piece)
+
+    written = lambda name: call.advance(f"written with {name}")
+    rows = run_generate(settings, call.out, command=call.command, advance=written, show=show)
+    print()
+    for prompt, pieces in others.items():
+        print(shown(f"\nText {prompt + 1}\n{''.join(pieces)}"))
+    return rows
+
+
+def _lines(settings: GenerateSettings, rows: Sequence[Row]) -> Iterable[str]:
+    from glassesjax.report.fields import not_finite
+
+    return not_finite(rows, "written tokens")
+
+
+STUDY = Study(
+    name="generate",
+    settings=GenerateSettings,
+    options=Options,
+    notes="Prints the text as it comes, and writes a run folder with settings.json,"
+    " provenance.json, rows.jsonl and index.html. A run that was stopped starts again with the same"
+    " command.",
+    fix_nothing=FIX_NOTHING,
+    folder_part=lambda settings: model_part(settings.model),
+    run=_run,
+    lines=_lines,
+)

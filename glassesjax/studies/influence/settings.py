@@ -1,0 +1,88 @@
+"""Settings of the influence study."""
+
+import dataclasses
+from typing import Literal
+
+from glassesjax.errors import BadInput
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.runs.study import ModelName
+from glassesjax.settings import check_settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InfluenceSettings:
+    """How much does each token still move the last representation, and what bounds it?"""
+
+    model: ModelName
+    prompt: str = ""
+    """The text itself; for toy, digits and commas."""
+    text: tuple[str, ...] = ()
+    """Where passages are taken from if no prompt is given: ferry (if absent), a story that comes
+    with this package, kjv, novels by Jane Austen (persuasion, emma), or UTF-8 files. Not for toy,
+    which takes random digits."""
+    passages: int = 4
+    """Passages of each text, evenly spread over it but for its opening, which models know best; 1:
+    from its start. A text too short for so many is read from its start, once."""
+    max_tokens: int = 64
+    """Most tokens of a passage, with the one that begins it: a longer text is cut there, a shorter
+    one is read whole."""
+    method: Literal["estimated", "exact"] = "estimated"
+    """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
+    the last representation."""
+    probes: int = 32
+    """Number of random probes."""
+    spectral: tuple[int, ...] | None = None
+    """Layers whose operator norms are measured as well; exact only, 0 is the embedding (0 if
+    absent)."""
+    attention: tuple[Literal["true", "frozen"], ...] = ("true", "frozen")
+    """Derivatives through the attention weights as well, or with these held fixed."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of passes and derivatives."""
+    positions: str = "none"
+    """For toy: the positional encoding."""
+    seed: int = 0
+    """Seed of the probes and the random digits; of the toy and of a run folder, which decoder."""
+
+    @property
+    def spectral_layers(self) -> tuple[int, ...]:
+        """Layers whose operator norms are measured: those asked for, or the default."""
+        if self.spectral is None:
+            return (0,) if self.method == "exact" else ()
+        return self.spectral
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        layers = self.spectral_layers
+        for holds, wanted, found in (
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (self.passages >= 1, "--passages of 1 or more", self.passages),
+            (self.probes >= 2, "--probes of 2 or more", self.probes),
+            (
+                min(layers, default=0) >= 0,
+                "--spectral layers from 0",
+                layers,
+            ),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            (
+                self.positions in TOY_POSITIONS,
+                f"--positions out of {', '.join(TOY_POSITIONS)}",
+                self.positions,
+            ),
+        ):
+            if not holds:
+                raise BadInput(f"Expected {wanted}, got {found}: change it.")
+        if self.positions != "none" and not is_toy(self.model):
+            wanted = f"Expected --positions with the toy only, got {self.model}, which has its own"
+            raise BadInput(f"{wanted}: leave --positions out.")
+        self._check_used()
+
+    def _check_used(self) -> None:
+        """Refuses what was given and would be passed over."""
+        if self.spectral is not None and self.method != "exact":
+            wanted = "Expected --spectral with --method exact only, got --method estimated"
+            raise BadInput(f"{wanted}: leave one of the two out.")
+        if self.text and is_toy(self.model):
+            wanted = "Expected --text with a model that reads text, got toy"
+            raise BadInput(f"{wanted}: give it digits and commas by --prompt, or leave --text out.")
+        if self.text and self.prompt:
+            raise BadInput("Expected --prompt or --text, got both: leave one of the two out.")

@@ -1,0 +1,89 @@
+"""Two texts before a judge: both orders are asked, and a win counts only if the two agree.
+
+The judge is yours: a person, a larger model behind any interface, or a rule. Nothing of the study
+needs one.
+"""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+from glassesjax.errors import BadInput
+from glassesjax.files import Row
+
+Choice = Literal["first", "second", "tie"]
+Verdict = Literal["win", "loss", "tie"]
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Says which of two continuations of a prompt is the better one."""
+
+    def __call__(self, prompt: str, first: str, second: str) -> Choice:
+        """Compares.
+
+        Args:
+          prompt: What both continue.
+          first: One text.
+          second: The other.
+
+        Returns:
+          ``first``, ``second`` or ``tie``.
+        """
+        ...
+
+
+def judged(judge: Judge, prompt: str, text: str, against: str) -> Verdict:
+    """Whether a text wins against another, whichever is shown first.
+
+    Source: arXiv 2401.06104v2, section on text generation: each pair is judged twice, with the
+    order swapped, and a win counts only if both agree.
+
+    Args:
+      judge: Asked twice; not at all about equal texts, which are a tie.
+      prompt: What both continue.
+      text: The one that wins or loses.
+      against: The other.
+
+    Returns:
+      ``win``, ``loss``, or ``tie`` where the answers differ or are ties.
+
+    Raises:
+      BadInput: The judge said anything else.
+    """
+    if text == against:
+        return "tie"
+    says = (judge(prompt, text, against), judge(prompt, against, text))
+    for said in says:
+        if said not in ("first", "second", "tie"):
+            raise BadInput(f"Wanted a judge that says first, second or tie; found {said!r:.60}.")
+    verdicts: Mapping[tuple[str, str], Verdict] = {
+        ("first", "second"): "win",
+        ("second", "first"): "loss",
+    }
+    return verdicts.get(says, "tie")
+
+
+def verdicts(
+    judge: Judge, prompt: str, rows: Sequence[Row]
+) -> dict[tuple[str, int], dict[str, int]]:
+    """All texts of a longform run against the full model's text of the same number.
+
+    Args:
+      judge: As for ``judged``.
+      prompt: What all continue.
+      rows: Of the longform study.
+
+    Returns:
+      By policy and slots, how many wins, losses and ties.
+    """
+    full = {row["sample"]: str(row["text"]) for row in rows if row["policy"] == "full"}
+    counts: dict[tuple[str, int], collections.Counter[str]] = {}
+    for row in rows:
+        if row["policy"] == "full" or row["sample"] not in full:
+            continue
+        key = str(row["policy"]), int(row["slots"] or 0)
+        verdict = judged(judge, prompt, str(row["text"]), full[row["sample"]])
+        counts.setdefault(key, collections.Counter())[verdict] += 1
+    outcomes = ("win", "loss", "tie")
+    return {key: {name: count[name] for name in outcomes} for key, count in counts.items()}

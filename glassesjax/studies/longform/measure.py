@@ -1,0 +1,174 @@
+"""The longform study: what a bounded state does to a long text that the model writes itself.
+
+From one prompt each policy writes some texts with the same draws; each is measured for its length,
+its repetitions, and how surprising it is to the same model with everything kept.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax.cache import (
+    Unrolled,
+    check_context,
+    policy,
+    resolve_slots,
+    state_bytes,
+    unroll,
+)
+from glassesjax.cache.generate import generate
+from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
+from glassesjax.model.language import ModelHeader
+from glassesjax.model.opening import encoding_name, open_one
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.provenance import provenance
+from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_fields
+from glassesjax.studies.longform.settings import LongformSettings
+from glassesjax.tasks.sequences import BOS
+
+# What tells one row of a run from another.
+KEY = ("policy", "slots", "sample")
+DTYPES = {"f32": "float32", "f64": "float64"}
+STORY = (
+    "The lighthouse keeper's daughter had never seen the other side of the bay. On the morning that"
+    " the fog did not lift, she took the small boat, a loaf of bread and her father's lamp, and"
+    " began to row."
+)
+DIGITS = "0123456789"  # the story of a toy
+
+
+def open_subject(settings: LongformSettings) -> Subject:
+    """The model, its prompt, and the ways to write.
+
+    Args:
+      settings: What is to be written.
+
+    Returns:
+      All that a run needs, checked.
+
+    Raises:
+      BadInput: The model cannot be opened, it has no chat template where one is wanted, a policy
+        cannot work with a number of slots, or the text would leave the model's context.
+    """
+    header = open_one(settings)
+    prompt, config = _prompt(settings, header), header.config
+    length = len(prompt) + settings.max_tokens
+    options = {"length": length, "dtype": DTYPES[settings.format], "rows": settings.samples}
+    options["of"] = "--samples"
+    check_context(config, policy("full"), length)
+    resolve_slots("", config, policy("full"), **options)  # whether all of it fits
+    found = {("full", length): Cell("full", policy("full"), length)}
+    for name, budget in itertools.product(settings.policies, settings.slots):
+        rule = policy(name)
+        slots = resolve_slots(budget, config, rule, **options)
+        found[name, slots] = Cell(name, rule, slots)
+    return Subject(header.read(), prompt, header.tokenizer.ends, tuple(found.values()))
+
+
+def _prompt(settings: LongformSettings, model: ModelHeader) -> tuple[int, ...]:
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        if settings.chat:
+            raise BadInput("Wanted --chat with a model that reads text; found toy.")
+        return tokenizer.encode_symbols((BOS, *(settings.prompt or DIGITS)))
+    said = settings.prompt or STORY
+    if settings.chat:
+        return tokenizer.encode_chat([{"role": "user", "content": said}])
+    return tokenizer.encode(said)
+
+
+def measure(
+    settings: LongformSettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Writes with all tokens kept, then under one policy after the other.
+
+    Source: arXiv 2401.06104v2, section on text generation.
+    Differs: no judge; each text is measured for itself and beside the full model's.
+
+    Args:
+      settings: What to write.
+      subject: Float32 weights, prompt and cells.
+      done: Whether the row with these key fields is there already; whole cells are left out, but
+        the full state's texts are written once more where others must be compared with them.
+
+    Yields:
+      The name of each cell and its rows, one a text.
+    """
+    last = settings.samples - 1
+    there = [done({"policy": c.name, "slots": c.slots, "sample": last}) for c in subject.cells]
+    if all(there):
+        return
+    shared = _shared(settings, subject)
+    with jax.enable_x64(settings.format == "f64"):
+        dtype = jnp.dtype(DTYPES[settings.format])
+        model = unroll(jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder))
+    full: list[list[int]] = []
+    for cell, has in zip(subject.cells, there, strict=True):
+        if has and cell.policy.bounded:
+            continue
+        with jax.enable_x64(settings.format == "f64"):
+            texts = _texts(settings, subject, model, cell)
+            full = full or texts
+            size = state_bytes(model.outer.config, cell.policy, cell.slots, dtype)
+            own = {"policy": cell.name, "slots": cell.slots, "bytes": size}
+            rows = [] if has else _rows(subject, model, texts, full)
+        yield f"{cell.name} with {cell.slots} slots", [{**shared, **own, **row} for row in rows]
+
+
+def _texts(
+    settings: LongformSettings, subject: Subject, model: Unrolled, cell: Cell
+) -> list[list[int]]:
+    """Tokens of all texts of a cell, with the one that ends a text."""
+    steps = generate(
+        model,
+        [subject.prompt] * settings.samples,
+        cell.policy,
+        slots=cell.slots,
+        max_tokens=settings.max_tokens,
+        sampling=settings.sampling,
+        seed=settings.seed,
+        mode=settings.mode,
+        stop=subject.ends,
+    )
+    texts: list[list[int]] = [[] for _ in range(settings.samples)]
+    for step in steps:
+        for text, token, fresh in zip(texts, step.token, step.fresh, strict=True):
+            if fresh:
+                text.append(int(token))
+    return texts
+
+
+def _rows(
+    subject: Subject, model: Unrolled, texts: list[list[int]], full: list[list[int]]
+) -> list[dict[str, Value]]:
+    room = subject.cells[0].slots
+    losses = [full_loss(model, subject.prompt, text, room=room) for text in texts]
+    return [
+        {"sample": number, **text_fields(subject, text, full[number], loss)}
+        for number, (text, loss) in enumerate(zip(texts, losses, strict=True))
+    ]
+
+
+def _shared(settings: LongformSettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    names = ("temperature", "top_k", "seed", "max_tokens", "chat")
+    return {
+        "study": "longform",
+        "model": subject.model.name,
+        "positions": encoding_name(subject.model, settings.positions),
+        **provenance(),
+        **subject.model.columns,
+        **{name: getattr(settings, name) for name in names},
+        "top_p": settings.sampling.top_p,
+        "prefill": settings.mode,
+        "prompt_tokens": len(subject.prompt),
+        "dtype": DTYPES[settings.format],
+        "rounding": "none",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+    }

@@ -1,0 +1,147 @@
+"""Long texts measured without a judge, and the rows that say so."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.cache import POLICIES, Policy, Unrolled, prefill
+from glassesjax.cache.losses import token_losses
+from glassesjax.files import Value
+from glassesjax.model.pretrained import LanguageModel
+
+GRAMS = (1, 2, 3, 4)
+
+Fields = dict[str, Value]
+
+
+class Cell(NamedTuple):
+    """One way to write."""
+
+    name: str
+    """As on the command line."""
+    policy: Policy
+    slots: int
+
+
+class Subject(NamedTuple):
+    """A model, the prompt that it continues, and how."""
+
+    model: LanguageModel
+    prompt: tuple[int, ...]
+    ends: frozenset[int]
+    """Tokens that end a text."""
+    cells: tuple[Cell, ...]
+    """``full`` first: the others are compared with what it wrote."""
+
+
+def distinct_share(tokens: Sequence[int], size: int) -> float:
+    r"""How many different n-grams there are, over how many there are.
+
+    .. math:: \frac{|\{(x_i, \ldots, x_{i+n-1})\}|}{N - n + 1}
+
+    Args:
+      tokens: Of a text.
+      size: n, at least 1.
+
+    Returns:
+      From near 0 to 1; not a number where the text is shorter than n.
+    """
+    count = len(tokens) - size + 1
+    if count < 1:
+        return float("nan")
+    return len({tuple(tokens[start : start + size]) for start in range(count)}) / count
+
+
+def repetition(tokens: Sequence[int], size: int = GRAMS[-1]) -> float:
+    """The share of n-grams that stood in the text before: one less the share of distinct ones.
+
+    Args:
+      tokens: Of a text.
+      size: n.
+
+    Returns:
+      From 0 to near 1; not a number where the text is shorter than n.
+    """
+    return 1.0 - distinct_share(tokens, size)
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How far two texts agree.
+
+    Args:
+      first: Tokens.
+      second: Tokens.
+
+    Returns:
+      How many tokens are the same before the first that differs.
+    """
+    both = enumerate(zip(first, second, strict=False))
+    return next((at for at, (a, b) in both if a != b), min(len(first), len(second)))
+
+
+def full_loss(
+    model: Unrolled, prompt: Sequence[int], text: Sequence[int], *, room: int, chunk: int = 256
+) -> float:
+    r"""How surprising a text is to the model that keeps everything.
+
+    .. math:: -\frac1m \sum_{i \le m} \ln p(x_i \mid \text{prompt}, x_{<i})
+
+    Args:
+      model: The decoder, unrolled.
+      prompt: What stood before it, not empty.
+      text: Its tokens.
+      room: Slots of the state, at least as many as there are tokens; the same for all texts, so
+        that one compiled layer serves them.
+      chunk: Tokens that are read together.
+
+    Returns:
+      Nats a token; not a number for an empty text.
+    """
+    if not text:
+        return float("nan")
+    tokens = np.asarray([*prompt, *text], np.int32)
+    losses = []
+    # Nothing is dropped: read in parallel it is the same as token by token.
+    rule = POLICIES["full"]
+    targets = np.append(tokens[1:], 0)
+    for part in prefill(model, tokens, rule, slots=room, mode="chunked", chunk=chunk):
+        size = len(part.y)
+        y = jnp.pad(part.y, ((0, chunk - size), (0, 0)))
+        here, targets = targets[:chunk], targets[chunk:]
+        filled = jnp.asarray(np.pad(here, (0, chunk - size)))
+        losses.append(np.asarray(token_losses(model.outer, y, filled), np.float64)[:size])
+    return float(np.concatenate(losses)[len(prompt) - 1 : -1].mean())
+
+
+def text_fields(
+    subject: Subject, written: Sequence[int], full: Sequence[int], loss: float
+) -> Fields:
+    """What one text is like.
+
+    Args:
+      subject: The model and its prompt.
+      written: Its tokens, with the one that ends it, if any.
+      full: Those of the same number with all tokens kept.
+      loss: Nats a token under the full model, over ``written``.
+
+    Returns:
+      Fields by name.
+    """
+    ended = bool(written) and written[-1] in subject.ends
+    own = list(written[:-1] if ended else written)
+    tokenizer = subject.model.tokenizer
+    data = b"".join(tokenizer.token_bytes(token) for token in own)
+    return {
+        "length": len(own),
+        "ended": ended,
+        **{f"distinct_{size}": distinct_share(own, size) for size in GRAMS},
+        "repetition": repetition(own),
+        "full_nll": loss,
+        "finite": math.isfinite(loss) if written else None,
+        "full_perplexity": float(np.exp(loss)),
+        "agrees": common_prefix(written, full),
+        "text": data.decode("utf-8", errors="replace"),
+    }

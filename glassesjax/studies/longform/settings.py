@@ -1,0 +1,96 @@
+"""Settings of the longform study."""
+
+import dataclasses
+from typing import Literal
+
+from glassesjax.cache import (
+    distinct_policies,
+    policy,
+)
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import PrefillMode
+from glassesjax.cache.sampling import Sampling
+from glassesjax.errors import BadInput
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.runs.study import ModelName
+from glassesjax.settings import check_settings
+
+TOP_P = 0.95  # where tokens are drawn and nothing else is said
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LongformSettings:
+    """What becomes of a long text if the state that it is written from is bounded?"""
+
+    model: ModelName
+    prompt: str = ""
+    """The text to continue; the beginning of a story (for toy, of digits) if empty."""
+    chat: bool = False
+    """Whether the prompt is a user's message, put into the model's own chat template."""
+    policies: tuple[str, ...] = ("window", "window+4", "h2o", "tova")
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
+    by layer. The full state is always written beside them."""
+    slots: tuple[str, ...] = ("64", "256")
+    """Sizes of the state: tokens (256), a share of prompt and text (12.5%), or bytes (2MiB)."""
+    samples: int = 4
+    """Texts of each policy and size; those of one number are drawn alike."""
+    max_tokens: int = 512
+    """Most new tokens of a text."""
+    temperature: float = 0.8
+    """What logits are divided by before a token is drawn; 0 takes the best token."""
+    top_k: int | None = None
+    """How many of the best tokens may be drawn; all if absent."""
+    top_p: float | None = None
+    """The smallest set of best tokens whose probability reaches this may be drawn; if absent 0.95,
+    and 1 at temperature 0."""
+    mode: PrefillMode = "exact"
+    """How the prompt is read: token by token (exact), all and one cut (one_shot), or a cut after
+    every 256 tokens (chunked)."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of the passes."""
+    positions: str = "none"
+    """For toy: the positional encoding."""
+    seed: int = 0
+    """Seed of what is drawn; of the toy and of a run folder, which decoder."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
+        for holds, wanted, found in (
+            (self.samples >= 1, "--samples of 1 or more", self.samples),
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            (
+                self.positions in TOY_POSITIONS,
+                f"--positions out of {', '.join(TOY_POSITIONS)}",
+                self.positions,
+            ),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        _ = self.sampling  # refuses what it cannot use
+        if any(not policy(name).bounded for name in self.policies):
+            wanted = "Wanted policies that forget; full is always written beside them"
+            raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
+        if self.positions != "none" and not is_toy(self.model):
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if not self.sampling.draws and (self.top_k is not None or self.sampling.top_p < 1):
+            raise BadInput("Wanted --temperature over 0 with --top-k or --top-p: see --help.")
+        if self.samples > 1 and not self.sampling.draws:
+            wanted = "Wanted one of --samples at --temperature 0, where nothing is drawn"
+            raise BadInput(f"{wanted}; found {self.samples}.")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How a token is chosen; nothing is narrowed at temperature 0."""
+        narrowed = TOP_P if self.temperature else 1.0
+        top_p = narrowed if self.top_p is None else self.top_p
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=top_p)
+
+    @property
+    def steps(self) -> int:
+        """How many steps a run has: the full state, and each policy with each size."""
+        return 1 + len(self.policies) * len(self.slots)

@@ -1,0 +1,123 @@
+"""The perplexity study: how well a model predicts a text with a bounded state, by policy and size.
+
+In windows, each from an empty state, as the paper does; or as one running book.
+"""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
+from glassesjax.cache.losses import Cell, losses
+from glassesjax.cache.policies import SHORT
+from glassesjax.cache.readable import DIGITS, ranking_obstacle
+from glassesjax.files import Row, Value
+from glassesjax.model.opening import encoding_name
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.provenance import provenance
+from glassesjax.studies.perplexity.rows import cell_key, stretch_row, stretches
+from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.perplexity.stretches import stretch_start
+from glassesjax.studies.perplexity.subject import DTYPES, Subject
+from glassesjax.tasks.text import DEFAULT_TEXT
+
+# What tells one row of a run from another.
+KEY = ("policy", "slots", "window", "start")
+
+
+def measure(
+    settings: PerplexitySettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    r"""Reads the text once for each policy and size.
+
+    .. math:: \exp \Bigl( -\frac1N \sum_t \ln p(x_t \mid x_{<t}) \Bigr)
+
+    Source: arXiv 2401.06104v2, section on language modeling and Table 3.
+    Differs: each token but a window's first is scored once under every policy, ``short`` included,
+    whose pieces hold from 1 token of context to as many as there are slots. The paper gives its
+    baseline the last k tokens.
+
+    Args:
+      settings: What to measure.
+      subject: Float32 weights and the text.
+      done: Whether the row with these key fields is there already; whole windows are left out.
+
+    Yields:
+      What was done and its rows, one a stretch of positions. For each window, or, of a book, for
+      each stretch.
+    """
+    steps = _steps(settings, subject, done)
+    while True:
+        # Only while it computes: whoever takes the rows keeps their own setting.
+        with jax.enable_x64(settings.format == "f64"):
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def _steps(
+    settings: PerplexitySettings, subject: Subject, done: Callable[[Row], bool]
+) -> Iterator[tuple[str, list[Row]]]:
+    dtype = jnp.dtype(DTYPES[settings.format])
+    decoder = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
+    model, shared = unroll(decoder), _shared(settings, subject)
+    for cell in subject.cells:
+        last = lambda window: {"start": stretch_start(len(window) - 1)}
+        left = [
+            index
+            for index, window in enumerate(subject.windows)
+            if not done({**cell_key(cell), "window": index, **last(window)})
+        ]
+        if not left:
+            continue
+        empty = empty_state(decoder.config, cell.policy, cell.slots, dtype)
+        _compile(model, cell, empty, subject, settings.chunk)
+        size = state_bytes(decoder.config, cell.policy, cell.slots, dtype)
+        own = {**shared, **cell_key(cell), "prefill": cell.prefill, "bytes": size}
+        for index in left:
+            options = {"chunk": settings.chunk, "opening": subject.opening}
+            found = stretches(losses(model, subject.windows[index], cell, empty, **options))
+            rows = ({**own, "window": index, **stretch_row(stretch)} for stretch in found)
+            name = f"{cell.name} with {cell.slots} slots"
+            if settings.span == "book":
+                for row in rows:
+                    yield f"{name}, from {row['start']}", [row]
+            else:
+                yield f"{name}, window {index + 1} of {len(subject.windows)}", list(rows)
+
+
+def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk: int) -> None:
+    """Reads a little with a single layer, whose compiled function serves all: no row times that."""
+    size = min(chunk, cell.slots) if cell.name == SHORT else chunk
+    window = subject.windows[0]
+    few = window[: size + 1 + (len(window) - 1) % size]  # a whole chunk, and one as the last
+    one, small = Unrolled(model.outer, model.blocks[:1]), State(empty.layers[:1], empty.seen)
+    for _ in losses(one, few, cell, small, chunk=chunk, opening=subject.opening):
+        pass
+
+
+def _shared(settings: PerplexitySettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    symbols = isinstance(subject.model.tokenizer, SymbolTokenizer)
+    return {
+        "study": "perplexity",
+        "model": subject.model.name,
+        "positions": encoding_name(subject.model, settings.positions),
+        **provenance(),
+        **subject.model.columns,
+        "seed": settings.seed,
+        "text": DIGITS if symbols else settings.text or DEFAULT_TEXT,
+        "rankable": not (obstacle := ranking_obstacle(subject.model)),
+        "ranking_obstacle": obstacle,
+        "span": settings.span,
+        "window_tokens": len(subject.windows[0]),
+        "spacing": settings.spacing,
+        "dtype": DTYPES[settings.format],
+        "rounding": "none",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+    }

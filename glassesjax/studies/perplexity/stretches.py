@@ -1,0 +1,34 @@
+"""Where a window's positions are taken together: short stretches first, then longer ones."""
+
+FIRST_STRETCH, LONGEST_STRETCH = 64, 4096  # positions; doubling between the two
+
+
+def stretch_start(position: int) -> int:
+    """Where the stretch of a position begins: at 0, 64, 128, ..., 4096, 8192, 12288 and so on.
+
+    Args:
+      position: From 0.
+
+    Returns:
+      The first position of its stretch.
+    """
+    if position < FIRST_STRETCH:
+        return 0
+    if position < LONGEST_STRETCH:
+        return 2 ** (position.bit_length() - 1)
+    return position // LONGEST_STRETCH * LONGEST_STRETCH
+
+
+def stretch_count(length: int) -> int:
+    """How many stretches the positions of a text make.
+
+    Args:
+      length: Tokens of the text, at least 1. A model's own opening, if it has one, may add a
+        stretch.
+
+    Returns:
+      The number of different ``stretch_start`` of them.
+    """
+    last = length - 1
+    doubled = max(min(last, LONGEST_STRETCH).bit_length() - FIRST_STRETCH.bit_length() + 1, 0)
+    return 1 + doubled + max(last // LONGEST_STRETCH - 1, 0)

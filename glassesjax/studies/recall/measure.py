@@ -1,0 +1,169 @@
+"""The recall study: what a model can still say of a passage that its bounded state has read.
+
+A passage of the King James Bible is read under a policy; then questions are asked whose answers
+stand in it at different depths. Each row is one answer, beside the one that was expected.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+
+from glassesjax.cache import check_context, state_bytes, unroll
+from glassesjax.cache.baselines import named_policy, named_slots
+from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
+from glassesjax.memory import check_memory
+from glassesjax.model.config import DecoderConfig
+from glassesjax.model.opening import encoding_name, open_one
+from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.runs.provenance import provenance
+from glassesjax.studies.recall.reading import (
+    Cell,
+    Reading,
+    Subject,
+    longest,
+    reading,
+    written,
+)
+from glassesjax.studies.recall.rows import recall_rows
+from glassesjax.studies.recall.settings import TRUNCATED, RecallSettings
+from glassesjax.tasks.bible import passages
+from glassesjax.tasks.text import king_james_verses
+
+# What tells one row of a run from another.
+KEY = ("task", "length", "item", "depth", "policy", "slots")
+PASSAGE = 512  # bytes of one with its questions, at the least
+DTYPES = {"f32": "float32", "f64": "float64"}
+
+
+def open_subject(settings: RecallSettings) -> Subject:
+    """The model, its passages, and the ways to read them.
+
+    Args:
+      settings: What is to be measured.
+
+    Returns:
+      All that a run needs, checked.
+
+    Raises:
+      BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
+        with a number of slots, or tokens would stand beyond the model's context.
+    """
+    header = open_one(settings)
+    tokenizer = header.tokenizer
+    if not isinstance(tokenizer, ByteLevelTokenizer):
+        raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
+    passages = settings.items * len(settings.tasks) * len(settings.lengths)
+    check_memory(PASSAGE * passages, f"{settings.items} --items", "use fewer")
+    for name in settings.policies:  # before a book is counted: a passage is read whole
+        if name != TRUNCATED:
+            check_context(header.config, named_policy(name, TRUNCATED), max(settings.lengths))
+    readings = tuple(_readings(settings, tokenizer))
+    ways = cells(settings, header.config, readings)
+    return Subject(header.read(), tokenizer, readings, ways)
+
+
+def _readings(settings: RecallSettings, tokenizer: ByteLevelTokenizer) -> Iterator[Reading]:
+    verses, before = king_james_verses(), len(tokenizer.encode(""))
+    # The same lines are counted for every task and length.
+    count = functools.cache(lambda text: len(tokenizer.encode(text)) - before)
+    names = ("depths", "words", "hint", "seed")
+    shared = {name: getattr(settings, name) for name in names} | {"count": count}
+    for task, length in itertools.product(settings.tasks, settings.lengths):
+        for passage in passages(task, verses, length=length, number=settings.items, **shared):
+            yield reading(passage, tokenizer)
+
+
+def cells(
+    settings: RecallSettings, config: DecoderConfig, readings: tuple[Reading, ...]
+) -> tuple[Cell, ...]:
+    """Policies with their sizes, each once.
+
+    Args:
+      settings: What is to be measured.
+      config: Of the model whose state it is.
+      readings: What is read.
+
+    Returns:
+      In the order of the settings; ``full`` has room for the longest of all.
+
+    Raises:
+      BadInput: A policy cannot work with a number of slots, or the context is too short.
+    """
+    length, dtype = longest(readings), DTYPES[settings.format]
+    found: dict[tuple[str, int], Cell] = {}
+    for name, budget in itertools.product(settings.policies, settings.slots):
+        rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""
+        options = {"baseline": baseline, "length": length, "dtype": dtype}
+        slots = named_slots(budget, config, rule, **options)
+        reads = min(length, slots + written(readings)) if baseline else length
+        check_context(config, rule, reads)
+        found[name, slots] = Cell(name, rule, slots)
+    return tuple(found.values())
+
+
+def measure(
+    settings: RecallSettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Reads one passage after the other, each in all ways, and asks.
+
+    Source: arXiv 2401.06104v2, section on long-range understanding.
+    Differs: questions of our own with one right answer each; the probability of that answer is
+    measured beside what is said, for a small model says little; and the question is not yet known
+    when the state must choose, in every mode.
+
+    Args:
+      settings: What to measure.
+      subject: Float32 weights, passages and cells.
+      done: Whether the row with these key fields is there already; a passage is left out under a
+        policy where all its questions are there.
+
+    Yields:
+      The name of each passage and policy, and its rows, one a depth.
+    """
+    # Only while it computes: whoever takes the rows keeps their own setting.
+    with jax.enable_x64(settings.format == "f64"):
+        dtype = jnp.dtype(DTYPES[settings.format])
+        weights = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
+        model = unroll(weights)
+    shared = _shared(settings, subject)
+    for one, cell in itertools.product(subject.readings, subject.cells):
+        key = {**_passage_key(one), "policy": cell.name, "slots": cell.slots}
+        if all(done({**key, "depth": depth}) for depth in settings.depths):
+            continue
+        own = {"book": one.passage.book, "passage_tokens": len(one.tokens)}
+        own |= {"bytes": state_bytes(weights.config, cell.policy, cell.slots, dtype)}
+        how = {"mode": settings.mode, "tokenizer": subject.tokenizer, "words": settings.words}
+        with jax.enable_x64(settings.format == "f64"):
+            rows = list(recall_rows(model, one, cell, **how))
+        name = f"{one.passage.task} {one.passage.length} {one.passage.number}"
+        said = f"{name}: {cell.name} with {cell.slots} slots"
+        yield said, [{**shared, **key, **own, **row} for row in rows]
+
+
+def _passage_key(one: Reading) -> dict[str, Value]:
+    passage = one.passage
+    return {"task": passage.task, "length": passage.length, "item": passage.number}
+
+
+def _shared(settings: RecallSettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    return {
+        "study": "recall",
+        "model": subject.model.name,
+        "positions": encoding_name(subject.model),
+        **provenance(),
+        **subject.model.columns,
+        "seed": settings.seed,
+        "words": settings.words,
+        "hint": settings.hint,
+        "dtype": DTYPES[settings.format],
+        "rounding": "none",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+    }

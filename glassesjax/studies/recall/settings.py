@@ -1,0 +1,75 @@
+"""Settings of the recall study."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+
+from glassesjax.cache import distinct_policies
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import PrefillMode
+from glassesjax.errors import BadInput
+from glassesjax.model.toy import is_toy
+from glassesjax.settings import check_settings
+
+TRUNCATED = "truncated"  # the baseline that never reads what stands too far back; no policy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecallSettings:
+    """What can the model still say of what it has read, if its state is bounded?"""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """smollm2, or the path of a .gguf file of the llama architecture."""
+    tasks: tuple[Literal["verse", "said"], ...] = ("verse", "said")
+    """verse: how a verse begins, by its reference. said: who spoke, by the words spoken."""
+    lengths: tuple[int, ...] = (512,)
+    """Most tokens of a passage."""
+    depths: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """Where the answers stand, as shares of the passage from its beginning."""
+    items: int = 4
+    """Passages of each task and length; each has a question for every depth."""
+    words: int = 8
+    """Words of a verse that are asked for; all if 0."""
+    hint: int = 0
+    """First words of a verse that are given beside its reference; those after them are asked
+    for."""
+    policies: tuple[str, ...] = ("full", TRUNCATED, "window", "window+4", "h2o", "tova")
+    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
+    by layer; full keeps all, whatever the slots, and truncated reads as many last tokens as
+    there are slots, and nothing before them."""
+    slots: tuple[str, ...] = ("64", "256")
+    """Sizes of the state: tokens (256), a share of passage, question and answer (12.5%), or bytes
+    (2MiB)."""
+    mode: PrefillMode = "exact"
+    """How passage and question are read: token by token (exact), all and one cut after each of the
+    two (one_shot), or a cut after every 256 and 64 tokens (chunked)."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of the passes."""
+    seed: int = 0
+    """Seed of the choice of passages; of a run folder, which decoder."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        names = distinct_policies(self.policies, beside=(TRUNCATED,))
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
+        for holds, wanted, found in (
+            (min(self.lengths) >= 1, "--lengths of 1 or more", self.lengths),
+            (all(0 <= d <= 1 for d in self.depths), "--depths from 0 to 1", self.depths),
+            (self.items >= 1, "--items of 1 or more", self.items),
+            (self.words >= 0, "--words of 0 or more", self.words),
+            (self.hint >= 0, "a --hint of 0 words or more", self.hint),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        if is_toy(self.model):
+            raise BadInput("Wanted a model that reads text; found toy, which reads digits.")
+
+    @property
+    def steps(self) -> int:
+        """How many steps a run has: a passage under a policy each."""
+        ways = sum(1 if name == "full" else len(self.slots) for name in self.policies)
+        return ways * len(self.tasks) * len(self.lengths) * self.items

@@ -1,0 +1,178 @@
+"""The retention study: which tokens each layer of a bounded cache keeps, and for how long.
+
+A text is read token by token under a policy; from the step at which each layer forgot each token
+follow lifetimes by position and by class of word, how recent what is kept is, and how alike the
+layers are.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.cache.advance import unroll
+from glassesjax.cache.budget import check_context, resolve_slots
+from glassesjax.cache.losses import Cell, losses
+from glassesjax.cache.policies import Policy, policy
+from glassesjax.cache.prefill import prefill
+from glassesjax.cache.readable import DIGITS, ranking_obstacle
+from glassesjax.cache.replay import forgotten
+from glassesjax.cache.slots import empty_state
+from glassesjax.errors import BadInput
+from glassesjax.files import Row, Value
+from glassesjax.model.decoder import Decoder
+from glassesjax.model.language import ModelHeader
+from glassesjax.model.opening import (
+    check_unread,
+    encoding_name,
+    open_one,
+    reading_limit,
+)
+from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.provenance import provenance
+from glassesjax.studies.retention.rows import Subject, retention_rows
+from glassesjax.studies.retention.settings import RetentionSettings
+from glassesjax.tasks.sequences import BOS, run_family
+from glassesjax.tasks.text import DEFAULT_TEXT, read_text
+
+# What tells one row of a run from another.
+KEY = ("policy", "slots", "kind", "item")
+CHUNK = 256  # tokens of the full state's pass that go through projections together
+DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
+
+
+def open_subject(settings: RetentionSettings) -> Subject:
+    """The model, its text, and what a layer may hold under each policy.
+
+    Args:
+      settings: What is to be measured.
+
+    Returns:
+      All of it, the text cut to ``max_tokens``.
+
+    Raises:
+      BadInput: The model or the text cannot be opened, the text is empty or longer than the
+        model's context, or a policy cannot work with a number of slots.
+    """
+    header = open_one(settings)
+    tokens = _tokens(settings, header)
+    if not tokens:
+        raise BadInput("Wanted a text of one token or more; found an empty text.")
+    cells: dict[tuple[str, int], Policy] = {}
+    for name in settings.policies:
+        rule = policy(name)
+        check_context(header.config, rule, len(tokens))
+        options = {"length": len(tokens), "dtype": DTYPES[settings.format]}
+        for budget in settings.slots:
+            slots = resolve_slots(budget, header.config, rule, **options)
+            cells[name, slots] = rule
+    return Subject(header.read(), tokens, cells)
+
+
+def _tokens(settings: RetentionSettings, model: ModelHeader) -> tuple[int, ...]:
+    limit, tokenizer = reading_limit(settings.max_tokens, model.config), model.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
+        digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
+        return tokenizer.encode_symbols((BOS, *digits))[:limit]
+    text = read_text(settings.text or DEFAULT_TEXT)
+    return tuple(itertools.islice(tokenizer.stream(text), limit))
+
+
+def measure(
+    settings: RetentionSettings,
+    subject: Subject,
+    done: Callable[[Row], bool] = lambda row: False,
+) -> Iterator[tuple[str, list[Row]]]:
+    """Reads the text under one policy and number of slots after the other.
+
+    Source: arXiv 2401.06104v2, section 6: Figures 8, 9, 12 and 13, Tables 2 and 5.
+    Differs: any policy; classes of words instead of a tagger's; with what is cut off by the end.
+
+    Args:
+      settings: What to measure.
+      subject: Float32 weights, the text, and the cells.
+      done: Whether the row with these key fields is there already; whole cells are left out.
+
+    Yields:
+      The name of each cell and its rows, its summary last.
+    """
+    shared, full = _shared(settings, subject), _Full(settings, subject)
+    texts = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
+    for (name, slots), rule in subject.cells.items():
+        key = {"policy": name, "slots": slots}
+        if done({**key, "kind": "summary", "item": "all"}):
+            continue
+        with jax.enable_x64(settings.format == "f64"):
+            found, finite = _evictions(settings, subject, rule, slots)
+        made = list(retention_rows(subject.tokens, texts, found, slots))
+        made[-1]["text_perplexity"] = full.perplexity
+        rows: list[Row] = [{**shared, **key, "finite": finite, **row} for row in made]
+        yield f"{name} with {slots} slots", rows
+
+
+class _Full:
+    """What the model makes of the text with everything kept, computed when it is first needed."""
+
+    def __init__(self, settings: RetentionSettings, subject: Subject) -> None:
+        self._settings, self._subject = settings, subject
+
+    @functools.cached_property
+    def perplexity(self) -> float | None:
+        """Of all tokens but the first; none where nothing predicts them, or there is but one."""
+        model, tokens = self._subject.model, np.asarray(self._subject.tokens, np.int32)
+        if ranking_obstacle(model) or len(tokens) < 2:
+            return None
+        with jax.enable_x64(self._settings.format == "f64"):
+            decoder, rule = _in_format(model.decoder, self._settings.format), policy("full")
+            empty = empty_state(decoder.config, rule, len(tokens), DTYPES[self._settings.format])
+            cell = Cell("full", rule, len(tokens))
+            parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=CHUNK))
+        mean = float(np.mean(np.concatenate([part for part, _ in parts])))
+        return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
+
+
+def _evictions(
+    settings: RetentionSettings, subject: Subject, rule: Policy, slots: int
+) -> tuple[list[np.ndarray], bool]:
+    """For each layer when it evicted each token, and whether the representations are finite.
+
+    No logits are made.
+    """
+    decoder = _in_format(subject.model.decoder, settings.format)
+    tokens = np.asarray(subject.tokens, np.int32)
+    parts, finite = [], True
+    for part in prefill(unroll(decoder), tokens, rule, slots=slots):
+        parts.append(part.dropped)
+        finite &= bool(jnp.isfinite(part.y).all())
+    return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)], finite
+
+
+def _in_format(decoder: Decoder, name: str) -> Decoder:
+    return jax.tree.map(lambda weight: weight.astype(DTYPES[name]), decoder)
+
+
+def _shared(settings: RetentionSettings, subject: Subject) -> dict[str, Value]:
+    config = subject.model.decoder.config
+    digits = isinstance(subject.model.tokenizer, SymbolTokenizer)
+    return {
+        "study": "retention",
+        "model": subject.model.name,
+        "positions": encoding_name(subject.model, settings.positions),
+        **provenance(),
+        **subject.model.columns,
+        "seed": settings.seed,
+        "text": DIGITS if digits else settings.text or DEFAULT_TEXT,
+        "rankable": not (obstacle := ranking_obstacle(subject.model)),
+        "ranking_obstacle": obstacle,
+        "prefill": "exact",
+        "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
+        "rounding": "none",
+        "width": config.model_dim,
+        "layers": config.num_layers,
+        "prompt_tokens": len(subject.tokens),
+    }

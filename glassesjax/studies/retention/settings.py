@@ -1,0 +1,61 @@
+"""Settings of the retention study."""
+
+import dataclasses
+from typing import Literal
+
+from glassesjax.cache.budget_text import check_budget
+from glassesjax.cache.policies import distinct_policies, policy
+from glassesjax.errors import BadInput
+from glassesjax.model.toy import TOY_POSITIONS, is_toy
+from glassesjax.runs.study import ModelName
+from glassesjax.settings import check_settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetentionSettings:
+    """Which tokens does each layer of a bounded cache keep, and for how long?"""
+
+    model: ModelName
+    text: str | None = None
+    """What is read: ferry (if absent), a story that comes with this package, kjv, a novel by Jane
+    Austen (persuasion, emma), or a UTF-8 file. Not for toy, which reads random digits."""
+    max_tokens: int = 1024
+    """Most tokens that are read: a longer text is cut there, a shorter one is read whole."""
+    policies: tuple[str, ...] = ("tova",)
+    """What is evicted: window, h2o, h2o_mean or tova, each with -head or -layer, +SINKS, @RECENT
+    and ~DECAY; by default h2o and h2o_mean decide by head, tova by layer."""
+    slots: tuple[str, ...] = ("256",)
+    """How much a layer may hold: tokens (256), a share of the text (12.5%), or bytes of the whole
+    state (2MiB)."""
+    format: Literal["f32", "f64"] = "f32"
+    """Arithmetic of the passes."""
+    positions: str = "none"
+    """For toy: the positional encoding."""
+    seed: int = 0
+    """Seed of the random digits; of the toy and of a run folder, which decoder."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        names = distinct_policies(self.policies)
+        object.__setattr__(self, "policies", names)  # an alias is read, and never written
+        for budget in self.slots:
+            check_budget(budget)
+        for holds, wanted, found in (
+            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            (
+                self.positions in TOY_POSITIONS,
+                f"--positions out of {', '.join(TOY_POSITIONS)}",
+                self.positions,
+            ),
+        ):
+            if not holds:
+                raise BadInput(f"Wanted {wanted}; found {found}.")
+        if any(not policy(name).bounded for name in self.policies):
+            wanted = "Wanted policies that forget, for full keeps everything"
+            raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
+        if self.positions != "none" and not is_toy(self.model):
+            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+        if self.text is not None and is_toy(self.model):
+            wanted = "Wanted --text with a model that reads text; found toy"
+            raise BadInput(f"{wanted}, which reads random digits: leave --text out.")

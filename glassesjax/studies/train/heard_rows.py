@@ -1,0 +1,189 @@
+"""Rows of the train study on over-squashing: accuracy by place, beside what is heard of it."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from glassesjax import draws
+from glassesjax.files import Row, Value
+from glassesjax.model import Decoder
+from glassesjax.precision import euclidean_norm
+from glassesjax.statistics.ranks import correlate, dispersion
+from glassesjax.studies.train.settings import NOTHING, TrainSettings
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import Example, example
+from glassesjax.tasks.task import NONE, Task
+from glassesjax.trace.heard import heard
+from glassesjax.train.step import answers
+
+FARTHEST = 4  # times the longest length of the training; beyond it answers are mostly luck
+ANSWERED = 64  # examples of each place that are answered
+MEASURES = ("influence", "rollout", "bound")
+# The last one is what the place alone would tell: training asks early places more often.
+ORDERED = (*MEASURES, "earliness")
+SALT = 4  # apart from other draws of a seed and a length
+_AT_ONCE = 8  # derivatives, each as many passes back as the width
+
+
+class Asking(NamedTuple):
+    """Tokens of answers that copy one of the item, of many rows."""
+
+    row: Int[np.ndarray, " asking"]
+    at: Int[np.ndarray, " asking"]
+    """Where the token stands; the one before it must say it."""
+    source: Int[np.ndarray, " asking"]
+    """Which token of the item it copies."""
+    right: Bool[np.ndarray, " asking"]
+
+
+def heard_places(
+    settings: TrainSettings, decoders: Sequence[Decoder], done: Callable[[Row], bool]
+) -> Iterator[tuple[str, Sequence[Row]]]:
+    """What trained decoders hear of each place: at the longest length, twice, and four times it.
+
+    Args:
+      settings: What was trained.
+      decoders: One a seed.
+      done: Whether the row with these key fields is there already.
+
+    Yields:
+      A step a length; nothing where ``settings.heard`` is 0.
+    """
+    recipe, longest = settings.recipe, settings.lengths[1]
+    for length in [longest, 2 * longest, FARTHEST * longest] if settings.heard else []:
+        head = {"step": settings.steps, "format": "f32", "length": length}
+        last = {"kind": "heard_order", **head, "place": NOTHING}
+        rows = [
+            {**row, **head}
+            for seed, decoder in enumerate(decoders)
+            if not done({**last, "seed": seed})
+            for row in heard_rows(
+                decoder, recipe.task, recipe.glasses, length, seed, settings.heard
+            )
+        ]
+        yield f"heard at length {length}", rows
+
+
+def heard_rows(
+    decoder: Decoder, task: Task, glasses: Glasses, length: int, seed: int, differentiated: int
+) -> Iterator[dict[str, Value]]:
+    """One row for each place that is asked, and one on how they are ordered.
+
+    Source: arXiv 2406.04267v2, Theorem 5.1 and section 5.
+    Differs: measured influence and accuracy of one trained decoder; the paper has neither.
+
+    Args:
+      decoder: Trained; causal, with or without a window.
+      task: One whose answer copies tokens of many places.
+      glasses: Its layout.
+      length: Of all items.
+      seed: Of the decoder, and of the examples.
+      differentiated: Examples of each place whose derivative is taken.
+
+    Yields:
+      Rows without the fields of a run.
+    """
+    key = draws.fold_in(draws.fold_in(draws.root_key(seed), length), SALT)
+    rows, asking = _asked(decoder, task, glasses, length, key)
+    chosen = _first_of_each(asking.source, differentiated)
+    found = _heard(decoder, rows, *(jnp.asarray(x[chosen]) for x in asking[:3]))
+    measured = dict(zip(MEASURES, map(np.asarray, found), strict=True))
+    places = np.unique(asking.source)
+    right = [asking.right[asking.source == place] for place in places]
+    of = lambda name, place: measured[name][asking.source[chosen] == place].astype(np.float64)
+    head = {"seed": seed, "length": length}
+    about = {"dtype": str(decoder.dtype), "rounding": "none", "norm": "frobenius; bound operator"}
+    for place, answered in zip(places, right, strict=True):
+        yield {
+            "kind": "heard", **head, "place": int(place), "examples": len(answered),
+            "right": float(np.mean(answered)), "differentiated": len(of("rollout", place)),
+            **{name: float(np.mean(of(name, place))) for name in MEASURES}, **about,
+        }  # fmt: skip
+    early = [np.array([-float(at)]) for at in places]
+    compared = [*([of(name, at) for at in places] for name in MEASURES), early]
+    yield {
+        "kind": "heard_order", **head, "place": NOTHING, "places": len(places),
+        "examples": len(asking.right), "right": float(np.mean(asking.right)),
+        "dispersion": _or_none(dispersion(right)), **_orders(right, compared, seed), **about,
+    }  # fmt: skip
+
+
+def _orders(
+    right: list[np.ndarray], compared: Sequence[list[np.ndarray]], seed: int
+) -> dict[str, Value]:
+    """Rank correlation of the answers with each of ``ORDERED``, and its interval."""
+    found: dict[str, Value] = {}
+    for name, values in zip(ORDERED, compared, strict=True):
+        order = correlate(right, values, seed)
+        ends = {"spearman": order.value, "low": order.low, "high": order.high}
+        found |= {f"{end}_{name}": _or_none(value) for end, value in ends.items()}
+    return found
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _asked(
+    decoder: Decoder, task: Task, glasses: Glasses, length: int, key: Array
+) -> tuple[Example, Asking]:
+    """Rows of one length, and what they ask; about ``ANSWERED`` times for each place."""
+    draw = functools.partial(_rows, task=task, glasses=glasses, length=length)
+    each = int(np.sum(_copies(draw(key[None]))))
+    count = ANSWERED * math.ceil(length / max(each, 1))
+    rows = draw(draws.split(key, count))
+    row, at = np.nonzero(_copies(rows))
+    right = np.asarray(_right(decoder, rows))
+    return rows, Asking(row, at, np.asarray(rows.source)[row, at], right[row, at])
+
+
+def _copies(rows: Example) -> Bool[np.ndarray, "rows seq"]:
+    return np.asarray(rows.final) & (np.asarray(rows.source) != NONE)
+
+
+def _first_of_each(source: Int[np.ndarray, " asking"], count: int) -> Int[np.ndarray, " chosen"]:
+    """Numbers of the first few askings of each place."""
+    return np.concatenate([np.flatnonzero(source == at)[:count] for at in np.unique(source)])
+
+
+@functools.partial(jax.jit, static_argnames=("task", "glasses", "length"))
+def _rows(keys: Array, *, task: Task, glasses: Glasses, length: int) -> Example:
+    whole = jnp.asarray(length, jnp.int32)
+    return jax.vmap(lambda key: example(task, glasses, key, whole, length))(keys)
+
+
+@jax.jit
+def _right(decoder: Decoder, rows: Example) -> Bool[Array, "rows seq"]:
+    """Whether each token of a row is ranked first, alone, given those before it."""
+
+    def of(row: Example) -> Array:
+        scores = answers(decoder, row, None)
+        here = jax.nn.one_hot(row.tokens, scores.shape[-1], dtype=bool)
+        own = jnp.max(jnp.where(here, scores, -jnp.inf), axis=-1)
+        return own > jnp.max(jnp.where(here, -jnp.inf, scores), axis=-1)
+
+    return jax.lax.map(of, rows, batch_size=_AT_ONCE)
+
+
+@jax.jit
+def _heard(
+    decoder: Decoder, rows: Example, row: Array, at: Array, source: Array
+) -> tuple[Float[Array, " asking"], Float[Array, " asking"], Float[Array, " asking"]]:
+    """Of each asked token of the item: influence on the representation that answers, and so on."""
+
+    def of(asked: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, place, source = asked
+        found = heard(decoder, rows.tokens[number], place - 1)
+        # A layout may show a token twice: the derivative is then in both places together.
+        there = rows.item[number] == source
+        squares = lambda size: euclidean_norm(jnp.where(there, size, 0))
+        influence, bound = squares(found.influence), squares(jnp.exp(found.log_bound))
+        return influence, jnp.sum(jnp.where(there, found.rollout, 0)), bound
+
+    return jax.lax.map(of, (row, at, source), batch_size=_AT_ONCE)

@@ -1,0 +1,245 @@
+"""Rows of the train study on Proposition 6.1: is more than the ratio of the counts seen?"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from glassesjax.files import Row, Value
+from glassesjax.model import Decoder, Layout, NoPositions
+from glassesjax.model.config import Bidirectional, ConstantTemperature, DecoderConfig
+from glassesjax.studies.train.settings import NOTHING, ONE_DIGIT, TrainSettings
+from glassesjax.tasks.counting import SHARE_OF_ONES
+from glassesjax.tasks.drawing import nothing, number
+from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.layout import Example, lay_out
+from glassesjax.tasks.task import COMMON, NONE, Parts
+from glassesjax.theory.ratio import ratio_only_accuracy
+from glassesjax.trace.roundoff import score_roundoff
+from glassesjax.train.step import answers
+from glassesjax.train.unmasked import shown
+
+_AT_ONCE = 64
+_ZERO, _ONE = COMMON.index("0"), COMMON.index("1")
+
+Item = tuple[int, ...]
+
+
+class Read(NamedTuple):
+    """All items, and what a decoder says of each."""
+
+    items: tuple[Item, ...]
+    scores: Float[np.ndarray, "items vocab"]
+    """Of the first token of the answer."""
+    roundoff: Float[np.ndarray, " items"]
+    """How far rounding may carry a score; NaN where its bound is not known."""
+
+    @property
+    def says(self) -> Int[np.ndarray, " items"]:
+        """The number that is ranked first; -1 for another token."""
+        digit = np.argmax(self.scores, axis=-1) - _ZERO
+        return np.where((digit >= 0) & (digit <= ONE_DIGIT), digit, NONE)
+
+    @property
+    def decided(self) -> Bool[np.ndarray, " items"]:
+        """Whether rounding cannot have put this token first.
+
+        Of an item whose bound was not counted, by the largest one that was; False where none was.
+        """
+        known = self.roundoff[np.isfinite(self.roundoff)]
+        if not len(known):
+            return np.zeros(len(self.items), bool)
+        second, first = np.sort(self.scores, axis=-1)[:, -2:].T
+        return first - second > 2 * np.where(
+            np.isfinite(self.roundoff), self.roundoff, np.max(known)
+        )
+
+
+def repeated(item: Item, times: int) -> tuple[Item, Item]:
+    """Two items with the ratio and the last token of another: 10 gives 1100 and 1010.
+
+    Args:
+      item: Zeros and ones.
+      times: How often each of its tokens.
+
+    Returns:
+      Each token repeated in its place, and the item repeated as a whole.
+    """
+    return tuple(token for token in item for _ in range(times)), item * times
+
+
+def ratio_seen(
+    settings: TrainSettings, decoders: Sequence[Decoder], done: Callable[[Row], bool]
+) -> Iterator[tuple[str, Sequence[Row]]]:
+    """Whether trained counters of ones among zeros tell more than the ratio.
+
+    Args:
+      settings: What was trained.
+      decoders: One a seed.
+      done: Whether the row with these key fields is there already.
+
+    Yields:
+      One step, where counts of all items have one digit, lengths are alike, and the shortest has
+      a repetition; else nothing.
+    """
+    if not settings.asks_ratio:
+        return
+    head = {"step": settings.steps, "format": "f64"}
+    # Of the rows of a seed the last: where it is on disk, so are the others.
+    last = {"kind": "repeated", **head, "length": settings.lengths[1] // 2, "place": NOTHING}
+    rows = [
+        {**row, **head}
+        for seed, decoder in enumerate(decoders)
+        if not done({**last, "seed": seed})
+        for row in ratio_rows(decoder, settings.recipe.glasses, settings.lengths, seed)
+    ]
+    yield "ratio of the counts", rows
+
+
+def ratio_rows(
+    decoder: Decoder, glasses: Glasses, lengths: tuple[int, int], seed: int
+) -> Iterator[dict[str, Value]]:
+    """One row on the accuracy, and one a length on what its repetitions are told from it by.
+
+    Nothing is sampled: all items of these lengths are read, in float64, and each counts as often
+    as ``count_mixed`` would draw it, lengths alike.
+
+    Source: arXiv 2406.04267v2, Proposition 6.1 (B.9).
+    Differs: measured on trained decoders, beside what ratio and last token can give at best.
+
+    Args:
+      decoder: Trained on ``count_mixed``.
+      glasses: Its layout.
+      lengths: Shortest and longest item, the longest at most ``ONE_DIGIT``.
+      seed: Of the decoder.
+
+    Yields:
+      Rows without the fields of a run.
+    """
+    low, high = lengths
+    config = decoder.config
+    free = _sees_no_length(config)
+    marks = glasses.bos + glasses.stop + bool(glasses.separators or glasses.twice)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), decoder)
+        read = _read(wide, glasses, low, high, free)
+    share = Fraction(str(SHARE_OF_ONES))
+    drawn = {n: Fraction(1, high - low + 1) for n in range(low, high + 1)}
+    told = read.says == np.array([sum(item) for item in read.items])
+    chances = [_chance(item, drawn, share) for item in read.items]
+    accuracy = sum(itertools.compress(chances, told), Fraction(0))
+    sure = sum(itertools.compress(chances, told & read.decided), Fraction(0))
+    best = ratio_only_accuracy(drawn, share)
+    head = {"seed": seed, "place": NOTHING}
+    about = {
+        "applies": free and not marks and not glasses.scratch, "dtype": "float64",
+        "rounding": "none", "norm": "linf",
+    }  # fmt: skip
+    yield {
+        "kind": "ratio", **head, "length": NOTHING, "items": len(read.items),
+        "accuracy": float(accuracy), "ratio_only": float(best),
+        "likelier_than_ratio": accuracy > best,
+        "beyond_roundoff": sure > best if free else None, **about,
+    }  # fmt: skip
+    for length in range(low, high // 2 + 1):
+        yield {"kind": "repeated", **head, "length": length, **_pairs(read, length, high), **about}
+
+
+def _sees_no_length(config: DecoderConfig) -> bool:
+    """Whether mask, positions and temperature are those of the statement: s log n tells n."""
+    return (
+        isinstance(config.mask, Bidirectional)
+        and isinstance(config.positions, NoPositions)
+        and isinstance(config.temperature, ConstantTemperature)
+    )
+
+
+def _chance(item: Item, drawn: dict[int, Fraction], share: Fraction) -> Fraction:
+    """How often the task draws an item, exactly."""
+    ones = sum(item)
+    return drawn[len(item)] * share**ones * (1 - share) ** (len(item) - ones)
+
+
+def _pairs(read: Read, length: int, longest: int) -> dict[str, Value]:
+    """Items of one length and their repetitions."""
+    first, second = _numbers(read.items, length, longest)
+    apart = np.max(np.abs(read.scores[first] - read.scores[second]), axis=-1)
+    ones = np.array([sum(item) for item in read.items])
+    right = read.says == ones
+    counted = ones[first] > 0  # no ones are none, however long
+    allowed = read.roundoff[first] + read.roundoff[second]
+    known = bool(np.all(np.isfinite(allowed)))
+    return {
+        "pairs": len(first),
+        "apart": float(np.max(apart)),
+        "median_apart": float(np.median(apart)),
+        "roundoff": float(np.max(allowed)) if known else None,
+        "within_roundoff": bool(np.all(apart <= allowed)) if known else None,
+        "same_answer": float(np.mean((read.says[first] == read.says[second])[counted])),
+        "both_right": float(np.mean((right[first] & right[second])[counted])),
+    }
+
+
+def _numbers(items: tuple[Item, ...], length: int, longest: int) -> Int[np.ndarray, "2 pairs"]:
+    """Which items of one length, and which repetitions of theirs."""
+    number_of = {item: at for at, item in enumerate(items)}
+    pairs = [
+        (number_of[item], number_of[other])
+        for item in itertools.product((0, 1), repeat=length)
+        for times in range(2, longest // length + 1)
+        for other in repeated(item, times)
+    ]
+    return np.array(pairs).T
+
+
+def _read(decoder: Decoder, glasses: Glasses, low: int, high: int, free: bool) -> Read:
+    """What a decoder says of all items of some lengths."""
+    items = tuple(
+        item for n in range(low, high + 1) for item in itertools.product((0, 1), repeat=n)
+    )
+    padded = np.array([(*item, *(0,) * (high - len(item))) for item in items], np.int32)
+    lengths = np.array([len(item) for item in items], np.int32)
+    scores = np.asarray(_scores(decoder, padded, lengths, glasses))
+    roundoff = np.full(len(items), np.nan)
+    bases = range(low, high // 2 + 1)
+    if free and bases:
+        # Of those alone that have a repetition among the items, or are one.
+        chosen = np.unique(np.concatenate([_numbers(items, n, high).ravel() for n in bases]))
+        roundoff[chosen] = _roundoff(decoder, padded[chosen], lengths[chosen], glasses)
+    return Read(items, scores, roundoff)
+
+
+def _row(bits: Int[Array, " item"], length: Array, glasses: Glasses) -> Example:
+    """The item as the task lays it out."""
+    place = jnp.arange(len(bits), dtype=jnp.int32)
+    running = jnp.cumsum(jnp.where(place < length, bits, 0), dtype=jnp.int32)
+    answer, answered = number(running[-1], len(bits), COMMON)
+    source = jnp.full(len(answer), NONE, jnp.int32)
+    parts = Parts(_ZERO + bits, length, nothing(), answer, answered, source, running)
+    return lay_out(parts, glasses)
+
+
+@functools.partial(jax.jit, static_argnames="glasses")
+def _scores(decoder: Decoder, bits: Array, lengths: Array, glasses: Glasses) -> Array:
+    def of(item: tuple[Array, Array]) -> Array:
+        row = _row(*item, glasses)
+        return answers(decoder, row, None)[jnp.argmax(row.final)]
+
+    return jax.lax.map(of, (jnp.asarray(bits), jnp.asarray(lengths)), batch_size=_AT_ONCE)
+
+
+@functools.partial(jax.jit, static_argnames="glasses")
+def _roundoff(decoder: Decoder, bits: Array, lengths: Array, glasses: Glasses) -> Array:
+    def of(item: tuple[Array, Array]) -> Array:
+        row = _row(*item, glasses)
+        tokens, layout = shown(decoder.config, row)
+        layout = layout or Layout.line(len(tokens))
+        return score_roundoff(decoder, tokens, layout, jnp.argmax(row.final) - 1)
+
+    return jax.lax.map(of, (jnp.asarray(bits), jnp.asarray(lengths)), batch_size=_AT_ONCE)

@@ -1,0 +1,254 @@
+"""What to train: a task, its layout, a decoder, and how long."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from glassesjax.errors import BadInput
+from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm, Window
+from glassesjax.precision import named_plan
+from glassesjax.settings import MOST, check_settings
+from glassesjax.studies.train.switches import (
+    MASKS,
+    POSITIONS,
+    TEMPERATURES,
+    named_mask,
+    named_positions,
+)
+from glassesjax.tasks.glasses import item_width, named_glasses, width
+from glassesjax.tasks.table import named_task
+from glassesjax.tasks.task import LengthMix
+from glassesjax.train.recipe import AXES, Recipe, WeightDecayOn, check_hidden, check_mesh
+
+BEYOND = 16  # times the longest length of training: how far an evaluation goes
+HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
+ONE_DIGIT = 9  # the largest count of one token, and the length of items that can all be read
+NOTHING = -1  # a seed, length or place that a row is not about
+
+# What a preset sets where a flag does not.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {
+        "lengths": (2, 32), "layers": 2, "heads": 4, "width": 32, "steps": 2000, "batch": 32,
+        "examples": 64,
+    },
+    "full": {
+        "lengths": (2, 128), "layers": 4, "heads": 4, "width": 64, "steps": 20000, "batch": 64,
+        "examples": 256,
+    },
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What does a small decoder learn of a task, and how far beyond its training does that go?"""
+
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
+    """copy_first, copy_last, copy_zero, copy_at, copy_string, copy_alternating, copy_hint,
+    count_ones, count_mixed, sum_ones, count_word, recall or max_retrieval."""
+    preset: Literal["quick", "full"] = "quick"
+    """Sizes where no flag gives them: minutes on two cores, or larger ones for an accelerator."""
+    remedy: str = "none"
+    """How it is laid out: REMEDY[-NUMBER][+REMEDY...] out of none, no_bos, separators,
+    separators_end, twice, question_first, steps, scratch, no_stop."""
+    lengths: tuple[int, int] = (0, 0)
+    """Shortest and longest item of the training, in tokens (in pairs for recall); 0 0: the preset's
+    (quick 2 32, full 2 128)."""
+    mix: Literal["uniform", "log"] = "uniform"
+    """How often each length: all alike, or each doubling as often as the next."""
+    layers: int = 0
+    """Layers of the decoder; 0: the preset's (quick 2, full 4)."""
+    heads: int = 0
+    """Heads of each layer, which divide the width; 0: the preset's (4)."""
+    width: int = 0
+    """Width of the residual stream; 0: the preset's (quick 32, full 64)."""
+    positions: str = "none"
+    """Positional encoding: none, sinusoidal, sinusoidal_query_key, learned, rotary, p-rope (three
+    quarters of the frequencies), alibi."""
+    mask: str = "causal"
+    """What a token sees: causal (itself and all before it), window-N (N of these), or none (all,
+    also what follows; then only the first token of the answer is asked for)."""
+    temperature: Literal["constant", "scalable", "adaptive"] = "constant"
+    """Factor of the attention logits: none, s log n for n keys (scalable softmax; s is trained), or
+    from the row's entropy (adaptive temperature)."""
+    steps: int = 0
+    """Training steps; 0: the preset's (quick 2000, full 20000)."""
+    batch: int = 0
+    """Examples a step; 0: the preset's (quick 32, full 64)."""
+    parts: int = 1
+    """Parts that a batch is read in; more parts take less memory."""
+    remat: bool = False
+    """Compute the passes again for the gradient: less memory, more time."""
+    rate: float = 3e-3
+    """Largest learning rate; it climbs from 0 for a twentieth of the steps (the first step changes
+    nothing) and falls as a cosine."""
+    seeds: int = 1
+    """Decoders that are trained in one program, from seeds 0, 1, ..."""
+    arithmetic: str = "f32"
+    """Where training rounds: FORMAT[@PLACE...] or native-FORMAT; master weights are float32."""
+    formats: tuple[str, ...] = ("f32", "bf16", "f16", "e4m3fn")
+    """Where the trained decoders round when they answer, in the same words; int4@weights is an
+    integer format, and in the weights only."""
+    examples: int = 0
+    """Examples of each length and format that are answered; 0: the preset's (quick 64, full
+    256)."""
+    heard: int = 0
+    """For copy_at and copy_string: examples of each place of the item whose answer is
+    differentiated, to set accuracy by place beside influence, rollout and bound; none with 0."""
+    weight_decay_on: WeightDecayOn = "matrices"
+    """Which weights decay: matrices and tables, or all, gains and temperatures included."""
+    chunk: int = 100
+    """Steps in a call, and between two checkpoints."""
+    mesh: tuple[int, int, int] = (1, 1, 1)
+    """Devices along seeds, along the batch, and along the parameters of each decoder."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) in (0, (0, 0)):
+                object.__setattr__(self, name, value)
+        _require(self._names)
+        _require(self._sizes)
+        recipe = self.recipe
+        _require(self._effects)
+        check_hidden(self.config, recipe.glasses)
+        check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
+        for name in self.formats:
+            named_plan(name)
+
+    @property
+    def _names(self) -> Iterable[tuple[bool, str, object]]:
+        """What is told by name: whether it holds, what is wanted, and what is found."""
+        known = self.positions in POSITIONS
+        yield known, f"--positions out of {', '.join(POSITIONS)}", self.positions
+        yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask
+        heard = f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}"
+        yield self._may_hear, heard, f"{self.mask} and {self.task}"
+
+    @property
+    def _sizes(self) -> Iterable[tuple[bool, str, object]]:
+        """The same for what is told as a number."""
+        low, high = self.lengths
+        yield low >= 2, "--lengths of 2 or more", low
+        yield high >= low, "--lengths with the shortest first", f"{low} {high}"
+        far = f"--lengths up to {MOST // BEYOND}, since {BEYOND} times as long is answered"
+        yield BEYOND * high <= MOST, far, high
+        for name in ("layers", "heads", "width", "steps", "batch", "parts", "seeds", "examples",
+                     "chunk"):  # fmt: skip
+            found = getattr(self, name)
+            yield found >= 1, f"--{name} of 1 or more", found
+        divides = self.width % self.heads == 0
+        yield divides, "a --width that --heads divides", f"{self.width} and {self.heads}"
+        yield self.heard >= 0, "--heard of 0 or more", self.heard
+        yield 0 < self.rate < math.inf, "a finite --rate over 0", self.rate
+        yield min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh
+
+    @property
+    def _effects(self) -> Iterable[tuple[bool, str, object]]:
+        """Counts so large that nothing would come of them, at any length that is answered."""
+        glasses, item = self.recipe.glasses, _item_width(self.task, self.tested[-1])
+        most = max(glasses.separators, glasses.steps)
+        yield most <= item, f"a --remedy that counts to {item}, the longest item", self.remedy
+        mask = named_mask(self.mask)
+        seen = mask.width if isinstance(mask, Window) else 0
+        yield seen <= self.room, f"a --mask window up to the longest row, {self.room}", self.mask
+
+    @functools.cached_property  # a sweep asks each of thousands of cells several times
+    def recipe(self) -> Recipe:
+        """How the decoders are trained."""
+        task, (low, high) = named_task(self.task), self.lengths
+        if low < task.least:
+            raise BadInput(f"Wanted --lengths of {task.least} or more; found {low}.")
+        plan = named_plan(self.arithmetic)
+        return Recipe(
+            task=task,
+            mix=LengthMix(low=low, high=high, kind=self.mix),
+            glasses=named_glasses(self.remedy),
+            batch=self.batch,
+            parts=self.parts,
+            steps=self.steps,
+            warmup=self.steps // 20,
+            plan=None if plan.mode == "wide" else plan,
+            remat=self.remat,
+            weight_decay_on=self.weight_decay_on,
+        )
+
+    @functools.cached_property
+    def config(self) -> DecoderConfig:
+        """The decoder that is trained."""
+        try:
+            return DecoderConfig(
+                vocab_size=len(named_task(self.task).symbols),
+                num_layers=self.layers,
+                num_heads=self.heads,
+                model_dim=self.width,
+                positions=named_positions(self.positions, self.room),
+                mask=named_mask(self.mask) or Causal(),
+                temperature=TEMPERATURES[self.temperature],
+                norm=RMSNorm(),
+                mlp=Mlp(kind="gelu"),
+                embed_scale=self.width**0.5,
+                max_length=self.room,
+            )
+        except ValueError as error:
+            raise BadInput(f"Wanted a decoder of sizes that fit: {error}") from error
+
+    @property
+    def room(self) -> int:
+        """Tokens of the longest row that is answered."""
+        return _width(self.task, self.remedy, self.tested[-1])
+
+    @property
+    def row(self) -> int:
+        """Tokens of a row of the training, padding included."""
+        return _width(self.task, self.remedy, self.lengths[1])
+
+    @property
+    def tested(self) -> tuple[int, ...]:
+        """Lengths that are answered: doublings of the shortest, up to far beyond the longest."""
+        low, high = self.lengths
+        doubled = [low * 2**k for k in range(32) if low * 2**k < BEYOND * high]
+        return tuple(sorted({*doubled, high, BEYOND * high}))
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """What is answered: a mix as in training, then the tested lengths."""
+        return (NOTHING, *self.tested)
+
+    @property
+    def calls(self) -> int:
+        """Calls of the training, then steps for each format, each length heard, and the ratio."""
+        asked = 2 * len(self.formats) + 1 + 3 * bool(self.heard) + self.asks_ratio
+        return -(-self.steps // self.chunk) + asked
+
+    @property
+    def asks_ratio(self) -> bool:
+        """Whether it can be asked if a counter sees more than a ratio: all items can be read."""
+        short = 2 * self.lengths[0] <= self.lengths[1] <= ONE_DIGIT and self.mix == "uniform"
+        return self.task == "count_mixed" and short and not self.recipe.glasses.steps
+
+    @property
+    def _may_hear(self) -> bool:
+        """Whether what ``heard`` asks for has a meaning."""
+        return not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
+
+
+@functools.lru_cache(maxsize=4096)  # ten milliseconds; a sweep asks many times for each cell
+def _width(task: str, remedy: str, size: int) -> int:
+    """Tokens of a row of an item of a length."""
+    return width(named_task(task), named_glasses(remedy), size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _item_width(task: str, size: int) -> int:
+    return item_width(named_task(task), size)
+
+
+def _require(checks: Iterable[tuple[bool, str, object]]) -> None:
+    """One by one: a later check may rest on an earlier one."""
+    for holds, wanted, found in checks:
+        if not holds:
+            raise BadInput(f"Wanted {wanted}; found {found}.")

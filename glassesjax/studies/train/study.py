@@ -1,0 +1,74 @@
+"""The study train as one value."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from glassesjax.files import Row
+from glassesjax.runs.study import Call, Options, Study
+from glassesjax.studies.train.settings import TrainSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions(Options):
+    """What a command adds to the settings of a training."""
+
+    tensorboard: bool = False
+    """Write the steps' rows for TensorBoard as well, in the run folder's tensorboard/."""
+    distributed: bool = False
+    """Join the other processes that run this command: a cluster's, or those that
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell."""
+    out: Path | None = None
+    """The run folder; runs/train-TASK if absent."""
+
+
+def _run(settings: TrainSettings, options: TrainOptions, call: Call) -> Sequence[Row]:
+    from glassesjax.studies.train.run import run_train
+
+    return run_train(
+        settings,
+        call.out,
+        command=call.command,
+        advance=call.advance,
+        tensorboard=options.tensorboard,
+    )
+
+
+def _lines(settings: TrainSettings, rows: Sequence[Row]) -> Iterable[str]:
+    from glassesjax.studies.train.page import train_headlines
+
+    return train_headlines(rows)
+
+
+def _violations(rows: Sequence[Row]) -> Sequence[str]:
+    from glassesjax.studies.train.verdicts import violations
+
+    return violations(rows)
+
+
+def _together(options: TrainOptions, run: Callable[[bool], int]) -> int:
+    """One of several processes writes; the others train with it."""
+    from glassesjax.train.hosts import connect, ended, is_writer
+
+    def joined() -> int:
+        if options.distributed:
+            connect()
+        return run(is_writer())
+
+    return ended(joined)
+
+
+STUDY = Study(
+    name="train",
+    settings=TrainSettings,
+    options=TrainOptions,
+    notes="Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/,"
+    " index.html, checkpoints, and model-SEED.safetensors, which the other verbs open. A run that"
+    " was stopped continues from its newest checkpoint with the same command.",
+    folder_part=lambda settings: settings.task,
+    steps=lambda settings, options: settings.calls,
+    run=_run,
+    lines=_lines,
+    violations=_violations,
+    together=_together,
+)

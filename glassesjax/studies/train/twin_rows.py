@@ -1,0 +1,284 @@
+"""Rows of pairs of lengths n and n + 1: which a trained decoder confuses, predicted and observed.
+
+A prediction for a format reads one wide pass over both of each pair, and the format's own pass at
+lengths of the training only. The format's pass at longer ones is the observation.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax.files import Row, Value
+from glassesjax.model import Decoder
+from glassesjax.precision import F64, FloatFormat, RoundingPlan, named_plan
+from glassesjax.studies.train.settings import NOTHING, TrainSettings
+from glassesjax.studies.train.twins import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
+from glassesjax.theory.failing import (
+    begun_at,
+    chance_apart,
+    chance_wrong,
+    noise,
+    settled_from,
+    surely_confused,
+    uniform_share,
+)
+from glassesjax.trace.decay import fit_decay
+
+WIDE = "f64"  # the format of rows of the wide pass
+_LIKELY = (0.05, 0.95)  # chances of the two lengths between which nine in ten lie
+
+
+class Asked(NamedTuple):
+    """A decoder, its pairs, and what it says to them in float64."""
+
+    seed: int
+    decoder: Decoder
+    pairs: Pairs
+    wide: PairAnswers | None
+    """None where there is no pair to ask."""
+
+
+def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
+    """The wide pass over all pairs.
+
+    Args:
+      settings: What was trained.
+      seed: Of the decoder, and of what its task draws.
+      decoder: Master weights.
+
+    Returns:
+      What the rows of all formats need.
+    """
+    pairs = lay_pairs(settings, seed)
+    if not pairs.lengths:
+        return Asked(seed, decoder, pairs, None)
+    with jax.enable_x64(True):
+        wide = answer_pairs(settings, pairs, decoder, RoundingPlan.wide(F64))
+    return Asked(seed, decoder, pairs, wide)
+
+
+def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[Row]:
+    """All pairs in one format, and the length from which they are confused.
+
+    Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
+    Differs: a length for each format, predicted before it is observed.
+
+    Args:
+      settings: What was trained.
+      asked: The decoder.
+      name: Of the format; ``WIDE`` for the wide pass itself.
+
+    Returns:
+      One row a pair, and one of kind ``failing``, whose lengths are null where no measured pair
+      from one on is settled; only that, where nothing is predicted.
+    """
+    plan = RoundingPlan.wide(F64) if name == WIDE else named_plan(name)
+    head: dict[str, Value] = {
+        "seed": asked.seed, "step": settings.steps, "format": name, "place": NOTHING, "norm": "l2",
+        "dtype": plan.carrier_dtype.name, "mode": plan.mode, "rounding": plan.name,
+    }  # fmt: skip
+    wide, why = asked.wide, refusal(asked.wide)
+    if wide is None or why:
+        return [{"kind": "failing", **head, "length": NOTHING, "applies": False, "why": why}]
+    own = wide if name == WIDE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
+    with jax.enable_x64(True):
+        said = _predict(wide, own, plan)
+    pairs = [{"kind": "twins", **head, **row} for row in _pair_rows(settings, own, said)]
+    found = _failing(wide, own, said, plan)
+    return [*pairs, {"kind": "failing", **head, "length": NOTHING, **found}]
+
+
+class Predicted(NamedTuple):
+    """What the predictors say of each pair, and the noise that they take."""
+
+    certified: np.ndarray
+    """In wide arithmetic surely one token for both."""
+    stored: np.ndarray | None
+    """The same once y and the unembedding are rounded; None where the plan rounds neither."""
+    contradicted: np.ndarray
+    """Certified, and yet two tokens in the arithmetic that the certificate speaks of."""
+    noise: float
+    shared: float
+    """Correlation of the errors of the two of a pair."""
+    signal: np.ndarray
+    apart: np.ndarray
+    """Chance of two tokens if errors are wholly shared; zero where certified, wide or stored."""
+    apart_correlated: np.ndarray
+    """The same if errors are shared as at lengths of the training, and no certificate is read."""
+    wrong: np.ndarray
+    """Chance that not both are right."""
+
+
+def _predict(wide: PairAnswers, own: PairAnswers, plan: RoundingPlan) -> Predicted:
+    """Reads of the format's pass the leads at lengths of the training, and nothing else."""
+    certified = np.asarray(surely_confused(wide.y[:, 0], wide.y[:, 1], wide.unembed))
+    contradicted = certified & ~wide.confused
+    stored, differ = _stored(wide, plan)
+    if stored is not None:
+        contradicted = contradicted | (stored & differ)
+    at = wide.trained
+    error = noise(jnp.asarray(own.lead[at]), jnp.asarray(wide.lead[at]))
+    chance = lambda error: np.array(chance_apart(wide.scores[:, 0], wide.scores[:, 1], error))
+    common = chance(error._replace(shared=jnp.ones_like(error.shared)))
+    common[certified if stored is None else certified | stored] = 0
+    return Predicted(
+        certified=certified,
+        stored=stored,
+        contradicted=contradicted,
+        noise=float(error.spread),
+        shared=float(error.shared),
+        signal=np.abs(wide.lead[:, 0] - wide.lead[:, 1]),
+        apart=common,
+        apart_correlated=chance(error),
+        wrong=np.asarray(chance_wrong(wide.margin[:, 0], wide.margin[:, 1], error)),
+    )
+
+
+def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, np.ndarray]:
+    """What the rounded y and unembedding say of each pair: surely one token; two in float64."""
+    places = {place: plan.formats.get(place) for place in ("output", "weights")}
+    # A scale of a whole array is not that of a single row: integers are left out.
+    if not isinstance(places["output"], FloatFormat):
+        return None, ~wide.confused
+    kept = lambda place, x: x if (f := places[place]) is None else f.round(jnp.asarray(x))
+    y, unembed = np.asarray(kept("output", wide.y)), np.asarray(kept("weights", wide.unembed))
+    first = np.argmax(np.einsum("pid,vd->piv", y, unembed), axis=-1)
+    return np.asarray(surely_confused(y[:, 0], y[:, 1], unembed)), first[:, 0] != first[:, 1]
+
+
+def _pair_rows(
+    settings: TrainSettings, own: PairAnswers, said: Predicted
+) -> list[dict[str, Value]]:
+    symbols = settings.recipe.task.symbols
+    return [
+        {"length": length, **_observed(own, at, symbols), **_told(said, at)}
+        for at, length in enumerate(own.lengths)
+    ]
+
+
+def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Value]:
+    """What a format's own pass says of one pair."""
+    (token, following), (first, second) = own.right[at], own.said[at]
+    gap = np.abs(own.y[at, 1] - own.y[at, 0])
+    return {
+        "in_training": bool(own.trained[at]),
+        "token": symbols[token],
+        "next_token": symbols[following],
+        "said": symbols[first],
+        "next_said": symbols[second],
+        "lead": float(own.lead[at, 0]),
+        "next_lead": float(own.lead[at, 1]),
+        "right": bool(own.both_right[at]),
+        "confused": bool(own.confused[at]),
+        "l2": float(np.sqrt(np.sum(gap**2))),
+        "linf": float(np.max(gap)),
+        "equal_coordinates": int(np.sum(gap == 0)),
+        "coordinates": len(gap),
+    }
+
+
+def _told(said: Predicted, at: int) -> dict[str, Value]:
+    """What the predictors say of one pair."""
+    return {
+        "certified": bool(said.certified[at]),
+        "stored": None if said.stored is None else bool(said.stored[at]),
+        "contradicted": bool(said.contradicted[at]),
+        "signal": float(said.signal[at]),
+        "noise": said.noise,
+        "chance_apart": float(said.apart[at]),
+        "chance_correlated": float(said.apart_correlated[at]),
+        "chance_wrong": float(said.wrong[at]),
+    }
+
+
+def _failing(
+    wide: PairAnswers, own: PairAnswers, said: Predicted, plan: RoundingPlan
+) -> dict[str, Value]:
+    lengths = own.lengths
+    return {
+        "applies": True,
+        "why": "",
+        **_predicted_lengths(lengths, said),
+        "observed": settled_from(lengths, np.asarray(~own.confused, float)),
+        "first_failure": begun_at(lengths, np.asarray(~own.both_right, float)),
+        "noise": said.noise,
+        "noise_shared": said.shared,
+        **_exponents(wide, said.signal),
+        "pairs": len(lengths),
+        "least": lengths[0],
+        "reach": lengths[-1],
+        "contradictions": int(np.sum(said.contradicted)),
+        **_share(plan, lengths[-1]),
+    }
+
+
+def _predicted_lengths(lengths: list[int], said: Predicted) -> dict[str, Value]:
+    """What each predictor says."""
+    settled = lambda events: settled_from(lengths, np.asarray(events, float))
+    early, late = (settled_from(lengths, said.apart, share) for share in _LIKELY)
+    return {
+        "predicted": settled_from(lengths, said.apart),
+        "predicted_low": early,
+        "predicted_high": late,
+        "predicted_correlated": settled_from(lengths, said.apart_correlated),
+        "by_certificate": settled(~said.certified),
+        "stores": said.stored is not None,
+        "by_storage": None if said.stored is None else settled(~said.stored),
+        "by_signal": settled(said.signal > said.noise),
+        "predicted_first": begun_at(lengths, said.wrong),
+    }
+
+
+def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Value]:
+    """How the change of the lead, and the distance of y, go with n within the training."""
+    kept = np.flatnonzero(wide.trained)
+    distance = np.linalg.norm(wide.y[:, 1] - wide.y[:, 0], axis=1)
+    lead, apart = (
+        fit_decay([wide.lengths[at] for at in kept], [float(values[at]) for at in kept])
+        for values in (signal, distance)
+    )
+    return {
+        "exponent": lead.exponent,
+        "exponent_low": lead.low,
+        "exponent_high": lead.high,
+        "distance_exponent": apart.exponent,
+        "distance_exponent_low": apart.low,
+        "distance_exponent_high": apart.high,
+    }
+
+
+def _share(plan: RoundingPlan, reach: int) -> dict[str, Value]:
+    """What the format of the attention weights does to 1/n."""
+    fmt = plan.formats.get("attn_weights")
+    floats = isinstance(fmt, FloatFormat)
+    collides, lost = uniform_share(fmt, reach) if floats else (None, None)
+    bits = {f.mantissa_bits for f in plan.formats.values() if isinstance(f, FloatFormat)}
+    mantissa = bits.pop() if len(bits) == 1 else None
+    return {"mantissa_bits": mantissa, "share_collides": collides, "share_lost": lost}
+
+
+def confusion(
+    settings: TrainSettings, decoders: Sequence[Decoder], done: Callable[[Row], bool]
+) -> Iterator[tuple[str, list[Row]]]:
+    """Pairs of lengths n and n + 1: which are confused, and from where, by format.
+
+    Args:
+      settings: What was trained.
+      decoders: One a seed.
+      done: Whether the row with these key fields is there already.
+
+    Yields:
+      A step for float64, and one a format.
+    """
+    last: Row = {"kind": "failing", "seed": settings.seeds - 1, "step": settings.steps}
+    last = {**last, "length": NOTHING, "place": NOTHING}
+    asked: list[Asked] = []
+    for name in (WIDE, *settings.formats):
+        rows: list[Row] = []
+        if not done({**last, "format": name}):
+            asked = asked or [ask(settings, *each) for each in enumerate(decoders)]
+            rows = [row for each in asked for row in twin_rows(settings, each, name)]
+        yield f"pairs in {name}", rows

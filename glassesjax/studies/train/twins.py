@@ -1,0 +1,157 @@
+"""What a trained decoder says to pairs of rows that are alike but for their length."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from glassesjax import draws
+from glassesjax.model import Decoder
+from glassesjax.precision import RoundingPlan
+from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.train.recipe import sees_later
+from glassesjax.train.twins import AT_ONCE, all_twins, answer_twins
+
+PER_DOUBLING = 8  # pairs beyond the training
+
+
+class PairAnswers(NamedTuple):
+    """The answers of one decoder to all pairs, in float64 on the host."""
+
+    lengths: list[int]
+    trained: np.ndarray
+    """Whether both lengths are in the training, by pair."""
+    y: np.ndarray
+    scores: np.ndarray
+    right: np.ndarray
+    unembed: np.ndarray
+
+    @property
+    def said(self) -> np.ndarray:
+        """The token ranked first; of equal scores the smaller one."""
+        return np.argmax(self.scores, axis=-1)
+
+    @property
+    def confused(self) -> np.ndarray:
+        """Whether one token is ranked first for both."""
+        return self.said[:, 0] == self.said[:, 1]
+
+    @property
+    def lead(self) -> np.ndarray:
+        """Of the token right for n over that right for n + 1, for both of each pair."""
+        first, second = (
+            np.take_along_axis(self.scores, self.right[:, None, [k]], axis=2)[..., 0]
+            for k in (0, 1)
+        )
+        return first - second
+
+    @property
+    def margin(self) -> np.ndarray:
+        """Of each one's right token over the best other one."""
+        own = np.take_along_axis(self.scores, self.right[..., None], axis=2)
+        others = self.scores.copy()
+        np.put_along_axis(others, self.right[..., None], -np.inf, axis=2)
+        return own[..., 0] - np.max(others, axis=-1)
+
+    @property
+    def both_right(self) -> np.ndarray:
+        """Whether both answers are right; a tie is no answer."""
+        return np.all(self.margin > 0, axis=1)
+
+
+def twin_lengths(settings: TrainSettings) -> list[int]:
+    """The smaller lengths of all pairs that are asked.
+
+    Args:
+      settings: What was trained.
+
+    Returns:
+      All within the training, then some a doubling, up to the longest that is answered.
+    """
+    (low, high), last = settings.lengths, settings.tested[-1]
+    steps = range(math.ceil(PER_DOUBLING * math.log2(last / high)))
+    beyond = {round(high * 2 ** (k / PER_DOUBLING)) for k in steps} | {last - 1}
+    return sorted({*range(low, high), *(n for n in beyond if n < last)})
+
+
+class Pairs(NamedTuple):
+    """Pairs that are alike but for their length, on the host."""
+
+    lengths: list[int]
+    tokens: np.ndarray
+    asked: np.ndarray
+    right: np.ndarray
+
+
+def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
+    """The rows of all pairs.
+
+    Args:
+      settings: What was trained.
+      seed: Of what the task draws.
+
+    Returns:
+      Those pairs that are alike; none, if no pair is. For a decoder whose tokens see later ones
+      those alone whose answers differ in their first token: it was trained to say no other.
+    """
+    task, glasses = settings.recipe.task, settings.recipe.glasses
+    lengths = [n for n in twin_lengths(settings) if n >= task.least]
+    made = all_twins(
+        task,
+        glasses,
+        draws.root_key(seed),
+        jnp.asarray(lengths, jnp.int32),
+        size=settings.tested[-1],
+    )
+    said = made.begun == 0 if sees_later(settings.config) else True
+    kept = np.flatnonzero(made.alike & said)
+    fields = (np.asarray(field)[kept] for field in (made.tokens, made.asked, made.right))
+    return Pairs([lengths[at] for at in kept], *fields)
+
+
+def answer_pairs(
+    settings: TrainSettings, pairs: Pairs, decoder: Decoder, plan: RoundingPlan
+) -> PairAnswers:
+    """What a decoder says to some pairs.
+
+    Args:
+      settings: What was trained.
+      pairs: At least one.
+      decoder: Master weights.
+      plan: Where to round; JAX must have its carrier's type.
+
+    Returns:
+      The answers.
+    """
+    filled = np.arange(len(pairs.lengths) + -len(pairs.lengths) % (AT_ONCE // 2))
+    filled = np.minimum(filled, len(pairs.lengths) - 1)  # the last one again
+    rows = (jnp.asarray(field[filled]) for field in (pairs.tokens, pairs.asked))
+    found = jax.device_get(answer_twins(decoder, *rows, plan=plan))
+    count = len(pairs.lengths)
+    return PairAnswers(
+        lengths=pairs.lengths,
+        trained=np.asarray([n < settings.lengths[1] for n in pairs.lengths], bool),
+        y=found.y[:count].astype(np.float64),
+        scores=found.scores[:count].astype(np.float64),
+        right=pairs.right,
+        unembed=np.asarray(decoder.stored(plan).unembedding).astype(np.float64),
+    )
+
+
+def refusal(wide: PairAnswers | None) -> str:
+    """Why nothing is predicted of a decoder.
+
+    Args:
+      wide: Its answers in float64; None where there is no pair to ask.
+
+    Returns:
+      The hypothesis that does not hold, in words; empty where all do.
+    """
+    if wide is None or not any(wide.trained):
+        return "no two lengths of the training are drawn alike and have different answers"
+    wrong = int(np.sum(wide.trained & ~wide.both_right))
+    if wrong:
+        return f"in float64 {wrong} of {np.sum(wide.trained)} pairs of the training are wrong"
+    return ""

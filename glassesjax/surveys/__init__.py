@@ -1,0 +1,1 @@
+"""What joins studies and claims, and measures nothing itself."""

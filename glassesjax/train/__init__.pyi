@@ -1,0 +1,14 @@
+from .evaluate import Score as Score
+from .evaluate import evaluate as evaluate
+from .hosts import agree as agree
+from .hosts import connect as connect
+from .hosts import ended as ended
+from .hosts import fetch as fetch
+from .hosts import is_writer as is_writer
+from .hosts import share as share
+from .mesh import make_mesh as make_mesh
+from .mesh import place as place
+from .recipe import Recipe as Recipe
+from .step import Learner as Learner
+from .step import begin as begin
+from .step import learn as learn

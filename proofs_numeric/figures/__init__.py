@@ -1,0 +1,1 @@
+"""What figures of the papers show, one file a figure."""

@@ -1,0 +1,224 @@
+"""Decisions that can be followed by hand: streams, heads, ties, lifetimes, and Figure 2."""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glassesjax.cache import KVCache, policy, state_bytes
+from glassesjax.cache.attend import attend
+from glassesjax.cache.retention import held_to_end, lifetimes
+from glassesjax.cache.slots import EMPTY, forget, write
+from glassesjax.cache.spacing import compress_gap
+from glassesjax.model import DecoderConfig, NoPositions
+from glassesjax.precision import RoundingPlan
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.support.decoders import U
+
+# Weight of token j at step t before it is shared out among the tokens that are held.
+STREAM = ((1,), (1, 4), (1, 5, 2), (1, 4, 2, 3), (3, 1, 2, 4, 3), (9, 9, 3, 1, 2, 5))
+KEPT = {"window": (3, 4, 5), "window+1": (0, 4, 5), "h2o@2": (1, 4, 5), "tova": (2, 4, 5)}
+MASSES = (2.4544, 0.4176, 0.2941)  # of H2O's three, to the four places that are printed
+# Figure 2 of the paper: the head mean of each step over the tokens held, and who is dropped.
+FIGURE = (
+    (0.2, 0.1, 0.1, 0.2, 0.4),
+    (0.2, 0.05, 0.1, 0.1, 0.2, 0.35),
+    (0.15, 0.15, 0.1, 0.05, 0.25, 0.3),
+    (0.15, 0.15, 0.1, 0.15, 0.2, 0.25),
+    (0.2, 0.15, 0.15, 0.1, 0.15, 0.25),
+)
+DROPPED = (EMPTY, 1, 4, 3, 6)
+HEADS = ((0.7, 0.2, 0.1), (0.1, 0.3, 0.6))  # of two heads over three tokens
+LOGITS = ((10.0, 0.0, 9.0), (0.0, 1.0, 0.0))  # the mean names token 1, that of the softmax 2
+LIVES = (4, 4, 3)  # steps of the tokens 0, 1 and 3 of the stream, under TOVA
+LLAMA = DecoderConfig(vocab_size=32000, num_layers=32, num_heads=32, model_dim=4096)
+GAPS = {10: 10.0, 11: 0.8746, 100: 1.5272, 4096: 2.1184}
+
+
+@functools.partial(jax.jit, static_argnames=("name", "slots"))
+def _follow(
+    weights: Float[Array, "steps steps"], name: str, slots: int
+) -> tuple[KVCache, Int[Array, " steps"]]:
+    """The cache and the victims, given each step's weights by position."""
+    places = slots + 1
+    blank = jnp.zeros((1, places, 1), weights.dtype)
+    held = jnp.full((1, places), EMPTY, jnp.int32)
+    start = KVCache(blank, blank, held, jnp.zeros((1, places), weights.dtype))
+
+    def step(cache: KVCache, row: tuple[Array, Array]) -> tuple[KVCache, Array]:
+        now, weight = row
+        new = jnp.ones((1, 1), weight.dtype)
+        cache = write(cache, new, new, now)
+        here = jnp.where(cache.position == EMPTY, 0, weight[cache.position])
+        here = here / jnp.sum(here)
+        cache, gone = forget(cache, here, now, policy(name), jnp.asarray(True))
+        return cache, gone[0]
+
+    steps = jnp.arange(len(weights), dtype=jnp.int32)
+    return jax.lax.scan(step, start, (steps, weights))
+
+
+def _square(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    return np.stack([np.pad(np.asarray(row, float), (0, len(rows) - len(row))) for row in rows])
+
+
+def _equal(setting: str, wrong: float, *told: Hypothesis) -> Measurement:
+    return Measurement(setting=setting, measured=float(wrong), bound=0.0, hypotheses=told)
+
+
+@functools.partial(jax.jit, static_argnames="name")
+def _decide(
+    held: Int[Array, "groups places"], weight: Float[Array, "groups places"], name: str
+) -> tuple[KVCache, Int[Array, " groups"]]:
+    """One decision at step 2 among three tokens, of which a state of two keeps two."""
+    blank = jnp.zeros((len(held), 3, 1), weight.dtype)
+    cache = KVCache(blank, blank, held, jnp.zeros_like(weight))
+    return forget(cache, weight, jnp.asarray(2, jnp.int32), policy(name), jnp.asarray(True))
+
+
+def _victims(weight: np.ndarray, held: Sequence[int] = (0, 1, 2), name: str = "tova") -> list[int]:
+    places = np.broadcast_to(np.asarray(held, np.int32), weight.shape)
+    return np.asarray(_decide(places, weight, name)[1]).tolist()
+
+
+@jax.jit
+def _weights(logits: Float[Array, "heads places"]) -> Float[Array, "one places"]:
+    """The head mean that the cache's own attention makes of given logits."""
+    config = DecoderConfig(
+        vocab_size=2,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        model_dim=4,
+        positions=NoPositions(),
+    )
+    query = jnp.eye(2, dtype=logits.dtype)[None] / config.scale  # one row of two heads
+    held, now = jnp.arange(3, dtype=jnp.int32)[None], jnp.full(1, 2, jnp.int32)
+    plan = RoundingPlan.of_dtype(logits.dtype)
+    _, weights = attend(config, plan, query, logits.T[None], logits.T[None], held, now)
+    return jnp.mean(weights[:, 0], axis=0)[None]
+
+
+def _heads() -> Iterator[Measurement]:
+    """One decision for the layer or one a head; probabilities, not logits."""
+    weight = np.asarray(HEADS)
+    mean = np.mean(weight, axis=0, keepdims=True)
+    yield _equal("two heads, one decision: token 1", _victims(mean) != [1])
+    yield _equal("two heads, a decision each: tokens 2, 0", _victims(weight) != [2, 0])
+    weight = np.asarray(_weights(np.asarray(LOGITS)))
+    yield _equal("softmax before the mean over heads: token 2", _victims(weight) != [2])
+
+
+def _ties() -> Iterator[Measurement]:
+    for held in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        wrong = _victims(np.full((1, 3), 1 / 3), held) != [0]
+        yield _equal(f"a tie, positions {held} in their places: the smallest", wrong)
+    same = _victims(np.asarray([[0.4, 0.3, 0.3]])) != [1]
+    yield _equal("a tie of the last two: the smaller position", same)
+
+
+def _itself() -> Iterator[Measurement]:
+    """The newest token competes: if it is dropped, the state is what it was."""
+    before = np.asarray([[0, 1, EMPTY]])
+    cache, gone = _decide(np.asarray([[0, 1, 2]], np.int32), np.asarray([[0.5, 0.4, 0.1]]), "tova")
+    wrong = int(gone[0] != 2) + int(np.sum(np.asarray(cache.position) != before))
+    yield _equal("a token that is dropped at once leaves the state", wrong)
+
+
+def _single() -> Iterator[Measurement]:
+    """One slot: the larger of two weights stays, the elder's or the newer's."""
+    weights = _square(((1,), (2, 1), (3, 0, 1), (2, 0, 0, 5)))
+    cache, gone = _follow(weights, "tova", 1)
+    wrong = np.asarray(gone).tolist() != [EMPTY, 1, 2, 0] or int(np.max(cache.position)) != 3
+    yield _equal("one slot drops 1, 2, 0 and keeps 3", wrong)
+
+
+def _lives() -> Iterator[Measurement]:
+    """Steps from a token's own to the one that drops it, both counted."""
+    _, gone = _follow(_square(STREAM), "tova", 3)
+    steps = np.full((1, len(STREAM)), len(STREAM), np.int32)
+    for step, victim in enumerate(np.asarray(gone).tolist()):
+        if victim != EMPTY:
+            steps[0, victim] = step
+    ended = lifetimes(steps)[~held_to_end(steps)].tolist()
+    yield _equal(f"stream, tova, lifetimes {LIVES}", tuple(ended) != LIVES)
+
+
+def _bytes() -> Iterator[Measurement]:
+    """LLaMA-2-7B's shape in 16 bits; a state of 511 slots has 512 places."""
+    expected = 2 * 32 * 512 * 4096 * 2  # 0.268 GB of keys and values
+    beside = 32 * 512 * (4 + 4)  # a position and a mass for each place of a layer
+    yield Measurement.equality(
+        setting="LLaMA-2-7B, keys and values of 512 tokens, bytes",
+        found=float(state_bytes(LLAMA, policy("tova"), 511, jnp.bfloat16) - beside),
+        expected=float(expected),
+        roundoff=0.0,
+    )
+
+
+def _stream() -> Iterator[Measurement]:
+    for name, kept in KEPT.items():
+        cache, _ = _follow(_square(STREAM), name, 3)
+        position, mass = np.asarray(cache.position[0]), np.asarray(cache.mass[0])
+        found = sorted(position[position != EMPTY].tolist())
+        yield _equal(f"stream, {name} keeps {kept}", len(set(kept) ^ set(found)))
+        if name == "h2o@2":
+            for token, expected in zip(kept, MASSES, strict=True):
+                yield Measurement.equality(
+                    setting=f"stream, h2o@2, mass of token {token}",
+                    found=float(mass[position == token][0]),
+                    expected=expected,
+                    roundoff=0.5e-4,
+                )
+
+
+def _figure(rolled: int) -> Measurement:
+    """Figure 2 gives weights over the tokens that are held, so they are put where these stand."""
+    by_position, held, moved = np.zeros((9, 9)), list(range(4)), 0.0
+    for step, row in enumerate(FIGURE, start=4):
+        held.append(step)
+        by_position[step, held] = np.roll(row, rolled)
+        moved = max(moved, float(np.max(np.abs(by_position[step, held] - row))))
+        if (gone := DROPPED[step - 4]) != EMPTY:
+            held.remove(gone)
+    for step in range(4):
+        by_position[step, : step + 1] = 1
+    _, victims = _follow(by_position, "tova", 5)
+    wrong = np.sum(np.asarray(victims)[4:] != np.asarray(DROPPED))
+    told = Hypothesis(name="difference from the weights of the figure", distance=moved)
+    return _equal(f"Figure 2, weights moved by {rolled}", int(wrong), told)
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    yield from _stream()
+    yield _figure(0)
+    for part in (_heads, _ties, _itself, _single, _lives, _bytes):
+        yield from part()
+    found = np.asarray(compress_gap(jnp.asarray([float(gap) for gap in GAPS])))
+    for (gap, expected), got in zip(GAPS.items(), found.tolist(), strict=True):
+        exact = gap <= 10
+        yield Measurement.equality(
+            setting=f"a gap of {gap}",
+            found=got,
+            expected=expected,
+            roundoff=16 * U if exact else 0.5e-4,
+        )
+
+
+def _counter_case() -> Iterator[Measurement]:
+    yield _figure(1)
+
+
+CLAIM = Claim(
+    name="msrnn_fixtures",
+    title="Decisions by hand",
+    source="arXiv 2401.06104v2, Figure 2 and the policies' definitions",
+    statement=r"\mathrm{kept}(\mathrm{ours}) = \mathrm{kept}(\mathrm{by\ hand})",
+    assumes=("the weights are those of the figure",),
+    note="Counts of wrong tokens; masses and gaps to the four places that were worked out.",
+    measure=_measure,
+    counter_case=_counter_case,
+)

@@ -1,0 +1,243 @@
+"""Theorem 5.1 for a bounded state: the path sum over pruned weights, and what it may not miss."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from glassesjax.theory.pruned import (
+    flow_through_state,
+    held_pairs,
+    pruned_path_bound,
+    pruned_weights,
+    window_reach,
+)
+from glassesjax.theory.squashing import attention_rollout, path_bound
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.support import paper_decoder
+from proofs_numeric.support.adversary import ascend
+from proofs_numeric.support.paper_decoder import PaperDecoder, quotients
+from proofs_numeric.support.pruned_decoder import LAYERS, LENGTH, Pruned, forget, last_row
+
+U = 2.0**-53
+BATCH = 16
+
+
+@jax.jit
+def _all(cases: Pruned, sigma: Array, told: Array) -> tuple[Array, ...]:
+    """Derivatives, logits, and the bound by what it is told of when tokens were dropped."""
+
+    def one(case: Pruned, sigma: Array, told: Array) -> tuple[Array, ...]:
+        run = lambda resid: last_row(case, resid)
+        jacobian, logits = jax.jacrev(run, has_aux=True)(case.decoder.resid)
+        decoder = case.decoder
+        divisors = decoder.beta1, decoder.beta2, decoder.beta3
+        return jacobian, logits, pruned_path_bound(logits, told, *divisors, sigma)
+
+    return jax.vmap(one)(cases, sigma, told)
+
+
+class _Found(NamedTuple):
+    norms: np.ndarray
+    bounds: np.ndarray
+    dependence: float
+    missed: float  # how far what the bound was told is from when tokens were dropped
+    broken: float
+    case: Pruned
+    logits: np.ndarray
+
+
+def _run(cases: list[Pruned], told: list[np.ndarray] | None = None) -> Iterator[_Found]:
+    """Instances in batches of one shape, each once more with its attention held fixed."""
+    told = [case.forgotten for case in cases] if told is None else told
+    for begin in range(0, len(cases), BATCH):
+        some, of = cases[begin : begin + BATCH], told[begin : begin + BATCH]
+        filled, said = some + some[-1:] * (BATCH - len(some)), of + of[-1:] * (BATCH - len(of))
+        held = [
+            case._replace(decoder=case.decoder._replace(moves=np.float64(0))) for case in filled
+        ]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled, *held)
+        sigma = np.stack([paper_decoder.sigma(case.decoder) for case in filled] * 2)
+        jacobians, logits, bounds = map(np.asarray, _all(stacked, sigma, np.stack(said * 2)))
+        for at, (case, steps) in enumerate(zip(some, of, strict=True)):
+            both = jacobians[at], jacobians[BATCH + at]
+            yield _found(case, steps, *both, logits[at], bounds[at])
+
+
+def _found(
+    case: Pruned,
+    said: np.ndarray,
+    jacobian: np.ndarray,
+    still: np.ndarray,
+    logits: np.ndarray,
+    bounds: np.ndarray,
+) -> _Found:
+    blocks = jacobian.transpose(1, 0, 2)
+    finite = np.isfinite(blocks).all()  # LAPACK raises for others
+    norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
+    added = float(np.max(np.abs(jacobian - still))) if finite else 0.0
+    missed = float(np.max(np.abs(said - case.forgotten)))
+    parts = [leaf for name, leaf in case.decoder._asdict().items() if name != "beta1"]
+    broken = float(sum(np.sum(~np.isfinite(leaf)) for leaf in parts))
+    return _Found(norms, bounds, added, missed, broken, case, logits)
+
+
+def _against(setting: str, found: _Found, *, attained: bool = False, **more: Any) -> Measurement:  # noqa: ANN401
+    """The token whose derivative comes closest to its bound, or lies farthest from it."""
+    ratios = quotients(found.norms, found.bounds)
+    if attained:  # a token that nobody hears any more is at zero on both sides
+        ratios = np.where(found.bounds > 0, np.abs(ratios - 1), ratios)
+    token = int(np.argmax(ratios))
+    bound = float(found.bounds[token])
+    names = ("derivative of the attention weights", "steps by which the bound's state differs")
+    hypotheses = (
+        Hypothesis(name=names[0], distance=found.dependence),
+        Hypothesis(name=names[1], distance=found.missed),
+        Hypothesis(name="weights and inputs that are not finite", distance=found.broken),
+    )
+    return Measurement(
+        setting=setting,
+        measured=float(found.norms[token]),
+        bound=bound,
+        floor=bound if attained else -np.inf,
+        roundoff=paper_decoder.relative_roundoff(found.case.decoder) * bound,
+        hypotheses=hypotheses,
+        **more,
+    )
+
+
+def _case(policy: str, slots: int, seed: int, **options: Any) -> Pruned:  # noqa: ANN401
+    decoder = paper_decoder.draw(seed, length=LENGTH, layers=LAYERS, **options)
+    return Pruned(decoder, forget(policy, slots, seed))
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    ladder = (2, 3, 8) if suite == "quick" else tuple(range(2, LENGTH + 1))
+    kinds = {"linear": (True, 1.0), "sines": (False, 1.0), "logits times 700": (False, 700.0)}
+    cases, settings = [], []
+    for slots in ladder:
+        for policy in ("window", "random", "sink"):
+            for name, (linear, scale) in kinds.items():
+                options = {"linear": linear, "logit_scale": scale}
+                cases.append(_case(policy, slots, slots, **options))
+                settings.append((linear, slots, f"{policy}, k={slots}, {name}"))
+    found = list(_run(cases))
+    for (linear, slots, setting), one in zip(settings, found, strict=True):
+        yield _against(setting, one, attained=linear, size=slots)
+    broken = cases[0].decoder._replace(resid=np.full_like(cases[0].decoder.resid, np.nan))
+    [one] = _run([cases[0]._replace(decoder=broken)])
+    yield _against("inputs that are not numbers", one)
+    yield _silence(cases[1], found[1], 2)
+    yield from _conserved(found[: 3 * len(kinds)])
+
+
+def _silence(case: Pruned, found: _Found, slots: int) -> Measurement:
+    """Beyond layers times slots, a window without sinks hears nothing at all."""
+    reach = window_reach(LAYERS, slots)
+    far = found.norms[: LENGTH - 1 - reach]
+    return Measurement.equality(
+        setting=f"window, k={slots}: the loudest of {len(far)} tokens beyond L k",
+        found=float(np.max(far)),
+        expected=0.0,
+        roundoff=0.0,
+    )
+
+
+def _conserved(found: list[_Found]) -> Iterator[Measurement]:
+    """What the past says goes through the state: the flow of all held tokens is its share."""
+    step = LENGTH // 2
+    for number, one in enumerate(found):
+        shares = 1 / (1 + one.case.decoder.beta1)
+        flow, share, lost = map(np.asarray, _flows(one.logits, one.case.forgotten, shares, step))
+        setting = f"rollout of the past through the state, instance {number}"
+        yield Measurement.equality(
+            setting=setting,
+            found=float(flow),
+            expected=float(share),
+            roundoff=4 * LAYERS * (LENGTH + 16) * U,
+            size=step,
+        )
+        yield Measurement.equality(
+            setting=f"through what was dropped, instance {number}",
+            found=float(lost),
+            expected=0.0,
+            roundoff=0.0,
+        )
+
+
+@jax.jit
+def _flows(logits: Array, forgotten: Array, shares: Array, step: int) -> tuple[Array, ...]:
+    weights = pruned_weights(logits, held_pairs(forgotten))
+    flow = flow_through_state(weights, shares, step)
+    past = jnp.arange(LENGTH, dtype=jnp.int32) <= step
+    share = jnp.sum(jnp.where(past, attention_rollout(weights, shares), 0))
+    return jnp.sum(flow), share, jnp.sum(jnp.where(forgotten <= step, flow, 0))
+
+
+def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
+    """Measured over bound of the first token, which a sink keeps; Frobenius norms as in thm_5_1."""
+    decoder = _instance(free)
+    case = Pruned(decoder, jnp.asarray(_FORGOTTEN))
+    run = lambda row: last_row(case, decoder.resid.at[0].set(row))
+    jacobian, logits = jax.jacfwd(run, has_aux=True)(decoder.resid[0])
+    weights = pruned_weights(logits, held_pairs(case.forgotten))
+    size = lambda matrices: jnp.sqrt(jnp.sum(matrices**2, axis=(-2, -1)))
+    root = paper_decoder.WIDTH**-0.5
+    sigma = root * size(decoder.linear) + size(decoder.down) * size(decoder.up)
+    bounds = path_bound(weights, decoder.beta1, decoder.beta2, decoder.beta3, sigma)
+    return root * size(jacobian) / bounds[0]
+
+
+_FORGOTTEN = forget("sink", 3, 0)
+
+
+def _instance(free: tuple[Array, ...]) -> PaperDecoder:
+    resid, query, key, linear, down, up, logs = free
+    constants = (jnp.exp(logs[0]), jnp.exp(logs[1]), jnp.ones(()), jnp.zeros(()))
+    return PaperDecoder(resid, query, key, linear, down, up, *constants, jnp.zeros((), jnp.int32))
+
+
+def _adversary(suite: Suite) -> Iterator[Measurement]:
+    steps, starts = (60, 4) if suite == "quick" else (400, 8)
+    random = np.random.default_rng(5)
+    matrices = [random.normal(size=(starts, LAYERS, 4, 4)) / 2 for _ in range(5)]
+    inputs, logs = random.normal(size=(starts, LENGTH, 4)), random.normal(size=(starts, 2, LAYERS))
+    free = ascend(_ratio, (inputs, *matrices, logs), steps=steps).instance
+    [found] = _run([Pruned(jax.tree.map(np.asarray, _instance(free)), _FORGOTTEN)])
+    yield _against(f"{starts} starts, {steps} steps over weights, inputs, divisors", found)
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """The weights of full attention; then attention that is not held."""
+    cases = [_case("window", 2, seed, linear=True) for seed in range(BATCH)]
+    everything = np.full((LAYERS, LENGTH), LENGTH, np.int32)
+    worst = lambda one: np.max(quotients(one.norms, one.bounds))
+    full = _run(cases, [everything] * len(cases))
+    yield _against("weights of full attention, the worst of 16 draws", max(full, key=worst))
+    moving = [_case("sink", 3, seed, logit_scale=6.0, moves=True) for seed in range(BATCH)]
+    yield _against("attention as it is, logit scale 6, of 16 draws", max(_run(moving), key=worst))
+
+
+CLAIM = Claim(
+    name="msrnn_pruned_bound",
+    title="Over-squashing in a bounded state: the path sum over pruned weights",
+    source="arXiv 2406.04267v2, Theorem 5.1, for the states of arXiv 2401.06104v2; ours",
+    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
+    r" C \left[ \prod_\ell \left( \frac{\tilde\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
+    r" \right]_{n,i}, \quad \tilde\alpha_{tj} = 0 \mathrm{\ unless\ } j \le t \le f_j",
+    assumes=(
+        "the weights of the pruned pass itself",
+        "attention weights that do not depend on the values",
+        "norms that divide by constants, MLPs with a bounded derivative",
+    ),
+    norm="2",
+    climbs="k",
+    note="Whatever is forgotten when. Equality for linear MLPs. The rollout of the past is exactly"
+    " what flows through the held states, and a window hears nothing beyond $L k$.",
+    measure=_measure,
+    counter_case=_counter_case,
+    adversary=_adversary,
+)

@@ -1,0 +1,62 @@
+"""Where a token is stored means nothing: its position is stored with it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.support.replays import SLOTS, Walked, apart, cases, roundoff, walk
+
+_QUICK = ("tova",)
+_FULL = ("tova", "h2o", "window+1", "tova@1")
+
+
+def _distance(plain: Walked, moved: Walked) -> float:
+    """Of representations; one more for each step whose sets of kept tokens differ."""
+    first, second = (np.sort(np.asarray(walked.position), axis=-1) for walked in (plain, moved))
+    return apart(plain.y, moved.y) + float(np.sum(first != second))
+
+
+def _instance(name: str, setting: str, orders: np.ndarray) -> Measurement:
+    decoders, tokens = cases()
+    plain = walk(decoders, tokens, name)
+    alone = float(np.sum(orders[0] != orders[1]))
+    return Measurement(
+        setting=f"{name}, {setting}",
+        measured=_distance(plain, walk(decoders, tokens, name, orders=orders)),
+        bound=0.0,
+        roundoff=roundoff(plain.y),
+        hypotheses=(Hypothesis(name="places moved without their positions", distance=alone),),
+        size=SLOTS,
+    )
+
+
+def _shuffle(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(SLOTS + 1)
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for name in _QUICK if suite == "quick" else _FULL:
+        for seed in range(3):
+            both = np.stack([_shuffle(seed)] * 2)
+            yield _instance(name, f"shuffle {seed} before each token", both)
+
+
+def _counter_case() -> Iterator[Measurement]:
+    left = np.stack([_shuffle(0), np.arange(SLOTS + 1)])
+    yield _instance("tova", "keys and values moved, positions left behind", left)
+
+
+CLAIM = Claim(
+    name="msrnn_slots",
+    title="The order of the places means nothing",
+    source="arXiv 2401.06104v2, equations 6 to 9; ours",
+    statement=r"y_t(\pi(K), \pi(V), \pi(p)) = y_t(K, V, p)",
+    assumes=("positions and masses move with their keys and values",),
+    norm="inf",
+    climbs="slots",
+    note="The places are shuffled before each token. Sets of kept tokens are compared, too: each"
+    " difference counts one.",
+    measure=_measure,
+    counter_case=_counter_case,
+)

@@ -1,0 +1,79 @@
+"""Lemma B.7: products of causal attention matrices are causal attention matrices."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from glassesjax.theory.position_bias import cumulative_rollout
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.paper.lem_b6 import causal
+
+U = 2.0**-53
+TOKENS = 8
+
+
+_rollout = jax.jit(cumulative_rollout)
+
+
+def _hypotheses(weights: np.ndarray) -> tuple[Hypothesis, ...]:
+    above = np.sum(np.triu(np.ones((TOKENS, TOKENS)), 1) * (weights != 0))
+    return (
+        Hypothesis(name="entries above the diagonal", distance=float(above)),
+        Hypothesis(name="negative entries", distance=float(np.sum(~(weights >= 0)))),
+        Hypothesis(
+            name="rows of sum one",
+            distance=float(np.max(np.abs(np.nan_to_num(np.sum(weights, axis=-1)) - 1))),
+            allowed=2 * TOKENS * U,
+        ),
+    )
+
+
+def _rows(name: str, weights: np.ndarray) -> Iterator[Measurement]:
+    product, layers = np.asarray(_rollout(weights))[-1], len(weights)
+    more = {"hypotheses": _hypotheses(weights), "size": layers}
+    sums = np.sum(product, axis=1)
+    yield Measurement.equality(
+        setting=f"{name}, sum of a row, {layers=}",
+        found=float(sums[np.argmax(np.abs(sums - 1))]),
+        expected=1.0,
+        roundoff=4 * layers * TOKENS * U,  # sums of so many terms, of rows not quite of one
+        **more,
+    )
+    outside = np.triu(np.abs(product), 1) + np.tril(np.maximum(-product, 0))
+    yield Measurement(
+        setting=f"{name}, above the diagonal or negative, {layers=}",
+        measured=float(np.max(outside)),
+        bound=0.0,
+        **more,
+    )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for layers in (1, 8, 64) if suite == "quick" else (1, 2, 8, 64, 512, 4096):
+        for scale in (0.0, 1.0, 700.0):
+            weights = np.stack([causal(TOKENS, seed, scale) for seed in range(layers)])
+            yield from _rows(f"logits of {scale:g}", weights)
+    weights = np.stack([causal(TOKENS, seed) for seed in range(8)])
+    weights[3, 5, 2] = np.nan
+    yield from _rows("a weight that is not a number", weights)
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """One layer whose rows have sum 0.9, as after dropped keys."""
+    weights = np.stack([causal(TOKENS, seed) for seed in range(8)])
+    weights[4] *= 0.9
+    yield next(_rows("a layer of rows of sum 0.9", weights))
+
+
+CLAIM = Claim(
+    name="lem_b7",
+    title="Products of causal attention are causal attention",
+    source="arXiv 2406.04267v2, Lemma B.7",
+    statement=r"\sum_j \left( \Lambda^{(L)} \cdots \Lambda^{(1)} \right)_{ij} = 1, \quad"
+    r" \left( \Lambda^{(L)} \cdots \Lambda^{(1)} \right)_{ij} = 0 \quad (j > i)",
+    assumes=("row-stochastic and lower-triangular factors",),
+    climbs="L",
+    measure=_measure,
+    counter_case=_counter_case,
+)

@@ -1,0 +1,311 @@
+"""Theorem 4.2 as five inequalities for each layer, and their composition, on small decoders."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from glassesjax.model import (
+    Alibi,
+    Causal,
+    Decoder,
+    DecoderConfig,
+    LayerNorm,
+    Mlp,
+    NoPositions,
+    Rotary,
+    Sinusoidal,
+    Window,
+)
+from glassesjax.theory.collapse import collapse_certificate, row_change_bound
+from glassesjax.theory.collapse_records import CollapseCertificate, Inequality
+from glassesjax.theory.norms import Norm, chebyshev_radius_bound, vector_norm
+from glassesjax.trace import certificate_rows
+from glassesjax.trace.certificate import LayerRows
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+from proofs_numeric.support.adversary import ascend
+from proofs_numeric.support.decoders import U, draw
+
+# The first head has no positions, the second ALiBi.
+PLAIN = DecoderConfig(
+    vocab_size=6,
+    num_layers=2,
+    num_heads=2,
+    model_dim=8,
+    embed_scale=8**0.5,
+    positions=Alibi(slopes=(0.0, 0.5)),
+)
+VARIED, CONSTANT = (0, 3, 1, 5, 2, 4, 0, 1, 1), (1,) * 9
+LENGTH = len(VARIED) - 1
+WIDTH = 4  # of the adversary's layer; three rows of it hold a logit for each distance
+PLACES = (LENGTH, LENGTH + WIDTH, LENGTH + 2 * WIDTH)
+PARTS = {"mid": "R1", "out": "R2", "row_change": "R3", "by_increments": "R4", "self_weight": "R5"}
+
+
+def _cases(suite: Suite) -> list[tuple[str, DecoderConfig, Norm]]:
+    """Decoders and norms; each pair is compiled for itself, so that the quick suite has one."""
+    plain, switch = "none and ALiBi", functools.partial(dataclasses.replace, PLAIN)
+    if suite == "quick":
+        return [(plain, PLAIN, 1)]
+    turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=Mlp(kind="linear"))
+    sines = switch(positions=Sinusoidal(where="query_key"))
+    return [
+        *((plain, PLAIN, norm) for norm in (1, 2, "inf")),
+        ("rotary, LayerNorm", turned, 1),
+        ("sinusoidal on queries and keys", sines, 2),
+        ("window 4", switch(mask=Window(width=4)), "inf"),
+        ("gated MLP", switch(mlp=Mlp(kind="swiglu")), 1),
+    ]
+
+
+@functools.partial(jax.jit, static_argnames="norm")
+def _rows(decoders: Decoder, tokens: Array, norm: Norm) -> LayerRows:
+    return jax.vmap(functools.partial(certificate_rows, norm=norm))(decoders, tokens)
+
+
+@functools.partial(jax.jit, static_argnames="norm")
+def _certificates(rows: LayerRows, norm: Norm) -> CollapseCertificate:
+    return jax.vmap(functools.partial(collapse_certificate, norm=norm))(rows)
+
+
+def _certified(
+    decoders: Sequence[Decoder], tokens: Sequence[Sequence[int]], norm: Norm
+) -> list[tuple[LayerRows, CollapseCertificate]]:
+    """Rows and certificate of each decoder and prompt, as NumPy arrays."""
+    stacked = jax.tree.map(lambda *weights: np.stack(weights), *decoders)
+    rows = _rows(stacked, np.asarray(tokens, np.int32), norm)
+    both = jax.tree.map(np.asarray, (rows, _certificates(rows, norm)))
+    return [jax.tree.map(lambda field, i=i: field[i], both) for i in range(len(decoders))]
+
+
+def _roundoff(rows: LayerRows) -> float:
+    """Two rows; in each layer and head a sum over tokens and three products over four widths.
+
+    A logit passes its own rounding, relative to its size, on to the weights.
+    """
+    size = max(float(np.max(np.sum(np.abs(rows.resid_out), axis=-1))), 1.0)
+    logit = np.max(np.abs(rows.next_logits), where=np.isfinite(rows.next_logits), initial=0.0)
+    steps = LENGTH + 1 + 3 * 4 * PLAIN.model_dim
+    return 2 * PLAIN.num_layers * PLAIN.num_heads * steps * U * size * (1 + float(logit))
+
+
+def _hypotheses(found: CollapseCertificate) -> tuple[Hypothesis, ...]:
+    measured, allowed = found.layers.hypotheses, 8 * (LENGTH + 8) * U
+    worst = lambda field: float(np.max(field))
+    return (
+        Hypothesis(name="distance of the last two tokens", distance=float(found.layers.error[0])),
+        Hypothesis(name="rows sum to one", distance=worst(measured.row_sum_error), allowed=allowed),
+        Hypothesis(
+            name="weights are the softmax", distance=worst(measured.softmax_error), allowed=allowed
+        ),
+    )
+
+
+def _known(name: str, config: DecoderConfig, rows: LayerRows) -> tuple[Hypothesis, ...]:
+    """What an inequality's constants need; from the decoder and its logits, not from the bound."""
+    if name in ("R2", "composed"):
+        gated = config.mlp.kind in ("swiglu", "geglu")
+        return (Hypothesis(name="gated MLPs", distance=float(gated)),)
+    if name != "R4":
+        return ()
+    unknown = not isinstance(config.positions, NoPositions | Alibi)
+    logits = np.concatenate([rows.logits, rows.next_logits], axis=-1)
+    return (
+        Hypothesis(name="positions without known step", distance=float(unknown)),
+        # Its exponential must be a number.
+        Hypothesis(
+            name="range of the logits", distance=float(np.max(np.ptp(logits, axis=-1))), allowed=700
+        ),
+    )
+
+
+def _worst(inequality: Inequality, roundoff: float) -> tuple[float, float]:
+    """The pair, of all layers and heads, that comes closest to its bound, rounding aside.
+
+    One that is not finite comes first: only its cause can excuse it.
+    """
+    pairs = np.stack(np.broadcast_arrays(*inequality)).reshape(2, -1)
+    gap = (pairs[0] - roundoff) / np.where(pairs[1] == 0, np.finfo(float).tiny, pairs[1])
+    gap = np.where(np.all(np.isfinite(pairs), axis=0), gap, np.inf)
+    measured, bound = pairs[:, np.argmax(gap)].tolist()
+    return measured, bound
+
+
+def _equal(name: str, layers: str, config: DecoderConfig, rows: LayerRows) -> bool:
+    """Whether the inequality is an equality: worth listing, but no sign of how tight it is.
+
+    Equal logits make (R3) to (R5) one. In the first layer, a head without positions gives both
+    rows one query and hence one logit to each token, and (R3) and (R4) are equalities. A token
+    that is repeated throughout leaves zero on both sides of the others.
+    """
+    if name not in ("R3", "R4", "R5"):
+        return not np.any(rows.radius > 8 * (LENGTH + 8) * U * np.max(np.abs(rows.resid)))
+    first = np.concatenate([rows.logits[:, 0], rows.next_logits[:, 0]], axis=-1)
+    finite = bool(np.all(np.isfinite(first)))
+    if finite and np.max(np.ptp(first, axis=-1)) <= 64 * U * (1 + np.max(np.abs(first))):
+        return True
+    slopeless = isinstance(config.positions, Alibi) and isinstance(config.mask, Causal)
+    return layers == "layer 1" and slopeless and name != "R5"
+
+
+def _instance(
+    setting: str, config: DecoderConfig, rows: LayerRows, found: CollapseCertificate, norm: Norm
+) -> Iterator[Measurement]:
+    allowed, parts = _roundoff(rows), {("composed", "all layers"): found.output}
+    for part, name in PARTS.items():
+        measured, bound = getattr(found.layers, part)
+        parts[name, "layer 1"] = Inequality(measured[:1], bound[:1])
+        parts[name, "layers from 2"] = Inequality(measured[1:], bound[1:])
+    for (name, layers), inequality in parts.items():
+        measured, bound = _worst(inequality, allowed)
+        yield Measurement(
+            setting=f"{name}, {layers}, {setting}",
+            measured=measured,
+            bound=bound,
+            floor=bound if _equal(name, layers, config, rows) else 0.0,
+            roundoff=allowed,
+            hypotheses=(*_hypotheses(found), *_known(name, config, rows)),
+            size=LENGTH,
+            norm={1: "1", 2: "2", "inf": "inf"}[norm],
+        )
+
+
+def _equal_logits(rows: LayerRows, found: CollapseCertificate) -> Iterator[Measurement]:
+    """Where the first head's logits are equal, three of the inequalities are equalities."""
+    for part in ("row_change", "by_increments", "self_weight"):
+        inequality = getattr(found.layers, part)
+        yield Measurement.equality(
+            setting=f"{PARTS[part]}, equal logits",
+            found=float(inequality.measured[0, 0]),
+            expected=float(inequality.bound[0, 0]),
+            roundoff=_roundoff(rows),
+            hypotheses=_hypotheses(found),
+            size=LENGTH,
+        )
+
+
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    scales = (0.0, 1.0, 5.0, 10.0)  # beyond, rounding exceeds most of what is measured
+    prompts, names = [VARIED] * len(scales) + [CONSTANT], [f"{scale=}" for scale in scales]
+    for title, config, norm in _cases(suite):
+        decoders = [draw(config, 7, logit_scale=scale) for scale in (*scales, 1.0)]
+        found = _certified(decoders, prompts, norm)
+        for name, pair in zip([*names, "one token repeated"], found, strict=True):
+            yield from _instance(f"{title}, {name}, {norm=}", config, *pair, norm)
+        if config == PLAIN and norm == 1:
+            yield from _equal_logits(*found[0])
+
+
+def _array_layer(instance: Float[Array, "rows d"]) -> Inequality:
+    """One layer of one head from its arrays: any content, any relative position's logit.
+
+    The bound is that of (R1) and (R3) together: no attention weight but the last enters it. The
+    instance is one array, for each leaf costs the optimizer a compilation: tokens, the product of
+    query and key matrix, values, and logits by distance.
+    """
+    resid, bilinear, value, position = jnp.split(instance, PLACES)
+    tokens = jnp.concatenate([resid, resid[-1:]])
+    x = tokens / jnp.sqrt(jnp.mean(tokens**2, axis=-1, keepdims=True) + 1e-5)
+    content, points = x @ bilinear @ x[-1], x @ value
+    position = position.ravel()[LENGTH::-1]  # first the logit at the greatest distance
+    logits, next_logits = content[:-1] + position[1:], content + position
+    weights, next_weights = jax.nn.softmax(logits), jax.nn.softmax(next_logits)
+    step = next_weights @ points - weights @ points[:-1]  # the residuals cancel
+    change = row_change_bound(logits, next_logits, next_weights[-1])
+    return Inequality(vector_norm(step, 1), chebyshev_radius_bound(points, 1) * change)
+
+
+_array_pair = jax.jit(_array_layer)
+
+
+def _ratio(instance: Float[Array, "rows d"]) -> Float[Array, ""]:
+    measured, bound = _array_layer(instance)
+    return measured / bound
+
+
+def _adversary(suite: Suite) -> Iterator[Measurement]:
+    starts, steps = (4, 60) if suite == "quick" else (16, 1500)
+    shape = (starts, LENGTH + 2 * WIDTH + 3, WIDTH)
+    instances = jnp.asarray(np.random.default_rng(4).normal(size=shape))
+    worst = ascend(_ratio, instances, steps=steps).instance
+    measured, bound = map(float, _array_pair(worst))
+    yield Measurement(
+        setting=f"R1 with R3, {starts} starts, {steps} steps over inputs and weights",
+        measured=measured,
+        bound=bound,
+        # Sums over tokens and widths; logits stay below ten times the width.
+        roundoff=8 * (LENGTH + 4 * WIDTH) * U * (bound + 1) * 10 * WIDTH,
+        hypotheses=(
+            Hypothesis(
+                name="numbers that are not finite",
+                distance=float(np.sum(~np.isfinite(np.asarray(worst)))),
+            ),
+        ),
+    )
+
+
+def _counter_case() -> Iterator[Measurement]:
+    """Last tokens presumed equal, a radius presumed one, and a range of logits presumed one."""
+    far, wide, steep = draw(PLAIN, 7), draw(PLAIN, 7), draw(PLAIN, 7, logit_scale=5.0)
+    far.embed.table.set_value(1000 * far.embed.table[...])
+    wide.blocks.attention.value.set_value(1000 * wide.blocks.attention.value[...])
+    prompts = [(*VARIED[:-1], 2), VARIED, VARIED]
+    # As many as above, so that nothing is compiled anew.
+    found = _certified([far, wide, steep, far, wide], [*prompts, *prompts[:2]], 1)
+    (_, apart), (rows, large), (steep_rows, own) = found[:3]
+    yield Measurement(
+        setting="different last tokens, as if the first distance were zero",
+        measured=float(apart.layers.mid.measured[0]),
+        bound=float(apart.layers.mid.bound[0] - apart.layers.error[0]),
+        hypotheses=_hypotheses(apart),
+    )
+    yield Measurement(
+        setting="values of norm over one, as if the radius were one",
+        measured=float(large.layers.mid.measured[0]),
+        bound=float(np.sum(large.layers.row_change.measured[0])),
+        hypotheses=(
+            Hypothesis(name="radius of the values over 1", distance=float(rows.radius[0, 0]) - 1),
+        ),
+    )
+    spread = float(np.max(np.ptp(steep_rows.next_logits, axis=-1)))
+    yield Measurement(
+        setting="weight on itself, as if the range of the logits were one",
+        measured=float(np.max(own.layers.self_weight.measured)),
+        bound=1 / (1 + LENGTH * math.exp(-1)),
+        hypotheses=(Hypothesis(name="range of the logits over 1", distance=spread - 1),),
+    )
+
+
+def _certify() -> list[Measurement]:
+    from proofs_numeric.support import enclosures  # needs python-flint
+
+    return enclosures.thm_4_2()
+
+
+CLAIM = Claim(
+    name="thm_4_2",
+    title="Repeating the last token moves its representation less and less",
+    source="arXiv 2406.04267v2, Theorem 4.2 (B.3)",
+    statement=r"e_{\ell+1} \le (1 + \sigma_\psi \Lambda_2) (e_\ell + \sum_h R_h T_h),"
+    r" \quad T_h \le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1},"
+    r" \quad \alpha_{n+1,n+1} \le \frac{1}{1 + n e^{-D}}",
+    assumes=(
+        "the last two tokens are equal in the first layer",
+        "a causal mask",
+        "an MLP and norms with known Lipschitz constants",
+        "for (R4) logits of a finite range $D$ and a known positional step",
+    ),
+    norm="1",
+    note="The theorem says that the distance vanishes; these are inequalities for each n."
+    " Of each setting the layer and head that come closest to the bound are listed, the first"
+    " layer apart: with equal last tokens (R3) and (R4) are equalities there without positions.",
+    measure=_measure,
+    counter_case=_counter_case,
+    adversary=_adversary,
+    certify=_certify,
+)

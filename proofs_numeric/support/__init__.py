@@ -1,0 +1,1 @@
+"""What claims share: decoders, ascents, enclosures in ball arithmetic."""

@@ -1,0 +1,190 @@
+"""Small decoders read under a policy, by functions that claims share: each compiles once."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glassesjax.cache import advance, empty_state, policy, unroll
+from glassesjax.cache.slots import KVCache, State
+from glassesjax.cache.step import Dropped, Mode
+from glassesjax.model import Alibi, Decoder, DecoderConfig, Mlp, Rotary, Sinusoidal
+from glassesjax.model.config import Positions
+from proofs_numeric.support.decoders import U, draw
+
+LENGTH, SLOTS, LAYERS = 14, 4, 2
+TURNED = DecoderConfig(
+    vocab_size=6,
+    num_layers=LAYERS,
+    num_heads=4,
+    num_kv_heads=2,
+    model_dim=8,
+    head_dim=4,
+    positions=Rotary(),
+    mlp=Mlp(kind="swiglu", dim=12),
+    embed_scale=8**0.5,
+)
+# A token passes, in each layer, a norm, three products over the width, a row of attention and an
+# MLP; each number of a sum is rounded twice, and a function of it once more.
+STEPS = 2 * LAYERS * (LENGTH + 8 * TURNED.model_dim)
+LOGIT_SCALE = 3.0  # of the queries: attention far from uniform, so that policies differ
+
+
+class Cases(NamedTuple):
+    """Decoders and texts, one of each on each leading index."""
+
+    decoders: Decoder
+    tokens: Int[np.ndarray, "cases seq"]
+
+
+def with_positions(positions: Positions) -> DecoderConfig:
+    """The same decoder with another positional encoding."""
+    return dataclasses.replace(TURNED, positions=positions)
+
+
+# Encodings that see differences of positions only, and one that does not.
+RELATIVE = {"rotary": TURNED, "ALiBi": with_positions(Alibi(slopes=(0.0, 0.1, 0.5, 1.0)))}
+ABSOLUTE = with_positions(Sinusoidal())
+
+
+@functools.cache
+def cases(config: DecoderConfig = TURNED, count: int = 4) -> Cases:
+    """Seeded decoders with a random text each.
+
+    Args:
+      config: Any configuration.
+      count: How many.
+
+    Returns:
+      NumPy arrays, the same ones at each call: not to be written to.
+    """
+    decoders = [draw(config, seed, logit_scale=LOGIT_SCALE) for seed in range(count)]
+    stacked = jax.tree.map(lambda *weights: np.stack(weights), *decoders)
+    random = np.random.default_rng(7)
+    tokens = random.integers(0, config.vocab_size, (count, LENGTH))
+    return Cases(stacked, tokens.astype(np.int32))
+
+
+@jax.jit
+def parallel(
+    decoders: Decoder, tokens: Int[Array, "cases seq"]
+) -> Float[Array, "cases seq model_dim"]:
+    """The Transformer itself: all tokens at once, nothing forgotten."""
+    return jax.vmap(lambda decoder, text: decoder(text, keep="nothing")[0])(decoders, tokens)
+
+
+class Read(NamedTuple):
+    """A text read in one call."""
+
+    y: Float[Array, "cases seq model_dim"]
+    dropped: tuple[Dropped, ...]
+    """By each layer; a leading axis of cases."""
+
+    @property
+    def together(self) -> int:
+        """How many tokens one decision dropped together with another one."""
+        steps = [np.where(gone.position >= 0, gone.step[:, None], -1) for gone in self.dropped]
+        rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in steps])
+        return sum(len(row[row >= 0]) - len(np.unique(row[row >= 0])) for row in rows)
+
+
+@functools.partial(jax.jit, static_argnames=("name", "slots", "mode"))
+def read(
+    decoders: Decoder,
+    tokens: Int[Array, "cases seq"],
+    name: str,
+    slots: int = SLOTS,
+    mode: Mode = "exact",
+) -> Read:
+    """One call over a whole text."""
+
+    def one(decoder: Decoder, text: Array) -> Read:
+        model, chosen = unroll(decoder), policy(name)
+        start = empty_state(decoder.config, chosen, slots, decoder.dtype)
+        return Read(*advance(model, start, text, chosen, mode=mode)[1:])
+
+    return jax.vmap(one)(decoders, tokens)
+
+
+def _reordered(cache: KVCache, orders: Array) -> KVCache:
+    take = lambda x, order: jnp.take(x, order, axis=1)  # the places of all four
+    stored, named = orders
+    key, value = take(cache.key, stored), take(cache.value, stored)
+    return KVCache(key, value, take(cache.position, named), take(cache.mass, named))
+
+
+class Walked(NamedTuple):
+    """A text read token by token."""
+
+    y: Float[Array, "cases seq model_dim"]
+    position: Int[Array, "cases seq layers groups places"]
+    """What each layer holds after each token."""
+    state: State
+
+    @property
+    def missed(self) -> int:
+        """The most tokens that some layer of some text holds no longer after the last one."""
+        held = np.sum(np.asarray(self.position[:, -1]) >= 0, axis=-1)
+        return self.y.shape[1] - int(np.min(held))
+
+
+def walk(
+    decoders: Decoder,
+    tokens: Int[np.ndarray, "cases seq"],
+    name: str,
+    slots: int = SLOTS,
+    orders: Int[np.ndarray, "two places"] | None = None,
+    seen: int = 0,
+) -> Walked:
+    """One call a token, as an RNN; before each, the places may be put into another order.
+
+    Args:
+      decoders: One for each text.
+      tokens: The texts.
+      name: Of the policy.
+      slots: Capacity of the state.
+      orders: New order of keys and values, and of positions and masses, between any two steps;
+        their own if absent.
+      seen: Position of the first token.
+
+    Returns:
+      Representations, and what was held when.
+    """
+    orders = np.stack([np.arange(slots + 1)] * 2) if orders is None else orders
+    moved, first = jnp.asarray(orders, jnp.int32), jnp.asarray(seen, jnp.int32)
+    return _walk(decoders, jnp.asarray(tokens), moved, first, name, slots)
+
+
+@functools.partial(jax.jit, static_argnames=("name", "slots"))
+def _walk(
+    decoders: Decoder, tokens: Array, orders: Array, seen: Array, name: str, slots: int
+) -> Walked:
+    chosen = policy(name)
+
+    def one(decoder: Decoder, text: Array) -> tuple[State, tuple[Array, Array]]:
+        model = unroll(decoder)
+        start = empty_state(decoder.config, chosen, slots, decoder.dtype)._replace(seen=seen)
+
+        def step(state: State, token: Array) -> tuple[State, tuple[Array, Array]]:
+            moved = tuple(_reordered(cache, orders) for cache in state.layers)
+            state, y, _ = advance(model, State(moved, state.seen), token[None], chosen)
+            return state, (y[0], jnp.stack([cache.position for cache in state.layers]))
+
+        return jax.lax.scan(step, start, text)
+
+    state, (y, position) = jax.vmap(one)(decoders, tokens)
+    return Walked(y, position, state)
+
+
+def apart(first: Array, second: Array, rows: slice = slice(None)) -> float:
+    """Largest difference of two passes, over texts, some rows and coordinates."""
+    return float(np.max(np.abs(np.asarray(first)[:, rows] - np.asarray(second)[:, rows])))
+
+
+def roundoff(y: Array) -> float:
+    """How far rounding may carry two passes apart: relative to the largest coordinate."""
+    return 2 * STEPS * U * float(np.max(np.abs(np.asarray(y))))

@@ -1,0 +1,68 @@
+"""Which claims there are, by the files of the groups; a claim is imported when it is needed."""
+
+import functools
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable, Mapping
+
+from proofs_numeric.claim import Claim, Kind
+
+# The folders of claims in the order of the ledger, and of what kind the claims of each are.
+GROUPS: Mapping[str, Kind] = {
+    "paper": "statement",
+    "multi_state": "statement",
+    "errata": "erratum",
+    "figures": "figure",
+    "follow_ups": "follow_up",
+}
+# Within a folder claims come by name, numbers by value, but for these: they come first, in the
+# order in which the papers lead from one to the next.
+ORDER = (
+    *("lem_b1", "lem_b2", "prefix_identity", "thm_4_2", "thm_4_2_exact", "decay", "prop_b4"),
+    *("thm_5_1", "thm_5_1_true", "normal_form", "path_count", "lem_b6", "lem_b7", "prop_5_2"),
+    *("closed_forms", "prop_6_1", "cor_6_2", "cor_6_2_bits", "cor_6_2_counter", "dispersion"),
+    *("msrnn_unbounded", "msrnn_capacity", "msrnn_prefill", "msrnn_window"),
+    *("msrnn_receptive_field", "msrnn_pruned_bound", "msrnn_slots", "msrnn_shift"),
+    *("msrnn_fixtures", "msrnn_memory"),
+    *("rank_collapse", "fu_pure_attention", "fu_sinks", "fu_sharpness", "fu_ssmax"),
+    *("fu_critical", "fu_rotary", "fu_position_bias", "fu_birth", "fu_hamming"),
+)
+
+
+@functools.cache
+def modules() -> Mapping[str, str]:
+    """The module of each claim by the claim's name, in the order of the ledger."""
+    return {name: f"proofs_numeric.{group}.{name}" for group in GROUPS for name in _names(group)}
+
+
+def load(names: Iterable[str]) -> tuple[Claim, ...]:
+    """Imports claims.
+
+    Args:
+      names: Of the claims.
+
+    Returns:
+      The claims, in the order of ``names``.
+    """
+    return tuple(importlib.import_module(modules()[name]).CLAIM for name in names)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of one folder in the order of the ledger.
+
+    Args:
+      names: Of the folder's files.
+
+    Returns:
+      Those of ``ORDER``, then the others.
+    """
+    rank = {name: at for at, name in enumerate(ORDER)}
+    # Splitting at digits alternates text and numbers, so that fig_8 comes before fig_10.
+    parts = lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
+    return sorted(names, key=lambda name: (rank.get(name, len(rank)), parts(name)))
+
+
+def _names(group: str) -> list[str]:
+    package = importlib.import_module(f"proofs_numeric.{group}")  # which imports none of its claims
+    return in_order(module.name for module in pkgutil.iter_modules(package.__path__))

@@ -1,0 +1,51 @@
+"""A quick test has a ceiling of cost: one over it fails, and says by how much.
+
+Compilations are the same everywhere. Seconds are not, so ``CPU_CEILING=0`` leaves them uncounted
+where a machine is slow; on two cores of a server no quick test takes 2.5.
+"""
+
+import os
+
+import pytest
+from jax import monitoring
+
+COMPILATIONS = 40
+CPU_SECONDS = float(os.environ.get("CPU_CEILING", "4")) or float("inf")
+FIXTURE = 3  # times as much may go into what a module's first test sets up
+COMPILED = "/jax/core/compile/backend_compile_duration"
+compilations: list[float] = []  # seconds of each
+monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: compilations.append(seconds) if event == COMPILED else None
+)
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it started and waited for."""
+    return sum(os.times()[:4])
+
+
+def limited(item, times):
+    """Fails a quick test that costs more than so many times the ceiling."""
+    seconds, count = cpu_seconds(), len(compilations)
+    result = yield
+    seconds, count = cpu_seconds() - seconds, len(compilations) - count
+    quick = not any(item.get_closest_marker(name) for name in ("slow", "claims"))
+    if quick and (seconds > CPU_SECONDS * times or count > COMPILATIONS * times):
+        pytest.fail(
+            f"a quick test: {seconds:.1f} CPU s (of {CPU_SECONDS * times:g}) and {count} "
+            f"compilations (of {COMPILATIONS * times}); share programs, or mark it slow",
+            pytrace=False,
+        )
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    """What fixtures compile for a whole module is counted for its first test."""
+    return (yield from limited(item, FIXTURE))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """The test itself."""
+    return (yield from limited(item, 1))

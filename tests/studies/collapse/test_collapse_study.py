@@ -1,0 +1,229 @@
+"""The collapse study on the toy: its rows, what theory says of them, and resuming."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+from documented import row_keys
+
+from glassesjax.errors import BadInput
+from glassesjax.model.opening import open_models
+from glassesjax.precision import F64, RoundingPlan, float_format
+from glassesjax.studies.collapse.measure import KEY, CollapseSettings, lay_out, measure
+from glassesjax.studies.collapse.rows import wide_resolution
+from glassesjax.trace.collapse import NORMS
+from glassesjax.trace.decay import fit_decay, loglog_slope
+
+pytestmark = pytest.mark.usefixtures("one_program")
+
+LENGTHS = (1, 2, 4, 8, 16, 32, 64)
+SETTINGS = CollapseSettings(
+    model="toy",
+    families=("ones", "ones_zero", "ones_bos"),
+    lengths=LENGTHS,
+    formats=("f32", "bf16", "e4m3fn"),
+    positions=("none",),
+)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    ((positions, model),) = open_models(SETTINGS)
+    return [row for _, rows in measure(SETTINGS, positions, model) for row in rows]
+
+
+def pick(rows, **wanted):
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def test_every_row_is_there_once(rows):
+    keys = {tuple(row[name] for name in KEY) for row in rows}
+    cells = len(SETTINGS.families) * len(SETTINGS.formats)
+    assert len(rows) == len(keys) == cells * 4 * len(NORMS) * len(LENGTHS)
+
+
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("collapse")
+
+
+def test_every_row_says_where_it_comes_from(rows):
+    wanted = {"study", "model", "family", "length", "format", "mode", "curve", "norm", "distance"}
+    wanted |= {"equal_coordinates", "width", "dtype", "rounding", "matmul_precision", "backend"}
+    wanted |= {"jax", "jaxlib", "glassesjax", "weights", "seed", "resolution"}
+    for row in rows:
+        assert wanted <= row.keys()
+        assert all(isinstance(value, str | int | float | None) for value in row.values())
+    assert {row["mode"] for row in pick(rows, format="bf16", curve="noise_floor")} == {"native"}
+    assert {row["mode"] for row in pick(rows, format="e4m3fn", curve="noise_floor")} == {
+        "simulated"
+    }
+
+
+def test_a_constant_run_without_positions_does_not_move_at_all(rows):
+    # Attention rows sum to one and all values are equal: every row is the same at every depth.
+    for row in pick(rows, family="ones", curve="signal", mode="wide"):
+        assert row["distance"] <= row["resolution"]
+
+
+def test_one_mark_before_the_run_makes_it_fall_between_n_and_n_squared(rows):
+    curve = pick(rows, family="ones_bos", curve="signal", mode="wide", norm="l1", format="f32")
+    late = [row for row in curve if row["length"] >= 4]
+    lengths, gaps = ([row[name] for row in late] for name in ("length", "distance"))
+    # One layer falls as n^-2; each of two more layers multiplies by log n (papers, closed form).
+    assert -2 < loglog_slope(lengths, gaps) < -1
+    assert fit_decay(lengths, gaps).law == "power"
+    assert all(row["distance"] > 1e6 * row["resolution"] for row in curve)
+
+
+def test_rounding_ends_what_arithmetic_noise_hides(rows):
+    last = {"family": "ones_bos", "length": 64, "format": "e4m3fn", "norm": "l2"}
+    (rounded,) = pick(rows, curve="rounded", **last)
+    (noise,) = pick(rows, curve="noise_floor", **last)
+    (signal,) = pick(rows, curve="signal", mode="wide", **last)
+    assert rounded["equal_coordinates"] > 0.8 * rounded["width"]
+    assert signal["distance"] < noise["distance"]
+    assert signal["equal_coordinates"] < 0.2 * signal["width"]
+
+
+def test_noise_is_of_the_size_of_the_format(rows):
+    for name, share in (("f32", 2.0**-24), ("bf16", 2.0**-8), ("e4m3fn", 2.0**-4)):
+        noise = pick(rows, format=name, curve="noise_floor", norm="relative_l1")
+        for row in noise:
+            # Three layers of about ten stored values each, so a few roundings and not thousands.
+            assert share / 100 < row["distance"] < 100 * share
+
+
+def test_f32_resolves_what_float64_says(rows):
+    common = {"format": "f32", "curve": "signal", "norm": "linf", "family": "ones_bos"}
+    for wide, own in zip(
+        pick(rows, mode="wide", **common), pick(rows, mode="native", **common), strict=True
+    ):
+        # The row's resolution is the error of the difference: a triangle, up to float64's rounding.
+        error = own["resolution"] + 2.0**-50 * wide["distance"]
+        assert own["distance"] == pytest.approx(wide["distance"], abs=error)
+
+
+def test_the_certificate_is_never_wrong_where_both_prompts_are_measured(rows):
+    answers = pick(rows, curve="signal", norm="l2", mode="wide", format="f32")
+    certified = 0
+    for family in SETTINGS.families:
+        one, two, *_ = pick(answers, family=family)  # the longer prompt at 1 is the shorter at 2
+        certified += one["certified"]
+        assert not one["certified"] or one["token"] == two["token"]
+    assert certified > 0
+    for row in answers:
+        assert row["certified"] == (row["margin_used"] < 1)
+    assert not any("certified" in row for row in rows if row["mode"] != "wide")
+
+
+@pytest.mark.parametrize("name", ["bf16", "e4m3fn"])
+def test_the_answer_is_that_of_the_weights_that_made_the_representation(rows, name):
+    ((_, model),) = open_models(SETTINGS)
+    plan = RoundingPlan(weights=float_format(name), mode="simulated", carrier=F64)
+    decoder = model.decoder.stored(plan)
+    tokens = model.tokenizer.encode_symbols(("<bos>", *"1" * 4))
+    y, _ = jax.jit(lambda d, t: d(t, plan=plan))(decoder, jnp.asarray(tokens, jnp.int32))
+    logits = decoder.logits(y[-1:], plan=plan)[0]
+    wanted = {"format": name, "family": "ones_bos", "length": 4, "norm": "l2"}
+    (row,) = pick(rows, curve="signal", mode="wide", **wanted)
+    assert row["token"] == int(jnp.argmax(logits))
+    top, second = jnp.sort(logits)[::-1][:2]
+    assert row["margin"] == pytest.approx(
+        float(top - second), rel=1e-9, abs=0
+    )  # differences of the sums
+
+
+def test_the_callers_setting_of_jax_is_its_own_between_cells():
+    ((positions, model),) = open_models(SETTINGS)
+    with jax.enable_x64(False):
+        cells = measure(SETTINGS, positions, model)
+        for _ in range(2):
+            next(cells)
+            assert jnp.zeros(1).dtype == jnp.float32
+
+
+def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it():
+    settings = dataclasses.replace(SETTINGS, formats=("f64", "e9m10"), families=("ones",))
+    ((positions, model),) = open_models(settings)
+    (_, wide), (_, odd) = measure(settings, positions, model)
+    assert {(row["curve"], row["mode"]) for row in wide} == {
+        ("signal", "wide"),
+        ("rounded", "wide"),
+    }
+    assert all(row["distance"] <= row["resolution"] for row in wide)
+    # Random weights leave coordinates that both prompts have equal, some of them zero.
+    ulp = [row for row in wide if row["norm"] == "ulp"]
+    assert ulp
+    assert all(math.isfinite(row["distance"]) and math.isfinite(row["resolution"]) for row in ulp)
+    # More exponent bits than float32 has: simulated in a float64 carrier.
+    assert {row["dtype"] for row in odd if row["curve"] == "noise_floor"} == {"float64"}
+
+
+def test_the_resolution_in_ulps_is_finite_where_a_coordinate_is_zero():
+    wide = jnp.array([[0.0, 1.0, 2.0], [0.0, 0.0, 4.0]])
+    single = wide + jnp.array([[0.0, 0.0, 2.0**-24]])
+    resolution = jax.jit(wide_resolution, static_argnames="number")
+    found = resolution(wide, single, wide, F64)
+    # Eight times 2^-29 of float32's error, in units of the spacing at 2: no other one errs.
+    assert found["ulp"].tolist() == [2.0**-26 * 2.0**-24 / 2.0**-51] * 2
+    noisy = resolution(wide, single + 2.0**-24, wide, F64)
+    assert noisy["ulp"].tolist() == [2.0**54] * 2  # what two numbers can be apart at the most
+    assert not math.isfinite(resolution(wide, single, wide / 0, F64)["ulp"][0])
+
+
+def test_cells_that_are_done_are_left_out(rows):
+    done = {tuple(row[name] for name in KEY) for row in pick(rows, family="ones")}
+    ((positions, model),) = open_models(SETTINGS)
+    remaining = measure(
+        SETTINGS, positions, model, done=lambda row: tuple(row[name] for name in KEY) in done
+    )
+    cell, _ = next(remaining)
+    assert cell.family == "ones_zero"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"lengths": ()}, "one or more different --lengths"),
+        ({"lengths": (4, 2)}, "ascending positive lengths"),
+        ({"lengths": (0, 2)}, "ascending positive lengths"),
+        ({"lengths": (2, 2)}, "different --lengths"),
+        ({"families": ("twos",)}, "'twos'"),
+        ({"formats": ("f31",)}, "f31"),
+        ({"formats": ()}, "one or more different --formats"),
+        ({"positions": ("spiral",)}, "'spiral'"),
+        ({"model": "smollm2", "positions": ("rotary",)}, "has its own"),
+        ({"seed": -1}, "a seed from 0"),
+        ({"seed": 2**32}, "a seed from 0"),
+    ],
+)
+def test_bad_settings_are_named(change, text):
+    with pytest.raises(BadInput, match=text):
+        CollapseSettings(**({"model": "toy"} | change))
+
+
+def test_a_length_over_the_context_is_named():
+    for length, needed in ((8192, 8193), (2**31 - 1, 2**31 - 1)):  # before so many symbols are made
+        settings = CollapseSettings(
+            model="toy", lengths=(length,), families=("ones",), positions=("none",)
+        )
+        ((_, model),) = open_models(settings)
+        with pytest.raises(BadInput, match=rf"at most 8192 tokens.*needs {needed}"):
+            lay_out(settings, model)
+
+
+def test_an_overflow_is_no_number_and_not_hidden():
+    settings = CollapseSettings(
+        model="toy",
+        lengths=LENGTHS,
+        families=("ones_zero",),
+        formats=("e2m1",),
+        positions=("none",),
+    )
+    ((positions, model),) = open_models(settings)
+    (_, rows), *rest = measure(settings, positions, model)
+    assert not rest
+    own = pick(rows, curve="noise_floor", norm="l1")
+    assert all(math.isfinite(row["distance"]) for row in own)  # e2m1 saturates

@@ -1,0 +1,188 @@
+"""The generate study: rows against a replay of the whole text, and a text that is resumed."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from documented import row_keys
+
+from glassesjax.cache import policy, replay
+from glassesjax.cli import run
+from glassesjax.model.pretrained import toy_model
+from glassesjax.runs.rows import read_rows
+
+SAMPLED = ("--temperature", "1.5", "--top-k", "8", "--top-p", "0.95", "--seed", "3")
+ALONE = ("--beside", "nothing")
+
+
+def write(out, *more, prompt=("0123,", "1"), count=9, options=SAMPLED):
+    asked = ["--prompt", *prompt] if prompt else []
+    sizes = ["--slots", "4", "--max-tokens", str(count), "--out", str(out)]
+    return run(["generate", "toy", *asked, *sizes, *options, *more])
+
+
+def rows_of(out):
+    """Rows without what depends on the hour."""
+    drop = lambda row: {name: row[name] for name in row if name != "tokens_per_second"}
+    return [drop(row) for row in read_rows(out / "rows.jsonl")]
+
+
+def answer(rows, prompt=0):
+    return [row for row in rows if row["part"] == "answer" and row["prompt"] == prompt]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "toy"
+    assert write(out) == 0
+    return out
+
+
+def test_a_run_leaves_what_the_others_leave(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"settings.json", "provenance.json", "rows.jsonl", "index.html"}
+    assert json.loads((finished / "settings.json").read_text())["slots"] == "4"
+    assert "<title>What the toy decoder writes" in (finished / "index.html").read_text()
+
+
+def test_rows_have_each_key_once_and_name_where_they_were_made(finished):
+    rows = read_rows(finished / "rows.jsonl")
+    keys = {(row["policy"], row["prompt"], row["position"]) for row in rows}
+    assert len(keys) == len(rows) == 2 * (6 + 9 + 2 + 9)  # a token begins the sequence
+    for name in ("dtype", "rounding", "matmul_precision", "backend", "jax", "slots", "seed"):
+        assert all(name in row for row in rows)
+
+
+def test_every_key_of_a_row_is_documented(finished):
+    assert set().union(*read_rows(finished / "rows.jsonl")) == row_keys("generate")
+
+
+def test_who_is_held_is_what_a_replay_of_the_text_says(finished):
+    rows = [row for row in rows_of(finished) if row["policy"] == "tova" and row["prompt"] == 0]
+    rows.sort(key=lambda row: row["position"])
+    text = [row["token"] for row in rows][:-1]
+    read = replay(toy_model(seed=3).decoder, jnp.asarray(text), policy("tova"), slots=4, chunk=8)
+    forgotten = np.stack([layer[0] for layer in read.forgotten])  # layers seq
+    held = (forgotten == len(text)).sum(axis=0)
+    assert [row["held"] for row in rows] == [*held.tolist(), None]
+    for row, steps in zip(rows[:-1], forgotten.T, strict=True):
+        lost = steps[steps < len(text)]
+        assert row["first_forgotten"] == (lost.min() if len(lost) else None)
+        assert row["last_forgotten"] == (lost.max() if len(lost) == 3 else None)
+
+
+def test_beside_it_all_tokens_are_held(finished):
+    rows = [row for row in rows_of(finished) if row["policy"] == "full"]
+    assert {row["held"] for row in rows} == {3, None}
+    assert {row["slots"] for row in rows} == {6 + 9}
+
+
+def test_a_finished_run_says_its_text_again_and_changes_no_row(finished, capsys):
+    before = (finished / "rows.jsonl").read_bytes()
+    assert write(finished) == 0
+    said = capsys.readouterr().out
+    own = [row for row in rows_of(finished) if row["policy"] == "tova"]
+    first, second = ("".join(row["text"] for row in answer(own, prompt)) for prompt in (0, 1))
+    assert said == f"{first}\n\nText 2\n{second}\nPage: {finished / 'index.html'}\n"
+    assert (finished / "rows.jsonl").read_bytes() == before
+
+
+def test_a_resumed_text_is_the_one_without_a_break(finished, tmp_path, capsys):
+    saved, again = tmp_path / "state.npz", tmp_path / "again.npz"
+    assert write(tmp_path / "half", "--save", str(saved), *ALONE, count=4) == 0
+    resume = ("--resume", str(saved), "--save", str(again), *ALONE)
+    capsys.readouterr()
+    assert write(tmp_path / "rest", *resume, prompt=(), count=5) == 0
+    whole = [row for row in rows_of(finished) if row["policy"] == "tova"]
+    assert rows_of(tmp_path / "rest") == whole
+    new = "".join(row["text"] for row in answer(whole)[4:])
+    assert capsys.readouterr().out.startswith(f"{new}\n")
+    assert again.is_file()
+
+
+def test_a_stop_string_ends_the_text_and_is_not_shown(finished, tmp_path, capsys):
+    own = [row for row in rows_of(finished) if row["policy"] == "tova"]
+    text = "".join(row["text"] for row in answer(own))
+    stop = text[3:5]
+    capsys.readouterr()
+    assert write(tmp_path / "run", "--stop", stop, *ALONE) == 0
+    shown = text[: text.index(stop)]
+    assert capsys.readouterr().out.startswith(f"{shown}\n\nText 2\n")
+    rows = answer(rows_of(tmp_path / "run"))
+    assert rows[-1]["ended"] == "text"
+    assert "".join(row["text"] for row in rows) == shown + stop
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--prompt", "1", "--policy", "tovva"], "did you mean 'tova'?"),
+        (["--prompt", "1", "--slots", "0"], "at least 1 slots"),
+        (["--prompt", "1", "--slots", "many"], "tokens (256)"),
+        (["--prompt", "1", "--temperature", "-1"], "temperature at least 0"),
+        (["--prompt", "1", "--temperature", "1", "--top-p", "0"], "top_p over 0"),
+        (["--prompt", "1", "--temperature", "1", "--top-p", "1.5"], "top_p over 0"),
+        (["--prompt", "1", "--temperature", "1", "--top-k", "0"], "top_k at least 1"),
+        (["--prompt", "1", "--top-k", "4"], "--temperature over 0"),
+        (["--prompt", "1", "--max-tokens", "0"], "--max-tokens of 1 or more"),
+        (["--prompt", "1", "--max-tokens", "9000"], "at most 8192 tokens"),
+        (["--prompt", "1", "--spacing", "compressed"], "rotary positions"),
+        (["--prompt", "1", "--stop", ""], "one character or more"),
+        (["--prompt", "2+2"], "'+'"),
+        (["--prompt", "1", "--chat"], "found toy"),
+        (["--prompt", "1", "--system", "Be brief."], "--chat with --system"),
+        ([], "--prompt, or a state to --resume"),
+        (["--prompt", "1", "--resume", "none"], "not both"),
+        (["--resume", "none"], "got 'none', which cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, arguments, text):
+    out = tmp_path / "out"
+    assert run(["generate", "toy", *arguments, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(("glassesjax: Wanted", "glassesjax: Expected"))
+    assert error.count("\n") == 1
+    assert text in error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (("--policy", "h2o"), "policy h2o"),
+        (("--positions", "rotary"), "model settings"),
+        (("--format", "bf16"), "dtype bfloat16"),
+        (("--slots", "5"), "slots 5"),
+        (("--seed", "4"), "with seed 4"),
+        (("--temperature", "2"), "temperature 2.0"),
+    ],
+)
+def test_a_state_of_another_run_is_refused(saved_state, tmp_path, capsys, change, text):
+    out = tmp_path / "out"
+    given = [*SAMPLED, "--slots", "4", "--resume", str(saved_state), *change]
+    assert run(["generate", "toy", *given, "--out", str(out)]) == 2
+    assert text in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def saved_state(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    assert write(folder / "run", "--save", str(folder / "state"), *ALONE, count=4) == 0
+    return folder / "state"
+
+
+@pytest.mark.slow
+@pytest.mark.models
+def test_smollm2_answers_and_ends_its_turn(tmp_path, capsys):
+    # Room for all tokens: what a model says from less is another question.
+    asked = ["--prompt", "What is the capital of France?", "--chat", "--max-tokens", "40"]
+    given = [*asked, "--slots", "128", *ALONE]
+    assert run(["generate", "smollm2", *given, "--out", str(tmp_path / "run")]) == 0
+    rows = answer(read_rows(tmp_path / "run" / "rows.jsonl"))
+    assert rows[-1]["ended"] == "token"
+    assert rows[-1]["token_text"] == "<|im_end|>"
+    said = capsys.readouterr().out
+    assert "Paris" in said
+    assert "<|im_end|>" not in said

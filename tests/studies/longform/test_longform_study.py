@@ -1,0 +1,242 @@
+"""The longform study on the toy: measures by hand, rows against a replay, the judge, resuming."""
+
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from documented import row_keys
+
+from glassesjax.cache import policy, replay, unroll
+from glassesjax.errors import BadInput
+from glassesjax.studies.longform.cells import longform_headlines, read_cells
+from glassesjax.studies.longform.judge import judged, verdicts
+from glassesjax.studies.longform.measure import KEY, LongformSettings, measure, open_subject
+from glassesjax.studies.longform.rows import common_prefix, distinct_share, full_loss, repetition
+from glassesjax.studies.longform.run import run_longform
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+SETTINGS = LongformSettings(
+    model="toy",
+    prompt="0123",
+    policies=("tova", "window"),
+    slots=("4",),
+    samples=2,
+    max_tokens=12,
+    format="f64",
+    positions="rotary",
+)
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return open_subject(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def rows(subject):
+    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+
+
+def pick(rows, **wanted):
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def test_shares_of_ngrams_by_hand():
+    text = [1, 2, 1, 2, 1, 2, 3]
+    assert distinct_share(text, 1) == 3 / 7
+    assert distinct_share(text, 2) == 3 / 6  # 12, 21, 23
+    assert distinct_share(text, 3) == 3 / 5  # 121, 212, 123
+    assert distinct_share(text, 4) == 3 / 4  # 1212, 2121, 2123; 1212 stood there before
+    assert repetition(text) == 1 / 4
+    assert distinct_share([5, 5], 2) == 1.0
+    assert math.isnan(distinct_share([5], 2))
+
+
+def test_repetition_is_the_share_of_ngrams_seen_before():
+    text = np.random.default_rng(0).integers(0, 2, 40).tolist()
+    grams = [tuple(text[at : at + 4]) for at in range(37)]
+    before = sum(gram in grams[:at] for at, gram in enumerate(grams))
+    assert repetition(text) == pytest.approx(before / 37, rel=2.0**-50, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [([1, 2, 3], [1, 2, 4], 2), ([1, 2], [1, 2, 3], 2), ([], [1], 0), ([2], [1], 0)],
+)
+def test_common_prefix_by_hand(first, second, same):
+    assert common_prefix(first, second) == same
+
+
+def test_every_row_is_there_once_and_flat(rows):
+    assert len(rows) == len({tuple(row[name] for name in KEY) for row in rows})
+    assert [row["policy"] for row in rows][::2] == ["full", "tova", "window"]
+    assert len(rows) == 2 * SETTINGS.steps
+    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
+    assert all(row["length"] == len(row["text"]) == 12 and not row["ended"] for row in rows)
+    assert all(row["repetition"] == 1 - row["distinct_4"] for row in rows)
+
+
+def test_perplexity_is_that_of_a_replay_with_everything_kept(subject, rows):
+    model = unroll(jax.tree.map(lambda w: w.astype(jnp.float64), subject.model.decoder))
+    (row,) = pick(rows, policy="tova", slots=4, sample=1)
+    text = subject.model.tokenizer.encode_symbols(tuple(row["text"]))
+    tokens = jnp.asarray([*subject.prompt, *text], jnp.int32)
+    scores = jax.nn.log_softmax(replay(model, tokens, policy("full")).logits)
+    start = len(subject.prompt) - 1
+    each = [float(scores[start + at, token]) for at, token in enumerate(text)]
+    # Sums of some hundred terms in float64, in another order.
+    assert row["full_nll"] == pytest.approx(-np.mean(each), rel=1e-12, abs=0)
+    assert row["full_perplexity"] == pytest.approx(math.exp(-np.mean(each)), rel=1e-12, abs=0)
+    parts = full_loss(model, subject.prompt, text, room=20, chunk=5)
+    assert parts == pytest.approx(row["full_nll"], rel=1e-12, abs=0)
+    assert math.isnan(full_loss(model, subject.prompt, (), room=20))
+
+
+def test_a_state_that_holds_all_writes_what_the_full_one_writes(rows):
+    settings = dataclasses.replace(SETTINGS, policies=("tova",), slots=("17",))
+    found = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
+    assert len(pick(found, policy="tova", slots=17)) == 2
+    full = [row["text"] for row in pick(rows, policy="full")]
+    assert full[0] != full[1]
+    for row in (*rows, *found):
+        same = common_prefix(list(map(ord, row["text"])), list(map(ord, full[row["sample"]])))
+        assert row["agrees"] == same
+        if row["slots"] == 17:  # 5 of the prompt and 12
+            assert row["text"] == full[row["sample"]]
+
+
+def test_other_draws_by_the_seed(rows):
+    settings = dataclasses.replace(SETTINGS, seed=1, policies=("window",), slots=("4",))
+    other = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
+    assert {row["text"] for row in other}.isdisjoint(row["text"] for row in rows)
+
+
+def test_sentences_have_the_numbers_of_the_rows(rows):
+    said = longform_headlines(rows)
+    assert len(said) == SETTINGS.steps
+    assert said[0].startswith("full: 0 of 2 texts end by themselves, 12 tokens")
+    nll = np.mean([row["full_nll"] for row in pick(rows, policy="window", slots=4)])
+    (line,) = [line for line in said if line.startswith("window with 4 slots")]
+    assert f"perplexity under the full model {math.exp(nll):.1f}" in line
+
+
+def test_a_run_that_was_cut_off_continues(tmp_path, rows):
+    settings = dataclasses.replace(SETTINGS, policies=("tova",), slots=("4", "17"))
+    run_longform(settings, tmp_path)
+    file = tmp_path / "rows.jsonl"
+    whole, page = file.read_bytes(), (tmp_path / "index.html").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == 6
+    file.write_bytes(b"".join(lines[:3]) + lines[3][:40])
+    named = []
+    run_longform(settings, tmp_path, advance=named.append)
+    # The full texts are written once more, for the others are compared with them.
+    assert named == ["full with 17 slots", "tova with 4 slots", "tova with 17 slots"]
+    assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
+    named.clear()
+    run_longform(settings, tmp_path, advance=named.append)
+    assert named == []
+    text = page.decode()
+    assert "<script" not in text
+    assert all(f">{row['text']}<" in text for row in pick(rows, policy="tova"))
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite(rows):
+    (cell, *_) = read_cells([{**row, "full_nll": 800.0} for row in rows])
+    assert cell.perplexity == math.inf
+    assert math.isnan(read_cells([{**rows[0], "full_nll": None}])[0].perplexity)
+
+
+def test_nothing_is_narrowed_where_nothing_is_drawn():
+    assert SETTINGS.sampling.top_p == 0.95
+    assert dataclasses.replace(SETTINGS, temperature=0.0, samples=1).sampling.top_p == 1.0
+
+
+class Made:
+    """A judge that prefers one kind of text, or one place."""
+
+    def __init__(self, choose):
+        self.choose, self.asked = choose, []
+
+    def __call__(self, prompt, first, second):
+        self.asked.append((prompt, first, second))
+        return self.choose(first, second)
+
+
+longer = lambda first, second: "first" if len(first) > len(second) else "second"
+
+
+@pytest.mark.parametrize(
+    ("choose", "verdict"),
+    [
+        (longer, "win"),
+        (lambda first, second: longer(second, first), "loss"),
+        (lambda first, second: "first", "tie"),  # swayed by the order
+        (lambda first, second: "second", "tie"),
+        (lambda first, second: "tie", "tie"),
+        (lambda first, second: "first" if first == "long" else "tie", "tie"),  # sure once only
+    ],
+)
+def test_a_win_needs_both_orders(choose, verdict):
+    judge = Made(choose)
+    assert judged(judge, "p", "long", "s") == verdict
+    assert judge.asked == [("p", "long", "s"), ("p", "s", "long")]
+
+
+def test_equal_texts_are_a_tie_and_nobody_is_asked():
+    judge = Made(longer)
+    assert judged(judge, "p", "same", "same") == "tie"
+    assert judge.asked == []
+
+
+def test_a_judge_must_choose():
+    with pytest.raises(BadInput, match="first, second or tie; found 'maybe'"):
+        judged(Made(lambda first, second: "maybe"), "p", "a", "b")
+
+
+def test_all_texts_before_the_judge():
+    row = lambda name, slots, sample, text: {
+        "policy": name, "slots": slots, "sample": sample, "text": text,
+    }  # fmt: skip
+    full = [row("full", 9, 0, "abc"), row("full", 9, 1, "abc")]
+    others = [row("tova", 4, 0, "abcd"), row("tova", 4, 1, "ab"), row("window", 4, 1, "abc")]
+    assert verdicts(Made(longer), "p", [*full, *others]) == {
+        ("tova", 4): {"win": 1, "loss": 1, "tie": 0},
+        ("window", 4): {"win": 0, "loss": 0, "tie": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"policies": ()}, "different --policies"),
+        ({"policies": ("full",)}, "full is always written beside them"),
+        ({"policies": ("tovva",)}, "did you mean 'tova'"),
+        ({"slots": ("4", "4")}, "different --slots"),
+        ({"slots": ("many",)}, "slots as tokens"),
+        ({"samples": 0}, "--samples of 1 or more"),
+        ({"max_tokens": 0}, "--max-tokens of 1 or more"),
+        ({"max_tokens": 8192}, "at most 8192 tokens, the model's context"),
+        ({"temperature": 0.0}, "one of --samples at --temperature 0"),
+        ({"temperature": 0.0, "samples": 1, "top_k": 3}, "--temperature over 0 with --top-k"),
+        ({"temperature": 0.0, "samples": 1, "top_p": 0.5}, "--temperature over 0 with --top-k"),
+        ({"temperature": -1.0}, "temperature at least 0"),
+        ({"seed": -1}, "a seed from 0"),
+        ({"positions": "round"}, "--positions out of none"),
+        ({"chat": True}, "--chat with a model that reads text"),
+        ({"model": "smollm2"}, "--positions with the toy only"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_written(fields, said):
+    given = {field.name: getattr(SETTINGS, field.name) for field in dataclasses.fields(SETTINGS)}
+    with pytest.raises(BadInput, match=re.escape(said)):
+        open_subject(LongformSettings(**{**given, **fields}))
+
+
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("longform")

@@ -1,0 +1,277 @@
+"""The recall study on a small model that reads bytes: its rows against a replay, and resuming."""
+
+import dataclasses
+import re
+from collections import namedtuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from documented import row_keys
+from studies.made_reader import TOKENIZER, made_header, made_verses
+
+from glassesjax.cache import empty_state, policy, prefill, replay, retained, unroll
+from glassesjax.cache.generate import generate
+from glassesjax.errors import BadInput
+from glassesjax.model import Decoder
+from glassesjax.studies.recall import measure as recall
+from glassesjax.studies.recall import run as report
+from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
+from glassesjax.studies.recall.reading import Asked, Reading, readings_text
+from glassesjax.studies.recall.rows import expected_losses, greedy, held_share
+from glassesjax.tasks.answers import exact_match, token_f1
+from glassesjax.tasks.bible import Question
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+SETTINGS = RecallSettings(
+    model="made",
+    lengths=(260,),
+    depths=(0.0, 1.0),
+    items=1,
+    words=2,
+    policies=("full", "truncated", "tova"),
+    slots=("90",),
+    format="f64",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recall, "open_one", lambda settings: made_header())
+        patch.setattr(recall, "king_james_verses", made_verses)
+        yield
+
+
+@pytest.fixture(scope="module")
+def subject(made):
+    return open_subject(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def rows(subject):
+    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def model(subject):
+    return unroll(jax.tree.map(lambda w: w.astype(jnp.float64), subject.model.decoder))
+
+
+def pick(rows, **wanted):
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def cases(subject, rows, **wanted):
+    """Each row with what was read for it."""
+    for row in pick(rows, **wanted):
+        (one,) = [r for r in subject.readings if r.passage.task == row["task"]]
+        (asked,) = [a for a in one.asked if a.question.depth == row["depth"]]
+        yield row, one, asked
+
+
+def slow_loss(model, tokens, answer, rule, slots):
+    """From one replay of everything, token by token."""
+    whole = jnp.asarray([*tokens, *answer], jnp.int32)
+    scores = replay(model, whole, policy(rule), slots=slots).logits[len(tokens) - 1 : -1]
+    each = jax.nn.log_softmax(scores)[np.arange(len(answer)), np.array(answer)]
+    return -float(each.mean())
+
+
+def test_every_row_is_there_once_and_flat(subject, rows):
+    assert len(rows) == len({tuple(row[name] for name in KEY) for row in rows})
+    assert len(rows) == 2 * 2 * 3  # tasks, depths, ways to read
+    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
+    assert SETTINGS.steps * 2 == len(rows)
+    for row, one, asked in cases(subject, rows):
+        assert row["expected"] == asked.question.answer
+        assert row["passage_tokens"] == len(one.passage.text) <= 260
+        assert row["gold_tokens"] == len(row["expected"]) + 1  # a byte a token, and the space
+        assert row["exact"] == exact_match(row["answer"], row["expected"])
+        assert row["f1"] == token_f1(row["answer"], row["expected"])
+
+
+def test_tokens_of_the_needle_are_its_line(subject):
+    for one in subject.readings:
+        for asked in one.asked:
+            start, stop = asked.needle
+            line = one.passage.lines[asked.question.needle]
+            assert TOKENIZER.decode(one.tokens[start:stop]) == f"{line}\n"
+            assert TOKENIZER.decode(asked.tokens) == asked.question.text
+            assert TOKENIZER.decode(asked.expected) == f" {asked.question.answer}"
+
+
+def test_full_is_read_once_and_the_others_at_each_size(subject):
+    both = dataclasses.replace(SETTINGS, slots=("40", "90"))
+    found = recall.cells(both, subject.model.config, subject.readings)
+    (_, most), *others = [(cell.name, cell.slots) for cell in found]
+    assert others == [(name, slots) for name in ("truncated", "tova") for slots in (40, 90)]
+    assert most > 260
+    assert both.steps == 2 * len(found)
+
+
+@pytest.mark.parametrize(("rule", "slots"), [("full", None), ("tova", 90)])
+def test_losses_are_those_of_one_replay(subject, rows, model, rule, slots):
+    wanted = {"policy": rule, "task": "said", "depth": 1.0} | ({"slots": slots} if slots else {})
+    ((row, one, asked),) = cases(subject, rows, **wanted)
+    tokens = (*one.tokens, *asked.tokens)
+    room = slots or len(tokens) + len(asked.expected)
+    slow = slow_loss(model, tokens, asked.expected, rule, room)
+    # Sums of some hundred terms in float64, in another order; scores are of size one.
+    assert row["gold_nll"] == pytest.approx(slow, rel=1e-12, abs=0)
+    assert row["tokens"] == len(tokens)
+
+
+def test_truncated_is_the_full_model_on_the_last_tokens(subject, rows, model):
+    ((row, one, asked),) = cases(
+        subject, rows, policy="truncated", slots=90, task="verse", depth=1.0
+    )
+    tokens = (*one.tokens, *asked.tokens)[-90:]
+    slow = slow_loss(model, tokens, asked.expected, "full", 200)
+    assert row["gold_nll"] == pytest.approx(slow, rel=1e-12, abs=0)
+    assert row["tokens"] == 90
+    kept = 90 - len(asked.tokens)
+    size = asked.needle[1] - asked.needle[0]
+    assert asked.needle[1] == len(one.tokens)
+    assert row["held"] == min(kept, size) / size
+    assert all(r["held"] == 0 for r in pick(rows, policy="truncated", depth=0.0))
+
+
+def test_held_is_what_a_replay_holds(subject, rows, model):
+    for row, one, asked in cases(subject, rows, policy="tova", slots=90, task="said"):
+        found = replay(model, jnp.asarray(one.tokens, jnp.int32), policy("tova"), slots=90)
+        held = np.stack([retained(layer)[0, -1] for layer in found.forgotten])
+        assert row["held"] == held[:, slice(*asked.needle)].mean()
+    assert all(row["held"] == 1 for row in pick(rows, policy="full"))
+
+
+def test_held_share_by_hand(model):
+    two = dataclasses.replace(model.outer.config, num_layers=2)
+    state = empty_state(two, policy("tova"), 4)
+    layers = [
+        layer._replace(position=jnp.asarray([places], jnp.int32))
+        for layer, places in zip(state.layers, ([0, 5, 6, 9, -1], [6, 7, 8, -1, 1]), strict=True)
+    ]
+    assert held_share(state._replace(layers=tuple(layers)), (5, 9)) == (2 + 3) / 8
+
+
+def test_greedy_is_what_generate_writes(model):
+    tokens = list(b"And Adah said,")
+    rule = policy("tova")
+    *_, part = prefill(model, np.array(tokens, np.int32), rule, slots=6, chunk=16)
+    state = jax.tree.map(lambda leaf: leaf[None], part.state)
+    ours = greedy(model, state, part.y[-1:], rule, max_tokens=5, ends=lambda token: False)
+    steps = generate(model, [tokens], rule, slots=6, max_tokens=5, chunk=16)
+    theirs = [int(step.token[0]) for step in steps]
+    assert ours == [theirs]
+    stopped = greedy(
+        model, state, part.y[-1:], rule, max_tokens=5, ends=lambda token: token == theirs[2]
+    )
+    assert stopped == [theirs[: theirs.index(theirs[2])]]
+
+
+def test_losses_of_rows_of_different_lengths_are_their_own(model):
+    rule = policy("h2o")
+    *_, part = prefill(model, np.array(list(b"Who said so"), np.int32), rule, slots=6, chunk=16)
+    rows = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), part.state)
+    last = jnp.stack([part.y[-1], part.y[-1]])
+    both = expected_losses(model, rows, last, rule, [(5, 9, 3), (7,)])
+    state = jax.tree.map(lambda leaf: leaf[None], part.state)
+    each = [expected_losses(model, state, last[:1], rule, [row])[0] for row in [(5, 9, 3), (7,)]]
+    assert both == pytest.approx(each, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("mode", ["one_shot", "chunked"])
+def test_other_modes_agree_while_nothing_is_dropped(subject, rows, mode):
+    settings = dataclasses.replace(
+        SETTINGS, mode=mode, tasks=("said",), policies=("tova",), slots=("500",)
+    )
+    found = [r for _, rs in measure(settings, open_subject(settings)) for r in rs]
+    full = pick(rows, policy="full", task="said")
+    assert [r["prefill"] for r in found] == [mode] * 2
+    assert [r["gold_nll"] for r in found] == pytest.approx(
+        [r["gold_nll"] for r in full], rel=1e-9, abs=0
+    )
+    assert [r["answer"] for r in found] == [r["answer"] for r in full]
+
+
+def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, tasks=("said",))
+    report.run_recall(settings, tmp_path)
+    file = tmp_path / "rows.jsonl"
+    whole, page = file.read_bytes(), (tmp_path / "index.html").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == len(pick(rows, task="said"))
+    file.write_bytes(b"".join(lines[:3]) + lines[3][:40])
+    named = []
+    report.run_recall(settings, tmp_path, advance=named.append)
+    ways = ["truncated with 90 slots", "tova with 90 slots"]
+    assert named == [f"said 260 0: {way}" for way in ways]
+    assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
+    with pytest.raises(BadInput, match="holds another run"):
+        report.run_recall(dataclasses.replace(settings, seed=1), tmp_path)
+    monkeypatch.setattr(recall, "king_james_verses", lambda: made_verses()[2:])
+    with pytest.raises(BadInput, match=r"settings\.json differs"):
+        report.run_recall(settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"tasks": ()}, "different --tasks"),
+        ({"lengths": (9, 9)}, "different --lengths"),
+        ({"lengths": (0,)}, "--lengths of 1 or more"),
+        ({"lengths": (30,)}, "hold 3 verses"),
+        ({"lengths": (9999,), "policies": ("truncated",)}, "a book with 9999 tokens"),
+        ({"depths": (0.5, 2.0)}, "--depths from 0 to 1"),
+        ({"items": 0}, "--items of 1 or more"),
+        ({"words": -1}, "--words of 0 or more"),
+        ({"hint": -1}, "a --hint of 0 words or more"),
+        ({"policies": ("tova", "tova")}, "different --policies"),
+        ({"policies": ("tovva",)}, "did you mean 'tova'"),
+        ({"policies": ("truncatd",)}, "did you mean 'truncated'"),
+        ({"policies": ("truncated",), "slots": ("0",)}, "at least 1 slots for truncated"),
+        ({"slots": ("many",)}, "slots as tokens"),
+        ({"policies": ("tova+4",), "slots": ("2",)}, "at least 5 slots"),
+        ({"seed": -1}, "a seed from 0"),
+        ({"model": "toy"}, "a model that reads text; found toy"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_measured(fields, said):
+    given = {field.name: getattr(SETTINGS, field.name) for field in dataclasses.fields(SETTINGS)}
+    with pytest.raises(BadInput, match=re.escape(said)):
+        open_subject(RecallSettings(**{**given, **fields}))
+
+
+def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
+    long = dataclasses.replace(SETTINGS, policies=("truncated",), slots=("40", "90"))
+    most = 90 + max(len(a.expected) for one in subject.readings for a in one.asked) + 4
+    for context, fits in ((most, True), (most - 1, False)):
+        config = dataclasses.replace(subject.model.decoder.config, max_length=context)
+        model = dataclasses.replace(subject.model, decoder=Decoder(config, key=jax.random.key(0)))
+        if fits:
+            assert [c.slots for c in recall.cells(long, model.config, subject.readings)] == [40, 90]
+        else:
+            with pytest.raises(BadInput, match=f"at most {context} tokens"):
+                recall.cells(long, model.config, subject.readings)
+
+
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("recall")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
+    """Its digest tells runs apart, so no class's or field's name may change it."""
+    question = namedtuple("Question", "depth needle needle_depth text answer")
+    asked = namedtuple("Asked", "question tokens expected needle")
+    said = [
+        ((0.5, 3, 0.4375, 'the "\n', "it's"), (5,), (6, 7), (8, 9)),
+        ((0.0,) * 5, (), (1,), (2, 3)),
+    ]
+    new = [Asked(Question(*q), *rest) for q, *rest in said[:count]]
+    old = tuple(asked(question(*q), *rest) for q, *rest in said[:count])
+    readings = [Reading(None, (1, 2), tuple(new)), Reading(None, (4,), ())]
+    assert readings_text(readings) == repr([((1, 2), old), ((4,), ())])

@@ -1,0 +1,246 @@
+"""The retention page on rows made by hand: sentences, figures, text, markup."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from studies.collapse.made_rows import PROVENANCE
+from studies.collapse.test_page import Reader
+from wording import says
+
+from glassesjax.cache.replay import retained
+from glassesjax.cache.retention import mean_lifetime
+from glassesjax.studies.retention.cells import (
+    class_ratio,
+    paper_slots,
+    rank_correlation,
+    read_cells,
+)
+from glassesjax.studies.retention.figures import coarse, maps_figure
+from glassesjax.studies.retention.page import retention_page
+from glassesjax.studies.retention.rows import retention_rows
+from glassesjax.studies.retention.sentences import (
+    cell_sentences,
+    class_pairs,
+    paper_correlation,
+    retention_headlines,
+)
+from glassesjax.studies.retention.words import PAPER_SLOTS, PAPER_STEPS
+from glassesjax.tasks.word_classes import CLASSES
+
+TEXTS = ["In", " the", " <b>", ".", "\n", "Go"]
+SETTINGS = {"model": "toy", "text": "<script>alert(1)</script>"}
+# TOVA's victims of a stream of six with three slots: 0, 1 and 3 after steps 3, 4 and 5.
+TOVA = np.array([[3, 4, 6, 5, 6, 6]], np.int32)
+SINK = np.array([[6, 3, 4, 5, 6, 6]], np.int32)
+BOTH = np.concatenate([TOVA, SINK]), SINK[[0, 0]]  # two decisions a layer
+
+
+def made_rows(cells=(("tova", 3),), forgotten=(TOVA, SINK), weights="some-q4_k.gguf", **changes):
+    """Rows as the study makes them from what was forgotten."""
+    length = forgotten[0].shape[1]
+    texts = [TEXTS[at % len(TEXTS)] for at in range(length)]
+    shared = {"study": "retention", "model": "toy", "positions": "none", "dtype": "float32"}
+    shared |= {"weights": weights, "layers": len(forgotten), "prompt_tokens": length}
+    shared |= {"text": "story", "ranking_obstacle": "", **changes}
+    return [
+        {**shared, "policy": name, "slots": slots, **row}
+        for name, slots in cells
+        for row in retention_rows(range(length), texts, list(forgotten), slots)
+    ]
+
+
+def page_of(rows):
+    return retention_page(rows, SETTINGS, PROVENANCE)
+
+
+@pytest.fixture(scope="module")
+def page():
+    return page_of(made_rows(cells=(("tova", 3), ("tova-head", 3))))
+
+
+def test_the_page_is_whole_and_stands_alone(page):
+    reader = Reader(page)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids))
+    outside = [link for link in reader.links if not link.startswith("data:image/png;base64,")]
+    assert all(link.startswith("#") and link[1:] in reader.ids for link in outside)
+    assert not reader.tags & {"script", "link", "img", "iframe", "a"}
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_comes_from_data_is_escaped_and_white_space_shows(page):
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<i>␣</i>&lt;b&gt;</span>" in page
+    assert "<i>⏎</i>\n</span>" in page
+
+
+def test_the_same_rows_give_the_same_page(page):
+    assert page_of(made_rows(cells=(("tova", 3), ("tova-head", 3)))) == page
+    assert "quantized to about 4 bits" in page
+    assert "quantized" not in page_of(made_rows(weights="toy seed 0"))
+
+
+def test_the_sentences_by_hand():
+    said = cell_sentences(read_cells(made_rows())[0])
+    # Of three held, TOVA's stream has 3, 3 and 2 recent ones, the sink's always 2.
+    assert all(text.startswith("tova, 3 slots: ") for text in said)
+    assert says(said[0], "78%", 3, "67%", "89%")
+    # It lives 4 and 6 steps; the five after it 4 4 3 2 1 and 3 3 3 2 1.
+    assert says(said[1], 1, 2, 5, 5, 2.6, 3)  # layers, of how many, steps; tokens after it, theirs
+    # After steps 3, 4 and 5: {1,2,3} and {0,2,3}, {2,3,4} and {0,3,4}, {2,4,5} and {0,4,5}.
+    assert says(said[-1], "50%", "50%", "67%", "33%")
+    assert len(said) == 3  # no class has ten tokens
+
+
+def test_the_text_says_which_class_and_how_many_layers(page):
+    assert 'title="0, first token: 5 steps, held by 50%"' in page
+    assert 'title="1, determiner: 3.5 steps, held by 0.0%"' in page
+    assert 'title="4, newline: 2 steps, held by 100%"' in page
+
+
+def marked_window(length, slots):
+    """A window but for marks and line ends, which are all kept: none of ten tokens is another."""
+    forgotten = np.full(length, length, np.int32)
+    others = [at for at in range(length) if at % 6 not in (3, 4)]
+    for step, position in zip(range(slots, length), others, strict=False):
+        forgotten[position] = step
+    return forgotten[None]
+
+
+def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():
+    length, slots = 1024, 512
+    cell = read_cells(made_rows((("tova", slots),), (marked_window(length, slots),)))[0]
+    mean = mean_lifetime(slots, length)
+    marks = np.mean([length - at for at in range(3, length, 6)]) / mean
+    (line,) = [text for text in cell_sentences(cell) if "longer than the mean" in text]
+    longer, shorter = line.partition(" live ")[2].partition(" (multiples")[0].split("; shorter ")
+    assert f"determiner {class_ratio(cell, 'determiner').value:.2f} (0." in shorter
+    found = class_ratio(cell, "sentence end")
+    assert found.value == pytest.approx(marks)
+    # Its ends are steps of tokens at the text's end, which are few: the interval is wide.
+    assert 1 < found.low < marks < found.high
+    assert longer.startswith(f"newline {class_ratio(cell, 'newline').value:.2f} (")
+    assert f"sentence end {marks:.2f} ({found.low:.2f} to {found.high:.2f})" in longer
+    pairs = class_pairs(cell)
+    # Half of the text is the paper's 2048 of 4096.
+    assert pairs["sentence end"] == (pytest.approx(marks), 1677 / 1537)
+    assert pairs["other word"][1] == pytest.approx(
+        np.mean([PAPER_STEPS[tag][3] for tag in CLASSES[-3].tags]) / 1537
+    )
+    whole = paper_correlation(cell)
+    assert whole.low <= whole.value <= whole.high
+    assert any("rank correlation is" in text for text in cell_sentences(cell))
+
+
+def test_a_short_text_tells_no_class_from_another():
+    cell = read_cells(made_rows((("tova", 60),), (marked_window(120, 60),)))[0]
+    said = " ".join(cell_sentences(cell))
+    assert "no class is shown to live longer than others: 2 blocks of 64 tokens" in said
+    assert "rank correlation" not in said
+    assert np.isnan(paper_correlation(cell).low)
+
+
+def test_a_window_tells_no_class_from_another():
+    """All tokens live alike, but for the text's end: what differs is where a class stands."""
+    window = np.minimum(np.arange(1024) + 64, 1024).astype(np.int32)[None]
+    cell = read_cells(made_rows((("window", 64),), (window,)))[0]
+    (line,) = [text for text in cell_sentences(cell) if "longer than the mean" in text]
+    assert "longer than the mean live none; shorter none" in line
+
+
+def test_on_random_digits_nothing_is_ranked():
+    forgotten = (marked_window(1024, 512),)
+    for changes in ({"ranking_obstacle": "random digits: so"}, {"text": "random digits"}):
+        rows = made_rows((("tova", 512),), forgotten, **changes)
+        if "text" in changes:  # of a run from before rows said it
+            rows = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in rows]
+        first, *said = retention_headlines(rows)
+        assert first.startswith("Nothing can be ranked here: random digits: ")
+        assert not any("longer" in text or "rank correlation" in text for text in said)
+        assert "Nothing can be ranked here" in page_of(rows)
+
+
+def test_a_text_that_the_model_may_know_is_said():
+    rows = made_rows()
+    for perplexity, known in ((3.55, True), (46.3, False), (None, False)):
+        rows[-1]["text_perplexity"] = perplexity
+        assert ("by heart" in retention_headlines(rows)[0]) == known
+
+
+def test_a_text_that_fits_is_told_so():
+    whole = np.full((1, 6), 6, np.int32)
+    rows = made_rows((("tova", 6),), (whole,))
+    [said] = retention_headlines(rows)
+    assert says(said, "tova, 6 slots", 6)
+    assert "%" not in said
+    assert said.partition(": ")[2][1:] in page_of(rows)
+
+
+def test_a_cell_that_was_cut_off_is_left_out():
+    rows = made_rows(cells=(("tova", 3), ("h2o", 3)))
+    assert [cell.policy for cell in read_cells(rows[:-1])] == ["tova"]
+    with pytest.raises(ValueError, match="found none that is whole among 4"):
+        read_cells(rows[:4])
+
+
+def test_head_wise_decisions_are_averaged_by_layer():
+    cell = read_cells(made_rows((("tova-head", 3),), BOTH))[0]
+    assert cell.decisions == "key-value heads"
+    assert cell.of_layers("first_steps").tolist() == [5.0, 6.0]
+    assert [layer.shape for layer in cell.forgotten()] == [(2, 6), (2, 6)]
+    assert says(cell_sentences(cell)[1], 3, "4 key-value heads")
+
+
+@pytest.mark.parametrize("most", [1, 4, 6, 100])
+def test_a_coarse_map_is_the_mean_over_blocks(most):
+    both = np.concatenate([TOVA, SINK])
+    held = retained(both).mean(axis=0)
+    edges = np.linspace(0, 6, min(6, most) + 1).astype(int)
+    blocks = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    wanted = [[held[rows, columns].mean() for columns in blocks] for rows in blocks]
+    np.testing.assert_allclose(coarse(both, most), wanted, rtol=8 * 2.0**-53, atol=0)
+
+
+def test_the_maps_hold_each_layer_once():
+    figure = maps_figure(read_cells(made_rows())[0])
+    assert len(figure.axes) == 1
+    titles = [text.get_text() for text in figure.axes[0].texts]
+    assert titles == ["layer 0, 89% recent", "layer 1, 67% recent"]
+    image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
+    assert np.nansum(image) == retained(TOVA).sum() + retained(SINK).sum()
+
+
+def test_the_papers_column_is_the_same_share_of_the_text():
+    column = lambda slots, length: paper_slots(made_cell(slots, length), PAPER_SLOTS)
+    assert [column(64, 1024), column(256, 1024), column(300, 1024)] == [256, 1024, 1024]
+    assert [column(8, 1024), column(1000, 1024)] == [None, None]
+
+
+def made_cell(slots, length):
+    window = np.minimum(np.arange(length) + slots, length).astype(np.int32)[None]
+    return read_cells(made_rows((("window", slots),), (window,)))[0]
+
+
+def test_rank_correlation_by_hand():
+    assert rank_correlation([1.0, 2.0, 3.0], [5.0, 6.0, 70.0]) == pytest.approx(1)
+    assert rank_correlation([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]) == pytest.approx(-1)
+    # Ranks 0 1 2 3 against 0 1.5 1.5 3: 4.5 over the root of 5 times 4.5.
+    assert rank_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 9.0]) == pytest.approx(
+        4.5 / 22.5**0.5
+    )
+    assert np.isnan(rank_correlation([1.0, 2.0], [1.0, 2.0]))
+    assert np.isnan(rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
+
+
+def test_the_papers_table_names_our_tags():
+    assert {tag for row in CLASSES for tag in row.tags} | {"average"} == set(PAPER_STEPS)
+    assert all(len(steps) == len(PAPER_SLOTS) for steps in PAPER_STEPS.values())
+    # Its averages follow from slots and length: texts of 4096 tokens, whole steps.
+    averages = [round(mean_lifetime(slots, 4096)) for slots in PAPER_SLOTS]
+    assert list(PAPER_STEPS["average"]) == averages
+
+
+def test_figures_do_not_write_a_path_for_each_token(page):
+    assert len(re.findall("<path", page)) < 1500

@@ -1,0 +1,178 @@
+"""The retention study on the toy: its rows against a replay, and resuming."""
+
+import copy
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from documented import row_keys
+
+from glassesjax.cache.policies import policy
+from glassesjax.cache.replay import replay, retained
+from glassesjax.errors import BadInput
+from glassesjax.studies.retention.measure import KEY, RetentionSettings, measure, open_subject
+from glassesjax.studies.retention.run import run_retention
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+SETTINGS = RetentionSettings(
+    model="toy",
+    max_tokens=14,
+    policies=("tova", "h2o-head"),  # an alias: rows have the policy's one name
+    slots=("4",),
+    format="f64",
+    positions="rotary",
+)
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return open_subject(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def rows(subject):
+    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def held(subject):
+    """For TOVA with 4 slots: layer, step, token."""
+    decoder = jax.tree.map(lambda weight: weight.astype(jnp.float64), subject.model.decoder)
+    found = replay(decoder, jnp.asarray(subject.tokens), policy("tova"), slots=4)
+    return np.stack([retained(layer)[0] for layer in found.forgotten])
+
+
+def test_sizes_that_are_the_same_are_read_once():
+    settings = dataclasses.replace(SETTINGS, slots=("4", "30%"))
+    assert list(open_subject(settings).cells) == [("tova", 4), ("h2o", 4)]
+
+
+def pick(rows, policy="tova", slots=4, **wanted):
+    wanted |= {"policy": policy, "slots": slots}
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def test_every_row_is_there_once_and_flat(rows):
+    keys = {tuple(row[name] for name in KEY) for row in rows}
+    assert len(rows) == len(keys)
+    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
+    for name in SETTINGS.policies:
+        kinds = [row["kind"] for row in pick(rows, name)]
+        assert kinds.count("token") == 14
+        assert kinds.count("layer") == 3  # the toy has one key-value head
+        assert kinds[-1] == "summary"
+
+
+def test_steps_and_fates_are_those_of_the_replay(rows, held):
+    # A token is seen in its own step and in one step more than it is held after, if it was dropped.
+    born = np.arange(14)
+    last = held[:, -1]
+    steps = np.where(last, 14 - born, held.sum(axis=1) + 1)
+    tokens = pick(rows, kind="token")
+    np.testing.assert_allclose([r["steps"] for r in tokens], steps.mean(axis=0), rtol=2.0**-50)
+    np.testing.assert_allclose([r["held"] for r in tokens], last.mean(axis=0), rtol=2.0**-50)
+    layers = pick(rows, kind="layer")
+    assert [r["first_steps"] for r in layers] == steps[:, 0].tolist()
+    assert [r["first_held"] for r in layers] == last[:, 0].tolist()
+    (whole,) = pick(rows, kind="summary")
+    assert whole["steps"] == pytest.approx(steps.mean(), rel=2.0**-50, abs=0)
+    assert whole["steps_of_any_policy"] == pytest.approx(steps.mean(), rel=2.0**-50, abs=0)
+    assert whole["held_somewhere"] == last.any(axis=0).mean()
+    assert whole["held_everywhere"] == last.all(axis=0).mean()
+    assert whole["censored"] == pytest.approx(4 / 14)
+
+
+def test_recent_shares_and_overlaps_are_those_of_the_replay(rows, held):
+    steps = range(4, 14)  # from the first that dropped a token
+    recent = [[layer[t, t - 3 : t + 1].sum() / 4 for t in steps] for layer in held]
+    layers = pick(rows, kind="layer")
+    assert [r["recent_share"] for r in layers] == pytest.approx(np.mean(recent, axis=1).tolist())
+
+    def alike(a, b):
+        each = [(held[a, t] & held[b, t]).sum() / (held[a, t] | held[b, t]).sum() for t in steps]
+        return np.mean(each)
+
+    pairs = {(a, b): alike(a, b) for a in range(3) for b in range(3) if a != b}
+    assert [r["overlap_next"] for r in layers[:2]] == pytest.approx([pairs[0, 1], pairs[1, 2]])
+    assert layers[2]["overlap_next"] is None
+    assert layers[0]["overlap"] == pytest.approx((pairs[0, 1] + pairs[0, 2]) / 2)
+    (whole,) = pick(rows, kind="summary")
+    assert whole["overlap"] == pytest.approx(np.mean(list(pairs.values())))
+    assert whole["recent_share"] == pytest.approx(np.mean(recent))
+
+
+def test_the_map_of_a_layer_can_be_read_back(rows, held):
+    for layer, row in enumerate(pick(rows, kind="layer")):
+        steps = np.array([int(step) for step in row["forgotten"].split(",")])[None]
+        np.testing.assert_array_equal(retained(steps)[0], held[layer])
+
+
+def test_classes_share_out_all_tokens(rows):
+    classes = pick(rows, kind="class")
+    assert sum(row["tokens"] for row in classes) == 14
+    total = sum(row["tokens"] * row["steps"] for row in classes)
+    (whole,) = pick(rows, kind="summary")
+    assert total / 14 == pytest.approx(whole["steps"])
+    first = pick(rows, kind="class", item="first token")[0]
+    assert (first["tokens"], first["standard_error"]) == (1, None)
+    assert all(row["survival_steps"] >= row["steps"] * (1 - 1e-12) for row in classes)
+
+
+def test_a_text_that_fits_is_never_forgotten(subject):
+    settings = dataclasses.replace(SETTINGS, policies=("tova",), slots=("14",))
+    rows = [r for _, rows in measure(settings, open_subject(settings)) for r in rows]
+    (whole,) = pick(rows, slots=14, kind="summary")
+    assert math.isnan(whole["recent_share"])
+    assert whole["censored"] == whole["held_everywhere"] == 1.0
+    assert whole["steps"] == 7.5  # 14 down to 1
+
+
+def test_a_run_that_was_cut_off_continues(tmp_path, rows):
+    run_retention(SETTINGS, tmp_path)
+    file = tmp_path / "rows.jsonl"
+    whole, page = file.read_bytes(), (tmp_path / "index.html").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == len(rows)
+    count = len(pick(rows))
+    file.write_bytes(b"".join(lines[: count + 5]) + lines[count + 5][:40])
+    named = []
+    run_retention(SETTINGS, tmp_path, advance=named.append)
+    assert named == ["h2o with 4 slots"]
+    assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
+    with pytest.raises(BadInput, match="holds another run"):
+        run_retention(dataclasses.replace(SETTINGS, seed=1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"max_tokens": 0}, "--max-tokens of 1 or more; found 0"),
+        ({"policies": ()}, "different --policies"),
+        ({"policies": ("tova", "tova-layer")}, "different --policies"),
+        ({"policies": ("tovva",)}, "did you mean 'tova'"),
+        ({"policies": ("full",)}, "policies that forget"),
+        ({"slots": ("4", "4")}, "different --slots"),
+        ({"slots": ("0",)}, "at least 1 slots"),
+        ({"slots": ("many",)}, "slots as tokens"),
+        ({"policies": ("tova+4",)}, "at least 5 slots"),
+        ({"max_tokens": 8193}, "at most 8192 tokens, the model's context"),
+        ({"seed": -1}, "a seed from 0"),
+        ({"positions": "round"}, "--positions out of none"),
+        ({"text": "kjv"}, "leave --text out"),
+        ({"model": "smollm2"}, "--positions with the toy only"),
+        ({"model": "no.gguf", "positions": "none"}, "'no.gguf', which cannot be read"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_measured(fields, said):
+    given = {field.name: getattr(SETTINGS, field.name) for field in dataclasses.fields(SETTINGS)}
+    with pytest.raises(BadInput, match=re.escape(said)):
+        open_subject(RetentionSettings(**{**copy.copy(given), **fields}))
+
+
+def test_every_key_of_a_row_is_documented(rows):
+    assert set().union(*rows) == row_keys("retention")

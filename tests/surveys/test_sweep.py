@@ -1,0 +1,280 @@
+"""Grids of trainings: cells, several processes in one folder, rows and labelled grids."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from studies.train.made_train import timeless
+
+from glassesjax.cli import run
+from glassesjax.errors import BadInput
+from glassesjax.files import write_by_rename
+from glassesjax.runs.folder import RunFolder
+from glassesjax.runs.rows import read_rows
+from glassesjax.studies.train.measure import CHECKPOINTS
+from glassesjax.surveys.sweep import run as run_sweep
+from glassesjax.surveys.sweep.measure import CELLS, KEY, as_dataset, fill_cells, missing, sweep_rows
+from glassesjax.surveys.sweep.settings import GRIDS, SweepSettings
+from glassesjax.train import learn
+from glassesjax.train.checkpoint import latest
+
+pytestmark = pytest.mark.usefixtures("undrawn", "near")
+
+SIZES = (
+    "lengths=2:3", "layers=1", "heads=2", "width=8", "steps=4", "batch=4", "chunk=2", "examples=4",
+    "formats=f32",
+)  # fmt: skip
+GRID = ("task=copy_last", "positions=none,rotary", "remedy=none", *SIZES)
+CELL_NAMES = {"copy_last,none", "copy_last,rotary"}
+
+
+def flags(out, *grid):
+    return ["sweep", "--grid", *(grid or GRID), "--out", str(out)]
+
+
+def finish(cell, folder):
+    """A training that takes no time: it leaves what a whole run leaves."""
+    with RunFolder(folder, {"task": cell.task}):
+        write_by_rename(folder / "rows.jsonl", f'{{"kind": "step", "width": {cell.width}}}\n')
+        write_by_rename(folder / "index.html", "page")
+
+
+def test_a_grid_is_every_combination():
+    settings = SweepSettings(grid=("task=copy_last,count_ones", "remedy=none", "layers=1,2,3"))
+    cells = settings.cells
+    assert len(cells) == 2 * 2 * 3  # the preset's two positions
+    assert list(cells)[:2] == ["copy_last,none,1", "copy_last,none,2"]
+    found = {(cell.task, cell.positions, cell.layers) for cell in cells.values()}
+    assert len(found) == len(cells)
+    one = SweepSettings(grid=(*GRID[:-1], "formats=f32:e4m3fn")).cells["copy_last,rotary"]
+    assert (one.lengths, one.formats, one.width) == ((2, 3), ("f32", "e4m3fn"), 8)
+
+
+@pytest.mark.parametrize("preset", GRIDS)
+def test_a_preset_is_a_grid(preset):
+    cells = SweepSettings(preset=preset).cells
+    assert len({tuple(vars(cell).items()) for cell in cells.values()}) == len(cells)
+    assert {cell.preset for cell in cells.values()} == {preset}
+
+
+@pytest.mark.parametrize(
+    ("grid", "text"),
+    [
+        (("task=",), "one or more"),
+        (("layers=2,2",), "different values"),
+        (("layers",), "NAME=VALUE"),
+        (("depth=2",), "found 'depth=2'"),
+        (("preset=full",), "NAME=VALUE"),
+        (("layers=2", "layers=3"), "layers twice"),
+        (("layers=two",), "a number for layers"),
+        (("task=copy_lats",), "did you mean 'copy_last'"),
+        (("width=10", "heads=4"), "--heads divides"),
+        (("layers=1,01",), "different values"),
+        (("rate=1e-3,0.001",), "different values"),
+        (("layers=0,2",), "cells that differ"),
+        (("remat=no",), "true or false for remat"),
+        (("mesh=1",), "3 numbers"),
+        (("lengths=2",), "2 numbers"),
+        (("mesh=1:1:1,1:32:1",), "a mesh of at most"),
+        (("mesh=1:1:1,3:1:1",), "3 equal groups"),
+        (("temperature=foo",), "constant or scalable or adaptive for temperature"),
+        (("mix=foo",), "uniform or log for mix"),
+        (("mask=causal,none", "task=count_ones", "remedy=steps-3"), "a causal mask for steps"),
+        (("rate=inf",), "rate to be finite"),
+        (("rate=nan",), "rate to be a number"),
+        (("steps=-3",), "--steps of 1 or more; found -3"),
+        (("layers=-1",), "--layers of 1 or more"),
+        (("batch=-1",), "--batch of 1 or more"),
+        (("rate=" + ",".join(map(str, range(1, 10_002))),), "1 to 10000 cells"),
+    ],
+)
+def test_a_grid_that_is_none_is_one_line_and_nothing_is_written(grid, text, tmp_path, capsys):
+    assert run(flags(tmp_path / "out", *grid)) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (("--jobs", "-1"), "--jobs from 0"),
+        (("--hours", "nan"), "hours to be a number"),
+        (("--hours", "0"), "--hours over 0"),
+        (("--cluster", "pbs"), "'slurm', 'local'"),
+    ],
+)
+def test_jobs_that_are_none_are_one_line_and_nothing_is_written(more, text, tmp_path, capsys):
+    assert run([*flags(tmp_path / "out"), *more]) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_said_to_be_on_is_off():
+    on, off = SweepSettings(grid=(*GRID, "remat=true,false")).cells.values(), "positions=none"
+    assert [cell.remat for cell in on] == [True, False] * 2
+    [cell] = SweepSettings(grid=(*GRID[:1], off, *GRID[2:], "remat=false")).cells.values()
+    assert not cell.remat
+
+
+def test_cells_are_made_once():
+    settings = SweepSettings(grid=GRID)
+    assert settings.cells is settings.cells
+    assert settings == SweepSettings(grid=GRID)
+
+
+def test_a_cell_that_another_process_trains_is_passed_over(tmp_path):
+    settings = SweepSettings(grid=GRID)
+    done = []
+    with RunFolder(tmp_path / CELLS / "copy_last,none", {"task": "copy_last"}):
+        assert fill_cells(settings, tmp_path, finish, done.append) == ["copy_last,none"]
+    assert done == ["copy_last,rotary"]
+    assert list(missing(settings, tmp_path)) == ["copy_last,none"]
+    assert fill_cells(settings, tmp_path, finish, done.append) == []
+    assert done == ["copy_last,rotary", "copy_last,none"]
+    assert fill_cells(settings, tmp_path, finish, done.append) == []
+    assert len(done) == 2
+
+
+def test_a_cell_that_another_process_finishes_meanwhile_is_not_trained_again(tmp_path):
+    settings, trained = SweepSettings(grid=GRID), []
+
+    def train(cell, folder):
+        trained.append(folder.name)
+        for name, other in settings.cells.items():  # as a faster process would
+            if not (tmp_path / CELLS / name / "index.html").exists():
+                finish(other, tmp_path / CELLS / name)
+
+    assert fill_cells(settings, tmp_path, train) == []
+    assert len(trained) == 1
+
+
+def test_rows_come_in_the_order_of_the_grid(tmp_path):
+    settings = SweepSettings(grid=GRID)
+    fill_cells(settings, tmp_path, finish)
+    rows = list(sweep_rows(settings, tmp_path))
+    assert [row["cell"] for row in rows] == ["copy_last,none", "copy_last,rotary"]
+    assert rows[1]["positions"] == "rotary"
+    assert rows[1]["formats"] == "f32"
+
+
+def test_a_labelled_grid_has_every_number_at_its_place():
+    rows = [
+        {"kind": "answers", "positions": p, "length": n, "seed": s, "exact": n + 10 * s + len(p)}
+        for p in ("none", "rotary") for n in (2, 4) for s in (0, 1) if (p, n) != ("rotary", 4)
+    ]  # fmt: skip
+    random.Random(0).shuffle(rows)
+    rows.append({"kind": "step", "positions": "none", "length": 2, "seed": 0, "exact": 99})
+    grid = as_dataset(rows, ("positions", "length"), ("exact",), "answers")
+    assert grid.exact.dims == ("positions", "length", "seed")
+    assert float(grid.exact.sel(positions="none", length=4, seed=1)) == 4 + 10 + 4
+    assert np.isnan(grid.exact.sel(positions="rotary", length=4)).all()
+    with pytest.raises(BadInput, match="tell all rows apart"):
+        as_dataset(rows, ("positions",), ("exact",), "answers")
+
+
+def test_jobs_that_leave_cells_missing_are_one_line_with_their_folder(
+    tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "toys"
+    monkeypatch.setattr(run_sweep, "run_jobs", lambda *told, **more: None)
+    assert run([*flags(out), "--jobs", "1", "--cluster", "local"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"2 are not, such as copy_last,none: see {out}-jobs." in error
+    assert "0 of 2 cells" in (out / "index.html").read_text()
+    for name in CELL_NAMES:  # and nothing is wrong where jobs leave nothing to do
+        finish(SweepSettings(grid=GRID).cells[name], out / CELLS / name)
+    assert missing(SweepSettings(grid=GRID), out) == {}
+
+
+def test_a_process_that_finds_nothing_to_do_ends_well(tmp_path, capsys):
+    out = tmp_path / "toys"
+    settings = SweepSettings(grid=GRID)
+    with RunFolder(out, run_sweep._fixed(settings)):
+        pass
+    one, two = (RunFolder(out / CELLS / name, {}) for name in CELL_NAMES)
+    with one, two:
+        assert run(flags(out)) == 0
+    said = capsys.readouterr()
+    assert "other processes train the rest: 2 of 2 cells" in said.err
+    assert "No cell is done yet" in said.out
+    assert "0 of 2 cells" in (out / "index.html").read_text()
+    assert (out / "rows.jsonl").read_text() == ""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sweep") / "toys"
+    assert run(flags(out)) == 0
+    assert learn.__wrapped__._cache_size() == 0, "each cell forgets what it compiled"
+    return out
+
+
+def test_a_sweep_leaves_a_run_for_each_cell_and_a_page_over_all(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"} < names
+    assert {path.name for path in (finished / CELLS).iterdir()} == CELL_NAMES
+    page = (finished / "index.html").read_text()
+    assert "2 of 2 cells" in page
+    assert "&lt;" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    rows = read_rows(finished / "rows.jsonl")
+    keys = [tuple(row[name] for name in KEY) for row in rows]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_second_call_changes_nothing(finished):
+    before = (finished / "rows.jsonl").read_bytes()
+    assert run(flags(finished)) == 0
+    assert (finished / "rows.jsonl").read_bytes() == before
+
+
+def test_another_grid_does_not_mix_in(finished, capsys):
+    assert run(flags(finished, *GRID, "seeds=2")) == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+def saved(out):
+    """Whether some cell has rows and a checkpoint beside them."""
+    return any(latest(path.parent / CHECKPOINTS) for path in out.glob(f"{CELLS}/*/rows.jsonl"))
+
+
+@pytest.mark.slow
+def test_two_processes_one_of_them_killed_end_with_the_same_rows(tmp_path):
+    out, straight = tmp_path / "toys", tmp_path / "straight"
+    command = lambda folder: [sys.executable, "-m", "glassesjax", *flags(folder)]
+    start = lambda: subprocess.Popen(
+        command(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    one, two = start(), start()
+    while not saved(out):
+        assert one.poll() is None, one.communicate()
+        time.sleep(0.02)
+    assert one.poll() is None
+    os.kill(one.pid, signal.SIGKILL)
+    one.communicate()
+    assert one.returncode == -signal.SIGKILL
+    _, error = two.communicate()
+    assert two.returncode == 0, error
+    for folder in (out, straight):
+        subprocess.run(command(folder), check=True, capture_output=True)
+    found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, straight))
+    assert found == wanted
+    assert {row["cell"] for row in found} == CELL_NAMES
+
+
+@pytest.mark.slow
+def test_more_jobs_than_cells_fill_a_sweep(tmp_path):
+    out = tmp_path / "toys"
+    assert run([*flags(out), "--jobs", "3", "--cluster", "local"]) == 0
+    assert "2 of 2 cells" in (out / "index.html").read_text()
+    assert {row["cell"] for row in read_rows(out / "rows.jsonl")} == CELL_NAMES

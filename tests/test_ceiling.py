@@ -1,0 +1,54 @@
+"""The ceiling of a quick test's cost: what is over it fails, unless it is marked slow."""
+
+import time
+import types
+
+import ceiling
+import pytest
+
+
+def burn():
+    end = ceiling.cpu_seconds() + 0.08
+    while ceiling.cpu_seconds() < end:
+        time.process_time()
+
+
+def compiled(count):
+    return lambda: ceiling.compilations.extend([0.0] * count)
+
+
+def ran(hook, cost, marks=()):
+    """A test of that cost as pytest runs it."""
+    item = types.SimpleNamespace(get_closest_marker=dict.fromkeys(marks, True).get)
+    running = hook(item)
+    next(running)
+    cost()
+    with pytest.raises(StopIteration):
+        running.send(None)
+
+
+CALL, SETUP = ceiling.pytest_runtest_call, ceiling.pytest_runtest_setup
+OVER = [
+    (CALL, compiled(41), r"41 compilations \(of 40\)"),
+    (SETUP, compiled(121), r"121 compilations \(of 120\)"),
+    (CALL, burn, r"0\.\d CPU s \(of 0\.02\)"),
+    (SETUP, lambda: [burn(), burn()], r"0\.\d CPU s \(of 0\.06\)"),
+]
+
+
+@pytest.mark.parametrize(("hook", "cost", "text"), OVER)
+def test_a_quick_test_over_the_ceiling_fails(monkeypatch, hook, cost, text):
+    monkeypatch.setattr(ceiling, "CPU_SECONDS", 0.02)
+    with pytest.raises(pytest.fail.Exception, match=text):
+        ran(hook, cost)
+    ran(hook, cost, marks=["slow"])
+    ran(hook, cost, marks=["claims"])
+
+
+@pytest.mark.parametrize(("hook", "cost"), [(CALL, compiled(40)), (SETUP, compiled(120))])
+def test_a_test_at_the_ceiling_passes(hook, cost):
+    ran(hook, cost)
+
+
+def test_the_ceiling_is_on(request):
+    assert request.config.pluginmanager.has_plugin("ceiling")
