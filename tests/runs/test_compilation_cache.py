@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -215,6 +216,16 @@ def refused(capfd, base, reason):
     assert "this run goes on without; --compilation-cache names another folder, or off." in line
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is bound to cores")
+def test_programs_of_another_number_of_cores_are_others(tmp_path):
+    cores, before = os.sched_getaffinity(0), folder_name()
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert folder_name() == f"{before.rpartition('-')[0]}-1"
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 @pytest.mark.parametrize("of", ["base", "folder"])
 @pytest.mark.parametrize("bits", [0o770, 0o707, 0o777])
 def test_a_folder_that_others_may_write_is_refused(tmp_path, capfd, of, bits):
@@ -353,7 +364,10 @@ INTEL = (
 
 
 def test_the_folder_is_named_by_versions_and_processor(tmp_path):
-    assert folder_name() == f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{processor()}"
+    versions = f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}"
+    assert re.fullmatch(
+        rf"{re.escape(versions)}-{re.escape(processor())}-cores-[1-9]\d*", folder_name()
+    )
     told = tmp_path / "cpuinfo"
 
     def name(text):
@@ -389,8 +403,7 @@ def test_a_run_notes_the_programs_of_all_processes_that_made_it(tmp_path):
 def test_the_command_uses_it_and_a_call_does_not(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(compilation_cache, "use_compilation_cache", asked.append)
-    (tmp_path / "file").touch()
-    words = ["collapse", "toy", "--out", str(tmp_path / "file")]  # refused, and so of no work
+    words = ["collapse", "none.gguf", "--out", str(tmp_path / "run")]  # refused once JAX is set up
     assert cli.run([*words, "--compilation-cache", "here"]) == 2
     assert asked == []
     assert cli.run(words, whole_process=True) == 2
