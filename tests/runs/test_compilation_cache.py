@@ -95,14 +95,22 @@ def test_the_next_process_takes_a_program_from_the_disk(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_so_does_a_process_that_has_cleared_its_memory(tmp_path):
+@pytest.fixture
+def cleared(tmp_path):
+    """A program that was compiled and cleared from memory, its argument, and a count before."""
     use_compilation_cache(str(tmp_path))
     double, ones = jax.jit(lambda x: 2 * x), jnp.ones(3)
     double(ones)
     take_counts()
     double(ones)
-    assert take_counts() == {}  # from memory
+    counted = take_counts()
     jax.clear_caches()
+    return double, ones, counted
+
+
+def test_so_does_a_process_that_has_cleared_its_memory(cleared):
+    double, ones, counted = cleared
+    assert counted == {}  # from memory
     double(ones)
     assert take_counts()["hits"] >= 1
 
