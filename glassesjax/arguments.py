@@ -27,8 +27,8 @@ _NUMBERS = ConstructorRegistry()  # how the command line reads them
 _HELP = ("-h", "--help")
 _FLAT = tyro.conf.arg(name="")  # the fields of both dataclasses are flags without a prefix
 
-S = TypeVar("S")
-O = TypeVar("O", bound=Options)  # noqa: E741
+SettingsT = TypeVar("SettingsT")
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class Parsed(NamedTuple):
@@ -40,9 +40,9 @@ class Parsed(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Words(Generic[S, O]):
-    settings: S
-    options: O
+class _Words(Generic[SettingsT, OptionsT]):
+    settings: SettingsT
+    options: OptionsT
 
 
 @dataclasses.dataclass(frozen=True)

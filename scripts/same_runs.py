@@ -11,6 +11,7 @@ for another first checkout.
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,11 +180,14 @@ def _fields(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[st
 
 
 def _neutral(path: Path, folder: Path) -> list[str]:
-    """A text without what differs by nature, as far as the run's own record has its value."""
+    """A text without what differs by nature, as far as the run's own record and rows have it."""
     text, record = path.read_text(), json.loads((folder / "provenance.json").read_text())
     for name in BY_NATURE:
         if record.get(name):
             text = text.replace(str(record[name]), f"<{name}>")
+    rows = map(json.loads, (folder / "rows.jsonl").read_text().splitlines())
+    for rate in {row.get("tokens_per_second") for row in rows} - {None}:  # as a cell of a table
+        text = re.sub(rf"(?<=>){rate:.0f}(?=[ <])", "<tokens_per_second>", text)
     return text.splitlines()
 
 

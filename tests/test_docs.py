@@ -48,7 +48,8 @@ def reexported(package):
     stub = source(package).with_suffix(".pyi")
     tree = ast.parse(stub.read_text(encoding="utf-8")) if stub.exists() else parse(package)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    names = {alias.asname for node in imports for alias in node.names if alias.asname}
+    every = [alias for node in imports for alias in node.names]
+    names = {alias.name for alias in every if alias.asname == alias.name}
     found = importlib.import_module(package)
     return {name for name in names if not inspect.ismodule(getattr(found, name))}
 
@@ -151,38 +152,59 @@ def test_statements_name_their_source(module, name, node):
         assert re.search(r"^Source: \S", text, re.MULTILINE)
 
 
-def run_examples(text, names):
+def failures(text, names):
     """Runs the examples of a text, each of which must print exactly what stands under it."""
     test = doctest.DocTestParser().get_doctest(text, names, "example", None, 0)
     report = []
     failed, attempted = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
-    assert not failed, "".join(report)
     assert attempted == len(test.examples)
+    return "".join(report) if failed else ""
+
+
+def of_docstring(module, text):
+    return lambda: (text, vars(importlib.import_module(module)).copy())
 
 
 def docstring_examples():
-    """Each docstring with examples, as (module, text)."""
+    """What gives the text of each docstring with examples, and the names that it uses."""
     # From the source: decorated functions hide their docstrings from doctest's own search.
+    examples = []
     for module in MODULES:
         for node in ast.walk(parse(module)):
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 text = ast.get_docstring(node) or ""
                 if ">>>" in text:
-                    yield pytest.param(module, text, id=f"{module}.{node.name}")
+                    examples.append(
+                        pytest.param(of_docstring(module, text), id=f"{module}.{node.name}")
+                    )
+    return examples
 
 
-@pytest.mark.parametrize(("module", "text"), docstring_examples())
-def test_examples_in_docstrings(module, text):
-    run_examples(text, vars(importlib.import_module(module)).copy())
+# Examples show calls as a reader makes them, step by step: they run with a fixture's allowance.
+@pytest.fixture
+def printed_otherwise(request):
+    return failures(*request.param())
+
+
+@pytest.mark.parametrize("printed_otherwise", docstring_examples(), indirect=True)
+def test_examples_in_docstrings(printed_otherwise):
+    assert printed_otherwise == ""
 
 
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "```pycon" in p.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
-def test_examples_on_pages(page):
-    blocks = re.findall(r"^```pycon\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    run_examples("\n".join(blocks), {})
+def page_examples():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```pycon\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        text = "\n".join(blocks)
+        yield pytest.param(lambda text=text: (text, {}), id=str(page.relative_to(DOCS)))
+
+
+@pytest.mark.parametrize("printed_otherwise", list(page_examples()), indirect=True)
+def test_examples_on_pages(printed_otherwise):
+    assert printed_otherwise == ""
 
 
 def test_the_readme_example_measures_256_lengths():

@@ -106,8 +106,10 @@ def user_cache() -> Path:
 
 
 def folder_name() -> str:
-    """The name of the folder for this JAX on this kind of processor."""
-    return f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{processor()}"
+    """The name of the folder for this JAX on this kind of processor, and on so many cores."""
+    # XLA divides work by the cores that a process may use, and JAX's own keys do not say them.
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{processor()}-cores-{cores}"
 
 
 def processor(described: Path = Path("/proc/cpuinfo")) -> str:

@@ -58,37 +58,37 @@ class Call(NamedTuple):
     """Takes the name of each step that is done."""
 
 
-S = TypeVar("S")
-O = TypeVar("O", bound=Options)  # noqa: E741
+SettingsT = TypeVar("SettingsT")
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Study(Generic[S, O]):
+class Study(Generic[SettingsT, OptionsT]):
     """A study, or a survey of several: its question, how it runs, and what its rows decide."""
 
     name: str
     """The verb."""
-    settings: type[S]
+    settings: type[SettingsT]
     """A dataclass: its fields fix the rows and are flags, its docstring is the question."""
-    options: type[O]
+    options: type[OptionsT]
     """A dataclass: further flags."""
     notes: str = f"{WRITES} {CONTINUES}"
     """For the help: what a run leaves, how it continues, and what exit status 1 says."""
     fix_nothing: Collection[str] = ()
     """Names of settings that are in no ``settings.json``."""
-    folder_part: Callable[[S], str]
+    folder_part: Callable[[SettingsT], str]
     """What the default run folder is named after, behind the verb."""
-    steps: Callable[[S, O], int] | None = None
+    steps: Callable[[SettingsT, OptionsT], int] | None = None
     """How many steps a run has, for a bar of progress; without it each step is a line."""
-    run: Callable[[S, O, Call], Sequence[Row]]
+    run: Callable[[SettingsT, OptionsT, Call], Sequence[Row]]
     """Fills the run folder; gives its rows."""
-    lines: Callable[[S, Sequence[Row]], Iterable[str]]
+    lines: Callable[[SettingsT, Sequence[Row]], Iterable[str]]
     """What the command prints of the rows."""
     violations: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()
     """A line for each thing that the rows show and that must not be; any makes exit status 1."""
-    configure: Callable[[S], None] = lambda settings: None
+    configure: Callable[[SettingsT], None] = lambda settings: None
     """Changes settings of a process that does nothing else than this study."""
-    together: Callable[[O, Callable[[bool], int]], int] = lambda options, run: run(True)
+    together: Callable[[OptionsT, Callable[[bool], int]], int] = lambda options, run: run(True)
     """Calls its second argument, which gives the exit status, with whether this process writes: of
     several that run one study together one does."""
 
@@ -102,7 +102,7 @@ class Study(Generic[S, O]):
         """The question, then the notes."""
         return f"{self.question}\n\n{self.notes}"
 
-    def known(self, settings: S) -> dict[str, object]:
+    def known(self, settings: SettingsT) -> dict[str, object]:
         """What fixes a run, as far as it is known before a model is opened.
 
         Args:
@@ -116,7 +116,7 @@ class Study(Generic[S, O]):
         kept = {name: getattr(settings, name) for name in names if name not in self.fix_nothing}
         return {**kept, "study": self.name}
 
-    def folder(self, settings: S, out: Path | None) -> Path:
+    def folder(self, settings: SettingsT, out: Path | None) -> Path:
         """Where a run goes.
 
         Args:

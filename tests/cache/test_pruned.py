@@ -141,13 +141,15 @@ def test_where_no_path_is_left_the_derivative_is_zero(decoder, resid, tova, jaco
 def test_the_repaired_bound_holds_for_pruned_attention(decoder, tova, jacobian):
     until = last_seen(tova.forgotten)
     pair = jax.jit(lambda stack: (repaired_bound(stack), repaired_rollout(stack, rows=4)))
-    bound, rolled = pair(jax.jit(lambda d: block_stack(d, TOKENS, until=until))(decoder))
+    stack_of = jax.jit(lambda d, until: block_stack(d, TOKENS, until=until))
+    bound, rolled = jax.device_get(pair(stack_of(decoder, until)))
     norms = np.linalg.norm(jacobian, 2, axis=(1, 2))
     assert np.all(norms <= np.asarray(bound) * (1 + 1e-9))
     again = np.exp(rolled.log_gain) * rolled.profile[0]
     np.testing.assert_allclose(again, bound, rtol=1e-9)
     # Full attention's bound is of another pass.
-    other = jax.jit(lambda d: repaired_bound(block_stack(d, TOKENS)))(decoder)
+    never = jnp.asarray(np.full_like(until, LENGTH))
+    other, _ = pair(stack_of(decoder, never))
     assert not np.allclose(other, bound)
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -94,14 +95,22 @@ def test_the_next_process_takes_a_program_from_the_disk(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_so_does_a_process_that_has_cleared_its_memory(tmp_path):
+@pytest.fixture
+def cleared(tmp_path):
+    """A program that was compiled and cleared from memory, its argument, and a count before."""
     use_compilation_cache(str(tmp_path))
     double, ones = jax.jit(lambda x: 2 * x), jnp.ones(3)
     double(ones)
     take_counts()
     double(ones)
-    assert take_counts() == {}  # from memory
+    counted = take_counts()
     jax.clear_caches()
+    return double, ones, counted
+
+
+def test_so_does_a_process_that_has_cleared_its_memory(cleared):
+    double, ones, counted = cleared
+    assert counted == {}  # from memory
     double(ones)
     assert take_counts()["hits"] >= 1
 
@@ -213,6 +222,16 @@ def refused(capfd, base, reason):
     assert line.startswith(f"glassesjax: Expected to keep compiled programs in {base}, got ")
     assert reason in line
     assert "this run goes on without; --compilation-cache names another folder, or off." in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is bound to cores")
+def test_programs_of_another_number_of_cores_are_others(tmp_path):
+    cores, before = os.sched_getaffinity(0), folder_name()
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        assert folder_name() == f"{before.rpartition('-')[0]}-1"
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.mark.parametrize("of", ["base", "folder"])
@@ -353,7 +372,10 @@ INTEL = (
 
 
 def test_the_folder_is_named_by_versions_and_processor(tmp_path):
-    assert folder_name() == f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{processor()}"
+    versions = f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}"
+    assert re.fullmatch(
+        rf"{re.escape(versions)}-{re.escape(processor())}-cores-[1-9]\d*", folder_name()
+    )
     told = tmp_path / "cpuinfo"
 
     def name(text):
@@ -389,8 +411,7 @@ def test_a_run_notes_the_programs_of_all_processes_that_made_it(tmp_path):
 def test_the_command_uses_it_and_a_call_does_not(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(compilation_cache, "use_compilation_cache", asked.append)
-    (tmp_path / "file").touch()
-    words = ["collapse", "toy", "--out", str(tmp_path / "file")]  # refused, and so of no work
+    words = ["collapse", "none.gguf", "--out", str(tmp_path / "run")]  # refused once JAX is set up
     assert cli.run([*words, "--compilation-cache", "here"]) == 2
     assert asked == []
     assert cli.run(words, whole_process=True) == 2

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import same_runs
 
 ROWS = [
-    {"n": n, "distance": 2.0**-n, "text": "0", "commit": "a", "tokens_per_second": 3.5}
+    {"n": n, "distance": 2.0**-n, "text": "0", "commit": "0a1b2c", "tokens_per_second": 3.5}
     for n in (1, 2, 3)
 ]
 RECORD = {"words": same_runs.CASES["train"], "status": 0}
@@ -26,9 +26,11 @@ def written(side, rows=ROWS, settings=(("study", "train"), ("seed", 0)), page="0
     (folder / "checkpoint" / "00000002" / "state" / side.name / "data").touch()
     (folder / "settings.json").write_text(json.dumps(dict(settings)))
     (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    commit = rows[0]["commit"]
+    commit, rate = rows[0]["commit"], rows[-1]["tokens_per_second"]
     (folder / "provenance.json").write_text(json.dumps({"commit": commit}))
-    (folder / "index.html").write_text(f"<p>{page}</p>\n<p>made by {commit}</p>\n")
+    (folder / "index.html").write_text(
+        f"<p>{page}</p>\n<p>made by {commit}</p>\n<td>{rate:.0f}</td>\n"
+    )
     (folder / "figures" / "lengths.svg").write_text("<svg/>")
     (side / "train.json").write_text(json.dumps(RECORD | STREAMS | record))
     return folder
@@ -48,7 +50,7 @@ def sides(tmp_path):
 
 
 def test_what_differs_by_nature_does_not_count(sides):
-    rows = [row | {"commit": "b", "tokens_per_second": 9.0} for row in ROWS]
+    rows = [row | {"commit": "3d4e5f", "tokens_per_second": 9.0} for row in ROWS]
     assert sides(rows=rows, texts=True) == []
 
 
@@ -61,7 +63,7 @@ CHANGED = {
     "order of rows": ([ROWS[1], ROWS[0], ROWS[2]], "row 1: n 1, then 2"),
     "order of fields": ([dict(reversed(ROWS[0].items())), *ROWS[1:]], "row 1: field 1 'n', then"),
     "missing field": (
-        [{"n": 1, "distance": 0.5, "text": "0", "commit": "a"}, *ROWS[1:]],
+        [{"n": 1, "distance": 0.5, "text": "0", "commit": "0a1b2c"}, *ROWS[1:]],
         "row 1: field 5 'tokens_per_second', then None",
     ),
 }
@@ -147,6 +149,7 @@ def test_a_kept_side_is_used_again_while_the_command_is_the_same(tmp_path, monke
 def test_a_command_runs_with_the_package_of_its_checkout(tmp_path, monkeypatch):
     package = tmp_path / "checkout" / "glassesjax"
     package.mkdir(parents=True)
+    (package / "__init__.py").touch()
     (package / "__main__.py").write_text(
         "import sys; print(sys.argv[1:]); print('why', file=sys.stderr); sys.exit(2)"
     )

@@ -160,14 +160,24 @@ def test_a_training_that_diverges_says_so(diverging):
     }  # fmt: skip
 
 
-def test_the_overflow_of_a_format_is_a_result(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory):
+    """A run in a format that the model leaves: its folder, its status and what it prints."""
     pairs = ("--families", "ones_zero", "--lengths", "1", "2")
     words = ["collapse", "toy", *pairs, "--formats", "e2m2", "--positions", "none"]
-    assert run([*words, "--out", str(tmp_path / "run")]) == 0
-    rows = read_rows(tmp_path / "run" / "rows.jsonl")
+    out, printed = tmp_path_factory.mktemp("overflowing") / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        status = run([*words, "--out", str(out)])
+    return out, status, printed.getvalue()
+
+
+def test_the_overflow_of_a_format_is_a_result(overflowing):
+    out, status, said = overflowing
+    assert status == 0
+    rows = read_rows(out / "rows.jsonl")
     assert all(row["finite"] for row in rows)
     own = [row for row in rows if row["mode"] == "simulated" and row["curve"] == "signal"]
     lost = [row for row in own if row["distance"] is None]
     assert lost
     assert {row.get("detectable") for row in lost} == {None}
-    assert "FAILED" not in capsys.readouterr().out
+    assert "FAILED" not in said

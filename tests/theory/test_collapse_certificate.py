@@ -44,7 +44,7 @@ def layer_rows(logits, next_logits, values, resid, sigma, beta, norm):
     radius = radius_bound(values, norm)
     fields = (logits, next_logits, weights, next_weights, radius, resid, mid)
     out = mid + sigma * np.tanh(mid / beta)
-    return LayerRows(*map(np.asarray, (*fields, out, sigma, 1 / beta)))
+    return LayerRows(*map(np.array, (*fields, out, sigma, 1 / beta)))  # copies: resid is updated
 
 
 def decoder_rows(seed, norm, kernel_scale=1.0, repeated=True):

@@ -32,6 +32,12 @@ STEPS = 3  # in a call
 HEARTBEAT = 5  # s
 
 
+@jax.jit
+def stack(*learners):
+    """Of several one, its leaves along a leading axis; one program for all leaves."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
+
+
 def config(width: int) -> DecoderConfig:
     """A decoder of two layers; from a width of 32 on, its matrices are divided over devices."""
     sizes = {"vocab_size": len(RECIPE.task.symbols), "num_layers": 2, "num_heads": 2}
@@ -41,7 +47,7 @@ def config(width: int) -> DecoderConfig:
 def started(seeds, width, rate=RATE):
     """Learners stacked, before their first step."""
     every = [begin(config(width), RECIPE, seed, rate) for seed in seeds]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+    return stack(*every)
 
 
 def trained(seeds, width, mesh=None, parts=1, calls=2, rate=RATE):

@@ -20,12 +20,18 @@ RECIPE = Recipe(
 )
 
 
+@jax.jit
+def stack(*learners):
+    """Of several one, its leaves along a leading axis; one program for all leaves."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
+
+
 def fresh(width=8, seeds=2):
     config = DecoderConfig(
         vocab_size=len(RECIPE.task.symbols), num_layers=1, num_heads=2, model_dim=width
     )
     every = [begin(config, RECIPE, seed, 1e-2) for seed in range(seeds)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+    return stack(*every)
 
 
 def bits(learners):

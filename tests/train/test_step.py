@@ -34,6 +34,7 @@ STEPS, RATE = 6, 3e-3
 U = 2.0**-24
 
 
+@jax.jit
 def stacked(*learners):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
 

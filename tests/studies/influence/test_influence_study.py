@@ -378,13 +378,13 @@ def test_bounds_of_passages_together_are_those_of_each_alone(passages):
 
 
 # As SETTINGS, whose programs are compiled.
-WORDS = ("--prompt", "31,31", "--method", "exact", "--format", "f64", "--spectral", "2", "0")
+FLAGS = ("--prompt", "31,31", "--method", "exact", "--format", "f64", "--spectral", "2", "0")
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
     out = tmp_path / "toy"
-    call = ["influence", "toy", *WORDS, "--out", str(out)]
+    call = ["influence", "toy", *FLAGS, "--out", str(out)]
     assert run(call) == 0
     names = {path.name for path in out.iterdir()}
     assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
