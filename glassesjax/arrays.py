@@ -9,6 +9,18 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
+__all__ = [
+    "Array",
+    "DType",
+    "DTypeLike",
+    "Float",
+    "Int",
+    "Int8",
+    "NumPyArray",
+    "NumPyNumber",
+    "resolved",
+]
+
 
 class _Named(type):
     """A class of another library, its ``home``: before that is imported no value is of it."""
@@ -37,11 +49,9 @@ class _Kind:
 
 
 if TYPE_CHECKING:
-    from jax import Array as Array
-    from jax.typing import DTypeLike as DTypeLike
-    from jaxtyping import Float as Float
-    from jaxtyping import Int as Int
-    from jaxtyping import Int8 as Int8
+    from jax import Array
+    from jax.typing import DTypeLike
+    from jaxtyping import Float, Int, Int8
     from numpy import dtype as DType
     from numpy import generic as NumPyNumber
     from numpy import ndarray as NumPyArray

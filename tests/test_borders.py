@@ -191,7 +191,7 @@ EXEMPT = {
         "save", "load", "latest", "newest_first", "stands_on", "save_state", "load_state", "grown",
         "check_same",
     },
-    "takes text alone, and reads it": {"trained_name", "named_plan", "is_toy"},
+    "takes text alone, and reads it": {"trained_name", "named_plan"},
     "is a border itself": {"check_sizes"},
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ def written(side, rows=ROWS, settings=(("study", "train"), ("seed", 0)), page="0
     (folder / "checkpoint" / "00000002" / "state" / side.name / "data").touch()
     (folder / "settings.json").write_text(json.dumps(dict(settings)))
     (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    commit, rate = rows[0]["commit"], rows[0]["tokens_per_second"]
+    commit, rate = rows[0]["commit"], rows[-1]["tokens_per_second"]
     (folder / "provenance.json").write_text(json.dumps({"commit": commit}))
     (folder / "index.html").write_text(
         f"<p>{page}</p>\n<p>made by {commit}</p>\n<td>{rate:.0f}</td>\n"
