@@ -48,7 +48,8 @@ def reexported(package):
     stub = source(package).with_suffix(".pyi")
     tree = ast.parse(stub.read_text(encoding="utf-8")) if stub.exists() else parse(package)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    names = {alias.asname for node in imports for alias in node.names if alias.asname}
+    every = [alias for node in imports for alias in node.names]
+    names = {alias.name for alias in every if alias.asname == alias.name}
     found = importlib.import_module(package)
     return {name for name in names if not inspect.ismodule(getattr(found, name))}
 

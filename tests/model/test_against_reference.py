@@ -138,6 +138,13 @@ def both(config, decoder, tokens, layout=None, **tree):
     return ours, decoder_forward(config, flat_parameters(decoder), tokens, **tree)
 
 
+@pytest.fixture(scope="module")
+def operations():
+    """Those of a pass, which are compiled one by one for all tests of this file."""
+    both(configured(), drawn(configured(), seed=0), TOKENS)
+
+
+@pytest.mark.usefixtures("operations")
 @pytest.mark.parametrize("switches", ALONE, ids=str)
 def test_each_switch_alone(switches):
     config = configured(**switches)
@@ -186,8 +193,19 @@ CHOICES = {
 }
 
 
-# One length and few widths: run eagerly, operations are compiled once for each shape.
-@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.fixture(scope="module", params=HEADS, ids=str)
+def heads(request, operations):
+    """Sizes whose operations are compiled: one length and few widths serve many switches."""
+    common = {"head_dim": 4, "qkv_bias": True, "bias": True, **request.param}
+    for switches in (
+        {"positions": Rotary(), "norm": LayerNorm(), "mlp": Mlp(kind="swiglu", dim=12)},
+        {"positions": Alibi(), "mask": Window(width=3), "attn_softcap": 2.0, "num_layers": 3},
+    ):
+        config = configured(**common, **switches)
+        both(config, drawn(config, seed=0), TOKENS)
+    return request.param
+
+
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     switches=st.fixed_dictionaries({name: st.sampled_from(of) for name, of in CHOICES.items()}),

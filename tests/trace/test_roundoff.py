@@ -32,18 +32,27 @@ def read(decoder, tokens):
 bound_of = jax.jit(score_roundoff)
 
 
+def both(seed):
+    """The decoder in float32, and with the same weights in float64."""
+    narrow = made(CONFIG, jax.random.key(seed), jnp.float32)
+    return narrow, jax.tree.map(lambda w: jnp.asarray(np.asarray(w, np.float64)), narrow)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_float32_errs_less_than_its_bound(seed):
-    narrow = made(CONFIG, jax.random.key(seed), jnp.float32)
-    wide = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight, np.float64)), narrow)
+    narrow, wide = both(seed)
     tokens, line = jnp.asarray(TOKENS, jnp.int32), Layout.line(len(TOKENS))
-    scores = np.asarray(read(wide, tokens))
-    error = np.max(np.abs(np.asarray(read(narrow, tokens), float) - scores))
+    error = np.max(np.abs(np.asarray(read(narrow, tokens), float) - read(wide, tokens)))
     assert 0 < error <= float(bound_of(narrow, tokens, line, LAST))
-    # In float64 it tells rounding from what one token more does.
-    longer = np.asarray(read(wide, jnp.asarray((1, *TOKENS), jnp.int32))) - scores
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_in_float64_the_bound_tells_rounding_from_what_one_token_more_does(seed):
+    _, wide = both(seed)
+    tokens, line = jnp.asarray(TOKENS, jnp.int32), Layout.line(len(TOKENS))
+    longer = np.asarray(read(wide, jnp.asarray((1, *TOKENS), jnp.int32)))
     small = float(bound_of(wide, tokens, line, LAST))
-    assert small < 1e-5 < np.max(np.abs(longer))
+    assert small < 1e-5 < np.max(np.abs(longer - np.asarray(read(wide, tokens))))
 
 
 def test_what_is_not_counted_is_refused():

@@ -217,10 +217,16 @@ def test_who_does_not_come_is_waited_for_so_long_only():
 def test_bad_input(monkeypatch):
     for name in hosts.NAMES:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(BadInput, match="found neither: set all three"):
-        hosts.connect()
-    with pytest.raises(BadInput, match="JAX_NUM_PROCESSES=2: set all three"):
-        hosts.connect(count=2)
+
+    def undefined(*known, **options):  # as JAX, which says something else once it was used
+        raise ValueError("coordinator_address should be defined.")
+
+    with monkeypatch.context() as unused:
+        unused.setattr(jax.distributed, "initialize", undefined)
+        with pytest.raises(BadInput, match="found neither: set all three"):
+            hosts.connect()
+        with pytest.raises(BadInput, match="JAX_NUM_PROCESSES=2: set all three"):
+            hosts.connect(count=2)
     with pytest.raises(BadInput, match="host:port; found 'here'"):
         hosts.connect("here", 2, 0)
     for nowhere in (":1", "127.0.0.1:", "1234"):

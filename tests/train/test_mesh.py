@@ -37,9 +37,14 @@ def test_where_arrays_lie(shape, ways, wanted):
     assert lies(shape, WAYS | ways) == wanted
 
 
-def test_a_mesh_of_one_device_changes_nothing(caplog):
-    mesh = make_mesh()
-    wanted, told = learn(started([0, 1], 8), RECIPE, 2)
+@pytest.fixture(scope="module")
+def without():
+    """Two learners after two steps on no mesh."""
+    return learn(started([0, 1], 8), RECIPE, 2)
+
+
+def test_a_mesh_of_one_device_changes_nothing(without, caplog):
+    mesh, (wanted, told) = make_mesh(), without
     with jax.set_mesh(mesh), jax.log_compiles(), caplog.at_level(logging.WARNING):
         found, said = learn(place(started([0, 1], 8), mesh, RECIPE), RECIPE, 2)
         chex.assert_trees_all_equal((found.decoder, said), (wanted.decoder, told))

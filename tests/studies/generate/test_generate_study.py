@@ -151,7 +151,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, argument
     ("change", "text"),
     [
         (("--policy", "h2o"), "policy h2o"),
-        (("--positions", "rotary"), "model settings"),
+        (("--positions", "rotary"), "model positions"),
         (("--format", "bf16"), "dtype bfloat16"),
         (("--slots", "5"), "slots 5"),
         (("--seed", "4"), "with seed 4"),
