@@ -79,11 +79,7 @@ def test_a_run_leaves_what_the_other_verbs_open(finished):
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "&lt;" not in page
     zero, one = (open_model(str(finished), seed=seed).decoder for seed in (0, 1))
-<<<<<<< HEAD
-    assert zero.config == one.config == dataclasses.replace(SETTINGS).config  # as near as the run
-=======
     assert zero.config == one.config == dataclasses.replace(SETTINGS).config
->>>>>>> 2160fb50ca1bcf5f494d9c62cfe59c8a53ee19e1
     assert not np.array_equal(zero.unembedding, one.unembedding)
 
 
