@@ -46,11 +46,11 @@ def key(request):
 
 @pytest.fixture(scope="module")
 def near():
-    """Answers go four times as far as the training, not sixteen: each length is a program."""
+    """Answers go twice as far as the training, not sixteen times: each length is a program."""
     from glassesjax.studies.train import settings
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "BEYOND", 4)
+        patch.setattr(settings, "BEYOND", 2)
         yield
 
 
