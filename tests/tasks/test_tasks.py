@@ -37,19 +37,27 @@ def examples_of(task, keys, length, size):
     return jax.vmap(lambda key: example(task, PLAIN, key, length, size))(keys)
 
 
+def some(name, length, size=SIZE):
+    keys = jax.random.split(jax.random.key(3), COUNT)
+    rows = examples_of(named_task(name), keys, np.int32(length), size)
+    return jax.tree.map(np.asarray, rows)
+
+
 @functools.cache
 def drawn(name):
     """Rows of every length, by length."""
-    keys = jax.random.split(jax.random.key(3), COUNT)
-    lengths = range(named_task(name).least, SIZE + 1)
-    rows = {n: examples_of(named_task(name), keys, np.int32(n), SIZE) for n in lengths}
-    return jax.tree.map(np.asarray, rows)
+    return {n: some(name, n) for n in range(named_task(name).least, SIZE + 1)}
+
+
+def each(rows):
+    for index in range(COUNT):
+        yield jax.tree.map(lambda x: x[index], rows)  # noqa: B023
 
 
 def rows_of(name):
     for length, rows in drawn(name).items():
-        for index in range(COUNT):
-            yield length, jax.tree.map(lambda x, index=index: x[index], rows)
+        for row in each(rows):
+            yield length, row
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -136,10 +144,9 @@ def test_every_place_is_asked_for_alike(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_examples_are_the_same_without_64_bit_types(name):
-    make = lambda: one(name, jax.random.key(5), np.int32(9), 9)
-    wide = make()
+    wide = drawn(name)[9]
     with jax.enable_x64(False):
-        np.testing.assert_array_equal(wide.tokens, make().tokens)
+        np.testing.assert_array_equal(wide.tokens, some(name, 9).tokens)
 
 
 def test_a_hint_tells_how_likely_a_zero_is():
@@ -165,9 +172,9 @@ def test_what_follows_the_length_leaves_no_mark(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_the_layout_does_not_depend_on_the_room(name):
     """Or an answer far beyond the training would be to another question."""
-    rows = [one(name, jax.random.key(1), np.int32(5), size) for size in (9, 300)]
-    small, large = ([word == "=" for word in words_of(named_task(name), row)] for row in rows)
-    assert small.index(True) == large.index(True)
+    place = lambda row: words_of(named_task(name), row).index("=")
+    for small, large in zip(each(drawn(name)[5]), each(some(name, 5, 300)), strict=True):
+        assert place(small) == place(large)
 
 
 def test_a_position_has_five_digits_and_no_more():

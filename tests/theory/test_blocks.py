@@ -46,6 +46,8 @@ CONFIG = DecoderConfig(
     embed_scale=DIM**0.5,
     mlp=Mlp(kind="gelu", dim=DIM),
 )
+# One head, and no turn: bounds of all such decoders are one program.
+SINGLE = dataclasses.replace(CONFIG, num_heads=1)
 PLAN = RoundingPlan.of_dtype(jnp.float64)
 
 
@@ -77,7 +79,7 @@ def measured(decoder):
 
 
 stack_of = jax.jit(block_stack)
-bound_of, printed_of = map(jax.jit, (repaired_bound, printed_bound))
+bound_of, rollout_of, printed_of = map(jax.jit, (repaired_bound, repaired_rollout, printed_bound))
 
 
 @jax.jit
@@ -185,8 +187,7 @@ def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
 
 def test_bounds_are_equalities_with_uniform_attention_and_linear_layers(key):
     """Zero queries and keys, W = 3/2 I, psi = 2 I, norm 1/4: all norms are of multiples of I."""
-    switches = {"norm": ConstantNorm(beta=4.0), "mlp": Mlp(kind="linear"), "num_heads": 1}
-    config = dataclasses.replace(CONFIG, **switches)
+    config = dataclasses.replace(SINGLE, norm=ConstantNorm(beta=4.0), mlp=Mlp(kind="linear"))
     arrays = flat_parameters(made(config, key))
     factors = {"query": 0.0, "key": 0.0, "value": 1.5, "output": 1.0, "down": 2.0}
     times = lambda name: factors[name.split(".")[-1]] * np.eye(DIM)
@@ -259,26 +260,27 @@ def test_the_norm_of_order_sixteen_is_above_the_operator_norm(key):
 @pytest.mark.parametrize("level", [0.0, 700.0])
 def test_equal_logits_however_large_leave_no_key_term(key, level):
     """One token, repeated: all values coincide, so that only the plain terms remain."""
-    config = dataclasses.replace(CONFIG, num_layers=1, norm=NoNorm(), mlp=Mlp(kind="zero"))
+    config = dataclasses.replace(SINGLE, norm=NoNorm(), mlp=Mlp(kind="zero"))
     arrays = flat_parameters(made(config, key))
     big = dict.fromkeys(("blocks.attention.query", "blocks.attention.key"))
-    size = (level / 16 * 2) ** 0.5  # logit: (8 size)^2 times 4 coordinates over the root of 4
-    arrays |= {name: jnp.full((1, DIM, DIM), size / 4) for name in big}
+    # First logit: (8 size)^2 times 8 coordinates over the root of 8.
+    size = (level / (64 * DIM**0.5)) ** 0.5
+    arrays |= {name: jnp.full((LAYERS, DIM, DIM), size) for name in big}
     arrays["embed.table"] = jnp.asarray(np.ones((6, DIM)) / DIM**0.5)
     decoder = build_decoder(config, arrays)
     bounds, _, stack = bounded(decoder)
-    plain = np.sum(stack.constants.value_norms) / np.arange(1.0, LENGTH + 1)[:, None]
-    by_hand = np.tril(np.broadcast_to(plain, (LENGTH, LENGTH))) + np.eye(LENGTH)
-    np.testing.assert_allclose(bounds[0], by_hand, rtol=roundoff(stack))
+    logits = np.sum(stack.heads.queries * stack.heads.keys, axis=-1)
+    np.testing.assert_allclose(logits[0], level, rtol=64 * DIM * U)
+    uniform = np.tril(np.ones((LENGTH, LENGTH))) / np.arange(1, LENGTH + 1)[:, None]
+    for bound, (norm,) in zip(bounds, stack.constants.value_norms, strict=True):
+        by_hand = float(norm) * uniform + np.eye(LENGTH)
+        np.testing.assert_allclose(bound, by_hand, rtol=roundoff(stack))
 
 
-def test_one_token(key):
-    one = stack_of(made(CONFIG, key), TOKENS[:1])
-    np.testing.assert_array_equal(bounds_of(one)[1].profile, 1)
-
-
-def test_no_number(key):
-    decoder = made(dataclasses.replace(CONFIG, mask=Causal()), key)
+def test_one_token_and_no_number(key):
+    decoder = made(dataclasses.replace(SINGLE, mask=Causal()), key)
+    one = stack_of(decoder, TOKENS[:1])
+    np.testing.assert_array_equal(rollout_of(one).profile, 1)
     arrays = flat_parameters(decoder)
     broken = arrays | {"blocks.attention.query": jnp.full((LAYERS, DIM, DIM), jnp.nan)}
     stack = stack_of(build_decoder(decoder.config, broken), TOKENS)
@@ -288,7 +290,7 @@ def test_no_number(key):
 
 def test_positions_none_and_rotary_at_angle_zero_agree(key):
     """A rotation by nothing: exact pairs through grams against one norm for each row."""
-    plain = dataclasses.replace(CONFIG, positions=NoPositions(), norm=RMSNorm())
+    plain = dataclasses.replace(SINGLE, positions=NoPositions(), norm=RMSNorm())
     still = dataclasses.replace(plain, positions=Rotary(scale=1e300))
     arrays = flat_parameters(made(plain, key))
     decoders = (build_decoder(config, arrays) for config in (plain, still))

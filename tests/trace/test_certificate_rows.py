@@ -84,10 +84,21 @@ def assert_holds(rows, found, apart=()):
         assert bool(np.all(pair.holds(allowed))) == (name not in apart), name
 
 
+# Of a negative scale, the size counts.
+LINEAR = {
+    "mlp": Mlp(kind="linear"),
+    "norm": ConstantNorm(beta=2.0),
+    "positions": Alibi(),
+    "attn_scale": -0.7,
+}
+
+
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("positions", [NoPositions(), Alibi()], ids=["none", "alibi"])
-def test_all_five_inequalities_hold(key, positions, norm):
-    rows, found = certificate(key, distance=norm, positions=positions)
+@pytest.mark.parametrize(
+    "switches", [{"positions": NoPositions()}, LINEAR], ids=["none", "linear_alibi"]
+)
+def test_all_five_inequalities_hold(key, switches, norm):
+    rows, found = certificate(key, distance=norm, **switches)
     assert bool(found.equal_tokens)
     assert_holds(rows, found)
     assert bool(found.output.holds(roundoff(rows)))
@@ -141,9 +152,7 @@ def test_a_window_that_moves_on_breaks_the_range_of_the_logits(key):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_constants_of_a_linear_layer_worked_out_by_hand(key, norm):
-    switches = {"mlp": Mlp(kind="linear"), "norm": ConstantNorm(beta=2.0), "positions": Alibi()}
-    switches |= {"attn_scale": -0.7}  # of a negative scale, the size counts
-    decoder = made(dataclasses.replace(CONFIG, **switches), key)
+    decoder = made(dataclasses.replace(CONFIG, **LINEAR), key)
     tokens = jnp.asarray(TOKENS, jnp.int32)
     rows, _ = certified(decoder, tokens, norm)
     order = np.inf if norm == "inf" else norm

@@ -1,6 +1,7 @@
 """Rollout and the printed bound by blocks of rows, against dense products of the same matrices."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -53,10 +54,13 @@ def vectors(key):
     return np.random.default_rng(np.asarray(jax.random.key_data(key))).normal(size=(5, DIM))
 
 
+GROUPED = {"positions": Rotary(base=10.0), "num_kv_heads": 1}
+WINDOW = GROUPED | {"mask": Window(width=4)}
+
+
 @pytest.mark.parametrize("weight", [None, 0.3])
 def test_rollout_is_the_dense_product(key, weight):
-    switches = {"mask": Window(width=4), "positions": Rotary(base=10.0), "num_kv_heads": 1}
-    decoder = made_of(key, residual_weight=weight, **switches)
+    decoder = made_of(key, residual_weight=weight, **WINDOW)
     found = rollout(decoder, TOKENS, rows=3)
     trace = jax.device_get(passed(decoder, TOKENS)[1])
     kept = trace.resid if weight is None else (1 - weight) * trace.resid
@@ -131,7 +135,7 @@ def test_the_printed_bound_is_the_dense_product(key, switches):
 
 
 def test_the_stack_gives_the_printed_bound_of_several_prompts_at_once(key):
-    decoder = made_of(key, num_kv_heads=1, positions=Rotary(base=10.0))
+    decoder = made_of(key, **GROUPED)
     prompts = np.stack([TOKENS, np.asarray(TOKENS)[::-1]])
 
     @jax.jit
@@ -187,9 +191,14 @@ def test_operator_norms_by_hand():
     assert np.isnan(norm_of(np.full((2, 2), np.nan)))
 
 
-@pytest.mark.parametrize("kind", [rollout, printed_bound], ids=["rollout", "printed_bound"])
-def test_strange_input(key, kind):
-    decoder = made_of(key, num_layers=1)
+# Programs that the tests above have compiled.
+@pytest.mark.parametrize(
+    ("kind", "switches"),
+    [(functools.partial(rollout, rows=3), WINDOW), (printed_bound, GROUPED)],
+    ids=["rollout", "printed_bound"],
+)
+def test_strange_input(key, kind, switches):
+    decoder = made_of(key, **switches)
     np.testing.assert_array_equal(kind(decoder, TOKENS[:1]).profile, 1)
     arrays = flat_parameters(decoder)
     query = "blocks.attention.query"
@@ -207,7 +216,7 @@ def test_strange_input(key, kind):
 
 @pytest.mark.parametrize("kind", [rollout, printed_bound], ids=["rollout", "printed_bound"])
 def test_memory_is_linear_in_the_length(key, kind):
-    run, decoder, sizes = kind, made_of(key), []
+    run, decoder, sizes = kind, made_of(key, mlp=Mlp(kind="zero"), norm=ConstantNorm()), []
     for length in (4096, 8192):
         tokens = jax.ShapeDtypeStruct((length,), jnp.int32)
         memory = run.lower(decoder, tokens, rows=16).compile().memory_analysis()

@@ -1,6 +1,7 @@
 """Rows, derivatives and bounds of decoders whose temperature is not constant."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,22 @@ certificate_of = jax.jit(collapse_certificate, static_argnames="norm")
 
 def decoder_of(temperature, **switches):
     return drawn(configured(**(SWITCHES | switches), temperature=temperature), seed=7)
+
+
+stack_of = jax.jit(block_stack)
+
+
+@functools.cache
+def first_bound(factor):
+    """Of the first layer; compiled once with the factor, and once with what stands for it."""
+    del factor
+    first = lambda x: x[0]
+    return jax.jit(lambda s: repaired_block_bound(*jax.tree.map(first, s[:2]), s.turns))
+
+
+@jax.jit
+def slopes_of(decoder, table):
+    return jax.jacrev(lambda resid: decoder.represent(resid)[0][-1])(table)[0, :, 0]
 
 
 @pytest.fixture(scope="module", params=OTHERS, ids=str)
@@ -126,27 +143,24 @@ def test_two_tokens_of_width_one_by_hand(sharpness, monkeypatch):
     table = jnp.asarray([[first], [second]])
     decoder = build_decoder(config, arrays | {"embed.table": table})
     tokens, factor = jnp.asarray([0, 1], jnp.int32), sharpness * np.log(2)
-    stack = jax.jit(lambda d: block_stack(d, tokens))(decoder)
+    stack = stack_of(decoder, tokens)
     a = 1 / (1 + np.exp(factor * (second * second - first * second)))
     mean = a * first + (1 - a) * second
     steep = a * (first - mean) * second * factor
     covariance = (a * (first - mean) * first + (1 - a) * (second - mean) * second) * factor
     own = 1 + (1 - a) * (1 + abs((second - mean) * second * factor)) + abs(covariance)
-    found = lambda: np.asarray(
-        jax.jit(lambda s: repaired_block_bound(*jax.tree.map(lambda x: x[0], s[:2]), s.turns))(
-            stack
-        )
-    )
     close = {"rtol": 256 * U}
-    np.testing.assert_allclose(found(), [[2.0, 0.0], [a + abs(steep), own]], **close)
-    truth = jax.jit(jax.jacrev(lambda v: decoder.represent(v)[0][-1]))(table)[0, :, 0]
+    np.testing.assert_allclose(
+        first_bound(True)(stack), [[2.0, 0.0], [a + abs(steep), own]], **close
+    )
+    truth = slopes_of(decoder, table)
     np.testing.assert_allclose(truth[0], a + steep, **close)
     # Without the factor the bound would be another one, and for s = 3 one that fails.
     plain = logit_slopes
     monkeypatch.setattr(
         "glassesjax.theory.blocks.logit_slopes", lambda h, i: plain(h._replace(sharpness=None), i)
     )
-    assert (abs(float(truth[0])) > found()[1, 0]) == (sharpness > 0)
+    assert (abs(float(truth[0])) > first_bound(False)(stack)[1, 0]) == (sharpness > 0)
 
 
 def test_adaptive_temperature_has_no_bound_and_says_so():
