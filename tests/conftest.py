@@ -16,8 +16,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Commands that tests start keep nothing in the user's own cache; JAX's may be set for all tests.
-if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    os.environ["GLASSESJAX_COMPILATION_CACHE"] = "off"
+os.environ["GLASSESJAX_COMPILATION_CACHE"] = (
+    "" if os.environ.get("JAX_COMPILATION_CACHE_DIR") else "off"
+)
 
 # Shapes and types of every call of the package, checked as it is imported.
 STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.BeartypeStrategy.On))"
