@@ -16,8 +16,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Commands that tests start keep nothing in the user's own cache; JAX's may be set for all tests.
-if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    os.environ["GLASSESJAX_COMPILATION_CACHE"] = "off"
+os.environ["GLASSESJAX_COMPILATION_CACHE"] = (
+    "" if os.environ.get("JAX_COMPILATION_CACHE_DIR") else "off"
+)
 
 # Shapes and types of every call of the package, checked as it is imported.
 STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.BeartypeStrategy.On))"
@@ -46,11 +47,11 @@ def key(request):
 
 @pytest.fixture(scope="module")
 def near():
-    """Answers go four times as far as the training, not sixteen: each length is a program."""
+    """Answers go twice as far as the training, not sixteen times: each length is a program."""
     from glassesjax.studies.train import settings
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "BEYOND", 4)
+        patch.setattr(settings, "BEYOND", 2)
         yield
 
 

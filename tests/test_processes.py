@@ -60,6 +60,9 @@ def test_the_command_compiles_the_quick_suite_quickly(monkeypatch, tmp_path):
     made = dataclasses.replace(load("verify"), run=look, lines=lambda settings, rows: ())
     monkeypatch.setattr("proofs_numeric.verify.study.STUDY", made)
     monkeypatch.setattr(cli, "run_to_end", lambda start: sys.exit(start()()))
+    # It would listen to JAX for good, and this process runs other tests after this one.
+    cache = "glassesjax.runs.compilation_cache.use_compilation_cache"
+    monkeypatch.setattr(cache, lambda choice: None)
     monkeypatch.chdir(tmp_path)
     try:
         jax.config.update(option, False)

@@ -16,7 +16,18 @@ def test_what_a_sentence_says(parts):
 
 @pytest.mark.parametrize(
     "parts",
-    [(3,), ("2,000",), (2,), (25,), ("25.0",), ("0.5",), ("window", 31), ("window", 4), ("ova",)],
+    [
+        (3,),
+        ("2,000",),
+        (2,),
+        (25,),
+        ("25.0",),
+        ("0.5",),
+        ("0.5%",),
+        ("window", 31),
+        ("window", 4),
+        ("ova",),
+    ],
 )
 def test_what_it_does_not_say(parts):
     assert not says(TEXT, *parts)

@@ -8,19 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import UNIT_ROUNDOFF
 
-from glassesjax.cache.choosing import (
-    choose,
-    greedy,
-    narrowed,
-    row_keys,
-    temper,
-    top_k,
-    top_p,
-)
+from glassesjax.cache import choosing
+from glassesjax.cache.choosing import greedy, row_keys, temper
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 
 NO = -np.inf
+# One program a shape and setting, in place of one an operation.
+top_k, top_p, narrowed = (
+    jax.jit(function, static_argnums=1)
+    for function in (choosing.top_k, choosing.top_p, choosing.narrowed)
+)
+choose = jax.jit(choosing.choose, static_argnums=2)
 
 
 def array(*values):
@@ -43,7 +42,7 @@ def test_top_p_stops_as_soon_as_the_share_is_reached():
     np.testing.assert_array_equal(top_p(equal, 0.5), [0, 0, NO, NO])
     np.testing.assert_array_equal(top_p(equal, 0.51), [0, 0, 0, NO])
     np.testing.assert_array_equal(top_p(equal, 1.0), equal)
-    logits = jnp.log(array(0.1, 0.6, 0.3))
+    logits = np.log([0.1, 0.6, 0.3])
     np.testing.assert_array_equal(top_p(logits, 0.59), [NO, logits[1], NO])
     np.testing.assert_array_equal(top_p(logits, 0.61), [NO, logits[1], logits[2]])
     np.testing.assert_array_equal(top_p(logits, 1e-9), [NO, logits[1], NO])  # at least one
@@ -57,7 +56,7 @@ def test_the_temperature_divides_and_none_is_too_small():
 
 def test_the_order_is_temperature_then_k_then_p():
     # At temperature 1/2 the odds 4:2:1:1 become 16:4:1:1; the best three hold 16/21 = 0.762.
-    logits = jnp.log(array(4, 2, 1, 1))
+    logits = np.log([4.0, 2, 1, 1])
     kept = lambda p: np.isfinite(narrowed(logits, Sampling(temperature=0.5, top_k=3, top_p=p)))
     np.testing.assert_array_equal(kept(0.75), [True, False, False, False])
     np.testing.assert_array_equal(kept(0.77), [True, True, False, False])
@@ -89,7 +88,8 @@ def slow(logits, sampling):
 )
 def test_the_distribution_is_that_of_the_slow_one(logits, temperature, count, share):
     sampling = Sampling(temperature=temperature, top_k=count, top_p=share)
-    found = jax.nn.softmax(narrowed(jnp.asarray(logits, jnp.float64), sampling))
+    # Op by op: the settings are many, and each would be a program.
+    found = jax.nn.softmax(choosing.narrowed(jnp.asarray(logits, jnp.float64), sampling))
     # Few operations on eight numbers: a subtraction, a division, exp twice, and two sums.
     atol = 64 * UNIT_ROUNDOFF["float64"]
     np.testing.assert_allclose(found, slow(logits, sampling), rtol=0, atol=atol)

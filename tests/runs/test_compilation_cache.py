@@ -350,7 +350,9 @@ print([scaled(n)(jnp.ones(2)).tolist() for n in range(1, 31)] == [[n, n] for n i
 """
 
 
-def test_two_processes_at_once(tmp_path, capfd):
+@pytest.fixture
+def two_at_once(tmp_path, capfd):
+    """What a process and this one compute, which fill one folder, and what both print."""
     command = [sys.executable, "-c", MANY, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     use_compilation_cache(str(tmp_path))
@@ -358,10 +360,15 @@ def test_two_processes_at_once(tmp_path, capfd):
         assert other.stdout.readline() == "ready\n"
         other.stdin.write("\n")
         other.stdin.flush()
-        for n in range(1, 31):
-            assert jax.jit(lambda x, n=n: n * x)(jnp.ones(2)).tolist() == [n, n]
-        assert other.communicate()[0] == "True\n"
-    assert capfd.readouterr() == ("", "")
+        ours = [jax.jit(lambda x, n=n: n * x)(jnp.ones(2)).tolist() for n in range(1, 31)]
+        return ours, other.communicate()[0], capfd.readouterr()
+
+
+def test_two_processes_at_once(two_at_once, tmp_path):
+    ours, theirs, printed = two_at_once
+    assert ours == [[n, n] for n in range(1, 31)]
+    assert theirs == "True\n"
+    assert printed == ("", "")
     for entry in (tmp_path / folder_name()).glob("*-cache"):
         zlib.decompress(entry.read_bytes())
 

@@ -51,10 +51,13 @@ with tempfile.TemporaryDirectory() as room:
 """
 
 
-def test_every_kind_of_ending_is_known_for_what_it_is():
-    done = subprocess.run(
-        [sys.executable, "-c", ENDINGS], cwd=SCRIPTS, capture_output=True, text=True, check=True
-    )
+@pytest.fixture(scope="module")
+def done():
+    command = [sys.executable, "-c", ENDINGS]
+    return subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=True)
+
+
+def test_every_kind_of_ending_is_known_for_what_it_is(done):
     assert done.stdout.splitlines() == [
         "refused",
         "wrong: traceback",

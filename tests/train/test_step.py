@@ -174,7 +174,9 @@ def test_memory_savers_change_nothing(change):
 
 def test_calls_continue_each_other():
     half, first = run(steps=STEPS // 2)
+    programs = learn.__wrapped__._cache_size()
     rest, second = learn(half, RECIPE, STEPS // 2)
+    assert learn.__wrapped__._cache_size() == programs  # what a call gives is what a call takes
     whole, told = run()
     np.testing.assert_array_equal(np.concatenate([first.loss, second.loss], axis=1), told.loss)
     chex.assert_trees_all_equal(rest.decoder, whole.decoder)

@@ -142,9 +142,9 @@ def test_a_decoder_that_balls_do_not_know():
 def test_what_theorem_4_2_needs_holds_the_library_s():
     norm = 1
     decoder = drawn("heads")
-    rows = certificate_rows(decoder, TOKENS, norm)
+    rows = jax.device_get(jax.jit(certificate_rows, static_argnums=2)(decoder, TOKENS, norm))
     again = enclosed(decoder)
-    _, traces = again.run(balls.enclose(decoder.enter(TOKENS)))
+    _, traces = again.run(balls.enclose(np.asarray(jax.jit(decoder.enter)(TOKENS))))
     for index, found in enumerate(traces):
         mine = enclosures._Rows(again, index, found, norm)
         # Rows' differences lose what the rows have in common; the segment's nearest point too.

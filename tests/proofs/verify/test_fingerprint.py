@@ -114,7 +114,9 @@ def test_a_module_that_is_moved_is_other_code(behind):
 
 
 def test_claims_rest_on_the_library_and_not_on_studies_or_pages():
-    apart = re.compile(r"glassesjax\.(studies|surveys|report|cli|verbs)|proofs_numeric\.verify")
+    apart = re.compile(
+        r"glassesjax\.(studies|surveys|report|cli|registry|commands|arguments)|proofs_numeric\.verify"
+    )
     for name, module in modules().items():
         names = SOURCES.behind([module])
         assert {module, "proofs_numeric.claim"} <= names.keys()

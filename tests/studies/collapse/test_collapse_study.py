@@ -144,10 +144,16 @@ def test_the_callers_setting_of_jax_is_its_own_between_cells():
             assert jnp.zeros(1).dtype == jnp.float32
 
 
-def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it():
+@pytest.fixture(scope="module")
+def wide_formats():
+    """Rows in float64, and in a format with more exponent bits than float32."""
     settings = dataclasses.replace(SETTINGS, formats=("f64", "e9m10"), families=("ones",))
     ((positions, model),) = open_models(settings)
-    (_, wide), (_, odd) = measure(settings, positions, model)
+    return [rows for _, rows in measure(settings, positions, model)]
+
+
+def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it(wide_formats):
+    wide, odd = wide_formats
     assert {(row["curve"], row["mode"]) for row in wide} == {
         ("signal", "wide"),
         ("rounded", "wide"),
@@ -214,7 +220,9 @@ def test_a_length_over_the_context_is_named():
             lay_out(settings, model)
 
 
-def test_an_overflow_is_no_number_and_not_hidden():
+@pytest.fixture(scope="module")
+def saturating():
+    """Rows in a format that the representations leave."""
     settings = CollapseSettings(
         model="toy",
         lengths=LENGTHS,
@@ -223,7 +231,10 @@ def test_an_overflow_is_no_number_and_not_hidden():
         positions=("none",),
     )
     ((positions, model),) = open_models(settings)
-    (_, rows), *rest = measure(settings, positions, model)
-    assert not rest
-    own = pick(rows, curve="noise_floor", norm="l1")
+    [(_, rows)] = measure(settings, positions, model)
+    return rows
+
+
+def test_an_overflow_is_no_number_and_not_hidden(saturating):
+    own = pick(saturating, curve="noise_floor", norm="l1")
     assert all(math.isfinite(row["distance"]) for row in own)  # e2m1 saturates

@@ -20,6 +20,8 @@ def test_a_family_in_sentences():
     slope = "\N{MINUS SIGN}1.000"
     assert says(wide, 1, 1, 0.0078, 128, slope, slope, slope, 1, 128)
     assert says(single, "f32", 128)
+    assert "not" not in single  # detectable, and there is a difference
+    assert "no " not in single
     assert says(half, "bf16", 64, 128)
     assert says(answer, 8, 128)  # 4 / n uses up less than the margin: beyond n = 4
 
@@ -27,6 +29,7 @@ def test_a_family_in_sentences():
 def test_a_single_return_above_the_floor_moves_the_start():
     course = told(signal=lambda n: 0.5 if n == 64 else 1 / n)
     assert says(course[2], "bf16", 128)
+    assert "not" in course[2]
     assert "64" not in course[2]
 
 
@@ -66,8 +69,11 @@ def test_an_overflow_at_the_end_is_not_called_noise():
 
 
 def test_the_headlines_count_runs_and_name_lengths():
-    text = "\n".join(headlines(made_rows(lengths=LENGTHS)))
-    assert says(text, 2, 2)  # families of runs that end less than half as far apart as they start
+    lines = headlines(made_rows(lengths=LENGTHS))
+    text = "\n".join(lines)
+    assert says(
+        lines[0], 2, 2
+    )  # families of runs that end less than half as far apart as they start
     assert says(text, "f32", 2, 2)  # detectable at the longest n, of how many
     assert says(text, "bf16", 0, 2)
     assert says(text, "“Beginning of sequence, then ones”", 64)

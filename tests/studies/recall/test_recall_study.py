@@ -157,7 +157,9 @@ def test_held_share_by_hand(model):
     assert held_share(state._replace(layers=tuple(layers)), (5, 9)) == (2 + 3) / 8
 
 
-def test_greedy_is_what_generate_writes(model):
+@pytest.fixture(scope="module")
+def written(model):
+    """The text of ``generate``, of ``greedy``, and of ``greedy`` that ends at its third token."""
     tokens = list(b"And Adah said,")
     rule = policy("tova")
     *_, part = prefill(model, np.array(tokens, np.int32), rule, slots=6, chunk=16)
@@ -165,14 +167,21 @@ def test_greedy_is_what_generate_writes(model):
     ours = greedy(model, state, part.y[-1:], rule, max_tokens=5, ends=lambda token: False)
     steps = generate(model, [tokens], rule, slots=6, max_tokens=5, chunk=16)
     theirs = [int(step.token[0]) for step in steps]
-    assert ours == [theirs]
     stopped = greedy(
         model, state, part.y[-1:], rule, max_tokens=5, ends=lambda token: token == theirs[2]
     )
+    return theirs, ours, stopped
+
+
+def test_greedy_is_what_generate_writes(written):
+    theirs, ours, stopped = written
+    assert ours == [theirs]
     assert stopped == [theirs[: theirs.index(theirs[2])]]
 
 
-def test_losses_of_rows_of_different_lengths_are_their_own(model):
+@pytest.fixture(scope="module")
+def losses(model):
+    """Of two rows of different lengths, together and each by itself."""
     rule = policy("h2o")
     *_, part = prefill(model, np.array(list(b"Who said so"), np.int32), rule, slots=6, chunk=16)
     rows = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), part.state)
@@ -180,6 +189,11 @@ def test_losses_of_rows_of_different_lengths_are_their_own(model):
     both = expected_losses(model, rows, last, rule, [(5, 9, 3), (7,)])
     state = jax.tree.map(lambda leaf: leaf[None], part.state)
     each = [expected_losses(model, state, last[:1], rule, [row])[0] for row in [(5, 9, 3), (7,)]]
+    return both, each
+
+
+def test_losses_of_rows_of_different_lengths_are_their_own(losses):
+    both, each = losses
     assert both == pytest.approx(each, rel=1e-12, abs=0)
 
 
