@@ -79,6 +79,13 @@ def slow(logits, sampling):
     return np.asarray([weight[t] / mass if t in kept else 0.0 for t in range(len(logits))])
 
 
+@pytest.fixture(scope="module")
+def operations():
+    """Compiled for all examples: op by op, since the settings are many and each is a program."""
+    for sampling in (Sampling(temperature=0.3, top_k=3, top_p=0.457), Sampling(temperature=2.5)):
+        jax.nn.softmax(choosing.narrowed(jnp.arange(8, dtype=jnp.float64), sampling))
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     logits=st.lists(st.integers(-6, 6), min_size=8, max_size=8),
@@ -86,9 +93,8 @@ def slow(logits, sampling):
     count=st.sampled_from([None, 1, 3, 8]),
     share=st.sampled_from([0.123, 0.457, 0.911, 1.0]),
 )
-def test_the_distribution_is_that_of_the_slow_one(logits, temperature, count, share):
+def test_the_distribution_is_that_of_the_slow_one(operations, logits, temperature, count, share):
     sampling = Sampling(temperature=temperature, top_k=count, top_p=share)
-    # Op by op: the settings are many, and each would be a program.
     found = jax.nn.softmax(choosing.narrowed(jnp.asarray(logits, jnp.float64), sampling))
     # Few operations on eight numbers: a subtraction, a division, exp twice, and two sums.
     atol = 64 * UNIT_ROUNDOFF["float64"]

@@ -203,6 +203,11 @@ def heads(request, operations):
     ):
         config = configured(**common, **switches)
         both(config, drawn(config, seed=0), TOKENS)
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        switches = {name: of[random.integers(len(of))] for name, of in CHOICES.items()}
+        config = configured(**{**common, **switches})
+        both(config, drawn(config, seed=0), TOKENS)
     return request.param
 
 

@@ -35,19 +35,29 @@ def decoder():
     return made(CONFIG, jax.random.key(0), jnp.float32)
 
 
+READERS = (
+    lambda model, plan: model(TOKENS, plan=plan),
+    lambda model, plan: model.logits(jnp.zeros((1, 8), jnp.float32), plan=plan),
+    lambda model, plan: jax.jit(lambda model: model(TOKENS, plan=plan))(model),
+    lambda model, plan: last_representations(model, [(1, 2)], plan),
+    lambda model, plan: replay(model, TOKENS, policy("full"), plan=plan),
+)
+
+
+@pytest.fixture(scope="module")
+def operations(decoder):
+    """Compiled for all plans."""
+    for run in READERS:
+        run(decoder.stored(ROUNDING[1]), ROUNDING[1])
+
+
 @pytest.mark.parametrize("plan", ROUNDING, ids=lambda plan: plan.name)
-def test_unmarked_weights_are_refused_and_stored_ones_are_not(decoder, plan):
+def test_unmarked_weights_are_refused_and_stored_ones_are_not(operations, decoder, plan):
     text = rf"stored by plan {plan.weights.name}, got unmarked ones: call decoder\.stored\(plan\)"
-    for run in (
-        lambda model: model(TOKENS, plan=plan),
-        lambda model: model.logits(jnp.zeros((1, 8), jnp.float32), plan=plan),
-        lambda model: jax.jit(lambda model: model(TOKENS, plan=plan))(model),
-        lambda model: last_representations(model, [(1, 2)], plan),
-        lambda model: replay(model, TOKENS, policy("full"), plan=plan),
-    ):
+    for run in READERS:
         with pytest.raises(ValueError, match=text):
-            run(decoder)
-        run(decoder.stored(plan))
+            run(decoder, plan)
+        run(decoder.stored(plan), plan)
 
 
 def test_weights_of_another_format_are_refused(decoder):
