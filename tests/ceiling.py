@@ -1,7 +1,7 @@
 """A quick test has a ceiling of cost: one over it fails, and says by how much.
 
-Seconds differ by machine, so ``CPU_CEILING=0`` leaves them uncounted where one is slow. What earlier
-files of the same process have compiled already is not compiled again, and which files those are
+Seconds differ by machine, so ``CPU_CEILING=0`` leaves them uncounted where one is slow. What
+earlier files of the same process have compiled is not compiled again, and which files those are
 differs by schedule: ``COMPILATION_CEILING`` gives some room where that must fail nobody.
 """
 
