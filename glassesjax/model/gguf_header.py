@@ -2,7 +2,7 @@
 
 Every length and count is compared with the bytes that are left before anything is read or
 allocated, so that a damaged file costs no more than a whole one. Source: the GGUF specification of
-ggml (``docs/gguf.md``), versions 2 and 3.
+ggml, versions 2 and 3.
 """
 
 import math

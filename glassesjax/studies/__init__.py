@@ -1,1 +1,1 @@
-"""One file a question: settings in, rows out."""
+"""One folder a question: settings in, rows, figures and a page out."""
