@@ -23,7 +23,7 @@ import jax
 import jaxlib
 from jax.experimental.compilation_cache import compilation_cache
 
-from glassesjax.files import reason
+from glassesjax.files import check_local, reason
 from glassesjax.process import note
 
 VARIABLE = "GLASSESJAX_COMPILATION_CACHE"  # of the environment; the flag goes before it
@@ -56,10 +56,16 @@ def use_compilation_cache(choice: str | None = None) -> None:
 
     Args:
       choice: A folder, in which one for this JAX and processor is made; or ``off``. If absent, what
-        the variable says; then JAX's own ``JAX_COMPILATION_CACHE_DIR``, which is left as it is;
-        then the user's cache.
+        the variable says, unless it is empty, as if it were not there; then JAX's own
+        ``JAX_COMPILATION_CACHE_DIR``, which is left as it is; then the user's cache.
+
+    Raises:
+      BadInput: An address, which would become a local folder.
     """
-    choice = choice or os.environ.get(VARIABLE) or None
+    if choice is None:
+        choice = os.environ.get(VARIABLE) or None
+    if choice is not None:
+        check_local(Path(choice))
     if choice == OFF:
         os.environ[VARIABLE] = OFF  # also for the processes that this one starts
         _stop()

@@ -19,6 +19,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from glassesjax import cli
+from glassesjax.errors import BadInput
 from glassesjax.runs import compilation_cache
 from glassesjax.runs.compilation_cache import (
     OFF,
@@ -212,6 +213,31 @@ def test_off_is_off(tmp_path, monkeypatch, where):
     monkeypatch.setenv(VARIABLE, OFF if where == "variable" else str(tmp_path / "more"))
     use_compilation_cache(OFF if where == "flag" else None)
     assert compute() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_word_is_no_choice_of_a_folder(capfd, tmp_path):
+    words = ["collapse", "toy", "--out", str(tmp_path / "run"), "--compilation-cache", ""]
+    assert cli.run(words) == 2
+    assert list(tmp_path.iterdir()) == []
+    [line] = capfd.readouterr().err.splitlines()
+    assert "Expected a folder or off for --compilation-cache, got no word: name one" in line
+
+
+def test_an_empty_variable_is_as_none(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "")
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "jax"))
+    use_compilation_cache()
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "jax")
+
+
+@pytest.mark.parametrize("where", ["flag", "variable"])
+def test_an_address_is_no_folder(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    address = "gs://bucket/cache"
+    monkeypatch.setenv(VARIABLE, address if where == "variable" else "")
+    with pytest.raises(BadInput, match="Expected a path of this machine, got an address of gs"):
+        use_compilation_cache(address if where == "flag" else None)
     assert list(tmp_path.iterdir()) == []
 
 
