@@ -16,12 +16,12 @@ from glassesjax.report.markup import (
     table,
 )
 from glassesjax.runs.fill import Files
-from glassesjax.studies.train.cells import RIGHT
+from glassesjax.studies.train.cells import RIGHT, formats
 from glassesjax.studies.train.failing_figures import failing_figures
 from glassesjax.studies.train.failing_sentences import FAILING, failing_headlines, failing_section
 from glassesjax.studies.train.heard_sentences import heard_section, ratio_section, words_of
 from glassesjax.studies.train.page import GLOSSARY
-from glassesjax.surveys.sweep.cells import Cell, cells, formats
+from glassesjax.surveys.sweep.cells import Cell, cells
 from glassesjax.surveys.sweep.figures import reaches_figure
 
 LEAD = (
