@@ -5,16 +5,8 @@ from collections.abc import Mapping, Sequence
 from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.markup import (
-    MISSING,
-    Markup,
-    bullets,
-    element,
-    fold,
-    format_name,
-    picture,
-    table,
-)
+from glassesjax.report.markup import Markup, bullets, element, fold, format_name, picture, table
+from glassesjax.report.numbers import MISSING
 from glassesjax.runs.fill import Files
 from glassesjax.studies.train.cells import RIGHT, formats
 from glassesjax.studies.train.failing_figures import failing_figures
