@@ -7,16 +7,8 @@ from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.fields import number
 from glassesjax.report.formulas import formula, prose
-from glassesjax.report.markup import (
-    MISSING,
-    Markup,
-    bullets,
-    element,
-    escape,
-    fold,
-    table,
-)
-from glassesjax.report.numbers import short
+from glassesjax.report.markup import Markup, bullets, element, escape, fold, table
+from glassesjax.report.numbers import MISSING, short
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import words
 from proofs_numeric.verify.rows import failures

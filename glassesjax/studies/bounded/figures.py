@@ -14,7 +14,6 @@ from glassesjax.report.canvas import (
     STRIP,
     WIDTH,
     LogScale,
-    Point,
     draw_points,
     length_axis,
     log_values,
@@ -22,6 +21,7 @@ from glassesjax.report.canvas import (
     styled,
 )
 from glassesjax.report.fields import integer
+from glassesjax.report.points import Point
 from glassesjax.studies.bounded.panels import Panel, number, panels
 
 POLICY_COLORS = ("#1f2430", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")

@@ -6,8 +6,9 @@ from pathlib import PurePath
 from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.fields import integer
-from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.bounded import words
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
 from glassesjax.studies.bounded.panels import Panel, number, panels

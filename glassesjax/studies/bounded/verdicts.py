@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import integer
+from glassesjax.runs.verdicts import unfinite
 from glassesjax.studies.bounded.panels import number, panels
 
 # Both sides are float sums of a few thousand terms.
@@ -14,6 +15,19 @@ ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 
 def violations(rows: Sequence[Row]) -> list[str]:
+    """What makes a run fail.
+
+    Args:
+      rows: Rows of the bounded study.
+
+    Returns:
+      One line where the model's own arithmetic is not finite, and one for each statement that must
+      hold and does not.
+    """
+    return [*unfinite(row.get("finite") for row in rows), *contradictions(rows)]
+
+
+def contradictions(rows: Sequence[Row]) -> list[str]:
     """Where a statement that must hold does not.
 
     Args:

@@ -21,7 +21,7 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.fields import integer, measured
+from glassesjax.report.fields import integer
 from glassesjax.studies.train.failing_cells import (
     FACTOR,
     Failing,
@@ -29,6 +29,7 @@ from glassesjax.studies.train.failing_cells import (
     number,
     pair_curves,
 )
+from glassesjax.studies.train.figures import shade_training
 from glassesjax.studies.train.twin_rows import WIDE
 
 COLUMNS, HEIGHT = 3, 3.0  # panels a row, inches
@@ -193,8 +194,7 @@ def _signal(axes: Axes, pairs: Sequence[Row]) -> None:
     positive = lambda name: [number(row[name]) or math.nan for row in pairs]
     axes.plot(lengths, positive("l2"), color=FAINT, linewidth=1.6)
     axes.plot(lengths, positive("signal"), "o", color=INK, markersize=2.2)
-    first = pairs[0]
-    axes.axvspan(measured(first, "shortest"), measured(first, "longest"), color=STRIP, zorder=0)
+    shade_training(axes, pairs[0])
     log_values(axes)
     length_axis(axes, lengths)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import measured
+from glassesjax.runs.verdicts import unfinite
 from glassesjax.studies.train.failing_cells import setting_of
 from glassesjax.studies.train.heard_cells import decoder_name
 
@@ -17,7 +18,8 @@ def violations(rows: Sequence[Row]) -> list[str]:
     Returns:
       One line each.
     """
-    return failing_contradictions(rows) + ratio_contradictions(rows)
+    lost = unfinite(row.get("finite") for row in rows)
+    return [*lost, *failing_contradictions(rows), *ratio_contradictions(rows)]
 
 
 def failing_contradictions(rows: Sequence[Row]) -> list[str]:

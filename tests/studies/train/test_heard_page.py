@@ -7,7 +7,7 @@ from studies.collapse.made_rows import PROVENANCE
 from wording import says
 
 from glassesjax.report.canvas import to_svg
-from glassesjax.report.markup import MISSING
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.heard_cells import Order, heard_cells
 from glassesjax.studies.train.heard_figures import heard_figure
 from glassesjax.studies.train.heard_sentences import (
