@@ -32,9 +32,9 @@ def _lines(settings: VerifySettings, rows: Sequence[Row]) -> Iterable[str]:
 
 
 def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from proofs_numeric.verify.rows import failures
+    from proofs_numeric.verify.verdicts import violations
 
-    return failures(rows)
+    return violations(rows)
 
 
 def _configure(settings: VerifySettings) -> None:
