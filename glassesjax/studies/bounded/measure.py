@@ -80,8 +80,7 @@ def cells(
             for name, budget in settings.pairs:
                 rule = policy(name)
                 check_context(config, rule, len(tokens))
-                options = {"length": len(tokens), "dtype": dtype}
-                slots = resolve_slots(budget, config, rule, **options)
+                slots = resolve_slots(budget, config, rule, length=len(tokens), dtype=dtype)
                 found.append(Cell(kind, positions, rule, slots, family, tokens, runs.get(family)))
     return list({cell.key: cell for cell in found}.values())
 

@@ -114,12 +114,11 @@ def _cells(
     if settings.spacing != "true" and not isinstance(config.positions, Rotary):
         found = type(config.positions).__name__
         raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
-    found = []
+    found, dtype = [], DTYPES[settings.format]
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, SHORT), SHORT if name == SHORT else ""
         spaced = dataclasses.replace(rule, spacing=settings.spacing) if rule.bounded else rule
-        options = {"baseline": baseline, "length": length, "dtype": DTYPES[settings.format]}
-        slots = named_slots(budget, config, spaced, **options)
+        slots = named_slots(budget, config, spaced, baseline=baseline, length=length, dtype=dtype)
         found.append(Cell(name, spaced, slots))
         _check_reach(found[-1], config, len(opening), length)
     return tuple({(cell.name, cell.slots): cell for cell in found}.values())

@@ -66,9 +66,9 @@ def open_subject(settings: RetentionSettings) -> Subject:
     for name in settings.policies:
         rule = policy(name)
         check_context(header.config, rule, len(tokens))
-        options = {"length": len(tokens), "dtype": DTYPES[settings.format]}
+        length, dtype = len(tokens), DTYPES[settings.format]
         for budget in settings.slots:
-            slots = resolve_slots(budget, header.config, rule, **options)
+            slots = resolve_slots(budget, header.config, rule, length=length, dtype=dtype)
             cells[name, slots] = rule
     return Subject(header.read(), tokens, cells)
 
