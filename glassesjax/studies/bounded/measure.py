@@ -65,8 +65,8 @@ def cells(
     if "influence" in settings.kinds and settings.method == "exact":
         check_bounded(config)
     itemsize = jnp.dtype(dtype).itemsize
-    if "influence" in settings.kinds:
-        check_probes(settings, config, itemsize)
+    if "influence" in settings.kinds and settings.method == "estimated":
+        check_probes(config, settings.probes, itemsize)
     runs = {
         name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
     }

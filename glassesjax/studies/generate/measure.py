@@ -53,7 +53,7 @@ def open_job(settings: GenerateSettings) -> Job:
     """
     if settings.save is not None:
         check_save(settings.save, "--save")
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     config, rule = header.config, settings.rule
     _check_spacing(settings, config)
     with jax.enable_x64(settings.format == "f64"):

@@ -53,7 +53,7 @@ def open_subject(settings: LongformSettings) -> Subject:
       BadInput: The model cannot be opened, it has no chat template where one is wanted, a policy
         cannot work with a number of slots, or the text would leave the model's context.
     """
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     prompt, config = _prompt(settings, header), header.config
     length = len(prompt) + settings.max_tokens
     dtype, rows = DTYPES[settings.format], settings.samples

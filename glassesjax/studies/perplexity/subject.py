@@ -48,7 +48,7 @@ def open_subject(settings: PerplexitySettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     opening = _opening(header)
     tokens = np.fromiter(itertools.islice(_tokens(settings, header), settings.max_tokens), np.int32)
     windows = _windows(settings, header.config, tokens, opening)

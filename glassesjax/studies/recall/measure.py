@@ -52,7 +52,7 @@ def open_subject(settings: RecallSettings) -> Subject:
       BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    header = open_one(settings)
+    header = open_one(settings, "none")
     tokenizer = header.tokenizer
     if not isinstance(tokenizer, ByteLevelTokenizer):
         raise BadInput(f"Wanted a model that reads text; found {settings.model}.")

@@ -58,7 +58,7 @@ def open_subject(settings: RetentionSettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is empty or longer than the
         model's context, or a policy cannot work with a number of slots.
     """
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     tokens = _tokens(settings, header)
     if not tokens:
         raise BadInput("Wanted a text of one token or more; found an empty text.")
