@@ -17,10 +17,10 @@ def violations(rows: Sequence[Row]) -> list[str]:
     Returns:
       One line each.
     """
-    return failing_contradictions(rows) + ratio_contradictions(rows)
+    return failing_violations(rows) + ratio_violations(rows)
 
 
-def failing_contradictions(rows: Sequence[Row]) -> list[str]:
+def failing_violations(rows: Sequence[Row]) -> list[str]:
     """Where a certificate says one token and the arithmetic that it speaks of gives two.
 
     Args:
@@ -37,7 +37,7 @@ def failing_contradictions(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def ratio_contradictions(rows: Sequence[Row]) -> list[str]:
+def ratio_violations(rows: Sequence[Row]) -> list[str]:
     """Where more than a ratio is told, and no rounding explains it, though the hypotheses hold.
 
     Args:
