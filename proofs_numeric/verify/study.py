@@ -6,8 +6,8 @@ from pathlib import Path
 
 from glassesjax.files import Row
 from glassesjax.runs.study import WRITES, Call, Options, Study
-from proofs_numeric.verify.rows import failures
 from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF, VerifySettings
+from proofs_numeric.verify.verdicts import violations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,6 @@ STUDY = Study(
     steps=lambda settings, options: len(settings.names),
     run=_run,
     lines=_lines,
-    violations=failures,
+    violations=violations,
     configure=_configure,
 )

@@ -19,10 +19,10 @@ def violations(rows: Sequence[Row]) -> list[str]:
       One line each.
     """
     lost = unfinite(row.get("finite") for row in rows)
-    return [*lost, *failing_contradictions(rows), *ratio_contradictions(rows)]
+    return [*lost, *failing_violations(rows), *ratio_violations(rows)]
 
 
-def failing_contradictions(rows: Sequence[Row]) -> list[str]:
+def failing_violations(rows: Sequence[Row]) -> list[str]:
     """Where a certificate says one token and the arithmetic that it speaks of gives two.
 
     Args:
@@ -39,7 +39,7 @@ def failing_contradictions(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def ratio_contradictions(rows: Sequence[Row]) -> list[str]:
+def ratio_violations(rows: Sequence[Row]) -> list[str]:
     """Where more than a ratio is told, and no rounding explains it, though the hypotheses hold.
 
     Args:
