@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig, Mlp
 from glassesjax.tasks import LengthMix, named_task
 from glassesjax.train import Recipe, begin, learn
@@ -80,6 +81,11 @@ def run(folder, jobs):
     """Trains each job; then does to itself, or to the others, what it is told."""
     if "JAX_PROCESS_ID" in os.environ:
         connect(heartbeat=HEARTBEAT)
+    elif jobs.get("alone"):  # and JAX has not been used yet
+        try:
+            connect()
+        except BadInput as error:
+            (folder / "refused.txt").write_text(str(error))
     for job in jobs["train"]:
         mesh = make_mesh(**job["mesh"]) if job["mesh"] else None
         made = trained(job["seeds"], job["width"], mesh, job.get("parts", 1))
