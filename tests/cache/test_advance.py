@@ -64,7 +64,16 @@ def same_state(state, other):
             close(ours[:, filled], theirs[:, filled])
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 8, LENGTH])
+# Five chunks of three and one token more, filled up, and all at once.
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(1, marks=pytest.mark.slow),  # which decoding does below
+        3,
+        pytest.param(8, marks=pytest.mark.slow),
+        LENGTH,
+    ],
+)
 def test_chunks_change_nothing_in_mode_exact(chunk):
     rule = policy("tova")
     wanted, y, _ = whole("half", rule)
@@ -190,6 +199,23 @@ def test_without_compiling_it_is_the_same():
     same_state(state, wanted)
 
 
+@pytest.mark.parametrize("mode", ["exact", "cut"])
+def test_a_layer_without_compiling_is_the_same(mode):
+    """Two tokens and a single slot, so that a decision is taken: one operation after another."""
+    model, rule = model_of("half"), policy("tova")
+    config, plan = model.outer.config, RoundingPlan.of_dtype(jnp.float64)
+    cache = start(config, rule, 1).layers[0]
+    here = Tokens(jnp.arange(2, dtype=jnp.int32), jnp.ones(2, bool))
+    resid = jnp.asarray(np.random.default_rng(0).normal(size=(2, config.model_dim)))
+    step = lambda: layer_step(model.blocks[0], cache, resid, here, rule, plan, mode)
+    with jax.disable_jit():
+        state, y, gone = step()
+    wanted, rows, dropped = jax.jit(step)()
+    close(y, rows)
+    for ours, theirs in zip((*state, *gone), (*wanted, *dropped), strict=True):
+        close(ours, theirs)
+
+
 def test_a_batch_of_unequal_lengths_is_its_rows():
     model, rule, lengths = model_of("half"), policy("h2o"), (16, 3, 9, 1)
     tokens = jnp.asarray(np.stack([text_of(seed, LENGTH) for seed in range(4)]))
@@ -268,7 +294,7 @@ def banded(config, layers, width):
     return dataclasses.replace(deep, mask=Window(width=width)), deep
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_a_window_is_a_band_at_any_depth_and_dense_attention_to_the_last_only_at_one(layers):
     band, plain = banded(CONFIGS["half"], layers, SLOTS + 1)
     decoder, rule = drawn(plain, seed=3), policy("window")

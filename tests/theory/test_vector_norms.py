@@ -35,6 +35,13 @@ def test_squares_do_not_underflow_in_float16():
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_float16_without_compiling(norm):
+    """One operation after another."""
+    found = norms.vector_norm(np.full(4, 1e-4, np.float16), norm)
+    assert found == jnp.float16({1: 4e-4, 2: 2e-4, "inf": 1e-4}[norm])
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_norms_of_numbers_of_every_size(norm):
     by_hand = {1: 7, 2: 5, "inf": 4}[norm]
     tiny = np.finfo(np.float32).smallest_subnormal
