@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cache.made_models import CONFIGS, drawn, held_after, text_of
+from cache.made_models import CONFIGS, drawn, held_after, text_of, told
 from cache_reference import Rule, bounded_forward
 
 from glassesjax.cache import advance, empty_state, logits, policy, prefill, replay, unroll
@@ -186,7 +186,7 @@ def test_decoding_is_one_program_and_gives_its_state_away():
 
 
 # Two hundred programs, one an operation. The compiled functions are checked by loops of NumPy, in
-# test_against_reference; this adds that they can be run without.
+# test_against_reference; this adds that they can be run without, as a layer is below.
 @pytest.mark.slow
 def test_without_compiling_it_is_the_same():
     model, rule = model_of("half"), policy("tova")
@@ -199,17 +199,20 @@ def test_without_compiling_it_is_the_same():
     same_state(state, wanted)
 
 
-@pytest.mark.parametrize("mode", ["exact", "cut"])
-def test_a_layer_without_compiling_is_the_same(mode):
-    """Two tokens and a single slot, so that a decision is taken: one operation after another."""
-    model, rule = model_of("half"), policy("tova")
-    config, plan = model.outer.config, RoundingPlan.of_dtype(jnp.float64)
-    cache = start(config, rule, 1).layers[0]
+@pytest.fixture(scope="module")
+def layer():
+    """A step that evicts, and what it gives one operation after another; each is a program."""
+    model, rule = told(np.random.default_rng(0).normal(size=(1, 2, 2))), policy("tova")
+    cache = start(model.outer.config, rule, 1).layers[0]
     here = Tokens(jnp.arange(2, dtype=jnp.int32), jnp.ones(2, bool))
-    resid = jnp.asarray(np.random.default_rng(0).normal(size=(2, config.model_dim)))
-    step = lambda: layer_step(model.blocks[0], cache, resid, here, rule, plan, mode)
+    plan, resid = RoundingPlan.of_dtype(jnp.float64), jnp.eye(2)
+    step = lambda: layer_step(model.blocks[0], cache, resid, here, rule, plan, "exact")
     with jax.disable_jit():
-        state, y, gone = step()
+        return step, step()
+
+
+def test_a_layer_without_compiling_is_the_same(layer):
+    step, (state, y, gone) = layer
     wanted, rows, dropped = jax.jit(step)()
     close(y, rows)
     for ours, theirs in zip((*state, *gone), (*wanted, *dropped), strict=True):
