@@ -45,8 +45,9 @@ CONFIG = DecoderConfig(
     embed_scale=DIM**0.5,
     mlp=Mlp(kind="gelu", dim=DIM),
 )
-# Of stacks of as many heads and tokens, with turns or without, bounds are two programs.
-LINEAR = dataclasses.replace(CONFIG, norm=ConstantNorm(beta=4.0), mlp=Mlp(kind="linear"))
+# Of stacks of as many heads, keys and tokens, with turns or without, bounds are two programs.
+GROUPED = dataclasses.replace(CONFIG, num_kv_heads=1)
+LINEAR = dataclasses.replace(GROUPED, norm=ConstantNorm(beta=4.0), mlp=Mlp(kind="linear"))
 PLAN = RoundingPlan.of_dtype(jnp.float64)
 
 
@@ -187,9 +188,8 @@ def test_no_jacobian_exceeds_the_repaired_bound(key, switches):
 def test_bounds_are_equalities_with_uniform_attention_and_linear_layers(key):
     """Zero queries and keys, W = I + I / 2, psi = 2 I, norm 1/4: norms are of multiples of I."""
     arrays, eye = flat_parameters(made(LINEAR, key)), np.eye(DIM)
-    zero = np.zeros((HEADS * DIM, DIM))
-    matrices = {"query": zero, "key": zero, "value": np.concatenate([eye, eye / 2])}
-    matrices |= {"output": np.concatenate([eye, eye], axis=1), "down": 2 * eye}
+    matrices = {"query": np.zeros((HEADS * DIM, DIM)), "key": 0 * eye, "value": eye}
+    matrices |= {"output": np.concatenate([eye, eye / 2], axis=1), "down": 2 * eye}
     tiled = lambda name: jnp.asarray(np.tile(matrices[name.split(".")[-1]], (LAYERS, 1, 1)))
     decoder = build_decoder(
         LINEAR, {name: tiled(name) if "blocks" in name else array for name, array in arrays.items()}
@@ -227,8 +227,8 @@ def test_equal_logits_however_large_leave_no_key_term(key, level):
     arrays = flat_parameters(made(LINEAR, key))
     # Rows of ones over the norm's 4: the first logit is (2 size)^2 times 8 over the root of 8.
     size = 4 * (level / (64 * DIM**0.5)) ** 0.5
-    full = jnp.full((LAYERS, HEADS * DIM, DIM), size)
-    arrays |= {"blocks.attention.query": full, "blocks.attention.key": full}
+    names = ("blocks.attention.query", "blocks.attention.key")
+    arrays |= {name: jnp.full(arrays[name].shape, size) for name in names}
     arrays["blocks.mlp.down"] = jnp.zeros((LAYERS, DIM, DIM))
     arrays["embed.table"] = jnp.asarray(np.ones((6, DIM)) / DIM**0.5)
     decoder = build_decoder(LINEAR, arrays)
@@ -257,7 +257,7 @@ def test_no_number(key):
 
 def test_positions_none_and_rotary_at_angle_zero_agree(key):
     """A rotation by nothing: exact pairs through grams against one norm for each row."""
-    plain = dataclasses.replace(CONFIG, positions=NoPositions(), norm=RMSNorm())
+    plain = dataclasses.replace(GROUPED, positions=NoPositions(), norm=RMSNorm())
     still = dataclasses.replace(plain, positions=Rotary(scale=1e300))
     arrays = flat_parameters(made(plain, key))
     decoders = (build_decoder(config, arrays) for config in (plain, still))
