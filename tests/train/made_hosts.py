@@ -85,7 +85,8 @@ def run(folder, jobs):
         made = trained(job["seeds"], job["width"], mesh, job.get("parts", 1))
         if is_writer():
             write(folder / f"{job['name']}.npz", *made)
-            save(folder / "checkpoint", made[0])  # the others do not come to it
+            # The others do not come to it.
+            save(folder / "checkpoint", made[0], folder / "rows.jsonl")
     fate = jobs.get("fate", {}).get(os.environ.get("JAX_PROCESS_ID"))
     shared = share({"zero": np.float32([-0.0, jax.process_index()]), "key": jax.random.key(3)})
     assert np.signbit(shared["zero"][0]), "The broadcast lost a sign."
