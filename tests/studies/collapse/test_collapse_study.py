@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from documented import row_keys
+from studies.made_diverged import check_diverged, words_of
 
 from glassesjax.errors import BadInput
 from glassesjax.model.opening import open_models
@@ -238,3 +239,9 @@ def saturating():
 def test_an_overflow_is_no_number_and_not_hidden(saturating):
     own = pick(saturating, curve="noise_floor", norm="l1")
     assert all(math.isfinite(row["distance"]) for row in own)  # e2m1 saturates
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+    settings = dataclasses.replace(SETTINGS, formats=("bf16",))
+    check_diverged("collapse", words_of(settings), tmp_path, capsys)
