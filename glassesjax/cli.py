@@ -36,8 +36,8 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       whole_process: Whether the process does nothing else, so that its settings may be changed.
 
     Returns:
-      The exit status: 0 done, 1 where rows show what must not be or a pass is not finite, 2 bad input.
-      Other failures raise.
+      The exit status. It is 1 where rows show what must not be or a pass is not finite, 2 where the
+      input is bad, and else 0. Other failures raise.
     """
     try:
         verb = parsed(arguments)

@@ -80,7 +80,13 @@ def documented_functions():
                     yield home, qualified, node
 
 
-DOCUMENTED = [pytest.param(*case, id=f"{case[0]}.{case[1]}") for case in documented_functions()]
+@functools.cache
+def documented_by_module():
+    """The functions that the API page shows, as (name, docstring, node), by module."""
+    functions = {}
+    for module, name, node in documented_functions():
+        functions.setdefault(module, []).append((name, ast.get_docstring(node) or "", node))
+    return functions
 
 
 def test_every_public_module_is_on_the_api_page():
@@ -122,34 +128,41 @@ def section(text, name):
 
 # Which sections a docstring owes is for a reader to say: those whose meaning, unit or range is not
 # in name and type. Those that are there are checked.
-@pytest.mark.parametrize(("module", "name", "node"), DOCUMENTED)
-def test_docstrings_have_their_form(module, name, node):
-    text = ast.get_docstring(node) or ""
-    arguments = node.args
-    names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-    names |= {extra.arg for extra in (arguments.vararg, arguments.kwarg) if extra}
-    assert text.splitlines()[0].endswith((".", "?")), "the summary is one line"
-    described = re.findall(r"^  \**(\w+): \S", "\n".join(section(text, "Args")), re.MULTILINE)
-    assert len(described) == len(set(described))
-    assert set(described) <= names, "Args names what is no parameter"
-    assert bool(described) == ("\nArgs:\n" in text)
-    for returned in (section(text, "Returns"), section(text, "Yields")):
-        # Sphinx would take what stands before a colon in the first line for a type.
-        assert not returned or not re.search(r":(\s|$)", returned[0])
-    order = re.findall(r"^(Source|Args|Returns|Yields|Raises|Example):", text, re.MULTILINE)
-    rank = ["Source", "Args", "Returns", "Yields", "Raises", "Example"]
-    assert order == sorted(set(order), key=rank.index)
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_have_their_form(module):
+    for name, text, node in documented_by_module().get(module, ()):
+        arguments = node.args
+        names = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+        names |= {extra.arg for extra in (arguments.vararg, arguments.kwarg) if extra}
+        assert text.partition("\n")[0].endswith((".", "?")), f"{name}: the summary is one line"
+        described = re.findall(r"^  \**(\w+): \S", "\n".join(section(text, "Args")), re.MULTILINE)
+        assert len(described) == len(set(described)), name
+        assert set(described) <= names, f"{name}: Args names what is no parameter"
+        assert bool(described) == ("\nArgs:\n" in text), name
+        for returned in (section(text, "Returns"), section(text, "Yields")):
+            # Sphinx would take what stands before a colon in the first line for a type.
+            assert not returned or not re.search(r":(\s|$)", returned[0]), name
+        order = re.findall(r"^(Source|Args|Returns|Yields|Raises|Example):", text, re.MULTILINE)
+        rank = ["Source", "Args", "Returns", "Yields", "Raises", "Example"]
+        assert order == sorted(set(order), key=rank.index), name
 
 
-@pytest.mark.parametrize(("module", "name", "node"), DOCUMENTED)
-def test_statements_name_their_source(module, name, node):
-    text = ast.get_docstring(node) or ""
-    summary = f"{text.splitlines()[0]} {name.replace('_', ' ')}"
-    bounds, is_method = BOUND.search(summary), "." in name
+@pytest.mark.parametrize("module", MODULES)
+def test_statements_name_their_source(module):
     in_theory, in_trace = (module.startswith(f"glassesjax.{p}.") for p in ("theory", "trace"))
-    states = (in_theory and (bounds or ".. math::" in text)) or (in_trace and bounds)
-    if states and not is_method:
-        assert re.search(r"^Source: \S", text, re.MULTILINE)
+    for name, text, _ in documented_by_module().get(module, ()):
+        summary = f"{text.partition(chr(10))[0]} {name.replace('_', ' ')}"
+        bounds, is_method = BOUND.search(summary), "." in name
+        states = (in_theory and (bounds or ".. math::" in text)) or (in_trace and bounds)
+        if states and not is_method:
+            assert re.search(r"^Source: \S", text, re.MULTILINE), name
+
+
+def test_the_api_page_shows_functions_of_many_modules():
+    """Or the two tests above would look at nothing."""
+    functions = documented_by_module()
+    assert len(functions) > 50
+    assert sum(map(len, functions.values())) > 400
 
 
 def failures(text, names):

@@ -193,7 +193,12 @@ CHOICES = {
 }
 
 
-@pytest.fixture(scope="module", params=HEADS, ids=str)
+# One head and the identity for values are among the switches that stand alone.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(of, marks=[pytest.mark.slow] * (of not in HEADS[1:4])) for of in HEADS],
+    ids=str,
+)
 def heads(request, operations):
     """Sizes whose operations are compiled: one length and few widths serve many switches."""
     common = {"head_dim": 4, "qkv_bias": True, "bias": True, **request.param}

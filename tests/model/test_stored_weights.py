@@ -51,7 +51,11 @@ def operations(decoder):
         run(decoder.stored(ROUNDING[1]), ROUNDING[1])
 
 
-@pytest.mark.parametrize("plan", ROUNDING, ids=lambda plan: plan.name)
+@pytest.mark.parametrize(
+    "plan",
+    [pytest.param(plan, marks=[pytest.mark.slow] * (plan in ROUNDING[1:3])) for plan in ROUNDING],
+    ids=lambda plan: plan.name,
+)
 def test_unmarked_weights_are_refused_and_stored_ones_are_not(operations, decoder, plan):
     text = rf"stored by plan {plan.weights.name}, got unmarked ones: call decoder\.stored\(plan\)"
     for run in READERS:

@@ -173,7 +173,7 @@ def test_what_follows_the_length_leaves_no_mark(name):
 def test_the_layout_does_not_depend_on_the_room(name):
     """Or an answer far beyond the training would be to another question."""
     place = lambda row: words_of(named_task(name), row).index("=")
-    for small, large in zip(each(drawn(name)[5]), each(some(name, 5, 300)), strict=True):
+    for small, large in zip(each(some(name, 5, 5)), each(some(name, 5, 300)), strict=True):
         assert place(small) == place(large)
 
 

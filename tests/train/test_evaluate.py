@@ -38,7 +38,12 @@ def scored(name, decoder, key, length=LENGTH):
 
 @pytest.mark.parametrize(
     ("name", "mixed"),
-    [("copy_string", True), ("copy_at", False), ("count_mixed", True), ("recall", False)],
+    [
+        ("copy_string", True),
+        ("copy_at", False),
+        pytest.param("count_mixed", True, marks=pytest.mark.slow),
+        pytest.param("recall", False, marks=pytest.mark.slow),
+    ],
 )
 def test_scores_are_those_of_loops(name, mixed, key):
     decoder = decoder_for(name)

@@ -164,7 +164,14 @@ def test_seeds_in_one_program_are_those_one_by_one():
         close(pick(together, index), pick(alone, 0))
 
 
-@pytest.mark.parametrize("change", [{"parts": 4}, {"remat": True}, {"parts": 2, "remat": True}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parts": 2, "remat": True},
+        pytest.param({"parts": 4}, marks=pytest.mark.slow),
+        pytest.param({"remat": True}, marks=pytest.mark.slow),
+    ],
+)
 def test_memory_savers_change_nothing(change):
     plain, told = run()
     saved, said = run(dataclasses.replace(RECIPE, **change))
@@ -204,7 +211,7 @@ def test_an_update_takes_the_mark_of_stored_weights_off():
     plan = RoundingPlan.everywhere(BF16, mode="simulated")
     fresh = begin(CONFIG, RECIPE, 0, RATE)
     marked = fresh._replace(decoder=fresh.decoder.stored(plan))
-    learners, _ = learn(stacked(marked), RECIPE, 2)
+    learners, _ = learn(stacked(marked), RECIPE, STEPS)
     assert learners.decoder.stored_as is None
     assert marked.decoder.stored_as == BF16
 

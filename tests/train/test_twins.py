@@ -79,9 +79,17 @@ def test_pairs_that_differ_in_more_than_their_length_are_not_alike(name):
     assert name == "max_retrieval" or not np.any(pairs.alike)
 
 
-@pytest.mark.parametrize("mask", [Causal(), Bidirectional()], ids=["causal", "none"])
+ROUGH = RoundingPlan.everywhere(BF16)
+
+
 @pytest.mark.parametrize(
-    "plan", [RoundingPlan.wide(), RoundingPlan.everywhere(BF16)], ids=["wide", "bf16"]
+    ("mask", "plan"),
+    [
+        pytest.param(Causal(), ROUGH, id="causal-bf16"),
+        pytest.param(Bidirectional(), RoundingPlan.wide(), id="none-wide"),
+        pytest.param(Causal(), RoundingPlan.wide(), id="causal-wide", marks=pytest.mark.slow),
+        pytest.param(Bidirectional(), ROUGH, id="none-bf16", marks=pytest.mark.slow),
+    ],
 )
 def test_answers_are_those_of_a_pass_over_what_was_read(mask, plan):
     name = "count_ones"
