@@ -1,6 +1,7 @@
 """Switches and fixtures of all tests: strict promotion, float64 available, a key per test."""
 
 import gc
+import importlib
 import os
 import zlib
 from pathlib import Path
@@ -58,6 +59,15 @@ def near():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "BEYOND", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_at_once():
+    """Two examples a batch: a batch of sixteen, and a rest of four, are two programs in one."""
+    module = importlib.import_module("glassesjax.train.evaluate")  # its name is a function, too
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "AT_ONCE", 2)
         yield
 
 

@@ -48,7 +48,7 @@ from glassesjax.trace import (
 )
 from glassesjax.train import Recipe, begin, learn
 
-pytestmark = pytest.mark.usefixtures("undrawn", "near")
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once")
 
 ROOT = Path(__file__).parents[1]
 CONFIG = DecoderConfig(vocab_size=5, num_layers=2, num_heads=2, model_dim=8)

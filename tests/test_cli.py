@@ -18,19 +18,18 @@ from proofs_numeric.verify import measure
 from proofs_numeric.verify import run as ledger
 from proofs_numeric.verify.sentences import HEADS
 
-pytestmark = pytest.mark.usefixtures("one_program")
+# The cheapest of the studies with figures.
+SMALL = ("--max-tokens", "8", "--policies", "window", "--slots", "4")
 
-SMALL = ("--families", "ones_bos", "--lengths", "1", "4", "16", "--positions", "none")
 
-
-def collapse(out, *more):
-    return ["collapse", "toy", *SMALL, "--formats", "bf16", *more, "--out", str(out)]
+def retention(out, *more):
+    return ["retention", "toy", *SMALL, *more, "--out", str(out)]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "toy"
-    assert run(collapse(out)) == 0
+    assert run(retention(out)) == 0
     return out
 
 
@@ -38,8 +37,8 @@ def test_a_run_leaves_what_the_design_names(finished):
     names = {path.name for path in finished.iterdir()}
     wanted = {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
     assert names == wanted
-    assert json.loads((finished / "settings.json").read_text())["lengths"] == [1, 4, 16]
-    assert "glassesjax collapse toy" in (finished / "provenance.json").read_text()
+    assert json.loads((finished / "settings.json").read_text())["slots"] == ["4"]
+    assert "glassesjax retention toy" in (finished / "provenance.json").read_text()
     assert {path.suffix for path in (finished / "figures").iterdir()} == {".svg"}
     page = (finished / "index.html").read_text()
     assert "<svg" in page
@@ -48,7 +47,7 @@ def test_a_run_leaves_what_the_design_names(finished):
 
 def test_a_second_call_changes_no_row(finished):
     before = (finished / "rows.jsonl").read_bytes()
-    assert run(collapse(finished)) == 0
+    assert run(retention(finished)) == 0
     assert (finished / "rows.jsonl").read_bytes() == before
 
 
@@ -96,7 +95,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, argument
 
 def test_another_runs_folder_is_left_alone(finished, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    assert run(collapse(finished, "--seed", "1")) == 2
+    assert run(retention(finished, "--seed", "1")) == 2
     assert "holds another run" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
@@ -229,7 +228,7 @@ def test_enclosures_without_their_package_say_how_to_get_it(verify, monkeypatch,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [4.0, 7.0, 10.0])
-def test_a_run_killed_at_any_moment_ends_with_the_same_rows(tmp_path, finished, seconds):
+def test_a_run_killed_at_any_moment_ends_with_the_same_rows(tmp_path, seconds):
     command = [sys.executable, "-c", "from glassesjax.cli import main; main()"]
     arguments = ["collapse", "toy", "--families", "ones_bos", "ones", "--lengths", "1", "4", "16"]
     arguments += ["--positions", "none", "rotary", "--formats", "bf16", "f16", "--out"]

@@ -29,7 +29,7 @@ from glassesjax.studies.train.measure import measure
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.train import checkpoint
 
-pytestmark = pytest.mark.usefixtures("undrawn", "near", "one_program")
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once", "one_program")
 
 SMALL = ("collapse", "toy", "--families", "ones_bos", "--lengths", "1", "4", "16")
 SMALL += ("--positions", "none", "--formats", "bf16", "--out")

@@ -9,21 +9,22 @@ from glassesjax.registry import VERBS
 
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "matplotlib", "numpy", "jaxtyping")
 
-# One mistake for each verb in a setting that it checks by itself.
+# One mistake for each verb in a setting that it checks by itself, and what the line must say: the
+# setting, and the value where it has one.
 MISTAKES = {
-    "collapse": ["toy", "--formats", "f7"],
-    "influence": ["toy", "--positions", "sideways"],
-    "generate": ["toy", "--prompt", "1", "--policy", "tofa"],
-    "perplexity": ["toy", "--slots", "many"],
-    "retention": ["toy", "--policies", "full"],
-    "recall": ["toy"],
-    "longform": ["toy", "--top-k", "0"],
-    "bounded": ["toy", "--families", "twos"],
-    "train": ["copy_last", "--remedy", "separators-200000"],
-    "sweep": ["--grid", "remedy=twice,thrice"],
-    "verify": ["--only", "lem_b0"],
-    "models": ["--all"],
-    "backend": ["--all"],
+    "collapse": (["toy", "--formats", "f7"], ("format", "'f7'")),
+    "influence": (["toy", "--positions", "sideways"], ("--positions", "got sideways")),
+    "generate": (["toy", "--prompt", "1", "--policy", "tofa"], ("a policy", "'tofa'", "'tova'?")),
+    "perplexity": (["toy", "--slots", "many"], ("slots", "'many'")),
+    "retention": (["toy", "--policies", "full"], ("policies", "full")),
+    "recall": (["toy"], ("a model that reads text", "toy")),
+    "longform": (["toy", "--top-k", "0"], ("top_k at least 1", "got 0")),
+    "bounded": (["toy", "--families", "twos"], ("families", "'twos'")),
+    "train": (["copy_last", "--remedy", "separators-200000"], ("--remedy", "separators-200000")),
+    "sweep": (["--grid", "remedy=twice,thrice"], ("remedy", "'thrice'")),
+    "verify": (["--only", "lem_b0"], ("claims", "'lem_b0'")),
+    "models": (["--all"], ("--all",)),
+    "backend": (["--all"], ("--all",)),
 }
 
 # Absence after all of them is absence after each: one process will do.
@@ -62,15 +63,15 @@ def ends(commands, heavy=HEAVY):
 def test_help_and_refusals_import_nothing_heavy():
     assert MISTAKES.keys() == VERBS.keys()
     helps = [["--help"], *([verb, "--help"] for verb in VERBS)]
-    mistakes = [["colapse"], [], *([verb, *words] for verb, words in MISTAKES.items())]
-    for end in ends([*helps, *mistakes]):
-        assert end["heavy"] == [], end["words"]
-        wanted = 0 if end["words"][-1:] == ["--help"] else 2
-        assert end["status"] == wanted, end
-        if wanted:
-            lines = end["text"].splitlines()
-            assert len(lines) == 1, end
-            assert lines[0].startswith("glassesjax: "), end
+    texts = [("'colapse'",), ("a verb", "got none"), *(text for _, text in MISTAKES.values())]
+    mistakes = [["colapse"], [], *([verb, *words] for verb, (words, _) in MISTAKES.items())]
+    endings = ends([*helps, *mistakes])
+    assert [end["heavy"] for end in endings] == [[]] * len(endings)
+    assert [end["status"] for end in endings] == [0] * len(helps) + [2] * len(mistakes)
+    for end, text in zip(endings[len(helps) :], texts, strict=True):
+        (line,) = end["text"].splitlines()
+        assert line.startswith("glassesjax: "), end
+        assert [part for part in text if part not in line] == [], end
 
 
 def test_the_probe_sees_what_is_imported():

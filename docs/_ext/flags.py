@@ -65,10 +65,12 @@ def flags(verb: str) -> Iterator[tuple[str, str, str, str]]:
     for kind in dataclasses_of(verb):
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
-            if field.default is not dataclasses.MISSING:  # else a word without a flag
+            made = field.default_factory
+            default = field.default if made is dataclasses.MISSING else made()
+            if default is not dataclasses.MISSING:  # else a word without a flag
                 flag = f"--{field.name.replace('_', '-')}"
                 text = meaning(kind, field.name)
-                yield flag, values(hints[field.name]), default_text(field.default), text
+                yield flag, values(hints[field.name]), default_text(default), text
 
 
 class Flags(SphinxDirective):

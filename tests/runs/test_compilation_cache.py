@@ -34,6 +34,7 @@ from glassesjax.runs.journal import Journal
 from glassesjax.runs.rows import RowFile
 from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF
 
+OWN_LEAST = compilation_cache.LEAST_SECONDS  # as it is; the fixture below makes it zero
 HIT, MISS = {"hits": 1, "misses": 0}, {"hits": 0, "misses": 1}
 OPTIONS = (
     *("jax_compilation_cache_dir", "jax_compilation_cache_max_size"),
@@ -432,6 +433,17 @@ def test_the_least_recently_used_go_when_there_are_too_many(tmp_path, monkeypatc
     assert [compute(factor) for factor in (5, 3, 4)] == [HIT, HIT, MISS]
 
 
+def test_what_compiles_in_less_than_a_least_time_is_not_kept(tmp_path, monkeypatch):
+    assert OWN_LEAST < 1000
+    monkeypatch.setattr(compilation_cache, "LEAST_SECONDS", 1000.0)
+    use_compilation_cache(str(tmp_path))
+    assert compute() == compute() == {}
+    assert entries(tmp_path) == []
+    monkeypatch.setattr(compilation_cache, "LEAST_SECONDS", OWN_LEAST)
+    use_compilation_cache(str(tmp_path))
+    assert jax.config.values["jax_persistent_cache_min_compile_time_secs"] == OWN_LEAST
+
+
 MANY = """
 import sys
 import jax
@@ -440,10 +452,13 @@ from glassesjax.runs import compilation_cache
 compilation_cache.LEAST_SECONDS = 0.0
 compilation_cache.use_compilation_cache(sys.argv[1])
 def scaled(n):
+    if n == 5:  # here both processes meet: neither ends before the other has half of it done
+        print("half", flush=True)
+        sys.stdin.readline()
     return jax.jit(lambda x: n * x)
 print("ready", flush=True)
 sys.stdin.readline()
-print([scaled(n)(jnp.ones(2)).tolist() for n in range(1, 31)] == [[n, n] for n in range(1, 31)])
+print([scaled(n)(jnp.ones(2)).tolist() for n in range(1, 13)] == [[n, n] for n in range(1, 13)])
 """
 
 
@@ -453,17 +468,26 @@ def two_at_once(tmp_path, capfd):
     command = [sys.executable, "-c", MANY, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     use_compilation_cache(str(tmp_path))
-    with subprocess.Popen(command, **pipes) as other:
-        assert other.stdout.readline() == "ready\n"
+
+    def meet(word):
+        assert other.stdout.readline() == f"{word}\n"
         other.stdin.write("\n")
         other.stdin.flush()
-        ours = [jax.jit(lambda x, n=n: n * x)(jnp.ones(2)).tolist() for n in range(1, 31)]
+
+    def scaled(n):
+        if n == 5:
+            meet("half")
+        return jax.jit(lambda x: n * x)
+
+    with subprocess.Popen(command, **pipes) as other:
+        meet("ready")
+        ours = [scaled(n)(jnp.ones(2)).tolist() for n in range(1, 13)]
         return ours, other.communicate()[0], capfd.readouterr()
 
 
 def test_two_processes_at_once(two_at_once, tmp_path):
     ours, theirs, printed = two_at_once
-    assert ours == [[n, n] for n in range(1, 31)]
+    assert ours == [[n, n] for n in range(1, 13)]
     assert theirs == "True\n"
     assert printed == ("", "")
     for entry in (tmp_path / folder_name()).glob("*-cache"):

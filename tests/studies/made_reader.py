@@ -30,7 +30,7 @@ TOKENIZER = ByteLevelTokenizer(
 )
 CONFIG = DecoderConfig(
     vocab_size=257,
-    num_layers=1,
+    num_layers=2,
     num_heads=2,
     num_kv_heads=1,
     model_dim=8,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from glassesjax.surveys.sweep.settings import GRIDS, SweepSettings
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
 
-pytestmark = pytest.mark.usefixtures("undrawn", "near")
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once")
 
 SIZES = (
     "lengths=2:3", "layers=1", "heads=2", "width=8", "steps=4", "batch=4", "chunk=2", "examples=4",
@@ -214,11 +215,26 @@ def test_a_process_that_finds_nothing_to_do_ends_well(tmp_path, capsys, monkeypa
     assert (out / "rows.jsonl").read_text() == ""
 
 
+PAIR = (*GRID[:-1], "formats=f32:e4m3fn")  # both formats in each cell
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("sweep") / "toys"
-    assert run(flags(out)) == 0
+    """A sweep whose first cell is trained; the second gets a copy, and compiles nothing again."""
+    out, train, whole = tmp_path_factory.mktemp("sweep") / "toys", run_sweep.run_train, []
+
+    def once(cell, folder, **more):
+        if not whole:
+            train(cell, folder, **more)
+        else:
+            shutil.copytree(whole[0], folder, dirs_exist_ok=True)
+        whole.append(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_sweep, "run_train", once)
+        assert run(flags(out, *PAIR)) == 0
     assert learn.__wrapped__._cache_size() == 0, "each cell forgets what it compiled"
+    assert sorted(folder.name for folder in whole) == sorted(CELL_NAMES)
     return out
 
 
@@ -233,16 +249,20 @@ def test_a_sweep_leaves_a_run_for_each_cell_and_a_page_over_all(finished):
     rows = read_rows(finished / "rows.jsonl")
     keys = [tuple(row[name] for name in ("cell", *KEY)) for row in rows]
     assert len(set(keys)) == len(keys)
+    answered = [row for row in rows if row["kind"] == "answers"]
+    assert {(row["cell"], row["format"]) for row in answered} == {
+        (cell, name) for cell in CELL_NAMES for name in ("f32", "e4m3fn")
+    }
 
 
 def test_a_second_call_changes_nothing(finished):
     before = (finished / "rows.jsonl").read_bytes()
-    assert run(flags(finished)) == 0
+    assert run(flags(finished, *PAIR)) == 0
     assert (finished / "rows.jsonl").read_bytes() == before
 
 
 def test_another_grid_does_not_mix_in(finished, capsys):
-    assert run(flags(finished, *GRID, "seeds=2")) == 2
+    assert run(flags(finished, *PAIR, "seeds=2")) == 2
     assert "holds another run" in capsys.readouterr().err
 
 

@@ -112,6 +112,20 @@ def test_what_comes_from_data_is_escaped(page):
     assert "&amp; no more" in page
 
 
+def test_a_badge_says_whether_the_ledger_and_each_claim_stand(rows_of):
+    badges = lambda page: re.findall(r'class="holds (\w+)">', page)
+    sound = claim("sound")
+    page = page_of(rows_of(sound), sound)
+    assert badges(page) == ["all", "all", "all"]  # the ledger, the claim, its counter-case
+    assert ">The ledger stands</span>" in page
+    broken, _ = WRONG["violates"]
+    page = page_of(rows_of(broken), broken)
+    assert badges(page) == ["none", "none", "all"]
+    assert "The ledger stands" not in page
+    toothless, _ = WRONG["counter-case holds"]
+    assert badges(page_of(rows_of(toothless), toothless)) == ["none", "all", "none"]
+
+
 @pytest.mark.parametrize(("made", "text"), WRONG.values(), ids=WRONG)
 def test_the_page_says_what_is_wrong(rows_of, made, text):
     rows = rows_of(made)

@@ -128,6 +128,17 @@ def test_the_same_rows_give_the_same_figures_and_each_kind_stands_alone(page):
         bounded_page([], SETTINGS, PROVENANCE)
 
 
+def test_rows_of_a_diverged_model_are_drawn_and_said_to_be_its():
+    lost = dict.fromkeys(("distance", "resolution", "equal", "frobenius", "squared_share", "pi"))
+    rows = [row | {name: lost[name] for name in lost if name in row} for row in ROWS]
+    rows = [{**row, "finite": False} for row in rows]
+    page = bounded_page(rows, SETTINGS, PROVENANCE)
+    assert Reader(page).open == []
+    assert page.count("<svg") == 2
+    assert page.count("is not finite, in 3 of 3 lengths") == 2
+    assert "not finite, in 4 of 4" in page
+
+
 def test_rows_of_earlier_versions_get_shares_of_squares():
     old = [
         {name: value for name, value in row.items() if name != "squared_share"}

@@ -1,18 +1,26 @@
 """The collapse study on the toy: its rows, what theory says of them, and resuming."""
 
+import contextlib
 import dataclasses
+import io
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from documented import row_keys
+from studies.made_diverged import check_diverged, words_of
 
+from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.opening import open_models
-from glassesjax.precision import F64, RoundingPlan, float_format
+from glassesjax.precision import BF16, F64, RoundingPlan, float_format
+from glassesjax.runs.rows import read_rows
 from glassesjax.studies.collapse.measure import KEY, CollapseSettings, lay_out, measure
 from glassesjax.studies.collapse.rows import wide_resolution
+from glassesjax.trace import collapse as trace_collapse
+from glassesjax.trace import noise
 from glassesjax.trace.collapse import NORMS
 from glassesjax.trace.decay import fit_decay, loglog_slope
 
@@ -147,9 +155,10 @@ def test_the_callers_setting_of_jax_is_its_own_between_cells():
 @pytest.fixture(scope="module")
 def wide_formats():
     """Rows in float64, and in a format with more exponent bits than float32."""
-    settings = dataclasses.replace(SETTINGS, formats=("f64", "e9m10"), families=("ones",))
+    settings = dataclasses.replace(SETTINGS, formats=("f64", "e9m10"))
     ((positions, model),) = open_models(settings)
-    return [rows for _, rows in measure(settings, positions, model)]
+    found = [row for _, rows in measure(settings, positions, model) for row in rows]
+    return [pick(found, format=name, family="ones") for name in settings.formats]
 
 
 def test_float64_is_the_wide_arithmetic_and_has_no_noise_beside_it(wide_formats):
@@ -221,20 +230,49 @@ def test_a_length_over_the_context_is_named():
 
 
 @pytest.fixture(scope="module")
-def saturating():
-    """Rows in a format that the representations leave."""
-    settings = CollapseSettings(
-        model="toy",
-        lengths=LENGTHS,
-        families=("ones_zero",),
-        formats=("e2m1",),
-        positions=("none",),
-    )
-    ((positions, model),) = open_models(settings)
-    [(_, rows)] = measure(settings, positions, model)
-    return rows
+def overflowing(undrawn, tmp_path_factory):
+    """A run in formats that the representations leave: its rows, its status, what it prints."""
+    settings = dataclasses.replace(SETTINGS, formats=("e2m2", "e2m1"))
+    out, printed = tmp_path_factory.mktemp("overflowing") / "run", io.StringIO()
+    words = ["collapse", "toy", *words_of(settings), "--positions", "none", "--out", str(out)]
+    with contextlib.redirect_stdout(printed):
+        status = run(words)
+    return read_rows(out / "rows.jsonl"), status, printed.getvalue()
 
 
-def test_an_overflow_is_no_number_and_not_hidden(saturating):
-    own = pick(saturating, curve="noise_floor", norm="l1")
+def test_an_overflow_is_no_number_and_not_hidden(overflowing):
+    rows, _, _ = overflowing
+    own = pick(rows, format="e2m1", family="ones_zero", curve="noise_floor", norm="l1")
+    assert own
     assert all(math.isfinite(row["distance"]) for row in own)  # e2m1 saturates
+
+
+def test_the_overflow_of_a_format_is_a_result(overflowing):
+    rows, status, said = overflowing
+    assert status == 0
+    assert "FAILED" not in said
+    rows = pick(rows, format="e2m2", family="ones_zero")
+    assert all(row["finite"] for row in rows)
+    own = pick(rows, mode="simulated", curve="signal")
+    lost = [row for row in own if row["distance"] is None]
+    assert lost
+    assert {row.get("detectable") for row in lost} == {None}
+
+
+@pytest.mark.slow  # some 170 programs of one operation each
+def test_single_operations_give_what_programs_give():
+    """The other tests here compile these two, as the study does not."""
+    first, second = np.asarray([[1.0, 0.25], [0.5, 3.0]]), np.asarray([[1.5, 0.25], [0.5, 3.125]])
+    pairs = first, second, first * (1 + 2.0**-9), second * (1 - 2.0**-8)
+    for function, given in ((trace_collapse.distance, pairs[:2]), (noise.paired_noise, pairs)):
+        compiled = jax.jit(function, static_argnames="storage")(*given, storage=BF16)
+        for one, other in zip(
+            jax.tree.leaves(function(*given, storage=BF16)), jax.tree.leaves(compiled), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=8 * 2.0**-53)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+    settings = dataclasses.replace(SETTINGS, formats=("bf16",))
+    check_diverged("collapse", words_of(settings), tmp_path, capsys)

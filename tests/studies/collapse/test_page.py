@@ -62,9 +62,19 @@ def test_what_comes_from_data_is_escaped_and_white_space_shows(page):
 
 def test_the_page_says_what_was_measured(page):
     text = " ".join(Reader(page).text)
-    assert "toy" in text
+    [title] = re.findall(r"<h1>(.*?)</h1>", page)
+    assert title.endswith(" toy decoder")
     assert "quantized to about 4 bits" in text
     assert PROVENANCE["weights_sha256"] in text
+
+
+def test_the_hypothesis_on_the_prompts_has_a_badge():
+    """Of runs after a mark it holds at every length, of runs before another token at none."""
+    badges = lambda rows: re.findall(r'class="holds (\w+)"', page_of(rows))
+    rows = made_rows(lengths=(1, 4), formats=("bf16",))
+    assert sorted(badges(rows)) == ["all", "none"]
+    late = [row | {"repeats_last": row["length"] > 1} for row in rows]
+    assert badges(late) == ["some", "some"]
 
 
 def test_the_same_rows_give_the_same_page(page):

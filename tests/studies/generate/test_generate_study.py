@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
+from studies.made_diverged import check_diverged
 
 from glassesjax.cache import policy, replay
 from glassesjax.cli import run
@@ -186,3 +187,8 @@ def test_smollm2_answers_and_ends_its_turn(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Paris" in said
     assert "<|im_end|>" not in said
+
+
+def test_a_diverged_model_is_said_to_be_one(finished, tmp_path, capsys):
+    sizes = ("--prompt", "0123,", "1", "--slots", "4", "--max-tokens", "3")
+    check_diverged("generate", (*sizes, *SAMPLED[:-2]), tmp_path, capsys)

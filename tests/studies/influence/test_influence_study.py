@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
+from studies.made_diverged import check_diverged, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.runs.rows import read_rows
 from glassesjax.studies.influence.measure import (
     KEY,
     InfluenceSettings,
@@ -217,7 +219,7 @@ def test_a_model_that_overflows_yields_rows_that_say_so(subject):
     decoder = copy.copy(subject.model.decoder)
     decoder.final_norm = final
     model = dataclasses.replace(subject.model, decoder=decoder)
-    settings = dataclasses.replace(SETTINGS, attention=("frozen",), spectral=(0,))
+    settings = dataclasses.replace(SETTINGS, attention=("frozen",))
     *_, (_, found) = measure(settings, subject._replace(model=model))
     assert {(row["last_finite"], row["finite"]) for row in found} == {(False, False)}
     assert {row["printed"] for row in found if row["position"] == 5} == {"not_a_number"}
@@ -249,11 +251,19 @@ def test_kinds_that_are_done_are_left_out(subject):
 
 
 def test_float64_does_not_leak_out(subject, rows):
-    settings = dataclasses.replace(SETTINGS, attention=("frozen",), spectral=())
+    settings = dataclasses.replace(SETTINGS, attention=("frozen",))
     with jax.enable_x64(False):
         _, (kind, found) = measure(settings, subject)
         assert jnp.zeros(1).dtype == jnp.float32
     assert kind == "frozen attention"
+    expected = column(rows, "frobenius", attention="frozen")
+    assert [row["frobenius"] for row in found] == expected.tolist()
+
+
+@pytest.mark.slow  # in a quick run exact influence without operator norms is that of its own tests
+def test_norms_without_operator_norms_are_the_same(subject, rows):
+    settings = dataclasses.replace(SETTINGS, attention=("frozen",), spectral=())
+    _, (_, found) = measure(settings, subject)
     # Without the singular values it is another program, which may add in another order.
     expected = column(rows, "frobenius", attention="frozen")
     np.testing.assert_allclose([row["frobenius"] for row in found], expected, rtol=2.0**-45)
@@ -357,7 +367,7 @@ def test_passages_are_spread_over_a_text_without_its_opening(text, count, limit,
 def passages():
     """Settings of two passages, the subject, and the rows of both and of the second alone."""
     changes = {"prompt": "", "passages": 2, "max_tokens": 6, "attention": ("frozen",)}
-    settings = dataclasses.replace(SETTINGS, spectral=(), **changes)
+    settings = dataclasses.replace(SETTINGS, **changes)
     both = open_subject(settings)
     rows_of = lambda subject: [row for _, rows in measure(settings, subject) for row in rows]
     return settings, both, rows_of(both), rows_of(both._replace(passages=both.passages[1:]))
@@ -407,6 +417,21 @@ def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
     assert "holds another run" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn", "rows")
+def test_a_command_estimates_as_well(tmp_path, capsys):
+    """Signs for probes, whose error stands in the rows and on the page."""
+    out = tmp_path / "toy"
+    words = ("--prompt", "31,31", "--method", "estimated", "--probes", "64", "--format", "f64")
+    assert run(["influence", "toy", *words, "--attention", "true", "--out", str(out)]) == 0
+    assert "Effective number of tokens" in capsys.readouterr().out
+    rows = read_rows(out / "rows.jsonl")
+    assert {(row["method"], row["probes"], row["spectral"]) for row in rows} == {
+        ("estimated", 64, None)
+    }
+    assert all(row["standard_error"] > 0 for row in rows if row["layer"] == 0)
+    assert "64 probes" in (out / "index.html").read_text()
+
+
 def test_every_key_of_a_row_is_documented(rows):
     assert set().union(*rows) == row_keys("influence")
 
@@ -419,3 +444,9 @@ def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
     assert passages_text([Passage(*each) for each in values]) == repr(
         tuple(before(*each) for each in values)
     )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+    settings = dataclasses.replace(SETTINGS, attention=("true",))
+    check_diverged("influence", words_of(settings), tmp_path, capsys)

@@ -66,7 +66,8 @@ def test_the_same_rows_give_the_same_page(page):
 
 def test_the_page_says_what_the_weights_are(page):
     text = " ".join(Reader(page).text)
-    assert "toy" in text
+    [title] = re.findall(r"<h1>(.*?)</h1>", page)
+    assert "toy" in title
     assert "quantized to about 4 bits" in text
     assert "quantized" not in page_of(made_rows(weights="toy seed 0"))
 
@@ -166,11 +167,13 @@ def test_exceeding_the_printed_bound_with_true_attention_is_a_failed_hypothesis(
     # 1000 against 10 at the embedding, a quarter of it at layer 1, where only Frobenius is known.
     assert says(said, 13, PAIRS, 2, 100, 0, "“<bos>”", 0)
     assert "hypothesis" in said
+    assert "wrong" not in " ".join(influence_headlines(rows))
 
 
 def test_a_bound_that_must_hold_and_does_not_is_said_so():
     rows = made_rows(kinds=("frozen",), norms=(1000.0, *EQUAL[1:]))
-    assert any("exceeded at 2" in text for text in influence_headlines(rows))
+    (said,) = [text for text in influence_headlines(rows) if "exceeded at 2" in text]
+    assert "wrong" in said
     assert contradictions(rows) == 2
     both = made_rows(norms=(1e5, *EQUAL[1:]))
     assert says(influence_headlines(both)[-1], 26, 30, "exceeded at 4")

@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -68,6 +69,15 @@ def test_the_page_is_whole_and_escapes_texts():
         assert html.escape(text) in page
     assert page.count("<h3>") == 2
     assert f"{LONG.strip()[:FIRST]}…" in page
+
+
+def test_texts_of_a_diverged_model_are_drawn_and_said_to_be_its():
+    lost = {"nll": None, "finite": False, "repetition": None}
+    rows = [made("full", 200, 0, "0", **lost), made("tova", 64, 0, "0", **lost)]
+    page = longform_page(rows, {"samples": 1}, {"backend": "cpu"})
+    assert page.count("<svg") == 1
+    assert page.count("not finite, in 1 of 1 texts") == 2
+    assert not re.search(r"\bnan\b", page)
 
 
 def test_a_run_without_rows_is_refused():

@@ -139,6 +139,28 @@ def test_truncated_is_the_full_model_on_the_last_tokens(subject, rows, model):
     assert all(r["held"] == 0 for r in pick(rows, policy="truncated", depth=0.0))
 
 
+def test_truncated_is_no_window(subject, rows, model):
+    """Through two layers a window passes on what it has evicted; at each size it is less."""
+    ((row, one, asked),) = cases(
+        subject, rows, policy="truncated", slots=90, task="verse", depth=1.0
+    )
+    tokens = (*one.tokens, *asked.tokens)
+    banded = slow_loss(model, tokens, asked.expected, "window", 90)
+    assert row["gold_nll"] != pytest.approx(banded, rel=1e-6, abs=0)
+
+
+def test_rows_of_two_sizes_are_each_of_its_own(subject, rows):
+    settings = dataclasses.replace(
+        SETTINGS, tasks=("said",), policies=("truncated",), slots=("40", "90")
+    )
+    found = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
+    own = lambda rows: [(r["slots"], r["depth"], r["tokens"], r["gold_nll"]) for r in rows]
+    narrow, wide = (own(pick(found, slots=slots)) for slots in (40, 90))
+    assert wide == own(pick(rows, policy="truncated", task="said"))
+    assert [tokens for _, _, tokens, _ in narrow] == [40, 40]
+    assert all(one[-1] != other[-1] for one, other in zip(narrow, wide, strict=True))
+
+
 def test_held_is_what_a_replay_holds(subject, rows, model):
     for row, one, asked in cases(subject, rows, policy="tova", slots=90, task="said"):
         found = replay(model, jnp.asarray(one.tokens, jnp.int32), policy("tova"), slots=90)
@@ -148,8 +170,7 @@ def test_held_is_what_a_replay_holds(subject, rows, model):
 
 
 def test_held_share_by_hand(model):
-    two = dataclasses.replace(model.outer.config, num_layers=2)
-    state = empty_state(two, policy("tova"), 4)
+    state = empty_state(model.outer.config, policy("tova"), 4)
     layers = [
         layer._replace(position=jnp.asarray([places], jnp.int32))
         for layer, places in zip(state.layers, ([0, 5, 6, 9, -1], [6, 7, 8, -1, 1]), strict=True)
@@ -182,7 +203,7 @@ def test_greedy_is_what_generate_writes(written):
 @pytest.fixture(scope="module")
 def losses(model):
     """Of two rows of different lengths, together and each by itself."""
-    rule = policy("h2o")
+    rule = policy("tova")
     *_, part = prefill(model, np.array(list(b"Who said so"), np.int32), rule, slots=6, chunk=16)
     rows = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), part.state)
     last = jnp.stack([part.y[-1], part.y[-1]])

@@ -244,3 +244,11 @@ def test_the_papers_table_names_our_tags():
 
 def test_figures_do_not_write_a_path_for_each_token(page):
     assert len(re.findall("<path", page)) < 1500
+
+
+def test_rows_of_a_diverged_model_are_drawn_and_said_to_be_its():
+    page = page_of(made_rows(finite=False))
+    assert Reader(page).open == []
+    assert "<svg" in page
+    assert "Not finite, so that what is kept is no choice" in page
+    assert not re.search(r"\bnan\b", page)

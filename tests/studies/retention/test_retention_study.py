@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
+from studies.made_diverged import check_diverged, words_of
 
 from glassesjax.cache.policies import policy
 from glassesjax.cache.replay import replay, retained
@@ -176,3 +177,8 @@ def test_bad_input_is_said_before_anything_is_measured(fields, said):
 
 def test_every_key_of_a_row_is_documented(rows):
     assert set().union(*rows) == row_keys("retention")
+
+
+def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+    settings = dataclasses.replace(SETTINGS, policies=("tova",))
+    check_diverged("retention", words_of(settings), tmp_path, capsys, "rotary")

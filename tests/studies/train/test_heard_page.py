@@ -128,6 +128,7 @@ def test_sentences_have_the_numbers_of_the_rows():
     about = "copy_at, positions rotary, remedy none, 2 layers, seed 0, length 16"
     assert says(heard, about, "75%")
     assert says(heard, "influence", "+0.50", "+0.25", "+0.62")
+    assert says(none, "copy_at", "1 layer, seed 0, length 32")
     assert "+" not in none, "there is no order"
     assert says(ratio, "64.80%", "not", "67.34%")
     [beyond, _] = counted("causal", 0.99, None)

@@ -10,6 +10,7 @@ import pytest
 
 from glassesjax.model import Bidirectional, Causal, Decoder, DecoderConfig, NoPositions, Rotary
 from glassesjax.model.config import AdaptiveTemperature, ConstantTemperature, ScalableSoftmax
+from glassesjax.studies.train import ratio_rows as module
 from glassesjax.studies.train.ratio_rows import Read, ratio_rows, repeated
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks import named_glasses, named_task
@@ -17,6 +18,14 @@ from glassesjax.tasks import named_glasses, named_task
 SYMBOLS = named_task("count_mixed").symbols
 TYPES = "no_bos+no_stop"
 LENGTHS = (2, 4)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_at_once():
+    """28 items, and the ten of them with a bound: a rest of a batch would be a program more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_AT_ONCE", 2)
+        yield
 
 
 def decoder_of(mask, positions=NoPositions(), layers=2, temperature=ConstantTemperature()):  # noqa: B008  (frozen)
@@ -95,7 +104,11 @@ def differ(ratio, pairs):
     assert ratio["beyond_roundoff"] in (None, False)
 
 
-@pytest.mark.parametrize("temperature", [ScalableSoftmax(), AdaptiveTemperature()], ids=str)
+@pytest.mark.parametrize(
+    "temperature",
+    [ScalableSoftmax(), pytest.param(AdaptiveTemperature(), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_a_temperature_that_knows_the_length_is_no_ratio(temperature):
     ratio, pairs = rows_of(decoder_of(Bidirectional(), temperature=temperature))
     assert not ratio["applies"]

@@ -31,7 +31,7 @@ from glassesjax.studies.train.settings import BEYOND, NOTHING, PRESETS, TrainSet
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
 
-pytestmark = pytest.mark.usefixtures("undrawn", "near")
+pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once")
 
 SIZES = {
     "lengths": (2, 3), "layers": 1, "heads": 2, "width": 8, "steps": 6, "batch": 4, "chunk": 2,
@@ -522,10 +522,10 @@ def test_a_mesh_larger_than_the_devices_is_one_line_and_nothing_is_written(tmp_p
 
 def test_steps_are_told_to_tensorboard(tmp_path):
     out = tmp_path / "told"
-    assert run([*flags(out, seeds=1, formats="f32"), "--tensorboard"]) == 0
+    assert run([*flags(out, formats="f32"), "--tensorboard"]) == 0
     [events] = (out / "tensorboard").iterdir()
     assert b"loss/seed_0" in events.read_bytes()
-    assert b"accuracy/seed_0" in events.read_bytes()
+    assert b"accuracy/seed_1" in events.read_bytes()
 
 
 def test_a_missing_tensorboard_is_said_before_anything_is_written(tmp_path, capsys, monkeypatch):
@@ -545,7 +545,7 @@ def test_steps_whose_rows_were_lost_are_told_to_tensorboard_once(tmp_path, monke
         real(file, rows)
 
     monkeypatch.setattr(RowFile, "append", append)
-    words = [*flags(out, seeds=1, formats="f32"), "--tensorboard"]
+    words = [*flags(out, formats="f32"), "--tensorboard"]
     assert run(words) == 130
     assert run(words) == 0
     events = [path.read_bytes() for path in (out / "tensorboard").iterdir()]

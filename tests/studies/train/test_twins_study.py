@@ -21,6 +21,15 @@ MOST, TRAINED = 60, 6
 TINY = {"layers": 1, "heads": 1, "width": 8, "lengths": (2, 4), "steps": 1, "batch": 1}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_program():
+    """Each predictor is one program: step by step they are some fifty."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("surely_confused", "chance_apart", "chance_wrong", "noise"):
+            patch.setattr(twin_rows, name, jax.jit(getattr(twin_rows, name)))
+        yield
+
+
 def settings(**changed):
     return TrainSettings(task="count_ones", **{**TINY, **changed})
 

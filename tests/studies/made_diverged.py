@@ -1,0 +1,58 @@
+"""A run folder whose decoder of one seed has diverged, and what a study's command says of it.
+
+Each study tries it in its own file, with the model and the sizes of its other tests: what they
+compiled serves again, for other numbers are the same programs.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from glassesjax import open_model
+from glassesjax.cli import run
+from glassesjax.model.stored import save_decoder
+from glassesjax.model.weights import build_decoder, flat_parameters
+from glassesjax.runs.rows import read_rows
+from glassesjax.tasks.sequences import SYMBOLS
+
+SEED = 1  # of the decoder that has diverged; that of seed 0 is sound
+UNROUNDED = "FAILED the unrounded pass is not finite, in "
+
+
+def saved_pair(folder, positions="none", fault=np.nan):
+    """Saves the toy's decoder, and the same with something added to a weight; its digest."""
+    folder.mkdir()
+    decoder = open_model("toy", positions=positions).decoder
+    arrays = {name: np.asarray(array) for name, array in flat_parameters(decoder).items()}
+    save_decoder(folder / "model-0.safetensors", decoder, SYMBOLS, {"weights": "made"})
+    arrays["blocks.mlp.down"] = arrays["blocks.mlp.down"] + np.float32(fault)
+    diverged = build_decoder(decoder.config, arrays)
+    return save_decoder(folder / f"model-{SEED}.safetensors", diverged, SYMBOLS, {"weights": "m"})
+
+
+def words_of(settings):
+    """The flags that give these settings, but for the model's name and what only the toy takes."""
+    words = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in ("model", "positions", "seed") and value != field.default:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
+    return words
+
+
+def check_diverged(verb, words, folder, capsys, positions="none"):
+    """Status, lines and rows of a verb whose seed picks the decoder that has diverged."""
+    digest, out = saved_pair(folder / "models", positions), folder / "run"
+    capsys.readouterr()
+    call = [verb, str(folder / "models"), *words, "--seed", str(SEED), "--out", str(out)]
+    assert run(call) == 1
+    said = capsys.readouterr().out
+    assert UNROUNDED in said
+    assert "ot finite, in " in said.replace(UNROUNDED, "")
+    said = said.replace("neither equal nor different", "").replace(str(folder), "")
+    assert [word for word in ("equal", "best", "lowest", "nan") if word in said] == []
+    rows = read_rows(out / "rows.jsonl")
+    assert not all(row["finite"] for row in rows if row.get("finite") is not None)
+    assert {row["weights_sha256"] for row in rows} == {digest}
+    assert {(row["model_seed"], row["seed"]) for row in rows} == {(SEED, SEED)}
