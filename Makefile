@@ -13,10 +13,12 @@ TESTS ?= tests
 QUICK := not slow and not claims
 OPTIMIZED := tests/precision tests/cache/test_against_reference.py
 # jax 0.10, which Python 3.11 is pinned to, can still emit loops in an older way that compiles twice
-# as fast; jax 0.12 cannot, and dies of the flag.
-EMITTERS := $(if $(filter py311,$(VERSION)),XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false")
-# Programs that an earlier run compiled; those of the last week are kept.
-PROGRAMS := $(CURDIR)/$(VENV)/jax-cache
+# as fast; jax 0.12 cannot, and dies of the flag. Small programs compile faster in one piece.
+EMITTERS := $(if $(filter py311,$(VERSION)),XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false \
+	--xla_cpu_parallel_codegen_split_count=1")
+# Programs that an earlier run compiled on a machine like this one; those of the last week are kept.
+MACHINE := $(shell { uname -m; nproc; grep -m2 "^model name\|^flags" /proc/cpuinfo; } 2>&1 | cksum | cut -d " " -f 1)
+PROGRAMS := $(CURDIR)/$(VENV)/jax-cache/$(MACHINE)
 CACHED := JAX_COMPILATION_CACHE_DIR="$(PROGRAMS)" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 

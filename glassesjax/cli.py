@@ -14,7 +14,6 @@ from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
 from glassesjax.runs.study import Call, Command
-from glassesjax.runs.verdicts import unfinite
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,8 +35,8 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       whole_process: Whether the process does nothing else, so that its settings may be changed.
 
     Returns:
-      The exit status. It is 1 where rows show what must not be or a pass is not finite, 2 where the
-      input is bad, and else 0. Other failures raise.
+      The exit status. It is 1 where rows show what must not be, 2 where the input is bad, and else
+      0. Other failures raise.
     """
     try:
         verb = parsed(arguments)
@@ -77,7 +76,7 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
         rows = study.run(settings, options, Call(out, command, advance))
     with blaming(rows):
         lines = list(study.lines(settings, rows))
-        failures = [*unfinite(rows), *study.violations(rows)]
+        failures = list(study.violations(rows))
     for line in lines:
         say(line)
     for line in failures:

@@ -5,7 +5,7 @@ import functools
 import re
 import typing
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from glassesjax.borders import check_fields
@@ -46,6 +46,20 @@ def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None: 
         if count > 1 and name not in repeatable:
             expected = f"Expected different {flag(name)}, got {value!r:.60} twice"
             raise BadInput(f"{expected}: leave one out.")
+
+
+def check_each(checks: Iterable[tuple[bool, str, object]]) -> None:
+    """Refuses the first thing that does not hold; a later check may rest on an earlier one.
+
+    Args:
+      checks: Whether it holds, what is expected, and what there is instead.
+
+    Raises:
+      BadInput: One does not hold.
+    """
+    for holds, expected, got in checks:
+        if not holds:
+            raise BadInput(f"Wanted {expected}; found {got}.")
 
 
 def flag(name: str) -> str:

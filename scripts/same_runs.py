@@ -1,11 +1,11 @@
 """Runs small commands of every verb with two checkouts, and compares what they leave.
 
-Compared are exit status, standard output, the last line of progress, the names of all files,
-``settings.json``, and ``rows.jsonl``: the same rows in the same order, with the same fields in the
-same order and the same values, but for the fields of ``BY_NATURE``. Takes some eight minutes a side
-on one core with an empty compilation cache. What the first checkout left is kept in ``out`` and
-used again, so that another state of the second one needs its own side only; choose another ``out``
-for another first checkout.
+Compared are exit status, which must be 0 but for refusals, standard output, the last line of
+progress, the names of all files, ``settings.json``, and ``rows.jsonl``: the same rows in the same
+order, with the same fields in the same order and the same values, but for the fields of
+``BY_NATURE``. Takes some eight minutes a side on one core with an empty compilation cache. What the
+first checkout left is kept in ``out`` and used again, so that another state of the second one needs
+its own side only; choose another ``out`` for another first checkout.
 """
 
 import dataclasses
@@ -47,19 +47,20 @@ STUDIES = {
     "sweep": "sweep --grid task=count_ones,copy_last steps=2 batch=2 width=8 heads=1 layers=1"
     " examples=2 positions=none remedy=none lengths=2:4",
     "verify": "verify",
-    "refused-model": "collapse gpt5",
-    "refused-value": "influence toy --probes 1",
-    "refused-claim": "verify --only lem_b0",
 }
-# Commands that leave none.
-OTHERS = {
-    "models": "models",
-    "backend": "backend",
+# Commands that print only.
+PRINTS = {"models": "models", "backend": "backend"}
+# Commands that are refused, which is exit status 2. All others must succeed: two that fail alike
+# would compare nothing.
+REFUSED = {
+    "refused-model": "collapse gpt5 --out refused-model",
+    "refused-value": "influence toy --probes 1 --out refused-value",
+    "refused-claim": "verify --only lem_b0 --out refused-claim",
     "misspelt-verb": "colapse toy",
     "misspelt-flag": "collapse toy --lenghts 1",
     "no-verb": "",
 }
-CASES = {**{name: f"{words} --out {name}" for name, words in STUDIES.items()}, **OTHERS}
+CASES = {**{name: f"{words} --out {name}" for name, words in STUDIES.items()}, **PRINTS, **REFUSED}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +117,31 @@ def is_kept(name: str, side: Path) -> bool:
     return record.is_file() and json.loads(record.read_text())["words"] == CASES[name]
 
 
+def recorded(name: str, side: Path) -> dict[str, Any]:
+    """What ``run`` noted of a command.
+
+    Args:
+      name: Of the command.
+      side: What ``run`` has filled.
+
+    Returns:
+      Its ``words``, ``status``, and the lines of ``stdout`` and ``stderr``.
+    """
+    return json.loads((side / f"{name}.json").read_text())
+
+
+def expected_status(name: str) -> int:
+    """The exit status that a command must have on both sides.
+
+    Args:
+      name: Of the command.
+
+    Returns:
+      2 for what is to be refused, else 0.
+    """
+    return 2 if name in REFUSED else 0
+
+
 def differences(name: str, before: Path, after: Path, *, texts: bool = False) -> Iterator[str]:
     """What a command left that is not the same on both sides.
 
@@ -126,11 +152,14 @@ def differences(name: str, before: Path, after: Path, *, texts: bool = False) ->
       texts: Whether pages and figures count.
 
     Yields:
-      A line for each difference; of rows the first one only.
+      A line for each difference, of rows the first one only; and for an exit status that is not the
+      expected one.
     """
-    old, new = (json.loads((side / f"{name}.json").read_text()) for side in (before, after))
+    old, new = (recorded(name, side) for side in (before, after))
     if old["status"] != new["status"]:
         yield f"exit status {old['status']}, then {new['status']}"
+    elif old["status"] != expected_status(name):
+        yield f"exit status {old['status']} on both sides, not {expected_status(name)}"
     yield from _first(old["stdout"], new["stdout"], "line {} of standard output")
     if old["status"] == 0:  # the words of a refusal may get better
         yield from _first(old["stderr"][-1:], new["stderr"][-1:], "the last line of standard error")
@@ -200,7 +229,10 @@ def _first(old: Iterable[str], new: Iterable[str], where: str) -> Iterator[str]:
 
 
 def main(settings: Settings) -> None:
-    """Runs, compares, prints a line a command; status 1 if anything differs."""
+    """Runs, compares, prints a line a command with its exit status.
+
+    Ends with status 1 if anything differs, or a command's exit status is not the expected one.
+    """
     if unknown := [name for name in settings.only if name not in CASES]:
         sys.exit(f"Expected --only of {', '.join(CASES)}, got {unknown[0]}: choose among them.")
     before, after = settings.out / "before", settings.out / "after"
@@ -211,11 +243,15 @@ def main(settings: Settings) -> None:
                 sys.exit(f"Expected {name} in {before}, got none: give --before.")
             run(name, settings.before, before)
         if settings.after is None:
+            status = recorded(name, before)["status"]
+            differs |= status != expected_status(name)
+            print(f"{name:16} {status}  expected {expected_status(name)}", flush=True)
             continue
         run(name, settings.after, after)
         found = list(differences(name, before, after, texts=settings.texts))
         differs |= bool(found)
-        print(f"{name:16} {'; '.join(found) or 'equal'}", flush=True)
+        status = recorded(name, after)["status"]
+        print(f"{name:16} {status}  {'; '.join(found) or 'equal'}", flush=True)
     sys.exit(differs)
 
 

@@ -12,7 +12,7 @@ from jax import monitoring
 
 COMPILATIONS = int(os.environ.get("COMPILATION_CEILING", "40"))
 CPU_SECONDS = float(os.environ.get("CPU_CEILING", "4")) or float("inf")
-FIXTURE = 6  # times as much may go into what a module's first test sets up
+FIXTURE = 6  # times as much may go into what is set up for a whole module
 COMPILED = "/jax/core/compile/backend_compile_duration"
 compilations: list[float] = []  # seconds of each
 monitoring.register_event_duration_secs_listener(
@@ -25,11 +25,16 @@ def cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def limited(item, times):
-    """Fails a quick test that costs more than so many times the ceiling."""
+shared: list[str] = []  # fixtures of a module or more that the set-up at hand has made
+
+
+def limited(item):
+    """Fails a quick test that costs more than the ceiling."""
     seconds, count = cpu_seconds(), len(compilations)
+    shared.clear()
     result = yield
     seconds, count = cpu_seconds() - seconds, len(compilations) - count
+    times = FIXTURE if shared else 1
     quick = not any(item.get_closest_marker(name) for name in ("slow", "claims"))
     if quick and (seconds > CPU_SECONDS * times or count > COMPILATIONS * times):
         pytest.fail(
@@ -40,13 +45,19 @@ def limited(item, times):
     return result
 
 
+def pytest_fixture_setup(fixturedef):
+    """Notes what is made for several tests, and counted for the first of them."""
+    if fixturedef.scope != "function":
+        shared.append(fixturedef.argname)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    """What fixtures compile for a whole module is counted for its first test."""
-    return (yield from limited(item, FIXTURE))
+    """The fixtures of a test."""
+    return (yield from limited(item))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """The test itself."""
-    return (yield from limited(item, 1))
+    return (yield from limited(item))

@@ -40,6 +40,12 @@ def room_for_compiled_code():
         gc.collect()
 
 
+def pytest_collection_finish():
+    """What was imported and collected stays: the garbage collector need not walk it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def key(request):
     """A key that depends on the test's own name only."""

@@ -18,6 +18,12 @@ def compiled(count):
     return lambda: ceiling.compilations.extend([0.0] * count)
 
 
+def for_a_module(*costs):
+    """What the set-up of a fixture for a whole module costs."""
+    fixture = types.SimpleNamespace(scope="module", argname="rows")
+    return lambda: [ceiling.pytest_fixture_setup(fixture), *(cost() for cost in costs)]
+
+
 def ran(hook, cost, marks=()):
     """A test of that cost as pytest runs it."""
     item = types.SimpleNamespace(get_closest_marker=dict.fromkeys(marks, True).get)
@@ -31,9 +37,10 @@ def ran(hook, cost, marks=()):
 CALL, SETUP = ceiling.pytest_runtest_call, ceiling.pytest_runtest_setup
 OVER = [
     (CALL, compiled(41), r"41 compilations \(of 40\)"),
-    (SETUP, compiled(241), r"241 compilations \(of 240\)"),
+    (SETUP, compiled(41), r"41 compilations \(of 40\)"),
+    (SETUP, for_a_module(compiled(241)), r"241 compilations \(of 240\)"),
     (CALL, burn, r"0\.\d CPU s \(of 0\.02\)"),
-    (SETUP, lambda: [burn(), burn()], r"0\.\d CPU s \(of 0\.12\)"),
+    (SETUP, for_a_module(burn, burn), r"0\.\d CPU s \(of 0\.12\)"),
 ]
 
 
@@ -57,7 +64,10 @@ def test_a_quick_test_over_the_ceiling_fails(hook, cost, text):
     assert not over(hook, cost, text, marks=["claims"])
 
 
-@pytest.mark.parametrize(("hook", "cost"), [(CALL, compiled(40)), (SETUP, compiled(240))])
+@pytest.mark.parametrize(
+    ("hook", "cost"),
+    [(CALL, compiled(40)), (SETUP, compiled(40)), (SETUP, for_a_module(compiled(240)))],
+)
 def test_a_test_at_the_ceiling_passes(hook, cost):
     assert not over(hook, cost, "")
 

@@ -194,7 +194,7 @@ def docstring_examples():
 
 
 # Examples show calls as a reader makes them, step by step: they run with a fixture's allowance.
-@pytest.fixture
+@pytest.fixture(scope="module")
 def printed_otherwise(request):
     return failures(*request.param())
 

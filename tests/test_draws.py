@@ -177,7 +177,7 @@ def rbg():
 
 def test_a_key_of_another_kind_stays_what_it_is(rbg, tmp_path):
     wanted = draws.numbers(rbg.key).tolist()
-    save(tmp_path, rbg)
+    save(tmp_path, rbg, tmp_path / "rows.jsonl")
     mesh = make_mesh()
     for again in (fetch(rbg), share(rbg), place(rbg, mesh, RECIPE), load(latest(tmp_path), rbg)):
         assert draws.implementation(again.key) == "rbg"
@@ -189,7 +189,7 @@ def test_a_key_of_another_kind_stays_what_it_is(rbg, tmp_path):
 
 def test_a_checkpoint_of_before_has_threefry_keys(tmp_path):
     learner = jax.tree.map(lambda leaf: leaf[None], begin(CONFIG, RECIPE, 0, 1e-2))
-    path = save(tmp_path, learner)
+    path = save(tmp_path, learner, tmp_path / "rows.jsonl")
     listed = json.loads((path / "files.json").read_text())
     del listed["about.json"]
     (path / "files.json").write_text(json.dumps(listed))

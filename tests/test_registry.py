@@ -94,6 +94,16 @@ def run_halves(settings, out, *, command, advance):
 '''
 
 
+@pytest.mark.parametrize(
+    "verb", ["collapse", "generate", "longform", "perplexity", "recall", "retention"]
+)
+def test_a_study_itself_says_that_a_pass_is_not_finite(verb):
+    rows = [{"finite": finite} for finite in (True, False, None)] + [{"kind": "old"}]
+    line = "the unrounded pass is not finite, in 1 of 2 rows"
+    assert registry.load(verb).violations(rows) == [line]
+    assert registry.load(verb).violations([rows[0], *rows[2:]]) == []
+
+
 @pytest.fixture
 def halves(tmp_path, monkeypatch):
     """The verb ``halves``: a package, and one line of the registry."""

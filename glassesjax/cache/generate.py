@@ -118,9 +118,18 @@ def generate(
     batch = Batch(state, token, np.ones(len(prompts), bool), 0)
     made = _chosen(batch, logprob, dropped, stop, ended)
     yield made
-    shared = {"sampling": sampling, "seed": seed, "rows": rows, "stop": stop, "ended": ended}
-    more = max_tokens - 1
-    yield from proceed(model, made.batch, policy, max_tokens=more, plan=plan, **shared)
+    yield from proceed(
+        model,
+        made.batch,
+        policy,
+        max_tokens=max_tokens - 1,
+        sampling=sampling,
+        seed=seed,
+        rows=rows,
+        stop=stop,
+        ended=ended,
+        plan=plan,
+    )
 
 
 @border(max_tokens=NON_NEGATIVE)

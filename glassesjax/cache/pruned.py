@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.borders import border
 from glassesjax.cache.advance import Unrolled, unroll
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.prefill import CHUNK, PrefillMode
+from glassesjax.cache.prefill import CHUNK, PrefillMode, prefill
 from glassesjax.cache.replay import read_through
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder, Keep, Trace
@@ -69,8 +69,8 @@ def read(
       BadInput: As ``prefill``.
     """
     model = model if isinstance(model, Unrolled) else unroll(model)
-    options = {"slots": slots, "mode": mode, "chunk": chunk, "plan": plan}
-    y, forgotten, _ = read_through(model, tokens, policy, lambda y: y, **options)
+    parts = prefill(model, tokens, policy, slots=slots, mode=mode, chunk=chunk, plan=plan)
+    y, forgotten, _ = read_through(parts, len(tokens), lambda y: y)
     return Reading(y, forgotten)
 
 

@@ -5,8 +5,8 @@ do, calls ``prefill`` and takes what it needs chunk by chunk; ``glassesjax.cache
 representations.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax.borders import COUNT, border
 from glassesjax.cache.advance import Unrolled, logits, unroll
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.prefill import CHUNK, PrefillMode, prefill
+from glassesjax.cache.prefill import CHUNK, Part, PrefillMode, prefill
 from glassesjax.cache.slots import EMPTY, State
 from glassesjax.cache.step import Dropped
 from glassesjax.model.decoder import Decoder
@@ -68,38 +68,34 @@ def replay(
       BadInput: As ``prefill``.
     """
     model = decoder if isinstance(decoder, Unrolled) else unroll(decoder)
-    options = {"slots": slots, "mode": mode, "chunk": chunk, "plan": plan}
-    return Replay(*read_through(model, tokens, policy, lambda y: logits(model, y, plan), **options))
+    parts = prefill(model, tokens, policy, slots=slots, mode=mode, chunk=chunk, plan=plan)
+    return Replay(*read_through(parts, len(tokens), lambda y: logits(model, y, plan)))
 
 
 def read_through(
-    model: Unrolled,
-    tokens: Int[Array, " seq"] | Int[np.ndarray, " seq"],
-    policy: Policy,
-    said: Callable[[Float[Array, "chunk model_dim"]], Float[Array, "chunk width"]],
-    **options: Any,  # noqa: ANN401 - those of prefill
+    parts: Iterable[Part],
+    length: int,
+    kept: Callable[[Float[Array, "chunk model_dim"]], Float[Array, "chunk width"]],
 ) -> tuple[Float[Array, "seq width"], tuple[Int[np.ndarray, "groups seq"], ...], State]:
     """Reads a text and keeps one state, the last: each would take as much memory as the cache.
 
     Args:
-      model: The decoder, unrolled.
-      tokens: The text.
-      policy: Whom to forget.
-      said: What to keep of a chunk's representations.
-      **options: As ``prefill`` takes them.
+      parts: Of ``prefill``, chunk by chunk.
+      length: Of the text, in tokens.
+      kept: What is kept of a chunk's representations.
 
     Returns:
-      What was said, step by step; when each layer forgot each token; the state after the last.
+      What was kept, step by step; when each layer forgot each token; the state after the last.
 
     Raises:
       BadInput: As ``prefill``.
     """
     rows, dropped = [], []
-    for part in prefill(model, tokens, policy, **options):
-        rows.append(said(part.y))
+    for part in parts:
+        rows.append(kept(part.y))
         dropped.append(part.dropped)
     layers = zip(*dropped, strict=True)
-    gone = tuple(forgotten(layer, len(tokens)) for layer in layers)
+    gone = tuple(forgotten(layer, length) for layer in layers)
     return jnp.concatenate(rows), gone, part.state
 
 

@@ -73,9 +73,10 @@ class Block(nnx.Module):
         freeze_attention: bool = False,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """The residual stream after this layer, and this layer's part of the trace."""
-        with_attention = {"keep": keep == "attention", "freeze": freeze_attention}
         x = plan.store("activations", self.norm1(resid, plan))
-        attention, attended = self.attention(x, layout, plan, **with_attention)
+        attention, attended = self.attention(
+            x, layout, plan, keep=keep == "attention", freeze=freeze_attention
+        )
         after, resid_mid = self._add(resid, attention, plan)
         kept = (None, None) if keep == "nothing" else (resid, resid_mid)
         return after, Trace(*kept, *(attended or (None, None)))
@@ -274,12 +275,11 @@ class Decoder(nnx.Module):
             wanted = f"Expected a residual stream of {plan.dtype}"
             raise ValueError(f"{wanted}, got {resid.dtype}: use resid.astype(plan.dtype).")
         blocks = jax.tree.map(lambda weight: weight[start:], self.blocks)
-        options = {"keep": keep, "freeze_attention": freeze_attention}
 
         def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Trace]:
             block, gone = layer
             own = layout if gone is None else layout._replace(until=gone)
-            return block(resid, own, plan, **options)
+            return block(resid, own, plan, keep=keep, freeze_attention=freeze_attention)
 
         gone = None if until is None else until[start:]
         resid, trace = jax.lax.scan(run, resid, (blocks, gone))
@@ -297,8 +297,9 @@ class Decoder(nnx.Module):
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """Last representations of a sequence of tokens, and the trace; see ``represent``."""
         resid = self.enter(tokens, layout, plan=plan)
-        options = {"plan": plan, "keep": keep, "freeze_attention": freeze_attention}
-        return self.represent(resid, layout, **options)
+        return self.represent(
+            resid, layout, plan=plan, keep=keep, freeze_attention=freeze_attention
+        )
 
     @border()
     def logits(
@@ -315,8 +316,13 @@ class Decoder(nnx.Module):
         """
         self._check_width("y", y)
         carrier = self._plan(plan).carrier_dtype
-        exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": carrier}
-        scores = jnp.einsum("td,vd->tv", y, self.unembedding, **exact)
+        scores = jnp.einsum(
+            "td,vd->tv",
+            y,
+            self.unembedding,
+            precision=jax.lax.Precision.HIGHEST,
+            preferred_element_type=carrier,
+        )
         cap = self.config.output_softcap
         return scores if cap is None else softcap(scores, cap)
 
@@ -357,5 +363,4 @@ def _holds(dtype: jnp.dtype, fmt: NumberFormat) -> bool:
 
 def _rows(table: Float[Array, "rows model_dim"], index: Int[Array, " seq"]) -> Array:
     """Rows of a table. JAX would clamp or wrap a wrong number: a neighbor's row, twice."""
-    strict = {"mode": "fill", "fill_value": jnp.nan, "wrap_negative_indices": False}
-    return table.at[index].get(**strict)
+    return table.at[index].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

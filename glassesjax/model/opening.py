@@ -32,11 +32,22 @@ class ModelSettings(Protocol):
         ...
 
 
-def open_one(settings: ModelSettings) -> ModelHeader:
+@runtime_checkable
+class ModelsSettings(ModelSettings, Protocol):
+    """The part that names a model with any number of positional encodings."""
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        """Of the toy, each a model; none where the model has its own."""
+        ...
+
+
+def open_one(settings: ModelSettings, positions: str) -> ModelHeader:
     """The model that settings name, for a study of one positional encoding, unread.
 
     Args:
-      settings: A model's name and a seed; ``positions``, one name, where the study has the choice.
+      settings: A model's name and a seed.
+      positions: Positional encoding of the toy; ``none`` for a study that does not have the choice.
 
     Returns:
       Its header; of the toy and of a run folder that of the decoder of ``settings.seed``.
@@ -44,14 +55,17 @@ def open_one(settings: ModelSettings) -> ModelHeader:
     Raises:
       BadInput: The model cannot be opened, or has no decoder of that seed.
     """
-    return _header(settings, getattr(settings, "positions", "none"))
+    header = open_header(settings.model, positions=positions, seed=settings.seed)
+    weights = f"the float32 weights of {header.name}"
+    check_memory(decoder_bytes(header.config), weights, "choose a smaller model")
+    return header
 
 
-def open_headers(settings: ModelSettings) -> Iterator[tuple[str, ModelHeader]]:
+def open_headers(settings: ModelsSettings) -> Iterator[tuple[str, ModelHeader]]:
     """Each positional encoding with the model that has it, unread, for a study of several.
 
     Args:
-      settings: A model's name and a seed; ``positions``, any number of names.
+      settings: A model's name, a seed and positional encodings.
 
     Yields:
       The name of the encoding, for the rows, and the model's header.
@@ -59,25 +73,17 @@ def open_headers(settings: ModelSettings) -> Iterator[tuple[str, ModelHeader]]:
     Raises:
       BadInput: As ``open_one``.
     """
-    for name in encodings(settings.model, tuple(getattr(settings, "positions", ()))):
+    for name in encodings(settings.model, settings.positions):
         toy = is_toy(settings.model)
-        positions = name if toy else "none"
-        header = _header(settings, positions)
+        header = open_one(settings, name if toy else "none")
         yield name if toy else encoding_name(header), header
 
 
-def _header(settings: ModelSettings, positions: str) -> ModelHeader:
-    header = open_header(settings.model, positions=positions, seed=settings.seed)
-    said = f"the float32 weights of {header.name}"
-    check_memory(decoder_bytes(header.config), said, "choose a smaller model")
-    return header
-
-
-def open_models(settings: ModelSettings) -> Iterator[tuple[str, LanguageModel]]:
+def open_models(settings: ModelsSettings) -> Iterator[tuple[str, LanguageModel]]:
     """The same with the weights.
 
     Args:
-      settings: A model's name and a seed; ``positions``, any number of names.
+      settings: A model's name, a seed and positional encodings.
 
     Yields:
       The name of the encoding, for the rows, and the model.

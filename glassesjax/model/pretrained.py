@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any
 
 from glassesjax import draws
 from glassesjax.borders import border, require
@@ -86,7 +85,10 @@ def open_header(
         if (path := Path(text) / trained_name(seed)) not in seeds:
             there = ", ".join(path.name for path in seeds)
             raise BadInput(f"Expected {path.name} in {text}, got {there}: choose another --seed.")
-        return _renamed(_trained_header(path), seed=seed)
+        header = _trained_header(path)
+        return dataclasses.replace(
+            header, read=lambda: dataclasses.replace(header.read(), seed=seed)
+        )
     names = ", ".join(_packaged_names())
     wanted = f"Expected a model: {names}, a .gguf file, or what glassesjax train wrote"
     raise BadInput(f"{wanted}; got {text!r}.")
@@ -110,14 +112,14 @@ def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
         model = counter_model()
         return ModelHeader(name, model.config, model.tokenizer, lambda: model)
     if name == "smollm2":
-        return _renamed(_gguf_header(smollm2_file()), name=name)
-    return _renamed(_trained_header(trained_file(name)), name=name)
+        return _renamed(_gguf_header(smollm2_file()), name)
+    return _renamed(_trained_header(trained_file(name)), name)
 
 
-def _renamed(header: ModelHeader, **fields: Any) -> ModelHeader:  # noqa: ANN401
-    """The header of a model that gets another name or a seed once it is read."""
-    read = lambda: dataclasses.replace(header.read(), **fields)
-    return dataclasses.replace(header, name=fields.get("name", header.name), read=read)
+def _renamed(header: ModelHeader, name: str) -> ModelHeader:
+    """The header of a model that has another name than its file."""
+    read = lambda: dataclasses.replace(header.read(), name=name)
+    return dataclasses.replace(header, name=name, read=read)
 
 
 def trained_name(seed: int | str) -> str:

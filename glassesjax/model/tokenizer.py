@@ -163,8 +163,9 @@ class ByteLevelTokenizer:
         """
         name = lambda token: None if token is None else self.engine.id_to_token(token)
         names = {key: self.engine.id_to_token(token) for key, token in self.named}
-        ends = {"bos": name(self.bos), "eos": name(self.eos)}
-        return tuple(self._read(chat_text(self.chat_template, messages, **ends, names=names)))
+        bos, eos = name(self.bos), name(self.eos)
+        text = chat_text(self.chat_template, messages, bos=bos, eos=eos, names=names)
+        return tuple(self._read(text))
 
     def token_bytes(self, token: int) -> bytes:
         """What the token adds to a text: not always whole characters.

@@ -1,3 +1,13 @@
+from . import backend as backend
+from . import bits as bits
+from . import formats as formats
+from . import grid as grid
+from . import integers as integers
+from . import named as named
+from . import norms as norms
+from . import plan as plan
+from . import quantization as quantization
+from . import rounding as rounding
 from .backend import backend_report as backend_report
 from .formats import BF16 as BF16
 from .formats import E2M1 as E2M1

@@ -13,6 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from glassesjax.report.numbers import power_of
+from glassesjax.report.points import Point
+
 INK, MUTED, FAINT, STRIP = "#1f2430", "#667085", "#d5d9e0", "#eef0f4"
 
 # Okabe and Ito's palette, which readers with any color vision can tell apart.
@@ -52,22 +55,6 @@ STYLE = {
 }
 
 
-class Point(NamedTuple):
-    """One measured distance of a curve."""
-
-    length: int
-    distance: float | None
-    """None where it is not finite."""
-    resolved: bool = True
-    """False for a wide signal that is not above its measured ``resolution``: float64's own rounding
-    may have made it."""
-
-    @property
-    def drawable(self) -> bool:
-        """Whether it has a place on a logarithmic axis."""
-        return self.resolved and self.distance is not None and self.distance > 0
-
-
 P = ParamSpec("P")
 
 
@@ -85,11 +72,6 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def color(format: str) -> str:
     """The color of a number format, the same in all figures."""
     return COLORS.get(format, OTHER)
-
-
-def power_of(base: int, exponent: int) -> str:
-    """A power in plain characters, which every font has, such as 10⁻³."""
-    return f"{base}{str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def margins(

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from glassesjax.report.canvas import color, to_svg
+from glassesjax.report.numbers import MISSING
 
-MISSING = "\N{EN DASH}"
 VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 

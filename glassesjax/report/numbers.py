@@ -2,7 +2,12 @@
 
 import math
 
-from glassesjax.report.canvas import power_of
+MISSING = "\N{EN DASH}"  # stands where a row has no number
+
+
+def power_of(base: int, exponent: int) -> str:
+    """A power in plain characters, which every font has, such as 10⁻³."""
+    return f"{base}{str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def short(value: float | None) -> str:

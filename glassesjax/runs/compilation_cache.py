@@ -23,7 +23,7 @@ import jax
 import jaxlib
 from jax.experimental.compilation_cache import compilation_cache
 
-from glassesjax.files import reason
+from glassesjax.files import check_local, reason
 from glassesjax.process import note
 
 VARIABLE = "GLASSESJAX_COMPILATION_CACHE"  # of the environment; the flag goes before it
@@ -56,10 +56,16 @@ def use_compilation_cache(choice: str | None = None) -> None:
 
     Args:
       choice: A folder, in which one for this JAX and processor is made; or ``off``. If absent, what
-        the variable says; then JAX's own ``JAX_COMPILATION_CACHE_DIR``, which is left as it is;
-        then the user's cache.
+        the variable says, unless it is empty, as if it were not there; then JAX's own
+        ``JAX_COMPILATION_CACHE_DIR``, which is left as it is; then the user's cache.
+
+    Raises:
+      BadInput: An address, which would become a local folder.
     """
-    choice = choice or os.environ.get(VARIABLE) or None
+    if choice is None:
+        choice = os.environ.get(VARIABLE) or None
+    if choice is not None:
+        check_local(Path(choice))
     if choice == OFF:
         os.environ[VARIABLE] = OFF  # also for the processes that this one starts
         _stop()
@@ -135,17 +141,37 @@ def _made(base: Path) -> Path:
     """The folder for this JAX and processor, made for this user alone where it is missing."""
     folder = base / folder_name()
     for each in reversed((folder, *folder.parents)):
-        if not each.exists():
+        if not os.path.lexists(each):
             each.mkdir(mode=0o700, exist_ok=True)
-    for each in (base, folder):
-        state = each.stat()
-        # In a folder such as /tmp others may write, and yet not rename what is this user's.
-        shared = each == base and state.st_mode & stat.S_ISVTX
-        if state.st_uid not in (os.geteuid(), 0):
-            raise PermissionError(f"{each} belongs to another user, who could put programs there")
-        if state.st_mode & 0o022 and not shared:
-            raise PermissionError(f"others may write into {each}: chmod go-w")
+        _check_place(each)
+    if folder.is_symlink():
+        raise PermissionError(f"{folder} is a symbolic link")
+    if folder.lstat().st_mode & 0o022:  # also where nobody may rename: files would be added
+        raise PermissionError(f"others may write into {folder}: chmod go-w")
     return folder
+
+
+def _check_place(path: Path) -> None:
+    """Refuses a folder, or a link on the way to one, that somebody else could exchange.
+
+    Args:
+      path: Of one that is there; the folders above it are checked already.
+
+    Raises:
+      OSError: It is another user's, others may rename what is in it, or it leads to such a place or
+        to none.
+    """
+    state = path.lstat()
+    if state.st_uid not in (os.geteuid(), 0):
+        raise PermissionError(f"{path} belongs to another user, who could put programs there")
+    if stat.S_ISLNK(state.st_mode):
+        path.stat()  # a link to nothing, or in a circle, ends here
+        target = path.parent / path.readlink()
+        for each in reversed((target, *target.parents)):
+            _check_place(each)
+    # In a folder such as /tmp others may write, and yet not rename what is this user's.
+    elif state.st_mode & 0o022 and not state.st_mode & stat.S_ISVTX:
+        raise PermissionError(f"others may write into {path}: chmod go-w")
 
 
 @contextlib.contextmanager

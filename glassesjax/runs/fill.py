@@ -66,8 +66,13 @@ def fill(
                 journal.write(file)
                 advance(name)
             made = len(file) - before
-        by = {"vouched": journal.vouches, "other_code": journal.other_code}
-        every = known_rows(out / ROWS, fresh=made, study=fixed["study"], **by)
+        every = known_rows(
+            out / ROWS,
+            fresh=made,
+            study=fixed["study"],
+            vouched=journal.vouches,
+            other_code=journal.other_code,
+        )
         with blaming(every):
             rows = [row for row in every if current(row)]
             files = draw(rows, fixed, journal.shown)

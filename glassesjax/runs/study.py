@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import tyro
 
+from glassesjax.errors import BadInput
 from glassesjax.files import LONGEST_NAME, Row
 from glassesjax.names import PACKAGED
 from glassesjax.settings import check_settings
@@ -45,6 +46,9 @@ class Options:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.compilation_cache == "":
+            expected = "Expected a folder or off for --compilation-cache, got no word"
+            raise BadInput(f"{expected}: name one, or leave the flag out.")
 
 
 class Call(NamedTuple):

@@ -1,19 +1,18 @@
-"""What in the rows of any study of a model must not be."""
+"""What must not be in the rows of a study of a model, whichever study it is."""
 
-from collections.abc import Sequence
-
-from glassesjax.files import Row
+from collections.abc import Iterable
 
 
-def unfinite(rows: Sequence[Row]) -> list[str]:
+def unfinite(finite: Iterable[object]) -> list[str]:
     """What to say of a model whose unrounded pass is not finite.
 
     Args:
-      rows: Of any study of a model; those with the field ``finite`` count.
+      finite: Of each row whether that pass is, as the study's rows say it; None where one says
+        nothing, as of a number format, where what overflows is a result and no failure.
 
     Returns:
-      One line, or none. What overflows in a number format is a result and no failure.
+      One line, or none.
     """
-    finite = [row["finite"] for row in rows if row.get("finite") is not None]
-    bad = finite.count(False)
-    return [f"the unrounded pass is not finite, in {bad} of {len(finite)} rows"] if bad else []
+    known = [value for value in finite if value is not None]
+    bad = known.count(False)
+    return [f"the unrounded pass is not finite, in {bad} of {len(known)} rows"] if bad else []

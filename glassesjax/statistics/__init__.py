@@ -1,1 +1,5 @@
 """Statistics of measured values: intervals and ranks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,17 @@
+from . import answers as answers
+from . import bible as bible
 from . import copying as copying
 from . import counting as counting
+from . import drawing as drawing
+from . import glasses as glasses
+from . import layout as layout
 from . import retrieval as retrieval
+from . import sequences as sequences
+from . import table as table
+from . import task as task
+from . import text as text
+from . import vocabularies as vocabularies
+from . import word_classes as word_classes
 from .glasses import REMEDIES as REMEDIES
 from .glasses import Glasses as Glasses
 from .glasses import named_glasses as named_glasses

@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Mapping
 
 from glassesjax import tasks  # modules that draw are imported where an example is drawn
+from glassesjax.arrays import Array, Int
 from glassesjax.errors import BadInput
-from glassesjax.tasks.task import Task, Widths
+from glassesjax.tasks.task import Parts, Task, Widths
 from glassesjax.tasks.vocabularies import (
     HINTED,
     ITEMS,
@@ -16,10 +17,73 @@ from glassesjax.tasks.vocabularies import (
     check_positions,
 )
 
+# Functions with names, and no lambdas: settings with a task are pickled for other processes. They
+# import what draws when they are called, since that needs JAX.
+
+
+def _draw_first(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.copying.first(key, length, size)
+
+
+def _draw_last(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.copying.last(key, length, size)
+
+
+def _draw_only_zero(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.copying.only_zero(key, length, size)
+
+
+def _draw_at(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.copying.at(key, length, size)
+
+
+def _draw_string(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.copying.string(key, length, size)
+
+
+def _draw_alternating(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.copying.alternating(key, length, size)
+
+
+def _draw_hinted(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.copying.hinted(key, length, size)
+
+
+def _draw_ones(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.counting.ones(key, length, size)
+
+
+def _draw_mixed(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.counting.mixed(key, length, size)
+
+
+def _draw_total(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.counting.total(key, length, size)
+
+
+def _draw_word(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.counting.word(key, length, size)
+
+
+def _draw_recall(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.retrieval.recall(key, length, size)
+
+
+def _draw_largest(key: Array, length: Int[Array, ""], size: int) -> Parts:
+    return tasks.retrieval.largest(key, length, size)
+
 
 def _at_widths(size: int) -> Widths:
     check_positions(size)
     return Widths(size, question=POSITION_DIGITS)
+
+
+def _string_widths(size: int) -> Widths:
+    return Widths(size, answer=size + 1)
+
+
+def _hinted_widths(size: int) -> Widths:
+    return Widths(size, question=1)
 
 
 def _count_widths(size: int) -> Widths:
@@ -27,26 +91,38 @@ def _count_widths(size: int) -> Widths:
     return Widths(size, answer=len(str(size)) + 1, counts=True)
 
 
+def _total_widths(size: int) -> Widths:
+    return _count_widths(size)._replace(item=2 * size - 1)
+
+
+def _word_widths(size: int) -> Widths:
+    return _count_widths(size)._replace(question=1)
+
+
+def _recall_widths(size: int) -> Widths:
+    return Widths(2 * size, question=1)
+
+
 _ROWS = (
     Task(
         name="copy_first",
         title="The first token",
         meaning="A string of random zeros and ones; the answer is its first one.",
-        draw=lambda key, length, size: tasks.copying.first(key, length, size),
+        draw=_draw_first,
         widths=Widths,
     ),
     Task(
         name="copy_last",
         title="The last token",
         meaning="A string of random zeros and ones; the answer is its last one.",
-        draw=lambda key, length, size: tasks.copying.last(key, length, size),
+        draw=_draw_last,
         widths=Widths,
     ),
     Task(
         name="copy_zero",
         title="The only zero",
         meaning="Ones with one zero at either end, 1...10 or 01...1; the answer is the last token.",
-        draw=lambda key, length, size: tasks.copying.only_zero(key, length, size),
+        draw=_draw_only_zero,
         widths=Widths,
         least=2,
     ),
@@ -54,21 +130,21 @@ _ROWS = (
         name="copy_at",
         title="The token at a position",
         meaning="Random zeros and ones and a position from 0; the answer is what stands there.",
-        draw=lambda key, length, size: tasks.copying.at(key, length, size),
+        draw=_draw_at,
         widths=_at_widths,
     ),
     Task(
         name="copy_string",
         title="The whole string",
         meaning="A string of random digits; the answer is the string, then the end mark.",
-        draw=lambda key, length, size: tasks.copying.string(key, length, size),
-        widths=lambda size: Widths(size, answer=size + 1),
+        draw=_draw_string,
+        widths=_string_widths,
     ),
     Task(
         name="copy_alternating",
         title="The last of alternating tokens",
         meaning="0101... or 1010...; the answer is the last token.",
-        draw=lambda key, length, size: tasks.copying.alternating(key, length, size),
+        draw=_draw_alternating,
         widths=Widths,
     ),
     Task(
@@ -76,30 +152,30 @@ _ROWS = (
         title="The last token, with or without a hint",
         meaning="Ones, and at the end a one or a zero; a mark tells whether zeros are likely (half"
         " of the time) or rare (one in ten). The answer is the last token.",
-        draw=lambda key, length, size: tasks.copying.hinted(key, length, size),
-        widths=lambda size: Widths(size, question=1),
+        draw=_draw_hinted,
+        widths=_hinted_widths,
         symbols=HINTED,
     ),
     Task(
         name="count_ones",
         title="Ones in a run of ones",
         meaning="A run of ones; the answer is their number.",
-        draw=lambda key, length, size: tasks.counting.ones(key, length, size),
+        draw=_draw_ones,
         widths=_count_widths,
     ),
     Task(
         name="count_mixed",
         title="Ones among zeros",
         meaning="Random zeros and ones, seven in ten of them ones; the answer is how many ones.",
-        draw=lambda key, length, size: tasks.counting.mixed(key, length, size),
+        draw=_draw_mixed,
         widths=_count_widths,
     ),
     Task(
         name="sum_ones",
         title="The sum of ones",
         meaning="1+1+...+1; the answer is the sum. The length counts the ones.",
-        draw=lambda key, length, size: tasks.counting.total(key, length, size),
-        widths=lambda size: _count_widths(size)._replace(item=2 * size - 1),
+        draw=_draw_total,
+        widths=_total_widths,
         symbols=SUMS,
     ),
     Task(
@@ -107,8 +183,8 @@ _ROWS = (
         title="A word among other words",
         meaning="Words out of eight, three in ten of them the one that is asked for; the answer is"
         " how often it occurs.",
-        draw=lambda key, length, size: tasks.counting.word(key, length, size),
-        widths=lambda size: _count_widths(size)._replace(question=1),
+        draw=_draw_word,
+        widths=_word_widths,
         symbols=WORDED,
     ),
     Task(
@@ -116,8 +192,8 @@ _ROWS = (
         title="Key and value",
         meaning="Pairs of a key and a digit, and a key that stands in one pair only; the answer is"
         " its digit. The length counts the pairs.",
-        draw=lambda key, length, size: tasks.retrieval.recall(key, length, size),
-        widths=lambda size: Widths(2 * size, question=1),
+        draw=_draw_recall,
+        widths=_recall_widths,
         symbols=KEYED,
     ),
     Task(
@@ -125,7 +201,7 @@ _ROWS = (
         title="The class of the largest",
         meaning="Tokens of a priority and a class each, one priority larger than all others; the"
         " answer is the class of that token.",
-        draw=lambda key, length, size: tasks.retrieval.largest(key, length, size),
+        draw=_draw_largest,
         widths=Widths,
         symbols=ITEMS,
     ),

@@ -7,6 +7,7 @@ from . import collapse_forms as collapse_forms
 from . import collapse_records as collapse_records
 from . import counting as counting
 from . import dispersion as dispersion
+from . import failing as failing
 from . import hamming as hamming
 from . import margin as margin
 from . import masked_rollouts as masked_rollouts
@@ -15,6 +16,7 @@ from . import norms as norms
 from . import position_bias as position_bias
 from . import pruned as pruned
 from . import rank as rank
+from . import ratio as ratio
 from . import rotary as rotary
 from . import sharpness as sharpness
 from . import sinks as sinks

@@ -102,8 +102,9 @@ def exact_influence(
         raise ValueError(f"Wanted spectral layers between 0 and {count}; got {spectral}.")
     start = _checked(decoder, start)
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
-    options = {"rows": rows, "spectral": spectral, "freeze": freeze_attention}
-    return _exact(decoder, start, cotangents, until, **options)
+    return _exact(
+        decoder, start, cotangents, until, rows=rows, spectral=spectral, freeze=freeze_attention
+    )
 
 
 @border(probes=Domain(low=2), batch=COUNT)
@@ -343,8 +344,9 @@ class _Walk:
         top = jnp.pad(top, ((0, 0), (self.resid.shape[1] - 1, 0), (0, 0)))
         if least == count:
             return [(count, top)]
-        options = {"freeze": self.freeze, "last": 1, "finish": final}
-        pull = layer_pullback(block, self.resid[-1], layout, self.plan, **options)
+        pull = layer_pullback(
+            block, self.resid[-1], layout, self.plan, freeze=self.freeze, last=1, finish=final
+        )
         return [(count, top), (count - 1, pull(batch[:, None]))]
 
     def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Squares]:

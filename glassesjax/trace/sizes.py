@@ -1,25 +1,21 @@
 """What derivatives of the last representation take in memory at the least, before any is taken."""
 
-from typing import Any
-
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 
 
-def check_probes(settings: Any, config: DecoderConfig, itemsize: int) -> None:  # noqa: ANN401
+def check_probes(config: DecoderConfig, probes: int, itemsize: int) -> None:
     """Refuses more probes than fit into memory.
 
     Args:
-      settings: Of a study with ``method`` and ``probes``.
       config: Of the model.
+      probes: Random vectors of signs by which influence is estimated, all drawn at once.
       itemsize: Bytes of a number.
 
     Raises:
       BadInput: They do not fit.
     """
-    if settings.method == "estimated":
-        needed = settings.probes * config.model_dim * itemsize  # signs, drawn at once
-        check_memory(needed, f"{settings.probes} --probes", "use fewer")
+    check_memory(probes * config.model_dim * itemsize, f"{probes} --probes", "use fewer")
 
 
 def check_derivatives(config: DecoderConfig, length: int, itemsize: int, *, spectral: int) -> None:

@@ -1,3 +1,12 @@
+from . import checkpoint as checkpoint
+from . import hosts as hosts
+from . import mesh as mesh
+from . import optimizer as optimizer
+from . import recipe as recipe
+from . import sharding as sharding
+from . import step as step
+from . import twins as twins
+from . import unmasked as unmasked
 from .evaluate import Score as Score
 from .evaluate import evaluate as evaluate
 from .hosts import agree as agree

@@ -31,12 +31,11 @@ from glassesjax.files import (
 from glassesjax.train.step import Learner
 
 STATE, LIST, ABOUT = "state", "files.json", "about.json"
-EMPTY = hashlib.sha256().hexdigest()  # of no lines
 _WHOLE = "Expected a whole checkpoint"
 _REMEDY = "restore it, or remove this checkpoint"
 
 
-def save(folder: Path, learners: Learner, rows: Path | None = None) -> Path:
+def save(folder: Path, learners: Learner, rows: Path) -> Path:
     """Learners as a checkpoint, which notes the rows that it stands on.
 
     Where there are such rows, one older checkpoint stays, for the case that they get lost; all
@@ -45,13 +44,13 @@ def save(folder: Path, learners: Learner, rows: Path | None = None) -> Path:
     Args:
       folder: Where checkpoints lie.
       learners: Stacked, all at one step.
-      rows: A file of lines that training has written so far; the checkpoint stands on all of them.
-        It stands on none if absent.
+      rows: The file of lines that training writes; the checkpoint stands on all that are there, on
+        none where there is no such file yet.
 
     Returns:
       The folder of this step.
     """
-    mark = mark_of(rows) if rows else Mark(0, EMPTY)
+    mark = mark_of(rows)
     target = folder / f"{int(np.max(np.asarray(learners.step))):08d}"
     if not target.exists():
         part = folder / f".{target.name}.part"

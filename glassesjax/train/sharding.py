@@ -69,13 +69,14 @@ def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  #
     if not among:
         return sums(decoder, rows)
     own = lambda decoder, rows: jax.lax.psum(sums(decoder, rows), among)
-    specs = {
-        "in_specs": (PartitionSpec(), PartitionSpec(among)),
-        "out_specs": PartitionSpec(),
-        "axis_names": set(among),
-    }
-    # Gradients are of the own rows, and added by hand: nothing for the check of what varies.
-    return jax.shard_map(own, **specs, check_vma=False)(decoder, rows)
+    mapped = jax.shard_map(
+        own,
+        in_specs=(PartitionSpec(), PartitionSpec(among)),
+        out_specs=PartitionSpec(),
+        axis_names=set(among),
+        check_vma=False,  # gradients are of the own rows, and added by hand: nothing varies
+    )
+    return mapped(decoder, rows)
 
 
 def _ways() -> Mapping[str, int]:

@@ -12,19 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
 from glassesjax.files import Row
-from glassesjax.report.canvas import (
-    COLORS,
-    FAINT,
-    INK,
-    MUTED,
-    OTHER,
-    STRIP,
-    WIDTH,
-    margins,
-    power_of,
-    styled,
-)
+from glassesjax.report.canvas import COLORS, FAINT, INK, MUTED, OTHER, STRIP, WIDTH, margins, styled
 from glassesjax.report.fields import number
+from glassesjax.report.numbers import power_of
 
 PALETTE = [COLORS[name] for name in ("f32", "bf16", "f16", "e4m3fn", "e5m2", "tf32")] + [OTHER]
 NAMED = 6  # series that a legend can name; of more only the style is explained

@@ -1,4 +1,4 @@
-"""Measures claims: what each of them says, what breaks it, and where it does not apply."""
+"""Which claims are measured, two at a time, and what their rows say of where and by what code."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +10,12 @@ from glassesjax.runs.provenance import provenance
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.fingerprint import fingerprint
-from proofs_numeric.verify.rows import claim_rows, closing_row
+from proofs_numeric.verify.rows import MATMUL, claim_rows
 from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF, VerifySettings
 
+# What tells one row of the ledger from another. Other code makes other rows: a claim that was
+# edited is measured again, and no row of yesterday's answers for it.
+KEY = ("fingerprint", "claim", "part", "setting")
 AT_A_TIME = 2  # claims; compiling is most of the work, and does not wait for Python
 
 
@@ -39,28 +42,16 @@ def verify(
     optimized = not jax.config.values[OPTIMIZATIONS_OFF]
     pool = ThreadPoolExecutor(AT_A_TIME)
     try:
-        measured = [pool.submit(_rows_of, claim, settings) for claim in claims]
+        measure = lambda claim: claim_rows(claim, settings.suite, certified=settings.certified)
+        measured = [pool.submit(measure, claim) for claim in claims]
         for claim, rows in zip(claims, measured, strict=True):
             shared = where | {
                 "study": "verify",
                 "suite": settings.suite,
                 "fingerprint": codes[claim.name],
-                "matmul_default": "highest",  # as _rows_of sets it
+                "matmul_default": MATMUL,
                 "optimized": optimized,
             }
             yield claim, [{**shared, **row} for row in rows.result()]
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _rows_of(claim: Claim, settings: VerifySettings) -> list[Row]:
-    """All rows of a claim, in a thread of its own: JAX's contexts are the thread's."""
-    # Proofs are read in float64; the caller's setting is not touched.
-    # Counter-cases put NaN in and look for it in what comes out: it is no fault there.
-    with (
-        jax.enable_x64(True),
-        jax.default_matmul_precision("highest"),
-        jax.debug_nans(False),
-    ):
-        rows = list(claim_rows(claim, settings))
-    return [*rows, closing_row(claim, rows)]

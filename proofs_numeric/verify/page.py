@@ -7,21 +7,13 @@ from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.fields import number
 from glassesjax.report.formulas import formula, prose
-from glassesjax.report.markup import (
-    MISSING,
-    Markup,
-    bullets,
-    element,
-    escape,
-    fold,
-    table,
-)
-from glassesjax.report.numbers import short
+from glassesjax.report.markup import Markup, bullets, element, escape, fold, table
+from glassesjax.report.numbers import MISSING, short
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import words
-from proofs_numeric.verify.rows import failures
 from proofs_numeric.verify.sentences import claim_sentences, counter_sentences, ratio
 from proofs_numeric.verify.summary import Entry, entries
+from proofs_numeric.verify.verdicts import violations
 
 STYLE = importlib.resources.files("proofs_numeric.verify") / "page.css"
 
@@ -59,7 +51,7 @@ def ledger_page(
         "main",
         _header(found, total, settings),
         _tiles(found, rows),
-        _wrong(failures(rows)),
+        _wrong(violations(rows)),
         _index(found),
         *(_kind(kind, found, drawings) for kind in words.KINDS),
         _editorial(),

@@ -1,36 +1,54 @@
-"""The ledger's rows: a claim's measurements, its closing row, and what in them is a failure."""
+"""One claim's rows: all that measures, and no more, since a claim's fingerprint covers this module.
+
+An edit here measures every claim again. What lists, decides and shows stands beside it, and what
+has no part in a row is not imported: not even the type of a row from ``glassesjax.files``.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from glassesjax.files import Row, Value
-from proofs_numeric.claim import Claim, Hypothesis, Measurement
-from proofs_numeric.verify.settings import VerifySettings
+import jax
 
-# What tells one row of the ledger from another. Other code makes other rows: a claim that was
-# edited is measured again, and no row of yesterday's answers for it.
-KEY = ("fingerprint", "claim", "part", "setting")
-MEASURED = ("ladder", "adversary", "certified")  # parts, each of which must apply somewhere
+from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
+
+Row = dict[str, str | int | float | bool | None]
+MATMUL = "highest"  # precision of products, whatever the caller's is
 
 
-def claim_rows(claim: Claim, settings: VerifySettings) -> Iterator[Row]:
-    """One row for each measurement of a claim.
+def claim_rows(claim: Claim, suite: Suite, *, certified: bool) -> list[Row]:
+    """All rows of a claim: one for each measurement, then the closing one.
+
+    It may run in a thread of its own, as JAX's contexts are the thread's; the caller's are not
+    touched.
 
     Args:
       claim: What is measured.
-      settings: How far.
+      suite: How far.
+      certified: Whether small instances are enclosed as well.
 
-    Yields:
+    Returns:
       Flat rows without the provenance; ``part`` says where a row comes from.
 
     Raises:
       ValueError: Two measurements of a part have one setting, so that one would hide the other.
     """
-    parts: dict[str, Iterable[Measurement]] = {"ladder": claim.measure(settings.suite)}
+    # Proofs are read in float64. Counter-cases put NaN in and look for it in what comes out: it is
+    # no fault there.
+    with (
+        jax.enable_x64(True),
+        jax.default_matmul_precision(MATMUL),
+        jax.debug_nans(False),
+    ):
+        rows = list(_measured(claim, suite, certified=certified))
+    return [*rows, _closing_row(claim, rows)]
+
+
+def _measured(claim: Claim, suite: Suite, *, certified: bool) -> Iterator[Row]:
+    parts: dict[str, Iterable[Measurement]] = {"ladder": claim.measure(suite)}
     if claim.adversary:
-        parts["adversary"] = claim.adversary(settings.suite)
+        parts["adversary"] = claim.adversary(suite)
     parts["counter_case"] = claim.counter_case()
-    if settings.certified and claim.certify:
+    if certified and claim.certify:
         parts["certified"] = claim.certify()
     for part, measurements in parts.items():
         seen = set()
@@ -42,74 +60,36 @@ def claim_rows(claim: Claim, settings: VerifySettings) -> Iterator[Row]:
             yield _row(claim, part, measurement)
 
 
-def failures(rows: Sequence[Row]) -> list[str]:
-    """What in a ledger is not as it must be, a line each; empty for a ledger that stands.
-
-    A closing row repeats what its claim's rows say, so that it is not counted again.
-
-    Args:
-      rows: Rows of the ledger.
-
-    Returns:
-      The lines, in the order of the rows.
-    """
-    closed = {row["claim"] for row in rows if row["part"] == "closing"}
-    cut = dict.fromkeys(str(row["claim"]) for row in rows if row["claim"] not in closed)
-    found = [f"{claim}: was cut off before its closing row" for claim in cut]
-    measured = [row for row in rows if row["part"] in MEASURED]
-    decided = {(r["claim"], r["part"]) for r in measured if r["verdict"] != "not_applicable"}
-    idle = dict.fromkeys(
-        (r["claim"], r["part"]) for r in measured if (r["claim"], r["part"]) not in decided
-    )
-    found += [f"{claim}: nothing of its {part} met the hypotheses" for claim, part in idle]
-    for row in rows:
-        name = f"{row['claim']} ({row['part']}, {row['setting']})"
-        if row["part"] == "closing":
-            if not row["measurements"]:
-                found.append(f"{row['claim']}: no measurement")
-            if not row["counter_cases"]:
-                found.append(f"{row['claim']}: no counter-case")
-        elif row["verdict"] == "violated":
-            found.append(f"{name}: violated, {row['measured']} against {row['bound']}")
-        elif str(row["hypotheses"]).startswith("unmeasured"):
-            found.append(f"{name}: a hypothesis could not be measured, {row['hypotheses']}")
-        elif row["counter_case"] == "does not fail":
-            found.append(f"{name}: a counter-case that does not fail")
-        elif row["part"] == "certified" and row["verdict"] != "holds":
-            found.append(f"{name}: not certified, {row['hypotheses']}")
-    return found
-
-
-def _row(claim: Claim, part: str, found: Measurement) -> dict[str, Value]:
-    detail = "; ".join(map(_words, found.hypotheses))
+def _row(claim: Claim, part: str, measurement: Measurement) -> Row:
+    detail = "; ".join(map(_words, measurement.hypotheses))
     return {
         "claim": claim.name,
         "kind": claim.kind,
         "source": claim.source,
         "part": part,
-        "setting": found.setting,
-        "size": found.size,
-        "norm": found.norm or claim.norm,
-        "dtype": found.dtype,
-        "rounding": found.rounding,
-        "hypotheses": _state(found.hypotheses),
+        "setting": measurement.setting,
+        "size": measurement.size,
+        "norm": measurement.norm or claim.norm,
+        "dtype": measurement.dtype,
+        "rounding": measurement.rounding,
+        "hypotheses": _state(measurement.hypotheses),
         "hypotheses_measured": detail,
-        "measured": found.measured,
-        "bound": found.bound,
-        "floor": found.floor,
-        "roundoff": found.roundoff,
-        "tightness": found.tightness,
-        "verdict": found.verdict,
-        "counter_case": _bite(found) if part == "counter_case" else None,
-        "certified": found.certified,
+        "measured": measurement.measured,
+        "bound": measurement.bound,
+        "floor": measurement.floor,
+        "roundoff": measurement.roundoff,
+        "tightness": measurement.tightness,
+        "verdict": measurement.verdict,
+        "counter_case": _bite(measurement) if part == "counter_case" else None,
+        "certified": measurement.certified,
     }
 
 
-def _bite(found: Measurement) -> str:
+def _bite(measurement: Measurement) -> str:
     """A counter-case must lie outside the hypotheses, and the inequality must fail by numbers."""
-    outside = not found.applies and all(each.measured for each in found.hypotheses)
-    known = not math.isnan(found.measured) and math.isfinite(found.bound)
-    return "fails as it must" if outside and known and not found.within else "does not fail"
+    outside = not measurement.applies and all(each.measured for each in measurement.hypotheses)
+    known = not math.isnan(measurement.measured) and math.isfinite(measurement.bound)
+    return "fails as it must" if outside and known and not measurement.within else "does not fail"
 
 
 def _state(hypotheses: tuple[Hypothesis, ...]) -> str:
@@ -124,16 +104,8 @@ def _words(hypothesis: Hypothesis) -> str:
     return f"{hypothesis.name}: {hypothesis.distance:.3g} (allowed {hypothesis.allowed:.3g})"
 
 
-def closing_row(claim: Claim, rows: Sequence[Row]) -> dict[str, Value]:
-    """One row a claim: its worst tightness, and that the claim is complete.
-
-    Args:
-      claim: Whose rows they are.
-      rows: All its rows.
-
-    Returns:
-      A flat row without the provenance.
-    """
+def _closing_row(claim: Claim, rows: Sequence[Row]) -> Row:
+    """The claim's worst tightness, and that the claim is complete."""
     tried = [row for row in rows if row["part"] != "counter_case"]
     held = [row for row in tried if row["verdict"] == "holds"]
     # Equalities are at one but for rounding; what is asked is how close an inequality comes.

@@ -9,9 +9,8 @@ from glassesjax.runs.fill import Done, Files, Steps, fill
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.figures import ladder_figure
 from proofs_numeric.verify.fingerprint import fingerprint
-from proofs_numeric.verify.measure import verify
+from proofs_numeric.verify.measure import KEY, verify
 from proofs_numeric.verify.page import ledger_page
-from proofs_numeric.verify.rows import KEY
 from proofs_numeric.verify.settings import VerifySettings
 from proofs_numeric.verify.summary import entries
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import number
-from glassesjax.report.markup import MISSING
-from glassesjax.report.numbers import short
+from glassesjax.report.numbers import MISSING, short
 from proofs_numeric.verify.summary import Entry
 
 HEADS = ("claim", "source", "tightness", "verdict", "counter-case", "certified")

@@ -7,6 +7,7 @@ from pathlib import Path
 from glassesjax.files import Row
 from glassesjax.runs.study import WRITES, Call, Options, Study
 from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF, VerifySettings
+from proofs_numeric.verify.verdicts import violations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,6 @@ def _lines(settings: VerifySettings, rows: Sequence[Row]) -> Iterable[str]:
     return ledger_lines(entries(rows, discovery.load(settings.names)))
 
 
-def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from proofs_numeric.verify.rows import failures
-
-    return failures(rows)
-
-
 def _configure(settings: VerifySettings) -> None:
     """Compiling is the cost of the quick suite."""
     import jax
@@ -54,6 +49,6 @@ STUDY = Study(
     steps=lambda settings, options: len(settings.names),
     run=_run,
     lines=_lines,
-    violations=_violations,
+    violations=violations,
     configure=_configure,
 )

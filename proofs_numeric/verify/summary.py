@@ -6,7 +6,7 @@ from typing import NamedTuple
 from glassesjax.files import Row
 from glassesjax.report.fields import number
 from proofs_numeric.claim import Claim
-from proofs_numeric.verify.rows import failures
+from proofs_numeric.verify.verdicts import violations
 
 
 class Entry(NamedTuple):
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     @property
     def stands(self) -> bool:
         """Whether the claim holds, its counter-cases fail, and nothing in it is amiss."""
-        return bool(self.closing) and not failures(self.rows)
+        return bool(self.closing) and not violations(self.rows)
 
 
 def is_equality(row: Row) -> bool:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cache.made_models import CONFIGS, drawn, held_after, text_of
+from cache.made_models import CONFIGS, drawn, held_after, text_of, told
 from cache_reference import Rule, bounded_forward
 
 from glassesjax.cache import advance, empty_state, logits, policy, prefill, replay, unroll
@@ -64,7 +64,16 @@ def same_state(state, other):
             close(ours[:, filled], theirs[:, filled])
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 8, LENGTH])
+# Five chunks of three and one token more, filled up, and all at once.
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(1, marks=pytest.mark.slow),  # which decoding does below
+        3,
+        pytest.param(8, marks=pytest.mark.slow),
+        LENGTH,
+    ],
+)
 def test_chunks_change_nothing_in_mode_exact(chunk):
     rule = policy("tova")
     wanted, y, _ = whole("half", rule)
@@ -177,7 +186,7 @@ def test_decoding_is_one_program_and_gives_its_state_away():
 
 
 # Two hundred programs, one an operation. The compiled functions are checked by loops of NumPy, in
-# test_against_reference; this adds that they can be run without.
+# test_against_reference; this adds that they can be run without, as a layer is below.
 @pytest.mark.slow
 def test_without_compiling_it_is_the_same():
     model, rule = model_of("half"), policy("tova")
@@ -188,6 +197,26 @@ def test_without_compiling_it_is_the_same():
     )
     close(y, rows[:4])
     same_state(state, wanted)
+
+
+@pytest.fixture(scope="module")
+def layer():
+    """A step that evicts, and what it gives one operation after another; each is a program."""
+    model, rule = told(np.random.default_rng(0).normal(size=(1, 2, 2))), policy("tova")
+    cache = start(model.outer.config, rule, 1).layers[0]
+    here = Tokens(jnp.arange(2, dtype=jnp.int32), jnp.ones(2, bool))
+    plan, resid = RoundingPlan.of_dtype(jnp.float64), jnp.eye(2)
+    step = lambda: layer_step(model.blocks[0], cache, resid, here, rule, plan, "exact")
+    with jax.disable_jit():
+        return step, step()
+
+
+def test_a_layer_without_compiling_is_the_same(layer):
+    step, (state, y, gone) = layer
+    wanted, rows, dropped = jax.jit(step)()
+    close(y, rows)
+    for ours, theirs in zip((*state, *gone), (*wanted, *dropped), strict=True):
+        close(ours, theirs)
 
 
 def test_a_batch_of_unequal_lengths_is_its_rows():
@@ -268,7 +297,7 @@ def banded(config, layers, width):
     return dataclasses.replace(deep, mask=Window(width=width)), deep
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_a_window_is_a_band_at_any_depth_and_dense_attention_to_the_last_only_at_one(layers):
     band, plain = banded(CONFIGS["half"], layers, SLOTS + 1)
     decoder, rule = drawn(plain, seed=3), policy("window")

@@ -64,6 +64,10 @@ def test_the_wrong_number_of_keys_is_seen(decoder, tova, monkeypatch):
     assert apart(said.y, tova.y[:-1]) > 1e-3
 
 
+# The derivative of the entropy is in trace/test_temperature_traces.
+@pytest.mark.parametrize(
+    "decoder", ["scalable", pytest.param("adaptive", marks=pytest.mark.slow)], indirect=True
+)
 def test_derivatives_and_bounds_of_what_is_held(decoder, tova):
     until = last_seen(tova.forgotten)
     last = lambda resid: decoder.represent(resid, until=until)[0][-1]

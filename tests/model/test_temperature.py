@@ -247,6 +247,21 @@ def test_a_plan_rounds_the_tempered_logits(temperature):
     assert not np.array_equal(found[seen], wide[seen])
 
 
+@pytest.fixture(scope="module")
+def uncompiled():
+    """Each decoder, and its attention one operation after another; each is a program."""
+    decoders = [gap_decoder(temperature) for temperature in OTHERS]
+    with jax.disable_jit():
+        return [(d, d(jnp.asarray([0, 1], jnp.int32), keep="attention")[1]) for d in decoders]
+
+
+def test_attention_without_compiling_is_the_same(uncompiled):
+    for decoder, found in uncompiled:
+        wanted = kept(decoder, [0, 1])
+        np.testing.assert_allclose(found.attn_logits, wanted.attn_logits, rtol=16 * U)
+        np.testing.assert_allclose(found.attn_weights, wanted.attn_weights, rtol=16 * U)
+
+
 def test_scalable_softmax_without_its_numbers_is_refused():
     with pytest.raises(BadInput, match="s of each head"):
         tempered(ScalableSoftmax(), None, jnp.ones((1, 1, 2)), jnp.ones((1, 1, 2), bool))

@@ -6,8 +6,8 @@ from glassesjax.report.formulas import formula, prose
 from proofs_numeric.support import replays
 from proofs_numeric.verify.discovery import load, modules
 from proofs_numeric.verify.measure import verify
-from proofs_numeric.verify.rows import failures
 from proofs_numeric.verify.settings import VerifySettings
+from proofs_numeric.verify.verdicts import violations
 
 CLAIMS = load(modules())
 
@@ -50,7 +50,7 @@ def test_the_quick_claims_are_one_of_each_kind():
 @pytest.mark.parametrize("claim", MEASURED, ids=lambda claim: claim.name)
 def test_a_claim_holds_and_its_counter_case_fails(claim):
     ((_, rows),) = verify(VerifySettings(only=(claim.name,)))
-    assert failures(rows) == []
+    assert violations(rows) == []
     assert any(row["part"] == "ladder" and row["verdict"] == "holds" for row in rows)
     cases = [row["counter_case"] for row in rows if row["part"] == "counter_case"]
     assert cases == ["fails as it must"] * max(len(cases), 1)

@@ -19,6 +19,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from glassesjax import cli
+from glassesjax.errors import BadInput
 from glassesjax.runs import compilation_cache
 from glassesjax.runs.compilation_cache import (
     OFF,
@@ -216,6 +217,31 @@ def test_off_is_off(tmp_path, monkeypatch, where):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_word_is_no_choice_of_a_folder(capfd, tmp_path):
+    words = ["collapse", "toy", "--out", str(tmp_path / "run"), "--compilation-cache", ""]
+    assert cli.run(words) == 2
+    assert list(tmp_path.iterdir()) == []
+    [line] = capfd.readouterr().err.splitlines()
+    assert "Expected a folder or off for --compilation-cache, got no word: name one" in line
+
+
+def test_an_empty_variable_is_as_none(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "")
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "jax"))
+    use_compilation_cache()
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "jax")
+
+
+@pytest.mark.parametrize("where", ["flag", "variable"])
+def test_an_address_is_no_folder(tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    address = "gs://bucket/cache"
+    monkeypatch.setenv(VARIABLE, address if where == "variable" else "")
+    with pytest.raises(BadInput, match="Expected a path of this machine, got an address of gs"):
+        use_compilation_cache(address if where == "flag" else None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def refused(capfd, base, reason):
     """The run goes on without, and one line says why."""
     assert compute() == compute() == {}
@@ -252,16 +278,87 @@ def test_a_folder_of_all_whose_names_are_their_owners_will_do(tmp_path):
     assert mode(tmp_path / folder_name()) == 0o700
 
 
-def test_a_folder_of_another_user_is_refused(tmp_path, capfd, monkeypatch):
-    use_compilation_cache(str(tmp_path))
-    # Whoever runs this, root or not: the folder is another's, and not root's.
-    owner = type("owner", (), {"st_uid": os.geteuid() + 1, "st_mode": 0o40700})
-    stat = Path.stat
-    theirs = lambda path, **rest: owner if path.name == folder_name() else stat(path, **rest)
-    monkeypatch.setattr(Path, "stat", theirs)
-    use_compilation_cache(str(tmp_path))
+def owned(monkeypatch, path, user):
+    """A path that belongs to that user, whoever runs this."""
+    lstat, state = Path.lstat, path.lstat()
+    state = os.stat_result([*state[:4], user, *state[5:]])
+    monkeypatch.setattr(Path, "lstat", lambda self: state if self == path else lstat(self))
+
+
+@pytest.mark.parametrize("at", ["above", "base", "folder"])
+def test_a_folder_of_another_user_is_refused(tmp_path, capfd, monkeypatch, at):
+    base = tmp_path / "above" / "base"
+    use_compilation_cache(str(base))
+    owned(monkeypatch, next(tmp_path.rglob(at if at != "folder" else folder_name())), 4711)
+    use_compilation_cache(str(base))
     monkeypatch.undo()
-    refused(capfd, tmp_path, "belongs to another user")
+    refused(capfd, base, "belongs to another user")
+
+
+@pytest.mark.parametrize("bits", [0o770, 0o707, 0o777])
+def test_so_is_one_within_a_folder_that_others_may_write(tmp_path, capfd, bits):
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(bits)
+    use_compilation_cache(str(above / "within" / "base"))
+    assert list(above.iterdir()) == []
+    refused(capfd, above / "within" / "base", f"others may write into {above}: chmod go-w")
+
+
+def test_within_a_folder_where_none_renames_what_is_anothers_is_room(tmp_path):
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(0o1777)  # as /tmp
+    use_compilation_cache(str(above / "base"))
+    assert compute() == MISS
+
+
+def linked(tmp_path, name):
+    """A folder, and a link to it that the user has made."""
+    (tmp_path / "there").mkdir(mode=0o700)
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to("there" if link.parent == tmp_path else "../there")
+    return link
+
+
+def test_programs_do_not_go_through_a_link(tmp_path, capfd):
+    link = linked(tmp_path, f"base/{folder_name()}")
+    use_compilation_cache(str(tmp_path / "base"))
+    assert list((tmp_path / "there").iterdir()) == []
+    refused(capfd, tmp_path / "base", f"{link} is a symbolic link")
+
+
+def test_the_way_there_may_be_a_link_of_the_user(tmp_path):
+    use_compilation_cache(str(linked(tmp_path, "base")))
+    assert compute() == MISS
+    assert len(entries(tmp_path / "there")) == 1
+
+
+def test_but_none_of_another_user(tmp_path, capfd, monkeypatch):
+    link = linked(tmp_path, "base")
+    owned(monkeypatch, link, 4711)
+    use_compilation_cache(str(link))
+    refused(capfd, link, f"{link} belongs to another user")
+
+
+def test_nor_one_to_where_others_may_write(tmp_path, capfd):
+    link = linked(tmp_path, "base")
+    middle = tmp_path / "middle"
+    middle.mkdir()
+    (middle / "link").symlink_to("../there")
+    link.unlink()
+    link.symlink_to("middle/link")
+    middle.chmod(0o777)
+    use_compilation_cache(str(link))
+    refused(capfd, link, f"others may write into {middle}")
+
+
+@pytest.mark.parametrize("to", ["nothing", "base"])
+def test_a_link_to_no_folder_is_said(tmp_path, capfd, to):
+    (tmp_path / "base").symlink_to(to)
+    use_compilation_cache(str(tmp_path / "base"))
+    refused(capfd, tmp_path / "base", "")
 
 
 def test_a_place_that_is_no_folder_is_said(tmp_path, capfd):

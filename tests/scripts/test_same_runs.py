@@ -91,10 +91,32 @@ def test_what_else_is_not_the_same_is_reported(sides, changes, text):
     assert any(text in line for line in sides(**changes))
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "found"),
+    [
+        ("train", 0, []),
+        ("train", 1, ["exit status 1 on both sides, not 0"]),
+        ("train", 2, ["exit status 2 on both sides, not 0"]),
+        ("models", 1, ["exit status 1 on both sides, not 0"]),
+        ("refused-model", 2, []),
+        ("refused-model", 0, ["exit status 0 on both sides, not 2"]),
+        ("no-verb", 1, ["exit status 1 on both sides, not 2"]),
+    ],
+)
+def test_two_sides_that_fail_alike_are_not_equal(tmp_path, name, status, found):
+    for side in ("before", "after"):
+        (tmp_path / side).mkdir()
+        record = RECORD | {"stdout": [], "stderr": ["why"], "status": status}
+        (tmp_path / side / f"{name}.json").write_text(json.dumps(record))
+    assert list(same_runs.differences(name, tmp_path / "before", tmp_path / "after")) == found
+
+
 def test_words_of_a_refusal_may_change(tmp_path):
     for side, text in (("before", "Wanted x; found y."), ("after", "Expected x, got y: choose.")):
-        written(tmp_path / side, status=2, stdout=[], stderr=[text])
-    assert not list(same_runs.differences("train", tmp_path / "before", tmp_path / "after"))
+        (tmp_path / side).mkdir()
+        record = RECORD | {"stdout": [], "stderr": [text], "status": 2}
+        (tmp_path / side / "refused-value.json").write_text(json.dumps(record))
+    assert not list(same_runs.differences("refused-value", tmp_path / "before", tmp_path / "after"))
 
 
 def test_texts_count_where_they_are_wanted(sides):
@@ -134,8 +156,9 @@ def test_a_kept_side_is_used_again_while_the_command_is_the_same(tmp_path, monke
 
     assert "give --before" in status(after=new)
     assert status(before=old) == 0
+    assert capsys.readouterr().out.split() == ["train", "0", "expected", "0"]
     assert status(before=old, after=new) == 0
-    assert capsys.readouterr().out.split() == ["train", "equal"]
+    assert capsys.readouterr().out.split() == ["train", "0", "equal"]
     assert status(after=broken) == 1
     assert "exit status 0, then 1" in capsys.readouterr().out
     assert ran == [

@@ -17,9 +17,9 @@ from glassesjax.errors import BadInput
 from glassesjax.files import write_by_rename
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.rows import read_rows
-from glassesjax.studies.train.measure import CHECKPOINTS
+from glassesjax.studies.train.measure import CHECKPOINTS, KEY
 from glassesjax.surveys.sweep import run as run_sweep
-from glassesjax.surveys.sweep.measure import CELLS, KEY, as_dataset, fill_cells, missing, sweep_rows
+from glassesjax.surveys.sweep.measure import CELLS, as_dataset, fill_cells, missing, sweep_rows
 from glassesjax.surveys.sweep.settings import GRIDS, SweepSettings
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
@@ -247,7 +247,7 @@ def test_a_sweep_leaves_a_run_for_each_cell_and_a_page_over_all(finished):
     assert "&lt;" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
     rows = read_rows(finished / "rows.jsonl")
-    keys = [tuple(row[name] for name in KEY) for row in rows]
+    keys = [tuple(row[name] for name in ("cell", *KEY)) for row in rows]
     assert len(set(keys)) == len(keys)
     answered = [row for row in rows if row["kind"] == "answers"]
     assert {(row["cell"], row["format"]) for row in answered} == {

@@ -17,7 +17,7 @@ from glassesjax.model import (
 from glassesjax.theory.blocks import repaired_block_bound, repaired_bound, repaired_rollout
 from glassesjax.theory.collapse import collapse_certificate
 from glassesjax.theory.softmax import softmax_total_variation, tv_bound_mean, tv_bound_partition
-from glassesjax.trace import block_stack, certificate_rows
+from glassesjax.trace import block_stack, certificate_rows, printed_rollout
 
 U = 2.0**-53  # unit roundoff of float64
 
@@ -140,8 +140,12 @@ def layer_by_hand(v, numbers, scale, share, parallel):
     return mid + mlp * mid / BETA, (1 + abs(mlp) / BETA) * bound
 
 
-def bounds_of(decoder, tokens):
-    stack = block_stack(decoder, tokens)
+stack_of = jax.jit(block_stack)
+
+
+@jax.jit
+def bounds_of(stack):
+    """By itself: stacks of as many layers and tokens are one program, whatever the scale."""
     layers = jax.lax.map(
         lambda layer: repaired_block_bound(*layer, stack.turns), (stack.heads, stack.constants)
     )
@@ -149,7 +153,12 @@ def bounds_of(decoder, tokens):
     return layers, repaired_bound(stack), jnp.exp(rolled.log_gain) * rolled.profile[0]
 
 
-compiled_bounds = jax.jit(bounds_of)
+@jax.jit
+def slopes_of(decoder, resid):
+    """Of the last representation, which is one number."""
+    return jax.grad(lambda v: decoder.represent(v)[0][-1, 0])(resid)
+
+
 CASES = {
     "scale_half_weighted": {"attn_scale": 0.5, "residual_weight": 0.3},
     "scale_minus_two_parallel": {
@@ -165,7 +174,7 @@ def test_repaired_bound_of_width_one_is_the_formula_by_hand(switches):
     norm, mlp = ConstantNorm(beta=BETA), Mlp(kind="linear")
     decoder = decoder_of_width_one(LAYERS, TABLE, norm=norm, mlp=mlp, **switches)
     scale, share = switches["attn_scale"], switches["residual_weight"]
-    blocks, whole, rolled = jax.device_get(compiled_bounds(decoder, TOKENS))
+    blocks, whole, rolled = jax.device_get(bounds_of(stack_of(decoder, TOKENS)))
     v, product = np.asarray(TABLE), np.eye(3)
     close = {"rtol": 256 * U}  # two exponentials of logits of a few units, sums of three
     for numbers, block in zip(LAYERS, blocks, strict=True):
@@ -187,7 +196,40 @@ def test_repaired_bound_of_width_one_is_the_derivative(scale, table, token):
     decoder = decoder_of_width_one(
         [(0.8, 1.25, 2.0, 1.5, 0)], table, mlp=Mlp(kind="zero"), **settings
     )
-    bound = np.asarray(compiled_bounds(decoder, TOKENS[:2])[1])
-    last = lambda v: decoder.represent(v)[0][-1, 0]
-    truth = jax.jit(jax.grad(last))(decoder.enter(TOKENS[:2]))
+    bound = np.asarray(bounds_of(stack_of(decoder, TOKENS[:2]))[1])
+    truth = slopes_of(decoder, jnp.asarray(table)[:, None])
     assert float(truth[token, 0]) == pytest.approx(float(bound[token]), rel=64 * U, abs=0)
+
+
+# The first: all terms of one sign, so nothing is lost. The second: the key term is 11 times the
+# plain one and of the other sign, so that the printed bound is exceeded tenfold.
+@pytest.mark.parametrize(("first", "second"), [(2.0, 0.5), (-10.0, 1.0)])
+def test_two_tokens_of_width_one_by_hand(first, second):
+    """W = 1, no norm, no MLP: z_2 = v_2 + a v_1 + (1 - a) v_2, where a is a sigmoid."""
+    config = DecoderConfig(
+        vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=Mlp(kind="zero")
+    )
+    names = ("query", "key", "value", "output")
+    arrays = {f"blocks.attention.{name}": jnp.ones((1, 1, 1)) for name in names}
+    table = jnp.asarray([[first], [second]])
+    decoder = build_decoder(config, arrays | {"embed.table": table})
+    tokens = jnp.asarray([0, 1], jnp.int32)
+    stack = stack_of(decoder, tokens)
+    (bound,), whole, _ = jax.device_get(bounds_of(stack))
+    a = 1 / (1 + np.exp(second * second - first * second))
+    mean = a * first + (1 - a) * second
+    plain, steep = a, a * (first - mean) * second
+    covariance = a * (first - mean) * first + (1 - a) * (second - mean) * second
+    own = 1 + (1 - a) * (1 + abs(second - mean) * abs(second)) + abs(covariance)
+    by_hand = [[2.0, 0.0], [plain + abs(steep), own]]
+    close = {"rtol": 256 * U}  # a logit of ten, rounded, is in an exponential
+    np.testing.assert_allclose(bound, by_hand, **close)
+    np.testing.assert_allclose(whole, by_hand[1], **close)
+    printed = jax.device_get(jax.jit(printed_rollout)(stack))
+    alone = np.exp(printed.log_gain) * printed.profile[0]
+    np.testing.assert_allclose(alone, [a, 2 - a], **close)
+    truth = np.asarray(slopes_of(decoder, table))[:, 0]
+    np.testing.assert_allclose(truth[0], plain + steep, **close)
+    assert abs(float(truth[1])) <= own
+    exceeds = abs(float(truth[0])) / a
+    assert exceeds > 9.9 if first < 0 else exceeds == pytest.approx(1 + steep / a)

@@ -173,7 +173,8 @@ def test_two_tokens_are_never_certified_at_any_size(dtype, size, scaled, norm):
     # Made by NumPy: a product would be flushed.
     y = np.array([size if scaled != "unembed" else 1, 0], dtype)
     unembed = np.diag(np.full(2, size if scaled != "y" else 1, dtype))
-    single, many, confused = every_certificate(y, y[::-1], unembed, norm)
+    found = every_certificate(y, y[::-1], unembed, norm)
+    single, many, confused = jax.device_get(found)
     assert not any(certificate.certified for certificate in single)
     assert not any(certificate.certified[0] for certificate in many)
     # A difference that is subnormal, or that a subtraction flushes, is one.
@@ -190,7 +191,7 @@ def test_a_sure_pair_is_certified_wherever_arithmetic_neither_over_nor_underflow
     inside = 1e6 * limits.tiny < size < limits.max / 1e6
     times, eye = np.array(size, dtype), np.eye(2, dtype=dtype)
     for triple in ((y * times, y_next * times, eye), (y, y_next, eye * times)):
-        (found, _), many, _ = every_certificate(*triple, norm)
+        (found, _), many, _ = jax.device_get(every_certificate(*triple, norm))
         assert bool(found.certified) == inside
         if inside:
             assert float(found.margin) == pytest.approx(float(times), rel=1e-6, abs=0)
@@ -226,12 +227,12 @@ def test_pigeonhole_count_is_exact():
 
 
 def test_many_pairs_at_once_are_certified_as_one_by_one(key):
-    keys = jax.random.split(key, 3)
-    unembed = jax.random.normal(keys[0], (VOCAB, DIM))
-    y = jax.random.normal(keys[1], (5, DIM))
-    y_next = y + 0.1 * jax.random.normal(keys[2], (5, DIM))
-    many = certify_pairs(y, y_next, unembed)
-    single = jax.vmap(lambda a, b: certify(a, b, unembed))(y, y_next)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    unembed, y = rng.normal(size=(VOCAB, DIM)), rng.normal(size=(5, DIM))
+    y_next = y + 0.1 * rng.normal(size=(5, DIM))
+    many = jax.device_get(certify_pairs(y, y_next, unembed))
+    ones = [jax.device_get(certify(a, b, unembed)) for a, b in zip(y, y_next, strict=True)]
+    single = jax.tree.map(lambda *rows: np.stack(rows), *ones)
     np.testing.assert_array_equal(many.token, single.token)
     np.testing.assert_array_equal(many.certified, single.certified)
     # Inner products lose what cancels: at most the root of a few hundred roundings.

@@ -34,6 +34,17 @@ def test_squares_do_not_underflow_in_float16():
     assert vector_norm(np.full(4, 1e-4, np.float16), 2) == jnp.float16(2e-4)
 
 
+@pytest.fixture(scope="module")
+def uncompiled():
+    """One operation after another; each is a program, so that it stands in a fixture."""
+    return norms.vector_norm(np.full(4, 1e-4, np.float16), 2)
+
+
+def test_squares_do_not_underflow_in_float16_without_compiling(uncompiled):
+    assert uncompiled.dtype == jnp.float16
+    assert uncompiled == jnp.float16(2e-4)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_norms_of_numbers_of_every_size(norm):
     by_hand = {1: 7, 2: 5, "inf": 4}[norm]

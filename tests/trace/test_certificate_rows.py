@@ -18,7 +18,6 @@ from glassesjax.model import (
     Learned,
     Mlp,
     NoNorm,
-    NoPositions,
     RMSNorm,
     Rotary,
     Sinusoidal,
@@ -93,9 +92,16 @@ LINEAR = {
 }
 
 
-@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(
-    "switches", [{"positions": NoPositions()}, LINEAR], ids=["none", "linear_alibi"]
+    ("switches", "norm"),
+    [
+        *(pytest.param(LINEAR, norm, id=f"linear_alibi-{norm}") for norm in NORMS),
+        # Norms 1 and inf of these switches: by hand in test_constants, and gelu_rms below.
+        *(
+            pytest.param({}, norm, id=f"none-{norm}", marks=[pytest.mark.slow] * (norm != 2))
+            for norm in NORMS
+        ),
+    ],
 )
 def test_all_five_inequalities_hold(key, switches, norm):
     rows, found = certificate(key, distance=norm, **switches)
@@ -107,8 +113,11 @@ def test_all_five_inequalities_hold(key, switches, norm):
 
 @pytest.mark.parametrize(
     "positions",
-    [Rotary(), Sinusoidal(where="query_key"), Learned()],
-    ids=lambda positions: type(positions).__name__,
+    [
+        pytest.param(Rotary(), id="Rotary"),
+        pytest.param(Sinusoidal(where="query_key"), id="Sinusoidal", marks=pytest.mark.slow),
+        pytest.param(Learned(), id="Learned", marks=pytest.mark.slow),
+    ],
 )
 def test_unknown_positional_steps_do_not_apply(key, positions):
     rows, found = certificate(key, positions=positions)
@@ -117,17 +126,27 @@ def test_unknown_positional_steps_do_not_apply(key, positions):
 
 SWITCHES = {
     "gelu_rms": {"mlp": Mlp(kind="gelu"), "norm": RMSNorm(offset=1.0)},
-    "gelu_layer": {"mlp": Mlp(kind="gelu_exact"), "norm": LayerNorm()},
+    "gelu_layer": {"mlp": Mlp(kind="gelu_exact"), "norm": LayerNorm(), "positions": Alibi()},
     "linear_constant": {"mlp": Mlp(kind="linear"), "norm": ConstantNorm(beta=2.0)},
-    "zero_none": {"mlp": Mlp(kind="zero"), "norm": NoNorm()},
+    "zero_none": {"mlp": Mlp(kind="zero"), "norm": NoNorm(), "values": "identity"},
     "identity_values": {"values": "identity", "norm": LayerNorm()},
     "grouped": {"num_kv_heads": 1, "head_dim": 6, "qkv_bias": True, "attn_softcap": 2.0},
 }
 
 
-# Each switch in one norm: the five inequalities above have all three.
+# Each switch in one norm: the five inequalities above have all three. What is slow differs from a
+# quick one by nothing but which switches come together.
 @pytest.mark.parametrize(
-    ("switches", "norm"), [*zip(SWITCHES.values(), 2 * NORMS, strict=True)], ids=SWITCHES
+    ("switches", "norm"),
+    [
+        pytest.param(
+            switches,
+            norm,
+            id=name,
+            marks=[pytest.mark.slow] * (name in ("linear_constant", "identity_values")),
+        )
+        for (name, switches), norm in zip(SWITCHES.items(), 2 * NORMS, strict=True)
+    ],
 )
 def test_it_holds_for_every_switch_and_for_rows_far_apart(key, switches, norm):
     for tokens in (TOKENS, (*TOKENS[:-1], 2)):

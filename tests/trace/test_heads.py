@@ -84,12 +84,15 @@ def test_slopes_of_the_soft_cap_are_its_derivative(key):
             ]
             one = jnp.ones(())
             slope = jax.jvp(scaled, (one,), (one,))[1]
-            return slope, heads.queries[:, 6], heads.keys, logit_slopes(heads, row)
+            flat = logit_slopes(heads._replace(queries=1e8 * heads.queries), row)
+            return slope, heads.queries[:, 6], heads.keys, logit_slopes(heads, row), flat
 
-        slope, query, keys, found = map(np.asarray, slopes(decoder))
+        slope, query, keys, found, flat = map(np.asarray, slopes(decoder))
         product, found = np.einsum("hd,hsd->hs", query, keys), found[:, 0]
         np.testing.assert_allclose(found * product, slope[:, 0], rtol=1e-10)  # tanh^2 near one
         assert np.all((found > 0) & (found <= 1))
+        # Logits of millions are in the flat part of the cap; without a cap there is none.
+        np.testing.assert_array_equal(flat, float(config.attn_softcap is None))
 
 
 def test_turns_are_the_rotations_transposed(key):

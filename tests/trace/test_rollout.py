@@ -83,6 +83,8 @@ def test_given_shares_of_zero_and_one(key):
     weights = np.asarray(passed(decoder, TOKENS)[1].attn_weights).mean(axis=1)
     alone = rollout(decoder, TOKENS, shares=jnp.ones(LAYERS))
     np.testing.assert_allclose(alone.profile[0], (weights[1] @ weights[0])[-1], **CLOSE)
+    plain = TRACE.rollout(decoder, TOKENS, shares=jnp.ones(LAYERS))  # as a user may call it
+    np.testing.assert_allclose(plain.profile, alone.profile, **CLOSE)
     with pytest.raises(ValueError, match="Wanted 2 shares, got 3"):
         rollout(decoder, TOKENS, shares=jnp.ones(3))
 
@@ -186,6 +188,7 @@ def test_slopes_of_norms_are_exact_with_equal_gains(key, norm):
 def test_operator_norms_by_hand():
     norm_of = jax.jit(operator_norm)
     assert float(norm_of(np.diag([3.0, -4.0]))) == pytest.approx(4, rel=8 * U, abs=0)
+    assert float(norm_of(np.diag([3.0, -4.0]) @ np.eye(2, 8))) == pytest.approx(4, rel=8 * U, abs=0)
     assert float(norm_of(np.full((2, 8), 1e200))) == pytest.approx(4e200, rel=32 * U, abs=0)
     assert float(norm_of(np.zeros((2, 2)))) == 0
     assert np.isnan(norm_of(np.full((2, 2), np.nan)))
@@ -214,9 +217,16 @@ def test_strange_input(key, kind, switches):
             kind(made_of(key, mask=mask), TOKENS)
 
 
-@pytest.mark.parametrize("kind", [rollout, printed_bound], ids=["rollout", "printed_bound"])
-def test_memory_is_linear_in_the_length(key, kind):
-    run, decoder, sizes = kind, made_of(key, mlp=Mlp(kind="zero"), norm=ConstantNorm()), []
+@pytest.mark.parametrize(
+    ("run", "switches"),
+    [
+        (rollout, {"mlp": Mlp(kind="zero"), "norm": ConstantNorm()}),
+        (printed_bound, GROUPED | {"num_heads": 4, "mlp": Mlp(kind="swiglu", dim=12)}),
+    ],
+    ids=["rollout", "printed_bound"],
+)
+def test_memory_is_linear_in_the_length(key, run, switches):
+    decoder, sizes = made_of(key, **switches), []
     for length in (4096, 8192):
         tokens = jax.ShapeDtypeStruct((length,), jnp.int32)
         memory = run.lower(decoder, tokens, rows=16).compile().memory_analysis()

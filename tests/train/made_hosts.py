@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig, Mlp
 from glassesjax.tasks import LengthMix, named_task
 from glassesjax.train import Recipe, begin, learn
@@ -80,12 +81,18 @@ def run(folder, jobs):
     """Trains each job; then does to itself, or to the others, what it is told."""
     if "JAX_PROCESS_ID" in os.environ:
         connect(heartbeat=HEARTBEAT)
+    elif jobs.get("alone"):  # and JAX has not been used yet
+        try:
+            connect()
+        except BadInput as error:
+            (folder / "refused.txt").write_text(str(error))
     for job in jobs["train"]:
         mesh = make_mesh(**job["mesh"]) if job["mesh"] else None
         made = trained(job["seeds"], job["width"], mesh, job.get("parts", 1))
         if is_writer():
             write(folder / f"{job['name']}.npz", *made)
-            save(folder / "checkpoint", made[0])  # the others do not come to it
+            # The others do not come to it.
+            save(folder / "checkpoint", made[0], folder / "rows.jsonl")
     fate = jobs.get("fate", {}).get(os.environ.get("JAX_PROCESS_ID"))
     shared = share({"zero": np.float32([-0.0, jax.process_index()]), "key": jax.random.key(3)})
     assert np.signbit(shared["zero"][0]), "The broadcast lost a sign."

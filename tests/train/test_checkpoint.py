@@ -13,7 +13,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig
 from glassesjax.tasks import LengthMix, named_task
 from glassesjax.train import Recipe, begin, learn
-from glassesjax.train.checkpoint import latest, load, save
+from glassesjax.train.checkpoint import latest, load, newest_first, save, stands_on
 
 RECIPE = Recipe(
     task=named_task("copy_last"), mix=LengthMix(low=2, high=4), batch=4, steps=8, warmup=2
@@ -46,7 +46,7 @@ def trained():
 
 @pytest.fixture
 def folder(trained, tmp_path):
-    save(tmp_path, trained)
+    save(tmp_path, trained, tmp_path / "rows.jsonl")
     return tmp_path
 
 
@@ -67,15 +67,26 @@ def test_training_goes_on_as_if_nothing_had_been(folder):
 
 def test_a_newer_checkpoint_takes_the_place_of_the_older(folder):
     later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
-    save(folder, later)
+    save(folder, later, folder / "rows.jsonl")
     assert [path.name for path in folder.iterdir()] == ["00000004"]
+
+
+def test_a_checkpoint_that_stands_on_rows_leaves_an_older_one(folder, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"step": 2}\n')
+    later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
+    save(folder, later, rows)
+    assert [path.name for path in newest_first(folder)] == ["00000004", "00000002"]
+    assert [stands_on(path).rows for path in newest_first(folder)] == [1, 0]
+    with pytest.raises(TypeError, match="rows"):  # nobody forgets them
+        save(folder, later)
 
 
 def test_what_a_killed_process_left_is_in_nobodys_way(folder):
     (folder / ".00000004.part").mkdir()
     (folder / ".00000004.part" / "rest").write_text("half")
     later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
-    save(folder, later)
+    save(folder, later, folder / "rows.jsonl")
     assert bits(load(latest(folder), fresh())) == bits(later)
 
 
@@ -99,7 +110,7 @@ def test_files_are_on_disk_before_their_folder_has_its_name(trained, tmp_path, m
 
     monkeypatch.setattr(os, "fsync", noted)
     monkeypatch.setattr(Path, "rename", named)
-    path = save(tmp_path, trained)
+    path = save(tmp_path, trained, tmp_path / "rows.jsonl")
     [there] = [seen for target, seen in before if target == path]
     assert {file.stat().st_ino for file in (path, *path.rglob("*"))} <= there
     assert tmp_path.stat().st_ino in synced - there

@@ -111,7 +111,7 @@ JOB = {"name": "seeds", "seeds": SEEDS, "width": 8, "mesh": {"seed": 4}}
 def alone(tmp_path_factory):
     """Four seeds on four devices of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    status, _, said = finish(folder, start(folder, {"train": [JOB]}, 1, 4))
+    status, _, said = finish(folder, start(folder, {"train": [JOB], "alone": True}, 1, 4))
     assert status == [0], said
     return folder
 
@@ -133,6 +133,11 @@ def test_seeds_on_a_mesh_are_those_on_one_device(alone):
     agree(found, wanted, 8)
     with pytest.raises(AssertionError):  # the bound sees a rate that is off by one in ten
         agree(found, other, 8)
+
+
+def test_a_fresh_process_has_nobody_to_meet(alone):
+    """What JAX itself says then; `test_bad_input` has it say so in a process that has used JAX."""
+    assert "found neither: set all three" in (alone / "refused.txt").read_text()
 
 
 def test_two_processes_give_the_bits_of_one(alone, pair):

@@ -14,15 +14,15 @@ from glassesjax.report.canvas import (
     STRIP,
     WIDTH,
     LogScale,
-    Point,
     draw_points,
     length_axis,
     log_values,
     margins,
     styled,
 )
-from glassesjax.report.fields import integer
-from glassesjax.studies.bounded.panels import Panel, number, panels
+from glassesjax.report.fields import integer, measured
+from glassesjax.report.points import Point
+from glassesjax.studies.bounded.panels import Panel, panels
 
 POLICY_COLORS = ("#1f2430", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 LINES = ("-", "--", ":", "-.")  # one for each capacity
@@ -65,7 +65,7 @@ def collapse_bounded_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _point(row: Row) -> Point:
-    gap = number(row, "distance")
+    gap = measured(row, "distance")
     return Point(integer(row, "length"), gap if math.isfinite(gap) else None, not row["equal"])
 
 
@@ -115,8 +115,8 @@ def heard_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _heard(axes: Axes, rows: Sequence[Row]) -> None:
-    position = np.array([number(row, "position") for row in rows])
-    share, pi = (np.array([number(row, n) for row in rows]) for n in ("squared_share", "pi"))
+    position = np.array([measured(row, "position") for row in rows])
+    share, pi = (np.array([measured(row, n) for row in rows]) for n in ("squared_share", "pi"))
     held = np.array([bool(row["held_layers"]) for row in rows])
     known = lambda values: np.where(values > 0, values, math.nan)
     axes.plot(position, known(pi), color=MUTED, linewidth=0.9)

@@ -65,8 +65,8 @@ def cells(
     if "influence" in settings.kinds and settings.method == "exact":
         check_bounded(config)
     itemsize = jnp.dtype(dtype).itemsize
-    if "influence" in settings.kinds:
-        check_probes(settings, config, itemsize)
+    if "influence" in settings.kinds and settings.method == "estimated":
+        check_probes(config, settings.probes, itemsize)
     runs = {
         name: lay_out(name, settings.lengths, settings.seed, model) for name in settings.families
     }
@@ -80,8 +80,7 @@ def cells(
             for name, budget in settings.pairs:
                 rule = policy(name)
                 check_context(config, rule, len(tokens))
-                options = {"length": len(tokens), "dtype": dtype}
-                slots = resolve_slots(budget, config, rule, **options)
+                slots = resolve_slots(budget, config, rule, length=len(tokens), dtype=dtype)
                 found.append(Cell(kind, positions, rule, slots, family, tokens, runs.get(family)))
     return list({cell.key: cell for cell in found}.values())
 

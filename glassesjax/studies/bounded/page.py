@@ -5,12 +5,13 @@ from pathlib import PurePath
 
 from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
-from glassesjax.report.fields import integer
-from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.fields import integer, measured
+from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.bounded import words
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
-from glassesjax.studies.bounded.panels import Panel, number, panels
+from glassesjax.studies.bounded.panels import Panel, panels
 from glassesjax.studies.bounded.sentences import (
     bounded_headlines,
     evicted_share,
@@ -88,7 +89,7 @@ def _collapse(rows: Sequence[Row]) -> list[Markup]:
             first_equal(mine) or MISSING,
             mine[-1].get("equal_from") or MISSING,
             mine[-1]["length"],
-            f"{number(mine[-1], 'distance'):.3g}",
+            f"{measured(mine[-1], 'distance'):.3g}",
         ]
         for panel, mine in found.items()
     ]
@@ -137,7 +138,7 @@ def _by_layers(found: Mapping[Panel, Sequence[Row]]) -> list[Markup]:
         ]
         gone = sorted(loudest_dropped(mine), key=lambda row: integer(row, "position"))
         named = ", ".join(
-            f"{row['token_text']!r} at {row['position']} ({number(row, 'squared_share'):.1%})"
+            f"{row['token_text']!r} at {row['position']} ({measured(row, 'squared_share'):.1%})"
             for row in gone
         )
         lines.append([panel.positions, panel.state, *each, named or MISSING])

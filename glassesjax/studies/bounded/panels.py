@@ -1,13 +1,12 @@
 """The rows of a bounded run by what they are of: one panel a line of a figure."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from glassesjax.files import Row
-from glassesjax.report.fields import integer
+from glassesjax.report.fields import integer, measured
 from glassesjax.trace.shares import squared_shares
 
 NORM = "l2"
@@ -56,19 +55,5 @@ def _shared(rows: list[Row]) -> list[Row]:
     """Rows of one text with their shares of squares, which earlier versions did not write."""
     if all("squared_share" in row for row in rows):
         return rows
-    shares = squared_shares(np.array([number(row, "frobenius") for row in rows]))
+    shares = squared_shares(np.array([measured(row, "frobenius") for row in rows]))
     return [{**row, "squared_share": float(x)} for row, x in zip(rows, shares, strict=True)]
-
-
-def number(row: Row, name: str) -> float:
-    """A field as a number; NaN where it is null.
-
-    Args:
-      row: The row.
-      name: The field.
-
-    Returns:
-      Its value.
-    """
-    value = row.get(name)
-    return math.nan if value is None else float(value)

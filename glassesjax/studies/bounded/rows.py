@@ -219,8 +219,8 @@ def _predicted(cell: Cell, config: DecoderConfig) -> int | None:
     if not fits and not (nowhere and rule.bounded and rule.name == "window"):
         return None
     inside = max(rule.sinks - runs.lead, 0)
-    options = {"sinks": rule.sinks, "inside": inside, "tail": runs.tail}
-    return equal_from(config.num_layers, cell.slots, **options)
+    sinks, layers = rule.sinks, config.num_layers
+    return equal_from(layers, cell.slots, sinks=sinks, inside=inside, tail=runs.tail)
 
 
 class Heard(NamedTuple):

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from glassesjax.files import Row
-from glassesjax.report.fields import integer, not_finite
-from glassesjax.studies.bounded.panels import number, panels
-from glassesjax.studies.bounded.verdicts import violations
+from glassesjax.report.fields import integer, measured, not_finite
+from glassesjax.studies.bounded.panels import panels
+from glassesjax.studies.bounded.verdicts import contradictions
 
 
 def first_equal(rows: Sequence[Row]) -> int | None:
@@ -35,7 +35,7 @@ def evicted_share(rows: Sequence[Row]) -> float:
     Returns:
       A share of one.
     """
-    return sum((number(row, "squared_share") for row in rows if not row["held_layers"]), 0.0)
+    return sum((measured(row, "squared_share") for row in rows if not row["held_layers"]), 0.0)
 
 
 def held_shares(rows: Sequence[Row]) -> list[tuple[int, float]]:
@@ -50,7 +50,7 @@ def held_shares(rows: Sequence[Row]) -> list[tuple[int, float]]:
     """
     quarter = lambda row: -(-4 * integer(row, "held_layers") // integer(row, "layers"))
     groups = [[row for row in rows if quarter(row) == wanted] for wanted in range(5)]
-    share = lambda group: sum((number(row, "squared_share") for row in group), 0.0)
+    share = lambda group: sum((measured(row, "squared_share") for row in group), 0.0)
     return [(len(group), share(group)) for group in groups]
 
 
@@ -64,8 +64,8 @@ def loudest_dropped(rows: Sequence[Row], most: int = 3) -> list[Row]:
     Returns:
       Rows, the loudest first.
     """
-    gone = [row for row in rows if not row["held_layers"] and number(row, "squared_share") > 0]
-    return sorted(gone, key=lambda row: -number(row, "squared_share"))[:most]
+    gone = [row for row in rows if not row["held_layers"] and measured(row, "squared_share") > 0]
+    return sorted(gone, key=lambda row: -measured(row, "squared_share"))[:most]
 
 
 def leads(rows: Sequence[Row]) -> bool:
@@ -82,9 +82,9 @@ def leads(rows: Sequence[Row]) -> bool:
         return len(rows) == 1
     # Exact norms have no error; an estimate whose error is null tells nothing apart.
     none = lambda row: row.get("standard_error") is None and row.get("probes") is None
-    errors = [0.0 if none(row) else number(row, "standard_error") for row in rows[:2]]
+    errors = [0.0 if none(row) else measured(row, "standard_error") for row in rows[:2]]
     error = math.hypot(*errors)
-    return number(rows[0], "frobenius") - number(rows[1], "frobenius") > 2 * error
+    return measured(rows[0], "frobenius") - measured(rows[1], "frobenius") > 2 * error
 
 
 def bounded_headlines(rows: Sequence[Row]) -> list[str]:
@@ -100,7 +100,7 @@ def bounded_headlines(rows: Sequence[Row]) -> list[str]:
         *not_finite(rows),
         *_collapse(rows),
         *_influence(rows),
-        *map(_capital, violations(rows)),
+        *map(_capital, contradictions(rows)),
     ]
 
 
@@ -122,7 +122,7 @@ def _ends(rows: Sequence[Row]) -> str:
     if bad := sum(row.get("finite") is False for row in rows):
         return f"is not finite, in {bad} of {len(rows)} lengths"
     if equal is None:
-        return f"differs by {number(last, 'distance'):.2g} at n = {last['length']}"
+        return f"differs by {measured(last, 'distance'):.2g} at n = {last['length']}"
     least = last.get("equal_from")
     least = f" (must from {least})" if least is not None else ""
     return f"equal from n = {equal}{least}"
@@ -139,11 +139,11 @@ def _influence(rows: Sequence[Row]) -> Iterator[str]:
         most = loudest_dropped(mine, 2)
         loudest = "".join(
             f"; of those in no layer {row['token_text']!r} at {row['position']} has the most"
-            f" ({number(row, 'squared_share'):.1%})"
+            f" ({measured(row, 'squared_share'):.1%})"
             for row in most[:1]
             if leads(most)
         )
-        first, last = (f"{number(mine[at], 'squared_share'):.1%}" for at in (0, -1))
+        first, last = (f"{measured(mine[at], 'squared_share'):.1%}" for at in (0, -1))
         yield (
             f"Positions {panel.positions}, {panel.state}: {len(gone)} of {len(mine)} tokens are in"
             f" no layer any more, and carry {evicted_share(mine):.1%} of the squared"

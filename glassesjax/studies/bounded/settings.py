@@ -8,7 +8,7 @@ from glassesjax.cache.budget_text import check_budget
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, encodings, is_toy
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_settings
+from glassesjax.settings import check_each, check_settings
 
 LENGTHS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 POLICIES = ("full", "window", "window+4", "h2o", "tova")
@@ -63,13 +63,13 @@ class BoundedSettings:
         if unknown := sorted(set(self.families) - set(FAMILIES)):
             wanted = f"Wanted families out of {', '.join(FAMILIES)}, told apart by one token"
             raise BadInput(f"{wanted}; found {unknown[0]!r}.")
-        for holds, wanted, found in (
-            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
-            (self.probes >= 2, "--probes of 2 or more", self.probes),
-            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+        check_each(
+            (
+                (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+                (self.probes >= 2, "--probes of 2 or more", self.probes),
+                (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            )
+        )
         self._check_toy()
 
     def _check_toy(self) -> None:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from glassesjax.files import Row
-from glassesjax.report.fields import integer
-from glassesjax.studies.bounded.panels import number, panels
+from glassesjax.report.fields import integer, measured
+from glassesjax.runs.verdicts import unfinite
+from glassesjax.studies.bounded.panels import panels
 
 # Both sides are float sums of a few thousand terms.
 SLACK = 1e-4
@@ -14,6 +15,19 @@ ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 
 def violations(rows: Sequence[Row]) -> list[str]:
+    """What makes a run fail.
+
+    Args:
+      rows: Rows of the bounded study.
+
+    Returns:
+      One line where the model's own arithmetic is not finite, and one for each statement that must
+      hold and does not.
+    """
+    return [*unfinite(row.get("finite") for row in rows), *contradictions(rows)]
+
+
+def contradictions(rows: Sequence[Row]) -> list[str]:
     """Where a statement that must hold does not.
 
     Args:
@@ -49,7 +63,7 @@ def _coarse(rows: Sequence[Row]) -> Iterator[str]:
     # Rows that are not finite are said to be so elsewhere; here they would pass for coarse.
     runs = [r for r in rows if r["kind"] == "collapse" and r.get("finite") is not False]
     for row in runs:
-        found = number(row, "resolution")
+        found = measured(row, "resolution")
         limit = coarsest(runs) if row["norm"] == RELATIVE else math.inf
         if not (math.isfinite(found) and found <= limit):
             name = f"{row['policy']} at {row['slots']}, {row['positions']}, {row['family']}"
@@ -65,8 +79,9 @@ def _broken(rows: Sequence[Row]) -> Iterator[str]:
                 yield f"{panel.state}, {panel.positions}: runs of {row['length']} must be equal"
     for panel, mine in panels(rows, "influence").items():
         for row in mine:
-            over = math.log10(number(row, "spectral") or math.nan) - number(row, "log10_repaired")
+            spectral, bound = measured(row, "spectral"), measured(row, "log10_repaired")
+            over = math.log10(spectral or math.nan) - bound
             if over > SLACK:
                 yield f"{panel.state}, {panel.positions}: the repaired bound is exceeded"
-            if not row["reaches"] and number(row, "frobenius") > 0:
+            if not row["reaches"] and measured(row, "frobenius") > 0:
                 yield f"{panel.state}, {panel.positions}: a token without a path is heard"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from glassesjax.files import Row
-from glassesjax.report.canvas import Point
 from glassesjax.report.fields import integer, number
+from glassesjax.report.points import Point
 from glassesjax.trace.decay import DecayFit, fit_decay
 
 # ``own`` is the signal in the format's own arithmetic, native or simulated.

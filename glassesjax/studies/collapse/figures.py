@@ -16,15 +16,15 @@ from glassesjax.report.canvas import (
     MUTED,
     WIDTH,
     LogScale,
-    Point,
     color,
     draw_points,
     length_axis,
     margins,
-    power_of,
     styled,
 )
 from glassesjax.report.fields import number
+from glassesjax.report.numbers import power_of
+from glassesjax.report.points import Point
 from glassesjax.studies.collapse.curves import CurveName, Curves, Panel, length
 from glassesjax.tasks.sequences import FAMILIES
 

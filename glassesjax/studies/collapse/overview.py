@@ -15,12 +15,12 @@ from glassesjax.report.canvas import (
     STRIP,
     WIDTH,
     LogScale,
-    Point,
     draw_points,
     length_axis,
     margins,
     styled,
 )
+from glassesjax.report.points import Point
 from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.figures import collapse_figure, family_title
 from glassesjax.trace.decay import DecayFit

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from glassesjax.files import Row
-from glassesjax.report.canvas import Point
 from glassesjax.report.numbers import short
+from glassesjax.report.points import Point
 from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.figures import family_title
 from glassesjax.studies.collapse.overview import has_exponent, is_flat, slope

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from glassesjax.files import Row
 from glassesjax.runs.study import Call, Options, Study, model_part
 from glassesjax.studies.collapse.settings import CollapseSettings
+from glassesjax.studies.collapse.verdicts import violations
 
 
 def _run(settings: CollapseSettings, options: Options, call: Call) -> Sequence[Row]:
@@ -29,4 +30,5 @@ STUDY = Study(
     ),
     run=_run,
     lines=_lines,
+    violations=violations,
 )

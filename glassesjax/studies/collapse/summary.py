@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.files import Row
-from glassesjax.report.canvas import Point
 from glassesjax.report.fields import integer, number
+from glassesjax.report.points import Point
 from glassesjax.studies.collapse.curves import Curves, Panel, holds_from, length
 
 

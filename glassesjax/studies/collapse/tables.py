@@ -3,9 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from glassesjax.report.canvas import power_of
-from glassesjax.report.markup import MISSING, Markup, element, format_name, table, token
-from glassesjax.report.numbers import short
+from glassesjax.report.markup import Markup, element, format_name, table, token
+from glassesjax.report.numbers import MISSING, power_of, short
 from glassesjax.studies.collapse.curves import Curves
 from glassesjax.studies.collapse.figures import family_title
 from glassesjax.studies.collapse.sentences import shown

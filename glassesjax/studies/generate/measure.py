@@ -53,7 +53,7 @@ def open_job(settings: GenerateSettings) -> Job:
     """
     if settings.save is not None:
         check_save(settings.save, "--save")
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     config, rule = header.config, settings.rule
     _check_spacing(settings, config)
     with jax.enable_x64(settings.format == "f64"):
@@ -65,9 +65,15 @@ def open_job(settings: GenerateSettings) -> Job:
     if saved is not None and rule.bounded:
         slots = saved.state.layers[0].position.shape[-1] - 1
     else:
-        shared = {"rows": len(prompts), "of": "--prompt texts"}
-        dtype = settings.plan.dtype
-        slots = resolve_slots(settings.slots, config, rule, length=length, dtype=dtype, **shared)
+        slots = resolve_slots(
+            settings.slots,
+            config,
+            rule,
+            length=length,
+            dtype=settings.plan.dtype,
+            rows=len(prompts),
+            of="--prompt texts",
+        )
     model = header.read()
     if saved is not None:
         check_same(Path(str(settings.resume)), saved.info, model.source)
@@ -203,20 +209,34 @@ def _shared(settings: GenerateSettings, job: Job) -> dict[str, Value]:
 def _steps(
     settings: GenerateSettings, job: Job, model: Unrolled, writing: Writing
 ) -> Iterator[Chosen]:
-    options = {
-        "sampling": settings.sampling,
-        "seed": settings.seed,
-        "stop": job.stop_tokens,
-        "ended": writing.push,
-        "plan": settings.plan,
-    }
     if job.saved is None:
-        how = {"slots": job.slots, "max_tokens": job.max_tokens, "mode": settings.mode}
-        return generate(model, job.prompts, job.policy, **how, **options)
+        return generate(
+            model,
+            job.prompts,
+            job.policy,
+            slots=job.slots,
+            max_tokens=job.max_tokens,
+            sampling=settings.sampling,
+            seed=settings.seed,
+            mode=settings.mode,
+            stop=job.stop_tokens,
+            ended=writing.push,
+            plan=settings.plan,
+        )
     state, arrays, step = job.saved.state, job.saved.arrays, int(job.saved.info["step"])
     state = state if job.policy.bounded else grown(state, job.slots)
     batch = Batch(state, jnp.asarray(arrays["token"]), arrays["alive"], step)
-    return proceed(model, batch, job.policy, max_tokens=job.max_tokens - step, **options)
+    return proceed(
+        model,
+        batch,
+        job.policy,
+        max_tokens=job.max_tokens - step,
+        sampling=settings.sampling,
+        seed=settings.seed,
+        stop=job.stop_tokens,
+        ended=writing.push,
+        plan=settings.plan,
+    )
 
 
 def _save(settings: GenerateSettings, job: Job, batch: Batch, writing: Writing) -> None:

@@ -6,8 +6,9 @@ from pathlib import PurePath
 
 from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
-from glassesjax.report.markup import MISSING, Markup, bullets, element, table
+from glassesjax.report.markup import Markup, bullets, element, table
 from glassesjax.report.models import FOUR_BITS, MODELS
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.generate.sentences import (
     ENDED,
     generate_headlines,

@@ -7,8 +7,7 @@ import numpy as np
 
 from glassesjax.files import Row
 from glassesjax.report.fields import not_finite
-from glassesjax.report.markup import MISSING
-from glassesjax.report.numbers import short
+from glassesjax.report.numbers import MISSING, short
 from glassesjax.studies.generate.texts import Text, Texts
 
 ENDED = {

@@ -11,7 +11,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_settings
+from glassesjax.settings import check_each, check_settings
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
 FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the content counts
@@ -69,18 +69,18 @@ class GenerateSettings:
         check_settings(self, repeatable=("prompt",))  # each is drawn for itself
         name = str(policy(self.policy))
         object.__setattr__(self, "policy", name)  # an alias is read, and never written
-        for holds, wanted, found in (
-            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
-            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
-            (all(self.stop), "--stop of one character or more", "an empty one"),
+        check_each(
             (
-                self.positions in TOY_POSITIONS,
-                f"--positions out of {', '.join(TOY_POSITIONS)}",
-                self.positions,
-            ),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+                (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+                (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+                (all(self.stop), "--stop of one character or more", "an empty one"),
+                (
+                    self.positions in TOY_POSITIONS,
+                    f"--positions out of {', '.join(TOY_POSITIONS)}",
+                    self.positions,
+                ),
+            )
+        )
         _ = self.sampling, self.rule  # both refuse what they cannot use
         check_budget(self.slots)
         self._check_used()

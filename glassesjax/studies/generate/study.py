@@ -6,6 +6,7 @@ from glassesjax.files import Row
 from glassesjax.process import shown
 from glassesjax.runs.study import Call, Options, Study, model_part
 from glassesjax.studies.generate.settings import FIX_NOTHING, GenerateSettings
+from glassesjax.studies.generate.verdicts import violations
 
 
 def _run(settings: GenerateSettings, options: Options, call: Call) -> Sequence[Row]:
@@ -45,4 +46,5 @@ STUDY = Study(
     folder_part=lambda settings: model_part(settings.model),
     run=_run,
     lines=_lines,
+    violations=violations,
 )

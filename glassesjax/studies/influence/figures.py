@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from glassesjax.files import Row
-from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, power_of, styled
+from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, styled
 from glassesjax.report.markup import visible
+from glassesjax.report.numbers import power_of
 from glassesjax.studies.influence.profiles import MEASURES, Profiles
 from glassesjax.studies.influence.sentences import ATTENTION
 

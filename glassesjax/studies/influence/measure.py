@@ -65,9 +65,10 @@ def open_subject(settings: InfluenceSettings) -> Subject:
       BadInput: The model or a text cannot be opened, a passage is empty or longer than the model's
         context, a layer is not there, or the model has no rollout to its last token.
     """
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     config, itemsize = header.config, {"f32": 4, "f64": 8}[settings.format]
-    check_probes(settings, config, itemsize)
+    if settings.method == "estimated":
+        check_probes(config, settings.probes, itemsize)
     passages = tuple(_passages(settings, header))
     longest = max(len(passage.tokens) for passage in passages)
     if empty := [passage.text for passage in passages if not passage.tokens]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassesjax.report.markup import MISSING, Markup, element, table, token
-from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.markup import Markup, element, table, token
+from glassesjax.report.numbers import MISSING, decimal, percent
 from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Profiles, effective_number
 from glassesjax.studies.influence.sentences import LAST
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from glassesjax.files import Row
+from glassesjax.runs.verdicts import unfinite
 from glassesjax.studies.influence.profiles import profiles_of
 
 
@@ -34,9 +35,10 @@ def violations(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the influence study.
 
     Returns:
-      One line, or none.
+      One line where the model's own arithmetic is not finite, and one where a bound fails.
 
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    return ["a bound that must hold is exceeded"] if contradictions(rows) else []
+    exceeded = ["a bound that must hold is exceeded"] if contradictions(rows) else []
+    return [*unfinite(row.get("finite") for row in rows), *exceeded]

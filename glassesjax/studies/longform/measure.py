@@ -53,17 +53,19 @@ def open_subject(settings: LongformSettings) -> Subject:
       BadInput: The model cannot be opened, it has no chat template where one is wanted, a policy
         cannot work with a number of slots, or the text would leave the model's context.
     """
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     prompt, config = _prompt(settings, header), header.config
     length = len(prompt) + settings.max_tokens
-    options = {"length": length, "dtype": DTYPES[settings.format], "rows": settings.samples}
-    options["of"] = "--samples"
+    dtype, rows = DTYPES[settings.format], settings.samples
     check_context(config, policy("full"), length)
-    resolve_slots("", config, policy("full"), **options)  # whether all of it fits
+    slots_of = lambda budget, rule: resolve_slots(
+        budget, config, rule, length=length, dtype=dtype, rows=rows, of="--samples"
+    )
+    slots_of("", policy("full"))  # whether all of it fits
     found = {("full", length): Cell("full", policy("full"), length)}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule = policy(name)
-        slots = resolve_slots(budget, config, rule, **options)
+        slots = slots_of(budget, rule)
         found[name, slots] = Cell(name, rule, slots)
     return Subject(header.read(), prompt, header.tokenizer.ends, tuple(found.values()))
 

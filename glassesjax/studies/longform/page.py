@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, log_values, margins, styled
 from glassesjax.report.document import document, glossary, origin, weights_of
-from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.longform.cells import (
     UNBOUNDED,
     Cell,

@@ -11,7 +11,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from glassesjax.cache.policies import SHORT
 from glassesjax.files import Row
-from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, margins, power_of, styled
+from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, margins, styled
+from glassesjax.report.numbers import power_of
 from glassesjax.studies.perplexity.sentences import PLAIN
 from glassesjax.studies.perplexity.totals import FULL, Totals
 

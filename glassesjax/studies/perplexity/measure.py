@@ -79,9 +79,9 @@ def _steps(
         size = state_bytes(decoder.config, cell.policy, cell.slots, dtype)
         own = {**shared, **cell_key(cell), "prefill": cell.prefill, "bytes": size}
         for index in left:
-            options = {"chunk": settings.chunk, "opening": subject.opening}
-            found = stretches(losses(model, subject.windows[index], cell, empty, **options))
-            rows = ({**own, "window": index, **stretch_row(stretch)} for stretch in found)
+            window, chunk = subject.windows[index], settings.chunk
+            read = losses(model, window, cell, empty, chunk=chunk, opening=subject.opening)
+            rows = ({**own, "window": index, **stretch_row(part)} for part in stretches(read))
             name = f"{cell.name} with {cell.slots} slots"
             if settings.span == "book":
                 for row in rows:

@@ -6,8 +6,9 @@ from pathlib import PurePath
 
 from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
-from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
+from glassesjax.report.numbers import MISSING
 from glassesjax.report.orders import basis
 from glassesjax.statistics.intervals import Interval
 from glassesjax.studies.perplexity import words

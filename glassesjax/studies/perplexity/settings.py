@@ -8,7 +8,7 @@ from glassesjax.cache.policies import SHORT, Spacing, distinct_policies
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_settings
+from glassesjax.settings import check_each, check_settings
 from glassesjax.studies.perplexity.stretches import stretch_count
 
 WINDOW = 4096  # tokens, as in the paper; less where the model's context is shorter
@@ -57,23 +57,23 @@ class PerplexitySettings:
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for budget in self.slots:
             check_budget(budget)
-        for holds, wanted, found in (
-            (self.max_tokens >= 2, "--max-tokens of 2 or more", self.max_tokens),
-            (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
+        check_each(
             (
-                not isinstance(self.windows, int) or self.windows >= 2,
-                "--windows of 2 tokens or more",
-                self.windows,
-            ),
-            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
-            (
-                self.positions in TOY_POSITIONS,
-                f"--positions out of {', '.join(TOY_POSITIONS)}",
-                self.positions,
-            ),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+                (self.max_tokens >= 2, "--max-tokens of 2 or more", self.max_tokens),
+                (self.chunk >= 1, "a --chunk of 1 or more", self.chunk),
+                (
+                    not isinstance(self.windows, int) or self.windows >= 2,
+                    "--windows of 2 tokens or more",
+                    self.windows,
+                ),
+                (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+                (
+                    self.positions in TOY_POSITIONS,
+                    f"--positions out of {', '.join(TOY_POSITIONS)}",
+                    self.positions,
+                ),
+            )
+        )
         self._check_used()
 
     def _check_used(self) -> None:

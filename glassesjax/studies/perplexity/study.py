@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from glassesjax.files import Row
 from glassesjax.runs.study import Call, Options, Study, model_part
 from glassesjax.studies.perplexity.settings import PerplexitySettings
+from glassesjax.studies.perplexity.verdicts import violations
 
 
 def _run(settings: PerplexitySettings, options: Options, call: Call) -> Sequence[Row]:
@@ -27,4 +28,5 @@ STUDY = Study(
     steps=lambda settings, options: settings.steps,
     run=_run,
     lines=_lines,
+    violations=violations,
 )

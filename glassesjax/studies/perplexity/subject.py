@@ -48,7 +48,7 @@ def open_subject(settings: PerplexitySettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     opening = _opening(header)
     tokens = np.fromiter(itertools.islice(_tokens(settings, header), settings.max_tokens), np.int32)
     windows = _windows(settings, header.config, tokens, opening)
@@ -114,12 +114,11 @@ def _cells(
     if settings.spacing != "true" and not isinstance(config.positions, Rotary):
         found = type(config.positions).__name__
         raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
-    found = []
+    found, dtype = [], DTYPES[settings.format]
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, SHORT), SHORT if name == SHORT else ""
         spaced = dataclasses.replace(rule, spacing=settings.spacing) if rule.bounded else rule
-        options = {"baseline": baseline, "length": length, "dtype": DTYPES[settings.format]}
-        slots = named_slots(budget, config, spaced, **options)
+        slots = named_slots(budget, config, spaced, baseline=baseline, length=length, dtype=dtype)
         found.append(Cell(name, spaced, slots))
         _check_reach(found[-1], config, len(opening), length)
     return tuple({(cell.name, cell.slots): cell for cell in found}.values())

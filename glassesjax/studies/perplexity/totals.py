@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from glassesjax.cache.policies import SHORT
+from glassesjax.cache.readable import unstated_obstacle
 from glassesjax.files import Row
 from glassesjax.report.fields import integer
-from glassesjax.report.obstacles import row_obstacle
 from glassesjax.statistics.intervals import Interval, paired_difference
 from glassesjax.studies.perplexity.rows import block_tokens
 
@@ -61,7 +61,7 @@ class Totals:
         self.left_out = len(set.union(*read)) - len(common)
         self._cells = cells
         self.first_row = next(row for row in mine)
-        self.obstacle = row_obstacle(self.first_row)
+        self.obstacle = _obstacle(self.first_row)
         self._differences: dict[frozenset[tuple[str, int]], Interval] = {}
 
     def __contains__(self, cell: tuple[str, int]) -> bool:
@@ -160,3 +160,10 @@ class Totals:
         seconds = sum(number(row, "tokens") / number(row, "tokens_per_second") for row in rows)
         nll = math.fsum(number(row, "nll") for row in rows)
         return Total(tokens, nll, integer(rows[0], "bytes"), seconds)
+
+
+def _obstacle(row: Row) -> str:
+    """Why policies cannot be ranked by a run, of one of its rows; empty where they can."""
+    if "ranking_obstacle" in row:
+        return str(row["ranking_obstacle"] or "")
+    return unstated_obstacle(row.get("text"), row.get("model"))  # rows of before they said it

@@ -52,7 +52,7 @@ def open_subject(settings: RecallSettings) -> Subject:
       BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
     """
-    header = open_one(settings)
+    header = open_one(settings, "none")
     tokenizer = header.tokenizer
     if not isinstance(tokenizer, ByteLevelTokenizer):
         raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
@@ -70,10 +70,19 @@ def _readings(settings: RecallSettings, tokenizer: ByteLevelTokenizer) -> Iterat
     verses, before = king_james_verses(), len(tokenizer.encode(""))
     # The same lines are counted for every task and length.
     count = functools.cache(lambda text: len(tokenizer.encode(text)) - before)
-    names = ("depths", "words", "hint", "seed")
-    shared = {name: getattr(settings, name) for name in names} | {"count": count}
     for task, length in itertools.product(settings.tasks, settings.lengths):
-        for passage in passages(task, verses, length=length, number=settings.items, **shared):
+        made = passages(
+            task,
+            verses,
+            length=length,
+            depths=settings.depths,
+            number=settings.items,
+            words=settings.words,
+            hint=settings.hint,
+            count=count,
+            seed=settings.seed,
+        )
+        for passage in made:
             yield reading(passage, tokenizer)
 
 
@@ -97,8 +106,7 @@ def cells(
     found: dict[tuple[str, int], Cell] = {}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""
-        options = {"baseline": baseline, "length": length, "dtype": dtype}
-        slots = named_slots(budget, config, rule, **options)
+        slots = named_slots(budget, config, rule, baseline=baseline, length=length, dtype=dtype)
         reads = min(length, slots + written(readings)) if baseline else length
         check_context(config, rule, reads)
         found[name, slots] = Cell(name, rule, slots)
@@ -138,9 +146,9 @@ def measure(
             continue
         own = {"book": one.passage.book, "passage_tokens": len(one.tokens)}
         own |= {"bytes": state_bytes(weights.config, cell.policy, cell.slots, dtype)}
-        how = {"mode": settings.mode, "tokenizer": subject.tokenizer, "words": settings.words}
+        mode, tokenizer, words = settings.mode, subject.tokenizer, settings.words
         with jax.enable_x64(settings.format == "f64"):
-            rows = list(recall_rows(model, one, cell, **how))
+            rows = list(recall_rows(model, one, cell, mode=mode, tokenizer=tokenizer, words=words))
         name = f"{one.passage.task} {one.passage.length} {one.passage.number}"
         said = f"{name}: {cell.name} with {cell.slots} slots"
         yield said, [{**shared, **key, **own, **row} for row in rows]

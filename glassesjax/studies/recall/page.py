@@ -7,9 +7,9 @@ from pathlib import PurePath
 from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.fields import measured
-from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
-from glassesjax.report.numbers import percent
+from glassesjax.report.numbers import MISSING, percent
 from glassesjax.studies.recall import words
 from glassesjax.studies.recall.cells import Cell, panels, read_cells
 from glassesjax.studies.recall.figures import depth_figure, slots_figure

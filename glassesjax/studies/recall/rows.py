@@ -124,8 +124,15 @@ def _asked(
     model: Unrolled, opened: _Opened, cell: Cell
 ) -> tuple[State, Float[Array, "rows model_dim"]]:
     plan = RoundingPlan.of_dtype(model.outer.dtype)
-    how = {"mode": opened.mode, "chunk": QUESTION_CHUNK, "plan": plan}
-    state, last, _ = read_prompts(model, opened.state, opened.prompts, cell.policy, **how)
+    state, last, _ = read_prompts(
+        model,
+        opened.state,
+        opened.prompts,
+        cell.policy,
+        mode=opened.mode,
+        chunk=QUESTION_CHUNK,
+        plan=plan,
+    )
     return state, jnp.asarray(last)
 
 

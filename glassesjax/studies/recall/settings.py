@@ -1,16 +1,15 @@
 """Settings of the recall study."""
 
 import dataclasses
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from glassesjax.cache import distinct_policies
 from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import PrefillMode
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import is_toy
-from glassesjax.settings import check_settings
+from glassesjax.runs.study import ModelName
+from glassesjax.settings import check_each, check_settings
 
 TRUNCATED = "truncated"  # the baseline that never reads what stands too far back; no policy
 
@@ -19,8 +18,7 @@ TRUNCATED = "truncated"  # the baseline that never reads what stands too far bac
 class RecallSettings:
     """What can the model still say of what it has read, if its state is bounded?"""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """smollm2, or the path of a .gguf file of the llama architecture."""
+    model: ModelName
     tasks: tuple[Literal["verse", "said"], ...] = ("verse", "said")
     """verse: how a verse begins, by its reference. said: who spoke, by the words spoken."""
     lengths: tuple[int, ...] = (512,)
@@ -55,16 +53,16 @@ class RecallSettings:
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for budget in self.slots:
             check_budget(budget)
-        for holds, wanted, found in (
-            (min(self.lengths) >= 1, "--lengths of 1 or more", self.lengths),
-            (all(0 <= d <= 1 for d in self.depths), "--depths from 0 to 1", self.depths),
-            (self.items >= 1, "--items of 1 or more", self.items),
-            (self.words >= 0, "--words of 0 or more", self.words),
-            (self.hint >= 0, "a --hint of 0 words or more", self.hint),
-            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+        check_each(
+            (
+                (min(self.lengths) >= 1, "--lengths of 1 or more", self.lengths),
+                (all(0 <= d <= 1 for d in self.depths), "--depths from 0 to 1", self.depths),
+                (self.items >= 1, "--items of 1 or more", self.items),
+                (self.words >= 0, "--words of 0 or more", self.words),
+                (self.hint >= 0, "a --hint of 0 words or more", self.hint),
+                (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+            )
+        )
         if is_toy(self.model):
             raise BadInput("Wanted a model that reads text; found toy, which reads digits.")
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from glassesjax.files import Row
 from glassesjax.runs.study import CONTINUES, WRITES, Call, Options, Study, model_part
 from glassesjax.studies.recall.settings import RecallSettings
+from glassesjax.studies.recall.verdicts import violations
 
 
 def _run(settings: RecallSettings, options: Options, call: Call) -> Sequence[Row]:
@@ -28,4 +29,5 @@ STUDY = Study(
     steps=lambda settings, options: settings.steps,
     run=_run,
     lines=_lines,
+    violations=violations,
 )

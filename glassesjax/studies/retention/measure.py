@@ -58,7 +58,7 @@ def open_subject(settings: RetentionSettings) -> Subject:
       BadInput: The model or the text cannot be opened, the text is empty or longer than the
         model's context, or a policy cannot work with a number of slots.
     """
-    header = open_one(settings)
+    header = open_one(settings, settings.positions)
     tokens = _tokens(settings, header)
     if not tokens:
         raise BadInput("Wanted a text of one token or more; found an empty text.")
@@ -66,9 +66,9 @@ def open_subject(settings: RetentionSettings) -> Subject:
     for name in settings.policies:
         rule = policy(name)
         check_context(header.config, rule, len(tokens))
-        options = {"length": len(tokens), "dtype": DTYPES[settings.format]}
+        length, dtype = len(tokens), DTYPES[settings.format]
         for budget in settings.slots:
-            slots = resolve_slots(budget, header.config, rule, **options)
+            slots = resolve_slots(budget, header.config, rule, length=length, dtype=dtype)
             cells[name, slots] = rule
     return Subject(header.read(), tokens, cells)
 

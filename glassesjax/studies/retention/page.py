@@ -7,9 +7,9 @@ from pathlib import PurePath
 from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin, weights_of
 from glassesjax.report.fields import measured
-from glassesjax.report.markup import MISSING, Markup, bullets, element, fold, picture, table
+from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
-from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.numbers import MISSING, decimal, percent
 from glassesjax.studies.retention import words
 from glassesjax.studies.retention.cells import Cell, read_cells
 from glassesjax.studies.retention.figures import (

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glassesjax.cache.readable import BY_HEART, may_know
+from glassesjax.cache.readable import BY_HEART, may_know, unstated_obstacle
 from glassesjax.files import Row
 from glassesjax.report.fields import integer, not_finite
 from glassesjax.report.numbers import decimal, percent
-from glassesjax.report.obstacles import row_obstacle
 from glassesjax.report.orders import basis
 from glassesjax.statistics.intervals import BLOCK, LEAST_BLOCKS, LEVEL, Interval, block_draws
 from glassesjax.statistics.ranks import spearman
@@ -58,13 +57,20 @@ def text_sentences(cell: Cell) -> list[str]:
     Returns:
       Plain text: that nothing can be ranked on it, or that the model may know it by heart.
     """
-    if obstacle := row_obstacle(cell.summary):
+    if obstacle := _obstacle(cell.summary):
         return [f"Nothing can be ranked here: {obstacle}."]
     perplexity = float(cell.summary.get("text_perplexity") or np.nan)
     if not may_know(perplexity):
         return []
     text = f"With everything kept the text's perplexity is {perplexity:.2f}, below {BY_HEART:g}"
     return [f"{text}: the model may know it by heart, and another text may be kept otherwise."]
+
+
+def _obstacle(row: Row) -> str:
+    """Why policies cannot be ranked by a run, of a summary of it; empty where they can."""
+    if "ranking_obstacle" in row:
+        return str(row["ranking_obstacle"] or "")
+    return unstated_obstacle(row.get("text"), row.get("model"))  # rows of before they said it
 
 
 def cell_sentences(cell: Cell) -> list[str]:
@@ -80,7 +86,7 @@ def cell_sentences(cell: Cell) -> list[str]:
         return [f"{cell.name}: not finite, so that what is kept is no choice."]
     if cell.length <= cell.slots:
         return [f"{cell.name}: all {cell.length} tokens fit, and none is forgotten."]
-    ranked = [] if row_obstacle(cell.summary) else [_classes(cell), _beside_paper(cell)]
+    ranked = [] if _obstacle(cell.summary) else [_classes(cell), _beside_paper(cell)]
     said = [_recent(cell), _first(cell), *ranked, _alike(cell)]
     return [f"{cell.name}: {text}" for text in said if text]
 

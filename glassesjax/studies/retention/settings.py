@@ -8,7 +8,7 @@ from glassesjax.cache.policies import distinct_policies, policy
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
-from glassesjax.settings import check_settings
+from glassesjax.settings import check_each, check_settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,17 +40,17 @@ class RetentionSettings:
         object.__setattr__(self, "policies", names)  # an alias is read, and never written
         for budget in self.slots:
             check_budget(budget)
-        for holds, wanted, found in (
-            (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
-            (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+        check_each(
             (
-                self.positions in TOY_POSITIONS,
-                f"--positions out of {', '.join(TOY_POSITIONS)}",
-                self.positions,
-            ),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+                (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
+                (0 <= self.seed < 2**32, "a seed from 0 to 2^32 - 1", self.seed),
+                (
+                    self.positions in TOY_POSITIONS,
+                    f"--positions out of {', '.join(TOY_POSITIONS)}",
+                    self.positions,
+                ),
+            )
+        )
         if any(not policy(name).bounded for name in self.policies):
             wanted = "Wanted policies that forget, for full keeps everything"
             raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from glassesjax.files import Row
 from glassesjax.runs.study import Call, Options, Study, model_part
 from glassesjax.studies.retention.settings import RetentionSettings
+from glassesjax.studies.retention.verdicts import violations
 
 
 def _run(settings: RetentionSettings, options: Options, call: Call) -> Sequence[Row]:
@@ -27,4 +28,5 @@ STUDY = Study(
     steps=lambda settings, options: len(settings.policies) * len(settings.slots),
     run=_run,
     lines=_lines,
+    violations=violations,
 )

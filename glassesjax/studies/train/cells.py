@@ -1,7 +1,7 @@
 """Rows of the train study as readers want them: curves of steps, and answers by format."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from glassesjax.report.fields import integer
 from glassesjax.studies.train.settings import NOTHING
 
 MIXED = NOTHING  # the length of rows whose items have lengths drawn as in the training
+SEED = "seed"  # the field that tells the decoders of one training apart
 RIGHT = 0.99  # share of right answers from which a length counts as learned
 
 
@@ -83,6 +84,31 @@ def learned(rows: Sequence[Row]) -> dict[str, Answered]:
         if row["kind"] == "answers" and row["length"] == MIXED:
             groups.setdefault(str(row["format"]), []).append(row)
     return {name: _of(MIXED, mine) for name, mine in groups.items()}
+
+
+def formats(rows: Sequence[Row]) -> list[str]:
+    """The formats in which decoders answered, in the order of the rows.
+
+    Args:
+      rows: Of one or more runs of the train study.
+
+    Returns:
+      Names, each once.
+    """
+    return list(dict.fromkeys(str(row["format"]) for row in rows if row["kind"] == "answers"))
+
+
+def of_kind(rows: Iterable[Row], kind: str) -> list[Row]:
+    """The rows that say one thing: ``step``, ``answers``, ``twins`` and so on.
+
+    Args:
+      rows: Of one or more runs of the train study.
+      kind: Which.
+
+    Returns:
+      In their order.
+    """
+    return [row for row in rows if row["kind"] == kind]
 
 
 def reach(curve: Sequence[Answered]) -> int | None:

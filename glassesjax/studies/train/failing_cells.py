@@ -182,12 +182,12 @@ def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, Failing]]) -> S
         )
 
     row = group[0][1].row
-    fall, highest = (number(row.get(f"exponent{end}")) for end in ("", "_high"))
+    fall, highest = (known(row.get(f"exponent{end}")) for end in ("", "_high"))
     theory = -1 / fall if highest < 0 else None  # rows of older runs have no interval
     return Slope(*key, fit("observed"), fit("predicted"), theory)
 
 
-def number(value: Value) -> float:
+def known(value: Value) -> float:
     """A row's number; NaN where there is none.
 
     Args:

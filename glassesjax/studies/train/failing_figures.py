@@ -21,14 +21,15 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.fields import integer, measured
+from glassesjax.report.fields import integer
 from glassesjax.studies.train.failing_cells import (
     FACTOR,
     Failing,
     failing,
-    number,
+    known,
     pair_curves,
 )
+from glassesjax.studies.train.figures import shade_training
 from glassesjax.studies.train.twin_rows import WIDE
 
 COLUMNS, HEIGHT = 3, 3.0  # panels a row, inches
@@ -120,8 +121,8 @@ def _title(axes: Axes, setting: str) -> None:
 
 
 def _ends(cells: Sequence[Failing]) -> tuple[float, float]:
-    low = min((number(cell.row["least"]) for cell in cells), default=1)
-    return low / 1.3, BEYOND * 1.3 * max((number(cell.row["reach"]) for cell in cells), default=10)
+    low = min((known(cell.row["least"]) for cell in cells), default=1)
+    return low / 1.3, BEYOND * 1.3 * max((known(cell.row["reach"]) for cell in cells), default=10)
 
 
 def _identity(axes: Axes, ends: tuple[float, float]) -> None:
@@ -148,7 +149,7 @@ def _cell(axes: Axes, cell: Failing, color: str, size: float) -> None:
 
 def _placed(cell: Failing, name: str) -> float:
     found = cell.length(name)
-    return number(cell.row["reach"]) * BEYOND if found is None else float(found)
+    return known(cell.row["reach"]) * BEYOND if found is None else float(found)
 
 
 def _legend(figure: Figure, colors: dict[str, str]) -> None:
@@ -190,17 +191,16 @@ def signals_figure(rows: Sequence[Row]) -> Figure:
 
 def _signal(axes: Axes, pairs: Sequence[Row]) -> None:
     lengths = [integer(row, "length") for row in pairs]
-    positive = lambda name: [number(row[name]) or math.nan for row in pairs]
+    positive = lambda name: [known(row[name]) or math.nan for row in pairs]
     axes.plot(lengths, positive("l2"), color=FAINT, linewidth=1.6)
     axes.plot(lengths, positive("signal"), "o", color=INK, markersize=2.2)
-    first = pairs[0]
-    axes.axvspan(measured(first, "shortest"), measured(first, "longest"), color=STRIP, zorder=0)
+    shade_training(axes, pairs[0])
     log_values(axes)
     length_axis(axes, lengths)
 
 
 def _noise(axes: Axes, cell: Failing, color: str) -> None:
-    level, end = number(cell.row["noise"]), _placed(cell, "observed")
+    level, end = known(cell.row["noise"]), _placed(cell, "observed")
     if math.isfinite(level) and level > 0:
-        axes.plot([number(cell.row["least"]), end], [level, level], "--", color=color, linewidth=1)
+        axes.plot([known(cell.row["least"]), end], [level, level], "--", color=color, linewidth=1)
         axes.plot([end], [level], "|", color=color, markersize=8)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from glassesjax.files import Row
-from glassesjax.report.markup import MISSING, Markup, bullets, element, format_name, picture, table
+from glassesjax.report.markup import Markup, bullets, element, format_name, picture, table
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.failing_cells import (
     FACTOR,
     Failing,

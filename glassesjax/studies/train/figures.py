@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glassesjax.files import Row
@@ -60,11 +61,20 @@ def lengths_figure(rows: Sequence[Row]) -> Figure:
         axes.fill_between(at, low, high, color=color(name), alpha=0.12, linewidth=0)
         means = [point.mean for point in curve]
         axes.plot(at, means, color=color(name), marker="o", markersize=3.5, label=name)
-    first = rows[0]
-    axes.axvspan(measured(first, "shortest"), measured(first, "longest"), color=STRIP, zorder=0)
+    shade_training(axes, rows[0])
     length_axis(axes, lengths)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("length of the item")
     axes.set_ylabel("share of right answers")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def shade_training(axes: Axes, row: Row) -> None:
+    """Shades the lengths of a training, on an axis of lengths.
+
+    Args:
+      axes: Where; lines and points stay in front.
+      row: Any of that training.
+    """
+    axes.axvspan(measured(row, "shortest"), measured(row, "longest"), color=STRIP, zorder=0)

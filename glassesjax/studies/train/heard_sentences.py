@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import measured
-from glassesjax.report.markup import MISSING, Markup, element, picture, table
+from glassesjax.report.markup import Markup, element, picture, table
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.heard_cells import MEASURES, Places, decoder_name, heard_cells
 from glassesjax.studies.train.heard_figures import heard_figure
 

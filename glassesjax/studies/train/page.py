@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from glassesjax.files import Row
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.fields import not_finite
-from glassesjax.report.markup import MISSING, Markup, bullets, element, format_name, picture, table
+from glassesjax.report.markup import Markup, bullets, element, format_name, picture, table
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.cells import RIGHT, answered, learned, losses, reach
 from glassesjax.studies.train.failing_sentences import FAILING, failing_section
 from glassesjax.studies.train.figures import lengths_figure, losses_figure

@@ -88,8 +88,8 @@ def _told(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
                 # Its file is named by the second, and would replace that of a run stopped in the
                 # same one. What an earlier one says of these steps and later ones counts no more:
                 # a run that was killed makes the rows behind its checkpoint again.
-                again = {"filename_suffix": f".{time.time_ns()}", "purge_step": trained[0]["step"]}
-                board = writer(str(folder), **again)
+                suffix = f".{time.time_ns()}"
+                board = writer(str(folder), filename_suffix=suffix, purge_step=trained[0]["step"])
             _tell(board, trained)
     finally:
         if board is not None:

@@ -11,7 +11,7 @@ import tyro
 from glassesjax.errors import BadInput
 from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm, Window
 from glassesjax.precision import named_plan
-from glassesjax.settings import MOST, check_settings
+from glassesjax.settings import MOST, check_each, check_settings
 from glassesjax.studies.train.switches import (
     MASKS,
     POSITIONS,
@@ -110,10 +110,10 @@ class TrainSettings:
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) in (0, (0, 0)):
                 object.__setattr__(self, name, value)
-        _require(self._names)
-        _require(self._sizes)
+        check_each(self._names)
+        check_each(self._sizes)
         recipe = self.recipe
-        _require(self._effects)
+        check_each(self._effects)
         check_hidden(self.config, recipe.glasses)
         check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
         for name in self.formats:
@@ -245,10 +245,3 @@ def _width(task: str, remedy: str, size: int) -> int:
 @functools.lru_cache(maxsize=4096)
 def _item_width(task: str, size: int) -> int:
     return item_width(named_task(task), size)
-
-
-def _require(checks: Iterable[tuple[bool, str, object]]) -> None:
-    """One by one: a later check may rest on an earlier one."""
-    for holds, wanted, found in checks:
-        if not holds:
-            raise BadInput(f"Wanted {wanted}; found {found}.")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import measured
+from glassesjax.runs.verdicts import unfinite
 from glassesjax.studies.train.failing_cells import setting_of
 from glassesjax.studies.train.heard_cells import decoder_name
 
@@ -17,10 +18,11 @@ def violations(rows: Sequence[Row]) -> list[str]:
     Returns:
       One line each.
     """
-    return failing_contradictions(rows) + ratio_contradictions(rows)
+    lost = unfinite(row.get("finite") for row in rows)
+    return [*lost, *failing_violations(rows), *ratio_violations(rows)]
 
 
-def failing_contradictions(rows: Sequence[Row]) -> list[str]:
+def failing_violations(rows: Sequence[Row]) -> list[str]:
     """Where a certificate says one token and the arithmetic that it speaks of gives two.
 
     Args:
@@ -37,7 +39,7 @@ def failing_contradictions(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def ratio_contradictions(rows: Sequence[Row]) -> list[str]:
+def ratio_violations(rows: Sequence[Row]) -> list[str]:
     """Where more than a ratio is told, and no rounding explains it, though the hypotheses hold.
 
     Args:

@@ -45,18 +45,6 @@ def cells(rows: Sequence[Row]) -> list[Cell]:
     return [_cell(name, mine) for name, mine in by_cell(rows).items()]
 
 
-def formats(rows: Sequence[Row]) -> list[str]:
-    """The formats in which some cell answered, in their order.
-
-    Args:
-      rows: Of a sweep.
-
-    Returns:
-      Names.
-    """
-    return list(dict.fromkeys(str(row["format"]) for row in rows if row["kind"] == "answers"))
-
-
 def _cell(name: str, rows: Sequence[Row]) -> Cell:
     shares = tuple((fmt, told.mean) for fmt, told in learned(rows).items())
     return Cell(name, shares, {n: reach(c) for n, c in answered(rows).items()}, tuple(rows))

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glassesjax.files import Row
-from glassesjax.report.canvas import STRIP, WIDTH, color, length_axis, margins, styled
-from glassesjax.report.fields import measured
+from glassesjax.report.canvas import WIDTH, color, length_axis, margins, styled
 from glassesjax.studies.train.cells import answered
+from glassesjax.studies.train.figures import shade_training
 from glassesjax.surveys.sweep.cells import Cell, cells
 
 COLUMNS, HEIGHT = 3, 1.7  # panels a row, inches
@@ -53,8 +53,7 @@ def _panel(axes: Axes, cell: Cell) -> None:
         lengths |= set(at)
         means = [point.mean for point in curve]
         axes.plot(at, means, color=color(name), marker="o", markersize=2.5, label=name)
-    first = cell.rows[0]
-    axes.axvspan(measured(first, "shortest"), measured(first, "longest"), color=STRIP, zorder=0)
+    shade_training(axes, cell.rows[0])
     length_axis(axes, lengths)
     axes.set_ylim(-0.03, 1.03)
     axes.set_title(cell.name, loc="left")

@@ -7,11 +7,11 @@ from pathlib import Path
 from glassesjax.errors import BadInput, Busy
 from glassesjax.files import Row
 from glassesjax.runs.rows import read_rows
+from glassesjax.studies.train.cells import SEED, of_kind
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.surveys.sweep.settings import SweepSettings
 
 CELLS = "cells"
-KEY = ("cell", "kind", "seed", "step", "format", "length", "place")
 
 
 def missing(settings: SweepSettings, out: Path) -> dict[str, TrainSettings]:
@@ -103,7 +103,7 @@ def as_dataset(rows: Iterable[Row], axes: Iterable[str], values: Iterable[str], 
     except ImportError as error:
         wanted = "Wanted the xarray package for labelled grids; it is not here"
         raise BadInput(f"{wanted}: pip install 'glassesjax[sweep]'.") from error
-    axes, chosen = (*axes, "seed"), [row for row in rows if row["kind"] == kind]
+    axes, chosen = (*axes, SEED), of_kind(rows, kind)
     labels = {axis: list(dict.fromkeys(row[axis] for row in chosen)) for axis in axes}
     filled = {name: _grid(chosen, labels, name) for name in values}
     return xarray.Dataset({name: (axes, grid) for name, grid in filled.items()}, coords=labels)

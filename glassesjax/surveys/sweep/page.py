@@ -5,23 +5,15 @@ from collections.abc import Mapping, Sequence
 from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.markup import (
-    MISSING,
-    Markup,
-    bullets,
-    element,
-    fold,
-    format_name,
-    picture,
-    table,
-)
+from glassesjax.report.markup import Markup, bullets, element, fold, format_name, picture, table
+from glassesjax.report.numbers import MISSING
 from glassesjax.runs.fill import Files
-from glassesjax.studies.train.cells import RIGHT
+from glassesjax.studies.train.cells import RIGHT, formats
 from glassesjax.studies.train.failing_figures import failing_figures
 from glassesjax.studies.train.failing_sentences import FAILING, failing_headlines, failing_section
 from glassesjax.studies.train.heard_sentences import heard_section, ratio_section, words_of
 from glassesjax.studies.train.page import GLOSSARY
-from glassesjax.surveys.sweep.cells import Cell, cells, formats
+from glassesjax.surveys.sweep.cells import Cell, cells
 from glassesjax.surveys.sweep.figures import reaches_figure
 
 LEAD = (

@@ -1,11 +1,15 @@
 """What a claim's fingerprint covers: the modules that it imports, and none beside them."""
 
+import importlib
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+import proofs_numeric
 from proofs_numeric.verify.discovery import modules
-from proofs_numeric.verify.fingerprint import MEASURING, SOURCES, SourceTree, fingerprint
+from proofs_numeric.verify.fingerprint import MEASURING, PACKAGES, SOURCES, SourceTree, fingerprint
 
 FILES = {
     "house/__init__.py": "from house.law import RULE as RULE\nimport numpy\n",
@@ -123,8 +127,40 @@ def test_claims_rest_on_the_library_and_not_on_studies_or_pages():
         assert [each for each in names if apart.match(each)] == []
         others = set(modules().values()) - {module}
         assert len(others & names.keys()) < 4, name
-    shown = {f"proofs_numeric.verify.{name}" for name in ("page", "sentences", "figures", "run")}
-    assert not shown & SOURCES.behind([MEASURING]).keys()
+
+
+@pytest.fixture
+def digests(tmp_path):
+    """Digests of all claims as ``fingerprint`` takes them, with one file of the code edited."""
+    folders = {name: Path(importlib.import_module(name).__file__).parent for name in PACKAGES}
+    for name, folder in folders.items():
+        shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def edited(file=None):
+        if file:
+            path = tmp_path / file
+            text = path.read_text("utf-8")
+            path.write_text(f"{text}# edited\n", "utf-8")
+        tree = SourceTree({name: tmp_path / name for name in PACKAGES})
+        made = {name: tree.digest([module, MEASURING]) for name, module in modules().items()}
+        if file:
+            path.write_text(text, "utf-8")
+        return made
+
+    return edited
+
+
+def test_an_edit_of_what_measures_and_of_nothing_beside_it_measures_claims_again(digests):
+    before, folder = digests(), Path("proofs_numeric/verify")
+    beside = {path.name for path in (Path(proofs_numeric.__file__).parent / "verify").glob("*.py")}
+    assert {"discovery.py", "settings.py", "verdicts.py", "page.py", "measure.py"} < beside
+    for name in sorted(beside - {"rows.py"}):
+        assert digests(folder / name) == before, name
+    for file in (folder / "rows.py", Path("proofs_numeric/claim.py")):
+        after = digests(file)
+        assert not [name for name in before if after[name] == before[name]]
+    after = digests(Path("glassesjax/theory/rank.py"))
+    assert "rank_collapse" in {name for name in before if after[name] != before[name]} < {*before}
 
 
 def test_claims_on_one_theory_are_told_from_claims_on_another():

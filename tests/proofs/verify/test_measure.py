@@ -5,9 +5,9 @@ from proofs.made_claims import WRONG, claim, half, install, ladder
 
 from glassesjax.errors import BadInput
 from proofs_numeric.verify.fingerprint import fingerprint
-from proofs_numeric.verify.measure import verify
-from proofs_numeric.verify.rows import KEY, failures
+from proofs_numeric.verify.measure import KEY, verify
 from proofs_numeric.verify.settings import VerifySettings
+from proofs_numeric.verify.verdicts import violations
 
 SWITCHES = ("jax_enable_x64", "jax_default_matmul_precision", "jax_disable_most_optimizations")
 
@@ -25,7 +25,7 @@ def ledger_of(monkeypatch):
 
 def test_a_ledger_that_stands_has_no_failure(ledger_of):
     rows = ledger_of(claim(adversary=lambda suite: [half(3, measured=0.75)]))
-    assert failures(rows) == []
+    assert violations(rows) == []
     assert [row["part"] for row in rows] == [
         *3 * ["ladder"],
         "adversary",
@@ -39,7 +39,7 @@ def test_a_ledger_that_stands_has_no_failure(ledger_of):
 
 @pytest.mark.parametrize(("made", "text"), WRONG.values(), ids=WRONG)
 def test_each_thing_that_is_wrong_is_reported(ledger_of, made, text):
-    found = failures(ledger_of(claim("sound"), made))
+    found = violations(ledger_of(claim("sound"), made))
     assert any(text in line for line in found)
     assert all(line.startswith("made") for line in found)
 
@@ -48,7 +48,7 @@ def test_what_is_not_covered_is_no_failure(ledger_of):
     uncovered = lambda suite: [half(2), half(8, measured=9.0, distance=4.0)]
     rows = ledger_of(claim(measure=uncovered))
     assert [row["verdict"] for row in rows[:2]] == ["holds", "not_applicable"]
-    assert failures(rows) == []
+    assert violations(rows) == []
 
 
 @pytest.mark.parametrize(("measured", "wrong"), [(0.5, 0), (2.0, 1)])
@@ -58,7 +58,7 @@ def test_enclosures_are_asked_for_and_must_hold(ledger_of, measured, wrong):
     assert "certified" not in {row["part"] for row in ledger_of(made)}
     rows = ledger_of(made, certified=True)
     assert [row["part"] for row in rows].count("certified") == 1
-    assert len(failures(rows)) == wrong
+    assert len(violations(rows)) == wrong
 
 
 def test_claims_come_in_the_order_of_the_ledger_whatever_was_asked_first(ledger_of):

@@ -12,7 +12,7 @@ from wording import says
 from glassesjax.files import to_json
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.formulas import formula, prose
-from glassesjax.report.markup import MISSING
+from glassesjax.report.numbers import MISSING
 from proofs_numeric.claim import Measurement
 from proofs_numeric.verify.figures import ladder_figure
 from proofs_numeric.verify.measure import verify

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from studies.collapse.made_rows import FAMILIES, LENGTHS, made_rows
 
-from glassesjax.report.canvas import LogScale, Point, color, power_of, to_svg
+from glassesjax.report.canvas import LogScale, color, to_svg
+from glassesjax.report.numbers import power_of
+from glassesjax.report.points import Point
 from glassesjax.studies.collapse.figures import collapse_figure, equality_figure
 from glassesjax.studies.collapse.overview import overview_figure
 

@@ -40,7 +40,7 @@ SETTINGS = RecallSettings(
 @pytest.fixture(scope="module", autouse=True)
 def made():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recall, "open_one", lambda settings: made_header())
+        patch.setattr(recall, "open_one", lambda settings, positions: made_header())
         patch.setattr(recall, "king_james_verses", made_verses)
         yield
 

@@ -15,7 +15,7 @@ from glassesjax.studies.train.failing_sentences import (
     failing_table,
     told_length,
 )
-from glassesjax.studies.train.verdicts import failing_contradictions
+from glassesjax.studies.train.verdicts import failing_violations
 
 LENGTHS = (2, 3, 4, 8, 16, 31)
 
@@ -89,9 +89,9 @@ def test_a_slope_by_hand():
 
 
 def test_contradictions_are_named():
-    assert failing_contradictions(ROWS) == []
+    assert failing_violations(ROWS) == []
     wrong = [{**ROWS[1], "contradicted": True}]
-    [said] = failing_contradictions(wrong)
+    [said] = failing_violations(wrong)
     assert says(said, "count_ones, positions none, remedy none, seed 0", "f64", 3)
 
 

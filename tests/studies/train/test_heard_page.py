@@ -7,7 +7,7 @@ from studies.collapse.made_rows import PROVENANCE
 from wording import says
 
 from glassesjax.report.canvas import to_svg
-from glassesjax.report.markup import MISSING
+from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.heard_cells import Order, heard_cells
 from glassesjax.studies.train.heard_figures import heard_figure
 from glassesjax.studies.train.heard_sentences import (
@@ -16,7 +16,7 @@ from glassesjax.studies.train.heard_sentences import (
     ratio_section,
     words_of,
 )
-from glassesjax.studies.train.verdicts import ratio_contradictions, violations
+from glassesjax.studies.train.verdicts import ratio_violations, violations
 
 SHARED = PROVENANCE | {
     "study": "train", "task": "copy_at", "positions": "rotary", "mask": "causal", "layers": 2,
@@ -102,16 +102,16 @@ def test_cells_of_a_sweep_stay_apart():
 def test_what_contradicts_the_statement_is_named():
     ratio, pairs = counted("none", 0.648, 4e-6)
     pairs |= {"within_roundoff": True}
-    assert ratio_contradictions([ratio, pairs, *ROWS]) == []  # as older rows have it
+    assert ratio_violations([ratio, pairs, *ROWS]) == []  # as older rows have it
     apart = pairs | {"within_roundoff": False, "apart": 0.5}
     beyond = ratio | {"likelier_than_ratio": True, "beyond_roundoff": True, "accuracy": 0.75}
     about = "count_mixed, positions none, remedy none, 2 layers, seed 0"
-    first, second = ratio_contradictions([apart, beyond])
+    first, second = ratio_violations([apart, beyond])
     assert says(first, about, 2, 0.5, "4e-06")
     assert says(second, about, "75.00%", "67.34%")
     by_rounding = beyond | {"beyond_roundoff": False}
     free = [row | {"applies": False} for row in (apart, beyond)]
-    assert ratio_contradictions([by_rounding, *free]) == []
+    assert ratio_violations([by_rounding, *free]) == []
 
 
 def test_commands_fail_on_either_contradiction():

@@ -7,10 +7,10 @@ import pytest
 from wording import says
 
 from glassesjax.report.canvas import to_svg
-from glassesjax.studies.train.cells import MIXED, answered, learned, losses, reach
+from glassesjax.studies.train.cells import MIXED, answered, formats, learned, losses, reach
 from glassesjax.studies.train.figures import lengths_figure, losses_figure
 from glassesjax.studies.train.page import train_headlines, train_page
-from glassesjax.surveys.sweep.cells import cells, formats
+from glassesjax.surveys.sweep.cells import cells
 from glassesjax.surveys.sweep.figures import reaches_figure
 from glassesjax.surveys.sweep.page import sweep_files, sweep_headlines, sweep_page
 

@@ -1,0 +1,2 @@
+from . import intervals as intervals
+from . import ranks as ranks
