@@ -39,7 +39,7 @@ demo: $(VENV)/.run
 # These first ones call single operations, as users do: each is a program, and they may be many.
 # With SHAPES=1 each call's shapes and types are checked, which costs a seventh.
 test: $(VENV)/.dev
-	mkdir -m 700 -p $(PROGRAMS) && find $(PROGRAMS) -type f -mtime +7 -delete
+	mkdir -m 700 -p $(PROGRAMS) && find $(dir $(PROGRAMS)) -type f -mtime +7 -delete
 	COMPILATION_CEILING=240 $(CACHED) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(OPTIMIZED)
 	$(CACHED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(EMITTERS) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(TESTS) \
 		$(addprefix --ignore=,$(OPTIMIZED))

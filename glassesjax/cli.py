@@ -35,8 +35,9 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       whole_process: Whether the process does nothing else, so that its settings may be changed.
 
     Returns:
-      The exit status. It is 1 where rows show what must not be, 2 where the input is bad, and else
-      0. Other failures raise.
+      The exit status, 0 where all is done. It is 1 where rows show what must not be, a pass is not
+      finite or there is no room, 2 where the input is bad, and 130 where the run was stopped. Other
+      failures raise.
     """
     try:
         verb = parsed(arguments)

@@ -17,7 +17,6 @@ from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.task import LengthMix
 from proofs_numeric.verify.settings import VerifySettings
 
-# Every settings class with what it needs to be made.
 MADE = {
     BoundedSettings: {"model": "toy"},
     CollapseSettings: {"model": "toy"},

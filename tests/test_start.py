@@ -27,6 +27,8 @@ MISTAKES = {
     "backend": (["--all"], ("--all",)),
 }
 
+ADDRESS = ["collapse", "toy", "--compilation-cache", "gs://programs"]
+
 # Absence after all of them is absence after each: one process will do.
 PROBE = """
 import contextlib, io, json, sys
@@ -63,8 +65,18 @@ def ends(commands, heavy=HEAVY):
 def test_help_and_refusals_import_nothing_heavy():
     assert MISTAKES.keys() == VERBS.keys()
     helps = [["--help"], *([verb, "--help"] for verb in VERBS)]
-    texts = [("'colapse'",), ("a verb", "got none"), *(text for _, text in MISTAKES.values())]
-    mistakes = [["colapse"], [], *([verb, *words] for verb, (words, _) in MISTAKES.items())]
+    texts = [
+        ("'colapse'",),
+        ("a verb", "got none"),
+        ("gs://programs",),
+        *(text for _, text in MISTAKES.values()),
+    ]
+    mistakes = [
+        ["colapse"],
+        [],
+        ADDRESS,
+        *([verb, *words] for verb, (words, _) in MISTAKES.items()),
+    ]
     endings = ends([*helps, *mistakes])
     assert [end["heavy"] for end in endings] == [[]] * len(endings)
     assert [end["status"] for end in endings] == [0] * len(helps) + [2] * len(mistakes)

@@ -27,7 +27,7 @@ def ranking_obstacle(model: LanguageModel) -> str:
 
 
 def unstated_obstacle(text: object, model: object) -> str:
-    """The same of a run that does not state it, as older ones, by what it says that it read.
+    """Why policies cannot be ranked by the rows of an older run, which does not say so itself.
 
     Args:
       text: The name of the text.

@@ -86,9 +86,6 @@ def read_through(
 
     Returns:
       What was kept, step by step; when each layer forgot each token; the state after the last.
-
-    Raises:
-      BadInput: As ``prefill``.
     """
     rows, dropped = [], []
     for part in parts:

@@ -155,7 +155,7 @@ def _check_place(path: Path) -> None:
     """Refuses a folder, or a link on the way to one, that somebody else could exchange.
 
     Args:
-      path: Of one that is there; the folders above it are checked already.
+      path: An existing folder or link; the folders above it are checked already.
 
     Raises:
       OSError: It is another user's, others may rename what is in it, or it leads to such a place or

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import tyro
 
 from glassesjax.errors import BadInput
-from glassesjax.files import LONGEST_NAME, Row
+from glassesjax.files import LONGEST_NAME, Row, check_local
 from glassesjax.names import PACKAGED
 from glassesjax.settings import check_settings
 
@@ -47,8 +47,10 @@ class Options:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.compilation_cache == "":
-            expected = "Expected a folder or off for --compilation-cache, got no word"
+            expected = "Expected a folder or off for --compilation-cache, got an empty one"
             raise BadInput(f"{expected}: name one, or leave the flag out.")
+        if self.compilation_cache is not None:
+            check_local(Path(self.compilation_cache))
 
 
 class Call(NamedTuple):

@@ -5,6 +5,7 @@ compiled serves again, for other numbers are the same programs.
 """
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ def saved_pair(folder, positions="none", fault=np.nan):
     save_decoder(folder / "model-0.safetensors", decoder, SYMBOLS, {"weights": "made"})
     arrays["blocks.mlp.down"] = arrays["blocks.mlp.down"] + np.float32(fault)
     diverged = build_decoder(decoder.config, arrays)
-    return save_decoder(folder / f"model-{SEED}.safetensors", diverged, SYMBOLS, {"weights": "m"})
+    path = folder / f"model-{SEED}.safetensors"
+    save_decoder(path, diverged, SYMBOLS, {"weights": "made"})
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def words_of(settings):

@@ -224,6 +224,7 @@ def finished(tmp_path_factory):
     out, train, whole = tmp_path_factory.mktemp("sweep") / "toys", run_sweep.run_train, []
 
     def once(cell, folder, **more):
+        assert cell == SweepSettings(grid=PAIR).cells[folder.name]
         if not whole:
             train(cell, folder, **more)
         else:

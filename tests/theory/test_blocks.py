@@ -130,6 +130,14 @@ SWITCHES = {
         "num_kv_heads": 1,
         "qkv_bias": True,
     },
+    "rms_swiglu_rotary_pairs": {
+        "mlp": Mlp(kind="swiglu", dim=DIM),
+        "positions": Rotary(base=10.0),
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "head_dim": 4,
+        "qkv_bias": True,
+    },
     "layer_geglu_alibi": {
         "mlp": Mlp(kind="geglu", dim=DIM),
         "norm": LayerNorm(),

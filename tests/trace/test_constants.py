@@ -15,6 +15,7 @@ from glassesjax.trace.constants import (
     GELU_EXACT_LIPSCHITZ,
     GELU_LIPSCHITZ,
     effective_share,
+    layer_constants,
     mlp_lipschitz,
     mlp_slopes,
     norm_slopes,
@@ -158,3 +159,13 @@ def test_the_norm_constant_of_a_segment_by_hand(norm):
         assert layer == pytest.approx(
             2 * (1 - 1 / 4) * spread * 3 / math.sqrt(1.75), rel=64 * U, abs=0
         )
+
+
+def test_value_norms_of_heads_that_share_values_in_pairs():
+    config = DecoderConfig(vocab_size=2, num_layers=1, num_heads=4, num_kv_heads=2, model_dim=8)
+    block, resid = first_block(config), jnp.asarray(np.ones((3, 8)))
+    found = jax.jit(lambda block: layer_constants(block, resid, resid, PLAN).value_norms)(block)
+    output = np.asarray(block.attention.output[...]).reshape(8, 4, 2)
+    value = np.asarray(block.attention.value[...]).reshape(2, 2, 8)
+    norms = [np.linalg.norm(output[:, head] @ value[head // 2], 2) for head in range(4)]
+    np.testing.assert_allclose(found, norms, rtol=64 * 8 * U)

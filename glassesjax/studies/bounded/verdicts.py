@@ -21,7 +21,7 @@ def violations(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the bounded study.
 
     Returns:
-      One line where the model's own arithmetic is not finite, and one for each statement that must
+      One line where the unrounded pass is not finite, and one for each statement that must
       hold and does not.
     """
     return [*unfinite(row.get("finite") for row in rows), *contradictions(rows)]

@@ -36,7 +36,7 @@ STUDY = Study(
     options=Options,
     notes=f"{WRITES} {CONTINUES}"
     " Exit status 1 says that a bound is exceeded that must hold: the repaired one, or the"
-    " printed one with attention held fixed.",
+    " printed one with attention held fixed; or that a pass is not finite.",
     folder_part=lambda settings: model_part(settings.model),
     steps=_steps,
     run=_run,

@@ -35,7 +35,7 @@ def violations(rows: Sequence[Row]) -> list[str]:
       rows: Rows of the influence study.
 
     Returns:
-      One line where the model's own arithmetic is not finite, and one where a bound fails.
+      One line where the unrounded pass is not finite, and one where a bound fails.
 
     Raises:
       ValueError: There is no whole kind of attention.

@@ -13,6 +13,6 @@ def violations(rows: Sequence[Row]) -> list[str]:
       rows: Of the longform study.
 
     Returns:
-      One line where the model's own arithmetic is not finite, or none.
+      One line where the unrounded pass is not finite, or none.
     """
     return unfinite(row.get("finite") for row in rows)

@@ -1,14 +1,15 @@
 """Settings of the recall study."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from glassesjax.cache import distinct_policies
 from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import PrefillMode
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import is_toy
-from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_each, check_settings
 
 TRUNCATED = "truncated"  # the baseline that never reads what stands too far back; no policy
@@ -18,7 +19,8 @@ TRUNCATED = "truncated"  # the baseline that never reads what stands too far bac
 class RecallSettings:
     """What can the model still say of what it has read, if its state is bounded?"""
 
-    model: ModelName
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """smollm2, or the path of a .gguf file of the llama architecture."""
     tasks: tuple[Literal["verse", "said"], ...] = ("verse", "said")
     """verse: how a verse begins, by its reference. said: who spoke, by the words spoken."""
     lengths: tuple[int, ...] = (512,)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glassesjax.files import Row, Value
+from glassesjax.files import Row
 from glassesjax.report.fields import integer, measured
 from glassesjax.studies.train.twin_rows import WIDE
 from glassesjax.trace.decay import loglog_slope
@@ -182,18 +182,6 @@ def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, Failing]]) -> S
         )
 
     row = group[0][1].row
-    fall, highest = (known(row.get(f"exponent{end}")) for end in ("", "_high"))
+    fall, highest = (measured(row, f"exponent{end}") for end in ("", "_high"))
     theory = -1 / fall if highest < 0 else None  # rows of older runs have no interval
     return Slope(*key, fit("observed"), fit("predicted"), theory)
-
-
-def known(value: Value) -> float:
-    """A row's number; NaN where there is none.
-
-    Args:
-      value: Of a row.
-
-    Returns:
-      The number.
-    """
-    return math.nan if value is None or isinstance(value, str) else float(value)

@@ -21,12 +21,11 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.fields import integer
+from glassesjax.report.fields import integer, measured
 from glassesjax.studies.train.failing_cells import (
     FACTOR,
     Failing,
     failing,
-    known,
     pair_curves,
 )
 from glassesjax.studies.train.figures import shade_training
@@ -121,8 +120,10 @@ def _title(axes: Axes, setting: str) -> None:
 
 
 def _ends(cells: Sequence[Failing]) -> tuple[float, float]:
-    low = min((known(cell.row["least"]) for cell in cells), default=1)
-    return low / 1.3, BEYOND * 1.3 * max((known(cell.row["reach"]) for cell in cells), default=10)
+    low = min((measured(cell.row, "least") for cell in cells), default=1)
+    return low / 1.3, BEYOND * 1.3 * max(
+        (measured(cell.row, "reach") for cell in cells), default=10
+    )
 
 
 def _identity(axes: Axes, ends: tuple[float, float]) -> None:
@@ -149,7 +150,7 @@ def _cell(axes: Axes, cell: Failing, color: str, size: float) -> None:
 
 def _placed(cell: Failing, name: str) -> float:
     found = cell.length(name)
-    return known(cell.row["reach"]) * BEYOND if found is None else float(found)
+    return measured(cell.row, "reach") * BEYOND if found is None else float(found)
 
 
 def _legend(figure: Figure, colors: dict[str, str]) -> None:
@@ -191,7 +192,7 @@ def signals_figure(rows: Sequence[Row]) -> Figure:
 
 def _signal(axes: Axes, pairs: Sequence[Row]) -> None:
     lengths = [integer(row, "length") for row in pairs]
-    positive = lambda name: [known(row[name]) or math.nan for row in pairs]
+    positive = lambda name: [measured(row, name) or math.nan for row in pairs]
     axes.plot(lengths, positive("l2"), color=FAINT, linewidth=1.6)
     axes.plot(lengths, positive("signal"), "o", color=INK, markersize=2.2)
     shade_training(axes, pairs[0])
@@ -200,7 +201,9 @@ def _signal(axes: Axes, pairs: Sequence[Row]) -> None:
 
 
 def _noise(axes: Axes, cell: Failing, color: str) -> None:
-    level, end = known(cell.row["noise"]), _placed(cell, "observed")
+    level, end = measured(cell.row, "noise"), _placed(cell, "observed")
     if math.isfinite(level) and level > 0:
-        axes.plot([known(cell.row["least"]), end], [level, level], "--", color=color, linewidth=1)
+        axes.plot(
+            [measured(cell.row, "least"), end], [level, level], "--", color=color, linewidth=1
+        )
         axes.plot([end], [level], "|", color=color, markersize=8)

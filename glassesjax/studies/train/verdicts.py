@@ -16,10 +16,11 @@ def violations(rows: Sequence[Row]) -> list[str]:
       rows: Of one or more runs of the train study.
 
     Returns:
-      One line each.
+      One line where the unrounded pass is not finite, and one for each certificate or ratio that
+      the rows contradict.
     """
-    lost = unfinite(row.get("finite") for row in rows)
-    return [*lost, *failing_violations(rows), *ratio_violations(rows)]
+    passes = unfinite(row.get("finite") for row in rows)
+    return [*passes, *failing_violations(rows), *ratio_violations(rows)]
 
 
 def failing_violations(rows: Sequence[Row]) -> list[str]:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.runs.study import Call, Options, Study
+from glassesjax.settings import check_each
 from glassesjax.surveys.sweep.settings import MOST_CELLS, SweepSettings
 
 YEAR = 8784  # hours: no job of a cluster is longer
@@ -28,12 +28,12 @@ class SweepOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for holds, wanted, found in (
-            (0 <= self.jobs <= MOST_CELLS, f"--jobs from 0 to {MOST_CELLS}", self.jobs),
-            (0 < self.hours <= YEAR, f"--hours over 0 and up to a year, {YEAR}", self.hours),
-        ):
-            if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+        check_each(
+            (
+                (0 <= self.jobs <= MOST_CELLS, f"--jobs from 0 to {MOST_CELLS}", self.jobs),
+                (0 < self.hours <= YEAR, f"--hours over 0 and up to a year, {YEAR}", self.hours),
+            )
+        )
 
 
 def _run(settings: SweepSettings, options: SweepOptions, call: Call) -> Sequence[Row]:
