@@ -59,7 +59,7 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
     """Runs a study into its folder, prints what its rows say, and what in them must not be."""
     study, settings, options = words
     out = study.folder(settings, options.out)
-    check_local(out)
+    check_local(out)  # of every process; RunFolder does it where Python calls a study
     check_name(out, "--out")
     if writes:
         check_out(out, study.known(settings))

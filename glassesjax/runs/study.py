@@ -91,10 +91,14 @@ class Study(Generic[SettingsT, OptionsT]):
     violations: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()
     """A line for each thing that the rows show and that must not be; any makes exit status 1."""
     configure: Callable[[SettingsT], None] = lambda settings: None
-    """Changes settings of a process that does nothing else than this study."""
+    """Changes settings of JAX, such as ``verify``'s compiler options, for the whole process: called
+    once settings and folder are checked and before ``run``, and only where the process was started
+    for this command, so that a caller's own settings stay. As a default, nothing changes."""
     together: Callable[[OptionsT, Callable[[bool], int]], int] = lambda options, run: run(True)
-    """Calls its second argument, which gives the exit status, with whether this process writes: of
-    several that run one study together one does."""
+    """Makes this process one of those that run the study together, and gives the exit status.
+    Called first, before the folder is looked at. Its second argument does the rest of the command;
+    it is to be called once, with whether this process writes the run folder: of two that write, one
+    would be refused. As a default the process is alone and writes."""
 
     @property
     def question(self) -> str:
