@@ -132,8 +132,10 @@ def processor(described: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:  # not on every system
         lines = []
     fields = (line.partition(":") for line in lines)
-    told = {f"{name.strip()}: {value}" for name, _, value in fields if name.strip() in _FEATURES}
-    digest = hashlib.sha256("\n".join(sorted(told or {platform.processor()})).encode())
+    features = {
+        f"{name.strip()}: {value}" for name, _, value in fields if name.strip() in _FEATURES
+    }
+    digest = hashlib.sha256("\n".join(sorted(features or {platform.processor()})).encode())
     return f"{platform.machine()}-{digest.hexdigest()[:16]}"
 
 

@@ -39,13 +39,13 @@ def fill(
       fixed: All that fixes the rows; it tells one run from another.
       source: What identifies the subject, for the record.
       key: Names of the fields that tell one row from another.
-      measure: Told which rows are there, gives the others step by step, each step with its name.
+      measure: Takes whether a row is there; gives the others step by step, each step with its name.
       draw: Rows, ``fixed`` and the record, to the text of each file of the page, by its path.
       command: What was called, for the record.
-      advance: Told the name of each step that was measured.
+      advance: Takes the name of each step that was measured.
       current: Which rows of the file count; the others stay and are passed over.
-      settled: Told how many rows of the file are as the run wrote them, says how many of these it
-        can go on from; the others are cut. If absent, a file with other rows is refused.
+      settled: Takes how many rows of the file are as the run wrote them; gives how many of these it
+        can go on from, and the others are cut. If absent, a file with other rows is refused.
 
     Returns:
       All rows of the run.

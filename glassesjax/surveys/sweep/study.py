@@ -28,12 +28,12 @@ class SweepOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for holds, wanted, found in (
+        for holds, wanted, got in (
             (0 <= self.jobs <= MOST_CELLS, f"--jobs from 0 to {MOST_CELLS}", self.jobs),
             (0 < self.hours <= YEAR, f"--hours over 0 and up to a year, {YEAR}", self.hours),
         ):
             if not holds:
-                raise BadInput(f"Wanted {wanted}; found {found}.")
+                raise BadInput(f"Wanted {wanted}; found {got}.")
 
 
 def _run(settings: SweepSettings, options: SweepOptions, call: Call) -> Sequence[Row]:
