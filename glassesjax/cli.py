@@ -20,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb and exits.
 
     Args:
-      arguments: Words after the program's name; those of the process if absent.
+      arguments: Words after the program's name; those of the process if absent, which is then taken
+        for one that does nothing else.
+
+    Raises:
+      SystemExit: Always, with the exit status of ``run``.
     """
     if arguments is None:
         run_to_end(lambda: lambda: run(sys.argv[1:], whole_process=True))
@@ -35,8 +39,9 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       whole_process: Whether the process does nothing else, so that its settings may be changed.
 
     Returns:
-      The exit status. It is 1 where rows show what must not be, 2 where the input is bad, and else
-      0. Other failures raise.
+      The exit status: 1 where rows show what must not be, or where the disk, the memory or another
+      process of the run fails; 2 where the input is bad; 130 where it was interrupted; and else 0.
+      Other failures raise.
     """
     try:
         verb = parsed(arguments)

@@ -105,7 +105,14 @@ def take_counts() -> dict[str, int]:
 
 
 def user_cache() -> Path:
-    """Where compiled programs lie by default."""
+    """Where compiled programs lie by default.
+
+    Returns:
+      A folder that may be missing; a relative ``XDG_CACHE_HOME`` is passed over.
+
+    Raises:
+      RuntimeError: The user has no home.
+    """
     root = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(root) if Path(root).is_absolute() else Path.home() / ".cache"
     return base / "glassesjax" / "compiled"

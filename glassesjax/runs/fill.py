@@ -14,9 +14,13 @@ from glassesjax.runs.readback import blaming, known_rows
 from glassesjax.runs.rows import ROWS, RowFile
 
 Done = Callable[[Row], bool]
+"""Of a row, or of its key alone: whether it is there already, or whether it counts."""
 Steps = Iterable[tuple[str, Sequence[Row]]]
+"""Groups of rows as they are measured, each with its name; a group is written as a whole."""
 Files = Mapping[str, str]
+"""The text of each file, by its path in the run folder."""
 Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
+"""Makes figures and page of rows, of what fixes them, and of the record of the run."""
 
 
 def fill(
@@ -48,10 +52,12 @@ def fill(
         can go on from, and the others are cut. If absent, a file with other rows is refused.
 
     Returns:
-      All rows of the run.
+      All rows of the run that count, in the order of the file.
 
     Raises:
       BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
+      Busy: Another process is writing it.
+      NoRoom: The disk is full.
     """
     with writing("to write the run", out), RunFolder(out, fixed) as folder:
         with RowFile(out / ROWS, key) as file:

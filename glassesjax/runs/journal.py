@@ -28,6 +28,9 @@ class Journal:
     Args:
       folder: Of the run, locked.
       record: Command, provenance and source of this process.
+
+    Raises:
+      BadInput: The record of earlier processes is no regular file, cannot be read, or is too large.
     """
 
     def __init__(self, folder: Path, record: Mapping[str, object]) -> None:
@@ -53,7 +56,7 @@ class Journal:
 
     @property
     def shown(self) -> dict[str, object]:
-        """What a page says of it: flat."""
+        """What a page says of it: flat, where ``continued_under`` lists a commit or digest each."""
         under = [str(each.get("commit") or each.get("source_sha256")) for each in self._continued]
         return {**self._record, **({CONTINUED: under} if under else {})}
 

@@ -19,6 +19,7 @@ def check_save(path: Path, flag: str) -> None:
 
     Raises:
       BadInput: It is a folder or no regular file, there is no folder for it, or it cannot be made.
+      NoRoom: The disk is full.
     """
     check_local(path)
     check_name(path, flag)
@@ -42,6 +43,7 @@ def check_out(out: Path, known: Mapping[str, object]) -> None:
     Raises:
       BadInput: Another file stands in the way, nothing may be written there, or it is another
         run's.
+      NoRoom: The disk is full.
     """
     nearest = next((path for path in (out, *out.parents) if os.path.lexists(path)), Path())
     expected = "a run folder that can be made"
