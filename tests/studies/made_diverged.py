@@ -7,6 +7,7 @@ compiled serves again, for other numbers are the same programs.
 import dataclasses
 
 import numpy as np
+import pytest
 
 from glassesjax import open_model
 from glassesjax.cli import run
@@ -16,6 +17,10 @@ from glassesjax.runs.rows import read_rows
 from glassesjax.tasks.sequences import SYMBOLS
 
 SEED = 1  # of the decoder that has diverged; that of seed 0 is sound
+# Both make a representation that is not finite, by the same lines.
+faults = pytest.mark.parametrize(
+    "fault", [np.nan, pytest.param(np.inf, marks=pytest.mark.slow)], ids=str
+)
 UNROUNDED = "FAILED the unrounded pass is not finite, in "
 
 
@@ -41,9 +46,9 @@ def words_of(settings):
     return words
 
 
-def check_diverged(verb, words, folder, capsys, positions="none"):
+def check_diverged(verb, words, folder, capsys, fault, positions="none"):
     """Status, lines and rows of a verb whose seed picks the decoder that has diverged."""
-    digest, out = saved_pair(folder / "models", positions), folder / "run"
+    digest, out = saved_pair(folder / "models", positions, fault), folder / "run"
     capsys.readouterr()
     call = [verb, str(folder / "models"), *words, "--seed", str(SEED), "--out", str(out)]
     assert run(call) == 1
@@ -56,3 +61,11 @@ def check_diverged(verb, words, folder, capsys, positions="none"):
     assert not all(row["finite"] for row in rows if row.get("finite") is not None)
     assert {row["weights_sha256"] for row in rows} == {digest}
     assert {(row["model_seed"], row["seed"]) for row in rows} == {(SEED, SEED)}
+
+
+def check_sound(verb, words, folder):
+    """After ``check_diverged``: the other decoder of the same folder ends the command well."""
+    out = folder / "sound"
+    assert run([verb, str(folder / "models"), *words, "--seed", "0", "--out", str(out)]) == 0
+    rows = read_rows(out / "rows.jsonl")
+    assert {(row["model_seed"], row["seed"]) for row in rows} == {(0, 0)}

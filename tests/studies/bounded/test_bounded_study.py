@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from documented import row_keys
-from studies.made_diverged import check_diverged, words_of
+from studies.made_diverged import check_diverged, check_sound, faults, words_of
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
@@ -155,6 +155,8 @@ def test_bad_sizes_are_refused_before_anything_is_measured(model):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+@faults
+def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, policies=("window",), families=("ones_bos",))
-    check_diverged("bounded", words_of(settings), tmp_path, capsys)
+    check_diverged("bounded", words_of(settings), tmp_path, capsys, fault)
+    check_sound("bounded", words_of(settings), tmp_path)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
-from studies.made_diverged import check_diverged, words_of
+from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
@@ -273,6 +273,7 @@ def test_single_operations_give_what_programs_give():
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+@faults
+def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, formats=("bf16",))
-    check_diverged("collapse", words_of(settings), tmp_path, capsys)
+    check_diverged("collapse", words_of(settings), tmp_path, capsys, fault)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
-from studies.made_diverged import check_diverged
+from studies.made_diverged import check_diverged, faults
 
 from glassesjax.cache import policy, replay
 from glassesjax.cli import run
@@ -189,6 +189,7 @@ def test_smollm2_answers_and_ends_its_turn(tmp_path, capsys):
     assert "<|im_end|>" not in said
 
 
-def test_a_diverged_model_is_said_to_be_one(finished, tmp_path, capsys):
+@faults
+def test_a_diverged_model_is_said_to_be_one(finished, fault, tmp_path, capsys):
     sizes = ("--prompt", "0123,", "1", "--slots", "4", "--max-tokens", "3")
-    check_diverged("generate", (*sizes, *SAMPLED[:-2]), tmp_path, capsys)
+    check_diverged("generate", (*sizes, *SAMPLED[:-2]), tmp_path, capsys, fault)

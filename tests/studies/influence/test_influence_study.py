@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
-from studies.made_diverged import check_diverged, words_of
+from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
@@ -447,6 +447,7 @@ def test_what_was_read_is_told_by_the_text_of_runs_of_before(count):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+@faults
+def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, attention=("true",))
-    check_diverged("influence", words_of(settings), tmp_path, capsys)
+    check_diverged("influence", words_of(settings), tmp_path, capsys, fault)

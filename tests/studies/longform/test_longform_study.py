@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
-from studies.made_diverged import check_diverged, words_of
+from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cache import policy, replay, unroll
 from glassesjax.errors import BadInput
@@ -244,6 +244,7 @@ def test_every_key_of_a_row_is_documented(rows):
     assert set().union(*rows) == row_keys("longform")
 
 
-def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+@faults
+def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, policies=("window",))
-    check_diverged("longform", words_of(settings), tmp_path, capsys, "rotary")
+    check_diverged("longform", words_of(settings), tmp_path, capsys, fault, "rotary")

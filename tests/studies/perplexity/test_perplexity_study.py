@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cache_reference import Rule, bounded_forward
 from documented import row_keys
-from studies.made_diverged import check_diverged, words_of
+from studies.made_diverged import check_diverged, check_sound, faults, words_of
 
 from glassesjax.cache import policy
 from glassesjax.cache.losses import Cell, token_losses
@@ -408,6 +408,8 @@ def test_every_key_of_a_row_is_documented(rows):
     assert set().union(*rows) == row_keys("perplexity")
 
 
-def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+@faults
+def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, policies=("window", "tova"))
-    check_diverged("perplexity", words_of(settings), tmp_path, capsys, "rotary")
+    check_diverged("perplexity", words_of(settings), tmp_path, capsys, fault, "rotary")
+    check_sound("perplexity", words_of(settings), tmp_path)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from documented import row_keys
-from studies.made_diverged import check_diverged, words_of
+from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cache.policies import policy
 from glassesjax.cache.replay import replay, retained
@@ -179,6 +179,7 @@ def test_every_key_of_a_row_is_documented(rows):
     assert set().union(*rows) == row_keys("retention")
 
 
-def test_a_diverged_model_is_said_to_be_one(rows, tmp_path, capsys):
+@faults
+def test_a_diverged_model_is_said_to_be_one(rows, fault, tmp_path, capsys):
     settings = dataclasses.replace(SETTINGS, policies=("tova",))
-    check_diverged("retention", words_of(settings), tmp_path, capsys, "rotary")
+    check_diverged("retention", words_of(settings), tmp_path, capsys, fault, "rotary")
