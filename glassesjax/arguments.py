@@ -36,7 +36,9 @@ class Parsed(NamedTuple):
 
     study: Study[Any, Any]
     settings: Any
+    """Of the type ``study.settings``, checked."""
     options: Any
+    """Of the type ``study.options``, checked."""
 
 
 @dataclasses.dataclass(frozen=True)

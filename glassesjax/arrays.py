@@ -44,8 +44,8 @@ class _Kind:
 
     def __getitem__(self, item: tuple[type, str]) -> type:
         array, axes = item
-        told = {"kind": self.name, "array": array, "axes": axes}
-        return _Shaped(f"{self.name}[{array.__name__}, '{axes}']", (), told)
+        members = {"kind": self.name, "array": array, "axes": axes}
+        return _Shaped(f"{self.name}[{array.__name__}, '{axes}']", (), members)
 
 
 if TYPE_CHECKING:

@@ -20,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb and exits.
 
     Args:
-      arguments: Words after the program's name; those of the process if absent.
+      arguments: Words after the program's name; those of the process if absent, which is then taken
+        for one that does nothing else.
+
+    Raises:
+      SystemExit: Always, with the exit status of ``run``.
     """
     if arguments is None:
         run_to_end(lambda: lambda: run(sys.argv[1:], whole_process=True))
@@ -35,9 +39,9 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       whole_process: Whether the process does nothing else, so that its settings may be changed.
 
     Returns:
-      The exit status, 0 where all is done. It is 1 where rows show what must not be, a pass is not
-      finite or there is no room, 2 where the input is bad, and 130 where the run was stopped. Other
-      failures raise.
+      The exit status, 0 where all is done. It is 1 where rows show what must not be, or where the
+      disk, the memory or another process of the run fails; 2 where the input is bad; 130 where it
+      was interrupted. Other failures raise.
     """
     try:
         verb = parsed(arguments)
@@ -60,7 +64,7 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
     """Runs a study into its folder, prints what its rows say, and what in them must not be."""
     study, settings, options = words
     out = study.folder(settings, options.out)
-    check_local(out)
+    check_local(out)  # of every process; RunFolder does it where Python calls a study
     check_name(out, "--out")
     if writes:
         check_out(out, study.known(settings))

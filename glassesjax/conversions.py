@@ -46,22 +46,22 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
     if not (typed := isinstance(value, np.ndarray | np.generic)) and _has_truth(value):
         value = value if "bool" in hint.dtypes else None
     try:
-        found = np.asarray(value)
+        array = np.asarray(value)
     except jax.errors.TracerArrayConversionError:
         return _stacked(value, hint)
     except (ValueError, TypeError, jax.errors.JAXTypeError):
         return None
-    if found.dtype.kind not in "iufb" and not jnp.issubdtype(found.dtype, jnp.floating):
+    if array.dtype.kind not in "iufb" and not jnp.issubdtype(array.dtype, jnp.floating):
         return None
-    if not typed and not found.size:
-        found = found.astype(np.int32 if "int32" in hint.dtypes else np.float64)
-    if not typed and found.dtype.kind in "iu" and _floats_only(hint):
-        found = found.astype(np.float64)  # of numbers without a type, whole ones are numbers too
+    if not typed and not array.size:
+        array = array.astype(np.int32 if "int32" in hint.dtypes else np.float64)
+    if not typed and array.dtype.kind in "iu" and _floats_only(hint):
+        array = array.astype(np.float64)  # of numbers without a type, whole ones are numbers too
     if hint.array_type is np.ndarray:
-        return found
+        return array
     # A number of Python takes the type of what it meets, as it does everywhere in JAX.
-    new = jnp.asarray(found if typed or found.ndim else found.item())
-    if found.dtype.kind in "iu" and not np.array_equal(np.asarray(new), found):
+    new = jnp.asarray(array if typed or array.ndim else array.item())
+    if array.dtype.kind in "iu" and not np.array_equal(np.asarray(new), array):
         return None  # 64-bit integers would wrap
     return new
 

@@ -174,6 +174,9 @@ def writing(expected: str, path: Path, remedy: str = "choose another --out") -> 
       path: Where.
       remedy: What to do, where the disk is not full.
 
+    Yields:
+      Nothing.
+
     Raises:
       NoRoom: The disk, the quota or the largest size of a file is reached.
       BadInput: Another error of the system.
@@ -211,6 +214,9 @@ def to_json(value: object, *, indent: int | None = None) -> str:
 
     Returns:
       The text.
+
+    Raises:
+      TypeError: There is a value of another kind in it, such as an array.
     """
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
@@ -221,6 +227,9 @@ def write_by_rename(path: Path, text: str) -> None:
     Args:
       path: Where it goes; a file already there is replaced.
       text: Its content, written as UTF-8; half surrogates as escapes.
+
+    Raises:
+      OSError: It cannot be written; what was there is as it was.
     """
     part = part_of(path)
     try:
@@ -250,8 +259,9 @@ class Mark(NamedTuple):
     """How a file of lines begins: what rests on these can tell whether they are still there."""
 
     rows: int
+    """How many lines, from the first on."""
     sha256: str
-    """Of the bytes of these lines."""
+    """Of the bytes of these lines, with their ends; hexadecimal."""
 
 
 def mark_of(path: Path, rows: int | None = None) -> Mark:
@@ -263,6 +273,9 @@ def mark_of(path: Path, rows: int | None = None) -> Mark:
 
     Returns:
       The mark, of fewer rows where there are not so many.
+
+    Raises:
+      BadInput: The path is there and no regular file.
     """
     lines = whole_lines(path) if path.exists() else []
     lines = lines if rows is None else lines[:rows]
@@ -270,7 +283,17 @@ def mark_of(path: Path, rows: int | None = None) -> Mark:
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The whole lines of a file, with their ends; one that was cut off is none."""
+    """The whole lines of a file, with their ends; one that was cut off is none.
+
+    Args:
+      path: The file, of rows.
+
+    Returns:
+      Its lines in order.
+
+    Raises:
+      BadInput: There is no regular file of that name.
+    """
     regular_file(path, "the rows of a run")
     return re.findall(rb"[^\n]*\n", path.read_bytes())
 

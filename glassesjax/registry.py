@@ -35,6 +35,9 @@ def load(verb: str) -> Study[Any, Any] | Command:
 
     Returns:
       Its value, from its module.
+
+    Raises:
+      KeyError: There is no such verb.
     """
     return pkgutil.resolve_name(VERBS[verb])
 

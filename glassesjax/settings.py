@@ -30,7 +30,7 @@ def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None: 
       repeatable: Lists that may have a value twice.
 
     Raises:
-      BadInput: One of these, told by the name of its flag.
+      BadInput: One of these; the message has the name of its flag.
     """
     check_fields(settings)
     for name in (field.name for field in dataclasses.fields(settings)):

@@ -68,7 +68,7 @@ def test_help_and_refusals_import_nothing_heavy():
     texts = [
         ("'colapse'",),
         ("a verb", "got none"),
-        ("gs://programs",),
+        ("an address of gs:",),
         *(text for _, text in MISTAKES.values()),
     ]
     mistakes = [

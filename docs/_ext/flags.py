@@ -80,13 +80,24 @@ class Flags(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """One row a flag."""
-        rows = [row(map(nodes.Text, HEADS))]
-        for flag, *rest in flags(self.arguments[0]):
-            rows.append(row((nodes.literal(flag, flag), *map(nodes.Text, rest))))
-        group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in WIDTHS), cols=4)
-        group += nodes.thead("", rows[0])
-        group += nodes.tbody("", *rows[1:])
-        return [nodes.table("", group, classes=["colwidths-given"])]
+        rows = (
+            (nodes.literal(flag, flag), *map(nodes.Text, rest))
+            for flag, *rest in flags(self.arguments[0])
+        )
+        return [table(HEADS, WIDTHS, rows)]
+
+
+def table(
+    heads: typing.Sequence[str],
+    widths: typing.Sequence[int],
+    rows: typing.Iterable[typing.Iterable[nodes.Node]],
+) -> nodes.table:
+    """A table with a row of heads; widths of the columns in percent."""
+    columns = (nodes.colspec(colwidth=width) for width in widths)
+    group = nodes.tgroup("", *columns, cols=len(widths))
+    group += nodes.thead("", row(map(nodes.Text, heads)))
+    group += nodes.tbody("", *map(row, rows))
+    return nodes.table("", group, classes=["colwidths-given"])
 
 
 def row(cells: typing.Iterable[nodes.Node]) -> nodes.row:

@@ -53,8 +53,8 @@ def read_budget(budget: str) -> tuple[Fraction, str]:
     Raises:
       BadInput: It is none of the three.
     """
-    found = BUDGET.fullmatch(budget)
-    if found is None or ("." in found["number"] and not found["unit"]):
+    match = BUDGET.fullmatch(budget)
+    if match is None or ("." in match["number"] and not match["unit"]):
         expected = "Expected slots as tokens (256), a share (12.5%) or bytes (2MiB)"
         raise BadInput(f"{expected}, got {budget!r:.60}: write one of these.")
-    return Fraction(found["number"]), found["unit"] or ""
+    return Fraction(match["number"]), match["unit"] or ""

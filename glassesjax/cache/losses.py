@@ -110,12 +110,12 @@ def losses(
             count = len(part.y)
             y, target = np.asarray(part.y), every[done : done + count]
             fill = size - count  # one shape, so that nothing is compiled for the last
-            found = token_losses(
+            nll = token_losses(
                 model.outer,
                 jnp.asarray(np.pad(y, ((0, fill), (0, 0)))),
                 jnp.asarray(np.pad(target, (0, fill))),
             )
-            scored = np.asarray(found, np.float64)[max(skipped - done, 0) : count]
+            scored = np.asarray(nll, np.float64)[max(skipped - done, 0) : count]
             now = time.perf_counter()
             yield scored, now - began
             began, done = time.perf_counter(), done + count

@@ -160,21 +160,21 @@ def _require_model(path: Path, config: DecoderConfig, header: Mapping[str, Any])
     if not isinstance(header[CONFIG], dict):
         raise _broken(path, f"its header has no {CONFIG}")
     try:
-        found = config_record(config_of(header[CONFIG]))
+        stored = config_record(config_of(header[CONFIG]))
     except ValueError as error:
         raise _broken(path, escaped(error)) from error
     for name, wanted in config_record(config).items():
-        _require_same(path, f"model {name}", wanted, found[name])
+        _require_same(path, f"model {name}", wanted, stored[name])
 
 
-def _require_same(path: Path, name: str, wanted: object, found: object) -> None:
-    if wanted != found:
+def _require_same(path: Path, name: str, wanted: object, stored: object) -> None:
+    if wanted != stored:
         name = name.replace("_", " ")
-        told = f"Wanted a state with {name} {_told(wanted)}; {path} has {_told(found)}"
-        raise BadInput(f"{told}: use another file, or what made this one.")
+        expected = f"Wanted a state with {name} {_shown(wanted)}; {path} has {_shown(stored)}"
+        raise BadInput(f"{expected}: use another file, or what made this one.")
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return "none" if value is None else escaped(value) if isinstance(value, str) else brief(value)
 
 
@@ -240,8 +240,8 @@ def _state(
     if missing := sorted(named.keys() - arrays.keys()):
         raise _broken(path, f"it has no {missing[0]}")
     batch = arrays["seen"].shape
-    found = [_leaf(path, name, arrays[name], leaf, batch) for name, leaf in named.items()]
-    return jax.tree.unflatten(tree, found)
+    leaves = [_leaf(path, name, arrays[name], leaf, batch) for name, leaf in named.items()]
+    return jax.tree.unflatten(tree, leaves)
 
 
 def _leaf(

@@ -79,22 +79,6 @@ def open_headers(settings: ModelsSettings) -> Iterator[tuple[str, ModelHeader]]:
         yield name if toy else encoding_name(header), header
 
 
-def open_models(settings: ModelsSettings) -> Iterator[tuple[str, LanguageModel]]:
-    """The same with the weights.
-
-    Args:
-      settings: A model's name, a seed and positional encodings.
-
-    Yields:
-      The name of the encoding, for the rows, and the model.
-
-    Raises:
-      BadInput: As ``open_one``.
-    """
-    for name, header in open_headers(settings):
-        yield name, header.read()
-
-
 def reading_limit(most: int, config: DecoderConfig) -> int:
     """How many tokens of a text are made where more than the context are refused.
 

@@ -70,7 +70,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def color(format: str) -> str:
-    """The color of a number format, the same in all figures."""
+    """The color of a number format, the same in all figures.
+
+    Args:
+      format: Its name; one that has no color of its own shares ``OTHER``.
+
+    Returns:
+      As ``#RRGGBB``.
+    """
     return COLORS.get(format, OTHER)
 
 
@@ -85,6 +92,16 @@ def margins(
     """Edges of a grid of panels, given in inches, as a grid wants them.
 
     Known margins take half the time of a solved layout, which a page of 200 panels feels.
+
+    Args:
+      figure: Whose size counts.
+      left: Inches from the figure's edge to the panels, as the others are.
+      right: Likewise.
+      top: Likewise.
+      bottom: Likewise.
+
+    Returns:
+      The four edges as shares of the figure's width or height, by these names.
     """
     width, height = figure.get_size_inches()
     across = {"left": left / width, "right": 1 - right / width}
@@ -97,6 +114,7 @@ class LogScale(NamedTuple):
     low: int
     """Exponent of ten of the lowest labeled value."""
     high: int
+    """Exponent of ten of the highest; over ``low``."""
     zeros: bool
     """Whether there is a strip below for what is equal."""
     lost: bool
@@ -118,7 +136,7 @@ class LogScale(NamedTuple):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The lowest and highest value on the axis."""
+        """The lowest and highest value on the axis, with the strips."""
         bottom = self.low - self.strip * self.zeros
         return 10.0**bottom, 10.0 ** (self.high + self.strip * self.lost)
 

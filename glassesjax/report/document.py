@@ -58,7 +58,15 @@ def weights_of(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def origin(settings: Mapping[str, object], provenance: Mapping[str, object]) -> Markup:
-    """The section that closes a page: where its rows were made, and by which settings."""
+    """The section that closes a page: where its rows were made, and by which settings.
+
+    Args:
+      settings: What fixes the run, as in ``settings.json``.
+      provenance: The record of the run, flat.
+
+    Returns:
+      A section with two tables, of which that of the settings is folded.
+    """
     return element(
         "section",
         element("h2", "Where this was made"),

@@ -68,7 +68,15 @@ def picture(figure: Figure, name: str, label: str, caption: str) -> Markup:
 
 
 def table(heads: Sequence[object], lines: Sequence[Sequence[object]]) -> Markup:
-    """A table that scrolls where it is too wide; the first cell of a line names it."""
+    """A table that scrolls where it is too wide.
+
+    Args:
+      heads: One for each column.
+      lines: Cells of each line, as many as heads; the first names the line.
+
+    Returns:
+      A ``div`` with the table.
+    """
     head = element("tr", *(element("th", head, scope="col") for head in heads))
     body = [
         element("tr", element("th", line[0], scope="row"), *(element("td", c) for c in line[1:]))
@@ -79,7 +87,7 @@ def table(heads: Sequence[object], lines: Sequence[Sequence[object]]) -> Markup:
 
 
 def facts(values: Mapping[str, object]) -> Markup:
-    """Names and values, a line each."""
+    """Names and values, a line each; a list in one cell, and a dash for none and for no text."""
     joined = lambda value: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
     text = lambda value: MISSING if joined(value) in ("", None) else joined(value)
     body = [
@@ -92,7 +100,15 @@ def facts(values: Mapping[str, object]) -> Markup:
 
 
 def bullets(items: Sequence[str], class_: str) -> Markup:
-    """A list of sentences, in which “n = 8” stays on one line."""
+    """A list of sentences, in which “n = 8” stays on one line.
+
+    Args:
+      items: Plain text; not HTML.
+      class_: Of the ``ul`` element, for the style sheet.
+
+    Returns:
+      The element.
+    """
     whole = [item.replace("n = ", "n\u00a0=\u00a0") for item in items]
     return element("ul", *(element("li", item) for item in whole), class_=class_)
 

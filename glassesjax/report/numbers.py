@@ -11,7 +11,14 @@ def power_of(base: int, exponent: int) -> str:
 
 
 def short(value: float | None) -> str:
-    """Two significant digits; a power of ten where plain digits would be long."""
+    """Two significant digits; a power of ten where plain digits would be long.
+
+    Args:
+      value: Finite; None stands for one that is not.
+
+    Returns:
+      Plain text, which shows all digits of whole numbers from 10 to 9999.
+    """
     if value is None:
         return "not finite"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -21,7 +28,14 @@ def short(value: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent: whole from ten on, with one digit below, and never a false zero."""
+    """A share in percent: whole from ten on, with one digit below, and never a false zero.
+
+    Args:
+      share: From 0 to 1, or NaN.
+
+    Returns:
+      Plain text.
+    """
     if math.isnan(share):
         return "not finite"
     if 0 < share < 0.0005:
@@ -30,5 +44,5 @@ def percent(share: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """A number in two digits, or that it is not one."""
+    """A number in two digits, as ``short`` has it, or ``not finite``."""
     return short(float(value) if math.isfinite(value) else None)

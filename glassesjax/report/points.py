@@ -7,8 +7,9 @@ class Point(NamedTuple):
     """One measured distance of a curve."""
 
     length: int
+    """Of the run, in tokens."""
     distance: float | None
-    """None where it is not finite."""
+    """In the curve's norm, not negative; None where it is not finite."""
     resolved: bool = True
     """False for a wide signal that is not above its measured ``resolution``: float64's own rounding
     may have made it."""

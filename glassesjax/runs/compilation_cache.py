@@ -105,7 +105,14 @@ def take_counts() -> dict[str, int]:
 
 
 def user_cache() -> Path:
-    """Where compiled programs lie by default."""
+    """Where compiled programs lie by default.
+
+    Returns:
+      A folder that may be missing; a relative ``XDG_CACHE_HOME`` is passed over.
+
+    Raises:
+      RuntimeError: The user has no home.
+    """
     root = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(root) if Path(root).is_absolute() else Path.home() / ".cache"
     return base / "glassesjax" / "compiled"
@@ -132,8 +139,10 @@ def processor(described: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:  # not on every system
         lines = []
     fields = (line.partition(":") for line in lines)
-    told = {f"{name.strip()}: {value}" for name, _, value in fields if name.strip() in _FEATURES}
-    digest = hashlib.sha256("\n".join(sorted(told or {platform.processor()})).encode())
+    features = {
+        f"{name.strip()}: {value}" for name, _, value in fields if name.strip() in _FEATURES
+    }
+    digest = hashlib.sha256("\n".join(sorted(features or {platform.processor()})).encode())
     return f"{platform.machine()}-{digest.hexdigest()[:16]}"
 
 

@@ -14,9 +14,13 @@ from glassesjax.runs.readback import blaming, known_rows
 from glassesjax.runs.rows import ROWS, RowFile
 
 Done = Callable[[Row], bool]
+"""Of a row, or of its key alone: whether it is there already, or whether it counts."""
 Steps = Iterable[tuple[str, Sequence[Row]]]
+"""Groups of rows as they are measured, each with its name; a group is written as a whole."""
 Files = Mapping[str, str]
+"""The text of each file, by its path in the run folder."""
 Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
+"""Makes figures and page of rows, of what fixes them, and of the record of the run."""
 
 
 def fill(
@@ -39,19 +43,21 @@ def fill(
       fixed: All that fixes the rows; it tells one run from another.
       source: What identifies the subject, for the record.
       key: Names of the fields that tell one row from another.
-      measure: Told which rows are there, gives the others step by step, each step with its name.
+      measure: Takes whether a row is there; gives the others step by step, each step with its name.
       draw: Rows, ``fixed`` and the record, to the text of each file of the page, by its path.
       command: What was called, for the record.
-      advance: Told the name of each step that was measured.
+      advance: Takes the name of each step that was measured.
       current: Which rows of the file count; the others stay and are passed over.
-      settled: Told how many rows of the file are as the run wrote them, says how many of these it
-        can go on from; the others are cut. If absent, a file with other rows is refused.
+      settled: Takes how many rows of the file are as the run wrote them; gives how many of these it
+        can go on from, and the others are cut. If absent, a file with other rows is refused.
 
     Returns:
-      All rows of the run.
+      All rows of the run that count, in the order of the file.
 
     Raises:
       BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
+      Busy: Another process is writing it.
+      NoRoom: The disk is full.
     """
     with writing("to write the run", out), RunFolder(out, fixed) as folder:
         with RowFile(out / ROWS, key) as file:

@@ -41,6 +41,7 @@ class RunFolder:
       BadInput: The folder holds another run or other files, cannot be written or locked, or is an
         address.
       Busy: Another process is writing it.
+      NoRoom: The disk is full.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object]) -> None:

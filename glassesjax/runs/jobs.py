@@ -25,11 +25,12 @@ def run_jobs(
     Args:
       arguments: Of ``glassesjax``; the same for every job.
       folder: Where what the jobs print goes.
-      count: Jobs.
+      count: Jobs, positive.
       cluster: ``slurm``, or ``local`` for processes of this machine.
-      hours: Longest time of a job; SLURM ends it then, and the same command continues.
-      advance: Told of each job that ended, and whether it failed; what that means, the caller knows
-        from what the jobs left.
+      hours: Longest time of a job, in whole minutes and at least one; SLURM ends it then, and the
+        same command continues.
+      advance: Takes a line for each job that ended, and whether it failed; what that means, the
+        caller knows from what the jobs left.
 
     Raises:
       BadInput: submitit is not installed, or the cluster is not there.

@@ -28,11 +28,14 @@ class Journal:
     Args:
       folder: Of the run, locked.
       record: Command, provenance and source of this process.
+
+    Raises:
+      BadInput: The record of earlier processes is no regular file, cannot be read, or is too large.
     """
 
     def __init__(self, folder: Path, record: Mapping[str, object]) -> None:
         self.path = folder / FILE
-        before = self._before()
+        before = _record(self.path)
         self._marks = [mark for each in _list(before, MARKS) if (mark := _mark(each))]
         self._unmarked = [span for each in _list(before, UNMARKED) if (span := _span(each))]
         self._continued = [each for each in _list(before, CONTINUED) if isinstance(each, dict)]
@@ -53,7 +56,7 @@ class Journal:
 
     @property
     def shown(self) -> dict[str, object]:
-        """What a page says of it: flat."""
+        """What a page says of it: flat, where ``continued_under`` lists a commit or digest each."""
         under = [str(each.get("commit") or each.get("source_sha256")) for each in self._continued]
         return {**self._record, **({CONTINUED: under} if under else {})}
 
@@ -119,15 +122,31 @@ class Journal:
         whole = {**self._record, **programs, CONTINUED: self._continued, **marks}
         write_by_rename(self.path, to_json(whole, indent=2))
 
-    def _before(self) -> dict[str, Any]:
-        """What an earlier process wrote; nothing where it cannot be read."""
-        if not self.path.exists():
-            return {}
-        content = read_file(self.path, "a run's own record", most=MOST_SETTINGS)
-        try:
-            return json_object(content)
-        except ValueError:
-            return {}
+
+def programs(folder: Path) -> Counter[str]:
+    """How many compiled programs the processes that made a run took from the disk, and kept.
+
+    Args:
+      folder: Of the run.
+
+    Returns:
+      ``hits`` and ``misses``, as of ``take_counts``; neither where the run's record has none.
+
+    Raises:
+      BadInput: The record is no regular file, cannot be read, or is too large.
+    """
+    return _programs(_record(folder / FILE).get(PROGRAMS))
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What an earlier process wrote; nothing where there is no file, or no JSON object in it."""
+    if not path.exists():
+        return {}
+    content = read_file(path, "a run's own record", most=MOST_SETTINGS)
+    try:
+        return json_object(content)
+    except ValueError:
+        return {}
 
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:

@@ -19,6 +19,7 @@ def check_save(path: Path, flag: str) -> None:
 
     Raises:
       BadInput: It is a folder or no regular file, there is no folder for it, or it cannot be made.
+      NoRoom: The disk is full.
     """
     check_local(path)
     check_name(path, flag)
@@ -36,15 +37,14 @@ def check_out(out: Path, known: Mapping[str, object]) -> None:
     """Refuses a run folder that cannot be made, or that holds something else than this run.
 
     Args:
-      out: The run folder.
+      out: The run folder; a path that ``check_local`` and ``check_name`` let through.
       known: What fixes the run as far as it is known without its model.
 
     Raises:
       BadInput: Another file stands in the way, nothing may be written there, or it is another
         run's.
+      NoRoom: The disk is full.
     """
-    check_local(out)
-    check_name(out, "--out")
     nearest = next((path for path in (out, *out.parents) if os.path.lexists(path)), Path())
     expected = "a run folder that can be made"
     if not nearest.is_dir():

@@ -42,7 +42,7 @@ def known_rows(
       path: A file of JSON lines.
       fresh: How many of the last rows this process has made itself.
       study: Which study's rows they must be, if given.
-      vouched: Told a line, whether an earlier process is known to have written it.
+      vouched: Whether an earlier process is known to have written a line, counted from 1.
       other_code: Whether that may have been other code than this. If not, these rows are as good as
         this process's own.
 

@@ -71,6 +71,10 @@ class RowFile:
 
         Args:
           rows: Flat rows with all fields of the key.
+
+        Raises:
+          BadInput: A row lacks a field of the key, or has it of another kind than the rows before.
+          OSError: The rows cannot be written; the file is then as it was.
         """
         new = {self._key_of(row): row for row in rows if row not in self}
         for row in new.values():
@@ -116,7 +120,7 @@ class RowFile:
         """Cuts the file behind its first rows.
 
         Args:
-          count: How many stay.
+          count: How many stay; nothing is cut where there are no more.
         """
         if count < len(self):
             self._file.truncate(sum(map(len, whole_lines(self.path)[:count])))

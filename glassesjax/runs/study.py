@@ -81,22 +81,26 @@ class Study(Generic[SettingsT, OptionsT]):
     notes: str = f"{WRITES} {CONTINUES}"
     """For the help: what a run leaves, how it continues, and what exit status 1 says."""
     fix_nothing: Collection[str] = ()
-    """Names of settings that are in no ``settings.json``."""
+    """Names of settings that are in no ``settings.json``: where they differ it is the same run."""
     folder_part: Callable[[SettingsT], str]
-    """What the default run folder is named after, behind the verb."""
+    """What the default run folder is named after, behind the verb; part of the name of a folder."""
     steps: Callable[[SettingsT, OptionsT], int] | None = None
     """How many steps a run has, for a bar of progress; without it each step is a line."""
     run: Callable[[SettingsT, OptionsT, Call], Sequence[Row]]
-    """Fills the run folder; gives its rows."""
+    """Fills the run folder; gives all rows of the run, or none where another process writes."""
     lines: Callable[[SettingsT, Sequence[Row]], Iterable[str]]
-    """What the command prints of the rows."""
+    """What the command prints of the rows: sentences, in order."""
     violations: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()
     """A line for each thing that the rows show and that must not be; any makes exit status 1."""
     configure: Callable[[SettingsT], None] = lambda settings: None
-    """Changes settings of a process that does nothing else than this study."""
+    """Changes settings of JAX, such as ``verify``'s compiler options, for the whole process: called
+    once settings and folder are checked and before ``run``, and only where the process was started
+    for this command, so that a caller's own settings stay. As a default, nothing changes."""
     together: Callable[[OptionsT, Callable[[bool], int]], int] = lambda options, run: run(True)
-    """Calls its second argument, which gives the exit status, with whether this process writes: of
-    several that run one study together one does."""
+    """Makes this process one of those that run the study together, and gives the exit status.
+    Called first, before the folder is looked at. Its second argument does the rest of the command;
+    it is to be called once, with whether this process writes the run folder: of two that write, one
+    would be refused. As a default the process is alone and writes."""
 
     @property
     def question(self) -> str:
@@ -163,4 +167,4 @@ class Command:
     description: str
     """For the help."""
     lines: Callable[[], Iterable[str]]
-    """What it prints."""
+    """What it prints, line by line."""

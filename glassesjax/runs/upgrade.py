@@ -63,8 +63,8 @@ def obsolete(settings: Mapping[str, Any]) -> str | None:
         return "one of influence whose rows do not say their text"
     if study in _WRITES and _reads_text(settings):
         return f"one of {study} whose texts end at one token only"
-    told = axes if study == "sweep" and isinstance(axes, dict) else settings
-    several = lambda name: value if isinstance(value := told.get(name), list) else [value]
+    training = axes if study == "sweep" and isinstance(axes, dict) else settings
+    several = lambda name: value if isinstance(value := training.get(name), list) else [value]
     # Heads that are no power of two had other slopes, which no setting names today.
     odd = [heads for heads in several("heads") if isinstance(heads, int) and heads & (heads - 1)]
     if study in ("train", "sweep") and odd and "alibi" in several("positions"):

@@ -11,18 +11,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 BLOCK = 64  # tokens: longer than a sentence, and the shortest stretch of the perplexity study
-LEVEL = 0.95
-RESAMPLES = 4000
+LEVEL = 0.95  # probability with which an interval is to contain the value
+RESAMPLES = 4000  # draws: about 100 lie beyond each end
 UNIT_ROUNDOFF = 2.0**-53
 ROUNDINGS = 64  # of sums of tens of blocks, pairwise as NumPy adds: a spread below is none
 LEAST_BLOCKS = 8  # below, quantiles of what is drawn again say little
 
 
 class Interval(NamedTuple):
-    """A number with its interval; NaN at both ends where there is none."""
+    """A number with its interval at ``LEVEL``; NaN at both ends where there is none."""
 
     value: float
     low: float
+    """In the units of the value, as ``high`` is."""
     high: float
 
     def excludes(self, point: float) -> bool:
@@ -126,6 +127,9 @@ def mean_ratio(
     Returns:
       A ratio; no interval with fewer than ``LEAST_BLOCKS`` blocks that have a member, where a sum
       is not positive, or where a number is not finite.
+
+    Raises:
+      ValueError: The lengths differ.
     """
     sums = np.stack([part, count, whole, size])
     total = np.sum(sums, axis=1)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-RESAMPLES = 2000
-LEVEL = 0.95
+RESAMPLES = 2000  # draws: about 50 lie beyond each end
+LEVEL = 0.95  # share of the drawn coefficients that the interval keeps
 LEAST = 5  # places that a rank correlation is given for
 
 
@@ -23,10 +23,10 @@ def ranks(values: Float[np.ndarray, "*sets places"]) -> Float[np.ndarray, "*sets
     """Ranks from 1, equal values sharing the mean of theirs.
 
     Args:
-      values: Any number of sets.
+      values: Any number of sets, each along the last axis; no NaN, which has no rank.
 
     Returns:
-      One rank each.
+      One rank each, from 1 to the number of places; halves where an even number are equal.
     """
     own, other = values[..., :, None], values[..., None, :]
     below, same = np.sum(own > other, axis=-1), np.sum(own == other, axis=-1)
@@ -39,11 +39,11 @@ def spearman(
     """The correlation of the ranks.
 
     Args:
-      first: One number a place.
+      first: One number a place; no NaN.
       second: Another.
 
     Returns:
-      From -1 to 1; NaN where all numbers of either are equal.
+      One for each set, from -1 to 1; NaN where all numbers of either are equal.
     """
     centered = [ranks(x) - (x.shape[-1] + 1) / 2 for x in (first, second)]
     product = np.sum(centered[0] * centered[1], axis=-1)
@@ -63,8 +63,8 @@ def correlate(
     do. Noise of the examples draws coefficients, and the interval more so, towards zero.
 
     Args:
-      right: For each place, which of its examples are right.
-      measured: For each place, what was measured of its examples.
+      right: For each place, which of its examples are right; one or more.
+      measured: For each place, what was measured of its examples, whose number may be another.
       seed: Of the draws.
 
     Returns:
@@ -90,7 +90,7 @@ def dispersion(right: list[Bool[np.ndarray, "..."]]) -> float:
 
     Returns:
       Pearson's chi-squared over its degrees of freedom, about 1 where all places are alike; NaN
-      where all examples are right, or none.
+      where all examples are right, or none, and with fewer than two places.
     """
     share, counts = np.array([np.mean(x) for x in right]), np.array([len(x) for x in right])
     whole = np.sum(share * counts) / np.sum(counts)

@@ -43,17 +43,17 @@ def ledger_page(
     Raises:
       ValueError: No row is of one of the claims, or a formula cannot be rendered.
     """
-    found = entries(rows, claims)
-    if not found:
+    listed = entries(rows, claims)
+    if not listed:
         wanted = "Wanted rows of the ledger; found none of these claims"
         raise ValueError(f"{wanted}: run glassesjax verify first.")
     body = element(
         "main",
-        _header(found, total, settings),
-        _tiles(found, rows),
+        _header(listed, total, settings),
+        _tiles(listed, rows),
         _wrong(violations(rows)),
-        _index(found),
-        *(_kind(kind, found, drawings) for kind in words.KINDS),
+        _index(listed),
+        *(_kind(kind, listed, drawings) for kind in words.KINDS),
         _editorial(),
         glossary(words.GLOSSARY),
         element("section", element("h2", "Methods"), bullets(words.METHODS, "says")),
@@ -63,9 +63,9 @@ def ledger_page(
     return document("The ledger: does it hold?", body, STYLE)
 
 
-def _header(found: Sequence[Entry], total: int, settings: Mapping[str, object]) -> Markup:
-    measured = sum(len(entry.rows) - 1 for entry in found)
-    counts = (f"{len(found)} of {total} claims", f"{measured} measurements")
+def _header(listed: Sequence[Entry], total: int, settings: Mapping[str, object]) -> Markup:
+    measured = sum(len(entry.rows) - 1 for entry in listed)
+    counts = (f"{len(listed)} of {total} claims", f"{measured} measurements")
     suite = f"suite {settings['suite']}" if "suite" in settings else ""
     return element(
         "header",
@@ -76,18 +76,18 @@ def _header(found: Sequence[Entry], total: int, settings: Mapping[str, object]) 
     )
 
 
-def _tiles(found: Sequence[Entry], rows: Sequence[Row]) -> Markup:
-    cases = [row for entry in found for row in entry.part("counter_case")]
+def _tiles(listed: Sequence[Entry], rows: Sequence[Row]) -> Markup:
+    cases = [row for entry in listed for row in entry.part("counter_case")]
     fail = sum(row["counter_case"] == "fails as it must" for row in cases)
-    climbed = sum(entry.ascent is not None for entry in found)
-    certified = sum(entry.closing.get("certified") is True for entry in found)
-    standing = sum(entry.stands for entry in found)
+    climbed = sum(entry.ascent is not None for entry in listed)
+    certified = sum(entry.closing.get("certified") is True for entry in listed)
+    standing = sum(entry.stands for entry in listed)
     return element(
         "ul",
-        _tile(standing, len(found), "claims stand: they hold, and their counter-cases fail"),
+        _tile(standing, len(listed), "claims stand: they hold, and their counter-cases fail"),
         _tile(fail, len(cases), "counter-cases fail, as they must"),
-        _tile(climbed, len(found), "claims were attacked by gradient ascent"),
-        _tile(certified, len(found), "claims are certified in ball arithmetic"),
+        _tile(climbed, len(listed), "claims were attacked by gradient ascent"),
+        _tile(certified, len(listed), "claims are certified in ball arithmetic"),
         class_="tiles",
     )
 
@@ -105,10 +105,10 @@ def _wrong(lines: Sequence[str]) -> Markup:
     return Markup(badge + bullets(lines, "wrong"))
 
 
-def _index(found: Sequence[Entry]) -> Markup:
+def _index(listed: Sequence[Entry]) -> Markup:
     # What a reader looks for stands first: a narrow screen shows two or three columns.
     heads = "claim", "verdict", "counter-case", "what it says", "tightness", "ascent", "held"
-    body = table([*heads, "certified", "source"], [_index_line(entry) for entry in found])
+    body = table([*heads, "certified", "source"], [_index_line(entry) for entry in listed])
     title = element("h2", "All claims")
     return element("section", title, body, class_="index")
 
@@ -145,8 +145,8 @@ def _anchor(claim: Claim) -> str:
     return f"claim-{claim.name}"
 
 
-def _kind(kind: str, found: Sequence[Entry], drawings: Mapping[str, str]) -> Markup:
-    mine = [entry for entry in found if entry.claim.kind == kind]
+def _kind(kind: str, listed: Sequence[Entry], drawings: Mapping[str, str]) -> Markup:
+    mine = [entry for entry in listed if entry.claim.kind == kind]
     if not mine:
         return Markup()
     title, said = words.KINDS[kind]
@@ -179,7 +179,7 @@ def _claim(entry: Entry, drawing: str) -> Markup:
 def _badges(entry: Entry) -> Markup:
     verdict = _verdict(entry)
     state = {"holds": "all", "violated": "none"}.get(verdict, "other")
-    found = [
+    badges = [
         element("span", verdict, class_=f"holds {state}"),
         element(
             "span",
@@ -188,8 +188,8 @@ def _badges(entry: Entry) -> Markup:
         ),
     ]
     if entry.closing.get("certified"):
-        found.append(element("span", "certified in ball arithmetic", class_="holds all"))
-    return element("div", *found, class_="badges")
+        badges.append(element("span", "certified in ball arithmetic", class_="holds all"))
+    return element("div", *badges, class_="badges")
 
 
 def _drawing(claim: Claim, drawing: str) -> Markup:

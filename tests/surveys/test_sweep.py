@@ -1,5 +1,6 @@
 """Grids of trainings: cells, several processes in one folder, rows and labelled grids."""
 
+import json
 import os
 import random
 import shutil
@@ -156,6 +157,26 @@ def test_a_cell_that_another_process_finishes_meanwhile_is_not_trained_again(tmp
 
     assert fill_cells(settings, tmp_path, train) == []
     assert len(trained) == 1
+
+
+def test_a_sweep_notes_the_sum_of_its_cells_programs(tmp_path, monkeypatch):
+    settings = SweepSettings(grid=("task=copy_last,count_ones,copy_zero", *GRID[1:]))
+    names = list(settings.cells)
+    monkeypatch.setattr(run_sweep, "sweep_files", lambda *shown: {})  # whole pages need whole rows
+
+    def noted(**programs):
+        for name in settings.cells:
+            counts = {"compilation_cache": programs[name]} if name in programs else {}
+            write_by_rename(tmp_path / CELLS / name / "provenance.json", json.dumps(counts))
+        run_sweep.run_sweep(settings, tmp_path)
+        return json.loads((tmp_path / "provenance.json").read_text()).get("compilation_cache")
+
+    with RunFolder(tmp_path, run_sweep._fixed(settings)):
+        fill_cells(settings, tmp_path, finish)
+    assert noted() is None
+    one, other = {"hits": 0, "misses": 5}, {"hits": 0, "misses": 2}
+    assert noted(**{names[0]: one, names[3]: other}) == {"hits": 0, "misses": 7}
+    assert noted(**{names[0]: one, names[3]: {"hits": 3, "misses": 0}}) == {"hits": 3, "misses": 5}
 
 
 def test_rows_come_in_the_order_of_the_grid(tmp_path):

@@ -36,7 +36,7 @@ def panels(rows: Sequence[Row], kind: str) -> Mapping[Panel, list[Row]]:
     Returns:
       Rows in order of length or position.
     """
-    found: dict[Panel, list[Row]] = {}
+    chosen: dict[Panel, list[Row]] = {}
     for row in rows:
         if row["kind"] == kind and row.get("norm") in (NORM, None):
             key = Panel(
@@ -45,9 +45,9 @@ def panels(rows: Sequence[Row], kind: str) -> Mapping[Panel, list[Row]]:
                 integer(row, "slots"),
                 str(row.get("family") or ""),
             )
-            found.setdefault(key, []).append(row)
+            chosen.setdefault(key, []).append(row)
     order = "length" if kind == "collapse" else "position"
-    ordered = {key: sorted(x, key=lambda row: integer(row, order)) for key, x in found.items()}
+    ordered = {key: sorted(x, key=lambda row: integer(row, order)) for key, x in chosen.items()}
     return ordered if kind == "collapse" else {key: _shared(x) for key, x in ordered.items()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from glassesjax.files import Row
 from glassesjax.report.fields import integer, measured, not_finite
 from glassesjax.studies.bounded.panels import panels
-from glassesjax.studies.bounded.verdicts import contradictions
+from glassesjax.studies.bounded.verdicts import statement_violations
 
 
 def first_equal(rows: Sequence[Row]) -> int | None:
@@ -100,7 +100,7 @@ def bounded_headlines(rows: Sequence[Row]) -> list[str]:
         *not_finite(rows),
         *_collapse(rows),
         *_influence(rows),
-        *map(_capital, contradictions(rows)),
+        *map(_capital, statement_violations(rows)),
     ]
 
 

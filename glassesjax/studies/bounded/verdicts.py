@@ -1,4 +1,4 @@
-"""Where the rows of a bounded run contradict a statement that must hold."""
+"""Where the rows of a bounded run violate a statement that must hold."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,19 +24,7 @@ def violations(rows: Sequence[Row]) -> list[str]:
       One line where the unrounded pass is not finite, and one for each statement that must
       hold and does not.
     """
-    return [*unfinite(row.get("finite") for row in rows), *contradictions(rows)]
-
-
-def contradictions(rows: Sequence[Row]) -> list[str]:
-    """Where a statement that must hold does not.
-
-    Args:
-      rows: Rows of the bounded study.
-
-    Returns:
-      One line each.
-    """
-    return list(_broken(rows))
+    return [*unfinite(row.get("finite") for row in rows), *statement_violations(rows)]
 
 
 def coarsest(rows: Sequence[Row]) -> float:
@@ -63,14 +51,22 @@ def _coarse(rows: Sequence[Row]) -> Iterator[str]:
     # Rows that are not finite are said to be so elsewhere; here they would pass for coarse.
     runs = [r for r in rows if r["kind"] == "collapse" and r.get("finite") is not False]
     for row in runs:
-        found = measured(row, "resolution")
+        resolution = measured(row, "resolution")
         limit = coarsest(runs) if row["norm"] == RELATIVE else math.inf
-        if not (math.isfinite(found) and found <= limit):
+        if not (math.isfinite(resolution) and resolution <= limit):
             name = f"{row['policy']} at {row['slots']}, {row['positions']}, {row['family']}"
             yield f"{name}: the resolution in {row['norm']} is too coarse to call runs equal"
 
 
-def _broken(rows: Sequence[Row]) -> Iterator[str]:
+def statement_violations(rows: Sequence[Row]) -> Iterator[str]:
+    """Where a statement that must hold does not.
+
+    Args:
+      rows: Rows of the bounded study.
+
+    Yields:
+      One line each.
+    """
     yield from dict.fromkeys(_coarse(rows))
     for panel, mine in panels(rows, "collapse").items():
         for row in mine:

@@ -53,7 +53,7 @@ class InfluenceSettings:
     def __post_init__(self) -> None:
         check_settings(self)
         layers = self.spectral_layers
-        for holds, wanted, found in (
+        for holds, wanted, got in (
             (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
             (self.passages >= 1, "--passages of 1 or more", self.passages),
             (self.probes >= 2, "--probes of 2 or more", self.probes),
@@ -70,7 +70,7 @@ class InfluenceSettings:
             ),
         ):
             if not holds:
-                raise BadInput(f"Expected {wanted}, got {found}: change it.")
+                raise BadInput(f"Expected {wanted}, got {got}: change it.")
         if self.positions != "none" and not is_toy(self.model):
             wanted = f"Expected --positions with the toy only, got {self.model}, which has its own"
             raise BadInput(f"{wanted}: leave --positions out.")

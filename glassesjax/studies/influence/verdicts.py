@@ -7,7 +7,7 @@ from glassesjax.runs.verdicts import unfinite
 from glassesjax.studies.influence.profiles import profiles_of
 
 
-def contradictions(rows: Sequence[Row]) -> int:
+def bound_violations(rows: Sequence[Row]) -> int:
     """How often a bound is exceeded that must hold: the program or the statement is wrong.
 
     Args:
@@ -40,5 +40,5 @@ def violations(rows: Sequence[Row]) -> list[str]:
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    exceeded = ["a bound that must hold is exceeded"] if contradictions(rows) else []
+    exceeded = ["a bound that must hold is exceeded"] if bound_violations(rows) else []
     return [*unfinite(row.get("finite") for row in rows), *exceeded]

@@ -32,17 +32,17 @@ class Stretch(NamedTuple):
     """The same sum by blocks of ``BLOCK`` positions, from ``start`` on; the last may be shorter."""
 
 
-def stretches(found: Iterable[tuple[Float[np.ndarray, " _targets"], float]]) -> Iterator[Stretch]:
+def stretches(losses: Iterable[tuple[Float[np.ndarray, " _targets"], float]]) -> Iterator[Stretch]:
     """Sums of losses, stretch by stretch, each as soon as it is whole.
 
     Args:
-      found: Losses of positions from 1 on, with their seconds, which are spread evenly.
+      losses: Losses of positions from 1 on, with their seconds, which are spread evenly.
 
     Yields:
       Stretches in order; sums are in float64.
     """
     position, open_ = 1, Stretch(0, 0, 0.0, 0.0)  # every start is a multiple of BLOCK
-    for part, seconds in found:
+    for part, seconds in losses:
         starts = [stretch_start(at) for at in range(position, position + len(part))]
         for start in sorted(set(starts)):
             first = starts.index(start)

@@ -112,16 +112,16 @@ def _cells(
 ) -> tuple[Cell, ...]:
     """Policies with their sizes, for windows of so many tokens."""
     if settings.spacing != "true" and not isinstance(config.positions, Rotary):
-        found = type(config.positions).__name__
-        raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
-    found, dtype = [], DTYPES[settings.format]
+        wanted = f"Wanted rotary positions for --spacing {settings.spacing}"
+        raise BadInput(f"{wanted}; found {type(config.positions).__name__}.")
+    cells, dtype = [], DTYPES[settings.format]
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, SHORT), SHORT if name == SHORT else ""
         spaced = dataclasses.replace(rule, spacing=settings.spacing) if rule.bounded else rule
         slots = named_slots(budget, config, spaced, baseline=baseline, length=length, dtype=dtype)
-        found.append(Cell(name, spaced, slots))
-        _check_reach(found[-1], config, len(opening), length)
-    return tuple({(cell.name, cell.slots): cell for cell in found}.values())
+        cells.append(Cell(name, spaced, slots))
+        _check_reach(cells[-1], config, len(opening), length)
+    return tuple({(cell.name, cell.slots): cell for cell in cells}.values())
 
 
 def _check_chunk(

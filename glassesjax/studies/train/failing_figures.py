@@ -149,8 +149,8 @@ def _cell(axes: Axes, cell: Failing, color: str, size: float) -> None:
 
 
 def _placed(cell: Failing, name: str) -> float:
-    found = cell.length(name)
-    return measured(cell.row, "reach") * BEYOND if found is None else float(found)
+    length = cell.length(name)
+    return measured(cell.row, "reach") * BEYOND if length is None else float(length)
 
 
 def _legend(figure: Figure, colors: dict[str, str]) -> None:
@@ -175,13 +175,13 @@ def signals_figure(rows: Sequence[Row]) -> Figure:
       last pair is told apart in that format. The lengths of the training are shaded.
     """
     curves = {key: mine for key, mine in pair_curves(rows).items() if WIDE in mine}
-    found = {(c.setting, c.seed, c.format): c for c in failing(rows) if c.applies}
+    applicable = {(c.setting, c.seed, c.format): c for c in failing(rows) if c.applies}
     colors = palette([name for mine in curves.values() for name in mine if name != WIDE])
     figure, panels = _grid(max(len(curves), 1), bottom=0.5)
     for axes, ((setting, seed), mine) in zip(panels, curves.items(), strict=False):
         _signal(axes, mine[WIDE])
         for name in [name for name in mine if name != WIDE]:
-            _noise(axes, found[setting, seed, name], colors[name])
+            _noise(axes, applicable[setting, seed, name], colors[name])
         seeds = {other for where, other in curves if where == setting}
         _title(axes, setting if len(seeds) == 1 else f"{setting}, seed {seed}")
         axes.set_xlabel("n")

@@ -1,11 +1,13 @@
 """Sweeps: a grid of trainings that any number of processes fill, each cell a run of its own."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from glassesjax.errors import BadInput, Busy
 from glassesjax.files import Row
+from glassesjax.runs.journal import programs
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.train.cells import SEED, of_kind
 from glassesjax.studies.train.settings import TrainSettings
@@ -81,6 +83,25 @@ def sweep_rows(settings: SweepSettings, out: Path) -> Iterator[Row]:
         told = {axis: _plain(getattr(cell, axis)) for axis in settings.axes}
         for row in read_rows(out / CELLS / name / "rows.jsonl"):
             yield {"cell": name, **told, **row}
+
+
+def sweep_programs(settings: SweepSettings, out: Path) -> Counter[str]:
+    """How many compiled programs the cells that are done took from the disk, and kept.
+
+    Args:
+      settings: The grid.
+      out: Of the sweep.
+
+    Returns:
+      Sums of the cells' ``hits`` and ``misses``, whichever processes trained them; neither where no
+      cell has any.
+    """
+    total: Counter[str] = Counter()
+    there = missing(settings, out)
+    for name in settings.cells:
+        if name not in there:
+            total.update(programs(out / CELLS / name))
+    return total
 
 
 def as_dataset(rows: Iterable[Row], axes: Iterable[str], values: Iterable[str], kind: str):  # noqa: ANN201

@@ -13,11 +13,12 @@ from glassesjax.files import Row, to_json, write_by_rename, writing
 from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
+from glassesjax.runs.journal import FILE, PROGRAMS
 from glassesjax.runs.provenance import provenance
 from glassesjax.studies.train.measure import mesh_of
 from glassesjax.studies.train.run import run_train
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.surveys.sweep.measure import fill_cells, missing, sweep_rows
+from glassesjax.surveys.sweep.measure import fill_cells, missing, sweep_programs, sweep_rows
 from glassesjax.surveys.sweep.page import sweep_files
 from glassesjax.surveys.sweep.settings import SweepSettings
 
@@ -132,9 +133,11 @@ def _write(settings: SweepSettings, out: Path, command: str) -> Sequence[Row]:
         record = {"command": command, **provenance()}
         done = len(settings.cells) - len(missing(settings, out))
         files = sweep_files(rows, fixed, {**record, "cells": f"{done} of {len(settings.cells)}"})
+        counts = sweep_programs(settings, out)
+        whole = {**record, **({PROGRAMS: dict(counts)} if counts else {})}
         lines = "".join(to_json(row) + "\n" for row in rows)
         for path, text in {
-            "provenance.json": to_json(record, indent=2), "rows.jsonl": lines, **files,
+            FILE: to_json(whole, indent=2), "rows.jsonl": lines, **files,
         }.items():  # fmt: skip
             (out / path).parent.mkdir(exist_ok=True)
             write_by_rename(out / path, text)

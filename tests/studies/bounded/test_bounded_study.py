@@ -11,7 +11,7 @@ from studies.made_diverged import check_diverged, check_sound, faults, words_of
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
-from glassesjax.model.opening import open_models
+from glassesjax.model.pretrained import open_model
 from glassesjax.studies.bounded.measure import KEY, BoundedSettings, cells, measure
 from glassesjax.studies.bounded.panels import panels
 from glassesjax.studies.bounded.sentences import evicted_share, first_equal
@@ -33,8 +33,7 @@ SETTINGS = BoundedSettings(
 
 @pytest.fixture(scope="module")
 def model():
-    [(_, model)] = open_models(SETTINGS)
-    return model
+    return open_model(SETTINGS.model, seed=SETTINGS.seed)
 
 
 @pytest.fixture(scope="module")

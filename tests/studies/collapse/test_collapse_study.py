@@ -14,7 +14,7 @@ from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
-from glassesjax.model.opening import open_models
+from glassesjax.model.pretrained import open_model
 from glassesjax.precision import BF16, F64, RoundingPlan, float_format
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.collapse.measure import KEY, CollapseSettings, lay_out, measure
@@ -38,8 +38,8 @@ SETTINGS = CollapseSettings(
 
 @pytest.fixture(scope="module")
 def rows():
-    ((positions, model),) = open_models(SETTINGS)
-    return [row for _, rows in measure(SETTINGS, positions, model) for row in rows]
+    model = open_model("toy", positions="none")
+    return [row for _, rows in measure(SETTINGS, "none", model) for row in rows]
 
 
 def pick(rows, **wanted):
@@ -128,7 +128,7 @@ def test_the_certificate_is_never_wrong_where_both_prompts_are_measured(rows):
 
 @pytest.mark.parametrize("name", ["bf16", "e4m3fn"])
 def test_the_answer_is_that_of_the_weights_that_made_the_representation(rows, name):
-    ((_, model),) = open_models(SETTINGS)
+    model = open_model("toy", positions="none")
     plan = RoundingPlan(weights=float_format(name), mode="simulated", carrier=F64)
     decoder = model.decoder.stored(plan)
     tokens = model.tokenizer.encode_symbols(("<bos>", *"1" * 4))
@@ -144,9 +144,9 @@ def test_the_answer_is_that_of_the_weights_that_made_the_representation(rows, na
 
 
 def test_the_callers_setting_of_jax_is_its_own_between_cells():
-    ((positions, model),) = open_models(SETTINGS)
+    model = open_model("toy", positions="none")
     with jax.enable_x64(False):
-        cells = measure(SETTINGS, positions, model)
+        cells = measure(SETTINGS, "none", model)
         for _ in range(2):
             next(cells)
             assert jnp.zeros(1).dtype == jnp.float32
@@ -156,8 +156,8 @@ def test_the_callers_setting_of_jax_is_its_own_between_cells():
 def wide_formats():
     """Rows in float64, and in a format with more exponent bits than float32."""
     settings = dataclasses.replace(SETTINGS, formats=("f64", "e9m10"))
-    ((positions, model),) = open_models(settings)
-    found = [row for _, rows in measure(settings, positions, model) for row in rows]
+    model = open_model("toy", positions="none")
+    found = [row for _, rows in measure(settings, "none", model) for row in rows]
     return [pick(found, format=name, family="ones") for name in settings.formats]
 
 
@@ -190,9 +190,9 @@ def test_the_resolution_in_ulps_is_finite_where_a_coordinate_is_zero():
 
 def test_cells_that_are_done_are_left_out(rows):
     done = {tuple(row[name] for name in KEY) for row in pick(rows, family="ones")}
-    ((positions, model),) = open_models(SETTINGS)
+    model = open_model("toy", positions="none")
     remaining = measure(
-        SETTINGS, positions, model, done=lambda row: tuple(row[name] for name in KEY) in done
+        SETTINGS, "none", model, done=lambda row: tuple(row[name] for name in KEY) in done
     )
     cell, _ = next(remaining)
     assert cell.family == "ones_zero"
@@ -224,7 +224,7 @@ def test_a_length_over_the_context_is_named():
         settings = CollapseSettings(
             model="toy", lengths=(length,), families=("ones",), positions=("none",)
         )
-        ((_, model),) = open_models(settings)
+        model = open_model("toy", positions="none")
         with pytest.raises(BadInput, match=rf"at most 8192 tokens.*needs {needed}"):
             lay_out(settings, model)
 

@@ -26,7 +26,7 @@ from glassesjax.studies.influence.profiles import Profiles, effective_number, pr
 from glassesjax.studies.influence.sentences import influence_headlines
 from glassesjax.studies.influence.summary import influence_summary
 from glassesjax.studies.influence.text import Depth, colored_text
-from glassesjax.studies.influence.verdicts import contradictions
+from glassesjax.studies.influence.verdicts import bound_violations
 
 SETTINGS = {"model": "toy", "prompt": "<script>alert(1)</script>"}
 PAIRS = (LAYERS + 1) * len(TOKENS)
@@ -123,7 +123,7 @@ def test_passages_have_medians_and_ranges():
     assert says(text[-1], 0, 90)
     assert Reader(page_of(rows)).open == []
     broken = made_passages({}, {"norms": (1e5, *EQUAL[1:])})
-    assert contradictions(broken) == 6  # of the second passage
+    assert bound_violations(broken) == 6  # of the second passage
 
 
 def test_rows_of_earlier_versions_have_one_convention_and_a_page():
@@ -174,12 +174,12 @@ def test_a_bound_that_must_hold_and_does_not_is_said_so():
     rows = made_rows(kinds=("frozen",), norms=(1000.0, *EQUAL[1:]))
     (said,) = [text for text in influence_headlines(rows) if "exceeded at 2" in text]
     assert "wrong" in said
-    assert contradictions(rows) == 2
+    assert bound_violations(rows) == 2
     both = made_rows(norms=(1e5, *EQUAL[1:]))
     assert says(influence_headlines(both)[-1], 26, 30, "exceeded at 4")
-    assert contradictions(both) == 4 + 2  # the repaired one, and the printed one that is frozen
-    assert contradictions(made_rows(kinds=("true",), norms=(1000.0, *EQUAL[1:]))) == 0
-    assert contradictions(made_rows()) == 0
+    assert bound_violations(both) == 4 + 2  # the repaired one, and the printed one that is frozen
+    assert bound_violations(made_rows(kinds=("true",), norms=(1000.0, *EQUAL[1:]))) == 0
+    assert bound_violations(made_rows()) == 0
 
 
 def test_what_only_the_frobenius_norm_exceeds_is_undecided():
@@ -187,7 +187,7 @@ def test_what_only_the_frobenius_norm_exceeds_is_undecided():
     rows = made_rows(kinds=("frozen",), norms=(20.0, *EQUAL[1:]), method="estimated")
     text = influence_headlines(rows)
     assert says(" ".join(text), 13, 15, "undecided at 2")
-    assert contradictions(rows) == 0
+    assert bound_violations(rows) == 0
     (printed,) = [line for line in text if line.startswith("Printed bound")]
     assert "exceeded" not in printed
     assert "wrong" not in " ".join(text)
@@ -221,7 +221,7 @@ def test_numbers_that_are_not_finite_are_counted_apart_and_first():
     assert says(said, 5, "|J| not finite")
     assert says(said, 14, 15, 1)
     assert "exceeded" not in said
-    assert contradictions(rows) == 0
+    assert bound_violations(rows) == 0
     assert Reader(page_of(rows)).open == []
 
 
@@ -245,7 +245,7 @@ def test_a_representation_that_is_not_finite_is_said_first_and_no_decades_are_na
     text = influence_headlines(rows)
     assert says(text[0], "last representation", "not finite")
     assert says(text[1], 30, "not finite", 30, 0)
-    assert contradictions(rows) == 0
+    assert bound_violations(rows) == 0
     for said in (" ".join(text), " ".join(Reader(page_of(rows)).text)):
         assert not re.search(r"\bnan\b", said)
         assert "wrong" not in said
