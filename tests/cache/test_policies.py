@@ -331,7 +331,7 @@ def test_h2o_without_room_for_the_much_attended_is_a_window():
         position, mass, gone = runs[-1]
         for other in runs[:-1]:
             np.testing.assert_array_equal(other[0], position)
-            # Programs of their own: a weight has LENGTH roundings or fewer, and so has a sum of them.
+            # Programs of their own: a weight has LENGTH roundings or fewer, as has a sum of them.
             np.testing.assert_allclose(other[1], mass, rtol=4 * LENGTH * 2.0**-53)
             np.testing.assert_array_equal(other[2], gone)
 
