@@ -20,7 +20,7 @@ DTYPES = [np.float32, np.float64]
 U = {np.float32: 2.0**-24, np.float64: 2.0**-53}
 # One program a shape; operation by operation they are run in the tests of NaN.
 norm = jax.jit(euclidean_norm, static_argnames="axis")
-mean_square = jax.jit(root_mean_square)
+mean_square = jax.jit(root_mean_square, static_argnums=1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
