@@ -41,6 +41,7 @@ def scored(name, decoder, key, length=LENGTH):
     [
         ("copy_string", True),
         ("copy_at", False),
+        # A count has no places, as what `copy_string` says at its end; `recall` has two tokens a place.
         pytest.param("count_mixed", True, marks=pytest.mark.slow),
         pytest.param("recall", False, marks=pytest.mark.slow),
     ],
