@@ -41,7 +41,7 @@ def scored(name, decoder, key, length=LENGTH):
     [
         ("copy_string", True),
         ("copy_at", False),
-        # A count has no places, as what `copy_string` says at its end; `recall` has two tokens a place.
+        # The same sums over rows of other tasks.
         pytest.param("count_mixed", True, marks=pytest.mark.slow),
         pytest.param("recall", False, marks=pytest.mark.slow),
     ],
