@@ -13,7 +13,8 @@ TESTS ?= tests
 QUICK := not slow and not claims
 OPTIMIZED := tests/precision tests/cache/test_against_reference.py
 # jax 0.10, which Python 3.11 is pinned to, can still emit loops in an older way that compiles twice
-# as fast; jax 0.12 cannot, and dies of the flag. Programs are not split for threads of LLVM: two workers fill two cores.
+# as fast; jax 0.12 cannot, and dies of the flag. Programs are not split for threads of LLVM: the
+# workers fill the cores.
 EMITTERS := $(if $(filter py311,$(VERSION)),XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use_fusion_emitters=false \
 	--xla_cpu_parallel_codegen_split_count=1")
 # Programs that an earlier run compiled on a machine like this one; those of the last week are kept.
