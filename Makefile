@@ -10,7 +10,7 @@ CONSTRAIN := $(if $(PINS),-c $(PINS))
 PYTEST := --numprocesses auto --maxprocesses 4 --dist loadfile --durations 20
 # Which tests, beside those that run as users do.
 TESTS ?= tests
-QUICK := not slow and not claims
+QUICK := not slow and not claims and not pages
 OPTIMIZED := tests/precision tests/cache/test_against_reference.py
 # jax 0.10, which Python 3.11 is pinned to, can still emit loops in an older way that compiles twice
 # as fast; jax 0.12 cannot, and dies of the flag. Programs are not split for threads of LLVM: the
@@ -21,6 +21,7 @@ EMITTERS := $(if $(filter py311,$(VERSION)),XLA_FLAGS="$$XLA_FLAGS --xla_cpu_use
 MACHINE := $(shell { uname -m; nproc; grep -m2 "^model name\|^flags" /proc/cpuinfo; } 2>&1 | cksum | cut -d " " -f 1)
 PROGRAMS := $(CURDIR)/$(VENV)/jax-cache/$(MACHINE)
 CACHED := JAX_COMPILATION_CACHE_DIR="$(PROGRAMS)" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+ROOM := mkdir -m 700 -p "$(PROGRAMS)"
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test claims slow check format lint types layers docs bench clean
@@ -42,7 +43,7 @@ demo: $(VENV)/.run
 # take 4 CPU seconds; here so many, for a slow machine must fail nobody.
 test: export CPU_CEILING ?= 20
 test: $(VENV)/.dev
-	mkdir -m 700 -p $(PROGRAMS) && find $(dir $(PROGRAMS)) -type f -mtime +7 -delete
+	$(ROOM) && find "$(PROGRAMS)/.." -type f -mtime +7 -delete
 	COMPILATION_CEILING=240 $(CACHED) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(OPTIMIZED)
 	$(CACHED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(EMITTERS) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(TESTS) \
 		$(addprefix --ignore=,$(OPTIMIZED))
@@ -73,6 +74,8 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev
+	$(ROOM)
+	$(CACHED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(EMITTERS) $(BIN)/pytest -q -m pages tests/test_docs.py
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/.dev

@@ -26,6 +26,10 @@ STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.Beartyp
 if os.environ.get("SHAPES"):
     install_import_hook("glassesjax", STRICT)
 
+# Tracing makes many small objects and few cycles: the garbage collector, run 300 times as rarely,
+# leaves 5 % of the time or more.
+gc.set_threshold(200_000, 20, 100)
+
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and
 # LLVM aborts where there are no more.
 MAPS = 40_000

@@ -215,6 +215,7 @@ def page_examples():
         yield pytest.param(lambda text=text: (text, {}), id=str(page.relative_to(DOCS)))
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("printed_otherwise", list(page_examples()), indirect=True)
 def test_examples_on_pages(printed_otherwise):
     assert printed_otherwise == ""

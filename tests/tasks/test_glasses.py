@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -109,11 +110,16 @@ def drawer(name):
 laid_out = jax.jit(lay_out, static_argnums=1)  # one program for all tasks that draw as much
 
 
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize(
-    "remedies",
-    ["no_bos", "separators-3", "separators_end-4", "twice", "question_first", "scratch-2"],
-)
+WORN = ["no_bos", "separators-3", "separators_end-4", "twice", "question_first", "scratch-2"]
+
+
+def worn_by_tasks():
+    """Every task with every remedy: a quick one for each task and, in turn, each remedy."""
+    for (i, name), (j, remedies) in itertools.product(enumerate(TASKS), enumerate(WORN)):
+        yield pytest.param(name, remedies, marks=pytest.mark.slow if (i - j) % len(WORN) else ())
+
+
+@pytest.mark.parametrize(("name", "remedies"), list(worn_by_tasks()))
 def test_a_remedy_changes_neither_item_nor_answer(name, remedies):
     for length in (named_task(name).least, 7, SIZE):
         parts = parts_of(name, length)
