@@ -39,11 +39,11 @@ demo: $(VENV)/.run
 # other machine code than that of `make slow`, which has them on. What the backend does with casts
 # and products is asked as it runs, and so is the cache's oracle.
 # These first ones call single operations, as users do: each is a program, and they may be many.
-# With SHAPES=1 each call's shapes and types are checked, which costs a seventh. A test by itself may
-# take 4 CPU seconds; here so many, for a slow machine must fail nobody.
-test: export CPU_CEILING ?= 20
+# With SHAPES=1 each call's shapes and types are checked, which costs a seventh. Where pytest is
+# called by itself a test may take 4 CPU seconds; here so many, for a slow machine must fail nobody.
+test docs: export CPU_CEILING ?= 20
 test: $(VENV)/.dev
-	$(ROOM) && find "$(PROGRAMS)/.." -type f -mtime +7 -delete
+	$(ROOM) && find "$(PROGRAMS)/.." -type f -mtime +7 -exec rm -f {} +
 	COMPILATION_CEILING=240 $(CACHED) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(OPTIMIZED)
 	$(CACHED) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(EMITTERS) $(BIN)/pytest $(PYTEST) -m "$(QUICK)" $(TESTS) \
 		$(addprefix --ignore=,$(OPTIMIZED))

@@ -26,8 +26,8 @@ STRICT = "beartype.beartype(conf=beartype.BeartypeConf(strategy=beartype.Beartyp
 if os.environ.get("SHAPES"):
     install_import_hook("glassesjax", STRICT)
 
-# Tracing makes many small objects and few cycles: the garbage collector, run 300 times as rarely,
-# leaves 5 % of the time or more.
+# Tracing makes many small objects and few cycles. A garbage collector that looks for these 300
+# times as rarely, and still more rarely through all objects, saves 5 % of the time.
 gc.set_threshold(200_000, 20, 100)
 
 # Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux, and

@@ -94,7 +94,8 @@ def run_halves(settings, out, *, command, advance):
 '''
 
 
-# These judge whole rows, beside; their own tests have this case.
+# The first four judge whole rows as well, and their own tests have this case; a claim's rows are of
+# no model.
 JUDGED = {"bounded", "influence", "train", "sweep", "verify"}
 
 

@@ -18,7 +18,7 @@ from glassesjax.precision.bits import peak_exponent, times_power
 
 DTYPES = [np.float32, np.float64]
 U = {np.float32: 2.0**-24, np.float64: 2.0**-53}
-# One program a shape; operation by operation they are run in the tests of NaN.
+# One program a shape; operation by operation ``euclidean_norm`` is run in the test of NaN.
 norm = jax.jit(euclidean_norm, static_argnames="axis")
 mean_square = jax.jit(root_mean_square, static_argnums=1)
 

@@ -16,6 +16,7 @@ from studies.train.made_train import timeless
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.files import write_by_rename
+from glassesjax.registry import load
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.train.measure import CHECKPOINTS, KEY
@@ -186,6 +187,11 @@ def test_rows_come_in_the_order_of_the_grid(tmp_path):
     assert [row["cell"] for row in rows] == ["copy_last,none", "copy_last,rotary"]
     assert rows[1]["positions"] == "rotary"
     assert rows[1]["formats"] == "f32"
+
+
+def test_a_cell_whose_pass_is_not_finite_fails_the_sweep():
+    rows = [{"kind": "answers", "finite": finite} for finite in (True, False)]
+    assert load("sweep").violations(rows) == ["the unrounded pass is not finite, in 1 of 2 rows"]
 
 
 def test_a_labelled_grid_has_every_number_at_its_place():

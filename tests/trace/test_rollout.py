@@ -220,7 +220,7 @@ def test_strange_input(key, kind, switches):
 @pytest.fixture(
     params=[
         (rollout, {"mlp": Mlp(kind="zero"), "norm": ConstantNorm()}),
-        (printed_bound, {"num_heads": 4, "mlp": Mlp(kind="swiglu", dim=12)}),
+        (printed_bound, GROUPED | {"num_heads": 4, "mlp": Mlp(kind="swiglu", dim=12)}),
     ],
     ids=["rollout", "printed_bound"],
     scope="module",
