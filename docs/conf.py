@@ -20,7 +20,7 @@ author = "The glassesjax authors"
 copyright = "2026, The glassesjax authors"
 
 sys.path.append(str(Path(__file__).parent / "_ext"))
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flags", "verbs"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "flags", "rows", "verbs"]
 exclude_patterns = ["_build", "jupyter_execute"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3

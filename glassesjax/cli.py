@@ -13,6 +13,7 @@ from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
+from glassesjax.runs.run import Result
 from glassesjax.runs.study import Call, Command
 
 
@@ -78,10 +79,11 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
         return 0
     steps = 0 if study.steps is None else study.steps(settings, options)
     with _progress(steps) as advance:
-        rows = study.run(settings, options, Call(out, command, advance))
-    with blaming(rows):
-        lines = list(study.lines(settings, rows))
-        failures = list(study.violations(rows))
+        done = study.run(settings, options, Call(out, command, advance))
+    said = done.summary if isinstance(done, Result) else done
+    with blaming(() if isinstance(done, Result) else done):
+        lines = list(study.lines(settings, said))
+        failures = list(study.violations(said))
     for line in lines:
         say(line)
     for line in failures:

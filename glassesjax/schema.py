@@ -11,6 +11,8 @@ from typing import Any
 from glassesjax.errors import BadInput, escaped
 
 SCHEMA = 1
+RECORDS = 2
+"""The schema of run folders whose rows are records (``glassesjax.runs.record``)."""
 # Before schema 1, ``h2o`` and ``h2o_mean`` decided by layer unless ``-head`` followed.
 _ONCE_BY_LAYER = re.compile(r"(?P<name>h2o|h2o_mean)(?P<head>-head)?(?P<rest>[+@~].*)?")
 
@@ -31,17 +33,19 @@ def renamed_policy(name: str) -> str:
     return f"{old['name']}{'' if old['head'] else '-layer'}{old['rest'] or ''}"
 
 
-def check_schema(of: Mapping[str, Any], where: object) -> None:
+def check_schema(of: Mapping[str, Any], where: object, newest: int = SCHEMA) -> None:
     """Refuses what a newer package has written.
 
     Args:
       of: Settings or a header, with or without ``schema``.
       where: The file, for the message.
+      newest: The schema of such files today.
 
     Raises:
       BadInput: Its ``schema`` is none that this package knows.
     """
     found = of.get("schema", SCHEMA)
-    if isinstance(found, bool) or found != SCHEMA:
-        expected = f"Expected schema {SCHEMA} or none in {where}"
+    if isinstance(found, bool) or found not in range(SCHEMA, newest + 1):
+        known = " or ".join(map(str, range(SCHEMA, newest + 1)))
+        expected = f"Expected schema {known} or none in {where}"
         raise BadInput(f"{expected}, got {escaped(found)}: use the glassesjax that wrote it.")

@@ -394,12 +394,13 @@ def test_a_full_disk_within_a_checkpoint_is_one_line(capsys, tmp_path, monkeypat
 # Rows that another process wrote.
 
 LINES = {
-    "empty": (lambda row: {}, "one has no"),
+    "empty": (lambda row: {}, "Expected positions in line 2"),
     "lacking": (lambda row: {name: row[name] for name in row if name != "distance"}, "distance"),
-    "null": (lambda row: {**row, "width": None}, "from these"),
-    "text": (lambda row: {**row, "width": "wide"}, "from these"),
-    "digits": (lambda row: {**row, "distance": 10**400}, "from these"),
-    "study": (lambda row: {**row, "study": "influence"}, "a row of collapse in line 2"),
+    "null": (lambda row: {**row, "length": None}, "whole number as length in line 2"),
+    "text": (lambda row: {**row, "distance": "wide"}, "number as distance in line 2"),
+    "digits": (lambda row: {**row, "distance": 10**400}, "number as distance in line 2"),
+    "value": (lambda row: {**row, "curve": "bent"}, "as curve in line 2"),
+    "record": (lambda row: {**row, "record": 9}, "one of 1 records as record in line 2"),
 }
 
 
@@ -412,6 +413,8 @@ def test_rows_of_another_shape_are_one_line(capsys, tmp_path, finished, damage):
     first, *rows = read_rows(finished / ROWS)
     rows = [first, *(change(row) for row in rows)]
     (out / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    record = json.loads((finished / "provenance.json").read_text())
+    (out / "provenance.json").write_text(json.dumps({"records": record["records"]}))
     assert run([*SMALL, str(out)]) == 2
     line = line_of(capsys)
     assert str(out / ROWS) in line

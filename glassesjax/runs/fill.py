@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassesjax.files import Row, write_by_rename, writing
+from glassesjax.files import Row, to_json, write_by_rename, writing
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.readback import blaming, known_rows
+from glassesjax.runs.readback import blaming, blaming_unmarked, known_rows
+from glassesjax.runs.record import to_row
+from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, RowFile
+from glassesjax.runs.run import ConstantsT, Result, RowT, Run, SummaryT, read_run
+
+SUMMARY = "summary.json"
 
 Done = Callable[[Row], bool]
 """Of a row, or of its key alone: whether it is there already, or whether it counts."""
@@ -86,6 +91,92 @@ def fill(
             (out / path).parent.mkdir(exist_ok=True)
             write_by_rename(out / path, text)
     return rows
+
+
+def fill_records(
+    out: Path,
+    *,
+    fixed: Mapping[str, object],
+    source: Mapping[str, object],
+    schema: RowSchema[RowT, ConstantsT],
+    constants: ConstantsT,
+    measure: Callable[[Done], Iterable[tuple[str, Sequence[RowT]]]],
+    result: Callable[[Run[RowT, ConstantsT]], Result[RowT, ConstantsT, SummaryT]],
+    files: Callable[[Result[RowT, ConstantsT, SummaryT]], Files],
+    command: str = "",
+    advance: Callable[[str], None] = lambda name: None,
+    settled: Callable[[int], int] | None = None,
+) -> Result[RowT, ConstantsT, SummaryT]:
+    """Fills a run folder with what is not in it yet; rows are records.
+
+    Args:
+      out: The run folder; one that holds the same run is continued.
+      fixed: All that fixes the rows; it tells one run from another.
+      source: What identifies the subject, for the record.
+      schema: How the rows are kept.
+      constants: What all rows of this process have in common.
+      measure: Takes whether a row of such key fields is there; gives the others step by step, each
+        step with its name.
+      result: Takes the whole run; gives it with its summary and figures.
+      files: The text of each file of the page, by its path; ``summary.json`` is written beside.
+      command: What was called, for the record.
+      advance: Takes the name of each step that was measured.
+      settled: Takes how many rows of the file are as the run wrote them; gives how many of these it
+        can go on from, and the others are cut. If absent, a file with other rows is refused.
+
+    Returns:
+      The whole run.
+
+    Raises:
+      BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
+      Busy: Another process is writing it.
+      NoRoom: The disk is full.
+    """
+    with writing("to write the run", out), RunFolder(out, fixed, schema) as folder:
+        entry = {**to_row(constants), **provenance()}
+        with RowFile(out / ROWS, schema.key, schema.read) as file:
+            journal = Journal(out, {"command": command, **source}, entry)
+            intact = journal.intact(file, refuse=settled is None)
+            file.keep(intact if settled is None else settled(intact))
+            journal.write(file)
+            for name, rows in measure(file.__contains__):
+                folder.lock.check()
+                number = journal.number()
+                file.append([{NUMBER: number, **to_row(row)} for row in rows])
+                journal.write(file)
+                advance(name)
+        with blaming_unmarked(out / ROWS, unmarked=journal.unmarked):
+            whole = result(read_run(out, schema))
+            texts = {SUMMARY: to_json(summary_fields(whole.summary), indent=2), **files(whole)}
+        for path, text in texts.items():
+            (out / path).parent.mkdir(exist_ok=True)
+            write_by_rename(out / path, text)
+    return whole
+
+
+def summary_fields(summary: Any) -> Any:  # noqa: ANN401
+    """A summary as JSON has it.
+
+    Args:
+      summary: A frozen dataclass of plain values, of lists and mappings, and of dataclasses and
+        named tuples of these.
+
+    Returns:
+      Mappings by name, lists and plain values; a mapping whose keys are no texts is a list of
+      ``[key, value]``.
+    """
+    if dataclasses.is_dataclass(summary):
+        names = (field.name for field in dataclasses.fields(summary))
+        return {name: summary_fields(getattr(summary, name)) for name in names}
+    if hasattr(summary, "_asdict"):
+        return {name: summary_fields(value) for name, value in summary._asdict().items()}
+    if isinstance(summary, Mapping):
+        if all(isinstance(name, str) for name in summary):
+            return {name: summary_fields(value) for name, value in summary.items()}
+        return [[summary_fields(name), summary_fields(value)] for name, value in summary.items()]
+    if isinstance(summary, list | tuple):
+        return [summary_fields(item) for item in summary]
+    return summary
 
 
 def fixed_fields(

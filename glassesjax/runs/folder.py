@@ -19,9 +19,9 @@ from glassesjax.files import (
     writing,
 )
 from glassesjax.runs import lock as locks
-from glassesjax.runs.rows import UPGRADED, read_rows
-from glassesjax.runs.upgrade import obsolete, upgraded_rows, upgraded_settings
-from glassesjax.schema import SCHEMA, check_schema
+from glassesjax.runs.row_schema import RowSchema
+from glassesjax.runs.upgrade import obsolete, upgrade, upgraded_settings
+from glassesjax.schema import RECORDS, SCHEMA, check_schema
 
 
 class RunFolder:
@@ -36,6 +36,7 @@ class RunFolder:
     Args:
       path: The run's own folder.
       settings: What fixes the rows, JSON-ready.
+      rows: How the study's rows are kept, where they are records.
 
     Raises:
       BadInput: The folder holds another run or other files, cannot be written or locked, or is an
@@ -44,8 +45,13 @@ class RunFolder:
       NoRoom: The disk is full.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
-        self.path, self.settings = path, settings
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, object],
+        rows: RowSchema[Any, Any] | None = None,
+    ) -> None:
+        self.path, self.settings, self.rows = path, settings, rows
 
     def __enter__(self) -> "RunFolder":
         check_local(self.path)
@@ -66,7 +72,7 @@ class RunFolder:
 
     def _claim(self) -> None:
         file = self.path / "settings.json"
-        text = to_json({"schema": SCHEMA, **self.settings}, indent=2)
+        text = to_json({"schema": RECORDS if self.rows else SCHEMA, **self.settings}, indent=2)
         if not file.exists():
             if _others(self.path):
                 raise _other_files(self.path)
@@ -74,7 +80,7 @@ class RunFolder:
         elif not same_run(file, text):
             raise _another_run(self.path, "settings.json differs")
         else:
-            _upgrade(self.path, text)
+            upgrade(self.path, text, self.rows)
         self._clear()
 
     def _clear(self) -> None:
@@ -112,7 +118,7 @@ def check_run(path: Path, known: Mapping[str, object]) -> None:
         raise
     except ValueError as error:
         raise _another_run(path, "settings.json is no JSON object") from error
-    if old.get("schema") != SCHEMA:
+    if "schema" not in old:
         return
     for name in [name for name in known if name in old]:
         if to_json(old[name]) != to_json(known[name]):
@@ -152,14 +158,13 @@ def same_run(file: Path, text: str) -> bool:
         old = _settings(file)
     except ValueError:
         return False
-    check_schema(old, file)
     wanted = json.loads(text)
+    check_schema(old, file, wanted.get("schema", SCHEMA))
     if (found := obsolete(old)) and old.get("study") == wanted.get("study"):
         expected = f"Expected a run that means the same today in {file.parent}"
         raise BadInput(f"{expected}, got {found}: choose another --out.")
-    in_order = lambda settings: json.dumps(
-        settings, sort_keys=True
-    )  # and 1 is neither 1.0 nor true
+    # 1 is neither 1.0 nor true. Settings mean the same in all schemas that there are.
+    in_order = lambda settings: json.dumps({**settings, "schema": SCHEMA}, sort_keys=True)
     return in_order(upgraded_settings(old)) == in_order(wanted)
 
 
@@ -171,22 +176,6 @@ def _settings(file: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("brackets within brackets") from error
     return settings
-
-
-def _upgrade(path: Path, text: str) -> None:
-    """Rows and settings of a folder in today's words, whatever kills the process in between.
-
-    The new rows lie beside the old ones until the settings are renamed, and replace them then.
-    """
-    settings, rows, upgraded = (path / name for name in ("settings.json", "rows.jsonl", UPGRADED))
-    old = _settings(settings)
-    if "schema" not in old:
-        if rows.is_file():
-            new = upgraded_rows(read_rows(rows), old.get("study"))
-            write_by_rename(upgraded, "".join(to_json(row) + "\n" for row in new))
-        write_by_rename(settings, text)
-    if upgraded.is_file():
-        upgraded.replace(rows)
 
 
 def _is_scrap(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """What a run folder says of its own making: by which code, and which rows it wrote."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from glassesjax.runs.rows import RowFile
 
 FILE = "provenance.json"
 MARKS, UNMARKED, CONTINUED = "row_marks", "unmarked_rows", "continued_under"
+RECORDS = "records"
 PROGRAMS = "compilation_cache"
 
 
@@ -27,13 +29,20 @@ class Journal:
 
     Args:
       folder: Of the run, locked.
-      record: Command, provenance and source of this process.
+      record: Command, provenance and source of this process; command and source where ``entry`` has
+        the provenance.
+      entry: What all rows of this process have in common, where rows are records.
 
     Raises:
       BadInput: The record of earlier processes is no regular file, cannot be read, or is too large.
     """
 
-    def __init__(self, folder: Path, record: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        record: Mapping[str, object],
+        entry: Mapping[str, object] | None = None,
+    ) -> None:
         self.path = folder / FILE
         before = _record(self.path)
         self._marks = [mark for each in _list(before, MARKS) if (mark := _mark(each))]
@@ -42,17 +51,30 @@ class Journal:
         # Of all processes that made the run; a folder of before, or without a cache, has none.
         self._programs = _programs(before.get(PROGRAMS))
         now = code_fields()
+        self.records = [each for each in _list(before, RECORDS) if isinstance(each, dict)]
+        self._entry = None if entry is None else json.loads(to_json(entry))
+        if entry is not None:
+            self._record = dict(record)
+            return
         # A folder of before these were noted says nothing that could be compared.
         known = {name: before[name] for name in now if name in before}
         self._record = {**record, **{name: before[name] for name in now if name in before}}
         last = self._continued[-1] if self._continued else known
-        if different := [name for name in now if name in last and last[name] != now[name]]:
+        if _say_difference(folder, last, now):
             self._continued.append(now)
-            name = different[0]
-            note(
-                f"glassesjax: {folder} is continued by other code: "
-                f"{name} {now[name] or 'none'}, was {last[name] or 'none'}."
-            )
+
+    def number(self) -> int:
+        """The place of this process's record; called where it has a row to write.
+
+        Returns:
+          That of an equal one that is there, else of a new one; other code is then said.
+        """
+        entry = self._entry or {}
+        if entry not in self.records:
+            if self.records:
+                _say_difference(self.path.parent, self.records[-1], code_fields())
+            self.records.append(entry)
+        return self.records.index(entry)
 
     @property
     def shown(self) -> dict[str, object]:
@@ -105,6 +127,11 @@ class Journal:
         """Whether other code than this has written some of the rows, which may lack a field."""
         return bool(self._continued)
 
+    @property
+    def unmarked(self) -> bool:
+        """Whether there are rows that the run is not known to have written."""
+        return bool(self._unmarked)
+
     def write(self, file: RowFile) -> None:
         """Notes how many rows there are, and writes.
 
@@ -119,7 +146,8 @@ class Journal:
         marks = {MARKS: self._marks, UNMARKED: self._unmarked}
         self._programs.update(take_counts())
         programs = {PROGRAMS: dict(self._programs)} if self._programs else {}
-        whole = {**self._record, **programs, CONTINUED: self._continued, **marks}
+        kept = {RECORDS: self.records} if self.records else {CONTINUED: self._continued}
+        whole = {**self._record, **programs, **kept, **marks}
         write_by_rename(self.path, to_json(whole, indent=2))
 
 
@@ -136,6 +164,17 @@ def programs(folder: Path) -> Counter[str]:
       BadInput: The record is no regular file, cannot be read, or is too large.
     """
     return _programs(_record(folder / FILE).get(PROGRAMS))
+
+
+def _say_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str]) -> bool:
+    """Whether a run is continued by other code, which is then said."""
+    different = [name for name in now if name in last and last[name] != now[name]]
+    for name in different[:1]:
+        note(
+            f"glassesjax: {folder} is continued by other code: "
+            f"{name} {now[name] or 'none'}, was {last[name] or 'none'}."
+        )
+    return bool(different)
 
 
 def _record(path: Path) -> dict[str, Any]:

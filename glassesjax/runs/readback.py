@@ -98,3 +98,31 @@ def blaming(rows: Sequence[Row]) -> Iterator[None]:
             f"Expected rows as this study writes them in {where}, got {got} from these: restore "
             "them, or choose another --out."
         ) from error
+
+
+@contextlib.contextmanager
+def blaming_unmarked(path: Path, *, unmarked: bool) -> Iterator[None]:
+    """Where rows that the run is not known to have written cannot be worked with, says so.
+
+    Args:
+      path: The rows.
+      unmarked: Whether there are such rows; if not, an error is a bug and stays as it is.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      BadInput: The block has failed, and somebody else may have written rows.
+    """
+    try:
+        yield
+    except (BadInput, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if not unmarked:
+            raise
+        got = f"{type(error).__name__} ({reason(error):.100})"
+        expected = f"Expected rows as this study writes them in {path}"
+        raise BadInput(
+            f"{expected}, got {got} from these: restore them, or choose another --out."
+        ) from error

@@ -3,17 +3,15 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from glassesjax.errors import BadInput
 from glassesjax.files import Mark, Row, Value, json_object, regular_file, to_json, whole_lines
 
 ROWS = "rows.jsonl"
-
-# Rows in today's words, before ``settings.json`` says that they are; no other file ends so.
-UPGRADED = ".rows.jsonl.upgraded"
 
 
 class RowFile:
@@ -26,17 +24,22 @@ class RowFile:
     Args:
       path: The file; made where it is missing.
       key: Names of the fields that tell one row from another.
+      check: Takes each row that is read, and its line and file, and refuses those of no kind that
+        the study writes. Then a field of the key that does not apply may be missing. If absent, all
+        rows must have the key's fields, each of one kind in all rows.
 
     Raises:
       BadInput: The file holds what are no rows of this kind.
     """
 
-    def __init__(self, path: Path, key: Sequence[str]) -> None:
-        self.path, self.key = path, tuple(key)
+    def __init__(
+        self, path: Path, key: Sequence[str], check: Callable[[Row, str], object] | None = None
+    ) -> None:
+        self.path, self.key, self.check = path, tuple(key), check
         self._seen: set[tuple[Value, ...]] = set()
         self._kinds: dict[str, tuple[str, int | None]] = {}
         self._digest = hashlib.sha256()
-        self._marks = [Mark(0, self._digest.hexdigest())]
+        self._marks = marks(())
 
     def __enter__(self) -> "RowFile":
         if self.path.exists():
@@ -112,9 +115,7 @@ class RowFile:
 
     def _note(self, lines: Iterable[bytes]) -> None:
         """A mark for each further row."""
-        for line in lines:
-            self._digest.update(line)
-            self._marks.append(Mark(len(self._marks), self._digest.hexdigest()))
+        self._marks += marks(lines, self._digest, len(self._marks))
 
     def keep(self, count: int) -> None:
         """Cuts the file behind its first rows.
@@ -130,13 +131,15 @@ class RowFile:
     def _read(self) -> None:
         self._seen, self._kinds = set(), {}
         self._digest = hashlib.sha256()
-        self._marks = [Mark(0, self._digest.hexdigest())]
-        for number, row in enumerate(read_rows(self.path), start=1):
+        self._marks = marks(())
+        for number, row in enumerate(read_rows(self.path, lists=self.check is not None), start=1):
             self._seen.add(self._key_of(row, number))
             self._check_kinds(row, number)
         self._note(whole_lines(self.path))
 
     def _key_of(self, row: Row, line: int | None = None) -> tuple[Value, ...]:
+        if self.check:
+            return tuple(row.get(name) for name in self.key)
         if lacking := [name for name in self.key if name not in row]:
             wanted = f"Wanted rows with the fields {', '.join(self.key)} in {self._at(line)}"
             raise BadInput(f"{wanted}; one has no {lacking[0]}: choose another --out.")
@@ -144,6 +147,10 @@ class RowFile:
 
     def _check_kinds(self, row: Row, line: int | None) -> None:
         """Fields of the key are of one kind in all rows, or null: else no row would be known."""
+        if self.check:
+            if line is not None:
+                self.check(row, self._at(line))
+            return
         for name in self.key:
             if (kind := _kind(row[name])) is None:
                 continue
@@ -159,6 +166,25 @@ class RowFile:
         return f"line {line} of {self.path}" if line else str(self.path)
 
 
+def marks(lines: Iterable[bytes], digest: Any = None, first: int = 1) -> list[Mark]:  # noqa: ANN401
+    """The marks of a file as it grows by one row after another.
+
+    Args:
+      lines: Its rows.
+      digest: Of the rows before, which goes on; none if absent.
+      first: How many rows there are with the first of these.
+
+    Returns:
+      One after each row; of a whole file, one before the first row as well.
+    """
+    found = [] if digest else [Mark(0, hashlib.sha256().hexdigest())]
+    digest = digest or hashlib.sha256()
+    for number, line in enumerate(lines, start=first):
+        digest.update(line)
+        found.append(Mark(number, digest.hexdigest()))
+    return found
+
+
 def _kind(value: Value) -> str | None:
     match value:
         case None:
@@ -171,22 +197,23 @@ def _kind(value: Value) -> str | None:
             return "text"
 
 
-def read_rows(path: Path) -> list[dict[str, Value]]:
+def read_rows(path: Path, *, lists: bool = False) -> list[dict[str, Any]]:
     """All whole rows of a file, in order.
 
     Args:
       path: A file of JSON lines.
+      lists: Whether a value may be a list.
 
     Returns:
-      One flat dictionary a row.
+      One dictionary a row.
 
     Raises:
       BadInput: A whole line is not a JSON object of plain values.
     """
-    return list(_parse(path))
+    return list(_parse(path, (dict,) if lists else (dict, list)))
 
 
-def _parse(path: Path) -> Iterator[dict[str, Value]]:
+def _parse(path: Path, refused: tuple[type, ...]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(whole_lines(path), start=1):
         row = None
         with contextlib.suppress(ValueError):
@@ -194,7 +221,7 @@ def _parse(path: Path) -> Iterator[dict[str, Value]]:
         if row is None:
             raise BadInput(f"Wanted a JSON object in line {number} of {path}; found {line[:40]!r}.")
         for name, value in row.items():
-            if isinstance(value, list | dict):
+            if isinstance(value, refused):
                 expected = f"Expected plain values in line {number} of {path}"
                 got = f"a {'list' if isinstance(value, list) else 'mapping'} as {name}"
                 raise BadInput(f"{expected}, got {got}: restore the line, or choose another --out.")

@@ -13,8 +13,10 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import tyro
 
 from glassesjax.errors import BadInput
-from glassesjax.files import LONGEST_NAME, Row, check_local
+from glassesjax.files import LONGEST_NAME, check_local
 from glassesjax.names import PACKAGED
+from glassesjax.runs.row_schema import RowSchema
+from glassesjax.runs.run import Result, Run
 from glassesjax.settings import check_settings
 
 # A field of the settings of a study of a model: which one.
@@ -86,12 +88,18 @@ class Study(Generic[SettingsT, OptionsT]):
     """What the default run folder is named after, behind the verb; part of the name of a folder."""
     steps: Callable[[SettingsT, OptionsT], int] | None = None
     """How many steps a run has, for a bar of progress; without it each step is a line."""
-    run: Callable[[SettingsT, OptionsT, Call], Sequence[Row]]
-    """Fills the run folder; gives all rows of the run, or none where another process writes."""
-    lines: Callable[[SettingsT, Sequence[Row]], Iterable[str]]
-    """What the command prints of the rows: sentences, in order."""
-    violations: Callable[[Sequence[Row]], Sequence[str]] = lambda rows: ()
-    """A line for each thing that the rows show and that must not be; any makes exit status 1."""
+    run: Callable[[SettingsT, OptionsT, Call], Any]
+    """Fills the run folder; gives a ``Result`` where ``rows`` are records, else all rows of the
+    run, or none where another process writes."""
+    rows: RowSchema[Any, Any] | None = None
+    """How its rows are kept, where they are records."""
+    result: Callable[[Run[Any, Any]], Result[Any, Any, Any]] | None = None
+    """A run that was read, with its summary and figures; where rows are records."""
+    lines: Callable[[SettingsT, Any], Iterable[str]]
+    """What the command prints of the summary, or of rows that are no records: sentences."""
+    violations: Callable[[Any], Sequence[str]] = lambda summary: ()
+    """A line for each thing that the summary, or rows that are no records, show and that must not
+    be; any makes exit status 1."""
     configure: Callable[[SettingsT], None] = lambda settings: None
     """Changes settings of JAX, such as ``verify``'s compiler options, for the whole process: called
     once settings and folder are checked and before ``run``, and only where the process was started

@@ -5,10 +5,29 @@ told apart. Each change of a name's meaning is a row here, so that what was meas
 name is read, continued and never taken for what the name means now.
 """
 
+import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from glassesjax.files import (
+    MOST_SETTINGS,
+    Mark,
+    json_object,
+    read_file,
+    to_json,
+    whole_lines,
+    write_by_rename,
+)
+from glassesjax.runs.row_schema import NUMBER, RowSchema
+from glassesjax.runs.rows import ROWS, marks, read_rows
 from glassesjax.schema import SCHEMA, renamed_policy
+
+# Rows and record in today's words, before ``settings.json`` says that they are.
+PENDING = {ROWS: ".rows.jsonl.upgraded", "provenance.json": ".provenance.json.upgraded"}
+# Rows as an older schema had them; what stands on their bytes, as a checkpoint, finds them here.
+KEPT = "rows.schema-1.jsonl"
 
 # Before schema 1, no text meant the King James Bible, for models that read text.
 _READ_KJV = ("perplexity", "retention", "bounded")
@@ -96,3 +115,98 @@ def upgraded_rows(
             continue
         policy = row.get("policy")
         yield {**row, "policy": renamed_policy(policy)} if isinstance(policy, str) else dict(row)
+
+
+def numbered(
+    rows: Iterable[Mapping[str, Any]], schema: RowSchema[Any, Any]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of schema 1 as records.
+
+    Args:
+      rows: As they were written.
+      schema: How the study's rows are kept today.
+
+    Returns:
+      What stands once, in numbered records, and the rows, each with its number.
+    """
+    records: list[dict[str, Any]] = []
+    new = []
+    for row in rows:
+        shared, own = schema.upgraded(row)
+        if shared not in records:
+            records.append(shared)
+        new.append({NUMBER: records.index(shared), **own})
+    return records, new
+
+
+def upgrade(path: Path, text: str, schema: RowSchema[Any, Any] | None) -> None:
+    """Rows, record and settings of a folder in today's words, whatever kills the process meanwhile.
+
+    The new files lie beside the old ones until the settings are renamed, and replace them then.
+
+    Args:
+      path: The run folder, locked.
+      text: Its settings as they are written today.
+      schema: How the study's rows are kept, where they are records.
+    """
+    settings = json_object(read_file(path / "settings.json", "settings", most=MOST_SETTINGS))
+    if settings.get("schema") != json.loads(text).get("schema"):
+        for name, content in _in_todays_words(path, settings, schema).items():
+            write_by_rename(path / name, content)
+        write_by_rename(path / "settings.json", text)
+    for name, pending in PENDING.items():
+        if (path / pending).is_file():
+            (path / pending).replace(path / name)
+
+
+def _in_todays_words(
+    path: Path, settings: Mapping[str, Any], schema: RowSchema[Any, Any] | None
+) -> dict[str, str]:
+    """The text of each file that replaces another one, by its name until then."""
+    rows = path / ROWS
+    if not rows.is_file():
+        return {}
+    old: Iterable[Mapping[str, Any]] = read_rows(rows)
+    if "schema" not in settings:
+        old = upgraded_rows(old, settings.get("study"))
+    if schema is None:
+        return {PENDING[ROWS]: _lines(old)}
+    records, new = numbered(old, schema)
+    record = upgraded_record(path, records, _lines(new))
+    kept = {} if "schema" not in settings else {KEPT: "".join(map(bytes.decode, whole_lines(rows)))}
+    return {
+        **kept,
+        PENDING[ROWS]: _lines(new),
+        PENDING["provenance.json"]: to_json(record, indent=2),
+    }
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(to_json(row) + "\n" for row in rows)
+
+
+def upgraded_record(path: Path, records: list[dict[str, Any]], text: str) -> dict[str, Any]:
+    """``provenance.json`` of a run whose rows have become records.
+
+    Args:
+      path: The run folder, with its rows and record as they were.
+      records: What stands once.
+      text: The rows in today's words.
+
+    Returns:
+      What was noted, without what the records say; marks of rows that are as they were written
+      become marks of the new ones, and others stay, so that they fit as little as before.
+    """
+    file = path / "provenance.json"
+    said = (
+        json_object(read_file(file, "a run's own record", most=MOST_SETTINGS))
+        if file.is_file()
+        else {}
+    )
+    told = set(itertools.chain.from_iterable(records)) | {"continued_under"}
+    record = {name: value for name, value in said.items() if name not in told}
+    before, after = marks(whole_lines(path / ROWS)), marks(text.encode().splitlines(keepends=True))
+    now = lambda mark: after[mark.rows] if mark in before[mark.rows : mark.rows + 1] else mark
+    if isinstance(said.get("row_marks"), list) and len(before) == len(after):
+        record["row_marks"] = [now(Mark(*mark)) for mark in said["row_marks"]]
+    return {**record, "records": records}

@@ -12,7 +12,8 @@ from glassesjax.errors import BadInput
 from glassesjax.files import mark_of, to_json, write_by_rename
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.rows import UPGRADED, RowFile, read_rows
+from glassesjax.runs.rows import ROWS, RowFile, read_rows
+from glassesjax.runs.upgrade import PENDING
 
 KEY = ("name", "length")
 
@@ -170,7 +171,7 @@ def test_a_process_killed_while_a_folder_is_upgraded_loses_nothing(tmp_path, mon
     claim(run, NEW)
     assert [row["policy"] for row in read_rows(run / "rows.jsonl")] == NAMES
     assert json.loads((run / "settings.json").read_text()) == {"schema": 1, **NEW}
-    assert not (run / UPGRADED).exists()
+    assert not (run / PENDING[ROWS]).exists()
 
 
 def test_a_folder_of_a_newer_schema_is_refused(tmp_path):

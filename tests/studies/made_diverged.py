@@ -6,6 +6,7 @@ compiled serves again, for other numbers are the same programs.
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -38,6 +39,13 @@ def saved_pair(folder, positions="none", fault=np.nan):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def joined(out):
+    """The rows of a run, each with the fields of its record, where it has one."""
+    records = json.loads((out / "provenance.json").read_text()).get("records")
+    rows = read_rows(out / "rows.jsonl", lists=True)
+    return [{**records[row["record"]], **row} for row in rows] if records else rows
+
+
 def words_of(settings):
     """The flags that give these settings, but for the model's name and what only the toy takes."""
     words = []
@@ -60,7 +68,7 @@ def check_diverged(verb, words, folder, capsys, fault, positions="none"):
     assert "ot finite, in " in said.replace(UNROUNDED, "")
     said = said.replace("neither equal nor different", "").replace(str(folder), "")
     assert [word for word in ("equal", "best", "lowest", "nan") if word in said] == []
-    rows = read_rows(out / "rows.jsonl")
+    rows = joined(out)
     assert not all(row["finite"] for row in rows if row.get("finite") is not None)
     assert {row["weights_sha256"] for row in rows} == {digest}
     assert {(row["model_seed"], row["seed"]) for row in rows} == {(SEED, SEED)}
@@ -70,5 +78,4 @@ def check_sound(verb, words, folder):
     """After ``check_diverged``: the other decoder of the same folder ends the command well."""
     out = folder / "sound"
     assert run([verb, str(folder / "models"), *words, "--seed", "0", "--out", str(out)]) == 0
-    rows = read_rows(out / "rows.jsonl")
-    assert {(row["model_seed"], row["seed"]) for row in rows} == {(0, 0)}
+    assert {(row["model_seed"], row["seed"]) for row in joined(out)} == {(0, 0)}

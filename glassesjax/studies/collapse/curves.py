@@ -1,11 +1,13 @@
 """The rows of a collapse run, found again by what they measure."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer, number
 from glassesjax.report.points import Point
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.run import Run
+from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.trace.decay import DecayFit, fit_decay
 
 # ``own`` is the signal in the format's own arithmetic, native or simulated.
@@ -24,30 +26,25 @@ class Curves:
     """Rows of a collapse run by panel, curve and norm, each with its lengths ascending.
 
     Args:
-      rows: Rows of the collapse study, in any order.
-
-    Raises:
-      ValueError: There is no row of the collapse study.
+      run: Of the collapse study, with at least one row.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        found = [row for row in rows if row.get("study") == "collapse"]
-        if not found:
-            seen = f"found none among {len(rows)}"
-            raise ValueError(f"Wanted rows of the collapse study; {seen}: run the study first.")
-        self.first_row = found[0]
+    def __init__(self, run: Run[CollapseRow, ModelConstants]) -> None:
+        self.constants = run.constants
         self.positions, self.families, self.formats = (
-            tuple(dict.fromkeys(str(row[name]) for row in found))
+            tuple(dict.fromkeys(getattr(row, name) for row in run.rows))
             for name in ("positions", "family", "format")
         )
-        self.lengths = tuple(sorted(set(map(length, found))))
-        self._rows: dict[tuple[Panel, str, str], list[Row]] = {}
-        for row in sorted(found, key=length):
+        self.lengths = tuple(sorted({row.length for row in run.rows}))
+        self._rows: dict[tuple[Panel, str, str], list[CollapseRow]] = {}
+        for row in sorted(run.rows, key=lambda row: row.length):
             self._rows.setdefault(_place(row), []).append(row)
         panels = {panel for panel, curve, _ in self._rows if curve == "signal"}
         self._panels = sorted(panels, key=self._order)
 
-    def __call__(self, panel: Panel, curve: CurveName, norm: str = "relative_l1") -> list[Row]:
+    def __call__(
+        self, panel: Panel, curve: CurveName, norm: str = "relative_l1"
+    ) -> list[CollapseRow]:
         """The rows of one curve, shortest run first; none where it was not measured."""
         return self._rows.get((panel, curve, norm), [])
 
@@ -59,26 +56,25 @@ class Curves:
 
     def mode(self, panel: Panel) -> str:
         """How the format's own arithmetic was done, native or simulated; empty for float64."""
-        return str(self(panel, "own")[0]["mode"]) if self(panel, "own") else ""
+        return self(panel, "own")[0].mode if self(panel, "own") else ""
 
     def finest(self, positions: str, family: str) -> Panel | None:
         """The measured panel with the smallest unit roundoff: its weights are the least changed."""
         panels = self.panels(positions=positions, family=family)
-        roundoff = lambda panel: number(self(panel, "signal")[0], "unit_roundoff") or 0.0
-        return min(panels, key=roundoff, default=None)
+        return min(panels, key=lambda p: self(p, "signal")[0].unit_roundoff, default=None)
 
     def points(self, panel: Panel, curve: CurveName, norm: str = "relative_l1") -> list[Point]:
-        """A curve's distances in a norm; a wide signal says whether it is resolved."""
-        wide = curve == "signal"
+        """A curve's distances in a norm; a signal in float64 says whether it is resolved."""
+        known = curve != "signal"
         return [
-            Point(length(row), number(row, "distance"), not wide or _resolved(row))
+            Point(row.length, finite(row.distance), known or _resolved(row))
             for row in self(panel, curve, norm)
         ]
 
     def noise(self, panel: Panel, norm: str = "relative_l1") -> list[Point]:
         """The error of the format's own arithmetic in the difference of the two prompts."""
         rows = self(panel, "own", norm)
-        return [Point(length(row), number(row, "resolution")) for row in rows]
+        return [Point(row.length, finite(row.resolution)) for row in rows]
 
     def fit(self, panel: Panel) -> DecayFit:
         """The decay of the resolved wide signal with length."""
@@ -90,21 +86,21 @@ class Curves:
         return tuple(names.index(name) for names, name in zip(known, panel, strict=True))
 
 
-def _place(row: Row) -> tuple[Panel, str, str]:
-    panel = Panel(str(row["positions"]), str(row["family"]), str(row["format"]))
-    own = row["curve"] == "signal" and row["mode"] != "wide"
-    return panel, "own" if own else str(row["curve"]), str(row["norm"])
+def _place(row: CollapseRow) -> tuple[Panel, str, str]:
+    own = row.curve == "signal" and row.mode != "reference"
+    panel = Panel(row.positions, row.family, row.format)
+    return panel, "own" if own else row.curve, row.norm
 
 
-def _resolved(row: Row) -> bool:
-    """Whether float64 tells a distance from zero; an exact zero is one."""
-    gap, finest = number(row, "distance"), number(row, "resolution")
-    return not gap or (finest is not None and gap > finest)
+def _resolved(row: CollapseRow) -> bool:
+    """Whether float64 tells a distance from zero; an exact zero is one, and so is no number."""
+    gap = row.distance
+    return math.isnan(gap) or gap == 0 or gap > row.resolution
 
 
-def length(row: Row) -> int:
-    """The run length n of a row."""
-    return integer(row, "length")
+def finite(value: float) -> float | None:
+    """A measured number; none where it is not finite."""
+    return value if math.isfinite(value) else None
 
 
 def holds_from(claims: Sequence[tuple[int, bool]]) -> int | None:

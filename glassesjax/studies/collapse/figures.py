@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import (
     FAINT,
     INK,
@@ -22,28 +21,27 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.fields import number
 from glassesjax.report.numbers import power_of
 from glassesjax.report.points import Point
-from glassesjax.studies.collapse.curves import CurveName, Curves, Panel, length
+from glassesjax.studies.collapse.curves import CurveName, Curves, Panel
+from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.tasks.sequences import FAMILIES
 
 NOISE = "#8a93a3"
 
 
 @styled
-def collapse_figure(rows: Sequence[Row], positions: str, *families: str) -> Figure:
+def collapse_figure(curves: Curves, positions: str, *families: str) -> Figure:
     """Signal, noise floor and what rounding leaves against run length, a panel per format.
 
     Args:
-      rows: Rows of the collapse study.
+      curves: The run.
       positions: Which positional encoding.
       families: Which families of runs, one row of panels each; all if none is named.
 
     Returns:
       The figure, in relative L1 distance. Exact zeros stand in a strip at the bottom.
     """
-    curves = Curves(rows)
     names = families or curves.families
     height = 1.1 + (1.9 if len(names) == 1 else 1.45 * len(names))
     figure = Figure(figsize=(WIDTH, height))
@@ -103,7 +101,7 @@ def _collapse_legend() -> list[Line2D | Patch]:
 
 def _format_title(curves: Curves, name: str) -> str:
     panel = curves.panels(format=name)[0]
-    roundoff = number(curves(panel, "signal")[0], "unit_roundoff") or 1
+    roundoff = curves(panel, "signal")[0].unit_roundoff
     title = f"{name} {curves.mode(panel)}".strip()
     return f"{title}, u = {power_of(2, round(math.log2(roundoff)))}"
 
@@ -114,18 +112,17 @@ def family_title(family: str, width: int = 1000) -> str:
 
 
 @styled
-def equality_figure(rows: Sequence[Row], positions: str, family: str) -> Figure:
+def equality_figure(curves: Curves, positions: str, family: str) -> Figure:
     """What storage makes of two representations: share of equal coordinates, distance in ulp.
 
     Args:
-      rows: Rows of the collapse study.
+      curves: The run.
       positions: Which positional encoding.
       family: Which family of runs.
 
     Returns:
       The figure, one line per format in each of two panels.
     """
-    curves = Curves(rows)
     figure = Figure(figsize=(WIDTH, 2.8))
     share, ulp = figure.subplots(1, 2, gridspec_kw=margins(figure) | {"wspace": 0.16})
     panels = curves.panels(positions=positions, family=family)
@@ -145,17 +142,14 @@ def _share_panel(axes: Axes, curves: Curves, panels: Sequence[Panel]) -> None:
     axes.set_yticklabels(["0 %", "25 %", "50 %", "75 %", "all"])
     axes.axhline(1, color=FAINT, linewidth=0.8, zorder=0)
     for panel in panels:
-        rows = curves(panel, "rounded")
-        share = [equal_share(row) for row in rows]
-        axes.plot(
-            list(map(length, rows)), share, color=color(panel.format), lw=1.8, marker="o", ms=3
-        )
+        rows, width = curves(panel, "rounded"), curves.constants.model_dim
+        lengths, share = [row.length for row in rows], [equal_share(row, width) for row in rows]
+        axes.plot(lengths, share, color=color(panel.format), lw=1.8, marker="o", ms=3)
 
 
-def equal_share(row: Row) -> float:
-    """Share of coordinates that are equal; NaN where the row does not say."""
-    equal, width = number(row, "equal_coordinates"), number(row, "width")
-    return math.nan if equal is None or not width else equal / width
+def equal_share(row: CollapseRow, width: int) -> float:
+    """Share of coordinates that are equal; NaN where a distance is not finite."""
+    return row.equal_coordinates / width if math.isfinite(row.distance) else math.nan
 
 
 def _ulp_panel(axes: Axes, curves: Curves, panels: Sequence[Panel]) -> None:

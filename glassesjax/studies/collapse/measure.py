@@ -10,7 +10,7 @@ the unrounded weights when the two representations are stored in the format.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
-from glassesjax.runs.provenance import provenance
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.rows import (
     Cell,
     Curve,
@@ -34,8 +35,6 @@ from glassesjax.tasks.sequences import repeats_last_token, run_family
 from glassesjax.trace.collapse import NORMS, distance, last_representations, pack, pass_size
 from glassesjax.trace.noise import paired_noise
 
-# What tells one row of a run from another.
-KEY = ("positions", "family", "length", "format", "mode", "curve", "norm")
 NATIVE = (F32, BF16, F16)  # all backends compute in these; others are simulated
 
 
@@ -80,7 +79,7 @@ def measure(
     positions: str,
     model: LanguageModel,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[Cell, list[Row]]]:
+) -> Iterator[tuple[Cell, list[CollapseRow]]]:
     """Measures one model, cell by cell.
 
     Source: arXiv 2406.04267v2, Theorem 4.2 and Figure 5.
@@ -104,18 +103,36 @@ def measure(
     ]
     wanted = [cell for cell in wanted if not all(map(done, _expected(settings, cell)))]
     passes = _Passes(model, lay_out(settings, model))
-    shared = provenance() | model.columns | {"seed": settings.seed}
     for cell in wanted:
         # Wide means float64, for which JAX needs 64-bit types: on for our own arithmetic, and the
         # caller's setting is back before the caller is.
         with jax.enable_x64(True):
             pairs = passes.pairs[cell.family]
             finite = passes.finite(cell.family)
-            found = curve_rows(
-                _curves(cell, passes), cell, settings.lengths, pairs, model, finite=finite
-            )
-            rows: list[Row] = [{**shared, **row} for row in found]
+            curves = _curves(cell, passes)
+            rows = list(curve_rows(curves, cell, settings.lengths, pairs, model, finite=finite))
         yield cell, rows
+
+
+def constants(settings: CollapseSettings, model: LanguageModel) -> ModelConstants:
+    """What all rows of a run have in common.
+
+    Args:
+      settings: What is measured.
+      model: Of any encoding.
+
+    Returns:
+      Model, weights, seed and width.
+    """
+    return ModelConstants(
+        study="collapse",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=model.decoder.config.model_dim,
+    )
 
 
 class _Passes:
@@ -167,7 +184,19 @@ def _own_plan(number: FloatFormat) -> RoundingPlan | None:
     """The format's own arithmetic; none for float64, which is the wide arithmetic itself."""
     if number.contains(F64):
         return None
-    return RoundingPlan.everywhere(number, mode="native" if number in NATIVE else "simulated")
+    return RoundingPlan.everywhere(number, mode=own_mode(number))
+
+
+def own_mode(number: FloatFormat) -> Literal["native", "simulated"]:
+    """How a format's own arithmetic is done here.
+
+    Args:
+      number: The format.
+
+    Returns:
+      Natively where every backend computes in it.
+    """
+    return "native" if number in NATIVE else "simulated"
 
 
 def _stored_plan(number: FloatFormat) -> RoundingPlan:
@@ -186,12 +215,12 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
     storage = RoundingPlan(output=number, mode="simulated", carrier=F64)
     first, second = (number.round(y) for y in master)
     curves = [
-        Curve("signal", "wide", stored, *wide, finest, passes.unembedding(stored)),
-        Curve("rounded", "wide", storage, first, second, finest, None),
+        Curve("signal", "reference", stored, *wide, finest, passes.unembedding(stored)),
+        Curve("rounded", "reference", storage, first, second, finest, None),
     ]
     if own_plan is None:
         return curves
-    own, mode = passes(own_plan, cell.family), own_plan.mode
+    own, mode = passes(own_plan, cell.family), own_mode(number)
     noise = paired_noise(*wide, *own, number)
     differs = distance(*wide, number).l2 > finest["l2"]
     errors = {norm: getattr(noise, norm) for norm in NORMS}
@@ -205,10 +234,10 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
 
 def _expected(settings: CollapseSettings, cell: Cell) -> Iterator[Row]:
     """The key fields of all rows of a cell."""
-    own_plan = _own_plan(known_format(cell.format))
-    curves = [("signal", "wide"), ("rounded", "wide")]
-    if own_plan is not None:
-        curves += [("signal", own_plan.mode), ("noise_floor", own_plan.mode)]
+    number = known_format(cell.format)
+    curves = [("signal", "reference"), ("rounded", "reference")]
+    if _own_plan(number) is not None:
+        curves += [("signal", own_mode(number)), ("noise_floor", own_mode(number))]
     for curve, mode in curves:
         for norm in NORMS:
             for length in settings.lengths:

@@ -1,13 +1,13 @@
 """All runs at a glance: small multiples of the wide signal, each with its fitted decay."""
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import (
     COLORS,
     INK,
@@ -21,25 +21,28 @@ from glassesjax.report.canvas import (
     styled,
 )
 from glassesjax.report.points import Point
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.run import Run
 from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.figures import collapse_figure, family_title
+from glassesjax.studies.collapse.fits import has_exponent, is_flat, slope
+from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.trace.decay import DecayFit
 
 SIGNAL = COLORS["f32"]
 
 
 @styled
-def overview_figure(rows: Sequence[Row]) -> Figure:
+def overview_figure(curves: Curves) -> Figure:
     """The wide signal of every family under every positional encoding, with its fitted decay.
 
     Args:
-      rows: Rows of the collapse study.
+      curves: The run.
 
     Returns:
       One small panel per family, or a grid of families and encodings where there are several
       encodings. Gray panels: the pairs of prompts do not meet Theorem 4.2's hypothesis.
     """
-    curves = Curves(rows)
     several = len(curves.positions) > 1
     columns = len(curves.positions) if several else min(4, len(curves.families))
     panels = [curves.finest(p, f) for f in curves.families for p in curves.positions]
@@ -64,18 +67,23 @@ def overview_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def collapse_figures(rows: Sequence[Row]) -> Iterator[tuple[str, Figure]]:
-    """The figures of a run, to be kept as files.
+def collapse_figures(run: Run[CollapseRow, ModelConstants]) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure of a run.
 
     Args:
-      rows: Rows of the collapse study.
+      run: Of the collapse study.
 
-    Yields:
-      The name of each file without its ending, and the figure.
+    Returns:
+      ``overview``, and ``collapse-ENCODING`` for each encoding, by name.
     """
-    yield "overview", overview_figure(rows)
-    for positions in Curves(rows).positions:
-        yield f"collapse-{positions}", collapse_figure(rows, positions)
+    curves = Curves(run)
+    return {
+        "overview": lambda: overview_figure(curves),
+        **{
+            f"collapse-{positions}": functools.partial(collapse_figure, curves, positions)
+            for positions in curves.positions
+        },
+    }
 
 
 def _overview_panel(axes: Axes, curves: Curves, panel: Panel | None, scale: LogScale) -> None:
@@ -85,7 +93,7 @@ def _overview_panel(axes: Axes, curves: Curves, panel: Panel | None, scale: LogS
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
         return
     points, fit = curves.points(panel, "signal"), curves.fit(panel)
-    if not all(row["repeats_last"] for row in curves(panel, "signal")):
+    if not all(row.repeats_last for row in curves(panel, "signal")):
         axes.set_facecolor(STRIP)
     draw_points(axes, points, scale, color=SIGNAL, linewidth=1.7)
     if has_exponent(fit):
@@ -107,17 +115,6 @@ def _fit_line(axes: Axes, points: Sequence[Point], fit: DecayFit) -> None:
     ends = (fit.first, fit.last)
     line = [math.exp(y + fit.exponent * (math.log(n) - x)) for n in ends]
     axes.plot(ends, line, color=INK, linewidth=0.8, linestyle="--")
-
-
-def has_exponent(fit: DecayFit) -> bool:
-    """Whether a power law may be read from a fit: its tail is stable, and no exponential."""
-    return fit.stable and fit.law != "exponential"
-
-
-def is_flat(fit: DecayFit) -> bool:
-    """Whether a slope is not told apart from zero, or moves less than a factor of two in all."""
-    moved = abs(fit.exponent) * math.log(fit.last / fit.first)
-    return fit.low <= 0 <= fit.high or moved < math.log(2)
 
 
 def fit_words(fit: DecayFit, points: Sequence[Point]) -> str:
@@ -142,13 +139,6 @@ def fit_words(fit: DecayFit, points: Sequence[Point]) -> str:
         return f"an exponential\nis closer, {where}"
     note = "no trend, " if is_flat(fit) else "" if fit.stable else "not settled, "
     return f"{slope(fit)}\n{note}{where}"
-
-
-def slope(fit: DecayFit) -> str:
-    """A fitted exponent with its interval and true minus signs."""
-    digits = 2 if fit.high - fit.low >= 0.01 else 3
-    slope, low, high = (f"{end:.{digits}f}" for end in (fit.exponent, fit.low, fit.high))
-    return f"{slope} ({low} to {high})".replace("-", "\N{MINUS SIGN}")
 
 
 def _name_panels(grid: np.ndarray, curves: Curves, *, several: bool) -> None:

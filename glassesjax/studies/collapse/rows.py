@@ -1,14 +1,13 @@
 """From two stacks of representations to the rows of the collapse study."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from glassesjax.files import Row
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.precision import (
     F32,
@@ -20,6 +19,7 @@ from glassesjax.precision import (
     ulp_distance,
 )
 from glassesjax.precision.bits import times_power
+from glassesjax.studies.collapse.records import Answer, Certificate, CollapseRow, Detection
 from glassesjax.theory.margin import margin_certificates
 from glassesjax.trace.collapse import NORMS, Distance, Tokens, distance
 from glassesjax.trace.noise import PairedNoise
@@ -47,8 +47,8 @@ class Pairs(NamedTuple):
 class Curve(NamedTuple):
     """Two stacks of representations to be compared, and how the rows are named."""
 
-    curve: str
-    mode: str
+    curve: Literal["signal", "noise_floor", "rounded"]
+    mode: Literal["reference", "native", "simulated"]
     plan: RoundingPlan
     first: Float[Array, "lengths model_dim"]
     second: Float[Array, "lengths model_dim"]
@@ -70,8 +70,8 @@ def curve_rows(
     model: LanguageModel,
     *,
     finite: Sequence[bool],
-) -> Iterator[Row]:
-    """The rows of one cell, without provenance.
+) -> Iterator[CollapseRow]:
+    """The rows of one cell.
 
     Args:
       curves: What was measured.
@@ -82,58 +82,59 @@ def curve_rows(
       finite: For each length, whether the unrounded pass gave finite numbers.
 
     Yields:
-      One flat row for each curve, norm and length.
+      One row for each curve, norm and length.
     """
-    heads: list[Row] = [
-        {**head, "finite": fine}
-        for head, fine in zip(_heads(cell, lengths, pairs, model), finite, strict=True)
-    ]
+    heads = _heads(cell, lengths, pairs, finite)
     for curve in curves:
         yield from _rows(curve, float_format(cell.format), model, heads)
 
 
-def _heads(cell: Cell, lengths: Sequence[int], pairs: Pairs, model: LanguageModel) -> list[Row]:
+def _heads(
+    cell: Cell, lengths: Sequence[int], pairs: Pairs, finite: Sequence[bool]
+) -> list[dict[str, Any]]:
     """What all rows of one length have in common."""
     return [
         {
-            "study": "collapse",
-            "model": model.name,
             **cell._asdict(),
             "length": length,
             "prompt_tokens": len(shorter),
             "longer_prompt_tokens": len(longer),
             "repeats_last": repeats,
             "same_last": shorter[-1] == longer[-1],
+            "finite": fine,
         }
-        for length, shorter, longer, repeats in zip(lengths, *pairs, strict=True)
+        for length, shorter, longer, repeats, fine in zip(lengths, *pairs, finite, strict=True)
     ]
 
 
 def _rows(
-    curve: Curve, number: FloatFormat, model: LanguageModel, heads: list[Row]
-) -> Iterator[Row]:
+    curve: Curve, number: FloatFormat, model: LanguageModel, heads: list[dict[str, Any]]
+) -> Iterator[CollapseRow]:
     """One row for each norm and length of a curve."""
     apart = jax.device_get(_distance(curve.first, curve.second, number))
     finest = jax.device_get(dict(curve.resolution))
-    answers = zip(_answers(curve, model, len(heads)), _detection(curve, len(heads)), strict=True)
-    extra = {"l2": [{**a, **d} for a, d in answers], "ulp": _steps(curve, number)}
+    answers, detections = _answers(curve, model, len(heads)), _detections(curve, len(heads))
+    steps = _steps(curve, number, len(heads))
     for norm in NORMS:
         for index, head in enumerate(heads):
-            yield {
+            # The certificate is a statement in the L2 norm, so it stands with that distance.
+            answer, certificate = answers[index] if norm == "l2" else (None, None)
+            yield CollapseRow(
                 **head,
-                "mode": curve.mode,
-                "curve": curve.curve,
-                "norm": norm,
-                "distance": float(getattr(apart, norm)[index]),
-                "resolution": float(finest[norm][index]),
-                "equal_coordinates": int(apart.equal_coordinates[index]),
-                "width": curve.first.shape[1],
-                "unit_roundoff": number.unit_roundoff,
-                "dtype": curve.plan.dtype.name,
-                "rounding": curve.plan.name,
-                # The certificate is a statement in the L2 norm, so it stands with that distance.
-                **(extra[norm][index] if extra.get(norm) else {}),
-            }
+                mode=curve.mode,
+                curve=curve.curve,
+                norm=norm,
+                distance=float(getattr(apart, norm)[index]),
+                resolution=float(finest[norm][index]),
+                equal_coordinates=int(apart.equal_coordinates[index]),
+                unit_roundoff=number.unit_roundoff,
+                dtype=curve.plan.dtype.name,
+                rounding=curve.plan.name,
+                answer=answer,
+                certificate=certificate,
+                detection=detections[index] if norm == "l2" else None,
+                ulp_distance=steps[index] if norm == "ulp" else None,
+            )
 
 
 def wide_resolution(
@@ -190,44 +191,53 @@ def by_norm(distances: Distance) -> dict[str, Array]:
     return {norm: getattr(distances, norm) for norm in NORMS}
 
 
-def _steps(curve: Curve, number: FloatFormat) -> list[Row]:
+def _steps(curve: Curve, number: FloatFormat, count: int) -> list[int | None]:
     """How many steps of the format the two stored representations are apart, at the most."""
     if curve.curve != "rounded":
-        return []
+        return [None] * count
     steps = jax.device_get(ulp_distance(curve.first, curve.second, number))
     overflow = np.iinfo(steps.dtype).max  # what a NaN's distance is
     largest = steps.max(axis=-1)
-    return [{"ulp_distance": None if most == overflow else int(most)} for most in largest]
+    return [None if most == overflow else int(most) for most in largest]
 
 
-def _detection(curve: Curve, count: int) -> list[Row]:
-    """Whether a format's own arithmetic still carries each difference; null where there is none."""
+def _detections(curve: Curve, count: int) -> list[Detection | None]:
+    """Whether a format's own arithmetic still carries each difference; none where there is none."""
     if curve.noise is None:
-        return [{}] * count
+        return [None] * count
     noise, differs = jax.device_get((curve.noise, curve.differs))
-    names = ("cosine", "chance", "projection", "projection_noise")
     return [
-        {
-            **{name: float(getattr(noise, name)[at]) if differs[at] else None for name in names},
-            "detectable": bool(noise.detectable[at]) if asked else None,
-        }
-        for at, asked in enumerate(differs & np.isfinite(noise.l2))
+        Detection(
+            cosine=float(noise.cosine[at]),
+            chance=float(noise.chance[at]),
+            projection=float(noise.projection[at]),
+            projection_noise=float(noise.projection_noise[at]),
+            detectable=bool(noise.detectable[at]) if np.isfinite(noise.l2[at]) else None,
+        )
+        if differs[at]
+        else None
+        for at in range(count)
     ]
 
 
-def _answers(curve: Curve, model: LanguageModel, count: int) -> list[Row]:
+def _answers(
+    curve: Curve, model: LanguageModel, count: int
+) -> list[tuple[Answer | None, Certificate | None]]:
     """The greedy token of each shorter prompt, and whether the longer one must share it."""
     if curve.unembedding is None:
-        return [{}] * count
+        return [(None, None)] * count
     found = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
-    tokens: list[Row] = [
-        {"token": int(t), "token_text": model.tokenizer.token_text(int(t)), "margin": float(m)}
+    answers = [
+        Answer(token=int(t), token_text=model.tokenizer.token_text(int(t)), margin=float(m))
         if not np.isnan(m)
-        else {"token": None, "token_text": None, "margin": None}  # of NaN logits none is largest
+        else None  # of NaN logits none is largest
         for t, m in zip(found.token, found.margin, strict=True)
     ]
-    if curve.mode != "wide":  # the certificate is computed widely: it is no word on this arithmetic
-        return tokens
-    used = zip(found.worst_ratio, found.certified, strict=True)
-    certified = [{"margin_used": float(share), "certified": bool(yes)} for share, yes in used]
-    return [{**token, **share} for token, share in zip(tokens, certified, strict=True)]
+    # The certificate is computed in reference precision: it is no word on a format's arithmetic.
+    certificates = [
+        Certificate(margin_used=float(share), certified=bool(yes))
+        if curve.mode == "reference"
+        else None
+        for share, yes in zip(found.worst_ratio, found.certified, strict=True)
+    ]
+    return list(zip(answers, certificates, strict=True))

@@ -1,15 +1,21 @@
 """The collapse study as a whole run: measured into a folder, with its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from glassesjax.files import Row
 from glassesjax.model.opening import open_headers
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Done, Files, Steps, fill, fixed_fields
-from glassesjax.studies.collapse.measure import KEY, CollapseSettings, lay_out, measure
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.fill import Done, Files, fill_records, fixed_fields
+from glassesjax.runs.run import Result, Run
+from glassesjax.studies.collapse.measure import constants, lay_out, measure
 from glassesjax.studies.collapse.overview import collapse_figures
 from glassesjax.studies.collapse.page import collapse_page
+from glassesjax.studies.collapse.records import ROWS, CollapseRow
+from glassesjax.studies.collapse.settings import CollapseSettings
+from glassesjax.studies.collapse.summary import CollapseSummary, summarize
+
+CollapseResult = Result[CollapseRow, ModelConstants, CollapseSummary]
 
 
 def run_collapse(
@@ -18,7 +24,7 @@ def run_collapse(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> CollapseResult:
     """Measures how far apart runs of n and n + 1 tokens are, into a folder with figures and page.
 
     Args:
@@ -28,7 +34,7 @@ def run_collapse(
       advance: Takes the name of each step that was measured.
 
     Returns:
-      All rows of the run.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
@@ -38,27 +44,38 @@ def run_collapse(
     lay_out(settings, headers[0][1])  # prompts that do not fit are found before a weight is read
     models = [(positions, header.read()) for positions, header in headers]
 
-    def steps(done: Done) -> Steps:
+    def steps(done: Done) -> Iterator[tuple[str, list[CollapseRow]]]:
         for positions, model in models:
             for cell, rows in measure(settings, positions, model, done):
                 yield " ".join(cell), rows
 
     source = models[0][1].source
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("collapse", settings, source),
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, models[0][1]),
         measure=steps,
-        draw=_draw,
+        result=result,
+        files=_files,
         command=command,
         advance=advance,
     )
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    figures = collapse_figures(rows)
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures}
-    return {**drawn, "index.html": collapse_page(rows, settings, record)}
+def result(run: Run[CollapseRow, ModelConstants]) -> CollapseResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the collapse study.
+
+    Returns:
+      Its figures are ``overview``, and ``collapse-ENCODING`` for each encoding.
+    """
+    return Result(run=run, summary=summarize(run), figures=collapse_figures(run))
+
+
+def _files(whole: CollapseResult) -> Files:
+    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
+    return {**drawn, "index.html": collapse_page(whole)}

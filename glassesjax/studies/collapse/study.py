@@ -1,23 +1,42 @@
 """The study collapse as one value."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.run import Result, Run
 from glassesjax.runs.study import Call, Options, Study, model_part
+from glassesjax.studies.collapse.records import ROWS, CollapseRow
 from glassesjax.studies.collapse.settings import CollapseSettings
-from glassesjax.studies.collapse.verdicts import violations
+
+if TYPE_CHECKING:
+    from glassesjax.studies.collapse.summary import CollapseSummary
 
 
-def _run(settings: CollapseSettings, options: Options, call: Call) -> Sequence[Row]:
+def _run(
+    settings: CollapseSettings, options: Options, call: Call
+) -> "Result[CollapseRow, ModelConstants, CollapseSummary]":
     from glassesjax.studies.collapse.run import run_collapse
 
     return run_collapse(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: CollapseSettings, rows: Sequence[Row]) -> Iterable[str]:
+def _result(
+    run: Run[CollapseRow, ModelConstants],
+) -> "Result[CollapseRow, ModelConstants, CollapseSummary]":
+    from glassesjax.studies.collapse.run import result
+
+    return result(run)
+
+
+def _lines(settings: CollapseSettings, summary: "CollapseSummary") -> Iterable[str]:
     from glassesjax.studies.collapse.sentences import headlines
 
-    return headlines(rows)
+    return headlines(summary)
+
+
+def _violations(summary: "CollapseSummary") -> Sequence[str]:
+    return summary.passes.failures
 
 
 STUDY = Study(
@@ -29,6 +48,8 @@ STUDY = Study(
         len(settings.encodings) * len(settings.formats) * len(settings.families)
     ),
     run=_run,
+    rows=ROWS,
+    result=_result,
     lines=_lines,
-    violations=violations,
+    violations=_violations,
 )

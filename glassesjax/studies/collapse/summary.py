@@ -1,39 +1,51 @@
-"""One measured panel in a dozen numbers."""
+"""The numbers that a collapse run comes down to."""
 
+import dataclasses
+import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer, number
 from glassesjax.report.points import Point
-from glassesjax.studies.collapse.curves import Curves, Panel, holds_from, length
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.run import Run
+from glassesjax.runs.verdicts import Passes, passes
+from glassesjax.studies.collapse.curves import Curves, Panel, finite, holds_from
+from glassesjax.studies.collapse.fits import has_exponent, is_flat
+from glassesjax.studies.collapse.records import CollapseRow
+from glassesjax.trace.decay import DecayFit
 
 
-class Summary(NamedTuple):
-    """One panel in a line of a table; ``last`` is the longest measured length."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PanelSummary:
+    """One family under one encoding in one format; ``last`` is the longest measured length."""
 
     panel: Panel
     mode: str
     """Whether the format's own arithmetic was native or simulated; empty where there is none."""
-    unit_roundoff: float | None
+    unit_roundoff: float
     signal: list[Point]
+    """The relative L1 distance in reference precision."""
     own_at_last: float | None
+    """The same in the format's own arithmetic, at the last length; None where it is not finite."""
     noise_at_last: float | None
     """The error of the format's own arithmetic in the difference, at the last length."""
     detection: list[tuple[int, bool | None]]
     """For each length whether the difference is detectable in the format's own arithmetic; None
-    where the two are equal, a number is not finite, or the rows do not say."""
+    where the two are equal, or a number is not finite."""
+    undetectable_from: int | None
+    """From here on the difference is not detectable, at each measured length."""
     equal: int | None
     """Coordinates that are equal at the last length after rounding; None where some are NaN."""
-    width: int
+    model_dim: int
     ulp: list[Point]
-    """The wide signal's largest coordinate difference, in steps of the format."""
-    token: str
-    """The greedy token after the longest shorter prompt; like margin and certificate, in wide
-    arithmetic."""
+    """The signal's largest coordinate difference, in steps of the format."""
+    token: str | None
+    """The greedy token after the longest shorter prompt; like margin and certificate, in reference
+    precision."""
     margin: float | None
     certified_from: int | None
     """From here on the certificate holds at each measured length."""
+    fit: DecayFit
+    """The decay of the resolved signal with length."""
 
     @property
     def last(self) -> int:
@@ -42,7 +54,7 @@ class Summary(NamedTuple):
 
     @property
     def unfinite(self) -> int:
-        """At how many lengths the wide signal is not finite: neither equal nor different."""
+        """At how many lengths the signal is not finite: neither equal nor different."""
         return sum(point.distance is None for point in self.signal)
 
     @property
@@ -51,50 +63,218 @@ class Summary(NamedTuple):
         return self.detection[-1][1] if self.detection else None
 
     @property
-    def undetectable_from(self) -> int | None:
-        """From here on the difference is not detectable, at each measured length."""
-        return holds_from([(n, said is False) for n, said in self.detection])
-
-    @property
     def resolved(self) -> list[Point]:
-        """The wide signal where it is positive and not float64's own rounding."""
+        """The signal where it is positive and not float64's own rounding."""
         return [point for point in self.signal if point.drawable]
 
+    @property
+    def ratio(self) -> float | None:
+        """The last resolved distance over the first; None where there are no two."""
+        if len(self.resolved) < 2:
+            return None
+        first, last = self.resolved[0].distance, self.resolved[-1].distance
+        return last / first if first and last else None
 
-def summarize(curves: Curves, panel: Panel) -> Summary:
-    """The numbers of one measured panel.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReferenceSummary:
+    """All families and encodings in reference precision, each in the finest measured format."""
+
+    runs: int
+    """Families times encodings that were measured."""
+    pairs: int
+    """Measured pairs of prompts, over all of them."""
+    pairs_not_finite: int
+    nearer: int
+    """Runs whose last distance is less than half the first."""
+    furthest: Panel | None
+    """The run with the smallest ratio of the last distance to the first."""
+    equal: list[Panel]
+    """Runs that are equal at every length, to within float64's rounding."""
+    power_laws: list[Panel]
+    """Runs with a power law that is read from a stable tail, steepest first."""
+    tail_first: int | None
+    """Shortest length of these tails."""
+    tail_last: int | None
+    """Longest one."""
+    certified: list[Panel]
+    """Runs whose greedy token cannot change at the longest length, earliest certified first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FormatSummary:
+    """All families and encodings in one format, at the longest length."""
+
+    format: str
+    runs: int
+    differing: int
+    """Runs whose prompts differ at all, so that there is something to detect."""
+    undetectable: list[Panel]
+    """Those of them that are not detectable, earliest first."""
+    equal_least: int | None
+    """Equal coordinates after rounding, in the run with the fewest."""
+    equal_most: int | None
+    equal_median: float | None
+    """Their share, in the median run."""
+    not_finite: int
+    """Runs that have no count of equal coordinates."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollapseSummary:
+    """What a collapse run says."""
+
+    passes: Passes
+    """Of the unrounded weights."""
+    panels: list[PanelSummary]
+    """In the order of the run."""
+    reference: ReferenceSummary
+    formats: list[FormatSummary]
+
+    def of(self, panel: Panel) -> PanelSummary:
+        """The numbers of one panel.
+
+        Args:
+          panel: One that was measured.
+
+        Returns:
+          Its summary.
+        """
+        return next(each for each in self.panels if each.panel == panel)
+
+    def select(
+        self, *, positions: str = "", family: str = "", format: str = ""
+    ) -> list[PanelSummary]:
+        """The panels with the names given.
+
+        Args:
+          positions: An encoding; all if it is empty.
+          family: Likewise.
+          format: Likewise.
+
+        Returns:
+          In the order of the run.
+        """
+        wanted = Panel(positions, family, format)
+        fits = lambda panel: all(want in ("", has) for want, has in zip(wanted, panel, strict=True))
+        return [each for each in self.panels if fits(each.panel)]
+
+    def within(self, positions: str) -> "CollapseSummary":
+        """What the run says of one encoding.
+
+        Args:
+          positions: One that was measured.
+
+        Returns:
+          The same numbers, over this encoding's panels.
+        """
+        return _whole(self.passes, self.select(positions=positions))
+
+
+def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
+    """The numbers of a run.
 
     Args:
-      curves: The run.
-      panel: One of its panels.
+      run: Of the collapse study, with at least one row.
 
     Returns:
-      The numbers; None where a row is missing or not finite.
+      Panel by panel, and over all of them.
     """
-    answers, rounded = curves(panel, "signal", "l2"), curves(panel, "rounded")
-    signal, noise = curves.points(panel, "signal"), curves.noise(panel)
-    own = [(length(row), row.get("detectable")) for row in curves(panel, "own", "l2")]
-    certified = [(length(row), row.get("certified") is True) for row in answers]
-    return Summary(
-        panel=panel,
-        mode=curves.mode(panel),
-        unit_roundoff=number(curves(panel, "signal")[0], "unit_roundoff"),
-        signal=signal,
-        own_at_last=_last(curves(panel, "own"), "distance"),
-        noise_at_last=noise[-1].distance if noise else None,
-        detection=[(n, None if said is None else bool(said)) for n, said in own],
-        equal=_equal(rounded[-1]) if rounded else None,
-        width=integer(curves(panel, "signal")[0], "width"),
-        ulp=curves.points(panel, "signal", "ulp"),
-        token=str(answers[-1].get("token_text", "")) if answers else "",
-        margin=_last(answers, "margin"),
-        certified_from=holds_from(certified),
+    curves = Curves(run)
+    panels = [_panel(curves, panel) for panel in curves.panels()]
+    return _whole(passes(row.finite for row in run.rows), panels)
+
+
+def _whole(of_rows: Passes, panels: list[PanelSummary]) -> CollapseSummary:
+    formats = dict.fromkeys(each.panel.format for each in panels)
+    return CollapseSummary(
+        passes=of_rows,
+        panels=panels,
+        reference=_reference(finest(panels)),
+        formats=[_format(name, [e for e in panels if e.panel.format == name]) for name in formats],
     )
 
 
-def _equal(row: Row) -> int | None:
-    return None if row["distance"] is None else integer(row, "equal_coordinates")
+def finest(panels: Sequence[PanelSummary]) -> list[PanelSummary]:
+    """Of each family and encoding the panel with the smallest unit roundoff.
+
+    Its weights are changed least.
+
+    Args:
+      panels: Of a run.
+
+    Returns:
+      One for each family and encoding, in the order of the run.
+    """
+    best: dict[tuple[str, str], PanelSummary] = {}
+    for each in panels:
+        known = best.setdefault((each.panel.positions, each.panel.family), each)
+        if each.unit_roundoff < known.unit_roundoff:
+            best[each.panel.positions, each.panel.family] = each
+    return list(best.values())
 
 
-def _last(rows: Sequence[Row], name: str) -> float | None:
-    return number(rows[-1], name) if rows else None
+def _panel(curves: Curves, panel: Panel) -> PanelSummary:
+    answers, rounded = curves(panel, "signal", "l2"), curves(panel, "rounded")
+    own, noise = curves(panel, "own"), curves.noise(panel)
+    detections = [(row.length, row.detection) for row in curves(panel, "own", "l2")]
+    detection = [(n, each.detectable if each else None) for n, each in detections]
+    certified = [
+        (row.length, row.certificate is not None and row.certificate.certified) for row in answers
+    ]
+    answer = answers[-1].answer if answers else None
+    return PanelSummary(
+        panel=panel,
+        mode=curves.mode(panel),
+        unit_roundoff=curves(panel, "signal")[0].unit_roundoff,
+        signal=curves.points(panel, "signal"),
+        own_at_last=finite(own[-1].distance) if own else None,
+        noise_at_last=noise[-1].distance if noise else None,
+        detection=detection,
+        undetectable_from=holds_from([(n, said is False) for n, said in detection]),
+        equal=_equal(rounded[-1]) if rounded else None,
+        model_dim=curves.constants.model_dim,
+        ulp=curves.points(panel, "signal", "ulp"),
+        token=answer.token_text if answer else None,
+        margin=finite(answer.margin) if answer else None,
+        certified_from=holds_from(certified),
+        fit=curves.fit(panel),
+    )
+
+
+def _equal(row: CollapseRow) -> int | None:
+    return None if finite(row.distance) is None else row.equal_coordinates
+
+
+def _reference(panels: Sequence[PanelSummary]) -> ReferenceSummary:
+    ratios = {each.panel: each.ratio for each in panels if each.ratio is not None}
+    laws = [each for each in panels if has_exponent(each.fit) and not is_flat(each.fit)]
+    sure = [each for each in panels if each.certified_from is not None]
+    return ReferenceSummary(
+        runs=len(panels),
+        pairs=sum(len(each.signal) for each in panels),
+        pairs_not_finite=sum(each.unfinite for each in panels),
+        nearer=sum(ratio < 0.5 for ratio in ratios.values()),
+        furthest=min(ratios, key=lambda panel: ratios[panel], default=None),
+        equal=[each.panel for each in panels if not each.resolved and not each.unfinite],
+        power_laws=[each.panel for each in sorted(laws, key=lambda each: each.fit.exponent)],
+        tail_first=min((each.fit.first for each in laws), default=None),
+        tail_last=max((each.fit.last for each in laws), default=None),
+        certified=[each.panel for each in sorted(sure, key=lambda each: each.certified_from or 0)],
+    )
+
+
+def _format(name: str, panels: Sequence[PanelSummary]) -> FormatSummary:
+    differing = [each for each in panels if each.detectable is not None]
+    lost = [each for each in differing if each.undetectable_from is not None]
+    equal = sorted((each.equal, each.model_dim) for each in panels if each.equal is not None)
+    return FormatSummary(
+        format=name,
+        runs=len(panels),
+        differing=len(differing),
+        undetectable=[e.panel for e in sorted(lost, key=lambda each: each.undetectable_from or 0)],
+        equal_least=equal[0][0] if equal else None,
+        equal_most=equal[-1][0] if equal else None,
+        equal_median=statistics.median(count / width for count, width in equal) if equal else None,
+        not_finite=len(panels) - len(equal),
+    )

@@ -1,6 +1,11 @@
 """Rows of a collapse run that never was: every field of a real one, every number known."""
 
 from glassesjax.precision import float_format
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.record import from_row
+from glassesjax.runs.run import Run
+from glassesjax.studies.collapse.records import ROWS
+from glassesjax.studies.collapse.run import result
 
 LENGTHS = (1, 2, 4, 8, 16, 32)
 FAMILIES = ("ones_bos", "ones_zero")
@@ -9,10 +14,24 @@ WIDTH = 16
 NOISE = 8  # in unit roundoffs
 RESOLUTION = 8 * NOISE * 2.0**-53  # of wide rows: eight times float32's noise, scaled to float64
 PROVENANCE = {
-    "backend": "cpu", "device": "cpu", "matmul_precision": "highest", "python": "3.11.0",
-    "machine": "x86_64", "xla_flags": "", "glassesjax": "0.1.0", "jax": "0.10.2",
-    "jaxlib": "0.10.2", "flax": "0.12.8", "numpy": "2.4.0", "weights": "small.Q4_0.gguf",
-    "weights_sha256": "00ff", "seed": 0,
+    "backend": "cpu",
+    "device": "cpu",
+    "matmul_precision": "highest",
+    "python": "3.11.0",
+    "machine": "x86_64",
+    "xla_flags": "",
+    "glassesjax": "0.1.0",
+    "jax": "0.10.2",
+    "jaxlib": "0.10.2",
+    "flax": "0.12.8",
+    "numpy": "2.4.0",
+    "weights": "small.Q4_0.gguf",
+    "weights_sha256": "00ff",
+    "seed": 0,
+}
+CONSTANTS = {
+    "study": "collapse", "model": "toy", "weights": "small.Q4_0.gguf", "weights_sha256": "00ff",
+    "model_seed": 0, "seed": 0, "model_dim": WIDTH,
 }  # fmt: skip
 
 
@@ -40,14 +59,14 @@ def _rows(positions, name, family, n, signal, token):
     noise, gap = NOISE * unit_roundoff, signal(n)
     own = "native" if name in ("f32", "bf16", "f16") else "simulated"
     lost = gap is not None and gap < unit_roundoff / 2
-    distances = {("signal", "wide"): gap, ("rounded", "wide"): 0.0 if lost else gap}
+    distances = {("signal", "reference"): gap, ("rounded", "reference"): 0.0 if lost else gap}
     if name != "f64":  # which is the wide arithmetic itself
         distances["signal", own] = None if gap is None else max(gap, noise)
         distances["noise_floor", own] = noise
-    head = PROVENANCE | {
-        "study": "collapse", "model": "toy", "positions": positions, "format": name,
+    head = {
+        "positions": positions, "format": name,
         "family": family, "length": n, "prompt_tokens": n + 1, "longer_prompt_tokens": n + 2,
-        "repeats_last": family != "ones_zero", "same_last": True,
+        "repeats_last": family != "ones_zero", "same_last": True, "finite": True,
     }  # fmt: skip
     for (curve, mode), distance in distances.items():
         for norm in NORMS:
@@ -59,9 +78,8 @@ def _rows(positions, name, family, n, signal, token):
                 "distance": None if distance is None else distance / unit,
                 "resolution": (noise if (curve, mode) == ("signal", own) else RESOLUTION) / unit,
                 "equal_coordinates": WIDTH if distance == 0 else 0,
-                "width": WIDTH,
                 "unit_roundoff": unit_roundoff,
-                "dtype": "float64" if mode == "wide" else name,
+                "dtype": "float64" if mode == "reference" else name,
                 "rounding": mode,
                 **(_answer(gap, token, mode) if (curve, norm) == ("signal", "l2") else {}),
                 **(_detection(gap, noise) if (curve, mode, norm) == ("signal", own, "l2") else {}),
@@ -71,15 +89,40 @@ def _rows(positions, name, family, n, signal, token):
 
 def _answer(gap, token, mode):
     greedy = {"token": 5, "token_text": token, "margin": 0.25}
-    if mode != "wide":
+    if mode != "reference":
         return greedy
     used = None if gap is None else 4 * gap
     return greedy | {"margin_used": used, "certified": used is not None and used < 1}
 
 
 def _detection(gap, noise):
-    return {"detectable": None if gap is None or gap <= RESOLUTION else gap >= noise}
+    if gap is None or gap <= RESOLUTION:
+        return {}
+    beside = {"cosine": 1.0, "chance": 0.25, "projection": 1.0, "projection_noise": noise / gap / 4}
+    return beside | {"detectable": gap >= noise}
 
 
 def _steps(gap, lost):
-    return {"ulp_distance": None if gap is None else int(not lost)}
+    return {} if gap is None else {"ulp_distance": int(not lost)}
+
+
+def run_of(rows):
+    """The run that has these rows."""
+    return Run(
+        settings={"model": "toy", "note": "<script>alert(1)</script>"},
+        rows=[ROWS.read(row) for row in rows],
+        numbers=[0] * len(rows),
+        records=[CONSTANTS | PROVENANCE],
+        constants=from_row(ModelConstants, CONSTANTS),
+        provenance={"command": "glassesjax collapse toy"},
+    )
+
+
+def made_run(**changes):
+    """A run of made rows."""
+    return run_of(made_rows(**changes))
+
+
+def made_result(rows=None, **changes):
+    """The same with its summary and figures."""
+    return result(run_of(made_rows(**changes) if rows is None else rows))

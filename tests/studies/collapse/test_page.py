@@ -2,13 +2,12 @@ import html.parser
 import re
 
 import pytest
-from studies.collapse.made_rows import PROVENANCE, made_rows
+from studies.collapse.made_rows import CONSTANTS, made_result, made_rows
 
 from glassesjax.report.markup import format_name
 from glassesjax.studies.collapse.page import collapse_page
 
 VOID = {"meta"}
-SETTINGS = {"model": "toy", "families": ["ones_bos"], "note": "<script>alert(1)</script>"}
 
 
 class Reader(html.parser.HTMLParser):
@@ -35,7 +34,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def page_of(rows):
-    return collapse_page(rows, SETTINGS, PROVENANCE)
+    return collapse_page(made_result(rows))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_the_page_says_what_was_measured(page):
     [title] = re.findall(r"<h1>(.*?)</h1>", page)
     assert title.endswith(" toy decoder")
     assert "quantized to about 4 bits" in text
-    assert PROVENANCE["weights_sha256"] in text
+    assert CONSTANTS["weights_sha256"] in text
 
 
 def test_the_hypothesis_on_the_prompts_has_a_badge():
@@ -109,8 +108,3 @@ def test_every_format_with_arithmetic_of_its_own_has_a_tile():
     tiles = page.partition('<ul class="tiles">')[2].partition("</ul>")[0]
     assert [name for name in formats if format_name(name) in tiles] == list(formats[1:])
     assert tiles.count("<li>") == len(formats)  # the last one is the certificate's
-
-
-def test_no_rows_give_no_page():
-    with pytest.raises(ValueError, match="Wanted rows of the collapse study"):
-        page_of([])

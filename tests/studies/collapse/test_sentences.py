@@ -1,9 +1,8 @@
 import pytest
-from studies.collapse.made_rows import made_rows
+from studies.collapse.made_rows import made_result, made_rows
 from wording import says
 
 from glassesjax.report.numbers import short
-from glassesjax.studies.collapse.curves import Curves
 from glassesjax.studies.collapse.sentences import family_sentences, headlines
 
 # The signal is 1 / n. In bf16 noise is 8 / 2^8 = 1 / 32: under it from 64 on, not at 32 itself.
@@ -11,8 +10,11 @@ LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 def told(**changes):
-    rows = made_rows(lengths=LENGTHS, **changes)
-    return family_sentences(Curves(rows), "rotary", "ones_bos")
+    return sentences(made_rows(lengths=LENGTHS, **changes))
+
+
+def sentences(rows):
+    return family_sentences(made_result(rows).summary, "rotary", "ones_bos")
 
 
 def test_a_family_in_sentences():
@@ -41,16 +43,17 @@ def test_what_is_equal_has_no_signal_to_lose():
 
 def test_float64_has_no_noise_to_lose_a_signal_in():
     assert not [text for text in told(formats=("f64",)) if "noise" in text or "finite" in text]
-    assert not [text for text in headlines(made_rows(formats=("f64",))) if "noise" in text]
+    summary = made_result(formats=("f64",)).summary
+    assert not [text for text in headlines(summary) if "noise" in text]
 
 
 def test_the_certificate_is_read_from_wide_rows():
     rows = made_rows(lengths=LENGTHS)
-    own = [row for row in rows if row["curve"] == "signal" and row["mode"] != "wide"]
+    own = [row for row in rows if row["curve"] == "signal" and row["mode"] != "reference"]
     assert not any("certified" in row or "margin_used" in row for row in own)
     for row in own:
-        row["certified"] = False
-    assert family_sentences(Curves(rows), "rotary", "ones_bos") == told()
+        row |= {"certified": False, "margin_used": 2.0}
+    assert sentences(rows) == told()
 
 
 def test_an_open_certificate_claims_nothing():
@@ -64,12 +67,12 @@ def test_an_overflow_at_the_end_is_not_called_noise():
     for row in rows:
         if row["curve"] == "signal" and row["mode"] == "native" and row["format"] == "bf16":
             row["resolution"] = None
-    course = family_sentences(Curves(rows), "rotary", "ones_bos")
+    course = sentences(rows)
     assert says(course[2], "bf16", 128, "not finite")
 
 
 def test_the_headlines_count_runs_and_name_lengths():
-    lines = headlines(made_rows(lengths=LENGTHS))
+    lines = headlines(made_result(lengths=LENGTHS).summary)
     text = "\n".join(lines)
     assert says(
         lines[0], 2, 2
@@ -82,14 +85,14 @@ def test_the_headlines_count_runs_and_name_lengths():
 
 def test_many_runs_are_counted_and_only_two_are_named():
     positions = ("none", "rotary", "alibi", "learned")
-    text = headlines(made_rows(positions=positions, lengths=LENGTHS))[-1]
+    text = headlines(made_result(positions=positions, lengths=LENGTHS).summary)[-1]
     assert says(text, 8, 8)
     assert text.count("“") == 2
 
 
 @pytest.mark.parametrize("lengths", [(8,), (8, 16)])
 def test_few_lengths_give_no_exponent(lengths):
-    assert any("No power law" in text for text in headlines(made_rows(lengths=lengths)))
+    assert any("No power law" in text for text in headlines(made_result(lengths=lengths).summary))
 
 
 @pytest.mark.parametrize(

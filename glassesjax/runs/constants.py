@@ -1,0 +1,24 @@
+"""What all rows of a process have in common in a study of a model."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConstants:
+    """Study, model and weights."""
+
+    study: str
+    """The verb."""
+    model: str
+    """As on the command line."""
+    weights: str | None
+    """Where the weights come from: a file's name, or how they were drawn; missing where the file
+    does not say."""
+    weights_sha256: str | None
+    """Of the file of weights, hexadecimal; missing where weights are drawn."""
+    model_seed: int | None
+    """Which decoder of the toy or of a run folder; a single decoder has none."""
+    seed: int
+    """The setting."""
+    model_dim: int
+    """Width of the residual stream."""

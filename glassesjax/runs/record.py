@@ -1,0 +1,252 @@
+"""A kind of row as a frozen dataclass: how it is written, read back, checked and documented.
+
+On disk a row is one flat JSON object. A field that does not apply is left out, and null stands for
+a number that is not finite, and for nothing else. Fields that belong together are a dataclass of
+their own, the type of one field: they stand in the row beside the others, all of them or none.
+"""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import math
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from glassesjax.errors import BadInput
+
+RecordT = TypeVar("RecordT")
+
+
+class Column(NamedTuple):
+    """A field of a kind of row, as documentation and tables have it."""
+
+    name: str
+    type: str
+    """In JSON's words, or the values of an enumeration."""
+    optional: bool
+    """Whether it is left out where it does not apply."""
+    doc: str
+    """Meaning, unit, range, and what null says."""
+
+
+class _Field(NamedTuple):
+    name: str
+    optional: bool
+    group: type | None
+    """The dataclass whose fields stand in this one's place."""
+    type: str
+    check: Callable[[Any], Any]
+    """The value as Python has it; ValueError for another type or value."""
+
+
+def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
+    """What is written of a record.
+
+    Args:
+      record: A frozen dataclass: its class is the kind of row.
+
+    Returns:
+      Values by name, without the fields that do not apply.
+
+    Raises:
+      TypeError: A value is of another type than its annotation: whoever made the record is wrong.
+    """
+    row: dict[str, Any] = {}
+    for field in _fields(type(record)):
+        value = getattr(record, field.name)
+        if value is None and field.optional:
+            continue
+        if field.group:
+            row.update(to_row(value))
+            continue
+        try:
+            row[field.name] = field.check(value)
+        except ValueError as error:
+            expected = f"Expected {field.type} as {field.name} of {type(record).__name__}"
+            raise TypeError(f"{expected}, got {value!r:.60}.") from error
+    return row
+
+
+def from_row(kind: type[RecordT], row: Mapping[str, Any], where: str = "a row") -> RecordT:
+    """The record that was written as a row.
+
+    Args:
+      kind: Its class.
+      row: Values by name; names that the class has not are passed over.
+      where: Line and file of the row, for messages.
+
+    Returns:
+      The record. A number that is null is NaN.
+
+    Raises:
+      BadInput: A field is missing, or its value is none that its annotation allows.
+    """
+    values: dict[str, Any] = {}
+    for field in _fields(kind):
+        if field.group:
+            there = not field.optional or any(name in row for name in names(field.group))
+            values[field.name] = from_row(field.group, row, where) if there else None
+        elif field.name in row:
+            try:
+                values[field.name] = field.check(row[field.name])
+            except ValueError as error:
+                got = f"{row[field.name]!r:.60}: restore it, or choose another --out"
+                expected = f"Expected {field.type} as {field.name} in {where}"
+                raise BadInput(f"{expected}, got {got}.") from error
+        elif field.optional:
+            values[field.name] = None
+        else:
+            got = "a row without it: restore it, or choose another --out"
+            raise BadInput(f"Expected {field.name} in {where}, got {got}.")
+    return kind(**values)
+
+
+def read_as(
+    kinds: Iterable[type[RecordT]], row: Mapping[str, Any], where: str = "a row"
+) -> RecordT:
+    """The record of a row that is one of several kinds.
+
+    Args:
+      kinds: Classes whose field ``kind`` is an enumeration of one value each, or a single class.
+      row: Values by name.
+      where: Line and file of the row, for messages.
+
+    Returns:
+      The record.
+
+    Raises:
+      BadInput: The row is of none of these kinds, or no such row.
+    """
+    known = list(kinds)
+    if len(known) == 1:
+        return from_row(known[0], row, where)
+    by_name = {typing.get_args(typing.get_type_hints(kind)["kind"])[0]: kind for kind in known}
+    if row.get("kind") not in by_name:
+        got = f"{row.get('kind')!r:.40}: restore it, or choose another --out"
+        raise BadInput(f"Expected {' or '.join(by_name)} as kind in {where}, got {got}.")
+    return from_row(by_name[row["kind"]], row, where)
+
+
+def names(kind: type) -> list[str]:
+    """The names of a kind's fields as a row has them, in order.
+
+    Args:
+      kind: Its class.
+
+    Returns:
+      Those of groups in the place of the group.
+    """
+    return [column.name for column in columns(kind)]
+
+
+@functools.cache
+def columns(kind: type) -> tuple[Column, ...]:
+    """The fields of a kind of row.
+
+    Args:
+      kind: Its class.
+
+    Returns:
+      In the order in which they are written; those of an optional group are optional.
+    """
+    return tuple(_columns(kind))
+
+
+def _columns(kind: type) -> Iterator[Column]:
+    docs = _docs(kind)
+    for field in _fields(kind):
+        if not field.group:
+            yield Column(field.name, field.type, field.optional, docs.get(field.name, ""))
+            continue
+        for column in _columns(field.group):
+            yield column._replace(optional=column.optional or field.optional)
+
+
+def _docs(kind: type) -> dict[str, str]:
+    """The text below each annotated field, of base classes too."""
+    docs: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(each):
+            continue
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+        body = typing.cast(ast.ClassDef, node).body
+        for field, text in itertools.pairwise(body):
+            match field, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(doc))),
+                ):
+                    docs[name] = " ".join(doc.split())
+    return docs
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[_Field, ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple(_field(field.name, hints[field.name]) for field in dataclasses.fields(kind))
+
+
+def _field(name: str, hint: Any) -> _Field:  # noqa: ANN401  (an annotation)
+    optional = False
+    if isinstance(hint, types.UnionType):
+        (hint,) = [each for each in typing.get_args(hint) if each is not types.NoneType]
+        optional = True
+    if dataclasses.is_dataclass(hint):
+        return _Field(name, optional, typing.cast(type, hint), "", lambda value: value)
+    return _Field(name, optional, None, *_checked(hint))
+
+
+def _checked(hint: Any) -> tuple[str, Callable[[Any], Any]]:  # noqa: ANN401  (an annotation)
+    """An annotation in JSON's words, and what takes its values."""
+    if typing.get_origin(hint) is Literal:
+        values = typing.get_args(hint)
+        return " or ".join(map(str, values)), functools.partial(_one_of, values)
+    if typing.get_origin(hint) is tuple:
+        item, check = _checked(typing.get_args(hint)[0])  # tuple[T, ...]
+        return f"list of {item}", functools.partial(_every, check)
+    return _PLAIN[hint]
+
+
+def _one_of(values: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+    if value not in values or type(value) is bool:
+        raise ValueError
+    return value
+
+
+def _every(check: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return tuple(map(check, value))
+
+
+def _number(value: Any) -> float:  # noqa: ANN401
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    try:
+        return float(value)
+    except OverflowError as error:  # a whole number of hundreds of digits
+        raise ValueError from error
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:  # noqa: ANN401
+        if type(value) is not kind:
+            raise ValueError
+        return value
+
+    return check
+
+
+_PLAIN: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
+    bool: ("true or false", _exactly(bool)),
+    int: ("whole number", _exactly(int)),
+    float: ("number", _number),
+    str: ("text", _exactly(str)),
+}

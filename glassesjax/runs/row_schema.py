@@ -1,0 +1,81 @@
+"""How a study's rows are kept: their kinds, what they share, and what they were called before."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from glassesjax.runs.record import columns, names, read_as
+
+RowT = TypeVar("RowT")
+ConstantsT = TypeVar("ConstantsT")
+
+NUMBER = "record"
+"""Names the record of ``provenance.json`` that a row goes with."""
+
+
+class RowSchema(NamedTuple, Generic[RowT, ConstantsT]):
+    """How a study's rows are kept, and what they were called before."""
+
+    kinds: tuple[type[RowT], ...]
+    """A class each; of several, ``kind`` says which."""
+    constants: type[ConstantsT]
+    """What all rows of a process have in common: a class whose fields are kept once."""
+    key: tuple[str, ...]
+    """Fields that tell one row from another; null stands for one that does not apply."""
+    renamed: Mapping[str, str] = {}
+    """Names of schema 1 to today's, of rows and constants."""
+    values: Mapping[str, Mapping[Any, Any]] = {}
+    """By today's name, values of schema 1 to today's."""
+    dropped: Collection[str] = ()
+    """Names of schema 1 that differ from row to row and say nothing that others do not."""
+    converted: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+    """What else a row of schema 1 needs, after its names and values; flat, as written today."""
+
+    def upgraded(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A row of schema 1 in today's words.
+
+        Args:
+          row: As it was written.
+
+        Returns:
+          What is to stand in a record of ``provenance.json``, and the row itself.
+        """
+        new = {}
+        for old, value in row.items():
+            if old in self.dropped:
+                continue
+            name = self.renamed.get(old, old)
+            table = self.values.get(name, {})
+            # Lists are no keys, nor in any table.
+            known = isinstance(value, str | int | float | bool | None) and value in table
+            new[name] = table[value] if known else value
+        new = self.converted(new)
+        fields = self.names
+        numbers = {
+            column.name
+            for kind in (*self.kinds, self.constants)
+            for column in columns(kind)
+            if column.type == "number"
+        }
+        new = {name: value for name, value in new.items() if value is not None or name in numbers}
+        constants = {name: value for name, value in new.items() if name not in fields}
+        return constants, {name: value for name, value in new.items() if name in fields}
+
+    def read(self, row: Mapping[str, Any], where: str = "a row") -> RowT:
+        """A row of today as the record it was written from.
+
+        Args:
+          row: Values by name.
+          where: Line and file, for messages.
+
+        Returns:
+          Of one of the kinds.
+
+        Raises:
+          BadInput: It is no such row.
+        """
+        return read_as(self.kinds, row, where)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all fields that rows have, of any kind."""
+        return {name for kind in self.kinds for name in names(kind)}

@@ -1,0 +1,23 @@
+"""What may be read from a fitted decay."""
+
+import math
+
+from glassesjax.trace.decay import DecayFit
+
+
+def has_exponent(fit: DecayFit) -> bool:
+    """Whether a power law may be read from a fit: its tail is stable, and no exponential."""
+    return fit.stable and fit.law != "exponential"
+
+
+def is_flat(fit: DecayFit) -> bool:
+    """Whether a slope is not told apart from zero, or moves less than a factor of two in all."""
+    moved = abs(fit.exponent) * math.log(fit.last / fit.first)
+    return fit.low <= 0 <= fit.high or moved < math.log(2)
+
+
+def slope(fit: DecayFit) -> str:
+    """A fitted exponent with its interval and true minus signs."""
+    digits = 2 if fit.high - fit.low >= 0.01 else 3
+    slope, low, high = (f"{end:.{digits}f}" for end in (fit.exponent, fit.low, fit.high))
+    return f"{slope} ({low} to {high})".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,134 @@
+"""A row of a collapse run: one distance, of one curve, in one norm, at one length."""
+
+import dataclasses
+from typing import Any, Literal
+
+from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.row_schema import RowSchema
+
+Norm = Literal["l1", "l2", "linf", "relative_l1", "ulp"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The greedy token after the shorter prompt.
+
+    With the signal, in the L2 norm, where no logit is NaN.
+    """
+
+    token: int
+    """Its number."""
+    token_text: str
+    """Its text."""
+    margin: float
+    """Its logit less the next one's; not negative."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Certificate:
+    """Whether the longer prompt must have the same greedy token.
+
+    With the signal in reference precision, in the L2 norm.
+    """
+
+    margin_used: float
+    """Largest share of a competitor's gap that the distance may use up; from 1 on nothing is
+    certain."""
+    certified: bool
+    """Whether the greedy token is the same, for certain, in reference precision."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Detection:
+    """Whether the format's own arithmetic still carries the difference.
+
+    With its signal, in the L2 norm, where the difference in reference precision is not zero.
+    """
+
+    cosine: float
+    """Of the angle between the computed difference and the one in reference precision."""
+    chance: float
+    """The cosine that a difference of pure noise would reach."""
+    projection: float
+    """The computed difference along the one in reference precision, in units of the latter."""
+    projection_noise: float
+    """Its standard deviation from noise, in the same unit."""
+    detectable: bool | None = None
+    """Whether ``projection`` exceeds three times ``projection_noise``; missing where the noise is
+    not finite."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CollapseRow:
+    """One distance between the last representations for n and n + 1, or what is beside it."""
+
+    positions: str
+    """Positional encoding."""
+    format: str
+    """Number format, by name."""
+    family: str
+    """Family of runs."""
+    length: int
+    """Run length n, in tokens of the run; the other prompt's is n + 1."""
+    prompt_tokens: int
+    """All tokens of the shorter prompt."""
+    longer_prompt_tokens: int
+    """All tokens of the longer prompt."""
+    repeats_last: bool
+    """Whether the longer prompt is the shorter one with its last token repeated: Theorem 4.2's
+    hypothesis on the prompts."""
+    same_last: bool
+    """Whether both prompts end with the same token."""
+    finite: bool
+    """Whether the pass without rounding gives finite representations and logits at this length."""
+    mode: Literal["reference", "native", "simulated"]
+    """Arithmetic: float64 throughout, the backend's own in the format, or explicit rounding."""
+    curve: Literal["signal", "noise_floor", "rounded"]
+    """Distance of the two prompts' representations; distance that the format's arithmetic puts
+    between the shorter prompt's and the same in reference precision; distance of the two in
+    reference precision once both are stored in the format."""
+    norm: Norm
+    """Of the distance; ``relative_l1`` is over the L1 norm of the first of the two, ``ulp`` the
+    largest difference of a coordinate over the format's spacing there."""
+    distance: float
+    """Not negative, in units of the representation, or as the norm says; null where the arithmetic
+    overflowed."""
+    resolution: float
+    """The distance at or below which rounding may have made it, as measured, in the same norm. With
+    the signal of the format's own arithmetic its error in the difference of the two prompts at that
+    length; else float64's, 8 times the largest float32 noise of the family times 2^-29."""
+    equal_coordinates: int
+    """Coordinates in which the two are equal."""
+    unit_roundoff: float
+    """Of the format: half the spacing at one."""
+    dtype: str
+    """Of the arrays that the arithmetic was done in."""
+    rounding: str
+    """Name of the rounding plan."""
+    answer: Answer | None = None
+    certificate: Certificate | None = None
+    detection: Detection | None = None
+    ulp_distance: int | None = None
+    """With the rounded curve in ulp: steps of the format between the two, at the most; missing
+    where a coordinate is NaN."""
+
+
+def _converted(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of schema 1: nulls of fields that stand together say that none of them applies."""
+    lacking: set[str] = set()
+    if row.get("token") is None:
+        lacking |= {"token", "token_text", "margin"}
+    if row.get("cosine") is None and row.get("detectable") is None:
+        lacking |= {"cosine", "chance", "projection", "projection_noise", "detectable"}
+    return {name: value for name, value in row.items() if name not in lacking}
+
+
+ROWS = RowSchema(
+    kinds=(CollapseRow,),
+    constants=ModelConstants,
+    key=("positions", "family", "length", "format", "mode", "curve", "norm"),
+    renamed={"width": "model_dim"},
+    values={"mode": {"wide": "reference"}},
+    converted=_converted,
+)
+"""How the rows of the collapse study are kept."""
