@@ -66,6 +66,13 @@ TABLE = [
     Row(Policy(name="newest_first", score=newest_first)),
 ]
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.policy))
+# What only numbers tell from these is slow where each policy is two programs of a decoder.
+KINDS = {"window", "h2o", "h2o_mean", "h2o@0~0.5", "tova+2", "tova-head", "newest_first"}
+KIND_ROWS = pytest.mark.parametrize(
+    "row",
+    [pytest.param(r, marks=[pytest.mark.slow] * (str(r.policy) not in KINDS)) for r in TABLE],
+    ids=lambda row: str(row.policy),
+)
 
 
 def test_no_policy_is_left_out():
@@ -250,7 +257,7 @@ def assert_it_shows(y, state):
     assert held == [SLOTS, SLOTS]
 
 
-@ROWS
+@KIND_ROWS
 def test_a_state_that_holds_all_is_the_decoder_and_what_is_not_a_number_shows(
     row, decoder, full, monkeypatch
 ):
