@@ -66,7 +66,7 @@ TABLE = [
     Row(Policy(name="newest_first", score=newest_first)),
 ]
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.policy))
-# What only numbers tell from these is slow where each policy is two programs of a decoder.
+# What only numbers tell from these is slow where they make no difference and each is a program.
 KINDS = {"window", "h2o", "h2o_mean", "h2o@0~0.5", "tova+2", "tova-head", "newest_first"}
 KIND_ROWS = pytest.mark.parametrize(
     "row",
@@ -205,7 +205,7 @@ def test_equal_scores_drop_the_smallest_position_that_may_go(row):
         assert gone.tolist() == [rule.sinks] * groups_of(rule)
 
 
-@ROWS
+@KIND_ROWS
 def test_a_step_that_only_fills_changes_nothing(row):
     rule = row.policy
     for steps in (0, HALF):
