@@ -202,14 +202,13 @@ def test_greedy_is_what_generate_writes(written):
 
 @pytest.fixture(scope="module")
 def losses(model):
-    """Of two rows of different lengths, together and each by itself."""
+    """Of two rows of different lengths, together and each beside its like: of one shape."""
     rule = policy("tova")
     *_, part = prefill(model, np.array(list(b"Who said so"), np.int32), rule, slots=6, chunk=16)
     rows = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), part.state)
     last = jnp.stack([part.y[-1], part.y[-1]])
     both = expected_losses(model, rows, last, rule, [(5, 9, 3), (7,)])
-    state = jax.tree.map(lambda leaf: leaf[None], part.state)
-    each = [expected_losses(model, state, last[:1], rule, [row])[0] for row in [(5, 9, 3), (7,)]]
+    each = [expected_losses(model, rows, last, rule, [row] * 2)[0] for row in [(5, 9, 3), (7,)]]
     return both, each
 
 
