@@ -27,3 +27,4 @@ from .model.pretrained import open_model as open_model
 from .precision import FloatFormat as FloatFormat
 from .precision import RoundingPlan as RoundingPlan
 from .precision import float_format as float_format
+from .results import read as read

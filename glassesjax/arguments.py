@@ -47,19 +47,22 @@ class _Words(Generic[SettingsT, OptionsT]):
     options: OptionsT
 
 
-@dataclasses.dataclass(frozen=True)
-class _NoWords:
-    pass
+class CommandCall(NamedTuple):
+    """The words of a command."""
+
+    command: Command[Any]
+    settings: Any
+    """Of the type ``command.settings``, checked."""
 
 
-def parsed(arguments: Sequence[str]) -> Parsed | Command:
+def parsed(arguments: Sequence[str]) -> Parsed | CommandCall:
     """The verb with its settings.
 
     Args:
       arguments: Words after the program's name.
 
     Returns:
-      A study with its settings and options, checked, or a command, which has none. Where help is
+      A study with its settings and options, or a command with its settings, checked. Where help is
       asked for it is printed, and the process exits.
 
     Raises:
@@ -73,8 +76,7 @@ def parsed(arguments: Sequence[str]) -> Parsed | Command:
         return _read(_every_verb(), "glassesjax", _SUBJECT, _HELP[1:])
     verb, program = load(name), f"glassesjax {name}"
     if isinstance(verb, Command):
-        _read(_NoWords, program, verb.description, words)
-        return verb
+        return CommandCall(verb, _read(verb.settings, program, verb.description, words))
     kind = _Words[Annotated[verb.settings, _FLAT], Annotated[verb.options, _FLAT]]
     read = _read(kind, program, verb.description, words)
     return Parsed(verb, read.settings, read.options)

@@ -7,14 +7,17 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from glassesjax.arguments import LEAST_COLUMNS, Parsed, parsed
-from glassesjax.files import check_local, check_name
+from glassesjax.arguments import LEAST_COLUMNS, CommandCall, Parsed, parsed
+from glassesjax.errors import BadInput
+from glassesjax.files import check_local, check_name, to_json
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
-from glassesjax.runs.run import Result
-from glassesjax.runs.study import Call, Command
+from glassesjax.runs.run import Result, summary_fields
+from glassesjax.runs.study import Call
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,8 +49,8 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
     """
     try:
         verb = parsed(arguments)
-        if isinstance(verb, Command):
-            for line in verb.lines():
+        if isinstance(verb, CommandCall):
+            for line in verb.command.lines(verb.settings):
                 say(line)
             return 0
         command = shlex.join(["glassesjax", *arguments])
@@ -65,6 +68,9 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
     """Runs a study into its folder, prints what its rows say, and what in them must not be."""
     study, settings, options = words
     out = study.folder(settings, options.out)
+    if options.json and study.rows is None:
+        expected = "Expected a verb that writes a summary for --json"
+        raise BadInput(f"{expected}, got {study.name}: leave the flag out.")
     check_local(out)  # of every process; RunFolder does it where Python calls a study
     check_name(out, "--out")
     if writes:
@@ -80,16 +86,35 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
     steps = 0 if study.steps is None else study.steps(settings, options)
     with _progress(steps) as advance:
         done = study.run(settings, options, Call(out, command, advance))
-    said = done.summary if isinstance(done, Result) else done
-    with blaming(() if isinstance(done, Result) else done):
-        lines = list(study.lines(settings, said))
-        failures = list(study.violations(said))
+    if isinstance(done, Result):
+        failures = study.violations(done.summary)
+        (_say_summary if options.json else _say_headline)(done, failures, out)
+        return 1 if failures else 0
+    with blaming(done):
+        lines = list(study.lines(settings, done))
+        failures = list(study.violations(done))
     for line in lines:
         say(line)
     for line in failures:
         say(f"FAILED {line}")
     say(f"Page: {out / 'index.html'}")
     return 1 if failures else 0
+
+
+def _say_headline(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
+    """What a run comes down to, what in it must not be, its page, and the next command."""
+    say(result.headline)
+    for line in failures:
+        say(f"FAILED {line}")
+    say(f"Page: {(out / 'index.html').absolute().as_uri()}")
+    say(f"Next: {shlex.join(['glassesjax', 'export', str(out), '--to', 'csv'])}")
+
+
+def _say_summary(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
+    """The same for a program: JSON alone on standard output."""
+    say(to_json(summary_fields(result.summary)))
+    for line in failures:
+        note(f"glassesjax: FAILED {line}")
 
 
 @contextmanager

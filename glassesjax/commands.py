@@ -1,12 +1,22 @@
 """Verbs that measure no model and leave no run: what there is here."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from glassesjax.errors import BadInput
-from glassesjax.runs.study import Command
+from glassesjax.runs.study import Command, NoSettings
+from glassesjax.settings import check_settings
+
+FolderName = Annotated[
+    Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER", help="Where to look.")
+]
 
 
-def _models() -> Iterable[str]:
+def _models(settings: NoSettings) -> Iterable[str]:
     from glassesjax.model.pretrained import SMOLLM2_COMMAND, smollm2_file
     from glassesjax.model.toy import TOY_POSITIONS
     from glassesjax.model.trained import TRAINED
@@ -23,7 +33,7 @@ def _models() -> Iterable[str]:
     return _aligned(models)
 
 
-def _backend() -> Iterable[str]:
+def _backend(settings: NoSettings) -> Iterable[str]:
     from glassesjax.precision import backend_report
 
     return _aligned(backend_report())
@@ -34,13 +44,44 @@ def _aligned(texts: Mapping[str, object]) -> list[str]:
     return [f"{name:{width}}  {text}" for name, text in texts.items()]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunsSettings:
+    """Which runs a folder holds, each with what it comes down to."""
+
+    folder: FolderName = Path("runs")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def _runs(settings: RunsSettings) -> Iterable[str]:
+    from glassesjax.results import runs_in
+
+    listed = list(runs_in(settings.folder))
+    if not listed:
+        return [f"No runs in {settings.folder}."]
+    counts = [f"{run.rows:,} rows" if run.study else "" for run in listed]
+    cells = [(str(run.path), run.study, count) for run, count in zip(listed, counts, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(f"{c:{w}}" for c, w in zip(cell, widths, strict=True)) for cell in cells]
+    return [f"{line}  {run.text}".rstrip() for line, run in zip(lines, listed, strict=True)]
+
+
+RUNS = Command(
+    name="runs",
+    description="Which runs a folder holds, each with what it comes down to.",
+    settings=RunsSettings,
+    lines=_runs,
+)
 MODELS = Command(
     name="models",
     description="Which models can be opened here, and how to get the others.",
+    settings=NoSettings,
     lines=_models,
 )
 BACKEND = Command(
     name="backend",
     description="What this backend really does with casts, products and subnormals.",
+    settings=NoSettings,
     lines=_backend,
 )

@@ -21,6 +21,9 @@ VERBS: Mapping[str, str] = {
     "train": "glassesjax.studies.train.study:STUDY",
     "sweep": "glassesjax.surveys.sweep.study:STUDY",
     "verify": "proofs_numeric.verify.study:STUDY",
+    "runs": "glassesjax.commands:RUNS",
+    "compare": "glassesjax.surveys.compare.study:COMPARE",
+    "export": "glassesjax.exports:EXPORT",
     "models": "glassesjax.commands:MODELS",
     "backend": "glassesjax.commands:BACKEND",
 }

@@ -4,7 +4,7 @@ import functools
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib
@@ -260,3 +260,15 @@ def to_svg(figure: Figure, prefix: str) -> str:
     keep = lambda match: f' id="{prefix}-{match[1]}"' if match[1] in used else ""
     text = re.sub(r' id="([^"]+)"', keep, text)
     return re.sub(r'(href="|url\()#', rf"\g<1>#{prefix}-", text)
+
+
+def svg_files(figures: Mapping[str, Callable[[], Figure]]) -> dict[str, str]:
+    """The figures of a run folder.
+
+    Args:
+      figures: What draws each, by its name.
+
+    Returns:
+      The text of each file, by its path.
+    """
+    return {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in figures.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glassesjax.files import Row, to_json, write_by_rename, writing
+from glassesjax.files import Row, write_by_rename, writing
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.provenance import provenance
@@ -14,9 +14,16 @@ from glassesjax.runs.readback import blaming, blaming_unmarked, known_rows
 from glassesjax.runs.record import to_row
 from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, RowFile
-from glassesjax.runs.run import ConstantsT, Result, RowT, Run, SummaryT, read_run
-
-SUMMARY = "summary.json"
+from glassesjax.runs.run import (
+    SUMMARY,
+    ConstantsT,
+    Result,
+    RowT,
+    Run,
+    SummaryT,
+    read_run,
+    summary_text,
+)
 
 Done = Callable[[Row], bool]
 """Of a row, or of its key alone: whether it is there already, or whether it counts."""
@@ -102,7 +109,6 @@ def fill_records(
     constants: ConstantsT,
     measure: Callable[[Done], Iterable[tuple[str, Sequence[RowT]]]],
     result: Callable[[Run[RowT, ConstantsT]], Result[RowT, ConstantsT, SummaryT]],
-    files: Callable[[Result[RowT, ConstantsT, SummaryT]], Files],
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
     settled: Callable[[int], int] | None = None,
@@ -117,8 +123,7 @@ def fill_records(
       constants: What all rows of this process have in common.
       measure: Takes whether a row of such key fields is there; gives the others step by step, each
         step with its name.
-      result: Takes the whole run; gives it with its summary and figures.
-      files: The text of each file of the page, by its path; ``summary.json`` is written beside.
+      result: Takes the whole run; gives it with its summary, figures and page.
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
       settled: Takes how many rows of the file are as the run wrote them; gives how many of these it
@@ -147,36 +152,11 @@ def fill_records(
                 advance(name)
         with blaming_unmarked(out / ROWS, unmarked=journal.unmarked):
             whole = result(read_run(out, schema))
-            texts = {SUMMARY: to_json(summary_fields(whole.summary), indent=2), **files(whole)}
+            texts = {SUMMARY: summary_text(whole.summary), **whole.files()}
         for path, text in texts.items():
             (out / path).parent.mkdir(exist_ok=True)
             write_by_rename(out / path, text)
     return whole
-
-
-def summary_fields(summary: Any) -> Any:  # noqa: ANN401
-    """A summary as JSON has it.
-
-    Args:
-      summary: A frozen dataclass of plain values, of lists and mappings, and of dataclasses and
-        named tuples of these.
-
-    Returns:
-      Mappings by name, lists and plain values; a mapping whose keys are no texts is a list of
-      ``[key, value]``.
-    """
-    if dataclasses.is_dataclass(summary):
-        names = (field.name for field in dataclasses.fields(summary))
-        return {name: summary_fields(getattr(summary, name)) for name in names}
-    if hasattr(summary, "_asdict"):
-        return {name: summary_fields(value) for name, value in summary._asdict().items()}
-    if isinstance(summary, Mapping):
-        if all(isinstance(name, str) for name in summary):
-            return {name: summary_fields(value) for name, value in summary.items()}
-        return [[summary_fields(name), summary_fields(value)] for name, value in summary.items()]
-    if isinstance(summary, list | tuple):
-        return [summary_fields(item) for item in summary]
-    return summary
 
 
 def fixed_fields(

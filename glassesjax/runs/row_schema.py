@@ -1,7 +1,8 @@
 """How a study's rows are kept: their kinds, what they share, and what they were called before."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from glassesjax.runs.record import columns, names, read_as
 
@@ -12,7 +13,8 @@ NUMBER = "record"
 """Names the record of ``provenance.json`` that a row goes with."""
 
 
-class RowSchema(NamedTuple, Generic[RowT, ConstantsT]):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowSchema(Generic[RowT, ConstantsT]):
     """How a study's rows are kept, and what they were called before."""
 
     kinds: tuple[type[RowT], ...]
@@ -21,9 +23,9 @@ class RowSchema(NamedTuple, Generic[RowT, ConstantsT]):
     """What all rows of a process have in common: a class whose fields are kept once."""
     key: tuple[str, ...]
     """Fields that tell one row from another; null stands for one that does not apply."""
-    renamed: Mapping[str, str] = {}
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Names of schema 1 to today's, of rows and constants."""
-    values: Mapping[str, Mapping[Any, Any]] = {}
+    values: Mapping[str, Mapping[Any, Any]] = dataclasses.field(default_factory=dict)
     """By today's name, values of schema 1 to today's."""
     dropped: Collection[str] = ()
     """Names of schema 1 that differ from row to row and say nothing that others do not."""

@@ -1,17 +1,32 @@
 """A run as values: its settings, its typed rows, what they come down to, and its figures."""
 
 import dataclasses
+import html
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from glassesjax.errors import BadInput
-from glassesjax.files import MOST_SETTINGS, json_object, read_file
-from glassesjax.runs.record import from_row, to_row
+from glassesjax.files import (
+    MOST_SETTINGS,
+    json_object,
+    read_file,
+    to_json,
+    write_by_rename,
+    writing,
+)
+from glassesjax.runs.record import columns, from_row, to_row
 from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, read_rows
 from glassesjax.runs.upgrade import numbered, upgraded_rows, upgraded_settings
 from glassesjax.schema import RECORDS, check_schema
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+SUMMARY = "summary.json"
 
 RowT = TypeVar("RowT")
 ConstantsT = TypeVar("ConstantsT")
@@ -23,7 +38,7 @@ class Run(Generic[RowT, ConstantsT]):
     """A run as read."""
 
     settings: Mapping[str, Any]
-    """What fixes the rows, as ``settings.json`` has it."""
+    """What fixes the rows, as ``settings.json`` has it, without its ``schema``."""
     rows: Sequence[RowT]
     """In the order in which they were made."""
     numbers: Sequence[int]
@@ -34,6 +49,18 @@ class Run(Generic[RowT, ConstantsT]):
     """Those of the first record."""
     provenance: Mapping[str, Any]
     """The rest of ``provenance.json``: what was called, and what identifies the subject."""
+
+    def typed(self, kind: str) -> set[str]:
+        """The names of all fields of a type.
+
+        Args:
+          kind: As ``Column`` has it.
+
+        Returns:
+          Of rows and constants.
+        """
+        classes = {*map(type, self.rows), type(self.constants)}
+        return {column.name for each in classes for column in columns(each) if column.type == kind}
 
     def flat(self) -> Iterator[dict[str, Any]]:
         """Each row with the fields of its record, as a table has them.
@@ -57,16 +84,90 @@ class Run(Generic[RowT, ConstantsT]):
         return [str(r.get("commit") or r.get("source_sha256")) for r in self.records[1:]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Result(Generic[RowT, ConstantsT, SummaryT]):
-    """A run, what it comes down to, and its figures."""
+    """A run, what it comes down to, and how it is shown."""
 
     run: Run[RowT, ConstantsT]
     """Settings and typed rows."""
     summary: SummaryT
-    """All that its page says in figures: a frozen dataclass."""
-    figures: Mapping[str, Callable[[], Any]]
+    """All that its page says in figures beside single rows: a frozen dataclass."""
+    headline: str
+    """The summary in a line."""
+    figures: Mapping[str, Callable[[], "Figure"]]
     """What draws each figure with matplotlib, by its name."""
+    files: Callable[[], Mapping[str, str]]
+    """What makes figures and page: the text of each file, by its path in a run folder."""
+
+    def frame(self) -> "pandas.DataFrame":
+        """All rows as a table, each with what its process noted once.
+
+        Returns:
+          A column a field. What does not apply is missing; a number that is not finite is NaN.
+        """
+        import pandas
+
+        table = pandas.DataFrame.from_records(list(self.run.flat()))
+        for name, kind in {"whole number": "Int64", "true or false": "boolean"}.items():
+            gaps = [c for c in self.run.typed(name) if c in table and table[c].isna().any()]
+            table = table.astype(dict.fromkeys(gaps, kind))
+        return table
+
+    def figure(self, name: str) -> "Figure":
+        """A figure of the run's page.
+
+        Args:
+          name: One of ``figures``.
+
+        Returns:
+          Drawn anew; its own, so that it may be changed.
+
+        Raises:
+          BadInput: There is none of that name.
+        """
+        if name not in self.figures:
+            expected = f"Expected a figure out of {', '.join(self.figures)}"
+            raise BadInput(f"{expected}, got {name!r:.40}: choose one.")
+        return self.figures[name]()
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """The run as a folder: settings, record, rows, summary, figures and page.
+
+        Args:
+          folder: A new or empty one.
+
+        Returns:
+          Its path.
+
+        Raises:
+          BadInput: There are files in it, or nothing may be written there.
+          NoRoom: The disk is full.
+        """
+        path, run = Path(folder), self.run
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise BadInput(f"Expected a new or empty folder, got {str(path)!r}: choose another.")
+        rows = zip(run.numbers, run.rows, strict=True)
+        texts = {
+            "settings.json": to_json({"schema": RECORDS, **run.settings}, indent=2),
+            "provenance.json": to_json({**run.provenance, "records": run.records}, indent=2),
+            ROWS: "".join(to_json({NUMBER: n, **to_row(row)}) + "\n" for n, row in rows),
+            SUMMARY: summary_text(self.summary),
+            **self.files(),
+        }
+        with writing("to write the run", path, "choose another folder"):
+            for name, text in texts.items():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                write_by_rename(path / name, text)
+        return path
+
+    def __repr__(self) -> str:
+        study, rows = self.run.settings.get("study"), len(self.run.rows)
+        return f"<Result of {study}, {rows} rows: {self.headline}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the headline over the first figure."""
+        drawn = next((text for name, text in self.files().items() if name.endswith(".svg")), "")
+        return f"<p>{html.escape(self.headline)}</p>{drawn}"
 
 
 def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, ConstantsT]:
@@ -99,7 +200,7 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
     where = [f"line {number} of {path}" for number in range(1, len(rows) + 1)]
     numbers = [_number(row, records, at) for row, at in zip(rows, where, strict=True)]
     return Run(
-        settings=upgraded_settings(said),
+        settings={name: v for name, v in upgraded_settings(said).items() if name != "schema"},
         rows=[schema.read(row, at) for row, at in zip(rows, where, strict=True)],
         numbers=numbers,
         records=records,
@@ -123,3 +224,40 @@ def _number(row: Mapping[str, Any], records: Sequence[Any], where: str) -> int:
         expected = f"Expected the number of one of {len(records)} records as {NUMBER} in {where}"
         raise BadInput(f"{expected}, got {number!r:.40}: restore it, or choose another --out.")
     return number
+
+
+def summary_fields(summary: Any) -> Any:  # noqa: ANN401
+    """A summary as JSON has it.
+
+    Args:
+      summary: A frozen dataclass of plain values, of lists and mappings, and of dataclasses and
+        named tuples of these.
+
+    Returns:
+      Mappings by name, lists and plain values; a mapping whose keys are no texts is a list of
+      ``[key, value]``.
+    """
+    if dataclasses.is_dataclass(summary):
+        names = (field.name for field in dataclasses.fields(summary))
+        return {name: summary_fields(getattr(summary, name)) for name in names}
+    if hasattr(summary, "_asdict"):
+        return {name: summary_fields(value) for name, value in summary._asdict().items()}
+    if isinstance(summary, Mapping):
+        if all(isinstance(name, str) for name in summary):
+            return {name: summary_fields(value) for name, value in summary.items()}
+        return [[summary_fields(name), summary_fields(value)] for name, value in summary.items()]
+    if isinstance(summary, list | tuple):
+        return [summary_fields(item) for item in summary]
+    return summary
+
+
+def summary_text(summary: Any) -> str:  # noqa: ANN401
+    """A summary as ``summary.json`` has it.
+
+    Args:
+      summary: As for ``summary_fields``.
+
+    Returns:
+      JSON; null stands for what is missing and for a number that is not finite.
+    """
+    return to_json(summary_fields(summary), indent=2)

@@ -42,6 +42,8 @@ class Options:
 
     out: Path | None = None
     """The run folder; runs/VERB-MODEL if absent."""
+    json: bool = False
+    """Print the summary as JSON in place of sentences."""
     compilation_cache: str | None = None
     """Where compiled programs are kept for the next command: a folder, or off. If absent, what
     GLASSESJAX_COMPILATION_CACHE says, else the user's cache."""
@@ -95,8 +97,8 @@ class Study(Generic[SettingsT, OptionsT]):
     """How its rows are kept, where they are records."""
     result: Callable[[Run[Any, Any]], Result[Any, Any, Any]] | None = None
     """A run that was read, with its summary and figures; where rows are records."""
-    lines: Callable[[SettingsT, Any], Iterable[str]]
-    """What the command prints of the summary, or of rows that are no records: sentences."""
+    lines: Callable[[SettingsT, Any], Iterable[str]] = lambda settings, rows: ()
+    """What the command prints of rows that are no records, sentence by sentence."""
     violations: Callable[[Any], Sequence[str]] = lambda summary: ()
     """A line for each thing that the summary, or rows that are no records, show and that must not
     be; any makes exit status 1."""
@@ -166,13 +168,20 @@ def model_part(model: str) -> str:
     return name.encode()[: LONGEST_NAME - 30].decode(errors="ignore")
 
 
+@dataclasses.dataclass(frozen=True)
+class NoSettings:
+    """Of a command that takes none."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Command:
-    """A verb that measures nothing and leaves nothing: it prints lines."""
+class Command(Generic[SettingsT]):
+    """A verb that measures nothing and leaves no run: it prints lines."""
 
     name: str
     """The verb."""
     description: str
     """For the help."""
-    lines: Callable[[], Iterable[str]]
+    settings: type[SettingsT]
+    """A dataclass: its fields are words and flags."""
+    lines: Callable[[SettingsT], Iterable[str]]
     """What it prints, line by line."""

@@ -17,6 +17,19 @@ class Passes(NamedTuple):
             return []
         return [f"the unrounded pass is not finite, in {self.not_finite} of {self.known} rows"]
 
+    def sentences(self, what: str = "rows") -> list[str]:
+        """The first sentence on a run of a model that is not finite.
+
+        Args:
+          what: What a row is of.
+
+        Returns:
+          One sentence, or none.
+        """
+        if not self.not_finite:
+            return []
+        return [f"Not finite, in {self.not_finite} of {self.known} {what}: these have no result."]
+
 
 def passes(finite: Iterable[bool | None]) -> Passes:
     """Counts rows by whether the unrounded pass is finite.

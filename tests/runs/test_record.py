@@ -12,12 +12,12 @@ from glassesjax import registry
 from glassesjax.errors import BadInput
 from glassesjax.files import mark_of, to_json
 from glassesjax.runs.constants import ModelConstants
-from glassesjax.runs.fill import fill_records, summary_fields
+from glassesjax.runs.fill import fill_records
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.record import columns, from_row, names, read_as, to_row
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.rows import RowFile, read_rows
-from glassesjax.runs.run import Result, read_run
+from glassesjax.runs.run import Result, read_run, summary_fields
 from glassesjax.runs.upgrade import KEPT, PENDING, numbered
 from glassesjax.runs.verdicts import passes
 
@@ -175,9 +175,18 @@ def old_folder(path):
             journal.write(file)
 
 
-def filled(
-    path, ns, result=lambda run: Result(run=run, summary={"rows": len(run.rows)}, figures={})
-):
+def counted(run):
+    """A run that comes down to how many rows it has."""
+    return Result(
+        run=run,
+        summary={"rows": len(run.rows)},
+        headline=f"{len(run.rows)} rows",
+        figures={},
+        files=lambda: {"index.html": "<p>"},
+    )
+
+
+def filled(path, ns, result=counted):
     """What a study of these rows does."""
     return fill_records(
         path,
@@ -187,7 +196,6 @@ def filled(
         constants=Shared(study="made", width=4),
         measure=lambda done: [(str(n), [Made(n=n)]) for n in ns if not done({"n": n})],
         result=result,
-        files=lambda whole: {"index.html": "<p>"},
     )
 
 

@@ -6,7 +6,7 @@ from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, escape, fold, picture
 from glassesjax.report.models import MODELS
 from glassesjax.runs.constants import ModelConstants
-from glassesjax.runs.run import Result
+from glassesjax.runs.run import Run
 from glassesjax.studies.collapse import words
 from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.figures import collapse_figure, equality_figure, family_title
@@ -18,17 +18,18 @@ from glassesjax.studies.collapse.tables import format_table, run_table, tiles
 from glassesjax.tasks.sequences import FAMILIES
 
 
-def collapse_page(result: Result[CollapseRow, ModelConstants, CollapseSummary]) -> str:
+def collapse_page(run: Run[CollapseRow, ModelConstants], summary: CollapseSummary) -> str:
     """One self-contained page on a collapse run.
 
     Args:
-      result: The run; one that was cut off gives a page on what is there.
+      run: One that was cut off gives a page on what is there.
+      summary: What it comes down to.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
       text.
     """
-    curves, summary = Curves(result.run), result.summary
+    curves = Curves(run)
     sections = _by_family if len(curves.positions) == 1 else _by_positions
     body = element(
         "main",
@@ -40,7 +41,7 @@ def collapse_page(result: Result[CollapseRow, ModelConstants, CollapseSummary]) 
         *sections(curves, summary),
         glossary(words.GLOSSARY),
         _methods(curves),
-        origin(result.run.settings, result.run.made),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     title = f"Representational collapse in {_model(curves)}"

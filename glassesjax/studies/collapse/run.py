@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from glassesjax.model.opening import open_headers
-from glassesjax.report.canvas import to_svg
+from glassesjax.report.canvas import svg_files
 from glassesjax.runs.constants import ModelConstants
-from glassesjax.runs.fill import Done, Files, fill_records, fixed_fields
+from glassesjax.runs.fill import Done, fill_records, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.collapse.measure import constants, lay_out, measure
 from glassesjax.studies.collapse.overview import collapse_figures
 from glassesjax.studies.collapse.page import collapse_page
 from glassesjax.studies.collapse.records import ROWS, CollapseRow
+from glassesjax.studies.collapse.sentences import headline
 from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.studies.collapse.summary import CollapseSummary, summarize
 
@@ -58,7 +59,6 @@ def run_collapse(
         constants=constants(settings, models[0][1]),
         measure=steps,
         result=result,
-        files=_files,
         command=command,
         advance=advance,
     )
@@ -73,9 +73,11 @@ def result(run: Run[CollapseRow, ModelConstants]) -> CollapseResult:
     Returns:
       Its figures are ``overview``, and ``collapse-ENCODING`` for each encoding.
     """
-    return Result(run=run, summary=summarize(run), figures=collapse_figures(run))
-
-
-def _files(whole: CollapseResult) -> Files:
-    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
-    return {**drawn, "index.html": collapse_page(whole)}
+    summary, figures = summarize(run), collapse_figures(run)
+    return Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": collapse_page(run, summary)},
+    )

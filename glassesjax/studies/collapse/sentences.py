@@ -19,6 +19,26 @@ from glassesjax.trace.decay import DecayFit
 FEW = 7  # runs that a sentence names one by one; of more it gives the number and the extremes
 
 
+def headline(summary: CollapseSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      How many runs of tokens come closer, and for how many each format hides that they differ.
+    """
+    whole = summary.reference
+    closer = f"{whole.nearer} of {_runs(summary, whole.runs)} end less than half as far apart"
+    hidden = [
+        f"{each.format} hides {len(each.undetectable)} of {each.differing}"
+        for each in summary.formats
+        if each.differing
+    ]
+    lost = f"not finite, in {whole.pairs_not_finite} of {whole.pairs} pairs of prompts"
+    return "; ".join([*([lost] if whole.pairs_not_finite else []), closer, *hidden])
+
+
 def headlines(summary: CollapseSummary) -> list[str]:
     """A few sentences on the whole run, with their numbers.
 

@@ -1,6 +1,6 @@
 """The study collapse as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassesjax.runs.constants import ModelConstants
@@ -29,12 +29,6 @@ def _result(
     return result(run)
 
 
-def _lines(settings: CollapseSettings, summary: "CollapseSummary") -> Iterable[str]:
-    from glassesjax.studies.collapse.sentences import headlines
-
-    return headlines(summary)
-
-
 def _violations(summary: "CollapseSummary") -> Sequence[str]:
     return summary.passes.failures
 
@@ -50,6 +44,5 @@ STUDY = Study(
     run=_run,
     rows=ROWS,
     result=_result,
-    lines=_lines,
     violations=_violations,
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from glassesjax.errors import BadInput
-from glassesjax.files import Row
+from glassesjax.studies.longform.records import LongformRow
 
 Choice = Literal["first", "second", "tie"]
 Verdict = Literal["win", "loss", "tie"]
@@ -65,7 +65,7 @@ def judged(judge: Judge, prompt: str, text: str, against: str) -> Verdict:
 
 
 def verdicts(
-    judge: Judge, prompt: str, rows: Sequence[Row]
+    judge: Judge, prompt: str, rows: Sequence[LongformRow]
 ) -> dict[tuple[str, int], dict[str, int]]:
     """All texts of a longform run against the full model's text of the same number.
 
@@ -77,13 +77,12 @@ def verdicts(
     Returns:
       By policy and slots, how many wins, losses and ties.
     """
-    full = {row["sample"]: str(row["text"]) for row in rows if row["policy"] == "full"}
+    full = {row.sample: row.text for row in rows if row.policy == "full"}
     counts: dict[tuple[str, int], collections.Counter[str]] = {}
     for row in rows:
-        if row["policy"] == "full" or row["sample"] not in full:
+        if row.policy == "full" or row.sample not in full:
             continue
-        key = str(row["policy"]), int(row["slots"] or 0)
-        verdict = judged(judge, prompt, str(row["text"]), full[row["sample"]])
-        counts.setdefault(key, collections.Counter())[verdict] += 1
+        verdict = judged(judge, prompt, row.text, full[row.sample])
+        counts.setdefault((row.policy, row.slots), collections.Counter())[verdict] += 1
     outcomes = ("win", "loss", "tie")
     return {key: {name: count[name] for name in outcomes} for key, count in counts.items()}

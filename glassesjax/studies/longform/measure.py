@@ -20,17 +20,15 @@ from glassesjax.cache import (
 )
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
-from glassesjax.files import Row, Value
+from glassesjax.files import Row
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.provenance import provenance
-from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_fields
+from glassesjax.studies.longform.records import LongformConstants, LongformRow
+from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_row
 from glassesjax.studies.longform.settings import LongformSettings
 from glassesjax.tasks.sequences import BOS
 
-# What tells one row of a run from another.
-KEY = ("policy", "slots", "sample")
 DTYPES = {"f32": "float32", "f64": "float64"}
 STORY = (
     "The lighthouse keeper's daughter had never seen the other side of the bay. On the morning that"
@@ -86,7 +84,7 @@ def measure(
     settings: LongformSettings,
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[LongformRow]]]:
     """Writes with all tokens kept, then under one policy after the other.
 
     Source: arXiv 2401.06104v2, section on text generation.
@@ -105,7 +103,6 @@ def measure(
     there = [done({"policy": c.name, "slots": c.slots, "sample": last}) for c in subject.cells]
     if all(there):
         return
-    shared = _shared(settings, subject)
     with jax.enable_x64(settings.format == "f64"):
         dtype = jnp.dtype(DTYPES[settings.format])
         model = unroll(jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder))
@@ -117,9 +114,8 @@ def measure(
             texts = _texts(settings, subject, model, cell)
             full = full or texts
             size = state_bytes(model.outer.config, cell.policy, cell.slots, dtype)
-            own = {"policy": cell.name, "slots": cell.slots, "bytes": size}
-            rows = [] if has else _rows(subject, model, texts, full)
-        yield f"{cell.name} with {cell.slots} slots", [{**shared, **own, **row} for row in rows]
+            rows = [] if has else _rows(subject, model, cell, size, texts, full)
+        yield f"{cell.name} with {cell.slots} slots", rows
 
 
 def _texts(
@@ -146,31 +142,50 @@ def _texts(
 
 
 def _rows(
-    subject: Subject, model: Unrolled, texts: list[list[int]], full: list[list[int]]
-) -> list[dict[str, Value]]:
+    subject: Subject,
+    model: Unrolled,
+    cell: Cell,
+    size: int,
+    texts: list[list[int]],
+    full: list[list[int]],
+) -> list[LongformRow]:
     room = subject.cells[0].slots
     losses = [full_loss(model, subject.prompt, text, room=room) for text in texts]
     return [
-        {"sample": number, **text_fields(subject, text, full[number], loss)}
+        text_row(subject, cell, text, full[number], loss, sample=number, size=size)
         for number, (text, loss) in enumerate(zip(texts, losses, strict=True))
     ]
 
 
-def _shared(settings: LongformSettings, subject: Subject) -> dict[str, Value]:
-    config = subject.model.decoder.config
-    names = ("temperature", "top_k", "seed", "max_tokens", "chat")
-    return {
-        "study": "longform",
-        "model": subject.model.name,
-        "positions": encoding_name(subject.model, settings.positions),
-        **provenance(),
-        **subject.model.columns,
-        **{name: getattr(settings, name) for name in names},
-        "top_p": settings.sampling.top_p,
-        "prefill": settings.mode,
-        "prompt_tokens": len(subject.prompt),
-        "dtype": DTYPES[settings.format],
-        "rounding": "none",
-        "width": config.model_dim,
-        "layers": config.num_layers,
-    }
+def constants(settings: LongformSettings, subject: Subject) -> LongformConstants:
+    """What all rows of a run have in common.
+
+    Args:
+      settings: What is written.
+      subject: The model and its prompt.
+
+    Returns:
+      Model, weights, seed and sizes, and how the prompt is read and tokens are drawn.
+    """
+    model = subject.model
+    config = model.decoder.config
+    return LongformConstants(
+        study="longform",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=config.model_dim,
+        positions=encoding_name(model, settings.positions),
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        max_tokens=settings.max_tokens,
+        chat=settings.chat,
+        top_p=settings.sampling.top_p,
+        prefill=settings.mode,
+        prompt_tokens=len(subject.prompt),
+        dtype=DTYPES[settings.format],
+        rounding="none",
+        num_layers=config.num_layers,
+    )

@@ -1,23 +1,26 @@
 """The longform page: a table, a figure and the texts side by side in one HTML file."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from matplotlib.figure import Figure
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, log_values, margins, styled
-from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
 from glassesjax.report.numbers import MISSING
-from glassesjax.studies.longform.cells import (
+from glassesjax.runs.run import Result, Run
+from glassesjax.studies.longform.records import LongformConstants, LongformRow
+from glassesjax.studies.longform.sentences import longform_headlines, one_decimal
+from glassesjax.studies.longform.summary import (
     UNBOUNDED,
-    Cell,
-    longform_headlines,
-    read_cells,
-    told_number,
+    CellSummary,
+    LongformSummary,
+    by_cell,
+    cell_name,
+    full_perplexity,
 )
 
 LEAD = (
@@ -41,47 +44,41 @@ CROWDED = 8  # policies and sizes whose names find no room side by side
 FIRST = 240  # characters of each text side by side
 
 
-def longform_page(
-    rows: Sequence[Row], settings: Mapping[str, object], provenance: Mapping[str, object]
-) -> str:
+def longform_page(result: Result[LongformRow, LongformConstants, LongformSummary]) -> str:
     """One self-contained page on a longform run.
 
     Args:
-      rows: Rows of the longform study.
-      settings: The study's settings, shown as they are.
-      provenance: Where the rows were made, shown as it is.
+      result: The run.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
       text.
-
-    Raises:
-      ValueError: There are no rows.
     """
-    cells = read_cells(rows)
-    name = MODELS.get(str(rows[0]["model"]), PurePath(str(rows[0]["model"])).name)
+    run, summary = result.run, result.summary
+    name = MODELS.get(run.constants.model, PurePath(run.constants.model).name)
     title = f"What {name} writes from a bounded state"
+    figure = longform_figure(run.rows)
     body = element(
         "main",
-        _header(rows, title),
+        _header(run, title),
         element("h2", "What the rows say"),
-        bullets(longform_headlines(rows), "says"),
+        bullets(longform_headlines(summary), "says"),
         element("h2", "The texts in numbers"),
-        _table(cells),
-        picture(longform_figure(rows), "texts", "Repetition and perplexity by policy", CAPTION),
+        _table(summary.cells),
+        picture(figure, "texts", "Repetition and perplexity by policy", CAPTION),
         element("h2", "How the texts begin"),
-        *_texts(rows),
+        *_texts(run.rows),
         glossary(GLOSSARY),
-        origin(settings, {**weights_of(rows[0]), **provenance}),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body)
 
 
-def _header(rows: Sequence[Row], title: str) -> Markup:
-    row = rows[0]
-    counts = [f"{len(rows)} texts", f"at most {row['max_tokens']} tokens"]
-    counts += [f"temperature {row['temperature']}", f"top-p {row['top_p']}", str(row["dtype"])]
+def _header(run: Run[LongformRow, LongformConstants], title: str) -> Markup:
+    constants = run.constants
+    counts = [f"{len(run.rows)} texts", f"at most {constants.max_tokens} tokens"]
+    counts += [f"temperature {constants.temperature}", f"top-p {constants.top_p}", constants.dtype]
     return element(
         "header",
         element("p", "glassesjax · longform study", class_="kicker"),
@@ -91,41 +88,39 @@ def _header(rows: Sequence[Row], title: str) -> Markup:
     )
 
 
-def _table(cells: Sequence[Cell]) -> Markup:
+def _table(cells: Sequence[CellSummary]) -> Markup:
     heads = ["policy", "slots", "texts", "ended", "tokens"]
     heads += [f"distinct-{size}" for size in (1, 2, 3, 4)]
     heads += ["repetition", "perplexity under full", "same tokens as full"]
     return table(heads, [_line(cell) for cell in cells])
 
 
-def _line(cell: Cell) -> list[object]:
-    shares = [f"distinct_{size}" for size in (1, 2, 3, 4)] + ["repetition"]
-    told = lambda value: MISSING if math.isnan(value) else f"{value:.2f}"
+def _line(cell: CellSummary) -> list[object]:
+    share = lambda value: MISSING if math.isnan(value) else f"{value:.2f}"
     return [
         cell.policy,
         cell.slots,
-        len(cell.rows),
-        sum(bool(row["ended"]) for row in cell.rows),
-        f"{cell.mean('length'):.0f}",
-        *(told(cell.mean(name)) for name in shares),
-        told_number(cell.perplexity),
-        MISSING if cell.policy == UNBOUNDED else told_number(cell.mean("agrees")),
+        cell.texts,
+        cell.ended,
+        f"{cell.length:.0f}",
+        *map(share, (*cell.distinct, cell.repetition)),
+        one_decimal(cell.perplexity),
+        one_decimal(cell.common_prefix) if cell.bounded else MISSING,
     ]
 
 
-def _texts(rows: Sequence[Row]) -> list[Markup]:
+def _texts(rows: Sequence[LongformRow]) -> list[Markup]:
     """The first lines of all texts of a number side by side, and each whole text folded."""
     parts = []
-    for number in dict.fromkeys(row["sample"] for row in rows):
-        mine = [cell for row in rows if row["sample"] == number for cell in read_cells([row])]
-        pairs = [(cell.name, _beginning(str(cell.rows[0]["text"]))) for cell in mine]
-        lines = [part for n, text in pairs for part in (element("dt", n), element("dd", text))]
-        parts += [element("h3", f"Text {number}"), element("dl", *lines)]
-        whole = [
+    for number in dict.fromkeys(row.sample for row in rows):
+        texts = [(cell_name(r.policy, r.slots), r.text) for r in rows if r.sample == number]
+        lines = [
             part
-            for cell in mine
-            for part in (element("h4", cell.name), element("p", cell.rows[0]["text"]))
+            for name, text in texts
+            for part in (element("dt", name), element("dd", _beginning(text)))
         ]
+        parts += [element("h3", f"Text {number}"), element("dl", *lines)]
+        whole = [part for name, text in texts for part in (element("h4", name), element("p", text))]
         parts.append(fold("Whole texts", *whole))
     return parts
 
@@ -136,7 +131,7 @@ def _beginning(text: str) -> str:
 
 
 @styled
-def longform_figure(rows: Sequence[Row]) -> Figure:
+def longform_figure(rows: Sequence[LongformRow]) -> Figure:
     """Repetition and perplexity of each text, by policy and size.
 
     Args:
@@ -145,15 +140,15 @@ def longform_figure(rows: Sequence[Row]) -> Figure:
     Returns:
       Two panels over the same policies.
     """
-    cells = read_cells(rows)
+    cells = by_cell(rows)
     figure = Figure(figsize=(WIDTH, 4.6))
     edges = margins(figure, bottom=1.1 if len(cells) > CROWDED else 0.5) | {"hspace": 0.3}
     top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw=edges)
-    for axes, field in ((top, "repetition"), (bottom, "full_perplexity")):
-        for place, cell in enumerate(cells):
-            ink = INK if cell.policy == UNBOUNDED else COLORS["f32"]
-            values = cell.values(field)
-            axes.plot([place] * len(values), values, "o", color=ink, markersize=4, alpha=0.7)
+    for axes, value_of in ((top, _repetition), (bottom, full_perplexity)):
+        for at, ((policy, _), texts) in enumerate(cells.items()):
+            ink = INK if policy == UNBOUNDED else COLORS["f32"]
+            values = [value for value in map(value_of, texts) if not math.isnan(value)]
+            axes.plot([at] * len(values), values, "o", color=ink, markersize=4, alpha=0.7)
         axes.grid(axis="y", color=STRIP, linewidth=0.8)
         axes.set_axisbelow(True)
     top.set_title("Share of 4-grams that stood there before")
@@ -161,6 +156,10 @@ def longform_figure(rows: Sequence[Row]) -> Figure:
     bottom.set_title("Perplexity under the full model")
     log_values(bottom)
     bottom.set_xlim(-0.6, len(cells) - 0.4)
-    names = [cell.name.replace(" with ", "\n") for cell in cells]
+    names = [cell_name(*key).replace(" with ", "\n") for key in cells]
     bottom.set_xticks(range(len(cells)), names, rotation=60 if len(cells) > CROWDED else 0)
     return figure
+
+
+def _repetition(row: LongformRow) -> float:
+    return math.nan if row.repetition is None else row.repetition

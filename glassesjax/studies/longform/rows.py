@@ -9,12 +9,10 @@ import numpy as np
 
 from glassesjax.cache import POLICIES, Policy, Unrolled, prefill
 from glassesjax.cache.losses import token_losses
-from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
+from glassesjax.studies.longform.records import FullModelLoss, LongformRow
 
 GRAMS = (1, 2, 3, 4)
-
-Fields = dict[str, Value]
 
 
 class Cell(NamedTuple):
@@ -116,32 +114,53 @@ def full_loss(
     return float(np.concatenate(losses)[len(prompt) - 1 : -1].mean())
 
 
-def text_fields(
-    subject: Subject, written: Sequence[int], full: Sequence[int], loss: float
-) -> Fields:
+def text_row(
+    subject: Subject,
+    cell: Cell,
+    written: Sequence[int],
+    full: Sequence[int],
+    loss: float,
+    *,
+    sample: int,
+    size: int,
+) -> LongformRow:
     """What one text is like.
 
     Args:
       subject: The model and its prompt.
+      cell: How it was written.
       written: Its tokens, with the one that ends it, if any.
       full: Those of the same number with all tokens kept.
       loss: Nats a token under the full model, over ``written``.
+      sample: Number of the text.
+      size: Bytes of its state.
 
     Returns:
-      Fields by name.
+      Its row.
     """
     ended = bool(written) and written[-1] in subject.ends
     own = list(written[:-1] if ended else written)
     tokenizer = subject.model.tokenizer
     data = b"".join(tokenizer.token_bytes(token) for token in own)
-    return {
-        "length": len(own),
-        "ended": ended,
-        **{f"distinct_{size}": distinct_share(own, size) for size in GRAMS},
-        "repetition": repetition(own),
-        "full_nll": loss,
-        "finite": math.isfinite(loss) if written else None,
-        "full_perplexity": float(np.exp(loss)),
-        "agrees": common_prefix(written, full),
-        "text": data.decode("utf-8", errors="replace"),
-    }
+    shares = [distinct_share(own, n) if len(own) >= n else None for n in GRAMS]
+    return LongformRow(
+        policy=cell.name,
+        slots=cell.slots,
+        bytes=size,
+        sample=sample,
+        length=len(own),
+        ended=ended,
+        distinct_1=shares[0],
+        distinct_2=shares[1],
+        distinct_3=shares[2],
+        distinct_4=shares[3],
+        repetition=repetition(own) if len(own) >= GRAMS[-1] else None,
+        loss=_full_model_loss(loss) if written else None,
+        common_prefix=common_prefix(written, full),
+        text=data.decode("utf-8", errors="replace"),
+    )
+
+
+def _full_model_loss(loss: float) -> FullModelLoss:
+    perplexity = float(np.exp(loss))
+    return FullModelLoss(full_nll=loss, finite=math.isfinite(loss), full_perplexity=perplexity)

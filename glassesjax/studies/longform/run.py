@@ -1,13 +1,22 @@
 """The longform study as a whole run: written into a folder, with its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill, fixed_fields
-from glassesjax.studies.longform.measure import KEY, LongformSettings, measure, open_subject
+from glassesjax.runs.fill import Files, fill_records, fixed_fields
+from glassesjax.runs.run import Result, Run
+from glassesjax.studies.longform.measure import (
+    LongformSettings,
+    constants,
+    measure,
+    open_subject,
+)
 from glassesjax.studies.longform.page import longform_figure, longform_page
+from glassesjax.studies.longform.records import ROWS, LongformConstants, LongformRow
+from glassesjax.studies.longform.summary import LongformSummary, summarize
+
+LongformResult = Result[LongformRow, LongformConstants, LongformSummary]
 
 
 def run_longform(
@@ -16,7 +25,7 @@ def run_longform(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> LongformResult:
     """Writes long texts from bounded states, into a folder with figures and page.
 
     Args:
@@ -26,7 +35,7 @@ def run_longform(
       advance: Takes the name of each step that was measured.
 
     Returns:
-      All rows of the run.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
@@ -34,20 +43,33 @@ def run_longform(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("longform", settings, source),
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, subject),
         measure=lambda done: measure(settings, subject, done),
-        draw=_draw,
+        result=result,
+        files=_files,
         command=command,
         advance=advance,
     )
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    figure = to_svg(longform_figure(rows), "texts")
-    return {"figures/texts.svg": figure, "index.html": longform_page(rows, settings, record)}
+def result(run: Run[LongformRow, LongformConstants]) -> LongformResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the longform study.
+
+    Returns:
+      Its figure is ``texts``.
+    """
+    figures = {"texts": lambda: longform_figure(run.rows)}
+    return Result(run=run, summary=summarize(run), figures=figures)
+
+
+def _files(whole: LongformResult) -> Files:
+    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
+    return {**drawn, "index.html": longform_page(whole)}

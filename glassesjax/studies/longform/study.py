@@ -1,23 +1,38 @@
 """The study longform as one value."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Run
 from glassesjax.runs.study import Call, Options, Study, model_part
+from glassesjax.studies.longform.records import ROWS, LongformConstants, LongformRow
 from glassesjax.studies.longform.settings import LongformSettings
-from glassesjax.studies.longform.verdicts import violations
+
+if TYPE_CHECKING:
+    from glassesjax.studies.longform.run import LongformResult
+    from glassesjax.studies.longform.summary import LongformSummary
 
 
-def _run(settings: LongformSettings, options: Options, call: Call) -> Sequence[Row]:
+def _run(settings: LongformSettings, options: Options, call: Call) -> "LongformResult":
     from glassesjax.studies.longform.run import run_longform
 
     return run_longform(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: LongformSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.studies.longform.cells import longform_headlines
+def _result(run: Run[LongformRow, LongformConstants]) -> "LongformResult":
+    from glassesjax.studies.longform.run import result
 
-    return longform_headlines(rows)
+    return result(run)
+
+
+def _lines(settings: LongformSettings, summary: "LongformSummary") -> Iterable[str]:
+    from glassesjax.studies.longform.sentences import longform_headlines
+
+    return longform_headlines(summary)
+
+
+def _violations(summary: "LongformSummary") -> Sequence[str]:
+    return summary.passes.failures
 
 
 STUDY = Study(
@@ -27,6 +42,8 @@ STUDY = Study(
     folder_part=lambda settings: model_part(settings.model),
     steps=lambda settings, options: settings.steps,
     run=_run,
+    rows=ROWS,
+    result=_result,
     lines=_lines,
-    violations=violations,
+    violations=_violations,
 )

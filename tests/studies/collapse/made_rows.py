@@ -109,7 +109,7 @@ def _steps(gap, lost):
 def run_of(rows):
     """The run that has these rows."""
     return Run(
-        settings={"model": "toy", "note": "<script>alert(1)</script>"},
+        settings={"study": "collapse", "model": "toy", "note": "<script>alert(1)</script>"},
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
         records=[CONSTANTS | PROVENANCE],

@@ -34,7 +34,8 @@ class Reader(html.parser.HTMLParser):
 
 
 def page_of(rows):
-    return collapse_page(made_result(rows))
+    result = made_result(rows)
+    return collapse_page(result.run, result.summary)
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from documented import row_keys
+from studies.longform.made_longform import made, run_of
 from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cache import policy, replay, unroll
 from glassesjax.errors import BadInput
-from glassesjax.studies.longform.cells import longform_headlines, read_cells
+from glassesjax.runs.record import names, to_row
 from glassesjax.studies.longform.judge import judged, verdicts
-from glassesjax.studies.longform.measure import KEY, LongformSettings, measure, open_subject
+from glassesjax.studies.longform.measure import LongformSettings, measure, open_subject
+from glassesjax.studies.longform.records import ROWS, LongformRow
 from glassesjax.studies.longform.rows import common_prefix, distinct_share, full_loss, repetition
 from glassesjax.studies.longform.run import run_longform
+from glassesjax.studies.longform.sentences import longform_headlines
+from glassesjax.studies.longform.summary import summarize
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -40,7 +43,7 @@ def subject():
 
 @pytest.fixture(scope="module")
 def rows(subject):
-    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+    return [to_row(row) for _, rows in measure(SETTINGS, subject) for row in rows]
 
 
 def pick(rows, **wanted):
@@ -73,11 +76,10 @@ def test_common_prefix_by_hand(first, second, same):
     assert common_prefix(first, second) == same
 
 
-def test_every_row_is_there_once_and_flat(rows):
-    assert len(rows) == len({tuple(row[name] for name in KEY) for row in rows})
+def test_every_row_is_there_once(rows):
+    assert len(rows) == len({tuple(row[name] for name in ROWS.key) for row in rows})
     assert [row["policy"] for row in rows][::2] == ["full", "tova", "window"]
     assert len(rows) == 2 * SETTINGS.steps
-    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
     assert all(row["length"] == len(row["text"]) == 12 and not row["ended"] for row in rows)
     assert all(row["repetition"] == 1 - row["distinct_4"] for row in rows)
 
@@ -101,25 +103,25 @@ def test_perplexity_is_that_of_a_replay_with_everything_kept(subject, rows):
 @pytest.mark.parametrize("name", ["window", pytest.param("tova", marks=pytest.mark.slow)])
 def test_a_state_that_holds_all_writes_what_the_full_one_writes(rows, name):
     settings = dataclasses.replace(SETTINGS, policies=(name,), slots=("17",))
-    found = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
+    found = [to_row(r) for _, rows in measure(settings, open_subject(settings)) for r in rows]
     assert len(pick(found, policy=name, slots=17)) == 2  # odd, and no power of two
     full = [row["text"] for row in pick(rows, policy="full")]
     assert full[0] != full[1]
     for row in (*rows, *found):
         same = common_prefix(list(map(ord, row["text"])), list(map(ord, full[row["sample"]])))
-        assert row["agrees"] == same
+        assert row["common_prefix"] == same
         if row["slots"] == 17:  # 5 of the prompt and 12
             assert row["text"] == full[row["sample"]]
 
 
 def test_other_draws_by_the_seed(rows):
     settings = dataclasses.replace(SETTINGS, seed=1, policies=("window",), slots=("4",))
-    other = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
+    other = [to_row(r) for _, rows in measure(settings, open_subject(settings)) for r in rows]
     assert {row["text"] for row in other}.isdisjoint(row["text"] for row in rows)
 
 
 def test_sentences_have_the_numbers_of_the_rows(rows):
-    said = longform_headlines(rows)
+    said = longform_headlines(summarize(run_of(rows)))
     assert len(said) == SETTINGS.steps
     assert said[0].startswith("full: 0 of 2 texts end by themselves, 12 tokens")
     nll = np.mean([row["full_nll"] for row in pick(rows, policy="window", slots=4)])
@@ -149,9 +151,10 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
 
 
 def test_a_perplexity_beyond_all_numbers_is_infinite(rows):
-    (cell, *_) = read_cells([{**row, "full_nll": 800.0} for row in rows])
+    (cell, *_) = summarize(run_of([{**row, "full_nll": 800.0} for row in rows])).cells
     assert cell.perplexity == math.inf
-    assert math.isnan(read_cells([{**rows[0], "full_nll": None}])[0].perplexity)
+    (cell,) = summarize(run_of([{**rows[0], "full_nll": None}])).cells
+    assert math.isnan(cell.perplexity)
 
 
 def test_nothing_is_narrowed_where_nothing_is_drawn():
@@ -202,9 +205,7 @@ def test_a_judge_must_choose():
 
 
 def test_all_texts_before_the_judge():
-    row = lambda name, slots, sample, text: {
-        "policy": name, "slots": slots, "sample": sample, "text": text,
-    }  # fmt: skip
+    row = lambda *fields: ROWS.read(made(*fields))
     full = [row("full", 9, 0, "abc"), row("full", 9, 1, "abc")]
     others = [row("tova", 4, 0, "abcd"), row("tova", 4, 1, "ab"), row("window", 4, 1, "abc")]
     assert verdicts(Made(longer), "p", [*full, *others]) == {
@@ -240,8 +241,23 @@ def test_bad_input_is_said_before_anything_is_written(fields, said):
         open_subject(LongformSettings(**{**given, **fields}))
 
 
-def test_every_key_of_a_row_is_documented(rows):
-    assert set().union(*rows) == row_keys("longform")
+def test_every_field_is_there_somewhere(rows):
+    assert set().union(*rows) == set(names(LongformRow))
+
+
+def test_a_row_of_before_says_what_does_not_apply_by_null():
+    shared = {"study": "longform", "width": 64, "layers": 3, "top_k": None}
+    row = made("tova", 64, 0, "abc", nll=None, length=3, distinct_4=None, repetition=None)
+    old = {**shared, **row, "agrees": row.pop("common_prefix")} | {"finite": None}
+    old = {name: value for name, value in old.items() if name != "common_prefix"}
+    constants, new = ROWS.upgraded(old)
+    assert constants == {"study": "longform", "model_dim": 64, "num_layers": 3}
+    read = ROWS.read(new)
+    assert (read.distinct_3, read.distinct_4, read.repetition) == (0.75, None, None)
+    assert (read.loss.finite, read.common_prefix) == (False, 8)
+    assert math.isnan(read.loss.full_nll)
+    _, new = ROWS.upgraded(old | {"length": 0, "ended": False})
+    assert ROWS.read(new).loss is None
 
 
 @faults

@@ -1,0 +1,110 @@
+"""Rows and figures of a run as files of other programs."""
+
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from glassesjax.errors import BadInput
+from glassesjax.files import check_local, check_name, part_of, to_json, writing
+from glassesjax.results import read
+from glassesjax.runs.run import Result
+from glassesjax.runs.study import Command
+from glassesjax.settings import check_settings
+
+if TYPE_CHECKING:
+    import pandas
+
+RunFolderName = Annotated[
+    Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="A run folder.")
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """A run's rows as a table, or its figures, in files of other programs."""
+
+    run: RunFolderName
+    to: Literal["csv", "parquet", "json", "pdf", "png", "svg"] = "csv"
+    """Kind of file; csv, parquet and json are of the rows, pdf, png and svg of the figures."""
+    out: Path | None = None
+    """Folder for the files; export/ in the run folder if absent."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def export(settings: ExportSettings) -> Iterable[str]:
+    """Writes the files.
+
+    Args:
+      settings: Which run, and what of it.
+
+    Returns:
+      The path of each file.
+
+    Raises:
+      BadInput: There is no such run, a package is missing, or nothing may be written there.
+      NoRoom: The disk is full.
+    """
+    out = settings.out or settings.run / "export"
+    check_local(out)
+    check_name(out, "--out")
+    if settings.to == "parquet":
+        _check_pyarrow()
+    result = read(settings.run)
+    with writing("to write the export", out):
+        out.mkdir(parents=True, exist_ok=True)
+        return [
+            str(_whole(out / f"{name}.{settings.to}", write))
+            for name, write in _writers(result, settings.to).items()
+        ]
+
+
+def _check_pyarrow() -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        expected = "Expected the pyarrow package for --to parquet, got none here"
+        raise BadInput(f"{expected}: pip install 'glassesjax[export]'.")
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> Path:
+    """A file that is either whole or not there."""
+    part = part_of(path)
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _writers(result: Result[Any, Any, Any], kind: str) -> Mapping[str, Callable[[Path], object]]:
+    """What writes each file, by its name without the ending."""
+    match kind:
+        case "csv":
+            return {"rows": lambda path: _plain(result.frame()).to_csv(path, index=False)}
+        case "parquet":
+            return {"rows": lambda path: result.frame().to_parquet(path, index=False)}
+        case "json":
+            rows = list(result.run.flat())
+            return {"rows": lambda path: path.write_text(to_json(rows, indent=1), "utf-8")}
+        case _:
+            save = lambda name, path: result.figure(name).savefig(path, format=kind, dpi=200)
+            return {name: functools.partial(save, name) for name in result.figures}
+
+
+def _plain(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Lists as JSON, since a cell of a text file holds one value."""
+    return table.map(lambda cell: to_json(cell) if isinstance(cell, tuple) else cell)
+
+
+EXPORT = Command(
+    name="export",
+    description="A run's rows as csv, parquet or json, or its figures as pdf, png or svg.",
+    settings=ExportSettings,
+    lines=export,
+)

@@ -1,0 +1,109 @@
+"""Runs on disk as values: one read, and all that a folder has."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from glassesjax.errors import BadInput
+from glassesjax.files import MOST_SETTINGS, json_object, read_file
+from glassesjax.registry import VERBS, load
+from glassesjax.runs.run import Result, read_run
+from glassesjax.runs.study import Study
+
+
+def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
+    """The run that a folder holds, with its summary and figures; nothing in it is changed.
+
+    Args:
+      folder: What a verb has written, today or in the words of an older schema.
+
+    Returns:
+      All its whole rows, also of a run that was stopped.
+
+    Raises:
+      BadInput: It is no run folder, has no rows yet, or its verb writes no records.
+    """
+    path = Path(folder)
+    study = study_of(path)
+    if study is None or study.rows is None or study.result is None:
+        name = study.name if study else "no verb of this package"
+        expected = f"Expected a run of a verb whose rows are records in {path}"
+        raise BadInput(f"{expected}, got one of {name}: read its rows.jsonl.")
+    return study.result(read_run(path, study.rows))
+
+
+def study_of(folder: Path) -> Study[Any, Any] | None:
+    """Which study has written a run.
+
+    Args:
+      folder: Of the run.
+
+    Returns:
+      None where its ``settings.json`` names none of this package.
+
+    Raises:
+      BadInput: There is no ``settings.json``, or it is no JSON object.
+    """
+    file = folder / "settings.json"
+    content = read_file(file, f"a run folder with settings.json as {folder}", most=MOST_SETTINGS)
+    try:
+        name = json_object(content).get("study")
+    except ValueError as error:
+        expected = f"Expected a JSON object in {file}"
+        raise BadInput(f"{expected}, got none ({error}): restore it.") from error
+    value = load(name) if isinstance(name, str) and name in VERBS else None
+    return value if isinstance(value, Study) else None
+
+
+class Listed(NamedTuple):
+    """A run folder in a list."""
+
+    path: Path
+    study: str
+    """The verb; empty where it is none of this package."""
+    rows: int
+    text: str
+    """The run in a line, or why there is none."""
+
+
+def runs_in(folder: Path) -> Iterator[Listed]:
+    """All runs below a folder, by their paths.
+
+    Args:
+      folder: Where to look; a run itself is one.
+
+    Yields:
+      Each folder that has a ``settings.json``; runs within runs, as a sweep's cells, are not
+      listed.
+
+    Raises:
+      BadInput: There is no such folder.
+    """
+    if not folder.is_dir():
+        expected = "Expected a folder with runs"
+        raise BadInput(f"{expected}, got {str(folder)!r}, which is none: choose another.")
+    if (folder / "settings.json").is_file():
+        yield _listed(folder)
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+            yield from runs_in(path)
+
+
+def _listed(path: Path) -> Listed:
+    try:
+        study = study_of(path)
+        if study is None:
+            return Listed(path, "", 0, "not a run of this package")
+        if study.rows is None:
+            return Listed(path, study.name, _count(path), "")
+        result = read(path)
+        return Listed(path, study.name, len(result.run.rows), result.headline)
+    except BadInput as error:
+        return Listed(path, "", 0, str(error))
+
+
+def _count(path: Path) -> int:
+    file = path / "rows.jsonl"
+    return file.read_bytes().count(b"\n") if file.is_file() else 0

@@ -1,0 +1,1 @@
+"""What differs between two runs: settings, and what they come down to."""

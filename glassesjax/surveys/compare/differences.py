@@ -1,0 +1,53 @@
+"""Differences between two nested values, by path."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+MISSING = object()
+"""Stands where one of the two has no such value."""
+
+
+class Difference(NamedTuple):
+    """A place at which two values differ."""
+
+    path: str
+    """Names and places from the outside in, joined by dots."""
+    first: Any
+    second: Any
+
+
+def differences(first: Any, second: Any, path: str = "") -> Iterator[Difference]:  # noqa: ANN401
+    """Where two values of mappings, sequences and plain values differ.
+
+    Args:
+      first: One of them.
+      second: The other one.
+      path: Where they stand.
+
+    Yields:
+      Each innermost difference, in the order of the first; NaN equals NaN.
+    """
+    match first, second:
+        case Mapping(), Mapping():
+            for name in [*first, *(name for name in second if name not in first)]:
+                ends = first.get(name, MISSING), second.get(name, MISSING)
+                yield from differences(*ends, _within(path, name))
+        case (list() | tuple(), list() | tuple()) if len(first) == len(second):
+            for index, pair in enumerate(zip(first, second, strict=True)):
+                yield from differences(*pair, _within(path, index))
+        case _:
+            if not _same(first, second):
+                yield Difference(path, first, second)
+
+
+def _within(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)
+
+
+def _same(first: Any, second: Any) -> bool:  # noqa: ANN401
+    if isinstance(first, float) and isinstance(second, float):
+        return first == second or (math.isnan(first) and math.isnan(second))
+    if isinstance(first, Sequence) and isinstance(second, Sequence):
+        return list(first) == list(second)
+    return type(first) is type(second) and first == second
