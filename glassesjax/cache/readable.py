@@ -2,28 +2,27 @@
 
 import math
 
+from glassesjax.cache.obstacles import DIGITS, NOTHING, Obstacle
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import SymbolTokenizer
 
 # The perplexity of a full state below which a model may know the text by heart: SmolLM2 has 3.5 on
 # the King James Bible, and 13 to 46 on six texts that it has read little or never.
 BY_HEART = 6.0
-DIGITS = "random digits"
-NOTHING = f"{DIGITS}: nothing predicts them, and no policy can be better than another"
 
 
-def ranking_obstacle(model: LanguageModel) -> str:
-    """Why policies cannot be ranked by what this model reads; empty where they can.
+def ranking_obstacle(model: LanguageModel) -> Obstacle | None:
+    """Why policies cannot be ranked by what this model reads; None where they can.
 
     Args:
       model: One that reads text, or symbols.
 
     Returns:
-      The reason, as a phrase.
+      The reason, by name.
     """
     if not isinstance(model.tokenizer, SymbolTokenizer):
-        return ""
-    return f"random weights on {NOTHING}" if model.name == "toy" else NOTHING
+        return None
+    return "random_weights" if model.name == "toy" else "random_digits"
 
 
 def unstated_obstacle(text: object, model: object) -> str:

@@ -1,8 +1,8 @@
-"""Figures of the perplexity study: rows in, matplotlib figures out, nothing shown."""
+"""Figures of the perplexity study: summary in, matplotlib figures out, nothing shown."""
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from glassesjax.cache.policies import SHORT
-from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, margins, styled
 from glassesjax.report.numbers import power_of
 from glassesjax.studies.perplexity.sentences import PLAIN
-from glassesjax.studies.perplexity.totals import FULL, Totals
+from glassesjax.studies.perplexity.summary import PerplexitySummary
+from glassesjax.studies.perplexity.totals import FULL
 
 # A color for each score; what a name adds to it shows in the line.
 SCORES = {
@@ -31,47 +31,57 @@ ENDING = re.compile("-head|-layer")  # that a name has where it is not the plain
 NAMED = 9  # ticks of a vertical axis at most
 
 
+def perplexity_figures(summary: PerplexitySummary) -> Mapping[str, Callable[[], Figure]]:
+    """What draws each figure of a run.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      ``slots`` and ``positions``, by name.
+    """
+    return {"slots": lambda: slots_figure(summary), "positions": lambda: positions_figure(summary)}
+
+
 @styled
-def slots_figure(rows: Sequence[Row]) -> Figure:
+def slots_figure(summary: PerplexitySummary) -> Figure:
     """Perplexity against the size of the state, a line for each policy.
 
     Args:
-      rows: Rows of the perplexity study.
+      summary: Of the run.
 
     Returns:
       One panel, both axes logarithmic; the full state is a horizontal line.
     """
-    totals = Totals(rows)
     figure = Figure(figsize=(WIDTH, 4.6))
     axes = figure.subplots(gridspec_kw=margins(figure, bottom=0.5, right=1.5))
     axes.set_title("Perplexity against the slots of the state")
     seen = []
-    for name in totals.policies:
-        sizes = [slots for slots in totals.slots if (name, slots) in totals]
-        values = [totals(name, slots).perplexity for slots in sizes]
+    for name in summary.policies:
+        sizes = [slots for slots in summary.slots if (name, slots) in summary]
+        values = [summary.of(name, slots).perplexity for slots in sizes]
         seen += values
         axes.plot(sizes, _drawable(values), label=name, **_look(name), **_marks(name))
-    if totals.full is not None:
-        seen.append(totals.full.perplexity)
-        axes.axhline(totals.full.perplexity, label=FULL, **_look(FULL))
-    _slots_axis(axes, totals.slots)
+    if summary.full is not None:
+        seen.append(summary.full.perplexity)
+        axes.axhline(summary.full.perplexity, label=FULL, **_look(FULL))
+    _slots_axis(axes, summary.slots)
     _perplexity_axis(axes, seen)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 @styled
-def positions_figure(rows: Sequence[Row]) -> Figure:
+def positions_figure(summary: PerplexitySummary) -> Figure:
     """Perplexity by where in its window a token stands, a panel for each size of the state.
 
     Args:
-      rows: Rows of the perplexity study.
+      summary: Of the run.
 
     Returns:
       Panels with the same axes; a step is one stretch of positions.
     """
-    totals = Totals(rows)
-    sizes = totals.slots or [totals.window_tokens]
+    sizes = summary.slots or [summary.window_tokens]
     across = min(len(sizes), 3)
     down = -(-len(sizes) // across)
     figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * down))
@@ -79,14 +89,14 @@ def positions_figure(rows: Sequence[Row]) -> Figure:
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False, gridspec_kw=edges)
     panels, seen = list(grid.flat), []
     for axes, slots in zip(panels, sizes, strict=False):
-        axes.set_title(f"{slots} slots" if totals.slots else "")
-        seen += _position_panel(axes, totals, slots)
+        axes.set_title(f"{slots} slots" if summary.slots else "")
+        seen += _position_panel(axes, summary, slots)
     for axes in panels[len(sizes) :]:
         axes.set_visible(False)
     for axes in panels[max(len(sizes) - across, 0) : len(sizes)]:
         axes.set_xlabel("position in the window")
         axes.xaxis.set_tick_params(labelbottom=True)
-    _position_axis(panels[0], totals)
+    _position_axis(panels[0], summary.window_tokens)
     _perplexity_axis(panels[0], seen)
     for axes in panels:
         axes.grid(axis="y", color=STRIP, linewidth=0.8)
@@ -96,16 +106,16 @@ def positions_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _position_panel(axes: Axes, totals: Totals, slots: int) -> list[float]:
-    cells = [(name, slots) for name in totals.policies if (name, slots) in totals]
-    full, seen = totals.full_cell(), []
-    for cell in (*cells, *([full] if full else [])):
-        found = totals.by_position(*cell)
-        values = [total.perplexity for _, total in found]
+def _position_panel(axes: Axes, summary: PerplexitySummary, slots: int) -> list[float]:
+    here = [name for name in summary.policies if (name, slots) in summary]
+    cells = [summary.of(name, slots) for name in here]
+    seen = []
+    for each in (*cells, *([summary.full] if summary.full else [])):
+        name, values = each.cell.policy, [at.perplexity for at in each.by_position]
         # The last stretch ends at the window's; a step holds from its first position on.
-        edges = [max(start, 1) for start, _ in found] + [totals.window_tokens]
+        edges = [max(at.start, 1) for at in each.by_position] + [summary.window_tokens]
         ends = _drawable([*values, values[-1]])
-        axes.plot(edges, ends, drawstyle="steps-post", label=cell[0], **_look(cell[0]))
+        axes.plot(edges, ends, drawstyle="steps-post", label=name, **_look(name))
         seen += values
     return seen
 
@@ -139,8 +149,7 @@ def _slots_axis(axes: Axes, sizes: Sequence[int]) -> None:
         axes.set_xlim(sizes[0] / 1.15, sizes[-1] * 1.15)
 
 
-def _position_axis(axes: Axes, totals: Totals) -> None:
-    last = totals.window_tokens
+def _position_axis(axes: Axes, last: int) -> None:
     first = min(32, max(last // 2, 1))
     powers = [2**e for e in range(5, 40) if 2**e < last / 1.5]
     ticks = sorted({*powers[:: max(-(-len(powers) // 5), 1)], last})

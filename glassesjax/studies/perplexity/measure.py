@@ -10,27 +10,25 @@ import jax.numpy as jnp
 
 from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
 from glassesjax.cache.losses import Cell, losses
+from glassesjax.cache.obstacles import RANDOM_DIGITS
 from glassesjax.cache.policies import SHORT
-from glassesjax.cache.readable import DIGITS, ranking_obstacle
-from glassesjax.files import Row, Value
+from glassesjax.cache.readable import ranking_obstacle
+from glassesjax.files import Row
 from glassesjax.model.opening import encoding_name
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.provenance import provenance
-from glassesjax.studies.perplexity.rows import cell_key, stretch_row, stretches
+from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
+from glassesjax.studies.perplexity.rows import perplexity_row, stretches
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.subject import DTYPES, Subject
 from glassesjax.tasks.text import DEFAULT_TEXT
-
-# What tells one row of a run from another.
-KEY = ("policy", "slots", "window", "start")
 
 
 def measure(
     settings: PerplexitySettings,
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[PerplexityRow]]]:
     r"""Reads the text once for each policy and size.
 
     .. math:: \exp \Bigl( -\frac1N \sum_t \ln p(x_t \mid x_{<t}) \Bigr)
@@ -61,31 +59,31 @@ def measure(
 
 def _steps(
     settings: PerplexitySettings, subject: Subject, done: Callable[[Row], bool]
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[PerplexityRow]]]:
     dtype = jnp.dtype(DTYPES[settings.format])
     decoder = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
-    model, shared = unroll(decoder), _shared(settings, subject)
+    model = unroll(decoder)
     for cell in subject.cells:
+        key = {"policy": cell.name, "slots": cell.slots}
         last = lambda window: {"start": stretch_start(len(window) - 1)}
         left = [
             index
             for index, window in enumerate(subject.windows)
-            if not done({**cell_key(cell), "window": index, **last(window)})
+            if not done({**key, "window": index, **last(window)})
         ]
         if not left:
             continue
         empty = empty_state(decoder.config, cell.policy, cell.slots, dtype)
         _compile(model, cell, empty, subject, settings.chunk)
         size = state_bytes(decoder.config, cell.policy, cell.slots, dtype)
-        own = {**shared, **cell_key(cell), "prefill": cell.prefill, "bytes": size}
         for index in left:
             window, chunk = subject.windows[index], settings.chunk
             read = losses(model, window, cell, empty, chunk=chunk, opening=subject.opening)
-            rows = ({**own, "window": index, **stretch_row(part)} for part in stretches(read))
+            rows = (perplexity_row(cell, size, index, part) for part in stretches(read))
             name = f"{cell.name} with {cell.slots} slots"
             if settings.span == "book":
                 for row in rows:
-                    yield f"{name}, from {row['start']}", [row]
+                    yield f"{name}, from {row.start}", [row]
             else:
                 yield f"{name}, window {index + 1} of {len(subject.windows)}", list(rows)
 
@@ -100,24 +98,33 @@ def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk:
         pass
 
 
-def _shared(settings: PerplexitySettings, subject: Subject) -> dict[str, Value]:
-    config = subject.model.decoder.config
-    symbols = isinstance(subject.model.tokenizer, SymbolTokenizer)
-    return {
-        "study": "perplexity",
-        "model": subject.model.name,
-        "positions": encoding_name(subject.model, settings.positions),
-        **provenance(),
-        **subject.model.columns,
-        "seed": settings.seed,
-        "text": DIGITS if symbols else settings.text or DEFAULT_TEXT,
-        "rankable": not (obstacle := ranking_obstacle(subject.model)),
-        "ranking_obstacle": obstacle,
-        "span": settings.span,
-        "window_tokens": len(subject.windows[0]),
-        "spacing": settings.spacing,
-        "dtype": DTYPES[settings.format],
-        "rounding": "none",
-        "width": config.model_dim,
-        "layers": config.num_layers,
-    }
+def constants(settings: PerplexitySettings, subject: Subject) -> PerplexityConstants:
+    """What all rows of a run have in common.
+
+    Args:
+      settings: What is measured.
+      subject: The model and the text.
+
+    Returns:
+      Model, text, and how it is read.
+    """
+    model = subject.model
+    symbols = isinstance(model.tokenizer, SymbolTokenizer)
+    return PerplexityConstants(
+        study="perplexity",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=model.decoder.config.model_dim,
+        positions=encoding_name(model, settings.positions),
+        text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
+        ranking_obstacle=ranking_obstacle(model),
+        span=settings.span,
+        window_tokens=len(subject.windows[0]),
+        position_ids="original" if settings.spacing == "true" else settings.spacing,
+        dtype=DTYPES[settings.format],
+        rounding="none",
+        num_layers=model.decoder.config.num_layers,
+    )

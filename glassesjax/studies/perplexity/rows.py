@@ -1,4 +1,4 @@
-"""Losses of a text by stretch and by block, and a row of them."""
+"""Losses of a text by stretch and by block, and the record of a stretch."""
 
 import itertools
 import math
@@ -9,14 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from glassesjax.cache.losses import Cell
-from glassesjax.files import Value
 from glassesjax.statistics.intervals import BLOCK
+from glassesjax.studies.perplexity.records import PerplexityRow
 from glassesjax.studies.perplexity.stretches import stretch_start
-
-
-def cell_key(cell: Cell) -> dict[str, Value]:
-    """What tells the rows of a cell from those of others."""
-    return {"policy": cell.name, "slots": cell.slots}
 
 
 class Stretch(NamedTuple):
@@ -83,22 +78,30 @@ def block_tokens(start: int, tokens: int) -> list[int]:
     return [after - before for before, after in itertools.pairwise(edges)]
 
 
-def stretch_row(stretch: Stretch) -> dict[str, Value]:
+def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> PerplexityRow:
     """What was measured on a stretch.
 
     Args:
+      cell: Policy and slots.
+      size: Bytes of its state.
+      window: Which one.
       stretch: With at least one token.
 
     Returns:
-      Flat fields; a perplexity beyond float64 is infinite.
+      The row; a perplexity beyond float64 is infinite.
     """
     mean = stretch.nll / stretch.tokens
-    return {
-        "start": stretch.start,
-        "tokens": stretch.tokens,
-        "nll": stretch.nll,
-        "finite": math.isfinite(stretch.nll),
-        "block_losses": ",".join(map(repr, stretch.blocks)),
-        "perplexity": math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf,
-        "tokens_per_second": stretch.tokens / stretch.seconds,
-    }
+    return PerplexityRow(
+        policy=cell.name,
+        slots=cell.slots,
+        prefill=cell.prefill,
+        bytes=size,
+        window=window,
+        start=stretch.start,
+        tokens=stretch.tokens,
+        nll=stretch.nll,
+        finite=math.isfinite(stretch.nll),
+        block_losses=stretch.blocks,
+        perplexity=math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf,
+        tokens_per_second=stretch.tokens / stretch.seconds,
+    )

@@ -1,16 +1,20 @@
 """The perplexity study as a whole run: measured into a folder, with its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill, fixed_fields
-from glassesjax.studies.perplexity.figures import positions_figure, slots_figure
-from glassesjax.studies.perplexity.measure import KEY, measure
+from glassesjax.runs.fill import Files, fill_records, fixed_fields
+from glassesjax.runs.run import Result, Run
+from glassesjax.studies.perplexity.figures import perplexity_figures
+from glassesjax.studies.perplexity.measure import constants, measure
 from glassesjax.studies.perplexity.page import perplexity_page
+from glassesjax.studies.perplexity.records import ROWS, PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.subject import open_subject
+from glassesjax.studies.perplexity.summary import PerplexitySummary, summarize
+
+PerplexityResult = Result[PerplexityRow, PerplexityConstants, PerplexitySummary]
 
 
 def run_perplexity(
@@ -19,7 +23,7 @@ def run_perplexity(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> PerplexityResult:
     """Measures the perplexity of a text under bounded states, into a folder with figures and page.
 
     Args:
@@ -29,7 +33,7 @@ def run_perplexity(
       advance: Takes the name of each step that was measured.
 
     Returns:
-      All rows of the run.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
@@ -37,21 +41,36 @@ def run_perplexity(
     """
     subject = open_subject(settings)
     source, read = subject.model.source, b"".join(window.tobytes() for window in subject.windows)
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("perplexity", settings, source, read),
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, subject),
         measure=lambda done: measure(settings, subject, done),
-        draw=_draw,
+        result=result,
+        files=_files,
         command=command,
         advance=advance,
     )
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    figures = {"slots": slots_figure(rows), "positions": positions_figure(rows)}
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
-    return {**drawn, "index.html": perplexity_page(rows, settings, record)}
+def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the perplexity study.
+
+    Returns:
+      Its figures are ``slots`` and ``positions``.
+
+    Raises:
+      BadInput: There is no segment of the text that all policies have read.
+    """
+    summary = summarize(run)
+    return Result(run=run, summary=summary, figures=perplexity_figures(summary))
+
+
+def _files(whole: PerplexityResult) -> Files:
+    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
+    return {**drawn, "index.html": perplexity_page(whole)}

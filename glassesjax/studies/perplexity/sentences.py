@@ -1,49 +1,47 @@
 """What the rows of a perplexity run say in plain sentences, and never more than they show."""
 
 import math
-import re
-from collections.abc import Sequence
 
+from glassesjax.cache.obstacles import OBSTACLES, text_title
 from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import BY_HEART, may_know
-from glassesjax.files import Row
-from glassesjax.report.fields import not_finite
 from glassesjax.report.numbers import short
 from glassesjax.report.orders import basis, told_apart
-from glassesjax.studies.perplexity.totals import Totals
+from glassesjax.studies.perplexity.summary import (
+    CellSummary,
+    PairSummary,
+    PerplexitySummary,
+    SizeSummary,
+)
 
-LARGEST = 700.0  # of a logarithm whose exponential float64 has
 PLAIN = 1e6  # from here on numbers are told by their power of ten
 
 
-def perplexity_headlines(rows: Sequence[Row]) -> list[str]:
+def perplexity_headlines(summary: PerplexitySummary) -> list[str]:
     """A few sentences on the whole run, with their numbers.
 
     Args:
-      rows: Rows of the perplexity study.
+      summary: Of the run.
 
     Returns:
       Plain text, on the full state, whether the text can tell policies apart, the values at each
       size with what is told apart, the cost over the full state, windows without a sink, and the
       short baseline. Nothing is called an order unless the interval of a paired difference over
       blocks of the text leaves zero out.
-
-    Raises:
-      ValueError: There is no stretch of the text that all policies have read.
     """
-    totals = Totals(rows)
-    sizes = [_size(totals, slots) for slots in totals.slots]
-    lost = [_sinkless(totals, name) for name in totals.bounded if name == "window"]
-    said = [
-        *not_finite(rows, "stretches"),
-        _full(totals),
-        _known(totals),
-        _obstacle(totals),
-        *sizes,
-        _cost(totals),
-        *lost,
+    full = summary.full
+    sentences = [
+        _not_finite(summary),
+        _full(summary, full) if full else "",
+        _known(summary, full) if full else "",
+        _obstacle(summary),
+        *(_size(summary, size) for size in summary.sizes),
+        _cost(summary),
+        _sinkless(summary),
+        _short(summary),
+        _left_out(summary),
     ]
-    return [text for text in (*said, _short(totals), _left_out(totals)) if text]
+    return [text for text in sentences if text]
 
 
 def told(perplexity: float) -> str:
@@ -72,117 +70,106 @@ def size_name(bytes_: int) -> str:
     return f"{bytes_} B"
 
 
-def _full(totals: Totals) -> str:
-    if totals.full is None:
-        return ""
-    found, row = totals.full, totals.first_row
-    windows = len({window for window, _ in totals.places})
-    each = f"{windows} windows of up to" if windows > 1 else "one window of"
-    where = "one running book" if row["span"] == "book" else f"{each} {totals.window_tokens} tokens"
-    text = f"With nothing forgotten, the perplexity of {found.tokens} tokens of {row['text']}"
-    return f"{text} is {told(found.perplexity)} (in {where}; state of {size_name(found.bytes)})."
+def _not_finite(summary: PerplexitySummary) -> str:
+    known, bad = summary.passes
+    return f"Not finite, in {bad} of {known} stretches: these have no result." if bad else ""
 
 
-def _known(totals: Totals) -> str:
-    if totals.full is None or totals.obstacle or not may_know(totals.full.perplexity):
+def _full(summary: PerplexitySummary, full: CellSummary) -> str:
+    each = f"{summary.windows} windows of up to" if summary.windows > 1 else "one window of"
+    book = summary.span == "book"
+    where = "one running book" if book else f"{each} {summary.window_tokens} tokens"
+    name = text_title(summary.text)
+    text = f"With nothing forgotten, the perplexity of {full.tokens} tokens of {name}"
+    return f"{text} is {told(full.perplexity)} (in {where}; state of {size_name(full.bytes)})."
+
+
+def _known(summary: PerplexitySummary, full: CellSummary) -> str:
+    if summary.ranking_obstacle or not may_know(full.perplexity):
         return ""
-    text = f"A perplexity of {told(totals.full.perplexity)} is below {BY_HEART:g}"
+    text = f"A perplexity of {told(full.perplexity)} is below {BY_HEART:g}"
     return f"{text}: the model may know this text by heart, and another text may order otherwise."
 
 
-def _obstacle(totals: Totals) -> str:
-    return f"Nothing can be ranked here: {totals.obstacle}." if totals.obstacle else ""
+def _obstacle(summary: PerplexitySummary) -> str:
+    name = summary.ranking_obstacle
+    return f"Nothing can be ranked here: {OBSTACLES[name]}." if name else ""
 
 
-def _size(totals: Totals, slots: int) -> str:
+def _size(summary: PerplexitySummary, size: SizeSummary) -> str:
     """The values in the order of the settings, and what is told apart."""
-    here = totals.here(slots)
-    if not here:
+    if not size.policies:
         return ""
-    each = [f"{name} {told(totals(name, slots).perplexity)}" for name in here]
-    size = size_name(totals(here[0], slots).bytes)
-    return f"With {slots} slots ({size}): {', '.join(each)}.{_apart(totals, slots)}"
+    cells = [summary.of(name, size.slots) for name in size.policies]
+    each = [f"{cell.cell.policy} {told(cell.perplexity)}" for cell in cells]
+    state = size_name(cells[0].bytes)
+    return f"With {size.slots} slots ({state}): {', '.join(each)}.{_apart(summary, size)}"
 
 
-def _apart(totals: Totals, slots: int) -> str:
-    here = totals.here(slots)
-    if totals.obstacle or len(here) < 2:
+def _apart(summary: PerplexitySummary, size: SizeSummary) -> str:
+    if summary.ranking_obstacle or not size.pairs:
         return ""
-    if not totals.blocks:
+    if not summary.blocks:
         return " No order can be inferred: these rows have no losses by block."
-    gap = lambda first, second: totals.difference((first, slots), (second, slots))
-    return f" Of these, {told_apart(here, gap)} ({basis(totals.blocks)})."
+    gaps = {(pair.first.policy, pair.second.policy): pair.difference for pair in size.pairs}
+    apart = told_apart(size.policies, lambda first, second: gaps[first, second])
+    return f" Of these, {apart} ({basis(summary.blocks)})."
 
 
-def _cost(totals: Totals) -> str:
+def _cost(summary: PerplexitySummary) -> str:
     """What each policy costs over the full state, size by size."""
-    full = totals.full_cell()
-    if full is None or totals.obstacle:
+    if summary.ranking_obstacle:
         return ""
     each = []
-    for slots in totals.slots:
-        ratios = [f"{name} {ratio(totals, (name, slots), full)}" for name in totals.here(slots)]
-        each += [f"{', '.join(ratios)} at {slots} slots"] if ratios else []
+    for size in summary.sizes:
+        ratios = [f"{pair.first.policy} {ratio(pair)}" for pair in size.over_full]
+        each += [f"{', '.join(ratios)} at {size.slots} slots"] if ratios else []
     return f"Perplexity over that of the full state: {'; '.join(each)}." if each else ""
 
 
-def ratio(totals: Totals, first: tuple[str, int], second: tuple[str, int]) -> str:
+def ratio(pair: PairSummary) -> str:
     """One perplexity over another, with its interval where there is one.
 
     Args:
-      totals: The run.
-      first: A policy and its slots.
-      second: Another.
+      pair: The two.
 
     Returns:
       A factor, and in brackets the ends of its interval.
     """
-    gap = totals.difference(first, second)
-
-    def factor(log: float) -> str:
-        value = math.exp(log) if log < LARGEST else math.inf
-        return f"{value:.3f}" if value < 2 else times(value)  # close pairs differ by a thousandth
-
-    if not all(map(math.isfinite, gap)):
-        return factor(gap.value)
-    return f"{factor(gap.value)} ({factor(gap.low)} to {factor(gap.high)})"
+    # Close pairs differ by a thousandth.
+    factor = lambda value: f"{value:.3f}" if value < 2 else times(value)
+    value, low, high = map(factor, pair.ratio)
+    return f"{value} ({low} to {high})" if all(map(math.isfinite, pair.difference)) else value
 
 
-def _sinkless(totals: Totals, name: str) -> str:
-    """What the first tokens are worth to a window, by the window that keeps the fewest of them."""
-    counts = {other: re.fullmatch(r"window\+(\d+)", other) for other in totals.bounded}
-    sinks = {other: int(found[1]) for other, found in counts.items() if found}
-    fewest = min(sinks, key=lambda other: sinks[other], default="")
-    pairs = [
-        (slots, ratio(totals, (name, slots), (fewest, slots)))
-        for slots in totals.slots
-        if (name, slots) in totals and (fewest, slots) in totals
-    ]
-    if not pairs or totals.obstacle:
+def _sinkless(summary: PerplexitySummary) -> str:
+    pairs = [size.over_sinks for size in summary.sizes if size.over_sinks]
+    if not pairs or summary.ranking_obstacle:
         return ""
-    each = ", ".join(f"{factor} at {slots} slots" for slots, factor in pairs)
-    return f"The perplexity of {name}, which drops the first tokens, over that of {fewest}: {each}."
+    each = ", ".join(f"{ratio(pair)} at {pair.first.slots} slots" for pair in pairs)
+    window, sinks = pairs[0].first.policy, pairs[0].second.policy
+    return (
+        f"The perplexity of {window}, which drops the first tokens, over that of {sinks}: {each}."
+    )
 
 
-def _short(totals: Totals) -> str:
-    sizes = [slots for slots in totals.slots if (SHORT, slots) in totals and totals.here(slots)]
-    if not sizes:
-        return ""
+def _short(summary: PerplexitySummary) -> str:
     each = []
-    for slots in sizes:
-        gaps = [totals.difference((n, slots), (SHORT, slots)) for n in totals.here(slots)]
-        lower = sum(gap.excludes(0.0) and gap.value < 0 for gap in gaps)
-        higher = sum(gap.excludes(0.0) and gap.value > 0 for gap in gaps)
-        tied = len(gaps) - lower - higher
-        count = f"{lower} of {len(gaps)} policies are lower, {higher} higher, {tied} not told apart"
-        some = "" if totals.obstacle else f" ({count})"
-        each.append(f"{told(totals(SHORT, slots).perplexity)} at {slots} slots{some}")
+    for size in summary.sizes:
+        if size.short is None:
+            continue
+        lower, higher, tied = size.short
+        count = f"{lower} of {len(size.policies)} policies are lower, {higher} higher"
+        some = "" if summary.ranking_obstacle else f" ({count}, {tied} not told apart)"
+        each.append(f"{told(summary.of(SHORT, size.slots).perplexity)} at {size.slots} slots{some}")
+    if not each:
+        return ""
     text = "Starting anew after as many tokens as there are slots (short) gives"
     return f"{text} {', '.join(each)}."
 
 
-def _left_out(totals: Totals) -> str:
-    if not totals.left_out:
+def _left_out(summary: PerplexitySummary) -> str:
+    if not summary.left_out:
         return ""
-    some = f"{totals.left_out} stretches of the text were not read by all policies"
+    some = f"{summary.left_out} stretches of the text were not read by all policies"
     return f"{some} and sizes: they are left out everywhere. The same command goes on."

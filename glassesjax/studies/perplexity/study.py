@@ -1,23 +1,41 @@
 """The study perplexity as one value."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Result, Run
 from glassesjax.runs.study import Call, Options, Study, model_part
+from glassesjax.studies.perplexity.records import ROWS, PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.settings import PerplexitySettings
-from glassesjax.studies.perplexity.verdicts import violations
+
+if TYPE_CHECKING:
+    from glassesjax.studies.perplexity.summary import PerplexitySummary
 
 
-def _run(settings: PerplexitySettings, options: Options, call: Call) -> Sequence[Row]:
+def _run(
+    settings: PerplexitySettings, options: Options, call: Call
+) -> "Result[PerplexityRow, PerplexityConstants, PerplexitySummary]":
     from glassesjax.studies.perplexity.run import run_perplexity
 
     return run_perplexity(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: PerplexitySettings, rows: Sequence[Row]) -> Iterable[str]:
+def _result(
+    run: Run[PerplexityRow, PerplexityConstants],
+) -> "Result[PerplexityRow, PerplexityConstants, PerplexitySummary]":
+    from glassesjax.studies.perplexity.run import result
+
+    return result(run)
+
+
+def _lines(settings: PerplexitySettings, summary: "PerplexitySummary") -> Iterable[str]:
     from glassesjax.studies.perplexity.sentences import perplexity_headlines
 
-    return perplexity_headlines(rows)
+    return perplexity_headlines(summary)
+
+
+def _violations(summary: "PerplexitySummary") -> Sequence[str]:
+    return summary.passes.failures
 
 
 STUDY = Study(
@@ -27,6 +45,8 @@ STUDY = Study(
     folder_part=lambda settings: model_part(settings.model),
     steps=lambda settings, options: settings.steps,
     run=_run,
+    rows=ROWS,
+    result=_result,
     lines=_lines,
-    violations=violations,
+    violations=_violations,
 )

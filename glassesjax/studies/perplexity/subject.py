@@ -2,8 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from glassesjax.studies.perplexity.settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 
-DTYPES = {"f32": "float32", "f64": "float64"}
+DTYPES: Mapping[str, Literal["float32", "float64"]] = {"f32": "float32", "f64": "float64"}
 
 
 class Subject(NamedTuple):

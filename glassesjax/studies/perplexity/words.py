@@ -8,6 +8,9 @@ LEAD = (
     " perplexity by policy and by size of the state.",
 )
 
+# How the page calls each kind of position ids: by the setting's value.
+SPACING = {"original": "true", "compressed": "compressed", "consecutive": "consecutive"}
+
 GLOSSARY = {
     "perplexity": "The exponential of the mean negative log likelihood of each token given what the"
     " model still knows of those before it: among how many equally likely tokens it is undecided.",

@@ -17,9 +17,10 @@ import numpy as np
 from glassesjax.cache.advance import unroll
 from glassesjax.cache.budget import check_context, resolve_slots
 from glassesjax.cache.losses import Cell, losses
+from glassesjax.cache.obstacles import DIGITS, OBSTACLES
 from glassesjax.cache.policies import Policy, policy
 from glassesjax.cache.prefill import prefill
-from glassesjax.cache.readable import DIGITS, ranking_obstacle
+from glassesjax.cache.readable import ranking_obstacle
 from glassesjax.cache.replay import forgotten
 from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
@@ -168,7 +169,7 @@ def _shared(settings: RetentionSettings, subject: Subject) -> dict[str, Value]:
         "seed": settings.seed,
         "text": DIGITS if digits else settings.text or DEFAULT_TEXT,
         "rankable": not (obstacle := ranking_obstacle(subject.model)),
-        "ranking_obstacle": obstacle,
+        "ranking_obstacle": OBSTACLES[obstacle] if obstacle else "",
         "prefill": "exact",
         "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
         "rounding": "none",

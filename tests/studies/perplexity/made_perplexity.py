@@ -4,17 +4,29 @@ import math
 
 from studies.collapse.made_rows import PROVENANCE
 
+from glassesjax.runs.record import from_row
+from glassesjax.runs.run import Run
+from glassesjax.studies.perplexity.records import ROWS, PerplexityConstants
 from glassesjax.studies.perplexity.rows import block_tokens
+from glassesjax.studies.perplexity.run import result
+from glassesjax.studies.perplexity.sentences import perplexity_headlines
+from glassesjax.studies.perplexity.summary import summarize
 
 TOKENS = 64  # in each stretch
 FULL_SLOTS = 128
 BYTES = 2**20  # for 63 slots and the one more
+CONSTANTS = {
+    "study": "perplexity", "model": "toy", "weights": "small.Q4_0.gguf", "weights_sha256": "00ff",
+    "model_seed": 0, "seed": 0, "model_dim": 16, "positions": "rotary", "text": "<b>.txt",
+    "span": "windows", "window_tokens": FULL_SLOTS, "position_ids": "original",
+    "dtype": "float32", "rounding": "none", "num_layers": 2,
+}  # fmt: skip
 
 
-def made_rows(perplexities, windows=2, **changes):
+def made_rows(perplexities, windows=2):
     """The same perplexity in each stretch: by policy and size, and for ``full`` by name alone."""
     return [
-        _row(policy, slots, window, start, value) | changes
+        _row(policy, slots, window, start, value)
         for policy, found in perplexities.items()
         for slots, value in (found if policy != "full" else {FULL_SLOTS: found}).items()
         for window in range(windows)
@@ -24,14 +36,35 @@ def made_rows(perplexities, windows=2, **changes):
 
 def _row(policy, slots, window, start, perplexity):
     each = math.nan if perplexity is None else math.log(perplexity)
-    return PROVENANCE | {
-        "study": "perplexity", "model": "toy", "positions": "rotary", "text": "<b>.txt",
-        "span": "windows", "window_tokens": FULL_SLOTS, "spacing": "true", "dtype": "float32",
-        "rankable": True, "ranking_obstacle": "", "rounding": "none", "width": 16, "layers": 2,
+    return {
         "policy": policy, "slots": slots,
         "prefill": "chunked" if policy in ("full", "short") else "exact",
         "bytes": BYTES // 64 * (slots + 1), "window": window, "start": start, "tokens": TOKENS,
         "nll": None if perplexity is None else TOKENS * math.log(perplexity),
-        "block_losses": ",".join(repr(each * size) for size in block_tokens(start, TOKENS)),
+        "finite": perplexity is not None,
+        "block_losses": [each * size for size in block_tokens(start, TOKENS)],
         "perplexity": perplexity, "tokens_per_second": 32.0,
     }  # fmt: skip
+
+
+def run_of(rows, **changes):
+    """The run that has these rows; its constants may be changed."""
+    constants = CONSTANTS | changes
+    return Run(
+        settings={"model": "toy", "text": "<script>alert(1)</script>"},
+        rows=[ROWS.read(row) for row in rows],
+        numbers=[0] * len(rows),
+        records=[constants | PROVENANCE],
+        constants=from_row(PerplexityConstants, constants),
+        provenance={"command": "glassesjax perplexity toy"},
+    )
+
+
+def made_result(rows, **changes):
+    """The same with its summary and figures."""
+    return result(run_of(rows, **changes))
+
+
+def lines_of(rows, **changes):
+    """The headlines of a run that has these rows."""
+    return perplexity_headlines(summarize(run_of(rows, **changes)))

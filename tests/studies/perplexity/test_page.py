@@ -4,19 +4,20 @@ import re
 
 import numpy as np
 import pytest
-from studies.collapse.made_rows import PROVENANCE
 from studies.collapse.test_page import Reader
-from studies.perplexity.made_perplexity import made_rows
+from studies.perplexity.made_perplexity import lines_of, made_result, made_rows, run_of
 from wording import says
 
+from glassesjax.errors import BadInput
 from glassesjax.report.canvas import to_svg
 from glassesjax.studies.perplexity.figures import positions_figure, slots_figure
 from glassesjax.studies.perplexity.page import perplexity_page
-from glassesjax.studies.perplexity.sentences import perplexity_headlines, size_name, told
-from glassesjax.studies.perplexity.totals import Totals
+from glassesjax.studies.perplexity.records import ROWS
+from glassesjax.studies.perplexity.sentences import size_name, told
+from glassesjax.studies.perplexity.summary import summarize
+from glassesjax.studies.perplexity.totals import CellName, Totals
 from glassesjax.studies.perplexity.words import PAPER, PAPER_SLOTS
 
-SETTINGS = {"model": "toy", "text": "<script>alert(1)</script>"}
 KNOWN = {
     "full": 10.0,
     "short": {31: 40.0, 63: 20.0},
@@ -26,8 +27,12 @@ KNOWN = {
 }
 
 
-def page_of(rows):
-    return perplexity_page(rows, SETTINGS, PROVENANCE)
+def page_of(rows, **changes):
+    return perplexity_page(made_result(rows, **changes))
+
+
+def summary_of(rows):
+    return summarize(run_of(rows))
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +61,12 @@ def test_the_same_rows_give_the_same_page(page):
 
 def test_the_page_says_what_the_weights_are(page):
     assert "quantized to about 4 bits" in page
-    assert "quantized" not in page_of(made_rows(KNOWN, weights="toy seed 0"))
+    assert "quantized" not in page_of(made_rows(KNOWN), weights="toy seed 0")
 
 
 def test_the_headlines_by_hand():
     # The same loss at each token: intervals without a width.
-    full, small, large, over, first, short = perplexity_headlines(made_rows(KNOWN, windows=4))
+    full, small, large, over, first, short = lines_of(made_rows(KNOWN, windows=4))
     assert says(full, 512, "<b>.txt", "10.00", 4, 128, "2.0 MiB")
     lower = ("window+4 lower than window; tova lower than window, window+4", "95%", 12, 64)
     assert says(small, 31, "512.0 KiB", "window 2,000, window+4 25.00, tova 22.00", *lower)
@@ -79,10 +84,9 @@ def noisy(rows, policy, step):
     rows = [dict(row) for row in rows]
     for row in rows:
         if row["policy"] == policy:
-            losses = [float(loss) for loss in row["block_losses"].split(",")]
             sign = 1 if row["window"] % 2 else -1
-            losses = [loss + sign * step for loss in losses]
-            row |= {"block_losses": ",".join(map(repr, losses)), "nll": sum(losses)}
+            losses = [loss + sign * step for loss in row["block_losses"]]
+            row |= {"block_losses": losses, "nll": sum(losses)}
     return rows
 
 
@@ -90,12 +94,12 @@ def test_an_order_is_one_only_where_its_interval_leaves_zero_out():
     found = {"full": 10.0, "tova": {31: 20.0}, "h2o": {31: 21.0}}
     rows = made_rows(found, windows=8)
     close = lambda text: "nothing is told apart" in text
-    assert "tova lower than h2o" in perplexity_headlines(rows)[1]
-    assert close(perplexity_headlines(noisy(rows, "tova", 20.0))[1])
-    assert not close(perplexity_headlines(noisy(rows, "tova", 0.1))[1])
+    assert "tova lower than h2o" in lines_of(rows)[1]
+    assert close(lines_of(noisy(rows, "tova", 20.0))[1])
+    assert not close(lines_of(noisy(rows, "tova", 0.1))[1])
     equal = made_rows(found | {"h2o": {31: 20.0}}, windows=8)
-    assert close(perplexity_headlines(equal)[1])
-    few = perplexity_headlines(made_rows(found, windows=1))[1]
+    assert close(lines_of(equal)[1])
+    few = lines_of(made_rows(found, windows=1))[1]
     assert close(few)
     assert "no order can be inferred from fewer than 8" in few
 
@@ -103,71 +107,102 @@ def test_an_order_is_one_only_where_its_interval_leaves_zero_out():
 def test_rows_without_losses_by_block_are_read_and_tell_no_order():
     rows = made_rows(KNOWN, windows=4)
     old = [{k: v for k, v in row.items() if k != "block_losses"} for row in rows]
-    old = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in old]
-    assert any("rows have no losses by block" in text for text in read_as("smollm2", old))
-    assert not any(
-        " lower than " in text for text in read_as("smollm2", old) if "short" not in text
-    )
+    lines = lines_of(old)
+    assert any("rows have no losses by block" in text for text in lines)
+    assert not any(" lower than " in text for text in lines if "short" not in text)
     assert "<svg" in page_of(old)
 
 
-def read_as(model, rows):
-    return perplexity_headlines([{**row, "model": model} for row in rows])
-
-
 def test_on_random_digits_nothing_is_ranked():
-    rows = made_rows(KNOWN, windows=4, ranking_obstacle="random digits: so")
-    old = made_rows(KNOWN, windows=4, text="random digits")
-    old = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in old]
-    for mine in (rows, old):
-        said = perplexity_headlines(mine)
-        assert said[1].startswith("Nothing can be ranked here: random digits: ")
-        assert "With 31 slots (512.0 KiB): window 2,000, window+4 25.00, tova 22.00." in said
-        assert not any(word in " ".join(said) for word in ("under", "over that", "interval"))
-        assert "told apart" not in page_of(mine).partition("<h2>Methods")[0]
+    rows = made_rows(KNOWN, windows=4)
+    for obstacle, phrase in (
+        ("random_digits", "digits: "),
+        ("random_weights", "weights on random"),
+    ):
+        lines = lines_of(rows, ranking_obstacle=obstacle)
+        assert lines[1].startswith(f"Nothing can be ranked here: random {phrase}")
+        assert "With 31 slots (512.0 KiB): window 2,000, window+4 25.00, tova 22.00." in lines
+        assert not any(word in " ".join(lines) for word in ("under", "over that", "interval"))
+        page = page_of(rows, ranking_obstacle=obstacle)
+        assert "told apart" not in page.partition("<h2>Methods")[0]
+
+
+def test_rows_of_schema_1_in_todays_words():
+    (row,) = made_rows({"full": 10.0}, windows=1)[:1]
+    old = row | {"block_losses": "1.5,nan,2.0", "spacing": "true", "rankable": True, "layers": 2}
+    shared, new = ROWS.upgraded(old)
+    assert shared == {"position_ids": "original", "num_layers": 2}
+    assert list(new) == list(row)
+    assert [each for each in new["block_losses"] if each == each] == [1.5, 2.0]
+    assert ROWS.read(new).block_losses[::2] == (1.5, 2.0)
+    with pytest.raises(BadInput, match="Expected list of number as block_losses in a row, got 'a"):
+        ROWS.read(ROWS.upgraded(old | {"block_losses": "a,b"})[1])
+
+
+def test_rows_of_before_they_said_it_are_of_random_digits_by_text_or_model():
+    (row,) = made_rows({"full": 10.0}, windows=1)[:1]
+    obstacle = lambda **old: ROWS.upgraded({**row, **old})[0].get("ranking_obstacle")
+    assert obstacle(text="random digits", model="counter") == "random_digits"
+    assert obstacle(text="ferry", model="toy") == "random_digits"
+    assert obstacle(text="ferry", model="smollm2") is None
+    said = "random weights on random digits: nothing predicts them"
+    said += ", and no policy can be better than another"
+    assert obstacle(text="random digits", model="toy", ranking_obstacle=said) == "random_weights"
+    assert obstacle(text="ferry", model="smollm2", ranking_obstacle="") is None
+
+
+def test_random_digits_have_their_name_on_the_page():
+    rows = made_rows({"full": 10.0})
+    assert "tokens of random digits is" in lines_of(rows, text="random_digits")[0]
+    page = page_of(rows, text="random_digits").partition("Where this was made")[0]
+    assert "random digits" in page
+    assert "random_digits" not in page
 
 
 def test_a_text_that_the_model_may_know_is_said():
-    known = [text for text in perplexity_headlines(made_rows({"full": 3.55})) if "heart" in text]
+    known = [text for text in lines_of(made_rows({"full": 3.55})) if "heart" in text]
     [said] = known
     assert says(said, 3.55, 6)
-    assert not any("heart" in text for text in perplexity_headlines(made_rows({"full": 6.0})))
+    assert not any("heart" in text for text in lines_of(made_rows({"full": 6.0})))
 
 
 def test_sentences_keep_silent_where_nothing_was_measured():
-    [text] = perplexity_headlines(made_rows({"tova": {31: 20.0}}, windows=1))
+    [text] = lines_of(made_rows({"tova": {31: 20.0}}, windows=1))
     assert says(text, 31, "512.0 KiB", "tova", "20.00")
-    (alone,) = perplexity_headlines(made_rows({"full": 10.0}, windows=1, span="book"))
+    (alone,) = lines_of(made_rows({"full": 10.0}, windows=1), span="book")
     assert says(alone, "book", "2.0 MiB")
 
 
 def test_what_not_all_have_read_is_left_out_and_said():
     rows = made_rows({"full": 10.0, "tova": {31: 20.0}})
     kept = [row for row in rows if (row["policy"], row["window"]) != ("tova", 1)]
-    totals = Totals(kept)
-    assert (totals.tokens, totals.left_out) == (128, 2)
-    assert totals("full", 128).perplexity == pytest.approx(10, rel=64 * 2.0**-53, abs=0)
-    assert says(perplexity_headlines(kept)[-1], 2)
-    with pytest.raises(ValueError, match="common to all"):
-        Totals([row for row in rows if (row["policy"] == "full") == (row["window"] == 0)])
-    with pytest.raises(ValueError, match="common to all"):
-        Totals([])
+    summary = summary_of(kept)
+    assert (summary.tokens, summary.left_out) == (128, 2)
+    assert summary.of("full", 128).perplexity == pytest.approx(10, rel=64 * 2.0**-53, abs=0)
+    assert says(lines_of(kept)[-1], 2)
+    apart = [row for row in rows if (row["policy"] == "full") == (row["window"] == 0)]
+    for none in (apart, []):
+        with pytest.raises(BadInput, match="common to all"):
+            summary_of(none)
 
 
 def test_sums_are_over_tokens_and_not_over_rows():
     rows = made_rows({"tova": {31: 2.0}}, windows=1)
     rows[1] |= {"tokens": 192, "nll": 0.0}  # a perplexity of one
-    total = Totals(rows)("tova", 31)
+    cell, totals = CellName("tova", 31), Totals(run_of(rows))
+    total = totals(cell)
     assert total.perplexity == pytest.approx(2**0.25, rel=8 * 2.0**-53, abs=0)
     assert total.speed == 32
-    assert [t.tokens for _, t in Totals(rows).by_position("tova", 31)] == [64, 192]
+    assert [t.tokens for _, t in totals.by_position(cell)] == [64, 192]
 
 
 def test_what_is_not_finite_is_said_and_drawn_as_a_gap():
     rows = made_rows({"full": 10.0, "tova": {31: None, 63: 20.0}, "window": {31: 1e300, 63: 5.0}})
-    assert "tova not finite" in " ".join(perplexity_headlines(rows))
+    assert "tova not finite" in " ".join(lines_of(rows))
     assert "not finite" in page_of(rows)
-    (line,) = [found for found in lines(slots_figure(rows)) if found.get_label() == "tova"]
+    (line,) = [
+        found for found in lines(slots_figure(summary_of(rows))) if found.get_label() == "tova"
+    ]
     assert np.isnan(line.get_ydata()[0])
 
 
@@ -176,7 +211,7 @@ def lines(figure):
 
 
 def test_the_figures_hold_the_rows_numbers():
-    figure = slots_figure(made_rows(KNOWN))
+    figure = slots_figure(summary_of(made_rows(KNOWN)))
     (axes,) = figure.axes
     drawn = {line.get_label(): line for line in axes.get_lines()}
     assert list(drawn["tova"].get_xdata()) == [31, 63]
@@ -185,7 +220,7 @@ def test_the_figures_hold_the_rows_numbers():
     low, high = axes.get_ylim()
     assert low < 10 < 2000 < high
     assert 2 <= len(axes.get_yticks()) <= 9
-    panels = positions_figure(made_rows(KNOWN)).axes
+    panels = positions_figure(summary_of(made_rows(KNOWN))).axes
     assert [axes.get_title(loc="left") for axes in panels] == ["31 slots", "63 slots"]
     step = next(line for line in panels[0].get_lines() if line.get_label() == "tova")
     assert list(step.get_xdata()) == [1, 64, 128]
@@ -194,7 +229,7 @@ def test_the_figures_hold_the_rows_numbers():
 @pytest.mark.parametrize("found", [{"full": 10.0}, {"short": {31: 5.0}}, {"tova": {1: 3.0}}])
 def test_few_rows_give_figures_and_a_page(found):
     rows = made_rows(found, windows=1)
-    assert "<svg" in to_svg(slots_figure(rows), "a")
+    assert "<svg" in to_svg(slots_figure(summary_of(rows)), "a")
     assert "<svg" in page_of(rows)
 
 
@@ -214,6 +249,6 @@ def test_the_papers_table_has_a_number_in_each_place(page):
 
 def test_a_window_is_compared_with_the_one_that_keeps_the_fewest_first_tokens():
     found = {"full": 10.0, "window": {63: 200.0}, "window+16": {63: 20.0}, "window+4": {63: 40.0}}
-    (line,) = [line for line in perplexity_headlines(made_rows(found)) if "which drops" in line]
+    (line,) = [line for line in lines_of(made_rows(found)) if "which drops" in line]
     assert says(line, "window+4", "5.0", 63)
     assert " to " not in line, "too short for an interval"

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cache_reference import Rule, bounded_forward
-from documented import row_keys
 from studies.made_diverged import check_diverged, check_sound, faults, words_of
+from studies.perplexity.made_perplexity import run_of
 
 from glassesjax.cache import policy
 from glassesjax.cache.losses import Cell, token_losses
@@ -19,14 +19,16 @@ from glassesjax.files import to_json
 from glassesjax.model import Decoder, Window
 from glassesjax.model.weights import flat_parameters
 from glassesjax.runs.journal import MARKS
+from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
-from glassesjax.studies.perplexity.measure import KEY, measure
-from glassesjax.studies.perplexity.rows import block_tokens, stretch_row, stretches
+from glassesjax.studies.perplexity.measure import constants, measure
+from glassesjax.studies.perplexity.records import ROWS, PerplexityRow
+from glassesjax.studies.perplexity.rows import block_tokens, perplexity_row, stretches
 from glassesjax.studies.perplexity.run import run_perplexity
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.subject import open_subject
-from glassesjax.studies.perplexity.totals import Totals
+from glassesjax.studies.perplexity.totals import CellName, Totals
 from glassesjax.tasks.sequences import BOS
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -53,7 +55,11 @@ def subject():
 
 @pytest.fixture(scope="module")
 def rows(subject):
-    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+    return measured(SETTINGS, subject)
+
+
+def measured(settings, subject):
+    return [to_row(row) for _, rows in measure(settings, subject) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,7 @@ def nll(rows, name, window):
 
 
 def comparable(rows):
+    rows = [row if isinstance(row, dict) else to_row(row) for row in rows]
     return [{name: row[name] for name in row if name != "tokens_per_second"} for row in rows]
 
 
@@ -102,38 +109,43 @@ def test_windows_begin_with_the_opening_and_hold_the_text_once(subject):
     np.testing.assert_array_equal(again.windows[0], joined)
 
 
-def test_every_row_is_there_once_and_flat(rows):
-    keys = {tuple(row[name] for name in KEY) for row in rows}
+def test_every_row_is_there_once(rows):
+    keys = {tuple(row[name] for name in ROWS.key) for row in rows}
     assert len(rows) == len(keys) == 5 * 2
     assert {row["tokens"] for row in rows} == {15}  # position 0 is not scored
-    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
-    assert not any(row["rankable"] for row in rows)
-    assert {row["ranking_obstacle"][:32] for row in rows} == {"random weights on random digits:"}
     for row in rows:
-        losses = [float(loss) for loss in row["block_losses"].split(",")]
-        assert math.fsum(losses) == pytest.approx(row["nll"], rel=2.0**-50, abs=0)
+        assert math.fsum(row["block_losses"]) == pytest.approx(row["nll"], rel=2.0**-50, abs=0)
         assert row["perplexity"] == math.exp(row["nll"] / row["tokens"])
         assert row["tokens_per_second"] > 0
     slots = {row["policy"]: row["slots"] for row in rows}
     assert slots == dict.fromkeys(("short", "window", "h2o", "tova"), SLOTS) | {"full": 16}
 
 
+def test_what_all_rows_have_in_common(subject):
+    shared = constants(SETTINGS, subject)
+    assert (shared.text, shared.ranking_obstacle) == ("random_digits", "random_weights")
+    assert (shared.span, shared.window_tokens, shared.dtype) == ("windows", 16, "float64")
+    assert (shared.positions, shared.position_ids) == ("rotary", "original")
+    assert (shared.num_layers, shared.model_dim) == (3, 64)
+
+
 def test_losses_of_real_rows_are_paired_by_blocks(rows):
-    totals = Totals([{**row, "rankable": True, "ranking_obstacle": ""} for row in rows])
+    tova, window = CellName("tova", SLOTS), CellName("window", SLOTS)
+    totals = Totals(run_of(rows))
     assert totals.blocks == 2  # one in each window: too few for an interval
-    gap = totals.difference(("tova", SLOTS), ("window", SLOTS))
+    gap = totals.difference(tova, window)
     mean = lambda name: math.fsum(nll(rows, name, window) for window in (0, 1)) / 30
     assert gap.value == pytest.approx(mean("tova") - mean("window"), rel=1e-9, abs=0)
     assert not gap.excludes(0.0)
     settings = dataclasses.replace(SETTINGS, policies=("window", "tova"), max_tokens=150)
     settings = dataclasses.replace(settings, windows=16)
-    more = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
-    more = [{**row, "ranking_obstacle": ""} for row in more]
-    found = Totals(more).difference(("tova", SLOTS), ("window", SLOTS))
+    more = measured(settings, open_subject(settings))
+    found = Totals(run_of(more)).difference(tova, window)
     assert found.low < found.value < found.high
+    assert Totals(run_of(more)).difference(window, tova) == found.turned
     # The same rows as they are: on random digits there is no interval, and so no order.
-    bare = Totals([{**row, "ranking_obstacle": "random digits"} for row in more])
-    assert not bare.difference(("tova", SLOTS), ("window", SLOTS)).excludes(0.0)
+    bare = Totals(run_of(more, ranking_obstacle="random_digits"))
+    assert not bare.difference(tova, window).excludes(0.0)
 
 
 def test_full_is_the_decoders_own(rows, wide, subject):
@@ -178,7 +190,8 @@ def test_a_book_is_read_with_one_state_whatever_the_chunk(wide, subject):
     own = {"span": "book", "windows": None, "policies": ("tova",), "chunk": 7}
     settings = dataclasses.replace(SETTINGS, **own)
     book = open_subject(settings)
-    ((name, (row,)),) = measure(settings, book)
+    ((name, (record,)),) = measure(settings, book)
+    row = to_row(record)
     (tokens,) = book.windows
     found = listed(wide, tokens[:-1], Rule(score="weight"), SLOTS)
     assert name == "tova with 6 slots, from 0"
@@ -210,7 +223,7 @@ def test_memory_does_not_grow_with_the_text():
 def test_spacing_moves_what_is_kept():
     own = {"policies": ("tova", "full"), "max_tokens": 15}
     plain, moved = (
-        {row["policy"]: row["nll"] for _, rows in measure(s, open_subject(s)) for row in rows}
+        {row["policy"]: row["nll"] for row in measured(s, open_subject(s))}
         for s in (
             dataclasses.replace(SETTINGS, **own, spacing=spacing)
             for spacing in ("true", "consecutive")
@@ -254,8 +267,10 @@ def test_sums_by_stretch_do_not_depend_on_the_parts():
 
 def test_a_perplexity_beyond_all_numbers_is_infinite():
     stretch = next(stretches([(np.full(2, 800.0), 1.0)]))
-    assert stretch_row(stretch)["perplexity"] == math.inf
-    assert stretch_row(stretch)["nll"] == 1600
+    row = perplexity_row(Cell("short", policy("full"), 3), 100, 0, stretch)
+    assert row.perplexity == math.inf
+    assert row.nll == 1600
+    assert row.finite
 
 
 def test_windows_that_are_done_are_left_out(rows, subject):
@@ -270,7 +285,7 @@ def test_windows_that_are_done_are_left_out(rows, subject):
 def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_path, span):
     own = {"span": span, "windows": 80 if span == "windows" else None, "max_tokens": 150}
     settings = dataclasses.replace(SETTINGS, **own, policies=("full", "window", "tova"))
-    whole = run_perplexity(settings, tmp_path / "whole")
+    whole = run_perplexity(settings, tmp_path / "whole").run.rows
     run_perplexity(settings, tmp_path / "cut")
     file = tmp_path / "cut" / "rows.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
@@ -279,8 +294,8 @@ def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_pa
     steps = []
     run_perplexity(settings, tmp_path / "cut", advance=steps.append)
     assert 0 < len(steps) < len(lines)
-    by_key = lambda rows: {tuple(row[name] for name in KEY): row for row in comparable(rows)}
-    again = read_rows(file)
+    by_key = lambda rows: {tuple(row[name] for name in ROWS.key): row for row in comparable(rows)}
+    again = [ROWS.read(row) for row in read_rows(file, lists=True)]
     assert len(again) == len(whole) == len(by_key(again))
     assert by_key(again) == by_key(whole)
     assert (tmp_path / "cut" / "index.html").is_file()
@@ -289,18 +304,18 @@ def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_pa
 def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(tmp_path):
     policies = ("full", "h2o-layer", "h2o", "tova-head")
     settings = dataclasses.replace(SETTINGS, policies=policies)
-    run_perplexity(settings, tmp_path)
+    whole = run_perplexity(settings, tmp_path).run.rows
     file, rows = tmp_path / "settings.json", tmp_path / "rows.jsonl"
     before = dict(zip(policies, ("full", "h2o", "h2o-head", "tova-head"), strict=True))
     old = json.loads(file.read_text())
-    assert old.pop("schema") == 1
+    assert old.pop("schema") == 2
     old["policies"] = list(before.values())
     file.write_text(to_json(old, indent=2))
     record = json.loads((tmp_path / "provenance.json").read_text())
     del record[MARKS]  # which came later, too
-    (tmp_path / "provenance.json").write_text(to_json(record))
-    lately = ("block_losses", "rankable", "ranking_obstacle")
-    older = [{k: v for k, v in row.items() if k not in lately} for row in read_rows(rows)]
+    (shared,) = record.pop("records")
+    (tmp_path / "provenance.json").write_text(to_json({**record, "commit": "0"}))
+    older = [as_before({**shared, **row}) for row in read_rows(rows, lists=True)]
     for row in older:
         row["policy"] = before[row["policy"]]
     rows.write_text("".join(to_json(row) + "\n" for row in older[:-1]))  # stopped before the last
@@ -308,13 +323,23 @@ def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(
     with pytest.raises(BadInput, match="holds another run"):
         run_perplexity(other, tmp_path)
     steps = []
-    found = run_perplexity(settings, tmp_path, advance=steps.append)
+    found = run_perplexity(settings, tmp_path, advance=steps.append).run
     assert steps == ["tova-head with 6 slots, window 2 of 2"]
-    assert [row["policy"] for row in found] == [name for name in policies for _ in range(2)]
-    by_name = {(row["policy"], row["window"]): row["nll"] for row in older[:-1]}
-    for row in found[:-1]:
-        assert row["nll"] == by_name[before[row["policy"]], row["window"]]
+    assert [row.policy for row in found.rows] == [name for name in policies for _ in range(2)]
+    assert [row.nll for row in found.rows] == [row.nll for row in whole]
+    assert [row.block_losses is None for row in found.rows] == [True] * 7 + [False]
+    shared = constants(settings, open_subject(settings))
+    # Rows of then do not say whether it is the weights or the digits that rank nothing.
+    assert found.constants == dataclasses.replace(shared, ranking_obstacle="random_digits")
     assert (tmp_path / "index.html").is_file()
+
+
+def as_before(row):
+    """A row in the words of before schema 1."""
+    names_of = {"model_dim": "width", "num_layers": "layers", "position_ids": "spacing"}
+    lately = ("record", "block_losses", "ranking_obstacle")
+    old = {names_of.get(name, name): v for name, v in row.items() if name not in lately}
+    return {**old, "spacing": "true", "text": "random digits"}
 
 
 def test_float64_does_not_leak_out():
@@ -323,7 +348,8 @@ def test_float64_does_not_leak_out():
     with jax.enable_x64(False):
         for _, found in measure(settings, subject):
             assert jnp.zeros(1).dtype == jnp.float32
-            assert {row["dtype"] for row in found} == {"float64"}
+            assert all(row.finite for row in found)
+    assert constants(settings, subject).dtype == "float64"
 
 
 def test_sizes_that_are_the_same_are_read_once():
@@ -404,8 +430,8 @@ def test_pieces_without_an_opening_by_hand():
     assert marked[1:3] == [([9, 3, 4], [4, 5]), ([9, 5, 6], [6, 7])]
 
 
-def test_every_key_of_a_row_is_documented(rows):
-    assert set().union(*rows) == row_keys("perplexity")
+def test_every_field_is_there_somewhere(rows):
+    assert set().union(*rows) == set(names(PerplexityRow))
 
 
 @faults

@@ -1,0 +1,28 @@
+"""Why nothing can be ranked on what a model reads, by name; imports no JAX."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+Obstacle = Literal["random_weights", "random_digits"]
+
+RANDOM_DIGITS = "random_digits"
+"""The name of the text of a model that reads symbols, in rows."""
+DIGITS = "random digits"
+NOTHING = f"{DIGITS}: nothing predicts them, and no policy can be better than another"
+OBSTACLES: Mapping[Obstacle, str] = {
+    "random_weights": f"random weights on {NOTHING}",
+    "random_digits": NOTHING,
+}
+"""Each as a phrase."""
+
+
+def text_title(name: str) -> str:
+    """A text as a reader sees it.
+
+    Args:
+      name: As rows have it.
+
+    Returns:
+      The name itself, but for that of random digits.
+    """
+    return DIGITS if name == RANDOM_DIGITS else name
