@@ -20,6 +20,26 @@ WEAK = 3.0  # decades; a bound that lies farther above could be wrong a thousand
 ATTENTION: Mapping[Kind, str] = {"true": "true attention", "frozen": "attention held fixed"}
 
 
+def headline(summary: InfluenceSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      The effective number of tokens that the last representation depends on, and what bounds say.
+    """
+    lengths = {passage.length for passage in summary.passages}
+    most = f"{max(lengths)} tokens" if len(lengths) == 1 else f"up to {max(lengths)} tokens"
+    effective = [
+        f"{spread(each.effective['frobenius'])} with {ATTENTION[kind]}"
+        for kind, each in summary.attention.items()
+    ]
+    bounds = f"bounds that must hold are exceeded {summary.violations} times"
+    parts = [f"effective number of tokens at the embedding, of {most}, {' and '.join(effective)}"]
+    return "; ".join([*summary.passes.phrases(), *parts, bounds])
+
+
 def influence_headlines(summary: InfluenceSummary) -> list[str]:
     """A few sentences on the whole run, with their numbers.
 

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill_records, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
 from glassesjax.studies.recall.measure import RecallSettings, constants, measure, open_subject
 from glassesjax.studies.recall.page import recall_page
 from glassesjax.studies.recall.reading import readings_text
 from glassesjax.studies.recall.records import ROWS, RecallConstants, RecallRow
+from glassesjax.studies.recall.sentences import headline
 from glassesjax.studies.recall.summary import RecallSummary, summarize
 
 RecallResult = Result[RecallRow, RecallConstants, RecallSummary]
@@ -48,7 +49,6 @@ def run_recall(
         constants=constants(settings, subject),
         measure=lambda done: measure(settings, subject, done),
         result=result,
-        files=_files,
         command=command,
         advance=advance,
     )
@@ -65,9 +65,11 @@ def result(run: Run[RecallRow, RecallConstants]) -> RecallResult:
     """
     summary = summarize(run)
     figures = {"slots": lambda: slots_figure(summary), "depth": lambda: depth_figure(summary)}
-    return Result(run=run, summary=summary, figures=figures)
-
-
-def _files(whole: RecallResult) -> Files:
-    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
-    return {**drawn, "index.html": recall_page(whole)}
+    whole: RecallResult = Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": recall_page(whole)},
+    )
+    return whole

@@ -7,6 +7,25 @@ from glassesjax.report.orders import basis, told_apart
 from glassesjax.studies.recall.summary import CellSummary, OrderSummary, RecallSummary
 
 
+def headline(summary: RecallSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      Exact answers, by task, policy and size.
+    """
+    panels = [
+        f"{panel.name}: "
+        + ", ".join(f"{cell.name} {cell.hits} of {cell.questions}" for cell in panel.cells)
+        for panel in summary.panels
+    ]
+    return "; ".join(
+        [*summary.passes.phrases("questions"), f"exact answers in {panels[0]}", *panels[1:]]
+    )
+
+
 def recall_headlines(summary: RecallSummary) -> list[str]:
     """A sentence on each cell, and one on which policies are told apart.
 

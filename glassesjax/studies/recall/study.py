@@ -1,6 +1,6 @@
 """The study recall as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassesjax.runs.run import Run
@@ -25,12 +25,6 @@ def _result(run: Run[RecallRow, RecallConstants]) -> "RecallResult":
     return result(run)
 
 
-def _lines(settings: RecallSettings, summary: "RecallSummary") -> Iterable[str]:
-    from glassesjax.studies.recall.sentences import recall_headlines
-
-    return recall_headlines(summary)
-
-
 def _violations(summary: "RecallSummary") -> Sequence[str]:
     return summary.passes.failures
 
@@ -45,6 +39,5 @@ STUDY = Study(
     run=_run,
     rows=ROWS,
     result=_result,
-    lines=_lines,
     violations=_violations,
 )
