@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill_records, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.measure import constants, measure, open_subject
@@ -12,6 +12,7 @@ from glassesjax.studies.influence.page import influence_page
 from glassesjax.studies.influence.profiles import profiles_of
 from glassesjax.studies.influence.records import ROWS, InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.rows import passages_text
+from glassesjax.studies.influence.sentences import headline
 from glassesjax.studies.influence.settings import InfluenceSettings
 from glassesjax.studies.influence.summary import InfluenceSummary, summarize
 
@@ -50,7 +51,6 @@ def run_influence(
         constants=constants(settings, subject.model),
         measure=lambda done: measure(settings, subject, done),
         result=result,
-        files=_files,
         command=command,
         advance=advance,
     )
@@ -68,14 +68,15 @@ def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    profiles = profiles_of(run)[0]
+    profiles, summary = profiles_of(run)[0], summarize(run)
     figures = {
         "profile": lambda: profile_figure(profiles),
         "layers": lambda: layers_figure(profiles),
     }
-    return Result(run=run, summary=summarize(run), figures=figures)
-
-
-def _files(whole: InfluenceResult) -> Files:
-    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
-    return {**drawn, "index.html": influence_page(whole)}
+    return Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": influence_page(run, summary)},
+    )

@@ -1,6 +1,6 @@
 """The study influence as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassesjax.runs.run import Result, Run
@@ -28,12 +28,6 @@ def _result(
     return result(run)
 
 
-def _lines(settings: InfluenceSettings, summary: "InfluenceSummary") -> Iterable[str]:
-    from glassesjax.studies.influence.sentences import influence_headlines
-
-    return influence_headlines(summary)
-
-
 def _violations(summary: "InfluenceSummary") -> Sequence[str]:
     return summary.failures
 
@@ -55,6 +49,5 @@ STUDY = Study(
     run=_run,
     rows=ROWS,
     result=_result,
-    lines=_lines,
     violations=_violations,
 )
