@@ -9,7 +9,7 @@ from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, picture
 from glassesjax.report.models import FOUR_BITS, MODELS
 from glassesjax.report.numbers import decimal, percent
-from glassesjax.runs.run import Result
+from glassesjax.runs.run import Run
 from glassesjax.studies.influence import words
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.profiles import MEASURES, Profiles, profiles_of
@@ -26,11 +26,12 @@ from glassesjax.studies.influence.tables import layer_table, passage_table, toke
 from glassesjax.studies.influence.text import colored_text, scale_bar
 
 
-def influence_page(result: Result[InfluenceRow, InfluenceConstants, InfluenceSummary]) -> str:
+def influence_page(run: Run[InfluenceRow, InfluenceConstants], summary: InfluenceSummary) -> str:
     """One self-contained page on an influence run.
 
     Args:
-      result: The run; a kind of attention that was cut off is left out.
+      run: A kind of attention that was cut off is left out.
+      summary: What it comes down to.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
@@ -39,7 +40,7 @@ def influence_page(result: Result[InfluenceRow, InfluenceConstants, InfluenceSum
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    profiles, summary, constants = profiles_of(result.run)[0], result.summary, result.run.constants
+    profiles, constants = profiles_of(run)[0], run.constants
     title = f"Influence of each token on the last representation of {_model(constants)}"
     body = element(
         "main",
@@ -55,7 +56,7 @@ def influence_page(result: Result[InfluenceRow, InfluenceConstants, InfluenceSum
         _layers(profiles, summary),
         glossary(words.GLOSSARY),
         _methods(summary, constants),
-        origin(result.run.settings, result.run.made),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body, importlib.resources.files("glassesjax.report") / "tokens.css")

@@ -68,16 +68,15 @@ def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    summary, profiles = summarize(run), profiles_of(run)[0]
+    profiles, summary = profiles_of(run)[0], summarize(run)
     figures = {
         "profile": lambda: profile_figure(profiles),
         "layers": lambda: layers_figure(profiles),
     }
-    whole: InfluenceResult = Result(
+    return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
         figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": influence_page(whole)},
+        files=lambda: {**svg_files(figures), "index.html": influence_page(run, summary)},
     )
-    return whole

@@ -6,7 +6,6 @@ import numpy as np
 
 from glassesjax.report.markup import visible
 from glassesjax.report.numbers import decimal, percent
-from glassesjax.runs.verdicts import Passes
 from glassesjax.studies.influence.profiles import MEASURES, Bound
 from glassesjax.studies.influence.records import Kind
 from glassesjax.studies.influence.summary import (
@@ -27,17 +26,29 @@ def headline(summary: InfluenceSummary) -> str:
       summary: Of the run.
 
     Returns:
-      The effective number of tokens that the last representation depends on, and what bounds say.
+      Effective numbers of tokens with the first kind of attention, then how often each bound is
+      exceeded.
     """
-    lengths = {passage.length for passage in summary.passages}
-    most = f"{max(lengths)} tokens" if len(lengths) == 1 else f"up to {max(lengths)} tokens"
-    effective = [
-        f"{spread(each.effective['frobenius'])} with {ATTENTION[kind]}"
-        for kind, each in summary.attention.items()
-    ]
-    bounds = f"bounds that must hold are exceeded {summary.violations} times"
-    parts = [f"effective number of tokens at the embedding, of {most}, {' and '.join(effective)}"]
-    return "; ".join([*summary.passes.phrases(), *parts, bounds])
+    kinds = tuple(summary.attention)
+    effective = summary.attention[summary.kind].effective.items()
+    each = ", ".join(f"{MEASURES[name]} {spread(numbers)}" for name, numbers in effective)
+    of = f"{_passages(summary)}, {ATTENTION[summary.kind]}"
+    return "; ".join(
+        [
+            *summary.passes.phrases(),
+            f"effective number of tokens {each} of {of}",
+            *(
+                f"printed bound, {ATTENTION[k]}, {_exceeded(summary, (k,), 'printed')}"
+                for k in kinds
+            ),
+            f"repaired bound {_exceeded(summary, kinds, 'repaired')}",
+        ]
+    )
+
+
+def _exceeded(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
+    counts = _verdicts(summary, kinds, bound)
+    return f"is exceeded at {counts.exceeded} of {counts.total}"
 
 
 def influence_headlines(summary: InfluenceSummary) -> list[str]:
@@ -53,7 +64,7 @@ def influence_headlines(summary: InfluenceSummary) -> list[str]:
     """
     printed = {"true": _printed_true, "frozen": _printed_frozen}
     return [
-        *_without_result(summary.passes),
+        *summary.passes.sentences(),
         *_not_finite(summary),
         *(_effective(summary, kind) for kind in summary.attention),
         *_lengths(summary),
@@ -85,11 +96,6 @@ def _passages(summary: InfluenceSummary) -> str:
     tokens = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     count = len(summary.passages)
     return f"{tokens} tokens" if count == 1 else f"{count} passages of {tokens} tokens"
-
-
-def _without_result(passes: Passes) -> list[str]:
-    bad = passes.not_finite
-    return [f"Not finite, in {bad} of {passes.known} rows: these have no result."] if bad else []
 
 
 def _not_finite(summary: InfluenceSummary) -> list[str]:

@@ -82,7 +82,7 @@ def run_of(rows, **constants):
     """The run that has these rows."""
     constants = CONSTANTS | constants
     return Run(
-        settings={"model": "toy", "prompt": "<script>alert(1)</script>"},
+        settings={"study": "influence", "model": "toy", "prompt": "<script>alert(1)</script>"},
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
         records=[constants | PROVENANCE],

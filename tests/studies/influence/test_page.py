@@ -33,12 +33,16 @@ from glassesjax.studies.influence.text import colored_text
 PAIRS = (LAYERS + 1) * len(TOKENS)
 
 
-def page_of(rows):
-    return influence_page(result_of(rows))
+def page_of(rows, **constants):
+    return shown(result_of(rows, **constants))
+
+
+def shown(result):
+    return influence_page(result.run, result.summary)
 
 
 def made_page(**changes):
-    return influence_page(made_result(**changes))
+    return shown(made_result(**changes))
 
 
 def lines_of(rows):
@@ -86,7 +90,7 @@ def test_the_page_says_what_the_weights_are(page):
     [title] = re.findall(r"<h1>(.*?)</h1>", page)
     assert "toy" in title
     assert "quantized to about 4 bits" in text
-    assert "quantized" not in influence_page(result_of(made_rows(), weights="toy seed 0"))
+    assert "quantized" not in page_of(made_rows(), weights="toy seed 0")
 
 
 def test_an_estimate_names_its_probes_and_their_error():
@@ -188,6 +192,13 @@ def test_the_distance_of_a_bound_is_said_before_the_verdict():
         assert verdict > text.index("Printed bound")
     near = " ".join(made_lines(repaired=2.0))
     assert "too far" not in near
+
+
+def test_the_headline_has_effective_numbers_and_exceeded_bounds():
+    line = made_result(norms=(1000.0, *EQUAL[1:])).headline
+    assert says(line, "|J| 1", 5, "true", "printed", 2, PAIRS, "repaired", 0, 2 * PAIRS)
+    rows = [without_numbers(row) | {"finite": False} for row in made_rows()]
+    assert says(result_of(rows).headline, "not finite", 2 * PAIRS, 2 * PAIRS)
 
 
 def test_the_headlines_by_hand():
