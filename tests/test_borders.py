@@ -388,7 +388,7 @@ def test_a_path_is_opened_as_its_text_is():
 
 
 SLOW = pytest.mark.slow
-SMALL = ("--steps", "2", "--lengths", "2", "2", "--batch", "4", "--examples", "2", "--width", "8",
+SMALL = ("--steps", "2", "--lengths", "2", "4", "--batch", "4", "--examples", "2", "--width", "8",
          "--heads", "2", "--layers", "1", "--formats", "f32")  # fmt: skip
 RUNS = {
     "train_copy": pytest.param(("train", "copy_at", *SMALL, "--heard", "1"), marks=SLOW),

@@ -79,7 +79,7 @@ def diverging(tmp_path_factory):
     """A training that diverges: its folder, its status and what it prints."""
     sizes = ("--layers", "1", "--heads", "1", "--width", "4", "--steps", "2", "--chunk", "2")
     words = ["train", "copy_string", *sizes, "--batch", "2", "--examples", "2"]
-    words += ["--lengths", "2", "2"]  # each length that is answered is a program a format
+    words += ["--lengths", "2", "3"]
     out, printed = tmp_path_factory.mktemp("diverging") / "run", io.StringIO()
     with contextlib.redirect_stdout(printed):
         status = run([*words, "--rate", "1e38", "--formats", "f32", "bf16", "--out", str(out)])

@@ -29,7 +29,7 @@ from glassesjax.train.checkpoint import latest
 pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once")
 
 SIZES = (
-    "lengths=2:2", "layers=1", "heads=2", "width=8", "steps=4", "batch=4", "chunk=2", "examples=4",
+    "lengths=2:3", "layers=1", "heads=2", "width=8", "steps=4", "batch=4", "chunk=2", "examples=4",
     "formats=f32",
 )  # fmt: skip
 GRID = ("task=copy_last", "positions=none,rotary", "remedy=none", *SIZES)
@@ -55,7 +55,7 @@ def test_a_grid_is_every_combination():
     found = {(cell.task, cell.positions, cell.layers) for cell in cells.values()}
     assert len(found) == len(cells)
     one = SweepSettings(grid=(*GRID[:-1], "formats=f32:e4m3fn")).cells["copy_last,rotary"]
-    assert (one.lengths, one.formats, one.width) == ((2, 2), ("f32", "e4m3fn"), 8)
+    assert (one.lengths, one.formats, one.width) == ((2, 3), ("f32", "e4m3fn"), 8)
 
 
 @pytest.mark.parametrize("preset", GRIDS)

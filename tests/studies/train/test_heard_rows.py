@@ -12,7 +12,7 @@ from glassesjax.studies.train import heard_rows as module
 from glassesjax.studies.train.heard_rows import heard_rows
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks import named_glasses, named_task
-from glassesjax.trace.heard import heard
+from glassesjax.trace import exact_influence, printed_bound, rollout
 
 LENGTH, FEW = 4, 2  # eight derivatives: one batch, and no rest of one
 
@@ -59,7 +59,7 @@ def looped(decoder):
     rows = drawn("copy_at", 8 * LENGTH)
     said = jax.jit(jax.vmap(lambda tokens: decoder.logits(decoder(tokens)[0])))(rows.tokens)
     rows, said = jax.tree.map(np.asarray, (rows, said))
-    measured = jax.jit(heard)  # compared with derivatives and bounds in trace/test_heard
+    paths, bound = jax.jit(rollout), jax.jit(printed_bound)
     found = {}
     for number in range(len(rows.tokens)):
         [at] = np.flatnonzero(rows.final[number])
@@ -69,9 +69,11 @@ def looped(decoder):
         mine[0].append(bool(said[number, at - 1, token] > others.max()))
         if len(mine[1]) < FEW:
             [where] = np.flatnonzero(rows.item[number] == place)
-            one = jax.device_get(measured(decoder, rows.tokens[number], np.int32(at - 1)))
-            printed = np.exp(one.log_bound[where])
-            mine[1].append((one.influence[where], one.rollout[where], printed))
+            prefix = rows.tokens[number, :at]
+            whole, sizes = bound(decoder, prefix), exact_influence(decoder, prefix, layers=(0,))
+            printed = np.asarray(whole.profile)[0, where] * np.exp(np.float32(whole.log_gain))
+            share = np.asarray(paths(decoder, prefix).profile)[0, where]
+            mine[1].append((np.asarray(sizes.frobenius)[0, where], share, printed))
     return found
 
 
