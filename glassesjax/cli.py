@@ -3,6 +3,7 @@
 Exit status 0 done, 1 failed, 2 bad input, 130 stopped.
 """
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from glassesjax.files import check_local, check_name, to_json
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
-from glassesjax.runs.run import Result, summary_fields
+from glassesjax.runs.run import Result
 from glassesjax.runs.study import Call
 
 
@@ -112,7 +113,7 @@ def _say_headline(result: Result[Any, Any, Any], failures: Sequence[str], out: P
 
 def _say_summary(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
     """The same for a program: JSON alone on standard output."""
-    say(to_json(summary_fields(result.summary)))
+    say(to_json(json.loads(result.summary_text())))
     for line in failures:
         note(f"glassesjax: FAILED {line}")
 

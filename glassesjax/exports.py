@@ -86,15 +86,21 @@ def _writers(result: Result[Any, Any, Any], kind: str) -> Mapping[str, Callable[
     """What writes each file, by its name without the ending."""
     match kind:
         case "csv":
-            return {"rows": lambda path: _plain(result.frame()).to_csv(path, index=False)}
+            return {"rows": lambda path: _plain(_writable(result)).to_csv(path, index=False)}
         case "parquet":
-            return {"rows": lambda path: result.frame().to_parquet(path, index=False)}
+            return {"rows": lambda path: _writable(result).to_parquet(path, index=False)}
         case "json":
             rows = list(result.run.flat())
             return {"rows": lambda path: path.write_text(to_json(rows, indent=1), "utf-8")}
         case _:
             save = lambda name, path: result.figure(name).savefig(path, format=kind, dpi=200)
             return {name: functools.partial(save, name) for name in result.figures}
+
+
+def _writable(result: Result[Any, Any, Any]) -> "pandas.DataFrame":
+    """The table; the half of a character, which a token may be, has no bytes and is its escape."""
+    escaped = lambda cell: cell.encode("utf-8", "backslashreplace").decode()
+    return result.frame().map(lambda cell: escaped(cell) if isinstance(cell, str) else cell)
 
 
 def _plain(table: "pandas.DataFrame") -> "pandas.DataFrame":

@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 from glassesjax.errors import BadInput
 from glassesjax.files import MOST_SETTINGS, json_object, read_file
 from glassesjax.registry import VERBS, load
-from glassesjax.runs.run import Result, read_run
+from glassesjax.runs.readback import blaming_unmarked
+from glassesjax.runs.record_file import FILE, marks_of, read_record
+from glassesjax.runs.rows import ROWS
+from glassesjax.runs.run import SUMMARY, Result, read_run
 from glassesjax.runs.study import Study
 
 
@@ -30,7 +33,11 @@ def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
         name = study.name if study else "no verb of this package"
         expected = f"Expected a run of a verb whose rows are records in {path}"
         raise BadInput(f"{expected}, got one of {name}: read its rows.jsonl.")
-    return study.result(read_run(path, study.rows))
+    run = read_run(path, study.rows)
+    # Rows behind the last mark, or of a folder without one, may be anybody's.
+    last = max((mark.rows for mark in marks_of(read_record(path / FILE))), default=0)
+    with blaming_unmarked(path / ROWS, unmarked=last < len(run.rows)):
+        return study.result(run)
 
 
 def study_of(folder: Path) -> Study[Any, Any] | None:
@@ -94,16 +101,31 @@ def runs_in(folder: Path) -> Iterator[Listed]:
 def _listed(path: Path) -> Listed:
     try:
         study = study_of(path)
-        if study is None:
-            return Listed(path, "", 0, "not a run of this package")
-        if study.rows is None:
-            return Listed(path, study.name, _count(path), "")
-        result = read(path)
-        return Listed(path, study.name, len(result.run.rows), result.headline)
     except BadInput as error:
         return Listed(path, "", 0, str(error))
+    if study is None:
+        return Listed(path, "", 0, "not a run of this package")
+    if study.rows is None:
+        return Listed(path, study.name, _count(path), "")
+    try:
+        text = _headline(path) or read(path).headline
+    except BadInput as error:
+        text = str(error)
+    return Listed(path, study.name, _count(path), text)
+
+
+def _headline(path: Path) -> str:
+    """What the run itself has noted, where it was finished; empty where it was not."""
+    file = path / SUMMARY
+    if not file.is_file():
+        return ""
+    try:
+        headline = json_object(read_file(file, "a summary", most=MOST_SETTINGS)).get("headline")
+    except ValueError:
+        return ""
+    return headline if isinstance(headline, str) else ""
 
 
 def _count(path: Path) -> int:
-    file = path / "rows.jsonl"
+    file = path / ROWS
     return file.read_bytes().count(b"\n") if file.is_file() else 0

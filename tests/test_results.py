@@ -12,7 +12,7 @@ import glassesjax
 from glassesjax import exports
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
-from glassesjax.runs.run import summary_fields, summary_text
+from glassesjax.runs.run import summary_fields
 
 FIGURES = ["overview", "collapse-rotary"]
 
@@ -30,7 +30,7 @@ def folder(made, tmp_path_factory):
 
 def test_what_was_saved_is_read_as_it_was(made, folder):
     read = glassesjax.read(folder)
-    assert summary_text(read.summary) == summary_text(made.summary)
+    assert read.summary_text() == made.summary_text()
     pandas.testing.assert_frame_equal(read.frame(), made.frame())
     assert (read.run.settings, read.run.records) == (made.run.settings, made.run.records)
     assert read.headline == made.headline
@@ -123,14 +123,14 @@ def test_what_is_no_run_is_one_line(tmp_path, content, text, capsys):
 def test_runs_are_listed_with_what_they_come_down_to(made, tmp_path, capsys):
     made.save(tmp_path / "a" / "collapse")
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "settings.json").write_text('{"study": "perplexity"}')
+    (tmp_path / "b" / "settings.json").write_text('{"study": "sweep"}')
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "settings.json").write_text("[")
     assert run(["runs", str(tmp_path)]) == 0
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith(str(tmp_path / "a" / "collapse"))
     assert f"{len(made.run.rows)} rows  {made.headline}" in first
-    assert "perplexity" in second
+    assert "sweep" in second
     assert "Expected a JSON object" in third
     assert run(["runs", str(tmp_path / "none")]) == 2
 
@@ -145,13 +145,13 @@ def test_two_runs_are_compared_by_settings_and_summary(made, folder, tmp_path, c
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["settings: no differences", "made by: no differences"]
     assert "  reference.pairs_not_finite: 2 | 0" in lines
-    (tmp_path / "settings.json").write_text('{"study": "perplexity"}')
+    (tmp_path / "settings.json").write_text('{"study": "sweep"}')
     assert run(["compare", str(folder), str(tmp_path)]) == 2
-    assert "two runs of the same verb, got collapse and perplexity" in capsys.readouterr().err
+    assert "two runs of the same verb, got collapse and sweep" in capsys.readouterr().err
 
 
 def test_a_summary_has_no_number_that_json_has_not(made):
-    text = summary_text(made.summary)
+    text = made.summary_text()
     assert "NaN" not in text
     assert "Infinity" not in text
     assert json.loads(text)["reference"]["pairs_not_finite"] == 2

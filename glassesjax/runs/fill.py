@@ -22,7 +22,6 @@ from glassesjax.runs.run import (
     Run,
     SummaryT,
     read_run,
-    summary_text,
 )
 
 Done = Callable[[Row], bool]
@@ -146,13 +145,14 @@ def fill_records(
             journal.write(file)
             for name, rows in measure(file.__contains__):
                 folder.lock.check()
-                number = journal.number()
-                file.append([{NUMBER: number, **to_row(row)} for row in rows])
+                if rows:  # without any this process has nothing to note
+                    number = journal.number(file)
+                    file.append([{NUMBER: number, **to_row(row)} for row in rows])
                 journal.write(file)
                 advance(name)
         with blaming_unmarked(out / ROWS, unmarked=journal.unmarked):
             whole = result(read_run(out, schema))
-            texts = {SUMMARY: summary_text(whole.summary), **whole.files()}
+            texts = {SUMMARY: whole.summary_text(), **whole.files()}
         for path, text in texts.items():
             (out / path).parent.mkdir(exist_ok=True)
             write_by_rename(out / path, text)

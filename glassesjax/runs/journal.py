@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from glassesjax.errors import BadInput
-from glassesjax.files import MOST_SETTINGS, Mark, json_object, read_file, to_json, write_by_rename
+from glassesjax.files import to_json, write_by_rename
 from glassesjax.process import note
 from glassesjax.runs.compilation_cache import take_counts
 from glassesjax.runs.provenance import code_fields
+from glassesjax.runs.record_file import (
+    CONTINUED,
+    FILE,
+    MARKS,
+    RECORDS,
+    UNMARKED,
+    listed,
+    marks_of,
+    read_record,
+    records_of,
+)
 from glassesjax.runs.rows import RowFile
 
-FILE = "provenance.json"
-MARKS, UNMARKED, CONTINUED = "row_marks", "unmarked_rows", "continued_under"
-RECORDS = "records"
 PROGRAMS = "compilation_cache"
 
 
@@ -44,14 +52,14 @@ class Journal:
         entry: Mapping[str, object] | None = None,
     ) -> None:
         self.path = folder / FILE
-        before = _record(self.path)
-        self._marks = [mark for each in _list(before, MARKS) if (mark := _mark(each))]
-        self._unmarked = [span for each in _list(before, UNMARKED) if (span := _span(each))]
-        self._continued = [each for each in _list(before, CONTINUED) if isinstance(each, dict)]
+        before = read_record(self.path)
+        self._marks = marks_of(before)
+        self._unmarked = [span for each in listed(before, UNMARKED) if (span := _span(each))]
+        self._continued = [each for each in listed(before, CONTINUED) if isinstance(each, dict)]
         # Of all processes that made the run; a folder of before, or without a cache, has none.
         self._programs = _programs(before.get(PROGRAMS))
         now = code_fields()
-        self.records = [each for each in _list(before, RECORDS) if isinstance(each, dict)]
+        self.records = [] if entry is None else records_of(before, self.path)
         self._entry = None if entry is None else json.loads(to_json(entry))
         if entry is not None:
             self._record = dict(record)
@@ -63,17 +71,22 @@ class Journal:
         if _say_difference(folder, last, now):
             self._continued.append(now)
 
-    def number(self) -> int:
-        """The place of this process's record; called where it has a row to write.
+    def number(self, file: RowFile) -> int:
+        """The place of this process's record; called where it has rows to write.
+
+        Args:
+          file: The run's rows so far.
 
         Returns:
-          That of an equal one that is there, else of a new one; other code is then said.
+          That of an equal one that is there, else of a new one, which is on disk when this returns:
+          no row may name a record that a kill has taken. Other code is then said.
         """
         entry = self._entry or {}
         if entry not in self.records:
             if self.records:
                 _say_difference(self.path.parent, self.records[-1], code_fields())
             self.records.append(entry)
+            self.write(file)
         return self.records.index(entry)
 
     @property
@@ -163,7 +176,7 @@ def programs(folder: Path) -> Counter[str]:
     Raises:
       BadInput: The record is no regular file, cannot be read, or is too large.
     """
-    return _programs(_record(folder / FILE).get(PROGRAMS))
+    return _programs(read_record(folder / FILE).get(PROGRAMS))
 
 
 def _say_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str]) -> bool:
@@ -177,21 +190,6 @@ def _say_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str
     return bool(different)
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """What an earlier process wrote; nothing where there is no file, or no JSON object in it."""
-    if not path.exists():
-        return {}
-    content = read_file(path, "a run's own record", most=MOST_SETTINGS)
-    try:
-        return json_object(content)
-    except ValueError:
-        return {}
-
-
-def _list(record: Mapping[str, Any], name: str) -> list[Any]:
-    return value if isinstance(value := record.get(name), list) else []
-
-
 def _programs(value: Any) -> Counter[str]:  # noqa: ANN401
     match value:
         case {"hits": int(hits), "misses": int(misses)}:
@@ -203,11 +201,4 @@ def _span(value: object) -> tuple[int, int] | None:
     match value:
         case [int(first), int(last)]:
             return first, last
-    return None
-
-
-def _mark(value: object) -> Mark | None:
-    match value:
-        case [int(rows), str(digest)]:
-            return Mark(rows, digest)
     return None

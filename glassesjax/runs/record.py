@@ -65,6 +65,8 @@ def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
             row.update(to_row(value))
             continue
         try:
+            if value is None:
+                raise ValueError("null says of a number that it is not finite")
             row[field.name] = field.check(value)
         except ValueError as error:
             expected = f"Expected {field.type} as {field.name} of {type(record).__name__}"
@@ -141,7 +143,11 @@ def names(kind: type) -> list[str]:
     Returns:
       Those of groups in the place of the group.
     """
-    return [column.name for column in columns(kind)]
+    return [
+        name
+        for field in _fields(kind)
+        for name in (names(field.group) if field.group else [field.name])
+    ]
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """How a study's rows are kept: their kinds, what they share, and what they were called before."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -51,13 +52,7 @@ class RowSchema(Generic[RowT, ConstantsT]):
             known = isinstance(value, str | int | float | bool | None) and value in table
             new[name] = table[value] if known else value
         new = self.converted(new)
-        fields = self.names
-        numbers = {
-            column.name
-            for kind in (*self.kinds, self.constants)
-            for column in columns(kind)
-            if column.type == "number"
-        }
+        fields, numbers = self.fields, self._numbers
         new = {name: value for name, value in new.items() if value is not None or name in numbers}
         constants = {name: value for name, value in new.items() if name not in fields}
         return constants, {name: value for name, value in new.items() if name in fields}
@@ -77,7 +72,13 @@ class RowSchema(Generic[RowT, ConstantsT]):
         """
         return read_as(self.kinds, row, where)
 
-    @property
-    def names(self) -> set[str]:
+    @functools.cached_property
+    def fields(self) -> frozenset[str]:
         """The names of all fields that rows have, of any kind."""
-        return {name for kind in self.kinds for name in names(kind)}
+        return frozenset(name for kind in self.kinds for name in names(kind))
+
+    @functools.cached_property
+    def _numbers(self) -> frozenset[str]:
+        """Those of rows and constants in which null is a number that is not finite."""
+        each = (column for kind in (*self.kinds, self.constants) for column in columns(kind))
+        return frozenset(column.name for column in each if column.type == "number")

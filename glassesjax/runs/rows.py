@@ -133,6 +133,8 @@ class RowFile:
         self._digest = hashlib.sha256()
         self._marks = marks(())
         for number, row in enumerate(read_rows(self.path, lists=self.check is not None), start=1):
+            if self.check:
+                self.check(row, self._at(number))
             self._seen.add(self._key_of(row, number))
             self._check_kinds(row, number)
         self._note(whole_lines(self.path))
@@ -148,8 +150,6 @@ class RowFile:
     def _check_kinds(self, row: Row, line: int | None) -> None:
         """Fields of the key are of one kind in all rows, or null: else no row would be known."""
         if self.check:
-            if line is not None:
-                self.check(row, self._at(line))
             return
         for name in self.key:
             if (kind := _kind(row[name])) is None:

@@ -13,13 +13,23 @@ from glassesjax.files import (
     json_object,
     read_file,
     to_json,
+    whole_lines,
     write_by_rename,
     writing,
 )
 from glassesjax.runs.record import columns, from_row, to_row
+from glassesjax.runs.record_file import (
+    CONTINUED,
+    FILE,
+    MARKS,
+    UNMARKED,
+    marks_of,
+    read_record,
+    records_of,
+)
 from glassesjax.runs.row_schema import NUMBER, RowSchema
-from glassesjax.runs.rows import ROWS, read_rows
-from glassesjax.runs.upgrade import numbered, upgraded_rows, upgraded_settings
+from glassesjax.runs.rows import ROWS, marks, read_rows
+from glassesjax.runs.upgrade import PENDING, numbered, upgraded_rows, upgraded_settings
 from glassesjax.schema import RECORDS, check_schema
 
 if TYPE_CHECKING:
@@ -27,6 +37,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUMMARY = "summary.json"
+# What ``provenance.json`` says of this very folder.
+OWN = ("records", MARKS, UNMARKED, CONTINUED)
 
 RowT = TypeVar("RowT")
 ConstantsT = TypeVar("ConstantsT")
@@ -103,7 +115,8 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         """All rows as a table, each with what its process noted once.
 
         Returns:
-          A column a field. What does not apply is missing; a number that is not finite is NaN.
+          A column for each field that some row has. What does not apply is missing; a number
+          that is not finite is NaN.
         """
         import pandas
 
@@ -147,11 +160,13 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise BadInput(f"Expected a new or empty folder, got {str(path)!r}: choose another.")
         rows = zip(run.numbers, run.rows, strict=True)
+        text = "".join(to_json({NUMBER: n, **to_row(row)}) + "\n" for n, row in rows)
+        mark = marks(text.encode().splitlines(keepends=True))[-1]
         texts = {
             "settings.json": to_json({"schema": RECORDS, **run.settings}, indent=2),
-            "provenance.json": to_json({**run.provenance, "records": run.records}, indent=2),
-            ROWS: "".join(to_json({NUMBER: n, **to_row(row)}) + "\n" for n, row in rows),
-            SUMMARY: summary_text(self.summary),
+            FILE: to_json({**run.provenance, "records": run.records, MARKS: [mark]}, indent=2),
+            ROWS: text,
+            SUMMARY: self.summary_text(),
             **self.files(),
         }
         with writing("to write the run", path, "choose another folder"):
@@ -159,6 +174,15 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 write_by_rename(path / name, text)
         return path
+
+    def summary_text(self) -> str:
+        """What ``summary.json`` has.
+
+        Returns:
+          JSON, the headline first; null stands for what is missing and for a number that is not
+          finite.
+        """
+        return to_json({"headline": self.headline, **summary_fields(self.summary)}, indent=2)
 
     def __repr__(self) -> str:
         study, rows = self.run.settings.get("study"), len(self.run.rows)
@@ -183,39 +207,59 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
     Raises:
       BadInput: A file is missing or holds something else, or there is no row.
     """
-    said = _object(folder / "settings.json", "the settings of a run")
-    check_schema(said, folder / "settings.json", RECORDS)
-    path, record = folder / ROWS, _object(folder / "provenance.json", "a run's own record")
+    settings = _settings(folder / "settings.json")
+    today = settings.get("schema") == RECORDS
+    # A process that was killed, or is at it, while it brought the folder up to date.
+    path, file = (
+        folder / (pending if today and (folder / pending).is_file() else name)
+        for name, pending in PENDING.items()
+    )
+    if not (folder / ROWS).is_file():
+        raise BadInput(f"Expected rows in {folder / ROWS}, got none: let the run measure some.")
     rows: Sequence[Mapping[str, Any]] = read_rows(path, lists=True)
-    records = record.pop("records", [])
-    if said.get("schema") != RECORDS:
-        if "schema" not in said:
-            rows = list(upgraded_rows(rows, said.get("study")))
+    noted = read_record(file)
+    _check_marks(path, noted)
+    records = records_of(noted, file)
+    if not today:
+        if "schema" not in settings:
+            rows = list(upgraded_rows(rows, settings.get("study")))
         records, rows = numbered(rows, schema)
     if not rows:
         raise BadInput(f"Expected rows in {path}, got none: let the run measure some.")
     if not records:
-        expected = f"Expected the records of {path} in {folder / 'provenance.json'}"
+        expected = f"Expected the records of {path} in {file}"
         raise BadInput(f"{expected}, got none: restore it, or choose another --out.")
     where = [f"line {number} of {path}" for number in range(1, len(rows) + 1)]
-    numbers = [_number(row, records, at) for row, at in zip(rows, where, strict=True)]
+    # All are checked; a run's constants are alike in all of them.
+    constants = [from_row(schema.constants, each, f"a record in {file}") for each in records]
     return Run(
-        settings={name: v for name, v in upgraded_settings(said).items() if name != "schema"},
+        settings={name: v for name, v in upgraded_settings(settings).items() if name != "schema"},
         rows=[schema.read(row, at) for row, at in zip(rows, where, strict=True)],
-        numbers=numbers,
+        numbers=[_number(row, records, at) for row, at in zip(rows, where, strict=True)],
         records=records,
-        constants=from_row(schema.constants, records[0], f"the first record of {folder}"),
-        provenance=record,
+        constants=constants[0],
+        provenance={name: value for name, value in noted.items() if name not in OWN},
     )
 
 
-def _object(path: Path, expected: str) -> dict[str, Any]:
-    content = read_file(path, expected, most=MOST_SETTINGS)
+def _settings(path: Path) -> dict[str, Any]:
+    content = read_file(path, "the settings of a run", most=MOST_SETTINGS)
     try:
-        return json_object(content)
+        settings = json_object(content)
     except ValueError as error:
-        got = f"{str(path)!r}, which is none ({error})"
-        raise BadInput(f"Expected {expected} as a JSON object, got {got}: restore it.") from error
+        expected = f"Expected a JSON object in {path}"
+        raise BadInput(f"{expected}, got none ({error}): restore it.") from error
+    check_schema(settings, path, RECORDS)
+    return settings
+
+
+def _check_marks(path: Path, noted: Mapping[str, Any]) -> None:
+    """Refuses rows that are not as the run wrote them; behind the last mark one may be at work."""
+    now = marks(whole_lines(path))
+    for mark in marks_of(noted):
+        if mark not in now[mark.rows : mark.rows + 1] and mark.rows < len(now):
+            expected = f"Expected the rows that this run wrote in {path}"
+            raise BadInput(f"{expected}, got others in its first {mark.rows}: restore them.")
 
 
 def _number(row: Mapping[str, Any], records: Sequence[Any], where: str) -> int:
@@ -249,15 +293,3 @@ def summary_fields(summary: Any) -> Any:  # noqa: ANN401
     if isinstance(summary, list | tuple):
         return [summary_fields(item) for item in summary]
     return summary
-
-
-def summary_text(summary: Any) -> str:  # noqa: ANN401
-    """A summary as ``summary.json`` has it.
-
-    Args:
-      summary: As for ``summary_fields``.
-
-    Returns:
-      JSON; null stands for what is missing and for a number that is not finite.
-    """
-    return to_json(summary_fields(summary), indent=2)

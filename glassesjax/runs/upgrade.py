@@ -13,21 +13,21 @@ from typing import Any
 
 from glassesjax.files import (
     MOST_SETTINGS,
-    Mark,
     json_object,
     read_file,
     to_json,
     whole_lines,
     write_by_rename,
 )
+from glassesjax.runs.record_file import CONTINUED, FILE, MARKS, RECORDS, marks_of, read_record
 from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, marks, read_rows
 from glassesjax.schema import SCHEMA, renamed_policy
 
 # Rows and record in today's words, before ``settings.json`` says that they are.
-PENDING = {ROWS: ".rows.jsonl.upgraded", "provenance.json": ".provenance.json.upgraded"}
-# Rows as an older schema had them; what stands on their bytes, as a checkpoint, finds them here.
-KEPT = "rows.schema-1.jsonl"
+PENDING = {ROWS: ".rows.jsonl.upgraded", FILE: ".provenance.json.upgraded"}
+# The rows as an older schema had them, by that schema: nothing of a run is thrown away.
+KEPT = {None: "rows.schema-0.jsonl", SCHEMA: "rows.schema-1.jsonl"}
 
 # Before schema 1, no text meant the King James Bible, for models that read text.
 _READ_KJV = ("perplexity", "retention", "bounded")
@@ -173,11 +173,10 @@ def _in_todays_words(
         return {PENDING[ROWS]: _lines(old)}
     records, new = numbered(old, schema)
     record = upgraded_record(path, records, _lines(new))
-    kept = {} if "schema" not in settings else {KEPT: "".join(map(bytes.decode, whole_lines(rows)))}
     return {
-        **kept,
+        KEPT[settings.get("schema")]: b"".join(whole_lines(rows)).decode(),
         PENDING[ROWS]: _lines(new),
-        PENDING["provenance.json"]: to_json(record, indent=2),
+        PENDING[FILE]: to_json(record, indent=2),
     }
 
 
@@ -197,16 +196,11 @@ def upgraded_record(path: Path, records: list[dict[str, Any]], text: str) -> dic
       What was noted, without what the records say; marks of rows that are as they were written
       become marks of the new ones, and others stay, so that they fit as little as before.
     """
-    file = path / "provenance.json"
-    said = (
-        json_object(read_file(file, "a run's own record", most=MOST_SETTINGS))
-        if file.is_file()
-        else {}
-    )
-    told = set(itertools.chain.from_iterable(records)) | {"continued_under"}
-    record = {name: value for name, value in said.items() if name not in told}
+    noted = read_record(path / FILE)
+    once = set(itertools.chain.from_iterable(records)) | {CONTINUED}
+    record = {name: value for name, value in noted.items() if name not in once}
     before, after = marks(whole_lines(path / ROWS)), marks(text.encode().splitlines(keepends=True))
     now = lambda mark: after[mark.rows] if mark in before[mark.rows : mark.rows + 1] else mark
-    if isinstance(said.get("row_marks"), list) and len(before) == len(after):
-        record["row_marks"] = [now(Mark(*mark)) for mark in said["row_marks"]]
-    return {**record, "records": records}
+    if len(before) == len(after):
+        record[MARKS] = list(map(now, marks_of(noted)))
+    return {**record, RECORDS: records}

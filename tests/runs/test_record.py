@@ -91,7 +91,7 @@ def test_null_is_a_number_that_is_not_finite_and_absence_is_none():
     assert math.isnan(read.gap)
     assert math.isnan(read.estimate.mean)
     assert read.estimate.error is None
-    assert from_row(Made, row | {"error": None}).estimate.error != from_row(Made, row)
+    assert math.isnan(from_row(Made, row | {"error": None}).estimate.error)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_every_field_of_a_study_says_what_it_means(study):
     for kind in (*schema.kinds, schema.constants):
         assert kind.__doc__
         assert [column.name for column in columns(kind) if not column.doc.endswith(".")] == []
-    assert schema.names.isdisjoint(names(schema.constants))
-    assert set(schema.key) <= schema.names
+    assert schema.fields.isdisjoint(names(schema.constants))
+    assert set(schema.key) <= schema.fields
 
 
 def old_rows(count=3):
@@ -218,8 +218,11 @@ def test_a_folder_of_before_is_continued_in_todays_words(tmp_path):
         assert rows[:3] == NEW
         assert [row["n"] for row in rows] == [row.n for row in whole.run.rows] == [0, 1, 2, 3, 4]
         assert [row["record"] for row in rows] == [0, 0, 1, 2, 2]
-        assert json.loads((tmp_path / "run" / "summary.json").read_text()) == {"rows": 5}
-    assert (tmp_path / "run" / KEPT).read_bytes() == old
+        assert json.loads((tmp_path / "run" / "summary.json").read_text()) == {
+            "headline": "5 rows",
+            "rows": 5,
+        }
+    assert (tmp_path / "run" / KEPT[1]).read_bytes() == old
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert [mark[0] for mark in record["row_marks"]] == [2, 3, 4, 5]
     assert mark_of(tmp_path / "run" / "rows.jsonl", 3).sha256 == record["row_marks"][1][1]
@@ -268,6 +271,8 @@ def test_a_damaged_row_is_named_by_its_line(tmp_path, change, text):
     path = tmp_path / "run" / "rows.jsonl"
     first, *rest = path.read_text().splitlines(keepends=True)
     path.write_text(to_json(json.loads(first) | change) + "\n" + "".join(rest))
+    record = tmp_path / "run" / "provenance.json"  # without marks, which would speak first
+    record.write_text(to_json({"records": json.loads(record.read_text())["records"]}))
     with pytest.raises(BadInput, match=text):
         read_run(tmp_path / "run", ROWS)
 
@@ -312,3 +317,81 @@ def test_constants_of_a_model_without_a_digest_have_none():
 )
 def test_passes_are_counted_where_rows_say_of_them(finite, failures):
     assert passes(finite).failures == failures
+
+
+@pytest.mark.parametrize("what", ["rows", "record"])
+def test_a_process_killed_around_its_first_row_leaves_a_run_that_continues(
+    tmp_path, monkeypatch, what
+):
+    """After its record is on disk, and before a row is; after a row is, and before its mark."""
+    write = RowFile.append
+
+    def killed(self, rows):
+        if what == "rows":
+            write(self, rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RowFile, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        filled(tmp_path / "run", [0])
+    monkeypatch.undo()
+    whole = filled(tmp_path / "run", [0])
+    assert [
+        (row.n, number) for row, number in zip(whole.run.rows, whole.run.numbers, strict=True)
+    ] == [(0, 0)]
+    assert len(whole.run.records) == 1
+
+
+@pytest.mark.parametrize("records", ["3", '{"a": 1}', "[1]", '[{"study": "made"}, 1]'])
+def test_damaged_records_are_one_line(tmp_path, records):
+    filled(tmp_path / "run", range(2))
+    path = tmp_path / "run" / "provenance.json"
+    path.write_text(f'{{"records": {records}}}')
+    with pytest.raises(BadInput, match="Expected a list of JSON objects as records"):
+        read_run(tmp_path / "run", ROWS)
+    with pytest.raises(BadInput, match="Expected a list of JSON objects as records"):
+        filled(tmp_path / "run", range(3))
+
+
+@pytest.mark.parametrize("content", ["[", '{"row_marks": [[1]]}', '{"row_marks": [3, ["a", "b"]]}'])
+def test_a_folder_of_before_with_a_damaged_record_is_continued(tmp_path, content):
+    old_folder(tmp_path / "run")
+    (tmp_path / "run" / "provenance.json").write_text(content)
+    assert [row.n for row in filled(tmp_path / "run", range(4)).run.rows] == [0, 1, 2, 3]
+
+
+def test_a_folder_that_is_just_brought_up_to_date_is_read(tmp_path):
+    old_folder(tmp_path / "run")
+    filled(tmp_path / "run", range(3))
+    before = read_run(tmp_path / "run", ROWS)
+    for name, pending in PENDING.items():  # as if the process were between two renamings
+        (tmp_path / "run" / name).rename(tmp_path / "run" / pending)
+    (tmp_path / "run" / "rows.schema-1.jsonl").rename(tmp_path / "run" / "rows.jsonl")
+    assert read_run(tmp_path / "run", ROWS).records == before.records
+    assert [row.n for row in read_run(tmp_path / "run", ROWS).rows] == [0, 1, 2]
+
+
+def test_a_run_of_before_that_was_saved_is_continued(tmp_path):
+    old_folder(tmp_path / "run")
+    counted(read_run(tmp_path / "run", ROWS)).save(tmp_path / "saved")
+    assert [row.n for row in filled(tmp_path / "saved", range(4)).run.rows] == [0, 1, 2, 3]
+
+
+def test_rows_that_were_changed_are_not_read(tmp_path):
+    filled(tmp_path / "run", range(3))
+    path = tmp_path / "run" / "rows.jsonl"
+    path.write_text(path.read_text().replace('"gap": 0.5', '"gap": 0.25', 1))
+    with pytest.raises(BadInput, match="Expected the rows that this run wrote"):
+        read_run(tmp_path / "run", ROWS)
+
+
+def test_a_list_in_a_field_of_the_key_is_named(tmp_path):
+    filled(tmp_path / "run", range(1))
+    (tmp_path / "run" / "rows.jsonl").write_text('{"record": 0, "n": [0]}\n')
+    with pytest.raises(BadInput, match="whole number as n in line 1"):
+        filled(tmp_path / "run", range(2))
+
+
+def test_a_number_that_is_none_is_never_written():
+    with pytest.raises(TypeError, match="Expected number as gap of Made, got None"):
+        to_row(Made(n=1, gap=None))

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.record import names
 from glassesjax.runs.row_schema import RowSchema
 
 Norm = Literal["l1", "l2", "linf", "relative_l1", "ulp"]
@@ -118,8 +119,8 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
     lacking: set[str] = set()
     if row.get("token") is None:
         lacking |= {"token", "token_text", "margin"}
-    if row.get("cosine") is None and row.get("detectable") is None:
-        lacking |= {"cosine", "chance", "projection", "projection_noise", "detectable"}
+    if all(row.get(name) is None for name in names(Detection)):
+        lacking |= set(names(Detection))
     return {name: value for name, value in row.items() if name not in lacking}
 
 

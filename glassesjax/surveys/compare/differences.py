@@ -1,7 +1,8 @@
 """Differences between two nested values, by path."""
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 MISSING = object()
@@ -33,8 +34,9 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[Difference]
             for name in [*first, *(name for name in second if name not in first)]:
                 ends = first.get(name, MISSING), second.get(name, MISSING)
                 yield from differences(*ends, _within(path, name))
-        case (list() | tuple(), list() | tuple()) if len(first) == len(second):
-            for index, pair in enumerate(zip(first, second, strict=True)):
+        case (list() | tuple(), list() | tuple()):
+            pairs = itertools.zip_longest(first, second, fillvalue=MISSING)
+            for index, pair in enumerate(pairs):
                 yield from differences(*pair, _within(path, index))
         case _:
             if not _same(first, second):
@@ -48,6 +50,4 @@ def _within(path: str, name: object) -> str:
 def _same(first: Any, second: Any) -> bool:  # noqa: ANN401
     if isinstance(first, float) and isinstance(second, float):
         return first == second or (math.isnan(first) and math.isnan(second))
-    if isinstance(first, Sequence) and isinstance(second, Sequence):
-        return list(first) == list(second)
     return type(first) is type(second) and first == second

@@ -1,6 +1,7 @@
 """The survey compare as one value."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +45,7 @@ def _lines(settings: CompareSettings) -> Iterable[str]:
     one, other = read(settings.first), read(settings.second)
     parts = {
         "settings": (one.run.settings, other.run.settings),
-        "made by": (one.run.records[0], other.run.records[0]),
+        "made by": (one.run.records, other.run.records),
         "summary": (summary_fields(one.summary), summary_fields(other.summary)),
     }
     lines = []
@@ -58,6 +59,8 @@ def _lines(settings: CompareSettings) -> Iterable[str]:
 def _shown(value: Any) -> str:  # noqa: ANN401
     from glassesjax.surveys.compare.differences import MISSING
 
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     text = "missing" if value is MISSING else to_json(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 

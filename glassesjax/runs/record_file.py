@@ -1,0 +1,85 @@
+"""``provenance.json`` of a run folder: what it holds, read alike by whoever reads it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassesjax.errors import BadInput
+from glassesjax.files import MOST_SETTINGS, Mark, json_object, read_file
+
+FILE = "provenance.json"
+MARKS, UNMARKED, CONTINUED = "row_marks", "unmarked_rows", "continued_under"
+RECORDS = "records"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What the processes of a run have noted.
+
+    Args:
+      path: The file.
+
+    Returns:
+      Values by name; none where there is no file, or no JSON object in it.
+
+    Raises:
+      BadInput: It is no regular file, cannot be read, or is too large.
+    """
+    if not path.exists():
+        return {}
+    content = read_file(path, "a run's own record", most=MOST_SETTINGS)
+    try:
+        return json_object(content)
+    except ValueError:
+        return {}
+
+
+def listed(record: Mapping[str, Any], name: str) -> list[Any]:
+    """A list of a record.
+
+    Args:
+      record: As read.
+      name: Of the list.
+
+    Returns:
+      The list; an empty one where there is another value, or none.
+    """
+    return value if isinstance(value := record.get(name), list) else []
+
+
+def marks_of(record: Mapping[str, Any]) -> list[Mark]:
+    """The marks of a run's rows.
+
+    Args:
+      record: As read.
+
+    Returns:
+      Those that are some.
+    """
+    return [mark for each in listed(record, MARKS) if (mark := _mark(each))]
+
+
+def records_of(record: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    """What the processes of a run have noted once for their rows.
+
+    Args:
+      record: As read.
+      path: The file, for the message.
+
+    Returns:
+      Each at the place that its rows name.
+
+    Raises:
+      BadInput: They are no list of JSON objects: rows would be taken for another process's.
+    """
+    records = record.get(RECORDS, [])
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        expected = f"Expected a list of JSON objects as {RECORDS} in {path}"
+        raise BadInput(f"{expected}, got another value: restore it, or choose another --out.")
+    return records
+
+
+def _mark(value: object) -> Mark | None:
+    match value:
+        case [int(rows), str(digest)]:
+            return Mark(rows, digest)
+    return None
