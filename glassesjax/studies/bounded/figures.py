@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import (
     INK,
     MUTED,
@@ -20,9 +19,9 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.fields import integer, measured
 from glassesjax.report.points import Point
-from glassesjax.studies.bounded.panels import Panel, panels
+from glassesjax.studies.bounded.panels import Panel, Token
+from glassesjax.studies.bounded.records import DistanceRow
 
 POLICY_COLORS = ("#1f2430", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 LINES = ("-", "--", ":", "-.")  # one for each capacity
@@ -30,31 +29,30 @@ PANEL = 1.9  # inches
 
 
 @styled
-def collapse_bounded_figure(rows: Sequence[Row]) -> Figure:
+def collapse_bounded_figure(runs: Mapping[Panel, Sequence[DistanceRow]]) -> Figure:
     """Distance of runs of n and n + 1 by policy: a row per encoding, a column per family.
 
     Args:
-      rows: Rows of the bounded study.
+      runs: Rows of one norm by panel, in order of length.
 
     Returns:
       Panels that share their axes.
     """
-    found = panels(rows, "collapse")
-    encodings = list(dict.fromkeys(panel.positions for panel in found))
-    families = list(dict.fromkeys(panel.family for panel in found))
+    encodings = list(dict.fromkeys(panel.positions for panel in runs))
+    families = list(dict.fromkeys(panel.family for panel in runs))
     figure = Figure(figsize=(WIDTH, PANEL * len(encodings) + 0.9))
     edges = margins(figure, right=1.5, bottom=0.5) | {"hspace": 0.3, "wspace": 0.08}
     grid = figure.subplots(
         len(encodings), len(families), sharex=True, sharey=True, squeeze=False, gridspec_kw=edges
     )
-    points = {panel: [_point(row) for row in mine] for panel, mine in found.items()}
+    points = {panel: [_point(row) for row in mine] for panel, mine in runs.items()}
     scale = LogScale.spanning([point for curve in points.values() for point in curve])
     for line, positions in zip(grid, encodings, strict=True):
         for axes, family in zip(line, families, strict=True):
             here = {
                 p: c for p, c in points.items() if (p.positions, p.family) == (positions, family)
             }
-            _panel(axes, here, found, scale)
+            _panel(axes, here, runs, scale)
             axes.set_title(f"{positions}, {family}")
     scale.apply(grid[0, 0])
     length_axis(grid[0, 0], {point.length for curve in points.values() for point in curve})
@@ -64,15 +62,15 @@ def collapse_bounded_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _point(row: Row) -> Point:
-    gap = measured(row, "distance")
-    return Point(integer(row, "length"), gap if math.isfinite(gap) else None, not row["equal"])
+def _point(row: DistanceRow) -> Point:
+    gap = row.distance if math.isfinite(row.distance) else None
+    return Point(row.length, gap, not row.equal)
 
 
 def _panel(
     axes: Axes,
     curves: Mapping[Panel, list[Point]],
-    found: Mapping[Panel, Sequence[Row]],
+    runs: Mapping[Panel, Sequence[DistanceRow]],
     scale: LogScale,
 ) -> None:
     scale.shade(axes)
@@ -86,43 +84,43 @@ def _panel(
         draw_points(axes, curve, scale, color=ink, linewidth=1.2, linestyle=style)
         axes.lines[-1].set_label("_")
         axes.plot([], [], color=ink, linestyle=style, label=panel.state)
-        least = found[panel][-1].get("equal_from")
+        least = runs[panel][-1].equal_from
         if least is not None:
-            axes.axvline(float(least), color=ink, linewidth=0.8, linestyle=":")
+            axes.axvline(least, color=ink, linewidth=0.8, linestyle=":")
 
 
 @styled
-def heard_figure(rows: Sequence[Row]) -> Figure:
-    """Who is heard, position by position, and who is still held: a panel for each policy.
+def influence_figure(texts: Mapping[Panel, Sequence[Token]]) -> Figure:
+    """Influence by position, and which tokens are still cached: a panel for each policy.
 
     Args:
-      rows: Rows of the bounded study.
+      texts: Tokens by panel, in order of position.
 
     Returns:
       Panels that share their axes.
     """
-    found = panels(rows, "influence")
-    figure = Figure(figsize=(WIDTH, 1.35 * len(found) + 0.8))
+    figure = Figure(figsize=(WIDTH, 1.35 * len(texts) + 0.8))
     edges = margins(figure, bottom=0.5) | {"hspace": 0.45}
     grid = figure.subplots(
-        len(found), 1, sharex=True, sharey=True, squeeze=False, gridspec_kw=edges
+        len(texts), 1, sharex=True, sharey=True, squeeze=False, gridspec_kw=edges
     )
-    for axes, (panel, mine) in zip(grid[:, 0], found.items(), strict=True):
-        _heard(axes, mine)
+    for axes, (panel, tokens) in zip(grid[:, 0], texts.items(), strict=True):
+        _influence(axes, tokens)
         axes.set_title(f"{panel.positions}, {panel.state}")
     grid[-1, 0].set_xlabel("position")
     return figure
 
 
-def _heard(axes: Axes, rows: Sequence[Row]) -> None:
-    position = np.array([measured(row, "position") for row in rows])
-    share, pi = (np.array([measured(row, n) for row in rows]) for n in ("squared_share", "pi"))
-    held = np.array([bool(row["held_layers"]) for row in rows])
+def _influence(axes: Axes, tokens: Sequence[Token]) -> None:
+    position = np.array([float(token.row.position) for token in tokens])
+    share = np.array([token.share for token in tokens])
+    rollout = np.array([token.row.rollout for token in tokens])
+    cached = np.array([token.row.cached_layers > 0 for token in tokens])
     known = lambda values: np.where(values > 0, values, math.nan)
-    axes.plot(position, known(pi), color=MUTED, linewidth=0.9)
+    axes.plot(position, known(rollout), color=MUTED, linewidth=0.9)
     axes.plot(position, known(share), color=POLICY_COLORS[1], linewidth=0.8)
     dots = {"linestyle": "", "marker": "o", "markersize": 3.2, "markeredgewidth": 0.7}
-    for mask, face in ((held, POLICY_COLORS[1]), (~held, "white")):
+    for mask, face in ((cached, POLICY_COLORS[1]), (~cached, "white")):
         dots |= {"markeredgecolor": POLICY_COLORS[1], "markerfacecolor": face}
         axes.plot(position[mask], known(share)[mask], **dots)  # pyrefly: ignore[bad-argument-type]
     log_values(axes)

@@ -3,7 +3,7 @@
 *Collapse*: how far apart the last representations of runs of n and n + 1 are under a policy. Under
 a policy that decides token by token the prefix identity still holds, so one reading of the longest
 run gives the whole curve. *Influence*: how much the last representation of a text still moves with
-each token's embedding, through the states that a policy left, and who was still held.
+each token's embedding, through the states that a policy left, and which were still cached.
 """
 
 import itertools
@@ -16,15 +16,15 @@ from glassesjax import draws
 from glassesjax.cache import check_context, policy, resolve_slots, unroll
 from glassesjax.cache.pruned import last_seen, probe, read
 from glassesjax.errors import BadInput
-from glassesjax.files import Row, Value
+from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, reading_limit
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.provenance import provenance
+from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
     Cell,
-    Heard,
+    Pruned,
     Runs,
     collapse_rows,
     influence_rows,
@@ -38,8 +38,6 @@ from glassesjax.trace.influence import Influence, estimated_influence, exact_inf
 from glassesjax.trace.rollout import Rollout, block_stack, check_bounded, rollout
 from glassesjax.trace.sizes import check_derivatives, check_probes
 
-# What tells one row of a run from another; null where a kind has no such field.
-KEY = ("kind", "positions", "policy", "slots", "family", "length", "norm", "position")
 CHUNK = 64  # tokens that go through projections together: short texts would fill more in vain
 
 
@@ -103,7 +101,7 @@ def measure(
     positions: str,
     model: LanguageModel,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[DistanceRow | TokenRow]]]:
     """Measures one model, cell by cell.
 
     Source: arXiv 2406.04267v2, Theorems 4.2 and 5.1, under the policies of arXiv 2401.06104v2.
@@ -121,13 +119,39 @@ def measure(
       BadInput: As ``cells``.
     """
     wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
-    shared = provenance() | model.columns | _shared(settings, model)
     for cell in wanted:
         with jax.enable_x64(settings.format == "f64"):
             decoder = _in_format(model.decoder, settings.format)
             over = _collapse if cell.kind == "collapse" else _influence
-            rows: list[Row] = [{**shared, **row} for row in over(settings, cell, decoder, model)]
+            rows = list(over(settings, cell, decoder, model))
         yield cell.name, rows
+
+
+def constants(settings: BoundedSettings, model: LanguageModel) -> BoundedConstants:
+    """What all rows of a run have in common.
+
+    Args:
+      settings: What is measured.
+      model: Of any encoding.
+
+    Returns:
+      Model, weights and seed, and how was measured.
+    """
+    config = model.decoder.config
+    return BoundedConstants(
+        study="bounded",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=config.model_dim,
+        dtype="float64" if settings.format == "f64" else "float32",
+        rounding="none",
+        num_layers=config.num_layers,
+        method=settings.method,
+        probes=settings.probes if settings.method == "estimated" else None,
+    )
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:
@@ -135,43 +159,29 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
     return jax.tree.map(lambda weight: weight.astype(dtype), decoder)
 
 
-def _shared(settings: BoundedSettings, model: LanguageModel) -> dict[str, Value]:
-    return {
-        "study": "bounded",
-        "model": model.name,
-        "seed": settings.seed,
-        "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
-        "rounding": "none",
-        "width": model.decoder.config.model_dim,
-        "layers": model.decoder.config.num_layers,
-        "method": settings.method,
-        "probes": settings.probes if settings.method == "estimated" else None,
-    }
-
-
 def _collapse(
     settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
-) -> Iterator[dict[str, Value]]:
+) -> Iterator[DistanceRow]:
     runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]  (a collapse cell has runs)
     tokens = jnp.asarray(runs.trunk, jnp.int32)
-    said = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
+    reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
     tried, after = (jnp.asarray(side, jnp.int32) for side in (runs.tried, runs.after))
-    line, tails = probe(decoder, tokens, tried, after, said.forgotten)
-    yield from collapse_rows(cell, decoder.config, said, jax.device_get((line, tails)))
+    line, tails = probe(decoder, tokens, tried, after, reading.forgotten)
+    yield from collapse_rows(cell, decoder.config, reading, jax.device_get((line, tails)))
 
 
 def _influence(
     settings: BoundedSettings, cell: Cell, decoder: Decoder, model: LanguageModel
-) -> Iterator[dict[str, Value]]:
+) -> Iterator[TokenRow]:
     tokens = jnp.asarray(cell.tokens, jnp.int32)
-    said = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
-    until = last_seen(said.forgotten)
-    found = _norms(settings, decoder, tokens, until)
-    pi = _rollout(decoder, tokens, until)
+    reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
+    until = last_seen(reading.forgotten)
+    influence = _norms(settings, decoder, tokens, until)
+    paths = _rollout(decoder, tokens, until)
     bound = _repaired(decoder, tokens, until) if settings.method == "exact" else None
-    heard = Heard(*jax.device_get((found, pi, bound)))
+    pruned = Pruned(*jax.device_get((influence, paths, bound)))
     text = [model.tokenizer.token_text(token) for token in cell.tokens]
-    yield from influence_rows(cell, said, heard, text)
+    yield from influence_rows(cell, reading, pruned, text)
 
 
 def _norms(

@@ -1,70 +1,57 @@
 """The bounded page: rows and figures as one HTML file that needs nothing beside itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
-from glassesjax.files import Row
-from glassesjax.report.document import document, glossary, origin, weights_of
-from glassesjax.report.fields import integer, measured
+from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
 from glassesjax.report.numbers import MISSING
+from glassesjax.runs.run import Run
 from glassesjax.studies.bounded import words
-from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
-from glassesjax.studies.bounded.panels import Panel, panels
-from glassesjax.studies.bounded.sentences import (
-    bounded_headlines,
-    evicted_share,
-    first_equal,
-    held_shares,
-    loudest_dropped,
-)
+from glassesjax.studies.bounded.figures import collapse_bounded_figure, influence_figure
+from glassesjax.studies.bounded.panels import distance_panels, token_panels
+from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
+from glassesjax.studies.bounded.sentences import bounded_headlines
+from glassesjax.studies.bounded.summary import BoundedSummary, RunsSummary, TextSummary
 
 
 def bounded_page(
-    rows: Sequence[Row], settings: Mapping[str, object], provenance: Mapping[str, object]
+    run: Run[DistanceRow | TokenRow, BoundedConstants], summary: BoundedSummary
 ) -> str:
     """One self-contained page on a bounded run.
 
     Args:
-      rows: Rows of the bounded study; a run that was cut off gives a page on what is there.
-      settings: The study's settings, shown as they are.
-      provenance: Where the rows were made, shown as it is.
+      run: One that was cut off gives a page on what is there.
+      summary: What it comes down to.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
       text.
-
-    Raises:
-      ValueError: There is no row of the bounded study.
     """
-    found = [row for row in rows if row.get("study") == "bounded"]
-    if not found:
-        seen = f"found none among {len(rows)}"
-        raise ValueError(f"Wanted rows of the bounded study; {seen}: run the study first.")
-    title = f"Collapse and influence with a bounded state in {_model(found[0])}"
+    constants = run.constants
+    title = f"Collapse and influence with a bounded state in {_model(constants)}"
     body = element(
         "main",
-        _header(found[0], title),
+        _header(constants, title),
         element("h2", "What the rows say"),
-        bullets(bounded_headlines(found), "says"),
-        *_collapse(found),
-        *_influence(found),
+        bullets(bounded_headlines(summary), "says"),
+        *_collapse(run, summary),
+        *_influence(run, summary),
         glossary(words.GLOSSARY),
         element("section", element("h2", "Methods and caveats"), bullets(words.METHODS, "says")),
-        origin(settings, {**weights_of(found[0]), **provenance}),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body)
 
 
-def _model(row: Row) -> str:
-    name = str(row["model"])
-    return MODELS.get(name, PurePath(name).name)
+def _model(constants: BoundedConstants) -> str:
+    return MODELS.get(constants.model, PurePath(constants.model).name)
 
 
-def _header(row: Row, title: str) -> Markup:
-    counts = [f"{row['layers']} layers", f"width {row['width']}", str(row["dtype"])]
+def _header(constants: BoundedConstants, title: str) -> Markup:
+    counts = [f"{constants.num_layers} layers", f"width {constants.model_dim}", constants.dtype]
     return element(
         "header",
         element("p", "glassesjax · bounded study", class_="kicker"),
@@ -74,53 +61,61 @@ def _header(row: Row, title: str) -> Markup:
     )
 
 
-def _collapse(rows: Sequence[Row]) -> list[Markup]:
-    found = panels(rows, "collapse")
-    if not found:
+def _collapse(
+    run: Run[DistanceRow | TokenRow, BoundedConstants], summary: BoundedSummary
+) -> list[Markup]:
+    if not summary.runs:
         return []
     label = "Distance of runs of n and n + 1 against n, by policy"
-    drawn = picture(collapse_bounded_figure(rows), "runs", label, words.COLLAPSE_CAPTION)
+    drawn = picture(
+        collapse_bounded_figure(distance_panels(run.rows)), "runs", label, words.COLLAPSE_CAPTION
+    )
     heads = ["positions", "family", "policy", "equal from n", "must from", "longest n", "distance"]
-    lines = [
-        [
-            panel.positions,
-            panel.family,
-            panel.state,
-            first_equal(mine) or MISSING,
-            mine[-1].get("equal_from") or MISSING,
-            mine[-1]["length"],
-            f"{measured(mine[-1], 'distance'):.3g}",
-        ]
-        for panel, mine in found.items()
-    ]
-    shown = fold("Table: all runs", table(heads, lines))
+    shown = fold("Table: all runs", table(heads, [_runs(runs) for runs in summary.runs]))
     return [element("section", element("h2", "Collapse"), drawn, shown)]
 
 
-def _influence(rows: Sequence[Row]) -> list[Markup]:
-    found = panels(rows, "influence")
-    if not found:
+def _runs(runs: RunsSummary) -> list[object]:
+    return [
+        runs.panel.positions,
+        runs.panel.family,
+        runs.panel.state,
+        runs.equal_from or MISSING,
+        runs.must_from or MISSING,
+        runs.last,
+        f"{runs.distance:.3g}",
+    ]
+
+
+def _influence(
+    run: Run[DistanceRow | TokenRow, BoundedConstants], summary: BoundedSummary
+) -> list[Markup]:
+    texts = summary.texts
+    if not texts:
         return []
     label = "Share of the influence by position, with who is held"
-    drawn = picture(heard_figure(rows), "heard", label, words.INFLUENCE_CAPTION)
+    drawn = picture(
+        influence_figure(token_panels(run.rows)), "heard", label, words.INFLUENCE_CAPTION
+    )
     heads = ["positions", "policy", "tokens", "held", "without a path", "share of the not held"]
-    lines = [
-        [
-            panel.positions,
-            panel.state,
-            len(mine),
-            sum(bool(row["held_layers"]) for row in mine),
-            sum(not row["reaches"] for row in mine),
-            f"{evicted_share(mine):.2%}",
-        ]
-        for panel, mine in found.items()
-    ]
-    shares = _by_layers(found)
+    lines = [_text(text) for text in texts]
+    shares = _by_layers(texts)
     return [element("section", element("h2", "Influence"), drawn, table(heads, lines), *shares)]
 
 
-def _by_layers(found: Mapping[Panel, Sequence[Row]]) -> list[Markup]:
-    """Who is heard by how many layers still hold the token."""
+def _text(text: TextSummary) -> list[object]:
+    return [
+        text.panel.positions,
+        text.panel.state,
+        text.tokens,
+        text.tokens - text.evicted.tokens,
+        text.without_path,
+        f"{text.evicted.share:.2%}",
+    ]
+
+
+def _by_layers(texts: Sequence[TextSummary]) -> list[Markup]:
+    """Influence by how many layers still have the token cached."""
     heads = [
         "positions",
         "policy",
@@ -132,16 +127,11 @@ def _by_layers(found: Mapping[Panel, Sequence[Row]]) -> list[Markup]:
         "largest three",
     ]
     lines = []
-    for panel, mine in found.items():
-        each = [
-            f"{share:.1%} of {count}" if count else MISSING for count, share in held_shares(mine)
-        ]
-        gone = sorted(loudest_dropped(mine), key=lambda row: integer(row, "position"))
-        named = ", ".join(
-            f"{row['token_text']!r} at {row['position']} ({measured(row, 'squared_share'):.1%})"
-            for row in gone
-        )
-        lines.append([panel.positions, panel.state, *each, named or MISSING])
+    for text in texts:
+        each = [f"{x.share:.1%} of {x.tokens}" if x.tokens else MISSING for x in text.by_layers]
+        by_position = sorted(text.largest, key=lambda token: token.position)
+        names = ", ".join(f"{x.text!r} at {x.position} ({x.share:.1%})" for x in by_position)
+        lines.append([text.panel.positions, text.panel.state, *each, names or MISSING])
     return [
         element("h3", "Influence by how many layers still hold the token"),
         element("p", words.BY_LAYERS),

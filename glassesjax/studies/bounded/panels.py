@@ -1,12 +1,11 @@
 """The rows of a bounded run by what they are of: one panel a line of a figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer, measured
+from glassesjax.studies.bounded.records import DistanceRow, TokenRow
 from glassesjax.trace.shares import squared_shares
 
 NORM = "l2"
@@ -26,34 +25,55 @@ class Panel(NamedTuple):
         return self.policy if self.policy == "full" else f"{self.policy} at {self.slots}"
 
 
-def panels(rows: Sequence[Row], kind: str) -> Mapping[Panel, list[Row]]:
-    """Rows of a kind by what they are of; of collapse, in one norm.
+class Token(NamedTuple):
+    """One token of a text, with its share of squares."""
+
+    row: TokenRow
+    share: float
+    """NaN where it is not finite."""
+
+
+def distance_panels(
+    rows: Iterable[DistanceRow | TokenRow],
+) -> Mapping[Panel, list[DistanceRow]]:
+    """Rows of distances by what they are of, in one norm.
 
     Args:
-      rows: Rows of the bounded study.
-      kind: ``collapse`` or ``influence``.
+      rows: Of the bounded study.
 
     Returns:
-      Rows in order of length or position.
+      Rows in order of length.
     """
-    chosen: dict[Panel, list[Row]] = {}
+    chosen: dict[Panel, list[DistanceRow]] = {}
     for row in rows:
-        if row["kind"] == kind and row.get("norm") in (NORM, None):
-            key = Panel(
-                str(row["positions"]),
-                str(row["policy"]),
-                integer(row, "slots"),
-                str(row.get("family") or ""),
-            )
-            chosen.setdefault(key, []).append(row)
-    order = "length" if kind == "collapse" else "position"
-    ordered = {key: sorted(x, key=lambda row: integer(row, order)) for key, x in chosen.items()}
-    return ordered if kind == "collapse" else {key: _shared(x) for key, x in ordered.items()}
+        if isinstance(row, DistanceRow) and row.norm == NORM:
+            panel = Panel(row.positions, row.policy, row.slots, row.family)
+            chosen.setdefault(panel, []).append(row)
+    return {panel: sorted(mine, key=lambda row: row.length) for panel, mine in chosen.items()}
 
 
-def _shared(rows: list[Row]) -> list[Row]:
-    """Rows of one text with their shares of squares, which earlier versions did not write."""
-    if all("squared_share" in row for row in rows):
-        return rows
-    shares = squared_shares(np.array([measured(row, "frobenius") for row in rows]))
-    return [{**row, "squared_share": float(x)} for row, x in zip(rows, shares, strict=True)]
+def token_panels(rows: Iterable[DistanceRow | TokenRow]) -> Mapping[Panel, list[Token]]:
+    """Rows of tokens by what they are of.
+
+    Args:
+      rows: Of the bounded study.
+
+    Returns:
+      Tokens in order of position.
+    """
+    chosen: dict[Panel, list[TokenRow]] = {}
+    for row in rows:
+        if isinstance(row, TokenRow):
+            panel = Panel(row.positions, row.policy, row.slots, "")
+            chosen.setdefault(panel, []).append(row)
+    return {
+        panel: _tokens(sorted(mine, key=lambda row: row.position)) for panel, mine in chosen.items()
+    }
+
+
+def _tokens(rows: Sequence[TokenRow]) -> list[Token]:
+    """Rows of one text with their shares of squares, which the first versions did not write."""
+    written = [row.vectors.squared_share for row in rows if row.vectors]
+    if len(written) < len(rows):
+        written = squared_shares(np.array([row.frobenius for row in rows])).tolist()
+    return list(map(Token, rows, written))

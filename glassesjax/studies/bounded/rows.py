@@ -1,9 +1,9 @@
-"""Rows of the bounded study: distances of runs, and who is heard and held."""
+"""Rows of the bounded study: distances of runs, and influence under a policy."""
 
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +22,7 @@ from glassesjax.model.config import (
 )
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import F32, F64
+from glassesjax.studies.bounded.records import DistanceRow, Norm, TokenRow, Vectors
 from glassesjax.tasks.sequences import run_family
 from glassesjax.theory.pruned import counted_up_to, equal_from, held_pairs, paths_left
 from glassesjax.trace.collapse import distance
@@ -29,7 +30,7 @@ from glassesjax.trace.influence import Influence
 from glassesjax.trace.rollout import Rollout
 from glassesjax.trace.shares import squared_shares
 
-NORMS = ("l2", "linf", "relative_l1")
+NORMS: tuple[Norm, ...] = get_args(Norm)
 # Two orders of the same sums differ by their rounding; the largest difference of a run, this often,
 # is taken for what rounding may make of a distance.
 RESOLUTION = 8
@@ -109,7 +110,7 @@ def _refuse_length(limit: int, length: int, family: str, needed: int) -> NoRetur
 class Cell:
     """What is measured at once: a policy with its capacity, on a family of runs or on a text."""
 
-    kind: str
+    kind: Literal["collapse", "influence"]
     positions: str
     policy: Policy
     slots: int
@@ -129,42 +130,33 @@ class Cell:
         return " ".join(filter(None, parts))
 
     @property
-    def head(self) -> dict[str, Value]:
+    def head(self) -> dict[str, Any]:
         """What all rows of the cell share."""
         return {
-            "kind": self.kind,
             "positions": self.positions,
             "policy": str(self.policy),
             "slots": self.slots,
             "bounded": self.policy.bounded,
-            "family": self.family or None,
         }
 
     @property
     def last_key(self) -> Row:
-        """The key fields of the cell's last row, which closes it."""
+        """The key fields of the cell's last row, which closes it; null where one has no such."""
+        head = {"kind": self.kind, **self.head, "family": self.family or None}
         if self.runs is not None:
-            return self.head | _none("position") | _at(self.runs.lengths[-1], NORMS[-1])
-        return self.head | _at(None, None) | {"position": len(self.tokens) - 1}
-
-
-def _none(*names: str) -> dict[str, Value]:
-    return dict.fromkeys(names)
-
-
-def _at(length: int | None, norm: str | None) -> dict[str, Value]:
-    return {"length": length, "norm": norm}
+            return head | {"length": self.runs.lengths[-1], "norm": NORMS[-1], "position": None}
+        return head | {"length": None, "norm": None, "position": len(self.tokens) - 1}
 
 
 def collapse_rows(
-    cell: Cell, config: DecoderConfig, said: Reading, dense: tuple[np.ndarray, np.ndarray]
-) -> Iterator[dict[str, Value]]:
+    cell: Cell, config: DecoderConfig, reading: Reading, dense: tuple[np.ndarray, np.ndarray]
+) -> Iterator[DistanceRow]:
     """Distances of each length's two prompts.
 
     Args:
       cell: What was measured.
       config: The decoder's settings.
-      said: Of the step-by-step reading.
+      reading: Step by step.
       dense: Representations out of the dense pass: of the text, and of the tries.
 
     Yields:
@@ -175,25 +167,26 @@ def collapse_rows(
     storage = F64 if every.dtype == np.float64 else F32
     first, second = (every[list(side)] for side in zip(*runs.pairs, strict=True))
     gaps = distance(jnp.asarray(first), jnp.asarray(second), storage)
-    noise = distance(said.y, jnp.asarray(dense[0]), storage)
+    noise = distance(reading.y, jnp.asarray(dense[0]), storage)
     predicted = _predicted(cell, config)
     finite = [bool(np.isfinite(pair).all()) for pair in zip(first, second, strict=True)]
     for index, length in enumerate(runs.lengths):
         for norm in NORMS:
             gap = float(np.asarray(getattr(gaps, norm))[index])
             resolution = RESOLUTION * float(np.max(np.asarray(getattr(noise, norm))))
-            yield {
+            yield DistanceRow(
                 **cell.head,
-                **_at(length, norm),
-                **_none("position"),
-                "distance": gap,
-                "resolution": resolution,
-                "equal": gap <= resolution if finite[index] else None,
-                "finite": finite[index],
-                "same_bits": bool(np.array_equal(first[index], second[index])),
-                "equal_from": predicted,
-                "prompt_tokens": _tokens_of(runs, index),
-            }
+                family=cell.family,
+                length=length,
+                norm=norm,
+                distance=gap,
+                resolution=resolution,
+                equal=gap <= resolution if finite[index] else None,
+                finite=finite[index],
+                same_bits=bool(np.array_equal(first[index], second[index])),
+                equal_from=predicted,
+                prompt_tokens=_tokens_of(runs, index),
+            )
 
 
 def _tokens_of(runs: Runs, index: int) -> int:
@@ -223,68 +216,65 @@ def _predicted(cell: Cell, config: DecoderConfig) -> int | None:
     return equal_from(layers, cell.slots, sinks=sinks, inside=inside, tail=runs.tail)
 
 
-class Heard(NamedTuple):
-    """Influence at the embedding, with what stands beside it."""
+class Pruned(NamedTuple):
+    """Influence at the embedding through what a policy left, with what stands beside it."""
 
-    found: Influence
-    rolled: Rollout
+    influence: Influence
+    rollout: Rollout
     bound: Rollout | None
 
 
 def influence_rows(
-    cell: Cell, said: Reading, heard: Heard, text: Sequence[str]
-) -> Iterator[dict[str, Value]]:
-    """Who is heard, and who was still held when the last token asked.
+    cell: Cell, reading: Reading, pruned: Pruned, text: Sequence[str]
+) -> Iterator[TokenRow]:
+    """Influence of each token, and where it was still cached when the last query came.
 
     Args:
       cell: What was measured.
-      said: When each layer forgot each token.
-      heard: Norms and what stands beside them.
+      reading: When each layer evicted each token.
+      pruned: Norms and what stands beside them.
       text: Of the tokens.
 
     Yields:
       One row for each token.
     """
+    influence = pruned.influence
     norms, along, sizes = (
         np.asarray(x, np.float64)[0]
-        for x in (heard.found.frobenius, heard.found.along, heard.found.input_norm)
+        for x in (influence.frobenius, influence.along, influence.input_norm)
     )
-    along_error = heard.found.along_standard_error
-    vectors = {
-        "along": along,
-        "input_norm": sizes,
-        "squared_share": squared_shares(norms),
-        "squared_share_along": squared_shares(along),
-        "squared_share_scaled": squared_shares(norms * sizes),
-    }
+    shares = [squared_shares(each) for each in (norms, along, norms * sizes)]
     last = len(cell.tokens) - 1
     # By the group of heads that keeps it longest.
-    until = np.stack([steps.max(axis=0) for steps in said.forgotten])
+    until = np.stack([steps.max(axis=0) for steps in reading.forgotten])
     left = np.asarray(paths_left(held_pairs(jnp.asarray(until))))[0]
+    at = lambda each, position: None if each is None else float(each[0][position])
     for position, token in enumerate(cell.tokens):
-        error, exact = heard.found.standard_error, heard.found.spectral
-        bound = None if heard.bound is None else _log10(heard.bound, position)
-        yield {
+        plain, lengthwise, scaled = (float(each[position]) for each in shares)
+        yield TokenRow(
             **cell.head,
-            **_at(None, None),
-            "position": position,
-            "token": token,
-            "token_text": text[position],
-            "frobenius": float(norms[position]),
-            "finite": bool(np.isfinite(norms[position])),
-            "standard_error": None if error is None else float(error[0][position]),
-            "along_standard_error": None
-            if along_error is None
-            else float(along_error[0][position]),
-            "spectral": None if exact is None else float(exact[0][position]),
-            **{name: float(each[position]) for name, each in vectors.items()},
-            "pi": float(heard.rolled.profile[0][position]),
-            "log10_repaired": bound,
-            "held_layers": int(np.sum(until[:, position] >= last)),
-            "last_held": int(min(until[:, position].max(), last)),
-            "reaches": bool(left[position]),
-            "prompt_tokens": last + 1,
-        }
+            position=position,
+            token=token,
+            token_text=text[position],
+            frobenius=float(norms[position]),
+            finite=bool(np.isfinite(norms[position])),
+            standard_error=at(influence.standard_error, position),
+            along_standard_error=at(influence.along_standard_error, position),
+            spectral=at(influence.spectral, position),
+            vectors=Vectors(
+                along=float(along[position]),
+                input_norm=float(sizes[position]),
+                squared_share=plain,
+                squared_share_along=lengthwise,
+                squared_share_scaled=scaled,
+            ),
+            rollout=float(pruned.rollout.profile[0][position]),
+            log10_repaired=None if pruned.bound is None else _log10(pruned.bound, position),
+            cached_layers=int(np.sum(until[:, position] >= last)),
+            last_cached=int(min(until[:, position].max(), last)),
+            reaches=bool(left[position]),
+            prompt_tokens=last + 1,
+        )
 
 
 def _log10(bound: Rollout, position: int) -> float:

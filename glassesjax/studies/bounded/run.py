@@ -1,15 +1,22 @@
 """The bounded study as a whole run: measured into a folder, with its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from glassesjax.files import Row
 from glassesjax.model.opening import open_headers
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Done, Files, Steps, fill, fixed_fields
-from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
-from glassesjax.studies.bounded.measure import KEY, BoundedSettings, cells, measure
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import Done, fill_records, fixed_fields
+from glassesjax.runs.run import Result, Run
+from glassesjax.studies.bounded.figures import collapse_bounded_figure, influence_figure
+from glassesjax.studies.bounded.measure import cells, constants, measure
 from glassesjax.studies.bounded.page import bounded_page
+from glassesjax.studies.bounded.panels import distance_panels, token_panels
+from glassesjax.studies.bounded.records import ROWS, BoundedConstants, DistanceRow, TokenRow
+from glassesjax.studies.bounded.sentences import headline
+from glassesjax.studies.bounded.settings import BoundedSettings
+from glassesjax.studies.bounded.summary import BoundedSummary, summarize
+
+BoundedResult = Result[DistanceRow | TokenRow, BoundedConstants, BoundedSummary]
 
 
 def run_bounded(
@@ -18,7 +25,7 @@ def run_bounded(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> BoundedResult:
     """Measures collapse and influence under bounded states, into a folder with figures and page.
 
     Args:
@@ -28,7 +35,7 @@ def run_bounded(
       advance: Takes the name of each step that was measured.
 
     Returns:
-      All rows of the run.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
@@ -38,28 +45,43 @@ def run_bounded(
     read = [cell.tokens for header in headers for cell in cells(settings, *header)]
     models = [(positions, header.read()) for positions, header in headers]
 
-    def steps(done: Done) -> Steps:
+    def steps(done: Done) -> Iterator[tuple[str, list[DistanceRow | TokenRow]]]:
         for positions, model in models:
             yield from measure(settings, positions, model, done)
 
     source = models[0][1].source
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("bounded", settings, source, repr(read).encode()),
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, models[0][1]),
         measure=steps,
-        draw=_draw,
+        result=result,
         command=command,
         advance=advance,
     )
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    made = {"collapse": collapse_bounded_figure, "influence": heard_figure}
-    kinds = {str(row["kind"]) for row in rows}
-    figures = {kind: figure(rows) for kind, figure in made.items() if kind in kinds}
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
-    return {**drawn, "index.html": bounded_page(rows, settings, record)}
+def result(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the bounded study.
+
+    Returns:
+      Its figures are ``collapse`` and ``influence``, of the kinds that were measured.
+    """
+    runs, texts = distance_panels(run.rows), token_panels(run.rows)
+    figures = {
+        **({"collapse": lambda: collapse_bounded_figure(runs)} if runs else {}),
+        **({"influence": lambda: influence_figure(texts)} if texts else {}),
+    }
+    summary = summarize(run)
+    return Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": bounded_page(run, summary)},
+    )

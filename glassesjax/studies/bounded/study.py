@@ -1,28 +1,32 @@
 """The study bounded as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Run
 from glassesjax.runs.study import CONTINUES, WRITES, Call, Options, Study, model_part
+from glassesjax.studies.bounded.records import ROWS, BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.settings import BoundedSettings
 
+if TYPE_CHECKING:
+    from glassesjax.studies.bounded.run import BoundedResult
+    from glassesjax.studies.bounded.summary import BoundedSummary
 
-def _run(settings: BoundedSettings, options: Options, call: Call) -> Sequence[Row]:
+
+def _run(settings: BoundedSettings, options: Options, call: Call) -> "BoundedResult":
     from glassesjax.studies.bounded.run import run_bounded
 
     return run_bounded(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: BoundedSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.studies.bounded.sentences import bounded_headlines
+def _result(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> "BoundedResult":
+    from glassesjax.studies.bounded.run import result
 
-    return bounded_headlines(rows)
+    return result(run)
 
 
-def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from glassesjax.studies.bounded.verdicts import violations
-
-    return violations(rows)
+def _violations(summary: "BoundedSummary") -> Sequence[str]:
+    return summary.failures
 
 
 STUDY = Study(
@@ -34,6 +38,7 @@ STUDY = Study(
     folder_part=lambda settings: model_part(settings.model),
     steps=lambda settings, options: settings.steps,
     run=_run,
-    lines=_lines,
+    rows=ROWS,
+    result=_result,
     violations=_violations,
 )

@@ -6,16 +6,18 @@ import math
 import jax
 import numpy as np
 import pytest
-from documented import row_keys
+from studies.bounded.made_bounded import run_of
 from studies.made_diverged import check_diverged, check_sound, faults, words_of
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import open_model
-from glassesjax.studies.bounded.measure import KEY, BoundedSettings, cells, measure
-from glassesjax.studies.bounded.panels import panels
-from glassesjax.studies.bounded.sentences import evicted_share, first_equal
-from glassesjax.studies.bounded.verdicts import coarsest, violations
+from glassesjax.runs.record import names, to_row
+from glassesjax.studies.bounded.measure import BoundedSettings, cells, constants, measure
+from glassesjax.studies.bounded.panels import token_panels
+from glassesjax.studies.bounded.records import ROWS, DistanceRow, TokenRow
+from glassesjax.studies.bounded.statements import coarsest
+from glassesjax.studies.bounded.summary import first_equal, summarize
 
 pytestmark = pytest.mark.usefixtures("one_program")
 
@@ -38,16 +40,20 @@ def model():
 
 @pytest.fixture(scope="module")
 def rows(model):
-    return [row for _, rows in measure(SETTINGS, "none", model) for row in rows]
+    return [to_row(row) for _, rows in measure(SETTINGS, "none", model) for row in rows]
+
+
+def violations(rows):
+    return summarize(run_of(rows)).failures
 
 
 def curve(rows, name, family, norm="l2"):
     where = {"kind": "collapse", "policy": name, "family": family, "norm": norm}
-    return [row for row in rows if all(row[key] == value for key, value in where.items())]
+    return [row for row in rows if all(row.get(key) == value for key, value in where.items())]
 
 
 def test_every_row_is_there_once_and_flat(rows):
-    assert len({tuple(row[name] for name in KEY) for row in rows}) == len(rows)
+    assert len({tuple(row.get(name) for name in ROWS.key) for row in rows}) == len(rows)
     assert len(rows) == 2 * 2 * len(SETTINGS.lengths) * 3 + 2 * SETTINGS.max_tokens
     assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
 
@@ -63,8 +69,8 @@ def test_a_window_of_three_slots_and_three_layers_collapses_at_ten(rows):
     for family in ("ones_bos", "ones_zero"):
         full = curve(rows, "full", family)
         assert not any(row["equal"] for row in full)
-        assert full[-1]["equal_from"] is None
-        assert first_equal(full) is None
+        assert "equal_from" not in full[-1]
+        assert first_equal([ROWS.read(row) for row in full]) is None
 
 
 def test_distances_before_the_state_is_full_are_those_of_full_attention(rows):
@@ -75,17 +81,19 @@ def test_distances_before_the_state_is_full_are_those_of_full_attention(rows):
 
 
 def test_influence_ends_where_a_window_does_not_reach(rows):
-    found = panels(rows, "influence")
+    found = token_panels(run_of(rows).rows)
     (full, *_), (window, *_) = (
-        [found[p] for p in found if p.policy == n] for n in ("full", "window")
+        [[to_row(token.row) for token in found[p]] for p in found if p.policy == n]
+        for n in ("full", "window")
     )
+    evicted = {text.panel.policy: text.evicted.share for text in summarize(run_of(rows)).texts}
     back = np.arange(SETTINGS.max_tokens - 1, -1, -1)
     assert [row["reaches"] for row in window] == (back <= 9).tolist()
     assert [row["frobenius"] > 0 for row in window] == (back <= 9).tolist()
-    assert [row["held_layers"] for row in window] == np.where(back <= 3, 3, 0).tolist()
-    assert [row["last_held"] for row in window] == np.minimum(13 - back + 3, 13).tolist()
-    assert 0 < evicted_share(window) < 1
-    assert evicted_share(full) == 0
+    assert [row["cached_layers"] for row in window] == np.where(back <= 3, 3, 0).tolist()
+    assert [row["last_cached"] for row in window] == np.minimum(13 - back + 3, 13).tolist()
+    assert 0 < evicted["window"] < 1
+    assert evicted["full"] == 0
     for mine in (full, window):
         assert math.isclose(sum(row["squared_share"] for row in mine), 1, rel_tol=1e-12)
         assert all(row["spectral"] <= row["frobenius"] * (1 + 1e-9) for row in mine)
@@ -104,10 +112,11 @@ def test_nothing_contradicts_a_statement_and_what_would_is_named(rows):
 @pytest.mark.parametrize("resolution", [1e-9, None, math.nan, math.inf])
 def test_a_resolution_that_says_nothing_is_a_contradiction(rows, resolution):
     mine = curve(rows, "window", "ones_bos", "relative_l1")
-    assert coarsest(mine) == 3 * 64 * 16 * 2.0**-53  # layers, width, 1 + 14 + 1 tokens
+    limit = coarsest([ROWS.read(row) for row in mine], run_of(mine).constants)
+    assert limit == 3 * 64 * 16 * 2.0**-53  # layers, width, 1 + 14 + 1 tokens
     made = [{**row, "resolution": resolution, "equal": True} for row in mine]
     assert any("too coarse" in line for line in violations(made))
-    assert violations([{**row, "resolution": coarsest(mine)} for row in mine]) == []
+    assert violations([{**row, "resolution": limit} for row in mine]) == []
 
 
 def test_a_trunk_as_long_as_the_context_is_fine(model):
@@ -118,14 +127,22 @@ def test_a_trunk_as_long_as_the_context_is_fine(model):
 
 
 def test_a_finished_cell_is_not_measured_again(rows, model):
-    have = {tuple(row[name] for name in KEY) for row in rows}
-    done = lambda row: tuple(row[name] for name in KEY) in have
+    have = {tuple(row.get(name) for name in ROWS.key) for row in rows}
+    done = lambda row: tuple(row.get(name) for name in ROWS.key) in have
     assert list(measure(SETTINGS, "none", model, done)) == []
     assert len(cells(SETTINGS, "none", model)) == SETTINGS.steps == 6
 
 
-def test_every_key_of_a_row_is_documented(rows):
-    assert set().union(*rows) == row_keys("bounded")
+def test_every_field_is_there_somewhere(rows):
+    of_estimates = {"standard_error", "along_standard_error"}
+    assert set().union(*rows) == {*names(DistanceRow), *names(TokenRow)} - of_estimates
+
+
+def test_what_all_rows_share_says_how_was_measured(model):
+    settings = dataclasses.replace(SETTINGS, method="estimated")
+    each = [constants(which, model) for which in (SETTINGS, settings)]
+    assert [(one.method, one.probes) for one in each] == [("exact", None), ("estimated", 16)]
+    assert (each[0].num_layers, each[0].model_dim, each[0].dtype) == (3, 64, "float64")
 
 
 @pytest.mark.parametrize(

@@ -3,73 +3,38 @@
 import re
 
 import pytest
-from studies.collapse.made_rows import PROVENANCE
+from studies.bounded.made_bounded import made_distances, made_tokens, result_of, run_of
 from studies.collapse.test_page import Reader
 from wording import says
 
 from glassesjax.report.canvas import to_svg
-from glassesjax.studies.bounded.figures import collapse_bounded_figure, heard_figure
+from glassesjax.runs.record import to_row
 from glassesjax.studies.bounded.page import bounded_page
-from glassesjax.studies.bounded.panels import panels
-from glassesjax.studies.bounded.sentences import (
-    bounded_headlines,
-    evicted_share,
-    held_shares,
-    leads,
-    loudest_dropped,
-)
-
-SHARED = {"study": "bounded", "model": "toy", "layers": 3, "width": 64, "dtype": "float64"}
-SHARED |= {"weights": "toy seed 0", "seed": 0, "positions": "none"}
+from glassesjax.studies.bounded.panels import token_panels
+from glassesjax.studies.bounded.records import ROWS as SCHEMA
+from glassesjax.studies.bounded.sentences import bounded_headlines
+from glassesjax.studies.bounded.summary import leads
 
 
-def runs(policy, slots, gaps, least=None):
-    """Distances by length; zero is equal."""
-    head = {**SHARED, "kind": "collapse", "policy": policy, "slots": slots, "family": "ones_bos"}
-    return [
-        {
-            **head,
-            "length": n,
-            "norm": "l2",
-            "distance": gap,
-            "resolution": 1e-15,
-            "equal": gap == 0,
-            "equal_from": least,
-            "prompt_tokens": n + 1,
-        }
-        for n, gap in gaps.items()
-    ]
+def page_of(rows):
+    result = result_of(rows)
+    return bounded_page(result.run, result.summary)
 
 
-def heard(policy, shares, held):
-    head = {**SHARED, "kind": "influence", "policy": policy, "slots": 2, "family": None}
-    head |= {"length": None, "norm": None, "spectral": None, "log10_repaired": None}
-    return [
-        {
-            **head,
-            "position": position,
-            "token_text": "abcd"[position],
-            "squared_share": share,
-            "frobenius": share,
-            "pi": share,
-            "held_layers": layers,
-            "reaches": share > 0,
-        }
-        for position, (share, layers) in enumerate(zip(shares, held, strict=True))
-    ]
+def lines_of(rows):
+    return bounded_headlines(result_of(rows).summary)
 
 
 ROWS = [
-    *runs("full", 9, {1: 1.0, 4: 0.25, 8: 0.125}),
-    *runs("window", 2, {1: 1.0, 4: 0.0, 8: 0.0}, least=4),
-    *heard("tova", (0.0, 0.25, 0.5, 0.25), (0, 0, 1, 3)),
+    *made_distances("full", 9, {1: 1.0, 4: 0.25, 8: 0.125}),
+    *made_distances("window", 2, {1: 1.0, 4: 0.0, 8: 0.0}, least=4),
+    *made_tokens("tova", (0.0, 0.25, 0.5, 0.25), (0, 0, 1, 3)),
 ]
-SETTINGS = {"prompt": "<script>alert(1)</script>"}
 
 
 @pytest.fixture(scope="module")
 def page():
-    return bounded_page(ROWS, SETTINGS, PROVENANCE)
+    return page_of(ROWS)
 
 
 def test_the_page_is_whole_and_stands_alone(page):
@@ -84,7 +49,7 @@ def test_the_page_is_whole_and_stands_alone(page):
 
 
 def test_sentences_say_what_the_rows_say():
-    runs_said, heard_said = bounded_headlines(ROWS)
+    runs_said, heard_said = lines_of(ROWS)
     assert says(runs_said, "full", 0.12, 8)
     assert says(runs_said, "window", 2, 4, 4)  # slots, equal from, must be from
     assert says(heard_said, 2, 4, "25.0%")  # tokens in no layer, of how many, their share
@@ -92,47 +57,55 @@ def test_sentences_say_what_the_rows_say():
 
 
 def test_influence_by_how_many_layers_still_hold_a_token(page):
-    mine = [row for row in ROWS if row["kind"] == "influence"]
-    assert held_shares(mine) == [(2, 0.25), (0, 0.0), (1, 0.5), (0, 0.0), (1, 0.25)]
-    assert [row["position"] for row in loudest_dropped(mine)] == [1]
-    assert says(bounded_headlines(ROWS)[1], "'b'", 1, "25.0%")
+    (text,) = result_of(ROWS).summary.texts
+    assert text.by_layers == [(2, 0.25), (0, 0.0), (1, 0.5), (0, 0.0), (1, 0.25)]
+    assert [token.position for token in text.largest] == [1]
+    assert says(lines_of(ROWS)[1], "'b'", 1, "25.0%")
 
 
 def test_the_most_influence_is_named_only_beyond_sampling_error():
-    rows = [{"frobenius": value, "standard_error": 0.3} for value in (2.0, 1.1)]
-    assert leads(rows)  # 0.9 against twice 0.42
-    assert not leads([rows[0], rows[1] | {"frobenius": 1.2}])
-    assert leads([{"frobenius": 2.0, "standard_error": None}, {"frobenius": 1.9}])  # exact
-    assert not leads([{"frobenius": 2.0}, {"frobenius": 2.0}])
-    assert leads(rows[:1])
-    assert not leads([])
+    def first(*norms, error=None):
+        beside = {} if error is None else {"standard_error": error}
+        each = made_tokens("tova", norms, (0,) * len(norms))
+        return leads([SCHEMA.read({**row, **beside}) for row in each])
+
+    assert first(2.0, 1.1, error=0.3)  # 0.9 against twice 0.42
+    assert not first(2.0, 1.2, error=0.3)
+    assert not first(2.0, 1.1, error=float("nan"))
+    assert first(2.0, 1.9)  # exact
+    assert not first(2.0, 2.0)
+    assert first(2.0)
+    assert not first()
 
 
 def test_what_cannot_be_is_told_at_the_end():
     runs = [row for row in ROWS if row["kind"] == "collapse"]
     broken = [{**row, "equal": False} for row in runs]
-    _, first, second = bounded_headlines(broken)
+    _, first, second = lines_of(broken)
     assert says(first, 2, 4)  # slots and length
     assert says(second, 2, 8)
 
 
 def test_the_same_rows_give_the_same_figures_and_each_kind_stands_alone(page):
-    assert bounded_page(ROWS, SETTINGS, PROVENANCE) == page
+    assert page_of(ROWS) == page
     collapse = [row for row in ROWS if row["kind"] == "collapse"]
     influence = [row for row in ROWS if row["kind"] == "influence"]
-    assert bounded_page(collapse, SETTINGS, PROVENANCE).count("<svg") == 1
-    assert bounded_page(influence, SETTINGS, PROVENANCE).count("<svg") == 1
-    assert "window at 2" in to_svg(collapse_bounded_figure(collapse), "a")
-    assert "none, tova at 2" in to_svg(heard_figure(influence), "b")
-    with pytest.raises(ValueError, match="run the study first"):
-        bounded_page([], SETTINGS, PROVENANCE)
+    assert page_of(collapse).count("<svg") == 1
+    assert page_of(influence).count("<svg") == 1
+    assert "window at 2" in to_svg(result_of(collapse).figures["collapse"](), "a")
+    assert "none, tova at 2" in to_svg(result_of(influence).figures["influence"](), "b")
+    assert set(result_of(collapse).figures) == {"collapse"}
+    assert set(result_of(influence).figures) == {"influence"}
 
 
 def test_rows_of_a_diverged_model_are_drawn_and_said_to_be_its():
-    lost = dict.fromkeys(("distance", "resolution", "equal", "frobenius", "squared_share", "pi"))
+    names = ("distance", "resolution", "frobenius", "spectral", "squared_share", "rollout")
+    lost = dict.fromkeys(names)
     rows = [row | {name: lost[name] for name in lost if name in row} for row in ROWS]
-    rows = [{**row, "finite": False} for row in rows]
-    page = bounded_page(rows, SETTINGS, PROVENANCE)
+    rows = [
+        {name: row[name] for name in row if name != "equal"} | {"finite": False} for row in rows
+    ]
+    page = page_of(rows)
     assert Reader(page).open == []
     assert page.count("<svg") == 2
     assert page.count("is not finite, in 3 of 3 lengths") == 2
@@ -140,10 +113,29 @@ def test_rows_of_a_diverged_model_are_drawn_and_said_to_be_its():
 
 
 def test_rows_of_earlier_versions_get_shares_of_squares():
+    newer = {"along", "input_norm"}
     old = [
-        {name: value for name, value in row.items() if name != "squared_share"}
-        for row in heard("tova", (1.0, 2.0, 2.0, 4.0), (0, 0, 1, 3))
+        {name: row[name] for name in row if name not in newer and "squared_share" not in name}
+        for row in made_tokens("tova", (1.0, 2.0, 2.0, 4.0), (0, 0, 1, 3))
     ]
-    (mine,) = panels(old, "influence").values()
-    assert [row["squared_share"] for row in mine] == [0.04, 0.16, 0.16, 0.64]
-    assert evicted_share(mine) == 0.2
+    (mine,) = token_panels(run_of(old).rows).values()
+    assert [token.share for token in mine] == [0.04, 0.16, 0.16, 0.64]
+    (text,) = result_of(old).summary.texts
+    assert text.evicted == (2, 0.2)
+
+
+def test_rows_of_schema_1_become_the_same_records():
+    before = {"cached_layers": "held_layers", "last_cached": "last_held", "rollout": "pi"}
+    absent = dict.fromkeys(("family", "length", "norm", "position", "equal_from"))
+    errors = dict.fromkeys(("standard_error", "along_standard_error"))
+    for row in ROWS:
+        old = {"method": "exact", "probes": None, "width": 64, "layers": 3, **absent, **errors}
+        old |= {before.get(name, name): value for name, value in row.items()}
+        constants, new = SCHEMA.upgraded(old)
+        assert new == to_row(SCHEMA.read(new)) == row
+        assert constants == {"method": "exact", "model_dim": 64, "num_layers": 3}
+
+
+def test_the_headline_counts_collapses_and_what_evicted_tokens_carry():
+    line = result_of(ROWS).headline
+    assert says(line, 1, 2, "tova", 2, "25.0%")

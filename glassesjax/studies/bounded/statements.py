@@ -1,0 +1,75 @@
+"""Where the rows of a bounded run violate a statement that must hold."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from glassesjax.runs.run import Run
+from glassesjax.studies.bounded.panels import distance_panels, token_panels
+from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
+
+# Both sides are float sums of a few thousand terms.
+SLACK = 1e-4
+RELATIVE = "relative_l1"  # the norm in which rounding has a scale of its own
+ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+
+def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
+    r"""What the resolution of a run may be at most, relative to a representation.
+
+    .. math:: \min(1, L \cdot T \cdot d \cdot u)
+
+    An error of one rounding for each term of the sums of a token's width and of all tokens, in each
+    layer: where two computations differ by more, "equal" would say nothing.
+
+    Args:
+      rows: Of one model, in one arithmetic.
+      constants: Of the run.
+
+    Returns:
+      A bound on ``resolution`` in relative L1.
+    """
+    tokens = max(row.prompt_tokens for row in rows) + 1
+    sums = constants.num_layers * constants.model_dim * tokens
+    return min(1.0, sums * ROUNDOFF[constants.dtype])
+
+
+def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]:
+    """Where a statement that must hold does not.
+
+    Args:
+      run: Of the bounded study.
+
+    Yields:
+      One line each.
+    """
+    yield from dict.fromkeys(_coarse(run))
+    for panel, mine in distance_panels(run.rows).items():
+        for row in mine:
+            must = row.finite and row.equal_from is not None and row.length >= row.equal_from
+            if must and not row.equal:
+                yield f"{panel.state}, {panel.positions}: runs of {row.length} must be equal"
+    for panel, tokens in token_panels(run.rows).items():
+        for row, _ in tokens:
+            if _exceeds(row):
+                yield f"{panel.state}, {panel.positions}: the repaired bound is exceeded"
+            if not row.reaches and row.frobenius > 0:
+                yield f"{panel.state}, {panel.positions}: a token without a path is heard"
+
+
+def _exceeds(row: TokenRow) -> bool:
+    if not row.spectral or row.log10_repaired is None:
+        return False
+    return math.log10(row.spectral) - row.log10_repaired > SLACK
+
+
+def _coarse(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]:
+    # Rows that are not finite are said to be so elsewhere; here they would pass for coarse.
+    rows = [row for row in run.rows if isinstance(row, DistanceRow) and row.finite]
+    if not rows:
+        return
+    limits = {RELATIVE: coarsest(rows, run.constants)}
+    for row in rows:
+        limit = limits.get(row.norm, math.inf)
+        if not (math.isfinite(row.resolution) and row.resolution <= limit):
+            name = f"{row.policy} at {row.slots}, {row.positions}, {row.family}"
+            yield f"{name}: the resolution in {row.norm} is too coarse to call runs equal"

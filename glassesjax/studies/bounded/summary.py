@@ -1,0 +1,203 @@
+"""The numbers that a bounded run comes down to."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from glassesjax.runs.run import Run
+from glassesjax.runs.verdicts import Passes, passes
+from glassesjax.studies.bounded.panels import Panel, Token, distance_panels, token_panels
+from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
+from glassesjax.studies.bounded.statements import statement_violations
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunsSummary:
+    """One family of runs under one policy, in L2."""
+
+    panel: Panel
+    lengths: int
+    """How many lengths were measured."""
+    not_finite: int
+    """At how many of them a pass is not finite."""
+    equal_from: int | None
+    """The shortest measured length from which on all are equal; None where the longest is not."""
+    must_from: int | None
+    """From where they must be; None where no statement says so."""
+    last: int
+    """The longest measured length."""
+    distance: float
+    """At that length; NaN where it is not finite."""
+
+
+class Carried(NamedTuple):
+    """Some tokens, and their share of the squared influence."""
+
+    tokens: int
+    share: float
+
+
+class Named(NamedTuple):
+    """One token by name."""
+
+    position: int
+    text: str
+    share: float
+    """Of the squared influence."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSummary:
+    """The text under one policy."""
+
+    panel: Panel
+    tokens: int
+    not_finite: int
+    """How many tokens have an influence that is not finite."""
+    evicted: Carried
+    """Tokens that the last query sees in no layer."""
+    without_path: int
+    """Tokens from which no path leads to the last representation."""
+    by_layers: list[Carried]
+    """Tokens by the share of layers in which the last query still sees them: in none, then in up to
+    a quarter, half, three quarters and all of them."""
+    largest: list[Named]
+    """Of the tokens in no layer those with the most influence, largest first; three at most."""
+    one_leads: bool
+    """Whether the first of these has more influence than the second, beyond sampling error."""
+    first_share: float
+    """Of the squared influence, the first token's share."""
+    last_share: float
+    """The last one's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoundedSummary:
+    """What a bounded run says."""
+
+    passes: Passes
+    """How many rows are finite."""
+    runs: list[RunsSummary]
+    """In the order of the run."""
+    texts: list[TextSummary]
+    """In the order of the run."""
+    violations: list[str]
+    """A line for each statement that must hold and does not."""
+
+    @property
+    def failures(self) -> list[str]:
+        """One line where a pass is not finite, and those of the statements."""
+        return [*self.passes.failures, *self.violations]
+
+
+def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSummary:
+    """The numbers of a run.
+
+    Args:
+      run: Of the bounded study.
+
+    Returns:
+      Panel by panel, and what no statement allows.
+    """
+    layers = run.constants.num_layers
+    return BoundedSummary(
+        passes=passes(row.finite for row in run.rows),
+        runs=[_runs(panel, mine) for panel, mine in distance_panels(run.rows).items()],
+        texts=[_text(panel, mine, layers) for panel, mine in token_panels(run.rows).items()],
+        violations=list(statement_violations(run)),
+    )
+
+
+def _runs(panel: Panel, rows: Sequence[DistanceRow]) -> RunsSummary:
+    return RunsSummary(
+        panel=panel,
+        lengths=len(rows),
+        not_finite=sum(not row.finite for row in rows),
+        equal_from=first_equal(rows),
+        must_from=rows[-1].equal_from,
+        last=rows[-1].length,
+        distance=rows[-1].distance,
+    )
+
+
+def first_equal(rows: Sequence[DistanceRow]) -> int | None:
+    """The shortest measured length from which all are equal.
+
+    Args:
+      rows: Of one panel, ascending.
+
+    Returns:
+      The length; None where the longest is not equal.
+    """
+    equal = None
+    for row in reversed(rows):
+        if not row.equal:
+            break
+        equal = row.length
+    return equal
+
+
+def _text(panel: Panel, tokens: Sequence[Token], num_layers: int) -> TextSummary:
+    largest = largest_evicted(tokens)
+    return TextSummary(
+        panel=panel,
+        tokens=len(tokens),
+        not_finite=sum(not token.row.finite for token in tokens),
+        evicted=_carried([token for token in tokens if not token.row.cached_layers]),
+        without_path=sum(not token.row.reaches for token in tokens),
+        by_layers=by_layers(tokens, num_layers),
+        largest=[Named(row.position, row.token_text, share) for row, share in largest],
+        one_leads=leads([token.row for token in largest[:2]]),
+        first_share=tokens[0].share,
+        last_share=tokens[-1].share,
+    )
+
+
+def _carried(tokens: Sequence[Token]) -> Carried:
+    return Carried(len(tokens), sum((token.share for token in tokens), 0.0))
+
+
+def by_layers(tokens: Sequence[Token], num_layers: int) -> list[Carried]:
+    """Influence by the share of layers in which the last query still sees the token.
+
+    Args:
+      tokens: Of one panel.
+      num_layers: Of the model.
+
+    Returns:
+      Tokens in no layer, then in up to a quarter, half, three quarters and all of them.
+    """
+    quarter = lambda token: -(-4 * token.row.cached_layers // num_layers)
+    return [_carried([t for t in tokens if quarter(t) == wanted]) for wanted in range(5)]
+
+
+def largest_evicted(tokens: Sequence[Token], most: int = 3) -> list[Token]:
+    """Tokens that no layer has cached any more with the most influence, if they have any.
+
+    Args:
+      tokens: Of one panel.
+      most: How many at most.
+
+    Returns:
+      Tokens, the one with the most influence first.
+    """
+    evicted = [token for token in tokens if not token.row.cached_layers and token.share > 0]
+    return sorted(evicted, key=lambda token: -token.share)[:most]
+
+
+def leads(rows: Sequence[TokenRow]) -> bool:
+    """Whether the first of some rows has more influence than the second, beyond sampling error.
+
+    Args:
+      rows: With the most influence first; of random probes with standard errors.
+
+    Returns:
+      Whether they are apart by over two standard errors of their difference; exact norms are if
+      they differ at all.
+    """
+    if len(rows) < 2:
+        return len(rows) == 1
+    # Exact norms have no error; an estimate whose error is not finite tells nothing apart.
+    errors = [0.0 if row.standard_error is None else row.standard_error for row in rows[:2]]
+    return rows[0].frobenius - rows[1].frobenius > 2 * math.hypot(*errors)
