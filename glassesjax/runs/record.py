@@ -193,7 +193,7 @@ def _fields(kind: type) -> tuple[_Field, ...]:
 
 def _field(name: str, hint: Any) -> _Field:  # noqa: ANN401  (an annotation)
     optional = False
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # the latter with a Literal
         (hint,) = [each for each in typing.get_args(hint) if each is not types.NoneType]
         optional = True
     if dataclasses.is_dataclass(hint):
