@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from studies.generate.made_generate import made_result
 
 import glassesjax
 from glassesjax import process
@@ -109,7 +110,7 @@ def test_a_text_with_control_characters_is_printed_escaped(capsys, tmp_path, mon
     def written(settings, out, *, show, **told):
         show(0, "one\n\x1b[2J")
         show(1, "\x07two")
-        return []
+        return made_result()
 
     monkeypatch.setattr("glassesjax.studies.generate.run.run_generate", written)
     assert run(["generate", "toy", "--prompt", "1", "2", "--out", str(tmp_path / "x")]) == 0

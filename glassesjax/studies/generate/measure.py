@@ -21,19 +21,17 @@ from glassesjax.cache.generate import Batch, Chosen, generate, proceed
 from glassesjax.cache.policies import POLICIES
 from glassesjax.cache.saved import Saved, check_same, grown, load_state, save_state
 from glassesjax.errors import BadInput
-from glassesjax.files import Row, Value
+from glassesjax.files import Row
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.places import check_save
+from glassesjax.studies.generate.records import GenerateConstants, TokenRow
 from glassesjax.studies.generate.rows import Job, Writing, written_rows
 from glassesjax.studies.generate.settings import DTYPES, FIX_NOTHING, GenerateSettings
 from glassesjax.tasks.sequences import BOS
-
-# What tells one row of a run from another.
-KEY = ("policy", "prompt", "position")
 
 Show = Callable[[int, str], None]
 
@@ -140,7 +138,7 @@ def measure(
     job: Job,
     done: Callable[[Row], bool] = lambda row: False,
     show: Show = lambda prompt, piece: None,
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[TokenRow]]]:
     """Writes under the policy, then beside it with all tokens kept.
 
     Args:
@@ -180,7 +178,7 @@ def _beside(settings: GenerateSettings, job: Job) -> Job | None:
     return job._replace(policy=POLICIES["full"], slots=length, saved=None)
 
 
-def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) -> list[Row]:
+def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) -> list[TokenRow]:
     writing = Writing(job, settings.stop, show)
     times, batch = [], None
     with jax.enable_x64(settings.format == "f64"):
@@ -191,19 +189,38 @@ def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) ->
     writing.finish()
     if settings.save is not None and batch is not None:
         _save(settings, job, batch, writing)
-    return list(written_rows(_shared(settings, job), writing, _rate(times)))
+    size = state_bytes(job.model.decoder.config, job.policy, job.slots, settings.plan.dtype)
+    return list(written_rows(writing, size, _rate(times)))
 
 
-def _shared(settings: GenerateSettings, job: Job) -> dict[str, Value]:
-    """What the settings say of every row."""
-    config, dtype = job.model.decoder.config, settings.plan.dtype
-    names = ("mode", "temperature", "top_k", "top_p", "seed")
-    return {
-        "positions": encoding_name(job.model, settings.positions),
-        "bytes": state_bytes(config, job.policy, job.slots, dtype),
-        "dtype": DTYPES[settings.format],
-        **{name: getattr(settings, name) for name in names},
-    }
+def constants(settings: GenerateSettings, job: Job) -> GenerateConstants:
+    """What all rows of a run have in common.
+
+    Args:
+      settings: What is written.
+      job: The model.
+
+    Returns:
+      Model, weights, seed and sizes, and how prompts are read and tokens are chosen.
+    """
+    model, config = job.model, job.model.decoder.config
+    return GenerateConstants(
+        study="generate",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=config.model_dim,
+        num_layers=config.num_layers,
+        rounding="none",
+        positions=encoding_name(model, settings.positions),
+        dtype=DTYPES[settings.format],
+        mode=settings.mode,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+    )
 
 
 def _steps(

@@ -1,22 +1,16 @@
 """The generate page: what was written side by side, with the tokens that are still held."""
 
 import importlib.resources
-from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from glassesjax.files import Row
-from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, table
 from glassesjax.report.models import FOUR_BITS, MODELS
 from glassesjax.report.numbers import MISSING
-from glassesjax.studies.generate.sentences import (
-    ENDED,
-    generate_headlines,
-    held,
-    mean_logprob,
-    rate,
-    size,
-)
+from glassesjax.runs.run import Result
+from glassesjax.studies.generate.records import GenerateConstants, TokenRow
+from glassesjax.studies.generate.sentences import generate_headlines, rate, size, why_ended
+from glassesjax.studies.generate.summary import GenerateSummary, StateSummary, TextSummary
 from glassesjax.studies.generate.texts import Texts, shaded
 
 LEAD = (
@@ -50,39 +44,33 @@ METHODS = (
 )
 
 
-def generate_page(
-    rows: Sequence[Row], settings: Mapping[str, object], provenance: Mapping[str, object]
-) -> str:
+def generate_page(result: Result[TokenRow, GenerateConstants, GenerateSummary]) -> str:
     """One self-contained page on a generate run.
 
     Args:
-      rows: Rows of the generate study.
-      settings: The study's settings, shown as they are.
-      provenance: Where the rows were made, shown as it is.
+      result: The run.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
       text.
-
-    Raises:
-      ValueError: There are no rows.
     """
-    texts = Texts(rows)
-    row = texts.first_row(texts.policies[0])
-    model = MODELS.get(str(row["model"]), PurePath(str(row["model"])).name)
-    title = f"What {model} writes with {row['slots']} slots"
-    pairs = [_pair(texts, prompt) for prompt in range(texts.count)]
+    run, summary = result.run, result.summary
+    constants = run.constants
+    texts = Texts(run.rows)
+    model = MODELS.get(constants.model, PurePath(constants.model).name)
+    title = f"What {model} writes with {summary.own.slots} slots"
+    pairs = [_pair(texts, summary, prompt, constants.num_layers) for prompt in range(texts.count)]
     body = element(
         "main",
-        _header(texts, title),
-        _tiles(texts),
+        _header(constants, summary, title),
+        _tiles(summary),
         element("h2", "What the rows say"),
-        bullets(generate_headlines(rows), "says"),
+        bullets(generate_headlines(summary), "says"),
         element("section", element("h2", "The texts"), element("p", READING), _scale(), *pairs),
-        element("section", element("h2", "In numbers"), _numbers(texts)),
+        element("section", element("h2", "In numbers"), _numbers(summary)),
         glossary(TERMS),
-        *_methods(texts),
-        origin(settings, {**weights_of(row), **provenance}),
+        *_methods(constants, summary),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(
@@ -90,14 +78,14 @@ def generate_page(
     )
 
 
-def _header(texts: Texts, title: str) -> Markup:
-    row = texts.first_row(texts.policies[0])
-    drawn = f"temperature {row['temperature']:g}" if row["temperature"] else "the best token"
-    facts = [f"policy {row['policy']}", f"{row['layers']} layers", f"width {row['width']}"]
-    facts += [f"prompt read {row['mode']}", drawn, str(row["dtype"]), f"seed {row['seed']}"]
-    if row["spacing"] != "true":
-        facts.append(f"positions {row['spacing']}")
-    lead = (*LEAD, BESIDE) if len(texts.policies) > 1 else LEAD
+def _header(constants: GenerateConstants, summary: GenerateSummary, title: str) -> Markup:
+    drawn = f"temperature {constants.temperature:g}" if constants.temperature else "the best token"
+    facts = [f"policy {summary.own.policy}", f"{constants.num_layers} layers"]
+    facts += [f"width {constants.model_dim}", f"prompt read {constants.mode}", drawn]
+    facts += [constants.dtype, f"seed {constants.seed}"]
+    if summary.own.position_ids != "original":
+        facts.append(f"positions {summary.own.position_ids}")
+    lead = (*LEAD, BESIDE) if summary.full else LEAD
     return element(
         "header",
         element("p", "glassesjax · generate", class_="kicker"),
@@ -107,30 +95,28 @@ def _header(texts: Texts, title: str) -> Markup:
     )
 
 
-def _methods(texts: Texts) -> list[Markup]:
-    weights = str(texts.first_row(texts.policies[0]).get("weights", ""))
-    said = list(METHODS) if len(texts.policies) > 1 else []
+def _methods(constants: GenerateConstants, summary: GenerateSummary) -> list[Markup]:
+    weights = constants.weights or ""
+    sentences = list(METHODS) if summary.full else []
     if "q4" in weights.lower():
-        said.append(FOUR_BITS.format(weights=weights))
+        sentences.append(FOUR_BITS.format(weights=weights))
     heading = element("h2", "Methods and caveats")
-    return [element("section", heading, bullets(said, "says"))] if said else []
+    return [element("section", heading, bullets(sentences, "says"))] if sentences else []
 
 
-def _tiles(texts: Texts) -> Markup:
-    own = texts.policies[0]
-    row = texts.first_row(own)
-    number, unit = size(row["bytes"]).split()
-    read = [held(texts(own, prompt)) for prompt in range(texts.count)]
-    held_by_all, total = sum(each[0] for each in read), sum(each[2] for each in read)
-    agreed = [texts.agreement(prompt) for prompt in range(texts.count)]
-    written = sum(len(texts(own, prompt).answer) for prompt in range(texts.count))
-    known = [count for count in agreed if count is not None]
+def _tiles(summary: GenerateSummary) -> Markup:
+    own = summary.own
+    number, unit = size(own.bytes).split()
+    texts = [prompt.texts[0] for prompt in summary.prompts]
+    by_all, total = sum(text.retained_by_all for text in texts), sum(text.read for text in texts)
+    written = sum(text.answer_tokens for text in texts)
+    known = [each.agreement for each in summary.prompts if each.agreement is not None]
     same = str(sum(known)) if known else MISSING
     return element(
         "ul",
-        _tile(number, unit, f"state of a text, {row['slots']} slots a layer"),
-        _tile(rate(row), "a second", f"new tokens, {own}"),
-        _tile(str(held_by_all), f"of {total}", "tokens read that all layers still hold"),
+        _tile(number, unit, f"state of a text, {own.slots} slots a layer"),
+        _tile(rate(own), "a second", f"new tokens, {own.policy}"),
+        _tile(str(by_all), f"of {total}", "tokens read that all layers still hold"),
         _tile(same, f"of {written}", "new tokens before the full state's text differs"),
         class_="tiles",
     )
@@ -147,40 +133,39 @@ def _scale() -> Markup:
     return element("p", ends[0], element("i"), ends[1], said, class_="scale")
 
 
-def _pair(texts: Texts, prompt: int) -> Markup:
+def _pair(texts: Texts, summary: GenerateSummary, prompt: int, num_layers: int) -> Markup:
     columns = []
-    agreed = texts.agreement(prompt)
-    for policy in texts.policies:
-        row, text = texts.first_row(policy), texts(policy, prompt)
-        name = f"{policy}, {row['slots']} slots"
-        columns.append(element("section", element("h4", name), shaded(text, agreed)))
+    agreed = summary.prompts[prompt].agreement
+    for state in summary.states:
+        name = element("h4", f"{state.policy}, {state.slots} slots")
+        text = shaded(texts(state.policy, prompt), agreed, num_layers=num_layers)
+        columns.append(element("section", name, text))
     heading = element("h3", f"Text {prompt + 1}") if texts.count > 1 else ""
     return Markup(element("div", heading, element("div", *columns, class_="pair")))
 
 
-def _numbers(texts: Texts) -> Markup:
+def _numbers(summary: GenerateSummary) -> Markup:
     heads = ["text", "policy", "slots", "state", "prompt", "new tokens", "ended, because"]
     heads += ["mean log-probability", "held by all", "held by none", "tokens a second"]
     lines = [
-        _line(texts, prompt, policy) for prompt in range(texts.count) for policy in texts.policies
+        [number, *_line(state, text)]
+        for number, prompt in enumerate(summary.prompts, start=1)
+        for state, text in zip(summary.states, prompt.texts, strict=True)
     ]
     return table(heads, lines)
 
 
-def _line(texts: Texts, prompt: int, policy: str) -> list[object]:
-    row, text = texts.first_row(policy), texts(policy, prompt)
-    all_, none, _ = held(text)
-    mean = f"{mean_logprob(text):.2f}".replace("-", "\N{MINUS SIGN}")
+def _line(state: StateSummary, text: TextSummary) -> list[object]:
+    mean = f"{text.mean_logprob:.2f}".replace("-", "\N{MINUS SIGN}")
     return [
-        prompt + 1,
-        policy,
-        row["slots"],
-        size(row["bytes"]),
-        len(text.prompt),
-        len(text.answer),
-        ENDED[text.last["ended"]],
+        state.policy,
+        state.slots,
+        size(state.bytes),
+        text.prompt_tokens,
+        text.answer_tokens,
+        why_ended(text.ended),
         mean,
-        all_,
-        none,
-        rate(row),
+        text.retained_by_all,
+        text.retained_by_none,
+        rate(state),
     ]

@@ -1,19 +1,19 @@
 """Texts as they are written, and their rows: one for each token of prompt and answer."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from glassesjax.cache.generate import Chosen
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.saved import Saved
 from glassesjax.cache.slots import EMPTY
 from glassesjax.cache.stream import TextStream
-from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
-from glassesjax.runs.provenance import provenance
+from glassesjax.studies.generate.records import AnswerToken, PromptToken, Retention, TokenRow
 
 NEVER = -1  # the step after which a token was forgotten, where it was not
 
@@ -119,7 +119,7 @@ class Writing:
             if self._alive[prompt]:  # of the others, everything was shown when they ended
                 self._show(prompt, shown)
 
-    def ended(self, prompt: int) -> str:
+    def ended(self, prompt: int) -> Literal["length", "token", "text"]:
         """What ended a text.
 
         Args:
@@ -134,74 +134,72 @@ class Writing:
 
 
 def written_rows(
-    shared: Mapping[str, Value], writing: Writing, tokens_per_second: float | None
-) -> Iterator[dict[str, Value]]:
+    writing: Writing, size: int, tokens_per_second: float | None
+) -> Iterator[TokenRow]:
     """The answers' tokens, prompt by prompt; then those of the prompts, the last of which closes.
 
     Args:
-      shared: Fields of the settings, the same in all rows.
       writing: The finished texts.
-      tokens_per_second: New tokens, all prompts together.
+      size: Bytes of the state of one text.
+      tokens_per_second: New tokens, all prompts together; None where too few were written.
 
     Yields:
-      Flat rows.
+      A row a token.
     """
     job = writing.job
-    shared = {**_shared(job), **shared, "tokens_per_second": tokens_per_second}
+    shared: dict[str, Any] = {
+        "policy": str(job.policy),
+        "position_ids": "original" if job.policy.spacing == "true" else job.policy.spacing,
+        "slots": job.slots,
+        "bytes": size,
+        "tokens_per_second": tokens_per_second,
+    }
     for prompt in range(len(job.prompts)):
-        yield from ({**shared, **row} for row in _answer(writing, prompt))
+        yield from _answer(writing, prompt, shared)
     for prompt, tokens in enumerate(job.prompts):
         stream = TextStream(job.model.tokenizer.token_bytes)
         texts = [stream.push(token)[0] for token in tokens]
         texts[-1] += stream.finish()[0]
         for position, (token, text) in enumerate(zip(tokens, texts, strict=True)):
-            said = dict.fromkeys(("step", "logprob", "ended", "finite"))
-            said["part"] = "prompt"
-            row = _token(writing, prompt, position, token, text)
-            yield {**shared, **row, **said}
+            yield PromptToken(**shared, **_token(writing, prompt, position, token, text))
 
 
-def _answer(writing: Writing, prompt: int) -> Iterator[dict[str, Value]]:
+def _answer(writing: Writing, prompt: int, shared: dict[str, Any]) -> Iterator[AnswerToken]:
     tokens, before = writing.tokens[prompt], len(writing.job.prompts[prompt])
     for step, (token, text) in enumerate(zip(tokens, writing.texts[prompt], strict=True)):
-        ended = writing.ended(prompt) if step == len(tokens) - 1 else None
         logprob = writing.logprobs[prompt][step]
-        said = {"part": "answer", "step": step, "logprob": logprob, "ended": ended}
-        said["finite"] = math.isfinite(logprob)
-        yield {**_token(writing, prompt, before + step, token, text), **said}
+        yield AnswerToken(
+            **shared,
+            **_token(writing, prompt, before + step, token, text),
+            step=step,
+            logprob=logprob,
+            ended=writing.ended(prompt) if step == len(tokens) - 1 else None,
+            finite=math.isfinite(logprob),
+        )
 
 
-def _token(writing: Writing, prompt: int, position: int, token: int, text: str) -> dict[str, Value]:
-    """Where a token stands, what it says, and who still holds it."""
-    read = position < len(writing.job.prompts[prompt]) + len(writing.tokens[prompt]) - 1
-    gone = writing.forgotten[prompt, :, :, position]  # layers groups
-    held, lost = gone == NEVER, gone[gone != NEVER]
+def _token(writing: Writing, prompt: int, position: int, token: int, text: str) -> dict[str, Any]:
+    """Where a token stands, what it says, and which layers cache it."""
+    length = len(writing.job.prompts[prompt])
+    # The last token was chosen and never read: no layer could cache it.
+    read = position < length + len(writing.tokens[prompt]) - 1
     return {
         "prompt": prompt,
         "position": position,
-        "prompt_tokens": len(writing.job.prompts[prompt]),
+        "prompt_tokens": length,
         "token": token,
         "token_text": writing.job.model.tokenizer.token_text(token),
         "text": text,
-        # The last token was chosen and never read: no layer could hold it.
-        "held": int(held.any(axis=1).sum()) if read else None,
-        "held_share": float(held.mean()) if read else None,
-        "first_forgotten": int(lost.min()) if lost.size else None,
-        "last_forgotten": int(lost.max()) if lost.size == gone.size else None,
+        "retention": _retention(writing.forgotten[prompt, :, :, position]) if read else None,
     }
 
 
-def _shared(job: Job) -> dict[str, Value]:
-    config = job.model.decoder.config
-    return {
-        "study": "generate",
-        "model": job.model.name,
-        **provenance(),
-        **job.model.columns,
-        "policy": str(job.policy),
-        "spacing": job.policy.spacing,
-        "slots": job.slots,
-        "layers": config.num_layers,
-        "width": config.model_dim,
-        "rounding": "none",
-    }
+def _retention(steps: Int[np.ndarray, "layers groups"]) -> Retention:
+    """From the positions after which each decision evicted a token."""
+    retained, lost = steps == NEVER, steps[steps != NEVER]
+    return Retention(
+        retained_layers=int(retained.any(axis=1).sum()),
+        retained_share=float(retained.mean()),
+        first_evicted_at=int(lost.min()) if lost.size else None,
+        last_evicted_at=int(lost.max()) if lost.size == steps.size else None,
+    )

@@ -1,20 +1,19 @@
 """The generate study as a whole run: written into a folder, with its page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from glassesjax.cache.stream import TextStream
-from glassesjax.files import Row
-from glassesjax.runs.fill import Done, Files, Steps, fill
-from glassesjax.studies.generate.measure import (
-    KEY,
-    fixed_settings,
-    measure,
-    open_job,
-)
+from glassesjax.runs.fill import Done, Files, fill_records
+from glassesjax.runs.run import Result, Run
+from glassesjax.studies.generate.measure import constants, fixed_settings, measure, open_job
 from glassesjax.studies.generate.page import generate_page
+from glassesjax.studies.generate.records import ROWS, GenerateConstants, TokenRow
 from glassesjax.studies.generate.settings import GenerateSettings
+from glassesjax.studies.generate.summary import GenerateSummary, summarize
 from glassesjax.studies.generate.texts import Texts
+
+GenerateResult = Result[TokenRow, GenerateConstants, GenerateSummary]
 
 
 def run_generate(
@@ -24,7 +23,7 @@ def run_generate(
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
     show: Callable[[int, str], None] = lambda prompt, piece: None,
-) -> Sequence[Row]:
+) -> GenerateResult:
     """Writes what is not written yet, and rows and page.
 
     Args:
@@ -36,7 +35,7 @@ def run_generate(
         already, the whole texts.
 
     Returns:
-      All rows of the run.
+      The run with its summary.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, the prompts, the saved state or the
@@ -46,43 +45,55 @@ def run_generate(
     source = job.model.source
     shown = False
 
-    def told(prompt: int, piece: str) -> None:
+    def noting(prompt: int, piece: str) -> None:
         nonlocal shown
         shown = True
         show(prompt, piece)
 
-    def steps(done: Done) -> Steps:
-        yield from measure(settings, job, done, told)
+    def steps(done: Done) -> Iterator[tuple[str, list[TokenRow]]]:
+        yield from measure(settings, job, done, noting)
 
-    rows = fill(
+    whole = fill_records(
         out,
         fixed={**fixed_settings(settings), **source},
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, job),
         measure=steps,
-        draw=_draw,
+        result=result,
+        files=_files,
         command=command,
         advance=advance,
     )
     if not shown:
-        _show_again(rows, settings.stop, show)
-    return rows
+        _show_again(whole.run.rows, settings.stop, show)
+    return whole
+
+
+def result(run: Run[TokenRow, GenerateConstants]) -> GenerateResult:
+    """A run with its summary; it has no figures.
+
+    Args:
+      run: Of the generate study.
+
+    Returns:
+      Both.
+    """
+    return Result(run=run, summary=summarize(run), figures={})
 
 
 def _show_again(
-    rows: Sequence[Row], stops: Sequence[str], show: Callable[[int, str], None]
+    rows: Sequence[TokenRow], stops: Sequence[str], show: Callable[[int, str], None]
 ) -> None:
     """The texts out of their rows, up to the strings that ended them."""
     texts = Texts(rows)
     for prompt in range(texts.count):
-        pieces = [row["text"] for row in texts(texts.policies[0], prompt).answer]
+        pieces = [row.text for row in texts(texts.policies[0], prompt).answer]
         stream = TextStream(lambda at, pieces=pieces: pieces[at].encode(), stops)
         for at in range(len(pieces)):
             show(prompt, stream.push(at)[1])
         show(prompt, stream.finish()[1])
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    return {"index.html": generate_page(rows, settings, record)}
+def _files(whole: GenerateResult) -> Files:
+    return {"index.html": generate_page(whole)}

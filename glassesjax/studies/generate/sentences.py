@@ -1,14 +1,7 @@
 """What the rows of a generate run say in plain sentences."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
-from glassesjax.files import Row
-from glassesjax.report.fields import not_finite
 from glassesjax.report.numbers import MISSING, short
-from glassesjax.studies.generate.texts import Text, Texts
+from glassesjax.studies.generate.summary import GenerateSummary, PromptSummary, StateSummary
 
 ENDED = {
     "length": "the length asked for was reached",
@@ -17,21 +10,22 @@ ENDED = {
 }
 
 
-def generate_headlines(rows: Sequence[Row]) -> list[str]:
+def generate_headlines(summary: GenerateSummary) -> list[str]:
     """A few sentences on the whole run, with their numbers.
 
     Args:
-      rows: Rows of the generate study.
+      summary: Of the run.
 
     Returns:
-      Plain text on memory, on who is still held, and on agreement with the full state.
-
-    Raises:
-      ValueError: There is no row.
+      Plain text on memory, on what is still cached, and on agreement with the full state.
     """
-    texts = Texts(rows)
-    each = [line for prompt in range(texts.count) for line in _of_prompt(texts, prompt)]
-    return [*not_finite(rows, "written tokens"), _memory(texts), *each]
+    several = len(summary.prompts) > 1
+    each = [
+        f"Text {number}: {line}" if several else line
+        for number, prompt in enumerate(summary.prompts, start=1)
+        for line in _of_prompt(prompt)
+    ]
+    return [*summary.passes.sentences("written tokens"), _memory(summary), *each]
 
 
 def size(count: int) -> str:
@@ -44,55 +38,40 @@ def size(count: int) -> str:
     return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
 
 
-def rate(row: dict[str, Any]) -> str:
+def rate(state: StateSummary) -> str:
     """New tokens a second, where enough were written to tell."""
-    value = row["tokens_per_second"]
+    value = state.tokens_per_second
     return MISSING if value is None else short(value)
 
 
-def held(text: Text) -> tuple[int, int, int]:
-    """Of the tokens that were read: how many all layers hold, how many none, and their number.
-
-    Args:
-      text: Prompt and answer.
-    """
-    shares = [row["held_share"] for row in text.read]
-    return sum(share == 1 for share in shares), sum(share == 0 for share in shares), len(shares)
-
-
-def mean_logprob(text: Text) -> float:
-    """Mean log-probability of the answer's tokens, each under the state that wrote it."""
-    values = [row["logprob"] for row in text.answer]
-    return float(np.mean(values)) if None not in values else float("nan")
+def _memory(summary: GenerateSummary) -> str:
+    own, full = summary.own, summary.full
+    text = f"The state of {own.policy} has {own.slots} slots a layer, {size(own.bytes)}"
+    if full is None:
+        return f"{text} a text."
+    times = short(full.bytes / own.bytes)
+    room = f"with room for all {full.slots} tokens it would take {size(full.bytes)}"
+    return f"{text} a text; {room}, {times} times that."
 
 
-def _memory(texts: Texts) -> str:
-    row = texts.first_row(texts.policies[0])
-    said = f"The state of {row['policy']} has {row['slots']} slots a layer, {size(row['bytes'])}"
-    if len(texts.policies) < 2:
-        return f"{said} a text."
-    full = texts.first_row(texts.policies[1])
-    times = short(full["bytes"] / row["bytes"])
-    room = f"with room for all {full['slots']} tokens it would take {size(full['bytes'])}"
-    return f"{said} a text; {room}, {times} times that."
-
-
-def _of_prompt(texts: Texts, prompt: int) -> list[str]:
-    name = f"Text {prompt + 1}: " if texts.count > 1 else ""
-    text = texts(texts.policies[0], prompt)
-    all_, none, count = held(text)
-    if bad := sum(row.get("finite") is False for row in text.answer):
-        count = f"{bad} of {len(text.answer)} tokens"
-        return [f"{name}The logits are not finite, in {count}: what was written is no choice."]
-    how = ENDED[text.last["ended"]]
-    said = [
-        f"{name}{len(text.answer)} tokens were written after {len(text.prompt)}; {how}.",
-        f"{name}Of {count} tokens that were read, all layers still hold {all_} and none holds "
-        f"{none}.",
+def _of_prompt(prompt: PromptSummary) -> list[str]:
+    own = prompt.texts[0]
+    if own.not_finite:
+        count = f"{own.not_finite} of {own.answer_tokens} tokens"
+        return [f"The logits are not finite, in {count}: what was written is no choice."]
+    why = why_ended(own.ended)
+    lines = [
+        f"{own.answer_tokens} tokens were written after {own.prompt_tokens}; {why}.",
+        f"Of {own.read} tokens that were read, all layers still hold {own.retained_by_all} and"
+        f" none holds {own.retained_by_none}.",
     ]
-    agreed = texts.agreement(prompt)
-    if agreed is None:
-        return said
-    whole = text.tokens == texts(texts.policies[1], prompt).tokens
-    first = "the same text" if whole else f"the same {agreed} tokens, then another text"
-    return [*said, f"{name}With all tokens kept the model writes {first}."]
+    if prompt.agreement is None:
+        return lines
+    some = f"the same {prompt.agreement} tokens, then another text"
+    first = "the same text" if prompt.same else some
+    return [*lines, f"With all tokens kept the model writes {first}."]
+
+
+def why_ended(ended: str | None) -> str:
+    """What ended a text, in words; a dash where its rows do not say."""
+    return ENDED[ended] if ended else MISSING

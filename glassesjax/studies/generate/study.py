@@ -1,15 +1,20 @@
 """The study generate as one value."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
 from glassesjax.process import shown
+from glassesjax.runs.run import Run
 from glassesjax.runs.study import Call, Options, Study, model_part
+from glassesjax.studies.generate.records import ROWS, GenerateConstants, TokenRow
 from glassesjax.studies.generate.settings import FIX_NOTHING, GenerateSettings
-from glassesjax.studies.generate.verdicts import violations
+
+if TYPE_CHECKING:
+    from glassesjax.studies.generate.run import GenerateResult
+    from glassesjax.studies.generate.summary import GenerateSummary
 
 
-def _run(settings: GenerateSettings, options: Options, call: Call) -> Sequence[Row]:
+def _run(settings: GenerateSettings, options: Options, call: Call) -> "GenerateResult":
     """Prints the first text as it comes; the others, written at the same time, follow it."""
     from glassesjax.studies.generate.run import run_generate
 
@@ -22,17 +27,25 @@ def _run(settings: GenerateSettings, options: Options, call: Call) -> Sequence[R
             others.setdefault(prompt, []).append(piece)
 
     written = lambda name: call.advance(f"written with {name}")
-    rows = run_generate(settings, call.out, command=call.command, advance=written, show=show)
+    whole = run_generate(settings, call.out, command=call.command, advance=written, show=show)
     print()
     for prompt, pieces in others.items():
         print(shown(f"\nText {prompt + 1}\n{''.join(pieces)}"))
-    return rows
+    return whole
 
 
-def _lines(settings: GenerateSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.report.fields import not_finite
+def _result(run: Run[TokenRow, GenerateConstants]) -> "GenerateResult":
+    from glassesjax.studies.generate.run import result
 
-    return not_finite(rows, "written tokens")
+    return result(run)
+
+
+def _lines(settings: GenerateSettings, summary: "GenerateSummary") -> Iterable[str]:
+    return summary.passes.sentences("written tokens")
+
+
+def _violations(summary: "GenerateSummary") -> Sequence[str]:
+    return summary.passes.failures
 
 
 STUDY = Study(
@@ -45,6 +58,8 @@ STUDY = Study(
     fix_nothing=FIX_NOTHING,
     folder_part=lambda settings: model_part(settings.model),
     run=_run,
+    rows=ROWS,
+    result=_result,
     lines=_lines,
-    violations=violations,
+    violations=_violations,
 )

@@ -5,13 +5,15 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from documented import row_keys
-from studies.made_diverged import check_diverged, faults
+from studies.generate.made_generate import made_rows, run_of
+from studies.made_diverged import check_diverged, faults, joined
 
 from glassesjax.cache import policy, replay
 from glassesjax.cli import run
 from glassesjax.model.pretrained import toy_model
+from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
+from glassesjax.studies.generate.records import ROWS, AnswerToken, PromptToken
 
 SAMPLED = ("--temperature", "1.5", "--top-k", "8", "--top-p", "0.95", "--seed", "3")
 ALONE = ("--beside", "nothing")
@@ -30,7 +32,7 @@ def rows_of(out):
 
 
 def answer(rows, prompt=0):
-    return [row for row in rows if row["part"] == "answer" and row["prompt"] == prompt]
+    return [row for row in rows if row["kind"] == "answer" and row["prompt"] == prompt]
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +43,45 @@ def finished(tmp_path_factory):
 
 
 def test_a_run_leaves_what_the_others_leave(finished):
-    names = {path.name for path in finished.iterdir()}
-    assert names == {"settings.json", "provenance.json", "rows.jsonl", "index.html"}
+    files = {path.name for path in finished.iterdir()}
+    whole = {"settings.json", "provenance.json", "rows.jsonl", "summary.json", "index.html"}
+    assert files == whole
     assert json.loads((finished / "settings.json").read_text())["slots"] == "4"
     assert "<title>What the toy decoder writes" in (finished / "index.html").read_text()
 
 
 def test_rows_have_each_key_once_and_name_where_they_were_made(finished):
-    rows = read_rows(finished / "rows.jsonl")
+    rows = joined(finished)
     keys = {(row["policy"], row["prompt"], row["position"]) for row in rows}
     assert len(keys) == len(rows) == 2 * (6 + 9 + 2 + 9)  # a token begins the sequence
     for name in ("dtype", "rounding", "matmul_precision", "backend", "jax", "slots", "seed"):
         assert all(name in row for row in rows)
 
 
-def test_every_key_of_a_row_is_documented(finished):
-    assert set().union(*read_rows(finished / "rows.jsonl")) == row_keys("generate")
+def test_every_field_is_there_somewhere(finished):
+    fields = set().union(*read_rows(finished / "rows.jsonl")) - {"record"}
+    assert fields == {*names(PromptToken), *names(AnswerToken)}
+
+
+def test_a_row_of_before_says_what_does_not_apply_by_null():
+    answer, prompt = made_rows()[2], made_rows()[3]  # the first was never read
+    absent = dict.fromkeys(("held", "held_share", "first_forgotten", "last_forgotten"))
+    words = {
+        "kind": "part", "retained_layers": "held", "retained_share": "held_share",
+        "position_ids": "spacing", "first_evicted_at": "first_forgotten",
+        "last_evicted_at": "last_forgotten",
+    }  # fmt: skip
+    unsaid = dict.fromkeys(("step", "logprob", "ended", "finite"))
+    for row in (answer, prompt):
+        old = {words.get(name, name): value for name, value in row.items()}
+        old = {"width": 16, "top_k": None, **absent, **unsaid, **old, "spacing": "true"}
+        constants, new = ROWS.upgraded(old | {"tokens_per_second": None})
+        assert constants == {"model_dim": 16}
+        whole = {name: value for name, value in row.items() if name != "tokens_per_second"}
+        assert to_row(ROWS.read(new)) == to_row(ROWS.read(whole))
+    _, new = ROWS.upgraded(old | {"part": "answer", "step": 0})
+    assert (new["finite"], new["logprob"]) == (False, None)
+    assert run_of([answer]).rows[0].retention is None
 
 
 def test_who_is_held_is_what_a_replay_of_the_text_says(finished):
@@ -66,16 +91,16 @@ def test_who_is_held_is_what_a_replay_of_the_text_says(finished):
     read = replay(toy_model(seed=3).decoder, jnp.asarray(text), policy("tova"), slots=4, chunk=8)
     forgotten = np.stack([layer[0] for layer in read.forgotten])  # layers seq
     held = (forgotten == len(text)).sum(axis=0)
-    assert [row["held"] for row in rows] == [*held.tolist(), None]
+    assert [row.get("retained_layers") for row in rows] == [*held.tolist(), None]
     for row, steps in zip(rows[:-1], forgotten.T, strict=True):
         lost = steps[steps < len(text)]
-        assert row["first_forgotten"] == (lost.min() if len(lost) else None)
-        assert row["last_forgotten"] == (lost.max() if len(lost) == 3 else None)
+        assert row.get("first_evicted_at") == (lost.min() if len(lost) else None)
+        assert row.get("last_evicted_at") == (lost.max() if len(lost) == 3 else None)
 
 
 def test_beside_it_all_tokens_are_held(finished):
     rows = [row for row in rows_of(finished) if row["policy"] == "full"]
-    assert {row["held"] for row in rows} == {3, None}
+    assert {row.get("retained_layers") for row in rows} == {3, None}
     assert {row["slots"] for row in rows} == {6 + 9}
 
 

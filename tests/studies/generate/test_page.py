@@ -3,20 +3,18 @@
 import re
 
 import pytest
-from studies.collapse.made_rows import PROVENANCE
 from studies.collapse.test_page import Reader
-from studies.generate.made_generate import made_rows
+from studies.generate.made_generate import LAYERS, made_result, made_rows, run_of
 from wording import says
 
 from glassesjax.studies.generate.page import generate_page
 from glassesjax.studies.generate.sentences import generate_headlines, size
+from glassesjax.studies.generate.summary import summarize
 from glassesjax.studies.generate.texts import PROMPT_SHOWN, Text, Texts, shaded
-
-SETTINGS = {"model": "toy", "prompt": "<script>alert(1)</script>"}
 
 
 def page_of(rows):
-    return generate_page(rows, SETTINGS, PROVENANCE)
+    return generate_page(made_result(rows))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +57,7 @@ def test_a_token_that_ends_the_text_is_shown_by_its_name(page):
 
 
 def test_the_sentences_say_what_the_rows_say():
-    state, written, held, beside = generate_headlines(made_rows())
+    state, written, held, beside = generate_headlines(summarize(run_of(made_rows())))
     assert says(state, "tova", 2, "3.0 KiB", 6, "7.0 KiB", 2.3)
     assert says(written, 3, 3)
     assert says(held, 5, 2, 1)  # tokens that were read, held by all layers, by none
@@ -68,7 +66,7 @@ def test_the_sentences_say_what_the_rows_say():
 
 def test_without_a_second_text_nothing_is_said_of_it():
     rows = made_rows(policies=("tova",))
-    assert len(generate_headlines(rows)) == 3
+    assert len(generate_headlines(summarize(run_of(rows)))) == 3
     page = page_of(rows)
     assert "parts" not in page.split("<body>")[1]
 
@@ -78,9 +76,9 @@ def test_the_order_of_the_rows_means_nothing(page):
 
 
 def test_of_a_long_prompt_the_last_tokens_are_shown():
-    text = Texts(made_rows())("tova", 0)
+    text = Texts(run_of(made_rows()).rows)("tova", 0)
     long = Text([text.prompt[0]] * 5 + [text.prompt[2]] * PROMPT_SHOWN, text.answer)
-    shown = shaded(long, None)
+    shown = shaded(long, None, num_layers=LAYERS)
     assert "… 5 tokens before" in shown
     assert "&lt;b&gt;" not in shown
     assert shown.count(">c</span>") == PROMPT_SHOWN
@@ -92,8 +90,3 @@ def test_of_a_long_prompt_the_last_tokens_are_shown():
 )
 def test_bytes_are_told_in_the_unit_that_suits_them(count, said):
     assert size(count) == said
-
-
-def test_no_rows_make_no_page():
-    with pytest.raises(ValueError, match="found none"):
-        page_of([])

@@ -1,0 +1,132 @@
+"""The numbers that a generate run comes down to."""
+
+import dataclasses
+
+import numpy as np
+
+from glassesjax.runs.run import Run
+from glassesjax.runs.verdicts import Passes, passes
+from glassesjax.studies.generate.records import AnswerToken, GenerateConstants, TokenRow
+from glassesjax.studies.generate.texts import Text, Texts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StateSummary:
+    """The state that all texts of one policy were written from."""
+
+    policy: str
+    position_ids: str
+    slots: int
+    """Tokens that each layer caches between two steps."""
+    bytes: int
+    """Of the state of one text."""
+    tokens_per_second: float | None
+    """New tokens of all prompts together; None where too few were written to tell."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextSummary:
+    """One prompt and its answer under one policy."""
+
+    policy: str
+    prompt_tokens: int
+    answer_tokens: int
+    not_finite: int
+    """Tokens of the answer whose log-probability is not finite."""
+    ended: str | None
+    """What ended it: ``length``, ``token`` or ``text``."""
+    mean_logprob: float
+    """Of the answer's tokens, each under the state that wrote it; NaN where one is not finite."""
+    read: int
+    """Tokens that were read: all but the last."""
+    retained_by_all: int
+    """Of these, tokens that all layers cache at the end."""
+    retained_by_none: int
+    """Of these, tokens that no layer does."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptSummary:
+    """One prompt under all policies."""
+
+    texts: list[TextSummary]
+    """In the order of the states."""
+    agreement: int | None
+    """Tokens of the two answers that agree before the first that differs; None without a second
+    text."""
+    same: bool | None
+    """Whether the two answers are the same; None likewise."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerateSummary:
+    """What a generate run says."""
+
+    passes: Passes
+    """Of the written tokens."""
+    states: list[StateSummary]
+    """That of the policy, then the full one, where that was written beside it."""
+    prompts: list[PromptSummary]
+
+    @property
+    def own(self) -> StateSummary:
+        """The state of the policy."""
+        return self.states[0]
+
+    @property
+    def full(self) -> StateSummary | None:
+        """The state that keeps everything; None where nothing was written from it beside."""
+        return self.states[1] if len(self.states) > 1 else None
+
+
+def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
+    """The numbers of a run.
+
+    Args:
+      run: Of the generate study, with at least one row.
+
+    Returns:
+      Of states and texts.
+    """
+    texts = Texts(run.rows)
+    return GenerateSummary(
+        passes=passes(row.finite if isinstance(row, AnswerToken) else None for row in run.rows),
+        states=[_state(texts, policy) for policy in texts.policies],
+        prompts=[_prompt(texts, prompt) for prompt in range(texts.count)],
+    )
+
+
+def _state(texts: Texts, policy: str) -> StateSummary:
+    row = texts.first_row(policy)
+    return StateSummary(
+        policy=policy,
+        position_ids=row.position_ids,
+        slots=row.slots,
+        bytes=row.bytes,
+        tokens_per_second=row.tokens_per_second,
+    )
+
+
+def _prompt(texts: Texts, prompt: int) -> PromptSummary:
+    written = [texts(policy, prompt) for policy in texts.policies]
+    pairs = zip(texts.policies, written, strict=True)
+    return PromptSummary(
+        texts=[_text(policy, text) for policy, text in pairs],
+        agreement=texts.agreement(prompt),
+        same=written[0].tokens == written[1].tokens if len(written) > 1 else None,
+    )
+
+
+def _text(policy: str, text: Text) -> TextSummary:
+    shares = [row.retention.retained_share for row in text.rows if row.retention]
+    return TextSummary(
+        policy=policy,
+        prompt_tokens=len(text.prompt),
+        answer_tokens=len(text.answer),
+        not_finite=sum(not row.finite for row in text.answer),
+        ended=text.answer[-1].ended,
+        mean_logprob=float(np.mean([row.logprob for row in text.answer])),
+        read=len(shares),
+        retained_by_all=sum(share == 1 for share in shares),
+        retained_by_none=sum(share == 0 for share in shares),
+    )
