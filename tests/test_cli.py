@@ -9,7 +9,7 @@ import time
 
 import pytest
 from proofs.made_claims import WRONG, claim, install
-from studies.influence.made_influence import made_rows
+from studies.influence.made_influence import made_rows, result_of
 
 from glassesjax.cli import run
 from glassesjax.precision import backend_report
@@ -109,7 +109,8 @@ def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
 ):
     rows = made_rows(kinds=(kind,))
     rows[1] |= {bound: "exceeded", f"log10_over_{bound}": 1.0}
-    monkeypatch.setattr("glassesjax.studies.influence.run.run_influence", lambda *a, **b: rows)
+    whole = result_of(rows)
+    monkeypatch.setattr("glassesjax.studies.influence.run.run_influence", lambda *a, **b: whole)
     assert run(["influence", "toy"]) == status
     assert "is exceeded at 1" in capsys.readouterr().out
 

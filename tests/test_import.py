@@ -42,7 +42,8 @@ def test_import_changes_no_setting_of_jax(probe):
 
 
 PACKAGES = ("cache", "model", "precision", "statistics", "tasks", "theory", "trace", "train")
-COMMAND = {"arguments", "cli", "commands", "registry", "report", "runs", "studies", "surveys"}
+COMMAND = {"arguments", "cli", "commands", "exports", "registry", "report", "results", "runs"}
+COMMAND |= {"studies", "surveys"}
 # A function of that name hides its module, which is still imported from by its full name.
 FUNCTIONS = {"cache": {"advance", "prefill", "replay"}, "trace": {"rollout"}, "train": {"evaluate"}}
 

@@ -23,6 +23,9 @@ MISTAKES = {
     "train": (["copy_last", "--remedy", "separators-200000"], ("--remedy", "separators-200000")),
     "sweep": (["--grid", "remedy=twice,thrice"], ("remedy", "'thrice'")),
     "verify": (["--only", "lem_b0"], ("claims", "'lem_b0'")),
+    "runs": (["nowhere"], ("a folder with runs", "'nowhere'")),
+    "compare": (["nowhere", "nowhere"], ("settings.json", "nowhere")),
+    "export": (["nowhere", "--to", "docx"], ("--to", "docx")),
     "models": (["--all"], ("--all",)),
     "backend": (["--all"], ("--all",)),
 }

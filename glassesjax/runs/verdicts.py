@@ -17,6 +17,19 @@ class Passes(NamedTuple):
             return []
         return [f"the unrounded pass is not finite, in {self.not_finite} of {self.known} rows"]
 
+    def phrases(self, what: str = "rows") -> list[str]:
+        """What a headline begins with where the model is not finite.
+
+        Args:
+          what: What a row is of.
+
+        Returns:
+          A part of a sentence, or none.
+        """
+        if not self.not_finite:
+            return []
+        return [f"not finite, in {self.not_finite} of {self.known} {what}"]
+
     def sentences(self, what: str = "rows") -> list[str]:
         """The first sentence on a run of a model that is not finite.
 
@@ -26,9 +39,7 @@ class Passes(NamedTuple):
         Returns:
           One sentence, or none.
         """
-        if not self.not_finite:
-            return []
-        return [f"Not finite, in {self.not_finite} of {self.known} {what}: these have no result."]
+        return [f"N{text[1:]}: these have no result." for text in self.phrases(what)]
 
 
 def passes(finite: Iterable[bool | None]) -> Passes:

@@ -9,7 +9,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from glassesjax.errors import BadInput
 from glassesjax.tasks.answers import first_words
@@ -17,7 +17,8 @@ from glassesjax.tasks.answers import first_words
 Verse = Mapping[str, str | int]
 Count = Callable[[str], int]
 
-TASKS = ("verse", "said")
+Task = Literal["verse", "said"]
+TASKS: tuple[Task, ...] = ("verse", "said")
 QUOTED = 8  # words of a speech that a question about its speaker quotes
 LEAST_LINES = 3  # of a passage: a needle, the solved example, and one more
 LEAST_SPEAKERS = 3  # of a book, with as many lines by each
@@ -58,7 +59,7 @@ class Question(NamedTuple):
 class Passage(NamedTuple):
     """What is read before the questions are known."""
 
-    task: str
+    task: Task
     length: int
     """Tokens that were asked for; the passage has no more."""
     number: int
@@ -112,7 +113,8 @@ def passages(
     Raises:
       BadInput: No such task, or no book has a passage of that length.
     """
-    if task not in TASKS:
+    known = next((name for name in TASKS if name == task), None)
+    if known is None:
         raise BadInput(f"Wanted a task out of {', '.join(TASKS)}; found {task!r}.")
     pool = _Pool(task, verses, (hint, words), count, length)
     for index in range(number):
@@ -121,7 +123,7 @@ def passages(
         sizes = [count(f"{line.text}\n") for line in lines]
         starts = [0, *itertools.accumulate(sizes)]
         asked = tuple(_question(draw, lines, starts, depth) for depth in depths)
-        yield Passage(task, length, index, book, tuple(line.text for line in lines), asked)
+        yield Passage(known, length, index, book, tuple(line.text for line in lines), asked)
 
 
 def spoken(text: str) -> tuple[str, str] | None:

@@ -66,6 +66,13 @@ TABLE = [
     Row(Policy(name="newest_first", score=newest_first)),
 ]
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.policy))
+# What only numbers tell from these is slow where they make no difference and each is a program.
+KINDS = {"window", "h2o", "h2o_mean", "h2o@0~0.5", "tova+2", "tova-head", "newest_first"}
+KIND_ROWS = pytest.mark.parametrize(
+    "row",
+    [pytest.param(r, marks=[pytest.mark.slow] * (str(r.policy) not in KINDS)) for r in TABLE],
+    ids=lambda row: str(row.policy),
+)
 
 
 def test_no_policy_is_left_out():
@@ -198,7 +205,7 @@ def test_equal_scores_drop_the_smallest_position_that_may_go(row):
         assert gone.tolist() == [rule.sinks] * groups_of(rule)
 
 
-@ROWS
+@KIND_ROWS
 def test_a_step_that_only_fills_changes_nothing(row):
     rule = row.policy
     for steps in (0, HALF):
@@ -250,7 +257,7 @@ def assert_it_shows(y, state):
     assert held == [SLOTS, SLOTS]
 
 
-@ROWS
+@KIND_ROWS
 def test_a_state_that_holds_all_is_the_decoder_and_what_is_not_a_number_shows(
     row, decoder, full, monkeypatch
 ):

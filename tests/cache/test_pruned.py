@@ -128,6 +128,11 @@ def test_influence_is_that_of_the_dense_pass(decoder, tova, jacobian):
     exact = np.linalg.norm(jacobian, axis=(1, 2))
     # Some hundred products of sums of some tens of terms, in two orders.
     np.testing.assert_allclose(found.frobenius[0], exact, rtol=1e-11, atol=1e-13 * exact.max())
+
+
+@pytest.mark.slow  # both methods go back through the same pass
+def test_estimates_are_of_the_dense_pass(decoder, tova, jacobian):
+    until, exact = last_seen(tova.forgotten), np.linalg.norm(jacobian, axis=(1, 2))
     options = {"key": jax.random.key(0), "probes": 64}
     guessed = estimated_influence(decoder, TOKENS, until=until, **options)
     error = np.abs(guessed.frobenius[0] - exact)

@@ -237,7 +237,8 @@ def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path, state, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["tova", "full"])
+# A full state is saved, grown and gone on with; a bounded one is not grown.
+@pytest.mark.parametrize("name", [pytest.param("tova", marks=pytest.mark.slow), "full"])
 def test_a_saved_text_goes_on_as_if_there_had_been_no_break(tmp_path, model, name):
     rule, path, prompts = policy(name), tmp_path / "state", [(1, 2, 3, 4, 5), (6,)]
     options = {"sampling": Sampling(temperature=2.0), "seed": 5}

@@ -142,7 +142,9 @@ def test_wider_storage_does_not_fail_there(reading):
         assert np.array_equal(told[[count, count + 1]], [count, count + 1])
 
 
-@pytest.mark.parametrize("bits", [2, 4, 6])
+@pytest.mark.parametrize(
+    "bits", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_a_bit_more_doubles_the_last_distinct_count(bits):
     fmt = float_format(f"e8m{bits}")
     length = 2 << (bits + 1)

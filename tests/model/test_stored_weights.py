@@ -29,6 +29,10 @@ ROUNDING = [
     RoundingPlan(weights=INT8_CHANNEL, mode="simulated"),
 ]
 
+# Weights by themselves, one scale for a row and none: rounded elsewhere, all that reads is compiled
+# anew; and what is checked is the weights' own format.
+QUICK = (ROUNDING[1], ROUNDING[3])
+
 
 @pytest.fixture(scope="module")
 def decoder():
@@ -53,7 +57,7 @@ def operations(decoder):
 
 @pytest.mark.parametrize(
     "plan",
-    [pytest.param(plan, marks=[pytest.mark.slow] * (plan in ROUNDING[1:3])) for plan in ROUNDING],
+    [pytest.param(plan, marks=[pytest.mark.slow] * (plan not in QUICK)) for plan in ROUNDING],
     ids=lambda plan: plan.name,
 )
 def test_unmarked_weights_are_refused_and_stored_ones_are_not(operations, decoder, plan):
@@ -89,22 +93,22 @@ def test_plans_that_leave_weights_alone_take_any(decoder):
 
 
 def test_the_mark_survives_transforms_and_no_plan_takes_it_off(decoder):
-    plan = ROUNDING[0]
+    plan = ROUNDING[1]
     stored = jax.jit(lambda decoder: decoder.stored(plan))(decoder)
     moved = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight) + 0), stored)
     loss = jax.jit(lambda model: jnp.sum(model(TOKENS, plan=plan)[0]))
     slope = jax.jit(jax.grad(loss))(stored)
     stacked = jax.tree.map(lambda *each: jnp.asarray(np.stack(each)), stored, moved)
     seeds = jax.jit(jax.vmap(loss))(stacked)
-    assert [m.stored_as for m in (stored, moved, slope, stacked)] == [E4M3FN] * 4
-    assert unroll(stored).outer.stored_as == E4M3FN
+    assert [m.stored_as for m in (stored, moved, slope, stacked)] == [BF16] * 4
+    assert unroll(stored).outer.stored_as == BF16
     assert seeds.tolist() == [float(loss(stored))] * 2
-    assert stored.stored(RoundingPlan.wide()).stored_as == E4M3FN
+    assert stored.stored(RoundingPlan.wide()).stored_as == BF16
     assert decoder.stored_as is None
 
 
 def test_storing_inside_a_differentiated_function_leaves_the_masters_unmarked(decoder):
-    plan = ROUNDING[0]
+    plan = ROUNDING[1]
     loss = lambda model: jnp.sum(model.stored(plan)(TOKENS, plan=plan)[0])
     slope = jax.jit(jax.grad(loss))(decoder)
     assert slope.stored_as is None

@@ -247,6 +247,7 @@ def test_a_plan_rounds_the_tempered_logits(temperature):
     assert not np.array_equal(found[seen], wide[seen])
 
 
+# Quick is the same of the whole decoder: each temperature is a switch in test_against_reference.
 @pytest.fixture(scope="module")
 def uncompiled():
     """Each decoder, and its attention one operation after another; each is a program."""
@@ -255,6 +256,7 @@ def uncompiled():
         return [(d, d(jnp.asarray([0, 1], jnp.int32), keep="attention")[1]) for d in decoders]
 
 
+@pytest.mark.slow
 def test_attention_without_compiling_is_the_same(uncompiled):
     for decoder, found in uncompiled:
         wanted = kept(decoder, [0, 1])

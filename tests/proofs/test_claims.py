@@ -56,7 +56,9 @@ def test_a_claim_holds_and_its_counter_case_fails(claim):
     assert cases == ["fails as it must"] * max(len(cases), 1)
 
 
-@pytest.mark.parametrize(("name", "groups"), [("tova", 1), ("h2o", 2)])
+@pytest.mark.parametrize(
+    ("name", "groups"), [pytest.param("tova", 1, marks=pytest.mark.slow), ("h2o", 2)]
+)
 def test_tokens_that_were_dropped_together_are_counted(name, groups):
     """One cut drops all but the slots at once, in each layer and for each decision."""
     given = replays.cases()

@@ -57,6 +57,7 @@ def done():
     return subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.slow  # beside the script itself, which `make slow` runs
 def test_every_kind_of_ending_is_known_for_what_it_is(done):
     assert done.stdout.splitlines() == [
         "refused",

@@ -14,8 +14,13 @@ from glassesjax.tasks.drawing import digits_of
 from glassesjax.tasks.glasses import width
 from glassesjax.tasks.task import COMMON, NONE
 
-SIZE, COUNT = 12, 24
+SIZE, COUNT = 12, 12
 PLAIN = Glasses()
+
+
+def quick_are(*names):
+    """Every task; slow are those that draw and lay out as one of these does."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in names)) for name in TASKS]
 
 
 def one(name, key, length, size):
@@ -54,10 +59,9 @@ def each(rows):
         yield jax.tree.map(lambda x: x[index], rows)  # noqa: B023
 
 
+@functools.cache
 def rows_of(name):
-    for length, rows in drawn(name).items():
-        for row in each(rows):
-            yield length, row
+    return [(length, row) for length, rows in drawn(name).items() for row in each(rows)]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -142,7 +146,10 @@ def test_every_place_is_asked_for_alike(name):
     assert (np.abs(shares - 1 / size) < 5 * np.sqrt((1 - 1 / size) / size / count)).all()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name",
+    quick_are("copy_at", "copy_string", "count_mixed", "count_word", "recall", "max_retrieval"),
+)
 def test_examples_are_the_same_without_64_bit_types(name):
     wide = drawn(name)[9]
     with jax.enable_x64(False):
@@ -169,11 +176,13 @@ def test_what_follows_the_length_leaves_no_mark(name):
     np.testing.assert_array_equal(small.tokens[:at], large.tokens[:at])
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", quick_are("copy_at", "copy_hint", "sum_ones", "count_word", "recall", "max_retrieval")
+)
 def test_the_layout_does_not_depend_on_the_room(name):
     """Or an answer far beyond the training would be to another question."""
     place = lambda row: words_of(named_task(name), row).index("=")
-    for small, large in zip(each(some(name, 5, 5)), each(some(name, 5, 300)), strict=True):
+    for small, large in zip(each(drawn(name)[5]), each(some(name, 5, 300)), strict=True):
         assert place(small) == place(large)
 
 

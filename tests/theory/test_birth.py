@@ -1,5 +1,6 @@
 """Densities of uniform attention against exact matrix powers, each other and their mass."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -61,8 +62,15 @@ def test_density_gives_the_matrix_power_at_every_length(depth):
     assert row == pytest.approx(exact, abs=16 * RULE_ERROR)
 
 
-@pytest.mark.parametrize("depth", [1, 3, 10])
-@pytest.mark.parametrize("mixing", [0.25, 0.5, 0.9])
+def mixed_powers():
+    """Every depth with every mixing: quick is each value once, for each pair is programs."""
+    for (i, depth), (j, mixing) in itertools.product(
+        enumerate([1, 3, 10]), enumerate([0.25, 0.5, 0.9])
+    ):
+        yield pytest.param(depth, mixing, marks=[pytest.mark.slow] * (i != j))
+
+
+@pytest.mark.parametrize(("depth", "mixing"), list(mixed_powers()))
 def test_density_and_atom_give_the_mixed_power_at_every_length(depth, mixing):
     n, atom = 5, residual_atom(depth, mixing)
     moments = [moment(lambda x: residual_density(x, depth, mixing), m) for m in range(n)]

@@ -202,7 +202,7 @@ def jacobians(x, eps):
     return jax.jacrev(rms)(x), jax.jacrev(layer)(x)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3, 6])
+@pytest.mark.parametrize("dim", [1, 2, pytest.param(3, marks=pytest.mark.slow), 6])
 def test_norms_of_jacobians(dim):
     x = np.array([3.0, -1.0, 2.0, 0.5, 4.0, -2.5])[:dim]
     for eps in (0.0, 0.5):

@@ -366,7 +366,7 @@ def test_memory_grows_with_the_batch_and_not_with_the_probes(key):
     decoder = decoder_of(key, model_dim=16, **plain)
 
     def temporary(probes, batch):
-        signs = jnp.ones((probes // batch, batch, 16))
+        signs = jax.ShapeDtypeStruct((probes // batch, batch, 16), jnp.float64)
         compiled = influence._estimate.lower(decoder, TOKENS, signs, probes, False).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
@@ -388,7 +388,8 @@ def test_memory_is_what_the_docstring_says(key, length, size, batch, spectral):
     heads, hidden = 4, 4 * size
     mlp = Mlp(kind="gelu", dim=hidden)
     decoder = decoder_of(key, model_dim=size, num_heads=heads, mlp=mlp)
-    cotangents, tokens = influence._batches(jnp.eye(size), batch), jnp.zeros(length, jnp.int32)
+    cotangents = jax.eval_shape(lambda: influence._batches(jnp.eye(size), batch))
+    tokens = jax.ShapeDtypeStruct((length,), jnp.int32)
     options = {"rows": EVERY, "spectral": spectral, "freeze": False}
     compiled = influence._exact.lower(decoder, tokens, cotangents, **options).compile()
     numbers = compiled.memory_analysis().temp_size_in_bytes / 8

@@ -185,22 +185,33 @@ def test_adaptive_temperature_has_no_bound_and_says_so():
         logit_slopes(heads, jnp.asarray([6], jnp.int32))
 
 
-@pytest.mark.parametrize("temperature", only(ScalableSoftmax))
-def test_what_a_certificate_knows_holds_and_the_rest_does_not_apply(key, temperature):
+CERTIFIED = jnp.asarray([0, 3, 1, 5, 2, 4, 4], jnp.int32)
+
+
+def certified_decoder(key, temperature):
     config = DecoderConfig(
         vocab_size=6, num_heads=2, model_dim=8, embed_scale=3.0, temperature=temperature
     )
-    decoder = made(config, key)
-    tokens = jnp.asarray([0, 3, 1, 5, 2, 4, 4], jnp.int32)
+    return made(config, key)
+
+
+@pytest.mark.parametrize("temperature", only(ScalableSoftmax))
+def test_what_a_certificate_knows_holds_and_the_rest_does_not_apply(key, temperature):
+    decoder = certified_decoder(key, temperature)
     # The certificate by itself: rows have one shape, whatever the temperature.
-    certify = lambda decoder: certificate_of(rows_of(decoder, tokens, norm=2), norm=2)
-    found = certify(decoder)
+    found = certificate_of(rows_of(decoder, CERTIFIED, norm=2), norm=2)
     assert bool(found.equal_tokens)
     for name in ("mid", "out", "row_change", "self_weight"):
         assert np.all(getattr(found.layers, name).holds(1e-9)), name
     assert not np.any(found.layers.by_increments.applies)
-    plain = build_plain(decoder)
-    assert np.all(certify(plain).layers.by_increments.applies)
+
+
+@pytest.mark.slow  # that it applies at constant temperature is quick in test_certificate_rows
+def test_only_the_temperature_keeps_a_certificate_from_applying(key):
+    decoder = certified_decoder(key, ScalableSoftmax())
+    for model, applies in ((decoder, False), (build_plain(decoder), True)):
+        found = certificate_of(rows_of(model, CERTIFIED, norm=2), norm=2)
+        assert np.all(np.asarray(found.layers.by_increments.applies) == applies)
 
 
 def build_plain(decoder):

@@ -138,7 +138,9 @@ def test_a_foreign_folder_is_refused(tmp_path):
         load(latest(tmp_path), fresh())
 
 
-@pytest.mark.parametrize("other", [{"width": 16}, {"seeds": 3}])
+@pytest.mark.parametrize(
+    "other", [pytest.param({"width": 16}, marks=pytest.mark.slow), {"seeds": 3}], ids=str
+)
 def test_another_shape_is_refused(folder, other):
     with pytest.raises(BadInput, match=r"of these settings.*float32\[2"):
         load(latest(folder), fresh(**other))

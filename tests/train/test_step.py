@@ -198,7 +198,8 @@ def test_one_trace_serves_all_calls():
 
 
 def test_a_plan_rounds_the_pass_and_leaves_the_masters():
-    rough = dataclasses.replace(RECIPE, plan=RoundingPlan.everywhere(BF16, mode="simulated"))
+    plan = RoundingPlan(weights=BF16, residual=BF16, mode="simulated")
+    rough = dataclasses.replace(RECIPE, plan=plan)
     learners, told = run(rough)
     _, exact = run()
     assert (told.loss != exact.loss).any()

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, styled
 from glassesjax.report.markup import visible
 from glassesjax.report.numbers import power_of
@@ -27,16 +26,15 @@ FAINT = 0.02  # of all shares are drawn alike, so that the fewest do not set the
 
 
 @styled
-def profile_figure(rows: Sequence[Row]) -> Figure:
+def profile_figure(profiles: Profiles) -> Figure:
     """Shares at the embedding, and how far the bounds lie above the norms, token by token.
 
     Args:
-      rows: Rows of the influence study; of several passages the first is drawn.
+      profiles: Of the passage that is drawn.
 
     Returns:
       Two panels over the same positions, shares beside the rollout and norms beside the bounds.
     """
-    profiles = Profiles(rows)
     named = profiles.length <= LABELED
     figure = Figure(figsize=(WIDTH, 5.4 if named else 5.0))
     edges = margins(figure, bottom=0.8 if named else 0.5, right=1.6) | {"hspace": 0.2}
@@ -52,7 +50,7 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
 def _share_panel(axes: Axes, profiles: Profiles) -> None:
     kind = profiles.kinds[0]
     axes.set_title(f"Share of the squares at the embedding, {ATTENTION[kind]}")
-    drawn = [_line(axes, profiles(kind, "pi")[0], PI)]
+    drawn = [_line(axes, profiles(kind, "rollout")[0], PI)]
     drawn[0].set(linestyle="--", label="rollout π")
     for name in profiles.measures:
         # Of a square, twice the error of its root.
@@ -128,17 +126,16 @@ def _name(text: str) -> str:
 
 
 @styled
-def layers_figure(rows: Sequence[Row]) -> Figure:
+def layers_figure(profiles: Profiles) -> Figure:
     """Each layer's shares of squares over the positions, a map for each convention.
 
     Args:
-      rows: Rows of the influence study; of several passages the first is drawn.
+      profiles: Of the passage that is drawn.
 
     Returns:
       Maps with one logarithmic scale, of the first kind of attention, whose every row adds up to
       one; gray where there is no influence at all.
     """
-    profiles = Profiles(rows)
     kind = profiles.kinds[0]
     maps = {name: profiles.shares(kind, name) for name in profiles.measures}
     figure = Figure(figsize=(WIDTH, min(1.5 + 0.16 * profiles.shape[0], 4.6)))

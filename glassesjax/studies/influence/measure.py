@@ -7,7 +7,6 @@ passages are read, since what is seen on one text may be that text's alone.
 """
 
 import itertools
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from glassesjax import draws
 from glassesjax.errors import BadInput
-from glassesjax.files import Row, Value
+from glassesjax.files import Row
 from glassesjax.memory import check_memory
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
@@ -28,7 +27,7 @@ from glassesjax.model.opening import (
     reading_limit,
 )
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
-from glassesjax.runs.provenance import provenance
+from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
 from glassesjax.tasks.sequences import BOS, POINTER, run_family
@@ -46,8 +45,6 @@ from glassesjax.trace.rollout import (
 )
 from glassesjax.trace.sizes import check_derivatives, check_probes
 
-# What tells one row of a run from another.
-KEY = ("text", "offset", "attention", "layer", "position")
 # Where a passage begins: behind a paragraph, else a line, else a word, and at most so far on.
 BREAKS, REACH = (r"\n\s*\n\s*", r"\n\s*", r"\s+"), 2000
 
@@ -141,7 +138,7 @@ def measure(
     settings: InfluenceSettings,
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[InfluenceRow]]]:
     """Measures one kind of attention after the other, passage by passage.
 
     Source: arXiv 2406.04267v2, Theorem 5.1.
@@ -175,19 +172,50 @@ def measure(
     for passage, kinds in left.items():
         tokens = jnp.asarray(passage.tokens)
         with jax.enable_x64(settings.format == "f64"):
-            shared = _shared(settings, subject.model, passage)
-            shared |= {"last_finite": _last_is_finite(decoder, tokens)}
+            last_finite = _last_is_finite(decoder, tokens)
         for kind in kinds:
             with jax.enable_x64(settings.format == "f64"):
-                found = _influence(settings, decoder, tokens, kind == "frozen")
+                influence = _influence(settings, decoder, tokens, kind == "frozen")
             beside = bounds[passage], settings.spectral_layers
-            rows = influence_rows(subject.model, passage, found, *beside)
-            place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
-            head = {**shared, "attention": kind}
-            yield (
-                f"{kind} attention{place}",
-                [{**head, **row, **_finite(head, row)} for row in rows],
+            rows = influence_rows(
+                subject.model,
+                passage,
+                influence,
+                *beside,
+                attention=kind,
+                last_finite=last_finite,
             )
+            place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
+            yield f"{kind} attention{place}", list(rows)
+
+
+def constants(settings: InfluenceSettings, model: LanguageModel) -> InfluenceConstants:
+    """What all rows of a run have in common.
+
+    Args:
+      settings: What is measured.
+      model: Which is read.
+
+    Returns:
+      Model, weights and seed, and how was measured.
+    """
+    config = model.decoder.config
+    return InfluenceConstants(
+        study="influence",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=config.model_dim,
+        positions=encoding_name(model, settings.positions),
+        method=settings.method,
+        probes=settings.probes if settings.method == "estimated" else None,
+        dtype="float64" if settings.format == "f64" else "float32",
+        rounding="none",
+        norm="operator_l2",
+        num_layers=config.num_layers,
+    )
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:
@@ -236,12 +264,6 @@ def _repaired(stacks: BlockStack) -> Rollout:
     return jax.lax.map(repaired_rollout, stacks)
 
 
-def _finite(head: Row, row: Row) -> Row:
-    """Whether the pass and what was measured of it are; a bound may overflow without harm."""
-    measured = [float(row[name] or 0) for name in ("frobenius", "at_most")]
-    return {"finite": bool(head["last_finite"]) and all(map(math.isfinite, measured))}
-
-
 @jax.jit
 def _last(decoder: Decoder, tokens: jax.Array) -> jax.Array:
     return decoder.represent(decoder.enter(tokens), keep="nothing")[0][-1]
@@ -256,34 +278,10 @@ def _influence(
 ) -> Influence:
     if settings.method == "estimated":
         key, probes = draws.root_key(settings.seed), settings.probes
-        found = estimated_influence(
-            decoder, tokens, key=key, probes=probes, freeze_attention=frozen
+        return jax.device_get(
+            estimated_influence(decoder, tokens, key=key, probes=probes, freeze_attention=frozen)
         )
-        return jax.device_get(found)
     layers = settings.spectral_layers
     return jax.device_get(
         exact_influence(decoder, tokens, spectral=layers, freeze_attention=frozen)
     )
-
-
-def _shared(
-    settings: InfluenceSettings, model: LanguageModel, passage: Passage
-) -> dict[str, Value]:
-    config = model.decoder.config
-    dtype = {"f32": "float32", "f64": "float64"}[settings.format]
-    return {
-        "study": "influence",
-        "model": model.name,
-        "positions": encoding_name(model, settings.positions),
-        **provenance(),
-        **model.columns,
-        "seed": settings.seed,
-        "method": settings.method,
-        "probes": settings.probes if settings.method == "estimated" else None,
-        "dtype": dtype,
-        "rounding": "none",
-        "norm": "operator norm, L2 to L2; frobenius where named so",
-        "width": config.model_dim,
-        "layers": config.num_layers,
-        "prompt_tokens": len(passage.tokens),
-    }

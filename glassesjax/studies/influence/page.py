@@ -1,19 +1,19 @@
 """The influence page: rows, figures and the text itself in one HTML file."""
 
 import importlib.resources
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable
 from pathlib import PurePath
 
-import numpy as np
-
-from glassesjax.files import Row
-from glassesjax.report.document import document, glossary, origin, weights_of
+from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, picture
 from glassesjax.report.models import FOUR_BITS, MODELS
 from glassesjax.report.numbers import decimal, percent
+from glassesjax.runs.run import Run
 from glassesjax.studies.influence import words
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.profiles import MEASURES, Profiles, profiles_of
+from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.sentences import (
     ATTENTION,
     decades,
@@ -21,20 +21,17 @@ from glassesjax.studies.influence.sentences import (
     norm_name,
     signed,
 )
-from glassesjax.studies.influence.summary import Spread, influence_summary
+from glassesjax.studies.influence.summary import InfluenceSummary, Spread
 from glassesjax.studies.influence.tables import layer_table, passage_table, token_table
-from glassesjax.studies.influence.text import Depth, colored_text, scale_bar
+from glassesjax.studies.influence.text import colored_text, scale_bar
 
 
-def influence_page(
-    rows: Sequence[Row], settings: Mapping[str, object], provenance: Mapping[str, object]
-) -> str:
+def influence_page(run: Run[InfluenceRow, InfluenceConstants], summary: InfluenceSummary) -> str:
     """One self-contained page on an influence run.
 
     Args:
-      rows: Rows of the influence study; a kind of attention that was cut off is left out.
-      settings: The study's settings, shown as they are.
-      provenance: Where the rows were made, shown as it is.
+      run: A kind of attention that was cut off is left out.
+      summary: What it comes down to.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
@@ -43,41 +40,39 @@ def influence_page(
     Raises:
       ValueError: There is no whole kind of attention.
     """
-    every = profiles_of(rows)
-    profiles = every[0]
-    title = f"Influence of each token on the last representation of {_model(profiles)}"
+    profiles, constants = profiles_of(run)[0], run.constants
+    title = f"Influence of each token on the last representation of {_model(constants)}"
     body = element(
         "main",
-        _header(every, title),
-        _tiles(rows, every),
+        _header(summary, constants, title),
+        _tiles(summary),
         element("h2", "What the rows say"),
-        bullets(influence_headlines(rows), "says"),
+        bullets(influence_headlines(summary), "says"),
         element("h2", "Passages"),
         element("p", words.PASSAGES),
-        passage_table(every),
-        _text(profiles),
-        _profile(rows, profiles),
-        _layers(rows, profiles),
+        passage_table(summary),
+        _text(profiles, summary),
+        _profile(profiles, summary),
+        _layers(profiles, summary),
         glossary(words.GLOSSARY),
-        _methods(profiles),
-        origin(settings, {**weights_of(profiles.first_row), **provenance}),
+        _methods(summary, constants),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body, importlib.resources.files("glassesjax.report") / "tokens.css")
 
 
-def _model(profiles: Profiles) -> str:
-    name = str(profiles.first_row["model"])
-    return MODELS.get(name, PurePath(name).name)
+def _model(constants: InfluenceConstants) -> str:
+    return MODELS.get(constants.model, PurePath(constants.model).name)
 
 
-def _header(every: Sequence[Profiles], title: str) -> Markup:
-    row = every[0].first_row
-    probes, count = row.get("probes"), len(every)
+def _header(summary: InfluenceSummary, constants: InfluenceConstants, title: str) -> Markup:
+    method, probes, count = constants.method, constants.probes, len(summary.passages)
     counts = [f"{count} passages"] if count > 1 else []
-    counts += [f"{every[0].length} tokens", f"{row['layers']} layers", f"width {row['width']}"]
-    counts.append(f"{row['method']} with {probes} probes" if probes else str(row["method"]))
-    counts += [f"positions {row['positions']}", str(row["dtype"])]
+    counts.append(f"{summary.passages[0].length} tokens")
+    counts += [f"{constants.num_layers} layers", f"width {constants.model_dim}"]
+    counts.append(f"{method} with {probes} probes" if probes else method)
+    counts += [f"positions {constants.positions}", constants.dtype]
     return element(
         "header",
         element("p", "glassesjax · influence study", class_="kicker"),
@@ -87,24 +82,25 @@ def _header(every: Sequence[Profiles], title: str) -> Markup:
     )
 
 
-def _tiles(rows: Sequence[Row], every: Sequence[Profiles]) -> Markup:
-    summary, profiles = influence_summary(rows), every[0]
-    kind = profiles.kinds[0]
+def _tiles(summary: InfluenceSummary) -> Markup:
+    kind = summary.kind
+    attention = summary.attention[kind]
     tiles = [
         _tile(
-            decimal(summary.effective[kind, name].median),
-            f"of {profiles.length}{_range(summary.effective[kind, name], decimal)}",
+            decimal(effective.median),
+            f"of {summary.passages[0].length}{_range(effective, decimal)}",
             f"effective number of tokens, {MEASURES[name]}, {ATTENTION[kind]}",
         )
-        for name in profiles.measures
+        for name, effective in attention.effective.items()
     ]
     if summary.correlation:
-        found = summary.correlation["frobenius"]
-        said = "rank correlation of |J| with 1/|v|"
-        tiles.append(_tile(signed(found.median), _range(found, signed), said))
-    far = summary.distance[kind, "repaired"].embedding_median
-    norm, unit = norm_name(profiles, kind), "" if np.isnan(far) else "decades"
-    tiles.append(_tile(decades(far), unit, f"from {norm} to repaired bound, median"))
+        each = summary.correlation["frobenius"]
+        text = "rank correlation of |J| with 1/|v|"
+        tiles.append(_tile(signed(each.median), _range(each, signed), text))
+    far = attention.bounds["repaired"].distance.embedding_median
+    unit = "" if math.isnan(far) else "decades"
+    text = f"from {norm_name(attention)} to repaired bound, median"
+    tiles.append(_tile(decades(far), unit, text))
     return element("ul", *tiles, class_="tiles")
 
 
@@ -113,68 +109,62 @@ def _range(values: Spread, text: Callable[[float], str]) -> str:
     return "" if low == high else f" ({low} to {high})"
 
 
-def _tile(figure: str, unit: str, said: str) -> Markup:
+def _tile(figure: str, unit: str, text: str) -> Markup:
     shown = element("b", figure, " ", element("small", unit))
-    return element("li", shown, element("span", said))
+    return element("li", shown, element("span", text))
 
 
-def _text(profiles: Profiles) -> Markup:
-    names = [(kind, name) for kind in profiles.kinds for name in profiles.measures]
-    depth = Depth.spanning(profiles.shares(*each)[0] for each in names)
+def _text(profiles: Profiles, summary: InfluenceSummary) -> Markup:
+    depth = summary.colors
     shown = [
         part
-        for kind, name in names
+        for kind in profiles.kinds
+        for name in profiles.measures
         for part in (
             element("h3", f"{ATTENTION[kind].capitalize()}, {MEASURES[name]}"),
             colored_text(profiles, kind, depth, name),
         )
     ]
     heading = element("h2", "The text, colored by influence")
-    text, offset = profiles.passage
-    said = words.TEXT.format(passage=f"{text}, from character {offset}" if text else "1")
-    return element("section", heading, element("p", said), scale_bar(depth), *shown)
+    text, offset = profiles.text, profiles.offset
+    passage = words.TEXT.format(passage=f"{text}, from character {offset}" if text else "1")
+    return element("section", heading, element("p", passage), scale_bar(depth), *shown)
 
 
-def _profile(rows: Sequence[Row], profiles: Profiles) -> Markup:
-    kind = profiles.kinds[0]
-    norm = words.SPECTRAL if profiles.is_spectral(kind) else words.FROBENIUS
+def _profile(profiles: Profiles, summary: InfluenceSummary) -> Markup:
+    kind = summary.kind
+    norm = words.SPECTRAL if summary.attention[kind].operator_norms else words.FROBENIUS
     caption = words.PROFILE_CAPTION.format(norm=norm, kind=ATTENTION[kind])
     label = "Influence of each position at the embedding, with rollout and bounds"
     tables = [
         fold(f"Table: tokens at the embedding, {ATTENTION[kind]}", token_table(profiles, kind))
         for kind in profiles.kinds
     ]
-    shown = picture(profile_figure(rows), "profile", label, caption)
+    shown = picture(profile_figure(profiles), "profile", label, caption)
     return element("section", element("h2", "Position by position"), shown, *tables)
 
 
-def _layers(rows: Sequence[Row], profiles: Profiles) -> Markup:
+def _layers(profiles: Profiles, summary: InfluenceSummary) -> Markup:
     label = "Share of the influence by layer and position"
-    caption = words.LAYERS_CAPTION.format(kind=ATTENTION[profiles.kinds[0]])
+    caption = words.LAYERS_CAPTION.format(kind=ATTENTION[summary.kind])
     tables = [
-        fold(f"Table: layers, {ATTENTION[kind]}", layer_table(profiles, kind))
-        for kind in profiles.kinds
+        fold(f"Table: layers, {ATTENTION[kind]}", layer_table(summary, kind))
+        for kind in summary.attention
     ]
-    shown = picture(layers_figure(rows), "layers", label, caption)
+    shown = picture(layers_figure(profiles), "layers", label, caption)
     return element("section", element("h2", "Layer by layer"), shown, *tables)
 
 
-def _methods(profiles: Profiles) -> Markup:
-    row = profiles.first_row
-    said = [_how(profiles), *words.METHODS]
-    weights = str(row.get("weights", ""))
+def _methods(summary: InfluenceSummary, constants: InfluenceConstants) -> Markup:
+    lines = [_how(summary, constants), *words.METHODS]
+    weights = constants.weights or ""
     if "q4" in weights.lower():
-        said.append(FOUR_BITS.format(weights=weights))
-    return element("section", element("h2", "Methods and caveats"), bullets(said, "says"))
+        lines.append(FOUR_BITS.format(weights=weights))
+    return element("section", element("h2", "Methods and caveats"), bullets(lines, "says"))
 
 
-def _how(profiles: Profiles) -> str:
-    kind, row = profiles.kinds[0], profiles.first_row
-    if row["method"] == "exact":
-        return words.EXACT.format(dtype=row["dtype"])
-    errors = []
-    for name in ("frobenius", "along"):
-        relative = profiles.relative_errors(kind, name)[0]
-        known = relative[~np.isnan(relative)]
-        errors.append(percent(float(np.median(known)) if len(known) else np.nan))
-    return words.ESTIMATED.format(probes=row["probes"], error=errors[0], along=errors[1])
+def _how(summary: InfluenceSummary, constants: InfluenceConstants) -> str:
+    if constants.method == "exact":
+        return words.EXACT.format(dtype=constants.dtype)
+    error, along = (percent(summary.relative_error[name]) for name in ("frobenius", "along"))
+    return words.ESTIMATED.format(probes=constants.probes, error=error, along=along)

@@ -1,22 +1,20 @@
 """Rows of the influence study: what was measured at each layer and token, beside its bounds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
+from glassesjax.studies.influence.records import AlongVector, InfluenceRow, Kind, Shares, Verdict
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.rollout import Rollout
 from glassesjax.trace.shares import squared_shares
 
 # In decades: both sides of a comparison are sums of many float32 numbers, relative error some 1e-4.
 ROUNDING = 1e-4
-# The verdict on a comparison with a NaN or an infinite number: it speaks of no statement.
-NOT_FINITE = "not_a_number"
 
 
 class Passage(NamedTuple):
@@ -61,30 +59,36 @@ def log_bound(bound: Rollout) -> np.ndarray:
 class _Measured(NamedTuple):
     """The derivatives' norms, each beside what is certain of the operator norm."""
 
-    found: Influence
+    influence: Influence
     width: int
     spectral: tuple[int, ...]
 
-    def row(self, at: tuple[int, int]) -> dict[str, Value]:
-        """The measured fields of one layer and token."""
-        frobenius, spectral, error = self._numbers(at)
-        least, most = self.ends(at)
-        measured = {"frobenius": frobenius, "standard_error": error, "spectral": spectral}
-        names = "along", "along_standard_error", "input_norm"
-        rest = {name: _at(_wide(getattr(self.found, name)), at) for name in names}
-        return {**measured, "at_least": least, "at_most": most, **rest}
+    def along(self, at: tuple[int, int]) -> AlongVector | None:
+        """What is measured along the vector of one token at one layer."""
+        along, sizes = self.influence.along, self.influence.input_norm
+        if along is None or sizes is None:
+            return None
+        error = self.influence.along_standard_error
+        return AlongVector(
+            along=float(along[at]),
+            along_standard_error=None if error is None else float(error[at]),
+            input_norm=float(sizes[at]),
+        )
 
-    def shares(self) -> dict[str, np.ndarray]:
-        """For each field of shares, those of each layer and token, as far as they were measured."""
-        frobenius, along = (_wide(x) for x in (self.found.frobenius, self.found.along))
-        sizes = _wide(self.found.input_norm)
-        norms = {"": frobenius, "_along": along}
-        norms["_scaled"] = None if frobenius is None or sizes is None else frobenius * sizes
-        return {
-            f"squared_share{name}": squared_shares(each)
-            for name, each in norms.items()
-            if each is not None
-        }
+    def shares(self) -> Callable[[tuple[int, int]], Shares | None]:
+        """The shares of one layer and token, where all conventions were measured."""
+        frobenius, along, sizes = (
+            _reference(norms)
+            for norms in (self.influence.frobenius, self.influence.along, self.influence.input_norm)
+        )
+        if frobenius is None or along is None or sizes is None:
+            return lambda at: None
+        plain, lengthwise, scaled = map(squared_shares, (frobenius, along, frobenius * sizes))
+        return lambda at: Shares(
+            squared_share=float(plain[at]),
+            squared_share_along=float(lengthwise[at]),
+            squared_share_scaled=float(scaled[at]),
+        )
 
     def ends(self, at: tuple[int, int]) -> tuple[float, float]:
         """What the operator norm is at least and at most: itself, or what its Frobenius norm tells.
@@ -92,80 +96,109 @@ class _Measured(NamedTuple):
         A matrix of rank r has an operator norm of its Frobenius norm at most, and of that over the
         root of r at least; an estimate is taken three standard errors lower and higher.
         """
-        frobenius, spectral, error = self._numbers(at)
+        frobenius, spectral, error = self.numbers(at)
         if spectral is not None:
             return spectral, spectral
         spread = 3 * (error or 0.0)
         return max(frobenius - spread, 0.0) / math.sqrt(self.width), frobenius + spread
 
-    def _numbers(self, at: tuple[int, int]) -> tuple[float, float | None, float | None]:
+    def numbers(self, at: tuple[int, int]) -> tuple[float, float | None, float | None]:
+        """Frobenius norm, operator norm where it was asked for, standard error of an estimate."""
         layer, position = at
-        error, spectral = self.found.standard_error, None
+        error, spectral = self.influence.standard_error, None
         # By what was asked for and not by what came out: a NaN that was measured stays one.
-        if self.found.spectral is not None and layer in self.spectral:
-            spectral = float(self.found.spectral[self.spectral.index(layer), position])
+        if self.influence.spectral is not None and layer in self.spectral:
+            spectral = float(self.influence.spectral[self.spectral.index(layer), position])
         return (
-            float(self.found.frobenius[at]),
+            float(self.influence.frobenius[at]),
             spectral,
             None if error is None else float(error[at]),
         )
 
 
-def _wide(norms: ArrayLike | None) -> np.ndarray | None:
+def _reference(norms: ArrayLike | None) -> np.ndarray | None:
     return None if norms is None else np.asarray(norms, np.float64)
-
-
-def _at(norms: np.ndarray | None, at: tuple[int, int]) -> float | None:
-    return None if norms is None else float(norms[at])
 
 
 def influence_rows(
     model: LanguageModel,
     passage: Passage,
-    found: Influence,
+    influence: Influence,
     bounds: Bounds,
     spectral: tuple[int, ...] = (),
-) -> Iterator[dict[str, Value]]:
+    *,
+    attention: Kind,
+    last_finite: bool,
+) -> Iterator[InfluenceRow]:
     """Layer by layer, token by token; the last row of a kind closes it.
 
     Args:
       model: The model.
       passage: What it read.
-      found: Norms at all layers, operator norms at some.
+      influence: Norms at all layers, operator norms at some.
       bounds: What stands beside them.
       spectral: The layers of the operator norms, in their order.
+      attention: Which kind of attention the derivatives are of.
+      last_finite: Whether the last representation is finite.
     """
     text = [model.tokenizer.token_text(token) for token in passage.tokens]
-    measured = _Measured(found, model.decoder.config.model_dim, spectral)
+    measured = _Measured(influence, model.decoder.config.model_dim, spectral)
     shares = measured.shares()
     for layer, position in np.ndindex(bounds.printed.shape):
         at = (layer, position)
-        least, most = map(_log, measured.ends(at))
-        yield {
-            "text": passage.text,
-            "offset": passage.offset,
-            "layer": layer,
-            "position": position,
-            "token": passage.tokens[position],
-            "token_text": text[position],
-            **measured.row(at),
-            **{name: float(each[at]) for name, each in shares.items()},
-            "pi": float(bounds.pi[at]),
-            "share": float(bounds.shares[layer]) if layer < len(bounds.shares) else None,
-            **_against("printed", (least, most), float(bounds.printed[at])),
-            **_against("repaired", (least, most), float(bounds.repaired[at])),
-        }
+        frobenius, operator, error = measured.numbers(at)
+        ends = least, most = measured.ends(at)
+        printed = _against(ends, float(bounds.printed[at]))
+        repaired = _against(ends, float(bounds.repaired[at]))
+        yield InfluenceRow(
+            prompt_tokens=len(passage.tokens),
+            last_finite=last_finite,
+            attention=attention,
+            text=passage.text,
+            offset=passage.offset,
+            layer=layer,
+            position=position,
+            token=passage.tokens[position],
+            token_text=text[position],
+            frobenius=frobenius,
+            standard_error=error,
+            spectral=operator,
+            at_least=least,
+            at_most=most,
+            along_vector=measured.along(at),
+            shares=shares(at),
+            rollout=float(bounds.pi[at]),
+            attention_share=float(bounds.shares[layer]) if layer < len(bounds.shares) else None,
+            log10_printed=printed.log10,
+            log10_over_printed=printed.log10_over,
+            printed=printed.verdict,
+            log10_repaired=repaired.log10,
+            log10_over_repaired=repaired.log10_over,
+            repaired=repaired.verdict,
+            # A bound may overflow without harm.
+            finite=last_finite and math.isfinite(frobenius) and math.isfinite(most),
+        )
 
 
 def _log(norm: float) -> float:
     return math.log(norm) if norm > 0 else -math.inf if norm == 0 else math.nan
 
 
-def _against(name: str, log_ends: tuple[float, float], log_bound: float) -> dict[str, Value]:
-    """A bound, and by how much what was measured at least exceeds it."""
-    over = [_decades(end, log_bound) for end in log_ends]
-    verdict = _verdict(*over) if all(x < math.inf for x in (*log_ends, log_bound)) else NOT_FINITE
-    return {f"log10_{name}": log_bound / math.log(10), f"log10_over_{name}": over[0], name: verdict}
+class _Against(NamedTuple):
+    """A bound, by how much what was measured at least exceeds it, and the verdict."""
+
+    log10: float
+    log10_over: float
+    verdict: Verdict
+
+
+def _against(ends: tuple[float, float], log_bound: float) -> _Against:
+    log_ends = [_log(end) for end in ends]
+    least, most = (_decades(end, log_bound) for end in log_ends)
+    # A comparison with a NaN or an infinite number speaks of no statement.
+    known = all(x < math.inf for x in (*log_ends, log_bound))
+    verdict = _verdict(least, most) if known else "not_finite"
+    return _Against(log_bound / math.log(10), least, verdict)
 
 
 def _decades(log_norm: float, log_bound: float) -> float:
@@ -174,7 +207,7 @@ def _decades(log_norm: float, log_bound: float) -> float:
     return 0.0 if both_zero else (log_norm - log_bound) / math.log(10)
 
 
-def _verdict(over_least: float, over_most: float) -> str:
+def _verdict(over_least: float, over_most: float) -> Verdict:
     if over_most <= ROUNDING:
         return "within"
     return "exceeded" if over_least > ROUNDING else "undecided"

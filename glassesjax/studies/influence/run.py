@@ -1,15 +1,22 @@
 """The influence study as a whole run: measured into a folder, with its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.files import Row
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.run import Result, Run
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
-from glassesjax.studies.influence.measure import KEY, InfluenceSettings, measure, open_subject
+from glassesjax.studies.influence.measure import constants, measure, open_subject
 from glassesjax.studies.influence.page import influence_page
+from glassesjax.studies.influence.profiles import profiles_of
+from glassesjax.studies.influence.records import ROWS, InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.rows import passages_text
+from glassesjax.studies.influence.sentences import headline
+from glassesjax.studies.influence.settings import InfluenceSettings
+from glassesjax.studies.influence.summary import InfluenceSummary, summarize
+
+InfluenceResult = Result[InfluenceRow, InfluenceConstants, InfluenceSummary]
 
 
 def run_influence(
@@ -18,7 +25,7 @@ def run_influence(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> InfluenceResult:
     """Measures the influence of each token, and its bounds, into a folder with figures and page.
 
     Args:
@@ -28,7 +35,7 @@ def run_influence(
       advance: Takes the name of each step that was measured.
 
     Returns:
-      All rows of the run.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
@@ -36,21 +43,40 @@ def run_influence(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("influence", settings, source, passages_text(subject.passages).encode()),
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, subject.model),
         measure=lambda done: measure(settings, subject, done),
-        draw=_draw,
+        result=result,
         command=command,
         advance=advance,
     )
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    figures = {"profile": profile_figure(rows), "layers": layers_figure(rows)}
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
-    return {**drawn, "index.html": influence_page(rows, settings, record)}
+def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the influence study.
+
+    Returns:
+      Its figures are ``profile`` and ``layers``, both of the first passage.
+
+    Raises:
+      ValueError: There is no whole kind of attention.
+    """
+    profiles, summary = profiles_of(run)[0], summarize(run)
+    figures = {
+        "profile": lambda: profile_figure(profiles),
+        "layers": lambda: layers_figure(profiles),
+    }
+    return Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": influence_page(run, summary)},
+    )

@@ -1,58 +1,83 @@
 """What the rows of an influence run say in plain sentences, and never more than they show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from glassesjax.files import Row
-from glassesjax.report.fields import not_finite
 from glassesjax.report.markup import visible
 from glassesjax.report.numbers import decimal, percent
-from glassesjax.studies.influence.profiles import MEASURES, Profiles, profiles_of
-from glassesjax.studies.influence.summary import InfluenceSummary, Spread, influence_summary
+from glassesjax.studies.influence.profiles import MEASURES, Bound
+from glassesjax.studies.influence.records import Kind
+from glassesjax.studies.influence.summary import (
+    AttentionSummary,
+    InfluenceSummary,
+    Spread,
+    Verdicts,
+)
 
-LAST = 8  # how many tokens are the last ones
 WEAK = 3.0  # decades; a bound that lies farther above could be wrong a thousandfold, unseen
-ATTENTION = {"true": "true attention", "frozen": "attention held fixed"}
+ATTENTION: Mapping[Kind, str] = {"true": "true attention", "frozen": "attention held fixed"}
 
 
-def influence_headlines(rows: Sequence[Row]) -> list[str]:
+def headline(summary: InfluenceSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      Effective numbers of tokens with the first kind of attention, then how often each bound is
+      exceeded.
+    """
+    kinds = tuple(summary.attention)
+    effective = summary.attention[summary.kind].effective.items()
+    each = ", ".join(f"{MEASURES[name]} {spread(numbers)}" for name, numbers in effective)
+    of = f"{_passages(summary)}, {ATTENTION[summary.kind]}"
+    return "; ".join(
+        [
+            *summary.passes.phrases(),
+            f"effective number of tokens {each} of {of}",
+            *(
+                f"printed bound, {ATTENTION[k]}, {_exceeded(summary, (k,), 'printed')}"
+                for k in kinds
+            ),
+            f"repaired bound {_exceeded(summary, kinds, 'repaired')}",
+        ]
+    )
+
+
+def _exceeded(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
+    counts = _verdicts(summary, kinds, bound)
+    return f"is exceeded at {counts.exceeded} of {counts.total}"
+
+
+def influence_headlines(summary: InfluenceSummary) -> list[str]:
     """A few sentences on the whole run, with their numbers.
 
     Args:
-      rows: Rows of the influence study.
+      summary: Of the run.
 
     Returns:
       Plain text, first on what is not finite, if anything, then on the effective number of tokens,
       on the lengths of their vectors, on first and last tokens, on the rollout and on the bounds:
       how far they lie, and only then whether any is exceeded.
-
-    Raises:
-      ValueError: There is no row of the influence study.
     """
-    every, summary = profiles_of(rows), influence_summary(rows)
-    kinds = every[0].kinds
     printed = {"true": _printed_true, "frozen": _printed_frozen}
     return [
-        *not_finite(rows),
-        *_not_finite(every),
-        *(_effective(every, summary, kind) for kind in kinds),
-        *_lengths(every, summary),
-        *(_ends(every, kind) for kind in kinds),
-        _rolled(every),
-        *(printed[kind](every, summary) for kind in kinds),
-        _repaired(every, summary),
+        *summary.passes.sentences(),
+        *_not_finite(summary),
+        *(_effective(summary, kind) for kind in summary.attention),
+        *_lengths(summary),
+        *(_ends(summary, kind) for kind in summary.attention),
+        _rolled(summary),
+        *(printed[kind](summary) for kind in summary.attention),
+        _repaired(summary),
     ]
 
 
-def token_name(profiles: Profiles, position: int) -> str:
-    """A token in quotes with its position."""
-    return f"“{visible(profiles.tokens[position])}” (position {position})"
-
-
-def norm_name(profiles: Profiles, kind: str) -> str:
+def norm_name(attention: AttentionSummary) -> str:
     """Which norm was measured at the embedding."""
-    return "operator norm" if profiles.is_spectral(kind) else "Frobenius norm"
+    return "operator norm" if attention.operator_norms else "Frobenius norm"
 
 
 def spread(values: Spread, text: Callable[[float], str] = decimal) -> str:
@@ -66,37 +91,35 @@ def signed(value: float) -> str:
     return "none" if np.isnan(value) else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _passages(every: Sequence[Profiles]) -> str:
-    lengths = sorted({profiles.length for profiles in every})
+def _passages(summary: InfluenceSummary) -> str:
+    lengths = sorted({passage.length for passage in summary.passages})
     tokens = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-    count = len(every)
+    count = len(summary.passages)
     return f"{tokens} tokens" if count == 1 else f"{count} passages of {tokens} tokens"
 
 
-def _not_finite(every: Sequence[Profiles]) -> list[str]:
+def _not_finite(summary: InfluenceSummary) -> list[str]:
     """What comes before everything else: numbers that are none."""
     last = "The last representation itself is not finite: no derivative of it means anything."
-    bad = sum(not profiles.last_is_finite for profiles in every)
-    where = f" In {bad} of {len(every)} passages." if len(every) > 1 else ""
-    said = [last + where] if bad else []
-    norms = sum(int(x.unmeasured(kind).sum()) for x in every for kind in x.kinds)
-    count = norms + sum(profiles.unbounded() for profiles in every)
+    bad, passages = summary.last_not_finite, len(summary.passages)
+    where = f" In {bad} of {passages} passages." if passages > 1 else ""
+    lines = [last + where] if bad else []
+    norms, bounds = summary.norms_not_finite, summary.bounds_not_finite
+    count = norms + bounds
     if count:
-        which = f"measured norms {norms}, bounds {count - norms}"
+        which = f"measured norms {norms}, bounds {bounds}"
         many = f"{count} numbers are" if count > 1 else "1 number is"
-        said.append(f"{many} not finite ({which}): there, nothing is said of any bound.")
-    return said
+        lines.append(f"{many} not finite ({which}): there, nothing is said of any bound.")
+    return lines
 
 
-def _effective(every: Sequence[Profiles], summary: InfluenceSummary, kind: str) -> str:
-    each = [
-        f"{MEASURES[name]} {spread(summary.effective[kind, name])}" for name in every[0].measures
-    ]
-    text = f"Effective number of tokens at the embedding, {ATTENTION[kind]}, {_passages(every)}"
+def _effective(summary: InfluenceSummary, kind: Kind) -> str:
+    each = [f"{MEASURES[n]} {spread(x)}" for n, x in summary.attention[kind].effective.items()]
+    text = f"Effective number of tokens at the embedding, {ATTENTION[kind]}, {_passages(summary)}"
     return f"{text}: {', '.join(each)} (exponential of the entropy of the shares of squares)."
 
 
-def _lengths(every: Sequence[Profiles], summary: InfluenceSummary) -> list[str]:
+def _lengths(summary: InfluenceSummary) -> list[str]:
     """How far each convention follows the lengths of the tokens' vectors."""
     if not summary.correlation:
         return []
@@ -105,74 +128,67 @@ def _lengths(every: Sequence[Profiles], summary: InfluenceSummary) -> list[str]:
     return [f"{text}. Near 1, a convention orders tokens by how short their vectors are."]
 
 
-def _ends(every: Sequence[Profiles], kind: str) -> str:
-    last = min(LAST, *(profiles.length for profiles in every))
+def _ends(summary: InfluenceSummary, kind: Kind) -> str:
+    attention = summary.attention[kind]
     each = []
-    for name in every[0].measures:
-        shares = [x.shares(kind, name)[0] for x in every if kind in x.kinds]
-        first, late = ([x[0] for x in shares], [x[-last:].sum() for x in shares])
-        ends = spread(Spread.over(first), percent), spread(Spread.over(late), percent)
-        each.append(f"{MEASURES[name]} {ends[0]} and {ends[1]}")
-    even = (np.mean([count / profiles.length for profiles in every]) for count in (1, last))
-    spread_evenly = " and ".join(percent(float(share)) for share in even)
-    text = f"Shares of squares of the first token and of the last {last}, {ATTENTION[kind]}"
-    return f"{text}: {', '.join(each)}; an even spread would give {spread_evenly}."
+    for name in summary.measures:
+        first = spread(attention.first_share[name], percent)
+        each.append(f"{MEASURES[name]} {first} and {spread(attention.last_share[name], percent)}")
+    even = f"{percent(summary.even_first)} and {percent(summary.even_last)}"
+    text = f"Shares of squares of the first token and of the last {summary.last}, {ATTENTION[kind]}"
+    return f"{text}: {', '.join(each)}; an even spread would give {even}."
 
 
-def _rolled(every: Sequence[Profiles]) -> str:
-    kind, each = every[0].kinds[0], []
-    rolled = [profiles(profiles.kinds[0], "pi")[0] for profiles in every]
-    for name in every[0].measures:
-        pairs = zip(every, rolled, strict=True)
-        moved = [np.abs(pi - x.shares(x.kinds[0], name)[0]).sum() / 2 for x, pi in pairs]
-        each.append(f"{MEASURES[name]} {spread(Spread.over(moved), percent)}")
-    first = spread(Spread.over(float(pi[0]) for pi in rolled), percent)
+def _rolled(summary: InfluenceSummary) -> str:
+    each = [f"{MEASURES[n]} {spread(x, percent)}" for n, x in summary.rollout_moved.items()]
+    first = spread(summary.rollout_first, percent)
     text = f"Attention rollout (π) gives the first token {first}; of its weight, this much would"
-    return f"{text} have to move to be the shares with {ATTENTION[kind]}: {', '.join(each)}."
+    return (
+        f"{text} have to move to be the shares with {ATTENTION[summary.kind]}: {', '.join(each)}."
+    )
 
 
-def _repaired(every: Sequence[Profiles], summary: InfluenceSummary) -> str:
-    kinds = every[0].kinds
-    far = _far(every, summary, kinds, "repaired")
+def _repaired(summary: InfluenceSummary) -> str:
+    kinds = tuple(summary.attention)
+    far = _far(summary, kinds, "repaired")
     text = f"Repaired bound, which lets attention depend on the input: {far}"
-    return f"{text} It {_must_hold(every, kinds, 'repaired')}."
+    return f"{text} It {_must_hold(summary, kinds, 'repaired')}."
 
 
-def _printed_true(every: Sequence[Profiles], summary: InfluenceSummary) -> str:
-    far = _far(every, summary, ("true",), "printed")
+def _printed_true(summary: InfluenceSummary) -> str:
+    far = _far(summary, ("true",), "printed")
     text = f"Printed bound of Theorem 5.1, {ATTENTION['true']}: {far} It"
-    text = f"{text} {_stands(every, ('true',), 'printed')}"
-    if not any(profiles.exceeded("true", "printed").any() for profiles in every):
+    text = f"{text} {_stands(summary, ('true',), 'printed')}"
+    if not summary.attention["true"].bounds["printed"].verdicts.exceeded:
         promise = "presumes attention that does not depend on the input, and does not promise more"
         return f"{text}; the theorem {promise}."
     fails = "This is a hypothesis failure: the theorem presumes attention that does not depend on"
-    return f"{text}{_most(every)}. {fails} the input, and here it does."
+    return f"{text}{_most(summary)}. {fails} the input, and here it does."
 
 
-def _printed_frozen(every: Sequence[Profiles], summary: InfluenceSummary) -> str:
+def _printed_frozen(summary: InfluenceSummary) -> str:
     text = f"Printed bound, {ATTENTION['frozen']}, as Theorem 5.1 presumes"
-    far = _far(every, summary, ("frozen",), "printed")
-    return f"{text}: {far} It {_must_hold(every, ('frozen',), 'printed')}."
+    far = _far(summary, ("frozen",), "printed")
+    return f"{text}: {far} It {_must_hold(summary, ('frozen',), 'printed')}."
 
 
-def _far(
-    every: Sequence[Profiles], summary: InfluenceSummary, kinds: Sequence[str], bound: str
-) -> str:
+def _far(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
     """How far the bound lies from what was measured: what a verdict on it is worth."""
-    found = [summary.distance[kind, bound] for kind in kinds]
-    known = [distance for distance in found if not np.isnan(distance.median)]
+    distances = [summary.attention[kind].bounds[bound].distance for kind in kinds]
+    known = [distance for distance in distances if not np.isnan(distance.median)]
     if not known:
         return "no finite distance."
     at = max(known, key=lambda distance: distance.embedding_median)
     least, lowest = min(x.embedding_least for x in known), min(x.least for x in known)
-    norm = norm_name(every[0], kinds[0])
-    text = f"log10 of bound over measured {norm}, at the embedding {decades(at.embedding_median)}"
+    first = summary.attention[kinds[0]]
+    norm, median = norm_name(first), decades(at.embedding_median)
+    text = f"log10 of bound over measured {norm}, at the embedding {median}"
     text = f"{text} in the median and {decades(least)} at the least, over all layers"
     text = f"{text} {decades(at.median)} and {decades(lowest)}."
     if least >= WEAK:
         text += " At the embedding that is too far for a verdict to be evidence."
-    if lowest < 0 and not every[0].is_spectral(kinds[0]):
-        width = np.log10(float(every[0].first_row["width"] or 1)) / 2
+    if lowest < 0 and not first.operator_norms:
+        width = np.log10(summary.model_dim) / 2
         text += f" The operator norm may be {width:.1f} decades smaller than that norm."
     return text
 
@@ -182,42 +198,41 @@ def decades(value: float) -> str:
     return "not finite" if np.isnan(value) else f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _most(every: Sequence[Profiles]) -> str:
-    over = [
-        np.where(x.exceeded("true", "printed"), x("true", "log10_over_printed"), -np.inf)
-        for x in every
-    ]
-    largest = [float(np.nanmax(known, initial=-np.inf)) for known in over]
-    index = int(np.argmax(largest))
-    if not np.isfinite(largest[index]):
+def _most(summary: InfluenceSummary) -> str:
+    if summary.excess is None:
         return ""
-    known = np.where(np.isnan(over[index]), -np.inf, over[index])
-    layer, position = np.unravel_index(np.argmax(known), known.shape)
-    factor = decimal(10.0 ** min(largest[index], 300.0))
+    excess, layer, position, token = summary.excess
+    factor = decimal(10.0 ** min(excess, 300.0))
     most = f"most of all by a factor of {factor} or more at layer {layer}"
-    return f"; {most}, {token_name(every[index], int(position))}"
+    return f"; {most}, “{visible(token)}” (position {position})"
 
 
-def _must_hold(every: Sequence[Profiles], kinds: Sequence[str], bound: str) -> str:
-    wrong = any(x.exceeded(kind, bound).any() for x in every for kind in kinds if kind in x.kinds)
+def _verdicts(summary: InfluenceSummary, kinds: Iterable[Kind], bound: Bound) -> Verdicts:
+    """Those of several kinds of attention together."""
+    each = [summary.attention[kind].bounds[bound].verdicts for kind in kinds]
+    return Verdicts(*(sum(counts) for counts in zip(*each, strict=True)))
+
+
+def _must_hold(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
+    wrong = _verdicts(summary, kinds, bound).exceeded
     must_not = ", which must not be: the statement or this program is wrong"
-    return _stands(every, kinds, bound) + (must_not if wrong else "")
+    return _stands(summary, kinds, bound) + (must_not if wrong else "")
 
 
-def _stands(every: Sequence[Profiles], kinds: Sequence[str], bound: str) -> str:
+def _stands(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
     """At how many pairs a bound is exceeded, holds, or neither is known; numbers that are none."""
-    verdicts = "exceeded", "within", "undecided", "not_a_number"
-    those = [(x, kind) for x in every for kind in kinds if kind in x.kinds]
-    counts = [sum(int(x.judged(kind, bound, v).sum()) for x, kind in those) for v in verdicts]
-    exceeded, within, undecided, unknown = counts
-    total = sum(counts)
-    what = [*["passage"] * (len(every) > 1), *["attention"] * (len(kinds) > 1), "layer"]
-    pairs = f"{total} cases ({', '.join(what)} and token)"
-    if unknown == total:
+    counts = _verdicts(summary, kinds, bound)
+    several = [*["passage"] * (len(summary.passages) > 1), *["attention"] * (len(kinds) > 1)]
+    pairs = f"{counts.total} cases ({', '.join([*several, 'layer'])} and token)"
+    if counts.not_finite == counts.total:
         return f"has no verdict at any of {pairs}: no number is finite"
-    if within == total:
+    if counts.within == counts.total:
         return f"is exceeded at 0 of {pairs}"
     # Exceeded comes last: what a caller adds speaks of it.
-    heads = {"undecided": undecided, "without a finite number": unknown, "exceeded": exceeded}
+    heads = {
+        "undecided": counts.undecided,
+        "without a finite number": counts.not_finite,
+        "exceeded": counts.exceeded,
+    }
     parts = [f"is {head} at {count}" for head, count in heads.items() if count]
-    return ", ".join([f"holds at {within} of {pairs}", *parts])
+    return ", ".join([f"holds at {counts.within} of {pairs}", *parts])

@@ -1,28 +1,35 @@
 """The study influence as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Result, Run
 from glassesjax.runs.study import CONTINUES, WRITES, Call, Options, Study, model_part
+from glassesjax.studies.influence.records import ROWS, InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.settings import InfluenceSettings
 
+if TYPE_CHECKING:
+    from glassesjax.studies.influence.summary import InfluenceSummary
 
-def _run(settings: InfluenceSettings, options: Options, call: Call) -> Sequence[Row]:
+
+def _run(
+    settings: InfluenceSettings, options: Options, call: Call
+) -> "Result[InfluenceRow, InfluenceConstants, InfluenceSummary]":
     from glassesjax.studies.influence.run import run_influence
 
     return run_influence(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: InfluenceSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.studies.influence.sentences import influence_headlines
+def _result(
+    run: Run[InfluenceRow, InfluenceConstants],
+) -> "Result[InfluenceRow, InfluenceConstants, InfluenceSummary]":
+    from glassesjax.studies.influence.run import result
 
-    return influence_headlines(rows)
+    return result(run)
 
 
-def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from glassesjax.studies.influence.verdicts import violations
-
-    return violations(rows)
+def _violations(summary: "InfluenceSummary") -> Sequence[str]:
+    return summary.failures
 
 
 def _steps(settings: InfluenceSettings, options: Options) -> int:
@@ -40,6 +47,7 @@ STUDY = Study(
     folder_part=lambda settings: model_part(settings.model),
     steps=_steps,
     run=_run,
-    lines=_lines,
+    rows=ROWS,
+    result=_result,
     violations=_violations,
 )

@@ -1,14 +1,33 @@
 """The numbers that an influence run comes down to, over all its passages."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Run
+from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.statistics.ranks import spearman
-from glassesjax.studies.influence.profiles import BOUNDS, Profiles, effective_number, profiles_of
+from glassesjax.studies.influence.profiles import (
+    BOUNDS,
+    Bound,
+    Measure,
+    Profiles,
+    effective_number,
+    profiles_of,
+)
+from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind
+from glassesjax.studies.influence.scale import Depth
+
+LAST = 8  # how many tokens are the last ones
+# What the theorems promise: the repaired bound always, the printed one with attention held fixed.
+MUST_HOLD: tuple[tuple[Kind, Bound], ...] = (
+    ("true", "repaired"),
+    ("frozen", "repaired"),
+    ("frozen", "printed"),
+)
 
 
 class Spread(NamedTuple):
@@ -21,8 +40,8 @@ class Spread(NamedTuple):
     @classmethod
     def over(cls, values: Iterable[float]) -> "Spread":
         """Median and range."""
-        found = np.array(list(values), np.float64)
-        return cls(float(np.median(found)), float(np.min(found)), float(np.max(found)))
+        numbers = np.array(list(values), np.float64)
+        return cls(float(np.median(numbers)), float(np.min(numbers)), float(np.max(numbers)))
 
 
 class Distance(NamedTuple):
@@ -34,24 +53,156 @@ class Distance(NamedTuple):
     least: float
 
 
-@dataclasses.dataclass(frozen=True)
+class Verdicts(NamedTuple):
+    """How many layers and tokens have each verdict on a bound."""
+
+    within: int
+    exceeded: int
+    undecided: int
+    not_finite: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self)
+
+
+class Excess(NamedTuple):
+    """Where a bound is exceeded most."""
+
+    decades: float
+    """Logarithm of what the operator norm is at least, over the bound; positive."""
+    layer: int
+    position: int
+    token_text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PassageSummary:
+    """One passage."""
+
+    text: str
+    offset: int
+    length: int
+    """Tokens."""
+    effective: Mapping[Kind, Mapping[Measure, float]]
+    """Effective number of tokens at the embedding, for each whole kind of attention."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BoundSummary:
+    """One bound under one kind of attention, over all layers and tokens of all passages."""
+
+    distance: Distance
+    verdicts: Verdicts
+
+
+class LayerBound(NamedTuple):
+    """One bound at one layer of the first passage."""
+
+    exceeded: int
+    """Tokens."""
+    undecided: int
+    excess: float
+    """Largest logarithm of ``at_least`` over the bound; NaN where there is none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerSummary:
+    """One residual stream of the first passage; the last one enters the final norm."""
+
+    layer: int
+    effective: Mapping[Measure, float]
+    first_share: float
+    """Of the squares of |J|, the first token's share."""
+    last_share: float
+    """That of the last tokens: ``LAST`` of them, or all."""
+    attention_share: float
+    """The attention's share of the stream; NaN after the last layer."""
+    largest_norm: float
+    """Of the Frobenius norms."""
+    bounds: Mapping[Bound, LayerBound]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionSummary:
+    """One kind of attention, at the embedding unless another place is named."""
+
+    operator_norms: bool
+    """Whether operator norms were measured; if not, Frobenius norms stand in for them."""
+    effective: Mapping[Measure, Spread]
+    """The exponential of the entropy of the shares of squares."""
+    first_share: Mapping[Measure, Spread]
+    """Share of squares of the first token."""
+    last_share: Mapping[Measure, Spread]
+    """That of the last ones: ``InfluenceSummary.last`` of them."""
+    bounds: Mapping[Bound, BoundSummary]
+    layers: list[LayerSummary]
+    """Of the first passage."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class InfluenceSummary:
-    """What the rows of a run come down to, at the embedding unless said otherwise."""
+    """What an influence run says; the first kind is the first in ``attention``."""
 
-    passages: int
-    effective: Mapping[tuple[str, str], Spread]
-    """By attention and convention: the exponential of the entropy of the shares of squares."""
-    correlation: Mapping[str, Spread]
-    """By convention: Spearman's coefficient with 1 / |v| over tokens, first kind of attention."""
-    distance: Mapping[tuple[str, str], Distance]
-    """By attention and bound, over the tokens of all passages, and over those of all layers."""
+    passes: Passes
+    """How many rows are finite."""
+    model_dim: int
+    passages: list[PassageSummary]
+    """In the order of the run."""
+    last: int
+    """How many tokens are the last ones."""
+    last_not_finite: int
+    """Passages whose last representation is not finite."""
+    norms_not_finite: int
+    """Over all passages, kinds of attention, layers and tokens."""
+    bounds_not_finite: int
+    """Where the norms beside them are finite."""
+    violations: int
+    """How often a bound is exceeded that must hold: the repaired one with any attention, and the
+    printed one with attention held fixed. Then the program or the statement is wrong."""
+    attention: Mapping[Kind, AttentionSummary]
+    """The kinds that are whole in the first passage."""
+    correlation: Mapping[Measure, Spread]
+    """Spearman's coefficient with 1 / |v| over tokens at the embedding, first kind of attention."""
+    even_first: float
+    """Share of the first token in an even spread; the mean over passages."""
+    even_last: float
+    """That of the last ones."""
+    rollout_first: Spread
+    """The first token's share in the attention rollout."""
+    rollout_moved: Mapping[Measure, Spread]
+    """How much of the rollout's weight would have to move to be the shares."""
+    excess: Excess | None
+    """Of the printed bound with true attention; None where it is not exceeded."""
+    relative_error: Mapping[Measure, float]
+    """Median standard error over size at the embedding of the first passage, first kind of
+    attention, of |J| and of |J v|; NaN where exact."""
+    colors: Depth
+    """The shares that the weakest and the strongest color of the text stand for."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The conventions that the rows have numbers for."""
+        return tuple(self.rollout_moved)
+
+    @property
+    def kind(self) -> Kind:
+        """The first kind of attention."""
+        return next(iter(self.attention))
+
+    @property
+    def failures(self) -> list[str]:
+        """One line where the unrounded pass is not finite, and one where a bound fails."""
+        exceeded = ["a bound that must hold is exceeded"] if self.violations else []
+        return [*self.passes.failures, *exceeded]
 
 
-def influence_summary(rows: Sequence[Row]) -> InfluenceSummary:
+def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
     """The numbers of a run.
 
     Args:
-      rows: Rows of the influence study.
+      run: Of the influence study.
 
     Returns:
       Medians and ranges over passages.
@@ -59,34 +210,148 @@ def influence_summary(rows: Sequence[Row]) -> InfluenceSummary:
     Raises:
       ValueError: No passage has a whole kind of attention.
     """
-    every = profiles_of(rows)
-    first, pairs = every[0], [(kind, b) for kind in every[0].kinds for b in BOUNDS]
-    having = {kind: [x for x in every if kind in x.kinds] for kind in first.kinds}
-    effective = {
-        (kind, name): Spread.over(effective_number(x.shares(kind, name)[0]) for x in having[kind])
-        for kind in first.kinds
-        for name in first.measures
-    }
-    correlation = {
-        name: Spread.over(_with_length(x, first.kinds[0], name) for x in having[first.kinds[0]])
-        for name in (first.measures if "scaled" in first.measures else ())
-    }
-    distance = {(kind, bound): _distance(having[kind], kind, bound) for kind, bound in pairs}
-    return InfluenceSummary(len(every), effective, correlation, distance)
+    every = profiles_of(run)
+    first, kind = every[0], every[0].kinds[0]
+    last = min(LAST, *(profiles.length for profiles in every))
+    rollouts = [(profiles, profiles.kinds[0]) for profiles in every]
+    norms_not_finite = sum(int(x.unmeasured(each).sum()) for x in every for each in x.kinds)
+    return InfluenceSummary(
+        passes=passes(row.finite for row in run.rows),
+        model_dim=run.constants.model_dim,
+        passages=[_passage(profiles) for profiles in every],
+        last=last,
+        last_not_finite=sum(not profiles.last_is_finite for profiles in every),
+        norms_not_finite=norms_not_finite,
+        bounds_not_finite=sum(profiles.unbounded() for profiles in every),
+        violations=sum(
+            int(profiles.exceeded(each, bound).sum())
+            for profiles in every
+            for each, bound in MUST_HOLD
+            if each in profiles.kinds
+        ),
+        attention={each: _attention(every, each, last) for each in first.kinds},
+        correlation={
+            name: Spread.over(_with_length(x, kind, name) for x in every if kind in x.kinds)
+            for name in (first.measures if "scaled" in first.measures else ())
+        },
+        even_first=float(np.mean([1 / profiles.length for profiles in every])),
+        even_last=float(np.mean([last / profiles.length for profiles in every])),
+        rollout_first=Spread.over(float(x(each, "rollout")[0, 0]) for x, each in rollouts),
+        rollout_moved={
+            name: Spread.over(_moved(x, each, name) for x, each in rollouts)
+            for name in first.measures
+        },
+        excess=_excess(every),
+        relative_error={name: _relative_error(first, kind, name) for name in _ESTIMATED},
+        colors=Depth.spanning(
+            first.shares(each, name)[0] for each in first.kinds for name in first.measures
+        ),
+    )
 
 
-def _with_length(profiles: Profiles, kind: str, measure: str) -> float:
+_ESTIMATED: tuple[Measure, ...] = ("frobenius", "along")
+
+
+def _passage(profiles: Profiles) -> PassageSummary:
+    return PassageSummary(
+        text=profiles.text,
+        offset=profiles.offset,
+        length=profiles.length,
+        effective={
+            kind: {
+                name: effective_number(profiles.shares(kind, name)[0]) for name in profiles.measures
+            }
+            for kind in profiles.kinds
+        },
+    )
+
+
+def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSummary:
+    first, having = every[0], [profiles for profiles in every if kind in profiles.kinds]
+    shares = {name: [x.shares(kind, name)[0] for x in having] for name in first.measures}
+    return AttentionSummary(
+        operator_norms=first.is_spectral(kind),
+        effective={name: Spread.over(map(effective_number, s)) for name, s in shares.items()},
+        first_share={name: Spread.over(x[0] for x in each) for name, each in shares.items()},
+        last_share={
+            name: Spread.over(x[-last:].sum() for x in each) for name, each in shares.items()
+        },
+        bounds={bound: _bound(having, kind, bound) for bound in BOUNDS},
+        layers=[_layer(first, kind, layer) for layer in range(first.shape[0])],
+    )
+
+
+def _layer(profiles: Profiles, kind: Kind, layer: int) -> LayerSummary:
+    shares = {name: profiles.shares(kind, name)[layer] for name in profiles.measures}
+    last = min(LAST, profiles.length)
+    return LayerSummary(
+        layer=layer,
+        effective={name: effective_number(each) for name, each in shares.items()},
+        first_share=float(shares["frobenius"][0]),
+        last_share=float(shares["frobenius"][-last:].sum()),
+        attention_share=float(profiles(kind, "attention_share")[layer, 0]),
+        largest_norm=float(profiles(kind, "frobenius")[layer].max()),
+        bounds={bound: _layer_bound(profiles, kind, bound, layer) for bound in BOUNDS},
+    )
+
+
+def _layer_bound(profiles: Profiles, kind: Kind, bound: Bound, layer: int) -> LayerBound:
+    over = profiles(kind, f"log10_over_{bound}")[layer]
+    known = over[~np.isnan(over)]
+    return LayerBound(
+        exceeded=int(profiles.exceeded(kind, bound)[layer].sum()),
+        undecided=int(profiles.judged(kind, bound, "undecided")[layer].sum()),
+        excess=float(known.max()) if len(known) else math.nan,
+    )
+
+
+def _with_length(profiles: Profiles, kind: Kind, measure: Measure) -> float:
     """Rank correlation of sizes with the inverse length of the tokens' vectors."""
     lengths = profiles(kind, "input_norm")[0]
     # The order of inverse lengths is that of the lengths, turned round: none is divided by.
     return float(spearman(profiles.sizes(kind, measure)[0], -lengths))
 
 
-def _distance(every: Sequence[Profiles], kind: str, bound: str) -> Distance:
+def _moved(profiles: Profiles, kind: Kind, measure: Measure) -> float:
+    """Half the sum of the differences of rollout and shares, over tokens at the embedding."""
+    apart = np.abs(profiles(kind, "rollout")[0] - profiles.shares(kind, measure)[0])
+    return float(apart.sum() / 2)
+
+
+def _bound(every: Sequence[Profiles], kind: Kind, bound: Bound) -> BoundSummary:
+    count = lambda verdict: sum(int(x.judged(kind, bound, verdict).sum()) for x in every)
+    return BoundSummary(
+        distance=_distance(every, kind, bound),
+        verdicts=Verdicts(*map(count, Verdicts._fields)),
+    )
+
+
+def _distance(every: Sequence[Profiles], kind: Kind, bound: Bound) -> Distance:
     decades = [profiles.looseness(kind, bound) for profiles in every]
     ends = []
-    for found in ([x[0] for x in decades], [x.ravel() for x in decades]):
-        known = np.concatenate(found)
+    for some in ([x[0] for x in decades], [x.ravel() for x in decades]):
+        known = np.concatenate(some)
         known = known[np.isfinite(known)]
         ends += [np.median(known), np.min(known)] if len(known) else [np.nan, np.nan]
     return Distance(*map(float, ends))
+
+
+def _excess(every: Sequence[Profiles]) -> Excess | None:
+    """Where the printed bound is exceeded most with true attention: the first such place."""
+    worst = None
+    for profiles in every:
+        if "true" not in profiles.kinds:
+            continue
+        over = profiles("true", "log10_over_printed")
+        over = np.where(profiles.exceeded("true", "printed") & ~np.isnan(over), over, -np.inf)
+        layer, position = map(int, np.unravel_index(np.argmax(over), over.shape))
+        decades = float(over[layer, position])
+        if decades > (worst.decades if worst else -math.inf):
+            worst = Excess(decades, layer, position, profiles.tokens[position])
+    return worst
+
+
+def _relative_error(profiles: Profiles, kind: Kind, measure: Measure) -> float:
+    relative = profiles.relative_errors(kind, measure)[0]
+    known = relative[~np.isnan(relative)]
+    return float(np.median(known)) if len(known) else math.nan

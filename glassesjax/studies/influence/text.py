@@ -1,50 +1,23 @@
 """The text itself, each token on a ground that is the stronger the larger its influence."""
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
-
-import numpy as np
 
 from glassesjax.report.markup import VISIBLE, Markup, element, escape, visible
 from glassesjax.report.numbers import decimal, percent
-from glassesjax.studies.influence.profiles import MEASURES, Profiles
+from glassesjax.studies.influence.profiles import MEASURES, Measure, Profiles
+from glassesjax.studies.influence.records import Kind
+from glassesjax.studies.influence.scale import Depth
 
-DECADES = 3  # what the color spans at most
 BREAK = "\N{ZERO WIDTH SPACE}"  # where a line may end; visible spaces allow no break
 
 
-class Depth(NamedTuple):
-    """The logarithmic scale of the ground, from a share that has none to the strongest."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def spanning(cls, shares: Iterable[np.ndarray]) -> "Depth":
-        """The scale of all these shares, no more than three decades of them."""
-        every = np.concatenate([values.ravel() for values in shares])
-        positive = every[np.isfinite(every) & (every > 0)]
-        if not len(positive):
-            return cls(1.0, 1.0)
-        high = float(positive.max())
-        return cls(max(float(positive.min()), high * 10.0**-DECADES), high)
-
-    def place(self, share: float) -> float:
-        """Where a share stands, from 0 to 1; one that is no positive number at 0."""
-        if not share > 0:
-            return 0.0
-        if self.high == self.low:
-            return 1.0
-        place = math.log(share / self.low) / math.log(self.high / self.low)
-        return min(max(place, 0.0), 1.0)
-
-
-def colored_text(profiles: Profiles, kind: str, depth: Depth, measure: str = "frobenius") -> Markup:
+def colored_text(
+    profiles: Profiles, kind: Kind, depth: Depth, measure: Measure = "frobenius"
+) -> Markup:
     """The tokens in reading order, each with its number as a title.
 
     Args:
-      profiles: The run.
+      profiles: A passage.
       kind: Which kind of attention.
       depth: The scale, the same for all texts of a page.
       measure: In which convention.

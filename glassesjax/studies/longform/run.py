@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill_records, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.longform.measure import (
     LongformSettings,
@@ -14,6 +14,7 @@ from glassesjax.studies.longform.measure import (
 )
 from glassesjax.studies.longform.page import longform_figure, longform_page
 from glassesjax.studies.longform.records import ROWS, LongformConstants, LongformRow
+from glassesjax.studies.longform.sentences import headline
 from glassesjax.studies.longform.summary import LongformSummary, summarize
 
 LongformResult = Result[LongformRow, LongformConstants, LongformSummary]
@@ -51,7 +52,6 @@ def run_longform(
         constants=constants(settings, subject),
         measure=lambda done: measure(settings, subject, done),
         result=result,
-        files=_files,
         command=command,
         advance=advance,
     )
@@ -66,10 +66,12 @@ def result(run: Run[LongformRow, LongformConstants]) -> LongformResult:
     Returns:
       Its figure is ``texts``.
     """
-    figures = {"texts": lambda: longform_figure(run.rows)}
-    return Result(run=run, summary=summarize(run), figures=figures)
-
-
-def _files(whole: LongformResult) -> Files:
-    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
-    return {**drawn, "index.html": longform_page(whole)}
+    summary, figures = summarize(run), {"texts": lambda: longform_figure(run.rows)}
+    whole: LongformResult = Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": longform_page(whole)},
+    )
+    return whole

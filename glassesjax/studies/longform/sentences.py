@@ -6,6 +6,19 @@ from glassesjax.report.numbers import percent
 from glassesjax.studies.longform.summary import CellSummary, LongformSummary
 
 
+def headline(summary: LongformSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      How many texts end by themselves, by policy and size.
+    """
+    cells = [f"{cell.name} {cell.ended} of {cell.texts}" for cell in summary.cells]
+    return "; ".join([*summary.passes.phrases("texts"), f"texts that end: {', '.join(cells)}"])
+
+
 def longform_headlines(summary: LongformSummary) -> list[str]:
     """A sentence on each policy and size.
 

@@ -1,6 +1,6 @@
 """The study longform as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassesjax.runs.run import Run
@@ -25,12 +25,6 @@ def _result(run: Run[LongformRow, LongformConstants]) -> "LongformResult":
     return result(run)
 
 
-def _lines(settings: LongformSettings, summary: "LongformSummary") -> Iterable[str]:
-    from glassesjax.studies.longform.sentences import longform_headlines
-
-    return longform_headlines(summary)
-
-
 def _violations(summary: "LongformSummary") -> Sequence[str]:
     return summary.passes.failures
 
@@ -44,6 +38,5 @@ STUDY = Study(
     run=_run,
     rows=ROWS,
     result=_result,
-    lines=_lines,
     violations=_violations,
 )

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill_records, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.perplexity.figures import perplexity_figures
 from glassesjax.studies.perplexity.measure import constants, measure
 from glassesjax.studies.perplexity.page import perplexity_page
 from glassesjax.studies.perplexity.records import ROWS, PerplexityConstants, PerplexityRow
+from glassesjax.studies.perplexity.sentences import headline
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.subject import open_subject
 from glassesjax.studies.perplexity.summary import PerplexitySummary, summarize
@@ -49,7 +50,6 @@ def run_perplexity(
         constants=constants(settings, subject),
         measure=lambda done: measure(settings, subject, done),
         result=result,
-        files=_files,
         command=command,
         advance=advance,
     )
@@ -68,9 +68,12 @@ def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
       BadInput: There is no segment of the text that all policies have read.
     """
     summary = summarize(run)
-    return Result(run=run, summary=summary, figures=perplexity_figures(summary))
-
-
-def _files(whole: PerplexityResult) -> Files:
-    drawn = {f"figures/{name}.svg": to_svg(draw(), name) for name, draw in whole.figures.items()}
-    return {**drawn, "index.html": perplexity_page(whole)}
+    figures = perplexity_figures(summary)
+    whole: PerplexityResult = Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": perplexity_page(whole)},
+    )
+    return whole

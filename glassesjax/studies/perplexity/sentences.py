@@ -17,6 +17,26 @@ from glassesjax.studies.perplexity.summary import (
 PLAIN = 1e6  # from here on numbers are told by their power of ten
 
 
+def headline(summary: PerplexitySummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      Perplexities, by size and policy.
+    """
+    full = [f"full {told(summary.full.perplexity)}"] if summary.full else []
+    sizes = [
+        f"{size.slots} slots: "
+        + ", ".join(f"{p} {told(summary.of(p, size.slots).perplexity)}" for p in size.policies)
+        for size in summary.sizes
+        if size.policies
+    ]
+    lost = summary.passes.phrases("segments")
+    return f"perplexity {'; '.join([*lost, *full, *sizes])}"
+
+
 def perplexity_headlines(summary: PerplexitySummary) -> list[str]:
     """A few sentences on the whole run, with their numbers.
 

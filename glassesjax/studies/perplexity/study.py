@@ -1,6 +1,6 @@
 """The study perplexity as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassesjax.runs.run import Result, Run
@@ -28,12 +28,6 @@ def _result(
     return result(run)
 
 
-def _lines(settings: PerplexitySettings, summary: "PerplexitySummary") -> Iterable[str]:
-    from glassesjax.studies.perplexity.sentences import perplexity_headlines
-
-    return perplexity_headlines(summary)
-
-
 def _violations(summary: "PerplexitySummary") -> Sequence[str]:
     return summary.passes.failures
 
@@ -47,6 +41,5 @@ STUDY = Study(
     run=_run,
     rows=ROWS,
     result=_result,
-    lines=_lines,
     violations=_violations,
 )

@@ -1,11 +1,10 @@
 """Rows of the recall study taken together: a cell is a task under one policy and size."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer
+from glassesjax.studies.recall.records import RecallRow
 
 Z = 1.959963984540054  # of a normal distribution 95 % lies within as many standard deviations
 UNBOUNDED = "full"
@@ -18,29 +17,62 @@ class Cell(NamedTuple):
     length: int
     policy: str
     slots: int
-    rows: tuple[Row, ...]
+    rows: tuple[RecallRow, ...]
 
     @property
     def name(self) -> str:
         """As sentences and tables name it."""
-        return self.policy if self.policy == UNBOUNDED else f"{self.policy} with {self.slots} slots"
+        return cell_name(self.policy, self.slots)
 
     @property
     def hits(self) -> int:
         """How many answers are exact."""
-        return sum(bool(row["exact"]) for row in self.rows)
+        return sum(row.exact for row in self.rows)
 
-    def mean(self, field: str) -> float:
-        """The mean of a field; not a number where one of its values is none."""
-        values = [row[field] for row in self.rows]
-        return sum(math.nan if v is None else float(v) for v in values) / len(values)
+    @property
+    def nats(self) -> float:
+        """Mean loss of the expected answers, in nats a token; NaN where one is not finite."""
+        return _mean(row.gold_nll for row in self.rows)
+
+    @property
+    def f1(self) -> float:
+        """Mean overlap of words."""
+        return _mean(row.f1 for row in self.rows)
+
+    @property
+    def retained(self) -> float:
+        """Mean share of the line with the answer that is cached when the question is asked."""
+        return _mean(row.retained_share for row in self.rows)
+
+    @property
+    def depths(self) -> list[float]:
+        """All depths, ascending."""
+        return sorted({row.depth for row in self.rows})
 
     def at(self, depth: float) -> "Cell":
         """The answers of one depth only."""
-        return self._replace(rows=tuple(row for row in self.rows if row["depth"] == depth))
+        return self._replace(rows=tuple(row for row in self.rows if row.depth == depth))
 
 
-def read_cells(rows: Sequence[Row]) -> list[Cell]:
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def cell_name(policy: str, slots: int) -> str:
+    """A policy and its size in words.
+
+    Args:
+      policy: As on the command line.
+      slots: Of every layer.
+
+    Returns:
+      Plain text.
+    """
+    return policy if policy == UNBOUNDED else f"{policy} with {slots} slots"
+
+
+def read_cells(rows: Iterable[RecallRow]) -> list[Cell]:
     """All cells, in the order of their first rows.
 
     Args:
@@ -48,21 +80,14 @@ def read_cells(rows: Sequence[Row]) -> list[Cell]:
 
     Returns:
       Cells, none empty.
-
-    Raises:
-      ValueError: There are no rows.
     """
-    if not rows:
-        raise ValueError("Wanted rows of a recall run; found none.")
-    found: dict[tuple[str, int, str, int], list[Row]] = {}
+    cells: dict[tuple[str, int, str, int], list[RecallRow]] = {}
     for row in rows:
-        length, slots = integer(row, "length"), integer(row, "slots")
-        key = (str(row["task"]), length, str(row["policy"]), slots)
-        found.setdefault(key, []).append(row)
-    return [Cell(*key, tuple(mine)) for key, mine in found.items()]
+        cells.setdefault((row.task, row.length, row.policy, row.slots), []).append(row)
+    return [Cell(*key, tuple(mine)) for key, mine in cells.items()]
 
 
-def panels(cells: Sequence[Cell]) -> dict[tuple[str, int], list[Cell]]:
+def panels(cells: Iterable[Cell]) -> dict[tuple[str, int], list[Cell]]:
     """Cells of each task and passage length.
 
     Args:
@@ -71,10 +96,10 @@ def panels(cells: Sequence[Cell]) -> dict[tuple[str, int], list[Cell]]:
     Returns:
       By task and length, in their order.
     """
-    found: dict[tuple[str, int], list[Cell]] = {}
+    grouped: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
-        found.setdefault((cell.task, cell.length), []).append(cell)
-    return found
+        grouped.setdefault((cell.task, cell.length), []).append(cell)
+    return grouped
 
 
 def unbounded(cells: Sequence[Cell]) -> Cell | None:

@@ -6,58 +6,55 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, margins, styled
-from glassesjax.report.fields import measured
-from glassesjax.studies.recall.cells import UNBOUNDED, Cell, panels, read_cells, unbounded
+from glassesjax.studies.recall.cells import UNBOUNDED
+from glassesjax.studies.recall.summary import CellSummary, PanelSummary, RecallSummary
 
 PALETTE = [ink for ink in COLORS.values() if ink != INK]
 NATS = "nats a token"
 
 
 @styled
-def slots_figure(rows: Sequence[Row]) -> Figure:
+def slots_figure(summary: RecallSummary) -> Figure:
     """How surprising the expected answers are, against the size of the state.
 
     Args:
-      rows: Rows of the recall study.
+      summary: Of the run.
 
     Returns:
       A panel for each task and length, a line for each policy, dashed the full state.
     """
-    cells = read_cells(rows)
-    figure, axes = _panels(cells)
-    inks = _inks(cells)
-    for panel, mine in zip(axes, panels(cells).values(), strict=True):
+    figure, axes = _panels(summary.panels)
+    inks = _inks(summary.panels)
+    for panel, mine in zip(axes, summary.panels, strict=True):
         for name, ink in inks.items():
-            line = sorted((c for c in mine if c.policy == name), key=lambda cell: cell.slots)
-            at, nats = [c.slots for c in line], [c.mean("gold_nll") for c in line]
+            line = [cell for cell in mine.cells if cell.policy == name]
+            line.sort(key=lambda cell: cell.slots)
+            at, nats = [cell.slots for cell in line], [cell.nats for cell in line]
             panel.plot(at, nats, color=ink, marker="o", markersize=3.5, label=name)
-        full = unbounded(mine)
-        if full is not None:
-            nats = full.mean("gold_nll")
+        if mine.full is not None:
+            nats = mine.full.nats
             panel.axhline(nats, color=INK, linestyle="--", linewidth=1.0, label=UNBOUNDED)
-        _slots_axis(panel, sorted({c.slots for c in mine if c.policy != UNBOUNDED}))
+        _slots_axis(panel, sorted({cell.slots for cell in mine.cells if cell.bounded}))
     _finish(axes, "slots")
     return figure
 
 
 @styled
-def depth_figure(rows: Sequence[Row]) -> Figure:
+def depth_figure(summary: RecallSummary) -> Figure:
     """How surprising the expected answers are, against where they stand in the passage.
 
     Args:
-      rows: Rows of the recall study.
+      summary: Of the run.
 
     Returns:
       A panel for each task and length, a line for each policy with the fewest slots.
     """
-    cells = read_cells(rows)
-    figure, axes = _panels(cells)
-    inks = _inks(cells) | {UNBOUNDED: INK}
-    for panel, mine in zip(axes, panels(cells).values(), strict=True):
+    figure, axes = _panels(summary.panels)
+    inks = _inks(summary.panels) | {UNBOUNDED: INK}
+    for panel, mine in zip(axes, summary.panels, strict=True):
         for name, ink in inks.items():
-            own = [cell for cell in mine if cell.policy == name]
+            own = [cell for cell in mine.cells if cell.policy == name]
             if own:
                 _depth_line(panel, min(own, key=lambda cell: cell.slots), ink)
         panel.set_xlim(-0.05, 1.05)
@@ -65,26 +62,26 @@ def depth_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _depth_line(axes: Axes, cell: Cell, ink: str) -> None:
-    depths = sorted({measured(row, "depth") for row in cell.rows})
-    nats = [cell.at(depth).mean("gold_nll") for depth in depths]
-    style = "--" if cell.policy == UNBOUNDED else "-"
+def _depth_line(axes: Axes, cell: CellSummary, ink: str) -> None:
+    depths, nats = zip(*cell.depths, strict=True)
+    style = "-" if cell.bounded else "--"
     axes.plot(depths, nats, style, color=ink, marker="o", markersize=3.5, label=cell.name)
 
 
-def _inks(cells: Sequence[Cell]) -> dict[str, str]:
-    names = list(dict.fromkeys(c.policy for c in cells if c.policy != UNBOUNDED))
-    return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(names)}
+def _inks(panels: Sequence[PanelSummary]) -> dict[str, str]:
+    bounded = (cell.policy for panel in panels for cell in panel.cells if cell.bounded)
+    return {
+        name: PALETTE[index % len(PALETTE)] for index, name in enumerate(dict.fromkeys(bounded))
+    }
 
 
-def _panels(cells: Sequence[Cell]) -> tuple[Figure, list[Axes]]:
-    found = panels(cells)
-    figure = Figure(figsize=(WIDTH, 2.6 * len(found)))
+def _panels(panels: Sequence[PanelSummary]) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(WIDTH, 2.6 * len(panels)))
     edges = margins(figure, right=2.2, bottom=0.5) | {"hspace": 0.35}
-    grid = figure.subplots(len(found), 1, squeeze=False, gridspec_kw=edges)
+    grid = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw=edges)
     axes = list(grid[:, 0])
-    for panel, (task, length) in zip(axes, found, strict=True):
-        panel.set_title(f"{task}, passages of {length} tokens")
+    for each, panel in zip(axes, panels, strict=True):
+        each.set_title(panel.name)
     return figure, axes
 
 

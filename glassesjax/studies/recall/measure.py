@@ -14,12 +14,11 @@ import jax.numpy as jnp
 from glassesjax.cache import check_context, state_bytes, unroll
 from glassesjax.cache.baselines import named_policy, named_slots
 from glassesjax.errors import BadInput
-from glassesjax.files import Row, Value
+from glassesjax.files import Row
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
-from glassesjax.runs.provenance import provenance
 from glassesjax.studies.recall.reading import (
     Cell,
     Reading,
@@ -28,13 +27,12 @@ from glassesjax.studies.recall.reading import (
     reading,
     written,
 )
+from glassesjax.studies.recall.records import RecallConstants, RecallRow
 from glassesjax.studies.recall.rows import recall_rows
 from glassesjax.studies.recall.settings import TRUNCATED, RecallSettings
 from glassesjax.tasks.bible import passages
 from glassesjax.tasks.text import king_james_verses
 
-# What tells one row of a run from another.
-KEY = ("task", "length", "item", "depth", "policy", "slots")
 PASSAGE = 512  # bytes of one with its questions, at the least
 DTYPES = {"f32": "float32", "f64": "float64"}
 
@@ -117,7 +115,7 @@ def measure(
     settings: RecallSettings,
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[RecallRow]]]:
     """Reads one passage after the other, each in all ways, and asks.
 
     Source: arXiv 2401.06104v2, section on long-range understanding.
@@ -139,39 +137,47 @@ def measure(
         dtype = jnp.dtype(DTYPES[settings.format])
         weights = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
         model = unroll(weights)
-    shared = _shared(settings, subject)
     for one, cell in itertools.product(subject.readings, subject.cells):
-        key = {**_passage_key(one), "policy": cell.name, "slots": cell.slots}
+        passage = one.passage
+        key = {"task": passage.task, "length": passage.length, "item": passage.number}
+        key |= {"policy": cell.name, "slots": cell.slots}
         if all(done({**key, "depth": depth}) for depth in settings.depths):
             continue
-        own = {"book": one.passage.book, "passage_tokens": len(one.tokens)}
-        own |= {"bytes": state_bytes(weights.config, cell.policy, cell.slots, dtype)}
+        size = state_bytes(weights.config, cell.policy, cell.slots, dtype)
         mode, tokenizer, words = settings.mode, subject.tokenizer, settings.words
         with jax.enable_x64(settings.format == "f64"):
-            rows = list(recall_rows(model, one, cell, mode=mode, tokenizer=tokenizer, words=words))
-        name = f"{one.passage.task} {one.passage.length} {one.passage.number}"
-        said = f"{name}: {cell.name} with {cell.slots} slots"
-        yield said, [{**shared, **key, **own, **row} for row in rows]
+            rows = recall_rows(
+                model, one, cell, size=size, mode=mode, tokenizer=tokenizer, words=words
+            )
+            rows = list(rows)
+        name = f"{passage.task} {passage.length} {passage.number}"
+        yield f"{name}: {cell.name} with {cell.slots} slots", rows
 
 
-def _passage_key(one: Reading) -> dict[str, Value]:
-    passage = one.passage
-    return {"task": passage.task, "length": passage.length, "item": passage.number}
+def constants(settings: RecallSettings, subject: Subject) -> RecallConstants:
+    """What all rows of a run have in common.
 
+    Args:
+      settings: What is measured.
+      subject: The model.
 
-def _shared(settings: RecallSettings, subject: Subject) -> dict[str, Value]:
-    config = subject.model.decoder.config
-    return {
-        "study": "recall",
-        "model": subject.model.name,
-        "positions": encoding_name(subject.model),
-        **provenance(),
-        **subject.model.columns,
-        "seed": settings.seed,
-        "words": settings.words,
-        "hint": settings.hint,
-        "dtype": DTYPES[settings.format],
-        "rounding": "none",
-        "width": config.model_dim,
-        "layers": config.num_layers,
-    }
+    Returns:
+      Model, weights, seed and sizes, and what is asked.
+    """
+    model = subject.model
+    config = model.decoder.config
+    return RecallConstants(
+        study="recall",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=config.model_dim,
+        positions=encoding_name(model),
+        words=settings.words,
+        hint=settings.hint,
+        dtype=DTYPES[settings.format],
+        rounding="none",
+        num_layers=config.num_layers,
+    )

@@ -13,16 +13,14 @@ from glassesjax.cache import Policy, State, Unrolled, advance, empty_state, logi
 from glassesjax.cache.losses import token_losses
 from glassesjax.cache.prefill import CHUNK, PrefillMode
 from glassesjax.cache.prompts import read_prompts
-from glassesjax.files import Value
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.precision import RoundingPlan
-from glassesjax.studies.recall.reading import MORE, Asked, Cell, Reading
+from glassesjax.studies.recall.reading import MORE, Cell, Reading
+from glassesjax.studies.recall.records import RecallRow
 from glassesjax.studies.recall.settings import TRUNCATED
 from glassesjax.tasks.answers import exact_match, first_words, token_f1
 
 QUESTION_CHUNK = 64  # tokens of questions that are read together
-
-Fields = dict[str, Value]
 
 
 def recall_rows(
@@ -30,22 +28,24 @@ def recall_rows(
     reading: Reading,
     cell: Cell,
     *,
+    size: int,
     mode: PrefillMode,
     tokenizer: ByteLevelTokenizer,
     words: int,
-) -> Iterator[Fields]:
+) -> Iterator[RecallRow]:
     """Reads a passage once, asks all its questions, and says how they were answered.
 
     Args:
       model: The decoder, unrolled.
       reading: The passage with its questions.
       cell: How it is read.
+      size: Bytes of its state, of one text.
       mode: How passage and questions are read where something is dropped.
       tokenizer: Of the model.
       words: Of an answer about a verse that count; all if 0.
 
     Yields:
-      For each question the fields that are its own.
+      The row of each question.
     """
     opened = _opened(model, reading, cell, cell.mode(mode))
     state, last = _asked(model, opened, cell)
@@ -53,21 +53,34 @@ def recall_rows(
     losses = expected_losses(model, state, last, cell.policy, gold)
     most, ends = max(map(len, gold)) + MORE, _ends(tokenizer)
     said = greedy(model, state, last, cell.policy, max_tokens=most, ends=ends)
-    limit = words if reading.passage.task == "verse" else 1
+    passage = reading.passage
+    limit = words if passage.task == "verse" else 1
     for index, asked in enumerate(reading.asked):
-        answer = first_words(tokenizer.decode(said[index]), limit)
-        yield {
-            **_question_fields(asked),
-            "prefill": opened.mode,
-            "tokens": opened.before + len(opened.prompts[index]),
-            "answer": answer,
-            "exact": exact_match(answer, asked.question.answer),
-            "f1": token_f1(answer, asked.question.answer),
-            "gold_nll": losses[index],
-            "finite": math.isfinite(losses[index]),
-            "gold_tokens": len(asked.expected),
-            "held": opened.held[index],
-        }
+        question, answer = asked.question, first_words(tokenizer.decode(said[index]), limit)
+        yield RecallRow(
+            task=passage.task,
+            length=passage.length,
+            item=passage.number,
+            policy=cell.name,
+            slots=cell.slots,
+            book=passage.book,
+            passage_tokens=len(reading.tokens),
+            bytes=size,
+            depth=question.depth,
+            needle_depth=question.needle_depth,
+            needle_tokens=asked.needle[1] - asked.needle[0],
+            question=question.text.rpartition("\n")[2],
+            expected=question.answer,
+            prefill=opened.mode,
+            read_tokens=opened.before + len(opened.prompts[index]),
+            answer=answer,
+            exact=exact_match(answer, question.answer),
+            f1=token_f1(answer, question.answer),
+            gold_nll=losses[index],
+            finite=math.isfinite(losses[index]),
+            gold_tokens=len(asked.expected),
+            retained_share=opened.held[index],
+        )
 
 
 class _Opened(NamedTuple):
@@ -213,14 +226,3 @@ def _ends(tokenizer: ByteLevelTokenizer) -> Callable[[int], bool]:
     """An answer is a line."""
     ends = tokenizer.ends
     return lambda token: token in ends or b"\n" in tokenizer.token_bytes(token)
-
-
-def _question_fields(asked: Asked) -> Fields:
-    question = asked.question
-    return {
-        "depth": question.depth,
-        "needle_depth": question.needle_depth,
-        "needle_tokens": asked.needle[1] - asked.needle[0],
-        "question": question.text.rpartition("\n")[2],
-        "expected": question.answer,
-    }

@@ -1,15 +1,20 @@
 """The recall study as a whole run: measured into a folder, with its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.files import Row
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.run import Result, Run
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
-from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
+from glassesjax.studies.recall.measure import RecallSettings, constants, measure, open_subject
 from glassesjax.studies.recall.page import recall_page
 from glassesjax.studies.recall.reading import readings_text
+from glassesjax.studies.recall.records import ROWS, RecallConstants, RecallRow
+from glassesjax.studies.recall.sentences import headline
+from glassesjax.studies.recall.summary import RecallSummary, summarize
+
+RecallResult = Result[RecallRow, RecallConstants, RecallSummary]
 
 
 def run_recall(
@@ -18,7 +23,7 @@ def run_recall(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> RecallResult:
     """Asks for what was read, under bounded states, into a folder with figures and page.
 
     Args:
@@ -28,7 +33,7 @@ def run_recall(
       advance: Takes the name of each step that was measured.
 
     Returns:
-      All rows of the run.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
@@ -36,21 +41,35 @@ def run_recall(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("recall", settings, source, readings_text(subject.readings).encode()),
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, subject),
         measure=lambda done: measure(settings, subject, done),
-        draw=_draw,
+        result=result,
         command=command,
         advance=advance,
     )
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    figures = {"slots": slots_figure(rows), "depth": depth_figure(rows)}
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
-    return {**drawn, "index.html": recall_page(rows, settings, record)}
+def result(run: Run[RecallRow, RecallConstants]) -> RecallResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the recall study.
+
+    Returns:
+      Its figures are ``slots`` and ``depth``.
+    """
+    summary = summarize(run)
+    figures = {"slots": lambda: slots_figure(summary), "depth": lambda: depth_figure(summary)}
+    whole: RecallResult = Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": recall_page(whole)},
+    )
+    return whole

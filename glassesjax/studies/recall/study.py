@@ -1,23 +1,32 @@
 """The study recall as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Run
 from glassesjax.runs.study import CONTINUES, WRITES, Call, Options, Study, model_part
+from glassesjax.studies.recall.records import ROWS, RecallConstants, RecallRow
 from glassesjax.studies.recall.settings import RecallSettings
-from glassesjax.studies.recall.verdicts import violations
+
+if TYPE_CHECKING:
+    from glassesjax.studies.recall.run import RecallResult
+    from glassesjax.studies.recall.summary import RecallSummary
 
 
-def _run(settings: RecallSettings, options: Options, call: Call) -> Sequence[Row]:
+def _run(settings: RecallSettings, options: Options, call: Call) -> "RecallResult":
     from glassesjax.studies.recall.run import run_recall
 
     return run_recall(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: RecallSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.studies.recall.sentences import recall_headlines
+def _result(run: Run[RecallRow, RecallConstants]) -> "RecallResult":
+    from glassesjax.studies.recall.run import result
 
-    return recall_headlines(rows)
+    return result(run)
+
+
+def _violations(summary: "RecallSummary") -> Sequence[str]:
+    return summary.passes.failures
 
 
 STUDY = Study(
@@ -28,6 +37,7 @@ STUDY = Study(
     folder_part=lambda settings: model_part(settings.model),
     steps=lambda settings, options: settings.steps,
     run=_run,
-    lines=_lines,
-    violations=violations,
+    rows=ROWS,
+    result=_result,
+    violations=_violations,
 )

@@ -11,20 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from documented import row_keys
-from studies.made_diverged import check_diverged, faults, words_of
+from studies.made_diverged import check_diverged, faults, joined, words_of
 
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.tokenizer import ByteLevelTokenizer
-from glassesjax.runs.rows import read_rows
+from glassesjax.runs.record import names, to_row
 from glassesjax.studies.influence.measure import (
-    KEY,
     InfluenceSettings,
     _of_text,
+    constants,
     measure,
     open_subject,
 )
+from glassesjax.studies.influence.records import ROWS, InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, influence_rows, passages_text
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.shares import squared_shares
@@ -34,6 +34,10 @@ SETTINGS = InfluenceSettings(
 )
 
 
+def rows_of(settings, subject):
+    return [to_row(row) for _, rows in measure(settings, subject) for row in rows]
+
+
 @pytest.fixture(scope="module")
 def subject():
     return open_subject(SETTINGS)
@@ -41,7 +45,7 @@ def subject():
 
 @pytest.fixture(scope="module")
 def rows(subject):
-    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+    return rows_of(SETTINGS, subject)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def column(rows, name, **wanted):
 
 
 def test_every_row_is_there_once_and_flat(rows):
-    keys = {tuple(row[name] for name in KEY) for row in rows}
+    keys = {tuple(row[name] for name in ROWS.key) for row in rows}
     assert len(rows) == len(keys) == 2 * 4 * 6
     assert [row["token_text"] for row in rows[:6]] == ["<bos>", *"31,31"]
     assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
@@ -111,11 +115,11 @@ def test_operator_norms_stand_at_the_layers_asked_for_and_at_no_other(rows):
     for kind in ("true", "frozen"):
         for layer in range(4):
             mine = pick(rows, attention=kind, layer=layer)
-            known = [row["spectral"] is not None for row in mine]
+            known = ["spectral" in row for row in mine]
             assert known == [layer in (0, 2)] * 6
             for row in mine:
                 # The slack is the rounding of a root of a Gram matrix.
-                if row["spectral"] is not None:
+                if "spectral" in row:
                     assert row["spectral"] <= row["frobenius"] * (1 + 1e-10)
                 else:
                     assert row["at_least"] == row["frobenius"] / 8  # the root of the width 64
@@ -131,13 +135,13 @@ def test_the_last_layers_stream_is_heard_at_the_last_token_only(rows):
 
 
 def test_bounds_and_rollout_do_not_depend_on_the_kind(rows):
-    for name in ("pi", "log10_printed", "log10_repaired"):
+    for name in ("rollout", "log10_printed", "log10_repaired"):
         assert (
             column(rows, name, attention="true").tolist()
             == column(rows, name, attention="frozen").tolist()
         )
     for layer in range(4):
-        total = column(rows, "pi", attention="true", layer=layer).sum()
+        total = column(rows, "rollout", attention="true", layer=layer).sum()
         assert total == pytest.approx(1, rel=6 * 2.0**-52, abs=0)
 
 
@@ -161,7 +165,9 @@ def made(norm, subject, printed=1, **fields):
     logs = [fill(power * math.log(10)) for power in (printed, 3)]
     layers = (0,) if "spectral" in fields else ()
     bounds = Bounds(fill(0.2), np.zeros(0), *logs)
-    return list(influence_rows(subject.model, subject.passages[0], found, bounds, layers))
+    said = {"attention": "true", "last_finite": True}
+    rows = influence_rows(subject.model, subject.passages[0], found, bounds, layers, **said)
+    return [to_row(row) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +207,7 @@ def test_verdicts_go_by_the_ends_of_the_operator_norm(subject, norm, fields, end
 )
 def test_no_number_is_neither_within_nor_exceeded(subject, norm, changes):
     row = made(norm, subject, **changes)[0]
-    assert row["printed"] == "not_a_number"
+    assert row["printed"] == "not_finite"
     if "spectral" in changes:
         assert math.isnan(row["spectral"])
 
@@ -220,15 +226,16 @@ def test_a_model_that_overflows_yields_rows_that_say_so(subject):
     decoder.final_norm = final
     model = dataclasses.replace(subject.model, decoder=decoder)
     settings = dataclasses.replace(SETTINGS, attention=("frozen",))
-    *_, (_, found) = measure(settings, subject._replace(model=model))
+    found = rows_of(settings, subject._replace(model=model))
     assert {(row["last_finite"], row["finite"]) for row in found} == {(False, False)}
-    assert {row["printed"] for row in found if row["position"] == 5} == {"not_a_number"}
+    assert {row["printed"] for row in found if row["position"] == 5} == {"not_finite"}
 
 
 def test_estimates_lie_within_their_errors(subject, rows):
     changes = {"method": "estimated", "spectral": None, "attention": ("true",)}
     settings = dataclasses.replace(SETTINGS, probes=64, **changes)
-    (first, none), (kind, found) = measure(settings, subject)
+    (first, none), (kind, records) = measure(settings, subject)
+    found = [to_row(row) for row in records]
     assert (first, none, kind) == ("bounds for true attention", [], "true attention")
     assert {(row["last_finite"], row["finite"]) for row in found} == {(True, True)}
     measured = lambda name: np.array([row[name] for row in found])
@@ -241,8 +248,10 @@ def test_estimates_lie_within_their_errors(subject, rows):
     gap = np.abs(measured("along") ** 2 - along**2)
     assert (gap <= 5 * np.sqrt(2 / 64) * along**2 + 1e-11 * scale**2).all()
     assert (measured("along_standard_error")[:6] > 0).all()
-    assert {row["spectral"] for row in found} == {None}
-    assert {row["probes"] for row in found} == {64}
+    assert not any("spectral" in row for row in found)
+    assert set().union(*found) == set(names(InfluenceRow)) - {"spectral"}
+    every = [constants(each, subject.model) for each in (settings, SETTINGS)]
+    assert [(each.method, each.probes) for each in every] == [("estimated", 64), ("exact", None)]
 
 
 def test_kinds_that_are_done_are_left_out(subject):
@@ -257,7 +266,7 @@ def test_float64_does_not_leak_out(subject, rows):
         assert jnp.zeros(1).dtype == jnp.float32
     assert kind == "frozen attention"
     expected = column(rows, "frobenius", attention="frozen")
-    assert [row["frobenius"] for row in found] == expected.tolist()
+    assert [row.frobenius for row in found] == expected.tolist()
 
 
 @pytest.mark.slow  # in a quick run exact influence without operator norms is that of its own tests
@@ -266,8 +275,8 @@ def test_norms_without_operator_norms_are_the_same(subject, rows):
     _, (_, found) = measure(settings, subject)
     # Without the singular values it is another program, which may add in another order.
     expected = column(rows, "frobenius", attention="frozen")
-    np.testing.assert_allclose([row["frobenius"] for row in found], expected, rtol=2.0**-45)
-    assert {row["spectral"] for row in found} == {None}
+    np.testing.assert_allclose([row.frobenius for row in found], expected, rtol=2.0**-45)
+    assert {row.spectral for row in found} == {None}
 
 
 @pytest.mark.parametrize(
@@ -369,8 +378,8 @@ def passages():
     changes = {"prompt": "", "passages": 2, "max_tokens": 6, "attention": ("frozen",)}
     settings = dataclasses.replace(SETTINGS, **changes)
     both = open_subject(settings)
-    rows_of = lambda subject: [row for _, rows in measure(settings, subject) for row in rows]
-    return settings, both, rows_of(both), rows_of(both._replace(passages=both.passages[1:]))
+    second = both._replace(passages=both.passages[1:])
+    return settings, both, rows_of(settings, both), rows_of(settings, second)
 
 
 def test_bounds_of_passages_together_are_those_of_each_alone(passages):
@@ -378,13 +387,13 @@ def test_bounds_of_passages_together_are_those_of_each_alone(passages):
     later = [row for row in together if row["offset"] == 6]
     assert len(together) == 2 * len(alone) == 2 * len(later) == 2 * 4 * 6
     for one, other in zip(later, alone, strict=True):
-        for name in ("frobenius", "pi", "log10_printed", "log10_repaired"):
+        for name in ("frobenius", "rollout", "log10_printed", "log10_repaired"):
             # The same program on another batch; some thousand roundings.
             assert one[name] == pytest.approx(other[name], rel=1e-11, abs=0)
     # The second passage is there already.
     done = lambda row: row["offset"] == 6
-    names = [name for name, _ in measure(settings, both, done)]
-    assert names == ["bounds for frozen attention", "frozen attention, digits from 0"]
+    steps = [name for name, _ in measure(settings, both, done)]
+    assert steps == ["bounds for frozen attention", "frozen attention, digits from 0"]
 
 
 # As SETTINGS, whose programs are compiled.
@@ -396,14 +405,15 @@ def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
     out = tmp_path / "toy"
     call = ["influence", "toy", *FLAGS, "--out", str(out)]
     assert run(call) == 0
-    names = {path.name for path in out.iterdir()}
-    assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
+    files = {path.name for path in out.iterdir()}
+    wanted = {"settings.json", "provenance.json", "rows.jsonl", "summary.json", "figures"}
+    assert files == wanted | {"index.html"}
     assert {path.name for path in (out / "figures").iterdir()} == {"profile.svg", "layers.svg"}
     said = capsys.readouterr()
-    assert "Effective number of tokens" in said.out
+    assert "effective number of tokens" in said.out
     steps = ["bounds for true and frozen attention", "true attention", "frozen attention"]
     assert said.err.splitlines() == steps
-    assert said.out.splitlines()[-1] == f"Page: {out / 'index.html'}"
+    assert f"Page: {(out / 'index.html').as_uri()}" in said.out.splitlines()
     page, written = (out / "index.html").read_text(), (out / "rows.jsonl").read_bytes()
     assert "http" not in page.replace("http://www.w3.org", "")
     lines = written.splitlines(keepends=True)
@@ -423,17 +433,18 @@ def test_a_command_estimates_as_well(tmp_path, capsys):
     out = tmp_path / "toy"
     words = ("--prompt", "31,31", "--method", "estimated", "--probes", "64", "--format", "f64")
     assert run(["influence", "toy", *words, "--attention", "true", "--out", str(out)]) == 0
-    assert "Effective number of tokens" in capsys.readouterr().out
-    rows = read_rows(out / "rows.jsonl")
-    assert {(row["method"], row["probes"], row["spectral"]) for row in rows} == {
-        ("estimated", 64, None)
+    assert "effective number of tokens" in capsys.readouterr().out
+    rows = joined(out)
+    assert {(row["method"], row["probes"], "spectral" in row) for row in rows} == {
+        ("estimated", 64, False)
     }
     assert all(row["standard_error"] > 0 for row in rows if row["layer"] == 0)
     assert "64 probes" in (out / "index.html").read_text()
 
 
-def test_every_key_of_a_row_is_documented(rows):
-    assert set().union(*rows) == row_keys("influence")
+def test_every_field_is_there_somewhere(rows):
+    of_estimates = {"standard_error", "along_standard_error"}
+    assert set().union(*rows) == set(names(InfluenceRow)) - of_estimates
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -4,6 +4,7 @@ import math
 from xml.etree import ElementTree
 
 import pytest
+from studies.recall.made_recall import made, made_result, run_of
 from wording import says
 
 from glassesjax.report.canvas import to_svg
@@ -11,21 +12,11 @@ from glassesjax.studies.recall.cells import panels, read_cells, wilson
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
 from glassesjax.studies.recall.page import recall_page
 from glassesjax.studies.recall.sentences import recall_headlines
+from glassesjax.studies.recall.summary import summarize
 
 
-def made(policy, slots, nats, hits=(), task="verse", items=2, answer="and Lot"):
-    """Rows of one cell; nats grow by 0.5 with each depth."""
-    return [
-        {
-            "model": "smollm2", "layers": 30, "width": 576, "prefill": "exact", "dtype": "float32",
-            "task": task, "length": 256, "item": item, "book": "Job", "depth": depth,
-            "policy": policy, "slots": slots, "question": "Job 1:1", "expected": "And Lot also",
-            "answer": answer, "exact": (item, depth) in hits, "f1": 0.8,
-            "gold_nll": None if nats is None else nats + 0.5 * step, "held": 0.25,
-        }
-        for item in range(items)
-        for step, depth in enumerate((0.1, 0.9))
-    ]  # fmt: skip
+def lines_of(rows):
+    return recall_headlines(summarize(run_of(rows)))
 
 
 ROWS = [
@@ -57,22 +48,19 @@ def test_wilson_by_hand(hits, count, low, high):
 
 
 def test_cells_and_their_means():
-    cells = read_cells(ROWS)
+    cells = read_cells(run_of(ROWS).rows)
     assert [(c.policy, c.slots, c.hits) for c in cells] == [
         ("full", 300, 2), ("tova", 64, 1), ("window", 64, 0), ("tova", 128, 0),
     ]  # fmt: skip
-    assert cells[1].mean("gold_nll") == 1.25
-    assert cells[1].at(0.9).mean("gold_nll") == 1.5
-    assert list(panels(read_cells([*ROWS, *made("tova", 64, 1.0, task="said")]))) == [
-        ("verse", 256), ("said", 256),
-    ]  # fmt: skip
-    with pytest.raises(ValueError, match="rows of a recall run"):
-        read_cells([])
+    assert cells[1].nats == 1.25
+    assert cells[1].at(0.9).nats == 1.5
+    both = run_of([*ROWS, *made("tova", 64, 1.0, task="said")]).rows
+    assert list(panels(read_cells(both))) == [("verse", 256), ("said", 256)]
 
 
 def test_sentences_have_the_numbers_of_the_rows():
     about = "verse, passages of 256 tokens: "
-    said = recall_headlines(ROWS)
+    said = lines_of(ROWS)
     # With z = 1.96 and n = 4: 1/2 and half a width of sqrt(1/16 + z^2/64) z / (1 + z^2/4) = 0.35.
     assert all(text.startswith(about) for text in said)
     assert says(said[0], "full", 2, 4, "15%", "85%", "0.80", 0.75)
@@ -85,7 +73,7 @@ def test_sentences_have_the_numbers_of_the_rows():
 
 def test_an_order_is_told_only_where_the_interval_over_passages_leaves_no_tie():
     def last(*cells):
-        return recall_headlines([row for cell in cells for row in cell])[-1]
+        return lines_of([row for cell in cells for row in cell])[-1]
 
     apart = last(made("window", 64, 3.0, items=9), made("tova", 64, 1.0, items=9))
     assert says(apart, "window", 3.25, "tova", 1.25, "tova lower than window", "95%", 9)
@@ -99,20 +87,20 @@ def test_an_order_is_told_only_where_the_interval_over_passages_leaves_no_tie():
 
 
 def test_a_run_without_the_full_state_or_without_numbers():
-    alone = recall_headlines(made("tova", 64, 1.0))
+    alone = lines_of(made("tova", 64, 1.0))
     assert "than full" not in alone[0]
-    lost = recall_headlines([*made("full", 300, 0.5), *made("tova", 64, None)])
+    lost = lines_of([*made("full", 300, 0.5), *made("tova", 64, None)])
     assert "no number of nats" in lost[1]
     assert "not comparable with full" in lost[1]
     # Cut off within a cell: only the questions that both have are compared.
-    part = recall_headlines([*made("full", 300, 0.5), *made("tova", 64, 1.0)[:1]])
+    part = lines_of([*made("full", 300, 0.5), *made("tova", 64, 1.0)[:1]])
     assert "0.50 more than full" in part[1]
 
 
 def test_figures_have_a_panel_a_task_and_a_line_a_policy():
-    rows = [*ROWS, *made("tova", 64, 1.0, task="said")]
+    summary = summarize(run_of([*ROWS, *made("tova", 64, 1.0, task="said")]))
     for draw, count in ((slots_figure, 3), (depth_figure, 3)):
-        figure = draw(rows)
+        figure = draw(summary)
         first, second = figure.axes
         assert len([line for line in first.lines if len(line.get_xdata())]) == count
         assert first.get_title(loc="left") == "verse, passages of 256 tokens"
@@ -121,11 +109,11 @@ def test_figures_have_a_panel_a_task_and_a_line_a_policy():
 
 
 def test_the_page_is_whole_and_escapes_answers():
-    page = recall_page(ROWS, {"words": 8}, {"backend": "cpu"})
-    assert page == recall_page(ROWS, {"words": 8}, {"backend": "cpu"})
+    page = recall_page(made_result(ROWS))
+    assert page == recall_page(made_result(ROWS))
     assert "<b>&" not in page
     assert "&lt;b&gt;&amp;" in page
     assert "<script" not in page
-    for text in recall_headlines(ROWS):
+    for text in lines_of(ROWS):
         assert text in page
     assert page.count("<h3>") == 3  # the fourth question is folded

@@ -8,17 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from documented import row_keys
 from studies.made_reader import TOKENIZER, made_header, made_verses
 
 from glassesjax.cache import empty_state, policy, prefill, replay, retained, unroll
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
+from glassesjax.runs.record import names, to_row
 from glassesjax.studies.recall import measure as recall
 from glassesjax.studies.recall import run as report
-from glassesjax.studies.recall.measure import KEY, RecallSettings, measure, open_subject
+from glassesjax.studies.recall.measure import RecallSettings, measure, open_subject
 from glassesjax.studies.recall.reading import Asked, Reading, readings_text
+from glassesjax.studies.recall.records import ROWS, RecallRow
 from glassesjax.studies.recall.rows import expected_losses, greedy, held_share
 from glassesjax.tasks.answers import exact_match, token_f1
 from glassesjax.tasks.bible import Question
@@ -52,7 +53,7 @@ def subject(made):
 
 @pytest.fixture(scope="module")
 def rows(subject):
-    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+    return [to_row(row) for _, rows in measure(SETTINGS, subject) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,9 @@ def slow_loss(model, tokens, answer, rule, slots):
     return -float(each.mean())
 
 
-def test_every_row_is_there_once_and_flat(subject, rows):
-    assert len(rows) == len({tuple(row[name] for name in KEY) for row in rows})
+def test_every_row_is_there_once(subject, rows):
+    assert len(rows) == len({tuple(row[name] for name in ROWS.key) for row in rows})
     assert len(rows) == 2 * 2 * 3  # tasks, depths, ways to read
-    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
     assert SETTINGS.steps * 2 == len(rows)
     for row, one, asked in cases(subject, rows):
         assert row["expected"] == asked.question.answer
@@ -121,7 +121,7 @@ def test_losses_are_those_of_one_replay(subject, rows, model, rule, slots):
     slow = slow_loss(model, tokens, asked.expected, rule, room)
     # Sums of some hundred terms in float64, in another order; scores are of size one.
     assert row["gold_nll"] == pytest.approx(slow, rel=1e-12, abs=0)
-    assert row["tokens"] == len(tokens)
+    assert row["read_tokens"] == len(tokens)
 
 
 def test_truncated_is_the_full_model_on_the_last_tokens(subject, rows, model):
@@ -131,12 +131,12 @@ def test_truncated_is_the_full_model_on_the_last_tokens(subject, rows, model):
     tokens = (*one.tokens, *asked.tokens)[-90:]
     slow = slow_loss(model, tokens, asked.expected, "full", 200)
     assert row["gold_nll"] == pytest.approx(slow, rel=1e-12, abs=0)
-    assert row["tokens"] == 90
+    assert row["read_tokens"] == 90
     kept = 90 - len(asked.tokens)
     size = asked.needle[1] - asked.needle[0]
     assert asked.needle[1] == len(one.tokens)
-    assert row["held"] == min(kept, size) / size
-    assert all(r["held"] == 0 for r in pick(rows, policy="truncated", depth=0.0))
+    assert row["retained_share"] == min(kept, size) / size
+    assert all(r["retained_share"] == 0 for r in pick(rows, policy="truncated", depth=0.0))
 
 
 def test_truncated_is_no_window(subject, rows, model):
@@ -153,8 +153,8 @@ def test_rows_of_two_sizes_are_each_of_its_own(subject, rows):
     settings = dataclasses.replace(
         SETTINGS, tasks=("said",), policies=("truncated",), slots=("40", "90")
     )
-    found = [row for _, rows in measure(settings, open_subject(settings)) for row in rows]
-    own = lambda rows: [(r["slots"], r["depth"], r["tokens"], r["gold_nll"]) for r in rows]
+    found = [to_row(r) for _, rows in measure(settings, open_subject(settings)) for r in rows]
+    own = lambda rows: [(r["slots"], r["depth"], r["read_tokens"], r["gold_nll"]) for r in rows]
     narrow, wide = (own(pick(found, slots=slots)) for slots in (40, 90))
     assert wide == own(pick(rows, policy="truncated", task="said"))
     assert [tokens for _, _, tokens, _ in narrow] == [40, 40]
@@ -165,8 +165,8 @@ def test_held_is_what_a_replay_holds(subject, rows, model):
     for row, one, asked in cases(subject, rows, policy="tova", slots=90, task="said"):
         found = replay(model, jnp.asarray(one.tokens, jnp.int32), policy("tova"), slots=90)
         held = np.stack([retained(layer)[0, -1] for layer in found.forgotten])
-        assert row["held"] == held[:, slice(*asked.needle)].mean()
-    assert all(row["held"] == 1 for row in pick(rows, policy="full"))
+        assert row["retained_share"] == held[:, slice(*asked.needle)].mean()
+    assert all(row["retained_share"] == 1 for row in pick(rows, policy="full"))
 
 
 def test_held_share_by_hand(model):
@@ -202,14 +202,13 @@ def test_greedy_is_what_generate_writes(written):
 
 @pytest.fixture(scope="module")
 def losses(model):
-    """Of two rows of different lengths, together and each by itself."""
+    """Of two rows of different lengths, together and each beside its like: of one shape."""
     rule = policy("tova")
     *_, part = prefill(model, np.array(list(b"Who said so"), np.int32), rule, slots=6, chunk=16)
     rows = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), part.state)
     last = jnp.stack([part.y[-1], part.y[-1]])
     both = expected_losses(model, rows, last, rule, [(5, 9, 3), (7,)])
-    state = jax.tree.map(lambda leaf: leaf[None], part.state)
-    each = [expected_losses(model, state, last[:1], rule, [row])[0] for row in [(5, 9, 3), (7,)]]
+    each = [expected_losses(model, rows, last, rule, [row] * 2)[0] for row in [(5, 9, 3), (7,)]]
     return both, each
 
 
@@ -223,7 +222,7 @@ def test_other_modes_agree_while_nothing_is_dropped(subject, rows, mode):
     settings = dataclasses.replace(
         SETTINGS, mode=mode, tasks=("said",), policies=("tova",), slots=("500",)
     )
-    found = [r for _, rs in measure(settings, open_subject(settings)) for r in rs]
+    found = [to_row(r) for _, rs in measure(settings, open_subject(settings)) for r in rs]
     full = pick(rows, policy="full", task="said")
     assert [r["prefill"] for r in found] == [mode] * 2
     assert [r["gold_nll"] for r in found] == pytest.approx(
@@ -293,8 +292,17 @@ def test_truncated_needs_a_context_for_what_it_reads_only(subject, monkeypatch):
                 recall.cells(long, model.config, subject.readings)
 
 
-def test_every_key_of_a_row_is_documented(rows):
-    assert set().union(*rows) == row_keys("recall")
+def test_every_field_is_there(rows):
+    assert all(list(row) == names(RecallRow) for row in rows)
+
+
+def test_a_row_of_before_is_read_in_the_words_of_today(rows):
+    row = dict(rows[0])
+    old = {"tokens": row.pop("read_tokens"), "held": row.pop("retained_share"), **row}
+    constants, new = ROWS.upgraded({"study": "recall", "width": 576, **old})
+    assert (constants, new) == ({"study": "recall", "model_dim": 576}, rows[0])
+    del old["finite"]  # as the oldest ones are
+    assert ROWS.read(ROWS.upgraded(old | {"gold_nll": None})[1]).finite is False
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
