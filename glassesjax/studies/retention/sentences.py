@@ -20,9 +20,7 @@ def headline(summary: RetentionSummary) -> str:
     Returns:
       For each cell how recent what is cached is, and where the first token stays.
     """
-    known, bad = summary.passes
-    lost = [f"not finite, in {bad} of {known} rows"] if bad else []
-    return "; ".join([*lost, *map(_cell_headline, summary.cells)])
+    return "; ".join([*summary.passes.phrases(), *map(_cell_headline, summary.cells)])
 
 
 def _cell_headline(cell: CellSummary) -> str:
