@@ -5,6 +5,7 @@ from . import budget_text as budget_text
 from . import choosing as choosing
 from . import generate as generate
 from . import losses as losses
+from . import obstacles as obstacles
 from . import policies as policies
 from . import prompts as prompts
 from . import pruned as pruned

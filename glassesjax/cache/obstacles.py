@@ -26,3 +26,16 @@ def text_title(name: str) -> str:
       The name itself, but for that of random digits.
     """
     return DIGITS if name == RANDOM_DIGITS else name
+
+
+def unstated_obstacle(text: object, model: object) -> Obstacle | None:
+    """Why policies cannot be ranked by the rows of an older run, which does not say so itself.
+
+    Args:
+      text: The name of the text.
+      model: The name of the model.
+
+    Returns:
+      The reason; None where policies can be ranked.
+    """
+    return "random_digits" if text in (DIGITS, RANDOM_DIGITS) or model == "toy" else None

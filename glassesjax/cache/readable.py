@@ -2,7 +2,7 @@
 
 import math
 
-from glassesjax.cache.obstacles import DIGITS, NOTHING, Obstacle
+from glassesjax.cache.obstacles import Obstacle
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import SymbolTokenizer
 
@@ -23,19 +23,6 @@ def ranking_obstacle(model: LanguageModel) -> Obstacle | None:
     if not isinstance(model.tokenizer, SymbolTokenizer):
         return None
     return "random_weights" if model.name == "toy" else "random_digits"
-
-
-def unstated_obstacle(text: object, model: object) -> str:
-    """Why policies cannot be ranked by the rows of an older run, which does not say so itself.
-
-    Args:
-      text: The name of the text.
-      model: The name of the model.
-
-    Returns:
-      The reason, as a phrase; empty where policies can be ranked.
-    """
-    return NOTHING if text == DIGITS or model == "toy" else ""
 
 
 def may_know(perplexity: float) -> bool:

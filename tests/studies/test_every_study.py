@@ -7,7 +7,7 @@ import contextlib
 import io
 
 import pytest
-from studies.made_diverged import SEED, saved_pair
+from studies.made_diverged import SEED, joined, saved_pair
 
 from glassesjax import open_model
 from glassesjax.cli import run
@@ -55,8 +55,8 @@ def test_a_name_of_one_decoder_has_no_model_seed(trained, tmp_path):
     assert open_model("toy", seed=5).seed == 5
     words = ["retention", one, *VERBS["retention"], "--seed", "5", "--out", str(tmp_path / "run")]
     assert run(words) == 0
-    rows = read_rows(tmp_path / "run" / "rows.jsonl")
-    assert {(row["model_seed"], row["seed"]) for row in rows} == {(None, 5)}
+    rows = joined(tmp_path / "run")
+    assert {(row.get("model_seed"), row["seed"]) for row in rows} == {(None, 5)}
 
 
 def test_the_packaged_toy_keeps_its_positions():
@@ -70,7 +70,7 @@ def test_rows_of_the_packaged_toy_name_their_positions(tmp_path):
     """As those of ``toy`` do: the name is not that of a model with an encoding of its own."""
     words = ["retention", "packaged:toy", *VERBS["retention"], "--positions", "rotary"]
     assert run([*words, "--out", str(tmp_path / "run")]) == 0
-    rows = read_rows(tmp_path / "run" / "rows.jsonl")
+    rows = joined(tmp_path / "run")
     assert {row["positions"] for row in rows} == {"rotary"}
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from typing import Any, Literal
 
-from glassesjax.cache.obstacles import DIGITS, OBSTACLES, RANDOM_DIGITS, Obstacle
+from glassesjax.cache.obstacles import DIGITS, OBSTACLES, RANDOM_DIGITS, Obstacle, unstated_obstacle
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.row_schema import RowSchema
 
@@ -80,9 +80,8 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(ValueError):  # what is no such list is refused when it is read
             new["block_losses"] = [float(loss) for loss in str(new["block_losses"]).split(",")]
     new.setdefault("finite", new.get("nll") is not None)
-    on_digits = new.get("text") == RANDOM_DIGITS or new.get("model") == "toy"
-    if "ranking_obstacle" not in new and on_digits:
-        new["ranking_obstacle"] = "random_digits"
+    if "ranking_obstacle" not in new:
+        new["ranking_obstacle"] = unstated_obstacle(new.get("text"), new.get("model"))
     return new
 
 

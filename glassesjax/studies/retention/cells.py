@@ -1,17 +1,28 @@
 """The rows of a retention run, found again by policy and number of slots."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer, number
+from glassesjax.errors import BadInput
+from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import BLOCK, Interval, mean_ratio
+from glassesjax.studies.retention.records import (
+    CLASS_TITLES,
+    ClassRow,
+    LayerRow,
+    RetentionConstants,
+    RetentionRow,
+    SummaryRow,
+    TokenRow,
+)
 from glassesjax.tasks.word_classes import CLASSES
 
 PAPER_LENGTH = 4096  # tokens of the texts of the paper's Table 5
+
+RowT = TypeVar("RowT")
 
 
 class Cell(NamedTuple):
@@ -19,12 +30,14 @@ class Cell(NamedTuple):
 
     policy: str
     slots: int
-    tokens: list[Row]
+    tokens: list[TokenRow]
     """In reading order."""
-    classes: dict[str, Row]
-    layers: list[Row]
+    classes: dict[str, ClassRow]
+    """By title."""
+    layers: list[LayerRow]
     """A row for each decision, first layer first."""
-    summary: Row
+    summary: SummaryRow
+    num_layers: int
 
     @property
     def name(self) -> str:
@@ -39,75 +52,86 @@ class Cell(NamedTuple):
     @property
     def decisions(self) -> str:
         """What decides, in the plural."""
-        groups = len(self.layers) != integer(self.summary, "layers")
-        return "key-value heads" if groups else "layers"
+        return "key-value heads" if len(self.layers) != self.num_layers else "layers"
 
-    def of_tokens(self, name: str) -> np.ndarray:
-        """A field of each token."""
-        return _numbers(self.tokens, name)
+    @property
+    def steps(self) -> np.ndarray:
+        """The lifetime of each token."""
+        return np.array([row.steps for row in self.tokens])
 
-    def of_layers(self, name: str) -> np.ndarray:
-        """A field of each layer, the mean over its decisions; NaN where there is none."""
-        values, layers = _numbers(self.layers, name), _numbers(self.layers, "layer")
+    @property
+    def titles(self) -> list[str]:
+        """The class of each token, by title."""
+        return [CLASS_TITLES.get(row.word_class, row.word_class) for row in self.tokens]
+
+    @property
+    def recent_share(self) -> np.ndarray:
+        """Of each layer, the mean over its decisions; so are the next two."""
+        return self._by_layer(row.recent_share for row in self.layers)
+
+    @property
+    def first_steps(self) -> np.ndarray:
+        """The lifetime of the first token."""
+        return self._by_layer(row.first_steps for row in self.layers)
+
+    @property
+    def overlap_next(self) -> np.ndarray:
+        """NaN for the last layer."""
+        values = (row.overlap_next for row in self.layers)
+        return self._by_layer(math.nan if value is None else value for value in values)
+
+    def _by_layer(self, decisions: Iterable[float]) -> np.ndarray:
+        values, layers = np.array(list(decisions)), np.array([row.layer for row in self.layers])
         return np.array([values[layers == layer].mean() for layer in np.unique(layers)])
 
-    def whole(self, name: str) -> float:
-        """A field of the summary; NaN where there is none."""
-        return float(_numbers([self.summary], name)[0])
-
-    def forgotten(self) -> list[np.ndarray]:
-        """For each layer when its decisions forgot each token."""
-        found: dict[int, list[list[int]]] = {}
+    def evicted(self) -> list[np.ndarray]:
+        """For each layer when its decisions evicted each token."""
+        steps: dict[int, list[tuple[int, ...]]] = {}
         for row in self.layers:
-            steps = [int(step) for step in str(row["forgotten"]).split(",")]
-            found.setdefault(integer(row, "layer"), []).append(steps)
-        return [np.array(steps) for steps in found.values()]
+            steps.setdefault(row.layer, []).append(row.evicted)
+        return [np.array(each) for each in steps.values()]
 
     def relative(self, name: str) -> float:
         """Mean lifetime of a class over that of all tokens."""
-        return _numbers([self.classes[name]], "steps")[0] / self.whole("steps")
+        return self.classes[name].steps / self.summary.steps
 
 
-def read_cells(rows: Sequence[Row]) -> list[Cell]:
+def read_cells(run: Run[RetentionRow, RetentionConstants]) -> list[Cell]:
     """The cells of a run in the order of their rows.
 
     Args:
-      rows: Rows of the retention study; a cell that was cut off is left out.
+      run: Of the retention study; a cell that was cut off is left out.
 
     Returns:
       At least one.
 
     Raises:
-      ValueError: There is no whole cell.
+      BadInput: There is no whole cell.
     """
-    found = [row for row in rows if row.get("study") == "retention"]
-    names = dict.fromkeys((str(row["policy"]), integer(row, "slots")) for row in found)
-    cells = [cell for policy, slots in names if (cell := _cell(found, policy, slots))]
+    names = dict.fromkeys((row.policy, row.slots) for row in run.rows)
+    cells = [cell for policy, slots in names if (cell := _cell(run, policy, slots))]
     if not cells:
-        seen = f"found none that is whole among {len(rows)}"
-        raise ValueError(f"Wanted rows of the retention study; {seen}: run the study first.")
+        expected = "Expected rows of the retention study with all of a policy and number of slots"
+        raise BadInput(f"{expected}, got none that is whole among {len(run.rows)}: run it on.")
     return cells
 
 
-def _cell(rows: Sequence[Row], policy: str, slots: int) -> Cell | None:
-    mine = [row for row in rows if row["policy"] == policy and row["slots"] == slots]
-    kind = lambda name: [row for row in mine if row["kind"] == name]
-    in_order = lambda name, key: sorted(kind(name), key=lambda row: integer(row, key))
-    classes = {str(row["class"]): row for row in kind("class")}
+def _cell(run: Run[RetentionRow, RetentionConstants], policy: str, slots: int) -> Cell | None:
+    mine = [row for row in run.rows if (row.policy, row.slots) == (policy, slots)]
+    classes = {CLASS_TITLES.get(row.word_class): row for row in _of(ClassRow, mine)}
     ranked = {row.name: classes[row.name] for row in CLASSES if row.name in classes}
-    by_decision = lambda row: (integer(row, "layer"), integer(row, "group"))
-    layers = sorted(kind("layer"), key=by_decision)
-    summary = kind("summary")
-    tokens = in_order("token", "position")
-    if not summary or len(tokens) != summary[0]["prompt_tokens"]:
+    layers = sorted(_of(LayerRow, mine), key=lambda row: (row.layer, row.group))
+    tokens = sorted(_of(TokenRow, mine), key=lambda row: row.position)
+    summary, shared = _of(SummaryRow, mine), run.constants
+    if not summary or len(tokens) != shared.prompt_tokens:
         return None
-    whole = len(layers) == summary[0]["decisions"]
-    return Cell(policy, slots, tokens, ranked, layers, summary[0]) if whole else None
+    if len(layers) != summary[0].decisions:
+        return None
+    return Cell(policy, slots, tokens, ranked, layers, summary[0], shared.num_layers)
 
 
-def _numbers(rows: Sequence[Row], name: str) -> np.ndarray:
-    values = [number(row, name) for row in rows]
-    return np.array([math.nan if value is None else value for value in values])
+def _of(kind: type[RowT], rows: Sequence[object]) -> list[RowT]:
+    return [row for row in rows if isinstance(row, kind)]
 
 
 def class_sums(
@@ -122,9 +146,9 @@ def class_sums(
       For each class the sum of its steps and the number of its tokens in each block; the sum of all
       steps; the number of all tokens.
     """
-    steps = cell.of_tokens("steps")
+    steps = cell.steps
     blocks = np.arange(len(steps)) // BLOCK
-    names = np.array([str(row["class"]) for row in cell.tokens])
+    names = np.array(cell.titles)
     count = int(blocks[-1]) + 1
     sums = lambda of: (
         np.bincount(blocks[of], weights=steps[of], minlength=count),

@@ -1,7 +1,8 @@
 """Figures of the retention study: rows in, matplotlib figures out, nothing shown."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.canvas import COLORS, INK, MUTED, STRIP, WIDTH, log_values, margins, styled
-from glassesjax.report.fields import integer
 from glassesjax.report.numbers import percent
 from glassesjax.studies.retention.cells import Cell
-from glassesjax.studies.retention.sentences import paper_relative
+from glassesjax.studies.retention.summary import paper_relative
 from glassesjax.studies.retention.words import PAPER_RECENT
 from glassesjax.tasks.word_classes import CLASSES
 
@@ -30,27 +30,49 @@ EARLY = 64  # positions of the curve
 GROUND = "#f6f7f9"  # between maps
 
 
-def coarse(forgotten: np.ndarray, most: int) -> np.ndarray:
+def retention_figures(cells: Sequence[Cell]) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure of a run.
+
+    Args:
+      cells: All of a run.
+
+    Returns:
+      ``positions``, ``classes`` and ``layers``, and for each cell ``map-POLICY-SLOTS`` and
+      ``maps-POLICY-SLOTS``, by name.
+    """
+    figures: dict[str, Callable[[], Figure]] = {
+        "positions": lambda: position_figure(cells),
+        "classes": lambda: classes_figure(cells),
+        "layers": lambda: layers_figure(cells),
+    }
+    for cell in cells:
+        name = f"{cell.policy.replace('+', '-plus-').replace('@', '-at-')}-{cell.slots}"
+        figures[f"map-{name}"] = functools.partial(overview_figure, cell)
+        figures[f"maps-{name}"] = functools.partial(maps_figure, cell)
+    return figures
+
+
+def coarse(evicted: np.ndarray, most: int) -> np.ndarray:
     """Which share of a layer's decisions holds each token after each step, in blocks of both.
 
     Args:
-      forgotten: When each decision forgot each token.
+      evicted: When each decision evicted each token.
       most: Blocks on a side at most.
 
     Returns:
       Means over the blocks, a row for steps, a column for tokens.
     """
-    length = forgotten.shape[1]
+    length = evicted.shape[1]
     edges = np.linspace(0, length, min(length, most) + 1).astype(int)
     first, end = edges[:-1, None, None], edges[1:, None, None]
     born = np.arange(length)
-    steps = np.clip(np.minimum(forgotten, end) - np.maximum(born, first), 0, None).mean(axis=1)
+    steps = np.clip(np.minimum(evicted, end) - np.maximum(born, first), 0, None).mean(axis=1)
     sizes = np.diff(edges)
     return np.add.reduceat(steps, edges[:-1], axis=1) / np.outer(sizes, sizes)
 
 
 def _maps(cell: Cell, most: int) -> list[np.ndarray]:
-    return [coarse(layer, most) for layer in cell.forgotten()]
+    return [coarse(layer, most) for layer in cell.evicted()]
 
 
 @styled
@@ -72,7 +94,7 @@ def overview_figure(cell: Cell) -> Figure:
     _image(axes, share, cell.length)
     axes.set_ylabel("step")
     axes.set_xlabel("token")
-    names = [FAMILY_OF[str(row["class"])] for row in cell.tokens]
+    names = [FAMILY_OF[title] for title in cell.titles]
     order = list(FAMILIES)
     numbers = np.array([order.index(name) for name in names])[None]
     extent = (-0.5, cell.length - 0.5, 0, 1)
@@ -143,7 +165,7 @@ def maps_figure(cell: Cell) -> Figure:
     for layer, share in enumerate(maps):
         top, left = layer // across * height + 2 * gap, layer % across * width
         whole[top : top + side, left : left + side] = share
-        title = f"layer {layer}, {percent(cell.of_layers('recent_share')[layer])} recent"
+        title = f"layer {layer}, {percent(cell.recent_share[layer])} recent"
         axes.text(left, top - gap / 2, title, fontsize=7.5)
     axes.imshow(whole, cmap=_shades(), vmin=0, vmax=1, aspect="auto", interpolation="none")
     return figure
@@ -171,7 +193,7 @@ def position_figure(cells: Sequence[Cell]) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.subplots(gridspec_kw=margins(figure, left=0.75, right=1.9, bottom=0.5, top=0.15))
     for cell, look in zip(cells, _looks(cells), strict=True):
-        steps = cell.of_tokens("steps")[:EARLY]
+        steps = cell.steps[:EARLY]
         axes.plot(steps, linewidth=1.3, marker="o", markersize=2.2, **look)
     for slots in dict.fromkeys(cell.slots for cell in cells if cell.slots + 1 < cell.length):
         axes.axhline(slots + 1, color=MUTED, linewidth=0.8, linestyle=":", zorder=0)
@@ -216,7 +238,7 @@ def classes_figure(cells: Sequence[Cell]) -> Figure:
 
 
 def _count(cell: Cell, name: str) -> int:
-    return integer(cell.classes[name], "tokens") if name in cell.classes else 0
+    return cell.classes[name].tokens if name in cell.classes else 0
 
 
 def _class_panel(axes: Axes, cell: Cell, names: Sequence[str], ink: str) -> None:
@@ -231,9 +253,9 @@ def _class_panel(axes: Axes, cell: Cell, names: Sequence[str], ink: str) -> None
             middle = float(np.mean(theirs))
             axes.plot(middle, at, "D", color="white", markeredgecolor=INK, markersize=4)
         if name in cell.classes:
-            error = cell.classes[name]["standard_error"]
+            error = cell.classes[name].standard_error
             # One token has no spread: no bar, which NaN gives.
-            wide = 2 * (math.nan if error is None else float(error)) / cell.whole("steps")
+            wide = 2 * (math.nan if error is None else error) / cell.summary.steps
             axes.errorbar(cell.relative(name), at, xerr=wide, fmt="o", color=ink, markersize=4)
 
 
@@ -251,15 +273,15 @@ def layers_figure(cells: Sequence[Cell]) -> Figure:
     edges = margins(figure, left=0.75, right=1.9, bottom=0.5) | {"hspace": 0.3}
     panels = figure.subplots(3, 1, sharex=True, gridspec_kw=edges)
     panels[0].axhspan(*PAPER_RECENT, color=STRIP, zorder=0)
-    told = {
-        "recent_share": "Recent share of what is held",
-        "overlap_next": "Held by this layer and the next, of what either holds",
-        "first_steps": "Steps of the first token",
+    drawn: dict[str, Callable[[Cell], np.ndarray]] = {
+        "Recent share of what is held": lambda cell: cell.recent_share,
+        "Held by this layer and the next, of what either holds": lambda cell: cell.overlap_next,
+        "Steps of the first token": lambda cell: cell.first_steps,
     }
-    for axes, (name, title) in zip(panels, told.items(), strict=True):
+    for axes, (title, values) in zip(panels, drawn.items(), strict=True):
         axes.set_title(title)
         for cell, look in zip(cells, _looks(cells), strict=True):
-            axes.plot(cell.of_layers(name), linewidth=1.2, marker="o", markersize=2.6, **look)
+            axes.plot(values(cell), linewidth=1.2, marker="o", markersize=2.6, **look)
     for axes in panels[:2]:
         axes.set_ylim(0, 1.03)
     panels[2].set_ylim(bottom=0)

@@ -17,14 +17,14 @@ import numpy as np
 from glassesjax.cache.advance import unroll
 from glassesjax.cache.budget import check_context, resolve_slots
 from glassesjax.cache.losses import Cell, losses
-from glassesjax.cache.obstacles import DIGITS, OBSTACLES
+from glassesjax.cache.obstacles import RANDOM_DIGITS
 from glassesjax.cache.policies import Policy, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.readable import ranking_obstacle
 from glassesjax.cache.replay import forgotten
 from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
-from glassesjax.files import Row, Value
+from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import (
@@ -34,14 +34,12 @@ from glassesjax.model.opening import (
     reading_limit,
 )
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.provenance import provenance
+from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
 from glassesjax.studies.retention.rows import Subject, retention_rows
 from glassesjax.studies.retention.settings import RetentionSettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 
-# What tells one row of a run from another.
-KEY = ("policy", "slots", "kind", "item")
 CHUNK = 256  # tokens of the full state's pass that go through projections together
 DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
 
@@ -88,7 +86,7 @@ def measure(
     settings: RetentionSettings,
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[str, list[Row]]]:
+) -> Iterator[tuple[str, list[RetentionRow]]]:
     """Reads the text under one policy and number of slots after the other.
 
     Source: arXiv 2401.06104v2, section 6: Figures 8, 9, 12 and 13, Tables 2 and 5.
@@ -102,18 +100,22 @@ def measure(
     Yields:
       The name of each cell and its rows, its summary last.
     """
-    shared, full = _shared(settings, subject), _Full(settings, subject)
+    full = _Full(settings, subject)
     texts = [subject.model.tokenizer.token_text(token) for token in subject.tokens]
     for (name, slots), rule in subject.cells.items():
-        key = {"policy": name, "slots": slots}
-        if done({**key, "kind": "summary", "item": "all"}):
+        if done({"policy": name, "slots": slots, "kind": "summary"}):
             continue
         with jax.enable_x64(settings.format == "f64"):
-            found, finite = _evictions(settings, subject, rule, slots)
-        made = list(retention_rows(subject.tokens, texts, found, slots))
-        made[-1]["text_perplexity"] = full.perplexity
-        rows: list[Row] = [{**shared, **key, "finite": finite, **row} for row in made]
-        yield f"{name} with {slots} slots", rows
+            evicted, finite = _evictions(settings, subject, rule, slots)
+        rows = retention_rows(
+            subject.tokens,
+            texts,
+            evicted,
+            (name, slots),
+            finite=finite,
+            text_perplexity=full.perplexity,
+        )
+        yield f"{name} with {slots} slots", list(rows)
 
 
 class _Full:
@@ -157,23 +159,32 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
     return jax.tree.map(lambda weight: weight.astype(DTYPES[name]), decoder)
 
 
-def _shared(settings: RetentionSettings, subject: Subject) -> dict[str, Value]:
-    config = subject.model.decoder.config
-    digits = isinstance(subject.model.tokenizer, SymbolTokenizer)
-    return {
-        "study": "retention",
-        "model": subject.model.name,
-        "positions": encoding_name(subject.model, settings.positions),
-        **provenance(),
-        **subject.model.columns,
-        "seed": settings.seed,
-        "text": DIGITS if digits else settings.text or DEFAULT_TEXT,
-        "rankable": not (obstacle := ranking_obstacle(subject.model)),
-        "ranking_obstacle": OBSTACLES[obstacle] if obstacle else "",
-        "prefill": "exact",
-        "dtype": {"f32": "float32", "f64": "float64"}[settings.format],
-        "rounding": "none",
-        "width": config.model_dim,
-        "layers": config.num_layers,
-        "prompt_tokens": len(subject.tokens),
-    }
+def constants(settings: RetentionSettings, subject: Subject) -> RetentionConstants:
+    """What all rows of a run have in common.
+
+    Args:
+      settings: What is measured.
+      subject: The model and the text.
+
+    Returns:
+      Model, text, and how it is read.
+    """
+    model = subject.model
+    symbols = isinstance(model.tokenizer, SymbolTokenizer)
+    return RetentionConstants(
+        study="retention",
+        model=model.name,
+        weights=model.source.get("weights"),
+        weights_sha256=model.source.get("weights_sha256"),
+        model_seed=model.seed,
+        seed=settings.seed,
+        model_dim=model.decoder.config.model_dim,
+        positions=encoding_name(model, settings.positions),
+        text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
+        ranking_obstacle=ranking_obstacle(model),
+        prefill="exact",
+        dtype="float64" if settings.format == "f64" else "float32",
+        rounding="none",
+        num_layers=model.decoder.config.num_layers,
+        prompt_tokens=len(subject.tokens),
+    )

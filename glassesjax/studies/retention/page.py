@@ -1,15 +1,14 @@
 """The retention page: maps, lifetimes and the text itself in one HTML file."""
 
 import importlib.resources
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
-from glassesjax.files import Row
-from glassesjax.report.document import document, glossary, origin, weights_of
-from glassesjax.report.fields import measured
+from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
 from glassesjax.report.numbers import MISSING, decimal, percent
+from glassesjax.runs.run import Run
 from glassesjax.studies.retention import words
 from glassesjax.studies.retention.cells import Cell, read_cells
 from glassesjax.studies.retention.figures import (
@@ -19,68 +18,58 @@ from glassesjax.studies.retention.figures import (
     overview_figure,
     position_figure,
 )
-from glassesjax.studies.retention.sentences import cell_sentences, paper_relative, text_sentences
+from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
+from glassesjax.studies.retention.sentences import cell_sentences, text_sentences
+from glassesjax.studies.retention.summary import CellSummary, ClassSummary, RetentionSummary
 from glassesjax.studies.retention.text import held_text
 
 
-def retention_page(
-    rows: Sequence[Row], settings: Mapping[str, object], provenance: Mapping[str, object]
-) -> str:
+def retention_page(run: Run[RetentionRow, RetentionConstants], summary: RetentionSummary) -> str:
     """One self-contained page on a retention run.
 
     Args:
-      rows: Rows of the retention study; a cell that was cut off is left out.
-      settings: The study's settings, shown as they are.
-      provenance: Where the rows were made, shown as it is.
+      run: Its settings and where it was made are shown as they are.
+      summary: What it comes down to; a cell that was cut off is left out.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
       text.
-
-    Raises:
-      ValueError: There is no whole cell.
     """
-    cells = read_cells(rows)
-    title = f"What a bounded cache keeps in {_model(cells[0])}"
-    said = [element("h3", cell.name) + bullets(_own(cell), "says") for cell in cells]
+    cells, shared = read_cells(run), run.constants
+    title = f"What a bounded cache keeps in {_model(shared)}"
+    said = [element("h3", each.name) + bullets(_own(each), "says") for each in summary.cells]
     body = element(
         "main",
-        _header(cells, title),
-        _tiles(cells[0]),
+        _header(cells, shared, title),
+        _tiles(summary.cells[0]),
         element("h2", "What the rows say"),
-        *(element("p", text) for text in text_sentences(cells[0])),
+        *(element("p", text) for text in text_sentences(summary)),
         *map(Markup, said),
         _maps(cells),
-        _lifetimes(cells),
+        _lifetimes(cells, summary),
         _layers(cells),
         _texts(cells),
         glossary(words.GLOSSARY),
-        _methods(cells[0]),
-        origin(settings, {**weights_of(cells[0].summary), **provenance}),
+        _methods(shared),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body, importlib.resources.files("glassesjax.report") / "tokens.css")
 
 
-def _model(cell: Cell) -> str:
-    name = str(cell.summary["model"])
-    return MODELS.get(name, PurePath(name).name)
+def _model(shared: RetentionConstants) -> str:
+    return MODELS.get(shared.model, PurePath(shared.model).name)
 
 
-def _own(cell: Cell) -> list[str]:
+def _own(cell: CellSummary) -> list[str]:
     """The sentences without the cell's name, which is their heading."""
     said = [text.removeprefix(f"{cell.name}: ") for text in cell_sentences(cell)]
     return [text[:1].upper() + text[1:] for text in said]
 
 
-def _header(cells: Sequence[Cell], title: str) -> Markup:
-    row = cells[0].summary
-    counts = [
-        f"{cells[0].length} tokens",
-        f"{row['layers']} layers",
-        f"positions {row['positions']}",
-    ]
-    counts += [str(row["dtype"]), *(cell.name for cell in cells)]
+def _header(cells: Sequence[Cell], shared: RetentionConstants, title: str) -> Markup:
+    counts = [f"{shared.prompt_tokens} tokens", f"{shared.num_layers} layers"]
+    counts += [f"positions {shared.positions}", shared.dtype, *(cell.name for cell in cells)]
     return element(
         "header",
         element("p", "glassesjax · retention study", class_="kicker"),
@@ -90,18 +79,17 @@ def _header(cells: Sequence[Cell], title: str) -> Markup:
     )
 
 
-def _tiles(cell: Cell) -> Markup:
-    kept, mean = round(cell.whole("first_held") * len(cell.layers)), decimal(cell.whole("steps"))
-    with_cell = f"with {cell.name}"
-    shares = [percent(cell.whole(name)) for name in ("recent_share", "held_somewhere")]
+def _tiles(cell: CellSummary) -> Markup:
+    recent = f"of what is held is among the last {cell.slots}, with {cell.name}"
+    first = f"{cell.deciders} keep the first token to the end"
+    mean = "a token can be attended to in the mean, under any policy"
+    somewhere = "of the tokens are held somewhere after the last step"
     return element(
         "ul",
-        _tile(shares[0], "", f"of what is held is among the last {cell.slots}, {with_cell}"),
-        _tile(
-            str(kept), f"of {len(cell.layers)}", f"{cell.decisions} keep the first token to the end"
-        ),
-        _tile(mean, "steps", "a token can be attended to in the mean, under any policy"),
-        _tile(shares[1], "", "of the tokens are held somewhere after the last step"),
+        _tile(percent(cell.recent_share), "", recent),
+        _tile(str(cell.first_cached), f"of {cell.decisions}", first),
+        _tile(decimal(cell.steps), "steps", mean),
+        _tile(percent(cell.cached_somewhere), "", somewhere),
         class_="tiles",
     )
 
@@ -124,7 +112,7 @@ def _cell_maps(cell: Cell, at: int) -> list[Markup]:
     return [element("h3", cell.name), large, fold("Each layer by itself", small)]
 
 
-def _lifetimes(cells: Sequence[Cell]) -> Markup:
+def _lifetimes(cells: Sequence[Cell], summary: RetentionSummary) -> Markup:
     early = picture(
         position_figure(cells),
         "positions",
@@ -133,24 +121,27 @@ def _lifetimes(cells: Sequence[Cell]) -> Markup:
     )
     label = "Mean lifetime by class of token, beside the paper's"
     classes = picture(classes_figure(cells), "classes", label, words.CLASSES)
-    tables = [fold(f"Table: classes, {cell.name}", _class_table(cell)) for cell in cells]
+    tables = [
+        fold(f"Table: classes, {cell.name}", _class_table(cell, each))
+        for cell, each in zip(cells, summary.cells, strict=True)
+    ]
     heads = element("h2", "How long a token lives"), element("h3", "By position")
     return element("section", *heads, early, element("h3", "By class"), classes, *tables)
 
 
-def _class_table(cell: Cell) -> Markup:
+def _class_table(cell: Cell, summary: CellSummary) -> Markup:
     heads = ["class", "tokens", "steps", "standard error", "over the mean", "survival mean"]
-    return table([*heads, "held to the end", "paper"], [_class_line(cell, n) for n in cell.classes])
+    lines = [_class_line(cell, each) for each in summary.classes]
+    return table([*heads, "held to the end", "paper"], lines)
 
 
-def _class_line(cell: Cell, name: str) -> list[object]:
-    row, theirs = cell.classes[name], paper_relative(cell, name)
-    number = lambda key: MISSING if row[key] is None else decimal(measured(row, key))
-    span = [f"{value:.2f}" for value in (min(theirs), max(theirs))] if theirs else [MISSING]
-    paper = MISSING.join(dict.fromkeys(span))
-    shares = f"{cell.relative(name):.2f}", number("survival_steps")
-    held = percent(measured(row, "censored"))
-    return [name, row["tokens"], number("steps"), number("standard_error"), *shares, held, paper]
+def _class_line(cell: Cell, each: ClassSummary) -> list[object]:
+    row = cell.classes[each.title]
+    span = [f"{value:.2f}" for value in (min(each.paper), max(each.paper))] if each.paper else []
+    paper = MISSING.join(dict.fromkeys(span)) or MISSING
+    error = MISSING if row.standard_error is None else decimal(row.standard_error)
+    numbers = decimal(row.steps), error, f"{each.over_mean:.2f}", decimal(row.survival_steps)
+    return [each.title, row.tokens, *numbers, percent(row.censored), paper]
 
 
 def _layers(cells: Sequence[Cell]) -> Markup:
@@ -168,8 +159,8 @@ def _texts(cells: Sequence[Cell]) -> Markup:
     )
 
 
-def _methods(cell: Cell) -> Markup:
-    said, weights = [*words.METHODS], str(cell.summary.get("weights", ""))
-    if "q4" in weights.lower():
-        said.append(words.FOUR_BITS.format(weights=weights))
-    return element("section", element("h2", "Methods and caveats"), bullets(said, "says"))
+def _methods(shared: RetentionConstants) -> Markup:
+    weights = shared.weights or ""
+    four_bits = [words.FOUR_BITS.format(weights=weights)] if "q4" in weights.lower() else []
+    lines = bullets([*words.METHODS, *four_bits], "says")
+    return element("section", element("h2", "Methods and caveats"), lines)

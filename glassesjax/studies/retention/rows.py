@@ -1,7 +1,7 @@
 """Rows of the retention study: tokens, classes of tokens, decisions of layers, and the whole."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,16 @@ from glassesjax.cache.retention import (
     recent_share,
     survival_mean,
 )
-from glassesjax.files import Value
 from glassesjax.model.pretrained import LanguageModel
+from glassesjax.studies.retention.records import (
+    CLASS_NAMES,
+    ClassRow,
+    LayerRow,
+    RetentionRow,
+    SummaryRow,
+    TokenRow,
+)
 from glassesjax.tasks.word_classes import CLASSES, classify
-
-Fields = dict[str, Value]
 
 
 class Subject(NamedTuple):
@@ -38,94 +43,102 @@ class _Kept(NamedTuple):
 
 
 def retention_rows(
-    tokens: Sequence[int], texts: Sequence[str], forgotten: Sequence[np.ndarray], slots: int
-) -> Iterator[Fields]:
+    tokens: Sequence[int],
+    texts: Sequence[str],
+    evicted: Sequence[np.ndarray],
+    cell: tuple[str, int],
+    *,
+    finite: bool | None = True,
+    text_perplexity: float | None = None,
+) -> Iterator[RetentionRow]:
     """The rows of one cell; the summary closes it.
 
     Args:
       tokens: Numbers of the text's tokens.
       texts: Their texts.
-      forgotten: For each layer, when each of its decisions forgot each token.
-      slots: Capacity.
+      evicted: For each layer, when each of its decisions evicted each token.
+      cell: Policy and slots.
+      finite: Whether the representations are.
+      text_perplexity: Of the text, with everything cached.
     """
-    every = np.concatenate(forgotten)
+    every = np.concatenate(evicted)
     kept = _Kept(lifetimes(every), held_to_end(every))
     names = classify(texts)
-    yield from _token_rows(tokens, texts, names, kept)
-    yield from _class_rows(np.array(names), kept)
-    alike = overlaps(forgotten, slots)
-    yield from _layer_rows(forgotten, alike, slots)
-    yield _summary(every, kept, alike, slots)
+    head = {"policy": cell[0], "slots": cell[1], "finite": finite}
+    yield from _token_rows(tokens, texts, names, kept, head)
+    yield from _class_rows(np.array(names), kept, head)
+    alike = overlaps(evicted, cell[1])
+    yield from _layer_rows(evicted, alike, head)
+    pairs = alike[np.triu_indices(len(alike), 1)]
+    yield SummaryRow(
+        **head,
+        decisions=len(every),
+        steps=float(kept.lives.mean()),
+        steps_of_any_policy=mean_lifetime(cell[1], every.shape[1]),
+        survival_steps=survival_mean(kept.lives, kept.cut),
+        censored=float(kept.cut.mean()),
+        recent_share=float(recent_share(every, cell[1]).mean()),
+        first_steps=float(kept.lives[:, 0].mean()),
+        first_cached=float(kept.cut[:, 0].mean()),
+        overlap=float(pairs.mean()) if len(pairs) else None,
+        cached_somewhere=float(kept.cut.any(axis=0).mean()),
+        cached_everywhere=float(kept.cut.all(axis=0).mean()),
+        text_perplexity=text_perplexity,
+    )
 
 
 def _token_rows(
-    tokens: Sequence[int], texts: Sequence[str], names: Sequence[str], kept: _Kept
-) -> Iterator[Fields]:
-    steps, held = kept.lives.mean(axis=0), kept.cut.mean(axis=0)
+    tokens: Sequence[int],
+    texts: Sequence[str],
+    names: Sequence[str],
+    kept: _Kept,
+    head: dict[str, Any],
+) -> Iterator[TokenRow]:
+    steps, cached = kept.lives.mean(axis=0), kept.cut.mean(axis=0)
     for position, token in enumerate(tokens):
-        yield {
-            "kind": "token",
-            "item": str(position),
-            "position": position,
-            "token": token,
-            "token_text": texts[position],
-            "class": names[position],
-            "steps": float(steps[position]),
-            "held": float(held[position]),
-        }
+        yield TokenRow(
+            **head,
+            position=position,
+            token=token,
+            token_text=texts[position],
+            word_class=CLASS_NAMES[names[position]],
+            steps=float(steps[position]),
+            cached=float(cached[position]),
+        )
 
 
-def _class_rows(names: np.ndarray, kept: _Kept) -> Iterator[Fields]:
+def _class_rows(names: np.ndarray, kept: _Kept, head: dict[str, Any]) -> Iterator[ClassRow]:
     for name in (row.name for row in CLASSES):
         mine = names == name
         if mine.any():
             means = kept.lives[:, mine].mean(axis=0)
             spread = float(np.std(means, ddof=1)) if len(means) > 1 else None
-            yield {
-                "kind": "class",
-                "item": name,
-                "class": name,
-                "tokens": len(means),
-                "steps": float(means.mean()),
-                "standard_error": None if spread is None else spread / len(means) ** 0.5,
-                "survival_steps": survival_mean(kept.lives[:, mine], kept.cut[:, mine]),
-                "censored": float(kept.cut[:, mine].mean()),
-            }
+            yield ClassRow(
+                **head,
+                word_class=CLASS_NAMES[name],
+                tokens=len(means),
+                steps=float(means.mean()),
+                standard_error=None if spread is None else spread / len(means) ** 0.5,
+                survival_steps=survival_mean(kept.lives[:, mine], kept.cut[:, mine]),
+                censored=float(kept.cut[:, mine].mean()),
+            )
 
 
-def _layer_rows(forgotten: Sequence[np.ndarray], alike: np.ndarray, slots: int) -> Iterator[Fields]:
-    for layer, steps in enumerate(forgotten):
+def _layer_rows(
+    evicted: Sequence[np.ndarray], alike: np.ndarray, head: dict[str, Any]
+) -> Iterator[LayerRow]:
+    for layer, steps in enumerate(evicted):
         others = np.delete(alike[layer], layer)
-        follows = layer + 1 < len(forgotten)
-        for group, recent in enumerate(recent_share(steps, slots)):
-            yield {
-                "kind": "layer",
-                "item": f"{layer}.{group}",
-                "layer": layer,
-                "group": group,
-                "recent_share": float(recent),
-                "first_steps": int(lifetimes(steps)[group, 0]),
-                "first_held": bool(held_to_end(steps)[group, 0]),
-                "overlap_next": float(alike[layer, layer + 1]) if follows else None,
-                "overlap": float(others.mean()) if len(others) else None,
-                "forgotten": ",".join(map(str, steps[group].tolist())),
-            }
-
-
-def _summary(every: np.ndarray, kept: _Kept, alike: np.ndarray, slots: int) -> Fields:
-    pairs = alike[np.triu_indices(len(alike), 1)]
-    return {
-        "kind": "summary",
-        "item": "all",
-        "decisions": len(every),
-        "steps": float(kept.lives.mean()),
-        "steps_of_any_policy": mean_lifetime(slots, every.shape[1]),
-        "survival_steps": survival_mean(kept.lives, kept.cut),
-        "censored": float(kept.cut.mean()),
-        "recent_share": float(recent_share(every, slots).mean()),
-        "first_steps": float(kept.lives[:, 0].mean()),
-        "first_held": float(kept.cut[:, 0].mean()),
-        "overlap": float(pairs.mean()) if len(pairs) else None,
-        "held_somewhere": float(kept.cut.any(axis=0).mean()),
-        "held_everywhere": float(kept.cut.all(axis=0).mean()),
-    }
+        follows = layer + 1 < len(evicted)
+        for group, recent in enumerate(recent_share(steps, head["slots"])):
+            yield LayerRow(
+                **head,
+                layer=layer,
+                group=group,
+                recent_share=float(recent),
+                first_steps=int(lifetimes(steps)[group, 0]),
+                first_cached=bool(held_to_end(steps)[group, 0]),
+                overlap_next=float(alike[layer, layer + 1]) if follows else None,
+                overlap=float(others.mean()) if len(others) else None,
+                evicted=tuple(steps[group].tolist()),
+            )

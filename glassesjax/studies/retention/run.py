@@ -1,21 +1,21 @@
 """The retention study as a whole run: measured into a folder, with its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.files import Row
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, fill, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.run import Result, Run
 from glassesjax.studies.retention.cells import read_cells
-from glassesjax.studies.retention.figures import (
-    classes_figure,
-    layers_figure,
-    maps_figure,
-    overview_figure,
-    position_figure,
-)
-from glassesjax.studies.retention.measure import KEY, RetentionSettings, measure, open_subject
+from glassesjax.studies.retention.figures import retention_figures
+from glassesjax.studies.retention.measure import constants, measure, open_subject
 from glassesjax.studies.retention.page import retention_page
+from glassesjax.studies.retention.records import ROWS, RetentionConstants, RetentionRow
+from glassesjax.studies.retention.sentences import headline
+from glassesjax.studies.retention.settings import RetentionSettings
+from glassesjax.studies.retention.summary import RetentionSummary, summarize
+
+RetentionResult = Result[RetentionRow, RetentionConstants, RetentionSummary]
 
 
 def run_retention(
@@ -24,7 +24,7 @@ def run_retention(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> RetentionResult:
     """Measures which tokens a bounded cache keeps, into a folder with figures and page.
 
     Args:
@@ -34,7 +34,7 @@ def run_retention(
       advance: Takes the name of each step that was measured.
 
     Returns:
-      All rows of the run.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
@@ -42,26 +42,36 @@ def run_retention(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("retention", settings, source, repr(subject.tokens).encode()),
         source=source,
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings, subject),
         measure=lambda done: measure(settings, subject, done),
-        draw=_draw,
+        result=result,
         command=command,
         advance=advance,
     )
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    cells = read_cells(rows)
-    shared = {"positions": position_figure, "classes": classes_figure, "layers": layers_figure}
-    figures = {stem: draw(cells) for stem, draw in shared.items()}
-    for cell in cells:
-        stem = f"{cell.policy.replace('+', '-plus-').replace('@', '-at-')}-{cell.slots}"
-        figures |= {f"map-{stem}": overview_figure(cell), f"maps-{stem}": maps_figure(cell)}
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
-    return {**drawn, "index.html": retention_page(rows, settings, record)}
+def result(run: Run[RetentionRow, RetentionConstants]) -> RetentionResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the retention study.
+
+    Returns:
+      Its figures are ``positions``, ``classes`` and ``layers``, and two maps for each cell.
+
+    Raises:
+      BadInput: There is no whole cell.
+    """
+    summary, figures = summarize(run), retention_figures(read_cells(run))
+    return Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": retention_page(run, summary)},
+    )

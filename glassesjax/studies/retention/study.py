@@ -1,23 +1,35 @@
 """The study retention as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Result, Run
 from glassesjax.runs.study import Call, Options, Study, model_part
+from glassesjax.studies.retention.records import ROWS, RetentionConstants, RetentionRow
 from glassesjax.studies.retention.settings import RetentionSettings
-from glassesjax.studies.retention.verdicts import violations
+
+if TYPE_CHECKING:
+    from glassesjax.studies.retention.summary import RetentionSummary
 
 
-def _run(settings: RetentionSettings, options: Options, call: Call) -> Sequence[Row]:
+def _run(
+    settings: RetentionSettings, options: Options, call: Call
+) -> "Result[RetentionRow, RetentionConstants, RetentionSummary]":
     from glassesjax.studies.retention.run import run_retention
 
     return run_retention(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: RetentionSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.studies.retention.sentences import retention_headlines
+def _result(
+    run: Run[RetentionRow, RetentionConstants],
+) -> "Result[RetentionRow, RetentionConstants, RetentionSummary]":
+    from glassesjax.studies.retention.run import result
 
-    return retention_headlines(rows)
+    return result(run)
+
+
+def _violations(summary: "RetentionSummary") -> Sequence[str]:
+    return summary.passes.failures
 
 
 STUDY = Study(
@@ -27,6 +39,7 @@ STUDY = Study(
     folder_part=lambda settings: model_part(settings.model),
     steps=lambda settings, options: len(settings.policies) * len(settings.slots),
     run=_run,
-    lines=_lines,
-    violations=violations,
+    rows=ROWS,
+    result=_result,
+    violations=_violations,
 )

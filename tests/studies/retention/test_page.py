@@ -1,16 +1,20 @@
 """The retention page on rows made by hand: sentences, figures, text, markup."""
 
 import itertools
+import json
 import re
 
 import numpy as np
 import pytest
-from studies.collapse.made_rows import PROVENANCE
 from studies.collapse.test_page import Reader
+from studies.retention.made_retention import SINK, TOVA, made_cell_of, made_rows, run_of
 from wording import says
 
+from glassesjax.cache.obstacles import OBSTACLES
 from glassesjax.cache.replay import retained
 from glassesjax.cache.retention import mean_lifetime
+from glassesjax.errors import BadInput
+from glassesjax.files import to_json
 from glassesjax.studies.retention.cells import (
     class_ratio,
     paper_slots,
@@ -19,40 +23,32 @@ from glassesjax.studies.retention.cells import (
 )
 from glassesjax.studies.retention.figures import coarse, maps_figure
 from glassesjax.studies.retention.page import retention_page
-from glassesjax.studies.retention.rows import retention_rows
-from glassesjax.studies.retention.sentences import (
-    cell_sentences,
+from glassesjax.studies.retention.records import CLASS_NAMES, CLASS_TITLES, ROWS
+from glassesjax.studies.retention.run import result
+from glassesjax.studies.retention.sentences import cell_sentences, headline, retention_headlines
+from glassesjax.studies.retention.summary import (
+    cell_summary,
     class_pairs,
     paper_correlation,
-    retention_headlines,
+    summarize,
 )
 from glassesjax.studies.retention.words import PAPER_SLOTS, PAPER_STEPS
 from glassesjax.tasks.word_classes import CLASSES
 
-TEXTS = ["In", " the", " <b>", ".", "\n", "Go"]
-SETTINGS = {"model": "toy", "text": "<script>alert(1)</script>"}
-# TOVA's victims of a stream of six with three slots: 0, 1 and 3 after steps 3, 4 and 5.
-TOVA = np.array([[3, 4, 6, 5, 6, 6]], np.int32)
-SINK = np.array([[6, 3, 4, 5, 6, 6]], np.int32)
 BOTH = np.concatenate([TOVA, SINK]), SINK[[0, 0]]  # two decisions a layer
 
 
-def made_rows(cells=(("tova", 3),), forgotten=(TOVA, SINK), weights="some-q4_k.gguf", **changes):
-    """Rows as the study makes them from what was forgotten."""
-    length = forgotten[0].shape[1]
-    texts = [TEXTS[at % len(TEXTS)] for at in range(length)]
-    shared = {"study": "retention", "model": "toy", "positions": "none", "dtype": "float32"}
-    shared |= {"weights": weights, "layers": len(forgotten), "prompt_tokens": length}
-    shared |= {"text": "story", "ranking_obstacle": "", **changes}
-    return [
-        {**shared, "policy": name, "slots": slots, **row}
-        for name, slots in cells
-        for row in retention_rows(range(length), texts, list(forgotten), slots)
-    ]
+def page_of(rows, **changes):
+    whole = result(run_of(rows, **changes))
+    return retention_page(whole.run, whole.summary)
 
 
-def page_of(rows):
-    return retention_page(rows, SETTINGS, PROVENANCE)
+def lines_of(rows, **changes):
+    return retention_headlines(summarize(run_of(rows, **changes)))
+
+
+def lines_on(cell):
+    return cell_sentences(cell_summary(cell))
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +75,11 @@ def test_what_comes_from_data_is_escaped_and_white_space_shows(page):
 def test_the_same_rows_give_the_same_page(page):
     assert page_of(made_rows(cells=(("tova", 3), ("tova-head", 3)))) == page
     assert "quantized to about 4 bits" in page
-    assert "quantized" not in page_of(made_rows(weights="toy seed 0"))
+    assert "quantized" not in page_of(made_rows(), weights="toy seed 0")
 
 
 def test_the_sentences_by_hand():
-    said = cell_sentences(read_cells(made_rows())[0])
+    said = lines_on(made_cell_of())
     # Of three held, TOVA's stream has 3, 3 and 2 recent ones, the sink's always 2.
     assert all(text.startswith("tova, 3 slots: ") for text in said)
     assert says(said[0], "78%", 3, "67%", "89%")
@@ -111,10 +107,10 @@ def marked_window(length, slots):
 
 def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():
     length, slots = 1024, 512
-    cell = read_cells(made_rows((("tova", slots),), (marked_window(length, slots),)))[0]
+    cell = made_cell_of((("tova", slots),), (marked_window(length, slots),))
     mean = mean_lifetime(slots, length)
     marks = np.mean([length - at for at in range(3, length, 6)]) / mean
-    (line,) = [text for text in cell_sentences(cell) if "longer than the mean" in text]
+    (line,) = [text for text in lines_on(cell) if "longer than the mean" in text]
     longer, shorter = line.partition(" live ")[2].partition(" (multiples")[0].split("; shorter ")
     assert f"determiner {class_ratio(cell, 'determiner').value:.2f} (0." in shorter
     found = class_ratio(cell, "sentence end")
@@ -131,12 +127,12 @@ def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():
     )
     whole = paper_correlation(cell)
     assert whole.low <= whole.value <= whole.high
-    assert any("rank correlation is" in text for text in cell_sentences(cell))
+    assert any("rank correlation is" in text for text in lines_on(cell))
 
 
 def test_a_short_text_tells_no_class_from_another():
-    cell = read_cells(made_rows((("tova", 60),), (marked_window(120, 60),)))[0]
-    said = " ".join(cell_sentences(cell))
+    cell = made_cell_of((("tova", 60),), (marked_window(120, 60),))
+    said = " ".join(lines_on(cell))
     assert "no class is shown to live longer than others: 2 blocks of 64 tokens" in said
     assert "rank correlation" not in said
     assert np.isnan(paper_correlation(cell).low)
@@ -145,34 +141,90 @@ def test_a_short_text_tells_no_class_from_another():
 def test_a_window_tells_no_class_from_another():
     """All tokens live alike, but for the text's end: what differs is where a class stands."""
     window = np.minimum(np.arange(1024) + 64, 1024).astype(np.int32)[None]
-    cell = read_cells(made_rows((("window", 64),), (window,)))[0]
-    (line,) = [text for text in cell_sentences(cell) if "longer than the mean" in text]
+    cell = made_cell_of((("window", 64),), (window,))
+    (line,) = [text for text in lines_on(cell) if "longer than the mean" in text]
     assert "longer than the mean live none; shorter none" in line
 
 
 def test_on_random_digits_nothing_is_ranked():
-    forgotten = (marked_window(1024, 512),)
-    for changes in ({"ranking_obstacle": "random digits: so"}, {"text": "random digits"}):
-        rows = made_rows((("tova", 512),), forgotten, **changes)
-        if "text" in changes:  # of a run from before rows said it
-            rows = [{k: v for k, v in row.items() if k != "ranking_obstacle"} for row in rows]
-        first, *said = retention_headlines(rows)
-        assert first.startswith("Nothing can be ranked here: random digits: ")
-        assert not any("longer" in text or "rank correlation" in text for text in said)
-        assert "Nothing can be ranked here" in page_of(rows)
+    rows = made_rows((("tova", 512),), (marked_window(1024, 512),))
+    for obstacle in ("random_digits", "random_weights"):
+        first, *lines = lines_of(rows, ranking_obstacle=obstacle)
+        assert re.match("Nothing can be ranked here: random (weights on random )?digits: ", first)
+        assert not any("longer" in text or "rank correlation" in text for text in lines)
+        assert "Nothing can be ranked here" in page_of(rows, ranking_obstacle=obstacle)
+
+
+OLD = {
+    "word_class": "class", "cached": "held", "first_cached": "first_held", "evicted": "forgotten",
+    "cached_somewhere": "held_somewhere", "cached_everywhere": "held_everywhere",
+}  # fmt: skip
+
+
+def as_before(row, **shared):
+    """A row in the words of schema 1."""
+    old = {OLD.get(name, name): value for name, value in row.items()}
+    if "evicted" in row:
+        old["forgotten"] = ",".join(map(str, row["evicted"]))
+    if "word_class" in row:
+        old["class"] = CLASS_TITLES[row["word_class"]]
+    lacking = {
+        "class": ["standard_error"],
+        "layer": ["overlap_next", "overlap"],
+        "summary": ["overlap", "text_perplexity"],
+    }
+    missing = {name: None for name in lacking.get(row["kind"], ()) if name not in old}
+    return {**old, **missing, "item": "any", "width": 16, **shared}
+
+
+@pytest.mark.parametrize("evicted", [(TOVA, SINK), (TOVA,), BOTH, (np.full((1, 6), 6),) * 2])
+def test_rows_of_schema_1_are_those_of_today(evicted):
+    shared = {"layers": len(evicted), "prompt_tokens": 6, "rankable": True, "text": "random digits"}
+    rows = [json.loads(to_json(row)) for row in made_rows(evicted=evicted)]
+    for row in rows:
+        # Rows of before they said why nothing can be ranked, and of since then.
+        for said in ({}, {"ranking_obstacle": OBSTACLES["random_digits"]}):
+            constants, new = ROWS.upgraded(as_before(row, **shared, **said))
+            assert sorted(new) == sorted(row)
+            assert new == row
+            assert constants == {
+                "model_dim": 16, "num_layers": len(evicted), "prompt_tokens": 6,
+                "text": "random_digits", "ranking_obstacle": "random_digits",
+            }  # fmt: skip
+    layer = next(row for row in rows if row["kind"] == "layer")
+    _, damaged = ROWS.upgraded(as_before(layer) | {"forgotten": "3,x"})
+    with pytest.raises(BadInput, match="list of whole number as evicted in a row, got '3,x'"):
+        ROWS.read(damaged)
+
+
+def test_a_perplexity_beyond_float64_is_none_that_does_not_apply():
+    *_, row = made_rows(text_perplexity=np.inf)
+    old = as_before(row, layers=2, prompt_tokens=6, text="ferry") | {"text_perplexity": None}
+    assert ROWS.upgraded(old)[1]["text_perplexity"] is None
+    assert "text_perplexity" not in ROWS.upgraded({**old, "text": "random digits"})[1]
+
+
+def test_each_class_has_a_name_of_its_own():
+    assert all(name.isidentifier() for name in CLASS_TITLES)
+    assert len(CLASS_TITLES) == len(CLASS_NAMES) == len(CLASSES)
 
 
 def test_a_text_that_the_model_may_know_is_said():
-    rows = made_rows()
     for perplexity, known in ((3.55, True), (46.3, False), (None, False)):
-        rows[-1]["text_perplexity"] = perplexity
-        assert ("by heart" in retention_headlines(rows)[0]) == known
+        rows = made_rows(text_perplexity=perplexity)
+        assert ("by heart" in lines_of(rows)[0]) == known
+
+
+def test_the_headline_by_hand():
+    line = headline(summarize(run_of(made_rows())))
+    assert says(line, "78%", 1, 2, "layers", "tova", 3)
+    assert headline(summarize(run_of(made_rows(finite=False)))).startswith("not finite, in ")
 
 
 def test_a_text_that_fits_is_told_so():
     whole = np.full((1, 6), 6, np.int32)
     rows = made_rows((("tova", 6),), (whole,))
-    [said] = retention_headlines(rows)
+    [said] = lines_of(rows)
     assert says(said, "tova, 6 slots", 6)
     assert "%" not in said
     assert said.partition(": ")[2][1:] in page_of(rows)
@@ -180,17 +232,17 @@ def test_a_text_that_fits_is_told_so():
 
 def test_a_cell_that_was_cut_off_is_left_out():
     rows = made_rows(cells=(("tova", 3), ("h2o", 3)))
-    assert [cell.policy for cell in read_cells(rows[:-1])] == ["tova"]
-    with pytest.raises(ValueError, match="found none that is whole among 4"):
-        read_cells(rows[:4])
+    assert [cell.policy for cell in read_cells(run_of(rows[:-1]))] == ["tova"]
+    with pytest.raises(BadInput, match="got none that is whole among 4"):
+        read_cells(run_of(rows[:4]))
 
 
 def test_head_wise_decisions_are_averaged_by_layer():
-    cell = read_cells(made_rows((("tova-head", 3),), BOTH))[0]
+    cell = made_cell_of((("tova-head", 3),), BOTH)
     assert cell.decisions == "key-value heads"
-    assert cell.of_layers("first_steps").tolist() == [5.0, 6.0]
-    assert [layer.shape for layer in cell.forgotten()] == [(2, 6), (2, 6)]
-    assert says(cell_sentences(cell)[1], 3, "4 key-value heads")
+    assert cell.first_steps.tolist() == [5.0, 6.0]
+    assert [layer.shape for layer in cell.evicted()] == [(2, 6), (2, 6)]
+    assert says(lines_on(cell)[1], 3, "4 key-value heads")
 
 
 @pytest.mark.parametrize("most", [1, 4, 6, 100])
@@ -204,7 +256,7 @@ def test_a_coarse_map_is_the_mean_over_blocks(most):
 
 
 def test_the_maps_hold_each_layer_once():
-    figure = maps_figure(read_cells(made_rows())[0])
+    figure = maps_figure(made_cell_of())
     assert len(figure.axes) == 1
     titles = [text.get_text() for text in figure.axes[0].texts]
     assert titles == ["layer 0, 89% recent", "layer 1, 67% recent"]
@@ -220,7 +272,7 @@ def test_the_papers_column_is_the_same_share_of_the_text():
 
 def made_cell(slots, length):
     window = np.minimum(np.arange(length) + slots, length).astype(np.int32)[None]
-    return read_cells(made_rows((("window", slots),), (window,)))[0]
+    return made_cell_of((("window", slots),), (window,))
 
 
 def test_rank_correlation_by_hand():

@@ -9,13 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from documented import row_keys
 from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cache.policies import policy
 from glassesjax.cache.replay import replay, retained
 from glassesjax.errors import BadInput
-from glassesjax.studies.retention.measure import KEY, RetentionSettings, measure, open_subject
+from glassesjax.runs.record import names, to_row
+from glassesjax.studies.retention.measure import (
+    RetentionSettings,
+    constants,
+    measure,
+    open_subject,
+)
+from glassesjax.studies.retention.records import ROWS
 from glassesjax.studies.retention.run import run_retention
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -37,7 +43,11 @@ def subject():
 
 @pytest.fixture(scope="module")
 def rows(subject):
-    return [row for _, rows in measure(SETTINGS, subject) for row in rows]
+    return measured(SETTINGS, subject)
+
+
+def measured(settings, subject):
+    return [to_row(row) for _, rows in measure(settings, subject) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +65,12 @@ def test_sizes_that_are_the_same_are_read_once():
 
 def pick(rows, policy="tova", slots=4, **wanted):
     wanted |= {"policy": policy, "slots": slots}
-    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+    return [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
 
 
-def test_every_row_is_there_once_and_flat(rows):
-    keys = {tuple(row[name] for name in KEY) for row in rows}
+def test_every_row_is_there_once(rows):
+    keys = {tuple(row.get(name) for name in ROWS.key) for row in rows}
     assert len(rows) == len(keys)
-    assert all(isinstance(v, str | int | float | None) for row in rows for v in row.values())
     for name in SETTINGS.policies:
         kinds = [row["kind"] for row in pick(rows, name)]
         assert kinds.count("token") == 14
@@ -76,15 +85,15 @@ def test_steps_and_fates_are_those_of_the_replay(rows, held):
     steps = np.where(last, 14 - born, held.sum(axis=1) + 1)
     tokens = pick(rows, kind="token")
     np.testing.assert_allclose([r["steps"] for r in tokens], steps.mean(axis=0), rtol=2.0**-50)
-    np.testing.assert_allclose([r["held"] for r in tokens], last.mean(axis=0), rtol=2.0**-50)
+    np.testing.assert_allclose([r["cached"] for r in tokens], last.mean(axis=0), rtol=2.0**-50)
     layers = pick(rows, kind="layer")
     assert [r["first_steps"] for r in layers] == steps[:, 0].tolist()
-    assert [r["first_held"] for r in layers] == last[:, 0].tolist()
+    assert [r["first_cached"] for r in layers] == last[:, 0].tolist()
     (whole,) = pick(rows, kind="summary")
     assert whole["steps"] == pytest.approx(steps.mean(), rel=2.0**-50, abs=0)
     assert whole["steps_of_any_policy"] == pytest.approx(steps.mean(), rel=2.0**-50, abs=0)
-    assert whole["held_somewhere"] == last.any(axis=0).mean()
-    assert whole["held_everywhere"] == last.all(axis=0).mean()
+    assert whole["cached_somewhere"] == last.any(axis=0).mean()
+    assert whole["cached_everywhere"] == last.all(axis=0).mean()
     assert whole["censored"] == pytest.approx(4 / 14)
 
 
@@ -100,7 +109,7 @@ def test_recent_shares_and_overlaps_are_those_of_the_replay(rows, held):
 
     pairs = {(a, b): alike(a, b) for a in range(3) for b in range(3) if a != b}
     assert [r["overlap_next"] for r in layers[:2]] == pytest.approx([pairs[0, 1], pairs[1, 2]])
-    assert layers[2]["overlap_next"] is None
+    assert "overlap_next" not in layers[2]
     assert layers[0]["overlap"] == pytest.approx((pairs[0, 1] + pairs[0, 2]) / 2)
     (whole,) = pick(rows, kind="summary")
     assert whole["overlap"] == pytest.approx(np.mean(list(pairs.values())))
@@ -109,7 +118,7 @@ def test_recent_shares_and_overlaps_are_those_of_the_replay(rows, held):
 
 def test_the_map_of_a_layer_can_be_read_back(rows, held):
     for layer, row in enumerate(pick(rows, kind="layer")):
-        steps = np.array([int(step) for step in row["forgotten"].split(",")])[None]
+        steps = np.array(row["evicted"])[None]
         np.testing.assert_array_equal(retained(steps)[0], held[layer])
 
 
@@ -119,17 +128,18 @@ def test_classes_share_out_all_tokens(rows):
     total = sum(row["tokens"] * row["steps"] for row in classes)
     (whole,) = pick(rows, kind="summary")
     assert total / 14 == pytest.approx(whole["steps"])
-    first = pick(rows, kind="class", item="first token")[0]
-    assert (first["tokens"], first["standard_error"]) == (1, None)
+    first = pick(rows, kind="class", word_class="first_token")[0]
+    assert first["tokens"] == 1
+    assert "standard_error" not in first
     assert all(row["survival_steps"] >= row["steps"] * (1 - 1e-12) for row in classes)
 
 
 def test_a_text_that_fits_is_never_forgotten(subject):
     settings = dataclasses.replace(SETTINGS, policies=("tova",), slots=("14",))
-    rows = [r for _, rows in measure(settings, open_subject(settings)) for r in rows]
+    rows = measured(settings, open_subject(settings))
     (whole,) = pick(rows, slots=14, kind="summary")
     assert math.isnan(whole["recent_share"])
-    assert whole["censored"] == whole["held_everywhere"] == 1.0
+    assert whole["censored"] == whole["cached_everywhere"] == 1.0
     assert whole["steps"] == 7.5  # 14 down to 1
 
 
@@ -175,8 +185,16 @@ def test_bad_input_is_said_before_anything_is_measured(fields, said):
         open_subject(RetentionSettings(**{**copy.copy(given), **fields}))
 
 
-def test_every_key_of_a_row_is_documented(rows):
-    assert set().union(*rows) == row_keys("retention")
+def test_every_field_is_there_somewhere(rows):
+    every = {name for kind in ROWS.kinds for name in names(kind)}
+    assert set().union(*rows) == every - {"text_perplexity"}  # of random digits there is none
+
+
+def test_what_all_rows_have_in_common(subject):
+    shared = constants(SETTINGS, subject)
+    assert (shared.text, shared.ranking_obstacle) == ("random_digits", "random_weights")
+    assert (shared.positions, shared.dtype) == ("rotary", "float64")
+    assert (shared.num_layers, shared.prompt_tokens) == (3, 14)
 
 
 @faults
