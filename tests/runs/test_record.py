@@ -1,6 +1,7 @@
 """Rows as records: what is written, what is read, and what is refused."""
 
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
@@ -138,6 +139,10 @@ def test_every_field_of_a_study_says_what_it_means(study):
     for kind in (*schema.kinds, schema.constants):
         assert kind.__doc__
         assert [column.name for column in columns(kind) if not column.doc.endswith(".")] == []
+    types: dict[str, set[str]] = {}
+    for column in itertools.chain.from_iterable(map(columns, (*schema.kinds, schema.constants))):
+        types.setdefault(column.name, set()).add(column.type)
+    assert [name for name in types if name != "kind" and len(types[name]) > 1] == []
     assert schema.fields.isdisjoint(names(schema.constants))
     assert set(schema.key) <= schema.fields
 

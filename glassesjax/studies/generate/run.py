@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from glassesjax.cache.stream import TextStream
-from glassesjax.runs.fill import Done, Files, fill_records
+from glassesjax.runs.fill import Done, fill_records
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.generate.measure import constants, fixed_settings, measure, open_job
 from glassesjax.studies.generate.page import generate_page
 from glassesjax.studies.generate.records import ROWS, GenerateConstants, TokenRow
+from glassesjax.studies.generate.sentences import headline
 from glassesjax.studies.generate.settings import GenerateSettings
 from glassesjax.studies.generate.summary import GenerateSummary, summarize
 from glassesjax.studies.generate.texts import Texts
@@ -61,7 +62,6 @@ def run_generate(
         constants=constants(settings, job),
         measure=steps,
         result=result,
-        files=_files,
         command=command,
         advance=advance,
     )
@@ -79,7 +79,15 @@ def result(run: Run[TokenRow, GenerateConstants]) -> GenerateResult:
     Returns:
       Both.
     """
-    return Result(run=run, summary=summarize(run), figures={})
+    summary = summarize(run)
+    whole: GenerateResult = Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures={},
+        files=lambda: {"index.html": generate_page(whole)},
+    )
+    return whole
 
 
 def _show_again(
@@ -93,7 +101,3 @@ def _show_again(
         for at in range(len(pieces)):
             show(prompt, stream.push(at)[1])
         show(prompt, stream.finish()[1])
-
-
-def _files(whole: GenerateResult) -> Files:
-    return {"index.html": generate_page(whole)}

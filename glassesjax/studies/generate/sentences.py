@@ -10,6 +10,21 @@ ENDED = {
 }
 
 
+def headline(summary: GenerateSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      The size of the state, and of the full one where it was written from beside.
+    """
+    own, full = summary.own, summary.full
+    beside = f", {size(full.bytes)} of the full one" if full else ""
+    state = f"{size(own.bytes)} of state for {own.policy} with {own.slots} slots{beside}"
+    return "; ".join([*summary.passes.phrases("written tokens"), state])
+
+
 def generate_headlines(summary: GenerateSummary) -> list[str]:
     """A few sentences on the whole run, with their numbers.
 

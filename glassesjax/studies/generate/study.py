@@ -1,6 +1,6 @@
 """The study generate as one value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassesjax.process import shown
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def _run(settings: GenerateSettings, options: Options, call: Call) -> "GenerateResult":
-    """Prints the first text as it comes; the others, written at the same time, follow it."""
+    """Prints the first text as it comes; the others, written at the same time, follow it.
+
+    Where the summary is to stand alone on standard output, no text is printed.
+    """
     from glassesjax.studies.generate.run import run_generate
 
     others: dict[int, list[str]] = {}
@@ -27,6 +30,8 @@ def _run(settings: GenerateSettings, options: Options, call: Call) -> "GenerateR
             others.setdefault(prompt, []).append(piece)
 
     written = lambda name: call.advance(f"written with {name}")
+    if options.json:
+        return run_generate(settings, call.out, command=call.command, advance=written)
     whole = run_generate(settings, call.out, command=call.command, advance=written, show=show)
     print()
     for prompt, pieces in others.items():
@@ -38,10 +43,6 @@ def _result(run: Run[TokenRow, GenerateConstants]) -> "GenerateResult":
     from glassesjax.studies.generate.run import result
 
     return result(run)
-
-
-def _lines(settings: GenerateSettings, summary: "GenerateSummary") -> Iterable[str]:
-    return summary.passes.sentences("written tokens")
 
 
 def _violations(summary: "GenerateSummary") -> Sequence[str]:
@@ -60,6 +61,5 @@ STUDY = Study(
     run=_run,
     rows=ROWS,
     result=_result,
-    lines=_lines,
     violations=_violations,
 )

@@ -151,9 +151,9 @@ class SummaryRow:
     """As of a class."""
     recent_share: float
     """As of a decision, in the mean."""
-    first_steps: float
-    """As of a decision, in the mean."""
-    first_cached: float
+    mean_first_steps: float
+    """Lifetime of the first token, in the mean over decisions."""
+    first_cached_share: float
     """Share of decisions that cache the first token after the last step, from 0 to 1."""
     overlap: float | None = None
     """As of a decision, over all pairs of layers; missing where there is but one."""
@@ -171,6 +171,9 @@ RetentionRow = TokenRow | ClassRow | LayerRow | SummaryRow
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
     """A row of schema 1: steps as a list, and nulls of what does not apply left out."""
     new = dict(row)
+    if new.get("kind") == "summary":  # means over decisions had the names of a decision's own
+        means = {"first_steps": "mean_first_steps", "first_cached": "first_cached_share"}
+        new = {means.get(name, name): value for name, value in new.items()}
     if "evicted" in new:
         steps = str(new["evicted"]).split(",")
         # What is no such list is refused when it is read.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from studies.generate.made_generate import made_rows, run_of
 from studies.made_diverged import check_diverged, faults, joined
+from wording import says
 
 from glassesjax.cache import policy, replay
 from glassesjax.cli import run
@@ -110,7 +111,10 @@ def test_a_finished_run_says_its_text_again_and_changes_no_row(finished, capsys)
     said = capsys.readouterr().out
     own = [row for row in rows_of(finished) if row["policy"] == "tova"]
     first, second = ("".join(row["text"] for row in answer(own, prompt)) for prompt in (0, 1))
-    assert said == f"{first}\n\nText 2\n{second}\nPage: {finished / 'index.html'}\n"
+    assert said.startswith(f"{first}\n\nText 2\n{second}\n")
+    state, page, _ = said.splitlines()[-3:]
+    assert says(state, 7.6, "tova", 4)  # KiB, slots
+    assert page == f"Page: {(finished / 'index.html').as_uri()}"
     assert (finished / "rows.jsonl").read_bytes() == before
 
 

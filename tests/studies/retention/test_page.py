@@ -158,6 +158,7 @@ def test_on_random_digits_nothing_is_ranked():
 OLD = {
     "word_class": "class", "cached": "held", "first_cached": "first_held", "evicted": "forgotten",
     "cached_somewhere": "held_somewhere", "cached_everywhere": "held_everywhere",
+    "mean_first_steps": "first_steps", "first_cached_share": "first_held",
 }  # fmt: skip
 
 

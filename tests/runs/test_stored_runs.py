@@ -1,0 +1,65 @@
+"""Small runs as schema 1 wrote them, one of each verb whose rows are records today."""
+
+import itertools
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+import glassesjax
+from glassesjax import registry
+from glassesjax.runs.rows import read_rows
+
+STORED = Path(__file__).parents[1] / "data" / "schema_1"
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def numbers(value):
+    """All numbers of a value: a list of before was a text."""
+    match value:
+        case bool() | None:
+            return []
+        case int() | float():
+            return [] if math.isnan(value) else [float(value)]
+        case str():
+            parts = value.split(",")
+            return [float(part) for part in parts if NUMBER.fullmatch(part)]
+        case list() | tuple():
+            return list(itertools.chain.from_iterable(map(numbers, value)))
+    raise TypeError(type(value))
+
+
+def numbers_of(row):
+    return {number for value in row.values() for number in numbers(value)}
+
+
+def test_every_verb_whose_rows_are_records_has_a_stored_run():
+    assert {path.name for path in STORED.iterdir()} == {
+        study.name for study in registry.studies() if study.rows
+    }
+
+
+@pytest.mark.parametrize("verb", sorted(path.name for path in STORED.iterdir()))
+def test_a_run_of_before_is_read_with_all_its_numbers(verb):
+    folder = STORED / verb
+    before = read_rows(folder / "rows.jsonl")
+    result = glassesjax.read(folder)
+    rows = list(result.run.flat())
+    assert len(rows) == len(before) == len(result.frame())
+    lost = [
+        sorted(numbers_of(old) - numbers_of(new)) for old, new in zip(before, rows, strict=True)
+    ]
+    assert [each for each in lost if each] == []
+    assert result.run.settings["study"] == verb
+    assert result.headline
+    assert json.loads(result.summary_text())["headline"] == result.headline
+
+
+@pytest.mark.parametrize("verb", sorted(path.name for path in STORED.iterdir()))
+def test_a_run_of_before_that_is_saved_says_the_same(verb, tmp_path, undrawn):
+    result = glassesjax.read(STORED / verb)
+    again = glassesjax.read(result.save(tmp_path / "run"))
+    assert again.summary_text() == result.summary_text()
+    assert again.frame().equals(result.frame())
