@@ -35,8 +35,8 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_what_the_design_names(finished):
     names = {path.name for path in finished.iterdir()}
-    wanted = {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
-    assert names == wanted
+    wanted = {"settings.json", "provenance.json", "rows.jsonl", "summary.json"}
+    assert names == wanted | {"figures", "index.html"}
     assert json.loads((finished / "settings.json").read_text())["slots"] == ["4"]
     assert "glassesjax retention toy" in (finished / "provenance.json").read_text()
     assert {path.suffix for path in (finished / "figures").iterdir()} == {".svg"}

@@ -78,8 +78,8 @@ class Journal:
           file: The run's rows so far.
 
         Returns:
-          That of an equal one that is there, else of a new one, which is on disk when this returns:
-          no row may name a record that a kill has taken. Other code is then said.
+          That of an equal one that is there, else of a new one, which is on disk when this returns,
+          for no row may name a record that a kill has taken. Other code is then said.
         """
         entry = self._entry or {}
         if entry not in self.records:
