@@ -54,8 +54,8 @@ STUDY = Study(
     settings=GenerateSettings,
     options=Options,
     notes="Prints the text as it comes, and writes a run folder with settings.json,"
-    " provenance.json, rows.jsonl and index.html. A run that was stopped starts again with the same"
-    " command.",
+    " provenance.json, rows.jsonl, summary.json and index.html. A run that was stopped starts again"
+    " with the same command.",
     fix_nothing=FIX_NOTHING,
     folder_part=lambda settings: model_part(settings.model),
     run=_run,
