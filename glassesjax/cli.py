@@ -3,7 +3,6 @@
 Exit status 0 done, 1 failed, 2 bad input, 130 stopped.
 """
 
-import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from glassesjax.arguments import LEAST_COLUMNS, CommandCall, Parsed, parsed
 from glassesjax.errors import BadInput
-from glassesjax.files import check_local, check_name, to_json
+from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.readback import blaming
@@ -113,7 +112,7 @@ def _say_headline(result: Result[Any, Any, Any], failures: Sequence[str], out: P
 
 def _say_summary(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
     """The same for a program: JSON alone on standard output."""
-    say(to_json(json.loads(result.summary_text())))
+    say(result.summary_text(indent=None))
     for line in failures:
         note(f"glassesjax: FAILED {line}")
 

@@ -11,7 +11,7 @@ from typing import Any
 from glassesjax.errors import BadInput, escaped
 
 SCHEMA = 1
-RECORDS = 2
+RUNS = 2
 """The schema of run folders whose rows are records (``glassesjax.runs.record``)."""
 # Before schema 1, ``h2o`` and ``h2o_mean`` decided by layer unless ``-head`` followed.
 _ONCE_BY_LAYER = re.compile(r"(?P<name>h2o|h2o_mean)(?P<head>-head)?(?P<rest>[+@~].*)?")

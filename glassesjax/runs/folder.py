@@ -21,7 +21,7 @@ from glassesjax.files import (
 from glassesjax.runs import lock as locks
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.upgrade import obsolete, upgrade, upgraded_settings
-from glassesjax.schema import RECORDS, SCHEMA, check_schema
+from glassesjax.schema import RUNS, SCHEMA, check_schema
 
 
 class RunFolder:
@@ -72,7 +72,7 @@ class RunFolder:
 
     def _claim(self) -> None:
         file = self.path / "settings.json"
-        text = to_json({"schema": RECORDS if self.rows else SCHEMA, **self.settings}, indent=2)
+        text = to_json({"schema": RUNS if self.rows else SCHEMA, **self.settings}, indent=2)
         if not file.exists():
             if _others(self.path):
                 raise _other_files(self.path)

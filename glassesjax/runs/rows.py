@@ -177,12 +177,12 @@ def marks(lines: Iterable[bytes], digest: Any = None, first: int = 1) -> list[Ma
     Returns:
       One after each row; of a whole file, one before the first row as well.
     """
-    found = [] if digest else [Mark(0, hashlib.sha256().hexdigest())]
+    each = [] if digest else [Mark(0, hashlib.sha256().hexdigest())]
     digest = digest or hashlib.sha256()
     for number, line in enumerate(lines, start=first):
         digest.update(line)
-        found.append(Mark(number, digest.hexdigest()))
-    return found
+        each.append(Mark(number, digest.hexdigest()))
+    return each
 
 
 def _kind(value: Value) -> str | None:

@@ -22,6 +22,7 @@ from glassesjax.runs.record_file import (
     CONTINUED,
     FILE,
     MARKS,
+    RECORDS,
     UNMARKED,
     marks_of,
     read_record,
@@ -30,7 +31,7 @@ from glassesjax.runs.record_file import (
 from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, marks, read_rows
 from glassesjax.runs.upgrade import PENDING, numbered, upgraded_rows, upgraded_settings
-from glassesjax.schema import RECORDS, check_schema
+from glassesjax.schema import RUNS, check_schema
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "summary.json"
 # What ``provenance.json`` says of this very folder.
-OWN = ("records", MARKS, UNMARKED, CONTINUED)
+OWN = (RECORDS, MARKS, UNMARKED, CONTINUED)
 
 RowT = TypeVar("RowT")
 ConstantsT = TypeVar("ConstantsT")
@@ -86,9 +87,8 @@ class Run(Generic[RowT, ConstantsT]):
     @property
     def made(self) -> dict[str, Any]:
         """Where the rows were made, for a page: the first record, and what continued it."""
-        said = {name: value for name, value in self.provenance.items() if name in ("command",)}
-        further = {"continued_under": under} if (under := self.continued_under) else {}
-        return {**said, **self.records[0], **further}
+        further = {CONTINUED: under} if (under := self.continued_under) else {}
+        return {"command": self.provenance.get("command", ""), **self.records[0], **further}
 
     @property
     def continued_under(self) -> list[str]:
@@ -163,8 +163,8 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         text = "".join(to_json({NUMBER: n, **to_row(row)}) + "\n" for n, row in rows)
         mark = marks(text.encode().splitlines(keepends=True))[-1]
         texts = {
-            "settings.json": to_json({"schema": RECORDS, **run.settings}, indent=2),
-            FILE: to_json({**run.provenance, "records": run.records, MARKS: [mark]}, indent=2),
+            "settings.json": to_json({"schema": RUNS, **run.settings}, indent=2),
+            FILE: to_json({**run.provenance, RECORDS: run.records, MARKS: [mark]}, indent=2),
             ROWS: text,
             SUMMARY: self.summary_text(),
             **self.files(),
@@ -175,14 +175,17 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
                 write_by_rename(path / name, text)
         return path
 
-    def summary_text(self) -> str:
+    def summary_text(self, indent: int | None = 2) -> str:
         """What ``summary.json`` has.
+
+        Args:
+          indent: As for ``json.dumps``; None makes one line.
 
         Returns:
           JSON, the headline first; null stands for what is missing and for a number that is not
           finite.
         """
-        return to_json({"headline": self.headline, **summary_fields(self.summary)}, indent=2)
+        return to_json({"headline": self.headline, **summary_fields(self.summary)}, indent=indent)
 
     def __repr__(self) -> str:
         study, rows = self.run.settings.get("study"), len(self.run.rows)
@@ -208,7 +211,7 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
       BadInput: A file is missing or holds something else, or there is no row.
     """
     settings = _settings(folder / "settings.json")
-    today = settings.get("schema") == RECORDS
+    today = settings.get("schema") == RUNS
     # A process that was killed, or is at it, while it brought the folder up to date.
     path, file = (
         folder / (pending if today and (folder / pending).is_file() else name)
@@ -249,7 +252,7 @@ def _settings(path: Path) -> dict[str, Any]:
     except ValueError as error:
         expected = f"Expected a JSON object in {path}"
         raise BadInput(f"{expected}, got none ({error}): restore it.") from error
-    check_schema(settings, path, RECORDS)
+    check_schema(settings, path, RUNS)
     return settings
 
 

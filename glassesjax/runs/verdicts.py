@@ -42,7 +42,7 @@ class Passes(NamedTuple):
         return [f"N{text[1:]}: these have no result." for text in self.phrases(what)]
 
 
-def passes(finite: Iterable[bool | None]) -> Passes:
+def passes(finite: Iterable[object]) -> Passes:
     """Counts rows by whether the unrounded pass is finite.
 
     Args:
@@ -54,18 +54,3 @@ def passes(finite: Iterable[bool | None]) -> Passes:
     """
     known = [value for value in finite if value is not None]
     return Passes(len(known), known.count(False))
-
-
-def unfinite(finite: Iterable[object]) -> list[str]:
-    """What to say of a model whose unrounded pass is not finite.
-
-    Args:
-      finite: Of each row whether that pass is, as the study's rows say it; None where one says
-        nothing, as of a number format, where what overflows is a result and no failure.
-
-    Returns:
-      One line, or none.
-    """
-    known = [value for value in finite if value is not None]
-    bad = known.count(False)
-    return [f"the unrounded pass is not finite, in {bad} of {len(known)} rows"] if bad else []

@@ -15,6 +15,7 @@ from glassesjax.files import mark_of, to_json
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.fill import fill_records
 from glassesjax.runs.journal import Journal
+from glassesjax.runs.provenance import provenance
 from glassesjax.runs.record import columns, from_row, names, read_as, to_row
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.rows import RowFile, read_rows
@@ -202,6 +203,12 @@ def filled(path, ns, result=counted):
         measure=lambda done: [(str(n), [Made(n=n)]) for n in ns if not done({"n": n})],
         result=result,
     )
+
+
+def test_each_row_as_read_says_where_it_was_made(tmp_path):
+    whole = filled(tmp_path / "run", range(2))
+    for row in whole.run.flat():
+        assert row == row | provenance() | {"study": "made", "width": 4}
 
 
 def test_a_folder_of_before_is_read_as_it_is(tmp_path):

@@ -16,6 +16,11 @@ STORED = Path(__file__).parents[1] / "data" / "schema_1"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
+# What each row, as read, says of how and where it was made.
+CARRIED = {"study", "model", "weights", "seed", "dtype", "rounding", "matmul_precision", "backend"}
+CARRIED |= {"device", "glassesjax", "jax", "jaxlib", "numpy", "commit", "source_sha256"}
+
+
 def numbers(value):
     """All numbers of a value: a list of before was a text."""
     match value:
@@ -52,6 +57,7 @@ def test_a_run_of_before_is_read_with_all_its_numbers(verb):
         sorted(numbers_of(old) - numbers_of(new)) for old, new in zip(before, rows, strict=True)
     ]
     assert [each for each in lost if each] == []
+    assert all(row.keys() >= CARRIED for row in rows)
     assert result.run.settings["study"] == verb
     assert result.headline
     assert json.loads(result.summary_text())["headline"] == result.headline

@@ -43,8 +43,8 @@ class RetentionConstants(ModelConstants):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TokenRow:
-    """A token of the text, in the mean over decisions."""
+class CellFields:
+    """What each kind of row has of its policy and size."""
 
     policy: str
     """What is evicted."""
@@ -53,6 +53,12 @@ class TokenRow:
     finite: bool | None = None
     """Whether the representations of the pass are finite; where not, the command ends with status
     1. Missing in rows of before it was noted."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TokenRow(CellFields):
+    """A token of the text, in the mean over decisions."""
+
     kind: Literal["token"] = "token"
     """Which kind of row."""
     position: int
@@ -70,15 +76,9 @@ class TokenRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ClassRow:
+class ClassRow(CellFields):
     """A class of tokens."""
 
-    policy: str
-    """What is evicted."""
-    slots: int
-    """Tokens that each layer caches between two steps."""
-    finite: bool | None = None
-    """As of a token."""
     kind: Literal["class"] = "class"
     """Which kind of row."""
     word_class: str
@@ -96,15 +96,9 @@ class ClassRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LayerRow:
+class LayerRow(CellFields):
     """A decision: a layer's, or that of one of its key-value heads."""
 
-    policy: str
-    """What is evicted."""
-    slots: int
-    """Tokens that each layer caches between two steps."""
-    finite: bool | None = None
-    """As of a token."""
     kind: Literal["layer"] = "layer"
     """Which kind of row."""
     layer: int
@@ -128,15 +122,9 @@ class LayerRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class SummaryRow:
+class SummaryRow(CellFields):
     """The whole of one policy with one number of slots; it closes the others."""
 
-    policy: str
-    """What is evicted."""
-    slots: int
-    """Tokens that each layer caches between two steps."""
-    finite: bool | None = None
-    """As of a token."""
     kind: Literal["summary"] = "summary"
     """Which kind of row."""
     decisions: int

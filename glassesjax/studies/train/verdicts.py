@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from glassesjax.files import Row
 from glassesjax.report.fields import measured
-from glassesjax.runs.verdicts import unfinite
+from glassesjax.runs.verdicts import passes
 from glassesjax.studies.train.failing_cells import setting_of
 from glassesjax.studies.train.heard_cells import decoder_name
 
@@ -19,8 +19,8 @@ def violations(rows: Sequence[Row]) -> list[str]:
       One line where the unrounded pass is not finite, and one for each certificate or ratio that
       the rows contradict.
     """
-    passes = unfinite(row.get("finite") for row in rows)
-    return [*passes, *failing_violations(rows), *ratio_violations(rows)]
+    bad = passes(row.get("finite") for row in rows).failures
+    return [*bad, *failing_violations(rows), *ratio_violations(rows)]
 
 
 def failing_violations(rows: Sequence[Row]) -> list[str]:

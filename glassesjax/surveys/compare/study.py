@@ -10,8 +10,11 @@ import tyro
 
 from glassesjax.errors import BadInput
 from glassesjax.files import to_json
+from glassesjax.results import read, study_of
+from glassesjax.runs.run import summary_fields
 from glassesjax.runs.study import Command
 from glassesjax.settings import check_settings
+from glassesjax.surveys.compare.differences import MISSING, differences
 
 FirstRun = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A", help="A run folder.")]
 SecondRun = Annotated[
@@ -32,11 +35,6 @@ class CompareSettings:
 
 
 def _lines(settings: CompareSettings) -> Iterable[str]:
-    # The registry names this module, and reading a run asks the registry which study it is of.
-    from glassesjax.results import read, study_of
-    from glassesjax.runs.run import summary_fields
-    from glassesjax.surveys.compare.differences import differences
-
     studies = [study_of(path) for path in (settings.first, settings.second)]
     verbs = [study.name if study else "no verb of this package" for study in studies]
     if verbs[0] != verbs[1]:
@@ -50,15 +48,13 @@ def _lines(settings: CompareSettings) -> Iterable[str]:
     }
     lines = []
     for name, pair in parts.items():
-        found = list(differences(*pair))
-        lines.append(f"{name}: {len(found) or 'no'} difference{'' if len(found) == 1 else 's'}")
-        lines += [f"  {d.path}: {_shown(d.first)} | {_shown(d.second)}" for d in found]
+        apart = list(differences(*pair))
+        lines.append(f"{name}: {len(apart) or 'no'} difference{'' if len(apart) == 1 else 's'}")
+        lines += [f"  {d.path}: {_shown(d.first)} | {_shown(d.second)}" for d in apart]
     return lines
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401
-    from glassesjax.surveys.compare.differences import MISSING
-
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     text = "missing" if value is MISSING else to_json(value)
