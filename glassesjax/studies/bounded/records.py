@@ -158,6 +158,7 @@ ROWS = RowSchema[DistanceRow | TokenRow, BoundedConstants](
         "held_layers": "cached_layers",
         "last_held": "last_cached",
     },
+    dropped=("influence_share",),  # a share of a sum of norms, which the first versions had
     converted=_converted,
 )
 """How the rows of the bounded study are kept."""

@@ -1,9 +1,11 @@
 """The numbers that a generate run comes down to."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
+from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.generate.records import AnswerToken, GenerateConstants, TokenRow
@@ -87,8 +89,15 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
 
     Returns:
       Of states and texts.
+
+    Raises:
+      BadInput: A text is missing, or has no written token, as of a run that was cut off.
     """
     texts = Texts(run.rows)
+    for prompt, policy in itertools.product(range(texts.count), texts.policies):
+        if not texts.is_whole(policy, prompt):
+            expected = f"Expected what {policy} wrote after prompt {prompt}"
+            raise BadInput(f"{expected}, got no row of it: let the run end with the same command.")
     return GenerateSummary(
         passes=passes(row.finite if isinstance(row, AnswerToken) else None for row in run.rows),
         states=[_state(texts, policy) for policy in texts.policies],

@@ -50,6 +50,11 @@ class Texts:
             [row for row in rows if isinstance(row, AnswerToken)],
         )
 
+    def is_whole(self, policy: str, prompt: int) -> bool:
+        """Whether there are rows of what a policy wrote after a prompt."""
+        rows = self._by_key.get((policy, prompt), [])
+        return any(isinstance(row, AnswerToken) for row in rows)
+
     def first_row(self, policy: str) -> TokenRow:
         """Any row of a policy: what all of them share."""
         return min(self._by_key[policy, 0], key=lambda row: row.position)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
 from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind, Verdict
 from glassesjax.trace.shares import squared_shares
@@ -156,13 +157,13 @@ def profiles_of(run: Run[InfluenceRow, InfluenceConstants]) -> list[Profiles]:
       The passages that have a whole kind of attention.
 
     Raises:
-      ValueError: None has.
+      BadInput: None has.
     """
     each = [Profiles(rows, run.constants.num_layers) for rows in _by_passage(run.rows)]
     whole = [profiles for profiles in each if profiles.kinds]
     if not whole:
         expected = "Expected rows of the influence study with a whole kind of attention"
-        raise ValueError(f"{expected}, got none among {len(run.rows)}: run the study first.")
+        raise BadInput(f"{expected}, got none among {len(run.rows)}: run the study first.")
     return whole
 
 

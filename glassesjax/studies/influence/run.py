@@ -66,7 +66,7 @@ def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
       Its figures are ``profile`` and ``layers``, both of the first passage.
 
     Raises:
-      ValueError: There is no whole kind of attention.
+      BadInput: There is no whole kind of attention.
     """
     profiles, summary = profiles_of(run)[0], summarize(run)
     figures = {

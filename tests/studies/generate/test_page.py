@@ -7,6 +7,7 @@ from studies.collapse.test_page import Reader
 from studies.generate.made_generate import LAYERS, made_result, made_rows, run_of
 from wording import says
 
+from glassesjax.errors import BadInput
 from glassesjax.studies.generate.page import generate_page
 from glassesjax.studies.generate.sentences import generate_headlines, size
 from glassesjax.studies.generate.summary import summarize
@@ -90,3 +91,12 @@ def test_of_a_long_prompt_the_last_tokens_are_shown():
 )
 def test_bytes_are_told_in_the_unit_that_suits_them(count, said):
     assert size(count) == said
+
+
+@pytest.mark.parametrize("lacking", [("full", 1), ("tova", 0)])
+def test_a_run_that_was_cut_off_within_a_text_is_one_line(lacking):
+    rows = [row | {"prompt": prompt} for prompt in (0, 1) for row in made_rows()]
+    summarize(run_of(rows))
+    kept = [r for r in rows if (r["policy"], r["prompt"]) != lacking or r["kind"] == "prompt"]
+    with pytest.raises(BadInput, match="Expected what {} wrote after prompt {}".format(*lacking)):
+        summarize(run_of(kept))

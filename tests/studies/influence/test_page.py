@@ -21,6 +21,7 @@ from studies.influence.made_influence import (
 )
 from wording import says
 
+from glassesjax.errors import BadInput
 from glassesjax.report.canvas import to_svg
 from glassesjax.report.numbers import percent
 from glassesjax.studies.influence.page import influence_page
@@ -376,7 +377,7 @@ def test_many_tokens_are_cut_by_position_and_not_by_rank():
 
 def test_a_kind_that_was_cut_off_is_left_out():
     assert profiles_of(run_of(made_rows()[:-1]))[0].kinds == ("true",)
-    with pytest.raises(ValueError, match="whole kind of attention, got none among 14"):
+    with pytest.raises(BadInput, match="whole kind of attention, got none among 14"):
         page_of(made_rows(kinds=("true",))[1:])
-    with pytest.raises(ValueError, match="got none among 0"):
+    with pytest.raises(BadInput, match="got none among 0"):
         page_of([])
