@@ -3,6 +3,7 @@
 On disk a row is one flat JSON object. A field that does not apply is left out, and null stands for
 a number that is not finite, and for nothing else. Fields that belong together are a dataclass of
 their own, the type of one field: they stand in the row beside the others, all of them or none.
+Where a kind has one group under several fields, these are annotated with ``PREFIXED``.
 """
 
 import ast
@@ -20,6 +21,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from glassesjax.errors import BadInput
 
 RecordT = TypeVar("RecordT")
+
+PREFIXED = "prefixed"
+"""In ``Annotated``: in a row the group's names have the field's own before them, as ``fit_low``."""
 
 
 class Column(NamedTuple):
@@ -39,6 +43,8 @@ class _Field(NamedTuple):
     optional: bool
     group: type | None
     """The dataclass whose fields stand in this one's place."""
+    prefix: str
+    """What a row has before the names of the group's fields."""
     type: str
     check: Callable[[Any], Any]
     """The value as Python has it; ValueError for another type or value."""
@@ -62,7 +68,7 @@ def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
         if value is None and field.optional:
             continue
         if field.group:
-            row.update(to_row(value))
+            row |= {f"{field.prefix}{name}": each for name, each in to_row(value).items()}
             continue
         try:
             if value is None:
@@ -74,13 +80,16 @@ def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
     return row
 
 
-def from_row(kind: type[RecordT], row: Mapping[str, Any], where: str = "a row") -> RecordT:
+def from_row(
+    kind: type[RecordT], row: Mapping[str, Any], where: str = "a row", prefix: str = ""
+) -> RecordT:
     """The record that was written as a row.
 
     Args:
       kind: Its class.
       row: Values by name; names that the class has not are passed over.
       where: Line and file of the row, for messages.
+      prefix: What the row has before each of these names.
 
     Returns:
       The record. A number that is null is NaN.
@@ -91,20 +100,22 @@ def from_row(kind: type[RecordT], row: Mapping[str, Any], where: str = "a row") 
     values: dict[str, Any] = {}
     for field in _fields(kind):
         if field.group:
-            there = not field.optional or any(name in row for name in names(field.group))
-            values[field.name] = from_row(field.group, row, where) if there else None
-        elif field.name in row:
+            before = f"{prefix}{field.prefix}"
+            there = any(f"{before}{name}" in row for name in names(field.group))
+            whole = there or not field.optional
+            values[field.name] = from_row(field.group, row, where, before) if whole else None
+        elif (name := f"{prefix}{field.name}") in row:
             try:
-                values[field.name] = field.check(row[field.name])
+                values[field.name] = field.check(row[name])
             except ValueError as error:
-                got = f"{row[field.name]!r:.60}: restore it, or choose another --out"
-                expected = f"Expected {field.type} as {field.name} in {where}"
+                got = f"{row[name]!r:.60}: restore it, or choose another --out"
+                expected = f"Expected {field.type} as {name} in {where}"
                 raise BadInput(f"{expected}, got {got}.") from error
         elif field.optional:
             values[field.name] = None
         else:
             got = "a row without it: restore it, or choose another --out"
-            raise BadInput(f"Expected {field.name} in {where}, got {got}.")
+            raise BadInput(f"Expected {name} in {where}, got {got}.")
     return kind(**values)
 
 
@@ -143,11 +154,13 @@ def names(kind: type) -> list[str]:
     Returns:
       Those of groups in the place of the group.
     """
-    return [
-        name
-        for field in _fields(kind)
-        for name in (names(field.group) if field.group else [field.name])
-    ]
+    return [name for field in _fields(kind) for name in _row_names(field)]
+
+
+def _row_names(field: _Field) -> list[str]:
+    if not field.group:
+        return [field.name]
+    return [f"{field.prefix}{name}" for name in names(field.group)]
 
 
 @functools.cache
@@ -170,7 +183,8 @@ def _columns(kind: type) -> Iterator[Column]:
             yield Column(field.name, field.type, field.optional, docs.get(field.name, ""))
             continue
         for column in _columns(field.group):
-            yield column._replace(optional=column.optional or field.optional)
+            name, optional = f"{field.prefix}{column.name}", column.optional or field.optional
+            yield column._replace(name=name, optional=optional)
 
 
 def _docs(kind: type) -> dict[str, str]:
@@ -193,18 +207,21 @@ def _docs(kind: type) -> dict[str, str]:
 
 @functools.cache
 def _fields(kind: type) -> tuple[_Field, ...]:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     return tuple(_field(field.name, hints[field.name]) for field in dataclasses.fields(kind))
 
 
 def _field(name: str, hint: Any) -> _Field:  # noqa: ANN401  (an annotation)
-    optional = False
+    optional, marks = False, ()
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *marks = typing.get_args(hint)
     if typing.get_origin(hint) in (types.UnionType, typing.Union):  # the latter with a Literal
         (hint,) = [each for each in typing.get_args(hint) if each is not types.NoneType]
         optional = True
     if dataclasses.is_dataclass(hint):
-        return _Field(name, optional, typing.cast(type, hint), "", lambda value: value)
-    return _Field(name, optional, None, *_checked(hint))
+        prefix = f"{name}_" if PREFIXED in marks else ""
+        return _Field(name, optional, typing.cast(type, hint), prefix, "", lambda value: value)
+    return _Field(name, optional, None, "", *_checked(hint))
 
 
 def _checked(hint: Any) -> tuple[str, Callable[[Any], Any]]:  # noqa: ANN401  (an annotation)

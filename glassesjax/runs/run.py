@@ -110,21 +110,37 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
     """What draws each figure with matplotlib, by its name."""
     files: Callable[[], Mapping[str, str]]
     """What makes figures and page: the text of each file, by its path in a run folder."""
+    labels: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    """Of a survey, by kind of row, the fields that tell its rows apart: its frame's index."""
 
-    def frame(self) -> "pandas.DataFrame":
-        """All rows as a table, each with what its process noted once.
+    def frame(self, kind: str | None = None) -> "pandas.DataFrame":
+        """Rows as a table, each with what its process noted once.
+
+        Args:
+          kind: Of a study with several kinds of rows, which; all if absent, and of a sweep
+            ``answers``.
 
         Returns:
           A column for each field that some row has. What does not apply is missing; a number
-          that is not finite is NaN.
+          that is not finite is NaN. A sweep's is indexed by the settings that vary and by what
+          tells the rows of a cell apart, so that ``.to_xarray()`` makes a grid of it.
+
+        Raises:
+          BadInput: There is no row of this kind.
         """
         import pandas
 
-        table = pandas.DataFrame.from_records(list(self.run.flat()))
-        for name, kind in {"whole number": "Int64", "true or false": "boolean"}.items():
+        kind = kind or next(iter(self.labels), None)
+        rows = [row for row in self.run.flat() if kind in (None, row.get("kind"))]
+        if kind and not rows:
+            kinds = dict.fromkeys(str(row["kind"]) for row in self.run.flat() if "kind" in row)
+            expected = f"Expected a kind of row out of {', '.join(kinds) or 'none'}"
+            raise BadInput(f"{expected}, got {kind!r:.40}: choose one.")
+        table = pandas.DataFrame.from_records(rows)
+        for name, dtype in {"whole number": "Int64", "true or false": "boolean"}.items():
             gaps = [c for c in self.run.typed(name) if c in table and table[c].isna().any()]
-            table = table.astype(dict.fromkeys(gaps, kind))
-        return table
+            table = table.astype(dict.fromkeys(gaps, dtype))
+        return table.set_index(list(self.labels[kind])) if kind in self.labels else table
 
     def figure(self, name: str) -> "Figure":
         """A figure of the run's page.

@@ -13,7 +13,9 @@ from typing import Any
 
 from glassesjax.files import (
     MOST_SETTINGS,
+    Mark,
     json_object,
+    mark_of,
     read_file,
     to_json,
     whole_lines,
@@ -178,6 +180,26 @@ def _in_todays_words(
         PENDING[ROWS]: _lines(new),
         PENDING[FILE]: to_json(record, indent=2),
     }
+
+
+def todays_mark(path: Path, mark: Mark, schema: RowSchema[Any, Any]) -> Mark | None:
+    """The mark that rows of an older schema have in today's words.
+
+    Args:
+      path: The run folder; brought up to date, it keeps its old rows beside the new ones.
+      mark: What something that stands on the first rows noted of them.
+      schema: How the study's rows are kept.
+
+    Returns:
+      Of the same rows as they are written today; None where the folder keeps no such old rows.
+    """
+    for before, name in KEPT.items():
+        if mark_of(path / name, mark.rows) == mark:
+            old: Iterable[Mapping[str, Any]] = read_rows(path / name)[: mark.rows]
+            rows = upgraded_rows(old) if before is None else old
+            lines = _lines(numbered(rows, schema)[1]).encode().splitlines(keepends=True)
+            return marks(lines)[-1]
+    return None
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:

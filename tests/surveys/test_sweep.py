@@ -1,27 +1,34 @@
 """Grids of trainings: cells, several processes in one folder, rows and labelled grids."""
 
+import dataclasses
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import typing
 
 import numpy as np
 import pytest
-from studies.train.made_train import timeless
+from studies.made_diverged import joined
+from studies.train.made_train import CONSTANTS, MADE, answer, step, timeless, training
 
+import glassesjax
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
-from glassesjax.files import write_by_rename
+from glassesjax.files import to_json, write_by_rename
 from glassesjax.registry import load
 from glassesjax.runs.folder import RunFolder
-from glassesjax.runs.rows import read_rows
-from glassesjax.studies.train.measure import CHECKPOINTS, KEY
+from glassesjax.runs.record import names, to_row
+from glassesjax.studies.train.measure import CHECKPOINTS
+from glassesjax.studies.train.records import ROWS
+from glassesjax.studies.train.summary import summary_of
 from glassesjax.surveys.sweep import run as run_sweep
-from glassesjax.surveys.sweep.measure import CELLS, as_dataset, fill_cells, missing, sweep_rows
+from glassesjax.surveys.sweep.measure import CELLS, done_cells, fill_cells, missing
+from glassesjax.surveys.sweep.records import LABELS
+from glassesjax.surveys.sweep.records import ROWS as SWEEP_ROWS
 from glassesjax.surveys.sweep.settings import GRIDS, SweepSettings
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
@@ -32,6 +39,9 @@ SIZES = (
     "lengths=2:3", "layers=1", "heads=2", "width=8", "steps=4", "batch=4", "chunk=2", "examples=4",
     "formats=f32",
 )  # fmt: skip
+# Of the key, what is the same in all rows of a kind and cell: the last step, and one format.
+FIXED = dict.fromkeys(LABELS, ("step",)) | {"step": ("format",)}
+FIXED |= dict.fromkeys(("influence", "influence_order", "ratio", "repetition"), ("step", "format"))
 GRID = ("task=copy_last", "positions=none,rotary", "remedy=none", *SIZES)
 CELL_NAMES = {"copy_last,none", "copy_last,rotary"}
 
@@ -42,8 +52,14 @@ def flags(out, *grid):
 
 def finish(cell, folder):
     """A training that takes no time: it leaves what a whole run leaves."""
-    with RunFolder(folder, {"task": cell.task}):
-        write_by_rename(folder / "rows.jsonl", f'{{"kind": "step", "width": {cell.width}}}\n')
+    known = dataclasses.replace(
+        CONSTANTS, task=cell.task, positions=cell.positions, model_dim=cell.width
+    )
+    row = {"record": 0, **to_row(step(0, 4, 0.5))}
+    with RunFolder(folder, {"study": "train", "task": cell.task}, ROWS):
+        record = {"records": [{**to_row(known), **MADE}]}
+        write_by_rename(folder / "provenance.json", to_json(record))
+        write_by_rename(folder / "rows.jsonl", f"{to_json(row)}\n")
         write_by_rename(folder / "index.html", "page")
 
 
@@ -137,7 +153,8 @@ def test_cells_are_made_once():
 def test_a_cell_that_another_process_trains_is_passed_over(tmp_path):
     settings = SweepSettings(grid=GRID)
     done = []
-    with RunFolder(tmp_path / CELLS / "copy_last,none", {"task": "copy_last"}):
+    same = {"study": "train", "task": "copy_last"}
+    with RunFolder(tmp_path / CELLS / "copy_last,none", same, ROWS):
         assert fill_cells(settings, tmp_path, finish, done.append) == ["copy_last,none"]
     assert done == ["copy_last,rotary"]
     assert list(missing(settings, tmp_path)) == ["copy_last,none"]
@@ -160,19 +177,20 @@ def test_a_cell_that_another_process_finishes_meanwhile_is_not_trained_again(tmp
     assert len(trained) == 1
 
 
-def test_a_sweep_notes_the_sum_of_its_cells_programs(tmp_path, monkeypatch):
+def test_a_sweep_notes_the_sum_of_its_cells_programs(tmp_path, undrawn):
     settings = SweepSettings(grid=("task=copy_last,count_ones,copy_zero", *GRID[1:]))
     names = list(settings.cells)
-    monkeypatch.setattr(run_sweep, "sweep_files", lambda *shown: {})  # whole pages need whole rows
 
     def noted(**programs):
         for name in settings.cells:
+            path = tmp_path / CELLS / name / "provenance.json"
             counts = {"compilation_cache": programs[name]} if name in programs else {}
-            write_by_rename(tmp_path / CELLS / name / "provenance.json", json.dumps(counts))
+            records = {"records": json.loads(path.read_text())["records"]}
+            write_by_rename(path, json.dumps({**records, **counts}))
         run_sweep.run_sweep(settings, tmp_path)
         return json.loads((tmp_path / "provenance.json").read_text()).get("compilation_cache")
 
-    with RunFolder(tmp_path, run_sweep._fixed(settings)):
+    with RunFolder(tmp_path, run_sweep._fixed(settings), SWEEP_ROWS):
         fill_cells(settings, tmp_path, finish)
     assert noted() is None
     one, other = {"hits": 0, "misses": 5}, {"hits": 0, "misses": 2}
@@ -183,30 +201,75 @@ def test_a_sweep_notes_the_sum_of_its_cells_programs(tmp_path, monkeypatch):
 def test_rows_come_in_the_order_of_the_grid(tmp_path):
     settings = SweepSettings(grid=GRID)
     fill_cells(settings, tmp_path, finish)
-    rows = list(sweep_rows(settings, tmp_path))
-    assert [row["cell"] for row in rows] == ["copy_last,none", "copy_last,rotary"]
-    assert rows[1]["positions"] == "rotary"
-    assert rows[1]["formats"] == "f32"
+    records = [record for cell in done_cells(settings, tmp_path) for record in cell.records]
+    assert [record["cell"] for record in records] == ["copy_last,none", "copy_last,rotary"]
+    assert records[1]["positions"] == "rotary"
+    assert records[1]["formats"] == "f32"
+
+
+def test_a_record_keeps_its_number_when_another_cell_comes_before_it(tmp_path):
+    """Whoever reads the rows while they are written anew finds each row's own cell."""
+    settings, out = SweepSettings(grid=GRID), tmp_path / "toys"
+    first, second = settings.cells
+    finish(settings.cells[second], out / CELLS / second)
+    cells = []
+    for name in (second, first):
+        finish(settings.cells[name], out / CELLS / name)
+        whole = run_sweep._run(settings, out, "")
+        write_by_rename(out / "provenance.json", to_json({"records": whole.records}))
+        cells.append([whole.records[number]["cell"] for number in whole.numbers])
+        assert [record["cell"] for record in whole.records] == [second, first][: len(cells)]
+    assert cells == [[second], [first, second]]
 
 
 def test_a_cell_whose_pass_is_not_finite_fails_the_sweep():
-    rows = [{"kind": "answers", "finite": finite} for finite in (True, False)]
-    assert load("sweep").violations(rows) == ["the unrounded pass is not finite, in 1 of 2 rows"]
+    rows = [answer(0, "f32", n, 0.5, finite=n is None) for n in (None, 2)]
+    failures = load("sweep").violations(summary_of([training(rows)]))
+    assert failures == ["the unrounded pass is not finite, in 1 of 2 rows"]
 
 
-def test_a_labelled_grid_has_every_number_at_its_place():
+def made_cell(cell, folder):
+    """A training with answers that say which cell, seed and length they are of."""
+    finish(cell, folder)
     rows = [
-        {"kind": "answers", "positions": p, "length": n, "seed": s, "exact": n + 10 * s + len(p)}
-        for p in ("none", "rotary") for n in (2, 4) for s in (0, 1) if (p, n) != ("rotary", 4)
-    ]  # fmt: skip
-    random.Random(0).shuffle(rows)
-    rows.append({"kind": "step", "positions": "none", "length": 2, "seed": 0, "exact": 99})
-    grid = as_dataset(rows, ("positions", "length"), ("exact",), "answers")
-    assert grid.exact.dims == ("positions", "length", "seed")
-    assert float(grid.exact.sel(positions="none", length=4, seed=1)) == 4 + 10 + 4
-    assert np.isnan(grid.exact.sel(positions="rotary", length=4)).all()
-    with pytest.raises(BadInput, match="tell all rows apart"):
-        as_dataset(rows, ("positions",), ("exact",), "answers")
+        answer(seed, "f32", length, len(cell.positions) / 16 + seed / 4 + (length or 0) / 64)
+        for seed in (0, 1)
+        for length in (None, 2, 4)
+        if (cell.positions, length) != ("rotary", 4)
+    ]
+    text = "".join(to_json({"record": 0, **to_row(row)}) + "\n" for row in rows)
+    write_by_rename(folder / "rows.jsonl", text)
+
+
+@pytest.fixture
+def made_sweep(tmp_path, undrawn):
+    settings = SweepSettings(grid=GRID)
+    with RunFolder(tmp_path, run_sweep._fixed(settings), SWEEP_ROWS):
+        fill_cells(settings, tmp_path, made_cell)
+    run_sweep.run_sweep(settings, tmp_path)
+    return tmp_path
+
+
+def test_a_frame_of_a_sweep_is_a_grid_with_every_number_at_its_place(made_sweep):
+    result = glassesjax.read(made_sweep)
+    grid = result.frame().to_xarray()
+    assert grid.exact_match.dims == ("positions", "seed", "format", "length")
+    assert float(grid.exact_match.sel(positions="none", length=4, seed=1, format="f32")) == (
+        4 / 16 + 1 / 4 + 4 / 64
+    )
+    assert np.isnan(grid.exact_match.sel(positions="rotary", length=4)).all()
+    drawn = result.frame("in_distribution").to_xarray()
+    assert drawn.exact_match.dims == ("positions", "seed", "format")
+    assert float(drawn.exact_match.sel(positions="rotary", seed=0, format="f32")) == 6 / 16
+    with pytest.raises(BadInput, match="Expected a kind of row out of in_distribution, answers"):
+        result.frame("twins")
+
+
+def test_every_kind_of_row_of_a_sweep_has_labels_that_it_has():
+    for kind in SWEEP_ROWS.kinds:
+        name = typing.get_args(typing.get_type_hints(kind)["kind"])[0]
+        assert {*LABELS[name]} == {*names(kind)} & {*SWEEP_ROWS.key} - {"kind", *FIXED[name]}
+    assert len(LABELS) == len(SWEEP_ROWS.kinds)
 
 
 def test_jobs_that_leave_cells_missing_are_one_line_with_their_folder(
@@ -230,7 +293,7 @@ def test_a_process_that_finds_nothing_to_do_ends_well(tmp_path, capsys, monkeypa
     monkeypatch.setattr(run_sweep.gc, "collect", lambda: 0)
     out = tmp_path / "toys"
     settings = SweepSettings(grid=GRID)
-    with RunFolder(out, run_sweep._fixed(settings)):
+    with RunFolder(out, run_sweep._fixed(settings), SWEEP_ROWS):
         pass
     one, two = (RunFolder(out / CELLS / name, {}) for name in CELL_NAMES)
     with one, two:
@@ -274,8 +337,8 @@ def test_a_sweep_leaves_a_run_for_each_cell_and_a_page_over_all(finished):
     assert "2 of 2 cells" in page
     assert "&lt;" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
-    rows = read_rows(finished / "rows.jsonl")
-    keys = [tuple(row[name] for name in ("cell", *KEY)) for row in rows]
+    rows = joined(finished)
+    keys = [tuple(row.get(name) for name in ("cell", *ROWS.key)) for row in rows]
     assert len(set(keys)) == len(keys)
     answered = [row for row in rows if row["kind"] == "answers"]
     assert {(row["cell"], row["format"]) for row in answered} == {
@@ -318,8 +381,9 @@ def test_two_processes_one_of_them_killed_end_with_the_same_rows(tmp_path):
     assert two.returncode == 0, error
     for folder in (out, straight):
         subprocess.run(command(folder), check=True, capture_output=True)
-    found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, straight))
-    assert found == wanted
+    found, wanted = (timeless(joined(path)) for path in (out, straight))
+    unnumbered = lambda rows: [{**row, "record": 0} for row in rows]
+    assert unnumbered(found) == unnumbered(wanted)
     assert {row["cell"] for row in found} == CELL_NAMES
 
 
@@ -328,4 +392,4 @@ def test_more_jobs_than_cells_fill_a_sweep(tmp_path):
     out = tmp_path / "toys"
     assert run([*flags(out), "--jobs", "3", "--cluster", "local"]) == 0
     assert "2 of 2 cells" in (out / "index.html").read_text()
-    assert {row["cell"] for row in read_rows(out / "rows.jsonl")} == CELL_NAMES
+    assert {row["cell"] for row in joined(out)} == CELL_NAMES

@@ -1,18 +1,81 @@
-"""Rows of the train study as readers want them: curves of steps, and answers by format."""
+"""Rows of trainings as readers want them: curves of steps, and answers by format."""
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer
-from glassesjax.studies.train.settings import NOTHING
+from glassesjax.runs.run import Run
+from glassesjax.studies.train.records import (
+    AnswersRow,
+    InDistributionRow,
+    StepRow,
+    TrainConstants,
+    TrainRow,
+)
 
-MIXED = NOTHING  # the length of rows whose items have lengths drawn as in the training
-SEED = "seed"  # the field that tells the decoders of one training apart
 RIGHT = 0.99  # share of right answers from which a length counts as learned
+
+KindT = TypeVar("KindT")
+
+
+class Training(NamedTuple):
+    """The rows of one training."""
+
+    name: str
+    """What tells its decoders from others, their seeds apart: for a title."""
+    constants: TrainConstants
+    rows: Sequence[TrainRow]
+
+    def of(self, kind: type[KindT]) -> Iterator[KindT]:
+        """The rows of one kind.
+
+        Args:
+          kind: Its class.
+
+        Yields:
+          Rows in their order.
+        """
+        return (row for row in self.rows if isinstance(row, kind))
+
+    def decoder(self, seed: int) -> str:
+        """What tells one decoder from another, on a page.
+
+        Args:
+          seed: Of the decoder.
+
+        Returns:
+          Its setting, layers and seed.
+        """
+        layers = self.constants.num_layers
+        return f"{self.name}, {layers} layer{'' if layers == 1 else 's'}, seed {seed}"
+
+
+def training_of(run: Run[TrainRow, TrainConstants]) -> Training:
+    """The rows of a run of the train study.
+
+    Args:
+      run: As read.
+
+    Returns:
+      All of them; each process of a run has trained the same.
+    """
+    known = run.constants
+    name = f"{known.task}, positions {known.positions}, remedy {known.remedy}"
+    return Training(name, known, run.rows)
+
+
+class Answers(NamedTuple):
+    """The answers of all seeds in one format, at one length or at lengths drawn as in training."""
+
+    exact: tuple[float, ...]
+    """Share of right answers, by seed."""
+    mean: float
+    """Over the seeds."""
+    margin: float
+    """The smallest of all seeds."""
+    loss: float
+    """Mean over seeds, in nats a token."""
 
 
 class Answered(NamedTuple):
@@ -20,95 +83,59 @@ class Answered(NamedTuple):
 
     length: int
     in_training: bool
-    exact: tuple[float, ...]
-    """Share of right answers, by seed."""
-    margin: float
-    """The smallest of all seeds."""
-    loss: float
-    """Mean over seeds, in nats a token."""
-
-    @property
-    def mean(self) -> float:
-        """Share of right answers over all seeds."""
-        return float(np.mean(self.exact))
+    answers: Answers
 
 
-def losses(rows: Sequence[Row]) -> dict[int, tuple[list[int], list[float]]]:
+def losses(training: Training) -> dict[int, tuple[list[int], list[float]]]:
     """Steps and losses, by seed.
 
     Args:
-      rows: Of the train study.
+      training: One.
 
     Returns:
       In order of steps.
     """
     found: dict[int, dict[int, float]] = {}
-    for row in rows:
-        if row["kind"] == "step":
-            found.setdefault(integer(row, "seed"), {})[integer(row, "step")] = _number(row, "loss")
+    for row in training.of(StepRow):
+        found.setdefault(row.seed, {})[row.step] = row.loss
     ordered = {seed: sorted(curve.items()) for seed, curve in sorted(found.items())}
     return {seed: ([s for s, _ in c], [v for _, v in c]) for seed, c in ordered.items()}
 
 
-def answered(rows: Sequence[Row]) -> dict[str, list[Answered]]:
+def answered(training: Training) -> dict[str, list[Answered]]:
     """Answers by format, in the order in which these were asked for.
 
     Args:
-      rows: Of the train study.
+      training: One.
 
     Returns:
       For each format a list in order of length.
     """
-    groups: dict[str, dict[int, list[Row]]] = {}
-    for row in rows:
-        if row["kind"] == "answers" and row["length"] != MIXED:
-            lengths = groups.setdefault(str(row["format"]), {})
-            lengths.setdefault(integer(row, "length"), []).append(row)
+    groups: dict[str, dict[int, list[AnswersRow]]] = {}
+    for row in training.of(AnswersRow):
+        groups.setdefault(row.format, {}).setdefault(row.length, []).append(row)
     return {
-        name: [_of(length, mine) for length, mine in sorted(lengths.items())]
+        name: [
+            Answered(length, rows[0].in_training, _of(rows))
+            for length, rows in sorted(lengths.items())
+        ]
         for name, lengths in groups.items()
     }
 
 
-def learned(rows: Sequence[Row]) -> dict[str, Answered]:
+def learned(training: Training) -> dict[str, Answers]:
     """Answers by format at lengths drawn as in the training.
 
     Args:
-      rows: Of the train study.
+      training: One.
 
     Returns:
       Of all seeds.
     """
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["kind"] == "answers" and row["length"] == MIXED:
-            groups.setdefault(str(row["format"]), []).append(row)
-    return {name: _of(MIXED, mine) for name, mine in groups.items()}
-
-
-def formats(rows: Sequence[Row]) -> list[str]:
-    """The formats in which decoders answered, in the order of the rows.
-
-    Args:
-      rows: Of one or more runs of the train study.
-
-    Returns:
-      Names, each once.
-    """
-    return list(dict.fromkeys(str(row["format"]) for row in rows if row["kind"] == "answers"))
-
-
-def of_kind(rows: Iterable[Row], kind: str) -> list[Row]:
-    """The rows that say one thing: ``step``, ``answers``, ``twins`` and so on.
-
-    Args:
-      rows: Of one or more runs of the train study.
-      kind: Which.
-
-    Returns:
-      In their order.
-    """
-    return [row for row in rows if row["kind"] == kind]
+    groups: dict[str, list[InDistributionRow]] = {}
+    for row in training.of(InDistributionRow):
+        groups.setdefault(row.format, []).append(row)
+    return {name: _of(rows) for name, rows in groups.items()}
 
 
 def reach(curve: Sequence[Answered]) -> int | None:
@@ -122,22 +149,17 @@ def reach(curve: Sequence[Answered]) -> int | None:
     """
     last = None
     for point in curve:
-        if point.mean < RIGHT:
+        if point.answers.mean < RIGHT:
             break
         last = point.length
     return last
 
 
-def _of(length: int, rows: Sequence[Row]) -> Answered:
-    return Answered(
-        length=length,
-        in_training=bool(rows[0]["in_training"]),
-        exact=tuple(_number(row, "exact") for row in rows),
-        margin=min(_number(row, "margin") for row in rows),
-        loss=float(np.mean([_number(row, "loss") for row in rows])),
+def _of(rows: Sequence[AnswersRow | InDistributionRow]) -> Answers:
+    exact = tuple(row.exact_match for row in rows)
+    return Answers(
+        exact=exact,
+        mean=float(np.mean(exact)),
+        margin=min(row.logit_margin for row in rows),
+        loss=float(np.mean([row.loss for row in rows])),
     )
-
-
-def _number(row: Row, name: str) -> float:
-    value = row[name]
-    return math.nan if value is None else float(value)

@@ -1,12 +1,19 @@
-"""Rows of pairs n and n + 1 as readers want them: failing lengths, predicted and observed."""
+"""Pairs n and n + 1 as readers want them: failure lengths, predicted and observed."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer, measured
+from glassesjax.studies.train.cells import Training
+from glassesjax.studies.train.records import (
+    FailureLengths,
+    FailureRow,
+    Obstacle,
+    PairRow,
+    WrongPairs,
+)
 from glassesjax.studies.train.twin_rows import WIDE
 from glassesjax.trace.decay import loglog_slope
 
@@ -15,125 +22,118 @@ BINARY = re.compile(r"e8m(\d+)")
 NAMED_BITS = {"bf16": 7, "tf32": 10, "f32": 23}  # those with eight exponent bits, too
 
 
-class Failing(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failing:
     """One decoder in one format."""
 
     setting: str
     """What tells it from other decoders, its seed apart."""
     format: str
     seed: int
-    row: Row
-
-    @property
-    def applies(self) -> bool:
-        """Whether the hypotheses hold."""
-        return bool(self.row["applies"])
-
-    def length(self, name: str) -> int | None:
-        """A length out of the row.
-
-        Args:
-          name: Of the field.
-
-        Returns:
-          The length; None where it is beyond the reach.
-        """
-        value = self.row.get(name)
-        return None if value is None else int(value)
-
-    def is_bound(self, name: str) -> bool:
-        """Whether the length is only known to lie below the first or above the last measured one.
-
-        Args:
-          name: Of the field.
-
-        Returns:
-          The truth value.
-        """
-        return self.length(name) in (None, self.length("least"))
+    obstacle: Obstacle | None
+    """Why nothing is predicted; None where something is."""
+    wrong: WrongPairs | None
+    lengths: FailureLengths | None
+    """None where a hypothesis does not hold."""
+    ratio: float | None
+    """Observed over predicted; None where one of the two is a bound, or nothing is predicted."""
+    off: bool
+    """Whether prediction and observation are more than a factor apart, so far as is known."""
 
     @property
     def is_wide(self) -> bool:
         """Whether this is the float64 pass, in which prediction and observation are one."""
         return self.format == WIDE
 
-    @property
-    def ratio(self) -> float | None:
-        """Observed over predicted; None where one of the two is a bound."""
-        if not self.applies or self.is_bound("predicted") or self.is_bound("observed"):
-            return None
-        return measured(self.row, "observed") / measured(self.row, "predicted")
 
-    @property
-    def off(self) -> bool:
-        """Whether prediction and observation are more than a factor apart, so far as is known."""
-        if not self.applies:
-            return False
-        ends = [self._end("predicted"), self._end("observed")]
-        return max(ends) > FACTOR * min(ends)
-
-    def _end(self, name: str) -> float:
-        """A length, or the one that it is known to be beyond."""
-        found = self.length(name)
-        return measured(self.row, "reach") + 1 if found is None else float(found)
-
-
-def setting_of(row: Row) -> str:
-    """What tells one decoder of a run or a sweep from another, its seed apart.
+def is_bound(lengths: FailureLengths, length: int | None) -> bool:
+    """Whether a length is only known to lie below the first or above the last measured one.
 
     Args:
-      row: Any row of the train study; a sweep's has its cell.
+      lengths: Of one decoder in one format.
+      length: One of these; None beyond the reach.
 
     Returns:
-      Words for a title.
+      The truth value.
     """
-    if "cell" in row:
-        return str(row["cell"])
-    return f"{row['task']}, positions {row['positions']}, remedy {row['remedy']}"
+    return length in (None, lengths.least)
 
 
-def failing(rows: Sequence[Row]) -> list[Failing]:
-    """All failing lengths.
+def failing(training: Training) -> list[Failing]:
+    """All failure lengths.
 
     Args:
-      rows: Of one or more runs of the train study.
+      training: One.
 
     Returns:
       In the order of the rows.
     """
-    return [
-        Failing(setting_of(row), str(row["format"]), integer(row, "seed"), row)
-        for row in rows
-        if row["kind"] == "failing"
-    ]
+    return [_failing(training.name, row) for row in training.of(FailureRow)]
 
 
-def pair_curves(rows: Sequence[Row]) -> dict[tuple[str, int], dict[str, list[Row]]]:
+def _failing(setting: str, row: FailureRow) -> Failing:
+    lengths = row.lengths
+    return Failing(
+        setting=setting,
+        format=row.format,
+        seed=row.seed,
+        obstacle=row.obstacle,
+        wrong=row.wrong,
+        lengths=lengths,
+        ratio=None if lengths is None else _ratio(lengths),
+        off=lengths is not None and _off(lengths),
+    )
+
+
+def _ratio(lengths: FailureLengths) -> float | None:
+    predicted, observed = lengths.predicted, lengths.observed
+    if predicted is None or observed is None or lengths.least in (predicted, observed):
+        return None
+    return observed / predicted
+
+
+def _off(lengths: FailureLengths) -> bool:
+    # A length, or the one that it is known to be beyond.
+    known = [lengths.reach + 1 if n is None else n for n in (lengths.predicted, lengths.observed)]
+    return max(known) > FACTOR * min(known)
+
+
+def pair_curves(training: Training) -> dict[int, dict[str, list[PairRow]]]:
     """The pairs of each decoder, by format.
 
     Args:
-      rows: Of one or more runs of the train study.
+      training: One.
 
     Returns:
-      Rows in order of length, by format, by setting and seed.
+      Rows in order of length, by format, by seed.
     """
-    found: dict[tuple[str, int], dict[str, list[Row]]] = {}
-    for row in rows:
-        if row["kind"] == "twins":
-            own = found.setdefault((setting_of(row), integer(row, "seed")), {})
-            own.setdefault(str(row["format"]), []).append(row)
-    by_length = lambda row: integer(row, "length")
+    found: dict[int, dict[str, list[PairRow]]] = {}
+    for row in training.of(PairRow):
+        found.setdefault(row.seed, {}).setdefault(row.format, []).append(row)
+    by_length = lambda row: row.length
     return {
-        key: {name: sorted(pairs, key=by_length) for name, pairs in curves.items()}
-        for key, curves in found.items()
+        seed: {name: sorted(pairs, key=by_length) for name, pairs in curves.items()}
+        for seed, curves in found.items()
     }
 
 
 class Line(NamedTuple):
-    """A straight line through logarithms."""
+    """A straight line through logarithms to base two."""
 
     exponent: float
+    factor: float
+    """Two to that power: how many times as far one more bit carries."""
     points: int
+
+
+class Theory(NamedTuple):
+    """What follows from the power with which the signal falls with n within the training."""
+
+    signal_exponent: float
+    exponent: float
+    """-1 over it: of the failure length against 2 to the power of the bits."""
+    factor: float
+    """Two to that power."""
 
 
 class Slope(NamedTuple):
@@ -141,18 +141,17 @@ class Slope(NamedTuple):
 
     setting: str
     seed: int
-    places: str
+    sites: str
     """Where they round; empty for everywhere."""
     observed: Line
-    """Of the failing length against 2 to the power of the bits; its exponent is the slope."""
+    """Of the failure length against 2 to the power of the bits; its exponent is the slope."""
     predicted: Line
-    theory: float | None
-    """One over the power with which the change of the lead, which noise has to meet, falls with n
-    within the training; None where it does not fall."""
+    theory: Theory | None
+    """None where the signal does not fall."""
 
 
 def slopes(cells: Sequence[Failing]) -> list[Slope]:
-    """Failing length against bits, for each decoder with three formats or more.
+    """Failure length against bits, for each decoder with three formats or more.
 
     Args:
       cells: Of ``failing``.
@@ -160,11 +159,12 @@ def slopes(cells: Sequence[Failing]) -> list[Slope]:
     Returns:
       Fits on logarithms to base two: lengths that are bounds are left out.
     """
-    groups: dict[tuple[str, int, str], list[tuple[int, Failing]]] = {}
+    groups: dict[tuple[str, int, str], list[tuple[int, FailureLengths]]] = {}
     for cell in cells:
-        base, _, places = cell.format.partition("@")
-        if cell.applies and (bits := _bits(base)) is not None:
-            groups.setdefault((cell.setting, cell.seed, places), []).append((bits, cell))
+        base, _, sites = cell.format.partition("@")
+        if cell.lengths is not None and (bits := _bits(base)) is not None:
+            group = groups.setdefault((cell.setting, cell.seed, sites), [])
+            group.append((bits, cell.lengths))
     return [_slope(key, group) for key, group in groups.items() if len(group) > 2]
 
 
@@ -173,15 +173,18 @@ def _bits(name: str) -> int | None:
     return int(found[1]) if found else NAMED_BITS.get(name)
 
 
-def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, Failing]]) -> Slope:
-    def fit(name: str) -> Line:
-        kept = [(bits, cell.length(name)) for bits, cell in group if not cell.is_bound(name)]
-        lengths = [(2**bits, float(n)) for bits, n in kept if n]
-        return Line(
-            loglog_slope(*zip(*lengths, strict=True)) if lengths else math.nan, len(lengths)
-        )
+def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, FailureLengths]]) -> Slope:
+    first = group[0][1]
+    # Rows of older runs have no interval.
+    falls = first.exponent_high is not None and first.exponent_high < 0
+    power = -1 / first.exponent if falls else math.nan
+    theory = Theory(first.exponent, power, 2**power) if falls else None
+    observed = [(2**bits, each.observed, each) for bits, each in group]
+    predicted = [(2**bits, each.predicted, each) for bits, each in group]
+    return Slope(*key, _line(observed), _line(predicted), theory)
 
-    row = group[0][1].row
-    fall, highest = (measured(row, f"exponent{end}") for end in ("", "_high"))
-    theory = -1 / fall if highest < 0 else None  # rows of older runs have no interval
-    return Slope(*key, fit("observed"), fit("predicted"), theory)
+
+def _line(points: Sequence[tuple[int, int | None, FailureLengths]]) -> Line:
+    kept = [(at, float(n)) for at, n, lengths in points if n and not is_bound(lengths, n)]
+    slope = loglog_slope(*zip(*kept, strict=True)) if kept else math.nan
+    return Line(slope, 2**slope, len(kept))

@@ -1,14 +1,13 @@
 """Figures of failing lengths: rows in, matplotlib figures out, nothing shown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import (
     COLORS,
     FAINT,
@@ -21,14 +20,16 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.fields import integer, measured
+from glassesjax.studies.train.cells import Training
 from glassesjax.studies.train.failing_cells import (
     FACTOR,
     Failing,
     failing,
+    is_bound,
     pair_curves,
 )
 from glassesjax.studies.train.figures import shade_training
+from glassesjax.studies.train.records import FailureLengths, PairRow
 from glassesjax.studies.train.twin_rows import WIDE
 
 COLUMNS, HEIGHT = 3, 3.0  # panels a row, inches
@@ -52,48 +53,55 @@ def palette(names: Sequence[str]) -> dict[str, str]:
     return {name: COLORS.get(name) or taken[name] for name in dict.fromkeys(names)}
 
 
-def failing_figures(rows: Sequence[Row]) -> dict[str, Figure]:
-    """Both figures, by name; none where nothing is predicted.
+def failing_figures(trainings: Sequence[Training]) -> dict[str, Callable[[], Figure]]:
+    """What draws both figures, by name; none where nothing is predicted.
 
     Args:
-      rows: Of one or more runs of the train study.
+      trainings: One or more.
 
     Returns:
       ``failing`` and ``signals``.
     """
-    if not any(cell.applies for cell in failing(rows)):
+    if not any(cell.lengths for training in trainings for cell in failing(training)):
         return {}
-    return {"failing": failing_figure(rows), "signals": signals_figure(rows)}
+    return {
+        "failing": lambda: failing_figure(trainings),
+        "signals": lambda: signals_figure(trainings),
+    }
 
 
 @styled
-def failing_figure(rows: Sequence[Row]) -> Figure:
+def failing_figure(trainings: Sequence[Training]) -> Figure:
     """Observed against predicted failing length, a panel a setting and a color a format.
 
     Args:
-      rows: Of one or more runs of the train study.
+      trainings: One or more.
 
     Returns:
       Panels with the identity and twice and half of it. Open markers: a length is only known to
       lie at or below the shortest, or beyond the longest measured pair.
     """
-    cells = [cell for cell in failing(rows) if cell.applies]
+    cells = _predicted(trainings)
     settings = list(dict.fromkeys(cell.setting for cell in cells))
     colors = palette([cell.format for cell in cells])
     # Formats that stand in one place show as rings.
     sizes = dict(zip(colors, np.linspace(10, 4, len(colors)).tolist(), strict=True))
     figure, panels = _grid(max(len(settings), 1), bottom=0.55)
-    ends = _ends(cells)
+    ends = _ends([cell.lengths for cell in cells if cell.lengths])
     for axes, setting in zip(panels, settings, strict=False):
         _identity(axes, ends)
         for cell in cells:
-            if cell.setting == setting:
-                _cell(axes, cell, colors[cell.format], sizes[cell.format])
+            if cell.setting == setting and cell.lengths:
+                _cell(axes, cell.lengths, colors[cell.format], sizes[cell.format])
         _title(axes, setting)
         axes.set_xlabel("predicted failing length")
     panels[0].set_ylabel("observed failing length")
     _legend(figure, colors)
     return figure
+
+
+def _predicted(trainings: Sequence[Training]) -> list[Failing]:
+    return [cell for training in trainings for cell in failing(training) if cell.lengths]
 
 
 def _grid(count: int, bottom: float) -> tuple[Figure, list[Axes]]:
@@ -119,11 +127,9 @@ def _title(axes: Axes, setting: str) -> None:
     axes.set_title(setting.replace(", ", "\n", 1), fontsize=8)
 
 
-def _ends(cells: Sequence[Failing]) -> tuple[float, float]:
-    low = min((measured(cell.row, "least") for cell in cells), default=1)
-    return low / 1.3, BEYOND * 1.3 * max(
-        (measured(cell.row, "reach") for cell in cells), default=10
-    )
+def _ends(cells: Sequence[FailureLengths]) -> tuple[float, float]:
+    low = min((lengths.least for lengths in cells), default=1)
+    return low / 1.3, BEYOND * 1.3 * max((lengths.reach for lengths in cells), default=10)
 
 
 def _identity(axes: Axes, ends: tuple[float, float]) -> None:
@@ -139,18 +145,18 @@ def _identity(axes: Axes, ends: tuple[float, float]) -> None:
     axes.set_ylim(*ends)
 
 
-def _cell(axes: Axes, cell: Failing, color: str, size: float) -> None:
-    place = lambda name: _placed(cell, name)
-    x, y = place("predicted"), place("observed")
-    bound = cell.is_bound("predicted") or cell.is_bound("observed")
-    axes.plot([place("predicted_low"), place("predicted_high")], [y, y], color=color, linewidth=0.9)
+def _cell(axes: Axes, lengths: FailureLengths, color: str, size: float) -> None:
+    place = lambda length: _placed(lengths, length)
+    x, y = place(lengths.predicted), place(lengths.observed)
+    bound = any(is_bound(lengths, n) for n in (lengths.predicted, lengths.observed))
+    ends = [place(lengths.predicted_low), place(lengths.predicted_high)]
+    axes.plot(ends, [y, y], color=color, linewidth=0.9)
     look = {"markeredgecolor": color, "markerfacecolor": "white" if bound else color}
     axes.plot([x], [y], "o", markersize=size, markeredgewidth=1.3, zorder=3, **look)
 
 
-def _placed(cell: Failing, name: str) -> float:
-    length = cell.length(name)
-    return measured(cell.row, "reach") * BEYOND if length is None else float(length)
+def _placed(lengths: FailureLengths, length: int | None) -> float:
+    return lengths.reach * BEYOND if length is None else float(length)
 
 
 def _legend(figure: Figure, colors: dict[str, str]) -> None:
@@ -163,25 +169,31 @@ def _legend(figure: Figure, colors: dict[str, str]) -> None:
 
 
 @styled
-def signals_figure(rows: Sequence[Row]) -> Figure:
+def signals_figure(trainings: Sequence[Training]) -> Figure:
     """What tells n from n + 1 in wide arithmetic, and each format's noise, against n.
 
     Args:
-      rows: Of one or more runs of the train study.
+      trainings: One or more.
 
     Returns:
       A panel a decoder: dots are the change of the lead from n to n + 1, the pale line is the
       distance of the two representations, each format's noise is a dashed line that ends where the
       last pair is told apart in that format. The lengths of the training are shaded.
     """
-    curves = {key: mine for key, mine in pair_curves(rows).items() if WIDE in mine}
-    applicable = {(c.setting, c.seed, c.format): c for c in failing(rows) if c.applies}
-    colors = palette([name for mine in curves.values() for name in mine if name != WIDE])
+    curves = {
+        (training.name, seed): (training, mine)
+        for training in trainings
+        for seed, mine in pair_curves(training).items()
+        if WIDE in mine
+    }
+    applicable = {(c.setting, c.seed, c.format): c for c in _predicted(trainings)}
+    colors = palette([name for _, mine in curves.values() for name in mine if name != WIDE])
     figure, panels = _grid(max(len(curves), 1), bottom=0.5)
-    for axes, ((setting, seed), mine) in zip(panels, curves.items(), strict=False):
-        _signal(axes, mine[WIDE])
+    for axes, ((setting, seed), (training, mine)) in zip(panels, curves.items(), strict=False):
+        _signal(axes, training, mine[WIDE])
         for name in [name for name in mine if name != WIDE]:
-            _noise(axes, applicable[setting, seed, name], colors[name])
+            if lengths := applicable[setting, seed, name].lengths:
+                _noise(axes, lengths, colors[name])
         seeds = {other for where, other in curves if where == setting}
         _title(axes, setting if len(seeds) == 1 else f"{setting}, seed {seed}")
         axes.set_xlabel("n")
@@ -190,20 +202,18 @@ def signals_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _signal(axes: Axes, pairs: Sequence[Row]) -> None:
-    lengths = [integer(row, "length") for row in pairs]
-    positive = lambda name: [measured(row, name) or math.nan for row in pairs]
-    axes.plot(lengths, positive("l2"), color=FAINT, linewidth=1.6)
-    axes.plot(lengths, positive("signal"), "o", color=INK, markersize=2.2)
-    shade_training(axes, pairs[0])
+def _signal(axes: Axes, training: Training, pairs: Sequence[PairRow]) -> None:
+    lengths = [row.length for row in pairs]
+    distances, signals = [row.l2 or math.nan for row in pairs], [row.signal for row in pairs]
+    axes.plot(lengths, distances, color=FAINT, linewidth=1.6)
+    axes.plot(lengths, [x or math.nan for x in signals], "o", color=INK, markersize=2.2)
+    shade_training(axes, training.constants)
     log_values(axes)
     length_axis(axes, lengths)
 
 
-def _noise(axes: Axes, cell: Failing, color: str) -> None:
-    level, end = measured(cell.row, "noise"), _placed(cell, "observed")
+def _noise(axes: Axes, lengths: FailureLengths, color: str) -> None:
+    level, end = lengths.noise, _placed(lengths, lengths.observed)
     if math.isfinite(level) and level > 0:
-        axes.plot(
-            [measured(cell.row, "least"), end], [level, level], "--", color=color, linewidth=1
-        )
+        axes.plot([lengths.least, end], [level, level], "--", color=color, linewidth=1)
         axes.plot([end], [level], "|", color=color, markersize=8)

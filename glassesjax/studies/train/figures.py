@@ -1,11 +1,8 @@
 """Figures of the train study: rows in, matplotlib figures out, nothing shown."""
 
-from collections.abc import Sequence
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import (
     INK,
     STRIP,
@@ -16,23 +13,23 @@ from glassesjax.report.canvas import (
     margins,
     styled,
 )
-from glassesjax.report.fields import measured
-from glassesjax.studies.train.cells import answered, losses
+from glassesjax.studies.train.cells import Training, answered, losses
+from glassesjax.studies.train.records import TrainConstants
 
 
 @styled
-def losses_figure(rows: Sequence[Row]) -> Figure:
+def losses_figure(training: Training) -> Figure:
     """The loss against the step, a line a seed.
 
     Args:
-      rows: Rows of the train study.
+      training: One.
 
     Returns:
       One panel, logarithmic.
     """
     figure = Figure(figsize=(WIDTH, 2.6))
     axes = figure.subplots(gridspec_kw=margins(figure, bottom=0.5))
-    for steps, values in losses(rows).values():
+    for steps, values in losses(training).values():
         axes.plot(steps, values, color=INK, linewidth=0.8, alpha=0.7)
     log_values(axes)
     axes.set_xlabel("step")
@@ -42,11 +39,11 @@ def losses_figure(rows: Sequence[Row]) -> Figure:
 
 
 @styled
-def lengths_figure(rows: Sequence[Row]) -> Figure:
+def lengths_figure(training: Training) -> Figure:
     """Right answers against the length, a line a format, the range of the seeds around it.
 
     Args:
-      rows: Rows of the train study.
+      training: One.
 
     Returns:
       One panel; the lengths of the training are shaded.
@@ -54,14 +51,14 @@ def lengths_figure(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.subplots(gridspec_kw=margins(figure, right=0.9, bottom=0.5))
     lengths = set()
-    for name, curve in answered(rows).items():
+    for name, curve in answered(training).items():
         at = [point.length for point in curve]
         lengths |= set(at)
-        low, high = ([end(point.exact) for point in curve] for end in (min, max))
+        low, high = ([end(point.answers.exact) for point in curve] for end in (min, max))
         axes.fill_between(at, low, high, color=color(name), alpha=0.12, linewidth=0)
-        means = [point.mean for point in curve]
+        means = [point.answers.mean for point in curve]
         axes.plot(at, means, color=color(name), marker="o", markersize=3.5, label=name)
-    shade_training(axes, rows[0])
+    shade_training(axes, training.constants)
     length_axis(axes, lengths)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("length of the item")
@@ -70,11 +67,11 @@ def lengths_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def shade_training(axes: Axes, row: Row) -> None:
+def shade_training(axes: Axes, training: TrainConstants) -> None:
     """Shades the lengths of a training, on an axis of lengths.
 
     Args:
       axes: Where; lines and points stay in front.
-      row: Any of that training.
+      training: What was trained.
     """
-    axes.axvspan(measured(row, "shortest"), measured(row, "longest"), color=STRIP, zorder=0)
+    axes.axvspan(float(training.shortest), float(training.longest), color=STRIP, zorder=0)

@@ -1,19 +1,18 @@
-"""Rows on what answers hear of each place, taken together: a cell is a decoder at one length."""
+"""Influence by position, taken together: a cell is a decoder at one length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from glassesjax.files import Row
-from glassesjax.report.fields import integer, measured
-from glassesjax.studies.train.failing_cells import setting_of
+from glassesjax.studies.train.cells import Training
 from glassesjax.studies.train.heard_rows import ORDERED
+from glassesjax.studies.train.records import InfluenceOrderRow, InfluenceRow, RankCorrelation
 
 LONGER = {"bound": "printed bound"}
 MEASURES: Mapping[str, str] = {name: LONGER.get(name, name) for name in ORDERED}
 
 
 class Order(NamedTuple):
-    """Whether accuracy by place and a measure have one order, and how sure that is."""
+    """Whether accuracy by position and a measure have one order, and how sure that is."""
 
     value: float
     low: float
@@ -27,62 +26,45 @@ class Order(NamedTuple):
 
 
 class Places(NamedTuple):
-    """All places of one length, for one decoder."""
+    """All positions of one length, for one decoder."""
 
-    row: Row
-    """Of kind ``heard_order``."""
-    places: tuple[Row, ...]
-    """Of kind ``heard``, in order."""
-
-    @property
-    def name(self) -> str:
-        """As titles and tables name it."""
-        return decoder_name(self.row)
+    name: str
+    """Of the decoder, as titles and tables have it."""
+    row: InfluenceOrderRow
+    places: tuple[InfluenceRow, ...]
+    """In order of their position."""
 
     @property
     def length(self) -> int:
         """Of the items."""
-        return integer(self.row, "length")
+        return self.row.length
 
     def order(self, measure: str) -> Order | None:
         """The rank correlation with a measure; none where accuracy does not vary."""
-        value, low, high = (self.row[f"{of}_{measure}"] for of in ("spearman", "low", "high"))
-        if value is None or low is None or high is None:
+        each: RankCorrelation | None = getattr(self.row, measure)
+        if each is None or each.low != each.low or each.high != each.high:
             return None
-        return Order(float(value), float(low), float(high))
+        return Order(each.spearman, each.low, each.high)
 
     def values(self, field: str) -> list[float]:
-        """One number a place."""
-        return [measured(row, field) for row in self.places]
+        """One number a position."""
+        return [getattr(row, field) for row in self.places]
 
 
-def decoder_name(row: Row) -> str:
-    """What tells one decoder from another, on a page.
-
-    Args:
-      row: Any row of the train study; a sweep's has its cell.
-
-    Returns:
-      Its setting, layers and seed.
-    """
-    plural = "" if row["layers"] == 1 else "s"
-    return f"{setting_of(row)}, {row['layers']} layer{plural}, seed {row['seed']}"
-
-
-def heard_cells(rows: Sequence[Row]) -> list[Places]:
+def heard_cells(training: Training) -> list[Places]:
     """All decoders and lengths, in the order of the rows.
 
     Args:
-      rows: Of one or more runs of the train study.
+      training: One.
 
     Returns:
-      Cells; none where nothing was heard.
+      Cells; none where no influence was measured.
     """
-    of = lambda row: (setting_of(row), *(row[name] for name in ("layers", "seed", "length")))
-    places: dict[tuple, list[Row]] = {}
-    for row in rows:
-        if row["kind"] == "heard":
-            places.setdefault(of(row), []).append(row)
-    ordered = lambda found: tuple(sorted(found, key=lambda row: integer(row, "place")))
-    ends = [row for row in rows if row["kind"] == "heard_order"]
-    return [Places(row, ordered(places[of(row)])) for row in ends]
+    places: dict[tuple[int, int], list[InfluenceRow]] = {}
+    for row in training.of(InfluenceRow):
+        places.setdefault((row.seed, row.length), []).append(row)
+    ordered = lambda found: tuple(sorted(found, key=lambda row: row.position))
+    return [
+        Places(training.decoder(row.seed), row, ordered(places[row.seed, row.length]))
+        for row in training.of(InfluenceOrderRow)
+    ]

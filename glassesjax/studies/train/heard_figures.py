@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import INK, MUTED, WIDTH, margins, styled
+from glassesjax.studies.train.cells import Training
 from glassesjax.studies.train.heard_cells import MEASURES, Places, heard_cells
 
 COLUMNS, HEIGHT = 3, 2.2  # panels a row, inches
@@ -18,11 +18,11 @@ LINES = {"influence": ("#D55E00", "-"), "rollout": ("#0072B2", "--"), "bound": (
 
 
 @styled
-def heard_figure(rows: Sequence[Row]) -> Figure:
+def heard_figure(trainings: Sequence[Training]) -> Figure:
     """Accuracy by place (points) beside influence, rollout and bound (lines), a panel a length.
 
     Args:
-      rows: Rows of the train study, with some that were heard.
+      trainings: Some with influences by position.
 
     Returns:
       Panels in the order of the rows; each measure in units of its largest value.
@@ -30,7 +30,7 @@ def heard_figure(rows: Sequence[Row]) -> Figure:
     Raises:
       ValueError: Nothing was heard.
     """
-    cells = heard_cells(rows)
+    cells = [cell for training in trainings for cell in heard_cells(training)]
     if not cells:
         raise ValueError("Wanted rows of what is heard of each place; found none.")
     down = -(-len(cells) // COLUMNS)
@@ -47,14 +47,14 @@ def heard_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _panel(axes: Axes, cell: Places) -> None:
-    at = cell.values("place")
+    at = cell.values("position")
     for name, (color, dashes) in LINES.items():
         values = np.array(cell.values(name))
         top = values.max()
         label = f"{MEASURES[name]}, of its largest"
         axes.plot(at, values / (top or 1), color=color, linestyle=dashes, label=label)
     axes.plot(
-        at, cell.values("right"), "o", color=INK, markersize=3, label="share of right answers"
+        at, cell.values("accuracy"), "o", color=INK, markersize=3, label="share of right answers"
     )
     setting, layers, seed = cell.name.rsplit(", ", 2)
     lines = [*textwrap.wrap(setting, BROAD), f"{layers}, {seed}, length {cell.length}"]

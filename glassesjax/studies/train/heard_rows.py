@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.files import Row, Value
 from glassesjax.model import Decoder
 from glassesjax.precision import euclidean_norm
+from glassesjax.runs.fill import Done
 from glassesjax.statistics.ranks import correlate, dispersion
-from glassesjax.studies.train.settings import NOTHING, TrainSettings
+from glassesjax.studies.train.records import InfluenceOrderRow, InfluenceRow, RankCorrelation
+from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import Example, example
 from glassesjax.tasks.task import NONE, Task
@@ -43,8 +44,8 @@ class Asking(NamedTuple):
 
 
 def heard_places(
-    settings: TrainSettings, decoders: Sequence[Decoder], done: Callable[[Row], bool]
-) -> Iterator[tuple[str, Sequence[Row]]]:
+    settings: TrainSettings, decoders: Sequence[Decoder], done: Done
+) -> Iterator[tuple[str, Sequence[InfluenceRow | InfluenceOrderRow]]]:
     """What trained decoders hear of each place: at the longest length, twice, and four times it.
 
     Args:
@@ -57,22 +58,28 @@ def heard_places(
     """
     recipe, longest = settings.recipe, settings.lengths[1]
     for length in [longest, 2 * longest, FARTHEST * longest] if settings.heard else []:
-        head = {"step": settings.steps, "format": "f32", "length": length}
-        last = {"kind": "heard_order", **head, "place": NOTHING}
+        head = {"step": settings.steps, "format": "f32"}
+        last = {"kind": "influence_order", **head, "length": length}
         rows = [
-            {**row, **head}
+            row
             for seed, decoder in enumerate(decoders)
             if not done({**last, "seed": seed})
             for row in heard_rows(
-                decoder, recipe.task, recipe.glasses, length, seed, settings.heard
+                decoder, recipe.task, recipe.glasses, length, seed, settings.heard, head
             )
         ]
         yield f"heard at length {length}", rows
 
 
 def heard_rows(
-    decoder: Decoder, task: Task, glasses: Glasses, length: int, seed: int, differentiated: int
-) -> Iterator[dict[str, Value]]:
+    decoder: Decoder,
+    task: Task,
+    glasses: Glasses,
+    length: int,
+    seed: int,
+    differentiated: int,
+    head: Mapping[str, Any],
+) -> Iterator[InfluenceRow | InfluenceOrderRow]:
     """One row for each place that is asked, and one on how they are ordered.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 and section 5.
@@ -85,9 +92,10 @@ def heard_rows(
       length: Of all items.
       seed: Of the decoder, and of the examples.
       differentiated: Examples of each place whose derivative is taken.
+      head: Step and format, which all rows have.
 
     Yields:
-      Rows without the fields of a run.
+      Rows.
     """
     key = draws.fold_in(draws.fold_in(draws.root_key(seed), length), SALT)
     rows, asking = _asked(decoder, task, glasses, length, key)
@@ -97,37 +105,45 @@ def heard_rows(
     places = np.unique(asking.source)
     right = [asking.right[asking.source == place] for place in places]
     of = lambda name, place: measured[name][asking.source[chosen] == place].astype(np.float64)
-    head = {"seed": seed, "length": length}
-    about = {"dtype": str(decoder.dtype), "rounding": "none", "norm": "frobenius; bound operator"}
+    fields: dict[str, Any] = {
+        "seed": seed, "length": length, "dtype": str(decoder.dtype), "rounding": "none", **head,
+    }  # fmt: skip
     for place, answered in zip(places, right, strict=True):
-        yield {
-            "kind": "heard", **head, "place": int(place), "examples": len(answered),
-            "right": float(np.mean(answered)), "differentiated": len(of("rollout", place)),
-            **{name: float(np.mean(of(name, place))) for name in MEASURES}, **about,
-        }  # fmt: skip
+        yield InfluenceRow(
+            position=int(place),
+            examples=len(answered),
+            accuracy=float(np.mean(answered)),
+            differentiated=len(of("rollout", place)),
+            influence=float(np.mean(of("influence", place))),
+            rollout=float(np.mean(of("rollout", place))),
+            bound=float(np.mean(of("bound", place))),
+            **fields,
+        )
     early = [np.array([-float(at)]) for at in places]
     compared = [*([of(name, at) for at in places] for name in MEASURES), early]
-    yield {
-        "kind": "heard_order", **head, "place": NOTHING, "places": len(places),
-        "examples": len(asking.right), "right": float(np.mean(asking.right)),
-        "dispersion": _or_none(dispersion(right)), **_orders(right, compared, seed), **about,
-    }  # fmt: skip
+    spread = dispersion(right)
+    yield InfluenceOrderRow(
+        num_positions=len(places),
+        examples=len(asking.right),
+        accuracy=float(np.mean(asking.right)),
+        dispersion=None if math.isnan(spread) else spread,
+        **_orders(right, compared, seed),
+        **fields,
+    )
 
 
 def _orders(
     right: list[np.ndarray], compared: Sequence[list[np.ndarray]], seed: int
-) -> dict[str, Value]:
-    """Rank correlation of the answers with each of ``ORDERED``, and its interval."""
-    found: dict[str, Value] = {}
-    for name, values in zip(ORDERED, compared, strict=True):
-        order = correlate(right, values, seed)
-        ends = {"spearman": order.value, "low": order.low, "high": order.high}
-        found |= {f"{end}_{name}": _or_none(value) for end, value in ends.items()}
-    return found
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+) -> dict[str, Any]:
+    """Rank correlation of the answers with each of ``ORDERED`` that has one, and its interval."""
+    each = {
+        name: correlate(right, values, seed) for name, values in zip(ORDERED, compared, strict=True)
+    }
+    return {
+        name: RankCorrelation(spearman=order.value, low=order.low, high=order.high)
+        for name, order in each.items()
+        if not math.isnan(order.value)
+    }
 
 
 def _asked(

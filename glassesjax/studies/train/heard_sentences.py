@@ -1,13 +1,11 @@
 """What answers hear of each place, and ratios, in words and tables: never more than rows show."""
 
-from collections.abc import Sequence
+from matplotlib.figure import Figure
 
-from glassesjax.files import Row
-from glassesjax.report.fields import measured
 from glassesjax.report.markup import Markup, element, picture, table
 from glassesjax.report.numbers import MISSING
-from glassesjax.studies.train.heard_cells import MEASURES, Places, decoder_name, heard_cells
-from glassesjax.studies.train.heard_figures import heard_figure
+from glassesjax.studies.train.heard_cells import MEASURES
+from glassesjax.studies.train.summary import Counted, OrderSummary, Repetitions, TrainSummary
 
 HEARD = {
     "influence": "Frobenius norm of the derivative, in the embedding of the token that is asked"
@@ -28,62 +26,62 @@ RATIO = {
 }
 
 
-def heard_headlines(rows: Sequence[Row]) -> list[str]:
+def heard_headlines(summary: TrainSummary) -> list[str]:
     """What the rows say of over-squashing and of ratios, a sentence each.
 
     Args:
-      rows: Of one or more runs of the train study.
+      summary: Of one or more trainings.
 
     Returns:
       Plain text; nothing where neither was measured.
     """
-    return [_ordered(cell) for cell in heard_cells(rows)] + [
-        _counted(row) for row in rows if row["kind"] == "ratio"
-    ]
+    orders = [_ordered(cell) for one in summary.trainings for cell in one.orders]
+    return orders + [_counted(each) for one in summary.trainings for each in one.counted]
 
 
-def words_of(rows: Sequence[Row]) -> dict[str, str]:
-    """The words that the sections of these rows need.
+def words_of(summary: TrainSummary) -> dict[str, str]:
+    """The words that the sections need.
 
     Args:
-      rows: Of one or more runs of the train study.
+      summary: Of one or more trainings.
 
     Returns:
       Meanings by word.
     """
-    kinds = {row["kind"] for row in rows}
-    return (HEARD if "heard_order" in kinds else {}) | (RATIO if "ratio" in kinds else {})
+    orders = any(one.orders for one in summary.trainings)
+    ratios = any(one.counted for one in summary.trainings)
+    return (HEARD if orders else {}) | (RATIO if ratios else {})
 
 
-def _ordered(cell: Places) -> str:
-    about = f"{cell.name}, length {cell.length}: {measured(cell.row, 'right'):.0%} right"
-    told = {name: cell.order(name) for name in MEASURES}
-    if None in told.values():
+def _ordered(cell: OrderSummary) -> str:
+    about = f"{cell.decoder}, length {cell.length}: {cell.accuracy:.0%} right"
+    if None in cell.orders.values():
         return f"{about}; not applicable, for accuracy or a measure has no order of places."
-    said = ", ".join(f"{MEASURES[name]} {order.text}" for name, order in told.items() if order)
+    orders = {MEASURES[name]: order for name, order in cell.orders.items() if order}
+    said = ", ".join(f"{name} {order.text}" for name, order in orders.items())
     return f"{about}; order of the places against {said}."
 
 
-def _counted(row: Row) -> str:
-    accuracy, best = measured(row, "accuracy"), measured(row, "ratio_only")
-    beyond = "more than" if row["likelier_than_ratio"] else "not more than"
+def _counted(counted: Counted) -> str:
+    beyond = "more than" if counted.exceeds_ratio_only else "not more than"
     return (
-        f"{decoder_name(row)}, mask {row['mask']}: {accuracy:.2%} of all items are counted,"
-        f" {beyond} the ratio alone could give ({best:.2%})."
+        f"{counted.decoder}, mask {counted.mask}: {counted.accuracy:.2%} of all items are counted,"
+        f" {beyond} the ratio alone could give ({counted.ratio_only_accuracy:.2%})."
     )
 
 
-def heard_section(rows: Sequence[Row]) -> Markup:
+def heard_section(summary: TrainSummary, figure: Figure | None) -> Markup:
     """Order of the places and their figure; nothing where nothing was heard.
 
     Args:
-      rows: Of one or more runs of the train study.
+      summary: Of one or more trainings.
+      figure: Of ``heard_figure``; none where no influence was measured.
 
     Returns:
       A section of a page.
     """
-    cells = heard_cells(rows)
-    if not cells:
+    cells = [cell for one in summary.trainings for cell in one.orders]
+    if figure is None:
         return Markup("")
     heads = ["decoder", "length", "right", "dispersion", *MEASURES.values()]
     return element(
@@ -91,7 +89,7 @@ def heard_section(rows: Sequence[Row]) -> Markup:
         element("h2", "What an answer hears of each place"),
         table(heads, [_line(cell) for cell in cells]),
         picture(
-            heard_figure(rows),
+            figure,
             "heard",
             "Accuracy by place beside influence, rollout and bound",
             "Points: the share of right answers. Lines: means over examples, each in units of its"
@@ -100,49 +98,47 @@ def heard_section(rows: Sequence[Row]) -> Markup:
     )
 
 
-def _line(cell: Places) -> list[object]:
-    spread = cell.row["dispersion"]
-    orders = (cell.order(name) for name in MEASURES)
+def _line(cell: OrderSummary) -> list[object]:
     return [
-        cell.name,
+        cell.decoder,
         cell.length,
-        f"{measured(cell.row, 'right'):.1%}",
-        MISSING if spread is None else f"{float(spread):.1f}",
-        *("not applicable" if order is None else order.text for order in orders),
+        f"{cell.accuracy:.1%}",
+        MISSING if cell.dispersion is None else f"{cell.dispersion:.1f}",
+        *("not applicable" if order is None else order.text for order in cell.orders.values()),
     ]
 
 
-def ratio_section(rows: Sequence[Row]) -> Markup:
+def ratio_section(summary: TrainSummary) -> Markup:
     """Accuracy beside that of the ratio, and repetitions; nothing where no ratio was asked.
 
     Args:
-      rows: Of one or more runs of the train study.
+      summary: Of one or more trainings.
 
     Returns:
       A section of a page.
     """
-    found = [row for row in rows if row["kind"] == "ratio"]
-    if not found:
+    counted = [each for one in summary.trainings for each in one.counted]
+    if not counted:
         return Markup("")
-    pairs = [row for row in rows if row["kind"] == "repeated"]
+    pairs = [each for one in summary.trainings for each in one.repetitions]
     heads = ["decoder", "length", "pairs", "largest difference", "roundoff", "same answer"]
     return element(
         "section",
         element("h2", "More than a ratio?"),
-        element("p", *(f"{_counted(row)} " for row in found)),
-        table([*heads, "both right"], [_pairs(row) for row in pairs]),
+        element("p", *(f"{_counted(each)} " for each in counted)),
+        table([*heads, "both right"], [_pairs(each) for each in pairs]),
         element("p", "Items of each length against their repetitions, by the scores in float64."),
     )
 
 
-def _pairs(row: Row) -> list[object]:
-    allowed = row["roundoff"]
+def _pairs(repetitions: Repetitions) -> list[object]:
+    row = repetitions.row
     return [
-        decoder_name(row),
-        row["length"],
-        row["pairs"],
-        f"{measured(row, 'apart'):.2g}",
-        MISSING if allowed is None else f"{float(allowed):.2g}",
-        f"{measured(row, 'same_answer'):.0%}",
-        f"{measured(row, 'both_right'):.0%}",
+        repetitions.decoder,
+        row.length,
+        row.pairs,
+        f"{row.max_difference:.2g}",
+        MISSING if row.roundoff is None else f"{row.roundoff.roundoff:.2g}",
+        f"{row.same_answer:.0%}",
+        f"{row.both_correct:.0%}",
     ]

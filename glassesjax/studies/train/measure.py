@@ -9,15 +9,20 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from glassesjax.errors import BadInput
-from glassesjax.files import Mark, Row, mark_of
+from glassesjax.files import Mark, mark_of
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import trained_name
 from glassesjax.model.stored import save_decoder
+from glassesjax.runs.fill import Done
+from glassesjax.runs.record import to_row
 from glassesjax.runs.rows import ROWS
+from glassesjax.runs.upgrade import todays_mark
 from glassesjax.studies.train.heard_rows import heard_places
 from glassesjax.studies.train.memory import check_training
 from glassesjax.studies.train.ratio_rows import ratio_seen
-from glassesjax.studies.train.rows import score_rows, shared_fields, step_rows
+from glassesjax.studies.train.records import ROWS as SCHEMA
+from glassesjax.studies.train.records import StepRow, TrainRow
+from glassesjax.studies.train.rows import score_rows, step_rows
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
 from glassesjax.studies.train.twin_rows import confusion
 from glassesjax.train import Learner, begin, learn
@@ -26,9 +31,7 @@ from glassesjax.train.hosts import fetch, is_writer, share
 from glassesjax.train.mesh import make_mesh, place
 from glassesjax.train.recipe import check_mesh
 
-Done = Callable[[Row], bool]
-Steps = Iterator[tuple[str, Sequence[Row]]]
-KEY = ("kind", "seed", "step", "format", "length", "place")
+Steps = Iterator[tuple[str, Sequence[TrainRow]]]
 CHECKPOINTS = "checkpoint"
 
 
@@ -98,7 +101,8 @@ def _standing(folder: Path) -> tuple[Path | None, Mark | None]:
     file, paths = folder / ROWS, newest_first(folder / CHECKPOINTS)
     for path in paths:
         mark = stands_on(path)
-        if mark is None or mark_of(file, mark.rows) == mark:
+        # The rows may have been brought up to date since.
+        if mark is None or mark_of(file, mark.rows) in (mark, todays_mark(folder, mark, SCHEMA)):
             return path, mark
     if paths:
         expected = f"Expected the rows that the checkpoints in {folder / CHECKPOINTS} stand on"
@@ -109,9 +113,7 @@ def _standing(folder: Path) -> tuple[Path | None, Mark | None]:
     return None, None
 
 
-def measure(
-    settings: TrainSettings, folder: Path, done: Done = lambda row: False
-) -> Iterator[tuple[str, list[Row]]]:
+def measure(settings: TrainSettings, folder: Path, done: Done = lambda row: False) -> Steps:
     """Trains, and asks.
 
     Source: arXiv 2406.04267v2, the tasks of section 3.
@@ -130,11 +132,10 @@ def measure(
     Raises:
       BadInput: As for ``mesh_of`` and ``resumed``.
     """
-    shared = shared_fields(settings)
-    with_shared: Callable[[Sequence[Row]], list[Row]] = lambda rows: [
-        {**shared, **row} for row in rows if not done(row)
+    missing: Callable[[Sequence[TrainRow]], list[TrainRow]] = lambda rows: [
+        row for row in rows if not done(to_row(row))
     ]
-    learners = yield from _trained(settings, folder, with_shared)
+    learners = yield from _trained(settings, folder, missing)
     if not is_writer():
         return
     decoders = [jax.tree.map(lambda x, at=at: x[at], learners) for at in range(settings.seeds)]
@@ -142,12 +143,14 @@ def measure(
         _export(settings, folder / trained_name(seed), seed, decoder)
     for ask in QUESTIONS:
         for name, rows in ask(settings, decoders, done):
-            yield name, with_shared(rows)
+            yield name, missing(rows)
 
 
 def _trained(
-    settings: TrainSettings, folder: Path, with_shared: Callable[[Sequence[Row]], list[Row]]
-) -> Generator[tuple[str, list[Row]], None, Decoder]:
+    settings: TrainSettings,
+    folder: Path,
+    missing: Callable[[Sequence[TrainRow]], list[TrainRow]],
+) -> Generator[tuple[str, list[TrainRow]], None, Decoder]:
     """The training, call by call; at its end all decoders, stacked, on this process."""
     recipe, mesh = settings.recipe, mesh_of(settings)
     host = resumed(settings, folder)
@@ -161,7 +164,7 @@ def _trained(
         compiled = count
         host, told = fetch((learners, told))
         rows = list(step_rows(settings, step + count, told, seconds))
-        yield _progress(settings, rows[0]), with_shared(rows)
+        yield _progress(settings, rows[0]), missing(rows)
         # After the rows were written: a run that is killed between makes them again, the same.
         if is_writer():
             save(folder / CHECKPOINTS, host, folder / ROWS)
@@ -180,9 +183,13 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
       A step a format.
     """
     for name in settings.formats:
-        last = {"kind": "answers", "seed": settings.seeds - 1, "step": settings.steps}
-        last |= {"format": name, "place": NOTHING}
-        lengths = [length for length in settings.asked if not done({**last, "length": length})]
+        last = {"seed": settings.seeds - 1, "step": settings.steps, "format": name}
+        key_of = lambda length, last=last: (
+            {"kind": "in_distribution", **last}
+            if length == NOTHING
+            else {"kind": "answers", "length": length, **last}
+        )
+        lengths = [length for length in settings.asked if not done(key_of(length))]
         yield f"answers in {name}", list(score_rows(settings, decoders, name, lengths))
 
 
@@ -190,11 +197,10 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
 QUESTIONS = (answers, heard_places, ratio_seen, confusion)
 
 
-def _progress(settings: TrainSettings, row: Row) -> str:
+def _progress(settings: TrainSettings, row: StepRow) -> str:
     """A line that says how the first seed stands."""
-    said = f"step {row['step']} of {settings.steps}: loss {row['loss']:.4f}"
-    said = f"{said}, {row['accuracy']:.1%} right"
-    rate = row["tokens_per_second"]
+    said = f"step {row.step} of {settings.steps}: loss {row.loss:.4f}, {row.accuracy:.1%} right"
+    rate = row.tokens_per_second
     return said if rate is None else f"{said}, {rate:,.0f} tokens/s"
 
 

@@ -1,22 +1,23 @@
 """The train page: what was learned, and how far it goes, in one HTML file."""
 
-import math
 from collections.abc import Mapping, Sequence
 
-from glassesjax.files import Row
+from matplotlib.figure import Figure
+
 from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.fields import not_finite
 from glassesjax.report.markup import Markup, bullets, element, format_name, picture, table
 from glassesjax.report.numbers import MISSING
-from glassesjax.studies.train.cells import RIGHT, answered, learned, losses, reach
+from glassesjax.runs.run import Run
+from glassesjax.studies.train.cells import RIGHT, Answers
 from glassesjax.studies.train.failing_sentences import FAILING, failing_section
-from glassesjax.studies.train.figures import lengths_figure, losses_figure
 from glassesjax.studies.train.heard_sentences import (
     heard_headlines,
     heard_section,
     ratio_section,
     words_of,
 )
+from glassesjax.studies.train.records import TrainConstants, TrainRow
+from glassesjax.studies.train.summary import FormatSummary, TrainSummary
 
 LEAD = (
     "Small decoders learn a task whose exact answer is known, at some lengths. Then they answer at"
@@ -37,90 +38,123 @@ METHODS = (
 )
 
 
-def train_headlines(rows: Sequence[Row]) -> list[str]:
+def headline(summary: TrainSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of one training.
+
+    Returns:
+      By format what is right in distribution, and how far it goes.
+    """
+    (training,) = summary.trainings
+    answers = list(map(_format_headline, training.formats)) or ["no answers yet"]
+    return "; ".join([*summary.passes.phrases(), *answers])
+
+
+def _format_headline(answers: FormatSummary) -> str:
+    if answers.not_finite:
+        return f"{answers.format} not finite, at {answers.not_finite} of {answers.tested} lengths"
+    share = f"{answers.in_distribution.mean:.1%} right in distribution in {answers.format}"
+    return f"{share}, learned {_learned_up_to(answers)} of {answers.lengths[-1].length}"
+
+
+def _learned_up_to(answers: FormatSummary) -> str:
+    return "at none" if answers.reach is None else f"up to {answers.reach}"
+
+
+def train_headlines(summary: TrainSummary) -> list[str]:
     """What the rows say, a sentence each.
 
     Args:
-      rows: Rows of the train study.
+      summary: Of one training.
 
     Returns:
       Sentences in plain text.
     """
-    first, mixed = rows[0], learned(rows)
-    seen = f"lengths {first['shortest']} to {first['longest']} as in training ({first['mix']})"
-    said = [*not_finite(rows), f"{seen.capitalize()}."]
-    for name, curve in answered(rows).items():
-        lost = [math.isnan(point.loss) for point in (mixed[name], *curve)]
-        if any(lost):
-            said.append(f"{name}: the loss is not finite, at {sum(lost)} of {len(lost)} lengths.")
-            continue
-        far = reach(curve)
-        ends = "at none" if far is None else f"up to {far}"
-        said.append(
-            f"{name}: {mixed[name].mean:.1%} right in distribution; of the tested lengths up to"
-            f" {curve[-1].length} learned {ends}."
+    (training,) = summary.trainings
+    seen = f"lengths {training.shortest} to {training.longest} as in training ({training.mix})"
+    said = [*summary.passes.sentences(), f"{seen.capitalize()}."]
+    return [*said, *map(_format_sentence, training.formats), *heard_headlines(summary)]
+
+
+def _format_sentence(answers: FormatSummary) -> str:
+    name = answers.format
+    if answers.not_finite:
+        return (
+            f"{name}: the loss is not finite, at {answers.not_finite} of {answers.tested} lengths."
         )
-    return [*said, *heard_headlines(rows)]
+    return (
+        f"{name}: {answers.in_distribution.mean:.1%} right in distribution; of the tested lengths"
+        f" up to {answers.lengths[-1].length} learned {_learned_up_to(answers)}."
+    )
 
 
 def train_page(
-    rows: Sequence[Row], settings: Mapping[str, object], provenance: Mapping[str, object]
+    run: Run[TrainRow, TrainConstants], summary: TrainSummary, figures: Mapping[str, Figure]
 ) -> str:
     """One self-contained page on a run of the training.
 
     Args:
-      rows: Rows of the train study.
-      settings: The study's settings, shown as they are.
-      provenance: Where the rows were made, shown as it is.
+      run: Of the train study.
+      summary: Its numbers.
+      figures: By name.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
       text.
-
-    Raises:
-      ValueError: There are no rows.
     """
-    if not rows:
-        raise ValueError("Wanted rows of the train study; found none.")
-    title = f"What a small decoder learns of {rows[0]['task']}"
+    title = f"What a small decoder learns of {run.constants.task}"
+    (training,) = summary.trainings
     body = element(
         "main",
-        _header(rows, title),
+        _header(run.constants, title),
         element("h2", "What the rows say"),
-        bullets(train_headlines(rows), "says"),
+        bullets(train_headlines(summary), "says"),
         element("h2", "Beyond the training"),
         picture(
-            lengths_figure(rows),
+            figures["lengths"],
             "lengths",
             "Share of right answers against the length, by format",
             "Share of right answers, the mean over seeds, and their range. Shaded: the lengths of"
             " the training.",
         ),
-        _table(rows),
-        failing_section(rows),
-        heard_section(rows),
-        ratio_section(rows),
+        _table(training.formats),
+        failing_section(summary, failing_of(figures)),
+        heard_section(summary, figures.get("heard")),
+        ratio_section(summary),
         element("h2", "Training"),
         picture(
-            losses_figure(rows),
+            figures["losses"],
             "losses",
             "Loss against the step",
-            f"Mean loss over the tokens that are scored, by seed ({len(losses(rows))}).",
+            f"Mean loss over the tokens that are scored, by seed ({training.seeds}).",
         ),
-        glossary({**GLOSSARY, **FAILING, **words_of(rows)}),
+        glossary({**GLOSSARY, **FAILING, **words_of(summary)}),
         element("section", element("h2", "Methods and caveats"), bullets(METHODS, "says")),
-        origin(settings, provenance),
+        origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
     return document(title, body)
 
 
-def _header(rows: Sequence[Row], title: str) -> Markup:
-    row = rows[0]
-    counts = [f"{row['layers']} layers", f"{row['heads']} heads", f"width {row['width']}"]
-    counts += [f"{name} {row[name]}" for name in ("positions", "mask", "temperature")]
-    counts += [f"{name} {row[name]}" for name in ("remedy", "arithmetic")]
-    counts += [f"lengths {row['shortest']} to {row['longest']}, {row['mix']}"]
+def failing_of(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """The figures of failure lengths.
+
+    Args:
+      figures: All of a page, by name.
+
+    Returns:
+      ``failing`` and ``signals``; none where nothing is predicted.
+    """
+    return {name: figures[name] for name in ("failing", "signals") if name in figures}
+
+
+def _header(known: TrainConstants, title: str) -> Markup:
+    counts = [f"{known.num_layers} layers", f"{known.num_heads} heads", f"width {known.model_dim}"]
+    counts += [f"{name} {getattr(known, name)}" for name in ("positions", "mask", "temperature")]
+    counts += [f"{name} {getattr(known, name)}" for name in ("remedy", "arithmetic")]
+    counts += [f"lengths {known.shortest} to {known.longest}, {known.mix}"]
     return element(
         "header",
         element("p", "glassesjax · train study", class_="kicker"),
@@ -130,17 +164,17 @@ def _header(rows: Sequence[Row], title: str) -> Markup:
     )
 
 
-def _table(rows: Sequence[Row]) -> Markup:
-    curves = answered(rows)
-    lengths = sorted({point.length for curve in curves.values() for point in curve})
+def _table(formats: Sequence[FormatSummary]) -> Markup:
+    lengths = sorted({point.length for each in formats for point in each.lengths})
     lines = []
     for length in lengths:
-        found = [{p.length: p for p in curve}.get(length) for curve in curves.values()]
-        told = (MISSING if p is None else f"{p.mean:.1%} ({p.margin:.3g})" for p in found)
-        lines.append([length, *told])
-    mixed = learned(rows)
-    shares = (f"{mixed[name].mean:.1%} ({mixed[name].margin:.3g})" for name in curves)
-    lines.insert(0, ["as in training", *shares])
-    heads = ["length", *(format_name(name) for name in curves)]
+        points = [{p.length: p.answers for p in each.lengths}.get(length) for each in formats]
+        lines.append([length, *(MISSING if p is None else _share(p) for p in points)])
+    lines.insert(0, ["as in training", *(_share(each.in_distribution) for each in formats)])
+    heads = ["length", *(format_name(each.format) for each in formats)]
     told = element("p", "Right answers at each length; in brackets the margin.")
     return element("section", told, table(heads, lines))
+
+
+def _share(answers: Answers) -> str:
+    return f"{answers.mean:.1%} ({answers.margin:.3g})"

@@ -2,19 +2,20 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from glassesjax.files import Row, Value
 from glassesjax.model import Decoder, Layout, NoPositions
 from glassesjax.model.config import Bidirectional, ConstantTemperature, DecoderConfig
-from glassesjax.studies.train.settings import NOTHING, ONE_DIGIT, TrainSettings
+from glassesjax.runs.fill import Done
+from glassesjax.studies.train.records import RatioRow, RepetitionRow, Roundoff
+from glassesjax.studies.train.settings import ONE_DIGIT, TrainSettings
 from glassesjax.tasks.counting import SHARE_OF_ONES
 from glassesjax.tasks.drawing import nothing, number
 from glassesjax.tasks.glasses import Glasses
@@ -75,8 +76,8 @@ def repeated(item: Item, times: int) -> tuple[Item, Item]:
 
 
 def ratio_seen(
-    settings: TrainSettings, decoders: Sequence[Decoder], done: Callable[[Row], bool]
-) -> Iterator[tuple[str, Sequence[Row]]]:
+    settings: TrainSettings, decoders: Sequence[Decoder], done: Done
+) -> Iterator[tuple[str, Sequence[RatioRow | RepetitionRow]]]:
     """Whether trained counters of ones among zeros tell more than the ratio.
 
     Args:
@@ -92,19 +93,23 @@ def ratio_seen(
         return
     head = {"step": settings.steps, "format": "f64"}
     # Of the rows of a seed the last: where it is on disk, so are the others.
-    last = {"kind": "repeated", **head, "length": settings.lengths[1] // 2, "place": NOTHING}
+    last = {"kind": "repetition", **head, "length": settings.lengths[1] // 2}
     rows = [
-        {**row, **head}
+        row
         for seed, decoder in enumerate(decoders)
         if not done({**last, "seed": seed})
-        for row in ratio_rows(decoder, settings.recipe.glasses, settings.lengths, seed)
+        for row in ratio_rows(decoder, settings.recipe.glasses, settings.lengths, seed, head)
     ]
     yield "ratio of the counts", rows
 
 
 def ratio_rows(
-    decoder: Decoder, glasses: Glasses, lengths: tuple[int, int], seed: int
-) -> Iterator[dict[str, Value]]:
+    decoder: Decoder,
+    glasses: Glasses,
+    lengths: tuple[int, int],
+    seed: int,
+    head: Mapping[str, Any],
+) -> Iterator[RatioRow | RepetitionRow]:
     """One row on the accuracy, and one a length on what its repetitions are told from it by.
 
     Nothing is sampled: all items of these lengths are read, in float64, and each counts as often
@@ -118,9 +123,10 @@ def ratio_rows(
       glasses: Its layout.
       lengths: Shortest and longest item, the longest at most ``ONE_DIGIT``.
       seed: Of the decoder.
+      head: Step and format, which all rows have.
 
     Yields:
-      Rows without the fields of a run.
+      Rows.
     """
     low, high = lengths
     config = decoder.config
@@ -136,19 +142,20 @@ def ratio_rows(
     accuracy = sum(itertools.compress(chances, told), Fraction(0))
     sure = sum(itertools.compress(chances, told & read.decided), Fraction(0))
     best = ratio_only_accuracy(drawn, share)
-    head = {"seed": seed, "place": NOTHING}
-    about = {
-        "applies": free and not marks and not glasses.scratch, "dtype": "float64",
-        "rounding": "none", "norm": "linf",
+    fields: dict[str, Any] = {
+        "seed": seed, "dtype": "float64", "rounding": "none",
+        "applies": free and not marks and not glasses.scratch, **head,
     }  # fmt: skip
-    yield {
-        "kind": "ratio", **head, "length": NOTHING, "items": len(read.items),
-        "accuracy": float(accuracy), "ratio_only": float(best),
-        "likelier_than_ratio": accuracy > best,
-        "beyond_roundoff": sure > best if free else None, **about,
-    }  # fmt: skip
+    yield RatioRow(
+        items=len(read.items),
+        accuracy=float(accuracy),
+        ratio_only_accuracy=float(best),
+        exceeds_ratio_only=accuracy > best,
+        exceeds_beyond_roundoff=sure > best if free else None,
+        **fields,
+    )
     for length in range(low, high // 2 + 1):
-        yield {"kind": "repeated", **head, "length": length, **_pairs(read, length, high), **about}
+        yield RepetitionRow(length=length, **_pairs(read, length, high), **fields)
 
 
 def _sees_no_length(config: DecoderConfig) -> bool:
@@ -166,7 +173,7 @@ def _chance(item: Item, drawn: dict[int, Fraction], share: Fraction) -> Fraction
     return drawn[len(item)] * share**ones * (1 - share) ** (len(item) - ones)
 
 
-def _pairs(read: Read, length: int, longest: int) -> dict[str, Value]:
+def _pairs(read: Read, length: int, longest: int) -> dict[str, Any]:
     """Items of one length and their repetitions."""
     first, second = _numbers(read.items, length, longest)
     apart = np.max(np.abs(read.scores[first] - read.scores[second]), axis=-1)
@@ -175,14 +182,16 @@ def _pairs(read: Read, length: int, longest: int) -> dict[str, Value]:
     counted = ones[first] > 0  # no ones are none, however long
     allowed = read.roundoff[first] + read.roundoff[second]
     known = bool(np.all(np.isfinite(allowed)))
+    within = lambda: Roundoff(
+        roundoff=float(np.max(allowed)), within_roundoff=bool(np.all(apart <= allowed))
+    )
     return {
         "pairs": len(first),
-        "apart": float(np.max(apart)),
-        "median_apart": float(np.median(apart)),
-        "roundoff": float(np.max(allowed)) if known else None,
-        "within_roundoff": bool(np.all(apart <= allowed)) if known else None,
+        "max_difference": float(np.max(apart)),
+        "median_difference": float(np.median(apart)),
+        "roundoff": within() if known else None,
         "same_answer": float(np.mean((read.says[first] == read.says[second])[counted])),
-        "both_right": float(np.mean((right[first] & right[second])[counted])),
+        "both_correct": float(np.mean((right[first] & right[second])[counted])),
     }
 
 

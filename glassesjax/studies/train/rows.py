@@ -1,50 +1,66 @@
 """Rows of the train study: what steps said, and how many answers are right."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from glassesjax import draws
-from glassesjax.files import Row, Value
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan, named_plan
-from glassesjax.runs.provenance import provenance
+from glassesjax.studies.train.records import (
+    AnswersRow,
+    InDistributionPositionRow,
+    InDistributionRow,
+    PositionRow,
+    StepRow,
+    TrainConstants,
+    TrainRow,
+)
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
 from glassesjax.train import Score, evaluate
 from glassesjax.train.step import Told
 
-_SAID = (
-    "task", "remedy", "positions", "mask", "temperature", "mix", "layers", "heads", "width",
-    "arithmetic", "steps", "batch", "rate", "parts", "remat",
-    "weight_decay_on",
-)  # fmt: skip
 
-
-def shared_fields(settings: TrainSettings) -> dict[str, Value]:
+def constants(settings: TrainSettings) -> TrainConstants:
     """What all rows of a run have in common.
 
     Args:
       settings: What is trained.
 
     Returns:
-      Fields by name.
+      The settings that a reader of rows wants beside them.
     """
     low, high = settings.lengths
-    return {
-        "study": "train",
-        **{name: getattr(settings, name) for name in _SAID},
-        "shortest": low,
-        "longest": high,
-        "mesh": " x ".join(map(str, settings.mesh)),
-        **provenance(),
-    }
+    return TrainConstants(
+        study="train",
+        task=settings.task,
+        remedy=settings.remedy,
+        positions=settings.positions,
+        mask=settings.mask,
+        temperature=settings.temperature,
+        mix=settings.mix,
+        shortest=low,
+        longest=high,
+        num_layers=settings.layers,
+        num_heads=settings.heads,
+        model_dim=settings.width,
+        arithmetic=settings.arithmetic,
+        steps=settings.steps,
+        batch=settings.batch,
+        rate=settings.rate,
+        parts=settings.parts,
+        remat=settings.remat,
+        weight_decay_on=settings.weight_decay_on,
+        mesh=settings.mesh,
+    )
 
 
 def step_rows(
     settings: TrainSettings, step: int, told: Told, seconds: float | None
-) -> Iterator[Row]:
+) -> Iterator[StepRow]:
     """One row a seed for a call of the training.
 
     Args:
@@ -61,28 +77,24 @@ def step_rows(
     called = np.arange(step - told.loss.shape[1], step)
     learning_rate = settings.rate * float(np.mean(recipe.climbed(called)))
     for seed in range(settings.seeds):
-        yield {
-            "kind": "step",
-            "seed": seed,
-            "step": step,
-            "format": settings.arithmetic,
-            "length": NOTHING,
-            "place": NOTHING,
-            "learning_rate": learning_rate,
-            "loss": float(np.mean(told.loss[seed])),
-            "finite": _finite(plan, told.loss[seed]),
-            "accuracy": float(np.mean(told.accuracy[seed])),
-            "gradient_norm": float(np.mean(told.gradient[seed])),
-            "tokens_per_second": None if rate is None else rate * recipe.batch * settings.row,
-            "model_steps_per_second": rate,
-            "norm": "l2",
-            **_arithmetic(plan),
-        }
+        yield StepRow(
+            seed=seed,
+            step=step,
+            format=settings.arithmetic,
+            learning_rate=learning_rate,
+            loss=float(np.mean(told.loss[seed])),
+            finite=_finite(plan, told.loss[seed]),
+            accuracy=float(np.mean(told.accuracy[seed])),
+            gradient_norm=float(np.mean(told.gradient[seed])),
+            tokens_per_second=None if rate is None else rate * recipe.batch * settings.row,
+            model_steps_per_second=rate,
+            **arithmetic_fields(plan),
+        )
 
 
 def score_rows(
     settings: TrainSettings, decoders: Sequence[Decoder], name: str, lengths: Sequence[int]
-) -> Iterator[Row]:
+) -> Iterator[TrainRow]:
     """One row for each seed and length, and one for each place that answers copy from.
 
     Args:
@@ -109,44 +121,55 @@ def score_rows(
                 count=settings.examples,
                 plan=plan,
             )
-            head: dict[str, Value] = {
+            head: dict[str, Any] = {
                 "seed": seed,
                 "step": settings.steps,
                 "format": name,
-                "length": length,
+                **arithmetic_fields(plan),
             }
-            yield from _of_length(head, jax.device_get(score), trained, settings.examples, plan)
+            drawn = None if length == NOTHING else length
+            score = jax.device_get(score)
+            yield from _position_rows(head, score, drawn, in_training=trained)
+            # Last: where this row is on disk, so are those of the positions.
+            yield _answers_row(head, score, drawn, trained, settings.examples, plan)
 
 
-def _of_length(
-    head: dict[str, Value], score: Score, trained: bool, examples: int, plan: RoundingPlan | None
-) -> Iterator[Row]:
-    for place in np.flatnonzero(score.asked_at):
-        yield {
-            "kind": "place",
+def _position_rows(
+    head: Mapping[str, Any], score: Score, length: int | None, *, in_training: bool
+) -> Iterator[InDistributionPositionRow | PositionRow]:
+    for position in np.flatnonzero(score.asked_at):
+        fields: dict[str, Any] = {
+            "position": int(position),
+            "examples": int(score.asked_at[position]),
+            "token_accuracy": float(score.right_at[position] / score.asked_at[position]),
             **head,
-            "place": int(place),
-            "in_training": trained,
-            "examples": int(score.asked_at[place]),
-            "tokens_right": float(score.right_at[place] / score.asked_at[place]),
-            "norm": "none",
-            **_arithmetic(plan),
         }
-    # Last: where this row is on disk, so are those of the places.
-    yield {
-        "kind": "answers",
-        **head,
-        "place": NOTHING,
-        "in_training": trained,
+        if length is None:
+            yield InDistributionPositionRow(**fields)
+        else:
+            yield PositionRow(length=length, in_training=in_training, **fields)
+
+
+def _answers_row(
+    head: Mapping[str, Any],
+    score: Score,
+    length: int | None,
+    trained: bool,
+    examples: int,
+    plan: RoundingPlan | None,
+) -> InDistributionRow | AnswersRow:
+    fields: dict[str, Any] = {
         "examples": examples,
-        "exact": float(score.exact),
-        "tokens_right": float(score.tokens),
+        "exact_match": float(score.exact),
+        "token_accuracy": float(score.tokens),
         "loss": float(score.loss),
         "finite": _finite(plan, score.loss),
-        "margin": float(score.margin),
-        "norm": "none",
-        **_arithmetic(plan),
+        "logit_margin": float(score.margin),
+        **head,
     }
+    if length is None:
+        return InDistributionRow(**fields)
+    return AnswersRow(length=length, in_training=trained, **fields)
 
 
 def _finite(plan: RoundingPlan | None, loss: ArrayLike) -> bool | None:
@@ -155,6 +178,15 @@ def _finite(plan: RoundingPlan | None, loss: ArrayLike) -> bool | None:
     return None if rounds else bool(np.isfinite(np.asarray(loss)).all())
 
 
-def _arithmetic(plan: RoundingPlan | None) -> dict[str, Value]:
+def arithmetic_fields(plan: RoundingPlan | None) -> dict[str, Any]:
+    """What rows say of the arithmetic of a pass.
+
+    Args:
+      plan: Where it rounds; None where it does not.
+
+    Returns:
+      Fields of ``RoundedFields`` by name.
+    """
     plan = plan or RoundingPlan.wide()
-    return {"dtype": plan.carrier_dtype.name, "mode": plan.mode, "rounding": plan.name}
+    mode = "reference" if plan.mode == "wide" else plan.mode
+    return {"dtype": plan.carrier_dtype.name, "mode": mode, "rounding": plan.name}

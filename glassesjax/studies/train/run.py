@@ -1,25 +1,31 @@
 """The train study as a whole run: trained into a folder, with its page, resumable."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from glassesjax.errors import BadInput
-from glassesjax.files import Row
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Files, Steps, fill, fixed_fields
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import fill_records, fixed_fields
 from glassesjax.runs.provenance import code_fields
+from glassesjax.runs.run import Result, Run
+from glassesjax.studies.train.cells import training_of
 from glassesjax.studies.train.failing_figures import failing_figures
 from glassesjax.studies.train.figures import lengths_figure, losses_figure
 from glassesjax.studies.train.heard_cells import heard_cells
 from glassesjax.studies.train.heard_figures import heard_figure
-from glassesjax.studies.train.measure import KEY, measure, mesh_of, settled
-from glassesjax.studies.train.page import train_page
+from glassesjax.studies.train.measure import Steps, measure, mesh_of, settled
+from glassesjax.studies.train.page import headline, train_page
+from glassesjax.studies.train.records import ROWS, StepRow, TrainConstants, TrainRow
+from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.studies.train.summary import TrainSummary, summarize
 from glassesjax.train.hosts import agree, is_writer
+
+TrainResult = Result[TrainRow, TrainConstants, TrainSummary]
 
 TOLD = ("loss", "accuracy", "gradient_norm", "tokens_per_second")
 
@@ -31,7 +37,7 @@ def run_train(
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
     tensorboard: bool = False,
-) -> Sequence[Row]:
+) -> TrainResult | None:
     """Trains what is not trained yet, and writes decoders, rows, figures and page.
 
     Args:
@@ -42,7 +48,7 @@ def run_train(
       tensorboard: Whether the steps' rows go to the run's ``tensorboard`` folder as well.
 
     Returns:
-      All rows of the run; of several processes only the writer's has some.
+      The run with its summary and figures; none of a process that is not the one to write.
 
     Raises:
       BadInput: Something is wrong with the settings, the mesh, the folder or its checkpoint, a
@@ -59,16 +65,17 @@ def run_train(
     if not is_writer():
         for name, _ in measure(settings, out):
             advance(name)
-        return []
+        return None
 
-    return fill(
+    return fill_records(
         out,
         fixed=fixed,
         source={"weights": "trained here"},
-        key=KEY,
+        schema=ROWS,
+        constants=constants(settings),
         settled=lambda intact: settled(settings, out, intact),
         measure=lambda done: _told(measure(settings, out, done), out / "tensorboard", board),
-        draw=_draw,
+        result=result,
         command=command,
         advance=advance,
     )
@@ -83,24 +90,25 @@ def _told(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
     try:
         for name, rows in steps:
             yield name, rows
-            trained = [row for row in rows if row["kind"] == "step"]
+            trained = [row for row in rows if isinstance(row, StepRow)]
             if trained and board is None:
                 # Its file is named by the second, and would replace that of a run stopped in the
                 # same one. What an earlier one says of these steps and later ones counts no more:
                 # a run that was killed makes the rows behind its checkpoint again.
                 suffix = f".{time.time_ns()}"
-                board = writer(str(folder), filename_suffix=suffix, purge_step=trained[0]["step"])
+                board = writer(str(folder), filename_suffix=suffix, purge_step=trained[0].step)
             _tell(board, trained)
     finally:
         if board is not None:
             board.close()
 
 
-def _tell(board: Any, rows: Sequence[Row]) -> None:  # noqa: ANN401
+def _tell(board: Any, rows: Sequence[StepRow]) -> None:  # noqa: ANN401
     for row in rows:
-        for value in TOLD:
-            if row[value] is not None:
-                board.add_scalar(f"{value}/seed_{row['seed']}", row[value], row["step"])
+        for name in TOLD:
+            value = getattr(row, name)
+            if value is not None:
+                board.add_scalar(f"{name}/seed_{row.seed}", value, row.step)
     if rows:
         board.flush()
 
@@ -114,11 +122,28 @@ def _writer_class() -> Any:  # noqa: ANN401
     return tensorboardX.SummaryWriter
 
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    figures = {"lengths": lengths_figure(rows), "losses": losses_figure(rows)}
-    figures |= failing_figures(rows)
-    figures |= {"heard": heard_figure(rows)} if heard_cells(rows) else {}
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
-    return {**drawn, "index.html": train_page(rows, settings, record)}
+def result(run: Run[TrainRow, TrainConstants]) -> TrainResult:
+    """A run with its summary and figures.
+
+    Args:
+      run: Of the train study.
+
+    Returns:
+      Its figures are ``lengths`` and ``losses``, ``failing`` and ``signals`` where failure lengths
+      are predicted, and ``heard`` where influence by position was measured.
+    """
+    training, summary = training_of(run), summarize(run)
+    figures = {
+        "lengths": lambda: lengths_figure(training),
+        "losses": lambda: losses_figure(training),
+        **failing_figures([training]),
+        **({"heard": lambda: heard_figure([training])} if heard_cells(training) else {}),
+    }
+    drawn = lambda: {name: draw() for name, draw in figures.items()}
+    return Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": train_page(run, summary, drawn())},
+    )

@@ -1,12 +1,18 @@
 """The study train as one value."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Run
 from glassesjax.runs.study import Call, Options, Study
+from glassesjax.studies.train.records import ROWS, TrainConstants, TrainRow
 from glassesjax.studies.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from glassesjax.studies.train.run import TrainResult
+    from glassesjax.studies.train.summary import TrainSummary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,7 @@ class TrainOptions(Options):
     """The run folder; runs/train-TASK if absent."""
 
 
-def _run(settings: TrainSettings, options: TrainOptions, call: Call) -> Sequence[Row]:
+def _run(settings: TrainSettings, options: TrainOptions, call: Call) -> "TrainResult | None":
     from glassesjax.studies.train.run import run_train
 
     return run_train(
@@ -34,16 +40,26 @@ def _run(settings: TrainSettings, options: TrainOptions, call: Call) -> Sequence
     )
 
 
-def _lines(settings: TrainSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.studies.train.page import train_headlines
+def _result(run: Run[TrainRow, TrainConstants]) -> "TrainResult":
+    from glassesjax.studies.train.run import result
 
-    return train_headlines(rows)
+    return result(run)
 
 
-def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from glassesjax.studies.train.verdicts import violations
+def violations(summary: "TrainSummary") -> Sequence[str]:
+    """What makes a training fail.
 
-    return violations(rows)
+    Args:
+      summary: Of one or more.
+
+    Returns:
+      One line where the unrounded pass is not finite, and one for each certificate or ratio that
+      the rows contradict.
+    """
+    from glassesjax.studies.train.failing_sentences import contradiction_line
+
+    contradictions = [each for one in summary.trainings for each in one.contradictions]
+    return [*summary.passes.failures, *map(contradiction_line, contradictions)]
 
 
 def _together(options: TrainOptions, run: Callable[[bool], int]) -> int:
@@ -68,7 +84,8 @@ STUDY = Study(
     folder_part=lambda settings: settings.task,
     steps=lambda settings, options: settings.calls,
     run=_run,
-    lines=_lines,
-    violations=_violations,
+    rows=ROWS,
+    result=_result,
+    violations=violations,
     together=_together,
 )

@@ -4,17 +4,19 @@ A prediction for a format reads one wide pass over both of each pair, and the fo
 lengths of the training only. The format's pass at longer ones is the observation.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glassesjax.files import Row, Value
 from glassesjax.model import Decoder
 from glassesjax.precision import F64, FloatFormat, RoundingPlan, named_plan
-from glassesjax.studies.train.settings import NOTHING, TrainSettings
+from glassesjax.runs.fill import Done
+from glassesjax.studies.train.records import FailureLengths, FailureRow, PairRow
+from glassesjax.studies.train.rows import arithmetic_fields
+from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.studies.train.twins import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
 from glassesjax.theory.failing import (
     begun_at,
@@ -60,7 +62,7 @@ def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
     return Asked(seed, decoder, pairs, wide)
 
 
-def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[Row]:
+def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow | FailureRow]:
     """All pairs in one format, and the length from which they are confused.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
@@ -72,23 +74,24 @@ def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[Row]:
       name: Of the format; ``WIDE`` for the wide pass itself.
 
     Returns:
-      One row a pair, and one of kind ``failing``, whose lengths are null where no measured pair
+      One row a pair, and one of kind ``failure``, whose lengths are missing where no measured pair
       from one on is settled; only that, where nothing is predicted.
     """
     plan = RoundingPlan.wide(F64) if name == WIDE else named_plan(name)
-    head: dict[str, Value] = {
-        "seed": asked.seed, "step": settings.steps, "format": name, "place": NOTHING, "norm": "l2",
-        "dtype": plan.carrier_dtype.name, "mode": plan.mode, "rounding": plan.name,
-    }  # fmt: skip
-    wide, why = asked.wide, refusal(asked.wide)
-    if wide is None or why:
-        return [{"kind": "failing", **head, "length": NOTHING, "applies": False, "why": why}]
+    head: dict[str, Any] = {
+        "seed": asked.seed,
+        "step": settings.steps,
+        "format": name,
+        **arithmetic_fields(plan),
+    }
+    wide, refused = asked.wide, refusal(asked.wide)
+    if wide is None or refused:
+        return [FailureRow(**refused, **head)]
     own = wide if name == WIDE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
     with jax.enable_x64(True):
         said = _predict(wide, own, plan)
-    pairs = [{"kind": "twins", **head, **row} for row in _pair_rows(settings, own, said)]
-    found = _failing(wide, own, said, plan)
-    return [*pairs, {"kind": "failing", **head, "length": NOTHING, **found}]
+    pairs = list(_pair_rows(settings, own, said, head))
+    return [*pairs, FailureRow(lengths=_failing(wide, own, said, plan), **head)]
 
 
 class Predicted(NamedTuple):
@@ -150,29 +153,27 @@ def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, n
 
 
 def _pair_rows(
-    settings: TrainSettings, own: PairAnswers, said: Predicted
-) -> list[dict[str, Value]]:
+    settings: TrainSettings, own: PairAnswers, said: Predicted, head: Mapping[str, Any]
+) -> Iterator[PairRow]:
     symbols = settings.recipe.task.symbols
-    return [
-        {"length": length, **_observed(own, at, symbols), **_told(said, at)}
-        for at, length in enumerate(own.lengths)
-    ]
+    for at, length in enumerate(own.lengths):
+        yield PairRow(length=length, **_observed(own, at, symbols), **_told(said, at), **head)
 
 
-def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Value]:
+def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Any]:
     """What a format's own pass says of one pair."""
     (token, following), (first, second) = own.right[at], own.said[at]
     gap = np.abs(own.y[at, 1] - own.y[at, 0])
     return {
         "in_training": bool(own.trained[at]),
-        "token": symbols[token],
-        "next_token": symbols[following],
-        "said": symbols[first],
-        "next_said": symbols[second],
-        "lead": float(own.lead[at, 0]),
-        "next_lead": float(own.lead[at, 1]),
-        "right": bool(own.both_right[at]),
-        "confused": bool(own.confused[at]),
+        "target": symbols[token],
+        "next_target": symbols[following],
+        "answer": symbols[first],
+        "next_answer": symbols[second],
+        "logit_margin": float(own.lead[at, 0]),
+        "next_logit_margin": float(own.lead[at, 1]),
+        "correct": bool(own.both_right[at]),
+        "collision": bool(own.confused[at]),
         "l2": float(np.sqrt(np.sum(gap**2))),
         "linf": float(np.max(gap)),
         "equal_coordinates": int(np.sum(gap == 0)),
@@ -180,42 +181,40 @@ def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Va
     }
 
 
-def _told(said: Predicted, at: int) -> dict[str, Value]:
+def _told(said: Predicted, at: int) -> dict[str, Any]:
     """What the predictors say of one pair."""
     return {
         "certified": bool(said.certified[at]),
-        "stored": None if said.stored is None else bool(said.stored[at]),
+        "certified_stored": None if said.stored is None else bool(said.stored[at]),
         "contradicted": bool(said.contradicted[at]),
         "signal": float(said.signal[at]),
         "noise": said.noise,
-        "chance_apart": float(said.apart[at]),
-        "chance_correlated": float(said.apart_correlated[at]),
-        "chance_wrong": float(said.wrong[at]),
+        "probability_distinct": float(said.apart[at]),
+        "probability_distinct_correlated": float(said.apart_correlated[at]),
+        "probability_wrong": float(said.wrong[at]),
     }
 
 
 def _failing(
     wide: PairAnswers, own: PairAnswers, said: Predicted, plan: RoundingPlan
-) -> dict[str, Value]:
+) -> FailureLengths:
     lengths = own.lengths
-    return {
-        "applies": True,
-        "why": "",
+    return FailureLengths(
         **_predicted_lengths(lengths, said),
-        "observed": settled_from(lengths, np.asarray(~own.confused, float)),
-        "first_failure": begun_at(lengths, np.asarray(~own.both_right, float)),
-        "noise": said.noise,
-        "noise_shared": said.shared,
+        observed=settled_from(lengths, np.asarray(~own.confused, float)),
+        first_failure=begun_at(lengths, np.asarray(~own.both_right, float)),
+        noise=said.noise,
+        noise_shared=said.shared,
         **_exponents(wide, said.signal),
-        "pairs": len(lengths),
-        "least": lengths[0],
-        "reach": lengths[-1],
-        "contradictions": int(np.sum(said.contradicted)),
+        pairs=len(lengths),
+        least=lengths[0],
+        reach=lengths[-1],
+        contradictions=int(np.sum(said.contradicted)),
         **_share(plan, lengths[-1]),
-    }
+    )
 
 
-def _predicted_lengths(lengths: list[int], said: Predicted) -> dict[str, Value]:
+def _predicted_lengths(lengths: list[int], said: Predicted) -> dict[str, Any]:
     """What each predictor says."""
     settled = lambda events: settled_from(lengths, np.asarray(events, float))
     early, late = (settled_from(lengths, said.apart, share) for share in _LIKELY)
@@ -232,7 +231,7 @@ def _predicted_lengths(lengths: list[int], said: Predicted) -> dict[str, Value]:
     }
 
 
-def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Value]:
+def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Any]:
     """How the change of the lead, and the distance of y, go with n within the training."""
     kept = np.flatnonzero(wide.trained)
     distance = np.linalg.norm(wide.y[:, 1] - wide.y[:, 0], axis=1)
@@ -250,7 +249,7 @@ def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Value]:
     }
 
 
-def _share(plan: RoundingPlan, reach: int) -> dict[str, Value]:
+def _share(plan: RoundingPlan, reach: int) -> dict[str, Any]:
     """What the format of the attention weights does to 1/n."""
     fmt = plan.formats.get("attn_weights")
     floats = isinstance(fmt, FloatFormat)
@@ -261,8 +260,8 @@ def _share(plan: RoundingPlan, reach: int) -> dict[str, Value]:
 
 
 def confusion(
-    settings: TrainSettings, decoders: Sequence[Decoder], done: Callable[[Row], bool]
-) -> Iterator[tuple[str, list[Row]]]:
+    settings: TrainSettings, decoders: Sequence[Decoder], done: Done
+) -> Iterator[tuple[str, list[PairRow | FailureRow]]]:
     """Pairs of lengths n and n + 1: which are confused, and from where, by format.
 
     Args:
@@ -273,11 +272,10 @@ def confusion(
     Yields:
       A step for float64, and one a format.
     """
-    last: Row = {"kind": "failing", "seed": settings.seeds - 1, "step": settings.steps}
-    last = {**last, "length": NOTHING, "place": NOTHING}
+    last = {"kind": "failure", "seed": settings.seeds - 1, "step": settings.steps}
     asked: list[Asked] = []
     for name in (WIDE, *settings.formats):
-        rows: list[Row] = []
+        rows: list[PairRow | FailureRow] = []
         if not done({**last, "format": name}):
             asked = asked or [ask(settings, *each) for each in enumerate(decoders)]
             rows = [row for each in asked for row in twin_rows(settings, each, name)]

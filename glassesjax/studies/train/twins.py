@@ -1,7 +1,7 @@
 """What a trained decoder says to pairs of rows that are alike but for their length."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan
+from glassesjax.studies.train.records import WrongPairs
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.train.recipe import sees_later
 from glassesjax.train.twins import AT_ONCE, all_twins, answer_twins
@@ -140,18 +141,19 @@ def answer_pairs(
     )
 
 
-def refusal(wide: PairAnswers | None) -> str:
+def refusal(wide: PairAnswers | None) -> dict[str, Any]:
     """Why nothing is predicted of a decoder.
 
     Args:
       wide: Its answers in float64; None where there is no pair to ask.
 
     Returns:
-      The hypothesis that does not hold, in words; empty where all do.
+      Fields of ``FailureRow`` that name the hypothesis that does not hold; none where all do.
     """
     if wide is None or not any(wide.trained):
-        return "no two lengths of the training are drawn alike and have different answers"
-    wrong = int(np.sum(wide.trained & ~wide.both_right))
+        return {"obstacle": "no_pairs"}
+    wrong, count = int(np.sum(wide.trained & ~wide.both_right)), int(np.sum(wide.trained))
     if wrong:
-        return f"in float64 {wrong} of {np.sum(wide.trained)} pairs of the training are wrong"
-    return ""
+        counts = WrongPairs(wrong_pairs=wrong, training_pairs=count)
+        return {"obstacle": "pairs_wrong", "wrong": counts}
+    return {}

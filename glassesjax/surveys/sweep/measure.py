@@ -2,15 +2,17 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from glassesjax.errors import BadInput, Busy
-from glassesjax.files import Row
+from glassesjax.errors import Busy
 from glassesjax.runs.journal import programs
-from glassesjax.runs.rows import read_rows
-from glassesjax.studies.train.cells import SEED, of_kind
+from glassesjax.runs.run import read_run
+from glassesjax.studies.train.records import ROWS as TRAIN_ROWS
+from glassesjax.studies.train.records import TrainRow
 from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.surveys.sweep.records import axis_column, axis_value
 from glassesjax.surveys.sweep.settings import SweepSettings
 
 CELLS = "cells"
@@ -65,7 +67,15 @@ def fill_cells(
     return [name for name in busy if not _whole(out, name)]
 
 
-def sweep_rows(settings: SweepSettings, out: Path) -> Iterator[Row]:
+class CellRows(NamedTuple):
+    """The rows of a cell that is done."""
+
+    rows: Sequence[TrainRow]
+    records: Sequence[Mapping[str, Any]]
+    """For each row what its process noted once, with the cell and the settings of the grid."""
+
+
+def done_cells(settings: SweepSettings, out: Path) -> Iterator[CellRows]:
     """The rows of all cells that are done.
 
     Args:
@@ -73,16 +83,20 @@ def sweep_rows(settings: SweepSettings, out: Path) -> Iterator[Row]:
       out: Of the sweep.
 
     Yields:
-      Each row with its ``cell``, and with the varied settings that it does not name itself; in the
-      order of the grid.
+      Cell by cell, in the order of the grid.
+
+    Raises:
+      BadInput: The files of a cell are not as its run wrote them.
     """
     there = missing(settings, out)
     for name, cell in settings.cells.items():
         if name in there:
             continue
-        told = {axis: _plain(getattr(cell, axis)) for axis in settings.axes}
-        for row in read_rows(out / CELLS / name / "rows.jsonl"):
-            yield {"cell": name, **told, **row}
+        run = read_run(out / CELLS / name, TRAIN_ROWS)
+        own = {"cell": name}
+        own |= {axis_column(axis): axis_value(getattr(cell, axis)) for axis in settings.axes}
+        records = [{**own, **record} for record in run.records]
+        yield CellRows(run.rows, [records[number] for number in run.numbers])
 
 
 def sweep_programs(settings: SweepSettings, out: Path) -> Counter[str]:
@@ -104,54 +118,6 @@ def sweep_programs(settings: SweepSettings, out: Path) -> Counter[str]:
     return total
 
 
-def as_dataset(rows: Iterable[Row], axes: Iterable[str], values: Iterable[str], kind: str):  # noqa: ANN201
-    """Rows of one kind as a labelled grid.
-
-    Args:
-      rows: Of a sweep, or of one training.
-      axes: Fields that label the grid: ``("positions", "format", "length")``.
-      values: Fields that fill it: ``("exact", "margin")``.
-      kind: Which rows.
-
-    Returns:
-      An ``xarray.Dataset`` with NaN where a cell has no number; seeds are an axis of it.
-
-    Raises:
-      BadInput: xarray is not installed, or two rows have one place.
-    """
-    try:
-        import xarray
-    except ImportError as error:
-        wanted = "Wanted the xarray package for labelled grids; it is not here"
-        raise BadInput(f"{wanted}: pip install 'glassesjax[sweep]'.") from error
-    axes, chosen = (*axes, SEED), of_kind(rows, kind)
-    labels = {axis: list(dict.fromkeys(row[axis] for row in chosen)) for axis in axes}
-    filled = {name: _grid(chosen, labels, name) for name in values}
-    return xarray.Dataset({name: (axes, grid) for name, grid in filled.items()}, coords=labels)
-
-
-def _grid(rows: Iterable[Row], labels: Mapping[str, list], name: str):  # noqa: ANN202
-    import numpy as np
-
-    grid = np.full([len(values) for values in labels.values()], np.nan)
-    taken = set()
-    for row in rows:
-        at = tuple(values.index(row[axis]) for axis, values in labels.items())
-        if at in taken:
-            found = ", ".join(f"{axis} {row[axis]}" for axis in labels)
-            raise BadInput(f"Wanted axes that tell all rows apart; found two at {found}: add one.")
-        taken.add(at)
-        grid[at] = np.nan if row[name] is None else row[name]
-    return grid
-
-
 def _whole(out: Path, name: str) -> bool:
     """Whether a cell is done."""
     return (out / CELLS / name / "index.html").is_file()
-
-
-def _plain(value: object) -> str | int | float | bool:
-    """A setting as one value of a row."""
-    if isinstance(value, tuple):
-        return ":".join(map(str, value))
-    return value if isinstance(value, str | int | float | bool) else str(value)

@@ -1,20 +1,23 @@
 """The sweep page: what every cell learned, and where it fails, in one HTML file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from glassesjax.files import Row
-from glassesjax.report.canvas import to_svg
+from matplotlib.figure import Figure
+
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, format_name, picture, table
 from glassesjax.report.numbers import MISSING
-from glassesjax.runs.fill import Files
-from glassesjax.studies.train.cells import RIGHT, formats
-from glassesjax.studies.train.failing_figures import failing_figures
-from glassesjax.studies.train.failing_sentences import FAILING, failing_headlines, failing_section
+from glassesjax.runs.run import Run
+from glassesjax.studies.train.cells import RIGHT
+from glassesjax.studies.train.failing_cells import FACTOR
+from glassesjax.studies.train.failing_sentences import FAILING, failing_section
 from glassesjax.studies.train.heard_sentences import heard_section, ratio_section, words_of
-from glassesjax.studies.train.page import GLOSSARY
-from glassesjax.surveys.sweep.cells import Cell, cells
-from glassesjax.surveys.sweep.figures import reaches_figure
+from glassesjax.studies.train.page import GLOSSARY, failing_of
+from glassesjax.studies.train.records import TrainRow
+from glassesjax.studies.train.summary import FormatSummary
+from glassesjax.surveys.sweep.records import SweepConstants
+from glassesjax.surveys.sweep.summary import Shares, SweepSummary
 
 LEAD = (
     "A grid of small decoders, each trained on a task whose exact answer is known, each asked far"
@@ -23,52 +26,49 @@ LEAD = (
 NOTHING_YET = "No cell is done yet: the process that finishes one writes this page again."
 
 
-def sweep_files(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    """The page and its figures.
+def headline(summary: SweepSummary) -> str:
+    """The sweep in a line, its numbers first.
 
     Args:
-      rows: Of the sweep.
-      settings: What fixes it, shown as it is.
-      record: Where it was made.
+      summary: Of the sweep.
 
     Returns:
-      The text of each file by its path.
+      How many cells are done, what is right in distribution, and how predictions fared.
     """
-    figures = {"reaches": reaches_figure(rows), **failing_figures(rows)} if rows else {}
-    drawn = {f"figures/{stem}.svg": to_svg(figure, stem) for stem, figure in figures.items()}
-    return {**drawn, "index.html": sweep_page(rows, settings, record)}
+    if not summary.cells_done:
+        return NOTHING_YET
+    parts = [*summary.passes.phrases(), f"{summary.cells_done} of {summary.cells} cells"]
+    parts += [_range(shares) for shares in summary.shares]
+    near, compared = summary.predictions
+    if compared:
+        parts.append(
+            f"{near} of {compared} failure lengths predicted within a factor of {FACTOR:g}"
+        )
+    return "; ".join(parts)
 
 
-def sweep_headlines(rows: Sequence[Row]) -> list[str]:
-    """What the rows say, a sentence a cell.
-
-    Args:
-      rows: Of the sweep.
-
-    Returns:
-      Sentences in plain text.
-    """
-    if not rows:
-        return [NOTHING_YET]
-    return [*_shares(rows), *failing_headlines(rows)]
+def _range(shares: Shares) -> str:
+    span = f"{shares.least:.1%}"
+    span += "" if shares.least == shares.most else f" to {shares.most:.1%}"
+    return f"{span} right in distribution in {shares.format}"
 
 
-def _shares(rows: Sequence[Row]) -> list[str]:
-    shares = lambda cell: ", ".join(f"{name} {share:.1%}" for name, share in cell.learned)
-    return [f"{cell.name}: right in distribution {shares(cell)}." for cell in cells(rows)]
+def _shares(summary: SweepSummary) -> list[str]:
+    shares = lambda cell: ", ".join(
+        f"{each.format} {each.in_distribution.mean:.1%}" for each in cell.formats
+    )
+    return [f"{cell.name}: right in distribution {shares(cell)}." for cell in summary.trainings]
 
 
 def sweep_page(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
+    run: Run[TrainRow, SweepConstants], summary: SweepSummary, figures: Mapping[str, Figure]
 ) -> str:
     """One self-contained page on a sweep.
 
     Args:
-      rows: Of the sweep.
-      settings: What fixes it, shown as it is.
-      record: Where it was made, shown as it is.
+      run: As read.
+      summary: Its numbers.
+      figures: By name; none where no cell is done.
 
     Returns:
       An HTML document without scripts, links or outside resources. The same rows give the same
@@ -77,10 +77,10 @@ def sweep_page(
     title = "Where trained decoders fail"
     body = element(
         "main",
-        _header(rows, title, record),
-        *(_found(rows) if rows else ()),
-        glossary({**GLOSSARY, **FAILING, **words_of(rows)}),
-        origin(settings, record),
+        _header(summary, title),
+        *(_found(summary, figures) if summary.cells_done else ()),
+        glossary({**GLOSSARY, **FAILING, **words_of(summary)}),
+        origin(run.settings, _made(run)),
         element(
             "footer", "Made by glassesjax from the rows of these runs; every number is theirs."
         ),
@@ -88,50 +88,62 @@ def sweep_page(
     return document(title, body)
 
 
-def _found(rows: Sequence[Row]) -> tuple[Markup, ...]:
+def _made(run: Run[TrainRow, SweepConstants]) -> dict[str, Any]:
+    """Where the rows were made, as far as it is the same for all cells."""
+    first, *rest = run.records or [{}]
+    return {
+        "command": run.provenance.get("command", ""),
+        **{name: value for name, value in first.items() if all(r.get(name) == value for r in rest)},
+    }
+
+
+def _found(summary: SweepSummary, figures: Mapping[str, Figure]) -> tuple[Markup, ...]:
     """What stands between the header and the words."""
     return (
-        failing_section(rows),
+        failing_section(summary, failing_of(figures)),
         element("h2", "What was learned"),
-        _learned(cells(rows), formats(rows)),
+        _learned(summary),
         element("h2", "How far it goes"),
         picture(
-            reaches_figure(rows),
+            figures["reaches"],
             "reaches",
             "Share of right answers against the length, a panel a cell, a line a format",
             "Share of right answers, the mean over seeds. Shaded: the lengths of the training.",
         ),
-        fold("Table: the longest length that is learned", _reaches(cells(rows), formats(rows))),
-        heard_section(rows),
-        ratio_section(rows),
+        fold("Table: the longest length that is learned", _reaches(summary)),
+        heard_section(summary, figures.get("heard")),
+        ratio_section(summary),
     )
 
 
-def _header(rows: Sequence[Row], title: str, record: Mapping[str, object]) -> Markup:
-    counts = [f"{record['cells']} cells", f"{len(formats(rows))} formats"]
+def _header(summary: SweepSummary, title: str) -> Markup:
+    counts = [f"{summary.cells_done} of {summary.cells} cells", f"{len(summary.formats)} formats"]
+    few = summary.cells_done <= 4
     return element(
         "header",
         element("p", "glassesjax · sweep", class_="kicker"),
         element("h1", title),
         *(element("p", sentence, class_="lead") for sentence in LEAD),
         element("p", " · ".join(counts), class_="facts"),
-        bullets(_shares(rows) or [NOTHING_YET], "says") if len(cells(rows)) <= 4 else Markup(""),
+        bullets(_shares(summary) or [NOTHING_YET], "says") if few else Markup(""),
     )
 
 
-def _learned(found: Sequence[Cell], names: Sequence[str]) -> Markup:
+def _learned(summary: SweepSummary) -> Markup:
     told = element("p", "Right answers at lengths drawn as in the training, by format.")
-    show = lambda cell, name: f"{dict(cell.learned)[name]:.1%}"
-    return element("section", told, _by_format(found, names, show))
+    show = lambda each: f"{each.in_distribution.mean:.1%}"
+    return element("section", told, _by_format(summary, show))
 
 
-def _reaches(found: Sequence[Cell], names: Sequence[str]) -> Markup:
+def _reaches(summary: SweepSummary) -> Markup:
     told = element("p", f"At least {RIGHT:.0%} right at every tested length up to this one.")
-    show = lambda cell, name: cell.reach[name] or MISSING
-    return element("div", told, _by_format(found, names, show))
+    return element("div", told, _by_format(summary, lambda each: each.reach or MISSING))
 
 
-def _by_format(found: Sequence[Cell], names: Sequence[str], show) -> Markup:  # noqa: ANN001
-    cell = lambda one, name: show(one, name) if name in dict(one.learned) else MISSING
-    lines = [[one.name, *(cell(one, name) for name in names)] for one in found]
-    return table(["cell", *map(format_name, names)], lines)
+def _by_format(summary: SweepSummary, show: Callable[[FormatSummary], object]) -> Markup:
+    lines = []
+    for cell in summary.trainings:
+        by_name = {each.format: each for each in cell.formats}
+        shown = (show(by_name[n]) if n in by_name else MISSING for n in summary.formats)
+        lines.append([cell.name, *shown])
+    return table(["cell", *map(format_name, summary.formats)], lines)

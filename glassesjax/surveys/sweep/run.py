@@ -2,26 +2,43 @@
 
 import contextlib
 import gc
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
+from matplotlib.figure import Figure
 
 from glassesjax.errors import BadInput, Busy
-from glassesjax.files import Row, to_json, write_by_rename, writing
+from glassesjax.files import to_json, write_by_rename, writing
+from glassesjax.report.canvas import svg_files
 from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
-from glassesjax.runs.journal import FILE, PROGRAMS
-from glassesjax.runs.provenance import provenance
+from glassesjax.runs.journal import PROGRAMS
+from glassesjax.runs.record import to_row
+from glassesjax.runs.record_file import FILE, MARKS, RECORDS, read_record, records_of
+from glassesjax.runs.row_schema import NUMBER
+from glassesjax.runs.rows import ROWS as ROWS_FILE
+from glassesjax.runs.rows import marks
+from glassesjax.runs.run import SUMMARY, Result, Run
+from glassesjax.studies.train.failing_figures import failing_figures
+from glassesjax.studies.train.heard_figures import heard_figure
 from glassesjax.studies.train.measure import mesh_of
+from glassesjax.studies.train.records import TrainRow
+from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.run import run_train
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.surveys.sweep.measure import fill_cells, missing, sweep_programs, sweep_rows
-from glassesjax.surveys.sweep.page import sweep_files
+from glassesjax.surveys.sweep.figures import reaches_figure
+from glassesjax.surveys.sweep.measure import done_cells, fill_cells, missing, sweep_programs
+from glassesjax.surveys.sweep.page import headline, sweep_page
+from glassesjax.surveys.sweep.records import LABELS, ROWS, SweepConstants, axis_column
 from glassesjax.surveys.sweep.settings import SweepSettings
+from glassesjax.surveys.sweep.summary import SweepSummary, summarize, trainings_of
 
+SweepResult = Result[TrainRow, SweepConstants, SweepSummary]
 PATIENCE = 60.0  # seconds that another process may write the page
 
 
@@ -31,7 +48,7 @@ def run_sweep(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> SweepResult:
     """Trains what is not trained yet, and writes rows, figures and page over what is there.
 
     Args:
@@ -42,7 +59,7 @@ def run_sweep(
       advance: Told the name of each cell that was done here, and if others train the rest.
 
     Returns:
-      All rows that are there; none where other processes train every cell.
+      What is there, without rows where other processes train every cell.
 
     Raises:
       BadInput: Something is wrong with the grid, a mesh of its cells, or a folder.
@@ -65,7 +82,7 @@ def submit_sweep(
     hours: float,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> SweepResult:
     """The same by jobs of a cluster; this process waits, and writes the page again.
 
     Args:
@@ -78,7 +95,7 @@ def submit_sweep(
       advance: Told of each job that ended.
 
     Returns:
-      All rows.
+      The whole sweep.
 
     Raises:
       BadInput: As for ``run_sweep``, there is no such cluster, or cells are missing after the jobs;
@@ -93,12 +110,12 @@ def submit_sweep(
     arguments += ["--grid", *settings.grid] if settings.grid else []
     folder = out.resolve().with_name(f"{out.name}-jobs")
     run_jobs(arguments, folder, jobs, cluster=cluster, hours=hours, advance=advance)
-    rows = _write(settings, out, command)
+    done = _write(settings, out, command)
     if lacking := missing(settings, out):  # whatever the jobs said of themselves
         wanted = f"Wanted all {len(settings.cells)} cells done by the jobs"
         found = f"{len(lacking)} are not, such as {next(iter(lacking))}"
         raise BadInput(f"{wanted}; {found}: see {folder}. The same command continues.")
-    return rows
+    return done
 
 
 def _check_sizes(settings: SweepSettings) -> None:
@@ -125,30 +142,89 @@ def _fixed(settings: SweepSettings) -> dict[str, object]:
     return {**fixed_fields("sweep", settings), "axes": settings.axes}
 
 
-def _write(settings: SweepSettings, out: Path, command: str) -> Sequence[Row]:
-    """Rows, figures and page over all cells that are done."""
-    fixed = _fixed(settings)
-    with _alone(out, fixed):
-        rows = list(sweep_rows(settings, out))
-        record = {"command": command, **provenance()}
-        done = len(settings.cells) - len(missing(settings, out))
-        files = sweep_files(rows, fixed, {**record, "cells": f"{done} of {len(settings.cells)}"})
+def _write(settings: SweepSettings, out: Path, command: str) -> SweepResult:
+    """Rows, summary, figures and page over all cells that are done."""
+    with _alone(out, _fixed(settings)):
+        whole = result(_run(settings, out, command))
+        rows = zip(whole.run.numbers, whole.run.rows, strict=True)
+        lines = "".join(to_json({NUMBER: number, **to_row(row)}) + "\n" for number, row in rows)
         counts = sweep_programs(settings, out)
-        whole = {**record, **({PROGRAMS: dict(counts)} if counts else {})}
-        lines = "".join(to_json(row) + "\n" for row in rows)
-        for path, text in {
-            FILE: to_json(whole, indent=2), "rows.jsonl": lines, **files,
-        }.items():  # fmt: skip
+        record = {
+            **whole.run.provenance,
+            **({PROGRAMS: dict(counts)} if counts else {}),
+            RECORDS: whole.run.records,
+            MARKS: marks(lines.encode().splitlines(keepends=True))[-1:],
+        }
+        # The record before the rows: it has all that rows of before name, too.
+        texts = {FILE: to_json(record, indent=2), ROWS_FILE: lines}
+        texts |= {SUMMARY: whole.summary_text(), **whole.files()}
+        for path, text in texts.items():
             (out / path).parent.mkdir(exist_ok=True)
             write_by_rename(out / path, text)
-    return rows
+    return whole
+
+
+def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, SweepConstants]:
+    """The cells that are done, as one run.
+
+    A record keeps its number when cells come to lie before it: whoever reads the rows while others
+    are written finds each row's own.
+    """
+    records: list[Mapping[str, Any]] = [*records_of(read_record(out / FILE), out / FILE)]
+    rows: list[TrainRow] = []
+    numbers: list[int] = []
+    for cell in done_cells(settings, out):
+        for row, record in zip(cell.rows, cell.records, strict=True):
+            if record not in records:
+                records.append(record)
+            rows.append(row)
+            numbers.append(records.index(record))
+    name, first = next(iter(settings.cells.items()))
+    known = SweepConstants(cell=name, **to_row(constants(first)))
+    return Run(
+        settings=json.loads(to_json(_fixed(settings))),
+        rows=rows,
+        numbers=numbers,
+        records=json.loads(to_json(records)),
+        constants=known,
+        provenance={"command": command},
+    )
+
+
+def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
+    """A sweep with its summary and figures.
+
+    Args:
+      run: As read.
+
+    Returns:
+      Its figure is ``reaches``, beside those of failure lengths and of influence by position where
+      there are any; none where no cell is done. Its frame is indexed by the settings that vary.
+    """
+    trainings = trainings_of(run)
+    summary = summarize(run, trainings)
+    figures: dict[str, Callable[[], Figure]] = {}
+    if trainings:
+        figures = {"reaches": lambda: reaches_figure(trainings), **failing_figures(trainings)}
+    if any(each.orders for each in summary.trainings):
+        figures["heard"] = lambda: heard_figure(trainings)
+    drawn = lambda: {name: draw() for name, draw in figures.items()}
+    axes = [axis_column(name) for name, values in run.settings["axes"].items() if len(values) > 1]
+    return Result(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: {**svg_files(figures), "index.html": sweep_page(run, summary, drawn())},
+        labels={kind: (*axes, *names) for kind, names in LABELS.items()},
+    )
 
 
 @contextlib.contextmanager
 def _alone(out: Path, fixed: dict[str, object]) -> Iterator[None]:
     """The sweep's own folder for a moment; its cells have locks of their own."""
     limit = time.monotonic() + PATIENCE
-    folder = RunFolder(out, fixed)
+    folder = RunFolder(out, fixed, ROWS)
     with writing("to write the sweep", out), contextlib.ExitStack() as stack:
         while True:
             try:

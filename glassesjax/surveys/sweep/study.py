@@ -1,14 +1,19 @@
 """The survey sweep as one value."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Run
 from glassesjax.runs.study import Call, Options, Study
 from glassesjax.settings import check_each
+from glassesjax.studies.train.records import TrainRow
+from glassesjax.studies.train.study import violations
+from glassesjax.surveys.sweep.records import ROWS, SweepConstants
 from glassesjax.surveys.sweep.settings import MOST_CELLS, SweepSettings
+
+if TYPE_CHECKING:
+    from glassesjax.surveys.sweep.run import SweepResult
 
 YEAR = 8784  # hours: no job of a cluster is longer
 
@@ -36,7 +41,7 @@ class SweepOptions(Options):
         )
 
 
-def _run(settings: SweepSettings, options: SweepOptions, call: Call) -> Sequence[Row]:
+def _run(settings: SweepSettings, options: SweepOptions, call: Call) -> "SweepResult":
     from glassesjax.surveys.sweep.run import run_sweep, submit_sweep
 
     if not options.jobs:
@@ -52,16 +57,10 @@ def _run(settings: SweepSettings, options: SweepOptions, call: Call) -> Sequence
     )
 
 
-def _lines(settings: SweepSettings, rows: Sequence[Row]) -> Iterable[str]:
-    from glassesjax.surveys.sweep.page import sweep_headlines
+def _result(run: Run[TrainRow, SweepConstants]) -> "SweepResult":
+    from glassesjax.surveys.sweep.run import result
 
-    return sweep_headlines(rows)
-
-
-def _violations(rows: Sequence[Row]) -> Sequence[str]:
-    from glassesjax.studies.train.verdicts import violations
-
-    return violations(rows)
+    return result(run)
 
 
 STUDY = Study(
@@ -75,6 +74,7 @@ STUDY = Study(
     folder_part=lambda settings: settings.preset,
     steps=lambda settings, options: options.jobs or len(settings.cells),
     run=_run,
-    lines=_lines,
-    violations=_violations,
+    rows=ROWS,
+    result=_result,
+    violations=violations,
 )

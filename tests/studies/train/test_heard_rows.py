@@ -14,6 +14,7 @@ from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks import named_glasses, named_task
 from glassesjax.trace import exact_influence, printed_bound, rollout
 
+HEAD = {"step": 1, "format": "f32"}
 LENGTH, FEW = 4, 2  # eight derivatives: one batch, and no rest of one
 
 
@@ -40,7 +41,7 @@ def copied(decoder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ANSWERED", 8)
         return list(
-            heard_rows(decoder, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW)
+            heard_rows(decoder, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD)
         )
 
 
@@ -49,7 +50,9 @@ def copied_twice(decoder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ANSWERED", 8)
         return list(
-            heard_rows(decoder, named_task("copy_string"), named_glasses("twice"), LENGTH, 1, FEW)
+            heard_rows(
+                decoder, named_task("copy_string"), named_glasses("twice"), LENGTH, 1, FEW, HEAD
+            )
         )
 
 
@@ -79,38 +82,38 @@ def looped(decoder):
 
 def test_rows_are_those_of_loops(copied, looped):
     (*places, order), found = copied, looped
-    assert [row["place"] for row in places] == sorted(found)
+    assert [row.position for row in places] == sorted(found)
     for row in places:
-        right, measured = found[row["place"]]
-        assert row["examples"] == len(right)
-        assert row["right"] == pytest.approx(np.mean(right))
-        assert row["differentiated"] == len(measured) == FEW
+        right, measured = found[row.position]
+        assert row.examples == len(right)
+        assert row.accuracy == pytest.approx(np.mean(right))
+        assert row.differentiated == len(measured) == FEW
         expected = np.mean(measured, axis=0)
         # Float32, some hundred roundings.
-        assert row["influence"] == pytest.approx(expected[0], rel=1e-4, abs=0)
-        assert row["rollout"] == pytest.approx(expected[1], rel=1e-4, abs=0)
-        assert row["bound"] == pytest.approx(expected[2], rel=1e-4, abs=0)
-    assert order["places"] == LENGTH
-    shares = np.array([row["right"] for row in places])
+        assert row.influence == pytest.approx(expected[0], rel=1e-4, abs=0)
+        assert row.rollout == pytest.approx(expected[1], rel=1e-4, abs=0)
+        assert row.bound == pytest.approx(expected[2], rel=1e-4, abs=0)
+    assert order.num_positions == LENGTH
+    shares = np.array([row.accuracy for row in places])
     early = spearman(shares, -np.arange(float(LENGTH)))
-    known = None if np.isnan(early) else pytest.approx(float(early))
-    assert order["spearman_earliness"] == known
-    assert order["right"] == pytest.approx(np.mean(np.concatenate([r for r, _ in found.values()])))
+    coefficient = order.earliness and order.earliness.spearman
+    assert coefficient == (None if np.isnan(early) else pytest.approx(float(early)))
+    assert order.accuracy == pytest.approx(np.mean(np.concatenate([r for r, _ in found.values()])))
 
 
 def test_every_token_of_a_copied_string_asks_its_place(copied_twice):
     *places, order = copied_twice
-    assert [row["place"] for row in places] == list(range(LENGTH))
-    assert all(row["examples"] == 8 for row in places)
-    assert all(0 < row["rollout"] < 1 for row in places)
-    assert order["examples"] == 8 * LENGTH
+    assert [row.position for row in places] == list(range(LENGTH))
+    assert all(row.examples == 8 for row in places)
+    assert all(0 < row.rollout < 1 for row in places)
+    assert order.examples == 8 * LENGTH
 
 
 def test_all_wrong_is_no_order(decoder):
     flat = jax.tree.map(jnp.zeros_like, decoder)  # ties, which are no answers
-    *_, order = heard_rows(flat, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW)
-    assert order["right"] == 0
-    assert order["spearman_influence"] is order["dispersion"] is None
+    *_, order = heard_rows(flat, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD)
+    assert order.accuracy == 0
+    assert order.influence is order.dispersion is None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from glassesjax.tasks import named_glasses, named_task
 SYMBOLS = named_task("count_mixed").symbols
 TYPES = "no_bos+no_stop"
 LENGTHS = (2, 4)
+HEAD = {"step": 1, "format": "f64"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,7 +38,7 @@ def decoder_of(mask, positions=NoPositions(), layers=2, temperature=ConstantTemp
 
 
 def rows_of(decoder, remedy=TYPES):
-    return list(ratio_rows(decoder, named_glasses(remedy), LENGTHS, 0))
+    return list(ratio_rows(decoder, named_glasses(remedy), LENGTHS, 0, HEAD))
 
 
 def test_repetitions_by_hand():
@@ -56,15 +57,15 @@ def free_rows(free):
 
 def test_without_mask_and_positions_repetitions_are_alike(free_rows):
     ratio, pairs = free_rows
-    assert ratio["applies"]
-    assert pairs["pairs"] == 8
-    assert pairs["within_roundoff"]
-    assert pairs["apart"] <= pairs["roundoff"] < 1e-5
-    assert pairs["same_answer"] == 1
-    assert pairs["both_right"] == 0
-    assert ratio["accuracy"] <= ratio["ratio_only"]
-    assert not ratio["likelier_than_ratio"]
-    assert ratio["beyond_roundoff"] is False
+    assert ratio.applies
+    assert pairs.pairs == 8
+    assert pairs.roundoff.within_roundoff
+    assert pairs.max_difference <= pairs.roundoff.roundoff < 1e-5
+    assert pairs.same_answer == 1
+    assert pairs.both_correct == 0
+    assert ratio.accuracy <= ratio.ratio_only_accuracy
+    assert not ratio.exceeds_ratio_only
+    assert ratio.exceeds_beyond_roundoff is False
 
 
 def test_the_accuracy_is_that_of_a_loop_over_all_items(free, free_rows):
@@ -75,7 +76,7 @@ def test_the_accuracy_is_that_of_a_loop_over_all_items(free, free_rows):
             said = int(np.argmax(read(jnp.asarray(item, jnp.int32) + zero))) - zero
             chance = Fraction(7, 10) ** sum(item) * Fraction(3, 10) ** (length - sum(item))
             right += chance / 3 if said == sum(item) else 0
-    assert free_rows[0]["accuracy"] == float(right)
+    assert free_rows[0].accuracy == float(right)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +104,10 @@ def test_with_marks_they_are_not(marked):
 
 
 def differ(ratio, pairs):
-    assert not ratio["applies"]
-    assert pairs["apart"] > 1e-3
-    assert pairs["within_roundoff"] in (None, False)
-    assert ratio["beyond_roundoff"] in (None, False)
+    assert not ratio.applies
+    assert pairs.max_difference > 1e-3
+    assert not (pairs.roundoff and pairs.roundoff.within_roundoff)
+    assert ratio.exceeds_beyond_roundoff in (None, False)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +117,9 @@ def differ(ratio, pairs):
 )
 def test_a_temperature_that_knows_the_length_is_no_ratio(temperature):
     ratio, pairs = rows_of(decoder_of(Bidirectional(), temperature=temperature))
-    assert not ratio["applies"]
-    assert pairs["apart"] > 1e-6
-    assert pairs["within_roundoff"] is pairs["roundoff"] is ratio["beyond_roundoff"] is None
+    assert not ratio.applies
+    assert pairs.max_difference > 1e-6
+    assert pairs.roundoff is ratio.exceeds_beyond_roundoff is None
 
 
 def test_which_answers_rounding_may_have_chosen():
@@ -132,8 +133,8 @@ def test_which_answers_rounding_may_have_chosen():
 
 def test_one_causal_layer_sees_the_ratio_alone():
     _, pairs = rows_of(decoder_of(Causal(), layers=1))
-    assert pairs["apart"] < 1e-13
-    assert not pairs["applies"], "the mask is there all the same"
+    assert pairs.max_difference < 1e-13
+    assert not pairs.applies, "the mask is there all the same"
 
 
 def test_which_runs_are_asked():

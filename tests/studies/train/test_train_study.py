@@ -16,17 +16,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from studies.made_diverged import joined
 from studies.train.made_train import timeless
 
 from glassesjax import open_model
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model import Alibi, Bidirectional, Learned, Rotary, Window
+from glassesjax.runs.record import to_row
 from glassesjax.runs.rows import RowFile, read_rows
 from glassesjax.studies.train import measure as train
 from glassesjax.studies.train import settings as train_settings
-from glassesjax.studies.train.measure import CHECKPOINTS, KEY, answers, measure
+from glassesjax.studies.train.measure import CHECKPOINTS, answers, measure
 from glassesjax.studies.train.ratio_rows import ratio_seen
+from glassesjax.studies.train.records import ROWS
 from glassesjax.studies.train.settings import BEYOND, NOTHING, PRESETS, TrainSettings
 from glassesjax.train import learn
 from glassesjax.train.checkpoint import latest
@@ -54,6 +57,10 @@ def free_port():
         return here.getsockname()[1]
 
 
+def rows_read(path):
+    return read_rows(path, lists=True)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "toy"
@@ -65,12 +72,13 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(finished):
-    return read_rows(finished / "rows.jsonl")
+    return rows_read(finished / "rows.jsonl")
 
 
 def test_a_run_leaves_what_the_other_verbs_open(finished):
     names = {path.name for path in finished.iterdir()}
     wanted = {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
+    wanted |= {"summary.json"}
     models = {"model-0.safetensors", "model-1.safetensors"}
     assert names == {*wanted, *models, CHECKPOINTS}
     assert json.loads((finished / "settings.json").read_text())["steps"] == 6
@@ -83,16 +91,16 @@ def test_a_run_leaves_what_the_other_verbs_open(finished):
     assert not np.array_equal(zero.unembedding, one.unembedding)
 
 
-def test_rows_are_told_apart_and_say_where_they_were_made(rows):
-    keys = [tuple(row[name] for name in KEY) for row in rows]
+def test_rows_are_told_apart_and_say_where_they_were_made(finished, rows):
+    keys = [key_of(row) for row in rows]
     assert len(set(keys)) == len(keys)
-    for row in rows:
-        assert {"norm", "dtype", "mode", "rounding", "matmul_precision", "backend", "jax"} <= {*row}
+    for row in joined(finished):
+        assert {"norm", "dtype", "rounding", "matmul_precision", "backend", "jax"} <= {*row}
     steps = [row for row in rows if row["kind"] == "step"]
     assert [(row["step"], row["seed"]) for row in steps] == [
         (step, seed) for step in (2, 4, 6) for seed in (0, 1)
     ]
-    answers = [row for row in rows if row["kind"] == "answers"]
+    answers = [row for row in rows if row["kind"] in ("answers", "in_distribution")]
     assert len(answers) == 2 * 2 * len(SETTINGS.asked)
     assert {row["rounding"] for row in answers} == {"wide f32", "simulated bf16 weights"}
 
@@ -100,8 +108,8 @@ def test_rows_are_told_apart_and_say_where_they_were_made(rows):
 def test_places_average_to_all_answers_that_copy(rows):
     one = {"seed": 0, "format": "f32", "length": SETTINGS.tested[-1]}
     mine = [row for row in rows if one.items() <= row.items()]
-    places = [row for row in mine if row["kind"] == "place"]
-    assert [row["place"] for row in places] == list(range(one["length"]))
+    places = [row for row in mine if row["kind"] == "position"]
+    assert [row["position"] for row in places] == list(range(one["length"]))
     assert {row["examples"] for row in places} == {SETTINGS.examples}
 
 
@@ -126,21 +134,22 @@ def test_a_stopped_run_ends_in_the_same_bits(finished, rows, tmp_path, calls, mo
     monkeypatch.undo()
     assert latest(out / CHECKPOINTS).name == f"{2 * calls:08d}"
     assert run(flags(out)) == 0
-    assert timeless(read_rows(out / "rows.jsonl")) == timeless(rows)
+    assert timeless(rows_read(out / "rows.jsonl")) == timeless(rows)
     for seed in (0, 1):
         name = f"model-{seed}.safetensors"
         assert (out / name).read_bytes() == (finished / name).read_bytes()
 
 
 def key_of(row):
-    return tuple(row[name] for name in KEY)
+    return tuple(row.get(name) for name in ROWS.key)
 
 
 def left_of(ask, settings, decoders, there):
     """What a question adds to the rows that are there."""
     seen = {key_of(row) for row in there}
     done = lambda row: key_of(row) in seen
-    return [row for _, rows in ask(settings, decoders, done) for row in rows if not done(row)]
+    asked = [to_row(row) for _, rows in ask(settings, decoders, done) for row in rows]
+    return [row for row in asked if not done(row)]
 
 
 def test_answers_cut_after_any_row_are_completed(finished):
@@ -157,7 +166,7 @@ def test_ratios_cut_after_any_row_are_completed():
     decoders = [jax.tree.map(lambda x, at=at: x[at], learners.decoder) for at in (0, 1)]
     decoders = [jax.tree.map(jnp.asarray, decoder) for decoder in decoders]
     whole = left_of(ratio_seen, settings, decoders, [])
-    assert [row["kind"] for row in whole] == ["ratio", "repeated"] * 2
+    assert [row["kind"] for row in whole] == ["ratio", "repetition"] * 2
     for cut in range(len(whole) + 1):
         assert whole[:cut] + left_of(ratio_seen, settings, decoders, whole[:cut]) == whole
 
@@ -174,13 +183,13 @@ def test_a_cut_file_of_rows_is_completed(finished, rows, tmp_path):
     lines = (finished / "rows.jsonl").read_bytes().splitlines(keepends=True)
     trained = sum(row["kind"] == "step" for row in rows)
     behind = next(at for at, row in enumerate(rows) if row["kind"] == "answers" and row["seed"])
-    pairs = next(at for at, row in enumerate(rows) if row["kind"] in ("twins", "failing"))
+    pairs = next(at for at, row in enumerate(rows) if row["kind"] in ("pair", "failure"))
     for cut in (trained, behind + 1, pairs, len(rows) - 1):
         out = tmp_path / str(cut)
         shutil.copytree(finished, out)
         (out / "rows.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:-5])
         assert run(flags(out)) == 0
-        assert read_rows(out / "rows.jsonl") == rows
+        assert rows_read(out / "rows.jsonl") == rows
 
 
 def damaged(finished, folder, change):
@@ -199,15 +208,15 @@ def damaged(finished, folder, change):
         lambda lines: [*lines[:4], lines[4].replace(b'"loss": ', b'"loss": 1'), *lines[5:]],
         lambda lines: lines[:5],
         lambda lines: [*lines[:-3], *lines[-2:]],
-        lambda lines: [*lines[:8], lines[8].replace(b'"place": ', b'"place": 1'), *lines[9:]],
+        lambda lines: [*lines[:8], lines[8].replace(b'"position": ', b'"position": 1'), *lines[9:]],
     ],
     ids=["removed", "changed", "cut", "answer removed", "answer changed"],
 )
 def test_rows_lost_behind_the_newest_checkpoint_are_made_again(finished, rows, tmp_path, change):
     out = damaged(finished, tmp_path, change)
-    assert read_rows(out / "rows.jsonl") != rows
+    assert rows_read(out / "rows.jsonl") != rows
     assert run(flags(out)) == 0
-    assert timeless(read_rows(out / "rows.jsonl")) == timeless(rows)
+    assert timeless(rows_read(out / "rows.jsonl")) == timeless(rows)
     name = "model-1.safetensors"
     assert (out / name).read_bytes() == (finished / name).read_bytes()
 
@@ -238,12 +247,12 @@ def test_without_checkpoints_the_training_is_made_again(finished, rows, tmp_path
     shutil.rmtree(out / CHECKPOINTS)
     (out / ".rows.jsonl.4711.part").write_text("scrap")
     assert run(flags(out)) == 0
-    assert timeless(read_rows(out / "rows.jsonl")) == timeless(rows)
+    assert timeless(rows_read(out / "rows.jsonl")) == timeless(rows)
     assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()}
 
 
 def test_rates_are_told_where_nothing_was_compiled(rows, tmp_path, monkeypatch):
-    rates = {row["step"]: row["tokens_per_second"] for row in rows if row["kind"] == "step"}
+    rates = {row["step"]: row.get("tokens_per_second") for row in rows if row["kind"] == "step"}
     assert rates[2] is None
     assert min(rates[4], rates[6]) > 0
     uneven = TrainSettings(task="copy_string", **SIZES | {"steps": 5})
@@ -253,7 +262,7 @@ def test_rates_are_told_where_nothing_was_compiled(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "learn", lambda learners, recipe, count: (learners, told))
     monkeypatch.setattr(train, "save", lambda *told: None)
     calls = list(itertools.islice(measure(uneven, tmp_path), 3))
-    assert [rows[0]["tokens_per_second"] is None for _, rows in calls] == [True, False, True]
+    assert [rows[0].tokens_per_second is None for _, rows in calls] == [True, False, True]
     assert ["tokens/s" in name for name, _ in calls] == [False, True, False]
 
 
@@ -374,7 +383,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(straight, tmp_path, th
     subprocess.run(command_of(out), check=True, capture_output=True)
     for name in ("model-0.safetensors", "model-1.safetensors"):
         assert (out / name).read_bytes() == (straight / name).read_bytes()
-    found, wanted = (timeless(read_rows(path / "rows.jsonl")) for path in (out, straight))
+    found, wanted = (timeless(rows_read(path / "rows.jsonl")) for path in (out, straight))
     assert found == wanted
 
 
@@ -410,7 +419,7 @@ def ends(processes, timeout=600):
 
 
 def step_losses(out):
-    rows = read_rows(out / "rows.jsonl")
+    rows = rows_read(out / "rows.jsonl")
     return {key_of(row): row["loss"] for row in rows if row["kind"] == "step"}
 
 

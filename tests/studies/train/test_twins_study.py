@@ -7,8 +7,9 @@ import pytest
 
 from glassesjax.model.counter import counter, counter_symbols
 from glassesjax.precision import E4M3FN, F64, RoundingPlan, float_format
+from glassesjax.runs.record import to_row
 from glassesjax.studies.train import twin_rows
-from glassesjax.studies.train.measure import KEY
+from glassesjax.studies.train.records import ROWS, FailureRow
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.studies.train.twin_rows import Asked, confusion
 from glassesjax.studies.train.twins import PairAnswers, Pairs, lay_pairs, twin_lengths
@@ -73,11 +74,11 @@ def test_a_counter_fails_where_it_must(failing):
     """Storage says it to the token. The chance does not: noise at 6 is far over that at 30."""
     fmt, found = failing
     known = failing_length(fmt, "one_plus_share")
-    assert found["observed"] == known.last_distinct + 1
-    assert found["by_storage"] == known.last_distinct + 1
-    assert found["predicted"] <= found["observed"]
-    assert found["first_failure"] in (known.first_equal, known.first_wrong - 1)
-    assert found["contradictions"] == 0
+    assert found.observed == known.last_distinct + 1
+    assert found.by_storage == known.last_distinct + 1
+    assert found.predicted <= found.observed
+    assert found.first_failure in (known.first_equal, known.first_wrong - 1)
+    assert found.contradictions == 0
 
 
 def test_a_format_that_keeps_all_is_predicted_to_fail_nowhere(wide):
@@ -85,8 +86,8 @@ def test_a_format_that_keeps_all_is_predicted_to_fail_nowhere(wide):
     own = heard(plan)
     found = twin_rows._failing(wide, own, twin_rows._predict(wide, own, plan), plan)
     names = ("predicted", "by_storage", "by_signal", "observed", "first_failure")
-    assert [found[name] for name in names] == [None] * 5
-    assert found["noise"] == 0
+    assert [getattr(found, name) for name in names] == [None] * 5
+    assert found.noise == 0
 
 
 def test_a_false_certificate_is_found(wide, monkeypatch):
@@ -94,7 +95,7 @@ def test_a_false_certificate_is_found(wide, monkeypatch):
     plan = RoundingPlan.wide(F64)
     monkeypatch.setattr(twin_rows, "surely_confused", lambda *_: jnp.ones(MOST - 1, bool))
     found = twin_rows._failing(wide, wide, twin_rows._predict(wide, wide, plan), plan)
-    assert found["contradictions"] == MOST - 1
+    assert found.contradictions == MOST - 1
 
 
 def test_lengths_are_all_of_the_training_and_eight_a_doubling():
@@ -107,15 +108,15 @@ def test_lengths_are_all_of_the_training_and_eight_a_doubling():
 
 
 @pytest.mark.parametrize(
-    ("task", "why"), [("count_ones", "pairs of the training are wrong"), ("copy_first", "no two")]
+    ("task", "why"), [("count_ones", "pairs_wrong"), ("copy_first", "no_pairs")]
 )
 def test_what_is_not_learned_or_not_alike_is_refused(task, why):
     chosen = TrainSettings(task=task, **TINY, formats=("f32",))
     decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
     rows = [row for _, found in confusion(chosen, [decoder], lambda row: False) for row in found]
-    assert [row["format"] for row in rows] == ["f64", "f32"]
-    assert not any(row["applies"] for row in rows)
-    assert all(why in row["why"] for row in rows)
+    assert [row.format for row in rows] == ["f64", "f32"]
+    assert not any(row.lengths for row in rows)
+    assert {row.obstacle for row in rows} == {why}
 
 
 def by_hand():
@@ -146,20 +147,20 @@ def rows_by_hand():
 
 def test_rows_by_hand(rows_by_hand):
     rows = rows_by_hand
-    assert len({tuple(row[name] for name in KEY) for row in rows}) == 4
+    assert len({tuple(to_row(row).get(name) for name in ROWS.key) for row in rows}) == 4
     *pairs, last = rows
-    assert [row["length"] for row in pairs] == [2, 3, 4]
-    assert [row["said"] + row["next_said"] for row in pairs] == ["23", "34", "44"]
-    assert [row["confused"] for row in pairs] == [False, False, True]
-    assert [row["certified"] for row in pairs] == [False, False, True]
-    assert [row["in_training"] for row in pairs] == [True, True, False]
-    assert [row["linf"] for row in pairs] == pytest.approx([1.25, 1, 0])
+    assert [row.length for row in pairs] == [2, 3, 4]
+    assert [row.answer + row.next_answer for row in pairs] == ["23", "34", "44"]
+    assert [row.collision for row in pairs] == [False, False, True]
+    assert [row.certified for row in pairs] == [False, False, True]
+    assert [row.in_training for row in pairs] == [True, True, False]
+    assert [row.linf for row in pairs] == pytest.approx([1.25, 1, 0])
     # The lead of 2 over 3 is 5 - 2 y: off by -0.5 at one of four places, hence the root of 1/16.
-    assert last["noise"] == pytest.approx(0.25)
-    assert [row["signal"] for row in pairs] == pytest.approx([2, 2, 0.2])
-    assert (last["predicted"], last["observed"], last["first_failure"]) == (4, 4, 4)
-    assert (last["by_certificate"], last["by_signal"], last["least"]) == (4, 4, 2)
-    assert last["mantissa_bits"] == 3
+    assert last.lengths.noise == pytest.approx(0.25)
+    assert [row.signal for row in pairs] == pytest.approx([2, 2, 0.2])
+    assert (last.lengths.predicted, last.lengths.observed, last.lengths.first_failure) == (4, 4, 4)
+    assert (last.lengths.by_certificate, last.lengths.by_signal, last.lengths.least) == (4, 4, 2)
+    assert last.lengths.mantissa_bits == 3
 
 
 @pytest.mark.parametrize(
@@ -175,9 +176,12 @@ def test_what_is_done_is_not_asked_again(monkeypatch, done, asked):
     asks, chosen = [], settings(formats=("f32",))
     decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
     monkeypatch.setattr(twin_rows, "ask", lambda settings, seed, decoder: asks.append(seed))
-    monkeypatch.setattr(twin_rows, "twin_rows", lambda settings, asked, name: [{"format": name}])
+    made = lambda settings, asked, name: [
+        FailureRow(seed=0, step=1, format=name, dtype="float32", mode="reference", rounding="none")
+    ]
+    monkeypatch.setattr(twin_rows, "twin_rows", made)
     rows = [row for _, found in confusion(chosen, [decoder], done) for row in found]
-    assert [row["format"] for row in rows] == asked
+    assert [row.format for row in rows] == asked
     assert asks == ([0] if asked else [])
 
 

@@ -1,0 +1,69 @@
+"""Rows of a sweep: those of its trainings, each of which is a cell."""
+
+import dataclasses
+from typing import Any
+
+from glassesjax.runs.row_schema import RowSchema
+from glassesjax.studies.train.records import ROWS as TRAIN_ROWS
+from glassesjax.studies.train.records import TrainConstants
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepConstants(TrainConstants):
+    """What was trained in one cell, and how; besides, each setting that the grid gives values."""
+
+    cell: str
+    """Name of the cell: its folder is cells/CELL."""
+
+
+LABELS = {
+    "answers": ("seed", "format", "length"),
+    "in_distribution": ("seed", "format"),
+    "step": ("seed", "step"),
+    "position": ("seed", "format", "length", "position"),
+    "in_distribution_position": ("seed", "format", "position"),
+    "influence": ("seed", "length", "position"),
+    "influence_order": ("seed", "length"),
+    "ratio": ("seed",),
+    "repetition": ("seed", "length"),
+    "pair": ("seed", "format", "length"),
+    "failure": ("seed", "format"),
+}
+"""What tells the rows of a cell apart, by their kind."""
+
+
+def axis_column(axis: str) -> str:
+    """The field of rows that has a setting's value.
+
+    Args:
+      axis: A setting of the train study.
+
+    Returns:
+      Its name in rows.
+    """
+    return TRAIN_ROWS.renamed.get(axis, axis)
+
+
+def axis_value(value: object) -> Any:  # noqa: ANN401
+    """The value of a setting as rows have it.
+
+    Args:
+      value: A setting of a cell.
+
+    Returns:
+      As it stands; several joined by colons, as in the grid.
+    """
+    if isinstance(value, tuple | list):
+        return ":".join(map(str, value))
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+ROWS = RowSchema(
+    kinds=TRAIN_ROWS.kinds,
+    constants=SweepConstants,
+    key=TRAIN_ROWS.key,
+    renamed=TRAIN_ROWS.renamed,
+    values=TRAIN_ROWS.values,
+    converted=TRAIN_ROWS.converted,
+)
+"""How the rows of a sweep are kept."""

@@ -1,0 +1,82 @@
+"""The numbers that a sweep comes down to."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from glassesjax.runs.record import from_row
+from glassesjax.runs.run import Run
+from glassesjax.studies.train.cells import Training
+from glassesjax.studies.train.records import TrainRow
+from glassesjax.studies.train.summary import TrainSummary, summary_of
+from glassesjax.surveys.sweep.records import SweepConstants
+
+
+class Shares(NamedTuple):
+    """Right answers in distribution in one format, over the cells: means over seeds."""
+
+    format: str
+    least: float
+    most: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepSummary(TrainSummary):
+    """What a sweep says: its trainings, cell by cell, and how many there are."""
+
+    cells_done: int
+    cells: int
+    """Of the grid."""
+    formats: list[str]
+    """In which some decoder answered, in the order of the rows."""
+    shares: list[Shares]
+    """One a format."""
+
+
+def trainings_of(run: Run[TrainRow, SweepConstants]) -> list[Training]:
+    """The trainings of a sweep.
+
+    Args:
+      run: As read.
+
+    Returns:
+      One a cell, in the order of the rows.
+
+    Raises:
+      BadInput: A record is none of a cell.
+    """
+    known = [from_row(SweepConstants, each, "a record") for each in run.records]
+    rows: dict[str, list[TrainRow]] = {}
+    first: dict[str, SweepConstants] = {}
+    for row, number in zip(run.rows, run.numbers, strict=True):
+        cell = known[number].cell
+        first.setdefault(cell, known[number])
+        rows.setdefault(cell, []).append(row)
+    return [Training(cell, first[cell], mine) for cell, mine in rows.items()]
+
+
+def summarize(run: Run[TrainRow, SweepConstants], trainings: Sequence[Training]) -> SweepSummary:
+    """The numbers of a sweep.
+
+    Args:
+      run: As read.
+      trainings: Its cells that are done.
+
+    Returns:
+      Of these.
+    """
+    summary = summary_of(trainings)
+    shares: dict[str, list[float]] = {}
+    for one in summary.trainings:
+        for each in one.formats:
+            shares.setdefault(each.format, []).append(each.in_distribution.mean)
+    return SweepSummary(
+        passes=summary.passes,
+        trainings=summary.trainings,
+        predictions=summary.predictions,
+        cells_done=len(trainings),
+        cells=math.prod(len(values) for values in run.settings["axes"].values()),
+        formats=list(shares),
+        shares=[Shares(name, min(each), max(each)) for name, each in shares.items()],
+    )
