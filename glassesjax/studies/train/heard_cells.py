@@ -48,7 +48,7 @@ class Places(NamedTuple):
 
     def values(self, field: str) -> list[float]:
         """One number a position."""
-        return [getattr(row, field) for row in self.places]
+        return [float(getattr(row, field)) for row in self.places]
 
 
 def heard_cells(training: Training) -> list[Places]:
