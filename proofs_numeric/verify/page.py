@@ -59,8 +59,8 @@ def ledger_page(
     """
     rows = by_claim(run.rows)
     entries = [
-        Entry(claim, each, rows[claim.name], drawings.get(claim.name, ""))
-        for claim, each in zip(claims, summary.claims, strict=True)
+        Entry(each, summary.claims[each.name], rows[each.name], drawings.get(each.name, ""))
+        for each in claims
     ]
     body = element(
         "main",

@@ -19,19 +19,19 @@ def headline(summary: VerifySummary) -> str:
     Returns:
       How many claims stand and how many counter-cases fail, and each claim where they are few.
     """
-    certified = f"{summary.certified} are certified in ball arithmetic"
+    certified = f"{summary.certified} certified in ball arithmetic"
     parts = [
         f"{summary.standing} of {summary.measured} claims stand",
         f"{summary.failing} of {summary.counter_cases} counter-cases fail, as they must",
         *([certified] if summary.certified else []),
     ]
-    each = summary.claims if len(summary.claims) <= FEW else []
-    return "; ".join([*parts, *map(_claim_headline, each)])
+    each = summary.claims.items() if len(summary.claims) <= FEW else ()
+    return "; ".join([*parts, *(_claim_headline(name, claim) for name, claim in each)])
 
 
-def _claim_headline(claim: ClaimSummary) -> str:
+def _claim_headline(name: str, claim: ClaimSummary) -> str:
     tightness = "" if claim.tightness is None else f", tightness {ratio(claim.tightness)}"
-    return f"{claim.claim}: {verdict_words(claim)}{tightness}"
+    return f"{name}: {verdict_words(claim)}{tightness}"
 
 
 def verdict_words(claim: ClaimSummary) -> str:
@@ -84,8 +84,13 @@ def measured_hypotheses(row: MeasurementRow) -> str:
         row.hypothesis_names, row.hypothesis_distances, row.hypothesis_allowances, strict=True
     )
     return "; ".join(
-        f"{name}: {distance:.3g} (allowed {allowed:.3g})" for name, distance, allowed in each
+        f"{name}: {_digits(distance)} (allowed {_digits(allowed)})"
+        for name, distance, allowed in each
     )
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "not finite"
 
 
 def ratio(value: float | None) -> str:

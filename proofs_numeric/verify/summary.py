@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from glassesjax.runs.run import Run
@@ -89,7 +89,6 @@ class Ascent:
 class ClaimSummary:
     """One claim; what its closing row says is None where the claim was cut off."""
 
-    claim: str
     rows: int
     """All measurements."""
     tried: int
@@ -138,8 +137,8 @@ class VerifySummary:
     """Claims of which an enclosure holds."""
     violations: list[Violation]
     """Whole claims first, then parts, then row by row."""
-    claims: list[ClaimSummary]
-    """In the order of the ledger."""
+    claims: Mapping[str, ClaimSummary]
+    """By name, in the order of the ledger."""
 
 
 def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
@@ -153,18 +152,19 @@ def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
     """
     violations = list(_violations(run.rows))
     broken = {each.claim for each in violations}
-    claims = [
-        _claim(name, rows, sound=name not in broken) for name, rows in by_claim(run.rows).items()
-    ]
+    claims = {
+        name: _claim(rows, sound=name not in broken) for name, rows in by_claim(run.rows).items()
+    }
+    every = claims.values()
     return VerifySummary(
         total=len(discovery.modules()),
         measured=len(claims),
-        measurements=sum(each.rows for each in claims),
-        standing=sum(each.stands for each in claims),
-        counter_cases=sum(each.counter_cases for each in claims),
-        failing=sum(each.failing for each in claims),
-        attacked=sum(each.ascent is not None for each in claims),
-        certified=sum(each.certified is True for each in claims),
+        measurements=sum(each.rows for each in every),
+        standing=sum(each.stands for each in every),
+        counter_cases=sum(each.counter_cases for each in every),
+        failing=sum(each.failing for each in every),
+        attacked=sum(each.ascent is not None for each in every),
+        certified=sum(each.certified is True for each in every),
         violations=violations,
         claims=claims,
     )
@@ -195,12 +195,11 @@ def is_equality(row: MeasurementRow) -> bool:
     return row.floor is not None and row.floor == row.bound
 
 
-def _claim(name: str, rows: ClaimRows, *, sound: bool) -> ClaimSummary:
+def _claim(rows: ClaimRows, *, sound: bool) -> ClaimSummary:
     cases, closing = rows.part("counter_case"), rows.closing
     tried = [row for row in rows.measured if row.part != "counter_case"]
     held = [row for row in tried if row.verdict == "holds"]
     return ClaimSummary(
-        claim=name,
         rows=len(rows.measured),
         tried=len(tried),
         held=len(held),

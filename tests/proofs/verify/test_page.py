@@ -76,9 +76,9 @@ def ladder_of(rows):
 
 def sentences_of(rows):
     """On the only claim, and on its counter-cases."""
-    (each,) = summarize(run_of(rows)).claims
-    cases = by_claim(rows)[each.claim].part("counter_case")
-    return claim_sentences(each), [counter_sentence(row) for row in cases]
+    [(name, summary)] = summarize(run_of(rows)).claims.items()
+    cases = by_claim(rows)[name].part("counter_case")
+    return claim_sentences(summary), [counter_sentence(row) for row in cases]
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_counter_case_that_holds_is_told_loudly(rows_of):
     made = claim(counter_case=outside(0.5))
     rows = rows_of(made)
     assert says(sentences_of(rows)[1][0], 0.5, 1, "NOT")
-    assert not summarize(run_of(rows)).claims[0].stands
+    assert not summarize(run_of(rows)).claims["made"].stands
 
 
 def test_a_headline_has_the_numbers_first_and_names_a_few_claims(rows_of):
