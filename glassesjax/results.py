@@ -22,7 +22,7 @@ def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
       folder: What a verb has written, today or in the words of an older schema.
 
     Returns:
-      All its whole rows, also of a run that was stopped.
+      All its whole rows that count, also of a run that was stopped.
 
     Raises:
       BadInput: It is no run folder, has no rows yet, or its verb writes no records.
@@ -36,7 +36,7 @@ def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
     run = read_run(path, study.rows)
     # Rows behind the last mark, or of a folder without one, may be anybody's.
     last = max((mark.rows for mark in marks_of(read_record(path / FILE))), default=0)
-    with blaming_unmarked(path / ROWS, unmarked=last < len(run.rows)):
+    with blaming_unmarked(path / ROWS, unmarked=last < _count(path)):
         return study.result(run)
 
 

@@ -10,13 +10,14 @@ import time
 import pytest
 from proofs.made_claims import WRONG, claim, install
 from studies.influence.made_influence import made_rows, result_of
+from wording import says
 
+import glassesjax
 from glassesjax.cli import run
 from glassesjax.precision import backend_report
 from glassesjax.runs.rows import read_rows
 from proofs_numeric.verify import measure
 from proofs_numeric.verify import run as ledger
-from proofs_numeric.verify.sentences import HEADS
 
 # The cheapest of the studies with figures.
 SMALL = ("--max-tokens", "8", "--policies", "window", "--slots", "4")
@@ -153,19 +154,20 @@ def verify(monkeypatch, tmp_path, undrawn):
 def test_a_ledger_that_stands_exits_zero_and_leaves_a_page(verify, tmp_path, capsys):
     assert verify((claim("sound"),)) == 0
     names = {path.name for path in (tmp_path / "ledger").iterdir()}
-    assert names == {"settings.json", "provenance.json", "rows.jsonl", "figures", "index.html"}
+    wanted = {"settings.json", "provenance.json", "rows.jsonl", "summary.json"}
+    assert names == wanted | {"figures", "index.html"}
     assert (tmp_path / "ledger" / "figures" / "sound.svg").read_text().startswith("<svg")
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].split() == [*HEADS]
-    assert said[1].startswith("sound ")
-    assert said[-1].startswith("Page: ")
+    headline, page, following = capsys.readouterr().out.splitlines()
+    assert says(headline, 1, 1, 1, 1, "sound: holds")
+    assert page.startswith("Page: file://")
+    assert following.startswith("Next: glassesjax export ")
 
 
 @pytest.mark.parametrize(("made", "text"), WRONG.values(), ids=WRONG)
 def test_a_ledger_that_does_not_stand_exits_one_and_says_why(verify, capsys, made, text):
     assert verify((claim("sound"), made)) == 1
     wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED ")]
-    assert any(text.replace("nan", "None") in line for line in wrong)
+    assert any(text in line for line in wrong)
     assert verify((claim("sound"), made)) == 1  # read back, not measured
 
 
@@ -189,8 +191,20 @@ def test_rows_of_other_code_answer_for_nothing(verify, tmp_path, monkeypatch):
     for module in (measure, ledger):
         monkeypatch.setattr(module, "fingerprint", lambda *claims: "0" * 16)
     assert verify((claim("made"),)) == 0  # repaired, and measured again
-    rows = read_rows(tmp_path / "ledger" / "rows.jsonl")
+    rows = read_rows(tmp_path / "ledger" / "rows.jsonl", lists=True)
     assert len({row["fingerprint"] for row in rows}) == 2
+    result = glassesjax.read(tmp_path / "ledger")  # agrees with the page on which rows count
+    assert {row.fingerprint for row in result.run.rows} == {"0" * 16}
+    assert result.summary.standing == result.summary.measured == 1
+    assert len(result.run.rows) == result.summary.measurements + 1 == len(result.frame())
+    assert len(rows) == 2 * len(result.run.rows) - 1  # what violates has no equality
+
+
+def test_a_ledger_says_its_summary_as_json(verify, tmp_path, capsys):
+    assert verify((claim("sound"),), "--json") == 0
+    text = capsys.readouterr().out
+    assert json.loads(text) == json.loads((tmp_path / "ledger" / "summary.json").read_text())
+    assert glassesjax.read(tmp_path / "ledger").summary_text(indent=None) == text.strip()
 
 
 def test_a_ledger_of_before_claims_had_fingerprints_of_their_own_is_read(
@@ -205,8 +219,8 @@ def test_a_ledger_of_before_claims_had_fingerprints_of_their_own_is_read(
     assert verify((claim("kept"), claim("new"))) == 0
     whole = (tmp_path / "ledger" / "rows.jsonl").read_bytes()
     assert whole.startswith(old)
-    rows = read_rows(tmp_path / "ledger" / "rows.jsonl")
-    closed = [row for row in rows if row["part"] == "closing"]
+    rows = read_rows(tmp_path / "ledger" / "rows.jsonl", lists=True)
+    closed = [row for row in rows if row["kind"] == "closing"]
     assert [row["claim"] for row in closed] == ["kept", "gone", "kept", "new"]
     page = (tmp_path / "ledger" / "index.html").read_text()
     assert "2 of 2 claims" in page

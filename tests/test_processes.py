@@ -57,7 +57,7 @@ def test_the_command_compiles_the_quick_suite_quickly(monkeypatch, tmp_path):
         seen.append((settings.suite, jax.config.values[option]))
         return []
 
-    made = dataclasses.replace(load("verify"), run=look, lines=lambda settings, rows: ())
+    made = dataclasses.replace(load("verify"), run=look, violations=lambda rows: ())
     monkeypatch.setattr("proofs_numeric.verify.study.STUDY", made)
     monkeypatch.setattr(cli, "run_to_end", lambda start: sys.exit(start()()))
     # It would listen to JAX for good, and this process runs other tests after this one.

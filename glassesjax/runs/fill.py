@@ -137,7 +137,7 @@ def fill_records(
       NoRoom: The disk is full.
     """
     with writing("to write the run", out), RunFolder(out, fixed, schema) as folder:
-        entry = {**to_row(constants), **provenance()}
+        entry = {**provenance(), **to_row(constants)}  # which may say what was set meanwhile
         with RowFile(out / ROWS, schema.key, schema.read) as file:
             journal = Journal(out, {"command": command, **source}, entry)
             intact = journal.intact(file, refuse=settled is None)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from glassesjax.runs.record import columns, names, read_as
@@ -32,6 +32,10 @@ class RowSchema(Generic[RowT, ConstantsT]):
     """Names of schema 1 that differ from row to row and say nothing that others do not."""
     converted: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
     """What else a row of schema 1 needs, after its names and values; flat, as written today."""
+
+    counting: Callable[[Sequence[RowT], Mapping[str, Any]], Sequence[bool]] | None = None
+    """Takes the rows of a file and what ``provenance.json`` says; gives for each row whether it
+    counts. Others stay in the file and are in no ``Run``. If absent, all count."""
 
     def upgraded(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """A row of schema 1 in today's words.

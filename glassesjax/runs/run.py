@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ class Run(Generic[RowT, ConstantsT]):
     settings: Mapping[str, Any]
     """What fixes the rows, as ``settings.json`` has it, without its ``schema``."""
     rows: Sequence[RowT]
-    """In the order in which they were made."""
+    """Those that count, in the order in which they were made."""
     numbers: Sequence[int]
     """For each row, which of ``records`` it goes with."""
     records: Sequence[Mapping[str, Any]]
@@ -221,10 +222,10 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
       schema: How the study's rows are kept.
 
     Returns:
-      All its whole rows.
+      All its whole rows that count.
 
     Raises:
-      BadInput: A file is missing or holds something else, or there is no row.
+      BadInput: A file is missing or holds something else, or no row counts.
     """
     settings = _settings(folder / "settings.json")
     today = settings.get("schema") == RUNS
@@ -251,13 +252,30 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
     where = [f"line {number} of {path}" for number in range(1, len(rows) + 1)]
     # All are checked; a run's constants are alike in all of them.
     constants = [from_row(schema.constants, each, f"a record in {file}") for each in records]
-    return Run(
+    typed = [schema.read(row, at) for row, at in zip(rows, where, strict=True)]
+    numbers = [_number(row, records, at) for row, at in zip(rows, where, strict=True)]
+    run = Run(
         settings={name: v for name, v in upgraded_settings(settings).items() if name != "schema"},
-        rows=[schema.read(row, at) for row, at in zip(rows, where, strict=True)],
-        numbers=[_number(row, records, at) for row, at in zip(rows, where, strict=True)],
+        rows=typed,
+        numbers=numbers,
         records=records,
         constants=constants[0],
         provenance={name: value for name, value in noted.items() if name not in OWN},
+    )
+    if schema.counting is None:
+        return run
+    counts = schema.counting(typed, noted)
+    # Of what made only the others nothing is said either.
+    used = sorted(set(itertools.compress(numbers, counts)))
+    if not used:
+        expected = f"Expected rows that count in {path}"
+        raise BadInput(f"{expected}, got only others: let the run measure some.")
+    return dataclasses.replace(
+        run,
+        rows=list(itertools.compress(typed, counts)),
+        numbers=[used.index(number) for number in itertools.compress(numbers, counts)],
+        records=[records[number] for number in used],
+        constants=constants[used[0]],
     )
 
 

@@ -4,45 +4,53 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
-from glassesjax.files import Row
 from glassesjax.report.canvas import COLORS, FAINT, INK, MUTED, OTHER, STRIP, WIDTH, margins, styled
-from glassesjax.report.fields import number
 from glassesjax.report.numbers import power_of
+from proofs_numeric.verify.records import MeasurementRow
 
 PALETTE = [COLORS[name] for name in ("f32", "bf16", "f16", "e4m3fn", "e5m2", "tf32")] + [OTHER]
 NAMED = 6  # series that a legend can name; of more only the style is explained
 EXTREME = 100.0  # exponent of ten beyond which a value has no place but the edge
 
 LINE: dict[str, Any] = {"linewidth": 1.4, "marker": "o", "markersize": 3}
-BOTH = {
+BOTH: dict[Literal["bound", "measured"], dict[str, Any]] = {
     "bound": LINE | {"linewidth": 1.2, "linestyle": "--", "marker": "_", "markersize": 5},
     "measured": LINE,
 }
 
-Series = dict[str, list[Row]]
+Series = dict[str, list[MeasurementRow]]
 
 
-def ladder_figure(rows: Sequence[Row], climbs: str = "n") -> Figure | None:
+def has_ladder(rows: Sequence[MeasurementRow]) -> bool:
+    """Whether there is something to draw: two steps that met their hypotheses.
+
+    Args:
+      rows: Of one claim.
+
+    Returns:
+      False also where nothing is on a ladder.
+    """
+    return len(_sizes(rows)) > 1
+
+
+def ladder_figure(rows: Sequence[MeasurementRow], climbs: str = "n") -> Figure:
     """Measured and bound against the step of the ladder, and their ratio.
 
     Args:
-      rows: Rows of one claim.
+      rows: Rows of one claim, for which ``has_ladder``.
       climbs: What the steps count.
 
     Returns:
-      Two panels with one line for each series of settings; None where fewer than two steps met
-      their hypotheses.
+      Two panels with one line for each series of settings.
     """
-    series = _series(rows, climbs)
-    sizes = sorted({_size(row) for mine in series.values() for row in mine})
-    return _figure(series, sizes, climbs) if len(sizes) > 1 else None
+    return _figure(_series(rows, climbs), _sizes(rows), climbs)
 
 
 @styled
@@ -59,36 +67,44 @@ def _figure(series: Series, sizes: Sequence[float], climbs: str) -> Figure:
     return figure
 
 
-def _series(rows: Sequence[Row], climbs: str) -> Series:
+def _climbed(rows: Sequence[MeasurementRow]) -> list[MeasurementRow]:
+    """Those of the ladder that met their hypotheses."""
+    ladder = [row for row in rows if row.part == "ladder" and row.size is not None]
+    return [row for row in ladder if row.verdict != "not_applicable"]
+
+
+def _sizes(rows: Sequence[MeasurementRow]) -> list[float]:
+    return sorted({_size(row) for row in _climbed(rows)})
+
+
+def _series(rows: Sequence[MeasurementRow], climbs: str) -> Series:
     """Rows of the ladder whose settings differ in the step only."""
     found: Series = {}
-    for row in rows:
-        climbed = row["part"] == "ladder" and number(row, "size") is not None
-        if climbed and row["verdict"] != "not_applicable":
-            found.setdefault(_name(row, climbs), []).append(row)
+    for row in _climbed(rows):
+        found.setdefault(_name(row, climbs), []).append(row)
     return {name: sorted(mine, key=_size) for name, mine in found.items()}
 
 
-def _name(row: Row, climbs: str) -> str:
+def _name(row: MeasurementRow, climbs: str) -> str:
     """A setting without the step: what stands as ``climbs=step``, else the step wherever it is."""
-    setting, step = str(row["setting"]), re.escape(f"{_size(row):.15g}")
+    setting, step = row.setting, re.escape(f"{_size(row):.15g}")
     alone = rf"(?<![\w.]){step}(?![\w.])"
     rest, count = re.subn(rf",? *\b{re.escape(climbs)} ?= ?{step}(?![\w.])", "", setting)
     text = rest if count else re.sub(alone, "\N{HORIZONTAL ELLIPSIS}", setting)
     return text.strip(" ,") or "all"
 
 
-def _size(row: Row) -> float:
-    return number(row, "size") or 0.0
+def _size(row: MeasurementRow) -> float:
+    return 0.0 if row.size is None else row.size
 
 
 def _color(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
-def _clipped(value: float | None) -> float:
+def _clipped(value: float) -> float:
     """A value's logarithm; the lowest is the strip's, the highest the edge's."""
-    if value is None:
+    if not math.isfinite(value):
         return math.nan
     if value < 10.0**-EXTREME:
         return -math.inf
@@ -96,13 +112,13 @@ def _clipped(value: float | None) -> float:
 
 
 def _value_panel(axes: Axes, series: Series) -> None:
-    logs = [_clipped(number(r, key)) for r in itertools.chain(*series.values()) for key in BOTH]
+    logs = [_clipped(getattr(r, key)) for r in itertools.chain(*series.values()) for key in BOTH]
     low, high, strip = _span(logs)
     place = lambda log: low - strip / 2 if log == -math.inf else log
     for index, mine in enumerate(series.values()):
         sizes = [_size(row) for row in mine]
         for key, look in BOTH.items():
-            found = [place(_clipped(number(row, key))) for row in mine]
+            found = [place(_clipped(getattr(row, key))) for row in mine]
             axes.plot(sizes, found, color=_color(index), **look)
     _log_axis(axes, low, high, strip)
     axes.set_title("Measured and bound")
@@ -133,8 +149,8 @@ def _log_axis(axes: Axes, low: int, high: int, strip: float) -> None:
 def _ratio_panel(axes: Axes, series: Series) -> None:
     axes.axhline(1, color=FAINT, linewidth=1, zorder=0)
     for index, mine in enumerate(series.values()):
-        known = [(_size(r), number(r, "tightness")) for r in mine]
-        pairs = [(size, found) for size, found in known if found is not None]
+        known = [(_size(row), row.tightness) for row in mine]
+        pairs = [(size, t) for size, t in known if t is not None and math.isfinite(t)]
         axes.plot([s for s, _ in pairs], [t for _, t in pairs], color=_color(index), **LINE)
     axes.set(ylim=(-0.04, 1.1), yticks=[0, 0.5, 1])
     axes.set_title("Tightness: measured over bound")

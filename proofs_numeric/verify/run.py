@@ -1,18 +1,23 @@
 """The ledger as a whole run: measured into a folder, with its figures and its page, resumable."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from glassesjax.files import Row
-from glassesjax.report.canvas import to_svg
-from glassesjax.runs.fill import Done, Files, Steps, fill
+from glassesjax.report.canvas import svg_files
+from glassesjax.runs.fill import Done, fill_records
+from glassesjax.runs.run import Result, Run
 from proofs_numeric.verify import discovery
-from proofs_numeric.verify.figures import ladder_figure
+from proofs_numeric.verify.figures import has_ladder, ladder_figure
 from proofs_numeric.verify.fingerprint import fingerprint
-from proofs_numeric.verify.measure import KEY, verify
+from proofs_numeric.verify.measure import constants, verify
 from proofs_numeric.verify.page import ledger_page
+from proofs_numeric.verify.records import CODES, ROWS, VerifyConstants, VerifyRow
+from proofs_numeric.verify.sentences import headline
 from proofs_numeric.verify.settings import VerifySettings
-from proofs_numeric.verify.summary import entries
+from proofs_numeric.verify.summary import VerifySummary, by_claim, summarize
+
+VerifyResult = Result[VerifyRow, VerifyConstants, VerifySummary]
 
 
 def run_verify(
@@ -21,59 +26,65 @@ def run_verify(
     *,
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
-) -> Sequence[Row]:
+) -> VerifyResult:
     """Measures the claims that are not measured yet, and writes rows, figures and page.
 
     Which claims are asked for does not fix the run: a folder may be filled claim by claim, and its
-    page shows all that it holds. Rows that other code made stay in the file and are passed over.
+    summary and page are of all that it holds. Rows that other code made stay in the file and are
+    passed over.
 
     Args:
       settings: Which claims, and how far.
       out: The run folder; one that holds the same run is continued.
       command: What was called, for the record.
-      advance: Told the name of each claim that was measured.
+      advance: Takes the name of each claim that was measured.
 
     Returns:
-      The rows of the claims that were asked for, by this code.
+      The run with its summary and figures.
 
     Raises:
       BadInput: Something is wrong with the folder.
     """
 
-    def steps(done: Done) -> Steps:
+    def steps(done: Done) -> Iterator[tuple[str, list[VerifyRow]]]:
         for claim, rows in verify(settings, done):
             yield claim.name, rows
 
-    rows = fill(
+    return fill_records(
         out,
         fixed={"study": "verify", "suite": settings.suite, "certified": settings.certified},
-        source={"fingerprint": fingerprint(*discovery.modules())},
-        key=KEY,
+        source={CODES: {name: fingerprint(name) for name in discovery.modules()}},
+        schema=ROWS,
+        constants=constants(settings),
         measure=steps,
-        draw=_draw,
+        result=result,
         command=command,
         advance=advance,
-        current=_is_current,
     )
-    return [row for row in rows if row["claim"] in settings.names]
 
 
-def _is_current(row: Row) -> bool:
-    """Whether a row is of a claim of today, and made by its code of today."""
-    name = str(row["claim"])
-    return name in discovery.modules() and row["fingerprint"] == fingerprint(name)
+def result(run: Run[VerifyRow, VerifyConstants]) -> VerifyResult:
+    """A run with its summary and figures.
 
+    Args:
+      run: Of the verb verify.
 
-def _draw(
-    rows: Sequence[Row], settings: Mapping[str, object], record: Mapping[str, object]
-) -> Files:
-    present, names = {row["claim"] for row in rows}, discovery.modules()
-    claims = discovery.load(name for name in names if name in present)
-    drawings = {}
-    for entry in entries(rows, claims):
-        name = entry.claim.name
-        if figure := ladder_figure(entry.rows, entry.claim.climbs):
-            drawings[name] = to_svg(figure, name)
-    files = {f"figures/{name}.svg": svg for name, svg in drawings.items()}
-    page = ledger_page(rows, claims, settings, record, drawings=drawings, total=len(names))
-    return {**files, "index.html": page}
+    Returns:
+      Its figures are named after the claims that have a ladder.
+    """
+    summary, rows = summarize(run), by_claim(run.rows)
+    claims = discovery.load(rows)
+    figures = {
+        claim.name: functools.partial(ladder_figure, measured, claim.climbs)
+        for claim in claims
+        if has_ladder(measured := rows[claim.name].measured)
+    }
+
+    def files() -> Mapping[str, str]:
+        texts = svg_files(figures)
+        drawings = {name: texts[f"figures/{name}.svg"] for name in figures}
+        return {**texts, "index.html": ledger_page(run, summary, claims, drawings)}
+
+    return Result(
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
+    )

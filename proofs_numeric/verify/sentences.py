@@ -1,135 +1,179 @@
-"""What the rows of the ledger say, in plain sentences and in a plain table."""
+"""What the ledger says, in plain sentences."""
 
-from collections.abc import Sequence
+import math
 
-from glassesjax.files import Row
-from glassesjax.report.fields import number
-from glassesjax.report.numbers import MISSING, short
-from proofs_numeric.verify.summary import Entry
+from glassesjax.report.numbers import MISSING, decimal, short
+from proofs_numeric.verify.records import MeasurementRow, Part
+from proofs_numeric.verify.summary import ClaimSummary, VerifySummary, Violation
+from proofs_numeric.verify.words import COUNTER_CASES
 
-HEADS = ("claim", "source", "tightness", "verdict", "counter-case", "certified")
+FEW = 3  # claims that a headline names one by one
 
 
-def ledger_lines(entries: Sequence[Entry]) -> list[str]:
-    """The ledger as aligned plain text, a line a claim.
+def headline(summary: VerifySummary) -> str:
+    """The ledger in a line, its numbers first.
 
     Args:
-      entries: The claims to show.
+      summary: Of the ledger.
 
     Returns:
-      The lines, the heads first.
+      How many claims stand and how many counter-cases fail, and each claim where they are few.
     """
-    lines = [HEADS, *map(_line, entries)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    pad = lambda line: "  ".join(map(str.ljust, line, widths)).rstrip()
-    return [pad(line) for line in lines]
+    certified = f"{summary.certified} certified in ball arithmetic"
+    parts = [
+        f"{summary.standing} of {summary.measured} claims stand",
+        f"{summary.failing} of {summary.counter_cases} counter-cases fail, as they must",
+        *([certified] if summary.certified else []),
+    ]
+    each = summary.claims.items() if len(summary.claims) <= FEW else ()
+    return "; ".join([*parts, *(_claim_headline(name, claim) for name, claim in each)])
 
 
-def _line(entry: Entry) -> tuple[str, ...]:
-    closing = entry.closing
-    return (
-        entry.claim.name,
-        entry.claim.source,
-        ratio(number(closing, "tightness")),
-        str(closing.get("verdict", "cut off")).replace("_", " "),
-        str(closing.get("counter_case", MISSING)),
-        "yes" if closing.get("certified") else "no",
+def _claim_headline(name: str, claim: ClaimSummary) -> str:
+    tightness = "" if claim.tightness is None else f", tightness {ratio(claim.tightness)}"
+    return f"{name}: {verdict_words(claim)}{tightness}"
+
+
+def verdict_words(claim: ClaimSummary) -> str:
+    """The verdict on a claim."""
+    return (claim.verdict or "cut_off").replace("_", " ")
+
+
+def violation_line(violation: Violation) -> str:
+    """What is not as it must be.
+
+    Args:
+      violation: Of the summary.
+
+    Returns:
+      Plain text that begins with the claim's name.
+    """
+    claim, row = violation.claim, violation.row
+    if row is None:
+        part = violation.part
+        return {
+            "cut_off": f"{claim}: was cut off before its closing row",
+            "never_applies": f"{claim}: nothing of its {part} met the hypotheses",
+            "no_measurement": f"{claim}: no measurement",
+            "no_counter_case": f"{claim}: no counter-case",
+        }[violation.reason]
+    state = hypotheses_words(row)
+    what = {
+        "violated": f"violated, {_number(row.measured)} against {_number(row.bound)}",
+        "unmeasured": f"a hypothesis could not be measured, {state}",
+        "does_not_fail": "a counter-case that does not fail",
+        "not_certified": f"not certified, {state}",
+    }[violation.reason]
+    return f"{claim} ({row.part}, {row.setting}): {what}"
+
+
+def _number(value: float) -> str:
+    """All digits; what is not finite is no number."""
+    return str(value if math.isfinite(value) else None)
+
+
+def hypotheses_words(row: MeasurementRow) -> str:
+    """Whether the hypotheses of a measurement are met, with the names of those that are not."""
+    state = row.hypotheses.replace("_", " ")
+    return f"{state}: {', '.join(row.hypotheses_not_met)}" if row.hypotheses_not_met else state
+
+
+def measured_hypotheses(row: MeasurementRow) -> str:
+    """The hypotheses of a measurement with their numbers; empty where there are none."""
+    each = zip(
+        row.hypothesis_names, row.hypothesis_distances, row.hypothesis_allowances, strict=True
     )
+    return "; ".join(
+        f"{name}: {_digits(distance)} (allowed {_digits(allowed)})"
+        for name, distance, allowed in each
+    )
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "not finite"
 
 
 def ratio(value: float | None) -> str:
     """A tightness with as many digits as tell it from one."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:.3f}" if 0.001 <= abs(value) < 0.999 else f"{value:.6g}"
 
 
-def claim_sentences(entry: Entry) -> list[str]:
+def claim_sentences(claim: ClaimSummary) -> list[str]:
     """What was measured of a claim, and how close it came.
 
     Args:
-      entry: The claim with its rows.
+      claim: Its numbers.
 
     Returns:
       Plain text.
     """
     return [
-        text for text in (_count(entry), _closest(entry), _attained(entry), _ascent(entry)) if text
+        text for text in (_count(claim), _closest(claim), _attained(claim), _ascent(claim)) if text
     ]
 
 
-def counter_sentences(entry: Entry) -> list[str]:
-    """What happens without a hypothesis, a sentence a counter-case.
+def _count(claim: ClaimSummary) -> str:
+    beside = f"; {claim.outside} lie outside the hypotheses" if claim.outside else ""
+    return f"Holds in {claim.held} of {claim.tried} measurements{beside}."
+
+
+def _closest(claim: ClaimSummary) -> str:
+    near = claim.closest
+    if near is None:
+        return ""
+    pair = f"{short(near.measured)} against a bound of {short(near.bound)}, {ratio(near.tightness)}"
+    where = _where(near.part, near.setting)
+    return f"Closest: {pair} of it, with a slack of {short(near.slack)} ({where})."
+
+
+def _attained(claim: ClaimSummary) -> str:
+    worst = claim.equalities
+    if worst is None:
+        return ""
+    times = "once" if worst.count == 1 else f"{worst.count} times"
+    allowed = f"where rounding alone may make {decimal(worst.roundoff)}"
+    gap = f"{decimal(worst.deviation)} apart, {allowed}"
+    where = _where(worst.part, worst.setting)
+    return f"An equality {times}, to within rounding: the worst is {gap} ({where})."
+
+
+def _ascent(claim: ClaimSummary) -> str:
+    if claim.ascent is None:
+        return "" if claim.attacked else "No gradient ascent was run on it."
+    found = ratio(claim.ascent.tightness)
+    return f"Gradient ascent came to {found} of the bound ({claim.ascent.setting})."
+
+
+def _where(part: Part, setting: str) -> str:
+    return setting if part == "ladder" else f"{part}: {setting}"
+
+
+def counter_sentence(row: MeasurementRow) -> str:
+    """What happens without a hypothesis.
 
     Args:
-      entry: The claim with its rows.
+      row: A counter-case.
 
     Returns:
       Plain text with the numbers.
     """
-    return [_counter(row) for row in entry.part("counter_case")]
+    end = "it fails, as it must." if row.counter_case == "fails" else "IT DOES NOT FAIL."
+    dropped = f"hypotheses as measured: {measured_hypotheses(row) or 'none'}"
+    return f"{row.setting} ({dropped}). {_beyond(row)}: {end}"
 
 
-def _count(entry: Entry) -> str:
-    outside = sum(row["verdict"] == "not_applicable" for row in entry.tried)
-    beside = f"; {outside} lie outside the hypotheses" if outside else ""
-    return f"Holds in {len(entry.held)} of {len(entry.tried)} measurements{beside}."
-
-
-def _closest(entry: Entry) -> str:
-    row = entry.closest
-    if row is None:
-        return ""
-    measured, bound = number(row, "measured"), number(row, "bound")
-    slack = short(bound - measured) if bound is not None and measured is not None else MISSING
-    pair = f"{short(measured)} against a bound of {short(bound)}, {ratio(number(row, 'tightness'))}"
-    return f"Closest: {pair} of it, with a slack of {slack} ({_where(row)})."
-
-
-def _attained(entry: Entry) -> str:
-    rows = entry.attained
-    if not rows:
-        return ""
-    worst = max(rows, key=lambda row: _deviation(row) / (number(row, "roundoff") or 1e-300))
-    allowed = short(number(worst, "roundoff"))
-    times = "once" if len(rows) == 1 else f"{len(rows)} times"
-    gap = f"{short(_deviation(worst))} apart, where rounding alone may make {allowed}"
-    return f"An equality {times}, to within rounding: the worst is {gap} ({_where(worst)})."
-
-
-def _deviation(row: Row) -> float:
-    return abs((number(row, "measured") or 0.0) - (number(row, "bound") or 0.0))
-
-
-def _ascent(entry: Entry) -> str:
-    row = entry.ascent
-    if row is None:
-        return "" if entry.part("adversary") else "No gradient ascent was run on it."
-    found = ratio(number(row, "tightness"))
-    return f"Gradient ascent came to {found} of the bound ({row['setting']})."
-
-
-def _where(row: Row) -> str:
-    part = "" if row["part"] == "ladder" else f"{row['part']}: "
-    return f"{part}{row['setting']}"
-
-
-def _counter(row: Row) -> str:
-    end = (
-        "it fails, as it must."
-        if row["counter_case"] == "fails as it must"
-        else "IT DOES NOT FAIL."
-    )
-    dropped = f"hypotheses as measured: {row['hypotheses_measured'] or 'none'}"
-    return f"{row['setting']} ({dropped}). {_beyond(row)}: {end}"
-
-
-def _beyond(row: Row) -> str:
-    measured, bound = number(row, "measured"), number(row, "bound")
-    floor, tightness = number(row, "floor"), number(row, "tightness")
-    if measured is None or bound is None:
-        return f"{short(measured).capitalize()} against {short(bound)}"
-    if floor is not None and measured < floor:
-        return f"{short(measured)}, where at least {short(floor)} is claimed"
+def _beyond(row: MeasurementRow) -> str:
+    measured, bound, tightness = row.measured, row.bound, row.tightness
+    if not (math.isfinite(measured) and math.isfinite(bound)):
+        return f"{decimal(measured).capitalize()} against {decimal(bound)}"
+    if row.floor is not None and measured < row.floor:
+        return f"{short(measured)}, where at least {short(row.floor)} is claimed"
     times = f", {short(tightness)} times as much" if tightness and tightness >= 1.05 else ""
     return f"{short(measured)} against a bound of {short(bound)}{times}"
+
+
+def counter_case_words(row: MeasurementRow) -> str:
+    """Whether a counter-case fails; a dash for what is none."""
+    return COUNTER_CASES[row.counter_case] if row.counter_case else MISSING

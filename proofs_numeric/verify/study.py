@@ -1,13 +1,17 @@
 """The study verify as one value."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from glassesjax.files import Row
+from glassesjax.runs.run import Result, Run
 from glassesjax.runs.study import WRITES, Call, Options, Study
+from proofs_numeric.verify.records import ROWS, VerifyConstants, VerifyRow
 from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF, VerifySettings
-from proofs_numeric.verify.verdicts import violations
+
+if TYPE_CHECKING:
+    from proofs_numeric.verify.summary import VerifySummary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,18 +22,26 @@ class VerifyOptions(Options):
     """The run folder; runs/verify-SUITE if absent. It may be filled claim by claim."""
 
 
-def _run(settings: VerifySettings, options: VerifyOptions, call: Call) -> Sequence[Row]:
+def _run(
+    settings: VerifySettings, options: VerifyOptions, call: Call
+) -> "Result[VerifyRow, VerifyConstants, VerifySummary]":
     from proofs_numeric.verify.run import run_verify
 
     return run_verify(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _lines(settings: VerifySettings, rows: Sequence[Row]) -> Iterable[str]:
-    from proofs_numeric.verify import discovery
-    from proofs_numeric.verify.sentences import ledger_lines
-    from proofs_numeric.verify.summary import entries
+def _result(
+    run: Run[VerifyRow, VerifyConstants],
+) -> "Result[VerifyRow, VerifyConstants, VerifySummary]":
+    from proofs_numeric.verify.run import result
 
-    return ledger_lines(entries(rows, discovery.load(settings.names)))
+    return result(run)
+
+
+def _violations(summary: "VerifySummary") -> Sequence[str]:
+    from proofs_numeric.verify.sentences import violation_line
+
+    return [violation_line(each) for each in summary.violations]
 
 
 def _configure(settings: VerifySettings) -> None:
@@ -48,7 +60,8 @@ STUDY = Study(
     folder_part=lambda settings: f"{settings.suite}{'-certified' if settings.certified else ''}",
     steps=lambda settings, options: len(settings.names),
     run=_run,
-    lines=_lines,
-    violations=violations,
+    rows=ROWS,
+    result=_result,
+    violations=_violations,
     configure=_configure,
 )

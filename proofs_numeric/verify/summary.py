@@ -1,78 +1,303 @@
-"""One claim's rows in a few numbers."""
+"""The numbers that a ledger comes down to."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
-from glassesjax.files import Row
-from glassesjax.report.fields import number
-from proofs_numeric.claim import Claim
-from proofs_numeric.verify.verdicts import violations
+from glassesjax.runs.run import Run
+from proofs_numeric.claim import Verdict
+from proofs_numeric.verify import discovery
+from proofs_numeric.verify.records import (
+    ClosingRow,
+    CounterCase,
+    MeasurementRow,
+    Part,
+    VerifyConstants,
+    VerifyRow,
+)
+
+MEASURED: tuple[Part, ...] = ("ladder", "adversary", "certified")  # each must apply somewhere
+Reason = Literal[
+    "cut_off",
+    "never_applies",
+    "no_measurement",
+    "no_counter_case",
+    "violated",
+    "unmeasured",
+    "does_not_fail",
+    "not_certified",
+]
 
 
-class Entry(NamedTuple):
-    """A claim with its rows; one that was cut off has no closing row."""
+class ClaimRows(NamedTuple):
+    """A claim's rows; one that was cut off has no closing row."""
 
-    claim: Claim
-    rows: Sequence[Row]
+    measured: list[MeasurementRow]
+    closing: ClosingRow | None
 
-    def part(self, name: str) -> list[Row]:
+    def part(self, name: Part) -> list[MeasurementRow]:
         """The rows of one part, in their order."""
-        return [row for row in self.rows if row["part"] == name]
-
-    @property
-    def closing(self) -> Row:
-        """The row that repeats the others; empty where the claim was cut off."""
-        return next(iter(self.part("closing")), {})
-
-    @property
-    def tried(self) -> list[Row]:
-        """All measurements but the counter-cases."""
-        return [row for row in self.rows if row["part"] not in ("closing", "counter_case")]
-
-    @property
-    def held(self) -> list[Row]:
-        """Those that meet their hypotheses and hold."""
-        return [row for row in self.tried if row["verdict"] == "holds"]
-
-    @property
-    def attained(self) -> list[Row]:
-        """Those that hold as equalities."""
-        return [row for row in self.held if is_equality(row)]
-
-    @property
-    def closest(self) -> Row | None:
-        """The inequality that holds by least, relative to its bound."""
-        known = [r for r in self.held if number(r, "tightness") is not None and not is_equality(r)]
-        return max(known, key=lambda row: number(row, "tightness") or 0.0, default=None)
-
-    @property
-    def ascent(self) -> Row | None:
-        """The closest that gradient ascent came, whatever came of it."""
-        known = [row for row in self.part("adversary") if number(row, "tightness") is not None]
-        return max(known, key=lambda row: number(row, "tightness") or 0.0, default=None)
-
-    @property
-    def stands(self) -> bool:
-        """Whether the claim holds, its counter-cases fail, and nothing in it is amiss."""
-        return bool(self.closing) and not violations(self.rows)
+        return [row for row in self.measured if row.part == name]
 
 
-def is_equality(row: Row) -> bool:
-    """Whether a row has no room between its two ends."""
-    return number(row, "floor") is not None and row["floor"] == row["bound"]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Violation:
+    """Something in the ledger that is not as it must be."""
+
+    claim: str
+    reason: Reason
+    part: Part | None = None
+    """The part of which nothing met the hypotheses."""
+    row: MeasurementRow | None = None
+    """The measurement that it is about."""
 
 
-def entries(rows: Sequence[Row], claims: Sequence[Claim]) -> list[Entry]:
-    """The claims that have rows, with their rows.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Closest:
+    """The inequality of a claim that holds by least, relative to its bound."""
+
+    part: Part
+    setting: str
+    measured: float
+    bound: float
+    slack: float
+    """The bound less the number."""
+    tightness: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Equalities:
+    """What holds of a claim as an equality, and the worst of it, relative to its rounding."""
+
+    count: int
+    part: Part
+    setting: str
+    deviation: float
+    roundoff: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ascent:
+    """The closest that gradient ascent came, whatever came of it."""
+
+    setting: str
+    tightness: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClaimSummary:
+    """One claim; what its closing row says is None where the claim was cut off."""
+
+    rows: int
+    """All measurements."""
+    tried: int
+    """Those that are no counter-cases."""
+    held: int
+    """Those of them that meet their hypotheses and hold."""
+    outside: int
+    """Those of them that do not meet their hypotheses."""
+    counter_cases: int
+    failing: int
+    """Counter-cases that fail, as they must."""
+    tightness: float | None
+    """The largest of inequalities that hold; None where there is none."""
+    verdict: Verdict | None
+    counter_case: CounterCase | None
+    certified: bool | None
+    closest: Closest | None
+    """None where no inequality holds."""
+    equalities: Equalities | None
+    """None where there are none that hold."""
+    attacked: bool
+    """Whether gradient ascent was run."""
+    ascent: Ascent | None
+    """None where it gave no number."""
+    stands: bool
+    """Whether the claim holds, its counter-cases fail, and nothing in it is amiss."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifySummary:
+    """What a ledger says."""
+
+    total: int
+    """How many claims there are, measured or not."""
+    measured: int
+    """How many of them have rows."""
+    measurements: int
+    standing: int
+    """Claims that stand."""
+    counter_cases: int
+    failing: int
+    """Counter-cases that fail, as they must."""
+    attacked: int
+    """Claims with a number from gradient ascent."""
+    certified: int
+    """Claims of which an enclosure holds."""
+    violations: list[Violation]
+    """Whole claims first, then parts, then row by row."""
+    claims: Mapping[str, ClaimSummary]
+    """By name, in the order of the ledger."""
+
+
+def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
+    """The numbers of a ledger.
 
     Args:
-      rows: Rows of the ledger, in any order.
-      claims: In the order of the ledger.
+      run: Of the verb verify, with at least one row.
 
     Returns:
-      One entry a claim, in the order of ``claims``.
+      Claim by claim, and over all of them.
     """
-    found: dict[str, list[Row]] = {}
+    violations = list(_violations(run.rows))
+    broken = {each.claim for each in violations}
+    claims = {
+        name: _claim(rows, sound=name not in broken) for name, rows in by_claim(run.rows).items()
+    }
+    every = claims.values()
+    return VerifySummary(
+        total=len(discovery.modules()),
+        measured=len(claims),
+        measurements=sum(each.rows for each in every),
+        standing=sum(each.stands for each in every),
+        counter_cases=sum(each.counter_cases for each in every),
+        failing=sum(each.failing for each in every),
+        attacked=sum(each.ascent is not None for each in every),
+        certified=sum(each.certified is True for each in every),
+        violations=violations,
+        claims=claims,
+    )
+
+
+def by_claim(rows: Sequence[VerifyRow]) -> dict[str, ClaimRows]:
+    """The rows of each claim that has some.
+
+    Args:
+      rows: Of the ledger, in any order.
+
+    Returns:
+      By the claim's name, in the order of the ledger.
+    """
+    found: dict[str, list[VerifyRow]] = {}
     for row in rows:
-        found.setdefault(str(row["claim"]), []).append(row)
-    return [Entry(claim, found[claim.name]) for claim in claims if claim.name in found]
+        found.setdefault(row.claim, []).append(row)
+    return {name: _split(found[name]) for name in discovery.modules() if name in found}
+
+
+def _split(rows: Sequence[VerifyRow]) -> ClaimRows:
+    closing = next((row for row in rows if isinstance(row, ClosingRow)), None)
+    return ClaimRows([row for row in rows if isinstance(row, MeasurementRow)], closing)
+
+
+def is_equality(row: MeasurementRow) -> bool:
+    """Whether a row has no room between its two ends."""
+    return row.floor is not None and row.floor == row.bound
+
+
+def _claim(rows: ClaimRows, *, sound: bool) -> ClaimSummary:
+    cases, closing = rows.part("counter_case"), rows.closing
+    tried = [row for row in rows.measured if row.part != "counter_case"]
+    held = [row for row in tried if row.verdict == "holds"]
+    return ClaimSummary(
+        rows=len(rows.measured),
+        tried=len(tried),
+        held=len(held),
+        outside=sum(row.verdict == "not_applicable" for row in tried),
+        counter_cases=len(cases),
+        failing=sum(row.counter_case == "fails" for row in cases),
+        tightness=closing.tightness if closing else None,
+        verdict=closing.verdict if closing else None,
+        counter_case=closing.counter_case if closing else None,
+        certified=closing.certified if closing else None,
+        closest=_closest([row for row in held if not is_equality(row)]),
+        equalities=_equalities([row for row in held if is_equality(row)]),
+        attacked=bool(rows.part("adversary")),
+        ascent=_ascent(rows.part("adversary")),
+        stands=sound and closing is not None,
+    )
+
+
+def _tightest(rows: Sequence[MeasurementRow]) -> tuple[MeasurementRow, float] | None:
+    each = [(row, row.tightness) for row in rows if row.tightness is not None]
+    known = [(row, value) for row, value in each if math.isfinite(value)]
+    return max(known, key=lambda pair: pair[1], default=None)
+
+
+def _closest(held: Sequence[MeasurementRow]) -> Closest | None:
+    if (found := _tightest(held)) is None:
+        return None
+    row, tightness = found
+    return Closest(
+        part=row.part,
+        setting=row.setting,
+        measured=row.measured,
+        bound=row.bound,
+        slack=row.bound - row.measured,
+        tightness=tightness,
+    )
+
+
+def _ascent(rows: Sequence[MeasurementRow]) -> Ascent | None:
+    found = _tightest(rows)
+    return Ascent(setting=found[0].setting, tightness=found[1]) if found else None
+
+
+def _equalities(held: Sequence[MeasurementRow]) -> Equalities | None:
+    if not held:
+        return None
+    worst = max(held, key=_relative_deviation)
+    return Equalities(
+        count=len(held),
+        part=worst.part,
+        setting=worst.setting,
+        deviation=_deviation(worst),
+        roundoff=worst.roundoff,
+    )
+
+
+def _deviation(row: MeasurementRow) -> float:
+    return abs(row.measured - row.bound)
+
+
+def _relative_deviation(row: MeasurementRow) -> float:
+    """In units of what rounding may do; any deviation counts where it may do nothing."""
+    share = _deviation(row) / (row.roundoff or 1e-300)
+    return 0.0 if math.isnan(share) else share  # rounding may do anything
+
+
+def _violations(rows: Sequence[VerifyRow]) -> Iterator[Violation]:
+    """A closing row repeats what its claim's rows say, so that it is not counted again."""
+    closed = {row.claim for row in rows if isinstance(row, ClosingRow)}
+    for claim in dict.fromkeys(row.claim for row in rows if row.claim not in closed):
+        yield Violation(claim=claim, reason="cut_off")
+    applies: dict[tuple[str, Part], bool] = {}
+    for row in rows:
+        if isinstance(row, MeasurementRow) and row.part in MEASURED:
+            known = applies.get((row.claim, row.part), False)
+            applies[row.claim, row.part] = known or row.verdict != "not_applicable"
+    for (claim, part), decided in applies.items():
+        if not decided:
+            yield Violation(claim=claim, reason="never_applies", part=part)
+    for row in rows:
+        if isinstance(row, MeasurementRow):
+            if (reason := _reason(row)) is not None:
+                yield Violation(claim=row.claim, reason=reason, row=row)
+            continue
+        if not row.measurements:
+            yield Violation(claim=row.claim, reason="no_measurement")
+        if not row.counter_cases:
+            yield Violation(claim=row.claim, reason="no_counter_case")
+
+
+def _reason(row: MeasurementRow) -> Reason | None:
+    """What is wrong with a measurement, if anything is."""
+    if row.verdict == "violated":
+        return "violated"
+    if row.hypotheses == "unmeasured":
+        return "unmeasured"
+    if row.counter_case == "does_not_fail":
+        return "does_not_fail"
+    if row.part == "certified" and row.verdict != "holds":
+        return "not_certified"
+    return None

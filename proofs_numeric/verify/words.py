@@ -21,6 +21,9 @@ KINDS = {
     "figure": ("Figures", "What a figure shows, put as an inequality."),
 }
 
+# Whether a counter-case fails, as a reader sees it.
+COUNTER_CASES = {"fails": "fails as it must", "does_not_fail": "does not fail"}
+
 EDITORIAL = (
     "E16. Figure 7: the image of Gemma's histogram is, byte for byte, the one of Figure 4 (Gemini):"
     " there is no separate histogram for Gemma.",

@@ -1,11 +1,26 @@
 """Claims about nothing: every number is known, and one thing at a time is wrong with them."""
 
+import json
 import math
 import sys
 import types
 
+from glassesjax.files import to_json
+from glassesjax.runs.record import from_row, to_row
+from glassesjax.runs.run import Run
 from proofs_numeric.claim import Claim, Hypothesis, Measurement
 from proofs_numeric.verify import discovery
+from proofs_numeric.verify.measure import verify
+from proofs_numeric.verify.records import ROWS, VerifyConstants
+from proofs_numeric.verify.settings import VerifySettings
+from proofs_numeric.verify.study import STUDY
+from proofs_numeric.verify.summary import summarize
+
+SETTINGS = {"study": "verify", "suite": "quick", "note": "<script>alert(1)</script>"}
+RECORD = {
+    "study": "verify", "suite": "quick", "matmul_default": "highest", "optimized": True,
+    "jax": "0.10.2",
+}  # fmt: skip
 
 
 def hypothesis(distance, name="size over 4"):
@@ -59,7 +74,10 @@ def install(monkeypatch, *claims):
 # What is wrong, the claim, and what a line of the failures must say.
 WRONG = {
     "violates": (claim(measure=lambda suite: [half(2), half(8, measured=2.0)]), "violated, 2.0"),
-    "is no number": (claim(measure=lambda suite: [half(2), half(4, measured=math.nan)]), "nan"),
+    "is no number": (
+        claim(measure=lambda suite: [half(2), half(4, measured=math.nan)]),
+        "violated, None",
+    ),
     "counter-case holds": (claim(counter_case=outside(0.5)), "does not fail"),
     "counter-case inside": (claim(counter_case=outside(distance=0.0)), "violated"),
     "counter-case unmeasured": (claim(counter_case=outside(distance=math.nan)), "not be measured"),
@@ -80,3 +98,26 @@ WRONG = {
     "measures nothing": (claim(measure=lambda suite: []), "no measurement"),
     "adversary wins": (claim(adversary=lambda suite: [half(3, measured=1.5)]), "adversary, half"),
 }
+
+
+def ledger_rows(**settings):
+    """The rows of the claims that there are, as a run folder would give them back."""
+    rows = [row for _, rows in verify(VerifySettings(**settings)) for row in rows]
+    return [ROWS.read(json.loads(to_json(to_row(row)))) for row in rows]
+
+
+def run_of(rows):
+    """A run with these rows."""
+    return Run(
+        settings=SETTINGS,
+        rows=rows,
+        numbers=[0] * len(rows),
+        records=[RECORD],
+        constants=from_row(VerifyConstants, RECORD),
+        provenance={},
+    )
+
+
+def violations(rows):
+    """What the command says is not as it must be."""
+    return STUDY.violations(summarize(run_of(rows)))

@@ -92,7 +92,7 @@ def finished(tmp_path_factory):
 
 def test_a_row_that_lost_a_field_is_one_line(finished, tmp_path, capsys):
     out = shutil.copytree(finished, tmp_path / "run")
-    rows = read_rows(out / "rows.jsonl")
+    rows = read_rows(out / "rows.jsonl", lists=True)
     del rows[1]["measured"]
     edit(out, lambda lines: [json.dumps(row) + "\n" for row in rows])
     before = (out / "rows.jsonl").read_bytes()
@@ -100,24 +100,25 @@ def test_a_row_that_lost_a_field_is_one_line(finished, tmp_path, capsys):
     assert run([*WORDS, str(out)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "Expected the rows that this run wrote" in error
+    assert "Expected measured in line 2 of" in error
     assert (out / "rows.jsonl").read_bytes() == before
 
 
 def test_a_run_that_other_code_continues_says_so(finished, tmp_path, capsys, monkeypatch):
     out = shutil.copytree(finished, tmp_path / "run")
-    first = json.loads((out / "provenance.json").read_text())
-    assert first["continued_under"] == []
+    noted = lambda: json.loads((out / "provenance.json").read_text())["records"]
+    [first] = noted()
     assert run([*WORDS, str(out)]) == 0
     assert "continued by other code" not in capsys.readouterr().err
     other = {**provenance.code_fields(), "commit": "0" * 40}
-    monkeypatch.setattr(journal, "code_fields", lambda: other)
+    for module in (journal, provenance):
+        monkeypatch.setattr(module, "code_fields", lambda: other)
+    assert run([*WORDS, str(out)]) == 0  # which makes no row
+    assert noted() == [first]
     for _ in range(2):
-        assert run([*WORDS, str(out)]) == 0
+        assert run(["verify", "--only", "fig_8", "--out", str(out)]) == 0
     assert capsys.readouterr().err.count("is continued by other code: commit 0000") == 1
-    last = json.loads((out / "provenance.json").read_text())
-    assert last["continued_under"] == [other]
-    assert last["commit"] == first["commit"]
+    assert noted() == [first, {**first, **other}]
     assert "continued under" in (out / "index.html").read_text()
 
 

@@ -389,6 +389,38 @@ def test_a_run_of_before_that_was_saved_is_continued(tmp_path):
     assert [row.n for row in filled(tmp_path / "saved", range(4)).run.rows] == [0, 1, 2, 3]
 
 
+def test_rows_that_do_not_count_stay_in_the_file_and_are_in_no_run(tmp_path):
+    """With what is noted of their process alone; ``provenance.json`` may say which ones count."""
+    old_folder(tmp_path / "run")
+    filled(tmp_path / "run", range(5))
+    file = (tmp_path / "run" / "rows.jsonl").read_bytes()
+    assert [record["jax"] for record in read_run(tmp_path / "run", ROWS).records[:2]] == [
+        "0.1",
+        "0.2",
+    ]
+    late = dataclasses.replace(
+        ROWS, counting=lambda rows, noted: [noted["weights"] == "none" and r.n > 1 for r in rows]
+    )
+    run = read_run(tmp_path / "run", late)
+    assert [row.n for row in run.rows] == [2, 3, 4]
+    assert run.numbers == [0, 1, 1]
+    assert [record["jax"] for record in run.records] == ["0.2", provenance()["jax"]]
+    assert [row["jax"] for row in run.flat()] == ["0.2", *2 * [provenance()["jax"]]]
+    assert (tmp_path / "run" / "rows.jsonl").read_bytes() == file
+    again = read_run(counted(run).save(tmp_path / "saved"), late)
+    assert (again.rows, again.numbers, again.records) == (run.rows, run.numbers, run.records)
+    none = dataclasses.replace(ROWS, counting=lambda rows, noted: [False] * len(rows))
+    with pytest.raises(BadInput, match=r"Expected rows that count in .*, got only others"):
+        read_run(tmp_path / "run", none)
+
+
+def test_a_record_has_what_a_study_sets_for_its_own_rows(tmp_path, monkeypatch):
+    """As the precision of products, which is another one outside the measurements."""
+    monkeypatch.setattr("glassesjax.runs.fill.provenance", lambda: {"width": 9, "jax": "0.3"})
+    [record] = filled(tmp_path / "run", range(1)).run.records
+    assert record == {"study": "made", "width": 4, "jax": "0.3"}
+
+
 def test_rows_that_were_changed_are_not_read(tmp_path):
     filled(tmp_path / "run", range(3))
     path = tmp_path / "run" / "rows.jsonl"

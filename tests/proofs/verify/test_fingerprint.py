@@ -153,7 +153,7 @@ def digests(tmp_path):
 def test_an_edit_of_what_measures_and_of_nothing_beside_it_measures_claims_again(digests):
     before, folder = digests(), Path("proofs_numeric/verify")
     beside = {path.name for path in (Path(proofs_numeric.__file__).parent / "verify").glob("*.py")}
-    assert {"discovery.py", "settings.py", "verdicts.py", "page.py", "measure.py"} < beside
+    assert {"discovery.py", "settings.py", "records.py", "page.py", "measure.py"} < beside
     for name in sorted(beside - {"rows.py"}):
         assert digests(folder / name) == before, name
     for file in (folder / "rows.py", Path("proofs_numeric/claim.py")):

@@ -1,13 +1,14 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from proofs.made_claims import WRONG, claim, half, install, ladder
+from proofs.made_claims import WRONG, claim, half, install, ladder, ledger_rows, violations
 
 from glassesjax.errors import BadInput
+from glassesjax.runs.record import to_row
 from proofs_numeric.verify.fingerprint import fingerprint
-from proofs_numeric.verify.measure import KEY, verify
+from proofs_numeric.verify.measure import constants, verify
+from proofs_numeric.verify.records import ROWS
 from proofs_numeric.verify.settings import VerifySettings
-from proofs_numeric.verify.verdicts import violations
 
 SWITCHES = ("jax_enable_x64", "jax_default_matmul_precision", "jax_disable_most_optimizations")
 
@@ -18,7 +19,7 @@ def ledger_of(monkeypatch):
 
     def rows_of(*claims, **settings):
         install(monkeypatch, *claims)
-        return [row for _, rows in verify(VerifySettings(**settings)) for row in rows]
+        return ledger_rows(**settings)
 
     return rows_of
 
@@ -26,15 +27,11 @@ def ledger_of(monkeypatch):
 def test_a_ledger_that_stands_has_no_failure(ledger_of):
     rows = ledger_of(claim(adversary=lambda suite: [half(3, measured=0.75)]))
     assert violations(rows) == []
-    assert [row["part"] for row in rows] == [
-        *3 * ["ladder"],
-        "adversary",
-        "counter_case",
-        "closing",
-    ]
-    assert rows[-1]["verdict"] == "holds"
-    assert rows[-1]["tightness"] == 0.75  # of inequalities: the equality is at one
-    assert (rows[-1]["measurements"], rows[-1]["holding"], rows[-1]["counter_cases"]) == (4, 4, 1)
+    *measurements, closing = rows
+    assert [row.part for row in measurements] == [*3 * ["ladder"], "adversary", "counter_case"]
+    assert (closing.kind, closing.verdict) == ("closing", "holds")
+    assert closing.tightness == 0.75  # of inequalities: the equality is at one
+    assert (closing.measurements, closing.holding, closing.counter_cases) == (4, 4, 1)
 
 
 @pytest.mark.parametrize(("made", "text"), WRONG.values(), ids=WRONG)
@@ -47,34 +44,35 @@ def test_each_thing_that_is_wrong_is_reported(ledger_of, made, text):
 def test_what_is_not_covered_is_no_failure(ledger_of):
     uncovered = lambda suite: [half(2), half(8, measured=9.0, distance=4.0)]
     rows = ledger_of(claim(measure=uncovered))
-    assert [row["verdict"] for row in rows[:2]] == ["holds", "not_applicable"]
+    assert [row.verdict for row in rows[:2]] == ["holds", "not_applicable"]
     assert violations(rows) == []
 
 
-@pytest.mark.parametrize(("measured", "wrong"), [(0.5, 0), (2.0, 1)])
-def test_enclosures_are_asked_for_and_must_hold(ledger_of, measured, wrong):
+@pytest.mark.parametrize(("number", "wrong"), [(0.5, 0), (2.0, 1)])
+def test_enclosures_are_asked_for_and_must_hold(ledger_of, number, wrong):
     pytest.importorskip("flint")
-    made = claim(certify=lambda: [half(2, measured=measured)])
-    assert "certified" not in {row["part"] for row in ledger_of(made)}
+    made = claim(certify=lambda: [half(2, measured=number)])
+    assert "certified" not in {row.part for row in ledger_of(made)[:-1]}
     rows = ledger_of(made, certified=True)
-    assert [row["part"] for row in rows].count("certified") == 1
+    assert [row.part for row in rows[:-1]].count("certified") == 1
     assert len(violations(rows)) == wrong
 
 
 def test_claims_come_in_the_order_of_the_ledger_whatever_was_asked_first(ledger_of):
     rows = ledger_of(*map(claim, "abcd"), only=("d", "b"))
-    assert list(dict.fromkeys(row["claim"] for row in rows)) == ["b", "d"]
+    assert list(dict.fromkeys(row.claim for row in rows)) == ["b", "d"]
 
 
 def test_every_row_has_its_key_and_the_code_that_made_it(ledger_of):
     rows = ledger_of(claim("a"), claim("b"))
-    assert len({tuple(row[name] for name in KEY) for row in rows}) == len(rows)
-    assert {row["fingerprint"] for row in rows} == {fingerprint("a"), fingerprint("b")}
+    flat = [to_row(row) for row in rows]
+    assert len({tuple(row.get(name) for name in ROWS.key) for row in flat}) == len(rows)
+    assert {row.fingerprint for row in rows} == {fingerprint("a"), fingerprint("b")}
 
 
 def test_what_is_done_is_not_measured_again(monkeypatch):
     install(monkeypatch, claim("a"), claim("b"))
-    done = lambda row: row["claim"] == "a" and {*KEY} <= row.keys()
+    done = lambda row: row["claim"] == "a" and row.keys() == {"kind", "claim", "fingerprint"}
     assert [made.name for made, _ in verify(VerifySettings(), done)] == ["b"]
 
 
@@ -98,8 +96,8 @@ def test_claims_are_measured_in_float64_and_the_callers_switches_are_not_touched
         _, rows = next(measuring)
         measuring.close()  # the reader has seen enough
         assert jnp.ones(1).dtype == jnp.float32
-    assert [row["measured"] for row in rows[:2]] == [1.0, 1.0]
-    assert rows[0]["optimized"] != before["jax_disable_most_optimizations"]
+    assert [row.measured for row in rows[:2]] == [1.0, 1.0]
+    assert constants(VerifySettings()).optimized != before["jax_disable_most_optimizations"]
     assert {name: jax.config.values[name] for name in SWITCHES} == before
 
 

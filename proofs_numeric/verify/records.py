@@ -1,0 +1,201 @@
+"""A row of the ledger: one measurement of a claim, or what all of a claim come to."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from glassesjax.runs.record import names
+from glassesjax.runs.row_schema import RowSchema
+from proofs_numeric.claim import Kind, Suite, Verdict
+from proofs_numeric.verify import discovery
+
+Part = Literal["ladder", "adversary", "counter_case", "certified"]
+CounterCase = Literal["fails", "does_not_fail"]
+Hypotheses = Literal["met", "unmet", "unmeasured", "none_needed"]
+
+CODES = "fingerprints"
+"""Names, in ``provenance.json``, the fingerprint of each claim as the last command had it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyConstants:
+    """How claims were measured."""
+
+    study: str
+    """The verb."""
+    suite: Suite
+    """The setting: how far ladders and ascents go."""
+    matmul_default: str
+    """JAX's precision of products while claims are measured, whatever it is set to: ``highest``."""
+    optimized: bool
+    """Whether most of XLA's optimizations were on."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MeasurementRow:
+    """One instance of a claim: a number, and the two that it must lie between."""
+
+    kind: Literal["measurement"] = "measurement"
+    """Of the row."""
+    fingerprint: str
+    """Of the code behind the claim, the versions and the device: 16 hexadecimal digits."""
+    claim: str
+    """Its name, which is its file's."""
+    claim_kind: Kind
+    """What it is about: a statement, a printed form that is false, a later paper, or a figure."""
+    source: str
+    """Paper and statement."""
+    part: Part
+    """Where the instance comes from: the ladder of sizes, gradient ascent, a dropped hypothesis, or
+    an enclosure in ball arithmetic."""
+    setting: str
+    """What fixes the instance."""
+    size: float | None = None
+    """The step of the ladder, in the claim's own unit; missing where an instance is on none."""
+    norm: str
+    """Of the measured quantity; ``none`` for a plain number."""
+    dtype: str
+    """Type or number format computed with."""
+    rounding: str
+    """What was rounded on purpose, in words, or ``none``."""
+    hypotheses: Hypotheses
+    """Whether all are met, as measured; ``unmeasured`` where one has no number."""
+    hypotheses_not_met: tuple[str, ...]
+    """Names of those that could not be measured or, if there are none, of those that are unmet."""
+    hypothesis_names: tuple[str, ...]
+    """Of all hypotheses."""
+    hypothesis_distances: tuple[float, ...]
+    """How far each is from being met, in three digits; null where that is not finite."""
+    hypothesis_allowances: tuple[float, ...]
+    """How far rounding alone may carry each, in three digits; null where that is not finite."""
+    measured: float
+    """The number; null where it is not finite."""
+    bound: float
+    """What it must not exceed; null where that is not finite, so that it bounds nothing."""
+    floor: float | None = None
+    """What it must reach; missing where nothing is claimed. An equality has the bound here."""
+    roundoff: float
+    """How far rounding alone may carry the number past either end; null where that is not finite,
+    so that it may go anywhere."""
+    tightness: float | None = None
+    """Measured over bound; missing where the bound is not positive or not finite, null where the
+    number is not finite."""
+    verdict: Verdict
+    """Of the instance; one outside a hypothesis says nothing, for or against."""
+    counter_case: CounterCase | None = None
+    """Of counter-cases: whether the instance lies outside a hypothesis, as measured, and breaks the
+    inequality by numbers, as it must."""
+    certified: bool
+    """Whether both numbers are outer ends of enclosures."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ClosingRow:
+    """What the measurements of a claim come to: it stands last, so that the claim is complete."""
+
+    kind: Literal["closing"] = "closing"
+    """Of the row."""
+    fingerprint: str
+    """As of a measurement."""
+    claim: str
+    """Its name."""
+    claim_kind: Kind
+    """As of a measurement."""
+    source: str
+    """Paper and statement."""
+    norm: str
+    """Of the claim; a measurement may have another."""
+    measurements: int
+    """How many there are, counter-cases aside."""
+    holding: int
+    """How many of these meet their hypotheses and hold."""
+    counter_cases: int
+    """How many there are."""
+    tightness: float | None = None
+    """The largest of those that hold, equalities aside; missing where none of these has one."""
+    verdict: Verdict
+    """``violated`` if one measurement is, else ``holds`` if one holds."""
+    counter_case: CounterCase
+    """Whether all counter-cases fail, and there is one."""
+    certified: bool
+    """Whether an enclosure holds."""
+
+
+VerifyRow = MeasurementRow | ClosingRow
+
+
+def _converted(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of schema 1: hypotheses as lists, and without what does not apply."""
+    new = {name: float(v) if name in _NUMBERS and _is_whole(v) else v for name, v in row.items()}
+    known = lambda name: isinstance(v := new.get(name), float) and math.isfinite(v)
+    closing = new.get("part") == "closing"
+    if closing:  # its part and setting said no more than that
+        lacking = {"part", "setting", *(() if known("tightness") else ("tightness",))}
+    else:
+        new |= _hypotheses(str(new.get("hypotheses")), str(new.pop("hypotheses_measured", "")))
+        lacking = {name for name in ("size", "floor") if not known(name)}
+        if not known("bound") or new["bound"] <= 0:
+            lacking.add("tightness")
+    new["kind"] = "closing" if closing else "measurement"
+    # In the order in which a record is written, and then what stands once.
+    order = dict.fromkeys([*names(ClosingRow if closing else MeasurementRow), *new])
+    return {name: new[name] for name in order if name in new and name not in lacking}
+
+
+def _hypotheses(state: str, detail: str) -> dict[str, Any]:
+    """Fields on the hypotheses, of a text on which of them are met and one with their numbers."""
+    each = _HYPOTHESIS.findall(detail)
+    named = [name for name, *_ in each]
+    state, _, not_met = state.partition(": ")
+    return {
+        "hypotheses": state.replace(" ", "_"),
+        "hypotheses_not_met": list(_joined(named, not_met)),
+        "hypothesis_names": named,
+        "hypothesis_distances": [float(distance) for _, distance, _ in each],
+        "hypothesis_allowances": [float(allowed) for *_, allowed in each],
+    }
+
+
+_NUMBERS = ("size", "measured", "bound", "floor", "roundoff", "tightness")
+_NUMBER = r"(-?(?:\d+(?:\.\d+)?(?:e[+-]\d+)?|inf|nan))"
+_HYPOTHESIS = re.compile(rf"(.*?): {_NUMBER} \(allowed {_NUMBER}\)(?:; |$)")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _joined(known: Sequence[str], text: str) -> Iterator[str]:
+    """Which names a text joins with commas; they come in its order, and may have commas."""
+    for name in known:
+        if text == name or text.startswith(f"{name}, "):
+            yield name
+            text = text[len(name) + 2 :]
+
+
+def _counting(rows: Sequence[VerifyRow], noted: Mapping[str, Any]) -> list[bool]:
+    """Of claims that there are: what the code has measured that the last command had.
+
+    Folders of schema 1 do not say which code that was; there a claim's last rows count.
+    """
+    codes = noted.get(CODES)
+    if not isinstance(codes, Mapping):
+        codes = {row.claim: row.fingerprint for row in rows}
+    claims = discovery.modules()
+    return [row.claim in claims and row.fingerprint == codes.get(row.claim) for row in rows]
+
+
+ROWS = RowSchema(
+    kinds=(MeasurementRow, ClosingRow),
+    constants=VerifyConstants,
+    # Other code makes other rows: a claim that was edited is measured again, and no row of
+    # yesterday's answers for it.
+    key=("fingerprint", "claim", "kind", "part", "setting"),
+    renamed={"kind": "claim_kind"},
+    values={"counter_case": {"fails as it must": "fails", "does not fail": "does_not_fail"}},
+    converted=_converted,
+    counting=_counting,
+)
+"""How the rows of the ledger are kept."""
