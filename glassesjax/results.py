@@ -25,14 +25,13 @@ def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
       All its whole rows that count, also of a run that was stopped.
 
     Raises:
-      BadInput: It is no run folder, has no rows yet, or its verb writes no records.
+      BadInput: It is no run folder of this package, or has no rows yet.
     """
     path = Path(folder)
     study = study_of(path)
-    if study is None or study.rows is None or study.result is None:
-        name = study.name if study else "no verb of this package"
-        expected = f"Expected a run of a verb whose rows are records in {path}"
-        raise BadInput(f"{expected}, got one of {name}: read its rows.jsonl.")
+    if study is None:
+        expected = f"Expected a run of a verb of this package in {path}"
+        raise BadInput(f"{expected}, got another one: read its rows.jsonl.")
     run = read_run(path, study.rows)
     # Rows behind the last mark, or of a folder without one, may be anybody's.
     last = max((mark.rows for mark in marks_of(read_record(path / FILE))), default=0)
@@ -105,8 +104,6 @@ def _listed(path: Path) -> Listed:
         return Listed(path, "", 0, str(error))
     if study is None:
         return Listed(path, "", 0, "not a run of this package")
-    if study.rows is None:
-        return Listed(path, study.name, _count(path), "")
     try:
         text = _headline(path) or read(path).headline
     except BadInput as error:

@@ -23,7 +23,6 @@ from glassesjax.cli import run
 from glassesjax.errors import BadInput, NoRoom
 from glassesjax.process import ending, shown
 from glassesjax.registry import load
-from glassesjax.runs.readback import blaming, known_rows
 from glassesjax.runs.rows import ROWS, RowFile, read_rows
 from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.studies.train.measure import measure
@@ -420,25 +419,6 @@ def test_rows_of_another_shape_are_one_line(capsys, tmp_path, finished, damage):
     line = line_of(capsys)
     assert str(out / ROWS) in line
     assert text in line
-
-
-def test_rows_of_this_process_are_not_to_blame(tmp_path):
-    with RowFile(tmp_path / ROWS, ("n",)) as file:
-        file.append([{"n": 1}, {"n": 2}])
-    old, new = known_rows(tmp_path / ROWS, fresh=1)
-    with pytest.raises(BadInput, match=r"Expected norm in line 1 of .*rows\.jsonl, got a row"):
-        _ = old["norm"]
-    with pytest.raises(KeyError):
-        _ = new["norm"]
-    with pytest.raises(ZeroDivisionError), blaming([new]):
-        _ = 1 / 0
-
-    def half(row):
-        return row["n"] / 0
-
-    in_line = r"in line 1 of .*rows\.jsonl, got ZeroDivisionError"
-    with pytest.raises(BadInput, match=in_line), blaming([old, new]):
-        half(old)
 
 
 # What a checkpoint says of itself.

@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+import glassesjax
 from glassesjax import registry
 from glassesjax.arguments import parsed
 from glassesjax.cli import run
@@ -20,6 +21,7 @@ from typing import Annotated
 
 import tyro
 
+from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.study import Options, Study
 from glassesjax.settings import check_settings
 
@@ -45,14 +47,41 @@ class HalvesOptions(Options):
     """Print each half."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Half:
+    """A number and its half."""
+
+    number: int
+    """Whole."""
+    half: float
+    """Exact."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Constants:
+    """What all rows share."""
+
+    study: str
+    """The verb."""
+
+
+ROWS = RowSchema(kinds=(Half,), constants=Constants, key=("number",))
+
+
 def _run(settings, options, call):
     from made_up.run import run_halves
 
     return run_halves(settings, call.out, command=call.command, advance=call.advance)
 
 
-def _violations(rows):
-    return [f"{row['number']} is odd" for row in rows if row["number"] % 2]
+def _result(run):
+    from made_up.run import result
+
+    return result(run)
+
+
+def _violations(summary):
+    return [f"{number} is odd" for number in summary.odd]
 
 
 STUDY = Study(
@@ -62,14 +91,27 @@ STUDY = Study(
     folder_part=lambda settings: settings.name,
     steps=lambda settings, options: len(settings.numbers),
     run=_run,
-    lines=lambda settings, rows: [f"{len(rows)} halves of {settings.name}"],
+    rows=ROWS,
+    result=_result,
     violations=_violations,
 )
 '''
 RUN = '''
 """The study of halves as a whole run."""
 
-from glassesjax.runs.fill import fill, fixed_fields
+import dataclasses
+
+from made_up.study import ROWS, Constants, Half
+
+from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.run import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Which numbers are odd."""
+
+    odd: list[int]
 
 
 def run_halves(settings, out, *, command, advance):
@@ -77,36 +119,33 @@ def run_halves(settings, out, *, command, advance):
 
     def steps(done):
         for number in settings.numbers:
-            row = {"study": "halves", "number": number, "half": number / 2}
-            if not done(row):
-                yield f"half of {number}", [row]
+            if not done({"number": number}):
+                yield f"half of {number}", [Half(number=number, half=number / 2)]
 
-    return fill(
+    return fill_records(
         out,
         fixed=fixed_fields("halves", settings),
         source={"weights": "none"},
-        key=("number",),
+        schema=ROWS,
+        constants=Constants(study="halves"),
         measure=steps,
-        draw=lambda rows, settings, record: {"index.html": f"<p>{len(rows)} halves</p>"},
+        result=result,
         command=command,
         advance=advance,
     )
+
+
+def result(run):
+    """A run with its page."""
+    text = f"{len(run.rows)} halves of {run.settings['name']}"
+    return Result(
+        run=run,
+        summary=Summary([row.number for row in run.rows if row.number % 2]),
+        headline=text,
+        figures={},
+        files=lambda: {"index.html": f"<p>{text}</p>"},
+    )
 '''
-
-
-# The first four judge whole rows as well, and their own tests have this case; a claim's rows are of
-# no model.
-JUDGED = {"bounded", "influence", "train", "sweep", "verify"} | {
-    study.name for study in registry.studies() if study.rows
-}
-
-
-@pytest.mark.parametrize("verb", sorted({study.name for study in registry.studies()} - JUDGED))
-def test_a_study_itself_says_that_a_pass_is_not_finite(verb):
-    rows = [{"finite": finite} for finite in (True, False, None)] + [{"kind": "old"}]
-    line = "the unrounded pass is not finite, in 1 of 2 rows"
-    assert registry.load(verb).violations(rows) == [line]
-    assert registry.load(verb).violations([rows[0], *rows[2:]]) == []
 
 
 @pytest.fixture
@@ -127,20 +166,24 @@ def test_a_study_is_a_folder_and_a_line(halves, capsys):
     assert run(words) == 0
     out = halves / "halves-these"  # the default one
     assert read_rows(out / "rows.jsonl") == [
-        {"study": "halves", "number": 2, "half": 1.0},
-        {"study": "halves", "number": 6, "half": 3.0},
+        {"record": 0, "number": 2, "half": 1.0},
+        {"record": 0, "number": 6, "half": 3.0},
     ]
     settings = json.loads((out / "settings.json").read_text())
     assert settings == {"schema": settings["schema"], "study": "halves", "name": "these",
                         "numbers": [2, 6]}  # fmt: skip
-    assert (out / "index.html").read_text() == "<p>2 halves</p>"
+    assert (out / "index.html").read_text() == "<p>2 halves of these</p>"
     record = json.loads((out / "provenance.json").read_text())
     assert record["command"] == shlex.join(["glassesjax", *words])
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [
-        "2 halves of these", f"Page: {out.relative_to(halves.parent) / 'index.html'}"
+        "2 halves of these", f"Page: {(out / 'index.html').as_uri()}",
+        f"Next: glassesjax export {out.relative_to(halves.parent)} --to csv",
     ]  # fmt: skip
     assert printed.err.splitlines() == ["half of 2", "half of 6"]
+    assert glassesjax.read(out).summary.odd == []
+    assert run([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"headline": "2 halves of these", "odd": []}
     assert run([*words, "--loud"]) == 0  # an option fixes no row: the run is there
     assert capsys.readouterr().err == ""
     assert run(["halves", "these", "--numbers", "2"]) == 2

@@ -108,7 +108,7 @@ def test_parquet_without_its_package_is_one_line(folder, monkeypatch, capsys):
     [
         (None, "Expected a run folder with settings.json"),
         ("[", "Expected a JSON object in"),
-        ('{"study": "models"}', "got one of no verb of this package"),
+        ('{"study": "models"}', "a verb of this package in"),
         ('{"study": "collapse", "schema": 3}', "Expected schema 1 or 2 or none"),
     ],
 )

@@ -10,7 +10,7 @@ from glassesjax.files import Row, write_by_rename, writing
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.provenance import provenance
-from glassesjax.runs.readback import blaming, blaming_unmarked, known_rows
+from glassesjax.runs.readback import blaming_unmarked
 from glassesjax.runs.record import to_row
 from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, RowFile
@@ -25,78 +25,7 @@ from glassesjax.runs.run import (
 )
 
 Done = Callable[[Row], bool]
-"""Of a row, or of its key alone: whether it is there already, or whether it counts."""
-Steps = Iterable[tuple[str, Sequence[Row]]]
-"""Groups of rows as they are measured, each with its name; a group is written as a whole."""
-Files = Mapping[str, str]
-"""The text of each file, by its path in the run folder."""
-Draw = Callable[[Sequence[Row], Mapping[str, object], Mapping[str, object]], Files]
-"""Makes figures and page of rows, of what fixes them, and of the record of the run."""
-
-
-def fill(
-    out: Path,
-    *,
-    fixed: Mapping[str, object],
-    source: Mapping[str, object],
-    key: Sequence[str],
-    measure: Callable[[Done], Steps],
-    draw: Draw,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-    current: Done = lambda row: True,
-    settled: Callable[[int], int] | None = None,
-) -> Sequence[Row]:
-    """Fills a run folder with what is not in it yet.
-
-    Args:
-      out: The run folder; one that holds the same run is continued.
-      fixed: All that fixes the rows; it tells one run from another.
-      source: What identifies the subject, for the record.
-      key: Names of the fields that tell one row from another.
-      measure: Takes whether a row is there; gives the others step by step, each step with its name.
-      draw: Rows, ``fixed`` and the record, to the text of each file of the page, by its path.
-      command: What was called, for the record.
-      advance: Takes the name of each step that was measured.
-      current: Which rows of the file count; the others stay and are passed over.
-      settled: Takes how many rows of the file are as the run wrote them; gives how many of these it
-        can go on from, and the others are cut. If absent, a file with other rows is refused.
-
-    Returns:
-      All rows of the run that count, in the order of the file.
-
-    Raises:
-      BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
-      Busy: Another process is writing it.
-      NoRoom: The disk is full.
-    """
-    with writing("to write the run", out), RunFolder(out, fixed) as folder:
-        with RowFile(out / ROWS, key) as file:
-            journal = Journal(out, {"command": command, **provenance(), **source})
-            intact = journal.intact(file, refuse=settled is None)
-            file.keep(intact if settled is None else settled(intact))
-            journal.write(file)
-            before = len(file)
-            for name, rows in measure(file.__contains__):
-                folder.lock.check()
-                file.append(rows)
-                journal.write(file)
-                advance(name)
-            made = len(file) - before
-        every = known_rows(
-            out / ROWS,
-            fresh=made,
-            study=fixed["study"],
-            vouched=journal.vouches,
-            other_code=journal.other_code,
-        )
-        with blaming(every):
-            rows = [row for row in every if current(row)]
-            files = draw(rows, fixed, journal.shown)
-        for path, text in files.items():
-            (out / path).parent.mkdir(exist_ok=True)
-            write_by_rename(out / path, text)
-    return rows
+"""Of a row, or of its key alone: whether it is there already."""
 
 
 def fill_records(

@@ -12,7 +12,6 @@ from glassesjax.process import note
 from glassesjax.runs.compilation_cache import take_counts
 from glassesjax.runs.provenance import code_fields
 from glassesjax.runs.record_file import (
-    CONTINUED,
     FILE,
     MARKS,
     RECORDS,
@@ -30,16 +29,15 @@ PROGRAMS = "compilation_cache"
 class Journal:
     """The file ``provenance.json`` of a run, also of one that several processes made in turn.
 
-    It keeps where the run was begun, lists by which other code it was continued, and holds a mark
-    for each group of rows: how many there were then, and their digest. Rows that stood there
+    It lists what each process that made rows has in common for them, its code included, and holds a
+    mark for each group of rows: how many there were then, and their digest. Rows that stood there
     without a mark, as in folders of before there were any, are noted, for anybody may have written
     them.
 
     Args:
       folder: Of the run, locked.
-      record: Command, provenance and source of this process; command and source where ``entry`` has
-        the provenance.
-      entry: What all rows of this process have in common, where rows are records.
+      record: Command and source of this process.
+      entry: What all rows of this process have in common.
 
     Raises:
       BadInput: The record of earlier processes is no regular file, cannot be read, or is too large.
@@ -49,27 +47,17 @@ class Journal:
         self,
         folder: Path,
         record: Mapping[str, object],
-        entry: Mapping[str, object] | None = None,
+        entry: Mapping[str, object],
     ) -> None:
         self.path = folder / FILE
         before = read_record(self.path)
         self._marks = marks_of(before)
         self._unmarked = [span for each in listed(before, UNMARKED) if (span := _span(each))]
-        self._continued = [each for each in listed(before, CONTINUED) if isinstance(each, dict)]
         # Of all processes that made the run; a folder of before, or without a cache, has none.
         self._programs = _programs(before.get(PROGRAMS))
-        now = code_fields()
-        self.records = [] if entry is None else records_of(before, self.path)
-        self._entry = None if entry is None else json.loads(to_json(entry))
-        if entry is not None:
-            self._record = dict(record)
-            return
-        # A folder of before these were noted says nothing that could be compared.
-        known = {name: before[name] for name in now if name in before}
-        self._record = {**record, **{name: before[name] for name in now if name in before}}
-        last = self._continued[-1] if self._continued else known
-        if _say_difference(folder, last, now):
-            self._continued.append(now)
+        self.records = records_of(before, self.path)
+        self._entry = json.loads(to_json(entry))
+        self._record = dict(record)
 
     def number(self, file: RowFile) -> int:
         """The place of this process's record; called where it has rows to write.
@@ -81,19 +69,12 @@ class Journal:
           That of an equal one that is there, else of a new one, which is on disk when this returns,
           for no row may name a record that a kill has taken. Other code is then said.
         """
-        entry = self._entry or {}
-        if entry not in self.records:
+        if self._entry not in self.records:
             if self.records:
                 _say_difference(self.path.parent, self.records[-1], code_fields())
-            self.records.append(entry)
+            self.records.append(self._entry)
             self.write(file)
-        return self.records.index(entry)
-
-    @property
-    def shown(self) -> dict[str, object]:
-        """What a page says of it: flat, where ``continued_under`` lists a commit or digest each."""
-        under = [str(each.get("commit") or each.get("source_sha256")) for each in self._continued]
-        return {**self._record, **({CONTINUED: under} if under else {})}
+        return self.records.index(self._entry)
 
     def intact(self, file: RowFile, *, refuse: bool) -> int:
         """How many rows of a file are as the run wrote them; the rest is forgotten here.
@@ -124,22 +105,6 @@ class Journal:
             self._unmarked.append((stand + 1, len(file)))
         return len(file)
 
-    def vouches(self, number: int) -> bool:
-        """Whether a row is as the run wrote it, so that an error over it is no fault of the row.
-
-        Args:
-          number: Its line, counted from 1, of a file that is ``intact``.
-
-        Returns:
-          False for those that stood there without a mark.
-        """
-        return not any(first <= number <= last for first, last in self._unmarked)
-
-    @property
-    def other_code(self) -> bool:
-        """Whether other code than this has written some of the rows, which may lack a field."""
-        return bool(self._continued)
-
     @property
     def unmarked(self) -> bool:
         """Whether there are rows that the run is not known to have written."""
@@ -159,8 +124,7 @@ class Journal:
         marks = {MARKS: self._marks, UNMARKED: self._unmarked}
         self._programs.update(take_counts())
         programs = {PROGRAMS: dict(self._programs)} if self._programs else {}
-        kept = {RECORDS: self.records} if self.records else {CONTINUED: self._continued}
-        whole = {**self._record, **programs, **kept, **marks}
+        whole = {**self._record, **programs, RECORDS: self.records, **marks}
         write_by_rename(self.path, to_json(whole, indent=2))
 
 
@@ -179,15 +143,14 @@ def programs(folder: Path) -> Counter[str]:
     return _programs(read_record(folder / FILE).get(PROGRAMS))
 
 
-def _say_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str]) -> bool:
-    """Whether a run is continued by other code, which is then said."""
+def _say_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """Notes that a run is continued by other code, where it is."""
     different = [name for name in now if name in last and last[name] != now[name]]
     for name in different[:1]:
         note(
             f"glassesjax: {folder} is continued by other code: "
             f"{name} {now[name] or 'none'}, was {last[name] or 'none'}."
         )
-    return bool(different)
 
 
 def _programs(value: Any) -> Counter[str]:  # noqa: ANN401

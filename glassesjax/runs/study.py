@@ -90,18 +90,15 @@ class Study(Generic[SettingsT, OptionsT]):
     """What the default run folder is named after, behind the verb; part of the name of a folder."""
     steps: Callable[[SettingsT, OptionsT], int] | None = None
     """How many steps a run has, for a bar of progress; without it each step is a line."""
-    run: Callable[[SettingsT, OptionsT, Call], Any]
-    """Fills the run folder; gives a ``Result`` where ``rows`` are records, else all rows of the
-    run, or none where another process writes."""
-    rows: RowSchema[Any, Any] | None = None
-    """How its rows are kept, where they are records."""
-    result: Callable[[Run[Any, Any]], Result[Any, Any, Any]] | None = None
-    """A run that was read, with its summary and figures; where rows are records."""
-    lines: Callable[[SettingsT, Any], Iterable[str]] = lambda settings, rows: ()
-    """What the command prints of rows that are no records, sentence by sentence."""
+    run: Callable[[SettingsT, OptionsT, Call], Result[Any, Any, Any] | None]
+    """Fills the run folder, and gives the run; nothing where another process writes it."""
+    rows: RowSchema[Any, Any]
+    """How its rows are kept."""
+    result: Callable[[Run[Any, Any]], Result[Any, Any, Any]]
+    """A run that was read, with its summary and figures."""
     violations: Callable[[Any], Sequence[str]] = lambda summary: ()
-    """A line for each thing that the summary, or rows that are no records, show and that must not
-    be; any makes exit status 1."""
+    """A line for each thing that the summary shows and that must not be; any makes exit status
+    1."""
     configure: Callable[[SettingsT], None] = lambda settings: None
     """Changes settings of JAX, such as ``verify``'s compiler options, for the whole process: called
     once settings and folder are checked and before ``run``, and only where the process was started

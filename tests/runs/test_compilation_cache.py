@@ -530,7 +530,7 @@ def test_a_run_notes_the_programs_of_all_processes_that_made_it(tmp_path):
         for each in counts:
             compilation_cache._counts.update(each)
         with RowFile(tmp_path / "rows.jsonl", ("n",)) as file:
-            Journal(tmp_path, {"command": "x"}).write(file)
+            Journal(tmp_path, {"command": "x"}, {}).write(file)
         return json.loads((tmp_path / "provenance.json").read_text()).get("compilation_cache")
 
     take_counts()

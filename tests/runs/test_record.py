@@ -131,7 +131,7 @@ def test_of_several_kinds_the_row_says_which():
         read_as((one, other), {"n": 3})
 
 
-RECORDS = [study for study in registry.studies() if study.rows]
+RECORDS = list(registry.studies())
 
 
 @pytest.mark.parametrize("study", RECORDS, ids=lambda study: study.name)
@@ -175,7 +175,7 @@ def old_folder(path):
     path.mkdir()
     (path / "settings.json").write_text(to_json({"schema": 1, "study": "made", "width": 4}))
     with RowFile(path / "rows.jsonl", ("n",)) as file:
-        journal = Journal(path, {"command": "made", "jax": "0.1"})
+        journal = Journal(path, {"command": "made", "jax": "0.1"}, {})
         for rows in (old_rows()[:2], old_rows()[2:]):
             file.append(rows)
             journal.write(file)
