@@ -2,7 +2,8 @@
 
 On disk a row is one flat JSON object. A field that does not apply is left out, and null stands for
 a number that is not finite, and for nothing else. Fields that belong together are a dataclass of
-their own, the type of one field: they stand in the row beside the others, all of them or none.
+their own, the type of one field: they stand in the row beside the others, all of them or none. An
+array by token or step stands in ``arrays.npz``, under the name that the row has.
 """
 
 import ast
@@ -15,7 +16,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from glassesjax.errors import BadInput
 
@@ -32,6 +33,26 @@ class Column(NamedTuple):
     """Whether it is left out where it does not apply."""
     doc: str
     """Meaning, unit, range, and what null says."""
+    stored: bool = False
+    """Whether it names an array."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """The array that a field names, whose type is ``Annotated[str, Stored(...)]``."""
+
+    dtypes: tuple[str, ...]
+    """As NumPy names them; the array is of one of these."""
+    axes: tuple[str, ...]
+    """The fields of the same class that say how long each axis is."""
+
+
+class Member(NamedTuple):
+    """An array that a row names."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    shape: tuple[int, ...]
 
 
 class _Field(NamedTuple):
@@ -42,6 +63,8 @@ class _Field(NamedTuple):
     type: str
     check: Callable[[Any], Any]
     """The value as Python has it; ValueError for another type or value."""
+    stored: Stored | None = None
+    """Of a field that names an array, what that is."""
 
 
 def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
@@ -134,6 +157,26 @@ def read_as(
     return from_row(by_name[row["kind"]], row, where)
 
 
+def members(record: Any) -> Iterator[Member]:  # noqa: ANN401  (a dataclass)
+    """The arrays that a record names.
+
+    Args:
+      record: A frozen dataclass.
+
+    Yields:
+      Each with what it must be; none for a field that does not apply.
+    """
+    for field in _fields(type(record)):
+        value = getattr(record, field.name)
+        if value is None:
+            continue
+        if field.group:
+            yield from members(value)
+        elif field.stored:
+            shape = tuple(getattr(record, axis) for axis in field.stored.axes)
+            yield Member(value, field.stored.dtypes, shape)
+
+
 def names(kind: type) -> list[str]:
     """The names of a kind's fields as a row has them, in order.
 
@@ -167,7 +210,8 @@ def _columns(kind: type) -> Iterator[Column]:
     docs = _docs(kind)
     for field in _fields(kind):
         if not field.group:
-            yield Column(field.name, field.type, field.optional, docs.get(field.name, ""))
+            doc, stored = docs.get(field.name, ""), field.stored is not None
+            yield Column(field.name, field.type, field.optional, doc, stored)
             continue
         for column in _columns(field.group):
             yield column._replace(optional=column.optional or field.optional)
@@ -193,7 +237,7 @@ def _docs(kind: type) -> dict[str, str]:
 
 @functools.cache
 def _fields(kind: type) -> tuple[_Field, ...]:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     return tuple(_field(field.name, hints[field.name]) for field in dataclasses.fields(kind))
 
 
@@ -204,6 +248,10 @@ def _field(name: str, hint: Any) -> _Field:  # noqa: ANN401  (an annotation)
         optional = True
     if dataclasses.is_dataclass(hint):
         return _Field(name, optional, typing.cast(type, hint), "", lambda value: value)
+    if typing.get_origin(hint) is Annotated:
+        hint, stored = typing.get_args(hint)
+        array = f"name of an array of {' or '.join(stored.dtypes)}, by {' and '.join(stored.axes)}"
+        return _Field(name, optional, None, array, _checked(hint)[1], stored)
     return _Field(name, optional, None, *_checked(hint))
 
 
