@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from glassesjax.errors import BadInput, NoRoom
 
@@ -221,8 +221,32 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
-def write_by_rename(path: Path, text: str) -> None:
+@contextmanager
+def written_by_rename(path: Path) -> Iterator[BinaryIO]:
     """A file that is either whole or not there.
+
+    Args:
+      path: Where it goes; a file already there is replaced when the block ends.
+
+    Yields:
+      What the content is written to.
+
+    Raises:
+      OSError: It cannot be written; what was there is as it was.
+    """
+    part = part_of(path)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:  # it was renamed, or takes room on a full disk
+        part.unlink(missing_ok=True)
+
+
+def write_by_rename(path: Path, text: str) -> None:
+    """A text file that is either whole or not there.
 
     Args:
       path: Where it goes; a file already there is replaced.
@@ -231,16 +255,10 @@ def write_by_rename(path: Path, text: str) -> None:
     Raises:
       OSError: It cannot be written; what was there is as it was.
     """
-    part = part_of(path)
-    try:
-        # A token's name may hold the half of a character, which UTF-8 has no bytes for.
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:  # it was renamed, or takes room on a full disk
-        part.unlink(missing_ok=True)
+    # A token's name may hold the half of a character, which UTF-8 has no bytes for.
+    content = text.encode("utf-8", "backslashreplace")
+    with written_by_rename(path) as file:
+        file.write(content)
 
 
 def _finite(value: object) -> object:

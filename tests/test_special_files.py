@@ -1,11 +1,13 @@
 """What no regular file is, where a file is expected: refused in one line, and nothing waits."""
 
+import dataclasses
 import os
 import shutil
 import signal
 import socket
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
@@ -15,8 +17,10 @@ from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.files import json_object, read_file
 from glassesjax.model import DecoderConfig, NoPositions, open_model
+from glassesjax.runs.array_file import ArrayFile
 from glassesjax.runs.folder import RunFolder, same_run
 from glassesjax.runs.lock import Lock
+from glassesjax.runs.record import Stored
 from glassesjax.runs.rows import RowFile
 from glassesjax.tasks.text import MOST_BYTES, read_text
 from glassesjax.train.checkpoint import newest_first, stands_on
@@ -108,10 +112,19 @@ def test_lines_of_a_text_end_alike_wherever_it_was_written(tmp_path):
     assert read_text(str(tmp_path / "a.txt")) == "one\ntwo\nthree\n"
 
 
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """A row that names an array."""
+
+    a: Annotated[str, Stored(("float32",), ())]
+
+
+NAMING = Naming("values")
 # What a run folder holds, and what reads it first.
 MEMBERS = {
     "settings.json": lambda folder: RunFolder(folder, {}).__enter__(),
     "rows.jsonl": lambda folder: RowFile(folder / "rows.jsonl", ("a",)).__enter__(),
+    "arrays.npz": lambda folder: ArrayFile(folder / "arrays.npz", [NAMING]),
     ".lock": lambda folder: Lock(folder).acquire(),
     "00000002/about.json": lambda folder: stands_on(newest_first(folder)[0]),
 }

@@ -8,6 +8,7 @@ import sys
 from glassesjax.registry import VERBS
 
 HEAVY = ("jax", "jaxlib", "flax", "optax", "orbax", "matplotlib", "numpy", "jaxtyping")
+HEAVY += ("pandas", "scipy")
 
 # One mistake for each verb in a setting that it checks by itself, and what the line must say: the
 # setting, and the value where it has one.

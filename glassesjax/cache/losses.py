@@ -98,7 +98,7 @@ def losses(
       opening: What the model expects before every text.
 
     Yields:
-      Losses in nats and float64, and the seconds that they took.
+      Losses in nats, float32 or float64 as the logits are, and the seconds that they took.
     """
     size = min(chunk, cell.slots) if cell.name == SHORT else chunk
     mode, began = cell.prefill, time.perf_counter()
@@ -115,7 +115,8 @@ def losses(
                 jnp.asarray(np.pad(y, ((0, fill), (0, 0)))),
                 jnp.asarray(np.pad(target, (0, fill))),
             )
-            scored = np.asarray(nll, np.float64)[max(skipped - done, 0) : count]
+            # Copied: a view would hold the device's array as long as its losses are kept.
+            scored = np.array(nll)[max(skipped - done, 0) : count]
             now = time.perf_counter()
             yield scored, now - began
             began, done = time.perf_counter(), done + count

@@ -1,9 +1,7 @@
 """A state on disk: whole or not there, of one model and policy, and never unpickled."""
 
-import contextlib
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,7 +16,14 @@ from jax.typing import DTypeLike
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import KVCache, State, empty_state
 from glassesjax.errors import BadInput, brief, escaped
-from glassesjax.files import check_local, json_object, part_of, regular_file, to_json, writing
+from glassesjax.files import (
+    check_local,
+    json_object,
+    regular_file,
+    to_json,
+    writing,
+    written_by_rename,
+)
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.stored_config import config_of, config_record, config_text
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
@@ -82,16 +87,9 @@ def save_state(
         **dict(zip(_names(state), map(_plain, jax.tree.leaves(state)), strict=True)),
         **{f"with.{name}": array for name, array in (arrays or {}).items()},
     }
-    part = part_of(path)
-    try:
-        with writing("to save the state", path, "choose another file"), part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **content)
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # it was renamed, or never made
-            part.unlink()
+    expected = "to save the state"
+    with writing(expected, path, "choose another file"), written_by_rename(path) as file:
+        np.savez(file, allow_pickle=False, **content)
 
 
 def load_state(

@@ -2,18 +2,20 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from glassesjax.files import Row, write_by_rename, writing
+from glassesjax.runs.array_file import ARRAYS, ArrayFile, Arrays
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.provenance import provenance
 from glassesjax.runs.readback import blaming_unmarked
 from glassesjax.runs.record import to_row
 from glassesjax.runs.row_schema import NUMBER, RowSchema
-from glassesjax.runs.rows import ROWS, RowFile
+from glassesjax.runs.rows import ROWS, RowFile, read_rows
 from glassesjax.runs.run import (
     SUMMARY,
     ConstantsT,
@@ -28,6 +30,16 @@ Done = Callable[[Row], bool]
 """Of a row, or of its key alone: whether it is there already."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Step(Generic[RowT]):
+    """Rows that are measured together and written as a whole."""
+
+    name: str
+    rows: Sequence[RowT]
+    arrays: Arrays = dataclasses.field(default_factory=dict)
+    """Those that the rows name."""
+
+
 def fill_records(
     out: Path,
     *,
@@ -35,7 +47,7 @@ def fill_records(
     source: Mapping[str, object],
     schema: RowSchema[RowT, ConstantsT],
     constants: ConstantsT,
-    measure: Callable[[Done], Iterable[tuple[str, Sequence[RowT]]]],
+    measure: Callable[[Done], Iterable[Step[RowT] | tuple[str, Sequence[RowT]]]],
     result: Callable[[Run[RowT, ConstantsT]], Result[RowT, ConstantsT, SummaryT]],
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
@@ -50,7 +62,7 @@ def fill_records(
       schema: How the rows are kept.
       constants: What all rows of this process have in common.
       measure: Takes whether a row of such key fields is there; gives the others step by step, each
-        step with its name.
+        step with its name, and with the arrays that its rows name.
       result: Takes the whole run; gives it with its summary, figures and page.
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
@@ -72,13 +84,19 @@ def fill_records(
             intact = journal.intact(file, refuse=settled is None)
             file.keep(intact if settled is None else settled(intact))
             journal.write(file)
-            for name, rows in measure(file.__contains__):
+            there = read_rows(out / ROWS, lists=True) if schema.names_arrays else []
+            arrays = ArrayFile(out / ARRAYS, map(schema.read, there))
+            for each in measure(file.__contains__):
+                step = each if isinstance(each, Step) else Step(*each)
                 folder.lock.check()
-                if rows:  # without any this process has nothing to note
+                written = [to_row(row) for row in step.rows]
+                new = [row not in file for row in written]
+                if any(new):  # without any this process has nothing to note
                     number = journal.number(file)
-                    file.append([{NUMBER: number, **to_row(row)} for row in rows])
+                    arrays.add(list(itertools.compress(step.rows, new)), step.arrays)
+                    file.append([{NUMBER: number, **row} for row in written])
                 journal.write(file)
-                advance(name)
+                advance(step.name)
         with blaming_unmarked(out / ROWS, unmarked=journal.unmarked):
             whole = result(read_run(out, schema))
             texts = {SUMMARY: whole.summary_text(), **whole.files()}

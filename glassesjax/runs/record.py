@@ -3,7 +3,8 @@
 On disk a row is one flat JSON object. A field that does not apply is left out, and null stands for
 a number that is not finite, and for nothing else. Fields that belong together are a dataclass of
 their own, the type of one field: they stand in the row beside the others, all of them or none.
-Where a kind has one group under several fields, these are annotated with ``PREFIXED``.
+Where a kind has one group under several fields, these are annotated with ``PREFIXED``. An array by
+token or step stands in ``arrays.npz``, under the name that the row has.
 """
 
 import ast
@@ -16,7 +17,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from glassesjax.errors import BadInput
 
@@ -36,6 +37,26 @@ class Column(NamedTuple):
     """Whether it is left out where it does not apply."""
     doc: str
     """Meaning, unit, range, and what null says."""
+    stored: bool = False
+    """Whether it names an array."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """The array that a field names, whose type is ``Annotated[str, Stored(...)]``."""
+
+    dtypes: tuple[str, ...]
+    """As NumPy names them; the array is of one of these."""
+    axes: tuple[str, ...]
+    """The fields of the same class that say how long each axis is."""
+
+
+class Member(NamedTuple):
+    """An array that a row names."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    shape: tuple[int, ...]
 
 
 class _Field(NamedTuple):
@@ -48,6 +69,8 @@ class _Field(NamedTuple):
     type: str
     check: Callable[[Any], Any]
     """The value as Python has it; ValueError for another type or value."""
+    stored: Stored | None = None
+    """Of a field that names an array, what that is."""
 
 
 def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
@@ -145,6 +168,26 @@ def read_as(
     return from_row(by_name[row["kind"]], row, where)
 
 
+def members(record: Any) -> Iterator[Member]:  # noqa: ANN401  (a dataclass)
+    """The arrays that a record names.
+
+    Args:
+      record: A frozen dataclass.
+
+    Yields:
+      Each with what it must be; none for a field that does not apply.
+    """
+    for field in _fields(type(record)):
+        value = getattr(record, field.name)
+        if value is None:
+            continue
+        if field.group:
+            yield from members(value)
+        elif field.stored:
+            shape = tuple(getattr(record, axis) for axis in field.stored.axes)
+            yield Member(value, field.stored.dtypes, shape)
+
+
 def names(kind: type) -> list[str]:
     """The names of a kind's fields as a row has them, in order.
 
@@ -180,7 +223,8 @@ def _columns(kind: type) -> Iterator[Column]:
     docs = _docs(kind)
     for field in _fields(kind):
         if not field.group:
-            yield Column(field.name, field.type, field.optional, docs.get(field.name, ""))
+            doc, stored = docs.get(field.name, ""), field.stored is not None
+            yield Column(field.name, field.type, field.optional, doc, stored)
             continue
         for column in _columns(field.group):
             name, optional = f"{field.prefix}{column.name}", column.optional or field.optional
@@ -212,16 +256,28 @@ def _fields(kind: type) -> tuple[_Field, ...]:
 
 
 def _field(name: str, hint: Any) -> _Field:  # noqa: ANN401  (an annotation)
-    optional, marks = False, ()
-    if typing.get_origin(hint) is typing.Annotated:
-        hint, *marks = typing.get_args(hint)
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # the latter with a Literal
+    hint, marks = _unmarked(hint)
+    optional = typing.get_origin(hint) in (types.UnionType, typing.Union)  # with a Literal
+    if optional:
         (hint,) = [each for each in typing.get_args(hint) if each is not types.NoneType]
-        optional = True
+        hint, inner = _unmarked(hint)
+        marks = [*marks, *inner]
     if dataclasses.is_dataclass(hint):
         prefix = f"{name}_" if PREFIXED in marks else ""
         return _Field(name, optional, typing.cast(type, hint), prefix, "", lambda value: value)
-    return _Field(name, optional, None, "", *_checked(hint))
+    text, check = _checked(hint)
+    stored = next((mark for mark in marks if isinstance(mark, Stored)), None)
+    if stored:
+        text = f"name of an array of {' or '.join(stored.dtypes)}, by {' and '.join(stored.axes)}"
+    return _Field(name, optional, None, "", text, check, stored)
+
+
+def _unmarked(hint: Any) -> tuple[Any, list[Any]]:  # noqa: ANN401  (an annotation)
+    """An annotation without what ``Annotated`` adds to it, and that."""
+    if typing.get_origin(hint) is not Annotated:
+        return hint, []
+    hint, *marks = typing.get_args(hint)
+    return hint, marks
 
 
 def _checked(hint: Any) -> tuple[str, Callable[[Any], Any]]:  # noqa: ANN401  (an annotation)

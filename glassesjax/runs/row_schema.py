@@ -82,6 +82,11 @@ class RowSchema(Generic[RowT, ConstantsT]):
         return frozenset(name for kind in self.kinds for name in names(kind))
 
     @functools.cached_property
+    def names_arrays(self) -> bool:
+        """Whether rows of some kind name arrays."""
+        return any(column.stored for kind in self.kinds for column in columns(kind))
+
+    @functools.cached_property
     def _numbers(self) -> frozenset[str]:
         """Those of rows and constants in which null is a number that is not finite."""
         each = (column for kind in (*self.kinds, self.constants) for column in columns(kind))

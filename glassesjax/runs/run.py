@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from glassesjax.arrays import NumPyArray
 from glassesjax.errors import BadInput
 from glassesjax.files import (
     MOST_SETTINGS,
@@ -18,6 +19,7 @@ from glassesjax.files import (
     write_by_rename,
     writing,
 )
+from glassesjax.runs.array_file import ARRAYS, StoredArrays, write_arrays
 from glassesjax.runs.record import columns, from_row, to_row
 from glassesjax.runs.record_file import (
     CONTINUED,
@@ -63,6 +65,9 @@ class Run(Generic[RowT, ConstantsT]):
     """Those of the first record."""
     provenance: Mapping[str, Any]
     """The rest of ``provenance.json``: what was called, and what identifies the subject."""
+    # Any: a check of types would read them.
+    arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """NumPy's, by the names that rows have; of a folder each is read when it is asked for."""
 
     def typed(self, kind: str) -> set[str]:
         """The names of all fields of a type.
@@ -160,8 +165,25 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
             raise BadInput(f"{expected}, got {name!r:.40}: choose one.")
         return self.figures[name]()
 
+    def array(self, name: str) -> NumPyArray:
+        """An array that a row names.
+
+        Args:
+          name: As the row has it.
+
+        Returns:
+          Of the type and shape that the row's field is documented with.
+
+        Raises:
+          BadInput: No row names it, or its file is not there or damaged.
+        """
+        if name not in self.run.arrays:
+            expected = "Expected the name of an array as a row of this run has it"
+            raise BadInput(f"{expected}, got {name!r:.80}: choose one.")
+        return self.run.arrays[name]
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """The run as a folder: settings, record, rows, summary, figures and page.
+        """The run as a folder: settings, record, rows, arrays, summary, figures and page.
 
         Args:
           folder: A new or empty one.
@@ -170,7 +192,8 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
           Its path.
 
         Raises:
-          BadInput: There are files in it, or nothing may be written there.
+          BadInput: There are files in it, nothing may be written there, or an array of the run is
+            not there or damaged.
           NoRoom: The disk is full.
         """
         path, run = Path(folder), self.run
@@ -179,6 +202,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         rows = zip(run.numbers, run.rows, strict=True)
         text = "".join(to_json({NUMBER: n, **to_row(row)}) + "\n" for n, row in rows)
         mark = marks(text.encode().splitlines(keepends=True))[-1]
+        arrays = dict(run.arrays)
         texts = {
             "settings.json": to_json({"schema": RUNS, **run.settings}, indent=2),
             FILE: to_json({**run.provenance, RECORDS: run.records, MARKS: [mark]}, indent=2),
@@ -187,6 +211,9 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
             **self.files(),
         }
         with writing("to write the run", path, "choose another folder"):
+            path.mkdir(parents=True, exist_ok=True)
+            if arrays:
+                write_arrays(path / ARRAYS, arrays)
             for name, text in texts.items():
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 write_by_rename(path / name, text)
@@ -261,6 +288,7 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
         records=records,
         constants=constants[0],
         provenance={name: value for name, value in noted.items() if name not in OWN},
+        arrays=StoredArrays(folder / ARRAYS, typed),
     )
     if schema.counting is None:
         return run

@@ -3,7 +3,7 @@
 In windows, each from an empty state, as the paper does; or as one running book.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,14 @@ from glassesjax.cache.readable import ranking_obstacle
 from glassesjax.files import Row
 from glassesjax.model.opening import encoding_name
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.fill import Step
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
-from glassesjax.studies.perplexity.rows import perplexity_row, stretches
+from glassesjax.studies.perplexity.rows import (
+    Stretch,
+    perplexity_row,
+    stretches,
+    token_losses_name,
+)
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.subject import DTYPES, Subject
@@ -28,7 +34,7 @@ def measure(
     settings: PerplexitySettings,
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
-) -> Iterator[tuple[str, list[PerplexityRow]]]:
+) -> Iterator[Step[PerplexityRow]]:
     r"""Reads the text once for each policy and size.
 
     .. math:: \exp \Bigl( -\frac1N \sum_t \ln p(x_t \mid x_{<t}) \Bigr)
@@ -44,8 +50,8 @@ def measure(
       done: Whether the row with these key fields is there already; whole windows are left out.
 
     Yields:
-      What was done and its rows, one a stretch of positions. For each window, or, of a book, for
-      each stretch.
+      What was done, its rows, one a stretch of positions, and the losses of their tokens. For each
+      window, or, of a book, for each stretch.
     """
     steps = _steps(settings, subject, done)
     while True:
@@ -59,7 +65,7 @@ def measure(
 
 def _steps(
     settings: PerplexitySettings, subject: Subject, done: Callable[[Row], bool]
-) -> Iterator[tuple[str, list[PerplexityRow]]]:
+) -> Iterator[Step[PerplexityRow]]:
     dtype = jnp.dtype(DTYPES[settings.format])
     decoder = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
     model = unroll(decoder)
@@ -79,13 +85,24 @@ def _steps(
         for index in left:
             window, chunk = subject.windows[index], settings.chunk
             read = losses(model, window, cell, empty, chunk=chunk, opening=subject.opening)
-            rows = (perplexity_row(cell, size, index, part) for part in stretches(read))
             name = f"{cell.name} with {cell.slots} slots"
             if settings.span == "book":
-                for row in rows:
-                    yield f"{name}, from {row.start}", [row]
+                for part in stretches(read):
+                    yield _step(f"{name}, from {part.start}", cell, size, index, [part])
             else:
-                yield f"{name}, window {index + 1} of {len(subject.windows)}", list(rows)
+                name = f"{name}, window {index + 1} of {len(subject.windows)}"
+                yield _step(name, cell, size, index, list(stretches(read)))
+
+
+def _step(
+    name: str, cell: Cell, size: int, window: int, parts: Sequence[Stretch]
+) -> Step[PerplexityRow]:
+    names = [token_losses_name(cell, window, part.start) for part in parts]
+    return Step(
+        name,
+        [perplexity_row(cell, size, window, part) for part in parts],
+        {name: part.losses for name, part in zip(names, parts, strict=True)},
+    )
 
 
 def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk: int) -> None:

@@ -46,7 +46,7 @@ def perplexity_page(result: Result[PerplexityRow, PerplexityConstants, Perplexit
         _by_position(summary),
         _costs(summary),
         glossary(words.GLOSSARY),
-        _methods(run.constants),
+        _methods(run.constants, summary),
         origin(run.settings, run.made),
         element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
     )
@@ -154,8 +154,9 @@ def _costs(summary: PerplexitySummary) -> Markup:
     return element("section", element("h2", "What it costs"), *tables)
 
 
-def _methods(shared: PerplexityConstants) -> Markup:
+def _methods(shared: PerplexityConstants, summary: PerplexitySummary) -> Markup:
     weights = shared.weights or ""
     four_bits = [words.FOUR_BITS.format(weights=weights)] if "q4" in weights.lower() else []
-    lines = bullets([*words.METHODS, *four_bits], "says")
+    older = [words.BLOCK_LOSSES] if summary.losses_from == "blocks" else []
+    lines = bullets([*words.METHODS, *older, *four_bits], "says")
     return element("section", element("h2", "Methods and caveats"), lines)

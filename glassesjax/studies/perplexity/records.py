@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from glassesjax.cache.obstacles import DIGITS, OBSTACLES, RANDOM_DIGITS, Obstacle, unstated_obstacle
 from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.record import Stored
 from glassesjax.runs.row_schema import RowSchema
 
 
@@ -63,9 +64,12 @@ class PerplexityRow:
     """Sum of their negative log likelihoods, in nats; null where it is not finite."""
     finite: bool
     """Whether ``nll`` is finite; where it is not, the command ends with status 1."""
+    token_losses: Annotated[str, Stored(("float32", "float64"), ("tokens",))] | None = None
+    """The negative log likelihood of each scored token in order, in nats, as it was computed; NaN
+    and infinities are kept. Missing in rows of before they were stored."""
     block_losses: tuple[float, ...] | None = None
-    """The same sum by blocks of 64 positions from ``start`` on, in nats; the last block may be
-    shorter. Missing in rows of before blocks were noted."""
+    """Rows without ``token_losses`` may have this instead: sums of losses over blocks of 64
+    positions from ``start`` on, in nats; the last block may be shorter. No row of today has it."""
     perplexity: float
     """Of the segment: the exponential of ``nll`` over ``tokens``; null where that is beyond
     float64."""

@@ -23,12 +23,12 @@ class Stretch(NamedTuple):
     nll: float
     """Sum of their losses, in nats."""
     seconds: float
-    blocks: tuple[float, ...] = ()
-    """The same sum by blocks of ``BLOCK`` positions, from ``start`` on; the last may be shorter."""
+    losses: Float[np.ndarray, " _tokens"]
+    """Of each token, in the type in which they were computed."""
 
 
 def stretches(losses: Iterable[tuple[Float[np.ndarray, " _targets"], float]]) -> Iterator[Stretch]:
-    """Sums of losses, stretch by stretch, each as soon as it is whole.
+    """Losses by stretch, each as soon as it is whole.
 
     Args:
       losses: Losses of positions from 1 on, with their seconds, which are spread evenly.
@@ -36,31 +36,49 @@ def stretches(losses: Iterable[tuple[Float[np.ndarray, " _targets"], float]]) ->
     Yields:
       Stretches in order; sums are in float64.
     """
-    position, open_ = 1, Stretch(0, 0, 0.0, 0.0)  # every start is a multiple of BLOCK
+    position, open_ = 1, _Open(0)
     for part, seconds in losses:
         starts = [stretch_start(at) for at in range(position, position + len(part))]
         for start in sorted(set(starts)):
-            first = starts.index(start)
-            mine = part[first : len(starts) - starts[::-1].index(start)]
+            mine = part[starts.index(start) : len(starts) - starts[::-1].index(start)]
             if start != open_.start:
-                yield open_
-                open_ = Stretch(start, 0, 0.0, 0.0)
-            spent = seconds * len(mine) / len(part)
-            tokens, nll = open_.tokens + len(mine), open_.nll + float(np.sum(mine))
-            blocks = _added(open_.blocks, position + first - start, mine)
-            open_ = Stretch(start, tokens, nll, open_.seconds + spent, blocks)
+                yield open_.whole()
+                open_ = _Open(start)
+            open_.add(mine, seconds * len(mine) / len(part))
         position += len(part)
-    yield open_
+    yield open_.whole()
 
 
-def _added(
-    blocks: tuple[float, ...], offset: int, losses: Float[np.ndarray, " _part"]
-) -> tuple[float, ...]:
-    """Sums by block with some more losses, the first of which stands so far into the stretch."""
-    own = (offset + np.arange(len(losses))) // BLOCK
-    sums = np.bincount(own, weights=losses, minlength=len(blocks))
-    sums[: len(blocks)] += blocks
-    return tuple(sums.tolist())
+class _Open:
+    """A stretch of which some tokens may be to come."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self._nll, self._seconds = 0.0, 0.0
+        self._parts: list[Float[np.ndarray, " _part"]] = []
+
+    def add(self, losses: Float[np.ndarray, " _part"], seconds: float) -> None:
+        self._nll += float(np.sum(losses.astype(np.float64)))
+        self._seconds += seconds
+        self._parts.append(losses)
+
+    def whole(self) -> Stretch:
+        losses = np.concatenate(self._parts)
+        return Stretch(self.start, len(losses), self._nll, self._seconds, losses)
+
+
+def block_sums(start: int, losses: Float[np.ndarray, " _tokens"]) -> Float[np.ndarray, " _blocks"]:
+    """Sums of a stretch's losses by blocks of ``BLOCK`` positions from its start on.
+
+    Args:
+      start: Where the stretch begins, a multiple of ``BLOCK``.
+      losses: Of all its positions but position 0.
+
+    Returns:
+      In float64; the last block may be shorter.
+    """
+    positions = max(start, 1) + np.arange(len(losses))
+    return np.bincount((positions - start) // BLOCK, weights=losses)
 
 
 def block_tokens(start: int, tokens: int) -> list[int]:
@@ -76,6 +94,20 @@ def block_tokens(start: int, tokens: int) -> list[int]:
     first = max(start, 1)
     edges = [first, *range(start + BLOCK, first + tokens, BLOCK), first + tokens]
     return [after - before for before, after in itertools.pairwise(edges)]
+
+
+def token_losses_name(cell: Cell, window: int, start: int) -> str:
+    """Under which name the losses of a stretch are stored.
+
+    Args:
+      cell: Policy and slots.
+      window: Which one.
+      start: Where the stretch begins.
+
+    Returns:
+      One for each row of a run.
+    """
+    return f"token_losses/{cell.name}/{cell.slots}/{window}/{start}"
 
 
 def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> PerplexityRow:
@@ -101,7 +133,7 @@ def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> Perp
         tokens=stretch.tokens,
         nll=stretch.nll,
         finite=math.isfinite(stretch.nll),
-        block_losses=stretch.blocks,
+        token_losses=token_losses_name(cell, window, stretch.start),
         perplexity=math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf,
         tokens_per_second=stretch.tokens / stretch.seconds,
     )

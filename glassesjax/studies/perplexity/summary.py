@@ -12,7 +12,7 @@ from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.statistics.intervals import Interval
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
-from glassesjax.studies.perplexity.totals import FULL, CellName, Totals
+from glassesjax.studies.perplexity.totals import FULL, CellName, LossSource, Totals
 
 LARGEST = 700.0  # of a logarithm whose exponential float64 has
 
@@ -102,6 +102,9 @@ class PerplexitySummary:
     """Scored under each policy."""
     blocks: int
     """Of the text, that all have read; 0 where rows do not have their losses."""
+    losses_from: LossSource | None
+    """What the losses of these blocks are: sums of stored losses of tokens, or, of some rows at
+    least, sums that stand in the rows of an older run; None where no row has either."""
     left_out: int
     """Segments that not all policies and sizes have read."""
     cells: list[CellSummary]
@@ -162,6 +165,7 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
         windows=totals.windows,
         tokens=totals.tokens,
         blocks=totals.blocks,
+        losses_from=totals.losses_from,
         left_out=totals.left_out,
         cells=[_cell(totals, cell) for cell in totals.cells],
         sizes=[_size(totals, slots) for slots in totals.slots],

@@ -1,8 +1,9 @@
 """Rows of a perplexity run, added up over what all policies read."""
 
+import functools
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import Interval, paired_difference
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
-from glassesjax.studies.perplexity.rows import block_tokens
+from glassesjax.studies.perplexity.rows import block_sums, block_tokens
 
+LossSource = Literal["tokens", "blocks"]
 FULL = "full"  # it evicts nothing, and has a size of its own
 
 
@@ -64,9 +66,10 @@ class Totals:
             expected = "Expected rows of the perplexity study with a segment common to all policies"
             raise BadInput(f"{expected}, got none: let the run measure more.")
         self.segments = sorted(common)
+        self._sums: dict[CellName, np.ndarray | None] = {}
         self.left_out = len(set.union(*read)) - len(common)
         self.windows = len({window for window, _ in self.segments})
-        self._cells = cells
+        self._cells, self._arrays = cells, run.arrays
         self._obstacle = run.constants.ranking_obstacle
 
     def __contains__(self, cell: CellName) -> bool:
@@ -105,7 +108,15 @@ class Totals:
     def blocks(self) -> int:
         """How many blocks of the text all have read; 0 where rows do not have their losses."""
         losses = self._blocks(self.cells[0])
-        return 0 if losses is None else len(losses[0])
+        return 0 if losses is None else len(losses)
+
+    @property
+    def losses_from(self) -> LossSource | None:
+        """What losses by block are, as far as there are any."""
+        rows = [cell[segment] for cell in self._cells.values() for segment in self.segments]
+        if any(row.block_losses is not None and not row.token_losses for row in rows):
+            return "blocks"
+        return "tokens" if any(row.token_losses for row in rows) else None
 
     def difference(self, first: CellName, second: CellName) -> Interval:
         """Mean loss of one less that of another, in nats a token, over the blocks of the text.
@@ -120,19 +131,26 @@ class Totals:
             each = [self(cell) for cell in (first, second)]
             gap = each[0].nll / each[0].tokens - each[1].nll / each[1].tokens
             return Interval(gap, math.nan, math.nan)
-        return paired_difference(own[0], other[0], own[1])
+        return paired_difference(own, other, self._tokens)
 
-    def _blocks(self, cell: CellName) -> tuple[np.ndarray, np.ndarray] | None:
-        """Losses and tokens of each block of the text, in order."""
-        losses: list[float] = []
-        tokens: list[int] = []
-        for segment in self.segments:
-            row = self._cells[cell][segment]
-            if row.block_losses is None:
-                return None
-            losses += row.block_losses
-            tokens += block_tokens(row.start, row.tokens)
-        return np.array(losses), np.array(tokens, np.float64)
+    def _blocks(self, cell: CellName) -> np.ndarray | None:
+        """Losses of each block of the text, in order; None where a row does not have them."""
+        if cell not in self._sums:  # each array is read once
+            sums = [self._block_sums(self._cells[cell][segment]) for segment in self.segments]
+            known = [each for each in sums if each is not None]
+            self._sums[cell] = np.concatenate(known) if len(known) == len(sums) else None
+        return self._sums[cell]
+
+    def _block_sums(self, row: PerplexityRow) -> np.ndarray | None:
+        if row.token_losses:
+            return block_sums(row.start, self._arrays[row.token_losses])
+        return None if row.block_losses is None else np.array(row.block_losses)
+
+    @functools.cached_property
+    def _tokens(self) -> np.ndarray:
+        """How many there are in each block."""
+        rows = [self._cells[self.cells[0]][segment] for segment in self.segments]
+        return np.concatenate([block_tokens(row.start, row.tokens) for row in rows]).astype(float)
 
     def by_position(self, cell: CellName) -> list[tuple[int, Total]]:
         """Totals by where in its window a segment begins."""
@@ -144,4 +162,10 @@ class Totals:
         rows = [self._cells[cell][segment] for segment in segments]
         tokens = sum(row.tokens for row in rows)
         seconds = sum(row.tokens / row.tokens_per_second for row in rows)
-        return Total(tokens, math.fsum(row.nll for row in rows), rows[0].bytes, seconds)
+        return Total(tokens, math.fsum(map(self._nll, rows)), rows[0].bytes, seconds)
+
+    def _nll(self, row: PerplexityRow) -> float:
+        """The row's sum; in a row of a file infinity is null, and the tokens know it."""
+        if row.finite or not row.token_losses:
+            return row.nll
+        return float(np.sum(self._arrays[row.token_losses].astype(np.float64)))

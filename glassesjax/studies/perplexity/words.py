@@ -52,6 +52,11 @@ METHODS = (
     " of this kind, not of other texts or models.",
 )
 
+BLOCK_LOSSES = (
+    "This run was begun before losses of single tokens were stored: where they are missing, the"
+    " sums over these blocks are those of the rows."
+)
+
 FOUR_BITS = (
     "The weights were quantized to about 4 bits before they came here ({weights}): this is the"
     " model as distributed, not as trained. All numbers are of these weights, decoded to float32."

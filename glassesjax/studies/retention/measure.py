@@ -135,7 +135,8 @@ class _Full:
             empty = empty_state(decoder.config, rule, len(tokens), DTYPES[self._settings.format])
             cell = Cell("full", rule, len(tokens))
             parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=CHUNK))
-        mean = float(np.mean(np.concatenate([part for part, _ in parts])))
+        each = np.concatenate([part for part, _ in parts], dtype=np.float64)
+        mean = float(np.mean(each))
         return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from studies.collapse.made_rows import PROVENANCE
 
 from glassesjax.runs.record import from_row
@@ -47,8 +48,8 @@ def _row(policy, slots, window, start, perplexity):
     }  # fmt: skip
 
 
-def run_of(rows, **changes):
-    """The run that has these rows; its constants may be changed."""
+def run_of(rows, arrays=None, **changes):
+    """The run that has these rows and arrays; its constants may be changed."""
     constants = CONSTANTS | changes
     return Run(
         settings={"model": "toy", "text": "<script>alert(1)</script>"},
@@ -57,14 +58,27 @@ def run_of(rows, **changes):
         records=[constants | PROVENANCE],
         constants=from_row(PerplexityConstants, constants),
         provenance={"command": "glassesjax perplexity toy"},
+        arrays=arrays or {},
     )
 
 
-def made_result(rows, **changes):
+def with_tokens(rows):
+    """The same rows with the losses of their tokens, equal within a block, and these arrays."""
+    new, arrays = [], {}
+    for row in rows:
+        name = "/".join(str(row[part]) for part in ("policy", "slots", "window", "start"))
+        counts = block_tokens(row["start"], row["tokens"])
+        sums = [math.nan if loss is None else loss for loss in row["block_losses"]]
+        arrays[name] = np.repeat(np.divide(sums, counts), counts)
+        new.append({k: v for k, v in row.items() if k != "block_losses"} | {"token_losses": name})
+    return new, arrays
+
+
+def made_result(rows, arrays=None, **changes):
     """The same with its summary and figures."""
-    return result(run_of(rows, **changes))
+    return result(run_of(rows, arrays, **changes))
 
 
-def lines_of(rows, **changes):
+def lines_of(rows, arrays=None, **changes):
     """The headlines of a run that has these rows."""
-    return perplexity_headlines(summarize(run_of(rows, **changes)))
+    return perplexity_headlines(summarize(run_of(rows, arrays, **changes)))

@@ -1,11 +1,18 @@
 """The perplexity page on rows whose every number is known: sentences, figures, tables, markup."""
 
+import math
 import re
 
 import numpy as np
 import pytest
 from studies.collapse.test_page import Reader
-from studies.perplexity.made_perplexity import lines_of, made_result, made_rows, run_of
+from studies.perplexity.made_perplexity import (
+    lines_of,
+    made_result,
+    made_rows,
+    run_of,
+    with_tokens,
+)
 from wording import says
 
 from glassesjax.errors import BadInput
@@ -16,7 +23,7 @@ from glassesjax.studies.perplexity.records import ROWS
 from glassesjax.studies.perplexity.sentences import size_name, told
 from glassesjax.studies.perplexity.summary import summarize
 from glassesjax.studies.perplexity.totals import CellName, Totals
-from glassesjax.studies.perplexity.words import PAPER, PAPER_SLOTS
+from glassesjax.studies.perplexity.words import BLOCK_LOSSES, PAPER, PAPER_SLOTS
 
 KNOWN = {
     "full": 10.0,
@@ -102,6 +109,45 @@ def test_an_order_is_one_only_where_its_interval_leaves_zero_out():
     few = lines_of(made_rows(found, windows=1))[1]
     assert close(few)
     assert "no order can be inferred from fewer than 8" in few
+
+
+def test_losses_of_tokens_say_what_their_sums_by_block_say():
+    # No ratio is a half digit, which roundings would turn.
+    known = {"full": 10.0, "window": {31: 31.7}, "tova": {31: 22.3}, "h2o": {31: 24.9}}
+    rows = noisy(made_rows(known, windows=8), "tova", 3.0)
+    old, new = made_result(rows), made_result(*with_tokens(rows))
+    assert (old.summary.losses_from, new.summary.losses_from) == ("blocks", "tokens")
+    assert new.headline == old.headline
+    for size, other in zip(new.summary.sizes, old.summary.sizes, strict=True):
+        for pair, known in zip(size.pairs, other.pairs, strict=True):
+            # Sums of 64 equal numbers.
+            assert pair.difference == pytest.approx(known.difference, rel=2.0**-40, abs=0)
+    pages = [perplexity_page(each) for each in (old, new)]
+    assert [BLOCK_LOSSES in page for page in pages] == [True, False]
+    assert pages[0].replace(f"<li>{BLOCK_LOSSES}</li>", "") == pages[1]
+    # An older run that was continued has both.
+    half = len(rows) // 2
+    tokens, arrays = with_tokens(rows[half:])
+    mixed = made_result([*rows[:half], *tokens], arrays)
+    assert mixed.summary.losses_from == "blocks"
+    assert mixed.headline == old.headline
+    assert mixed.summary.sizes[0].pairs[0].distinct == old.summary.sizes[0].pairs[0].distinct
+
+
+def test_an_infinite_loss_is_infinite_in_what_it_is_compared_with():
+    rows, arrays = with_tokens(made_rows({"full": 10.0, "tova": {31: 20.0}, "h2o": {31: 5.0}}))
+    for row in rows:
+        if row["policy"] == "tova" and row["start"] == 0:
+            row |= {"nll": None, "finite": False, "perplexity": None}
+            arrays[row["token_losses"]][3] = np.inf
+    summary = summarize(run_of(rows, arrays))
+    assert summary.of("tova", 31).nll == math.inf
+    (pair,) = summary.sizes[0].pairs
+    assert pair.difference.value == pair.ratio.value == math.inf
+    assert not pair.distinct
+    text = " ".join(lines_of(rows, arrays))
+    assert "tova not finite" in text
+    assert "nan" not in text
 
 
 def test_rows_without_losses_by_block_are_read_and_tell_no_order():

@@ -1,6 +1,8 @@
 """The perplexity study on the toy: its rows against slow truths, its pieces, and resuming."""
 
+import collections
 import dataclasses
+import functools
 import json
 import math
 
@@ -23,7 +25,12 @@ from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
 from glassesjax.studies.perplexity.measure import constants, measure
 from glassesjax.studies.perplexity.records import ROWS, PerplexityRow
-from glassesjax.studies.perplexity.rows import block_tokens, perplexity_row, stretches
+from glassesjax.studies.perplexity.rows import (
+    block_sums,
+    block_tokens,
+    perplexity_row,
+    stretches,
+)
 from glassesjax.studies.perplexity.run import run_perplexity
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.stretches import stretch_start
@@ -59,7 +66,14 @@ def rows(subject):
 
 
 def measured(settings, subject):
-    return [to_row(row) for _, rows in measure(settings, subject) for row in rows]
+    return [to_row(row) for step in measure(settings, subject) for row in step.rows]
+
+
+def run_by(settings):
+    """The run that these settings give, as it is in memory."""
+    steps = list(measure(settings, open_subject(settings)))
+    rows = [to_row(row) for step in steps for row in step.rows]
+    return functools.partial(run_of, rows, dict(collections.ChainMap(*(s.arrays for s in steps))))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +128,7 @@ def test_every_row_is_there_once(rows):
     assert len(rows) == len(keys) == 5 * 2
     assert {row["tokens"] for row in rows} == {15}  # position 0 is not scored
     for row in rows:
-        assert math.fsum(row["block_losses"]) == pytest.approx(row["nll"], rel=2.0**-50, abs=0)
+        assert row["token_losses"] == "token_losses/{policy}/{slots}/{window}/{start}".format(**row)
         assert row["perplexity"] == math.exp(row["nll"] / row["tokens"])
         assert row["tokens_per_second"] > 0
     slots = {row["policy"]: row["slots"] for row in rows}
@@ -129,22 +143,38 @@ def test_what_all_rows_have_in_common(subject):
     assert (shared.num_layers, shared.model_dim) == (3, 64)
 
 
+@pytest.mark.parametrize(("format_", "dtype"), [("f64", np.float64), ("f32", np.float32)])
+def test_the_losses_of_all_tokens_are_stored_as_they_were_computed(wide, subject, format_, dtype):
+    run = run_by(dataclasses.replace(SETTINGS, policies=("full",), format=format_))()
+    for row, window in zip(run.rows, subject.windows, strict=True):
+        losses = run.arrays[row.token_losses]
+        assert (losses.dtype, losses.shape) == (dtype, (row.tokens,))
+        total = math.fsum(losses.astype(np.float64))
+        assert total == pytest.approx(row.nll, rel=2.0**-50, abs=0)
+        if format_ == "f64":
+            y, _ = jax.jit(lambda decoder, tokens: decoder(tokens))(wide, jnp.asarray(window[:-1]))
+            logits = np.asarray(wide.logits(y))
+            each = [loss_of(logits[at : at + 1], window[at + 1 :][:1]) for at in range(15)]
+            np.testing.assert_allclose(losses, each, rtol=CLOSE["rel"])
+
+
 def test_losses_of_real_rows_are_paired_by_blocks(rows):
     tova, window = CellName("tova", SLOTS), CellName("window", SLOTS)
-    totals = Totals(run_of(rows))
-    assert totals.blocks == 2  # one in each window: too few for an interval
+    few = dataclasses.replace(SETTINGS, policies=("window", "tova"))
+    totals = Totals(run_by(few)())
+    assert (totals.blocks, totals.losses_from) == (2, "tokens")
+    # One in each window: too few for an interval.
     gap = totals.difference(tova, window)
     mean = lambda name: math.fsum(nll(rows, name, window) for window in (0, 1)) / 30
     assert gap.value == pytest.approx(mean("tova") - mean("window"), rel=1e-9, abs=0)
     assert not gap.excludes(0.0)
-    settings = dataclasses.replace(SETTINGS, policies=("window", "tova"), max_tokens=150)
-    settings = dataclasses.replace(settings, windows=16)
-    more = measured(settings, open_subject(settings))
-    found = Totals(run_of(more)).difference(tova, window)
+    settings = dataclasses.replace(few, max_tokens=150)
+    more = run_by(settings)
+    found = Totals(more()).difference(tova, window)
     assert found.low < found.value < found.high
-    assert Totals(run_of(more)).difference(window, tova) == found.turned
+    assert Totals(more()).difference(window, tova) == found.turned
     # The same rows as they are: on random digits there is no interval, and so no order.
-    bare = Totals(run_of(more, ranking_obstacle="random_digits"))
+    bare = Totals(more(ranking_obstacle="random_digits"))
     assert not bare.difference(tova, window).excludes(0.0)
 
 
@@ -190,11 +220,11 @@ def test_a_book_is_read_with_one_state_whatever_the_chunk(wide, subject):
     own = {"span": "book", "windows": None, "policies": ("tova",), "chunk": 7}
     settings = dataclasses.replace(SETTINGS, **own)
     book = open_subject(settings)
-    ((name, (record,)),) = measure(settings, book)
-    row = to_row(record)
+    (step,) = measure(settings, book)
+    (row,) = map(to_row, step.rows)
     (tokens,) = book.windows
     found = listed(wide, tokens[:-1], Rule(score="weight"), SLOTS)
-    assert name == "tova with 6 slots, from 0"
+    assert step.name == "tova with 6 slots, from 0"
     assert row["tokens"] == 30
     assert row["nll"] == pytest.approx(loss_of(found, tokens[1:]), **CLOSE)
 
@@ -254,14 +284,14 @@ def test_sums_by_stretch_do_not_depend_on_the_parts():
         (128, 128, (128 + 255) * 64),
         (256, 44, (256 + 299) * 22),
     ]
-    assert [s.blocks for s in whole] == [
-        (2016.0,), (6112.0,), (159.5 * 64, 223.5 * 64), (277.5 * 44,),
+    assert [block_sums(s.start, s.losses).tolist() for s in whole] == [
+        [2016.0], [6112.0], [159.5 * 64, 223.5 * 64], [277.5 * 44],
     ]  # fmt: skip
     assert [block_tokens(s.start, s.tokens) for s in whole] == [[63], [64], [64, 64], [44]]
     parts = [(values[at : at + 50], float(len(values[at : at + 50]))) for at in range(0, 299, 50)]
     for one, other in zip(whole, stretches([*parts, (values[:0], 0.0)]), strict=True):
         assert one[:4] == pytest.approx(other[:4], rel=300 * 2.0**-53, abs=0)
-        assert one.blocks == pytest.approx(other.blocks, rel=300 * 2.0**-53, abs=0)
+        np.testing.assert_array_equal(one.losses, other.losses)
         assert one.seconds == pytest.approx(one.tokens, rel=300 * 2.0**-53, abs=0)
 
 
@@ -276,9 +306,9 @@ def test_a_perplexity_beyond_all_numbers_is_infinite():
 def test_windows_that_are_done_are_left_out(rows, subject):
     assert list(measure(SETTINGS, subject, lambda row: True)) == []
     done = lambda row: (row["policy"], row["window"]) != ("tova", 1)
-    ((name, found),) = measure(SETTINGS, subject, done)
-    assert name == "tova with 6 slots, window 2 of 2"
-    assert comparable(found) == comparable(rows)[-1:]
+    (step,) = measure(SETTINGS, subject, done)
+    assert step.name == "tova with 6 slots, window 2 of 2"
+    assert comparable(step.rows) == comparable(rows)[-1:]
 
 
 @pytest.mark.parametrize("span", ["windows", "book"])
@@ -291,9 +321,15 @@ def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_pa
     lines = file.read_bytes().splitlines(keepends=True)
     # In the middle of a window, and of a line.
     file.write_bytes(b"".join(lines[:4]) + lines[4][:30])
+    (tmp_path / "cut" / "arrays.npz").rename(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match=r"got no such file: restore it"):
+        run_perplexity(settings, tmp_path / "cut")
+    (tmp_path / "elsewhere").rename(tmp_path / "cut" / "arrays.npz")
     steps = []
     run_perplexity(settings, tmp_path / "cut", advance=steps.append)
     assert 0 < len(steps) < len(lines)
+    arrays = [tmp_path / name / "arrays.npz" for name in ("whole", "cut")]
+    assert arrays[0].read_bytes() == arrays[1].read_bytes()
     by_key = lambda rows: {tuple(row[name] for name in ROWS.key): row for row in comparable(rows)}
     again = [ROWS.read(row) for row in read_rows(file, lists=True)]
     assert len(again) == len(whole) == len(by_key(again))
@@ -327,7 +363,8 @@ def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(
     assert steps == ["tova-head with 6 slots, window 2 of 2"]
     assert [row.policy for row in found.rows] == [name for name in policies for _ in range(2)]
     assert [row.nll for row in found.rows] == [row.nll for row in whole]
-    assert [row.block_losses is None for row in found.rows] == [True] * 7 + [False]
+    assert [row.token_losses is None for row in found.rows] == [True] * 7 + [False]
+    assert list(found.arrays) == ["token_losses/tova-head/6/1/0"]
     shared = constants(settings, open_subject(settings))
     # Rows of then do not say whether it is the weights or the digits that rank nothing.
     assert found.constants == dataclasses.replace(shared, ranking_obstacle="random_digits")
@@ -337,7 +374,7 @@ def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(
 def as_before(row):
     """A row in the words of before schema 1."""
     names_of = {"model_dim": "width", "num_layers": "layers", "position_ids": "spacing"}
-    lately = ("record", "block_losses", "ranking_obstacle")
+    lately = ("record", "token_losses", "ranking_obstacle")
     old = {names_of.get(name, name): v for name, v in row.items() if name not in lately}
     return {**old, "spacing": "true", "text": "random digits"}
 
@@ -346,9 +383,9 @@ def test_float64_does_not_leak_out():
     settings = dataclasses.replace(SETTINGS, policies=("full",), max_tokens=15)
     subject = open_subject(settings)
     with jax.enable_x64(False):
-        for _, found in measure(settings, subject):
+        for step in measure(settings, subject):
             assert jnp.zeros(1).dtype == jnp.float32
-            assert all(row.finite for row in found)
+            assert all(row.finite for row in step.rows)
     assert constants(settings, subject).dtype == "float64"
 
 
@@ -431,7 +468,7 @@ def test_pieces_without_an_opening_by_hand():
 
 
 def test_every_field_is_there_somewhere(rows):
-    assert set().union(*rows) == set(names(PerplexityRow))
+    assert set().union(*rows) == set(names(PerplexityRow)) - {"block_losses"}
 
 
 @faults
