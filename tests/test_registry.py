@@ -103,7 +103,7 @@ import dataclasses
 
 from made_up.study import ROWS, Constants, Half
 
-from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result
 
 
@@ -122,7 +122,7 @@ def run_halves(settings, out, *, command, advance):
             if not done({"number": number}):
                 yield f"half of {number}", [Half(number=number, half=number / 2)]
 
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("halves", settings),
         source={"weights": "none"},

@@ -40,7 +40,7 @@ class Step(Generic[RowT]):
     """Those that the rows name."""
 
 
-def fill_records(
+def fill(
     out: Path,
     *,
     fixed: Mapping[str, object],
@@ -53,7 +53,7 @@ def fill_records(
     advance: Callable[[str], None] = lambda name: None,
     settled: Callable[[int], int] | None = None,
 ) -> Result[RowT, ConstantsT, SummaryT]:
-    """Fills a run folder with what is not in it yet; rows are records.
+    """Fills a run folder with what is not in it yet.
 
     Args:
       out: The run folder; one that holds the same run is continued.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import Done, fill_records
+from glassesjax.runs.fill import Done, fill
 from glassesjax.runs.run import Result, Run
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.figures import has_ladder, ladder_figure
@@ -50,7 +50,7 @@ def run_verify(
         for claim, rows in verify(settings, done):
             yield claim.name, rows
 
-    return fill_records(
+    return fill(
         out,
         fixed={"study": "verify", "suite": settings.suite, "certified": settings.certified},
         source={CODES: {name: fingerprint(name) for name in discovery.modules()}},

@@ -13,7 +13,7 @@ import pytest
 import glassesjax.runs.fill as filling
 from glassesjax.errors import BadInput
 from glassesjax.runs.array_file import ARRAYS, ArrayFile, StoredArrays, write_arrays
-from glassesjax.runs.fill import Step, fill_records
+from glassesjax.runs.fill import Step, fill
 from glassesjax.runs.record import Member, Stored, columns, from_row, members, to_row
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.rows import read_rows
@@ -56,7 +56,7 @@ def made(n):
 
 def filled(out, steps):
     """A run into which these steps are measured, where they are not there."""
-    return fill_records(
+    return fill(
         out,
         fixed={"study": "made"},
         source={},

@@ -10,7 +10,7 @@ import pytest
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.runs import journal, provenance
-from glassesjax.runs.fill import fill_records
+from glassesjax.runs.fill import fill
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.rows import RowFile, read_rows
@@ -223,7 +223,7 @@ def filled(out, draw=lambda rows: None, count=2):
         return Result(run=run, summary={}, headline="", figures={}, files=dict)
 
     steps = lambda done: [(str(n), [Counted(n=n)]) for n in range(count) if not done({"n": n})]
-    return fill_records(
+    return fill(
         out,
         fixed={"study": "x"},
         source={},

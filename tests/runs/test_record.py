@@ -13,7 +13,7 @@ from glassesjax import registry
 from glassesjax.errors import BadInput
 from glassesjax.files import mark_of, to_json
 from glassesjax.runs.constants import ModelConstants
-from glassesjax.runs.fill import fill_records
+from glassesjax.runs.fill import fill
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.provenance import provenance
 from glassesjax.runs.record import columns, from_row, names, read_as, to_row
@@ -194,7 +194,7 @@ def counted(run):
 
 def filled(path, ns, result=counted):
     """What a study of these rows does."""
-    return fill_records(
+    return fill(
         path,
         fixed={"study": "made", "width": 4},
         source={"weights": "none"},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glassesjax.model.opening import open_headers
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import Done, fill_records, fixed_fields
+from glassesjax.runs.fill import Done, fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.bounded.figures import collapse_bounded_figure, influence_figure
 from glassesjax.studies.bounded.measure import cells, constants, measure
@@ -50,7 +50,7 @@ def run_bounded(
             yield from measure(settings, positions, model, done)
 
     source = models[0][1].source
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("bounded", settings, source, repr(read).encode()),
         source=source,

@@ -6,7 +6,7 @@ from pathlib import Path
 from glassesjax.model.opening import open_headers
 from glassesjax.report.canvas import svg_files
 from glassesjax.runs.constants import ModelConstants
-from glassesjax.runs.fill import Done, fill_records, fixed_fields
+from glassesjax.runs.fill import Done, fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.collapse.measure import constants, lay_out, measure
 from glassesjax.studies.collapse.overview import collapse_figures
@@ -51,7 +51,7 @@ def run_collapse(
                 yield " ".join(cell), rows
 
     source = models[0][1].source
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("collapse", settings, source),
         source=source,

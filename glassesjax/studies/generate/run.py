@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from glassesjax.cache.stream import TextStream
-from glassesjax.runs.fill import Done, fill_records
+from glassesjax.runs.fill import Done, fill
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.generate.measure import constants, fixed_settings, measure, open_job
 from glassesjax.studies.generate.page import generate_page
@@ -54,7 +54,7 @@ def run_generate(
     def steps(done: Done) -> Iterator[tuple[str, list[TokenRow]]]:
         yield from measure(settings, job, done, noting)
 
-    whole = fill_records(
+    whole = fill(
         out,
         fixed={**fixed_settings(settings), **source},
         source=source,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.influence.figures import layers_figure, profile_figure
 from glassesjax.studies.influence.measure import constants, measure, open_subject
@@ -43,7 +43,7 @@ def run_influence(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("influence", settings, source, passages_text(subject.passages).encode()),
         source=source,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.longform.measure import (
     LongformSettings,
@@ -44,7 +44,7 @@ def run_longform(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("longform", settings, source),
         source=source,

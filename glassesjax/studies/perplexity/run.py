@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.perplexity.figures import perplexity_figures
 from glassesjax.studies.perplexity.measure import constants, measure
@@ -42,7 +42,7 @@ def run_perplexity(
     """
     subject = open_subject(settings)
     source, read = subject.model.source, b"".join(window.tobytes() for window in subject.windows)
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("perplexity", settings, source, read),
         source=source,

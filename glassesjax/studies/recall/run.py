@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.recall.figures import depth_figure, slots_figure
 from glassesjax.studies.recall.measure import RecallSettings, constants, measure, open_subject
@@ -41,7 +41,7 @@ def run_recall(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("recall", settings, source, readings_text(subject.readings).encode()),
         source=source,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.retention.cells import read_cells
 from glassesjax.studies.retention.figures import retention_figures
@@ -42,7 +42,7 @@ def run_retention(
     """
     subject = open_subject(settings)
     source = subject.model.source
-    return fill_records(
+    return fill(
         out,
         fixed=fixed_fields("retention", settings, source, repr(subject.tokens).encode()),
         source=source,

@@ -9,7 +9,7 @@ import jax
 
 from glassesjax.errors import BadInput
 from glassesjax.report.canvas import svg_files
-from glassesjax.runs.fill import fill_records, fixed_fields
+from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.provenance import code_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.train.cells import training_of
@@ -67,7 +67,7 @@ def run_train(
             advance(name)
         return None
 
-    return fill_records(
+    return fill(
         out,
         fixed=fixed,
         source={"weights": "trained here"},
