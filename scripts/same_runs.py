@@ -1,11 +1,12 @@
 """Runs small commands of every verb with two checkouts, and compares what they leave.
 
 Compared are exit status, which must be 0 but for refusals, standard output, the last line of
-progress, the names of all files, ``settings.json``, and ``rows.jsonl``: the same rows in the same
-order, with the same fields in the same order and the same values, but for the fields of
-``BY_NATURE``. Takes some eight minutes a side on one core with an empty compilation cache. What the
-first checkout left is kept in ``out`` and used again, so that another state of the second one needs
-its own side only; choose another ``out`` for another first checkout.
+progress, the names of all files, ``settings.json``, ``summary.json``, ``arrays.npz``, and
+``rows.jsonl``: the same rows in the same order, with the same fields in the same order and the same
+values, but for the fields of ``BY_NATURE``. Takes some eight minutes a side on one core with an
+empty compilation cache. What the first checkout left is kept in ``out`` and used again, so that
+another state of the second one needs its own side only; choose another ``out`` for another first
+checkout.
 """
 
 import dataclasses
@@ -173,6 +174,11 @@ def differences(name: str, before: Path, after: Path, *, texts: bool = False) ->
             yield from _fields(*settings, file)
         elif paths[0].name == "rows.jsonl":
             yield from _rows(*paths, file)
+        elif paths[0].name == "summary.json":
+            summaries = [_lasting(json.loads(path.read_text())) for path in paths]
+            yield from _fields(*summaries, file)
+        elif paths[0].suffix == ".npz" and paths[0].read_bytes() != paths[1].read_bytes():
+            yield f"{file}: other bytes"
         elif texts and paths[0].suffix in (".svg", ".html"):
             lines = [_neutral(path, side / name) for path, side in zip(paths, (before, after))]  # noqa: B905
             yield from _first(*lines, f"{file}, line {{}}")
@@ -208,12 +214,21 @@ def _fields(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[st
                 yield f"{where}: {name} {values[0]:.100}, then {values[1]:.100}"
 
 
+def _lasting(value: Any) -> Any:  # noqa: ANN401  (of a summary)
+    """A summary without what differs by nature, at any depth."""
+    if isinstance(value, dict):
+        kept = {name: each for name, each in value.items() if name not in BY_NATURE}
+        return {name: _lasting(each) for name, each in kept.items()}
+    return [_lasting(each) for each in value] if isinstance(value, list) else value
+
+
 def _neutral(path: Path, folder: Path) -> list[str]:
-    """A text without what differs by nature, as far as the run's own record and rows have it."""
-    text, record = path.read_text(), json.loads((folder / "provenance.json").read_text())
-    for name in BY_NATURE:
-        if record.get(name):
-            text = text.replace(str(record[name]), f"<{name}>")
+    """A text without what differs by nature, as far as the run's own records and rows have it."""
+    text, whole = path.read_text(), json.loads((folder / "provenance.json").read_text())
+    for record in (whole, *whole.get("records", ())):
+        for name in BY_NATURE:
+            if record.get(name):
+                text = text.replace(str(record[name]), f"<{name}>")
     rows = map(json.loads, (folder / "rows.jsonl").read_text().splitlines())
     for rate in {row.get("tokens_per_second") for row in rows} - {None}:  # as a cell of a table
         text = re.sub(rf"(?<=>){rate:.0f}(?=[ <])", "<tokens_per_second>", text)

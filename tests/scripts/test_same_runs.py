@@ -18,7 +18,15 @@ RECORD = {"words": same_runs.CASES["train"], "status": 0}
 STREAMS = {"stdout": ["1 of 2", "Page: x"], "stderr": ["opening", "step"]}
 
 
-def written(side, rows=ROWS, settings=(("study", "train"), ("seed", 0)), page="0.5", **record):
+def written(
+    side,
+    rows=ROWS,
+    settings=(("study", "train"), ("seed", 0)),
+    page="0.5",
+    gap=1,
+    arrays=b"PK",
+    **record,
+):
     """One side, as a command would leave it."""
     folder = side / "train"
     (folder / "figures").mkdir(parents=True)
@@ -27,7 +35,10 @@ def written(side, rows=ROWS, settings=(("study", "train"), ("seed", 0)), page="0
     (folder / "settings.json").write_text(json.dumps(dict(settings)))
     (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     commit, rate = rows[0]["commit"], rows[-1]["tokens_per_second"]
-    (folder / "provenance.json").write_text(json.dumps({"commit": commit}))
+    (folder / "provenance.json").write_text(json.dumps({"records": [{"commit": commit}]}))
+    summary = {"cells": [{"gap": gap, "tokens_per_second": rate}]}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "arrays.npz").write_bytes(arrays)
     (folder / "index.html").write_text(
         f"<p>{page}</p>\n<p>made by {commit}</p>\n<td>{rate:.0f}</td>\n"
     )
@@ -82,10 +93,21 @@ def test_rows_that_are_not_the_same_are_reported(sides, rows, text):
         ({"stdout": ["1 of 3", "Page: x"]}, "line 1 of standard output '1 of 2', then '1 of 3'"),
         ({"stdout": ["1 of 2"]}, "line 2 of standard output 'Page: x', then None"),
         ({"stderr": ["opening"]}, "the last line of standard error 'step', then 'opening'"),
+        ({"gap": 2}, "summary.json: cells"),
+        ({"arrays": b"PK1"}, "arrays.npz: other bytes"),
         ({"settings": (("study", "train"), ("seed", 1))}, "settings.json: seed 0, then 1"),
         ({"settings": (("seed", 0), ("study", "train"))}, "settings.json: field 1 'study', then"),
     ],
-    ids=["status", "output", "end of output", "errors", "settings", "order of settings"],
+    ids=[
+        "status",
+        "output",
+        "end of output",
+        "errors",
+        "summary",
+        "arrays",
+        "settings",
+        "order of settings",
+    ],
 )
 def test_what_else_is_not_the_same_is_reported(sides, changes, text):
     assert any(text in line for line in sides(**changes))
