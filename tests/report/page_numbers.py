@@ -1,9 +1,10 @@
 """Each number on a run's page, read back: it is in the run's files, or in a fixed text.
 
 A page is read without figures, styles and attributes. A number on it must be the rounding, to the
-digits shown, of a number in the run's summary, settings or constants. A line of a table, or a
-heading, may be of one row instead: then all its numbers are that row's. Else a number must stand in
-a fixed text of the program, together with the words of that text. There is no list of exceptions.
+digits shown, of a number in the run's summary, settings or constants. A line of a table, a heading,
+or an item of a list that quotes a row may be of one row instead: then all its numbers are that
+row's. Else a number must stand in a fixed text of the program, together with the words of that
+text. There is no list of exceptions.
 
 What cannot be seen: a number that is changed into another one of the same run.
 """
@@ -137,13 +138,14 @@ def lines_of(html):
 
 
 class _Scope:
-    """Values that a text may show, of what names and values are given."""
+    """Values that a text may show, and what it says of itself, from names and values."""
 
-    def __init__(self, leaves):
-        values = [value for _, value in leaves]
+    def __init__(self, base, own):
+        values = [value for _, value in (*base, *own)]
         kinds = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         self.numbers = sorted(map(float, kinds))
         self.has_gap = None in values
+        self.phrases = {plain(v) for _, v in own if isinstance(v, str) and " " in v.strip()}
 
     def shows(self, number):
         """Whether one of the values is printed so."""
@@ -170,8 +172,8 @@ class Files:
         constants = [{n: r.get(n) for n in names(study.rows.constants)} for r in self.records]
         base = [*_leaves(self.settings), *_leaves(constants)]
         optional = [c.name for kind in study.rows.kinds for c in columns(kind) if c.optional]
-        self.whole = _Scope([*base, *_leaves(summary)])
-        self.rows = [_Scope([*base, *_leaves(dict.fromkeys(optional) | row)]) for row in rows]
+        self.whole = _Scope(base, list(_leaves(summary)))
+        self.rows = [_Scope(base, list(_leaves(dict.fromkeys(optional) | row))) for row in rows]
         leaves = [*base, *_leaves(summary), *_leaves(rows), *_leaves(self.provenance)]
         texts = {plain(value) for _, value in leaves if isinstance(value, str)}
         self.texts = {text for text in texts if re.search(r"\d", text)}
@@ -189,10 +191,16 @@ class Files:
         if self.is_literal(line):
             return []
         shown = [(block, number) for block in line for number in open_numbers(block, self)]
-        of_rows = self.rows if line[0].line or line[0].tag in HEADINGS else []
-        if any(all(row.shows(number) for _, number in shown) for row in of_rows):
+        if any(all(row.shows(number) for _, number in shown) for row in self._rows_of(line)):
             return []
         return [each for each in shown if not self.whole.shows(each[1])]
+
+    def _rows_of(self, line):
+        """The rows of which a line may be."""
+        if line[0].line or line[0].tag in HEADINGS:
+            return self.rows
+        text = plain(line[0].text)
+        return [r for r in self.rows if line[0].tag == "li" and any(p in text for p in r.phrases)]
 
     def is_literal(self, line):
         """Whether a line is of the settings or the record, or is fixed in the program."""
@@ -294,9 +302,11 @@ def _modules(verb):
     """The modules of a study, those of the report, and what they import: where texts are fixed."""
     package = registry.VERBS[verb].partition(":")[0].rpartition(".")[0]
     own = []
+    if not package.startswith("glassesjax."):  # the claims, which the study of them finds
+        package = package.partition(".")[0]
     for name in (package, "glassesjax.report"):
         path = importlib.import_module(name).__path__
-        own += [f"{name}.{info.name}" for info in pkgutil.iter_modules(path)]
+        own += [info.name for info in pkgutil.walk_packages(path, f"{name}.") if not info.ispkg]
     imported = {
         node.module
         for name in own
@@ -333,7 +343,7 @@ def fixed_texts(verb):
             if isinstance(node, ast.JoinedStr):
                 texts.update(_filled(node, importlib.import_module(name)).split("\0"))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                texts.update(re.split(r"\{\w*(?:[:!][^}]*)?\}", node.value))
+                texts.update(re.split(r"\{\w*(?:[:!][^}]*)?\}|\$[^$]*\$", node.value))
     word = re.compile(r"[^\W\d_]{2}|[^\W\d_]\d")
     return {text for text in map(plain, texts) if re.search(r"\d", text) and word.search(text)}
 
