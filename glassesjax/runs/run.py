@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from glassesjax.files import (
     write_by_rename,
     writing,
 )
-from glassesjax.runs.record import columns, from_row, to_row
+from glassesjax.runs.record import Column, columns, from_row, to_row
 from glassesjax.runs.record_file import (
     CONTINUED,
     FILE,
@@ -62,18 +63,17 @@ class Run(Generic[RowT, ConstantsT]):
     """Those of the first record."""
     provenance: Mapping[str, Any]
     """The rest of ``provenance.json``: what was called, and what identifies the subject."""
+    kinds: Sequence[type] = ()
+    """The classes of rows that the study has; if absent, those that the run has."""
 
-    def typed(self, kind: str) -> set[str]:
-        """The names of all fields of a type.
-
-        Args:
-          kind: As ``Column`` has it.
-
-        Returns:
-          Of rows and constants.
-        """
-        classes = {*map(type, self.rows), type(self.constants)}
-        return {column.name for each in classes for column in columns(each) if column.type == kind}
+    @property
+    def fields(self) -> dict[str, Column]:
+        """The fields of constants and rows of all kinds, by name, in their order."""
+        classes = (type(self.constants), *(self.kinds or dict.fromkeys(map(type, self.rows))))
+        every: dict[str, Column] = {}
+        for column in itertools.chain.from_iterable(map(columns, classes)):
+            every.setdefault(column.name, column)
+        return every
 
     def flat(self) -> Iterator[dict[str, Any]]:
         """Each row with the fields of its record, as a table has them.
@@ -115,16 +115,21 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         """All rows as a table, each with what its process noted once.
 
         Returns:
-          A column for each field that some row has. What does not apply is missing; a number
-          that is not finite is NaN.
+          A column for each field that rows of the study may have, also where no row has it, behind
+          those of the process. What does not apply is missing; a number that is not finite is NaN.
         """
         import pandas
 
-        table = pandas.DataFrame.from_records(list(self.run.flat()))
-        for name, kind in {"whole number": "Int64", "true or false": "boolean"}.items():
-            gaps = [c for c in self.run.typed(name) if c in table and table[c].isna().any()]
-            table = table.astype(dict.fromkeys(gaps, kind))
-        return table
+        fields, noted = self.run.fields, itertools.chain.from_iterable(self.run.records)
+        constants = [column.name for column in columns(type(self.run.constants))]
+        names = list(dict.fromkeys([*constants, *noted, *fields]))
+        table = pandas.DataFrame.from_records(list(self.run.flat())).reindex(columns=names)
+        # A gap, or a column of nothing else, has no type of its own.
+        types = {"whole number": "Int64", "true or false": "boolean", "number": "float64"}
+        kinds = {name: types[field.type] for name, field in fields.items() if field.type in types}
+        gaps = {name: kind for name, kind in kinds.items() if table[name].isna().any()}
+        empty = [name for name in fields if name not in kinds and table[name].isna().all()]
+        return table.astype(gaps).assign(**dict.fromkeys(empty))
 
     def figure(self, name: str) -> "Figure":
         """A figure of the run's page.
@@ -237,6 +242,7 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
     constants = [from_row(schema.constants, each, f"a record in {file}") for each in records]
     return Run(
         settings={name: v for name, v in upgraded_settings(settings).items() if name != "schema"},
+        kinds=schema.kinds,
         rows=[schema.read(row, at) for row, at in zip(rows, where, strict=True)],
         numbers=[_number(row, records, at) for row, at in zip(rows, where, strict=True)],
         records=records,
