@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas
 import pytest
+from studies.bounded.made_bounded import made_distances, made_tokens, result_of
 from studies.collapse.made_rows import made_result, made_rows
 
 import glassesjax
@@ -52,6 +53,29 @@ def test_a_table_has_a_column_a_field_with_its_type(made):
     lost = table[(table.length == 8) & (table.curve == "signal")]
     assert lost.distance.isna().all()
     assert table[table.length == 4].distance.notna().all()
+
+
+def test_tables_of_one_verb_have_the_same_columns(tmp_path):
+    """Whatever was measured: one run has distances only, and one tokens of an estimate."""
+    estimated = {"method": "estimated", "probes": 8}
+    tokens = [
+        {name: value for name, value in row.items() if name != "spectral"}
+        for row in made_tokens("tova", (0.0, 1.0), (0, 3))
+    ]
+    results = result_of(made_distances("full", 9, {1: 1.0})), result_of(tokens, **estimated)
+    runs = [each.save(tmp_path / str(at)) for at, each in enumerate(results)]
+    first, second = (glassesjax.read(run).frame() for run in runs)
+    assert list(first.columns) == list(second.columns)
+    assert first[["probes", "position", "token_text"]].isna().all(axis=None)
+    assert first.probes.dtype == first.position.dtype == pandas.Int64Dtype()
+    assert first.standard_error.dtype == second.distance.dtype == np.float64
+    assert first.reaches.dtype == pandas.BooleanDtype()
+    both = pandas.concat([first, second], ignore_index=True)
+    assert both.position.dtype == pandas.Int64Dtype()
+    pytest.importorskip("pyarrow")
+    assert run(["export", str(runs[0]), "--to", "parquet", "--out", str(tmp_path)]) == 0
+    again = pandas.read_parquet(tmp_path / "rows.parquet")
+    assert (again.dtypes == first.dtypes).all()
 
 
 def test_figures_are_drawn_anew_by_name(made):

@@ -161,7 +161,7 @@ def read_as(
     known = list(kinds)
     if len(known) == 1:
         return from_row(known[0], row, where)
-    by_name = {typing.get_args(typing.get_type_hints(kind)["kind"])[0]: kind for kind in known}
+    by_name = {kind_name(kind): kind for kind in known}
     if row.get("kind") not in by_name:
         got = f"{row.get('kind')!r:.40}: restore it, or choose another --out"
         raise BadInput(f"Expected {' or '.join(by_name)} as kind in {where}, got {got}.")
@@ -186,6 +186,19 @@ def members(record: Any) -> Iterator[Member]:  # noqa: ANN401  (a dataclass)
         elif field.stored:
             shape = tuple(getattr(record, axis) for axis in field.stored.axes)
             yield Member(value, field.stored.dtypes, shape)
+
+
+def kind_name(kind: type) -> str:
+    """What rows of a kind say in their field ``kind``.
+
+    Args:
+      kind: Its class.
+
+    Returns:
+      The one value of that enumeration; empty of a class without it.
+    """
+    hint = typing.get_type_hints(kind).get("kind")
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Literal else ""
 
 
 def names(kind: type) -> list[str]:

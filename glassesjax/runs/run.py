@@ -20,7 +20,7 @@ from glassesjax.files import (
     writing,
 )
 from glassesjax.runs.array_file import ARRAYS, StoredArrays, write_arrays
-from glassesjax.runs.record import columns, from_row, to_row
+from glassesjax.runs.record import Column, columns, from_row, kind_name, to_row
 from glassesjax.runs.record_file import (
     CONTINUED,
     FILE,
@@ -68,18 +68,24 @@ class Run(Generic[RowT, ConstantsT]):
     # Any: a check of types would read them.
     arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """NumPy's, by the names that rows have; of a folder each is read when it is asked for."""
+    kinds: Sequence[type] = ()
+    """The classes of rows that the study has; if absent, those that the run has."""
 
-    def typed(self, kind: str) -> set[str]:
-        """The names of all fields of a type.
+    def fields(self, kind: str | None = None) -> dict[str, Column]:
+        """The fields of constants and rows, by name, in their order.
 
         Args:
-          kind: As ``Column`` has it.
+          kind: Of rows; of all kinds if absent.
 
         Returns:
-          Of rows and constants.
+          What each is.
         """
-        classes = {*map(type, self.rows), type(self.constants)}
-        return {column.name for each in classes for column in columns(each) if column.type == kind}
+        kinds = self.kinds or tuple(dict.fromkeys(map(type, self.rows)))
+        classes = [each for each in kinds if kind is None or kind_name(each) == kind]
+        every: dict[str, Column] = {}
+        for column in itertools.chain.from_iterable(map(columns, (type(self.constants), *classes))):
+            every.setdefault(column.name, column)
+        return every
 
     def flat(self) -> Iterator[dict[str, Any]]:
         """Each row with the fields of its record, as a table has them.
@@ -127,9 +133,10 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
             ``answers``.
 
         Returns:
-          A column for each field that some row has. What does not apply is missing; a number
-          that is not finite is NaN. A sweep's is indexed by the settings that vary and by what
-          tells the rows of a cell apart, so that ``.to_xarray()`` makes a grid of it.
+          A column for each field that rows of the kind, or of any, may have, also where no row has
+          it, behind those of the process. What does not apply is missing; a number that is not
+          finite is NaN. A sweep's is indexed by the settings that vary and by what tells the rows
+          of a cell apart, so that ``.to_xarray()`` makes a grid of it.
 
         Raises:
           BadInput: There is no row of this kind.
@@ -142,10 +149,16 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
             kinds = dict.fromkeys(str(row["kind"]) for row in self.run.flat() if "kind" in row)
             expected = f"Expected a kind of row out of {', '.join(kinds) or 'none'}"
             raise BadInput(f"{expected}, got {kind!r:.40}: choose one.")
-        table = pandas.DataFrame.from_records(rows)
-        for name, dtype in {"whole number": "Int64", "true or false": "boolean"}.items():
-            gaps = [c for c in self.run.typed(name) if c in table and table[c].isna().any()]
-            table = table.astype(dict.fromkeys(gaps, dtype))
+        fields, noted = self.run.fields(kind), itertools.chain.from_iterable(self.run.records)
+        constants = [column.name for column in columns(type(self.run.constants))]
+        names = list(dict.fromkeys([*constants, *noted, *fields]))
+        table = pandas.DataFrame.from_records(rows).reindex(columns=names)
+        # A gap, or a column of nothing else, has no type of its own.
+        types = {"whole number": "Int64", "true or false": "boolean", "number": "float64"}
+        typed = {name: types[field.type] for name, field in fields.items() if field.type in types}
+        gaps = {name: dtype for name, dtype in typed.items() if table[name].isna().any()}
+        empty = [name for name in fields if name not in typed and table[name].isna().all()]
+        table = table.astype(gaps).assign(**dict.fromkeys(empty))
         return table.set_index(list(self.labels[kind])) if kind in self.labels else table
 
     def figure(self, name: str) -> "Figure":
@@ -283,6 +296,7 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
     numbers = [_number(row, records, at) for row, at in zip(rows, where, strict=True)]
     run = Run(
         settings={name: v for name, v in upgraded_settings(settings).items() if name != "schema"},
+        kinds=schema.kinds,
         rows=typed,
         numbers=numbers,
         records=records,

@@ -21,6 +21,7 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, reading_limit
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
     Cell,
@@ -139,13 +140,7 @@ def constants(settings: BoundedSettings, model: LanguageModel) -> BoundedConstan
     """
     config = model.decoder.config
     return BoundedConstants(
-        study="bounded",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=config.model_dim,
+        **model_fields("bounded", model, settings.seed),
         dtype="float64" if settings.format == "f64" else "float32",
         rounding="none",
         num_layers=config.num_layers,

@@ -108,7 +108,7 @@ def _text(text: TextSummary) -> list[object]:
         text.panel.positions,
         text.panel.state,
         text.tokens,
-        text.tokens - text.evicted.tokens,
+        text.cached,
         text.without_path,
         f"{text.evicted.share:.2%}",
     ]

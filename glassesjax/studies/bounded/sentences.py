@@ -15,11 +15,9 @@ def headline(summary: BoundedSummary) -> str:
       In how many cases runs of n and n + 1 have collapsed, and what evicted tokens carry.
     """
     parts = summary.passes.phrases()
-    if known := [runs for runs in summary.runs if not runs.not_finite]:
-        same = sum(runs.equal_from is not None for runs in known)
-        parts.append(
-            f"{same} of {len(known)} cases (policy, family) have collapsed at the longest n"
-        )
+    if summary.known:
+        count = f"{summary.collapsed} of {summary.known} cases (policy, family)"
+        parts.append(f"{count} have collapsed at the longest n")
     carried = [
         f"{text.panel.positions}, {text.panel.state} {text.evicted.share:.1%}"
         for text in summary.texts

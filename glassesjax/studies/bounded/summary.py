@@ -57,6 +57,8 @@ class TextSummary:
     """How many tokens have an influence that is not finite."""
     evicted: Carried
     """Tokens that the last query sees in no layer."""
+    cached: int
+    """Tokens that it sees in some layer."""
     without_path: int
     """Tokens from which no path leads to the last representation."""
     by_layers: list[Carried]
@@ -80,6 +82,10 @@ class BoundedSummary:
     """How many rows are finite."""
     runs: list[RunsSummary]
     """In the order of the run."""
+    known: int
+    """How many of them have no pass that is not finite."""
+    collapsed: int
+    """How many of these are equal at the longest length."""
     texts: list[TextSummary]
     """In the order of the run."""
     violations: list[str]
@@ -101,9 +107,13 @@ def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSumm
       Panel by panel, and what no statement allows.
     """
     layers = run.constants.num_layers
+    runs = [_runs(panel, mine) for panel, mine in distance_panels(run.rows).items()]
+    known = [each for each in runs if not each.not_finite]
     return BoundedSummary(
         passes=passes(row.finite for row in run.rows),
-        runs=[_runs(panel, mine) for panel, mine in distance_panels(run.rows).items()],
+        runs=runs,
+        known=len(known),
+        collapsed=sum(each.equal_from is not None for each in known),
         texts=[_text(panel, mine, layers) for panel, mine in token_panels(run.rows).items()],
         violations=list(statement_violations(run)),
     )
@@ -140,11 +150,13 @@ def first_equal(rows: Sequence[DistanceRow]) -> int | None:
 
 def _text(panel: Panel, tokens: Sequence[Token], num_layers: int) -> TextSummary:
     largest = largest_evicted(tokens)
+    evicted = _carried([token for token in tokens if not token.row.cached_layers])
     return TextSummary(
         panel=panel,
         tokens=len(tokens),
         not_finite=sum(not token.row.finite for token in tokens),
-        evicted=_carried([token for token in tokens if not token.row.cached_layers]),
+        evicted=evicted,
+        cached=len(tokens) - evicted.tokens,
         without_path=sum(not token.row.reaches for token in tokens),
         by_layers=by_layers(tokens, num_layers),
         largest=[Named(row.position, row.token_text, share) for row, share in largest],

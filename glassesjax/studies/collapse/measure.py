@@ -22,6 +22,7 @@ from glassesjax.files import Row
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
 from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.rows import (
     Cell,
@@ -124,15 +125,7 @@ def constants(settings: CollapseSettings, model: LanguageModel) -> ModelConstant
     Returns:
       Model, weights, seed and width.
     """
-    return ModelConstants(
-        study="collapse",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=model.decoder.config.model_dim,
-    )
+    return ModelConstants(**model_fields("collapse", model, settings.seed))
 
 
 class _Passes:

@@ -8,12 +8,12 @@ from glassesjax.report.models import MODELS
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.run import Run
 from glassesjax.studies.collapse import words
-from glassesjax.studies.collapse.curves import Curves, Panel
+from glassesjax.studies.collapse.curves import Curves
 from glassesjax.studies.collapse.figures import collapse_figure, equality_figure, family_title
 from glassesjax.studies.collapse.overview import overview_figure
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.sentences import family_sentences, headlines
-from glassesjax.studies.collapse.summary import CollapseSummary
+from glassesjax.studies.collapse.summary import CollapseSummary, PanelSummary
 from glassesjax.studies.collapse.tables import format_table, run_table, tiles
 from glassesjax.tasks.sequences import FAMILIES
 
@@ -33,7 +33,7 @@ def collapse_page(run: Run[CollapseRow, ModelConstants], summary: CollapseSummar
     sections = _by_family if len(curves.positions) == 1 else _by_positions
     body = element(
         "main",
-        _header(curves),
+        _header(curves, summary),
         tiles(summary),
         element("h2", "What the rows say"),
         bullets(headlines(summary), "says"),
@@ -53,13 +53,16 @@ def _model(curves: Curves) -> str:
     return MODELS.get(name, PurePath(name).name)
 
 
-def _header(curves: Curves) -> Markup:
-    lengths = curves.lengths
-    counts = [f"{len(curves.families)} families of runs", f"formats {', '.join(curves.formats)}"]
-    if len(curves.positions) > 1:
-        counts.insert(0, f"{len(curves.positions)} positional encodings")
-    span = f"n from {lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else f"n = {lengths[0]}"
-    counts.append(f"{span}, {len(lengths)} measured lengths" if len(lengths) > 1 else span)
+def _header(curves: Curves, summary: CollapseSummary) -> Markup:
+    extent = summary.extent
+    counts = [f"{extent.families} families of runs", f"formats {', '.join(curves.formats)}"]
+    if extent.encodings > 1:
+        counts.insert(0, f"{extent.encodings} positional encodings")
+    if extent.lengths > 1:
+        span = f"n from {extent.first_length} to {extent.last_length}"
+        counts.append(f"{span}, {extent.lengths} measured lengths")
+    else:
+        counts.append(f"n = {extent.first_length}")
     return element(
         "header",
         element("p", "glassesjax · collapse study", class_="kicker"),
@@ -96,7 +99,7 @@ def _family(curves: Curves, summary: CollapseSummary, positions: str, family: st
         "section",
         element("h2", family_title(family)),
         element("p", _meaning(family)),
-        _hypothesis(curves, lines[0].panel),
+        _hypothesis(lines[0]),
         bullets(family_sentences(summary, positions, family), "says"),
         picture(drawn, f"{name}-curves", drawn_label, words.CURVES_CAPTION),
         format_table(lines),
@@ -108,41 +111,39 @@ def _meaning(family: str) -> str:
     return FAMILIES[family].meaning if family in FAMILIES else ""
 
 
-def _hypothesis(curves: Curves, panel: Panel) -> Markup:
+def _hypothesis(line: PanelSummary) -> Markup:
     """Whether the theorem's hypothesis on the prompts was measured to hold."""
-    rows = curves(panel, "signal")
-    met = [row.repeats_last for row in rows]
-    if all(met):
+    if line.repeats_last == line.lengths:
         said, state = "The theorem's hypothesis on the prompts holds at every length", "all"
-    elif any(met):
-        count = f"{sum(met)} of {len(met)} lengths only"
+    elif line.repeats_last:
+        count = f"{line.repeats_last} of {line.lengths} lengths only"
         said, state = f"The theorem's hypothesis on the prompts holds at {count}", "some"
     else:
-        last = "the last tokens agree, but " if all(row.same_last for row in rows) else ""
+        last = "the last tokens agree, but " if line.same_last else ""
         said, state = f"Outside the theorem: {last}the added token is not the last one", "none"
     return element("p", element("span", said, class_=f"holds {state}"))
 
 
 def _by_positions(curves: Curves, summary: CollapseSummary) -> list[Markup]:
     whole = [_positions(curves, summary, name) for name in curves.positions]
-    return [_families_told(curves), *whole]
+    return [_families_told(curves, summary), *whole]
 
 
-def _families_told(curves: Curves) -> Markup:
+def _families_told(curves: Curves, summary: CollapseSummary) -> Markup:
     told = [
         part
         for family in curves.families
         for part in (
             element("dt", family_title(family)),
-            element("dd", _meaning(family), " ", _hypothesis_of(curves, family)),
+            element("dd", _meaning(family), " ", _hypothesis_of(summary, family)),
         )
     ]
     return Markup(element("h2", "The families of runs") + element("dl", *told))
 
 
-def _hypothesis_of(curves: Curves, family: str) -> Markup:
-    panels = curves.panels(family=family)
-    return _hypothesis(curves, panels[0]) if panels else escape("")
+def _hypothesis_of(summary: CollapseSummary, family: str) -> Markup:
+    lines = summary.select(family=family)
+    return _hypothesis(lines[0]) if lines else escape("")
 
 
 def _positions(curves: Curves, summary: CollapseSummary, positions: str) -> Markup:

@@ -31,7 +31,7 @@ def headline(summary: CollapseSummary) -> str:
     whole = summary.reference
     closer = f"{whole.nearer} of {_runs(summary, whole.runs)} end less than half as far apart"
     hidden = [
-        f"{each.format} hides {len(each.undetectable)} of {each.differing}"
+        f"{each.format} hides {each.num_undetectable} of {each.differing}"
         for each in summary.formats
         if each.differing
     ]
@@ -89,7 +89,7 @@ def shown(point: Point) -> str:
 def _course(line: PanelSummary) -> str:
     kept, last = line.resolved, line.signal[-1]
     if line.unfinite:
-        count = f"{line.unfinite} of {len(line.signal)} lengths"
+        count = f"{line.unfinite} of {line.lengths} lengths"
         return f"The distance is not finite, in {count}: the two are neither equal nor different."
     if not kept:
         where = _every(line, line.signal[0].length)
@@ -166,7 +166,7 @@ def _equal(summary: CollapseSummary, whole: ReferenceSummary) -> str:
     text = (
         "The two representations are equal at every measured length, to within float64's rounding"
     )
-    return f"{text}, for {len(whole.equal)} of {_runs(summary, whole.runs)}{named}."
+    return f"{text}, for {whole.num_equal} of {_runs(summary, whole.runs)}{named}."
 
 
 def _exponents(summary: CollapseSummary, whole: ReferenceSummary) -> str:
@@ -174,7 +174,7 @@ def _exponents(summary: CollapseSummary, whole: ReferenceSummary) -> str:
         return f"No power law with n can be read from any of {_runs(summary, whole.runs)}."
     each = [(run_name(summary, p), slope(summary.of(p).fit)) for p in whole.power_laws]
     named = _named(each, "among them", "and")
-    count = f"{len(whole.power_laws)} of {_runs(summary, whole.runs)}"
+    count = f"{whole.num_power_laws} of {_runs(summary, whole.runs)}"
     where = f"between n = {whole.tail_first} and {whole.tail_last}"
     return f"A power law with n can be read from {count}, over at least a decade {where}{named}."
 
@@ -183,7 +183,7 @@ def _noise(summary: CollapseSummary, each: FormatSummary) -> str:
     if not each.differing:  # nothing to lose
         return ""
     starts = {panel: summary.of(panel).undetectable_from or 0 for panel in each.undetectable}
-    count = f"{each.differing - len(starts)} of {_runs(summary, each.differing)}"
+    count = f"{each.num_detectable} of {_runs(summary, each.differing)}"
     text = f"In {each.format} arithmetic the difference is detectable at the longest n for {count}"
     rest = "; not for the others" if starts else ""
     return f"{text} that differ at all{rest}{_starts(summary, starts)}."
@@ -205,7 +205,7 @@ def _stored(each: FormatSummary, summary: CollapseSummary) -> str:
 def _certified(summary: CollapseSummary, whole: ReferenceSummary) -> str:
     sure = {panel: summary.of(panel).certified_from or 0 for panel in whole.certified}
     text = "At the longest n the margin certificate says that the greedy answer cannot change"
-    count = f"{len(sure) or 'none'} of {_runs(summary, whole.runs)}"
+    count = f"{whole.num_certified or 'none'} of {_runs(summary, whole.runs)}"
     return f"{text} for {count}{_starts(summary, sure)}."
 
 

@@ -24,6 +24,14 @@ class PanelSummary:
     unit_roundoff: float
     signal: list[Point]
     """The relative L1 distance in reference precision."""
+    lengths: int
+    """At how many lengths."""
+    unfinite: int
+    """At how many of them it is not finite: neither equal nor different."""
+    repeats_last: int
+    """At how many the longer prompt is the shorter one with its last token repeated."""
+    same_last: bool
+    """Whether both prompts end with the same token at all of them."""
     own_at_last: float | None
     """The same in the format's own arithmetic, at the last length; None where it is not finite."""
     noise_at_last: float | None
@@ -51,11 +59,6 @@ class PanelSummary:
     def last(self) -> int:
         """The longest measured length."""
         return self.signal[-1].length
-
-    @property
-    def unfinite(self) -> int:
-        """At how many lengths the signal is not finite: neither equal nor different."""
-        return sum(point.distance is None for point in self.signal)
 
     @property
     def detectable(self) -> bool | None:
@@ -91,14 +94,20 @@ class ReferenceSummary:
     """The run with the smallest ratio of the last distance to the first."""
     equal: list[Panel]
     """Runs that are equal at every length, to within float64's rounding."""
+    num_equal: int
+    """How many there are."""
     power_laws: list[Panel]
     """Runs with a power law that is read from a stable tail, steepest first."""
+    num_power_laws: int
+    """How many there are."""
     tail_first: int | None
     """Shortest length of these tails."""
     tail_last: int | None
     """Longest one."""
     certified: list[Panel]
     """Runs whose greedy token cannot change at the longest length, earliest certified first."""
+    num_certified: int
+    """How many there are."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +120,10 @@ class FormatSummary:
     """Runs whose prompts differ at all, so that there is something to detect."""
     undetectable: list[Panel]
     """Those of them that are not detectable, earliest first."""
+    num_undetectable: int
+    """How many there are."""
+    num_detectable: int
+    """Those of ``differing`` that are left: detectable at the longest length."""
     equal_least: int | None
     """Equal coordinates after rounding, in the run with the fewest."""
     equal_most: int | None
@@ -121,15 +134,45 @@ class FormatSummary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodingSummary:
+    """All families under one positional encoding."""
+
+    positions: str
+    reference: ReferenceSummary
+    formats: list[FormatSummary]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extent:
+    """What was measured."""
+
+    encodings: int
+    """Positional encodings."""
+    families: int
+    """Families of runs."""
+    formats: int
+    """Number formats."""
+    lengths: int
+    """Run lengths."""
+    first_length: int
+    """The shortest of them."""
+    last_length: int
+    """The longest."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CollapseSummary:
     """What a collapse run says."""
 
     passes: Passes
     """Of the unrounded weights."""
+    extent: Extent
     panels: list[PanelSummary]
     """In the order of the run."""
     reference: ReferenceSummary
     formats: list[FormatSummary]
+    encodings: list[EncodingSummary]
+    """``reference`` and ``formats`` of each encoding by itself; none where there is but one."""
 
     def of(self, panel: Panel) -> PanelSummary:
         """The numbers of one panel.
@@ -168,7 +211,10 @@ class CollapseSummary:
         Returns:
           The same numbers, over this encoding's panels.
         """
-        return _whole(self.passes, self.select(positions=positions))
+        (own,) = [each for each in self.encodings if each.positions == positions]
+        panels = self.select(positions=positions)
+        shown = {"panels": panels, "reference": own.reference, "formats": own.formats}
+        return dataclasses.replace(self, **shown, encodings=[])
 
 
 def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
@@ -182,17 +228,30 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
     """
     curves = Curves(run)
     panels = [_panel(curves, panel) for panel in curves.panels()]
-    return _whole(passes(row.finite for row in run.rows), panels)
-
-
-def _whole(of_rows: Passes, panels: list[PanelSummary]) -> CollapseSummary:
-    formats = dict.fromkeys(each.panel.format for each in panels)
+    several = curves.positions if len(curves.positions) > 1 else ()
     return CollapseSummary(
-        passes=of_rows,
+        passes=passes(row.finite for row in run.rows),
+        extent=Extent(
+            encodings=len(curves.positions),
+            families=len(curves.families),
+            formats=len(curves.formats),
+            lengths=len(curves.lengths),
+            first_length=curves.lengths[0],
+            last_length=curves.lengths[-1],
+        ),
         panels=panels,
         reference=_reference(finest(panels)),
-        formats=[_format(name, [e for e in panels if e.panel.format == name]) for name in formats],
+        formats=_formats(panels),
+        encodings=[
+            _encoding(name, [each for each in panels if each.panel.positions == name])
+            for name in several
+        ],
     )
+
+
+def _encoding(name: str, panels: list[PanelSummary]) -> EncodingSummary:
+    whole = _reference(finest(panels))
+    return EncodingSummary(positions=name, reference=whole, formats=_formats(panels))
 
 
 def finest(panels: Sequence[PanelSummary]) -> list[PanelSummary]:
@@ -216,6 +275,7 @@ def finest(panels: Sequence[PanelSummary]) -> list[PanelSummary]:
 
 def _panel(curves: Curves, panel: Panel) -> PanelSummary:
     answers, rounded = curves(panel, "signal", "l2"), curves(panel, "rounded")
+    rows, signal = curves(panel, "signal"), curves.points(panel, "signal")
     own, noise = curves(panel, "own"), curves.noise(panel)
     detections = [(row.length, row.detection) for row in curves(panel, "own", "l2")]
     detection = [(n, each.detectable if each else None) for n, each in detections]
@@ -226,8 +286,12 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
     return PanelSummary(
         panel=panel,
         mode=curves.mode(panel),
-        unit_roundoff=curves(panel, "signal")[0].unit_roundoff,
-        signal=curves.points(panel, "signal"),
+        unit_roundoff=rows[0].unit_roundoff,
+        signal=signal,
+        lengths=len(signal),
+        unfinite=sum(point.distance is None for point in signal),
+        repeats_last=sum(row.repeats_last for row in rows),
+        same_last=all(row.same_last for row in rows),
         own_at_last=finite(own[-1].distance) if own else None,
         noise_at_last=noise[-1].distance if noise else None,
         detection=detection,
@@ -250,18 +314,27 @@ def _reference(panels: Sequence[PanelSummary]) -> ReferenceSummary:
     ratios = {each.panel: each.ratio for each in panels if each.ratio is not None}
     laws = [each for each in panels if has_exponent(each.fit) and not is_flat(each.fit)]
     sure = [each for each in panels if each.certified_from is not None]
+    equal = [each.panel for each in panels if not each.resolved and not each.unfinite]
     return ReferenceSummary(
         runs=len(panels),
         pairs=sum(len(each.signal) for each in panels),
         pairs_not_finite=sum(each.unfinite for each in panels),
         nearer=sum(ratio < 0.5 for ratio in ratios.values()),
         furthest=min(ratios, key=lambda panel: ratios[panel], default=None),
-        equal=[each.panel for each in panels if not each.resolved and not each.unfinite],
+        equal=equal,
+        num_equal=len(equal),
         power_laws=[each.panel for each in sorted(laws, key=lambda each: each.fit.exponent)],
+        num_power_laws=len(laws),
         tail_first=min((each.fit.first for each in laws), default=None),
         tail_last=max((each.fit.last for each in laws), default=None),
         certified=[each.panel for each in sorted(sure, key=lambda each: each.certified_from or 0)],
+        num_certified=len(sure),
     )
+
+
+def _formats(panels: Sequence[PanelSummary]) -> list[FormatSummary]:
+    names = dict.fromkeys(each.panel.format for each in panels)
+    return [_format(name, [e for e in panels if e.panel.format == name]) for name in names]
 
 
 def _format(name: str, panels: Sequence[PanelSummary]) -> FormatSummary:
@@ -273,6 +346,8 @@ def _format(name: str, panels: Sequence[PanelSummary]) -> FormatSummary:
         runs=len(panels),
         differing=len(differing),
         undetectable=[e.panel for e in sorted(lost, key=lambda each: each.undetectable_from or 0)],
+        num_undetectable=len(lost),
+        num_detectable=len(differing) - len(lost),
         equal_least=equal[0][0] if equal else None,
         equal_most=equal[-1][0] if equal else None,
         equal_median=statistics.median(count / width for count, width in equal) if equal else None,

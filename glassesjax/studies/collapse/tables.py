@@ -71,13 +71,13 @@ def tiles(summary: CollapseSummary) -> Markup:
 
 def _noise_tile(summary: CollapseSummary, each: FormatSummary) -> Markup:
     said = f": not detectable at the longest n ({_runs(summary)} that differ at all)"
-    return _tile(len(each.undetectable), each.differing, format_name(each.format), said)
+    return _tile(each.num_undetectable, each.differing, format_name(each.format), said)
 
 
 def _certificate_tile(summary: CollapseSummary) -> Markup:
     what = "whose greedy answer cannot change from the longest n to n\u00a0+\u00a01"
     whole = summary.reference
-    return _tile(len(whole.certified), whole.runs, f"{_runs(summary)} {what}")
+    return _tile(whole.num_certified, whole.runs, f"{_runs(summary)} {what}")
 
 
 def _runs(summary: CollapseSummary) -> str:

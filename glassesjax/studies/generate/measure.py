@@ -27,6 +27,7 @@ from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.fill import fixed_fields
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.runs.places import check_save
 from glassesjax.studies.generate.records import GenerateConstants, TokenRow
 from glassesjax.studies.generate.rows import Job, Writing, written_rows
@@ -205,13 +206,7 @@ def constants(settings: GenerateSettings, job: Job) -> GenerateConstants:
     """
     model, config = job.model, job.model.decoder.config
     return GenerateConstants(
-        study="generate",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=config.model_dim,
+        **model_fields("generate", model, settings.seed),
         num_layers=config.num_layers,
         rounding="none",
         positions=encoding_name(model, settings.positions),

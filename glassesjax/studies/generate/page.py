@@ -107,17 +107,19 @@ def _methods(constants: GenerateConstants, summary: GenerateSummary) -> list[Mar
 def _tiles(summary: GenerateSummary) -> Markup:
     own = summary.own
     number, unit = size(own.bytes).split()
-    texts = [prompt.texts[0] for prompt in summary.prompts]
-    by_all, total = sum(text.retained_by_all for text in texts), sum(text.read for text in texts)
-    written = sum(text.answer_tokens for text in texts)
-    known = [each.agreement for each in summary.prompts if each.agreement is not None]
-    same = str(sum(known)) if known else MISSING
+    same = MISSING if summary.agreement is None else str(summary.agreement)
     return element(
         "ul",
         _tile(number, unit, f"state of a text, {own.slots} slots a layer"),
         _tile(rate(own), "a second", f"new tokens, {own.policy}"),
-        _tile(str(by_all), f"of {total}", "tokens read that all layers still hold"),
-        _tile(same, f"of {written}", "new tokens before the full state's text differs"),
+        _tile(
+            str(summary.retained_by_all),
+            f"of {summary.read}",
+            "tokens read that all layers still hold",
+        ),
+        _tile(
+            same, f"of {summary.answer_tokens}", "new tokens before the full state's text differs"
+        ),
         class_="tiles",
     )
 
@@ -135,12 +137,17 @@ def _scale() -> Markup:
 
 def _pair(texts: Texts, summary: GenerateSummary, prompt: int, num_layers: int) -> Markup:
     columns = []
-    agreed = summary.prompts[prompt].agreement
-    for state in summary.states:
+    own = summary.prompts[prompt]
+    for state, written in zip(summary.states, own.texts, strict=True):
         name = element("h4", f"{state.policy}, {state.slots} slots")
-        text = shaded(texts(state.policy, prompt), agreed, num_layers=num_layers)
+        text = shaded(
+            texts(state.policy, prompt),
+            own.agreement,
+            cut=written.prompt_cut,
+            num_layers=num_layers,
+        )
         columns.append(element("section", name, text))
-    heading = element("h3", f"Text {prompt + 1}") if texts.count > 1 else ""
+    heading = element("h3", f"Text {own.number}") if texts.count > 1 else ""
     return Markup(element("div", heading, element("div", *columns, class_="pair")))
 
 
@@ -148,8 +155,8 @@ def _numbers(summary: GenerateSummary) -> Markup:
     heads = ["text", "policy", "slots", "state", "prompt", "new tokens", "ended, because"]
     heads += ["mean log-probability", "held by all", "held by none", "tokens a second"]
     lines = [
-        [number, *_line(state, text)]
-        for number, prompt in enumerate(summary.prompts, start=1)
+        [prompt.number, *_line(state, text)]
+        for prompt in summary.prompts
         for state, text in zip(summary.states, prompt.texts, strict=True)
     ]
     return table(heads, lines)

@@ -36,8 +36,8 @@ def generate_headlines(summary: GenerateSummary) -> list[str]:
     """
     several = len(summary.prompts) > 1
     each = [
-        f"Text {number}: {line}" if several else line
-        for number, prompt in enumerate(summary.prompts, start=1)
+        f"Text {prompt.number}: {line}" if several else line
+        for prompt in summary.prompts
         for line in _of_prompt(prompt)
     ]
     return [*summary.passes.sentences("written tokens"), _memory(summary), *each]
@@ -62,9 +62,9 @@ def rate(state: StateSummary) -> str:
 def _memory(summary: GenerateSummary) -> str:
     own, full = summary.own, summary.full
     text = f"The state of {own.policy} has {own.slots} slots a layer, {size(own.bytes)}"
-    if full is None:
+    if full is None or summary.full_over_own is None:
         return f"{text} a text."
-    times = short(full.bytes / own.bytes)
+    times = short(summary.full_over_own)
     room = f"with room for all {full.slots} tokens it would take {size(full.bytes)}"
     return f"{text} a text; {room}, {times} times that."
 

@@ -9,7 +9,7 @@ from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.generate.records import AnswerToken, GenerateConstants, TokenRow
-from glassesjax.studies.generate.texts import Text, Texts
+from glassesjax.studies.generate.texts import PROMPT_SHOWN, Text, Texts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class TextSummary:
 
     policy: str
     prompt_tokens: int
+    prompt_cut: int
+    """Tokens of the prompt that a page leaves out: all but the last ``PROMPT_SHOWN``."""
     answer_tokens: int
     not_finite: int
     """Tokens of the answer whose log-probability is not finite."""
@@ -51,6 +53,8 @@ class TextSummary:
 class PromptSummary:
     """One prompt under all policies."""
 
+    number: int
+    """Which text it is for a reader, from 1."""
     texts: list[TextSummary]
     """In the order of the states."""
     agreement: int | None
@@ -68,7 +72,17 @@ class GenerateSummary:
     """Of the written tokens."""
     states: list[StateSummary]
     """That of the policy, then the full one, where that was written beside it."""
+    full_over_own: float | None
+    """Bytes of the full state over those of the policy's; None without a full one."""
     prompts: list[PromptSummary]
+    answer_tokens: int
+    """Tokens that were written from the policy's state, all prompts together, as are the next."""
+    read: int
+    """Tokens that were read."""
+    retained_by_all: int
+    """Of these, tokens that all layers cache at the end."""
+    agreement: int | None
+    """Tokens before the first that differs from the full state's; None without a full one."""
 
     @property
     def own(self) -> StateSummary:
@@ -98,10 +112,19 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
         if not texts.is_whole(policy, prompt):
             expected = f"Expected what {policy} wrote after prompt {prompt}"
             raise BadInput(f"{expected}, got no row of it: let the run end with the same command.")
+    states = [_state(texts, policy) for policy in texts.policies]
+    prompts = [_prompt(texts, prompt) for prompt in range(texts.count)]
+    own = [prompt.texts[0] for prompt in prompts]
+    known = [prompt.agreement for prompt in prompts if prompt.agreement is not None]
     return GenerateSummary(
         passes=passes(row.finite if isinstance(row, AnswerToken) else None for row in run.rows),
-        states=[_state(texts, policy) for policy in texts.policies],
-        prompts=[_prompt(texts, prompt) for prompt in range(texts.count)],
+        states=states,
+        full_over_own=states[1].bytes / states[0].bytes if len(states) > 1 else None,
+        prompts=prompts,
+        answer_tokens=sum(text.answer_tokens for text in own),
+        read=sum(text.read for text in own),
+        retained_by_all=sum(text.retained_by_all for text in own),
+        agreement=sum(known) if known else None,
     )
 
 
@@ -120,6 +143,7 @@ def _prompt(texts: Texts, prompt: int) -> PromptSummary:
     written = [texts(policy, prompt) for policy in texts.policies]
     pairs = zip(texts.policies, written, strict=True)
     return PromptSummary(
+        number=prompt + 1,
         texts=[_text(policy, text) for policy, text in pairs],
         agreement=texts.agreement(prompt),
         same=written[0].tokens == written[1].tokens if len(written) > 1 else None,
@@ -131,6 +155,7 @@ def _text(policy: str, text: Text) -> TextSummary:
     return TextSummary(
         policy=policy,
         prompt_tokens=len(text.prompt),
+        prompt_cut=max(len(text.prompt) - PROMPT_SHOWN, 0),
         answer_tokens=len(text.answer),
         not_finite=sum(not row.finite for row in text.answer),
         ended=text.answer[-1].ended,

@@ -69,21 +69,20 @@ class Texts:
         return next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
 
 
-def shaded(text: Text, differs: int | None, *, num_layers: int) -> Markup:
+def shaded(text: Text, differs: int | None, *, cut: int, num_layers: int) -> Markup:
     """A text in reading order, each token on a ground that is the stronger the more layers hold it.
 
     Args:
       text: Prompt and answer.
       differs: The answer's token from which on it is another than the one beside it, if any.
+      cut: How many tokens of the prompt are left out.
       num_layers: Of the model.
 
     Returns:
       A ``div``; white space and line ends are visible.
     """
-    shown = text.prompt[-PROMPT_SHOWN:]
-    cut = len(text.prompt) - len(shown)
     left_out = element("em", f"… {cut} tokens before") if cut else ""
-    tokens = (_token(row, num_layers) for row in shown)
+    tokens = (_token(row, num_layers) for row in text.prompt[cut:])
     prompt = element("span", left_out, *tokens, class_="asked")
     answer = [
         _token(row, num_layers, "parts" if row.step == differs else "") for row in text.answer

@@ -27,6 +27,7 @@ from glassesjax.model.opening import (
     reading_limit,
 )
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
@@ -201,13 +202,7 @@ def constants(settings: InfluenceSettings, model: LanguageModel) -> InfluenceCon
     """
     config = model.decoder.config
     return InfluenceConstants(
-        study="influence",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=config.model_dim,
+        **model_fields("influence", model, settings.seed),
         positions=encoding_name(model, settings.positions),
         method=settings.method,
         probes=settings.probes if settings.method == "estimated" else None,

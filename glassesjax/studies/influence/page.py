@@ -67,7 +67,7 @@ def _model(constants: InfluenceConstants) -> str:
 
 
 def _header(summary: InfluenceSummary, constants: InfluenceConstants, title: str) -> Markup:
-    method, probes, count = constants.method, constants.probes, len(summary.passages)
+    method, probes, count = constants.method, constants.probes, summary.num_passages
     counts = [f"{count} passages"] if count > 1 else []
     counts.append(f"{summary.passages[0].length} tokens")
     counts += [f"{constants.num_layers} layers", f"width {constants.model_dim}"]
@@ -127,8 +127,9 @@ def _text(profiles: Profiles, summary: InfluenceSummary) -> Markup:
     ]
     heading = element("h2", "The text, colored by influence")
     text, offset = profiles.text, profiles.offset
-    passage = words.TEXT.format(passage=f"{text}, from character {offset}" if text else "1")
-    return element("section", heading, element("p", passage), scale_bar(depth), *shown)
+    passage = f"Passage {text}, from character {offset}." if text else "Passage 1."
+    intro = element("p", f"{passage} {words.TEXT}")
+    return element("section", heading, intro, scale_bar(depth), *shown)
 
 
 def _profile(profiles: Profiles, summary: InfluenceSummary) -> Markup:

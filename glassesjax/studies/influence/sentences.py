@@ -1,6 +1,6 @@
 """What the rows of an influence run say in plain sentences, and never more than they show."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -94,18 +94,18 @@ def signed(value: float) -> str:
 def _passages(summary: InfluenceSummary) -> str:
     lengths = sorted({passage.length for passage in summary.passages})
     tokens = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-    count = len(summary.passages)
+    count = summary.num_passages
     return f"{tokens} tokens" if count == 1 else f"{count} passages of {tokens} tokens"
 
 
 def _not_finite(summary: InfluenceSummary) -> list[str]:
     """What comes before everything else: numbers that are none."""
     last = "The last representation itself is not finite: no derivative of it means anything."
-    bad, passages = summary.last_not_finite, len(summary.passages)
+    bad, passages = summary.last_not_finite, summary.num_passages
     where = f" In {bad} of {passages} passages." if passages > 1 else ""
     lines = [last + where] if bad else []
     norms, bounds = summary.norms_not_finite, summary.bounds_not_finite
-    count = norms + bounds
+    count = summary.numbers_not_finite
     if count:
         which = f"measured norms {norms}, bounds {bounds}"
         many = f"{count} numbers are" if count > 1 else "1 number is"
@@ -188,8 +188,8 @@ def _far(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
     if least >= WEAK:
         text += " At the embedding that is too far for a verdict to be evidence."
     if lowest < 0 and not first.operator_norms:
-        width = np.log10(summary.model_dim) / 2
-        text += f" The operator norm may be {width:.1f} decades smaller than that norm."
+        smaller = f"{summary.norm_decades:.1f} decades smaller"
+        text += f" The operator norm may be {smaller} than that norm."
     return text
 
 
@@ -201,16 +201,16 @@ def decades(value: float) -> str:
 def _most(summary: InfluenceSummary) -> str:
     if summary.excess is None:
         return ""
-    excess, layer, position, token = summary.excess
-    factor = decimal(10.0 ** min(excess, 300.0))
-    most = f"most of all by a factor of {factor} or more at layer {layer}"
+    _, factor, layer, position, token = summary.excess
+    most = f"most of all by a factor of {decimal(factor)} or more at layer {layer}"
     return f"; {most}, “{visible(token)}” (position {position})"
 
 
-def _verdicts(summary: InfluenceSummary, kinds: Iterable[Kind], bound: Bound) -> Verdicts:
-    """Those of several kinds of attention together."""
-    each = [summary.attention[kind].bounds[bound].verdicts for kind in kinds]
-    return Verdicts(*(sum(counts) for counts in zip(*each, strict=True)))
+def _verdicts(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> Verdicts:
+    """On the printed bound those of one kind of attention, on the repaired one of all kinds."""
+    if bound == "repaired":
+        return summary.repaired
+    return summary.attention[kinds[0]].bounds[bound].verdicts
 
 
 def _must_hold(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
@@ -222,7 +222,7 @@ def _must_hold(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -
 def _stands(summary: InfluenceSummary, kinds: Sequence[Kind], bound: Bound) -> str:
     """At how many pairs a bound is exceeded, holds, or neither is known; numbers that are none."""
     counts = _verdicts(summary, kinds, bound)
-    several = [*["passage"] * (len(summary.passages) > 1), *["attention"] * (len(kinds) > 1)]
+    several = [*["passage"] * (summary.num_passages > 1), *["attention"] * (len(kinds) > 1)]
     pairs = f"{counts.total} cases ({', '.join([*several, 'layer'])} and token)"
     if counts.not_finite == counts.total:
         return f"has no verdict at any of {pairs}: no number is finite"

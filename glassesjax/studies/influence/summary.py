@@ -60,11 +60,8 @@ class Verdicts(NamedTuple):
     exceeded: int
     undecided: int
     not_finite: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return sum(self)
+    total: int
+    """All of them."""
 
 
 class Excess(NamedTuple):
@@ -72,6 +69,8 @@ class Excess(NamedTuple):
 
     decades: float
     """Logarithm of what the operator norm is at least, over the bound; positive."""
+    factor: float
+    """The same as a factor, 1e300 at the most."""
     layer: int
     position: int
     token_text: str
@@ -148,8 +147,12 @@ class InfluenceSummary:
     passes: Passes
     """How many rows are finite."""
     model_dim: int
+    norm_decades: float
+    """By how many decades an operator norm may be smaller than the Frobenius norm, at the most."""
     passages: list[PassageSummary]
     """In the order of the run."""
+    num_passages: int
+    """How many there are."""
     last: int
     """How many tokens are the last ones."""
     last_not_finite: int
@@ -158,11 +161,17 @@ class InfluenceSummary:
     """Over all passages, kinds of attention, layers and tokens."""
     bounds_not_finite: int
     """Where the norms beside them are finite."""
+    numbers_not_finite: int
+    """Both together."""
     violations: int
     """How often a bound is exceeded that must hold: the repaired one with any attention, and the
     printed one with attention held fixed. Then the program or the statement is wrong."""
     attention: Mapping[Kind, AttentionSummary]
     """The kinds that are whole in the first passage."""
+    last_of_layers: int
+    """How many tokens are the last ones in the ``layers`` of these."""
+    repaired: Verdicts
+    """On the repaired bound, all kinds of attention together."""
     correlation: Mapping[Measure, Spread]
     """Spearman's coefficient with 1 / |v| over tokens at the embedding, first kind of attention."""
     even_first: float
@@ -215,21 +224,29 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
     last = min(LAST, *(profiles.length for profiles in every))
     rollouts = [(profiles, profiles.kinds[0]) for profiles in every]
     norms_not_finite = sum(int(x.unmeasured(each).sum()) for x in every for each in x.kinds)
+    bounds_not_finite = sum(profiles.unbounded() for profiles in every)
+    attention = {each: _attention(every, each, last) for each in first.kinds}
+    repaired = np.array([each.bounds["repaired"].verdicts for each in attention.values()])
     return InfluenceSummary(
         passes=passes(row.finite for row in run.rows),
         model_dim=run.constants.model_dim,
+        norm_decades=math.log10(run.constants.model_dim) / 2,
         passages=[_passage(profiles) for profiles in every],
+        num_passages=len(every),
         last=last,
         last_not_finite=sum(not profiles.last_is_finite for profiles in every),
         norms_not_finite=norms_not_finite,
-        bounds_not_finite=sum(profiles.unbounded() for profiles in every),
+        bounds_not_finite=bounds_not_finite,
+        numbers_not_finite=norms_not_finite + bounds_not_finite,
         violations=sum(
             int(profiles.exceeded(each, bound).sum())
             for profiles in every
             for each, bound in MUST_HOLD
             if each in profiles.kinds
         ),
-        attention={each: _attention(every, each, last) for each in first.kinds},
+        attention=attention,
+        last_of_layers=min(LAST, first.length),
+        repaired=Verdicts(*map(int, repaired.sum(axis=0))),
         correlation={
             name: Spread.over(_with_length(x, kind, name) for x in every if kind in x.kinds)
             for name in (first.measures if "scaled" in first.measures else ())
@@ -320,9 +337,12 @@ def _moved(profiles: Profiles, kind: Kind, measure: Measure) -> float:
 
 def _bound(every: Sequence[Profiles], kind: Kind, bound: Bound) -> BoundSummary:
     count = lambda verdict: sum(int(x.judged(kind, bound, verdict).sum()) for x in every)
+    within, exceeded, undecided = map(count, ("within", "exceeded", "undecided"))
+    not_finite = count("not_finite")
+    total = within + exceeded + undecided + not_finite
     return BoundSummary(
         distance=_distance(every, kind, bound),
-        verdicts=Verdicts(*map(count, Verdicts._fields)),
+        verdicts=Verdicts(within, exceeded, undecided, not_finite, total),
     )
 
 
@@ -347,7 +367,8 @@ def _excess(every: Sequence[Profiles]) -> Excess | None:
         layer, position = map(int, np.unravel_index(np.argmax(over), over.shape))
         decades = float(over[layer, position])
         if decades > (worst.decades if worst else -math.inf):
-            worst = Excess(decades, layer, position, profiles.tokens[position])
+            factor = 10.0 ** min(decades, 300.0)
+            worst = Excess(decades, factor, layer, position, profiles.tokens[position])
     return worst
 
 

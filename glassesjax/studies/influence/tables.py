@@ -6,9 +6,9 @@ from glassesjax.report.markup import Markup, element, table, token
 from glassesjax.report.numbers import MISSING, decimal, percent
 from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Bound, Profiles
 from glassesjax.studies.influence.records import Kind
-from glassesjax.studies.influence.summary import LAST, InfluenceSummary, LayerBound, LayerSummary
+from glassesjax.studies.influence.summary import InfluenceSummary, LayerBound, LayerSummary
 
-MOST = 256  # lines of a table of tokens
+HALF = 128  # lines of a table of tokens, of first ones and of last ones
 
 
 def passage_table(summary: InfluenceSummary) -> Markup:
@@ -25,8 +25,8 @@ def passage_table(summary: InfluenceSummary) -> Markup:
 
 def token_table(profiles: Profiles, kind: Kind) -> Markup:
     """A line for each token at the embedding, in order; of very many, for first and last ones."""
-    half, every = MOST // 2, range(profiles.length)
-    kept = every if profiles.length <= MOST else [*every[:half], *every[-half:]]
+    every = range(profiles.length)
+    kept = every if profiles.length <= 2 * HALF else [*every[:HALF], *every[-HALF:]]
     heads = ["position", "token", *(f"share, {MEASURES[name]}²" for name in profiles.measures)]
     heads += ["π", "|J|", "standard error", "|J v|", "standard error", "|v|"]
     heads += [
@@ -40,7 +40,7 @@ def token_table(profiles: Profiles, kind: Kind) -> Markup:
     body = table([*heads, "excess, decades"], [_token_line(profiles, kind, at) for at in kept])
     if len(kept) == profiles.length:
         return body
-    return Markup(element("p", f"The first and the last {half} tokens.") + body)
+    return Markup(element("p", f"The first and the last {HALF} tokens.") + body)
 
 
 def _token_line(profiles: Profiles, kind: Kind, position: int) -> list[object]:
@@ -82,7 +82,7 @@ def _bound_cells(profiles: Profiles, kind: Kind, bound: Bound, at: tuple[int, in
 def layer_table(summary: InfluenceSummary, kind: Kind) -> Markup:
     """A line for each residual stream: effective numbers of tokens, and whether bounds hold."""
     heads = ["layer", *(f"effective number, {MEASURES[name]}" for name in summary.measures)]
-    heads += ["first token, |J|²", f"last {min(LAST, summary.passages[0].length)}, |J|²"]
+    heads += ["first token, |J|²", f"last {summary.last_of_layers}, |J|²"]
     heads += ["attention's share", "largest norm"]
     heads += [
         f"{bound} bound {what}"

@@ -10,7 +10,7 @@ LEAD = (
 )
 
 TEXT = (
-    "Passage {passage}. The stronger the color of a token, the larger its share of the squares, in"
+    "The stronger the color of a token, the larger its share of the squares, in"
     " each of the conventions. Hold the pointer over a token for its numbers."
 )
 

@@ -24,6 +24,7 @@ from glassesjax.files import Row
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_row
 from glassesjax.studies.longform.settings import LongformSettings
@@ -170,13 +171,7 @@ def constants(settings: LongformSettings, subject: Subject) -> LongformConstants
     model = subject.model
     config = model.decoder.config
     return LongformConstants(
-        study="longform",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=config.model_dim,
+        **model_fields("longform", model, settings.seed),
         positions=encoding_name(model, settings.positions),
         temperature=settings.temperature,
         top_k=settings.top_k,

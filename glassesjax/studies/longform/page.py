@@ -11,7 +11,7 @@ from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
 from glassesjax.report.numbers import MISSING
-from glassesjax.runs.run import Result, Run
+from glassesjax.runs.run import Result
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 from glassesjax.studies.longform.sentences import longform_headlines, one_decimal
 from glassesjax.studies.longform.summary import (
@@ -60,7 +60,7 @@ def longform_page(result: Result[LongformRow, LongformConstants, LongformSummary
     figure = longform_figure(run.rows)
     body = element(
         "main",
-        _header(run, title),
+        _header(run.constants, summary, title),
         element("h2", "What the rows say"),
         bullets(longform_headlines(summary), "says"),
         element("h2", "The texts in numbers"),
@@ -75,9 +75,8 @@ def longform_page(result: Result[LongformRow, LongformConstants, LongformSummary
     return document(title, body)
 
 
-def _header(run: Run[LongformRow, LongformConstants], title: str) -> Markup:
-    constants = run.constants
-    counts = [f"{len(run.rows)} texts", f"at most {constants.max_tokens} tokens"]
+def _header(constants: LongformConstants, summary: LongformSummary, title: str) -> Markup:
+    counts = [f"{summary.texts} texts", f"at most {constants.max_tokens} tokens"]
     counts += [f"temperature {constants.temperature}", f"top-p {constants.top_p}", constants.dtype]
     return element(
         "header",
@@ -90,7 +89,7 @@ def _header(run: Run[LongformRow, LongformConstants], title: str) -> Markup:
 
 def _table(cells: Sequence[CellSummary]) -> Markup:
     heads = ["policy", "slots", "texts", "ended", "tokens"]
-    heads += [f"distinct-{size}" for size in (1, 2, 3, 4)]
+    heads += ["distinct-1", "distinct-2", "distinct-3", "distinct-4"]
     heads += ["repetition", "perplexity under full", "same tokens as full"]
     return table(heads, [_line(cell) for cell in cells])
 

@@ -53,6 +53,8 @@ class LongformSummary:
 
     passes: Passes
     """Of the texts' losses under the full model."""
+    texts: int
+    """How many there are."""
     cells: list[CellSummary]
     """In the order of the run."""
 
@@ -68,6 +70,7 @@ def summarize(run: Run[LongformRow, LongformConstants]) -> LongformSummary:
     """
     return LongformSummary(
         passes=passes(row.loss.finite if row.loss else None for row in run.rows),
+        texts=len(run.rows),
         cells=[_cell(*key, rows) for key, rows in by_cell(run.rows).items()],
     )
 

@@ -17,6 +17,7 @@ from glassesjax.files import Row
 from glassesjax.model.opening import encoding_name
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.fill import Step
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.rows import (
     Stretch,
@@ -128,13 +129,7 @@ def constants(settings: PerplexitySettings, subject: Subject) -> PerplexityConst
     model = subject.model
     symbols = isinstance(model.tokenizer, SymbolTokenizer)
     return PerplexityConstants(
-        study="perplexity",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=model.decoder.config.model_dim,
+        **model_fields("perplexity", model, settings.seed),
         positions=encoding_name(model, settings.positions),
         text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
         ranking_obstacle=ranking_obstacle(model),

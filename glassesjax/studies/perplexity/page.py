@@ -125,7 +125,8 @@ def _pairs(summary: PerplexitySummary) -> Markup:
     if summary.ranking_obstacle or not summary.blocks or not lines:
         return Markup("")
     heads = ("slots", "pair", "ratio of perplexities", "")
-    note = element("p", words.PAIRS_CAPTION.format(basis=basis(summary.blocks), pairs=len(lines)))
+    caption = words.PAIRS_CAPTION.format(basis=basis(summary.blocks), pairs=summary.num_pairs)
+    note = element("p", caption)
     return fold("Table: pairs of policies", note, table(heads, lines))
 
 

@@ -178,8 +178,8 @@ def _short(summary: PerplexitySummary) -> str:
     for size in summary.sizes:
         if size.short is None:
             continue
-        lower, higher, tied = size.short
-        count = f"{lower} of {len(size.policies)} policies are lower, {higher} higher"
+        policies, lower, higher, tied = size.short
+        count = f"{lower} of {policies} policies are lower, {higher} higher"
         some = "" if summary.ranking_obstacle else f" ({count}, {tied} not told apart)"
         each.append(f"{told(summary.of(SHORT, size.slots).perplexity)} at {size.slots} slots{some}")
     if not each:

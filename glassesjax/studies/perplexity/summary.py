@@ -62,8 +62,10 @@ class PairSummary:
 class ShortSummary(NamedTuple):
     """How the policies of one size compare with starting anew."""
 
+    policies: int
+    """That evict."""
     lower: int
-    """Policies whose perplexity is lower, by the interval of the paired difference."""
+    """Those whose perplexity is lower, by the interval of the paired difference."""
     higher: int
     tied: int
     """Those that are not told apart from it."""
@@ -111,6 +113,8 @@ class PerplexitySummary:
     """In the order of the run."""
     sizes: list[SizeSummary]
     """Ascending; not that of the full state."""
+    num_pairs: int
+    """Pairs of policies of one size, over all sizes."""
 
     def __contains__(self, cell: tuple[str, int]) -> bool:
         return any(each.cell == cell for each in self.cells)
@@ -156,6 +160,7 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
       BadInput: There is no segment of the text that all policies have read.
     """
     totals, shared = Totals(run), run.constants
+    sizes = [_size(totals, slots) for slots in totals.slots]
     return PerplexitySummary(
         passes=passes(row.finite for row in run.rows),
         text=shared.text,
@@ -168,7 +173,8 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
         losses_from=totals.losses_from,
         left_out=totals.left_out,
         cells=[_cell(totals, cell) for cell in totals.cells],
-        sizes=[_size(totals, slots) for slots in totals.slots],
+        sizes=sizes,
+        num_pairs=sum(len(size.pairs) for size in sizes),
     )
 
 
@@ -230,4 +236,4 @@ def _short(totals: Totals, slots: int) -> ShortSummary | None:
     gaps = [totals.difference(CellName(name, slots), short) for name in totals.here(slots)]
     lower = sum(gap.excludes(0.0) and gap.value < 0 for gap in gaps)
     higher = sum(gap.excludes(0.0) and gap.value > 0 for gap in gaps)
-    return ShortSummary(lower, higher, len(gaps) - lower - higher)
+    return ShortSummary(len(gaps), lower, higher, len(gaps) - lower - higher)

@@ -19,6 +19,7 @@ from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.opening import encoding_name, open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.recall.reading import (
     Cell,
     Reading,
@@ -167,13 +168,7 @@ def constants(settings: RecallSettings, subject: Subject) -> RecallConstants:
     model = subject.model
     config = model.decoder.config
     return RecallConstants(
-        study="recall",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=config.model_dim,
+        **model_fields("recall", model, settings.seed),
         positions=encoding_name(model),
         words=settings.words,
         hint=settings.hint,

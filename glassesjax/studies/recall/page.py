@@ -36,7 +36,7 @@ def recall_page(result: Result[RecallRow, RecallConstants, RecallSummary]) -> st
     depth = "Surprise of the expected answers against their depth in the passage"
     body = element(
         "main",
-        _header(run, title),
+        _header(run, summary, title),
         element("h2", "What the rows say"),
         bullets(recall_headlines(summary), "says"),
         *_tables(summary.panels),
@@ -54,9 +54,9 @@ def recall_page(result: Result[RecallRow, RecallConstants, RecallSummary]) -> st
     return document(title, body)
 
 
-def _header(run: Run[RecallRow, RecallConstants], title: str) -> Markup:
+def _header(run: Run[RecallRow, RecallConstants], summary: RecallSummary, title: str) -> Markup:
     constants = run.constants
-    counts = [f"{len(run.rows)} answers", f"{constants.num_layers} layers"]
+    counts = [f"{summary.answers} answers", f"{constants.num_layers} layers"]
     modes = dict.fromkeys(row.prefill for row in run.rows)
     counts += [f"width {constants.model_dim}", f"read {' and '.join(modes)}", constants.dtype]
     return element(

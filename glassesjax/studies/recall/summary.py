@@ -116,6 +116,8 @@ class RecallSummary:
 
     passes: Passes
     """Of the expected answers' losses."""
+    answers: int
+    """How many there are."""
     panels: list[PanelSummary]
     """In the order of the run."""
 
@@ -132,6 +134,7 @@ def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
     grouped = panels(read_cells(run.rows)).items()
     return RecallSummary(
         passes=passes(row.finite for row in run.rows),
+        answers=len(run.rows),
         panels=[_panel(task, length, cells) for (task, length), cells in grouped],
     )
 

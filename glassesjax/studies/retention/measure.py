@@ -34,6 +34,7 @@ from glassesjax.model.opening import (
     reading_limit,
 )
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
 from glassesjax.studies.retention.rows import Subject, retention_rows
 from glassesjax.studies.retention.settings import RetentionSettings
@@ -173,13 +174,7 @@ def constants(settings: RetentionSettings, subject: Subject) -> RetentionConstan
     model = subject.model
     symbols = isinstance(model.tokenizer, SymbolTokenizer)
     return RetentionConstants(
-        study="retention",
-        model=model.name,
-        weights=model.source.get("weights"),
-        weights_sha256=model.source.get("weights_sha256"),
-        model_seed=model.seed,
-        seed=settings.seed,
-        model_dim=model.decoder.config.model_dim,
+        **model_fields("retention", model, settings.seed),
         positions=encoding_name(model, settings.positions),
         text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
         ranking_obstacle=ranking_obstacle(model),

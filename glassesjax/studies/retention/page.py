@@ -121,27 +121,23 @@ def _lifetimes(cells: Sequence[Cell], summary: RetentionSummary) -> Markup:
     )
     label = "Mean lifetime by class of token, beside the paper's"
     classes = picture(classes_figure(cells), "classes", label, words.CLASSES)
-    tables = [
-        fold(f"Table: classes, {cell.name}", _class_table(cell, each))
-        for cell, each in zip(cells, summary.cells, strict=True)
-    ]
+    tables = [fold(f"Table: classes, {each.name}", _class_table(each)) for each in summary.cells]
     heads = element("h2", "How long a token lives"), element("h3", "By position")
     return element("section", *heads, early, element("h3", "By class"), classes, *tables)
 
 
-def _class_table(cell: Cell, summary: CellSummary) -> Markup:
+def _class_table(cell: CellSummary) -> Markup:
     heads = ["class", "tokens", "steps", "standard error", "over the mean", "survival mean"]
-    lines = [_class_line(cell, each) for each in summary.classes]
+    lines = [_class_line(each) for each in cell.classes]
     return table([*heads, "held to the end", "paper"], lines)
 
 
-def _class_line(cell: Cell, each: ClassSummary) -> list[object]:
-    row = cell.classes[each.title]
+def _class_line(each: ClassSummary) -> list[object]:
     span = [f"{value:.2f}" for value in (min(each.paper), max(each.paper))] if each.paper else []
     paper = MISSING.join(dict.fromkeys(span)) or MISSING
-    error = MISSING if row.standard_error is None else decimal(row.standard_error)
-    numbers = decimal(row.steps), error, f"{each.over_mean:.2f}", decimal(row.survival_steps)
-    return [each.title, row.tokens, *numbers, percent(row.censored), paper]
+    error = MISSING if each.standard_error is None else decimal(each.standard_error)
+    numbers = decimal(each.steps), error, f"{each.over_mean:.2f}", decimal(each.survival_steps)
+    return [each.title, each.tokens, *numbers, percent(each.censored), paper]
 
 
 def _layers(cells: Sequence[Cell]) -> Markup:

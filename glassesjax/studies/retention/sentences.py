@@ -113,7 +113,7 @@ def _classes(cell: CellSummary) -> str:
     return (
         f"longer than the mean live {each(True) or 'none'}; shorter {each(False) or 'none'}"
         f" (multiples of it, {LEVEL:.0%} intervals over {cell.blocks} blocks of {BLOCK} tokens,"
-        f" classes of {FEW} tokens or more; {len(ratios) - len(apart)} others are not told apart"
+        f" classes of {FEW} tokens or more; {cell.tied_classes} others are not told apart"
         " from it)."
     )
 

@@ -32,6 +32,14 @@ class ClassSummary(NamedTuple):
 
     title: str
     tokens: int
+    steps: float
+    """Mean lifetime."""
+    standard_error: float | None
+    """Of ``steps``, over the tokens; None for one token."""
+    survival_steps: float
+    """The product-limit mean, which does not take the text's end for a token's end."""
+    censored: float
+    """Share of lifetimes that the text's end cut off."""
     over_mean: float
     """Its mean lifetime over that of all tokens."""
     interval: Interval | None
@@ -75,6 +83,8 @@ class CellSummary:
     blocks: int
     """Of the text, over which intervals are."""
     classes: list[ClassSummary]
+    tied_classes: int
+    """How many classes have an interval that does not leave out the mean of all tokens."""
     paper_slots: int | None
     """The paper's number of slots at the same share of its text; None where none is near."""
     paper_classes: int
@@ -137,6 +147,8 @@ def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
     whole, shares, early = cell.summary, cell.recent_share, cell.steps[1 : EARLY + 1]
     near, evicts = cell.overlap_next, cell.length > cell.slots and whole.finite is not False
     ranks = ranked and evicts
+    classes = [_class(cell, name, ranks=ranks) for name in cell.classes]
+    intervals = [each.interval for each in classes if each.interval is not None]
     return CellSummary(
         policy=cell.policy,
         slots=cell.slots,
@@ -154,7 +166,8 @@ def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
         early_tokens=len(early),
         early_steps=float(early.mean()) if len(early) else None,
         blocks=-(-cell.length // BLOCK),
-        classes=[_class(cell, name, ranks=ranks) for name in cell.classes],
+        classes=classes,
+        tied_classes=sum(not interval.excludes(1.0) for interval in intervals),
         paper_slots=paper_slots(cell, PAPER_SLOTS),
         paper_classes=len(class_pairs(cell)),
         paper_correlation=paper_correlation(cell) if ranks else None,
@@ -166,9 +179,18 @@ def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
 
 
 def _class(cell: Cell, name: str, *, ranks: bool) -> ClassSummary:
-    tokens = cell.classes[name].tokens
-    interval = class_ratio(cell, name) if ranks and tokens >= FEW else None
-    return ClassSummary(name, tokens, cell.relative(name), interval, paper_relative(cell, name))
+    row = cell.classes[name]
+    return ClassSummary(
+        title=name,
+        tokens=row.tokens,
+        steps=row.steps,
+        standard_error=row.standard_error,
+        survival_steps=row.survival_steps,
+        censored=row.censored,
+        over_mean=cell.relative(name),
+        interval=class_ratio(cell, name) if ranks and row.tokens >= FEW else None,
+        paper=paper_relative(cell, name),
+    )
 
 
 def class_pairs(cell: Cell, least: int = FEW) -> dict[str, tuple[float, float]]:

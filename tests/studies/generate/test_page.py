@@ -79,7 +79,7 @@ def test_the_order_of_the_rows_means_nothing(page):
 def test_of_a_long_prompt_the_last_tokens_are_shown():
     text = Texts(run_of(made_rows()).rows)("tova", 0)
     long = Text([text.prompt[0]] * 5 + [text.prompt[2]] * PROMPT_SHOWN, text.answer)
-    shown = shaded(long, None, num_layers=LAYERS)
+    shown = shaded(long, None, cut=len(long.prompt) - PROMPT_SHOWN, num_layers=LAYERS)
     assert "… 5 tokens before" in shown
     assert "&lt;b&gt;" not in shown
     assert shown.count(">c</span>") == PROMPT_SHOWN

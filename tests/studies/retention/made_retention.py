@@ -40,7 +40,7 @@ def run_of(rows, **changes):
         settings={"study": "retention", "model": "toy", "text": "<script>alert(1)</script>"},
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
-        records=[constants | PROVENANCE],
+        records=[PROVENANCE | constants],
         constants=from_row(RetentionConstants, constants),
         provenance={"command": "glassesjax retention toy"},
     )

@@ -1,0 +1,161 @@
+"""Made runs whose pages show what the stored ones do not: several of a kind, failures, gaps."""
+
+import numpy as np
+from studies.bounded.made_bounded import made_distances, made_tokens
+from studies.bounded.made_bounded import result_of as bounded
+from studies.collapse.made_rows import made_result as collapse
+from studies.generate.made_generate import made_result as generate
+from studies.generate.made_generate import made_rows as generate_rows
+from studies.influence.made_influence import made_passages, made_rows, without_numbers
+from studies.influence.made_influence import made_result as influence
+from studies.influence.made_influence import result_of as influence_of
+from studies.longform.made_longform import made as longform_row
+from studies.longform.made_longform import made_result as longform
+from studies.perplexity.made_perplexity import made_result as perplexity
+from studies.perplexity.made_perplexity import made_rows as perplexity_rows
+from studies.recall.made_recall import made as recall_rows
+from studies.recall.made_recall import made_result as recall
+from studies.retention.made_retention import made_rows as retention_rows
+from studies.retention.made_retention import run_of as retention_run
+
+from glassesjax.studies.retention.run import result as retention_result
+
+
+def _collapse():
+    wide = {"positions": ("none", "rotary"), "formats": ("f64", "f32", "bf16")}
+    lengths = tuple(2**at for at in range(9))
+    yield "encodings", collapse(**wide, lengths=lengths)
+    yield "not-finite", collapse(**wide, signal=lambda n: None if n == 8 else 1 / n)
+    yield "equal", collapse(signal=lambda n: 0.0)
+    yield "one-length", collapse(lengths=(1,))
+    yield "exponential", collapse(lengths=lengths, signal=lambda n: 2.0**-n)
+    yield "flat", collapse(lengths=lengths, signal=lambda n: 1.0, formats=("bf16",))
+
+
+def _bounded():
+    gaps = made_distances("full", 9, {1: 1.0, 4: 0.25, 8: 0.125})
+    equal = made_distances("window", 2, {1: 1.0, 4: 0.0, 8: 0.0}, least=4)
+    tokens = made_tokens("tova", (0.0, 0.25, 0.5, 0.25), (0, 0, 1, 3))
+    yield "whole", bounded([*gaps, *equal, *tokens])
+    lost = [row | {"finite": False, "distance": None} for row in gaps]
+    unknown = [row | {"finite": False, "frobenius": None, "squared_share": None} for row in tokens]
+    yield "not-finite", bounded([*lost, *unknown])
+    yield "violated", bounded([row | {"equal": False} for row in equal])
+    far = made_distances("window", 37, {16: 1.0, 131: 3e-5, 517: 0.0, 2048: 0.0}, least=733)
+    weights = np.sqrt(np.arange(1.0, 121.0))
+    many = [
+        each | {"position": at, "token": at, "slots": 37, "prompt_tokens": 120}
+        for at, weight in enumerate(weights / weights.sum())
+        for each in made_tokens("tova", (float(weight),), (at % 4,))
+    ]
+    yield "long", bounded([*far, *many])
+
+
+def _influence():
+    norms = (8.0, 4.0, 2.0, 1.0, 1.0)
+    sizes = (1.0, 2.0, 4.0, 8.0, 8.0)
+    yield "estimated", influence("estimated", norms=norms, sizes=sizes)
+    yield "exceeded", influence(norms=(1e5, *norms[1:]), sizes=sizes)
+    equal, one = (1.0,) * 5, (1.0, 0.0, 0.0, 0.0, 0.0)
+    yield (
+        "passages",
+        influence_of(made_passages({"norms": norms}, {"norms": equal}, {"norms": one})),
+    )
+    rows = made_rows(norms=norms)
+    yield "not-finite", influence_of([*map(without_numbers, rows[:7]), *rows[7:]])
+    lost = [without_numbers(row) | {"finite": False, "last_finite": False} for row in rows]
+    yield "nothing-finite", influence_of(lost)
+
+
+def _generate():
+    prompts = [row | {"prompt": prompt} for prompt in (0, 1) for row in generate_rows()]
+    yield "prompts", generate(prompts)
+    yield "long", generate([row for policy in ("tova", "full") for row in _written(policy)])
+    yield "alone", generate(generate_rows(policies=("tova",)))
+    lost = [
+        row | ({"logprob": None, "finite": False} if row["kind"] == "answer" else {})
+        for row in generate_rows()
+    ]
+    yield "not-finite", generate(lost)
+
+
+def _written(policy):
+    """A prompt longer than a page shows, and what was written after it."""
+    prompt, answer = ([r for r in generate_rows((policy,)) if r["kind"] == k] for k in _PARTS)
+    for at in range(613):
+        retained = (
+            {} if policy == "full" else {"retained_layers": at % 3, "retained_share": at % 3 / 4}
+        )
+        yield prompt[0] | retained | {"position": at, "prompt_tokens": 613, "slots": 157}
+    for step in range(131):
+        row = answer[2 if step == 130 else 0]
+        new = {"position": 613 + step, "step": step, "token": step, "logprob": -0.37 - step / 1000}
+        size = {"bytes": 987654 if policy == "full" else 123456, "slots": 157}
+        yield row | new | size | {"prompt_tokens": 613, "tokens_per_second": 47.3}
+
+
+_PARTS = "prompt", "answer"
+
+
+def _longform():
+    texts = [
+        longform_row("full", 200, 0, "<b>&", nll=0.0),
+        longform_row("full", 200, 1, "word " * 100, nll=2.0, ended=False),
+        longform_row("tova", 64, 0, "two", nll=1.0, agrees=2, repetition=0.5),
+        longform_row("tova", 64, 1, "7 12 " * 70, nll=3.0, agrees=4, repetition=1.0),
+    ]
+    yield "texts", longform(texts)
+    yield "not-finite", longform([*texts[:2], longform_row("tova", 64, 0, "x", nll=None)])
+
+
+def _perplexity():
+    known = {
+        "full": 10.0,
+        "window": {31: 2000.0, 63: 200.0},
+        "window+4": {31: 25.0, 63: 16.0},
+        "tova": {31: 22.0, 63: 12.5},
+        "short": {31: 40.0, 63: 20.0},
+    }
+    yield "sizes", perplexity(perplexity_rows(known, windows=4))
+    yield "few", perplexity(perplexity_rows({**known, "full": 3.55}, windows=1), span="book")
+    yield "one-size", perplexity(perplexity_rows({"tova": {31: 3e7}, "h2o-head": {31: 20.0}}))
+    lost = perplexity_rows({"full": 10.0, "tova": {31: None}})
+    yield "not-finite", perplexity(lost, ranking_obstacle="random_digits")
+    cut = perplexity_rows(known, windows=4)[:-1]
+    yield "cut-off", perplexity([{k: v for k, v in r.items() if k != "block_losses"} for r in cut])
+
+
+def _recall():
+    full = recall_rows("full", 300, 0.5, hits=[(0, 0.1), (1, 0.9)], items=9)
+    tova = recall_rows("tova", 64, 1.0, hits=[(0, 0.1)], items=9)
+    window = recall_rows("window", 64, 3.0, items=9, answer="<b>&")
+    yield "order", recall([*full, *tova, *window, *recall_rows("tova", 64, 0.25, task="said")])
+    lost = [row | {"finite": False} for row in recall_rows("tova", 64, None)]
+    yield "not-finite", recall([*full, *lost])
+
+
+def _retention():
+    result = lambda rows, **constants: retention_result(retention_run(rows, **constants))
+    length, slots = 600, 64
+    steps = np.arange(length)
+    window = np.where(steps + slots < length, steps + slots, length)
+    sinks = np.where(steps % 6 == 3, length, window)
+    evicted = tuple(each[None].astype(np.int32) for each in (window, sinks))
+    cells = (("window", slots), ("tova", slots))
+    yield "long", result(retention_rows(cells, evicted, text_perplexity=3.55))
+    yield "unranked", result(retention_rows(cells, evicted), ranking_obstacle="random_digits")
+    yield "not-finite", result(retention_rows(finite=False))
+    yield "fits", result(retention_rows((("tova", 6),), (np.full((1, 6), 6, np.int32),)))
+
+
+MADE = {
+    "collapse": _collapse,
+    "bounded": _bounded,
+    "influence": _influence,
+    "generate": _generate,
+    "longform": _longform,
+    "perplexity": _perplexity,
+    "recall": _recall,
+    "retention": _retention,
+}
+"""By verb, what gives names and results; a verb without any has its stored run."""

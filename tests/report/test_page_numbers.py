@@ -1,0 +1,133 @@
+"""Every number on a page is in the rows or the summary of its run; and this can fail."""
+
+import math
+from pathlib import Path
+
+import pytest
+from report.made_pages import MADE
+from report.page_numbers import Block, Files, numbers_of, refused, unfounded
+
+import glassesjax
+from glassesjax import registry
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+STORED = Path(__file__).parents[1] / "data" / "schema_1"
+STUDIES = {study.name: study for study in registry.studies() if study.rows is not None}
+# Least share of changed numbers that is refused: of those that are no whole numbers below 100, on
+# each page; and of all, over the pages of a verb. Small whole numbers of a small run are mostly
+# numbers of the same run when they are changed.
+LARGE, ALL = 0.6, 0.45
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def pages(request, undrawn, tmp_path_factory):
+    """The pages of a verb, each with what its folder holds and its headline, by name."""
+    verb = request.param
+    results = {"stored": glassesjax.read(STORED / verb), **dict(MADE.get(verb, dict)())}
+    folder, read = tmp_path_factory.mktemp(verb), {}
+    for name, result in results.items():
+        path = result.save(folder / name)
+        html = (path / "index.html").read_text()
+        read[name] = html, Files(path, STUDIES[verb]), result.headline
+    return read
+
+
+def test_each_number_of_a_page_and_of_the_headline_is_in_the_run(pages):
+    wrong = {name: unfounded(html, files) for name, (html, files, _) in pages.items()}
+    assert {name: each for name, each in wrong.items() if each} == {}
+    wrong = {name: unfounded(f"<p>{line}</p>", files) for name, (_, files, line) in pages.items()}
+    assert {name: each for name, each in wrong.items() if each} == {}
+
+
+def test_a_number_that_was_changed_is_refused_in_most_cases(pages):
+    counts = {name: refused(html, files) for name, (html, files, _) in pages.items()}
+    shares = {name: hits / total for name, (_, (hits, total)) in counts.items() if total}
+    assert {name: share for name, share in shares.items() if share < LARGE} == {}
+    hits, total = (sum(each) for each in zip(*(x for c in counts.values() for x in c), strict=True))
+    assert hits >= ALL * total
+
+
+@pytest.mark.parametrize("end", ["</p>", "</li>", "</td>", "</dd>", "</h2>", "</figcaption>"])
+def test_a_number_that_is_nowhere_is_refused_wherever_it_stands(pages, end):
+    for html, files, headline in pages.values():
+        if end in html:
+            wrong = unfounded(html.replace(end, f" 86753.09{end}", 1), files)
+            assert any(text.startswith("86753.09 in ") for text in wrong)
+        assert unfounded(f"<p>{headline}; 86753.09</p>", files)
+
+
+def test_settings_and_record_are_left_out_only_as_they_are(pages):
+    for html, files, _ in pages.values():
+        _, table, rest = html.rpartition('<table class="facts-table">')
+        assert table
+        (wrong,) = unfounded(html.removesuffix(rest) + rest.replace("<td>", "<td>86753.", 1), files)
+        assert wrong.startswith("86753")
+
+
+@pytest.fixture(scope="module")
+def files(undrawn, tmp_path_factory):
+    study = STUDIES["collapse"]
+    return Files(dict(MADE["collapse"]())["flat"].save(tmp_path_factory.mktemp("a") / "run"), study)
+
+
+def test_a_fixed_number_stands_with_its_words(files):
+    assert unfounded("<p>The theorem's hypothesis: Theorem 4.2 says nothing there.</p>", files)
+    caption = "so Theorem 4.2 says nothing there."
+    (whole,) = (text for text in files.fixed if caption.casefold() in text)
+    assert unfounded(f"<p>{whole}</p>", files) == []
+    assert unfounded(f"<p>{whole.replace('4.2', '4.3')}</p>", files)
+    assert len(unfounded(f"<p>{whole} 4.2</p>", files)) == 1
+
+
+def test_a_number_of_a_row_stands_in_a_table_among_those_of_that_row(files):
+    # In bfloat16, of n = 16 and 32: what is measured, and in how many tokens.
+    line = lambda *cells: f"<table><tr>{''.join(f'<td>{c}</td>' for c in cells)}</tr></table>"
+    assert unfounded(line("16", "17", "18"), files) == []
+    assert unfounded(line("16", "17", "257"), files)
+    assert unfounded("<p>16 17 18</p>", files)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "half"),
+    [
+        ("at 0.12", 0.12, 0.005),
+        ("(+1.5)", 1.5, 0.05),
+        ("\N{MINUS SIGN}1.77 (", -1.77, 0.005),
+        ("is -3", -3, 0.5),
+        ("n = 8.", 8, 0.5),
+        ("4,812 of", 4812, 0.5),
+        ("12%", 0.12, 0.005),
+        ("9.5 %", 0.095, 0.0005),
+        ("7.0 KiB", 7168, 51.2),
+        ("1023 B", 1023, 0.5),
+        ("1.5e-07", 1.5e-7, 5e-9),
+        ("2.0 × 10⁻³", 2e-3, 5e-5),  # noqa: RUF001
+        ("0.12 less than", -0.12, 0.005),
+        ("0.07\N{EN DASH}", 0.07, 0.005),
+    ],
+)
+def test_a_number_as_printed_by_hand(text, value, half):
+    (number,) = numbers_of(text)
+    assert (number.low, number.high) == pytest.approx((value - half, value + half), rel=1e-8)
+
+
+def test_a_power_is_read_by_its_exponent(files):
+    (number,) = numbers_of("u = 2⁻⁸")
+    assert number.low < 2**-8 < number.high
+    assert not number.low < 2**-9 < number.high
+    assert unfounded("<p>2<sup>-8</sup></p>", files) == []  # of bfloat16
+    assert unfounded("<p>2<sup>-11</sup></p>", files)
+
+
+@pytest.mark.parametrize("name", ["h2o", "window+4", "4-grams", "bf16", "Job 1:2", "v2.1", "Q4_0"])
+def test_a_number_within_a_name_is_none(name):
+    assert all(math.isnan(number.low) for number in numbers_of(name))
+
+
+def test_a_mark_of_something_missing_needs_what_is_missing(files):
+    mark = Block("td", "\N{EN DASH}", 1)
+    assert files.wrong_in([mark]) == []
+    files.whole.has_gap = False
+    assert files.wrong_in([mark]) == []  # a row has one
+    assert files.wrong_in([mark._replace(tag="p", line=0)]) != []
