@@ -12,6 +12,7 @@ from typing import Literal
 Suite = Literal["quick", "full"]
 Verdict = Literal["holds", "violated", "not_applicable"]
 Kind = Literal["statement", "erratum", "follow_up", "figure"]
+Part = Literal["ladder", "adversary", "counter_case", "certified"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

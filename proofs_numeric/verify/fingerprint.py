@@ -12,7 +12,7 @@ from glassesjax.runs.provenance import provenance
 from proofs_numeric.verify import discovery
 
 PACKAGES = ("glassesjax", "proofs_numeric")
-MEASURING = "proofs_numeric.verify.rows"  # makes rows of what any claim measures
+MEASURING = "proofs_numeric.verify.measurements"  # runs the parts of any claim
 # They change with files that make no row of a claim; its modules are digested one by one.
 WHOLE = ("commit", "source_sha256")
 

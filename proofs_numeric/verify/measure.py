@@ -9,8 +9,9 @@ from glassesjax.files import Row
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.fingerprint import fingerprint
-from proofs_numeric.verify.records import ROWS, VerifyConstants, VerifyRow
-from proofs_numeric.verify.rows import MATMUL, claim_rows
+from proofs_numeric.verify.measurements import MATMUL, measure_claim
+from proofs_numeric.verify.records import VerifyConstants, VerifyRow
+from proofs_numeric.verify.rows import claim_rows
 from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF, VerifySettings
 
 AT_A_TIME = 2  # claims; compiling is most of the work, and does not wait for Python
@@ -36,20 +37,12 @@ def verify(
     claims = discovery.load(name for name in codes if not done_already(name))
     pool = ThreadPoolExecutor(AT_A_TIME)
     try:
-        measure = lambda claim: claim_rows(claim, settings.suite, certified=settings.certified)
+        measure = lambda claim: measure_claim(claim, settings.suite, certified=settings.certified)
         measured = [pool.submit(measure, claim) for claim in claims]
-        for claim, rows in zip(claims, measured, strict=True):
-            yield claim, [_record(row, codes[claim.name]) for row in rows.result()]
+        for claim, measurements in zip(claims, measured, strict=True):
+            yield claim, claim_rows(claim, measurements.result(), codes[claim.name])
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _record(row: Row, code: str) -> VerifyRow:
-    """A row as a record: ``claim_rows`` keeps the words of schema 1.
-
-    An edit there would measure every claim again, and ledgers of before would count no more.
-    """
-    return ROWS.read(ROWS.upgraded({"fingerprint": code, **row})[1])
 
 
 def constants(settings: VerifySettings) -> VerifyConstants:

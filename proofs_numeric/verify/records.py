@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from glassesjax.runs.record import names
 from glassesjax.runs.row_schema import RowSchema
-from proofs_numeric.claim import Kind, Suite, Verdict
+from proofs_numeric.claim import Kind, Part, Suite, Verdict
 from proofs_numeric.verify import discovery
 
-Part = Literal["ladder", "adversary", "counter_case", "certified"]
 CounterCase = Literal["fails", "does_not_fail"]
 Hypotheses = Literal["met", "unmet", "unmeasured", "none_needed"]
 
@@ -67,9 +66,11 @@ class MeasurementRow:
     hypothesis_names: tuple[str, ...]
     """Of all hypotheses."""
     hypothesis_distances: tuple[float, ...]
-    """How far each is from being met, in three digits; null where that is not finite."""
+    """How far each is from being met; null where that is not finite. Older code wrote
+    three digits."""
     hypothesis_allowances: tuple[float, ...]
-    """How far rounding alone may carry each, in three digits; null where that is not finite."""
+    """How far rounding alone may carry each; null where that is not finite. Older code wrote
+    three digits."""
     measured: float
     """The number; null where it is not finite."""
     bound: float
@@ -89,6 +90,11 @@ class MeasurementRow:
     inequality by numbers, as it must."""
     certified: bool
     """Whether both numbers are outer ends of enclosures."""
+
+    @property
+    def is_equality(self) -> bool:
+        """Whether there is no room between the two ends."""
+        return self.floor is not None and self.floor == self.bound
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,8 @@
 import math
 
 from glassesjax.report.numbers import MISSING, decimal, short
-from proofs_numeric.verify.records import MeasurementRow, Part
+from proofs_numeric.claim import Part
+from proofs_numeric.verify.records import MeasurementRow
 from proofs_numeric.verify.summary import ClaimSummary, VerifySummary, Violation
 from proofs_numeric.verify.words import COUNTER_CASES
 

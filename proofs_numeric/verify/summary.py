@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from glassesjax.runs.run import Run
-from proofs_numeric.claim import Verdict
+from proofs_numeric.claim import Part, Verdict
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.records import (
     ClosingRow,
     CounterCase,
     MeasurementRow,
-    Part,
     VerifyConstants,
     VerifyRow,
 )
@@ -190,11 +189,6 @@ def _split(rows: Sequence[VerifyRow]) -> ClaimRows:
     return ClaimRows([row for row in rows if isinstance(row, MeasurementRow)], closing)
 
 
-def is_equality(row: MeasurementRow) -> bool:
-    """Whether a row has no room between its two ends."""
-    return row.floor is not None and row.floor == row.bound
-
-
 def _claim(rows: ClaimRows, *, sound: bool) -> ClaimSummary:
     cases, closing = rows.part("counter_case"), rows.closing
     tried = [row for row in rows.measured if row.part != "counter_case"]
@@ -210,8 +204,8 @@ def _claim(rows: ClaimRows, *, sound: bool) -> ClaimSummary:
         verdict=closing.verdict if closing else None,
         counter_case=closing.counter_case if closing else None,
         certified=closing.certified if closing else None,
-        closest=_closest([row for row in held if not is_equality(row)]),
-        equalities=_equalities([row for row in held if is_equality(row)]),
+        closest=_closest([row for row in held if not row.is_equality]),
+        equalities=_equalities([row for row in held if row.is_equality]),
         attacked=bool(rows.part("adversary")),
         ascent=_ascent(rows.part("adversary")),
         stands=sound and closing is not None,

@@ -153,10 +153,17 @@ def digests(tmp_path):
 def test_an_edit_of_what_measures_and_of_nothing_beside_it_measures_claims_again(digests):
     before, folder = digests(), Path("proofs_numeric/verify")
     beside = {path.name for path in (Path(proofs_numeric.__file__).parent / "verify").glob("*.py")}
-    assert {"discovery.py", "settings.py", "records.py", "page.py", "measure.py"} < beside
-    for name in sorted(beside - {"rows.py"}):
+    assert {
+        "discovery.py",
+        "settings.py",
+        "records.py",
+        "rows.py",
+        "page.py",
+        "measure.py",
+    } < beside
+    for name in sorted(beside - {"measurements.py"}):
         assert digests(folder / name) == before, name
-    for file in (folder / "rows.py", Path("proofs_numeric/claim.py")):
+    for file in (folder / "measurements.py", Path("proofs_numeric/claim.py")):
         after = digests(file)
         assert not [name for name in before if after[name] == before[name]]
     after = digests(Path("glassesjax/theory/rank.py"))

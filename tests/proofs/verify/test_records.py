@@ -1,18 +1,12 @@
 """Rows of the ledger as schema 1 had them, in today's words; and which rows count."""
 
 import dataclasses
-import json
-import math
 
 import pytest
-from proofs.made_claims import claim, half, hypothesis, install, ledger_rows
+from proofs.made_claims import claim, install, ledger_rows
 
-from glassesjax.files import to_json
 from glassesjax.runs.record import to_row
-from proofs_numeric.claim import Measurement
-from proofs_numeric.verify.fingerprint import fingerprint
 from proofs_numeric.verify.records import CODES, ROWS
-from proofs_numeric.verify.rows import claim_rows
 
 SHARED = {"study": "verify", "suite": "quick", "matmul_default": "highest", "optimized": False}
 OLD = {
@@ -94,27 +88,6 @@ def test_hypotheses_of_before_are_lists(state, detail, wanted):
 def test_null_of_before_is_a_number_that_is_not_finite_or_none_at_all(change, there):
     new = upgraded(OLD | change)
     assert {name: name in new for name in there} == there
-
-
-def test_what_is_measured_now_is_the_row_of_before_in_todays_words(monkeypatch):
-    """Byte by byte, with numbers that are not finite and hypotheses of every kind."""
-    strange = [
-        half(2),
-        half(3, measured=math.nan),
-        half(4, distance=math.nan),
-        half(5, distance=math.inf),
-        Measurement(setting="a", measured=-math.inf, bound=math.inf, roundoff=math.inf),
-        Measurement(setting="b", measured=1.0, bound=0.0, floor=0.0, hypotheses=()),
-        Measurement(
-            setting="c", measured=1, bound=2, hypotheses=(hypothesis(0.5, "x, y"), hypothesis(0.0))
-        ),
-    ]
-    made = claim(measure=lambda suite: strange)
-    install(monkeypatch, made)
-    code = {"fingerprint": fingerprint("made")}
-    old = [json.loads(to_json(code | row)) for row in claim_rows(made, "quick", certified=False)]
-    upgraded = [to_json(ROWS.upgraded(row)[1]) for row in old]
-    assert upgraded == [to_json(to_row(row)) for row in ledger_rows()]
 
 
 def test_of_a_folder_of_before_the_last_rows_of_a_claim_count(monkeypatch):

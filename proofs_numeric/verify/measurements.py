@@ -1,0 +1,56 @@
+"""The measurements of a claim, and no more, since a claim's fingerprint covers this module.
+
+An edit here measures every claim again. What makes rows, lists, decides and shows stands beside it.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import jax
+
+from proofs_numeric.claim import Claim, Measurement, Part, Suite
+
+MATMUL = "highest"  # precision of products, whatever the caller's is
+
+
+def measure_claim(claim: Claim, suite: Suite, *, certified: bool) -> list[tuple[Part, Measurement]]:
+    """All measurements of a claim.
+
+    It may run in a thread of its own, as JAX's contexts are the thread's; the caller's are not
+    touched.
+
+    Args:
+      claim: What is measured.
+      suite: How far.
+      certified: Whether small instances are enclosed as well.
+
+    Returns:
+      Each with the part that it comes from: ladder, adversary, counter-cases, enclosures.
+
+    Raises:
+      ValueError: Two measurements of a part have one setting, so that one would hide the other.
+    """
+    # Proofs are read in float64. Counter-cases put NaN in and look for it in what comes out: it is
+    # no fault there.
+    with (
+        jax.enable_x64(True),
+        jax.default_matmul_precision(MATMUL),
+        jax.debug_nans(False),
+    ):
+        return list(_measured(claim, suite, certified=certified))
+
+
+def _measured(claim: Claim, suite: Suite, *, certified: bool) -> Iterator[tuple[Part, Measurement]]:
+    parts: dict[Part, Iterable[Measurement]] = {"ladder": claim.measure(suite)}
+    if claim.adversary:
+        parts["adversary"] = claim.adversary(suite)
+    parts["counter_case"] = claim.counter_case()
+    if certified and claim.certify:
+        parts["certified"] = claim.certify()
+    for part, measurements in parts.items():
+        seen = set()
+        for measurement in measurements:
+            if measurement.setting in seen:
+                got = f"two of {measurement.setting!r} in the {part} of {claim.name}"
+                raise ValueError(f"Expected different settings, got {got}: name what differs.")
+            seen.add(measurement.setting)
+            yield part, measurement
