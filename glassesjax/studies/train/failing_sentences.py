@@ -3,8 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
-
+from glassesjax.report.canvas import Figure
 from glassesjax.report.markup import Markup, bullets, element, format_name, picture, table
 from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.failing_cells import FACTOR, Failing, Slope

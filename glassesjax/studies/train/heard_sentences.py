@@ -1,7 +1,6 @@
 """What answers hear of each place, and ratios, in words and tables: never more than rows show."""
 
-from matplotlib.figure import Figure
-
+from glassesjax.report.canvas import Figure
 from glassesjax.report.markup import Markup, element, picture, table
 from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.heard_cells import MEASURES

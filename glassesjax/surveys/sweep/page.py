@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from glassesjax.report.canvas import Figure
 from glassesjax.report.document import document, glossary, origin
 from glassesjax.report.markup import Markup, bullets, element, fold, format_name, picture, table
 from glassesjax.report.numbers import MISSING

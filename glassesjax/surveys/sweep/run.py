@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from matplotlib.figure import Figure
 
 from glassesjax.errors import BadInput, Busy
 from glassesjax.files import to_json, write_by_rename, writing
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.canvas import Figure, svg_files
 from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
