@@ -55,7 +55,6 @@ def test_the_command_compiles_the_quick_suite_quickly(monkeypatch, tmp_path):
 
     def look(settings, options, call):
         seen.append((settings.suite, jax.config.values[option]))
-        return []
 
     made = dataclasses.replace(load("verify"), run=look, violations=lambda rows: ())
     monkeypatch.setattr("proofs_numeric.verify.study.STUDY", made)
