@@ -112,9 +112,17 @@ class ArrayFile:
           arrays: By the names that these have; others are passed over.
 
         Raises:
+          TypeError: One is of another type or shape than its row says: whoever made it is wrong.
           OSError: The file cannot be written; it is then as it was.
         """
-        new = {member.name: arrays[member.name] for row in rows for member in members(row)}
+        named = [member for row in rows for member in members(row)]
+        for member in named:
+            array = arrays[member.name]
+            if str(array.dtype) not in member.dtypes or array.shape != member.shape:
+                of = f"an array of {' or '.join(member.dtypes)} and shape {member.shape}"
+                got = f"one of {array.dtype} and shape {array.shape}"
+                raise TypeError(f"Expected {of} as {member.name!r:.80}, got {got}.")
+        new = {member.name: arrays[member.name] for member in named}
         if new:
             self._arrays |= new
             write_arrays(self.path, self._arrays)

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+UNROUNDED = {f"wide {name}": "none" for name in ("f32", "f64")}
+"""What schema 1 had as ``rounding`` where nothing is rounded on purpose; ``dtype`` has the rest."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConstants:

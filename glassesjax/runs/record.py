@@ -139,7 +139,11 @@ def from_row(
         else:
             got = "a row without it: restore it, or choose another --out"
             raise BadInput(f"Expected {name} in {where}, got {got}.")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        got = "a row with something else: restore it, or choose another --out"
+        raise BadInput(f"Expected {error} in {where}, got {got}.") from error
 
 
 def read_as(

@@ -159,7 +159,17 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         gaps = {name: dtype for name, dtype in typed.items() if table[name].isna().any()}
         empty = [name for name in fields if name not in typed and table[name].isna().all()]
         table = table.astype(gaps).assign(**dict.fromkeys(empty))
-        return table.set_index(list(self.labels[kind])) if kind in self.labels else table
+        return self._labelled(table, self.labels[kind]) if kind in self.labels else table
+
+    def _labelled(self, table: "pandas.DataFrame", labels: Sequence[str]) -> "pandas.DataFrame":
+        """A table that is indexed by some of its columns."""
+        known = [name for name in labels if name in table]
+        if lacking := [n for n in labels if n not in known or table[n].isna().any()]:
+            expected = f"Expected {lacking[0]} of each row, to label it"
+            raise BadInput(f"{expected}, got rows without it: call the sweep's command once more.")
+        # A setting of several numbers is a label as the grid has it.
+        joined = {name: table[name].map(_label) for name in known if table[name].dtype == object}
+        return table.assign(**joined).set_index(list(labels))
 
     def figure(self, name: str) -> "Figure":
         """A figure of the run's page.
@@ -252,6 +262,10 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         """For a notebook: the headline over the first figure."""
         drawn = next((text for name, text in self.files().items() if name.endswith(".svg")), "")
         return f"<p>{html.escape(self.headline)}</p>{drawn}"
+
+
+def _label(value: Any) -> Any:  # noqa: ANN401
+    return ":".join(map(str, value)) if isinstance(value, list) else value
 
 
 def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, ConstantsT]:

@@ -21,6 +21,7 @@ from glassesjax.files import (
     whole_lines,
     write_by_rename,
 )
+from glassesjax.runs.record import from_row
 from glassesjax.runs.record_file import CONTINUED, FILE, MARKS, RECORDS, marks_of, read_record
 from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, marks, read_rows
@@ -174,6 +175,11 @@ def _in_todays_words(
     if schema is None:
         return {PENDING[ROWS]: _lines(old)}
     records, new = numbered(old, schema)
+    # Nothing is written of what today's code cannot read.
+    for number, row in enumerate(new, start=1):
+        schema.read(row, f"line {number} of {rows}")
+    for each in records:
+        from_row(schema.constants, each, f"the rows of {rows}")
     record = upgraded_record(path, records, _lines(new))
     return {
         KEPT[settings.get("schema")]: b"".join(whole_lines(rows)).decode(),
@@ -194,7 +200,7 @@ def todays_mark(path: Path, mark: Mark, schema: RowSchema[Any, Any]) -> Mark | N
       Of the same rows as they are written today; None where the folder keeps no such old rows.
     """
     for before, name in KEPT.items():
-        if mark_of(path / name, mark.rows) == mark:
+        if (path / name).is_file() and mark_of(path / name, mark.rows) == mark:
             old: Iterable[Mapping[str, Any]] = read_rows(path / name)[: mark.rows]
             rows = upgraded_rows(old) if before is None else old
             lines = _lines(numbered(rows, schema)[1]).encode().splitlines(keepends=True)

@@ -215,3 +215,17 @@ def test_a_step_whose_arrays_are_missing_is_a_bug(tmp_path):
     with pytest.raises(KeyError, match="places/2"):
         filled(tmp_path, [Step("walk", [walk(2)[0]], {})])
     assert read_rows(tmp_path / "rows.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [(np.zeros((3, 2), np.float32), "float32"), (np.zeros((2, 2)), r"shape \(2, 2\)")],
+    ids=["type", "shape"],
+)
+def test_a_study_that_makes_a_wrong_array_is_a_bug(tmp_path, array, text):
+    row, _ = walk(2)
+    step = Step("walk 2", [row], {"places/2": array})
+    with pytest.raises(TypeError, match=f"Expected an array of int32 or float64.*{text}"):
+        filled(tmp_path / "run", [step])
+    assert not (tmp_path / "run" / ARRAYS).exists()
+    assert read_rows(tmp_path / "run" / "rows.jsonl") == []

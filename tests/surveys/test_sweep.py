@@ -53,7 +53,7 @@ def flags(out, *grid):
 def finish(cell, folder):
     """A training that takes no time: it leaves what a whole run leaves."""
     known = dataclasses.replace(
-        CONSTANTS, task=cell.task, positions=cell.positions, model_dim=cell.width
+        CONSTANTS, task=cell.task, positions=cell.positions, model_dim=cell.width, mesh=cell.mesh
     )
     row = {"record": 0, **to_row(step(0, 4, 0.5))}
     with RunFolder(folder, {"study": "train", "task": cell.task}, ROWS):
@@ -263,6 +263,40 @@ def test_a_frame_of_a_sweep_is_a_grid_with_every_number_at_its_place(made_sweep)
     assert float(drawn.exact_match.sel(positions="rotary", seed=0, format="f32")) == 6 / 16
     with pytest.raises(BadInput, match="Expected a kind of row out of in_distribution, answers"):
         result.frame("twins")
+
+
+def test_settings_of_several_numbers_and_of_examples_are_labels(tmp_path, undrawn):
+    """A row has ``mesh`` as a list, and ``examples`` of its own."""
+    grid = ("task=copy_last", "positions=none", "remedy=none", *SIZES, "mesh=1:1:1,1:2:1")
+    grid = tuple("examples=4,8" if each == "examples=4" else each for each in grid)
+    settings = SweepSettings(grid=grid)
+    with RunFolder(tmp_path, run_sweep._fixed(settings), SWEEP_ROWS):
+        fill_cells(settings, tmp_path, made_cell)
+    run_sweep._write(settings, tmp_path, "")
+    table = glassesjax.read(tmp_path).frame()
+    assert table.index.names == ["examples_per_length", "mesh", "seed", "format", "length"]
+    assert {*table.index.get_level_values("examples_per_length")} == {4, 8}
+    assert table.to_xarray().exact_match.shape == (2, 2, 2, 1, 2)
+
+
+@pytest.mark.parametrize("axes", [None, 3, {"layers": 2}])
+def test_damaged_settings_of_a_sweep_are_one_line(made_sweep, axes, capsys):
+    path = made_sweep / "settings.json"
+    settings = {**json.loads(path.read_text()), "axes": axes}
+    path.write_text(json.dumps(settings))
+    with pytest.raises(BadInput, match="Expected a list of values for each setting as axes in"):
+        glassesjax.read(made_sweep)
+    (made_sweep / "summary.json").unlink()
+    assert run(["runs", str(made_sweep)]) == 0
+    assert "Expected a list of values" in capsys.readouterr().out
+
+
+def test_a_stray_record_is_left_out(made_sweep):
+    path, before = made_sweep / "provenance.json", glassesjax.read(made_sweep).frame()
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "records": [{}, *record["records"]]}))
+    run_sweep._write(SweepSettings(grid=GRID), made_sweep, "")
+    assert glassesjax.read(made_sweep).frame().equals(before)
 
 
 def test_every_kind_of_row_of_a_sweep_has_labels_that_it_has():

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from glassesjax.runs.constants import ModelConstants
+from glassesjax.runs.constants import UNROUNDED, ModelConstants
 from glassesjax.runs.record import names
 from glassesjax.runs.row_schema import RowSchema
 
@@ -105,7 +105,7 @@ class CollapseRow:
     dtype: str
     """Of the arrays that the arithmetic was done in."""
     rounding: str
-    """Name of the rounding plan."""
+    """Name of the rounding plan; ``none`` where nothing is rounded on purpose."""
     answer: Answer | None = None
     certificate: Certificate | None = None
     detection: Detection | None = None
@@ -129,7 +129,7 @@ ROWS = RowSchema(
     constants=ModelConstants,
     key=("positions", "family", "length", "format", "mode", "curve", "norm"),
     renamed={"width": "model_dim"},
-    values={"mode": {"wide": "reference"}},
+    values={"mode": {"wide": "reference"}, "rounding": UNROUNDED},
     converted=_converted,
 )
 """How the rows of the collapse study are kept."""

@@ -129,7 +129,7 @@ def _rows(
                 equal_coordinates=int(apart.equal_coordinates[index]),
                 unit_roundoff=number.unit_roundoff,
                 dtype=curve.plan.dtype.name,
-                rounding=curve.plan.name,
+                rounding="none" if curve.plan.mode == "wide" else curve.plan.name,
                 answer=answer,
                 certificate=certificate,
                 detection=detections[index] if norm == "l2" else None,

@@ -68,11 +68,11 @@ def training_of(run: Run[TrainRow, TrainConstants]) -> Training:
 class Answers(NamedTuple):
     """The answers of all seeds in one format, at one length or at lengths drawn as in training."""
 
-    exact: tuple[float, ...]
+    exact_match: tuple[float, ...]
     """Share of right answers, by seed."""
     mean: float
     """Over the seeds."""
-    margin: float
+    logit_margin: float
     """The smallest of all seeds."""
     loss: float
     """Mean over seeds, in nats a token."""
@@ -158,8 +158,8 @@ def reach(curve: Sequence[Answered]) -> int | None:
 def _of(rows: Sequence[AnswersRow | InDistributionRow]) -> Answers:
     exact = tuple(row.exact_match for row in rows)
     return Answers(
-        exact=exact,
+        exact_match=exact,
         mean=float(np.mean(exact)),
-        margin=min(row.logit_margin for row in rows),
+        logit_margin=min(row.logit_margin for row in rows),
         loss=float(np.mean([row.loss for row in rows])),
     )

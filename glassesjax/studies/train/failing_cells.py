@@ -37,7 +37,7 @@ class Failing:
     """None where a hypothesis does not hold."""
     ratio: float | None
     """Observed over predicted; None where one of the two is a bound, or nothing is predicted."""
-    off: bool
+    beyond_factor: bool
     """Whether prediction and observation are more than a factor apart, so far as is known."""
 
     @property
@@ -81,7 +81,7 @@ def _failing(setting: str, row: FailureRow) -> Failing:
         wrong=row.wrong,
         lengths=lengths,
         ratio=None if lengths is None else _ratio(lengths),
-        off=lengths is not None and _off(lengths),
+        beyond_factor=lengths is not None and _beyond_factor(lengths),
     )
 
 
@@ -92,7 +92,7 @@ def _ratio(lengths: FailureLengths) -> float | None:
     return observed / predicted
 
 
-def _off(lengths: FailureLengths) -> bool:
+def _beyond_factor(lengths: FailureLengths) -> bool:
     # A length, or the one that it is known to be beyond.
     known = [lengths.reach + 1 if n is None else n for n in (lengths.predicted, lengths.observed)]
     return max(known) > FACTOR * min(known)
@@ -178,7 +178,7 @@ def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, FailureLengths]
     # Rows of older runs have no interval.
     falls = first.exponent_high is not None and first.exponent_high < 0
     power = -1 / first.exponent if falls else math.nan
-    theory = Theory(first.exponent, power, 2**power) if falls else None
+    theory = Theory(first.exponent, power, _power_of_two(power)) if falls else None
     observed = [(2**bits, each.observed, each) for bits, each in group]
     predicted = [(2**bits, each.predicted, each) for bits, each in group]
     return Slope(*key, _line(observed), _line(predicted), theory)
@@ -187,4 +187,9 @@ def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, FailureLengths]
 def _line(points: Sequence[tuple[int, int | None, FailureLengths]]) -> Line:
     kept = [(at, float(n)) for at, n, lengths in points if n and not is_bound(lengths, n)]
     slope = loglog_slope(*zip(*kept, strict=True)) if kept else math.nan
-    return Line(slope, 2**slope, len(kept))
+    return Line(slope, _power_of_two(slope), len(kept))
+
+
+def _power_of_two(exponent: float) -> float:
+    """Infinite beyond float64."""
+    return math.inf if exponent >= 1024 else 2.0**exponent

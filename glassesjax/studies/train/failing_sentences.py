@@ -37,7 +37,7 @@ def failing_headlines(summary: TrainSummary) -> list[str]:
             f"Failing lengths: {near} of {compared} predictions lie within a factor of"
             f" {FACTOR:g} of what is observed."
         )
-    said += [_off(cell, cell.lengths) for cell in cells if cell.off and cell.lengths]
+    said += [_far_off(cell, cell.lengths) for cell in cells if cell.beyond_factor and cell.lengths]
     return said + [_slope(slope) for one in summary.trainings for slope in one.slopes]
 
 
@@ -71,7 +71,7 @@ def _why(cell: Failing) -> str:
     return f"in float64 {wrong} of {count} pairs of the training are wrong"
 
 
-def _off(cell: Failing, lengths: FailureLengths) -> str:
+def _far_off(cell: Failing, lengths: FailureLengths) -> str:
     told, seen = (told_length(lengths, n) for n in (lengths.predicted, lengths.observed))
     return (
         f"{cell.setting}, seed {cell.seed}: {cell.format} is predicted to fail from {told} on, and"
@@ -134,7 +134,7 @@ def _line(cell: Failing, lengths: FailureLengths) -> list[object]:
         told(lengths.predicted),
         f"{told(lengths.predicted_low)} to {told(lengths.predicted_high)}",
         told(lengths.observed),
-        element("b", ratio) if cell.off else ratio,
+        element("b", ratio) if cell.beyond_factor else ratio,
         told(lengths.by_certificate),
         told(lengths.by_storage) if lengths.stores else MISSING,
         told(lengths.by_signal),

@@ -54,7 +54,7 @@ def lengths_figure(training: Training) -> Figure:
     for name, curve in answered(training).items():
         at = [point.length for point in curve]
         lengths |= set(at)
-        low, high = ([end(point.answers.exact) for point in curve] for end in (min, max))
+        low, high = ([end(point.answers.exact_match) for point in curve] for end in (min, max))
         axes.fill_between(at, low, high, color=color(name), alpha=0.12, linewidth=0)
         means = [point.answers.mean for point in curve]
         axes.plot(at, means, color=color(name), marker="o", markersize=3.5, label=name)

@@ -4,7 +4,7 @@ from glassesjax.report.canvas import Figure
 from glassesjax.report.markup import Markup, element, picture, table
 from glassesjax.report.numbers import MISSING
 from glassesjax.studies.train.heard_cells import MEASURES
-from glassesjax.studies.train.summary import Counted, OrderSummary, Repetitions, TrainSummary
+from glassesjax.studies.train.summary import OrderSummary, RatioSummary, Repetitions, TrainSummary
 
 HEARD = {
     "influence": "Frobenius norm of the derivative, in the embedding of the token that is asked"
@@ -35,7 +35,7 @@ def heard_headlines(summary: TrainSummary) -> list[str]:
       Plain text; nothing where neither was measured.
     """
     orders = [_ordered(cell) for one in summary.trainings for cell in one.orders]
-    return orders + [_counted(each) for one in summary.trainings for each in one.counted]
+    return orders + [_counted(each) for one in summary.trainings for each in one.ratios]
 
 
 def words_of(summary: TrainSummary) -> dict[str, str]:
@@ -48,7 +48,7 @@ def words_of(summary: TrainSummary) -> dict[str, str]:
       Meanings by word.
     """
     orders = any(one.orders for one in summary.trainings)
-    ratios = any(one.counted for one in summary.trainings)
+    ratios = any(one.ratios for one in summary.trainings)
     return (HEARD if orders else {}) | (RATIO if ratios else {})
 
 
@@ -61,7 +61,7 @@ def _ordered(cell: OrderSummary) -> str:
     return f"{about}; order of the places against {said}."
 
 
-def _counted(counted: Counted) -> str:
+def _counted(counted: RatioSummary) -> str:
     beyond = "more than" if counted.exceeds_ratio_only else "not more than"
     return (
         f"{counted.decoder}, mask {counted.mask}: {counted.accuracy:.2%} of all items are counted,"
@@ -116,7 +116,7 @@ def ratio_section(summary: TrainSummary) -> Markup:
     Returns:
       A section of a page.
     """
-    counted = [each for one in summary.trainings for each in one.counted]
+    counted = [each for one in summary.trainings for each in one.ratios]
     if not counted:
         return Markup("")
     pairs = [each for one in summary.trainings for each in one.repetitions]

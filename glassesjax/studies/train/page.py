@@ -177,4 +177,4 @@ def _table(formats: Sequence[FormatSummary]) -> Markup:
 
 
 def _share(answers: Answers) -> str:
-    return f"{answers.mean:.1%} ({answers.margin:.3g})"
+    return f"{answers.mean:.1%} ({answers.logit_margin:.3g})"

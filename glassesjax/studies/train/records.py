@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from glassesjax.runs.constants import UNROUNDED
 from glassesjax.runs.record import PREFIXED
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.studies.train.upgraded_rows import converted
@@ -42,15 +43,15 @@ class TrainConstants:
     """Setting ``width``: width of the residual stream."""
     arithmetic: str
     """Where training rounds; a setting."""
-    steps: int
-    """Steps of the whole training; a setting."""
-    batch: int
+    steps: int | None = None
+    """Steps of the whole training; a setting. Missing, as the next four, in rows of before."""
+    batch: int | None = None
     """Examples a step; a setting."""
-    rate: float
+    rate: float | None = None
     """Largest learning rate; a setting."""
-    parts: int
+    parts: int | None = None
     """Parts that a batch is read in; a setting."""
-    remat: bool
+    remat: bool | None = None
     """Whether passes are computed again for the gradient; a setting."""
     weight_decay_on: Literal["matrices", "all"]
     """Which weights decay; a setting."""
@@ -78,7 +79,7 @@ class RowFields:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RoundedFields(RowFields):
-    """The same for a kind of row of any format."""
+    """What each kind of row has that may be of any format."""
 
     mode: Literal["reference", "native", "simulated"]
     """Arithmetic: nothing is rounded on purpose, the backend's own in the format, or explicit
@@ -91,9 +92,10 @@ class StepRow(RoundedFields):
 
     kind: Literal["step"] = "step"
     """Which kind of row."""
-    learning_rate: float
-    """It climbs from 0: the first step of a training of 20 steps or more has the rate 0 and changes
-    nothing, and its ``loss`` is that of the decoder before it, as every step's is."""
+    learning_rate: float | None = None
+    """Missing in rows of before it was noted. It climbs from 0: the first step of a training of 20
+    steps or more has the rate 0 and changes nothing, and its ``loss`` is that of the decoder before
+    it, as every step's is."""
     loss: float
     """In nats a token, over the scored tokens; null where it is not finite."""
     finite: bool | None = None
@@ -301,7 +303,7 @@ class RepetitionRow(RowFields):
     both_correct: float
     """Share of them of which both are answered right."""
     applies: bool
-    """As of ``ratio``."""
+    """No mask, no positions and two types of tokens, the hypotheses of Proposition 6.1."""
     norm: Norm = "linf"
 
 
@@ -448,6 +450,12 @@ class FailureRow(RoundedFields):
     lengths: FailureLengths | None = None
     norm: Norm = "l2"
 
+    def __post_init__(self) -> None:
+        if (self.obstacle is None) != (self.lengths is not None):
+            raise ValueError("either lengths or an obstacle")
+        if (self.obstacle == "pairs_wrong") != (self.wrong is not None):
+            raise ValueError("how many pairs are wrong where that is the obstacle")
+
 
 TrainRow = (
     StepRow
@@ -472,7 +480,8 @@ ROWS = RowSchema(
     constants=TrainConstants,
     key=("kind", "seed", "step", "format", "length", "position"),
     renamed={"layers": "num_layers", "heads": "num_heads", "width": "model_dim"},
-    values={"mode": {"wide": "reference"}},
+    values={"mode": {"wide": "reference"}, "rounding": UNROUNDED},
+    dropped=("exponent_error", "distance_exponent_error"),  # intervals took their place
     converted=converted,
 )  # fmt: skip
 """How the rows of the train study are kept."""

@@ -188,5 +188,9 @@ def arithmetic_fields(plan: RoundingPlan | None) -> dict[str, Any]:
       Fields of ``RoundedFields`` by name.
     """
     plan = plan or RoundingPlan.wide()
-    mode = "reference" if plan.mode == "wide" else plan.mode
-    return {"dtype": plan.carrier_dtype.name, "mode": mode, "rounding": plan.name}
+    rounds = plan.mode != "wide"
+    return {
+        "dtype": plan.carrier_dtype.name,
+        "mode": plan.mode if rounds else "reference",
+        "rounding": plan.name if rounds else "none",
+    }

@@ -57,7 +57,7 @@ class OrderSummary(NamedTuple):
     """By measure; None where there is no order."""
 
 
-class Counted(NamedTuple):
+class RatioSummary(NamedTuple):
     """What one decoder counts of all items."""
 
     decoder: str
@@ -104,7 +104,7 @@ class TrainingSummary:
     slopes: list[Slope]
     orders: list[OrderSummary]
     """Influence by position; empty where none was measured."""
-    counted: list[Counted]
+    ratios: list[RatioSummary]
     """Empty where no ratio was asked for."""
     repetitions: list[Repetitions]
     contradictions: list[Contradiction]
@@ -161,7 +161,7 @@ def summary_of(trainings: Sequence[Training]) -> TrainSummary:
             getattr(row, "finite", None) for training in trainings for row in training.rows
         ),
         trainings=each,
-        predictions=Predictions(sum(not cell.off for cell in compared), len(compared)),
+        predictions=Predictions(sum(not cell.beyond_factor for cell in compared), len(compared)),
     )
 
 
@@ -177,8 +177,8 @@ def _training(training: Training) -> TrainingSummary:
         failures=cells,
         slopes=slopes(cells),
         orders=[_order(cell) for cell in heard_cells(training)],
-        counted=[
-            Counted(
+        ratios=[
+            RatioSummary(
                 training.decoder(row.seed),
                 known.mask,
                 row.accuracy,

@@ -89,7 +89,7 @@ def sweep_page(
 
 def _made(run: Run[TrainRow, SweepConstants]) -> dict[str, Any]:
     """Where the rows were made, as far as it is the same for all cells."""
-    first, *rest = run.records or [{}]
+    first, *rest = [run.records[number] for number in dict.fromkeys(run.numbers)] or [{}]
     return {
         "command": run.provenance.get("command", ""),
         **{name: value for name, value in first.items() if all(r.get(name) == value for r in rest)},

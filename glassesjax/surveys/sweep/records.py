@@ -32,6 +32,10 @@ LABELS = {
 """What tells the rows of a cell apart, by their kind."""
 
 
+# Where a setting has another name in rows: ``examples`` of a row may be those of one token.
+COLUMNS = {**TRAIN_ROWS.renamed, "examples": "examples_per_length"}
+
+
 def axis_column(axis: str) -> str:
     """The field of rows that has a setting's value.
 
@@ -41,7 +45,7 @@ def axis_column(axis: str) -> str:
     Returns:
       Its name in rows.
     """
-    return TRAIN_ROWS.renamed.get(axis, axis)
+    return COLUMNS.get(axis, axis)
 
 
 def axis_value(value: object) -> Any:  # noqa: ANN401
@@ -64,6 +68,7 @@ ROWS = RowSchema(
     key=TRAIN_ROWS.key,
     renamed=TRAIN_ROWS.renamed,
     values=TRAIN_ROWS.values,
+    dropped=TRAIN_ROWS.dropped,
     converted=TRAIN_ROWS.converted,
 )
 """How the rows of a sweep are kept."""

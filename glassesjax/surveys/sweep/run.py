@@ -17,7 +17,7 @@ from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
 from glassesjax.runs.journal import PROGRAMS
-from glassesjax.runs.record import to_row
+from glassesjax.runs.record import from_row, to_row
 from glassesjax.runs.record_file import FILE, MARKS, RECORDS, read_record, records_of
 from glassesjax.runs.row_schema import NUMBER
 from glassesjax.runs.rows import ROWS as ROWS_FILE
@@ -35,7 +35,7 @@ from glassesjax.surveys.sweep.measure import done_cells, fill_cells, missing, sw
 from glassesjax.surveys.sweep.page import headline, sweep_page
 from glassesjax.surveys.sweep.records import LABELS, ROWS, SweepConstants, axis_column
 from glassesjax.surveys.sweep.settings import SweepSettings
-from glassesjax.surveys.sweep.summary import SweepSummary, summarize, trainings_of
+from glassesjax.surveys.sweep.summary import SweepSummary, axes_of, summarize, trainings_of
 
 SweepResult = Result[TrainRow, SweepConstants, SweepSummary]
 PATIENCE = 60.0  # seconds that another process may write the page
@@ -169,7 +169,7 @@ def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, Swee
     A record keeps its number when cells come to lie before it: whoever reads the rows while others
     are written finds each row's own.
     """
-    records: list[Mapping[str, Any]] = [*records_of(read_record(out / FILE), out / FILE)]
+    records: list[Mapping[str, Any]] = _numbered_before(out / FILE)
     rows: list[TrainRow] = []
     numbers: list[int] = []
     for cell in done_cells(settings, out):
@@ -180,6 +180,8 @@ def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, Swee
             numbers.append(records.index(record))
     name, first = next(iter(settings.cells.items()))
     known = SweepConstants(cell=name, **to_row(constants(first)))
+    if records:
+        known = from_row(SweepConstants, records[0])
     return Run(
         settings=json.loads(to_json(_fixed(settings))),
         rows=rows,
@@ -188,6 +190,17 @@ def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, Swee
         constants=known,
         provenance={"command": command},
     )
+
+
+def _numbered_before(file: Path) -> list[Mapping[str, Any]]:
+    """The records that the sweep has; none where they are not all cells' own, which starts anew."""
+    try:
+        records = records_of(read_record(file), file)
+        for record in records:
+            from_row(SweepConstants, record)
+    except BadInput:
+        return []
+    return list(records)
 
 
 def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
@@ -208,7 +221,7 @@ def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
     if any(each.orders for each in summary.trainings):
         figures["heard"] = lambda: heard_figure(trainings)
     drawn = lambda: {name: draw() for name, draw in figures.items()}
-    axes = [axis_column(name) for name, values in run.settings["axes"].items() if len(values) > 1]
+    axes = [axis_column(name) for name, values in axes_of(run.settings).items() if len(values) > 1]
     return Result(
         run=run,
         summary=summary,

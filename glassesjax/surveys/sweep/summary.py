@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from glassesjax.errors import BadInput
 from glassesjax.runs.record import from_row
+from glassesjax.runs.record_file import FILE
 from glassesjax.runs.run import Run
 from glassesjax.studies.train.cells import Training
 from glassesjax.studies.train.records import TrainRow
@@ -46,7 +48,10 @@ def trainings_of(run: Run[TrainRow, SweepConstants]) -> list[Training]:
     Raises:
       BadInput: A record is none of a cell.
     """
-    known = [from_row(SweepConstants, each, "a record") for each in run.records]
+    known = {
+        number: from_row(SweepConstants, run.records[number], f"record {number} of {FILE}")
+        for number in dict.fromkeys(run.numbers)
+    }
     rows: dict[str, list[TrainRow]] = {}
     first: dict[str, SweepConstants] = {}
     for row, number in zip(run.rows, run.numbers, strict=True):
@@ -54,6 +59,25 @@ def trainings_of(run: Run[TrainRow, SweepConstants]) -> list[Training]:
         first.setdefault(cell, known[number])
         rows.setdefault(cell, []).append(row)
     return [Training(cell, first[cell], mine) for cell, mine in rows.items()]
+
+
+def axes_of(settings: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
+    """The values of each setting of the grid.
+
+    Args:
+      settings: As ``settings.json`` of a sweep has them.
+
+    Returns:
+      By the setting's name.
+
+    Raises:
+      BadInput: There are none.
+    """
+    axes = settings.get("axes")
+    if isinstance(axes, dict) and all(isinstance(values, list) for values in axes.values()):
+        return axes
+    expected = "Expected a list of values for each setting as axes in settings.json"
+    raise BadInput(f"{expected}, got {axes!r:.40}: restore it, or choose another --out.")
 
 
 def summarize(run: Run[TrainRow, SweepConstants], trainings: Sequence[Training]) -> SweepSummary:
@@ -76,7 +100,7 @@ def summarize(run: Run[TrainRow, SweepConstants], trainings: Sequence[Training])
         trainings=summary.trainings,
         predictions=summary.predictions,
         cells_done=len(trainings),
-        cells=math.prod(len(values) for values in run.settings["axes"].values()),
+        cells=math.prod(len(values) for values in axes_of(run.settings).values()),
         formats=list(shares),
         shares=[Shares(name, min(each), max(each)) for name, each in shares.items()],
     )

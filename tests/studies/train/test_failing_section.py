@@ -2,13 +2,16 @@
 
 import dataclasses
 import html
+import math
 from xml.etree import ElementTree
 
 import pytest
 from studies.train.made_train import training
 from wording import says
 
+from glassesjax.errors import BadInput
 from glassesjax.report.canvas import WIDTH, to_svg
+from glassesjax.runs.record import to_row
 from glassesjax.studies.train.failing_cells import failing, slopes
 from glassesjax.studies.train.failing_figures import failing_figures, palette
 from glassesjax.studies.train.failing_sentences import (
@@ -17,6 +20,7 @@ from glassesjax.studies.train.failing_sentences import (
     failing_table,
     told_length,
 )
+from glassesjax.studies.train.records import ROWS as ROWS_OF_TRAININGS
 from glassesjax.studies.train.records import FailureLengths, FailureRow, PairRow, WrongPairs
 from glassesjax.studies.train.study import violations
 from glassesjax.studies.train.summary import summary_of
@@ -67,7 +71,7 @@ def summary(rows):
 def test_bounds_and_ratios():
     cells = failing(training(ROWS))
     assert [cell.ratio for cell in cells] == [1, 0.5, pytest.approx(8 / 3), None]
-    assert [cell.off for cell in cells] == [False, False, True, True]
+    assert [cell.beyond_factor for cell in cells] == [False, False, True, True]
     far, bound = (cell.lengths for cell in cells[2:])
     assert told_length(bound, bound.predicted) == "≤ 2"
     assert told_length(bound, bound.observed) == "> 31"
@@ -107,6 +111,25 @@ def test_a_slope_by_hand():
     (found,) = slopes(failing(training(flat)))
     assert (found.theory, found.sites) == (None, "weights")
     assert slopes(failing(training(ROWS[:14]))) == []
+
+
+def test_a_power_beyond_float64_is_infinite():
+    flat = [row for m in (2, 3, 4) for row in made(f"e8m{m}", 4, 8, exponent=-0.0008)]
+    flat = [
+        dataclasses.replace(row, lengths=dataclasses.replace(row.lengths, exponent_high=-0.0007))
+        if isinstance(row, FailureRow) else row
+        for row in flat
+    ]  # fmt: skip
+    (found,) = slopes(failing(training(flat)))
+    assert found.theory.factor == math.inf
+
+
+def test_a_row_without_lengths_says_why():
+    with pytest.raises(ValueError, match="either lengths or an obstacle"):
+        dataclasses.replace(made("f64", 2, 2)[-1], lengths=None)
+    row = {name: value for name, value in to_row(refused(None)).items() if name != "obstacle"}
+    with pytest.raises(BadInput, match="Expected either lengths or an obstacle in a row"):
+        ROWS_OF_TRAININGS.read(row)
 
 
 def test_contradictions_are_named():

@@ -51,9 +51,9 @@ def test_answers_are_means_over_seeds_and_the_smallest_margin():
         (8, False),
     ]
     assert [point.answers.mean for point in curve] == [0.99, 1.0, 0.375]
-    assert curve[1].answers.margin == 0.5
+    assert curve[1].answers.logit_margin == 0.5
     assert learned(ONE)["f32"].mean == 0.75
-    assert learned(ONE)["f32"].margin == -1.0
+    assert learned(ONE)["f32"].logit_margin == -1.0
 
 
 def test_reach_ends_at_the_first_length_that_is_not_learned():

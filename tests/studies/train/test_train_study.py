@@ -102,7 +102,7 @@ def test_rows_are_told_apart_and_say_where_they_were_made(finished, rows):
     ]
     answers = [row for row in rows if row["kind"] in ("answers", "in_distribution")]
     assert len(answers) == 2 * 2 * len(SETTINGS.asked)
-    assert {row["rounding"] for row in answers} == {"wide f32", "simulated bf16 weights"}
+    assert {row["rounding"] for row in answers} == {"none", "simulated bf16 weights"}
 
 
 def test_places_average_to_all_answers_that_copy(rows):

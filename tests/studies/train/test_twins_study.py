@@ -176,9 +176,8 @@ def test_what_is_done_is_not_asked_again(monkeypatch, done, asked):
     asks, chosen = [], settings(formats=("f32",))
     decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
     monkeypatch.setattr(twin_rows, "ask", lambda settings, seed, decoder: asks.append(seed))
-    made = lambda settings, asked, name: [
-        FailureRow(seed=0, step=1, format=name, dtype="float32", mode="reference", rounding="none")
-    ]
+    head = {"seed": 0, "step": 1, "dtype": "float32", "mode": "reference", "rounding": "none"}
+    made = lambda settings, asked, name: [FailureRow(**head, format=name, obstacle="no_pairs")]
     monkeypatch.setattr(twin_rows, "twin_rows", made)
     rows = [row for _, found in confusion(chosen, [decoder], done) for row in found]
     assert [row.format for row in rows] == asked
