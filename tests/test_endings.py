@@ -262,7 +262,7 @@ def test_an_interrupt_while_jax_is_imported_is_one_line(tmp_path):
     assert (error, started.returncode) == (f"glassesjax: {process.STOPPED}\n", 130)
 
 
-@pytest.mark.parametrize("at", ["index.html", "figures/overview.svg"])
+@pytest.mark.parametrize("at", ["index.html", "figures/distance.svg"])
 def test_an_interrupt_while_the_page_is_written_leaves_no_half(
     capsys, tmp_path, monkeypatch, finished, at
 ):
@@ -308,7 +308,7 @@ def test_a_bug_keeps_its_traceback():
     assert ending(KeyError("norm")) is None
 
 
-WRITTEN = ["settings.json", ROWS, "provenance.json", "figures/overview.svg", "index.html"]
+WRITTEN = ["settings.json", ROWS, "provenance.json", "figures/distance.svg", "index.html"]
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -15,7 +15,7 @@ from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.runs.run import summary_fields
 
-FIGURES = ["overview", "collapse-rotary"]
+FIGURES = ["distance", "equal-rotary", "rotary-ones_bos", "rotary-ones_zero"]
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def test_tables_of_one_verb_have_the_same_columns(tmp_path):
 
 def test_figures_are_drawn_anew_by_name(made):
     assert list(made.figures) == FIGURES
-    first, again = made.figure("overview"), made.figure("overview")
+    first, again = made.figure("distance"), made.figure("distance")
     assert first is not again
-    with pytest.raises(BadInput, match="Expected a figure out of overview, collapse-rotary"):
+    with pytest.raises(BadInput, match="Expected a figure out of distance, equal-rotary"):
         made.figure("collapse")
 
 

@@ -23,13 +23,15 @@ class Family:
 
     Attributes:
       name: As on the command line.
-      title: As on a page.
+      title: As in a table.
+      label: As at the end of a line, in a few letters.
       meaning: One sentence on what differs within a pair.
       make: From a length n (at least 1) and a seed to the shorter and the longer prompt.
     """
 
     name: str
     title: str
+    label: str
     meaning: str
     make: Callable[[int, int], tuple[Prompt, Prompt]]
 
@@ -132,41 +134,47 @@ def _separators_in_phase(length: int, seed: int) -> tuple[Prompt, Prompt]:
 FAMILIES = {
     family.name: family
     for family in (
-        Family("ones", "Ones", "n ones against n + 1 ones.", _ones),
+        Family("ones", "Ones", "ones", "n ones against n + 1 ones.", _ones),
         Family(
             "ones_zero",
             "Ones, then a zero",
+            "ones, then a zero",
             "n ones and a zero against n + 1 ones and a zero.",
             _ones_zero,
         ),
         Family(
             "ones_bos",
-            "Beginning of sequence, then ones",
+            "Start token, then ones",
+            "start token, then ones",
             "The beginning-of-sequence token and n ones against the same with n + 1 ones.",
             _ones_bos,
         ),
         Family(
             "doubled_digits",
-            "Random digits, the last one doubled",
+            "Random digits, the last one repeated",
+            "random digits",
             "n random digits against the same digits with the last one repeated.",
             _doubled_digits,
         ),
         Family(
             "alternating",
-            "Alternating, the last one doubled",
+            "Alternating 1 0, the last one repeated",
+            "alternating 1 0",
             "n alternating ones and zeros against the same with the last one repeated.",
             _alternating,
         ),
         Family(
             "separators_in_phase",
             "Ones with commas, in phase",
+            "commas, in phase",
             "n against n + 1 ones, grouped by threes from the end: both sides end on the same full"
             " group, and the added one joins the first group, far from the last token.",
             _separators_in_phase,
         ),
         Family(
             "separators_confounded",
-            "Ones with commas, phase shifted",
+            "Ones with commas, shifted",
+            "commas, shifted",
             "n against n + 1 ones, a comma after every third from the start, as in the paper: the"
             " added one also shifts the place of the last comma, so two things differ at once.",
             _separators_confounded,

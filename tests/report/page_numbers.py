@@ -13,6 +13,7 @@ import ast
 import bisect
 import functools
 import importlib
+import importlib.resources
 import inspect
 import itertools
 import json
@@ -27,7 +28,7 @@ from glassesjax.report.markup import VISIBLE
 from glassesjax.report.numbers import MISSING
 from glassesjax.runs.record import columns, names
 
-SKIPPED = {"svg", "style", "math"}  # a formula is that of a statement, not of a run
+SKIPPED = {"svg", "style", "script", "math"}  # a formula is that of a statement, not of a run
 INLINE = {"b", "small", "i", "em", "strong", "sup"}
 VOID = {"meta", "br"}
 HEADINGS = {"h3", "h4", "summary"}  # which may name a row, as a line of a table does
@@ -107,7 +108,7 @@ class _Reader(HTMLParser):
         self._skipped += tag in SKIPPED
         if not self._skipped and tag not in VOID:
             self._open.append((tag, dict(attrs), []))
-            self._lines += tag == "tr"
+            self._lines += tag in ("tr", "dt")
 
     def handle_data(self, data):
         if not self._skipped and self._open:
@@ -123,7 +124,8 @@ class _Reader(HTMLParser):
             raised = text.replace(MINUS, "-").translate(RAISE)
             self._open[-1][2].append({"sup": raised, "i": f" {text}"}.get(tag, text))
             return
-        line = self._lines if any(each[0] == "tr" for each in self._open) else 0
+        inside = tag in ("dt", "dd") or any(each[0] == "tr" for each in self._open)
+        line = self._lines if inside else 0
         is_token = tag == "code" or "title" in attributes
         self.blocks.append(Block(tag, " ".join(text.split()), line, is_token))
         if self._open:
@@ -204,7 +206,7 @@ class Files:
 
     def is_literal(self, line):
         """Whether a line is of the settings or the record, or is fixed in the program."""
-        cells = [block.text for block in line if block.tag in ("th", "td")]
+        cells = [block.text for block in line if block.tag in ("th", "td", "dt", "dd")]
         if len(cells) == 2 and self._says(*cells):
             return True
         numbers = [numbers_of(cell) for cell in cells[1:]]
@@ -344,8 +346,19 @@ def fixed_texts(verb):
                 texts.update(_filled(node, importlib.import_module(name)).split("\0"))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 texts.update(re.split(r"\{\w*(?:[:!][^}]*)?\}|\$[^$]*\$", node.value))
+    texts.update(_template_texts(verb))
     word = re.compile(r"[^\W\d_]{2}|[^\W\d_]\d")
     return {text for text in map(plain, texts) if re.search(r"\d", text) and word.search(text)}
+
+
+def _template_texts(verb):
+    """What stands in the templates of a study's page and in those of all pages."""
+    package = registry.VERBS[verb].partition(":")[0].rpartition(".")[0]
+    for name in (package, "glassesjax.report.templates"):
+        for file in importlib.resources.files(name).iterdir():
+            if file.name.endswith(".j2"):
+                text = re.sub(r"\{#.*?#\}", "", file.read_text("utf-8"), flags=re.DOTALL)
+                yield from re.split(r"\{\{.*?\}\}|\{%.*?%\}|<[^>]*>", text)
 
 
 def _filled(node, module):

@@ -1,18 +1,19 @@
 """The collapse study as a whole run: measured into a folder, with its page, resumable."""
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from glassesjax.model.opening import open_headers
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.fill import Done, fill, fixed_fields
 from glassesjax.runs.run import Result, Run
+from glassesjax.studies.collapse.charts import Look, figures_of, first_chart
+from glassesjax.studies.collapse.curves import Curves
 from glassesjax.studies.collapse.measure import constants, lay_out, measure
-from glassesjax.studies.collapse.overview import collapse_figures
-from glassesjax.studies.collapse.page import collapse_page
+from glassesjax.studies.collapse.page import collapse_page, headline, values
 from glassesjax.studies.collapse.records import ROWS, CollapseRow
-from glassesjax.studies.collapse.sentences import headline
 from glassesjax.studies.collapse.settings import CollapseSettings
 from glassesjax.studies.collapse.summary import CollapseSummary, summarize
 
@@ -71,13 +72,20 @@ def result(run: Run[CollapseRow, ModelConstants]) -> CollapseResult:
       run: Of the collapse study.
 
     Returns:
-      Its figures are ``overview``, and ``collapse-ENCODING`` for each encoding.
+      Its figures are ``distance``, and by encoding those of the page's folds.
     """
-    summary, figures = summarize(run), collapse_figures(run)
+    summary = summarize(run)
+    look = Look(Curves(run), summary)
+    figures = figures_of(look)
+
+    def files() -> dict[str, str]:
+        narrow = functools.partial(first_chart, look, narrow=True)
+        drawn = {name: plot(name, draw) for name, draw in figures.items() if name != "distance"}
+        first = plot("distance", figures["distance"], narrow=narrow, rows=values(look))
+        drawn = {"distance": first, **drawn}
+        page = collapse_page(run, summary, look, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
     return Result(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": collapse_page(run, summary)},
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )

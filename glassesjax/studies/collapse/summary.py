@@ -36,6 +36,8 @@ class PanelSummary:
     """The same in the format's own arithmetic, at the last length; None where it is not finite."""
     noise_at_last: float | None
     """The error of the format's own arithmetic in the difference, at the last length."""
+    times_error_at_last: float | None
+    """The distance over that error; None where there is none, or the two are equal."""
     detection: list[tuple[int, bool | None]]
     """For each length whether the difference is detectable in the format's own arithmetic; None
     where the two are equal, or a number is not finite."""
@@ -54,6 +56,8 @@ class PanelSummary:
     """From here on the certificate holds at each measured length."""
     fit: DecayFit
     """The decay of the resolved signal with length."""
+    ratio: float | None
+    """The last resolved distance over the first; None where there are no two."""
 
     @property
     def last(self) -> int:
@@ -69,14 +73,6 @@ class PanelSummary:
     def resolved(self) -> list[Point]:
         """The signal where it is positive and not float64's own rounding."""
         return [point for point in self.signal if point.drawable]
-
-    @property
-    def ratio(self) -> float | None:
-        """The last resolved distance over the first; None where there are no two."""
-        if len(self.resolved) < 2:
-            return None
-        first, last = self.resolved[0].distance, self.resolved[-1].distance
-        return last / first if first and last else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,6 +169,13 @@ class CollapseSummary:
     formats: list[FormatSummary]
     encodings: list[EncodingSummary]
     """``reference`` and ``formats`` of each encoding by itself; none where there is but one."""
+    finest_format: str
+    """The measured format with the smallest unit roundoff."""
+    worst_format: str | None
+    """The one in which most differences are not detectable, of several the coarsest; None where no
+    format has arithmetic of its own in which two prompts differ."""
+    smallest_distance: float | None
+    """The smallest distance that is told from zero, over all panels; None where there is none."""
 
     def of(self, panel: Panel) -> PanelSummary:
         """The numbers of one panel.
@@ -246,7 +249,19 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
             _encoding(name, [each for each in panels if each.panel.positions == name])
             for name in several
         ],
+        finest_format=min(panels, key=lambda each: each.unit_roundoff).panel.format,
+        worst_format=_worst(panels),
+        smallest_distance=min(
+            (p.distance for each in panels for p in each.resolved if p.distance), default=None
+        ),
     )
+
+
+def _worst(panels: Sequence[PanelSummary]) -> str | None:
+    roundoff = {each.panel.format: each.unit_roundoff for each in panels}
+    known = [each for each in _formats(panels) if each.differing]
+    order = lambda each: (each.num_undetectable, roundoff[each.format])
+    return max(known, key=order).format if known else None
 
 
 def _encoding(name: str, panels: list[PanelSummary]) -> EncodingSummary:
@@ -294,6 +309,7 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
         same_last=all(row.same_last for row in rows),
         own_at_last=finite(own[-1].distance) if own else None,
         noise_at_last=noise[-1].distance if noise else None,
+        times_error_at_last=times_error(signal[-1], noise[-1]) if signal and noise else None,
         detection=detection,
         undetectable_from=holds_from([(n, said is False) for n, said in detection]),
         equal=_equal(rounded[-1]) if rounded else None,
@@ -303,7 +319,30 @@ def _panel(curves: Curves, panel: Panel) -> PanelSummary:
         margin=finite(answer.margin) if answer else None,
         certified_from=holds_from(certified),
         fit=curves.fit(panel),
+        ratio=_ratio([point for point in signal if point.drawable]),
     )
+
+
+def times_error(distance: Point, error: Point) -> float | None:
+    """A distance over an error.
+
+    Args:
+      distance: At some length.
+      error: At the same.
+
+    Returns:
+      The ratio; None where one of the two has no logarithm.
+    """
+    if not distance.drawable or not distance.distance or not error.distance:
+        return None
+    return distance.distance / error.distance
+
+
+def _ratio(resolved: Sequence[Point]) -> float | None:
+    if len(resolved) < 2:
+        return None
+    first, last = resolved[0].distance, resolved[-1].distance
+    return last / first if first and last else None
 
 
 def _equal(row: CollapseRow) -> int | None:

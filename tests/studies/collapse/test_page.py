@@ -1,13 +1,14 @@
+"""The collapse page: whole, alone, escaped; what it answers in each state; its table."""
+
 import html.parser
 import re
 
 import pytest
 from studies.collapse.made_rows import CONSTANTS, made_result, made_rows
 
-from glassesjax.report.markup import format_name
-from glassesjax.studies.collapse.page import collapse_page
+from glassesjax.report.numbers import short
 
-VOID = {"meta"}
+VOID = {"meta", "input"}
 
 
 class Reader(html.parser.HTMLParser):
@@ -33,15 +34,22 @@ class Reader(html.parser.HTMLParser):
         self.text.append(data)
 
 
-def page_of(rows):
-    result = made_result(rows)
-    return collapse_page(result.run, result.summary)
+def page_of(rows=None, **changes):
+    return made_result(rows, **changes).files()["index.html"]
+
+
+def answer(page):
+    """The title of the first figure."""
+    return " ".join(re.search(r'<p class="title">(.*?)</p>', page, re.DOTALL)[1].split())
+
+
+def findings(page):
+    return re.findall(r"<li><b>(.*?)</b>", page.partition('class="findings"')[2])
 
 
 @pytest.fixture(scope="module")
 def page():
-    rows = made_rows(token="\n <b>", signal=lambda n: 1 / n if n < 16 else 0.0)
-    return page_of(rows)
+    return page_of(made_rows(token="\n <b>", signal=lambda n: 1 / n if n < 16 else 0.0))
 
 
 def test_the_page_is_whole_and_stands_alone(page):
@@ -49,8 +57,9 @@ def test_the_page_is_whole_and_stands_alone(page):
     assert reader.open == []
     assert len(reader.ids) == len(set(reader.ids))
     assert all(link.startswith("#") and link[1:] in reader.ids for link in reader.links)
-    assert not reader.tags & {"script", "link", "img", "iframe", "a"}
+    assert not reader.tags & {"link", "img", "iframe", "a"}
     assert "@import" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
     assert set(re.findall(r"url\((.)", page)) <= {"#"}
     assert page.count("<?xml") == 0
 
@@ -61,31 +70,64 @@ def test_what_comes_from_data_is_escaped_and_white_space_shows(page):
 
 
 def test_the_page_says_what_was_measured(page):
-    text = " ".join(Reader(page).text)
     [title] = re.findall(r"<h1>(.*?)</h1>", page)
-    assert title.endswith(" toy decoder")
-    assert "quantized to about 4 bits" in text
-    assert CONSTANTS["weights_sha256"] in text
-
-
-def test_the_hypothesis_on_the_prompts_has_a_badge():
-    """Of runs after a mark it holds at every length, of runs before another token at none."""
-    badges = lambda rows: re.findall(r'class="holds (\w+)"', page_of(rows))
-    rows = made_rows(lengths=(1, 4), formats=("bf16",))
-    assert sorted(badges(rows)) == ["all", "none"]
-    late = [row | {"repeats_last": row["length"] > 1} for row in rows]
-    assert badges(late) == ["some", "some"]
+    assert "the toy decoder" in title
+    assert "quantized to about 4 bits" in page
+    assert CONSTANTS["weights_sha256"] in page
+    assert 'id="command">glassesjax collapse toy<' in page
 
 
 def test_the_same_rows_give_the_same_page(page):
-    rows = made_rows(token="\n <b>", signal=lambda n: 1 / n if n < 16 else 0.0)
-    assert page_of(rows) == page
+    assert page == page_of(made_rows(token="\n <b>", signal=lambda n: 1 / n if n < 16 else 0.0))
 
 
-def test_several_encodings_have_a_section_each():
-    rows = made_rows(positions=("none", "alibi"), lengths=(1, 4), formats=("bf16",))
-    text = Reader(page_of(rows)).text
-    assert {"No positions", "ALiBi", "Table: every family and format"} <= set(text)
+LENGTHS = (8, 32, 64, 128)  # noise of bf16 is 1 / 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "In bf16, rounding error hides the difference in 2 of the 2 prompt families that"
+         " differ; in f32 in none"),
+        ({"formats": ("f32",)}, "stays detectable in f32 at every n up to 128"),
+        ({"formats": ("f64",)}, "is real in 2 of 2 prompt families, in float64"),
+        ({"signal": lambda n: 0.0}, "the same representation at every length, to within float64"),
+    ],
+    ids=["hidden", "detectable", "reference only", "equal"],
+)  # fmt: skip
+def test_the_first_figure_is_titled_by_the_answer(changes, text):
+    assert text in answer(page_of(lengths=LENGTHS, **changes))
+
+
+def test_a_model_that_is_not_finite_has_no_other_answer():
+    rows = [row | {"finite": False} for row in made_rows(lengths=LENGTHS)]
+    assert answer(page_of(rows)) == (
+        f"The model is not finite in {len(rows)} of {len(rows)} rows: these have no result"
+    )
+
+
+def test_findings_are_numbers_of_the_summary():
+    result = made_result(lengths=LENGTHS)
+    page, summary = result.files()["index.html"], result.summary
+    first, left, *rest = findings(page)
+    assert first == f"n = {summary.of(summary.formats[1].undetectable[0]).undetectable_from}"
+    assert left == f"{short(summary.of(summary.reference.furthest).ratio)}\N{MULTIPLICATION SIGN}"
+    assert len(rest) <= 2
+
+
+def test_each_family_under_each_encoding_is_a_record_of_the_table():
+    page = page_of(positions=("none", "alibi"), lengths=(1, 4), formats=("bf16",))
+    assert re.findall(r'<tbody data-positions="(\w+)"', page) == ["none"] * 2 + ["alibi"] * 2
+    assert {"No positions", "ALiBi"} <= set(Reader(page).text)
+    assert page.count('data-filter="positions:') == 3
+
+
+def test_outside_the_theorem_is_said_of_each_family():
+    """Of runs after a mark the hypothesis holds at every length, of runs before a zero at none."""
+    rows = made_rows(lengths=(1, 4), formats=("bf16",))
+    count = lambda rows: page_of(rows).count('<span class="out">outside</span>')
+    assert count(rows) == 1
+    assert count([row | {"repeats_last": row["length"] > 1} for row in rows]) == 2
 
 
 @pytest.mark.parametrize(
@@ -97,15 +139,21 @@ def test_several_encodings_have_a_section_each():
         made_rows(families=("unknown<family",), formats=("e5m7",)),
         [r for r in made_rows() if (r["format"], r["family"]) != ("bf16", "ones_zero")],
     ],
-    ids=["one length", "wide only", "not finite", "unknown names", "cut off"],
+    ids=["one length", "reference only", "not finite", "unknown names", "cut off"],
 )
 def test_poor_rows_still_give_a_whole_page(rows):
     assert Reader(page_of(rows)).open == []
 
 
-def test_every_format_with_arithmetic_of_its_own_has_a_tile():
-    formats = ("f64", "f32", "bf16", "f16", "e4m3fn", "e5m2")
-    page = page_of(made_rows(formats=formats, lengths=(1, 4)))
-    tiles = page.partition('<ul class="tiles">')[2].partition("</ul>")[0]
-    assert [name for name in formats if format_name(name) in tiles] == list(formats[1:])
-    assert tiles.count("<li>") == len(formats)  # the last one is the certificate's
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.0123, "0.012"),
+        (426.0, "426"),
+        (4.9e-6, "4.9 \N{MULTIPLICATION SIGN} 10⁻⁶"),
+        (None, "not finite"),
+    ],
+)
+def test_numbers_have_two_digits(value, text):
+    assert short(value) == text

@@ -1,0 +1,223 @@
+"""Figures as pages want them: matplotlib draws each once, and the page's style colors it.
+
+A color of ``COLORS`` stands in the file of the figure as it is; in the page it is a token of the
+style sheet, so that one drawing serves light, dark and print. What a script may switch is a series;
+what has a value to show is a mark.
+"""
+
+import functools
+import html
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, ParamSpec
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# As the style sheet has them in the light; each differs from all others, since text is searched.
+COLORS: Mapping[str, str] = {
+    "ink": "#191c21", "soft": "#545b66", "rule": "#d9dde3", "wash": "#f3f4f6", "band": "#e4e7ec",
+    "paper": "#fefefe", "c1": "#0a5a9e", "c2": "#b0400a", "c3": "#00705a", "c4": "#96397a",
+    "c5": "#775a00", "c6": "#59626f", "h1": "#5b97cc", "h2": "#b58a17", "h3": "#a83c06",
+}  # fmt: skip
+SERIES_COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
+"""Tokens of series, in the order in which they are given out."""
+DOTS = 72  # units of the drawing an inch, so that a point of type is a pixel
+STYLE = {
+    "font.family": "sans-serif", "font.size": 12.5, "axes.labelsize": 12.5, "axes.linewidth": 1,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
+    "axes.edgecolor": COLORS["c6"], "axes.labelcolor": COLORS["soft"], "text.color": COLORS["ink"],
+    "axes.titlelocation": "left", "axes.titlesize": 13, "axes.titlecolor": COLORS["ink"],
+    "xtick.color": COLORS["c6"], "ytick.color": COLORS["c6"],
+    "xtick.labelcolor": COLORS["soft"], "ytick.labelcolor": COLORS["soft"],
+    "xtick.major.size": 4, "ytick.major.size": 4, "xtick.minor.size": 0, "ytick.minor.size": 0,
+    "lines.solid_capstyle": "round", "legend.frameon": False,
+    "svg.fonttype": "none",  # the page's own font
+    "svg.hashsalt": "glassesjax",  # the same rows give the same bytes
+}  # fmt: skip
+
+P = ParamSpec("P")
+
+
+class Mark(NamedTuple):
+    """A place that shows values when a reader points at it."""
+
+    axes: Axes
+    start: tuple[float, float]
+    """In the axes' data."""
+    stop: tuple[float, float] | None
+    """The opposite corner of a rectangle; none for a circle."""
+    radius: float
+    text: str
+    series: str
+    go: str
+    """Id of the record of a table that a click opens; empty for none."""
+
+
+class Chart(Figure):
+    """A matplotlib figure in the page's units, with series that a reader may switch off.
+
+    Args:
+      width: In pixels.
+      height: Likewise.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width / DOTS, height / DOTS), dpi=DOTS, facecolor="none")
+        self.width, self.height = width, height
+        self.marks: list[Mark] = []
+        self._cursor: tuple[Axes, Sequence[float]] | None = None
+        self._named = 0
+
+    def panel(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes at a place of their own.
+
+        Args:
+          left: From the left edge, in pixels, as the others are.
+          top: From the top edge.
+          width: Of what is inside the axes.
+          height: Likewise.
+
+        Returns:
+          The axes.
+        """
+        bottom = 1 - (top + height) / self.height
+        box = (left / self.width, bottom, width / self.width, height / self.height)
+        return self.add_axes(box)
+
+    def series(self, name: str, *artists: Artist | Iterable[Artist]) -> None:
+        """What belongs to one series.
+
+        Args:
+          name: Letters, digits, and ``-+_``.
+          *artists: Lines, areas, texts, or lists of them.
+        """
+        for artist in artists:
+            for each in [artist] if isinstance(artist, Artist) else artist:
+                self._named += 1
+                each.set_gid(f"series--{name}--{self._named}")
+
+    def mark(
+        self,
+        axes: Axes,
+        start: tuple[float, float],
+        text: str,
+        *,
+        stop: tuple[float, float] | None = None,
+        radius: float = 8,
+        series: str = "",
+        go: str = "",
+    ) -> None:
+        """A place that shows a text on hover, tap and arrow keys.
+
+        Args:
+          axes: Where.
+          start: In data.
+          text: Lines of the values.
+          stop: The opposite corner of a rectangle; without it the place is a circle.
+          radius: Of a circle, in pixels.
+          series: What it goes with, if with anything.
+          go: Id of the record that a click opens.
+        """
+        self.marks.append(Mark(axes, start, stop, radius, text, series, go))
+
+    def cursor(self, axes: Axes, values: Sequence[float]) -> None:
+        """A line that the slider moves.
+
+        Args:
+          axes: Where it stands, from the lower edge to the upper one.
+          values: Horizontal places, in data, one a step of the slider.
+        """
+        self._cursor = axes, values
+
+    def place(self, axes: Axes, x: float, y: float) -> tuple[float, float]:
+        """Where data stand, in pixels from the upper left corner."""
+        across, up = axes.transData.transform((x, y))
+        return float(across), self.height - float(up)
+
+    def touches(self) -> str:
+        """The marks and the cursor as SVG."""
+        return f'{self._cursor_line()}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
+
+    def _touch(self, mark: Mark) -> str:
+        x, y = self.place(mark.axes, *mark.start)
+        names = {"data-series": mark.series, "data-go": mark.go, "data-tip": mark.text}
+        said = "".join(
+            f' {name}="{html.escape(value)}"'.replace("\n", "&#10;")
+            for name, value in names.items()
+            if value
+        )
+        if mark.stop is None:
+            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{mark.radius:g}"{said}/>'
+        end, bottom = self.place(mark.axes, *mark.stop)
+        at = f'x="{min(x, end):.1f}" y="{min(y, bottom):.1f}"'
+        size = f'width="{abs(end - x):.1f}" height="{abs(bottom - y):.1f}"'
+        return f"<rect {at} {size}{said}/>"
+
+    def _cursor_line(self) -> str:
+        if self._cursor is None:
+            return ""
+        axes, values = self._cursor
+        xs = [f"{self.place(axes, value, 1)[0]:.1f}" for value in values]
+        ends = (self.height - edge for edge in (axes.bbox.y0, axes.bbox.y1))
+        y1, y2 = (f"{float(edge):.1f}" for edge in ends)
+        return (
+            f'<line class="cursor needs-js" data-xs="{",".join(xs)}" x1="{xs[-1]}" x2="{xs[-1]}"'
+            f' y1="{y1}" y2="{y2}"/>'
+        )
+
+
+def charted(draw: Callable[P, Chart]) -> Callable[P, Chart]:
+    """The same drawing in the page's style, which is set for its duration only."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Chart:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+class Drawing(NamedTuple):
+    """A figure as text."""
+
+    file: str
+    """A whole SVG file."""
+    inline: str
+    """The ``svg`` element of a page, whose colors are tokens."""
+
+
+def drawing(chart: Chart, prefix: str) -> Drawing:
+    """A figure as a file and as a part of a page, out of one drawing.
+
+    Args:
+      chart: What to write; the same one gives the same text.
+      prefix: Put before each id that is referred to; different for each figure of a page.
+
+    Returns:
+      Both.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context(STYLE):
+        chart.savefig(buffer, format="svg", metadata=nothing)
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    keep = lambda match: f' id="{prefix}-{match[1]}"' if match[1] in used else ""
+    text = re.sub(r' id="series--([^"]+?)--\d+"', r' data-series="\1"', text)
+    text = re.sub(r' id="([^"]+)"', keep, text)
+    text = re.sub(r'(href="|url\()#', rf"\g<1>#{prefix}-", text)
+    # The page has a font of its own; three decimals of a pixel nobody sees. Texts are left alone.
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d{2})\d{2,}", r"\1", tag[0]), text)
+    inline = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
+    for name, color in COLORS.items():
+        inline = inline.replace(color, f"var(--{name})")
+    style = f'<svg aria-hidden="true" style="max-width:{chart.width * 1.05:.0f}px" '
+    inline = inline.replace("<svg ", style, 1)
+    return Drawing(text, inline.replace("</svg>", f"{chart.touches()}</svg>"))

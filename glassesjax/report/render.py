@@ -1,0 +1,158 @@
+"""A page out of a study's template: numbers from rows and summary, prose from the template."""
+
+import csv
+import functools
+import importlib.resources
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jinja2
+from markupsafe import Markup
+
+from glassesjax.report.chart import Chart, drawing
+from glassesjax.report.markup import visible
+from glassesjax.report.numbers import MISSING, percent, short
+
+TEMPLATES = "glassesjax.report.templates"
+
+
+class Plot(NamedTuple):
+    """A figure of a page."""
+
+    id: str
+    svg: Markup
+    """Of the page's own width."""
+    narrow: Markup
+    """The same for a phone; empty where one drawing serves both."""
+    alt: str
+    """What a reader who cannot see it should know: the finding with its numbers."""
+    csv: Markup
+    """The data behind it; empty where they are those of the table."""
+    file: str
+    """A whole SVG file."""
+
+
+def plot(
+    name: str,
+    draw: Callable[[], Chart],
+    *,
+    narrow: Callable[[], Chart] | None = None,
+    rows: Sequence[Mapping[str, Any]] = (),
+    alt: str = "",
+) -> Plot:
+    """A figure, drawn once for each width.
+
+    Args:
+      name: Different for each figure of a page; letters, digits and hyphens.
+      draw: What draws it.
+      narrow: What draws it 358 pixels wide, where text of one drawing would shrink.
+      rows: The data behind it.
+      alt: What it shows; empty where the template says it.
+
+    Returns:
+      The figure as text.
+    """
+    wide = drawing(draw(), name)
+    small = drawing(narrow(), f"{name}-narrow").inline if narrow else ""
+    table = Markup(_csv(rows)) if rows else Markup("")
+    return Plot(name, Markup(wide.inline), Markup(small), alt, table, wide.file)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table of text that no markup can end."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow("" if value is None else _cell(value) for value in row.values())
+    return text.getvalue().replace("<", "\u2039")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def page(package: str, template: str = "page.html.j2", **context: object) -> str:
+    """One self-contained page: nothing outside it is asked for.
+
+    Args:
+      package: Whose template it is: the package's full name.
+      template: The file there.
+      **context: What the template shows.
+
+    Returns:
+      The text of the file. The same context gives the same text.
+    """
+    shared = importlib.resources.files(TEMPLATES)
+    files = {name: (shared / f"page.{name}").read_text("utf-8") for name in ("css", "js")}
+    return _environment(package).get_template(template).render(**files, **context) + "\n"
+
+
+@functools.cache
+def _environment(package: str) -> jinja2.Environment:
+    folders = [cast(Path, importlib.resources.files(each)) for each in (package, TEMPLATES)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "num": number, "percent": percent_of, "visible": visible, "words": words, "signed": signed,
+        "text": lambda value: MISSING if value in (None, "") else value,
+    }  # fmt: skip
+    shared: dict[str, Any] = {"m": environment.get_template("macros.html.j2").make_module()}
+    environment.globals.update(shared)
+    return environment
+
+
+def number(value: float | None) -> str:
+    """Two significant digits, as ``short``; a dash where there is none.
+
+    Args:
+      value: Any number; None where a row has none.
+
+    Returns:
+      Plain text.
+    """
+    if value is None:
+        return MISSING
+    return short(float(value) if math.isfinite(value) else None).replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A number with fixed decimals and a minus sign of its own.
+
+    Args:
+      value: Any number; None where a row has none.
+      digits: Behind the point.
+
+    Returns:
+      Plain text.
+    """
+    if value is None:
+        return MISSING
+    text = f"{value:.{digits}f}" if math.isfinite(value) else "not finite"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def percent_of(share: float | None) -> str:
+    """A share in percent, as ``percent``; a dash where there is none."""
+    return MISSING if share is None else percent(share)
+
+
+def words(names: Iterable[object]) -> str:
+    """Names in a row, the last one behind ``and``.
+
+    Args:
+      names: Any number.
+
+    Returns:
+      Plain text; ``none`` for no name.
+    """
+    *first, last = [str(name) for name in names] or ["none"]
+    return f"{', '.join(first)} and {last}" if first else last

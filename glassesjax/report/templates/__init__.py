@@ -1,0 +1,1 @@
+"""What pages of all studies share: the base template, macros, style sheet and script."""

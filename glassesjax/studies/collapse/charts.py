@@ -1,0 +1,403 @@
+"""Figures of the collapse page: curves in, charts out."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from glassesjax.report.canvas import LogScale
+from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.points import Point
+from glassesjax.report.render import number
+from glassesjax.studies.collapse.curves import Curves, Panel
+from glassesjax.studies.collapse.summary import CollapseSummary, PanelSummary, times_error
+from glassesjax.tasks.sequences import FAMILIES
+
+DASHED = (0, (4, 1.8))
+Ticks = Mapping[float, str]
+
+
+def family_name(family: str) -> str:
+    """A family's title; its name where the package knows none of that name."""
+    return FAMILIES[family].title if family in FAMILIES else family
+
+
+def family_colors(summary: CollapseSummary) -> dict[str, str]:
+    """A color token for each family of prompts, first those whose difference is lost earliest.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      By the family's name; those that are equal everywhere are drawn in ink.
+    """
+    finest = {each.panel.family: each for each in summary.select(format=summary.finest_format)}
+    lost = {
+        each.panel.family: each.undetectable_from
+        for each in reversed(summary.select(format=summary.worst_format or ""))
+        if each.undetectable_from is not None
+    }
+    order = sorted(finest, key=lambda family: (family not in lost, lost.get(family, 0)))
+    drawn = [family for family in order if finest[family].resolved]
+    colors = {f: SERIES_COLORS[at % len(SERIES_COLORS)] for at, f in enumerate(drawn)}
+    return {family: colors.get(family, "ink") for family in finest}
+
+
+class Look:
+    """What all figures of a run share: its curves, and the color of each family."""
+
+    def __init__(self, curves: Curves, summary: CollapseSummary) -> None:
+        self.curves, self.summary = curves, summary
+        self.colors = family_colors(summary)
+        self.format = summary.worst_format
+
+    def finest(self, positions: str, family: str) -> PanelSummary | None:
+        """The panel whose signal is drawn: in the format with the smallest unit roundoff."""
+        panel = self.curves.finest(positions, family)
+        return None if panel is None else self.summary.of(panel)
+
+    def error(self, positions: str, family: str, format: str) -> dict[int, float]:
+        """The error of a format's own arithmetic in the difference, by length."""
+        noise = self.curves.noise(Panel(positions, family, format))
+        return {p.length: p.distance for p in noise if p.distance}
+
+    def times_error(self, positions: str, family: str, length: int) -> float | None:
+        """The distance over its error at a length, in the format of ``worst_format``."""
+        panel = Panel(positions, family, self.format or "")
+        pairs = zip(self.curves.points(panel, "signal"), self.curves.noise(panel), strict=False)
+        return next((times_error(p, e) for p, e in pairs if p.length == length), None)
+
+    def hidden(self, positions: str, family: str) -> set[int]:
+        """Lengths at which the difference is not detectable in the format of ``worst_format``."""
+        known = self.summary.select(positions=positions, family=family, format=self.format or "")
+        return {n for each in known[:1] for n, seen in each.detection if seen is False}
+
+    def shown(self, positions: str) -> list[PanelSummary]:
+        """The signals of one encoding, those that stand out last so that they lie above."""
+        panels = [self.finest(positions, family) for family in self.colors]
+        return [panel for panel in reversed(panels) if panel]
+
+
+@charted
+def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
+    """The distances of all families under one encoding, over the errors of the formats.
+
+    Args:
+      look: Of a run of one encoding.
+      narrow: Whether it is for a phone.
+
+    Returns:
+      One panel with a cursor; a series a family, and one a format's error.
+    """
+    (positions,) = look.curves.positions
+    chart = Chart(358, 400) if narrow else Chart(760, 486)
+    left, right, top = (52, 14, 26) if narrow else (66, 168, 14)
+    height = chart.height - (76 if narrow else 62)
+    axes = chart.panel(left, top, chart.width - left - right, height)
+    _distances(chart, axes, look, positions, marks=True)
+    errors = _errors(chart, axes, look, positions)
+    _length_ticks(axes, look.curves.lengths, few=narrow)
+    axes.set_xlabel("prompt length n (log scale)")
+    label = "relative L1 distance"
+    if narrow:
+        axes.set_title(f"{label} (log scale)", fontsize=12.5, color=COLORS["soft"], pad=8)
+    else:
+        axes.set_ylabel(f"{label} of n and n + 1 (log scale)", labelpad=4)
+        _names_at_ends(chart, axes, look, positions, errors)
+    chart.cursor(axes, look.curves.lengths)
+    return chart
+
+
+@charted
+def encodings_chart(look: Look, *, narrow: bool = False) -> Chart:
+    """The same under several encodings, a small panel each.
+
+    Args:
+      look: Of the run.
+      narrow: Whether it is for a phone.
+
+    Returns:
+      Panels that share both axes.
+    """
+    names = look.curves.positions
+    columns = 2 if narrow else min(4, len(names))
+    lines = -(-len(names) // columns)
+    width, room, height = (358, 30, 150) if narrow else (1104, 44, 190)
+    chart = Chart(width, lines * (height + 62) + 8)
+    wide = (width - room - 8) / columns
+    scale = _scale(look, names)
+    for at, positions in enumerate(names):
+        line, column = divmod(at, columns)
+        left, top = room + column * wide, 28 + line * (height + 62)
+        axes = chart.panel(left, top, wide - 14, height)
+        _distances(chart, axes, look, positions, scale=scale)
+        _errors(chart, axes, look, positions)
+        _length_ticks(axes, look.curves.lengths, few=True)
+        axes.set_title(positions.replace("_", " "), fontsize=12.5, pad=6)
+        if column:
+            axes.set_yticklabels([])
+        if at + columns >= len(names):
+            axes.set_xlabel("n")
+    return chart
+
+
+@charted
+def family_chart(look: Look, positions: str, family: str) -> Chart:
+    """One family against the error of the format in which most differences are lost.
+
+    Args:
+      look: Of the run.
+      positions: Which encoding.
+      family: Which family.
+
+    Returns:
+      The signal in reference precision, the same in the format's own arithmetic, and its error.
+    """
+    panel = Panel(positions, family, look.format or look.summary.finest_format)
+    signal = look.curves.points(panel, "signal")
+    own, noise = look.curves.points(panel, "own"), look.curves.noise(panel)
+    chart = Chart(350, 236)
+    axes = chart.panel(52, 22, 288, 174)
+    scale = LogScale.spanning([*signal, *own, *noise])
+    _log_axis(axes, scale)
+    _fill(chart, axes, scale, noise)
+    color = COLORS[look.colors[family]]
+    _line(chart, axes, scale, own, "own", color=COLORS["c6"], width=1, marker=3.5)
+    _line(chart, axes, scale, signal, "signal", color=color, width=2.4, marker=0)
+    values = {p.length: p for p in signal}
+    for point in own:
+        texts = [f"n = {point.length}", f"float64 {_distance(values.get(point.length))}"]
+        texts += [f"in {panel.format} {_distance(point)}"]
+        chart.mark(axes, (point.length, scale.place(point)), "\n".join(texts), radius=7)
+    _length_ticks(axes, look.curves.lengths, few=True)
+    axes.set_xlabel("n")
+    axes.set_title("relative L1 distance", fontsize=12, color=COLORS["soft"], pad=6)
+    return chart
+
+
+@charted
+def equal_chart(look: Look, positions: str) -> Chart:
+    """Share of the coordinates that storing in the format makes equal.
+
+    Args:
+      look: Of the run.
+      positions: Which encoding.
+
+    Returns:
+      A line a family.
+    """
+    chart = Chart(760, 300)
+    axes = chart.panel(58, 14, 530, 238)
+    format = look.format or look.summary.finest_format
+    for family, token in look.colors.items():
+        panel = Panel(positions, family, format)
+        rows = look.curves(panel, "rounded")
+        share = [100 * row.equal_coordinates / look.curves.constants.model_dim for row in rows]
+        lengths = [row.length for row in rows]
+        chart.series(family, axes.plot(lengths, share, color=COLORS[token], lw=2))
+        for n, value in zip(lengths, share, strict=True):
+            text = f"{family_name(family)}, n = {n}\n{value:.0f}% of coordinates equal"
+            chart.mark(axes, (n, value), text, series=family, radius=7)
+    axes.set_ylim(-3, 104)
+    axes.set_yticks([0, 25, 50, 75, 100], ["0%", "25%", "50%", "75%", "100%"])
+    _length_ticks(axes, look.curves.lengths)
+    axes.set_xlabel("prompt length n (log scale)")
+    return chart
+
+
+def _scale(look: Look, names: Sequence[str]) -> LogScale:
+    panels = [panel for positions in names for panel in look.shown(positions)]
+    points = [point for panel in panels for point in panel.signal]
+    errors = [
+        Point(n, error)
+        for positions in names
+        for panel in look.shown(positions)
+        for format in look.curves.formats
+        for n, error in _shown_errors(look, panel, format).items()
+    ]
+    return LogScale.spanning([*points, *errors])
+
+
+def _shown_errors(look: Look, panel: PanelSummary, format: str) -> dict[int, float]:
+    """Errors where the two prompts differ; where they are equal, so nearly are their errors."""
+    drawn = {point.length for point in panel.resolved}
+    errors = look.error(panel.panel.positions, panel.panel.family, format)
+    return {n: error for n, error in errors.items() if n in drawn}
+
+
+def _distances(
+    chart: Chart,
+    axes: Axes,
+    look: Look,
+    positions: str,
+    *,
+    scale: LogScale | None = None,
+    marks: bool = False,
+) -> None:
+    """The signal of each family; open circles where the format hides it."""
+    scale = scale or _scale(look, [positions])
+    _log_axis(axes, scale)
+    for panel in look.shown(positions):
+        family = panel.panel.family
+        token = look.colors[family]
+        strong = token in SERIES_COLORS[:2]
+        outside = panel.repeats_last < panel.lengths
+        _line(
+            chart, axes, scale, panel.signal, family, color=COLORS[token],
+            width=2.6 if strong else 1.5, dashed=outside,
+            hidden=look.hidden(positions, family) if strong else None,
+        )  # fmt: skip
+        for point in panel.signal:
+            if marks or point.drawable:
+                text = _values(look, positions, family, point)
+                radius = 8 if marks else 6
+                chart.mark(
+                    axes, (point.length, scale.place(point)), text, series=family, radius=radius
+                )
+
+
+def _values(look: Look, positions: str, family: str, point: Point) -> str:
+    lines = [f"{family_name(family)}, n = {point.length}", f"distance {_distance(point)}"]
+    for format in look.curves.formats:
+        error = look.error(positions, family, format).get(point.length)
+        if error and point.drawable and point.distance:
+            lines.append(f"{number(point.distance / error)} times the error of {format}")
+    return "\n".join(lines)
+
+
+def _distance(point: Point | None) -> str:
+    if point is None or point.distance is None:
+        return "not finite"
+    return number(point.distance) if point.drawable else "equal, to within rounding"
+
+
+def _line(
+    chart: Chart,
+    axes: Axes,
+    scale: LogScale,
+    points: Sequence[Point],
+    series: str,
+    *,
+    color: str,
+    width: float,
+    marker: float = 0,
+    dashed: bool = False,
+    hidden: set[int] | None = None,
+) -> None:
+    """A curve; what has no logarithm stands in a strip, and what is hidden is an open circle."""
+    drawn = [p for p in points if p.drawable]
+    rest = [p for p in points if not p.drawable]
+    xy = lambda some: ([p.length for p in some], [scale.place(p) for p in some])
+    style = {"linestyle": DASHED if dashed else "-", "linewidth": width, "zorder": 2 + width / 3}
+    size = marker or (5 if len(drawn) == 1 else 0)
+    chart.series(series, axes.plot(*xy(drawn), "o", ms=size, color=color, **style))
+    ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
+    for some, look in ((rest, ring), ([p for p in drawn if p.length in (hidden or ())], ring)):
+        if some:
+            chart.series(series, axes.plot(*xy(some), "o", **look))
+
+
+def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, float]:
+    """A band a format: its least to its largest error over the families; where each begins."""
+    begins = {}
+    for format in look.curves.formats:
+        by_length: dict[int, list[float]] = {}
+        for panel in look.shown(positions):
+            for n, error in _shown_errors(look, panel, format).items():
+                by_length.setdefault(n, []).append(error)
+        if by_length:
+            lengths = sorted(by_length)
+            low, high = ([end(by_length[n]) for n in lengths] for end in (min, max))
+            name = f"error-{format}"
+            look_ = {"color": COLORS["band"], "linewidth": 2, "zorder": 0.5}
+            chart.series(name, axes.fill_between(lengths, low, high, **look_))
+            begins[format] = low[-1]
+    return begins
+
+
+def _fill(chart: Chart, axes: Axes, scale: LogScale, noise: Sequence[Point]) -> None:
+    lengths, places = [p.length for p in noise], [scale.place(p) for p in noise]
+    band = axes.fill_between(lengths, scale.bounds[0], places, color=COLORS["band"], linewidth=0)
+    chart.series("error", band, axes.plot(lengths, places, color=COLORS["c6"], lw=1, ls="--"))
+
+
+def _names_at_ends(
+    chart: Chart, axes: Axes, look: Look, positions: str, errors: Mapping[str, float]
+) -> None:
+    """Families and errors by name at the right, pushed apart where they would lie on each other."""
+    last = look.curves.lengths[-1]
+    scale_place = axes.transData
+    ends = []
+    for panel in look.shown(positions):
+        point = panel.signal[-1]
+        if point.drawable and point.distance:
+            family = panel.panel.family
+            label = FAMILIES[family].label if family in FAMILIES else family
+            ends.append((point.distance, label, family, look.colors[family]))
+    ends += [(y, f"error of {format}", f"error-{format}", "soft") for format, y in errors.items()]
+    below = float("inf")
+    for value, text, series, token in sorted(ends, reverse=True):
+        at = min(scale_place.transform((last, value))[1], below - 15)
+        below = at
+        y = scale_place.inverted().transform((0, at))[1]
+        strong = token in SERIES_COLORS[:2]
+        label = axes.text(
+            last * 1.18, y, text, color=COLORS[token],
+            va="center", fontsize=12.5, clip_on=False, weight="bold" if strong else "normal",
+        )  # fmt: skip
+        chart.series(series, label)
+
+
+def _log_axis(axes: Axes, scale: LogScale) -> None:
+    scale.apply(axes)
+    bottom, top = scale.bounds
+    for edges in ((bottom, 10.0**scale.low), (10.0**scale.high, top)):
+        axes.axhspan(*edges, color=COLORS["wash"], zorder=0, linewidth=0)
+
+
+def _length_ticks(axes: Axes, lengths: Sequence[int], *, few: bool = False) -> None:
+    """Doublings that were measured, as whole numbers; on a small panel a few of them."""
+    first, last = lengths[0], lengths[-1]
+    doublings = [2**k for k in range(40) if first <= 2**k <= last] or [first]
+    step = max(1, -(-len(doublings) // 4)) if few else 1
+    ticks = doublings[::-1][::step]
+    axes.set_xscale("log")
+    axes.set_xlim(first / 1.15, last * 1.15)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def first_chart(look: Look, *, narrow: bool = False) -> Chart:
+    """The figure that answers the page's question.
+
+    Args:
+      look: Of the run.
+      narrow: Whether it is for a phone.
+
+    Returns:
+      One panel, or one an encoding.
+    """
+    draw = distance_chart if len(look.curves.positions) == 1 else encodings_chart
+    return draw(look, narrow=narrow)
+
+
+def figures_of(look: Look) -> dict[str, Callable[[], Chart]]:
+    """What draws each figure of a run.
+
+    Args:
+      look: Of the run.
+
+    Returns:
+      ``distance``; then, by encoding, ``equal-ENCODING`` and ``ENCODING-FAMILY``, of the folds.
+    """
+    names = look.curves.positions
+    figures: dict[str, Callable[[], Chart]] = {"distance": functools.partial(first_chart, look)}
+    for positions in names:
+        figures[f"equal-{positions}"] = functools.partial(equal_chart, look, positions)
+        for family in look.colors:
+            if look.finest(positions, family):
+                draw = functools.partial(family_chart, look, positions, family)
+                figures[f"{positions}-{family}"] = draw
+    return figures
