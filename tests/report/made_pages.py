@@ -132,6 +132,10 @@ def _recall():
     yield "order", recall([*full, *tova, *window, *recall_rows("tova", 64, 0.25, task="said")])
     lost = [row | {"finite": False} for row in recall_rows("tova", 64, None)]
     yield "not-finite", recall([*full, *lost])
+    whole = [row | {"retained_share": 1.0} for row in recall_rows("tova", 280, 0.5)]
+    sizes = [*recall_rows("tova", 64, 1.0), *recall_rows("window", 64, 2.0)]
+    yield "whole", recall([*full, *whole])
+    yield "sizes", recall([*full, *whole, *sizes])
 
 
 def _retention():
