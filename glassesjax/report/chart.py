@@ -40,17 +40,19 @@ STYLE = {
 }  # fmt: skip
 
 P = ParamSpec("P")
+Number = int | float
+"""Pixels or data, whole or not."""
 
 
 class Mark(NamedTuple):
     """A place that shows values when a reader points at it."""
 
     axes: Axes
-    start: tuple[float, float]
+    start: tuple[Number, Number]
     """In the axes' data."""
-    stop: tuple[float, float] | None
+    stop: tuple[Number, Number] | None
     """The opposite corner of a rectangle; none for a circle."""
-    radius: float
+    radius: Number
     text: str
     series: str
     go: str
@@ -65,14 +67,14 @@ class Chart(Figure):
       height: Likewise.
     """
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, width: Number, height: Number) -> None:
         super().__init__(figsize=(width / DOTS, height / DOTS), dpi=DOTS, facecolor="none")
         self.width, self.height = width, height
         self.marks: list[Mark] = []
-        self._cursor: tuple[Axes, Sequence[float]] | None = None
+        self._cursor: tuple[Axes, Sequence[Number]] | None = None
         self._named = 0
 
-    def panel(self, left: float, top: float, width: float, height: float) -> Axes:
+    def panel(self, left: Number, top: Number, width: Number, height: Number) -> Axes:
         """Axes at a place of their own.
 
         Args:
@@ -103,11 +105,11 @@ class Chart(Figure):
     def mark(
         self,
         axes: Axes,
-        start: tuple[float, float],
+        start: tuple[Number, Number],
         text: str,
         *,
-        stop: tuple[float, float] | None = None,
-        radius: float = 8,
+        stop: tuple[Number, Number] | None = None,
+        radius: Number = 8,
         series: str = "",
         go: str = "",
     ) -> None:
@@ -124,7 +126,7 @@ class Chart(Figure):
         """
         self.marks.append(Mark(axes, start, stop, radius, text, series, go))
 
-    def cursor(self, axes: Axes, values: Sequence[float]) -> None:
+    def cursor(self, axes: Axes, values: Sequence[Number]) -> None:
         """A line that the slider moves.
 
         Args:
@@ -133,7 +135,7 @@ class Chart(Figure):
         """
         self._cursor = axes, values
 
-    def place(self, axes: Axes, x: float, y: float) -> tuple[float, float]:
+    def place(self, axes: Axes, x: Number, y: Number) -> tuple[float, float]:
         """Where data stand, in pixels from the upper left corner."""
         across, up = axes.transData.transform((x, y))
         return float(across), self.height - float(up)
