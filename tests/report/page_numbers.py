@@ -352,9 +352,9 @@ def fixed_texts(verb):
 
 
 def _template_texts(verb):
-    """What stands in the templates of a study's page and in those of all pages."""
-    package = registry.VERBS[verb].partition(":")[0].rpartition(".")[0]
-    for name in (package, "glassesjax.report.templates"):
+    """What stands in the templates of a study's page, of those it builds on, and of all pages."""
+    packages = {module.rpartition(".")[0] for module in _modules(verb)}
+    for name in sorted({*packages, "glassesjax.report.templates"} - {"glassesjax"}):
         for file in importlib.resources.files(name).iterdir():
             if file.name.endswith(".j2"):
                 text = re.sub(r"\{#.*?#\}", "", file.read_text("utf-8"), flags=re.DOTALL)
