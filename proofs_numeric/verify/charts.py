@@ -117,14 +117,13 @@ def _frame(axes: Axes, at: Layout, below: float, summary: VerifySummary, *, narr
               **soft)  # fmt: skip
     axes.text(at.left + 2, below + 7, "no ratio", ha="left", **soft)
     axes.text(at.strip + 6, below + 7, "no ratio", ha="left", **soft)
-    break_, dropped = ("\n", "dropped") if narrow else (" ", "One hypothesis dropped")
-    met = f"Hypotheses met:{break_}{summary.held:,} of {summary.decided:,} hold"
-    fails = f"{summary.failing} of {summary.counter_cases} "
-    fails += "fail" if narrow else "counter-cases fail, as they must"
     bold = {"weight": "bold", "fontsize": 11.5 if narrow else 13.5, "va": "bottom"}
+    space, name = ("\n", "A hypothesis") if narrow else (" ", "One hypothesis")
+    verb = "fail" if narrow else "counter-cases fail, as they must"
+    met = f"Hypotheses met:{space}{summary.held:,} of {summary.decided:,} hold"
+    dropped = f"{name} dropped:{space}{summary.failing} of {summary.counter_cases} {verb}"
     axes.text(one - 6, at.top - 8, met, color=COLORS["c1"], ha="right", **bold)
-    head = "A hypothesis dropped:" if narrow else f"{dropped}:"
-    axes.text(one + 8, at.top - 8, f"{head}{break_}{fails}", color=COLORS["c2"], ha="left", **bold)
+    axes.text(one + 8, at.top - 8, dropped, color=COLORS["c2"], ha="left", **bold)
 
 
 def _topic(axes: Axes, at: Layout, top: float, topic: Topic, count: int, *, narrow: bool) -> None:
@@ -436,8 +435,12 @@ def _size_axis(axes: Axes, sizes: Sequence[float]) -> None:
     """A logarithmic axis that names some of the steps; linear where one of them is zero."""
     wide = sizes[0] > 0 and sizes[-1] / sizes[0] > 4
     axes.set_xscale("log" if wide else "linear")
-    ticks = sizes[::-1][:: math.ceil(len(sizes) / 6)]
-    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    place = (lambda size: math.log(size)) if wide else (lambda size: size)
+    ticks, room = [sizes[-1]], (place(sizes[-1]) - place(sizes[0])) / 6
+    for size in sizes[-2::-1]:
+        if place(ticks[-1]) - place(size) >= 0.99 * room:
+            ticks.append(size)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -181,6 +181,17 @@ def test_claims_that_were_not_measured_are_counted(rows_of, monkeypatch):
     assert "missing" not in page
 
 
+def findings(page):
+    return re.findall(r"<li><b>(.*?)</b>", page.partition('class="findings"')[2])
+
+
+def test_findings_are_numbers_of_the_summary(rows_of):
+    near = lambda suite: [half(2, measured=0.995), half(4, measured=0.995), half(8, distance=4.0)]
+    sharp, attacked = claim("sharp", measure=near), claim("attacked", adversary=ASCENT)
+    assert findings(page_of(rows_of(sharp, attacked))) == ["6 of 6", "1 of 2", "1 of 2"]
+    assert findings(page_of(rows_of(sharp))) == ["2 of 2", "0.995", "3\N{MULTIPLICATION SIGN}"]
+
+
 def test_what_lies_outside_is_never_in_a_ratio(rows_of):
     made = claim(measure=lambda suite: [half(2), half(3), half(8, distance=4.0)])
     rows = rows_of(made)
