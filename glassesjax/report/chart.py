@@ -40,21 +40,25 @@ STYLE = {
 }  # fmt: skip
 
 P = ParamSpec("P")
+Number = int | float
+"""Pixels or data, whole or not."""
 
 
 class Mark(NamedTuple):
     """A place that shows values when a reader points at it."""
 
     axes: Axes
-    start: tuple[float, float]
+    start: tuple[Number, Number]
     """In the axes' data."""
-    stop: tuple[float, float] | None
+    stop: tuple[Number, Number] | None
     """The opposite corner of a rectangle; none for a circle."""
-    radius: float
+    radius: Number
     text: str
     series: str
     go: str
     """Id of the record of a table that a click opens; empty for none."""
+    row: str = ""
+    """Key of the values that a slider gives it; empty for none."""
 
 
 class Chart(Figure):
@@ -65,14 +69,15 @@ class Chart(Figure):
       height: Likewise.
     """
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, width: Number, height: Number) -> None:
         super().__init__(figsize=(width / DOTS, height / DOTS), dpi=DOTS, facecolor="none")
         self.width, self.height = width, height
         self.marks: list[Mark] = []
-        self._cursor: tuple[Axes, Sequence[float]] | None = None
+        self._cursor: tuple[Axes, Sequence[Number]] | None = None
         self._named = 0
+        self._steps: list[str] = []
 
-    def panel(self, left: float, top: float, width: float, height: float) -> Axes:
+    def panel(self, left: Number, top: Number, width: Number, height: Number) -> Axes:
         """Axes at a place of their own.
 
         Args:
@@ -103,13 +108,14 @@ class Chart(Figure):
     def mark(
         self,
         axes: Axes,
-        start: tuple[float, float],
+        start: tuple[Number, Number],
         text: str,
         *,
-        stop: tuple[float, float] | None = None,
-        radius: float = 8,
+        stop: tuple[Number, Number] | None = None,
+        radius: Number = 8,
         series: str = "",
         go: str = "",
+        row: str = "",
     ) -> None:
         """A place that shows a text on hover, tap and arrow keys.
 
@@ -121,10 +127,11 @@ class Chart(Figure):
           radius: Of a circle, in pixels.
           series: What it goes with, if with anything.
           go: Id of the record that a click opens.
+          row: Key of the values that a slider gives it.
         """
-        self.marks.append(Mark(axes, start, stop, radius, text, series, go))
+        self.marks.append(Mark(axes, start, stop, radius, text, series, go, row))
 
-    def cursor(self, axes: Axes, values: Sequence[float]) -> None:
+    def cursor(self, axes: Axes, values: Sequence[Number]) -> None:
         """A line that the slider moves.
 
         Args:
@@ -133,18 +140,45 @@ class Chart(Figure):
         """
         self._cursor = axes, values
 
-    def place(self, axes: Axes, x: float, y: float) -> tuple[float, float]:
+    def dots(
+        self,
+        axes: Axes,
+        steps: Sequence[Sequence[tuple[Number, Number]]],
+        color: str,
+        width: Number,
+    ) -> None:
+        """Dots of a series named ``still`` that the slider moves; the first step is drawn.
+
+        Args:
+          axes: Where.
+          steps: Places in data, a sequence for each step of the slider.
+          color: A token.
+          width: Of a dot, in pixels.
+        """
+        first, ink = list(steps[0]), COLORS[color]
+        if first:
+            self.series("still", axes.plot(*zip(*first, strict=True), "o", c=ink, ms=width, mew=0))
+        places = [[self.place(axes, *dot) for dot in step] for step in steps]
+        shapes = ["".join(f"M{x:.1f} {y:.1f}h0" for x, y in step) for step in places]
+        self._steps.append(
+            f'<path class="steps needs-js" data-steps="{"|".join(shapes)}"'
+            f' style="stroke:var(--{color});stroke-width:{width:g}"/>'
+        )
+
+    def place(self, axes: Axes, x: Number, y: Number) -> tuple[float, float]:
         """Where data stand, in pixels from the upper left corner."""
         across, up = axes.transData.transform((x, y))
         return float(across), self.height - float(up)
 
     def touches(self) -> str:
-        """The marks and the cursor as SVG."""
-        return f'{self._cursor_line()}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
+        """The marks, the cursor and what else a slider moves as SVG."""
+        moved = "".join([self._cursor_line(), *self._steps])
+        return f'{moved}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
 
     def _touch(self, mark: Mark) -> str:
         x, y = self.place(mark.axes, *mark.start)
-        names = {"data-series": mark.series, "data-go": mark.go, "data-tip": mark.text}
+        names = {"data-series": mark.series, "data-go": mark.go, "data-row": mark.row}
+        names["data-tip"] = mark.text
         said = "".join(
             f' {name}="{html.escape(value)}"'.replace("\n", "&#10;")
             for name, value in names.items()

@@ -77,6 +77,7 @@ def collapse_page(
         encodings=[(name, name.replace("_", " ")) for name in curves.positions],
         shown_format=look.format or summary.finest_format,
         panels=_panels(look, figures),
+        families=[(name, FAMILIES[name].meaning) for name in curves.families if name in FAMILIES],
         positions=[words.POSITIONS[name] for name in curves.positions if name in words.POSITIONS],
         modes=[{"format": name, "mode": _mode(summary, name)} for name in own],
         four_bits="q4" in (known.weights or "").lower(),
