@@ -254,4 +254,5 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
         inline = inline.replace(color, f"var(--{name})")
     style = f'<svg aria-hidden="true" style="max-width:{chart.width * 1.05:.0f}px" '
     inline = inline.replace("<svg ", style, 1)
-    return Drawing(text, inline.replace("</svg>", f"{chart.touches()}</svg>"))
+    file = text.replace("<svg ", '<svg font-family="sans-serif" ', 1)
+    return Drawing(file, inline.replace("</svg>", f"{chart.touches()}</svg>"))

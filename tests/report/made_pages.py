@@ -1,6 +1,8 @@
 """Made runs whose pages show what the stored ones do not: several of a kind, failures, gaps."""
 
+import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 from studies.bounded.made_bounded import made_distances, made_tokens
@@ -21,10 +23,12 @@ from studies.retention.made_retention import made_rows as retention_rows
 from studies.retention.made_retention import run_of as retention_run
 from studies.train import made_train as train
 
+import glassesjax
 from glassesjax.studies.retention.run import result as retention_result
 from glassesjax.studies.train.records import WrongPairs
 from glassesjax.studies.train.run import result as train_result
 from glassesjax.surveys.sweep.run import result as sweep_result
+from proofs_numeric.verify.run import result as verify_result
 
 
 def _collapse():
@@ -158,6 +162,17 @@ def _retention():
     yield "fits", result(retention_rows((("tova", 6),), (np.full((1, 6), 6, np.int32),)))
 
 
+def _verify():
+    run = glassesjax.read(Path(__file__).parents[1] / "data" / "schema_1" / "verify").run
+    first, *rest = run.rows
+    changed = lambda **new: [dataclasses.replace(first, **new), *rest]
+    of = lambda rows: verify_result(dataclasses.replace(run, rows=rows, numbers=[0] * len(rows)))
+    yield "one-claim", of([row for row in run.rows if row.claim == first.claim])
+    yield "violated", of(changed(verdict="violated", measured=1.37, tightness=1.37, bound=1.0))
+    yield "not-finite", of(changed(verdict="violated", measured=math.nan, tightness=math.nan))
+    yield "cut-off", of(run.rows[:-1])
+
+
 def _train():
     steps = [train.step(0, at, 3.0 / at) for at in (10, 20)]
     answers = train.answers_in(["bf16", "e4m3fn", "e8m3@weights"])
@@ -192,6 +207,7 @@ MADE = {
     "perplexity": _perplexity,
     "recall": _recall,
     "retention": _retention,
+    "verify": _verify,
     "train": _train,
     "sweep": _sweep,
 }
