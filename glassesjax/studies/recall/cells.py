@@ -20,11 +20,6 @@ class Cell(NamedTuple):
     rows: tuple[RecallRow, ...]
 
     @property
-    def name(self) -> str:
-        """As sentences and tables name it."""
-        return cell_name(self.policy, self.slots)
-
-    @property
     def hits(self) -> int:
         """How many answers are exact."""
         return sum(row.exact for row in self.rows)
@@ -60,7 +55,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def cell_name(policy: str, slots: int) -> str:
-    """A policy and its size in words.
+    """A policy and its size as text.
 
     Args:
       policy: As on the command line.

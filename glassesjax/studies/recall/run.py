@@ -1,17 +1,17 @@
 """The recall study as a whole run: measured into a folder, with its page, resumable."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.recall.figures import depth_figure, slots_figure
+from glassesjax.studies.recall.charts import depth_chart, figures_of
 from glassesjax.studies.recall.measure import RecallSettings, constants, measure, open_subject
-from glassesjax.studies.recall.page import recall_page
+from glassesjax.studies.recall.page import headline, recall_page, values
 from glassesjax.studies.recall.reading import readings_text
 from glassesjax.studies.recall.records import ROWS, RecallConstants, RecallRow
-from glassesjax.studies.recall.sentences import headline
 from glassesjax.studies.recall.summary import RecallSummary, summarize
 
 RecallResult = Result[RecallRow, RecallConstants, RecallSummary]
@@ -61,15 +61,19 @@ def result(run: Run[RecallRow, RecallConstants]) -> RecallResult:
       run: Of the recall study.
 
     Returns:
-      Its figures are ``slots`` and ``depth``.
+      Its figures are ``depth``, and ``slots-TASK-LENGTH`` of the page's fold.
     """
     summary = summarize(run)
-    figures = {"slots": lambda: slots_figure(summary), "depth": lambda: depth_figure(summary)}
-    whole: RecallResult = Result(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": recall_page(whole)},
+    figures = figures_of(summary)
+
+    def files() -> dict[str, str]:
+        narrow = functools.partial(depth_chart, summary, narrow=True)
+        first = plot("depth", figures["depth"], narrow=narrow, rows=values(summary))
+        rest = {name: plot(name, draw) for name, draw in figures.items() if name != "depth"}
+        drawn = {"depth": first, **rest}
+        page = recall_page(run, summary, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
+    return Result(
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )
-    return whole

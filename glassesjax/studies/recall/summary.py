@@ -4,12 +4,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
-from glassesjax.statistics.intervals import Interval, paired_difference
+from glassesjax.statistics.intervals import LEAST_BLOCKS, Interval, paired_difference
 from glassesjax.studies.recall.cells import (
     UNBOUNDED,
     Cell,
@@ -20,6 +21,20 @@ from glassesjax.studies.recall.cells import (
     wilson,
 )
 from glassesjax.studies.recall.records import RecallConstants, RecallRow
+
+
+class DepthSummary(NamedTuple):
+    """The answers of one cell whose lines stand at one depth."""
+
+    depth: float
+    """As a share of the passage from its beginning."""
+    questions: int
+    hits: int
+    """Answers that are exact."""
+    nats: float
+    """Mean loss of the expected answers, in nats a token; NaN where one is not finite."""
+    retained: float
+    """Mean share of the line with the answer that is cached when the question is asked."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +62,8 @@ class CellSummary:
     more_than_full: float | None
     """Nats a token above the full state's, over the questions that both have; NaN where a loss is
     not finite or they share no question, None of the full state itself and where there is none."""
-    depths: list[tuple[float, float]]
-    """Each depth, ascending, with the mean loss there in nats a token."""
+    depths: list[DepthSummary]
+    """Ascending."""
 
     @property
     def bounded(self) -> bool:
@@ -56,9 +71,19 @@ class CellSummary:
         return self.policy != UNBOUNDED
 
     @property
+    def more(self) -> float | None:
+        """``more_than_full`` where it is a number."""
+        more = self.more_than_full
+        return None if more is None or math.isnan(more) else more
+
+    @property
     def name(self) -> str:
-        """As sentences and tables name it."""
+        """As the headline names it."""
         return cell_name(self.policy, self.slots)
+
+    def at(self, depth: float) -> DepthSummary | None:
+        """The answers of one depth; None where none was measured."""
+        return next((each for each in self.depths if each.depth == depth), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +95,19 @@ class Gap:
     nats: Interval
     """Of the first less the second, in nats a token, over the passages."""
 
+    @property
+    def lower(self) -> str | None:
+        """The policy that loses less; None where the interval leaves a tie."""
+        if not self.nats.excludes(0.0):
+            return None
+        return self.first if self.nats.value < 0 else self.second
+
+    @property
+    def higher(self) -> str | None:
+        """The other one; None likewise."""
+        names = {self.first: self.second, self.second: self.first}
+        return names[self.lower] if self.lower else None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OrderSummary:
@@ -78,14 +116,8 @@ class OrderSummary:
     slots: int
     questions: int
     passages: int
-    nats: dict[str, float]
-    """Mean loss in nats a token, by policy."""
     gaps: list[Gap]
-    """Of all pairs."""
-
-    def gap(self, first: str, second: str) -> Interval:
-        """The difference of two policies, in the order of ``nats``."""
-        return next(g.nats for g in self.gaps if (g.first, g.second) == (first, second))
+    """Of all pairs of policies, in the order of the run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,13 +133,33 @@ class PanelSummary:
 
     @property
     def name(self) -> str:
-        """As sentences and tables name it."""
+        """As headings name it."""
         return f"{self.task}, passages of {self.length} tokens"
 
     @property
     def full(self) -> CellSummary | None:
         """The cell that kept everything; None where it was not measured."""
         return next((cell for cell in self.cells if not cell.bounded), None)
+
+    @property
+    def slots(self) -> list[int]:
+        """Of the bounded caches, ascending."""
+        return sorted({cell.slots for cell in self.cells if cell.bounded})
+
+    @property
+    def smallest(self) -> list[CellSummary]:
+        """The bounded caches with the fewest slots, if their losses are finite."""
+        fewest = [cell for cell in self.cells if cell.bounded and cell.slots == self.slots[0]]
+        return [cell for cell in fewest if math.isfinite(cell.nats)]
+
+    def losses(self, depth: float) -> list[float]:
+        """The losses of ``smallest`` at one depth, in nats a token."""
+        return [each.nats for cell in self.smallest if (each := cell.at(depth))]
+
+    @property
+    def depths(self) -> list[float]:
+        """All depths, ascending."""
+        return sorted({each.depth for cell in self.cells for each in cell.depths})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +172,46 @@ class RecallSummary:
     """How many there are."""
     panels: list[PanelSummary]
     """In the order of the run."""
+    full_hits: int
+    """Exact answers with everything cached."""
+    full_questions: int
+    """Out of how many; 0 where that was not measured."""
+    num_cells: int
+    """Policies and sizes of the cache, over all panels."""
+    num_bounded: int
+    """Cells that may evict, or leave out."""
+    num_whole: int
+    """Those of them in which each line with an answer is cached whole when it is asked for."""
+    pairs: int
+    """Of policies that are compared, over all panels and sizes."""
+    settled: int
+    """Those whose order an interval leaves no doubt of."""
+    passages: int
+    """Most passages that a pair is compared on; 0 without a pair."""
+    passages_needed: int
+    """Fewest that an interval can be given for."""
+
+    @property
+    def slots(self) -> list[int]:
+        """The fewest of each panel that has a bounded cache, ascending."""
+        return sorted({panel.slots[0] for panel in self.panels if panel.slots})
+
+    @property
+    def smallest(self) -> list[CellSummary]:
+        """Of each panel the bounded caches with the fewest slots, if their losses are finite."""
+        return [cell for panel in self.panels for cell in panel.smallest]
+
+    @property
+    def first_lower(self) -> Gap | None:
+        """The first pair whose order is settled."""
+        orders = (order for panel in self.panels for order in panel.orders)
+        return next((gap for order in orders for gap in order.gaps if gap.lower), None)
+
+    @property
+    def policies(self) -> list[str]:
+        """The bounded ones, in the order of the run."""
+        bounded = (c.policy for panel in self.panels for c in panel.cells if c.bounded)
+        return list(dict.fromkeys(bounded))
 
 
 def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
@@ -132,10 +224,24 @@ def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
       Task by task and length by length, and over all of them.
     """
     grouped = panels(read_cells(run.rows)).items()
+    known = [_panel(task, length, cells) for (task, length), cells in grouped]
+    full = [row for row in run.rows if row.policy == UNBOUNDED]
+    bounded = [cell for panel in known for cell in panel.cells if cell.bounded]
+    orders = [order for panel in known for order in panel.orders]
+    gaps = [gap for order in orders for gap in order.gaps]
     return RecallSummary(
         passes=passes(row.finite for row in run.rows),
         answers=len(run.rows),
-        panels=[_panel(task, length, cells) for (task, length), cells in grouped],
+        panels=known,
+        full_hits=sum(row.exact for row in full),
+        full_questions=len(full),
+        num_cells=sum(len(panel.cells) for panel in known),
+        num_bounded=len(bounded),
+        num_whole=sum(cell.retained == 1 for cell in bounded),
+        pairs=len(gaps),
+        settled=sum(gap.lower is not None for gap in gaps),
+        passages=max((order.passages for order in orders), default=0),
+        passages_needed=LEAST_BLOCKS,
     )
 
 
@@ -163,8 +269,12 @@ def _cell(cell: Cell, full: Cell | None) -> CellSummary:
         nats=cell.nats,
         retained=cell.retained,
         more_than_full=None if full is None or cell is full else _more(cell, full),
-        depths=[(depth, cell.at(depth).nats) for depth in cell.depths],
+        depths=[_depth(cell.at(depth), depth) for depth in cell.depths],
     )
+
+
+def _depth(cell: Cell, depth: float) -> DepthSummary:
+    return DepthSummary(depth, len(cell.rows), cell.hits, cell.nats, cell.retained)
 
 
 def _more(cell: Cell, full: Cell) -> float:
@@ -192,7 +302,6 @@ def _orders(cells: Sequence[Cell]) -> list[OrderSummary]:
                 slots=slots,
                 questions=len(finite[0].rows),
                 passages=len({row.item for row in finite[0].rows}),
-                nats={cell.policy: cell.nats for cell in finite},
                 gaps=gaps,
             )
         )

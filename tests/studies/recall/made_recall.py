@@ -32,7 +32,7 @@ def made(policy, slots, nats, hits=(), task="verse", items=2, answer="and Lot"):
 def run_of(rows):
     """The run that has these rows."""
     return Run(
-        settings={"words": 8},
+        settings={"study": "recall", "words": 8},
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
         records=[CONSTANTS | {"backend": "cpu"}],

@@ -1,0 +1,243 @@
+"""Figures of the recall page: the summary in, charts out."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+
+from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.numbers import percent
+from glassesjax.report.render import number
+from glassesjax.studies.recall.cells import UNBOUNDED
+from glassesjax.studies.recall.settings import TRUNCATED
+from glassesjax.studies.recall.summary import (
+    CellSummary,
+    DepthSummary,
+    PanelSummary,
+    RecallSummary,
+)
+
+DASHED = (0, (4, 1.8))
+LOSS = "nats a token"
+APART = 15  # pixels between two names at the ends of lines
+
+
+class End(NamedTuple):
+    """Where a policy's line ends."""
+
+    loss: float
+    """As it is placed."""
+    name: str
+    color: str
+    """Its token."""
+
+
+def colors_of(summary: RecallSummary) -> dict[str, str]:
+    """A color token for each policy.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      By name, the full cache first, in ink, where it was measured.
+    """
+    full = {UNBOUNDED: "ink"} if any(panel.full for panel in summary.panels) else {}
+    count = len(SERIES_COLORS)
+    return full | {name: SERIES_COLORS[at % count] for at, name in enumerate(summary.policies)}
+
+
+@charted
+def depth_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
+    """The loss of the expected answers by the depth at which they stand in the passage.
+
+    Args:
+      summary: Of the run.
+      narrow: Whether it is for a phone.
+
+    Returns:
+      Small axes for each task and length, one a size of the cache: a line a policy.
+    """
+    lines = _grid(summary, 2 if narrow else 3)
+    columns = max(map(len, lines))
+    width, left, label = (358, 28, 0) if narrow else (1104, 34, 104)
+    height = 150 if narrow or len(lines) > 2 else 200 if len(lines) == 2 else 300
+    chart = Chart(760 if not narrow and columns == 1 else width, len(lines) * (height + 76) + 6)
+    step = (chart.width - 4) / columns
+    for line, shown in enumerate(lines):
+        for column, (panel, slots) in enumerate(shown):
+            top = 44 + line * (height + 76)
+            axes = chart.panel(left + column * step, top, step - left - label - 10, height)
+            cells = [c for c in panel.cells if c.slots == slots or not c.bounded]
+            _loss_axis(axes, panel)
+            _depth_axis(axes, panel.depths)
+            name = f"{panel.task}, {panel.length} tokens"
+            name = name if slots is None else f"{name}: {slots} slots"
+            edge = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            axes.annotate(name, (0, 1), (-left + 4, 24), fontsize=12 if narrow else 13, **edge)
+            axes.annotate(LOSS, (0, 1), (-left + 4, 8), color=COLORS["soft"], fontsize=12, **edge)
+            ends = [_depth_line(chart, axes, panel, cell, colors_of(summary)) for cell in cells]
+            if label:
+                _names_at_ends(chart, axes, ends)
+            if line + 1 == len(lines):
+                axes.set_xlabel("depth of the answer" if narrow else "depth in the passage")
+    return chart
+
+
+@charted
+def slots_chart(summary: RecallSummary, panel: PanelSummary) -> Chart:
+    """The loss of the expected answers against the size of the cache.
+
+    Args:
+      summary: Of the run.
+      panel: One of its tasks and lengths.
+
+    Returns:
+      A line a policy, and a level for the full cache.
+    """
+    chart = Chart(350, 236)
+    axes = chart.panel(34, 22, 306, 168)
+    _loss_axis(axes, panel)
+    _slots_axis(axes, panel.slots)
+    axes.set_title(LOSS, fontsize=12, color=COLORS["soft"], pad=6)
+    for name, token in colors_of(summary).items():
+        cells = sorted((c for c in panel.cells if c.policy == name), key=lambda c: c.slots)
+        place = functools.partial(_place, panel)
+        if name == UNBOUNDED:
+            for cell in cells:
+                chart.series(name, axes.axhline(place(cell.nats), color=COLORS[token], lw=1.5))
+            continue
+        at, heights = [c.slots for c in cells], [place(c.nats) for c in cells]
+        style = {"color": COLORS[token], "linestyle": DASHED if name == TRUNCATED else "-"}
+        chart.series(name, axes.plot(at, heights, "o", ms=4, lw=2, **style))
+        for cell in cells:
+            text = f"{cell.name}\n{number(cell.nats)} {LOSS}\n{cell.hits} of {cell.questions} exact"
+            chart.mark(axes, (cell.slots, place(cell.nats)), text, series=name, radius=7)
+    return chart
+
+
+def figures_of(summary: RecallSummary) -> dict[str, Callable[[], Chart]]:
+    """What draws each figure of a run.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      ``depth``; then ``slots-TASK-LENGTH``, where several sizes were measured.
+    """
+    figures: dict[str, Callable[[], Chart]] = {"depth": functools.partial(depth_chart, summary)}
+    for panel in summary.panels:
+        if len(panel.slots) > 1:
+            draw = functools.partial(slots_chart, summary, panel)
+            figures[slots_name(panel)] = draw
+    return figures
+
+
+def slots_name(panel: PanelSummary) -> str:
+    """What the figure of ``slots_chart`` is called."""
+    return f"slots-{panel.task}-{panel.length}"
+
+
+def _losses(panel: PanelSummary) -> list[float]:
+    """All losses of a panel, those of each depth and those over all."""
+    each = [d.nats for cell in panel.cells for d in cell.depths]
+    return [*each, *(cell.nats for cell in panel.cells)]
+
+
+def _top(panel: PanelSummary) -> float:
+    """The highest finite loss."""
+    return max((loss for loss in _losses(panel) if math.isfinite(loss)), default=1.0) or 1.0
+
+
+def _place(panel: PanelSummary, loss: float) -> float:
+    """Where a loss stands: what is not finite, in a strip above."""
+    return loss if math.isfinite(loss) else 1.24 * _top(panel)
+
+
+def _loss_axis(axes: Axes, panel: PanelSummary) -> None:
+    """From zero to the highest loss of the panel, whatever the size; a strip for what has none."""
+    top = _top(panel)
+    finite = all(map(math.isfinite, _losses(panel)))
+    axes.set_ylim(0, 1.1 * top if finite else 1.36 * top)
+    if not finite:
+        axes.axhspan(1.12 * top, 1.36 * top, color=COLORS["wash"], zorder=0, linewidth=0)
+        axes.text(
+            0.02, 1.24 * top, "not finite", transform=axes.get_yaxis_transform(),
+            va="center", fontsize=12, color=COLORS["soft"],
+        )  # fmt: skip
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
+    ticks = [tick for tick in axes.get_yticks() if 0 <= tick <= 1.1 * top]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.grid(axis="y", color=COLORS["rule"], linewidth=1)
+    axes.set_axisbelow(True)
+
+
+def _depth_axis(axes: Axes, depths: Sequence[float]) -> None:
+    axes.set_xlim(-0.04, 1.04)
+    ticks = list(depths) if len(depths) <= 5 else [depths[0], depths[len(depths) // 2], depths[-1]]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+
+
+def _slots_axis(axes: Axes, slots: Sequence[int]) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(slots[0] / 1.15, slots[-1] * 1.15)
+    axes.xaxis.set_major_locator(FixedLocator(slots))
+    axes.xaxis.set_major_formatter(FixedFormatter([str(each) for each in slots]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("slots (log scale)")
+
+
+def _depth_line(
+    chart: Chart, axes: Axes, panel: PanelSummary, cell: CellSummary, colors: dict[str, str]
+) -> End:
+    """A policy's line with its marks; where it ends."""
+    name, token = cell.policy, colors[cell.policy]
+    color = COLORS[token]
+    at, losses = [d.depth for d in cell.depths], [d.nats for d in cell.depths]
+    heights = [_place(panel, loss) for loss in losses]
+    style = {"color": color, "linestyle": DASHED if name == TRUNCATED else "-"}
+    wide = 1.8 if cell.bounded else 2.6
+    curve = [loss if math.isfinite(loss) else math.nan for loss in losses]
+    chart.series(name, axes.plot(at, curve, "o", ms=5, lw=wide, clip_on=False, **style))
+    lost = [(x, y) for x, y, loss in zip(at, heights, curve, strict=True) if math.isnan(loss)]
+    if lost:
+        ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4}
+        chart.series(name, axes.plot(*zip(*lost, strict=True), "o", ls="", **ring))
+    for depth, height in zip(cell.depths, heights, strict=True):
+        text = _values(cell, depth)
+        chart.mark(axes, (depth.depth, height), text, series=name)
+    return End(heights[-1], name, token)
+
+
+def _values(cell: CellSummary, depth: DepthSummary) -> str:
+    lines = [f"{cell.name}, depth {depth.depth:g}", f"{number(depth.nats)} {LOSS}"]
+    lines += [f"{depth.hits} of {depth.questions} exact"]
+    return "\n".join([*lines, f"{percent(depth.retained)} of the line cached"])
+
+
+def _names_at_ends(chart: Chart, axes: Axes, ends: Sequence[End]) -> None:
+    """Policies by name at the right, pushed apart where they would lie on each other."""
+    height = lambda end: float(axes.transData.transform((0, end.loss))[1])
+    places, below = [], math.inf
+    for end in sorted(ends, key=height, reverse=True):
+        below = min(height(end), below - APART)
+        places.append((end, below))
+    above = axes.bbox.y0
+    for end, place in reversed(places):  # none under the axis
+        place, above = max(place, above), max(place, above) + APART
+        y = axes.transData.inverted().transform((0, place))[1]
+        style = {
+            "color": COLORS[end.color],
+            "weight": "bold" if end.name == UNBOUNDED else "normal",
+        }
+        chart.series(end.name, axes.text(1.06, y, end.name, va="center", clip_on=False, **style))
+
+
+def _grid(summary: RecallSummary, columns: int) -> list[list[tuple[PanelSummary, int | None]]]:
+    """Which task, length and size stands where: sizes side by side, of one size the tasks."""
+    sizes = [[(panel, slots) for slots in panel.slots or [None]] for panel in summary.panels]
+    if all(len(each) == 1 for each in sizes):
+        sizes = [[each for (each,) in sizes]]
+    return [each[at : at + columns] for each in sizes for at in range(0, len(each), columns)]
