@@ -163,8 +163,8 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
     _log_axis(axes, scale)
     _fill(chart, axes, scale, noise)
     color = COLORS[look.colors[family]]
-    _line(chart, axes, scale, own, "own", color=COLORS["c6"], width=1, marker=3.5)
-    _line(chart, axes, scale, signal, "signal", color=color, width=2.4, marker=0)
+    _line(chart, axes, scale, own, "own", color=COLORS["c6"], width=1.0, marker=3.5)
+    _line(chart, axes, scale, signal, "signal", color=color, width=2.4)
     values = {p.length: p for p in signal}
     for point in own:
         texts = [f"n = {point.length}", f"float64 {_distance(values.get(point.length))}"]
@@ -281,7 +281,7 @@ def _line(
     *,
     color: str,
     width: float,
-    marker: float = 0,
+    marker: float = 0.0,
     dashed: bool = False,
     hidden: set[int] | None = None,
 ) -> None:
