@@ -18,7 +18,7 @@ ROOT = Path(glassesjax.__file__).parent
 PRODUCTS = {"dot", "matmul", "einsum", "tensordot", "vdot", "inner", "dot_general", "vecdot"}
 # NumPy on the host has one precision; a probe of the backend measures its default one.
 ON_THE_HOST = {
-    "trace/decay.py", "statistics/intervals.py", "studies/train/twin_rows.py",
+    "trace/decay.py", "statistics/intervals.py", "studies/train/pair_rows.py",
     "studies/retention/summary.py", "precision/backend.py",
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))

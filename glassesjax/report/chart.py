@@ -57,6 +57,8 @@ class Mark(NamedTuple):
     series: str
     go: str
     """Id of the record of a table that a click opens; empty for none."""
+    row: str = ""
+    """Key of the values that a slider gives it; empty for none."""
 
 
 class Chart(Figure):
@@ -73,6 +75,7 @@ class Chart(Figure):
         self.marks: list[Mark] = []
         self._cursor: tuple[Axes, Sequence[Number]] | None = None
         self._named = 0
+        self._steps: list[str] = []
 
     def panel(self, left: Number, top: Number, width: Number, height: Number) -> Axes:
         """Axes at a place of their own.
@@ -112,6 +115,7 @@ class Chart(Figure):
         radius: Number = 8,
         series: str = "",
         go: str = "",
+        row: str = "",
     ) -> None:
         """A place that shows a text on hover, tap and arrow keys.
 
@@ -123,8 +127,9 @@ class Chart(Figure):
           radius: Of a circle, in pixels.
           series: What it goes with, if with anything.
           go: Id of the record that a click opens.
+          row: Key of the values that a slider gives it.
         """
-        self.marks.append(Mark(axes, start, stop, radius, text, series, go))
+        self.marks.append(Mark(axes, start, stop, radius, text, series, go, row))
 
     def cursor(self, axes: Axes, values: Sequence[Number]) -> None:
         """A line that the slider moves.
@@ -135,18 +140,45 @@ class Chart(Figure):
         """
         self._cursor = axes, values
 
+    def dots(
+        self,
+        axes: Axes,
+        steps: Sequence[Sequence[tuple[Number, Number]]],
+        color: str,
+        width: Number,
+    ) -> None:
+        """Dots of a series named ``still`` that the slider moves; the first step is drawn.
+
+        Args:
+          axes: Where.
+          steps: Places in data, a sequence for each step of the slider.
+          color: A token.
+          width: Of a dot, in pixels.
+        """
+        first, ink = list(steps[0]), COLORS[color]
+        if first:
+            self.series("still", axes.plot(*zip(*first, strict=True), "o", c=ink, ms=width, mew=0))
+        places = [[self.place(axes, *dot) for dot in step] for step in steps]
+        shapes = ["".join(f"M{x:.1f} {y:.1f}h0" for x, y in step) for step in places]
+        self._steps.append(
+            f'<path class="steps needs-js" data-steps="{"|".join(shapes)}"'
+            f' style="stroke:var(--{color});stroke-width:{width:g}"/>'
+        )
+
     def place(self, axes: Axes, x: Number, y: Number) -> tuple[float, float]:
         """Where data stand, in pixels from the upper left corner."""
         across, up = axes.transData.transform((x, y))
         return float(across), self.height - float(up)
 
     def touches(self) -> str:
-        """The marks and the cursor as SVG."""
-        return f'{self._cursor_line()}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
+        """The marks, the cursor and what else a slider moves as SVG."""
+        moved = "".join([self._cursor_line(), *self._steps])
+        return f'{moved}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
 
     def _touch(self, mark: Mark) -> str:
         x, y = self.place(mark.axes, *mark.start)
-        names = {"data-series": mark.series, "data-go": mark.go, "data-tip": mark.text}
+        names = {"data-series": mark.series, "data-go": mark.go, "data-row": mark.row}
+        names["data-tip"] = mark.text
         said = "".join(
             f' {name}="{html.escape(value)}"'.replace("\n", "&#10;")
             for name, value in names.items()
@@ -222,4 +254,5 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
         inline = inline.replace(color, f"var(--{name})")
     style = f'<svg aria-hidden="true" style="max-width:{chart.width * 1.05:.0f}px" '
     inline = inline.replace("<svg ", style, 1)
-    return Drawing(text, inline.replace("</svg>", f"{chart.touches()}</svg>"))
+    file = text.replace("<svg ", '<svg font-family="sans-serif" ', 1)
+    return Drawing(file, inline.replace("</svg>", f"{chart.touches()}</svg>"))

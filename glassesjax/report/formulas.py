@@ -4,23 +4,22 @@ import re
 
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
-
-from glassesjax.report.markup import Markup, element, escape
+from markupsafe import Markup, escape
 
 
 def formula(tex: str) -> Markup:
-    """A formula on a line of its own, which scrolls where it is too wide.
+    """A formula on a line of its own.
 
     Args:
       tex: LaTeX without dollars, of the kind that the documentation renders, too.
 
     Returns:
-      A ``div`` with the ``math`` element.
+      The ``math`` element.
 
     Raises:
       ValueError: There is something in it that cannot be rendered.
     """
-    return element("div", _mathml(tex, block=True), class_="formula", tabindex="0")
+    return _mathml(tex, block=True)
 
 
 def prose(text: str) -> Markup:
@@ -51,4 +50,5 @@ def _mathml(tex: str, *, block: bool) -> Markup:
     except (MathError, AttributeError, IndexError, TypeError) as error:  # what its parser raises
         wanted = "Wanted LaTeX that renders as MathML"
         raise ValueError(f"{wanted}; found {tex!r} ({error}): simplify it.") from error
+    lines = lines.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")  # HTML needs none
     return Markup(re.sub(r">\s+<", "><", lines))

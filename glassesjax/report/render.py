@@ -75,12 +75,15 @@ def _cell(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def page(package: str, template: str = "page.html.j2", **context: object) -> str:
+def page(
+    package: str, template: str = "page.html.j2", *, parent: str = "", **context: object
+) -> str:
     """One self-contained page: nothing outside it is asked for.
 
     Args:
       package: Whose template it is: the package's full name.
       template: The file there.
+      parent: The package of another study, whose templates it builds on.
       **context: What the template shows.
 
     Returns:
@@ -88,12 +91,13 @@ def page(package: str, template: str = "page.html.j2", **context: object) -> str
     """
     shared = importlib.resources.files(TEMPLATES)
     files = {name: (shared / f"page.{name}").read_text("utf-8") for name in ("css", "js")}
-    return _environment(package).get_template(template).render(**files, **context) + "\n"
+    return _environment(package, parent).get_template(template).render(**files, **context) + "\n"
 
 
 @functools.cache
-def _environment(package: str) -> jinja2.Environment:
-    folders = [cast(Path, importlib.resources.files(each)) for each in (package, TEMPLATES)]
+def _environment(package: str, parent: str) -> jinja2.Environment:
+    names = filter(None, (package, parent, TEMPLATES))
+    folders = [cast(Path, importlib.resources.files(each)) for each in names]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders),
         autoescape=True,

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from proofs_numeric.claim import Claim, Kind
 
@@ -16,18 +17,60 @@ GROUPS: Mapping[str, Kind] = {
     "figures": "figure",
     "follow_ups": "follow_up",
 }
+COLLAPSE = ("lem_b1", "lem_b2", "prefix_identity", "thm_4_2", "thm_4_2_exact", "decay", "prop_b4")
+SQUASHING = (
+    *("thm_5_1", "thm_5_1_true", "normal_form", "path_count", "lem_b6", "lem_b7", "prop_5_2"),
+    "closed_forms",
+)
+COUNTING = ("prop_6_1", "cor_6_2", "cor_6_2_bits", "cor_6_2_counter")
 # Within a folder claims come by name, numbers by value, but for these: they come first, in the
 # order in which the papers lead from one to the next.
 ORDER = (
-    *("lem_b1", "lem_b2", "prefix_identity", "thm_4_2", "thm_4_2_exact", "decay", "prop_b4"),
-    *("thm_5_1", "thm_5_1_true", "normal_form", "path_count", "lem_b6", "lem_b7", "prop_5_2"),
-    *("closed_forms", "prop_6_1", "cor_6_2", "cor_6_2_bits", "cor_6_2_counter", "dispersion"),
+    *(*COLLAPSE, *SQUASHING, *COUNTING, "dispersion"),
     *("msrnn_unbounded", "msrnn_capacity", "msrnn_prefill", "msrnn_window"),
     *("msrnn_receptive_field", "msrnn_pruned_bound", "msrnn_slots", "msrnn_shift"),
     *("msrnn_fixtures", "msrnn_memory"),
     *("rank_collapse", "fu_pure_attention", "fu_sinks", "fu_sharpness", "fu_ssmax"),
     *("fu_critical", "fu_rotary", "fu_position_bias", "fu_birth", "fu_hamming"),
 )
+
+
+class Topic(NamedTuple):
+    """What claims have in common for a reader."""
+
+    name: str
+    """That of a folder for all of its claims that no topic names."""
+    title: str
+    about: str
+    """The papers."""
+    claims: tuple[str, ...] = ()
+
+
+TOPICS = (
+    Topic("collapse", "Collapse", "2406.04267, sec. 4", COLLAPSE),
+    Topic("squashing", "Over-squashing", "2406.04267, sec. 5", SQUASHING),
+    Topic("counting", "Counting, rounding", "2406.04267, sec. 6", COUNTING),
+    Topic("paper", "Other statements", ""),
+    Topic("multi_state", "KV-cache policies", "2401.06104"),
+    Topic("errata", "Errata", "of 2406.04267"),
+    Topic("figures", "Figures", "of 2406.04267"),
+    Topic("follow_ups", "Related papers", "later preprints", ("dispersion",)),
+)
+
+
+def topic_of(claim: str) -> str:
+    """The topic of a claim.
+
+    Args:
+      claim: Its name.
+
+    Returns:
+      A name of ``TOPICS``.
+    """
+    folder = modules()[claim].split(".")[-2]
+    named = [topic.name for topic in TOPICS if claim in topic.claims]
+    own = [topic.name for topic in TOPICS if topic.name == folder]
+    return [*named, *own, "paper"][0]
 
 
 @functools.cache

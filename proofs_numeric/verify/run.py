@@ -1,19 +1,18 @@
 """The ledger as a whole run: measured into a folder, with its figures and its page, resumable."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.fill import Done, fill
 from glassesjax.runs.run import Result, Run
 from proofs_numeric.verify import discovery
-from proofs_numeric.verify.figures import has_ladder, ladder_figure
+from proofs_numeric.verify.charts import has_ladder, ladder_chart, ratios_chart
 from proofs_numeric.verify.fingerprint import fingerprint
 from proofs_numeric.verify.measure import constants, verify
-from proofs_numeric.verify.page import ledger_page
+from proofs_numeric.verify.page import headline, ledger_page, values
 from proofs_numeric.verify.records import CODES, ROWS, VerifyConstants, VerifyRow
-from proofs_numeric.verify.sentences import headline
 from proofs_numeric.verify.settings import VerifySettings
 from proofs_numeric.verify.summary import VerifySummary, by_claim, summarize
 
@@ -70,21 +69,26 @@ def result(run: Run[VerifyRow, VerifyConstants]) -> VerifyResult:
       run: Of the verb verify.
 
     Returns:
-      Its figures are named after the claims that have a ladder.
+      Its figures are ``ratios`` and those of claims that have a ladder, by the claims' names.
     """
     summary, rows = summarize(run), by_claim(run.rows)
     claims = discovery.load(rows)
-    figures = {
-        claim.name: functools.partial(ladder_figure, measured, claim.climbs)
+    first = functools.partial(ratios_chart, summary, rows, claims)
+    ladders = {
+        claim.name: functools.partial(ladder_chart, measured, claim.climbs)
         for claim in claims
         if has_ladder(measured := rows[claim.name].measured)
     }
 
-    def files() -> Mapping[str, str]:
-        texts = svg_files(figures)
-        drawings = {name: texts[f"figures/{name}.svg"] for name in figures}
-        return {**texts, "index.html": ledger_page(run, summary, claims, drawings)}
+    def files() -> dict[str, str]:
+        narrow, data = functools.partial(first, narrow=True), values(rows, summary)
+        figure = plot("ratios", first, narrow=narrow, rows=data)
+        paths = {name: f"figures/{name}.svg" for name in ladders}
+        drawn = {paths[name]: plot(name, draw).file for name, draw in ladders.items()}
+        page = ledger_page(run, summary, claims, figure, paths)
+        return {"figures/ratios.svg": figure.file, **drawn, "index.html": page}
 
+    figures = {"ratios": first, **ladders}
     return Result(
         run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )

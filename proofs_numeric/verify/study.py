@@ -39,7 +39,7 @@ def _result(
 
 
 def _violations(summary: "VerifySummary") -> Sequence[str]:
-    from proofs_numeric.verify.sentences import violation_line
+    from proofs_numeric.verify.page import violation_line
 
     return [violation_line(each) for each in summary.violations]
 

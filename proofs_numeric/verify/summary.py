@@ -1,5 +1,6 @@
 """The numbers that a ledger comes down to."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ Reason = Literal[
     "does_not_fail",
     "not_certified",
 ]
+Closeness = Literal["sharp", "slack", "no_ratio"]
+SHARP = 0.99
+"""Least share of its bound at which an inequality is called sharp."""
 
 
 class ClaimRows(NamedTuple):
@@ -88,17 +92,25 @@ class Ascent:
 class ClaimSummary:
     """One claim; what its closing row says is None where the claim was cut off."""
 
+    topic: str
+    """What it is about: a name of ``TOPICS`` in ``discovery``."""
     rows: int
     """All measurements."""
     tried: int
     """Those that are no counter-cases."""
+    decided: int
+    """Those of them that meet their hypotheses."""
     held: int
-    """Those of them that meet their hypotheses and hold."""
+    """Those of these that hold."""
     outside: int
-    """Those of them that do not meet their hypotheses."""
+    """Those that are tried and do not meet their hypotheses."""
     counter_cases: int
     failing: int
     """Counter-cases that fail, as they must."""
+    narrowest: float | None
+    """The least factor by which a counter-case misses its bound; None where none has one."""
+    closeness: Closeness
+    """Whether an inequality comes within 1 % of its bound, none does, or none has a ratio."""
     tightness: float | None
     """The largest of inequalities that hold; None where there is none."""
     verdict: Verdict | None
@@ -125,8 +137,33 @@ class VerifySummary:
     measured: int
     """How many of them have rows."""
     measurements: int
+    """All of them, counter-cases included."""
+    tried: int
+    """Those that are no counter-cases."""
+    decided: int
+    """Those of them that meet their hypotheses."""
+    held: int
+    """Those of these that hold."""
+    outside: int
+    """Those that are tried and do not meet their hypotheses."""
+    not_finite: int
+    """Those that meet their hypotheses and are no number."""
+    without_ratio: int
+    """Those that hold and have no ratio to their bound, which is zero or less, or that are zero."""
     standing: int
     """Claims that stand."""
+    broken: int
+    """Claims that do not."""
+    cut_off: int
+    """Those of them that have no closing row."""
+    sharp: int
+    """Claims with an inequality that comes within 1 % of its bound."""
+    inequalities: int
+    """Claims with an inequality that has a ratio to its bound."""
+    no_ratio: int
+    """Claims without any."""
+    errata: int
+    """Errata that stand."""
     counter_cases: int
     failing: int
     """Counter-cases that fail, as they must."""
@@ -152,14 +189,31 @@ def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
     violations = list(_violations(run.rows))
     broken = {each.claim for each in violations}
     claims = {
-        name: _claim(rows, sound=name not in broken) for name, rows in by_claim(run.rows).items()
+        name: _claim(name, rows, sound=name not in broken)
+        for name, rows in by_claim(run.rows).items()
     }
     every = claims.values()
+    by_closeness = collections.Counter(each.closeness for each in every)
+    decided = [row for row in run.rows if isinstance(row, MeasurementRow) and _is_decided(row)]
+    held = [row for row in decided if row.verdict == "holds"]
+    standing = sum(each.stands for each in every)
     return VerifySummary(
         total=len(discovery.modules()),
         measured=len(claims),
         measurements=sum(each.rows for each in every),
-        standing=sum(each.stands for each in every),
+        tried=sum(each.tried for each in every),
+        decided=len(decided),
+        held=len(held),
+        outside=sum(each.outside for each in every),
+        not_finite=sum(not math.isfinite(row.measured) for row in decided),
+        without_ratio=sum(ratio_of(row) is None for row in held),
+        standing=standing,
+        broken=len(claims) - standing,
+        cut_off=sum(each.verdict is None for each in every),
+        sharp=by_closeness["sharp"],
+        inequalities=by_closeness["sharp"] + by_closeness["slack"],
+        no_ratio=by_closeness["no_ratio"],
+        errata=sum(each.stands and each.topic == "errata" for each in every),
         counter_cases=sum(each.counter_cases for each in every),
         failing=sum(each.failing for each in every),
         attacked=sum(each.ascent is not None for each in every),
@@ -189,22 +243,49 @@ def _split(rows: Sequence[VerifyRow]) -> ClaimRows:
     return ClaimRows([row for row in rows if isinstance(row, MeasurementRow)], closing)
 
 
-def _claim(rows: ClaimRows, *, sound: bool) -> ClaimSummary:
+def ratio_of(row: MeasurementRow) -> float | None:
+    """Where a measurement stands on a logarithmic axis on which its bound is one.
+
+    Args:
+      row: Any; of a counter-case below its floor it is the floor over the number.
+
+    Returns:
+      A positive number, over one for what is outside; None where there is none.
+    """
+    if row.floor is not None and row.measured < row.floor and row.part == "counter_case":
+        ratio = row.floor / row.measured if row.measured > 0 else None
+    else:
+        ratio = row.tightness
+    return ratio if ratio is not None and math.isfinite(ratio) and ratio > 0 else None
+
+
+def _is_decided(row: MeasurementRow) -> bool:
+    return row.part != "counter_case" and row.verdict != "not_applicable"
+
+
+def _claim(name: str, rows: ClaimRows, *, sound: bool) -> ClaimSummary:
     cases, closing = rows.part("counter_case"), rows.closing
     tried = [row for row in rows.measured if row.part != "counter_case"]
     held = [row for row in tried if row.verdict == "holds"]
+    closest = _closest([row for row in held if not row.is_equality])
+    sharp = closest is not None and closest.tightness >= SHARP
+    misses = [ratio_of(row) for row in cases if row.counter_case == "fails"]
     return ClaimSummary(
+        topic=discovery.topic_of(name),
         rows=len(rows.measured),
         tried=len(tried),
+        decided=sum(map(_is_decided, tried)),
         held=len(held),
         outside=sum(row.verdict == "not_applicable" for row in tried),
         counter_cases=len(cases),
         failing=sum(row.counter_case == "fails" for row in cases),
+        narrowest=min((miss for miss in misses if miss is not None), default=None),
+        closeness="no_ratio" if closest is None else "sharp" if sharp else "slack",
         tightness=closing.tightness if closing else None,
         verdict=closing.verdict if closing else None,
         counter_case=closing.counter_case if closing else None,
         certified=closing.certified if closing else None,
-        closest=_closest([row for row in held if not row.is_equality]),
+        closest=closest,
         equalities=_equalities([row for row in held if row.is_equality]),
         attacked=bool(rows.part("adversary")),
         ascent=_ascent(rows.part("adversary")),

@@ -1,5 +1,9 @@
 """Made runs whose pages show what the stored ones do not: several of a kind, failures, gaps."""
 
+import dataclasses
+import math
+from pathlib import Path
+
 import numpy as np
 from studies.bounded.made_bounded import made_distances, made_tokens
 from studies.bounded.made_bounded import result_of as bounded
@@ -17,8 +21,14 @@ from studies.recall.made_recall import made as recall_rows
 from studies.recall.made_recall import made_result as recall
 from studies.retention.made_retention import made_rows as retention_rows
 from studies.retention.made_retention import run_of as retention_run
+from studies.train import made_train as train
 
+import glassesjax
 from glassesjax.studies.retention.run import result as retention_result
+from glassesjax.studies.train.records import WrongPairs
+from glassesjax.studies.train.run import result as train_result
+from glassesjax.surveys.sweep.run import result as sweep_result
+from proofs_numeric.verify.run import result as verify_result
 
 
 def _collapse():
@@ -152,6 +162,42 @@ def _retention():
     yield "fits", result(retention_rows((("tova", 6),), (np.full((1, 6), 6, np.int32),)))
 
 
+def _verify():
+    run = glassesjax.read(Path(__file__).parents[1] / "data" / "schema_1" / "verify").run
+    first, *rest = run.rows
+    changed = lambda **new: [dataclasses.replace(first, **new), *rest]
+    of = lambda rows: verify_result(dataclasses.replace(run, rows=rows, numbers=[0] * len(rows)))
+    yield "one-claim", of([row for row in run.rows if row.claim == first.claim])
+    yield "violated", of(changed(verdict="violated", measured=1.37, tightness=1.37, bound=1.0))
+    yield "not-finite", of(changed(verdict="violated", measured=math.nan, tightness=math.nan))
+    yield "cut-off", of(run.rows[:-1])
+
+
+def _train():
+    steps = [train.step(0, at, 3.0 / at) for at in (10, 20)]
+    answers = train.answers_in(["bf16", "e4m3fn", "e8m3@weights"])
+    result = lambda rows: train_result(train.run_of([*steps, *rows]))
+    yield "pairs", result([*answers, *train.FOUR_FORMATS])
+    yield "seeds", result([*train.answers_in(["f32"], seeds=(0, 1)), train.refused()])
+    wrong = train.refused(WrongPairs(wrong_pairs=3, training_pairs=29))
+    yield "not-learned", result([*train.answers_in(["f32"], learned=False), wrong])
+    yield "influence", result([*answers, *train.influences(16, 0.5), *train.influences(8, None)])
+    yield "ratio", result([*answers, *train.counted(0.75, None), *train.counted(0.648, 4e-6)[1:]])
+    bits = [row for m, n in ((2, 4), (3, 8), (4, 16)) for row in train.pairs_of(f"e8m{m}", n, n)]
+    yield "bits", result([*answers, *bits])
+    lost = [
+        train.answer(0, "f32", n, 0.0, math.nan, loss=math.nan, finite=False) for n in (None, 2)
+    ]
+    yield "not-finite", result(lost)
+    yield "unfinished", result([])
+
+
+def _sweep():
+    rows = [*train.answers_in(["bf16", "e4m3fn"]), *train.FOUR_FORMATS]
+    yield "cells", sweep_result(train.swept(("one", rows), ("two,3", rows)))
+    yield "many", sweep_result(train.swept(*((f"cell {n}", rows) for n in range(6))))
+
+
 MADE = {
     "collapse": _collapse,
     "bounded": _bounded,
@@ -161,5 +207,8 @@ MADE = {
     "perplexity": _perplexity,
     "recall": _recall,
     "retention": _retention,
+    "verify": _verify,
+    "train": _train,
+    "sweep": _sweep,
 }
 """By verb, what gives names and results; a verb without any has its stored run."""

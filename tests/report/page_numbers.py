@@ -60,7 +60,7 @@ class Block(NamedTuple):
     line: int = 0
     """Which line of a table it is in, from 1; 0 outside of tables."""
     is_token: bool = False
-    """Whether it is a token's text: a code, or what has a title."""
+    """Whether it is a token's text: a code, or what has a title or a tip."""
 
 
 class Number(NamedTuple):
@@ -126,7 +126,7 @@ class _Reader(HTMLParser):
             return
         inside = tag in ("dt", "dd") or any(each[0] == "tr" for each in self._open)
         line = self._lines if inside else 0
-        is_token = tag == "code" or "title" in attributes
+        is_token = tag == "code" or {"title", "data-tip"} & {*attributes} != set()
         self.blocks.append(Block(tag, " ".join(text.split()), line, is_token))
         if self._open:
             self._open[-1][2].append(" ")
@@ -352,9 +352,9 @@ def fixed_texts(verb):
 
 
 def _template_texts(verb):
-    """What stands in the templates of a study's page and in those of all pages."""
-    package = registry.VERBS[verb].partition(":")[0].rpartition(".")[0]
-    for name in (package, "glassesjax.report.templates"):
+    """What stands in the templates of a study's page, of those it builds on, and of all pages."""
+    packages = {module.rpartition(".")[0] for module in _modules(verb)}
+    for name in sorted({*packages, "glassesjax.report.templates"} - {"glassesjax"}):
         for file in importlib.resources.files(name).iterdir():
             if file.name.endswith(".j2"):
                 text = re.sub(r"\{#.*?#\}", "", file.read_text("utf-8"), flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""Templates and charts by hand: what is escaped, what a number becomes, one drawing for two uses."""
+"""Templates and charts by hand: what is escaped, what a number becomes, one drawing, two uses."""
 
 import importlib.resources
 import math

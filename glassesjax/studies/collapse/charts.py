@@ -164,7 +164,7 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
     _fill(chart, axes, scale, noise)
     color = COLORS[look.colors[family]]
     _line(chart, axes, scale, own, "own", color=COLORS["c6"], width=1.0, marker=3.5)
-    _line(chart, axes, scale, signal, "signal", color=color, width=2.4)
+    _line(chart, axes, scale, signal, "signal", color=color, width=2.4, marker=0.0)
     values = {p.length: p for p in signal}
     for point in own:
         texts = [f"n = {point.length}", f"float64 {_distance(values.get(point.length))}"]

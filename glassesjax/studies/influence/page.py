@@ -1,171 +1,176 @@
-"""The influence page: rows, figures and the text itself in one HTML file."""
+"""What the influence page shows, by the names of its template."""
 
-import importlib.resources
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from typing import Any
 
-from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.markup import Markup, bullets, element, fold, picture
-from glassesjax.report.models import FOUR_BITS, MODELS
-from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.models import MODELS
+from glassesjax.report.numbers import decimal
+from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
-from glassesjax.studies.influence import words
-from glassesjax.studies.influence.figures import layers_figure, profile_figure
-from glassesjax.studies.influence.profiles import MEASURES, Profiles, profiles_of
-from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
-from glassesjax.studies.influence.sentences import (
-    ATTENTION,
-    decades,
-    influence_headlines,
-    norm_name,
-    signed,
-)
+from glassesjax.studies.influence.charts import ATTENTION, faint_share, layers_shown
+from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Measure, Profiles
+from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind
 from glassesjax.studies.influence.summary import InfluenceSummary, Spread
-from glassesjax.studies.influence.tables import layer_table, passage_table, token_table
-from glassesjax.studies.influence.text import colored_text, scale_bar
+
+HALF = 128  # tokens of the table, of first ones and of last ones
+MOST = 300.0  # decades of a bound that is shown as a number
+FIELDS: Mapping[str, str] = {
+    "rollout": "rollout", "norm": "frobenius", "printed": "log10_over_printed",
+    "repaired": "log10_over_repaired",
+}  # fmt: skip
 
 
-def influence_page(run: Run[InfluenceRow, InfluenceConstants], summary: InfluenceSummary) -> str:
+def headline(summary: InfluenceSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      Effective numbers of tokens with the first kind of attention, then how often each bound is
+      exceeded.
+    """
+    kinds = summary.attention
+    lengths = sorted({passage.length for passage in summary.passages})
+    tokens = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    count = f"{summary.num_passages} passages of " if summary.num_passages > 1 else ""
+    effective = kinds[summary.kind].effective.items()
+    each = ", ".join(f"{MEASURES[name]} {_spread(numbers)}" for name, numbers in effective)
+    verdicts = {
+        f"printed bound, {ATTENTION[kind]},": each.bounds["printed"].verdicts
+        for kind, each in kinds.items()
+    }
+    verdicts["repaired bound"] = summary.repaired
+    exceeded = [
+        f"{bound} is exceeded at {v.exceeded} of {v.total}" for bound, v in verdicts.items()
+    ]
+    of = f"{count}{tokens} tokens, {ATTENTION[summary.kind]}"
+    first = f"effective number of tokens {each} of {of}"
+    return "; ".join([*summary.passes.phrases(), first, *exceeded])
+
+
+def _spread(values: Spread) -> str:
+    """A median, and its range where passages differ."""
+    low, high = decimal(values.low), decimal(values.high)
+    return decimal(values.median) + ("" if low == high else f" ({low} to {high})")
+
+
+def influence_page(
+    run: Run[InfluenceRow, InfluenceConstants],
+    summary: InfluenceSummary,
+    profiles: Profiles,
+    figures: Mapping[str, Plot],
+) -> str:
     """One self-contained page on an influence run.
 
     Args:
       run: A kind of attention that was cut off is left out.
       summary: What it comes down to.
+      profiles: Of the first passage.
+      figures: By name.
 
     Returns:
-      An HTML document without scripts, links or outside resources. The same rows give the same
-      text.
-
-    Raises:
-      ValueError: There is no whole kind of attention.
+      An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    profiles, constants = profiles_of(run)[0], run.constants
-    title = f"Influence of each token on the last representation of {_model(constants)}"
-    body = element(
-        "main",
-        _header(summary, constants, title),
-        _tiles(summary),
-        element("h2", "What the rows say"),
-        bullets(influence_headlines(summary), "says"),
-        element("h2", "Passages"),
-        element("p", words.PASSAGES),
-        passage_table(summary),
-        _text(profiles, summary),
-        _profile(profiles, summary),
-        _layers(profiles, summary),
-        glossary(words.GLOSSARY),
-        _methods(summary, constants),
-        origin(run.settings, run.made),
-        element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
-    )
-    return document(title, body, importlib.resources.files("glassesjax.report") / "tokens.css")
-
-
-def _model(constants: InfluenceConstants) -> str:
-    return MODELS.get(constants.model, PurePath(constants.model).name)
-
-
-def _header(summary: InfluenceSummary, constants: InfluenceConstants, title: str) -> Markup:
-    method, probes, count = constants.method, constants.probes, summary.num_passages
-    counts = [f"{count} passages"] if count > 1 else []
-    counts.append(f"{summary.passages[0].length} tokens")
-    counts += [f"{constants.num_layers} layers", f"width {constants.model_dim}"]
-    counts.append(f"{method} with {probes} probes" if probes else method)
-    counts += [f"positions {constants.positions}", constants.dtype]
-    return element(
-        "header",
-        element("p", "glassesjax · influence study", class_="kicker"),
-        element("h1", title),
-        *(element("p", sentence, class_="lead") for sentence in words.LEAD),
-        element("p", " · ".join(counts), class_="facts"),
+    known = run.constants
+    model = MODELS.get(known.model, PurePath(known.model).name)
+    first = summary.passages[0]
+    shown = values(profiles)[: profiles.length]
+    at = first.largest.position if first.largest else 0
+    return page(
+        "glassesjax.studies.influence",
+        run=run,
+        summary=summary,
+        known=known,
+        model=model,
+        facts=_facts(summary, known, model),
+        figures=figures,
+        first=first,
+        kinds=ATTENTION,
+        measures={name: MEASURES[name] for name in summary.measures},
+        bounds=BOUNDS,
+        layers=layers_shown(profiles),
+        low=faint_share(profiles),
+        text=[_colored(profiles, row) for row in shown],
+        chosen=shown[at],
+        table=_table(profiles),
+        cut=HALF if profiles.length > 2 * HALF else None,
+        four_bits="q4" in (known.weights or "").lower(),
     )
 
 
-def _tiles(summary: InfluenceSummary) -> Markup:
-    kind = summary.kind
-    attention = summary.attention[kind]
-    tiles = [
-        _tile(
-            decimal(effective.median),
-            f"of {summary.passages[0].length}{_range(effective, decimal)}",
-            f"effective number of tokens, {MEASURES[name]}, {ATTENTION[kind]}",
-        )
-        for name, effective in attention.effective.items()
+def _facts(summary: InfluenceSummary, known: InfluenceConstants, model: str) -> list[str]:
+    count = f"passages: {summary.num_passages}"
+    tokens = f"tokens: {summary.passages[0].length}"
+    method = f"{known.method}, {known.probes} probes" if known.probes else known.method
+    sizes = f"{known.num_layers} layers, width {known.model_dim}"
+    return [known.weights or model, sizes, f"positions {known.positions}", count, tokens, method]
+
+
+def values(profiles: Profiles) -> list[dict[str, Any]]:
+    """The data behind the first figure: a row a layer and token, of the first kind of attention.
+
+    Args:
+      profiles: Of the first passage.
+
+    Returns:
+      Shares, rollout, norm, and decades from each bound to what was measured; none for what is not
+      finite.
+    """
+    kind = profiles.kinds[0]
+    arrays = {name: profiles.shares(kind, name) for name in profiles.measures}
+    arrays = {"share" if name == "frobenius" else name: each for name, each in arrays.items()}
+    arrays |= {name: profiles(kind, field) for name, field in FIELDS.items()}
+    return [
+        {
+            "layer": layer,
+            "position": at,
+            **{name: _known(float(f"{each[layer, at]:.4g}")) for name, each in arrays.items()},
+        }
+        for layer in layers_shown(profiles)
+        for at in range(profiles.length)
     ]
-    if summary.correlation:
-        each = summary.correlation["frobenius"]
-        text = "rank correlation of |J| with 1/|v|"
-        tiles.append(_tile(signed(each.median), _range(each, signed), text))
-    far = attention.bounds["repaired"].distance.embedding_median
-    unit = "" if math.isnan(far) else "decades"
-    text = f"from {norm_name(attention)} to repaired bound, median"
-    tiles.append(_tile(decades(far), unit, text))
-    return element("ul", *tiles, class_="tiles")
 
 
-def _range(values: Spread, text: Callable[[float], str]) -> str:
-    low, high = text(values.low), text(values.high)
-    return "" if low == high else f" ({low} to {high})"
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
-def _tile(figure: str, unit: str, text: str) -> Markup:
-    shown = element("b", figure, " ", element("small", unit))
-    return element("li", shown, element("span", text))
+def _colored(profiles: Profiles, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A token of the text with the strength of its ground."""
+    text, share = profiles.tokens[row["position"]], row["share"] or 0.0
+    depth = 1 - math.log(share) / math.log(faint_share(profiles)) if share > 0 else 0.0
+    plain = text[1:] if text[:1] == " " and len(text) > 1 else text
+    return {"at": row["position"], "text": text, "plain": plain, "depth": max(0.0, depth)}
 
 
-def _text(profiles: Profiles, summary: InfluenceSummary) -> Markup:
-    depth = summary.colors
-    shown = [
-        part
-        for kind in profiles.kinds
-        for name in profiles.measures
-        for part in (
-            element("h3", f"{ATTENTION[kind].capitalize()}, {MEASURES[name]}"),
-            colored_text(profiles, kind, depth, name),
-        )
-    ]
-    heading = element("h2", "The text, colored by influence")
-    text, offset = profiles.text, profiles.offset
-    passage = f"Passage {text}, from character {offset}." if text else "Passage 1."
-    intro = element("p", f"{passage} {words.TEXT}")
-    return element("section", heading, intro, scale_bar(depth), *shown)
+def _table(profiles: Profiles) -> list[dict[str, Any]]:
+    """Each token at the embedding, for each kind of attention; of very many the ends."""
+    every = range(profiles.length)
+    kept = every if profiles.length <= 2 * HALF else [*every[:HALF], *every[-HALF:]]
+    return [_line(profiles, kind, at) for kind in profiles.kinds for at in kept]
 
 
-def _profile(profiles: Profiles, summary: InfluenceSummary) -> Markup:
-    kind = summary.kind
-    norm = words.SPECTRAL if summary.attention[kind].operator_norms else words.FROBENIUS
-    caption = words.PROFILE_CAPTION.format(norm=norm, kind=ATTENTION[kind])
-    label = "Influence of each position at the embedding, with rollout and bounds"
-    tables = [
-        fold(f"Table: tokens at the embedding, {ATTENTION[kind]}", token_table(profiles, kind))
-        for kind in profiles.kinds
-    ]
-    shown = picture(profile_figure(profiles), "profile", label, caption)
-    return element("section", element("h2", "Position by position"), shown, *tables)
-
-
-def _layers(profiles: Profiles, summary: InfluenceSummary) -> Markup:
-    label = "Share of the influence by layer and position"
-    caption = words.LAYERS_CAPTION.format(kind=ATTENTION[summary.kind])
-    tables = [
-        fold(f"Table: layers, {ATTENTION[kind]}", layer_table(summary, kind))
-        for kind in summary.attention
-    ]
-    shown = picture(layers_figure(profiles), "layers", label, caption)
-    return element("section", element("h2", "Layer by layer"), shown, *tables)
-
-
-def _methods(summary: InfluenceSummary, constants: InfluenceConstants) -> Markup:
-    lines = [_how(summary, constants), *words.METHODS]
-    weights = constants.weights or ""
-    if "q4" in weights.lower():
-        lines.append(FOUR_BITS.format(weights=weights))
-    return element("section", element("h2", "Methods and caveats"), bullets(lines, "says"))
-
-
-def _how(summary: InfluenceSummary, constants: InfluenceConstants) -> str:
-    if constants.method == "exact":
-        return words.EXACT.format(dtype=constants.dtype)
-    error, along = (percent(summary.relative_error[name]) for name in ("frobenius", "along"))
-    return words.ESTIMATED.format(probes=constants.probes, error=error, along=along)
+def _line(profiles: Profiles, kind: Kind, position: int) -> dict[str, Any]:
+    number: Callable[[str], float] = lambda name: float(profiles(kind, name)[0, position])
+    optional = "standard_error", "along", "along_standard_error", "input_norm", "spectral"
+    measured: dict[str, Any] = {name: number(name) for name in ("frobenius", "at_least", "at_most")}
+    measured |= {name: _known(number(name)) for name in optional}
+    share: Callable[[Measure], float] = lambda name: float(profiles.shares(kind, name)[0, position])
+    return measured | {
+        "kind": kind,
+        "position": position,
+        "text": profiles.tokens[position],
+        "shares": [share(name) for name in profiles.measures],
+        "rollout": number("rollout"),
+        "bounds": [
+            {
+                "value": _known(10.0 ** min(number(f"log10_{bound}"), MOST)),
+                "over": _known(number(f"log10_over_{bound}")),
+                "verdict": profiles.verdict(kind, bound, 0, position),
+            }
+            for bound in BOUNDS
+        ],
+    }

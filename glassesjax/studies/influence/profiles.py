@@ -99,6 +99,10 @@ class Profiles:
         matches = [VERDICTS[bound](row) == verdict for row in self._rows[kind]]
         return np.array(matches).reshape(self.shape)
 
+    def verdict(self, kind: Kind, bound: Bound, layer: int, position: int) -> Verdict:
+        """The verdict on a bound at one place."""
+        return VERDICTS[bound](self._rows[kind][layer * self.length + position])
+
     def exceeded(self, kind: Kind, bound: Bound) -> np.ndarray:
         """For each layer and token, whether the rows say that a bound is exceeded."""
         return self.judged(kind, bound, "exceeded")

@@ -1,18 +1,18 @@
 """The influence study as a whole run: measured into a folder, with its page, resumable."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.influence.figures import layers_figure, profile_figure
+from glassesjax.studies.influence.charts import figures_of, influence_chart
 from glassesjax.studies.influence.measure import constants, measure, open_subject
-from glassesjax.studies.influence.page import influence_page
+from glassesjax.studies.influence.page import headline, influence_page, values
 from glassesjax.studies.influence.profiles import profiles_of
 from glassesjax.studies.influence.records import ROWS, InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.rows import passages_text
-from glassesjax.studies.influence.sentences import headline
 from glassesjax.studies.influence.settings import InfluenceSettings
 from glassesjax.studies.influence.summary import InfluenceSummary, summarize
 
@@ -63,20 +63,22 @@ def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
       run: Of the influence study.
 
     Returns:
-      Its figures are ``profile`` and ``layers``, both of the first passage.
+      Its figures are ``influence`` and those of the page's folds, all of the first passage.
 
     Raises:
       BadInput: There is no whole kind of attention.
     """
     profiles, summary = profiles_of(run)[0], summarize(run)
-    figures = {
-        "profile": lambda: profile_figure(profiles),
-        "layers": lambda: layers_figure(profiles),
-    }
+    figures = figures_of(profiles)
+
+    def files() -> dict[str, str]:
+        narrow = functools.partial(influence_chart, profiles, narrow=True)
+        wide = figures["influence"]
+        drawn = {name: plot(name, draw) for name, draw in figures.items() if draw is not wide}
+        drawn["influence"] = plot("influence", wide, narrow=narrow, rows=values(profiles))
+        page = influence_page(run, summary, profiles, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
     return Result(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": influence_page(run, summary)},
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from glassesjax.studies.influence.profiles import (
     profiles_of,
 )
 from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind
-from glassesjax.studies.influence.scale import Depth
 
 LAST = 8  # how many tokens are the last ones
+MOST = 10  # one token in so many is among the most influential
+FAINT = 0.1  # of an even share; a token with less has next to no influence
+EQUAL = 1e-6  # shares that differ by less, relative to an even one, are the same
 # What the theorems promise: the repaired bound always, the printed one with attention held fixed.
 MUST_HOLD: tuple[tuple[Kind, Bound], ...] = (
     ("true", "repaired"),
@@ -76,9 +78,32 @@ class Excess(NamedTuple):
     token_text: str
 
 
+class Concentration(NamedTuple):
+    """How the influence at one layer is spread over the tokens of a passage."""
+
+    most: int
+    """How many tokens are the most influential ones: a tenth of all, rounded, and one at least."""
+    share: float
+    """Their share of the squares; NaN where no token has any, or a norm is not finite."""
+    faint: int
+    """Tokens with less than a tenth of an even share: next to no influence."""
+
+
+class Named(NamedTuple):
+    """One token by name."""
+
+    position: int
+    token_text: str
+    share: float
+    """Of the squares of |J|."""
+
+
+State = Literal["some", "equal", "none", "not_finite"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PassageSummary:
-    """One passage."""
+    """One passage; of |J| at the embedding with the first kind of attention, unless named."""
 
     text: str
     offset: int
@@ -86,6 +111,12 @@ class PassageSummary:
     """Tokens."""
     effective: Mapping[Kind, Mapping[Measure, float]]
     """Effective number of tokens at the embedding, for each whole kind of attention."""
+    state: State
+    """``equal`` where all tokens have the same share, to within rounding; ``none`` where none has
+    any influence; ``not_finite`` where a norm is not finite."""
+    concentration: Concentration
+    largest: Named | None
+    """The token with the largest share; None but for ``some``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,8 +143,12 @@ class LayerSummary:
 
     layer: int
     effective: Mapping[Measure, float]
+    concentration: Concentration
+    """Of |J|."""
     first_share: float
     """Of the squares of |J|, the first token's share."""
+    own_share: float
+    """That of the last token, whose own stream it is."""
     last_share: float
     """That of the last tokens: ``LAST`` of them, or all."""
     attention_share: float
@@ -138,6 +173,9 @@ class AttentionSummary:
     bounds: Mapping[Bound, BoundSummary]
     layers: list[LayerSummary]
     """Of the first passage."""
+    own_from: int | None
+    """From this layer on the last token's own stream has over half of the influence in the first
+    passage; None where it has not at the last layer either."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,8 +225,6 @@ class InfluenceSummary:
     relative_error: Mapping[Measure, float]
     """Median standard error over size at the embedding of the first passage, first kind of
     attention, of |J| and of |J v|; NaN where exact."""
-    colors: Depth
-    """The shares that the weakest and the strongest color of the text stand for."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -260,17 +296,44 @@ def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
         },
         excess=_excess(every),
         relative_error={name: _relative_error(first, kind, name) for name in _ESTIMATED},
-        colors=Depth.spanning(
-            first.shares(each, name)[0] for each in first.kinds for name in first.measures
-        ),
     )
 
 
 _ESTIMATED: tuple[Measure, ...] = ("frobenius", "along")
 
 
+def concentration(shares: np.ndarray) -> Concentration:
+    """How concentrated influence is.
+
+    Args:
+      shares: Of the squares, a token each.
+
+    Returns:
+      NaN and no faint token where a share is NaN.
+    """
+    most = max(1, round(len(shares) / MOST))
+    top = float(np.sort(shares)[::-1][:most].sum())  # NaN sorts last, so that it comes first
+    return Concentration(most, top, int((shares < FAINT / len(shares)).sum()))
+
+
+def _state(profiles: Profiles, kind: Kind) -> State:
+    sizes, shares = profiles.sizes(kind, "frobenius")[0], profiles.shares(kind)[0]
+    if not (profiles.last_is_finite and np.isfinite(sizes).all()):
+        return "not_finite"
+    if not sizes.any():
+        return "none"
+    apart = float(np.ptp(shares)) * len(shares)
+    return "equal" if len(shares) > 1 and apart < EQUAL else "some"
+
+
 def _passage(profiles: Profiles) -> PassageSummary:
+    kind = profiles.kinds[0]
+    state, shares = _state(profiles, kind), profiles.shares(kind)[0]
+    at = int(np.argmax(shares))
     return PassageSummary(
+        state=state,
+        concentration=concentration(shares),
+        largest=Named(at, profiles.tokens[at], float(shares[at])) if state == "some" else None,
         text=profiles.text,
         offset=profiles.offset,
         length=profiles.length,
@@ -286,6 +349,7 @@ def _passage(profiles: Profiles) -> PassageSummary:
 def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSummary:
     first, having = every[0], [profiles for profiles in every if kind in profiles.kinds]
     shares = {name: [x.shares(kind, name)[0] for x in having] for name in first.measures}
+    layers = [_layer(first, kind, layer) for layer in range(first.shape[0])]
     return AttentionSummary(
         operator_norms=first.is_spectral(kind),
         effective={name: Spread.over(map(effective_number, s)) for name, s in shares.items()},
@@ -294,8 +358,18 @@ def _attention(every: Sequence[Profiles], kind: Kind, last: int) -> AttentionSum
             name: Spread.over(x[-last:].sum() for x in each) for name, each in shares.items()
         },
         bounds={bound: _bound(having, kind, bound) for bound in BOUNDS},
-        layers=[_layer(first, kind, layer) for layer in range(first.shape[0])],
+        layers=layers,
+        own_from=_own_from(layers),
     )
+
+
+def _own_from(layers: Sequence[LayerSummary]) -> int | None:
+    start = None
+    for layer in reversed(layers):
+        if not layer.own_share > 0.5:
+            break
+        start = layer.layer
+    return start
 
 
 def _layer(profiles: Profiles, kind: Kind, layer: int) -> LayerSummary:
@@ -304,7 +378,9 @@ def _layer(profiles: Profiles, kind: Kind, layer: int) -> LayerSummary:
     return LayerSummary(
         layer=layer,
         effective={name: effective_number(each) for name, each in shares.items()},
+        concentration=concentration(shares["frobenius"]),
         first_share=float(shares["frobenius"][0]),
+        own_share=float(shares["frobenius"][-1]),
         last_share=float(shares["frobenius"][-last:].sum()),
         attention_share=float(profiles(kind, "attention_share")[layer, 0]),
         largest_norm=float(profiles(kind, "frobenius")[layer].max()),

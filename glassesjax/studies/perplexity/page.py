@@ -1,163 +1,128 @@
-"""The perplexity page: rows and figures as one HTML file that needs nothing beside itself."""
+"""What the perplexity page shows, by the names of its template."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from glassesjax.cache.obstacles import text_title
-from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
-from glassesjax.report.numbers import MISSING
-from glassesjax.report.orders import basis
-from glassesjax.runs.run import Result
-from glassesjax.studies.perplexity import words
-from glassesjax.studies.perplexity.figures import positions_figure, slots_figure
+from glassesjax.report.render import Plot, page
+from glassesjax.runs.run import Run
+from glassesjax.statistics.intervals import LEAST_BLOCKS, Interval
+from glassesjax.studies.perplexity import paper
+from glassesjax.studies.perplexity.charts import by_cost, policy_color, sizes_drawn
+from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
-from glassesjax.studies.perplexity.sentences import (
-    perplexity_headlines,
-    ratio,
-    size_name,
-    times,
-    told,
-)
 from glassesjax.studies.perplexity.summary import CellSummary, PerplexitySummary
 from glassesjax.studies.perplexity.totals import FULL
 
 
-def perplexity_page(result: Result[PerplexityRow, PerplexityConstants, PerplexitySummary]) -> str:
+def headline(summary: PerplexitySummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      Perplexities, by size and policy.
+    """
+    full = [f"full {perplexity_text(summary.full.perplexity)}"] if summary.full else []
+    value = lambda policy, slots: perplexity_text(summary.of(policy, slots).perplexity)
+    sizes = [
+        f"{size.slots} slots: {', '.join(f'{p} {value(p, size.slots)}' for p in size.policies)}"
+        for size in summary.sizes
+        if size.policies
+    ]
+    lost = summary.passes.phrases("segments")
+    return f"perplexity {'; '.join([*lost, *full, *sizes])}"
+
+
+def perplexity_page(
+    run: Run[PerplexityRow, PerplexityConstants],
+    summary: PerplexitySummary,
+    figures: Mapping[str, Plot],
+) -> str:
     """One self-contained page on a perplexity run.
 
     Args:
-      result: The run; what not all policies have read is left out.
+      run: What not all policies have read is left out.
+      summary: What it comes down to.
+      figures: By name.
 
     Returns:
-      An HTML document without scripts, links or outside resources. The same rows give the same
-      text.
+      An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    run, summary = result.run, result.summary
-    title = f"What {_model(run.constants)} predicts with a bounded memory"
-    body = element(
-        "main",
-        _header(run.constants, summary, title),
-        _tiles(summary),
-        element("h2", "What the rows say"),
-        bullets(perplexity_headlines(summary), "says"),
-        _by_slots(summary),
-        _by_position(summary),
-        _costs(summary),
-        glossary(words.GLOSSARY),
-        _methods(run.constants, summary),
-        origin(run.settings, run.made),
-        element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
-    )
-    return document(title, body)
-
-
-def _model(shared: PerplexityConstants) -> str:
-    return MODELS.get(shared.model, PurePath(shared.model).name)
-
-
-def _header(shared: PerplexityConstants, summary: PerplexitySummary, title: str) -> Markup:
-    windows, whole = summary.windows, shared.span == "book"
-    book = "one running book" if whole else f"{windows} window{'s' * (windows > 1)}"
-    length = f"{'' if whole else 'up to '}{shared.window_tokens} tokens"
-    counts = [text_title(shared.text), f"{summary.tokens} tokens scored", book, length]
-    spacing = words.SPACING[shared.position_ids]
-    counts += [f"{shared.num_layers} layers", f"spacing {spacing}", shared.dtype]
-    return element(
-        "header",
-        element("p", "glassesjax · perplexity study", class_="kicker"),
-        element("h1", title),
-        *(element("p", sentence, class_="lead") for sentence in words.LEAD),
-        element("p", " · ".join(counts), class_="facts"),
+    known = run.constants
+    least = summary.sizes[0] if summary.sizes else None
+    return page(
+        "glassesjax.studies.perplexity",
+        run=run,
+        summary=summary,
+        model=MODELS.get(known.model, PurePath(known.model).name),
+        title=text_title(summary.text),
+        facts=_facts(summary, known),
+        figure=figures["ratios"],
+        positions=[(size, figures[f"positions-{size.slots}"]) for size in sizes_drawn(summary)],
+        colors={policy: policy_color(policy) for policy in by_cost(summary)},
+        least=least,
+        best=summary.of(least.lowest, least.slots) if least and least.lowest else None,
+        has_intervals=summary.blocks >= LEAST_BLOCKS and not summary.ranking_obstacle,
+        has_segments=any(cell.evicted for cell in summary.cells if cell.cell.policy != FULL),
+        table=_in_order(summary),
+        paper=paper,
+        perplexity_text=perplexity_text,
+        times_text=times_text,
+        size_text=size_text,
+        interval=_interval,
+        four_bits="q4" in (known.weights or "").lower(),
     )
 
 
-def _tiles(summary: PerplexitySummary) -> Markup:
-    shown = []
-    if summary.full is not None:
-        shown.append(_tile(told(summary.full.perplexity), "", "perplexity with nothing forgotten"))
-    for size in summary.sizes:
-        values = sorted(summary.of(name, size.slots).perplexity for name in size.policies)
-        if values:
-            span = " to ".join(dict.fromkeys((told(values[0]), told(values[-1]))))
-            shown.append(_tile(span, "", f"perplexity with {size.slots} slots, over the policies"))
-    return element("ul", *shown, class_="tiles")
+def _facts(summary: PerplexitySummary, known: PerplexityConstants) -> list[str]:
+    span = f"windows: {summary.windows}, of up to {known.window_tokens} tokens"
+    if known.span == "book":
+        span = f"a book of {known.window_tokens} tokens"
+    scored = f"{summary.tokens} tokens scored"
+    ids = f"position ids: {known.position_ids}"
+    return [known.weights or known.model, text_title(summary.text), scored, span, ids, known.dtype]
 
 
-def _tile(figure: str, unit: str, said: str) -> Markup:
-    shown = element("b", figure, " ", element("small", unit))
-    return element("li", shown, element("span", said))
-
-
-def _by_slots(summary: PerplexitySummary) -> Markup:
-    label = "Perplexity against slots, a line for each policy"
-    drawn = picture(slots_figure(summary), "slots", label, words.SLOTS_CAPTION)
-    heads = ("paper, LLaMA-2-7B", *words.PAPER_SLOTS)
-    lines = [(name, *(told(value) for value in line)) for name, line in words.PAPER.items()]
-    paper = fold(
-        "Table: the same in the paper", element("p", words.PAPER_CAPTION), table(heads, lines)
+def _in_order(summary: PerplexitySummary) -> list[CellSummary]:
+    """The full cache, then size by size, lowest perplexity first."""
+    rank = lambda cell: (
+        cell.cell.policy != FULL,
+        cell.cell.slots,
+        cell.perplexity if math.isfinite(cell.perplexity) else math.inf,
     )
-    over = fold("Table: over the full state", _ratios(summary)) if summary.full else Markup("")
-    measured = _table(summary, lambda cell: told(cell.perplexity))
-    heading = element("h2", "Perplexity by size of the state")
-    return element("section", heading, drawn, measured, over, _pairs(summary), paper)
+    return sorted(summary.cells, key=rank)
 
 
-def _ratios(summary: PerplexitySummary) -> Markup:
-    return _table(
-        summary, lambda cell: MISSING if cell.over_full is None else times(cell.over_full)
-    )
+def _interval(ratio: Interval, *, close: bool = False) -> str:
+    ends = (times_text(end, close=close) for end in ratio[1:])
+    return " to ".join(ends) if all(map(math.isfinite, ratio[1:])) else ""
 
 
-def _pairs(summary: PerplexitySummary) -> Markup:
-    """Each pair of policies of one size, with the interval of its ratio."""
-    lines = [
-        (
-            size.slots,
-            f"{pair.first.policy} / {pair.second.policy}",
-            ratio(pair),
-            "told apart" if pair.distinct else "not told apart",
-        )
-        for size in summary.sizes
-        for pair in size.pairs
+def segments(summary: PerplexitySummary) -> Sequence[dict[str, Any]]:
+    """The data behind the figures: a row a policy, size and segment of positions.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      Values by name.
+    """
+    return [
+        {
+            "policy": cell.cell.policy,
+            "slots": cell.cell.slots,
+            "first": part.start,
+            "last": part.last,
+            "perplexity": part.perplexity,
+            "over_full": part.over_full,
+            "perplexity_of_all": cell.perplexity,
+            "over_full_of_all": cell.over_full.ratio.value if cell.over_full else None,
+        }
+        for cell in summary.cells
+        for part in cell.by_position
     ]
-    if summary.ranking_obstacle or not summary.blocks or not lines:
-        return Markup("")
-    heads = ("slots", "pair", "ratio of perplexities", "")
-    caption = words.PAIRS_CAPTION.format(basis=basis(summary.blocks), pairs=summary.num_pairs)
-    note = element("p", caption)
-    return fold("Table: pairs of policies", note, table(heads, lines))
-
-
-def _table(summary: PerplexitySummary, show: Callable[[CellSummary], str]) -> Markup:
-    """Policies against slots, with the full state as its own column, as it has its own size."""
-    sizes = summary.slots
-    cell = lambda *place: show(summary.of(*place)) if place in summary else MISSING
-    lines = [(name, *(cell(name, slots) for slots in sizes)) for name in summary.policies]
-    if summary.full is None:
-        return table(("policy", *sizes), lines)
-    heads = ("policy", *sizes, f"{summary.full.cell.slots} ({FULL})")
-    last = (FULL, *[MISSING] * len(sizes), show(summary.full))
-    return table(heads, [*((*line, MISSING) for line in lines), last])
-
-
-def _by_position(summary: PerplexitySummary) -> Markup:
-    label = "Perplexity by position in the window, a panel for each size of the state"
-    drawn = picture(positions_figure(summary), "positions", label, words.POSITIONS_CAPTION)
-    return element("section", element("h2", "Where in the window it is lost"), drawn)
-
-
-def _costs(summary: PerplexitySummary) -> Markup:
-    sizes = fold("Table: bytes of one state", _table(summary, lambda cell: size_name(cell.bytes)))
-    speed = _table(summary, lambda cell: f"{cell.tokens_per_second:.0f}")
-    tables = (sizes, fold("Table: tokens read per second", speed))
-    return element("section", element("h2", "What it costs"), *tables)
-
-
-def _methods(shared: PerplexityConstants, summary: PerplexitySummary) -> Markup:
-    weights = shared.weights or ""
-    four_bits = [words.FOUR_BITS.format(weights=weights)] if "q4" in weights.lower() else []
-    older = [words.BLOCK_LOSSES] if summary.losses_from == "blocks" else []
-    lines = bullets([*words.METHODS, *older, *four_bits], "says")
-    return element("section", element("h2", "Methods and caveats"), lines)

@@ -1,16 +1,16 @@
 """The perplexity study as a whole run: measured into a folder, with its page, resumable."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.perplexity.figures import perplexity_figures
+from glassesjax.studies.perplexity.charts import figures_of, ratios_chart
 from glassesjax.studies.perplexity.measure import constants, measure
-from glassesjax.studies.perplexity.page import perplexity_page
+from glassesjax.studies.perplexity.page import headline, perplexity_page, segments
 from glassesjax.studies.perplexity.records import ROWS, PerplexityConstants, PerplexityRow
-from glassesjax.studies.perplexity.sentences import headline
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.subject import open_subject
 from glassesjax.studies.perplexity.summary import PerplexitySummary, summarize
@@ -62,18 +62,22 @@ def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
       run: Of the perplexity study.
 
     Returns:
-      Its figures are ``slots`` and ``positions``.
+      Its figures are ``ratios``, and by size ``positions-SLOTS``.
 
     Raises:
       BadInput: There is no segment of the text that all policies have read.
     """
     summary = summarize(run)
-    figures = perplexity_figures(summary)
-    whole: PerplexityResult = Result(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": perplexity_page(whole)},
+    figures = figures_of(summary)
+
+    def files() -> dict[str, str]:
+        narrow = functools.partial(ratios_chart, summary, narrow=True)
+        drawn = {name: plot(name, draw) for name, draw in figures.items() if name != "ratios"}
+        first = plot("ratios", figures["ratios"], narrow=narrow, rows=segments(summary))
+        drawn = {"ratios": first, **drawn}
+        page = perplexity_page(run, summary, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
+    return Result(
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )
-    return whole

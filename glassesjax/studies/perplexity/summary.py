@@ -4,16 +4,19 @@ import dataclasses
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.cache.obstacles import Obstacle
 from glassesjax.cache.policies import SHORT
+from glassesjax.cache.readable import may_know
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.statistics.intervals import Interval
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.totals import FULL, CellName, LossSource, Totals
 
+WINDOW = "window"  # it keeps the newest tokens alone
 LARGEST = 700.0  # of a logarithm whose exponential float64 has
 
 
@@ -22,27 +25,29 @@ class AtPosition(NamedTuple):
 
     start: int
     """The first of them."""
+    last: int
     perplexity: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CellSummary:
-    """One policy with one size of the state, over what all policies and sizes have read."""
-
-    cell: CellName
-    tokens: int
-    """Scored ones."""
-    nll: float
-    """Sum of their losses, in nats."""
-    perplexity: float
-    """Infinite where float64 ends, or where a loss is not finite."""
     over_full: float | None
-    """Perplexity over that of the full state; None where that was not measured."""
-    bytes: int
-    """Of the state of one sequence."""
-    tokens_per_second: float
-    by_position: list[AtPosition]
-    """By where in its window a segment begins."""
+    """Over that of the full cache; None where that was not measured."""
+
+
+class Cost(NamedTuple):
+    """What some policies cost, over all sizes."""
+
+    policies: list[str]
+    low: float
+    """Least perplexity over that of the full cache."""
+    high: float
+
+
+class Order(NamedTuple):
+    """How one policy compares with the others of its size, by intervals of paired differences."""
+
+    lower_than: int
+    """Policies whose perplexity is higher."""
+    higher_than: int
+    tied: int
+    """Those that no interval tells from it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,35 @@ class PairSummary:
     """Whether the interval leaves out that both are equal."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellSummary:
+    """One policy with one size of the cache, over what all policies and sizes have read."""
+
+    cell: CellName
+    tokens: int
+    """Scored ones."""
+    nll: float
+    """Sum of their losses, in nats."""
+    perplexity: float
+    """Infinite where float64 ends, or where a loss is not finite."""
+    over_full: PairSummary | None
+    """With the full cache; None for that itself, and where it was not measured."""
+    order: Order | None
+    """None where no other policy that evicts was measured at this size."""
+    bytes: int
+    """Of the cache of one sequence."""
+    bytes_share: float | None
+    """Over those of the full cache; None where that was not measured."""
+    tokens_per_second: float
+    by_position: list[AtPosition]
+    """By where in its window a segment begins."""
+
+    @property
+    def evicted(self) -> list[AtPosition]:
+        """Segments in which the cache is full from the first position on."""
+        return [at for at in self.by_position if at.start >= self.cell.slots]
+
+
 class ShortSummary(NamedTuple):
     """How the policies of one size compare with starting anew."""
 
@@ -73,15 +107,23 @@ class ShortSummary(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SizeSummary:
-    """One size of the state."""
+    """One size of the cache."""
 
     slots: int
+    evicts: bool
+    """Whether windows are longer, so that something is evicted before it could be attended to."""
     policies: list[str]
     """Those that evict and were measured at it, in the order of the run."""
+    lowest: str | None
+    """The one of least perplexity; None where there is none."""
+    lowest_tied: list[str]
+    """Those that no interval tells from it."""
     pairs: list[PairSummary]
     """Each two of them."""
-    over_full: list[PairSummary]
-    """Each with the full state, where that was measured."""
+    num_pairs: int
+    """How many there are."""
+    num_distinct: int
+    """Pairs whose order an interval settles."""
     over_sinks: PairSummary | None
     """The window that drops the first tokens with the one that keeps the fewest of them."""
     short: ShortSummary | None
@@ -111,10 +153,23 @@ class PerplexitySummary:
     """Segments that not all policies and sizes have read."""
     cells: list[CellSummary]
     """In the order of the run."""
+    num_cells: int
+    """How many there are."""
     sizes: list[SizeSummary]
-    """Ascending; not that of the full state."""
+    """Ascending; not that of the full cache."""
+    evicts: bool
+    """Whether anything is evicted at any size."""
     num_pairs: int
     """Pairs of policies of one size, over all sizes."""
+    num_distinct: int
+    """Those whose order an interval settles."""
+    cost: Cost | None
+    """Of all policies that evict but the plain window, which drops the first tokens; of that where
+    it was measured alone. None without a full cache, or where nothing can be ranked."""
+    window_cost: Cost | None
+    """Of the plain window beside others."""
+    may_know_text: bool
+    """Whether the full cache's perplexity is so low that the model may know the text by heart."""
 
     def __contains__(self, cell: tuple[str, int]) -> bool:
         return any(each.cell == cell for each in self.cells)
@@ -138,7 +193,7 @@ class PerplexitySummary:
 
     @property
     def slots(self) -> list[int]:
-        """Sizes of the state, ascending; not that of a full one."""
+        """Sizes of the cache, ascending; not that of a full one."""
         return [size.slots for size in self.sizes]
 
     @property
@@ -161,6 +216,11 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
     """
     totals, shared = Totals(run), run.constants
     sizes = [_size(totals, slots) for slots in totals.slots]
+    cells = [_cell(totals, cell, sizes) for cell in totals.cells]
+    ranked = [] if shared.ranking_obstacle else [e for e in cells if e.order or e.over_full]
+    ranked = [each for each in ranked if each.cell.policy != SHORT]
+    others = [each for each in ranked if each.cell.policy != WINDOW]
+    full = totals(totals.full).perplexity if totals.full else None
     return PerplexitySummary(
         passes=passes(row.finite for row in run.rows),
         text=shared.text,
@@ -172,34 +232,70 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
         blocks=totals.blocks,
         losses_from=totals.losses_from,
         left_out=totals.left_out,
-        cells=[_cell(totals, cell) for cell in totals.cells],
+        cells=cells,
+        num_cells=len(cells),
         sizes=sizes,
-        num_pairs=sum(len(size.pairs) for size in sizes),
+        evicts=any(size.evicts for size in sizes),
+        num_pairs=sum(size.num_pairs for size in sizes),
+        num_distinct=sum(size.num_distinct for size in sizes),
+        cost=_cost(others or ranked),
+        window_cost=_cost([e for e in ranked if e.cell.policy == WINDOW]) if others else None,
+        may_know_text=not shared.ranking_obstacle and full is not None and may_know(full),
     )
 
 
-def _cell(totals: Totals, cell: CellName) -> CellSummary:
-    total = totals(cell)
-    base = totals(totals.full).perplexity if totals.full else None
+def _cost(cells: Sequence[CellSummary]) -> Cost | None:
+    every = [each.over_full.ratio.value for each in cells if each.over_full]
+    ratios = [ratio for ratio in every if math.isfinite(ratio)]
+    if not ratios:
+        return None
+    return Cost(list(dict.fromkeys(each.cell.policy for each in cells)), min(ratios), max(ratios))
+
+
+def _cell(totals: Totals, cell: CellName, sizes: Sequence[SizeSummary]) -> CellSummary:
+    total, full = totals(cell), totals.full
+    at_full = dict(totals.by_position(full)) if full else {}
+    over = lambda at, part: part.perplexity / at_full[at].perplexity if full else None
+    pairs = [pair for size in sizes for pair in size.pairs if cell in (pair.first, pair.second)]
     return CellSummary(
         cell=cell,
         tokens=total.tokens,
         nll=total.nll,
         perplexity=total.perplexity,
-        over_full=None if base is None else total.perplexity / base,
+        over_full=_pair(totals, cell, full) if full and cell != full else None,
+        order=_order(cell, pairs) if pairs else None,
         bytes=total.bytes,
+        bytes_share=total.bytes / totals(full).bytes if full else None,
         tokens_per_second=total.speed,
-        by_position=[AtPosition(at, part.perplexity) for at, part in totals.by_position(cell)],
+        by_position=[
+            AtPosition(at, totals.last(at), part.perplexity, over(at, part))
+            for at, part in totals.by_position(cell)
+        ],
     )
 
 
+def _order(cell: CellName, pairs: Sequence[PairSummary]) -> Order:
+    gaps = [p.difference if p.first == cell else p.difference.turned for p in pairs if p.distinct]
+    lower = sum(gap.value < 0 for gap in gaps)
+    return Order(lower, len(gaps) - lower, len(pairs) - len(gaps))
+
+
 def _size(totals: Totals, slots: int) -> SizeSummary:
-    here, full = [CellName(name, slots) for name in totals.here(slots)], totals.full
+    here = [CellName(name, slots) for name in totals.here(slots)]
+    pairs = [_pair(totals, *pair) for pair in itertools.combinations(here, 2)]
+    lowest = min(here, key=lambda cell: totals(cell).perplexity, default=None)
+    tied = [{p.first, p.second} for p in pairs if not p.distinct and lowest in (p.first, p.second)]
+    last = max(totals.last(start) for _, start in totals.segments)
     return SizeSummary(
         slots=slots,
+        # The last token is scored by the query before it, which attends to itself as well.
+        evicts=last - 1 > slots,
         policies=[cell.policy for cell in here],
-        pairs=[_pair(totals, *pair) for pair in itertools.combinations(here, 2)],
-        over_full=[_pair(totals, cell, full) for cell in here] if full else [],
+        lowest=lowest.policy if lowest else None,
+        lowest_tied=[cell.policy for cell in here if {cell, lowest} in tied],
+        pairs=pairs,
+        num_pairs=len(pairs),
+        num_distinct=sum(pair.distinct for pair in pairs),
         over_sinks=_over_sinks(totals, slots),
         short=_short(totals, slots),
     )
@@ -225,7 +321,7 @@ def _over_sinks(totals: Totals, slots: int) -> PairSummary | None:
     kept = {cell.policy: re.fullmatch(r"window\+(\d+)", cell.policy) for cell in totals.cells}
     sinks = {name: int(match[1]) for name, match in kept.items() if match}
     fewest = CellName(min(sinks, key=lambda name: sinks[name], default=""), slots)
-    window = CellName("window", slots)
+    window = CellName(WINDOW, slots)
     return _pair(totals, window, fewest) if window in totals and fewest in totals else None
 
 

@@ -152,6 +152,11 @@ class Totals:
         rows = [self._cells[self.cells[0]][segment] for segment in self.segments]
         return np.concatenate([block_tokens(row.start, row.tokens) for row in rows]).astype(float)
 
+    def last(self, start: int) -> int:
+        """The last scored position, over all windows, of the segment that begins there."""
+        rows = [self._cells[self.cells[0]][each] for each in self.segments if each[1] == start]
+        return max(start, 1) + max(row.tokens for row in rows) - 1
+
     def by_position(self, cell: CellName) -> list[tuple[int, Total]]:
         """Totals by where in its window a segment begins."""
         starts = sorted({start for _, start in self.segments})

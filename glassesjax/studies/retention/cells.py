@@ -60,6 +60,11 @@ class Cell(NamedTuple):
         return np.array([row.steps for row in self.tokens])
 
     @property
+    def cached(self) -> np.ndarray:
+        """Of each token the share of decisions that cache it after the last step."""
+        return np.array([row.cached for row in self.tokens])
+
+    @property
     def titles(self) -> list[str]:
         """The class of each token, by title."""
         return [CLASS_TITLES.get(row.word_class, row.word_class) for row in self.tokens]

@@ -1,17 +1,17 @@
 """The retention study as a whole run: measured into a folder, with its page, resumable."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.retention.cells import read_cells
-from glassesjax.studies.retention.figures import retention_figures
+from glassesjax.studies.retention.charts import figures_of, positions_chart
 from glassesjax.studies.retention.measure import constants, measure, open_subject
-from glassesjax.studies.retention.page import retention_page
+from glassesjax.studies.retention.page import headline, retention_page, values
 from glassesjax.studies.retention.records import ROWS, RetentionConstants, RetentionRow
-from glassesjax.studies.retention.sentences import headline
 from glassesjax.studies.retention.settings import RetentionSettings
 from glassesjax.studies.retention.summary import RetentionSummary, summarize
 
@@ -62,16 +62,22 @@ def result(run: Run[RetentionRow, RetentionConstants]) -> RetentionResult:
       run: Of the retention study.
 
     Returns:
-      Its figures are ``positions``, ``classes`` and ``layers``, and two maps for each cell.
+      Its figures are those of ``figures_of``.
 
     Raises:
       BadInput: There is no whole cell.
     """
-    summary, figures = summarize(run), retention_figures(read_cells(run))
+    summary, cells = summarize(run), read_cells(run)
+    figures = figures_of(cells, summary)
+
+    def files() -> dict[str, str]:
+        narrow = functools.partial(positions_chart, cells, narrow=True)
+        first = plot("positions", figures["positions"], narrow=narrow, rows=values(cells))
+        rest = {name: plot(name, draw) for name, draw in figures.items() if name != "positions"}
+        drawn = {"positions": first, **rest}
+        page = retention_page(run, summary, cells, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
     return Result(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": retention_page(run, summary)},
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )

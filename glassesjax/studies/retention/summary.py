@@ -1,11 +1,14 @@
 """The numbers that a retention run comes down to."""
 
 import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from glassesjax.cache.obstacles import Obstacle
+from glassesjax.cache.readable import may_know
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.statistics.intervals import BLOCK, LEAST_BLOCKS, LEVEL, Interval, block_draws
@@ -18,11 +21,11 @@ from glassesjax.studies.retention.cells import (
     rank_correlation,
     read_cells,
 )
+from glassesjax.studies.retention.paper import PAPER_SLOTS, PAPER_STEPS
 from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
-from glassesjax.studies.retention.words import PAPER_SLOTS, PAPER_STEPS
 from glassesjax.tasks.word_classes import CLASSES
 
-FEW = 10  # tokens that a class must have for a sentence to speak of it
+FEW = 10  # tokens that a class must have for an interval
 EARLY = 25  # positions that the paper draws after the first
 TAGS = {row.name: row.tags for row in CLASSES}
 
@@ -61,6 +64,8 @@ class CellSummary:
     """Whether the representations of the pass are; None where the rows do not say."""
     tokens: int
     """Of the text."""
+    evicts: bool
+    """Whether anything is evicted, by a model that is finite."""
     decisions: int
     """How many there are."""
     deciders: str
@@ -83,6 +88,14 @@ class CellSummary:
     blocks: int
     """Of the text, over which intervals are."""
     classes: list[ClassSummary]
+    longer: list[str]
+    """Classes whose interval lies above the mean of all tokens, the longest-lived first."""
+    shorter: list[str]
+    """Those whose interval lies below it, the shortest-lived first."""
+    num_longer: int
+    num_shorter: int
+    classes_compared: int
+    """How many classes have an interval."""
     tied_classes: int
     """How many classes have an interval that does not leave out the mean of all tokens."""
     paper_slots: int | None
@@ -109,8 +122,38 @@ class RetentionSummary:
     ranking_obstacle: Obstacle | None
     text_perplexity: float | None
     """With everything cached; None where nothing predicts the text."""
+    known_text: bool
+    """Whether that is so low that the model may know the text by heart."""
     cells: list[CellSummary]
     """In the order of the run."""
+    cut_off: list[str]
+    """Policies of the settings that lack a number of slots which another has."""
+    evicting: int
+    """How many cells evict; the next five are over these."""
+    recent_least: float | None
+    """Of the cells' recent shares; None where none evicts, as are the next three."""
+    recent_most: float | None
+    first_least: float | None
+    """Share of decisions that cache the first token to the end, of the cell with the least."""
+    first_most: float | None
+    keep_first: list[str]
+    """Policies with which most decisions cache the first token to the end, at each number of
+    slots."""
+    kept_least: float | None
+    """The least of these shares; None where no policy does, as is the next."""
+    kept_most: float | None
+    evict_first: list[str]
+    """Those none of whose decisions do, at any."""
+
+    @property
+    def least_recent(self) -> CellSummary | None:
+        """The cell that caches the fewest recent positions; None where none evicts."""
+        return next((each for each in self.cells if each.recent_share == self.recent_least), None)
+
+    @property
+    def policies(self) -> list[str]:
+        """Those of the cells, in their order."""
+        return list(dict.fromkeys(each.policy for each in self.cells))
 
 
 def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
@@ -125,13 +168,43 @@ def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
     Raises:
       BadInput: There is no whole cell.
     """
-    cells, obstacle = read_cells(run), run.constants.ranking_obstacle
+    whole, obstacle = read_cells(run), run.constants.ranking_obstacle
+    cells = [cell_summary(cell, ranked=obstacle is None) for cell in whole]
+    evicting = [each for each in cells if each.evicts]
+    recent = [each.recent_share for each in evicting]
+    share = lambda each: each.first_cached / each.decisions
+    first = list(map(share, evicting))
+    keep = _policies_with(evicting, lambda each: share(each) > 0.5)
+    kept = [share(each) for each in evicting if each.policy in keep]
+    perplexity = whole[0].summary.text_perplexity
     return RetentionSummary(
         passes=passes(row.finite for row in run.rows),
         ranking_obstacle=obstacle,
-        text_perplexity=cells[0].summary.text_perplexity,
-        cells=[cell_summary(cell, ranked=obstacle is None) for cell in cells],
+        text_perplexity=perplexity,
+        known_text=perplexity is not None and may_know(perplexity),
+        cells=cells,
+        cut_off=_cut_off(cells, run.settings.get("policies", ())),
+        evicting=len(evicting),
+        recent_least=min(recent, default=None),
+        recent_most=max(recent, default=None),
+        first_least=min(first, default=None),
+        first_most=max(first, default=None),
+        keep_first=keep,
+        kept_least=min(kept, default=None),
+        kept_most=max(kept, default=None),
+        evict_first=_policies_with(evicting, lambda each: each.first_cached == 0),
     )
+
+
+def _cut_off(cells: Sequence[CellSummary], policies: Sequence[str]) -> list[str]:
+    counts = Counter(each.policy for each in cells)
+    return [name for name in policies if counts[name] < max(counts.values())]
+
+
+def _policies_with(cells: Sequence[CellSummary], holds: Callable[[CellSummary], bool]) -> list[str]:
+    """Policies of whose cells each one meets it."""
+    names = dict.fromkeys(each.policy for each in cells)
+    return [name for name in names if all(holds(each) for each in cells if each.policy == name)]
 
 
 def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
@@ -148,13 +221,18 @@ def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
     near, evicts = cell.overlap_next, cell.length > cell.slots and whole.finite is not False
     ranks = ranked and evicts
     classes = [_class(cell, name, ranks=ranks) for name in cell.classes]
-    intervals = [each.interval for each in classes if each.interval is not None]
+    ratios = {each.title: each.interval for each in classes if each.interval is not None}
+    apart = {name: each for name, each in ratios.items() if each.excludes(1.0)}
+    order = sorted(apart, key=lambda name: apart[name].value)
+    longer = [name for name in reversed(order) if apart[name].value > 1]
+    shorter = [name for name in order if apart[name].value < 1]
     return CellSummary(
         policy=cell.policy,
         slots=cell.slots,
         name=cell.name,
         finite=whole.finite,
         tokens=cell.length,
+        evicts=evicts,
         decisions=len(cell.layers),
         deciders=cell.decisions,
         steps=whole.steps,
@@ -167,7 +245,12 @@ def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
         early_steps=float(early.mean()) if len(early) else None,
         blocks=-(-cell.length // BLOCK),
         classes=classes,
-        tied_classes=sum(not interval.excludes(1.0) for interval in intervals),
+        longer=longer,
+        shorter=shorter,
+        num_longer=len(longer),
+        num_shorter=len(shorter),
+        classes_compared=len(ratios) if cell.length >= LEAST_BLOCKS * BLOCK else 0,
+        tied_classes=len(ratios) - len(apart),
         paper_slots=paper_slots(cell, PAPER_SLOTS),
         paper_classes=len(class_pairs(cell)),
         paper_correlation=paper_correlation(cell) if ranks else None,

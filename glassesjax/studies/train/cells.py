@@ -1,6 +1,6 @@
 """Rows of trainings as readers want them: curves of steps, and answers by format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -8,7 +8,10 @@ import numpy as np
 from glassesjax.runs.run import Run
 from glassesjax.studies.train.records import (
     AnswersRow,
+    FailureLengths,
+    FailureRow,
     InDistributionRow,
+    PairRow,
     StepRow,
     TrainConstants,
     TrainRow,
@@ -26,6 +29,8 @@ class Training(NamedTuple):
     """What tells its decoders from others, their seeds apart: for a title."""
     constants: TrainConstants
     rows: Sequence[TrainRow]
+    label: str = ""
+    """The same in a few words of the field; empty for a training that is alone."""
 
     def of(self, kind: type[KindT]) -> Iterator[KindT]:
         """The rows of one kind.
@@ -49,6 +54,61 @@ class Training(NamedTuple):
         """
         layers = self.constants.num_layers
         return f"{self.name}, {layers} layer{'' if layers == 1 else 's'}, seed {seed}"
+
+
+class TrainedDecoder(NamedTuple):
+    """The rows of one decoder, by format, as figures and tables want them."""
+
+    training: Training
+    seed: int
+    label: str
+    """What tells it from the others of a page; empty if it is alone."""
+    drawn: Mapping[str, InDistributionRow]
+    """Answers at lengths drawn as in the training."""
+    answers: Mapping[str, Sequence[AnswersRow]]
+    """In order of length."""
+    pairs: Mapping[str, Sequence[PairRow]]
+    """In order of n."""
+    lengths: Mapping[str, FailureLengths]
+    """Only of formats of which they are known."""
+
+
+def decoders_of(trainings: Sequence[Training]) -> list[TrainedDecoder]:
+    """Every decoder of some trainings.
+
+    Args:
+      trainings: In their order.
+
+    Returns:
+      One a training and seed.
+    """
+    return [decoder for training in trainings for decoder in _decoders(training)]
+
+
+def _decoders(training: Training) -> Iterator[TrainedDecoder]:
+    seeds = sorted({row.seed for row in training.rows})
+    for seed in seeds:
+        mine = [row for row in training.rows if row.seed == seed]
+        own = Training(training.name, training.constants, mine)
+        yield TrainedDecoder(
+            training,
+            seed,
+            ", ".join(filter(None, [training.label, f"seed {seed}" if len(seeds) > 1 else ""])),
+            drawn={row.format: row for row in own.of(InDistributionRow)},
+            answers=_by_length(own.of(AnswersRow)),
+            pairs=_by_length(own.of(PairRow)),
+            lengths={row.format: row.lengths for row in own.of(FailureRow) if row.lengths},
+        )
+
+
+LengthT = TypeVar("LengthT", AnswersRow, PairRow)
+
+
+def _by_length(rows: Iterator[LengthT]) -> dict[str, list[LengthT]]:
+    groups: dict[str, list[LengthT]] = {}
+    for row in sorted(rows, key=lambda row: row.length):
+        groups.setdefault(row.format, []).append(row)
+    return groups
 
 
 def training_of(run: Run[TrainRow, TrainConstants]) -> Training:

@@ -17,14 +17,14 @@ from glassesjax.runs.fill import Done
 from glassesjax.runs.record import to_row
 from glassesjax.runs.rows import ROWS
 from glassesjax.runs.upgrade import todays_mark
-from glassesjax.studies.train.heard_rows import heard_places
+from glassesjax.studies.train.influence_rows import influence_by_position
 from glassesjax.studies.train.memory import check_training
+from glassesjax.studies.train.pair_rows import collisions
 from glassesjax.studies.train.ratio_rows import ratio_seen
 from glassesjax.studies.train.records import ROWS as SCHEMA
 from glassesjax.studies.train.records import StepRow, TrainRow
 from glassesjax.studies.train.rows import score_rows, step_rows
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
-from glassesjax.studies.train.twin_rows import confusion
 from glassesjax.train import Learner, begin, learn
 from glassesjax.train.checkpoint import load, newest_first, save, stands_on
 from glassesjax.train.hosts import fetch, is_writer, share
@@ -194,7 +194,7 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
 
 
 # What the trained decoders are asked, one after the other.
-QUESTIONS = (answers, heard_places, ratio_seen, confusion)
+QUESTIONS = (answers, influence_by_position, ratio_seen, collisions)
 
 
 def _progress(settings: TrainSettings, row: StepRow) -> str:

@@ -1,41 +1,30 @@
-"""The train page: what was learned, and how far it goes, in one HTML file."""
+"""What the pages of a training and of a sweep show, by the names of their templates."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from matplotlib.figure import Figure
-
-from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.markup import Markup, bullets, element, format_name, picture, table
-from glassesjax.report.numbers import MISSING
+from glassesjax.report.chart import Chart
+from glassesjax.report.render import Plot, page, plot
 from glassesjax.runs.run import Run
-from glassesjax.studies.train.cells import RIGHT, Answers
-from glassesjax.studies.train.failing_sentences import FAILING, failing_section
-from glassesjax.studies.train.heard_sentences import (
-    heard_headlines,
-    heard_section,
-    ratio_section,
-    words_of,
+from glassesjax.runs.verdicts import Passes
+from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of
+from glassesjax.studies.train.charts import (
+    HERO,
+    MOST_DECODERS,
+    STATES,
+    format_colors,
+    influences_of,
+    series_of,
+    signals_of,
+    state_of,
 )
+from glassesjax.studies.train.failure_cells import FACTOR, Failure
+from glassesjax.studies.train.influence_cells import MEASURES
 from glassesjax.studies.train.records import TrainConstants, TrainRow
 from glassesjax.studies.train.summary import FormatSummary, TrainSummary
 
-LEAD = (
-    "Small decoders learn a task whose exact answer is known, at some lengths. Then they answer at"
-    " those lengths and far beyond, with each of their intermediate values rounded to a format.",
-)
-GLOSSARY = {
-    "right": "The whole answer is right: each of its tokens is ranked first, alone, given the right"
-    " ones before it. Greedy writing would give that answer. A tie is no answer.",
-    "margin": "The smallest lead of a right token's score over the next one's, over examples and"
-    " seeds; negative where one was wrong.",
-    "learned": f"At least {RIGHT:.0%} of the answers are right, the mean over seeds.",
-}
-METHODS = (
-    "Formats are simulated: arithmetic is in float32, and every stored value is rounded, weights"
-    " included. Weights were trained as the settings say.",
-    "Examples of an evaluation are drawn apart from those of the training, but a short item has few"
-    " forms and was seen.",
-)
+MOST_FINDINGS = 4
 
 
 def headline(summary: TrainSummary) -> str:
@@ -49,132 +38,248 @@ def headline(summary: TrainSummary) -> str:
     """
     (training,) = summary.trainings
     answers = list(map(_format_headline, training.formats)) or ["no answers yet"]
-    return "; ".join([*summary.passes.phrases(), *answers])
+    return "; ".join([*lost(summary.passes), *answers])
+
+
+def lost(passes: Passes) -> list[str]:
+    """What a headline begins with where the unrounded pass is not finite."""
+    if not passes.not_finite:
+        return []
+    return [f"not finite, in {passes.not_finite} of {passes.known} rows"]
 
 
 def _format_headline(answers: FormatSummary) -> str:
     if answers.not_finite:
         return f"{answers.format} not finite, at {answers.not_finite} of {answers.tested} lengths"
+    reach = "at none" if answers.reach is None else f"up to {answers.reach}"
     share = f"{answers.in_distribution.mean:.1%} right in distribution in {answers.format}"
-    return f"{share}, learned {_learned_up_to(answers)} of {answers.lengths[-1].length}"
-
-
-def _learned_up_to(answers: FormatSummary) -> str:
-    return "at none" if answers.reach is None else f"up to {answers.reach}"
-
-
-def train_headlines(summary: TrainSummary) -> list[str]:
-    """What the rows say, a sentence each.
-
-    Args:
-      summary: Of one training.
-
-    Returns:
-      Sentences in plain text.
-    """
-    (training,) = summary.trainings
-    seen = f"lengths {training.shortest} to {training.longest} as in training ({training.mix})"
-    said = [*summary.passes.sentences(), f"{seen.capitalize()}."]
-    return [*said, *map(_format_sentence, training.formats), *heard_headlines(summary)]
-
-
-def _format_sentence(answers: FormatSummary) -> str:
-    name = answers.format
-    if answers.not_finite:
-        return (
-            f"{name}: the loss is not finite, at {answers.not_finite} of {answers.tested} lengths."
-        )
-    return (
-        f"{name}: {answers.in_distribution.mean:.1%} right in distribution; of the tested lengths"
-        f" up to {answers.lengths[-1].length} learned {_learned_up_to(answers)}."
-    )
+    return f"{share}, learned {reach} of {answers.lengths[-1].length}"
 
 
 def train_page(
-    run: Run[TrainRow, TrainConstants], summary: TrainSummary, figures: Mapping[str, Figure]
+    run: Run[TrainRow, TrainConstants],
+    training: Training,
+    summary: TrainSummary,
+    figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on a run of the training.
 
     Args:
       run: Of the train study.
+      training: Its rows.
       summary: Its numbers.
       figures: By name.
 
     Returns:
-      An HTML document without scripts, links or outside resources. The same rows give the same
-      text.
+      An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    title = f"What a small decoder learns of {run.constants.task}"
-    (training,) = summary.trainings
-    body = element(
-        "main",
-        _header(run.constants, title),
-        element("h2", "What the rows say"),
-        bullets(train_headlines(summary), "says"),
-        element("h2", "Beyond the training"),
-        picture(
-            figures["lengths"],
-            "lengths",
-            "Share of right answers against the length, by format",
-            "Share of right answers, the mean over seeds, and their range. Shaded: the lengths of"
-            " the training.",
-        ),
-        _table(training.formats),
-        failing_section(summary, failing_of(figures)),
-        heard_section(summary, figures.get("heard")),
-        ratio_section(summary),
-        element("h2", "Training"),
-        picture(
-            figures["losses"],
-            "losses",
-            "Loss against the step",
-            f"Mean loss over the tokens that are scored, by seed ({training.seeds}).",
-        ),
-        glossary({**GLOSSARY, **FAILING, **words_of(summary)}),
-        element("section", element("h2", "Methods and caveats"), bullets(METHODS, "says")),
-        origin(run.settings, run.made),
-        element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
-    )
-    return document(title, body)
+    known = run.constants
+    decoders = decoders_of([training])
+    return page(
+        "glassesjax.studies.train",
+        run=run,
+        facts=[
+            f"task {known.task}", f"positions {known.positions}", f"remedy {known.remedy}",
+            *common_facts([training]),
+        ],
+        task=known.task,
+        answers=[_answers(one) for one in decoders if one.pairs],
+        states=[(token, meaning) for token, _, meaning in STATES],
+        **shown([training], decoders, summary, figures),
+    )  # fmt: skip
 
 
-def failing_of(figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """The figures of failure lengths.
+def common_facts(trainings: Sequence[Training]) -> list[str]:
+    """What was trained, as far as it is the same in all trainings.
 
     Args:
-      figures: All of a page, by name.
+      trainings: One or more.
 
     Returns:
-      ``failing`` and ``signals``; none where nothing is predicted.
+      A few words each.
     """
-    return {name: figures[name] for name in ("failing", "signals") if name in figures}
+    texts = (
+        lambda k: f"layers {k.num_layers}", lambda k: f"heads {k.num_heads}",
+        lambda k: f"width {k.model_dim}", lambda k: f"mask {k.mask}",
+        lambda k: f"trained on n = {k.shortest} to {k.longest}",
+        lambda k: None if k.steps is None else f"{k.steps} steps",
+    )  # fmt: skip
+    every = [{text(each.constants) for each in trainings} for text in texts]
+    return [text for values in every if len(values) == 1 for text in values if text]
 
 
-def _header(known: TrainConstants, title: str) -> Markup:
-    counts = [f"{known.num_layers} layers", f"{known.num_heads} heads", f"width {known.model_dim}"]
-    counts += [f"{name} {getattr(known, name)}" for name in ("positions", "mask", "temperature")]
-    counts += [f"{name} {getattr(known, name)}" for name in ("remedy", "arithmetic")]
-    counts += [f"lengths {known.shortest} to {known.longest}, {known.mix}"]
-    return element(
-        "header",
-        element("p", "glassesjax · train study", class_="kicker"),
-        element("h1", title),
-        *(element("p", sentence, class_="lead") for sentence in LEAD),
-        element("p", " · ".join(counts), class_="facts"),
-    )
+def shown(
+    trainings: Sequence[Training],
+    decoders: Sequence[TrainedDecoder],
+    summary: TrainSummary,
+    figures: Mapping[str, Plot],
+) -> dict[str, Any]:
+    """What both pages show.
+
+    Args:
+      trainings: Those that are done, one or more.
+      decoders: Theirs.
+      summary: Their numbers.
+      figures: By name.
+
+    Returns:
+      Values by the names that ``trained.html.j2`` has.
+    """
+    lengths = sorted({r.length for one in decoders for rows in one.answers.values() for r in rows})
+    failures = {
+        (one.name, each.seed, each.format): each
+        for one in summary.trainings
+        for each in one.failures
+    }
+    table = [line for one in decoders for line in _lines(one, lengths, failures)]
+    hero = next((name for name in HERO if name in figures), None)
+    return {
+        "summary": summary,
+        "hero": hero,
+        "figure": figures[hero] if hero else None,
+        "figures": figures,
+        "formats": _formats(decoders),
+        "tabled": [
+            (series_of(name), name) for name in dict.fromkeys(line["format"] for line in table)
+        ],
+        "colors": format_colors(decoders),
+        "series_of": series_of,
+        "findings": [*_findings(summary)][:MOST_FINDINGS],
+        "lengths": lengths,
+        "table": table,
+        "labelled": any(one.label for one in decoders),
+        "failures": [each for each in failures.values() if each.lengths],
+        "refused": _refused(failures.values()),
+        "named": {(one.name): one.label for one in trainings},
+        "seeds": max((one.seed for one in decoders), default=0),
+        "slopes": [each for one in summary.trainings for each in one.slopes],
+        "signals": [(one.label, figures[f"signal-{at}"]) for at, one in signals_of(decoders)],
+        "orders": [each for one in summary.trainings for each in one.orders],
+        "measures": MEASURES,
+        "influences": [
+            (cell.name, cell.length, figures[f"influence-{at}"])
+            for at, cell in enumerate(influences_of(trainings))
+        ],
+        "ratios": [each for one in summary.trainings for each in one.ratios],
+        "repetitions": [each for one in summary.trainings for each in one.repetitions],
+        "factor": FACTOR,
+        "most": MOST_DECODERS,
+    }
 
 
-def _table(formats: Sequence[FormatSummary]) -> Markup:
-    lengths = sorted({point.length for each in formats for point in each.lengths})
+def _formats(decoders: Sequence[TrainedDecoder]) -> list[tuple[str, str]]:
+    """Formats with the names of their series, in the order in which they were asked for."""
+    every = (name for one in decoders for name in (*one.pairs, *one.answers))
+    return [(series_of(name), name) for name in dict.fromkeys(every)]
+
+
+def _findings(summary: TrainSummary) -> Iterator[str]:
+    """Names of the findings that there are, those of the rarer measurements first."""
+    each = summary.trainings
+    refused = any(cell.lengths is None for one in each for cell in one.failures)
+    there = {
+        "contradictions": summary.num_contradictions,
+        "ratio": any(one.ratios for one in each),
+        "influence": any(order.orders["influence"] for one in each for order in one.orders),
+        "boundary": summary.boundary is not None and summary.following is not None,
+        "collisions": summary.collisions,
+        "predictions": summary.predictions.compared,
+        "lowest": summary.lowest and summary.lowest.accuracy < 1 and summary.answered > 1,
+        "refused": refused,
+    }
+    return (name for name, is_there in there.items() if is_there)
+
+
+def _refused(failures: Sequence[Failure] | Any) -> list[Failure]:  # noqa: ANN401
+    """Decoders of which nothing is predicted, once each."""
+    first: dict[tuple[str, int], Failure] = {}
+    for each in failures:
+        if each.lengths is None:
+            first.setdefault((each.setting, each.seed), each)
+    return list(first.values())
+
+
+def _lines(
+    one: TrainedDecoder, lengths: Sequence[int], failures: Mapping[tuple[str, int, str], Failure]
+) -> Iterator[dict[str, Any]]:
+    """A line of the table for each format of a decoder."""
+    for name, rows in one.answers.items():
+        known = {row.length: row for row in rows}
+        beyond = min((row.length for row in rows if not row.in_training), default=None)
+        yield {
+            "decoder": one,
+            "format": name,
+            "drawn": one.drawn.get(name),
+            "cells": [(n, known.get(n), n == beyond) for n in lengths],
+            "failure": failures.get((one.training.name, one.seed, name)),
+        }
+
+
+def _answers(one: TrainedDecoder) -> dict[str, Any]:
+    """What a decoder answers to each pair, a line an n."""
+    formats = list(one.pairs)
+    known = {name: {row.length: row for row in rows} for name, rows in one.pairs.items()}
     lines = []
-    for length in lengths:
-        points = [{p.length: p.answers for p in each.lengths}.get(length) for each in formats]
-        lines.append([length, *(MISSING if p is None else _share(p) for p in points)])
-    lines.insert(0, ["as in training", *(_share(each.in_distribution) for each in formats)])
-    heads = ["length", *(format_name(each.format) for each in formats)]
-    told = element("p", "Right answers at each length; in brackets the margin.")
-    return element("section", told, table(heads, lines))
+    for row in one.pairs[formats[0]]:
+        given = [known[name].get(row.length) for name in formats]
+        cells = [(each, each and STATES[state_of(each)][0]) for each in given]
+        lines.append({"pair": row, "cells": cells})
+    return {"label": one.label, "formats": formats, "lines": lines}
 
 
-def _share(answers: Answers) -> str:
-    return f"{answers.mean:.1%} ({answers.logit_margin:.3g})"
+def plots(
+    figures: Mapping[str, Callable[[], Chart]], decoders: Sequence[TrainedDecoder]
+) -> dict[str, Plot]:
+    """Each figure drawn, the one that answers also for a phone and with its data.
+
+    Args:
+      figures: By name.
+      decoders: Whose rows they show.
+
+    Returns:
+      By name.
+    """
+    hero = next((name for name in HERO if name in figures), None)
+    drawn = {name: plot(name, draw) for name, draw in figures.items() if name != hero}
+    if hero is None:
+        return drawn
+    rows = [*(_pair_values if hero == "pairs" else _answer_values)(decoders)]
+    narrow = functools.partial(HERO[hero], decoders, narrow=True)
+    return {hero: plot(hero, figures[hero], narrow=narrow, rows=rows), **drawn}
+
+
+def _pair_values(decoders: Sequence[TrainedDecoder]) -> Iterator[dict[str, Any]]:
+    for one in decoders:
+        for name, rows in one.pairs.items():
+            lengths = one.lengths.get(name)
+            for row in rows:
+                texts = (row.target, row.next_target, row.answer, row.next_answer)
+                names = ("correct", "correct_next", "answer", "answer_next")
+                yield {
+                    **_identity(one, name), "n": row.length,
+                    **{key: _plain(text) for key, text in zip(names, texts, strict=True)},
+                    "state": STATES[state_of(row)][2].partition(",")[0].partition(":")[0],
+                    "predicted": lengths and lengths.predicted,
+                    "low": lengths and lengths.predicted_low,
+                    "high": lengths and lengths.predicted_high,
+                    "observed": lengths and lengths.observed,
+                }  # fmt: skip
+
+
+def _answer_values(decoders: Sequence[TrainedDecoder]) -> Iterator[dict[str, Any]]:
+    for one in decoders:
+        for name, rows in one.answers.items():
+            for row in rows:
+                yield {
+                    **_identity(one, name), "n": row.length, "accuracy": row.exact_match,
+                    "logit_margin": row.logit_margin, "examples": row.examples,
+                }  # fmt: skip
+
+
+def _identity(one: TrainedDecoder, format: str) -> dict[str, Any]:
+    return {"decoder": _plain(one.training.name), "seed": one.seed, "format": format}
+
+
+def _plain(text: str) -> str:
+    """A name without what would end a field of a table of text."""
+    return text.replace(", ", " ").replace(",", " ").replace("\n", " ").replace('"', "")

@@ -1,5 +1,6 @@
 """The train study as a whole run: trained into a folder, with its page, resumable."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,17 +9,13 @@ from typing import Any
 import jax
 
 from glassesjax.errors import BadInput
-from glassesjax.report.canvas import svg_files
 from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.provenance import code_fields
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.train.cells import training_of
-from glassesjax.studies.train.failing_figures import failing_figures
-from glassesjax.studies.train.figures import lengths_figure, losses_figure
-from glassesjax.studies.train.heard_cells import heard_cells
-from glassesjax.studies.train.heard_figures import heard_figure
+from glassesjax.studies.train.cells import decoders_of, training_of
+from glassesjax.studies.train.charts import figures_of, loss_chart
 from glassesjax.studies.train.measure import Steps, measure, mesh_of, settled
-from glassesjax.studies.train.page import headline, train_page
+from glassesjax.studies.train.page import headline, plots, train_page
 from glassesjax.studies.train.records import ROWS, StepRow, TrainConstants, TrainRow
 from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.settings import TrainSettings
@@ -129,21 +126,17 @@ def result(run: Run[TrainRow, TrainConstants]) -> TrainResult:
       run: Of the train study.
 
     Returns:
-      Its figures are ``lengths`` and ``losses``, ``failing`` and ``signals`` where failure lengths
-      are predicted, and ``heard`` where influence by position was measured.
+      Its figures are ``losses`` and those of ``figures_of``.
     """
     training, summary = training_of(run), summarize(run)
-    figures = {
-        "lengths": lambda: lengths_figure(training),
-        "losses": lambda: losses_figure(training),
-        **failing_figures([training]),
-        **({"heard": lambda: heard_figure([training])} if heard_cells(training) else {}),
-    }
-    drawn = lambda: {name: draw() for name, draw in figures.items()}
+    losses = functools.partial(loss_chart, training)
+    figures = {**figures_of([training]), "losses": losses}
+
+    def files() -> dict[str, str]:
+        drawn = plots(figures, decoders_of([training]))
+        page = train_page(run, training, summary, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
     return Result(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": train_page(run, summary, drawn())},
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )

@@ -56,10 +56,8 @@ def violations(summary: "TrainSummary") -> Sequence[str]:
       One line where the unrounded pass is not finite, and one for each certificate or ratio that
       the rows contradict.
     """
-    from glassesjax.studies.train.failing_sentences import contradiction_line
-
-    contradictions = [each for one in summary.trainings for each in one.contradictions]
-    return [*summary.passes.failures, *map(contradiction_line, contradictions)]
+    contradictions = [each.line for one in summary.trainings for each in one.contradictions]
+    return [*summary.passes.failures, *contradictions]
 
 
 def _together(options: TrainOptions, run: Callable[[bool], int]) -> int:

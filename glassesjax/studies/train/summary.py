@@ -9,6 +9,7 @@ from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.train.cells import (
+    RIGHT,
     Answered,
     Answers,
     Training,
@@ -18,8 +19,8 @@ from glassesjax.studies.train.cells import (
     reach,
     training_of,
 )
-from glassesjax.studies.train.failing_cells import Failing, Slope, failing, slopes
-from glassesjax.studies.train.heard_cells import MEASURES, Order, Places, heard_cells
+from glassesjax.studies.train.failure_cells import Failure, Slope, failures, slopes
+from glassesjax.studies.train.influence_cells import MEASURES, Order, Places, influence_cells
 from glassesjax.studies.train.records import (
     PairRow,
     RatioRow,
@@ -85,12 +86,32 @@ class Contradiction(NamedTuple):
     decoder: str
     row: PairRow | RepetitionRow | RatioRow
 
+    @property
+    def line(self) -> str:
+        """What the row contradicts, as the terminal has it."""
+        match self.row:
+            case PairRow(format=name, length=length):
+                return f"{self.decoder}, {name}: a certificate is contradicted at n = {length}"
+            case RepetitionRow(length=length, max_difference=difference, roundoff=roundoff):
+                allowed = math.nan if roundoff is None else roundoff.roundoff
+                return (
+                    f"{self.decoder}: repetitions of {length} tokens are {difference:.2g} apart,"
+                    f" where rounding allows {allowed:.2g}"
+                )
+            case RatioRow(accuracy=accuracy, ratio_only_accuracy=most):
+                return (
+                    f"{self.decoder}: {accuracy:.2%} of all items are counted, where a ratio gives"
+                    f" {most:.2%} at best"
+                )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSummary:
     """One training: all its seeds."""
 
     name: str
+    label: str
+    """What tells it from the other trainings, in a few words; empty if it is alone."""
     shortest: int
     """Shortest length of the training."""
     longest: int
@@ -99,7 +120,7 @@ class TrainingSummary:
     seeds: int
     """How many decoders have steps."""
     formats: list[FormatSummary]
-    failures: list[Failing]
+    failures: list[Failure]
     """Failure lengths, by decoder and format."""
     slopes: list[Slope]
     orders: list[OrderSummary]
@@ -119,6 +140,21 @@ class Predictions(NamedTuple):
     compared: int
 
 
+class Span(NamedTuple):
+    """Over trainings and formats."""
+
+    least: float
+    most: float
+
+
+class Lowest(NamedTuple):
+    """The lowest accuracy at lengths drawn as in the training, over trainings and formats."""
+
+    label: str
+    format: str
+    accuracy: float
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainSummary:
     """What one or more trainings say."""
@@ -126,7 +162,33 @@ class TrainSummary:
     passes: Passes
     """Over all rows."""
     trainings: list[TrainingSummary]
+    decoders: int
+    """Trainings times their seeds."""
+    answered: int
+    """Trainings times the formats in which they answered."""
+    learned: int
+    """Of these, how many are learned at each tested length of the training."""
+    learned_formats: list[str]
+    """Formats in which all trainings are."""
+    boundary: int | None
+    """The longest tested length within the training; None where that differs, or is none."""
+    following: int | None
+    """The shortest tested one beyond it; None likewise."""
+    accuracy_boundary: Span | None
+    """Accuracy there, means over seeds; None where ``boundary`` is."""
+    accuracy_following: Span | None
+    """Likewise."""
+    accuracy_trained: Span | None
+    """Accuracy at lengths drawn as in the training; None where nothing was answered."""
+    lowest: Lowest | None
+    """None where nothing was answered."""
+    collisions: Span | None
+    """Share of the pairs beyond the training that collide, over decoders and formats."""
     predictions: Predictions
+    furthest: Failure | None
+    """The prediction with the largest factor between it and what is observed."""
+    num_contradictions: int
+    """Rows that contradict a statement."""
 
 
 def summarize(run: Run[TrainRow, TrainConstants]) -> TrainSummary:
@@ -155,20 +217,81 @@ def summary_of(trainings: Sequence[Training]) -> TrainSummary:
     """
     each = [_training(training) for training in trainings]
     cells = [cell for one in each for cell in one.failures]
-    compared = [cell for cell in cells if cell.ratio is not None and not cell.is_wide]
+    compared = [cell for cell in cells if cell.ratio and not cell.is_reference]
+    answers = [(one, form) for one in each for form in one.formats]
+    boundary, following = (_common(end(form) for _, form in answers) for end in (_last, _next))
     return TrainSummary(
         passes=passes(
             getattr(row, "finite", None) for training in trainings for row in training.rows
         ),
         trainings=each,
+        decoders=sum(one.seeds for one in each),
+        answered=len(answers),
+        learned=sum(_is_learned(form) for _, form in answers),
+        learned_formats=_learned_formats(each),
+        boundary=boundary,
+        following=following,
+        accuracy_boundary=_accuracy(answers, boundary),
+        accuracy_following=_accuracy(answers, following),
+        accuracy_trained=_span(form.in_distribution.mean for _, form in answers),
+        lowest=min(
+            (Lowest(one.label, form.format, form.in_distribution.mean) for one, form in answers),
+            key=lambda lowest: lowest.accuracy,
+            default=None,
+        ),
+        collisions=_span(cell.share_beyond for cell in cells if cell.share_beyond is not None),
         predictions=Predictions(sum(not cell.beyond_factor for cell in compared), len(compared)),
+        furthest=max(compared, key=lambda cell: abs(math.log(cell.ratio or 1)), default=None),
+        num_contradictions=sum(len(one.contradictions) for one in each),
     )
 
 
+def _last(form: FormatSummary) -> int | None:
+    return max((point.length for point in form.lengths if point.in_training), default=None)
+
+
+def _next(form: FormatSummary) -> int | None:
+    return min((point.length for point in form.lengths if not point.in_training), default=None)
+
+
+def _common(lengths: Iterable[int | None]) -> int | None:
+    """The one value that all have; None where there is no such."""
+    values = set(lengths)
+    return values.pop() if len(values) == 1 else None
+
+
+def _is_learned(form: FormatSummary) -> bool:
+    last = _last(form)
+    if last is None:
+        return form.in_distribution.mean >= RIGHT
+    return form.reach is not None and form.reach >= last
+
+
+def _learned_formats(trainings: Sequence[TrainingSummary]) -> list[str]:
+    verdicts: dict[str, list[bool]] = {}
+    for one in trainings:
+        for form in one.formats:
+            verdicts.setdefault(form.format, []).append(_is_learned(form))
+    return [name for name, each in verdicts.items() if all(each) and len(each) == len(trainings)]
+
+
+def _accuracy(
+    answers: Sequence[tuple[TrainingSummary, FormatSummary]], length: int | None
+) -> Span | None:
+    points = (point for _, form in answers for point in form.lengths)
+    return _span(point.answers.mean for point in points if point.length == length)
+
+
+def _span(values: Iterable[float]) -> Span | None:
+    known = list(values)
+    return Span(min(known), max(known)) if known else None
+
+
 def _training(training: Training) -> TrainingSummary:
-    known, cells = training.constants, failing(training)
+    known, cells = training.constants, failures(training)
     return TrainingSummary(
         name=training.name,
+        label=training.label,
         shortest=known.shortest,
         longest=known.longest,
         mix=known.mix,
@@ -176,7 +299,7 @@ def _training(training: Training) -> TrainingSummary:
         formats=_formats(training),
         failures=cells,
         slopes=slopes(cells),
-        orders=[_order(cell) for cell in heard_cells(training)],
+        orders=[_order(cell) for cell in influence_cells(training)],
         ratios=[
             RatioSummary(
                 training.decoder(row.seed),

@@ -12,7 +12,6 @@ import jax
 
 from glassesjax.errors import BadInput, Busy
 from glassesjax.files import to_json, write_by_rename, writing
-from glassesjax.report.canvas import Figure, svg_files
 from glassesjax.runs.fill import fixed_fields
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
@@ -23,14 +22,14 @@ from glassesjax.runs.row_schema import NUMBER
 from glassesjax.runs.rows import ROWS as ROWS_FILE
 from glassesjax.runs.rows import marks
 from glassesjax.runs.run import SUMMARY, Result, Run
-from glassesjax.studies.train.failing_figures import failing_figures
-from glassesjax.studies.train.heard_figures import heard_figure
+from glassesjax.studies.train.cells import decoders_of
+from glassesjax.studies.train.charts import figures_of
 from glassesjax.studies.train.measure import mesh_of
+from glassesjax.studies.train.page import plots
 from glassesjax.studies.train.records import TrainRow
 from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.run import run_train
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.surveys.sweep.figures import reaches_figure
 from glassesjax.surveys.sweep.measure import done_cells, fill_cells, missing, sweep_programs
 from glassesjax.surveys.sweep.page import headline, sweep_page
 from glassesjax.surveys.sweep.records import LABELS, ROWS, SweepConstants, axis_column
@@ -210,24 +209,24 @@ def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
       run: As read.
 
     Returns:
-      Its figure is ``reaches``, beside those of failure lengths and of influence by position where
-      there are any; none where no cell is done. Its frame is indexed by the settings that vary.
+      Its figures are those of ``figures_of``; none where no cell is done. Its frame is indexed by
+      the settings that vary.
     """
     trainings = trainings_of(run)
-    summary = summarize(run, trainings)
-    figures: dict[str, Callable[[], Figure]] = {}
-    if trainings:
-        figures = {"reaches": lambda: reaches_figure(trainings), **failing_figures(trainings)}
-    if any(each.orders for each in summary.trainings):
-        figures["heard"] = lambda: heard_figure(trainings)
-    drawn = lambda: {name: draw() for name, draw in figures.items()}
+    summary, figures = summarize(run, trainings), figures_of(trainings)
     axes = [axis_column(name) for name, values in axes_of(run.settings).items() if len(values) > 1]
+
+    def files() -> dict[str, str]:
+        drawn = plots(figures, decoders_of(trainings))
+        page = sweep_page(run, trainings, summary, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
     return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
         figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": sweep_page(run, summary, drawn())},
+        files=files,
         labels={kind: (*axes, *names) for kind, names in LABELS.items()},
     )
 

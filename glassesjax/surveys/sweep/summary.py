@@ -12,7 +12,7 @@ from glassesjax.runs.run import Run
 from glassesjax.studies.train.cells import Training
 from glassesjax.studies.train.records import TrainRow
 from glassesjax.studies.train.summary import TrainSummary, summary_of
-from glassesjax.surveys.sweep.records import SweepConstants
+from glassesjax.surveys.sweep.records import SweepConstants, axis_column
 
 
 class Shares(NamedTuple):
@@ -58,7 +58,29 @@ def trainings_of(run: Run[TrainRow, SweepConstants]) -> list[Training]:
         cell = known[number].cell
         first.setdefault(cell, known[number])
         rows.setdefault(cell, []).append(row)
-    return [Training(cell, first[cell], mine) for cell, mine in rows.items()]
+    varied = [name for name, values in axes_of(run.settings).items() if len(values) > 1]
+    own = {known[number].cell: run.records[number] for number in known}
+    return [
+        Training(cell, first[cell], mine, _label(own[cell], varied) or cell)
+        for cell, mine in rows.items()
+    ]
+
+
+# What a setting of the grid is called where its value alone would not say it.
+_WORDS: Mapping[str, str] = {
+    "positions": "{} positions", "remedy": "{}", "task": "{}", "mask": "{} mask",
+}  # fmt: skip
+_NONE: Mapping[str, str] = {"positions": "no positions", "remedy": "plain prompt"}
+
+
+def _label(record: Mapping[str, Any], varied: Sequence[str]) -> str:
+    """A cell in the words of the field: its values of the settings that vary."""
+    texts = []
+    for name in varied:
+        value = record.get(axis_column(name))
+        word = _NONE.get(name) if value == "none" else None
+        texts.append(word or _WORDS.get(name, f"{name} {{}}").format(value))
+    return ", ".join(texts)
 
 
 def axes_of(settings: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
@@ -96,9 +118,7 @@ def summarize(run: Run[TrainRow, SweepConstants], trainings: Sequence[Training])
         for each in one.formats:
             shares.setdefault(each.format, []).append(each.in_distribution.mean)
     return SweepSummary(
-        passes=summary.passes,
-        trainings=summary.trainings,
-        predictions=summary.predictions,
+        **{each.name: getattr(summary, each.name) for each in dataclasses.fields(summary)},
         cells_done=len(trainings),
         cells=math.prod(len(values) for values in axes_of(run.settings).values()),
         formats=list(shares),

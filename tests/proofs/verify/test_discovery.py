@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import proofs_numeric
-from proofs_numeric.verify.discovery import GROUPS, ORDER, in_order, load, modules
+from proofs_numeric.verify import discovery
+from proofs_numeric.verify.discovery import GROUPS, ORDER, TOPICS, in_order, load, modules, topic_of
 
 FOLDER = Path(proofs_numeric.__file__).parent
 
@@ -43,6 +44,17 @@ def test_groups_follow_each_other_and_names_within_them():
     errata = [int(name.removeprefix("err_e")) for name in names if name.startswith("err_e")]
     assert errata == sorted(errata)
     assert [name for name in names if name.startswith("fig_")] == ["fig_8", "fig_9", "fig_10"]
+
+
+def test_every_claim_has_a_topic_and_a_new_one_that_of_its_folder(monkeypatch):
+    topics = [topic_of(name) for name in modules()]
+    assert {*topics} == {topic.name for topic in TOPICS} - {"paper"}
+    assert (topic_of("dispersion"), topic_of("err_e01")) == ("follow_ups", "errata")
+    named = [name for topic in TOPICS for name in topic.claims]
+    assert len(named) == len({*named} & modules().keys())
+    new = {"new": "proofs_numeric.paper.new", "made": "elsewhere.made"}
+    monkeypatch.setattr(discovery, "modules", lambda: new)
+    assert [topic_of(name) for name in new] == ["paper", "paper"]
 
 
 def test_a_new_claim_comes_after_those_with_a_place():

@@ -1,4 +1,4 @@
-"""The ledger's page, figures and sentences, from claims whose numbers are all known."""
+"""The ledger's page and figures, from claims whose numbers are all known."""
 
 import html.parser
 import math
@@ -22,12 +22,14 @@ from wording import says
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.numbers import MISSING
 from proofs_numeric.claim import Measurement
-from proofs_numeric.verify.figures import has_ladder, ladder_figure
+from proofs_numeric.verify import discovery
+from proofs_numeric.verify.charts import has_ladder, ladder_chart, ratios_chart
+from proofs_numeric.verify.page import headline, ratio, values
 from proofs_numeric.verify.run import result
-from proofs_numeric.verify.sentences import claim_sentences, counter_sentence, headline, ratio
-from proofs_numeric.verify.summary import by_claim, summarize
+from proofs_numeric.verify.summary import by_claim, ratio_of, summarize
 
 ASCENT = lambda suite: [half(3, measured=0.75)]
+VOID = {"meta", "input"}
 KINDS = ("statement", "erratum", "follow_up", "figure")
 
 
@@ -44,7 +46,7 @@ class Reader(html.parser.HTMLParser):
         self.tags.add(tag)
         self.ids += [value for name, value in attrs if name == "id"]
         self.links += [value for name, value in attrs if name in ("href", "src", "xlink:href")]
-        if tag != "meta":
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -74,11 +76,15 @@ def ladder_of(rows):
     return by_claim(rows)["made"].measured
 
 
-def sentences_of(rows):
-    """On the only claim, and on its counter-cases."""
-    [(name, summary)] = summarize(run_of(rows)).claims.items()
-    cases = by_claim(rows)[name].part("counter_case")
-    return claim_sentences(summary), [counter_sentence(row) for row in cases]
+def answer(page):
+    """The title of the first figure."""
+    return " ".join(re.search(r'<p class="title">(.*?)</p>', page, re.DOTALL)[1].split())
+
+
+def instances(page):
+    """The lines of the folds: what each is, and its cells as text."""
+    lines = re.findall(r'<tr><td class="l"><b>(.*?)</b>(.*?)</tr>', page, re.DOTALL)
+    return [(name, " ".join(re.sub("<[^>]+>", " ", text).split())) for name, text in lines]
 
 
 @pytest.fixture
@@ -92,19 +98,22 @@ def test_the_page_is_whole_and_stands_alone(page):
     assert reader.open == []
     assert len(reader.ids) == len(set(reader.ids))
     assert all(link.startswith("#") and link[1:] in reader.ids for link in reader.links)
-    assert not reader.tags & {"script", "link", "img", "iframe"}
+    assert not reader.tags & {"link", "img", "iframe", "a"}
     assert "http" not in page.replace("http://www.w3.org", "")
     assert set(re.findall(r"url\((.)", page)) <= {"#"}
 
 
-def test_the_page_says_what_was_measured(page):
+def test_each_claim_is_a_record_with_its_formula_and_instances(page):
     text = " ".join(Reader(page).text)
-    assert "4 of 4 claims" in text
-    for title in ("Statements", "Errata", "Follow-ups", "Figures", "Errata without a number"):
-        assert title in text
-    assert "0.10.2" in text
+    assert re.findall(r'<tbody id="claim-(\w+)" data-topic="paper" data-state="slack"', page) == [
+        *KINDS
+    ]
     assert page.count("<math") == 4 * 2  # the statement and its hypothesis
-    assert page.count('role="img"') == 4
+    assert [name for name, _ in instances(page)] == 4 * [
+        "closest to its bound", "worst equality", "counter-case",
+    ]  # fmt: skip
+    assert "0.10.2" in text
+    assert page.count("<code>figures/") == 4
 
 
 def test_what_comes_from_data_is_escaped(page):
@@ -113,35 +122,54 @@ def test_what_comes_from_data_is_escaped(page):
     assert "&amp; no more" in page
 
 
-def test_a_badge_says_whether_the_ledger_and_each_claim_stand(rows_of):
-    badges = lambda page: re.findall(r'class="holds (\w+)">', page)
-    sound = claim("sound")
-    page = page_of(rows_of(sound))
-    assert badges(page) == ["all", "all", "all"]  # the ledger, the claim, its counter-case
-    assert ">The ledger stands</span>" in page
-    broken, _ = WRONG["violates"]
-    page = page_of(rows_of(broken))
-    assert badges(page) == ["none", "none", "all"]
-    assert "The ledger stands" not in page
-    toothless, _ = WRONG["counter-case holds"]
-    assert badges(page_of(rows_of(toothless))) == ["none", "all", "none"]
+SOUND = claim("sound")
+STATES = {
+    "one claim": ([SOUND], "Yes: the claim holds where its hypotheses are met; its counter-case,"),
+    "claims": (
+        [SOUND, claim("other")],
+        "Yes: 2 of 2 claims hold where their hypotheses are met; 2",
+    ),
+    "violated": ([SOUND, WRONG["violates"][0]], "No: 1 of 2 claims do not stand; 4 of 5"),
+    "toothless": (
+        [SOUND, WRONG["counter-case holds"][0]],
+        "No: 1 of 2 claims do not stand; 6 of 6",
+    ),
+    "not finite": ([WRONG["is no number"][0]], "No: 1 of 2 measurements are not finite"),
+    "outside": ([WRONG["never applies"][0]], "Nothing is shown: 0 of 1 measurements meet"),
+    "nothing": ([WRONG["measures nothing"][0]], "Nothing is shown: there are no measurements"),
+}
+
+
+@pytest.mark.parametrize(("claims", "text"), STATES.values(), ids=STATES)
+def test_the_first_figure_is_titled_by_the_answer(rows_of, claims, text):
+    page = page_of(rows_of(*claims))
+    assert answer(page).startswith(text)
+    assert Reader(page).open == []
+    assert ("Not as it must be" in page) is not text.startswith("Yes")
 
 
 @pytest.mark.parametrize(("made", "text"), WRONG.values(), ids=WRONG)
 def test_the_page_says_what_is_wrong(rows_of, made, text):
     rows = rows_of(made)
-    said = " ".join(Reader(page_of(rows)).text)
-    assert text in said
+    page = page_of(rows)
+    [line] = re.findall(r'<div class="wrong">.*?<ul>(.*?)</ul>', page, re.DOTALL)
+    assert text in line
+    assert 'data-state="broken"' in page
 
 
 def test_a_claim_that_was_cut_off_is_shown_as_such(rows_of):
     made = claim(adversary=ASCENT)
     rows = rows_of(made)[:2]
     assert Reader(page := page_of(rows)).open == []
-    assert "cut off" in page
+    assert answer(page) == "The run was cut off: 1 of 1 claims are not complete"
     summary = summarize(run_of(rows))
     assert "cut off" in headline(summary)
-    assert (summary.standing, summary.measurements) == (0, 2)
+    assert (summary.standing, summary.measurements, summary.cut_off) == (0, 2, 1)
+
+
+def test_without_rows_there_is_a_page(monkeypatch):
+    install(monkeypatch, SOUND)
+    assert answer(page_of([])) == "Nothing is known: no claim was measured"
 
 
 def test_claims_that_were_not_measured_are_counted(rows_of, monkeypatch):
@@ -153,36 +181,126 @@ def test_claims_that_were_not_measured_are_counted(rows_of, monkeypatch):
     assert "missing" not in page
 
 
-def test_a_claim_in_sentences(rows_of):
-    made = claim(adversary=ASCENT)
-    (holds, closest, equal, ascent), [fails] = sentences_of(rows_of(made))
-    assert says(holds, 4, 4)
-    assert says(closest, 0.75, 1, "0.750", 0.25, "adversary", "half, n=3")
-    power = "\N{MULTIPLICATION SIGN} 10⁻¹⁶"
-    assert says(equal, f"2.2 {power}", f"8.9 {power}", "equality, n=2")
-    assert says(ascent, "0.750", "half, n=3")
-    assert says(fails, "n=5", "size over 4", 1, 0, 3, 1, 3)
-    assert "NOT" not in fails
+def findings(page):
+    return re.findall(r"<li><b>(.*?)</b>", page.partition('class="findings"')[2])
 
 
-def test_a_counter_case_under_a_floor_or_without_a_number_is_told(rows_of):
-    low = {"setting": "low", "measured": 0.5, "bound": 2.0, "floor": 1.0}
-    cases = [
-        Measurement(**low, hypotheses=(hypothesis(1.0),)),
-        Measurement(setting="nan", measured=math.nan, bound=1.0, hypotheses=(hypothesis(1.0),)),
-    ]
-    made = claim(counter_case=lambda: cases)
-    _, (under, lost) = sentences_of(rows_of(made))
-    assert says(under, 0.5, 1)
-    assert "NOT" not in under
-    assert says(lost, "Not finite", 1, "NOT")
+def test_findings_are_numbers_of_the_summary(rows_of):
+    near = lambda suite: [half(2, measured=0.995), half(4, measured=0.995), half(8, distance=4.0)]
+    sharp, attacked = claim("sharp", measure=near), claim("attacked", adversary=ASCENT)
+    assert findings(page_of(rows_of(sharp, attacked))) == ["6 of 6", "1 of 2", "1 of 2"]
+    assert findings(page_of(rows_of(sharp))) == ["2 of 2", "0.995", "3\N{MULTIPLICATION SIGN}"]
 
 
-def test_a_counter_case_that_holds_is_told_loudly(rows_of):
-    made = claim(counter_case=outside(0.5))
+def test_what_lies_outside_is_never_in_a_ratio(rows_of):
+    made = claim(measure=lambda suite: [half(2), half(3), half(8, distance=4.0)])
     rows = rows_of(made)
-    assert says(sentences_of(rows)[1][0], 0.5, 1, "NOT")
-    assert not summarize(run_of(rows)).claims["made"].stands
+    summary = summarize(run_of(rows))
+    assert (summary.tried, summary.decided, summary.held, summary.outside) == (3, 2, 2, 1)
+    page = page_of(rows)
+    assert '2 of 2<div class="sub">1 outside</div>' in page
+    assert "2 of 3" not in page
+
+
+def test_a_claim_in_numbers(rows_of):
+    rows = rows_of(claim(adversary=ASCENT))
+    one = summarize(run_of(rows)).claims["made"]
+    assert (one.closest.tightness, one.closest.slack, one.closest.setting) == (
+        0.75,
+        0.25,
+        "half, n=3",
+    )
+    assert (one.equalities.deviation, one.equalities.roundoff) == (2.0**-52, 2.0**-50)
+    assert (one.ascent.tightness, one.narrowest, one.closeness) == (0.75, 3.0, "slack")
+    (_, closest), (_, equal), (_, fails) = instances(page_of(rows))
+    power = "\N{MULTIPLICATION SIGN} 10⁻¹⁶"
+    assert says(closest, "n=3", 0.75, 1, "0.750", 0)
+    assert says(equal, "n=2", 1, 1, 1, f"8.9 {power}")
+    assert says(fails, "n=5", 3, 1, 3, 0, "size over 4", 1, 0)
+    assert "\N{BALLOT X} size over 4" in fails
+
+
+def case(**ends):
+    return Measurement(setting="x", hypotheses=(hypothesis(1.0),), **ends)
+
+
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [
+        ({"measured": 3.0, "bound": 2.0}, 1.5),
+        ({"measured": 0.5, "bound": 2.0, "floor": 1.0}, 2.0),
+        ({"measured": 0.0, "bound": 2.0, "floor": 1.0}, None),
+        ({"measured": 3.0, "bound": 0.0}, None),
+        ({"measured": -3.0, "bound": 2.0, "floor": -1.0}, None),
+        ({"measured": math.inf, "bound": 2.0}, None),
+    ],
+)
+def test_by_what_a_counter_case_misses(rows_of, ends, wanted):
+    rows = rows_of(claim(counter_case=lambda: [case(**ends)]))
+    [row] = by_claim(rows)["made"].part("counter_case")
+    assert ratio_of(row) == wanted
+
+
+@pytest.mark.parametrize(
+    ("share", "closeness"), [(0.5, "slack"), (0.98, "slack"), (0.99, "sharp"), (1.0, "sharp")]
+)
+def test_an_inequality_is_sharp_within_a_percent_of_its_bound(rows_of, share, closeness):
+    rows = rows_of(claim(measure=lambda suite: [half(2, measured=share)]))
+    assert summarize(run_of(rows)).claims["made"].closeness == closeness
+
+
+def test_a_claim_of_equalities_alone_has_no_ratio(rows_of):
+    rows = rows_of(claim(measure=lambda suite: [*ladder(suite)][2:]))
+    summary = summarize(run_of(rows))
+    assert (summary.no_ratio, summary.inequalities) == (1, 0)
+    assert 'data-state="no_ratio"' in page_of(rows)
+
+
+def chart_of(rows, **look):
+    run = result(run_of(rows))
+    return ratios_chart(run.summary, by_claim(rows), claims_of(rows), **look)
+
+
+def claims_of(rows):
+    return discovery.load(by_claim(rows))
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_claims_stand_left_of_the_bound_and_counter_cases_right_of_it(rows_of, narrow):
+    cases = lambda: [case(measured=3.0, bound=1.0), *outside(1e9)(), *outside(2.0, 2.0)()][:2]
+    near = lambda suite: [half(n, measured=n / 32) for n in range(1, 33)]
+    many = [claim(name, measure=near, counter_case=cases) for name in "abcdefgh"]
+    exact = claim("zero", measure=lambda suite: [Measurement(setting="0", measured=0.0, bound=0.0)])
+    wrong = claim("wrong", measure=lambda suite: [half(2), half(4, measured=1.5)])
+    chart = chart_of(rows_of(*many, exact, wrong), narrow=narrow)
+    (bound,) = {x for line in chart.axes[0].lines if line.get_linewidth() == 1.6
+                for x in np.asarray(line.get_xdata())}  # fmt: skip
+    of = lambda series: [mark for mark in chart.marks if mark.series == series]
+    assert len(of("claims")) == 10
+    assert all(mark.start[0] < bound for mark in of("claims"))
+    assert len(of("counter-cases")) == 8 * 2 + 2
+    assert all(mark.start[0] > bound for mark in of("counter-cases"))
+    assert {mark.go for mark in of("wrong")} == {"claim-wrong"}
+    assert all(mark.start[0] > bound for mark in of("wrong"))
+    places = {mark.start for mark in chart.marks}
+    assert len(places) == len(chart.marks)  # none lies on another
+    assert all(0 < x < chart.width and 0 < y < chart.height for x, y in places)
+
+
+def test_every_measurement_that_holds_with_a_ratio_is_drawn(rows_of):
+    shares = [2.0**-k for k in range(7)]
+    measure = lambda suite: [half(1 + k, measured=s) for k, s in enumerate(shares)]
+    chart = chart_of(rows_of(claim(measure=measure)))
+    lines = [each for each in chart.axes[0].lines if "measurements" in (each.get_gid() or "")]
+    [xs] = [np.asarray(line.get_xdata()) for line in lines]
+    assert len(np.unique(xs[np.isfinite(xs)])) == len(shares)
+
+
+def test_the_data_of_the_figure_are_the_rows(rows_of):
+    rows = rows_of(claim(adversary=ASCENT))
+    data = values(by_claim(rows), summarize(run_of(rows)))
+    assert [each["verdict"] for each in data] == ["holds"] * 4 + ["fails"]
+    assert [each["ratio"] for each in data] == [0.5, 0.5, 1 + 2.0**-52, 0.75, 3.0]
 
 
 def test_a_headline_has_the_numbers_first_and_names_a_few_claims(rows_of):
@@ -217,7 +335,7 @@ def test_the_figure_draws_every_step_of_each_series(rows_of):
                 setting = f"scale={scale}, n={size}"
                 yield Measurement(setting=setting, measured=scale / size, bound=scale, size=size)
 
-    figure = ladder_figure(ladder_of(rows_of(claim(measure=steps))))
+    figure = ladder_chart(ladder_of(rows_of(claim(measure=steps))))
     values, ratios = figure.axes
     lines = [np.asarray(line.get_xydata()) for line in values.lines]
     assert [line[:, 0].tolist() for line in lines] == 4 * [[2, 4, 8]]
@@ -227,6 +345,19 @@ def test_the_figure_draws_every_step_of_each_series(rows_of):
     assert all(curve.tolist() == [0.5, 0.25, 0.125] for curve in curves)
 
 
+def test_series_too_many_to_name_are_one_line_with_gaps(rows_of):
+    def steps(suite):
+        for scale in range(1, 9):
+            for size in (2, 4):
+                setting = f"scale={scale}, n={size}"
+                yield Measurement(setting=setting, measured=1.0, bound=scale, size=size)
+
+    values, _ = ladder_chart(ladder_of(rows_of(claim(measure=steps)))).axes
+    bound, measured = (np.asarray(line.get_ydata(), np.float64) for line in values.lines)
+    assert np.isfinite(measured).sum() == np.isfinite(bound).sum() == 16
+    assert np.isnan(measured).sum() == 7
+
+
 def test_zeros_have_a_strip_and_extremes_an_edge(rows_of):
     ends = {2: (0.0, 1.0), 4: (-1.0, 1e-200), 8: (1e-3, 1e300)}
 
@@ -234,7 +365,7 @@ def test_zeros_have_a_strip_and_extremes_an_edge(rows_of):
         for size, (measured, bound) in ends.items():
             yield Measurement(setting=f"n={size}", measured=measured, bound=bound, size=size)
 
-    values = ladder_figure(ladder_of(rows_of(claim(measure=steps)))).axes[0]
+    values = ladder_chart(ladder_of(rows_of(claim(measure=steps)))).axes[0]
     low, high = values.get_ylim()
     heights = [y for line in values.lines for y in np.asarray(line.get_ydata())]
     assert all(low < y < high for y in heights)
@@ -253,7 +384,7 @@ def test_zeros_have_a_strip_and_extremes_an_edge(rows_of):
 def test_without_a_ladder_there_is_no_figure(rows_of, measure):
     rows = rows_of(claim(measure=measure))
     assert not has_ladder(ladder_of(rows))
-    assert not result(run_of(rows)).figures
+    assert [*result(run_of(rows)).figures] == ["ratios"]
 
 
 def test_the_same_rows_give_the_same_page(rows_of):

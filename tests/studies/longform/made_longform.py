@@ -30,7 +30,7 @@ def made(policy, slots, sample, text, *, nll=0.5, agrees=8, ended=True, **change
 def run_of(rows):
     """The run that has these rows."""
     return Run(
-        settings={"samples": 2},
+        settings={"study": "longform", "samples": 2},
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
         records=[CONSTANTS | {"backend": "cpu"}],

@@ -1,12 +1,13 @@
-"""The retention page on rows made by hand: sentences, figures, text, markup."""
+"""The retention page on rows made by hand: its answer, numbers, figures, text, markup."""
 
+import dataclasses
 import itertools
 import json
 import re
 
 import numpy as np
 import pytest
-from studies.collapse.test_page import Reader
+from studies.collapse.test_page import Reader, answer, findings
 from studies.retention.made_retention import SINK, TOVA, made_cell_of, made_rows, run_of
 from wording import says
 
@@ -21,34 +22,36 @@ from glassesjax.studies.retention.cells import (
     rank_correlation,
     read_cells,
 )
-from glassesjax.studies.retention.figures import coarse, maps_figure
-from glassesjax.studies.retention.page import retention_page
+from glassesjax.studies.retention.charts import (
+    blocks,
+    classes_chart,
+    coarse,
+    depth_chart,
+    early_chart,
+    layers_chart,
+    positions_chart,
+)
+from glassesjax.studies.retention.page import headline, values
+from glassesjax.studies.retention.paper import PAPER_SLOTS, PAPER_STEPS
 from glassesjax.studies.retention.records import CLASS_NAMES, CLASS_TITLES, ROWS
 from glassesjax.studies.retention.run import result
-from glassesjax.studies.retention.sentences import cell_sentences, headline, retention_headlines
 from glassesjax.studies.retention.summary import (
     cell_summary,
     class_pairs,
     paper_correlation,
     summarize,
 )
-from glassesjax.studies.retention.words import PAPER_SLOTS, PAPER_STEPS
 from glassesjax.tasks.word_classes import CLASSES
 
 BOTH = np.concatenate([TOVA, SINK]), SINK[[0, 0]]  # two decisions a layer
 
 
 def page_of(rows, **changes):
-    whole = result(run_of(rows, **changes))
-    return retention_page(whole.run, whole.summary)
+    return result(run_of(rows, **changes)).files()["index.html"]
 
 
-def lines_of(rows, **changes):
-    return retention_headlines(summarize(run_of(rows, **changes)))
-
-
-def lines_on(cell):
-    return cell_sentences(cell_summary(cell))
+def fits():
+    return made_rows((("tova", 6),), (np.full((1, 6), 6, np.int32),))
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +65,14 @@ def test_the_page_is_whole_and_stands_alone(page):
     assert len(reader.ids) == len(set(reader.ids))
     outside = [link for link in reader.links if not link.startswith("data:image/png;base64,")]
     assert all(link.startswith("#") and link[1:] in reader.ids for link in outside)
-    assert not reader.tags & {"script", "link", "img", "iframe", "a"}
+    assert not reader.tags & {"link", "img", "iframe", "a"}
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
 def test_what_comes_from_data_is_escaped_and_white_space_shows(page):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<i>␣</i>&lt;b&gt;</span>" in page
-    assert "<i>⏎</i>\n</span>" in page
+    assert "> &lt;b&gt;</span>" in page
+    assert ">⏎\n</span>" in page
 
 
 def test_the_same_rows_give_the_same_page(page):
@@ -78,22 +81,74 @@ def test_the_same_rows_give_the_same_page(page):
     assert "quantized" not in page_of(made_rows(), weights="toy seed 0")
 
 
-def test_the_sentences_by_hand():
-    said = lines_on(made_cell_of())
-    # Of three held, TOVA's stream has 3, 3 and 2 recent ones, the sink's always 2.
-    assert all(text.startswith("tova, 3 slots: ") for text in said)
-    assert says(said[0], "78%", 3, "67%", "89%")
-    # It lives 4 and 6 steps; the five after it 4 4 3 2 1 and 3 3 3 2 1.
-    assert says(said[1], 1, 2, 5, 5, 2.6, 3)  # layers, of how many, steps; tokens after it, theirs
+def test_the_numbers_by_hand():
+    whole = summarize(run_of(made_rows()))
+    (cell,) = whole.cells
+    # Of three cached, TOVA's stream has 3, 3 and 2 recent ones, the sink's always 2.
+    assert (cell.recent_share, cell.recent_least, cell.recent_most) == pytest.approx(
+        (7 / 9, 2 / 3, 8 / 9)
+    )
+    # The first lives 4 and 6 steps; the five after it 4 4 3 2 1 and 3 3 3 2 1.
+    assert (cell.first_cached, cell.decisions, cell.first_steps) == (1, 2, 5)
+    assert (cell.early_tokens, cell.early_steps) == (5, pytest.approx(2.6))
     # After steps 3, 4 and 5: {1,2,3} and {0,2,3}, {2,3,4} and {0,3,4}, {2,4,5} and {0,4,5}.
-    assert says(said[-1], "50%", "50%", "67%", "33%")
-    assert len(said) == 3  # no class has ten tokens
+    assert (cell.overlap, cell.overlap_next) == (0.5, 0.5)
+    assert (cell.cached_somewhere, cell.cached_everywhere) == pytest.approx((2 / 3, 1 / 3))
+    assert (whole.evicting, whole.least_recent) == (1, cell)
+    assert (whole.keep_first, whole.evict_first, whole.kept_least) == ([], [], None)
+    assert (whole.first_least, whole.first_most) == (0.5, 0.5)
+
+
+def test_policies_by_what_becomes_of_the_first_token():
+    cells = (("a", 3), ("b", 3))
+    rows = [*made_rows(cells[:1], (SINK,)), *made_rows(cells[1:], (TOVA,))]
+    whole = summarize(run_of(rows))
+    assert (whole.keep_first, whole.evict_first) == (["a"], ["b"])
+    assert (whole.kept_least, whole.first_least) == (1, 0)
+    assert (whole.recent_least, whole.recent_most) == pytest.approx((2 / 3, 8 / 9))
+
+
+MANY = (("tova", 3), ("h2o", 3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (made_rows(), "78% of what tova caches is among the last 3 positions; 1 of 2 layers keep"),
+        (made_rows(MANY), "78% of what is cached is recent; the first token stays in 50% of"),
+        (made_rows(MANY, (SINK,)), "stays in 100% of decisions with tova and h2o"),
+        (made_rows(MANY, (TOVA,)), "stays nowhere with tova and h2o"),
+        (fits(), "All 6 tokens fit into the cache: nothing is evicted"),
+        (made_rows(finite=False), "The model is not finite in 15 of 15 rows"),
+        (made_rows(MANY)[:-1], "(cut off: h2o not whole)"),
+    ],
+    ids=["one", "several", "kept", "evicted", "fits", "not finite", "cut off"],
+)
+def test_the_first_figure_is_titled_by_the_answer(rows, text):
+    run = run_of(rows)
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    page = result(dataclasses.replace(run, settings={**run.settings, "policies": policies})).files()
+    assert text in answer(page["index.html"])
+    assert Reader(page["index.html"]).open == []
+
+
+def test_findings_are_numbers_of_the_summary():
+    assert findings(page_of(made_rows())) == ["67% to 89%", "5 steps", "1", "50%"]
+    assert findings(page_of(fits())) == []
+    assert findings(page_of(made_rows(text_perplexity=3.55)))[-1] == "3.55"
+
+
+def test_each_policy_and_size_is_a_record_and_so_is_each_class_of_it(page):
+    assert re.findall(r'<tbody data-policy="([^"]+)"', page) == ["tova", "tova-head"]
+    classes = len(made_cell_of().classes)
+    assert re.findall(r'<tbody data-cell="([^"]+)"', page).count("tova-3") == classes
 
 
 def test_the_text_says_which_class_and_how_many_layers(page):
-    assert 'title="0, first token: 5 steps, held by 50%"' in page
-    assert 'title="1, determiner: 3.5 steps, held by 0.0%"' in page
-    assert 'title="4, newline: 2 steps, held by 100%"' in page
+    assert 'data-tip="position 0, first token&#10;tova, 3 slots: 50%, 5 steps&#10;' in page
+    assert 'data-tip="position 1, determiner&#10;tova, 3 slots: 0.0%, 3.5 steps&#10;' in page
+    assert 'style="--c-0:50%;--c-1:50%;"' in page
+    assert page.count('type="radio"') == 2
 
 
 def marked_window(length, slots):
@@ -110,15 +165,16 @@ def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():
     cell = made_cell_of((("tova", slots),), (marked_window(length, slots),))
     mean = mean_lifetime(slots, length)
     marks = np.mean([length - at for at in range(3, length, 6)]) / mean
-    (line,) = [text for text in lines_on(cell) if "longer than the mean" in text]
-    longer, shorter = line.partition(" live ")[2].partition(" (multiples")[0].split("; shorter ")
-    assert f"determiner {class_ratio(cell, 'determiner').value:.2f} (0." in shorter
-    found = class_ratio(cell, "sentence end")
-    assert found.value == pytest.approx(marks)
+    own = cell_summary(cell)
+    ratio = class_ratio(cell, "sentence end")
+    assert ratio.value == pytest.approx(marks)
     # Its ends are steps of tokens at the text's end, which are few: the interval is wide.
-    assert 1 < found.low < marks < found.high
-    assert longer.startswith(f"newline {class_ratio(cell, 'newline').value:.2f} (")
-    assert f"sentence end {marks:.2f} ({found.low:.2f} to {found.high:.2f})" in longer
+    assert 1 < ratio.low < marks < ratio.high
+    assert set(own.longer) == {"newline", "sentence end"}
+    assert "determiner" in own.shorter
+    assert len(own.longer) + len(own.shorter) + own.tied_classes == own.classes_compared
+    (shown,) = [each for each in own.classes if each.title == "sentence end"]
+    assert (shown.over_mean, shown.interval) == (pytest.approx(marks), ratio)
     pairs = class_pairs(cell)
     # Half of the text is the paper's 2048 of 4096.
     assert pairs["sentence end"] == (pytest.approx(marks), 1677 / 1537)
@@ -127,32 +183,35 @@ def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():
     )
     whole = paper_correlation(cell)
     assert whole.low <= whole.value <= whole.high
-    assert any("rank correlation is" in text for text in lines_on(cell))
+    assert own.paper_correlation == whole
 
 
 def test_a_short_text_tells_no_class_from_another():
-    cell = made_cell_of((("tova", 60),), (marked_window(120, 60),))
-    said = " ".join(lines_on(cell))
-    assert "no class is shown to live longer than others: 2 blocks of 64 tokens" in said
-    assert "rank correlation" not in said
-    assert np.isnan(paper_correlation(cell).low)
+    rows = made_rows((("tova", 60),), (marked_window(120, 60),))
+    own = summarize(run_of(rows)).cells[0]
+    assert (own.blocks, own.classes_compared, own.longer, own.shorter) == (2, 0, [], [])
+    assert np.isnan(own.paper_correlation.low)
+    assert findings(page_of(rows))[2] == "2"
 
 
 def test_a_window_tells_no_class_from_another():
     """All tokens live alike, but for the text's end: what differs is where a class stands."""
     window = np.minimum(np.arange(1024) + 64, 1024).astype(np.int32)[None]
-    cell = made_cell_of((("window", 64),), (window,))
-    (line,) = [text for text in lines_on(cell) if "longer than the mean" in text]
-    assert "longer than the mean live none; shorter none" in line
+    rows = made_rows((("window", 64),), (window,))
+    own = summarize(run_of(rows)).cells[0]
+    assert (own.longer, own.shorter) == ([], [])
+    assert own.tied_classes == own.classes_compared > 0
+    assert findings(page_of(rows))[2] == f"0 of {own.classes_compared}"
 
 
 def test_on_random_digits_nothing_is_ranked():
     rows = made_rows((("tova", 512),), (marked_window(1024, 512),))
     for obstacle in ("random_digits", "random_weights"):
-        first, *lines = lines_of(rows, ranking_obstacle=obstacle)
-        assert re.match("Nothing can be ranked here: random (weights on random )?digits: ", first)
-        assert not any("longer" in text or "rank correlation" in text for text in lines)
-        assert "Nothing can be ranked here" in page_of(rows, ranking_obstacle=obstacle)
+        (own,) = summarize(run_of(rows, ranking_obstacle=obstacle)).cells
+        assert (own.classes_compared, own.paper_correlation) == (0, None)
+        page = page_of(rows, ranking_obstacle=obstacle)
+        assert findings(page)[2] == "no order"
+        assert OBSTACLES[obstacle] in page
 
 
 OLD = {
@@ -213,22 +272,13 @@ def test_each_class_has_a_name_of_its_own():
 def test_a_text_that_the_model_may_know_is_said():
     for perplexity, known in ((3.55, True), (46.3, False), (None, False)):
         rows = made_rows(text_perplexity=perplexity)
-        assert ("by heart" in lines_of(rows)[0]) == known
+        assert summarize(run_of(rows)).known_text == known
 
 
 def test_the_headline_by_hand():
     line = headline(summarize(run_of(made_rows())))
     assert says(line, "78%", 1, 2, "layers", "tova", 3)
     assert headline(summarize(run_of(made_rows(finite=False)))).startswith("not finite, in ")
-
-
-def test_a_text_that_fits_is_told_so():
-    whole = np.full((1, 6), 6, np.int32)
-    rows = made_rows((("tova", 6),), (whole,))
-    [said] = lines_of(rows)
-    assert says(said, "tova, 6 slots", 6)
-    assert "%" not in said
-    assert said.partition(": ")[2][1:] in page_of(rows)
 
 
 def test_a_cell_that_was_cut_off_is_left_out():
@@ -243,7 +293,8 @@ def test_head_wise_decisions_are_averaged_by_layer():
     assert cell.decisions == "key-value heads"
     assert cell.first_steps.tolist() == [5.0, 6.0]
     assert [layer.shape for layer in cell.evicted()] == [(2, 6), (2, 6)]
-    assert says(lines_on(cell)[1], 3, "4 key-value heads")
+    own = cell_summary(cell)
+    assert (own.first_cached, own.decisions, own.deciders) == (3, 4, "key-value heads")
 
 
 @pytest.mark.parametrize("most", [1, 4, 6, 100])
@@ -256,13 +307,50 @@ def test_a_coarse_map_is_the_mean_over_blocks(most):
     np.testing.assert_allclose(coarse(both, most), wanted, rtol=8 * 2.0**-53, atol=0)
 
 
-def test_the_maps_hold_each_layer_once():
-    figure = maps_figure(made_cell_of())
-    assert len(figure.axes) == 1
-    titles = [text.get_text() for text in figure.axes[0].texts]
-    assert titles == ["layer 0, 89% recent", "layer 1, 67% recent"]
-    image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
-    assert np.nansum(image) == retained(TOVA).sum() + retained(SINK).sum()
+def test_blocks_leave_the_first_token_by_itself():
+    edges, means = blocks(np.array([1.0, 0.0, 0.5, 0.5, 1.0]), 2)
+    assert (edges.tolist(), means.tolist()) == ([0, 1, 3, 5], [1, 0.25, 0.75])
+    edges, means = blocks(np.array([0.5]), 2)
+    assert (edges.tolist(), means.tolist()) == ([0, 1], [0.5])
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_each_cell_has_a_strip_of_all_positions(narrow):
+    chart = positions_chart([made_cell_of(), made_cell_of((("tova", 3),), (SINK,))], narrow=narrow)
+    assert len(chart.axes) == 2
+    assert [mark.axes for mark in chart.marks].count(chart.axes[1]) == 6
+    assert chart.marks[0].text == "tova, 3 slots, position 0\ncached by 50% of 2 layers"
+    band = chart.axes[0].patches[0].get_extents()
+    assert chart.axes[0].transData.inverted().transform(band)[:, 0] == pytest.approx([3, 6])
+
+
+def test_the_image_of_layers_is_what_they_cache_at_the_end():
+    (image,) = depth_chart(made_cell_of()).axes[0].images
+    opacity = np.asarray(image.get_array())[..., 3]
+    np.testing.assert_array_equal(opacity, [[0, 0, 1, 0, 1, 1], [1, 0, 0, 0, 1, 1]])
+
+
+def test_lines_by_layer_and_position_have_a_series_a_cell():
+    cell = made_cell_of()
+    for field, known in (("recent", [8 / 9, 6 / 9]), ("first", [4, 6])):
+        chart = layers_chart([cell], field)
+        assert chart.axes[0].lines[-1].get_ydata() == pytest.approx(known)
+        assert {mark.series for mark in chart.marks} == {"tova-3"}
+        assert len(chart.marks) == 2
+    assert len(layers_chart([cell], "overlap").marks) == 1  # the last layer has no next one
+    assert len(early_chart([cell]).marks) == 6
+
+
+def test_each_class_can_be_touched():
+    own = cell_summary(made_cell_of((("tova", 64),), (marked_window(128, 64),)))
+    shown = [each for each in own.classes if each.tokens > 1]
+    assert len(classes_chart(own, "c1").marks) == len(shown) == len(own.classes) - 1
+
+
+def test_the_data_are_those_of_the_rows():
+    rows = values([made_cell_of()])
+    assert rows[0] == {"position": 0, "tova-3": 0.5}
+    assert [row["tova-3"] for row in rows] == [0.5, 0, 0.5, 0, 1, 1]
 
 
 def test_the_papers_column_is_the_same_share_of_the_text():
@@ -293,15 +381,3 @@ def test_the_papers_table_names_our_tags():
     # Its averages follow from slots and length: texts of 4096 tokens, whole steps.
     averages = [round(mean_lifetime(slots, 4096)) for slots in PAPER_SLOTS]
     assert list(PAPER_STEPS["average"]) == averages
-
-
-def test_figures_do_not_write_a_path_for_each_token(page):
-    assert len(re.findall("<path", page)) < 1500
-
-
-def test_rows_of_a_diverged_model_are_drawn_and_said_to_be_its():
-    page = page_of(made_rows(finite=False))
-    assert Reader(page).open == []
-    assert "<svg" in page
-    assert "Not finite, so that what is kept is no choice" in page
-    assert not re.search(r"\bnan\b", page)

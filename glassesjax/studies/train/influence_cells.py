@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from glassesjax.studies.train.cells import Training
-from glassesjax.studies.train.heard_rows import ORDERED
+from glassesjax.studies.train.influence_rows import ORDERED
 from glassesjax.studies.train.records import InfluenceOrderRow, InfluenceRow, RankCorrelation
 
 LONGER = {"bound": "printed bound"}
@@ -19,10 +19,9 @@ class Order(NamedTuple):
     high: float
 
     @property
-    def text(self) -> str:
-        """The coefficient and its interval, and that it tells no order if it has both signs."""
-        both = ": no order" if self.low <= 0 <= self.high else ""
-        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f}{both})"
+    def has_both_signs(self) -> bool:
+        """Whether the interval does, which leaves the order open."""
+        return self.low <= 0 <= self.high
 
 
 class Places(NamedTuple):
@@ -51,7 +50,7 @@ class Places(NamedTuple):
         return [float(getattr(row, field)) for row in self.places]
 
 
-def heard_cells(training: Training) -> list[Places]:
+def influence_cells(training: Training) -> list[Places]:
     """All decoders and lengths, in the order of the rows.
 
     Args:

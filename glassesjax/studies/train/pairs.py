@@ -62,7 +62,7 @@ class PairAnswers(NamedTuple):
         return np.all(self.margin > 0, axis=1)
 
 
-def twin_lengths(settings: TrainSettings) -> list[int]:
+def pair_lengths(settings: TrainSettings) -> list[int]:
     """The smaller lengths of all pairs that are asked.
 
     Args:
@@ -98,7 +98,7 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
       those alone whose answers differ in their first token: it was trained to say no other.
     """
     task, glasses = settings.recipe.task, settings.recipe.glasses
-    lengths = [n for n in twin_lengths(settings) if n >= task.least]
+    lengths = [n for n in pair_lengths(settings) if n >= task.least]
     made = all_twins(
         task,
         glasses,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from glassesjax.studies.train.cells import Training
+from glassesjax.studies.train.pair_rows import REFERENCE
 from glassesjax.studies.train.records import (
     FailureLengths,
     FailureRow,
@@ -14,7 +15,6 @@ from glassesjax.studies.train.records import (
     PairRow,
     WrongPairs,
 )
-from glassesjax.studies.train.twin_rows import WIDE
 from glassesjax.trace.decay import loglog_slope
 
 FACTOR = 2.0  # a prediction further off is explained, not only shown
@@ -23,7 +23,7 @@ NAMED_BITS = {"bf16": 7, "tf32": 10, "f32": 23}  # those with eight exponent bit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Failing:
+class Failure:
     """One decoder in one format."""
 
     setting: str
@@ -40,10 +40,20 @@ class Failing:
     beyond_factor: bool
     """Whether prediction and observation are more than a factor apart, so far as is known."""
 
+    pairs_beyond: int
+    """Measured pairs beyond the training."""
+    collisions_beyond: int
+    """Those of them that collide."""
+
     @property
-    def is_wide(self) -> bool:
+    def is_reference(self) -> bool:
         """Whether this is the float64 pass, in which prediction and observation are one."""
-        return self.format == WIDE
+        return self.format == REFERENCE
+
+    @property
+    def share_beyond(self) -> float | None:
+        """Share of the pairs beyond the training that collide; None where there are none."""
+        return self.collisions_beyond / self.pairs_beyond if self.pairs_beyond else None
 
 
 def is_bound(lengths: FailureLengths, length: int | None) -> bool:
@@ -59,7 +69,7 @@ def is_bound(lengths: FailureLengths, length: int | None) -> bool:
     return length in (None, lengths.least)
 
 
-def failing(training: Training) -> list[Failing]:
+def failures(training: Training) -> list[Failure]:
     """All failure lengths.
 
     Args:
@@ -68,12 +78,19 @@ def failing(training: Training) -> list[Failing]:
     Returns:
       In the order of the rows.
     """
-    return [_failing(training.name, row) for row in training.of(FailureRow)]
+    beyond: dict[tuple[int, str], list[bool]] = {}
+    for row in training.of(PairRow):
+        if not row.in_training:
+            beyond.setdefault((row.seed, row.format), []).append(row.collision)
+    return [
+        _failure(training.name, row, beyond.get((row.seed, row.format), []))
+        for row in training.of(FailureRow)
+    ]
 
 
-def _failing(setting: str, row: FailureRow) -> Failing:
+def _failure(setting: str, row: FailureRow, beyond: Sequence[bool]) -> Failure:
     lengths = row.lengths
-    return Failing(
+    return Failure(
         setting=setting,
         format=row.format,
         seed=row.seed,
@@ -82,6 +99,8 @@ def _failing(setting: str, row: FailureRow) -> Failing:
         lengths=lengths,
         ratio=None if lengths is None else _ratio(lengths),
         beyond_factor=lengths is not None and _beyond_factor(lengths),
+        pairs_beyond=len(beyond),
+        collisions_beyond=sum(beyond),
     )
 
 
@@ -96,25 +115,6 @@ def _beyond_factor(lengths: FailureLengths) -> bool:
     # A length, or the one that it is known to be beyond.
     known = [lengths.reach + 1 if n is None else n for n in (lengths.predicted, lengths.observed)]
     return max(known) > FACTOR * min(known)
-
-
-def pair_curves(training: Training) -> dict[int, dict[str, list[PairRow]]]:
-    """The pairs of each decoder, by format.
-
-    Args:
-      training: One.
-
-    Returns:
-      Rows in order of length, by format, by seed.
-    """
-    found: dict[int, dict[str, list[PairRow]]] = {}
-    for row in training.of(PairRow):
-        found.setdefault(row.seed, {}).setdefault(row.format, []).append(row)
-    by_length = lambda row: row.length
-    return {
-        seed: {name: sorted(pairs, key=by_length) for name, pairs in curves.items()}
-        for seed, curves in found.items()
-    }
 
 
 class Line(NamedTuple):
@@ -150,11 +150,11 @@ class Slope(NamedTuple):
     """None where the signal does not fall."""
 
 
-def slopes(cells: Sequence[Failing]) -> list[Slope]:
+def slopes(cells: Sequence[Failure]) -> list[Slope]:
     """Failure length against bits, for each decoder with three formats or more.
 
     Args:
-      cells: Of ``failing``.
+      cells: Of ``failures``.
 
     Returns:
       Fits on logarithms to base two: lengths that are bounds are left out.

@@ -8,8 +8,8 @@ import pytest
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.statistics.ranks import spearman
-from glassesjax.studies.train import heard_rows as module
-from glassesjax.studies.train.heard_rows import heard_rows
+from glassesjax.studies.train import influence_rows as module
+from glassesjax.studies.train.influence_rows import influence_rows
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks import named_glasses, named_task
 from glassesjax.trace import exact_influence, printed_bound, rollout
@@ -41,7 +41,9 @@ def copied(decoder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ANSWERED", 8)
         return list(
-            heard_rows(decoder, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD)
+            influence_rows(
+                decoder, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD
+            )
         )
 
 
@@ -50,7 +52,7 @@ def copied_twice(decoder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ANSWERED", 8)
         return list(
-            heard_rows(
+            influence_rows(
                 decoder, named_task("copy_string"), named_glasses("twice"), LENGTH, 1, FEW, HEAD
             )
         )
@@ -111,7 +113,9 @@ def test_every_token_of_a_copied_string_asks_its_place(copied_twice):
 
 def test_all_wrong_is_no_order(decoder):
     flat = jax.tree.map(jnp.zeros_like, decoder)  # ties, which are no answers
-    *_, order = heard_rows(flat, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD)
+    *_, order = influence_rows(
+        flat, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD
+    )
     assert order.accuracy == 0
     assert order.influence is order.dispersion is None
 

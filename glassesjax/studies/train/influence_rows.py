@@ -43,7 +43,7 @@ class Asking(NamedTuple):
     right: Bool[np.ndarray, " asking"]
 
 
-def heard_places(
+def influence_by_position(
     settings: TrainSettings, decoders: Sequence[Decoder], done: Done
 ) -> Iterator[tuple[str, Sequence[InfluenceRow | InfluenceOrderRow]]]:
     """What trained decoders hear of each place: at the longest length, twice, and four times it.
@@ -64,14 +64,14 @@ def heard_places(
             row
             for seed, decoder in enumerate(decoders)
             if not done({**last, "seed": seed})
-            for row in heard_rows(
+            for row in influence_rows(
                 decoder, recipe.task, recipe.glasses, length, seed, settings.heard, head
             )
         ]
-        yield f"heard at length {length}", rows
+        yield f"influence at length {length}", rows
 
 
-def heard_rows(
+def influence_rows(
     decoder: Decoder,
     task: Task,
     glasses: Glasses,

@@ -8,11 +8,11 @@ import pytest
 from glassesjax.model.counter import counter, counter_symbols
 from glassesjax.precision import E4M3FN, F64, RoundingPlan, float_format
 from glassesjax.runs.record import to_row
-from glassesjax.studies.train import twin_rows
+from glassesjax.studies.train import pair_rows
+from glassesjax.studies.train.pair_rows import Asked, collisions
+from glassesjax.studies.train.pairs import PairAnswers, Pairs, lay_pairs, pair_lengths
 from glassesjax.studies.train.records import ROWS, FailureRow
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.studies.train.twin_rows import Asked, confusion
-from glassesjax.studies.train.twins import PairAnswers, Pairs, lay_pairs, twin_lengths
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import COMMON
 from glassesjax.theory.counting import failing_length
@@ -27,7 +27,7 @@ def one_program():
     """Each predictor is one program: step by step they are some fifty."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("surely_confused", "chance_apart", "chance_wrong", "noise"):
-            patch.setattr(twin_rows, name, jax.jit(getattr(twin_rows, name)))
+            patch.setattr(pair_rows, name, jax.jit(getattr(pair_rows, name)))
         yield
 
 
@@ -67,7 +67,7 @@ def failing(request, wide):
     fmt = request.param
     plan = RoundingPlan(residual=fmt, output=fmt, mode="simulated", carrier=F64)
     own = heard(plan)
-    return fmt, twin_rows._failing(wide, own, twin_rows._predict(wide, own, plan), plan)
+    return fmt, pair_rows._failing(wide, own, pair_rows._predict(wide, own, plan), plan)
 
 
 def test_a_counter_fails_where_it_must(failing):
@@ -84,7 +84,7 @@ def test_a_counter_fails_where_it_must(failing):
 def test_a_format_that_keeps_all_is_predicted_to_fail_nowhere(wide):
     plan = RoundingPlan(output=F64, mode="simulated", carrier=F64)
     own = heard(plan)
-    found = twin_rows._failing(wide, own, twin_rows._predict(wide, own, plan), plan)
+    found = pair_rows._failing(wide, own, pair_rows._predict(wide, own, plan), plan)
     names = ("predicted", "by_storage", "by_signal", "observed", "first_failure")
     assert [getattr(found, name) for name in names] == [None] * 5
     assert found.noise == 0
@@ -93,13 +93,13 @@ def test_a_format_that_keeps_all_is_predicted_to_fail_nowhere(wide):
 def test_a_false_certificate_is_found(wide, monkeypatch):
     """The check can fail: certificates that were made up contradict what is seen."""
     plan = RoundingPlan.wide(F64)
-    monkeypatch.setattr(twin_rows, "surely_confused", lambda *_: jnp.ones(MOST - 1, bool))
-    found = twin_rows._failing(wide, wide, twin_rows._predict(wide, wide, plan), plan)
+    monkeypatch.setattr(pair_rows, "surely_confused", lambda *_: jnp.ones(MOST - 1, bool))
+    found = pair_rows._failing(wide, wide, pair_rows._predict(wide, wide, plan), plan)
     assert found.contradictions == MOST - 1
 
 
 def test_lengths_are_all_of_the_training_and_eight_a_doubling():
-    lengths = twin_lengths(TrainSettings(task="count_ones"))
+    lengths = pair_lengths(TrainSettings(task="count_ones"))
     assert lengths[:30] == list(range(2, 32))
     beyond = [n for n in lengths if n >= 32]
     assert beyond[::8][:4] == [32, 64, 128, 256]
@@ -113,7 +113,7 @@ def test_lengths_are_all_of_the_training_and_eight_a_doubling():
 def test_what_is_not_learned_or_not_alike_is_refused(task, why):
     chosen = TrainSettings(task=task, **TINY, formats=("f32",))
     decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
-    rows = [row for _, found in confusion(chosen, [decoder], lambda row: False) for row in found]
+    rows = [row for _, found in collisions(chosen, [decoder], lambda row: False) for row in found]
     assert [row.format for row in rows] == ["f64", "f32"]
     assert not any(row.lengths for row in rows)
     assert {row.obstacle for row in rows} == {why}
@@ -141,8 +141,8 @@ def rows_by_hand():
     blank = np.zeros((3, 2))
     asked = Asked(0, None, Pairs(known.lengths, blank, blank, known.right), known)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twin_rows, "answer_pairs", lambda *_: own)
-        return twin_rows.twin_rows(settings(), asked, "e8m3@output")
+        patch.setattr(pair_rows, "answer_pairs", lambda *_: own)
+        return pair_rows.pair_rows(settings(), asked, "e8m3@output")
 
 
 def test_rows_by_hand(rows_by_hand):
@@ -175,11 +175,11 @@ def test_rows_by_hand(rows_by_hand):
 def test_what_is_done_is_not_asked_again(monkeypatch, done, asked):
     asks, chosen = [], settings(formats=("f32",))
     decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
-    monkeypatch.setattr(twin_rows, "ask", lambda settings, seed, decoder: asks.append(seed))
+    monkeypatch.setattr(pair_rows, "ask", lambda settings, seed, decoder: asks.append(seed))
     head = {"seed": 0, "step": 1, "dtype": "float32", "mode": "reference", "rounding": "none"}
     made = lambda settings, asked, name: [FailureRow(**head, format=name, obstacle="no_pairs")]
-    monkeypatch.setattr(twin_rows, "twin_rows", made)
-    rows = [row for _, found in confusion(chosen, [decoder], done) for row in found]
+    monkeypatch.setattr(pair_rows, "pair_rows", made)
+    rows = [row for _, found in collisions(chosen, [decoder], done) for row in found]
     assert [row.format for row in rows] == asked
     assert asks == ([0] if asked else [])
 

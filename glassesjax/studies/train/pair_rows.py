@@ -14,10 +14,10 @@ import numpy as np
 from glassesjax.model import Decoder
 from glassesjax.precision import F64, FloatFormat, RoundingPlan, named_plan
 from glassesjax.runs.fill import Done
+from glassesjax.studies.train.pairs import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
 from glassesjax.studies.train.records import FailureLengths, FailureRow, PairRow
 from glassesjax.studies.train.rows import arithmetic_fields
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.studies.train.twins import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
 from glassesjax.theory.failing import (
     begun_at,
     chance_apart,
@@ -29,7 +29,7 @@ from glassesjax.theory.failing import (
 )
 from glassesjax.trace.decay import fit_decay
 
-WIDE = "f64"  # the format of rows of the wide pass
+REFERENCE = "f64"  # the format of rows of the wide pass
 _LIKELY = (0.05, 0.95)  # chances of the two lengths between which nine in ten lie
 
 
@@ -62,7 +62,7 @@ def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
     return Asked(seed, decoder, pairs, wide)
 
 
-def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow | FailureRow]:
+def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow | FailureRow]:
     """All pairs in one format, and the length from which they are confused.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
@@ -71,13 +71,13 @@ def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
     Args:
       settings: What was trained.
       asked: The decoder.
-      name: Of the format; ``WIDE`` for the wide pass itself.
+      name: Of the format; ``REFERENCE`` for the wide pass itself.
 
     Returns:
       One row a pair, and one of kind ``failure``, whose lengths are missing where no measured pair
       from one on is settled; only that, where nothing is predicted.
     """
-    plan = RoundingPlan.wide(F64) if name == WIDE else named_plan(name)
+    plan = RoundingPlan.wide(F64) if name == REFERENCE else named_plan(name)
     head: dict[str, Any] = {
         "seed": asked.seed,
         "step": settings.steps,
@@ -87,7 +87,7 @@ def twin_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
     wide, refused = asked.wide, refusal(asked.wide)
     if wide is None or refused:
         return [FailureRow(**refused, **head)]
-    own = wide if name == WIDE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
+    own = wide if name == REFERENCE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
     with jax.enable_x64(True):
         said = _predict(wide, own, plan)
     pairs = list(_pair_rows(settings, own, said, head))
@@ -259,7 +259,7 @@ def _share(plan: RoundingPlan, reach: int) -> dict[str, Any]:
     return {"mantissa_bits": mantissa, "share_collides": collides, "share_lost": lost}
 
 
-def confusion(
+def collisions(
     settings: TrainSettings, decoders: Sequence[Decoder], done: Done
 ) -> Iterator[tuple[str, list[PairRow | FailureRow]]]:
     """Pairs of lengths n and n + 1: which are confused, and from where, by format.
@@ -274,9 +274,9 @@ def confusion(
     """
     last = {"kind": "failure", "seed": settings.seeds - 1, "step": settings.steps}
     asked: list[Asked] = []
-    for name in (WIDE, *settings.formats):
+    for name in (REFERENCE, *settings.formats):
         rows: list[PairRow | FailureRow] = []
         if not done({**last, "format": name}):
             asked = asked or [ask(settings, *each) for each in enumerate(decoders)]
-            rows = [row for each in asked for row in twin_rows(settings, each, name)]
+            rows = [row for each in asked for row in pair_rows(settings, each, name)]
         yield f"pairs in {name}", rows

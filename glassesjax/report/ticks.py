@@ -1,0 +1,75 @@
+"""Ticks of logarithmic axes: round numbers, written out, as many as there is room for."""
+
+import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from glassesjax.report.numbers import power_of
+
+MOST = 300.0  # decades from 1 that an axis can show
+PLAIN = 1e5  # from here on ticks are powers of ten
+FINE = tuple(tuple(1 + step * n for n in range(math.ceil(9 / step))) for step in (0.01, 0.02, 0.05))
+SETS = (
+    *FINE,
+    tuple(1 + 0.1 * n for n in range(90)),
+    tuple(1 + 0.25 * n for n in range(36)),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 8.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 3.0),
+)
+"""Ticks within a decade, densest first."""
+
+
+class Limits(NamedTuple):
+    """The ends of a logarithmic axis."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def spanning(cls, values: Iterable[float]) -> "Limits":
+        """The axis that has room for all that are positive and finite."""
+        logs = [math.log10(v) for v in values if math.isfinite(v) and v > 0] or [0.0]
+        pad = max(0.06 * (max(logs) - min(logs)), 0.01)
+        return cls(10.0 ** max(min(logs) - pad, -MOST), 10.0 ** min(max(logs) + pad, MOST))
+
+    def ticks(self, most: int) -> list[float]:
+        """Round numbers on the axis, from the densest set of which no more than ``most`` fit."""
+        first, last = (math.floor(math.log10(end)) for end in self)
+        for digits in SETS if self.high < PLAIN else ():
+            every = (digit * 10.0**e for e in range(first, last + 1) for digit in digits)
+            inside = [tick for tick in every if self.low <= tick <= self.high]
+            if len(inside) <= most:
+                return inside
+        decades = range(math.ceil(math.log10(self.low)), last + 1)
+        return [10.0**e for e in decades[:: -(-len(decades) // most) or 1]]
+
+
+def log_axis(
+    axes: Axes, side: Literal["x", "y"], limits: Limits, *, most: int, unit: str = ""
+) -> None:
+    """A logarithmic axis with a few round numbers.
+
+    Args:
+      axes: Where to set it.
+      side: Which of the two.
+      limits: Its ends.
+      most: Ticks that there is room for.
+      unit: Behind each number.
+    """
+    ticks = limits.ticks(most)
+    axes.set(**{f"{side}lim": limits})  # before the scale, which would look for limits itself
+    axes.set(**{f"{side}scale": "log"})
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([f"{_name(tick)}{unit}" for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
+
+
+def _name(tick: float) -> str:
+    if 1e-4 < tick < PLAIN:
+        return f"{tick:,.4g}" if tick < 1000 else f"{tick:,.0f}"
+    return power_of(10, round(math.log10(tick)))

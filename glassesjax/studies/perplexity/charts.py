@@ -1,0 +1,280 @@
+"""Figures of the perplexity page: summary in, charts out."""
+
+import functools
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from glassesjax.cache.policies import SHORT
+from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.ticks import Limits, log_axis
+from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
+from glassesjax.studies.perplexity.summary import (
+    AtPosition,
+    CellSummary,
+    PerplexitySummary,
+    SizeSummary,
+)
+from glassesjax.studies.perplexity.totals import FULL
+
+SCORES = {FULL: "ink", SHORT: "c6", "h2o": "c1", "window": "c2", "tova": "c3", "h2o_mean": "c4"}
+SINKS = "c5"  # a window that keeps the first tokens
+FEW = 5  # policies whose lines are far apart; sizes side by side
+
+
+def policy_color(policy: str) -> str:
+    """The color token of a policy, by its score.
+
+    Args:
+      policy: Its name.
+
+    Returns:
+      The same for what a name adds to a score, but for first tokens that a window keeps.
+    """
+    if policy.startswith("window+"):
+        return SINKS
+    return SCORES.get(re.split(r"[-+@~]", policy)[0], "c4")
+
+
+def by_cost(summary: PerplexitySummary) -> list[str]:
+    """The policies, those of highest perplexity at the smallest size first."""
+    size = lambda policy: min(c.cell.slots for c in summary.cells if c.cell.policy == policy)
+    rank = {name: summary.of(name, size(name)).perplexity for name in summary.policies}
+    return sorted(rank, key=lambda name: -rank[name] if math.isfinite(rank[name]) else -math.inf)
+
+
+@charted
+def ratios_chart(summary: PerplexitySummary, *, narrow: bool = False) -> Chart:
+    """Perplexity over that of the full cache: a panel a size, a line a policy.
+
+    Args:
+      summary: Of the run.
+      narrow: Whether it is for a phone.
+
+    Returns:
+      Panels of one logarithmic axis, whose reference line is the full cache; without a full cache
+      the axis is perplexity itself.
+    """
+    policies = by_cost(summary) or [FULL]
+    slots = summary.slots or [summary.cells[0].cell.slots]
+    columns = 1 if narrow else min(len(slots), FEW)
+    lines, line = -(-len(slots) // columns), 46 if len(policies) <= FEW else 29
+    left = min(max(7.6 * max(map(len, policies)), 60), 130 if narrow else 190) + 14
+    width, right, panel = 358 if narrow else 1104, 76, 52 + line * len(policies) + 26
+    chart = Chart(width, lines * panel + 26)
+    limits = Limits.spanning([*([1.0] if summary.full else []), *_values(summary)])
+    wide = (width - left) / columns
+    for at, size in enumerate(slots):
+        down, across = divmod(at, columns)
+        place = left + across * wide, 52 + down * panel
+        axes = chart.panel(*place, wide - right, line * len(policies))
+        _panel(chart, axes, summary, size, policies, limits)
+        log_axis(axes, "x", limits, most=_most(wide - right), unit=_unit(summary))
+        _heads(axes, summary, size, name_full=columns <= 2 or at == 0)
+        names = policies if not across else [""] * len(policies)
+        axes.set_yticks(range(len(policies)), names, fontsize=13.5, color=COLORS["ink"])
+        axes.tick_params(axis="y", length=0)
+    label = "perplexity over that of the full cache" if summary.full else "perplexity"
+    middle = 0.5 if narrow else (left + (width - left - right) / 2) / width
+    chart.text(middle, 5 / chart.height, f"{label} (log scale)", ha="center", color=COLORS["soft"])
+    return chart
+
+
+def _most(width: float) -> int:
+    """How many ticks an axis has room for."""
+    return min(max(int(width / 46), 2), 9)
+
+
+def _unit(summary: PerplexitySummary) -> str:
+    return "\N{MULTIPLICATION SIGN}" if summary.full else ""
+
+
+def _value(summary: PerplexitySummary, cell: CellSummary) -> float:
+    if summary.full is None:
+        return cell.perplexity
+    return cell.over_full.ratio.value if cell.over_full else 1.0
+
+
+def _segment(summary: PerplexitySummary, at: AtPosition) -> float:
+    return at.perplexity if at.over_full is None else at.over_full
+
+
+def _values(summary: PerplexitySummary) -> list[float]:
+    cells = summary.cells
+    segments = [_segment(summary, at) for cell in cells for at in cell.evicted]
+    ends = [end for cell in cells if cell.over_full for end in cell.over_full.ratio]
+    return [*(_value(summary, cell) for cell in cells), *segments, *ends]
+
+
+def _panel(
+    chart: Chart,
+    axes: Axes,
+    summary: PerplexitySummary,
+    slots: int,
+    policies: Sequence[str],
+    limits: Limits,
+) -> None:
+    axes.set_ylim(len(policies) - 0.4, -0.6)
+    axes.spines["left"].set_visible(False)
+    start = 1.0 if summary.full else limits.low
+    if summary.full:
+        axes.axvline(1, color=COLORS["ink"], lw=1.2, zorder=1)
+    for at, policy in enumerate(policies):
+        if (policy, slots) in summary:
+            cell = summary.of(policy, slots)
+            _line(chart, axes, summary, cell, at, start)
+            text = perplexity_text(cell.perplexity)
+            place = {"xy": (1, at), "xycoords": ("axes fraction", "data"), "xytext": (9, 0)}
+            look = {"va": "center", "fontsize": 13, "weight": "bold"}
+            label = axes.annotate(text, textcoords="offset points", **place, **look)
+            chart.series(policy, label)
+
+
+def _line(
+    chart: Chart, axes: Axes, summary: PerplexitySummary, cell: CellSummary, at: int, start: float
+) -> None:
+    """A dot for all tokens, a bar for its interval, and a tick a segment."""
+    policy, value = cell.cell.policy, _value(summary, cell)
+    color = COLORS[policy_color(policy)]
+    name = f"{policy}, {cell.cell.slots} slots"
+    unit = " times the full cache" if summary.full else ""
+    if math.isfinite(value):
+        axes.plot([start, value], [at, at], color=COLORS["rule"], lw=2, zorder=1)
+        dot = axes.plot([value], [at], "o", ms=11, color=color, mec=COLORS["paper"], zorder=4)
+        chart.series(policy, dot)
+    ends = cell.over_full.ratio[1:] if cell.over_full else ()
+    interval = ""
+    if ends and all(map(math.isfinite, ends)):
+        bar = axes.plot(ends, [at, at], color=color, lw=5, alpha=0.4, zorder=2)
+        chart.series(policy, bar)
+        interval = f"\n95% interval {times_text(ends[0])} to {times_text(ends[1])}"
+    for part in cell.evicted:
+        ratio = _segment(summary, part)
+        if math.isfinite(ratio):
+            look: dict[str, Any] = {"ms": 14, "mew": 1.5, "color": color, "zorder": 3}
+            chart.series(policy, axes.plot([ratio], [at], "|", **look))
+            text = f"{name}\ntokens {part.start} to {part.last}\n{times_text(ratio)}{unit}"
+            chart.mark(axes, (ratio, at), text, radius=6, series=policy)
+    if math.isfinite(value):
+        text = f"{name}\nperplexity {perplexity_text(cell.perplexity)}"
+        text += f"\n{times_text(value)}{unit}{interval}" if summary.full else ""
+        chart.mark(axes, (value, at), text, radius=10, series=policy)
+
+
+def _heads(axes: Axes, summary: PerplexitySummary, slots: int, *, name_full: bool) -> None:
+    here = next(cell for cell in summary.cells if cell.cell.slots == slots)
+    title = f"{slots} slots, {size_text(here.bytes)}"
+    axes.set_title(title, fontsize=14, weight="bold", pad=26)
+    soft = {"fontsize": 12, "color": COLORS["soft"], "va": "bottom"}
+    if summary.full and name_full:
+        text = f"full cache, {perplexity_text(summary.full.perplexity)}"
+        place = {"xy": (1, 1), "xycoords": ("data", "axes fraction")}
+        low, high = axes.get_xlim()
+        side = "left" if low * high > 1 else "right"  # where the reference line leaves more room
+        axes.annotate(text, xytext=(0, 5), textcoords="offset points", ha=side, **place, **soft)
+    place = {"xy": (1, 1), "xycoords": "axes fraction", "xytext": (6, 5)}
+    axes.annotate("perplexity", textcoords="offset points", **place, **soft)
+
+
+@charted
+def positions_chart(summary: PerplexitySummary, slots: int) -> Chart:
+    """Perplexity by where in its window a token stands, for one size of the cache.
+
+    Args:
+      summary: Of the run.
+      slots: The size.
+
+    Returns:
+      A step line a policy; a step is one segment of positions.
+    """
+    chart = Chart(350, 262)
+    names = [*by_cost(summary), FULL]
+    here = [c for c in summary.cells if c.cell.slots == slots or c.cell.policy == FULL]
+    cells = sorted(here, key=lambda cell: names.index(cell.cell.policy))
+    room = 7.2 * max(len(cell.cell.policy) for cell in cells) + 10
+    axes = chart.panel(46, 26, 350 - 46 - min(room, 110), 190)
+    values = [at.perplexity for cell in summary.cells for at in cell.by_position]
+    log_axis(axes, "y", Limits.spanning(values), most=6)
+    parts = cells[0].by_position
+    first, last = max(min(32, parts[0].last // 2), 1), parts[-1].last + 1
+    _position_axis(axes, first, last)
+    if first < slots < last:
+        axes.axvline(slots, color=COLORS["c6"], lw=1, ls=(0, (2, 2)))
+    for cell in cells:
+        _steps(chart, axes, cell, first)
+    _names_at_ends(chart, axes, cells, last)
+    axes.set_title("perplexity (log scale)", fontsize=12, color=COLORS["soft"], pad=8)
+    return chart
+
+
+def _position_axis(axes: Axes, first: int, last: int) -> None:
+    doublings = [2**e for e in range(5, 40) if 2**e < last / 2.5]
+    ticks = [*doublings[:: -(-len(doublings) // 3) or 1], last]
+    axes.set_xlim(first, last)
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlabel("position in the window (log scale)")
+
+
+def _steps(chart: Chart, axes: Axes, cell: CellSummary, first: int) -> None:
+    policy, parts = cell.cell.policy, cell.by_position
+    # The last segment ends at the window's; a step holds from its first position on.
+    edges = [*(max(part.start, first) for part in parts), parts[-1].last + 1]
+    values = [part.perplexity if math.isfinite(part.perplexity) else math.nan for part in parts]
+    look: dict[str, Any] = {"color": COLORS[policy_color(policy)], "lw": 1.8}
+    steps = axes.plot(edges, [*values, values[-1]], drawstyle="steps-post", **look)
+    chart.series(policy, steps)
+    for part, value in zip(parts, values, strict=True):
+        middle = math.sqrt(max(part.start, first) * (part.last + 1))
+        text = f"{policy}, tokens {part.start} to {part.last}"
+        if math.isfinite(value):
+            text += f"\nperplexity {perplexity_text(value)}"
+            chart.mark(axes, (middle, value), text, series=policy)
+
+
+def _names_at_ends(chart: Chart, axes: Axes, cells: Sequence[CellSummary], last: int) -> None:
+    """Policies by name at the right, pushed apart where they would lie on each other."""
+    ends = [(cell.by_position[-1].perplexity, cell.cell.policy) for cell in cells]
+    known = sorted((end for end in ends if math.isfinite(end[0])), reverse=True)
+    apart = min(14.0, 190 / max(len(known), 1))
+    heights: list[float] = []
+    for value, _ in known:
+        at = float(axes.transData.transform((last, value))[1])
+        heights.append(min(at, heights[-1] - apart) if heights else at)
+    least = float(axes.bbox.y0) + 3
+    for at in reversed(range(len(heights))):
+        heights[at] = max(heights[at], least)
+        least = heights[at] + apart
+    for (_, policy), height in zip(known, heights, strict=True):
+        y = float(axes.transData.inverted().transform((0, height))[1])
+        color = COLORS[policy_color(policy)]
+        place = {"xy": (1, y), "xycoords": ("axes fraction", "data"), "xytext": (6, 0)}
+        look = {"va": "center", "color": color, "fontsize": 12}
+        label = axes.annotate(policy, textcoords="offset points", **place, **look)
+        chart.series(policy, label)
+
+
+def sizes_drawn(summary: PerplexitySummary) -> list[SizeSummary]:
+    """Sizes of which positions are drawn: those where something is evicted."""
+    return [size for size in summary.sizes if size.evicts]
+
+
+def figures_of(summary: PerplexitySummary) -> dict[str, Callable[[], Chart]]:
+    """What draws each figure of a run.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      ``ratios``, and ``positions-SLOTS`` for each size at which something is evicted.
+    """
+    figures: dict[str, Callable[[], Chart]] = {"ratios": functools.partial(ratios_chart, summary)}
+    for size in sizes_drawn(summary):
+        draw = functools.partial(positions_chart, summary, size.slots)
+        figures[f"positions-{size.slots}"] = draw
+    return figures

@@ -1,0 +1,88 @@
+"""Charts of the influence page: which dots are drawn, and what the slider reads."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from studies.influence.made_influence import LAYERS, TOKENS, made_result, made_rows, run_of
+
+from glassesjax.report.chart import COLORS, drawing
+from glassesjax.studies.influence.charts import PLACES, influence_chart, layers_shown
+from glassesjax.studies.influence.page import values
+from glassesjax.studies.influence.profiles import profiles_of
+
+NORMS = (8.0, 4.0, 2.0, 1.0, 0.0)
+MEASURES = ("frobenius", "along", "scaled")
+
+
+def profiles(**changes):
+    return profiles_of(run_of(made_rows(norms=NORMS, **changes)))[0]
+
+
+def dots(axes, color):
+    """Places of the dots of a color."""
+    lines = [each for each in axes.lines if each.get_color() == COLORS[color]]
+    lines = [line for line in lines if line.get_marker() == "o"]
+    return [tuple(dot) for line in lines for dot in np.asarray(line.get_xydata(), np.float64)]
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_every_token_is_a_dot_that_can_be_touched(narrow):
+    chart = influence_chart(profiles(), narrow=narrow)
+    (axes,) = chart.axes
+    assert dots(axes, "c2") == [(0, pytest.approx(64 / 85, rel=2.0**-50))]
+    assert [at for at, _ in dots(axes, "c6")] == [1, 2, 3, 4]
+    assert 0 < dots(axes, "c6")[-1][1] < 1e-3  # a zero has no logarithm: it stands in the strip
+    assert [mark.row for mark in chart.marks] == ["0", "1", "2", "3", "4"]
+    assert "75% of the influence" in chart.marks[0].text
+
+
+def test_the_slider_has_the_dots_of_each_layer():
+    touches = influence_chart(profiles()).touches()
+    rest, most = (text.split("|") for text in re.findall(r'data-steps="([^"]*)"', touches))
+    assert [text.count("M") for text in rest] == [4] * LAYERS + [0]  # 0 / 0: the last has none
+    assert [text.count("M") for text in most] == [1] * LAYERS + [0]
+
+
+def test_values_of_the_slider_are_those_of_the_rows():
+    rows = values(profiles())
+    assert len(rows) == (LAYERS + 1) * len(TOKENS)
+    assert rows[0]["share"] == pytest.approx(64 / 85, rel=1e-4)
+    assert (rows[0]["norm"], rows[0]["rollout"]) == (8.0, 0.2)
+    assert {row["share"] for row in rows[-5:]} == {None}
+
+
+def test_of_very_many_tokens_the_slider_has_some_layers():
+    many = profiles()
+    many.shape = 31, PLACES // 4
+    assert layers_shown(many) == [0, 10, 20, 30]
+    many.shape = 31, PLACES
+    assert layers_shown(many) == [0, 30]
+
+
+def test_figures_of_the_folds_show_all_that_was_measured():
+    figures = made_result(norms=NORMS, method="estimated").figures
+    kinds = ("true", "frozen")
+    names = [part for m in MEASURES for part in (f"layers-{m}", *(f"share-{k}-{m}" for k in kinds))]
+    assert [*figures] == ["influence", "norms", *names]
+    norms = figures["norms"]().axes[0]
+    assert {text.get_text() for text in norms.texts} == {
+        "repaired bound", "printed bound", "true attention", "attention held fixed"
+    }  # fmt: skip
+    true = norms.lines[2]
+    assert np.asarray(true.get_ydata())[:4].tolist() == [8, 4, 2, 1]
+    assert math.isnan(np.asarray(true.get_ydata())[4])  # the line breaks
+    share = figures["share-true-scaled"]()
+    assert len(dots(share.axes[0], "c2") + dots(share.axes[0], "c6")) == len(share.marks) == 5
+    (image,) = figures["layers-along"]().axes[0].images
+    assert image.get_array().shape == (LAYERS + 1, len(TOKENS), 4)
+    assert not image.get_array()[-1, :, 3].any()  # 0 / 0 is blank
+
+
+def test_figures_repeat_and_any_text_can_be_a_label():
+    for token in ("$x$", "中文", "a_{b", "\x00"):
+        made = profiles(tokens=(token, *"abcd"))
+        first, again = (drawing(influence_chart(made), "a") for _ in range(2))
+        assert first == again
+    assert "\\x00" in first.inline
