@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from glassesjax.report.canvas import LogScale, length_axis
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
-from glassesjax.report.markup import visible
 from glassesjax.report.numbers import percent, power_of, short
 from glassesjax.report.points import Point
+from glassesjax.report.scales import LogScale, length_axis
+from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.panels import Panel, Token, distance_panels, token_panels
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from glassesjax.report.canvas import LogScale
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
 from glassesjax.report.points import Point
 from glassesjax.report.render import number
+from glassesjax.report.scales import LogScale
 from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.summary import CollapseSummary, PanelSummary, times_error
 from glassesjax.tasks.sequences import FAMILIES
@@ -352,9 +352,7 @@ def _names_at_ends(
 
 def _log_axis(axes: Axes, scale: LogScale) -> None:
     scale.apply(axes)
-    bottom, top = scale.bounds
-    for edges in ((bottom, 10.0**scale.low), (10.0**scale.high, top)):
-        axes.axhspan(*edges, color=COLORS["wash"], zorder=0, linewidth=0)
+    scale.shade(axes)
 
 
 def _length_ticks(axes: Axes, lengths: Sequence[int], *, few: bool = False) -> None:

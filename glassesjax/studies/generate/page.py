@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from glassesjax.report.markup import visible
 from glassesjax.report.models import MODELS
 from glassesjax.report.render import page
+from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
 from glassesjax.studies.generate.records import AnswerToken, GenerateConstants, TokenRow
 from glassesjax.studies.generate.summary import GenerateSummary
