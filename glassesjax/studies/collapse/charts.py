@@ -293,9 +293,10 @@ def _line(
     size = marker or (5 if len(drawn) == 1 else 0)
     chart.series(series, axes.plot(*xy(drawn), "o", ms=size, color=color, **style))
     ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
-    for some, look in ((rest, ring), ([p for p in drawn if p.length in (hidden or ())], ring)):
+    hides = [point for point in drawn if point.length in (hidden or ())]
+    for some, shape in ((rest, "s"), (hides, "o")):
         if some:
-            chart.series(series, axes.plot(*xy(some), "o", **look))
+            chart.series(series, axes.plot(*xy(some), shape, **ring))
 
 
 def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, float]:
