@@ -32,8 +32,8 @@
       heads.forEach((th, i) => {
         const button = th.querySelector("button.sort");
         if (!button) return;
-        records().forEach(r => want(r.rows[0].cells.length === heads.length, `${about}: cells unlike heads`));
-        const key = r => { const c = r.rows[0].cells[i], v = c.dataset.v ?? c.textContent.trim(); return v === "" || isNaN(v) ? v : Number(v); };
+        records().forEach(r => want([...r.rows[0].cells].reduce((n, c) => n + c.colSpan, 0) === heads.length, `${about}: cells unlike heads`));
+        const key = r => { const c = r.rows[0].cells[i], v = !c || c.colSpan > 1 ? "" : c.dataset.v ?? c.textContent.trim(); return v === "" || isNaN(v) ? v : Number(v); };
         for (const [sign, order] of [[1, "ascending"], [-1, "descending"]]) {
           button.click();
           const keys = records().map(key), some = keys.filter(k => k !== "");
@@ -80,11 +80,12 @@
       });
     });
 
-    all("input[data-slider]", doc).forEach(input => {
+    all("input[type=range]", doc).forEach(input => {
       const figure = input.closest("figure"), steps = input.dataset.values.split(",");
       const state = () => ({
         output: all("output", figure).map(o => o.textContent).join(),
         cursor: all("svg .cursor", figure).map(c => c.getAttribute("x1")).join(),
+        dots: all("svg .steps", figure).map(p => p.getAttribute("d")).join(),
         values: all("[data-field]", figure).map(c => c.textContent.trim()).join(),
       });
       const seen = steps.map((step, i) => {
@@ -93,8 +94,9 @@
         used.steps += 1;
         return state();
       });
-      if (steps.length > 1) for (const part of ["output", "cursor"])
-        want(!seen[0][part] || new Set(seen.map(s => s[part])).size === steps.length, `slider: the ${part} stands still`);
+      if (steps.length > 1) for (const part of ["output", "cursor", "dots"])
+        want(!seen.some(s => /\d/.test(s[part])) || new Set(seen.map(s => s[part])).size > 1, `slider: the ${part} stands still`);
+      if (!input.dataset.slider) return;
       const rows = doc.getElementById(input.dataset.slider).textContent.trim().split("\n").slice(1);
       const texts = rows.map(r => r.split(",").slice(1).join());
       want(!seen[0].values || new Set(seen.map(s => s.values)).size > 1 || new Set(texts).size <= texts.length / steps.length,
@@ -175,7 +177,7 @@
   addEventListener("load", () => {
     const results = {};
     for (const [name, run] of [["wide", probe], ["phone", probe], ["plain", plain]]) {
-      try { results[name] = run(name); } catch (e) { results[name] = {faults: [String(e.stack || e)], used: {}}; }
+      try { results[name] = run(name); } catch (e) { results[name] = {faults: [String(e.stack || e)], used: {}}; console.log(String(e.stack)); }
     }
     document.body.innerHTML = "<pre></pre>";
     document.querySelector("pre").textContent = JSON.stringify(results);

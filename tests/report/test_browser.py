@@ -25,7 +25,7 @@ QUIET = (
 )  # fmt: skip
 # What is thrown or asked for is caught, before anything else of the page is read.
 CATCH = """<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <script>window.errors = [];
 addEventListener("error", e => errors.push(String(e.message)));
 addEventListener("unhandledrejection", e => errors.push(String(e.reason)));
