@@ -12,7 +12,7 @@ from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import LEAST_BLOCKS
 from glassesjax.studies.retention.cells import Cell
-from glassesjax.studies.retention.charts import cell_colors, slug
+from glassesjax.studies.retention.charts import BARS, cell_colors, slug
 from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
 from glassesjax.studies.retention.summary import CellSummary, RetentionSummary
 
@@ -74,6 +74,7 @@ def retention_page(
         cell_pairs=[(slug(each), each.name) for each in summary.cells],
         tokens=_tokens(cells),
         left_out=max(cells[0].length - MOST, 0),
+        bars=BARS,
         four_bits="q4" in (shared.weights or "").lower(),
     )
 
