@@ -13,8 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from glassesjax.report.chart import Chart, drawing
-from glassesjax.report.markup import visible
 from glassesjax.report.numbers import MISSING, percent, short
+from glassesjax.report.tokens import visible
 
 TEMPLATES = "glassesjax.report.templates"
 

@@ -111,10 +111,16 @@ def _longform():
     texts = [
         longform_row("full", 200, 0, "<b>&", nll=0.0),
         longform_row("full", 200, 1, "word " * 100, nll=2.0, ended=False),
-        longform_row("tova", 64, 0, "two", nll=1.0, agrees=2, repetition=0.5),
+        longform_row("tova", 64, 0, "two", nll=1.0, agrees=2, repetition=0.5, length=128),
         longform_row("tova", 64, 1, "7 12 " * 70, nll=3.0, agrees=4, repetition=1.0),
     ]
     yield "texts", longform(texts)
+    more = [
+        longform_row(name, slots, at, f"{name} {at}", nll=1 + at * slots / 1000, length=256 + at)
+        for name, slots in (("full", 275), ("tova", 37), ("window", 83))
+        for at in range(9)
+    ]
+    yield "intervals", longform(more)
     yield "not-finite", longform([*texts[:2], longform_row("tova", 64, 0, "x", nll=None)])
 
 

@@ -24,8 +24,8 @@ from html.parser import HTMLParser
 from typing import NamedTuple
 
 from glassesjax import registry
-from glassesjax.report.markup import VISIBLE
 from glassesjax.report.numbers import MISSING
+from glassesjax.report.tokens import VISIBLE
 from glassesjax.runs.record import columns, names
 
 SKIPPED = {"svg", "style", "script", "math"}  # a formula is that of a statement, not of a run

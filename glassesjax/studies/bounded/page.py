@@ -1,139 +1,120 @@
-"""The bounded page: rows and figures as one HTML file that needs nothing beside itself."""
+"""What the bounded page shows, by the names of its template."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
-from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
-from glassesjax.report.numbers import MISSING
+from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
-from glassesjax.studies.bounded import words
-from glassesjax.studies.bounded.figures import collapse_bounded_figure, influence_figure
-from glassesjax.studies.bounded.panels import distance_panels, token_panels
+from glassesjax.studies.bounded.charts import Look, series
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
-from glassesjax.studies.bounded.sentences import bounded_headlines
-from glassesjax.studies.bounded.summary import BoundedSummary, RunsSummary, TextSummary
+from glassesjax.studies.bounded.summary import BoundedSummary
+from glassesjax.tasks.sequences import FAMILIES
+
+
+def headline(summary: BoundedSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      In how many cases runs of n and n + 1 have collapsed, and what evicted tokens carry.
+    """
+    parts = summary.passes.phrases()
+    if summary.known:
+        count = f"{summary.collapsed} of {summary.known} cases (policy, family)"
+        parts.append(f"{count} have collapsed at the longest n")
+    carried = [
+        f"{text.panel.positions}, {text.panel.state} {text.evicted.share:.1%}"
+        for text in summary.texts
+        if text.evicted.tokens and not text.not_finite
+    ]
+    if carried:
+        parts.append(f"influence of tokens that no layer has cached: {', '.join(carried)}")
+    return "; ".join(parts) or "no token is evicted"
 
 
 def bounded_page(
-    run: Run[DistanceRow | TokenRow, BoundedConstants], summary: BoundedSummary
+    run: Run[DistanceRow | TokenRow, BoundedConstants],
+    summary: BoundedSummary,
+    look: Look,
+    figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on a bounded run.
 
     Args:
       run: One that was cut off gives a page on what is there.
       summary: What it comes down to.
+      look: What its figures share.
+      figures: By name.
 
     Returns:
-      An HTML document without scripts, links or outside resources. The same rows give the same
-      text.
+      An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    constants = run.constants
-    title = f"Collapse and influence with a bounded state in {_model(constants)}"
-    body = element(
-        "main",
-        _header(constants, title),
-        element("h2", "What the rows say"),
-        bullets(bounded_headlines(summary), "says"),
-        *_collapse(run, summary),
-        *_influence(run, summary),
-        glossary(words.GLOSSARY),
-        element("section", element("h2", "Methods and caveats"), bullets(words.METHODS, "says")),
-        origin(run.settings, run.made),
-        element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
-    )
-    return document(title, body)
-
-
-def _model(constants: BoundedConstants) -> str:
-    return MODELS.get(constants.model, PurePath(constants.model).name)
-
-
-def _header(constants: BoundedConstants, title: str) -> Markup:
-    counts = [f"{constants.num_layers} layers", f"width {constants.model_dim}", constants.dtype]
-    return element(
-        "header",
-        element("p", "glassesjax · bounded study", class_="kicker"),
-        element("h1", title),
-        *(element("p", sentence, class_="lead") for sentence in words.LEAD),
-        element("p", " · ".join(counts), class_="facts"),
+    known = run.constants
+    model = MODELS.get(known.model, PurePath(known.model).name)
+    method = f"{known.method}, {known.probes} probes" if known.probes else known.method
+    sizes = f"{known.num_layers} layers, width {known.model_dim}"
+    return page(
+        "glassesjax.studies.bounded",
+        run=run,
+        summary=summary,
+        model=model,
+        facts=[known.weights or model, sizes, *look.positions, known.dtype, method],
+        figures=figures,
+        families={name: _title(name) for name in look.families},
+        several=len(look.positions) > 1,
+        encodings=[(name, name.replace("_", " ")) for name in look.positions],
+        caches=[(series(p), state, look.color(p)) for state, p in look.states.items()],
+        texts={f"tokens-{p.positions}-{series(p)}": p for p in look.tokens},
+        distances=[
+            (f"distance-{positions}-{family}", positions, family)
+            for positions, family in dict.fromkeys((p.positions, p.family) for p in look.distances)
+        ],
+        table=_table(summary),
+        four_bits="q4" in (known.weights or "").lower(),
     )
 
 
-def _collapse(
-    run: Run[DistanceRow | TokenRow, BoundedConstants], summary: BoundedSummary
-) -> list[Markup]:
-    if not summary.runs:
-        return []
-    label = "Distance of runs of n and n + 1 against n, by policy"
-    drawn = picture(
-        collapse_bounded_figure(distance_panels(run.rows)), "runs", label, words.COLLAPSE_CAPTION
-    )
-    heads = ["positions", "family", "policy", "equal from n", "must from", "longest n", "distance"]
-    shown = fold("Table: all runs", table(heads, [_runs(runs) for runs in summary.runs]))
-    return [element("section", element("h2", "Collapse"), drawn, shown)]
+def _title(family: str) -> str:
+    return FAMILIES[family].title if family in FAMILIES else family
 
 
-def _runs(runs: RunsSummary) -> list[object]:
+def _table(summary: BoundedSummary) -> list[dict[str, Any]]:
+    """A cache under an encoding, with its text and its runs by family."""
+    records: dict[tuple[str, str], dict[str, Any]] = {}
+    for kind, every in (("text", summary.texts), ("runs", summary.runs)):
+        for each in every:
+            at = (each.panel.positions, each.panel.state)
+            new = {"panel": each.panel, "text": None, "runs": {}}
+            record = records.setdefault(at, new)
+            if kind == "text":
+                record["text"] = each
+            else:
+                record["runs"][each.panel.family] = each
+    return list(records.values())
+
+
+def values(summary: BoundedSummary) -> list[dict[str, Any]]:
+    """The data behind the first figure: a row a cache.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      How many tokens are evicted, and their share of the influence.
+    """
     return [
-        runs.panel.positions,
-        runs.panel.family,
-        runs.panel.state,
-        runs.equal_from or MISSING,
-        runs.must_from or MISSING,
-        runs.last,
-        f"{runs.distance:.3g}",
-    ]
-
-
-def _influence(
-    run: Run[DistanceRow | TokenRow, BoundedConstants], summary: BoundedSummary
-) -> list[Markup]:
-    texts = summary.texts
-    if not texts:
-        return []
-    label = "Share of the influence by position, with who is held"
-    drawn = picture(
-        influence_figure(token_panels(run.rows)), "heard", label, words.INFLUENCE_CAPTION
-    )
-    heads = ["positions", "policy", "tokens", "held", "without a path", "share of the not held"]
-    lines = [_text(text) for text in texts]
-    shares = _by_layers(texts)
-    return [element("section", element("h2", "Influence"), drawn, table(heads, lines), *shares)]
-
-
-def _text(text: TextSummary) -> list[object]:
-    return [
-        text.panel.positions,
-        text.panel.state,
-        text.tokens,
-        text.cached,
-        text.without_path,
-        f"{text.evicted.share:.2%}",
-    ]
-
-
-def _by_layers(texts: Sequence[TextSummary]) -> list[Markup]:
-    """Influence by how many layers still have the token cached."""
-    heads = [
-        "positions",
-        "policy",
-        "no layer",
-        "to 1/4",
-        "to 1/2",
-        "to 3/4",
-        "to all",
-        "largest three",
-    ]
-    lines = []
-    for text in texts:
-        each = [f"{x.share:.1%} of {x.tokens}" if x.tokens else MISSING for x in text.by_layers]
-        by_position = sorted(text.largest, key=lambda token: token.position)
-        names = ", ".join(f"{x.text!r} at {x.position} ({x.share:.1%})" for x in by_position)
-        lines.append([text.panel.positions, text.panel.state, *each, names or MISSING])
-    return [
-        element("h3", "Influence by how many layers still hold the token"),
-        element("p", words.BY_LAYERS),
-        table(heads, lines),
+        {
+            "positions": each.panel.positions,
+            "policy": each.panel.policy,
+            "slots": each.panel.slots,
+            "tokens": each.tokens,
+            "evicted": each.evicted.tokens,
+            "kept": None if each.not_finite else each.evicted.share,
+            "without_path": each.without_path,
+        }
+        for each in summary.texts
     ]

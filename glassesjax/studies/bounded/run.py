@@ -1,18 +1,17 @@
 """The bounded study as a whole run: measured into a folder, with its page, resumable."""
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from glassesjax.model.opening import open_headers
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.fill import Done, fill, fixed_fields
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.bounded.figures import collapse_bounded_figure, influence_figure
+from glassesjax.studies.bounded.charts import Look, figures_of, kept_chart
 from glassesjax.studies.bounded.measure import cells, constants, measure
-from glassesjax.studies.bounded.page import bounded_page
-from glassesjax.studies.bounded.panels import distance_panels, token_panels
+from glassesjax.studies.bounded.page import bounded_page, headline, values
 from glassesjax.studies.bounded.records import ROWS, BoundedConstants, DistanceRow, TokenRow
-from glassesjax.studies.bounded.sentences import headline
 from glassesjax.studies.bounded.settings import BoundedSettings
 from glassesjax.studies.bounded.summary import BoundedSummary, summarize
 
@@ -70,18 +69,20 @@ def result(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedResult:
       run: Of the bounded study.
 
     Returns:
-      Its figures are ``collapse`` and ``influence``, of the kinds that were measured.
+      Its figures are those of ``figures_of``, of the kinds that were measured.
     """
-    runs, texts = distance_panels(run.rows), token_panels(run.rows)
-    figures = {
-        **({"collapse": lambda: collapse_bounded_figure(runs)} if runs else {}),
-        **({"influence": lambda: influence_figure(texts)} if texts else {}),
-    }
     summary = summarize(run)
+    look = Look(run, summary)
+    figures = figures_of(look)
+
+    def files() -> dict[str, str]:
+        drawn = {name: plot(name, draw) for name, draw in figures.items() if name != "kept"}
+        if "kept" in figures:
+            narrow = functools.partial(kept_chart, look, narrow=True)
+            drawn["kept"] = plot("kept", figures["kept"], narrow=narrow, rows=values(summary))
+        page = bounded_page(run, summary, look, drawn)
+        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
+
     return Result(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": bounded_page(run, summary)},
+        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
     )

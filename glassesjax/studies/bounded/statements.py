@@ -53,7 +53,7 @@ def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> 
             if _exceeds(row):
                 yield f"{panel.state}, {panel.positions}: the repaired bound is exceeded"
             if not row.reaches and row.frobenius > 0:
-                yield f"{panel.state}, {panel.positions}: a token without a path is heard"
+                yield f"{panel.state}, {panel.positions}: a token without a path has influence"
 
 
 def _exceeds(row: TokenRow) -> bool:

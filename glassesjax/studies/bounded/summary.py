@@ -28,7 +28,7 @@ class RunsSummary:
     last: int
     """The longest measured length."""
     distance: float
-    """At that length; NaN where it is not finite."""
+    """In L2 at that length; NaN where it is not finite."""
 
 
 class Carried(NamedTuple):
@@ -36,6 +36,16 @@ class Carried(NamedTuple):
 
     tokens: int
     share: float
+
+
+class Kept(NamedTuple):
+    """What evicted tokens keep of the influence under one cache."""
+
+    panel: Panel
+    tokens: int
+    """How many are evicted."""
+    share: float
+    """Of the squared influence."""
 
 
 class Named(NamedTuple):
@@ -88,6 +98,22 @@ class BoundedSummary:
     """How many of these are equal at the longest length."""
     texts: list[TextSummary]
     """In the order of the run."""
+    caches: int
+    """How many of these evict tokens, with finite influence only."""
+    keeping: int
+    """Under how many of them evicted tokens have any influence."""
+    most: Kept | None
+    """The cache under which evicted tokens keep most; None where none evicts."""
+    least: Kept | None
+    """That under which they keep least."""
+    fewest_slots: int | None
+    """Of the caches that evict; None where none does."""
+    most_slots: int | None
+    """Likewise."""
+    tokens: int
+    """Of the text, summed over these caches."""
+    without_path: int
+    """How many of them no path leads from to the last representation."""
     violations: list[str]
     """A line for each statement that must hold and does not."""
 
@@ -109,12 +135,24 @@ def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSumm
     layers = run.constants.num_layers
     runs = [_runs(panel, mine) for panel, mine in distance_panels(run.rows).items()]
     known = [each for each in runs if not each.not_finite]
+    texts = [_text(panel, mine, layers) for panel, mine in token_panels(run.rows).items()]
+    evicting = [each for each in texts if each.evicted.tokens and not each.not_finite]
+    kept = sorted((Kept(each.panel, *each.evicted) for each in evicting), key=lambda k: -k.share)
+    slots = [each.panel.slots for each in kept]
     return BoundedSummary(
         passes=passes(row.finite for row in run.rows),
         runs=runs,
         known=len(known),
         collapsed=sum(each.equal_from is not None for each in known),
-        texts=[_text(panel, mine, layers) for panel, mine in token_panels(run.rows).items()],
+        texts=texts,
+        caches=len(kept),
+        keeping=sum(each.share > 0 for each in kept),
+        most=kept[0] if kept else None,
+        least=kept[-1] if kept else None,
+        fewest_slots=min(slots, default=None),
+        most_slots=max(slots, default=None),
+        tokens=sum(each.tokens for each in evicting),
+        without_path=sum(each.without_path for each in evicting),
         violations=list(statement_violations(run)),
     )
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from glassesjax.report.canvas import LogScale
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
 from glassesjax.report.points import Point
 from glassesjax.report.render import number
+from glassesjax.report.scales import LogScale
 from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.summary import CollapseSummary, PanelSummary, times_error
 from glassesjax.tasks.sequences import FAMILIES
@@ -293,9 +293,10 @@ def _line(
     size = marker or (5 if len(drawn) == 1 else 0)
     chart.series(series, axes.plot(*xy(drawn), "o", ms=size, color=color, **style))
     ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
-    for some, look in ((rest, ring), ([p for p in drawn if p.length in (hidden or ())], ring)):
+    hides = [point for point in drawn if point.length in (hidden or ())]
+    for some, shape in ((rest, "s"), (hides, "o")):
         if some:
-            chart.series(series, axes.plot(*xy(some), "o", **look))
+            chart.series(series, axes.plot(*xy(some), shape, **ring))
 
 
 def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, float]:
@@ -351,9 +352,7 @@ def _names_at_ends(
 
 def _log_axis(axes: Axes, scale: LogScale) -> None:
     scale.apply(axes)
-    bottom, top = scale.bounds
-    for edges in ((bottom, 10.0**scale.low), (10.0**scale.high, top)):
-        axes.axhspan(*edges, color=COLORS["wash"], zorder=0, linewidth=0)
+    scale.shade(axes)
 
 
 def _length_ticks(axes: Axes, lengths: Sequence[int], *, few: bool = False) -> None:

@@ -7,9 +7,8 @@ from glassesjax.cache.stream import TextStream
 from glassesjax.runs.fill import Done, fill
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.generate.measure import constants, fixed_settings, measure, open_job
-from glassesjax.studies.generate.page import generate_page
+from glassesjax.studies.generate.page import generate_page, headline
 from glassesjax.studies.generate.records import ROWS, GenerateConstants, TokenRow
-from glassesjax.studies.generate.sentences import headline
 from glassesjax.studies.generate.settings import GenerateSettings
 from glassesjax.studies.generate.summary import GenerateSummary, summarize
 from glassesjax.studies.generate.texts import Texts
@@ -80,14 +79,13 @@ def result(run: Run[TokenRow, GenerateConstants]) -> GenerateResult:
       Both.
     """
     summary = summarize(run)
-    whole: GenerateResult = Result(
+    return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
         figures={},
-        files=lambda: {"index.html": generate_page(whole)},
+        files=lambda: {"index.html": generate_page(run, summary)},
     )
-    return whole
 
 
 def _show_again(

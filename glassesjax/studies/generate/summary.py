@@ -62,6 +62,9 @@ class PromptSummary:
     text."""
     same: bool | None
     """Whether the two answers are the same; None likewise."""
+    parting: list[str]
+    """Names of the first tokens that differ, of the policy and of the full state; empty where the
+    two are the same, or one of them is the other's beginning."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,8 +84,16 @@ class GenerateSummary:
     """Tokens that were read."""
     retained_by_all: int
     """Of these, tokens that all layers cache at the end."""
+    retained_by_none: int
+    """Of these, tokens that no layer caches at the end."""
+    evicted: int
+    """Of these, tokens that at least one layer has evicted."""
     agreement: int | None
     """Tokens before the first that differs from the full state's; None without a full one."""
+    parted: int
+    """Texts that differ from those of the full state."""
+    first_parting: int | None
+    """The fewest tokens before one differs; None where none does."""
 
     @property
     def own(self) -> StateSummary:
@@ -116,6 +127,7 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
     prompts = [_prompt(texts, prompt) for prompt in range(texts.count)]
     own = [prompt.texts[0] for prompt in prompts]
     known = [prompt.agreement for prompt in prompts if prompt.agreement is not None]
+    parted = [prompt.agreement or 0 for prompt in prompts if prompt.same is False]
     return GenerateSummary(
         passes=passes(row.finite if isinstance(row, AnswerToken) else None for row in run.rows),
         states=states,
@@ -124,7 +136,11 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
         answer_tokens=sum(text.answer_tokens for text in own),
         read=sum(text.read for text in own),
         retained_by_all=sum(text.retained_by_all for text in own),
+        retained_by_none=sum(text.retained_by_none for text in own),
+        evicted=sum(text.read - text.retained_by_all for text in own),
         agreement=sum(known) if known else None,
+        parted=len(parted),
+        first_parting=min(parted, default=None),
     )
 
 
@@ -142,11 +158,15 @@ def _state(texts: Texts, policy: str) -> StateSummary:
 def _prompt(texts: Texts, prompt: int) -> PromptSummary:
     written = [texts(policy, prompt) for policy in texts.policies]
     pairs = zip(texts.policies, written, strict=True)
+    agreement = texts.agreement(prompt)
+    behind = [text.answer[agreement or 0 :] for text in written]
+    same = written[0].tokens == written[1].tokens if len(written) > 1 else None
     return PromptSummary(
         number=prompt + 1,
         texts=[_text(policy, text) for policy, text in pairs],
-        agreement=texts.agreement(prompt),
-        same=written[0].tokens == written[1].tokens if len(written) > 1 else None,
+        agreement=agreement,
+        same=same,
+        parting=[rows[0].token_text for rows in behind] if same is False and all(behind) else [],
     )
 
 

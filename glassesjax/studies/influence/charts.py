@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from glassesjax.report.chart import COLORS, Chart, charted
-from glassesjax.report.markup import VISIBLE, visible
 from glassesjax.report.numbers import percent, power_of, short
+from glassesjax.report.tokens import VISIBLE, visible
 from glassesjax.studies.influence.profiles import Measure, Profiles
 from glassesjax.studies.influence.records import Kind
 from glassesjax.studies.influence.summary import FAINT, concentration

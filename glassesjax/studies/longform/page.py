@@ -1,164 +1,85 @@
-"""The longform page: a table, a figure and the texts side by side in one HTML file."""
+"""What the longform page shows, by the names of its template."""
 
-import math
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import Any
 
-from matplotlib.figure import Figure
-
-from glassesjax.report.canvas import COLORS, INK, STRIP, WIDTH, log_values, margins, styled
-from glassesjax.report.document import document, glossary, origin
-from glassesjax.report.markup import Markup, bullets, element, fold, picture, table
 from glassesjax.report.models import MODELS
-from glassesjax.report.numbers import MISSING
-from glassesjax.runs.run import Result
+from glassesjax.report.policy_colors import policy_color
+from glassesjax.report.render import Plot, page
+from glassesjax.runs.run import Run
+from glassesjax.statistics.intervals import LEAST_BLOCKS
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
-from glassesjax.studies.longform.sentences import longform_headlines, one_decimal
-from glassesjax.studies.longform.summary import (
-    UNBOUNDED,
-    CellSummary,
-    LongformSummary,
-    by_cell,
-    cell_name,
-    full_perplexity,
-)
-
-LEAD = (
-    "The model continues a prompt for long, and writes from a state that may hold only so much. The"
-    " same draws decide everywhere, so that texts part where the state first matters.",
-)
-GLOSSARY = {
-    "distinct-n": "How many different runs of n tokens a text has, over how many runs it has.",
-    "repetition": "The share of runs of 4 tokens that stood in the text before: 1 less distinct-4.",
-    "perplexity under the full model": "The exponential of the mean negative log probability that"
-    " the same model, with everything kept, gives to each token of the text. Low is unsurprising:"
-    " coherent, or repetitive. Read it beside repetition.",
-    "same tokens": "How many tokens are those of the full state's text before the first that"
-    " differs.",
-}
-CAPTION = (
-    "Each dot is a text. Top: share of 4-grams that stood there before. Bottom: perplexity under"
-    " the full model, logarithmic."
-)
-CROWDED = 8  # policies and sizes whose names find no room side by side
-FIRST = 240  # characters of each text side by side
+from glassesjax.studies.longform.summary import LongformSummary, by_cell, full_perplexity
 
 
-def longform_page(result: Result[LongformRow, LongformConstants, LongformSummary]) -> str:
+def headline(summary: LongformSummary) -> str:
+    """The run in a line, its numbers first.
+
+    Args:
+      summary: Of the run.
+
+    Returns:
+      How many texts end by themselves, by policy and size.
+    """
+    cells = [f"{cell.name} {cell.ended} of {cell.texts}" for cell in summary.cells]
+    return "; ".join([*summary.passes.phrases("texts"), f"texts that end: {', '.join(cells)}"])
+
+
+def longform_page(
+    run: Run[LongformRow, LongformConstants], summary: LongformSummary, figure: Plot
+) -> str:
     """One self-contained page on a longform run.
 
     Args:
-      result: The run.
+      run: One that was cut off gives a page on what is there.
+      summary: What it comes down to.
+      figure: Of all texts.
 
     Returns:
-      An HTML document without scripts, links or outside resources. The same rows give the same
-      text.
+      An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    run, summary = result.run, result.summary
-    name = MODELS.get(run.constants.model, PurePath(run.constants.model).name)
-    title = f"What {name} writes from a bounded state"
-    figure = longform_figure(run.rows)
-    body = element(
-        "main",
-        _header(run.constants, summary, title),
-        element("h2", "What the rows say"),
-        bullets(longform_headlines(summary), "says"),
-        element("h2", "The texts in numbers"),
-        _table(summary.cells),
-        picture(figure, "texts", "Repetition and perplexity by policy", CAPTION),
-        element("h2", "How the texts begin"),
-        *_texts(run.rows),
-        glossary(GLOSSARY),
-        origin(run.settings, run.made),
-        element("footer", "Made by glassesjax from the rows of this run; every number is theirs."),
-    )
-    return document(title, body)
-
-
-def _header(constants: LongformConstants, summary: LongformSummary, title: str) -> Markup:
-    counts = [f"{summary.texts} texts", f"at most {constants.max_tokens} tokens"]
-    counts += [f"temperature {constants.temperature}", f"top-p {constants.top_p}", constants.dtype]
-    return element(
-        "header",
-        element("p", "glassesjax · longform study", class_="kicker"),
-        element("h1", title),
-        *(element("p", sentence, class_="lead") for sentence in LEAD),
-        element("p", " · ".join(counts), class_="facts"),
+    known = run.constants
+    names = {key: cell.name for key, cell in zip(by_cell(run.rows), summary.cells, strict=True)}
+    samples = sorted({row.sample for row in run.rows})
+    return page(
+        "glassesjax.studies.longform",
+        run=run,
+        summary=summary,
+        model=MODELS.get(known.model, PurePath(known.model).name),
+        facts=_facts(summary, known),
+        figure=figure,
+        colors={cell.policy: policy_color(cell.policy) for cell in summary.cells},
+        slots=sorted({cell.slots for cell in summary.cells if cell.bounded}),
+        has_intervals=summary.pairs >= LEAST_BLOCKS,
+        texts=[(number, _texts(run, names, number)) for number in samples],
+        four_bits="q4" in (known.weights or "").lower(),
     )
 
 
-def _table(cells: Sequence[CellSummary]) -> Markup:
-    heads = ["policy", "slots", "texts", "ended", "tokens"]
-    heads += ["distinct-1", "distinct-2", "distinct-3", "distinct-4"]
-    heads += ["repetition", "perplexity under full", "same tokens as full"]
-    return table(heads, [_line(cell) for cell in cells])
+def _facts(summary: LongformSummary, known: LongformConstants) -> list[str]:
+    drawn = f"temperature {known.temperature}, top-p {known.top_p}"
+    lengths = f"prompt of {known.prompt_tokens} tokens, at most {known.max_tokens} more"
+    return [known.weights or known.model, f"texts: {summary.texts}", lengths, drawn, known.dtype]
 
 
-def _line(cell: CellSummary) -> list[object]:
-    share = lambda value: MISSING if math.isnan(value) else f"{value:.2f}"
-    return [
-        cell.policy,
-        cell.slots,
-        cell.texts,
-        cell.ended,
-        f"{cell.length:.0f}",
-        *map(share, (*cell.distinct, cell.repetition)),
-        one_decimal(cell.perplexity),
-        one_decimal(cell.common_prefix) if cell.bounded else MISSING,
-    ]
+def _texts(
+    run: Run[LongformRow, LongformConstants], names: dict[tuple[str, int], str], number: int
+) -> list[tuple[str, LongformRow]]:
+    return [(names[r.policy, r.slots], r) for r in run.rows if r.sample == number]
 
 
-def _texts(rows: Sequence[LongformRow]) -> list[Markup]:
-    """The first lines of all texts of a number side by side, and each whole text folded."""
-    parts = []
-    for number in dict.fromkeys(row.sample for row in rows):
-        texts = [(cell_name(r.policy, r.slots), r.text) for r in rows if r.sample == number]
-        lines = [
-            part
-            for name, text in texts
-            for part in (element("dt", name), element("dd", _beginning(text)))
-        ]
-        parts += [element("h3", f"Text {number}"), element("dl", *lines)]
-        whole = [part for name, text in texts for part in (element("h4", name), element("p", text))]
-        parts.append(fold("Whole texts", *whole))
-    return parts
-
-
-def _beginning(text: str) -> str:
-    plain = " ".join(text.split())
-    return plain if len(plain) <= FIRST else f"{plain[:FIRST]}…"
-
-
-@styled
-def longform_figure(rows: Sequence[LongformRow]) -> Figure:
-    """Repetition and perplexity of each text, by policy and size.
+def values(rows: Sequence[LongformRow]) -> list[dict[str, Any]]:
+    """The data behind the figure: a row a text.
 
     Args:
-      rows: Rows of the longform study.
+      rows: Of the longform study.
 
     Returns:
-      Two panels over the same policies.
+      Values by name.
     """
-    cells = by_cell(rows)
-    figure = Figure(figsize=(WIDTH, 4.6))
-    edges = margins(figure, bottom=1.1 if len(cells) > CROWDED else 0.5) | {"hspace": 0.3}
-    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw=edges)
-    for axes, value_of in ((top, _repetition), (bottom, full_perplexity)):
-        for at, ((policy, _), texts) in enumerate(cells.items()):
-            ink = INK if policy == UNBOUNDED else COLORS["f32"]
-            values = [value for value in map(value_of, texts) if not math.isnan(value)]
-            axes.plot([at] * len(values), values, "o", color=ink, markersize=4, alpha=0.7)
-        axes.grid(axis="y", color=STRIP, linewidth=0.8)
-        axes.set_axisbelow(True)
-    top.set_title("Share of 4-grams that stood there before")
-    top.set_ylim(-0.03, 1.03)
-    bottom.set_title("Perplexity under the full model")
-    log_values(bottom)
-    bottom.set_xlim(-0.6, len(cells) - 0.4)
-    names = [cell_name(*key).replace(" with ", "\n") for key in cells]
-    bottom.set_xticks(range(len(cells)), names, rotation=60 if len(cells) > CROWDED else 0)
-    return figure
-
-
-def _repetition(row: LongformRow) -> float:
-    return math.nan if row.repetition is None else row.repetition
+    names = ("policy", "slots", "sample", "length", "ended", "common_prefix", "repetition")
+    return [
+        {**{name: getattr(row, name) for name in names}, "perplexity": full_perplexity(row)}
+        for row in rows
+    ]

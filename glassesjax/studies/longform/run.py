@@ -1,20 +1,21 @@
 """The longform study as a whole run: written into a folder, with its page, resumable."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from glassesjax.report.canvas import svg_files
+from glassesjax.report.render import plot
 from glassesjax.runs.fill import fill, fixed_fields
 from glassesjax.runs.run import Result, Run
+from glassesjax.studies.longform.charts import texts_chart
 from glassesjax.studies.longform.measure import (
     LongformSettings,
     constants,
     measure,
     open_subject,
 )
-from glassesjax.studies.longform.page import longform_figure, longform_page
+from glassesjax.studies.longform.page import headline, longform_page, values
 from glassesjax.studies.longform.records import ROWS, LongformConstants, LongformRow
-from glassesjax.studies.longform.sentences import headline
 from glassesjax.studies.longform.summary import LongformSummary, summarize
 
 LongformResult = Result[LongformRow, LongformConstants, LongformSummary]
@@ -66,12 +67,19 @@ def result(run: Run[LongformRow, LongformConstants]) -> LongformResult:
     Returns:
       Its figure is ``texts``.
     """
-    summary, figures = summarize(run), {"texts": lambda: longform_figure(run.rows)}
-    whole: LongformResult = Result(
+    summary = summarize(run)
+    draw = functools.partial(texts_chart, run.rows, summary)
+
+    def files() -> dict[str, str]:
+        narrow = functools.partial(draw, narrow=True)
+        figure = plot("texts", draw, narrow=narrow, rows=values(run.rows))
+        page = longform_page(run, summary, figure)
+        return {"figures/texts.svg": figure.file, "index.html": page}
+
+    return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
-        figures=figures,
-        files=lambda: {**svg_files(figures), "index.html": longform_page(whole)},
+        figures={"texts": draw},
+        files=files,
     )
-    return whole

@@ -2,15 +2,14 @@
 
 import functools
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from glassesjax.cache.policies import SHORT
 from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.ticks import Limits, log_axis
 from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
 from glassesjax.studies.perplexity.summary import (
@@ -21,23 +20,7 @@ from glassesjax.studies.perplexity.summary import (
 )
 from glassesjax.studies.perplexity.totals import FULL
 
-SCORES = {FULL: "ink", SHORT: "c6", "h2o": "c1", "window": "c2", "tova": "c3", "h2o_mean": "c4"}
-SINKS = "c5"  # a window that keeps the first tokens
 FEW = 5  # policies whose lines are far apart; sizes side by side
-
-
-def policy_color(policy: str) -> str:
-    """The color token of a policy, by its score.
-
-    Args:
-      policy: Its name.
-
-    Returns:
-      The same for what a name adds to a score, but for first tokens that a window keeps.
-    """
-    if policy.startswith("window+"):
-        return SINKS
-    return SCORES.get(re.split(r"[-+@~]", policy)[0], "c4")
 
 
 def by_cost(summary: PerplexitySummary) -> list[str]:

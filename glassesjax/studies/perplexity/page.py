@@ -7,11 +7,12 @@ from typing import Any
 
 from glassesjax.cache.obstacles import text_title
 from glassesjax.report.models import MODELS
+from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import LEAST_BLOCKS, Interval
 from glassesjax.studies.perplexity import paper
-from glassesjax.studies.perplexity.charts import by_cost, policy_color, sizes_drawn
+from glassesjax.studies.perplexity.charts import by_cost, sizes_drawn
 from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.summary import CellSummary, PerplexitySummary

@@ -5,10 +5,10 @@ from pathlib import PurePath
 from typing import Any
 
 from glassesjax.cache.obstacles import OBSTACLES, text_title
-from glassesjax.report.markup import visible
 from glassesjax.report.models import MODELS
 from glassesjax.report.numbers import percent
 from glassesjax.report.render import Plot, page
+from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import LEAST_BLOCKS
 from glassesjax.studies.retention.cells import Cell

@@ -20,8 +20,8 @@ from matplotlib.ticker import (
 )
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
-from glassesjax.report.markup import visible
 from glassesjax.report.numbers import percent, power_of, short
+from glassesjax.report.tokens import visible
 from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, losses
 from glassesjax.studies.train.failure_cells import FACTOR, is_bound
 from glassesjax.studies.train.influence_cells import MEASURES, Places, influence_cells

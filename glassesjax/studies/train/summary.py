@@ -167,7 +167,7 @@ class TrainSummary:
     answered: int
     """Trainings times the formats in which they answered."""
     learned: int
-    """Of these, how many are learned at each tested length of the training."""
+    """Of these, how many are learned at each tested trained length, and at those between."""
     learned_formats: list[str]
     """Formats in which all trainings are."""
     boundary: int | None
@@ -262,9 +262,8 @@ def _common(lengths: Iterable[int | None]) -> int | None:
 
 def _is_learned(form: FormatSummary) -> bool:
     last = _last(form)
-    if last is None:
-        return form.in_distribution.mean >= RIGHT
-    return form.reach is not None and form.reach >= last
+    tested = last is None or (form.reach is not None and form.reach >= last)
+    return tested and form.in_distribution.mean >= RIGHT
 
 
 def _learned_formats(trainings: Sequence[TrainingSummary]) -> list[str]:

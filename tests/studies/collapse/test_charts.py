@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from studies.collapse.made_rows import FAMILIES, LENGTHS, made_rows, made_run, run_of
 
-from glassesjax.report.canvas import LogScale
 from glassesjax.report.chart import COLORS, drawing
 from glassesjax.report.points import Point
+from glassesjax.report.scales import LogScale
 from glassesjax.studies.collapse.charts import (
     Look,
     equal_chart,

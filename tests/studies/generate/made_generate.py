@@ -51,7 +51,7 @@ def _token(policy, position, token):
 def run_of(rows):
     """The run that has these rows."""
     return Run(
-        settings={"model": "toy", "prompt": "<script>alert(1)</script>"},
+        settings={"study": "generate", "model": "toy", "prompt": "<script>alert(1)</script>"},
         rows=[ROWS.read(row) for row in rows],
         numbers=[0] * len(rows),
         records=[CONSTANTS | {"backend": "cpu"}],

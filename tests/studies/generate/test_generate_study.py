@@ -48,7 +48,7 @@ def test_a_run_leaves_what_the_others_leave(finished):
     whole = {"settings.json", "provenance.json", "rows.jsonl", "summary.json", "index.html"}
     assert files == whole
     assert json.loads((finished / "settings.json").read_text())["slots"] == "4"
-    assert "<title>What the toy decoder writes" in (finished / "index.html").read_text()
+    assert "<title>What does the toy decoder write" in (finished / "index.html").read_text()
 
 
 def test_rows_have_each_key_once_and_name_where_they_were_made(finished):

@@ -3,73 +3,125 @@
 import re
 
 import pytest
-from studies.collapse.test_page import Reader
-from studies.generate.made_generate import LAYERS, made_result, made_rows, run_of
-from wording import says
+from studies.collapse.test_page import Reader, answer, findings
+from studies.generate.made_generate import made_result, made_rows, run_of
 
 from glassesjax.errors import BadInput
-from glassesjax.studies.generate.page import generate_page
-from glassesjax.studies.generate.sentences import generate_headlines, size
+from glassesjax.studies.generate.page import headline, size
 from glassesjax.studies.generate.summary import summarize
-from glassesjax.studies.generate.texts import PROMPT_SHOWN, Text, Texts, shaded
+from glassesjax.studies.generate.texts import PROMPT_SHOWN
 
 
-def page_of(rows):
-    return generate_page(made_result(rows))
+def page_of(rows=None):
+    return made_result(rows).files()["index.html"]
+
+
+def answers_of(other):
+    """Two policies, of which one writes what the other does."""
+    rows = made_rows(policies=(other, other))
+    half = len(rows) // 2
+    return [row | {"policy": "tova" if at < half else "full"} for at, row in enumerate(rows)]
 
 
 @pytest.fixture(scope="module")
 def page():
-    return page_of(made_rows())
+    return page_of()
 
 
 def test_the_page_is_whole_and_stands_alone(page):
     reader = Reader(page)
     assert reader.open == []
-    assert not reader.tags & {"script", "link", "img", "iframe", "a"}
+    assert len(reader.ids) == len(set(reader.ids))
+    assert not reader.tags & {"link", "img", "iframe", "a"}
     assert "http" not in page
     assert "url(" not in page
 
 
-def test_what_comes_from_data_is_escaped_and_white_space_shows(page):
+def test_what_comes_from_data_is_escaped_and_line_ends_show(page):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert ">&lt;b&gt;</span>" in page
-    assert "> a<i>⏎</i>\n</span>" in page
+    assert "> a⏎\n</span>" in page
 
 
-def test_the_ground_is_the_share_of_layers_that_hold_the_token(page):
-    shades = re.findall(r'position (\d), ([^:]*): [^"]*" style="--i:(\d+)%"', page)
-    bounded = [(int(position), int(share)) for position, _, share in shades[:6]]
-    assert bounded == [(0, 100), (1, 50), (2, 0), (3, 100), (4, 25), (5, 0)]
-    titles = re.findall(r'title="position (\d), ([^"]*)"', page)[:6]
-    assert says(titles[1][1], 2, 4, 5)  # layers that hold it, of how many, first dropped after
-    assert says(titles[2][1], 0, 4, 3)
-    assert titles[5][0] == "5"
-    assert re.search(r"\d", titles[5][1]) is None, "it was never read"
+def test_the_ground_is_the_share_of_layers_that_cache_the_token(page):
+    tokens = re.findall(r'style="--i:(\d+)%" data-tip="position (\d), ([^"]*)"', page)
+    assert [(int(at), int(share)) for share, at, _ in tokens[:6]] == [
+        (0, 100), (1, 50), (2, 0), (3, 100), (4, 25), (5, 0)
+    ]  # fmt: skip
+    tips = [tip.split("&#10;") for _, _, tip in tokens[:6]]
+    assert tips[1][1:] == ["cached by 2 of 4 layers at the end", "first evicted after position 5"]
+    assert tips[2][2:] == ["first evicted after position 3", "evicted by all after position 4"]
+    assert tips[5][1] == "chosen last, and never read"
+    assert page.count('class=" gone"') == 1
+    assert page.count('style="--i:') == 6 + 2  # of the policy's text, and of the legend
 
 
 def test_the_first_token_that_differs_is_marked_in_both_texts(page):
-    marked = re.findall(r'class="parts[^"]*">([^<]*)<', page)
-    assert marked == ["y", "w"]
+    assert re.findall(r'class="parts[^>]*>([^<]*)<', page) == ["y", "w"]
+    assert 'class="parts' not in page_of(made_rows(policies=("tova",)))
 
 
 def test_a_token_that_ends_the_text_is_shown_by_its_name(page):
-    assert 'class="end">&lt;end&gt;</span>' in page
+    assert ">&lt;end&gt;</span>" in page
 
 
-def test_the_sentences_say_what_the_rows_say():
-    state, written, held, beside = generate_headlines(summarize(run_of(made_rows())))
-    assert says(state, "tova", 2, "3.0 KiB", 6, "7.0 KiB", 2.3)
-    assert says(written, 3, 3)
-    assert says(held, 5, 2, 1)  # tokens that were read, held by all layers, by none
-    assert says(beside, 1)
+MANY = [row | {"prompt": prompt} for prompt in (0, 1) for row in made_rows()]
 
 
-def test_without_a_second_text_nothing_is_said_of_it():
-    rows = made_rows(policies=("tova",))
-    assert len(generate_headlines(summarize(run_of(rows)))) == 3
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (made_rows(), "parts from that of the full cache after 1 of 3 tokens: “y” instead of “w”"),
+        (
+            [
+                r | ({"token": 7} if (r["policy"], r["position"]) == ("full", 3) else {})
+                for r in MANY[:12]
+            ],
+            "parts from that of the full cache at the first token: “␣x” instead of “␣x”",
+        ),
+        (
+            MANY,
+            "2 of 2 texts under tova part from those of the full cache, the earliest after token 1",
+        ),
+        (answers_of("tova"), "tova with 2 slots writes the same 3 tokens as the full cache"),
+        (answers_of("full"), "All 5 tokens that were read are cached by all layers: nothing is"),
+        (made_rows(policies=("tova",)), "tova with 2 slots evicts 3 of 5 tokens in at least one"),
+        (
+            [r | ({"finite": False} if r["kind"] == "answer" else {}) for r in made_rows()],
+            "The logits are not finite in 6 of 6 written tokens",
+        ),
+    ],
+    ids=["parts", "at once", "several", "same", "nothing evicted", "alone", "not finite"],
+)
+def test_the_texts_are_titled_by_the_answer(rows, text):
     page = page_of(rows)
-    assert "parts" not in page.split("<body>")[1]
+    assert text in answer(page)
+    assert Reader(page).open == []
+
+
+def test_the_summary_by_hand():
+    whole = summarize(run_of(made_rows()))
+    assert (whole.read, whole.retained_by_all, whole.retained_by_none, whole.evicted) == (
+        5,
+        2,
+        1,
+        3,
+    )
+    assert (whole.agreement, whole.parted, whole.first_parting) == (1, 1, 1)
+    assert whole.prompts[0].parting == ["y", "w"]
+    assert headline(whole) == "3.0 KiB of state for tova with 2 slots, 7.0 KiB of the full one"
+    alone = summarize(run_of(made_rows(policies=("tova",))))
+    assert (alone.agreement, alone.parted, alone.prompts[0].parting) == (None, 0, [])
+
+
+def test_findings_are_numbers_of_the_summary(page):
+    assert findings(page)[:3] == ["1 of 3", "2 of 5", "2.3\N{MULTIPLICATION SIGN}"]
+    assert findings(page_of(made_rows(policies=("tova",))))[1] == "3.0 KiB"
+
+
+def test_each_text_under_each_policy_is_a_record(page):
+    assert re.findall(r'<tbody data-policy="(\w+)"', page) == ["tova", "full"]
+    assert re.findall(r'<tbody data-policy="(\w+)"', page_of(MANY)) == ["tova", "full"] * 2
 
 
 def test_the_order_of_the_rows_means_nothing(page):
@@ -77,20 +129,23 @@ def test_the_order_of_the_rows_means_nothing(page):
 
 
 def test_of_a_long_prompt_the_last_tokens_are_shown():
-    text = Texts(run_of(made_rows()).rows)("tova", 0)
-    long = Text([text.prompt[0]] * 5 + [text.prompt[2]] * PROMPT_SHOWN, text.answer)
-    shown = shaded(long, None, cut=len(long.prompt) - PROMPT_SHOWN, num_layers=LAYERS)
-    assert "… 5 tokens before" in shown
-    assert "&lt;b&gt;" not in shown
-    assert shown.count(">c</span>") == PROMPT_SHOWN
+    rows = made_rows(policies=("tova",))
+    prompt = next(row for row in rows if row["kind"] == "prompt")
+    answers = [row for row in rows if row["kind"] == "answer"]
+    count = PROMPT_SHOWN + 5
+    many = [prompt | {"position": at, "prompt_tokens": count} for at in range(count)]
+    moved = [row | {"position": count + row["step"], "prompt_tokens": count} for row in answers]
+    page = page_of([*many, *moved])
+    assert "… 5 tokens before" in page
+    assert page.count(">&lt;b&gt;</span>") == PROMPT_SHOWN
 
 
 @pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "text"),
     [(1023, "1023 B"), (1024, "1.0 KiB"), (3 * 2**20, "3.0 MiB"), (200 * 2**30, "200 GiB")],
 )
-def test_bytes_are_told_in_the_unit_that_suits_them(count, said):
-    assert size(count) == said
+def test_bytes_have_the_unit_that_suits_them(count, text):
+    assert size(count) == text
 
 
 @pytest.mark.parametrize("lacking", [("full", 1), ("tova", 0)])

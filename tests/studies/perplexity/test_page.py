@@ -7,11 +7,11 @@ import pytest
 from studies.collapse.test_page import Reader, answer, findings
 from studies.perplexity.made_perplexity import KNOWN, made_result, made_rows, run_of
 
+from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.ticks import Limits
 from glassesjax.studies.perplexity.charts import (
     by_cost,
     figures_of,
-    policy_color,
     positions_chart,
     ratios_chart,
 )

@@ -1,0 +1,251 @@
+"""Figures of the bounded page: rows in, charts out."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+
+from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.numbers import percent, power_of, short
+from glassesjax.report.points import Point
+from glassesjax.report.scales import LogScale, length_axis
+from glassesjax.report.tokens import visible
+from glassesjax.runs.run import Run
+from glassesjax.studies.bounded.panels import Panel, Token, distance_panels, token_panels
+from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
+from glassesjax.studies.bounded.summary import BoundedSummary, TextSummary
+
+LINES = ("-", (0, (4, 1.8)), (0, (1, 1.6)), (0, (6, 1.6, 1, 1.6)))  # one for each capacity
+LINE = 24  # pixels of a cache in the first figure
+TOUCHED = 12  # texts whose tokens can be pointed at
+
+
+class Look:
+    """What all figures of a run share: its rows by panel, and the look of each cache."""
+
+    def __init__(
+        self, run: Run[DistanceRow | TokenRow, BoundedConstants], summary: BoundedSummary
+    ) -> None:
+        self.summary = summary
+        self.distances, self.tokens = distance_panels(run.rows), token_panels(run.rows)
+        every = [*self.tokens, *self.distances]
+        self.positions = list(dict.fromkeys(panel.positions for panel in every))
+        self.families = list(dict.fromkeys(panel.family for panel in self.distances))
+        self.states = {panel.state: panel for panel in every}
+        policies = list(dict.fromkeys(panel.policy for panel in every if panel.policy != "full"))
+        self._policies = {name: at for at, name in enumerate(policies)}
+        self._slots = sorted({p.slots for p in every if p.policy != "full"})
+
+    def color(self, panel: Panel) -> str:
+        """A token for each policy; ink for the full cache."""
+        at = self._policies.get(panel.policy)
+        return "ink" if at is None else SERIES_COLORS[at % len(SERIES_COLORS)]
+
+    def dashes(self, panel: Panel) -> object:
+        """A line for each number of slots."""
+        at = self._slots.index(panel.slots) if panel.policy != "full" else 0
+        return LINES[at % len(LINES)]
+
+    def caches(self, positions: str) -> list[TextSummary]:
+        """The caches of one encoding that are bounded, in the order of the run."""
+        texts = [each for each in self.summary.texts if each.panel.policy != "full"]
+        return [each for each in texts if each.panel.positions == positions]
+
+
+def series(panel: Panel) -> str:
+    """The name of a cache's series."""
+    return f"{panel.policy}-{panel.slots}"
+
+
+@charted
+def kept_chart(look: Look, *, narrow: bool = False) -> Chart:
+    """What evicted tokens keep of the influence, beside how many there are.
+
+    Args:
+      look: Of a run with texts.
+      narrow: Whether it is for a phone.
+
+    Returns:
+      A panel for each encoding: a bar a cache.
+    """
+    shown = [(name, look.caches(name)) for name in look.positions if look.caches(name)]
+    columns = 1 if narrow or len(shown) == 1 else min(3, len(shown))
+    most = max(len(caches) for _, caches in shown)
+    room, height = (112, most * LINE) if narrow else (116, most * max(LINE, 34 - 3 * len(shown)))
+    lines = -(-len(shown) // columns)
+    chart = Chart(358 if narrow else 760 if columns == 1 else 1104, lines * (height + 66) + 6)
+    width = chart.width / columns
+    for at, (positions, caches) in enumerate(shown):
+        line, column = divmod(at, columns)
+        left, top = column * width + room, 26 + line * (height + 66)
+        axes = chart.panel(left, top, width - room - 52, height)
+        _bars(chart, axes, caches)
+        if len(shown) > 1:
+            axes.set_title(positions.replace("_", " "), fontsize=12.5, pad=6)
+        if at + columns >= len(shown):
+            axes.set_xlabel("share of influence and of tokens")
+    return chart
+
+
+def _bars(chart: Chart, axes: Axes, caches: Sequence[TextSummary]) -> None:
+    axes.set_xlim(0, 100)
+    axes.set_ylim(len(caches) - 0.5, -0.5)
+    axes.set_xticks([0, 25, 50, 75, 100], ["0%", "25%", "50%", "75%", "100%"])
+    axes.set_yticks(range(len(caches)), [each.panel.state for each in caches])
+    axes.tick_params(axis="y", length=0)
+    for at, each in enumerate(caches):
+        name, evicted = series(each.panel), each.evicted.tokens / each.tokens
+        band = axes.barh(at, 100 * evicted, 0.8, color=COLORS["band"])
+        chart.series(name, *band)
+        lost = bool(each.not_finite)
+        kept = 0.0 if lost else each.evicted.share
+        bar = axes.barh(at, 100 * kept, 0.42, color=COLORS["c2"])
+        label = "not finite" if lost else percent(kept)
+        beside = max(100 * kept, 100 * evicted) + 1.5
+        text = axes.text(beside, at, label, va="center", weight="bold", color=COLORS["c2"])
+        chart.series(name, *bar, text)
+        tip = f"{each.panel.state}, {each.panel.positions}\n{each.evicted.tokens} of {each.tokens}"
+        tip += f" tokens evicted ({percent(evicted)})\nthey keep {label} of the influence"
+        chart.mark(axes, (0, at - 0.5), tip, stop=(100, at + 0.5), series=name)
+
+
+@charted
+def distance_chart(look: Look, positions: str, family: str, *, width: float = 350) -> Chart:
+    """Distances of runs of n and n + 1 under each cache.
+
+    Args:
+      look: Of the run.
+      positions: Which encoding.
+      family: Which family of runs.
+      width: In pixels.
+
+    Returns:
+      A line a cache; what is equal stands in a strip.
+    """
+    chart = Chart(width, 236 if width < 400 else 320)
+    axes = chart.panel(58, 24, width - 70, chart.height - 68)
+    mine = {
+        panel: rows
+        for panel, rows in look.distances.items()
+        if (panel.positions, panel.family) == (positions, family)
+    }
+    points = {panel: [_point(row) for row in rows] for panel, rows in mine.items()}
+    every = [point for curve in points.values() for point in curve]
+    scale = LogScale.spanning(every)
+    scale.apply(axes)
+    for edges in ((scale.bounds[0], 10.0**scale.low), (10.0**scale.high, scale.bounds[1])):
+        axes.axhspan(*edges, color=COLORS["wash"], zorder=0, linewidth=0)
+    length_axis(axes, {point.length for point in every})
+    for panel, curve in points.items():
+        _curve(chart, axes, scale, look, panel, curve)
+        must = mine[panel][-1].equal_from
+        if must is not None:
+            line = axes.axvline(must, color=COLORS[look.color(panel)], linewidth=1, linestyle=":")
+            chart.series(series(panel), line)
+    axes.set_xlabel("n (log scale)")
+    axes.set_title("L2 distance (log scale)", fontsize=12, color=COLORS["soft"], pad=6)
+    return chart
+
+
+def _point(row: DistanceRow) -> Point:
+    gap = row.distance if math.isfinite(row.distance) else None
+    return Point(row.length, gap, not row.equal)
+
+
+def _curve(
+    chart: Chart, axes: Axes, scale: LogScale, look: Look, panel: Panel, curve: Sequence[Point]
+) -> None:
+    name, color = series(panel), COLORS[look.color(panel)]
+    drawn = [p for p in curve if p.drawable]
+    rest = [p for p in curve if not p.drawable]
+    xy = lambda some: ([p.length for p in some], [scale.place(p) for p in some])
+    style = {"color": color, "linestyle": look.dashes(panel), "linewidth": 1.8}
+    chart.series(name, axes.plot(*xy(drawn), marker="o" if len(drawn) == 1 else "", **style))
+    if rest:
+        ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
+        chart.series(name, axes.plot(*xy(rest), "o", **ring))
+    for point in curve:
+        value = "not finite" if point.distance is None else short(point.distance)
+        text = f"{panel.state}, n = {point.length}\n" + (value if point.resolved else "equal")
+        chart.mark(axes, (point.length, scale.place(point)), text, series=name, radius=6)
+
+
+@charted
+def tokens_chart(look: Look, panel: Panel) -> Chart:
+    """Influence by position under one cache, and which tokens are still cached.
+
+    Args:
+      look: Of the run.
+      panel: Which cache.
+
+    Returns:
+      Dots, open where no layer has the token any more, over the rollout.
+    """
+    tokens = look.tokens[panel]
+    chart = Chart(350, 206)
+    axes = chart.panel(58, 10, 284, 150)
+    share = np.array([token.share for token in tokens], np.float64)
+    rollout = np.array([token.row.rollout for token in tokens], np.float64)
+    known = np.concatenate([each[np.isfinite(each) & (each > 0)] for each in (share, rollout)])
+    low = math.floor(math.log10(known.min())) if len(known) else -1
+    floor = 10.0 ** (low - 0.25 * max(1, -low))
+    place = lambda values: np.where(values > 0, values, np.where(np.isnan(values), np.nan, floor))
+    _share_axis(axes, low, floor, len(tokens))
+    axes.plot(place(rollout), color=COLORS["c3"], linewidth=1.1)
+    cached = np.array([token.row.cached_layers > 0 for token in tokens])
+    at, size = np.arange(len(tokens)), 5 if len(tokens) <= 100 else 3
+    for mask, face in ((cached, COLORS["c1"]), (~cached, COLORS["paper"])):
+        ink = COLORS["c1"] if face == COLORS["c1"] else COLORS["c2"]
+        look_ = {"ms": size, "mfc": face, "mec": ink, "mew": 1.2, "ls": ""}
+        axes.plot(at[mask], place(share)[mask], marker="o", **look_)
+    if len(look.tokens) <= TOUCHED:
+        for token, value in zip(tokens, place(share).tolist(), strict=True):
+            if not math.isnan(value):
+                chart.mark(axes, (token.row.position, value), _values(token), radius=6)
+    axes.set_xlabel("position in the text")
+    return chart
+
+
+def _values(token: Token) -> str:
+    row = token.row
+    lines = [f"{visible(row.token_text)}, position {row.position}"]
+    lines += [f"{percent(token.share)} of the influence", f"cached in {row.cached_layers} layers"]
+    return "\n".join([*lines, *([] if row.reaches else ["no path"])])
+
+
+def _share_axis(axes: Axes, low: int, floor: float, count: int) -> None:
+    step = -(-max(1, -low) // 4)
+    decades = range(0, low - 1, -step)
+    axes.set_yscale("log")
+    axes.set_ylim(floor / 10 ** (0.15 * max(1, -low)), 1.6)
+    axes.set_xlim(-0.7, count - 0.3)
+    axes.yaxis.set_major_locator(FixedLocator([floor, *(10.0**e for e in decades)]))
+    names = [f"{100 * 10.0**e:g}%" if e > -5 else f"{power_of(10, e + 2)}%" for e in decades]
+    axes.yaxis.set_major_formatter(FixedFormatter(["none", *names]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+
+
+def figures_of(look: Look) -> dict[str, Callable[[], Chart]]:
+    """What draws each figure of a run.
+
+    Args:
+      look: Of the run.
+
+    Returns:
+      ``kept`` where a cache is bounded, ``distance-ENCODING-FAMILY`` and
+      ``tokens-ENCODING-POLICY-SLOTS``.
+    """
+    figures: dict[str, Callable[[], Chart]] = {}
+    if any(look.caches(positions) for positions in look.positions):
+        figures["kept"] = functools.partial(kept_chart, look)
+    for positions, family in dict.fromkeys((p.positions, p.family) for p in look.distances):
+        draw = functools.partial(distance_chart, look, positions, family)
+        figures[f"distance-{positions}-{family}"] = draw
+    for panel in look.tokens:
+        name = f"tokens-{panel.positions}-{series(panel)}"
+        figures[name] = functools.partial(tokens_chart, look, panel)
+    return figures
