@@ -1,26 +1,20 @@
-"""Figures of the ledger: every ratio to its bound by topic, and the ladder of a claim."""
+"""The first figure of the ledger: every ratio to its bound, by topic."""
 
 import itertools
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
-from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
-from glassesjax.report.numbers import power_of
+from glassesjax.report.chart import COLORS, Chart, charted
 from glassesjax.report.render import number
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify.discovery import TOPICS, Topic
-from proofs_numeric.verify.records import MeasurementRow
 from proofs_numeric.verify.summary import ClaimRows, VerifySummary, ratio_of
 
 Spot = tuple[float, float]
 LEAST = 7e-3  # left end of the axis of ratios
-NAMED = 6  # series of a ladder that a legend can name
-EXTREME = 100.0  # exponent of ten beyond which a value has no place but the edge
 
 
 class Layout(NamedTuple):
@@ -55,9 +49,13 @@ WIDE = Layout(1104, 164, 238, 950, 996, 1e4, 52, 0, 8.8, 42)
 NARROW = Layout(358, 6, 44, 250, 274, 1e2, 70, 18, 6.4, 50)
 
 
-def full_name(claim: Claim) -> str:
-    """A claim's title and name."""
-    return f"{claim.title} ({claim.name})"
+class Dot(NamedTuple):
+    """A mark of the first figure."""
+
+    series: Literal["claims", "counter-cases", "wrong"]
+    claim: str
+    ratio: float | None
+    text: str
 
 
 @charted
@@ -94,8 +92,7 @@ def ratios_chart(
         _topic(axes, at, top, topic, len(mine), narrow=narrow)
         _measurements(chart, axes, at, top, [rows[each.name] for each in mine])
         middle = top + at.head + (at.row - at.head - 9) / 2
-        _claims(chart, axes, at, middle, mine, summary)
-        _cases(chart, axes, at, middle, mine, rows)
+        _draw(chart, axes, at, middle, list(_dots(mine, summary, rows)))
     return chart
 
 
@@ -150,114 +147,63 @@ def _measurements(
     chart.series("measurements", axes.plot(xs, ys, color=COLORS["h1"], lw=1, zorder=2))
 
 
-def _claims(
-    chart: Chart,
-    axes: Axes,
-    at: Layout,
-    middle: float,
-    claims: Sequence[Claim],
-    summary: VerifySummary,
-) -> None:
-    """A mark a claim, at its closest inequality; a square in the strip where none has a ratio."""
-    size, points, blank = at.gap - 1.4, [], []
+def _dots(
+    claims: Iterable[Claim], summary: VerifySummary, rows: Mapping[str, ClaimRows]
+) -> Iterator[Dot]:
+    """A dot a claim, at its closest inequality, a counter-case, and what is not as it must be."""
     for claim in claims:
-        near = summary.claims[claim.name].closest
-        if near is None:
-            blank.append(claim)
-        else:
-            ratio = min(max(near.tightness, LEAST), 1.0)
-            points.append((at.across(ratio) - 0.62 * size, claim))
-    spots = _swarm([x for x, _ in points], at, -1)
-    columns = int((at.axis - 8 - at.left) / at.gap)
-    squares = _block(len(blank), columns, at, at.left + at.gap)
-    look = {"markeredgecolor": COLORS["c1"], "color": COLORS["c1"], "zorder": 5}
-    _draw(chart, axes, "claims", "o", spots, middle, size, **look)
-    look |= {"color": COLORS["paper"], "markeredgewidth": 1.5}
-    _draw(chart, axes, "claims", "s", squares, middle, size - 1.4, **look)
-    for (x, y), claim in zip([*spots, *squares], [*(c for _, c in points), *blank], strict=True):
-        mine = summary.claims[claim.name]
+        name, mine = f"{claim.title} ({claim.name})", summary.claims[claim.name]
         near = "equalities or bounds of zero: no ratio"
         if mine.closest is not None:
             near = f"closest: {mine.closest.tightness:.3g} of its bound"
-        counted = f"{mine.held} of {mine.decided} measurements hold"
-        _mark(chart, axes, (x, middle + y), "claims", claim, (full_name(claim), near, counted), at)
+        text = f"{name}\n{near}\n{mine.held} of {mine.decided} measurements hold"
+        ratio = None if mine.closest is None else min(mine.closest.tightness, 1.0)
+        yield Dot("claims", claim.name, ratio, text)
+        for row in rows[claim.name].measured:
+            ratio = ratio_of(row)
+            text = (
+                f"{name}\n{row.setting}\nmeasured {number(row.measured)}, bound {number(row.bound)}"
+            )
+            if ratio is not None:
+                text += f": {number(ratio)} times"
+            if row.counter_case == "fails":
+                yield Dot("counter-cases", claim.name, ratio, f"Counter-case of {text}")
+            elif row.counter_case or row.verdict == "violated":
+                kind = "Does not fail" if row.counter_case else "Violated"
+                yield Dot("wrong", claim.name, ratio, f"{kind}: {text}")
 
 
-def _cases(
-    chart: Chart,
-    axes: Axes,
-    at: Layout,
-    middle: float,
-    claims: Sequence[Claim],
-    rows: Mapping[str, ClaimRows],
-) -> None:
-    """A mark a counter-case, and a cross for each row that is not as it must be."""
+def _draw(chart: Chart, axes: Axes, at: Layout, middle: float, dots: Sequence[Dot]) -> None:
+    """Dots at their ratios, hollow ones in the strips; crosses where they are, above all."""
     size = at.gap - 1.4
-    every = [(claim, row) for claim in claims for row in rows[claim.name].measured]
-    fails = [(c, r, ratio_of(r)) for c, r in every if r.counter_case == "fails"]
-    drawn = [(c, r, ratio) for c, r, ratio in fails if ratio is not None]
-    blank = [(c, r) for c, r, ratio in fails if ratio is None]
-    wrong = [
-        (c, r) for c, r in every if r.verdict == "violated" or r.counter_case == "does_not_fail"
-    ]
-    clip = lambda ratio: min(ratio, 1.3 * at.most)
-    spots = _swarm([at.across(clip(ratio)) + 0.62 * size for *_, ratio in drawn], at, 1)
-    columns = int((at.width - 4 - at.strip) / at.gap) - 1
-    rings = _block(len(blank), columns, at, at.strip + at.gap)
-    beyond = [ratio > at.most for *_, ratio in drawn]
-    pick = lambda want: [s for s, far in zip(spots, beyond, strict=True) if far is want]
-    look = {"color": COLORS["c2"], "markeredgecolor": COLORS["c2"], "zorder": 5}
-    _draw(chart, axes, "counter-cases", "o", pick(False), middle, size, **look)
-    _draw(chart, axes, "counter-cases", ">", pick(True), middle, size, **look)
-    look |= {"color": COLORS["paper"], "markeredgewidth": 1.4}
-    _draw(chart, axes, "counter-cases", "o", rings, middle, size - 1, **look)
-    held = [(c, r) for c, r, _ in drawn]
-    for (x, y), (claim, row) in zip([*spots, *rings], [*held, *blank], strict=True):
-        lines = (f"Counter-case of {full_name(claim)}", row.setting, _values(row))
-        _mark(chart, axes, (x, middle + y), "counter-cases", claim, lines, at)
-    clip = lambda row: at.across(min(max(ratio_of(row) or LEAST, LEAST), at.most))
-    crosses = [(clip(row), 0.0) for _, row in wrong]
-    look = {"color": COLORS["ink"], "markeredgewidth": 2.4, "zorder": 7}
-    _draw(chart, axes, "wrong", "x", crosses, middle, size + 3, **look)
-    for (x, _), (claim, row) in zip(crosses, wrong, strict=True):
-        kind = "Violated" if row.verdict == "violated" else "A counter-case that does not fail"
-        lines = (f"{kind}: {full_name(claim)}", row.setting, _values(row))
-        _mark(chart, axes, (x, middle), "wrong", claim, lines, at)
-
-
-def _values(row: MeasurementRow) -> str:
-    text = f"measured {number(row.measured)}, bound {number(row.bound)}"
-    ratio = ratio_of(row)
-    return f"{text}: {number(ratio)} times" if ratio is not None else text
-
-
-def _mark(
-    chart: Chart,
-    axes: Axes,
-    spot: Spot,
-    series: str,
-    claim: Claim,
-    lines: Sequence[str],
-    at: Layout,
-) -> None:
-    text, radius = "\n".join(lines), 0.62 * at.gap
-    chart.mark(axes, spot, text, radius=radius, series=series, go=f"claim-{claim.name}")
-
-
-def _draw(
-    chart: Chart,
-    axes: Axes,
-    series: str,
-    marker: str,
-    spots: Sequence[Spot],
-    middle: float,
-    size: float,
-    **look: object,
-) -> None:
-    if spots:
-        xs, ys = zip(*spots, strict=True)
-        line = axes.plot(xs, [middle + y for y in ys], marker, ms=size, **look)  # pyrefly: ignore
-        chart.series(series, line)
+    for series, away, token, full, hollow, start, stop in (
+        ("claims", -1, "c1", "o", "s", at.left, at.axis - 8),
+        ("counter-cases", 1, "c2", "o", "o", at.strip, at.width - 12),
+        ("wrong", 0, "ink", "x", "x", at.end, at.strip),
+    ):
+        mine = [dot for dot in dots if dot.series == series]
+        known = [(dot, dot.ratio) for dot in mine if dot.ratio is not None]
+        blank = [dot for dot in mine if dot.ratio is None]
+        xs = [at.across(min(max(r, LEAST), 1.3 * at.most)) + 0.62 * size * away for _, r in known]
+        spots = _swarm(xs, at, away) if away else [(x, 0.0) for x in xs]
+        strip = _block(len(blank), int((stop - start) / at.gap), at, start + at.gap)
+        far = [ratio > at.most for _, ratio in known]
+        near, beyond = (
+            [s for s, f in zip(spots, far, strict=True) if f is e] for e in (False, True)
+        )
+        color, paper = COLORS[token], COLORS["paper"]
+        for some, marker, fill, edge in (
+            (near, full, color, 1.0 if away else 2.4),
+            (beyond, ">", color, 1.0),
+            (strip, hollow, paper, 1.4 if away else 2.4),
+        ):
+            if some:
+                xs, ys = zip(*((x, middle + y) for x, y in some), strict=True)
+                look = {"color": fill, "mec": color, "mew": edge, "zorder": 5}
+                chart.series(series, axes.plot(xs, ys, marker, ms=size, **look))
+        for (x, y), dot in zip([*spots, *strip], [*(d for d, _ in known), *blank], strict=True):
+            go = f"claim-{dot.claim}"
+            chart.mark(axes, (x, middle + y), dot.text, radius=0.62 * at.gap, series=series, go=go)
 
 
 def _block(count: int, columns: int, at: Layout, left: float) -> list[Spot]:
@@ -269,7 +215,7 @@ def _block(count: int, columns: int, at: Layout, left: float) -> list[Spot]:
     ]
 
 
-def _swarm(xs: Sequence[float], at: Layout, away: Literal[-1, 1]) -> list[Spot]:
+def _swarm(xs: Sequence[float], at: Layout, away: int) -> list[Spot]:
     """Shifts marks up and down within their row, then away from the bound, until all are seen."""
     tall = int((at.row - at.head - 14) / at.gap)
     shifts = [at.gap * ((k + 1) // 2) * (1 if k % 2 else -1) for k in range(tall)]
@@ -285,162 +231,3 @@ def _swarm(xs: Sequence[float], at: Layout, away: Literal[-1, 1]) -> list[Spot]:
                 placed[index] = (x, y)
                 break
     return [placed[index] for index in range(len(xs))]
-
-
-# The ladder of a claim.
-
-Series = dict[str, list[MeasurementRow]]
-Line = Sequence[MeasurementRow | None]
-BOTH: Mapping[Literal["bound", "measured"], Mapping[str, object]] = {
-    "bound": {"lw": 1.2, "ls": "--", "marker": "_", "ms": 5},
-    "measured": {"lw": 1.4, "marker": "o", "ms": 3},
-}
-
-
-def has_ladder(rows: Sequence[MeasurementRow]) -> bool:
-    """Whether there is something to draw: two steps that met their hypotheses.
-
-    Args:
-      rows: Of one claim.
-
-    Returns:
-      False also where nothing is on a ladder.
-    """
-    return len(_sizes(rows)) > 1
-
-
-@charted
-def ladder_chart(rows: Sequence[MeasurementRow], climbs: str = "n") -> Chart:
-    """Measured and bound against the step of the ladder, and their ratio.
-
-    Args:
-      rows: Rows of one claim, for which ``has_ladder``.
-      climbs: What the steps count.
-
-    Returns:
-      Two panels with one line for each series of settings.
-    """
-    series, sizes = _series(rows, climbs), _sizes(rows)
-    names = list(series) if 1 < len(series) <= NAMED else []
-    chart = Chart(760, 292 + 18 * len(names))
-    values, ratios = chart.panel(66, 30, 380, 210), chart.panel(508, 30, 236, 210)
-    lines = list(series.values()) if names else [_joined(series)]
-    _value_panel(values, lines)
-    _ratio_panel(ratios, lines)
-    for axes in (values, ratios):
-        _size_axis(axes, sizes)
-        axes.set_xlabel(climbs)
-    for at, name in enumerate(names):
-        place = {"x": 66 / chart.width, "y": (8 + 18 * at) / chart.height}
-        chart.text(s=name, color=_color(at), fontsize=12.5, weight="bold", **place)
-    return chart
-
-
-def _joined(series: Series) -> Line:
-    """Series in one line with a gap between two: too many for names, they are one drawing."""
-    return [each for mine in series.values() for each in (None, *mine)][1:]
-
-
-def _climbed(rows: Sequence[MeasurementRow]) -> list[MeasurementRow]:
-    """Those of the ladder that met their hypotheses."""
-    ladder = [row for row in rows if row.part == "ladder" and row.size is not None]
-    return [row for row in ladder if row.verdict != "not_applicable"]
-
-
-def _sizes(rows: Sequence[MeasurementRow]) -> list[float]:
-    return sorted({_size(row) for row in _climbed(rows)})
-
-
-def _series(rows: Sequence[MeasurementRow], climbs: str) -> Series:
-    """Rows of the ladder whose settings differ in the step only."""
-    series: Series = {}
-    for row in _climbed(rows):
-        series.setdefault(_name(row, climbs), []).append(row)
-    return {name: sorted(mine, key=_size) for name, mine in series.items()}
-
-
-def _name(row: MeasurementRow, climbs: str) -> str:
-    """A setting without the step: what stands as ``climbs=step``, else the step wherever it is."""
-    setting, step = row.setting, re.escape(f"{_size(row):.15g}")
-    alone = rf"(?<![\w.]){step}(?![\w.])"
-    rest, count = re.subn(rf",? *\b{re.escape(climbs)} ?= ?{step}(?![\w.])", "", setting)
-    text = rest if count else re.sub(alone, "\N{HORIZONTAL ELLIPSIS}", setting)
-    return text.strip(" ,") or "all"
-
-
-def _size(row: MeasurementRow | None) -> float:
-    return math.nan if row is None else 0.0 if row.size is None else row.size
-
-
-def _color(index: int) -> str:
-    return COLORS[SERIES_COLORS[index % len(SERIES_COLORS)]]
-
-
-def _exponent(value: float) -> float:
-    """A value's logarithm; the lowest is the strip's, the highest the edge's."""
-    if not math.isfinite(value):
-        return math.nan
-    if value < 10.0**-EXTREME:
-        return -math.inf
-    return min(math.log10(value), EXTREME)
-
-
-def _value_panel(axes: Axes, lines: Sequence[Line]) -> None:
-    value = lambda row, key: math.nan if row is None else getattr(row, key)
-    logs = {key: [[_exponent(value(row, key)) for row in line] for line in lines] for key in BOTH}
-    every = [*itertools.chain(*logs["bound"], *logs["measured"])]
-    finite = [log for log in every if math.isfinite(log)] or [0.0]
-    low, high = math.floor(min(finite)), math.ceil(max(finite))
-    high = max(high, low + 1)
-    strip = 0.16 * (high - low) * (-math.inf in every)
-    place = lambda log: low - strip / 2 if log == -math.inf else log
-    for at, line in enumerate(lines):
-        sizes = [_size(row) for row in line]
-        for key, look in BOTH.items():
-            heights = [place(log) for log in logs[key][at]]
-            axes.plot(sizes, heights, color=_color(at), **look)  # pyrefly: ignore
-    _log_axis(axes, low, high, strip)
-    _title(axes, "measured (solid), bound (dashed), log scale")
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.text(0, 1.04, text, transform=axes.transAxes, color=COLORS["soft"])
-
-
-def _log_axis(axes: Axes, low: int, high: int, strip: float) -> None:
-    """Exponents are drawn and powers are named: a ladder may span more than a float does."""
-    axes.set_ylim(low - strip - 0.02 * (high - low), high + 0.04 * (high - low))
-    ticks = {float(e): power_of(10, e) for e in range(high, low - 1, -math.ceil((high - low) / 5))}
-    if high == EXTREME:
-        ticks[EXTREME] = f"≥ {ticks[EXTREME]}"
-    if strip:
-        axes.axhspan(low - strip, low, color=COLORS["band"], zorder=0, linewidth=0)
-        ticks = {e: name for e, name in ticks.items() if e > low} | {low - strip / 2: "≤ 0"}
-    axes.yaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.yaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
-
-
-def _ratio_panel(axes: Axes, lines: Sequence[Line]) -> None:
-    axes.axhline(1, color=COLORS["ink"], linewidth=1, zorder=0)
-    for at, line in enumerate(lines):
-        ratios = [math.nan if row is None else row.tightness for row in line]
-        known = [(row, t) for row, t in zip(line, ratios, strict=True) if t is not None]
-        sizes = [_size(row) for row, _ in known]
-        axes.plot(sizes, [t for _, t in known], color=_color(at), **BOTH["measured"])  # pyrefly: ignore
-    axes.set(ylim=(-0.04, 1.1), yticks=[0, 0.5, 1])
-    _title(axes, "measured over bound")
-
-
-def _size_axis(axes: Axes, sizes: Sequence[float]) -> None:
-    """A logarithmic axis that names some of the steps; linear where one of them is zero."""
-    wide = sizes[0] > 0 and sizes[-1] / sizes[0] > 4
-    axes.set_xscale("log" if wide else "linear")
-    place = (lambda size: math.log(size)) if wide else (lambda size: size)
-    ticks, room = [sizes[-1]], (place(sizes[-1]) - place(sizes[0])) / 6
-    for size in sizes[-2::-1]:
-        if place(ticks[-1]) - place(size) >= 0.99 * room:
-            ticks.append(size)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())

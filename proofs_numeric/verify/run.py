@@ -8,8 +8,9 @@ from glassesjax.report.render import plot
 from glassesjax.runs.fill import Done, fill
 from glassesjax.runs.run import Result, Run
 from proofs_numeric.verify import discovery
-from proofs_numeric.verify.charts import has_ladder, ladder_chart, ratios_chart
+from proofs_numeric.verify.charts import ratios_chart
 from proofs_numeric.verify.fingerprint import fingerprint
+from proofs_numeric.verify.ladders import has_ladder, ladder_chart
 from proofs_numeric.verify.measure import constants, verify
 from proofs_numeric.verify.page import headline, ledger_page, values
 from proofs_numeric.verify.records import CODES, ROWS, VerifyConstants, VerifyRow

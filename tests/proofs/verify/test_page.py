@@ -23,7 +23,8 @@ from glassesjax.report.formulas import formula, prose
 from glassesjax.report.numbers import MISSING
 from proofs_numeric.claim import Measurement
 from proofs_numeric.verify import discovery
-from proofs_numeric.verify.charts import has_ladder, ladder_chart, ratios_chart
+from proofs_numeric.verify.charts import ratios_chart
+from proofs_numeric.verify.ladders import has_ladder, ladder_chart
 from proofs_numeric.verify.page import headline, ratio, values
 from proofs_numeric.verify.run import result
 from proofs_numeric.verify.summary import by_claim, ratio_of, summarize
