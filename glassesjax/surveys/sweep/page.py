@@ -64,6 +64,8 @@ def sweep_page(
     varied = {name: values for name, values in axes.items() if 1 < len(values) <= MOST_VALUES}
     decoders = decoders_of(trainings)
     every = list(dict.fromkeys(each.constants.task for each in trainings))
+    # A sweep that was cut off has not all values; a button shows some record.
+    measured = lambda name: {str(getattr(each.constants, name)) for each in trainings}
     cells = f"{summary.cells_done} of {summary.cells} cells"
     return page(
         "glassesjax.surveys.sweep",
@@ -72,9 +74,9 @@ def sweep_page(
         made=_made(run),
         facts=[cells, *(f"task {task}" for task in every), *common_facts(trainings)],
         filters={
-            name: [(str(value), f"{name} {value}") for value in varied[name]]
+            name: [(str(v), f"{name} {v}") for v in varied[name] if str(v) in measured(name)]
             for name in list(varied)[:FILTERS]
-            if name in SweepConstants.__dataclass_fields__
+            if name in SweepConstants.__dataclass_fields__ and len(measured(name)) > 1
         },
         **shown(trainings, decoders, summary, figures),
     )
