@@ -19,7 +19,8 @@ from glassesjax.studies.influence.summary import FAINT, concentration
 ATTENTION: Mapping[Kind, str] = {"true": "true attention", "frozen": "attention held fixed"}
 PLACES = 4096  # tokens times layers that a slider goes through; of more, some layers
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # decades between two names of an axis
-TOUCHED = 512  # tokens of a figure that can be pointed at
+TOUCHED = 128  # tokens of a fold's figure that can be pointed at; of more, none
+MANY = 256  # dots
 Dots = list[tuple[float, float]]
 
 
@@ -81,6 +82,10 @@ def influence_chart(profiles: Profiles, *, narrow: bool = False) -> Chart:
     title = "share of the influence (log scale)"
     axes.set_title(title, fontsize=12.5, color=COLORS["soft"], pad=8)
     return chart
+
+
+def _touched(profiles: Profiles) -> list[str]:
+    return profiles.tokens if profiles.length <= TOUCHED else []
 
 
 def _label(token: str, position: int) -> str:
@@ -152,17 +157,36 @@ def share_chart(profiles: Profiles, kind: Kind, measure: Measure) -> Chart:
     chart.series("rollout", axes.plot(places, color=COLORS["c3"], linewidth=1.2))
     # Of a square, twice the error of its root.
     error = np.nan_to_num(2 * profiles.relative_errors(kind, measure)[0])
-    low, high = ([scale.place(float(e)) for e in shares * (1 + s * error)] for s in (-1, 1))
-    axes.vlines(np.arange(len(shares)), low, high, color=COLORS["c6"], linewidth=1)
-    width = 5 if profiles.length <= 100 else 3
-    for dots, color in zip(_dots(shares, scale), ("c2", "c6"), strict=True):
-        axes.plot(*zip(*dots, strict=True), "o", c=COLORS[color], ms=width) if dots else None
-    for at, (share, token) in enumerate(zip(shares, profiles.tokens[:TOUCHED], strict=False)):
+    low, high = (
+        np.array([scale.place(float(e)) for e in shares * (1 + s * error)]) for s in (-1, 1)
+    )
+    axes.plot(*_strokes(np.arange(len(shares)), 0.0, low, high), color=COLORS["c6"], linewidth=1)
+    most, rest = _dots(shares, scale)
+    _draw(axes, rest, "c6")
+    _draw(axes, most, "c2")
+    for at, (share, token) in enumerate(zip(shares, _touched(profiles), strict=False)):
         text = f"{visible(token)}, position {at}\n{percent(share)}, rollout {percent(rollout[at])}"
         if not np.isnan(share):
             chart.mark(axes, (at, scale.place(float(share))), text, radius=6)
     axes.set_xlabel("position in the text")
     return chart
+
+
+def _draw(axes: Axes, dots: Dots, color: str) -> None:
+    """Dots; of very many one path of short strokes, which takes a quarter of the text."""
+    xs, ys = np.array(dots).reshape(-1, 2).T
+    if len(dots) > MANY:
+        axes.plot(*_strokes(xs, 0.5, ys, ys), color=COLORS[color], linewidth=1.5)
+    else:
+        axes.plot(xs, ys, "o", c=COLORS[color], ms=5 if len(dots) <= 100 else 3)
+
+
+def _strokes(
+    xs: np.ndarray, half: float, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Separate strokes as one line: around each place, from one height to another."""
+    gap = np.full(len(xs), math.nan)
+    return np.stack([xs - half, xs + half, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel()
 
 
 @charted
@@ -197,7 +221,7 @@ def norms_chart(profiles: Profiles) -> Chart:
         ink = COLORS[lines[name][1]]
         axes.plot(values, color=ink, linestyle=dashed, linewidth=1.6, marker=marker, ms=3)
     _names_at_ends(axes, {name: (values, lines[name][1]) for name, values in known.items()})
-    for at, token in enumerate(profiles.tokens[:TOUCHED]):
+    for at, token in enumerate(_touched(profiles)):
         texts = [f"{visible(token)}, position {at}"]
         texts += [f"{name} {short(values[at])}" for name, values in known.items() if values[at] > 0]
         ends = axes.get_ylim()

@@ -8,7 +8,7 @@ import pytest
 from studies.influence.made_influence import LAYERS, TOKENS, made_result, made_rows, run_of
 
 from glassesjax.report.chart import COLORS, drawing
-from glassesjax.studies.influence.charts import PLACES, influence_chart, layers_shown
+from glassesjax.studies.influence.charts import PLACES, influence_chart, layers_shown, share_chart
 from glassesjax.studies.influence.page import values
 from glassesjax.studies.influence.profiles import profiles_of
 
@@ -78,6 +78,16 @@ def test_figures_of_the_folds_show_all_that_was_measured():
     (image,) = figures["layers-along"]().axes[0].images
     assert image.get_array().shape == (LAYERS + 1, len(TOKENS), 4)
     assert not image.get_array()[-1, :, 3].any()  # 0 / 0 is blank
+
+
+def test_very_many_dots_are_strokes_of_one_line():
+    tokens = tuple(map(str, range(400)))
+    made = profiles_of(run_of(made_rows(tokens=tokens, norms=tuple(map(float, range(400))))))[0]
+    axes = share_chart(made, "true", "frobenius").axes[0]
+    strokes = axes.lines[-2]
+    assert strokes.get_marker() == "None"
+    assert np.asarray(strokes.get_xdata())[:2].tolist() == [358.5, 359.5]  # the first of the rest
+    assert len(dots(axes, "c2")) == 40
 
 
 def test_figures_repeat_and_any_text_can_be_a_label():
