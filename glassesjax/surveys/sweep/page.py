@@ -1,5 +1,6 @@
 """What the sweep page shows, by the names of its template."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from glassesjax.studies.train.cells import Training, decoders_of
 from glassesjax.studies.train.failure_cells import FACTOR
 from glassesjax.studies.train.page import common_facts, lost, shown
 from glassesjax.studies.train.records import TrainRow
-from glassesjax.surveys.sweep.records import SweepConstants
+from glassesjax.surveys.sweep.records import SweepConstants, axis_column
 from glassesjax.surveys.sweep.summary import Shares, SweepSummary, axes_of
 
 FILTERS = 2  # settings that a reader may filter by
@@ -60,8 +61,6 @@ def sweep_page(
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    axes = axes_of(run.settings)
-    varied = {name: values for name, values in axes.items() if 1 < len(values) <= MOST_VALUES}
     decoders = decoders_of(trainings)
     every = list(dict.fromkeys(each.constants.task for each in trainings))
     cells = f"{summary.cells_done} of {summary.cells} cells"
@@ -71,13 +70,20 @@ def sweep_page(
         run=run,
         made=_made(run),
         facts=[cells, *(f"task {task}" for task in every), *common_facts(trainings)],
-        filters={
-            name: [(str(value), f"{name} {value}") for value in varied[name]]
-            for name in list(varied)[:FILTERS]
-            if name in SweepConstants.__dataclass_fields__
-        },
+        filters=_filters(axes_of(run.settings)),
         **shown(trainings, decoders, summary, figures),
     )
+
+
+def _filters(axes: Mapping[str, Sequence[Any]]) -> dict[str, list[tuple[str, str]]]:
+    """Values of the first settings that vary, with their labels, by their names in rows."""
+    known = {field.name for field in dataclasses.fields(SweepConstants)}
+    varied = {
+        axis_column(name): [(str(value), f"{name} {value}") for value in values]
+        for name, values in axes.items()
+        if 1 < len(values) <= MOST_VALUES and not any(isinstance(v, list) for v in values)
+    }
+    return {name: varied[name] for name in [each for each in varied if each in known][:FILTERS]}
 
 
 def _made(run: Run[TrainRow, SweepConstants]) -> dict[str, Any]:
