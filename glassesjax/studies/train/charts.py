@@ -20,7 +20,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, Number, charted
 from glassesjax.report.numbers import percent, power_of, short
 from glassesjax.report.tokens import visible
 from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, losses
@@ -232,8 +232,8 @@ def _pair_bars(chart: Chart, axes: Axes, at: int, line: Line) -> None:
 def _bar(
     chart: Chart,
     axes: Axes,
-    ends: tuple[float, float],
-    middle: tuple[float, float],
+    ends: tuple[Number, Number],
+    middle: tuple[Number, Number],
     token: str,
     series: str,
 ) -> None:
@@ -326,7 +326,7 @@ def _length_axis(axes: Axes, lengths: Sequence[int], *, few: bool) -> None:
     _doublings(axes.xaxis, (edges[0], edges[-1]), 10 if few else 16)
 
 
-def _doublings(axis: Axis, ends: tuple[float, float], most: int = 16) -> None:
+def _doublings(axis: Axis, ends: tuple[Number, Number], most: int = 16) -> None:
     doublings = [2**k for k in range(40) if ends[0] <= 2**k <= ends[1]] or [round(ends[1])]
     ticks = doublings[:: max(1, -(-len(doublings) // most))]
     axis.set_major_locator(FixedLocator(ticks))
