@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import (
     FixedFormatter,
@@ -19,7 +20,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, Number, charted
 from glassesjax.report.numbers import percent, power_of, short
 from glassesjax.report.tokens import visible
 from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, losses
@@ -50,14 +51,7 @@ def series_of(format: str) -> str:
 
 
 def format_colors(decoders: Sequence[TrainedDecoder]) -> dict[str, str]:
-    """A color token for each format that rounds.
-
-    Args:
-      decoders: Of a page.
-
-    Returns:
-      Tokens by format, the same again after the last one.
-    """
+    """A color token for each format that rounds, the same again after the last one."""
     every = (name for one in decoders for name in (*one.answers, *one.pairs) if name != REFERENCE)
     return {
         name: SERIES_COLORS[at % len(SERIES_COLORS)] for at, name in enumerate(dict.fromkeys(every))
@@ -99,30 +93,62 @@ def panels_of(decoders: Sequence[TrainedDecoder], what: str) -> list[Panel]:
 
 @charted
 def pairs_chart(decoders: Sequence[TrainedDecoder], *, narrow: bool = False) -> Chart:
-    """Each pair n, n + 1 as a bar: both right, wrong but different, or a collision.
-
-    Args:
-      decoders: Of a page.
-      narrow: Whether it is for a phone.
-
-    Returns:
-      A line a decoder and format, with the predicted failure length below.
-    """
+    """Each pair n, n + 1 as a bar, and the predicted failure length below, a line a format."""
     return _bars(panels_of(decoders, "pairs"), "pairs", _pair_bars, narrow)
 
 
 @charted
 def accuracy_chart(decoders: Sequence[TrainedDecoder], *, narrow: bool = False) -> Chart:
-    """The share of right answers at each length as the height of a bar.
-
-    Args:
-      decoders: Of a page.
-      narrow: Whether it is for a phone.
-
-    Returns:
-      A line a decoder and format, so that none lies on another.
-    """
+    """The share of right answers at each length as the height of a bar, a line a format."""
     return _bars(panels_of(decoders, "answers"), "answers", _accuracy_bars, narrow)
+
+
+class _Layout:
+    """Where panels stand: two beside each other, or on a phone one."""
+
+    def __init__(self, panels: Sequence[Panel], *, narrow: bool) -> None:
+        self.names = [[line.label for line in panel.lines] for panel in panels]
+        self.columns = 1 if narrow or len(panels) == 1 else 2
+        most = max(map(len, self.names))
+        letters = max(len(label) for labels in self.names for label in labels)
+        self.above_bar = narrow and letters > 14  # a label has a line of its own
+        self.stride = 2 if self.above_bar else 1
+        self.line = 27 if most <= 6 else 17
+        self.alike = all(labels == self.names[0] for labels in self.names)  # named at the left only
+        self.room = 14 if self.above_bar else min(14 + 6.8 * letters, 330)
+        self.top = 36 if any(panel.title for panel in panels) else 22
+        self.tall = self.top + self.line * most * self.stride + 40
+        lines = -(-len(panels) // self.columns)
+        self.chart = Chart(358 if narrow else 1104, self.tall * lines + 12)
+        self.between = 24 if self.alike else self.room
+        gaps = self.between * (self.columns - 1)
+        self.width = (self.chart.width - 16 - self.room - gaps) / self.columns
+
+    def panel(self, at: int) -> Axes:
+        """The axes of a panel, with its lines named."""
+        line, column = divmod(at, self.columns)
+        labels = self.names[at]
+        left = self.room + column * (self.width + self.between)
+        height = self.line * len(labels) * self.stride
+        axes = self.chart.panel(left, self.top + line * self.tall, self.width, height)
+        axes.set_ylim(self.stride * (len(labels) - 1) + 0.65, 0.35 - self.stride)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        if not self.above_bar:
+            room = int((self.room - 10) / 6.2)
+            shown = ["" if column and self.alike else _cut(label, room) for label in labels]
+            axes.set_yticks(range(len(labels)), shown)
+            return axes
+        axes.set_yticks([])
+        look = {
+            "va": "center",
+            "fontsize": 11.5,
+            "zorder": 9,
+            "transform": axes.get_yaxis_transform(),
+        }
+        for number, label in enumerate(labels):
+            axes.text(0, 2 * number - 1, _cut(label, int(self.width / 6.4)), **look)
+        return axes
 
 
 def _bars(
@@ -131,47 +157,20 @@ def _bars(
     draw: Callable[[Chart, Axes, int, Line], None],
     narrow: bool,
 ) -> Chart:
-    columns = 1 if narrow or len(panels) == 1 else 2
-    width = 358 if narrow else 1104
-    most = max(len(panel.lines) for panel in panels)
-    each = 27 if most <= 6 else 17
-    names = [[line.label for line in panel.lines] for panel in panels]
-    alike = all(labels == names[0] for labels in names)  # named once, at the left
-    letters = max(len(label) for labels in names for label in labels)
-    above_bar = narrow and letters > 14  # a label on a line of its own
-    stride = 2 if above_bar else 1
-    room = 14 if above_bar else min(14 + 6.8 * letters, 330)
-    between = 24 if alike else room
-    above, below = (36 if any(panel.title for panel in panels) else 22), 40
-    tall = above + each * most * stride + below
-    chart = Chart(width, tall * -(-len(panels) // columns) + 12)
-    wide = (width - 16 - room - between * (columns - 1)) / columns
+    layout = _Layout(panels, narrow=narrow)
     rows = [row for p in panels for line in p.lines for row in _rows(line, what)]
     lengths = sorted({row.length for row in rows})
     for at, panel in enumerate(panels):
-        line, column = divmod(at, columns)
-        left = room + column * (wide + between)
-        count = len(panel.lines)
-        axes = chart.panel(left, above + line * tall, wide, each * count * stride)
-        axes.set_ylim(stride * (count - 1) + 0.65, 0.35 - stride)
-        _length_axis(axes, lengths, few=narrow or columns > 1)
+        axes = layout.panel(at)
+        _length_axis(axes, lengths, few=narrow or layout.columns > 1)
         _training(axes, panel, what)
-        for number, each_line in enumerate(panel.lines):
-            if _rows(each_line, what):
-                draw(chart, axes, stride * number, each_line)
-        shown = [_cut(label, int((room - 10) / 6.2)) for label in names[at]]
-        axes.set_yticks(range(count), [""] * count if above_bar or (column and alike) else shown)
-        for number, label in enumerate(names[at] if above_bar else ()):
-            text = _cut(label, int(wide / 6.4))
-            axes.text(
-                axes.get_xlim()[0], 2 * number - 1, text, va="center", fontsize=11.5, zorder=9
-            )
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        for number, line in enumerate(panel.lines):
+            if _rows(line, what):
+                draw(layout.chart, axes, layout.stride * number, line)
         axes.set_title(panel.title, fontsize=13, weight="bold", pad=18)
-        if at + columns >= len(panels):
+        if at + layout.columns >= len(panels):
             axes.set_xlabel("n (log scale)" if what == "pairs" else "length n (log scale)")
-    return chart
+    return layout.chart
 
 
 def _rows(line: Line, what: str) -> Sequence[PairRow | AnswersRow]:
@@ -233,8 +232,8 @@ def _pair_bars(chart: Chart, axes: Axes, at: int, line: Line) -> None:
 def _bar(
     chart: Chart,
     axes: Axes,
-    ends: tuple[float, float],
-    middle: tuple[float, float],
+    ends: tuple[Number, Number],
+    middle: tuple[Number, Number],
     token: str,
     series: str,
 ) -> None:
@@ -266,7 +265,8 @@ def _pair_text(line: Line, rows: Sequence[PairRow], lengths: FailureLengths | No
     texts.append(STATES[state_of(first)][2])
     if len(rows) == 1:
         given, correct = (first.answer, first.next_answer), (first.target, first.next_target)
-        texts += [f"answers {_two(given)}, correct {_two(correct)}"]
+        two = lambda tokens: " and ".join(map(visible, tokens))
+        texts += [f"answers {two(given)}, correct {two(correct)}"]
     if lengths is not None:
         if line.format != REFERENCE:
             low, high = (length_text(lengths, n) for n in _interval(lengths))
@@ -280,20 +280,8 @@ def _interval(lengths: FailureLengths) -> tuple[int | None, int | None]:
     return lengths.predicted_low, lengths.predicted_high
 
 
-def _two(tokens: tuple[str, str]) -> str:
-    return " and ".join(map(visible, tokens))
-
-
 def length_text(lengths: FailureLengths, length: int | None) -> str:
-    """A length with a sign where it is only a bound.
-
-    Args:
-      lengths: Of one decoder in one format.
-      length: One of these; None beyond the reach.
-
-    Returns:
-      Such as 32, ≤ 2 or > 511.
-    """
+    """A length as text, with a sign where it is only a bound: 32, ≤ 2 or > 511."""
     if length is None:
         return f"> {lengths.reach}"
     return f"≤ {length}" if length == lengths.least else str(length)
@@ -309,20 +297,22 @@ def _accuracy_bars(chart: Chart, axes: Axes, at: int, line: Line) -> None:
         if height:
             _bar(chart, axes, ends, (at + 0.4 - height / 2, height), "h1", name)
         left, right = (chart.place(axes, end, at)[0] for end in ends)
-        if right - left >= 38:
-            label = axes.text(
-                row.length, at, share_text(row.exact_match), ha="center", va="center", fontsize=11.5
-            )
-            chart.series(name, label)
+        if right - left >= (38 if math.isfinite(row.loss) else 60):
+            look = {"ha": "center", "va": "center", "fontsize": 11.5}
+            chart.series(name, axes.text(row.length, at, _accuracy_text(row), **look))
         where = ", ".join(filter(None, [line.decoder.label, line.format, f"n = {row.length}"]))
-        text = f"{where}\n{share_text(row.exact_match)} of {row.examples} answers right"
+        text = f"{where}\n{_accuracy_text(row)} of {row.examples} answers right"
         text += f"\nsmallest logit margin {_number(row.logit_margin)}"
         chart.mark(axes, (ends[0], at - 0.45), text, stop=(ends[1], at + 0.45), series=name)
 
 
-def share_text(share: float) -> str:
+def _share(share: float) -> str:
     """A share in percent, without decimals where it is none."""
     return percent(share) if share else "0%"
+
+
+def _accuracy_text(row: AnswersRow) -> str:
+    return _share(row.exact_match) if math.isfinite(row.loss) else "not finite"
 
 
 def _number(value: float) -> str:
@@ -332,25 +322,21 @@ def _number(value: float) -> str:
 def _length_axis(axes: Axes, lengths: Sequence[int], *, few: bool) -> None:
     """Powers of two on a logarithmic axis, as whole numbers."""
     edges = _edges(lengths)
-    axes.set_xscale("log")
-    axes.set_xlim(edges[0], edges[-1])
-    doublings = [2**k for k in range(40) if edges[0] <= 2**k <= edges[-1]] or [lengths[0]]
-    ticks = doublings[:: max(1, -(-len(doublings) // (10 if few else 16)))]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xscale="log", xlim=(edges[0], edges[-1]))
+    _doublings(axes.xaxis, (edges[0], edges[-1]), 10 if few else 16)
+
+
+def _doublings(axis: Axis, ends: tuple[Number, Number], most: int = 16) -> None:
+    doublings = [2**k for k in range(40) if ends[0] <= 2**k <= ends[1]] or [round(ends[1])]
+    ticks = doublings[:: max(1, -(-len(doublings) // most))]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
 
 
 @charted
 def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
-    """Observed against predicted failure length, a color a format.
-
-    Args:
-      decoders: Some with failure lengths.
-
-    Returns:
-      One panel with the identity and twice and half of it. Open: a length is only a bound.
-    """
+    """Observed against predicted failure length; open where a length is only a bound."""
     chart = Chart(560, 420)
     axes = chart.panel(74, 30, 470, 340)
     known = list(_predicted(decoders))
@@ -375,15 +361,9 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
         text += f"\npredicted {length_text(lengths, lengths.predicted)}"
         text += f"\nobserved {length_text(lengths, lengths.observed)}"
         chart.mark(axes, (x, y), text, series=series)
-    axes.set_yscale("log")
-    axes.set_xscale("log")
-    axes.set_xlim(*ends)
-    axes.set_ylim(*ends)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
-        ticks = [2**k for k in range(40) if ends[0] <= 2**k <= ends[1]]
-        axis.set_major_locator(FixedLocator(ticks))
-        axis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
-        axis.set_minor_locator(NullLocator())
+        _doublings(axis, ends)
     axes.set_xlabel("predicted failure length (log scale)")
     axes.set_title("observed failure length (log scale)", fontsize=12.5, color=COLORS["soft"])
     return chart
@@ -400,16 +380,7 @@ def _predicted(
 
 @charted
 def signal_chart(decoder: TrainedDecoder, colors: Mapping[str, str]) -> Chart:
-    """What distinguishes n from n + 1 in float64, and each format's noise, against n.
-
-    Args:
-      decoder: One with pairs in float64.
-      colors: Tokens by format.
-
-    Returns:
-      Points: change of the logit margin. Pale: distance of the representations. Dashed: noise of a
-      format, up to its failure length.
-    """
+    """Change of the logit margin from n to n + 1, the distance, and the noise of each format."""
     chart = Chart(350, 240)
     axes = chart.panel(50, 24, 290, 174)
     rows = decoder.pairs[REFERENCE]
@@ -456,14 +427,7 @@ INFLUENCE_LOOKS: Mapping[str, Mapping[str, Any]] = {
 
 @charted
 def influence_chart(cell: Places) -> Chart:
-    """Accuracy by position beside influence, rollout and bound, each in units of its largest.
-
-    Args:
-      cell: One decoder at one length.
-
-    Returns:
-      One panel: points for accuracy, lines for the others.
-    """
+    """Accuracy by position beside influence, rollout and bound, each in units of its largest."""
     chart = Chart(350, 220)
     axes = chart.panel(44, 14, 296, 158)
     at = cell.values("position")
@@ -473,7 +437,7 @@ def influence_chart(cell: Places) -> Chart:
     axes.plot(at, cell.values("accuracy"), "o", color=INK, ms=4, label="accuracy")
     for row in cell.places:
         values = [f"{MEASURES[name]} {_number(getattr(row, name))}" for name in INFLUENCE_LOOKS]
-        text = [f"position {row.position}", f"accuracy {share_text(row.accuracy)}", *values]
+        text = [f"position {row.position}", f"accuracy {_share(row.accuracy)}", *values]
         chart.mark(axes, (row.position, row.accuracy), "\n".join(text), radius=7)
     axes.set_ylim(-0.04, 1.06)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -484,14 +448,7 @@ def influence_chart(cell: Places) -> Chart:
 
 @charted
 def loss_chart(training: Training) -> Chart:
-    """The loss against the step, a line a seed.
-
-    Args:
-      training: One.
-
-    Returns:
-      One panel, logarithmic.
-    """
+    """The loss against the step, a line a seed."""
     chart = Chart(760, 260)
     axes = chart.panel(60, 26, 680, 180)
     for seed, (steps, values) in losses(training).items():

@@ -1,7 +1,8 @@
 """What the pages of a training and of a sweep show, by the names of their templates."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from glassesjax.report.chart import Chart
@@ -132,6 +133,7 @@ def shown(
         for each in one.failures
     }
     table = [line for one in decoders for line in _lines(one, lengths, failures)]
+    every = lambda field: [each for one in summary.trainings for each in getattr(one, field)]
     hero = next((name for name in HERO if name in figures), None)
     return {
         "summary": summary,
@@ -152,16 +154,13 @@ def shown(
         "refused": _refused(failures.values()),
         "named": {(one.name): one.label for one in trainings},
         "seeds": max((one.seed for one in decoders), default=0),
-        "slopes": [each for one in summary.trainings for each in one.slopes],
+        **{field: every(field) for field in ("slopes", "orders", "ratios", "repetitions")},
         "signals": [(one.label, figures[f"signal-{at}"]) for at, one in signals_of(decoders)],
-        "orders": [each for one in summary.trainings for each in one.orders],
         "measures": MEASURES,
         "influences": [
             (cell.name, cell.length, figures[f"influence-{at}"])
             for at, cell in enumerate(influences_of(trainings))
         ],
-        "ratios": [each for one in summary.trainings for each in one.ratios],
-        "repetitions": [each for one in summary.trainings for each in one.repetitions],
         "factor": FACTOR,
         "most": MOST_DECODERS,
     }
@@ -190,13 +189,9 @@ def _findings(summary: TrainSummary) -> Iterator[str]:
     return (name for name, is_there in there.items() if is_there)
 
 
-def _refused(failures: Sequence[Failure] | Any) -> list[Failure]:  # noqa: ANN401
+def _refused(failures: Iterable[Failure]) -> list[Failure]:
     """Decoders of which nothing is predicted, once each."""
-    first: dict[tuple[str, int], Failure] = {}
-    for each in failures:
-        if each.lengths is None:
-            first.setdefault((each.setting, each.seed), each)
-    return list(first.values())
+    return list({(e.setting, e.seed): e for e in failures if e.lengths is None}.values())
 
 
 def _lines(
@@ -243,43 +238,30 @@ def plots(
     drawn = {name: plot(name, draw) for name, draw in figures.items() if name != hero}
     if hero is None:
         return drawn
-    rows = [*(_pair_values if hero == "pairs" else _answer_values)(decoders)]
+    rows = [*_values(decoders, "pairs" if hero == "pairs" else "answers")]
     narrow = functools.partial(HERO[hero], decoders, narrow=True)
     return {hero: plot(hero, figures[hero], narrow=narrow, rows=rows), **drawn}
 
 
-def _pair_values(decoders: Sequence[TrainedDecoder]) -> Iterator[dict[str, Any]]:
+# Fields of rows that are the data of a figure.
+DATA: Mapping[str, Sequence[str]] = {
+    "pairs": ("length", "target", "next_target", "answer", "next_answer", "correct", "collision"),
+    "answers": ("length", "exact_match", "logit_margin", "examples"),
+}
+PREDICTED = ("predicted", "predicted_low", "predicted_high", "observed")
+
+
+def _values(decoders: Sequence[TrainedDecoder], what: str) -> Iterator[dict[str, Any]]:
+    """The data behind the first figure, by the names that rows have."""
     for one in decoders:
-        for name, rows in one.pairs.items():
-            lengths = one.lengths.get(name)
+        for name, rows in getattr(one, what).items():
+            known = {"decoder": _plain(one.training.name), "seed": one.seed, "format": name}
+            if what == "pairs":
+                known |= {each: getattr(one.lengths.get(name), each, None) for each in PREDICTED}
             for row in rows:
-                texts = (row.target, row.next_target, row.answer, row.next_answer)
-                names = ("correct", "correct_next", "answer", "answer_next")
-                yield {
-                    **_identity(one, name), "n": row.length,
-                    **{key: _plain(text) for key, text in zip(names, texts, strict=True)},
-                    "state": STATES[state_of(row)][2].partition(",")[0].partition(":")[0],
-                    "predicted": lengths and lengths.predicted,
-                    "low": lengths and lengths.predicted_low,
-                    "high": lengths and lengths.predicted_high,
-                    "observed": lengths and lengths.observed,
-                }  # fmt: skip
+                yield known | {each: _plain(getattr(row, each)) for each in DATA[what]}
 
 
-def _answer_values(decoders: Sequence[TrainedDecoder]) -> Iterator[dict[str, Any]]:
-    for one in decoders:
-        for name, rows in one.answers.items():
-            for row in rows:
-                yield {
-                    **_identity(one, name), "n": row.length, "accuracy": row.exact_match,
-                    "logit_margin": row.logit_margin, "examples": row.examples,
-                }  # fmt: skip
-
-
-def _identity(one: TrainedDecoder, format: str) -> dict[str, Any]:
-    return {"decoder": _plain(one.training.name), "seed": one.seed, "format": format}
-
-
-def _plain(text: str) -> str:
-    """A name without what would end a field of a table of text."""
-    return text.replace(", ", " ").replace(",", " ").replace("\n", " ").replace('"', "")
+def _plain(value: object) -> object:
+    """A value without what would end a field of a table of text."""
+    return re.sub(r'[,\n"]+ *', " ", value) if isinstance(value, str) else value

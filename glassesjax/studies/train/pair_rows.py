@@ -1,4 +1,4 @@
-"""Rows of pairs of lengths n and n + 1: which a trained decoder confuses, predicted and observed.
+"""Rows of pairs of lengths n and n + 1: where they collide, predicted and observed.
 
 A prediction for a format reads one wide pass over both of each pair, and the format's own pass at
 lengths of the training only. The format's pass at longer ones is the observation.
@@ -63,7 +63,7 @@ def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
 
 
 def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow | FailureRow]:
-    """All pairs in one format, and the length from which they are confused.
+    """All pairs in one format, and the length from which on they collide.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
     Differs: a length for each format, predicted before it is observed.
@@ -89,16 +89,16 @@ def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
         return [FailureRow(**refused, **head)]
     own = wide if name == REFERENCE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
     with jax.enable_x64(True):
-        said = _predict(wide, own, plan)
-    pairs = list(_pair_rows(settings, own, said, head))
-    return [*pairs, FailureRow(lengths=_failing(wide, own, said, plan), **head)]
+        predicted = _predict(wide, own, plan)
+    pairs = list(_pair_rows(settings, own, predicted, head))
+    return [*pairs, FailureRow(lengths=_failure_lengths(wide, own, predicted, plan), **head)]
 
 
 class Predicted(NamedTuple):
     """What the predictors say of each pair, and the noise that they take."""
 
     certified: np.ndarray
-    """In wide arithmetic surely one token for both."""
+    """In reference precision surely one token for both."""
     stored: np.ndarray | None
     """The same once y and the unembedding are rounded; None where the plan rounds neither."""
     contradicted: np.ndarray
@@ -118,12 +118,12 @@ class Predicted(NamedTuple):
 def _predict(wide: PairAnswers, own: PairAnswers, plan: RoundingPlan) -> Predicted:
     """Reads of the format's pass the leads at lengths of the training, and nothing else."""
     certified = np.asarray(surely_confused(wide.y[:, 0], wide.y[:, 1], wide.unembed))
-    contradicted = certified & ~wide.confused
+    contradicted = certified & ~wide.collides
     stored, differ = _stored(wide, plan)
     if stored is not None:
         contradicted = contradicted | (stored & differ)
     at = wide.trained
-    error = noise(jnp.asarray(own.lead[at]), jnp.asarray(wide.lead[at]))
+    error = noise(jnp.asarray(own.logit_margin[at]), jnp.asarray(wide.logit_margin[at]))
     chance = lambda error: np.array(chance_apart(wide.scores[:, 0], wide.scores[:, 1], error))
     common = chance(error._replace(shared=jnp.ones_like(error.shared)))
     common[certified if stored is None else certified | stored] = 0
@@ -133,7 +133,7 @@ def _predict(wide: PairAnswers, own: PairAnswers, plan: RoundingPlan) -> Predict
         contradicted=contradicted,
         noise=float(error.spread),
         shared=float(error.shared),
-        signal=np.abs(wide.lead[:, 0] - wide.lead[:, 1]),
+        signal=np.abs(wide.logit_margin[:, 0] - wide.logit_margin[:, 1]),
         apart=common,
         apart_correlated=chance(error),
         wrong=np.asarray(chance_wrong(wide.margin[:, 0], wide.margin[:, 1], error)),
@@ -145,7 +145,7 @@ def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, n
     places = {place: plan.formats.get(place) for place in ("output", "weights")}
     # A scale of a whole array is not that of a single row: integers are left out.
     if not isinstance(places["output"], FloatFormat):
-        return None, ~wide.confused
+        return None, ~wide.collides
     kept = lambda place, x: x if (f := places[place]) is None else f.round(jnp.asarray(x))
     y, unembed = np.asarray(kept("output", wide.y)), np.asarray(kept("weights", wide.unembed))
     first = np.argmax(np.einsum("pid,vd->piv", y, unembed), axis=-1)
@@ -153,16 +153,18 @@ def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, n
 
 
 def _pair_rows(
-    settings: TrainSettings, own: PairAnswers, said: Predicted, head: Mapping[str, Any]
+    settings: TrainSettings, own: PairAnswers, predicted: Predicted, head: Mapping[str, Any]
 ) -> Iterator[PairRow]:
     symbols = settings.recipe.task.symbols
     for at, length in enumerate(own.lengths):
-        yield PairRow(length=length, **_observed(own, at, symbols), **_told(said, at), **head)
+        yield PairRow(
+            length=length, **_observed(own, at, symbols), **_prediction(predicted, at), **head
+        )
 
 
 def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Any]:
     """What a format's own pass says of one pair."""
-    (token, following), (first, second) = own.right[at], own.said[at]
+    (token, following), (first, second) = own.right[at], own.ranked_first[at]
     gap = np.abs(own.y[at, 1] - own.y[at, 0])
     return {
         "in_training": bool(own.trained[at]),
@@ -170,10 +172,10 @@ def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, An
         "next_target": symbols[following],
         "answer": symbols[first],
         "next_answer": symbols[second],
-        "logit_margin": float(own.lead[at, 0]),
-        "next_logit_margin": float(own.lead[at, 1]),
-        "correct": bool(own.both_right[at]),
-        "collision": bool(own.confused[at]),
+        "logit_margin": float(own.logit_margin[at, 0]),
+        "next_logit_margin": float(own.logit_margin[at, 1]),
+        "correct": bool(own.both_correct[at]),
+        "collision": bool(own.collides[at]),
         "l2": float(np.sqrt(np.sum(gap**2))),
         "linf": float(np.max(gap)),
         "equal_coordinates": int(np.sum(gap == 0)),
@@ -181,58 +183,58 @@ def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, An
     }
 
 
-def _told(said: Predicted, at: int) -> dict[str, Any]:
+def _prediction(predicted: Predicted, at: int) -> dict[str, Any]:
     """What the predictors say of one pair."""
     return {
-        "certified": bool(said.certified[at]),
-        "certified_stored": None if said.stored is None else bool(said.stored[at]),
-        "contradicted": bool(said.contradicted[at]),
-        "signal": float(said.signal[at]),
-        "noise": said.noise,
-        "probability_distinct": float(said.apart[at]),
-        "probability_distinct_correlated": float(said.apart_correlated[at]),
-        "probability_wrong": float(said.wrong[at]),
+        "certified": bool(predicted.certified[at]),
+        "certified_stored": None if predicted.stored is None else bool(predicted.stored[at]),
+        "contradicted": bool(predicted.contradicted[at]),
+        "signal": float(predicted.signal[at]),
+        "noise": predicted.noise,
+        "probability_distinct": float(predicted.apart[at]),
+        "probability_distinct_correlated": float(predicted.apart_correlated[at]),
+        "probability_wrong": float(predicted.wrong[at]),
     }
 
 
-def _failing(
-    wide: PairAnswers, own: PairAnswers, said: Predicted, plan: RoundingPlan
+def _failure_lengths(
+    wide: PairAnswers, own: PairAnswers, predicted: Predicted, plan: RoundingPlan
 ) -> FailureLengths:
     lengths = own.lengths
     return FailureLengths(
-        **_predicted_lengths(lengths, said),
-        observed=settled_from(lengths, np.asarray(~own.confused, float)),
-        first_failure=begun_at(lengths, np.asarray(~own.both_right, float)),
-        noise=said.noise,
-        noise_shared=said.shared,
-        **_exponents(wide, said.signal),
+        **_predicted_lengths(lengths, predicted),
+        observed=settled_from(lengths, np.asarray(~own.collides, float)),
+        first_failure=begun_at(lengths, np.asarray(~own.both_correct, float)),
+        noise=predicted.noise,
+        noise_shared=predicted.shared,
+        **_exponents(wide, predicted.signal),
         pairs=len(lengths),
         least=lengths[0],
         reach=lengths[-1],
-        contradictions=int(np.sum(said.contradicted)),
+        contradictions=int(np.sum(predicted.contradicted)),
         **_share(plan, lengths[-1]),
     )
 
 
-def _predicted_lengths(lengths: list[int], said: Predicted) -> dict[str, Any]:
+def _predicted_lengths(lengths: list[int], predicted: Predicted) -> dict[str, Any]:
     """What each predictor says."""
     settled = lambda events: settled_from(lengths, np.asarray(events, float))
-    early, late = (settled_from(lengths, said.apart, share) for share in _LIKELY)
+    early, late = (settled_from(lengths, predicted.apart, share) for share in _LIKELY)
     return {
-        "predicted": settled_from(lengths, said.apart),
+        "predicted": settled_from(lengths, predicted.apart),
         "predicted_low": early,
         "predicted_high": late,
-        "predicted_correlated": settled_from(lengths, said.apart_correlated),
-        "by_certificate": settled(~said.certified),
-        "stores": said.stored is not None,
-        "by_storage": None if said.stored is None else settled(~said.stored),
-        "by_signal": settled(said.signal > said.noise),
-        "predicted_first": begun_at(lengths, said.wrong),
+        "predicted_correlated": settled_from(lengths, predicted.apart_correlated),
+        "by_certificate": settled(~predicted.certified),
+        "stores": predicted.stored is not None,
+        "by_storage": None if predicted.stored is None else settled(~predicted.stored),
+        "by_signal": settled(predicted.signal > predicted.noise),
+        "predicted_first": begun_at(lengths, predicted.wrong),
     }
 
 
 def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Any]:
-    """How the change of the lead, and the distance of y, go with n within the training."""
+    """How the change of the logit margin, and the distance of y, go with n within the training."""
     kept = np.flatnonzero(wide.trained)
     distance = np.linalg.norm(wide.y[:, 1] - wide.y[:, 0], axis=1)
     lead, apart = (
@@ -262,7 +264,7 @@ def _share(plan: RoundingPlan, reach: int) -> dict[str, Any]:
 def collisions(
     settings: TrainSettings, decoders: Sequence[Decoder], done: Done
 ) -> Iterator[tuple[str, list[PairRow | FailureRow]]]:
-    """Pairs of lengths n and n + 1: which are confused, and from where, by format.
+    """Pairs of lengths n and n + 1: which collide, and from where, by format.
 
     Args:
       settings: What was trained.

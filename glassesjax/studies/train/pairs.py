@@ -30,17 +30,17 @@ class PairAnswers(NamedTuple):
     unembed: np.ndarray
 
     @property
-    def said(self) -> np.ndarray:
+    def ranked_first(self) -> np.ndarray:
         """The token ranked first; of equal scores the smaller one."""
         return np.argmax(self.scores, axis=-1)
 
     @property
-    def confused(self) -> np.ndarray:
+    def collides(self) -> np.ndarray:
         """Whether one token is ranked first for both."""
-        return self.said[:, 0] == self.said[:, 1]
+        return self.ranked_first[:, 0] == self.ranked_first[:, 1]
 
     @property
-    def lead(self) -> np.ndarray:
+    def logit_margin(self) -> np.ndarray:
         """Of the token right for n over that right for n + 1, for both of each pair."""
         first, second = (
             np.take_along_axis(self.scores, self.right[:, None, [k]], axis=2)[..., 0]
@@ -57,7 +57,7 @@ class PairAnswers(NamedTuple):
         return own[..., 0] - np.max(others, axis=-1)
 
     @property
-    def both_right(self) -> np.ndarray:
+    def both_correct(self) -> np.ndarray:
         """Whether both answers are right; a tie is no answer."""
         return np.all(self.margin > 0, axis=1)
 
@@ -106,8 +106,8 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
         jnp.asarray(lengths, jnp.int32),
         size=settings.tested[-1],
     )
-    said = made.begun == 0 if sees_later(settings.config) else True
-    kept = np.flatnonzero(made.alike & said)
+    answered = made.begun == 0 if sees_later(settings.config) else True
+    kept = np.flatnonzero(made.alike & answered)
     fields = (np.asarray(field)[kept] for field in (made.tokens, made.asked, made.right))
     return Pairs([lengths[at] for at in kept], *fields)
 
@@ -152,7 +152,7 @@ def refusal(wide: PairAnswers | None) -> dict[str, Any]:
     """
     if wide is None or not any(wide.trained):
         return {"obstacle": "no_pairs"}
-    wrong, count = int(np.sum(wide.trained & ~wide.both_right)), int(np.sum(wide.trained))
+    wrong, count = int(np.sum(wide.trained & ~wide.both_correct)), int(np.sum(wide.trained))
     if wrong:
         counts = WrongPairs(wrong_pairs=wrong, training_pairs=count)
         return {"obstacle": "pairs_wrong", "wrong": counts}

@@ -1,5 +1,7 @@
 """What the sweep page shows, by the names of its template."""
 
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +11,7 @@ from glassesjax.studies.train.cells import Training, decoders_of
 from glassesjax.studies.train.failure_cells import FACTOR
 from glassesjax.studies.train.page import common_facts, lost, shown
 from glassesjax.studies.train.records import TrainRow
-from glassesjax.surveys.sweep.records import SweepConstants
+from glassesjax.surveys.sweep.records import SweepConstants, axis_column
 from glassesjax.surveys.sweep.summary import Shares, SweepSummary, axes_of
 
 FILTERS = 2  # settings that a reader may filter by
@@ -60,12 +62,8 @@ def sweep_page(
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    axes = axes_of(run.settings)
-    varied = {name: values for name, values in axes.items() if 1 < len(values) <= MOST_VALUES}
     decoders = decoders_of(trainings)
     every = list(dict.fromkeys(each.constants.task for each in trainings))
-    # A sweep that was cut off has not all values; a button shows some record.
-    measured = lambda name: {str(getattr(each.constants, name)) for each in trainings}
     cells = f"{summary.cells_done} of {summary.cells} cells"
     return page(
         "glassesjax.surveys.sweep",
@@ -73,13 +71,29 @@ def sweep_page(
         run=run,
         made=_made(run),
         facts=[cells, *(f"task {task}" for task in every), *common_facts(trainings)],
-        filters={
-            name: [(str(v), f"{name} {v}") for v in varied[name] if str(v) in measured(name)]
-            for name in list(varied)[:FILTERS]
-            if name in SweepConstants.__dataclass_fields__ and len(measured(name)) > 1
-        },
+        filters=_filters(axes_of(run.settings), trainings),
         **shown(trainings, decoders, summary, figures),
     )
+
+
+def _filters(
+    axes: Mapping[str, Sequence[Any]], trainings: Sequence[Training]
+) -> dict[str, list[tuple[str, str]]]:
+    """Values of the first settings that vary, with their labels, by their names in rows.
+
+    A sweep that was cut off has not all values: each button shows some record.
+    """
+    known = {field.name for field in dataclasses.fields(SweepConstants)}
+    varied = {axis_column(name): (name, values) for name, values in axes.items()}
+    found = {}
+    for column, (name, values) in varied.items():
+        if column not in known or len(values) > MOST_VALUES:
+            continue
+        measured = {str(getattr(each.constants, column)) for each in trainings}
+        pairs = [(str(v), f"{name} {v}") for v in values if str(v) in measured]
+        if len(pairs) > 1:
+            found[column] = pairs
+    return dict(itertools.islice(found.items(), FILTERS))
 
 
 def _made(run: Run[TrainRow, SweepConstants]) -> dict[str, Any]:

@@ -217,6 +217,14 @@ def test_a_page_has_its_findings_answers_and_every_format(undrawn):
     assert "href=" not in page
 
 
+def test_a_format_that_overflows_has_no_accuracy(undrawn):
+    lost = {"loss": math.nan, "logit_margin": math.nan}
+    rows = [dataclasses.replace(row, **lost) for row in answers_in(["f16"], learned=False)]
+    page = page_of([*answers_in(["f32"]), *rows])
+    assert page.count(">not finite</td>") == len(rows)
+    assert title_of(page).startswith("In f32 the decoder is right up to n = 4")
+
+
 def test_a_page_says_why_nothing_is_predicted(undrawn):
     counts = WrongPairs(wrong_pairs=3, training_pairs=29)
     page = page_of([*answers_in(["f32"]), refused(counts)])

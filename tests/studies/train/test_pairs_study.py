@@ -67,7 +67,7 @@ def failing(request, wide):
     fmt = request.param
     plan = RoundingPlan(residual=fmt, output=fmt, mode="simulated", carrier=F64)
     own = heard(plan)
-    return fmt, pair_rows._failing(wide, own, pair_rows._predict(wide, own, plan), plan)
+    return fmt, pair_rows._failure_lengths(wide, own, pair_rows._predict(wide, own, plan), plan)
 
 
 def test_a_counter_fails_where_it_must(failing):
@@ -84,7 +84,7 @@ def test_a_counter_fails_where_it_must(failing):
 def test_a_format_that_keeps_all_is_predicted_to_fail_nowhere(wide):
     plan = RoundingPlan(output=F64, mode="simulated", carrier=F64)
     own = heard(plan)
-    found = pair_rows._failing(wide, own, pair_rows._predict(wide, own, plan), plan)
+    found = pair_rows._failure_lengths(wide, own, pair_rows._predict(wide, own, plan), plan)
     names = ("predicted", "by_storage", "by_signal", "observed", "first_failure")
     assert [getattr(found, name) for name in names] == [None] * 5
     assert found.noise == 0
@@ -94,7 +94,7 @@ def test_a_false_certificate_is_found(wide, monkeypatch):
     """The check can fail: certificates that were made up contradict what is seen."""
     plan = RoundingPlan.wide(F64)
     monkeypatch.setattr(pair_rows, "surely_confused", lambda *_: jnp.ones(MOST - 1, bool))
-    found = pair_rows._failing(wide, wide, pair_rows._predict(wide, wide, plan), plan)
+    found = pair_rows._failure_lengths(wide, wide, pair_rows._predict(wide, wide, plan), plan)
     assert found.contradictions == MOST - 1
 
 
