@@ -70,20 +70,22 @@ def sweep_page(
         run=run,
         made=_made(run),
         facts=[cells, *(f"task {task}" for task in every), *common_facts(trainings)],
-        filters=_filters(axes_of(run.settings)),
+        filters=_filters(axes_of(run.settings), trainings),
         **shown(trainings, decoders, summary, figures),
     )
 
 
-def _filters(axes: Mapping[str, Sequence[Any]]) -> dict[str, list[tuple[str, str]]]:
-    """Values of the first settings that vary, with their labels, by their names in rows."""
+def _filters(
+    axes: Mapping[str, Sequence[Any]], trainings: Sequence[Training]
+) -> dict[str, list[tuple[str, str]]]:
+    """Values that cells have of the first settings that vary, with labels, by names in rows."""
     known = {field.name for field in dataclasses.fields(SweepConstants)}
-    varied = {
-        axis_column(name): [(str(value), f"{name} {value}") for value in values]
-        for name, values in axes.items()
-        if 1 < len(values) <= MOST_VALUES and not any(isinstance(v, list) for v in values)
-    }
-    return {name: varied[name] for name in [each for each in varied if each in known][:FILTERS]}
+    filters: dict[str, list[tuple[str, str]]] = {}
+    for name, column in ((name, axis_column(name)) for name in axes if axis_column(name) in known):
+        values = dict.fromkeys(str(getattr(each.constants, column)) for each in trainings)
+        if 1 < len(values) <= MOST_VALUES:
+            filters[column] = [(value, f"{name} {value}") for value in values]
+    return dict(list(filters.items())[:FILTERS])
 
 
 def _made(run: Run[TrainRow, SweepConstants]) -> dict[str, Any]:
