@@ -140,7 +140,7 @@ def shown(
         "hero": hero,
         "figure": figures[hero] if hero else None,
         "figures": figures,
-        "formats": _formats(decoders),
+        "formats": _formats(decoders, hero),
         "tabled": [
             (series_of(name), name) for name in dict.fromkeys(line["format"] for line in table)
         ],
@@ -166,9 +166,9 @@ def shown(
     }
 
 
-def _formats(decoders: Sequence[TrainedDecoder]) -> list[tuple[str, str]]:
-    """Formats with the names of their series, in the order in which they were asked for."""
-    every = (name for one in decoders for name in (*one.pairs, *one.answers))
+def _formats(decoders: Sequence[TrainedDecoder], hero: str | None) -> list[tuple[str, str]]:
+    """Formats of the first figure with the names of their series."""
+    every = (name for one in decoders for name in (one.pairs if hero == "pairs" else one.answers))
     return [(series_of(name), name) for name in dict.fromkeys(every)]
 
 

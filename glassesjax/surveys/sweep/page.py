@@ -1,7 +1,6 @@
 """What the sweep page shows, by the names of its template."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,21 +78,14 @@ def sweep_page(
 def _filters(
     axes: Mapping[str, Sequence[Any]], trainings: Sequence[Training]
 ) -> dict[str, list[tuple[str, str]]]:
-    """Values of the first settings that vary, with their labels, by their names in rows.
-
-    A sweep that was cut off has not all values: each button shows some record.
-    """
+    """Values that cells have of the first settings that vary, with labels, by names in rows."""
     known = {field.name for field in dataclasses.fields(SweepConstants)}
-    varied = {axis_column(name): (name, values) for name, values in axes.items()}
-    found = {}
-    for column, (name, values) in varied.items():
-        if column not in known or len(values) > MOST_VALUES:
-            continue
-        measured = {str(getattr(each.constants, column)) for each in trainings}
-        pairs = [(str(v), f"{name} {v}") for v in values if str(v) in measured]
-        if len(pairs) > 1:
-            found[column] = pairs
-    return dict(itertools.islice(found.items(), FILTERS))
+    filters: dict[str, list[tuple[str, str]]] = {}
+    for name, column in ((name, axis_column(name)) for name in axes if axis_column(name) in known):
+        values = dict.fromkeys(str(getattr(each.constants, column)) for each in trainings)
+        if 1 < len(values) <= MOST_VALUES:
+            filters[column] = [(value, f"{name} {value}") for value in values]
+    return dict(list(filters.items())[:FILTERS])
 
 
 def _made(run: Run[TrainRow, SweepConstants]) -> dict[str, Any]:
