@@ -452,7 +452,7 @@ def test_appending_does_not_copy_the_keys(tmp_path):
         assert keys == {(1,), (2,)}
 
 
-def test_a_wheel_says_that_its_packages_are_typed(tmp_path):
+def test_a_wheel_has_types_and_templates(tmp_path):
     root = Path(glassesjax.__file__).parents[1]
     for package in ("glassesjax", "proofs_numeric"):
         assert (root / package / "py.typed").is_file()
@@ -460,6 +460,8 @@ def test_a_wheel_says_that_its_packages_are_typed(tmp_path):
     [wheel] = build.WheelBuilder(str(root)).build(directory=str(tmp_path))
     names = zipfile.ZipFile(wheel).namelist()
     assert {"glassesjax/py.typed", "proofs_numeric/py.typed"} <= set(names)
+    shared = {f"glassesjax/report/templates/{n}" for n in ("base.html.j2", "page.css", "page.js")}
+    assert {*shared, "glassesjax/studies/collapse/page.html.j2"} <= set(names)
 
 
 @pytest.mark.slow

@@ -156,7 +156,8 @@ def test_a_killed_process_ends_the_other(pair):
     assert status[1] == -signal.SIGKILL
     assert status[0] == 1, said[0]
     assert said[0].count("Another process of this training ended") == 1
-    assert 0 <= ends[0] - ends[1] < HEARTBEAT + SLACK
+    # Each is waited for by a thread of its own: of two that end at once either may be seen first.
+    assert abs(ends[0] - ends[1]) < HEARTBEAT + SLACK
 
 
 @pytest.fixture(scope="module")
