@@ -109,14 +109,7 @@ def _members(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
 
 
 def names_arrays(hint: Any) -> bool:  # noqa: ANN401
-    """Whether a type is, or has among its members and elements, one of arrays with axes.
-
-    Args:
-      hint: An annotation.
-
-    Returns:
-      The truth value.
-    """
+    """Whether a type is, or has among its members and elements, one of arrays with axes."""
     several = lambda one: typing.get_origin(one) in (tuple, Sequence, Collection)
     inner = lambda one: any(map(names_arrays, typing.get_args(one))) if several(one) else False
     return any(_is_array(one) or inner(one) for one in _members(hint))

@@ -58,9 +58,6 @@ class CommandCall(NamedTuple):
 def parsed(arguments: Sequence[str]) -> Parsed | CommandCall:
     """The verb with its settings.
 
-    Args:
-      arguments: Words after the program's name.
-
     Returns:
       A study with its settings and options, or a command with its settings, checked. Where help is
       asked for it is printed, and the process exits.

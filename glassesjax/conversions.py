@@ -16,10 +16,6 @@ import numpy as np
 def array_of(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """An array of JAX or of NumPy, of the axes and the kind of number that a type names.
 
-    Args:
-      value: Any.
-      hint: A type of jaxtyping.
-
     Returns:
       The array; None where the value is none of that type.
     """
@@ -103,9 +99,6 @@ def opened(value: Any, *, rows: bool) -> list[Any]:  # noqa: ANN401
     Args:
       value: Of JAX or NumPy.
       rows: Whether of its rows, or else of Python's numbers where these are known.
-
-    Returns:
-      The list.
     """
     try:
         return list(value) if rows else np.asarray(value).tolist()
@@ -115,9 +108,6 @@ def opened(value: Any, *, rows: bool) -> list[Any]:  # noqa: ANN401
 
 def plain_number(value: Any) -> Any:  # noqa: ANN401
     """A number of NumPy as Python's, also one of a narrow format.
-
-    Args:
-      value: A number, or an array without axes.
 
     Returns:
       A truth value, whole number or float; other values as they are.
@@ -134,18 +124,12 @@ def is_scalar(value: Any, kind: type) -> bool:  # noqa: ANN401
     Args:
       value: An array of JAX.
       kind: An abstract type such as ``np.floating``.
-
-    Returns:
-      The truth value.
     """
     return not value.ndim and jnp.issubdtype(value.dtype, kind)
 
 
 def numbers_of(value: Any) -> np.ndarray | None:  # noqa: ANN401
     """Numbers as an array of NumPy with an axis or more.
-
-    Args:
-      value: A number, an array or a sequence of numbers.
 
     Returns:
       The array; None where the numbers are being traced and have no values yet.
@@ -161,9 +145,6 @@ def slack(dtype: np.dtype) -> float:
 
     Shares are made by a softmax or a quotient, and entropies by sums of them: each of a few
     operations on numbers of size one adds a unit roundoff, half of the spacing at one.
-
-    Args:
-      dtype: Of the numbers.
 
     Returns:
       Eight unit roundoffs of a type of floats; 0 of others.

@@ -41,12 +41,6 @@ class ExportSettings:
 def export(settings: ExportSettings) -> Iterable[str]:
     """Writes the files.
 
-    Args:
-      settings: Which run, and what of it.
-
-    Returns:
-      The path of each file.
-
     Raises:
       BadInput: There is no such run, a package is missing, or nothing may be written there.
       NoRoom: The disk is full.

@@ -36,13 +36,6 @@ def regular_file(path: Path, expected: str) -> int:
     A pipe waits for its writer, a device may never end, and neither can be read again when a run
     continues.
 
-    Args:
-      path: What a user named.
-      expected: What it is to be, for the message.
-
-    Returns:
-      How many bytes it has.
-
     Raises:
       BadInput: There is nothing of that name, or something else.
     """
@@ -61,14 +54,6 @@ def regular_file(path: Path, expected: str) -> int:
 def read_file(path: Path, expected: str, *, most: int) -> bytes:
     """The content of a regular file.
 
-    Args:
-      path: What a user named.
-      expected: What it is to be, for the message.
-      most: More bytes are refused before they are read.
-
-    Returns:
-      Its bytes.
-
     Raises:
       BadInput: It is no regular file, has more bytes, or cannot be read.
     """
@@ -86,12 +71,6 @@ def read_file(path: Path, expected: str, *, most: int) -> bytes:
 
 def json_object(content: bytes | str) -> dict[str, Any]:
     """A JSON object.
-
-    Args:
-      content: What a file says.
-
-    Returns:
-      Its values by name.
 
     Raises:
       ValueError: It is no JSON, another value than an object, no UTF-8, holds a number of more
@@ -112,24 +91,13 @@ _JSON = {list: "list", str: "text", bool: "boolean", int: "number", float: "numb
 
 
 def reason(error: BaseException) -> str:
-    """What an error says of its cause, in a few words.
-
-    Args:
-      error: Of the system or of Python.
-
-    Returns:
-      One line.
-    """
+    """What an error says of its cause, in a few words."""
     said = error.strerror if isinstance(error, OSError) else None
     return " ".join((said or str(error) or type(error).__name__).split())
 
 
 def check_name(path: Path, flag: str) -> None:
     """Refuses a path that no file can have, before anything is made on the way to it.
-
-    Args:
-      path: Where something is to be written.
-      flag: Which names it.
 
     Raises:
       BadInput: A name in it is too long, or holds a character that no name can have, or there are
@@ -154,9 +122,6 @@ def check_name(path: Path, flag: str) -> None:
 def part_of(path: Path) -> Path:
     """Where a file lies until it is whole and renamed: beside it, for this process alone.
 
-    Args:
-      path: Where the file goes.
-
     Returns:
       A path whose name is no longer than names may be.
     """
@@ -168,14 +133,6 @@ def part_of(path: Path) -> Path:
 @contextmanager
 def writing(expected: str, path: Path, remedy: str = "choose another --out") -> Iterator[None]:
     """Says what an error of the file system means for who writes there.
-
-    Args:
-      expected: What is done in the block, for the message.
-      path: Where.
-      remedy: What to do, where the disk is not full.
-
-    Yields:
-      Nothing.
 
     Raises:
       NoRoom: The disk, the quota or the largest size of a file is reached.
@@ -192,15 +149,7 @@ def writing(expected: str, path: Path, remedy: str = "choose another --out") -> 
 
 
 def no_room(path: Path, error: BaseException) -> NoRoom:
-    """What to say where nothing more can be written.
-
-    Args:
-      path: Where.
-      error: What the system said.
-
-    Returns:
-      The error to raise.
-    """
+    """What to say where nothing more can be written."""
     expected = f"Expected room on the disk of {path}"
     return NoRoom(f"{expected}, got {reason(error)}: free some; the same command continues.")
 
@@ -211,9 +160,6 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     Args:
       value: Nested mappings, sequences and plain values.
       indent: As for ``json.dumps``.
-
-    Returns:
-      The text.
 
     Raises:
       TypeError: There is a value of another kind in it, such as an array.
@@ -227,9 +173,6 @@ def written_by_rename(path: Path) -> Iterator[BinaryIO]:
 
     Args:
       path: Where it goes; a file already there is replaced when the block ends.
-
-    Yields:
-      What the content is written to.
 
     Raises:
       OSError: It cannot be written; what was there is as it was.
@@ -303,12 +246,6 @@ def mark_of(path: Path, rows: int | None = None) -> Mark:
 def whole_lines(path: Path) -> list[bytes]:
     """The whole lines of a file, with their ends; one that was cut off is none.
 
-    Args:
-      path: The file, of rows.
-
-    Returns:
-      Its lines in order.
-
     Raises:
       BadInput: There is no regular file of that name.
     """
@@ -318,9 +255,6 @@ def whole_lines(path: Path) -> list[bytes]:
 
 def check_local(path: Path) -> None:
     """Refuses addresses: ``gs://bucket/run`` would become a local folder ``gs:``.
-
-    Args:
-      path: Where something is to be written.
 
     Raises:
       BadInput: It starts with a scheme.

@@ -27,9 +27,6 @@ _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud80
 def shown(text: str) -> str:
     r"""Text as a terminal may show it, whoever wrote it.
 
-    Args:
-      text: Of a model, a file or a user.
-
     Returns:
       The same with control characters and half surrogates as escapes: ``\x1b``.
 
@@ -64,9 +61,6 @@ def _line(text: object) -> str:
 
 def ending(error: BaseException) -> tuple[str, int] | None:
     """What a command says of an error, and its exit status.
-
-    Args:
-      error: Whatever ended a run.
 
     Returns:
       The line and the status; None for what is no error of a user, the system or a peer: a bug,
@@ -111,14 +105,7 @@ class Outlasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, or drops.
-
-        Args:
-          text: Whatever.
-
-        Returns:
-          Its length.
-        """
+        """Writes, or drops."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 

@@ -36,9 +36,6 @@ def load(verb: str) -> Study[Any, Any] | Command:
     Args:
       verb: One of ``VERBS``.
 
-    Returns:
-      Its value, from its module.
-
     Raises:
       KeyError: There is no such verb.
     """

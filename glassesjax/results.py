@@ -42,9 +42,6 @@ def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
 def study_of(folder: Path) -> Study[Any, Any] | None:
     """Which study has written a run.
 
-    Args:
-      folder: Of the run.
-
     Returns:
       None where its ``settings.json`` names none of this package.
 
@@ -75,9 +72,6 @@ class Listed(NamedTuple):
 
 def runs_in(folder: Path) -> Iterator[Listed]:
     """All runs below a folder, by their paths.
-
-    Args:
-      folder: Where to look; a run itself is one.
 
     Yields:
       Each folder that has a ``settings.json``; runs within runs, as a sweep's cells, are not

@@ -65,9 +65,6 @@ def check_each(checks: Iterable[tuple[bool, str, object]]) -> None:
 def flag(name: str) -> str:
     """A field as the command line writes it.
 
-    Args:
-      name: Of the field.
-
     Returns:
       ``--max-tokens`` for ``max_tokens``.
     """
@@ -76,9 +73,6 @@ def flag(name: str) -> str:
 
 def number_text(number: int) -> str:
     """A whole number as a message has it, however large.
-
-    Args:
-      number: Any.
 
     Returns:
       Its digits, or of a very large one about how many there are.
@@ -91,12 +85,6 @@ def number_text(number: int) -> str:
 def whole_number(text: str) -> int:
     """A whole number in digits of ASCII.
 
-    Args:
-      text: A word of a command.
-
-    Returns:
-      The number.
-
     Raises:
       ValueError: It is none, or longer than any number here.
     """
@@ -107,9 +95,6 @@ def whole_number(text: str) -> int:
 
 def decimal_number(text: str) -> float:
     """A number in digits of ASCII.
-
-    Args:
-      text: A word of a command.
 
     Returns:
       The number; infinities and NaN too, which settings refuse by themselves.

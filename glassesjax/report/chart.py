@@ -85,9 +85,6 @@ class Chart(Figure):
           top: From the top edge.
           width: Of what is inside the axes.
           height: Likewise.
-
-        Returns:
-          The axes.
         """
         bottom = 1 - (top + height) / self.height
         box = (left / self.width, bottom, width / self.width, height / self.height)
@@ -230,9 +227,6 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
     Args:
       chart: What to write; the same one gives the same text.
       prefix: Put before each id that is referred to; different for each figure of a page.
-
-    Returns:
-      Both.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

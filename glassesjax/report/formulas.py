@@ -25,9 +25,6 @@ def formula(tex: str) -> Markup:
 def prose(text: str) -> Markup:
     """A sentence with LaTeX between dollars.
 
-    Args:
-      text: Plain text and formulas; not HTML.
-
     Returns:
       The escaped text with ``math`` elements.
 

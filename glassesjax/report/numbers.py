@@ -32,9 +32,6 @@ def percent(share: float) -> str:
 
     Args:
       share: From 0 to 1, or NaN.
-
-    Returns:
-      Plain text.
     """
     if math.isnan(share):
         return "not finite"

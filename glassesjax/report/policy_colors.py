@@ -11,9 +11,6 @@ SINKS = "c5"  # a window that keeps the first tokens
 def policy_color(policy: str) -> str:
     """The color token of a policy, by its score.
 
-    Args:
-      policy: Its name.
-
     Returns:
       The same for what a name adds to a score, but for first tokens that a window keeps.
     """

@@ -51,9 +51,6 @@ def plot(
       narrow: What draws it 358 pixels wide, where text of one drawing would shrink.
       rows: The data behind it.
       alt: What it shows; empty where the template says it.
-
-    Returns:
-      The figure as text.
     """
     wide = drawing(draw(), name)
     small = drawing(narrow(), f"{name}-narrow").inline if narrow else ""
@@ -119,9 +116,6 @@ def number(value: float | None) -> str:
 
     Args:
       value: Any number; None where a row has none.
-
-    Returns:
-      Plain text.
     """
     if value is None:
         return MISSING
@@ -134,9 +128,6 @@ def signed(value: float | None, digits: int = 2) -> str:
     Args:
       value: Any number; None where a row has none.
       digits: Behind the point.
-
-    Returns:
-      Plain text.
     """
     if value is None:
         return MISSING
@@ -151,9 +142,6 @@ def percent_of(share: float | None) -> str:
 
 def words(names: Iterable[object]) -> str:
     """Names in a row, the last one behind ``and``.
-
-    Args:
-      names: Any number.
 
     Returns:
       Plain text; ``none`` for no name.

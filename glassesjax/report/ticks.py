@@ -51,15 +51,7 @@ class Limits(NamedTuple):
 def log_axis(
     axes: Axes, side: Literal["x", "y"], limits: Limits, *, most: int, unit: str = ""
 ) -> None:
-    """A logarithmic axis with a few round numbers.
-
-    Args:
-      axes: Where to set it.
-      side: Which of the two.
-      limits: Its ends.
-      most: Ticks that there is room for.
-      unit: Behind each number.
-    """
+    """A logarithmic axis with a few round numbers."""
     ticks = limits.ticks(most)
     axes.set(**{f"{side}lim": limits})  # before the scale, which would look for limits itself
     axes.set(**{f"{side}scale": "log"})

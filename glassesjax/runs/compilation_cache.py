@@ -126,14 +126,7 @@ def folder_name() -> str:
 
 
 def processor(described: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's architecture, and a digest of what programs are compiled for.
-
-    Args:
-      described: What the kernel says of it.
-
-    Returns:
-      A part of a file's name.
-    """
+    """The processor's architecture, and a digest of what programs are compiled for."""
     try:
         lines = described.read_text().splitlines()
     except OSError:  # not on every system

@@ -69,9 +69,6 @@ def fill(
       settled: Takes how many rows of the file are as the run wrote them; gives how many of these it
         can go on from, and the others are cut. If absent, a file with other rows is refused.
 
-    Returns:
-      The whole run.
-
     Raises:
       BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
       Busy: Another process is writing it.

@@ -62,9 +62,6 @@ class Journal:
     def number(self, file: RowFile) -> int:
         """The place of this process's record; called where it has rows to write.
 
-        Args:
-          file: The run's rows so far.
-
         Returns:
           That of an equal one that is there, else of a new one, which is on disk when this returns,
           for no row may name a record that a kill has taken. Other code is then said.
@@ -111,11 +108,7 @@ class Journal:
         return bool(self._unmarked)
 
     def write(self, file: RowFile) -> None:
-        """Notes how many rows there are, and writes.
-
-        Args:
-          file: Its rows, on disk.
-        """
+        """Notes how many rows there are, and writes."""
         mark = file.mark()
         self._marks = [each for each in self._marks if each.rows < mark.rows] + [mark]
         # What was cut is made anew.
@@ -130,9 +123,6 @@ class Journal:
 
 def programs(folder: Path) -> Counter[str]:
     """How many compiled programs the processes that made a run took from the disk, and kept.
-
-    Args:
-      folder: Of the run.
 
     Returns:
       ``hits`` and ``misses``, as of ``take_counts``; neither where the run's record has none.

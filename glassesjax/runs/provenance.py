@@ -41,14 +41,7 @@ def code_fields() -> dict[str, str]:
 
 @functools.cache
 def source_digest(root: Path = ROOT) -> str:
-    """Digest of the package's modules as they lie on disk, by their names.
-
-    Args:
-      root: Of the package.
-
-    Returns:
-      Sixteen hexadecimal digits.
-    """
+    """Digest of the package's modules as they lie on disk, by their names."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -59,9 +52,6 @@ def source_digest(root: Path = ROOT) -> str:
 @functools.cache
 def commit(root: Path = ROOT) -> str:
     """The commit of the repository that tracks the package.
-
-    Args:
-      root: Of the package.
 
     Returns:
       Its digest, with ``-changed`` where files of the package differ from it; empty without a

@@ -16,9 +16,6 @@ def blaming_unmarked(path: Path, *, unmarked: bool) -> Iterator[None]:
       path: The rows.
       unmarked: Whether there are such rows; if not, an error is a bug and stays as it is.
 
-    Yields:
-      Nothing.
-
     Raises:
       BadInput: The block has failed, and somebody else may have written rows.
     """

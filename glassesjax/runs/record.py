@@ -156,9 +156,6 @@ def read_as(
       row: Values by name.
       where: Line and file of the row, for messages.
 
-    Returns:
-      The record.
-
     Raises:
       BadInput: The row is of none of these kinds, or no such row.
     """
@@ -174,9 +171,6 @@ def read_as(
 
 def members(record: Any) -> Iterator[Member]:  # noqa: ANN401  (a dataclass)
     """The arrays that a record names.
-
-    Args:
-      record: A frozen dataclass.
 
     Yields:
       Each with what it must be; none for a field that does not apply.
@@ -195,9 +189,6 @@ def members(record: Any) -> Iterator[Member]:  # noqa: ANN401  (a dataclass)
 def kind_name(kind: type) -> str:
     """What rows of a kind say in their field ``kind``.
 
-    Args:
-      kind: Its class.
-
     Returns:
       The one value of that enumeration; empty of a class without it.
     """
@@ -206,14 +197,7 @@ def kind_name(kind: type) -> str:
 
 
 def names(kind: type) -> list[str]:
-    """The names of a kind's fields as a row has them, in order.
-
-    Args:
-      kind: Its class.
-
-    Returns:
-      Those of groups in the place of the group.
-    """
+    """The names of a kind's fields as a row has them, in order."""
     return [name for field in _fields(kind) for name in _row_names(field)]
 
 
@@ -226,9 +210,6 @@ def _row_names(field: _Field) -> list[str]:
 @functools.cache
 def columns(kind: type) -> tuple[Column, ...]:
     """The fields of a kind of row.
-
-    Args:
-      kind: Its class.
 
     Returns:
       In the order in which they are written; those of an optional group are optional.

@@ -15,9 +15,6 @@ RECORDS = "records"
 def read_record(path: Path) -> dict[str, Any]:
     """What the processes of a run have noted.
 
-    Args:
-      path: The file.
-
     Returns:
       Values by name; none where there is no file, or no JSON object in it.
 
@@ -36,10 +33,6 @@ def read_record(path: Path) -> dict[str, Any]:
 def listed(record: Mapping[str, Any], name: str) -> list[Any]:
     """A list of a record.
 
-    Args:
-      record: As read.
-      name: Of the list.
-
     Returns:
       The list; an empty one where there is another value, or none.
     """
@@ -47,26 +40,12 @@ def listed(record: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def marks_of(record: Mapping[str, Any]) -> list[Mark]:
-    """The marks of a run's rows.
-
-    Args:
-      record: As read.
-
-    Returns:
-      Those that are some.
-    """
+    """The marks of a run's rows."""
     return [mark for each in listed(record, MARKS) if (mark := _mark(each))]
 
 
 def records_of(record: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     """What the processes of a run have noted once for their rows.
-
-    Args:
-      record: As read.
-      path: The file, for the message.
-
-    Returns:
-      Each at the place that its rows name.
 
     Raises:
       BadInput: They are no list of JSON objects: rows would be taken for another process's.

@@ -40,9 +40,6 @@ class RowSchema(Generic[RowT, ConstantsT]):
     def upgraded(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """A row of schema 1 in today's words.
 
-        Args:
-          row: As it was written.
-
         Returns:
           What is to stand in a record of ``provenance.json``, and the row itself.
         """
@@ -63,13 +60,6 @@ class RowSchema(Generic[RowT, ConstantsT]):
 
     def read(self, row: Mapping[str, Any], where: str = "a row") -> RowT:
         """A row of today as the record it was written from.
-
-        Args:
-          row: Values by name.
-          where: Line and file, for messages.
-
-        Returns:
-          Of one of the kinds.
 
         Raises:
           BadInput: It is no such row.

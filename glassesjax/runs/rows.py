@@ -72,9 +72,6 @@ class RowFile:
     def append(self, rows: Iterable[Row]) -> None:
         """Writes those rows that are not there yet, and waits until they are on disk.
 
-        Args:
-          rows: Flat rows with all fields of the key.
-
         Raises:
           BadInput: A row lacks a field of the key, or has it of another kind than the rows before.
           OSError: The rows cannot be written; the file is then as it was.
@@ -104,9 +101,6 @@ class RowFile:
 
     def fits(self, mark: Mark) -> bool:
         """Whether the file begins as it did.
-
-        Args:
-          mark: Of an earlier state of it.
 
         Returns:
           False where one of these rows is gone or another one.
@@ -203,9 +197,6 @@ def read_rows(path: Path, *, lists: bool = False) -> list[dict[str, Any]]:
     Args:
       path: A file of JSON lines.
       lists: Whether a value may be a list.
-
-    Returns:
-      One dictionary a row.
 
     Raises:
       BadInput: A whole line is not a JSON object of plain values.

@@ -76,9 +76,6 @@ class Run(Generic[RowT, ConstantsT]):
 
         Args:
           kind: Of rows; of all kinds if absent.
-
-        Returns:
-          What each is.
         """
         kinds = self.kinds or tuple(dict.fromkeys(map(type, self.rows)))
         classes = [each for each in kinds if kind is None or kind_name(each) == kind]
@@ -191,9 +188,6 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
     def array(self, name: str) -> NumPyArray:
         """An array that a row names.
 
-        Args:
-          name: As the row has it.
-
         Returns:
           Of the type and shape that the row's field is documented with.
 
@@ -210,9 +204,6 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
 
         Args:
           folder: A new or empty one.
-
-        Returns:
-          Its path.
 
         Raises:
           BadInput: There are files in it, nothing may be written there, or an array of the run is
@@ -274,9 +265,6 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
     Args:
       folder: Of a run, also of one whose rows are in the words of an older schema.
       schema: How the study's rows are kept.
-
-    Returns:
-      All its whole rows that count.
 
     Raises:
       BadInput: A file is missing or holds something else, or no row counts.

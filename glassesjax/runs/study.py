@@ -122,9 +122,6 @@ class Study(Generic[SettingsT, OptionsT]):
     def known(self, settings: SettingsT) -> dict[str, object]:
         """What fixes a run, as far as it is known before a model is opened.
 
-        Args:
-          settings: Of this study.
-
         Returns:
           Values as ``settings.json`` has them, by name.
         """

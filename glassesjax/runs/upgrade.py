@@ -125,10 +125,6 @@ def numbered(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of schema 1 as records.
 
-    Args:
-      rows: As they were written.
-      schema: How the study's rows are kept today.
-
     Returns:
       What stands once, in numbered records, and the rows, each with its number.
     """

@@ -18,27 +18,13 @@ class Passes(NamedTuple):
         return [f"the unrounded pass is not finite, in {self.not_finite} of {self.known} rows"]
 
     def phrases(self, what: str = "rows") -> list[str]:
-        """What a headline begins with where the model is not finite.
-
-        Args:
-          what: What a row is of.
-
-        Returns:
-          A part of a sentence, or none.
-        """
+        """What a headline begins with where the model is not finite."""
         if not self.not_finite:
             return []
         return [f"not finite, in {self.not_finite} of {self.known} {what}"]
 
     def sentences(self, what: str = "rows") -> list[str]:
-        """The first sentence on a run of a model that is not finite.
-
-        Args:
-          what: What a row is of.
-
-        Returns:
-          One sentence, or none.
-        """
+        """The first sentence on a run of a model that is not finite."""
         return [f"N{text[1:]}: these have no result." for text in self.phrases(what)]
 
 
@@ -48,9 +34,6 @@ def passes(finite: Iterable[object]) -> Passes:
     Args:
       finite: Of each row; None where one says nothing, as of a number format, where what overflows
         is a result and no failure.
-
-    Returns:
-      The counts.
     """
     known = [value for value in finite if value is not None]
     return Passes(len(known), known.count(False))

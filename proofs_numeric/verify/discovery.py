@@ -61,9 +61,6 @@ TOPICS = (
 def topic_of(claim: str) -> str:
     """The topic of a claim.
 
-    Args:
-      claim: Its name.
-
     Returns:
       A name of ``TOPICS``.
     """
@@ -82,9 +79,6 @@ def modules() -> Mapping[str, str]:
 def load(names: Iterable[str]) -> tuple[Claim, ...]:
     """Imports claims.
 
-    Args:
-      names: Of the claims.
-
     Returns:
       The claims, in the order of ``names``.
     """
@@ -93,9 +87,6 @@ def load(names: Iterable[str]) -> tuple[Claim, ...]:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Names of one folder in the order of the ledger.
-
-    Args:
-      names: Of the folder's files.
 
     Returns:
       Those of ``ORDER``, then the others.

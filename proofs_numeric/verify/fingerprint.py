@@ -46,9 +46,6 @@ class SourceTree:
     def files(self, module: str) -> tuple[Path, ...]:
         """The files of a module; none where there is no such module.
 
-        Args:
-          module: Its full name.
-
         Returns:
           The file, or a package's ``__init__.py`` and its stub, if it has one.
         """
@@ -62,9 +59,6 @@ class SourceTree:
 
     def behind(self, modules: Iterable[str]) -> dict[str, tuple[Path, ...]]:
         """Modules, what they import, and what that imports in turn.
-
-        Args:
-          modules: Full names.
 
         Returns:
           Files by the module's name, by the order of names.
@@ -80,9 +74,6 @@ class SourceTree:
 
     def digest(self, modules: Iterable[str]) -> str:
         """Digest of modules and of what is behind them.
-
-        Args:
-          modules: Full names.
 
         Returns:
           Hexadecimal digits: the same for the same names and contents, wherever they lie.
@@ -138,9 +129,6 @@ SOURCES = SourceTree({name: Path(str(importlib.resources.files(name))) for name 
 @functools.cache
 def fingerprint(*claims: str) -> str:
     """What tells a claim's rows of today from those that other code made, or another device.
-
-    Args:
-      *claims: Names; one for its rows.
 
     Returns:
       Sixteen hexadecimal digits. They change with the claim's file, the module that measures it,

@@ -25,14 +25,7 @@ BOTH: Mapping[Literal["bound", "measured"], Mapping[str, object]] = {
 
 
 def has_ladder(rows: Sequence[MeasurementRow]) -> bool:
-    """Whether there is something to draw: two steps that met their hypotheses.
-
-    Args:
-      rows: Of one claim.
-
-    Returns:
-      False also where nothing is on a ladder.
-    """
+    """Whether there is something to draw: two steps that met their hypotheses."""
     return len(_sizes(rows)) > 1
 
 

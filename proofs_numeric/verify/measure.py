@@ -46,14 +46,7 @@ def verify(
 
 
 def constants(settings: VerifySettings) -> VerifyConstants:
-    """What all rows of a process have in common.
-
-    Args:
-      settings: What is measured.
-
-    Returns:
-      Suite, and how XLA and JAX are set.
-    """
+    """What all rows of a process have in common."""
     return VerifyConstants(
         study="verify",
         suite=settings.suite,

@@ -26,9 +26,6 @@ FEW = 3  # claims that a headline names one by one
 def headline(summary: VerifySummary) -> str:
     """The ledger in a line, its numbers first.
 
-    Args:
-      summary: Of the ledger.
-
     Returns:
       How many claims stand and how many counter-cases fail, and each claim where they are few.
     """
@@ -48,14 +45,7 @@ def _claim_headline(name: str, claim: ClaimSummary) -> str:
 
 
 def violation_line(violation: Violation) -> str:
-    """What is not as it must be.
-
-    Args:
-      violation: Of the summary.
-
-    Returns:
-      Plain text that begins with the claim's name.
-    """
+    """What is not as it must be."""
     claim, row = violation.claim, violation.row
     if row is None:
         part = violation.part
@@ -99,13 +89,6 @@ def ledger_page(
     ladders: Mapping[str, str],
 ) -> str:
     """One self-contained page on the ledger.
-
-    Args:
-      run: Its settings and where it was made are shown as they are.
-      summary: What it comes down to.
-      claims: Those with rows, in the order of the ledger.
-      figure: The first one.
-      ladders: By claim, the path of the file of its figure.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -177,15 +160,7 @@ def _row(rows: ClaimRows, part: str, setting: str) -> MeasurementRow:
 
 
 def values(rows: Mapping[str, ClaimRows], summary: VerifySummary) -> list[dict[str, Any]]:
-    """The data behind the first figure: a row a measurement.
-
-    Args:
-      rows: By claim.
-      summary: Of the ledger.
-
-    Returns:
-      Values by name; none for a ratio that there is not.
-    """
+    """The data behind the first figure: a row a measurement."""
     return [
         {
             "topic": summary.claims[name].topic,

@@ -21,11 +21,6 @@ def claim_rows(
 ) -> list[VerifyRow]:
     """All rows of a claim.
 
-    Args:
-      claim: What was measured.
-      measurements: All of its measurements, each with its part.
-      fingerprint: Of the code that measured.
-
     Returns:
       One for each measurement, in their order, then the closing one.
     """

@@ -39,9 +39,6 @@ def run_verify(
       command: What was called, for the record.
       advance: Takes the name of each claim that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the folder.
     """
@@ -65,9 +62,6 @@ def run_verify(
 
 def result(run: Run[VerifyRow, VerifyConstants]) -> VerifyResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the verb verify.
 
     Returns:
       Its figures are ``ratios`` and those of claims that have a ladder, by the claims' names.

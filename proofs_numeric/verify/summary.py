@@ -182,9 +182,6 @@ def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
 
     Args:
       run: Of the verb verify, with at least one row.
-
-    Returns:
-      Claim by claim, and over all of them.
     """
     violations = list(_violations(run.rows))
     broken = {each.claim for each in violations}
@@ -225,9 +222,6 @@ def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
 
 def by_claim(rows: Sequence[VerifyRow]) -> dict[str, ClaimRows]:
     """The rows of each claim that has some.
-
-    Args:
-      rows: Of the ledger, in any order.
 
     Returns:
       By the claim's name, in the order of the ledger.

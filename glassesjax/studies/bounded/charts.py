@@ -67,9 +67,6 @@ def kept_chart(look: Look, *, narrow: bool = False) -> Chart:
     Args:
       look: Of a run with texts.
       narrow: Whether it is for a phone.
-
-    Returns:
-      A panel for each encoding: a bar a cache.
     """
     shown = [(name, look.caches(name)) for name in look.positions if look.caches(name)]
     columns = 1 if narrow or len(shown) == 1 else min(3, len(shown))
@@ -114,17 +111,7 @@ def _bars(chart: Chart, axes: Axes, caches: Sequence[TextSummary]) -> None:
 
 @charted
 def distance_chart(look: Look, positions: str, family: str, *, width: float = 350) -> Chart:
-    """Distances of runs of n and n + 1 under each cache.
-
-    Args:
-      look: Of the run.
-      positions: Which encoding.
-      family: Which family of runs.
-      width: In pixels.
-
-    Returns:
-      A line a cache; what is equal stands in a strip.
-    """
+    """Distances of runs of n and n + 1 under each cache."""
     chart = Chart(width, 236 if width < 400 else 320)
     axes = chart.panel(58, 24, width - 70, chart.height - 68)
     mine = {
@@ -175,15 +162,7 @@ def _curve(
 
 @charted
 def tokens_chart(look: Look, panel: Panel) -> Chart:
-    """Influence by position under one cache, and which tokens are still cached.
-
-    Args:
-      look: Of the run.
-      panel: Which cache.
-
-    Returns:
-      Dots, open where no layer has the token any more, over the rollout.
-    """
+    """Influence by position under one cache, and which tokens are still cached."""
     tokens = look.tokens[panel]
     chart = Chart(350, 206)
     axes = chart.panel(58, 10, 284, 150)
@@ -231,9 +210,6 @@ def _share_axis(axes: Axes, low: int, floor: float, count: int) -> None:
 
 def figures_of(look: Look) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
-
-    Args:
-      look: Of the run.
 
     Returns:
       ``kept`` where a cache is bounded, ``distance-ENCODING-FAMILY`` and

@@ -47,11 +47,6 @@ def cells(
 ) -> list[Cell]:
     """All that is to be measured of one model, capacities resolved.
 
-    Args:
-      settings: What to measure.
-      positions: Name of the positional encoding, for the rows.
-      model: Its sizes, its tokenizer and its context.
-
     Returns:
       One record for each policy, capacity and family of runs, or text.
 
@@ -113,9 +108,6 @@ def measure(
       model: Float32 weights.
       done: Whether the row with these key fields is there already; whole cells are left out.
 
-    Yields:
-      The name of each cell and its rows.
-
     Raises:
       BadInput: As ``cells``.
     """
@@ -129,15 +121,7 @@ def measure(
 
 
 def constants(settings: BoundedSettings, model: LanguageModel) -> BoundedConstants:
-    """What all rows of a run have in common.
-
-    Args:
-      settings: What is measured.
-      model: Of any encoding.
-
-    Returns:
-      Model, weights and seed, and how was measured.
-    """
+    """What all rows of a run have in common."""
     config = model.decoder.config
     return BoundedConstants(
         **model_fields("bounded", model, settings.seed),

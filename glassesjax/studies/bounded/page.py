@@ -16,9 +16,6 @@ from glassesjax.tasks.sequences import FAMILIES
 def headline(summary: BoundedSummary) -> str:
     """The run in a line, its numbers first.
 
-    Args:
-      summary: Of the run.
-
     Returns:
       In how many cases runs of n and n + 1 have collapsed, and what evicted tokens carry.
     """
@@ -43,12 +40,6 @@ def bounded_page(
     figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on a bounded run.
-
-    Args:
-      run: One that was cut off gives a page on what is there.
-      summary: What it comes down to.
-      look: What its figures share.
-      figures: By name.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -98,14 +89,7 @@ def _table(summary: BoundedSummary) -> list[dict[str, Any]]:
 
 
 def values(summary: BoundedSummary) -> list[dict[str, Any]]:
-    """The data behind the first figure: a row a cache.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      How many tokens are evicted, and their share of the influence.
-    """
+    """The data behind the first figure: a row a cache."""
     return [
         {
             "positions": each.panel.positions,

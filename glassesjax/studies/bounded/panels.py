@@ -36,14 +36,7 @@ class Token(NamedTuple):
 def distance_panels(
     rows: Iterable[DistanceRow | TokenRow],
 ) -> Mapping[Panel, list[DistanceRow]]:
-    """Rows of distances by what they are of, in one norm.
-
-    Args:
-      rows: Of the bounded study.
-
-    Returns:
-      Rows in order of length.
-    """
+    """Rows of distances by what they are of, in one norm."""
     chosen: dict[Panel, list[DistanceRow]] = {}
     for row in rows:
         if isinstance(row, DistanceRow) and row.norm == NORM:
@@ -53,14 +46,7 @@ def distance_panels(
 
 
 def token_panels(rows: Iterable[DistanceRow | TokenRow]) -> Mapping[Panel, list[Token]]:
-    """Rows of tokens by what they are of.
-
-    Args:
-      rows: Of the bounded study.
-
-    Returns:
-      Tokens in order of position.
-    """
+    """Rows of tokens by what they are of."""
     chosen: dict[Panel, list[TokenRow]] = {}
     for row in rows:
         if isinstance(row, TokenRow):

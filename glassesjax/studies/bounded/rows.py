@@ -65,9 +65,6 @@ def lay_out(
       seed: Of random digits.
       model: Its tokenizer and context.
 
-    Returns:
-      The text, the tries, and where each prompt is.
-
     Raises:
       BadInput: A prompt is longer than the context, or a symbol is not one token.
     """
@@ -158,9 +155,6 @@ def collapse_rows(
       config: The decoder's settings.
       reading: Step by step.
       dense: Representations out of the dense pass: of the text, and of the tries.
-
-    Yields:
-      One row for each length and norm.
     """
     runs: Runs = cell.runs  # pyrefly: ignore[bad-assignment]
     every = np.concatenate(dense)
@@ -227,17 +221,7 @@ class Pruned(NamedTuple):
 def influence_rows(
     cell: Cell, reading: Reading, pruned: Pruned, text: Sequence[str]
 ) -> Iterator[TokenRow]:
-    """Influence of each token, and where it was still cached when the last query came.
-
-    Args:
-      cell: What was measured.
-      reading: When each layer evicted each token.
-      pruned: Norms and what stands beside them.
-      text: Of the tokens.
-
-    Yields:
-      One row for each token.
-    """
+    """Influence of each token, and where it was still cached when the last query came."""
     influence = pruned.influence
     norms, along, sizes = (
         np.asarray(x, np.float64)[0]

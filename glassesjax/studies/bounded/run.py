@@ -33,9 +33,6 @@ def run_bounded(
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
         the settings and the model can tell is known before anything is written.
@@ -64,9 +61,6 @@ def run_bounded(
 
 def result(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the bounded study.
 
     Returns:
       Its figures are those of ``figures_of``, of the kinds that were measured.

@@ -21,10 +21,6 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
     An error of one rounding for each term of the sums of a token's width and of all tokens, in each
     layer: where two computations differ by more, "equal" would say nothing.
 
-    Args:
-      rows: Of one model, in one arithmetic.
-      constants: Of the run.
-
     Returns:
       A bound on ``resolution`` in relative L1.
     """
@@ -34,14 +30,7 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
 
 
 def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]:
-    """Where a statement that must hold does not.
-
-    Args:
-      run: Of the bounded study.
-
-    Yields:
-      One line each.
-    """
+    """Where a statement that must hold does not."""
     yield from dict.fromkeys(_coarse(run))
     for panel, mine in distance_panels(run.rows).items():
         for row in mine:

@@ -124,14 +124,7 @@ class BoundedSummary:
 
 
 def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSummary:
-    """The numbers of a run.
-
-    Args:
-      run: Of the bounded study.
-
-    Returns:
-      Panel by panel, and what no statement allows.
-    """
+    """The numbers of a run."""
     layers = run.constants.num_layers
     runs = [_runs(panel, mine) for panel, mine in distance_panels(run.rows).items()]
     known = [each for each in runs if not each.not_finite]
@@ -172,9 +165,6 @@ def _runs(panel: Panel, rows: Sequence[DistanceRow]) -> RunsSummary:
 def first_equal(rows: Sequence[DistanceRow]) -> int | None:
     """The shortest measured length from which all are equal.
 
-    Args:
-      rows: Of one panel, ascending.
-
     Returns:
       The length; None where the longest is not equal.
     """
@@ -211,10 +201,6 @@ def _carried(tokens: Sequence[Token]) -> Carried:
 def by_layers(tokens: Sequence[Token], num_layers: int) -> list[Carried]:
     """Influence by the share of layers in which the last query still sees the token.
 
-    Args:
-      tokens: Of one panel.
-      num_layers: Of the model.
-
     Returns:
       Tokens in no layer, then in up to a quarter, half, three quarters and all of them.
     """
@@ -228,9 +214,6 @@ def largest_evicted(tokens: Sequence[Token], most: int = 3) -> list[Token]:
     Args:
       tokens: Of one panel.
       most: How many at most.
-
-    Returns:
-      Tokens, the one with the most influence first.
     """
     evicted = [token for token in tokens if not token.row.cached_layers and token.share > 0]
     return sorted(evicted, key=lambda token: -token.share)[:most]

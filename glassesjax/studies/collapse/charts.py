@@ -24,14 +24,7 @@ def family_name(family: str) -> str:
 
 
 def family_colors(summary: CollapseSummary) -> dict[str, str]:
-    """A color token for each family of prompts, first those whose difference is lost earliest.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      By the family's name; those that are equal everywhere are drawn in ink.
-    """
+    """A color token for each family of prompts, first those whose difference is lost earliest."""
     finest = {each.panel.family: each for each in summary.select(format=summary.finest_format)}
     lost = {
         each.panel.family: each.undetectable_from
@@ -86,9 +79,6 @@ def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
     Args:
       look: Of a run of one encoding.
       narrow: Whether it is for a phone.
-
-    Returns:
-      One panel with a cursor; a series a family, and one a format's error.
     """
     (positions,) = look.curves.positions
     chart = Chart(358, 400) if narrow else Chart(760, 486)
@@ -116,9 +106,6 @@ def encodings_chart(look: Look, *, narrow: bool = False) -> Chart:
     Args:
       look: Of the run.
       narrow: Whether it is for a phone.
-
-    Returns:
-      Panels that share both axes.
     """
     names = look.curves.positions
     columns = 2 if narrow else min(4, len(names))
@@ -145,11 +132,6 @@ def encodings_chart(look: Look, *, narrow: bool = False) -> Chart:
 @charted
 def family_chart(look: Look, positions: str, family: str) -> Chart:
     """One family against the error of the format in which most differences are lost.
-
-    Args:
-      look: Of the run.
-      positions: Which encoding.
-      family: Which family.
 
     Returns:
       The signal in reference precision, the same in the format's own arithmetic, and its error.
@@ -178,15 +160,7 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
 
 @charted
 def equal_chart(look: Look, positions: str) -> Chart:
-    """Share of the coordinates that storing in the format makes equal.
-
-    Args:
-      look: Of the run.
-      positions: Which encoding.
-
-    Returns:
-      A line a family.
-    """
+    """Share of the coordinates that storing in the format makes equal."""
     chart = Chart(760, 300)
     axes = chart.panel(58, 14, 530, 238)
     format = look.format or look.summary.finest_format
@@ -374,9 +348,6 @@ def first_chart(look: Look, *, narrow: bool = False) -> Chart:
     Args:
       look: Of the run.
       narrow: Whether it is for a phone.
-
-    Returns:
-      One panel, or one an encoding.
     """
     draw = distance_chart if len(look.curves.positions) == 1 else encodings_chart
     return draw(look, narrow=narrow)
@@ -384,9 +355,6 @@ def first_chart(look: Look, *, narrow: bool = False) -> Chart:
 
 def figures_of(look: Look) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
-
-    Args:
-      look: Of the run.
 
     Returns:
       ``distance``; then, by encoding, ``equal-ENCODING`` and ``ENCODING-FAMILY``, of the folds.

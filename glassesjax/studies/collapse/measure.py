@@ -42,13 +42,6 @@ NATIVE = (F32, BF16, F16)  # all backends compute in these; others are simulated
 def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> dict[str, Pairs]:
     """The prompts of every family, in the model's tokens.
 
-    Args:
-      settings: Families, lengths and seed.
-      model: Its tokenizer and context.
-
-    Returns:
-      The pairs by family.
-
     Raises:
       BadInput: A prompt is longer than the context, a symbol is not one token, or the model's
         tokens see later ones, so that prompts do not share their prefixes.
@@ -116,15 +109,7 @@ def measure(
 
 
 def constants(settings: CollapseSettings, model: LanguageModel) -> ModelConstants:
-    """What all rows of a run have in common.
-
-    Args:
-      settings: What is measured.
-      model: Of any encoding.
-
-    Returns:
-      Model, weights, seed and width.
-    """
+    """What all rows of a run have in common."""
     return ModelConstants(**model_fields("collapse", model, settings.seed))
 
 
@@ -181,14 +166,7 @@ def _own_plan(number: FloatFormat) -> RoundingPlan | None:
 
 
 def own_mode(number: FloatFormat) -> Literal["native", "simulated"]:
-    """How a format's own arithmetic is done here.
-
-    Args:
-      number: The format.
-
-    Returns:
-      Natively where every backend computes in it.
-    """
+    """How a format's own arithmetic is done here."""
     return "native" if number in NATIVE else "simulated"
 
 

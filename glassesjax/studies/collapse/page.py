@@ -20,9 +20,6 @@ from glassesjax.trace.decay import DecayFit
 def headline(summary: CollapseSummary) -> str:
     """The run in a line, its numbers first.
 
-    Args:
-      summary: Of the run.
-
     Returns:
       How many runs of tokens come closer, and for how many each format hides that they differ.
     """
@@ -44,12 +41,6 @@ def collapse_page(
     figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on a collapse run.
-
-    Args:
-      run: One that was cut off gives a page on what is there.
-      summary: What it comes down to.
-      look: What its figures share.
-      figures: By name.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -101,9 +92,6 @@ def _mode(summary: CollapseSummary, format: str) -> str:
 
 def values(look: Look) -> list[dict[str, Any]]:
     """The data behind the first figure: a row a length, family and encoding.
-
-    Args:
-      look: Of the run.
 
     Returns:
       Values by name; none for what is equal or not finite.

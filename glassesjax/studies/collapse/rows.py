@@ -80,9 +80,6 @@ def curve_rows(
       pairs: The prompts.
       model: Whose tokens and unembedding.
       finite: For each length, whether the unrounded pass gave finite numbers.
-
-    Yields:
-      One row for each curve, norm and length.
     """
     heads = _heads(cell, lengths, pairs, finite)
     for curve in curves:
@@ -180,14 +177,7 @@ def _ulp_noise(
 
 
 def by_norm(distances: Distance) -> dict[str, Array]:
-    """The distances without the count of equal coordinates.
-
-    Args:
-      distances: In all norms.
-
-    Returns:
-      One array a norm, by its name.
-    """
+    """The distances without the count of equal coordinates."""
     return {norm: getattr(distances, norm) for norm in NORMS}
 
 

@@ -35,9 +35,6 @@ def run_collapse(
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
         the settings and the model can tell is known before anything is written.
@@ -67,9 +64,6 @@ def run_collapse(
 
 def result(run: Run[CollapseRow, ModelConstants]) -> CollapseResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the collapse study.
 
     Returns:
       Its figures are ``distance``, and by encoding those of the page's folds.

@@ -54,12 +54,6 @@ class CollapseSettings:
 def known_format(name: str) -> FloatFormat:
     """The format of a name.
 
-    Args:
-      name: As in the settings.
-
-    Returns:
-      The format.
-
     Raises:
       BadInput: There is none.
     """

@@ -178,14 +178,7 @@ class CollapseSummary:
     """The smallest distance that is told from zero, over all panels; None where there is none."""
 
     def of(self, panel: Panel) -> PanelSummary:
-        """The numbers of one panel.
-
-        Args:
-          panel: One that was measured.
-
-        Returns:
-          Its summary.
-        """
+        """The numbers of one panel."""
         return next(each for each in self.panels if each.panel == panel)
 
     def select(
@@ -197,9 +190,6 @@ class CollapseSummary:
           positions: An encoding; all if it is empty.
           family: Likewise.
           format: Likewise.
-
-        Returns:
-          In the order of the run.
         """
         wanted = Panel(positions, family, format)
         fits = lambda panel: all(want in ("", has) for want, has in zip(wanted, panel, strict=True))
@@ -207,9 +197,6 @@ class CollapseSummary:
 
     def within(self, positions: str) -> "CollapseSummary":
         """What the run says of one encoding.
-
-        Args:
-          positions: One that was measured.
 
         Returns:
           The same numbers, over this encoding's panels.
@@ -225,9 +212,6 @@ def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
 
     Args:
       run: Of the collapse study, with at least one row.
-
-    Returns:
-      Panel by panel, and over all of them.
     """
     curves = Curves(run)
     panels = [_panel(curves, panel) for panel in curves.panels()]
@@ -273,9 +257,6 @@ def finest(panels: Sequence[PanelSummary]) -> list[PanelSummary]:
     """Of each family and encoding the panel with the smallest unit roundoff.
 
     Its weights are changed least.
-
-    Args:
-      panels: Of a run.
 
     Returns:
       One for each family and encoding, in the order of the run.

@@ -40,9 +40,6 @@ Show = Callable[[int, str], None]
 def open_job(settings: GenerateSettings) -> Job:
     """The model, its prompts, and the state to go on from.
 
-    Args:
-      settings: What is to be written.
-
     Returns:
       All that ``measure`` needs.
 
@@ -197,10 +194,6 @@ def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) ->
 def constants(settings: GenerateSettings, job: Job) -> GenerateConstants:
     """What all rows of a run have in common.
 
-    Args:
-      settings: What is written.
-      job: The model.
-
     Returns:
       Model, weights, seed and sizes, and how prompts are read and tokens are chosen.
     """
@@ -277,9 +270,6 @@ def _rate(times: list[tuple[float, int]]) -> float | None:
 
 def fixed_settings(settings: GenerateSettings) -> dict[str, object]:
     """All that fixes the rows but the model, JSON-ready.
-
-    Args:
-      settings: What is to be written.
 
     Returns:
       The settings without ``save``, and with the digest of the state that is resumed.

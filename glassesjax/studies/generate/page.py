@@ -16,9 +16,6 @@ from glassesjax.studies.generate.texts import Texts
 def headline(summary: GenerateSummary) -> str:
     """The run in a line, its numbers first.
 
-    Args:
-      summary: Of the run.
-
     Returns:
       The size of the state, and of the full one where it was written from beside.
     """
@@ -40,10 +37,6 @@ def size(count: int) -> str:
 
 def generate_page(run: Run[TokenRow, GenerateConstants], summary: GenerateSummary) -> str:
     """One self-contained page on a generate run.
-
-    Args:
-      run: Its texts are shown token by token.
-      summary: What it comes down to.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.

@@ -79,10 +79,6 @@ class Writing:
     def push(self, prompt: int, token: int) -> bool:
         """Takes a new token that is no end token.
 
-        Args:
-          prompt: Which text it continues.
-          token: Its number.
-
         Returns:
           Whether a stop string ends the text.
         """
@@ -95,11 +91,7 @@ class Writing:
         return ("", "") if token in self.job.stop_tokens else stream.push(token)
 
     def take(self, chosen: Chosen) -> None:
-        """Takes the record of a step.
-
-        Args:
-          chosen: What the step gave.
-        """
+        """Takes the record of a step."""
         for row in np.flatnonzero(chosen.fresh).tolist():
             token = int(chosen.token[row])
             self.tokens[row].append(token)
@@ -122,9 +114,6 @@ class Writing:
     def ended(self, prompt: int) -> Literal["length", "token", "text"]:
         """What ended a text.
 
-        Args:
-          prompt: Which text.
-
         Returns:
           ``token`` (the model's end), ``text`` (a stop string) or ``length``.
         """
@@ -142,9 +131,6 @@ def written_rows(
       writing: The finished texts.
       size: Bytes of the state of one text.
       tokens_per_second: New tokens, all prompts together; None where too few were written.
-
-    Yields:
-      A row a token.
     """
     job = writing.job
     shared: dict[str, Any] = {

@@ -34,9 +34,6 @@ def run_generate(
       show: Told the prompt's number and each piece of text as it comes; of a run that was there
         already, the whole texts.
 
-    Returns:
-      The run with its summary.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, the prompts, the saved state or the
         folder. All but the last is known before anything is written.
@@ -70,14 +67,7 @@ def run_generate(
 
 
 def result(run: Run[TokenRow, GenerateConstants]) -> GenerateResult:
-    """A run with its summary; it has no figures.
-
-    Args:
-      run: Of the generate study.
-
-    Returns:
-      Both.
-    """
+    """A run with its summary; it has no figures."""
     summary = summarize(run)
     return Result(
         run=run,

@@ -112,9 +112,6 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
     Args:
       run: Of the generate study, with at least one row.
 
-    Returns:
-      Of states and texts.
-
     Raises:
       BadInput: A text is missing, or has no written token, as of a run that was cut off.
     """

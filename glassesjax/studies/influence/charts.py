@@ -25,14 +25,7 @@ Dots = list[tuple[float, float]]
 
 
 def layers_shown(profiles: Profiles) -> list[int]:
-    """The layers of the slider, of very many tokens only some, evenly spread.
-
-    Args:
-      profiles: Of the passage that is drawn.
-
-    Returns:
-      Ascending, the first and the last one among them.
-    """
+    """The layers of the slider, of very many tokens only some, evenly spread."""
     layers, tokens = profiles.shape
     count = min(layers, max(2, PLACES // tokens))
     return sorted({round(at) for at in np.linspace(0, layers - 1, count)})
@@ -50,9 +43,6 @@ def influence_chart(profiles: Profiles, *, narrow: bool = False) -> Chart:
     Args:
       profiles: Of the passage that is drawn.
       narrow: Whether it is for a phone.
-
-    Returns:
-      One panel; the most influential tokens are dots of their own.
     """
     chart = Chart(358, 330) if narrow else Chart(740, 340)
     axes = chart.panel(50, 26, chart.width - 58, chart.height - 72)
@@ -141,11 +131,6 @@ def _dots(shares: np.ndarray, scale: _Floor) -> tuple[Dots, Dots]:
 def share_chart(profiles: Profiles, kind: Kind, measure: Measure) -> Chart:
     """Shares at the embedding in one convention, over the rollout.
 
-    Args:
-      profiles: Of the passage that is drawn.
-      kind: Which kind of attention.
-      measure: Which convention.
-
     Returns:
       Dots as in the first figure, with one standard error where they are estimated, and a line.
     """
@@ -192,9 +177,6 @@ def _strokes(
 @charted
 def norms_chart(profiles: Profiles) -> Chart:
     """Norms of the derivatives at the embedding, and what bounds them.
-
-    Args:
-      profiles: Of the passage that is drawn.
 
     Returns:
       A line each; a gap where there is no logarithm.
@@ -266,16 +248,7 @@ def _names_at_ends(axes: Axes, lines: Mapping[str, tuple[np.ndarray, str]]) -> N
 
 @charted
 def layers_chart(profiles: Profiles, kind: Kind, measure: Measure) -> Chart:
-    """Each layer's shares over the positions, the darker the larger.
-
-    Args:
-      profiles: Of the passage that is drawn.
-      kind: Which kind of attention.
-      measure: Which convention.
-
-    Returns:
-      A map whose every row adds up to one; blank is next to none.
-    """
+    """Each layer's shares over the positions, the darker the larger."""
     chart = Chart(350, 236)
     axes = chart.panel(44, 26, 298, 164)
     shares, low = np.nan_to_num(profiles.shares(kind, measure)), faint_share(profiles)
@@ -294,9 +267,6 @@ def layers_chart(profiles: Profiles, kind: Kind, measure: Measure) -> Chart:
 
 def figures_of(profiles: Profiles) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
-
-    Args:
-      profiles: Of the first passage.
 
     Returns:
       ``influence``; then, of the folds, ``norms``, ``share-KIND-MEASURE`` and ``layers-MEASURE``.

@@ -53,9 +53,6 @@ BREAKS, REACH = (r"\n\s*\n\s*", r"\n\s*", r"\s+"), 2000
 def open_subject(settings: InfluenceSettings) -> Subject:
     """The model and its passages.
 
-    Args:
-      settings: What is to be measured.
-
     Returns:
       Both, each passage cut to ``max_tokens``.
 
@@ -191,15 +188,7 @@ def measure(
 
 
 def constants(settings: InfluenceSettings, model: LanguageModel) -> InfluenceConstants:
-    """What all rows of a run have in common.
-
-    Args:
-      settings: What is measured.
-      model: Which is read.
-
-    Returns:
-      Model, weights and seed, and how was measured.
-    """
+    """What all rows of a run have in common."""
     config = model.decoder.config
     return InfluenceConstants(
         **model_fields("influence", model, settings.seed),

@@ -25,9 +25,6 @@ FIELDS: Mapping[str, str] = {
 def headline(summary: InfluenceSummary) -> str:
     """The run in a line, its numbers first.
 
-    Args:
-      summary: Of the run.
-
     Returns:
       Effective numbers of tokens with the first kind of attention, then how often each bound is
       exceeded.
@@ -64,12 +61,6 @@ def influence_page(
     figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on an influence run.
-
-    Args:
-      run: A kind of attention that was cut off is left out.
-      summary: What it comes down to.
-      profiles: Of the first passage.
-      figures: By name.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -111,9 +102,6 @@ def _facts(summary: InfluenceSummary, known: InfluenceConstants, model: str) -> 
 
 def values(profiles: Profiles) -> list[dict[str, Any]]:
     """The data behind the first figure: a row a layer and token, of the first kind of attention.
-
-    Args:
-      profiles: Of the first passage.
 
     Returns:
       Shares, rollout, norm, and decades from each bound to what was measured; none for what is not

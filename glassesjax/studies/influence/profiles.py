@@ -154,12 +154,6 @@ class Profiles:
 def profiles_of(run: Run[InfluenceRow, InfluenceConstants]) -> list[Profiles]:
     """Each passage of a run, in the order of its rows.
 
-    Args:
-      run: Of the influence study.
-
-    Returns:
-      The passages that have a whole kind of attention.
-
     Raises:
       BadInput: None has.
     """

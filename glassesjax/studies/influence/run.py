@@ -34,9 +34,6 @@ def run_influence(
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
         the settings and the model can tell is known before anything is written.
@@ -58,9 +55,6 @@ def run_influence(
 
 def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the influence study.
 
     Returns:
       Its figures are ``influence`` and those of the page's folds, all of the first passage.

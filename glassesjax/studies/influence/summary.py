@@ -246,12 +246,6 @@ class InfluenceSummary:
 def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
     """The numbers of a run.
 
-    Args:
-      run: Of the influence study.
-
-    Returns:
-      Medians and ranges over passages.
-
     Raises:
       ValueError: No passage has a whole kind of attention.
     """
@@ -304,9 +298,6 @@ _ESTIMATED: tuple[Measure, ...] = ("frobenius", "along")
 
 def concentration(shares: np.ndarray) -> Concentration:
     """How concentrated influence is.
-
-    Args:
-      shares: Of the squares, a token each.
 
     Returns:
       NaN and no faint token where a share is NaN.

@@ -22,11 +22,6 @@ class Judge(Protocol):
     def __call__(self, prompt: str, first: str, second: str) -> Choice:
         """Compares.
 
-        Args:
-          prompt: What both continue.
-          first: One text.
-          second: The other.
-
         Returns:
           ``first``, ``second`` or ``tie``.
         """

@@ -42,12 +42,6 @@ DIGITS = "0123456789"  # the story of a toy
 def open_subject(settings: LongformSettings) -> Subject:
     """The model, its prompt, and the ways to write.
 
-    Args:
-      settings: What is to be written.
-
-    Returns:
-      All that a run needs, checked.
-
     Raises:
       BadInput: The model cannot be opened, it has no chat template where one is wanted, a policy
         cannot work with a number of slots, or the text would leave the model's context.
@@ -160,10 +154,6 @@ def _rows(
 
 def constants(settings: LongformSettings, subject: Subject) -> LongformConstants:
     """What all rows of a run have in common.
-
-    Args:
-      settings: What is written.
-      subject: The model and its prompt.
 
     Returns:
       Model, weights, seed and sizes, and how the prompt is read and tokens are drawn.

@@ -14,14 +14,7 @@ from glassesjax.studies.longform.summary import LongformSummary, by_cell, full_p
 
 
 def headline(summary: LongformSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      How many texts end by themselves, by policy and size.
-    """
+    """The run in a line, its numbers first."""
     cells = [f"{cell.name} {cell.ended} of {cell.texts}" for cell in summary.cells]
     return "; ".join([*summary.passes.phrases("texts"), f"texts that end: {', '.join(cells)}"])
 
@@ -30,11 +23,6 @@ def longform_page(
     run: Run[LongformRow, LongformConstants], summary: LongformSummary, figure: Plot
 ) -> str:
     """One self-contained page on a longform run.
-
-    Args:
-      run: One that was cut off gives a page on what is there.
-      summary: What it comes down to.
-      figure: Of all texts.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -70,14 +58,7 @@ def _texts(
 
 
 def values(rows: Sequence[LongformRow]) -> list[dict[str, Any]]:
-    """The data behind the figure: a row a text.
-
-    Args:
-      rows: Of the longform study.
-
-    Returns:
-      Values by name.
-    """
+    """The data behind the figure: a row a text."""
     names = ("policy", "slots", "sample", "length", "ended", "common_prefix", "repetition")
     return [
         {**{name: getattr(row, name) for name in names}, "perplexity": full_perplexity(row)}

@@ -56,10 +56,6 @@ def distinct_share(tokens: Sequence[int], size: int) -> float:
 def repetition(tokens: Sequence[int], size: int = GRAMS[-1]) -> float:
     """The share of n-grams that stood in the text before: one less the share of distinct ones.
 
-    Args:
-      tokens: Of a text.
-      size: n.
-
     Returns:
       From 0 to near 1; not a number where the text is shorter than n.
     """
@@ -68,10 +64,6 @@ def repetition(tokens: Sequence[int], size: int = GRAMS[-1]) -> float:
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     """How far two texts agree.
-
-    Args:
-      first: Tokens.
-      second: Tokens.
 
     Returns:
       How many tokens are the same before the first that differs.
@@ -134,9 +126,6 @@ def text_row(
       loss: Nats a token under the full model, over ``written``.
       sample: Number of the text.
       size: Bytes of its state.
-
-    Returns:
-      Its row.
     """
     ended = bool(written) and written[-1] in subject.ends
     own = list(written[:-1] if ended else written)

@@ -36,9 +36,6 @@ def run_longform(
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
         the settings and the model can tell is known before anything is written.
@@ -60,9 +57,6 @@ def run_longform(
 
 def result(run: Run[LongformRow, LongformConstants]) -> LongformResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the longform study.
 
     Returns:
       Its figure is ``texts``.

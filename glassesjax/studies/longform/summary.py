@@ -97,9 +97,6 @@ class LongformSummary:
     def most(self, field: str) -> CellSummary | None:
         """The policy and size with the largest value, of those with a text longer than the cache.
 
-        Args:
-          field: Of its summary; a number.
-
         Returns:
           Its summary; None where no value is finite.
         """
@@ -112,9 +109,6 @@ def summarize(run: Run[LongformRow, LongformConstants]) -> LongformSummary:
 
     Args:
       run: Of the longform study, with at least one row.
-
-    Returns:
-      Cell by cell, and over all of them.
     """
     cells = by_cell(run.rows)
     full = {row.sample: row for row in run.rows if row.policy == UNBOUNDED}
@@ -136,14 +130,7 @@ def summarize(run: Run[LongformRow, LongformConstants]) -> LongformSummary:
 
 
 def by_cell(rows: Iterable[LongformRow]) -> dict[tuple[str, int], list[LongformRow]]:
-    """Texts by policy and slots.
-
-    Args:
-      rows: Of the longform study.
-
-    Returns:
-      In the order of their first rows.
-    """
+    """Texts by policy and slots."""
     cells: dict[tuple[str, int], list[LongformRow]] = {}
     for row in rows:
         cells.setdefault((row.policy, row.slots), []).append(row)

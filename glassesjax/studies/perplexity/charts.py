@@ -165,15 +165,7 @@ def _heads(axes: Axes, summary: PerplexitySummary, slots: int, *, name_full: boo
 
 @charted
 def positions_chart(summary: PerplexitySummary, slots: int) -> Chart:
-    """Perplexity by where in its window a token stands, for one size of the cache.
-
-    Args:
-      summary: Of the run.
-      slots: The size.
-
-    Returns:
-      A step line a policy; a step is one segment of positions.
-    """
+    """Perplexity by where in its window a token stands, for one size of the cache."""
     chart = Chart(350, 262)
     names = [*by_cost(summary), FULL]
     here = [c for c in summary.cells if c.cell.slots == slots or c.cell.policy == FULL]
@@ -249,9 +241,6 @@ def sizes_drawn(summary: PerplexitySummary) -> list[SizeSummary]:
 
 def figures_of(summary: PerplexitySummary) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
-
-    Args:
-      summary: Of the run.
 
     Returns:
       ``ratios``, and ``positions-SLOTS`` for each size at which something is evicted.

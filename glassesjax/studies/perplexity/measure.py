@@ -117,15 +117,7 @@ def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk:
 
 
 def constants(settings: PerplexitySettings, subject: Subject) -> PerplexityConstants:
-    """What all rows of a run have in common.
-
-    Args:
-      settings: What is measured.
-      subject: The model and the text.
-
-    Returns:
-      Model, text, and how it is read.
-    """
+    """What all rows of a run have in common."""
     model = subject.model
     symbols = isinstance(model.tokenizer, SymbolTokenizer)
     return PerplexityConstants(

@@ -12,9 +12,6 @@ def perplexity_text(value: float) -> str:
 
     Args:
       value: Positive; infinite or NaN where it is not finite.
-
-    Returns:
-      Plain text.
     """
     if not math.isfinite(value):
         return "not finite"
@@ -30,9 +27,6 @@ def times_text(ratio: float, *, close: bool = False) -> str:
       ratio: Positive; infinite or NaN where it is not finite.
       close: Whether three digits behind the point tell small ratios apart: close pairs differ by a
         thousandth.
-
-    Returns:
-      Plain text.
     """
     if not math.isfinite(ratio):
         return "not finite"
@@ -44,14 +38,7 @@ def times_text(ratio: float, *, close: bool = False) -> str:
 
 
 def size_text(num_bytes: int) -> str:
-    """Bytes in the unit in which they are read.
-
-    Args:
-      num_bytes: How many.
-
-    Returns:
-      Plain text.
-    """
+    """Bytes in the unit in which they are read."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"

@@ -20,14 +20,7 @@ from glassesjax.studies.perplexity.totals import FULL
 
 
 def headline(summary: PerplexitySummary) -> str:
-    """The run in a line, its numbers first.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      Perplexities, by size and policy.
-    """
+    """The run in a line, its numbers first."""
     full = [f"full {perplexity_text(summary.full.perplexity)}"] if summary.full else []
     value = lambda policy, slots: perplexity_text(summary.of(policy, slots).perplexity)
     sizes = [
@@ -45,11 +38,6 @@ def perplexity_page(
     figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on a perplexity run.
-
-    Args:
-      run: What not all policies have read is left out.
-      summary: What it comes down to.
-      figures: By name.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -105,14 +93,7 @@ def _interval(ratio: Interval, *, close: bool = False) -> str:
 
 
 def segments(summary: PerplexitySummary) -> Sequence[dict[str, Any]]:
-    """The data behind the figures: a row a policy, size and segment of positions.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      Values by name.
-    """
+    """The data behind the figures: a row a policy, size and segment of positions."""
     return [
         {
             "policy": cell.cell.policy,

@@ -97,16 +97,7 @@ def block_tokens(start: int, tokens: int) -> list[int]:
 
 
 def token_losses_name(cell: Cell, window: int, start: int) -> str:
-    """Under which name the losses of a stretch are stored.
-
-    Args:
-      cell: Policy and slots.
-      window: Which one.
-      start: Where the stretch begins.
-
-    Returns:
-      One for each row of a run.
-    """
+    """Under which name the losses of a stretch are stored."""
     return f"token_losses/{cell.name}/{cell.slots}/{window}/{start}"
 
 

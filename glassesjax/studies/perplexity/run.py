@@ -33,9 +33,6 @@ def run_perplexity(
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
         the settings and the model can tell is known before anything is written.
@@ -57,9 +54,6 @@ def run_perplexity(
 
 def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the perplexity study.
 
     Returns:
       Its figures are ``ratios``, and by size ``positions-SLOTS``.

@@ -8,9 +8,6 @@ def stretch_start(position: int) -> int:
 
     Args:
       position: From 0.
-
-    Returns:
-      The first position of its stretch.
     """
     if position < FIRST_STRETCH:
         return 0

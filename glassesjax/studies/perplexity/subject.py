@@ -38,12 +38,6 @@ class Subject(NamedTuple):
 def open_subject(settings: PerplexitySettings) -> Subject:
     """The model, its windows of the text, and the ways to read them.
 
-    Args:
-      settings: What is to be measured.
-
-    Returns:
-      All that a run needs, checked.
-
     Raises:
       BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.

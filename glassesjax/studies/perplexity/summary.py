@@ -175,15 +175,7 @@ class PerplexitySummary:
         return any(each.cell == cell for each in self.cells)
 
     def of(self, policy: str, slots: int) -> CellSummary:
-        """The numbers of one policy and size.
-
-        Args:
-          policy: Its name.
-          slots: The size.
-
-        Returns:
-          Its summary.
-        """
+        """The numbers of one policy and size."""
         return next(each for each in self.cells if each.cell == (policy, slots))
 
     @property
@@ -204,12 +196,6 @@ class PerplexitySummary:
 
 def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary:
     """The numbers of a run.
-
-    Args:
-      run: Of the perplexity study.
-
-    Returns:
-      By policy and size, and over all of them.
 
     Raises:
       BadInput: There is no segment of the text that all policies have read.

@@ -55,23 +55,12 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def cell_name(policy: str, slots: int) -> str:
-    """A policy and its size as text.
-
-    Args:
-      policy: As on the command line.
-      slots: Of every layer.
-
-    Returns:
-      Plain text.
-    """
+    """A policy and its size as text."""
     return policy if policy == UNBOUNDED else f"{policy} with {slots} slots"
 
 
 def read_cells(rows: Iterable[RecallRow]) -> list[Cell]:
     """All cells, in the order of their first rows.
-
-    Args:
-      rows: Of the recall study.
 
     Returns:
       Cells, none empty.
@@ -83,14 +72,7 @@ def read_cells(rows: Iterable[RecallRow]) -> list[Cell]:
 
 
 def panels(cells: Iterable[Cell]) -> dict[tuple[str, int], list[Cell]]:
-    """Cells of each task and passage length.
-
-    Args:
-      cells: All of them.
-
-    Returns:
-      By task and length, in their order.
-    """
+    """Cells of each task and passage length."""
     grouped: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
         grouped.setdefault((cell.task, cell.length), []).append(cell)
@@ -99,9 +81,6 @@ def panels(cells: Iterable[Cell]) -> dict[tuple[str, int], list[Cell]]:
 
 def unbounded(cells: Sequence[Cell]) -> Cell | None:
     """The cell that kept everything.
-
-    Args:
-      cells: Of one task and length.
 
     Returns:
       It, or None where it was not measured.
@@ -121,9 +100,6 @@ def wilson(hits: int, count: int, z: float = Z) -> tuple[float, float]:
       hits: How often it happened.
       count: Out of how many, at least 1.
       z: Half the interval's width in standard deviations; 95 % if absent.
-
-    Returns:
-      The lower and the upper end.
     """
     share, wide = hits / count, z * z / count
     middle = share + wide / 2

@@ -36,14 +36,7 @@ class End(NamedTuple):
 
 
 def colors_of(summary: RecallSummary) -> dict[str, str]:
-    """A color token for each policy.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      By name, the full cache first, in ink, where it was measured.
-    """
+    """A color token for each policy."""
     full = {UNBOUNDED: "ink"} if any(panel.full for panel in summary.panels) else {}
     count = len(SERIES_COLORS)
     return full | {name: SERIES_COLORS[at % count] for at, name in enumerate(summary.policies)}
@@ -88,15 +81,7 @@ def depth_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
 
 @charted
 def slots_chart(summary: RecallSummary, panel: PanelSummary) -> Chart:
-    """The loss of the expected answers against the size of the cache.
-
-    Args:
-      summary: Of the run.
-      panel: One of its tasks and lengths.
-
-    Returns:
-      A line a policy, and a level for the full cache.
-    """
+    """The loss of the expected answers against the size of the cache."""
     chart = Chart(350, 236)
     axes = chart.panel(34, 22, 306, 168)
     _loss_axis(axes, panel)
@@ -120,9 +105,6 @@ def slots_chart(summary: RecallSummary, panel: PanelSummary) -> Chart:
 
 def figures_of(summary: RecallSummary) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
-
-    Args:
-      summary: Of the run.
 
     Returns:
       ``depth``; then ``slots-TASK-LENGTH``, where several sizes were measured.

@@ -41,12 +41,6 @@ DTYPES = {"f32": "float32", "f64": "float64"}
 def open_subject(settings: RecallSettings) -> Subject:
     """The model, its passages, and the ways to read them.
 
-    Args:
-      settings: What is to be measured.
-
-    Returns:
-      All that a run needs, checked.
-
     Raises:
       BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
         with a number of slots, or tokens would stand beyond the model's context.
@@ -89,11 +83,6 @@ def cells(
     settings: RecallSettings, config: DecoderConfig, readings: tuple[Reading, ...]
 ) -> tuple[Cell, ...]:
     """Policies with their sizes, each once.
-
-    Args:
-      settings: What is to be measured.
-      config: Of the model whose state it is.
-      readings: What is read.
 
     Returns:
       In the order of the settings; ``full`` has room for the longest of all.
@@ -156,15 +145,7 @@ def measure(
 
 
 def constants(settings: RecallSettings, subject: Subject) -> RecallConstants:
-    """What all rows of a run have in common.
-
-    Args:
-      settings: What is measured.
-      subject: The model.
-
-    Returns:
-      Model, weights, seed and sizes, and what is asked.
-    """
+    """What all rows of a run have in common."""
     model = subject.model
     config = model.decoder.config
     return RecallConstants(

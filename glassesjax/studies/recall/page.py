@@ -15,14 +15,7 @@ from glassesjax.studies.recall.summary import RecallSummary
 
 
 def headline(summary: RecallSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      Exact answers, by task, policy and size.
-    """
+    """The run in a line, its numbers first."""
     cells = lambda panel: (f"{cell.name} {cell.hits} of {cell.questions}" for cell in panel.cells)
     first, *rest = [f"{panel.name}: {', '.join(cells(panel))}" for panel in summary.panels]
     return "; ".join([*summary.passes.phrases("questions"), f"exact answers in {first}", *rest])
@@ -32,11 +25,6 @@ def recall_page(
     run: Run[RecallRow, RecallConstants], summary: RecallSummary, figures: Mapping[str, Plot]
 ) -> str:
     """One self-contained page on a recall run.
-
-    Args:
-      run: One that was cut off gives a page on what is there.
-      summary: What it comes down to.
-      figures: By name.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -75,14 +63,7 @@ def recall_page(
 
 
 def values(summary: RecallSummary) -> list[dict[str, Any]]:
-    """The data behind the first figure: a row a cell and depth.
-
-    Args:
-      summary: Of the run.
-
-    Returns:
-      Values by name.
-    """
+    """The data behind the first figure: a row a cell and depth."""
     return [
         {"task": panel.task, "length": panel.length, "policy": cell.policy, "slots": cell.slots}
         | depth._asdict()

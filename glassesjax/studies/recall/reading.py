@@ -71,10 +71,6 @@ class Subject(NamedTuple):
 def reading(passage: Passage, tokenizer: ByteLevelTokenizer) -> Reading:
     """A passage and its questions as token numbers.
 
-    Args:
-      passage: With its questions.
-      tokenizer: Of the model.
-
     Returns:
       Tokens of the passage, and for each question its own, the answer's, and the needle's places.
     """
@@ -94,9 +90,6 @@ def reading(passage: Passage, tokenizer: ByteLevelTokenizer) -> Reading:
 def written(readings: Sequence[Reading]) -> int:
     """Most tokens of an answer, and as many more as are written.
 
-    Args:
-      readings: All passages.
-
     Returns:
       What stands behind the longest question that ``truncated`` reads.
     """
@@ -105,9 +98,6 @@ def written(readings: Sequence[Reading]) -> int:
 
 def longest(readings: Sequence[Reading]) -> int:
     """Tokens of the longest passage with a question and as much of an answer as is written.
-
-    Args:
-      readings: All passages.
 
     Returns:
       How many a full state must hold.

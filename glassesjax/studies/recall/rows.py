@@ -43,9 +43,6 @@ def recall_rows(
       mode: How passage and questions are read where something is dropped.
       tokenizer: Of the model.
       words: Of an answer about a verse that count; all if 0.
-
-    Yields:
-      The row of each question.
     """
     opened = _opened(model, reading, cell, cell.mode(mode))
     state, last = _asked(model, opened, cell)
@@ -166,9 +163,6 @@ def expected_losses(
       last: Representation of each question's last token.
       policy: Whom to forget.
       expected: The answers' tokens, none empty.
-
-    Returns:
-      Nats a token, for each row.
     """
     size = max(map(len, expected))
     lengths = np.array([len(answer) for answer in expected], np.int32)
@@ -203,9 +197,6 @@ def greedy(
       policy: Whom to forget.
       max_tokens: Most tokens of a row.
       ends: Whether a token ends a row; it is left out.
-
-    Returns:
-      Tokens of each row.
     """
     rows: list[list[int]] = [[] for _ in last]
     alive = np.ones(len(rows), bool)

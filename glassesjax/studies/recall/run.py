@@ -32,9 +32,6 @@ def run_recall(
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
         the settings and the model can tell is known before anything is written.
@@ -56,9 +53,6 @@ def run_recall(
 
 def result(run: Run[RecallRow, RecallConstants]) -> RecallResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the recall study.
 
     Returns:
       Its figures are ``depth``, and ``slots-TASK-LENGTH`` of the page's fold.

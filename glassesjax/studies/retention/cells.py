@@ -104,12 +104,6 @@ class Cell(NamedTuple):
 def read_cells(run: Run[RetentionRow, RetentionConstants]) -> list[Cell]:
     """The cells of a run in the order of their rows.
 
-    Args:
-      run: Of the retention study; a cell that was cut off is left out.
-
-    Returns:
-      At least one.
-
     Raises:
       BadInput: There is no whole cell.
     """
@@ -144,9 +138,6 @@ def class_sums(
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray, np.ndarray]:
     """Lifetimes and tokens by blocks of the text: of each class, and of all.
 
-    Args:
-      cell: Its rows.
-
     Returns:
       For each class the sum of its steps and the number of its tokens in each block; the sum of all
       steps; the number of all tokens.
@@ -163,25 +154,13 @@ def class_sums(
 
 
 def class_ratio(cell: Cell, name: str) -> Interval:
-    """Mean lifetime of a class over that of all tokens, with its interval over blocks of the text.
-
-    Args:
-      cell: Its rows.
-      name: A class.
-
-    Returns:
-      The ratio; no interval with too few blocks.
-    """
+    """Mean lifetime of a class over that of all tokens, with an interval over blocks."""
     classes, steps, tokens = class_sums(cell)
     return mean_ratio(*classes[name], steps, tokens)
 
 
 def paper_slots(cell: Cell, columns: Sequence[int]) -> int | None:
     """The paper's number of slots that is the same share of its text.
-
-    Args:
-      cell: Ours.
-      columns: Theirs.
 
     Returns:
       One of them; none where all are off by more than a factor of the root of two.
@@ -194,10 +173,6 @@ def paper_slots(cell: Cell, columns: Sequence[int]) -> int | None:
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Spearman's: 1 where both order alike, -1 where one turns the order around.
-
-    Args:
-      first: Numbers.
-      second: As many.
 
     Returns:
       The correlation of their ranks, ties sharing theirs; NaN for fewer than three.

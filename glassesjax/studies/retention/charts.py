@@ -30,14 +30,7 @@ def slug(cell: Cell | CellSummary) -> str:
 
 
 def cell_colors(cells: Sequence[Cell] | Sequence[CellSummary]) -> dict[str, str]:
-    """A color token for each cell, the same for all sizes of a policy.
-
-    Args:
-      cells: All of a run.
-
-    Returns:
-      By the cell's name.
-    """
+    """A color token for each cell, the same for all sizes of a policy."""
     policies = list(dict.fromkeys(each.policy for each in cells))
     token = lambda name: SERIES_COLORS[policies.index(name) % len(SERIES_COLORS)]
     return {each.name: token(each.policy) for each in cells}
@@ -49,9 +42,6 @@ def blocks(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     Args:
       values: A number a token.
       most: Blocks behind the first token at most.
-
-    Returns:
-      Edges of the blocks, and the mean of each.
     """
     length = len(values)
     rest = np.linspace(1, length, min(length - 1, most) + 1).astype(int) if length > 1 else [1]
@@ -66,9 +56,6 @@ def positions_chart(cells: Sequence[Cell], *, narrow: bool = False) -> Chart:
     Args:
       cells: All of a run.
       narrow: Whether it is for a phone.
-
-    Returns:
-      Panels that share the positions; the first token stands apart, at the left.
     """
     room = min(max((300 if narrow else 400) // len(cells), 34), 190)
     gap = 24 if narrow else 14
@@ -144,14 +131,7 @@ def _position_ticks(axes: Axes, length: int, *, last: bool) -> None:
 
 @charted
 def early_chart(cells: Sequence[Cell]) -> Chart:
-    """How long the first tokens live, position by position.
-
-    Args:
-      cells: All of a run.
-
-    Returns:
-      A line a cell.
-    """
+    """How long the first tokens live, position by position."""
     chart, axes = _small("mean lifetime, steps (log scale)", "position")
     for cell, look in _lines(cells):
         steps = cell.steps[:EARLY]
@@ -175,9 +155,6 @@ def layers_chart(cells: Sequence[Cell], field: str) -> Chart:
     Args:
       cells: All of a run.
       field: ``recent``, ``overlap`` or ``first``.
-
-    Returns:
-      The chart; a band where the paper has the recent share.
     """
     titles = {
         "recent": "share of what is cached that is recent",
@@ -225,10 +202,6 @@ def _lines(cells: Sequence[Cell]) -> list[tuple[Cell, dict[str, Any]]]:
 def classes_chart(cell: CellSummary, token: str) -> Chart:
     """Lifetimes of classes over the mean of all tokens, beside those of the paper's tags.
 
-    Args:
-      cell: One policy with one number of slots.
-      token: Its color.
-
     Returns:
       A line a class of two tokens or more: a point with its interval, and a diamond with the span
       of the tags. What reaches beyond the axis ends there.
@@ -274,14 +247,7 @@ def _class_text(each: ClassSummary) -> str:
 
 @charted
 def depth_chart(cell: Cell) -> Chart:
-    """Which tokens each layer caches at the end.
-
-    Args:
-      cell: One policy with one number of slots.
-
-    Returns:
-      An image, a line of it a layer.
-    """
+    """Which tokens each layer caches at the end."""
     ends = [(layer == cell.length).mean(axis=0) for layer in cell.evicted()]
     shares = np.stack([_columns(layer, SIDE) for layer in ends])
     high = min(max(7 * len(ends), 60), 260)
@@ -305,14 +271,7 @@ def _columns(values: np.ndarray, most: int) -> np.ndarray:
 
 @charted
 def map_chart(cell: Cell) -> Chart:
-    """Which share of decisions caches each token after each step.
-
-    Args:
-      cell: One policy with one number of slots.
-
-    Returns:
-      An image, a line of it a step.
-    """
+    """Which share of decisions caches each token after each step."""
     share = np.mean([coarse(layer, SIDE) for layer in cell.evicted()], axis=0)
     chart = Chart(350, 354)
     axes = chart.panel(48, 22, 292, 292)
@@ -329,9 +288,6 @@ def coarse(evicted: np.ndarray, most: int) -> np.ndarray:
     Args:
       evicted: When each decision evicted each token.
       most: Blocks on a side at most.
-
-    Returns:
-      Means over the blocks, a row for steps, a column for tokens.
     """
     length = evicted.shape[1]
     edges = np.linspace(0, length, min(length, most) + 1).astype(int)
@@ -353,10 +309,6 @@ def _image(axes: Axes, share: np.ndarray, extent: tuple[float, float, float, flo
 
 def figures_of(cells: Sequence[Cell], summary: RetentionSummary) -> dict[str, Callable[[], Chart]]:
     """What draws each figure of a run.
-
-    Args:
-      cells: All of a run.
-      summary: What they come down to.
 
     Returns:
       ``positions``, ``early``, ``recent``, ``overlap`` and ``first``; then, for each cell,

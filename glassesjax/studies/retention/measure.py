@@ -48,9 +48,6 @@ DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
 def open_subject(settings: RetentionSettings) -> Subject:
     """The model, its text, and what a layer may hold under each policy.
 
-    Args:
-      settings: What is to be measured.
-
     Returns:
       All of it, the text cut to ``max_tokens``.
 
@@ -162,15 +159,7 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
 
 
 def constants(settings: RetentionSettings, subject: Subject) -> RetentionConstants:
-    """What all rows of a run have in common.
-
-    Args:
-      settings: What is measured.
-      subject: The model and the text.
-
-    Returns:
-      Model, text, and how it is read.
-    """
+    """What all rows of a run have in common."""
     model = subject.model
     symbols = isinstance(model.tokenizer, SymbolTokenizer)
     return RetentionConstants(

@@ -22,9 +22,6 @@ MOST = 2048  # tokens of the text that a page shows, the last ones
 def headline(summary: RetentionSummary) -> str:
     """The run in a line, its numbers first.
 
-    Args:
-      summary: Of the run.
-
     Returns:
       For each cell how recent what is cached is, and where the first token stays.
     """
@@ -47,12 +44,6 @@ def retention_page(
     figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on a retention run.
-
-    Args:
-      run: A cell that was cut off is left out.
-      summary: What it comes down to.
-      cells: Its rows by policy and number of slots.
-      figures: By name.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
@@ -87,9 +78,6 @@ def _facts(shared: RetentionConstants, model: str) -> list[str]:
 
 def values(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """The data behind the first figure: a row a token.
-
-    Args:
-      cells: All of a run.
 
     Returns:
       Its position, and the share of decisions that cache it at the end, by cell.

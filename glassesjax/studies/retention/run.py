@@ -33,9 +33,6 @@ def run_retention(
       command: What was called, for the record.
       advance: Takes the name of each step that was measured.
 
-    Returns:
-      The run with its summary and figures.
-
     Raises:
       BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
         the settings and the model can tell is known before anything is written.
@@ -57,9 +54,6 @@ def run_retention(
 
 def result(run: Run[RetentionRow, RetentionConstants]) -> RetentionResult:
     """A run with its summary and figures.
-
-    Args:
-      run: Of the retention study.
 
     Returns:
       Its figures are those of ``figures_of``.

@@ -162,9 +162,6 @@ def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
     Args:
       run: Of the retention study; a cell that was cut off is left out.
 
-    Returns:
-      Cell by cell.
-
     Raises:
       BadInput: There is no whole cell.
     """
@@ -213,9 +210,6 @@ def cell_summary(cell: Cell, *, ranked: bool = True) -> CellSummary:
     Args:
       cell: Its rows.
       ranked: Whether anything can be ranked on this text.
-
-    Returns:
-      Its summary.
     """
     whole, shares, early = cell.summary, cell.recent_share, cell.steps[1 : EARLY + 1]
     near, evicts = cell.overlap_next, cell.length > cell.slots and whole.finite is not False
@@ -282,9 +276,6 @@ def class_pairs(cell: Cell, least: int = FEW) -> dict[str, tuple[float, float]]:
     Args:
       cell: Its rows.
       least: Tokens that a class must have.
-
-    Returns:
-      By class; of several tags the mean.
     """
     many = [name for name, row in cell.classes.items() if row.tokens >= least]
     spans = {name: paper_relative(cell, name) for name in many}
@@ -293,10 +284,6 @@ def class_pairs(cell: Cell, least: int = FEW) -> dict[str, tuple[float, float]]:
 
 def paper_relative(cell: Cell, name: str) -> list[float]:
     """The paper's lifetimes over its average, at the same share of the text.
-
-    Args:
-      cell: Ours.
-      name: A class.
 
     Returns:
       One a tag; none where the paper has no tag for it or no column near ours.
@@ -310,10 +297,6 @@ def paper_relative(cell: Cell, name: str) -> list[float]:
 
 def paper_correlation(cell: Cell, seed: int = 0) -> Interval:
     """Spearman's coefficient of our lifetimes by class and the paper's, over blocks of our text.
-
-    Args:
-      cell: Ours.
-      seed: Of the draws.
 
     Returns:
       The coefficient with the middle ``LEVEL`` of those of texts whose blocks are drawn again; NaN

@@ -33,25 +33,11 @@ class Training(NamedTuple):
     """The same in a few words of the field; empty for a training that is alone."""
 
     def of(self, kind: type[KindT]) -> Iterator[KindT]:
-        """The rows of one kind.
-
-        Args:
-          kind: Its class.
-
-        Yields:
-          Rows in their order.
-        """
+        """The rows of one kind."""
         return (row for row in self.rows if isinstance(row, kind))
 
     def decoder(self, seed: int) -> str:
-        """What tells one decoder from another, on a page.
-
-        Args:
-          seed: Of the decoder.
-
-        Returns:
-          Its setting, layers and seed.
-        """
+        """What tells one decoder from another, on a page."""
         layers = self.constants.num_layers
         return f"{self.name}, {layers} layer{'' if layers == 1 else 's'}, seed {seed}"
 
@@ -74,14 +60,7 @@ class TrainedDecoder(NamedTuple):
 
 
 def decoders_of(trainings: Sequence[Training]) -> list[TrainedDecoder]:
-    """Every decoder of some trainings.
-
-    Args:
-      trainings: In their order.
-
-    Returns:
-      One a training and seed.
-    """
+    """Every decoder of some trainings."""
     return [decoder for training in trainings for decoder in _decoders(training)]
 
 
@@ -114,9 +93,6 @@ def _by_length(rows: Iterator[LengthT]) -> dict[str, list[LengthT]]:
 def training_of(run: Run[TrainRow, TrainConstants]) -> Training:
     """The rows of a run of the train study.
 
-    Args:
-      run: As read.
-
     Returns:
       All of them; each process of a run has trained the same.
     """
@@ -147,14 +123,7 @@ class Answered(NamedTuple):
 
 
 def losses(training: Training) -> dict[int, tuple[list[int], list[float]]]:
-    """Steps and losses, by seed.
-
-    Args:
-      training: One.
-
-    Returns:
-      In order of steps.
-    """
+    """Steps and losses, by seed."""
     found: dict[int, dict[int, float]] = {}
     for row in training.of(StepRow):
         found.setdefault(row.seed, {})[row.step] = row.loss
@@ -163,14 +132,7 @@ def losses(training: Training) -> dict[int, tuple[list[int], list[float]]]:
 
 
 def answered(training: Training) -> dict[str, list[Answered]]:
-    """Answers by format, in the order in which these were asked for.
-
-    Args:
-      training: One.
-
-    Returns:
-      For each format a list in order of length.
-    """
+    """Answers by format, in the order in which these were asked for."""
     groups: dict[str, dict[int, list[AnswersRow]]] = {}
     for row in training.of(AnswersRow):
         groups.setdefault(row.format, {}).setdefault(row.length, []).append(row)
@@ -184,14 +146,7 @@ def answered(training: Training) -> dict[str, list[Answered]]:
 
 
 def learned(training: Training) -> dict[str, Answers]:
-    """Answers by format at lengths drawn as in the training.
-
-    Args:
-      training: One.
-
-    Returns:
-      Of all seeds.
-    """
+    """Answers by format at lengths drawn as in the training."""
     groups: dict[str, list[InDistributionRow]] = {}
     for row in training.of(InDistributionRow):
         groups.setdefault(row.format, []).append(row)
@@ -200,9 +155,6 @@ def learned(training: Training) -> dict[str, Answers]:
 
 def reach(curve: Sequence[Answered]) -> int | None:
     """The longest length up to which every measured one is learned.
-
-    Args:
-      curve: In order of length.
 
     Returns:
       Nothing if already the shortest is not.

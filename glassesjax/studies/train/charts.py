@@ -79,9 +79,6 @@ def panels_of(decoders: Sequence[TrainedDecoder], what: str) -> list[Panel]:
     Args:
       decoders: Of a page.
       what: ``pairs`` or ``answers``.
-
-    Returns:
-      Panels of those decoders that have such rows.
     """
     some = [one for one in decoders if getattr(one, what)][:MOST_DECODERS]
     if len(some) <= MOST_PANELS:
@@ -470,9 +467,6 @@ HERO: Mapping[str, Callable[..., Chart]] = {"pairs": pairs_chart, "accuracy": ac
 
 def figures_of(trainings: Sequence[Training]) -> dict[str, Callable[[], Chart]]:
     """What draws the figures that both pages have.
-
-    Args:
-      trainings: Those that are done.
 
     Returns:
       ``pairs``, ``accuracy``, ``failure``, ``signal-NUMBER`` and ``influence-NUMBER``, each where

@@ -62,22 +62,12 @@ def is_bound(lengths: FailureLengths, length: int | None) -> bool:
     Args:
       lengths: Of one decoder in one format.
       length: One of these; None beyond the reach.
-
-    Returns:
-      The truth value.
     """
     return length in (None, lengths.least)
 
 
 def failures(training: Training) -> list[Failure]:
-    """All failure lengths.
-
-    Args:
-      training: One.
-
-    Returns:
-      In the order of the rows.
-    """
+    """All failure lengths."""
     beyond: dict[tuple[int, str], list[bool]] = {}
     for row in training.of(PairRow):
         if not row.in_training:

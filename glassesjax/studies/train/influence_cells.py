@@ -51,14 +51,7 @@ class Places(NamedTuple):
 
 
 def influence_cells(training: Training) -> list[Places]:
-    """All decoders and lengths, in the order of the rows.
-
-    Args:
-      training: One.
-
-    Returns:
-      Cells; none where no influence was measured.
-    """
+    """All decoders and lengths, in the order of the rows."""
     places: dict[tuple[int, int], list[InfluenceRow]] = {}
     for row in training.of(InfluenceRow):
         places.setdefault((row.seed, row.length), []).append(row)

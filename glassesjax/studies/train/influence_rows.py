@@ -84,18 +84,6 @@ def influence_rows(
 
     Source: arXiv 2406.04267v2, Theorem 5.1 and section 5.
     Differs: measured influence and accuracy of one trained decoder; the paper has neither.
-
-    Args:
-      decoder: Trained; causal, with or without a window.
-      task: One whose answer copies tokens of many places.
-      glasses: Its layout.
-      length: Of all items.
-      seed: Of the decoder, and of the examples.
-      differentiated: Examples of each place whose derivative is taken.
-      head: Step and format, which all rows have.
-
-    Yields:
-      Rows.
     """
     key = draws.fold_in(draws.fold_in(draws.root_key(seed), length), SALT)
     rows, asking = _asked(decoder, task, glasses, length, key)

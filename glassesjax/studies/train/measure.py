@@ -38,12 +38,6 @@ CHECKPOINTS = "checkpoint"
 def mesh_of(settings: TrainSettings) -> Mesh:
     """The devices that a training is divided over.
 
-    Args:
-      settings: What to train.
-
-    Returns:
-      The mesh.
-
     Raises:
       BadInput: It has more devices than there are, or does not divide what is trained; or this does
         not fit into memory.
@@ -178,9 +172,6 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
       settings: What was trained.
       decoders: One a seed.
       done: Whether the row with these key fields is there already.
-
-    Yields:
-      A step a format.
     """
     for name in settings.formats:
         last = {"seed": settings.seeds - 1, "step": settings.steps, "format": name}

@@ -14,9 +14,6 @@ COPIES = 3  # of each weight: itself, and the optimizer's two moments
 def check_training(settings: TrainSettings) -> None:
     """Refuses a training that does not fit into memory.
 
-    Args:
-      settings: What to train.
-
     Raises:
       BadInput: The learners, a part of a batch, the steps of a call or the examples that are
         answered do not fit.

@@ -29,14 +29,7 @@ MOST_FINDINGS = 4
 
 
 def headline(summary: TrainSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Args:
-      summary: Of one training.
-
-    Returns:
-      By format what is right in distribution, and how far it goes.
-    """
+    """The run in a line, its numbers first."""
     (training,) = summary.trainings
     answers = list(map(_format_headline, training.formats)) or ["no answers yet"]
     return "; ".join([*lost(summary.passes), *answers])
@@ -65,12 +58,6 @@ def train_page(
 ) -> str:
     """One self-contained page on a run of the training.
 
-    Args:
-      run: Of the train study.
-      training: Its rows.
-      summary: Its numbers.
-      figures: By name.
-
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
@@ -91,14 +78,7 @@ def train_page(
 
 
 def common_facts(trainings: Sequence[Training]) -> list[str]:
-    """What was trained, as far as it is the same in all trainings.
-
-    Args:
-      trainings: One or more.
-
-    Returns:
-      A few words each.
-    """
+    """What was trained, as far as it is the same in all trainings."""
     texts = (
         lambda k: f"layers {k.num_layers}", lambda k: f"heads {k.num_heads}",
         lambda k: f"width {k.model_dim}", lambda k: f"mask {k.mask}",
@@ -116,12 +96,6 @@ def shown(
     figures: Mapping[str, Plot],
 ) -> dict[str, Any]:
     """What both pages show.
-
-    Args:
-      trainings: Those that are done, one or more.
-      decoders: Theirs.
-      summary: Their numbers.
-      figures: By name.
 
     Returns:
       Values by the names that ``trained.html.j2`` has.
@@ -225,15 +199,7 @@ def _answers(one: TrainedDecoder) -> dict[str, Any]:
 def plots(
     figures: Mapping[str, Callable[[], Chart]], decoders: Sequence[TrainedDecoder]
 ) -> dict[str, Plot]:
-    """Each figure drawn, the one that answers also for a phone and with its data.
-
-    Args:
-      figures: By name.
-      decoders: Whose rows they show.
-
-    Returns:
-      By name.
-    """
+    """Each figure drawn, the one that answers also for a phone and with its data."""
     hero = next((name for name in HERO if name in figures), None)
     drawn = {name: plot(name, draw) for name, draw in figures.items() if name != hero}
     if hero is None:

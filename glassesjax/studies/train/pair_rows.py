@@ -44,16 +44,7 @@ class Asked(NamedTuple):
 
 
 def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
-    """The wide pass over all pairs.
-
-    Args:
-      settings: What was trained.
-      seed: Of the decoder, and of what its task draws.
-      decoder: Master weights.
-
-    Returns:
-      What the rows of all formats need.
-    """
+    """The wide pass over all pairs."""
     pairs = lay_pairs(settings, seed)
     if not pairs.lengths:
         return Asked(seed, decoder, pairs, None)

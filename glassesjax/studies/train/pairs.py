@@ -65,9 +65,6 @@ class PairAnswers(NamedTuple):
 def pair_lengths(settings: TrainSettings) -> list[int]:
     """The smaller lengths of all pairs that are asked.
 
-    Args:
-      settings: What was trained.
-
     Returns:
       All within the training, then some a doubling, up to the longest that is answered.
     """
@@ -88,10 +85,6 @@ class Pairs(NamedTuple):
 
 def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
     """The rows of all pairs.
-
-    Args:
-      settings: What was trained.
-      seed: Of what the task draws.
 
     Returns:
       Those pairs that are alike; none, if no pair is. For a decoder whose tokens see later ones
@@ -122,9 +115,6 @@ def answer_pairs(
       pairs: At least one.
       decoder: Master weights.
       plan: Where to round; JAX must have its carrier's type.
-
-    Returns:
-      The answers.
     """
     filled = np.arange(len(pairs.lengths) + -len(pairs.lengths) % (AT_ONCE // 2))
     filled = np.minimum(filled, len(pairs.lengths) - 1)  # the last one again

@@ -65,10 +65,6 @@ class Read(NamedTuple):
 def repeated(item: Item, times: int) -> tuple[Item, Item]:
     """Two items with the ratio and the last token of another: 10 gives 1100 and 1010.
 
-    Args:
-      item: Zeros and ones.
-      times: How often each of its tokens.
-
     Returns:
       Each token repeated in its place, and the item repeated as a whole.
     """
@@ -124,9 +120,6 @@ def ratio_rows(
       lengths: Shortest and longest item, the longest at most ``ONE_DIGIT``.
       seed: Of the decoder.
       head: Step and format, which all rows have.
-
-    Yields:
-      Rows.
     """
     low, high = lengths
     config = decoder.config

@@ -27,9 +27,6 @@ from glassesjax.train.step import Told
 def constants(settings: TrainSettings) -> TrainConstants:
     """What all rows of a run have in common.
 
-    Args:
-      settings: What is trained.
-
     Returns:
       The settings that a reader of rows wants beside them.
     """

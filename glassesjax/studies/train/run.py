@@ -122,9 +122,6 @@ def _writer_class() -> Any:  # noqa: ANN401
 def result(run: Run[TrainRow, TrainConstants]) -> TrainResult:
     """A run with its summary and figures.
 
-    Args:
-      run: Of the train study.
-
     Returns:
       Its figures are ``losses`` and those of ``figures_of``.
     """

@@ -49,9 +49,6 @@ def _result(run: Run[TrainRow, TrainConstants]) -> "TrainResult":
 def violations(summary: "TrainSummary") -> Sequence[str]:
     """What makes a training fail.
 
-    Args:
-      summary: Of one or more.
-
     Returns:
       One line where the unrounded pass is not finite, and one for each certificate or ratio that
       the rows contradict.

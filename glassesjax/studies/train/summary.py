@@ -192,22 +192,12 @@ class TrainSummary:
 
 
 def summarize(run: Run[TrainRow, TrainConstants]) -> TrainSummary:
-    """The numbers of a run.
-
-    Args:
-      run: Of the train study.
-
-    Returns:
-      Of its one training.
-    """
+    """The numbers of a run."""
     return summary_of([training_of(run)])
 
 
 def summary_of(trainings: Sequence[Training]) -> TrainSummary:
     """The numbers of one or more trainings.
-
-    Args:
-      trainings: In their order.
 
     Returns:
       One summary a training, and what is said of all.

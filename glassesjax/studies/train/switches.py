@@ -46,9 +46,6 @@ def named_positions(name: str, room: int) -> Positions:
     Args:
       name: A key of ``POSITIONS``.
       room: Tokens of the longest row; learned positions have a vector for each.
-
-    Returns:
-      The encoding.
     """
     return Learned(max_length=room) if name == "learned" else POSITIONS[name]
 
@@ -58,9 +55,6 @@ def named_mask(name: str) -> Mask | None:
 
     Args:
       name: ``causal``, ``none``, or ``window-N``.
-
-    Returns:
-      The mask; none where there is no such name.
     """
     if found := re.fullmatch(r"window-([1-9][0-9]{0,8})", name):
         return Window(width=int(found[1]))

@@ -67,14 +67,7 @@ _WRONG = re.compile(r"in float64 ([0-9]+) of ([0-9]+) pairs of the training are 
 
 
 def converted(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of schema 1: what its kind and fields are called, and what does not apply left out.
-
-    Args:
-      row: As written, in today's names where all kinds share these.
-
-    Returns:
-      Values by name, with what all rows of a process have in common.
-    """
+    """A row of schema 1: what its kind and fields are called, and what does not apply left out."""
     old = str(row.get("kind"))
     kind, renamed = _KINDS.get(old, (old, {}))
     if kind in _DRAWN and row.get("length") == -1:  # lengths drawn as in the training

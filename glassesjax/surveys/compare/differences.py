@@ -21,11 +21,6 @@ class Difference(NamedTuple):
 def differences(first: Any, second: Any, path: str = "") -> Iterator[Difference]:  # noqa: ANN401
     """Where two values of mappings, sequences and plain values differ.
 
-    Args:
-      first: One of them.
-      second: The other one.
-      path: Where they stand.
-
     Yields:
       Each innermost difference, in the order of the first; NaN equals NaN.
     """

@@ -21,10 +21,6 @@ CELLS = "cells"
 def missing(settings: SweepSettings, out: Path) -> dict[str, TrainSettings]:
     """The cells that are not done.
 
-    Args:
-      settings: The grid.
-      out: Of the sweep.
-
     Returns:
       Trainings by the names of their folders. A cell is done when its page, which is written last,
       is there.
@@ -78,13 +74,6 @@ class CellRows(NamedTuple):
 def done_cells(settings: SweepSettings, out: Path) -> Iterator[CellRows]:
     """The rows of all cells that are done.
 
-    Args:
-      settings: The grid.
-      out: Of the sweep.
-
-    Yields:
-      Cell by cell, in the order of the grid.
-
     Raises:
       BadInput: The files of a cell are not as its run wrote them.
     """
@@ -101,10 +90,6 @@ def done_cells(settings: SweepSettings, out: Path) -> Iterator[CellRows]:
 
 def sweep_programs(settings: SweepSettings, out: Path) -> Counter[str]:
     """How many compiled programs the cells that are done took from the disk, and kept.
-
-    Args:
-      settings: The grid.
-      out: Of the sweep.
 
     Returns:
       Sums of the cells' ``hits`` and ``misses``, whichever processes trained them; neither where no

@@ -18,14 +18,7 @@ MOST_VALUES = 6  # of one of them
 
 
 def headline(summary: SweepSummary) -> str:
-    """The sweep in a line, its numbers first.
-
-    Args:
-      summary: Of the sweep.
-
-    Returns:
-      How many cells are done, what is right in distribution, and how predictions fared.
-    """
+    """The sweep in a line, its numbers first."""
     if not summary.cells_done:
         return "No cell is done yet: the process that finishes one writes this page again."
     parts = [*lost(summary.passes), f"{summary.cells_done} of {summary.cells} cells"]
@@ -51,12 +44,6 @@ def sweep_page(
     figures: Mapping[str, Plot],
 ) -> str:
     """One self-contained page on a sweep.
-
-    Args:
-      run: As read.
-      trainings: Its cells that are done.
-      summary: Its numbers.
-      figures: By name; none where no cell is done.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.

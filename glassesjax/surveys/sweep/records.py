@@ -37,22 +37,12 @@ COLUMNS = {**TRAIN_ROWS.renamed, "examples": "examples_per_length"}
 
 
 def axis_column(axis: str) -> str:
-    """The field of rows that has a setting's value.
-
-    Args:
-      axis: A setting of the train study.
-
-    Returns:
-      Its name in rows.
-    """
+    """The field of rows that has a setting's value."""
     return COLUMNS.get(axis, axis)
 
 
 def axis_value(value: object) -> Any:  # noqa: ANN401
     """The value of a setting as rows have it.
-
-    Args:
-      value: A setting of a cell.
 
     Returns:
       As it stands; several joined by colons, as in the grid.

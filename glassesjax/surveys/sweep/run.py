@@ -92,9 +92,6 @@ def submit_sweep(
       command: As for ``run_sweep``.
       advance: Told of each job that ended.
 
-    Returns:
-      The whole sweep.
-
     Raises:
       BadInput: As for ``run_sweep``, there is no such cluster, or cells are missing after the jobs;
         the page over the others is there then.
@@ -204,9 +201,6 @@ def _numbered_before(file: Path) -> list[Mapping[str, Any]]:
 
 def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
     """A sweep with its summary and figures.
-
-    Args:
-      run: As read.
 
     Returns:
       Its figures are those of ``figures_of``; none where no cell is done. Its frame is indexed by

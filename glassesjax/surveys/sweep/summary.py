@@ -39,12 +39,6 @@ class SweepSummary(TrainSummary):
 def trainings_of(run: Run[TrainRow, SweepConstants]) -> list[Training]:
     """The trainings of a sweep.
 
-    Args:
-      run: As read.
-
-    Returns:
-      One a cell, in the order of the rows.
-
     Raises:
       BadInput: A record is none of a cell.
     """
@@ -89,9 +83,6 @@ def axes_of(settings: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
     Args:
       settings: As ``settings.json`` of a sweep has them.
 
-    Returns:
-      By the setting's name.
-
     Raises:
       BadInput: There are none.
     """
@@ -103,15 +94,7 @@ def axes_of(settings: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
 
 
 def summarize(run: Run[TrainRow, SweepConstants], trainings: Sequence[Training]) -> SweepSummary:
-    """The numbers of a sweep.
-
-    Args:
-      run: As read.
-      trainings: Its cells that are done.
-
-    Returns:
-      Of these.
-    """
+    """The numbers of a sweep."""
     summary = summary_of(trainings)
     shares: dict[str, list[float]] = {}
     for one in summary.trainings:
