@@ -33,6 +33,10 @@ class Plot(NamedTuple):
     """The data behind it; empty where they are those of the table."""
     file: str
     """A whole SVG file."""
+    linear: Markup = Markup("")
+    """The figure once more with a linear scale; empty where only the logarithm makes sense."""
+    narrow_linear: Markup = Markup("")
+    """The same for a phone."""
 
 
 def plot(
@@ -40,22 +44,34 @@ def plot(
     draw: Callable[[], Chart],
     *,
     narrow: Callable[[], Chart] | None = None,
+    linear: Callable[..., Chart] | None = None,
     rows: Sequence[Mapping[str, Any]] = (),
     alt: str = "",
 ) -> Plot:
-    """A figure, drawn once for each width.
+    """A figure, drawn once for each width and scale.
 
     Args:
       name: Different for each figure of a page; letters, digits and hyphens.
       draw: What draws it.
       narrow: What draws it 358 pixels wide, where text of one drawing would shrink.
+      linear: What draws it with a linear scale, on a phone called with ``narrow=True``.
       rows: The data behind it.
       alt: What it shows; empty where the template says it.
     """
     wide = drawing(draw(), name)
-    small = drawing(narrow(), f"{name}-narrow").inline if narrow else ""
+    draws = {
+        "narrow": narrow,
+        "linear": linear,
+        "narrow_linear": functools.partial(linear, narrow=True) if linear and narrow else None,
+    }
+    more = {
+        suffix: Markup(drawing(again(), f"{name}-{suffix}").inline)
+        for suffix, again in draws.items()
+        if again
+    }
     table = Markup(_csv(rows)) if rows else Markup("")
-    return Plot(name, Markup(wide.inline), Markup(small), alt, table, wide.file)
+    plain = Plot(name, Markup(wide.inline), Markup(""), alt, table, wide.file)
+    return plain._replace(**more)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,15 +1,15 @@
 """Axes of distances and of lengths: zeros and overflow have strips, lengths have names."""
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from glassesjax.report.chart import COLORS
+from glassesjax.report.chart import COLORS, Chart
 from glassesjax.report.numbers import power_of
 from glassesjax.report.points import Point
+from glassesjax.report.ticks import set_ticks
 
 
 class LogScale(NamedTuple):
@@ -51,24 +51,53 @@ class LogScale(NamedTuple):
         return point.distance if point.drawable else 10.0 ** (self.low - self.strip / 2)
 
     def apply(self, axes: Axes) -> None:
-        """Sets limits and ticks of a vertical axis, and of those that share it."""
+        """Sets limits and ticks of a vertical axis, and shades the strips."""
         axes.set_yscale("log")
         axes.set_ylim(*self.bounds)
+        bottom, top = self.bounds
+        for edges in ((bottom, 10.0**self.low), (10.0**self.high, top)):
+            axes.axhspan(*edges, color=COLORS["wash"], zorder=0, linewidth=0)
         step = math.ceil((self.high - self.low) / 4)
         # The label of an edge would touch that of the strip beside it.
         decades = range(self.high - self.lost, self.low - 1 + self.zeros, -step)
         ticks = {10.0**exponent: power_of(10, exponent) for exponent in decades}
         strips = ((self.zeros, 0.0, "equal"), (self.lost, None, "not finite"))
         ticks |= {self.place(Point(0, gap)): name for there, gap, name in strips if there}
-        axes.yaxis.set_major_locator(FixedLocator(list(ticks)))
-        axes.yaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
-        axes.yaxis.set_minor_locator(NullLocator())
+        set_ticks(axes.yaxis, ticks)
 
-    def shade(self, axes: Axes) -> None:
-        """Draws the strips."""
-        bottom, top = self.bounds
-        for edges in ((bottom, 10.0**self.low), (10.0**self.high, top)):
-            axes.axhspan(*edges, color=COLORS["wash"], zorder=0, linewidth=0)
+    def curve(
+        self,
+        chart: Chart,
+        axes: Axes,
+        points: Sequence[Point],
+        series: str,
+        *,
+        color: str,
+        open_at: Collection[int] = (),
+        marker: float = 0,
+        **style: Any,  # noqa: ANN401  (of a line)
+    ) -> None:
+        """A line of points; what has no logarithm stands in its strip as a square.
+
+        Args:
+          chart: Whose series it is.
+          axes: With this scale.
+          points: In order of length.
+          series: Its name.
+          color: For matplotlib.
+          open_at: Lengths whose points are open circles.
+          marker: Size of a dot at each point; a line of one point has a dot anyway.
+          **style: Of matplotlib's line.
+        """
+        drawn = [p for p in points if p.drawable]
+        xy = lambda some: ([p.length for p in some], [self.place(p) for p in some])
+        size = marker or 5 * (len(drawn) == 1)
+        chart.series(series, axes.plot(*xy(drawn), "o", ms=size, color=color, **style))
+        ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
+        strips = [p for p in points if not p.drawable]
+        for some, shape in ((strips, "s"), ([p for p in drawn if p.length in open_at], "o")):
+            if some:
+                chart.series(series, axes.plot(*xy(some), shape, **ring))
 
 
 def length_axis(axes: Axes, lengths: Iterable[int], apart: float = 2.5) -> None:
@@ -85,6 +114,4 @@ def length_axis(axes: Axes, lengths: Iterable[int], apart: float = 2.5) -> None:
     ticks = sorted({first, *decades, last})
     axes.set_xscale("log")
     axes.set_xlim(first / 1.25, last * 1.25)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    set_ticks(axes.xaxis, ticks)

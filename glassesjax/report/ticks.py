@@ -1,12 +1,14 @@
-"""Ticks of logarithmic axes: round numbers, written out, as many as there is room for."""
+"""Ticks: round numbers, written out, as many as there is room for; and what an axis is called."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from glassesjax.report.chart import COLORS, Number
 from glassesjax.report.numbers import power_of
 
 MOST = 300.0  # decades from 1 that an axis can show
@@ -56,9 +58,31 @@ def log_axis(
     axes.set(**{f"{side}lim": limits})  # before the scale, which would look for limits itself
     axes.set(**{f"{side}scale": "log"})
     axis = axes.xaxis if side == "x" else axes.yaxis
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([f"{_name(tick)}{unit}" for tick in ticks]))
+    set_ticks(axis, {tick: f"{_name(tick)}{unit}" for tick in ticks})
+
+
+def set_ticks(axis: Axis, ticks: Mapping[float, str] | Sequence[Number]) -> None:
+    """These ticks and no others.
+
+    Args:
+      axis: Its scale is set already, which would bring ticks of its own.
+      ticks: Places in data, with what is written there if that is not the number.
+    """
+    names = ticks.values() if isinstance(ticks, Mapping) else map(str, ticks)
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_major_formatter(FixedFormatter(list(names)))
     axis.set_minor_locator(NullLocator())
+
+
+def doublings(low: Number, high: Number, most: int = 16) -> list[int]:
+    """Powers of two from one number to another, the largest and evenly spread; one at least."""
+    powers = [2**k for k in range(40) if low <= 2**k <= high] or [round(high)]
+    return powers[::-1][:: max(1, -(-len(powers) // most))]
+
+
+def up(axes: Axes, text: str) -> None:
+    """What the vertical axis shows, written level above it, where a phone has room for it."""
+    axes.set_title(text, fontsize=12.5, color=COLORS["soft"], pad=6)
 
 
 def _name(tick: float) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
 from glassesjax.report.numbers import percent, power_of, short
 from glassesjax.report.points import Point
 from glassesjax.report.scales import LogScale, length_axis
+from glassesjax.report.ticks import set_ticks, up
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.panels import Panel, Token, distance_panels, token_panels
@@ -123,8 +124,6 @@ def distance_chart(look: Look, positions: str, family: str, *, width: float = 35
     every = [point for curve in points.values() for point in curve]
     scale = LogScale.spanning(every)
     scale.apply(axes)
-    for edges in ((scale.bounds[0], 10.0**scale.low), (10.0**scale.high, scale.bounds[1])):
-        axes.axhspan(*edges, color=COLORS["wash"], zorder=0, linewidth=0)
     length_axis(axes, {point.length for point in every})
     for panel, curve in points.items():
         _curve(chart, axes, scale, look, panel, curve)
@@ -133,7 +132,7 @@ def distance_chart(look: Look, positions: str, family: str, *, width: float = 35
             line = axes.axvline(must, color=COLORS[look.color(panel)], linewidth=1, linestyle=":")
             chart.series(series(panel), line)
     axes.set_xlabel("n (log scale)")
-    axes.set_title("L2 distance (log scale)", fontsize=12, color=COLORS["soft"], pad=6)
+    up(axes, "L2 distance (log scale)")
     return chart
 
 
@@ -145,15 +144,8 @@ def _point(row: DistanceRow) -> Point:
 def _curve(
     chart: Chart, axes: Axes, scale: LogScale, look: Look, panel: Panel, curve: Sequence[Point]
 ) -> None:
-    name, color = series(panel), COLORS[look.color(panel)]
-    drawn = [p for p in curve if p.drawable]
-    rest = [p for p in curve if not p.drawable]
-    xy = lambda some: ([p.length for p in some], [scale.place(p) for p in some])
-    style = {"color": color, "linestyle": look.dashes(panel), "linewidth": 1.8}
-    chart.series(name, axes.plot(*xy(drawn), marker="o" if len(drawn) == 1 else "", **style))
-    if rest:
-        ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
-        chart.series(name, axes.plot(*xy(rest), "o", **ring))
+    name, style = series(panel), {"ls": look.dashes(panel), "lw": 1.8}
+    scale.curve(chart, axes, curve, name, color=COLORS[look.color(panel)], **style)
     for point in curve:
         value = "not finite" if point.distance is None else short(point.distance)
         text = f"{panel.state}, n = {point.length}\n" + (value if point.resolved else "equal")
@@ -201,10 +193,8 @@ def _share_axis(axes: Axes, low: int, floor: float, count: int) -> None:
     axes.set_yscale("log")
     axes.set_ylim(floor / 10 ** (0.15 * max(1, -low)), 1.6)
     axes.set_xlim(-0.7, count - 0.3)
-    axes.yaxis.set_major_locator(FixedLocator([floor, *(10.0**e for e in decades)]))
-    names = [f"{100 * 10.0**e:g}%" if e > -5 else f"{power_of(10, e + 2)}%" for e in decades]
-    axes.yaxis.set_major_formatter(FixedFormatter(["none", *names]))
-    axes.yaxis.set_minor_locator(NullLocator())
+    name = lambda e: f"{100 * 10.0**e:g}%" if e > -5 else f"{power_of(10, e + 2)}%"
+    set_ticks(axes.yaxis, {floor: "none", **{10.0**e: name(e) for e in decades}})
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 

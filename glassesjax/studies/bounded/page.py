@@ -1,10 +1,9 @@
 """What the bounded page shows, by the names of its template."""
 
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.charts import Look, series
@@ -45,7 +44,7 @@ def bounded_page(
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
     known = run.constants
-    model = MODELS.get(known.model, PurePath(known.model).name)
+    model = model_name(known.model)
     method = f"{known.method}, {known.probes} probes" if known.probes else known.method
     sizes = f"{known.num_layers} layers, width {known.model_dim}"
     return page(
@@ -65,7 +64,6 @@ def bounded_page(
             for positions, family in dict.fromkeys((p.positions, p.family) for p in look.distances)
         ],
         table=_table(summary),
-        four_bits="q4" in (known.weights or "").lower(),
     )
 
 

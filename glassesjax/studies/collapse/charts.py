@@ -1,21 +1,21 @@
 """Figures of the collapse page: curves in, charts out."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.points import Point
 from glassesjax.report.render import number
 from glassesjax.report.scales import LogScale
+from glassesjax.report.ticks import doublings, set_ticks, up
 from glassesjax.studies.collapse.curves import Curves, Panel
 from glassesjax.studies.collapse.summary import CollapseSummary, PanelSummary, times_error
 from glassesjax.tasks.sequences import FAMILIES
 
 DASHED = (0, (4, 1.8))
-Ticks = Mapping[float, str]
 
 
 def family_name(family: str) -> str:
@@ -91,10 +91,11 @@ def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
     axes.set_xlabel("prompt length n (log scale)")
     label = "relative L1 distance"
     if narrow:
-        axes.set_title(f"{label} (log scale)", fontsize=12.5, color=COLORS["soft"], pad=8)
+        up(axes, f"{label} (log scale)")
     else:
         axes.set_ylabel(f"{label} of n and n + 1 (log scale)", labelpad=4)
-        _names_at_ends(chart, axes, look, positions, errors)
+        errors_named = [End(y, f"error of {f}", f"error-{f}", "soft") for f, y in errors.items()]
+        names_at_ends(chart, axes, [*_family_ends(look, positions), *errors_named], gap=14)
     chart.cursor(axes, look.curves.lengths)
     return chart
 
@@ -142,11 +143,11 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
     chart = Chart(350, 236)
     axes = chart.panel(52, 22, 288, 174)
     scale = LogScale.spanning([*signal, *own, *noise])
-    _log_axis(axes, scale)
+    scale.apply(axes)
     _fill(chart, axes, scale, noise)
     color = COLORS[look.colors[family]]
-    _line(chart, axes, scale, own, "own", color=COLORS["c6"], width=1.0, marker=3.5)
-    _line(chart, axes, scale, signal, "signal", color=color, width=2.4, marker=0.0)
+    scale.curve(chart, axes, own, "own", color=COLORS["c6"], lw=1, marker=3.5)
+    scale.curve(chart, axes, signal, "signal", color=color, lw=2.4, zorder=3)
     values = {p.length: p for p in signal}
     for point in own:
         texts = [f"n = {point.length}", f"float64 {_distance(values.get(point.length))}"]
@@ -154,7 +155,7 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
         chart.mark(axes, (point.length, scale.place(point)), "\n".join(texts), radius=7)
     _length_ticks(axes, look.curves.lengths, few=True)
     axes.set_xlabel("n")
-    axes.set_title("relative L1 distance", fontsize=12, color=COLORS["soft"], pad=6)
+    up(axes, "relative L1 distance")
     return chart
 
 
@@ -211,16 +212,16 @@ def _distances(
 ) -> None:
     """The signal of each family; open circles where the format hides it."""
     scale = scale or _scale(look, [positions])
-    _log_axis(axes, scale)
+    scale.apply(axes)
     for panel in look.shown(positions):
         family = panel.panel.family
         token = look.colors[family]
         strong = token in SERIES_COLORS[:2]
-        outside = panel.repeats_last < panel.lengths
-        _line(
-            chart, axes, scale, panel.signal, family, color=COLORS[token],
-            width=2.6 if strong else 1.5, dashed=outside,
-            hidden=look.hidden(positions, family) if strong else None,
+        width = 2.6 if strong else 1.5
+        scale.curve(
+            chart, axes, panel.signal, family, color=COLORS[token], lw=width, zorder=2 + width / 3,
+            ls=DASHED if panel.repeats_last < panel.lengths else "-",
+            open_at=look.hidden(positions, family) if strong else (),
         )  # fmt: skip
         for point in panel.signal:
             if marks or point.drawable:
@@ -244,33 +245,6 @@ def _distance(point: Point | None) -> str:
     if point is None or point.distance is None:
         return "not finite"
     return number(point.distance) if point.drawable else "equal, to within rounding"
-
-
-def _line(
-    chart: Chart,
-    axes: Axes,
-    scale: LogScale,
-    points: Sequence[Point],
-    series: str,
-    *,
-    color: str,
-    width: float,
-    marker: float = 0.0,
-    dashed: bool = False,
-    hidden: set[int] | None = None,
-) -> None:
-    """A curve; what has no logarithm stands in a strip, and what is hidden is an open circle."""
-    drawn = [p for p in points if p.drawable]
-    rest = [p for p in points if not p.drawable]
-    xy = lambda some: ([p.length for p in some], [scale.place(p) for p in some])
-    style = {"linestyle": DASHED if dashed else "-", "linewidth": width, "zorder": 2 + width / 3}
-    size = marker or (5 if len(drawn) == 1 else 0)
-    chart.series(series, axes.plot(*xy(drawn), "o", ms=size, color=color, **style))
-    ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
-    hides = [point for point in drawn if point.length in (hidden or ())]
-    for some, shape in ((rest, "s"), (hides, "o")):
-        if some:
-            chart.series(series, axes.plot(*xy(some), shape, **ring))
 
 
 def _errors(chart: Chart, axes: Axes, look: Look, positions: str) -> dict[str, float]:
@@ -297,49 +271,24 @@ def _fill(chart: Chart, axes: Axes, scale: LogScale, noise: Sequence[Point]) -> 
     chart.series("error", band, axes.plot(lengths, places, color=COLORS["c6"], lw=1, ls="--"))
 
 
-def _names_at_ends(
-    chart: Chart, axes: Axes, look: Look, positions: str, errors: Mapping[str, float]
-) -> None:
-    """Families and errors by name at the right, pushed apart where they would lie on each other."""
-    last = look.curves.lengths[-1]
-    scale_place = axes.transData
+def _family_ends(look: Look, positions: str) -> list[End]:
+    """Names of the families whose last difference has a place on the axis."""
     ends = []
     for panel in look.shown(positions):
-        point = panel.signal[-1]
+        family, point = panel.panel.family, panel.signal[-1]
         if point.drawable and point.distance:
-            family = panel.panel.family
             label = FAMILIES[family].label if family in FAMILIES else family
-            ends.append((point.distance, label, family, look.colors[family]))
-    ends += [(y, f"error of {format}", f"error-{format}", "soft") for format, y in errors.items()]
-    below = float("inf")
-    for value, text, series, token in sorted(ends, reverse=True):
-        at = min(scale_place.transform((last, value))[1], below - 15)
-        below = at
-        y = scale_place.inverted().transform((0, at))[1]
-        strong = token in SERIES_COLORS[:2]
-        label = axes.text(
-            last * 1.18, y, text, color=COLORS[token],
-            va="center", fontsize=12.5, clip_on=False, weight="bold" if strong else "normal",
-        )  # fmt: skip
-        chart.series(series, label)
-
-
-def _log_axis(axes: Axes, scale: LogScale) -> None:
-    scale.apply(axes)
-    scale.shade(axes)
+            token = look.colors[family]
+            ends.append(End(point.distance, label, family, token, token in SERIES_COLORS[:2]))
+    return ends
 
 
 def _length_ticks(axes: Axes, lengths: Sequence[int], *, few: bool = False) -> None:
     """Doublings that were measured, as whole numbers; on a small panel a few of them."""
     first, last = lengths[0], lengths[-1]
-    doublings = [2**k for k in range(40) if first <= 2**k <= last] or [first]
-    step = max(1, -(-len(doublings) // 4)) if few else 1
-    ticks = doublings[::-1][::step]
     axes.set_xscale("log")
     axes.set_xlim(first / 1.15, last * 1.15)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    set_ticks(axes.xaxis, doublings(first, last, 4 if few else 40))
 
 
 def first_chart(look: Look, *, narrow: bool = False) -> Chart:

@@ -1,10 +1,9 @@
 """What the collapse page shows, by the names of its template."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.run import Run
@@ -48,7 +47,7 @@ def collapse_page(
     curves, known = look.curves, run.constants
     formats = {each.format: each for each in summary.formats}
     own = [name for name, each in formats.items() if each.differing]
-    model = MODELS.get(known.model, PurePath(known.model).name)
+    model = model_name(known.model)
     return page(
         "glassesjax.studies.collapse",
         run=run,
@@ -71,7 +70,6 @@ def collapse_page(
         families=[(name, FAMILIES[name].meaning) for name in curves.families if name in FAMILIES],
         positions=[words.POSITIONS[name] for name in curves.positions if name in words.POSITIONS],
         modes=[{"format": name, "mode": _mode(summary, name)} for name in own],
-        four_bits="q4" in (known.weights or "").lower(),
     )
 
 

@@ -1,10 +1,9 @@
 """What the generate page shows, by the names of its template."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.render import page
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
@@ -42,7 +41,7 @@ def generate_page(run: Run[TokenRow, GenerateConstants], summary: GenerateSummar
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
     constants, texts = run.constants, Texts(run.rows)
-    model = MODELS.get(constants.model, PurePath(constants.model).name)
+    model = model_name(constants.model)
     return page(
         "glassesjax.studies.generate",
         run=run,
@@ -53,7 +52,6 @@ def generate_page(run: Run[TokenRow, GenerateConstants], summary: GenerateSummar
         num_layers=constants.num_layers,
         prompts=[_prompt(texts, summary, at) for at in range(texts.count)],
         policy_pairs=[(each.policy, each.policy) for each in summary.states],
-        four_bits="q4" in (constants.weights or "").lower(),
     )
 
 

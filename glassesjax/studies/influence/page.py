@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import PurePath
 from typing import Any
 
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.numbers import decimal
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
@@ -66,7 +65,7 @@ def influence_page(
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
     known = run.constants
-    model = MODELS.get(known.model, PurePath(known.model).name)
+    model = model_name(known.model)
     first = summary.passages[0]
     shown = values(profiles)[: profiles.length]
     at = first.largest.position if first.largest else 0
@@ -88,7 +87,6 @@ def influence_page(
         chosen=shown[at],
         table=_table(profiles),
         cut=HALF if profiles.length > 2 * HALF else None,
-        four_bits="q4" in (known.weights or "").lower(),
     )
 
 

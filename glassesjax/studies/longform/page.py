@@ -1,10 +1,9 @@
 """What the longform page shows, by the names of its template."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
@@ -34,14 +33,13 @@ def longform_page(
         "glassesjax.studies.longform",
         run=run,
         summary=summary,
-        model=MODELS.get(known.model, PurePath(known.model).name),
+        model=model_name(known.model),
         facts=_facts(summary, known),
         figure=figure,
         colors={cell.policy: policy_color(cell.policy) for cell in summary.cells},
         slots=sorted({cell.slots for cell in summary.cells if cell.bounded}),
         has_intervals=summary.pairs >= LEAST_BLOCKS,
         texts=[(number, _texts(run, names, number)) for number in samples],
-        four_bits="q4" in (known.weights or "").lower(),
     )
 
 

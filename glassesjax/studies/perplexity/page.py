@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from glassesjax.cache.obstacles import text_title
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
@@ -48,7 +47,7 @@ def perplexity_page(
         "glassesjax.studies.perplexity",
         run=run,
         summary=summary,
-        model=MODELS.get(known.model, PurePath(known.model).name),
+        model=model_name(known.model),
         title=text_title(summary.text),
         facts=_facts(summary, known),
         figure=figures["ratios"],
@@ -64,7 +63,6 @@ def perplexity_page(
         times_text=times_text,
         size_text=size_text,
         interval=_interval,
-        four_bits="q4" in (known.weights or "").lower(),
     )
 
 

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.render import Plot, page, words
 from glassesjax.runs.run import Run
 from glassesjax.studies.recall.cells import panels, read_cells
@@ -30,7 +29,7 @@ def recall_page(
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
     known = run.constants
-    model = MODELS.get(known.model, PurePath(known.model).name)
+    model = model_name(known.model)
     tasks = list(dict.fromkeys(panel.task for panel in summary.panels))
     lengths = sorted({panel.length for panel in summary.panels})
     sizes = sorted({slots for panel in summary.panels for slots in panel.slots})

@@ -1,11 +1,10 @@
 """What the retention page shows, by the names of its template."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from glassesjax.cache.obstacles import OBSTACLES, text_title
-from glassesjax.report.models import MODELS
+from glassesjax.report.models import model_name
 from glassesjax.report.numbers import percent
 from glassesjax.report.render import Plot, page
 from glassesjax.report.tokens import visible
@@ -49,7 +48,7 @@ def retention_page(
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
     shared, colors = run.constants, cell_colors(cells)
-    model = MODELS.get(shared.model, PurePath(shared.model).name)
+    model = model_name(shared.model)
     return page(
         "glassesjax.studies.retention",
         run=run,
@@ -66,7 +65,6 @@ def retention_page(
         tokens=_tokens(cells),
         left_out=max(cells[0].length - MOST, 0),
         bars=BARS,
-        four_bits="q4" in (shared.weights or "").lower(),
     )
 
 
