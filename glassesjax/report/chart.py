@@ -234,15 +234,17 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
         chart.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    keep = lambda match: f' id="{prefix}-{match[1]}"' if match[1] in used else ""
     text = re.sub(r' id="series--([^"]+?)--\d+"', r' data-series="\1"', text)
-    text = re.sub(r' id="([^"]+)"', keep, text)
-    text = re.sub(r'(href="|url\()#', rf"\g<1>#{prefix}-", text)
+    # Ids are short, differ between the figures of a page, and only those referred to are kept.
+    used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    ids = {name: f"{prefix}-{at}" for at, name in enumerate(used)}
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{ids[m[1]]}"' if m[1] in ids else "", text)
+    text = re.sub(r'(href="|url\()#([^")]+)', lambda m: f"{m[1]}#{ids[m[2]]}", text)
     # The page has a font of its own; three decimals of a pixel nobody sees. Texts are left alone.
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
-    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d{2})\d{2,}", r"\1", tag[0]), text)
+    text = re.sub(r"<[^>]+>", lambda tag: _short_tag(tag[0]), text)
+    text = _without_plain_groups(re.sub(r">\s+<", "><", text))
     inline = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
     for name, color in COLORS.items():
         inline = inline.replace(color, f"var(--{name})")
@@ -250,3 +252,25 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
     inline = inline.replace("<svg ", style, 1)
     file = text.replace("<svg ", '<svg font-family="sans-serif" ', 1)
     return Drawing(file, inline.replace("</svg>", f"{chart.touches()}</svg>"))
+
+
+def _short_tag(tag: str) -> str:
+    """A tag without what draws nothing: further decimals, blanks, and turns by no angle."""
+    tag = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", tag)
+    tag = re.sub(r"(\d+\.\d{2})\d{2,}", r"\1", tag)
+    tag = re.sub(r"\s+", " ", tag).replace(": ", ":").replace("; ", ";")
+    path = lambda match: re.sub(r" ?([A-Za-z]) ?", r"\1", match[0].replace(' d="', "")[:-1])
+    return re.sub(r' d="[^"]*"', lambda match: f' d="{path(match)}"', tag)
+
+
+def _without_plain_groups(text: str) -> str:
+    """The same without groups that have no attribute, of which matplotlib nests many."""
+    kept: list[bool] = []  # of each group that is open
+
+    def tag(match: re.Match[str]) -> str:
+        if match[0] == "</g>":
+            return match[0] if kept.pop() else ""
+        kept.append(match[0] != "<g>")
+        return match[0] if kept[-1] else ""
+
+    return re.sub(r"<g(?: [^>]*[^/])?>|</g>", tag, text)

@@ -5,6 +5,7 @@ import functools
 import importlib.resources
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -17,6 +18,7 @@ from glassesjax.report.numbers import MISSING, percent, short
 from glassesjax.report.tokens import visible
 
 TEMPLATES = "glassesjax.report.templates"
+_TIP = re.compile(r' data-tip="([^"]*)"')
 
 
 class Plot(NamedTuple):
@@ -64,8 +66,11 @@ def plot(
         "linear": linear,
         "narrow_linear": functools.partial(linear, narrow=True) if linear and narrow else None,
     }
+    # The same values stand in each drawing: the others name those of the first by number.
+    tips = {tip: at for at, tip in enumerate(_TIP.findall(wide.inline))}
+    same = lambda tip: f' data-same="{tips[tip[1]]}"' if tip[1] in tips else tip[0]
     more = {
-        suffix: Markup(drawing(again(), f"{name}-{suffix}").inline)
+        suffix: Markup(_TIP.sub(same, drawing(again(), f"{name}-{suffix}").inline))
         for suffix, again in draws.items()
         if again
     }

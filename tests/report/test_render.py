@@ -78,3 +78,33 @@ def test_data_behind_a_figure_cannot_end_its_element():
 )  # fmt: skip
 def test_numbers_and_names_as_a_page_has_them(text, wanted):
     assert text == wanted
+
+
+def test_further_drawings_name_the_values_of_the_first():
+    """A page has each text once; what stands in a further drawing alone is written there."""
+
+    @charted
+    def narrow():
+        chart = square()
+        chart.mark(chart.axes[0], (1, 1), "of a phone")
+        return chart
+
+    made = plot("a", square, narrow=narrow, linear=lambda narrow=False: square())
+    assert made.linear
+    assert made.narrow_linear
+    assert re.findall(r'data-(tip|same)="([^"]*)"', made.narrow)[:2] == [
+        ("same", "0"), ("same", "1")
+    ]  # fmt: skip
+    assert 'data-tip="of a phone"' in made.narrow
+    assert "data-tip" not in made.linear
+
+
+def test_a_drawing_leaves_out_what_shows_nothing():
+    file, inline = drawing(square(), "a")
+    for text in (file, inline):
+        assert text.count("<g") == text.count("</g>")
+        assert "<g>" not in text
+        assert "rotate(-0" not in text
+        assert not re.search(r">\s+<", text)
+        used = re.findall(r'(?:href="|url\()#([^")]+)', text)
+        assert sorted(set(used)) == sorted(re.findall(r' id="([^"]+)"', text))
