@@ -250,7 +250,9 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
         inline = inline.replace(color, f"var(--{name})")
     style = f'<svg aria-hidden="true" style="max-width:{chart.width * 1.05:.0f}px" '
     inline = inline.replace("<svg ", style, 1)
-    file = text.replace("<svg ", '<svg font-family="sans-serif" ', 1)
+    # A file may be shown on a dark ground, as by a forge's page; its own is light.
+    ground = f'<svg font-family="sans-serif" style="background:{COLORS["paper"]}" '
+    file = text.replace("<svg ", ground, 1)
     return Drawing(file, inline.replace("</svg>", f"{chart.touches()}</svg>"))
 
 
