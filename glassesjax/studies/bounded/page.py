@@ -11,6 +11,9 @@ from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, To
 from glassesjax.studies.bounded.summary import BoundedSummary
 from glassesjax.tasks.sequences import FAMILIES
 
+LAYERS = ("", "to ¼", "to ½", "to ¾", "to all")
+"""What the columns of ``by_layers`` are called; those that no cache fills are left out."""
+
 
 def headline(summary: BoundedSummary) -> str:
     """The run in a line, its numbers first.
@@ -64,6 +67,11 @@ def bounded_page(
             for positions, family in dict.fromkeys((p.positions, p.family) for p in look.distances)
         ],
         table=_table(summary),
+        layers=[
+            (at, label)
+            for at, label in enumerate(LAYERS)
+            if label and any(text.by_layers[at].tokens for text in summary.texts)
+        ],
     )
 
 
