@@ -112,6 +112,21 @@ def page(
     return _environment(package, parent).get_template(template).render(**files, **context) + "\n"
 
 
+def answer(package: str, summary: object, *, parent: str = "") -> str:
+    """What a run comes down to, in a sentence: the title of its page's first figure.
+
+    Args:
+      package: Whose template ``answer.html.j2`` it is.
+      summary: All that the template reads.
+      parent: As for ``page``.
+
+    Returns:
+      Plain text, for a terminal.
+    """
+    template = _environment(package, parent).get_template("answer.html.j2")
+    return Markup(template.render(summary=summary)).striptags()
+
+
 @functools.cache
 def _environment(package: str, parent: str) -> jinja2.Environment:
     names = filter(None, (package, parent, TEMPLATES))

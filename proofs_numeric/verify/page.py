@@ -6,7 +6,7 @@ from typing import Any
 
 from glassesjax.report.formulas import formula, prose
 from glassesjax.report.numbers import MISSING
-from glassesjax.report.render import Plot, page
+from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify.discovery import TOPICS
@@ -20,28 +20,10 @@ from proofs_numeric.verify.summary import (
     ratio_of,
 )
 
-FEW = 3  # claims that a headline names one by one
-
 
 def headline(summary: VerifySummary) -> str:
-    """The ledger in a line, its numbers first.
-
-    Returns:
-      How many claims stand and how many counter-cases fail, and each claim where they are few.
-    """
-    certified = f"{summary.certified} certified in ball arithmetic"
-    parts = [
-        f"{summary.standing} of {summary.measured} claims stand",
-        f"{summary.failing} of {summary.counter_cases} counter-cases fail, as they must",
-        *([certified] if summary.certified else []),
-    ]
-    each = summary.claims.items() if len(summary.claims) <= FEW else ()
-    return "; ".join([*parts, *(_claim_headline(name, claim) for name, claim in each)])
-
-
-def _claim_headline(name: str, claim: ClaimSummary) -> str:
-    tightness = "" if claim.tightness is None else f", tightness {ratio(claim.tightness)}"
-    return f"{name}: {(claim.verdict or 'cut_off').replace('_', ' ')}{tightness}"
+    """The ledger in a line."""
+    return answer("proofs_numeric.verify", summary)
 
 
 def violation_line(violation: Violation) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassesjax.report.models import model_name
-from glassesjax.report.render import Plot, page
+from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.charts import Look, series
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
@@ -16,23 +16,8 @@ LAYERS = ("", "to ¼", "to ½", "to ¾", "to all")
 
 
 def headline(summary: BoundedSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Returns:
-      In how many cases runs of n and n + 1 have collapsed, and what evicted tokens carry.
-    """
-    parts = summary.passes.phrases()
-    if summary.known:
-        count = f"{summary.collapsed} of {summary.known} cases (policy, family)"
-        parts.append(f"{count} have collapsed at the longest n")
-    carried = [
-        f"{text.panel.positions}, {text.panel.state} {text.evicted.share:.1%}"
-        for text in summary.texts
-        if text.evicted.tokens and not text.not_finite
-    ]
-    if carried:
-        parts.append(f"influence of tokens that no layer has cached: {', '.join(carried)}")
-    return "; ".join(parts) or "no token is evicted"
+    """The run in a line."""
+    return answer("glassesjax.studies.bounded", summary)
 
 
 def bounded_page(

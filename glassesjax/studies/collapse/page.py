@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glassesjax.report.models import model_name
-from glassesjax.report.render import Plot, page
+from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.constants import ModelConstants
 from glassesjax.runs.run import Run
 from glassesjax.studies.collapse import words
@@ -17,20 +17,8 @@ from glassesjax.trace.decay import DecayFit
 
 
 def headline(summary: CollapseSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Returns:
-      How many runs of tokens come closer, and for how many each format hides that they differ.
-    """
-    whole = summary.reference
-    closer = f"{whole.nearer} of {whole.runs} runs end less than half as far apart"
-    hidden = [
-        f"{each.format} hides {each.num_undetectable} of {each.differing}"
-        for each in summary.formats
-        if each.differing
-    ]
-    lost = f"not finite, in {whole.pairs_not_finite} of {whole.pairs} pairs of prompts"
-    return "; ".join([*([lost] if whole.pairs_not_finite else []), closer, *hidden])
+    """The run in a line."""
+    return answer("glassesjax.studies.collapse", summary)
 
 
 def collapse_page(
@@ -45,8 +33,7 @@ def collapse_page(
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
     curves, known = look.curves, run.constants
-    formats = {each.format: each for each in summary.formats}
-    own = [name for name, each in formats.items() if each.differing]
+    own = [each.format for each in summary.formats if each.differing]
     model = model_name(known.model)
     return page(
         "glassesjax.studies.collapse",
@@ -58,8 +45,6 @@ def collapse_page(
         lengths=curves.lengths,
         formats=own,
         every=curves.formats,
-        worst=formats.get(summary.worst_format or ""),
-        clear=[name for name in own if not formats[name].num_undetectable],
         colors=look.colors,
         family_name=family_name,
         rail=[each for each in values(look) if each["n"] == curves.lengths[-1]],

@@ -177,6 +177,16 @@ class CollapseSummary:
     smallest_distance: float | None
     """The smallest distance that is told from zero, over all panels; None where there is none."""
 
+    @property
+    def worst(self) -> FormatSummary | None:
+        """The numbers of ``worst_format``."""
+        return next((each for each in self.formats if each.format == self.worst_format), None)
+
+    @property
+    def clear(self) -> list[str]:
+        """Formats in which every difference is detectable at the longest length; some differ."""
+        return [e.format for e in self.formats if e.differing and not e.num_undetectable]
+
     def of(self, panel: Panel) -> PanelSummary:
         """The numbers of one panel."""
         return next(each for each in self.panels if each.panel == panel)

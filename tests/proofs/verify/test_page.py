@@ -307,16 +307,6 @@ def test_the_data_of_the_figure_are_the_rows(rows_of):
     assert [each["ratio"] for each in data] == [0.5, 0.5, 1 + 2.0**-52, 0.75, 3.0]
 
 
-def test_a_headline_has_the_numbers_first_and_names_a_few_claims(rows_of):
-    rows = rows_of(claim("sound", adversary=ASCENT))
-    text = headline(summarize(run_of(rows)))
-    assert says(text, 1, 1, 1, 1, "sound: holds", "0.750")
-    assert text.startswith("1 of 1 claims")
-    many = headline(summarize(run_of(rows_of(*map(claim, "abcd")))))
-    assert says(many, 4, 4, 4, 4)
-    assert "a: holds" not in many
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [

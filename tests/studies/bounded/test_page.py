@@ -166,11 +166,6 @@ def test_rows_of_schema_1_become_the_same_records():
         assert constants == {"method": "exact", "model_dim": 64, "num_layers": 3}
 
 
-def test_the_headline_counts_collapses_and_what_evicted_tokens_carry():
-    line = result_of(ROWS).headline
-    assert says(line, 1, 2, "tova", 2, "25.0%")
-
-
 def test_a_share_that_the_first_versions_had_is_in_no_record():
     """It differs from token to token: each row would have a record of its own."""
     for share in (0.25, 0.75):
