@@ -34,7 +34,7 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 class Parsed(NamedTuple):
     """The words of a study."""
 
-    study: Study[Any, Any]
+    study: Study[Any, Any, Any]
     settings: Any
     """Of the type ``study.settings``, checked."""
     options: Any

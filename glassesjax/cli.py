@@ -15,7 +15,6 @@ from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
 from glassesjax.runs.run import Result
-from glassesjax.runs.study import Call
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,11 +75,11 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
         use_compilation_cache(options.compilation_cache)
         study.configure(settings)
     if not writes:  # of several processes another one does
-        study.run(settings, options, Call(out, "", lambda name: None))
+        study.run(settings, out, options)
         return 0
     steps = 0 if study.steps is None else study.steps(settings, options)
     with _progress(steps) as advance:
-        done = study.run(settings, options, Call(out, command, advance))
+        done = study.run(settings, out, options, command=command, advance=advance)
     if done is None:
         return 0
     failures = study.violations(done.summary)

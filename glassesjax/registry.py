@@ -30,7 +30,7 @@ VERBS: Mapping[str, str] = {
 """In the order of the help."""
 
 
-def load(verb: str) -> Study[Any, Any] | Command:
+def load(verb: str) -> Study[Any, Any, Any] | Command:
     """What a verb does.
 
     Args:
@@ -42,7 +42,7 @@ def load(verb: str) -> Study[Any, Any] | Command:
     return pkgutil.resolve_name(VERBS[verb])
 
 
-def studies() -> Iterator[Study[Any, Any]]:
+def studies() -> Iterator[Study[Any, Any, Any]]:
     """All verbs that write a run folder, in the order of the help."""
     values = map(load, VERBS)
     return (value for value in values if isinstance(value, Study))

@@ -39,7 +39,7 @@ def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
         return study.result(run)
 
 
-def study_of(folder: Path) -> Study[Any, Any] | None:
+def study_of(folder: Path) -> Study[Any, Any, Any] | None:
     """Which study has written a run.
 
     Returns:

@@ -110,7 +110,8 @@ def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
     rows = made_rows(kinds=(kind,))
     rows[1] |= {bound: "exceeded", f"log10_over_{bound}": 1.0}
     whole = result_of(rows)
-    monkeypatch.setattr("glassesjax.studies.influence.run.run_influence", lambda *a, **b: whole)
+    measured = lambda *read: whole
+    monkeypatch.setattr("glassesjax.studies.influence.run.run", measured, raising=False)
     assert run(["influence", "toy"]) == status
     assert "is exceeded at 1" in capsys.readouterr().out
 

@@ -106,12 +106,12 @@ def test_a_name_with_control_characters_does_not_reach_the_terminal(capsys):
 
 
 def test_a_text_with_control_characters_is_printed_escaped(capsys, tmp_path, monkeypatch):
-    def written(settings, out, *, show, **told):
+    def written(settings, call, show):
         show(0, "one\n\x1b[2J")
         show(1, "\x07two")
         return made_result()
 
-    monkeypatch.setattr("glassesjax.studies.generate.run.run_generate", written)
+    monkeypatch.setattr("glassesjax.studies.generate.run.write_texts", written)
     assert run(["generate", "toy", "--prompt", "1", "2", "--out", str(tmp_path / "x")]) == 0
     assert capsys.readouterr().out.startswith("one\n\\x1b[2J\n\nText 2\n\\x07two\n")
 

@@ -68,42 +68,25 @@ class Constants:
 ROWS = RowSchema(kinds=(Half,), constants=Constants, key=("number",))
 
 
-def _run(settings, options, call):
-    from made_up.run import run_halves
-
-    return run_halves(settings, call.out, command=call.command, advance=call.advance)
-
-
-def _result(run):
-    from made_up.run import result
-
-    return result(run)
-
-
-def _violations(summary):
-    return [f"{number} is odd" for number in summary.odd]
-
-
 STUDY = Study(
     name="halves",
     settings=HalvesSettings,
     options=HalvesOptions,
+    module="made_up.run",
     folder_part=lambda settings: settings.name,
     steps=lambda settings, options: len(settings.numbers),
-    run=_run,
     rows=ROWS,
-    result=_result,
-    violations=_violations,
+    violations=lambda summary: [f"{number} is odd" for number in summary.odd],
 )
 '''
 RUN = '''
-"""The study of halves as a whole run."""
+"""A run of the study of halves."""
 
 import dataclasses
 
-from made_up.study import ROWS, Constants, Half
+from made_up.study import Constants, Half
 
-from glassesjax.runs.fill import fill, fixed_fields
+from glassesjax.runs.fill import Opened
 from glassesjax.runs.run import Result
 
 
@@ -114,25 +97,15 @@ class Summary:
     odd: list[int]
 
 
-def run_halves(settings, out, *, command, advance):
-    """Halves each number."""
+def open_run(settings):
+    """The numbers."""
 
     def steps(done):
         for number in settings.numbers:
             if not done({"number": number}):
                 yield f"half of {number}", [Half(number=number, half=number / 2)]
 
-    return fill(
-        out,
-        fixed=fixed_fields("halves", settings),
-        source={"weights": "none"},
-        schema=ROWS,
-        constants=Constants(study="halves"),
-        measure=steps,
-        result=result,
-        command=command,
-        advance=advance,
-    )
+    return Opened(constants=Constants(study="halves"), measure=steps)
 
 
 def result(run):

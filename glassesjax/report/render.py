@@ -79,6 +79,42 @@ def plot(
     return plain._replace(**more)
 
 
+def plots(
+    figures: Mapping[str, Callable[..., Chart]],
+    *,
+    hero: str = "",
+    rows: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Plot]:
+    """The figures of a page, each drawn once, and the one that answers for a phone as well.
+
+    Args:
+      figures: What draws each, by its name.
+      hero: Name of the one that answers, if it is there; what draws it takes ``narrow``.
+      rows: The data behind that one.
+    """
+    drawn = {}
+    for name, draw in figures.items():
+        if name == hero:
+            narrow = functools.partial(draw, narrow=True)
+            drawn[name] = plot(name, draw, narrow=narrow, rows=rows)
+        else:
+            drawn[name] = plot(name, draw)
+    return drawn
+
+
+def page_files(
+    drawn: Mapping[str, Plot], page: Callable[[Mapping[str, Plot]], str]
+) -> dict[str, str]:
+    """The text of each file of figures and page, by its path in a run folder.
+
+    Args:
+      drawn: The figures, by their names.
+      page: Takes them, and gives the text of the page.
+    """
+    figures = {f"figures/{name}.svg": each.file for name, each in drawn.items()}
+    return {**figures, "index.html": page(drawn)}
+
+
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as a table of text that no markup can end."""
     text = io.StringIO()

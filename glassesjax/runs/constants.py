@@ -1,6 +1,7 @@
 """What all rows of a process have in common in a study of a model."""
 
 import dataclasses
+from typing import Any, TypeVar
 
 UNROUNDED = {f"wide {name}": "none" for name in ("f32", "f64")}
 """What schema 1 had as ``rounding`` where nothing is rounded on purpose; ``dtype`` has the rest."""
@@ -25,3 +26,19 @@ class ModelConstants:
     """The setting."""
     model_dim: int
     """Width of the residual stream."""
+
+
+ConstantsT = TypeVar("ConstantsT")
+
+
+def with_settings(kind: type[ConstantsT], settings: Any, **others: object) -> ConstantsT:  # noqa: ANN401
+    """A record of what rows have in common, which takes settings over by name.
+
+    Args:
+      kind: A dataclass.
+      settings: A dataclass; what has the name of a field of the record is taken over.
+      **others: The other fields, and those that do not have the setting's value.
+    """
+    records: tuple[Any, Any] = kind, settings
+    own, theirs = ({field.name for field in dataclasses.fields(each)} for each in records)
+    return kind(**{name: getattr(settings, name) for name in own & theirs} | others)

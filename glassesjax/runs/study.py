@@ -1,14 +1,16 @@
 """A study as one value: all that the command line, the docs and tests need to know of it.
 
 A study's folder has it in ``study.py`` as ``STUDY``, and ``glassesjax.registry`` names it. Nothing
-here imports JAX, nor does a ``study.py``: what is heavy is imported in the functions that use it.
+here imports JAX, nor does a ``study.py``: it names the module that does the work, which is imported
+when a run is made or read.
 """
 
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import tyro
 
@@ -16,8 +18,11 @@ from glassesjax.errors import BadInput
 from glassesjax.files import LONGEST_NAME, check_local
 from glassesjax.names import PACKAGED
 from glassesjax.runs.row_schema import RowSchema
-from glassesjax.runs.run import Result, Run
+from glassesjax.runs.run import Run
 from glassesjax.settings import check_settings
+
+if TYPE_CHECKING:
+    from glassesjax.runs.fill import Opened
 
 # A field of the settings of a study of a model: which one.
 ModelName = Annotated[
@@ -58,22 +63,23 @@ class Options:
 
 
 class Call(NamedTuple):
-    """What a study is given beside its settings when a command runs it."""
+    """What a study is given beside settings and options."""
 
     out: Path
     """The run folder."""
-    command: str
+    command: str = ""
     """What was called, for the record."""
-    advance: Callable[[str], None]
+    advance: Callable[[str], None] = lambda name: None
     """Takes the name of each step that is done."""
 
 
 SettingsT = TypeVar("SettingsT")
 OptionsT = TypeVar("OptionsT", bound=Options)
+ResultT = TypeVar("ResultT")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Study(Generic[SettingsT, OptionsT]):
+class Study(Generic[SettingsT, OptionsT, ResultT]):
     """A study, or a survey of several: its question, how it runs, and what its rows decide."""
 
     name: str
@@ -82,6 +88,11 @@ class Study(Generic[SettingsT, OptionsT]):
     """A dataclass: its fields fix the rows and are flags, its docstring is the question."""
     options: type[OptionsT]
     """A dataclass: further flags."""
+    module: str
+    """Full name of the one that does it. ``open_run(settings)`` there gives what is to be measured,
+    an ``Opened``; ``result(run)`` gives a run that was read with its summary and figures. Where
+    options say more of a run than settings do, there is ``run(settings, options, call)`` in place
+    of ``open_run``: it fills the run folder itself."""
     notes: str = f"{WRITES} {CONTINUES}"
     """For the help: what a run leaves, how it continues, and what exit status 1 says."""
     fix_nothing: Collection[str] = ()
@@ -90,12 +101,8 @@ class Study(Generic[SettingsT, OptionsT]):
     """What the default run folder is named after, behind the verb; part of the name of a folder."""
     steps: Callable[[SettingsT, OptionsT], int] | None = None
     """How many steps a run has, for a bar of progress; without it each step is a line."""
-    run: Callable[[SettingsT, OptionsT, Call], Result[Any, Any, Any] | None]
-    """Fills the run folder, and gives the run; nothing where another process writes it."""
     rows: RowSchema[Any, Any]
     """How its rows are kept."""
-    result: Callable[[Run[Any, Any]], Result[Any, Any, Any]]
-    """A run that was read, with its summary and figures."""
     violations: Callable[[Any], Sequence[str]] = lambda summary: ()
     """A line for each thing that the summary shows and that must not be; any makes exit status
     1."""
@@ -128,7 +135,7 @@ class Study(Generic[SettingsT, OptionsT]):
         kind: type[Any] = self.settings  # a dataclass
         names = [field.name for field in dataclasses.fields(kind)]
         kept = {name: getattr(settings, name) for name in names if name not in self.fix_nothing}
-        return {**kept, "study": self.name}
+        return {"study": self.name, **kept}
 
     def folder(self, settings: SettingsT, out: Path | None) -> Path:
         """Where a run goes.
@@ -141,6 +148,67 @@ class Study(Generic[SettingsT, OptionsT]):
           That folder, or the default one, named after what is measured.
         """
         return out or Path("runs") / f"{self.name}-{self.folder_part(settings)}"
+
+    def run(
+        self,
+        settings: SettingsT,
+        out: Path,
+        options: OptionsT | None = None,
+        *,
+        command: str = "",
+        advance: Callable[[str], None] = lambda name: None,
+    ) -> ResultT:
+        """Measures what is not measured yet, into a folder with figures and page.
+
+        Args:
+          settings: What to measure.
+          out: The run folder; one that holds the same run is continued.
+          options: What a command adds; if absent, none of it.
+          command: What was called, for the record.
+          advance: Takes the name of each step that was measured.
+
+        Returns:
+          The run with its summary and figures.
+
+        Raises:
+          BadInput: Something is wrong with the settings, the model, what it reads or the folder.
+            What the settings and the model can tell is known before anything is written.
+          Busy: Another process is writing the run folder.
+          NoRoom: The disk is full.
+        """
+        code, call = importlib.import_module(self.module), Call(out, command, advance)
+        if hasattr(code, "run"):
+            return code.run(settings, options or self.options(), call)
+        return self.fill(settings, call, code.open_run(settings))
+
+    def fill(self, settings: SettingsT, call: Call, opened: "Opened[Any, Any]") -> ResultT:
+        """The rest of a run, once all is opened that it reads."""
+        from glassesjax.runs.fill import fill
+
+        result: Any = self.result
+        whole: Any = fill(
+            call.out,
+            opened,
+            known=self.known(settings),
+            schema=self.rows,
+            result=result,
+            command=call.command,
+            advance=call.advance,
+        )
+        return whole
+
+    def result(self, run: Run[Any, Any]) -> ResultT:
+        """A run that was read, with its summary and figures."""
+        return importlib.import_module(self.module).result(run)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelStudy(Study[SettingsT, Options, ResultT]):
+    """A study of a model: its folder is named after the model, whose passes must be finite."""
+
+    options: type[Options] = Options
+    folder_part: Callable[[Any], str] = lambda settings: model_part(settings.model)
+    violations: Callable[[Any], Sequence[str]] = lambda summary: summary.passes.failures
 
 
 def model_part(model: str) -> str:

@@ -1,11 +1,10 @@
-"""The ledger as a whole run: measured into a folder, with its figures and its page, resumable."""
+"""A run of the ledger: which claims it measures, and what is made of its rows."""
 
 import functools
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
-from glassesjax.report.render import plot
-from glassesjax.runs.fill import Done, fill
+from glassesjax.report.render import page_files, plots
+from glassesjax.runs.fill import Done, Opened
 from glassesjax.runs.run import Result, Run
 from proofs_numeric.verify import discovery
 from proofs_numeric.verify.charts import ratios_chart
@@ -13,50 +12,28 @@ from proofs_numeric.verify.fingerprint import fingerprint
 from proofs_numeric.verify.ladders import has_ladder, ladder_chart
 from proofs_numeric.verify.measure import constants, verify
 from proofs_numeric.verify.page import headline, ledger_page, values
-from proofs_numeric.verify.records import CODES, ROWS, VerifyConstants, VerifyRow
+from proofs_numeric.verify.records import CODES, VerifyConstants, VerifyRow
 from proofs_numeric.verify.settings import VerifySettings
 from proofs_numeric.verify.summary import VerifySummary, by_claim, summarize
 
 VerifyResult = Result[VerifyRow, VerifyConstants, VerifySummary]
 
 
-def run_verify(
-    settings: VerifySettings,
-    out: Path,
-    *,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-) -> VerifyResult:
-    """Measures the claims that are not measured yet, and writes rows, figures and page.
+def open_run(settings: VerifySettings) -> Opened[VerifyRow, VerifyConstants]:
+    """The claims that are asked for.
 
-    Which claims are asked for does not fix the run: a folder may be filled claim by claim, and its
-    summary and page are of all that it holds. Rows that other code made stay in the file and are
-    passed over.
-
-    Args:
-      settings: Which claims, and how far.
-      out: The run folder; one that holds the same run is continued.
-      command: What was called, for the record.
-      advance: Takes the name of each claim that was measured.
-
-    Raises:
-      BadInput: Something is wrong with the folder.
+    Which these are does not fix the run: a folder may be filled claim by claim, and its summary and
+    page are of all that it holds. Rows that other code made stay in the file and are passed over.
     """
 
     def steps(done: Done) -> Iterator[tuple[str, list[VerifyRow]]]:
         for claim, rows in verify(settings, done):
             yield claim.name, rows
 
-    return fill(
-        out,
-        fixed={"study": "verify", "suite": settings.suite, "certified": settings.certified},
-        source={CODES: {name: fingerprint(name) for name in discovery.modules()}},
-        schema=ROWS,
+    return Opened(
+        record={CODES: {name: fingerprint(name) for name in discovery.modules()}},
         constants=constants(settings),
         measure=steps,
-        result=result,
-        command=command,
-        advance=advance,
     )
 
 
@@ -75,15 +52,15 @@ def result(run: Run[VerifyRow, VerifyConstants]) -> VerifyResult:
         if has_ladder(measured := rows[claim.name].measured)
     }
 
-    def files() -> dict[str, str]:
-        narrow, data = functools.partial(first, narrow=True), values(rows, summary)
-        figure = plot("ratios", first, narrow=narrow, rows=data)
-        paths = {name: f"figures/{name}.svg" for name in ladders}
-        drawn = {paths[name]: plot(name, draw).file for name, draw in ladders.items()}
-        page = ledger_page(run, summary, claims, figure, paths)
-        return {"figures/ratios.svg": figure.file, **drawn, "index.html": page}
-
     figures = {"ratios": first, **ladders}
+    paths = {name: f"figures/{name}.svg" for name in ladders}
     return Result(
-        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: page_files(
+            plots(figures, hero="ratios", rows=values(rows, summary)),
+            lambda drawn: ledger_page(run, summary, claims, drawn["ratios"], paths),
+        ),
     )

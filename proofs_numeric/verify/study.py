@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glassesjax.runs.run import Result, Run
-from glassesjax.runs.study import WRITES, Call, Options, Study
-from proofs_numeric.verify.records import ROWS, VerifyConstants, VerifyRow
+from glassesjax.runs.study import WRITES, Options, Study
+from proofs_numeric.verify.records import ROWS
 from proofs_numeric.verify.settings import OPTIMIZATIONS_OFF, VerifySettings
 
 if TYPE_CHECKING:
+    from proofs_numeric.verify.run import VerifyResult
     from proofs_numeric.verify.summary import VerifySummary
 
 
@@ -20,22 +20,6 @@ class VerifyOptions(Options):
 
     out: Path | None = None
     """The run folder; runs/verify-SUITE if absent. It may be filled claim by claim."""
-
-
-def _run(
-    settings: VerifySettings, options: VerifyOptions, call: Call
-) -> "Result[VerifyRow, VerifyConstants, VerifySummary]":
-    from proofs_numeric.verify.run import run_verify
-
-    return run_verify(settings, call.out, command=call.command, advance=call.advance)
-
-
-def _result(
-    run: Run[VerifyRow, VerifyConstants],
-) -> "Result[VerifyRow, VerifyConstants, VerifySummary]":
-    from proofs_numeric.verify.run import result
-
-    return result(run)
 
 
 def _violations(summary: "VerifySummary") -> Sequence[str]:
@@ -52,16 +36,16 @@ def _configure(settings: VerifySettings) -> None:
         jax.config.update(OPTIMIZATIONS_OFF, True)
 
 
-STUDY = Study(
+STUDY: "Study[VerifySettings, VerifyOptions, VerifyResult]" = Study(
     name="verify",
     settings=VerifySettings,
     options=VerifyOptions,
+    module="proofs_numeric.verify.run",
     notes=f"{WRITES} Exit status 1 says that something in the ledger is not as it must be.",
+    fix_nothing=("only",),
     folder_part=lambda settings: f"{settings.suite}{'-certified' if settings.certified else ''}",
     steps=lambda settings, options: len(settings.names),
-    run=_run,
     rows=ROWS,
-    result=_result,
     violations=_violations,
     configure=_configure,
 )

@@ -13,7 +13,7 @@ import pytest
 import glassesjax.runs.fill as filling
 from glassesjax.errors import BadInput
 from glassesjax.runs.array_file import ARRAYS, ArrayFile, StoredArrays, write_arrays
-from glassesjax.runs.fill import Step, fill
+from glassesjax.runs.fill import Opened, Step, fill
 from glassesjax.runs.record import Member, Stored, columns, from_row, members, to_row
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.rows import read_rows
@@ -58,11 +58,9 @@ def filled(out, steps):
     """A run into which these steps are measured, where they are not there."""
     return fill(
         out,
-        fixed={"study": "made"},
-        source={},
+        Opened(constants=Shared(study="made"), measure=lambda done: steps),
+        known={"study": "made"},
         schema=ROWS,
-        constants=Shared(study="made"),
-        measure=lambda done: steps,
         result=lambda run: Result(
             run=run, summary=Shared(study="sum"), headline="", figures={}, files=dict
         ),

@@ -10,7 +10,7 @@ import pytest
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.runs import journal, provenance
-from glassesjax.runs.fill import fill
+from glassesjax.runs.fill import Opened, fill
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.row_schema import RowSchema
 from glassesjax.runs.rows import RowFile, read_rows
@@ -223,15 +223,8 @@ def filled(out, draw=lambda rows: None, count=2):
         return Result(run=run, summary={}, headline="", figures={}, files=dict)
 
     steps = lambda done: [(str(n), [Counted(n=n)]) for n in range(count) if not done({"n": n})]
-    return fill(
-        out,
-        fixed={"study": "x"},
-        source={},
-        schema=SCHEMA,
-        constants=Shared(),
-        measure=steps,
-        result=result,
-    )
+    opened = Opened(constants=Shared(), measure=steps)
+    return fill(out, opened, known={"study": "x"}, schema=SCHEMA, result=result)
 
 
 def a_bug(rows):

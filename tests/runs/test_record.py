@@ -13,7 +13,7 @@ from glassesjax import registry
 from glassesjax.errors import BadInput
 from glassesjax.files import mark_of, to_json
 from glassesjax.runs.constants import ModelConstants
-from glassesjax.runs.fill import fill
+from glassesjax.runs.fill import Opened, fill
 from glassesjax.runs.journal import Journal
 from glassesjax.runs.provenance import provenance
 from glassesjax.runs.record import columns, from_row, names, read_as, to_row
@@ -194,15 +194,13 @@ def counted(run):
 
 def filled(path, ns, result=counted):
     """What a study of these rows does."""
-    return fill(
-        path,
-        fixed={"study": "made", "width": 4},
-        source={"weights": "none"},
-        schema=ROWS,
+    opened = Opened(
+        record={"weights": "none"},
         constants=Shared(study="made", width=4),
         measure=lambda done: [(str(n), [Made(n=n)]) for n in ns if not done({"n": n})],
-        result=result,
     )
+    known = {"study": "made", "width": 4}
+    return fill(path, opened, known=known, schema=ROWS, result=result)
 
 
 def test_each_row_as_read_says_where_it_was_made(tmp_path):

@@ -7,14 +7,13 @@ import pytest
 from glassesjax.cache import policy
 from glassesjax.errors import BadInput
 from glassesjax.files import to_json
-from glassesjax.runs.fill import fixed_fields
+from glassesjax.registry import load
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.rows import read_rows
 from glassesjax.runs.upgrade import upgraded_rows, upgraded_settings
 from glassesjax.schema import check_schema, renamed_policy
 from glassesjax.studies.bounded.measure import BoundedSettings
 from glassesjax.studies.collapse.measure import CollapseSettings
-from glassesjax.studies.generate.measure import fixed_settings
 from glassesjax.studies.generate.settings import GenerateSettings
 from glassesjax.studies.longform.measure import LongformSettings
 from glassesjax.studies.perplexity.settings import PerplexitySettings
@@ -154,10 +153,8 @@ BY_LAYER = ("window", "window+4", "h2o-layer", "tova")
 def todays(study, kind, **told):
     """What a run of today writes, but for its model's own."""
     settings = kind(**told)
-    own = fixed_fields(study, settings)
-    if study == "sweep":
-        return {**own, "axes": settings.axes}
-    return fixed_settings(settings) if study == "generate" else own
+    own = load(study).known(settings)
+    return {**own, "axes": settings.axes} if study == "sweep" else own
 
 
 def older(path, study, **other):

@@ -22,6 +22,7 @@ from glassesjax.files import to_json, write_by_rename
 from glassesjax.registry import load
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.record import names, to_row
+from glassesjax.studies.train import run as run_train
 from glassesjax.studies.train.measure import CHECKPOINTS
 from glassesjax.studies.train.records import ROWS
 from glassesjax.studies.train.summary import summary_of
@@ -187,7 +188,7 @@ def test_a_sweep_notes_the_sum_of_its_cells_programs(tmp_path, undrawn):
             counts = {"compilation_cache": programs[name]} if name in programs else {}
             records = {"records": json.loads(path.read_text())["records"]}
             write_by_rename(path, json.dumps({**records, **counts}))
-        run_sweep.run_sweep(settings, tmp_path)
+        load("sweep").run(settings, tmp_path)
         return json.loads((tmp_path / "provenance.json").read_text()).get("compilation_cache")
 
     with RunFolder(tmp_path, run_sweep._fixed(settings), SWEEP_ROWS):
@@ -246,7 +247,7 @@ def made_sweep(tmp_path, undrawn):
     settings = SweepSettings(grid=GRID)
     with RunFolder(tmp_path, run_sweep._fixed(settings), SWEEP_ROWS):
         fill_cells(settings, tmp_path, made_cell)
-    run_sweep.run_sweep(settings, tmp_path)
+    load("sweep").run(settings, tmp_path)
     return tmp_path
 
 
@@ -345,18 +346,18 @@ PAIR = (*GRID[:-1], "formats=f32:e4m3fn")  # both formats in each cell
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A sweep whose first cell is trained; the second gets a copy, and compiles nothing again."""
-    out, train, whole = tmp_path_factory.mktemp("sweep") / "toys", run_sweep.run_train, []
+    out, train, whole = tmp_path_factory.mktemp("sweep") / "toys", run_train.run, []
 
-    def once(cell, folder, **more):
-        assert cell == SweepSettings(grid=PAIR).cells[folder.name]
+    def once(cell, options, call):
+        assert cell == SweepSettings(grid=PAIR).cells[call.out.name]
         if not whole:
-            train(cell, folder, **more)
+            train(cell, options, call)
         else:
-            shutil.copytree(whole[0], folder, dirs_exist_ok=True)
-        whole.append(folder)
+            shutil.copytree(whole[0], call.out, dirs_exist_ok=True)
+        whole.append(call.out)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_sweep, "run_train", once)
+        patch.setattr(run_train, "run", once)
         assert run(flags(out, *PAIR)) == 0
     assert learn.__wrapped__._cache_size() == 0, "each cell forgets what it compiled"
     assert sorted(folder.name for folder in whole) == sorted(CELL_NAMES)

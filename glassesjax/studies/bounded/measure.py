@@ -21,7 +21,7 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, reading_limit
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.model_fields import model_fields
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
     Cell,
@@ -122,15 +122,8 @@ def measure(
 
 def constants(settings: BoundedSettings, model: LanguageModel) -> BoundedConstants:
     """What all rows of a run have in common."""
-    config = model.decoder.config
-    return BoundedConstants(
-        **model_fields("bounded", model, settings.seed),
-        dtype="float64" if settings.format == "f64" else "float32",
-        rounding="none",
-        num_layers=config.num_layers,
-        method=settings.method,
-        probes=settings.probes if settings.method == "estimated" else None,
-    )
+    probes = settings.probes if settings.method == "estimated" else None
+    return model_constants(BoundedConstants, "bounded", settings, model, probes=probes)
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:

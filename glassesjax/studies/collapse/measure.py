@@ -21,8 +21,6 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
-from glassesjax.runs.constants import ModelConstants
-from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.rows import (
     Cell,
@@ -106,11 +104,6 @@ def measure(
             curves = _curves(cell, passes)
             rows = list(curve_rows(curves, cell, settings.lengths, pairs, model, finite=finite))
         yield cell, rows
-
-
-def constants(settings: CollapseSettings, model: LanguageModel) -> ModelConstants:
-    """What all rows of a run have in common."""
-    return ModelConstants(**model_fields("collapse", model, settings.seed))
 
 
 class _Passes:

@@ -5,7 +5,6 @@ says how many layers still hold it at the end.
 """
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,14 +23,12 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
-from glassesjax.model.opening import encoding_name, open_one
+from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.fill import fixed_fields
-from glassesjax.runs.model_fields import model_fields
 from glassesjax.runs.places import check_save
-from glassesjax.studies.generate.records import GenerateConstants, TokenRow
+from glassesjax.studies.generate.records import TokenRow
 from glassesjax.studies.generate.rows import Job, Writing, written_rows
-from glassesjax.studies.generate.settings import DTYPES, FIX_NOTHING, GenerateSettings
+from glassesjax.studies.generate.settings import GenerateSettings
 from glassesjax.tasks.sequences import BOS
 
 Show = Callable[[int, str], None]
@@ -191,26 +188,6 @@ def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) ->
     return list(written_rows(writing, size, _rate(times)))
 
 
-def constants(settings: GenerateSettings, job: Job) -> GenerateConstants:
-    """What all rows of a run have in common.
-
-    Returns:
-      Model, weights, seed and sizes, and how prompts are read and tokens are chosen.
-    """
-    model, config = job.model, job.model.decoder.config
-    return GenerateConstants(
-        **model_fields("generate", model, settings.seed),
-        num_layers=config.num_layers,
-        rounding="none",
-        positions=encoding_name(model, settings.positions),
-        dtype=DTYPES[settings.format],
-        mode=settings.mode,
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-    )
-
-
 def _steps(
     settings: GenerateSettings, job: Job, model: Unrolled, writing: Writing
 ) -> Iterator[Chosen]:
@@ -266,16 +243,3 @@ def _rate(times: list[tuple[float, int]]) -> float | None:
     """New tokens a second, all prompts together; the step that compiles is left out."""
     (begin, _), *rest = times[1:] or [(0.0, 0)]
     return sum(count for _, count in rest) / (rest[-1][0] - begin) if rest else None
-
-
-def fixed_settings(settings: GenerateSettings) -> dict[str, object]:
-    """All that fixes the rows but the model, JSON-ready.
-
-    Returns:
-      The settings without ``save``, and with the digest of the state that is resumed.
-    """
-    own = fixed_fields("generate", settings)
-    kept = {name: value for name, value in own.items() if name not in FIX_NOTHING}
-    if settings.resume is not None:
-        kept["resume_sha256"] = hashlib.sha256(settings.resume.read_bytes()).hexdigest()
-    return kept

@@ -1,36 +1,57 @@
-"""The generate study as a whole run: written into a folder, with its page."""
+"""A run of the generate study: what it opens, the text as it comes, and its page."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from glassesjax.cache.stream import TextStream
-from glassesjax.runs.fill import Done, fill
+from glassesjax.process import shown
+from glassesjax.runs.fill import Opened
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.generate.measure import constants, fixed_settings, measure, open_job
+from glassesjax.runs.study import Call, Options
+from glassesjax.studies.generate.measure import measure, open_job
 from glassesjax.studies.generate.page import generate_page, headline
-from glassesjax.studies.generate.records import ROWS, GenerateConstants, TokenRow
+from glassesjax.studies.generate.records import GenerateConstants, TokenRow
 from glassesjax.studies.generate.settings import GenerateSettings
+from glassesjax.studies.generate.study import STUDY
 from glassesjax.studies.generate.summary import GenerateSummary, summarize
 from glassesjax.studies.generate.texts import Texts
 
 GenerateResult = Result[TokenRow, GenerateConstants, GenerateSummary]
 
 
-def run_generate(
+def run(settings: GenerateSettings, options: Options, call: Call) -> GenerateResult:
+    """Prints the first text as it comes; the others, written at the same time, follow it.
+
+    Where the summary is to stand alone on standard output, no text is printed.
+    """
+    others: dict[int, list[str]] = {}
+
+    def show(prompt: int, piece: str) -> None:
+        if prompt == 0:
+            print(shown(piece), end="", flush=True)
+        else:
+            others.setdefault(prompt, []).append(piece)
+
+    written = call._replace(advance=lambda name: call.advance(f"written with {name}"))
+    if options.json:
+        return write_texts(settings, written)
+    whole = write_texts(settings, written, show)
+    print()
+    for prompt, pieces in others.items():
+        print(shown(f"\nText {prompt + 1}\n{''.join(pieces)}"))
+    return whole
+
+
+def write_texts(
     settings: GenerateSettings,
-    out: Path,
-    *,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
+    call: Call,
     show: Callable[[int, str], None] = lambda prompt, piece: None,
 ) -> GenerateResult:
     """Writes what is not written yet, and rows and page.
 
     Args:
       settings: What to write.
-      out: The run folder; one that holds the same run is continued.
-      command: What was called, for the record.
-      advance: Told the name of each policy that has written.
+      call: The run folder; told the name of each policy that has written.
       show: Told the prompt's number and each piece of text as it comes; of a run that was there
         already, the whole texts.
 
@@ -39,29 +60,21 @@ def run_generate(
         folder. All but the last is known before anything is written.
     """
     job = open_job(settings)
-    source = job.model.source
-    shown = False
+    was_shown = False
 
     def noting(prompt: int, piece: str) -> None:
-        nonlocal shown
-        shown = True
+        nonlocal was_shown
+        was_shown = True
         show(prompt, piece)
 
-    def steps(done: Done) -> Iterator[tuple[str, list[TokenRow]]]:
-        yield from measure(settings, job, done, noting)
-
-    whole = fill(
-        out,
-        fixed={**fixed_settings(settings), **source},
-        source=source,
-        schema=ROWS,
-        constants=constants(settings, job),
-        measure=steps,
-        result=result,
-        command=command,
-        advance=advance,
+    opened = Opened(
+        source=job.model.source,
+        read={"resume": settings.resume.read_bytes()} if settings.resume else {},
+        constants=model_constants(GenerateConstants, "generate", settings, job.model),
+        measure=lambda done: measure(settings, job, done, noting),
     )
-    if not shown:
+    whole = STUDY.fill(settings, call, opened)
+    if not was_shown:
         _show_again(whole.run.rows, settings.stop, show)
     return whole
 

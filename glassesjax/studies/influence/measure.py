@@ -22,12 +22,11 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import (
     check_unread,
-    encoding_name,
     open_one,
     reading_limit,
 )
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
-from glassesjax.runs.model_fields import model_fields
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
@@ -189,16 +188,9 @@ def measure(
 
 def constants(settings: InfluenceSettings, model: LanguageModel) -> InfluenceConstants:
     """What all rows of a run have in common."""
-    config = model.decoder.config
-    return InfluenceConstants(
-        **model_fields("influence", model, settings.seed),
-        positions=encoding_name(model, settings.positions),
-        method=settings.method,
-        probes=settings.probes if settings.method == "estimated" else None,
-        dtype="float64" if settings.format == "f64" else "float32",
-        rounding="none",
-        norm="operator_l2",
-        num_layers=config.num_layers,
+    probes = settings.probes if settings.method == "estimated" else None
+    return model_constants(
+        InfluenceConstants, "influence", settings, model, probes=probes, norm="operator_l2"
     )
 
 

@@ -22,9 +22,9 @@ from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.language import ModelHeader
-from glassesjax.model.opening import encoding_name, open_one
+from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.model_fields import model_fields
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_row
 from glassesjax.studies.longform.settings import LongformSettings
@@ -158,19 +158,12 @@ def constants(settings: LongformSettings, subject: Subject) -> LongformConstants
     Returns:
       Model, weights, seed and sizes, and how the prompt is read and tokens are drawn.
     """
-    model = subject.model
-    config = model.decoder.config
-    return LongformConstants(
-        **model_fields("longform", model, settings.seed),
-        positions=encoding_name(model, settings.positions),
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        max_tokens=settings.max_tokens,
-        chat=settings.chat,
+    return model_constants(
+        LongformConstants,
+        "longform",
+        settings,
+        subject.model,
         top_p=settings.sampling.top_p,
         prefill=settings.mode,
         prompt_tokens=len(subject.prompt),
-        dtype=DTYPES[settings.format],
-        rounding="none",
-        num_layers=config.num_layers,
     )

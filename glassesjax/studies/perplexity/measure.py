@@ -14,10 +14,9 @@ from glassesjax.cache.obstacles import RANDOM_DIGITS
 from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import ranking_obstacle
 from glassesjax.files import Row
-from glassesjax.model.opening import encoding_name
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.fill import Step
-from glassesjax.runs.model_fields import model_fields
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.rows import (
     Stretch,
@@ -120,15 +119,13 @@ def constants(settings: PerplexitySettings, subject: Subject) -> PerplexityConst
     """What all rows of a run have in common."""
     model = subject.model
     symbols = isinstance(model.tokenizer, SymbolTokenizer)
-    return PerplexityConstants(
-        **model_fields("perplexity", model, settings.seed),
-        positions=encoding_name(model, settings.positions),
+    return model_constants(
+        PerplexityConstants,
+        "perplexity",
+        settings,
+        model,
         text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
         ranking_obstacle=ranking_obstacle(model),
-        span=settings.span,
         window_tokens=len(subject.windows[0]),
         position_ids="original" if settings.spacing == "true" else settings.spacing,
-        dtype=DTYPES[settings.format],
-        rounding="none",
-        num_layers=model.decoder.config.num_layers,
     )

@@ -17,9 +17,8 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
-from glassesjax.model.opening import encoding_name, open_one
+from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
-from glassesjax.runs.model_fields import model_fields
 from glassesjax.studies.recall.reading import (
     Cell,
     Reading,
@@ -28,7 +27,7 @@ from glassesjax.studies.recall.reading import (
     reading,
     written,
 )
-from glassesjax.studies.recall.records import RecallConstants, RecallRow
+from glassesjax.studies.recall.records import RecallRow
 from glassesjax.studies.recall.rows import recall_rows
 from glassesjax.studies.recall.settings import TRUNCATED, RecallSettings
 from glassesjax.tasks.bible import passages
@@ -142,18 +141,3 @@ def measure(
             rows = list(rows)
         name = f"{passage.task} {passage.length} {passage.number}"
         yield f"{name}: {cell.name} with {cell.slots} slots", rows
-
-
-def constants(settings: RecallSettings, subject: Subject) -> RecallConstants:
-    """What all rows of a run have in common."""
-    model = subject.model
-    config = model.decoder.config
-    return RecallConstants(
-        **model_fields("recall", model, settings.seed),
-        positions=encoding_name(model),
-        words=settings.words,
-        hint=settings.hint,
-        dtype=DTYPES[settings.format],
-        rounding="none",
-        num_layers=config.num_layers,
-    )

@@ -1,53 +1,30 @@
-"""The recall study as a whole run: measured into a folder, with its page, resumable."""
+"""A run of the recall study: what it opens, and what is made of its rows."""
 
 import functools
-from collections.abc import Callable
-from pathlib import Path
 
-from glassesjax.report.render import plot
-from glassesjax.runs.fill import fill, fixed_fields
+from glassesjax.report.render import page_files, plots
+from glassesjax.runs.fill import Opened
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.recall.charts import depth_chart, figures_of
-from glassesjax.studies.recall.measure import RecallSettings, constants, measure, open_subject
+from glassesjax.studies.recall.charts import figures_of
+from glassesjax.studies.recall.measure import measure, open_subject
 from glassesjax.studies.recall.page import headline, recall_page, values
 from glassesjax.studies.recall.reading import readings_text
-from glassesjax.studies.recall.records import ROWS, RecallConstants, RecallRow
+from glassesjax.studies.recall.records import RecallConstants, RecallRow
+from glassesjax.studies.recall.settings import RecallSettings
 from glassesjax.studies.recall.summary import RecallSummary, summarize
 
 RecallResult = Result[RecallRow, RecallConstants, RecallSummary]
 
 
-def run_recall(
-    settings: RecallSettings,
-    out: Path,
-    *,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-) -> RecallResult:
-    """Asks for what was read, under bounded states, into a folder with figures and page.
-
-    Args:
-      settings: What to measure.
-      out: The run folder; one that holds the same run is continued.
-      command: What was called, for the record.
-      advance: Takes the name of each step that was measured.
-
-    Raises:
-      BadInput: Something is wrong with the settings, the model, what it reads or the folder. What
-        the settings and the model can tell is known before anything is written.
-    """
+def open_run(settings: RecallSettings) -> Opened[RecallRow, RecallConstants]:
+    """A model and passages of the Bible, whose lines it is asked for under bounded states."""
     subject = open_subject(settings)
-    source = subject.model.source
-    return fill(
-        out,
-        fixed=fixed_fields("recall", settings, source, readings_text(subject.readings).encode()),
-        source=source,
-        schema=ROWS,
-        constants=constants(settings, subject),
+    return Opened(
+        source=subject.model.source,
+        read={"read": readings_text(subject.readings).encode()},
+        constants=model_constants(RecallConstants, "recall", settings, subject.model),
         measure=lambda done: measure(settings, subject, done),
-        result=result,
-        command=command,
-        advance=advance,
     )
 
 
@@ -59,15 +36,13 @@ def result(run: Run[RecallRow, RecallConstants]) -> RecallResult:
     """
     summary = summarize(run)
     figures = figures_of(summary)
-
-    def files() -> dict[str, str]:
-        narrow = functools.partial(depth_chart, summary, narrow=True)
-        first = plot("depth", figures["depth"], narrow=narrow, rows=values(summary))
-        rest = {name: plot(name, draw) for name, draw in figures.items() if name != "depth"}
-        drawn = {"depth": first, **rest}
-        page = recall_page(run, summary, drawn)
-        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
-
     return Result(
-        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: page_files(
+            plots(figures, hero="depth", rows=values(summary)),
+            functools.partial(recall_page, run, summary),
+        ),
     )

@@ -29,12 +29,11 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import (
     check_unread,
-    encoding_name,
     open_one,
     reading_limit,
 )
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.model_fields import model_fields
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
 from glassesjax.studies.retention.rows import Subject, retention_rows
 from glassesjax.studies.retention.settings import RetentionSettings
@@ -162,14 +161,13 @@ def constants(settings: RetentionSettings, subject: Subject) -> RetentionConstan
     """What all rows of a run have in common."""
     model = subject.model
     symbols = isinstance(model.tokenizer, SymbolTokenizer)
-    return RetentionConstants(
-        **model_fields("retention", model, settings.seed),
-        positions=encoding_name(model, settings.positions),
+    return model_constants(
+        RetentionConstants,
+        "retention",
+        settings,
+        model,
         text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
         ranking_obstacle=ranking_obstacle(model),
         prefill="exact",
-        dtype="float64" if settings.format == "f64" else "float32",
-        rounding="none",
-        num_layers=model.decoder.config.num_layers,
         prompt_tokens=len(subject.tokens),
     )

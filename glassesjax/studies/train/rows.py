@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.precision import RoundingPlan, named_plan
+from glassesjax.runs.constants import with_settings
 from glassesjax.studies.train.records import (
     AnswersRow,
     InDistributionPositionRow,
@@ -31,27 +32,15 @@ def constants(settings: TrainSettings) -> TrainConstants:
       The settings that a reader of rows wants beside them.
     """
     low, high = settings.lengths
-    return TrainConstants(
+    return with_settings(
+        TrainConstants,
+        settings,
         study="train",
-        task=settings.task,
-        remedy=settings.remedy,
-        positions=settings.positions,
-        mask=settings.mask,
-        temperature=settings.temperature,
-        mix=settings.mix,
         shortest=low,
         longest=high,
         num_layers=settings.layers,
         num_heads=settings.heads,
         model_dim=settings.width,
-        arithmetic=settings.arithmetic,
-        steps=settings.steps,
-        batch=settings.batch,
-        rate=settings.rate,
-        parts=settings.parts,
-        remat=settings.remat,
-        weight_decay_on=settings.weight_decay_on,
-        mesh=settings.mesh,
     )
 
 

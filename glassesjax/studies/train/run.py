@@ -1,24 +1,27 @@
-"""The train study as a whole run: trained into a folder, with its page, resumable."""
+"""A run of the train study: what it trains, and what is made of its rows."""
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from glassesjax.errors import BadInput
-from glassesjax.runs.fill import fill, fixed_fields
+from glassesjax.report.render import page_files
+from glassesjax.runs.fill import Opened
 from glassesjax.runs.provenance import code_fields
 from glassesjax.runs.run import Result, Run
+from glassesjax.runs.study import Call
 from glassesjax.studies.train.cells import decoders_of, training_of
 from glassesjax.studies.train.charts import figures_of, loss_chart
 from glassesjax.studies.train.measure import Steps, measure, mesh_of, settled
 from glassesjax.studies.train.page import headline, plots, train_page
-from glassesjax.studies.train.records import ROWS, StepRow, TrainConstants, TrainRow
+from glassesjax.studies.train.records import StepRow, TrainConstants, TrainRow
 from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.studies.train.study import STUDY, TrainOptions
 from glassesjax.studies.train.summary import TrainSummary, summarize
 from glassesjax.train.hosts import agree, is_writer
 
@@ -27,22 +30,14 @@ TrainResult = Result[TrainRow, TrainConstants, TrainSummary]
 TOLD = ("loss", "accuracy", "gradient_norm", "tokens_per_second")
 
 
-def run_train(
-    settings: TrainSettings,
-    out: Path,
-    *,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-    tensorboard: bool = False,
-) -> TrainResult | None:
+def run(settings: TrainSettings, options: TrainOptions, call: Call) -> TrainResult | None:
     """Trains what is not trained yet, and writes decoders, rows, figures and page.
 
     Args:
       settings: What to train.
-      out: The run folder; one that holds the same run is continued from its newest checkpoint.
-      command: What was called, for the record.
-      advance: Told the name of each call of the training, and of each format that answered.
-      tensorboard: Whether the steps' rows go to the run's ``tensorboard`` folder as well.
+      options: Whether the steps' rows go to the run's ``tensorboard`` folder as well.
+      call: The run folder, which is continued from its newest checkpoint; told the name of each
+        call of the training, and of each format that answered.
 
     Returns:
       The run with its summary and figures; none of a process that is not the one to write.
@@ -55,27 +50,20 @@ def run_train(
     # What is wrong with these is said before anything is written. Where meshes differ, processes
     # would wait for each other in different programs.
     wide = jax.config.read("jax_enable_x64")
-    fixed = fixed_fields("train", settings)
-    agree({**fixed, **code_fields(), "jax_enable_x64": wide})
+    agree({**STUDY.known(settings), **code_fields(), "jax_enable_x64": wide})
     mesh_of(settings)
-    board = _writer_class() if tensorboard and is_writer() else None
+    board, out = _writer_class() if options.tensorboard and is_writer() else None, call.out
     if not is_writer():
         for name, _ in measure(settings, out):
-            advance(name)
+            call.advance(name)
         return None
-
-    return fill(
-        out,
-        fixed=fixed,
-        source={"weights": "trained here"},
-        schema=ROWS,
+    opened = Opened(
+        record={"weights": "trained here"},
         constants=constants(settings),
         settled=lambda intact: settled(settings, out, intact),
         measure=lambda done: _told(measure(settings, out, done), out / "tensorboard", board),
-        result=result,
-        command=command,
-        advance=advance,
     )
+    return STUDY.fill(settings, call, opened)
 
 
 def _told(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
@@ -128,12 +116,13 @@ def result(run: Run[TrainRow, TrainConstants]) -> TrainResult:
     training, summary = training_of(run), summarize(run)
     losses = functools.partial(loss_chart, training)
     figures = {**figures_of([training]), "losses": losses}
-
-    def files() -> dict[str, str]:
-        drawn = plots(figures, decoders_of([training]))
-        page = train_page(run, training, summary, drawn)
-        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
-
     return Result(
-        run=run, summary=summary, headline=headline(summary), figures=figures, files=files
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        figures=figures,
+        files=lambda: page_files(
+            plots(figures, decoders_of([training])),
+            functools.partial(train_page, run, training, summary),
+        ),
     )

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glassesjax.runs.run import Run
-from glassesjax.runs.study import Call, Options, Study
-from glassesjax.studies.train.records import ROWS, TrainConstants, TrainRow
+from glassesjax.runs.study import Options, Study
+from glassesjax.studies.train.records import ROWS
 from glassesjax.studies.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -26,24 +25,6 @@ class TrainOptions(Options):
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell."""
     out: Path | None = None
     """The run folder; runs/train-TASK if absent."""
-
-
-def _run(settings: TrainSettings, options: TrainOptions, call: Call) -> "TrainResult | None":
-    from glassesjax.studies.train.run import run_train
-
-    return run_train(
-        settings,
-        call.out,
-        command=call.command,
-        advance=call.advance,
-        tensorboard=options.tensorboard,
-    )
-
-
-def _result(run: Run[TrainRow, TrainConstants]) -> "TrainResult":
-    from glassesjax.studies.train.run import result
-
-    return result(run)
 
 
 def violations(summary: "TrainSummary") -> Sequence[str]:
@@ -69,18 +50,17 @@ def _together(options: TrainOptions, run: Callable[[bool], int]) -> int:
     return ended(joined)
 
 
-STUDY = Study(
+STUDY: "Study[TrainSettings, TrainOptions, TrainResult | None]" = Study(
     name="train",
     settings=TrainSettings,
     options=TrainOptions,
+    module="glassesjax.studies.train.run",
     notes="Writes a run folder with settings.json, provenance.json, rows.jsonl, figures/,"
     " index.html, checkpoints, and model-SEED.safetensors, which the other verbs open. A run that"
     " was stopped continues from its newest checkpoint with the same command.",
     folder_part=lambda settings: settings.task,
     steps=lambda settings, options: settings.calls,
-    run=_run,
     rows=ROWS,
-    result=_result,
     violations=violations,
     together=_together,
 )

@@ -1,10 +1,11 @@
 """A sweep as a whole: cells filled by any number of processes, then one page over all of them."""
 
 import contextlib
+import functools
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 
 from glassesjax.errors import BadInput, Busy
 from glassesjax.files import to_json, write_by_rename, writing
-from glassesjax.runs.fill import fixed_fields
+from glassesjax.report.render import page_files
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
 from glassesjax.runs.journal import PROGRAMS
@@ -22,80 +23,59 @@ from glassesjax.runs.row_schema import NUMBER
 from glassesjax.runs.rows import ROWS as ROWS_FILE
 from glassesjax.runs.rows import marks
 from glassesjax.runs.run import SUMMARY, Result, Run
+from glassesjax.runs.study import Call
 from glassesjax.studies.train.cells import decoders_of
 from glassesjax.studies.train.charts import figures_of
 from glassesjax.studies.train.measure import mesh_of
 from glassesjax.studies.train.page import plots
 from glassesjax.studies.train.records import TrainRow
 from glassesjax.studies.train.rows import constants
-from glassesjax.studies.train.run import run_train
 from glassesjax.studies.train.settings import TrainSettings
+from glassesjax.studies.train.study import STUDY as TRAIN
 from glassesjax.surveys.sweep.measure import done_cells, fill_cells, missing, sweep_programs
 from glassesjax.surveys.sweep.page import headline, sweep_page
 from glassesjax.surveys.sweep.records import LABELS, ROWS, SweepConstants, axis_column
 from glassesjax.surveys.sweep.settings import SweepSettings
+from glassesjax.surveys.sweep.study import STUDY, SweepOptions
 from glassesjax.surveys.sweep.summary import SweepSummary, axes_of, summarize, trainings_of
 
 SweepResult = Result[TrainRow, SweepConstants, SweepSummary]
 PATIENCE = 60.0  # seconds that another process may write the page
 
 
-def run_sweep(
-    settings: SweepSettings,
-    out: Path,
-    *,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-) -> SweepResult:
+def run(settings: SweepSettings, options: SweepOptions, call: Call) -> SweepResult:
     """Trains what is not trained yet, and writes rows, figures and page over what is there.
 
     Args:
       settings: The grid.
-      out: The folder of the sweep; one that holds the same grid is continued, also while other
-        processes fill it.
-      command: What was called, for the record.
-      advance: Told the name of each cell that was done here, and if others train the rest.
+      options: Whether jobs of a cluster do it; this process waits for them.
+      call: The folder of the sweep; one that holds the same grid is continued, also while other
+        processes fill it. Told the name of each cell that was done here, and if others train the
+        rest, or of each job that ended.
 
     Returns:
       What is there, without rows where other processes train every cell.
 
     Raises:
-      BadInput: Something is wrong with the grid, a mesh of its cells, or a folder.
+      BadInput: Something is wrong with the grid, a mesh of its cells, or a folder; there is no such
+        cluster; or cells are missing after the jobs, and the page over the others is there then.
     """
+    if options.jobs:
+        return _submit(settings, options, call)
     _check_sizes(settings)
-    with _alone(out, _fixed(settings)):
+    with _alone(call.out, _fixed(settings)):
         pass  # it is this very sweep, or new
-    train = lambda cell, folder: _train(cell, folder, command)
-    if others := fill_cells(settings, out, train, advance):
-        advance(f"other processes train the rest: {len(others)} of {len(settings.cells)} cells")
-    return _write(settings, out, command)
+    train = lambda cell, folder: _train(cell, folder, call.command)
+    if others := fill_cells(settings, call.out, train, call.advance):
+        call.advance(
+            f"other processes train the rest: {len(others)} of {len(settings.cells)} cells"
+        )
+    return _write(settings, call.out, call.command)
 
 
-def submit_sweep(
-    settings: SweepSettings,
-    out: Path,
-    *,
-    jobs: int,
-    cluster: str,
-    hours: float,
-    command: str = "",
-    advance: Callable[[str], None] = lambda name: None,
-) -> SweepResult:
-    """The same by jobs of a cluster; this process waits, and writes the page again.
-
-    Args:
-      settings: The grid.
-      out: As for ``run_sweep``.
-      jobs: How many.
-      cluster: ``slurm`` or ``local``.
-      hours: Longest time of a job.
-      command: As for ``run_sweep``.
-      advance: Told of each job that ended.
-
-    Raises:
-      BadInput: As for ``run_sweep``, there is no such cluster, or cells are missing after the jobs;
-        the page over the others is there then.
-    """
+def _submit(settings: SweepSettings, options: SweepOptions, call: Call) -> SweepResult:
+    """The same by jobs of a cluster; this process waits, and writes the page again."""
+    out, cluster = call.out, options.cluster
     if cluster == "local":  # the devices of other clusters are not those of this process
         _check_sizes(settings)
     if out.exists():
@@ -104,8 +84,10 @@ def submit_sweep(
     arguments = ["sweep", "--preset", settings.preset, "--out", str(out.resolve())]
     arguments += ["--grid", *settings.grid] if settings.grid else []
     folder = out.resolve().with_name(f"{out.name}-jobs")
-    run_jobs(arguments, folder, jobs, cluster=cluster, hours=hours, advance=advance)
-    done = _write(settings, out, command)
+    run_jobs(
+        arguments, folder, options.jobs, cluster=cluster, hours=options.hours, advance=call.advance
+    )
+    done = _write(settings, out, call.command)
     if lacking := missing(settings, out):  # whatever the jobs said of themselves
         wanted = f"Wanted all {len(settings.cells)} cells done by the jobs"
         found = f"{len(lacking)} are not, such as {next(iter(lacking))}"
@@ -126,7 +108,7 @@ def _train(cell: TrainSettings, folder: Path, command: str) -> None:
     LLVM aborts where there are no more, and a cell takes over a thousand.
     """
     try:
-        run_train(cell, folder, command=command)
+        TRAIN.run(cell, folder, command=command)
     finally:
         jax.clear_caches()
         gc.collect()
@@ -134,7 +116,7 @@ def _train(cell: TrainSettings, folder: Path, command: str) -> None:
 
 def _fixed(settings: SweepSettings) -> dict[str, object]:
     """What tells one sweep from another."""
-    return {**fixed_fields("sweep", settings), "axes": settings.axes}
+    return {**STUDY.known(settings), "axes": settings.axes}
 
 
 def _write(settings: SweepSettings, out: Path, command: str) -> SweepResult:
@@ -209,18 +191,15 @@ def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
     trainings = trainings_of(run)
     summary, figures = summarize(run, trainings), figures_of(trainings)
     axes = [axis_column(name) for name, values in axes_of(run.settings).items() if len(values) > 1]
-
-    def files() -> dict[str, str]:
-        drawn = plots(figures, decoders_of(trainings))
-        page = sweep_page(run, trainings, summary, drawn)
-        return {**{f"figures/{n}.svg": each.file for n, each in drawn.items()}, "index.html": page}
-
     return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
         figures=figures,
-        files=files,
+        files=lambda: page_files(
+            plots(figures, decoders_of(trainings)),
+            functools.partial(sweep_page, run, trainings, summary),
+        ),
         labels={kind: (*axes, *names) for kind, names in LABELS.items()},
     )
 

@@ -4,12 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from glassesjax.runs.run import Run
-from glassesjax.runs.study import Call, Options, Study
+from glassesjax.runs.study import Options, Study
 from glassesjax.settings import check_each
-from glassesjax.studies.train.records import TrainRow
 from glassesjax.studies.train.study import violations
-from glassesjax.surveys.sweep.records import ROWS, SweepConstants
+from glassesjax.surveys.sweep.records import ROWS
 from glassesjax.surveys.sweep.settings import MOST_CELLS, SweepSettings
 
 if TYPE_CHECKING:
@@ -41,40 +39,17 @@ class SweepOptions(Options):
         )
 
 
-def _run(settings: SweepSettings, options: SweepOptions, call: Call) -> "SweepResult":
-    from glassesjax.surveys.sweep.run import run_sweep, submit_sweep
-
-    if not options.jobs:
-        return run_sweep(settings, call.out, command=call.command, advance=call.advance)
-    return submit_sweep(
-        settings,
-        call.out,
-        jobs=options.jobs,
-        cluster=options.cluster,
-        hours=options.hours,
-        command=call.command,
-        advance=call.advance,
-    )
-
-
-def _result(run: Run[TrainRow, SweepConstants]) -> "SweepResult":
-    from glassesjax.surveys.sweep.run import result
-
-    return result(run)
-
-
-STUDY = Study(
+STUDY: "Study[SweepSettings, SweepOptions, SweepResult]" = Study(
     name="sweep",
     settings=SweepSettings,
     options=SweepOptions,
+    module="glassesjax.surveys.sweep.run",
     notes="Writes cells/NAME/, a run of the verb train each, and over all of them settings.json,"
     " provenance.json, rows.jsonl, figures/ and index.html. The same command continues a sweep that"
     " was stopped, and joins one that other processes fill; where they train all that is left it"
     " ends with what is done by then.",
     folder_part=lambda settings: settings.preset,
     steps=lambda settings, options: options.jobs or len(settings.cells),
-    run=_run,
     rows=ROWS,
-    result=_result,
     violations=violations,
 )

@@ -18,7 +18,7 @@ from glassesjax.studies.longform.judge import judged, verdicts
 from glassesjax.studies.longform.measure import LongformSettings, measure, open_subject
 from glassesjax.studies.longform.records import ROWS, LongformRow
 from glassesjax.studies.longform.rows import common_prefix, distinct_share, full_loss, repetition
-from glassesjax.studies.longform.run import run_longform
+from glassesjax.studies.longform.study import STUDY
 from glassesjax.studies.longform.summary import summarize
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -130,19 +130,19 @@ def test_means_are_those_of_the_rows(rows):
 
 def test_a_run_that_was_cut_off_continues(tmp_path, rows):
     settings = dataclasses.replace(SETTINGS, policies=("window",), slots=("4", "17"))
-    run_longform(settings, tmp_path)
+    STUDY.run(settings, tmp_path)
     file = tmp_path / "rows.jsonl"
     whole, page = file.read_bytes(), (tmp_path / "index.html").read_bytes()
     lines = whole.splitlines(keepends=True)
     assert len(lines) == 6
     file.write_bytes(b"".join(lines[:3]) + lines[3][:40])
     named = []
-    run_longform(settings, tmp_path, advance=named.append)
+    STUDY.run(settings, tmp_path, advance=named.append)
     # The full texts are written once more, for the others are compared with them.
     assert named == ["full with 17 slots", "window with 4 slots", "window with 17 slots"]
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
     named.clear()
-    run_longform(settings, tmp_path, advance=named.append)
+    STUDY.run(settings, tmp_path, advance=named.append)
     assert named == []
     text = page.decode()
     assert all(f">{row['text']}<" in text for row in pick(rows, policy="window"))

@@ -31,9 +31,9 @@ from glassesjax.studies.perplexity.rows import (
     perplexity_row,
     stretches,
 )
-from glassesjax.studies.perplexity.run import run_perplexity
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.stretches import stretch_start
+from glassesjax.studies.perplexity.study import STUDY
 from glassesjax.studies.perplexity.subject import open_subject
 from glassesjax.studies.perplexity.totals import CellName, Totals
 from glassesjax.tasks.sequences import BOS
@@ -315,18 +315,18 @@ def test_windows_that_are_done_are_left_out(rows, subject):
 def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_path, span):
     own = {"span": span, "windows": 80 if span == "windows" else None, "max_tokens": 150}
     settings = dataclasses.replace(SETTINGS, **own, policies=("full", "window", "tova"))
-    whole = run_perplexity(settings, tmp_path / "whole").run.rows
-    run_perplexity(settings, tmp_path / "cut")
+    whole = STUDY.run(settings, tmp_path / "whole").run.rows
+    STUDY.run(settings, tmp_path / "cut")
     file = tmp_path / "cut" / "rows.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     # In the middle of a window, and of a line.
     file.write_bytes(b"".join(lines[:4]) + lines[4][:30])
     (tmp_path / "cut" / "arrays.npz").rename(tmp_path / "elsewhere")
     with pytest.raises(BadInput, match=r"got no such file: restore it"):
-        run_perplexity(settings, tmp_path / "cut")
+        STUDY.run(settings, tmp_path / "cut")
     (tmp_path / "elsewhere").rename(tmp_path / "cut" / "arrays.npz")
     steps = []
-    run_perplexity(settings, tmp_path / "cut", advance=steps.append)
+    STUDY.run(settings, tmp_path / "cut", advance=steps.append)
     assert 0 < len(steps) < len(lines)
     arrays = [tmp_path / name / "arrays.npz" for name in ("whole", "cut")]
     assert arrays[0].read_bytes() == arrays[1].read_bytes()
@@ -340,7 +340,7 @@ def test_a_run_that_was_cut_off_goes_on_without_losing_or_repeating_a_row(tmp_pa
 def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(tmp_path):
     policies = ("full", "h2o-layer", "h2o", "tova-head")
     settings = dataclasses.replace(SETTINGS, policies=policies)
-    whole = run_perplexity(settings, tmp_path).run.rows
+    whole = STUDY.run(settings, tmp_path).run.rows
     file, rows = tmp_path / "settings.json", tmp_path / "rows.jsonl"
     before = dict(zip(policies, ("full", "h2o", "h2o-head", "tova-head"), strict=True))
     old = json.loads(file.read_text())
@@ -357,9 +357,9 @@ def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(
     rows.write_text("".join(to_json(row) + "\n" for row in older[:-1]))  # stopped before the last
     other = dataclasses.replace(settings, policies=("full", "h2o", "tova", "tova-head"))
     with pytest.raises(BadInput, match="holds another run"):
-        run_perplexity(other, tmp_path)
+        STUDY.run(other, tmp_path)
     steps = []
-    found = run_perplexity(settings, tmp_path, advance=steps.append).run
+    found = STUDY.run(settings, tmp_path, advance=steps.append).run
     assert steps == ["tova-head with 6 slots, window 2 of 2"]
     assert [row.policy for row in found.rows] == [name for name in policies for _ in range(2)]
     assert [row.nll for row in found.rows] == [row.nll for row in whole]
@@ -441,7 +441,7 @@ def test_bad_settings_are_named(change, text):
 def test_what_a_model_cannot_read_is_named_before_anything_is_written(tmp_path, change, text):
     settings = dataclasses.replace(SETTINGS, **change)
     with pytest.raises(BadInput, match=text):
-        run_perplexity(settings, tmp_path / "out")
+        STUDY.run(settings, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -16,11 +16,11 @@ from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.recall import measure as recall
-from glassesjax.studies.recall import run as report
 from glassesjax.studies.recall.measure import RecallSettings, measure, open_subject
 from glassesjax.studies.recall.reading import Asked, Reading, readings_text
 from glassesjax.studies.recall.records import ROWS, RecallRow
 from glassesjax.studies.recall.rows import expected_losses, greedy, held_share
+from glassesjax.studies.recall.study import STUDY
 from glassesjax.tasks.answers import exact_match, token_f1
 from glassesjax.tasks.bible import Question
 
@@ -233,22 +233,22 @@ def test_other_modes_agree_while_nothing_is_dropped(subject, rows, mode):
 
 def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
     settings = dataclasses.replace(SETTINGS, tasks=("said",))
-    report.run_recall(settings, tmp_path)
+    STUDY.run(settings, tmp_path)
     file = tmp_path / "rows.jsonl"
     whole, page = file.read_bytes(), (tmp_path / "index.html").read_bytes()
     lines = whole.splitlines(keepends=True)
     assert len(lines) == len(pick(rows, task="said"))
     file.write_bytes(b"".join(lines[:3]) + lines[3][:40])
     named = []
-    report.run_recall(settings, tmp_path, advance=named.append)
+    STUDY.run(settings, tmp_path, advance=named.append)
     ways = ["truncated with 90 slots", "tova with 90 slots"]
     assert named == [f"said 260 0: {way}" for way in ways]
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
     with pytest.raises(BadInput, match="holds another run"):
-        report.run_recall(dataclasses.replace(settings, seed=1), tmp_path)
+        STUDY.run(dataclasses.replace(settings, seed=1), tmp_path)
     monkeypatch.setattr(recall, "king_james_verses", lambda: made_verses()[2:])
     with pytest.raises(BadInput, match=r"settings\.json differs"):
-        report.run_recall(settings, tmp_path)
+        STUDY.run(settings, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from glassesjax.studies.retention.measure import (
     open_subject,
 )
 from glassesjax.studies.retention.records import ROWS
-from glassesjax.studies.retention.run import run_retention
+from glassesjax.studies.retention.study import STUDY
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -144,7 +144,7 @@ def test_a_text_that_fits_is_never_forgotten(subject):
 
 
 def test_a_run_that_was_cut_off_continues(tmp_path, rows):
-    run_retention(SETTINGS, tmp_path)
+    STUDY.run(SETTINGS, tmp_path)
     file = tmp_path / "rows.jsonl"
     whole, page = file.read_bytes(), (tmp_path / "index.html").read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -152,11 +152,11 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
     count = len(pick(rows))
     file.write_bytes(b"".join(lines[: count + 5]) + lines[count + 5][:40])
     named = []
-    run_retention(SETTINGS, tmp_path, advance=named.append)
+    STUDY.run(SETTINGS, tmp_path, advance=named.append)
     assert named == ["h2o with 4 slots"]
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
     with pytest.raises(BadInput, match="holds another run"):
-        run_retention(dataclasses.replace(SETTINGS, seed=1), tmp_path)
+        STUDY.run(dataclasses.replace(SETTINGS, seed=1), tmp_path)
 
 
 @pytest.mark.parametrize(
