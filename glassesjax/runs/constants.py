@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any, TypeVar
 
+DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
+"""What rows call the types of arrays that settings name as ``format``."""
+
 UNROUNDED = {f"wide {name}": "none" for name in ("f32", "f64")}
 """What schema 1 had as ``rounding`` where nothing is rounded on purpose; ``dtype`` has the rest."""
 

@@ -10,10 +10,10 @@ from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.precision import RoundingPlan
+from glassesjax.runs.constants import DTYPES
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_each, check_settings
 
-DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
 FIX_NOTHING = ("save", "resume")  # paths: of the state that is resumed the content counts
 
 

@@ -24,13 +24,13 @@ from glassesjax.files import Row
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.constants import DTYPES
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_row
 from glassesjax.studies.longform.settings import LongformSettings
 from glassesjax.tasks.sequences import BOS
 
-DTYPES = {"f32": "float32", "f64": "float64"}
 STORY = (
     "The lighthouse keeper's daughter had never seen the other side of the bay. On the morning that"
     " the fog did not lift, she took the small boat, a loaf of bread and her father's lamp, and"

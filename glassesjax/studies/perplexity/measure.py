@@ -10,11 +10,9 @@ import jax.numpy as jnp
 
 from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
 from glassesjax.cache.losses import Cell, losses
-from glassesjax.cache.obstacles import RANDOM_DIGITS
 from glassesjax.cache.policies import SHORT
-from glassesjax.cache.readable import ranking_obstacle
 from glassesjax.files import Row
-from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.constants import DTYPES
 from glassesjax.runs.fill import Step
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
@@ -26,8 +24,7 @@ from glassesjax.studies.perplexity.rows import (
 )
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.stretches import stretch_start
-from glassesjax.studies.perplexity.subject import DTYPES, Subject
-from glassesjax.tasks.text import DEFAULT_TEXT
+from glassesjax.studies.perplexity.subject import Subject
 
 
 def measure(
@@ -117,15 +114,11 @@ def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk:
 
 def constants(settings: PerplexitySettings, subject: Subject) -> PerplexityConstants:
     """What all rows of a run have in common."""
-    model = subject.model
-    symbols = isinstance(model.tokenizer, SymbolTokenizer)
     return model_constants(
         PerplexityConstants,
         "perplexity",
         settings,
-        model,
-        text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
-        ranking_obstacle=ranking_obstacle(model),
+        subject.model,
         window_tokens=len(subject.windows[0]),
         position_ids="original" if settings.spacing == "true" else settings.spacing,
     )

@@ -2,8 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,10 @@ from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.perplexity.settings import WINDOW, PerplexitySettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
-
-DTYPES: Mapping[str, Literal["float32", "float64"]] = {"f32": "float32", "f64": "float64"}
 
 
 class Subject(NamedTuple):

@@ -19,6 +19,7 @@ from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.recall.reading import (
     Cell,
     Reading,
@@ -34,7 +35,6 @@ from glassesjax.tasks.bible import passages
 from glassesjax.tasks.text import king_james_verses
 
 PASSAGE = 512  # bytes of one with its questions, at the least
-DTYPES = {"f32": "float32", "f64": "float64"}
 
 
 def open_subject(settings: RecallSettings) -> Subject:

@@ -17,7 +17,6 @@ import numpy as np
 from glassesjax.cache.advance import unroll
 from glassesjax.cache.budget import check_context, resolve_slots
 from glassesjax.cache.losses import Cell, losses
-from glassesjax.cache.obstacles import RANDOM_DIGITS
 from glassesjax.cache.policies import Policy, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.readable import ranking_obstacle
@@ -159,15 +158,11 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
 
 def constants(settings: RetentionSettings, subject: Subject) -> RetentionConstants:
     """What all rows of a run have in common."""
-    model = subject.model
-    symbols = isinstance(model.tokenizer, SymbolTokenizer)
     return model_constants(
         RetentionConstants,
         "retention",
         settings,
-        model,
-        text=RANDOM_DIGITS if symbols else settings.text or DEFAULT_TEXT,
-        ranking_obstacle=ranking_obstacle(model),
+        subject.model,
         prefill="exact",
         prompt_tokens=len(subject.tokens),
     )
