@@ -21,8 +21,7 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, reading_limit
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.model_fields import model_constants
-from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
+from glassesjax.studies.bounded.records import DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
     Cell,
     Pruned,
@@ -118,12 +117,6 @@ def measure(
             over = _collapse if cell.kind == "collapse" else _influence
             rows = list(over(settings, cell, decoder, model))
         yield cell.name, rows
-
-
-def constants(settings: BoundedSettings, model: LanguageModel) -> BoundedConstants:
-    """What all rows of a run have in common."""
-    probes = settings.probes if settings.method == "estimated" else None
-    return model_constants(BoundedConstants, "bounded", settings, model, probes=probes)
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from glassesjax.model.opening import open_headers
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Done, Opened
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.bounded.charts import Look, figures_of
-from glassesjax.studies.bounded.measure import cells, constants, measure
+from glassesjax.studies.bounded.measure import cells, measure
 from glassesjax.studies.bounded.page import bounded_page, headline, values
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.settings import BoundedSettings
@@ -27,10 +28,12 @@ def open_run(settings: BoundedSettings) -> Opened[DistanceRow | TokenRow, Bounde
         for positions, model in models:
             yield from measure(settings, positions, model, done)
 
+    model = models[0][1]
+    probes = settings.probes if settings.method == "estimated" else None
     return Opened(
-        source=models[0][1].source,
+        source=model.source,
         read={"read": repr(read).encode()},
-        constants=constants(settings, models[0][1]),
+        constants=model_constants(BoundedConstants, "bounded", settings, model, probes=probes),
         measure=steps,
     )
 

@@ -31,9 +31,10 @@ def open_run(settings: CollapseSettings) -> Opened[CollapseRow, ModelConstants]:
             for cell, rows in measure(settings, positions, model, done):
                 yield " ".join(cell), rows
 
+    model = models[0][1]
     return Opened(
-        source=models[0][1].source,
-        constants=model_constants(ModelConstants, "collapse", settings, models[0][1]),
+        source=model.source,
+        constants=model_constants(ModelConstants, "collapse", settings, model),
         measure=steps,
     )
 

@@ -19,15 +19,14 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.memory import check_memory
 from glassesjax.model.decoder import Decoder
-from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import (
     check_unread,
     open_one,
     reading_limit,
 )
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
-from glassesjax.runs.model_fields import model_constants
-from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
+from glassesjax.studies.influence.records import InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
 from glassesjax.tasks.sequences import BOS, POINTER, run_family
@@ -184,14 +183,6 @@ def measure(
             )
             place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
             yield f"{kind} attention{place}", list(rows)
-
-
-def constants(settings: InfluenceSettings, model: LanguageModel) -> InfluenceConstants:
-    """What all rows of a run have in common."""
-    probes = settings.probes if settings.method == "estimated" else None
-    return model_constants(
-        InfluenceConstants, "influence", settings, model, probes=probes, norm="operator_l2"
-    )
 
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:

@@ -4,9 +4,10 @@ import functools
 
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.influence.charts import figures_of
-from glassesjax.studies.influence.measure import constants, measure, open_subject
+from glassesjax.studies.influence.measure import measure, open_subject
 from glassesjax.studies.influence.page import headline, influence_page, values
 from glassesjax.studies.influence.profiles import profiles_of
 from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow
@@ -20,10 +21,18 @@ InfluenceResult = Result[InfluenceRow, InfluenceConstants, InfluenceSummary]
 def open_run(settings: InfluenceSettings) -> Opened[InfluenceRow, InfluenceConstants]:
     """A model and passages, in which the influence of each token is measured."""
     subject = open_subject(settings)
+    constants = model_constants(
+        InfluenceConstants,
+        "influence",
+        settings,
+        subject.model,
+        probes=settings.probes if settings.method == "estimated" else None,
+        norm="operator_l2",
+    )
     return Opened(
         source=subject.model.source,
         read={"read": passages_text(subject.passages).encode()},
-        constants=constants(settings, subject.model),
+        constants=constants,
         measure=lambda done: measure(settings, subject, done),
     )
 

@@ -25,8 +25,7 @@ from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.constants import DTYPES
-from glassesjax.runs.model_fields import model_constants
-from glassesjax.studies.longform.records import LongformConstants, LongformRow
+from glassesjax.studies.longform.records import LongformRow
 from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_row
 from glassesjax.studies.longform.settings import LongformSettings
 from glassesjax.tasks.sequences import BOS
@@ -150,20 +149,3 @@ def _rows(
         text_row(subject, cell, text, full[number], loss, sample=number, size=size)
         for number, (text, loss) in enumerate(zip(texts, losses, strict=True))
     ]
-
-
-def constants(settings: LongformSettings, subject: Subject) -> LongformConstants:
-    """What all rows of a run have in common.
-
-    Returns:
-      Model, weights, seed and sizes, and how the prompt is read and tokens are drawn.
-    """
-    return model_constants(
-        LongformConstants,
-        "longform",
-        settings,
-        subject.model,
-        top_p=settings.sampling.top_p,
-        prefill=settings.mode,
-        prompt_tokens=len(subject.prompt),
-    )

@@ -4,9 +4,10 @@ import functools
 
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.longform.charts import texts_chart
-from glassesjax.studies.longform.measure import constants, measure, open_subject
+from glassesjax.studies.longform.measure import measure, open_subject
 from glassesjax.studies.longform.page import headline, longform_page, values
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 from glassesjax.studies.longform.settings import LongformSettings
@@ -18,9 +19,18 @@ LongformResult = Result[LongformRow, LongformConstants, LongformSummary]
 def open_run(settings: LongformSettings) -> Opened[LongformRow, LongformConstants]:
     """A model and a prompt, which is continued from bounded states."""
     subject = open_subject(settings)
+    constants = model_constants(
+        LongformConstants,
+        "longform",
+        settings,
+        subject.model,
+        top_p=settings.sampling.top_p,
+        prefill=settings.mode,
+        prompt_tokens=len(subject.prompt),
+    )
     return Opened(
         source=subject.model.source,
-        constants=constants(settings, subject),
+        constants=constants,
         measure=lambda done: measure(settings, subject, done),
     )
 

@@ -14,8 +14,7 @@ from glassesjax.cache.policies import SHORT
 from glassesjax.files import Row
 from glassesjax.runs.constants import DTYPES
 from glassesjax.runs.fill import Step
-from glassesjax.runs.model_fields import model_constants
-from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
+from glassesjax.studies.perplexity.records import PerplexityRow
 from glassesjax.studies.perplexity.rows import (
     Stretch,
     perplexity_row,
@@ -110,15 +109,3 @@ def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk:
     one, small = Unrolled(model.outer, model.blocks[:1]), State(empty.layers[:1], empty.seen)
     for _ in losses(one, few, cell, small, chunk=chunk, opening=subject.opening):
         pass
-
-
-def constants(settings: PerplexitySettings, subject: Subject) -> PerplexityConstants:
-    """What all rows of a run have in common."""
-    return model_constants(
-        PerplexityConstants,
-        "perplexity",
-        settings,
-        subject.model,
-        window_tokens=len(subject.windows[0]),
-        position_ids="original" if settings.spacing == "true" else settings.spacing,
-    )

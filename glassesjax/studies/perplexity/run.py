@@ -4,9 +4,10 @@ import functools
 
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.perplexity.charts import figures_of
-from glassesjax.studies.perplexity.measure import constants, measure
+from glassesjax.studies.perplexity.measure import measure
 from glassesjax.studies.perplexity.page import headline, perplexity_page, segments
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.settings import PerplexitySettings
@@ -19,10 +20,18 @@ PerplexityResult = Result[PerplexityRow, PerplexityConstants, PerplexitySummary]
 def open_run(settings: PerplexitySettings) -> Opened[PerplexityRow, PerplexityConstants]:
     """A model and a text, which is read under bounded states."""
     subject = open_subject(settings)
+    constants = model_constants(
+        PerplexityConstants,
+        "perplexity",
+        settings,
+        subject.model,
+        window_tokens=len(subject.windows[0]),
+        position_ids="original" if settings.spacing == "true" else settings.spacing,
+    )
     return Opened(
         source=subject.model.source,
         read={"read": b"".join(window.tobytes() for window in subject.windows)},
-        constants=constants(settings, subject),
+        constants=constants,
         measure=lambda done: measure(settings, subject, done),
     )
 

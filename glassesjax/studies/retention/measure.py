@@ -32,8 +32,7 @@ from glassesjax.model.opening import (
     reading_limit,
 )
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.runs.model_fields import model_constants
-from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
+from glassesjax.studies.retention.records import RetentionRow
 from glassesjax.studies.retention.rows import Subject, retention_rows
 from glassesjax.studies.retention.settings import RetentionSettings
 from glassesjax.tasks.sequences import BOS, run_family
@@ -154,15 +153,3 @@ def _evictions(
 
 def _in_format(decoder: Decoder, name: str) -> Decoder:
     return jax.tree.map(lambda weight: weight.astype(DTYPES[name]), decoder)
-
-
-def constants(settings: RetentionSettings, subject: Subject) -> RetentionConstants:
-    """What all rows of a run have in common."""
-    return model_constants(
-        RetentionConstants,
-        "retention",
-        settings,
-        subject.model,
-        prefill="exact",
-        prompt_tokens=len(subject.tokens),
-    )

@@ -4,10 +4,11 @@ import functools
 
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
+from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.retention.cells import read_cells
 from glassesjax.studies.retention.charts import figures_of
-from glassesjax.studies.retention.measure import constants, measure, open_subject
+from glassesjax.studies.retention.measure import measure, open_subject
 from glassesjax.studies.retention.page import headline, retention_page, values
 from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
 from glassesjax.studies.retention.settings import RetentionSettings
@@ -19,10 +20,18 @@ RetentionResult = Result[RetentionRow, RetentionConstants, RetentionSummary]
 def open_run(settings: RetentionSettings) -> Opened[RetentionRow, RetentionConstants]:
     """A model and a text, of which a bounded cache keeps a part."""
     subject = open_subject(settings)
+    constants = model_constants(
+        RetentionConstants,
+        "retention",
+        settings,
+        subject.model,
+        prefill="exact",
+        prompt_tokens=len(subject.tokens),
+    )
     return Opened(
         source=subject.model.source,
         read={"read": repr(subject.tokens).encode()},
-        constants=constants(settings, subject),
+        constants=constants,
         measure=lambda done: measure(settings, subject, done),
     )
 

@@ -13,9 +13,10 @@ from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.model.pretrained import open_model
 from glassesjax.runs.record import names, to_row
-from glassesjax.studies.bounded.measure import BoundedSettings, cells, constants, measure
+from glassesjax.studies.bounded.measure import BoundedSettings, cells, measure
 from glassesjax.studies.bounded.panels import token_panels
 from glassesjax.studies.bounded.records import ROWS, DistanceRow, TokenRow
+from glassesjax.studies.bounded.run import open_run
 from glassesjax.studies.bounded.statements import coarsest
 from glassesjax.studies.bounded.summary import first_equal, summarize
 
@@ -138,9 +139,9 @@ def test_every_field_is_there_somewhere(rows):
     assert set().union(*rows) == {*names(DistanceRow), *names(TokenRow)} - of_estimates
 
 
-def test_what_all_rows_share_says_how_was_measured(model):
+def test_what_all_rows_share_says_how_was_measured():
     settings = dataclasses.replace(SETTINGS, method="estimated")
-    each = [constants(which, model) for which in (SETTINGS, settings)]
+    each = [open_run(which).constants for which in (SETTINGS, settings)]
     assert [(one.method, one.probes) for one in each] == [("exact", None), ("estimated", 16)]
     assert (each[0].num_layers, each[0].model_dim, each[0].dtype) == (3, 64, "float64")
 

@@ -20,12 +20,12 @@ from glassesjax.runs.record import names, to_row
 from glassesjax.studies.influence.measure import (
     InfluenceSettings,
     _of_text,
-    constants,
     measure,
     open_subject,
 )
 from glassesjax.studies.influence.records import ROWS, InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, influence_rows, passages_text
+from glassesjax.studies.influence.run import open_run
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.shares import squared_shares
 
@@ -250,7 +250,7 @@ def test_estimates_lie_within_their_errors(subject, rows):
     assert (measured("along_standard_error")[:6] > 0).all()
     assert not any("spectral" in row for row in found)
     assert set().union(*found) == set(names(InfluenceRow)) - {"spectral"}
-    every = [constants(each, subject.model) for each in (settings, SETTINGS)]
+    every = [open_run(each).constants for each in (settings, SETTINGS)]
     assert [(each.method, each.probes) for each in every] == [("estimated", 64), ("exact", None)]
 
 

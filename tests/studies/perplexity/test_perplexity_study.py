@@ -23,7 +23,7 @@ from glassesjax.model.weights import flat_parameters
 from glassesjax.runs.journal import MARKS
 from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
-from glassesjax.studies.perplexity.measure import constants, measure
+from glassesjax.studies.perplexity.measure import measure
 from glassesjax.studies.perplexity.records import ROWS, PerplexityRow
 from glassesjax.studies.perplexity.rows import (
     block_sums,
@@ -31,6 +31,7 @@ from glassesjax.studies.perplexity.rows import (
     perplexity_row,
     stretches,
 )
+from glassesjax.studies.perplexity.run import open_run
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.stretches import stretch_start
 from glassesjax.studies.perplexity.study import STUDY
@@ -135,8 +136,8 @@ def test_every_row_is_there_once(rows):
     assert slots == dict.fromkeys(("short", "window", "h2o", "tova"), SLOTS) | {"full": 16}
 
 
-def test_what_all_rows_have_in_common(subject):
-    shared = constants(SETTINGS, subject)
+def test_what_all_rows_have_in_common():
+    shared = open_run(SETTINGS).constants
     assert (shared.text, shared.ranking_obstacle) == ("random_digits", "random_weights")
     assert (shared.span, shared.window_tokens, shared.dtype) == ("windows", 16, "float64")
     assert (shared.positions, shared.position_ids) == ("rotary", "original")
@@ -365,7 +366,7 @@ def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(
     assert [row.nll for row in found.rows] == [row.nll for row in whole]
     assert [row.token_losses is None for row in found.rows] == [True] * 7 + [False]
     assert list(found.arrays) == ["token_losses/tova-head/6/1/0"]
-    shared = constants(settings, open_subject(settings))
+    shared = open_run(settings).constants
     # Rows of then do not say whether it is the weights or the digits that rank nothing.
     assert found.constants == dataclasses.replace(shared, ranking_obstacle="random_digits")
     assert (tmp_path / "index.html").is_file()
@@ -386,7 +387,7 @@ def test_float64_does_not_leak_out():
         for step in measure(settings, subject):
             assert jnp.zeros(1).dtype == jnp.float32
             assert all(row.finite for row in step.rows)
-    assert constants(settings, subject).dtype == "float64"
+    assert open_run(settings).constants.dtype == "float64"
 
 
 def test_sizes_that_are_the_same_are_read_once():

@@ -17,11 +17,11 @@ from glassesjax.errors import BadInput
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.retention.measure import (
     RetentionSettings,
-    constants,
     measure,
     open_subject,
 )
 from glassesjax.studies.retention.records import ROWS
+from glassesjax.studies.retention.run import open_run
 from glassesjax.studies.retention.study import STUDY
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -190,8 +190,8 @@ def test_every_field_is_there_somewhere(rows):
     assert set().union(*rows) == every - {"text_perplexity"}  # of random digits there is none
 
 
-def test_what_all_rows_have_in_common(subject):
-    shared = constants(SETTINGS, subject)
+def test_what_all_rows_have_in_common():
+    shared = open_run(SETTINGS).constants
     assert (shared.text, shared.ranking_obstacle) == ("random_digits", "random_weights")
     assert (shared.positions, shared.dtype) == ("rotary", "float64")
     assert (shared.num_layers, shared.prompt_tokens) == (3, 14)
