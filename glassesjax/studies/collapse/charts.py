@@ -95,7 +95,7 @@ def distance_chart(look: Look, *, narrow: bool = False) -> Chart:
     else:
         axes.set_ylabel(f"{label} of n and n + 1 (log scale)", labelpad=4)
         errors_named = [End(y, f"error of {f}", f"error-{f}", "soft") for f, y in errors.items()]
-        names_at_ends(chart, axes, [*_family_ends(look, positions), *errors_named], gap=14)
+        names_at_ends(chart, axes, [*_family_ends(look, positions), *errors_named], gap=14.0)
     chart.cursor(axes, look.curves.lengths)
     return chart
 
