@@ -75,7 +75,7 @@ class Chart(Figure):
         self.marks: list[Mark] = []
         self._cursor: tuple[Axes, Sequence[Number]] | None = None
         self._named = 0
-        self._steps: list[str] = []
+        self._drawn: list[str] = []
 
     def panel(self, left: Number, top: Number, width: Number, height: Number) -> Axes:
         """Axes at a place of their own.
@@ -119,7 +119,8 @@ class Chart(Figure):
         Args:
           axes: Where.
           start: In data.
-          text: Lines of the values.
+          text: Lines of the values; of one with a ``row`` which neighbors it is of, from which the
+            script makes the text.
           stop: The opposite corner of a rectangle; without it the place is a circle.
           radius: Of a circle, in pixels.
           series: What it goes with, if with anything.
@@ -137,30 +138,22 @@ class Chart(Figure):
         """
         self._cursor = axes, values
 
-    def dots(
-        self,
-        axes: Axes,
-        steps: Sequence[Sequence[tuple[Number, Number]]],
-        color: str,
-        width: Number,
-    ) -> None:
-        """Dots of a series named ``still`` that the slider moves; the first step is drawn.
+    def drawn(self, axes: Axes, style: str, *, low: Number = 0, **names: object) -> None:
+        """A shape that the script draws of the data at the slider.
+
+        When that leaves its first place, it takes the place of a series named ``still``.
 
         Args:
-          axes: Where.
-          steps: Places in data, a sequence for each step of the slider.
-          color: A token.
-          width: Of a dot, in pixels.
+          axes: Where; their scales and limits are set already.
+          style: Of the shape, its colors as tokens.
+          low: The least that has a place on a logarithmic axis; what is less stands at a third.
+          **names: What the script must know: ``shape``, which it is, and what that needs.
         """
-        first, ink = list(steps[0]), COLORS[color]
-        if first:
-            self.series("still", axes.plot(*zip(*first, strict=True), "o", c=ink, ms=width, mew=0))
-        places = [[self.place(axes, *dot) for dot in step] for step in steps]
-        shapes = ["".join(f"M{x:.1f} {y:.1f}h0" for x, y in step) for step in places]
-        self._steps.append(
-            f'<path class="steps needs-js" data-steps="{"|".join(shapes)}"'
-            f' style="stroke:var(--{color});stroke-width:{width:g}"/>'
-        )
+        unit, decade = (1, 10) if axes.get_yscale() == "log" else (0, 1)
+        (x, y), (right, up) = self.place(axes, 0, unit), self.place(axes, 1, decade)
+        names |= {"map": f"{x:.2f} {right - x:.6g} {y:.2f} {up - y:.6g} {low:g}"}
+        data = "".join(f' data-{name}="{value}"' for name, value in names.items())
+        self._drawn.append(f'<path class="drawn needs-js"{data} style="{style}"/>')
 
     def place(self, axes: Axes, x: Number, y: Number) -> tuple[float, float]:
         """Where data stand, in pixels from the upper left corner."""
@@ -169,13 +162,13 @@ class Chart(Figure):
 
     def touches(self) -> str:
         """The marks, the cursor and what else a slider moves as SVG."""
-        moved = "".join([self._cursor_line(), *self._steps])
+        moved = "".join([self._cursor_line(), *self._drawn])
         return f'{moved}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
 
     def _touch(self, mark: Mark) -> str:
         x, y = self.place(mark.axes, *mark.start)
         names = {"data-series": mark.series, "data-go": mark.go, "data-row": mark.row}
-        names["data-tip"] = mark.text
+        names["data-span" if mark.row else "data-tip"] = mark.text
         said = "".join(
             f' {name}="{html.escape(value)}"'.replace("\n", "&#10;")
             for name, value in names.items()
@@ -259,9 +252,9 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
 def _short_tag(tag: str) -> str:
     """A tag without what draws nothing: further decimals, blanks, and turns by no angle."""
     tag = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", tag)
-    tag = re.sub(r"(\d+\.\d{2})\d{2,}", r"\1", tag)
+    tag = re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)
     tag = re.sub(r"\s+", " ", tag).replace(": ", ":").replace("; ", ";")
-    path = lambda match: re.sub(r" ?([A-Za-z]) ?", r"\1", match[0].replace(' d="', "")[:-1])
+    path = lambda match: re.sub(r" ?([A-Za-z]) ?", r"\1", match[0].replace(' d="', "")[:-1]).strip()
     return re.sub(r' d="[^"]*"', lambda match: f' d="{path(match)}"', tag)
 
 

@@ -74,7 +74,7 @@ def plot(
         for suffix, again in draws.items()
         if again
     }
-    table = Markup(_csv(rows)) if rows else Markup("")
+    table = csv_text(rows) if rows else Markup("")
     plain = Plot(name, Markup(wide.inline), Markup(""), alt, table, wide.file)
     return plain._replace(**more)
 
@@ -83,6 +83,7 @@ def plots(
     figures: Mapping[str, Callable[..., Chart]],
     *,
     hero: str = "",
+    linear: Callable[..., Chart] | None = None,
     rows: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Plot]:
     """The figures of a page, each drawn once, and the one that answers for a phone as well.
@@ -90,13 +91,14 @@ def plots(
     Args:
       figures: What draws each, by its name.
       hero: Name of the one that answers, if it is there; what draws it takes ``narrow``.
+      linear: What draws that one with a linear scale, and takes ``narrow`` too.
       rows: The data behind that one.
     """
     drawn = {}
     for name, draw in figures.items():
         if name == hero:
             narrow = functools.partial(draw, narrow=True)
-            drawn[name] = plot(name, draw, narrow=narrow, rows=rows)
+            drawn[name] = plot(name, draw, narrow=narrow, linear=linear, rows=rows)
         else:
             drawn[name] = plot(name, draw)
     return drawn
@@ -115,14 +117,14 @@ def page_files(
     return {**figures, "index.html": page(drawn)}
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a table of text that no markup can end."""
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """Rows as a table of text that no markup can end, their names first."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0])
     for row in rows:
         writer.writerow("" if value is None else _cell(value) for value in row.values())
-    return text.getvalue().replace("<", "\u2039")
+    return Markup(text.getvalue().replace("<", "\u2039"))
 
 
 def _cell(value: object) -> str:

@@ -60,7 +60,7 @@ class Block(NamedTuple):
     line: int = 0
     """Which line of a table it is in, from 1; 0 outside of tables."""
     is_token: bool = False
-    """Whether it is a token's text: a code, or what has a title or a tip."""
+    """Whether it is a token's text: a code, one of a text's tokens, or what has a title or tip."""
 
 
 class Number(NamedTuple):
@@ -126,7 +126,8 @@ class _Reader(HTMLParser):
             return
         inside = tag in ("dt", "dd") or any(each[0] == "tr" for each in self._open)
         line = self._lines if inside else 0
-        is_token = tag == "code" or {"title", "data-tip"} & {*attributes} != set()
+        of_text = any("tokens" in (each[1].get("class") or "").split() for each in self._open)
+        is_token = tag == "code" or of_text or {"title", "data-tip"} & {*attributes} != set()
         self.blocks.append(Block(tag, " ".join(text.split()), line, is_token))
         if self._open:
             self._open[-1][2].append(" ")

@@ -85,7 +85,9 @@
       const state = () => ({
         output: all("output", figure).map(o => o.textContent).join(),
         cursor: all("svg .cursor", figure).map(c => c.getAttribute("x1")).join(),
-        dots: all("svg .steps", figure).map(p => p.getAttribute("d")).join(),
+        drawn: all("svg .drawn", figure).map(p => p.getAttribute("d")).join(),
+        tips: all(".hits [data-span]", figure).map(h => h.dataset.tip).join(),
+        colors: all(".tokens [style]", figure).map(t => t.getAttribute("style")).join(),
         values: all("[data-field]", figure).map(c => c.textContent.trim()).join(),
       });
       const seen = steps.map((step, i) => {
@@ -94,8 +96,10 @@
         used.steps += 1;
         return state();
       });
-      if (steps.length > 1) for (const part of ["output", "cursor", "dots"])
-        want(!seen.some(s => /\d/.test(s[part])) || new Set(seen.map(s => s[part])).size > 1, `slider: the ${part} stands still`);
+      if (steps.length > 1) for (const part of ["output", "cursor", "colors"])
+        want(!seen.some(s => /[1-9]/.test(s[part])) || new Set(seen.map(s => s[part])).size > 1, `slider: the ${part} stands still`);
+      const few = part => new Set(seen.map(s => s[part])).size === 1;
+      want(few("tips") || !few("drawn"), "slider: what is drawn stands still");
       if (!input.dataset.slider) return;
       const rows = doc.getElementById(input.dataset.slider).textContent.trim().split("\n").slice(1);
       const texts = rows.map(r => r.split(",").slice(1).join());
@@ -168,7 +172,7 @@
     all(".needs-js", doc).forEach(e => want(!shown(e), `shown without script: ${e.textContent.slice(0, 40)}`));
     all("details", doc).forEach(fold => { fold.open = true; });
     all("tbody, tr, figure svg, dl, h1, h2, .title, .findings li", doc).forEach(e =>
-      want(shown(e) || e.closest(".narrow"), `not there without script: ${e.tagName} ${e.textContent.trim().slice(0, 40)}`));
+      want(shown(e) || e.closest(".narrow, .linear"), `not there without script: ${e.tagName} ${e.textContent.trim().slice(0, 40)}`));
     all("[data-field]", doc).forEach(e => want(e.textContent.trim(), "a value that only the script writes"));
     all("output", doc).filter(shown).forEach(e => want(e.textContent.trim(), "an output that only the script writes"));
     return {faults, used: {folds: all("details", doc).length, rows: all("tbody tr", doc).length}};

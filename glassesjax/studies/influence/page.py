@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from glassesjax.report.models import model_name
-from glassesjax.report.numbers import decimal
-from glassesjax.report.render import Plot, page
+from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.influence.charts import ATTENTION, faint_share, layers_shown
 from glassesjax.studies.influence.profiles import BOUNDS, MEASURES, Measure, Profiles
 from glassesjax.studies.influence.records import InfluenceConstants, InfluenceRow, Kind
-from glassesjax.studies.influence.summary import InfluenceSummary, Spread
+from glassesjax.studies.influence.summary import InfluenceSummary
 
-HALF = 128  # tokens of the table, of first ones and of last ones
+WHOLE = 256  # tokens of the table; of more, the first and the last ones, since the data have all
+HALF = 64  # how many of either
 MOST = 300.0  # decades of a bound that is shown as a number
 FIELDS: Mapping[str, str] = {
     "rollout": "rollout", "norm": "frobenius", "printed": "log10_over_printed",
@@ -22,35 +22,8 @@ FIELDS: Mapping[str, str] = {
 
 
 def headline(summary: InfluenceSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Returns:
-      Effective numbers of tokens with the first kind of attention, then how often each bound is
-      exceeded.
-    """
-    kinds = summary.attention
-    lengths = sorted({passage.length for passage in summary.passages})
-    tokens = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-    count = f"{summary.num_passages} passages of " if summary.num_passages > 1 else ""
-    effective = kinds[summary.kind].effective.items()
-    each = ", ".join(f"{MEASURES[name]} {_spread(numbers)}" for name, numbers in effective)
-    verdicts = {
-        f"printed bound, {ATTENTION[kind]},": each.bounds["printed"].verdicts
-        for kind, each in kinds.items()
-    }
-    verdicts["repaired bound"] = summary.repaired
-    exceeded = [
-        f"{bound} is exceeded at {v.exceeded} of {v.total}" for bound, v in verdicts.items()
-    ]
-    of = f"{count}{tokens} tokens, {ATTENTION[summary.kind]}"
-    first = f"effective number of tokens {each} of {of}"
-    return "; ".join([*summary.passes.phrases(), first, *exceeded])
-
-
-def _spread(values: Spread) -> str:
-    """A median, and its range where passages differ."""
-    low, high = decimal(values.low), decimal(values.high)
-    return decimal(values.median) + ("" if low == high else f" ({low} to {high})")
+    """The run in a line."""
+    return answer("glassesjax.studies.influence", summary)
 
 
 def influence_page(
@@ -86,7 +59,7 @@ def influence_page(
         text=[_colored(profiles, row) for row in shown],
         chosen=shown[at],
         table=_table(profiles),
-        cut=HALF if profiles.length > 2 * HALF else None,
+        cut=HALF if profiles.length > WHOLE else None,
     )
 
 
@@ -113,7 +86,7 @@ def values(profiles: Profiles) -> list[dict[str, Any]]:
         {
             "layer": layer,
             "position": at,
-            **{name: _known(float(f"{each[layer, at]:.4g}")) for name, each in arrays.items()},
+            **{name: _known(float(f"{each[layer, at]:.3g}")) for name, each in arrays.items()},
         }
         for layer in layers_shown(profiles)
         for at in range(profiles.length)
@@ -125,7 +98,7 @@ def _known(value: float) -> float | None:
 
 
 def _colored(profiles: Profiles, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A token of the text with the strength of its ground."""
+    """A token of the text with the strength of its ground, in percent."""
     text, share = profiles.tokens[row["position"]], row["share"] or 0.0
     depth = 1 - math.log(share) / math.log(faint_share(profiles)) if share > 0 else 0.0
     plain = text[1:] if text[:1] == " " and len(text) > 1 else text
@@ -135,7 +108,7 @@ def _colored(profiles: Profiles, row: Mapping[str, Any]) -> dict[str, Any]:
 def _table(profiles: Profiles) -> list[dict[str, Any]]:
     """Each token at the embedding, for each kind of attention; of very many the ends."""
     every = range(profiles.length)
-    kept = every if profiles.length <= 2 * HALF else [*every[:HALF], *every[-HALF:]]
+    kept = every if profiles.length <= WHOLE else [*every[:HALF], *every[-HALF:]]
     return [_line(profiles, kind, at) for kind in profiles.kinds for at in kept]
 
 

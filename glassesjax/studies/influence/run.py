@@ -6,7 +6,7 @@ from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.influence.charts import figures_of
+from glassesjax.studies.influence.charts import figures_of, influence_chart
 from glassesjax.studies.influence.measure import measure, open_subject
 from glassesjax.studies.influence.page import headline, influence_page, values
 from glassesjax.studies.influence.profiles import profiles_of
@@ -48,13 +48,14 @@ def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
     """
     profiles, summary = profiles_of(run)[0], summarize(run)
     figures = figures_of(profiles)
+    linear = functools.partial(influence_chart, profiles, linear=True)
     return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
         figures=figures,
         files=lambda: page_files(
-            plots(figures, hero="influence", rows=values(profiles)),
+            plots(figures, hero="influence", linear=linear, rows=values(profiles)),
             functools.partial(influence_page, run, summary, profiles),
         ),
     )

@@ -8,7 +8,13 @@ import pytest
 from studies.influence.made_influence import LAYERS, TOKENS, made_result, made_rows, run_of
 
 from glassesjax.report.chart import COLORS, drawing
-from glassesjax.studies.influence.charts import PLACES, influence_chart, layers_shown, share_chart
+from glassesjax.studies.influence.charts import (
+    MANY,
+    PLACES,
+    influence_chart,
+    layers_shown,
+    share_chart,
+)
 from glassesjax.studies.influence.page import values
 from glassesjax.studies.influence.profiles import profiles_of
 
@@ -21,10 +27,11 @@ def profiles(**changes):
 
 
 def dots(axes, color):
-    """Places of the dots of a color."""
-    lines = [each for each in axes.lines if each.get_color() == COLORS[color]]
-    lines = [line for line in lines if line.get_marker() == "o"]
-    return [tuple(dot) for line in lines for dot in np.asarray(line.get_xydata(), np.float64)]
+    """Places of the dots of a color: strokes of one line, with gaps between."""
+    lines = [line for line in axes.lines if line.get_color() == COLORS[color]]
+    lines = [line for line in lines if line.get_linewidth() > 1]  # no error
+    strokes = [np.asarray(line.get_xydata(), np.float64).reshape(-1, 3, 2) for line in lines]
+    return [tuple(each[0]) for line in strokes for each in line if each[0, 1] == each[1, 1]]
 
 
 @pytest.mark.parametrize("narrow", [False, True])
@@ -35,14 +42,23 @@ def test_every_token_is_a_dot_that_can_be_touched(narrow):
     assert [at for at, _ in dots(axes, "c6")] == [1, 2, 3, 4]
     assert 0 < dots(axes, "c6")[-1][1] < 1e-3  # a zero has no logarithm: it stands in the strip
     assert [mark.row for mark in chart.marks] == ["0", "1", "2", "3", "4"]
-    assert "75% of the influence" in chart.marks[0].text
+    assert chart.marks[0].text == "0 1"
 
 
-def test_the_slider_has_the_dots_of_each_layer():
-    touches = influence_chart(profiles()).touches()
-    rest, most = (text.split("|") for text in re.findall(r'data-steps="([^"]*)"', touches))
-    assert [text.count("M") for text in rest] == [4] * LAYERS + [0]  # 0 / 0: the last has none
-    assert [text.count("M") for text in most] == [1] * LAYERS + [0]
+def test_dots_of_a_linear_scale_are_drawn_by_the_script_alone():
+    chart = influence_chart(profiles(), linear=True)
+    assert dots(chart.axes[0], "c2") == dots(chart.axes[0], "c6") == []
+    assert chart.touches().count('class="drawn') == 2
+
+
+def test_the_script_knows_where_data_stand():
+    chart = influence_chart(profiles())
+    maps = re.findall(r'data-map="([^"]*)"', chart.touches())
+    assert len(maps) == 2
+    x, across, y, up, low = map(float, maps[0].split())
+    (axes,) = chart.axes
+    assert chart.place(axes, 3, 0.01) == pytest.approx((x + 3 * across, y - 2 * up), abs=0.02)
+    assert low == 1e-3
 
 
 def test_values_of_the_slider_are_those_of_the_rows():
@@ -80,13 +96,15 @@ def test_figures_of_the_folds_show_all_that_was_measured():
     assert not image.get_array()[-1, :, 3].any()  # 0 / 0 is blank
 
 
-def test_very_many_dots_are_strokes_of_one_line():
+def test_of_very_many_tokens_neighbors_are_one_stroke():
     tokens = tuple(map(str, range(400)))
     made = profiles_of(run_of(made_rows(tokens=tokens, norms=tuple(map(float, range(400))))))[0]
     axes = share_chart(made, "true", "frobenius").axes[0]
-    strokes = axes.lines[-2]
-    assert strokes.get_marker() == "None"
-    assert np.asarray(strokes.get_xdata())[:2].tolist() == [358.5, 359.5]  # the first of the rest
+    rollout, spans = axes.lines[1:3]
+    assert len(rollout.get_xdata()) == MANY
+    # The first two tokens of a block of two: squares over the sum of all.
+    total, (low, high) = sum(at * at for at in range(400)), np.asarray(spans.get_ydata())[-3:-1]
+    assert (low, high) == pytest.approx((398**2 / total, 399**2 / total))
     assert len(dots(axes, "c2")) == 40
 
 

@@ -410,7 +410,6 @@ def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
     assert files == wanted | {"index.html"}
     assert {"influence.svg", "norms.svg"} < {path.name for path in (out / "figures").iterdir()}
     said = capsys.readouterr()
-    assert "effective number of tokens" in said.out
     steps = ["bounds for true and frozen attention", "true attention", "frozen attention"]
     assert said.err.splitlines() == steps
     assert f"Page: {(out / 'index.html').as_uri()}" in said.out.splitlines()
@@ -428,12 +427,11 @@ def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("undrawn", "rows")
-def test_a_command_estimates_as_well(tmp_path, capsys):
+def test_a_command_estimates_as_well(tmp_path):
     """Signs for probes, whose error stands in the rows and on the page."""
     out = tmp_path / "toy"
     words = ("--prompt", "31,31", "--method", "estimated", "--probes", "64", "--format", "f64")
     assert run(["influence", "toy", *words, "--attention", "true", "--out", str(out)]) == 0
-    assert "effective number of tokens" in capsys.readouterr().out
     rows = joined(out)
     assert {(row["method"], row["probes"], "spectral" in row) for row in rows} == {
         ("estimated", 64, False)
