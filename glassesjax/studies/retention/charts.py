@@ -2,25 +2,32 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
-from glassesjax.report.numbers import decimal, percent, power_of
+from glassesjax.report.maps import SIDE, eviction_image, share_image
+from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.ticks import Limits, log_axis, set_ticks, up
 from glassesjax.studies.retention.cells import Cell
 from glassesjax.studies.retention.paper import PAPER_RECENT
 from glassesjax.studies.retention.summary import CellSummary, ClassSummary, RetentionSummary
 
 DASHES: Sequence[Any] = ("-", (0, (4, 1.8)), (0, (1, 2)), (0, (6, 2, 1, 2)))
-BARS = 400  # of a strip at most: two pixels each
-TOUCHES = 32  # places of a strip that show values
-SIDE = 256  # pixels of a map at most
+BARS = 120  # blocks of neighbors in a strip
+TOUCHES = 128  # places of all strips that show values; a quarter at most of one
 EARLY = 64  # positions of the curve
+BY_LAYER: Mapping[str, tuple[str, Callable[[Cell], np.ndarray]]] = {
+    "recent": ("share of what is cached that is recent", lambda cell: cell.recent_share),
+    "overlap": ("overlap with the next layer", lambda cell: cell.overlap_next),
+    "first": ("lifetime of the first token, steps", lambda cell: cell.first_steps),
+}
+"""Numbers of each layer, with what their axis says."""
 
 
 def slug(cell: Cell | CellSummary) -> str:
@@ -36,17 +43,26 @@ def cell_colors(cells: Sequence[Cell] | Sequence[CellSummary]) -> dict[str, str]
     return {each.name: token(each.policy) for each in cells}
 
 
-def blocks(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over neighbors, the first token by itself.
+def block_edges(length: int) -> np.ndarray:
+    """Where blocks of neighbors start and the last ends, the first token by itself.
 
     Args:
-      values: A number a token.
-      most: Blocks behind the first token at most.
+      length: Tokens of the text; where they are few, each is a block.
     """
-    length = len(values)
-    rest = np.linspace(1, length, min(length - 1, most) + 1).astype(int) if length > 1 else [1]
-    edges = np.array([0, *rest])
-    return edges, np.add.reduceat(values, edges[:-1]) / np.diff(edges)
+    most = min(length - 1, BARS)  # the script of the page divides in the same way
+    return np.array([0, *(1 + (length - 1) * at // max(most, 1) for at in range(most + 1))])
+
+
+def block_counts(cell: Cell, layer: int | None) -> list[int]:
+    """How many tokens of each block are cached at the end, over all decisions.
+
+    Args:
+      cell: Its rows.
+      layer: Whose decisions; None for all.
+    """
+    evicted = np.concatenate(cell.evicted()) if layer is None else cell.evicted()[layer]
+    cached = (evicted == cell.length).sum(axis=0)
+    return np.add.reduceat(cached, block_edges(cell.length)[:-1]).tolist()
 
 
 @charted
@@ -57,94 +73,53 @@ def positions_chart(cells: Sequence[Cell], *, narrow: bool = False) -> Chart:
       cells: All of a run.
       narrow: Whether it is for a phone.
     """
-    room = min(max((300 if narrow else 400) // len(cells), 34), 190)
-    gap = 24 if narrow else 14
-    left, right, top = (40, 8, 6) if narrow else (190, 196, 40)
-    width = 358 if narrow else 1104
-    chart = Chart(width, top + len(cells) * (room + gap) + 38)
+    room, left = min(max((300 if narrow else 340) // len(cells), 34), 190), 44
+    width, gap = (358 if narrow else 740), 26
+    chart = Chart(width, len(cells) * (room + gap) + 44)
     colors = cell_colors(cells)
     for at, cell in enumerate(cells):
-        y = top + at * (room + gap) + (gap if narrow else 0)
-        axes = chart.panel(left, y, width - left - right, room)
-        _strip(chart, axes, cell, COLORS[colors[cell.name]], narrow=narrow)
-        _strip_texts(chart, axes, cell, colors[cell.name], narrow=narrow)
-        _position_ticks(axes, cell.length, last=at == len(cells) - 1)
-    if not narrow:
-        for x, text in ((1000, "recent"), (1104, "first token")):
-            chart.text(
-                x / width, 1 - 22 / chart.height, text, ha="right", va="bottom",
-                fontsize=12.5, color=COLORS["soft"],
-            )  # fmt: skip
+        axes = chart.panel(left, gap + at * (room + gap), width - left - 8, room)
+        _strip(chart, axes, cell, colors[cell.name], TOUCHES // max(len(cells), 4))
+        title = {"fontsize": 12.5, "weight": "bold", "color": COLORS[colors[cell.name]]}
+        axes.set_title(cell.name, pad=5, **title)
+        if at < len(cells) - 1:
+            axes.set_xticks([])
+        else:
+            axes.set_xlabel("position of the token")
     return chart
 
 
-def _strip(chart: Chart, axes: Axes, cell: Cell, color: str, *, narrow: bool) -> None:
+def _strip(chart: Chart, axes: Axes, cell: Cell, token: str, touches: int) -> None:
+    """What all layers cache, and in its place what the layer of the slider does."""
     length, wide = cell.length, max(0.012 * cell.length, 0.5)
-    edges, shares = blocks(cell.cached, BARS // 2 if narrow else BARS)
+    edges, color = block_edges(length), COLORS[token]
+    shares = block_counts(cell, None) / np.diff(edges) / len(cell.layers)
+    axes.set(xlim=(-3 * wide, length), ylim=(0, 1))
     axes.axvspan(max(length - cell.slots, 1), length, color=COLORS["band"], lw=0, zorder=0)
-    axes.bar(-1.5 * wide, shares[0], width=wide, color=color)
+    chart.series("still", axes.bar(-1.5 * wide, shares[0], width=wide, color=color))
     if length > 1:
-        axes.stairs(shares[1:], edges[1:], fill=True, color=color, lw=0)
-    axes.set_xlim(-3 * wide, length)
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0, 1], ["0%", "100%"], fontsize=11.5)
-    edges, shares = blocks(cell.cached, TOUCHES)
-    for at, (start, stop) in enumerate(itertools.pairwise(edges)):
-        place = f"positions {start} to {stop - 1}" if stop - start > 1 else f"position {start}"
-        text = f"{cell.name}, {place}\ncached by {percent(shares[at])} of {len(cell.layers)}"
-        corner = (-3 * wide, 0.0, 0.0) if at == 0 else (float(start), 0.0, float(stop))
-        chart.mark(axes, corner[:2], f"{text} {cell.decisions}", stop=(corner[2], 1.0))
-
-
-def _strip_texts(chart: Chart, axes: Axes, cell: Cell, token: str, *, narrow: bool) -> None:
-    first = round(cell.summary.first_cached_share * len(cell.layers))
-    fits = cell.length <= cell.slots
-    recent = "all fit" if fits else percent(cell.summary.recent_share)
-    kept = f"{first} of {len(cell.layers)}"
-    left, right = axes.bbox.x0 / chart.width, axes.bbox.x1 / chart.width
-    middle, upper = axes.bbox.y0 + axes.bbox.height / 2, axes.bbox.y1
-    if narrow:
-        place = {"y": (upper + 4) / chart.height, "va": "bottom"}
-        chart.text(left, s=cell.name, weight="bold", color=COLORS[token], **place)
-        short = recent if fits else f"{recent} recent"
-        chart.text(right, s=f"{short}, first {kept}", ha="right", **place)
-        return
-    place = {"y": middle / chart.height, "va": "center"}
-    chart.text(0, s=cell.policy, weight="bold", color=COLORS[token], fontsize=13.5, **place)
-    size = f"{cell.slots} slots"
-    chart.text(left - 52 / chart.width, s=size, ha="right", color=COLORS["soft"], **place)
-    chart.text(1000 / chart.width, s=recent, ha="right", weight="bold", fontsize=13.5, **place)
-    chart.text(1, s=kept, ha="right", fontsize=13.5, **place)
-
-
-def _position_ticks(axes: Axes, length: int, *, last: bool) -> None:
-    """The first token by name; positions where the strips end."""
-    if not last:
-        axes.set_xticks([])
-        return
+        bars = axes.stairs(shares[1:], edges[1:], fill=True, color=color, lw=0)
+        chart.series("still", bars)
+    name = slug(cell)
+    chart.drawn(axes, f"fill:var(--{token})", shape="bars", row=name, length=length)
+    set_ticks(axes.yaxis, {0.0: "0%", 1.0: "100%"})
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
-    wide = max(0.012 * length, 0.5)
     inner = [tick for tick in axes.get_xticks() if 0.06 * length < tick <= length]
-    axes.set_xticks([-1.5 * wide, *inner], ["0", *(f"{tick:.0f}" for tick in inner)])
-    axes.set_xlabel("position of the token")
+    set_ticks(axes.xaxis, {-1.5 * wide: "0", **{tick: f"{tick:.0f}" for tick in inner}})
+    steps = np.linspace(1, len(edges) - 1, min(len(edges) - 2, touches) + 1).astype(int).tolist()
+    for first, end in itertools.pairwise([0, *steps]):
+        start, stop = (float(edges[first]) if first else -3 * wide, 0), (float(edges[end]), 1)
+        stop = stop if first else (0, 1)
+        chart.mark(axes, start, f"{first} {end}", stop=stop, row=name)
 
 
 @charted
 def early_chart(cells: Sequence[Cell]) -> Chart:
     """How long the first tokens live, position by position."""
     chart, axes = _small("mean lifetime, steps (log scale)", "position")
-    for cell, look in _lines(cells):
-        steps = cell.steps[:EARLY]
-        chart.series(slug(cell), axes.plot(steps, **look))
-        for at, value in enumerate(steps):
-            text = f"{cell.name}, position {at}\n{decimal(value)} steps"
-            chart.mark(axes, (at, value), text, radius=5, series=slug(cell))
-    low, high = axes.get_ylim()
-    axes.set_yscale("log")
-    axes.set_ylim(max(low, 0.8), high * 1.1)
-    axes.yaxis.set_major_locator(FixedLocator([1, 10, 100, 1000, 10_000]))
-    axes.yaxis.set_major_formatter(FixedFormatter(["1", "10", "100", "1000", power_of(10, 4)]))
-    axes.yaxis.set_minor_locator(NullLocator())
+    lives = [cell.steps[:EARLY] for cell in cells]
+    log_axis(axes, "y", Limits.spanning(np.concatenate(lives)), most=6)
+    _curves(chart, axes, cells, lives, decimal)
     return chart
 
 
@@ -154,48 +129,51 @@ def layers_chart(cells: Sequence[Cell], field: str) -> Chart:
 
     Args:
       cells: All of a run.
-      field: ``recent``, ``overlap`` or ``first``.
+      field: Of ``BY_LAYER``.
     """
-    titles = {
-        "recent": "share of what is cached that is recent",
-        "overlap": "overlap with the next layer",
-        "first": "lifetime of the first token, steps",
-    }
-    chart, axes = _small(titles[field], "layer")
+    title, values = BY_LAYER[field]
+    chart, axes = _small(title, "layer")
+    if field == "first":
+        axes.set_ylim(0, 1.06 * cells[0].length)
+    else:
+        axes.set_ylim(0, 1.04)
+        set_ticks(axes.yaxis, {0.0: "0%", 0.5: "50%", 1.0: "100%"})
     if field == "recent":
         axes.axhspan(*PAPER_RECENT, color=COLORS["band"], lw=0, zorder=0)
-    for cell, look in _lines(cells):
-        known = {
-            "recent": cell.recent_share, "overlap": cell.overlap_next, "first": cell.first_steps
-        }  # fmt: skip
-        chart.series(slug(cell), axes.plot(known[field], **look))
-        for layer, value in enumerate(known[field]):
-            if np.isfinite(value):
-                shown = f"{decimal(value)} steps" if field == "first" else percent(value)
-                text = f"{cell.name}, layer {layer}\n{shown}"
-                chart.mark(axes, (layer, value), text, radius=5, series=slug(cell))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-    axes.set_ylim(bottom=0)
-    if field != "first":
-        axes.set_ylim(0, 1.04)
-        axes.set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    _curves(chart, axes, cells, [*map(values, cells)], decimal if field == "first" else percent)
     return chart
+
+
+def _curves(
+    chart: Chart,
+    axes: Axes,
+    cells: Sequence[Cell],
+    curves: Sequence[np.ndarray],
+    text: Callable[[float], str],
+) -> None:
+    """A line a cell, a color for each policy and a dash for each number of slots; marks of all."""
+    slots = list(dict.fromkeys(cell.slots for cell in cells))
+    colors, (low, high) = cell_colors(cells), axes.get_ylim()
+    for cell, values in zip(cells, curves, strict=True):
+        dash = DASHES[slots.index(cell.slots) % len(DASHES)]
+        line = axes.plot(values, color=COLORS[colors[cell.name]], ls=dash, lw=1.6)
+        chart.series(slug(cell), line)
+    for at, values in enumerate(zip(*curves, strict=True)):
+        known = [
+            f"{c.policy} {c.slots}: {text(v)}" for c, v in zip(cells, values, strict=True) if v == v
+        ]
+        if known:
+            lines = "\n".join([f"{axes.get_xlabel()} {at}", *known])
+            chart.mark(axes, (at - 0.5, low), lines, stop=(at + 0.5, high))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
 
 
 def _small(title: str, across: str) -> tuple[Chart, Axes]:
     chart = Chart(350, 236)
     axes = chart.panel(48, 24, 292, 170)
-    axes.set_title(title, fontsize=12.5, color=COLORS["soft"], pad=6)
+    up(axes, title)
     axes.set_xlabel(across)
     return chart, axes
-
-
-def _lines(cells: Sequence[Cell]) -> list[tuple[Cell, dict[str, Any]]]:
-    """A color for each policy, a dash for each number of slots."""
-    slots = list(dict.fromkeys(cell.slots for cell in cells))
-    colors = cell_colors(cells)
-    dash = lambda cell: DASHES[slots.index(cell.slots) % len(DASHES)]
-    return [(c, {"color": COLORS[colors[c.name]], "ls": dash(c), "lw": 1.6}) for c in cells]
 
 
 @charted
@@ -214,24 +192,29 @@ def classes_chart(cell: CellSummary, token: str) -> Chart:
     low, high = 0.8 * min(values), 1.25 * max(values)
     axes.set_xscale("log")
     axes.axvline(1, color=COLORS["ink"], lw=1, zorder=0)
+    intervals, spans, middles = [], [], []
     for at, each in enumerate(rows):
-        if each.paper:
-            axes.plot((min(each.paper), max(each.paper)), (at, at), color=COLORS["c6"], lw=1)
-            middle = sum(each.paper) / len(each.paper)
-            axes.plot(middle, at, "D", mfc=COLORS["paper"], mec=COLORS["c6"], ms=5)
+        gap = (math.nan, at)
         if each.interval and np.isfinite(each.interval.low):
             ends = np.clip((each.interval.low, each.interval.high), low, high)
-            axes.plot(ends, (at, at), color=COLORS[token], lw=2, alpha=0.5)
-        axes.plot(each.over_mean, at, "o", color=COLORS[token], ms=5)
-        chart.mark(axes, (each.over_mean, at), _class_text(each), radius=8)
+            intervals += [(ends[0], at), (ends[1], at), gap]
+        if each.paper:
+            spans += [(min(each.paper), at), (max(each.paper), at), gap]
+            middles.append((sum(each.paper) / len(each.paper), at))
+        chart.mark(axes, (each.over_mean, at), _class_text(each))
+    drawn = lambda places, style, **look: axes.plot(
+        *np.array(places).reshape(-1, 2).T, style, **look
+    )
+    drawn(spans, "-", c=COLORS["c6"], lw=1)
+    drawn(middles, "D", mfc=COLORS["paper"], mec=COLORS["c6"], ms=5)
+    drawn(intervals, "-", c=COLORS[token], lw=2, alpha=0.5)
+    drawn([(each.over_mean, at) for at, each in enumerate(rows)], "o", c=COLORS[token], ms=5)
     axes.set_yticks(range(len(rows)), [each.title for each in rows], fontsize=11.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(low, high)
     ticks = [2.0**power for power in range(-4, 8) if low <= 2.0**power <= high]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    set_ticks(axes.xaxis, {tick: f"{tick:g}" for tick in ticks})
     axes.set_xlabel("lifetime over the mean (log scale)")
     return chart
 
@@ -248,63 +231,25 @@ def _class_text(each: ClassSummary) -> str:
 @charted
 def depth_chart(cell: Cell) -> Chart:
     """Which tokens each layer caches at the end."""
-    ends = [(layer == cell.length).mean(axis=0) for layer in cell.evicted()]
-    shares = np.stack([_columns(layer, SIDE) for layer in ends])
-    high = min(max(7 * len(ends), 60), 260)
+    edges = np.linspace(0, cell.length, min(cell.length, SIDE) + 1).astype(int)
+    shares = np.array([(layer == cell.length).mean(axis=0) for layer in cell.evicted()])
+    shares = np.add.reduceat(shares, edges[:-1], axis=1) / np.diff(edges)
+    high = min(max(7 * len(shares), 60), 260)
     chart = Chart(350, high + 62)
     axes = chart.panel(48, 22, 292, high)
-    _image(axes, shares, (-0.5, cell.length - 0.5, len(ends) - 0.5, -0.5))
-    axes.set_title("layer", fontsize=12.5, color=COLORS["soft"], pad=6)
+    share_image(axes, shares, (-0.5, cell.length - 0.5, len(shares) - 0.5, -0.5))
     axes.set_xlabel("position of the token")
-    for at, each in enumerate(cell.recent_share):
-        text = f"{cell.name}, layer {at}\n{percent(each)} recent\nfirst token lives "
-        steps = f"{decimal(cell.first_steps[at])} steps"
-        corner = (cell.length - 0.5, at + 0.5)
-        chart.mark(axes, (-0.5, at - 0.5), f"{text}{steps}", stop=corner)
+    up(axes, "layer")
     return chart
-
-
-def _columns(values: np.ndarray, most: int) -> np.ndarray:
-    edges = np.linspace(0, len(values), min(len(values), most) + 1).astype(int)
-    return np.add.reduceat(values, edges[:-1]) / np.diff(edges)
 
 
 @charted
 def map_chart(cell: Cell) -> Chart:
     """Which share of decisions caches each token after each step."""
-    share = np.mean([coarse(layer, SIDE) for layer in cell.evicted()], axis=0)
     chart = Chart(350, 354)
     axes = chart.panel(48, 22, 292, 292)
-    edge = cell.length - 0.5
-    _image(axes, share, (-0.5, edge, edge, -0.5))
-    axes.set_title("step", fontsize=12.5, color=COLORS["soft"], pad=6)
-    axes.set_xlabel("position of the token")
+    eviction_image(axes, np.concatenate(cell.evicted()))
     return chart
-
-
-def coarse(evicted: np.ndarray, most: int) -> np.ndarray:
-    """Which share of a layer's decisions caches each token after each step, in blocks of both.
-
-    Args:
-      evicted: When each decision evicted each token.
-      most: Blocks on a side at most.
-    """
-    length = evicted.shape[1]
-    edges = np.linspace(0, length, min(length, most) + 1).astype(int)
-    first, end = edges[:-1, None, None], edges[1:, None, None]
-    born = np.arange(length)
-    steps = np.clip(np.minimum(evicted, end) - np.maximum(born, first), 0, None).mean(axis=1)
-    sizes = np.diff(edges)
-    return np.add.reduceat(steps, edges[:-1], axis=1) / np.outer(sizes, sizes)
-
-
-def _image(axes: Axes, share: np.ndarray, extent: tuple[float, float, float, float]) -> None:
-    """Pixels over the page's ground, by the root, so that a few layers show as well."""
-    pixels = np.empty((*share.shape, 4))
-    pixels[..., :3], pixels[..., 3] = to_rgb(COLORS["h1"]), np.sqrt(np.clip(share, 0, 1))
-    axes.imshow(pixels, extent=extent, aspect="auto", interpolation="none")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
 
 
 def figures_of(cells: Sequence[Cell], summary: RetentionSummary) -> dict[str, Callable[[], Chart]]:
@@ -318,7 +263,7 @@ def figures_of(cells: Sequence[Cell], summary: RetentionSummary) -> dict[str, Ca
         "positions": functools.partial(positions_chart, cells),
         "early": functools.partial(early_chart, cells),
     }
-    for field in ("recent", "overlap", "first"):
+    for field in BY_LAYER:
         figures[field] = functools.partial(layers_chart, cells, field)
     colors = cell_colors(cells)
     for cell, own in zip(cells, summary.cells, strict=True):

@@ -1,39 +1,30 @@
 """What the retention page shows, by the names of its template."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from glassesjax.cache.obstacles import OBSTACLES, text_title
 from glassesjax.report.models import model_name
-from glassesjax.report.numbers import percent
-from glassesjax.report.render import Plot, page
+from glassesjax.report.render import Plot, answer, csv_text, page
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import LEAST_BLOCKS
 from glassesjax.studies.retention.cells import Cell
-from glassesjax.studies.retention.charts import BARS, cell_colors, slug
+from glassesjax.studies.retention.charts import BARS, BY_LAYER, block_counts, cell_colors, slug
 from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
-from glassesjax.studies.retention.summary import CellSummary, RetentionSummary
+from glassesjax.studies.retention.summary import RetentionSummary
 
 MOST = 2048  # tokens of the text that a page shows, the last ones
+TOKEN: Mapping[str, Callable[[Cell], np.ndarray]] = {
+    "": lambda cell: cell.cached, "_steps": lambda cell: cell.steps
+}  # fmt: skip
 
 
 def headline(summary: RetentionSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Returns:
-      For each cell how recent what is cached is, and where the first token stays.
-    """
-    return "; ".join([*summary.passes.phrases(), *map(_cell_headline, summary.cells)])
-
-
-def _cell_headline(cell: CellSummary) -> str:
-    if cell.finite is False:
-        return f"no result with {cell.name}"
-    if cell.tokens <= cell.slots:
-        return f"all {cell.tokens} tokens fit with {cell.name}"
-    first = f"the first token cached to the end by {cell.first_cached} of {cell.decisions}"
-    return f"{percent(cell.recent_share)} recent, {first} {cell.deciders}, with {cell.name}"
+    """The run in a line."""
+    return answer("glassesjax.studies.retention", summary)
 
 
 def retention_page(
@@ -63,8 +54,10 @@ def retention_page(
         policy_pairs=[(name, name) for name in summary.policies],
         cell_pairs=[(slug(each), each.name) for each in summary.cells],
         tokens=_tokens(cells),
+        layers=range(cells[0].num_layers),
         left_out=max(cells[0].length - MOST, 0),
-        bars=BARS,
+        blocks=BARS,
+        token_data={"id": "tokens", "csv": csv_text(token_values(cells))},
     )
 
 
@@ -75,28 +68,63 @@ def _facts(shared: RetentionConstants, model: str) -> list[str]:
 
 
 def values(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The data behind the first figure: a row a token.
+    """The data behind the first figure: a row for all layers of a cell, and then for each.
 
     Returns:
-      Its position, and the share of decisions that cache it at the end, by cell.
+      How many ``deciders`` there are, the numbers of ``BY_LAYER``, and how many tokens of each
+      block are cached at the end, in the sum over them; empty for none.
     """
-    shares = {slug(cell): cell.cached for cell in cells}
+    rows = []
+    for layer in (None, *range(cells[0].num_layers)):
+        for cell in cells:
+            numbers = {
+                name: of(cell)[slice(layer, None if layer is None else layer + 1)]
+                for name, (_, of) in BY_LAYER.items()
+            }
+            counts = block_counts(cell, layer)
+            rows.append(
+                {
+                    "layer": "all" if layer is None else layer,
+                    "cell": slug(cell),
+                    "deciders": len(cell.layers) // (cell.num_layers if layer is not None else 1),
+                    **{name: _mean(each) for name, each in numbers.items()},
+                    "cached": ";".join(str(count or "") for count in counts),
+                }
+            )
+    return rows
+
+
+def _mean(numbers: np.ndarray) -> float | None:
+    known = numbers[~np.isnan(numbers)]
+    return float(known.mean()) if len(known) else None
+
+
+def token_values(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """What each cell makes of each token: which share caches it at the end, for how many steps."""
     return [
-        {"position": at, **{name: float(each[at]) for name, each in shares.items()}}
-        for at in range(cells[0].length)
+        {"position": at, "word_class": title}
+        | {
+            f"{slug(cell)}{end}": _short(of(cell)[at])
+            for cell in cells
+            for end, of in TOKEN.items()
+        }
+        for at, title in enumerate(cells[0].titles)
     ]
 
 
+def _short(number: float) -> float | int:
+    """As many digits as a page shows, and one more."""
+    return float(f"{number:.3g}") if number < 100 else round(number)
+
+
 def _tokens(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The last tokens of the text, with what each cell makes of them."""
-    rows = list(zip(*(cell.tokens for cell in cells), strict=True))
-    titles = cells[0].titles
+    """The last tokens of the text, with the share in percent of those that cache it, by cell."""
+    shares = np.array([cell.cached for cell in cells]).T  # token cell
+    rows = zip(cells[0].tokens, shares, strict=True)
     return [
         {
-            "position": row[0].position,
-            "text": visible(row[0].token_text).replace("␣", " ").replace("⏎", "⏎\n"),
-            "title": titles[row[0].position],
-            "cells": [(cell.name, own) for cell, own in zip(cells, row, strict=True)],
+            "text": visible(row.token_text).replace("␣", " ").replace("⏎", "⏎\n"),
+            "cached": [(at, round(100 * each)) for at, each in enumerate(share) if each],
         }
-        for row in rows[-MOST:]
+        for row, share in [*rows][-MOST:]
     ]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from studies.collapse.test_page import Reader, answer, findings
 from studies.retention.made_retention import SINK, TOVA, made_cell_of, made_rows, run_of
-from wording import says
 
 from glassesjax.cache.obstacles import OBSTACLES
 from glassesjax.cache.replay import retained
 from glassesjax.cache.retention import mean_lifetime
 from glassesjax.errors import BadInput
 from glassesjax.files import to_json
+from glassesjax.report.maps import coarse
 from glassesjax.studies.retention.cells import (
     class_ratio,
     paper_slots,
@@ -23,15 +23,16 @@ from glassesjax.studies.retention.cells import (
     read_cells,
 )
 from glassesjax.studies.retention.charts import (
-    blocks,
+    BARS,
+    block_counts,
+    block_edges,
     classes_chart,
-    coarse,
     depth_chart,
     early_chart,
     layers_chart,
     positions_chart,
 )
-from glassesjax.studies.retention.page import headline, values
+from glassesjax.studies.retention.page import token_values, values
 from glassesjax.studies.retention.paper import PAPER_SLOTS, PAPER_STEPS
 from glassesjax.studies.retention.records import CLASS_NAMES, CLASS_TITLES, ROWS
 from glassesjax.studies.retention.run import result
@@ -144,11 +145,13 @@ def test_each_policy_and_size_is_a_record_and_so_is_each_class_of_it(page):
     assert re.findall(r'<tbody data-cell="([^"]+)"', page).count("tova-3") == classes
 
 
-def test_the_text_says_which_class_and_how_many_layers(page):
-    assert 'data-tip="position 0, first token&#10;tova, 3 slots: 50%, 5 steps&#10;' in page
-    assert 'data-tip="position 1, determiner&#10;tova, 3 slots: 0.0%, 3.5 steps&#10;' in page
-    assert 'style="--c-0:50%;--c-1:50%;"' in page
+def test_the_text_has_a_ground_for_each_cell(page):
+    assert 'style="--0:50%;--1:50%"' in page
     assert page.count('type="radio"') == 2
+    first, second, *_ = token_values([made_cell_of()])
+    assert [*first] == ["position", "word_class", "tova-3", "tova-3_steps"]
+    assert [*first.values()] == [0, "first token", 0.5, 5]
+    assert [*second.values()] == [1, "determiner", 0, 3.5]
 
 
 def marked_window(length, slots):
@@ -275,12 +278,6 @@ def test_a_text_that_the_model_may_know_is_said():
         assert summarize(run_of(rows)).known_text == known
 
 
-def test_the_headline_by_hand():
-    line = headline(summarize(run_of(made_rows())))
-    assert says(line, "78%", 1, 2, "layers", "tova", 3)
-    assert headline(summarize(run_of(made_rows(finite=False)))).startswith("not finite, in ")
-
-
 def test_a_cell_that_was_cut_off_is_left_out():
     rows = made_rows(cells=(("tova", 3), ("h2o", 3)))
     assert [cell.policy for cell in read_cells(run_of(rows[:-1]))] == ["tova"]
@@ -308,18 +305,21 @@ def test_a_coarse_map_is_the_mean_over_blocks(most):
 
 
 def test_blocks_leave_the_first_token_by_itself():
-    edges, means = blocks(np.array([1.0, 0.0, 0.5, 0.5, 1.0]), 2)
-    assert (edges.tolist(), means.tolist()) == ([0, 1, 3, 5], [1, 0.25, 0.75])
-    edges, means = blocks(np.array([0.5]), 2)
-    assert (edges.tolist(), means.tolist()) == ([0, 1], [0.5])
+    assert block_edges(5).tolist() == [0, 1, 2, 3, 4, 5]
+    assert block_edges(1).tolist() == [0, 1]
+    assert block_edges(2 * BARS + 1).tolist() == [0, *range(1, 2 * BARS + 2, 2)]
+    assert block_counts(made_cell_of(), None) == [1, 0, 1, 0, 2, 2]
+    assert block_counts(made_cell_of(), 0) == [0, 0, 1, 0, 1, 1]
 
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_each_cell_has_a_strip_of_all_positions(narrow):
     chart = positions_chart([made_cell_of(), made_cell_of((("tova", 3),), (SINK,))], narrow=narrow)
     assert len(chart.axes) == 2
-    assert [mark.axes for mark in chart.marks].count(chart.axes[1]) == 6
-    assert chart.marks[0].text == "tova, 3 slots, position 0\ncached by 50% of 2 layers"
+    marks = [mark for mark in chart.marks if mark.axes is chart.axes[1]]
+    assert [mark.text for mark in marks] == ["0 1", "1 2", "2 3", "3 4", "4 5", "5 6"]
+    assert {mark.row for mark in marks} == {"tova-3"}
+    assert chart.touches().count('class="drawn') == 2
     band = chart.axes[0].patches[0].get_extents()
     assert chart.axes[0].transData.inverted().transform(band)[:, 0] == pytest.approx([3, 6])
 
@@ -335,7 +335,7 @@ def test_lines_by_layer_and_position_have_a_series_a_cell():
     for field, known in (("recent", [8 / 9, 6 / 9]), ("first", [4, 6])):
         chart = layers_chart([cell], field)
         assert chart.axes[0].lines[-1].get_ydata() == pytest.approx(known)
-        assert {mark.series for mark in chart.marks} == {"tova-3"}
+        assert chart.marks[0].text.startswith("layer 0\ntova 3: ")
         assert len(chart.marks) == 2
     assert len(layers_chart([cell], "overlap").marks) == 1  # the last layer has no next one
     assert len(early_chart([cell]).marks) == 6
@@ -347,10 +347,15 @@ def test_each_class_can_be_touched():
     assert len(classes_chart(own, "c1").marks) == len(shown) == len(own.classes) - 1
 
 
-def test_the_data_are_those_of_the_rows():
-    rows = values([made_cell_of()])
-    assert rows[0] == {"position": 0, "tova-3": 0.5}
-    assert [row["tova-3"] for row in rows] == [0.5, 0, 0.5, 0, 1, 1]
+def test_the_data_are_those_of_all_layers_and_of_each():
+    every, *layers = values([made_cell_of()])
+    assert (every["layer"], every["cell"], every["deciders"]) == ("all", "tova-3", 2)
+    assert every["recent"] == pytest.approx(7 / 9)
+    assert (every["first"], every["overlap"], every["cached"]) == (5, 0.5, "1;;1;;2;2")
+    numbers = [(row["layer"], row["deciders"], row["first"]) for row in layers]
+    assert numbers == [(0, 1, 4), (1, 1, 6)]
+    assert [row["cached"] for row in layers] == [";;1;;1;1", "1;;;;1;1"]
+    assert layers[-1]["overlap"] is None  # the last layer has no next one
 
 
 def test_the_papers_column_is_the_same_share_of_the_text():
