@@ -1,27 +1,21 @@
 """What the generate page shows, by the names of its template."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glassesjax.report.models import model_name
-from glassesjax.report.render import page
+from glassesjax.report.render import Plot, answer, csv_text, page
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
+from glassesjax.studies.generate.charts import evictions, steps_shown
 from glassesjax.studies.generate.records import AnswerToken, GenerateConstants, TokenRow
 from glassesjax.studies.generate.summary import GenerateSummary
 from glassesjax.studies.generate.texts import Texts
 
 
 def headline(summary: GenerateSummary) -> str:
-    """The run in a line, its numbers first.
-
-    Returns:
-      The size of the state, and of the full one where it was written from beside.
-    """
-    own, full = summary.own, summary.full
-    beside = f", {size(full.bytes)} of the full one" if full else ""
-    state = f"{size(own.bytes)} of state for {own.policy} with {own.slots} slots{beside}"
-    return "; ".join([*summary.passes.phrases("written tokens"), state])
+    """The run in a line."""
+    return answer("glassesjax.studies.generate", summary)
 
 
 def size(count: int) -> str:
@@ -34,13 +28,18 @@ def size(count: int) -> str:
     return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
 
 
-def generate_page(run: Run[TokenRow, GenerateConstants], summary: GenerateSummary) -> str:
+def generate_page(
+    run: Run[TokenRow, GenerateConstants],
+    summary: GenerateSummary,
+    texts: Texts,
+    figures: Mapping[str, Plot],
+) -> str:
     """One self-contained page on a generate run.
 
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    constants, texts = run.constants, Texts(run.rows)
+    constants = run.constants
     model = model_name(constants.model)
     return page(
         "glassesjax.studies.generate",
@@ -51,6 +50,9 @@ def generate_page(run: Run[TokenRow, GenerateConstants], summary: GenerateSummar
         size=size,
         num_layers=constants.num_layers,
         prompts=[_prompt(texts, summary, at) for at in range(texts.count)],
+        figures=figures,
+        steps=steps_shown(summary),
+        counts={"id": "cached", "csv": csv_text(values(texts, summary))},
         policy_pairs=[(each.policy, each.policy) for each in summary.states],
     )
 
@@ -61,6 +63,18 @@ def _facts(constants: GenerateConstants, summary: GenerateSummary, model: str) -
     facts = [constants.weights or model, own.policy, f"layers: {constants.num_layers}"]
     facts += [f"prompt read {constants.mode}", drawn, constants.dtype]
     return [*facts, *([f"positions {own.position_ids}"] * (own.position_ids != "original"))]
+
+
+def values(texts: Texts, summary: GenerateSummary) -> list[dict[str, Any]]:
+    """What the slider reads: of each text how many tokens are cached after a position."""
+    rows = []
+    for at in range(texts.count):
+        first, last = evictions(texts(summary.own.policy, at))
+        for step in steps_shown(summary):
+            end = min(step, len(first) - 1)  # of a shorter text
+            by_all, by_none = (first[: end + 1] > end).sum(), (last[: end + 1] <= end).sum()
+            rows.append({"position": step, "text": at + 1, "by_all": by_all, "by_none": by_none})
+    return rows
 
 
 def _prompt(texts: Texts, summary: GenerateSummary, prompt: int) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """A run of the generate study: what it opens, the text as it comes, and its page."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 from glassesjax.cache.stream import TextStream
 from glassesjax.process import shown
+from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.runs.study import Call, Options
+from glassesjax.studies.generate.charts import figures_of
 from glassesjax.studies.generate.measure import measure, open_job
 from glassesjax.studies.generate.page import generate_page, headline
 from glassesjax.studies.generate.records import GenerateConstants, TokenRow
@@ -80,14 +83,17 @@ def write_texts(
 
 
 def result(run: Run[TokenRow, GenerateConstants]) -> GenerateResult:
-    """A run with its summary; it has no figures."""
-    summary = summarize(run)
+    """A run with its summary and the figures of ``figures_of``."""
+    summary, texts = summarize(run), Texts(run.rows)
+    figures = figures_of(texts, summary)
     return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
-        figures={},
-        files=lambda: {"index.html": generate_page(run, summary)},
+        figures=figures,
+        files=lambda: page_files(
+            plots(figures), functools.partial(generate_page, run, summary, texts)
+        ),
     )
 
 

@@ -88,6 +88,8 @@ class GenerateSummary:
     """Of these, tokens that no layer caches at the end."""
     evicted: int
     """Of these, tokens that at least one layer has evicted."""
+    last_position: int
+    """The last that was read, in the longest text."""
     agreement: int | None
     """Tokens before the first that differs from the full state's; None without a full one."""
     parted: int
@@ -135,6 +137,7 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
         retained_by_all=sum(text.retained_by_all for text in own),
         retained_by_none=sum(text.retained_by_none for text in own),
         evicted=sum(text.read - text.retained_by_all for text in own),
+        last_position=max(text.read for text in own) - 1,
         agreement=sum(known) if known else None,
         parted=len(parted),
         first_parting=min(parted, default=None),

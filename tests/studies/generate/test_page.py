@@ -2,14 +2,16 @@
 
 import re
 
+import numpy as np
 import pytest
 from studies.collapse.test_page import Reader, answer, findings
 from studies.generate.made_generate import made_result, made_rows, run_of
 
 from glassesjax.errors import BadInput
-from glassesjax.studies.generate.page import headline, size
+from glassesjax.report.maps import SHADES
+from glassesjax.studies.generate.page import size, values
 from glassesjax.studies.generate.summary import summarize
-from glassesjax.studies.generate.texts import PROMPT_SHOWN
+from glassesjax.studies.generate.texts import PROMPT_SHOWN, Texts
 
 
 def page_of(rows=None):
@@ -33,8 +35,8 @@ def test_the_page_is_whole_and_stands_alone(page):
     assert reader.open == []
     assert len(reader.ids) == len(set(reader.ids))
     assert not reader.tags & {"link", "img", "iframe", "a"}
-    assert "http" not in page
-    assert "url(" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert set(re.findall(r"url\((.)", page)) <= {"#"}
 
 
 def test_what_comes_from_data_is_escaped_and_line_ends_show(page):
@@ -54,6 +56,36 @@ def test_the_ground_is_the_share_of_layers_that_cache_the_token(page):
     assert tips[5][1] == "chosen last, and never read"
     assert page.count('class=" gone"') == 1
     assert page.count('style="--i:') == 6 + 2  # of the policy's text, and of the legend
+    assert re.findall(r'data-life="(\d \d? \d?)"', page) == ["0  ", "1 5 ", "2 3 4", "3  ", "4 5 "]
+    assert re.findall(r'data-life="(\d)"', page) == ["5", *"012345"]
+
+
+def test_the_slider_counts_what_is_cached_after_each_position():
+    run = run_of(made_rows())
+    rows = values(Texts(run.rows), summarize(run))
+    assert [row["position"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["by_all"] for row in rows] == [1, 2, 3, 3, 4]
+    assert [row["by_none"] for row in rows] == [0, 0, 0, 0, 1]
+
+
+def test_a_shorter_text_stays_as_it_ended():
+    shorter = [row | {"prompt": 1} for row in made_rows() if row["position"] < 5]
+    for row in shorter:
+        if row["position"] == 4:
+            for name in ("retained_layers", "retained_share", "first_evicted_at"):
+                row.pop(name, None)
+    run = run_of([*made_rows(), *shorter])
+    rows = [row for row in values(Texts(run.rows), summarize(run)) if row["text"] == 2]
+    assert [row["by_all"] for row in rows] == [1, 2, 3, 3, 3]
+    assert [row["by_none"] for row in rows] == [0, 0, 0, 0, 0]
+
+
+def test_the_map_has_the_state_of_each_token_after_each_position():
+    (draw,) = made_result().figures.values()
+    (image,) = draw().axes[0].images
+    opacity = np.asarray(image.get_array())[..., 3]
+    assert opacity[2] == pytest.approx([0, 0, 1, np.sqrt(0.5), 0], abs=0.5 / SHADES)
+    assert not made_result(answers_of("full")).figures
 
 
 def test_the_first_token_that_differs_is_marked_in_both_texts(page):
@@ -109,7 +141,6 @@ def test_the_summary_by_hand():
     )
     assert (whole.agreement, whole.parted, whole.first_parting) == (1, 1, 1)
     assert whole.prompts[0].parting == ["y", "w"]
-    assert headline(whole) == "3.0 KiB of state for tova with 2 slots, 7.0 KiB of the full one"
     alone = summarize(run_of(made_rows(policies=("tova",))))
     assert (alone.agreement, alone.parted, alone.prompts[0].parting) == (None, 0, [])
 
