@@ -1,9 +1,7 @@
-"""Rows of trainings as readers want them: curves of steps, and answers by format."""
+"""Rows of trainings as readers want them: by training, by decoder, by format."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
-
-import numpy as np
 
 from glassesjax.runs.run import Run
 from glassesjax.studies.train.records import (
@@ -11,15 +9,15 @@ from glassesjax.studies.train.records import (
     FailureLengths,
     FailureRow,
     InDistributionRow,
+    InfluenceOrderRow,
+    InfluenceRow,
     PairRow,
-    StepRow,
     TrainConstants,
     TrainRow,
 )
 
-RIGHT = 0.99  # share of right answers from which a length counts as learned
-
 KindT = TypeVar("KindT")
+LengthT = TypeVar("LengthT", AnswersRow, PairRow)
 
 
 class Training(NamedTuple):
@@ -61,26 +59,24 @@ class TrainedDecoder(NamedTuple):
 
 def decoders_of(trainings: Sequence[Training]) -> list[TrainedDecoder]:
     """Every decoder of some trainings."""
-    return [decoder for training in trainings for decoder in _decoders(training)]
-
-
-def _decoders(training: Training) -> Iterator[TrainedDecoder]:
-    seeds = sorted({row.seed for row in training.rows})
-    for seed in seeds:
-        mine = [row for row in training.rows if row.seed == seed]
-        own = Training(training.name, training.constants, mine)
-        yield TrainedDecoder(
-            training,
-            seed,
-            ", ".join(filter(None, [training.label, f"seed {seed}" if len(seeds) > 1 else ""])),
-            drawn={row.format: row for row in own.of(InDistributionRow)},
-            answers=_by_length(own.of(AnswersRow)),
-            pairs=_by_length(own.of(PairRow)),
-            lengths={row.format: row.lengths for row in own.of(FailureRow) if row.lengths},
-        )
-
-
-LengthT = TypeVar("LengthT", AnswersRow, PairRow)
+    decoders = []
+    for training in trainings:
+        seeds = sorted({row.seed for row in training.rows})
+        for seed in seeds:
+            own = training._replace(rows=[row for row in training.rows if row.seed == seed])
+            parts = [training.label, f"seed {seed}" if len(seeds) > 1 else ""]
+            decoders.append(
+                TrainedDecoder(
+                    training,
+                    seed,
+                    ", ".join(filter(None, parts)),
+                    drawn={row.format: row for row in own.of(InDistributionRow)},
+                    answers=_by_length(own.of(AnswersRow)),
+                    pairs=_by_length(own.of(PairRow)),
+                    lengths={row.format: row.lengths for row in own.of(FailureRow) if row.lengths},
+                )
+            )
+    return decoders
 
 
 def _by_length(rows: Iterator[LengthT]) -> dict[str, list[LengthT]]:
@@ -91,87 +87,37 @@ def _by_length(rows: Iterator[LengthT]) -> dict[str, list[LengthT]]:
 
 
 def training_of(run: Run[TrainRow, TrainConstants]) -> Training:
-    """The rows of a run of the train study.
-
-    Returns:
-      All of them; each process of a run has trained the same.
-    """
+    """The rows of a run of the train study: all, for each process of a run trained the same."""
     known = run.constants
     name = f"{known.task}, positions {known.positions}, remedy {known.remedy}"
     return Training(name, known, run.rows)
 
 
-class Answers(NamedTuple):
-    """The answers of all seeds in one format, at one length or at lengths drawn as in training."""
+class Influences(NamedTuple):
+    """All positions of one length, for one decoder."""
 
-    exact_match: tuple[float, ...]
-    """Share of right answers, by seed."""
-    mean: float
-    """Over the seeds."""
-    logit_margin: float
-    """The smallest of all seeds."""
-    loss: float
-    """Mean over seeds, in nats a token."""
+    decoder: str
+    """As titles and tables have it."""
+    row: InfluenceOrderRow
+    positions: list[InfluenceRow]
+    """In order."""
 
 
-class Answered(NamedTuple):
-    """The answers of all seeds at one length in one format."""
-
-    length: int
-    in_training: bool
-    answers: Answers
-
-
-def losses(training: Training) -> dict[int, tuple[list[int], list[float]]]:
-    """Steps and losses, by seed."""
-    found: dict[int, dict[int, float]] = {}
-    for row in training.of(StepRow):
-        found.setdefault(row.seed, {})[row.step] = row.loss
-    ordered = {seed: sorted(curve.items()) for seed, curve in sorted(found.items())}
-    return {seed: ([s for s, _ in c], [v for _, v in c]) for seed, c in ordered.items()}
-
-
-def answered(training: Training) -> dict[str, list[Answered]]:
-    """Answers by format, in the order in which these were asked for."""
-    groups: dict[str, dict[int, list[AnswersRow]]] = {}
-    for row in training.of(AnswersRow):
-        groups.setdefault(row.format, {}).setdefault(row.length, []).append(row)
-    return {
-        name: [
-            Answered(length, rows[0].in_training, _of(rows))
-            for length, rows in sorted(lengths.items())
-        ]
-        for name, lengths in groups.items()
-    }
-
-
-def learned(training: Training) -> dict[str, Answers]:
-    """Answers by format at lengths drawn as in the training."""
-    groups: dict[str, list[InDistributionRow]] = {}
-    for row in training.of(InDistributionRow):
-        groups.setdefault(row.format, []).append(row)
-    return {name: _of(rows) for name, rows in groups.items()}
-
-
-def reach(curve: Sequence[Answered]) -> int | None:
-    """The longest length up to which every measured one is learned.
-
-    Returns:
-      Nothing if already the shortest is not.
-    """
-    last = None
-    for point in curve:
-        if point.answers.mean < RIGHT:
-            break
-        last = point.length
-    return last
-
-
-def _of(rows: Sequence[AnswersRow | InDistributionRow]) -> Answers:
-    exact = tuple(row.exact_match for row in rows)
-    return Answers(
-        exact_match=exact,
-        mean=float(np.mean(exact)),
-        logit_margin=min(row.logit_margin for row in rows),
-        loss=float(np.mean([row.loss for row in rows])),
-    )
+def influences_of(trainings: Sequence[Training]) -> list[Influences]:
+    """All decoders and lengths of which influence was measured, in the order of the rows."""
+    return [
+        Influences(
+            one.decoder(order.seed),
+            order,
+            sorted(
+                (
+                    r
+                    for r in one.of(InfluenceRow)
+                    if (r.seed, r.length) == (order.seed, order.length)
+                ),
+                key=lambda row: row.position,
+            ),
+        )
+        for one in trainings
+        for order in one.of(InfluenceOrderRow)
+    ]

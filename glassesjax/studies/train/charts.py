@@ -9,25 +9,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import (
-    FixedFormatter,
-    FixedLocator,
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-)
+from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, Number, charted
-from glassesjax.report.numbers import percent, power_of, short
+from glassesjax.report.labels import End, names_at_ends
+from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
 from glassesjax.report.tokens import visible
-from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, losses
+from glassesjax.studies.train.cells import (
+    Influences,
+    TrainedDecoder,
+    Training,
+    decoders_of,
+    influences_of,
+)
 from glassesjax.studies.train.failure_cells import FACTOR, is_bound
-from glassesjax.studies.train.influence_cells import MEASURES, Places, influence_cells
+from glassesjax.studies.train.influence_rows import ORDERED
 from glassesjax.studies.train.pair_rows import REFERENCE
-from glassesjax.studies.train.records import AnswersRow, FailureLengths, PairRow
+from glassesjax.studies.train.records import AnswersRow, FailureLengths, PairRow, StepRow
 
 STATES = (
     ("h1", 0.8, "both right"),
@@ -38,6 +38,8 @@ MOST_PANELS = 4  # decoders that have a panel each; of more, a format has one
 MOST_DECODERS = 24  # that are drawn; the table has all
 INK = COLORS["ink"]
 BEYOND = 1.35  # where a length beyond the reach stands, in units of the reach
+FEW = 6  # lines of a panel that have room for texts, or seeds for a color each
+MEASURES = {name: {"bound": "printed bound"}.get(name, name) for name in ORDERED}
 
 
 def state_of(row: PairRow) -> int:
@@ -89,85 +91,77 @@ def panels_of(decoders: Sequence[TrainedDecoder], what: str) -> list[Panel]:
 
 
 @charted
-def pairs_chart(decoders: Sequence[TrainedDecoder], *, narrow: bool = False) -> Chart:
+def pairs_chart(
+    decoders: Sequence[TrainedDecoder], *, narrow: bool = False, linear: bool = False
+) -> Chart:
     """Each pair n, n + 1 as a bar, and the predicted failure length below, a line a format."""
-    return _bars(panels_of(decoders, "pairs"), "pairs", _pair_bars, narrow)
+    return _bars(panels_of(decoders, "pairs"), "pairs", narrow=narrow, linear=linear)
 
 
 @charted
-def accuracy_chart(decoders: Sequence[TrainedDecoder], *, narrow: bool = False) -> Chart:
-    """The share of right answers at each length as the height of a bar, a line a format."""
-    return _bars(panels_of(decoders, "answers"), "answers", _accuracy_bars, narrow)
-
-
-class _Layout:
-    """Where panels stand: two beside each other, or on a phone one."""
-
-    def __init__(self, panels: Sequence[Panel], *, narrow: bool) -> None:
-        self.names = [[line.label for line in panel.lines] for panel in panels]
-        self.columns = 1 if narrow or len(panels) == 1 else 2
-        most = max(map(len, self.names))
-        letters = max(len(label) for labels in self.names for label in labels)
-        self.above_bar = narrow and letters > 14  # a label has a line of its own
-        self.stride = 2 if self.above_bar else 1
-        self.line = 27 if most <= 6 else 17
-        self.alike = all(labels == self.names[0] for labels in self.names)  # named at the left only
-        self.room = 14 if self.above_bar else min(14 + 6.8 * letters, 330)
-        self.top = 36 if any(panel.title for panel in panels) else 22
-        self.tall = self.top + self.line * most * self.stride + 40
-        lines = -(-len(panels) // self.columns)
-        self.chart = Chart(358 if narrow else 1104, self.tall * lines + 12)
-        self.between = 24 if self.alike else self.room
-        gaps = self.between * (self.columns - 1)
-        self.width = (self.chart.width - 16 - self.room - gaps) / self.columns
-
-    def panel(self, at: int) -> Axes:
-        """The axes of a panel, with its lines named."""
-        line, column = divmod(at, self.columns)
-        labels = self.names[at]
-        left = self.room + column * (self.width + self.between)
-        height = self.line * len(labels) * self.stride
-        axes = self.chart.panel(left, self.top + line * self.tall, self.width, height)
-        axes.set_ylim(self.stride * (len(labels) - 1) + 0.65, 0.35 - self.stride)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        if not self.above_bar:
-            room = int((self.room - 10) / 6.2)
-            shown = ["" if column and self.alike else _cut(label, room) for label in labels]
-            axes.set_yticks(range(len(labels)), shown)
-            return axes
-        axes.set_yticks([])
-        look = {
-            "va": "center",
-            "fontsize": 11.5,
-            "zorder": 9,
-            "transform": axes.get_yaxis_transform(),
-        }
-        for number, label in enumerate(labels):
-            axes.text(0, 2 * number - 1, _cut(label, int(self.width / 6.4)), **look)
-        return axes
-
-
-def _bars(
-    panels: Sequence[Panel],
-    what: str,
-    draw: Callable[[Chart, Axes, int, Line], None],
-    narrow: bool,
+def accuracy_chart(
+    decoders: Sequence[TrainedDecoder], *, narrow: bool = False, linear: bool = False
 ) -> Chart:
-    layout = _Layout(panels, narrow=narrow)
-    rows = [row for p in panels for line in p.lines for row in _rows(line, what)]
-    lengths = sorted({row.length for row in rows})
+    """The share of right answers at each length as the height of a bar, a line a format."""
+    return _bars(panels_of(decoders, "answers"), "answers", narrow=narrow, linear=linear)
+
+
+def _bars(panels: Sequence[Panel], what: str, *, narrow: bool, linear: bool) -> Chart:
+    """Panels of lines of bars: two beside each other, or on a phone one.
+
+    Args:
+      panels: All with the same lengths.
+      what: ``pairs`` or ``answers``.
+      narrow: Whether it is for a phone.
+      linear: Whether lengths stand at their distance; else each doubling has the same width.
+    """
+    names = [[line.label for line in panel.lines] for panel in panels]
+    columns = 1 if narrow or len(panels) == 1 else 2
+    most, letters = max(map(len, names)), max(len(name) for each in names for name in each)
+    alike = all(each == names[0] for each in names)  # named at the left only
+    room = min(14 + 6.8 * letters, 330)
+    stride, height = 1, 17 if most > FEW else 27 if what == "pairs" else 38
+    if narrow and letters > 14:  # a label has a line of its own
+        stride, height, room = 2, 17, 14
+    top = 36 if any(panel.title for panel in panels) else 22
+    tall = top + height * most * stride + 40
+    chart = Chart(358 if narrow else 1104, tall * -(-len(panels) // columns) + 12)
+    between = 24 if alike else room
+    width = (chart.width - 16 - room - between * (columns - 1)) / columns
+    rows = [row for panel in panels for line in panel.lines for row in _rows(line, what)]
+    edges = _edges(sorted({row.length for row in rows}), linear)
     for at, panel in enumerate(panels):
-        axes = layout.panel(at)
-        _length_axis(axes, lengths, few=narrow or layout.columns > 1)
-        _training(axes, panel, what)
+        down, across = divmod(at, columns)
+        tallest = height * len(panel.lines) * stride
+        axes = chart.panel(room + across * (width + between), top + down * tall, width, tallest)
+        axes.set_ylim(stride * (len(panel.lines) - 1) + 0.65, 0.35 - stride)
+        axes.spines["left"].set_visible(False)
+        _length_axis(axes, (edges[0], edges[-1]), 10 if narrow or columns > 1 else 16, linear)
+        _names(axes, names[at] if not (across and alike) else [], stride, room, width)
+        _training(axes, panel, what, linear)
+        draw = _pair_bars if what == "pairs" else _accuracy_bars
         for number, line in enumerate(panel.lines):
-            if _rows(line, what):
-                draw(layout.chart, axes, layout.stride * number, line)
+            if mine := _rows(line, what):
+                places = _edges([row.length for row in mine], linear)
+                draw(chart, axes, stride * number, line, places, height)
         axes.set_title(panel.title, fontsize=13, weight="bold", pad=18)
-        if at + layout.columns >= len(panels):
-            axes.set_xlabel("n (log scale)" if what == "pairs" else "length n (log scale)")
-    return layout.chart
+        if at + columns >= len(panels):
+            label = "n" if what == "pairs" else "length n"
+            axes.set_xlabel(label if linear else f"{label} (log scale)")
+    return chart
+
+
+def _names(axes: Axes, names: Sequence[str], stride: int, room: float, width: float) -> None:
+    """What each line is called, at its left or above it."""
+    cut = lambda name, most: name if len(name) <= most else name[: most - 1] + "…"
+    if stride == 1:
+        set_ticks(axes.yaxis, {at: cut(n, int((room - 10) / 6.2)) for at, n in enumerate(names)})
+        axes.tick_params(axis="y", length=0)
+        return
+    axes.set_yticks([])
+    look = {"va": "center", "fontsize": 11.5, "zorder": 9, "transform": axes.get_yaxis_transform()}
+    for at, name in enumerate(names):
+        axes.text(0, stride * at - 1, cut(name, int(width / 6.4)), **look)
 
 
 def _rows(line: Line, what: str) -> Sequence[PairRow | AnswersRow]:
@@ -175,84 +169,82 @@ def _rows(line: Line, what: str) -> Sequence[PairRow | AnswersRow]:
     return getattr(line.decoder, what).get(line.format, ())
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _training(axes: Axes, panel: Panel, what: str) -> None:
+def _training(axes: Axes, panel: Panel, what: str, linear: bool) -> None:
     """The trained lengths, and the line where they end; none where the lines differ in that."""
     low, high = axes.get_xlim()
-    ends = {_trained_up_to(rows) for line in panel.lines if (rows := _rows(line, what))}
+    ends = set()
+    for rows in filter(None, (_rows(line, what) for line in panel.lines)):
+        count = sum(row.in_training for row in rows)
+        ends.add(_edges([row.length for row in rows], linear)[count] if count else 0.0)
     if len(ends) != 1 or not (end := min(ends.pop(), high)):
         return
     axes.axvspan(low, end, color=COLORS["wash"], linewidth=0, zorder=0)
     axes.axvline(end, color=INK, linewidth=1, linestyle=(0, (2, 2)), zorder=6)
-    axes.text(
-        math.sqrt(low * end), axes.get_ylim()[1] - 0.07, "trained lengths",
-        color=COLORS["soft"], ha="center", va="bottom", fontsize=11.5,
-    )  # fmt: skip
+    look = {"color": COLORS["soft"], "va": "bottom", "fontsize": 11.5}
+    axes.text(low, axes.get_ylim()[1] - 0.07, "trained lengths", **look)
 
 
-def _trained_up_to(rows: Sequence[PairRow | AnswersRow]) -> float:
-    """The edge of the last bar within the training; 0 where there is none."""
-    count = sum(row.in_training for row in rows)
-    return _edges([row.length for row in rows])[count] if count else 0.0
+def _edges(lengths: Sequence[int], linear: bool) -> list[float]:
+    """Where bars meet: the middle of each length and the next, on a logarithmic axis too."""
+    to, back = (float, float) if linear else (math.log, math.exp)
+    at = [to(length) for length in lengths]
+    between = [(a + b) / 2 for a, b in itertools.pairwise(at)]
+    first = at[0] - (between[0] - at[0] if between else to(1.2))
+    last = at[-1] + (at[-1] - between[-1] if between else to(1.2))
+    return [back(edge) for edge in (first, *between, last)]
 
 
-def _edges(lengths: Sequence[int]) -> list[float]:
-    """Where bars meet: the geometric mean of each length and the next."""
-    between = [math.sqrt(a * b) for a, b in itertools.pairwise(lengths)]
-    first = lengths[0] ** 2 / between[0] if between else lengths[0] / 1.2
-    last = lengths[-1] ** 2 / between[-1] if between else lengths[-1] * 1.2
-    return [first, *between, last]
+def _length_axis(axes: Axes, ends: tuple[Number, Number], most: int, linear: bool = False) -> None:
+    """Powers of two on a logarithmic axis, or whole numbers on a linear one."""
+    axes.set_xlim(ends)
+    if linear:
+        axes.xaxis.set_major_locator(MaxNLocator(most // 2, integer=True, steps=[1, 2, 5, 10]))
+        return
+    axes.set_xscale("log")
+    set_ticks(axes.xaxis, doublings(*ends, most))
 
 
-def _pair_bars(chart: Chart, axes: Axes, at: int, line: Line) -> None:
-    """Neighbors in the same state are one bar."""
-    rows = line.decoder.pairs[line.format]
-    edges = _edges([row.length for row in rows])
-    lengths, name = line.decoder.lengths.get(line.format), series_of(line.format)
-    start = 0
-    for stop in range(1, len(rows) + 1):
-        if stop < len(rows) and state_of(rows[stop]) == state_of(rows[start]):
-            continue
-        token, height, _ = STATES[state_of(rows[start])]
-        _bar(chart, axes, (edges[start], edges[stop]), (at, height), token, name)
-        text = _pair_text(line, rows[start:stop], lengths)
-        corners = (edges[start], at - 0.45), (edges[stop], at + 0.45)
-        chart.mark(axes, corners[0], text, stop=corners[1], series=name)
+def _pair_bars(
+    chart: Chart, axes: Axes, at: int, line: Line, edges: Sequence[float], height: float
+) -> None:
+    """Neighbors in the same state are one bar; below them the prediction with its interval."""
+    del height
+    rows, lengths = line.decoder.pairs[line.format], line.decoder.lengths.get(line.format)
+    name, start = series_of(line.format), 0
+    for _, same in itertools.groupby(rows, state_of):
+        part = list(same)
+        stop = start + len(part)
+        token, tall, _ = STATES[state_of(part[0])]
+        ends = edges[start], edges[stop]
+        _bar(chart, axes, ends, (at - tall / 2, tall), token, name)
+        text = _pair_text(line, part, lengths)
+        chart.mark(axes, (ends[0], at - 0.45), text, stop=(ends[1], at + 0.45), series=name)
         start = stop
-    if lengths is not None and line.format != REFERENCE:
-        _prediction(chart, axes, at, lengths, name)
+    if lengths is None or line.format == REFERENCE:
+        return
+    last = axes.get_xlim()[1]
+    place = lambda n: last if n is None else min(n, last)
+    shape = ">" if lengths.predicted is None else "D"  # an arrow where it is beyond the reach
+    look = {"color": INK, "clip_on": False, "zorder": 7}
+    mark = {"ms": 5.5, "mfc": COLORS["paper"], "mec": INK, "mew": 1.3}
+    interval = [place(n) for n in (lengths.predicted_low, lengths.predicted_high)]
+    drawn = axes.plot(interval, [at + 0.47] * 2, linewidth=1.6, **look)
+    drawn += axes.plot([place(lengths.predicted)], [at + 0.47], shape, **mark, **look)
+    chart.series(name, drawn)
 
 
 def _bar(
     chart: Chart,
     axes: Axes,
     ends: tuple[Number, Number],
-    middle: tuple[Number, Number],
+    tall: tuple[Number, Number],
     token: str,
     series: str,
 ) -> None:
-    at, height = middle
+    """A bar from one length to another; its upper edge and its height are ``tall``."""
     look = {"facecolor": COLORS[token], "edgecolor": COLORS["paper"], "linewidth": 0.6}
-    box = Rectangle((ends[0], at - height / 2), ends[1] - ends[0], height, zorder=2, **look)
+    box = Rectangle((ends[0], tall[0]), ends[1] - ends[0], tall[1], zorder=2, **look)
     chart.series(series, axes.add_patch(box))
-
-
-def _prediction(chart: Chart, axes: Axes, at: int, lengths: FailureLengths, series: str) -> None:
-    """The predicted failure length and its interval; an arrow where it is beyond the reach."""
-    last = axes.get_xlim()[1]
-    place = lambda n: last if n is None else min(n, last)
-    ends = [place(n) for n in (lengths.predicted_low, lengths.predicted_high)]
-    beyond = lengths.predicted is None
-    look = {"color": INK, "clip_on": False, "zorder": 7}
-    line = axes.plot(ends, [at + 0.47] * 2, linewidth=1.6, **look)
-    mark = axes.plot(
-        [place(lengths.predicted)], [at + 0.47], ">" if beyond else "D",
-        ms=5.5, mfc=COLORS["paper"], mec=INK, mew=1.3, **look,
-    )  # fmt: skip
-    chart.series(series, line, mark)
 
 
 def _pair_text(line: Line, rows: Sequence[PairRow], lengths: FailureLengths | None) -> str:
@@ -284,51 +276,32 @@ def length_text(lengths: FailureLengths, length: int | None) -> str:
     return f"≤ {length}" if length == lengths.least else str(length)
 
 
-def _accuracy_bars(chart: Chart, axes: Axes, at: int, line: Line) -> None:
-    rows = line.decoder.answers[line.format]
-    edges, name = _edges([row.length for row in rows]), series_of(line.format)
-    chart.series(name, axes.plot([edges[0], edges[-1]], [at + 0.4] * 2, lw=1, color=COLORS["rule"]))
-    for number, row in enumerate(rows):
-        height = 0.8 * row.exact_match
-        ends = edges[number], edges[number + 1]
-        if height:
-            _bar(chart, axes, ends, (at + 0.4 - height / 2, height), "h1", name)
+def _accuracy_bars(
+    chart: Chart, axes: Axes, at: int, line: Line, edges: Sequence[float], height: float
+) -> None:
+    """A bar a length, with its share above it where there is room."""
+    full = 1 - (16 + 5) / height if height > 30 else 0.8  # of a bar: the text has 16 pixels
+    base, name = at + 0.5 - 3 / height, series_of(line.format)
+    chart.series(name, axes.plot([edges[0], edges[-1]], [base] * 2, lw=1, color=COLORS["rule"]))
+    for row, ends in zip(line.decoder.answers[line.format], itertools.pairwise(edges), strict=True):
+        tall = full * row.exact_match
+        share = _share(row.exact_match) if math.isfinite(row.loss) else "not finite"
+        if tall:
+            _bar(chart, axes, ends, (base - tall, tall), "h1", name)
         left, right = (chart.place(axes, end, at)[0] for end in ends)
-        if right - left >= (38 if math.isfinite(row.loss) else 60):
-            look = {"ha": "center", "va": "center", "fontsize": 11.5}
-            chart.series(name, axes.text(row.length, at, _accuracy_text(row), **look))
+        if height > 30 and right - left >= (36 if math.isfinite(row.loss) else 60):
+            middle = axes.transData.inverted().transform(((left + right) / 2, 0))[0]
+            look = {"ha": "center", "va": "bottom", "fontsize": 11.5}
+            chart.series(name, axes.text(middle, base - tall - 2 / height, share, **look))
         where = ", ".join(filter(None, [line.decoder.label, line.format, f"n = {row.length}"]))
-        text = f"{where}\n{_accuracy_text(row)} of {row.examples} answers right"
-        text += f"\nsmallest logit margin {_number(row.logit_margin)}"
+        text = f"{where}\n{share} of {row.examples} answers right"
+        text += f"\nsmallest logit margin {decimal(row.logit_margin)}"
         chart.mark(axes, (ends[0], at - 0.45), text, stop=(ends[1], at + 0.45), series=name)
 
 
 def _share(share: float) -> str:
     """A share in percent, without decimals where it is none."""
     return percent(share) if share else "0%"
-
-
-def _accuracy_text(row: AnswersRow) -> str:
-    return _share(row.exact_match) if math.isfinite(row.loss) else "not finite"
-
-
-def _number(value: float) -> str:
-    return short(value if math.isfinite(value) else None)
-
-
-def _length_axis(axes: Axes, lengths: Sequence[int], *, few: bool) -> None:
-    """Powers of two on a logarithmic axis, as whole numbers."""
-    edges = _edges(lengths)
-    axes.set(xscale="log", xlim=(edges[0], edges[-1]))
-    _doublings(axes.xaxis, (edges[0], edges[-1]), 10 if few else 16)
-
-
-def _doublings(axis: Axis, ends: tuple[Number, Number], most: int = 16) -> None:
-    doublings = [2**k for k in range(40) if ends[0] <= 2**k <= ends[1]] or [round(ends[1])]
-    ticks = doublings[:: max(1, -(-len(doublings) // most))]
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
-    axis.set_minor_locator(NullLocator())
 
 
 @charted
@@ -348,9 +321,8 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
         x, y = place(lengths.predicted), place(lengths.observed)
         bound = any(is_bound(lengths, n) for n in (lengths.predicted, lengths.observed))
         color, series = COLORS[colors[name]], series_of(name)
-        reach = [place(n) for n in _interval(lengths)]
         look = {"color": color, "mec": color, "mfc": COLORS["paper"] if bound else color}
-        drawn = axes.plot(reach, [y, y], color=color, lw=1)
+        drawn = axes.plot([place(n) for n in _interval(lengths)], [y, y], color=color, lw=1)
         # Formats that stand in one place show as rings.
         drawn += axes.plot([x], [y], "o", ms=sizes[name], mew=1.3, zorder=3, **look)
         chart.series(series, drawn)
@@ -360,9 +332,9 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
         chart.mark(axes, (x, y), text, series=series)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
-        _doublings(axis, ends)
+        set_ticks(axis, doublings(*ends))
     axes.set_xlabel("predicted failure length (log scale)")
-    axes.set_title("observed failure length (log scale)", fontsize=12.5, color=COLORS["soft"])
+    up(axes, "observed failure length (log scale)")
     return chart
 
 
@@ -380,39 +352,30 @@ def signal_chart(decoder: TrainedDecoder, colors: Mapping[str, str]) -> Chart:
     """Change of the logit margin from n to n + 1, the distance, and the noise of each format."""
     chart = Chart(350, 240)
     axes = chart.panel(50, 24, 290, 174)
-    rows = decoder.pairs[REFERENCE]
+    rows, values = decoder.pairs[REFERENCE], []
     at = [row.length for row in rows]
     axes.plot(at, [row.l2 or math.nan for row in rows], color=COLORS["h1"], lw=1.6)
     axes.plot(at, [row.signal or math.nan for row in rows], "o", color=INK, ms=2.4)
     for name, lengths in decoder.lengths.items():
         if name != REFERENCE and math.isfinite(lengths.noise) and lengths.noise > 0:
-            end = lengths.observed or lengths.reach * BEYOND
-            color = COLORS[colors[name]]
-            axes.plot(
-                [lengths.least, end], [lengths.noise] * 2, ls=(0, (4, 2)), color=color, lw=1.4
-            )
+            ends = [lengths.least, lengths.observed or lengths.reach * BEYOND]
+            look = {"ls": (0, (4, 2)), "color": COLORS[colors[name]], "lw": 1.4}
+            line = axes.plot(ends, [lengths.noise] * 2, **look)
+            chart.series(series_of(name), line)
+            values.append(lengths.noise)
     for row in rows:
-        text = f"n = {row.length}\nchange of the logit margin {_number(row.signal)}"
-        text += f"\ndistance {_number(row.l2)}"
+        text = f"n = {row.length}\nchange of the logit margin {decimal(row.signal)}"
+        text += f"\ndistance {decimal(row.l2)}"
         if row.signal > 0:
             chart.mark(axes, (row.length, row.signal), text, radius=5)
-    _length_axis(axes, at, few=True)
-    _log_values(axes)
+        values += [row.signal, row.l2]
+    edges = _edges(at, False)
+    _length_axis(axes, (edges[0], edges[-1]), 10)
+    log_axis(axes, "y", Limits.spanning(values), most=6)
     axes.axvline(decoder.training.constants.longest, color=INK, lw=1, ls=(0, (2, 2)))
-    axes.set_xlabel("n")
-    axes.set_title("change from n to n + 1", fontsize=12, color=COLORS["soft"], pad=6)
+    axes.set_xlabel("n (log scale)")
+    up(axes, "change from n to n + 1 (log scale)")
     return chart
-
-
-def _log_values(axes: Axes) -> None:
-    """A logarithmic vertical axis, where something positive was drawn."""
-    values = [np.asarray(line.get_ydata(), np.float64) for line in axes.lines]
-    if any(np.any(np.isfinite(each) & (each > 0)) for each in values):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=6))
-        power = FuncFormatter(lambda value, _: power_of(10, round(math.log10(value))))
-        axes.yaxis.set_major_formatter(power)
-        axes.yaxis.set_minor_locator(NullLocator())
 
 
 INFLUENCE_LOOKS: Mapping[str, Mapping[str, Any]] = {
@@ -423,17 +386,18 @@ INFLUENCE_LOOKS: Mapping[str, Mapping[str, Any]] = {
 
 
 @charted
-def influence_chart(cell: Places) -> Chart:
+def influence_chart(cell: Influences) -> Chart:
     """Accuracy by position beside influence, rollout and bound, each in units of its largest."""
     chart = Chart(350, 220)
     axes = chart.panel(44, 14, 296, 158)
-    at = cell.values("position")
+    at = [row.position for row in cell.positions]
     for name, look in INFLUENCE_LOOKS.items():
-        values = np.array(cell.values(name))
+        values = np.array([getattr(row, name) for row in cell.positions])
         axes.plot(at, values / (values.max() or 1), lw=1.8, label=name, **look)
-    axes.plot(at, cell.values("accuracy"), "o", color=INK, ms=4, label="accuracy")
-    for row in cell.places:
-        values = [f"{MEASURES[name]} {_number(getattr(row, name))}" for name in INFLUENCE_LOOKS]
+    accuracy = [row.accuracy for row in cell.positions]
+    axes.plot(at, accuracy, "o", color=INK, ms=4, label="accuracy")
+    for row in cell.positions:
+        values = [f"{MEASURES[name]} {decimal(getattr(row, name))}" for name in INFLUENCE_LOOKS]
         text = [f"position {row.position}", f"accuracy {_share(row.accuracy)}", *values]
         chart.mark(axes, (row.position, row.accuracy), "\n".join(text), radius=7)
     axes.set_ylim(-0.04, 1.06)
@@ -447,17 +411,27 @@ def influence_chart(cell: Places) -> Chart:
 def loss_chart(training: Training) -> Chart:
     """The loss against the step, a line a seed."""
     chart = Chart(760, 260)
-    axes = chart.panel(60, 26, 680, 180)
-    for seed, (steps, values) in losses(training).items():
-        axes.plot(steps, values, "o-", color=COLORS["c1"], lw=1.2, ms=2, alpha=0.8)
+    axes = chart.panel(60, 26, 620, 180)
+    curves: dict[int, dict[int, float]] = {}
+    for row in training.of(StepRow):
+        curves.setdefault(row.seed, {})[row.step] = row.loss
+    ends = []
+    for number, (seed, curve) in enumerate(sorted(curves.items())):
+        token = SERIES_COLORS[number % len(SERIES_COLORS)]
+        steps, values = zip(*sorted(curve.items()), strict=True)
+        name = f"seed-{seed}"
+        chart.series(name, axes.plot(steps, values, "o-", color=COLORS[token], lw=1.2, ms=2))
+        ends.append(End(values[-1], f"seed {seed}", name, token))
         for step, value in zip(steps, values, strict=True):
             if value > 0:
-                text = f"seed {seed}, step {step}\nloss {_number(value)}"
-                chart.mark(axes, (step, value), text, radius=5)
-    _log_values(axes)
+                text = f"seed {seed}, step {step}\nloss {decimal(value)}"
+                chart.mark(axes, (step, value), text, radius=5, series=name)
+    log_axis(axes, "y", Limits.spanning(v for c in curves.values() for v in c.values()), most=6)
+    if 1 < len(ends) <= 2 * FEW:
+        names_at_ends(chart, axes, ends)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlabel("step")
-    axes.set_title("nats a token (log scale)", fontsize=12.5, color=COLORS["soft"], pad=6)
+    up(axes, "nats a token (log scale)")
     return chart
 
 
@@ -480,18 +454,13 @@ def figures_of(trainings: Sequence[Training]) -> dict[str, Callable[[], Chart]]:
     if next(_predicted(decoders), None):
         figures["failure"] = functools.partial(failure_chart, decoders)
     colors = format_colors(decoders)
-    for at, one in signals_of(decoders):
+    for at, one in enumerate(signals_of(decoders)):
         figures[f"signal-{at}"] = functools.partial(signal_chart, one, colors)
-    for at, cell in enumerate(influences_of(trainings)):
+    for at, cell in enumerate(influences_of(trainings)[:MOST_DECODERS]):
         figures[f"influence-{at}"] = functools.partial(influence_chart, cell)
     return figures
 
 
-def signals_of(decoders: Sequence[TrainedDecoder]) -> list[tuple[int, TrainedDecoder]]:
-    """Decoders whose pairs have a chart, each with its number."""
-    return list(enumerate([one for one in decoders if REFERENCE in one.pairs][:MOST_DECODERS]))
-
-
-def influences_of(trainings: Sequence[Training]) -> list[Places]:
-    """What has a chart of influence by position."""
-    return [cell for training in trainings for cell in influence_cells(training)][:MOST_DECODERS]
+def signals_of(decoders: Sequence[TrainedDecoder]) -> list[TrainedDecoder]:
+    """Decoders whose pairs have a chart."""
+    return [one for one in decoders if REFERENCE in one.pairs][:MOST_DECODERS]

@@ -39,7 +39,6 @@ class Failure:
     """Observed over predicted; None where one of the two is a bound, or nothing is predicted."""
     beyond_factor: bool
     """Whether prediction and observation are more than a factor apart, so far as is known."""
-
     pairs_beyond: int
     """Measured pairs beyond the training."""
     collisions_beyond: int
@@ -49,11 +48,6 @@ class Failure:
     def is_reference(self) -> bool:
         """Whether this is the float64 pass, in which prediction and observation are one."""
         return self.format == REFERENCE
-
-    @property
-    def share_beyond(self) -> float | None:
-        """Share of the pairs beyond the training that collide; None where there are none."""
-        return self.collisions_beyond / self.pairs_beyond if self.pairs_beyond else None
 
 
 def is_bound(lengths: FailureLengths, length: int | None) -> bool:
@@ -72,39 +66,30 @@ def failures(training: Training) -> list[Failure]:
     for row in training.of(PairRow):
         if not row.in_training:
             beyond.setdefault((row.seed, row.format), []).append(row.collision)
-    return [
-        _failure(training.name, row, beyond.get((row.seed, row.format), []))
-        for row in training.of(FailureRow)
-    ]
-
-
-def _failure(setting: str, row: FailureRow, beyond: Sequence[bool]) -> Failure:
-    lengths = row.lengths
-    return Failure(
-        setting=setting,
-        format=row.format,
-        seed=row.seed,
-        obstacle=row.obstacle,
-        wrong=row.wrong,
-        lengths=lengths,
-        ratio=None if lengths is None else _ratio(lengths),
-        beyond_factor=lengths is not None and _beyond_factor(lengths),
-        pairs_beyond=len(beyond),
-        collisions_beyond=sum(beyond),
-    )
-
-
-def _ratio(lengths: FailureLengths) -> float | None:
-    predicted, observed = lengths.predicted, lengths.observed
-    if predicted is None or observed is None or lengths.least in (predicted, observed):
-        return None
-    return observed / predicted
-
-
-def _beyond_factor(lengths: FailureLengths) -> bool:
-    # A length, or the one that it is known to be beyond.
-    known = [lengths.reach + 1 if n is None else n for n in (lengths.predicted, lengths.observed)]
-    return max(known) > FACTOR * min(known)
+    cells = []
+    for row in training.of(FailureRow):
+        ratio, apart, collide = None, False, beyond.get((row.seed, row.format), [])
+        if lengths := row.lengths:
+            both = lengths.predicted, lengths.observed
+            # A length, or the one that it is known to be beyond.
+            first, second = (lengths.reach + 1 if n is None else n for n in both)
+            apart = max(first, second) > FACTOR * min(first, second)
+            ratio = None if any(is_bound(lengths, n) for n in both) else second / first
+        cells.append(
+            Failure(
+                setting=training.name,
+                format=row.format,
+                seed=row.seed,
+                obstacle=row.obstacle,
+                wrong=row.wrong,
+                lengths=row.lengths,
+                ratio=ratio,
+                beyond_factor=apart,
+                pairs_beyond=len(collide),
+                collisions_beyond=sum(collide),
+            )
+        )
+    return cells
 
 
 class Line(NamedTuple):
@@ -152,30 +137,27 @@ def slopes(cells: Sequence[Failure]) -> list[Slope]:
     groups: dict[tuple[str, int, str], list[tuple[int, FailureLengths]]] = {}
     for cell in cells:
         base, _, sites = cell.format.partition("@")
-        if cell.lengths is not None and (bits := _bits(base)) is not None:
+        binary = BINARY.fullmatch(base)
+        bits = int(binary[1]) if binary else NAMED_BITS.get(base)
+        if cell.lengths is not None and bits is not None:
             group = groups.setdefault((cell.setting, cell.seed, sites), [])
             group.append((bits, cell.lengths))
-    return [_slope(key, group) for key, group in groups.items() if len(group) > 2]
-
-
-def _bits(name: str) -> int | None:
-    found = BINARY.fullmatch(name)
-    return int(found[1]) if found else NAMED_BITS.get(name)
-
-
-def _slope(key: tuple[str, int, str], group: Sequence[tuple[int, FailureLengths]]) -> Slope:
-    first = group[0][1]
-    # Rows of older runs have no interval.
-    falls = first.exponent_high is not None and first.exponent_high < 0
-    power = -1 / first.exponent if falls else math.nan
-    theory = Theory(first.exponent, power, _power_of_two(power)) if falls else None
-    observed = [(2**bits, each.observed, each) for bits, each in group]
-    predicted = [(2**bits, each.predicted, each) for bits, each in group]
-    return Slope(*key, _line(observed), _line(predicted), theory)
+    found = []
+    for key, group in groups.items():
+        if len(group) > 2:
+            first, theory = group[0][1], None
+            # Rows of older runs have no interval.
+            if first.exponent_high is not None and first.exponent_high < 0:
+                power = -1 / first.exponent
+                theory = Theory(first.exponent, power, _power_of_two(power))
+            each = [[(bits, n.observed, n), (bits, n.predicted, n)] for bits, n in group]
+            observed, predicted = (_line(points) for points in zip(*each, strict=True))
+            found.append(Slope(*key, observed, predicted, theory))
+    return found
 
 
 def _line(points: Sequence[tuple[int, int | None, FailureLengths]]) -> Line:
-    kept = [(at, float(n)) for at, n, lengths in points if n and not is_bound(lengths, n)]
+    kept = [(2**bits, float(n)) for bits, n, lengths in points if n and not is_bound(lengths, n)]
     slope = loglog_slope(*zip(*kept, strict=True)) if kept else math.nan
     return Line(slope, _power_of_two(slope), len(kept))
 

@@ -2,37 +2,42 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from glassesjax.report.chart import Chart
 from glassesjax.report.render import Plot, page, plot
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes
-from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of
+from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, influences_of
 from glassesjax.studies.train.charts import (
     HERO,
+    MEASURES,
     MOST_DECODERS,
     STATES,
     format_colors,
-    influences_of,
     series_of,
     signals_of,
     state_of,
 )
-from glassesjax.studies.train.failure_cells import FACTOR, Failure
-from glassesjax.studies.train.influence_cells import MEASURES
+from glassesjax.studies.train.failure_cells import FACTOR
 from glassesjax.studies.train.records import TrainConstants, TrainRow
-from glassesjax.studies.train.summary import FormatSummary, TrainSummary
+from glassesjax.studies.train.summary import TrainSummary
 
 MOST_FINDINGS = 4
 
 
 def headline(summary: TrainSummary) -> str:
     """The run in a line, its numbers first."""
-    (training,) = summary.trainings
-    answers = list(map(_format_headline, training.formats)) or ["no answers yet"]
-    return "; ".join([*lost(summary.passes), *answers])
+    (training,), parts = summary.trainings, lost(summary.passes)
+    for form in training.formats:
+        if form.not_finite:
+            parts.append(f"{form.format} not finite, at {form.not_finite} of {form.tested} lengths")
+            continue
+        reach = "at none" if form.reach is None else f"up to {form.reach}"
+        share = f"{form.in_distribution.mean:.1%} right in distribution in {form.format}"
+        parts.append(f"{share}, learned {reach} of {form.lengths[-1].length}")
+    return "; ".join(parts if training.formats else [*parts, "no answers yet"])
 
 
 def lost(passes: Passes) -> list[str]:
@@ -40,14 +45,6 @@ def lost(passes: Passes) -> list[str]:
     if not passes.not_finite:
         return []
     return [f"not finite, in {passes.not_finite} of {passes.known} rows"]
-
-
-def _format_headline(answers: FormatSummary) -> str:
-    if answers.not_finite:
-        return f"{answers.format} not finite, at {answers.not_finite} of {answers.tested} lengths"
-    reach = "at none" if answers.reach is None else f"up to {answers.reach}"
-    share = f"{answers.in_distribution.mean:.1%} right in distribution in {answers.format}"
-    return f"{share}, learned {reach} of {answers.lengths[-1].length}"
 
 
 def train_page(
@@ -101,23 +98,32 @@ def shown(
       Values by the names that ``trained.html.j2`` has.
     """
     lengths = sorted({r.length for one in decoders for rows in one.answers.values() for r in rows})
-    failures = {
-        (one.name, each.seed, each.format): each
-        for one in summary.trainings
-        for each in one.failures
-    }
-    table = [line for one in decoders for line in _lines(one, lengths, failures)]
     every = lambda field: [each for one in summary.trainings for each in getattr(one, field)]
+    failures = {(each.setting, each.seed, each.format): each for each in every("failures")}
     hero = next((name for name in HERO if name in figures), None)
+    table = []
+    for one in decoders:
+        for name, rows in one.answers.items():
+            known = {row.length: row for row in rows}
+            beyond = min((row.length for row in rows if not row.in_training), default=None)
+            table.append(
+                {
+                    "decoder": one,
+                    "format": name,
+                    "drawn": one.drawn.get(name),
+                    "cells": [(n, known.get(n), n == beyond) for n in lengths],
+                    "failure": failures.get((one.training.name, one.seed, name)),
+                }
+            )
+    drawn = (name for one in decoders for name in (one.pairs if hero == "pairs" else one.answers))
+    buttons = lambda names: [(series_of(name), name) for name in dict.fromkeys(names)]
     return {
         "summary": summary,
         "hero": hero,
         "figure": figures[hero] if hero else None,
         "figures": figures,
-        "formats": _formats(decoders, hero),
-        "tabled": [
-            (series_of(name), name) for name in dict.fromkeys(line["format"] for line in table)
-        ],
+        "formats": buttons(drawn),
+        "tabled": buttons(line["format"] for line in table),
         "colors": format_colors(decoders),
         "series_of": series_of,
         "findings": [*_findings(summary)][:MOST_FINDINGS],
@@ -125,63 +131,47 @@ def shown(
         "table": table,
         "labelled": any(one.label for one in decoders),
         "failures": [each for each in failures.values() if each.lengths],
-        "refused": _refused(failures.values()),
-        "named": {(one.name): one.label for one in trainings},
+        # Decoders of which nothing is predicted, once each.
+        "refused": list(
+            {(e.setting, e.seed): e for e in failures.values() if e.lengths is None}.values()
+        ),
+        "named": {one.name: one.label for one in trainings},
         "seeds": max((one.seed for one in decoders), default=0),
         **{field: every(field) for field in ("slopes", "orders", "ratios", "repetitions")},
-        "signals": [(one.label, figures[f"signal-{at}"]) for at, one in signals_of(decoders)],
+        "signals": [
+            (one.label, figures[f"signal-{at}"]) for at, one in enumerate(signals_of(decoders))
+        ],
         "measures": MEASURES,
         "influences": [
-            (cell.name, cell.length, figures[f"influence-{at}"])
-            for at, cell in enumerate(influences_of(trainings))
+            (cell, figures[f"influence-{at}"])
+            for at, cell in enumerate(influences_of(trainings)[:MOST_DECODERS])
         ],
         "factor": FACTOR,
         "most": MOST_DECODERS,
     }
 
 
-def _formats(decoders: Sequence[TrainedDecoder], hero: str | None) -> list[tuple[str, str]]:
-    """Formats of the first figure with the names of their series."""
-    every = (name for one in decoders for name in (one.pairs if hero == "pairs" else one.answers))
-    return [(series_of(name), name) for name in dict.fromkeys(every)]
-
-
 def _findings(summary: TrainSummary) -> Iterator[str]:
-    """Names of the findings that there are, those of the rarer measurements first."""
+    """Names of the findings that there are, those of the rarer measurements first.
+
+    None is what the title says: it has the accuracy beyond the training where no pair was asked
+    about, and that at trained lengths where nothing is learned.
+    """
     each = summary.trainings
-    refused = any(cell.lengths is None for one in each for cell in one.failures)
+    titled = summary.accuracy_following and summary.learned and not summary.collisions
     there = {
         "contradictions": summary.num_contradictions,
         "ratio": any(one.ratios for one in each),
-        "influence": any(order.orders["influence"] for one in each for order in one.orders),
-        "boundary": summary.boundary is not None and summary.following is not None,
-        "collisions": summary.collisions,
+        "influence": any(order.row.influence for one in each for order in one.orders),
+        "boundary": summary.boundary and summary.following and not titled,
+        "reach": summary.reach and not summary.learned,
+        "collision": summary.first_collision,
         "predictions": summary.predictions.compared,
-        "lowest": summary.lowest and summary.lowest.accuracy < 1 and summary.answered > 1,
-        "refused": refused,
-    }
+        "lowest": summary.lowest and summary.lowest.accuracy < 1 and summary.answered > 1
+        and summary.learned,
+        "refused": any(cell.wrong for one in each for cell in one.failures),
+    }  # fmt: skip
     return (name for name, is_there in there.items() if is_there)
-
-
-def _refused(failures: Iterable[Failure]) -> list[Failure]:
-    """Decoders of which nothing is predicted, once each."""
-    return list({(e.setting, e.seed): e for e in failures if e.lengths is None}.values())
-
-
-def _lines(
-    one: TrainedDecoder, lengths: Sequence[int], failures: Mapping[tuple[str, int, str], Failure]
-) -> Iterator[dict[str, Any]]:
-    """A line of the table for each format of a decoder."""
-    for name, rows in one.answers.items():
-        known = {row.length: row for row in rows}
-        beyond = min((row.length for row in rows if not row.in_training), default=None)
-        yield {
-            "decoder": one,
-            "format": name,
-            "drawn": one.drawn.get(name),
-            "cells": [(n, known.get(n), n == beyond) for n in lengths],
-            "failure": failures.get((one.training.name, one.seed, name)),
-        }
 
 
 def _answers(one: TrainedDecoder) -> dict[str, Any]:
@@ -205,8 +195,10 @@ def plots(
     if hero is None:
         return drawn
     rows = [*_values(decoders, "pairs" if hero == "pairs" else "answers")]
-    narrow = functools.partial(HERO[hero], decoders, narrow=True)
-    return {hero: plot(hero, figures[hero], narrow=narrow, rows=rows), **drawn}
+    narrow, linear = (
+        functools.partial(HERO[hero], decoders, **{scale: True}) for scale in ("narrow", "linear")
+    )
+    return {hero: plot(hero, figures[hero], narrow=narrow, linear=linear, rows=rows), **drawn}
 
 
 # Fields of rows that are the data of a figure.

@@ -1,33 +1,52 @@
 """The numbers that trainings come down to."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
-from glassesjax.studies.train.cells import (
-    RIGHT,
-    Answered,
-    Answers,
-    Training,
-    answered,
-    learned,
-    losses,
-    reach,
-    training_of,
-)
+from glassesjax.studies.train.cells import Training, training_of
 from glassesjax.studies.train.failure_cells import Failure, Slope, failures, slopes
-from glassesjax.studies.train.influence_cells import MEASURES, Order, Places, influence_cells
 from glassesjax.studies.train.records import (
+    AnswersRow,
+    InDistributionRow,
+    InfluenceOrderRow,
     PairRow,
     RatioRow,
     RepetitionRow,
+    StepRow,
     TrainConstants,
     TrainRow,
 )
+
+RowT = TypeVar("RowT", InfluenceOrderRow, RatioRow, RepetitionRow, PairRow)
+
+RIGHT = 0.99  # share of right answers from which a length counts as learned
+
+
+class Answers(NamedTuple):
+    """The answers of all seeds in one format, at one length or at lengths drawn as in training."""
+
+    exact_match: tuple[float, ...]
+    """Share of right answers, by seed."""
+    mean: float
+    """Over the seeds."""
+    logit_margin: float
+    """The smallest of all seeds."""
+    loss: float
+    """Mean over seeds, in nats a token."""
+
+
+class Answered(NamedTuple):
+    """The answers of all seeds at one length in one format."""
+
+    length: int
+    in_training: bool
+    answers: Answers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,33 +65,28 @@ class FormatSummary:
     tested: int
     """How many these are."""
 
+    @property
+    def last(self) -> int | None:
+        """The longest tested length of the training."""
+        return max((point.length for point in self.lengths if point.in_training), default=None)
 
-class OrderSummary(NamedTuple):
-    """One decoder at one length: whether accuracy by position and a measure have one order."""
+    @property
+    def following(self) -> int | None:
+        """The shortest tested one beyond it."""
+        return min((point.length for point in self.lengths if not point.in_training), default=None)
 
-    decoder: str
-    length: int
-    accuracy: float
-    dispersion: float | None
-    orders: dict[str, Order | None]
-    """By measure; None where there is no order."""
-
-
-class RatioSummary(NamedTuple):
-    """What one decoder counts of all items."""
-
-    decoder: str
-    mask: str
-    accuracy: float
-    ratio_only_accuracy: float
-    exceeds_ratio_only: bool
+    @property
+    def is_learned(self) -> bool:
+        """Whether each tested trained length is, and those between."""
+        tested = self.last is None or (self.reach is not None and self.reach >= self.last)
+        return tested and self.in_distribution.mean >= RIGHT
 
 
-class Repetitions(NamedTuple):
-    """Items of one length against their repetitions, for one decoder."""
+class DecoderRow(NamedTuple, Generic[RowT]):
+    """A row, and which decoder it is of."""
 
     decoder: str
-    row: RepetitionRow
+    row: RowT
 
 
 class Contradiction(NamedTuple):
@@ -123,11 +137,12 @@ class TrainingSummary:
     failures: list[Failure]
     """Failure lengths, by decoder and format."""
     slopes: list[Slope]
-    orders: list[OrderSummary]
-    """Influence by position; empty where none was measured."""
-    ratios: list[RatioSummary]
-    """Empty where no ratio was asked for."""
-    repetitions: list[Repetitions]
+    orders: list[DecoderRow[InfluenceOrderRow]]
+    """Influence by position, by decoder and length; empty where none was measured."""
+    ratios: list[DecoderRow[RatioRow]]
+    """What a decoder counts of all items; empty where no ratio was asked for."""
+    repetitions: list[DecoderRow[RepetitionRow]]
+    """Items of one length against their repetitions, by decoder and length."""
     contradictions: list[Contradiction]
     """What contradicts a statement that the rows are compared with."""
 
@@ -178,12 +193,16 @@ class TrainSummary:
     """Accuracy there, means over seeds; None where ``boundary`` is."""
     accuracy_following: Span | None
     """Likewise."""
+    reach: Span | None
+    """The longest length up to which every tested one is learned; None where one has none."""
     accuracy_trained: Span | None
     """Accuracy at lengths drawn as in the training; None where nothing was answered."""
     lowest: Lowest | None
     """None where nothing was answered."""
     collisions: Span | None
     """Share of the pairs beyond the training that collide, over decoders and formats."""
+    first_collision: DecoderRow[PairRow] | None
+    """Of these pairs that do the one with the least n; None where none does."""
     predictions: Predictions
     furthest: Failure | None
     """The prediction with the largest factor between it and what is observed."""
@@ -209,7 +228,20 @@ def summary_of(trainings: Sequence[Training]) -> TrainSummary:
     cells = [cell for one in each for cell in one.failures]
     compared = [cell for cell in cells if cell.ratio and not cell.is_reference]
     answers = [(one, form) for one in each for form in one.formats]
-    boundary, following = (_common(end(form) for _, form in answers) for end in (_last, _next))
+    by_format: dict[str, list[bool]] = {}
+    for _, form in answers:
+        by_format.setdefault(form.format, []).append(form.is_learned)
+    boundary = _common(form.last for _, form in answers)
+    following = _common(form.following for _, form in answers)
+    reaches = [form.reach for _, form in answers if form.reach is not None]
+    points = [point for _, form in answers for point in form.lengths]
+    at = lambda length: (point.answers.mean for point in points if point.length == length)
+    collisions = (
+        DecoderRow(training.label, row)
+        for training in trainings
+        for row in training.of(PairRow)
+        if row.collision and not row.in_training
+    )
     return TrainSummary(
         passes=passes(
             getattr(row, "finite", None) for training in trainings for row in training.rows
@@ -217,58 +249,31 @@ def summary_of(trainings: Sequence[Training]) -> TrainSummary:
         trainings=each,
         decoders=sum(one.seeds for one in each),
         answered=len(answers),
-        learned=sum(_is_learned(form) for _, form in answers),
-        learned_formats=_learned_formats(each),
+        learned=sum(form.is_learned for _, form in answers),
+        learned_formats=[n for n, v in by_format.items() if all(v) and len(v) == len(each)],
         boundary=boundary,
         following=following,
-        accuracy_boundary=_accuracy(answers, boundary),
-        accuracy_following=_accuracy(answers, following),
+        accuracy_boundary=_span(at(boundary)),
+        accuracy_following=_span(at(following)),
+        reach=_span(reaches) if len(reaches) == len(answers) else None,
         accuracy_trained=_span(form.in_distribution.mean for _, form in answers),
         lowest=min(
             (Lowest(one.label, form.format, form.in_distribution.mean) for one, form in answers),
             key=lambda lowest: lowest.accuracy,
             default=None,
         ),
-        collisions=_span(cell.share_beyond for cell in cells if cell.share_beyond is not None),
+        collisions=_span(c.collisions_beyond / c.pairs_beyond for c in cells if c.pairs_beyond),
+        first_collision=min(collisions, key=lambda each: each.row.length, default=None),
         predictions=Predictions(sum(not cell.beyond_factor for cell in compared), len(compared)),
         furthest=max(compared, key=lambda cell: abs(math.log(cell.ratio or 1)), default=None),
         num_contradictions=sum(len(one.contradictions) for one in each),
     )
 
 
-def _last(form: FormatSummary) -> int | None:
-    return max((point.length for point in form.lengths if point.in_training), default=None)
-
-
-def _next(form: FormatSummary) -> int | None:
-    return min((point.length for point in form.lengths if not point.in_training), default=None)
-
-
 def _common(lengths: Iterable[int | None]) -> int | None:
     """The one value that all have; None where there is no such."""
     values = set(lengths)
     return values.pop() if len(values) == 1 else None
-
-
-def _is_learned(form: FormatSummary) -> bool:
-    last = _last(form)
-    tested = last is None or (form.reach is not None and form.reach >= last)
-    return tested and form.in_distribution.mean >= RIGHT
-
-
-def _learned_formats(trainings: Sequence[TrainingSummary]) -> list[str]:
-    verdicts: dict[str, list[bool]] = {}
-    for one in trainings:
-        for form in one.formats:
-            verdicts.setdefault(form.format, []).append(_is_learned(form))
-    return [name for name, each in verdicts.items() if all(each) and len(each) == len(trainings)]
-
-
-def _accuracy(
-    answers: Sequence[tuple[TrainingSummary, FormatSummary]], length: int | None
-) -> Span | None:
-    points = (point for _, form in answers for point in form.lengths)
-    return _span(point.answers.mean for point in points if point.length == length)
 
 
 def _span(values: Iterable[float]) -> Span | None:
@@ -278,48 +283,45 @@ def _span(values: Iterable[float]) -> Span | None:
 
 def _training(training: Training) -> TrainingSummary:
     known, cells = training.constants, failures(training)
+    rows_of = lambda kind: [DecoderRow(training.decoder(r.seed), r) for r in training.of(kind)]
     return TrainingSummary(
         name=training.name,
         label=training.label,
         shortest=known.shortest,
         longest=known.longest,
         mix=known.mix,
-        seeds=len(losses(training)),
+        seeds=len({row.seed for row in training.of(StepRow)}),
         formats=_formats(training),
         failures=cells,
         slopes=slopes(cells),
-        orders=[_order(cell) for cell in influence_cells(training)],
-        ratios=[
-            RatioSummary(
-                training.decoder(row.seed),
-                known.mask,
-                row.accuracy,
-                row.ratio_only_accuracy,
-                row.exceeds_ratio_only,
-            )
-            for row in training.of(RatioRow)
-        ],
-        repetitions=[
-            Repetitions(training.decoder(row.seed), row) for row in training.of(RepetitionRow)
-        ],
+        orders=rows_of(InfluenceOrderRow),
+        ratios=rows_of(RatioRow),
+        repetitions=rows_of(RepetitionRow),
         contradictions=[*_contradictions(training)],
     )
 
 
 def _formats(training: Training) -> list[FormatSummary]:
-    drawn = learned(training)
+    """The answers by format, in the order in which these were asked for."""
+    groups: dict[str, dict[int, list[AnswersRow]]] = {}
+    for row in training.of(AnswersRow):
+        groups.setdefault(row.format, {}).setdefault(row.length, []).append(row)
     summaries = []
-    for name, curve in answered(training).items():
-        if name not in drawn:
+    for name, lengths in groups.items():
+        drawn = [row for row in training.of(InDistributionRow) if row.format == name]
+        if not drawn:
             expected = f"Expected answers in {name} at lengths as in training"
             raise BadInput(f"{expected}, got none from {training.name}: run its command again.")
-        losses = [drawn[name].loss, *(point.answers.loss for point in curve)]
+        curve = [Answered(n, rows[0].in_training, _of(rows)) for n, rows in sorted(lengths.items())]
+        learned = itertools.takewhile(lambda point: point.answers.mean >= RIGHT, curve)
+        whole = _of(drawn)
+        losses = [whole.loss, *(point.answers.loss for point in curve)]
         summaries.append(
             FormatSummary(
                 format=name,
-                in_distribution=drawn[name],
+                in_distribution=whole,
                 lengths=curve,
-                reach=reach(curve),
+                reach=max((point.length for point in learned), default=None),
                 not_finite=sum(map(math.isnan, losses)),
                 tested=len(losses),
             )
@@ -327,12 +329,17 @@ def _formats(training: Training) -> list[FormatSummary]:
     return summaries
 
 
-def _order(cell: Places) -> OrderSummary:
-    orders = {name: cell.order(name) for name in MEASURES}
-    return OrderSummary(cell.name, cell.length, cell.row.accuracy, cell.row.dispersion, orders)
+def _of(rows: Sequence[AnswersRow | InDistributionRow]) -> Answers:
+    exact = tuple(row.exact_match for row in rows)
+    return Answers(
+        exact_match=exact,
+        mean=sum(exact) / len(rows),
+        logit_margin=min(row.logit_margin for row in rows),
+        loss=sum(row.loss for row in rows) / len(rows),
+    )
 
 
-def _contradictions(training: Training) -> Iterable[Contradiction]:
+def _contradictions(training: Training) -> Iterator[Contradiction]:
     for row in training.of(PairRow):
         if row.contradicted:
             yield Contradiction(f"{training.name}, seed {row.seed}", row)

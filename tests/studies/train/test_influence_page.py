@@ -6,7 +6,7 @@ from studies.collapse.test_page import findings
 from studies.train.made_train import ACCURACIES, counted, influences, run_of, step, training
 from wording import says
 
-from glassesjax.studies.train.influence_cells import Order, influence_cells
+from glassesjax.studies.train.cells import influences_of
 from glassesjax.studies.train.run import result
 from glassesjax.studies.train.study import violations
 from glassesjax.studies.train.summary import summary_of
@@ -18,25 +18,29 @@ TWO = training(influences(16, 0.5), COPY)
 ONE = training(influences(32, None), COPY, num_layers=1)
 
 
+def values(cell, field):
+    return [getattr(row, field) for row in cell.positions]
+
+
 def test_cells_put_positions_in_order():
-    [first], [second] = influence_cells(TWO), influence_cells(ONE)
-    assert first.values("position") == [0, 1, 2]
-    assert first.values("accuracy") == list(ACCURACIES)
-    assert first.order("rollout") == (0.5, 0.25, 0.625)
-    assert second.order("rollout") is None
-    assert Order(0.1, -0.2, 0.4).has_both_signs
-    assert not first.order("rollout").has_both_signs
-    assert (first.name, second.name) == (f"{COPY}, 2 layers, seed 0", f"{COPY}, 1 layer, seed 0")
+    [first], [second] = influences_of([TWO]), influences_of([ONE])
+    assert values(first, "position") == [0, 1, 2]
+    assert values(first, "accuracy") == list(ACCURACIES)
+    order = first.row.rollout
+    assert (order.spearman, order.low, order.high) == (0.5, 0.25, 0.625)
+    assert second.row.rollout is None
+    names = (f"{COPY}, 2 layers, seed 0", f"{COPY}, 1 layer, seed 0")
+    assert (first.decoder, second.decoder) == names
 
 
 def test_cells_of_a_sweep_stay_apart():
     """They may share positions, layers, seed and length, and differ in what the cell names."""
     causal = training(influences(16, 0.5), "copy_at, mask causal")
     window = training(influences(16, 0.25, first=1.0), "copy_at, mask window-4")
-    [first], [second] = influence_cells(causal), influence_cells(window)
-    assert first.values("influence") == [3, 2, 1]
-    assert second.values("influence") == [1, 1, 1]
-    assert (first.name, second.name) == (
+    first, second = influences_of([causal, window])
+    assert values(first, "influence") == [3, 2, 1]
+    assert values(second, "influence") == [1, 1, 1]
+    assert (first.decoder, second.decoder) == (
         "copy_at, mask causal, 2 layers, seed 0",
         "copy_at, mask window-4, 2 layers, seed 0",
     )

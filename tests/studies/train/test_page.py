@@ -25,13 +25,12 @@ from wording import says
 
 from glassesjax.errors import BadInput
 from glassesjax.report.chart import drawing
-from glassesjax.studies.train.cells import answered, decoders_of, learned, losses, reach
+from glassesjax.studies.train.cells import decoders_of, influences_of
 from glassesjax.studies.train.charts import (
     MOST_DECODERS,
     accuracy_chart,
     failure_chart,
     influence_chart,
-    influences_of,
     loss_chart,
     pairs_chart,
     panels_of,
@@ -56,32 +55,33 @@ ROWS = [
 ONE = training(ROWS)
 
 
-def test_steps_come_in_order_and_what_is_no_number_is_none():
-    assert losses(ONE)[1] == ([10, 20], [1.0, 0.5])
-    steps, values = losses(ONE)[0]
-    assert steps == [10, 20]
-    assert values[0] == 2.0
-    assert values[1] != values[1]
+def test_steps_come_in_order_and_what_is_no_number_is_a_gap():
+    [axes] = loss_chart(ONE).axes
+    first, second = ([list(xs) for xs in line.get_data()] for line in axes.lines)
+    assert second == [[10, 20], [1.0, 0.5]]
+    assert first[0] == [10, 20]
+    assert first[1][0] == 2.0
+    assert math.isnan(first[1][1])
 
 
 def test_answers_are_means_over_seeds_and_the_smallest_margin():
-    curve = answered(ONE)["f32"]
-    assert [(point.length, point.in_training) for point in curve] == [
+    wide, narrow = summary_of([ONE]).trainings[0].formats
+    assert [(point.length, point.in_training) for point in wide.lengths] == [
         (2, True),
         (4, True),
         (8, False),
     ]
-    assert [point.answers.mean for point in curve] == [0.99, 1.0, 0.375]
-    assert curve[1].answers.logit_margin == 0.5
-    assert learned(ONE)["f32"].mean == 0.75
-    assert learned(ONE)["f32"].logit_margin == -1.0
+    assert [point.answers.mean for point in wide.lengths] == [0.99, 1.0, 0.375]
+    assert wide.lengths[1].answers.logit_margin == 0.5
+    assert wide.in_distribution.mean == 0.75
+    assert wide.in_distribution.logit_margin == -1.0
+    assert (wide.reach, wide.last, wide.following) == (4, 4, 8)
+    assert narrow.reach is None
 
 
 def test_reach_ends_at_the_first_length_that_is_not_learned():
-    assert reach(answered(ONE)["f32"]) == 4
-    assert reach(answered(ONE)["bf16"]) is None
-    later = [*answered(ONE)["f32"], answered(ONE)["f32"][1]._replace(length=16)]
-    assert reach(later) == 4
+    later = [*ROWS, answer(0, "f32", 16, 1.0), answer(1, "f32", 16, 1.0)]
+    assert summary_of([training(later)]).trainings[0].formats[0].reach == 4
 
 
 def test_the_headline_has_share_and_reach_of_each_format():
@@ -121,6 +121,8 @@ def test_a_summary_says_where_learning_ends():
     assert (summary.learned, summary.answered) == (2, 2)
     assert summary.learned_formats == ["f32", "bf16"]
     assert summary.collisions == (1, 1)
+    first = summary.first_collision.row
+    assert (first.format, first.length, first.collision) == ("bf16", 8, True)
     failed = summary_of([training(answers_in(["f32"], learned=False))])
     assert (failed.learned, failed.learned_formats) == (0, [])
     assert failed.lowest == ("", "f32", 0)
@@ -181,8 +183,8 @@ def test_other_figures_have_what_the_rows_have():
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
-        (PAIRED, "In bf16, e4m3fn and e8m3@weights the decoder is right up to n = 4; beyond, some"
-         " pairs n, n + 1 get one answer for both"),
+        (PAIRED, "In bf16, e4m3fn and e8m3@weights the decoder is right up to n = 4; beyond, 0% to"
+         " 100% of the pairs n, n + 1 get one answer for both"),
         ([*answers_in(["f32"]), refused()], "In f32 the decoder is right up to n = 4; at n = 8,"
          " beyond training, 0% of the answers are right"),
         (answers_in(["f32"], learned=False), "The task is not learned: at trained lengths 0% of the"
@@ -204,11 +206,7 @@ def test_the_first_figure_is_titled_by_the_answer(rows, text, undrawn):
 
 def test_a_page_has_its_findings_answers_and_every_format(undrawn):
     page = page_of([*PAIRED, step(0, 10, 1.0)])
-    assert findings(page) == [
-        "4 → 8",
-        "0% to 100%",
-        "1 of 2",
-    ]
+    assert findings(page) == ["0%", "n = 8", "1 of 2"]
     assert re.findall(r'<tbody data-format="([^"]+)"', page) == ["bf16", "e4m3fn", "e8m3_weights"]
     answers = page.partition("Answers to each pair")[2].partition("</details>")[0]
     assert answers.count("<tr>") == 1 + len(PAIR_LENGTHS)
@@ -230,7 +228,9 @@ def test_a_page_says_why_nothing_is_predicted(undrawn):
     page = page_of([*answers_in(["f32"]), refused(counts)])
     assert findings(page)[-1] == "3 of 29"
     assert "failure length</th>" not in page
-    assert findings(page_of([*answers_in(["f32"]), refused()]))[-1] == "No pairs"
+    page = page_of([*answers_in(["f32"]), refused()])
+    assert findings(page) == []
+    assert "no two trained lengths are drawn alike" in page
 
 
 SWEPT = swept(("a<b", ROWS), ("second", [row for row in ROWS if row.format == "f32"]))
