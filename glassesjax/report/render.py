@@ -82,8 +82,8 @@ def plot(
 def plots(
     figures: Mapping[str, Callable[..., Chart]],
     *,
-    hero: str = "",
-    linear: Callable[..., Chart] | None = None,
+    hero: str | None = None,
+    linear: bool = False,
     rows: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Plot]:
     """The figures of a page, each drawn once, and the one that answers for a phone as well.
@@ -91,14 +91,15 @@ def plots(
     Args:
       figures: What draws each, by its name.
       hero: Name of the one that answers, if it is there; what draws it takes ``narrow``.
-      linear: What draws that one with a linear scale, and takes ``narrow`` too.
+      linear: Whether that one has a linear scale, too; what draws it takes ``linear`` then.
       rows: The data behind that one.
     """
     drawn = {}
     for name, draw in figures.items():
         if name == hero:
             narrow = functools.partial(draw, narrow=True)
-            drawn[name] = plot(name, draw, narrow=narrow, linear=linear, rows=rows)
+            other = functools.partial(draw, linear=True) if linear else None
+            drawn[name] = plot(name, draw, narrow=narrow, linear=other, rows=rows)
         else:
             drawn[name] = plot(name, draw)
     return drawn

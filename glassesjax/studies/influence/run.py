@@ -48,14 +48,13 @@ def result(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceResult:
     """
     profiles, summary = profiles_of(run)[0], summarize(run)
     figures = figures_of(profiles)
-    linear = functools.partial(influence_chart, profiles, linear=True)
     return Result(
         run=run,
         summary=summary,
         headline=headline(summary),
         figures=figures,
         files=lambda: page_files(
-            plots(figures, hero="influence", linear=linear, rows=values(profiles)),
+            plots(figures, hero="influence", linear=True, rows=values(profiles)),
             functools.partial(influence_page, run, summary, profiles),
         ),
     )

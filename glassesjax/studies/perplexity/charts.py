@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.policy_colors import policy_color
-from glassesjax.report.ticks import Limits, log_axis
+from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
 from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
 from glassesjax.studies.perplexity.summary import (
     AtPosition,
@@ -21,6 +22,7 @@ from glassesjax.studies.perplexity.summary import (
 from glassesjax.studies.perplexity.totals import FULL
 
 FEW = 5  # policies whose lines are far apart; sizes side by side
+LINEAR = 100  # factor between two values that a linear axis shows
 
 
 def by_cost(summary: PerplexitySummary) -> list[str]:
@@ -31,16 +33,19 @@ def by_cost(summary: PerplexitySummary) -> list[str]:
 
 
 @charted
-def ratios_chart(summary: PerplexitySummary, *, narrow: bool = False) -> Chart:
+def ratios_chart(
+    summary: PerplexitySummary, *, narrow: bool = False, linear: bool = False
+) -> Chart:
     """Perplexity over that of the full cache: a panel a size, a line a policy.
 
     Args:
       summary: Of the run.
       narrow: Whether it is for a phone.
+      linear: Whether the axis is linear, not logarithmic.
 
     Returns:
-      Panels of one logarithmic axis, whose reference line is the full cache; without a full cache
-      the axis is perplexity itself.
+      Panels of one axis, whose reference line is the full cache; without a full cache the axis is
+      perplexity itself.
     """
     policies = by_cost(summary) or [FULL]
     slots = summary.slots or [summary.cells[0].cell.slots]
@@ -49,31 +54,44 @@ def ratios_chart(summary: PerplexitySummary, *, narrow: bool = False) -> Chart:
     left = min(max(7.6 * max(map(len, policies)), 60), 130 if narrow else 190) + 14
     width, right, panel = 358 if narrow else 1104, 76, 52 + line * len(policies) + 26
     chart = Chart(width, lines * panel + 26)
-    limits = Limits.spanning([*([1.0] if summary.full else []), *_values(summary)])
+    values = [value for value in _values(summary) if math.isfinite(value)]
+    limits = Limits.spanning(values)
     wide = (width - left) / columns
+    most = min(max(int((wide - right) / 46), 2), 9)  # ticks that there is room for
+    unit = "\N{MULTIPLICATION SIGN}" if summary.full else ""
     for at, size in enumerate(slots):
         down, across = divmod(at, columns)
         place = left + across * wide, 52 + down * panel
         axes = chart.panel(*place, wide - right, line * len(policies))
-        _panel(chart, axes, summary, size, policies, limits)
-        log_axis(axes, "x", limits, most=_most(wide - right), unit=_unit(summary))
+        if linear:
+            _linear_axis(axes, values, most, unit)
+        else:
+            log_axis(axes, "x", limits, most=most, unit=unit)
+        _panel(chart, axes, summary, size, policies)
         _heads(axes, summary, size, name_full=columns <= 2 or at == 0)
         names = policies if not across else [""] * len(policies)
         axes.set_yticks(range(len(policies)), names, fontsize=13.5, color=COLORS["ink"])
         axes.tick_params(axis="y", length=0)
     label = "perplexity over that of the full cache" if summary.full else "perplexity"
+    label += "" if linear else " (log scale)"
     middle = 0.5 if narrow else (left + (width - left - right) / 2) / width
-    chart.text(middle, 5 / chart.height, f"{label} (log scale)", ha="center", color=COLORS["soft"])
+    chart.text(middle, 5 / chart.height, label, ha="center", color=COLORS["soft"])
     return chart
 
 
-def _most(width: float) -> int:
-    """How many ticks an axis has room for."""
-    return min(max(int(width / 46), 2), 9)
+def _linear_axis(axes: Axes, values: Sequence[float], most: int, unit: str) -> None:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    pad = 0.06 * (high - low) or 1.0
+    axes.set_xlim(low - pad, high + pad)
+    ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+    inside = [float(tick) for tick in ticks if low - pad <= tick <= high + pad]
+    set_ticks(axes.xaxis, {tick: f"{tick:,.10g}{unit}" for tick in inside})
 
 
-def _unit(summary: PerplexitySummary) -> str:
-    return "\N{MULTIPLICATION SIGN}" if summary.full else ""
+def has_linear(summary: PerplexitySummary) -> bool:
+    """Whether what is small can be told apart on a linear axis, too."""
+    values = [value for value in _values(summary) if math.isfinite(value)]
+    return bool(values) and max(values) < LINEAR * min(values)
 
 
 def _value(summary: PerplexitySummary, cell: CellSummary) -> float:
@@ -82,15 +100,17 @@ def _value(summary: PerplexitySummary, cell: CellSummary) -> float:
     return cell.over_full.ratio.value if cell.over_full else 1.0
 
 
-def _segment(summary: PerplexitySummary, at: AtPosition) -> float:
+def _segment(at: AtPosition) -> float:
     return at.perplexity if at.over_full is None else at.over_full
 
 
 def _values(summary: PerplexitySummary) -> list[float]:
+    """All that has a place on the axis."""
     cells = summary.cells
-    segments = [_segment(summary, at) for cell in cells for at in cell.evicted]
+    segments = [_segment(at) for cell in cells for at in cell.evicted]
     ends = [end for cell in cells if cell.over_full for end in cell.over_full.ratio]
-    return [*(_value(summary, cell) for cell in cells), *segments, *ends]
+    full = [1.0] if summary.full else []
+    return [*full, *(_value(summary, cell) for cell in cells), *segments, *ends]
 
 
 def _panel(
@@ -99,11 +119,10 @@ def _panel(
     summary: PerplexitySummary,
     slots: int,
     policies: Sequence[str],
-    limits: Limits,
 ) -> None:
     axes.set_ylim(len(policies) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
-    start = 1.0 if summary.full else limits.low
+    start = 1.0 if summary.full else axes.get_xlim()[0]
     if summary.full:
         axes.axvline(1, color=COLORS["ink"], lw=1.2, zorder=1)
     for at, policy in enumerate(policies):
@@ -136,7 +155,7 @@ def _line(
         chart.series(policy, bar)
         interval = f"\n95% interval {times_text(ends[0])} to {times_text(ends[1])}"
     for part in cell.evicted:
-        ratio = _segment(summary, part)
+        ratio = _segment(part)
         if math.isfinite(ratio):
             look: dict[str, Any] = {"ms": 14, "mew": 1.5, "color": color, "zorder": 3}
             chart.series(policy, axes.plot([ratio], [at], "|", **look))
@@ -157,7 +176,9 @@ def _heads(axes: Axes, summary: PerplexitySummary, slots: int, *, name_full: boo
         text = f"full cache, {perplexity_text(summary.full.perplexity)}"
         place = {"xy": (1, 1), "xycoords": ("data", "axes fraction")}
         low, high = axes.get_xlim()
-        side = "left" if low * high > 1 else "right"  # where the reference line leaves more room
+        # On the side where the reference line leaves more room.
+        at_one, *ends = (float(axes.transData.transform((x, 0))[0]) for x in (1, low, high))
+        side = "left" if 2 * at_one < sum(ends) else "right"
         axes.annotate(text, xytext=(0, 5), textcoords="offset points", ha=side, **place, **soft)
     place = {"xy": (1, 1), "xycoords": "axes fraction", "xytext": (6, 5)}
     axes.annotate("perplexity", textcoords="offset points", **place, **soft)
@@ -176,24 +197,20 @@ def positions_chart(summary: PerplexitySummary, slots: int) -> Chart:
     log_axis(axes, "y", Limits.spanning(values), most=6)
     parts = cells[0].by_position
     first, last = max(min(32, parts[0].last // 2), 1), parts[-1].last + 1
-    _position_axis(axes, first, last)
+    axes.set_xlim(first, last)
+    axes.set_xscale("log")
+    between = doublings(32, last / 2.5, most=3) if last >= 80 else []
+    set_ticks(axes.xaxis, [*between, last])
+    axes.set_xlabel("position in the window (log scale)")
     if first < slots < last:
         axes.axvline(slots, color=COLORS["c6"], lw=1, ls=(0, (2, 2)))
     for cell in cells:
         _steps(chart, axes, cell, first)
-    _names_at_ends(chart, axes, cells, last)
-    axes.set_title("perplexity (log scale)", fontsize=12, color=COLORS["soft"], pad=8)
+    name = lambda cell: (cell.cell.policy, cell.cell.policy, policy_color(cell.cell.policy))
+    ends = [End(cell.by_position[-1].perplexity, *name(cell)) for cell in cells]
+    names_at_ends(chart, axes, ends, size=12, gap=6)
+    up(axes, "perplexity (log scale)")
     return chart
-
-
-def _position_axis(axes: Axes, first: int, last: int) -> None:
-    doublings = [2**e for e in range(5, 40) if 2**e < last / 2.5]
-    ticks = [*doublings[:: -(-len(doublings) // 3) or 1], last]
-    axes.set_xlim(first, last)
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set_xlabel("position in the window (log scale)")
 
 
 def _steps(chart: Chart, axes: Axes, cell: CellSummary, first: int) -> None:
@@ -210,28 +227,6 @@ def _steps(chart: Chart, axes: Axes, cell: CellSummary, first: int) -> None:
         if math.isfinite(value):
             text += f"\nperplexity {perplexity_text(value)}"
             chart.mark(axes, (middle, value), text, series=policy)
-
-
-def _names_at_ends(chart: Chart, axes: Axes, cells: Sequence[CellSummary], last: int) -> None:
-    """Policies by name at the right, pushed apart where they would lie on each other."""
-    ends = [(cell.by_position[-1].perplexity, cell.cell.policy) for cell in cells]
-    known = sorted((end for end in ends if math.isfinite(end[0])), reverse=True)
-    apart = min(14.0, 190 / max(len(known), 1))
-    heights: list[float] = []
-    for value, _ in known:
-        at = float(axes.transData.transform((last, value))[1])
-        heights.append(min(at, heights[-1] - apart) if heights else at)
-    least = float(axes.bbox.y0) + 3
-    for at in reversed(range(len(heights))):
-        heights[at] = max(heights[at], least)
-        least = heights[at] + apart
-    for (_, policy), height in zip(known, heights, strict=True):
-        y = float(axes.transData.inverted().transform((0, height))[1])
-        color = COLORS[policy_color(policy)]
-        place = {"xy": (1, y), "xycoords": ("axes fraction", "data"), "xytext": (6, 0)}
-        look = {"va": "center", "color": color, "fontsize": 12}
-        label = axes.annotate(policy, textcoords="offset points", **place, **look)
-        chart.series(policy, label)
 
 
 def sizes_drawn(summary: PerplexitySummary) -> list[SizeSummary]:

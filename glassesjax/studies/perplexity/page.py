@@ -14,7 +14,7 @@ from glassesjax.studies.perplexity import paper
 from glassesjax.studies.perplexity.charts import by_cost, sizes_drawn
 from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
-from glassesjax.studies.perplexity.summary import CellSummary, PerplexitySummary
+from glassesjax.studies.perplexity.summary import PerplexitySummary
 from glassesjax.studies.perplexity.totals import FULL
 
 
@@ -42,14 +42,29 @@ def perplexity_page(
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
     known = run.constants
+    span = f"windows: {summary.windows}, of up to {known.window_tokens} tokens"
+    if known.span == "book":
+        span = f"a book of {known.window_tokens} tokens"
+    # The full cache, then size by size, lowest perplexity first.
+    rank = lambda cell: (
+        cell.cell.policy != FULL,
+        cell.cell.slots,
+        cell.perplexity if math.isfinite(cell.perplexity) else math.inf,
+    )
     least = summary.sizes[0] if summary.sizes else None
     return page(
         "glassesjax.studies.perplexity",
         run=run,
         summary=summary,
         model=model_name(known.model),
-        title=text_title(summary.text),
-        facts=_facts(summary, known),
+        facts=[
+            known.weights or known.model,
+            text_title(summary.text),
+            f"{summary.tokens} tokens scored",
+            span,
+            f"position ids: {known.position_ids}",
+            known.dtype,
+        ],
         figure=figures["ratios"],
         positions=[(size, figures[f"positions-{size.slots}"]) for size in sizes_drawn(summary)],
         colors={policy: policy_color(policy) for policy in by_cost(summary)},
@@ -57,32 +72,13 @@ def perplexity_page(
         best=summary.of(least.lowest, least.slots) if least and least.lowest else None,
         has_intervals=summary.blocks >= LEAST_BLOCKS and not summary.ranking_obstacle,
         has_segments=any(cell.evicted for cell in summary.cells if cell.cell.policy != FULL),
-        table=_in_order(summary),
+        table=sorted(summary.cells, key=rank),
         paper=paper,
         perplexity_text=perplexity_text,
         times_text=times_text,
         size_text=size_text,
         interval=_interval,
     )
-
-
-def _facts(summary: PerplexitySummary, known: PerplexityConstants) -> list[str]:
-    span = f"windows: {summary.windows}, of up to {known.window_tokens} tokens"
-    if known.span == "book":
-        span = f"a book of {known.window_tokens} tokens"
-    scored = f"{summary.tokens} tokens scored"
-    ids = f"position ids: {known.position_ids}"
-    return [known.weights or known.model, text_title(summary.text), scored, span, ids, known.dtype]
-
-
-def _in_order(summary: PerplexitySummary) -> list[CellSummary]:
-    """The full cache, then size by size, lowest perplexity first."""
-    rank = lambda cell: (
-        cell.cell.policy != FULL,
-        cell.cell.slots,
-        cell.perplexity if math.isfinite(cell.perplexity) else math.inf,
-    )
-    return sorted(summary.cells, key=rank)
 
 
 def _interval(ratio: Interval, *, close: bool = False) -> str:

@@ -6,7 +6,7 @@ from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.perplexity.charts import figures_of
+from glassesjax.studies.perplexity.charts import figures_of, has_linear
 from glassesjax.studies.perplexity.measure import measure
 from glassesjax.studies.perplexity.page import headline, perplexity_page, segments
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
@@ -53,7 +53,7 @@ def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
         headline=headline(summary),
         figures=figures,
         files=lambda: page_files(
-            plots(figures, hero="ratios", rows=segments(summary)),
+            plots(figures, hero="ratios", linear=has_linear(summary), rows=segments(summary)),
             functools.partial(perplexity_page, run, summary),
         ),
     )

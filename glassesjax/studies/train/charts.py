@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -315,7 +315,9 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
     axes.fill_between(band, band / FACTOR, band * FACTOR, color=COLORS["band"], lw=0, zorder=0)
     axes.plot(band, band, color=COLORS["c6"], lw=1, zorder=1)
     colors = format_colors(decoders)
-    sizes = dict(zip(colors, np.linspace(11, 5, len(colors)).tolist(), strict=True))
+    # Formats that stand in one place show as rings.
+    largest = min(2 + 3.2 * len(colors), 24)
+    sizes = dict(zip(colors, np.linspace(largest, 5, len(colors)).tolist(), strict=True))
     for one, name, lengths in known:
         place = lambda n, lengths=lengths: lengths.reach * BEYOND if n is None else n
         x, y = place(lengths.predicted), place(lengths.observed)
@@ -323,7 +325,6 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
         color, series = COLORS[colors[name]], series_of(name)
         look = {"color": color, "mec": color, "mfc": COLORS["paper"] if bound else color}
         drawn = axes.plot([place(n) for n in _interval(lengths)], [y, y], color=color, lw=1)
-        # Formats that stand in one place show as rings.
         drawn += axes.plot([x], [y], "o", ms=sizes[name], mew=1.3, zorder=3, **look)
         chart.series(series, drawn)
         text = ", ".join(filter(None, [one.label, name]))
@@ -437,6 +438,11 @@ def loss_chart(training: Training) -> Chart:
 
 HERO: Mapping[str, Callable[..., Chart]] = {"pairs": pairs_chart, "accuracy": accuracy_chart}
 """The first of these that a page has is the figure that answers."""
+
+
+def hero_of(figures: Container[str]) -> str | None:
+    """The name of the figure that answers, of those that a page has."""
+    return next((name for name in HERO if name in figures), None)
 
 
 def figures_of(trainings: Sequence[Training]) -> dict[str, Callable[[], Chart]]:

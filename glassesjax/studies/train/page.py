@@ -1,21 +1,20 @@
 """What the pages of a training and of a sweep show, by the names of their templates."""
 
-import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from glassesjax.report.chart import Chart
-from glassesjax.report.render import Plot, page, plot
+from glassesjax.report.render import Plot, page, plots
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes
 from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, influences_of
 from glassesjax.studies.train.charts import (
-    HERO,
     MEASURES,
     MOST_DECODERS,
     STATES,
     format_colors,
+    hero_of,
     series_of,
     signals_of,
     state_of,
@@ -100,7 +99,7 @@ def shown(
     lengths = sorted({r.length for one in decoders for rows in one.answers.values() for r in rows})
     every = lambda field: [each for one in summary.trainings for each in getattr(one, field)]
     failures = {(each.setting, each.seed, each.format): each for each in every("failures")}
-    hero = next((name for name in HERO if name in figures), None)
+    hero = hero_of(figures)
     table = []
     for one in decoders:
         for name, rows in one.answers.items():
@@ -115,14 +114,14 @@ def shown(
                     "failure": failures.get((one.training.name, one.seed, name)),
                 }
             )
-    drawn = (name for one in decoders for name in (one.pairs if hero == "pairs" else one.answers))
+    figured = (name for one in decoders for name in (one.pairs if hero == "pairs" else one.answers))
     buttons = lambda names: [(series_of(name), name) for name in dict.fromkeys(names)]
     return {
         "summary": summary,
         "hero": hero,
         "figure": figures[hero] if hero else None,
         "figures": figures,
-        "formats": buttons(drawn),
+        "formats": buttons(figured),
         "tabled": buttons(line["format"] for line in table),
         "colors": format_colors(decoders),
         "series_of": series_of,
@@ -186,27 +185,21 @@ def _answers(one: TrainedDecoder) -> dict[str, Any]:
     return {"label": one.label, "formats": formats, "lines": lines}
 
 
-def plots(
-    figures: Mapping[str, Callable[[], Chart]], decoders: Sequence[TrainedDecoder]
-) -> dict[str, Plot]:
-    """Each figure drawn, the one that answers also for a phone and with its data."""
-    hero = next((name for name in HERO if name in figures), None)
-    drawn = {name: plot(name, draw) for name, draw in figures.items() if name != hero}
-    if hero is None:
-        return drawn
-    rows = [*_values(decoders, "pairs" if hero == "pairs" else "answers")]
-    narrow, linear = (
-        functools.partial(HERO[hero], decoders, **{scale: True}) for scale in ("narrow", "linear")
-    )
-    return {hero: plot(hero, figures[hero], narrow=narrow, linear=linear, rows=rows), **drawn}
-
-
 # Fields of rows that are the data of a figure.
 DATA: Mapping[str, Sequence[str]] = {
     "pairs": ("length", "target", "next_target", "answer", "next_answer", "correct", "collision"),
     "answers": ("length", "exact_match", "logit_margin", "examples"),
 }
 PREDICTED = ("predicted", "predicted_low", "predicted_high", "observed")
+
+
+def plots_of(
+    figures: Mapping[str, Callable[[], Chart]], decoders: Sequence[TrainedDecoder]
+) -> dict[str, Plot]:
+    """Each figure drawn, the one that answers also for a phone and linear, and with its data."""
+    hero = hero_of(figures)
+    rows = [*_values(decoders, "pairs" if hero == "pairs" else "answers")]
+    return plots(figures, hero=hero, linear=True, rows=rows)
 
 
 def _values(decoders: Sequence[TrainedDecoder], what: str) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from glassesjax.runs.study import Call
 from glassesjax.studies.train.cells import decoders_of, training_of
 from glassesjax.studies.train.charts import figures_of, loss_chart
 from glassesjax.studies.train.measure import Steps, measure, mesh_of, settled
-from glassesjax.studies.train.page import headline, plots, train_page
+from glassesjax.studies.train.page import headline, plots_of, train_page
 from glassesjax.studies.train.records import StepRow, TrainConstants, TrainRow
 from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.settings import TrainSettings
@@ -122,7 +122,7 @@ def result(run: Run[TrainRow, TrainConstants]) -> TrainResult:
         headline=headline(summary),
         figures=figures,
         files=lambda: page_files(
-            plots(figures, decoders_of([training])),
+            plots_of(figures, decoders_of([training])),
             functools.partial(train_page, run, training, summary),
         ),
     )

@@ -27,7 +27,7 @@ from glassesjax.runs.study import Call
 from glassesjax.studies.train.cells import decoders_of
 from glassesjax.studies.train.charts import figures_of
 from glassesjax.studies.train.measure import mesh_of
-from glassesjax.studies.train.page import plots
+from glassesjax.studies.train.page import plots_of
 from glassesjax.studies.train.records import TrainRow
 from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.settings import TrainSettings
@@ -197,7 +197,7 @@ def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
         headline=headline(summary),
         figures=figures,
         files=lambda: page_files(
-            plots(figures, decoders_of(trainings)),
+            plots_of(figures, decoders_of(trainings)),
             functools.partial(sweep_page, run, trainings, summary),
         ),
         labels={kind: (*axes, *names) for kind, names in LABELS.items()},
