@@ -4,7 +4,10 @@ import re
 
 from glassesjax.cache.policies import SHORT
 
-SCORES = {"full": "ink", SHORT: "c6", "h2o": "c1", "window": "c2", "tova": "c3", "h2o_mean": "c4"}
+SCORES = {
+    "full": "ink", SHORT: "c6", "truncated": "c6", "h2o": "c1", "window": "c2", "tova": "c3",
+    "h2o_mean": "c4",
+}  # fmt: skip
 SINKS = "c5"  # a window that keeps the first tokens
 
 

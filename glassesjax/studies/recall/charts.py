@@ -3,14 +3,16 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import percent
-from glassesjax.report.render import number
+from glassesjax.report.policy_colors import policy_color
+from glassesjax.report.render import number, signed
+from glassesjax.report.ticks import set_ticks, up
 from glassesjax.studies.recall.cells import UNBOUNDED
 from glassesjax.studies.recall.settings import TRUNCATED
 from glassesjax.studies.recall.summary import (
@@ -22,28 +24,11 @@ from glassesjax.studies.recall.summary import (
 
 DASHED = (0, (4, 1.8))
 LOSS = "nats a token"
-APART = 15  # pixels between two names at the ends of lines
-
-
-class End(NamedTuple):
-    """Where a policy's line ends."""
-
-    loss: float
-    """As it is placed."""
-    name: str
-    color: str
-    """Its token."""
-
-
-def colors_of(summary: RecallSummary) -> dict[str, str]:
-    """A color token for each policy."""
-    full = {UNBOUNDED: "ink"} if any(panel.full for panel in summary.panels) else {}
-    count = len(SERIES_COLORS)
-    return full | {name: SERIES_COLORS[at % count] for at, name in enumerate(summary.policies)}
+BAR = 28  # pixels from one policy to the next
 
 
 @charted
-def depth_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
+def loss_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
     """The loss of the expected answers by the depth at which they stand in the passage.
 
     Args:
@@ -51,55 +36,97 @@ def depth_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
       narrow: Whether it is for a phone.
 
     Returns:
-      Small axes for each task and length, one a size of the cache: a line a policy.
+      Small axes for each task and length, one a size of the cache: a line a policy, or a bar where
+      the answers of the run stand at one depth.
     """
-    lines = _grid(summary, 2 if narrow else 3)
+    bars = len(summary.depths) == 1
+    lines = _grid(summary, 3 - narrow * (1 + bars))
     columns = max(map(len, lines))
     width, left, label = (358, 28, 0) if narrow else (1104, 34, 104)
     height = 150 if narrow or len(lines) > 2 else 200 if len(lines) == 2 else 300
-    chart = Chart(760 if not narrow and columns == 1 else width, len(lines) * (height + 76) + 6)
+    room = 76  # for names above and ticks below
+    if bars:
+        most = max(len(_shown(*each)) for line in lines for each in line)
+        left, label = 7 * max(map(len, [UNBOUNDED, *summary.policies])) + 16, 76
+        height, room = BAR * most, 52
+    chart = Chart(760 if not narrow and columns == 1 else width, len(lines) * (height + room) + 6)
     step = (chart.width - 4) / columns
     for line, shown in enumerate(lines):
         for column, (panel, slots) in enumerate(shown):
-            top = 44 + line * (height + 76)
+            top = 44 + line * (height + room)
             axes = chart.panel(left + column * step, top, step - left - label - 10, height)
-            cells = [c for c in panel.cells if c.slots == slots or not c.bounded]
-            _loss_axis(axes, panel)
-            _depth_axis(axes, panel.depths)
             name = f"{panel.task}, {panel.length} tokens"
             name = name if slots is None else f"{name}: {slots} slots"
             edge = {"xycoords": "axes fraction", "textcoords": "offset points"}
             axes.annotate(name, (0, 1), (-left + 4, 24), fontsize=12 if narrow else 13, **edge)
             axes.annotate(LOSS, (0, 1), (-left + 4, 8), color=COLORS["soft"], fontsize=12, **edge)
-            ends = [_depth_line(chart, axes, panel, cell, colors_of(summary)) for cell in cells]
+            cells = _shown(panel, slots)
+            if bars:
+                _bars(chart, axes, panel, cells)
+                continue
+            _loss_axis(axes, panel)
+            _depth_axis(axes, panel.depths)
+            ends = [_depth_line(chart, axes, panel, cell) for cell in cells]
             if label:
-                _names_at_ends(chart, axes, ends)
+                names_at_ends(chart, axes, ends)
             if line + 1 == len(lines):
                 axes.set_xlabel("depth of the answer" if narrow else "depth in the passage")
     return chart
+
+
+def _shown(panel: PanelSummary, slots: int | None) -> list[CellSummary]:
+    """The full cache, and what was measured with one size."""
+    return [cell for cell in panel.cells if cell.slots == slots or not cell.bounded]
+
+
+def _bars(chart: Chart, axes: Axes, panel: PanelSummary, cells: Sequence[CellSummary]) -> None:
+    """A bar a policy from zero to its loss, which is written at its end."""
+    axes.set_xlim(0, _top(panel))
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    set_ticks(axes.yaxis, {at: cell.policy for at, cell in enumerate(cells)})
+    axes.tick_params(axis="y", length=0, labelcolor=COLORS["ink"])
+    for at, cell in enumerate(cells):
+        color = COLORS[policy_color(cell.policy)]
+        loss = cell.nats if math.isfinite(cell.nats) else 0.0
+        text = axes.annotate(
+            signed(cell.nats), (loss, at), (6, 0), textcoords="offset points", va="center",
+            weight="bold", annotation_clip=False,
+        )  # fmt: skip
+        chart.series(cell.policy, axes.barh([at], [loss], 0.62, color=color), text)
+        stop = (_top(panel), at + 0.45)
+        values = _values(cell, cell.depths[0])
+        chart.mark(axes, (0, at - 0.45), values, stop=stop, series=cell.policy)
 
 
 @charted
 def slots_chart(summary: RecallSummary, panel: PanelSummary) -> Chart:
     """The loss of the expected answers against the size of the cache."""
     chart = Chart(350, 236)
-    axes = chart.panel(34, 22, 306, 168)
+    axes = chart.panel(34, 22, 236, 168)
     _loss_axis(axes, panel)
-    _slots_axis(axes, panel.slots)
-    axes.set_title(LOSS, fontsize=12, color=COLORS["soft"], pad=6)
-    for name, token in colors_of(summary).items():
+    axes.set_xscale("log")
+    axes.set_xlim(panel.slots[0] / 1.15, panel.slots[-1] * 1.15)
+    set_ticks(axes.xaxis, panel.slots)
+    axes.set_xlabel("slots (log scale)")
+    up(axes, LOSS)
+    ends = []
+    for name in [UNBOUNDED, *summary.policies]:
         cells = sorted((c for c in panel.cells if c.policy == name), key=lambda c: c.slots)
-        place = functools.partial(_place, panel)
-        if name == UNBOUNDED:
-            for cell in cells:
-                chart.series(name, axes.axhline(place(cell.nats), color=COLORS[token], lw=1.5))
+        if not cells:
             continue
-        at, heights = [c.slots for c in cells], [place(c.nats) for c in cells]
-        style = {"color": COLORS[token], "linestyle": DASHED if name == TRUNCATED else "-"}
+        at, heights = [c.slots for c in cells], [_place(panel, c.nats) for c in cells]
+        ends.append(End(heights[-1], name, name, policy_color(name), name == UNBOUNDED))
+        if name == UNBOUNDED:
+            chart.series(name, axes.axhline(heights[0], color=COLORS["ink"], lw=1.5))
+            continue
+        style = {"color": COLORS[policy_color(name)], "ls": DASHED if name == TRUNCATED else "-"}
         chart.series(name, axes.plot(at, heights, "o", ms=4, lw=2, **style))
-        for cell in cells:
+        for cell, height in zip(cells, heights, strict=True):
             text = f"{cell.name}\n{number(cell.nats)} {LOSS}\n{cell.hits} of {cell.questions} exact"
-            chart.mark(axes, (cell.slots, place(cell.nats)), text, series=name, radius=7)
+            chart.mark(axes, (cell.slots, height), text, series=name, radius=7)
+    names_at_ends(chart, axes, ends, size=12, gap=6)
     return chart
 
 
@@ -109,7 +136,7 @@ def figures_of(summary: RecallSummary) -> dict[str, Callable[[], Chart]]:
     Returns:
       ``depth``; then ``slots-TASK-LENGTH``, where several sizes were measured.
     """
-    figures: dict[str, Callable[[], Chart]] = {"depth": functools.partial(depth_chart, summary)}
+    figures: dict[str, Callable[[], Chart]] = {"depth": functools.partial(loss_chart, summary)}
     for panel in summary.panels:
         if len(panel.slots) > 1:
             draw = functools.partial(slots_chart, summary, panel)
@@ -162,20 +189,9 @@ def _depth_axis(axes: Axes, depths: Sequence[float]) -> None:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def _slots_axis(axes: Axes, slots: Sequence[int]) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(slots[0] / 1.15, slots[-1] * 1.15)
-    axes.xaxis.set_major_locator(FixedLocator(slots))
-    axes.xaxis.set_major_formatter(FixedFormatter([str(each) for each in slots]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("slots (log scale)")
-
-
-def _depth_line(
-    chart: Chart, axes: Axes, panel: PanelSummary, cell: CellSummary, colors: dict[str, str]
-) -> End:
+def _depth_line(chart: Chart, axes: Axes, panel: PanelSummary, cell: CellSummary) -> End:
     """A policy's line with its marks; where it ends."""
-    name, token = cell.policy, colors[cell.policy]
+    name, token = cell.policy, policy_color(cell.policy)
     color = COLORS[token]
     at, losses = [d.depth for d in cell.depths], [d.nats for d in cell.depths]
     heights = [_place(panel, loss) for loss in losses]
@@ -190,31 +206,13 @@ def _depth_line(
     for depth, height in zip(cell.depths, heights, strict=True):
         text = _values(cell, depth)
         chart.mark(axes, (depth.depth, height), text, series=name)
-    return End(heights[-1], name, token)
+    return End(heights[-1], name, name, token, not cell.bounded)
 
 
 def _values(cell: CellSummary, depth: DepthSummary) -> str:
     lines = [f"{cell.name}, depth {depth.depth:g}", f"{number(depth.nats)} {LOSS}"]
     lines += [f"{depth.hits} of {depth.questions} exact"]
     return "\n".join([*lines, f"{percent(depth.retained)} of the line cached"])
-
-
-def _names_at_ends(chart: Chart, axes: Axes, ends: Sequence[End]) -> None:
-    """Policies by name at the right, pushed apart where they would lie on each other."""
-    height = lambda end: float(axes.transData.transform((0, end.loss))[1])
-    places, below = [], math.inf
-    for end in sorted(ends, key=height, reverse=True):
-        below = min(height(end), below - APART)
-        places.append((end, below))
-    above = axes.bbox.y0
-    for end, place in reversed(places):  # none under the axis
-        place, above = max(place, above), max(place, above) + APART
-        y = axes.transData.inverted().transform((0, place))[1]
-        style = {
-            "color": COLORS[end.color],
-            "weight": "bold" if end.name == UNBOUNDED else "normal",
-        }
-        chart.series(end.name, axes.text(1.06, y, end.name, va="center", clip_on=False, **style))
 
 
 def _grid(summary: RecallSummary, columns: int) -> list[list[tuple[PanelSummary, int | None]]]:

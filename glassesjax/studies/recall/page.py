@@ -5,19 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassesjax.report.models import model_name
+from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page, words
 from glassesjax.runs.run import Run
 from glassesjax.studies.recall.cells import panels, read_cells
-from glassesjax.studies.recall.charts import colors_of, slots_name
+from glassesjax.studies.recall.charts import slots_name
 from glassesjax.studies.recall.records import RecallConstants, RecallRow
 from glassesjax.studies.recall.summary import RecallSummary
-
-
-def headline(summary: RecallSummary) -> str:
-    """The run in a line, its numbers first."""
-    cells = lambda panel: (f"{cell.name} {cell.hits} of {cell.questions}" for cell in panel.cells)
-    first, *rest = [f"{panel.name}: {', '.join(cells(panel))}" for panel in summary.panels]
-    return "; ".join([*summary.passes.phrases("questions"), f"exact answers in {first}", *rest])
 
 
 def recall_page(
@@ -30,8 +24,7 @@ def recall_page(
     """
     known = run.constants
     model = model_name(known.model)
-    tasks = list(dict.fromkeys(panel.task for panel in summary.panels))
-    lengths = sorted({panel.length for panel in summary.panels})
+    policies = [*dict.fromkeys(c.policy for c in summary.unbounded), *summary.policies]
     sizes = sorted({slots for panel in summary.panels for slots in panel.slots})
     return page(
         "glassesjax.studies.recall",
@@ -40,23 +33,20 @@ def recall_page(
         model=model,
         facts=[
             known.weights or model,
-            words(tasks),
-            f"passages of {words(lengths)} tokens",
+            words(summary.tasks),
+            f"passages of {words(summary.lengths)} tokens",
             f"answers: {summary.answers}",
             f"read {words(dict.fromkeys(row.prefill for row in run.rows))}",
             known.dtype,
         ],
         figure=figures["depth"],
         by_size=[(p, figures[name]) for p in summary.panels if (name := slots_name(p)) in figures],
-        colors=colors_of(summary),
-        tasks=tasks,
-        lengths=lengths,
+        colors={name: policy_color(name) for name in policies},
         filters={
-            "task": [(name, name) for name in tasks],
-            "length": [(length, f"{length} tokens") for length in lengths],
+            "task": [(name, name) for name in summary.tasks],
+            "length": [(length, f"{length} tokens") for length in summary.lengths],
             "slots": [(slots, f"{slots} slots") for slots in sizes],
         },
-        depths=sorted({depth for panel in summary.panels for depth in panel.depths}),
         answers=_answers(run),
     )
 

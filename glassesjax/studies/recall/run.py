@@ -2,13 +2,13 @@
 
 import functools
 
-from glassesjax.report.render import page_files, plots
+from glassesjax.report.render import answer, page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.recall.charts import figures_of
 from glassesjax.studies.recall.measure import measure, open_subject
-from glassesjax.studies.recall.page import headline, recall_page, values
+from glassesjax.studies.recall.page import recall_page, values
 from glassesjax.studies.recall.reading import readings_text
 from glassesjax.studies.recall.records import RecallConstants, RecallRow
 from glassesjax.studies.recall.settings import RecallSettings
@@ -39,7 +39,7 @@ def result(run: Run[RecallRow, RecallConstants]) -> RecallResult:
     return Result(
         run=run,
         summary=summary,
-        headline=headline(summary),
+        headline=answer("glassesjax.studies.recall", summary),
         figures=figures,
         files=lambda: page_files(
             plots(figures, hero="depth", rows=values(summary)),

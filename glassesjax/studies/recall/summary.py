@@ -78,7 +78,7 @@ class CellSummary:
 
     @property
     def name(self) -> str:
-        """As the headline names it."""
+        """Policy and size."""
         return cell_name(self.policy, self.slots)
 
     def at(self, depth: float) -> DepthSummary | None:
@@ -147,6 +147,11 @@ class PanelSummary:
         return sorted({cell.slots for cell in self.cells if cell.bounded})
 
     @property
+    def unbounded(self) -> list[CellSummary]:
+        """That one alone, or none."""
+        return [self.full] if self.full else []
+
+    @property
     def smallest(self) -> list[CellSummary]:
         """The bounded caches with the fewest slots, if their losses are finite."""
         fewest = [cell for cell in self.cells if cell.bounded and cell.slots == self.slots[0]]
@@ -200,6 +205,26 @@ class RecallSummary:
     def smallest(self) -> list[CellSummary]:
         """Of each panel the bounded caches with the fewest slots, if their losses are finite."""
         return [cell for panel in self.panels for cell in panel.smallest]
+
+    @property
+    def unbounded(self) -> list[CellSummary]:
+        """Of each panel the cell that kept everything."""
+        return [cell for panel in self.panels for cell in panel.unbounded]
+
+    @property
+    def tasks(self) -> list[str]:
+        """In the order of the run."""
+        return list(dict.fromkeys(panel.task for panel in self.panels))
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of the passages, in tokens, ascending."""
+        return sorted({panel.length for panel in self.panels})
+
+    @property
+    def depths(self) -> list[float]:
+        """All depths, ascending."""
+        return sorted({depth for panel in self.panels for depth in panel.depths})
 
     @property
     def first_lower(self) -> Gap | None:
