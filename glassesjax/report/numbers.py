@@ -35,8 +35,8 @@ def percent(share: float) -> str:
     """
     if math.isnan(share):
         return "not finite"
-    if 0 <= share < 0.0005:
-        return "under 0.1%" if share else "0%"
+    if 0 < share < 0.0005:
+        return "under 0.1%"
     return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
 
 

@@ -151,19 +151,20 @@ def page(
     return _environment(package, parent).get_template(template).render(**files, **context) + "\n"
 
 
-def answer(package: str, summary: object, *, parent: str = "") -> str:
+def answer(package: str, summary: object, *, parent: str = "", **helpers: object) -> str:
     """What a run comes down to, in a sentence: the title of its page's first figure.
 
     Args:
       package: Whose template ``answer.html.j2`` it is.
       summary: All that the template reads.
       parent: As for ``page``.
+      **helpers: What makes text of its numbers, where filters do not.
 
     Returns:
       Plain text, for a terminal.
     """
     template = _environment(package, parent).get_template("answer.html.j2")
-    return Markup(template.render(summary=summary)).striptags()
+    return Markup(template.render(summary=summary, **helpers)).striptags()
 
 
 @functools.cache

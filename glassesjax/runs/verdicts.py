@@ -23,10 +23,6 @@ class Passes(NamedTuple):
             return []
         return [f"not finite, in {self.not_finite} of {self.known} {what}"]
 
-    def sentences(self, what: str = "rows") -> list[str]:
-        """The first sentence on a run of a model that is not finite."""
-        return [f"N{text[1:]}: these have no result." for text in self.phrases(what)]
-
 
 def passes(finite: Iterable[object]) -> Passes:
     """Counts rows by whether the unrounded pass is finite.

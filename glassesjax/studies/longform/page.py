@@ -7,15 +7,8 @@ from glassesjax.report.models import model_name
 from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
-from glassesjax.statistics.intervals import LEAST_BLOCKS
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 from glassesjax.studies.longform.summary import LongformSummary, by_cell, full_perplexity
-
-
-def headline(summary: LongformSummary) -> str:
-    """The run in a line, its numbers first."""
-    cells = [f"{cell.name} {cell.ended} of {cell.texts}" for cell in summary.cells]
-    return "; ".join([*summary.passes.phrases("texts"), f"texts that end: {', '.join(cells)}"])
 
 
 def longform_page(
@@ -38,7 +31,6 @@ def longform_page(
         figure=figure,
         colors={cell.policy: policy_color(cell.policy) for cell in summary.cells},
         slots=sorted({cell.slots for cell in summary.cells if cell.bounded}),
-        has_intervals=summary.pairs >= LEAST_BLOCKS,
         texts=[(number, _texts(run, names, number)) for number in samples],
     )
 

@@ -2,13 +2,13 @@
 
 import functools
 
-from glassesjax.report.render import page_files, plots
+from glassesjax.report.render import answer, page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.longform.charts import texts_chart
 from glassesjax.studies.longform.measure import measure, open_subject
-from glassesjax.studies.longform.page import headline, longform_page, values
+from glassesjax.studies.longform.page import longform_page, values
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 from glassesjax.studies.longform.settings import LongformSettings
 from glassesjax.studies.longform.summary import LongformSummary, summarize
@@ -46,7 +46,7 @@ def result(run: Run[LongformRow, LongformConstants]) -> LongformResult:
     return Result(
         run=run,
         summary=summary,
-        headline=headline(summary),
+        headline=answer("glassesjax.studies.longform", summary),
         figures=figures,
         files=lambda: page_files(
             plots(figures, hero="texts", rows=values(run.rows)),

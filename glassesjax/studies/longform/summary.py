@@ -9,7 +9,7 @@ import numpy as np
 
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
-from glassesjax.statistics.intervals import Interval, paired_difference
+from glassesjax.statistics.intervals import LEAST_BLOCKS, Interval, paired_difference
 from glassesjax.studies.longform.records import LongformConstants, LongformRow
 
 UNBOUNDED = "full"
@@ -62,7 +62,7 @@ class CellSummary:
 
     @property
     def name(self) -> str:
-        """Policy and size, as headline and figures name it."""
+        """Policy and size, as findings and figures name it."""
         return f"{self.policy} with {self.slots} slots" if self.bounded else self.policy
 
 
@@ -93,6 +93,11 @@ class LongformSummary:
     def full(self) -> CellSummary | None:
         """The texts of the full cache, if they were written."""
         return next((cell for cell in self.cells if not cell.bounded), None)
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are texts enough for one."""
+        return self.pairs >= LEAST_BLOCKS
 
     def most(self, field: str) -> CellSummary | None:
         """The policy and size with the largest value, of those with a text longer than the cache.

@@ -9,7 +9,7 @@ from glassesjax.report.models import model_name
 from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
-from glassesjax.statistics.intervals import LEAST_BLOCKS, Interval
+from glassesjax.statistics.intervals import Interval
 from glassesjax.studies.perplexity import paper
 from glassesjax.studies.perplexity.charts import by_cost, sizes_drawn
 from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
@@ -17,18 +17,8 @@ from glassesjax.studies.perplexity.records import PerplexityConstants, Perplexit
 from glassesjax.studies.perplexity.summary import PerplexitySummary
 from glassesjax.studies.perplexity.totals import FULL
 
-
-def headline(summary: PerplexitySummary) -> str:
-    """The run in a line, its numbers first."""
-    full = [f"full {perplexity_text(summary.full.perplexity)}"] if summary.full else []
-    value = lambda policy, slots: perplexity_text(summary.of(policy, slots).perplexity)
-    sizes = [
-        f"{size.slots} slots: {', '.join(f'{p} {value(p, size.slots)}' for p in size.policies)}"
-        for size in summary.sizes
-        if size.policies
-    ]
-    lost = summary.passes.phrases("segments")
-    return f"perplexity {'; '.join([*lost, *full, *sizes])}"
+TEXTS = {"perplexity_text": perplexity_text, "times_text": times_text, "size_text": size_text}
+"""What makes text of a number in the templates."""
 
 
 def perplexity_page(
@@ -70,14 +60,11 @@ def perplexity_page(
         colors={policy: policy_color(policy) for policy in by_cost(summary)},
         least=least,
         best=summary.of(least.lowest, least.slots) if least and least.lowest else None,
-        has_intervals=summary.blocks >= LEAST_BLOCKS and not summary.ranking_obstacle,
         has_segments=any(cell.evicted for cell in summary.cells if cell.cell.policy != FULL),
         table=sorted(summary.cells, key=rank),
         paper=paper,
-        perplexity_text=perplexity_text,
-        times_text=times_text,
-        size_text=size_text,
         interval=_interval,
+        **TEXTS,
     )
 
 

@@ -2,13 +2,13 @@
 
 import functools
 
-from glassesjax.report.render import page_files, plots
+from glassesjax.report.render import answer, page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.perplexity.charts import figures_of, has_linear
 from glassesjax.studies.perplexity.measure import measure
-from glassesjax.studies.perplexity.page import headline, perplexity_page, segments
+from glassesjax.studies.perplexity.page import TEXTS, perplexity_page, segments
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.settings import PerplexitySettings
 from glassesjax.studies.perplexity.subject import open_subject
@@ -50,7 +50,7 @@ def result(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexityResult:
     return Result(
         run=run,
         summary=summary,
-        headline=headline(summary),
+        headline=answer("glassesjax.studies.perplexity", summary, **TEXTS),
         figures=figures,
         files=lambda: page_files(
             plots(figures, hero="ratios", linear=has_linear(summary), rows=segments(summary)),

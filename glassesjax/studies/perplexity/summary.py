@@ -12,7 +12,7 @@ from glassesjax.cache.policies import SHORT
 from glassesjax.cache.readable import may_know
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
-from glassesjax.statistics.intervals import Interval
+from glassesjax.statistics.intervals import LEAST_BLOCKS, Interval
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.totals import FULL, CellName, LossSource, Totals
 
@@ -177,6 +177,11 @@ class PerplexitySummary:
     def of(self, policy: str, slots: int) -> CellSummary:
         """The numbers of one policy and size."""
         return next(each for each in self.cells if each.cell == (policy, slots))
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are blocks enough for one, of a text on which policies can be ranked."""
+        return self.blocks >= LEAST_BLOCKS and not self.ranking_obstacle
 
     @property
     def full(self) -> CellSummary | None:

@@ -7,7 +7,6 @@ from typing import Any
 from glassesjax.report.chart import Chart
 from glassesjax.report.render import Plot, page, plots
 from glassesjax.runs.run import Run
-from glassesjax.runs.verdicts import Passes
 from glassesjax.studies.train.cells import TrainedDecoder, Training, decoders_of, influences_of
 from glassesjax.studies.train.charts import (
     MEASURES,
@@ -24,26 +23,6 @@ from glassesjax.studies.train.records import TrainConstants, TrainRow
 from glassesjax.studies.train.summary import TrainSummary
 
 MOST_FINDINGS = 4
-
-
-def headline(summary: TrainSummary) -> str:
-    """The run in a line, its numbers first."""
-    (training,), parts = summary.trainings, lost(summary.passes)
-    for form in training.formats:
-        if form.not_finite:
-            parts.append(f"{form.format} not finite, at {form.not_finite} of {form.tested} lengths")
-            continue
-        reach = "at none" if form.reach is None else f"up to {form.reach}"
-        share = f"{form.in_distribution.mean:.1%} right in distribution in {form.format}"
-        parts.append(f"{share}, learned {reach} of {form.lengths[-1].length}")
-    return "; ".join(parts if training.formats else [*parts, "no answers yet"])
-
-
-def lost(passes: Passes) -> list[str]:
-    """What a headline begins with where the unrounded pass is not finite."""
-    if not passes.not_finite:
-        return []
-    return [f"not finite, in {passes.not_finite} of {passes.known} rows"]
 
 
 def train_page(

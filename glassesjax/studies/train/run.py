@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from glassesjax.errors import BadInput
-from glassesjax.report.render import page_files
+from glassesjax.report.render import answer, page_files
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.provenance import code_fields
 from glassesjax.runs.run import Result, Run
@@ -17,7 +17,7 @@ from glassesjax.runs.study import Call
 from glassesjax.studies.train.cells import decoders_of, training_of
 from glassesjax.studies.train.charts import figures_of, loss_chart
 from glassesjax.studies.train.measure import Steps, measure, mesh_of, settled
-from glassesjax.studies.train.page import headline, plots_of, train_page
+from glassesjax.studies.train.page import plots_of, train_page
 from glassesjax.studies.train.records import StepRow, TrainConstants, TrainRow
 from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.settings import TrainSettings
@@ -119,7 +119,7 @@ def result(run: Run[TrainRow, TrainConstants]) -> TrainResult:
     return Result(
         run=run,
         summary=summary,
-        headline=headline(summary),
+        headline=answer("glassesjax.studies.train", summary),
         figures=figures,
         files=lambda: page_files(
             plots_of(figures, decoders_of([training])),

@@ -7,34 +7,13 @@ from typing import Any
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.train.cells import Training, decoders_of
-from glassesjax.studies.train.failure_cells import FACTOR
-from glassesjax.studies.train.page import common_facts, lost, shown
+from glassesjax.studies.train.page import common_facts, shown
 from glassesjax.studies.train.records import TrainRow
 from glassesjax.surveys.sweep.records import SweepConstants, axis_column
-from glassesjax.surveys.sweep.summary import Shares, SweepSummary, axes_of
+from glassesjax.surveys.sweep.summary import SweepSummary, axes_of
 
 FILTERS = 2  # settings that a reader may filter by
 MOST_VALUES = 6  # of one of them
-
-
-def headline(summary: SweepSummary) -> str:
-    """The sweep in a line, its numbers first."""
-    if not summary.cells_done:
-        return "No cell is done yet: the process that finishes one writes this page again."
-    parts = [*lost(summary.passes), f"{summary.cells_done} of {summary.cells} cells"]
-    parts += map(_range, summary.shares)
-    near, compared = summary.predictions
-    if compared:
-        parts.append(
-            f"{near} of {compared} failure lengths predicted within a factor of {FACTOR:g}"
-        )
-    return "; ".join(parts)
-
-
-def _range(shares: Shares) -> str:
-    span = f"{shares.least:.1%}"
-    span += "" if shares.least == shares.most else f" to {shares.most:.1%}"
-    return f"{span} right in distribution in {shares.format}"
 
 
 def sweep_page(

@@ -13,7 +13,7 @@ import jax
 
 from glassesjax.errors import BadInput, Busy
 from glassesjax.files import to_json, write_by_rename, writing
-from glassesjax.report.render import page_files
+from glassesjax.report.render import answer, page_files
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.jobs import run_jobs
 from glassesjax.runs.journal import PROGRAMS
@@ -33,7 +33,7 @@ from glassesjax.studies.train.rows import constants
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.studies.train.study import STUDY as TRAIN
 from glassesjax.surveys.sweep.measure import done_cells, fill_cells, missing, sweep_programs
-from glassesjax.surveys.sweep.page import headline, sweep_page
+from glassesjax.surveys.sweep.page import sweep_page
 from glassesjax.surveys.sweep.records import LABELS, ROWS, SweepConstants, axis_column
 from glassesjax.surveys.sweep.settings import SweepSettings
 from glassesjax.surveys.sweep.study import STUDY, SweepOptions
@@ -194,7 +194,7 @@ def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
     return Result(
         run=run,
         summary=summary,
-        headline=headline(summary),
+        headline=answer("glassesjax.studies.train", summary),
         figures=figures,
         files=lambda: page_files(
             plots_of(figures, decoders_of(trainings)),

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from glassesjax.errors import BadInput
 from glassesjax.runs.record import from_row
@@ -15,14 +15,6 @@ from glassesjax.studies.train.summary import TrainSummary, summary_of
 from glassesjax.surveys.sweep.records import SweepConstants, axis_column
 
 
-class Shares(NamedTuple):
-    """Right answers in distribution in one format, over the cells: means over seeds."""
-
-    format: str
-    least: float
-    most: float
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepSummary(TrainSummary):
     """What a sweep says: its trainings, cell by cell, and how many there are."""
@@ -30,10 +22,6 @@ class SweepSummary(TrainSummary):
     cells_done: int
     cells: int
     """Of the grid."""
-    formats: list[str]
-    """In which some decoder answered, in the order of the rows."""
-    shares: list[Shares]
-    """One a format."""
 
 
 def trainings_of(run: Run[TrainRow, SweepConstants]) -> list[Training]:
@@ -96,14 +84,8 @@ def axes_of(settings: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
 def summarize(run: Run[TrainRow, SweepConstants], trainings: Sequence[Training]) -> SweepSummary:
     """The numbers of a sweep."""
     summary = summary_of(trainings)
-    shares: dict[str, list[float]] = {}
-    for one in summary.trainings:
-        for each in one.formats:
-            shares.setdefault(each.format, []).append(each.in_distribution.mean)
     return SweepSummary(
         **{each.name: getattr(summary, each.name) for each in dataclasses.fields(summary)},
         cells_done=len(trainings),
         cells=math.prod(len(values) for values in axes_of(run.settings).values()),
-        formats=list(shares),
-        shares=[Shares(name, min(each), max(each)) for name, each in shares.items()],
     )

@@ -74,13 +74,13 @@ def test_what_is_no_number_is_not_averaged():
     ("rows", "text"),
     [
         (ROWS, "1 of 2 texts that outgrow their cache differ from the full cache's;"
-         " too few were written to say whether they are worse"),
+         " too few (2 each) to say whether they are worse"),
         (many(), "8 of 8 texts that outgrow their cache differ from the full cache's;"
          " an interval shows another repetition or perplexity"),
         (many(repetition=0.25, nll=1.4), "8 of 8 texts that outgrow their cache differ from the"
          " full cache's; no interval shows another repetition or perplexity"),
         (ROWS[:3:2], "The text that outgrows its cache differs from the full cache's;"
-         " too few were written to say whether they are worse"),
+         " too few (1 each) to say whether they are worse"),
         (ROWS[1::2], "Texts that outgrow their cache are the full cache's, token by token"),
         ([ROWS[0], made("tova", 12, 0, "<b>&")],
          "Nothing is evicted: no text is longer with its prompt than its cache"),
@@ -110,7 +110,7 @@ def test_the_page_is_whole_and_escapes_texts():
 
 
 def test_findings_are_numbers_of_the_summary():
-    assert findings(page_of(ROWS)) == ["75%", "7.4", "2"]
+    assert findings(page_of(ROWS)) == ["75%", "7.4"]
     assert findings(page_of(many())) == ["50%", "7.4"]
     assert findings(page_of([*many(), made("tova", 10, 0, "c", repetition=0.75)])) == [
         "8", "75%", "7.4",

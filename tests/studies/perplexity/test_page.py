@@ -59,13 +59,13 @@ TWO = ONE | {"h2o": {31: 21.0}}
 @pytest.mark.parametrize(
     ("known", "changes", "text"),
     [
-        (KNOWN, {}, "Perplexity is 1.25 to 2.50 times the full cache's under window+4 and tova,"
-         " 20 to 200 times under a plain window; intervals settle the order of every pair"),
-        (TWO, {}, "Perplexity is 2.00 to 2.10 times the full cache's under tova and h2o;"
+        (KNOWN, {}, "Perplexity is 1.25 to 2.50 times the full cache's 10.00 under window+4 and"
+         " tova, 20 to 200 times under a plain window; intervals settle the order of every pair"),
+        (TWO, {}, "Perplexity is 2.00 to 2.10 times the full cache's 10.00 under tova and h2o;"
          " an interval settles which of the two is lower"),
-        (TWO | {"h2o": {31: 20.0}}, {}, "Perplexity is 2.00 times the full cache's under tova and"
-         " h2o; no interval settles the order of the policies"),
-        (ONE, {}, "Perplexity is 2.00 times the full cache's under tova"),
+        (TWO | {"h2o": {31: 20.0}}, {}, "Perplexity is 2.00 times the full cache's 10.00 under tova"
+         " and h2o; no interval settles the order of the policies"),
+        (ONE, {}, "Perplexity is 2.00 times the full cache's 10.00 under tova"),
         (KNOWN, {"ranking_obstacle": "random_digits"},
          "Nothing can be ranked here: random digits, which nothing predicts"),
         (KNOWN, {"ranking_obstacle": "random_weights"}, "Nothing can be ranked here:"
@@ -77,7 +77,7 @@ TWO = ONE | {"h2o": {31: 21.0}}
         (ONE | {"tova": {127: 10.0}}, {},
          "Nothing is evicted: the cache has room for every token of the text"),
         ({"tova": {31: 20.0}}, {},
-         "The full cache was not measured: perplexities have nothing to be compared with"),
+         "Perplexity is 20.00, and no full cache was measured to compare with"),
     ],
     ids=["settled", "two", "tied", "one", "digits", "weights", "not finite", "full", "fits",
          "no full"],

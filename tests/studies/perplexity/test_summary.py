@@ -102,7 +102,6 @@ def test_an_infinite_loss_is_infinite_in_what_it_is_compared_with():
     assert pair.difference.value == pair.ratio.value == math.inf
     assert not pair.distinct
     assert result.summary.cost == (["tova", "h2o"], near(0.5), near(0.5))
-    assert "tova not finite" in result.headline
     assert "nan" not in result.headline
 
 

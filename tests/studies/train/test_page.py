@@ -21,7 +21,6 @@ from studies.train.made_train import (
     swept,
     training,
 )
-from wording import says
 
 from glassesjax.errors import BadInput
 from glassesjax.report.chart import drawing
@@ -36,11 +35,9 @@ from glassesjax.studies.train.charts import (
     panels_of,
     signal_chart,
 )
-from glassesjax.studies.train.page import headline
 from glassesjax.studies.train.records import WrongPairs
 from glassesjax.studies.train.run import result
 from glassesjax.studies.train.summary import summary_of
-from glassesjax.surveys.sweep.page import headline as sweep_headline
 from glassesjax.surveys.sweep.run import result as sweep_result
 
 ROWS = [
@@ -84,17 +81,9 @@ def test_reach_ends_at_the_first_length_that_is_not_learned():
     assert summary_of([training(later)]).trainings[0].formats[0].reach == 4
 
 
-def test_the_headline_has_share_and_reach_of_each_format():
-    wide, narrow = headline(summary_of([ONE])).split("; ")
-    assert says(wide, "75.0%", "f32", 4, 8)
-    assert says(narrow, "0.0%", "bf16", "none")
-    assert headline(summary_of([training(ROWS[:4])])) == "no answers yet"
+def test_formats_need_answers_at_lengths_as_in_training():
     with pytest.raises(BadInput, match="Expected answers in f32 at lengths as in training"):
         summary_of([training([answer(0, "f32", 2, 1.0)])])
-    lost = [dataclasses.replace(row, loss=math.nan) for row in ROWS if hasattr(row, "examples")]
-    text = headline(summary_of([training(lost)]))
-    assert says(text, "f32", "not finite", 4, "bf16", 2)
-    assert "%" not in text
 
 
 PAIRED = [*answers_in(["bf16", "e4m3fn", "e8m3@weights"]), *FOUR_FORMATS]
@@ -243,9 +232,7 @@ def test_a_sweep_is_read_cell_by_cell():
     assert shares(one) == [("f32", 0.75), ("bf16", 0.0)]
     assert [each.reach for each in one.formats] == [4, None]
     assert shares(two) == [("f32", 0.75)]
-    assert summary.formats == ["f32", "bf16"]
     assert (summary.cells_done, summary.cells, summary.decoders) == (2, 3, 4)
-    assert says(sweep_headline(summary), 2, 3, "75.0%", "f32", "0.0%", "bf16")
 
 
 def test_the_page_of_a_sweep_links_each_decoder_to_its_own(undrawn):
