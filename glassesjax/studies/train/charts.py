@@ -310,7 +310,8 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
     chart = Chart(560, 420)
     axes = chart.panel(74, 30, 470, 340)
     known = list(_predicted(decoders))
-    ends = min(e.least for *_, e in known) / 1.2, max(e.reach for *_, e in known) * BEYOND * 1.1
+    every = [n for *_, e in known for n in (e.observed, *_interval(e)) if n]
+    ends = min(every) / 1.5, max(e.reach for *_, e in known) * BEYOND * 1.1
     band = np.array(ends)
     axes.fill_between(band, band / FACTOR, band * FACTOR, color=COLORS["band"], lw=0, zorder=0)
     axes.plot(band, band, color=COLORS["c6"], lw=1, zorder=1)
@@ -318,6 +319,10 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
     # Formats that stand in one place show as rings.
     largest = min(2 + 3.2 * len(colors), 24)
     sizes = dict(zip(colors, np.linspace(largest, 5, len(colors)).tolist(), strict=True))
+    for at, (name, token) in enumerate(reversed(colors.items())):
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
+        key = axes.annotate(name, (1, 0), (-6, 8 + 16 * at), color=COLORS[token], **place)
+        chart.series(series_of(name), key)
     for one, name, lengths in known:
         place = lambda n, lengths=lengths: lengths.reach * BEYOND if n is None else n
         x, y = place(lengths.predicted), place(lengths.observed)
