@@ -89,9 +89,8 @@ def diverging(tmp_path_factory):
 def test_a_training_that_diverges_says_so(diverging):
     out, status, said = diverging
     assert status == 1
+    assert said.startswith("The unrounded pass is not finite in 5 of 6 rows")
     assert "FAILED the unrounded pass is not finite, in " in said
-    assert "bf16 not finite, at 5 of 5 lengths" in said
-    assert "at none" not in said
     rows = [row for row in read_rows(out / "rows.jsonl") if row["kind"] == "answers"]
     assert {(row["format"], row.get("finite"), row["loss"]) for row in rows} == {
         ("f32", False, None), ("bf16", None, None),

@@ -62,8 +62,6 @@ class FormatSummary:
     """The longest length up to which every tested one is learned; None where none is."""
     not_finite: int
     """Of the tested lengths, and those drawn as in the training, how many have no finite loss."""
-    tested: int
-    """How many these are."""
 
     @property
     def last(self) -> int | None:
@@ -209,6 +207,12 @@ class TrainSummary:
     num_contradictions: int
     """Rows that contradict a statement."""
 
+    @property
+    def overflowing(self) -> list[str]:
+        """Formats in which some loss is not finite."""
+        formats = (form for one in self.trainings for form in one.formats if form.not_finite)
+        return list(dict.fromkeys(form.format for form in formats))
+
 
 def summarize(run: Run[TrainRow, TrainConstants]) -> TrainSummary:
     """The numbers of a run."""
@@ -323,7 +327,6 @@ def _formats(training: Training) -> list[FormatSummary]:
                 lengths=curve,
                 reach=max((point.length for point in learned), default=None),
                 not_finite=sum(map(math.isnan, losses)),
-                tested=len(losses),
             )
         )
     return summaries

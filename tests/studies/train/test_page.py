@@ -209,7 +209,9 @@ def test_a_format_that_overflows_has_no_accuracy(undrawn):
     rows = [dataclasses.replace(row, **lost) for row in answers_in(["f16"], learned=False)]
     page = page_of([*answers_in(["f32"]), *rows])
     assert page.count(">not finite</td>") == len(rows)
-    assert title_of(page).startswith("In f32 the decoder is right up to n = 4")
+    title = title_of(page)
+    assert title.startswith("In f32 the decoder is right up to n = 4")
+    assert title.endswith("; f16 is not finite")
 
 
 def test_a_page_says_why_nothing_is_predicted(undrawn):
