@@ -61,7 +61,9 @@ def log_axis(
     set_ticks(axis, {tick: f"{_name(tick)}{unit}" for tick in ticks})
 
 
-def set_ticks(axis: Axis, ticks: Mapping[float, str] | Sequence[Number]) -> None:
+def set_ticks(
+    axis: Axis, ticks: Mapping[int, str] | Mapping[float, str] | Sequence[Number]
+) -> None:
     """These ticks and no others.
 
     Args:

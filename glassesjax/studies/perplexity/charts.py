@@ -208,7 +208,7 @@ def positions_chart(summary: PerplexitySummary, slots: int) -> Chart:
         _steps(chart, axes, cell, first)
     name = lambda cell: (cell.cell.policy, cell.cell.policy, policy_color(cell.cell.policy))
     ends = [End(cell.by_position[-1].perplexity, *name(cell)) for cell in cells]
-    names_at_ends(chart, axes, ends, size=12, gap=6)
+    names_at_ends(chart, axes, ends, size=12.0, gap=6.0)
     up(axes, "perplexity (log scale)")
     return chart
 

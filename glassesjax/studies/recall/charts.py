@@ -126,7 +126,7 @@ def slots_chart(summary: RecallSummary, panel: PanelSummary) -> Chart:
         for cell, height in zip(cells, heights, strict=True):
             text = f"{cell.name}\n{number(cell.nats)} {LOSS}\n{cell.hits} of {cell.questions} exact"
             chart.mark(axes, (cell.slots, height), text, series=name, radius=7)
-    names_at_ends(chart, axes, ends, size=12, gap=6)
+    names_at_ends(chart, axes, ends, size=12.0, gap=6.0)
     return chart
 
 

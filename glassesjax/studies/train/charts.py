@@ -151,7 +151,7 @@ def _bars(panels: Sequence[Panel], what: str, *, narrow: bool, linear: bool) -> 
     return chart
 
 
-def _names(axes: Axes, names: Sequence[str], stride: int, room: float, width: float) -> None:
+def _names(axes: Axes, names: Sequence[str], stride: int, room: Number, width: Number) -> None:
     """What each line is called, at its left or above it."""
     cut = lambda name, most: name if len(name) <= most else name[: most - 1] + "…"
     if stride == 1:
@@ -205,7 +205,7 @@ def _length_axis(axes: Axes, ends: tuple[Number, Number], most: int, linear: boo
 
 
 def _pair_bars(
-    chart: Chart, axes: Axes, at: int, line: Line, edges: Sequence[float], height: float
+    chart: Chart, axes: Axes, at: int, line: Line, edges: Sequence[float], height: Number
 ) -> None:
     """Neighbors in the same state are one bar; below them the prediction with its interval."""
     del height
@@ -277,7 +277,7 @@ def length_text(lengths: FailureLengths, length: int | None) -> str:
 
 
 def _accuracy_bars(
-    chart: Chart, axes: Axes, at: int, line: Line, edges: Sequence[float], height: float
+    chart: Chart, axes: Axes, at: int, line: Line, edges: Sequence[float], height: Number
 ) -> None:
     """A bar a length, with its share above it where there is room."""
     full = 1 - (16 + 5) / height if height > 30 else 0.8  # of a bar: the text has 16 pixels

@@ -80,7 +80,8 @@ class FormatSummary:
         return tested and self.in_distribution.mean >= RIGHT
 
 
-class DecoderRow(NamedTuple, Generic[RowT]):
+@dataclasses.dataclass(frozen=True)
+class DecoderRow(Generic[RowT]):
     """A row, and which decoder it is of."""
 
     decoder: str
@@ -156,8 +157,8 @@ class Predictions(NamedTuple):
 class Span(NamedTuple):
     """Over trainings and formats."""
 
-    least: float
-    most: float
+    least: int | float
+    most: int | float
 
 
 class Lowest(NamedTuple):
@@ -280,7 +281,7 @@ def _common(lengths: Iterable[int | None]) -> int | None:
     return values.pop() if len(values) == 1 else None
 
 
-def _span(values: Iterable[float]) -> Span | None:
+def _span(values: Iterable[int | float]) -> Span | None:
     known = list(values)
     return Span(min(known), max(known)) if known else None
 
