@@ -6,7 +6,7 @@ from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
-from glassesjax.studies.influence.charts import figures_of, influence_chart
+from glassesjax.studies.influence.charts import figures_of
 from glassesjax.studies.influence.measure import measure, open_subject
 from glassesjax.studies.influence.page import headline, influence_page, values
 from glassesjax.studies.influence.profiles import profiles_of
