@@ -1,4 +1,4 @@
-"""What this backend does with precision, measured by small compiled programs.
+"""Probes of the backend's floating-point behavior: small compiled programs.
 
 Operands are arguments of the compiled functions, never constants, so that nothing is evaluated by
 the compiler. Results come back as bits where the host might otherwise change them.
@@ -21,7 +21,7 @@ _WIDTH = 256  # of the matrices: enough for matrix units and for blocked sums to
 
 
 def backend_report() -> dict[str, str | bool | int]:
-    """What the default backend does where precision is concerned, with the versions it is true of.
+    """Measured floating-point behavior of the default backend, with versions and device.
 
     Returns:
       A flat record, ready for JSON. Versions and device; then one entry for each probe, named as
@@ -67,7 +67,7 @@ def reduce_precision_kept() -> bool:
 def subnormals_flushed(
     operation: Callable[[Array, Array], Array], exponent: int, other_exponent: int
 ) -> bool:
-    """Whether float32 arithmetic on two powers of two takes a subnormal number for zero.
+    """Whether float32 arithmetic on two powers of two flushes a subnormal operand or result.
 
     Args:
       operation: One whose exact result here is a power of two from 2^-149 on.
@@ -130,7 +130,7 @@ def softmax_sums_in_f32() -> bool:
 
     Seven tokens lie 7 below the top one. Four of them together (4 * 9.1e-4) are less than half a
     step at 1 (3.9e-3), all seven are more. Adding up in bfloat16, pairwise or in turn, loses them
-    for some place of the top token.
+    for some position of the top token.
     """
     logits = jnp.asarray(7 * np.eye(8), jnp.bfloat16)
     top = jnp.diagonal(jax.jit(jax.nn.softmax)(logits))
@@ -146,8 +146,8 @@ def native_equals_simulated() -> bool:
     x, y = _thirds(1), _thirds(2)
     native = jax.jit(lambda x, y: _chain(x, y, lambda z: z))
     simulated = jax.jit(lambda x, y: _chain(x, y, BF16.round))
-    found = native(x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)).astype(jnp.float32)
-    return bool(jnp.all(bitwise_equal(found, simulated(x, y))))
+    rounded = native(x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)).astype(jnp.float32)
+    return bool(jnp.all(bitwise_equal(rounded, simulated(x, y))))
 
 
 def _thirds(start: int) -> Float32[Array, " n"]:

@@ -19,7 +19,7 @@ from glassesjax.precision.grid import Grid
 
 
 class Layout(NamedTuple):
-    """Where a carrier keeps sign, exponent and fraction: the two IEEE 754 formats that we use."""
+    """Bit layout (sign, exponent, fraction) of float32 or float64, the two carrier dtypes."""
 
     dtype: str
     uint: str
@@ -45,7 +45,7 @@ LAYOUTS = {
 class Split(NamedTuple):
     """A number as ``significand 2^(exponent - bias - mantissa_bits)``, with the sign apart."""
 
-    sign: UInt[Array, "*shape"]  # the sign bit, in its place
+    sign: UInt[Array, "*shape"]  # the sign bit, at its bit position
     exponent: UInt[Array, "*shape"]  # the biased exponent, 1 for subnormal numbers
     significand: UInt[Array, "*shape"]  # with the leading bit that normal numbers do not store
 
@@ -79,7 +79,7 @@ def _nearest_multiple(
     """The integer nearest to ``significand / 2^shift``, ties to even."""
     quotient = significand >> shift
     remainder = significand - (quotient << shift)
-    # The remainder beats half of 2^shift, or ties with it and an odd quotient tips the scale.
+    # Up if the remainder exceeds half of 2^shift, or equals it and the quotient is odd.
     up = 2 * remainder + (quotient & 1) > jnp.ones_like(shift) << shift
     return quotient + up.astype(quotient.dtype)
 
@@ -162,13 +162,13 @@ def times_power(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float
     bits = jax.lax.bitcast_convert_type(parts.significand.astype(x.dtype), layout.uint)
     one = jnp.ones_like(bits)
     unit = one << layout.mantissa_bits
-    place = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
-    place = place - layout.bias - layout.mantissa_bits + exponent  # the biased exponent
+    biased = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
+    biased = biased - layout.bias - layout.mantissa_bits + exponent  # the biased exponent
     fraction = bits & (unit - 1)
-    normal = (jnp.clip(place, 1, 2 * layout.bias).astype(bits.dtype) * unit) | fraction
-    below = jnp.clip(1 - place, 0, layout.mantissa_bits + 2).astype(bits.dtype)
-    magnitude = jnp.where(place < 1, _nearest_multiple(unit | fraction, below), normal)
-    magnitude = jnp.where(place > 2 * layout.bias, layout.infinity, magnitude)
+    normal = (jnp.clip(biased, 1, 2 * layout.bias).astype(bits.dtype) * unit) | fraction
+    below = jnp.clip(1 - biased, 0, layout.mantissa_bits + 2).astype(bits.dtype)
+    magnitude = jnp.where(biased < 1, _nearest_multiple(unit | fraction, below), normal)
+    magnitude = jnp.where(biased > 2 * layout.bias, layout.infinity, magnitude)
     magnitude = jnp.where(parts.significand == 0, 0, magnitude).astype(bits.dtype)
     product = jax.lax.bitcast_convert_type(parts.sign | magnitude, x.dtype)
     return jnp.where(magnitude_bits(x) >= layout.infinity, x, product)
@@ -210,15 +210,15 @@ def peak_exponent(
     top = jnp.max(magnitude_bits(x), axis=axis, keepdims=keepdims)
     parts = split(jax.lax.bitcast_convert_type(top, x.dtype))
     bits = jax.lax.bitcast_convert_type(parts.significand.astype(x.dtype), layout.uint)
-    place = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
-    exponent = place - 2 * layout.bias - layout.mantissa_bits
+    biased = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
+    exponent = biased - 2 * layout.bias - layout.mantissa_bits
     return jnp.where((top == 0) | (top >= layout.infinity), 0, exponent)
 
 
 def scale_exponent(
     x: Float[Array, "..."], axis: int | tuple[int, ...], keepdims: bool = False
 ) -> Int[Array, "..."]:
-    """The ``peak_exponent`` by which numbers are scaled, drawn in so far that all stays normal.
+    """The ``peak_exponent`` for scaling, clipped so that all scaled numbers stay normal.
 
     Numbers divided by 2^k, and 2^k and its inverse, which are the derivatives, are then normal
     numbers with room to add them up: the smallest subnormal number becomes 2^-49 in float32, and
@@ -239,7 +239,7 @@ def scale_exponent(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def straight_through(function: Callable[[Array], Array], x: Array) -> Array:
-    """A step function whose derivative is declared to be the identity."""
+    """A step function with the identity as its derivative (straight-through estimator)."""
     return function(x)
 
 

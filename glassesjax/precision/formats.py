@@ -1,4 +1,4 @@
-"""Binary floating-point formats as values: what they hold, and rounding to them in a carrier."""
+"""Binary floating-point formats as values: ranges, spacing, and rounding in a carrier dtype."""
 
 import dataclasses
 import math
@@ -42,9 +42,9 @@ class FloatFormat:
         # Beyond these, float64 is no carrier; without infinity one exponent more is in use.
         most = 11 if self.has_infinity else 10
         if not (2 <= self.exponent_bits <= most and 1 <= self.mantissa_bits <= 52):
-            wanted = f"2 to {most} exponent bits and 1 to 52 mantissa bits"
-            found = f"{self.exponent_bits} and {self.mantissa_bits}"
-            raise ValueError(f"{self.name} must have {wanted}, got {found}.")
+            expected = f"2 to {most} exponent bits and 1 to 52 mantissa bits"
+            got = f"{self.exponent_bits} and {self.mantissa_bits}"
+            raise ValueError(f"{self.name} must have {expected}, got {got}.")
         if self.has_infinity and not self.has_nan:
             raise ValueError(f"{self.name} has infinities, so it must have NaN too.")
 
@@ -96,12 +96,12 @@ class FloatFormat:
 
     @property
     def min_carrier(self) -> "FloatFormat":
-        """The narrower of float32 and float64 that holds all numbers of this format."""
+        """The narrower of float32 and float64 that contains this format."""
         return F32 if F32.contains(self) else F64
 
     @property
     def grid(self) -> Grid:
-        """The finite numbers, and what stands beyond them."""
+        """The finite numbers of the format, and the value of an overflow."""
         last = self.max if not self.has_nan else math.nan
         beyond = math.inf if self.has_infinity else last
         return Grid(self.mantissa_bits, self.min_exponent, self.max, beyond)
@@ -110,7 +110,7 @@ class FloatFormat:
         """Whether every finite number of the other format is one of this.
 
         Args:
-          other: The format whose numbers are looked for.
+          other: Another format.
 
         Returns:
           The truth value; infinities and NaN do not count.
@@ -172,7 +172,7 @@ class FloatFormat:
         a failure should not turn into a number. Casts from float64 differ where they go through
         float32 and so round twice.
 
-        The derivative is declared to be the identity ("straight through"). The true one is zero
+        The derivative is defined as the identity ("straight through"). The true one is zero
         almost everywhere; and the rule of ``jax.lax.reduce_precision`` would round the
         derivatives of the function that one is looking at.
 
@@ -216,7 +216,7 @@ FORMATS: dict[str, FloatFormat] = {
 
 
 def carrier_format(dtype: DType) -> FloatFormat:
-    """The format of arrays that hold rounded values.
+    """The format of a carrier dtype.
 
     Args:
       dtype: float32 or float64.

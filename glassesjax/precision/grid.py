@@ -1,11 +1,11 @@
-"""The numbers of a format, as what one rounds to."""
+"""The representable numbers of a format: the targets of a rounding."""
 
 import math
 from typing import NamedTuple
 
 
 class Grid(NamedTuple):
-    """The numbers that one may round to, as a subset of a carrier."""
+    """The representable numbers of a format, a subset of a carrier dtype's."""
 
     mantissa_bits: int
     min_exponent: int
@@ -13,12 +13,12 @@ class Grid(NamedTuple):
     largest: float
     """Largest finite number."""
     beyond: float
-    """What stands for numbers that round to more than ``largest``: infinity, NaN or ``largest``.
-    A NaN is ``math.nan`` itself: one object equals itself in a tuple, so ``jit`` finds its work."""
+    """Result of an overflow: infinity, NaN or ``largest``. A NaN is the object ``math.nan``: it
+    equals itself in a tuple, so ``jit`` reuses its compilation."""
 
     @property
     def steps(self) -> int:
-        """How many positive finite numbers there are."""
+        """Number of positive finite numbers."""
         fraction, exponent = math.frexp(self.largest)  # the fraction lies in [1/2, 1)
         binades = exponent - 1 - self.min_exponent
         return (binades << self.mantissa_bits) + int(math.ldexp(fraction, self.mantissa_bits + 1))

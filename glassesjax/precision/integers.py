@@ -1,4 +1,4 @@
-"""Symmetric integer formats: a code of a few bits times a scale that the values set themselves."""
+"""Symmetric integer formats: a code of a few bits times a scale computed from the values."""
 
 import dataclasses
 from typing import Literal
@@ -54,7 +54,7 @@ class IntegerFormat:
     def round(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Values after quantization and back ("fake quantization"), in the dtype of the argument.
 
-        The derivative is declared to be the identity, as for ``FloatFormat.round``; the scale's
+        The derivative is defined as the identity, as for ``FloatFormat.round``; the scale's
         dependence on the largest value is left out as well.
 
         Args:

@@ -1,4 +1,4 @@
-"""Roots and norms for numbers of every size, with finite derivatives at zero."""
+"""Roots and norms without overflow or underflow, with finite derivatives at zero."""
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,9 @@ from glassesjax.precision.bits import scale_exponent, times_power
 
 
 def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Square root whose derivative at zero is declared to be zero.
+    """Square root whose derivative at zero is defined as zero.
 
-    The true one is infinite, and infinity times the zero derivative of what is inside is NaN: it
+    The true one is infinite, and infinity times the argument's zero derivative is NaN: it
     would spoil the derivative of a sum because of a single term. Of a norm, zero is a subgradient.
 
     Args:
@@ -22,7 +22,7 @@ def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       The roots; NaN where negative.
     """
     zero = x == 0
-    # The inner choice keeps zero away from the root, whose derivative would be formed all the same.
+    # The inner where keeps zero out of the root, whose derivative is computed in either branch.
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
@@ -42,15 +42,15 @@ def safe_abs(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 @safe_abs.defjvp
 def _safe_abs_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     x, moved = primals[0], jnp.sign(primals[0]) * tangents[0]
-    # Chosen and not multiplied: what follows may have an infinite derivative, and zero times that
-    # would be NaN.
+    # A where and not a product: the next function may have an infinite derivative, whose product
+    # with zero is NaN.
     return jnp.abs(x), jnp.where(x == 0, 0, moved)
 
 
 def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     r"""Terms :math:`-p \ln p` of an entropy, zero at zero, with derivative zero there.
 
-    The true one is infinite, and a weight that a softmax flushed to zero has none.
+    The true one is infinite, and a weight that a softmax flushed to zero contributes none.
 
     Args:
       p: Weights in [0, 1].
@@ -64,12 +64,12 @@ def safe_entr(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @border()
 def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> Float[Array, "..."]:
-    r"""Root of the sum of squares along some axes, for numbers of every size.
+    r"""Root of the sum of squares along some axes, without overflow or underflow.
 
     .. math:: 2^k \sqrt{{\textstyle\sum_i} (2^{-k} x_i)^2}, \qquad
        2^k \le \max_i |x_i| < 2^{k + 1}
 
-    with k no farther from zero than 2^k and its inverse are normal numbers with room.
+    with k clipped so that 2^k and its inverse are normal numbers with room (``scale_exponent``).
 
     Scaling by a power of two rounds nothing, so the result is that of the plain formula wherever
     that one neither overflows nor underflows. Subnormal numbers count: the norm is zero just
@@ -112,7 +112,7 @@ def scaled_gap(
 def relative_size(
     size: Float[Array, "*shape"], reference: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """Quotient of two sizes, in which nothing out of nothing is nothing.
+    """Quotient of two sizes, with 0 / 0 = 0.
 
     Args:
       size: Non-negative numbers.
@@ -127,7 +127,7 @@ def relative_size(
 
 @border(eps=NON_NEGATIVE)
 def root_mean_square(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Array, "*batch"]:
-    r"""Root of mean square plus a constant along the last axis, for numbers of every size.
+    r"""Root of mean square plus a constant along the last axis, without overflow or underflow.
 
     .. math:: \sqrt{\tfrac1d {\textstyle\sum_i} x_i^2 + \varepsilon}
 

@@ -1,4 +1,4 @@
-"""The arithmetic of integer formats: codes, their scale, and values after both."""
+"""The arithmetic of integer formats: codes, scales and dequantized values."""
 
 import functools
 
@@ -14,14 +14,14 @@ from glassesjax.precision.integers import IntegerFormat
 def quantized(
     fmt: IntegerFormat, x: Float[Array, "*shape"]
 ) -> tuple[Int8[Array, "*shape"], Float[Array, "*ones"]]:
-    """Integer codes and their scale, as ``IntegerFormat.quantize`` says it.
+    """Integer codes and their scale, as in ``IntegerFormat.quantize``.
 
     Args:
       fmt: The format.
       x: Finite values in any floating-point dtype.
 
     Returns:
-      Codes, and the scale with as many axes.
+      Codes, and the scale with as many axes as ``x``.
     """
     codes, scale = _codes(fmt, x)
     return codes.astype(jnp.int8), scale
@@ -36,7 +36,7 @@ def nearest(fmt: IntegerFormat, x: Float[Array, "*shape"]) -> Float[Array, "*sha
       x: Finite float32 or float64 values.
 
     Returns:
-      As ``IntegerFormat.round`` says it, without its derivative.
+      As ``IntegerFormat.round``, without its derivative.
     """
     codes, scale = _codes(fmt, x)
     # A compiler fuses this product with a later sum, and then the stored value is not the one

@@ -1,4 +1,4 @@
-"""Distances in steps of a format, equality of bits, and where a sequence of numbers collides."""
+"""Distances in ulps of a format, bitwise equality, and collisions in a sequence of numbers."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -85,9 +85,9 @@ def bitwise_equal(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[
 
 @border()
 def same_numbers(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[Array, "*shape"]:
-    """Whether two values are one number, subnormal ones told apart; a NaN is no number.
+    """Whether two values are numerically equal, subnormal ones compared exactly; False for NaN.
 
-    A comparison of floats takes all subnormal numbers for zero on most backends.
+    A comparison of floats treats all subnormal numbers as zero on most backends.
 
     Args:
       a: float32 or float64 values.
@@ -156,10 +156,10 @@ def _collides(f: RealSequence, fmt: FloatFormat, low: int, stop: int) -> Bool[np
 
 
 def _first(chunks: Iterable[tuple[int, Bool[np.ndarray, " pairs"]]], pick: int) -> int | None:
-    """The first (pick 0) or last (pick -1) true place of the first chunk that has one."""
-    for low, found in chunks:
-        if found.any():
-            return low + int(np.flatnonzero(found)[pick])
+    """The first (pick 0) or last (pick -1) true index of the first chunk that has one."""
+    for low, flags in chunks:
+        if flags.any():
+            return low + int(np.flatnonzero(flags)[pick])
     return None
 
 
@@ -171,7 +171,7 @@ def first_collision(f: RealSequence, fmt: FloatFormat, start: int, stop: int) ->
     so ``f`` should be a single correctly rounded operation: ``(n + 1) / n``, not ``1 + 1 / n``.
     For 1/n and 1 + 1/n it is then harmless: a quotient a/b other than a midpoint m 2^-k differs
     from it by at least 2^-k / b, a relative 1/(b m); the midpoints of a format of p bits have
-    p + 1, so float64 tells them apart for denominators up to 2^(52 - p), 2^28 for float32.
+    p + 1, so float64 separates them for denominators up to 2^(52 - p), 2^28 for float32.
 
     Args:
       f: Takes and returns a float64 NumPy array. Called on integers in [start, stop] only.

@@ -1,7 +1,7 @@
-"""Intervals from one text or a few passages: what may be called an order, and what may not.
+"""Block bootstrap confidence intervals for means, paired differences and ratios of means.
 
-Everything is drawn again by blocks (runs of neighboring tokens, or passages), for the tokens of one
-block are not independent. Two things that were measured on the same blocks are compared pairwise.
+Whole blocks (runs of neighboring tokens, or passages) are resampled, since the tokens of one block
+are not independent. Two quantities measured on the same blocks are compared pairwise.
 """
 
 import math
@@ -10,16 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-BLOCK = 64  # tokens: longer than a sentence, and the shortest stretch of the perplexity study
+BLOCK = 64  # tokens: longer than a sentence, and the shortest segment of the perplexity study
 LEVEL = 0.95  # probability with which an interval is to contain the value
 RESAMPLES = 4000  # draws: about 100 lie beyond each end
 UNIT_ROUNDOFF = 2.0**-53
-ROUNDINGS = 64  # of sums of tens of blocks, pairwise as NumPy adds: a spread below is none
-LEAST_BLOCKS = 8  # below, quantiles of what is drawn again say little
+ROUNDINGS = 64  # of pairwise (NumPy) sums of tens of blocks: a spread below counts as zero
+LEAST_BLOCKS = 8  # with fewer, quantiles of the resamples are unreliable
 
 
 class Interval(NamedTuple):
-    """A number with its interval at ``LEVEL``; NaN at both ends where there is none."""
+    """An estimate with its confidence interval at ``LEVEL``; NaN at both ends if undefined."""
 
     value: float
     low: float
@@ -27,7 +27,7 @@ class Interval(NamedTuple):
     high: float
 
     def excludes(self, point: float) -> bool:
-        """Whether the interval leaves a point out.
+        """Whether the interval does not contain a point.
 
         Args:
           point: In the units of the value.
@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
     @property
     def turned(self) -> "Interval":
-        """Of the second less the first."""
+        """The interval of the negated value: second minus first."""
         return Interval(-self.value, -self.high, -self.low)
 
 
@@ -50,24 +50,24 @@ def paired_difference(
     *,
     seed: int = 0,
 ) -> Interval:
-    r"""The mean difference of two things measured on the same blocks, with its interval.
+    r"""Mean difference of two quantities measured on the same blocks, with its interval.
 
     .. math:: \hat\theta = \frac{\sum_b (x_b - y_b)}{\sum_b w_b}, \qquad
        s^2 = \frac{n}{n - 1} \frac{\sum_b (x_b - y_b - \hat\theta w_b)^2}{(\sum_b w_b)^2}
 
-    Blocks are drawn again with replacement, both sides of a pair together, ``RESAMPLES`` times; the
+    Blocks are resampled with replacement, both sides of a pair together, ``RESAMPLES`` times; the
     interval is :math:`\hat\theta - q\, s` with q the quantiles of
-    :math:`(\theta^* - \hat\theta) / s^*` at ``LEVEL``. It speaks of other blocks like these, not of
-    other texts. Blocks must be long enough for one to say little of the next.
+    :math:`(\theta^* - \hat\theta) / s^*` at ``LEVEL``. It covers sampling of blocks like these, not
+    of other texts. Blocks must be long enough to be nearly independent of their neighbors.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 12.5
     (bootstrap-t), with the standard error of a ratio.
 
     Args:
-      first: Sums over each block: of losses, in nats, say.
-      second: Of the other, in the same order.
-      weights: What the sums are over: tokens, say; 1 each if absent.
-      seed: Of the draws.
+      first: Sums over each block, for example of losses in nats.
+      second: Sums of the other quantity, in the same order.
+      weights: Number of terms of each sum, for example tokens; 1 each if absent.
+      seed: Seed of the resampling.
 
     Returns:
       The difference in units of a sum over a weight; no interval with fewer than ``LEAST_BLOCKS``
@@ -110,7 +110,7 @@ def mean_ratio(
     *,
     seed: int = 0,
 ) -> Interval:
-    r"""The mean over some members of each block over the mean of all, with its interval.
+    r"""Ratio of the mean over a subset of each block to the mean over all, with its interval.
 
     .. math:: \hat\rho = \frac{\sum_b p_b / \sum_b c_b}{\sum_b w_b / \sum_b s_b}
 
@@ -118,14 +118,14 @@ def mean_ratio(
     in the four sums.
 
     Args:
-      part: Sum over the members in each block; a block may have none.
-      count: How many there are.
-      whole: Sum over all in each block.
-      size: How many these are.
-      seed: Of the draws.
+      part: Sum over the subset in each block; it may be empty in a block.
+      count: Its size in each block.
+      whole: Sum over all of each block.
+      size: Size of each block.
+      seed: Seed of the resampling.
 
     Returns:
-      A ratio; no interval with fewer than ``LEAST_BLOCKS`` blocks that have a member, where a sum
+      A ratio; no interval with fewer than ``LEAST_BLOCKS`` blocks of nonempty subset, where a sum
       is not positive, or where a number is not finite.
 
     Raises:
@@ -144,8 +144,8 @@ def mean_ratio(
         counts: Int[np.ndarray, "draws blocks"],
     ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
         drawn = counts @ sums.T  # draws 4
-        pull = np.einsum("k,kb,rk->rb", signs, sums, 1 / drawn)
-        spread = np.sum(counts * pull**2, axis=1) * blocks / (blocks - 1)
+        influence = np.einsum("k,kb,rk->rb", signs, sums, 1 / drawn)
+        spread = np.sum(counts * influence**2, axis=1) * blocks / (blocks - 1)
         return np.log(drawn) @ signs, np.sqrt(spread)
 
     draws = block_draws(blocks, seed)
@@ -156,11 +156,11 @@ def mean_ratio(
 
 
 def block_draws(blocks: int, seed: int) -> Int[np.ndarray, "draws blocks"]:
-    """How often each block is drawn, for each of ``RESAMPLES`` draws of as many as there are.
+    """How often each block occurs in each of ``RESAMPLES`` bootstrap resamples.
 
     Args:
-      blocks: How many there are, positive.
-      seed: Of the draws.
+      blocks: Number of blocks, positive.
+      seed: Seed of the resampling.
 
     Returns:
       Counts whose rows sum to ``blocks``.
@@ -177,12 +177,12 @@ def _studentized(
     *,
     roundoff: float,
 ) -> Interval:
-    # Not scipy.stats.bootstrap, whose percentile and BCa ends have no error for each draw: over 12
-    # blocks they hold the truth in 87 to 90 % of cases, these in 95 %.
-    if error[0] <= roundoff:  # all blocks say the same, and nothing that is drawn moves
+    # Not scipy.stats.bootstrap: its percentile and BCa intervals use no error of each draw. With 12
+    # blocks they cover the true value in 87 to 90 % of cases, these in 95 %.
+    if error[0] <= roundoff:  # all blocks are equal, so all resamples are
         return Interval(*[float(value[0])] * 3)
     gap = values - value
-    # A draw of one block alone has no spread, and is as far out as can be.
+    # A resample of one repeated block has zero standard error: its ratio is infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(gap == 0, 0.0, gap / errors)
     ends = [(1 + LEVEL) / 2, (1 - LEVEL) / 2]

@@ -1,4 +1,4 @@
-"""Rank correlation with an interval: do two means over examples order the same places alike?"""
+"""Spearman rank correlation of two means over examples, with a bootstrap interval."""
 
 import math
 from typing import NamedTuple
@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 RESAMPLES = 2000  # draws: about 50 lie beyond each end
-LEVEL = 0.95  # share of the drawn coefficients that the interval keeps
-LEAST = 5  # places that a rank correlation is given for
+LEVEL = 0.95  # share of the resampled coefficients inside the interval
+LEAST = 5  # groups that a rank correlation needs
 
 
 class Correlation(NamedTuple):
-    """Spearman's coefficient and its interval; NaN where there is no order to compare."""
+    """Spearman's coefficient and its interval; NaN where all values are tied."""
 
     value: float
     low: float
@@ -22,16 +22,16 @@ class Correlation(NamedTuple):
 def spearman(
     first: Float[np.ndarray, "*sets places"], second: Float[np.ndarray, "*sets places"]
 ) -> Float[np.ndarray, "*sets"]:
-    """The correlation of the ranks, where equal values share the mean of theirs.
+    """Spearman's rank correlation along the last axis, tied values at their mean rank.
 
-    As of ``scipy.stats.spearmanr``, which takes one set a call.
+    As ``scipy.stats.spearmanr``, which takes one set a call.
 
     Args:
-      first: One number a place; no NaN, which has no rank.
-      second: Another.
+      first: One number for each place; no NaN, which has no rank.
+      second: Likewise.
 
     Returns:
-      One for each set, from -1 to 1; NaN where all numbers of either are equal.
+      One coefficient for each set, from -1 to 1; NaN where all numbers of either are equal.
     """
     from scipy.stats import rankdata  # takes half a second
 
@@ -45,17 +45,17 @@ def spearman(
 def correlate(
     right: list[Bool[np.ndarray, "..."]], measured: list[Float[np.ndarray, "..."]], seed: int
 ) -> Correlation:
-    """Spearman's coefficient of the share that is right and a mean, over places.
+    """Spearman's coefficient of accuracy and the mean of a measured value, over places.
 
-    Its interval is a bootstrap over examples, places held fixed: those of each place are drawn
-    again with replacement, right and measured ones each on their own, and the middle of the
-    coefficients is kept. It tells what more examples might change, not what another decoder would
-    do. Noise of the examples draws coefficients, and the interval more so, towards zero.
+    Its interval is a percentile bootstrap over examples with the places fixed: the examples of each
+    place are resampled with replacement, those of ``right`` and of ``measured`` independently. It
+    covers sampling of examples, not of decoders. Sampling noise attenuates the coefficient, and the
+    interval more so, towards zero.
 
     Args:
-      right: For each place, which of its examples are right; one or more.
-      measured: For each place, what was measured of its examples, whose number may be another.
-      seed: Of the draws.
+      right: For each place, which of its examples are correct; one or more.
+      measured: For each place, the measured values; their number may differ.
+      seed: Seed of the resampling.
 
     Returns:
       NaN in all three with fewer than ``LEAST`` places, or if all shares or all means are equal.
@@ -64,7 +64,7 @@ def correlate(
     if len(share) < LEAST or math.isnan(value := float(spearman(share, mean))):
         return Correlation(math.nan, math.nan, math.nan)
     # Not scipy.stats.bootstrap: it refuses a place with one example, and gives no interval where a
-    # single draw has no order, which is left out here.
+    # single resample is all ties; such a resample is left out here.
     random = np.random.default_rng(seed)
     counts = np.array([len(x) for x in right])
     shares = random.binomial(counts, share, (RESAMPLES, len(counts))) / counts
@@ -75,14 +75,14 @@ def correlate(
 
 
 def dispersion(right: list[Bool[np.ndarray, "..."]]) -> float:
-    """How much shares differ between places, in units of what chance alone would do.
+    """Overdispersion of accuracy between places, relative to binomial sampling.
 
     Args:
-      right: For each place, which of its examples are right.
+      right: For each place, which of its examples are correct.
 
     Returns:
-      Pearson's chi-squared over its degrees of freedom, about 1 where all places are alike; NaN
-      where all examples are right, or none, and with fewer than two places.
+      Pearson's chi-squared over its degrees of freedom, about 1 for equal true accuracy; NaN
+      where all examples are correct, or none, and with fewer than two places.
     """
     share, counts = np.array([np.mean(x) for x in right]), np.array([len(x) for x in right])
     whole = np.sum(share * counts) / np.sum(counts)
