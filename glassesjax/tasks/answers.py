@@ -1,4 +1,4 @@
-"""How near an answer is to the one that was expected, as in extractive question answering."""
+"""Exact match and token F1 of answers, as in extractive question answering."""
 
 import collections
 import re
@@ -8,7 +8,7 @@ ARTICLES = ("a", "an", "the")
 
 
 def normalized(text: str) -> str:
-    """What two answers are compared by: lower case, no punctuation, no articles, single spaces.
+    """An answer normalized for comparison: lower case, no punctuation or articles, single spaces.
 
     Args:
       text: An answer.
@@ -21,15 +21,7 @@ def normalized(text: str) -> str:
 
 
 def exact_match(answer: str, expected: str) -> bool:
-    """Whether the two are the same once normalized.
-
-    Args:
-      answer: What was said.
-      expected: What should have been said.
-
-    Returns:
-      True where no word differs.
-    """
+    """Whether two answers are equal after normalization."""
     return normalized(answer) == normalized(expected)
 
 
@@ -38,33 +30,29 @@ def token_f1(answer: str, expected: str) -> float:
 
     .. math:: F_1 = \frac{2 c}{a + e}
 
-    with c words in common (each as often as both have it), a words said and e expected.
+    with c words in common (with multiplicity), a words in the answer and e in the expected one.
 
     Source: as QASPER is scored in arXiv 2401.06104v2, section on long-range understanding.
-
-    Args:
-      answer: What was said.
-      expected: What should have been said.
 
     Returns:
       From 0 to 1; of two empty answers 1.
     """
-    said, wanted = normalized(answer).split(), normalized(expected).split()
-    if not said and not wanted:
+    words, target = normalized(answer).split(), normalized(expected).split()
+    if not words and not target:
         return 1.0
-    common = (collections.Counter(said) & collections.Counter(wanted)).total()
-    return 2 * common / (len(said) + len(wanted))
+    common = (collections.Counter(words) & collections.Counter(target)).total()
+    return 2 * common / (len(words) + len(target))
 
 
 def first_words(text: str, count: int) -> str:
-    """The beginning of a text.
+    """The first words of a text's first line.
 
     Args:
-      text: Any text; its first line counts only.
-      count: Most words; all if 0.
+      text: Any text.
+      count: Maximum number of words; all if 0.
 
     Returns:
-      Words as they stand, with single spaces.
+      The words unchanged, joined by single spaces.
     """
     words = re.split(r"[\r\n]", text.strip(), maxsplit=1)[0].split()
     return " ".join(words[: count or None])

@@ -1,7 +1,7 @@
-"""Questions whose answers stand somewhere in a passage of the King James Bible.
+"""Needle-in-a-haystack questions about passages of the King James Bible.
 
-A passage is read first, the question after it: whoever forgets must do so without knowing what will
-be asked. One passage has several needles, one a depth, so that it is read once.
+The passage comes first and the question after it, so a policy evicts before the question is known.
+One passage has several needles, one for each depth, so that it is processed once.
 """
 
 import itertools
@@ -20,7 +20,7 @@ Count = Callable[[str], int]
 Task = Literal["verse", "said"]
 TASKS: tuple[Task, ...] = ("verse", "said")
 QUOTED = 8  # words of a speech that a question about its speaker quotes
-LEAST_LINES = 3  # of a passage: a needle, the solved example, and one more
+LEAST_LINES = 3  # of a passage: a needle, the solved example, and one distractor
 LEAST_SPEAKERS = 3  # of a book, with as many lines by each
 # The verse begins with a connective and one name; what is spoken begins, with a capital, behind the
 # first comma. Speakers of two words or with an article ("the king of Israel said") are passed over.
@@ -31,37 +31,37 @@ SAID = re.compile(
 
 
 class Line(NamedTuple):
-    """One line of a passage, with what may be asked about it."""
+    """One line of a passage, with a question and its answer."""
 
     text: str
-    """As it stands there, without its end."""
+    """Text of the line, without the line end."""
     cue: str
     """The question."""
     answer: str
     speaker: str
-    """For ``said``, the answer again, else empty: an example never gives away the speaker."""
+    """For task ``said`` the answer, else empty: the solved example has another speaker."""
 
 
 class Question(NamedTuple):
-    """A question about one line of a passage, behind a solved one about another line."""
+    """A question about one line of a passage, after a solved example about another line."""
 
     depth: float
-    """As it was asked for, of the passage's tokens."""
+    """Requested depth, as a share of the passage's tokens."""
     needle: int
-    """Number of the line that holds the answer."""
+    """Index of the line with the answer."""
     needle_depth: float
-    """Where that line begins, of the passage's tokens."""
+    """Where that line begins, as a share of the passage's tokens."""
     text: str
-    """What is read after the passage; the answer follows a space."""
+    """Solved example and question, to follow the passage; the answer follows after a space."""
     answer: str
 
 
 class Passage(NamedTuple):
-    """What is read before the questions are known."""
+    """A passage and its questions."""
 
     task: Task
     length: int
-    """Tokens that were asked for; the passage has no more."""
+    """Requested number of tokens; the passage has at most so many."""
     number: int
     book: str
     lines: tuple[str, ...]
@@ -87,25 +87,25 @@ def passages(
 ) -> Iterator[Passage]:
     """Passages of a task with their questions, the same for the same arguments.
 
-    ``verse``: verses in a row, each behind its reference; the reference is given again, and the
-    verse's words are wanted, its first or those behind a hint. Its neighbors differ from it by one
-    number. ``said``: verses of one book in which somebody says something, as many by one speaker as
-    by another, in a drawn order; a speech's first words are given, and its speaker is wanted.
-    Before the question stands a solved one of the same form about another line, by another speaker.
+    Task ``verse``: consecutive verses, each after its reference. The question is a reference, the
+    answer the verse's words, its first or those after a hint. References of neighbors differ in one
+    number. The other task, of speakers: verses of one book with direct speech, equally many by each
+    speaker, in random order. The question is the first words of a speech, the answer its speaker.
+    A solved example of the same form about another line, by another speaker, precedes the question.
 
-    Source: ours, in the place of QASPER and SQuALITY in arXiv 2401.06104v2.
+    Source: ours, in place of QASPER and SQuALITY in arXiv 2401.06104v2.
 
     Args:
-      task: ``verse`` or ``said``.
+      task: One of ``TASKS``.
       verses: With ``citation``, ``text`` and ``book``, in order.
-      length: Most tokens of a passage.
-      depths: Where the needles lie, as shares of the passage's tokens; for each the nearest line.
-      number: How many passages.
-      words: Of an answer about a verse; all that follow if 0.
-      hint: First words of the verse that are given beside its reference.
-      count: Tokens of a text.
-      seed: Of the choice of passages and examples; a passage's own is made of this, the task, the
-        length and its number.
+      length: Maximum tokens of a passage.
+      depths: Needle positions, as shares of the passage's tokens; the nearest line for each.
+      number: Number of passages.
+      words: Words of an answer about a verse; all that follow if 0.
+      hint: Number of first words of the verse that follow its reference in the question.
+      count: Number of tokens of a text.
+      seed: Seed of passages and examples; each passage is drawn from this, the task, the length and
+        its number.
 
     Yields:
       Passages, by their number.
@@ -127,24 +127,21 @@ def passages(
 
 
 def spoken(text: str) -> tuple[str, str] | None:
-    """Who says what in a verse.
+    """Speaker and speech of a verse with direct speech.
 
-    The verse must begin with And, Then, But, So or Now, one capitalized word, ``said``, at most
-    ``unto`` or ``to`` somebody, and a comma; what is said begins there with a capital letter. The
-    speaker is that word.
-
-    Args:
-      text: A verse.
+    The verse must match ``SAID``: And, Then, But, So or Now; one capitalized word, the speaker; the
+    verb, perhaps with ``unto`` or ``to`` and an addressee; a comma; and the speech, which begins
+    with a capital letter.
 
     Returns:
       The speaker and the speech, or None where the verse is not of that form.
     """
-    found = SAID.match(text)
-    return None if found is None else (found["speaker"], found["speech"])
+    match = SAID.match(text)
+    return None if match is None else (match["speaker"], match["speech"])
 
 
 class _Pool:
-    """Lines of each book that a passage can be made of."""
+    """Candidate lines for passages, by book."""
 
     def __init__(
         self,
@@ -156,15 +153,15 @@ class _Pool:
     ) -> None:
         make = (lambda verse: _verse_line(verse, *words)) if task == "verse" else _said_line
         made = ((str(verse["book"]), make(verse)) for verse in verses)
-        found: dict[str, list[Line]] = {}
+        candidates: dict[str, list[Line]] = {}
         for book, line in made:
             if line is not None:
-                found.setdefault(book, []).append(line)
-        # Nobody's cue stands twice.
+                candidates.setdefault(book, []).append(line)
+        # One line for each cue.
         unique = lambda lines: list({line.cue: line for line in lines}.values())
-        self.books = {book: unique(lines) for book, lines in found.items()}
+        self.books = {book: unique(lines) for book, lines in candidates.items()}
         self.task, self.count = task, count
-        # No book is counted further than to where it is long enough.
+        # Counting the tokens of a book stops where it is long enough.
         sizes = {book: self._size(lines, length) for book, lines in self.books.items()}
         self.rounds: dict[str, tuple[list[int], list[int]]] = {}
         if task == "said":
@@ -181,36 +178,37 @@ class _Pool:
         return total
 
     def _equal(self, lines: Sequence[Line]) -> tuple[list[int], list[int]]:
-        """For one line by each speaker, two by each who has two, and so on: least tokens of all.
+        """Token counts of balanced draws: one line by each speaker, two by each with two, etc.
 
-        And the length from which some will fit, whichever are drawn: those of most tokens and one.
+        Returns the fewest tokens of all such lines, and the length in which some fit whichever are
+        drawn: the speakers with most tokens, and one more.
         """
-        sizes = [sorted(self._size([line]) for line in own) for own in _by_speaker(lines)]
+        sizes = [sorted(self._size([line]) for line in group) for group in _by_speaker(lines)]
         least, fits = [], []
         for each in range(1, max(map(len, sizes), default=0) + 1):
-            enough = [own for own in sizes if len(own) >= each]
+            enough = [group for group in sizes if len(group) >= each]
             if len(enough) < LEAST_SPEAKERS:
                 break
-            longest = sorted(sum(own[-each:]) for own in enough)
+            longest = sorted(sum(group[-each:]) for group in enough)
             others = 2 if each == 1 else 1  # beside one: three lines by two speakers or more
-            least.append(sum(sum(own[:each]) for own in enough))
+            least.append(sum(sum(group[:each]) for group in enough))
             fits.append(sum(longest[-others:]) + longest[0])
         return least, fits
 
     def _each(self, book: str, length: int) -> int:
-        """How many lines of each speaker fill a passage, the fewest; 0 if none do."""
+        """Smallest number of lines by each speaker that fill a passage; 0 if none does."""
         rounds = enumerate(zip(*self.rounds[book], strict=True), 1)
         return next((n for n, (least, fits) in rounds if fits <= length <= least), 0)
 
     def lines(self, draw: random.Random, length: int) -> tuple[str, list[Line]]:
-        """Lines of a book that has enough of them, as many as fit."""
+        """As many lines as fit, of a randomly drawn book that has enough of them."""
         books = [book for book, size in self.sizes.items() if size >= length]
         if self.task == "said":
             books = [book for book in books if self._each(book, length)]
         if not books:
             most = max(self.sizes.values(), default=0)
-            wanted = f"Wanted a book with {length} tokens of lines for the task {self.task}"
-            raise BadInput(f"{wanted}; the longest has {most}: use shorter --lengths.")
+            expected = f"Expected a book with {length} tokens of lines for the task {self.task}"
+            raise BadInput(f"{expected}, got at most {most}: use shorter --lengths.")
         book = draw.choice(books)
         every = self.books[book]
         if self.task == "verse":
@@ -218,30 +216,32 @@ class _Pool:
         else:
             taken = self._balanced(draw, every, length, self._each(book, length))
         if len(taken) < LEAST_LINES:
-            wanted = f"Wanted --lengths that hold {LEAST_LINES} verses"
-            raise BadInput(f"{wanted}; {length} tokens of {book} hold {len(taken)}.")
+            expected = f"Expected --lengths of at least {LEAST_LINES} verses"
+            got = f"got {len(taken)} in {length} tokens of {book}"
+            raise BadInput(f"{expected}, {got}: use longer ones.")
         return book, taken
 
     def _in_a_row(self, draw: random.Random, lines: list[Line], length: int) -> list[Line]:
-        """From a line on after which there are tokens enough."""
+        """Consecutive lines from a random start with enough tokens after it."""
         left, last = 0, len(lines)
         while left < length:
             last -= 1
             left += self.count(f"{lines[last].text}\n")
-        found = lines[draw.randrange(last + 1) :]
-        ends = itertools.accumulate(self.count(f"{line.text}\n") for line in found)
-        return [line for line, end in zip(found, ends, strict=True) if end <= length]
+        tail = lines[draw.randrange(last + 1) :]
+        ends = itertools.accumulate(self.count(f"{line.text}\n") for line in tail)
+        return [line for line, end in zip(tail, ends, strict=True) if end <= length]
 
     def _balanced(
         self, draw: random.Random, lines: list[Line], length: int, each: int
     ) -> list[Line]:
-        """As many lines by one speaker as by another, in any order."""
-        speakers = [draw.sample(own, each) for own in _by_speaker(lines) if len(own) >= each]
+        """Equally many lines by each speaker, in random order."""
+        groups = [group for group in _by_speaker(lines) if len(group) >= each]
+        speakers = [draw.sample(group, each) for group in groups]
         draw.shuffle(speakers)
         taken: list[Line] = []
-        for own in speakers:
-            if self._size([*taken, *own]) <= length:
-                taken += own
+        for group in speakers:
+            if self._size([*taken, *group]) <= length:
+                taken += group
         draw.shuffle(taken)
         return taken
 
@@ -255,19 +255,19 @@ def _verse_line(verse: Verse, hint: int, words: int) -> Line | None:
 
 
 def _said_line(verse: Verse) -> Line | None:
-    found = spoken(str(verse["text"]))
-    if found is None or len(found[1].split()) < QUOTED:
+    parts = spoken(str(verse["text"]))
+    if parts is None or len(parts[1].split()) < QUOTED:
         return None
-    speaker, speech = found
+    speaker, speech = parts
     cue = f'Who said "{first_words(speech, QUOTED).rstrip(",:;.?!")}"? It was'
     return Line(str(verse["text"]), cue, speaker, speaker)
 
 
 def _by_speaker(lines: Sequence[Line]) -> list[list[Line]]:
-    found: dict[str, list[Line]] = {}
+    groups: dict[str, list[Line]] = {}
     for line in lines:
-        found.setdefault(line.speaker, []).append(line)
-    return list(found.values())
+        groups.setdefault(line.speaker, []).append(line)
+    return list(groups.values())
 
 
 def _question(

@@ -1,4 +1,4 @@
-"""Tasks whose answer stands in what was read: one token of it, or all."""
+"""Tasks whose answer is copied from the item: one token of it, or all."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -9,18 +9,18 @@ from glassesjax.tasks.task import COMMON, EOS, NONE, Parts
 from glassesjax.tasks.vocabularies import HINT, HINTED, NO_HINT, POSITION_DIGITS, check_positions
 
 _ZERO, _ONE, _END = COMMON.index("0"), COMMON.index("1"), COMMON.index(EOS)
-HINTED_ZEROS, UNHINTED_ZEROS = 0.5, 0.1  # how often the last token is a zero, with a hint or not
+HINTED_ZEROS, UNHINTED_ZEROS = 0.5, 0.1  # share of items that end in zero, with a hint or not
 
 
-def _one(item: Array, length: Array, place: Array, question: Array | None = None) -> Parts:
-    """The answer is the token of one place."""
+def _one(item: Array, length: Array, index: Array, question: Array | None = None) -> Parts:
+    """The answer is the token at one index."""
     return Parts(
         item=item,
         length=length,
         question=nothing() if question is None else question,
-        answer=item[place][None],
+        answer=item[index][None],
         answered=jnp.asarray(1, jnp.int32),
-        source=place[None],
+        source=index[None],
     )
 
 
@@ -40,18 +40,18 @@ def last(key: Array, length: Array, size: int) -> Parts:
 
 def only_zero(key: Array, length: Array, size: int) -> Parts:
     """The last token of ones with a zero at either end."""
-    place = jnp.where(chance(key, 0.5, 1)[0], length - 1, 0)
-    item = jnp.where(jnp.arange(size, dtype=jnp.int32) == place, _ZERO, _ONE)
+    zero = jnp.where(chance(key, 0.5, 1)[0], length - 1, 0)
+    item = jnp.where(jnp.arange(size, dtype=jnp.int32) == zero, _ZERO, _ONE)
     return _one(item, length, length - 1)
 
 
 def at(key: Array, length: Array, size: int) -> Parts:
     """The token at a position of random zeros and ones."""
-    bits, place = draws.split(key)
-    at = draws.integers(place, (), 0, length)
+    bits, position = draws.split(key)
+    at = draws.integers(position, (), 0, length)
     check_positions(size)
     digits, count = digits_of(at, POSITION_DIGITS)
-    # As many digits at every length, or a longer item would be asked about in another way.
+    # The same number of digits at every length, so that questions do not depend on it.
     question = _ZERO + jnp.roll(digits, POSITION_DIGITS - count)
     return _one(_bits(bits, size), length, at, question)
 
@@ -59,14 +59,14 @@ def at(key: Array, length: Array, size: int) -> Parts:
 def string(key: Array, length: Array, size: int) -> Parts:
     """All tokens of random digits, and the end mark."""
     item = _ZERO + draws.integers(key, (size,), 0, 10)
-    place = jnp.arange(size + 1, dtype=jnp.int32)
+    index = jnp.arange(size + 1, dtype=jnp.int32)
     return Parts(
         item=item,
         length=length,
         question=nothing(),
-        answer=jnp.where(place < length, jnp.append(item, _END), _END),
+        answer=jnp.where(index < length, jnp.append(item, _END), _END),
         answered=length + 1,
-        source=jnp.where(place < length, place, NONE),
+        source=jnp.where(index < length, index, NONE),
     )
 
 
@@ -77,9 +77,9 @@ def alternating(key: Array, length: Array, size: int) -> Parts:
 
 
 def hinted(key: Array, length: Array, size: int) -> Parts:
-    """The last token of ones and perhaps a zero, beside a mark that says how likely it is."""
-    told, ends = draws.split(key)
-    [hint], [often] = chance(told, 0.5, 1), chance(ends, HINTED_ZEROS, 1)
+    """The last token of ones and perhaps a final zero, with a hint whether zeros are likely."""
+    hints, ends = draws.split(key)
+    [hint], [often] = chance(hints, 0.5, 1), chance(ends, HINTED_ZEROS, 1)
     [rarely] = chance(ends, UNHINTED_ZEROS, 1)
     zero = jnp.where(hint, often, rarely)
     ends_here = jnp.arange(size, dtype=jnp.int32) == length - 1

@@ -10,13 +10,13 @@ from glassesjax.tasks.vocabularies import SUMS, WORDED, WORDS
 
 _ZERO, _ONE = COMMON.index("0"), COMMON.index("1")
 SHARE_OF_ONES = 0.7  # as in the paper
-SHARE_OF_WORD = 0.3  # the paper does not say how its sentence is made; this is ours
+SHARE_OF_WORD = 0.3  # ours: the paper does not specify how its sentence is made
 
 
 def _counted(item: Array, length: Array, adds: Array, most: int, question: Array) -> Parts:
-    """The answer is how many tokens of the item add one."""
-    place = jnp.arange(len(item), dtype=jnp.int32)
-    running = jnp.cumsum(jnp.where(place < length, adds, 0), dtype=jnp.int32)
+    """The answer is the sum of ``adds`` over the item."""
+    index = jnp.arange(len(item), dtype=jnp.int32)
+    running = jnp.cumsum(jnp.where(index < length, adds, 0), dtype=jnp.int32)
     answer, answered = number(running[-1], most, COMMON)
     return Parts(
         item=item,
@@ -43,18 +43,19 @@ def mixed(key: Array, length: Array, size: int) -> Parts:
 
 def total(key: Array, length: Array, size: int) -> Parts:
     """The sum of ones that are joined by plus signs."""
-    place = jnp.arange(2 * size - 1, dtype=jnp.int32)
-    adds = 1 - place % 2
+    index = jnp.arange(2 * size - 1, dtype=jnp.int32)
+    adds = 1 - index % 2
     item = jnp.where(adds == 1, _ONE, SUMS.index("+")).astype(jnp.int32)
     return _counted(item, 2 * length - 1, adds, size, nothing())
 
 
 def word(key: Array, length: Array, size: int) -> Parts:
-    """How often the word that is asked for occurs among others."""
+    """The number of occurrences of the queried word among other words."""
     which, where, others = draws.split(key, 3)
-    asked = draws.integers(which, (), 0, len(WORDS))
+    target = draws.integers(which, (), 0, len(WORDS))
     adds = chance(where, SHARE_OF_WORD, size).astype(jnp.int32)
     steps = draws.integers(others, (size,), 1, len(WORDS))
-    word = jnp.where(adds == 1, asked, (asked + steps) % len(WORDS))  # another one, all alike
+    # Another word, each with the same probability.
+    word = jnp.where(adds == 1, target, (target + steps) % len(WORDS))
     first = WORDED.index(WORDS[0])
-    return _counted(first + word, length, adds, size, (first + asked)[None])
+    return _counted(first + word, length, adds, size, (first + target)[None])

@@ -1,4 +1,4 @@
-"""What tasks draw their examples with: shares of chance, and numbers as tokens."""
+"""Helpers of tasks: Bernoulli draws, and numbers as tokens."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
@@ -8,7 +8,7 @@ from glassesjax.tasks.task import EOS
 
 
 def nothing() -> Int[Array, " none"]:
-    """The question of a task that asks one thing only.
+    """The empty question, for a task with a single question.
 
     Returns:
       No tokens.
@@ -17,15 +17,15 @@ def nothing() -> Int[Array, " none"]:
 
 
 def chance(key: Array, share: float, size: int) -> Bool[Array, " size"]:
-    """Draws that do not depend on whether 64-bit types are on, as JAX's own of that kind do.
+    """Bernoulli draws that do not depend on ``jax_enable_x64``, unlike ``jax.random.bernoulli``.
 
     Args:
-      key: Of these draws alone.
-      share: How often True, to within 2^-24.
-      size: How many.
+      key: Key of these draws alone.
+      share: Probability of True, to within 2^-24.
+      size: Number of draws.
 
     Returns:
-      True or false, each on its own.
+      Independent truth values.
     """
     return draws.uniform(key, (size,), jnp.float32) < share
 
@@ -35,20 +35,20 @@ def digits_of(value: Int[Array, ""], width: int) -> tuple[Int[Array, " width"], 
 
     Args:
       value: Not negative, of at most ``width`` digits.
-      width: Most digits; at most 9.
+      width: Maximum number of digits; at most 9.
 
     Returns:
-      The digits, zeros after the last one; and how many there are.
+      The digits, padded with zeros at the end; and their number.
     """
     powers = jnp.asarray([10**k for k in range(width)], value.dtype)
     count = jnp.maximum(jnp.sum(value >= powers, dtype=value.dtype), 1)
-    place = count - 1 - jnp.arange(width, dtype=value.dtype)
-    digits = value // powers[jnp.maximum(place, 0)] % 10
-    return jnp.where(place >= 0, digits, 0), count
+    power = count - 1 - jnp.arange(width, dtype=value.dtype)
+    digits = value // powers[jnp.maximum(power, 0)] % 10
+    return jnp.where(power >= 0, digits, 0), count
 
 
 def number(value: Int[Array, ""], most: int, symbols: tuple[str, ...]) -> tuple[Array, Array]:
-    """A number as tokens that end with the end-of-sequence mark.
+    """A number as digit tokens and the end-of-sequence token.
 
     Args:
       value: Not negative, at most ``most``.
@@ -56,10 +56,10 @@ def number(value: Int[Array, ""], most: int, symbols: tuple[str, ...]) -> tuple[
       symbols: The vocabulary.
 
     Returns:
-      Tokens, and how many of them count, the mark included.
+      Tokens, and how many of them are valid, the end-of-sequence token included.
     """
     width = len(str(most))
     digits, count = digits_of(value, width)
-    place = jnp.arange(width + 1, dtype=jnp.int32)
+    index = jnp.arange(width + 1, dtype=jnp.int32)
     tokens = jnp.append(digits, 0) + symbols.index("0")
-    return jnp.where(place < count, tokens, symbols.index(EOS)).astype(jnp.int32), count + 1
+    return jnp.where(index < count, tokens, symbols.index(EOS)).astype(jnp.int32), count + 1

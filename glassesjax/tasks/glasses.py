@@ -1,7 +1,7 @@
-"""Glasses: how an example is laid out as tokens, with the remedies that a layout can carry.
+"""Prompt formats: how an example is written as tokens, and the remedies a format can include.
 
-The plain layout is ``<bos> ITEM ? QUESTION = ANSWER``, without ``? QUESTION`` where a task asks one
-thing only.
+The plain format is ``<bos> ITEM ? QUESTION = ANSWER``, without ``? QUESTION`` where a task has a
+single question.
 """
 
 import dataclasses
@@ -16,41 +16,42 @@ from glassesjax.settings import MOST, number_text
 from glassesjax.tasks.task import Task, Widths
 
 SEPARATOR = ","
-MOST_COUNT = 2**20  # of a remedy's number: no row is so long
+MOST_COUNT = 2**20  # upper bound of a remedy's number; rows are shorter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Glasses:
-    """Remedies of a layout."""
+    """Settings of a prompt format, one for each remedy."""
 
     bos: bool = True
-    """Whether a beginning-of-sequence token stands first: somewhere for attention to rest."""
+    """Whether a beginning-of-sequence token comes first, as an attention sink."""
     separators: int = 0
-    """A comma to every group of so many tokens of the item; none if 0."""
+    """Group size: a comma for every so many tokens of the item; none if 0."""
     phase: Literal["start", "end"] = "start"
-    """Groups are counted from the item's first token, each followed by a comma, as in the paper: a
-    token more moves the last comma. Or from its last, a comma between groups: it does not."""
+    """Where groups are counted from. ``start``: the first token, a comma after each group, as
+    in the paper; one more token moves the last comma. ``end``: its last token, commas between
+    groups; one more token does not move the last comma."""
     twice: bool = False
-    """The item, a comma, and the item again: each token stands near both ends."""
+    """Whether the item is repeated after a comma, so that each token is near both ends."""
     question: Literal["after", "before"] = "after"
     """Whether the question follows the item, or comes before it."""
     steps: int = 0
-    """For a count: before the answer the counts after every so many tokens, each with a comma, to
-    be given as well (a chain of thought); none if 0."""
+    """Chain of thought of a counting task: running counts after every so many tokens, each with a
+    comma, precede the answer and are scored too; none if 0."""
     scratch: int = 0
-    """So many empty tokens before the answer, to compute on."""
+    """Number of filler tokens before the answer."""
     stop: bool = True
-    """Whether "=" stands before the answer. Without it only the answer's first token is asked:
-    after it nothing tells the item's tokens from the answer's."""
+    """Whether "=" precedes the answer. Without it only the answer's first token is scored: later
+    ones are ambiguous with tokens of the item."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.steps and not self.stop:
-            raise BadInput("Wanted = before steps, to tell them from the item; found no_stop.")
+            raise BadInput("Expected = between item and steps, got no_stop: use one of the two.")
         for name in ("separators", "steps", "scratch"):
-            if not 0 <= (found := getattr(self, name)) <= MOST_COUNT:
+            if not 0 <= (number := getattr(self, name)) <= MOST_COUNT:
                 expected = (
-                    f"Expected {name} from 0 to {MOST_COUNT} tokens, got {number_text(found)}"
+                    f"Expected {name} from 0 to {MOST_COUNT} tokens, got {number_text(number)}"
                 )
                 raise BadInput(f"{expected}: use a count that a row has.")
 
@@ -59,15 +60,7 @@ PLAIN = Glasses()
 
 
 def spare_places(size: int, glasses: Glasses) -> int:
-    """Places of all commas that no item of that size fills: one stands beside every token.
-
-    Args:
-      size: Tokens of the item.
-      glasses: The layout.
-
-    Returns:
-      How many; none without separators.
-    """
+    """Comma positions that no item of ``size`` tokens fills, of one position for each token."""
     every = glasses.separators
     if not every:
         return 0
@@ -76,40 +69,25 @@ def spare_places(size: int, glasses: Glasses) -> int:
 
 
 def width(task: Task, glasses: Glasses, size: int) -> int:
-    """Tokens that a row has room for.
-
-    Args:
-      task: What is asked.
-      glasses: How it is laid out.
-      size: The largest length.
-
-    Returns:
-      The width of ``example``'s row.
+    """Width in tokens of ``example``'s rows, for items of length up to ``size``.
 
     Raises:
-      BadInput: It has more tokens than int32 counts, steps are wanted of what is no count, or the
-        task takes no items so long.
+      BadInput: The width exceeds int32, the format has steps and the task is no counting task, or
+        the task has no items of that length.
     """
     room = _room(task, size)
     item = room.item * (2 if glasses.separators else 1)
     item = 2 * item + 1 if glasses.twice else item
-    asked = room.question + 1 if room.question else 0
+    question = room.question + 1 if room.question else 0
     marks = glasses.bos + glasses.stop + glasses.scratch
     steps = _steps_width(room, glasses.steps) if glasses.steps else 0
-    # Of the whole row, before it is cut to what can be filled.
-    whole = _counted(item + asked + marks + steps + room.answer, size)
+    # Width with all comma positions, before the unused ones are dropped.
+    whole = _counted(item + question + marks + steps + room.answer, size)
     return whole - spare_places(room.item, glasses)
 
 
 def item_width(task: Task, size: int) -> int:
-    """Tokens of an item.
-
-    Args:
-      task: What is asked.
-      size: Its length.
-
-    Returns:
-      Two for each pair of a key and a value, one for most tasks.
+    """Tokens of an item of length ``size``: two for each key-value pair, one for most tasks.
 
     Raises:
       BadInput: As for ``width``.
@@ -134,12 +112,12 @@ def _steps_width(room: Widths, every: int) -> int:
 
 
 def not_counted() -> BadInput:
-    """What is said of steps without a count.
+    """Error for running counts (steps) of a task that is no counting task.
 
     Returns:
       The error, to be raised.
     """
-    return BadInput("Wanted a counting task for steps; found one whose answer is no count.")
+    return BadInput("Expected a counting task for steps, got another one: leave out steps.")
 
 
 def _counted(tokens: int, size: int) -> int:
@@ -149,10 +127,10 @@ def _counted(tokens: int, size: int) -> int:
 
 
 def too_long(size: int) -> BadInput:
-    """What is said of rows that int32 does not count.
+    """Error for rows whose width exceeds int32.
 
     Args:
-      size: The length that makes them.
+      size: The item length.
 
     Returns:
       The error, to be raised.
@@ -161,7 +139,7 @@ def too_long(size: int) -> BadInput:
     return BadInput(f"{expected}: use shorter items.")
 
 
-# One row a remedy: what it sets, given its number.
+# The fields that each remedy sets, given its number.
 REMEDIES: Mapping[str, Callable[[int], dict]] = {
     "none": lambda m: {},
     "no_bos": lambda m: {"bos": False},
@@ -177,32 +155,26 @@ _NUMBERED = ("separators", "separators_end", "steps", "scratch")
 
 
 def named_glasses(text: str) -> Glasses:
-    """A layout by name: ``REMEDY[-NUMBER][+REMEDY[-NUMBER]]...``.
+    """A prompt format by name: ``REMEDY[-NUMBER][+REMEDY[-NUMBER]]...``.
 
-    ``none`` is the plain layout, ``separators-5`` has a comma after every fifth token,
-    ``separators_end-5+twice`` has them in phase with the end and shows the item twice.
-
-    Args:
-      text: The names.
-
-    Returns:
-      The layout.
+    ``none`` is the plain format, ``separators-5`` has a comma after every fifth token,
+    ``separators_end-5+twice`` counts groups from the end and repeats the item.
 
     Raises:
-      BadInput: There is no such remedy, a number is missing or too many, or one is named twice.
+      BadInput: A remedy is unknown or repeated, or its number is missing or superfluous.
     """
     fields: dict = {}
     for word in text.split("+"):
-        found = re.fullmatch(r"([a-z_]+)(?:-([1-9][0-9]{0,399}))?", word)
-        if found is None or found[1] not in REMEDIES:
+        match = re.fullmatch(r"([a-z_]+)(?:-([1-9][0-9]{0,399}))?", word)
+        if match is None or match[1] not in REMEDIES:
             raise _unknown(word)
-        name, told = found.groups()
-        if (told is not None) != (name in _NUMBERED):
-            wanted = f"{name}-NUMBER" if name in _NUMBERED else f"plain {name}"
-            raise BadInput(f"Wanted {wanted}; found {word!r}.")
-        added = REMEDIES[name](int(told or 0))
+        name, number = match.groups()
+        if (number is not None) != (name in _NUMBERED):
+            expected = f"{name}-NUMBER" if name in _NUMBERED else f"plain {name}"
+            raise BadInput(f"Expected {expected}, got {word!r}: see the page on tasks.")
+        added = REMEDIES[name](int(number or 0))
         if set(added) & set(fields):
-            raise BadInput(f"Wanted each remedy once; found {text!r}.")
+            raise BadInput(f"Expected each remedy once, got {text!r}: leave out the repetition.")
         fields |= added
     return Glasses(**fields)
 
@@ -210,5 +182,5 @@ def named_glasses(text: str) -> Glasses:
 def _unknown(word: str) -> BadInput:
     near = difflib.get_close_matches(word.split("-")[0], REMEDIES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "see the page on tasks."
-    wanted = f"Wanted a remedy out of {', '.join(REMEDIES)}"
-    return BadInput(f"{wanted}; found {word!r}: {hint}")
+    expected = f"Expected a remedy out of {', '.join(REMEDIES)}"
+    return BadInput(f"{expected}, got {word!r}: {hint}")

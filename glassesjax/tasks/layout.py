@@ -1,4 +1,4 @@
-"""An example as a row of tokens, in any layout, and batches of such rows."""
+"""Examples as rows of tokens in a prompt format, and batches of such rows."""
 
 from typing import NamedTuple
 
@@ -26,23 +26,23 @@ from glassesjax.tasks.task import (
 
 
 class Example(NamedTuple):
-    """One row of tokens, and what in it is to be said."""
+    """One row of tokens with the mask of scored tokens."""
 
     tokens: Int[Array, " seq"]
     scored: Bool[Array, " seq"]
-    """True for a token that is to be said, given all before it."""
+    """True for a target token, to be predicted from all tokens before it."""
     final: Bool[Array, " seq"]
-    """True for those of the answer proper; without ``steps`` the same."""
+    """True for the target tokens of the answer; equal to ``scored`` without ``steps``."""
     item: Int[Array, " seq"]
-    """Which token of the item stands here; -1 for all else."""
+    """Index of this token in the item; -1 outside the item."""
     source: Int[Array, " seq"]
-    """Which token of the item this token of the answer copies; -1 for all else."""
+    """Index in the item of the token that this answer token copies; -1 otherwise."""
     length: Int[Array, ""]
-    """Tokens that count; padding follows."""
+    """Number of tokens before the padding."""
 
 
 class _Piece(NamedTuple):
-    """A stretch of tokens, some of which are left out."""
+    """A segment of tokens with a mask of the valid ones; the others are left out."""
 
     tokens: Array
     valid: Array
@@ -63,26 +63,22 @@ def _mark(symbol: str, count: int = 1) -> _Piece:
 
 
 def lay_out(parts: Parts, glasses: Glasses) -> Example:
-    """An example as a row of tokens.
+    """The row of tokens of an example in a prompt format.
 
     Source: arXiv 2406.04267v2, sections 5 and 7, appendix C.5; the remedies that it names or tries.
-    Differs: separators in two phases; the paper's own, from the start, changes two things at once.
-
-    Args:
-      parts: What a task drew.
-      glasses: The layout.
+    Differs: separators in two phases; the paper's, from the start, changes two things at once.
 
     Returns:
       The row, as wide as the longest example would need; with steps some tokens wider.
 
     Raises:
-      BadInput: Steps of what is no count.
+      BadInput: The format has steps and the task is no counting task.
     """
     item = [_item(parts, glasses)]
     if glasses.twice:
         item = [*item, _mark(SEPARATOR), *item]
-    asked = [_mark(ASK), _piece(parts.question)] if len(parts.question) else []
-    body = [*asked, *item] if glasses.question == "before" else [*item, *asked]
+    question = [_mark(ASK), _piece(parts.question)] if len(parts.question) else []
+    body = [*question, *item] if glasses.question == "before" else [*item, *question]
     bos = [_mark(BOS)] if glasses.bos else []
     scratch = [_mark(SCRATCH, glasses.scratch)] if glasses.scratch else []
     steps = [_steps(parts, glasses.steps)] if glasses.steps else []
@@ -93,18 +89,18 @@ def lay_out(parts: Parts, glasses: Glasses) -> Example:
 
 def _item(parts: Parts, glasses: Glasses) -> _Piece:
     """The item, with a comma before or after some of its tokens."""
-    place, every = jnp.arange(len(parts.item), dtype=jnp.int32), glasses.separators
-    there = place < parts.length
+    index, every = jnp.arange(len(parts.item), dtype=jnp.int32), glasses.separators
+    valid = index < parts.length
     if not every:
-        return _piece(parts.item, there, item=place)
+        return _piece(parts.item, valid, item=index)
     if glasses.phase == "start":
-        comma, order = there & ((place + 1) % every == 0), (0, 1)
+        comma, order = valid & ((index + 1) % every == 0), (0, 1)
     else:
-        comma, order = there & ((parts.length - place) % every == 0) & (place > 0), (1, 0)
-    both = lambda own, added: jnp.stack([(own, added)[at] for at in order], axis=1).reshape(-1)
-    commas = jnp.full_like(place, COMMON.index(SEPARATOR))
-    item = both(place, jnp.full_like(place, NONE))
-    return _piece(both(parts.item, commas), both(there, comma), item=item)
+        comma, order = valid & ((parts.length - index) % every == 0) & (index > 0), (1, 0)
+    both = lambda token, comma: jnp.stack([(token, comma)[at] for at in order], axis=1).reshape(-1)
+    commas = jnp.full_like(index, COMMON.index(SEPARATOR))
+    item = both(index, jnp.full_like(index, NONE))
+    return _piece(both(parts.item, commas), both(valid, comma), item=item)
 
 
 def _steps(parts: Parts, every: int) -> _Piece:
@@ -113,30 +109,30 @@ def _steps(parts: Parts, every: int) -> _Piece:
         raise not_counted()
     most = len(parts.item)
     ends = jnp.arange(every, max(most, every + 1), every, dtype=jnp.int32)
-    says = lambda end: number(running[jnp.minimum(end, most) - 1], most, COMMON)
-    tokens, counts = jax.vmap(says)(ends)
-    place = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+    count_at = lambda end: number(running[jnp.minimum(end, most) - 1], most, COMMON)
+    tokens, counts = jax.vmap(count_at)(ends)
+    index = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
     comma = COMMON.index(SEPARATOR)
-    tokens = jnp.where(place == counts[:, None] - 1, comma, tokens)
-    valid = ((place < counts[:, None]) & (ends < parts.length)[:, None]).reshape(-1)
+    tokens = jnp.where(index == counts[:, None] - 1, comma, tokens)
+    valid = ((index < counts[:, None]) & (ends < parts.length)[:, None]).reshape(-1)
     return _piece(tokens.reshape(-1), valid, scored=valid)
 
 
 def _answer(parts: Parts, glasses: Glasses) -> _Piece:
-    place = jnp.arange(len(parts.answer), dtype=jnp.int32)
-    valid = place < parts.answered
-    asked = valid if glasses.stop else place == 0
-    return _piece(parts.answer, valid, source=parts.source, scored=asked, final=asked)
+    index = jnp.arange(len(parts.answer), dtype=jnp.int32)
+    valid = index < parts.answered
+    scored = valid if glasses.stop else index == 0
+    return _piece(parts.answer, valid, source=parts.source, scored=scored, final=scored)
 
 
 def _joined(pieces: list[_Piece], spare: int) -> Example:
-    """The pieces one behind another, without what is left out, and padding at the end."""
+    """The valid tokens of all pieces in order, padded at the end."""
     every = jax.tree.map(lambda *fields: jnp.concatenate(fields), *pieces)
     width = len(every.tokens) - spare
-    place = jnp.cumsum(every.valid, dtype=jnp.int32) - 1
-    place = jnp.where(every.valid, place, len(every.tokens))  # outside: dropped
+    index = jnp.cumsum(every.valid, dtype=jnp.int32) - 1
+    index = jnp.where(every.valid, index, len(every.tokens))  # out of bounds: dropped
     put = lambda values, blank: (
-        jnp.full(width, blank, values.dtype).at[place].set(values, mode="drop")
+        jnp.full(width, blank, values.dtype).at[index].set(values, mode="drop")
     )
     return Example(
         tokens=put(every.tokens, COMMON.index(PAD)),
@@ -148,19 +144,12 @@ def _joined(pieces: list[_Piece], spare: int) -> Example:
     )
 
 
-@draws.reproducible()  # what a task of the user draws, too
+@draws.reproducible()  # a user's task as well
 def example(task: Task, glasses: Glasses, key: Array, length: Array, size: int) -> Example:
-    """One example of a given length.
+    """One example of a given item length, as a row of tokens.
 
-    Args:
-      task: What is asked.
-      glasses: How it is laid out.
-      key: Of this example alone.
-      length: Of the item, from the task's ``least`` to ``size``.
-      size: The largest length of the batch: it fixes the width of the row.
-
-    Returns:
-      The row.
+    ``length`` is from ``task.least`` to ``size``, the largest length of the batch, which fixes the
+    width of the row. Each example needs its own key.
     """
     return lay_out(task.draw(key, length, size), glasses)
 
@@ -168,25 +157,20 @@ def example(task: Task, glasses: Glasses, key: Array, length: Array, size: int) 
 def batch(
     task: Task, glasses: Glasses, mix: LengthMix, key: Array, step: Int[Array, ""], count: int
 ) -> tuple[Example, Int[Array, " count"]]:
-    """A batch as a pure function of a key and a step: nothing is stored, and resuming is free.
+    """A batch of ``count`` rows as a pure function of the run's key and the step.
 
-    Args:
-      task: What is asked.
-      glasses: How it is laid out.
-      mix: Which lengths, how often.
-      key: Of the run; rows draw alone, under any implementation of keys.
-      step: Number of the batch.
-      count: Examples.
+    No state is stored, so training resumes at any step. Each row is drawn with its own key, under
+    any key implementation.
 
     Returns:
       Rows, and the length of each item.
 
     Raises:
-      BadInput: The mix has lengths that mean nothing to the task.
+      BadInput: The mix has lengths below ``task.least``.
     """
     if mix.low < task.least:
-        wanted = f"Wanted lengths of {task.least} or more for {task.name}"
-        raise BadInput(f"{wanted}; found {mix.low}.")
+        expected = f"Expected lengths of {task.least} or more for {task.name}"
+        raise BadInput(f"{expected}, got {mix.low}: use longer ones.")
 
     def one(key: Array) -> tuple[Example, Array]:
         lengths, drawn = draws.split(key)
@@ -197,17 +181,10 @@ def batch(
 
 
 def traced_widths(task: Task, size: int) -> Widths:
-    """The shapes of what a task draws, for one that does not say them.
-
-    Args:
-      task: Whose ``draw`` is traced.
-      size: The largest length.
-
-    Returns:
-      Tokens of each part.
+    """Widths of a task's parts for items of length up to ``size``, by tracing ``task.draw``.
 
     Raises:
-      BadInput: They are more than int32 counts, or the task takes no items so long.
+      BadInput: A width exceeds int32, or the task has no items of that length.
     """
     length = jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: draws.root_key(0))

@@ -1,4 +1,4 @@
-"""Tasks whose answer hangs on one item among many: where attention must stay sharp."""
+"""Retrieval tasks: the answer depends on one item among many, which needs sharp attention."""
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -12,19 +12,19 @@ _ZERO = COMMON.index("0")
 
 
 def recall(key: Array, length: Array, size: int) -> Parts:
-    """The digit of the key that is asked for."""
-    which, place, others, values = draws.split(key, 4)
-    asked = draws.integers(which, (), 0, len(KEYS))
-    at = draws.integers(place, (), 0, length)
-    # The asked key stands in one place only, so that one answer is right at every length.
+    """The digit of the queried key."""
+    which, position, others, values = draws.split(key, 4)
+    target = draws.integers(which, (), 0, len(KEYS))
+    at = draws.integers(position, (), 0, length)
+    # The queried key occurs once, so that the answer is unique at every length.
     steps = draws.integers(others, (size,), 1, len(KEYS))
     here = jnp.arange(size, dtype=jnp.int32) == at
-    keys = KEYED.index(KEYS[0]) + jnp.where(here, asked, (asked + steps) % len(KEYS))
+    keys = KEYED.index(KEYS[0]) + jnp.where(here, target, (target + steps) % len(KEYS))
     value = _ZERO + draws.integers(values, (size,), 0, 10)
     return Parts(
         item=jnp.stack([keys, value], axis=1).reshape(-1),
         length=2 * length,
-        question=(KEYED.index(KEYS[0]) + asked)[None],
+        question=(KEYED.index(KEYS[0]) + target)[None],
         answer=value[at][None],
         answered=jnp.asarray(1, jnp.int32),
         source=(2 * at + 1)[None],
@@ -33,8 +33,8 @@ def recall(key: Array, length: Array, size: int) -> Parts:
 
 def largest(key: Array, length: Array, size: int) -> Parts:
     """The class of the token whose priority is the largest."""
-    best, place, others, classes = draws.split(key, 4)
-    at = draws.integers(place, (), 0, length)
+    best, position, others, classes = draws.split(key, 4)
+    at = draws.integers(position, (), 0, length)
     top = draws.integers(best, (), 1, PRIORITIES)
     here = jnp.arange(size, dtype=jnp.int32) == at
     priority = jnp.where(here, top, draws.integers(others, (size,), 0, top))

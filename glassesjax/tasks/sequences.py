@@ -1,6 +1,6 @@
-"""Families of runs: pairs of prompts whose last representations are to be told apart.
+"""Families of prompt pairs whose last representations are compared.
 
-A family gives, for each length n, a shorter and a longer prompt as tuples of symbols. A symbol is
+A family gives for each length n a shorter and a longer prompt as tuples of symbols. A symbol is
 one token for every model: a digit, a comma, or the beginning-of-sequence mark.
 """
 
@@ -19,7 +19,7 @@ Prompt = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A pair of prompts for each length, and what it shows.
+    """A pair of prompts for each length.
 
     Attributes:
       name: As on the command line.
@@ -40,7 +40,7 @@ class Family:
 
         Args:
           length: At least 1.
-          seed: Of random digits.
+          seed: Seed of random digits.
 
         Returns:
           Both.
@@ -56,7 +56,7 @@ class Family:
 def repeats_last_token(shorter: Prompt, longer: Prompt) -> bool:
     """Whether the longer prompt is the shorter one with its last token repeated.
 
-    This is the hypothesis of Theorem 4.2 on the two prompts, to be measured for each pair.
+    This is the hypothesis of Theorem 4.2 on the two prompts.
 
     Args:
       shorter: One prompt, not empty.
@@ -81,7 +81,8 @@ def run_family(name: str) -> Family:
       BadInput: There is no such family.
     """
     if name not in FAMILIES:
-        raise BadInput(f"Wanted a family of runs out of {', '.join(FAMILIES)}; found {name!r}.")
+        expected = f"Expected a family of runs out of {', '.join(FAMILIES)}"
+        raise BadInput(f"{expected}, got {name!r}: choose one.")
     return FAMILIES[name]
 
 

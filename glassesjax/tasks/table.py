@@ -1,4 +1,4 @@
-"""All tasks by name: what each is, and where its examples are drawn."""
+"""Table of all tasks by name: meaning, drawing function and widths."""
 
 import difflib
 from collections.abc import Mapping
@@ -129,7 +129,7 @@ _ROWS = (
     Task(
         name="copy_at",
         title="The token at a position",
-        meaning="Random zeros and ones and a position from 0; the answer is what stands there.",
+        meaning="Random zeros and ones and a position from 0; the answer is the token there.",
         draw=_draw_at,
         widths=_at_widths,
     ),
@@ -150,7 +150,7 @@ _ROWS = (
     Task(
         name="copy_hint",
         title="The last token, with or without a hint",
-        meaning="Ones, and at the end a one or a zero; a mark tells whether zeros are likely (half"
+        meaning="Ones, and at the end a one or a zero; a hint shows whether zeros are likely (half"
         " of the time) or rare (one in ten). The answer is the last token.",
         draw=_draw_hinted,
         widths=_hinted_widths,
@@ -181,7 +181,7 @@ _ROWS = (
     Task(
         name="count_word",
         title="A word among other words",
-        meaning="Words out of eight, three in ten of them the one that is asked for; the answer is"
+        meaning="Words out of eight, three in ten of them the queried one; the answer is"
         " how often it occurs.",
         draw=_draw_word,
         widths=_word_widths,
@@ -190,7 +190,7 @@ _ROWS = (
     Task(
         name="recall",
         title="Key and value",
-        meaning="Pairs of a key and a digit, and a key that stands in one pair only; the answer is"
+        meaning="Pairs of a key and a digit, and a key that occurs in one pair; the answer is"
         " its digit. The length counts the pairs.",
         draw=_draw_recall,
         widths=_recall_widths,
@@ -226,4 +226,4 @@ def named_task(name: str) -> Task:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "see the page on tasks."
-    raise BadInput(f"Wanted a task out of {', '.join(TASKS)}; found {name!r}: {hint}")
+    raise BadInput(f"Expected a task out of {', '.join(TASKS)}, got {name!r}: {hint}")

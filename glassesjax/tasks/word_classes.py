@@ -1,7 +1,7 @@
-"""Classes of tokens by their text and its neighbors, beside the part-of-speech tags they stand for.
+"""Word classes of tokens by their text and context, and the part-of-speech tags they approximate.
 
-No tagger: its model would be data from elsewhere. Classes are closed lists of words, marks, and
-what can be told from capitals; each names the Penn Treebank tags that it stands for.
+There is no tagger, since its model would be external data. Classes are closed lists of words and
+marks, and capitalization; each lists the Penn Treebank tags that it approximates.
 """
 
 import re
@@ -16,9 +16,9 @@ class WordClass(NamedTuple):
 
     name: str
     tags: tuple[str, ...]
-    """Penn Treebank tags that it stands for; none where no tag fits."""
+    """Penn Treebank tags that it approximates; none where no tag fits."""
     family: str
-    """Of four for the eye: mark, closed (words of grammar), open (other words), other."""
+    """One of four groups: mark, closed (function words), open (content words), other."""
 
 
 CLASSES = (
@@ -47,8 +47,8 @@ CLASSES = (
     WordClass("white space", (), "other"),
 )
 
-# Modern English and that of the King James Bible; a word stands in one list, where it is most
-# often: "that" and "as" are prepositions to the Treebank, which has no subordinating conjunction.
+# Modern English and that of the King James Bible; a word is in one list, that of its most frequent
+# use: "that" and "as" are prepositions in the Treebank, which has no subordinating conjunction.
 WORDS = {
     "determiner": "a an the this these those each every no some any another all both either"
     " neither",
@@ -77,9 +77,9 @@ MARKS = {
 }
 CLASS_OF_MARK = {mark: name for name, marks in MARKS.items() for mark in marks}
 APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
-STRAIGHT = f"\"'{APOSTROPHE}"  # closing where a word or a mark stands before, and none behind
+STRAIGHT = f"\"'{APOSTROPHE}"  # closing after a word or a mark, and not before one
 
-# In this order: an ending is no word, and letters behind a digit are part of the number.
+# In this order: an ending is no word, and letters after a digit are part of the number.
 ITEM = re.compile(
     rf"(?P<newline>\n)|(?P<possessive>(?<=\w)['{APOSTROPHE}][sS]\b|(?<=s)['{APOSTROPHE}](?=\s|$))"
     r"|(?P<number>\d[\d.,]*\d\w*|\d\w*)|(?P<word>[^\W\d_]+)|(?P<mark>[^\s\w]|_)"
@@ -99,11 +99,11 @@ def classify(tokens: Sequence[str]) -> list[str]:
 
     A token has the class of the first word, mark or line's end in it; one that goes on with a word
     or a number is a ``continuation``. The first piece of a word has the class of the whole word. A
-    capitalized word counts as such within a sentence; at the beginning of one any word may be. The
-    first token of a text is a class of its own, for it is kept for where it stands.
+    capitalized word is one only within a sentence; at the beginning of one any word may be. The
+    first token of a text is a separate class, since policies retain it for its position.
 
     Args:
-      tokens: Their texts in reading order, white space included.
+      tokens: Texts of the tokens in order, white space included.
 
     Returns:
       Names out of ``CLASSES``.
@@ -129,7 +129,7 @@ def _class_of(token: str, begin: int, item: _Item | None) -> str:
 
 
 def _items(text: str) -> list[_Item]:
-    """All items in order; whether a sentence begins is known from the item before."""
+    """All items in order; the item before decides whether a sentence begins."""
     items, opens = [], True
     for match in ITEM.finditer(text):
         name = _name(match, text, opens)
@@ -139,12 +139,12 @@ def _items(text: str) -> list[_Item]:
 
 
 def _name(match: re.Match[str], text: str, opens: bool) -> str:
-    kind, found = str(match.lastgroup), match[0]
+    kind, word = str(match.lastgroup), match[0]
     if kind == "mark":
-        return _mark(found, text[match.start() - 1 : match.start()], text[match.end() :][:1])
+        return _mark(word, text[match.start() - 1 : match.start()], text[match.end() :][:1])
     if kind == "word":
-        other = "capitalized word" if found[0].isupper() and not opens else "other word"
-        return CLASS_OF.get(found.lower(), other)
+        other = "capitalized word" if word[0].isupper() and not opens else "other word"
+        return CLASS_OF.get(word.lower(), other)
     return {"possessive": "possessive ending"}.get(kind, kind)
 
 

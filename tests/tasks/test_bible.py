@@ -116,7 +116,7 @@ def test_all_follows_from_the_arguments():
     [
         ("verses", {}, "a task out of verse, said"),
         ("said", {"length": 5000}, "a book with 5000 tokens of lines for the task said"),
-        ("verse", {"length": 30}, "hold 3 verses"),
+        ("verse", {"length": 30}, "at least 3 verses"),
         ("said", {"verses": [v for v in made_verses() if "Adah" in v["text"]]}, "a book with"),
     ],
 )

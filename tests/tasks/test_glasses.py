@@ -149,7 +149,7 @@ def test_every_remedy_has_a_name():
     ("remedies", "wanted"),
     [
         ("seperators-3", "did you mean 'separators'"),
-        ("separators", "Wanted separators-NUMBER"),
+        ("separators", "Expected separators-NUMBER"),
         ("separators-0", "out of none"),
         ("twice-2", "plain twice"),
         ("twice+twice", "once"),
@@ -171,7 +171,7 @@ def test_without_a_stop_the_first_token_alone_is_asked():
         assert at == 13
         _, plain = text(name, "none", 12)
         assert row.tokens[at] == plain.tokens[np.flatnonzero(plain.scored)[0]]
-    with pytest.raises(BadInput, match="= before steps"):
+    with pytest.raises(BadInput, match="= between item and steps"):
         named_glasses("no_stop+steps-3")
 
 

@@ -234,9 +234,9 @@ def test_digits_by_hand(value):
 def test_bad_input():
     with pytest.raises(BadInput, match="did you mean 'count_ones'"):
         named_task("count_one")
-    with pytest.raises(BadInput, match="from 1 on"):
+    with pytest.raises(BadInput, match="1 <= low <= high"):
         LengthMix(low=0, high=4)
-    with pytest.raises(BadInput, match="smallest first"):
+    with pytest.raises(BadInput, match="1 <= low <= high"):
         LengthMix(low=5, high=4)
     mix = LengthMix(low=1, high=4)
     with pytest.raises(BadInput, match="2 or more for copy_zero"):

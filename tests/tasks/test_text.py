@@ -112,7 +112,7 @@ def test_a_novel_is_found_by_its_index(tmp_path, monkeypatch):
     monkeypatch.setenv(text.NOVELS_FOLDER, str(tmp_path))
     monkeypatch.setitem(sys.modules, "rdata", Reader())
     assert text.read_text("pride_and_prejudice") == "It is a truth\n\nuniversally"
-    with pytest.raises(BadInput, match="whole novels"):
+    with pytest.raises(BadInput, match="undamaged novels"):
         text.read_text("emma")  # not in this index
 
 
@@ -122,7 +122,7 @@ def test_novels_that_are_not_whole_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rdata", Reader())
     for kept in (30, 9, 3):
         data.write_bytes(data.read_bytes()[:kept])
-        with pytest.raises(BadInput, match="whole novels"):
+        with pytest.raises(BadInput, match="undamaged novels"):
             text.read_text("pride_and_prejudice")
 
 
