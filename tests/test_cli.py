@@ -96,7 +96,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, argument
 def test_another_runs_folder_is_left_alone(finished, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     assert run(retention(finished, "--seed", "1")) == 2
-    assert "holds another run" in capsys.readouterr().err
+    assert "got another run" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
@@ -233,7 +233,7 @@ def test_a_ledger_of_before_claims_had_fingerprints_of_their_own_is_read(
 def test_another_suite_is_another_run(verify, capsys):
     assert verify((claim(),)) == 0
     assert verify((claim(),), "--suite", "full") == 2
-    assert "holds another run" in capsys.readouterr().err
+    assert "got another run" in capsys.readouterr().err
 
 
 def test_enclosures_without_their_package_say_how_to_get_it(verify, monkeypatch, capsys):

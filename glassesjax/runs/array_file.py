@@ -1,8 +1,8 @@
-"""``arrays.npz`` of a run folder: what was measured token by token or step by step.
+"""``arrays.npz`` of a run folder: measured values per token or per step.
 
-A row names its arrays and says what they are (``record.Stored``). The file appears whole, before
-the rows that name what is new in it: a process that is killed in between leaves arrays that no row
-names, and the next write leaves them out.
+A row has the names of its arrays; ``record.Stored`` declares their dtype and axes. The file is
+replaced atomically, before the rows that name its new arrays: a process killed in between leaves
+arrays that no row names, which the next write drops.
 """
 
 import functools
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 ARRAYS = "arrays.npz"
 
 Arrays = Mapping[str, NumPyArray]
-"""By the name that a row has."""
+"""Arrays by the name that a row has."""
 _HEADERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
 
 
 class StoredArrays(Mapping[str, NumPyArray]):
-    """The arrays that the rows of a folder name, each read when it is asked for.
+    """The arrays that the rows of a folder name, each read on access.
 
     Args:
-      path: The file; read when the first array is asked for.
+      path: The file; read on the first access.
       rows: Records, some of which may name arrays.
 
     Raises:
-      BadInput: On asking for an array: the file is not there or damaged, or has no such array.
+      BadInput: On access: the file is missing or damaged, or has no such array.
     """
 
     def __init__(self, path: Path, rows: Iterable[Any]) -> None:
@@ -63,7 +63,7 @@ class StoredArrays(Mapping[str, NumPyArray]):
         return len(self._members)
 
     def _unlike(self, member: Member) -> str:
-        """What is there, by its header alone, where it is another array than the row states."""
+        """Empty if the header agrees with the row, else a description of the stored array."""
         import numpy as np
 
         if not self.path.exists():
@@ -90,14 +90,14 @@ class StoredArrays(Mapping[str, NumPyArray]):
 
 
 class ArrayFile:
-    """The arrays of a run that is being filled.
+    """Writer of the arrays of a run in progress.
 
     Args:
       path: The file; made with the first array.
-      rows: The records that are in the run already.
+      rows: The records already in the run.
 
     Raises:
-      BadInput: One of these names an array that is not there or damaged.
+      BadInput: One of these names an array that is missing or damaged.
     """
 
     def __init__(self, path: Path, rows: Iterable[Any]) -> None:
@@ -105,15 +105,15 @@ class ArrayFile:
         self._arrays = dict(StoredArrays(path, rows))
 
     def add(self, rows: Collection[Any], arrays: Arrays) -> None:
-        """Writes the arrays of further rows, and waits until they are on disk.
+        """Writes the arrays of further rows; they are on disk (fsync) on return.
 
         Args:
-          rows: Records that are in the run from now on.
-          arrays: By the names that these have; others are passed over.
+          rows: New records of the run.
+          arrays: By the names in these rows; others are ignored.
 
         Raises:
-          TypeError: One is of another type or shape than its row says: whoever made it is wrong.
-          OSError: The file cannot be written; it is then as it was.
+          TypeError: An array differs from its row in dtype or shape: a bug of the study.
+          OSError: The file cannot be written; it is then unchanged.
         """
         named = [member for row in rows for member in members(row)]
         for member in named:
@@ -129,11 +129,11 @@ class ArrayFile:
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Arrays as a file, whole or not at all; equal arrays give equal bytes.
+    """Writes arrays to a file atomically; equal arrays give equal bytes.
 
     Args:
       path: Where it goes.
-      arrays: By name; an order of their own makes no difference.
+      arrays: By name; their order has no effect.
 
     Raises:
       OSError: It cannot be written.

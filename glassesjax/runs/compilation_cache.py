@@ -1,8 +1,8 @@
-"""Compiled programs on disk, so that the next process of the command need not compile them again.
+"""JAX's persistent compilation cache, configured for the processes of the command line.
 
-JAX keeps the programs; this says where, how many bytes, and what a user is to know. Programs are
-machine code: there is a folder for each JAX and each kind of processor, and it is used only where
-nobody else may write into it. A cache that fails costs time and no run.
+This module chooses the folder and the size limits and reports failures. Programs are machine code:
+there is a folder for each JAX version and kind of processor, and it is used only if no other user
+can write into it. A failing cache costs time and does not stop a run.
 """
 
 import contextlib
@@ -26,41 +26,41 @@ from jax.experimental.compilation_cache import compilation_cache
 from glassesjax.files import check_local, reason
 from glassesjax.process import note
 
-VARIABLE = "GLASSESJAX_COMPILATION_CACHE"  # of the environment; the flag goes before it
+VARIABLE = "GLASSESJAX_COMPILATION_CACHE"  # environment variable; the flag has precedence
 OFF = "off"
-MOST_BYTES = 2 * 10**9  # of one folder; the least recently used programs go first
+MOST_BYTES = 2 * 10**9  # of one folder; the least recently used programs are evicted first
 MOST_PROGRAMS = 2_000  # JAX looks at each one's file before it writes another
-LEAST_SECONDS = 0.5  # of compiling; what is faster is not worth a file
+LEAST_SECONDS = 0.5  # minimum compile time of a cached program
 LOCK_SECONDS = 10.0  # the wait for other processes, as JAX has it
 HITS, MISSES = "hits", "misses"
 _EVENTS = {
     "/jax/compilation_cache/cache_hits": HITS,
     "/jax/compilation_cache/cache_misses": MISSES,
 }
-# What JAX's own cache warns of, with the name of the program and the error.
+# The warning of JAX's cache, with the name of the program and the error.
 _FAILED = r"Error (reading|writing) persistent compilation cache entry for '(.*)': (.*)"
-# What a compiler chooses instructions and their tuning by, on x86 and on ARM.
+# CPU features that determine the compiler's instructions and tuning, on x86 and on ARM.
 _FEATURES = (
     *("vendor_id", "cpu family", "model", "flags"),
     *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features"),
 )
 _counts: Counter[str] = Counter()
-_said: set[str] = set()
+_reported: set[str] = set()
 _lock = threading.Lock()
 
 
 def use_compilation_cache(choice: str | None = None) -> None:
-    """Lets JAX keep compiled programs on disk from now on, for a process that is a command's own.
+    """Turns on JAX's persistent compilation cache for this process.
 
-    What does not work is said in one line, and the process goes on without.
+    A failure is reported in one line, and the process continues without a cache.
 
     Args:
-      choice: A folder, in which one for this JAX and processor is made; or ``off``. If absent, what
-        the variable says, unless it is empty, as if it were not there; then JAX's own
-        ``JAX_COMPILATION_CACHE_DIR``, which is left as it is; then the user's cache.
+      choice: A folder, in which one for this JAX and processor is made; or ``off``. If absent, the
+        value of the variable ``VARIABLE`` unless it is empty; then JAX's own
+        ``JAX_COMPILATION_CACHE_DIR``, which is left unchanged; then the user's cache.
 
     Raises:
-      BadInput: An address, which would become a local folder.
+      BadInput: ``choice`` is a URL.
     """
     if choice is None:
         choice = os.environ.get(VARIABLE) or None
@@ -71,14 +71,14 @@ def use_compilation_cache(choice: str | None = None) -> None:
         _stop()
         return
     folder = None
-    if choice is not None or not _place():
+    if choice is not None or not _cache_dir():
         try:
             base = user_cache() if choice is None else Path(choice).absolute()
             folder = _made(base)
             _repair(folder)
         except (OSError, RuntimeError) as error:  # without a home it is a RuntimeError
             at = choice or "the user's cache"
-            _say_stopped(f"Expected to keep compiled programs in {at}", error)
+            _report_stopped(f"Expected to keep compiled programs in {at}", error)
             return
         os.environ[VARIABLE] = str(base)
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -92,11 +92,11 @@ def use_compilation_cache(choice: str | None = None) -> None:
 
 
 def take_counts() -> dict[str, int]:
-    """How many programs came from the disk and how many were compiled and kept, since last taken.
+    """Counts of cache hits and misses since the last call.
 
     Returns:
-      ``hits`` and ``misses``; nothing where there was neither, as without a cache. What compiles
-      too fast to be kept is not counted.
+      ``hits`` and ``misses``; empty where there was neither, as without a cache. Programs that
+      compile in less than ``LEAST_SECONDS`` are not counted.
     """
     with _lock:
         taken = {name: _counts[name] for name in (HITS, MISSES)} if _counts else {}
@@ -105,13 +105,13 @@ def take_counts() -> dict[str, int]:
 
 
 def user_cache() -> Path:
-    """Where compiled programs lie by default.
+    """The default folder of compiled programs.
 
     Returns:
-      A folder that may be missing; a relative ``XDG_CACHE_HOME`` is passed over.
+      A folder that may be missing; a relative ``XDG_CACHE_HOME`` is ignored.
 
     Raises:
-      RuntimeError: The user has no home.
+      RuntimeError: The user has no home folder.
     """
     root = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(root) if Path(root).is_absolute() else Path.home() / ".cache"
@@ -119,14 +119,14 @@ def user_cache() -> Path:
 
 
 def folder_name() -> str:
-    """The name of the folder for this JAX on this kind of processor, and on so many cores."""
-    # XLA divides work by the cores that a process may use, and JAX's own keys do not say them.
+    """Name of the folder for this JAX version, kind of processor and number of cores."""
+    # XLA partitions work by the cores that a process may use, which is not in JAX's keys.
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return f"jax-{jax.__version__}-jaxlib-{jaxlib.__version__}-{processor()}-cores-{cores}"
 
 
 def processor(described: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's architecture, and a digest of what programs are compiled for."""
+    """The processor's architecture, and a digest of its features."""
     try:
         lines = described.read_text().splitlines()
     except OSError:  # not on every system
@@ -140,7 +140,7 @@ def processor(described: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def _made(base: Path) -> Path:
-    """The folder for this JAX and processor, made for this user alone where it is missing."""
+    """The folder for this JAX and processor; created with access for this user alone."""
     folder = base / folder_name()
     for each in reversed((folder, *folder.parents)):
         if not os.path.lexists(each):
@@ -148,20 +148,20 @@ def _made(base: Path) -> Path:
         _check_place(each)
     if folder.is_symlink():
         raise PermissionError(f"{folder} is a symbolic link")
-    if folder.lstat().st_mode & 0o022:  # also where nobody may rename: files would be added
+    if folder.lstat().st_mode & 0o022:  # also in a sticky folder: files could be added
         raise PermissionError(f"others may write into {folder}: chmod go-w")
     return folder
 
 
 def _check_place(path: Path) -> None:
-    """Refuses a folder, or a link on the way to one, that somebody else could exchange.
+    """Raises an error for a folder, or a link on its path, that another user could replace.
 
     Args:
       path: An existing folder or link; the folders above it are checked already.
 
     Raises:
-      OSError: It is another user's, others may rename what is in it, or it leads to such a place or
-        to none.
+      OSError: Another user owns it or may rename its entries, or it links to such a path or to
+        none.
     """
     state = path.lstat()
     if state.st_uid not in (os.geteuid(), 0):
@@ -171,14 +171,14 @@ def _check_place(path: Path) -> None:
         target = path.parent / path.readlink()
         for each in reversed((target, *target.parents)):
             _check_place(each)
-    # In a folder such as /tmp others may write, and yet not rename what is this user's.
+    # In a sticky folder such as /tmp others may write but not rename this user's files.
     elif state.st_mode & 0o022 and not state.st_mode & stat.S_ISVTX:
         raise PermissionError(f"others may write into {path}: chmod go-w")
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """No other process reads or writes: this is JAX's own lock, by its name."""
+    """Holds the lock file of JAX's cache: no other process reads or writes meanwhile."""
     import filelock
 
     with filelock.FileLock(folder / ".lockfile").acquire(timeout=LOCK_SECONDS):
@@ -186,14 +186,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _repair(folder: Path, program: str = "") -> None:
-    """Removes what a process left that was killed while it wrote, and what there is too much of.
+    """Removes incomplete entries of killed processes, and the oldest beyond ``MOST_PROGRAMS``.
 
-    A program's file is written first, and the time of its use beside it then; JAX 0.10 keeps
-    nothing more once it has met one without.
+    A program's file is written first, then a file with its time of use; JAX 0.10 stores nothing
+    more once it has met one without the other.
 
     Args:
-      folder: Of this JAX and processor.
-      program: All of this name goes, if there is one.
+      folder: Folder for this JAX and processor.
+      program: Entries of this program are removed too, if given.
     """
     with _locked(folder):
         names = {path.name for path in folder.iterdir()}
@@ -209,7 +209,7 @@ def _repair(folder: Path, program: str = "") -> None:
 
 
 def _watch(folder: Path | None) -> None:
-    """Has what JAX warns of its cache said once, and seen to."""
+    """Handles warnings of JAX's cache: each kind is reported once, damaged entries are removed."""
     warnings.filterwarnings("always", message="Error (reading|writing) persistent compilation")
     show = warnings.showwarning
 
@@ -222,7 +222,7 @@ def _watch(folder: Path | None) -> None:
         line: str | None = None,
     ) -> None:
         if failed := re.fullmatch(_FAILED, str(message), re.DOTALL):
-            # Warned of while the error is handled; what is compiled now is written after this.
+            # JAX warns while it handles the error; the new program is written after this.
             _failed(folder, failed[1], failed[2], sys.exception() or OSError(failed[3]))
         else:
             show(message, category, filename, lineno, file, line)
@@ -231,27 +231,28 @@ def _watch(folder: Path | None) -> None:
 
 
 def _failed(folder: Path | None, action: str, program: str, error: BaseException) -> None:
-    """A program could not be read or written."""
-    at = _place()
+    """Handles a program that could not be read or written."""
+    at = _cache_dir()
     if action == "writing" or isinstance(error, OSError):
-        _say_stopped(f"Expected {action} of compiled programs in {at} to work", error)
+        _report_stopped(f"Expected {action} of compiled programs in {at} to work", error)
         return
     got = f"{program} ({reason(error):.200})"
-    _say("broken", f"Expected whole programs for this machine in {at}, got {got}: compiled again.")
-    if folder is not None:  # what JAX's own variable names is its owner's to clean
+    expected = f"Expected undamaged programs for this machine in {at}"
+    _report("broken", f"{expected}, got {got}: compiled again.")
+    if folder is not None:  # the folder of JAX's own variable is left as it is
         try:
             _repair(folder, program)
         except OSError as locked:
-            _say_stopped(f"Expected to repair {folder}", locked)
+            _report_stopped(f"Expected to repair {folder}", locked)
 
 
-def _say_stopped(expected: str, error: BaseException) -> None:
+def _report_stopped(expected: str, error: BaseException) -> None:
     _stop()
     rest = f"this run goes on without; --compilation-cache names another folder, or {OFF}"
-    _say("stopped", f"{expected}, got {reason(error):.200}: {rest}.")
+    _report("stopped", f"{expected}, got {reason(error):.200}: {rest}.")
 
 
-def _place() -> str | None:
+def _cache_dir() -> str | None:
     return jax.config.values["jax_compilation_cache_dir"]
 
 
@@ -260,11 +261,11 @@ def _stop() -> None:
     compilation_cache.reset_cache()
 
 
-def _say(kind: str, line: str) -> None:
-    """One line of each kind in a process: hundreds of programs may fail alike."""
+def _report(kind: str, line: str) -> None:
+    """Prints the first line of each kind in a process: hundreds of programs may fail alike."""
     with _lock:
-        new = kind not in _said
-        _said.add(kind)
+        new = kind not in _reported
+        _reported.add(kind)
     if new:
         note(f"glassesjax: {line}")
 

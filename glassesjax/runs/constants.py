@@ -1,13 +1,13 @@
-"""What all rows of a process have in common in a study of a model."""
+"""Constants of a run: fields shared by all rows of a process in a study of a model."""
 
 import dataclasses
 from typing import Any, TypeVar
 
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16"}
-"""What rows call the types of arrays that settings name as ``format``."""
+"""Dtype names in rows, by the setting ``format``."""
 
 UNROUNDED = {f"wide {name}": "none" for name in ("f32", "f64")}
-"""What schema 1 had as ``rounding`` where nothing is rounded on purpose; ``dtype`` has the rest."""
+"""Values of ``rounding`` in schema 1 for no simulated rounding; ``dtype`` has the rest."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,13 +35,13 @@ ConstantsT = TypeVar("ConstantsT")
 
 
 def with_settings(kind: type[ConstantsT], settings: Any, **others: object) -> ConstantsT:  # noqa: ANN401
-    """A record of what rows have in common, which takes settings over by name.
+    """A record of constants whose fields are copied from the settings of the same name.
 
     Args:
       kind: A dataclass.
-      settings: A dataclass; what has the name of a field of the record is taken over.
-      **others: The other fields, and those that do not have the setting's value.
+      settings: A dataclass; fields with the name of a field of the record are copied.
+      **others: The other fields, and those whose value differs from the setting's.
     """
     records: tuple[Any, Any] = kind, settings
-    own, theirs = ({field.name for field in dataclasses.fields(each)} for each in records)
-    return kind(**{name: getattr(settings, name) for name in own & theirs} | others)
+    kept, given = ({field.name for field in dataclasses.fields(each)} for each in records)
+    return kind(**{name: getattr(settings, name) for name in kept & given} | others)

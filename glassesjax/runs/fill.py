@@ -1,4 +1,4 @@
-"""A run folder filled by any study: rows as they come, then figures and page; resumable."""
+"""Fills a run folder of any study: rows as they are measured, then figures and page; resumable."""
 
 import dataclasses
 import hashlib
@@ -27,38 +27,38 @@ from glassesjax.runs.run import (
 )
 
 Done = Callable[[Row], bool]
-"""Of a row, or of its key alone: whether it is there already."""
+"""Whether a row, given by its fields or its key alone, is already in the file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step(Generic[RowT]):
-    """Rows that are measured together and written as a whole."""
+    """Rows that are measured together and written atomically."""
 
     name: str
     rows: Sequence[RowT]
     arrays: Arrays = dataclasses.field(default_factory=dict)
-    """Those that the rows name."""
+    """The arrays that the rows name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Opened(Generic[RowT, ConstantsT]):
-    """What a run measures, once all is opened that can be refused before anything is written."""
+    """Inputs of a run, opened and validated before anything is written."""
 
     source: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    """What identifies the model: it tells one run from another, and stands in the record."""
+    """Identity of the model: part of the run's identity and of its record."""
     read: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-    """What files gave that may change between two calls; its digest, as ``NAME_sha256``, tells one
-    run from another where there is any."""
+    """Contents of files that may change between two calls; the digest of each that is not empty, as
+    ``NAME_sha256``, is part of the run's identity."""
     record: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    """What else stands in the record."""
+    """Further fields of the record."""
     constants: ConstantsT
-    """What all rows of this process have in common."""
+    """Fields shared by all rows of this process."""
     measure: Callable[[Done], Iterable[Step[RowT] | tuple[str, Sequence[RowT]]]]
-    """Takes whether a row of such key fields is there; gives the others step by step, each step
-    with its name, and with the arrays that its rows name."""
+    """Takes a predicate whether a row with such key fields exists; gives the missing rows step by
+    step, each step with its name and the arrays that its rows name."""
     settled: Callable[[int], int] | None = None
-    """Takes how many rows of the file are as the run wrote them; gives how many of these it can go
-    on from, and the others are cut. If absent, a file with other rows is refused."""
+    """Takes the number of intact rows of the file; gives the number from which the run can resume,
+    and later rows are cut. If absent, a file with other rows is an error."""
 
 
 def fill(
@@ -71,19 +71,19 @@ def fill(
     command: str = "",
     advance: Callable[[str], None] = lambda name: None,
 ) -> Result[RowT, ConstantsT, SummaryT]:
-    """Fills a run folder with what is not in it yet.
+    """Measures and writes the rows that a run folder does not have yet.
 
     Args:
-      out: The run folder; one that holds the same run is continued.
-      opened: What is measured.
-      known: What fixes the rows beside what was opened; it tells one run from another.
-      schema: How the rows are kept.
-      result: Takes the whole run; gives it with its summary, figures and page.
-      command: What was called, for the record.
+      out: The run folder; one with the same run is continued.
+      opened: The inputs.
+      known: The settings that determine the rows, part of the run's identity.
+      schema: Schema of the rows.
+      result: From the whole run to its result with summary, figures and page.
+      command: The command line, for the record.
       advance: Takes the name of each step that was measured.
 
     Raises:
-      BadInput: The folder holds another run or other rows than it wrote, or cannot be written.
+      BadInput: The folder has another run or modified rows, or cannot be written.
       Busy: Another process is writing it.
       NoRoom: The disk is full.
     """
@@ -94,7 +94,7 @@ def fill(
     }
     fixed = {**known, **opened.source, **digests}
     with writing("to write the run", out), RunFolder(out, fixed, schema) as folder:
-        entry = {**provenance(), **to_row(opened.constants)}  # which may say what was set meanwhile
+        entry = {**provenance(), **to_row(opened.constants)}  # these may override provenance
         with RowFile(out / ROWS, schema.key, schema.read) as file:
             journal = Journal(out, {"command": command, **opened.source, **opened.record}, entry)
             intact = journal.intact(file, refuse=opened.settled is None)
@@ -107,7 +107,7 @@ def fill(
                 folder.lock.check()
                 written = [to_row(row) for row in step.rows]
                 new = [row not in file for row in written]
-                if any(new):  # without any this process has nothing to note
+                if any(new):  # else this process has nothing to record
                     number = journal.number(file)
                     arrays.add(list(itertools.compress(step.rows, new)), step.arrays)
                     file.append([{NUMBER: number, **row} for row in written])

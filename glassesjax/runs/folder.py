@@ -1,4 +1,4 @@
-"""A folder that holds one run, and one process that writes it."""
+"""The folder of one run, locked by the process that writes it."""
 
 import contextlib
 import json
@@ -25,22 +25,21 @@ from glassesjax.schema import RUNS, SCHEMA, check_schema
 
 
 class RunFolder:
-    """A folder that holds one run, and one process that writes it.
+    """The folder of one run, locked by the process that writes it: a context manager.
 
-    On entering, the folder is made where it is missing, locked (``locks``), and holds
-    ``settings.json``. A folder with the same settings is the same run, to be continued; what a
-    killed process was about to rename is removed then. One that was written before its settings had
-    a ``schema`` is the same run if they mean the same: its settings and rows are then written in
-    today's words (see ``glassesjax.runs.upgrade``).
+    On entry the folder is created if missing, locked (``locks``), and gets its ``settings.json``. A
+    folder with the same settings is the same run, which is continued; temporary files of killed
+    processes are removed. A folder whose settings have an older schema is the same run if their
+    meaning is the same: its settings and rows are then upgraded (``glassesjax.runs.upgrade``).
 
     Args:
       path: The run's own folder.
-      settings: What fixes the rows, JSON-ready.
-      rows: How the study's rows are kept, where they are records.
+      settings: The settings that determine the rows, JSON-ready.
+      rows: Schema of the study's rows, where they are records.
 
     Raises:
-      BadInput: The folder holds another run or other files, cannot be written or locked, or is an
-        address.
+      BadInput: The folder has another run or other files, cannot be written or locked, or is a
+        URL.
       Busy: Another process is writing it.
       NoRoom: The disk is full.
     """
@@ -84,9 +83,9 @@ class RunFolder:
         self._clear()
 
     def _clear(self) -> None:
-        """Removes what killed processes left half written, here and one folder down.
+        """Removes temporary files of killed processes, here and one folder down.
 
-        Not deeper: the cells of a sweep are runs with locks of their own.
+        Not deeper: the cells of a sweep are runs with their own locks.
         """
         here = _inside(self.path)
         within = [path for path in here if path.is_dir() and not path.is_symlink()]
@@ -96,15 +95,15 @@ class RunFolder:
 
 
 def check_run(path: Path, known: Mapping[str, object]) -> None:
-    """Refuses a folder that is no run or another one, as far as can be told early.
+    """Raises an error for a folder without a run or with another run: an early, partial check.
 
     Args:
-      path: A folder that is there.
-      known: What fixes the run and is known already; what ``settings.json`` has no word for is
-        passed over. One of an older schema is left to ``RunFolder``.
+      path: An existing folder.
+      known: The settings known so far; names that are not in ``settings.json`` are ignored.
+        Settings of an older schema are left to ``RunFolder``.
 
     Raises:
-      BadInput: The folder holds other files, or the settings of another run.
+      BadInput: The folder has other files, or the settings of another run.
     """
     file = path / "settings.json"
     others = _others(path)  # before: another process may write the settings meanwhile
@@ -126,53 +125,53 @@ def check_run(path: Path, known: Mapping[str, object]) -> None:
 
 
 def _others(path: Path) -> list[Path]:
-    # What a killed process was about to rename is nobody's, nor is the lock.
+    # Temporary files of killed processes and the lock do not count.
     return [each for each in path.iterdir() if not _is_scrap(each) and each.name != locks.NAME]
 
 
 def _other_files(path: Path) -> BadInput:
-    wanted = f"Wanted an empty or new folder for {path}; it holds other files"
-    return BadInput(f"{wanted}: choose another --out.")
+    expected = f"Expected an empty or new folder for {path}"
+    return BadInput(f"{expected}, got one with other files: choose another --out.")
 
 
 def _another_run(path: Path, why: str) -> BadInput:
-    wanted = f"Wanted an empty folder or this very run in {path}; it holds another run"
-    return BadInput(f"{wanted} ({why}): choose another --out.")
+    expected = f"Expected an empty folder or this run in {path}"
+    return BadInput(f"{expected}, got another run ({why}): choose another --out.")
 
 
 def same_run(file: Path, text: str) -> bool:
-    """Whether a folder's settings mean what the wanted ones do.
+    """Whether a folder's settings have the same meaning as the given ones.
 
     Args:
       file: ``settings.json`` of a run, with or without a ``schema``.
-      text: The settings that are wanted, as they would be written today.
+      text: The given settings, as they would be written today.
 
     Returns:
-      False also for what is no JSON object. The order of the settings says nothing.
+      False also if the file has no JSON object. The order of the settings has no effect.
 
     Raises:
-      BadInput: A newer package has written the file, or an older one for which these words meant
-        what none of today's do.
+      BadInput: A newer version has written the file, or an older one with settings that no
+        settings of today express.
     """
     try:
         old = _settings(file)
     except ValueError:
         return False
-    wanted = json.loads(text)
-    check_schema(old, file, wanted.get("schema", SCHEMA))
-    if (found := obsolete(old)) and old.get("study") == wanted.get("study"):
-        expected = f"Expected a run that means the same today in {file.parent}"
-        raise BadInput(f"{expected}, got {found}: choose another --out.")
-    # 1 is neither 1.0 nor true. Settings mean the same in all schemas that there are.
+    given = json.loads(text)
+    check_schema(old, file, given.get("schema", SCHEMA))
+    if (obstacle := obsolete(old)) and old.get("study") == given.get("study"):
+        expected = f"Expected a run with the same meaning today in {file.parent}"
+        raise BadInput(f"{expected}, got {obstacle}: choose another --out.")
+    # As text, since 1 is neither 1.0 nor true. The meaning of settings is the same in all schemas.
     in_order = lambda settings: json.dumps({**settings, "schema": SCHEMA}, sort_keys=True)
-    return in_order(upgraded_settings(old)) == in_order(wanted)
+    return in_order(upgraded_settings(old)) == in_order(given)
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """What ``settings.json`` says; another ValueError than BadInput where it is no JSON object."""
+    """The content of ``settings.json``; a ValueError, not BadInput, if it is no JSON object."""
     settings = json_object(read_file(file, "the settings of a run", most=MOST_SETTINGS))
     try:
-        to_json(settings)  # as whatever compares it does
+        to_json(settings)  # as later comparisons do
     except RecursionError as error:
         raise ValueError("brackets within brackets") from error
     return settings
@@ -183,7 +182,7 @@ def _is_scrap(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is in a folder; nothing where it has gone, as the trials of other processes do."""
+    """Entries of a folder; none if another process has removed it, as ``check_out`` does."""
     try:
         return list(folder.iterdir())
     except FileNotFoundError:
@@ -191,6 +190,6 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or folder, which another process may do at the same time."""
+    """Removes a file or folder; another process may remove it at the same time."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

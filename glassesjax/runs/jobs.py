@@ -1,4 +1,4 @@
-"""A command as several jobs of a cluster, which fill one folder."""
+"""Submits a command as several cluster jobs that fill one run folder."""
 
 import sys
 import time
@@ -20,20 +20,19 @@ def run_jobs(
     hours: float,
     advance: Callable[[str], None] = lambda name: None,
 ) -> None:
-    """Submits a command several times, and waits for all of them.
+    """Submits a command several times, and waits for all jobs.
 
     Args:
-      arguments: Of ``glassesjax``; the same for every job.
-      folder: Where what the jobs print goes.
-      count: Jobs, positive.
+      arguments: Arguments of ``glassesjax``; the same for every job.
+      folder: Folder for the jobs' output.
+      count: Number of jobs, positive.
       cluster: ``slurm``, or ``local`` for processes of this machine.
-      hours: Longest time of a job, in whole minutes and at least one; SLURM ends it then, and the
-        same command continues.
-      advance: Takes a line for each job that ended, and whether it failed; what that means, the
-        caller knows from what the jobs left.
+      hours: Time limit of a job, rounded to whole minutes and at least one; SLURM ends the job
+        then, and the same command continues.
+      advance: Takes a line for each job that ended or failed.
 
     Raises:
-      BadInput: submitit is not installed, or the cluster is not there.
+      BadInput: submitit is not installed, or the cluster is not available.
     """
     executor = _executor(folder, cluster)
     executor.update_parameters(timeout_min=max(1, round(60 * hours)), name="glassesjax")
@@ -51,13 +50,14 @@ def _executor(folder: Path, cluster: str) -> Any:  # noqa: ANN401
     try:
         return _submitit().AutoExecutor(folder=folder, cluster=cluster)
     except RuntimeError as error:
-        raise BadInput(f"Wanted a cluster {cluster}; it is not here ({error}).") from error
+        expected = f"Expected a cluster {cluster}"
+        raise BadInput(f"{expected}, got none ({error}): choose another --cluster.") from error
 
 
 def _submitit() -> Any:  # noqa: ANN401
     try:
         import submitit
     except ImportError as error:
-        wanted = "Wanted the submitit package for jobs; it is not here"
-        raise BadInput(f"{wanted}: pip install 'glassesjax[cluster]'.") from error
+        expected = "Expected the submitit package for jobs, got none"
+        raise BadInput(f"{expected}: pip install 'glassesjax[cluster]'.") from error
     return submitit

@@ -1,4 +1,4 @@
-"""What a run folder says of its own making: by which code, and which rows it wrote."""
+"""Provenance of a run: the code that made it, and digests of the rows it wrote."""
 
 import json
 from collections import Counter
@@ -29,18 +29,17 @@ PROGRAMS = "compilation_cache"
 class Journal:
     """The file ``provenance.json`` of a run, also of one that several processes made in turn.
 
-    It lists what each process that made rows has in common for them, its code included, and holds a
-    mark for each group of rows: how many there were then, and their digest. Rows that stood there
-    without a mark, as in folders of before there were any, are noted, for anybody may have written
-    them.
+    It has a record for each process that made rows, with their constants and its code, and a mark
+    for each group of rows: the number of rows so far, and their digest. Rows without a mark, as in
+    older folders, are listed, since another program may have written them.
 
     Args:
-      folder: Of the run, locked.
+      folder: The run folder, locked.
       record: Command and source of this process.
-      entry: What all rows of this process have in common.
+      entry: Fields shared by all rows of this process.
 
     Raises:
-      BadInput: The record of earlier processes is no regular file, cannot be read, or is too large.
+      BadInput: The existing file is no regular file, cannot be read, or is too large.
     """
 
     def __init__(
@@ -53,65 +52,66 @@ class Journal:
         before = read_record(self.path)
         self._marks = marks_of(before)
         self._unmarked = [span for each in listed(before, UNMARKED) if (span := _span(each))]
-        # Of all processes that made the run; a folder of before, or without a cache, has none.
+        # Summed over all processes of the run; an older folder, or one without a cache, has none.
         self._programs = _programs(before.get(PROGRAMS))
         self.records = records_of(before, self.path)
         self._entry = json.loads(to_json(entry))
         self._record = dict(record)
 
     def number(self, file: RowFile) -> int:
-        """The place of this process's record; called where it has rows to write.
+        """Index of this process's record in ``records``; called before it writes rows.
 
         Returns:
-          That of an equal one that is there, else of a new one, which is on disk when this returns,
-          for no row may name a record that a kill has taken. Other code is then said.
+          The index of an equal record if there is one, else of a new one, which is on disk on
+          return, so that no row refers to a record lost by a kill. A change of code is printed.
         """
         if self._entry not in self.records:
             if self.records:
-                _say_difference(self.path.parent, self.records[-1], code_fields())
+                _note_difference(self.path.parent, self.records[-1], code_fields())
             self.records.append(self._entry)
             self.write(file)
         return self.records.index(self._entry)
 
     def intact(self, file: RowFile, *, refuse: bool) -> int:
-        """How many rows of a file are as the run wrote them; the rest is forgotten here.
+        """Number of rows of a file that are as the run wrote them; later marks are dropped.
 
         Args:
-          file: Its rows.
-          refuse: Whether others are an error.
+          file: The rows.
+          refuse: Whether modified rows are an error.
 
         Returns:
-          All, or those before the first group that differs or is not whole, which is made again.
+          The number of all rows, or of those before the first group that is modified or
+          incomplete, which is measured again.
 
         Raises:
-          BadInput: Rows differ and do not just end too early, and they are to be refused.
+          BadInput: Rows are modified, not only truncated, and ``refuse`` is set.
         """
-        stand = 0
+        intact = 0
         for at, mark in enumerate(self._marks):
             if not file.fits(mark):
                 if refuse and mark.rows <= len(file):
-                    lines = f"lines {stand + 1} to {mark.rows} of {file.path}"
+                    lines = f"lines {intact + 1} to {mark.rows} of {file.path}"
                     raise BadInput(
                         f"Expected the rows that this run wrote, got others in {lines}: restore "
                         "them, cut the file before them, or choose another --out."
                     )
                 self._marks = self._marks[:at]
-                return stand
-            stand = mark.rows
-        if stand < len(file):
-            self._unmarked.append((stand + 1, len(file)))
+                return intact
+            intact = mark.rows
+        if intact < len(file):
+            self._unmarked.append((intact + 1, len(file)))
         return len(file)
 
     @property
     def unmarked(self) -> bool:
-        """Whether there are rows that the run is not known to have written."""
+        """Whether there are rows without a mark of the run."""
         return bool(self._unmarked)
 
     def write(self, file: RowFile) -> None:
-        """Notes how many rows there are, and writes."""
+        """Adds a mark of the current rows, and writes the file."""
         mark = file.mark()
         self._marks = [each for each in self._marks if each.rows < mark.rows] + [mark]
-        # What was cut is made anew.
+        # Cut rows are measured again.
         spans = [(first, min(last, mark.rows)) for first, last in self._unmarked]
         self._unmarked = [(first, last) for first, last in spans if first <= last]
         marks = {MARKS: self._marks, UNMARKED: self._unmarked}
@@ -122,10 +122,10 @@ class Journal:
 
 
 def programs(folder: Path) -> Counter[str]:
-    """How many compiled programs the processes that made a run took from the disk, and kept.
+    """Compilation cache hits and misses of all processes that made a run.
 
     Returns:
-      ``hits`` and ``misses``, as of ``take_counts``; neither where the run's record has none.
+      ``hits`` and ``misses``, as of ``take_counts``; empty where the run's record has none.
 
     Raises:
       BadInput: The record is no regular file, cannot be read, or is too large.
@@ -133,8 +133,8 @@ def programs(folder: Path) -> Counter[str]:
     return _programs(read_record(folder / FILE).get(PROGRAMS))
 
 
-def _say_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str]) -> None:
-    """Notes that a run is continued by other code, where it is."""
+def _note_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """Prints a line where a run is continued by other code."""
     different = [name for name in now if name in last and last[name] != now[name]]
     for name in different[:1]:
         note(

@@ -1,8 +1,8 @@
-"""One process at a time in a folder, on one host or on several that share it.
+"""Lock file of a run folder: one writing process, on one host or on several that share it.
 
 A lock is a file with the host, the process and the time until which it is leased. On one host
-``flock`` decides at once, and a killed process leaves nothing behind it that holds. Over NFS
-``flock`` may hold within one host only: there the lease decides, which the holder renews.
+``flock`` decides at once, and ends with its process. Over NFS ``flock`` may work within one host
+only: there the lease decides, which the owner renews.
 """
 
 import errno
@@ -21,15 +21,15 @@ NAME = ".lock"
 LEASE = 120.0  # s after which the lock of another host may be taken over
 RENEWAL = 30.0  # s between two renewals
 SETTLING = 0.2  # s for another host that takes over the same lock to write its name
-MOST = 4096  # bytes of the file that are looked at
-_WITHOUT = (errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that have no flock
+MOST = 4096  # bytes of the file that are read
+_WITHOUT = (errno.ENOSYS, errno.EOPNOTSUPP)  # errors of file systems without flock
 
 
 class Lock:
-    """The right to write in a folder, from ``acquire`` to ``release``.
+    """An exclusive lock of a folder, from ``acquire`` to ``release``.
 
     Args:
-      folder: Which exists.
+      folder: An existing folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,8 +43,8 @@ class Lock:
 
         Raises:
           Busy: Another process has it.
-          BadInput: The file cannot be opened or locked; the message says why.
-          NoRoom: It cannot be written, for the disk is full.
+          BadInput: The file cannot be opened or locked; the message has the reason.
+          NoRoom: The disk is full.
         """
         with writing(f"to lock {self.path.parent}", self.path):
             self._descriptor, flocked = self._open()
@@ -57,33 +57,33 @@ class Lock:
         self._renewal.start()
 
     def release(self) -> None:
-        """Gives the lock back, and removes its file."""
+        """Releases the lock and removes its file."""
         self._over.set()
         self._renewal.join()
         try:
             if not self._lost and self._holder() == self._mine:
-                self.path.unlink(missing_ok=True)  # still locked: nobody else can have opened it
+                self.path.unlink(missing_ok=True)  # still locked: no other process has opened it
         finally:
             os.close(self._descriptor)
 
     def check(self) -> None:
-        """Makes sure that the lock is still this process's.
+        """Checks that this process still has the lock.
 
         Raises:
-          Busy: It was taken over, for the lease ran out while this process did not run.
+          Busy: Another process took it over after the lease expired.
         """
         if self._lost:
             raise self._busy("another process took it over")
 
     def _open(self) -> tuple[int, bool]:
-        """The lock's file, and whether ``flock`` holds it."""
+        """Descriptor of the lock file, and whether ``flock`` locked it."""
         while True:
             if self.path.exists():
                 regular_file(self.path, "the lock of a run")
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Who had it may have removed the file between the two calls.
+                # The previous owner may have removed the file between the two calls.
                 if _same(descriptor, self.path):
                     return descriptor, True
             except BlockingIOError as error:
@@ -100,7 +100,7 @@ class Lock:
         holder, until = self._holder(), self._until()
         elsewhere = holder is not None and holder.get("host") != self._mine["host"]
         if holder is not None and until > time.time():
-            # On this host a lock that flock gave, or whose process is gone, is nobody's.
+            # On this host a file that flock locked, or whose process has ended, has no other owner.
             alive = elsewhere or (not flocked and _lives(holder.get("process")))
             if alive:
                 where = f"process {holder.get('process')} on {holder.get('host')}"
@@ -118,7 +118,7 @@ class Lock:
                     self._lost = True
                     return
                 self._write()
-            except OSError:  # a server that is away for a moment; the lease outlasts some of these
+            except OSError:  # server unreachable for a moment; the lease outlasts a few failures
                 continue
 
     def _write(self) -> None:
@@ -128,7 +128,7 @@ class Lock:
         os.fsync(self._descriptor)
 
     def _read(self) -> dict[str, object]:
-        """What the file says now; nothing where it is new, or was cut."""
+        """Current content of the file; empty where it is new or truncated."""
         try:
             with self.path.open("rb") as file:
                 return json_object(file.read(MOST))
@@ -136,8 +136,8 @@ class Lock:
             return {}
 
     def _holder(self) -> dict[str, object] | None:
-        said = self._read()
-        return {name: said.get(name) for name in self._mine} if said else None
+        content = self._read()
+        return {name: content.get(name) for name in self._mine} if content else None
 
     def _until(self) -> float:
         until = self._read().get("until")

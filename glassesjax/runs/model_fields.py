@@ -1,4 +1,4 @@
-"""What all rows of a run of a model have in common, out of settings and model."""
+"""Constants of a run of a model, from its settings and the model."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,15 +22,15 @@ def model_constants(
     model: LanguageModel,
     **others: object,
 ) -> ConstantsT:
-    """What all rows of a process have in common.
+    """Fields shared by all rows of a process.
 
     Args:
-      kind: ``ModelConstants`` or a class that adds to it. What model and settings tell of it is
-        filled in by name; what has the name of a setting is that setting.
+      kind: ``ModelConstants`` or a subclass. Fields known from the model are filled in by name;
+        fields with the name of a setting have its value.
       study: The verb.
-      settings: Of the study.
-      model: Which is measured; of several that differ in their encoding, any.
-      **others: The other fields, and those that do not have the setting's value.
+      settings: Settings of the study.
+      model: The measured model; of several that differ in their encoding, any.
+      **others: The other fields, and those whose value differs from the setting's.
     """
     symbols = isinstance(model.tokenizer, SymbolTokenizer)
     known: dict[str, Callable[[], object]] = {

@@ -1,4 +1,4 @@
-"""Where a command writes, looked at before a model is opened: nothing is left there."""
+"""Checks of a command's output paths before a model is opened; they leave no files."""
 
 import os
 import tempfile
@@ -11,14 +11,14 @@ from glassesjax.runs.folder import check_run
 
 
 def check_save(path: Path, flag: str) -> None:
-    """Refuses a file that cannot be written, by beginning one beside it that goes at once.
+    """Raises an error for an output file that cannot be written; tries a temporary file beside it.
 
     Args:
-      path: Where it is to go; a file already there will be replaced.
-      flag: Which names it.
+      path: The output file; an existing one will be replaced.
+      flag: The flag with its name.
 
     Raises:
-      BadInput: It is a folder or no regular file, there is no folder for it, or it cannot be made.
+      BadInput: It is a folder or no regular file, its folder is missing, or it cannot be made.
       NoRoom: The disk is full.
     """
     check_local(path)
@@ -34,15 +34,14 @@ def check_save(path: Path, flag: str) -> None:
 
 
 def check_out(out: Path, known: Mapping[str, object]) -> None:
-    """Refuses a run folder that cannot be made, or that holds something else than this run.
+    """Raises an error for a run folder that cannot be made, or that has other content.
 
     Args:
-      out: The run folder; a path that ``check_local`` and ``check_name`` let through.
-      known: What fixes the run as far as it is known without its model.
+      out: The run folder; a path accepted by ``check_local`` and ``check_name``.
+      known: The settings of the run that are known without its model.
 
     Raises:
-      BadInput: Another file stands in the way, nothing may be written there, or it is another
-        run's.
+      BadInput: The path leads through a file, is not writable, or has another run.
       NoRoom: The disk is full.
     """
     nearest = next((path for path in (out, *out.parents) if os.path.lexists(path)), Path())
@@ -52,7 +51,7 @@ def check_out(out: Path, known: Mapping[str, object]) -> None:
         raise BadInput(f"Expected {expected}, got {got}: choose another --out.")
     if nearest == out:
         check_run(out, known)
-    # A run that enters there meanwhile takes it for scrap, and may remove it, which is no error.
+    # Another run there may remove the temporary folder meanwhile, which is no error.
     with (
         writing(expected, out),
         tempfile.TemporaryDirectory(dir=nearest, prefix=".", suffix=".part"),

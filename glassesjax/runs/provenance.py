@@ -1,4 +1,4 @@
-"""Where rows are made: code, versions, backend, and what was observed of the arithmetic."""
+"""Provenance of rows: code, versions, backend, device and matmul precision."""
 
 import functools
 import hashlib
@@ -34,7 +34,7 @@ def provenance() -> dict[str, str]:
 
 
 def code_fields() -> dict[str, str]:
-    """What code a process runs: commit, digest of the sources, and versions of the packages."""
+    """Code of this process: commit, digest of the sources, and versions of the packages."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"commit": commit(), "source_sha256": source_digest(), **versions}
 
@@ -67,7 +67,7 @@ def commit(root: Path = ROOT) -> str:
 
 
 def _git(root: Path, *words: str) -> str | None:
-    """What git prints; None where it fails or is not there."""
+    """Output of git; None where it fails or is not installed."""
     # Variables such as GIT_DIR, set inside a hook, would name another repository.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

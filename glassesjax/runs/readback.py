@@ -1,4 +1,4 @@
-"""Whom an error over rows that were read back is blamed on."""
+"""Error messages for rows that the run may not have written."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from glassesjax.files import reason
 
 @contextlib.contextmanager
 def blaming_unmarked(path: Path, *, unmarked: bool) -> Iterator[None]:
-    """Where rows that the run is not known to have written cannot be worked with, says so.
+    """Turns an error into ``BadInput`` where a file has rows that the run may not have written.
 
     Args:
       path: The rows.
       unmarked: Whether there are such rows; if not, an error is a bug and stays as it is.
 
     Raises:
-      BadInput: The block has failed, and somebody else may have written rows.
+      BadInput: The block has failed, and there are such rows.
     """
     try:
         yield

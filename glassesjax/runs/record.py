@@ -1,10 +1,10 @@
-"""A kind of row as a frozen dataclass: how it is written, read back, checked and documented.
+"""Rows as frozen dataclasses: writing, reading, validation and documentation.
 
-On disk a row is one flat JSON object. A field that does not apply is left out, and null stands for
-a number that is not finite, and for nothing else. Fields that belong together are a dataclass of
-their own, the type of one field: they stand in the row beside the others, all of them or none.
-Where a kind has one group under several fields, these are annotated with ``PREFIXED``. An array by
-token or step stands in ``arrays.npz``, under the name that the row has.
+On disk a row is one flat JSON object. A field that does not apply is left out; null is only a
+number that is not finite. A group of fields is a nested dataclass, the type of one field, and is
+flattened into the row, all of its fields or none. Where a kind has one group under several fields,
+these are annotated with ``PREFIXED``. An array by token or step is in ``arrays.npz``, under the
+name in the row.
 """
 
 import ast
@@ -24,19 +24,19 @@ from glassesjax.errors import BadInput
 RecordT = TypeVar("RecordT")
 
 PREFIXED = "prefixed"
-"""In ``Annotated``: in a row the group's names have the field's own before them, as ``fit_low``."""
+"""In ``Annotated``: the row's names of the group are prefixed with the field's, as ``fit_low``."""
 
 
 class Column(NamedTuple):
-    """A field of a kind of row, as documentation and tables have it."""
+    """A field of a kind of row, for documentation and tables."""
 
     name: str
     type: str
-    """In JSON's words, or the values of an enumeration."""
+    """JSON type, or the values of an enumeration."""
     optional: bool
     """Whether it is left out where it does not apply."""
     doc: str
-    """Meaning, unit, range, and what null says."""
+    """Meaning, unit, range, and meaning of null."""
     stored: bool = False
     """Whether it names an array."""
 
@@ -46,9 +46,9 @@ class Stored:
     """The array that a field names, whose type is ``Annotated[str, Stored(...)]``."""
 
     dtypes: tuple[str, ...]
-    """As NumPy names them; the array is of one of these."""
+    """NumPy names of the allowed dtypes."""
     axes: tuple[str, ...]
-    """The fields of the same class that say how long each axis is."""
+    """The fields of the same class with the length of each axis."""
 
 
 class Member(NamedTuple):
@@ -63,18 +63,18 @@ class _Field(NamedTuple):
     name: str
     optional: bool
     group: type | None
-    """The dataclass whose fields stand in this one's place."""
+    """The nested dataclass whose fields are flattened into the row."""
     prefix: str
-    """What a row has before the names of the group's fields."""
+    """Prefix of the names of the group's fields."""
     type: str
     check: Callable[[Any], Any]
-    """The value as Python has it; ValueError for another type or value."""
+    """Converts to the Python value; ValueError for another type or value."""
     stored: Stored | None = None
-    """Of a field that names an array, what that is."""
+    """Declaration of the array that the field names."""
 
 
 def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
-    """What is written of a record.
+    """The row of a record, as it is written.
 
     Args:
       record: A frozen dataclass: its class is the kind of row.
@@ -83,7 +83,7 @@ def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
       Values by name, without the fields that do not apply.
 
     Raises:
-      TypeError: A value is of another type than its annotation: whoever made the record is wrong.
+      TypeError: A value differs from its annotation in type: a bug of the study.
     """
     row: dict[str, Any] = {}
     for field in _fields(type(record)):
@@ -95,7 +95,7 @@ def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
             continue
         try:
             if value is None:
-                raise ValueError("null says of a number that it is not finite")
+                raise ValueError("null is for a number that is not finite")
             row[field.name] = field.check(value)
         except ValueError as error:
             expected = f"Expected {field.type} as {field.name} of {type(record).__name__}"
@@ -106,19 +106,19 @@ def to_row(record: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
 def from_row(
     kind: type[RecordT], row: Mapping[str, Any], where: str = "a row", prefix: str = ""
 ) -> RecordT:
-    """The record that was written as a row.
+    """The record of a row.
 
     Args:
       kind: Its class.
-      row: Values by name; names that the class has not are passed over.
+      row: Values by name; names that the class does not have are ignored.
       where: Line and file of the row, for messages.
-      prefix: What the row has before each of these names.
+      prefix: Prefix of each of these names in the row.
 
     Returns:
       The record. A number that is null is NaN.
 
     Raises:
-      BadInput: A field is missing, or its value is none that its annotation allows.
+      BadInput: A field is missing, or its value does not fit its annotation.
     """
     values: dict[str, Any] = {}
     for field in _fields(kind):
@@ -157,7 +157,7 @@ def read_as(
       where: Line and file of the row, for messages.
 
     Raises:
-      BadInput: The row is of none of these kinds, or no such row.
+      BadInput: The row is of none of these kinds, or does not fit its kind.
     """
     known = list(kinds)
     if len(known) == 1:
@@ -173,7 +173,7 @@ def members(record: Any) -> Iterator[Member]:  # noqa: ANN401  (a dataclass)
     """The arrays that a record names.
 
     Yields:
-      Each with what it must be; none for a field that does not apply.
+      Name, dtypes and shape of each; none for a field that does not apply.
     """
     for field in _fields(type(record)):
         value = getattr(record, field.name)
@@ -187,7 +187,7 @@ def members(record: Any) -> Iterator[Member]:  # noqa: ANN401  (a dataclass)
 
 
 def kind_name(kind: type) -> str:
-    """What rows of a kind say in their field ``kind``.
+    """The value of the field ``kind`` in rows of a kind.
 
     Returns:
       The one value of that enumeration; empty of a class without it.
@@ -271,7 +271,7 @@ def _field(name: str, hint: Any) -> _Field:  # noqa: ANN401  (an annotation)
 
 
 def _unmarked(hint: Any) -> tuple[Any, list[Any]]:  # noqa: ANN401  (an annotation)
-    """An annotation without what ``Annotated`` adds to it, and that."""
+    """An annotation without ``Annotated``, and its metadata."""
     if typing.get_origin(hint) is not Annotated:
         return hint, []
     hint, *marks = typing.get_args(hint)
@@ -279,7 +279,7 @@ def _unmarked(hint: Any) -> tuple[Any, list[Any]]:  # noqa: ANN401  (an annotati
 
 
 def _checked(hint: Any) -> tuple[str, Callable[[Any], Any]]:  # noqa: ANN401  (an annotation)
-    """An annotation in JSON's words, and what takes its values."""
+    """JSON type of an annotation, and the function that validates its values."""
     if typing.get_origin(hint) is Literal:
         values = typing.get_args(hint)
         return " or ".join(map(str, values)), functools.partial(_one_of, values)

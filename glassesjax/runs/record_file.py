@@ -1,4 +1,4 @@
-"""``provenance.json`` of a run folder: what it holds, read alike by whoever reads it."""
+"""Reader of ``provenance.json`` of a run folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ RECORDS = "records"
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What the processes of a run have noted.
+    """Content of ``provenance.json``.
 
     Returns:
-      Values by name; none where there is no file, or no JSON object in it.
+      Values by name; empty where there is no file, or no JSON object in it.
 
     Raises:
       BadInput: It is no regular file, cannot be read, or is too large.
@@ -45,10 +45,10 @@ def marks_of(record: Mapping[str, Any]) -> list[Mark]:
 
 
 def records_of(record: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
-    """What the processes of a run have noted once for their rows.
+    """The records of a run's processes: constants and provenance of their rows.
 
     Raises:
-      BadInput: They are no list of JSON objects: rows would be taken for another process's.
+      BadInput: They are no list of JSON objects, so rows could not be assigned to a process.
     """
     records = record.get(RECORDS, [])
     if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):

@@ -1,4 +1,4 @@
-"""How a study's rows are kept: their kinds, what they share, and what they were called before."""
+"""Schema of a study's rows: kinds, constants, key, and conversion from schema 1."""
 
 import dataclasses
 import functools
@@ -11,37 +11,37 @@ RowT = TypeVar("RowT")
 ConstantsT = TypeVar("ConstantsT")
 
 NUMBER = "record"
-"""Names the record of ``provenance.json`` that a row goes with."""
+"""Field of a row with the index of its record in ``provenance.json``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RowSchema(Generic[RowT, ConstantsT]):
-    """How a study's rows are kept, and what they were called before."""
+    """Schema of a study's rows, and their conversion from schema 1."""
 
     kinds: tuple[type[RowT], ...]
-    """A class each; of several, ``kind`` says which."""
+    """One class for each kind; the field ``kind`` distinguishes several."""
     constants: type[ConstantsT]
-    """What all rows of a process have in common: a class whose fields are kept once."""
+    """Class of the fields shared by all rows of a process, stored once."""
     key: tuple[str, ...]
-    """Fields that tell one row from another; null stands for one that does not apply."""
+    """Fields that identify a row; null for one that does not apply."""
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Names of schema 1 to today's, of rows and constants."""
+    """From names in schema 1 to today's, of rows and constants."""
     values: Mapping[str, Mapping[Any, Any]] = dataclasses.field(default_factory=dict)
-    """By today's name, values of schema 1 to today's."""
+    """By today's name, from values in schema 1 to today's."""
     dropped: Collection[str] = ()
-    """Names of schema 1 that differ from row to row and say nothing that others do not."""
+    """Redundant names of schema 1 whose values differ from row to row."""
     converted: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
-    """What else a row of schema 1 needs, after its names and values; flat, as written today."""
+    """Further conversion of a row of schema 1, after names and values; flat, as written today."""
 
     counting: Callable[[Sequence[RowT], Mapping[str, Any]], Sequence[bool]] | None = None
-    """Takes the rows of a file and what ``provenance.json`` says; gives for each row whether it
-    counts. Others stay in the file and are in no ``Run``. If absent, all count."""
+    """From the rows of a file and the content of ``provenance.json`` to a mask of the rows that
+    count. Others remain in the file and are in no ``Run``. If absent, all count."""
 
     def upgraded(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A row of schema 1 in today's words.
+        """Converts a row of schema 1 to today's schema.
 
         Returns:
-          What is to stand in a record of ``provenance.json``, and the row itself.
+          The constants, for a record of ``provenance.json``, and the row.
         """
         new = {}
         for old, value in row.items():
@@ -49,7 +49,7 @@ class RowSchema(Generic[RowT, ConstantsT]):
                 continue
             name = self.renamed.get(old, old)
             table = self.values.get(name, {})
-            # Lists are no keys, nor in any table.
+            # Lists are not hashable and in no table.
             known = isinstance(value, str | int | float | bool | None) and value in table
             new[name] = table[value] if known else value
         new = self.converted(new)
@@ -59,10 +59,10 @@ class RowSchema(Generic[RowT, ConstantsT]):
         return constants, {name: value for name, value in new.items() if name in fields}
 
     def read(self, row: Mapping[str, Any], where: str = "a row") -> RowT:
-        """A row of today as the record it was written from.
+        """The record of a row of today's schema.
 
         Raises:
-          BadInput: It is no such row.
+          BadInput: It is no row of this schema.
         """
         return read_as(self.kinds, row, where)
 
@@ -78,6 +78,6 @@ class RowSchema(Generic[RowT, ConstantsT]):
 
     @functools.cached_property
     def _numbers(self) -> frozenset[str]:
-        """Those of rows and constants in which null is a number that is not finite."""
+        """Fields of rows and constants in which null is a number that is not finite."""
         each = (column for kind in (*self.kinds, self.constants) for column in columns(kind))
         return frozenset(column.name for column in each if column.type == "number")

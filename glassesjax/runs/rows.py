@@ -1,4 +1,4 @@
-"""Rows in and out of a run folder, which one process at a time writes."""
+"""The JSON lines file of a run's rows, written by one process at a time."""
 
 import contextlib
 import hashlib
@@ -15,21 +15,20 @@ ROWS = "rows.jsonl"
 
 
 class RowFile:
-    """Rows on disk, one JSON object a line, each at most once, whatever kills the process.
+    """Rows on disk, one JSON object a line, each at most once, also if the process is killed.
 
-    A line that was cut off is dropped on opening; rows whose key is already there are not written
-    again; a group of rows is on disk when ``append`` returns. One process at a time may write:
-    ``RunFolder`` sees to that.
+    A truncated line is dropped on opening; rows whose key exists are not written again; a group of
+    rows is on disk when ``append`` returns. ``RunFolder`` locks it for one writing process.
 
     Args:
-      path: The file; made where it is missing.
-      key: Names of the fields that tell one row from another.
-      check: Takes each row that is read, and its line and file, and refuses those of no kind that
-        the study writes. Then a field of the key that does not apply may be missing. If absent, all
-        rows must have the key's fields, each of one kind in all rows.
+      path: The file; created if missing.
+      key: Names of the fields that identify a row.
+      check: Takes each row that is read, and its line and file, and raises an error for a row that
+        the study does not write. Then a field of the key that does not apply may be missing. If
+        absent, all rows must have the key's fields, each of one type in all rows.
 
     Raises:
-      BadInput: The file holds what are no rows of this kind.
+      BadInput: The file has other rows.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class RowFile:
     def __enter__(self) -> "RowFile":
         if self.path.exists():
             regular_file(self.path, "the rows of a run")
-        # Without a buffer: what could not be written must not be tried again on closing.
+        # Without a buffer, so that a failed write is not repeated on closing.
         self._file = self.path.open("a+b", buffering=0)
         try:
             self._file.seek(0)
@@ -70,11 +69,11 @@ class RowFile:
         return len(self._marks) - 1
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Writes those rows that are not there yet, and waits until they are on disk.
+        """Writes the new ones of some rows; they are on disk (fsync) on return.
 
         Raises:
-          BadInput: A row lacks a field of the key, or has it of another kind than the rows before.
-          OSError: The rows cannot be written; the file is then as it was.
+          BadInput: A row lacks a field of the key, or has it in another type than earlier rows.
+          OSError: The rows cannot be written; the file is then unchanged.
         """
         new = {self._key_of(row): row for row in rows if row not in self}
         for row in new.values():
@@ -85,7 +84,7 @@ class RowFile:
         self._note(lines)
 
     def _write(self, content: bytes) -> None:
-        """All of it on disk, or nothing: a group that a full disk cut would pass for whole."""
+        """Writes all bytes or none: a group truncated by a full disk would count as complete."""
         size, left = os.fstat(self._file.fileno()).st_size, memoryview(content)
         try:
             while left:
@@ -100,22 +99,22 @@ class RowFile:
         return self._marks[-1]
 
     def fits(self, mark: Mark) -> bool:
-        """Whether the file begins as it did.
+        """Whether the file begins with the rows of a mark.
 
         Returns:
-          False where one of these rows is gone or another one.
+          False where one of these rows is missing or modified.
         """
         return 0 <= mark.rows <= len(self) and self._marks[mark.rows] == mark
 
     def _note(self, lines: Iterable[bytes]) -> None:
-        """A mark for each further row."""
+        """Adds a mark for each further row."""
         self._marks += marks(lines, self._digest, len(self._marks))
 
     def keep(self, count: int) -> None:
-        """Cuts the file behind its first rows.
+        """Truncates the file after its first rows.
 
         Args:
-          count: How many stay; nothing is cut where there are no more.
+          count: Number of rows that remain; no effect if there are no more.
         """
         if count < len(self):
             self._file.truncate(sum(map(len, whole_lines(self.path)[:count])))
@@ -137,12 +136,12 @@ class RowFile:
         if self.check:
             return tuple(row.get(name) for name in self.key)
         if lacking := [name for name in self.key if name not in row]:
-            wanted = f"Wanted rows with the fields {', '.join(self.key)} in {self._at(line)}"
-            raise BadInput(f"{wanted}; one has no {lacking[0]}: choose another --out.")
+            expected = f"Expected rows with the fields {', '.join(self.key)} in {self._at(line)}"
+            raise BadInput(f"{expected}, got one without {lacking[0]}: choose another --out.")
         return tuple(row[name] for name in self.key)
 
     def _check_kinds(self, row: Row, line: int | None) -> None:
-        """Fields of the key are of one kind in all rows, or null: else no row would be known."""
+        """Checks that each field of the key has one type in all rows, or is null."""
         if self.check:
             return
         for name in self.key:
@@ -150,7 +149,7 @@ class RowFile:
                 continue
             known, first = self._kinds.setdefault(name, (kind, line))
             if known != kind and (first or line):
-                if line is None:  # this run's own row is right
+                if line is None:  # the new row has the expected type
                     known, kind, line, first = kind, known, first, None
                 like = f"as in line {first}" if first else "as this run writes"
                 expected = f"Expected {known} as {name} in {self._at(line)}, {like}"
@@ -161,15 +160,15 @@ class RowFile:
 
 
 def marks(lines: Iterable[bytes], digest: Any = None, first: int = 1) -> list[Mark]:  # noqa: ANN401
-    """The marks of a file as it grows by one row after another.
+    """The marks after each row of a file.
 
     Args:
-      lines: Its rows.
-      digest: Of the rows before, which goes on; none if absent.
-      first: How many rows there are with the first of these.
+      lines: The rows.
+      digest: Hash of the earlier rows, which is updated; none if absent.
+      first: Number of rows up to the first of these.
 
     Returns:
-      One after each row; of a whole file, one before the first row as well.
+      One after each row; without ``digest``, one before the first row as well.
     """
     each = [] if digest else [Mark(0, hashlib.sha256().hexdigest())]
     digest = digest or hashlib.sha256()
@@ -192,14 +191,14 @@ def _kind(value: Value) -> str | None:
 
 
 def read_rows(path: Path, *, lists: bool = False) -> list[dict[str, Any]]:
-    """All whole rows of a file, in order.
+    """All complete rows of a file, in order.
 
     Args:
       path: A file of JSON lines.
       lists: Whether a value may be a list.
 
     Raises:
-      BadInput: A whole line is not a JSON object of plain values.
+      BadInput: A complete line is not a JSON object of plain values.
     """
     return list(_parse(path, (dict,) if lists else (dict, list)))
 
@@ -210,7 +209,8 @@ def _parse(path: Path, refused: tuple[type, ...]) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(ValueError):
             row = json_object(line.decode())
         if row is None:
-            raise BadInput(f"Wanted a JSON object in line {number} of {path}; found {line[:40]!r}.")
+            expected = f"Expected a JSON object in line {number} of {path}"
+            raise BadInput(f"{expected}, got {line[:40]!r}: restore it, or choose another --out.")
         for name, value in row.items():
             if isinstance(value, refused):
                 expected = f"Expected plain values in line {number} of {path}"

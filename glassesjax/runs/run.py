@@ -1,4 +1,4 @@
-"""A run as values: its settings, its typed rows, what they come down to, and its figures."""
+"""A run as values: settings, typed rows, summary and figures."""
 
 import dataclasses
 import html
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUMMARY = "summary.json"
-# What ``provenance.json`` says of this very folder.
+# Fields of ``provenance.json`` about this folder.
 OWN = (RECORDS, MARKS, UNMARKED, CONTINUED)
 
 RowT = TypeVar("RowT")
@@ -51,31 +51,31 @@ SummaryT = TypeVar("SummaryT")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run(Generic[RowT, ConstantsT]):
-    """A run as read."""
+    """Settings, rows and provenance of a run."""
 
     settings: Mapping[str, Any]
-    """What fixes the rows, as ``settings.json`` has it, without its ``schema``."""
+    """The settings that determine the rows, as in ``settings.json``, without ``schema``."""
     rows: Sequence[RowT]
-    """Those that count, in the order in which they were made."""
+    """The rows that count, in the order of measurement."""
     numbers: Sequence[int]
-    """For each row, which of ``records`` it goes with."""
+    """Index in ``records`` for each row."""
     records: Sequence[Mapping[str, Any]]
-    """What each process that made rows noted once: constants, code, versions, machine."""
+    """One record for each process that made rows: constants, code, versions, machine."""
     constants: ConstantsT
-    """Those of the first record."""
+    """Constants of the first record."""
     provenance: Mapping[str, Any]
-    """The rest of ``provenance.json``: what was called, and what identifies the subject."""
-    # Any: a check of types would read them.
+    """The rest of ``provenance.json``: command line and identity of the model."""
+    # Any, since a type check would read the arrays.
     arrays: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """NumPy's, by the names that rows have; of a folder each is read when it is asked for."""
+    """NumPy arrays by the names in rows; those of a folder are read on access."""
     kinds: Sequence[type] = ()
-    """The classes of rows that the study has; if absent, those that the run has."""
+    """All row classes of the study; if absent, those of the rows."""
 
     def fields(self, kind: str | None = None) -> dict[str, Column]:
         """The fields of constants and rows, by name, in their order.
 
         Args:
-          kind: Of rows; of all kinds if absent.
+          kind: Kind of rows; all kinds if absent.
         """
         kinds = self.kinds or tuple(dict.fromkeys(map(type, self.rows)))
         classes = [each for each in kinds if kind is None or kind_name(each) == kind]
@@ -85,7 +85,7 @@ class Run(Generic[RowT, ConstantsT]):
         return every
 
     def flat(self) -> Iterator[dict[str, Any]]:
-        """Each row with the fields of its record, as a table has them.
+        """Each row with the fields of its record, for a table.
 
         Yields:
           Values by name; a field that does not apply is missing.
@@ -95,7 +95,7 @@ class Run(Generic[RowT, ConstantsT]):
 
     @property
     def made(self) -> dict[str, Any]:
-        """Where the rows were made, for a page: the first record, and what continued it."""
+        """Provenance for a page: command, first record, and the code of later processes."""
         further = {CONTINUED: under} if (under := self.continued_under) else {}
         return {"command": self.provenance.get("command", ""), **self.records[0], **further}
 
@@ -107,33 +107,32 @@ class Run(Generic[RowT, ConstantsT]):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Result(Generic[RowT, ConstantsT, SummaryT]):
-    """A run, what it comes down to, and how it is shown."""
+    """A run with its summary, figures and page."""
 
     run: Run[RowT, ConstantsT]
     """Settings and typed rows."""
     summary: SummaryT
-    """All that its page says in figures beside single rows: a frozen dataclass."""
+    """Numbers of the page other than single rows: a frozen dataclass."""
     headline: str
     """The summary in a line."""
     figures: Mapping[str, Callable[[], "Figure"]]
-    """What draws each figure with matplotlib, by its name."""
+    """Functions that draw the figures with matplotlib, by name."""
     files: Callable[[], Mapping[str, str]]
-    """What makes figures and page: the text of each file, by its path in a run folder."""
+    """Makes figures and page: text of each file by its path in a run folder."""
     labels: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-    """Of a survey, by kind of row, the fields that tell its rows apart: its frame's index."""
+    """Index of a survey's frame: the fields that identify its rows, by kind of row."""
 
     def frame(self, kind: str | None = None) -> "pandas.DataFrame":
-        """Rows as a table, each with what its process noted once.
+        """Rows as a table, each with the fields of its record.
 
         Args:
-          kind: Of a study with several kinds of rows, which; all if absent, and of a sweep
-            ``answers``.
+          kind: Kind of rows, for a study with several; all if absent, and ``answers`` for a sweep.
 
         Returns:
-          A column for each field that rows of the kind, or of any, may have, also where no row has
-          it, behind those of the process. What does not apply is missing; a number that is not
-          finite is NaN. A sweep's is indexed by the settings that vary and by what tells the rows
-          of a cell apart, so that ``.to_xarray()`` makes a grid of it.
+          A column for each field of the record, then for each field that rows of the kind, or of
+          any, may have, also where no row has it. A value that does not apply is missing; a number
+          that is not finite is NaN. A sweep's table is indexed by the settings that vary and the
+          fields that identify the rows of a cell, so that ``.to_xarray()`` makes a grid of it.
 
         Raises:
           BadInput: There is no row of this kind.
@@ -150,7 +149,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         constants = [column.name for column in columns(type(self.run.constants))]
         names = list(dict.fromkeys([*constants, *noted, *fields]))
         table = pandas.DataFrame.from_records(rows).reindex(columns=names)
-        # A gap, or a column of nothing else, has no type of its own.
+        # Columns with missing values need nullable types.
         types = {"whole number": "Int64", "true or false": "boolean", "number": "float64"}
         typed = {name: types[field.type] for name, field in fields.items() if field.type in types}
         gaps = {name: dtype for name, dtype in typed.items() if table[name].isna().any()}
@@ -164,7 +163,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         if lacking := [n for n in labels if n not in known or table[n].isna().any()]:
             expected = f"Expected {lacking[0]} of each row, to label it"
             raise BadInput(f"{expected}, got rows without it: call the sweep's command once more.")
-        # A setting of several numbers is a label as the grid has it.
+        # A setting of several numbers is labelled as in the grid.
         joined = {name: table[name].map(_label) for name in known if table[name].dtype == object}
         return table.assign(**joined).set_index(list(labels))
 
@@ -175,10 +174,10 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
           name: One of ``figures``.
 
         Returns:
-          Drawn anew; its own, so that it may be changed.
+          A new figure, which may be modified.
 
         Raises:
-          BadInput: There is none of that name.
+          BadInput: There is no figure of that name.
         """
         if name not in self.figures:
             expected = f"Expected a figure out of {', '.join(self.figures)}"
@@ -189,25 +188,25 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         """An array that a row names.
 
         Returns:
-          Of the type and shape that the row's field is documented with.
+          Of the dtype and shape that the row's field declares.
 
         Raises:
-          BadInput: No row names it, or its file is not there or damaged.
+          BadInput: No row names it, or its file is missing or damaged.
         """
         if name not in self.run.arrays:
-            expected = "Expected the name of an array as a row of this run has it"
+            expected = "Expected the name of an array in a row of this run"
             raise BadInput(f"{expected}, got {name!r:.80}: choose one.")
         return self.run.arrays[name]
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """The run as a folder: settings, record, rows, arrays, summary, figures and page.
+        """Writes the run as a folder: settings, record, rows, arrays, summary, figures and page.
 
         Args:
           folder: A new or empty one.
 
         Raises:
-          BadInput: There are files in it, nothing may be written there, or an array of the run is
-            not there or damaged.
+          BadInput: The folder has files or cannot be written, or an array of the run is missing or
+            damaged.
           NoRoom: The disk is full.
         """
         path, run = Path(folder), self.run
@@ -234,14 +233,13 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         return path
 
     def summary_text(self, indent: int | None = 2) -> str:
-        """What ``summary.json`` has.
+        """The content of ``summary.json``.
 
         Args:
           indent: As for ``json.dumps``; None makes one line.
 
         Returns:
-          JSON, the headline first; null stands for what is missing and for a number that is not
-          finite.
+          JSON, the headline first; null is a missing value or a number that is not finite.
         """
         return to_json({"headline": self.headline, **summary_fields(self.summary)}, indent=indent)
 
@@ -250,7 +248,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         return f"<Result of {study}, {rows} rows: {self.headline}>"
 
     def _repr_html_(self) -> str:
-        """For a notebook: the headline over the first figure."""
+        """HTML for a notebook: the headline above the first figure."""
         drawn = next((text for name, text in self.files().items() if name.endswith(".svg")), "")
         return f"<p>{html.escape(self.headline)}</p>{drawn}"
 
@@ -260,18 +258,18 @@ def _label(value: Any) -> Any:  # noqa: ANN401
 
 
 def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, ConstantsT]:
-    """The run that a folder holds; nothing in it is changed.
+    """Reads the run of a folder without changing it.
 
     Args:
-      folder: Of a run, also of one whose rows are in the words of an older schema.
-      schema: How the study's rows are kept.
+      folder: A run folder, also one of an older schema.
+      schema: Schema of the study's rows.
 
     Raises:
-      BadInput: A file is missing or holds something else, or no row counts.
+      BadInput: A file is missing or has other content, or no row counts.
     """
     settings = _settings(folder / "settings.json")
     today = settings.get("schema") == RUNS
-    # A process that was killed, or is at it, while it brought the folder up to date.
+    # Files of an upgrade that is in progress or was killed.
     path, file = (
         folder / (pending if today and (folder / pending).is_file() else name)
         for name, pending in PENDING.items()
@@ -292,7 +290,7 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
         expected = f"Expected the records of {path} in {file}"
         raise BadInput(f"{expected}, got none: restore it, or choose another --out.")
     where = [f"line {number} of {path}" for number in range(1, len(rows) + 1)]
-    # All are checked; a run's constants are alike in all of them.
+    # All records are checked; constants are equal in all of them.
     constants = [from_row(schema.constants, each, f"a record in {file}") for each in records]
     typed = [schema.read(row, at) for row, at in zip(rows, where, strict=True)]
     numbers = [_number(row, records, at) for row, at in zip(rows, where, strict=True)]
@@ -309,7 +307,7 @@ def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, Con
     if schema.counting is None:
         return run
     counts = schema.counting(typed, noted)
-    # Of what made only the others nothing is said either.
+    # Records without a row that counts are left out too.
     used = sorted(set(itertools.compress(numbers, counts)))
     if not used:
         expected = f"Expected rows that count in {path}"
@@ -335,7 +333,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _check_marks(path: Path, noted: Mapping[str, Any]) -> None:
-    """Refuses rows that are not as the run wrote them; behind the last mark one may be at work."""
+    """Raises an error for modified rows; rows after the last mark may still be being written."""
     now = marks(whole_lines(path))
     for mark in marks_of(noted):
         if mark not in now[mark.rows : mark.rows + 1] and mark.rows < len(now):
@@ -352,14 +350,14 @@ def _number(row: Mapping[str, Any], records: Sequence[Any], where: str) -> int:
 
 
 def summary_fields(summary: Any) -> Any:  # noqa: ANN401
-    """A summary as JSON has it.
+    """A summary as JSON values.
 
     Args:
       summary: A frozen dataclass of plain values, of lists and mappings, and of dataclasses and
         named tuples of these.
 
     Returns:
-      Mappings by name, lists and plain values; a mapping whose keys are no texts is a list of
+      Mappings by name, lists and plain values; a mapping with keys other than text is a list of
       ``[key, value]``.
     """
     if dataclasses.is_dataclass(summary):

@@ -1,7 +1,7 @@
-"""A study as one value: all that the command line, the docs and tests need to know of it.
+"""A study as one value, for the command line, docs and tests.
 
-A study's folder has it in ``study.py`` as ``STUDY``, and ``glassesjax.registry`` names it. Nothing
-here imports JAX, nor does a ``study.py``: it names the module that does the work, which is imported
+Each study's folder has its ``STUDY`` in ``study.py``, listed in ``glassesjax.registry``. Neither
+this module nor a ``study.py`` imports JAX: it names the module that measures, which is imported
 when a run is made or read.
 """
 
@@ -24,7 +24,7 @@ from glassesjax.settings import check_settings
 if TYPE_CHECKING:
     from glassesjax.runs.fill import Opened
 
-# A field of the settings of a study of a model: which one.
+# Type of the model's field in the settings of a study of a model.
 ModelName = Annotated[
     str,
     tyro.conf.Positional,
@@ -43,7 +43,7 @@ CONTINUES = "A run that was stopped continues with the same command."
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a command adds to the settings of a study; none of it fixes a row."""
+    """Flags of a command beside the settings of its study; none changes a row."""
 
     out: Path | None = None
     """The run folder; runs/VERB-MODEL if absent."""
@@ -63,14 +63,14 @@ class Options:
 
 
 class Call(NamedTuple):
-    """What a study is given beside settings and options."""
+    """Arguments of a run beside settings and options."""
 
     out: Path
     """The run folder."""
     command: str = ""
-    """What was called, for the record."""
+    """The command line, for the record."""
     advance: Callable[[str], None] = lambda name: None
-    """Takes the name of each step that is done."""
+    """Takes the name of each finished step."""
 
 
 SettingsT = TypeVar("SettingsT")
@@ -80,45 +80,44 @@ ResultT = TypeVar("ResultT")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study(Generic[SettingsT, OptionsT, ResultT]):
-    """A study, or a survey of several: its question, how it runs, and what its rows decide."""
+    """A study, or a survey of several: question, settings, row schema and functions."""
 
     name: str
     """The verb."""
     settings: type[SettingsT]
-    """A dataclass: its fields fix the rows and are flags, its docstring is the question."""
+    """A dataclass: its fields determine the rows and are flags, its docstring is the question."""
     options: type[OptionsT]
     """A dataclass: further flags."""
     module: str
-    """Full name of the one that does it. ``open_run(settings)`` there gives what is to be measured,
-    an ``Opened``; ``result(run)`` gives a run that was read with its summary and figures. Where
-    options say more of a run than settings do, there is ``run(settings, options, call)`` in place
-    of ``open_run``: it fills the run folder itself."""
+    """Full name of the module that measures. Its ``open_run(settings)`` returns the opened inputs,
+    an ``Opened``; its ``result(run)`` a run with summary and figures. Where a run also depends on
+    options, it has ``run(settings, options, call)`` instead of ``open_run``, which fills the run
+    folder itself."""
     notes: str = f"{WRITES} {CONTINUES}"
-    """For the help: what a run leaves, how it continues, and what exit status 1 says."""
+    """For the help: the files of a run, how it resumes, and the meaning of exit status 1."""
     fix_nothing: Collection[str] = ()
-    """Names of settings that are in no ``settings.json``: where they differ it is the same run."""
+    """Names of settings that are not in ``settings.json`` and not part of the run's identity."""
     folder_part: Callable[[SettingsT], str]
-    """What the default run folder is named after, behind the verb; part of the name of a folder."""
+    """Suffix of the default run folder's name, after the verb."""
     steps: Callable[[SettingsT, OptionsT], int] | None = None
-    """How many steps a run has, for a bar of progress; without it each step is a line."""
+    """Number of steps of a run, for a progress bar; without it each step is a line."""
     rows: RowSchema[Any, Any]
-    """How its rows are kept."""
+    """Schema of its rows."""
     violations: Callable[[Any], Sequence[str]] = lambda summary: ()
-    """A line for each thing that the summary shows and that must not be; any makes exit status
-    1."""
+    """A line for each violation that the summary shows; any makes exit status 1."""
     configure: Callable[[SettingsT], None] = lambda settings: None
-    """Changes settings of JAX, such as ``verify``'s compiler options, for the whole process: called
-    once settings and folder are checked and before ``run``, and only where the process was started
-    for this command, so that a caller's own settings stay. As a default, nothing changes."""
+    """Changes JAX's configuration, such as ``verify``'s compiler options, for the whole process:
+    called after settings and folder are checked and before ``run``, and only if the process was
+    started for this command, so that a caller's configuration stays. Default: no change."""
     together: Callable[[OptionsT, Callable[[bool], int]], int] = lambda options, run: run(True)
-    """Makes this process one of those that run the study together, and gives the exit status.
-    Called first, before the folder is looked at. Its second argument does the rest of the command;
-    it is to be called once, with whether this process writes the run folder: of two that write, one
-    would be refused. As a default the process is alone and writes."""
+    """Joins this process with the others of a multi-process run, and returns the exit status.
+    Called first, before the folder is checked. Its second argument does the rest of the command
+    and must be called once, with whether this process writes the run folder: only one may. Default:
+    a single process, which writes."""
 
     @property
     def question(self) -> str:
-        """What the study answers, in a line or two."""
+        """The study's question, in a line or two."""
         return inspect.getdoc(self.settings) or ""
 
     @property
@@ -127,10 +126,10 @@ class Study(Generic[SettingsT, OptionsT, ResultT]):
         return f"{self.question}\n\n{self.notes}"
 
     def known(self, settings: SettingsT) -> dict[str, object]:
-        """What fixes a run, as far as it is known before a model is opened.
+        """Settings that identify a run and are known before a model is opened.
 
         Returns:
-          Values as ``settings.json`` has them, by name.
+          Values by name, as in ``settings.json``.
         """
         kind: type[Any] = self.settings  # a dataclass
         names = [field.name for field in dataclasses.fields(kind)]
@@ -138,14 +137,14 @@ class Study(Generic[SettingsT, OptionsT, ResultT]):
         return {"study": self.name, **kept}
 
     def folder(self, settings: SettingsT, out: Path | None) -> Path:
-        """Where a run goes.
+        """The run folder.
 
         Args:
-          settings: Of this study.
-          out: The folder that was chosen, if one was.
+          settings: Settings of this study.
+          out: The chosen folder, if any.
 
         Returns:
-          That folder, or the default one, named after what is measured.
+          That folder, or the default one, named after the settings.
         """
         return out or Path("runs") / f"{self.name}-{self.folder_part(settings)}"
 
@@ -158,21 +157,21 @@ class Study(Generic[SettingsT, OptionsT, ResultT]):
         command: str = "",
         advance: Callable[[str], None] = lambda name: None,
     ) -> ResultT:
-        """Measures what is not measured yet, into a folder with figures and page.
+        """Measures the missing rows of a run folder, then writes figures and page.
 
         Args:
-          settings: What to measure.
-          out: The run folder; one that holds the same run is continued.
-          options: What a command adds; if absent, none of it.
-          command: What was called, for the record.
+          settings: Settings of the run.
+          out: The run folder; one with the same run is continued.
+          options: Further flags; the defaults if absent.
+          command: The command line, for the record.
           advance: Takes the name of each step that was measured.
 
         Returns:
           The run with its summary and figures.
 
         Raises:
-          BadInput: Something is wrong with the settings, the model, what it reads or the folder.
-            What the settings and the model can tell is known before anything is written.
+          BadInput: Settings, model, input files or folder are invalid. Settings and model are
+            validated before anything is written.
           Busy: Another process is writing the run folder.
           NoRoom: The disk is full.
         """
@@ -182,7 +181,7 @@ class Study(Generic[SettingsT, OptionsT, ResultT]):
         return self.fill(settings, call, code.open_run(settings))
 
     def fill(self, settings: SettingsT, call: Call, opened: "Opened[Any, Any]") -> ResultT:
-        """The rest of a run, once all is opened that it reads."""
+        """Measures and writes a run whose inputs are opened."""
         from glassesjax.runs.fill import fill
 
         result: Any = self.result
@@ -198,7 +197,7 @@ class Study(Generic[SettingsT, OptionsT, ResultT]):
         return whole
 
     def result(self, run: Run[Any, Any]) -> ResultT:
-        """A run that was read, with its summary and figures."""
+        """A run with its summary and figures."""
         return importlib.import_module(self.module).result(run)
 
 
@@ -218,7 +217,7 @@ def model_part(model: str) -> str:
       model: A name or a path, as for ``open_model``.
 
     Returns:
-      As much of its name as the name of a folder has room for.
+      Its name, truncated to the length of a folder's name.
     """
     path = Path(model.removeprefix(PACKAGED))
     if path.suffix == ".gguf":
@@ -232,12 +231,12 @@ def model_part(model: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class NoSettings:
-    """Of a command that takes none."""
+    """Empty settings, of a command without flags."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command(Generic[SettingsT]):
-    """A verb that measures nothing and leaves no run: it prints lines."""
+    """A verb that prints lines and makes no run."""
 
     name: str
     """The verb."""
@@ -246,4 +245,4 @@ class Command(Generic[SettingsT]):
     settings: type[SettingsT]
     """A dataclass: its fields are words and flags."""
     lines: Callable[[SettingsT], Iterable[str]]
-    """What it prints, line by line."""
+    """Its output, line by line."""

@@ -1,8 +1,8 @@
-"""What older run folders mean in today's words.
+"""Conversion of older run folders to today's schema.
 
-A file says by its ``schema`` which names it uses; one without it was written before names had to be
-told apart. Each change of a name's meaning is a row here, so that what was measured under the old
-name is read, continued and never taken for what the name means now.
+The field ``schema`` of a file is the version of its names; files from before schema 1 have none.
+Each change of a name's meaning is listed here, so that older rows are read and continued with the
+meaning they had.
 """
 
 import itertools
@@ -27,29 +27,29 @@ from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, marks, read_rows
 from glassesjax.schema import SCHEMA, renamed_policy
 
-# Rows and record in today's words, before ``settings.json`` says that they are.
+# Upgraded rows and record, until ``settings.json`` is replaced.
 PENDING = {ROWS: ".rows.jsonl.upgraded", FILE: ".provenance.json.upgraded"}
-# The rows as an older schema had them, by that schema: nothing of a run is thrown away.
+# Backup of the rows of an older schema, by that schema.
 KEPT = {None: "rows.schema-0.jsonl", SCHEMA: "rows.schema-1.jsonl"}
 
 # Before schema 1, no text meant the King James Bible, for models that read text.
 _READ_KJV = ("perplexity", "retention", "bounded")
-# Before schema 1, a text that was written ended at one token of a model that may end it at several.
+# Before schema 1, generation ended at one end token, also of models with several.
 _WRITES = ("generate", "longform", "recall")
-# Studies some of whose rows of before schema 1 say less than today's or something else; these have
-# no ``finite``, and their cells are measured again.
+# Studies some of whose rows from before schema 1 lack fields or have another meaning; these have no
+# ``finite``, and their cells are measured again.
 _MEASURED_AGAIN = ("collapse", "bounded")
-_DECAY = "weight_decay_on"  # all weights decayed when no setting said which
+_DECAY = "weight_decay_on"  # all weights decayed before this setting existed
 
 
 def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in today's words.
+    """Settings converted to schema 1.
 
     Args:
       settings: As ``settings.json`` has them.
 
     Returns:
-      With ``schema`` first; the same if they had one.
+      With ``schema`` first; unchanged if they had one.
     """
     if "schema" in settings:
         return dict(settings)
@@ -70,24 +70,24 @@ def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def obsolete(settings: Mapping[str, Any]) -> str | None:
-    """Why no settings of today mean what some from before schema 1 did.
+    """Reason why settings from before schema 1 have no equivalent today.
 
     Args:
       settings: As ``settings.json`` has them.
 
     Returns:
-      The reason, as what was found there; none where today's words can say it, or with a schema.
+      The reason, for an error message; None where there is an equivalent, or with a schema.
     """
     study, axes = settings.get("study"), settings.get("axes")
     if "schema" in settings:
         return None
     if study == "influence":
-        return "one of influence whose rows do not say their text"
+        return "one of influence whose rows do not name their text"
     if study in _WRITES and _reads_text(settings):
         return f"one of {study} whose texts end at one token only"
     training = axes if study == "sweep" and isinstance(axes, dict) else settings
     several = lambda name: value if isinstance(value := training.get(name), list) else [value]
-    # Heads that are no power of two had other slopes, which no setting names today.
+    # Numbers of heads other than powers of two had other slopes, which no setting has today.
     odd = [heads for heads in several("heads") if isinstance(heads, int) and heads & (heads - 1)]
     if study in ("train", "sweep") and odd and "alibi" in several("positions"):
         return f"one of {study} whose ALiBi slopes for {odd[0]} heads were a geometric ladder"
@@ -95,7 +95,7 @@ def obsolete(settings: Mapping[str, Any]) -> str | None:
 
 
 def _reads_text(settings: Mapping[str, Any]) -> bool:
-    """Whether the model of a run reads text, as far as its name tells."""
+    """Whether a run's model has a text tokenizer, judged by its name."""
     model = str(settings.get("model"))
     return model == "smollm2" or model.endswith(".gguf")
 
@@ -103,15 +103,15 @@ def _reads_text(settings: Mapping[str, Any]) -> bool:
 def upgraded_rows(
     rows: Iterable[Mapping[str, Any]], study: object = None
 ) -> Iterator[dict[str, Any]]:
-    """Rows from before schema 1 in today's words.
+    """Rows from before schema 1 with today's policy names.
 
     Args:
       rows: Each with or without a ``policy``.
-      study: Whose they are.
+      study: Verb of the study.
 
     Yields:
-      The same but for that name; those left out that are to be measured again, since they would be
-      taken for what they do not say.
+      The rows with the policy renamed, without those that must be measured again since their
+      meaning has changed.
     """
     for row in rows:
         if study in _MEASURED_AGAIN and "finite" not in row:
@@ -123,10 +123,10 @@ def upgraded_rows(
 def numbered(
     rows: Iterable[Mapping[str, Any]], schema: RowSchema[Any, Any]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of schema 1 as records.
+    """Splits rows of schema 1 into records of constants and rows.
 
     Returns:
-      What stands once, in numbered records, and the rows, each with its number.
+      The distinct records, and the rows, each with the index of its record.
     """
     records: list[dict[str, Any]] = []
     new = []
@@ -139,14 +139,14 @@ def numbered(
 
 
 def upgrade(path: Path, text: str, schema: RowSchema[Any, Any] | None) -> None:
-    """Rows, record and settings of a folder in today's words, whatever kills the process meanwhile.
+    """Upgrades rows, record and settings of a folder; safe if the process is killed meanwhile.
 
-    The new files lie beside the old ones until the settings are renamed, and replace them then.
+    The new files are written beside the old ones and replace them after the settings.
 
     Args:
       path: The run folder, locked.
       text: Its settings as they are written today.
-      schema: How the study's rows are kept, where they are records.
+      schema: Schema of the study's rows, where they are records.
     """
     settings = json_object(read_file(path / "settings.json", "settings", most=MOST_SETTINGS))
     if settings.get("schema") != json.loads(text).get("schema"):
@@ -161,7 +161,7 @@ def upgrade(path: Path, text: str, schema: RowSchema[Any, Any] | None) -> None:
 def _in_todays_words(
     path: Path, settings: Mapping[str, Any], schema: RowSchema[Any, Any] | None
 ) -> dict[str, str]:
-    """The text of each file that replaces another one, by its name until then."""
+    """Text of each new file, by its temporary name."""
     rows = path / ROWS
     if not rows.is_file():
         return {}
@@ -171,7 +171,7 @@ def _in_todays_words(
     if schema is None:
         return {PENDING[ROWS]: _lines(old)}
     records, new = numbered(old, schema)
-    # Nothing is written of what today's code cannot read.
+    # Only rows that today's code can read are written.
     for number, row in enumerate(new, start=1):
         schema.read(row, f"line {number} of {rows}")
     for each in records:
@@ -185,15 +185,15 @@ def _in_todays_words(
 
 
 def todays_mark(path: Path, mark: Mark, schema: RowSchema[Any, Any]) -> Mark | None:
-    """The mark that rows of an older schema have in today's words.
+    """The mark of upgraded rows, from the mark of the same rows in an older schema.
 
     Args:
-      path: The run folder; brought up to date, it keeps its old rows beside the new ones.
-      mark: What something that stands on the first rows noted of them.
-      schema: How the study's rows are kept.
+      path: The upgraded run folder, with a backup of its old rows.
+      mark: Mark of the first rows, as noted in a dependent file such as a checkpoint.
+      schema: Schema of the study's rows.
 
     Returns:
-      Of the same rows as they are written today; None where the folder keeps no such old rows.
+      The mark of the same rows as written today; None where the folder has no such backup.
     """
     for before, name in KEPT.items():
         if (path / name).is_file() and mark_of(path / name, mark.rows) == mark:
@@ -209,16 +209,16 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def upgraded_record(path: Path, records: list[dict[str, Any]], text: str) -> dict[str, Any]:
-    """``provenance.json`` of a run whose rows have become records.
+    """``provenance.json`` of a run with upgraded rows.
 
     Args:
-      path: The run folder, with its rows and record as they were.
-      records: What stands once.
-      text: The rows in today's words.
+      path: The run folder, with its old rows and record.
+      records: The records of constants.
+      text: The upgraded rows.
 
     Returns:
-      What was noted, without what the records say; marks of rows that are as they were written
-      become marks of the new ones, and others stay, so that they fit as little as before.
+      The old content without the fields of the records; marks of intact rows become marks of the
+      new ones, and marks of modified rows stay, so that they still do not fit.
     """
     noted = read_record(path / FILE)
     once = set(itertools.chain.from_iterable(records)) | {CONTINUED}

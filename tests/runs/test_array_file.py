@@ -90,7 +90,7 @@ def test_a_run_gives_its_arrays_back(tmp_path):
     for n in (1, 2):
         np.testing.assert_array_equal(run.arrays[f"places/{n}"], walk(n)[1][f"places/{n}"])
         assert result.array(f"places/{n}").dtype == np.float64
-    with pytest.raises(BadInput, match="Expected the name of an array as a row of this run has it"):
+    with pytest.raises(BadInput, match="Expected the name of an array in a row of this run"):
         result.array("places/3")
     saved = result.save(tmp_path / "saved")
     assert (saved / ARRAYS).read_bytes() == (tmp_path / "run" / ARRAYS).read_bytes()

@@ -56,7 +56,7 @@ def process(monkeypatch, tmp_path):
 
     monkeypatch.setattr(jax.monitoring, "register_event_listener", once)
     monkeypatch.setattr(compilation_cache, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(compilation_cache, "_said", set())
+    monkeypatch.setattr(compilation_cache, "_reported", set())
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     jax.config.update("jax_compilation_cache_dir", None)
@@ -151,7 +151,7 @@ def test_a_broken_program_is_compiled_again_and_said_once(tmp_path, capfd, damag
         entry.write_bytes(damage(entry.read_bytes()))
     assert compute(3) == MISS
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("glassesjax: Expected whole programs for this machine in ")
+    assert line.startswith("glassesjax: Expected undamaged programs for this machine in ")
     assert "got jit_scaled (" in line
     assert line.endswith("): compiled again.")
     assert compute(4) == MISS

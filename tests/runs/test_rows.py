@@ -59,7 +59,7 @@ def test_a_foreign_line_is_named(tmp_path):
 def test_rows_of_another_kind_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n')
-    with pytest.raises(BadInput, match="one has no name"), RowFile(path, KEY):
+    with pytest.raises(BadInput, match="got one without name"), RowFile(path, KEY):
         pass
     assert path.read_text() == '{"a": 1}\n'
 
@@ -97,10 +97,10 @@ def test_a_run_folder_takes_one_run_only(tmp_path):
     out = tmp_path / "deep" / "run"
     claim(out, {"lengths": (1, 2)})
     claim(out, {"lengths": (1, 2)})  # the same run continues
-    with pytest.raises(BadInput, match="holds another run"):
+    with pytest.raises(BadInput, match="got another run"):
         claim(out, {"lengths": (1, 3)})
     (out / "settings.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(BadInput, match="holds another run"):
+    with pytest.raises(BadInput, match="got another run"):
         claim(out, {"lengths": (1, 2)})
 
 
@@ -116,7 +116,7 @@ def test_a_second_writer_is_refused_and_changes_nothing(tmp_path):
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(BadInput, match="holds other files"):
+    with pytest.raises(BadInput, match="got one with other files"):
         claim(tmp_path, {})
     for path in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "run"):
         with pytest.raises(BadInput, match=r"File exists|Not a directory"):
@@ -144,7 +144,7 @@ def old_folder(path):
 
 def test_a_folder_without_a_schema_is_continued_where_it_means_the_same(tmp_path):
     old_folder(tmp_path / "run")
-    with pytest.raises(BadInput, match="holds another run"):
+    with pytest.raises(BadInput, match="got another run"):
         claim(tmp_path / "run", OLD)  # what these words mean now
     assert read_rows(tmp_path / "run" / "rows.jsonl") == OLD_ROWS  # and nothing was touched
     for _ in range(2):  # the second time there is nothing to do
@@ -185,7 +185,7 @@ def test_a_folder_of_a_newer_schema_is_refused(tmp_path):
 def test_settings_that_are_no_object_are_another_run(tmp_path, content):
     claim(tmp_path / "run", NEW)
     (tmp_path / "run" / "settings.json").write_bytes(content)
-    with pytest.raises(BadInput, match="holds another run"):
+    with pytest.raises(BadInput, match="got another run"):
         claim(tmp_path / "run", NEW)
 
 
@@ -195,12 +195,12 @@ def test_settings_that_are_no_object_are_another_run(tmp_path, content):
         (b'{"name": ["a"], "length": 1}', "a list as name"),
         (b'{"name": {"a": 1}, "length": 1}', "a mapping as name"),
         (b'{"name": "a", "length": 1, "more": []}', "a list as more"),
-        (b"[" * 100_000, "found b'\\["),
+        (b"[" * 100_000, "got b'\\["),
         (b'{"a":' * 100_000, "JSON object"),
         (b'{"name": "\xff", "length": 1}', "JSON object"),
         (b"1" * 10_000, "JSON object"),
         (b"", "JSON object"),
-        (b'{"length": 1}', "one has no name"),
+        (b'{"length": 1}', "got one without name"),
         (b'{"name": 3, "length": 1}', "text as name in line 2 of .*, as in line 1, got a number"),
         (b'{"name": "b", "length": "1"}', "a number as length"),
         (b'{"name": "b", "length": true}', "got true or false"),

@@ -205,7 +205,7 @@ def test_a_folder_of_before_goes_on_under_settings_that_mean_the_same(study, kin
 @pytest.mark.parametrize(
     ("study", "other", "reason"),
     [
-        ("influence", {}, "influence whose rows do not say their text"),
+        ("influence", {}, "influence whose rows do not name their text"),
         ("generate", {"model": "smollm2"}, "generate whose texts end at one token only"),
         ("longform", {"model": "a/b.gguf"}, "longform whose texts end at one token only"),
         ("recall", {}, "recall whose texts end at one token only"),
@@ -221,7 +221,7 @@ def test_a_folder_of_before_that_no_settings_mean_is_refused(study, other, reaso
     run = older(tmp_path / "run", study, **other)
     before = (run / "settings.json").read_bytes()
     new = upgraded_settings(json.loads(before))
-    with pytest.raises(BadInput, match=f"Expected a run that means the same today.*{reason}"):
+    with pytest.raises(BadInput, match=f"Expected a run with the same meaning today.*{reason}"):
         RunFolder(run, new).__enter__()
     assert (run / "settings.json").read_bytes() == before
 

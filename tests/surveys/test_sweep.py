@@ -389,7 +389,7 @@ def test_a_second_call_changes_nothing(finished):
 
 def test_another_grid_does_not_mix_in(finished, capsys):
     assert run(flags(finished, *PAIR, "seeds=2")) == 2
-    assert "holds another run" in capsys.readouterr().err
+    assert "got another run" in capsys.readouterr().err
 
 
 def saved(out):

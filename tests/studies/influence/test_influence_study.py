@@ -423,7 +423,7 @@ def test_a_command_leaves_a_page_and_continues(rows, tmp_path, capsys):
     assert (out / "rows.jsonl").read_bytes() == written
     assert (out / "index.html").read_text() == page
     assert run([*call, "--seed", "1"]) == 2
-    assert "holds another run" in capsys.readouterr().err
+    assert "got another run" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("undrawn", "rows")

@@ -357,7 +357,7 @@ def test_a_folder_of_before_names_were_told_apart_goes_on_under_what_they_meant(
         row["policy"] = before[row["policy"]]
     rows.write_text("".join(to_json(row) + "\n" for row in older[:-1]))  # stopped before the last
     other = dataclasses.replace(settings, policies=("full", "h2o", "tova", "tova-head"))
-    with pytest.raises(BadInput, match="holds another run"):
+    with pytest.raises(BadInput, match="got another run"):
         STUDY.run(other, tmp_path)
     steps = []
     found = STUDY.run(settings, tmp_path, advance=steps.append).run

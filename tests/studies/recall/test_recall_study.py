@@ -244,7 +244,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
     ways = ["truncated with 90 slots", "tova with 90 slots"]
     assert named == [f"said 260 0: {way}" for way in ways]
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
-    with pytest.raises(BadInput, match="holds another run"):
+    with pytest.raises(BadInput, match="got another run"):
         STUDY.run(dataclasses.replace(settings, seed=1), tmp_path)
     monkeypatch.setattr(recall, "king_james_verses", lambda: made_verses()[2:])
     with pytest.raises(BadInput, match=r"settings\.json differs"):

@@ -155,7 +155,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
     STUDY.run(SETTINGS, tmp_path, advance=named.append)
     assert named == ["h2o with 4 slots"]
     assert (file.read_bytes(), (tmp_path / "index.html").read_bytes()) == (whole, page)
-    with pytest.raises(BadInput, match="holds another run"):
+    with pytest.raises(BadInput, match="got another run"):
         STUDY.run(dataclasses.replace(SETTINGS, seed=1), tmp_path)
 
 
