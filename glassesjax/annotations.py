@@ -1,4 +1,4 @@
-"""A value as an annotation has it: arrays by axes and kind of number, settings by their types."""
+"""Validates and converts values by annotations: arrays by axes and dtype, settings by type."""
 
 import functools
 import inspect
@@ -16,31 +16,31 @@ from glassesjax.arrays import Array, NumPyArray, NumPyNumber, resolved
 from glassesjax.errors import BadInput, check_choice
 
 Axes = dict[str, Any]
-"""Lengths by the names of axes; a name with a star has several."""
+"""Axis lengths by axis name; a name with a star has several."""
 
 
-# Checks of types that tests put around functions would each forget the axes of earlier arrays.
+# no_type_check: the run-time checks of tests would not share the axes of earlier arrays.
 @no_type_check
 def taken(name: str, value: Any, hint: Any, axes: Axes | None = None) -> Any:  # noqa: ANN401
-    """A value as a type has it.
+    """Validates a value against an annotation and converts it if needed.
 
     Args:
-      name: Of the argument or the field.
-      value: What came.
-      hint: Its annotation; one that this module does not know takes anything.
-      axes: Lengths of the axes of earlier arguments, for the message; those of this one are added.
+      name: Name of the argument or the field.
+      value: The given value.
+      hint: Its annotation; one that this module does not know accepts any value.
+      axes: Axis lengths of earlier arguments, for the message; those of this one are added.
 
     Returns:
-      The value, or what stands for it (see ``border``).
+      The value, converted as described in ``border``.
 
     Raises:
-      BadInput: It is nothing of that type.
+      BadInput: The value does not fit the annotation.
     """
     members, axes = _members(hint), {} if axes is None else axes
     for member in sorted(members, key=functools.partial(_last, value)):
         if (new := _read(value, member)) is not _UNFIT:
             if isinstance(new, float) and math.isnan(new):
-                break  # in an array or a sequence NaN is data, alone it is a mistake
+                break  # in an array or a sequence NaN is data, as a single number it is an error
             if _is_array(member):
                 axes.update(_lengths(new, member))
             return new
@@ -52,12 +52,12 @@ def taken(name: str, value: Any, hint: Any, axes: Axes | None = None) -> Any:  #
     records = records if len(records) > 1 else []
     named = [f"one of {', '.join(one.__name__ for one in records)}"] if records else []
     others = [_described(one) + _bound(one, axes) for one in members if one not in records]
-    wanted = " or ".join(dict.fromkeys([*named, *others]))
-    raise BadInput(f"Expected {name} to be {wanted}, got {_shown(value)}: give one.")
+    expected = " or ".join(dict.fromkeys([*named, *others]))
+    raise BadInput(f"Expected {name} to be {expected}, got {_shown(value)}: give one.")
 
 
 def _check_named(name: str, value: Any, members: Sequence[Any], choices: Sequence[Any]) -> None:  # noqa: ANN401
-    """Says which of some names are wanted, where the value is none of them."""
+    """Raises an error that lists the choices, if the value is none of them."""
     if not any(_choices(member) for member in members if typing.get_origin(member) is tuple):
         number = " (where it is no number)" if int in members else ""
         check_choice(f"{name}{number}", value, choices)
@@ -70,7 +70,7 @@ def _check_named(name: str, value: Any, members: Sequence[Any], choices: Sequenc
 
 
 def _last(value: Any, hint: Any) -> int:  # noqa: ANN401
-    """When a type is tried: a number stays one if it may, and an array an array of its library."""
+    """Sort key of the order of trial: scalar types first, and an array's own library first."""
     if not _is_array(hint):
         return 2
     several = isinstance(value, NumPyArray | Array)
@@ -91,7 +91,7 @@ def _lengths(value: Any, hint: Any) -> Axes:  # noqa: ANN401
 
 
 def _bound(hint: Any, axes: Axes) -> str:  # noqa: ANN401
-    """What earlier arguments say of the axes of a type."""
+    """Text of the axis lengths that earlier arguments fix."""
     names = hint.dim_str.split() if _is_array(hint) else []
     once = dict.fromkeys(names)
     known = [f"{name} = {axes[name]}" for name in once if axes.get(name, ()) != ()]
@@ -109,7 +109,7 @@ def _members(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
 
 
 def names_arrays(hint: Any) -> bool:  # noqa: ANN401
-    """Whether a type is, or has among its members and elements, one of arrays with axes."""
+    """Whether a type is or contains a type of arrays with axes."""
     several = lambda one: typing.get_origin(one) in (tuple, Sequence, Collection)
     inner = lambda one: any(map(names_arrays, typing.get_args(one))) if several(one) else False
     return any(_is_array(one) or inner(one) for one in _members(hint))
@@ -120,13 +120,13 @@ def _is_array(hint: Any) -> bool:  # noqa: ANN401
 
 
 def _is_record(hint: Any) -> bool:  # noqa: ANN401
-    """Whether this is a class of our own or another library, and no number, text or array."""
+    """Whether this is another class than a number, text, path or array."""
     known = hint in _NAMES or hint is NoneType or _is_array(hint)
     return isinstance(hint, type) and not known
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    """What a literal may be, also one inside a tuple."""
+    """The values of a ``Literal``, also of one inside a tuple."""
     if typing.get_origin(hint) is tuple:
         return _choices(typing.get_args(hint)[0])
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
@@ -134,7 +134,7 @@ def _choices(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
 
 @no_type_check
 def _read(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """The value as one type has it, or ``_UNFIT``."""
+    """The value converted to one type, or ``_UNFIT``."""
     origin = typing.get_origin(hint)
     if _is_array(hint):
         from glassesjax.conversions import array_of
@@ -186,7 +186,7 @@ def _truth(value: Any) -> Any:  # noqa: ANN401
 
 
 def _number(value: Any) -> Any:  # noqa: ANN401
-    """A number of NumPy as Python's, alone or in an array without axes, also of a narrow format."""
+    """A NumPy scalar or array of rank 0 as a Python number, also of a narrow dtype."""
     if isinstance(value, NumPyArray | NumPyNumber) and not value.ndim:
         from glassesjax.conversions import plain_number
 
@@ -211,7 +211,7 @@ _SCALARS: dict[Any, Callable[[Any], Any]] = {
 
 
 def _is_traced(value: Any, kind: str) -> bool:  # noqa: ANN401
-    """Whether this is an array of JAX with one number, perhaps one that is being traced."""
+    """Whether this is a JAX array of rank 0, traced or not, of a kind of number."""
     if not isinstance(value, Array):
         return False
     import numpy as np
@@ -222,7 +222,7 @@ def _is_traced(value: Any, kind: str) -> bool:  # noqa: ANN401
 
 
 def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
-    """A tuple or sequence of one type; elements that are themselves sequences are not opened."""
+    """A tuple or sequence of one type; elements that are themselves sequences are not checked."""
     kinds = typing.get_args(hint)
     if isinstance(value, NumPyArray | Array) and value.ndim:
         from glassesjax.conversions import opened
@@ -245,7 +245,7 @@ def _several(value: Any, hint: Any, origin: Any) -> Any:  # noqa: ANN401
 
 
 def _each(value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
-    """Each element as its type has it, in a tuple; a tuple that has them so stays itself."""
+    """A tuple of the converted elements; the same object if it is a tuple and none changed."""
     read = tuple(_read_any(one, kind) for one, kind in zip(value, kinds, strict=True))
     if any(one is _UNFIT for one in read):
         return _UNFIT
@@ -254,7 +254,7 @@ def _each(value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
-    """Whether an element may be of a type; sequences and arrays in a sequence are not opened."""
+    """Whether an element may be of a type; elements of sequences and arrays are not checked."""
     if any(typing.get_origin(one) in (tuple, Sequence) for one in _members(hint)):
         several = isinstance(value, Sequence | NumPyArray | Array)
         return several and not isinstance(value, str | bytes)
@@ -276,7 +276,7 @@ _NAMES: dict[Any, str] = {
 
 
 def _described(hint: Any, *, many: bool = False) -> str:  # noqa: ANN401
-    """What a type is called in a message, as one or as many."""
+    """Name of a type in a message, singular or plural."""
     counted = lambda word: f"{word}s" if many else word if word == "text" else f"a {word}"
     if _is_array(hint):
         kind = {"Num": "number"}.get(hint.dtype.__name__, hint.dtype.__name__.lower())
@@ -296,7 +296,7 @@ def _described(hint: Any, *, many: bool = False) -> str:  # noqa: ANN401
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401
-    """What came, on one line."""
+    """The value as one line of text."""
     if isinstance(value, Array | NumPyArray):
         return f"{value.dtype} of shape {value.shape}"
     text = repr(value).replace("\n", " ")

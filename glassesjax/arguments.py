@@ -1,4 +1,4 @@
-"""The words of a command line as a verb with its settings, or one line on what is wrong."""
+"""Parses a command line to a verb with its settings, or raises a one-line error."""
 
 import dataclasses
 import difflib
@@ -21,9 +21,9 @@ from glassesjax.registry import VERBS, load
 from glassesjax.runs.study import Command, Options, Study
 from glassesjax.settings import decimal_number, whole_number
 
-LEAST_COLUMNS = 40  # of a terminal; what is narrower is written as if it had so many
-_WIDE = 1000  # a message is taken out of its box, so that no word in it may be broken
-_NUMBERS = ConstructorRegistry()  # how the command line reads them
+LEAST_COLUMNS = 40  # minimum width of output, also on a narrower terminal
+_WIDE = 1000  # columns of an error message, so that its words are not wrapped
+_NUMBERS = ConstructorRegistry()  # parsers of numbers
 _HELP = ("-h", "--help")
 _FLAT = tyro.conf.arg(name="")  # the fields of both dataclasses are flags without a prefix
 
@@ -32,7 +32,7 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class Parsed(NamedTuple):
-    """The words of a study."""
+    """A parsed command line of a study."""
 
     study: Study[Any, Any, Any]
     settings: Any
@@ -48,7 +48,7 @@ class _Words(Generic[SettingsT, OptionsT]):
 
 
 class CommandCall(NamedTuple):
-    """The words of a command."""
+    """A parsed command line of a command."""
 
     command: Command[Any]
     settings: Any
@@ -56,14 +56,14 @@ class CommandCall(NamedTuple):
 
 
 def parsed(arguments: Sequence[str]) -> Parsed | CommandCall:
-    """The verb with its settings.
+    """Parses the arguments of the command line.
 
     Returns:
-      A study with its settings and options, or a command with its settings, checked. Where help is
-      asked for it is printed, and the process exits.
+      A study with its settings and options, or a command with its settings, validated. With
+      ``--help`` the help is printed and the process exits.
 
     Raises:
-      BadInput: The words are none of a verb.
+      BadInput: The arguments are invalid.
     """
     _check_words(arguments)
     name, *words = arguments or ("",)
@@ -83,7 +83,7 @@ _SUBJECT = "What the last token of a decoder-only Transformer can still see."
 
 
 def _every_verb() -> Any:  # noqa: ANN401
-    """A type of which the parser's help lists all verbs with what they do."""
+    """A union type whose help lists all verbs with their descriptions."""
     subcommand = lambda name: tyro.conf.subcommand(name, description=load(name).description)
     named: Callable[[str], Any] = lambda name: dataclasses.make_dataclass(name, ())
     kinds = [Annotated[named(name), subcommand(name)] for name in VERBS]  # pyrefly: ignore[invalid-annotation]
@@ -100,7 +100,7 @@ def _no_verb(name: str) -> BadInput:
 
 
 def _read(kind: Any, program: str, description: str, words: Sequence[str]) -> Any:  # noqa: ANN401
-    """What the parser makes of the words."""
+    """The settings that the parser makes of the arguments."""
     text = io.StringIO()
     wants_help = any(word in _HELP for word in words)
     columns = max(shutil.get_terminal_size().columns, LEAST_COLUMNS) if wants_help else _WIDE
@@ -117,7 +117,7 @@ def _read(kind: Any, program: str, description: str, words: Sequence[str]) -> An
 
 @_NUMBERS.primitive_rule
 def _number(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Numbers in digits of ASCII: Python's own types take those of every script, and 1_000."""
+    """Parses numbers in ASCII digits; Python's types also accept other scripts and 1_000."""
     read = {int: whole_number, float: decimal_number}.get(kind.type)
     if read is None:
         return None
@@ -131,7 +131,7 @@ def _number(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 
 def _check_words(arguments: Sequence[str]) -> None:
-    """Refuses what no file of a run could hold: a half of a character, or NUL."""
+    """Raises an error for half surrogates and NUL, which no file of a run can contain."""
     for word in arguments:
         if re.search("[\0\ud800-\udfff]", word):
             expected = "Expected flags and values of UTF-8 without NUL"
@@ -140,7 +140,7 @@ def _check_words(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _terminal(columns: int) -> Iterator[None]:
-    """A terminal of that width: the parser lays out for ever where there is no room for a word."""
+    """Sets the terminal's width: the parser does not terminate where a word does not fit."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(columns)
     try:
@@ -153,7 +153,7 @@ def _terminal(columns: int) -> Iterator[None]:
 
 
 def _plain(box: str) -> str:
-    """The first paragraph under the title of a box, without its frame."""
+    """The first paragraph below the title of a box, without its frame."""
     lines = [re.sub("[\u2500-\u257f]+|--+(?![a-z])", "", line).strip() for line in box.splitlines()]
     _title, *lines = itertools.dropwhile(lambda line: not line, lines)
     paragraph = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, lines))

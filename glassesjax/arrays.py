@@ -1,8 +1,8 @@
-"""Arrays as annotations name them, without importing JAX, NumPy or jaxtyping.
+"""Array types for annotations, without importing JAX, NumPy or jaxtyping.
 
-Importing these takes seconds, and settings are checked without them. Modules that compute import
-``Array`` and the kinds of numbers from jaxtyping; those that hold values which settings name import
-them from here. What is checked at run time is the same.
+Importing these takes seconds, and settings are validated without them. Modules that compute import
+``Array`` and the dtypes from jaxtyping; modules of values that settings name import them from here.
+The run-time checks are the same.
 """
 
 import functools
@@ -23,21 +23,21 @@ __all__ = [
 
 
 class _Named(type):
-    """A class of another library, its ``home``: before that is imported no value is of it."""
+    """Stand-in for a class of another library (``home``) that may not be imported yet."""
 
     def __instancecheck__(cls, value: object) -> bool:
         return (kind := _original(cls)) is not None and isinstance(value, kind)
 
 
 class _Shaped(type):
-    """Arrays of some axes and kind of number: the class of jaxtyping that ``resolved`` gives."""
+    """Stand-in for a jaxtyping array type with axes, which ``resolved`` returns."""
 
     def __instancecheck__(cls, value: object) -> bool:
         return isinstance(value, resolved(cls))
 
 
 class _Kind:
-    """A kind of number of jaxtyping; ``Float[Array, "seq dim"]`` is a ``_Shaped``."""
+    """Stand-in for a dtype of jaxtyping; ``Float[Array, "seq dim"]`` is a ``_Shaped``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -58,22 +58,22 @@ if TYPE_CHECKING:
 else:
 
     class Array(metaclass=_Named):
-        """An array of JAX, also one that is being traced."""
+        """A JAX array, traced or not."""
 
         home = ("jax", "Array")
 
     class NumPyArray(metaclass=_Named):
-        """An array of NumPy."""
+        """A NumPy array."""
 
         home = ("numpy", "ndarray")
 
     class NumPyNumber(metaclass=_Named):
-        """A number with a type of NumPy."""
+        """A NumPy scalar."""
 
         home = ("numpy", "generic")
 
     class DType(metaclass=_Named):
-        """The type of an array's numbers."""
+        """The dtype of an array."""
 
         home = ("numpy", "dtype")
 
@@ -89,13 +89,13 @@ def _original(named: Any) -> type | None:  # noqa: ANN401
 
 @functools.cache
 def resolved(hint: Any) -> Any:  # noqa: ANN401
-    """An annotation of this module as jaxtyping has it; imports JAX for it.
+    """The jaxtyping type of an annotation of this module; imports JAX.
 
     Args:
       hint: Any annotation.
 
     Returns:
-      The same, if it is none of this module.
+      The same annotation, if it is not of this module.
     """
     if not isinstance(hint, _Shaped):
         return hint

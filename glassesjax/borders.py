@@ -1,8 +1,7 @@
-"""What a public function or a setting takes: its annotations, checked where a user's values enter.
+"""Validation of arguments and settings: types, shapes and domains, where a user's values enter.
 
-Types and shapes are known also of arrays that are being traced, and are always checked. Domains are
-checked of values that are there: a traced value has none yet, and NaN in an array goes through, for
-it comes out again.
+Types and shapes are always checked, also of traced arrays. Domains are checked of concrete values
+only; NaN in an array is accepted, since it propagates to the result.
 """
 
 import dataclasses
@@ -28,25 +27,24 @@ class Domain(NamedTuple):
     low: float = -math.inf
     high: float = math.inf
     over: bool = False
-    """Whether the low end is left out."""
+    """Whether the low end is excluded."""
 
     def __str__(self) -> str:
-        """As it stands in a message."""
+        """Text for an error message."""
         least, most = f"{'over' if self.over else 'at least'} {self.low:g}", f"{self.high:g}"
         if self.high == math.inf:
             return least
         return f"{least} and at most {most}" if self.over else f"from {self.low:g} to {most}"
 
     def leaves_out(self, values: Any, near: float) -> Any:  # noqa: ANN401
-        """Whether numbers lie outside, by more than rounding explains.
+        """Whether numbers lie outside the interval by more than a rounding tolerance.
 
         Args:
-          values: A number, or an array of them; NaN lies nowhere.
-          near: What floats may lie outside by; integers and fractions are exact, and so is an end
-            that is left out.
+          values: A number, or an array of them; False for NaN.
+          near: Tolerance of floats; 0 for integers and fractions. An excluded end has none.
 
         Returns:
-          A truth value, or one for each.
+          A truth value, or one for each number.
         """
         low = values <= self.low if self.over else values < self.low - near
         return low | (values > self.high + near)
@@ -61,13 +59,13 @@ SLACK = 2.0**-50  # ``conversions.slack`` of Python's floats
 
 
 def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator for public functions: arguments are what the signature says, or are refused.
+    """A decorator for public functions that validates arguments against the signature.
 
-    Nested lists, numbers and arrays of NumPy become arrays of JAX where such are wanted; text
-    becomes a path. All else passes as it came. What runs once a token is not decorated.
+    Nested lists, numbers and NumPy arrays are converted to JAX arrays where the annotation is one,
+    text to a path; other values pass unchanged. Functions called once a token are not decorated.
 
     Args:
-      **domains: In which interval an argument lies, by its name.
+      **domains: Interval of an argument, by its name.
 
     Returns:
       The decorator. The function then raises ``BadInput``, which is a ``ValueError``, where an
@@ -91,12 +89,12 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     given[name] = taken(name, given[name], hints[name], axes)
             for name, domain in domains.items():
                 if name in given:
-                    # As it came, an array says how exactly its numbers were computed.
+                    # The unconverted array has the dtype in which its numbers were computed.
                     typed = hasattr(came[name], "dtype")
                     check_domain(name, came[name] if typed else given[name], domain)
             try:
                 return function(*bound.args, **bound.kwargs)
-            except OverflowError as error:  # whole numbers of Python have no end, others have
+            except OverflowError as error:  # Python's integers are unbounded, others are not
                 expected = f"Expected numbers that {function.__name__} can compute with"
                 raise BadInput(f"{expected}, got larger ones ({error}): use smaller.") from error
 
@@ -106,22 +104,22 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _axes() -> AbstractContextManager[None]:
-    """Within it axes of one name have one length."""
+    """Context in which axes of one name have one length."""
     from jaxtyping import jaxtyped
 
     return jaxtyped("context")
 
 
 def check_fields(settings: object, of: str = "", /, **domains: Domain) -> None:
-    """Refuses settings that are not of their fields' types, whoever made them.
+    """Validates settings against their fields' types and converts them in place.
 
-    The command line refuses such values by itself; from Python nothing else would. Numbers of NumPy
-    become Python's, and lists tuples, so that settings stay hashable and can be written as JSON.
+    The command line does this itself; settings made in Python need it. NumPy numbers become Python
+    numbers, and lists tuples, so that settings are hashable and can be written as JSON.
 
     Args:
       settings: A dataclass, also a frozen one.
-      of: What the fields are named after in a message, if not by themselves.
-      **domains: In which interval a field lies, by its name; where it is not None.
+      of: Prefix of the fields' names in a message.
+      **domains: Interval of a field, by its name; None is accepted.
 
     Raises:
       BadInput: A value is not of its field's type or outside its domain, or a number not finite.
@@ -139,10 +137,10 @@ def check_fields(settings: object, of: str = "", /, **domains: Domain) -> None:
 
 
 def check_domain(name: str, value: Any, domain: Domain) -> None:  # noqa: ANN401
-    """Refuses numbers outside an interval, where they have values.
+    """Raises an error for concrete numbers outside an interval.
 
     Args:
-      name: Of the argument.
+      name: Name of the argument.
       value: A number, an array or a sequence of numbers.
       domain: The interval.
 
@@ -164,20 +162,10 @@ def check_domain(name: str, value: Any, domain: Domain) -> None:  # noqa: ANN401
         raise BadInput(f"Expected {name} {domain}, got {outside[0]}: choose another.")
 
 
-def require(holds: bool, wanted: str, found: object, todo: str = "choose another") -> None:
-    """Refuses what no type says.
-
-    Args:
-      holds: Whether all is well.
-      wanted: What is expected.
-      found: What came.
-      todo: What to do about it.
-
-    Raises:
-      BadInput: It does not hold.
-    """
+def require(holds: bool, expected: str, got: object, todo: str = "choose another") -> None:
+    """Raises ``BadInput`` with "Expected ..., got ...: todo." unless a condition holds."""
     if not holds:
-        raise BadInput(f"Expected {wanted}, got {found}: {todo}.")
+        raise BadInput(f"Expected {expected}, got {got}: {todo}.")
 
 
 @functools.cache

@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb and exits.
 
     Args:
-      arguments: Words after the program's name; those of the process if absent, which is then taken
-        for one that does nothing else.
+      arguments: Arguments after the program's name; those of the process if absent, which is then
+        assumed to have no other purpose.
 
     Raises:
       SystemExit: Always, with the exit status of ``run``.
@@ -37,12 +37,12 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
 
     Args:
       arguments: Words after the program's name.
-      whole_process: Whether the process does nothing else, so that its settings may be changed.
+      whole_process: Whether the process has no other purpose, so that its configuration may change.
 
     Returns:
-      The exit status, 0 where all is done. It is 1 where rows show what must not be, or where the
-      disk, the memory or another process of the run fails; 2 where the input is bad; 130 where it
-      was interrupted. Other failures raise.
+      The exit status: 0 for success; 1 where rows show a violation, or the disk, the memory or
+      another process of the run fails; 2 for invalid input; 130 for an interrupt. Other failures
+      raise.
     """
     try:
         verb = parsed(arguments)
@@ -62,19 +62,19 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
 
 
 def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) -> int:
-    """Runs a study into its folder, prints what its rows say, and what in them must not be."""
+    """Runs a study into its folder, and prints its headline and violations."""
     study, settings, options = words
     out = study.folder(settings, options.out)
-    check_local(out)  # of every process; RunFolder does it where Python calls a study
+    check_local(out)  # in every process; RunFolder does it where Python calls a study
     check_name(out, "--out")
     if writes:
         check_out(out, study.known(settings))
-    if whole_process:  # what could be refused without JAX is refused
+    if whole_process:  # after all validation that does not need JAX
         from glassesjax.runs.compilation_cache import use_compilation_cache
 
         use_compilation_cache(options.compilation_cache)
         study.configure(settings)
-    if not writes:  # of several processes another one does
+    if not writes:  # another process of a multi-process run writes
         study.run(settings, out, options)
         return 0
     steps = 0 if study.steps is None else study.steps(settings, options)
@@ -83,12 +83,12 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
     if done is None:
         return 0
     failures = study.violations(done.summary)
-    (_say_summary if options.json else _say_headline)(done, failures, out)
+    (_print_summary if options.json else _print_headline)(done, failures, out)
     return 1 if failures else 0
 
 
-def _say_headline(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
-    """What a run comes down to, what in it must not be, its page, and the next command."""
+def _print_headline(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
+    """Prints a run's headline, violations, page, and the next command."""
     say(result.headline)
     for line in failures:
         say(f"FAILED {line}")
@@ -96,8 +96,8 @@ def _say_headline(result: Result[Any, Any, Any], failures: Sequence[str], out: P
     say(f"Next: {shlex.join(['glassesjax', 'export', str(out), '--to', 'csv'])}")
 
 
-def _say_summary(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
-    """The same for a program: JSON alone on standard output."""
+def _print_summary(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
+    """Prints a run's summary as JSON on standard output, violations on standard error."""
     say(result.summary_text(indent=None))
     for line in failures:
         note(f"glassesjax: FAILED {line}")
@@ -105,7 +105,7 @@ def _say_summary(result: Result[Any, Any, Any], failures: Sequence[str], out: Pa
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal; a plain line a step elsewhere, and where their number is unknown."""
+    """A progress bar on a terminal; else, or if ``total`` is 0, a plain line for each step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""Verbs that measure no model and leave no run: what there is here."""
+"""Verbs that list runs, models and properties of the backend, without making a run."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ def _aligned(texts: Mapping[str, object]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunsSettings:
-    """Which runs a folder holds, each with what it comes down to."""
+    """Lists the runs of a folder, each with its headline."""
 
     folder: FolderName = Path("runs")
 
@@ -69,19 +69,19 @@ def _runs(settings: RunsSettings) -> Iterable[str]:
 
 RUNS = Command(
     name="runs",
-    description="Which runs a folder holds, each with what it comes down to.",
+    description="Lists the runs of a folder, each with its headline.",
     settings=RunsSettings,
     lines=_runs,
 )
 MODELS = Command(
     name="models",
-    description="Which models can be opened here, and how to get the others.",
+    description="Lists the models that can be opened here, and how to get the others.",
     settings=NoSettings,
     lines=_models,
 )
 BACKEND = Command(
     name="backend",
-    description="What this backend really does with casts, products and subnormals.",
+    description="Measures how this backend handles casts, products and subnormals.",
     settings=NoSettings,
     lines=_backend,
 )

@@ -1,7 +1,7 @@
-"""Values as arrays, and numbers of NumPy and JAX as Python's.
+"""Conversion of values to arrays, and of NumPy and JAX scalars to Python numbers.
 
-Annotations and borders import this where a value is an array, or an array is wanted: it is what of
-them needs JAX.
+This is the part of ``annotations`` and ``borders`` that needs JAX; they import it when a value is
+an array or an array is expected.
 """
 
 import numbers
@@ -14,10 +14,10 @@ import numpy as np
 
 @no_type_check
 def array_of(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """An array of JAX or of NumPy, of the axes and the kind of number that a type names.
+    """Converts a value to a JAX or NumPy array with the axes and dtype of an annotation.
 
     Returns:
-      The array; None where the value is none of that type.
+      The array; None where the value does not fit.
     """
     new = value if isinstance(value, jax.Array) else _converted(value, hint)
     if new is None:
@@ -29,14 +29,14 @@ def array_of(value: Any, hint: Any) -> Any:  # noqa: ANN401
             return None
     if "int32" in hint.dtypes and str(new.dtype) not in hint.dtypes:
         new = _signed(new)
-    # A number stands for an array of any shape, and says nothing of the others' shapes.
+    # A scalar is accepted for an array of any shape, and does not fix axes of other arguments.
     spread = not new.ndim and hint.dim_str.startswith("*") and " " not in hint.dim_str
     fits = str(new.dtype) in hint.dtypes if spread else isinstance(new, hint)
     return new if fits else None
 
 
 def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """What is no array of JAX as one, or as one of NumPy where that is wanted."""
+    """Converts a value other than a JAX array to one, or to NumPy if annotated so."""
     if not isinstance(value, numbers.Number | np.ndarray | np.generic | list | tuple):
         return None
     if not (typed := isinstance(value, np.ndarray | np.generic)) and _has_truth(value):
@@ -52,10 +52,10 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
     if not typed and not array.size:
         array = array.astype(np.int32 if "int32" in hint.dtypes else np.float64)
     if not typed and array.dtype.kind in "iu" and _floats_only(hint):
-        array = array.astype(np.float64)  # of numbers without a type, whole ones are numbers too
+        array = array.astype(np.float64)  # Python integers are accepted as floats
     if hint.array_type is np.ndarray:
         return array
-    # A number of Python takes the type of what it meets, as it does everywhere in JAX.
+    # A Python number stays weakly typed, as everywhere in JAX.
     new = jnp.asarray(array if typed or array.ndim else array.item())
     if array.dtype.kind in "iu" and not np.array_equal(np.asarray(new), array):
         return None  # 64-bit integers would wrap
@@ -63,7 +63,7 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
 
 
 def _stacked(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """A list of numbers of which some are being traced."""
+    """Converts a list of numbers of which some are traced."""
     try:
         new = jnp.asarray(value)
     except (ValueError, TypeError):
@@ -77,7 +77,7 @@ def _floats_only(hint: Any) -> bool:  # noqa: ANN401
 
 
 def _signed(array: Any) -> Any:  # noqa: ANN401  (an array of JAX or NumPy)
-    """Unsigned integers as int32, but for those that would wrap; traced ones have no values yet."""
+    """Unsigned integers as int32 unless a concrete value would wrap."""
     if not jnp.issubdtype(array.dtype, jnp.unsignedinteger):
         return array
     try:
@@ -94,11 +94,11 @@ def _has_truth(value: Any) -> bool:  # noqa: ANN401
 
 
 def opened(value: Any, *, rows: bool) -> list[Any]:  # noqa: ANN401
-    """An array as a list.
+    """Converts an array to a list.
 
     Args:
-      value: Of JAX or NumPy.
-      rows: Whether of its rows, or else of Python's numbers where these are known.
+      value: A JAX or NumPy array.
+      rows: True for a list of rows, else of Python numbers where these are concrete.
     """
     try:
         return list(value) if rows else np.asarray(value).tolist()
@@ -107,10 +107,10 @@ def opened(value: Any, *, rows: bool) -> list[Any]:  # noqa: ANN401
 
 
 def plain_number(value: Any) -> Any:  # noqa: ANN401
-    """A number of NumPy as Python's, also one of a narrow format.
+    """Converts a NumPy scalar to a Python number, also one of a narrow dtype.
 
     Returns:
-      A truth value, whole number or float; other values as they are.
+      A bool, int or float; other values unchanged.
     """
     for kind, plain in ((np.bool_, bool), (jnp.integer, int), (jnp.floating, float)):
         if jnp.issubdtype(value.dtype, kind):
@@ -119,20 +119,20 @@ def plain_number(value: Any) -> Any:  # noqa: ANN401
 
 
 def is_scalar(value: Any, kind: type) -> bool:  # noqa: ANN401
-    """Whether this is an array of one number, perhaps one that is being traced.
+    """Whether an array, traced or not, has rank 0 and a dtype of some kind.
 
     Args:
-      value: An array of JAX.
+      value: A JAX array.
       kind: An abstract type such as ``np.floating``.
     """
     return not value.ndim and jnp.issubdtype(value.dtype, kind)
 
 
 def numbers_of(value: Any) -> np.ndarray | None:  # noqa: ANN401
-    """Numbers as an array of NumPy with an axis or more.
+    """Numbers as a NumPy array of rank 1 or more.
 
     Returns:
-      The array; None where the numbers are being traced and have no values yet.
+      The array; None where the numbers are traced.
     """
     try:
         return np.atleast_1d(np.asarray(value))
@@ -141,12 +141,12 @@ def numbers_of(value: Any) -> np.ndarray | None:  # noqa: ANN401
 
 
 def slack(dtype: np.dtype) -> float:
-    """What a computed number may miss an end of its domain by.
+    """Rounding tolerance of a computed number at an end of its domain.
 
-    Shares are made by a softmax or a quotient, and entropies by sums of them: each of a few
+    Shares come from a softmax or a quotient, and entropies from sums of them: each of a few
     operations on numbers of size one adds a unit roundoff, half of the spacing at one.
 
     Returns:
-      Eight unit roundoffs of a type of floats; 0 of others.
+      Eight unit roundoffs of a floating-point dtype; 0 of others.
     """
     return 4 * float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0

@@ -1,9 +1,9 @@
-"""Random draws that mean the same in every process, whatever JAX is set to there.
+"""Random draws that depend on the seed only, not on JAX's configuration.
 
 Five settings of JAX change what a seed draws: the default implementation of keys, whether threefry
 is partitionable, an offset to all seeds, how many bits a Gumbel variable takes, and 64-bit types.
-All draws of the package go through this module, which reads none of them. A key of another
-implementation that a user brings keeps it.
+All draws of the package go through this module, which depends on none of them. A user's key keeps
+its implementation.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from jaxtyping import Array
 from glassesjax.errors import BadInput
 
 IMPLEMENTATION = "threefry2x32"
-"""Of every key that the package makes itself; its draws are the partitionable ones."""
+"""Implementation of all keys that the package makes; its draws are the partitionable ones."""
 SEEDS = 1 << 64
 
 
 @contextlib.contextmanager
 def reproducible() -> Iterator[None]:
-    """Holds the one setting that a draw cannot name; also a decorator.
+    """Context or decorator that sets ``threefry_partitionable``, which is no argument of a draw.
 
-    What is traced inside keeps it when it is compiled: JAX notes it with each operation.
+    Operations traced inside keep the setting when they are compiled later.
     """
     with jax.threefry_partitionable(True):
         yield
@@ -38,13 +38,13 @@ def root_key(seed: int) -> Array:
     """The key of a seed.
 
     Args:
-      seed: From 0 to 2^64 - 1. JAX itself drops the upper half where 64-bit types are off.
+      seed: From 0 to 2^64 - 1. JAX itself drops the upper half if 64-bit types are off.
 
     Returns:
       A typed key of ``IMPLEMENTATION``.
 
     Raises:
-      BadInput: The seed is outside this range, or no whole number.
+      BadInput: The seed is outside this range, or no integer.
     """
     try:
         seed = operator.index(seed)
@@ -60,7 +60,7 @@ def implementation(key: Array) -> str:
     """Name of a key's implementation, for ``wrap`` and for rows.
 
     Args:
-      key: One or many, also while they are traced.
+      key: One or many, also traced.
 
     Returns:
       A name that JAX knows.
@@ -69,10 +69,10 @@ def implementation(key: Array) -> str:
 
 
 def is_key(leaf: object) -> bool:
-    """Whether this is an array of typed keys.
+    """Whether a leaf of a pytree is an array of typed keys.
 
     Args:
-      leaf: Of any tree.
+      leaf: Leaf of any pytree.
 
     Returns:
       False for raw keys, which are arrays of numbers.
@@ -81,23 +81,23 @@ def is_key(leaf: object) -> bool:
 
 
 def numbers(key: Array) -> Array:
-    """The numbers that keys are made of.
+    """The raw data of keys (``jax.random.key_data``).
 
     Args:
       key: One or many.
 
     Returns:
-      uint32, with an axis for the numbers of each key at the end.
+      uint32, with a last axis for the numbers of each key.
     """
     return jax.random.key_data(key)
 
 
 def wrap(data: ArrayLike, name: str) -> Array:
-    """Keys out of their numbers.
+    """Typed keys from their raw data.
 
     Args:
-      data: As ``numbers`` gives them.
-      name: Of their implementation.
+      data: As returned by ``numbers``.
+      name: Name of their implementation.
 
     Returns:
       Typed keys.
@@ -107,11 +107,11 @@ def wrap(data: ArrayLike, name: str) -> Array:
 
 @reproducible()
 def split(key: Array, count: int | tuple[int, ...] = 2) -> Array:
-    """New keys out of one.
+    """New keys from one key (``jax.random.split``).
 
     Args:
       key: The key, not to be used again.
-      count: How many, or the shape of an array of them.
+      count: Number of keys, or the shape of an array of them.
 
     Returns:
       Keys on leading axes.
@@ -121,15 +121,7 @@ def split(key: Array, count: int | tuple[int, ...] = 2) -> Array:
 
 @reproducible()
 def fold_in(key: Array, number: ArrayLike) -> Array:
-    """The key of a numbered part of what a key stands for.
-
-    Args:
-      key: Of the whole.
-      number: Of the part, 32 bits.
-
-    Returns:
-      Its key.
-    """
+    """A new key from a key and a 32-bit number (``jax.random.fold_in``)."""
     return jax.random.fold_in(key, number)
 
 
@@ -150,7 +142,7 @@ def normal(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:  # noqa: AN
 
 @reproducible()
 def uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:  # noqa: ANN401
-    """Numbers between 0 and 1, all alike, 1 left out.
+    """Uniform numbers in [0, 1).
 
     Args:
       key: Of these draws alone.
@@ -165,13 +157,13 @@ def uniform(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:  # noqa: A
 
 @reproducible()
 def integers(key: Array, shape: tuple[int, ...], low: ArrayLike, high: ArrayLike) -> Array:
-    """Whole numbers, all alike.
+    """Uniform integers in [low, high).
 
     Args:
       key: Of these draws alone.
       shape: Of the array.
-      low: The least.
-      high: One over the largest.
+      low: The smallest.
+      high: The largest plus one.
 
     Returns:
       int32.
@@ -180,7 +172,7 @@ def integers(key: Array, shape: tuple[int, ...], low: ArrayLike, high: ArrayLike
 
 
 def signs(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:  # noqa: ANN401
-    """Plus or minus one, each half of the time, whether 64-bit types are on or not.
+    """Random signs, plus or minus one, independent of ``jax_enable_x64``.
 
     Args:
       key: Of these draws alone.
@@ -196,7 +188,7 @@ def signs(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:  # noqa: ANN
 
 @reproducible()
 def categorical(key: Array, logits: Array) -> Array:
-    """A number drawn from the distribution of some logits.
+    """A sample from the categorical distribution of logits along the last axis.
 
     Args:
       key: Of this draw alone.
@@ -209,14 +201,14 @@ def categorical(key: Array, logits: Array) -> Array:
 
 
 def over(function: Callable[..., Any], key: Array) -> Callable[..., Any]:
-    """A function over a leading axis, where each row draws as it does alone.
+    """Maps a function over a leading axis so that the draws of a row do not depend on other rows.
 
-    ``jax.vmap`` does it for threefry. Under other implementations (rbg) the draws of a row would
-    depend on the rows beside it, so that these are taken one by one.
+    ``jax.vmap`` for threefry. Under other implementations (rbg) the draws of a row of a vmap depend
+    on the batch, so ``jax.lax.map`` is used.
 
     Args:
-      function: Of one row.
-      key: Any of the keys that it draws from.
+      function: Function of one row.
+      key: Any of the keys that it draws from, for the implementation.
 
     Returns:
       The function of arrays with a leading axis.

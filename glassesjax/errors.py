@@ -1,4 +1,4 @@
-"""The kinds of error that a command reports in one line, without a traceback."""
+"""Exceptions that a command reports in one line, without a traceback."""
 
 import reprlib
 from collections.abc import Iterable
@@ -9,19 +9,19 @@ MODELS_WANTED = (
 
 
 class BadInput(ValueError):
-    """A user's mistake: the message says what was wanted, what was found, and what to do."""
+    """Invalid input: the message has what was expected, what was given, and what to do."""
 
 
 class PeerLost(RuntimeError):
-    """Of several processes of one program another one ended, or did not come in time."""
+    """Another process of a multi-process run ended, or did not connect in time."""
 
 
 class NoRoom(RuntimeError):
-    """A disk is full, a quota used up or a file as large as it may be: nothing is lost by it."""
+    """The disk, the quota or the maximum file size is exhausted; no written data is lost."""
 
 
 class Busy(BadInput):
-    """What is wanted is there, and another process is writing it."""
+    """Another process is writing the requested file or folder."""
 
 
 _SHORT = reprlib.Repr()
@@ -29,41 +29,32 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 
 def brief(value: object) -> str:
-    """A value out of a file, for a message: one line, escaped, and short however large it is.
+    """A value from a file for an error message: one short, escaped line.
 
     Args:
-      value: Of any size and depth.
+      value: A value of any size and depth.
 
     Returns:
-      Its ``repr``, with dots for what is left out.
+      Its ``repr``, truncated with dots.
     """
     return " ".join(_SHORT.repr(value).split())
 
 
 def escaped(text: object) -> str:
-    """A name out of a file or another library's error, in a message: one line, escaped and short.
+    """A name from a file or another library's error for a message: one short, escaped line.
 
     Args:
       text: Any name or error.
 
     Returns:
-      Its text without quotes, or its kind where it has none.
+      Its text without quotes, or its type's name if it is empty.
     """
     text = " ".join(str(text)[:300].split()) or type(text).__name__
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
-    """Refuses a value that is none of some: no branch may take it for another.
-
-    Args:
-      name: What is chosen.
-      value: What was given.
-      choices: What there is.
-
-    Raises:
-      BadInput: The value is not among them.
-    """
+    """Raises ``BadInput`` for a value that is not among the choices, by type and equality."""
     listed = tuple(choices)
     if not any(type(value) is type(choice) and value == choice for choice in listed):
         names = ", ".join(map(str, listed))

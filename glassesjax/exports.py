@@ -1,4 +1,4 @@
-"""Rows and figures of a run as files of other programs."""
+"""Export of a run's rows and figures to common file formats."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ RunFolderName = Annotated[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """A run's rows as a table, or its figures, in files of other programs."""
+    """Exports a run's rows as a table, or its figures."""
 
     run: RunFolderName
     to: Literal["csv", "parquet", "json", "pdf", "png", "svg"] = "csv"
@@ -39,10 +39,10 @@ class ExportSettings:
 
 
 def export(settings: ExportSettings) -> Iterable[str]:
-    """Writes the files.
+    """Writes the files; returns their paths.
 
     Raises:
-      BadInput: There is no such run, a package is missing, or nothing may be written there.
+      BadInput: There is no such run, a package is missing, or the folder is not writable.
       NoRoom: The disk is full.
     """
     out = settings.out or settings.run / "export"
@@ -66,7 +66,7 @@ def _check_pyarrow() -> None:
 
 
 def _whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """A file that is either whole or not there."""
+    """Writes a file atomically."""
     part = part_of(path)
     try:
         write(part)
@@ -77,7 +77,7 @@ def _whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def _writers(result: Result[Any, Any, Any], kind: str) -> Mapping[str, Callable[[Path], object]]:
-    """What writes each file, by its name without the ending."""
+    """Function that writes each file, by its name without the suffix."""
     match kind:
         case "csv":
             return {"rows": lambda path: _plain(_writable(result)).to_csv(path, index=False)}
@@ -92,7 +92,7 @@ def _writers(result: Result[Any, Any, Any], kind: str) -> Mapping[str, Callable[
 
 
 def _writable(result: Result[Any, Any, Any]) -> "pandas.DataFrame":
-    """The table; the half of a character, which a token may be, has no bytes and is its escape."""
+    """The table of rows, with half surrogates escaped, which may occur in tokens."""
     escaped = lambda cell: cell.encode("utf-8", "backslashreplace").decode()
     return result.frame().map(lambda cell: escaped(cell) if isinstance(cell, str) else cell)
 

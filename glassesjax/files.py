@@ -1,4 +1,4 @@
-"""Files that a user names, and what their errors mean: one line, before anything waits or fills."""
+"""Reading and writing files: early validation, one-line errors, atomic replacement."""
 
 import errno
 import hashlib
@@ -17,8 +17,8 @@ from glassesjax.errors import BadInput, NoRoom
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]  # a line of a file of JSON lines
 
-MOST_FOLDERS = 200  # one within the other; each that is missing is made by a call within a call
-LONGEST_NAME = 255  # bytes of one name in a folder, on every file system of today's Linux and macOS
+MOST_FOLDERS = 200  # maximum depth; missing folders are created recursively
+LONGEST_NAME = 255  # bytes of one name, on today's file systems of Linux and macOS
 MOST_SETTINGS = 2**26  # bytes of a JSON file that a run keeps beside its rows
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KINDS = (
@@ -31,31 +31,30 @@ _KINDS = (
 
 
 def regular_file(path: Path, expected: str) -> int:
-    """Refuses what is no regular file, without opening it.
+    """Size in bytes of a regular file; raises an error for other files without opening them.
 
-    A pipe waits for its writer, a device may never end, and neither can be read again when a run
-    continues.
+    A pipe blocks, a device may not end, and neither can be read again when a run continues.
 
     Raises:
-      BadInput: There is nothing of that name, or something else.
+      BadInput: The path does not exist or is no regular file.
     """
     try:
-        found = path.stat()
-    except (OSError, ValueError) as error:  # NUL, and what is no UTF-8, are ValueErrors
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError for NUL and for invalid UTF-8
         got = f"{str(path)!r}, which cannot be read ({reason(error)})"
         raise BadInput(f"Expected {expected}, got {got}: choose another.") from error
     for is_kind, kind in _KINDS:
-        if is_kind(found.st_mode):
+        if is_kind(status.st_mode):
             got = f"{str(path)!r}, which is {kind} and no regular file"
             raise BadInput(f"Expected {expected}, got {got}: write it into a file.")
-    return found.st_size
+    return status.st_size
 
 
 def read_file(path: Path, expected: str, *, most: int) -> bytes:
     """The content of a regular file.
 
     Raises:
-      BadInput: It is no regular file, has more bytes, or cannot be read.
+      BadInput: It is no regular file, has more than ``most`` bytes, or cannot be read.
     """
     size = regular_file(path, expected)
     if size > most:
@@ -63,25 +62,25 @@ def read_file(path: Path, expected: str, *, most: int) -> bytes:
         raise BadInput(f"Expected {expected} of at most {most:,} bytes, got {got}: cut it.")
     try:
         with path.open("rb") as file:
-            return file.read(size)  # a file of the kernel says 0 and could wait for more
+            return file.read(size)  # a kernel file has size 0 and could block
     except OSError as error:
         got = f"{str(path)!r}, which cannot be read ({reason(error)})"
         raise BadInput(f"Expected {expected}, got {got}: choose another.") from error
 
 
 def json_object(content: bytes | str) -> dict[str, Any]:
-    """A JSON object.
+    """Parses a JSON object.
 
     Raises:
-      ValueError: It is no JSON, another value than an object, no UTF-8, holds a number of more
-        digits than Python reads, or brackets within brackets without end.
+      ValueError: It is no JSON, no object or no UTF-8, has a number of more digits than Python
+        reads, or is nested too deeply.
     """
     try:
         value = json.loads(content)
     except RecursionError as error:
         raise ValueError("brackets within brackets") from error
     if not isinstance(value, dict):
-        raise ValueError(f"a JSON {_JSON[type(value)]} where an object stands")
+        raise ValueError(f"a JSON {_JSON[type(value)]} instead of an object")
     return value
 
 
@@ -91,17 +90,17 @@ _JSON = {list: "list", str: "text", bool: "boolean", int: "number", float: "numb
 
 
 def reason(error: BaseException) -> str:
-    """What an error says of its cause, in a few words."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return " ".join((said or str(error) or type(error).__name__).split())
+    """Short text of an error's cause."""
+    text = error.strerror if isinstance(error, OSError) else None
+    return " ".join((text or str(error) or type(error).__name__).split())
 
 
 def check_name(path: Path, flag: str) -> None:
-    """Refuses a path that no file can have, before anything is made on the way to it.
+    """Raises an error for an invalid path, before any folder is created.
 
     Raises:
-      BadInput: A name in it is too long, or holds a character that no name can have, or there are
-        folders within folders without end.
+      BadInput: A name in it is too long or has an invalid character, or it has more than
+        ``MOST_FOLDERS`` parts.
     """
     if len(path.parts) > MOST_FOLDERS:
         expected = f"Expected at most {MOST_FOLDERS} folders in the path for {flag}"
@@ -120,10 +119,10 @@ def check_name(path: Path, flag: str) -> None:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file lies until it is whole and renamed: beside it, for this process alone.
+    """Path of a file's temporary version, in the same folder and unique to this process.
 
     Returns:
-      A path whose name is no longer than names may be.
+      A path whose name has at most ``LONGEST_NAME`` bytes.
     """
     end = f".{os.getpid()}.part"
     name = os.fsencode(path.name)[: LONGEST_NAME - len(end) - 1]
@@ -132,24 +131,24 @@ def part_of(path: Path) -> Path:
 
 @contextmanager
 def writing(expected: str, path: Path, remedy: str = "choose another --out") -> Iterator[None]:
-    """Says what an error of the file system means for who writes there.
+    """Context that turns file system errors into ``NoRoom`` and ``BadInput``.
 
     Raises:
-      NoRoom: The disk, the quota or the largest size of a file is reached.
-      BadInput: Another error of the system.
+      NoRoom: The disk, the quota or the maximum file size is exhausted.
+      BadInput: Another file system error.
     """
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise no_room(path, error) from error
-        named = str(error.filename2 or error.filename or path)  # the second of a renaming
-        at = path if named.endswith(".part") else named  # which is renamed when it is whole
+        named = str(error.filename2 or error.filename or path)  # filename2: target of a rename
+        at = path if named.endswith(".part") else named  # the temporary version of ``path``
         raise BadInput(f"Expected {expected}, got {at} ({reason(error)}): {remedy}.") from error
 
 
 def no_room(path: Path, error: BaseException) -> NoRoom:
-    """What to say where nothing more can be written."""
+    """The error for an exhausted disk, quota or file size."""
     expected = f"Expected room on the disk of {path}"
     return NoRoom(f"{expected}, got {reason(error)}: free some; the same command continues.")
 
@@ -162,20 +161,17 @@ def to_json(value: object, *, indent: int | None = None) -> str:
       indent: As for ``json.dumps``.
 
     Raises:
-      TypeError: There is a value of another kind in it, such as an array.
+      TypeError: A value has another type, such as an array.
     """
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
 @contextmanager
 def written_by_rename(path: Path) -> Iterator[BinaryIO]:
-    """A file that is either whole or not there.
-
-    Args:
-      path: Where it goes; a file already there is replaced when the block ends.
+    """Opens a binary file that replaces ``path`` atomically when the block ends.
 
     Raises:
-      OSError: It cannot be written; what was there is as it was.
+      OSError: It cannot be written; an existing file is then unchanged.
     """
     part = part_of(path)
     try:
@@ -184,21 +180,17 @@ def written_by_rename(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    finally:  # it was renamed, or takes room on a full disk
+    finally:  # renamed, or to be removed from a full disk
         part.unlink(missing_ok=True)
 
 
 def write_by_rename(path: Path, text: str) -> None:
-    """A text file that is either whole or not there.
-
-    Args:
-      path: Where it goes; a file already there is replaced.
-      text: Its content, written as UTF-8; half surrogates as escapes.
+    """Writes a text file atomically, as UTF-8 with half surrogates escaped.
 
     Raises:
-      OSError: It cannot be written; what was there is as it was.
+      OSError: It cannot be written; an existing file is then unchanged.
     """
-    # A token's name may hold the half of a character, which UTF-8 has no bytes for.
+    # A token's name may have a half surrogate, which UTF-8 cannot encode.
     content = text.encode("utf-8", "backslashreplace")
     with written_by_rename(path) as file:
         file.write(content)
@@ -217,26 +209,26 @@ def _finite(value: object) -> object:
 
 
 class Mark(NamedTuple):
-    """How a file of lines begins: what rests on these can tell whether they are still there."""
+    """Number and digest of the first lines of a file, to detect later modification."""
 
     rows: int
-    """How many lines, from the first on."""
+    """Number of lines, from the first on."""
     sha256: str
-    """Of the bytes of these lines, with their ends; hexadecimal."""
+    """Digest of these lines with their ends; hexadecimal."""
 
 
 def mark_of(path: Path, rows: int | None = None) -> Mark:
     """The mark of the first rows of a file.
 
     Args:
-      path: The file; without one there are no rows.
-      rows: How many; all whole ones if absent.
+      path: The file; a missing one has no rows.
+      rows: Number of rows; all complete ones if absent.
 
     Returns:
-      The mark, of fewer rows where there are not so many.
+      The mark, of fewer rows if the file has fewer.
 
     Raises:
-      BadInput: The path is there and no regular file.
+      BadInput: The path exists and is no regular file.
     """
     lines = whole_lines(path) if path.exists() else []
     lines = lines if rows is None else lines[:rows]
@@ -244,7 +236,7 @@ def mark_of(path: Path, rows: int | None = None) -> Mark:
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The whole lines of a file, with their ends; one that was cut off is none.
+    """The complete lines of a file, with their ends; a truncated last line is dropped.
 
     Raises:
       BadInput: There is no regular file of that name.
@@ -254,10 +246,10 @@ def whole_lines(path: Path) -> list[bytes]:
 
 
 def check_local(path: Path) -> None:
-    """Refuses addresses: ``gs://bucket/run`` would become a local folder ``gs:``.
+    """Raises an error for URLs: ``gs://bucket/run`` would become a local folder ``gs:``.
 
     Raises:
-      BadInput: It starts with a scheme.
+      BadInput: The path starts with a URL scheme.
     """
     if scheme := re.match(r"([a-z][a-z0-9+.-]+):/", path.as_posix(), re.IGNORECASE):
         expected = "Expected a path of this machine"

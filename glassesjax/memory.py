@@ -1,7 +1,7 @@
-"""Memory that a run needs at the least, against what there is: refused before any work.
+"""Checks a run's minimum memory against the available memory, before any work.
 
-What is asked for here is a lower bound, and what there is an upper one: a run that would fit is
-never refused, and one that is let through may still be too large.
+The needed memory is a lower bound and the available memory an upper bound: a run that fits is never
+rejected, and an accepted one may still be too large.
 """
 
 import functools
@@ -15,19 +15,19 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def check_memory(needed: int, what: str, remedy: str, *, parts: int = 1) -> None:
-    """Refuses what cannot fit into the memory of this machine, nor into that of its devices.
+    """Raises an error for more bytes than the memory of this machine or its devices.
 
     Args:
-      needed: Bytes that are in memory at one time, at the least.
-      what: What takes them: the setting, by name and value.
-      remedy: What to do about it.
-      parts: Devices that they are divided over.
+      needed: Lower bound of the bytes in memory at one time.
+      what: The setting that determines them, by name and value.
+      remedy: What to do, for the message.
+      parts: Number of devices that share the bytes.
 
     Raises:
-      BadInput: There is less.
+      BadInput: Less memory is available.
     """
     if needed <= (host := host_memory()):
-        return  # and no device was asked, which takes seconds where there are accelerators
+        return  # without querying devices, which takes seconds with accelerators
     most = parts * max(host, device_memory())
     if needed > most:
         got = f"{size_text(needed)} at the least"
@@ -35,9 +35,9 @@ def check_memory(needed: int, what: str, remedy: str, *, parts: int = 1) -> None
         raise BadInput(f"{expected}, got {got}: {remedy}.")
 
 
-@functools.lru_cache(maxsize=1)  # files of the kernel, and a sweep asks for each of its cells
+@functools.lru_cache(maxsize=1)  # reads kernel files, and a sweep calls it for each cell
 def host_memory() -> int:
-    """Bytes that this process may have, swap included; 2^63 where nothing tells."""
+    """Bytes available to this process, swap included; 2^63 if unknown."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # not on every system
@@ -46,7 +46,7 @@ def host_memory() -> int:
 
 
 def device_memory() -> int:
-    """Bytes of the largest device of this process that has memory of its own; else 0."""
+    """Largest memory in bytes of a device of this process; 0 if no device reports one."""
     import jax  # which takes seconds
 
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
@@ -54,7 +54,7 @@ def device_memory() -> int:
 
 
 def size_text(count: int) -> str:
-    """Bytes as a reader has them.
+    """A number of bytes with four digits and a binary unit.
 
     Args:
       count: Not negative, however large.
@@ -67,11 +67,11 @@ def size_text(count: int) -> str:
 
 
 def _limits() -> Iterator[int]:
-    """What the control groups of this process allow, in both versions of Linux: own and outer."""
+    """Memory limits of this process's control groups and their parents, in both Linux versions."""
     for line in _lines("/proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
-        own = {"": Path("/sys/fs/cgroup"), "memory": Path("/sys/fs/cgroup/memory")}
-        if (root := own.get(controllers)) is not None:
+        roots = {"": Path("/sys/fs/cgroup"), "memory": Path("/sys/fs/cgroup/memory")}
+        if (root := roots.get(controllers)) is not None:
             folder = root / path.lstrip("/")
             for group in (folder, *folder.parents):
                 for name in ("memory.max", "memory.limit_in_bytes"):
@@ -84,7 +84,7 @@ def _swap() -> int:
 
 
 def _lines(path: str | Path) -> list[str]:
-    """The lines of a file of the kernel; none where there is no such file."""
+    """The lines of a kernel file; empty if it does not exist."""
     try:
         return Path(path).read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Names that the package knows, beside paths of the same name."""
+"""Names of packaged models and texts, and their distinction from paths."""
 
 import os
 from collections.abc import Callable, Collection
@@ -12,19 +12,19 @@ PACKAGED = "packaged:"  # before a name that a file or folder has as well
 def packaged_name(
     name: str, known: Collection[str], what: str, *, is_one: Callable[[Path], bool]
 ) -> str | None:
-    """The name of something in the package, or None for what can only be a path.
+    """The name of a packaged item, or None for a path.
 
     Args:
-      name: As a user wrote it.
-      known: All names of the package.
-      what: What is named, for the message.
-      is_one: Whether a path may be meant as such a thing, too.
+      name: As given by the user.
+      known: All names of packaged items.
+      what: Kind of item, for the message.
+      is_one: Whether an existing path could be meant, too.
 
     Returns:
       The name without ``packaged:``.
 
     Raises:
-      BadInput: The name has two meanings here, or stands behind ``packaged:`` and is unknown.
+      BadInput: The name is ambiguous, or unknown after ``packaged:``.
     """
     if name.startswith(PACKAGED):
         if (bare := name.removeprefix(PACKAGED)) not in known:

@@ -1,7 +1,7 @@
-"""How the process of a command begins and ends: its streams, its signals, its exit status.
+"""Start and end of a command's process: streams, signals, exit status.
 
-Nothing but Python's own library is imported here: an interrupt is answered from the first moment,
-and importing JAX takes seconds.
+Only the standard library is imported here, so that interrupts are handled from the start: importing
+JAX takes seconds.
 """
 
 import errno
@@ -19,13 +19,13 @@ from glassesjax.files import FULL, no_room, reason
 
 STOPPED = "stopped; the same command continues."
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell gives for the two signals
-# What a terminal obeys, what reorders or breaks a line, and halves of characters. Newline and tab
+# Control characters, bidirectional and line separators, and half surrogates. Newline and tab
 # are text.
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(text: str) -> str:
-    r"""Text as a terminal may show it, whoever wrote it.
+    r"""Text that is safe to print on a terminal.
 
     Returns:
       The same with control characters and half surrogates as escapes: ``\x1b``.
@@ -40,16 +40,16 @@ def say(line: object) -> None:
     """Prints one line.
 
     Args:
-      line: What a study says; a line's end in it is escaped, too.
+      line: The text; newlines are escaped, too.
     """
     print(_line(line))
 
 
 def note(line: object) -> None:
-    """Prints one line on standard error, after the program's name where it is a message of it.
+    """Prints one line on standard error.
 
     Args:
-      line: Progress, or what went wrong; a line's end in it is escaped, too.
+      line: Progress or an error message; newlines are escaped, too.
     """
     if sys.stderr is not None:  # else print would take standard output
         print(_line(line), file=sys.stderr, flush=True)
@@ -60,11 +60,11 @@ def _line(text: object) -> str:
 
 
 def ending(error: BaseException) -> tuple[str, int] | None:
-    """What a command says of an error, and its exit status.
+    """Message and exit status of a command for an error.
 
     Returns:
-      The line and the status; None for what is no error of a user, the system or a peer: a bug,
-      whose traceback is wanted.
+      The line and the status; None for a bug, which is no error of the user, the system or another
+      process, and gets a traceback.
     """
     match error:
         case KeyboardInterrupt():
@@ -78,7 +78,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
         case OSError() if error.filename is not None:
             got = f"{error.filename!r} ({reason(error)})"
             return f"Expected a file or folder that can be used, got {got}: choose another.", 2
-    # Of JAX or NumPy; the first is not imported here, and has more kinds of errors of this class.
+    # Of JAX or NumPy; JAX is not imported here and has other errors of the same class.
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED: Out of memory" in str(error):
         got = reason(error)
         return f"Expected more memory, got none ({got:.200}): ask for less, or for shorter.", 1
@@ -86,15 +86,13 @@ def ending(error: BaseException) -> tuple[str, int] | None:
 
 
 class Outlasting:
-    """A standard stream that a run outlasts: what nobody can read any more is dropped.
-
-    A run is for its folder; that the reader of its lines went away is no reason to lose it.
+    """A standard stream whose write errors do not end the run: output is dropped instead.
 
     Args:
       stream: Standard output or standard error.
 
     Attributes:
-      error: Why the rest was dropped; None while all was written.
+      error: The first write error; None if there was none.
     """
 
     def __init__(self, stream: Any) -> None:  # noqa: ANN401
@@ -105,12 +103,12 @@ class Outlasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, or drops."""
+        """Writes text; drops it after an error."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Writes what was kept back, or drops it."""
+        """Flushes the buffer; drops it after an error."""
         self._try(self._stream.flush)
 
     def _try(self, action: Callable[[], object]) -> None:
@@ -118,25 +116,25 @@ class Outlasting:
             action()
         except OSError as error:
             self.error = self.error or error
-            # What is still kept back would be an error once more when Python ends.
+            # The rest of the buffer would raise the error again when Python exits.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
 
 
 def run_to_end(load: Callable[[], Callable[[], int]]) -> NoReturn:
-    """Runs what a process is for, and ends it.
+    """Runs the work of a process and exits.
 
     Args:
-      load: Imports what it takes; what it returns is called then, and gives the exit status.
+      load: Imports what is needed and returns the function that works and gives the exit status.
     """
-    # Where one of the three is closed the next file that is opened would take its number, and get
+    # If one of the three streams is closed, the next opened file would take its number, and get
     # what libraries print.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
     ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    if not ignored:  # nothing to clean up; within an import an exception might get lost
+    if not ignored:  # there is nothing to clean up; an import might swallow an exception
         signal.signal(signal.SIGINT, _stop)
     out, err = (_outlasting(stream) for stream in (sys.stdout, sys.stderr))
     sys.stdout, sys.stderr = out, err
@@ -157,7 +155,7 @@ def run_to_end(load: Callable[[], Callable[[], int]]) -> NoReturn:
 
 
 def _outlasting(stream: Any) -> Any:  # noqa: ANN401
-    """A standard stream as one that a run outlasts; where there is none, nowhere."""
+    """A standard stream wrapped in ``Outlasting``; the null device if there is none."""
     stream = stream or open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lives)
     if hasattr(stream, "reconfigure"):  # characters that its encoding lacks are escaped
         stream.reconfigure(errors="backslashreplace")
@@ -165,7 +163,7 @@ def _outlasting(stream: Any) -> Any:  # noqa: ANN401
 
 
 def _lost(error: OSError) -> int:
-    """Says that standard output was not written, unless its reader went away."""
+    """Exit status for lost standard output; prints the error unless the pipe was closed."""
     if error.errno == errno.EPIPE:
         return PIPE_CLOSED
     got = reason(error)

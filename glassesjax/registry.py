@@ -1,6 +1,6 @@
-"""The verbs of the command line, and where each has its value: a study is a folder and a line here.
+"""The verbs of the command line and their modules: a study is a folder and a line here.
 
-The modules are imported by name when they are needed: one verb needs no other one's.
+Modules are imported by name when they are needed.
 """
 
 import pkgutil
@@ -31,7 +31,7 @@ VERBS: Mapping[str, str] = {
 
 
 def load(verb: str) -> Study[Any, Any, Any] | Command:
-    """What a verb does.
+    """The study or command of a verb.
 
     Args:
       verb: One of ``VERBS``.
@@ -43,6 +43,6 @@ def load(verb: str) -> Study[Any, Any, Any] | Command:
 
 
 def studies() -> Iterator[Study[Any, Any, Any]]:
-    """All verbs that write a run folder, in the order of the help."""
+    """All studies, which write a run folder, in the order of the help."""
     values = map(load, VERBS)
     return (value for value in values if isinstance(value, Study))

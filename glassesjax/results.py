@@ -1,4 +1,4 @@
-"""Runs on disk as values: one read, and all that a folder has."""
+"""Reading runs from disk: one run, or a list of all runs below a folder."""
 
 import os
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from glassesjax.runs.study import Study
 
 
 def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
-    """The run that a folder holds, with its summary and figures; nothing in it is changed.
+    """Reads the run of a folder, with its summary and figures, without changing it.
 
     Args:
-      folder: What a verb has written, today or in the words of an older schema.
+      folder: A run folder, also one of an older schema.
 
     Returns:
-      All its whole rows that count, also of a run that was stopped.
+      The run with all complete rows that count, also if it was stopped.
 
     Raises:
       BadInput: It is no run folder of this package, or has no rows yet.
@@ -33,17 +33,17 @@ def read(folder: str | os.PathLike[str]) -> Result[Any, Any, Any]:
         expected = f"Expected a run of a verb of this package in {path}"
         raise BadInput(f"{expected}, got another one: read its rows.jsonl.")
     run = read_run(path, study.rows)
-    # Rows behind the last mark, or of a folder without one, may be anybody's.
+    # Rows after the last mark, or of a folder without marks, may be of another program.
     last = max((mark.rows for mark in marks_of(read_record(path / FILE))), default=0)
     with blaming_unmarked(path / ROWS, unmarked=last < _count(path)):
         return study.result(run)
 
 
 def study_of(folder: Path) -> Study[Any, Any, Any] | None:
-    """Which study has written a run.
+    """The study that has written a run.
 
     Returns:
-      None where its ``settings.json`` names none of this package.
+      None where its ``settings.json`` names no study of this package.
 
     Raises:
       BadInput: There is no ``settings.json``, or it is no JSON object.
@@ -60,14 +60,14 @@ def study_of(folder: Path) -> Study[Any, Any, Any] | None:
 
 
 class Listed(NamedTuple):
-    """A run folder in a list."""
+    """An entry of the list of runs."""
 
     path: Path
     study: str
-    """The verb; empty where it is none of this package."""
+    """The verb; empty for a study of another package."""
     rows: int
     text: str
-    """The run in a line, or why there is none."""
+    """The headline, or the reason why there is none."""
 
 
 def runs_in(folder: Path) -> Iterator[Listed]:
@@ -106,7 +106,7 @@ def _listed(path: Path) -> Listed:
 
 
 def _headline(path: Path) -> str:
-    """What the run itself has noted, where it was finished; empty where it was not."""
+    """The headline in ``summary.json``; empty where the run was not finished."""
     file = path / SUMMARY
     if not file.is_file():
         return ""

@@ -1,7 +1,7 @@
-"""The version of the names that run folders and saved states use.
+"""Version of the names in run folders and saved states.
 
-A file says by its ``schema`` which names it uses; one without it was written before names had to be
-told apart, and a name whose meaning has changed since is read as what it meant then.
+The field ``schema`` of a file is the version of its names. A file without it was written before
+schema 1; names whose meaning has changed since are read with their old meaning.
 """
 
 import re
@@ -13,19 +13,19 @@ from glassesjax.errors import BadInput, escaped
 SCHEMA = 1
 RUNS = 2
 """The schema of run folders whose rows are records (``glassesjax.runs.record``)."""
-# Before schema 1, ``h2o`` and ``h2o_mean`` decided by layer unless ``-head`` followed.
+# Before schema 1, ``h2o`` and ``h2o_mean`` evicted by layer unless ``-head`` followed.
 _ONCE_BY_LAYER = re.compile(r"(?P<name>h2o|h2o_mean)(?P<head>-head)?(?P<rest>[+@~].*)?")
 
 
 def renamed_policy(name: str) -> str:
-    """Today's name of the policy that had this one before schema 1.
+    """Today's name of a policy named before schema 1.
 
     Args:
-      name: As on the command line of then.
+      name: As on the command line before schema 1.
 
     Returns:
-      ``h2o`` becomes ``h2o-layer``, ``h2o-head`` becomes ``h2o``, and so with ``h2o_mean``; all
-      others are as they were.
+      ``h2o`` becomes ``h2o-layer``, ``h2o-head`` becomes ``h2o``, likewise ``h2o_mean``; all
+      others are unchanged.
     """
     old = _ONCE_BY_LAYER.fullmatch(name)
     if old is None:
@@ -34,7 +34,7 @@ def renamed_policy(name: str) -> str:
 
 
 def check_schema(of: Mapping[str, Any], where: object, newest: int = SCHEMA) -> None:
-    """Refuses what a newer package has written.
+    """Raises an error for a file of a newer schema.
 
     Args:
       of: Settings or a header, with or without ``schema``.
@@ -42,10 +42,10 @@ def check_schema(of: Mapping[str, Any], where: object, newest: int = SCHEMA) -> 
       newest: The schema of such files today.
 
     Raises:
-      BadInput: Its ``schema`` is none that this package knows.
+      BadInput: Its ``schema`` is unknown to this version.
     """
-    found = of.get("schema", SCHEMA)
-    if isinstance(found, bool) or found not in range(SCHEMA, newest + 1):
+    schema = of.get("schema", SCHEMA)
+    if isinstance(schema, bool) or schema not in range(SCHEMA, newest + 1):
         known = " or ".join(map(str, range(SCHEMA, newest + 1)))
         expected = f"Expected schema {known} or none in {where}"
-        raise BadInput(f"{expected}, got {escaped(found)}: use the glassesjax that wrote it.")
+        raise BadInput(f"{expected}, got {escaped(schema)}: use the glassesjax that wrote it.")

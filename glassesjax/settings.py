@@ -1,4 +1,4 @@
-"""What all settings refuse alike, whoever gives them, and how a word of a command is a number."""
+"""Validation common to all settings, and parsing of numbers on the command line."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
 
 MOST = 2**31 - 1  # positions, counts and token numbers are int32
-# Digits of ASCII only: ``int`` and ``float`` take those of any script, and underscores.
+# ASCII digits only: ``int`` and ``float`` accept those of any script, and underscores.
 WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
 DECIMAL = re.compile(
     r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?inf|nan", re.IGNORECASE
@@ -20,14 +20,14 @@ DECIMAL = re.compile(
 
 
 def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None:  # noqa: ANN401
-    """Refuses what no settings of any study may have.
+    """Raises an error for settings that are invalid in any study.
 
-    A value that is not of its field's type (``check_fields``), a whole number that int32 does not
-    hold, and in a list the same value twice, or none where its default has some.
+    These are values of another type than their field's (``check_fields``), integers beyond int32,
+    repeated values in a list, and an empty list where the default is not empty.
 
     Args:
       settings: A dataclass of a study's settings.
-      repeatable: Lists that may have a value twice.
+      repeatable: Lists in which a value may be repeated.
 
     Raises:
       BadInput: One of these; the message has the name of its flag.
@@ -35,7 +35,7 @@ def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None: 
     check_fields(settings)
     for name in (field.name for field in dataclasses.fields(settings)):
         for number in _numbers(getattr(settings, name)):
-            if number > MOST and name != "seed":  # which is no count, and has a check of its own
+            if number > MOST and name != "seed":  # a seed is no count and has its own check
                 expected = f"Expected {flag(name)} of at most {MOST}, got {number_text(number)}"
                 raise BadInput(f"{expected}: use less.")
     for name, needed in _lists(type(settings)).items():
@@ -49,21 +49,19 @@ def check_settings(settings: Any, *, repeatable: tuple[str, ...] = ()) -> None: 
 
 
 def check_each(checks: Iterable[tuple[bool, str, object]]) -> None:
-    """Refuses the first thing that does not hold; a later check may rest on an earlier one.
+    """Raises ``BadInput`` for the first condition that does not hold.
 
     Args:
-      checks: Whether it holds, what is expected, and what there is instead.
-
-    Raises:
-      BadInput: One does not hold.
+      checks: Condition, text of the expected value, and the given value; a later condition may
+        rely on an earlier one.
     """
     for holds, expected, got in checks:
         if not holds:
-            raise BadInput(f"Wanted {expected}; found {got}.")
+            raise BadInput(f"Expected {expected}, got {got}: choose another.")
 
 
 def flag(name: str) -> str:
-    """A field as the command line writes it.
+    """The command line flag of a field.
 
     Returns:
       ``--max-tokens`` for ``max_tokens``.
@@ -72,10 +70,10 @@ def flag(name: str) -> str:
 
 
 def number_text(number: int) -> str:
-    """A whole number as a message has it, however large.
+    """An integer of any size as text for a message.
 
     Returns:
-      Its digits, or of a very large one about how many there are.
+      Its digits, or their approximate number for a very large one.
     """
     if abs(number) < 10**20:
         return str(number)
@@ -83,7 +81,7 @@ def number_text(number: int) -> str:
 
 
 def whole_number(text: str) -> int:
-    """A whole number in digits of ASCII.
+    """Parses an integer in ASCII digits.
 
     Raises:
       ValueError: It is none, or longer than any number here.
@@ -94,10 +92,10 @@ def whole_number(text: str) -> int:
 
 
 def decimal_number(text: str) -> float:
-    """A number in digits of ASCII.
+    """Parses a number in ASCII digits.
 
     Returns:
-      The number; infinities and NaN too, which settings refuse by themselves.
+      The number; infinities and NaN too, which ``check_fields`` rejects.
 
     Raises:
       ValueError: It is none.
@@ -117,12 +115,12 @@ def _numbers(value: object) -> Iterator[int]:
 
 @functools.cache
 def _lists(kind: type) -> dict[str, bool]:
-    """The fields that take any number of values, and whether they need one: their default has."""
-    found = {}
+    """Fields of variable-length tuples, and whether they need a value: their default has one."""
+    lists = {}
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         parts = (hints[field.name], *typing.get_args(hints[field.name]))  # itself, or of a union
         tuples = [part for part in parts if typing.get_origin(part) is tuple]
         if any(Ellipsis in typing.get_args(part) for part in tuples):
-            found[field.name] = field.default not in ((), None, dataclasses.MISSING)
-    return found
+            lists[field.name] = field.default not in ((), None, dataclasses.MISSING)
+    return lists

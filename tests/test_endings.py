@@ -122,7 +122,7 @@ def test_a_narrow_terminal_gets_its_help(capsys, monkeypatch, columns):
     with pytest.raises(SystemExit) as stop:
         run(["models", "--help"])
     assert not stop.value.code
-    assert "Which models" in capsys.readouterr().out
+    assert "Lists the models" in capsys.readouterr().out
     assert run(["colapse"]) == 2
     assert "colapse" in line_of(capsys)
     assert os.environ["COLUMNS"] == columns

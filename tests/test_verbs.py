@@ -26,5 +26,5 @@ def test_each_verb_has_a_row_with_its_words_and_a_summary(verbs):
     summaries = dict(verbs)
     assert summaries["collapse MODEL"].startswith("How far apart are the last representations")
     assert {"train TASK", "sweep", "verify"} <= summaries.keys()
-    assert summaries["models"].startswith("Which models can be opened here")
+    assert summaries["models"].startswith("Lists the models that can be opened here")
     assert all(summaries.values())

@@ -1,1 +1,1 @@
-"""What joins studies and claims, and measures nothing itself."""
+"""Surveys: runs made of several studies' runs, without measurements of their own."""

@@ -129,7 +129,7 @@ def passages(
 def spoken(text: str) -> tuple[str, str] | None:
     """Speaker and speech of a verse with direct speech.
 
-    The verse must match ``SAID``: And, Then, But, So or Now; one capitalized word, the speaker; the
+    The verse must have this form: And, Then, But, So or Now; one capitalized word, the speaker; the
     verb, perhaps with ``unto`` or ``to`` and an addressee; a comma; and the speech, which begins
     with a capital letter.
 

@@ -88,7 +88,7 @@ def test_a_preset_is_a_grid(preset):
         (("task=",), "one or more"),
         (("layers=2,2",), "different values"),
         (("layers",), "NAME=VALUE"),
-        (("depth=2",), "found 'depth=2'"),
+        (("depth=2",), "got 'depth=2'"),
         (("preset=full",), "NAME=VALUE"),
         (("layers=2", "layers=3"), "layers twice"),
         (("layers=two",), "a number for layers"),
@@ -107,7 +107,7 @@ def test_a_preset_is_a_grid(preset):
         (("mask=causal,none", "task=count_ones", "remedy=steps-3"), "a causal mask for steps"),
         (("rate=inf",), "rate to be finite"),
         (("rate=nan",), "rate to be a number"),
-        (("steps=-3",), "--steps of 1 or more; found -3"),
+        (("steps=-3",), "--steps of 1 or more, got -3"),
         (("layers=-1",), "--layers of 1 or more"),
         (("batch=-1",), "--batch of 1 or more"),
         (("rate=" + ",".join(map(str, range(1, 10_002))),), "1 to 10000 cells"),
@@ -315,7 +315,7 @@ def test_jobs_that_leave_cells_missing_are_one_line_with_their_folder(
     assert run([*flags(out), "--jobs", "1", "--cluster", "local"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"2 are not, such as copy_last,none: see {out}-jobs." in error
+    assert f"2 unfinished ones, such as copy_last,none: see {out}-jobs." in error
     assert "0 of 2 cells" in (out / "index.html").read_text()
     for name in CELL_NAMES:  # and nothing is wrong where jobs leave nothing to do
         finish(SweepSettings(grid=GRID).cells[name], out / CELLS / name)

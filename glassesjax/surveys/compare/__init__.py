@@ -1,1 +1,1 @@
-"""What differs between two runs: settings, and what they come down to."""
+"""Comparison of two runs: settings, provenance and summaries."""

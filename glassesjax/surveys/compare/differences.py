@@ -10,7 +10,7 @@ MISSING = object()
 
 
 class Difference(NamedTuple):
-    """A place at which two values differ."""
+    """A path at which two values differ."""
 
     path: str
     """Names and places from the outside in, joined by dots."""
@@ -19,7 +19,7 @@ class Difference(NamedTuple):
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[Difference]:  # noqa: ANN401
-    """Where two values of mappings, sequences and plain values differ.
+    """The differences of two nested mappings, sequences and plain values.
 
     Yields:
       Each innermost difference, in the order of the first; NaN equals NaN.

@@ -25,7 +25,7 @@ LONGEST = 60  # characters of a value that a line shows
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareSettings:
-    """What differs between two runs: settings, code and machine, and what they come down to."""
+    """Compares two runs: settings, code, machine and summaries."""
 
     first: FirstRun
     second: SecondRun

@@ -1,4 +1,4 @@
-"""Sweeps: a grid of trainings that any number of processes fill, each cell a run of its own."""
+"""Sweeps: a grid of trainings filled by any number of processes, each cell a separate run."""
 
 import random
 from collections import Counter
@@ -19,11 +19,11 @@ CELLS = "cells"
 
 
 def missing(settings: SweepSettings, out: Path) -> dict[str, TrainSettings]:
-    """The cells that are not done.
+    """The cells that are not finished.
 
     Returns:
-      Trainings by the names of their folders. A cell is done when its page, which is written last,
-      is there.
+      Trainings by the names of their folders. A cell is finished when its page, written last,
+      exists.
     """
     return {name: cell for name, cell in settings.cells.items() if not _whole(out, name)}
 
@@ -34,19 +34,19 @@ def fill_cells(
     train: Callable[[TrainSettings, Path], object],
     advance: Callable[[str], None] = lambda name: None,
 ) -> list[str]:
-    """Trains every cell that is not done and that no other process is training.
+    """Trains every cell that is neither finished nor being trained by another process.
 
-    Each process takes the cells in an order of its own, and passes over those that are locked. A
-    process that is killed leaves its lock to the next, and its cell where the last checkpoint is.
+    Each process takes the cells in its own order and skips locked ones. The lock of a killed
+    process expires, and its cell resumes from the last checkpoint.
 
     Args:
       settings: The grid.
-      out: Of the sweep.
-      train: What fills one cell.
-      advance: Told the name of each cell that was done here.
+      out: Folder of the sweep.
+      train: Trains one cell.
+      advance: Takes the name of each cell finished here.
 
     Returns:
-      Cells that others were training when nothing else was left.
+      Cells that other processes were training when no other cell was left.
     """
     names = list(settings.cells)
     random.SystemRandom().shuffle(names)
@@ -64,7 +64,7 @@ def fill_cells(
 
 
 class CellRows(NamedTuple):
-    """The rows of a cell that is done."""
+    """The rows of a finished cell."""
 
     rows: Sequence[TrainRow]
     records: Sequence[Mapping[str, Any]]
@@ -72,27 +72,27 @@ class CellRows(NamedTuple):
 
 
 def done_cells(settings: SweepSettings, out: Path) -> Iterator[CellRows]:
-    """The rows of all cells that are done.
+    """The rows of all finished cells.
 
     Raises:
-      BadInput: The files of a cell are not as its run wrote them.
+      BadInput: The files of a cell are modified.
     """
     there = missing(settings, out)
     for name, cell in settings.cells.items():
         if name in there:
             continue
         run = read_run(out / CELLS / name, TRAIN_ROWS)
-        own = {"cell": name}
-        own |= {axis_column(axis): axis_value(getattr(cell, axis)) for axis in settings.axes}
-        records = [{**own, **record} for record in run.records]
+        constants = {"cell": name}
+        constants |= {axis_column(axis): axis_value(getattr(cell, axis)) for axis in settings.axes}
+        records = [{**constants, **record} for record in run.records]
         yield CellRows(run.rows, [records[number] for number in run.numbers])
 
 
 def sweep_programs(settings: SweepSettings, out: Path) -> Counter[str]:
-    """How many compiled programs the cells that are done took from the disk, and kept.
+    """Compilation cache hits and misses of all finished cells.
 
     Returns:
-      Sums of the cells' ``hits`` and ``misses``, whichever processes trained them; neither where no
+      Sums of the cells' ``hits`` and ``misses``, over all processes; empty where no
       cell has any.
     """
     total: Counter[str] = Counter()
@@ -104,5 +104,5 @@ def sweep_programs(settings: SweepSettings, out: Path) -> Counter[str]:
 
 
 def _whole(out: Path, name: str) -> bool:
-    """Whether a cell is done."""
+    """Whether a cell is finished."""
     return (out / CELLS / name / "index.html").is_file()

@@ -1,4 +1,4 @@
-"""Rows of a sweep: those of its trainings, each of which is a cell."""
+"""Rows of a sweep: those of its cells, each of which is a training run."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from glassesjax.studies.train.records import TrainConstants
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepConstants(TrainConstants):
-    """What was trained in one cell, and how; besides, each setting that the grid gives values."""
+    """Constants of one cell's training, and each setting of the grid."""
 
     cell: str
     """Name of the cell: its folder is cells/CELL."""
@@ -37,15 +37,15 @@ COLUMNS = {**TRAIN_ROWS.renamed, "examples": "examples_per_length"}
 
 
 def axis_column(axis: str) -> str:
-    """The field of rows that has a setting's value."""
+    """Name of the row field with a setting's value."""
     return COLUMNS.get(axis, axis)
 
 
 def axis_value(value: object) -> Any:  # noqa: ANN401
-    """The value of a setting as rows have it.
+    """The value of a setting in rows.
 
     Returns:
-      As it stands; several joined by colons, as in the grid.
+      The value itself; several joined by colons, as in the grid.
     """
     if isinstance(value, tuple | list):
         return ":".join(map(str, value))

@@ -1,4 +1,4 @@
-"""A sweep as a whole: cells filled by any number of processes, then one page over all of them."""
+"""Runs a sweep: cells filled by any number of processes, then one page over all of them."""
 
 import contextlib
 import functools
@@ -44,21 +44,21 @@ PATIENCE = 60.0  # seconds that another process may write the page
 
 
 def run(settings: SweepSettings, options: SweepOptions, call: Call) -> SweepResult:
-    """Trains what is not trained yet, and writes rows, figures and page over what is there.
+    """Trains the missing cells, and writes rows, figures and page over all finished ones.
 
     Args:
       settings: The grid.
-      options: Whether jobs of a cluster do it; this process waits for them.
-      call: The folder of the sweep; one that holds the same grid is continued, also while other
-        processes fill it. Told the name of each cell that was done here, and if others train the
-        rest, or of each job that ended.
+      options: Whether cluster jobs train the cells; this process then waits for them.
+      call: The folder of the sweep; one with the same grid is continued, also while other processes
+        fill it. Its ``advance`` takes the name of each cell finished here, a line if other
+        processes train the rest, and a line for each job that ended.
 
     Returns:
-      What is there, without rows where other processes train every cell.
+      The sweep so far, without rows where other processes train every cell.
 
     Raises:
-      BadInput: Something is wrong with the grid, a mesh of its cells, or a folder; there is no such
-        cluster; or cells are missing after the jobs, and the page over the others is there then.
+      BadInput: The grid, a mesh of its cells, or a folder is invalid; there is no such cluster; or
+        cells are missing after the jobs, in which case the page over the others is written.
     """
     if options.jobs:
         return _submit(settings, options, call)
@@ -74,7 +74,7 @@ def run(settings: SweepSettings, options: SweepOptions, call: Call) -> SweepResu
 
 
 def _submit(settings: SweepSettings, options: SweepOptions, call: Call) -> SweepResult:
-    """The same by jobs of a cluster; this process waits, and writes the page again."""
+    """Trains the cells by cluster jobs; this process waits and rewrites the page."""
     out, cluster = call.out, options.cluster
     if cluster == "local":  # the devices of other clusters are not those of this process
         _check_sizes(settings)
@@ -88,24 +88,24 @@ def _submit(settings: SweepSettings, options: SweepOptions, call: Call) -> Sweep
         arguments, folder, options.jobs, cluster=cluster, hours=options.hours, advance=call.advance
     )
     done = _write(settings, out, call.command)
-    if lacking := missing(settings, out):  # whatever the jobs said of themselves
-        wanted = f"Wanted all {len(settings.cells)} cells done by the jobs"
-        found = f"{len(lacking)} are not, such as {next(iter(lacking))}"
-        raise BadInput(f"{wanted}; {found}: see {folder}. The same command continues.")
+    if lacking := missing(settings, out):  # whatever status the jobs returned
+        expected = f"Expected all {len(settings.cells)} cells finished by the jobs"
+        got = f"{len(lacking)} unfinished ones, such as {next(iter(lacking))}"
+        raise BadInput(f"{expected}, got {got}: see {folder}. The same command continues.")
     return done
 
 
 def _check_sizes(settings: SweepSettings) -> None:
-    """Refuses what is too large for the devices and the memory here, before anything is written."""
+    """Raises an error for cells too large for devices or memory, before anything is written."""
     for cell in settings.cells.values():
         mesh_of(cell)
 
 
 def _train(cell: TrainSettings, folder: Path, command: str) -> None:
-    """One cell, which leaves nothing compiled behind.
+    """Trains one cell, and clears its compiled functions.
 
-    Each compiled function maps memory of its own. A process may have some 65,000 maps on Linux,
-    LLVM aborts where there are no more, and a cell takes over a thousand.
+    Each compiled function uses memory maps. A process may have some 65,000 maps on Linux, LLVM
+    aborts beyond that, and a cell takes over a thousand.
     """
     try:
         TRAIN.run(cell, folder, command=command)
@@ -115,12 +115,12 @@ def _train(cell: TrainSettings, folder: Path, command: str) -> None:
 
 
 def _fixed(settings: SweepSettings) -> dict[str, object]:
-    """What tells one sweep from another."""
+    """Settings that identify a sweep."""
     return {**STUDY.known(settings), "axes": settings.axes}
 
 
 def _write(settings: SweepSettings, out: Path, command: str) -> SweepResult:
-    """Rows, summary, figures and page over all cells that are done."""
+    """Writes rows, summary, figures and page over all finished cells."""
     with _alone(out, _fixed(settings)):
         whole = result(_run(settings, out, command))
         rows = zip(whole.run.numbers, whole.run.rows, strict=True)
@@ -142,10 +142,10 @@ def _write(settings: SweepSettings, out: Path, command: str) -> SweepResult:
 
 
 def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, SweepConstants]:
-    """The cells that are done, as one run.
+    """The finished cells as one run.
 
-    A record keeps its number when cells come to lie before it: whoever reads the rows while others
-    are written finds each row's own.
+    A record keeps its index when cells are inserted before it, so that the rows are consistent for
+    a reader while they are rewritten.
     """
     records: list[Mapping[str, Any]] = _numbered_before(out / FILE)
     rows: list[TrainRow] = []
@@ -171,7 +171,7 @@ def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, Swee
 
 
 def _numbered_before(file: Path) -> list[Mapping[str, Any]]:
-    """The records that the sweep has; none where they are not all cells' own, which starts anew."""
+    """The sweep's existing records; empty if one is of none of its cells."""
     try:
         records = records_of(read_record(file), file)
         for record in records:
@@ -185,8 +185,8 @@ def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
     """A sweep with its summary and figures.
 
     Returns:
-      Its figures are those of ``figures_of``; none where no cell is done. Its frame is indexed by
-      the settings that vary.
+      The result; its figures are those of ``figures_of``, none where no cell is finished. Its frame
+      is indexed by the settings that vary.
     """
     trainings = trainings_of(run)
     summary, figures = summarize(run, trainings), figures_of(trainings)
@@ -206,7 +206,7 @@ def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:
 
 @contextlib.contextmanager
 def _alone(out: Path, fixed: dict[str, object]) -> Iterator[None]:
-    """The sweep's own folder for a moment; its cells have locks of their own."""
+    """Locks the sweep's folder briefly; its cells have separate locks."""
     limit = time.monotonic() + PATIENCE
     folder = RunFolder(out, fixed, ROWS)
     with writing("to write the sweep", out), contextlib.ExitStack() as stack:

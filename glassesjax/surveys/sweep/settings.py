@@ -1,4 +1,4 @@
-"""A grid of trainings: which settings vary, and the cells that they make."""
+"""Settings of a sweep: a grid of training settings and its cells."""
 
 import dataclasses
 import functools
@@ -42,14 +42,15 @@ class SweepSettings:
 
     @functools.cached_property
     def axes(self) -> Mapping[str, tuple[Any, ...]]:
-        """Values of each setting that is not left to the preset, in the order given."""
-        found: dict[str, tuple[Any, ...]] = {}
+        """Values of each setting that the grid or its preset names, in the order given."""
+        axes: dict[str, tuple[Any, ...]] = {}
         for text in self.grid:
             name, values = _axis(text)
-            if name in found:
-                raise BadInput(f"Wanted each setting once in --grid; found {name} twice.")
-            found[name] = values
-        return {**dict(_axis(text) for text in GRIDS[self.preset]), **found}
+            if name in axes:
+                expected = "Expected each setting once in --grid"
+                raise BadInput(f"{expected}, got {name} twice: leave one out.")
+            axes[name] = values
+        return {**dict(_axis(text) for text in GRIDS[self.preset]), **axes}
 
     @functools.cached_property  # tens of milliseconds a cell
     def cells(self) -> Mapping[str, TrainSettings]:
@@ -57,57 +58,62 @@ class SweepSettings:
         axes = self.axes
         count = math.prod(map(len, axes.values()))
         if not 1 <= count <= MOST_CELLS:
-            raise BadInput(f"Wanted a grid of 1 to {MOST_CELLS} cells; found {count}.")
+            expected = f"Expected a grid of 1 to {MOST_CELLS} cells"
+            raise BadInput(f"{expected}, got {count}: change --grid.")
         varied = [name for name, values in axes.items() if len(values) > 1 or name == "task"]
-        found: dict[TrainSettings, str] = {}
+        names: dict[TrainSettings, str] = {}
         for values in itertools.product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
             name = _folder([chosen[axis] for axis in varied])
             cell = TrainSettings(preset=self.preset, **chosen)
-            if (other := found.setdefault(cell, name)) != name:  # as layers=0,2 of preset quick
-                raise BadInput(f"Wanted cells that differ; found {other} and {name} the same.")
-        return {name: cell for cell, name in found.items()}
+            if (other := names.setdefault(cell, name)) != name:  # as layers=0,2 of preset quick
+                got = f"{other} and {name} with the same settings"
+                raise BadInput(f"Expected cells that differ, got {got}: leave one out.")
+        return {name: cell for cell, name in names.items()}
 
 
 def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
-    """A setting and its values."""
-    name, equals, told = text.partition("=")
+    """Parses a setting of the grid and its values."""
+    name, equals, listed = text.partition("=")
     kinds = typing.get_type_hints(TrainSettings)
     if not equals or name not in kinds or name == "preset":
-        wanted = f"Wanted NAME=VALUE[,VALUE...] in --grid with a name out of {', '.join(kinds)}"
-        raise BadInput(f"{wanted}; found {text!r}.")
-    values = tuple(_value(name, kinds[name], word) for word in told.split(",") if word)
+        names = ", ".join(kinds)
+        expected = f"Expected NAME=VALUE[,VALUE...] in --grid with a name out of {names}"
+        raise BadInput(f"{expected}, got {text!r}: change it.")
+    values = tuple(_value(name, kinds[name], word) for word in listed.split(",") if word)
     if len(set(values)) != len(values) or not values:
-        wanted = f"Wanted different values in --grid for {name}, one or more"
-        raise BadInput(f"{wanted}; found {text!r}.")
+        expected = f"Expected different values in --grid for {name}, one or more"
+        raise BadInput(f"{expected}, got {text!r}: change them.")
     return name, values
 
 
 def _value(name: str, kind: Any, word: str) -> Any:  # noqa: ANN401
-    """A word as the setting wants it."""
+    """Parses one value by the type of its setting."""
     if typing.get_origin(kind) is tuple:
         return _values(name, typing.get_args(kind), word.split(":"))
     if kind is bool or typing.get_origin(kind) is Literal:
         words = ("true", "false") if kind is bool else typing.get_args(kind)
         if word not in words:
-            raise BadInput(f"Wanted {' or '.join(words)} for {name} in --grid; found {word!r}.")
+            expected = f"Expected {' or '.join(words)} for {name} in --grid"
+            raise BadInput(f"{expected}, got {word!r}: choose one.")
         return word == "true" if kind is bool else word
     read = {int: whole_number, float: decimal_number}.get(kind, str)
     try:
         return read(word)
     except ValueError:
-        raise BadInput(f"Wanted a number for {name} in --grid; found {word!r}.") from None
+        expected = f"Expected a number for {name} in --grid"
+        raise BadInput(f"{expected}, got {word!r}: change it.") from None
 
 
 def _values(name: str, kinds: Sequence[Any], parts: Sequence[str]) -> tuple[Any, ...]:
-    """One value of several parts, as many as the setting has unless it takes any number."""
+    """Parses one value of several parts, joined by colons."""
     if Ellipsis not in kinds and len(parts) != len(kinds):
-        wanted = f"Wanted {len(kinds)} numbers, joined by colons, for {name} in --grid"
-        raise BadInput(f"{wanted}; found {':'.join(parts)!r}.")
+        expected = f"Expected {len(kinds)} numbers, joined by colons, for {name} in --grid"
+        raise BadInput(f"{expected}, got {':'.join(parts)!r}: change it.")
     return tuple(_value(name, kinds[0], part) for part in parts)
 
 
 def _folder(values: Sequence[Any]) -> str:
-    """A name that a file system takes, different for different values."""
+    """A valid folder name, different for different values."""
     joined = ",".join(":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in values)
     return re.sub(r"[^\w.,:@+-]", "_", joined)

@@ -18,7 +18,7 @@ YEAR = 8784  # hours: no job of a cluster is longer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepOptions(Options):
-    """What a command adds to the grid: who fills it."""
+    """Flags of a command beside the grid: cluster jobs."""
 
     jobs: int = 0
     """Fill it from so many jobs of the cluster instead of this process."""
