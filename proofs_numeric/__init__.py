@@ -1,1 +1,1 @@
-"""Numerical proofs: one file a statement, each an inequality that somebody tried to break."""
+"""Numerical checks of theorems: one file for each statement, with adversarial counter-examples."""

@@ -1,7 +1,7 @@
-"""What a claim is: an inequality that someone tried to break, with its hypotheses as measured.
+"""Claims: inequalities with measured hypotheses, and adversarial attempts to violate them.
 
-Every statement is put as ``measured <= bound``: a limit becomes a bound for each n of a ladder, an
-impossibility a distance that must be zero, an equality an inequality with a floor.
+Every statement has the form ``measured <= bound``: a limit becomes a bound for each n of a ladder,
+an impossibility a distance that must be zero, an equality an inequality with a floor.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ Part = Literal["ladder", "adversary", "counter_case", "certified"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hypothesis:
-    """One hypothesis, as measured: how far it is from being met."""
+    """A hypothesis and its measured distance from being met."""
 
     name: str
     """What is presumed, in words."""
@@ -28,12 +28,12 @@ class Hypothesis:
 
     @property
     def measured(self) -> bool:
-        """Whether there is a number at all."""
+        """Whether the distance is a number."""
         return not math.isnan(self.distance)
 
     @property
     def met(self) -> bool:
-        """Whether the distance is within what rounding may do; False for NaN."""
+        """Whether the distance is within rounding error; False for NaN."""
         return self.distance <= self.allowed
 
 
@@ -62,10 +62,10 @@ class Measurement:
 
     @classmethod
     def equality(
-        cls, *, setting: str, found: float, expected: float, roundoff: float, **more: object
+        cls, *, setting: str, measured: float, expected: float, roundoff: float, **more: object
     ) -> "Measurement":
         """An equality up to rounding: the floor is the bound."""
-        ends = {"measured": found, "bound": expected, "floor": expected, "roundoff": roundoff}
+        ends = {"measured": measured, "bound": expected, "floor": expected, "roundoff": roundoff}
         return cls(setting=setting, **ends, **more)  # pyrefly: ignore[bad-argument-type]
 
     @property
@@ -75,13 +75,13 @@ class Measurement:
 
     @property
     def within(self) -> bool:
-        """Whether the inequality holds as it stands; False also for NaN and an infinite bound."""
+        """Whether the inequality holds, up to roundoff; False for NaN and an infinite bound."""
         above = self.measured >= self.floor - self.roundoff
         return math.isfinite(self.bound) and above and self.measured <= self.bound + self.roundoff
 
     @property
     def verdict(self) -> Verdict:
-        """Hypotheses first: what they do not cover is neither right nor wrong."""
+        """Verdict on the instance; one outside the hypotheses neither holds nor fails."""
         if not self.applies:
             return "not_applicable"
         return "holds" if self.within else "violated"
@@ -95,7 +95,7 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement, how it is measured, and how it was tried to be broken."""
+    """A statement with its measurements, adversary and counter-cases."""
 
     name: str
     """The file's name."""

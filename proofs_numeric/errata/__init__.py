@@ -1,1 +1,1 @@
-"""What is printed and false, one file an erratum."""
+"""Errata: printed statements that are false, one file for each."""

@@ -20,7 +20,7 @@ def _change(n: int, scale: float, last_weights: int) -> Measurement:
     bound = shared + last_weights * float(longer[-1])
     return Measurement.equality(
         setting=f"no positions, {n=}, {scale=}, {last_weights} times the last weight",
-        found=bound,
+        measured=bound,
         expected=change / 2,
         roundoff=8 * (n + 16) * U,
         size=n,

@@ -20,7 +20,7 @@ def _late(n: int, power: float = 1.0) -> Measurement:
     longer = (1.0 + distance) ** -power  # row n + 1; row n has the same at equal distance
     return Measurement.equality(
         setting=f"the last entry under positions (1 + r)^-{power:g}, {n=}",
-        found=float(abs(longer[-2] - longer[-1])),
+        measured=float(abs(longer[-2] - longer[-1])),
         expected=0.5,
         roundoff=4 * U,
         size=n,
@@ -41,7 +41,7 @@ def _triangular(n: int, late: int) -> Measurement:
     x[n - late :: 2], x_star[n - late + 1 :: 2] = 1.0, 1.0
     return Measurement.equality(
         setting=f"the last {late} of {n} entries differ",
-        found=float(np.sum(np.abs(weights_of(x) - weights_of(x_star)))),
+        measured=float(np.sum(np.abs(weights_of(x) - weights_of(x_star)))),
         expected=2 * (math.e - 1) / (3 + math.e),
         roundoff=4 * (n + 16) * U,
         size=n,

@@ -14,15 +14,15 @@ U = 2.0**-53
 LEVEL = 0.1
 
 
-def _whole(name: str, found: np.ndarray | np.floating, wanted: np.ndarray | float) -> Hypothesis:
+def _whole(name: str, measured: np.ndarray | np.floating, wanted: np.ndarray | float) -> Hypothesis:
     """How far the positions that went in are from whole ones."""
-    apart = float(np.max(np.abs(found - wanted)))
+    apart = float(np.max(np.abs(measured - wanted)))
     return Hypothesis(name=f"{name} other than whole", distance=apart, allowed=8 * DIM * U)
 
 
 def _rotary(n: int, share: float = 1.0, seeds: int = 4) -> Measurement:
     """Change T of the attention row, normal queries and keys; turned by a share of the angles."""
-    found, turns = [], np.exp(1j * share * angles(n + 1))
+    measured, turns = [], np.exp(1j * share * angles(n + 1))
     for seed in range(seeds):
         random, half = np.random.default_rng([n, seed]), DIM // 2
         rows = random.normal(size=(n + 1, DIM))
@@ -32,12 +32,12 @@ def _rotary(n: int, share: float = 1.0, seeds: int = 4) -> Measurement:
         queries = (query[:half] + 1j * query[half:]) * turns[-2:]
         logits = (keys @ queries.conj().T).real / np.sqrt(DIM)
         row, longer = weights_of(logits[:-1, 0]), weights_of(logits[:, 1])
-        found.append(np.sum(np.abs(longer[:-1] - row)) + longer[-1])
+        measured.append(np.sum(np.abs(longer[:-1] - row)) + longer[-1])
     return Measurement(
         setting=f"row change under rotary positions, {n=}, {share=}, {seeds} seeds",
         size=n,
         measured=LEVEL,
-        bound=float(np.min(found)),
+        bound=float(np.min(measured)),
         hypotheses=(_whole("turns of the second token", turns[1], np.exp(1j * angles(2)[1])),),
     )
 
@@ -48,7 +48,7 @@ def _penalty(n: int, share: float = 1.0) -> Measurement:
     penalties = share * slope * np.arange(n)
     return Measurement.equality(
         setting=f"range of ALiBi's logits over the slope, {n=}, {share=}",
-        found=float(np.ptp(penalties)) / slope,
+        measured=float(np.ptp(penalties)) / slope,
         expected=n - 1.0,
         roundoff=4 * n * U,
         size=n,
@@ -80,7 +80,7 @@ def _embedded(n: int, share: float = 1.0) -> Measurement:
     positions = share * sines(n + 1)
     return Measurement.equality(
         setting=f"positions in the embedding, {n=}, {share=}",
-        found=float(np.linalg.norm(positions[-1] - positions[-2])),
+        measured=float(np.linalg.norm(positions[-1] - positions[-2])),
         expected=embedding_position_gap(DIM),
         # Angles up to n have errors of n U; a vector of DIM of them.
         roundoff=8 * (n + DIM) * U,

@@ -14,7 +14,7 @@ DRAWS = 12
 
 
 def _decoders(scale: float, layers: int, *, moves: bool) -> list[PaperDecoder]:
-    """No MLP, divisors of one, queries times the scale: only attention is at work."""
+    """No MLP, divisors of one, queries times the scale: attention only."""
     made = []
     for seed in range(DRAWS):
         options = {"length": 8, "layers": layers, "logit_scale": scale, "moves": moves}
@@ -32,12 +32,12 @@ def _decoders(scale: float, layers: int, *, moves: bool) -> list[PaperDecoder]:
 
 def _exceeded(scale: float, layers: int, *, moves: bool) -> Measurement:
     """The worst draw and token: a factor against the derivative over the bound."""
-    found = [
+    measured = [
         (_worst(decoder, reach), reach)
         for decoder, reach in _pairs(_decoders(scale, layers, moves=moves))
     ]
-    quotient, reach = max(found, key=lambda each: each[0])
-    held, sums = paper_decoder.hypotheses(reach)
+    quotient, reach = max(measured, key=lambda each: each[0])
+    constant, sums = paper_decoder.hypotheses(reach)
     words = "" if moves else ", held fixed"
     return Measurement(
         setting=f"logit scale {scale:g}, L={layers}{words}",
@@ -47,7 +47,7 @@ def _exceeded(scale: float, layers: int, *, moves: bool) -> Measurement:
             sums,
             Hypothesis(
                 name="attention that does not depend on its input",
-                distance=float(held.distance == 0),
+                distance=float(constant.distance == 0),
             ),
         ),
         size=layers,
@@ -70,7 +70,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """The same decoders with attention held fixed: the bound is not exceeded."""
+    """The same decoders with constant attention weights: the bound is not exceeded."""
     yield _exceeded(6.0, 2, moves=False)
 
 

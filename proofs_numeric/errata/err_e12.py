@@ -21,11 +21,11 @@ def _missing(n: int, step: float) -> Measurement:
     """Eigenvectors that a basis would need and the matrix does not have."""
     weights = _window(n, step)
     diagonal = np.diag(weights)
-    found = sum(rank_deficiency(weights - value * np.eye(n)) for value in np.unique(diagonal))
+    measured = sum(rank_deficiency(weights - value * np.eye(n)) for value in np.unique(diagonal))
     return Measurement(
         setting=f"window of two tokens, {n=}, own weights apart by {step:g}",
         measured=1.0,
-        bound=float(n - found),
+        bound=float(n - measured),
         size=n,
         hypotheses=(
             Hypothesis(

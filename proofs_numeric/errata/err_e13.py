@@ -13,12 +13,12 @@ CLEAR = 0.01
 def _row(mask: str, seed: int, times: int) -> Measurement:
     decoder = draw(CAUSAL if mask == "causal" else UNMASKED, seed)
     first, second = prompt(BASE), prompt([times * count for count in BASE], seed=1)
-    found, allowed = gaps(decoder, first, second)
+    measured, allowed = gaps(decoder, first, second)
     return Measurement(
         setting=f"{mask} mask, 2 layers, {times} times 3 types, {seed=}",
         size=times,
         measured=CLEAR,
-        bound=float(found[2]),
+        bound=float(measured[2]),
         roundoff=allowed,
         hypotheses=(
             ratio_kept(first, second),

@@ -14,7 +14,7 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 FORMATS = (BF16, F16, E4M3FN, E5M2, F32)
 PRINTED = 0.0  # steps, or changed tokens, that closeness is said to allow
-MARGIN = 0.5  # by how much of a step what is found must exceed that
+MARGIN = 0.5  # steps by which the result must exceed the bound
 UNEMBED = np.eye(2)
 
 

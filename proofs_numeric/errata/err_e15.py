@@ -38,7 +38,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
             )
         yield Measurement.equality(
             setting=f"against 2 tanh(1/2), {n=}",
-            found=float(_distance(n, RATIOS["e to 53 bits"])),
+            measured=float(_distance(n, RATIOS["e to 53 bits"])),
             expected=LIMIT,
             # e to 53 bits, of which the distance changes by 4 / (e + 1)^2 < 1; two roundings; tanh.
             roundoff=5 * U,

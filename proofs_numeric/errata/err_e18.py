@@ -17,7 +17,7 @@ def _step(n: int, other: np.ndarray) -> Measurement:
     step = step_of(np.zeros(n + 1), values)
     return Measurement.equality(
         setting=f"tokens that differ in {np.count_nonzero(other)} coordinates, {n=}, d={dim}",
-        found=float(np.max(np.abs(step))),
+        measured=float(np.max(np.abs(step))),
         expected=float(np.sum(np.abs(step))) / dim,
         roundoff=4 * (n + dim) * U,
         size=dim,

@@ -26,17 +26,19 @@ def _token_by_token(counts: tuple[int, int]) -> Fraction:
 
 def _off(counts: tuple[int, int], query: int) -> Measurement:
     zeros, ones = counts
-    true, found = _token_by_token(counts), _attended(counts, query)
+    true, measured = _token_by_token(counts), _attended(counts, query)
     printed = _attended(counts, 0)
     # n1 / (n0 + n1) - n1 / (3 n0 + n1)
     apart = Fraction(2 * zeros * ones, (zeros + ones) * (3 * zeros + ones))
     return Measurement.equality(
         setting=f"{zeros} zeros, {ones} ones, the query of a {'one' if query else 'zero'}",
-        found=float(abs(found - true)),
+        measured=float(abs(measured - true)),
         expected=float(apart),
         roundoff=0.0,  # exact fractions
         size=zeros + ones,
-        hypotheses=(Hypothesis(name="the printed display", distance=float(abs(found - printed))),),
+        hypotheses=(
+            Hypothesis(name="the printed display", distance=float(abs(measured - printed))),
+        ),
     )
 
 

@@ -1,1 +1,1 @@
-"""What figures of the papers show, one file a figure."""
+"""Reproductions of the papers' figures, one file for each."""

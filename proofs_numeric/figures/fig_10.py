@@ -79,12 +79,12 @@ def _plateau(n: int, seeds: int, slope: float, content: float) -> Measurement:
     limit = -math.expm1(-slope) / -math.expm1(-slope * (n + 1)) * size
     kind = "none" if content else "ALiBi"
     draw = functools.partial(_step, kind=kind, slope=slope)
-    found = [draw(n, np.random.default_rng([n, seed, 1])) for seed in range(seeds)]
-    allowed = ERRORS * float(np.std(found, ddof=1)) / math.sqrt(seeds)  # the mean's own spread
+    measured = [draw(n, np.random.default_rng([n, seed, 1])) for seed in range(seeds)]
+    allowed = ERRORS * float(np.std(measured, ddof=1)) / math.sqrt(seeds)  # the mean's own spread
     return Measurement(
         setting=f"closed form of {'no positions' if content else 'ALiBi'}, {n=}, {seeds} seeds",
         size=n,
-        measured=float(np.mean(found)),
+        measured=float(np.mean(measured)),
         bound=limit + allowed,
         floor=limit - allowed,
         hypotheses=(Hypothesis(name="penalties left out", distance=content),),

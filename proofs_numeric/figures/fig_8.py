@@ -89,14 +89,14 @@ def compared(
     Returns:
       An equality up to the error of reading and that of our mean; or a bracket by a factor.
     """
-    found = [draw(n, np.random.default_rng([n, seed])) for seed in range(seeds)]
-    allowed = READING * paper + ERRORS * float(np.std(found, ddof=1)) / seeds**0.5
+    measured = [draw(n, np.random.default_rng([n, seed])) for seed in range(seeds)]
+    allowed = READING * paper + ERRORS * float(np.std(measured, ddof=1)) / seeds**0.5
     ends = (paper - allowed, paper + allowed) if reproduced else (paper / FACTOR, FACTOR * paper)
     kind = "reproduced" if reproduced else f"same order, within a factor {FACTOR}"
     return Measurement(
         setting=f"{kind}: {name}, {n=}, {seeds} seeds, paper {paper}",
         size=n,
-        measured=float(np.mean(found)),
+        measured=float(np.mean(measured)),
         bound=ends[1],
         floor=ends[0],
         hypotheses=hypotheses,

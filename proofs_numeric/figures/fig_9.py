@@ -109,10 +109,10 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     yield _near(setting, 2500.0, _crossing(), READING * 2500.0, norm="none")
 
 
-def _near(setting: str, found: float, form: float, allowed: float, **more: Any) -> Measurement:  # noqa: ANN401
+def _near(setting: str, measured: float, form: float, allowed: float, **more: Any) -> Measurement:  # noqa: ANN401
     """A number within what is allowed of the closed form."""
     ends = {"bound": form + allowed, "floor": form - allowed}
-    return Measurement(setting=setting, measured=found, **ends, **more)
+    return Measurement(setting=setting, measured=measured, **ends, **more)
 
 
 def _counter_case() -> Iterator[Measurement]:

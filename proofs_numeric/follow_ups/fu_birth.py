@@ -77,7 +77,7 @@ def _moments(
         scale = float(np.prod([last - k for k in range(order)]))
         yield Measurement.equality(
             setting=f"moment {order}, {setting}",
-            found=float(profile @ falling) / scale,
+            measured=float(profile @ falling) / scale,
             expected=_moment(depth, mixing, order),
             roundoff=RULE_ERROR,
             hypotheses=hypotheses,
@@ -99,8 +99,8 @@ def _transport(
     steps = np.diff(logs) * (density * PLACES)[1:]  # of the integral over ln x, from below or above
     beyond = 1 - residual_atom(depth, mixing) - np.cumsum(steps[::-1])[::-1]
     limit = np.append(np.maximum(beyond, 0), 1 - residual_atom(depth, mixing))
-    found = np.cumsum(profile)[np.minimum((PLACES * last + 1e-12).astype(int), last)]
-    area = float(np.sum(np.diff(PLACES) * np.abs(found - limit)[1:]))
+    measured = np.cumsum(profile)[np.minimum((PLACES * last + 1e-12).astype(int), last)]
+    area = float(np.sum(np.diff(PLACES) * np.abs(measured - limit)[1:]))
     return Measurement(
         setting=f"area between the distributions, {setting}",
         measured=area,
@@ -126,16 +126,16 @@ def _densities() -> Iterator[Measurement]:
     """Recursion against sum, and the pure case."""
     places = jnp.asarray([1e-6, 0.01, 0.3, 0.9, 1.0])
     for depth, mixing in ((1, 0.5), (6, 0.5), (24, 0.1), (6, 1.0)):
-        found = np.asarray(residual_density(places, depth, mixing))
+        measured = np.asarray(residual_density(places, depth, mixing))
         exact = np.asarray(
             cesaro_density(places, depth)
             if mixing == 1
             else residual_density_sum(places, depth, mixing)
         )
-        worst = int(np.argmax(np.abs(found - exact) / np.where(exact > 0, exact, 1)))
+        worst = int(np.argmax(np.abs(measured - exact) / np.where(exact > 0, exact, 1)))
         yield Measurement.equality(
             setting=f"density by recursion, H={depth}, alpha={mixing}",
-            found=float(found[worst]),
+            measured=float(measured[worst]),
             expected=float(exact[worst]),
             # Each step subtracts neighbors, at worst as at a double root.
             roundoff=4 * (depth + 4) ** 2 * U * float(exact[worst]),
@@ -153,9 +153,9 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """Logits that are not equal, as after training: the density says nothing of them."""
-    found = _compared(16, 4, 0.5, "quick", steep=6.0)
-    yield next(found)
+    """Logits that are not equal, as after training: the density does not hold for them."""
+    measured = _compared(16, 4, 0.5, "quick", steep=6.0)
+    yield next(measured)
 
 
 CLAIM = Claim(

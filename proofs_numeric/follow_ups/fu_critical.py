@@ -112,10 +112,10 @@ def _by_layer() -> Iterator[Measurement]:
     layer = np.asarray(_layer(gammas, overlaps))
     forms = np.asarray(_forms(np.full(len(cases), float(TOKENS)), gammas, overlaps))
     for i, (share, rho) in enumerate(cases):
-        for name, found, form in zip(("own weight", "cosine"), layer, forms, strict=True):
+        for name, measured, form in zip(("own weight", "cosine"), layer, forms, strict=True):
             yield Measurement.equality(
                 setting=f"{name} of one layer of {TOKENS} tokens, {share=}, {rho=}",
-                found=float(found[i]),
+                measured=float(measured[i]),
                 expected=float(form[i]),
                 # A factorization, products with logits of a size up to 7, and sums, of 8 terms;
                 # outputs have lengths of at least 0.15, by which errors grow.

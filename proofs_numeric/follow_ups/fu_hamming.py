@@ -41,13 +41,13 @@ def _compared(
     radius = float(np.max(np.linalg.norm(np.concatenate(values), axis=1)))
     rows = [_softmax(each) for each in logits]
     outputs = [row @ each for row, each in zip(rows, values, strict=True)]
-    found = {
+    quantities = {
         "weights": (float(np.sum(np.abs(rows[0] - rows[1]))), hamming_weight_bound),
         "mass": (float(np.max([np.sum(row[changed]) for row in rows])), substituted_mass_bound),
         "output": (float(np.linalg.norm(outputs[0] - outputs[1])), hamming_output_bound),
     }
     seen = np.concatenate(logits)
-    for name, (measured, function) in found.items():
+    for name, (measured, function) in quantities.items():
         numbers = (share, spread, radius)[: 3 if name == "output" else 2]
         bound = float(function(*map(jnp.asarray, numbers)))
         yield Measurement(

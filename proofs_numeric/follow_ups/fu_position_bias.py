@@ -50,16 +50,16 @@ def _least(weights: np.ndarray, mask: np.ndarray) -> float:
     return float(np.min(weights, where=mask, initial=1.0))
 
 
-def _floor(weights: np.ndarray, mask: np.ndarray, told: float) -> Hypothesis:
+def _floor(weights: np.ndarray, mask: np.ndarray, epsilon: float) -> Hypothesis:
     return Hypothesis(
         name="least weight of a seen token below the epsilon",
-        distance=max(0.0, told - _least(weights, mask)),
-        allowed=2 * U * told,
+        distance=max(0.0, epsilon - _least(weights, mask)),
+        allowed=2 * U * epsilon,
     )
 
 
 def _outside(weights: np.ndarray, kind: str) -> Hypothesis:
-    """A window's row may see more than the window: its bound stands for that."""
+    """Hypothesis of no weight outside the mask; the bound of a window covers weight beyond it."""
     allowed = MASKS["prefix"] if kind == "prefix" else CAUSAL
     return Hypothesis(
         name="weight on tokens that are not to be seen",
@@ -129,7 +129,7 @@ def _attained() -> Measurement:
     token = 1 + int(np.argmax(np.abs(products / bounds - 1)[1:]))
     return Measurement.equality(
         setting="epsilon to each earlier token, a token's weight on itself",
-        found=float(products[token]),
+        measured=float(products[token]),
         expected=float(bounds[token]),
         roundoff=ROUNDOFF * float(bounds[token]),
         hypotheses=(_floor(weights, CAUSAL, epsilon),),
@@ -138,7 +138,7 @@ def _attained() -> Measurement:
 
 
 def _decays(slope: float, spread: float) -> Iterator[Measurement]:
-    """Weights and, where it says something, rollouts between two ends; the closest to each."""
+    """Weights and, for bounds that are not trivial, rollouts between two ends; the closest."""
     weights = _attention(CAUSAL, spread, 5, slope)
     bracket, ends = _decay_ends(slope, spread)
     products = np.asarray(_rollout(weights))
@@ -149,10 +149,12 @@ def _decays(slope: float, spread: float) -> Iterator[Measurement]:
         yield from _between(f"rollout, {name}", products[-1:], ends, **more)
 
 
-def _between(setting: str, found: np.ndarray, ends: tuple, **more: object) -> Iterator[Measurement]:
+def _between(
+    setting: str, measured: np.ndarray, ends: tuple, **more: object
+) -> Iterator[Measurement]:
     seen = CAUSAL & (PLACE > 0)[:, None]  # the first row's weight is one
-    low, high = (np.broadcast_to(np.asarray(end), found.shape)[..., seen] for end in ends)
-    inside = found[..., seen]
+    low, high = (np.broadcast_to(np.asarray(end), measured.shape)[..., seen] for end in ends)
+    inside = measured[..., seen]
     # Exponents of up to N slopes and ranges multiply a rounding of their argument.
     relative = ROUNDOFF + 64 * N * DEPTH * U
     for name, left, right in (("upper end", inside, high), ("lower end", low, inside)):
@@ -173,14 +175,14 @@ def _peaks() -> Iterator[Measurement]:
         profile, peak = (np.asarray(each) for each in _profile(slope, depth=depth))
         yield Measurement.equality(
             setting=f"mode of the distance, L={depth}, slope {slope}",
-            found=float(np.argmax(profile)),
+            measured=float(np.argmax(profile)),
             expected=float(np.floor(peak)),
             roundoff=0.0,  # whole numbers
             size=depth,
         )
         yield Measurement.equality(
             setting=f"sum over the distances, L={depth}, slope {slope}",
-            found=float(np.sum(profile)),
+            measured=float(np.sum(profile)),
             expected=1.0,
             # Logarithms of factorials of size up to 1e5, and of their difference's error.
             roundoff=4 * 1e5 * U,
@@ -247,8 +249,8 @@ def _counter_case() -> Iterator[Measurement]:
     yield _tails("causal, told 1/16 where weights are 1/64", "causal", weights, 1 / 16)
     two = 0.75 * np.eye(N) + 0.25 * np.eye(N, k=-1)
     two[0, 0] = 1.0
-    told = f"rows that see 2 tokens, told a window of {WINDOW}"
-    yield _tails(told, "window", np.stack([two] * DEPTH), 1 / 4)
+    setting = f"rows that see 2 tokens, told a window of {WINDOW}"
+    yield _tails(setting, "window", np.stack([two] * DEPTH), 1 / 4)
     ahead = np.full((DEPTH, N, N), 1 / N)
     yield _tails("rows that see all tokens, also later ones", "causal", ahead, 1 / N)
 

@@ -1,4 +1,4 @@
-"""Attention alone brings all tokens together: their diameter after each layer, against a bound."""
+"""Rank collapse of pure attention: the tokens' diameter after each layer, against a bound."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -82,14 +82,16 @@ def _measured(models: _Model) -> _Numbers:
 
 def _evaluate(models: Sequence[_Model]) -> list[_Numbers]:
     padded = [*models, *[models[0]] * (AT_ONCE - len(models))]
-    found = _measured(jax.tree.map(lambda *leaves: np.stack(leaves), *padded))
-    return [jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), found) for i in range(len(models))]
+    measured = _measured(jax.tree.map(lambda *leaves: np.stack(leaves), *padded))
+    return [
+        jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), measured) for i in range(len(models))
+    ]
 
 
 def _against(models: dict[str, _Model], layers: int = LAYERS) -> Iterator[Measurement]:
-    for (name, model), found in zip(models.items(), _evaluate([*models.values()]), strict=True):
+    for (name, model), measured in zip(models.items(), _evaluate([*models.values()]), strict=True):
         for layer in range(layers):
-            diameter, sharp, power, roundoff = (float(each[layer]) for each in found)
+            diameter, sharp, power, roundoff = (float(each[layer]) for each in measured)
             more = {"hypotheses": _hypotheses(model), "size": layer + 1}
             yield Measurement(
                 setting=f"diameter, {name}, L={layer + 1}",

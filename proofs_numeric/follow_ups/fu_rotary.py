@@ -59,7 +59,7 @@ def _peaks() -> Iterator[Measurement]:
         )
         yield Measurement.equality(
             setting=f"key with a peak at {distance:g}, where it is",
-            found=float(np.argmax(kernel)),
+            measured=float(np.argmax(kernel)),
             expected=float(distance),
             roundoff=0.0,  # whole numbers
             size=distance,
@@ -126,12 +126,12 @@ def _increments() -> Iterator[Measurement]:
         )
     queries, keys = np.random.default_rng(3).normal(size=(2, 8, DIM))
     kernels = np.asarray(_kernels(queries, keys))
-    found = np.asarray(position_increments(jnp.asarray(kernels)))
+    measured = np.asarray(position_increments(jnp.asarray(kernels)))
     bound = float(np.max(_pairs(queries, keys)))
     for steps in (FAR // 4, FAR):
         yield Measurement(
             setting=f"mean increment over {steps} steps, rotary, 8 random heads",
-            measured=float(found[steps - 1]),
+            measured=float(measured[steps - 1]),
             bound=bound,
             roundoff=16 * FAR * U * bound,
             size=steps,
@@ -143,7 +143,7 @@ def _stays() -> Iterator[Measurement]:
     query, key = np.random.default_rng(4).normal(size=(2, 2 * len(APART)))
     constants = jnp.asarray(APART), jnp.asarray(DISTANCES)
     kernel = rotary_kernel(jnp.asarray(query), jnp.asarray(key), *constants)
-    found = np.asarray(position_increments(kernel[None]))
+    measured = np.asarray(position_increments(kernel[None]))
     norms = [np.asarray(frequency_norms(jnp.asarray(x))) for x in (query, key)]
     chords = norms[0] * norms[1] * 2 * np.sin(APART / 2)
     less, more = APART[:, None] - APART, APART[:, None] + APART
@@ -156,7 +156,7 @@ def _stays() -> Iterator[Measurement]:
         yield Measurement(
             setting=f"lower bound on the mean increment over {steps} steps, rotary",
             measured=least,
-            bound=float(found[steps - 1]),
+            bound=float(measured[steps - 1]),
             floor=0.0,  # it says something
             roundoff=16 * FAR * U * float(np.sum(chords)),
             size=steps,

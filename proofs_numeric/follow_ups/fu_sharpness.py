@@ -122,8 +122,8 @@ def _ranges() -> Iterator[Measurement]:
     maps[2] = np.diag(np.arange(1.0, dim + 1))
     query[2], keys[2] = 2 * np.eye(dim)[-1], 0.0
     keys[2, 0], keys[2, 1] = 3 * np.eye(dim)[-1], -3 * np.eye(dim)[-1]
-    found = np.asarray(_spectral(maps, query, keys)).T.tolist()
-    for name, (span, bound) in zip(("random, 1", "random, 2", "matched"), found, strict=True):
+    measured = np.asarray(_spectral(maps, query, keys)).T.tolist()
+    for name, (span, bound) in zip(("random, 1", "random, 2", "matched"), measured, strict=True):
         yield Measurement(
             setting=f"range of logits by spectral norms, {name}",
             measured=span,

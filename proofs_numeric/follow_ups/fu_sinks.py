@@ -79,9 +79,9 @@ def _constant(model: _Model, norm: Callable[[Array], Array]) -> Float[Array, ""]
     return jnp.max((1 + norm(model.linear) + norm(model.waves)) * most)
 
 
-def _against(setting: str, model: _Model, found: tuple, *, dropped: float = 1.0) -> Measurement:
-    """The token closest to the bound; ``dropped`` is a factor on the weights that it is told."""
-    jacobian, weights = (np.asarray(each) for each in found)
+def _against(setting: str, model: _Model, measured: tuple, *, dropped: float = 1.0) -> Measurement:
+    """The token closest to the bound; ``dropped`` is a factor on the bound's weights."""
+    jacobian, weights = (np.asarray(each) for each in measured)
     norms = np.linalg.norm(jacobian.transpose(1, 0, 2), 2, (-2, -1))
     size = lambda matrices: np.linalg.norm(matrices, 2, (-2, -1))
     constant = np.asarray(_constant(model, size))
@@ -131,8 +131,8 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     models = [_drawn(seed, scale) for seed, scale in enumerate(scales)] + [_aligned(1.0)]
     jacobians, weights = _both(_stacked(*models))
     names = [f"random matrices, logits of {scale:g}" for scale in scales] + ["multiples of one"]
-    for name, model, *found in zip(names, models, jacobians, weights, strict=True):
-        yield _against(name, model, tuple(found))
+    for name, model, *measured in zip(names, models, jacobians, weights, strict=True):
+        yield _against(name, model, tuple(measured))
     for sink in (Fraction(0), Fraction(1, 2), Fraction(9, 10)):
         for n, layers in ((2, 4), (12, 8), (32, 8)):
             yield _absorbed(n, layers, sink)
@@ -148,10 +148,10 @@ def _with_sink(n: int, sink: float) -> np.ndarray:
 def _absorbed(n: int, layers: int, sink: Fraction) -> Measurement:
     """Products of layers with a sink against the sum in rationals."""
     exact = float(1 - sink_rollout(n, layers, sink)[0])
-    found = product(_with_sink(n, float(sink)), [Fraction(1, 2)] * layers)
+    measured = product(_with_sink(n, float(sink)), [Fraction(1, 2)] * layers)
     return Measurement.equality(
         setting=f"1 - pi_1 with a sink of {sink}, {n=}, L={layers}",
-        found=float(np.sum(found[1:])),
+        measured=float(np.sum(measured[1:])),
         expected=exact,
         # Weights 1 - s are rounded at the size of one, in each layer.
         roundoff=4 * layers * (n + 8) * U * exact,
@@ -165,19 +165,19 @@ def _rates() -> Iterator[Measurement]:
     heads = jnp.asarray([[_with_sink(n, 0.9), _with_sink(n, 0.0)]])
     # The mean over rows of s + (1 - s) / i.
     harmonic = float(sum(Fraction(1, i) for i in range(1, n + 1))) / n
-    found = np.asarray(mean_first_weight(heads))[0]
+    measured = np.asarray(mean_first_weight(heads))[0]
     for name, value, expected in zip(
-        ("0.9", "0"), found, (0.9 + 0.1 * harmonic, harmonic), strict=True
+        ("0.9", "0"), measured, (0.9 + 0.1 * harmonic, harmonic), strict=True
     ):
         yield Measurement.equality(
             setting=f"mean first weight with a sink of {name}, {n=}",
-            found=float(value),
+            measured=float(value),
             expected=expected,
             roundoff=2 * n * U,
         )
     yield Measurement.equality(
         setting="rate of sinks above 0.8",
-        found=float(sink_rate(mean_first_weight(heads))),
+        measured=float(sink_rate(mean_first_weight(heads))),
         expected=0.5,
         roundoff=0.0,
     )
@@ -190,20 +190,20 @@ def _ratio(model: _Model) -> Float[Array, ""]:
     inputs = _inputs()
     run = lambda row: _last(model, inputs.at[0].set(row))
     jacobian, weights = jax.jacfwd(run, has_aux=True)(inputs[0])
-    found = jnp.linalg.norm(jacobian) * D**-0.5
+    measured = jnp.linalg.norm(jacobian) * D**-0.5
     size = lambda matrices: jnp.sqrt(jnp.sum(matrices**2, axis=(-2, -1)) + 1e-12) * D**-0.5
-    return found / multi_head_path_bound(weights, _constant(model, size))[0]
+    return measured / multi_head_path_bound(weights, _constant(model, size))[0]
 
 
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps = 60 if suite == "quick" else 1000
     starts = _stacked(*(_drawn(seed, 1.0) for seed in range(4)))
     model = jax.tree.map(np.asarray, ascend(_ratio, starts, steps=steps).instance)
-    found = _both(_stacked(*[model] * 5))
+    measured = _both(_stacked(*[model] * 5))
     yield _against(
         f"4 starts, {steps} steps over logits and matrices",
         model,
-        tuple(each[0] for each in found),
+        tuple(each[0] for each in measured),
     )
 
 
@@ -211,8 +211,8 @@ def _counter_case() -> Iterator[Measurement]:
     """Half the weights, as of a mean over heads in place of their sum; attention as it is."""
     model, true = _aligned(1.0), _aligned(0.0)
     true = true._replace(steep=np.array([STEEP, 0.0, 0.0]))
-    found = _both(_stacked(model, *[true] * 4))
-    half, moving = (tuple(each[index] for each in found) for index in (0, 1))
+    measured = _both(_stacked(model, *[true] * 4))
+    half, moving = (tuple(each[index] for each in measured) for index in (0, 1))
     yield _against("multiples of one, half the weights", model, half, dropped=0.5)
     yield _against("multiples of one, true attention", true, moving)
 

@@ -30,7 +30,7 @@ def _known() -> Iterator[Measurement]:
         for n, value in zip(SSMAX_LENGTHS, values, strict=True):
             yield Measurement.equality(
                 setting=f"three digits, {gap=}, {n=}",
-                found=_form(n, gap),
+                measured=_form(n, gap),
                 expected=value,
                 roundoff=0.0005,
                 size=n,
@@ -44,10 +44,10 @@ def _map() -> Iterator[Measurement]:
     for gap in (2.0, 2.5, 250.0):
         logits[:, 0] = gap
         greatest = np.asarray(_weights(logits, SCALE))[:, 0].tolist()
-        for n, found in zip(lengths, greatest, strict=True):
+        for n, measured in zip(lengths, greatest, strict=True):
             yield Measurement.equality(
                 setting=f"by the map, {gap=}, {n=}",
-                found=found,
+                measured=measured,
                 expected=_form(n, gap),
                 # A sum of n terms, and exponents of a size s g log n that are rounded.
                 roundoff=(2 * n + 32 + 4 * SCALE * gap * np.log(n)) * U,
@@ -85,7 +85,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
             yield _phase(gap, 10.0**exponent)
     yield Measurement.equality(
         setting="at s g = 1 the weight is near one half, n=1e9",
-        found=_form(1e9, 1 / SCALE),
+        measured=_form(1e9, 1 / SCALE),
         expected=0.5,
         roundoff=1e-9,  # n / (2 n - 1)
         size=1e9,
@@ -94,7 +94,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 def _counter_case() -> Iterator[Measurement]:
     n = 1e9
-    # The bounds for s g = 1.075 and 0.86, held against the other of the two.
+    # The bounds for s g = 1.075 and 0.86, compared with the other of the two.
     yield Measurement(
         setting=f"below s g = 1, as if it became sharp, {n=:g}",
         measured=1 - _form(n, 2.0),

@@ -76,7 +76,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """All tokens but the last have collapsed: of the last nothing follows."""
+    """All tokens but the last have collapsed: the last may be anywhere."""
     values = np.tile(np.ones((1, DIM)), (16, 1))
     values[-1] = -1.0
     collapsed = np.tile(np.ones((1, DIM)), (16, 1))

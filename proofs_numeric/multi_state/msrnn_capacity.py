@@ -1,4 +1,4 @@
-"""Under any policy, a state of k slots shows k + 1 tokens: until then nothing is missing."""
+"""Under any policy, a query attends to k + 1 tokens with k slots: no eviction until then."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """One token more, and each of them is missed."""
+    """One token more: evicting any of them changes the result."""
     for name in _QUICK:
         yield from _rows(name, range(SLOTS + 2, SLOTS + 3))
 

@@ -1,4 +1,4 @@
-"""Decisions that can be followed by hand: streams, heads, ties, lifetimes, and Figure 2."""
+"""Evictions worked out by hand: streams, heads, ties, lifetimes, and Figure 2."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,11 @@ from glassesjax.precision import RoundingPlan
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.decoders import U
 
-# Weight of token j at step t before it is shared out among the tokens that are held.
+# Weight of token j at step t before it is distributed over the cached tokens.
 STREAM = ((1,), (1, 4), (1, 5, 2), (1, 4, 2, 3), (3, 1, 2, 4, 3), (9, 9, 3, 1, 2, 5))
 KEPT = {"window": (3, 4, 5), "window+1": (0, 4, 5), "h2o@2": (1, 4, 5), "tova": (2, 4, 5)}
 MASSES = (2.4544, 0.4176, 0.2941)  # of H2O's three, to the four places that are printed
-# Figure 2 of the paper: the head mean of each step over the tokens held, and who is dropped.
+# Figure 2 of the paper: the head mean of each step over the cached tokens, and the evicted ones.
 FIGURE = (
     (0.2, 0.1, 0.1, 0.2, 0.4),
     (0.2, 0.05, 0.1, 0.1, 0.2, 0.35),
@@ -42,11 +42,11 @@ GAPS = {10: 10.0, 11: 0.8746, 100: 1.5272, 4096: 2.1184}
 def _follow(
     weights: Float[Array, "steps steps"], name: str, slots: int
 ) -> tuple[KVCache, Int[Array, " steps"]]:
-    """The cache and the victims, given each step's weights by position."""
+    """The cache and the evicted tokens, given each step's weights by position."""
     places = slots + 1
     blank = jnp.zeros((1, places, 1), weights.dtype)
-    held = jnp.full((1, places), EMPTY, jnp.int32)
-    start = KVCache(blank, blank, held, jnp.zeros((1, places), weights.dtype))
+    cached = jnp.full((1, places), EMPTY, jnp.int32)
+    start = KVCache(blank, blank, cached, jnp.zeros((1, places), weights.dtype))
 
     def step(cache: KVCache, row: tuple[Array, Array]) -> tuple[KVCache, Array]:
         now, weight = row
@@ -65,22 +65,24 @@ def _square(rows: Sequence[Sequence[float]]) -> np.ndarray:
     return np.stack([np.pad(np.asarray(row, float), (0, len(rows) - len(row))) for row in rows])
 
 
-def _equal(setting: str, wrong: float, *told: Hypothesis) -> Measurement:
-    return Measurement(setting=setting, measured=float(wrong), bound=0.0, hypotheses=told)
+def _equal(setting: str, wrong: float, *hypotheses: Hypothesis) -> Measurement:
+    return Measurement(setting=setting, measured=float(wrong), bound=0.0, hypotheses=hypotheses)
 
 
 @functools.partial(jax.jit, static_argnames="name")
 def _decide(
-    held: Int[Array, "groups places"], weight: Float[Array, "groups places"], name: str
+    cached: Int[Array, "groups places"], weight: Float[Array, "groups places"], name: str
 ) -> tuple[KVCache, Int[Array, " groups"]]:
     """One decision at step 2 among three tokens, of which a state of two keeps two."""
-    blank = jnp.zeros((len(held), 3, 1), weight.dtype)
-    cache = KVCache(blank, blank, held, jnp.zeros_like(weight))
+    blank = jnp.zeros((len(cached), 3, 1), weight.dtype)
+    cache = KVCache(blank, blank, cached, jnp.zeros_like(weight))
     return forget(cache, weight, jnp.asarray(2, jnp.int32), policy(name), jnp.asarray(True))
 
 
-def _victims(weight: np.ndarray, held: Sequence[int] = (0, 1, 2), name: str = "tova") -> list[int]:
-    places = np.broadcast_to(np.asarray(held, np.int32), weight.shape)
+def _victims(
+    weight: np.ndarray, cached: Sequence[int] = (0, 1, 2), name: str = "tova"
+) -> list[int]:
+    places = np.broadcast_to(np.asarray(cached, np.int32), weight.shape)
     return np.asarray(_decide(places, weight, name)[1]).tolist()
 
 
@@ -96,9 +98,9 @@ def _weights(logits: Float[Array, "heads places"]) -> Float[Array, "one places"]
         positions=NoPositions(),
     )
     query = jnp.eye(2, dtype=logits.dtype)[None] / config.scale  # one row of two heads
-    held, now = jnp.arange(3, dtype=jnp.int32)[None], jnp.full(1, 2, jnp.int32)
+    cached, now = jnp.arange(3, dtype=jnp.int32)[None], jnp.full(1, 2, jnp.int32)
     plan = RoundingPlan.of_dtype(logits.dtype)
-    _, weights = attend(config, plan, query, logits.T[None], logits.T[None], held, now)
+    _, weights = attend(config, plan, query, logits.T[None], logits.T[None], cached, now)
     return jnp.mean(weights[:, 0], axis=0)[None]
 
 
@@ -113,15 +115,15 @@ def _heads() -> Iterator[Measurement]:
 
 
 def _ties() -> Iterator[Measurement]:
-    for held in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
-        wrong = _victims(np.full((1, 3), 1 / 3), held) != [0]
-        yield _equal(f"a tie, positions {held} in their places: the smallest", wrong)
+    for cached in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        wrong = _victims(np.full((1, 3), 1 / 3), cached) != [0]
+        yield _equal(f"a tie, positions {cached} in their places: the smallest", wrong)
     same = _victims(np.asarray([[0.4, 0.3, 0.3]])) != [1]
     yield _equal("a tie of the last two: the smaller position", same)
 
 
 def _itself() -> Iterator[Measurement]:
-    """The newest token competes: if it is dropped, the state is what it was."""
+    """The newest token is a candidate: if it is evicted, the state is unchanged."""
     before = np.asarray([[0, 1, EMPTY]])
     cache, gone = _decide(np.asarray([[0, 1, 2]], np.int32), np.asarray([[0.5, 0.4, 0.1]]), "tova")
     wrong = int(gone[0] != 2) + int(np.sum(np.asarray(cache.position) != before))
@@ -129,7 +131,7 @@ def _itself() -> Iterator[Measurement]:
 
 
 def _single() -> Iterator[Measurement]:
-    """One slot: the larger of two weights stays, the elder's or the newer's."""
+    """One slot: the token with the larger of two weights stays, the older or the newer."""
     weights = _square(((1,), (2, 1), (3, 0, 1), (2, 0, 0, 5)))
     cache, gone = _follow(weights, "tova", 1)
     wrong = np.asarray(gone).tolist() != [EMPTY, 1, 2, 0] or int(np.max(cache.position)) != 3
@@ -137,7 +139,7 @@ def _single() -> Iterator[Measurement]:
 
 
 def _lives() -> Iterator[Measurement]:
-    """Steps from a token's own to the one that drops it, both counted."""
+    """Lifetime: steps from a token's own to the one that evicts it, both included."""
     _, gone = _follow(_square(STREAM), "tova", 3)
     steps = np.full((1, len(STREAM)), len(STREAM), np.int32)
     for step, victim in enumerate(np.asarray(gone).tolist()):
@@ -148,12 +150,12 @@ def _lives() -> Iterator[Measurement]:
 
 
 def _bytes() -> Iterator[Measurement]:
-    """LLaMA-2-7B's shape in 16 bits; a state of 511 slots has 512 places."""
+    """LLaMA-2-7B's shape in 16 bits; a capacity of 511 tokens takes 512 slots."""
     expected = 2 * 32 * 512 * 4096 * 2  # 0.268 GB of keys and values
     beside = 32 * 512 * (4 + 4)  # a position and a mass for each place of a layer
     yield Measurement.equality(
         setting="LLaMA-2-7B, keys and values of 512 tokens, bytes",
-        found=float(state_bytes(LLAMA, policy("tova"), 511, jnp.bfloat16) - beside),
+        measured=float(state_bytes(LLAMA, policy("tova"), 511, jnp.bfloat16) - beside),
         expected=float(expected),
         roundoff=0.0,
     )
@@ -163,33 +165,33 @@ def _stream() -> Iterator[Measurement]:
     for name, kept in KEPT.items():
         cache, _ = _follow(_square(STREAM), name, 3)
         position, mass = np.asarray(cache.position[0]), np.asarray(cache.mass[0])
-        found = sorted(position[position != EMPTY].tolist())
-        yield _equal(f"stream, {name} keeps {kept}", len(set(kept) ^ set(found)))
+        measured = sorted(position[position != EMPTY].tolist())
+        yield _equal(f"stream, {name} keeps {kept}", len(set(kept) ^ set(measured)))
         if name == "h2o@2":
             for token, expected in zip(kept, MASSES, strict=True):
                 yield Measurement.equality(
                     setting=f"stream, h2o@2, mass of token {token}",
-                    found=float(mass[position == token][0]),
+                    measured=float(mass[position == token][0]),
                     expected=expected,
                     roundoff=0.5e-4,
                 )
 
 
 def _figure(rolled: int) -> Measurement:
-    """Figure 2 gives weights over the tokens that are held, so they are put where these stand."""
-    by_position, held, moved = np.zeros((9, 9)), list(range(4)), 0.0
+    """Figure 2: weights over the cached tokens, placed at their positions."""
+    by_position, cached, moved = np.zeros((9, 9)), list(range(4)), 0.0
     for step, row in enumerate(FIGURE, start=4):
-        held.append(step)
-        by_position[step, held] = np.roll(row, rolled)
-        moved = max(moved, float(np.max(np.abs(by_position[step, held] - row))))
+        cached.append(step)
+        by_position[step, cached] = np.roll(row, rolled)
+        moved = max(moved, float(np.max(np.abs(by_position[step, cached] - row))))
         if (gone := DROPPED[step - 4]) != EMPTY:
-            held.remove(gone)
+            cached.remove(gone)
     for step in range(4):
         by_position[step, : step + 1] = 1
     _, victims = _follow(by_position, "tova", 5)
     wrong = np.sum(np.asarray(victims)[4:] != np.asarray(DROPPED))
-    told = Hypothesis(name="difference from the weights of the figure", distance=moved)
-    return _equal(f"Figure 2, weights moved by {rolled}", int(wrong), told)
+    hypothesis = Hypothesis(name="difference from the weights of the figure", distance=moved)
+    return _equal(f"Figure 2, weights moved by {rolled}", int(wrong), hypothesis)
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
@@ -197,12 +199,12 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     yield _figure(0)
     for part in (_heads, _ties, _itself, _single, _lives, _bytes):
         yield from part()
-    found = np.asarray(compress_gap(jnp.asarray([float(gap) for gap in GAPS])))
-    for (gap, expected), got in zip(GAPS.items(), found.tolist(), strict=True):
+    measured = np.asarray(compress_gap(jnp.asarray([float(gap) for gap in GAPS])))
+    for (gap, expected), got in zip(GAPS.items(), measured.tolist(), strict=True):
         exact = gap <= 10
         yield Measurement.equality(
             setting=f"a gap of {gap}",
-            found=got,
+            measured=got,
             expected=expected,
             roundoff=16 * U if exact else 0.5e-4,
         )

@@ -1,4 +1,4 @@
-"""What a bounded state takes does not depend on the length of the text."""
+"""The memory of a bounded state does not depend on the length of the text."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def _instance(name: str, length: int, slots: int) -> Measurement:
     bound = state_bytes(TURNED, policy(name), SLOTS, np.float64)
     return Measurement.equality(
         setting=f"{name}, {length} tokens, {slots} slots",
-        found=float(_stored(name, length, slots)),
+        measured=float(_stored(name, length, slots)),
         expected=float(bound),
         roundoff=0.0,
         hypotheses=(
@@ -34,7 +34,7 @@ def _instance(name: str, length: int, slots: int) -> Measurement:
 
 
 def _yielded(name: str, texts: int, chunk: int = 7) -> list[int]:
-    """Bytes of all that reading on gives after each chunk of so many texts, one behind another."""
+    """Bytes of all results after each chunk, over texts processed one after another."""
     decoders, tokens = cases()
     model = unroll(jax.tree.map(lambda weights: weights[0], decoders))
     text = np.tile(tokens[0], texts)
@@ -47,7 +47,7 @@ def _read() -> Iterator[Measurement]:
     few, many = _yielded("tova", 1), _yielded("tova", 10)
     yield Measurement.equality(
         setting=f"tova, {10 * LENGTH} tokens in chunks of 7, as {LENGTH}",
-        found=float(max(many)),
+        measured=float(max(many)),
         expected=float(max(few)),
         roundoff=0.0,
         hypotheses=(Hypothesis(name="slots over the budget", distance=0.0),),
@@ -63,7 +63,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """A state that forgets nothing has as many slots as tokens."""
+    """A state without eviction has as many slots as tokens."""
     yield _instance("full", LENGTH, LENGTH)
 
 

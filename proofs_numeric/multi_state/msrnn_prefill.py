@@ -1,4 +1,4 @@
-"""Reading a prompt at once, with decisions token by token, equals reading it token by token."""
+"""Prefill of a prompt with per-token eviction equals processing it token by token."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """One cut after the whole prompt shows its tokens what they could no longer have seen."""
+    """One-shot eviction after the prompt: its tokens attend to tokens evicted per token."""
     yield _instance("tova", "cut")
 
 

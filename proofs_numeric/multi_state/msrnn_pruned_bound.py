@@ -1,4 +1,4 @@
-"""Theorem 5.1 for a bounded state: the path sum over pruned weights, and what it may not miss."""
+"""Theorem 5.1 for a bounded state: the path sum over pruned attention weights."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -27,39 +27,39 @@ BATCH = 16
 
 
 @jax.jit
-def _all(cases: Pruned, sigma: Array, told: Array) -> tuple[Array, ...]:
-    """Derivatives, logits, and the bound by what it is told of when tokens were dropped."""
+def _all(cases: Pruned, sigma: Array, evicted_at: Array) -> tuple[Array, ...]:
+    """Derivatives, logits, and the bound for the given eviction steps."""
 
-    def one(case: Pruned, sigma: Array, told: Array) -> tuple[Array, ...]:
+    def one(case: Pruned, sigma: Array, evicted_at: Array) -> tuple[Array, ...]:
         run = lambda resid: last_row(case, resid)
         jacobian, logits = jax.jacrev(run, has_aux=True)(case.decoder.resid)
         decoder = case.decoder
         divisors = decoder.beta1, decoder.beta2, decoder.beta3
-        return jacobian, logits, pruned_path_bound(logits, told, *divisors, sigma)
+        return jacobian, logits, pruned_path_bound(logits, evicted_at, *divisors, sigma)
 
-    return jax.vmap(one)(cases, sigma, told)
+    return jax.vmap(one)(cases, sigma, evicted_at)
 
 
 class _Found(NamedTuple):
     norms: np.ndarray
     bounds: np.ndarray
     dependence: float
-    missed: float  # how far what the bound was told is from when tokens were dropped
+    missed: float  # difference between the steps given to the bound and the eviction steps
     broken: float
     case: Pruned
     logits: np.ndarray
 
 
-def _run(cases: list[Pruned], told: list[np.ndarray] | None = None) -> Iterator[_Found]:
-    """Instances in batches of one shape, each once more with its attention held fixed."""
-    told = [case.forgotten for case in cases] if told is None else told
+def _run(cases: list[Pruned], evicted_at: list[np.ndarray] | None = None) -> Iterator[_Found]:
+    """Instances in batches of one shape, each also with constant attention weights."""
+    evicted_at = [case.forgotten for case in cases] if evicted_at is None else evicted_at
     for begin in range(0, len(cases), BATCH):
-        some, of = cases[begin : begin + BATCH], told[begin : begin + BATCH]
+        some, of = cases[begin : begin + BATCH], evicted_at[begin : begin + BATCH]
         filled, said = some + some[-1:] * (BATCH - len(some)), of + of[-1:] * (BATCH - len(of))
-        held = [
+        constant = [
             case._replace(decoder=case.decoder._replace(moves=np.float64(0))) for case in filled
         ]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled, *held)
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled, *constant)
         sigma = np.stack([paper_decoder.sigma(case.decoder) for case in filled] * 2)
         jacobians, logits, bounds = map(np.asarray, _all(stacked, sigma, np.stack(said * 2)))
         for at, (case, steps) in enumerate(zip(some, of, strict=True)):
@@ -85,25 +85,25 @@ def _found(
     return _Found(norms, bounds, added, missed, broken, case, logits)
 
 
-def _against(setting: str, found: _Found, *, attained: bool = False, **more: Any) -> Measurement:  # noqa: ANN401
+def _against(setting: str, measured: _Found, *, attained: bool = False, **more: Any) -> Measurement:  # noqa: ANN401
     """The token whose derivative comes closest to its bound, or lies farthest from it."""
-    ratios = quotients(found.norms, found.bounds)
+    ratios = quotients(measured.norms, measured.bounds)
     if attained:  # a token that nobody hears any more is at zero on both sides
-        ratios = np.where(found.bounds > 0, np.abs(ratios - 1), ratios)
+        ratios = np.where(measured.bounds > 0, np.abs(ratios - 1), ratios)
     token = int(np.argmax(ratios))
-    bound = float(found.bounds[token])
+    bound = float(measured.bounds[token])
     names = ("derivative of the attention weights", "steps by which the bound's state differs")
     hypotheses = (
-        Hypothesis(name=names[0], distance=found.dependence),
-        Hypothesis(name=names[1], distance=found.missed),
-        Hypothesis(name="weights and inputs that are not finite", distance=found.broken),
+        Hypothesis(name=names[0], distance=measured.dependence),
+        Hypothesis(name=names[1], distance=measured.missed),
+        Hypothesis(name="weights and inputs that are not finite", distance=measured.broken),
     )
     return Measurement(
         setting=setting,
-        measured=float(found.norms[token]),
+        measured=float(measured.norms[token]),
         bound=bound,
         floor=bound if attained else -np.inf,
-        roundoff=paper_decoder.relative_roundoff(found.case.decoder) * bound,
+        roundoff=paper_decoder.relative_roundoff(measured.case.decoder) * bound,
         hypotheses=hypotheses,
         **more,
     )
@@ -124,45 +124,45 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
                 options = {"linear": linear, "logit_scale": scale}
                 cases.append(_case(policy, slots, slots, **options))
                 settings.append((linear, slots, f"{policy}, k={slots}, {name}"))
-    found = list(_run(cases))
-    for (linear, slots, setting), one in zip(settings, found, strict=True):
+    measured = list(_run(cases))
+    for (linear, slots, setting), one in zip(settings, measured, strict=True):
         yield _against(setting, one, attained=linear, size=slots)
     broken = cases[0].decoder._replace(resid=np.full_like(cases[0].decoder.resid, np.nan))
     [one] = _run([cases[0]._replace(decoder=broken)])
     yield _against("inputs that are not numbers", one)
-    yield _silence(cases[1], found[1], 2)
-    yield from _conserved(found[: 3 * len(kinds)])
+    yield _silence(cases[1], measured[1], 2)
+    yield from _conserved(measured[: 3 * len(kinds)])
 
 
-def _silence(case: Pruned, found: _Found, slots: int) -> Measurement:
-    """Beyond layers times slots, a window without sinks hears nothing at all."""
+def _silence(case: Pruned, measured: _Found, slots: int) -> Measurement:
+    """Beyond layers times slots, the influence under a window without sinks is zero."""
     reach = window_reach(LAYERS, slots)
-    far = found.norms[: LENGTH - 1 - reach]
+    far = measured.norms[: LENGTH - 1 - reach]
     return Measurement.equality(
         setting=f"window, k={slots}: the loudest of {len(far)} tokens beyond L k",
-        found=float(np.max(far)),
+        measured=float(np.max(far)),
         expected=0.0,
         roundoff=0.0,
     )
 
 
-def _conserved(found: list[_Found]) -> Iterator[Measurement]:
-    """What the past says goes through the state: the flow of all held tokens is its share."""
+def _conserved(measured: list[_Found]) -> Iterator[Measurement]:
+    """Influence of the past passes through the state: it equals the flow of all cached tokens."""
     step = LENGTH // 2
-    for number, one in enumerate(found):
+    for number, one in enumerate(measured):
         shares = 1 / (1 + one.case.decoder.beta1)
         flow, share, lost = map(np.asarray, _flows(one.logits, one.case.forgotten, shares, step))
         setting = f"rollout of the past through the state, instance {number}"
         yield Measurement.equality(
             setting=setting,
-            found=float(flow),
+            measured=float(flow),
             expected=float(share),
             roundoff=4 * LAYERS * (LENGTH + 16) * U,
             size=step,
         )
         yield Measurement.equality(
             setting=f"through what was dropped, instance {number}",
-            found=float(lost),
+            measured=float(lost),
             expected=0.0,
             roundoff=0.0,
         )
@@ -206,12 +206,12 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     matrices = [random.normal(size=(starts, LAYERS, 4, 4)) / 2 for _ in range(5)]
     inputs, logs = random.normal(size=(starts, LENGTH, 4)), random.normal(size=(starts, 2, LAYERS))
     free = ascend(_ratio, (inputs, *matrices, logs), steps=steps).instance
-    [found] = _run([Pruned(jax.tree.map(np.asarray, _instance(free)), _FORGOTTEN)])
-    yield _against(f"{starts} starts, {steps} steps over weights, inputs, divisors", found)
+    [measured] = _run([Pruned(jax.tree.map(np.asarray, _instance(free)), _FORGOTTEN)])
+    yield _against(f"{starts} starts, {steps} steps over weights, inputs, divisors", measured)
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """The weights of full attention; then attention that is not held."""
+    """The weights of full attention; then attention weights that depend on the input."""
     cases = [_case("window", 2, seed, linear=True) for seed in range(BATCH)]
     everything = np.full((LAYERS, LENGTH), LENGTH, np.int32)
     worst = lambda one: np.max(quotients(one.norms, one.bounds))

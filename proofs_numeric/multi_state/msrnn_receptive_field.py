@@ -1,4 +1,4 @@
-"""A window of k slots and L layers hears exactly L k tokens back."""
+"""The receptive field of a window of k slots and L layers is exactly L k tokens back."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ _LADDER = ((1, 3), (2, 4), (3, 3))  # layers and slots; all reach less far than 
 
 
 def _moved(name: str, back: int, layers: int = LAYERS, slots: int = SLOTS) -> float:
-    """How far the last representation moves when the token so far back is another one."""
+    """Change of the last representation when the token at a distance is replaced."""
     decoders, tokens = cases(dataclasses.replace(TURNED, num_layers=layers))
     other = tokens.copy()
     other[:, -1 - back] = (other[:, -1 - back] + 1) % TURNED.vocab_size
@@ -25,7 +25,7 @@ def _moved(name: str, back: int, layers: int = LAYERS, slots: int = SLOTS) -> fl
 
 
 def _instance(layers: int, slots: int, back: int) -> Measurement:
-    """Something changes within the reach, nothing beyond."""
+    """The representation changes within the receptive field, and not beyond."""
     heard = back <= layers * slots
     return Measurement(
         setting=f"{layers} layers, {slots} slots, {back} tokens back",

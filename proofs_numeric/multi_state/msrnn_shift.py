@@ -1,4 +1,4 @@
-"""A text that begins at a later position is the same text, if positions are seen as differences."""
+"""With relative positions, representations do not depend on the position of the first token."""
 
 from collections.abc import Iterator
 
@@ -22,8 +22,8 @@ from proofs_numeric.support.replays import (
 def _instance(encoding: str, config: DecoderConfig, name: str, shift: int) -> Measurement:
     decoders, tokens = cases(config)
     here, there = (walk(decoders, tokens, name, seen=first) for first in (0, shift))
-    held = [np.sort(np.asarray(walked.position), axis=-1) for walked in (here, there)]
-    moved = np.where(held[0] < 0, held[0], np.add(held[0], shift))
+    cached = [np.sort(np.asarray(walked.position), axis=-1) for walked in (here, there)]
+    moved = np.where(cached[0] < 0, cached[0], np.add(cached[0], shift))
     # An angle is a position times a frequency of at most one, and as uncertain as its last bit.
     # 64 = 2 passes x 2 layers x 16: a logit moves by the angle times at most its own size, which
     # the queries' scale of 3 makes a few; softmax doubles it, and the next norm may as well.
@@ -31,7 +31,7 @@ def _instance(encoding: str, config: DecoderConfig, name: str, shift: int) -> Me
     relative = isinstance(config.positions, NoPositions | Rotary | Alibi)
     return Measurement(
         setting=f"{encoding}, {name}, from position {shift}",
-        measured=apart(here.y, there.y) + float(np.sum(moved != held[1])),
+        measured=apart(here.y, there.y) + float(np.sum(moved != cached[1])),
         bound=0.0,
         roundoff=roundoff(here.y) + turned,
         hypotheses=(

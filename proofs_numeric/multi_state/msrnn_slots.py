@@ -1,4 +1,4 @@
-"""Where a token is stored means nothing: its position is stored with it."""
+"""Representations do not depend on the order of slots: positions are stored with the tokens."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ _FULL = ("tova", "h2o", "window+1", "tova@1")
 
 
 def _distance(plain: Walked, moved: Walked) -> float:
-    """Of representations; one more for each step whose sets of kept tokens differ."""
+    """Distance of representations, plus one for each step with different retained tokens."""
     first, second = (np.sort(np.asarray(walked.position), axis=-1) for walked in (plain, moved))
     return apart(plain.y, moved.y) + float(np.sum(first != second))
 

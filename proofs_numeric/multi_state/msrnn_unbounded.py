@@ -1,4 +1,4 @@
-"""A Transformer read token by token, with a state that forgets nothing, is the Transformer."""
+"""Decoding token by token without eviction equals the parallel pass of the Transformer."""
 
 from collections.abc import Iterator
 

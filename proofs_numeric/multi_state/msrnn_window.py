@@ -48,7 +48,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """A band of k, and the last k + 1 tokens read alone: right for one layer, wrong for two."""
+    """A band of k, and the last k + 1 tokens alone: equal for one layer, different for two."""
     yield _instance(SLOTS, 2)
     decoders, tokens = cases()
     shown, rest = tokens[:, -SLOTS - 1 :], tokens[:, : -SLOTS - 1]

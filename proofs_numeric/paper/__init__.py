@@ -1,1 +1,1 @@
-"""Statements of Transformers need glasses! (arXiv 2406.04267v2), one file a claim."""
+"""Statements of Barbero et al., arXiv 2406.04267v2, one file for each claim."""

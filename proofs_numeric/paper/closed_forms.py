@@ -57,18 +57,18 @@ def product(weights: np.ndarray, shares: Sequence[Fraction]) -> np.ndarray:
 
 def _equal(
     setting: str,
-    found: Sequence[float] | np.ndarray,
+    measured: Sequence[float] | np.ndarray,
     exact: Sequence[Fraction],
     hypotheses: tuple[Hypothesis, ...] = (),
     rounded: float = 0.0,
 ) -> Measurement:
     """The entry whose relative error is the largest."""
     expected = np.array([float(entry) for entry in exact])
-    off = np.abs(np.asarray(found) - expected)
+    off = np.abs(np.asarray(measured) - expected)
     at = int(np.argmax(off / np.where(expected > 0, expected, 1)))
     return Measurement.equality(
         setting=setting,
-        found=float(found[at]),
+        measured=float(measured[at]),
         expected=float(expected[at]),
         # Sums of positive terms, so that errors are relative: a row of them in each layer.
         roundoff=2 * LAYERS * (len(expected) + 6) * U * float(expected[at]) + rounded,
@@ -90,8 +90,8 @@ def _uniform_rows(n: int, layers: int) -> Iterator[Measurement]:
         ("shares 1/2, 1/3, 1/4 ...", [Fraction(1, k + 2) for k in range(layers)]),
     ):
         exact = cesaro_rollout(n, shares)
-        found = product(weights, shares)
-        yield _equal(f"uniform, {name}, {n=}, L={layers}", found, exact)
+        measured = product(weights, shares)
+        yield _equal(f"uniform, {name}, {n=}, L={layers}", measured, exact)
     if layers == 2:
         square = [cesaro_square(n - 1, k) for k in range(n)]
         yield _equal(
@@ -111,7 +111,7 @@ def _table() -> Iterator[Measurement]:
         shares = [Fraction(1, kept + 1)] * power
         yield Measurement.equality(
             setting=f"{name} at n = 5: rationals that differ",
-            found=float(
+            measured=float(
                 sum(a != b for a, b in zip(formula, exact, strict=True))
                 + sum(a != b for a, b in zip(cesaro_rollout(5, shares), exact, strict=True))
             ),
@@ -128,13 +128,13 @@ def _banded(n: int, width: int) -> np.ndarray:
 
 def _windows() -> Iterator[Measurement]:
     for n, layers in ((3, 5), (40, 8)):
-        found = product(_banded(n, 2), [HALF] * layers)
-        yield _equal(f"window 2, {n=}, L={layers}", found, window_two_rollout(n, layers))
+        measured = product(_banded(n, 2), [HALF] * layers)
+        yield _equal(f"window 2, {n=}, L={layers}", measured, window_two_rollout(n, layers))
     for width, layers in ((3, 8), (5, 4)):
         shares = [Fraction(1, k + 1) for k in range(layers)]
         by_distance = window_rollout(width, shares)
-        found = product(_banded(SLOTS, width), shares)[::-1][: len(by_distance)]
-        yield _equal(f"window {width}, away from the edge, L={layers}", found, by_distance)
+        measured = product(_banded(SLOTS, width), shares)[::-1][: len(by_distance)]
+        yield _equal(f"window {width}, away from the edge, L={layers}", measured, by_distance)
 
 
 def _alibi() -> Iterator[Measurement]:
@@ -142,25 +142,25 @@ def _alibi() -> Iterator[Measurement]:
     decay, layers = HALF, 4
     powers = np.tril(0.5 ** (np.arange(SLOTS)[:, None] - np.arange(SLOTS)[None, :]).clip(0))
     weights = powers / np.sum(powers, axis=1, keepdims=True)
-    found = product(weights, [Fraction(1)] * layers)[::-1][:12]
+    measured = product(weights, [Fraction(1)] * layers)[::-1][:12]
     # Rows 28 tokens from the edge and beyond have lost a share of 2^-28 and less.
     exact = alibi_rollout(12, layers, decay)
-    yield _equal("ALiBi of slope log 2, L=4", found, exact, rounded=layers * 2.0**-28)
+    yield _equal("ALiBi of slope log 2, L=4", measured, exact, rounded=layers * 2.0**-28)
 
 
 def _sink(n: int, layers: int, sink: Fraction) -> Iterator[Measurement]:
     weights = (1 - float(sink)) * uniform(n)
     weights[:, 0] += float(sink)
     exact = sink_rollout(n, layers, sink)
-    found = product(weights, [HALF] * layers)
-    yield _equal(f"sink {sink}, {n=}, L={layers}", found, exact)
+    measured = product(weights, [HALF] * layers)
+    yield _equal(f"sink {sink}, {n=}, L={layers}", measured, exact)
 
 
 def _sink_digits() -> Iterator[Measurement]:
     for sink, digits in SINKS.items():
         yield Measurement.equality(
             setting=f"sink {sink}, 64 tokens, 8 layers: the notes' digits",
-            found=float(1 - sink_rollout(64, 8, sink)[0]),
+            measured=float(1 - sink_rollout(64, 8, sink)[0]),
             expected=digits,
             roundoff=0.51e-8,  # half the last digit
         )

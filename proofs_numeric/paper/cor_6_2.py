@@ -70,14 +70,14 @@ def _dual(apart: np.ndarray, norm: Norm) -> np.ndarray:
 
 
 def _shares(y: np.ndarray, y_next: np.ndarray, unembed: np.ndarray, norm: Norm) -> np.ndarray:
-    """Share of its margin that each pair's step takes: from the inputs, one token at a time."""
-    found = np.zeros(len(y))
+    """Share of its margin that each pair's step takes: from the inputs, token by token."""
+    measured = np.zeros(len(y))
     for i, (row, step) in enumerate(zip(y, y_next - y, strict=True)):
         top = int(np.argmax(unembed @ row))
         apart = np.delete(unembed[top] - unembed, top, axis=0)
         size = np.linalg.norm(step, ord=np.inf if norm == "inf" else norm)
-        found[i] = np.max(_dual(apart, norm) * size / (apart @ row))
-    return found
+        measured[i] = np.max(_dual(apart, norm) * size / (apart @ row))
+    return measured
 
 
 def _some(shares: np.ndarray) -> Hypothesis:
@@ -163,11 +163,11 @@ def _scales(suite: Suite) -> Iterator[Measurement]:
                 shares: dict[object, np.ndarray] = {
                     norm: _shares(first, second, rows, norm) for norm in NORMS
                 }
-            for found, check in zip(certified, (*NORMS, "many"), strict=True):
+            for measured, check in zip(certified, (*NORMS, "many"), strict=True):
                 yield Measurement(
                     setting=f"certified pairs with two tokens, y times 2^{height},"
                     f" W times 2^{table}, {check=}, {dtype}",
-                    measured=float(np.sum(found & (tokens[0] != tokens[1]))),
+                    measured=float(np.sum(measured & (tokens[0] != tokens[1]))),
                     bound=0.0,
                     hypotheses=(_some(shares[2 if check == "many" else check]),),
                     norm="L2" if check == "many" else NAMES[check],
@@ -230,7 +230,7 @@ def _tight() -> Iterator[Measurement]:
             attack = _attack(norm, share)
             yield Measurement.equality(
                 setting=f"share of the gap taken by the shortest step, {share=:g}, {norm=}",
-                found=attack.lost,
+                measured=attack.lost,
                 expected=attack.ratio,
                 roundoff=attack.roundoff,
                 norm=NAMES[norm],

@@ -1,4 +1,4 @@
-"""Corollary 6.2 in bits: where outputs for neighbors coincide, and the error that follows."""
+"""Corollary 6.2 in bits: where outputs for neighboring counts collide, and the resulting error."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 
 class Collisions(NamedTuple):
-    """Where neighbors n and n + 1 become one number in a format."""
+    """Collisions of neighbors n and n + 1 in a number format."""
 
     inverse: int  # the first n for 1 / n
     shifted: int  # the first n for 1 + 1 / n
@@ -39,7 +39,7 @@ TABLE = {
 
 
 def _found(fmt: FloatFormat, suite: Suite) -> Collisions:
-    """The table's row, searched for.
+    """A row of the table, by search.
 
     Numbers that round alike are at most a spacing apart, which is at most x 2^-m. So 1/n needs
     n + 1 >= 2^m, and integers n >= 2^m: quick starts there.
@@ -48,22 +48,22 @@ def _found(fmt: FloatFormat, suite: Suite) -> Collisions:
     start = 1 if suite == "full" else max(1, (1 << fmt.mantissa_bits) - 1)
     shifted = lambda n: (n + 1) / n
     below = 2 << fmt.mantissa_bits  # where the integers begin to be two apart
-    found = (
+    measured = (
         first_collision(lambda n: 1 / n, fmt, start, stop),
         first_collision(shifted, fmt, 1, stop),
         last_distinct(shifted, fmt, 1, stop),
         first_collision(lambda n: n, fmt, 1 if suite == "full" else below - 8, stop),
     )
-    return Collisions(*(-1 if n is None else n for n in found))
+    return Collisions(*(-1 if n is None else n for n in measured))
 
 
 def _collisions(suite: Suite) -> Iterator[Measurement]:
     for fmt, expected in TABLE.items():
-        found = _found(fmt, suite)
+        measured = _found(fmt, suite)
         for name in Collisions._fields:
             yield Measurement.equality(
                 setting=f"{name}, {fmt.name}",
-                found=float(getattr(found, name)),
+                measured=float(getattr(measured, name)),
                 expected=float(getattr(expected, name)),
                 roundoff=0.0,
                 dtype=fmt.name,
@@ -74,7 +74,7 @@ def _collisions(suite: Suite) -> Iterator[Measurement]:
         before = last_distinct(lambda n: (n + 1) / n, F32, 1, TABLE[F32].last_distinct)
         yield Measurement.equality(
             setting="last_distinct but one, f32",
-            found=float(before or -1),
+            measured=float(before or -1),
             expected=5592405.0,
             roundoff=0.0,
             dtype="f32",
@@ -82,13 +82,13 @@ def _collisions(suite: Suite) -> Iterator[Measurement]:
 
 
 def _distinct_values() -> Iterator[Measurement]:
-    """How few values 1 + 1/n takes, over all n."""
+    """Number of distinct values of 1 + 1/n, over all n."""
     for fmt, expected in ((BF16, 23), (F16, 64)):
         n = np.arange(1, 2 * TABLE[fmt].integers)
         values = np.unique(((n + 1) / n).astype(fmt.dtype))
         yield Measurement.equality(
             setting=f"values of 1 + 1/n, {fmt.name}",
-            found=float(len(values)),
+            measured=float(len(values)),
             expected=float(expected),
             roundoff=0.0,
             dtype=fmt.name,
@@ -104,7 +104,7 @@ def _output(n: int, fmt: FloatFormat) -> float:
 
 
 def _answer(output: float) -> float:
-    """The count that such an output tells."""
+    """The count decoded from an output."""
     return 1 / (output - 1)
 
 
@@ -128,8 +128,8 @@ def _expected_error() -> Iterator[Measurement]:
             )
 
 
-def _too_few(found: int, wanted: int) -> Hypothesis:
-    return Hypothesis(name="counts that lack", distance=float(max(wanted - found, 0)))
+def _too_few(measured: int, wanted: int) -> Hypothesis:
+    return Hypothesis(name="counts that lack", distance=float(max(wanted - measured, 0)))
 
 
 def _pigeonhole() -> Iterator[Measurement]:

@@ -1,4 +1,4 @@
-"""Corollary 6.2 on a decoder that counts exactly: it fails at the count that is known by hand."""
+"""Corollary 6.2 on a decoder that counts exactly: it fails at the count derived by hand."""
 
 import functools
 from collections.abc import Iterator
@@ -34,33 +34,33 @@ MANTISSAS = (2, 4, 6, 8, 9, 11, 12)  # a ladder of formats with eight bits of ex
 
 
 class Run(NamedTuple):
-    """A run of ones, read once: row k is what stands there after k of them."""
+    """Representations of a run of ones: row k is the one after k of them."""
 
     rows: Float[np.ndarray, "counts model_dim"]
-    told: Int[np.ndarray, " counts"]
+    decoded: Int[np.ndarray, " counts"]
     stream: Float[np.ndarray, "stores counts model_dim"]
     """The residual stream wherever it is stored, the rows last."""
 
     @property
     def equal(self) -> np.ndarray:
-        """Whether counts k and k + 1 store the same bits."""
+        """Whether the representations of counts k and k + 1 are bitwise equal."""
         bits = self.rows.view(np.uint64)
         return np.all(bits[1:] == bits[:-1], axis=1)
 
     @property
     def first_equal(self) -> int:
-        """The first count that is stored like the next one; the length where there is none."""
+        """The first count with the same bits as the next one; the length where there is none."""
         return int(np.argmax(np.append(self.equal, True)))
 
     @property
     def last_distinct(self) -> int:
-        """The last count that is not."""
+        """The last count with other bits than the next one."""
         return int(np.flatnonzero(~self.equal)[-1])
 
     @property
     def first_wrong(self) -> int:
-        """The first count that is told wrongly; one beyond the run where none is."""
-        return int(np.argmax(np.append(self.told != np.arange(len(self.told)), True)))
+        """The first incorrect count; one beyond the run where all are correct."""
+        return int(np.argmax(np.append(self.decoded != np.arange(len(self.decoded)), True)))
 
 
 @functools.partial(jax.jit, static_argnames="plan")
@@ -104,15 +104,15 @@ def _fails(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Measurem
         if name in none or expected < length:
             yield Measurement.equality(
                 setting=f"{name}, {fmt.name}, {reading}",
-                found=float(getattr(run, name)),
+                measured=float(getattr(run, name)),
                 expected=float(min(expected, none.get(name, expected))),
                 **more,
             )
     if (first := run.first_equal) < length:
         yield Measurement.equality(
             setting=f"answers to {first} and {first + 1} ones, {fmt.name}, {reading}",
-            found=float(run.told[first]),
-            expected=float(run.told[first + 1]),
+            measured=float(run.decoded[first]),
+            expected=float(run.decoded[first + 1]),
             **more,
         )
 
@@ -129,12 +129,12 @@ def _everywhere(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Mea
     by_hand = failing_length(fmt, reading).first_equal
     setting = f"first_equal, {fmt.name}, {reading}, everywhere"
     yield Measurement.equality(
-        setting=setting, found=float(every.first_equal), expected=float(by_hand), **more
+        setting=setting, measured=float(every.first_equal), expected=float(by_hand), **more
     )
     wrong = first_wrong_readout(fmt, reading, length)
     yield Measurement.equality(
         setting=f"first_wrong, {fmt.name}, {reading}, everywhere",
-        found=float(every.first_wrong),
+        measured=float(every.first_wrong),
         expected=float(length + 1 if wrong is None else wrong),
         **more,
     )
@@ -143,10 +143,10 @@ def _everywhere(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Mea
 def _counts(reading: Reading, length: int) -> Measurement:
     """Without rounding every answer is right."""
     run = _run(reading, WIDE, length)
-    wrong = np.sum(run.told != np.arange(length + 1))
+    wrong = np.sum(run.decoded != np.arange(length + 1))
     return Measurement.equality(
         setting=f"wrong answers to 0 up to {length} ones, {reading}, no rounding",
-        found=float(wrong),
+        measured=float(wrong),
         expected=0.0,
         roundoff=0.0,
     )
@@ -167,13 +167,13 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """No format: the same counter, at the same length, tells all counts apart."""
+    """Without rounding the same counter, at the same length, separates all counts."""
     for reading in GROUND:
         run, by_hand = _run(reading, WIDE, LENGTHS[BF16]), failing_length(BF16, reading)
         for name in ("first_equal", "first_wrong"):
             yield Measurement.equality(
                 setting=f"{name}, as of bf16, {reading}, in float64",
-                found=float(getattr(run, name)),
+                measured=float(getattr(run, name)),
                 expected=float(getattr(by_hand, name)),
                 roundoff=0.0,
                 hypotheses=(_stored_in(run, BF16),),

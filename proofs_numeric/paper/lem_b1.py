@@ -42,7 +42,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
             more = {"hypotheses": (_finite(row),), "size": n}
             yield Measurement.equality(
                 setting=f"identity, {n=}, {name}",
-                found=before - after,
+                measured=before - after,
                 expected=drop,
                 roundoff=roundoff,
                 **more,

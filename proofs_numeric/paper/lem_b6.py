@@ -41,14 +41,16 @@ def rank_deficiency(matrix: np.ndarray) -> int:
       The dimension: pivots below 2^-40 count as zero.
     """
     left = matrix.copy()
-    for found in range(len(left)):
-        rest = np.abs(left[found:, found:])
+    for measured in range(len(left)):
+        rest = np.abs(left[measured:, measured:])
         if np.max(rest) < 2.0**-40:
-            return len(left) - found
+            return len(left) - measured
         row, column = np.unravel_index(np.argmax(rest), rest.shape)
-        _swap(left, found, found + int(row))
-        _swap(left.T, found, found + int(column))
-        left[found + 1 :] -= np.outer(left[found + 1 :, found] / left[found, found], left[found])
+        _swap(left, measured, measured + int(row))
+        _swap(left.T, measured, measured + int(column))
+        left[measured + 1 :] -= np.outer(
+            left[measured + 1 :, measured] / left[measured, measured], left[measured]
+        )
     return 0
 
 
@@ -76,7 +78,7 @@ def hypotheses(weights: np.ndarray) -> tuple[Hypothesis, ...]:
 
 
 def _largest(weights: np.ndarray) -> np.ndarray:
-    """Moduli of the eigenvalues by LAPACK, which knows nothing of triangles, largest first."""
+    """Moduli of the eigenvalues by LAPACK's general solver, largest first."""
     rng = np.random.default_rng(len(weights))
     turn = np.linalg.qr(rng.normal(size=weights.shape))[0]
     return np.sort(np.abs(np.linalg.eigvals(turn @ weights @ turn.T)))[::-1]
@@ -99,7 +101,7 @@ def _second(setting: str, weights: np.ndarray, spread: float) -> Measurement:
     """The second modulus against the library's, which reads the diagonal."""
     return Measurement.equality(
         setting=f"second modulus, {setting}",
-        found=float(_largest(weights)[1]),
+        measured=float(_largest(weights)[1]),
         expected=float(second_modulus(weights)),
         roundoff=spread,
         hypotheses=hypotheses(weights),

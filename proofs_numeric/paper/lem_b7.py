@@ -35,7 +35,7 @@ def _rows(name: str, weights: np.ndarray) -> Iterator[Measurement]:
     sums = np.sum(product, axis=1)
     yield Measurement.equality(
         setting=f"{name}, sum of a row, {layers=}",
-        found=float(sums[np.argmax(np.abs(sums - 1))]),
+        measured=float(sums[np.argmax(np.abs(sums - 1))]),
         expected=1.0,
         roundoff=4 * layers * TOKENS * U,  # sums of so many terms, of rows not quite of one
         **more,

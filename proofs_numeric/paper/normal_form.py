@@ -38,7 +38,7 @@ def _sums(name: str, args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
     roundoff = layers * (3 * TOKENS + 8) * U
     yield Measurement.equality(
         setting=f"{name}, sum of pi, {layers=}",
-        found=float(np.sum(profile)),
+        measured=float(np.sum(profile)),
         expected=1.0,
         roundoff=roundoff,
         **more,
@@ -55,13 +55,13 @@ def _product(name: str, args: tuple[np.ndarray, ...]) -> Measurement:
     """G pi against the path sum, at the token farthest off."""
     layers, normal = len(args[0]), squashing_bound(*args)
     bounds = np.asarray(path_bound(*args))
-    found = np.exp(float(normal.log_gain)) * np.asarray(normal.profile)
-    token = int(np.argmax(np.abs(found - bounds) / bounds))
+    measured = np.exp(float(normal.log_gain)) * np.asarray(normal.profile)
+    token = int(np.argmax(np.abs(measured - bounds) / bounds))
     # The logarithm of G is rounded at its own size before it is raised.
     relative = 2 * layers * (TOKENS + 10) * U + 4 * abs(float(normal.log_gain)) * U
     return Measurement.equality(
         setting=f"{name}, G pi against the path sum, {layers=}",
-        found=float(found[token]),
+        measured=float(measured[token]),
         expected=float(bounds[token]),
         roundoff=relative * float(bounds[token]),
         hypotheses=_stochastic(args[0]),
@@ -96,16 +96,16 @@ def _deep(args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
     more = {"hypotheses": _stochastic(args[0]), "size": layers}
     yield Measurement.equality(
         setting=f"logarithm of G, {layers=}",
-        found=float(normal.log_gain),
+        measured=float(normal.log_gain),
         expected=log_gain,
         roundoff=roundoff,
         **more,
     )
-    found = np.where(there, normal.log_bound, expected)
-    token = int(np.argmax(np.abs(found - expected)))
+    measured = np.where(there, normal.log_bound, expected)
+    token = int(np.argmax(np.abs(measured - expected)))
     yield Measurement.equality(
         setting=f"logarithm of G pi, {int(np.sum(there))} of {TOKENS} tokens, {layers=}",
-        found=float(found[token]),
+        measured=float(measured[token]),
         expected=float(expected[token]),
         roundoff=roundoff,
         **more,
@@ -132,7 +132,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """Rows of sum 1/2, as where a row's mass went to tokens that were dropped."""
+    """Rows of sum 1/2, as where half of the attention was on evicted tokens."""
     weights, *others = _draw(3, 0)
     yield next(_sums("rows of sum one half", (weights / 2, *others)))
 

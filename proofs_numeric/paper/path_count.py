@@ -22,12 +22,12 @@ def _walked(length: int, layers: int, seen: list[list[bool]]) -> list[int]:
 def _counted(length: int, layers: int, *, window: int | None = None) -> Measurement:
     width = window or length
     seen = [[0 <= j - i < width for i in range(length)] for j in range(length)]
-    found, formula = _walked(length, layers, seen), path_count(length, layers)
+    measured, formula = _walked(length, layers, seen), path_count(length, layers)
     hidden = sum(not seen[j][i] for j in range(length) for i in range(j + 1))
     return Measurement.equality(
         setting=f"tokens whose count is another, n={length}, L={layers}"
         + (f", window {window}" if window else ""),
-        found=float(sum(a != b for a, b in zip(found, formula, strict=True))),
+        measured=float(sum(a != b for a, b in zip(measured, formula, strict=True))),
         expected=0.0,
         roundoff=0.0,  # whole numbers of any size
         size=layers,
@@ -39,12 +39,12 @@ def _summed(length: int, layers: int) -> Measurement:
     """The library's path sum with all weights one; weights beyond softmax's, beta1 one."""
     ones, zeros = np.ones(layers), np.zeros(layers)
     weights = np.broadcast_to(np.tri(length) - np.eye(length), (layers, length, length))
-    found = np.asarray(path_bound(weights, ones, ones, np.ones(()), zeros))
+    measured = np.asarray(path_bound(weights, ones, ones, np.ones(()), zeros))
     formula = path_count(length, layers)
-    token = int(np.argmax(np.abs(found - np.array([float(count) for count in formula]))))
+    token = int(np.argmax(np.abs(measured - np.array([float(count) for count in formula]))))
     return Measurement.equality(
         setting=f"path sum of ones, n={length}, L={layers}",
-        found=float(found[token]),
+        measured=float(measured[token]),
         expected=float(formula[token]),
         # Whole numbers below 2^53 are exact; above, a sum of so many terms a layer.
         roundoff=layers * length * U * float(formula[token]) if max(formula) >= 2**53 else 0.0,
@@ -61,7 +61,9 @@ def _summed(length: int, layers: int) -> Measurement:
 def _measure(suite: Suite) -> Iterator[Measurement]:
     yield Measurement.equality(
         setting="the figure's 15, 10, 6, 3, 1: numbers that differ",
-        found=float(sum(a != b for a, b in zip(path_count(5, 3), [15, 10, 6, 3, 1], strict=True))),
+        measured=float(
+            sum(a != b for a, b in zip(path_count(5, 3), [15, 10, 6, 3, 1], strict=True))
+        ),
         expected=0.0,
         roundoff=0.0,
     )

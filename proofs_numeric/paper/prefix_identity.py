@@ -1,4 +1,4 @@
-"""The prefix identity: what a causal row is does not change when tokens follow it."""
+"""The prefix identity: a causal row does not depend on later tokens."""
 
 import copy
 import math
@@ -34,7 +34,7 @@ def _same_weights(first: Decoder, second: Decoder) -> Hypothesis:
 def _compare(
     name: str, short: Decoder, longer: Decoder, cases: dict[int, tuple[int, ...]]
 ) -> Iterator[Measurement]:
-    """The rows of a prompt in a pass of its own, and in one where tokens follow."""
+    """The rows of a prompt in a separate pass, and in a pass with further tokens."""
     random = np.random.default_rng(3)
     for length, tail in cases.items():
         prompt = random.integers(0, CAUSAL.vocab_size, length).tolist()
@@ -65,7 +65,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _out_of_hypotheses() -> Iterator[Measurement]:
-    """Weights that are not numbers: nothing is said of them."""
+    """NaN weights: outside the hypotheses."""
     decoder = draw(CAUSAL, seed=5)
     broken = jax.tree.map(lambda weight: np.full_like(weight, np.nan), decoder)
     y = passes([broken], [[1, 2, 3]]).y[0, :3]

@@ -1,4 +1,4 @@
-"""Proposition 5.2: with depth the bound leaves all tokens but the first, at a rate."""
+"""Proposition 5.2: with depth the bound converges to the first token, at a rate."""
 
 import math
 from collections.abc import Iterator
@@ -53,10 +53,10 @@ def _bound(floors: np.ndarray, shares: np.ndarray) -> float:
 
 def _never_more(name: str, weights: np.ndarray, shares: np.ndarray) -> Measurement:
     """The largest growth from one depth to the next."""
-    found = masses(weights, shares)
+    measured = masses(weights, shares)
     return Measurement(
         setting=f"growth of 1 - pi_1 from a depth to the next, {name}",
-        measured=float(np.max(np.diff(found))),
+        measured=float(np.max(np.diff(measured))),
         bound=0.0,
         roundoff=4 * (len(weights) + 4) * U,
         hypotheses=(_stochastic(weights),),  # masses repeats one layer
@@ -100,12 +100,12 @@ def _layers_that_differ(depth: int, seed: int) -> Measurement:
 def _uniform_rate(n: int, depth: int) -> Iterator[Measurement]:
     """Uniform attention against (n - 1) (3/4)^L, and its exact value against the product."""
     weights, shares = uniform(n), np.full(depth, 0.5)
-    found, exact = float(masses(weights, shares)[-1]), float(uniform_unabsorbed(n, depth))
+    measured, exact = float(masses(weights, shares)[-1]), float(uniform_unabsorbed(n, depth))
     more = {"hypotheses": (_stochastic(weights),), "size": depth}
     roundoff = 2 * depth * (n + 4) * U * exact
     yield Measurement(
         setting=f"uniform against (n - 1) (3/4)^L, {n=}, L={depth}",
-        measured=found,
+        measured=measured,
         bound=uniform_unabsorbed_bound(n, depth),
         floor=exact if n == 2 else 0.0,
         roundoff=roundoff,
@@ -113,7 +113,7 @@ def _uniform_rate(n: int, depth: int) -> Iterator[Measurement]:
     )
     yield Measurement.equality(
         setting=f"uniform against the exact sum, {n=}, L={depth}",
-        found=found,
+        measured=measured,
         expected=exact,
         roundoff=roundoff,
         **more,
@@ -126,7 +126,7 @@ def _table() -> Iterator[Measurement]:
         exact = float(uniform_unabsorbed(n, depth))
         yield Measurement.equality(
             setting=f"digits of the exact sum, {n=}, L={depth}",
-            found=exact,
+            measured=exact,
             expected=digits,
             roundoff=half,
             size=depth,
@@ -138,7 +138,7 @@ def _to_twelve_digits(n: int, depth: int) -> Measurement:
     exact = float(uniform_unabsorbed(n, depth))
     return Measurement.equality(
         setting=f"products of layers against the exact sum, {n=}, L={depth}",
-        found=by_sums(n, depth),
+        measured=by_sums(n, depth),
         expected=exact,
         roundoff=1e-12 * exact,
         size=depth,
@@ -151,7 +151,7 @@ def _jordan(n: int, depth: int) -> Measurement:
     weights = window(n)
     return Measurement.equality(
         setting=f"window of two tokens, {n=}, L={depth}",
-        found=float(masses(weights, np.full(depth, 0.5))[-1]),
+        measured=float(masses(weights, np.full(depth, 0.5))[-1]),
         expected=float(exact),
         roundoff=4 * depth * U * float(exact),
         hypotheses=(_stochastic(weights),),
@@ -180,7 +180,7 @@ def _decaying(power: float, depth: int) -> Measurement:
     exact = _exactly(n, shares)
     return Measurement.equality(
         setting=f"shares t^-{power:g}, {n} uniform tokens, L={depth}",
-        found=float(masses(uniform(n), shares)[-1]),
+        measured=float(masses(uniform(n), shares)[-1]),
         expected=exact,
         roundoff=2 * depth * (n + 4) * U * exact,
         hypotheses=(_stochastic(uniform(n)),),

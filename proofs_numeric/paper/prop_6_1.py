@@ -1,4 +1,4 @@
-"""Proposition 6.1: without positions and without a mask only the ratio of the counts is seen."""
+"""Proposition 6.1: without positions and mask, outputs depend only on the ratio of counts."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,11 +42,11 @@ def gaps(decoder: Decoder, first: Sequence[int], second: Sequence[int]) -> tuple
       Largest coordinate of each difference, after 0, 1, 2, 3 layers and at the output; and what
       rounding may do to it.
     """
-    found = passes([decoder], [first, second])
+    measured = passes([decoder], [first, second])
     ends = len(first) - 1, len(second) - 1
-    before = np.max(np.abs(found.resid[0, :, ends[0]] - found.resid[1, :, ends[1]]), axis=-1)
-    output = np.max(np.abs(found.y[0, ends[0]] - found.y[1, ends[1]]))
-    return np.array([*before, output]), roundoff(found.resid, decoder)
+    before = np.max(np.abs(measured.resid[0, :, ends[0]] - measured.resid[1, :, ends[1]]), axis=-1)
+    output = np.max(np.abs(measured.y[0, ends[0]] - measured.y[1, ends[1]]))
+    return np.array([*before, output]), roundoff(measured.resid, decoder)
 
 
 def _masked(config: DecoderConfig) -> Hypothesis:
@@ -64,11 +64,11 @@ def ratio_kept(first: Sequence[int], second: Sequence[int]) -> Hypothesis:
 def _row(
     setting: str, decoder: Decoder, first: list[int], second: list[int], layers: int | None = None
 ) -> Measurement:
-    found, allowed = gaps(decoder, first, second)
+    measured, allowed = gaps(decoder, first, second)
     return Measurement(
         setting=setting,
         size=len(second) / len(first),
-        measured=float(np.max(found) if layers is None else found[layers]),
+        measured=float(np.max(measured) if layers is None else measured[layers]),
         bound=0.0,
         roundoff=allowed,
         hypotheses=(_masked(decoder.config), ratio_kept(first, second)),
@@ -89,13 +89,13 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _one_causal_layer() -> Measurement:
-    """With a mask, one layer still sees ratios alone, if the last token is of the same type."""
+    """With a mask, one layer still depends on ratios only, if the last token has the same type."""
     decoder = draw(CAUSAL, seed=0)
     first, second = prompt(BASE), prompt([3 * count for count in BASE], seed=1)
-    found, allowed = gaps(decoder, first, second)
+    measured, allowed = gaps(decoder, first, second)
     return Measurement(
         setting="one causal layer, the same last token",
-        measured=float(found[1]),
+        measured=float(measured[1]),
         bound=0.0,
         roundoff=allowed,
         hypotheses=(
@@ -109,17 +109,17 @@ _ratio_attention = jax.jit(ratio_attention)
 
 
 def _attention(suite: Suite) -> Iterator[Measurement]:
-    """The formula of one layer against attention over the tokens one by one."""
+    """The formula of one layer against attention over the single tokens."""
     random = np.random.default_rng(2)
     for times in (1, 10, 1000) if suite == "quick" else (1, 10, 1000, 100_000):
         logits, values = 3 * random.normal(size=(3, 3)), random.normal(size=(3, 4))
         counts = np.array(BASE, float)
         expected = np.asarray(_ratio_attention(counts, logits, values, values))
-        found = _over_tokens(times, logits, values)
+        measured = _over_tokens(times, logits, values)
         yield Measurement.equality(
             setting=f"formula of one layer, {times} times 3 types",
             size=times,
-            found=float(np.max(np.abs(found - expected))),
+            measured=float(np.max(np.abs(measured - expected))),
             expected=0.0,
             # Sums over the tokens, exponentials of logits within 10, numbers within 4.
             roundoff=8 * (times * sum(BASE) + 16) * U * 10,

@@ -100,7 +100,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         worst = int(np.argmax(np.abs(distance - sharp)))
         yield Measurement.equality(
             setting=f"the sharp bound of Lemma B.2 is attained, {gap=:g}",
-            found=float(distance[worst]),
+            measured=float(distance[worst]),
             expected=float(sharp[worst]),
             roundoff=_allowed_steps(width) * U * expected,
             hypotheses=(_even(int(lengths[worst])),),

@@ -94,11 +94,13 @@ def _roundoff(rows: LayerRows) -> float:
     return 2 * PLAIN.num_layers * PLAIN.num_heads * steps * U * size * (1 + float(logit))
 
 
-def _hypotheses(found: CollapseCertificate) -> tuple[Hypothesis, ...]:
-    measured, allowed = found.layers.hypotheses, 8 * (LENGTH + 8) * U
+def _hypotheses(certificate: CollapseCertificate) -> tuple[Hypothesis, ...]:
+    measured, allowed = certificate.layers.hypotheses, 8 * (LENGTH + 8) * U
     worst = lambda field: float(np.max(field))
     return (
-        Hypothesis(name="distance of the last two tokens", distance=float(found.layers.error[0])),
+        Hypothesis(
+            name="distance of the last two tokens", distance=float(certificate.layers.error[0])
+        ),
         Hypothesis(name="rows sum to one", distance=worst(measured.row_sum_error), allowed=allowed),
         Hypothesis(
             name="weights are the softmax", distance=worst(measured.softmax_error), allowed=allowed
@@ -127,7 +129,7 @@ def _known(name: str, config: DecoderConfig, rows: LayerRows) -> tuple[Hypothesi
 def _worst(inequality: Inequality, roundoff: float) -> tuple[float, float]:
     """The pair, of all layers and heads, that comes closest to its bound, rounding aside.
 
-    One that is not finite comes first: only its cause can excuse it.
+    One that is not finite comes first.
     """
     pairs = np.stack(np.broadcast_arrays(*inequality)).reshape(2, -1)
     gap = (pairs[0] - roundoff) / np.where(pairs[1] == 0, np.finfo(float).tiny, pairs[1])
@@ -154,11 +156,15 @@ def _equal(name: str, layers: str, config: DecoderConfig, rows: LayerRows) -> bo
 
 
 def _instance(
-    setting: str, config: DecoderConfig, rows: LayerRows, found: CollapseCertificate, norm: Norm
+    setting: str,
+    config: DecoderConfig,
+    rows: LayerRows,
+    certificate: CollapseCertificate,
+    norm: Norm,
 ) -> Iterator[Measurement]:
-    allowed, parts = _roundoff(rows), {("composed", "all layers"): found.output}
+    allowed, parts = _roundoff(rows), {("composed", "all layers"): certificate.output}
     for part, name in PARTS.items():
-        measured, bound = getattr(found.layers, part)
+        measured, bound = getattr(certificate.layers, part)
         parts[name, "layer 1"] = Inequality(measured[:1], bound[:1])
         parts[name, "layers from 2"] = Inequality(measured[1:], bound[1:])
     for (name, layers), inequality in parts.items():
@@ -169,22 +175,22 @@ def _instance(
             bound=bound,
             floor=bound if _equal(name, layers, config, rows) else 0.0,
             roundoff=allowed,
-            hypotheses=(*_hypotheses(found), *_known(name, config, rows)),
+            hypotheses=(*_hypotheses(certificate), *_known(name, config, rows)),
             size=LENGTH,
             norm={1: "1", 2: "2", "inf": "inf"}[norm],
         )
 
 
-def _equal_logits(rows: LayerRows, found: CollapseCertificate) -> Iterator[Measurement]:
+def _equal_logits(rows: LayerRows, measured: CollapseCertificate) -> Iterator[Measurement]:
     """Where the first head's logits are equal, three of the inequalities are equalities."""
     for part in ("row_change", "by_increments", "self_weight"):
-        inequality = getattr(found.layers, part)
+        inequality = getattr(measured.layers, part)
         yield Measurement.equality(
             setting=f"{PARTS[part]}, equal logits",
-            found=float(inequality.measured[0, 0]),
+            measured=float(inequality.measured[0, 0]),
             expected=float(inequality.bound[0, 0]),
             roundoff=_roundoff(rows),
-            hypotheses=_hypotheses(found),
+            hypotheses=_hypotheses(measured),
             size=LENGTH,
         )
 
@@ -194,11 +200,11 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     prompts, names = [VARIED] * len(scales) + [CONSTANT], [f"{scale=}" for scale in scales]
     for title, config, norm in _cases(suite):
         decoders = [draw(config, 7, logit_scale=scale) for scale in (*scales, 1.0)]
-        found = _certified(decoders, prompts, norm)
-        for name, pair in zip([*names, "one token repeated"], found, strict=True):
+        measured = _certified(decoders, prompts, norm)
+        for name, pair in zip([*names, "one token repeated"], measured, strict=True):
             yield from _instance(f"{title}, {name}, {norm=}", config, *pair, norm)
         if config == PLAIN and norm == 1:
-            yield from _equal_logits(*found[0])
+            yield from _equal_logits(*measured[0])
 
 
 def _array_layer(instance: Float[Array, "rows d"]) -> Inequality:
@@ -256,8 +262,8 @@ def _counter_case() -> Iterator[Measurement]:
     wide.blocks.attention.value.set_value(1000 * wide.blocks.attention.value[...])
     prompts = [(*VARIED[:-1], 2), VARIED, VARIED]
     # As many as above, so that nothing is compiled anew.
-    found = _certified([far, wide, steep, far, wide], [*prompts, *prompts[:2]], 1)
-    (_, apart), (rows, large), (steep_rows, own) = found[:3]
+    measured = _certified([far, wide, steep, far, wide], [*prompts, *prompts[:2]], 1)
+    (_, apart), (rows, large), (steep_rows, own) = measured[:3]
     yield Measurement(
         setting="different last tokens, as if the first distance were zero",
         measured=float(apart.layers.mid.measured[0]),

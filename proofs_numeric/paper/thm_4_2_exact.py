@@ -1,4 +1,4 @@
-"""Theorem 4.2 where it can be worked out: one layer without positions, ALiBi, and windows."""
+"""Theorem 4.2 in closed form: one layer without positions, ALiBi, and windows."""
 
 from collections.abc import Iterator
 
@@ -51,13 +51,13 @@ def step_of(logits: np.ndarray, values: np.ndarray, last: float | None = None) -
 
 
 def _zero(
-    setting: str, found: np.ndarray, expected: np.ndarray, n: int, *hypotheses: Hypothesis
+    setting: str, measured: np.ndarray, expected: np.ndarray, n: int, *hypotheses: Hypothesis
 ) -> Measurement:
     """The distance from the formula, which is zero up to the sums of two rows of n tokens."""
     return Measurement(
         setting=setting,
         size=n,
-        measured=float(np.max(np.abs(found - np.asarray(expected)))),
+        measured=float(np.max(np.abs(measured - np.asarray(expected)))),
         bound=0.0,
         roundoff=4 * (n + 32) * U * 8,  # values within 8
         hypotheses=hypotheses,
@@ -69,10 +69,10 @@ def _one(n: int, scale: float, appended: float = 0.0) -> Measurement:
     logits, values = scale * random.normal(size=n), random.normal(size=(n, WIDTH))
     weights = weights_of(logits)
     others = weights_of(logits[:-1]) @ values[:-1] if n > 1 else values[0]
-    found = step_of(logits, values, logits[-1] + appended)
+    measured = step_of(logits, values, logits[-1] + appended)
     return _zero(
         f"one layer, {n=}, {scale=}" + (f", last logit {appended:+}" if appended else ""),
-        found,
+        measured,
         _one_layer(weights[-1], values[-1], others),
         n,
         Hypothesis(name="change of the last token's logit", distance=abs(appended)),
@@ -109,27 +109,27 @@ def _windowed(run: int) -> Measurement:
     """A run of equal tokens as long as the receptive field: one more copy changes nothing."""
     decoder = draw(WINDOWED, 3)
     tokens = [0, 1, 2][: 16 - run] + [4] * (run + 1)
-    found = passes([decoder], [tokens])
+    measured = passes([decoder], [tokens])
     end, layers = len(tokens) - 1, WINDOWED.num_layers
     field = window_receptive_field(WIDTH, layers)
     return Measurement(
         setting=f"window {WIDTH}, {layers} layers, a run of {run}",
         size=run,
-        measured=float(np.max(np.abs(found.y[0, end] - found.y[0, end - 1]))),
+        measured=float(np.max(np.abs(measured.y[0, end] - measured.y[0, end - 1]))),
         bound=0.0,
-        roundoff=roundoff(found.resid, decoder),
+        roundoff=roundoff(measured.resid, decoder),
         hypotheses=(Hypothesis(name="receptive field over the run", distance=max(field - run, 0)),),
     )
 
 
 def _constant() -> Measurement:
     decoder = draw(CAUSAL, 3)
-    found = passes([decoder], [[2] * 17])
+    measured = passes([decoder], [[2] * 17])
     return Measurement(
         setting=f"one token repeated, {CAUSAL.num_layers} layers, no positions",
-        measured=float(np.max(np.abs(np.diff(found.y[0], axis=0)))),
+        measured=float(np.max(np.abs(np.diff(measured.y[0], axis=0)))),
         bound=0.0,
-        roundoff=roundoff(found.resid, decoder),
+        roundoff=roundoff(measured.resid, decoder),
     )
 
 
@@ -145,7 +145,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """Each formula without what it presumes."""
+    """Each formula without its hypothesis."""
     yield _one(8, 1.0, appended=1.0)
     yield _penalized(64, 0.1, content=1.0)
     yield _windowed(12)

@@ -1,4 +1,4 @@
-"""Theorem 5.1: with attention held fixed, no derivative exceeds the path sum of the proof."""
+"""Theorem 5.1: with constant attention weights, no derivative exceeds the proof's path sum."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,19 +30,19 @@ CONFIG = DecoderConfig(
 
 
 def _numbers(leaves: Iterable[np.ndarray]) -> Hypothesis:
-    """Finite weights and inputs: the cause, never what the pass makes of them."""
+    """Hypothesis of finite weights and inputs, not of finite results."""
     broken = sum(int(np.sum(~np.isfinite(leaf))) for leaf in leaves)
     return Hypothesis(name="weights and inputs that are not finite", distance=float(broken))
 
 
 def _hypotheses(decoder: PaperDecoder, reach: Reach) -> tuple[Hypothesis, ...]:
-    """A derivative that is no number is no sign of weights that move: it has to show as itself."""
-    held, *others = paper_decoder.hypotheses(reach)
+    """Hypotheses; a NaN derivative does not count as attention weights that depend on inputs."""
+    constant, *others = paper_decoder.hypotheses(reach)
     if not np.isfinite(reach.jacobian).all():
-        held = dataclasses.replace(held, distance=0.0)
+        constant = dataclasses.replace(constant, distance=0.0)
     # A neutral layer's divisor is infinite.
     given = decoder._replace(beta1=np.where(np.isinf(decoder.beta1), 1.0, decoder.beta1))
-    return (held, *others, _numbers(map(np.asarray, given)))
+    return (constant, *others, _numbers(map(np.asarray, given)))
 
 
 def against(setting: str, decoder: PaperDecoder, reach: Reach, **more: object) -> Measurement:
@@ -76,7 +76,7 @@ def _attained(setting: str, decoder: PaperDecoder, reach: Reach) -> Measurement:
     token = first + int(np.argmax(np.abs(quotients(reach.norms, bounds) - 1)[first:]))
     return Measurement.equality(
         setting=setting,
-        found=float(reach.norms[token]),
+        measured=float(reach.norms[token]),
         expected=float(bounds[token]),
         roundoff=paper_decoder.relative_roundoff(decoder) * float(bounds[token]),
         hypotheses=_hypotheses(decoder, reach),
@@ -95,13 +95,13 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
                 cases.append(paper_decoder.draw(0, logit_scale=scale, suite=suite, **options))
                 settings.append((linear, f"n={length}, {layers=}, logits times {scale:g}"))
     broken = cases[-1]._replace(resid=np.where(np.arange(slots) < 3, np.nan, cases[-1].resid.T).T)
-    found = paper_decoder.reaches([*cases, broken])
-    for (linear, setting), case, reach in zip(settings, cases, found[:-1], strict=True):
+    measured = paper_decoder.reaches([*cases, broken])
+    for (linear, setting), case, reach in zip(settings, cases, measured[:-1], strict=True):
         if linear:
             yield _attained(f"psi = sigma times the identity, {setting}", case, reach)
         else:
             yield against(f"psi with sines, {setting}", case, reach)
-    yield against("inputs that are not numbers", broken, found[-1])
+    yield against("inputs that are not numbers", broken, measured[-1])
     for config in _configs(suite):
         yield from _real(config)
 
@@ -156,7 +156,7 @@ def _measured(made: Sequence[Decoder]) -> Iterator[tuple[np.ndarray, np.ndarray]
 def _closest(
     setting: str, decoder: Decoder, norms: np.ndarray, bounds: np.ndarray, *other: Hypothesis
 ) -> Measurement:
-    """The token whose derivative comes closest to the bound, or is no number."""
+    """The token whose derivative comes closest to the bound, or is NaN."""
     config, token = decoder.config, int(np.argmax(quotients(norms, bounds)))
     # As in paper_decoder.relative_roundoff, with an MLP twice as wide and a norm a layer.
     steps = 2 * config.num_layers * (LENGTH + 8 * config.model_dim + 32)
@@ -207,9 +207,11 @@ def _counter_case() -> Iterator[Measurement]:
     """True attention, logits scaled by 6: its own derivative is not in the bound."""
     options = {"length": 4, "layers": 2, "logit_scale": 6.0, "moves": True}
     cases = [paper_decoder.draw(seed, **options) for seed in range(8)]
-    found = zip(cases, paper_decoder.reaches(cases), strict=True)
+    measured = zip(cases, paper_decoder.reaches(cases), strict=True)
     worst = lambda pair: np.max(quotients(pair[1].norms, paper_decoder.bound(*pair)))
-    yield against("attention as it is, logit scale 6, the worst of 8 draws", *max(found, key=worst))
+    yield against(
+        "attention as it is, logit scale 6, the worst of 8 draws", *max(measured, key=worst)
+    )
     yield _elsewhere()
 
 

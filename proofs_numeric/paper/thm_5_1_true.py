@@ -59,16 +59,16 @@ def _configs() -> dict[str, DecoderConfig]:
 
 
 def _one(decoder: Decoder, kept: Float[Array, ""]) -> tuple[Array, Array, Array]:
-    """The derivative of the last row, the bound, sizes of its terms, and what it was not told."""
+    """The derivative of the last row, the bound, sizes of its terms, and the part left out."""
     tokens = jnp.arange(decoder.config.vocab_size, dtype=jnp.int32)
     stack = block_stack(decoder, tokens)
     size = lambda *arrays: jnp.prod(jnp.stack([jnp.max(jnp.abs(array)) for array in arrays]))
     heads, constants = stack.heads, stack.constants
     steep = size(heads.queries, heads.keys)
     cancelled = size(heads.values, constants.output_factor, heads.keys, constants.query_factor)
-    told = constants._replace(query_factor=kept * constants.query_factor)
-    left_out = jnp.max(jnp.abs(constants.query_factor - told.query_factor))
-    bound = repaired_bound(stack._replace(constants=told))
+    reduced = constants._replace(query_factor=kept * constants.query_factor)
+    left_out = jnp.max(jnp.abs(constants.query_factor - reduced.query_factor))
+    bound = repaired_bound(stack._replace(constants=reduced))
     last = lambda resid: decoder.represent(resid)[0][-1]
     jacobian = jax.jacrev(last)(decoder.enter(tokens))
     return jacobian, bound, jnp.stack([steep, cancelled * jnp.max(constants.norm1_slope), left_out])
@@ -87,7 +87,7 @@ class _Found:
     bound: float
     roundoff: float
     hypothesis: Hypothesis  # weights and inputs that are finite: the cause, not the result
-    left_out: float  # largest entry of the query's factor that the bound was not told
+    left_out: float  # largest entry of the query's factor that the bound leaves out
 
     def measurement(self, setting: str, **more: object) -> Measurement:
         return Measurement(
@@ -104,11 +104,11 @@ def _run(made: Sequence[Decoder], kept: float = 1.0, *, token: int | None = None
     filled = [*made, *[made[-1]] * (BATCH - len(made))]
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *filled)
     results = map(np.asarray, _all(stacked, np.full(BATCH, kept)))
-    config, found = made[0].config, list(zip(*results, strict=True))[: len(made)]
+    config, measured = made[0].config, list(zip(*results, strict=True))[: len(made)]
     causes = map(_numbers, made)
     return [
         _found(config, cause, *values, token=token)
-        for cause, values in zip(causes, found, strict=True)
+        for cause, values in zip(causes, measured, strict=True)
     ]
 
 
@@ -179,26 +179,26 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     configs = {"RMSNorm, gelu, rotary, 2 heads": CONFIG}
     for name, config in {**configs, **(_configs() if suite == "full" else {})}.items():
         made = [_scaled(decoders.draw(config, seed), scale) for seed, scale in enumerate(SCALES)]
-        for scale, found in zip(SCALES, _run(made), strict=True):
-            yield found.measurement(f"{name}, {scale=}", size=scale)
+        for scale, measured in zip(SCALES, _run(made), strict=True):
+            yield measured.measurement(f"{name}, {scale=}", size=scale)
     plain = decoders.draw(CONFIG, 2)
     broken = _replaced(plain, table=np.full((LENGTH, WIDTH), np.nan))
-    [found] = _run([broken])
-    yield found.measurement("inputs that are not numbers")
+    [measured] = _run([broken])
+    yield measured.measurement("inputs that are not numbers")
     # The projections of the norms take two of the four directions; two are left.
     for token in (0, LENGTH - 1):
-        [found] = _run([_aligned()], token=token)
-        yield found.measurement(f"equal logits, aligned heads, {token=}", floor=found.bound)
+        [measured] = _run([_aligned()], token=token)
+        yield measured.measurement(f"equal logits, aligned heads, {token=}", floor=measured.bound)
     if suite == "full":
         yield from _by_hand()
 
 
 def _by_hand() -> Iterator[Measurement]:
     """Two tokens 2 and 1/2: both terms of the first token's bound have one sign."""
-    [found] = _run([_scalar(2.0, 0.5)], token=0)
+    [measured] = _run([_scalar(2.0, 0.5)], token=0)
     weight = 1 / (1 + np.exp(0.25 - 1.0))
     exact = weight * (1 + (1 - weight) * (2.0 - 0.5) * 0.5)
-    yield found.measurement("width one, two tokens, the first", floor=exact)
+    yield measured.measurement("width one, two tokens, the first", floor=exact)
 
 
 def _moved(decoder: Decoder, random: np.random.Generator, step: float) -> Decoder:
@@ -213,15 +213,15 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     for number in range(rounds):
         step = 0.05 * 0.8 ** (number / rounds * 20)
         tried = [_moved(best, random, step) for _ in range(BATCH)]
-        for decoder, found in zip(tried, _run(tried), strict=True):
-            if found.norm / found.bound > worst.norm / worst.bound:
-                best, worst = decoder, found
+        for decoder, measured in zip(tried, _run(tried), strict=True):
+            if measured.norm / measured.bound > worst.norm / worst.bound:
+                best, worst = decoder, measured
     yield worst.measurement(f"{rounds} rounds of {BATCH} random steps near equality, no gradients")
     if suite == "full":  # two passes to compile
         starts = [_moved(_scalar(1.0, 1.0), random, 1.0) for _ in range(8)]
         stacked = jax.tree.map(lambda *weights: np.stack(weights), *starts)
-        [found] = _run([ascend(_ratio, stacked, steps=300).instance], token=0)
-        yield found.measurement("gradients, width one, 8 starts, 300 steps over all")
+        [measured] = _run([ascend(_ratio, stacked, steps=300).instance], token=0)
+        yield measured.measurement("gradients, width one, 8 starts, 300 steps over all")
 
 
 def _ratio(decoder: Decoder) -> Float[Array, ""]:
@@ -231,12 +231,14 @@ def _ratio(decoder: Decoder) -> Float[Array, ""]:
 
 
 def _counter_case() -> Iterator[Measurement]:
-    """Without the covariance of the query's own part; the token that asks, worst of a batch."""
+    """Without the covariance of the query's own part; the query token, worst of a batch."""
     made = [_scaled(decoders.draw(CONFIG, seed), 6.0) for seed in range(BATCH)]
     cases = _run(made, 0.0, token=LENGTH - 1)
-    found = max(cases, key=lambda found: found.norm / found.bound)
-    left_out = Hypothesis(name="query's factor that is left out", distance=found.left_out)
-    yield found.measurement("scale 6, the last token, no term of its query", hypotheses=(left_out,))
+    measured = max(cases, key=lambda measured: measured.norm / measured.bound)
+    left_out = Hypothesis(name="query's factor that is left out", distance=measured.left_out)
+    yield measured.measurement(
+        "scale 6, the last token, no term of its query", hypotheses=(left_out,)
+    )
     yield _elsewhere()
 
 
@@ -247,9 +249,9 @@ def _elsewhere() -> Measurement:
     [passed, other] = _run([here, there], token=0)
     apart = float(np.max(np.abs(_table(there) - _table(here))))
     far = Hypothesis(name="distance of the bound's inputs from the pass's", distance=apart)
-    found = dataclasses.replace(passed, bound=other.bound)
+    measured = dataclasses.replace(passed, bound=other.bound)
     setting = "the first token, divisors of inputs ten times as large"
-    return found.measurement(setting, hypotheses=(passed.hypothesis, far))
+    return measured.measurement(setting, hypotheses=(passed.hypothesis, far))
 
 
 def _table(decoder: Decoder) -> np.ndarray:

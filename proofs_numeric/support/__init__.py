@@ -1,1 +1,1 @@
-"""What claims share: decoders, ascents, enclosures in ball arithmetic."""
+"""Helpers of claims: decoders, gradient ascent, enclosures in ball arithmetic."""

@@ -1,4 +1,4 @@
-"""One layer repeated: what the last position has not from the first token, at every depth."""
+"""One layer repeated: rollout weight on the tokens after the first, at every depth."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ SLOTS = 100  # tokens of the compiled pass; shorter sequences start later
 def _masses(
     weights: Float[Array, "seq seq"], shares: Float[Array, " layers"], first: Array
 ) -> Float[Array, " layers+1"]:
-    """Mass on the tokens after the first, after each number of layers on the input side."""
+    """Weight on the tokens after the first, after each number of layers on the input side."""
     later = jnp.arange(len(weights)) > first
     last = jnp.zeros(len(weights)).at[-1].set(1)
     mass = lambda row: jnp.sum(jnp.where(later, row, 0))
@@ -25,7 +25,7 @@ def _masses(
 
 
 def masses(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Mass that the last position has not from the first token, at each depth.
+    """Weight of the last position on the tokens after the first, at each depth.
 
     Args:
       weights: Causal, the same in each layer; at most ``SLOTS`` tokens.
@@ -74,7 +74,7 @@ def by_sums(n: int, depth: int) -> float:
       depth: Number of layers.
 
     Returns:
-      The mass on the tokens after the first.
+      The weight on the tokens after the first.
     """
     row, per_row = np.eye(n)[-1], 1 / np.arange(1, n + 1)
     for _ in range(depth):

@@ -1,4 +1,4 @@
-"""Gradient ascent on measured over bound: the worst instance that an optimizer can find."""
+"""Gradient ascent on measured over bound: adversarial instances of a claim."""
 
 import functools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 
 class Found(NamedTuple):
-    """The worst instance of all starts and steps."""
+    """The instance with the largest ratio, of all starts and steps."""
 
     instance: Any  # as one of the starts
     ratio: Float[Array, ""]
@@ -27,18 +27,17 @@ def ascend(
 ) -> Found:
     """Maximizes a ratio from several starts by Adam on its logarithm.
 
-    A step to where the ratio is not finite counts for nothing, and a gradient that is no number
-    is taken as zero. It is compiled once for each ratio: pass a function of the module, no fresh
-    lambda.
+    A step to a ratio that is not finite is ignored, and NaN gradients are replaced by zero. It is
+    compiled once for each ratio: pass a function of the module, not a new lambda.
 
     Args:
       ratio: From an instance to measured over bound; differentiable almost everywhere.
       starts: Instances, stacked on a leading axis.
       steps: Number of steps from each start.
-      learning_rate: Of Adam, in the instance's own unit.
+      learning_rate: Of Adam, in the instance's unit.
 
     Returns:
-      The best instance met on the way, and its ratio.
+      The best instance on the path, and its ratio.
     """
     optimizer = optax.chain(optax.zero_nans(), optax.adam(learning_rate))
     objective = lambda instance: -jnp.log(ratio(instance))

@@ -36,7 +36,7 @@ class BallLayer(NamedTuple):
 
 
 class LayerBalls(NamedTuple):
-    """What one layer computed for one sequence."""
+    """Intermediate values of one layer for one sequence, as balls."""
 
     resid: Balls  # j d: v
     x: Balls  # j d: norm1(v)
@@ -71,9 +71,9 @@ class BallDecoder:
             and config.mlp.kind in ("zero", "identity", "linear", "gelu", "gelu_exact")
         )
         if not (plain and bare and ungrouped and known):
-            wanted = "Wanted a causal, sequential decoder without biases, soft caps or groups"
+            expected = "Expected a causal, sequential decoder without biases, soft caps or groups"
             known = "positions, norm, temperature and MLP"
-            raise ValueError(f"{wanted}, with {known} that balls know: {config}.")
+            raise ValueError(f"{expected}, with {known} that balls support, got {config}.")
 
     @classmethod
     def drawn(cls, config: DecoderConfig, seed: int) -> "BallDecoder":
@@ -99,7 +99,7 @@ class BallDecoder:
         return cls(config=config, layers=tuple(layers), gain=gain_balls(np.ones(dim), config))
 
     def run(self, resid: Balls) -> tuple[Balls, list[LayerBalls]]:
-        """Last representations of a residual stream, and what the layers computed."""
+        """Last representations of a residual stream, and the layers' intermediate values."""
         traces = []
         for layer in self.layers:
             traces.append(self._attend(layer, resid))
@@ -141,7 +141,7 @@ class BallDecoder:
         return enclose(self.slopes)[:, None, None] * enclose(distance)[None]
 
     def size(self, row: Balls) -> arb:
-        """What the norm divides a row by."""
+        """The divisor of a norm."""
         match self.config.norm:
             case ConstantNorm(beta=beta):
                 return arb(beta)
@@ -186,33 +186,33 @@ class BallDecoder:
         slopes = self._gelu(layer.up @ row, 1)
         return layer.down @ (slopes[:, None] * layer.up)
 
-    def block_jacobian(self, index: int, found: LayerBalls, *, frozen: bool) -> Balls:
+    def block_jacobian(self, index: int, trace: LayerBalls, *, frozen: bool) -> Balls:
         """Derivative of each row after a layer in each row before it.
 
         Args:
           index: Which layer.
-          found: What it computed.
-          frozen: Whether the weights are held fixed.
+          trace: Its intermediate values.
+          frozen: Whether the attention weights are constants of the derivative.
 
         Returns:
           Blocks by [row after, coordinate, row before, coordinate].
         """
         layer = self.layers[index]
-        one, identity = enclose(np.eye(len(found.x))), enclose(np.eye(found.x.shape[1]))
-        in_x = np.einsum("hji,hab->jaib", found.weights, layer.moved)
+        one, identity = enclose(np.eye(len(trace.x))), enclose(np.eye(trace.x.shape[1]))
+        in_x = np.einsum("hji,hab->jaib", trace.weights, layer.moved)
         if not frozen:
             scale = arb(self.config.scale)
-            from_mean = found.moved[:, None] - found.mean[:, :, None]  # h j k a
-            pulled = found.weights[..., None] * from_mean * scale
-            by_key = np.einsum("hjs,hsb->hjb", found.query, layer.key)
-            by_query = np.einsum("hks,hsb->hkb", found.key, layer.query)
+            from_mean = trace.moved[:, None] - trace.mean[:, :, None]  # h j k a
+            pulled = trace.weights[..., None] * from_mean * scale
+            by_key = np.einsum("hjs,hsb->hjb", trace.query, layer.key)
+            by_query = np.einsum("hks,hsb->hkb", trace.key, layer.query)
             in_x = in_x + np.einsum("hjia,hjb->jaib", pulled, by_key)
             own = np.einsum("hjka,hkb->jab", pulled, by_query)
             in_x = in_x + np.einsum("ji,jab->jaib", one, own)
-        norms1 = np.stack([self.norm_jacobian(row, layer.gain1) for row in found.resid])
+        norms1 = np.stack([self.norm_jacobian(row, layer.gain1) for row in trace.resid])
         mid = np.einsum("jaib,ibd->jaid", in_x, norms1)
         mid = mid + np.einsum("ji,ad->jaid", one, identity)
-        after = np.stack([self._after(layer, row, identity) for row in found.resid_mid])
+        after = np.stack([self._after(layer, row, identity) for row in trace.resid_mid])
         return np.einsum("jab,jbid->jaid", after, mid)
 
     def _after(self, layer: BallLayer, row: Balls, identity: Balls) -> Balls:
@@ -224,8 +224,8 @@ class BallDecoder:
         """Derivative of the last representation in each row of the residual stream.
 
         Args:
-          traces: What the layers computed.
-          frozen: Whether the attention weights are held fixed, as Theorem 5.1 presumes.
+          traces: The layers' intermediate values.
+          frozen: Whether the attention weights are constants, as Theorem 5.1 presumes.
 
         Returns:
           One matrix for each row: [coordinate, row, coordinate].
@@ -256,10 +256,10 @@ def layer_balls(
       weights: query, key and value by [head, out, in], output by [head, out, in], up and down.
       gain1: Of the norm before attention, without its offset.
       gain2: Of the norm before the MLP.
-      config: Says which norm.
+      config: Configuration with the kind of norm.
 
     Returns:
-      The same weights, taken as exact.
+      The same weights as exact balls.
     """
     value, output = enclose(weights["value"]), enclose(weights["output"])
     return BallLayer(

@@ -1,8 +1,8 @@
-"""Ball arithmetic: numbers together with their rounding errors, so that what is found is a proof.
+"""Ball arithmetic: numbers with rigorous rounding error bounds, whose comparisons are proofs.
 
-Arrays are NumPy arrays of python-flint's balls, floats are taken as exact, and a comparison is
-true where it holds for all points of both balls. It needs the extra ``certified``; no module may
-import this one before a certificate is asked for.
+Arrays are NumPy arrays of python-flint's balls, floats are exact, and a comparison is true if it
+holds for all points of both balls. It needs the extra ``certified``; no module may import this one
+before certified instances are requested.
 """
 
 import functools
@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 
 
 def in_balls(generate: Callable[Arguments, Iterator[Item]]) -> Callable[Arguments, list[Item]]:
-    """Runs a generator to its end at the working precision, which it then leaves as it was.
+    """Runs a generator at the working precision, which is restored afterwards.
 
     Args:
       generate: A generator function that computes with balls.
@@ -60,7 +60,7 @@ def enclose(values: Any) -> Balls:  # noqa: ANN401  (whatever NumPy takes for fl
 
 
 def elementwise(function: Callable[[Any], Any]) -> Callable[[Balls], Balls]:
-    """The same function of each entry."""
+    """Applies a function to each entry."""
     return cast(Callable[[Balls], Balls], np.frompyfunc(function, 1, 1))
 
 
@@ -73,7 +73,7 @@ exp = elementwise(lambda ball: ball.exp())
 
 
 def upper(ball: arb) -> float:
-    """Least float64 found that is no less than any point of the ball; NaN for an unknown one."""
+    """Upper bound in float64 of all points of the ball; NaN for an unbounded ball."""
     end = ball.upper()
     value = float(end)
     while arb(value) < end:
@@ -82,12 +82,12 @@ def upper(ball: arb) -> float:
 
 
 def lower(ball: arb) -> float:
-    """Greatest float64 found that is no more than any point of the ball; NaN for an unknown one."""
+    """Lower bound in float64 of all points of the ball; NaN for an unbounded ball."""
     return -upper(-ball)
 
 
 def greatest(values: Balls) -> arb:
-    """Enclosure of the maximum. NumPy's own would compare balls that overlap."""
+    """Enclosure of the maximum. NumPy's maximum would compare overlapping balls."""
     return functools.reduce(lambda a, b: a.max(b), np.ravel(values))
 
 

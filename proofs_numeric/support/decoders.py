@@ -1,4 +1,4 @@
-"""Small float64 decoders with weights from NumPy, and one compiled pass that claims share.
+"""Small float64 decoders with NumPy weights, and one compiled pass shared by claims.
 
 ``jax.random`` would compile its own numbers for every shape; a configuration that several claims
 pass in the same shape is compiled once.
@@ -41,7 +41,7 @@ WINDOWED = dataclasses.replace(CAUSAL, mask=Window(width=4), positions=Alibi(slo
 
 
 def further() -> dict[str, DecoderConfig]:
-    """More causal configurations, each with a pass of its own to compile: for the full suite."""
+    """More causal configurations, each with a separately compiled pass: for the full suite."""
     switch = lambda **switches: dataclasses.replace(CAUSAL, **switches)
     return {
         "rotary": switch(positions=Rotary()),
@@ -58,7 +58,7 @@ STEPS = 2 * (SLOTS + 8 * CAUSAL.model_dim)
 
 
 class Pass(NamedTuple):
-    """What several passes gave, one of them on each leading index."""
+    """Results of several passes, stacked on a leading axis."""
 
     y: Float[np.ndarray, "batch slots d"]
     resid: Float[np.ndarray, "batch layers slots d"]
@@ -114,8 +114,8 @@ def passes(decoders: Sequence[Decoder], prompts: Sequence[Sequence[int]]) -> Pas
     lines = [_line(len(prompt)) for prompt in filled]
     layouts = jax.tree.map(lambda *fields: np.stack(fields), *lines)
     pad = lambda prompt: np.pad(np.asarray(prompt, np.int32), (0, SLOTS - len(prompt)))
-    found = _passes(stacked, np.stack([pad(prompt) for prompt in filled]), layouts)
-    return Pass(*(np.asarray(field)[: len(prompts)] for field in found))
+    measured = _passes(stacked, np.stack([pad(prompt) for prompt in filled]), layouts)
+    return Pass(*(np.asarray(field)[: len(prompts)] for field in measured))
 
 
 @functools.partial(jax.jit, static_argnames="mask")
@@ -124,7 +124,7 @@ def _visible(mask: Mask, line: Layout) -> Array:
 
 
 def seen(config: DecoderConfig) -> Bool[np.ndarray, "query key"]:
-    """Which pairs the library's own mask lets attend, in a sequence that fills the slots.
+    """The library's attention mask for a sequence that fills the slots.
 
     Args:
       config: Any configuration.
@@ -174,7 +174,7 @@ def logit_bound(decoder: Decoder) -> float:
 
 
 def roundoff(states: np.ndarray, decoder: Decoder) -> float:
-    """How far rounding may carry an entry of one of two residual streams from the other's.
+    """Bound on the rounding error between entries of two residual streams.
 
     Each layer adds its roundings, of numbers within an L1 norm, and passes on those before it;
     an exponential turns a logit's error, relative to its size, into a weight's.

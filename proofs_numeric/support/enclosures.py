@@ -1,8 +1,8 @@
 """Certified instances on softmax and on Theorem 4.2: both sides enclosed in ball arithmetic.
 
-Of the left side the upper end is reported and of the right side the lower one, so that a verdict
-needs no allowance for rounding. Instances are generic: where a statement is an equality, balls
-cannot decide the inequality, and the equality itself is read to 2^-100.
+The upper end of the left side and the lower end of the right side are reported, so that a verdict
+needs no roundoff. Instances are generic: where a statement is an equality, balls cannot decide the
+inequality, and the equality itself is checked to 2^-100.
 """
 
 import dataclasses
@@ -55,13 +55,13 @@ def certified(setting: str, left: arb, right: arb, **more: object) -> Measuremen
 
 
 def identity(setting: str, difference: arb, **more: object) -> Measurement:
-    """An equality: its enclosed difference holds zero and nothing over 2^-100."""
-    found = abs(difference) if difference.contains(0) else arb.pos_inf()
-    return certified(setting, found, arb(IDENTITY), **more)
+    """An equality: its enclosed difference contains zero and nothing over 2^-100."""
+    measured = abs(difference) if difference.contains(0) else arb.pos_inf()
+    return certified(setting, measured, arb(IDENTITY), **more)
 
 
 def finite(values: Balls, name: str = "finite logits") -> Hypothesis:
-    """Counts what is not known to be finite."""
+    """Counts entries that are not proved finite."""
     unknown = sum(not value.is_finite() for value in np.ravel(values))
     return Hypothesis(name=name, distance=float(unknown))
 
@@ -149,11 +149,11 @@ def dispersion() -> Iterator[Measurement]:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """Rows n and n + 1 of one layer, and what Theorem 4.2 needs of them in one norm."""
+    """Rows n and n + 1 of one layer, with the quantities of Theorem 4.2 in one norm."""
 
     decoder: BallDecoder
     index: int
-    found: LayerBalls
+    trace: LayerBalls
     norm: Norm
 
     def apart(self, rows: Balls) -> arb:
@@ -168,7 +168,7 @@ class _Rows:
     def radii(self) -> Balls:
         """From the midrange, as any center will do; the center is taken to float64, exactly."""
         radii = []
-        for points in self.found.moved:
+        for points in self.trace.moved:
             values = midpoints(points)
             center = enclose((values.max(axis=0) + values.min(axis=0)) / 2)
             radii.append(greatest(np.array([vector_norm(p - center, self.norm) for p in points])))
@@ -177,13 +177,13 @@ class _Rows:
     @property
     def changes(self) -> Balls:
         """T of each head."""
-        weights = self.found.weights
+        weights = self.trace.weights
         moved = np.sum(np.abs(weights[:, -1, :-1] - weights[:, -2, :-1]), axis=-1)
         return moved + self.own
 
     @property
     def own(self) -> Balls:
-        return self.found.weights[:, -1, -1]
+        return self.trace.weights[:, -1, -1]
 
     @property
     def mlp_factor(self) -> arb:
@@ -191,7 +191,7 @@ class _Rows:
         layer = self.decoder.layers[self.index]
         sizes = operator_norm(layer.up, self.norm) * operator_norm(layer.down, self.norm)
         slope = gelu_lipschitz("gelu") * sizes
-        return 1 + slope * self.norm_lipschitz(self.found.resid_mid, layer.gain2)
+        return 1 + slope * self.norm_lipschitz(self.trace.resid_mid, layer.gain2)
 
     def norm_lipschitz(self, rows: Balls, gain: Balls) -> arb:
         """Gain over the least size on the segment of the two rows."""
@@ -207,21 +207,21 @@ class _Rows:
 
     def query_lipschitz(self, head: int) -> arb:
         layer = self.decoder.layers[self.index]
-        pulled = self.found.key[head, :-1] @ layer.query[head]
+        pulled = self.trace.key[head, :-1] @ layer.query[head]
         steepest = greatest(np.array([vector_norm(row, DUAL[self.norm]) for row in pulled]))
-        lipschitz = self.norm_lipschitz(self.found.resid, layer.gain1)
+        lipschitz = self.norm_lipschitz(self.trace.resid, layer.gain1)
         return abs(arb(self.decoder.config.scale)) * steepest * lipschitz
 
 
 def _inequalities(rows: _Rows) -> Iterator[tuple[str, arb, arb]]:
     """(R1) to (R5) of one layer."""
-    found, error = rows.found, rows.apart(rows.found.resid)
+    trace, error = rows.trace, rows.apart(rows.trace.resid)
     reach = error + rows.attention
-    yield "R1", rows.apart(found.resid_mid), reach
-    yield "R2", rows.apart(found.resid_out), rows.mlp_factor * reach
-    length = found.logits.shape[-1]
+    yield "R1", rows.apart(trace.resid_mid), reach
+    yield "R2", rows.apart(trace.resid_out), rows.mlp_factor * reach
+    length = trace.logits.shape[-1]
     for head, change in enumerate(rows.changes):
-        last, next_ = found.logits[head, -2, :-1], found.logits[head, -1]
+        last, next_ = trace.logits[head, -2, :-1], trace.logits[head, -1]
         range_, twice = spread(np.r_[last, next_]), 2 * rows.own[head]
         if rows.index:  # of equal rows it is an equality, below
             sharp = 2 * (spread(next_[:-1] - last) / 4).tanh() + twice
@@ -255,10 +255,10 @@ def _collapse(
     repeated = upper(vector_norm(first[-1] - first[-2], norm))
     equal = Hypothesis(name="equal last tokens", distance=repeated)
     composed = arb(0)
-    for index, found in enumerate(traces):
-        rows = _Rows(decoder, index, found, norm)
+    for index, trace in enumerate(traces):
+        rows = _Rows(decoder, index, trace, norm)
         more = {
-            "hypotheses": (equal, finite(found.logits), stochastic(found.weights)),
+            "hypotheses": (equal, finite(trace.logits), stochastic(trace.weights)),
             "size": length,
             "norm": str(norm),
         }
@@ -269,7 +269,7 @@ def _collapse(
                 setting = f"R3 of equal rows, an equality, {head=}, n={length}, {norm=}"
                 yield identity(setting, apart, **more)
         composed = rows.mlp_factor * (composed + rows.attention)
-        left = rows.apart(found.resid_out)
+        left = rows.apart(trace.resid_out)
         yield certified(
             f"composed, layers={index + 1}, n={length}, {norm=}", left, composed, **more
         )

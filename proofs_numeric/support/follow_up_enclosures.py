@@ -52,7 +52,7 @@ def _greatest_factor(stop: arb) -> arb:
 
 @in_balls
 def adaptive_temperature() -> Iterator[Measurement]:
-    """The polynomial's maximum, and where it ends: beyond, it falls for ever."""
+    """The polynomial's maximum, and the end of its domain, beyond which it decreases."""
     last, before = arb(FLAT).log(), arb(FLAT - 1).log()
     highest = _greatest_factor(last)
     more = {"hypotheses": (finite(np.array([highest]), "finite bound"),)}

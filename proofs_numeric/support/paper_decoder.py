@@ -1,4 +1,4 @@
-"""The decoder of Theorem 5.1, all its constants given, and its derivative in every token.
+"""The decoder of Theorem 5.1 with given constants, and its derivative in every token.
 
 Shorter sequences start later in the same slots, and missing layers are neutral ones: all claims
 share one compiled pass, whatever their sizes.
@@ -31,12 +31,12 @@ class PaperDecoder(NamedTuple):
     beta1: Any  # layers; infinite in a neutral layer
     beta2: Any
     beta3: Any
-    moves: Any  # 0: attention weights held fixed; 1: as they are
+    moves: Any  # 0: attention weights are constants; 1: they depend on the input
     start: Any  # slot of the first token
 
 
 class Reach(NamedTuple):
-    """One decoder's derivative of its last row, and what a bound on it is made of."""
+    """Derivative of a decoder's last row, and the terms of its bound."""
 
     norms: np.ndarray  #: operator norm for each token
     jacobian: np.ndarray  #: coordinate token coordinate
@@ -121,10 +121,10 @@ def last_row(decoder: PaperDecoder, resid: Float[Array, "slots d"]) -> tuple[Arr
         x = resid / beta1
         logits = (x @ query.T) @ (x @ key.T).T
         weights = jax.nn.softmax(jnp.where(seen, logits, -jnp.inf))
-        held = jax.lax.stop_gradient(weights)
-        mid = resid + (held + decoder.moves * (weights - held)) @ x
+        constant = jax.lax.stop_gradient(weights)
+        mid = resid + (constant + decoder.moves * (weights - constant)) @ x
         inner = mid / beta2
-        return mid + inner @ linear.T + jnp.sin(inner @ up.T) @ down.T, held
+        return mid + inner @ linear.T + jnp.sin(inner @ up.T) @ down.T, constant
 
     names = ("query", "key", "linear", "down", "up", "beta1", "beta2")
     layers = tuple(getattr(decoder, name) for name in names)
@@ -138,7 +138,7 @@ def _jacobians(decoders: PaperDecoder) -> tuple[Array, Array]:
     return jax.vmap(derive)(decoders)
 
 
-BATCH = 24  # instances in one compiled pass, half of them with attention held fixed
+BATCH = 24  # instances in one compiled pass, half of them with constant attention weights
 
 
 def reaches(decoders: Sequence[PaperDecoder]) -> list[Reach]:
@@ -150,23 +150,23 @@ def reaches(decoders: Sequence[PaperDecoder]) -> list[Reach]:
     Returns:
       One record each.
     """
-    found, half = [], BATCH // 2
+    measured, half = [], BATCH // 2
     for begin in range(0, len(decoders), half):
         some = list(decoders[begin : begin + half])
         filled = some + some[-1:] * (half - len(some))
-        held = [decoder._replace(moves=np.float64(0)) for decoder in filled]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled, *held)
+        constant = [decoder._replace(moves=np.float64(0)) for decoder in filled]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *filled, *constant)
         jacobians, weights = map(np.asarray, _jacobians(stacked))
         for index in range(len(some)):
-            found.append(_reach(jacobians[index], jacobians[half + index], weights[index]))
-    return found
+            measured.append(_reach(jacobians[index], jacobians[half + index], weights[index]))
+    return measured
 
 
-def _reach(jacobian: np.ndarray, held: np.ndarray, weights: np.ndarray) -> Reach:
+def _reach(jacobian: np.ndarray, constant: np.ndarray, weights: np.ndarray) -> Reach:
     blocks = np.nan_to_num(jacobian.transpose(1, 0, 2), nan=np.inf)
     finite = np.isfinite(blocks).all()
     norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
-    added = float(np.max(np.abs(jacobian - held))) if finite else np.inf
+    added = float(np.max(np.abs(jacobian - constant))) if finite else np.inf
     return Reach(norms, jacobian, weights, added)
 
 
@@ -212,7 +212,7 @@ def quotients(norms: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def relative_roundoff(decoder: PaperDecoder) -> float:
-    """How far rounding may carry a norm or a bound from the other, as a share of the bound.
+    """Bound on the rounding error between a norm and its bound, as a share of the bound.
 
     In each layer a sum over the slots and four over the width. Absolute values of matrices have
     norms larger by a root of the width, the MLP's twice, but for those of multiples of one.
@@ -229,7 +229,7 @@ def relative_roundoff(decoder: PaperDecoder) -> float:
 
 
 def hypotheses(reach: Reach) -> tuple[Hypothesis, ...]:
-    """What Theorem 5.1 presumes beside constant norms, which are built in.
+    """Hypotheses of Theorem 5.1 beside constant norms, which are built in.
 
     Args:
       reach: An instance.

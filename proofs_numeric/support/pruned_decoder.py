@@ -1,4 +1,4 @@
-"""The paper's decoder under forgetting: its last row, and who is dropped when."""
+"""The paper's decoder with an eviction policy: its last row, and the eviction steps."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ LENGTH, LAYERS = paper_decoder.sizes("quick")
 
 
 class Pruned(NamedTuple):
-    """A decoder of the paper, and the step at which each layer dropped each token."""
+    """A decoder of the paper, and the step at which each layer evicted each token."""
 
     decoder: PaperDecoder
     forgotten: Any  # layers seq
@@ -25,7 +25,7 @@ def last_row(case: Pruned, resid: Float[Array, "seq d"]) -> tuple[Array, Array]:
     """The last representation, and the logits of all pairs.
 
     Args:
-      case: Decoder, and the steps of forgetting.
+      case: Decoder and eviction steps.
       resid: Inputs.
 
     Returns:
@@ -38,8 +38,8 @@ def last_row(case: Pruned, resid: Float[Array, "seq d"]) -> tuple[Array, Array]:
         x = resid / beta1
         logits = (x @ query.T) @ (x @ key.T).T
         weights = pruned_weights(logits, held_pairs(forgotten))
-        held = jax.lax.stop_gradient(weights)
-        mid = resid + (held + decoder.moves * (weights - held)) @ x
+        constant = jax.lax.stop_gradient(weights)
+        mid = resid + (constant + decoder.moves * (weights - constant)) @ x
         inner = mid / beta2
         return mid + inner @ linear.T + jnp.sin(inner @ up.T) @ down.T, logits
 
@@ -50,23 +50,23 @@ def last_row(case: Pruned, resid: Float[Array, "seq d"]) -> tuple[Array, Array]:
 
 
 def forget(policy: str, slots: int, seed: int) -> np.ndarray:
-    """When each layer drops each token; the statement holds for any order whatever.
+    """Eviction steps of each layer and token; the statement holds for any order.
 
     Args:
-      policy: ``window``, ``random`` (any held token, the newest included), or ``sink``, which
+      policy: ``window``, ``random`` (any cached token, the newest included), or ``sink``, which
         keeps the first token and a window.
       slots: Capacity.
       seed: Of the random one.
 
     Returns:
-      Steps, the length where a token is held to the end.
+      Steps; the length where a token is never evicted.
     """
     random, steps = np.random.default_rng(seed), np.full((LAYERS, LENGTH), LENGTH, np.int32)
     for layer in range(LAYERS):
-        held: list[int] = []
+        cached: list[int] = []
         for step in range(LENGTH):
-            held.append(step)
-            if len(held) > slots:
-                among = {"window": 0, "sink": 1, "random": int(random.integers(len(held)))}
-                steps[layer, held.pop(among[policy])] = step
+            cached.append(step)
+            if len(cached) > slots:
+                among = {"window": 0, "sink": 1, "random": int(random.integers(len(cached)))}
+                steps[layer, cached.pop(among[policy])] = step
     return steps

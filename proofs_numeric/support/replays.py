@@ -1,4 +1,4 @@
-"""Small decoders read under a policy, by functions that claims share: each compiles once."""
+"""Small decoders decoded under a cache policy, by functions that compile once for all claims."""
 
 import dataclasses
 import functools
@@ -73,12 +73,12 @@ def cases(config: DecoderConfig = TURNED, count: int = 4) -> Cases:
 def parallel(
     decoders: Decoder, tokens: Int[Array, "cases seq"]
 ) -> Float[Array, "cases seq model_dim"]:
-    """The Transformer itself: all tokens at once, nothing forgotten."""
+    """The Transformer itself: all tokens in parallel, no eviction."""
     return jax.vmap(lambda decoder, text: decoder(text, keep="nothing")[0])(decoders, tokens)
 
 
 class Read(NamedTuple):
-    """A text read in one call."""
+    """Results of a text processed in one call."""
 
     y: Float[Array, "cases seq model_dim"]
     dropped: tuple[Dropped, ...]
@@ -86,7 +86,7 @@ class Read(NamedTuple):
 
     @property
     def together(self) -> int:
-        """How many tokens one decision dropped together with another one."""
+        """Number of tokens evicted in the same decision as another one."""
         steps = [np.where(gone.position >= 0, gone.step[:, None], -1) for gone in self.dropped]
         rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in steps])
         return sum(len(row[row >= 0]) - len(np.unique(row[row >= 0])) for row in rows)
@@ -100,7 +100,7 @@ def read(
     slots: int = SLOTS,
     mode: Mode = "exact",
 ) -> Read:
-    """One call over a whole text."""
+    """Processes a whole text in one call."""
 
     def one(decoder: Decoder, text: Array) -> Read:
         model, chosen = unroll(decoder), policy(name)
@@ -118,7 +118,7 @@ def _reordered(cache: KVCache, orders: Array) -> KVCache:
 
 
 class Walked(NamedTuple):
-    """A text read token by token."""
+    """Results of a text processed token by token."""
 
     y: Float[Array, "cases seq model_dim"]
     position: Int[Array, "cases seq layers groups places"]
@@ -127,9 +127,9 @@ class Walked(NamedTuple):
 
     @property
     def missed(self) -> int:
-        """The most tokens that some layer of some text holds no longer after the last one."""
-        held = np.sum(np.asarray(self.position[:, -1]) >= 0, axis=-1)
-        return self.y.shape[1] - int(np.min(held))
+        """Largest number of evicted tokens after the last one, over layers and texts."""
+        cached = np.sum(np.asarray(self.position[:, -1]) >= 0, axis=-1)
+        return self.y.shape[1] - int(np.min(cached))
 
 
 def walk(
@@ -140,19 +140,19 @@ def walk(
     orders: Int[np.ndarray, "two places"] | None = None,
     seen: int = 0,
 ) -> Walked:
-    """One call a token, as an RNN; before each, the places may be put into another order.
+    """Processes a text with one call for each token; cache slots may be permuted before each.
 
     Args:
       decoders: One for each text.
       tokens: The texts.
-      name: Of the policy.
+      name: Name of the policy.
       slots: Capacity of the state.
-      orders: New order of keys and values, and of positions and masses, between any two steps;
-        their own if absent.
+      orders: Permutation of keys and values, and of positions and accumulated attention, between
+        any two steps; the identity if absent.
       seen: Position of the first token.
 
     Returns:
-      Representations, and what was held when.
+      Representations, and the cached tokens at each step.
     """
     orders = np.stack([np.arange(slots + 1)] * 2) if orders is None else orders
     moved, first = jnp.asarray(orders, jnp.int32), jnp.asarray(seen, jnp.int32)
@@ -186,5 +186,5 @@ def apart(first: Array, second: Array, rows: slice = slice(None)) -> float:
 
 
 def roundoff(y: Array) -> float:
-    """How far rounding may carry two passes apart: relative to the largest coordinate."""
+    """Bound on the rounding error between two passes, relative to the largest coordinate."""
     return 2 * STEPS * U * float(np.max(np.abs(np.asarray(y))))

@@ -1,7 +1,7 @@
 """Certified instances on Theorem 5.1: exact Jacobians of small decoders against path sums.
 
-The norm of a derivative is from above where a bound is to hold, and from below where a printed
-bound is to be refuted; for the bounds it is the other way round.
+The norm of a derivative is an upper end where a bound is checked, and a lower end where a printed
+bound is refuted; the bounds are the opposite ends.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class _Pass:
     decoder: BallDecoder
     traces: list[LayerBalls]
     jacobian: Balls  # coordinate row coordinate
-    frozen: Balls  # the same with the weights held fixed
+    frozen: Balls  # the same with constant weights
 
     @classmethod
     def of(cls, decoder: BallDecoder, length: int, *, freeze: bool = False) -> "_Pass":
@@ -55,18 +55,18 @@ class _Pass:
 
     @property
     def sizes(self) -> Balls:
-        """What all norms divide by, of all rows."""
+        """Divisors of all norms in all rows."""
         rows = [row for t in self.traces for row in (*t.resid, *t.resid_mid, *t.resid_out)]
         return np.array([self.decoder.size(row) for row in rows])
 
     @property
     def beta(self) -> arb:
-        """What the norms divide by, where that is a constant."""
+        """Divisor of the norms, if it is a constant."""
         return self.betas[0, 0]
 
     @property
     def betas(self) -> Balls:
-        """What the norms before attention divide by: layers, rows."""
+        """Divisors of the norms before attention: layers, rows."""
         return np.array([[self.decoder.size(row) for row in t.resid] for t in self.traces])
 
     def sigma(self, index: int) -> arb:
@@ -82,7 +82,7 @@ class _Pass:
             case "gelu" | "gelu_exact" as kind:
                 sizes = operator_norm(layer.up, 2) * operator_norm(layer.down, 2)
                 return gelu_lipschitz(kind) * sizes
-        raise ValueError(f"Wanted an MLP with a Lipschitz constant, got {mlp}.")
+        raise ValueError(f"Expected an MLP with a Lipschitz constant, got {mlp}.")
 
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
@@ -109,8 +109,8 @@ class _Pass:
 def _path_sum(passed: _Pass, take: arb, keep: arb) -> Balls:
     """Last row of the product of (take weights + keep I), the last layer leftmost."""
     row = enclose(np.eye(len(passed.traces[0].resid))[-1])
-    for found in reversed(passed.traces):
-        row = take * (row @ found.weights[0]) + keep * row
+    for measured in reversed(passed.traces):
+        row = take * (row @ measured.weights[0]) + keep * row
     return row
 
 
@@ -146,7 +146,7 @@ def _config(mlp: Mlp, *, layers: int, beta: float, attn_scale: float = 0.5) -> D
 
 @in_balls
 def thm_5_1() -> Iterator[Measurement]:
-    """The proof's bound at each token: weights held fixed, and weights that no value moves."""
+    """The proof's bound at each token: constant weights, and weights independent of values."""
     for mlp, layers in (
         (Mlp(dim=8), 1),
         (Mlp(kind="gelu_exact", dim=8), 2),
@@ -184,22 +184,22 @@ def _block_bound(passed: _Pass, index: int) -> Balls:
 
     and on the diagonal one and |Cov_j W_Q| scale / beta1 are added.
     """
-    decoder, found, layer = passed.decoder, passed.traces[index], passed.decoder.layers[index]
+    decoder, measured, layer = passed.decoder, passed.traces[index], passed.decoder.layers[index]
     scale = abs(arb(decoder.config.scale))
     slopes = 1 / (passed.betas[index] / greatest(np.abs(layer.gain1)))  # of norm1 at each row
     bounds = np.full((len(slopes), len(slopes)), arb(0), dtype=object)
     for head, moved in enumerate(layer.moved):
         width = operator_norm(moved, 2)
-        for j, mean in enumerate(found.mean[head]):
-            steep = vector_norm(found.query[head, j] @ layer.key[head], 2) * scale
-            weights, from_mean = found.weights[head, j], found.moved[head] - mean
+        for j, mean in enumerate(measured.mean[head]):
+            steep = vector_norm(measured.query[head, j] @ layer.key[head], 2) * scale
+            weights, from_mean = measured.weights[head, j], measured.moved[head] - mean
             for i in range(j + 1):
                 reach = width + vector_norm(from_mean[i], 2) * steep
                 bounds[j, i] += slopes[i] * weights[i] * reach
-            covariance = (weights[:, None] * from_mean).T @ found.key[head]
+            covariance = (weights[:, None] * from_mean).T @ measured.key[head]
             bounds[j, j] += slopes[j] * operator_norm(covariance @ layer.query[head], 2) * scale
     bounds = bounds + enclose(np.eye(len(slopes)))
-    sizes = np.array([decoder.size(row) for row in found.resid_mid])
+    sizes = np.array([decoder.size(row) for row in measured.resid_mid])
     after = 1 + passed.sigma(index) * greatest(np.abs(layer.gain2)) / sizes
     return after[:, None] * bounds
 
@@ -274,5 +274,5 @@ def err_e10() -> Iterator[Measurement]:
         still = max(0.0, MARGIN - added)
         moves = Hypothesis(name="what the weights' derivative adds, below 2^-20", distance=still)
         more = {"hypotheses": (constant, moves, *others)}
-        found = _refuted(f"{layers=}, {attn_scale=}", passed, _path_bound(passed), **more)
-        yield max(found, key=lambda each: each.bound / each.measured)
+        measured = _refuted(f"{layers=}, {attn_scale=}", passed, _path_bound(passed), **more)
+        yield max(measured, key=lambda each: each.bound / each.measured)

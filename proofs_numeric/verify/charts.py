@@ -18,7 +18,7 @@ LEAST = 7e-3  # left end of the axis of ratios
 
 
 class Layout(NamedTuple):
-    """Where things are on the first figure, in pixels."""
+    """Pixel coordinates of the first figure."""
 
     width: float
     left: float
@@ -40,7 +40,7 @@ class Layout(NamedTuple):
     top: float
 
     def across(self, ratio: float) -> float:
-        """Where a ratio stands."""
+        """Horizontal pixel of a ratio."""
         decades = math.log10(self.most / LEAST)
         return self.axis + (self.end - self.axis) * math.log10(ratio / LEAST) / decades
 
@@ -138,8 +138,8 @@ def _measurements(
     chart: Chart, axes: Axes, at: Layout, top: float, claims: Iterable[ClaimRows]
 ) -> None:
     """Each measurement that holds as a line at its ratio; one for those at the same pixel."""
-    held = [row for rows in claims for row in rows.measured if row.verdict == "holds"]
-    ratios = [ratio for ratio in map(ratio_of, held) if ratio is not None]
+    holding = [row for rows in claims for row in rows.measured if row.verdict == "holds"]
+    ratios = [ratio for ratio in map(ratio_of, holding) if ratio is not None]
     places = sorted({round(2 * at.across(min(max(r, LEAST), 1.0))) / 2 for r in ratios})
     base = top + at.row - 2
     xs = [x for place in places for x in (place, place, math.nan)]

@@ -1,4 +1,4 @@
-"""Which claims there are, by the files of the groups; a claim is imported when it is needed."""
+"""The claims by the files of their groups; a claim is imported when it is needed."""
 
 import functools
 import importlib
@@ -36,7 +36,7 @@ ORDER = (
 
 
 class Topic(NamedTuple):
-    """What claims have in common for a reader."""
+    """A topic of claims, as on the page."""
 
     name: str
     """That of a folder for all of its claims that no topic names."""

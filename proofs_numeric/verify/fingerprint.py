@@ -28,12 +28,12 @@ class Import(NamedTuple):
 
 
 class SourceTree:
-    """The modules of some packages as they lie on disk, and what they import from each other.
+    """The modules of some packages on disk, and their imports from each other.
 
-    Statements are read, nothing is run. Those inside functions and behind conditions count. What a
-    package's ``__init__`` passes on counts as the module that it comes from, whether it is
-    imported there, for type checkers only, or in a stub beside it; a package that is imported as
-    such counts with all that it names.
+    Import statements are parsed, not run; those in functions and conditions count. A name that a
+    package's ``__init__`` re-exports counts as the module that defines it, whether it is imported
+    there, for type checkers only, or in a stub; a package imported as such counts with all names
+    that it re-exports.
 
     Args:
       folders: Folder of each package, by its name; modules of other packages are left out.
@@ -128,12 +128,12 @@ SOURCES = SourceTree({name: Path(str(importlib.resources.files(name))) for name 
 
 @functools.cache
 def fingerprint(*claims: str) -> str:
-    """What tells a claim's rows of today from those that other code made, or another device.
+    """Digest of the code, versions and device behind claims' rows.
 
     Returns:
       Sixteen hexadecimal digits. They change with the claim's file, the module that measures it,
       whatever these import, the versions and the device; not with pages, studies or other claims.
     """
-    place = {name: value for name, value in provenance().items() if name not in WHOLE}
+    environment = {name: value for name, value in provenance().items() if name not in WHOLE}
     code = SOURCES.digest((*(discovery.modules()[name] for name in claims), MEASURING))
-    return hashlib.sha256(repr((sorted(place.items()), code)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((sorted(environment.items()), code)).encode()).hexdigest()[:16]

@@ -80,7 +80,7 @@ def _series(rows: Sequence[MeasurementRow], climbs: str) -> Series:
 
 
 def _name(row: MeasurementRow, climbs: str) -> str:
-    """A setting without the step: what stands as ``climbs=step``, else the step wherever it is."""
+    """A setting without the step: without ``climbs=step``, else without the step's number."""
     setting, step = row.setting, re.escape(f"{_size(row):.15g}")
     alone = rf"(?<![\w.]){step}(?![\w.])"
     rest, count = re.subn(rf",? *\b{re.escape(climbs)} ?= ?{step}(?![\w.])", "", setting)

@@ -1,4 +1,4 @@
-"""Which claims are measured, two at a time, and what their rows say of where and by what code."""
+"""Measures claims, two at a time, and records code and environment of their rows."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +22,12 @@ def verify(
 ) -> Iterator[tuple[Claim, list[VerifyRow]]]:
     """Measures the claims, two at a time.
 
-    No setting of the process is changed. The quick suite takes a quarter of the time where most of
-    XLA's optimizations are off, which the command sets; ``constants`` has what was set.
+    No configuration of the process is changed. The quick suite takes a quarter of the time with
+    most of XLA's optimizations off, as the command sets them; ``constants`` records the flags.
 
     Args:
-      settings: Which claims, and how far.
-      done: Whether a claim's rows are there already, asked with the claim's closing row.
+      settings: The claims and the suite.
+      done: Whether a claim's rows exist already, given the claim's closing row.
 
     Yields:
       Each claim with its rows, the closing row last; in the order of the ledger.
@@ -46,7 +46,7 @@ def verify(
 
 
 def constants(settings: VerifySettings) -> VerifyConstants:
-    """What all rows of a process have in common."""
+    """Fields shared by all rows of a process."""
     return VerifyConstants(
         study="verify",
         suite=settings.suite,

@@ -1,6 +1,6 @@
-"""The measurements of a claim, and no more, since a claim's fingerprint covers this module.
+"""Collects the measurements of a claim; only that, since fingerprints cover this module.
 
-An edit here measures every claim again. What makes rows, lists, decides and shows stands beside it.
+An edit here measures every claim again. Other modules of the package make rows, summary and page.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,19 +15,18 @@ MATMUL = "highest"  # precision of products, whatever the caller's is
 def measure_claim(claim: Claim, suite: Suite, *, certified: bool) -> list[tuple[Part, Measurement]]:
     """All measurements of a claim.
 
-    It may run in a thread of its own, as JAX's contexts are the thread's; the caller's are not
-    touched.
+    It may run in a separate thread: JAX's contexts are thread-local, and the caller's stay.
 
     Args:
-      claim: What is measured.
-      suite: How far.
-      certified: Whether small instances are enclosed as well.
+      claim: The claim.
+      suite: Quick or full.
+      certified: Whether small instances are enclosed in ball arithmetic as well.
 
     Returns:
       Each with the part that it comes from: ladder, adversary, counter-cases, enclosures.
 
     Raises:
-      ValueError: Two measurements of a part have one setting, so that one would hide the other.
+      ValueError: Two measurements of a part have the same setting, so that their keys are equal.
     """
     # Proofs are read in float64. Counter-cases put NaN in and look for it in what comes out: it is
     # no fault there.

@@ -1,4 +1,4 @@
-"""What the ledger's page shows, by the names of its template, and what a terminal prints."""
+"""Values of the ledger's page by the names in its template, and headlines for a terminal."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +22,12 @@ from proofs_numeric.verify.summary import (
 
 
 def headline(summary: VerifySummary) -> str:
-    """The ledger in a line."""
+    """Headline of the ledger."""
     return answer("proofs_numeric.verify", summary)
 
 
 def violation_line(violation: Violation) -> str:
-    """What is not as it must be."""
+    """Text of a violation."""
     claim, row = violation.claim, violation.row
     if row is None:
         part = violation.part
@@ -57,7 +57,7 @@ def _number(value: float) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A tightness with as many digits as tell it from one."""
+    """A tightness with enough digits to differ from one."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:.3f}" if 0.001 <= abs(value) < 0.999 else f"{value:.6g}"
@@ -73,7 +73,7 @@ def ledger_page(
     """One self-contained page on the ledger.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document without external resources. The same rows give the same text.
 
     Raises:
       ValueError: A formula cannot be rendered.
@@ -118,7 +118,7 @@ def _facts(run: Run[VerifyRow, VerifyConstants], summary: VerifySummary) -> list
 
 
 def _instances(one: ClaimSummary, rows: ClaimRows) -> Iterator[tuple[str, MeasurementRow]]:
-    """The measurements that a fold shows, each with the name of what it is."""
+    """The measurements in a collapsible section, each with the name of its part."""
     yield from (("violated", row) for row in rows.measured if row.verdict == "violated")
     others = {"closest to its bound": one.closest, "worst equality": one.equalities}
     for name, each in others.items():
@@ -127,8 +127,8 @@ def _instances(one: ClaimSummary, rows: ClaimRows) -> Iterator[tuple[str, Measur
     if one.ascent is not None and (one.closest is None or one.closest.part != "adversary"):
         yield "gradient ascent", _row(rows, "adversary", one.ascent.setting)
     if one.closest is None and one.equalities is None:
-        held = [row for row in rows.measured if row.verdict == "holds"]
-        yield from (("closest to its bound", row) for row in sorted(held, key=_room)[:1])
+        holding = [row for row in rows.measured if row.verdict == "holds"]
+        yield from (("closest to its bound", row) for row in sorted(holding, key=_room)[:1])
     yield from (("counter-case", row) for row in rows.part("counter_case"))
 
 

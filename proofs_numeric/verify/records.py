@@ -1,4 +1,4 @@
-"""A row of the ledger: one measurement of a claim, or what all of a claim come to."""
+"""Rows of the ledger: measurements of a claim, and the closing row of each claim."""
 
 import dataclasses
 import math
@@ -34,7 +34,7 @@ class VerifyConstants:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MeasurementRow:
-    """One instance of a claim: a number, and the two that it must lie between."""
+    """One instance of a claim: the measured number, its floor and its bound."""
 
     kind: Literal["measurement"] = "measurement"
     """Of the row."""
@@ -93,13 +93,13 @@ class MeasurementRow:
 
     @property
     def is_equality(self) -> bool:
-        """Whether there is no room between the two ends."""
+        """Whether floor and bound are equal."""
         return self.floor is not None and self.floor == self.bound
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClosingRow:
-    """What the measurements of a claim come to: it stands last, so that the claim is complete."""
+    """Summary of a claim's measurements; written last, it marks the claim as complete."""
 
     kind: Literal["closing"] = "closing"
     """Of the row."""
@@ -174,7 +174,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _joined(known: Sequence[str], text: str) -> Iterator[str]:
-    """Which names a text joins with commas; they come in its order, and may have commas."""
+    """The names that a text joins with commas, in order; names may contain commas."""
     for name in known:
         if text == name or text.startswith(f"{name}, "):
             yield name
@@ -182,9 +182,9 @@ def _joined(known: Sequence[str], text: str) -> Iterator[str]:
 
 
 def _counting(rows: Sequence[VerifyRow], noted: Mapping[str, Any]) -> list[bool]:
-    """Of claims that there are: what the code has measured that the last command had.
+    """Mask of the rows that the code of the last command has measured, for existing claims.
 
-    Folders of schema 1 do not say which code that was; there a claim's last rows count.
+    Folders of schema 1 have no such fingerprint; there a claim's last rows count.
     """
     codes = noted.get(CODES)
     if not isinstance(codes, Mapping):

@@ -1,6 +1,6 @@
-"""The rows of a claim: a record of each of its measurements, and the one that closes it.
+"""The rows of a claim: one for each measurement, and the closing row.
 
-No fingerprint covers this module: how a row puts what was measured is no reason to measure again.
+Fingerprints do not cover this module: the format of rows does not require new measurements.
 """
 
 import math
@@ -77,12 +77,12 @@ def _counter_case(measurement: Measurement) -> CounterCase:
 
 
 def _closing_row(claim: Claim, rows: Sequence[MeasurementRow], fingerprint: str) -> ClosingRow:
-    """The claim's worst tightness, and that the claim is complete."""
+    """The closing row, with the claim's worst tightness."""
     tried = [row for row in rows if row.part != "counter_case"]
-    held = [row for row in tried if row.verdict == "holds"]
+    holding = [row for row in tried if row.verdict == "holds"]
     violated = any(row.verdict == "violated" for row in tried)
     # Equalities are at one but for rounding; what is asked is how close an inequality comes.
-    ratios = [row.tightness for row in held if not row.is_equality]
+    ratios = [row.tightness for row in holding if not row.is_equality]
     cases = [row.counter_case for row in rows if row.part == "counter_case"]
     return ClosingRow(
         fingerprint=fingerprint,
@@ -91,10 +91,10 @@ def _closing_row(claim: Claim, rows: Sequence[MeasurementRow], fingerprint: str)
         source=claim.source,
         norm=claim.norm,
         measurements=len(tried),
-        holding=len(held),
+        holding=len(holding),
         counter_cases=len(cases),
         tightness=max((t for t in ratios if t is not None and math.isfinite(t)), default=None),
-        verdict="violated" if violated else "holds" if held else "not_applicable",
+        verdict="violated" if violated else "holds" if holding else "not_applicable",
         counter_case="fails" if cases and {*cases} == {"fails"} else "does_not_fail",
-        certified=any(row.certified for row in held),
+        certified=any(row.certified for row in holding),
     )

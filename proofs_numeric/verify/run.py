@@ -1,4 +1,4 @@
-"""A run of the ledger: which claims it measures, and what is made of its rows."""
+"""A run of the ledger: opening its claims, and the result of its rows."""
 
 import functools
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ VerifyResult = Result[VerifyRow, VerifyConstants, VerifySummary]
 
 
 def open_run(settings: VerifySettings) -> Opened[VerifyRow, VerifyConstants]:
-    """The claims that are asked for.
+    """Opens a run of the selected claims.
 
-    Which these are does not fix the run: a folder may be filled claim by claim, and its summary and
-    page are of all that it holds. Rows that other code made stay in the file and are passed over.
+    The selection is not part of the run's identity: a folder may be filled claim by claim, and its
+    summary and page are of all its claims. Rows of other code stay in the file and are ignored.
     """
 
     def steps(done: Done) -> Iterator[tuple[str, list[VerifyRow]]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyOptions(Options):
-    """What a command adds to the choice of claims."""
+    """Flags of the command beside the choice of claims."""
 
     out: Path | None = None
     """The run folder; runs/verify-SUITE if absent. It may be filled claim by claim."""

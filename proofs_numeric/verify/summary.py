@@ -1,4 +1,4 @@
-"""The numbers that a ledger comes down to."""
+"""Summary of a ledger."""
 
 import collections
 import dataclasses
@@ -34,7 +34,7 @@ SHARP = 0.99
 
 
 class ClaimRows(NamedTuple):
-    """A claim's rows; one that was cut off has no closing row."""
+    """A claim's rows; an incomplete claim has no closing row."""
 
     measured: list[MeasurementRow]
     closing: ClosingRow | None
@@ -46,7 +46,7 @@ class ClaimRows(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Violation:
-    """Something in the ledger that is not as it must be."""
+    """A violation in the ledger."""
 
     claim: str
     reason: Reason
@@ -58,7 +58,7 @@ class Violation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Closest:
-    """The inequality of a claim that holds by least, relative to its bound."""
+    """The tightest inequality of a claim, relative to its bound."""
 
     part: Part
     setting: str
@@ -71,7 +71,7 @@ class Closest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Equalities:
-    """What holds of a claim as an equality, and the worst of it, relative to its rounding."""
+    """The equalities of a claim, and the largest deviation relative to its roundoff."""
 
     count: int
     part: Part
@@ -82,7 +82,7 @@ class Equalities:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ascent:
-    """The closest that gradient ascent came, whatever came of it."""
+    """The largest ratio that gradient ascent reached."""
 
     setting: str
     tightness: float
@@ -90,7 +90,7 @@ class Ascent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClaimSummary:
-    """One claim; what its closing row says is None where the claim was cut off."""
+    """Summary of one claim; fields of its closing row are None if the claim is incomplete."""
 
     topic: str
     """What it is about: a name of ``TOPICS`` in ``discovery``."""
@@ -130,7 +130,7 @@ class ClaimSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifySummary:
-    """What a ledger says."""
+    """Summary of a ledger."""
 
     total: int
     """How many claims there are, measured or not."""
@@ -178,10 +178,10 @@ class VerifySummary:
 
 
 def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
-    """The numbers of a ledger.
+    """Computes the summary of a ledger.
 
     Args:
-      run: Of the verb verify, with at least one row.
+      run: A run of the verb verify with at least one row.
     """
     violations = list(_violations(run.rows))
     broken = {each.claim for each in violations}
@@ -221,15 +221,15 @@ def summarize(run: Run[VerifyRow, VerifyConstants]) -> VerifySummary:
 
 
 def by_claim(rows: Sequence[VerifyRow]) -> dict[str, ClaimRows]:
-    """The rows of each claim that has some.
+    """The rows of each measured claim.
 
     Returns:
       By the claim's name, in the order of the ledger.
     """
-    found: dict[str, list[VerifyRow]] = {}
+    by_name: dict[str, list[VerifyRow]] = {}
     for row in rows:
-        found.setdefault(row.claim, []).append(row)
-    return {name: _split(found[name]) for name in discovery.modules() if name in found}
+        by_name.setdefault(row.claim, []).append(row)
+    return {name: _split(by_name[name]) for name in discovery.modules() if name in by_name}
 
 
 def _split(rows: Sequence[VerifyRow]) -> ClaimRows:
@@ -238,13 +238,13 @@ def _split(rows: Sequence[VerifyRow]) -> ClaimRows:
 
 
 def ratio_of(row: MeasurementRow) -> float | None:
-    """Where a measurement stands on a logarithmic axis on which its bound is one.
+    """Ratio of a measurement to its bound, for a logarithmic axis.
 
     Args:
-      row: Any; of a counter-case below its floor it is the floor over the number.
+      row: Any row; for a counter-case below its floor the ratio is floor over measured.
 
     Returns:
-      A positive number, over one for what is outside; None where there is none.
+      A positive number, above one outside the bound; None where it is undefined.
     """
     if row.floor is not None and row.measured < row.floor and row.part == "counter_case":
         ratio = row.floor / row.measured if row.measured > 0 else None
@@ -294,9 +294,9 @@ def _tightest(rows: Sequence[MeasurementRow]) -> tuple[MeasurementRow, float] | 
 
 
 def _closest(held: Sequence[MeasurementRow]) -> Closest | None:
-    if (found := _tightest(held)) is None:
+    if (tightest := _tightest(held)) is None:
         return None
-    row, tightness = found
+    row, tightness = tightest
     return Closest(
         part=row.part,
         setting=row.setting,
@@ -308,8 +308,8 @@ def _closest(held: Sequence[MeasurementRow]) -> Closest | None:
 
 
 def _ascent(rows: Sequence[MeasurementRow]) -> Ascent | None:
-    found = _tightest(rows)
-    return Ascent(setting=found[0].setting, tightness=found[1]) if found else None
+    tightest = _tightest(rows)
+    return Ascent(setting=tightest[0].setting, tightness=tightest[1]) if tightest else None
 
 
 def _equalities(held: Sequence[MeasurementRow]) -> Equalities | None:
@@ -330,13 +330,13 @@ def _deviation(row: MeasurementRow) -> float:
 
 
 def _relative_deviation(row: MeasurementRow) -> float:
-    """In units of what rounding may do; any deviation counts where it may do nothing."""
+    """Deviation in units of the roundoff; any deviation counts where the roundoff is zero."""
     share = _deviation(row) / (row.roundoff or 1e-300)
     return 0.0 if math.isnan(share) else share  # rounding may do anything
 
 
 def _violations(rows: Sequence[VerifyRow]) -> Iterator[Violation]:
-    """A closing row repeats what its claim's rows say, so that it is not counted again."""
+    """Violations of all rows but the closing ones, which repeat them."""
     closed = {row.claim for row in rows if isinstance(row, ClosingRow)}
     for claim in dict.fromkeys(row.claim for row in rows if row.claim not in closed):
         yield Violation(claim=claim, reason="cut_off")
@@ -360,7 +360,7 @@ def _violations(rows: Sequence[VerifyRow]) -> Iterator[Violation]:
 
 
 def _reason(row: MeasurementRow) -> Reason | None:
-    """What is wrong with a measurement, if anything is."""
+    """Reason why a measurement is a violation; None if it is none."""
     if row.verdict == "violated":
         return "violated"
     if row.hypotheses == "unmeasured":

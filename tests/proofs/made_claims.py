@@ -42,7 +42,7 @@ def ladder(suite):
     yield half(2)
     yield half(8)
     yield Measurement.equality(
-        setting="equality, n=2", found=1.0 + 2.0**-52, expected=1.0, roundoff=2.0**-50, size=2
+        setting="equality, n=2", measured=1.0 + 2.0**-52, expected=1.0, roundoff=2.0**-50, size=2
     )
 
 

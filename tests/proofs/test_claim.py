@@ -54,7 +54,7 @@ def test_outside_the_hypotheses_nothing_holds_and_nothing_is_violated(measured, 
 
 def test_an_equality_has_two_ends():
     make = lambda found: Measurement.equality(
-        setting="", found=found, expected=2.0, roundoff=0.5, size=3
+        setting="", measured=found, expected=2.0, roundoff=0.5, size=3
     )
     verdicts = [make(found).verdict for found in (1.25, 1.5, 2.5, 2.75)]
     assert verdicts == ["violated", "holds", "holds", "violated"]

@@ -134,7 +134,7 @@ def test_the_decoder_holds_the_library_s_and_its_jacobian(name):
 def test_a_decoder_that_balls_do_not_know():
     config = dataclasses.replace(CONFIGS["heads"], positions=Rotary())
     with pytest.raises(
-        ValueError, match="with positions, norm, temperature and MLP that balls know"
+        ValueError, match="with positions, norm, temperature and MLP that balls support"
     ):
         ball_decoder.BallDecoder.drawn(config, seed=0)
 

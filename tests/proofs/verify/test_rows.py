@@ -116,7 +116,7 @@ def test_an_equality_has_no_room_between_its_ends(floor, bound, equal):
 
 
 def test_a_closing_row_of_every_field():
-    equal = Measurement.equality(setting="e", found=1.0, expected=1.0, roundoff=0.0)
+    equal = Measurement.equality(setting="e", measured=1.0, expected=1.0, roundoff=0.0)
     endless = Measurement(setting="i", measured=INF, bound=1.0, roundoff=INF)  # says nothing
     below = Measurement(setting="b", measured=0.25, bound=1.0, certified=True)
     case = Measurement(setting="c", measured=2.0, bound=1.0, hypotheses=unmet(1.0))
