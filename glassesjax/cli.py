@@ -40,8 +40,8 @@ def run(arguments: Sequence[str], *, whole_process: bool = False) -> int:
       whole_process: Whether the process has no other purpose, so that its configuration may change.
 
     Returns:
-      The exit status: 0 for success; 1 where rows show a violation, or the disk, the memory or
-      another process of the run fails; 2 for invalid input; 130 for an interrupt. Other failures
+      The exit status, 0 for success. It is 1 where rows show a violation, or the disk, the memory
+      or another process of the run fails; 2 for invalid input; 130 for an interrupt. Other failures
       raise.
     """
     try:

@@ -1,4 +1,4 @@
-"""Rounding plans by name, as commands and rows have them."""
+"""Rounding plans by name, as used by commands and rows."""
 
 from collections.abc import Mapping
 

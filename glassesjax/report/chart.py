@@ -1,8 +1,8 @@
-"""Figures as pages want them: matplotlib draws each once, and the page's style colors it.
+"""Figures for pages: SVG drawn once by matplotlib and colored by the page's style sheet.
 
-A color of ``COLORS`` stands in the file of the figure as it is; in the page it is a token of the
-style sheet, so that one drawing serves light, dark and print. What a script may switch is a series;
-what has a value to show is a mark.
+In a figure's file a color of ``COLORS`` is written as it is; in the page it is a variable of the
+style sheet, so that one drawing serves light, dark and print. A series is what a script can switch;
+a mark has a value to show.
 """
 
 import functools
@@ -133,8 +133,8 @@ class Chart(Figure):
         """A line that the slider moves.
 
         Args:
-          axes: Where it stands, from the lower edge to the upper one.
-          values: Horizontal places, in data, one a step of the slider.
+          axes: Axes that it spans, from the lower edge to the upper one.
+          values: Horizontal data coordinates, one for each step of the slider.
         """
         self._cursor = axes, values
 
@@ -156,7 +156,7 @@ class Chart(Figure):
         self._drawn.append(f'<path class="drawn needs-js"{data} style="{style}"/>')
 
     def place(self, axes: Axes, x: Number, y: Number) -> tuple[float, float]:
-        """Where data stand, in pixels from the upper left corner."""
+        """Pixel coordinates of a data point, from the upper left corner."""
         across, up = axes.transData.transform((x, y))
         return float(across), self.height - float(up)
 

@@ -14,7 +14,7 @@ def short(value: float | None) -> str:
     """Two significant digits; a power of ten where plain digits would be long.
 
     Args:
-      value: Finite; None stands for one that is not.
+      value: A finite number; None for one that is not.
 
     Returns:
       Plain text, which shows all digits of whole numbers from 10 to 9999.

@@ -58,7 +58,7 @@ def plot(
       narrow: What draws it 358 pixels wide, where text of one drawing would shrink.
       linear: What draws it with a linear scale, on a phone called with ``narrow=True``.
       rows: The data behind it.
-      alt: What it shows; empty where the template says it.
+      alt: Text description; empty if the template has one.
     """
     wide = drawing(draw(), name)
     draws = {
@@ -135,7 +135,7 @@ def _cell(value: object) -> str:
 def page(
     package: str, template: str = "page.html.j2", *, parent: str = "", **context: object
 ) -> str:
-    """One self-contained page: nothing outside it is asked for.
+    """One self-contained page, without external resources.
 
     Args:
       package: Whose template it is: the package's full name.

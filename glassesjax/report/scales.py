@@ -45,7 +45,7 @@ class LogScale(NamedTuple):
         return 10.0**bottom, 10.0 ** (self.high + self.strip * self.lost)
 
     def place(self, point: Point) -> float:
-        """Where a point stands: at its distance, or in its strip."""
+        """Vertical coordinate of a point: its distance, or the center of its strip."""
         if point.distance is None:
             return 10.0 ** (self.high + self.strip / 2)
         return point.distance if point.drawable else 10.0 ** (self.low - self.strip / 2)
@@ -77,7 +77,7 @@ class LogScale(NamedTuple):
         marker: float = 0,
         **style: Any,  # noqa: ANN401  (of a line)
     ) -> None:
-        """A line of points; what has no logarithm stands in its strip as a square.
+        """A line of points; points without a logarithm are squares in their strip.
 
         Args:
           chart: Whose series it is.

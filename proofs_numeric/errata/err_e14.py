@@ -13,7 +13,7 @@ from glassesjax.precision import BF16, E4M3FN, E5M2, F16, F32, FloatFormat, ulp_
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
 FORMATS = (BF16, F16, E4M3FN, E5M2, F32)
-PRINTED = 0.0  # steps, or changed tokens, that closeness is said to allow
+PRINTED = 0.0  # steps, or changed tokens, that the paper allows for close values
 MARGIN = 0.5  # steps by which the result must exceed the bound
 UNEMBED = np.eye(2)
 

@@ -12,7 +12,7 @@ DIM, BASE, SEEDS = 64, 10_000.0, 24
 # Values read off a plot.
 READING = 0.05
 # Standard errors of our mean. Nothing is allowed for the paper's own draws, of which it states
-# no number: where its value lies outside, the figure is not said to be reproduced.
+# no number: where its value lies outside, the figure does not count as reproduced.
 ERRORS = 3
 # All that is claimed elsewhere: the same order, within this factor.
 FACTOR = 1.6

@@ -70,7 +70,7 @@ def _outside(weights: np.ndarray, kind: str) -> Hypothesis:
 @jax.jit
 def _bounds(least: Float[Array, ""]) -> dict[str, Float[Array, " n"]]:
     """For each mask, on the mass of each token and all later ones."""
-    prefix = jnp.full(N, jnp.inf)  # all after the prefix together; of the others it says nothing
+    prefix = jnp.full(N, jnp.inf)  # bounds all after the prefix together, the others not
     return {
         "causal": causal_rollout_bound(DEPTH, N, least),
         "window": window_rollout_bound(DEPTH, N, WINDOW, least),

@@ -157,7 +157,7 @@ def _stays() -> Iterator[Measurement]:
             setting=f"lower bound on the mean increment over {steps} steps, rotary",
             measured=least,
             bound=float(measured[steps - 1]),
-            floor=0.0,  # it says something
+            floor=0.0,  # the bound is not trivial
             roundoff=16 * FAR * U * float(np.sum(chords)),
             size=steps,
         )

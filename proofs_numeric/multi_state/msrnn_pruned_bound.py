@@ -88,7 +88,7 @@ def _found(
 def _against(setting: str, measured: _Found, *, attained: bool = False, **more: Any) -> Measurement:  # noqa: ANN401
     """The token whose derivative comes closest to its bound, or lies farthest from it."""
     ratios = quotients(measured.norms, measured.bounds)
-    if attained:  # a token that nobody hears any more is at zero on both sides
+    if attained:  # a token without influence is at zero on both sides
         ratios = np.where(measured.bounds > 0, np.abs(ratios - 1), ratios)
     token = int(np.argmax(ratios))
     bound = float(measured.bounds[token])

@@ -156,7 +156,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     residual, every = {BF16: LENGTHS[BF16]}, (E4M3FN,)
     if suite == "full":
         finer = {float_format(f"e8m{bits}"): (2 << bits) + 4 for bits in MANTISSAS}
-        # In e4m3fn a share goes on to be told apart until it underflows.
+        # In e4m3fn neighboring shares differ until they underflow.
         residual, every = LENGTHS | {E4M3FN: 1100} | finer, (E5M2, E4M3FN, BF16)
     for reading in GROUND:
         yield _counts(reading, LENGTHS[BF16])

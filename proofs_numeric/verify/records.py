@@ -137,7 +137,7 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
     new = {name: float(v) if name in _NUMBERS and _is_whole(v) else v for name, v in row.items()}
     known = lambda name: isinstance(v := new.get(name), float) and math.isfinite(v)
     closing = new.get("part") == "closing"
-    if closing:  # its part and setting said no more than that
+    if closing:  # its part and setting had no other information
         lacking = {"part", "setting", *(() if known("tightness") else ("tightness",))}
     else:
         new |= _hypotheses(str(new.get("hypotheses")), str(new.pop("hypotheses_measured", "")))
@@ -145,7 +145,7 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
         if not known("bound") or new["bound"] <= 0:
             lacking.add("tightness")
     new["kind"] = "closing" if closing else "measurement"
-    # In the order in which a record is written, and then what stands once.
+    # In the order in which a record is written, then the constants.
     order = dict.fromkeys([*names(ClosingRow if closing else MeasurementRow), *new])
     return {name: new[name] for name in order if name in new and name not in lacking}
 

@@ -81,7 +81,7 @@ def _closing_row(claim: Claim, rows: Sequence[MeasurementRow], fingerprint: str)
     tried = [row for row in rows if row.part != "counter_case"]
     holding = [row for row in tried if row.verdict == "holds"]
     violated = any(row.verdict == "violated" for row in tried)
-    # Equalities are at one but for rounding; what is asked is how close an inequality comes.
+    # Inequalities only, since equalities are at one up to rounding.
     ratios = [row.tightness for row in holding if not row.is_equality]
     cases = [row.counter_case for row in rows if row.part == "counter_case"]
     return ClosingRow(

@@ -1,4 +1,4 @@
-"""The bounded study: collapse and influence in a model that may not remember everything.
+"""The bounded study: collapse and influence in a model with a bounded cache.
 
 *Collapse*: how far apart the last representations of runs of n and n + 1 are under a policy. Under
 a policy that decides token by token the prefix identity still holds, so one reading of the longest
@@ -44,7 +44,7 @@ CHUNK = 64  # tokens that go through projections together: short texts would fil
 def cells(
     settings: BoundedSettings, positions: str, model: ModelHeader | LanguageModel
 ) -> list[Cell]:
-    """All that is to be measured of one model, capacities resolved.
+    """The cells of one model, capacities resolved.
 
     Returns:
       One record for each policy, capacity and family of runs, or text.
@@ -53,7 +53,7 @@ def cells(
       BadInput: A prompt is longer than the context, a policy cannot work with so few slots, or no
         bound is known for the model.
     """
-    config, found = model.config, []
+    config, resolved = model.config, []
     dtype = {"f32": jnp.float32, "f64": jnp.float64}[settings.format]
     if "influence" in settings.kinds and settings.method == "exact":
         check_bounded(config)
@@ -74,8 +74,10 @@ def cells(
                 rule = policy(name)
                 check_context(config, rule, len(tokens))
                 slots = resolve_slots(budget, config, rule, length=len(tokens), dtype=dtype)
-                found.append(Cell(kind, positions, rule, slots, family, tokens, runs.get(family)))
-    return list({cell.key: cell for cell in found}.values())
+                resolved.append(
+                    Cell(kind, positions, rule, slots, family, tokens, runs.get(family))
+                )
+    return list({cell.key: cell for cell in resolved}.values())
 
 
 def _tokens(settings: BoundedSettings, model: ModelHeader | LanguageModel) -> tuple[int, ...]:
@@ -85,10 +87,10 @@ def _tokens(settings: BoundedSettings, model: ModelHeader | LanguageModel) -> tu
         digits = run_family("doubled_digits").pair(limit, settings.seed)[0]
         return tokenizer.encode_symbols((BOS, *(settings.prompt or digits)))[:limit]
     text = settings.prompt or read_text(settings.text or DEFAULT_TEXT)
-    found = tuple(itertools.islice(tokenizer.stream(text), limit))
-    if not found:
-        raise BadInput("Wanted a text of one token or more; found an empty one.")
-    return found
+    tokens = tuple(itertools.islice(tokenizer.stream(text), limit))
+    if not tokens:
+        raise BadInput("Expected a text of one token or more, got an empty one: choose another.")
+    return tokens
 
 
 def measure(
@@ -102,10 +104,10 @@ def measure(
     Source: arXiv 2406.04267v2, Theorems 4.2 and 5.1, under the policies of arXiv 2401.06104v2.
 
     Args:
-      settings: What to measure.
+      settings: Settings of the study.
       positions: Name of the positional encoding, for the rows.
       model: Float32 weights.
-      done: Whether the row with these key fields is there already; whole cells are left out.
+      done: Whether the row with these key fields exists already; whole cells are skipped.
 
     Raises:
       BadInput: As ``cells``.

@@ -1,4 +1,4 @@
-"""The rows of a bounded run by what they are of: one panel a line of a figure."""
+"""The rows of a bounded run grouped in panels, one for each line of a figure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ NORM = "l2"
 
 
 class Panel(NamedTuple):
-    """What one line of a figure is of."""
+    """Key of one line of a figure."""
 
     positions: str
     policy: str

@@ -117,7 +117,7 @@ class TokenRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoundedConstants(ModelConstants):
-    """Study, model, weights, and how was measured."""
+    """Constants: study, model, weights and method of measurement."""
 
     dtype: Literal["float32", "float64"]
     """Of the arrays that passes and derivatives were computed in."""
@@ -139,7 +139,7 @@ _NOT_MEASURED = {
 
 
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of schema 1: nulls of what was not measured go, and what was not said is added."""
+    """Converts a row of schema 1: drops nulls of unmeasured fields and adds implied ones."""
     lacking = _NOT_MEASURED.get(str(row.get("method")), ())
     new = {name: value for name, value in row.items() if name not in lacking}
     measured = "distance" if new.get("kind") == "collapse" else "frobenius"

@@ -37,7 +37,7 @@ RESOLUTION = 8
 
 
 class Runs(NamedTuple):
-    """Prompts of one family as one text, and single tokens tried after some of its prefixes."""
+    """Prompts of one family as one text, and single tokens appended to some of its prefixes."""
 
     trunk: tuple[int, ...]
     tried: tuple[int, ...]
@@ -105,7 +105,7 @@ def _refuse_length(limit: int, length: int, family: str, needed: int) -> NoRetur
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is measured at once: a policy with its capacity, on a family of runs or on a text."""
+    """Unit of measurement: a policy with its capacity, on a family of runs or on a text."""
 
     kind: Literal["collapse", "influence"]
     positions: str
@@ -117,18 +117,18 @@ class Cell:
 
     @property
     def key(self) -> tuple[Value, ...]:
-        """What tells it from other cells."""
+        """Fields that identify the cell."""
         return self.kind, self.positions, str(self.policy), self.slots, self.family
 
     @property
     def name(self) -> str:
-        """For a reader who waits."""
+        """Name of the cell for progress lines."""
         parts = (self.kind, self.positions, str(self.policy), str(self.slots), self.family)
         return " ".join(filter(None, parts))
 
     @property
     def head(self) -> dict[str, Any]:
-        """What all rows of the cell share."""
+        """Fields shared by all rows of the cell."""
         return {
             "positions": self.positions,
             "policy": str(self.policy),
@@ -189,7 +189,7 @@ def _tokens_of(runs: Runs, index: int) -> int:
 
 
 def _predicted(cell: Cell, config: DecoderConfig) -> int | None:
-    """From which length on the two must be equal; None where nothing says so."""
+    """Length from which on the two must be equal; None where no statement applies."""
     rule, runs, positions = cell.policy, cell.runs, config.positions
     if runs is None or not runs.repeats or not isinstance(config.mask, Causal):
         return None
@@ -211,7 +211,7 @@ def _predicted(cell: Cell, config: DecoderConfig) -> int | None:
 
 
 class Pruned(NamedTuple):
-    """Influence at the embedding through what a policy left, with what stands beside it."""
+    """Influence at the embedding under a policy, with its eviction steps."""
 
     influence: Influence
     rollout: Rollout

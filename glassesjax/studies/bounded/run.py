@@ -1,4 +1,4 @@
-"""A run of the bounded study: what it opens, and what is made of its rows."""
+"""A run of the bounded study: opening of its inputs, and the result of its rows."""
 
 import functools
 from collections.abc import Iterator

@@ -59,10 +59,12 @@ class BoundedSettings:
         for budget in self.slots:
             check_budget(budget)
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
-            raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
+            raise BadInput(
+                f"Expected ascending positive --lengths, got {list(self.lengths)}: sort them."
+            )
         if unknown := sorted(set(self.families) - set(FAMILIES)):
-            wanted = f"Wanted families out of {', '.join(FAMILIES)}, told apart by one token"
-            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+            expected = f"Expected families out of {', '.join(FAMILIES)}, which differ in one token"
+            raise BadInput(f"{expected}, got {unknown[0]!r}: choose one.")
         check_each(
             (
                 (self.max_tokens >= 1, "--max-tokens of 1 or more", self.max_tokens),
@@ -74,14 +76,15 @@ class BoundedSettings:
 
     def _check_toy(self) -> None:
         if self.positions and not is_toy(self.model):
-            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+            expected = "Expected --positions with the toy only"
+            raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")
         if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
-            wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
-            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+            expected = f"Expected positions out of {', '.join(TOY_POSITIONS)}"
+            raise BadInput(f"{expected}, got {unknown[0]!r}: choose one.")
         if self.text is not None and is_toy(self.model):
-            raise BadInput("Wanted --text with a model that reads text; found toy: leave it out.")
+            raise BadInput("Expected --text with a model that reads text, got toy: leave it out.")
         if self.text is not None and self.prompt:
-            raise BadInput("Wanted --prompt or --text; found both: leave one of the two out.")
+            raise BadInput("Expected --prompt or --text, got both: leave one of the two out.")
 
     @property
     def encodings(self) -> tuple[str, ...]:
@@ -97,6 +100,6 @@ class BoundedSettings:
 
     @property
     def steps(self) -> int:
-        """How many cells there are to measure."""
+        """Number of cells."""
         each = {"collapse": len(self.families), "influence": 1}
         return len(self.encodings) * len(self.pairs) * sum(each[kind] for kind in self.kinds)

@@ -14,12 +14,12 @@ ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 
 def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
-    r"""What the resolution of a run may be at most, relative to a representation.
+    r"""Upper bound on the resolution of a run, relative to a representation.
 
     .. math:: \min(1, L \cdot T \cdot d \cdot u)
 
     An error of one rounding for each term of the sums of a token's width and of all tokens, in each
-    layer: where two computations differ by more, "equal" would say nothing.
+    layer: where two computations differ by more, "equal" would have no meaning.
 
     Returns:
       A bound on ``resolution`` in relative L1.
@@ -52,7 +52,7 @@ def _exceeds(row: TokenRow) -> bool:
 
 
 def _coarse(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]:
-    # Rows that are not finite are said to be so elsewhere; here they would pass for coarse.
+    # Rows that are not finite are reported elsewhere; here they would count as coarse.
     rows = [row for row in run.rows if isinstance(row, DistanceRow) and row.finite]
     if not rows:
         return

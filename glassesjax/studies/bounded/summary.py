@@ -1,4 +1,4 @@
-"""The numbers that a bounded run comes down to."""
+"""Summary of a bounded run."""
 
 import dataclasses
 import math
@@ -86,7 +86,7 @@ class TextSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoundedSummary:
-    """What a bounded run says."""
+    """Summary of a bounded run."""
 
     passes: Passes
     """How many rows are finite."""
@@ -124,7 +124,7 @@ class BoundedSummary:
 
 
 def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSummary:
-    """The numbers of a run."""
+    """Computes the summary of a run."""
     layers = run.constants.num_layers
     runs = [_runs(panel, mine) for panel, mine in distance_panels(run.rows).items()]
     known = [each for each in runs if not each.not_finite]
@@ -231,6 +231,6 @@ def leads(rows: Sequence[TokenRow]) -> bool:
     """
     if len(rows) < 2:
         return len(rows) == 1
-    # Exact norms have no error; an estimate whose error is not finite tells nothing apart.
+    # Exact norms have no error; an estimate without a finite error separates nothing.
     errors = [0.0 if row.standard_error is None else row.standard_error for row in rows[:2]]
     return rows[0].frobenius - rows[1].frobenius > 2 * math.hypot(*errors)

@@ -1,4 +1,4 @@
-"""The rows of a collapse run, found again by what they measure."""
+"""Index of the rows of a collapse run by panel, curve and norm."""
 
 import math
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class Curves:
         return min(panels, key=lambda p: self(p, "signal")[0].unit_roundoff, default=None)
 
     def points(self, panel: Panel, curve: CurveName, norm: str = "relative_l1") -> list[Point]:
-        """A curve's distances in a norm; a signal in float64 says whether it is resolved."""
+        """A curve's distances in a norm; a float64 signal has a flag whether it is resolved."""
         known = curve != "signal"
         return [
             Point(row.length, finite(row.distance), known or _resolved(row))
@@ -93,7 +93,7 @@ def _place(row: CollapseRow) -> tuple[Panel, str, str]:
 
 
 def _resolved(row: CollapseRow) -> bool:
-    """Whether float64 tells a distance from zero; an exact zero is one, and so is no number."""
+    """Whether a distance exceeds float64's rounding error; True for exact zero and for NaN."""
     gap = row.distance
     return math.isnan(gap) or gap == 0 or gap > row.resolution
 

@@ -1,4 +1,4 @@
-"""What may be read from a fitted decay."""
+"""Validity of the exponent of a fitted decay."""
 
 import math
 
@@ -11,7 +11,7 @@ def has_exponent(fit: DecayFit) -> bool:
 
 
 def is_flat(fit: DecayFit) -> bool:
-    """Whether a slope is not told apart from zero, or moves less than a factor of two in all."""
+    """Whether a slope may be zero by its interval, or the total change is below a factor of two."""
     moved = abs(fit.exponent) * math.log(fit.last / fit.first)
     return fit.low <= 0 <= fit.high or moved < math.log(2)
 

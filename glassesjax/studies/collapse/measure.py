@@ -1,11 +1,11 @@
 """The collapse study: how far apart runs of n and n + 1 are, and what precision leaves of it.
 
 For each family, length and format there are three curves. *Signal* is the distance of the two last
-representations, once in wide arithmetic on the weights as the format stores them, and once in the
-format's own arithmetic, beside the error of that difference and whether the true one is still
-detectable in it. *Noise floor* is the distance that this arithmetic alone puts between a
-representation and the same one computed widely. *Rounded* is what is left of the wide signal of
-the unrounded weights when the two representations are stored in the format.
+representations, once in reference precision on the weights as the format stores them, and once in
+the format's native arithmetic, with the error of that difference and whether the true one is still
+detectable in it. *Noise floor* is the distance between a representation in native arithmetic and
+in reference precision. *Rounded* is the distance of the two representations of the unrounded
+weights in reference precision after both are stored in the format.
 """
 
 import functools
@@ -62,8 +62,9 @@ def lay_out(settings: CollapseSettings, model: ModelHeader | LanguageModel) -> d
 
 
 def _refuse_length(limit: int, length: int, family: str, needed: int) -> NoReturn:
-    found = f"length {length} of family {family} needs {needed}"
-    raise BadInput(f"Wanted prompts of at most {limit} tokens, the context; {found}.")
+    got = f"{needed} for length {length} of family {family}"
+    expected = f"Expected prompts of at most {limit} tokens, the context"
+    raise BadInput(f"{expected}, got {got}: use shorter --lengths.")
 
 
 def measure(
@@ -79,10 +80,10 @@ def measure(
     bfloat16's epsilon.
 
     Args:
-      settings: What to measure.
+      settings: Settings of the study.
       positions: Name of the positional encoding, for the rows.
       model: Float32 weights.
-      done: Whether the row with these key fields is there already; whole cells are left out.
+      done: Whether the row with these key fields exists already; whole cells are skipped.
 
     Yields:
       Each cell with its rows, one measurement a row, in units of the representation.
@@ -184,15 +185,15 @@ def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
     ]
     if own_plan is None:
         return curves
-    own, mode = passes(own_plan, cell.family), own_mode(number)
-    noise = paired_noise(*wide, *own, number)
+    native, mode = passes(own_plan, cell.family), own_mode(number)
+    noise = paired_noise(*wide, *native, number)
     differs = distance(*wide, number).l2 > finest["l2"]
     errors = {norm: getattr(noise, norm) for norm in NORMS}
     unembedding = passes.unembedding(own_plan)
     return [
         *curves,
-        Curve("signal", mode, own_plan, *own, errors, unembedding, noise, differs),
-        Curve("noise_floor", mode, own_plan, wide[0], own[0], finest, None),
+        Curve("signal", mode, own_plan, *native, errors, unembedding, noise, differs),
+        Curve("noise_floor", mode, own_plan, wide[0], native[0], finest, None),
     ]
 
 

@@ -115,7 +115,7 @@ class CollapseRow:
 
 
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of schema 1: nulls of fields that stand together say that none of them applies."""
+    """Converts a row of schema 1: a group of fields that are all null does not apply."""
     lacking: set[str] = set()
     if row.get("token") is None:
         lacking |= {"token", "token_text", "margin"}

@@ -114,7 +114,7 @@ def _rows(
     steps = _steps(curve, number, len(heads))
     for norm in NORMS:
         for index, head in enumerate(heads):
-            # The certificate is a statement in the L2 norm, so it stands with that distance.
+            # The certificate is a statement in the L2 norm, so it is in that distance's row.
             answer, certificate = answers[index] if norm == "l2" else (None, None)
             yield CollapseRow(
                 **head,
@@ -140,14 +140,14 @@ def wide_resolution(
     read: Float[Array, "lengths model_dim"],
     number: FloatFormat,
 ) -> dict[str, Array]:
-    """The distances below which float64 says nothing, as measured.
+    """Measured resolution of float64: distances below it are rounding noise.
 
-    Float64 cannot be held against something wider here. Its noise is taken from float32's, on the
-    same weights and prompts: the largest of all lengths, times the ratio of the unit roundoffs,
-    times eight, since the roundings of two runs do not fall alike.
+    There is no wider format to compare with. The noise is estimated from float32's on the same
+    weights and prompts: the largest of all lengths, times the ratio of the unit roundoffs, times
+    eight, since rounding errors of two runs differ.
 
     Args:
-      wide: Representations in float64.
+      wide: Representations in float64 (reference precision).
       single: The same in float32's arithmetic.
       read: The representations whose distances are to be read.
       number: The format whose spacing is the unit of ``ulp``.
@@ -170,7 +170,7 @@ def _ulp_noise(
     error = jnp.where(jnp.all(same_numbers(wide, single), axis=0), 0, error)
     # The spacing is finest where a coordinate happens to be near zero, in whichever run that is.
     exponent = jnp.min(number.ulp_exponent(read), axis=0)
-    # Values so small are noise, and yet no two of them are farther apart than ``ulps_apart`` says.
+    # Values so small are noise, and yet ``ulps_apart`` bounds the distance of any two of them.
     most = jnp.asarray(2.0 ** (number.mantissa_bits + 2), error.dtype)
     largest = jnp.max(jnp.minimum(times_power(error, -exponent), most))
     return jnp.where(jnp.all(jnp.isfinite(read)), largest, jnp.nan)
@@ -216,18 +216,18 @@ def _answers(
     """The greedy token of each shorter prompt, and whether the longer one must share it."""
     if curve.unembedding is None:
         return [(None, None)] * count
-    found = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
+    margins = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
     answers = [
         Answer(token=int(t), token_text=model.tokenizer.token_text(int(t)), margin=float(m))
         if not np.isnan(m)
         else None  # of NaN logits none is largest
-        for t, m in zip(found.token, found.margin, strict=True)
+        for t, m in zip(margins.token, margins.margin, strict=True)
     ]
     # The certificate is computed in reference precision: it is no word on a format's arithmetic.
     certificates = [
         Certificate(margin_used=float(share), certified=bool(yes))
         if curve.mode == "reference"
         else None
-        for share, yes in zip(found.worst_ratio, found.certified, strict=True)
+        for share, yes in zip(margins.worst_ratio, margins.certified, strict=True)
     ]
     return list(zip(answers, certificates, strict=True))

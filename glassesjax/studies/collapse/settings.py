@@ -32,18 +32,21 @@ class CollapseSettings:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.lengths[0] < 1 or list(self.lengths) != sorted(self.lengths):
-            raise BadInput(f"Wanted ascending positive lengths; found {list(self.lengths)}.")
+            raise BadInput(
+                f"Expected ascending positive --lengths, got {list(self.lengths)}: sort them."
+            )
         if not 0 <= self.seed < 2**32:
-            raise BadInput(f"Wanted a seed from 0 to 2^32 - 1; found {self.seed}.")
+            raise BadInput(f"Expected a seed from 0 to 2^32 - 1, got {self.seed}: choose another.")
         for family in self.families:
             run_family(family)
         for name in self.formats:
             known_format(name)
         if self.positions and not is_toy(self.model):
-            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+            expected = "Expected --positions with the toy only"
+            raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")
         if unknown := sorted(set(self.positions) - TOY_POSITIONS.keys()):
-            wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
-            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+            expected = f"Expected positions out of {', '.join(TOY_POSITIONS)}"
+            raise BadInput(f"{expected}, got {unknown[0]!r}: choose one.")
 
     @property
     def encodings(self) -> tuple[str, ...]:

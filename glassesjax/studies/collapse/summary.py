@@ -1,4 +1,4 @@
-"""The numbers that a collapse run comes down to."""
+"""Summary of a collapse run."""
 
 import dataclasses
 import statistics
@@ -66,7 +66,7 @@ class PanelSummary:
 
     @property
     def detectable(self) -> bool | None:
-        """Whether the difference is detectable at the longest length; None where nobody can say."""
+        """Whether the difference is detectable at the longest length; None where it is unknown."""
         return self.detection[-1][1] if self.detection else None
 
     @property
@@ -158,7 +158,7 @@ class Extent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CollapseSummary:
-    """What a collapse run says."""
+    """Summary of a collapse run."""
 
     passes: Passes
     """Of the unrounded weights."""
@@ -206,7 +206,7 @@ class CollapseSummary:
         return [each for each in self.panels if fits(each.panel)]
 
     def within(self, positions: str) -> "CollapseSummary":
-        """What the run says of one encoding.
+        """The summary restricted to one encoding.
 
         Returns:
           The same numbers, over this encoding's panels.
@@ -218,7 +218,7 @@ class CollapseSummary:
 
 
 def summarize(run: Run[CollapseRow, ModelConstants]) -> CollapseSummary:
-    """The numbers of a run.
+    """Computes the summary of a run.
 
     Args:
       run: Of the collapse study, with at least one row.

@@ -1,4 +1,4 @@
-"""The positional encodings by name, and whether they meet what Theorem 4.2 asks of them."""
+"""The positional encodings by name, and whether they meet the hypotheses of Theorem 4.2."""
 
 POSITIONS = {
     "none": (

@@ -1,7 +1,7 @@
-"""The generate study: what a model writes while its state is bounded, beside its full state's text.
+"""The generate study: text generated with a bounded cache, compared with the full cache's text.
 
-Each prompt is continued under the policy, and once more with all tokens kept; a row for each token
-says how many layers still hold it at the end.
+Each prompt is continued under the policy, and once more with the full cache; a row for each token
+has the number of layers that still cache it at the end.
 """
 
 import dataclasses
@@ -74,36 +74,39 @@ def open_job(settings: GenerateSettings) -> Job:
 
 
 def _check_spacing(settings: GenerateSettings, config: DecoderConfig) -> None:
-    """What reading on would refuse, before anything is written."""
+    """Raises an error for a spacing that decoding cannot use, before anything is written."""
     if settings.spacing == "true":
         return
     if not isinstance(config.positions, Rotary):
-        found = type(config.positions).__name__
-        raise BadInput(f"Wanted rotary positions for --spacing {settings.spacing}; found {found}.")
+        got = type(config.positions).__name__
+        expected = f"Expected rotary positions for --spacing {settings.spacing}"
+        raise BadInput(f"{expected}, got {got}: leave it out.")
     if settings.mode != "exact":
-        wanted = f"Wanted --mode exact for --spacing {settings.spacing}"
-        raise BadInput(f"{wanted}, which moves with each token; found {settings.mode}.")
+        expected = (
+            f"Expected --mode exact for --spacing {settings.spacing}, which changes with each token"
+        )
+        raise BadInput(f"{expected}, got {settings.mode}: choose one of the two.")
 
 
 def _prompts(settings: GenerateSettings, model: ModelHeader) -> tuple[tuple[int, ...], ...]:
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         if settings.chat:
-            raise BadInput("Wanted --chat with a model that reads text; found toy.")
+            raise BadInput("Expected --chat with a model that reads text, got toy: leave it out.")
         return tuple(tokenizer.encode_symbols((BOS, *text)) for text in settings.prompt)
     if settings.chat:
         system = [{"role": "system", "content": settings.system}] if settings.system else []
-        said = ([*system, {"role": "user", "content": text}] for text in settings.prompt)
-        prompts = tuple(tokenizer.encode_chat(messages) for messages in said)
+        chats = ([*system, {"role": "user", "content": text}] for text in settings.prompt)
+        prompts = tuple(tokenizer.encode_chat(messages) for messages in chats)
     else:
         prompts = tuple(tokenizer.encode(text) for text in settings.prompt)
     if not all(prompts):
-        raise BadInput("Wanted prompts of one token or more; found an empty text.")
+        raise BadInput("Expected prompts of one token or more, got an empty text: leave it out.")
     return prompts
 
 
 def _same(settings: GenerateSettings) -> dict[str, Any]:
-    """What must not change between two parts of one text, beside the model's weights."""
+    """Settings that must be the same in all parts of a resumed text, beside the weights."""
     names = ("slots", "temperature", "top_k", "top_p", "stop", "seed", "mode", "positions")
     return {name: getattr(settings, name) for name in names}
 
@@ -118,9 +121,11 @@ def _saved(settings: GenerateSettings, config: DecoderConfig) -> Saved:
         or saved.state.seen.shape != (rows,)
         or "token" not in saved.arrays
     ):
-        raise BadInput(f"Wanted a state that generate --save has written; {path} is another.")
+        expected = "Expected a state that generate --save has written"
+        raise BadInput(f"{expected}, got another one in {path}: choose another.")
     if not saved.arrays["alive"].any():
-        raise BadInput(f"Wanted a text that has not ended; all texts of {path} have.")
+        expected = "Expected a text that has not ended"
+        raise BadInput(f"{expected}, got only finished ones in {path}: choose another state.")
     return saved
 
 
@@ -134,17 +139,17 @@ def measure(
     done: Callable[[Row], bool] = lambda row: False,
     show: Show = lambda prompt, piece: None,
 ) -> Iterator[tuple[str, list[TokenRow]]]:
-    """Writes under the policy, then beside it with all tokens kept.
+    """Generates texts under the policy, then with the full cache.
 
     Args:
-      settings: What to write.
+      settings: Settings of the study.
       job: The model and its prompts.
-      done: Whether the row with these key fields is there already; what is there is not written
-        again, unless its state is to be saved.
-      show: Told the prompt's number and each piece of text under the policy that may be shown.
+      done: Whether the row with these key fields exists already; existing texts are not generated
+        again, unless their state is to be saved.
+      show: Takes the prompt's number and each displayable piece of text under the policy.
 
     Yields:
-      The name of a policy that has written, and its rows.
+      The name of each finished policy, and its rows.
     """
     last = {"prompt": len(job.prompts) - 1, "position": len(job.prompts[-1]) - 1}
     there = lambda rule: done({"policy": str(rule), **last})
@@ -165,7 +170,7 @@ def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
 
 
 def _beside(settings: GenerateSettings, job: Job) -> Job | None:
-    """The same prompts with all tokens kept, where they fit into the model's context."""
+    """The same prompts with the full cache, where they fit into the model's context."""
     length = max(map(len, job.prompts)) + job.max_tokens
     context = job.model.decoder.config.max_length
     if settings.beside != "full" or not job.policy.bounded or (context and length > context):

@@ -1,4 +1,4 @@
-"""Texts as they are written, and their rows: one for each token of prompt and answer."""
+"""Texts during generation, and their rows: one for each token of prompt and answer."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,11 @@ from glassesjax.cache.stream import TextStream
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.studies.generate.records import AnswerToken, PromptToken, Retention, TokenRow
 
-NEVER = -1  # the step after which a token was forgotten, where it was not
+NEVER = -1  # eviction step of a token that was not evicted
 
 
 class Job(NamedTuple):
-    """What is to be written under one policy."""
+    """Inputs of generation under one policy."""
 
     model: LanguageModel
     prompts: tuple[tuple[int, ...], ...]
@@ -43,7 +43,7 @@ class Writing:
     Args:
       job: What is to be written; a saved state brings what was written before.
       stops: Strings that end a text.
-      show: Told the prompt's number and each piece of text that may be shown.
+      show: Takes the prompt's number and each displayable piece of text.
     """
 
     def __init__(self, job: Job, stops: Sequence[str], show: Callable[[int, str], None]) -> None:
@@ -62,7 +62,7 @@ class Writing:
             self._take_up(job.saved)
 
     def _take_up(self, saved: Saved) -> None:
-        """What was written before, without showing it."""
+        """Restores earlier text of a saved state, without showing it."""
         self.tokens = saved.info["tokens"]
         number = lambda value: math.nan if value is None else value  # JSON has no NaN
         self.logprobs = [[number(value) for value in row] for row in saved.info["logprobs"]]
@@ -73,7 +73,7 @@ class Writing:
 
     @property
     def history(self) -> dict[str, Any]:
-        """What a saved state must know of the texts, JSON-ready."""
+        """The texts' history for a saved state, JSON-ready."""
         return {"tokens": self.tokens, "logprobs": self.logprobs}
 
     def push(self, prompt: int, token: int) -> bool:
@@ -104,7 +104,7 @@ class Writing:
             self.forgotten[row, layer, group, position] = dropped.step[row, event]
 
     def finish(self) -> None:
-        """Says that no token follows: what was held back is shown."""
+        """Ends all texts and shows the buffered pieces."""
         for prompt, stream in enumerate(self._streams):
             text, shown = stream.finish()
             self.texts[prompt][-1] += text
@@ -112,7 +112,7 @@ class Writing:
                 self._show(prompt, shown)
 
     def ended(self, prompt: int) -> Literal["length", "token", "text"]:
-        """What ended a text.
+        """Reason why a text ended.
 
         Returns:
           ``token`` (the model's end), ``text`` (a stop string) or ``length``.
@@ -165,7 +165,7 @@ def _answer(writing: Writing, prompt: int, shared: dict[str, Any]) -> Iterator[A
 
 
 def _token(writing: Writing, prompt: int, position: int, token: int, text: str) -> dict[str, Any]:
-    """Where a token stands, what it says, and which layers cache it."""
+    """Position and text of a token, and the layers that cache it."""
     length = len(writing.job.prompts[prompt])
     # The last token was chosen and never read: no layer could cache it.
     read = position < length + len(writing.tokens[prompt]) - 1

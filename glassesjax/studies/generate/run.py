@@ -25,7 +25,7 @@ GenerateResult = Result[TokenRow, GenerateConstants, GenerateSummary]
 def run(settings: GenerateSettings, options: Options, call: Call) -> GenerateResult:
     """Prints the first text as it comes; the others, written at the same time, follow it.
 
-    Where the summary is to stand alone on standard output, no text is printed.
+    With ``--json`` no text is printed.
     """
     others: dict[int, list[str]] = {}
 
@@ -50,17 +50,17 @@ def write_texts(
     call: Call,
     show: Callable[[int, str], None] = lambda prompt, piece: None,
 ) -> GenerateResult:
-    """Writes what is not written yet, and rows and page.
+    """Generates the missing texts, and writes rows and page.
 
     Args:
-      settings: What to write.
-      call: The run folder; told the name of each policy that has written.
-      show: Told the prompt's number and each piece of text as it comes; of a run that was there
-        already, the whole texts.
+      settings: Settings of the study.
+      call: The run folder; its ``advance`` takes the name of each finished policy.
+      show: Takes the prompt's number and each piece of text as it is generated; for an existing
+        run, the whole texts.
 
     Raises:
-      BadInput: Something is wrong with the settings, the model, the prompts, the saved state or the
-        folder. All but the last is known before anything is written.
+      BadInput: Settings, model, prompts, saved state or folder are invalid. All but the folder are
+        validated before anything is written.
     """
     job = open_job(settings)
     was_shown = False

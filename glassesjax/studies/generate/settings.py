@@ -101,9 +101,9 @@ class GenerateSettings:
         return RoundingPlan.of_dtype(DTYPES[self.format])
 
     def _check_used(self) -> None:
-        """Refuses what was given and would be passed over."""
+        """Raises an error for settings that would have no effect."""
         narrow = self.top_k is not None or self.top_p < 1
-        for unused, wanted in (
+        for unused, expected in (
             (
                 len(set(self.prompt)) < len(self.prompt) and not self.sampling.draws,
                 "--temperature over 0 with a --prompt that is given twice",
@@ -116,4 +116,4 @@ class GenerateSettings:
             (self.positions != "none" and not is_toy(self.model), "--positions with the toy only"),
         ):
             if unused:
-                raise BadInput(f"Wanted {wanted}: see --help.")
+                raise BadInput(f"Expected {expected}: see --help.")

@@ -1,4 +1,4 @@
-"""The numbers that a generate run comes down to."""
+"""Summary of a generate run."""
 
 import dataclasses
 import itertools
@@ -69,7 +69,7 @@ class PromptSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateSummary:
-    """What a generate run says."""
+    """Summary of a generate run."""
 
     passes: Passes
     """Of the written tokens."""
@@ -109,7 +109,7 @@ class GenerateSummary:
 
 
 def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
-    """The numbers of a run.
+    """Computes the summary of a run.
 
     Args:
       run: Of the generate study, with at least one row.

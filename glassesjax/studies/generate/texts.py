@@ -1,4 +1,4 @@
-"""What the rows of a generate run say of each text: its tokens, and which layers cache them."""
+"""The texts of a generate run from its rows: tokens, and the layers that cache them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,9 +1,9 @@
-"""The influence study: how much each token moves the last representation, beside what bounds it.
+"""The influence study: influence of each token on the last representation, and its bounds.
 
 For each layer and token: the derivative of the last representation in that token's residual
-stream, measured with true attention and with attention weights held fixed, beside the rollout, the
-printed bound of Theorem 5.1 (which presumes fixed weights) and its repair (which does not). Several
-passages are read, since what is seen on one text may be that text's alone.
+stream, measured with true attention and with constant attention weights, with the rollout, the
+printed bound of Theorem 5.1 (which presumes constant weights) and its repair (which does not).
+Several passages are measured, since results on one text may be specific to it.
 """
 
 import itertools
@@ -89,8 +89,8 @@ def _passages(settings: InfluenceSettings, model: ModelHeader) -> Iterator[Passa
             symbols = (BOS, *settings.prompt)
             yield Passage("prompt", 0, tokenizer.encode_symbols(symbols)[:limit])
             return
-        said = f"{settings.passages} --passages of {limit} tokens"
-        check_memory(POINTER * limit * settings.passages, said, "use fewer")
+        what = f"{settings.passages} --passages of {limit} tokens"
+        check_memory(POINTER * limit * settings.passages, what, "use fewer")
         digits = run_family("doubled_digits").pair(limit * settings.passages, settings.seed)[0]
         for at in range(0, len(digits), limit):
             symbols = (BOS, *digits[at : at + limit])
@@ -112,17 +112,17 @@ def _of_text(
     edges = [len(text) * part // (count + 1) for part in range(1, count + 2)]
     parts = itertools.pairwise(edges)
     spread = [slice(_begin(text, start, stop), stop) for start, stop in parts]
-    found = [_cut(tokenizer, name, text, part, limit) for part in spread]
-    if count > 1 and all(len(passage.tokens) == limit for passage in found):
-        return found
+    passages = [_cut(tokenizer, name, text, part, limit) for part in spread]
+    if count > 1 and all(len(passage.tokens) == limit for passage in passages):
+        return passages
     return [_cut(tokenizer, name, text, slice(0, None), limit)]
 
 
 def _begin(text: str, start: int, stop: int) -> int:
     """The first beginning of a paragraph, a line or a word from ``start`` on that is near."""
     near = text[start : min(stop, start + REACH)]
-    found = (re.search(pattern, near) for pattern in BREAKS)
-    return next((start + match.end() for match in found if match), start)
+    matches = (re.search(pattern, near) for pattern in BREAKS)
+    return next((start + match.end() for match in matches if match), start)
 
 
 def _cut(tokenizer: ByteLevelTokenizer, name: str, text: str, part: slice, limit: int) -> Passage:
@@ -141,9 +141,9 @@ def measure(
     Differs: measured beside the bound, at every layer; the paper draws no measured derivative.
 
     Args:
-      settings: What to measure.
+      settings: Settings of the study.
       subject: Float32 weights and the passages.
-      done: Whether the row with these key fields is there already; whole kinds are left out.
+      done: Whether the row with these key fields exists already; whole kinds are skipped.
 
     Yields:
       What was done and its rows. First the bounds, which have none of their own, then for each
@@ -192,7 +192,7 @@ def _in_format(decoder: Decoder, name: str) -> Decoder:
 
 def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Bounds]:
     """Those of passages of one length together: norms of weights, most of the work, come once."""
-    found: dict[Passage, Bounds] = {}
+    by_passage: dict[Passage, Bounds] = {}
     for length in dict.fromkeys(len(passage.tokens) for passage in passages):
         alike = [passage for passage in passages if len(passage.tokens) == length]
         tokens = jnp.asarray([passage.tokens for passage in alike])
@@ -202,13 +202,13 @@ def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Boun
         rolled = jax.device_get((_rolled(decoder, tokens), _printed(stacks), _repaired(stacks)))
         for index, passage in enumerate(alike):
             plain, printed, repaired = jax.tree.map(lambda x, i=index: x[i], rolled)
-            found[passage] = Bounds(
+            by_passage[passage] = Bounds(
                 pi=np.asarray(plain.profile, np.float64),
                 shares=np.asarray(plain.shares, np.float64),
                 printed=log_bound(printed),
                 repaired=log_bound(repaired),
             )
-    return found
+    return by_passage
 
 
 @jax.jit

@@ -91,7 +91,7 @@ class Profiles:
 
     @property
     def last_is_finite(self) -> bool:
-        """Whether the last representation is, of which all numbers speak."""
+        """Whether the last representation is finite, on which all numbers depend."""
         return self.first_row.last_finite
 
     def judged(self, kind: Kind, bound: Bound, verdict: Verdict) -> np.ndarray:
@@ -104,7 +104,7 @@ class Profiles:
         return VERDICTS[bound](self._rows[kind][layer * self.length + position])
 
     def exceeded(self, kind: Kind, bound: Bound) -> np.ndarray:
-        """For each layer and token, whether the rows say that a bound is exceeded."""
+        """For each layer and token, whether a bound is exceeded."""
         return self.judged(kind, bound, "exceeded")
 
     def unmeasured(self, kind: Kind) -> np.ndarray:

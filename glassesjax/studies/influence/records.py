@@ -103,7 +103,7 @@ class InfluenceRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InfluenceConstants(ModelConstants):
-    """Study, model, weights, and how was measured."""
+    """Constants: study, model, weights and method of measurement."""
 
     positions: str
     """Positional encoding."""
@@ -123,7 +123,7 @@ class InfluenceConstants(ModelConstants):
 
 
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of schema 1: nulls of what was not measured go, and what was not said is added."""
+    """Converts a row of schema 1: drops nulls of unmeasured fields and adds implied ones."""
     new = dict(row)
     for name, value in (("text", ""), ("offset", 0), ("last_finite", True)):
         new.setdefault(name, value)

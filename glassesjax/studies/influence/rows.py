@@ -1,4 +1,4 @@
-"""Rows of the influence study: what was measured at each layer and token, beside its bounds."""
+"""Rows of the influence study: norms at each layer and token, with their bounds."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ ROUNDING = 1e-4
 
 
 class Passage(NamedTuple):
-    """What a model reads, and where it is from."""
+    """A passage of text and its source."""
 
     text: str
     """As on the command line; ``prompt`` for one that was given, ``digits`` for drawn ones."""
@@ -35,13 +35,13 @@ class Subject(NamedTuple):
 
 
 def passages_text(passages: Sequence[Passage]) -> str:
-    """What tells runs by what they read: a text of fixed names, whatever classes are called."""
+    """Text that identifies a run's inputs, with fixed names that do not depend on class names."""
     each = (f"Passage(text={p.text!r}, offset={p.offset!r}, tokens={p.tokens!r})" for p in passages)
     return f"({', '.join(each)}{',' if len(passages) == 1 else ''})"
 
 
 class Bounds(NamedTuple):
-    """What stands beside each measured norm; of bounds, the natural logarithms."""
+    """Quantities compared with each measured norm; natural logarithms of the bounds."""
 
     pi: np.ndarray  # layers+1 seq
     shares: np.ndarray  # layers
@@ -91,7 +91,7 @@ class _Measured(NamedTuple):
         )
 
     def ends(self, at: tuple[int, int]) -> tuple[float, float]:
-        """What the operator norm is at least and at most: itself, or what its Frobenius norm tells.
+        """Lower and upper end of the operator norm: itself, or bounds by the Frobenius norm.
 
         A matrix of rank r has an operator norm of its Frobenius norm at most, and of that over the
         root of r at least; an estimate is taken three standard errors lower and higher.
@@ -103,10 +103,10 @@ class _Measured(NamedTuple):
         return max(frobenius - spread, 0.0) / math.sqrt(self.width), frobenius + spread
 
     def numbers(self, at: tuple[int, int]) -> tuple[float, float | None, float | None]:
-        """Frobenius norm, operator norm where it was asked for, standard error of an estimate."""
+        """Frobenius norm, operator norm where it was requested, standard error of an estimate."""
         layer, position = at
         error, spectral = self.influence.standard_error, None
-        # By what was asked for and not by what came out: a NaN that was measured stays one.
+        # By the settings and not by the values, so that a measured NaN stays one.
         if self.influence.spectral is not None and layer in self.spectral:
             spectral = float(self.influence.spectral[self.spectral.index(layer), position])
         return (
@@ -136,7 +136,7 @@ def influence_rows(
       model: The model.
       passage: What it read.
       influence: Norms at all layers, operator norms at some.
-      bounds: What stands beside them.
+      bounds: Rollout and bounds of the same passage.
       spectral: The layers of the operator norms, in their order.
       attention: Which kind of attention the derivatives are of.
       last_finite: Whether the last representation is finite.

@@ -1,4 +1,4 @@
-"""A run of the influence study: what it opens, and what is made of its rows."""
+"""A run of the influence study: opening of its inputs, and the result of its rows."""
 
 import functools
 

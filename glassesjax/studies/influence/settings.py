@@ -45,7 +45,7 @@ class InfluenceSettings:
 
     @property
     def spectral_layers(self) -> tuple[int, ...]:
-        """Layers whose operator norms are measured: those asked for, or the default."""
+        """Layers whose operator norms are measured: the requested ones, or the default."""
         if self.spectral is None:
             return (0,) if self.method == "exact" else ()
         return self.spectral
@@ -77,7 +77,7 @@ class InfluenceSettings:
         self._check_used()
 
     def _check_used(self) -> None:
-        """Refuses what was given and would be passed over."""
+        """Raises an error for settings that would have no effect."""
         if self.spectral is not None and self.method != "exact":
             wanted = "Expected --spectral with --method exact only, got --method estimated"
             raise BadInput(f"{wanted}: leave one of the two out.")

@@ -24,7 +24,7 @@ LAST = 8  # how many tokens are the last ones
 MOST = 10  # one token in so many is among the most influential
 FAINT = 0.1  # of an even share; a token with less has next to no influence
 EQUAL = 1e-6  # shares that differ by less, relative to an even one, are the same
-# What the theorems promise: the repaired bound always, the printed one with attention held fixed.
+# Bounds that the theorems prove: the repaired one always, the printed one for constant attention.
 MUST_HOLD: tuple[tuple[Kind, Bound], ...] = (
     ("true", "repaired"),
     ("frozen", "repaired"),
@@ -180,7 +180,7 @@ class AttentionSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InfluenceSummary:
-    """What an influence run says; the first kind is the first in ``attention``."""
+    """Summary of an influence run; the first kind is the first in ``attention``."""
 
     passes: Passes
     """How many rows are finite."""
@@ -244,7 +244,7 @@ class InfluenceSummary:
 
 
 def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
-    """The numbers of a run.
+    """Computes the summary of a run.
 
     Raises:
       ValueError: No passage has a whole kind of attention.

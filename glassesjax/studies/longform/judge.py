@@ -1,7 +1,7 @@
-"""Two texts before a judge: both orders are asked, and a win counts only if the two agree.
+"""Pairwise comparison of texts by a judge, in both orders; a win counts only if both agree.
 
-The judge is yours: a person, a larger model behind any interface, or a rule. Nothing of the study
-needs one.
+The judge is supplied by the user: a person, a larger model behind any interface, or a rule. The
+study itself needs none.
 """
 
 import collections
@@ -17,7 +17,7 @@ Verdict = Literal["win", "loss", "tie"]
 
 @runtime_checkable
 class Judge(Protocol):
-    """Says which of two continuations of a prompt is the better one."""
+    """A judge: decides which of two continuations of a prompt is better."""
 
     def __call__(self, prompt: str, first: str, second: str) -> Choice:
         """Compares.
@@ -35,7 +35,7 @@ def judged(judge: Judge, prompt: str, text: str, against: str) -> Verdict:
     order swapped, and a win counts only if both agree.
 
     Args:
-      judge: Asked twice; not at all about equal texts, which are a tie.
+      judge: Called twice; not called for equal texts, which are a tie.
       prompt: What both continue.
       text: The one that wins or loses.
       against: The other.
@@ -44,19 +44,20 @@ def judged(judge: Judge, prompt: str, text: str, against: str) -> Verdict:
       ``win``, ``loss``, or ``tie`` where the answers differ or are ties.
 
     Raises:
-      BadInput: The judge said anything else.
+      BadInput: The judge returned another value.
     """
     if text == against:
         return "tie"
-    says = (judge(prompt, text, against), judge(prompt, against, text))
-    for said in says:
-        if said not in ("first", "second", "tie"):
-            raise BadInput(f"Wanted a judge that says first, second or tie; found {said!r:.60}.")
+    answers = (judge(prompt, text, against), judge(prompt, against, text))
+    for answer in answers:
+        if answer not in ("first", "second", "tie"):
+            expected = "Expected a judge that returns first, second or tie"
+            raise BadInput(f"{expected}, got {answer!r:.60}: change the judge.")
     verdicts: Mapping[tuple[str, str], Verdict] = {
         ("first", "second"): "win",
         ("second", "first"): "loss",
     }
-    return verdicts.get(says, "tie")
+    return verdicts.get(answers, "tie")
 
 
 def verdicts(

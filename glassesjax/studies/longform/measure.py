@@ -1,7 +1,7 @@
-"""The longform study: what a bounded state does to a long text that the model writes itself.
+"""The longform study: long texts generated with a bounded cache.
 
-From one prompt each policy writes some texts with the same draws; each is measured for its length,
-its repetitions, and how surprising it is to the same model with everything kept.
+From one prompt each policy generates texts with the same random keys; each is measured by its
+length, its repetitions, and its perplexity under the same model with the full cache.
 """
 
 import itertools
@@ -54,24 +54,24 @@ def open_subject(settings: LongformSettings) -> Subject:
         budget, config, rule, length=length, dtype=dtype, rows=rows, of="--samples"
     )
     slots_of("", policy("full"))  # whether all of it fits
-    found = {("full", length): Cell("full", policy("full"), length)}
+    cells = {("full", length): Cell("full", policy("full"), length)}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule = policy(name)
         slots = slots_of(budget, rule)
-        found[name, slots] = Cell(name, rule, slots)
-    return Subject(header.read(), prompt, header.tokenizer.ends, tuple(found.values()))
+        cells[name, slots] = Cell(name, rule, slots)
+    return Subject(header.read(), prompt, header.tokenizer.ends, tuple(cells.values()))
 
 
 def _prompt(settings: LongformSettings, model: ModelHeader) -> tuple[int, ...]:
     tokenizer = model.tokenizer
     if isinstance(tokenizer, SymbolTokenizer):
         if settings.chat:
-            raise BadInput("Wanted --chat with a model that reads text; found toy.")
+            raise BadInput("Expected --chat with a model that reads text, got toy: leave it out.")
         return tokenizer.encode_symbols((BOS, *(settings.prompt or DIGITS)))
-    said = settings.prompt or STORY
+    text = settings.prompt or STORY
     if settings.chat:
-        return tokenizer.encode_chat([{"role": "user", "content": said}])
-    return tokenizer.encode(said)
+        return tokenizer.encode_chat([{"role": "user", "content": text}])
+    return tokenizer.encode(text)
 
 
 def measure(
@@ -79,15 +79,15 @@ def measure(
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
 ) -> Iterator[tuple[str, list[LongformRow]]]:
-    """Writes with all tokens kept, then under one policy after the other.
+    """Generates texts with the full cache, then under each policy.
 
     Source: arXiv 2401.06104v2, section on text generation.
     Differs: no judge; each text is measured for itself and beside the full model's.
 
     Args:
-      settings: What to write.
+      settings: Settings of the study.
       subject: Float32 weights, prompt and cells.
-      done: Whether the row with these key fields is there already; whole cells are left out, but
+      done: Whether the row with these key fields exists already; whole cells are skipped, but
         the full state's texts are written once more where others must be compared with them.
 
     Yields:

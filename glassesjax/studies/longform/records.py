@@ -1,4 +1,4 @@
-"""A row of a longform run: one text, measured for itself and beside the full state's."""
+"""Row of a longform run: one text, measured alone and against the full cache's text."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from glassesjax.runs.row_schema import RowSchema
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FullModelLoss:
-    """How surprising a text is to the same model with everything kept.
+    """Loss of a text under the same model with the full cache.
 
     Where the text has a token.
     """

@@ -1,4 +1,4 @@
-"""Long texts measured without a judge, and the rows that say so."""
+"""Measures of long texts without a judge, and their rows."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Subject(NamedTuple):
 
 
 def distinct_share(tokens: Sequence[int], size: int) -> float:
-    r"""How many different n-grams there are, over how many there are.
+    r"""Share of distinct n-grams (distinct-n).
 
     .. math:: \frac{|\{(x_i, \ldots, x_{i+n-1})\}|}{N - n + 1}
 
@@ -54,7 +54,7 @@ def distinct_share(tokens: Sequence[int], size: int) -> float:
 
 
 def repetition(tokens: Sequence[int], size: int = GRAMS[-1]) -> float:
-    """The share of n-grams that stood in the text before: one less the share of distinct ones.
+    """The share of n-grams that occurred earlier in the text: one minus the share of distinct ones.
 
     Returns:
       From 0 to near 1; not a number where the text is shorter than n.
@@ -75,7 +75,7 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 def full_loss(
     model: Unrolled, prompt: Sequence[int], text: Sequence[int], *, room: int, chunk: int = 256
 ) -> float:
-    r"""How surprising a text is to the model that keeps everything.
+    r"""Mean loss of a text under the model with the full cache.
 
     .. math:: -\frac1m \sum_{i \le m} \ln p(x_i \mid \text{prompt}, x_{<i})
 
@@ -116,7 +116,7 @@ def text_row(
     sample: int,
     size: int,
 ) -> LongformRow:
-    """What one text is like.
+    """The row of one text.
 
     Args:
       subject: The model and its prompt.
@@ -128,22 +128,22 @@ def text_row(
       size: Bytes of its state.
     """
     ended = bool(written) and written[-1] in subject.ends
-    own = list(written[:-1] if ended else written)
+    tokens = list(written[:-1] if ended else written)
     tokenizer = subject.model.tokenizer
-    data = b"".join(tokenizer.token_bytes(token) for token in own)
-    shares = [distinct_share(own, n) if len(own) >= n else None for n in GRAMS]
+    data = b"".join(tokenizer.token_bytes(token) for token in tokens)
+    shares = [distinct_share(tokens, n) if len(tokens) >= n else None for n in GRAMS]
     return LongformRow(
         policy=cell.name,
         slots=cell.slots,
         bytes=size,
         sample=sample,
-        length=len(own),
+        length=len(tokens),
         ended=ended,
         distinct_1=shares[0],
         distinct_2=shares[1],
         distinct_3=shares[2],
         distinct_4=shares[3],
-        repetition=repetition(own) if len(own) >= GRAMS[-1] else None,
+        repetition=repetition(tokens) if len(tokens) >= GRAMS[-1] else None,
         loss=_full_model_loss(loss) if written else None,
         common_prefix=common_prefix(written, full),
         text=data.decode("utf-8", errors="replace"),

@@ -15,7 +15,7 @@ from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
 from glassesjax.settings import check_each, check_settings
 
-TOP_P = 0.95  # where tokens are drawn and nothing else is said
+TOP_P = 0.95  # default where tokens are sampled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,15 +73,18 @@ class LongformSettings:
         )
         _ = self.sampling  # refuses what it cannot use
         if any(not policy(name).bounded for name in self.policies):
-            wanted = "Wanted policies that forget; full is always written beside them"
-            raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
+            expected = "Expected policies that evict, since full is always written too"
+            raise BadInput(f"{expected}, got {', '.join(self.policies)}: leave full out.")
         if self.positions != "none" and not is_toy(self.model):
-            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+            expected = "Expected --positions with the toy only"
+            raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")
         if not self.sampling.draws and (self.top_k is not None or self.sampling.top_p < 1):
-            raise BadInput("Wanted --temperature over 0 with --top-k or --top-p: see --help.")
+            raise BadInput(
+                "Expected --temperature over 0 with --top-k or --top-p, got 0: see --help."
+            )
         if self.samples > 1 and not self.sampling.draws:
-            wanted = "Wanted one of --samples at --temperature 0, where nothing is drawn"
-            raise BadInput(f"{wanted}; found {self.samples}.")
+            expected = "Expected one of --samples at --temperature 0, where nothing is drawn"
+            raise BadInput(f"{expected}, got {self.samples}: leave them out.")
 
     @property
     def sampling(self) -> Sampling:
@@ -92,5 +95,5 @@ class LongformSettings:
 
     @property
     def steps(self) -> int:
-        """How many steps a run has: the full state, and each policy with each size."""
+        """Number of steps of a run: the full state, and each policy with each size."""
         return 1 + len(self.policies) * len(self.slots)

@@ -1,4 +1,4 @@
-"""The numbers that a longform run comes down to."""
+"""Summary of a longform run."""
 
 import dataclasses
 import math
@@ -52,7 +52,7 @@ class CellSummary:
 
     @property
     def settled(self) -> bool:
-        """Whether an interval says that repetition or loss is not the full cache's."""
+        """Whether repetition or loss differs from the full cache's by its interval."""
         return any(gap.excludes(0.0) for gap in (self.repetition_gap, self.loss_gap) if gap)
 
     @property
@@ -68,7 +68,7 @@ class CellSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LongformSummary:
-    """What a longform run says."""
+    """Summary of a longform run."""
 
     passes: Passes
     """Of the texts' losses under the full model."""
@@ -110,7 +110,7 @@ class LongformSummary:
 
 
 def summarize(run: Run[LongformRow, LongformConstants]) -> LongformSummary:
-    """The numbers of a run.
+    """Computes the summary of a run.
 
     Args:
       run: Of the longform study, with at least one row.

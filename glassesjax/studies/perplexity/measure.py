@@ -41,9 +41,9 @@ def measure(
     baseline the last k tokens.
 
     Args:
-      settings: What to measure.
+      settings: Settings of the study.
       subject: Float32 weights and the text.
-      done: Whether the row with these key fields is there already; whole windows are left out.
+      done: Whether the row with these key fields exists already; whole windows are skipped.
 
     Yields:
       What was done, its rows, one a stretch of positions, and the losses of their tokens. For each

@@ -25,7 +25,7 @@ def times_text(ratio: float, *, close: bool = False) -> str:
 
     Args:
       ratio: Positive; infinite or NaN where it is not finite.
-      close: Whether three digits behind the point tell small ratios apart: close pairs differ by a
+      close: Whether small ratios get three decimals, for pairs that differ by about a
         thousandth.
     """
     if not math.isfinite(ratio):

@@ -1,4 +1,4 @@
-"""A run of the perplexity study: what it opens, and what is made of its rows."""
+"""A run of the perplexity study: opening of its inputs, and the result of its rows."""
 
 import functools
 

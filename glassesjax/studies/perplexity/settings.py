@@ -77,19 +77,20 @@ class PerplexitySettings:
         self._check_used()
 
     def _check_used(self) -> None:
-        """Refuses what was given and would be passed over."""
+        """Raises an error for settings that would have no effect."""
         if self.positions != "none" and not is_toy(self.model):
-            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+            expected = "Expected --positions with the toy only"
+            raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")
         if self.text is not None and is_toy(self.model):
-            wanted = "Wanted --text with a model that reads text; found toy"
-            raise BadInput(f"{wanted}, which takes random digits: leave --text out.")
+            expected = "Expected --text with a model that reads text, got toy"
+            raise BadInput(f"{expected}, which takes random digits: leave --text out.")
         if self.windows is not None and self.span == "book":
-            wanted = "Wanted --windows with --span windows only; found --span book"
-            raise BadInput(f"{wanted}: leave one of the two out.")
+            expected = "Expected --windows with --span windows only, got --span book"
+            raise BadInput(f"{expected}: leave one of the two out.")
 
     @property
     def steps(self) -> int:
-        """How many steps a run has: for a bar of progress, as far as the settings alone tell."""
+        """Number of steps of a run: for a progress bar, as far as the settings determine it."""
         size = self.windows if isinstance(self.windows, int) else WINDOW
         sizes = [1 if name == "full" else len(self.slots) for name in self.policies]
         if self.span == "book":  # a step a stretch

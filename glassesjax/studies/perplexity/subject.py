@@ -1,4 +1,4 @@
-"""What the perplexity study reads and how: a model, windows of a text, policies and sizes."""
+"""Inputs of the perplexity study: a model, windows of a text, policies and sizes."""
 
 import dataclasses
 import itertools
@@ -39,14 +39,14 @@ def open_subject(settings: PerplexitySettings) -> Subject:
 
     Raises:
       BadInput: The model or the text cannot be opened, the text is too short, a policy cannot work
-        with a number of slots, or tokens would stand beyond the model's context.
+        with a number of slots, or positions would exceed the model's context.
     """
     header = open_one(settings, settings.positions)
     opening = _opening(header)
     tokens = np.fromiter(itertools.islice(_tokens(settings, header), settings.max_tokens), np.int32)
     windows = _windows(settings, header.config, tokens, opening)
     if not windows:
-        raise BadInput("Wanted a text with a token to predict; found an empty one.")
+        raise BadInput("Expected a text with a token to predict, got an empty one: choose another.")
     cells = _cells(settings, header.config, opening, len(windows[0]))
     _check_chunk(settings, header.config, cells)
     return Subject(header.read(), opening, windows, cells)
@@ -80,9 +80,10 @@ def _windows(
     if settings.span == "windows":
         size = _window_size(settings, config)
         if len(opening) >= size:
-            raise BadInput(f"Wanted --windows over {len(opening)}, the tokens that begin each.")
-    own, head = size - len(opening), np.asarray(opening, np.int32)
-    cut = (tokens[start : start + own] for start in range(0, len(tokens), max(own, 1)))
+            expected = f"Expected --windows over {len(opening)}, the tokens that begin each"
+            raise BadInput(f"{expected}, got {size}: use longer ones.")
+    step, head = size - len(opening), np.asarray(opening, np.int32)
+    cut = (tokens[start : start + step] for start in range(0, len(tokens), max(step, 1)))
     windows = (np.concatenate([head, part]) for part in cut)
     return tuple(window for window in windows if len(window) > 1)
 
@@ -91,12 +92,12 @@ def _window_size(settings: PerplexitySettings, config: DecoderConfig) -> int:
     context = config.max_length
     if settings.windows == "context":
         if context is None:
-            wanted = "Wanted a model with a limited context for --windows context"
-            raise BadInput(f"{wanted}; this one has none: give a number.")
+            expected = "Expected a model with a limited context for --windows context"
+            raise BadInput(f"{expected}, got one without: give a number.")
         return context
     if settings.windows and context and settings.windows > context and settings.spacing == "true":
-        wanted = f"Expected --windows of at most {context} tokens, the model's context"
-        raise BadInput(f"{wanted}, got {settings.windows}: use less, or --spacing compressed.")
+        expected = f"Expected --windows of at most {context} tokens, the model's context"
+        raise BadInput(f"{expected}, got {settings.windows}: use less, or --spacing compressed.")
     return settings.windows or min(WINDOW, context or WINDOW)
 
 
@@ -105,8 +106,8 @@ def _cells(
 ) -> tuple[Cell, ...]:
     """Policies with their sizes, for windows of so many tokens."""
     if settings.spacing != "true" and not isinstance(config.positions, Rotary):
-        wanted = f"Wanted rotary positions for --spacing {settings.spacing}"
-        raise BadInput(f"{wanted}; found {type(config.positions).__name__}.")
+        expected = f"Expected rotary positions for --spacing {settings.spacing}"
+        raise BadInput(f"{expected}, got {type(config.positions).__name__}: leave it out.")
     cells, dtype = [], DTYPES[settings.format]
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, SHORT), SHORT if name == SHORT else ""
@@ -132,10 +133,12 @@ def _check_chunk(
 def _check_reach(cell: Cell, config: DecoderConfig, opening: int, length: int) -> None:
     if cell.name == SHORT:
         if cell.slots <= opening:
-            wanted = f"Wanted more than {opening} slots for {SHORT}"
-            raise BadInput(f"{wanted}, which begins each piece with as many; found {cell.slots}.")
+            expected = f"Expected more than {opening} slots for {SHORT}, the tokens that begin each"
+            raise BadInput(f"{expected}, got {cell.slots}: use more.")
         length = min(length, cell.slots)
     if not cell.policy.bounded and config.max_length is not None and length > config.max_length:
-        wanted = f"Wanted at most {config.max_length} tokens, the model's context, for {cell.name}"
-        raise BadInput(f"{wanted}; found {length}: use fewer, or leave {cell.name} out.")
+        expected = (
+            f"Expected at most {config.max_length} tokens, the model's context, for {cell.name}"
+        )
+        raise BadInput(f"{expected}, got {length}: use fewer, or leave {cell.name} out.")
     check_context(config, cell.policy, length, hint="--spacing compressed")

@@ -1,4 +1,4 @@
-"""The numbers that a perplexity run comes down to."""
+"""Summary of a perplexity run."""
 
 import dataclasses
 import itertools
@@ -132,7 +132,7 @@ class SizeSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerplexitySummary:
-    """What a perplexity run says."""
+    """Summary of a perplexity run."""
 
     passes: Passes
     """Of the segments of all policies."""
@@ -200,7 +200,7 @@ class PerplexitySummary:
 
 
 def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary:
-    """The numbers of a run.
+    """Computes the summary of a run.
 
     Raises:
       BadInput: There is no segment of the text that all policies have read.

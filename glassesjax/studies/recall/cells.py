@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 
     @property
     def retained(self) -> float:
-        """Mean share of the line with the answer that is cached when the question is asked."""
+        """Mean share of the answer's line that is cached before the question."""
         return _mean(row.retained_share for row in self.rows)
 
     @property

@@ -1,7 +1,7 @@
-"""The recall study: what a model can still say of a passage that its bounded state has read.
+"""The recall study: answers to questions about a passage after it was cached under a policy.
 
-A passage of the King James Bible is read under a policy; then questions are asked whose answers
-stand in it at different depths. Each row is one answer, beside the one that was expected.
+A passage of the King James Bible is processed under a policy; questions follow whose answers are in
+it at different depths. Each row is one answer, with the expected one.
 """
 
 import functools
@@ -42,12 +42,13 @@ def open_subject(settings: RecallSettings) -> Subject:
 
     Raises:
       BadInput: The model or the Bible cannot be opened, no passage is so long, a policy cannot work
-        with a number of slots, or tokens would stand beyond the model's context.
+        with a number of slots, or positions would exceed the model's context.
     """
     header = open_one(settings, "none")
     tokenizer = header.tokenizer
     if not isinstance(tokenizer, ByteLevelTokenizer):
-        raise BadInput(f"Wanted a model that reads text; found {settings.model}.")
+        got = settings.model
+        raise BadInput(f"Expected a model that reads text, got {got}: choose another.")
     passages = settings.items * len(settings.tasks) * len(settings.lengths)
     check_memory(PASSAGE * passages, f"{settings.items} --items", "use fewer")
     for name in settings.policies:  # before a book is counted: a passage is read whole
@@ -90,14 +91,14 @@ def cells(
       BadInput: A policy cannot work with a number of slots, or the context is too short.
     """
     length, dtype = longest(readings), DTYPES[settings.format]
-    found: dict[tuple[str, int], Cell] = {}
+    resolved: dict[tuple[str, int], Cell] = {}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""
         slots = named_slots(budget, config, rule, baseline=baseline, length=length, dtype=dtype)
         reads = min(length, slots + written(readings)) if baseline else length
         check_context(config, rule, reads)
-        found[name, slots] = Cell(name, rule, slots)
-    return tuple(found.values())
+        resolved[name, slots] = Cell(name, rule, slots)
+    return tuple(resolved.values())
 
 
 def measure(
@@ -105,17 +106,17 @@ def measure(
     subject: Subject,
     done: Callable[[Row], bool] = lambda row: False,
 ) -> Iterator[tuple[str, list[RecallRow]]]:
-    """Reads one passage after the other, each in all ways, and asks.
+    """Processes each passage under all policies, and answers its questions.
 
     Source: arXiv 2401.06104v2, section on long-range understanding.
-    Differs: questions of our own with one right answer each; the probability of that answer is
-    measured beside what is said, for a small model says little; and the question is not yet known
-    when the state must choose, in every mode.
+    Differs: questions of ours with one correct answer each; the probability of that answer is
+    measured besides the generated answer, since a small model is rarely correct; and in every mode
+    tokens are evicted before the question is known.
 
     Args:
-      settings: What to measure.
+      settings: Settings of the study.
       subject: Float32 weights, passages and cells.
-      done: Whether the row with these key fields is there already; a passage is left out under a
+      done: Whether the row with these key fields exists already; a passage is left out under a
         policy where all its questions are there.
 
     Yields:

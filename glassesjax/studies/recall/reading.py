@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 
 def readings_text(readings: Sequence[Reading]) -> str:
-    """What tells runs by what they read: a text of fixed names, whatever classes are called."""
+    """Text that identifies a run's inputs, with fixed names that do not depend on class names."""
     question = lambda q: (
         f"Question(depth={q.depth!r}, needle={q.needle!r}, needle_depth={q.needle_depth!r}, "
         f"text={q.text!r}, answer={q.answer!r})"
@@ -88,10 +88,10 @@ def reading(passage: Passage, tokenizer: ByteLevelTokenizer) -> Reading:
 
 
 def written(readings: Sequence[Reading]) -> int:
-    """Most tokens of an answer, and as many more as are written.
+    """Maximum tokens of an answer: expected or generated.
 
     Returns:
-      What stands behind the longest question that ``truncated`` reads.
+      Number of tokens after the longest question of ``truncated``.
     """
     return max(len(asked.expected) for one in readings for asked in one.asked) + MORE
 

@@ -82,7 +82,7 @@ class RecallConstants(ModelConstants):
 
 
 def _converted(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of schema 1: the oldest ones do not say whether the loss is finite."""
+    """Converts a row of schema 1: the oldest ones have no flag of a finite loss."""
     if "gold_nll" in row and row.get("finite") is None:
         return {**row, "finite": row["gold_nll"] is not None}
     return row

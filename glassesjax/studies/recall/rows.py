@@ -1,4 +1,4 @@
-"""One passage, one state, several questions: how the recall study asks, and the rows it writes."""
+"""Answers to several questions from one cached passage, and their rows in the recall study."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ def recall_rows(
     tokenizer: ByteLevelTokenizer,
     words: int,
 ) -> Iterator[RecallRow]:
-    """Reads a passage once, asks all its questions, and says how they were answered.
+    """Processes a passage once, answers all its questions, and returns their rows.
 
     Args:
       model: The decoder, unrolled.
@@ -49,11 +49,11 @@ def recall_rows(
     gold = [asked.expected for asked in reading.asked]
     losses = expected_losses(model, state, last, cell.policy, gold)
     most, ends = max(map(len, gold)) + MORE, _ends(tokenizer)
-    said = greedy(model, state, last, cell.policy, max_tokens=most, ends=ends)
+    generated = greedy(model, state, last, cell.policy, max_tokens=most, ends=ends)
     passage = reading.passage
     limit = words if passage.task == "verse" else 1
     for index, asked in enumerate(reading.asked):
-        question, answer = asked.question, first_words(tokenizer.decode(said[index]), limit)
+        question, answer = asked.question, first_words(tokenizer.decode(generated[index]), limit)
         yield RecallRow(
             task=passage.task,
             length=passage.length,
@@ -81,7 +81,7 @@ def recall_rows(
 
 
 class _Opened(NamedTuple):
-    """The state when the questions are asked, once more for each of them."""
+    """The state after the passage, repeated for each question."""
 
     state: State
     prompts: list[tuple[int, ...]]
@@ -116,14 +116,14 @@ def _share_after(needle: tuple[int, int], gone: int) -> float:
 
 
 def held_share(state: State, needle: tuple[int, int]) -> float:
-    """How much of a stretch of tokens is still there.
+    """Share of a segment of tokens that is still cached.
 
     Args:
       state: After the passage, before a question.
-      needle: First position of the stretch, and the one behind its last.
+      needle: First position of the segment, and the one after its last.
 
     Returns:
-      The share of its tokens that is held, the mean over the decisions of all layers.
+      The share of its tokens that is cached, the mean over the decisions of all layers.
     """
     held = np.concatenate([np.asarray(layer.position) for layer in state.layers])
     start, stop = needle
@@ -153,7 +153,7 @@ def expected_losses(
     policy: Policy,
     expected: Sequence[tuple[int, ...]],
 ) -> list[float]:
-    r"""How surprising the expected answers are, read token by token under the policy.
+    r"""Mean losses of the expected answers, processed token by token under the policy.
 
     .. math:: -\frac1m \sum_{i \le m} \ln p(a_i \mid a_{<i}, \text{state})
 
@@ -161,7 +161,7 @@ def expected_losses(
       model: The decoder, unrolled.
       state: After each question, with a leading axis of rows.
       last: Representation of each question's last token.
-      policy: Whom to forget.
+      policy: Eviction policy.
       expected: The answers' tokens, none empty.
     """
     size = max(map(len, expected))
@@ -185,7 +185,7 @@ def greedy(
     max_tokens: int,
     ends: Callable[[int], bool],
 ) -> list[list[int]]:
-    """The best token again and again, all rows in step.
+    """Greedy decoding of all rows in a batch.
 
     Answers are short: each step runs one compiled layer after the other, for a program of all
     layers would take longer to compile than to run.
@@ -194,7 +194,7 @@ def greedy(
       model: The decoder, unrolled.
       state: After each question, with a leading axis of rows.
       last: Representation of each question's last token.
-      policy: Whom to forget.
+      policy: Eviction policy.
       max_tokens: Most tokens of a row.
       ends: Whether a token ends a row; it is left out.
     """

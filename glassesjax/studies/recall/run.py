@@ -1,4 +1,4 @@
-"""A run of the recall study: what it opens, and what is made of its rows."""
+"""A run of the recall study: opening of its inputs, and the result of its rows."""
 
 import functools
 
@@ -18,7 +18,7 @@ RecallResult = Result[RecallRow, RecallConstants, RecallSummary]
 
 
 def open_run(settings: RecallSettings) -> Opened[RecallRow, RecallConstants]:
-    """A model and passages of the Bible, whose lines it is asked for under bounded states."""
+    """Opens a model and passages of the Bible with questions about their lines."""
     subject = open_subject(settings)
     return Opened(
         source=subject.model.source,

@@ -12,7 +12,7 @@ from glassesjax.errors import BadInput
 from glassesjax.model.toy import is_toy
 from glassesjax.settings import check_each, check_settings
 
-TRUNCATED = "truncated"  # the baseline that never reads what stands too far back; no policy
+TRUNCATED = "truncated"  # the baseline that truncates the passage; no policy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,10 +66,12 @@ class RecallSettings:
             )
         )
         if is_toy(self.model):
-            raise BadInput("Wanted a model that reads text; found toy, which reads digits.")
+            raise BadInput(
+                "Expected a model that reads text, got toy, which reads digits: see --help."
+            )
 
     @property
     def steps(self) -> int:
-        """How many steps a run has: a passage under a policy each."""
+        """Number of steps of a run: a passage under a policy each."""
         ways = sum(1 if name == "full" else len(self.slots) for name in self.policies)
         return ways * len(self.tasks) * len(self.lengths) * self.items

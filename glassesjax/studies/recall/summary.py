@@ -1,4 +1,4 @@
-"""The numbers that a recall run comes down to."""
+"""Summary of a recall run."""
 
 import dataclasses
 import itertools
@@ -24,7 +24,7 @@ from glassesjax.studies.recall.records import RecallConstants, RecallRow
 
 
 class DepthSummary(NamedTuple):
-    """The answers of one cell whose lines stand at one depth."""
+    """The answers of one cell at one depth."""
 
     depth: float
     """As a share of the passage from its beginning."""
@@ -169,7 +169,7 @@ class PanelSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecallSummary:
-    """What a recall run says."""
+    """Summary of a recall run."""
 
     passes: Passes
     """Of the expected answers' losses."""
@@ -240,7 +240,7 @@ class RecallSummary:
 
 
 def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
-    """The numbers of a run.
+    """Computes the summary of a run.
 
     Args:
       run: Of the recall study, with at least one row.

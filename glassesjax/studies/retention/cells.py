@@ -1,4 +1,4 @@
-"""The rows of a retention run, found again by policy and number of slots."""
+"""Index of the rows of a retention run by policy and number of slots."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,8 @@
 """The retention study: which tokens each layer of a bounded cache keeps, and for how long.
 
-A text is read token by token under a policy; from the step at which each layer forgot each token
-follow lifetimes by position and by class of word, how recent what is kept is, and how alike the
-layers are.
+A text is processed token by token under a policy; from the step at which each layer evicted each
+token follow lifetimes by position and by word class, the recency of retained tokens, and the
+overlap between layers.
 """
 
 import functools
@@ -55,7 +55,7 @@ def open_subject(settings: RetentionSettings) -> Subject:
     header = open_one(settings, settings.positions)
     tokens = _tokens(settings, header)
     if not tokens:
-        raise BadInput("Wanted a text of one token or more; found an empty text.")
+        raise BadInput("Expected a text of one token or more, got an empty one: choose another.")
     cells: dict[tuple[str, int], Policy] = {}
     for name in settings.policies:
         rule = policy(name)
@@ -88,9 +88,9 @@ def measure(
     Differs: any policy; classes of words instead of a tagger's; with what is cut off by the end.
 
     Args:
-      settings: What to measure.
+      settings: Settings of the study.
       subject: Float32 weights, the text, and the cells.
-      done: Whether the row with these key fields is there already; whole cells are left out.
+      done: Whether the row with these key fields exists already; whole cells are skipped.
 
     Yields:
       The name of each cell and its rows, its summary last.

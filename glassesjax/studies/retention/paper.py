@@ -1,7 +1,7 @@
-"""Numbers of arXiv 2401.06104v2, beside which those of a run stand."""
+"""Numbers of arXiv 2401.06104v2, for comparison with a run."""
 
 PAPER_SLOTS = (256, 512, 1024, 2048)
-# Mean steps by tag: arXiv 2401.06104v2, Table 5, for the tags that our classes stand for.
+# Mean steps by tag: arXiv 2401.06104v2, Table 5, for the tags that our classes approximate.
 PAPER_STEPS = {
     "average": (249, 481, 897, 1537),
     "POS": (1134, 1393, 1736, 2061),

@@ -52,10 +52,11 @@ class RetentionSettings:
             )
         )
         if any(not policy(name).bounded for name in self.policies):
-            wanted = "Wanted policies that forget, for full keeps everything"
-            raise BadInput(f"{wanted}; found {', '.join(self.policies)}.")
+            expected = "Expected policies that evict, which full does not"
+            raise BadInput(f"{expected}, got {', '.join(self.policies)}: leave full out.")
         if self.positions != "none" and not is_toy(self.model):
-            raise BadInput(f"Wanted --positions with the toy only; {self.model} has its own.")
+            expected = "Expected --positions with the toy only"
+            raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")
         if self.text is not None and is_toy(self.model):
-            wanted = "Wanted --text with a model that reads text; found toy"
-            raise BadInput(f"{wanted}, which reads random digits: leave --text out.")
+            expected = "Expected --text with a model that reads text, got toy"
+            raise BadInput(f"{expected}, which reads random digits: leave --text out.")

@@ -1,4 +1,4 @@
-"""The numbers that a retention run comes down to."""
+"""Summary of a retention run."""
 
 import dataclasses
 from collections import Counter
@@ -115,7 +115,7 @@ class CellSummary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetentionSummary:
-    """What a retention run says."""
+    """Summary of a retention run."""
 
     passes: Passes
     """Over all rows."""
@@ -157,7 +157,7 @@ class RetentionSummary:
 
 
 def summarize(run: Run[RetentionRow, RetentionConstants]) -> RetentionSummary:
-    """The numbers of a run.
+    """Computes the summary of a run.
 
     Args:
       run: Of the retention study; a cell that was cut off is left out.

@@ -1,4 +1,4 @@
-"""Rows of the train study on over-squashing: accuracy by place, beside what is heard of it."""
+"""Rows of the train study on over-squashing: accuracy and influence by position."""
 
 import functools
 import math
@@ -26,7 +26,7 @@ from glassesjax.train.step import answers
 FARTHEST = 4  # times the longest length of the training; beyond it answers are mostly luck
 ANSWERED = 64  # examples of each place that are answered
 MEASURES = ("influence", "rollout", "bound")
-# The last one is what the place alone would tell: training asks early places more often.
+# The last one is the position alone: early positions are queried more often in training.
 ORDERED = (*MEASURES, "earliness")
 SALT = 4  # apart from other draws of a seed and a length
 _AT_ONCE = 8  # derivatives, each as many passes back as the width
@@ -46,15 +46,15 @@ class Asking(NamedTuple):
 def influence_by_position(
     settings: TrainSettings, decoders: Sequence[Decoder], done: Done
 ) -> Iterator[tuple[str, Sequence[InfluenceRow | InfluenceOrderRow]]]:
-    """What trained decoders hear of each place: at the longest length, twice, and four times it.
+    """Influence of each position, at one, two and four times the longest length of the training.
 
     Args:
-      settings: What was trained.
-      decoders: One a seed.
-      done: Whether the row with these key fields is there already.
+      settings: Settings of the training.
+      decoders: One for each seed.
+      done: Whether the row with these key fields exists already.
 
     Yields:
-      A step a length; nothing where ``settings.heard`` is 0.
+      A step for each length; nothing where influence is not among the settings.
     """
     recipe, longest = settings.recipe, settings.lengths[1]
     for length in [longest, 2 * longest, FARTHEST * longest] if settings.heard else []:
@@ -80,7 +80,7 @@ def influence_rows(
     differentiated: int,
     head: Mapping[str, Any],
 ) -> Iterator[InfluenceRow | InfluenceOrderRow]:
-    """One row for each place that is asked, and one on how they are ordered.
+    """One row for each position that answers copy, and one on their rank correlation.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 and section 5.
     Differs: measured influence and accuracy of one trained decoder; the paper has neither.
@@ -88,8 +88,8 @@ def influence_rows(
     key = draws.fold_in(draws.fold_in(draws.root_key(seed), length), SALT)
     rows, asking = _asked(decoder, task, glasses, length, key)
     chosen = _first_of_each(asking.source, differentiated)
-    found = _heard(decoder, rows, *(jnp.asarray(x[chosen]) for x in asking[:3]))
-    measured = dict(zip(MEASURES, map(np.asarray, found), strict=True))
+    influence = _heard(decoder, rows, *(jnp.asarray(x[chosen]) for x in asking[:3]))
+    measured = dict(zip(MEASURES, map(np.asarray, influence), strict=True))
     places = np.unique(asking.source)
     right = [asking.right[asking.source == place] for place in places]
     of = lambda name, place: measured[name][asking.source[chosen] == place].astype(np.float64)
@@ -137,7 +137,7 @@ def _orders(
 def _asked(
     decoder: Decoder, task: Task, glasses: Glasses, length: int, key: Array
 ) -> tuple[Example, Asking]:
-    """Rows of one length, and what they ask; about ``ANSWERED`` times for each place."""
+    """Rows of one length with their queried positions; about ``ANSWERED`` for each position."""
     draw = functools.partial(_rows, task=task, glasses=glasses, length=length)
     each = int(np.sum(_copies(draw(key[None]))))
     count = ANSWERED * math.ceil(length / max(each, 1))
@@ -152,7 +152,7 @@ def _copies(rows: Example) -> Bool[np.ndarray, "rows seq"]:
 
 
 def _first_of_each(source: Int[np.ndarray, " asking"], count: int) -> Int[np.ndarray, " chosen"]:
-    """Numbers of the first few askings of each place."""
+    """Indices of the first few queries of each position."""
     return np.concatenate([np.flatnonzero(source == at)[:count] for at in np.unique(source)])
 
 
@@ -179,15 +179,15 @@ def _right(decoder: Decoder, rows: Example) -> Bool[Array, "rows seq"]:
 def _heard(
     decoder: Decoder, rows: Example, row: Array, at: Array, source: Array
 ) -> tuple[Float[Array, " asking"], Float[Array, " asking"], Float[Array, " asking"]]:
-    """Of each asked token of the item: influence on the representation that answers, and so on."""
+    """Influence, and its measures, of each queried token on the representation that answers."""
 
     def of(asked: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         number, place, source = asked
-        found = heard(decoder, rows.tokens[number], place - 1)
+        result = heard(decoder, rows.tokens[number], place - 1)
         # A layout may show a token twice: the derivative is then in both places together.
         there = rows.item[number] == source
         squares = lambda size: euclidean_norm(jnp.where(there, size, 0))
-        influence, bound = squares(found.influence), squares(jnp.exp(found.log_bound))
-        return influence, jnp.sum(jnp.where(there, found.rollout, 0)), bound
+        influence, bound = squares(result.influence), squares(jnp.exp(result.log_bound))
+        return influence, jnp.sum(jnp.where(there, result.rollout, 0)), bound
 
     return jax.lax.map(of, (row, at, source), batch_size=_AT_ONCE)

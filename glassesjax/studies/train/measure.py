@@ -1,4 +1,4 @@
-"""Training as a study: what was learned, and how far beyond the training it goes."""
+"""The train study: training, accuracy, and length generalization."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -50,10 +50,10 @@ def mesh_of(settings: TrainSettings) -> Mesh:
 
 
 def resumed(settings: TrainSettings, folder: Path) -> Learner:
-    """All learners where they stand, stacked, on this process.
+    """The newest training states of all seeds, stacked, on this process.
 
     Args:
-      settings: What to train.
+      settings: Settings of the study.
       folder: Of the run; of several processes the writer alone reads it.
 
     Returns:
@@ -70,19 +70,19 @@ def resumed(settings: TrainSettings, folder: Path) -> Learner:
 
 
 def settled(settings: TrainSettings, folder: Path, intact: int) -> int:
-    """How many rows of a run stand, so that the training makes the others again.
+    """Number of rows of a run that are kept; training makes the others again.
 
     Args:
-      settings: What is trained.
+      settings: Settings of the training.
       folder: Of the run.
       intact: How many of its first rows are as they were written, as far as the run knows.
 
     Returns:
-      Those that the checkpoint stands on, which ``resumed`` takes, so that what a killed process
-      wrote after it is cut; all intact ones where the training is done.
+      The rows up to the checkpoint that ``resumed`` loads, so that rows that a killed process wrote
+      after it are cut; all intact ones where the training is finished.
 
     Raises:
-      BadInput: The rows that each checkpoint stands on are gone or changed.
+      BadInput: The rows before each checkpoint are missing or modified.
     """
     path, mark = _standing(folder)
     if path is None:
@@ -108,20 +108,19 @@ def _standing(folder: Path) -> tuple[Path | None, Mark | None]:
 
 
 def measure(settings: TrainSettings, folder: Path, done: Done = lambda row: False) -> Steps:
-    """Trains, and asks.
+    """Trains, then evaluates.
 
     Source: arXiv 2406.04267v2, the tasks of section 3.
-    Differs: small decoders that were trained on them, where the paper asks large ones that were
-    not.
+    Differs: small decoders trained on the tasks, where the paper prompts large ones that were not.
 
     Args:
-      settings: What to train.
-      folder: Where checkpoints and the trained decoders go; what is there is taken up.
-      done: Whether the row with these key fields is there already.
+      settings: Settings of the study.
+      folder: Folder of checkpoints and trained decoders; training resumes from them.
+      done: Whether the row with these key fields exists already.
 
     Yields:
-      What was done and its rows, for each call of the training one a seed, then what each of
-      ``QUESTIONS`` gave. Of several processes all train, and one writes files and asks.
+      Name and rows of each step, for each call of the training one row a seed, then the rows of
+      each of ``QUESTIONS``. Of several processes all train, and one writes files and evaluates.
 
     Raises:
       BadInput: As for ``mesh_of`` and ``resumed``.
@@ -153,11 +152,11 @@ def _trained(
     for step in range(int(host.step[0]), recipe.steps, settings.chunk):
         count, start = min(settings.chunk, recipe.steps - step), time.perf_counter()
         with jax.set_mesh(mesh):
-            learners, told = jax.block_until_ready(learn(learners, recipe, count))
+            learners, metrics = jax.block_until_ready(learn(learners, recipe, count))
         seconds = (time.perf_counter() - start) / count if count == compiled else None
         compiled = count
-        host, told = fetch((learners, told))
-        rows = list(step_rows(settings, step + count, told, seconds))
+        host, metrics = fetch((learners, metrics))
+        rows = list(step_rows(settings, step + count, metrics, seconds))
         yield _progress(settings, rows[0]), missing(rows)
         # After the rows were written: a run that is killed between makes them again, the same.
         if is_writer():
@@ -169,9 +168,9 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
     """Right answers by format, length and place.
 
     Args:
-      settings: What was trained.
-      decoders: One a seed.
-      done: Whether the row with these key fields is there already.
+      settings: Settings of the training.
+      decoders: One for each seed.
+      done: Whether the row with these key fields exists already.
     """
     for name in settings.formats:
         last = {"seed": settings.seeds - 1, "step": settings.steps, "format": name}
@@ -184,19 +183,19 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
         yield f"answers in {name}", list(score_rows(settings, decoders, name, lengths))
 
 
-# What the trained decoders are asked, one after the other.
+# Evaluations of the trained decoders, in order.
 QUESTIONS = (answers, influence_by_position, ratio_seen, collisions)
 
 
 def _progress(settings: TrainSettings, row: StepRow) -> str:
-    """A line that says how the first seed stands."""
-    said = f"step {row.step} of {settings.steps}: loss {row.loss:.4f}, {row.accuracy:.1%} right"
+    """Progress line with the metrics of the first seed."""
+    line = f"step {row.step} of {settings.steps}: loss {row.loss:.4f}, {row.accuracy:.1%} right"
     rate = row.tokens_per_second
-    return said if rate is None else f"{said}, {rate:,.0f} tokens/s"
+    return line if rate is None else f"{line}, {rate:,.0f} tokens/s"
 
 
 def _export(settings: TrainSettings, path: Path, seed: int, decoder: Decoder) -> None:
     """The trained decoder as a file that ``open_model`` opens."""
-    told = f"{settings.task} {settings.remedy} {settings.positions} seed {seed}"
-    source = {"weights": f"{told}, {settings.steps} steps"}
+    metrics = f"{settings.task} {settings.remedy} {settings.positions} seed {seed}"
+    source = {"weights": f"{metrics}, {settings.steps} steps"}
     save_decoder(path, decoder, settings.recipe.task.symbols, source)

@@ -1,4 +1,4 @@
-"""What a training takes in memory at the least, before a decoder is made."""
+"""Minimum memory of a training, checked before a decoder is made."""
 
 import functools
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ COPIES = 3  # of each weight: itself, and the optimizer's two moments
 
 
 def check_training(settings: TrainSettings) -> None:
-    """Refuses a training that does not fit into memory.
+    """Raises an error for a training that does not fit into memory.
 
     Raises:
       BadInput: The learners, a part of a batch, the steps of a call or the examples that are
         answered do not fit.
     """
     seed, data, model = settings.mesh
-    for needed, said, parts in _needs(settings):
-        check_memory(needed, said, "use less", parts=parts * seed * data * model if parts else 1)
+    for needed, what, parts in _needs(settings):
+        check_memory(needed, what, "use less", parts=parts * seed * data * model if parts else 1)
 
 
 _bytes = functools.lru_cache(maxsize=1024)(decoder_bytes)  # a sweep has many cells of one decoder
@@ -34,12 +34,12 @@ def _needs(settings: TrainSettings) -> Iterator[tuple[int, str, bool]]:
     # They are made on one device, and divided then.
     yield learners, f"{seeds} --seeds of decoders of {sizes}", False
     rows, row = seeds * settings.batch // settings.parts, settings.row
-    said = f"a part of --batch {settings.batch} with --lengths up to {settings.lengths[1]}"
+    what = f"a part of --batch {settings.batch} with --lengths up to {settings.lengths[1]}"
     # Scores over the vocabulary, and for the gradient what one layer attends to: of each row at
     # least the keys that stand before it.
-    yield rows * row * (config.vocab_size + config.num_heads * row // 2) * FLOAT, said, True
+    yield rows * row * (config.vocab_size + config.num_heads * row // 2) * FLOAT, what, True
     steps = seeds * min(settings.chunk, settings.steps)
     yield 3 * steps * FLOAT, f"what {steps} steps of a --chunk tell", False
     asked = settings.examples * settings.room * config.vocab_size * FLOAT
-    said = f"scores of {settings.examples} --examples of {settings.room} tokens"
-    yield asked, said, False
+    what = f"scores of {settings.examples} --examples of {settings.room} tokens"
+    yield asked, what, False

@@ -34,7 +34,7 @@ _LIKELY = (0.05, 0.95)  # chances of the two lengths between which nine in ten l
 
 
 class Asked(NamedTuple):
-    """A decoder, its pairs, and what it says to them in float64."""
+    """A decoder, its pairs, and its answers to them in float64."""
 
     seed: int
     decoder: Decoder
@@ -60,8 +60,8 @@ def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
     Differs: a length for each format, predicted before it is observed.
 
     Args:
-      settings: What was trained.
-      asked: The decoder.
+      settings: Settings of the training.
+      asked: The decoder with its float64 answers.
       name: Of the format; ``REFERENCE`` for the wide pass itself.
 
     Returns:
@@ -78,15 +78,15 @@ def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
     wide, refused = asked.wide, refusal(asked.wide)
     if wide is None or refused:
         return [FailureRow(**refused, **head)]
-    own = wide if name == REFERENCE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
+    native = wide if name == REFERENCE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
     with jax.enable_x64(True):
-        predicted = _predict(wide, own, plan)
-    pairs = list(_pair_rows(settings, own, predicted, head))
-    return [*pairs, FailureRow(lengths=_failure_lengths(wide, own, predicted, plan), **head)]
+        predicted = _predict(wide, native, plan)
+    pairs = list(_pair_rows(settings, native, predicted, head))
+    return [*pairs, FailureRow(lengths=_failure_lengths(wide, native, predicted, plan), **head)]
 
 
 class Predicted(NamedTuple):
-    """What the predictors say of each pair, and the noise that they take."""
+    """Predictions for each pair, and the noise that they assume."""
 
     certified: np.ndarray
     """In reference precision surely one token for both."""
@@ -106,7 +106,7 @@ class Predicted(NamedTuple):
     """Chance that not both are right."""
 
 
-def _predict(wide: PairAnswers, own: PairAnswers, plan: RoundingPlan) -> Predicted:
+def _predict(wide: PairAnswers, native: PairAnswers, plan: RoundingPlan) -> Predicted:
     """Reads of the format's pass the leads at lengths of the training, and nothing else."""
     certified = np.asarray(surely_confused(wide.y[:, 0], wide.y[:, 1], wide.unembed))
     contradicted = certified & ~wide.collides
@@ -114,7 +114,7 @@ def _predict(wide: PairAnswers, own: PairAnswers, plan: RoundingPlan) -> Predict
     if stored is not None:
         contradicted = contradicted | (stored & differ)
     at = wide.trained
-    error = noise(jnp.asarray(own.logit_margin[at]), jnp.asarray(wide.logit_margin[at]))
+    error = noise(jnp.asarray(native.logit_margin[at]), jnp.asarray(wide.logit_margin[at]))
     chance = lambda error: np.array(chance_apart(wide.scores[:, 0], wide.scores[:, 1], error))
     common = chance(error._replace(shared=jnp.ones_like(error.shared)))
     common[certified if stored is None else certified | stored] = 0
@@ -144,29 +144,29 @@ def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, n
 
 
 def _pair_rows(
-    settings: TrainSettings, own: PairAnswers, predicted: Predicted, head: Mapping[str, Any]
+    settings: TrainSettings, native: PairAnswers, predicted: Predicted, head: Mapping[str, Any]
 ) -> Iterator[PairRow]:
     symbols = settings.recipe.task.symbols
-    for at, length in enumerate(own.lengths):
+    for at, length in enumerate(native.lengths):
         yield PairRow(
-            length=length, **_observed(own, at, symbols), **_prediction(predicted, at), **head
+            length=length, **_observed(native, at, symbols), **_prediction(predicted, at), **head
         )
 
 
-def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Any]:
-    """What a format's own pass says of one pair."""
-    (token, following), (first, second) = own.right[at], own.ranked_first[at]
-    gap = np.abs(own.y[at, 1] - own.y[at, 0])
+def _observed(native: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Any]:
+    """Answers of a format's own pass to one pair."""
+    (token, following), (first, second) = native.right[at], native.ranked_first[at]
+    gap = np.abs(native.y[at, 1] - native.y[at, 0])
     return {
-        "in_training": bool(own.trained[at]),
+        "in_training": bool(native.trained[at]),
         "target": symbols[token],
         "next_target": symbols[following],
         "answer": symbols[first],
         "next_answer": symbols[second],
-        "logit_margin": float(own.logit_margin[at, 0]),
-        "next_logit_margin": float(own.logit_margin[at, 1]),
-        "correct": bool(own.both_correct[at]),
-        "collision": bool(own.collides[at]),
+        "logit_margin": float(native.logit_margin[at, 0]),
+        "next_logit_margin": float(native.logit_margin[at, 1]),
+        "correct": bool(native.both_correct[at]),
+        "collision": bool(native.collides[at]),
         "l2": float(np.sqrt(np.sum(gap**2))),
         "linf": float(np.max(gap)),
         "equal_coordinates": int(np.sum(gap == 0)),
@@ -175,7 +175,7 @@ def _observed(own: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, An
 
 
 def _prediction(predicted: Predicted, at: int) -> dict[str, Any]:
-    """What the predictors say of one pair."""
+    """Predictions for one pair."""
     return {
         "certified": bool(predicted.certified[at]),
         "certified_stored": None if predicted.stored is None else bool(predicted.stored[at]),
@@ -189,13 +189,13 @@ def _prediction(predicted: Predicted, at: int) -> dict[str, Any]:
 
 
 def _failure_lengths(
-    wide: PairAnswers, own: PairAnswers, predicted: Predicted, plan: RoundingPlan
+    wide: PairAnswers, native: PairAnswers, predicted: Predicted, plan: RoundingPlan
 ) -> FailureLengths:
-    lengths = own.lengths
+    lengths = native.lengths
     return FailureLengths(
         **_predicted_lengths(lengths, predicted),
-        observed=settled_from(lengths, np.asarray(~own.collides, float)),
-        first_failure=begun_at(lengths, np.asarray(~own.both_correct, float)),
+        observed=settled_from(lengths, np.asarray(~native.collides, float)),
+        first_failure=begun_at(lengths, np.asarray(~native.both_correct, float)),
         noise=predicted.noise,
         noise_shared=predicted.shared,
         **_exponents(wide, predicted.signal),
@@ -208,7 +208,7 @@ def _failure_lengths(
 
 
 def _predicted_lengths(lengths: list[int], predicted: Predicted) -> dict[str, Any]:
-    """What each predictor says."""
+    """Failure length by each predictor."""
     settled = lambda events: settled_from(lengths, np.asarray(events, float))
     early, late = (settled_from(lengths, predicted.apart, share) for share in _LIKELY)
     return {
@@ -258,9 +258,9 @@ def collisions(
     """Pairs of lengths n and n + 1: which collide, and from where, by format.
 
     Args:
-      settings: What was trained.
-      decoders: One a seed.
-      done: Whether the row with these key fields is there already.
+      settings: Settings of the training.
+      decoders: One for each seed.
+      done: Whether the row with these key fields exists already.
 
     Yields:
       A step for float64, and one a format.

@@ -1,4 +1,4 @@
-"""What a trained decoder says to pairs of rows that are alike but for their length."""
+"""Answers of a trained decoder to pairs of rows that differ in length only."""
 
 import math
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ class PairAnswers(NamedTuple):
 
 
 def pair_lengths(settings: TrainSettings) -> list[int]:
-    """The smaller lengths of all pairs that are asked.
+    """The smaller lengths of all evaluated pairs.
 
     Returns:
       All within the training, then some a doubling, up to the longest that is answered.
@@ -108,10 +108,10 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
 def answer_pairs(
     settings: TrainSettings, pairs: Pairs, decoder: Decoder, plan: RoundingPlan
 ) -> PairAnswers:
-    """What a decoder says to some pairs.
+    """A decoder's answers to pairs.
 
     Args:
-      settings: What was trained.
+      settings: Settings of the training.
       pairs: At least one.
       decoder: Master weights.
       plan: Where to round; JAX must have its carrier's type.
@@ -119,23 +119,23 @@ def answer_pairs(
     filled = np.arange(len(pairs.lengths) + -len(pairs.lengths) % (AT_ONCE // 2))
     filled = np.minimum(filled, len(pairs.lengths) - 1)  # the last one again
     rows = (jnp.asarray(field[filled]) for field in (pairs.tokens, pairs.asked))
-    found = jax.device_get(answer_twins(decoder, *rows, plan=plan))
+    answers = jax.device_get(answer_twins(decoder, *rows, plan=plan))
     count = len(pairs.lengths)
     return PairAnswers(
         lengths=pairs.lengths,
         trained=np.asarray([n < settings.lengths[1] for n in pairs.lengths], bool),
-        y=found.y[:count].astype(np.float64),
-        scores=found.scores[:count].astype(np.float64),
+        y=answers.y[:count].astype(np.float64),
+        scores=answers.scores[:count].astype(np.float64),
         right=pairs.right,
         unembed=np.asarray(decoder.stored(plan).unembedding).astype(np.float64),
     )
 
 
 def refusal(wide: PairAnswers | None) -> dict[str, Any]:
-    """Why nothing is predicted of a decoder.
+    """Reason why nothing is predicted for a decoder.
 
     Args:
-      wide: Its answers in float64; None where there is no pair to ask.
+      wide: Its answers in float64; None where there is no pair.
 
     Returns:
       Fields of ``FailureRow`` that name the hypothesis that does not hold; none where all do.

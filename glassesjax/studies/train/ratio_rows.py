@@ -1,4 +1,4 @@
-"""Rows of the train study on Proposition 6.1: is more than the ratio of the counts seen?"""
+"""Rows of the train study on Proposition 6.1: whether outputs depend on more than the ratio."""
 
 import functools
 import itertools
@@ -33,7 +33,7 @@ Item = tuple[int, ...]
 
 
 class Read(NamedTuple):
-    """All items, and what a decoder says of each."""
+    """All items, and a decoder's scores of each."""
 
     items: tuple[Item, ...]
     scores: Float[np.ndarray, "items vocab"]
@@ -74,12 +74,12 @@ def repeated(item: Item, times: int) -> tuple[Item, Item]:
 def ratio_seen(
     settings: TrainSettings, decoders: Sequence[Decoder], done: Done
 ) -> Iterator[tuple[str, Sequence[RatioRow | RepetitionRow]]]:
-    """Whether trained counters of ones among zeros tell more than the ratio.
+    """Whether trained counters of ones among zeros use more than the ratio.
 
     Args:
-      settings: What was trained.
-      decoders: One a seed.
-      done: Whether the row with these key fields is there already.
+      settings: Settings of the training.
+      decoders: One for each seed.
+      done: Whether the row with these key fields exists already.
 
     Yields:
       One step, where counts of all items have one digit, lengths are alike, and the shortest has
@@ -106,7 +106,7 @@ def ratio_rows(
     seed: int,
     head: Mapping[str, Any],
 ) -> Iterator[RatioRow | RepetitionRow]:
-    """One row on the accuracy, and one a length on what its repetitions are told from it by.
+    """One row on the accuracy, and one for each length on the distance of repeated items.
 
     Nothing is sampled: all items of these lengths are read, in float64, and each counts as often
     as ``count_mixed`` would draw it, lengths alike.
@@ -114,12 +114,8 @@ def ratio_rows(
     Source: arXiv 2406.04267v2, Proposition 6.1 (B.9).
     Differs: measured on trained decoders, beside what ratio and last token can give at best.
 
-    Args:
-      decoder: Trained on ``count_mixed``.
-      glasses: Its layout.
-      lengths: Shortest and longest item, the longest at most ``ONE_DIGIT``.
-      seed: Of the decoder.
-      head: Step and format, which all rows have.
+    The decoder is trained on ``count_mixed``; ``lengths`` are the shortest and the longest item,
+    the longest at most ``ONE_DIGIT``; ``head`` has step and format of all rows.
     """
     low, high = lengths
     config = decoder.config
@@ -130,10 +126,10 @@ def ratio_rows(
         read = _read(wide, glasses, low, high, free)
     share = Fraction(str(SHARE_OF_ONES))
     drawn = {n: Fraction(1, high - low + 1) for n in range(low, high + 1)}
-    told = read.says == np.array([sum(item) for item in read.items])
+    correct = read.says == np.array([sum(item) for item in read.items])
     chances = [_chance(item, drawn, share) for item in read.items]
-    accuracy = sum(itertools.compress(chances, told), Fraction(0))
-    sure = sum(itertools.compress(chances, told & read.decided), Fraction(0))
+    accuracy = sum(itertools.compress(chances, correct), Fraction(0))
+    sure = sum(itertools.compress(chances, correct & read.decided), Fraction(0))
     best = ratio_only_accuracy(drawn, share)
     fields: dict[str, Any] = {
         "seed": seed, "dtype": "float64", "rounding": "none",
@@ -152,7 +148,7 @@ def ratio_rows(
 
 
 def _sees_no_length(config: DecoderConfig) -> bool:
-    """Whether mask, positions and temperature are those of the statement: s log n tells n."""
+    """Whether mask, positions and temperature do not depend on the length, as s log n does."""
     return (
         isinstance(config.mask, Bidirectional)
         and isinstance(config.positions, NoPositions)
@@ -201,7 +197,7 @@ def _numbers(items: tuple[Item, ...], length: int, longest: int) -> Int[np.ndarr
 
 
 def _read(decoder: Decoder, glasses: Glasses, low: int, high: int, free: bool) -> Read:
-    """What a decoder says of all items of some lengths."""
+    """A decoder's scores of all items of some lengths."""
     items = tuple(
         item for n in range(low, high + 1) for item in itertools.product((0, 1), repeat=n)
     )

@@ -254,7 +254,7 @@ class InfluenceOrderRow(RowFields):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RatioRow(RowFields):
-    """All items of a counter of ones: how many are counted, and how many a ratio could tell."""
+    """All items of a counter of ones: its accuracy, and the best accuracy from the ratio alone."""
 
     kind: Literal["ratio"] = "ratio"
     """Which kind of row."""

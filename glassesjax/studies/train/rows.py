@@ -1,4 +1,4 @@
-"""Rows of the train study: what steps said, and how many answers are right."""
+"""Rows of the train study: metrics of steps, and accuracy of answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ from glassesjax.train.step import Told
 
 
 def constants(settings: TrainSettings) -> TrainConstants:
-    """What all rows of a run have in common.
+    """Fields shared by all rows of a run.
 
     Returns:
       The settings that a reader of rows wants beside them.
@@ -45,22 +45,22 @@ def constants(settings: TrainSettings) -> TrainConstants:
 
 
 def step_rows(
-    settings: TrainSettings, step: int, told: Told, seconds: float | None
+    settings: TrainSettings, step: int, metrics: Told, seconds: float | None
 ) -> Iterator[StepRow]:
     """One row a seed for a call of the training.
 
     Args:
-      settings: What is trained.
+      settings: Settings of the training.
       step: The last step of the call, from 1.
-      told: What each seed's steps said.
-      seconds: Of a step, of all seeds together; None where they are not told from compiling.
+      metrics: Metrics of each seed's steps.
+      seconds: Of a step, of all seeds together; None where compilation is included.
 
     Yields:
       Means over the steps of the call; the rates are those of this machine.
     """
     recipe, plan = settings.recipe, named_plan(settings.arithmetic)
     rate = None if seconds is None else settings.seeds / seconds
-    called = np.arange(step - told.loss.shape[1], step)
+    called = np.arange(step - metrics.loss.shape[1], step)
     learning_rate = settings.rate * float(np.mean(recipe.climbed(called)))
     for seed in range(settings.seeds):
         yield StepRow(
@@ -68,10 +68,10 @@ def step_rows(
             step=step,
             format=settings.arithmetic,
             learning_rate=learning_rate,
-            loss=float(np.mean(told.loss[seed])),
-            finite=_finite(plan, told.loss[seed]),
-            accuracy=float(np.mean(told.accuracy[seed])),
-            gradient_norm=float(np.mean(told.gradient[seed])),
+            loss=float(np.mean(metrics.loss[seed])),
+            finite=_finite(plan, metrics.loss[seed]),
+            accuracy=float(np.mean(metrics.accuracy[seed])),
+            gradient_norm=float(np.mean(metrics.gradient[seed])),
             tokens_per_second=None if rate is None else rate * recipe.batch * settings.row,
             model_steps_per_second=rate,
             **arithmetic_fields(plan),
@@ -84,8 +84,8 @@ def score_rows(
     """One row for each seed and length, and one for each place that answers copy from.
 
     Args:
-      settings: What was trained.
-      decoders: One a seed.
+      settings: Settings of the training.
+      decoders: One for each seed.
       name: Of the format in which they answer.
       lengths: Of the items; ``NOTHING`` draws them as the training does.
 
@@ -165,7 +165,7 @@ def _finite(plan: RoundingPlan | None, loss: ArrayLike) -> bool | None:
 
 
 def arithmetic_fields(plan: RoundingPlan | None) -> dict[str, Any]:
-    """What rows say of the arithmetic of a pass.
+    """Row fields on the arithmetic of a pass.
 
     Args:
       plan: Where it rounds; None where it does not.

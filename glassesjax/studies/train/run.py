@@ -31,20 +31,20 @@ TOLD = ("loss", "accuracy", "gradient_norm", "tokens_per_second")
 
 
 def run(settings: TrainSettings, options: TrainOptions, call: Call) -> TrainResult | None:
-    """Trains what is not trained yet, and writes decoders, rows, figures and page.
+    """Trains the missing steps, and writes decoders, rows, figures and page.
 
     Args:
-      settings: What to train.
+      settings: Settings of the study.
       options: Whether the steps' rows go to the run's ``tensorboard`` folder as well.
-      call: The run folder, which is continued from its newest checkpoint; told the name of each
-        call of the training, and of each format that answered.
+      call: The run folder, which is continued from its newest checkpoint; its ``advance`` takes the
+        name of each call of the training, and of each evaluated format.
 
     Returns:
       The run with its summary and figures; none of a process that is not the one to write.
 
     Raises:
-      BadInput: Something is wrong with the settings, the mesh, the folder or its checkpoint, a
-        package is not installed, or of several processes two have other settings or packages.
+      BadInput: Settings, mesh, folder or checkpoint are invalid, a package is not installed, or two
+        processes of a multi-process run differ in settings or packages.
       PeerLost: Of several processes another one ended.
     """
     # What is wrong with these is said before anything is written. Where meshes differ, processes
@@ -61,13 +61,13 @@ def run(settings: TrainSettings, options: TrainOptions, call: Call) -> TrainResu
         record={"weights": "trained here"},
         constants=constants(settings),
         settled=lambda intact: settled(settings, out, intact),
-        measure=lambda done: _told(measure(settings, out, done), out / "tensorboard", board),
+        measure=lambda done: _logged(measure(settings, out, done), out / "tensorboard", board),
     )
     return STUDY.fill(settings, call, opened)
 
 
-def _told(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
-    """The same steps, told to TensorBoard where a class of writers is given."""
+def _logged(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
+    """The same steps, also logged to TensorBoard if a writer class is given."""
     if writer is None:
         yield from steps
         return
@@ -102,8 +102,8 @@ def _writer_class() -> Any:  # noqa: ANN401
     try:
         import tensorboardX
     except ImportError as error:
-        wanted = "Wanted the tensorboardX package for --tensorboard; it is not here"
-        raise BadInput(f"{wanted}: pip install 'glassesjax[tensorboard]'.") from error
+        expected = "Expected the tensorboardX package for --tensorboard, got none"
+        raise BadInput(f"{expected}: pip install 'glassesjax[tensorboard]'.") from error
     return tensorboardX.SummaryWriter
 
 

@@ -1,4 +1,4 @@
-"""What to train: a task, its layout, a decoder, and how long."""
+"""Settings of the train study: task, prompt format, decoder and training."""
 
 import dataclasses
 import functools
@@ -121,7 +121,7 @@ class TrainSettings:
 
     @property
     def _names(self) -> Iterable[tuple[bool, str, object]]:
-        """What is told by name: whether it holds, what is wanted, and what is found."""
+        """Checks of settings by name: condition, expected and given value."""
         known = self.positions in POSITIONS
         yield known, f"--positions out of {', '.join(POSITIONS)}", self.positions
         yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask
@@ -130,7 +130,7 @@ class TrainSettings:
 
     @property
     def _sizes(self) -> Iterable[tuple[bool, str, object]]:
-        """The same for what is told as a number."""
+        """Checks of settings by number: condition, expected and given value."""
         low, high = self.lengths
         yield low >= 2, "--lengths of 2 or more", low
         yield high >= low, "--lengths with the shortest first", f"{low} {high}"
@@ -138,8 +138,8 @@ class TrainSettings:
         yield BEYOND * high <= MOST, far, high
         for name in ("layers", "heads", "width", "steps", "batch", "parts", "seeds", "examples",
                      "chunk"):  # fmt: skip
-            found = getattr(self, name)
-            yield found >= 1, f"--{name} of 1 or more", found
+            number = getattr(self, name)
+            yield number >= 1, f"--{name} of 1 or more", number
         divides = self.width % self.heads == 0
         yield divides, "a --width that --heads divides", f"{self.width} and {self.heads}"
         yield self.heard >= 0, "--heard of 0 or more", self.heard
@@ -148,7 +148,7 @@ class TrainSettings:
 
     @property
     def _effects(self) -> Iterable[tuple[bool, str, object]]:
-        """Counts so large that nothing would come of them, at any length that is answered."""
+        """Checks of counts that would have no effect at any evaluated length."""
         glasses, item = self.recipe.glasses, _item_width(self.task, self.tested[-1])
         most = max(glasses.separators, glasses.steps)
         yield most <= item, f"a --remedy that counts to {item}, the longest item", self.remedy
@@ -156,12 +156,13 @@ class TrainSettings:
         seen = mask.width if isinstance(mask, Window) else 0
         yield seen <= self.room, f"a --mask window up to the longest row, {self.room}", self.mask
 
-    @functools.cached_property  # a sweep asks each of thousands of cells several times
+    @functools.cached_property  # a sweep uses it several times for each of thousands of cells
     def recipe(self) -> Recipe:
         """How the decoders are trained."""
         task, (low, high) = named_task(self.task), self.lengths
         if low < task.least:
-            raise BadInput(f"Wanted --lengths of {task.least} or more; found {low}.")
+            expected = f"Expected --lengths of {task.least} or more"
+            raise BadInput(f"{expected}, got {low}: use longer ones.")
         plan = named_plan(self.arithmetic)
         return Recipe(
             task=task,
@@ -194,7 +195,7 @@ class TrainSettings:
                 max_length=self.room,
             )
         except ValueError as error:
-            raise BadInput(f"Wanted a decoder of sizes that fit: {error}") from error
+            raise BadInput(f"Expected a decoder of sizes that fit: {error}") from error
 
     @property
     def room(self) -> int:
@@ -220,23 +221,23 @@ class TrainSettings:
 
     @property
     def calls(self) -> int:
-        """Calls of the training, then steps for each format, each length heard, and the ratio."""
+        """Calls of the training, then steps for formats, lengths of influence, and the ratio."""
         asked = 2 * len(self.formats) + 1 + 3 * bool(self.heard) + self.asks_ratio
         return -(-self.steps // self.chunk) + asked
 
     @property
     def asks_ratio(self) -> bool:
-        """Whether it can be asked if a counter sees more than a ratio: all items can be read."""
+        """Whether the ratio test applies: the task has few enough items to evaluate them all."""
         short = 2 * self.lengths[0] <= self.lengths[1] <= ONE_DIGIT and self.mix == "uniform"
         return self.task == "count_mixed" and short and not self.recipe.glasses.steps
 
     @property
     def _may_hear(self) -> bool:
-        """Whether what ``heard`` asks for has a meaning."""
+        """Whether influence is defined for the task."""
         return not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
 
 
-@functools.lru_cache(maxsize=4096)  # ten milliseconds; a sweep asks many times for each cell
+@functools.lru_cache(maxsize=4096)  # ten milliseconds; a sweep calls it many times for each cell
 def _width(task: str, remedy: str, size: int) -> int:
     """Tokens of a row of an item of a length."""
     return width(named_task(task), named_glasses(remedy), size)

@@ -1,4 +1,4 @@
-"""The numbers that trainings come down to."""
+"""Summary of trainings."""
 
 import dataclasses
 import itertools
@@ -91,9 +91,9 @@ class DecoderRow(Generic[RowT]):
 class Contradiction(NamedTuple):
     """A row that contradicts a statement whose hypotheses hold, and that no rounding explains.
 
-    Two tokens in the arithmetic in which a certificate says one; an item and its repetition further
-    apart than rounding carries them; or an accuracy over the best that a ratio gives, counting no
-    answer that rounding may have chosen.
+    Two greedy tokens in the arithmetic for which a certificate proves one; an item and its
+    repetition further apart than their roundoff; or an accuracy above the best that a ratio allows,
+    without answers that rounding may have decided.
     """
 
     decoder: str
@@ -171,7 +171,7 @@ class Lowest(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainSummary:
-    """What one or more trainings say."""
+    """Summary of one or more trainings."""
 
     passes: Passes
     """Over all rows."""
@@ -216,15 +216,15 @@ class TrainSummary:
 
 
 def summarize(run: Run[TrainRow, TrainConstants]) -> TrainSummary:
-    """The numbers of a run."""
+    """Computes the summary of a run."""
     return summary_of([training_of(run)])
 
 
 def summary_of(trainings: Sequence[Training]) -> TrainSummary:
-    """The numbers of one or more trainings.
+    """Computes the summary of one or more trainings.
 
     Returns:
-      One summary a training, and what is said of all.
+      One summary for each training, and the summary of all.
 
     Raises:
       BadInput: Answers in a format were cut off.

@@ -56,6 +56,6 @@ def named_mask(name: str) -> Mask | None:
     Args:
       name: ``causal``, ``none``, or ``window-N``.
     """
-    if found := re.fullmatch(r"window-([1-9][0-9]{0,8})", name):
-        return Window(width=int(found[1]))
+    if match := re.fullmatch(r"window-([1-9][0-9]{0,8})", name):
+        return Window(width=int(match[1]))
     return {"causal": Causal(), "none": Bidirectional()}.get(name)

@@ -1,4 +1,4 @@
-"""Rows of a training as schema 1 had them, in today's words."""
+"""Conversion of a training's rows from schema 1."""
 
 import re
 from collections.abc import Mapping
@@ -72,14 +72,14 @@ def converted(row: dict[str, Any]) -> dict[str, Any]:
     kind, renamed = _KINDS.get(old, (old, {}))
     if kind in _DRAWN and row.get("length") == -1:  # lengths drawn as in the training
         kind, row = _DRAWN[kind], {k: v for k, v in row.items() if k != "in_training"}
-    # -1 said that a row is about no length, or no token of the item.
+    # -1 was the value for no length, or no token of the item.
     row = {k: v for k, v in row.items() if k not in ("length", "place") or v != -1}
     new = {renamed.get(name, name): value for name, value in row.items()} | {"kind": kind}
     if kind in _NORMS:
         new["norm"] = _NORMS[kind]
     new |= _obstacle(new.pop("why", None))
     new.pop("applies", None) if kind == "failure" else None
-    new.setdefault("weight_decay_on", "all")  # when no setting said which
+    new.setdefault("weight_decay_on", "all")  # before the setting existed
     if isinstance(mesh := new.get("mesh"), str):
         sides = mesh.split(" x ")
         new["mesh"] = list(map(int, sides)) if all(map(str.isdecimal, sides)) else mesh
@@ -90,7 +90,7 @@ def converted(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _obstacle(why: object) -> dict[str, Any]:
-    """What schema 1 said in words."""
+    """The obstacle, which schema 1 had as text."""
     if not isinstance(why, str) or not why:
         return {}
     if wrong := _WRONG.fullmatch(why):

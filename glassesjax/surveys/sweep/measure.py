@@ -52,7 +52,7 @@ def fill_cells(
     random.SystemRandom().shuffle(names)
     busy = []
     for name in names:
-        if _whole(out, name):  # asked cell by cell: another process may be faster
+        if _whole(out, name):  # checked for each cell, since another process may have finished it
             continue
         try:
             train(settings.cells[name], out / CELLS / name)

@@ -150,7 +150,7 @@ def test_what_all_rows_share_says_how_was_measured():
     ("wrong", "text"),
     [
         ({"policies": ("lru",)}, "NAME out of"),
-        ({"families": ("separators_in_phase",)}, "told apart by one token"),
+        ({"families": ("separators_in_phase",)}, "which differ in one token"),
         ({"lengths": (4, 2)}, "ascending"),
         ({"slots": ()}, "different --slots"),
         ({"probes": 1}, "2 or more"),

@@ -198,8 +198,8 @@ def test_cells_that_are_done_are_left_out(rows):
     ("change", "text"),
     [
         ({"lengths": ()}, "one or more different --lengths"),
-        ({"lengths": (4, 2)}, "ascending positive lengths"),
-        ({"lengths": (0, 2)}, "ascending positive lengths"),
+        ({"lengths": (4, 2)}, "ascending positive --lengths"),
+        ({"lengths": (0, 2)}, "ascending positive --lengths"),
         ({"lengths": (2, 2)}, "different --lengths"),
         ({"families": ("twos",)}, "'twos'"),
         ({"formats": ("f31",)}, "f31"),
@@ -221,7 +221,7 @@ def test_a_length_over_the_context_is_named():
             model="toy", lengths=(length,), families=("ones",), positions=("none",)
         )
         model = open_model("toy", positions="none")
-        with pytest.raises(BadInput, match=rf"at most 8192 tokens.*needs {needed}"):
+        with pytest.raises(BadInput, match=rf"at most 8192 tokens.*got {needed}"):
             lay_out(settings, model)
 
 

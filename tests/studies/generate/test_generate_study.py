@@ -158,7 +158,7 @@ def test_a_stop_string_ends_the_text_and_is_not_shown(finished, tmp_path, capsys
         (["--prompt", "1", "--spacing", "compressed"], "rotary positions"),
         (["--prompt", "1", "--stop", ""], "one character or more"),
         (["--prompt", "2+2"], "'+'"),
-        (["--prompt", "1", "--chat"], "found toy"),
+        (["--prompt", "1", "--chat"], "got toy"),
         (["--prompt", "1", "--system", "Be brief."], "--chat with --system"),
         ([], "--prompt, or a state to --resume"),
         (["--prompt", "1", "--resume", "none"], "not both"),

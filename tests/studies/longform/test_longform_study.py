@@ -198,7 +198,7 @@ def test_equal_texts_are_a_tie_and_nobody_is_asked():
 
 
 def test_a_judge_must_choose():
-    with pytest.raises(BadInput, match="first, second or tie; found 'maybe'"):
+    with pytest.raises(BadInput, match="first, second or tie, got 'maybe'"):
         judged(Made(lambda first, second: "maybe"), "p", "a", "b")
 
 
@@ -216,7 +216,7 @@ def test_all_texts_before_the_judge():
     ("fields", "said"),
     [
         ({"policies": ()}, "different --policies"),
-        ({"policies": ("full",)}, "full is always written beside them"),
+        ({"policies": ("full",)}, "full is always written too"),
         ({"policies": ("tovva",)}, "did you mean 'tova'"),
         ({"slots": ("4", "4")}, "different --slots"),
         ({"slots": ("many",)}, "slots as tokens"),

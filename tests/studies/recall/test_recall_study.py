@@ -257,7 +257,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
         ({"tasks": ()}, "different --tasks"),
         ({"lengths": (9, 9)}, "different --lengths"),
         ({"lengths": (0,)}, "--lengths of 1 or more"),
-        ({"lengths": (30,)}, "hold 3 verses"),
+        ({"lengths": (30,)}, "at least 3 verses"),
         ({"lengths": (9999,), "policies": ("truncated",)}, "a book with 9999 tokens"),
         ({"depths": (0.5, 2.0)}, "--depths from 0 to 1"),
         ({"items": 0}, "--items of 1 or more"),
@@ -270,7 +270,7 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows, monkeypatch):
         ({"slots": ("many",)}, "slots as tokens"),
         ({"policies": ("tova+4",), "slots": ("2",)}, "at least 5 slots"),
         ({"seed": -1}, "a seed from 0"),
-        ({"model": "toy"}, "a model that reads text; found toy"),
+        ({"model": "toy"}, "a model that reads text, got toy"),
     ],
 )
 def test_bad_input_is_said_before_anything_is_measured(fields, said):

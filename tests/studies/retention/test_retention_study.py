@@ -162,11 +162,11 @@ def test_a_run_that_was_cut_off_continues(tmp_path, rows):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"max_tokens": 0}, "--max-tokens of 1 or more; found 0"),
+        ({"max_tokens": 0}, "--max-tokens of 1 or more, got 0"),
         ({"policies": ()}, "different --policies"),
         ({"policies": ("tova", "tova-layer")}, "different --policies"),
         ({"policies": ("tovva",)}, "did you mean 'tova'"),
-        ({"policies": ("full",)}, "policies that forget"),
+        ({"policies": ("full",)}, "policies that evict"),
         ({"slots": ("4", "4")}, "different --slots"),
         ({"slots": ("0",)}, "at least 1 slots"),
         ({"slots": ("many",)}, "slots as tokens"),

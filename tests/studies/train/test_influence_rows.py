@@ -124,5 +124,5 @@ def test_all_wrong_is_no_order(decoder):
     "changes", [{"task": "count_ones"}, {"mask": "none"}, {"heard": -1}], ids=str
 )
 def test_what_cannot_be_heard_is_refused(changes):
-    with pytest.raises(BadInput, match="Wanted --heard"):
+    with pytest.raises(BadInput, match="Expected --heard"):
         TrainSettings(**{"task": "copy_at", "heard": 2} | changes)

@@ -288,9 +288,9 @@ def test_a_cut_checkpoint_is_one_line_and_nothing_is_touched(finished, tmp_path,
     [
         ({"task": "copy_lats"}, "did you mean 'copy_last'"),
         ({"remedy": "separator-3"}, "did you mean 'separators'"),
-        ({"lengths": (1, 8)}, "--lengths of 2 or more; found 1"),
+        ({"lengths": (1, 8)}, "--lengths of 2 or more, got 1"),
         ({"lengths": (8, 4)}, "shortest first"),
-        ({"width": 10, "heads": 4}, "--heads divides; found 10 and 4"),
+        ({"width": 10, "heads": 4}, "--heads divides, got 10 and 4"),
         ({"width": 12, "heads": 4, "positions": "rotary"}, "even number of rotated"),
         ({"positions": "spiral"}, "--positions out of none"),
         ({"mask": "window-0"}, "--mask out of causal"),
@@ -540,7 +540,7 @@ def test_steps_are_told_to_tensorboard(tmp_path):
 def test_a_missing_tensorboard_is_said_before_anything_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     assert run([*flags(tmp_path / "out"), "--tensorboard"]) == 2
-    assert "Wanted the tensorboardX package" in capsys.readouterr().err
+    assert "Expected the tensorboardX package" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
