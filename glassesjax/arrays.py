@@ -23,21 +23,21 @@ __all__ = [
 
 
 class _Named(type):
-    """Stand-in for a class of another library (``home``) that may not be imported yet."""
+    """Placeholder for a class of another library (``home``) that may not be imported yet."""
 
     def __instancecheck__(cls, value: object) -> bool:
         return (kind := _original(cls)) is not None and isinstance(value, kind)
 
 
 class _Shaped(type):
-    """Stand-in for a jaxtyping array type with axes, which ``resolved`` returns."""
+    """Placeholder for a jaxtyping array type with axes, which ``resolved`` returns."""
 
     def __instancecheck__(cls, value: object) -> bool:
         return isinstance(value, resolved(cls))
 
 
 class _Kind:
-    """Stand-in for a dtype of jaxtyping; ``Float[Array, "seq dim"]`` is a ``_Shaped``."""
+    """Placeholder for a dtype of jaxtyping; ``Float[Array, "seq dim"]`` is a ``_Shaped``."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -109,7 +109,7 @@ def round_to(x: Float[Array, "*shape"], grid: Grid) -> Float[Array, "*shape"]:
 
 @functools.partial(jax.jit, static_argnames="grid")
 def steps_from_zero(x: Float[Array, "*shape"], grid: Grid) -> UInt[Array, "*shape"]:
-    """How many numbers of the grid lie in (0, |x|], for x on the grid.
+    """Number of grid points in (0, |x|], for x on the grid.
 
     All that lies beyond the largest number counts as one step more than it.
     """

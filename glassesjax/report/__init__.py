@@ -1,1 +1,1 @@
-"""What pages share: figures' style, pieces of HTML, numbers and orders as text, one style sheet."""
+"""Shared parts of pages: figure style, HTML, numbers and rankings as text, style sheet."""

@@ -1,1 +1,1 @@
-"""What a run is, whatever its study."""
+"""Runs of any study: rows, folders, provenance and results."""

@@ -27,7 +27,7 @@ class BoundedSettings:
     slots: tuple[str, ...] = ("8",)
     """Capacities of every layer: tokens (64), a share of the text (12.5%), or bytes (2MiB)."""
     kinds: tuple[Literal["collapse", "influence"], ...] = ("collapse", "influence")
-    """What is measured."""
+    """Kinds of measurement."""
     families: tuple[str, ...] = ("ones_bos", "ones_zero")
     """Families of runs: ones, ones_zero, ones_bos, doubled_digits, alternating."""
     lengths: tuple[int, ...] = LENGTHS
@@ -35,16 +35,16 @@ class BoundedSettings:
     prompt: str = ""
     """The text whose tokens' influence is measured; for toy, digits and commas."""
     text: str | None = None
-    """Where that text is taken from if none is given: ferry (if absent), a story that comes with
+    """Source of that text if no prompt is given: ferry (if absent), a story that comes with
     this package, kjv, a novel by Jane Austen (persuasion, emma), or a UTF-8 file. Not for toy,
     which takes random digits."""
     max_tokens: int = 64
-    """Most tokens of that text."""
+    """Maximum tokens of that text."""
     method: Literal["estimated", "exact"] = "estimated"
     """estimated: random probes, with standard errors. exact: one pullback for each coordinate of
     the last representation, with operator norms and the bound on them."""
     probes: int = 16
-    """Number of random probes; exact has none, and passes it over."""
+    """Number of random probes; ignored with exact."""
     format: Literal["f32", "f64"] = "f64"
     """Arithmetic of passes and derivatives."""
     positions: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class BoundedSettings:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Policies with their budgets: one that drops nothing comes once."""
+        """Policies with their budgets; one that evicts nothing occurs once."""
         bounded = lambda name: policy(name).bounded
         budgets = lambda name: self.slots if bounded(name) else self.slots[:1]
         return tuple((name, budget) for name in self.policies for budget in budgets(name))

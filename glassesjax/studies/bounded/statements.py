@@ -1,4 +1,4 @@
-"""Where the rows of a bounded run violate a statement that must hold."""
+"""Violations of statements in the rows of a bounded run."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
 
 
 def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]:
-    """Where a statement that must hold does not."""
+    """Violations of statements that must hold."""
     yield from dict.fromkeys(_coarse(run))
     for panel, mine in distance_panels(run.rows).items():
         for row in mine:

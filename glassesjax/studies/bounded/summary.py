@@ -39,7 +39,7 @@ class Carried(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What evicted tokens keep of the influence under one cache."""
+    """Influence of evicted tokens under one cache."""
 
     panel: Panel
     tokens: int

@@ -89,7 +89,7 @@ def curve_rows(
 def _heads(
     cell: Cell, lengths: Sequence[int], pairs: Pairs, finite: Sequence[bool]
 ) -> list[dict[str, Any]]:
-    """What all rows of one length have in common."""
+    """Fields shared by all rows of one length."""
     return [
         {
             **cell._asdict(),
@@ -182,7 +182,7 @@ def by_norm(distances: Distance) -> dict[str, Array]:
 
 
 def _steps(curve: Curve, number: FloatFormat, count: int) -> list[int | None]:
-    """How many steps of the format the two stored representations are apart, at the most."""
+    """Largest distance in ulps of the format of two stored representations."""
     if curve.curve != "rounded":
         return [None] * count
     steps = jax.device_get(ulp_distance(curve.first, curve.second, number))

@@ -90,7 +90,7 @@ TokenRow = PromptToken | AnswerToken
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateConstants(ModelConstants):
-    """What all tokens of a process have in common."""
+    """Fields shared by all tokens of a process."""
 
     num_layers: int
     """Of the model."""

@@ -25,20 +25,20 @@ class GenerateSettings:
     prompt: tuple[str, ...] = ()
     """Texts to continue, all at once; for toy, digits and commas."""
     policy: str = "tova"
-    """What a full state keeps: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], NAME out of full,
+    """Policy: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], NAME out of full,
     window, h2o, h2o_mean, tova; by default h2o and h2o_mean decide by head, tova by
     layer."""
     slots: str = "256"
-    """What each layer may hold: tokens (256), a share of prompt and answer (25%), or bytes for the
+    """Capacity of each layer: tokens (256), a share of prompt and answer (25%), or bytes of the
     whole state (2MiB)."""
     max_tokens: int = 64
-    """Most new tokens of each prompt."""
+    """Maximum new tokens of each prompt."""
     temperature: float = 0.0
-    """What logits are divided by before a token is drawn; 0 takes the best token."""
+    """Sampling temperature; 0 is greedy decoding."""
     top_k: int | None = None
-    """How many of the best tokens may be drawn; all if absent."""
+    """Number of most likely tokens to sample from; all if absent."""
     top_p: float = 1.0
-    """The smallest set of best tokens whose probability reaches this may be drawn."""
+    """Nucleus sampling from the smallest set of most likely tokens with this probability."""
     stop: tuple[str, ...] = ()
     """Strings that end a text, and are not shown; the model's end tokens (of a text,
     a turn, a message) end it, too."""
@@ -47,17 +47,17 @@ class GenerateSettings:
     system: str = ""
     """The system's message before the user's, with --chat; the template's own if empty."""
     mode: PrefillMode = "exact"
-    """How prompts are read: token by token (exact), all and one cut (one_shot), or a cut after
-    every 256 tokens (chunked)."""
+    """Eviction in prefill: per token (exact), one-shot after the prompt (one_shot), or after every
+    256 tokens (chunked)."""
     spacing: Spacing = "true"
-    """Where rotary positions see the tokens that are kept: where they stood (true), with gaps over
-    ten compressed, or side by side (consecutive)."""
+    """Position ids of cached tokens with rotary positions: original (true), gaps over ten
+    compressed, or consecutive."""
     format: Literal["f32", "f64", "bf16"] = "f32"
     """Weights and arithmetic."""
     positions: str = "none"
     """For toy: the positional encoding."""
     beside: Literal["full", "nothing"] = "full"
-    """What is written beside it for comparison: the same prompts with all tokens kept."""
+    """Baseline for comparison: the same prompts with the full cache, or nothing."""
     seed: int = 0
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
     save: Path | None = None
@@ -87,7 +87,7 @@ class GenerateSettings:
 
     @property
     def sampling(self) -> Sampling:
-        """How a token is chosen."""
+        """Sampling settings."""
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
     @property
@@ -97,7 +97,7 @@ class GenerateSettings:
 
     @property
     def plan(self) -> RoundingPlan:
-        """Where the format rounds."""
+        """Rounding plan of the format."""
         return RoundingPlan.of_dtype(DTYPES[self.format])
 
     def _check_used(self) -> None:

@@ -17,7 +17,7 @@ class InfluenceSettings:
     prompt: str = ""
     """The text itself; for toy, digits and commas."""
     text: tuple[str, ...] = ()
-    """Where passages are taken from if no prompt is given: ferry (if absent), a story that comes
+    """Source of passages if no prompt is given: ferry (if absent), a story that comes
     with this package, kjv, novels by Jane Austen (persuasion, emma), or UTF-8 files. Not for toy,
     which takes random digits."""
     passages: int = 4
@@ -35,7 +35,7 @@ class InfluenceSettings:
     """Layers whose operator norms are measured as well; exact only, 0 is the embedding (0 if
     absent)."""
     attention: tuple[Literal["true", "frozen"], ...] = ("true", "frozen")
-    """Derivatives through the attention weights as well, or with these held fixed."""
+    """Derivatives with attention weights as functions of the input (true) or constants (frozen)."""
     format: Literal["f32", "f64"] = "f32"
     """Arithmetic of passes and derivatives."""
     positions: str = "none"

@@ -63,7 +63,7 @@ class LongformRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LongformConstants(ModelConstants):
-    """What all texts of a process have in common."""
+    """Fields shared by all texts of a process."""
 
     positions: str
     """Positional encoding."""

@@ -28,24 +28,24 @@ class LongformSettings:
     chat: bool = False
     """Whether the prompt is a user's message, put into the model's own chat template."""
     policies: tuple[str, ...] = ("window", "window+4", "h2o", "tova")
-    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
-    by layer. The full state is always written beside them."""
+    """Policies: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
+    by layer. Texts with the full cache are always added."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of prompt and text (12.5%), or bytes (2MiB)."""
     samples: int = 4
     """Texts of each policy and size; those of one number are drawn alike."""
     max_tokens: int = 512
-    """Most new tokens of a text."""
+    """Maximum new tokens of a text."""
     temperature: float = 0.8
-    """What logits are divided by before a token is drawn; 0 takes the best token."""
+    """Sampling temperature; 0 is greedy decoding."""
     top_k: int | None = None
-    """How many of the best tokens may be drawn; all if absent."""
+    """Number of most likely tokens to sample from; all if absent."""
     top_p: float | None = None
-    """The smallest set of best tokens whose probability reaches this may be drawn; if absent 0.95,
-    and 1 at temperature 0."""
+    """Nucleus sampling from the smallest set of most likely tokens with this probability; if absent
+    0.95, and 1 at temperature 0."""
     mode: PrefillMode = "exact"
-    """How the prompt is read: token by token (exact), all and one cut (one_shot), or a cut after
-    every 256 tokens (chunked)."""
+    """Eviction in prefill: per token (exact), one-shot after the prompt (one_shot), or after every
+    256 tokens (chunked)."""
     format: Literal["f32", "f64"] = "f32"
     """Arithmetic of the passes."""
     positions: str = "none"
@@ -88,7 +88,7 @@ class LongformSettings:
 
     @property
     def sampling(self) -> Sampling:
-        """How a token is chosen; nothing is narrowed at temperature 0."""
+        """Sampling settings; without top-k and top-p at temperature 0."""
         narrowed = TOP_P if self.temperature else 1.0
         top_p = narrowed if self.top_p is None else self.top_p
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=top_p)

@@ -82,7 +82,7 @@ def block_sums(start: int, losses: Float[np.ndarray, " _tokens"]) -> Float[np.nd
 
 
 def block_tokens(start: int, tokens: int) -> list[int]:
-    """How many tokens of a stretch are scored in each of its blocks.
+    """Number of scored tokens of a segment in each of its blocks.
 
     Args:
       start: Where the stretch begins, a multiple of ``BLOCK``.
@@ -102,7 +102,7 @@ def token_losses_name(cell: Cell, window: int, start: int) -> str:
 
 
 def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> PerplexityRow:
-    """What was measured on a stretch.
+    """The row of a segment.
 
     Args:
       cell: Policy and slots.

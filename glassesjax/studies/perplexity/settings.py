@@ -26,13 +26,13 @@ class PerplexitySettings:
     policies: tuple[str, ...] = (
         "full", "short", "window", "window+4", "h2o", "h2o-layer", "tova", "tova-head", "tova+4",
     )  # fmt: skip
-    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
-    by layer; full keeps all, whatever the slots, and short starts anew after as many tokens
-    as there are slots."""
+    """Policies: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
+    by layer; full evicts nothing, whatever the slots, and short restarts with an empty
+    cache after as many tokens as there are slots."""
     slots: tuple[str, ...] = ("64", "128", "256", "512", "1024")
     """Sizes of the state: tokens (256), a share of the window (12.5%), or bytes (2MiB)."""
     max_tokens: int = 4096
-    """Most tokens of the text."""
+    """Maximum tokens of the text."""
     span: Literal["windows", "book"] = "windows"
     """windows: each is read from an empty state. book: one state through the whole text;
     full then has room for all of it."""
@@ -42,8 +42,8 @@ class PerplexitySettings:
     chunk: int = 256
     """Tokens that go through projections together; it moves memory and speed only."""
     spacing: Spacing = "true"
-    """Where rotary positions see what is kept: where it stood, with gaps over ten compressed, or
-    side by side. The last two may leave the context."""
+    """Position ids of cached tokens with rotary positions: original (true), gaps over ten
+    compressed, or consecutive. With the last two a text may be longer than the context."""
     format: Literal["f32", "f64"] = "f32"
     """Arithmetic of the passes."""
     positions: str = "none"

@@ -1,10 +1,10 @@
-"""Where a window's positions are taken together: short stretches first, then longer ones."""
+"""Segments of a window's positions: short ones first, then longer ones."""
 
 FIRST_STRETCH, LONGEST_STRETCH = 64, 4096  # positions; doubling between the two
 
 
 def stretch_start(position: int) -> int:
-    """Where the stretch of a position begins: at 0, 64, 128, ..., 4096, 8192, 12288 and so on.
+    """Start of the segment of a position: 0, 64, 128, ..., 4096, 8192, 12288 and so on.
 
     Args:
       position: From 0.
@@ -17,7 +17,7 @@ def stretch_start(position: int) -> int:
 
 
 def stretch_count(length: int) -> int:
-    """How many stretches the positions of a text make.
+    """Number of segments of a text's positions.
 
     Args:
       length: Tokens of the text, at least 1. A model's own opening, if it has one, may add a

@@ -32,7 +32,7 @@ class AtPosition(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What some policies cost, over all sizes."""
+    """Cost in perplexity of some policies, over all sizes."""
 
     policies: list[str]
     low: float
@@ -308,7 +308,7 @@ def _exponential(log: float) -> float:
 
 
 def _over_sinks(totals: Totals, slots: int) -> PairSummary | None:
-    """What the first tokens are worth to a window, by the window that keeps the fewest of them."""
+    """Gain of a window by sinks, from the window with the fewest of them."""
     kept = {cell.policy: re.fullmatch(r"window\+(\d+)", cell.policy) for cell in totals.cells}
     sinks = {name: int(match[1]) for name, match in kept.items() if match}
     fewest = CellName(min(sinks, key=lambda name: sinks[name], default=""), slots)

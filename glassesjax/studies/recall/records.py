@@ -65,7 +65,7 @@ class RecallRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecallConstants(ModelConstants):
-    """What all answers of a process have in common."""
+    """Fields shared by all answers of a process."""
 
     positions: str
     """Positional encoding."""

@@ -24,26 +24,26 @@ class RecallSettings:
     tasks: tuple[Literal["verse", "said"], ...] = ("verse", "said")
     """verse: how a verse begins, by its reference. said: who spoke, by the words spoken."""
     lengths: tuple[int, ...] = (512,)
-    """Most tokens of a passage."""
+    """Maximum tokens of a passage."""
     depths: tuple[float, ...] = (0.1, 0.5, 0.9)
-    """Where the answers stand, as shares of the passage from its beginning."""
+    """Depths of the answers, as shares of the passage from its beginning."""
     items: int = 4
     """Passages of each task and length; each has a question for every depth."""
     words: int = 8
-    """Words of a verse that are asked for; all if 0."""
+    """Words of a verse in the expected answer; all if 0."""
     hint: int = 0
-    """First words of a verse that are given beside its reference; those after them are asked
-    for."""
+    """First words of a verse that follow its reference in the question; the answer is the words
+    after them."""
     policies: tuple[str, ...] = ("full", TRUNCATED, "window", "window+4", "h2o", "tova")
-    """Who decides: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
-    by layer; full keeps all, whatever the slots, and truncated reads as many last tokens as
-    there are slots, and nothing before them."""
+    """Policies: NAME[-head|-layer][+SINKS][@RECENT][~DECAY], by default h2o by head and tova
+    by layer; full evicts nothing, whatever the slots, and truncated processes only as many
+    last tokens as there are slots."""
     slots: tuple[str, ...] = ("64", "256")
     """Sizes of the state: tokens (256), a share of passage, question and answer (12.5%), or bytes
     (2MiB)."""
     mode: PrefillMode = "exact"
-    """How passage and question are read: token by token (exact), all and one cut after each of the
-    two (one_shot), or a cut after every 256 and 64 tokens (chunked)."""
+    """Eviction in prefill of passage and question: per token (exact), one-shot after each of the
+    two (one_shot), or after every 256 and 64 tokens (chunked)."""
     format: Literal["f32", "f64"] = "f32"
     """Arithmetic of the passes."""
     seed: int = 0

@@ -114,7 +114,7 @@ def measure(
 
 
 class _Full:
-    """What the model makes of the text with everything kept, computed when it is first needed."""
+    """The model's pass over the text with the full cache, computed on first use."""
 
     def __init__(self, settings: RetentionSettings, subject: Subject) -> None:
         self._settings, self._subject = settings, subject

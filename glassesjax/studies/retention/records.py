@@ -44,7 +44,7 @@ class RetentionConstants(ModelConstants):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CellFields:
-    """What each kind of row has of its policy and size."""
+    """Fields of each kind of row: policy and capacity."""
 
     policy: str
     """What is evicted."""

@@ -36,7 +36,7 @@ class Subject(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What all layers did with the text, one decision after the other."""
+    """Evictions of all layers, decision by decision."""
 
     lives: np.ndarray  # decisions seq
     cut: np.ndarray  # decisions seq

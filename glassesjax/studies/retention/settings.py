@@ -17,15 +17,15 @@ class RetentionSettings:
 
     model: ModelName
     text: str | None = None
-    """What is read: ferry (if absent), a story that comes with this package, kjv, a novel by Jane
+    """Text: ferry (if absent), a story that comes with this package, kjv, a novel by Jane
     Austen (persuasion, emma), or a UTF-8 file. Not for toy, which reads random digits."""
     max_tokens: int = 1024
-    """Most tokens that are read: a longer text is cut there, a shorter one is read whole."""
+    """Maximum tokens of the text, which is truncated there."""
     policies: tuple[str, ...] = ("tova",)
-    """What is evicted: window, h2o, h2o_mean or tova, each with -head or -layer, +SINKS, @RECENT
+    """Policies: window, h2o, h2o_mean or tova, each with -head or -layer, +SINKS, @RECENT
     and ~DECAY; by default h2o and h2o_mean decide by head, tova by layer."""
     slots: tuple[str, ...] = ("256",)
-    """How much a layer may hold: tokens (256), a share of the text (12.5%), or bytes of the whole
+    """Capacities of each layer: tokens (256), a share of the text (12.5%), or bytes of the whole
     state (2MiB)."""
     format: Literal["f32", "f64"] = "f32"
     """Arithmetic of the passes."""

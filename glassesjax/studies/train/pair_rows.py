@@ -61,8 +61,8 @@ def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
 
     Args:
       settings: Settings of the training.
-      asked: The decoder with its float64 answers.
-      name: Of the format; ``REFERENCE`` for the wide pass itself.
+      asked: A decoder, its pairs and its float64 answers.
+      name: Name of the format; ``REFERENCE`` for the float64 pass itself.
 
     Returns:
       One row a pair, and one of kind ``failure``, whose lengths are missing where no measured pair
@@ -132,7 +132,7 @@ def _predict(wide: PairAnswers, native: PairAnswers, plan: RoundingPlan) -> Pred
 
 
 def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, np.ndarray]:
-    """What the rounded y and unembedding say of each pair: surely one token; two in float64."""
+    """Whether rounded y and unembedding certify one token for a pair, and float64 has two."""
     places = {place: plan.formats.get(place) for place in ("output", "weights")}
     # A scale of a whole array is not that of a single row: integers are left out.
     if not isinstance(places["output"], FloatFormat):
@@ -243,7 +243,7 @@ def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Any]:
 
 
 def _share(plan: RoundingPlan, reach: int) -> dict[str, Any]:
-    """What the format of the attention weights does to 1/n."""
+    """Effect of the attention weights' format on 1/n."""
     fmt = plan.formats.get("attn_weights")
     floats = isinstance(fmt, FloatFormat)
     collides, lost = uniform_share(fmt, reach) if floats else (None, None)

@@ -15,7 +15,7 @@ Norm = Literal["l2", "linf", "frobenius", "none"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConstants:
-    """What was trained, and how."""
+    """Constants of a training: task, decoder and optimizer settings."""
 
     study: str
     """The verb that trains: ``train``."""
@@ -61,7 +61,7 @@ class TrainConstants:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RowFields:
-    """What each kind of row has: the decoder, and the arithmetic."""
+    """Fields of each kind of row: decoder and arithmetic."""
 
     seed: int
     """Of the decoder."""
@@ -79,7 +79,7 @@ class RowFields:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RoundedFields(RowFields):
-    """What each kind of row has that may be of any format."""
+    """Fields of each kind of row that may be of any format."""
 
     mode: Literal["reference", "native", "simulated"]
     """Arithmetic: nothing is rounded on purpose, the backend's own in the format, or explicit
@@ -147,7 +147,7 @@ class PositionRow(PositionFields):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerFields(RoundedFields):
-    """What answers come down to."""
+    """Metrics of answers."""
 
     examples: int
     """How many were answered."""
@@ -275,7 +275,7 @@ class RatioRow(RowFields):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Roundoff:
-    """What rounding explains; where its bound is known."""
+    """Roundoff of scores, where its bound is known."""
 
     roundoff: float
     """The largest difference that rounding allows."""

@@ -69,8 +69,8 @@ class TrainSettings:
     """Positional encoding: none, sinusoidal, sinusoidal_query_key, learned, rotary, p-rope (three
     quarters of the frequencies), alibi."""
     mask: str = "causal"
-    """What a token sees: causal (itself and all before it), window-N (N of these), or none (all,
-    also what follows; then only the first token of the answer is asked for)."""
+    """Attention mask: causal (itself and all before it), window-N (N of these), or none (all
+    tokens; then only the first token of the answer is scored)."""
     temperature: Literal["constant", "scalable", "adaptive"] = "constant"
     """Factor of the attention logits: none, s log n for n keys (scalable softmax; s is trained), or
     from the row's entropy (adaptive temperature)."""
@@ -79,9 +79,9 @@ class TrainSettings:
     batch: int = 0
     """Examples a step; 0: the preset's (quick 32, full 64)."""
     parts: int = 1
-    """Parts that a batch is read in; more parts take less memory."""
+    """Microbatches of a batch; more of them take less memory."""
     remat: bool = False
-    """Compute the passes again for the gradient: less memory, more time."""
+    """Rematerialize activations for the gradient: less memory, more time."""
     rate: float = 3e-3
     """Largest learning rate; it climbs from 0 for a twentieth of the steps (the first step changes
     nothing) and falls as a cosine."""
@@ -93,11 +93,11 @@ class TrainSettings:
     """Where the trained decoders round when they answer, in the same words; int4@weights is an
     integer format, and in the weights only."""
     examples: int = 0
-    """Examples of each length and format that are answered; 0: the preset's (quick 64, full
+    """Evaluation examples of each length and format; 0: the preset's (quick 64, full
     256)."""
     heard: int = 0
-    """For copy_at and copy_string: examples of each place of the item whose answer is
-    differentiated, to set accuracy by place beside influence, rollout and bound; none with 0."""
+    """For copy_at and copy_string: examples of each position of the item whose answer is
+    differentiated, to compare accuracy with influence, rollout and bound; none with 0."""
     weight_decay_on: WeightDecayOn = "matrices"
     """Which weights decay: matrices and tables, or all, gains and temperatures included."""
     chunk: int = 100

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions(Options):
-    """What a command adds to the settings of a training."""
+    """Flags of a command beside the settings of a training."""
 
     tensorboard: bool = False
     """Write the steps' rows for TensorBoard as well, in the run folder's tensorboard/."""
@@ -28,7 +28,7 @@ class TrainOptions(Options):
 
 
 def violations(summary: "TrainSummary") -> Sequence[str]:
-    """What makes a training fail.
+    """Violations in a training's rows.
 
     Returns:
       One line where the unrounded pass is not finite, and one for each certificate or ratio that

@@ -29,7 +29,7 @@ LABELS = {
     "pair": ("seed", "format", "length"),
     "failure": ("seed", "format"),
 }
-"""What tells the rows of a cell apart, by their kind."""
+"""Fields that identify the rows of a cell, by kind."""
 
 
 # Where a setting has another name in rows: ``examples`` of a row may be those of one token.
