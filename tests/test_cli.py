@@ -113,7 +113,9 @@ def test_influence_fails_where_a_bound_that_must_hold_is_exceeded(
     measured = lambda *read: whole
     monkeypatch.setattr("glassesjax.studies.influence.run.run", measured, raising=False)
     assert run(["influence", "toy"]) == status
-    assert "is exceeded at 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert ("FAILED a bound that must hold is exceeded" in printed) == bool(status)
+    assert ("is exceeded in 1 case:" in printed) == bool(status)
 
 
 def test_help_says_units_and_exits_zero(capsys):
