@@ -89,6 +89,21 @@ def test_a_terminal_prints_the_title_of_the_first_figure(verb, undrawn):
     assert result.headline == Markup(title[1]).striptags()
 
 
+MANY = "rows cases texts tokens slots layers passages decoders policies families lengths answers"
+MANY += " segments pairs positions decisions blocks classes runs cells seeds formats steps prompts"
+
+
+@pytest.mark.parametrize("verb", sorted(path.name for path in STORED.iterdir()))
+def test_of_one_thing_no_plural_is_said(verb, undrawn):
+    if verb.startswith("verify"):  # the words of its claims stand in docstrings
+        return
+    page = glassesjax.read(STORED / verb).files()["index.html"]
+    words = re.sub(r"(?s)<script.*?</script>|<svg.*?</svg>", "", page)
+    words = " ".join(Markup(words).striptags().split()).replace("n + 1", "")
+    wrong = rf"(?<![\d.,])1 (?:prompt )?(?:{'|'.join(MANY.split())})\b"
+    assert re.findall(wrong, words) == []
+
+
 @pytest.mark.parametrize("verb", sorted(path.name for path in STORED.iterdir()))
 def test_a_run_of_before_that_is_saved_says_the_same(verb, tmp_path, undrawn):
     result = glassesjax.read(STORED / verb)
