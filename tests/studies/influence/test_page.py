@@ -320,3 +320,13 @@ def test_a_kind_that_was_cut_off_is_left_out():
         page_of(made_rows(kinds=("true",))[1:])
     with pytest.raises(BadInput, match="got none among 0"):
         page_of([])
+
+
+def test_without_influence_nothing_is_said_of_its_spread_and_nothing_undecided_counts_as_held():
+    """Zero everywhere has no effective number of tokens; a bound without a norm decides nothing."""
+    none = page_of(made_rows(norms=(0.0,) * 5))
+    assert "No token has any influence" in none
+    assert "not finite tokens" not in none
+    undecided = [row | {"repaired": "not_finite"} for row in made_rows()]
+    broken = page_of(undecided)
+    assert "in which the repaired bound is exceeded" not in broken
