@@ -10,21 +10,25 @@ def power_of(base: int, exponent: int) -> str:
     return f"{base}{str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
-def short(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Two significant digits; a power of ten where plain digits would be long.
 
     Args:
-      value: A finite number; None for one that is not.
+      value: Any number; None where a row has none.
 
     Returns:
-      Plain text, which shows all digits of whole numbers from 10 to 9999.
+      Plain text, which shows all digits of whole numbers from 10 to 9999; a dash for none.
     """
     if value is None:
+        return MISSING
+    if not math.isfinite(value):
         return "not finite"
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits} \N{MULTIPLICATION SIGN} {power_of(10, int(exponent))}"
+        text = f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+    else:
+        digits, exponent = f"{value:.1e}".split("e")
+        text = f"{digits} \N{MULTIPLICATION SIGN} {power_of(10, int(exponent))}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float) -> str:
@@ -40,6 +44,9 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
 
 
-def decimal(value: float) -> str:
-    """A number in two digits, as ``short`` has it, or ``not finite``."""
-    return short(float(value) if math.isfinite(value) else None)
+def size_text(num_bytes: int) -> str:
+    """Bytes in the unit in which they are read."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes} B"

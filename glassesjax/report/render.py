@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from glassesjax.report.chart import Chart, drawing
-from glassesjax.report.numbers import MISSING, percent, short
+from glassesjax.report.numbers import MISSING, number, percent
 from glassesjax.report.tokens import visible
 
 TEMPLATES = "glassesjax.report.templates"
@@ -185,17 +185,6 @@ def _environment(package: str, parent: str) -> jinja2.Environment:
     shared: dict[str, Any] = {"m": environment.get_template("macros.html.j2").make_module()}
     environment.globals.update(shared)
     return environment
-
-
-def number(value: float | None) -> str:
-    """Two significant digits, as ``short``; a dash where there is none.
-
-    Args:
-      value: Any number; None where a row has none.
-    """
-    if value is None:
-        return MISSING
-    return short(float(value) if math.isfinite(value) else None).replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float | None, digits: int = 2) -> str:

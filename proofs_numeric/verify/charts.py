@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from matplotlib.axes import Axes
 
 from glassesjax.report.chart import COLORS, Chart, charted
-from glassesjax.report.render import number
+from glassesjax.report.numbers import number
 from proofs_numeric.claim import Claim
 from proofs_numeric.verify.discovery import TOPICS, Topic
 from proofs_numeric.verify.summary import ClaimRows, VerifySummary, ratio_of

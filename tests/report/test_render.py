@@ -7,7 +7,8 @@ import re
 import pytest
 
 from glassesjax.report.chart import COLORS, Chart, charted, drawing
-from glassesjax.report.render import TEMPLATES, number, percent_of, plot, signed, words
+from glassesjax.report.numbers import number, size_text
+from glassesjax.report.render import TEMPLATES, percent_of, plot, signed, words
 
 STYLE = (importlib.resources.files(TEMPLATES) / "page.css").read_text("utf-8")
 
@@ -66,7 +67,17 @@ def test_data_behind_a_figure_cannot_end_its_element():
     [
         (number(None), "\N{EN DASH}"),
         (number(math.nan), "not finite"),
+        (number(0.0), "0"),
+        (number(426.0), "426"),
+        (number(9.96), "10"),
+        (number(4.9e-6), "4.9 \N{MULTIPLICATION SIGN} 10⁻⁶"),
         (number(-0.0123), "\N{MINUS SIGN}0.012"),
+        (number(-1.26e-5), "\N{MINUS SIGN}1.3 \N{MULTIPLICATION SIGN} 10⁻⁵"),
+        (size_text(1023), "1023 B"),
+        (size_text(1024), "1.0 KiB"),
+        (size_text(987_654), "964.5 KiB"),
+        (size_text(3 * 2**29), "1.5 GiB"),
+        (size_text(200 * 2**30), "200.0 GiB"),
         (signed(-1.5), "\N{MINUS SIGN}1.50"),
         (signed(math.inf), "not finite"),
         (percent_of(None), "\N{EN DASH}"),

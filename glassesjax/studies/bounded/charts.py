@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
-from glassesjax.report.numbers import percent, power_of, short
+from glassesjax.report.numbers import number, percent, power_of
 from glassesjax.report.points import Point
 from glassesjax.report.scales import LogScale, length_axis
 from glassesjax.report.ticks import set_ticks, up
@@ -147,7 +147,7 @@ def _curve(
     name, style = series(panel), {"ls": look.dashes(panel), "lw": 1.8}
     scale.curve(chart, axes, curve, name, color=COLORS[look.color(panel)], **style)
     for point in curve:
-        value = "not finite" if point.distance is None else short(point.distance)
+        value = "not finite" if point.distance is None else number(point.distance)
         text = f"{panel.state}, n = {point.length}\n" + (value if point.resolved else "equal")
         chart.mark(axes, (point.length, scale.place(point)), text, series=name, radius=6)
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
 from glassesjax.report.labels import End, names_at_ends
+from glassesjax.report.numbers import number
 from glassesjax.report.points import Point
-from glassesjax.report.render import number
 from glassesjax.report.scales import LogScale
 from glassesjax.report.ticks import doublings, set_ticks, up
 from glassesjax.studies.collapse.curves import Curves, Panel

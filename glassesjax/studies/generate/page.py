@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glassesjax.report.models import model_name
+from glassesjax.report.numbers import size_text
 from glassesjax.report.render import Plot, answer, csv_text, page
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
@@ -16,16 +17,6 @@ from glassesjax.studies.generate.texts import Texts
 def headline(summary: GenerateSummary) -> str:
     """The run in a line."""
     return answer("glassesjax.studies.generate", summary)
-
-
-def size(count: int) -> str:
-    """Bytes in the unit that suits them."""
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
 
 
 def generate_page(
@@ -47,7 +38,7 @@ def generate_page(
         summary=summary,
         model=model,
         facts=_facts(constants, summary, model),
-        size=size,
+        size=size_text,
         num_layers=constants.num_layers,
         prompts=[_prompt(texts, summary, at) for at in range(texts.count)],
         figures=figures,

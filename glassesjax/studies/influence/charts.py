@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from glassesjax.report.chart import COLORS, Chart, Number, charted
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.maps import opacity_image
-from glassesjax.report.numbers import percent, short
+from glassesjax.report.numbers import number, percent
 from glassesjax.report.ticks import Limits, log_axis, set_ticks, up
 from glassesjax.report.tokens import VISIBLE, visible
 from glassesjax.studies.influence.profiles import Measure, Profiles
@@ -230,7 +230,8 @@ def norms_chart(profiles: Profiles) -> Chart:
     bottom, top = axes.get_ylim()
     for at, token in enumerate(_touched(profiles)):
         texts = [f"{visible(token)}, position {at}"]
-        texts += [f"{name} {short(values[at])}" for name, values in known.items() if values[at] > 0]
+        here = {name: values[at] for name, values in known.items() if values[at] > 0}
+        texts += [f"{name} {number(value)}" for name, value in here.items()]
         chart.mark(axes, (at - 0.5, bottom), "\n".join(texts), stop=(at + 0.5, top))
     up(axes, "norm of the derivative (log scale)")
     return chart

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 
 from glassesjax.report.chart import COLORS, Chart, charted
-from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.numbers import number, percent
 from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.ticks import Limits, log_axis
 from glassesjax.studies.longform.records import LongformRow
@@ -35,13 +35,13 @@ COMMON = Measure(
     "tokens as the full cache’s",  # noqa: RUF001
     lambda row: float(row.common_prefix) if row.policy != "full" else math.nan,
     lambda cell: cell.common_prefix if cell.bounded else math.nan,
-    decimal,
+    number,
 )
 REPETITION = Measure(
     "4-grams that stood there before", repetition, lambda cell: cell.repetition, percent
 )
 PERPLEXITY = Measure(
-    "perplexity, full model (log scale)", full_perplexity, lambda cell: cell.perplexity, decimal
+    "perplexity, full model (log scale)", full_perplexity, lambda cell: cell.perplexity, number
 )
 
 

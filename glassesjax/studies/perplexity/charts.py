@@ -10,9 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, Chart, charted
 from glassesjax.report.labels import End, names_at_ends
+from glassesjax.report.numbers import size_text
 from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
-from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
+from glassesjax.studies.perplexity.numbers import perplexity_text, times_text
 from glassesjax.studies.perplexity.summary import (
     AtPosition,
     CellSummary,

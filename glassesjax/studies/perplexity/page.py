@@ -6,13 +6,14 @@ from typing import Any
 
 from glassesjax.cache.obstacles import text_title
 from glassesjax.report.models import model_name
+from glassesjax.report.numbers import size_text
 from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import Interval
 from glassesjax.studies.perplexity import paper
 from glassesjax.studies.perplexity.charts import by_cost, sizes_drawn
-from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
+from glassesjax.studies.perplexity.numbers import perplexity_text, times_text
 from glassesjax.studies.perplexity.records import PerplexityConstants, PerplexityRow
 from glassesjax.studies.perplexity.summary import PerplexitySummary
 from glassesjax.studies.perplexity.totals import FULL

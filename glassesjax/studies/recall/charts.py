@@ -9,9 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, Chart, charted
 from glassesjax.report.labels import End, names_at_ends
-from glassesjax.report.numbers import percent
+from glassesjax.report.numbers import number, percent
 from glassesjax.report.policy_colors import policy_color
-from glassesjax.report.render import number, signed
+from glassesjax.report.render import signed
 from glassesjax.report.ticks import set_ticks, up
 from glassesjax.studies.recall.cells import UNBOUNDED
 from glassesjax.studies.recall.settings import TRUNCATED

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
 from glassesjax.report.maps import SIDE, eviction_image, share_image
-from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.numbers import number, percent
 from glassesjax.report.ticks import Limits, log_axis, set_ticks, up
 from glassesjax.studies.retention.cells import Cell
 from glassesjax.studies.retention.paper import PAPER_RECENT
@@ -119,7 +119,7 @@ def early_chart(cells: Sequence[Cell]) -> Chart:
     chart, axes = _small("mean lifetime, steps (log scale)", "position")
     lives = [cell.steps[:EARLY] for cell in cells]
     log_axis(axes, "y", Limits.spanning(np.concatenate(lives)), most=6)
-    _curves(chart, axes, cells, lives, decimal)
+    _curves(chart, axes, cells, lives, number)
     return chart
 
 
@@ -140,7 +140,7 @@ def layers_chart(cells: Sequence[Cell], field: str) -> Chart:
         set_ticks(axes.yaxis, {0.0: "0%", 0.5: "50%", 1.0: "100%"})
     if field == "recent":
         axes.axhspan(*PAPER_RECENT, color=COLORS["band"], lw=0, zorder=0)
-    _curves(chart, axes, cells, [*map(values, cells)], decimal if field == "first" else percent)
+    _curves(chart, axes, cells, [*map(values, cells)], number if field == "first" else percent)
     return chart
 
 

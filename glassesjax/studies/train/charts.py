@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, Number, charted
 from glassesjax.report.labels import End, names_at_ends
-from glassesjax.report.numbers import decimal, percent
+from glassesjax.report.numbers import number, percent
 from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
 from glassesjax.report.tokens import visible
 from glassesjax.studies.train.cells import (
@@ -140,10 +140,10 @@ def _bars(panels: Sequence[Panel], what: str, *, narrow: bool, linear: bool) -> 
         _names(axes, names[at] if not (across and alike) else [], stride, room, width)
         _training(axes, panel, what, linear)
         draw = _pair_bars if what == "pairs" else _accuracy_bars
-        for number, line in enumerate(panel.lines):
+        for place, line in enumerate(panel.lines):
             if mine := _rows(line, what):
                 places = _edges([row.length for row in mine], linear)
-                draw(chart, axes, stride * number, line, places, height)
+                draw(chart, axes, stride * place, line, places, height)
         axes.set_title(panel.title, fontsize=13, weight="bold", pad=18)
         if at + columns >= len(panels):
             label = "n" if what == "pairs" else "length n"
@@ -295,7 +295,7 @@ def _accuracy_bars(
             chart.series(name, axes.text(middle, base - tall - 2 / height, share, **look))
         where = ", ".join(filter(None, [line.decoder.label, line.format, f"n = {row.length}"]))
         text = f"{where}\n{share} of {row.examples} answers right"
-        text += f"\nsmallest logit margin {decimal(row.logit_margin)}"
+        text += f"\nsmallest logit margin {number(row.logit_margin)}"
         chart.mark(axes, (ends[0], at - 0.45), text, stop=(ends[1], at + 0.45), series=name)
 
 
@@ -370,8 +370,8 @@ def signal_chart(decoder: TrainedDecoder, colors: Mapping[str, str]) -> Chart:
             chart.series(series_of(name), line)
             values.append(lengths.noise)
     for row in rows:
-        text = f"n = {row.length}\nchange of the logit margin {decimal(row.signal)}"
-        text += f"\ndistance {decimal(row.l2)}"
+        text = f"n = {row.length}\nchange of the logit margin {number(row.signal)}"
+        text += f"\ndistance {number(row.l2)}"
         if row.signal > 0:
             chart.mark(axes, (row.length, row.signal), text, radius=5)
         values += [row.signal, row.l2]
@@ -403,7 +403,7 @@ def influence_chart(cell: Influences) -> Chart:
     accuracy = [row.accuracy for row in cell.positions]
     axes.plot(at, accuracy, "o", color=INK, ms=4, label="accuracy")
     for row in cell.positions:
-        values = [f"{MEASURES[name]} {decimal(getattr(row, name))}" for name in INFLUENCE_LOOKS]
+        values = [f"{MEASURES[name]} {number(getattr(row, name))}" for name in INFLUENCE_LOOKS]
         text = [f"position {row.position}", f"accuracy {_share(row.accuracy)}", *values]
         chart.mark(axes, (row.position, row.accuracy), "\n".join(text), radius=7)
     axes.set_ylim(-0.04, 1.06)
@@ -422,15 +422,15 @@ def loss_chart(training: Training) -> Chart:
     for row in training.of(StepRow):
         curves.setdefault(row.seed, {})[row.step] = row.loss
     ends = []
-    for number, (seed, curve) in enumerate(sorted(curves.items())):
-        token = SERIES_COLORS[number % len(SERIES_COLORS)]
+    for at, (seed, curve) in enumerate(sorted(curves.items())):
+        token = SERIES_COLORS[at % len(SERIES_COLORS)]
         steps, values = zip(*sorted(curve.items()), strict=True)
         name = f"seed-{seed}"
         chart.series(name, axes.plot(steps, values, "o-", color=COLORS[token], lw=1.2, ms=2))
         ends.append(End(values[-1], f"seed {seed}", name, token))
         for step, value in zip(steps, values, strict=True):
             if value > 0:
-                text = f"seed {seed}, step {step}\nloss {decimal(value)}"
+                text = f"seed {seed}, step {step}\nloss {number(value)}"
                 chart.mark(axes, (step, value), text, radius=5, series=name)
     log_axis(axes, "y", Limits.spanning(v for c in curves.values() for v in c.values()), most=6)
     if 1 < len(ends) <= 2 * FEW:

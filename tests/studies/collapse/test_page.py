@@ -6,7 +6,7 @@ import re
 import pytest
 from studies.collapse.made_rows import CONSTANTS, made_result, made_rows
 
-from glassesjax.report.numbers import short
+from glassesjax.report.numbers import number
 
 VOID = {"meta", "input"}
 
@@ -111,7 +111,7 @@ def test_findings_are_numbers_of_the_summary():
     page, summary = result.files()["index.html"], result.summary
     first, left, *rest = findings(page)
     assert first == f"n = {summary.of(summary.formats[1].undetectable[0]).undetectable_from}"
-    assert left == f"{short(summary.of(summary.reference.furthest).ratio)}\N{MULTIPLICATION SIGN}"
+    assert left == f"{number(summary.of(summary.reference.furthest).ratio)}\N{MULTIPLICATION SIGN}"
     assert len(rest) <= 2
 
 
@@ -143,17 +143,3 @@ def test_outside_the_theorem_is_said_of_each_family():
 )
 def test_poor_rows_still_give_a_whole_page(rows):
     assert Reader(page_of(rows)).open == []
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (0.0123, "0.012"),
-        (426.0, "426"),
-        (4.9e-6, "4.9 \N{MULTIPLICATION SIGN} 10⁻⁶"),
-        (None, "not finite"),
-    ],
-)
-def test_numbers_have_two_digits(value, text):
-    assert short(value) == text

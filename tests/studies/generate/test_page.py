@@ -9,7 +9,7 @@ from studies.generate.made_generate import made_result, made_rows, run_of
 
 from glassesjax.errors import BadInput
 from glassesjax.report.maps import SHADES
-from glassesjax.studies.generate.page import size, values
+from glassesjax.studies.generate.page import values
 from glassesjax.studies.generate.summary import summarize
 from glassesjax.studies.generate.texts import PROMPT_SHOWN, Texts
 
@@ -169,14 +169,6 @@ def test_of_a_long_prompt_the_last_tokens_are_shown():
     page = page_of([*many, *moved])
     assert "… 5 tokens before" in page
     assert page.count(">&lt;b&gt;</span>") == PROMPT_SHOWN
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(1023, "1023 B"), (1024, "1.0 KiB"), (3 * 2**20, "3.0 MiB"), (200 * 2**30, "200 GiB")],
-)
-def test_bytes_have_the_unit_that_suits_them(count, text):
-    assert size(count) == text
 
 
 @pytest.mark.parametrize("lacking", [("full", 1), ("tova", 0)])

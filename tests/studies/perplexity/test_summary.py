@@ -7,7 +7,7 @@ import pytest
 from studies.perplexity.made_perplexity import KNOWN, made_result, made_rows, run_of, with_tokens
 
 from glassesjax.errors import BadInput
-from glassesjax.studies.perplexity.numbers import perplexity_text, size_text, times_text
+from glassesjax.studies.perplexity.numbers import perplexity_text, times_text
 from glassesjax.studies.perplexity.records import ROWS
 from glassesjax.studies.perplexity.summary import summarize
 from glassesjax.studies.perplexity.totals import CellName, Totals
@@ -184,4 +184,3 @@ def test_numbers_as_text():
     assert [perplexity_text(value) for value in values] == texts
     assert [times_text(ratio) for ratio in (1.0444, 2.06, 563.2)] == ["1.04", "2.06", "563"]
     assert times_text(1.0444, close=True) == "1.044"
-    assert [size_text(size) for size in (512, 2048, 3 * 2**29)] == ["512 B", "2.0 KiB", "1.5 GiB"]
