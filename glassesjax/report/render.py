@@ -119,13 +119,13 @@ def page_files(
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """Rows as a table of text that no markup can end, their names first."""
+    """Rows as a table of text, their names first, escaped so that no markup can end it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0])
     for row in rows:
         writer.writerow("" if value is None else _cell(value) for value in row.values())
-    return Markup(text.getvalue().replace("<", "\u2039"))
+    return Markup(text.getvalue().replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def _cell(value: object) -> str:

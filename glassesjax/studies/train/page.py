@@ -1,6 +1,5 @@
 """What the pages of a training and of a sweep show, by the names of their templates."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -185,13 +184,8 @@ def _values(decoders: Sequence[TrainedDecoder], what: str) -> Iterator[dict[str,
     """The data behind the first figure, by the names that rows have."""
     for one in decoders:
         for name, rows in getattr(one, what).items():
-            known = {"decoder": _plain(one.training.name), "seed": one.seed, "format": name}
+            known = {"decoder": one.training.name, "seed": one.seed, "format": name}
             if what == "pairs":
                 known |= {each: getattr(one.lengths.get(name), each, None) for each in PREDICTED}
             for row in rows:
-                yield known | {each: _plain(getattr(row, each)) for each in DATA[what]}
-
-
-def _plain(value: object) -> object:
-    """A value without what would end a field of a table of text."""
-    return re.sub(r'[,\n"]+ *', " ", value) if isinstance(value, str) else value
+                yield known | {each: getattr(row, each) for each in DATA[what]}
