@@ -146,7 +146,8 @@
     });
 
     all("[data-csv]", doc).forEach(button => {
-      const lines = doc.getElementById(button.dataset.csv).textContent.trim().split("\n").map(l => l.split(",").length);
+      const lines = doc.getElementById(button.dataset.csv).textContent.trim().split("\n")
+        .map(l => l.replace(/"[^"]*"/g, "").split(",").length);
       want(lines.length > 1 && lines.every(n => n === lines[0]), `data of ${button.dataset.csv}`);
     });
     all("details", doc).forEach(fold => { fold.open = false; });

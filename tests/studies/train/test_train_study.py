@@ -85,7 +85,7 @@ def test_a_run_leaves_what_the_other_verbs_open(finished):
     assert latest(finished / CHECKPOINTS).name == "00000006"
     page = (finished / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
-    assert "&lt;" not in page
+    assert "&lt;" not in page.rpartition("<script>")[0]
     zero, one = (open_model(str(finished), seed=seed).decoder for seed in (0, 1))
     assert zero.config == one.config == dataclasses.replace(SETTINGS).config
     assert not np.array_equal(zero.unembedding, one.unembedding)
