@@ -22,7 +22,7 @@ from glassesjax.model.config import DecoderConfig, Rotary
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, Site
 
 
 class Unrolled(NamedTuple):
@@ -57,7 +57,6 @@ def advance(
     policy: Policy,
     *,
     length: Int[Array, ""] | None = None,
-    plan: RoundingPlan | None = None,
     mode: Mode = "exact",
 ) -> tuple[State, Float[Array, "seq model_dim"], tuple[Dropped, ...]]:
     """Reads the next tokens of a sequence.
@@ -75,7 +74,6 @@ def advance(
       policy: Whom to forget, the same as for earlier tokens, its spacing above all.
       length: How many of the tokens count; the others fill the array and leave no mark. All if
         absent; below 0 it is 0, and above the number of tokens it is that.
-      plan: Where to round; no rounding beside the weights' own dtype if absent.
       mode: ``exact`` or ``cut``: see ``layer_step``.
 
     Returns:
@@ -93,37 +91,33 @@ def advance(
     if not len(tokens):
         raise BadInput("Wanted one token or more to read; found none.")
     _check_tokens(tokens, length, model.outer.config.vocab_size)
-    plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
-    _check(model.outer.config, policy, plan, mode)
-    check_state(model.outer.config, len(model.blocks), state, policy, plan.dtype)
+    _check(model.outer.config, policy, model.outer.plan, mode)
+    check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan.dtype)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
     here, seen = _places(state.seen, count, len(tokens))
-    resid = _enter(model.outer, tokens, here.now, plan)
+    resid = _enter(model.outer, tokens, here.now)
     layers, dropped = [], []
     for block, cache in zip(model.blocks, state.layers, strict=True):
-        cache, resid, gone = _layer(block, cache, resid, here, policy, plan, mode)
+        cache, resid, gone = _layer(block, cache, resid, here, policy, mode)
         layers.append(cache)
         dropped.append(gone)
     room = min(cache.slots for cache in layers)
-    y = _finish(model.outer, resid, seen if policy.bounded else seen - room, policy.bounded, plan)
+    y = _finish(model.outer, resid, seen if policy.bounded else seen - room, policy.bounded)
     return State(tuple(layers), seen), y, tuple(dropped)
 
 
 @border()
-def logits(
-    model: Unrolled, y: Float[Array, "seq model_dim"], plan: RoundingPlan | None = None
-) -> Float[Array, "seq vocab"]:
+def logits(model: Unrolled, y: Float[Array, "seq model_dim"]) -> Float[Array, "seq vocab"]:
     """Scores over the vocabulary: see ``Decoder.logits``.
 
     Args:
       model: The decoder, unrolled.
       y: Last representations.
-      plan: As for the pass that gave them.
 
     Returns:
       One row of scores per representation.
     """
-    return _logits(model.outer, y, plan)
+    return _logits(model.outer, y)
 
 
 def _check_tokens(tokens: Array | np.ndarray, length: Array | None, vocab_size: int) -> None:
@@ -135,7 +129,7 @@ def _check_tokens(tokens: Array | np.ndarray, length: Array | None, vocab_size: 
     checked_tokens(tokens[:count], vocab_size)
 
 
-_layer = jax.jit(layer_step, static_argnames=("policy", "plan", "mode"))
+_layer = jax.jit(layer_step, static_argnames=("policy", "mode"))
 
 
 @functools.partial(jax.jit, static_argnames="seq")
@@ -145,22 +139,22 @@ def _places(seen: Array, count: Array, seq: int) -> tuple[Tokens, Array]:
     return Tokens(seen + index, index < count), seen + count
 
 
-@functools.partial(jax.jit, static_argnames="plan")
-def _enter(outer: Decoder, tokens: Array, now: Array, plan: RoundingPlan) -> Array:
+@jax.jit
+def _enter(outer: Decoder, tokens: Array, now: Array) -> Array:
     layout = Layout(now, jnp.zeros_like(now), now + 1)
-    return outer.enter(tokens, layout, plan=plan)
+    return outer.enter(tokens, layout)
 
 
-@functools.partial(jax.jit, static_argnames=("bounded", "plan"))
-def _finish(outer: Decoder, resid: Array, over: Array, bounded: bool, plan: RoundingPlan) -> Array:
-    y = plan.store("output", outer.final_norm(resid, plan))
+@functools.partial(jax.jit, static_argnames="bounded")
+def _finish(outer: Decoder, resid: Array, over: Array, bounded: bool) -> Array:
+    y = outer.plan.store(Site.OUTPUT, outer.final_norm(resid))
     # A full state that has no room left would turn into a window, and nobody would see it.
     return y if bounded else jnp.where(over > 0, jnp.nan, y)
 
 
-@functools.partial(jax.jit, static_argnames="plan")
-def _logits(outer: Decoder, y: Array, plan: RoundingPlan | None) -> Array:
-    return outer.logits(y, plan=plan)
+@jax.jit
+def _logits(outer: Decoder, y: Array) -> Array:
+    return outer.logits(y)
 
 
 def _check(config: DecoderConfig, policy: Policy, plan: RoundingPlan, mode: Mode) -> None:

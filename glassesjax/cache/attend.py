@@ -9,23 +9,21 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax.cache.policies import Spacing
 from glassesjax.cache.slots import EMPTY
 from glassesjax.cache.spacing import spaced
-from glassesjax.model.attention import softmax
+from glassesjax.model.attention import Attention, softmax
 from glassesjax.model.config import Alibi, DecoderConfig, Rotary, Window
 from glassesjax.model.layers import exact, softcap
 from glassesjax.model.positions import alibi_slopes, rotate
 from glassesjax.model.temperature import tempered
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, Site
 
 
 def attend(
-    config: DecoderConfig,
-    plan: RoundingPlan,
+    attention: Attention,
     query: Float[Array, "rows heads key_dim"],
     key: Float[Array, "kv_heads places key_dim"],
     value: Float[Array, "kv_heads places value_dim"],
     position: Int[Array, "groups places"],
     now: Int[Array, " rows"],
-    sharpness: Float[Array, " heads"] | None = None,
 ) -> tuple[Float[Array, "rows joined"], Float[Array, "heads rows places"]]:
     """What each head averages over the places that its query sees, and the weights.
 
@@ -33,20 +31,19 @@ def attend(
     temperature, whose n is the number of places that the query sees.
 
     Args:
-      config: The decoder's settings.
-      plan: Where to round.
+      attention: Of the layer.
       query: Of the tokens that ask.
       key: Of all places, rotated to where they stand.
       value: Of all places.
       position: Of all places, for each group of key-value heads; -1 where empty.
       now: Positions of the tokens that ask.
-      sharpness: Scalable softmax's s of each head, where the decoder has it.
 
     Returns:
       The averages, stored as the plan stores them; and the weights before the plan rounds them, in
       its carrier, for policies to score: exact zeros where nothing is seen.
     """
-    carrier, rows = plan.carrier_dtype, len(query)
+    config, plan, rows = attention.config, attention.plan_of(query), len(query)
+    carrier, sharpness = plan.carrier_dtype, attention.sharpness_of_heads
     grouped = query.transpose(1, 0, 2).reshape(config.kv_heads, -1, query.shape[-1])
     logits = exact("knh,ksh->kns", grouped, key, carrier) * jnp.asarray(config.scale, carrier)
     logits = logits.reshape(config.kv_heads, -1, rows, key.shape[1])
@@ -62,12 +59,12 @@ def attend(
     flat = logits.reshape(config.num_heads, rows, -1)
     logits = tempered(config.temperature, sharpness, flat, each).reshape(logits.shape)
     seen = seen[:, None]
-    logits = plan.store("attn_logits", jnp.where(seen, logits, 0)).astype(carrier)
+    logits = plan.store(Site.ATTN_LOGITS, jnp.where(seen, logits, 0)).astype(carrier)
     weights = softmax(jnp.where(seen, logits, -jnp.inf))
-    shared = plan.store("attn_weights", weights).reshape(config.kv_heads, -1, key.shape[1])
+    shared = plan.store(Site.ATTN_WEIGHTS, weights).reshape(config.kv_heads, -1, key.shape[1])
     joined = exact("kns,ksh->knh", shared, value, carrier)
     joined = joined.reshape(config.num_heads, rows, -1).transpose(1, 0, 2).reshape(rows, -1)
-    return plan.store("activations", joined), weights.reshape(config.num_heads, rows, -1)
+    return plan.store(Site.ACTIVATIONS, joined), weights.reshape(config.num_heads, rows, -1)
 
 
 def _seen(

@@ -24,7 +24,6 @@ from glassesjax.cache.sampling import GREEDY, Sampling
 from glassesjax.cache.slots import State, empty_state
 from glassesjax.errors import BadInput
 from glassesjax.model.vocabulary import check_prompts
-from glassesjax.precision import RoundingPlan
 
 Ended = Callable[[int, int], bool]
 
@@ -70,7 +69,6 @@ def generate(
     mode: PrefillMode = "exact",
     stop: Collection[int] = (),
     ended: Ended = lambda row, token: False,
-    plan: RoundingPlan | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[Chosen]:
     """Continues prompts token by token, all rows in step.
@@ -92,7 +90,6 @@ def generate(
       mode: How the prompts are read: see ``prefill``.
       stop: Token numbers that end a row; they are its last token.
       ended: Told the row's place in the batch and its new token; True ends the row as well.
-      plan: Where to round; no rounding beside the weights' own dtype if absent.
       chunk: Tokens of the prompts at a time.
 
     Yields:
@@ -105,16 +102,13 @@ def generate(
     """
     rows = range(len(prompts)) if rows is None else rows
     _check(prompts, rows, max_tokens, chunk)
-    plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
-    one = empty_state(model.outer.config, policy, slots, plan.dtype)
+    one = empty_state(model.outer.config, policy, slots, model.outer.plan.dtype)
     _check_room(one, policy, max(map(len, prompts)) + max_tokens - 1)
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(prompts), *leaf.shape)), one)
-    state, y, dropped = read_prompts(
-        model, state, prompts, policy, mode=mode, chunk=chunk, plan=plan
-    )
+    state, y, dropped = read_prompts(model, state, prompts, policy, mode=mode, chunk=chunk)
     weights, tree = jax.tree.flatten(model)
     keys = row_keys(seed, np.asarray(rows, np.int32))
-    token, logprob = _chooser(tree, plan, sampling)(weights, jnp.asarray(y), keys, np.int32(0))
+    token, logprob = _chooser(tree, sampling)(weights, jnp.asarray(y), keys, np.int32(0))
     batch = Batch(state, token, np.ones(len(prompts), bool), 0)
     made = _chosen(batch, logprob, dropped, stop, ended)
     yield made
@@ -128,7 +122,6 @@ def generate(
         rows=rows,
         stop=stop,
         ended=ended,
-        plan=plan,
     )
 
 
@@ -144,7 +137,6 @@ def proceed(
     rows: Sequence[int] | None = None,
     stop: Collection[int] = (),
     ended: Ended = lambda row, token: False,
-    plan: RoundingPlan | None = None,
 ) -> Iterator[Chosen]:
     """Continues where ``generate`` left off, as if it had not.
 
@@ -158,7 +150,6 @@ def proceed(
       rows: As before.
       stop: Token numbers that end a row.
       ended: Told the row's place in the batch and its new token; True ends the row as well.
-      plan: As before.
 
     Yields:
       One record a step, until all rows have ended or have their tokens.
@@ -167,11 +158,10 @@ def proceed(
       BadInput: A full state without room, or what ``advance`` refuses.
     """
     rows = range(len(batch.alive)) if rows is None else rows
-    plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
     _check_room(batch.state, policy, int(np.max(np.asarray(batch.state.seen))) + max_tokens)
     # Flat, for a decoder's weights are many and their tree would be walked anew at each token.
     weights, tree = jax.tree.flatten(model)
-    step, keys = _stepper(tree, policy, plan, sampling), row_keys(seed, np.asarray(rows, np.int32))
+    step, keys = _stepper(tree, policy, sampling), row_keys(seed, np.asarray(rows, np.int32))
     for _ in range(max_tokens):
         if not batch.alive.any():
             return
@@ -185,10 +175,10 @@ def proceed(
         yield made
 
 
-# A trace a decoder's shape, policy, plan and sampling: what changes from call to call is data.
+# A trace a decoder's shape, policy and sampling: what changes from call to call is data.
 @functools.lru_cache(maxsize=8)
 def _stepper(
-    tree: jax.tree_util.PyTreeDef, policy: Policy, plan: RoundingPlan, sampling: Sampling
+    tree: jax.tree_util.PyTreeDef, policy: Policy, sampling: Sampling
 ) -> Callable[..., tuple[State, Array, Array, Array]]:
     def step(
         weights: list[Array], state: State, token: Array, alive: Array, keys: Array, number: Array
@@ -197,11 +187,11 @@ def _stepper(
 
         def one(state: State, token: Array, alive: Array) -> tuple[State, Array, Array]:
             length = alive.astype(jnp.int32)
-            state, y, dropped = advance(model, state, token[None], policy, length=length, plan=plan)
+            state, y, dropped = advance(model, state, token[None], policy, length=length)
             return state, y[0], jnp.stack([layer.position[:, 0] for layer in dropped])
 
         state, y, gone = jax.vmap(one)(state, token, alive)
-        new, logprob = _next(model, y, keys, number, plan, sampling)
+        new, logprob = _next(model, y, keys, number, sampling)
         return state, jnp.where(alive, new, token), logprob, gone
 
     return jax.jit(step, donate_argnames="state")
@@ -209,19 +199,19 @@ def _stepper(
 
 @functools.lru_cache(maxsize=8)
 def _chooser(
-    tree: jax.tree_util.PyTreeDef, plan: RoundingPlan, sampling: Sampling
+    tree: jax.tree_util.PyTreeDef, sampling: Sampling
 ) -> Callable[..., tuple[Array, Array]]:
     def first(weights: list[Array], y: Array, keys: Array, number: Array) -> tuple[Array, Array]:
-        return _next(jax.tree.unflatten(tree, weights), y, keys, number, plan, sampling)
+        return _next(jax.tree.unflatten(tree, weights), y, keys, number, sampling)
 
     return jax.jit(first)
 
 
 def _next(
-    model: Unrolled, y: Array, keys: Array, number: Array, plan: RoundingPlan, sampling: Sampling
+    model: Unrolled, y: Array, keys: Array, number: Array, sampling: Sampling
 ) -> tuple[Array, Array]:
     """The next token of each row and its log-probability."""
-    scores = logits(model, y, plan)
+    scores = logits(model, y)
     keys = jax.vmap(draws.fold_in, (0, None))(keys, number)
     token = jax.vmap(functools.partial(choose, sampling=sampling))(scores, keys)
     every = jax.nn.log_softmax(scores.astype(wide(scores)))

@@ -14,7 +14,6 @@ from glassesjax.cache.slots import State, check_state, empty_state
 from glassesjax.cache.step import Dropped, Mode
 from glassesjax.errors import BadInput, check_choice
 from glassesjax.model.vocabulary import checked_tokens
-from glassesjax.precision import RoundingPlan
 
 CHUNK = 256  # tokens that go through projections and MLPs together
 
@@ -39,7 +38,6 @@ def prefill(
     slots: int | Sequence[int] | None = None,
     mode: PrefillMode = "exact",
     chunk: int = CHUNK,
-    plan: RoundingPlan | None = None,
 ) -> Iterator[Part]:
     """Reads a text into a state, a chunk at a time.
 
@@ -59,7 +57,6 @@ def prefill(
       slots: Capacity of every layer, or of each, of a new state; as many as tokens if absent.
       mode: Which of the three.
       chunk: Tokens at a time; positive. The last chunk is filled up, so that there is one shape.
-      plan: Where to round; no rounding beside the weights' own dtype if absent.
 
     Yields:
       The state after each chunk, the representations of its tokens, and what was dropped.
@@ -74,13 +71,12 @@ def prefill(
     if count < 1 or chunk < 1:
         raise BadInput(f"Wanted tokens, and a chunk of 1 or more; found {count} and {chunk}.")
     tokens = checked_tokens(tokens, model.outer.config.vocab_size)
-    plan = RoundingPlan.of_dtype(model.outer.dtype) if plan is None else plan
     if state is None:
         capacity = count if slots is None else slots
-        state = empty_state(model.outer.config, policy, capacity, plan.dtype)
+        state = empty_state(model.outer.config, policy, capacity, model.outer.plan.dtype)
     elif slots is not None:
         raise BadInput("Wanted slots or a state; found both: a state has its own slots.")
-    check_state(model.outer.config, len(model.blocks), state, policy, plan.dtype)
+    check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan.dtype)
     _check_room(state, policy, count)
     size = -(-count // chunk) * chunk if mode == "one_shot" else chunk
     over: Mode = "exact" if mode == "exact" else "cut"
@@ -88,9 +84,7 @@ def prefill(
         part = np.asarray(tokens[start : start + size], np.int32)
         filled = np.pad(part, (0, size - len(part)))
         length = jnp.asarray(len(part), jnp.int32)
-        state, y, dropped = advance(
-            model, state, filled, policy, length=length, plan=plan, mode=over
-        )
+        state, y, dropped = advance(model, state, filled, policy, length=length, mode=over)
         yield Part(state, y[: len(part)], dropped)
 
 

@@ -16,7 +16,6 @@ from glassesjax.cache.slots import State
 from glassesjax.cache.step import Dropped, Mode
 from glassesjax.errors import check_choice
 from glassesjax.model.vocabulary import check_prompts, checked_tokens
-from glassesjax.precision import RoundingPlan
 
 
 class Forgotten(NamedTuple):
@@ -35,7 +34,6 @@ def read_prompts(
     *,
     mode: PrefillMode,
     chunk: int,
-    plan: RoundingPlan,
 ) -> tuple[State, Float[np.ndarray, "rows model_dim"], tuple[Forgotten, ...]]:
     """Reads a batch of prompts, filled up on the right, a chunk at a time: see ``prefill``.
 
@@ -46,7 +44,6 @@ def read_prompts(
       policy: Whom to forget.
       mode: How they are read; ``one_shot`` takes all in one chunk.
       chunk: Tokens at a time; positive.
-      plan: Where to round.
 
     Returns:
       The states, the last representation of each prompt, and what each layer dropped, with a
@@ -67,7 +64,7 @@ def read_prompts(
     over: Mode = "exact" if mode == "exact" else "cut"
     step = jax.vmap(
         lambda state, tokens, length: advance(
-            model, state, tokens, policy, length=length, plan=plan, mode=over
+            model, state, tokens, policy, length=length, mode=over
         )
     )
     parts, last = [], None

@@ -26,7 +26,6 @@ from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder, Keep, Trace
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
-from glassesjax.precision import RoundingPlan
 
 
 class Reading(NamedTuple):
@@ -47,7 +46,6 @@ def read(
     slots: int | Sequence[int] | None = None,
     mode: PrefillMode = "exact",
     chunk: int = CHUNK,
-    plan: RoundingPlan | None = None,
 ) -> Reading:
     """Reads a text into a bounded state, and remembers what it said and when it forgot.
 
@@ -60,7 +58,6 @@ def read(
       slots: Capacity of every layer, or of each; as many as tokens if absent.
       mode: As for ``prefill``.
       chunk: Tokens at a time.
-      plan: Where to round; no rounding beside the weights' own dtype if absent.
 
     Returns:
       Representations, and when each layer forgot each token.
@@ -69,7 +66,7 @@ def read(
       BadInput: As ``prefill``.
     """
     model = model if isinstance(model, Unrolled) else unroll(model)
-    parts = prefill(model, tokens, policy, slots=slots, mode=mode, chunk=chunk, plan=plan)
+    parts = prefill(model, tokens, policy, slots=slots, mode=mode, chunk=chunk)
     y, forgotten, _ = read_through(parts, len(tokens), lambda y: y)
     return Reading(y, forgotten)
 
@@ -95,7 +92,6 @@ def pruned_pass(
     decoder: Decoder,
     resid: Float[Array, "seq model_dim"],
     forgotten: Sequence[Int[np.ndarray, "groups seq"]],
-    plan: RoundingPlan | None = None,
     *,
     policy: Policy | None = None,
     keep: Keep = "attention",
@@ -108,7 +104,6 @@ def pruned_pass(
       decoder: The decoder of the replay.
       resid: What enters its first layer, from ``Decoder.enter``.
       forgotten: Of the replay, in any of its modes.
-      plan: As for the replay.
       policy: That of the replay, if its spacing may move positions.
       keep: What the trace holds; attention takes layers x heads x seq^2 numbers.
 
@@ -121,9 +116,8 @@ def pruned_pass(
     if policy is not None and policy.spacing != "true":
         wanted = "Wanted a policy with spacing true, which leaves positions where they are"
         raise BadInput(f"{wanted}; found {policy.spacing}.")
-    plan = RoundingPlan.of_dtype(decoder.dtype) if plan is None else plan
     line = Layout.line(len(resid))
-    return _represent(decoder, resid, line, last_seen(forgotten), plan=plan, keep=keep)
+    return _represent(decoder, resid, line, last_seen(forgotten), keep=keep)
 
 
 @border()
@@ -133,7 +127,6 @@ def probe(
     tried: Int[Array, " tries"],
     after: Int[Array, " tries"],
     forgotten: Sequence[Int[np.ndarray, "groups seq"]],
-    plan: RoundingPlan | None = None,
 ) -> tuple[Float[Array, "seq model_dim"], Float[Array, "tries model_dim"]]:
     """Tries one more token after some of a text's prefixes, and throws away what that left.
 
@@ -147,7 +140,6 @@ def probe(
       tried: The token that ends each prompt.
       after: How many tokens of the text stand before it; at least 1.
       forgotten: Of the text's replay, token by token.
-      plan: As for the replay.
 
     Returns:
       Representations of the text's own tokens, and of those tried.
@@ -160,36 +152,32 @@ def probe(
         found = f"found {int(jnp.min(after))} to {int(jnp.max(after))}"
         raise BadInput(f"Wanted tries after 1 to {len(tokens)} tokens; {found}.")
     tokens, tried = (checked_tokens(part, decoder.config.vocab_size) for part in (tokens, tried))
-    plan = RoundingPlan.of_dtype(decoder.dtype) if plan is None else plan
     until = jnp.pad(
         last_seen(forgotten),
         [(0, 0), (0, len(tried)), (0, 0)],
         constant_values=np.iinfo(np.int32).max,  # a try is there for itself
     )
     both = jnp.concatenate([tokens, tried])
-    resid, layout = _enter(decoder, both, after, plan=plan)
-    y, _ = _represent(decoder, resid, layout, until, plan=plan, keep="nothing")
+    resid, layout = _enter(decoder, both, after)
+    y, _ = _represent(decoder, resid, layout, until, keep="nothing")
     return y[: len(tokens)], y[len(tokens) :]
 
 
-@functools.partial(jax.jit, static_argnames="plan")
-def _enter(
-    decoder: Decoder, both: Array, after: Array, *, plan: RoundingPlan
-) -> tuple[Array, Layout]:
+@jax.jit
+def _enter(decoder: Decoder, both: Array, after: Array) -> tuple[Array, Layout]:
     line = Layout.line(len(both) - len(after))
     tails = Layout(after, 1 + jnp.arange(len(after), dtype=jnp.int32), after)
     layout = jax.tree.map(lambda trunk, tail: jnp.concatenate([trunk, tail]), line, tails)
-    return decoder.enter(both, layout, plan=plan), layout
+    return decoder.enter(both, layout), layout
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "keep"))
+@functools.partial(jax.jit, static_argnames="keep")
 def _represent(
     decoder: Decoder,
     resid: Array,
     layout: Layout,
     until: Array,
     *,
-    plan: RoundingPlan,
     keep: Keep,
 ) -> tuple[Array, Trace]:
-    return decoder.represent(resid, layout, plan=plan, keep=keep, until=until)
+    return decoder.represent(resid, layout, keep=keep, until=until)

@@ -19,14 +19,13 @@ from glassesjax.cache.prefill import CHUNK, Part, PrefillMode, prefill
 from glassesjax.cache.slots import EMPTY, State
 from glassesjax.cache.step import Dropped
 from glassesjax.model.decoder import Decoder
-from glassesjax.precision import RoundingPlan
 
 
 class Replay(NamedTuple):
     """What a pass over a text under a policy gave."""
 
     logits: Float[Array, "seq vocab"]
-    """For the token after each, in the plan's carrier."""
+    """For the token after each, in the carrier of the decoder's plan."""
     forgotten: tuple[Int[np.ndarray, "groups seq"], ...]
     """For each layer, the step after which it no longer held a token; the text's length where it
     held it to the end."""
@@ -43,7 +42,6 @@ def replay(
     slots: int | Sequence[int] | None = None,
     mode: PrefillMode = "exact",
     chunk: int = CHUNK,
-    plan: RoundingPlan | None = None,
 ) -> Replay:
     """Runs over a text with a bounded state.
 
@@ -59,7 +57,6 @@ def replay(
         token all before it and cuts once, after the last, as the authors' code reads a prompt;
         ``chunked`` cuts after each chunk.
       chunk: Tokens at a time. In mode exact it changes memory and time, and nothing else.
-      plan: Where to round; no rounding beside the weights' own dtype if absent.
 
     Returns:
       Logits at each step, and when each token was forgotten (``retained`` tells who is held).
@@ -68,8 +65,8 @@ def replay(
       BadInput: As ``prefill``.
     """
     model = decoder if isinstance(decoder, Unrolled) else unroll(decoder)
-    parts = prefill(model, tokens, policy, slots=slots, mode=mode, chunk=chunk, plan=plan)
-    return Replay(*read_through(parts, len(tokens), lambda y: logits(model, y, plan)))
+    parts = prefill(model, tokens, policy, slots=slots, mode=mode, chunk=chunk)
+    return Replay(*read_through(parts, len(tokens), lambda y: logits(model, y)))
 
 
 def read_through(

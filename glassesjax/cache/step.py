@@ -15,7 +15,6 @@ from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block
 from glassesjax.model.positions import Layout
-from glassesjax.precision import RoundingPlan
 
 Mode = Literal["exact", "cut"]
 
@@ -42,7 +41,6 @@ def layer_step(
     resid: Float[Array, "seq model_dim"],
     tokens: Tokens,
     policy: Policy,
-    plan: RoundingPlan,
     mode: Mode,
 ) -> tuple[KVCache, Float[Array, "seq model_dim"], Dropped]:
     """One layer over the next tokens of a sequence.
@@ -55,7 +53,6 @@ def layer_step(
       resid: Residual stream before the layer.
       tokens: Where its rows stand.
       policy: Whom to forget.
-      plan: Where to round.
       mode: ``exact`` decides after each token, as if these came one by one; ``cut`` shows each
         token all that is stored and all tokens before it, and decides once, by the last of them.
 
@@ -66,22 +63,20 @@ def layer_step(
     # Keys that are turned anew at each step are stored as position zero rotates them: not at all.
     stands = tokens.now if policy.spacing == "true" else jnp.zeros_like(tokens.now)
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
-    heads = block.heads(resid, layout, plan)
+    heads = block.heads(resid, layout)
     check_choice("mode", mode, get_args(Mode))
     over = _one_by_one if mode == "exact" else _all_at_once
-    cache, joined, dropped = over(block, cache, heads, tokens, policy, plan)
-    return cache, block.rest(resid, joined, plan), dropped
+    cache, joined, dropped = over(block, cache, heads, tokens, policy)
+    return cache, block.rest(resid, joined), dropped
 
 
 Heads = tuple[Array, Array, Array]
 Over = tuple[KVCache, Float[Array, "seq joined"], Dropped]
 
 
-def _one_by_one(
-    block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy, plan: RoundingPlan
-) -> Over:
+def _one_by_one(block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy) -> Over:
     """Only attention runs along the tokens: projections and MLP saw all of them together."""
-    rotary, sharpness = block.config.positions, block.attention.sharpness_of_heads
+    rotary = block.config.positions
 
     def one(cache: KVCache, row: tuple[Array, ...]) -> tuple[KVCache, tuple[Array, Array]]:
         query, key, value, now, valid = row
@@ -91,7 +86,7 @@ def _one_by_one(
             asks, keys = turned(rotary, asks, keys, cache.position, now, policy.spacing)
         held = cache.position
         read = (asks, keys, cache.value, held, now[None])
-        joined, weights = attend(block.config, plan, *read, sharpness)
+        joined, weights = attend(block.attention, *read)
         joined = jnp.where(is_lost(cache), jnp.nan, joined)
         shared = _by_group(weights[:, 0], len(held)).astype(cache.mass.dtype)
         cache, victim = forget(cache, shared, now, policy, valid)
@@ -109,11 +104,10 @@ def _by_group(
 
 
 def _all_at_once(
-    block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy, plan: RoundingPlan
+    block: Block, cache: KVCache, heads: Heads, tokens: Tokens, policy: Policy
 ) -> Over:
     query, key, value = heads
-    groups, config = len(cache.position), block.config
-    sharpness = block.attention.sharpness_of_heads
+    groups = len(cache.position)
     both = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
     keys, values = both(cache.key, key), both(cache.value, value)
     fresh = jnp.broadcast_to(tokens.now, (groups, len(tokens.now)))
@@ -127,7 +121,7 @@ def _all_at_once(
 
     def rows(part: tuple[Array, Tokens]) -> tuple[Array, Array, Array]:
         asks, (now, valid) = part
-        joined, weights = attend(config, plan, asks, keys, values, position, now, sharpness)
+        joined, weights = attend(block.attention, asks, keys, values, position, now)
         shared = _by_group(weights, groups)
         steps = jnp.maximum(last - now, 0).astype(shared.dtype)
         fades = jnp.where(valid, jnp.asarray(policy.decay, shared.dtype) ** steps, 0)

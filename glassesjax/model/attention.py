@@ -20,7 +20,7 @@ from glassesjax.model.config import (
     Sinusoidal,
     Window,
 )
-from glassesjax.model.layers import exact, normal, present, project, softcap
+from glassesjax.model.layers import Rounding, exact, normal, present, project, softcap
 from glassesjax.model.positions import (
     Layout,
     alibi_penalty,
@@ -30,7 +30,7 @@ from glassesjax.model.positions import (
     visible,
 )
 from glassesjax.model.temperature import tempered
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import Site
 
 # Query rows that attend at once where attention is not kept: bounds memory by rows x keys.
 ATTENTION_ROWS = 256
@@ -44,10 +44,11 @@ class Attended(NamedTuple):
     attn_weights: Float[Array, "heads query key"]
 
 
-class Attention(nnx.Module):
+class Attention(Rounding):
     """Grouped multi-head attention with every switch of the configuration."""
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
+        super().__init__()
         self.config = config
         keys = dict(zip(("query", "key", "value", "output"), draws.split(key, 4), strict=True))
         dim, kv_heads = config.model_dim, config.kv_heads
@@ -71,36 +72,33 @@ class Attention(nnx.Module):
         self,
         x: Float[Array, "seq model_dim"],
         layout: Layout,
-        plan: RoundingPlan,
         *,
         keep: bool,
         freeze: bool,
     ) -> tuple[Float[Array, "seq model_dim"], Attended | None]:
         """The attention output in the carrier, not yet stored, and the weights if kept."""
-        query, key, value = self.heads(x, layout, plan)
-        if keep or not plan.row_wise:
-            joined, attended = self._rows(query, layout, key, value, layout, plan, freeze)
-            return self.output_of(joined, plan), attended if keep else None
-        return self.output_of(self.mix(query, key, value, layout, plan, freeze), plan), None
+        query, key, value = self.heads(x, layout)
+        if keep or not self.plan_of(x).row_wise:
+            joined, attended = self._rows(query, layout, key, value, layout, freeze)
+            return self.output_of(joined), attended if keep else None
+        return self.output_of(self.mix(query, key, value, layout, freeze)), None
 
     @property
     def sharpness_of_heads(self) -> Float[Array, "*layers heads"] | None:
         """Scalable softmax's s; None under other temperatures."""
         return None if self.sharpness is None else self.sharpness[...]
 
-    def output_of(
-        self, joined: Float[Array, "query joined"], plan: RoundingPlan
-    ) -> Float[Array, "query model_dim"]:
+    def output_of(self, joined: Float[Array, "query joined"]) -> Float[Array, "query model_dim"]:
         """What the heads' averages add to the residual stream, not yet stored."""
+        carrier = self.plan_of(joined).carrier_dtype
         if self.config.values == "identity":
-            return joined.astype(plan.carrier_dtype)
-        return project(joined, self.output, self.output_bias, plan)
+            return joined.astype(carrier)
+        return project(joined, self.output, self.output_bias, carrier)
 
     def heads(
         self,
         x: Float[Array, "seq model_dim"],
         layout: Layout,
-        plan: RoundingPlan,
         *,
         last: int | None = None,
     ) -> tuple[
@@ -109,13 +107,12 @@ class Attention(nnx.Module):
         Float[Array, "seq kv_heads value_dim"],
     ]:
         """Queries of the last rows, or of all, and all keys and values."""
-        config, positions = self.config, self.config.positions
-        asking = last_rows(layout, last)
-        store = lambda y: plan.store("activations", y)
+        config, positions, plan = self.config, self.config.positions, self.plan_of(x)
+        carrier, asking = plan.carrier_dtype, last_rows(layout, last)
         split = lambda y, heads: y.reshape(len(y), heads, -1)
-        query = project(x[-len(asking.position) :], self.query, self.query_bias, plan)
+        query = project(x[-len(asking.position) :], self.query, self.query_bias, carrier)
         query = split(query, config.num_heads)
-        key = split(project(x, self.key, self.key_bias, plan), config.kv_heads)
+        key = split(project(x, self.key, self.key_bias, carrier), config.kv_heads)
         match positions:
             case Rotary():
                 query = rotate(query, asking.position, positions)
@@ -123,10 +120,12 @@ class Attention(nnx.Module):
             case Sinusoidal(where="query_key", base=base):
                 added = sinusoidal(layout.position, config.key_dim, base, query.dtype)[:, None, :]
                 query, key = query + added[-len(query) :], key + added
+        store = functools.partial(plan.store, Site.ACTIVATIONS)
+        query, key = store(query), plan.store_state(store(key))
         if config.values == "identity":
-            return store(query), store(key), split(x, config.kv_heads)
-        value = split(project(x, self.value, self.value_bias, plan), config.kv_heads)
-        return store(query), store(key), store(value)
+            return query, key, split(plan.store_state(x), config.kv_heads)
+        value = split(project(x, self.value, self.value_bias, carrier), config.kv_heads)
+        return query, key, plan.store_state(store(value))
 
     def _rows(
         self,
@@ -135,23 +134,23 @@ class Attention(nnx.Module):
         key: Float[Array, "key kv_heads head_dim"],
         value: Float[Array, "key kv_heads value_dim"],
         layout: Layout,
-        plan: RoundingPlan,
         freeze: bool,
     ) -> tuple[Float[Array, "query joined"], Attended]:
         """Attention of some query rows over some keys."""
-        config, carrier = self.config, plan.carrier_dtype
-        logits = scores(config, plan, query, rows, key, layout)
+        config, plan = self.config, self.plan_of(query)
+        carrier = plan.carrier_dtype
+        logits = scores(config, carrier, query, rows, key, layout)
         seen = shown(config, rows, layout)
         logits = tempered(config.temperature, self.sharpness_of_heads, logits, seen)
         # Zero where masked, so that no unseen pair has a part in a format's scale.
-        logits = plan.store("attn_logits", jnp.where(seen, logits, 0))
+        logits = plan.store(Site.ATTN_LOGITS, jnp.where(seen, logits, 0))
         logits = jnp.where(seen, logits, -jnp.inf)
-        weights = plan.store("attn_weights", softmax(logits.astype(carrier)))
+        weights = plan.store(Site.ATTN_WEIGHTS, softmax(logits.astype(carrier)))
         weights = jax.lax.stop_gradient(weights) if freeze else weights
         shared = weights.reshape(config.kv_heads, -1, len(key))
         averaged = exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), carrier)
         joined = averaged.reshape(config.num_heads, len(query), -1).transpose(1, 0, 2)
-        joined = plan.store("activations", joined.reshape(len(query), -1))
+        joined = plan.store(Site.ACTIVATIONS, joined.reshape(len(query), -1))
         return joined, Attended(logits, weights)
 
     def mix(
@@ -160,7 +159,6 @@ class Attention(nnx.Module):
         key: Float[Array, "seq kv_heads key_dim"],
         value: Float[Array, "seq kv_heads value_dim"],
         layout: Layout,
-        plan: RoundingPlan,
         freeze: bool,
     ) -> Float[Array, "query joined"]:
         """What each head averages for the last rows, some rows at a time: less memory.
@@ -179,7 +177,7 @@ class Attention(nnx.Module):
             seen = slice(0, first + stop if ordered else None)
             asking = query[start:stop], part(slice(first + start, first + stop))
             keys = {"key": key[seen], "value": value[seen], "layout": part(seen)}
-            attend = functools.partial(self._rows, **keys, plan=plan, freeze=freeze)
+            attend = functools.partial(self._rows, **keys, freeze=freeze)
             joined.append(_in_blocks(lambda rows, f=attend: f(*rows)[0], asking, stop - start))
         return jnp.concatenate(joined)
 
@@ -233,14 +231,13 @@ def shown(config: DecoderConfig, rows: Layout, layout: Layout) -> Bool[Array, "#
 
 def scores(
     config: DecoderConfig,
-    plan: RoundingPlan,
+    carrier: jnp.dtype,
     query: Array,
     rows: Layout,
     key: Array,
     layout: Layout,
 ) -> Float[Array, "heads query key"]:
     """Attention logits of all pairs, seen or not, in the carrier, before the temperature."""
-    carrier = plan.carrier_dtype
     logits = exact("knh,ksh->kns", group(query, config.kv_heads), key.transpose(1, 0, 2), carrier)
     logits = logits.reshape(config.num_heads, len(query), len(key))
     logits = logits * jnp.asarray(config.scale, carrier)

@@ -1,5 +1,6 @@
 """The decoder: tokens to the last representations, with what each layer computed on the way."""
 
+import functools
 from typing import Literal, NamedTuple
 
 import jax
@@ -15,14 +16,14 @@ from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
 from glassesjax.model.layers import (
     MlpBlock,
     Normalize,
+    Rounding,
     normal,
     present,
     softcap,
 )
 from glassesjax.model.positions import Layout, sinusoidal
 from glassesjax.model.vocabulary import checked_tokens
-from glassesjax.precision import FloatFormat, NumberFormat, RoundingPlan
-from glassesjax.precision.formats import carrier_format
+from glassesjax.precision import RoundingPlan, Site
 
 Keep = Literal["nothing", "residual", "attention"]
 
@@ -52,10 +53,11 @@ class Embedding(nnx.Module):
         self.positions = present(learned is not None, make)
 
 
-class Block(nnx.Module):
+class Block(Rounding):
     """One layer: attention and MLP around the residual stream."""
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
+        super().__init__()
         self.config = config
         attention_key, mlp_key = draws.split(key)
         self.norm1 = Normalize(config, dtype=dtype)
@@ -67,17 +69,15 @@ class Block(nnx.Module):
         self,
         resid: Float[Array, "seq model_dim"],
         layout: Layout,
-        plan: RoundingPlan,
         *,
         keep: Keep = "residual",
         freeze_attention: bool = False,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """The residual stream after this layer, and this layer's part of the trace."""
-        x = plan.store("activations", self.norm1(resid, plan))
         attention, attended = self.attention(
-            x, layout, plan, keep=keep == "attention", freeze=freeze_attention
+            self._attended(resid), layout, keep=keep == "attention", freeze=freeze_attention
         )
-        after, resid_mid = self._add(resid, attention, plan)
+        after, resid_mid = self._add(resid, attention)
         kept = (None, None) if keep == "nothing" else (resid, resid_mid)
         return after, Trace(*kept, *(attended or (None, None)))
 
@@ -85,7 +85,6 @@ class Block(nnx.Module):
         self,
         resid: Float[Array, "seq model_dim"],
         layout: Layout,
-        plan: RoundingPlan,
         *,
         last: int | None = None,
     ) -> tuple[
@@ -94,27 +93,27 @@ class Block(nnx.Module):
         Float[Array, "seq kv_heads value_dim"],
     ]:
         """The layer up to its attention: queries of the last rows, or of all; keys and values."""
-        x = plan.store("activations", self.norm1(resid, plan))
-        return self.attention.heads(x, layout, plan, last=last)
+        return self.attention.heads(self._attended(resid), layout, last=last)
 
     def rest(
-        self,
-        resid: Float[Array, "query model_dim"],
-        joined: Float[Array, "query joined"],
-        plan: RoundingPlan,
+        self, resid: Float[Array, "query model_dim"], joined: Float[Array, "query joined"]
     ) -> Float[Array, "query model_dim"]:
         """The layer from what its heads averaged on, for the same rows of the residual stream."""
-        return self._add(resid, self.attention.output_of(joined, plan), plan)[0]
+        return self._add(resid, self.attention.output_of(joined))[0]
 
-    def _add(self, resid: Array, attention: Array, plan: RoundingPlan) -> tuple[Array, Array]:
+    def _attended(self, resid: Array) -> Float[Array, "seq model_dim"]:
+        """What attention reads of the residual stream."""
+        return self.plan_of(resid).store(Site.ACTIVATIONS, self.norm1(resid))
+
+    def _add(self, resid: Array, attention: Array) -> tuple[Array, Array]:
         """The residual stream after the layer and in its middle."""
-        carrier = plan.carrier_dtype
-        store = lambda x: plan.store("activations", x)
+        plan = self.plan_of(resid)
+        carrier, store = plan.carrier_dtype, functools.partial(plan.store, Site.ACTIVATIONS)
         resid_mid = self._add_attention(resid.astype(carrier), store(attention).astype(carrier))
-        resid_mid = plan.store("residual", resid_mid)
+        resid_mid = plan.store(Site.RESIDUAL, resid_mid)
         source = resid if self.config.block == "parallel" else resid_mid
-        update = store(self.mlp(store(self.norm2(source, plan)), plan)).astype(carrier)
-        return plan.store("residual", resid_mid.astype(carrier) + update), resid_mid
+        update = store(self.mlp(store(self.norm2(source)))).astype(carrier)
+        return plan.store(Site.RESIDUAL, resid_mid.astype(carrier) + update), resid_mid
 
     def _add_attention(self, resid: Array, attention: Array) -> Array:
         share = self.config.residual_weight
@@ -124,7 +123,7 @@ class Block(nnx.Module):
         return (1 - share) * resid + share * attention
 
 
-class Decoder(nnx.Module):
+class Decoder(Rounding):
     """A decoder-only Transformer for one sequence; map over a batch with ``jax.vmap``.
 
     It is a pytree of its weights, so that ``jax.jit``, ``jax.grad`` and ``jax.tree.map`` take it
@@ -143,10 +142,9 @@ class Decoder(nnx.Module):
     def __init__(
         self, config: DecoderConfig, *, key: Array, dtype: DTypeLike = jnp.float32
     ) -> None:
+        super().__init__()
         dtype = jnp.dtype(dtype)
         self.config = config
-        # By which format the weights were rounded. It is no array, so every transform keeps it.
-        self.stored_as: NumberFormat | None = None
         embed_key, blocks_key, unembed_key = draws.split(key, 3)
         self.embed = Embedding(config, key=embed_key, dtype=dtype)
         keys = draws.split(blocks_key, config.num_layers)
@@ -164,45 +162,48 @@ class Decoder(nnx.Module):
         """Type of the weights."""
         return self.embed.table[...].dtype
 
+    @property
+    def plan(self) -> RoundingPlan:
+        """Where the decoder rounds; without a plan, what its weights' own dtype does."""
+        return self.plan_of(self.embed.table[...])
+
     @border()
-    def stored(self, plan: RoundingPlan) -> "Decoder":
-        """The same decoder with its weights as the plan stores them; call it once, before a pass.
+    def at(self, plan: RoundingPlan | None) -> "Decoder":
+        """The same decoder under a rounding plan: it stores its weights, and follows it in a pass.
 
         Args:
-          plan: Where to round, and to what.
+          plan: Where to round, and to what; None for no rounding but that of the weights' dtype.
 
         Returns:
-          A decoder in the plan's storage dtype, marked by the format of its weights
-          (``stored_as``): a plan that rounds weights takes no others. The mark says by which format
-          they were stored and does not look at later changes: it stays on a decoder whose weights
-          you move, by ``jax.tree.map`` or an optimizer of your own. Training here takes it off, and
-          ``save_decoder`` refuses weights that are not what it says. A format with a scale (int8)
-          takes one scale for each layer's matrix, never one across layers.
+          A decoder that carries the plan (``decoder.plan``). Weights that the plan leaves as they
+          are stored are shared with this one, not copied; those that it rounds are those of this
+          decoder, which an earlier plan may have rounded already. The plan does not look at later
+          changes: it stays on a decoder whose weights you move, by ``jax.tree.map`` or an optimizer
+          of your own. Training here takes it off, and ``save_decoder`` refuses weights that are not
+          what it says. A format with a scale (int8) takes one scale for each layer's matrix, never
+          one across layers.
         """
 
         def store(path: tuple, weight: Array) -> Array:
-            rounded = lambda weight: plan.store("weights", weight).astype(plan.dtype)
-            return jax.vmap(rounded)(weight) if path[0].name == "blocks" else rounded(weight)
+            return weight if plan is None else _store(plan, weight, path[0].name == "blocks")
 
-        rounded = jax.tree_util.tree_map_with_path(store, self)
-        if plan.weights is not None:
-            rounded.stored_as = plan.weights
-        return rounded
+        decoder = jax.tree_util.tree_map_with_path(store, self)
+        for _, part in nnx.iter_modules(decoder):
+            if isinstance(part, Rounding):
+                part._plan = plan
+        return decoder
 
     @border()
     def enter(
         self,
         tokens: Int[Array, " seq"],
         layout: Layout | None = None,
-        *,
-        plan: RoundingPlan | None = None,
     ) -> Float[Array, "seq model_dim"]:
         """The residual stream as it enters the first layer.
 
         Args:
           tokens: Token numbers.
           layout: Where each token stands; one ordinary sequence if absent.
-          plan: Where to round; no rounding beside the weights' own dtype if absent.
 
         Returns:
           Embeddings, with position vectors where the configuration adds them. A position that has
@@ -213,15 +214,14 @@ class Decoder(nnx.Module):
 
         Raises:
           ValueError: No token, one that is not in the vocabulary, or not one axis of integers;
-            without a layout, more tokens than there are learned positions; or the weights are not
-            stored as the plan stores them: of another dtype, or never rounded to its format by
-            ``stored``.
+            without a layout, more tokens than there are learned positions; or the weights are of
+            another dtype than the plan stores them in.
         """
         require(len(tokens) > 0, "one token or more", "none", "give some")
         tokens = checked_tokens(tokens, self.config.vocab_size)
         if layout is None:
             self._check_length(len(tokens))
-        plan, layout = self._plan(plan), layout or Layout.line(len(tokens))
+        layout, plan = layout or Layout.line(len(tokens)), self._checked_plan()
         carrier = plan.carrier_dtype
         # A decoder that runs in a wider carrier than its table is stored in widens row by row.
         resid = _rows(self.embed.table[...], tokens).astype(carrier)
@@ -232,7 +232,7 @@ class Decoder(nnx.Module):
             case Sinusoidal(where="embedding", base=base):
                 dim = self.config.model_dim
                 resid = resid + sinusoidal(layout.position, dim, base, carrier)
-        return plan.store("residual", resid)
+        return plan.store(Site.RESIDUAL, resid)
 
     @border()
     def represent(
@@ -240,7 +240,6 @@ class Decoder(nnx.Module):
         resid: Float[Array, "seq model_dim"],
         layout: Layout | None = None,
         *,
-        plan: RoundingPlan | None = None,
         start: int = 0,
         keep: Keep = "residual",
         freeze_attention: bool = False,
@@ -255,7 +254,6 @@ class Decoder(nnx.Module):
         Args:
           resid: Residual stream that enters layer ``start``.
           layout: Where each row stands; one ordinary sequence if absent.
-          plan: Where to round; no rounding beside the weights' own dtype if absent.
           start: First layer to run, from 0; ``num_layers`` runs the final norm only.
           keep: What the trace holds. Attention of all layers takes layers x heads x seq^2 numbers.
           freeze_attention: Stops gradients through the attention weights, the hypothesis of
@@ -267,23 +265,23 @@ class Decoder(nnx.Module):
           One representation per row, after the final norm, and the trace of the layers that ran.
 
         Raises:
-          ValueError: The weights or the residual stream are not stored as the plan stores them.
+          ValueError: The weights or the residual stream are of another dtype than the plan's.
         """
         self._check_width("resid", resid)
-        plan, layout = self._plan(plan), layout or Layout.line(len(resid))
+        layout, plan = layout or Layout.line(len(resid)), self._checked_plan()
         if resid.dtype != plan.dtype:
             wanted = f"Expected a residual stream of {plan.dtype}"
-            raise ValueError(f"{wanted}, got {resid.dtype}: use resid.astype(plan.dtype).")
+            raise ValueError(f"{wanted}, got {resid.dtype}: use resid.astype(decoder.plan.dtype).")
         blocks = jax.tree.map(lambda weight: weight[start:], self.blocks)
 
         def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Trace]:
             block, gone = layer
             own = layout if gone is None else layout._replace(until=gone)
-            return block(resid, own, plan, keep=keep, freeze_attention=freeze_attention)
+            return block(resid, own, keep=keep, freeze_attention=freeze_attention)
 
         gone = None if until is None else until[start:]
         resid, trace = jax.lax.scan(run, resid, (blocks, gone))
-        return plan.store("output", self.final_norm(resid, plan)), trace
+        return plan.store(Site.OUTPUT, self.final_norm(resid)), trace
 
     @border()
     def __call__(
@@ -291,31 +289,25 @@ class Decoder(nnx.Module):
         tokens: Int[Array, " seq"],
         layout: Layout | None = None,
         *,
-        plan: RoundingPlan | None = None,
         keep: Keep = "residual",
         freeze_attention: bool = False,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """Last representations of a sequence of tokens, and the trace; see ``represent``."""
-        resid = self.enter(tokens, layout, plan=plan)
-        return self.represent(
-            resid, layout, plan=plan, keep=keep, freeze_attention=freeze_attention
-        )
+        resid = self.enter(tokens, layout)
+        return self.represent(resid, layout, keep=keep, freeze_attention=freeze_attention)
 
     @border()
-    def logits(
-        self, y: Float[Array, "seq model_dim"], *, plan: RoundingPlan | None = None
-    ) -> Float[Array, "seq vocab"]:
+    def logits(self, y: Float[Array, "seq model_dim"]) -> Float[Array, "seq vocab"]:
         """Scores over the vocabulary in the plan's carrier, soft-capped where configured.
 
         Args:
           y: Last representations.
-          plan: As for the pass that gave them.
 
         Returns:
           One row of scores per representation, not rounded to a format.
         """
         self._check_width("y", y)
-        carrier = self._plan(plan).carrier_dtype
+        carrier = self._checked_plan().carrier_dtype
         scores = jnp.einsum(
             "td,vd->tv",
             y,
@@ -342,23 +334,26 @@ class Decoder(nnx.Module):
             wanted = f"Wanted at most {positions.max_length} tokens, one per learned position"
             raise ValueError(f"{wanted}; found {length}: shorten the sequence.")
 
-    def _plan(self, plan: RoundingPlan | None) -> RoundingPlan:
-        if plan is None:
-            return RoundingPlan.of_dtype(self.dtype)
-        first = "call decoder.stored(plan) first"
-        if plan.dtype != self.dtype:
-            raise ValueError(f"Expected weights of {plan.dtype}, got {self.dtype}: {first}.")
-        wanted = plan.weights if plan.mode == "simulated" else None
-        if not (wanted is None or self.stored_as == wanted or _holds(self.dtype, wanted)):
-            mark = f"ones stored by {self.stored_as.name}" if self.stored_as else "unmarked ones"
-            wanted = f"Expected weights stored by plan {wanted.name}"
-            raise ValueError(f"{wanted}, got {mark}: {first}.")
+    def _checked_plan(self) -> RoundingPlan:
+        plan = self.plan
+        if self.dtype != plan.weights_dtype:
+            wanted = f"Expected weights of {plan.weights_dtype}, as plan {plan.name} stores them"
+            raise ValueError(f"{wanted}, got {self.dtype}: convert them by decoder.at(plan).")
         return plan
 
 
-def _holds(dtype: jnp.dtype, fmt: NumberFormat) -> bool:
-    """Whether every number of this dtype is one of the format: rounding to it changes nothing."""
-    return isinstance(fmt, FloatFormat) and fmt.contains(carrier_format(dtype))
+def _store(plan: RoundingPlan, weight: Array, stacked: bool) -> Array:
+    """A weight as the plan stores it, of stacked layers each by itself."""
+    fmt = plan.weights if plan.mode == "simulated" else None
+    if fmt is None and weight.dtype == plan.weights_dtype:
+        return weight
+    return _rounded(weight, plan, stacked)
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "stacked"))
+def _rounded(weight: Array, plan: RoundingPlan, stacked: bool) -> Array:
+    store = functools.partial(plan.store, Site.WEIGHTS)
+    return jax.vmap(store)(weight) if stacked else store(weight)
 
 
 def _rows(table: Float[Array, "rows model_dim"], index: Int[Array, " seq"]) -> Array:

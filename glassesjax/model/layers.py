@@ -1,4 +1,4 @@
-"""Products, norms and the MLP. All numerics are our own and follow a plan.
+"""Products, norms and the MLP. All numerics are our own and follow a rounding plan.
 
 Glossary of axes in einsum strings: ``t`` query, ``s`` key, ``k`` key-value head, ``n`` the queries
 of all heads that share it, ``h`` head width, ``d`` model width, ``f`` output features. Weights are
@@ -24,7 +24,7 @@ from glassesjax.model.config import (
     NoNorm,
     RMSNorm,
 )
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import RoundingPlan, Site
 
 
 def normal(key: Array, out_dim: int, in_dim: int, dtype: jnp.dtype) -> nnx.Param:
@@ -53,19 +53,36 @@ def matmul_precision() -> str:
     return " and ".join(dict.fromkeys(asked)).lower()
 
 
+class Rounding(nnx.Module):
+    """A part of a decoder, which rounds as its plan says.
+
+    ``Decoder.at`` sets the plan of all parts. It is no array, so every transform keeps it.
+    """
+
+    def __init__(self) -> None:
+        self._plan: RoundingPlan | None = None
+
+    def plan_of(self, x: Array) -> RoundingPlan:
+        """The plan; without one, no rounding but that of the dtype in which ``x`` is stored."""
+        return RoundingPlan.of_dtype(x.dtype) if self._plan is None else self._plan
+
+
 def project(
-    x: Float[Array, "seq inputs"], weight: nnx.Param, bias: nnx.Param | None, plan: RoundingPlan
+    x: Float[Array, "seq inputs"], weight: nnx.Param, bias: nnx.Param | None, carrier: jnp.dtype
 ) -> Float[Array, "seq features"]:
-    """``W x + b``, summed in the plan's carrier and not yet stored."""
-    carrier = plan.carrier_dtype
+    """``W x + b``, summed in the carrier and not yet stored.
+
+    Weights that are stored narrower than the carrier are widened here, a layer's at a time.
+    """
     y = exact("td,fd->tf", x, weight[...], carrier)
     return y if bias is None else y + bias[...].astype(carrier)[None]
 
 
-class Normalize(nnx.Module):
+class Normalize(Rounding):
     """One of the four norms, in the carrier, with two-pass variance."""
 
     def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype) -> None:
+        super().__init__()
         self.norm = config.norm
         gained = isinstance(self.norm, RMSNorm | LayerNorm)
         offset = self.norm.offset if isinstance(self.norm, RMSNorm) else 0.0
@@ -73,11 +90,9 @@ class Normalize(nnx.Module):
         self.gain = present(gained, lambda: fill(1 - offset))
         self.bias = present(isinstance(self.norm, LayerNorm), lambda: fill(0))
 
-    def __call__(
-        self, x: Float[Array, "seq model_dim"], plan: RoundingPlan
-    ) -> Float[Array, "seq model_dim"]:
+    def __call__(self, x: Float[Array, "seq model_dim"]) -> Float[Array, "seq model_dim"]:
         """The normalized rows in the carrier, not yet stored."""
-        x = x.astype(plan.carrier_dtype)
+        x = x.astype(self.plan_of(x).carrier_dtype)
         mean_of = lambda values: jnp.mean(values, axis=-1, keepdims=True)
         match self.norm:
             case NoNorm():
@@ -94,10 +109,11 @@ class Normalize(nnx.Module):
                 return x * gain[None] + bias[None]
 
 
-class MlpBlock(nnx.Module):
+class MlpBlock(Rounding):
     """The map psi."""
 
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
+        super().__init__()
         self.mlp = config.mlp
         gate_key, up_key, down_key = draws.split(key, 3)
         dim, kind = config.model_dim, config.mlp.kind
@@ -113,29 +129,26 @@ class MlpBlock(nnx.Module):
         self.gate_bias, self.up_bias = zeros(hidden, gated), zeros(hidden, deep)
         self.down_bias = zeros(dim, there)
 
-    def __call__(
-        self, x: Float[Array, "seq model_dim"], plan: RoundingPlan
-    ) -> Float[Array, "seq model_dim"]:
+    def __call__(self, x: Float[Array, "seq model_dim"]) -> Float[Array, "seq model_dim"]:
         """The MLP's output in the carrier, not yet stored."""
-        store = lambda y: plan.store("activations", y)
+        plan = self.plan_of(x)
+        carrier, store = plan.carrier_dtype, functools.partial(plan.store, Site.ACTIVATIONS)
         match self.mlp.kind:
             case "zero":
-                return jnp.zeros_like(x, plan.carrier_dtype)
+                return jnp.zeros_like(x, carrier)
             case "identity":
-                return x.astype(plan.carrier_dtype) * jnp.asarray(
-                    self.mlp.sigma, plan.carrier_dtype
-                )
+                return x.astype(carrier) * jnp.asarray(self.mlp.sigma, carrier)
             case "linear":
-                return project(x, self.down, self.down_bias, plan)
+                return project(x, self.down, self.down_bias, carrier)
             case "swiglu" | "geglu" as kind:
                 act = jax.nn.silu if kind == "swiglu" else jax.nn.gelu
-                gate = act(project(x, self.gate, self.gate_bias, plan))
-                hidden = store(gate * project(x, self.up, self.up_bias, plan))
-                return project(hidden, self.down, self.down_bias, plan)
+                gate = act(project(x, self.gate, self.gate_bias, carrier))
+                hidden = store(gate * project(x, self.up, self.up_bias, carrier))
+                return project(hidden, self.down, self.down_bias, carrier)
             case kind:
-                hidden = project(x, self.up, self.up_bias, plan)
+                hidden = project(x, self.up, self.up_bias, carrier)
                 hidden = gelu(hidden) if kind == "gelu" else jax.nn.gelu(hidden, approximate=False)
-                return project(store(hidden), self.down, self.down_bias, plan)
+                return project(store(hidden), self.down, self.down_bias, carrier)
 
 
 @jax.custom_jvp

@@ -24,7 +24,7 @@ from glassesjax.model.stored_header import (
     read_header,
 )
 from glassesjax.model.weights import build_decoder, flat_parameters
-from glassesjax.precision import FloatFormat, RoundingPlan
+from glassesjax.precision import FloatFormat, NumberFormat, RoundingPlan
 from glassesjax.precision.formats import carrier_format
 
 SUFFIX = ".safetensors"
@@ -58,8 +58,9 @@ def save_decoder(
         "symbols": list(symbols),
         "source": dict(source),
     }
-    if decoder.stored_as is not None:
-        told["stored_as"] = decoder.stored_as.name
+    mark = decoder.plan.weights if decoder.plan.mode == "simulated" else None
+    if mark is not None:
+        told["stored_as"] = mark.name
     arrays = {name: np.asarray(weight) for name, weight in flat_parameters(decoder).items()}
     metadata = {HEADER: to_json(told)}  # of several keys the order is chance's
     content = _safetensors().save(arrays, metadata)
@@ -81,18 +82,17 @@ def save_decoder(
 
 def _check_mark(decoder: Decoder) -> None:
     """Whether to store the weights again would leave them as they are."""
-    mark = decoder.stored_as
-    if mark is None or decoder.dtype not in (jnp.float32, jnp.float64):
+    mark = decoder.plan.weights
+    if mark is None or decoder.plan.mode != "simulated":
         return
-    plan = RoundingPlan(weights=mark, mode="simulated", carrier=carrier_format(decoder.dtype))
-    again, given = flat_parameters(decoder.stored(plan)), flat_parameters(decoder)
+    again, given = flat_parameters(decoder.at(decoder.plan)), flat_parameters(decoder)
     # Floats come back bit by bit; a scale is a quotient of the largest weight, rounded anew.
     rtol = 0 if isinstance(mark, FloatFormat) else 8 * float(jnp.finfo(decoder.dtype).eps)
     for name, weight in given.items():
         pair = np.asarray(again[name]), np.asarray(weight)
         if not np.allclose(*pair, rtol=rtol, atol=0, equal_nan=True):
-            wanted = f"Expected weights of {mark.name}, by which they are marked"
-            remedy = "call decoder.stored(plan), or set decoder.stored_as to None"
+            wanted = f"Expected weights of {mark.name}, as their plan stores them"
+            remedy = "round them by decoder.at(plan), or take the plan off by decoder.at(None)"
             raise ValueError(f"{wanted}, got others in {name}: {remedy}.")
 
 
@@ -137,9 +137,16 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
         raise _foreign(path, str(error.strerror)) from error
     except (ValueError, KeyError, TypeError, _broken()) as error:
         raise _foreign(path, escaped(error)) from error
-    decoder.stored_as = header.stored_as
+    decoder = decoder.at(_plan_of(header.stored_as, decoder.dtype))
     digest = hashlib.sha256(content).hexdigest()
     return decoder, header.symbols, {**header.source, "weights_sha256": digest}
+
+
+def _plan_of(weights: NumberFormat | None, dtype: jnp.dtype) -> RoundingPlan | None:
+    """The plan that rounds weights to a format; none where that is their own dtype."""
+    if weights is None or (isinstance(weights, FloatFormat) and weights.dtype == dtype):
+        return None
+    return RoundingPlan(weights=weights, mode="simulated", carrier=carrier_format(dtype))
 
 
 def _foreign(path: Path, why: str) -> BadInput:

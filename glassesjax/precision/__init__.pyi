@@ -34,8 +34,8 @@ from .norms import root_mean_square as root_mean_square
 from .norms import safe_abs as safe_abs
 from .norms import safe_entr as safe_entr
 from .norms import safe_sqrt as safe_sqrt
-from .plan import PLACES as PLACES
 from .plan import RoundingPlan as RoundingPlan
+from .plan import Site as Site
 from .rounding import bitwise_equal as bitwise_equal
 from .rounding import first_collision as first_collision
 from .rounding import last_distinct as last_distinct

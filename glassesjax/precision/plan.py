@@ -1,6 +1,7 @@
-"""Where a model rounds: a value that names a format for each place, and the arithmetic between."""
+"""Where a model rounds: a value that names a format for each site, and the arithmetic between."""
 
 import dataclasses
+import enum
 from collections.abc import Iterable
 from typing import Literal, cast
 
@@ -9,7 +10,18 @@ from glassesjax.borders import border, check_fields
 from glassesjax.precision.formats import BF16, F16, F32, F64, FloatFormat
 from glassesjax.precision.integers import IntegerFormat, NumberFormat
 
-PLACES = ("weights", "residual", "activations", "attn_logits", "attn_weights", "output")
+
+class Site(enum.StrEnum):
+    """A rounding site: what a model stores, by the name of its field in a plan."""
+
+    WEIGHTS = "weights"
+    RESIDUAL = "residual"
+    ACTIVATIONS = "activations"
+    STATE = "state"
+    ATTN_LOGITS = "attn_logits"
+    ATTN_WEIGHTS = "attn_weights"
+    OUTPUT = "output"
+
 
 Mode = Literal["wide", "native", "simulated"]
 
@@ -27,12 +39,15 @@ def _join(formats: Iterable[NumberFormat]) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoundingPlan:
-    """In which format a model stores what it computes, place by place.
+    """In which format a model stores what it computes, site by site.
 
     The mode says how. *Wide*: nothing is rounded, all is stored in the carrier. *Simulated*: values
-    stay in the carrier, and ``store`` rounds them to the numbers of the place's format, whatever
-    the backend. *Native*: values are arrays of the format's own dtype, one for all places, and what
-    happens between two stores is up to the backend, which may leave out roundings.
+    stay in the carrier, and ``store`` rounds them to the numbers of the site's format, whatever
+    the backend. *Native*: values are arrays of the format's own dtype, and what happens between two
+    stores is up to the backend, which may leave out roundings. A native plan has one format for all
+    sites, or one for the weights alone: these are then stored narrow and widened to the carrier
+    where they are used, one layer at a time, with the results of a simulated plan that rounds
+    weights alone.
 
     Between two stores all arithmetic, sums included, is in the carrier; so is it in hardware, which
     accumulates products of 16-bit numbers in float32.
@@ -45,6 +60,9 @@ class RoundingPlan:
     activations: NumberFormat | None = None
     """Every other intermediate that is stored: normalized input, queries, keys, values, head
     outputs, attention output, hidden layer and output of the MLP."""
+    state: NumberFormat | None = None
+    """What a cache keeps of a token: its key, rotated, and its value, after ``activations``. Where
+    the two formats are the same they are rounded once."""
     attn_logits: NumberFormat | None = None
     """Scaled products of queries and keys, with positional terms."""
     attn_weights: NumberFormat | None = None
@@ -67,21 +85,23 @@ class RoundingPlan:
                 wanted = "A wide plan rounds nowhere (mode='simulated' does)"
                 _require(not self.formats, wanted, f"formats for {', '.join(self.formats)}")
             case "simulated":
-                wanted = "A simulated plan needs a format for some place (mode='wide' has none)"
+                wanted = "A simulated plan needs a format for some site (mode='wide' has none)"
                 _require(bool(self.formats), wanted, "none")
             case "native":
                 self._check_native()
 
     def _check_native(self) -> None:
-        formats, found = set(self.formats.values()), _join(self.formats.values())
-        uniform = len(formats) == 1 and len(self.formats) == len(PLACES)
-        _require(uniform, "A native plan needs one format, the same at all places", found)
+        formats, got = set(self.formats.values()), _join(self.formats.values())
+        narrow = self.formats.keys() == {Site.WEIGHTS}
+        uniform = len(formats) == 1 and len(self.formats) == len(Site)
+        wanted = "A native plan needs one format, the same at all sites or for weights alone"
+        _require(uniform or narrow, wanted, got)
         (fmt,) = formats
         wanted = f"Native arithmetic is for {_join(_COMPUTED)} (mode='simulated' for all)"
         _require(fmt in _COMPUTED, wanted, fmt.name)
         carrier = F64 if fmt == F64 else F32
         wanted = f"Native {fmt.name} accumulates in {carrier.name} on hardware"
-        _require(self.carrier == carrier, wanted, f"carrier={self.carrier.name}")
+        _require(narrow or self.carrier == carrier, wanted, f"carrier={self.carrier.name}")
 
     @classmethod
     @border()
@@ -101,7 +121,7 @@ class RoundingPlan:
     def everywhere(
         cls, fmt: NumberFormat, mode: Mode = "simulated", carrier: FloatFormat | None = None
     ) -> "RoundingPlan":
-        """The plan with one format at all places.
+        """The plan with one format at all sites.
 
         Args:
           fmt: The format.
@@ -112,8 +132,8 @@ class RoundingPlan:
           The plan.
         """
         narrowest = fmt.min_carrier if isinstance(fmt, FloatFormat) else F32
-        places = dict.fromkeys(PLACES, fmt)
-        return cls(**places, mode=mode, carrier=narrowest if carrier is None else carrier)
+        sites = {site.value: fmt for site in Site}
+        return cls(**sites, mode=mode, carrier=narrowest if carrier is None else carrier)
 
     @classmethod
     def of_dtype(cls, dtype: DTypeLike) -> "RoundingPlan":
@@ -137,10 +157,10 @@ class RoundingPlan:
         return cls.wide(fmt) if fmt in (F32, F64) else cls.everywhere(fmt, mode="native")
 
     @property
-    def formats(self) -> dict[str, NumberFormat]:
-        """The places that have a format."""
-        every = {place: getattr(self, place) for place in PLACES}
-        return {place: fmt for place, fmt in every.items() if fmt is not None}
+    def formats(self) -> dict[Site, NumberFormat]:
+        """The sites that have a format."""
+        every = {site: getattr(self, site) for site in Site}
+        return {site: fmt for site, fmt in every.items() if fmt is not None}
 
     @property
     def row_wise(self) -> bool:
@@ -149,14 +169,23 @@ class RoundingPlan:
         A format with one scale for a whole array lets later tokens move the rounding of earlier
         ones: rows are then not causal. Weights do not count, for they are no token's.
         """
-        stored = [fmt for place, fmt in self.formats.items() if place != "weights"]
+        stored = [fmt for site, fmt in self.formats.items() if site != Site.WEIGHTS]
         return not any(isinstance(f, IntegerFormat) and f.granularity == "tensor" for f in stored)
 
     @property
     def dtype(self) -> DType:
-        """The dtype of the arrays that ``store`` returns."""
-        stored = self.weights if self.mode == "native" else self.carrier
-        return cast("DType", cast("FloatFormat", stored).dtype)  # all of _COMPUTED have one
+        """The dtype in which activations are stored."""
+        return self.dtype_at(Site.RESIDUAL)
+
+    @property
+    def weights_dtype(self) -> DType:
+        """The dtype in which weights are stored."""
+        return self.dtype_at(Site.WEIGHTS)
+
+    def dtype_at(self, site: Site) -> DType:
+        """The dtype of what is stored at a site: the carrier's, but of a native format its own."""
+        fmt = getattr(self, site) if self.mode == "native" else None
+        return cast("DType", cast("FloatFormat", fmt or self.carrier).dtype)
 
     @property
     def carrier_dtype(self) -> DType:
@@ -171,37 +200,44 @@ class RoundingPlan:
         formats, carrier = set(self.formats.values()), ""
         if self.mode == "simulated" and self.carrier == F64:
             carrier = " in f64"
-        if len(self.formats) == len(PLACES) and len(formats) == 1:
+        if len(self.formats) == len(Site) and len(formats) == 1:
             return f"{self.mode} {formats.pop().name} everywhere{carrier}"
-        places = ", ".join(f"{fmt.name} {place}" for place, fmt in self.formats.items())
-        return f"{self.mode} {places}{carrier}"
+        if self.mode == "native":
+            carrier = f" in {self.carrier.name}"
+        sites = ", ".join(f"{fmt.name} {site}" for site, fmt in self.formats.items())
+        return f"{self.mode} {sites}{carrier}"
 
     def as_record(self) -> dict[str, str]:
-        """Mode, carrier and the format of each rounded place, by name, for rows of results."""
-        formats = {place: fmt.name for place, fmt in self.formats.items()}
+        """Mode, carrier and the format of each rounded site, by name, for rows of results."""
+        formats = {site.value: fmt.name for site, fmt in self.formats.items()}
         return {"mode": self.mode, "carrier": self.carrier.name} | formats
 
-    def store(self, place: str, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    def store(self, site: Site, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """What is left of a value once it is stored.
 
-        A value that comes in another dtype is first converted to the plan's, so float64 weights
+        A value that comes in another dtype is first converted to the site's, so float64 weights
         in a float32 carrier are rounded twice: give them in the carrier where that matters.
         Simulated rounding lets derivatives pass unchanged; a native conversion rounds them.
 
         Args:
-          place: One of ``PLACES``.
+          site: Where it is stored.
           x: The computed value.
 
         Returns:
-          The stored value, of dtype ``plan.dtype``.
+          The stored value, of dtype ``plan.dtype_at(site)``.
 
         Raises:
-          ValueError: There is no such place, or the plan needs float64 and JAX has it disabled.
+          ValueError: There is no such site, or the plan needs float64 and JAX has it disabled.
         """
         import jax
 
-        _require(place in PLACES, f"A place is one of {', '.join(PLACES)}", repr(place))
-        enabled = jax.dtypes.canonicalize_dtype(self.dtype) == self.dtype
+        _require(site in Site, f"A rounding site is one of {', '.join(Site)}", repr(site))
+        dtype = self.dtype_at(site)
+        enabled = jax.dtypes.canonicalize_dtype(dtype) == dtype
         _require(enabled, f"The plan {self.name} needs jax_enable_x64", "float32 only")
-        x, fmt = x.astype(self.dtype), getattr(self, place)
+        x, fmt = x.astype(dtype), getattr(self, site)
         return x if self.mode == "native" or fmt is None else fmt.round(x)
+
+    def store_state(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """What a cache keeps of a rotated key or a value that is stored as an activation."""
+        return x if self.state == self.activations else self.store(Site.STATE, x)

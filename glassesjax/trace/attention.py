@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.borders import COUNT, border
 from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.decoder import Block, Decoder
-from glassesjax.precision import RoundingPlan, safe_entr
+from glassesjax.precision import safe_entr
 from glassesjax.trace.heads import LayerHeads, attention_rows, by_rows, layer_heads, residuals
 
 
@@ -52,11 +52,10 @@ def attention_statistics(
     """
     if len(tokens) < 1:
         raise ValueError("Wanted one token or more, got none.")
-    plan = RoundingPlan.of_dtype(decoder.dtype)
-    resid = residuals(decoder, tokens, plan).resid[:-1]
+    resid = residuals(decoder, tokens).resid[:-1]
 
     def layer(arrays: tuple[Block, Array]) -> AttentionStatistics:
-        heads = layer_heads(*arrays, plan)
+        heads = layer_heads(*arrays)
         entropy, logit_range, largest, first = by_rows(
             lambda index: _of_rows(heads, index), len(tokens), rows
         )

@@ -24,7 +24,7 @@ from glassesjax.model.config import (
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import Normalize, exact, project
 from glassesjax.model.positions import Layout, alibi_penalty
-from glassesjax.precision import RoundingPlan, euclidean_norm, root_mean_square
+from glassesjax.precision import euclidean_norm, root_mean_square
 from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import Norm, mlp_lipschitz
 
@@ -85,12 +85,11 @@ def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -
         such norm.
     """
     _check(decoder.config, len(tokens), norm)
-    plan = RoundingPlan.of_dtype(decoder.dtype)
     trace: Any = decoder(tokens, keep="attention")[1]  # every field is kept, none is None
     last = jax.tree.map(lambda weight: weight[-1], decoder.blocks)
-    after = last(trace.resid[-1], Layout.line(len(tokens)), plan)[0]
+    after = last(trace.resid[-1], Layout.line(len(tokens)))[0]
     resid_out = jnp.concatenate([trace.resid[1:, -2:], after[None, -2:]])
-    rows = functools.partial(_layer, norm=norm, plan=plan)
+    rows = functools.partial(_layer, norm=norm)
     return jax.lax.map(lambda layer: rows(*layer), (decoder.blocks, trace, resid_out))
 
 
@@ -120,14 +119,13 @@ def _layer(
     after: Array,
     *,
     norm: Norm,
-    plan: RoundingPlan,
 ) -> LayerRows:
-    carrier, config = plan.carrier_dtype, block.config
+    carrier, config = block.plan_of(trace.resid).carrier_dtype, block.config
     wide = lambda x: x.astype(carrier)
     logits, weights = wide(trace.attn_logits), wide(trace.attn_weights)
-    x = block.norm1(trace.resid, plan)
+    x = block.norm1(trace.resid)
     resid, mid = wide(trace.resid[-2:]), wide(trace.resid_mid[-2:])
-    query_lipschitz, increment = _logit_constants(block, x, resid, norm, plan)
+    query_lipschitz, increment = _logit_constants(block, x, resid, norm)
     return LayerRows(
         logits=logits[:, -2, :-1],
         next_logits=logits[:, -1],
@@ -172,16 +170,16 @@ def _radius(points: Float[Array, "*batch n d"], norm: Norm) -> Float[Array, "*ba
 
 
 def _logit_constants(
-    block: Block, x: Array, resid: Array, norm: Norm, plan: RoundingPlan
+    block: Block, x: Array, resid: Array, norm: Norm
 ) -> tuple[Float[Array, " heads"], Float[Array, " heads"]]:
-    config, carrier = block.config, plan.carrier_dtype
+    config, carrier = block.config, block.plan_of(x).carrier_dtype
     heads, positions = config.num_heads, config.positions
     constant = isinstance(config.temperature, ConstantTemperature)
     if not (constant and isinstance(positions, NoPositions | Alibi)):
         unknown = jnp.full(heads, jnp.nan, carrier)
         return unknown, unknown
     # A soft cap has slope at most one, biases of queries cancel, and the prefix has n keys.
-    key = project(x[:-1], block.attention.key, block.attention.key_bias, plan)
+    key = project(x[:-1], block.attention.key, block.attention.key_bias, carrier)
     key = key.reshape(len(key), config.kv_heads, -1)
     key = jnp.repeat(key, heads // config.kv_heads, axis=1)
     query = block.attention.query[...].reshape(heads, config.key_dim, -1).astype(carrier)

@@ -1,6 +1,5 @@
 """How far apart the last representations of two prompts are, for many prompts in one pass."""
 
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ from glassesjax.model.positions import PADDING
 from glassesjax.model.vocabulary import check_prompts, checked_tokens
 from glassesjax.precision import (
     FloatFormat,
-    RoundingPlan,
     euclidean_norm,
     safe_abs,
     same_numbers,
@@ -115,19 +113,16 @@ def _tree(trunk: np.ndarray, members: Sequence[tuple[Tokens, int]]) -> Tree:
     return Tree(tokens, Layout(*(jnp.asarray(part) for part in (position, branch, stem))), rows)
 
 
-@functools.partial(jax.jit, static_argnames=("plan",))
-def _pass(
-    decoder: Decoder, tokens: Array, layout: Layout, rows: Array, plan: RoundingPlan
-) -> Array:
-    y, _ = decoder(tokens, layout, plan=plan, keep="nothing")
-    return y[rows].astype(plan.carrier_dtype)
+@jax.jit
+def _pass(decoder: Decoder, tokens: Array, layout: Layout, rows: Array) -> Array:
+    y, _ = decoder(tokens, layout, keep="nothing")
+    return y[rows].astype(decoder.plan.carrier_dtype)
 
 
 @border()
 def last_representations(
     decoder: Decoder,
     prompts: Sequence[Sequence[int]],
-    plan: RoundingPlan,
     *,
     size: tuple[int, int] | None = None,
 ) -> Float[Array, "prompts model_dim"]:
@@ -136,14 +131,13 @@ def last_representations(
     Source: arXiv 2406.04267v2, section 2: the next token is a function of ``y_n`` only.
 
     Args:
-      decoder: Weights as the plan stores them; its mask must be causal.
+      decoder: Its mask must be causal; it rounds as its plan says.
       prompts: Token numbers of each prompt.
-      plan: Where to round.
       size: Tokens and prompts that each pass is padded to, so that several calls share one
         compiled function; the smallest that fit if absent.
 
     Returns:
-      One row per prompt, in the plan's carrier.
+      One row per prompt, in the carrier of the decoder's plan.
 
     Raises:
       ValueError: A token is not in the vocabulary; or the mask, or a scale shared by all tokens,
@@ -152,8 +146,9 @@ def last_representations(
     if not isinstance(decoder.config.mask, Causal | Window):
         found = type(decoder.config.mask).__name__
         raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
-    if not plan.row_wise:
-        raise ValueError(f"Wanted a plan with a scale for each row at most, got {plan.name}.")
+    if not decoder.plan.row_wise:
+        got = decoder.plan.name
+        raise ValueError(f"Wanted a plan with a scale for each row at most, got {got}.")
     check_prompts(prompts)
     for prompt in prompts:
         checked_tokens(prompt, decoder.config.vocab_size)
@@ -164,7 +159,7 @@ def last_representations(
     for tree in (tree.padded(length) for tree in trees):
         rows = np.zeros(count, np.int32)
         rows[: len(tree.rows)] = list(tree.rows.values())
-        y = _pass(decoder, jnp.asarray(tree.tokens), tree.layout, jnp.asarray(rows), plan)
+        y = _pass(decoder, jnp.asarray(tree.tokens), tree.layout, jnp.asarray(rows))
         states |= dict(zip(tree.rows, y, strict=False))  # y has padding rows at its end
     return jnp.stack([states[prompt] for prompt in prompts])
 

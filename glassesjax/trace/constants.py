@@ -11,7 +11,7 @@ from glassesjax.errors import check_choice
 from glassesjax.model.config import ConstantNorm, DecoderConfig, LayerNorm, NoNorm, RMSNorm
 from glassesjax.model.decoder import Block
 from glassesjax.model.layers import MlpBlock, Normalize, exact, project
-from glassesjax.precision import RoundingPlan, euclidean_norm, root_mean_square, safe_sqrt
+from glassesjax.precision import euclidean_norm, root_mean_square, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
 
 Norm = Literal[1, 2, "inf"]
@@ -93,9 +93,7 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
     return number(jnp.nan)
 
 
-def mlp_slopes(
-    mlp: MlpBlock, x: Float[Array, "seq model_dim"], plan: RoundingPlan
-) -> Float[Array, " seq"]:
+def mlp_slopes(mlp: MlpBlock, x: Float[Array, "seq model_dim"]) -> Float[Array, " seq"]:
     r"""Upper bound on the operator norm of the MLP's derivative at each row.
 
     Gated MLPs, :math:`\psi(x) = W_d (\mathrm{act}(g) \odot u)` with :math:`g = W_g x + b_g` and
@@ -114,16 +112,16 @@ def mlp_slopes(
     Args:
       mlp: The MLP.
       x: Its input rows, normalized.
-      plan: Where the pass rounds; only its carrier counts.
 
     Returns:
       One slope per row.
     """
-    carrier, kind = plan.carrier_dtype, mlp.mlp.kind
+    carrier, kind = mlp.plan_of(x).carrier_dtype, mlp.mlp.kind
     if kind not in ("swiglu", "geglu"):
         return jnp.broadcast_to(mlp_lipschitz(mlp, carrier, 2), (len(x),))
     act = jax.nn.silu if kind == "swiglu" else jax.nn.gelu
-    gate, up = project(x, mlp.gate, mlp.gate_bias, plan), project(x, mlp.up, mlp.up_bias, plan)
+    gate = project(x, mlp.gate, mlp.gate_bias, carrier)
+    up = project(x, mlp.up, mlp.up_bias, carrier)
     value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
     size = lambda weight: operator_norm(weight[...].astype(carrier))
     largest = lambda entries: jnp.max(jnp.abs(entries), axis=-1)
@@ -215,7 +213,6 @@ def layer_constants(
     block: Block,
     resid: Float[Array, "seq model_dim"],
     resid_mid: Float[Array, "seq model_dim"],
-    plan: RoundingPlan,
     sigma: Float[Array, " seq"] | None = None,
 ) -> LayerConstants:
     r"""What bounds one layer's derivative at the residual stream of a pass.
@@ -232,17 +229,16 @@ def layer_constants(
       block: The layer.
       resid: Residual stream before it.
       resid_mid: The same after its attention.
-      plan: Where the pass rounds; only its carrier counts.
       sigma: Slope of the MLP at each token; from the weights if absent.
 
     Returns:
       The layer's constants, in the carrier.
     """
-    config, carrier = block.config, plan.carrier_dtype
+    config, carrier = block.config, block.plan_of(resid).carrier_dtype
     parallel, (keep, share) = config.block == "parallel", residual_shares(config)
     source = resid if parallel else resid_mid
     if sigma is None:
-        sigma = mlp_slopes(block.mlp, block.norm2(source, plan), plan)
+        sigma = mlp_slopes(block.mlp, block.norm2(source))
     moved = sigma * norm_slopes(block.norm2, source, carrier)
     skip = jnp.full_like(moved, abs(keep))
     return LayerConstants(

@@ -25,7 +25,6 @@ from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout, alibi_slopes, rotate
 from glassesjax.model.temperature import entropy_factors, length_factors
-from glassesjax.precision import RoundingPlan
 
 ADAPTIVE_UNBOUNDED = (
     "Wanted a decoder of constant temperature or scalable softmax; found AdaptiveTemperature: "
@@ -56,7 +55,6 @@ class LayerHeads(NamedTuple):
 def layer_heads(
     block: Block,
     resid: Float[Array, "seq model_dim"],
-    plan: RoundingPlan,
     until: Int[Array, "seq groups"] | None = None,
 ) -> LayerHeads:
     """What one layer's attention rows are made of, for one ordinary sequence.
@@ -64,16 +62,14 @@ def layer_heads(
     Args:
       block: The layer.
       resid: Residual stream before it.
-      plan: Where the pass rounds.
       until: As ``Layout.until``, where a bounded state forgets.
 
     Returns:
       Queries, keys and values as the pass stores them, then in its carrier; a plan's rounding of
       logits and weights is left out.
     """
-    config, carrier, length = block.config, plan.carrier_dtype, len(resid)
-    x = plan.store("activations", block.norm1(resid, plan))
-    projected = block.attention.heads(x, Layout.line(length), plan)
+    config, carrier, length = block.config, block.plan_of(resid).carrier_dtype, len(resid)
+    projected = block.heads(resid, Layout.line(length))
     query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
     first, last = _seen(config.mask, length)
     cap = jnp.inf if config.attn_softcap is None else config.attn_softcap
@@ -215,7 +211,6 @@ class Residuals(NamedTuple):
 def residuals(
     decoder: Decoder,
     tokens: Int[Array, " seq"],
-    plan: RoundingPlan,
     until: Int[Array, "layers seq groups"] | None = None,
 ) -> Residuals:
     """The residual stream of one pass, the last layer's output included.
@@ -223,17 +218,16 @@ def residuals(
     Args:
       decoder: Any decoder.
       tokens: One sequence.
-      plan: Where to round.
       until: As for ``Decoder.represent``.
 
     Returns:
       Two arrays of layers x seq x model_dim numbers: no attention is kept.
     """
-    layout, start = Layout.line(len(tokens)), decoder.enter(tokens, plan=plan)
+    layout, start = Layout.line(len(tokens)), decoder.enter(tokens)
 
     def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Any]:
         block, gone = layer
-        return block(resid, layout._replace(until=gone), plan, keep="residual")
+        return block(resid, layout._replace(until=gone), keep="residual")
 
     after, trace = jax.lax.scan(run, start, (decoder.blocks, until))
     return Residuals(jnp.concatenate([trace.resid, after[None]]), trace.resid_mid)

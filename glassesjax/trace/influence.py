@@ -14,7 +14,7 @@ from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
-from glassesjax.precision import RoundingPlan, safe_sqrt
+from glassesjax.precision import Site, safe_sqrt
 from glassesjax.trace.pullback import layer_pullback
 from glassesjax.trace.rollout import Until
 
@@ -224,7 +224,7 @@ def _exact(
         return _Sums(peak, square, along, old * total.gram + new * found.gram), None
 
     size, length = decoder.config.model_dim, walk.resid.shape[1]
-    zero = jnp.zeros((decoder.config.num_layers + 1 - least, length), walk.plan.carrier_dtype)
+    zero = jnp.zeros((decoder.config.num_layers + 1 - least, length), walk.carrier)
     gram = jnp.zeros((len(grams), length, size, size), zero.dtype)
     (peak, square, along, gram), _ = jax.lax.scan(add, _Sums(zero, zero, zero, gram), cotangents)
     unit, chosen = _unit(peak), jnp.asarray([row - least for row in rows])
@@ -298,15 +298,15 @@ class _Walk:
 
     def __init__(self, decoder: Decoder, start: Array, freeze: bool, until: Until) -> None:
         self.decoder, self.freeze, self.until = decoder, freeze, until
-        self.plan = RoundingPlan.of_dtype(decoder.dtype)
+        self.carrier = decoder.plan.carrier_dtype
         resid = decoder.enter(start) if start.ndim == 1 else start
         self.line = Layout.line(len(resid))
         kept: Any = decoder.represent(resid, until=until)[1].resid  # which is kept, not None
         self.resid: Array = kept
         # Each row's vectors in units of their own, the stream after the last layer included.
         layout = self.line._replace(until=self._until(-1))
-        after, _ = self._block(-1)(self.resid[-1], layout, self.plan, keep="nothing")
-        streams = jnp.concatenate([self.resid, after[None]]).astype(self.plan.carrier_dtype)
+        after, _ = self._block(-1)(self.resid[-1], layout, keep="nothing")
+        streams = jnp.concatenate([self.resid, after[None]]).astype(self.carrier)
         self.input_unit = _unit(jnp.max(jnp.abs(streams), axis=-1))
         self.inputs = streams / self.input_unit[..., None]
         squares = jnp.sum(jnp.square(self.inputs), axis=-1)
@@ -329,23 +329,23 @@ class _Walk:
             after = row
         peaks, squares, along = (jnp.concatenate(each) for each in zip(*measured, strict=True))
         shape = 0, self.resid.shape[1], batch.shape[1], batch.shape[1]
-        chosen = [gram[row][None] for row in grams] or [jnp.zeros(shape, self.plan.carrier_dtype)]
+        chosen = [gram[row][None] for row in grams] or [jnp.zeros(shape, self.carrier)]
         return _Sums(peaks, squares, along, jnp.concatenate(chosen))
 
     def _from_top(self, batch: Array, least: int) -> list[tuple[int, Array]]:
         """The row before the final norm, and the last layer's, of which only y_n is asked."""
         count = len(self.resid)
-        final = lambda x: self.plan.store("output", self.decoder.final_norm(x, self.plan))
+        final = lambda x: self.decoder.plan.store(Site.OUTPUT, self.decoder.final_norm(x))
         block, layout = self._block(-1), self.line._replace(until=self._until(-1))
-        heads = block.heads(self.resid[-1], layout, self.plan, last=1)
-        joined = block.attention.mix(*heads, layout, self.plan, self.freeze)
-        out = block.rest(self.resid[-1, -1:], joined, self.plan)
+        heads = block.heads(self.resid[-1], layout, last=1)
+        joined = block.attention.mix(*heads, layout, self.freeze)
+        out = block.rest(self.resid[-1, -1:], joined)
         (top,) = jax.vmap(jax.vjp(final, out)[1])(batch[:, None])
         top = jnp.pad(top, ((0, 0), (self.resid.shape[1] - 1, 0), (0, 0)))
         if least == count:
             return [(count, top)]
         pull = layer_pullback(
-            block, self.resid[-1], layout, self.plan, freeze=self.freeze, last=1, finish=final
+            block, self.resid[-1], layout, freeze=self.freeze, last=1, finish=final
         )
         return [(count, top), (count - 1, pull(batch[:, None]))]
 
@@ -355,7 +355,7 @@ class _Walk:
         def step(cotangent: Array, layer: tuple[Any, ...]) -> tuple[Array, Squares]:
             block, resid, vectors, gone = layer
             layout = self.line._replace(until=gone)
-            pull = layer_pullback(block, resid, layout, self.plan, freeze=self.freeze)
+            pull = layer_pullback(block, resid, layout, freeze=self.freeze)
             cotangent = pull(cotangent)
             return cotangent, self._measure(cotangent, vectors)
 
@@ -380,10 +380,10 @@ class _Walk:
         return peak, jnp.sum(jnp.square(scaled), axis=-1), jnp.square(along)
 
     def _scaled(self, cotangent: Float[Array, "*rows batch seq model_dim"]) -> tuple[Array, Array]:
-        wide = cotangent.astype(self.plan.carrier_dtype)
+        wide = cotangent.astype(self.carrier)
         peak = jnp.max(jnp.abs(wide), axis=(-3, -1))
         return peak, wide / _unit(peak)[..., None, :, None]
 
     def _gram(self, cotangent: Array) -> Float[Array, "seq model_dim model_dim"]:
         _, scaled = self._scaled(cotangent)
-        return exact("bsd,bse->sde", scaled, scaled, self.plan.carrier_dtype)
+        return exact("bsd,bse->sde", scaled, scaled, self.carrier)

@@ -13,7 +13,7 @@ from glassesjax.model.decoder import Block
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout, alibi_penalty
 from glassesjax.model.temperature import length_factors
-from glassesjax.precision import RoundingPlan
+from glassesjax.precision import Site
 
 # Query rows at once: a head's pairs of them and 512 keys in float32 fill a quarter megabyte.
 PULLBACK_ROWS = 128
@@ -27,7 +27,6 @@ def layer_pullback(
     block: Block,
     resid: Float[Array, "seq model_dim"],
     layout: Layout,
-    plan: RoundingPlan,
     *,
     freeze: bool,
     last: int | None = None,
@@ -41,7 +40,6 @@ def layer_pullback(
       block: The layer's weights.
       resid: The layer's input.
       layout: Where each row stands.
-      plan: Where to round.
       freeze: Takes attention weights as constants.
       last: How many rows of the output have cotangents; all if absent.
       finish: A function of the layer's output, differentiated with it.
@@ -49,12 +47,12 @@ def layer_pullback(
     Returns:
       The function.
     """
-    heads, pull_heads = jax.vjp(lambda x: block.heads(x, layout, plan, last=last), resid)
+    heads, pull_heads = jax.vjp(lambda x: block.heads(x, layout, last=last), resid)
     rows = len(heads[0])
-    mixed = block.attention.mix(*heads, layout, plan, freeze)
-    rest = lambda x, joined: finish(block.rest(x, joined, plan))
+    mixed = block.attention.mix(*heads, layout, freeze)
+    rest = lambda x, joined: finish(block.rest(x, joined))
     pull_rest = jax.vjp(rest, resid[-rows:], mixed)[1]
-    pull_mix = _mix_pullback(block, heads, layout, plan, freeze)
+    pull_mix = _mix_pullback(block, heads, layout, freeze)
 
     def pull(cotangents: Array) -> Array:
         past, joined = jax.vmap(pull_rest)(cotangents)
@@ -65,16 +63,17 @@ def layer_pullback(
 
 
 def _mix_pullback(
-    block: Block, heads: Heads, layout: Layout, plan: RoundingPlan, freeze: bool
+    block: Block, heads: Heads, layout: Layout, freeze: bool
 ) -> Callable[[Float[Array, "batch query joined"]], Heads]:
+    plan = block.attention.plan_of(heads[0])
     # An adaptive factor depends on its whole row, and with it every derivative.
     adaptive = isinstance(block.config.temperature, AdaptiveTemperature)
-    if freeze or adaptive or {"attn_logits", "attn_weights"} & plan.formats.keys():
-        mix = lambda q, k, v: block.attention.mix(q, k, v, layout, plan, freeze)
+    if freeze or adaptive or {Site.ATTN_LOGITS, Site.ATTN_WEIGHTS} & plan.formats.keys():
+        mix = lambda q, k, v: block.attention.mix(q, k, v, layout, freeze)
         pull = jax.vjp(mix, *heads)[1]
         # Frozen, it is one product with shared weights; else, pairs of tokens per cotangent.
         return jax.vmap(pull) if freeze else lambda joined: jax.lax.map(pull, joined)
-    parts = _parts(block.attention, plan, heads, layout)
+    parts = _parts(block.attention, heads, layout)
     kv_heads, width = block.config.kv_heads, block.config.value_dim
 
     def pull_mix(joined: Array) -> Heads:
@@ -101,30 +100,23 @@ class _Part(NamedTuple):
     mean: Float[Array, "kv_heads n value_dim"]
 
 
-def _parts(attention: Attention, plan: RoundingPlan, heads: Heads, layout: Layout) -> list[_Part]:
+def _parts(attention: Attention, heads: Heads, layout: Layout) -> list[_Part]:
     query, key, _ = heads
     first, ordered = len(key) - len(query), isinstance(attention.config.mask, Causal | Window)
     starts = range(0, len(query), PULLBACK_ROWS)
     bounds = [(start, min(start + PULLBACK_ROWS, len(query))) for start in starts]
     seen = [slice(0, first + stop if ordered else None) for _, stop in bounds]
     cut = [(slice(*rows), keys) for rows, keys in zip(bounds, seen, strict=True)]
-    return [_part(attention, plan, heads, layout, rows, keys) for rows, keys in cut]
+    return [_part(attention, heads, layout, rows, keys) for rows, keys in cut]
 
 
-def _part(
-    attention: Attention,
-    plan: RoundingPlan,
-    heads: Heads,
-    layout: Layout,
-    rows: slice,
-    keys: slice,
-) -> _Part:
-    config, carrier = attention.config, plan.carrier_dtype
+def _part(attention: Attention, heads: Heads, layout: Layout, rows: slice, keys: slice) -> _Part:
+    config, carrier = attention.config, attention.plan_of(heads[0]).carrier_dtype
     asking = last_rows(layout, len(heads[0]))
     asking = jax.tree.map(lambda field: field[rows], asking)
     layout = jax.tree.map(lambda field: field[keys], layout)
     query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
-    logits = scores(config, plan, query, asking, key, layout)
+    logits = scores(config, carrier, query, asking, key, layout)
     slope = jnp.full_like(logits, config.scale)
     if config.attn_softcap is not None:
         capped = logits

@@ -135,10 +135,8 @@ def _run(
     decoder: Decoder, tokens: Int[Array, " seq"], until: Array | None, at: Array | int = -1
 ) -> _Pass:
     check_past(decoder.config, len(tokens))
-    plan = RoundingPlan.of_dtype(decoder.dtype)
-    resid, resid_mid = (
-        x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, plan, until)
-    )
+    plan = decoder.plan
+    resid, resid_mid = (x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, until))
     # Of the token n no row that follows tells anything, be it padding or the answer itself.
     place = jnp.arange(len(tokens), dtype=jnp.int32)
     read = place <= jnp.asarray(at, jnp.int32) % len(tokens)
@@ -188,7 +186,7 @@ def rollout(
 
     def multiply(row: Array, layer: tuple[Block, Array, Array, Array | None]) -> Array:
         block, resid, share, gone = layer
-        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan, gone)
+        heads = layer_heads(block, resid.astype(run.plan.dtype), gone)
         mean = lambda index: jnp.mean(attention_rows(heads, index)[1], axis=0)
         return (1 - share) * row + share * times_rows(row, mean, rows)
 
@@ -245,8 +243,8 @@ def printed_bound(
     def multiply(row: Array, layer: _Layer) -> Array:
         block, resid, resid_mid, slopes, gone = layer
         resid = resid.astype(run.plan.dtype)
-        heads = layer_heads(block, resid, run.plan, gone)
-        constants = layer_constants(block, resid, resid_mid, run.plan, slopes)
+        heads = layer_heads(block, resid, gone)
+        constants = layer_constants(block, resid, resid_mid, slopes)
         return _times_printed(row, heads, constants, rows)
 
     last_scale = norm_slopes(decoder.final_norm, run.after[at], run.plan.carrier_dtype)
@@ -304,8 +302,8 @@ def block_stack(
 
     def layer(arrays: _Layer) -> tuple[LayerHeads, LayerConstants]:
         block, resid, resid_mid, slopes, gone = arrays
-        heads = layer_heads(block, resid.astype(run.plan.dtype), run.plan, gone)
-        return heads, layer_constants(block, resid, resid_mid, run.plan, slopes)
+        heads = layer_heads(block, resid.astype(run.plan.dtype), gone)
+        return heads, layer_constants(block, resid, resid_mid, slopes)
 
     layers = (decoder.blocks, run.resid, run.resid_mid, sigma, until)
     heads, constants = jax.lax.map(layer, layers)

@@ -12,7 +12,7 @@ from glassesjax.borders import border
 from glassesjax.model.config import ConstantTemperature, DecoderConfig, NoPositions, RMSNorm
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
-from glassesjax.precision import RoundingPlan, euclidean_norm
+from glassesjax.precision import euclidean_norm
 from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz, norm_slopes
 
 # Roundings of a norm, an exponential or a GELU beside its sums, with room for a library whose
@@ -50,16 +50,16 @@ def score_roundoff(
       ValueError: Another kind of decoder, whose roundings are not counted here.
     """
     _check(decoder.config)
-    plan, resid = RoundingPlan.of_dtype(decoder.dtype), decoder.enter(tokens, layout)
-    root, total = jnp.sqrt(jnp.asarray(len(tokens), decoder.dtype)), jnp.zeros((), decoder.dtype)
+    plan, resid = decoder.plan, decoder.enter(tokens, layout)
+    root, total = jnp.sqrt(jnp.asarray(len(tokens), plan.dtype)), jnp.zeros((), plan.dtype)
     for layer in range(decoder.config.num_layers):
         block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.blocks)
-        resid, trace = block(resid, layout, plan)
-        local = _rounded(block, trace.resid, trace.resid_mid, resid, plan)
+        resid, trace = block(resid, layout)
+        local = _rounded(block, trace.resid, trace.resid_mid, resid)
         total = total + _slope(decoder, resid, layout, layer + 1, at) * root * local
-    dim, y = decoder.config.model_dim, decoder.final_norm(resid, plan)[at]
+    dim, y = decoder.config.model_dim, decoder.final_norm(resid)[at]
     out = _rows(decoder.unembedding) * euclidean_norm(y) * (2 * dim + FEW)
-    return (total + out) * jnp.finfo(decoder.dtype).eps / 2
+    return (total + out) * jnp.finfo(plan.dtype).eps / 2
 
 
 def _check(config: DecoderConfig) -> None:
@@ -93,20 +93,21 @@ def _rows(x: Float[Array, "rows width"]) -> Float[Array, ""]:
     return jnp.max(euclidean_norm(x))
 
 
-def _rounded(block: Block, resid: Array, mid: Array, after: Array, plan: RoundingPlan) -> Array:
+def _rounded(block: Block, resid: Array, mid: Array, after: Array) -> Array:
     """What one layer rounds at a token, at most, in units of u."""
     config, attention, mlp = block.config, block.attention, block.mlp
     dim, key, count = config.model_dim, config.key_dim, len(resid)
     size = lambda weight: euclidean_norm(weight[...], axis=(0, 1))
-    x = _rows(block.norm1(resid, plan))
+    x = _rows(block.norm1(resid))
     logit = abs(config.scale) * size(attention.query) * size(attention.key) * x * x
     weights = 2 * (4 * dim + key + 3 * FEW) * logit + count + FEW
     mixed = config.num_heads**0.5 * size(attention.value) * x
     attended = size(attention.output) * mixed
     terms = weights + 2 * dim + count + config.num_heads * key + FEW
     error = attended * terms + _rows(mid)
-    inner = norm_slopes(block.norm2, mid, plan.carrier_dtype)
-    factor = 1 + mlp_lipschitz(mlp, plan.carrier_dtype, 2) * jnp.max(inner)
-    hidden = GELU_LIPSCHITZ * size(mlp.up) * _rows(block.norm2(mid, plan))
+    carrier = block.plan_of(resid).carrier_dtype
+    inner = norm_slopes(block.norm2, mid, carrier)
+    factor = 1 + mlp_lipschitz(mlp, carrier, 2) * jnp.max(inner)
+    hidden = GELU_LIPSCHITZ * size(mlp.up) * _rows(block.norm2(mid))
     update = size(mlp.down) * hidden * (2 * dim + config.mlp_dim + 2 * FEW)
     return factor * error + update + _rows(after)

@@ -11,7 +11,6 @@ from glassesjax import draws
 from glassesjax.borders import COUNT, border
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
-from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import example
 from glassesjax.tasks.task import NONE, LengthMix, Task
@@ -51,19 +50,17 @@ def evaluate(
     *,
     size: int,
     count: int,
-    plan: RoundingPlan | None = None,
 ) -> Score:
     """A decoder's answers to examples of one length, or of a mix.
 
     Args:
-      decoder: Master weights; they are stored as the plan stores them.
+      decoder: It rounds as its plan says.
       task: What is asked.
       glasses: How it is laid out.
       key: Of the examples.
       length: Of each item, or how often each length: one compilation serves all of a size.
       size: Length that rows have room for.
       count: Examples.
-      plan: Where to round; no rounding beside the weights' own dtype if absent.
 
     Returns:
       The score.
@@ -79,10 +76,10 @@ def evaluate(
         raise BadInput(f"{wanted}; found {mix.low} to {mix.high}.")
     lengths, examples = draws.split(key)
     drawn = draws.over(mix.draw, key)(draws.split(lengths, count))
-    return _evaluate(decoder, task, glasses, examples, drawn, size=size, plan=plan)
+    return _evaluate(decoder, task, glasses, examples, drawn, size=size)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "glasses", "size", "plan"))
+@functools.partial(jax.jit, static_argnames=("task", "glasses", "size"))
 def _evaluate(
     decoder: Decoder,
     task: Task,
@@ -91,14 +88,12 @@ def _evaluate(
     lengths: Int[Array, " count"],
     *,
     size: int,
-    plan: RoundingPlan | None,
 ) -> Score:
     make = lambda key, length: example(task, glasses, key, length, size)
     rows = draws.over(make, key)(draws.split(key, len(lengths)), lengths)
     rows = first_asked(decoder.config, rows)
-    stored = decoder if plan is None else decoder.stored(plan)
     # Few at a time: attention over long rows, of all examples at once, would not fit.
-    scores = jax.lax.map(lambda row: answers(stored, row, plan), rows, batch_size=AT_ONCE)
+    scores = jax.lax.map(lambda row: answers(decoder, row), rows, batch_size=AT_ONCE)
     own = jnp.take_along_axis(scores, rows.tokens[..., None], axis=-1)[..., 0]
     others = jnp.where(jax.nn.one_hot(rows.tokens, scores.shape[-1], dtype=bool), -jnp.inf, scores)
     lead = own - jnp.max(others, axis=-1)

@@ -12,7 +12,6 @@ from glassesjax import draws
 from glassesjax.borders import COUNT, border
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
-from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.layout import Example, batch
 from glassesjax.train.optimizer import optimizer
 from glassesjax.train.recipe import Recipe, check_hidden
@@ -76,28 +75,28 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
     )
 
 
-def answers(decoder: Decoder, row: Example, plan: RoundingPlan | None) -> Float[Array, "seq vocab"]:
+def answers(decoder: Decoder, row: Example) -> Float[Array, "seq vocab"]:
     """Scores for each token of a row, given all before it, or all before the answer.
 
     A decoder whose tokens see later ones gets the row without its answer: only the first scored
     token's scores mean something (``train.unmasked``).
 
     Args:
-      decoder: Weights as the plan stores them.
+      decoder: It rounds as its plan says.
       row: One example.
-      plan: Where to round.
 
     Returns:
-      Scores in the plan's carrier; those of the first token, which nothing precedes, are zero.
+      Scores in the carrier of the decoder's plan; those of the first token, which nothing
+      precedes, are zero.
     """
-    y, _ = decoder(*shown(decoder.config, row), plan=plan, keep="nothing")
-    return jnp.roll(decoder.logits(y, plan=plan), 1, axis=0).at[0].set(0)
+    y, _ = decoder(*shown(decoder.config, row), keep="nothing")
+    return jnp.roll(decoder.logits(y), 1, axis=0).at[0].set(0)
 
 
 def _lost(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array]:
     """Sum of the losses of a batch's scored tokens, and how many were ranked first."""
-    stored = decoder if recipe.plan is None else decoder.stored(recipe.plan)
-    scores = jax.vmap(lambda row: answers(stored, row, recipe.plan))(rows).astype(jnp.float32)
+    rounding = decoder.at(recipe.plan)
+    scores = jax.vmap(lambda row: answers(rounding, row))(rows).astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, rows.tokens)
     right = rows.scored & (jax.lax.argmax(scores, 2, jnp.int32) == rows.tokens)
     return jnp.sum(jnp.where(rows.scored, losses, 0)), jnp.sum(right, dtype=jnp.int32)
@@ -150,7 +149,7 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
 
     Args:
       learners: Stacked on a leading axis (``jax.tree.map(jnp.stack, ...)``); they are given up.
-        A mark of how their weights were stored is taken off, since an update moves them.
+        A rounding plan of theirs is taken off, since an update moves the weights.
       recipe: How they are trained.
       steps: Steps in this call.
 
@@ -161,15 +160,12 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
     def one(learner: Learner) -> tuple[Learner, Told]:
         return jax.lax.scan(lambda now, _: _step(now, recipe), learner, length=steps)
 
-    learners, told = draws.over(one, learners.key)(_unmarked(learners))
+    learners, told = draws.over(one, learners.key)(_without_plan(learners))
     return in_place(learners), told
 
 
-def _unmarked(learners: Learner) -> Learner:
+def _without_plan(learners: Learner) -> Learner:
     def clear(node: Any) -> Any:  # noqa: ANN401  (a decoder, also one of moments, or an array)
-        if isinstance(node, Decoder):
-            node = jax.tree.map(lambda weight: weight, node)
-            node.stored_as = None
-        return node
+        return node.at(None) if isinstance(node, Decoder) else node
 
     return jax.tree.map(clear, learners, is_leaf=lambda node: isinstance(node, Decoder))

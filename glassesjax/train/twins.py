@@ -11,7 +11,6 @@ from glassesjax import draws
 from glassesjax.borders import border
 from glassesjax.model import Decoder
 from glassesjax.model.positions import PADDING, Layout
-from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import Example, lay_out
 from glassesjax.tasks.task import NONE, Task
@@ -102,32 +101,28 @@ def all_twins(
 
 
 @border()
-@functools.partial(jax.jit, static_argnames=("plan",))
+@jax.jit
 def answer_twins(
     decoder: Decoder,
     tokens: Int[Array, "pairs 2 seq"],
     asked: Int[Array, "pairs 2"],
-    *,
-    plan: RoundingPlan,
 ) -> TwinAnswers:
     """A decoder's answers to many pairs, a few rows at a time.
 
     Args:
-      decoder: Master weights; they are stored as the plan stores them.
+      decoder: It rounds as its plan says.
       tokens: Of ``all_twins``; as many pairs as fill groups of ``AT_ONCE`` rows cost the least.
       asked: Likewise.
-      plan: Where to round.
 
     Returns:
-      Representations and scores in the plan's dtypes.
+      Representations and scores in the dtypes of the decoder's plan.
     """
-    stored = decoder.stored(plan)
 
     def one(row: tuple[Array, Array]) -> tuple[Array, Array]:
         tokens, asked = row
-        y, _ = stored(tokens, _until(asked, len(tokens)), plan=plan, keep="nothing")
+        y, _ = decoder(tokens, _until(asked, len(tokens)), keep="nothing")
         y = jax.lax.dynamic_slice_in_dim(y, asked - 1, 1)
-        return y[0], stored.logits(y, plan=plan)[0]
+        return y[0], decoder.logits(y)[0]
 
     flat = lambda x: x.reshape(-1, *x.shape[2:])
     y, scores = jax.lax.map(one, (flat(tokens), flat(asked)), batch_size=AT_ONCE)

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from glassesjax import draws
 from glassesjax.cache import KVCache, policy, state_bytes
 from glassesjax.cache.attend import attend
 from glassesjax.cache.retention import held_to_end, lifetimes
 from glassesjax.cache.slots import EMPTY, forget, write
 from glassesjax.cache.spacing import compress_gap
 from glassesjax.model import DecoderConfig, NoPositions
-from glassesjax.precision import RoundingPlan
+from glassesjax.model.attention import Attention
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.decoders import U
 
@@ -99,8 +100,8 @@ def _weights(logits: Float[Array, "heads places"]) -> Float[Array, "one places"]
     )
     query = jnp.eye(2, dtype=logits.dtype)[None] / config.scale  # one row of two heads
     cached, now = jnp.arange(3, dtype=jnp.int32)[None], jnp.full(1, 2, jnp.int32)
-    plan = RoundingPlan.of_dtype(logits.dtype)
-    _, weights = attend(config, plan, query, logits.T[None], logits.T[None], cached, now)
+    attention = Attention(config, key=draws.root_key(0), dtype=logits.dtype)  # no weight is read
+    _, weights = attend(attention, query, logits.T[None], logits.T[None], cached, now)
     return jnp.mean(weights[:, 0], axis=0)[None]
 
 

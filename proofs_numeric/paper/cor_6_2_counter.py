@@ -65,11 +65,11 @@ class Run(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="plan")
 def _pass(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> tuple[Array, ...]:
-    decoder = decoder.stored(plan)
-    y, trace = decoder(tokens, plan=plan)
+    decoder = decoder.at(plan)
+    y, trace = decoder(tokens)
     entered, between = jnp.asarray(trace.resid), jnp.asarray(trace.resid_mid)
     stream = jnp.concatenate([entered, between, y[None]])
-    return y, jnp.argmax(decoder.logits(y, plan=plan), axis=-1) - len(SYMBOLS), stream
+    return y, jnp.argmax(decoder.logits(y), axis=-1) - len(SYMBOLS), stream
 
 
 def _run(reading: Reading, plan: RoundingPlan, length: int) -> Run:

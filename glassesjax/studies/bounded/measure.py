@@ -21,6 +21,8 @@ from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import check_unread, reading_limit
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.precision import RoundingPlan
+from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.bounded.records import DistanceRow, TokenRow
 from glassesjax.studies.bounded.rows import (
     Cell,
@@ -115,15 +117,10 @@ def measure(
     wanted = [cell for cell in cells(settings, positions, model) if not done(cell.last_key)]
     for cell in wanted:
         with jax.enable_x64(settings.format == "f64"):
-            decoder = _in_format(model.decoder, settings.format)
+            decoder = model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
             over = _collapse if cell.kind == "collapse" else _influence
             rows = list(over(settings, cell, decoder, model))
         yield cell.name, rows
-
-
-def _in_format(decoder: Decoder, name: str) -> Decoder:
-    dtype = {"f32": jnp.float32, "f64": jnp.float64}[name]
-    return jax.tree.map(lambda weight: weight.astype(dtype), decoder)
 
 
 def _collapse(

@@ -10,7 +10,7 @@ weights in reference precision after both are stored in the format.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,12 @@ from jaxtyping import Array
 from glassesjax.cache.slots import check_order
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
+from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.rows import (
+    UNROUNDED,
     Cell,
     Curve,
     Pairs,
@@ -116,9 +118,7 @@ class _Passes:
         sizes = [pass_size(family) for family in trees]
         # All passes have one size: one compiled function a plan, whatever the family.
         self._size = tuple(max(side) for side in zip(*sizes, strict=True))
-        store = lambda plan: jax.jit(lambda decoder: decoder.stored(plan))(model.decoder)
-        # What one format needs: the unrounded, the stored and the narrow weights. They are large.
-        self._decoder = functools.lru_cache(maxsize=3)(store)
+        self._model, self._rounded = model.decoder, (F32, model.decoder)
         self._states: dict[tuple[RoundingPlan, str], tuple[Array, Array]] = {}
 
     def __call__(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
@@ -129,26 +129,39 @@ class _Passes:
 
     def unembedding(self, plan: RoundingPlan) -> Array:
         """The rows that turn such representations into logits."""
-        return self._decoder(plan).unembedding.astype(jnp.float64)
+        return self._decoder(plan).unembedding
 
     def finite(self, family: str) -> list[bool]:
         """At which lengths the unrounded pass gives finite representations, and logits."""
-        first, second = (jnp.isfinite(y).all(axis=-1) for y in self(WIDE, family))
+        first, second = (jnp.isfinite(y).all(axis=-1) for y in self(UNROUNDED, family))
         return jax.device_get(first & second & self._unembeds).tolist()
 
     @functools.cached_property
     def _unembeds(self) -> Array:
-        return jnp.isfinite(self._decoder(WIDE).unembedding).all()
+        return jnp.isfinite(self._model.unembedding).all()
 
     def _run(self, plan: RoundingPlan, family: str) -> tuple[Array, Array]:
         pair = self.pairs[family]
         prompts = [*pair.shorter, *pair.longer]
-        y = last_representations(self._decoder(plan), prompts, plan, size=self._size)
+        y = last_representations(self._decoder(plan), prompts, size=self._size)
         y = y.astype(jnp.float64)  # exact; all distances are taken in float64
         return y[: len(pair.shorter)], y[len(pair.shorter) :]
 
+    def _decoder(self, plan: RoundingPlan) -> Decoder:
+        """The decoder under a plan.
 
-WIDE = RoundingPlan.wide(F64)
+        Plans of one format share its weights, which are freed before those of the next are made.
+        """
+        number = cast("FloatFormat", plan.weights or F32)
+        if self._rounded[0] != number:
+            self._rounded = (F32, self._model)
+            if number != F32:
+                mode = own_mode(number)
+                stored = RoundingPlan(weights=number, mode=mode, carrier=F32)
+                self._rounded = (number, self._model.at(stored))
+        return self._rounded[1].at(plan)
+
+
 SINGLE = RoundingPlan.everywhere(F32, mode="native")
 
 
@@ -167,14 +180,14 @@ def own_mode(number: FloatFormat) -> Literal["native", "simulated"]:
 def _stored_plan(number: FloatFormat) -> RoundingPlan:
     """Wide arithmetic on weights as the format stores them; our weights are float32 already."""
     if number.contains(F32):
-        return WIDE
-    return RoundingPlan(weights=number, mode="simulated", carrier=F64)
+        return UNROUNDED
+    return RoundingPlan(weights=number, mode=own_mode(number), carrier=F64)
 
 
 def _curves(cell: Cell, passes: _Passes) -> list[Curve]:
     number = known_format(cell.format)
     stored, own_plan = _stored_plan(number), _own_plan(number)
-    master, wide = passes(WIDE, cell.family), passes(stored, cell.family)
+    master, wide = passes(UNROUNDED, cell.family), passes(stored, cell.family)
     single, _ = passes(SINGLE, cell.family)
     finest = wide_resolution(master[0], single, wide[0], number)
     storage = RoundingPlan(output=number, mode="simulated", carrier=F64)

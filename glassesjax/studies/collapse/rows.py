@@ -44,6 +44,10 @@ class Pairs(NamedTuple):
     """Whether the theorem's hypothesis on the two prompts holds, by length."""
 
 
+# Float64 arithmetic on the model's float32 weights, which stay as narrow as they were read.
+UNROUNDED = RoundingPlan(weights=F32, mode="native", carrier=F64)
+
+
 class Curve(NamedTuple):
     """Two stacks of representations to be compared, and how the rows are named."""
 
@@ -126,7 +130,7 @@ def _rows(
                 equal_coordinates=int(apart.equal_coordinates[index]),
                 unit_roundoff=number.unit_roundoff,
                 dtype=curve.plan.dtype.name,
-                rounding="none" if curve.plan.mode == "wide" else curve.plan.name,
+                rounding="none" if curve.plan == UNROUNDED else curve.plan.name,
                 answer=answer,
                 certificate=certificate,
                 detection=detections[index] if norm == "l2" else None,
@@ -216,7 +220,8 @@ def _answers(
     """The greedy token of each shorter prompt, and whether the longer one must share it."""
     if curve.unembedding is None:
         return [(None, None)] * count
-    margins = jax.device_get(margin_certificates(curve.first, curve.second, curve.unembedding))
+    unembedding = curve.unembedding.astype(curve.first.dtype)  # exact
+    margins = jax.device_get(margin_certificates(curve.first, curve.second, unembedding))
     answers = [
         Answer(token=int(t), token_text=model.tokenizer.token_text(int(t)), margin=float(m))
         if not np.isnan(m)

@@ -166,7 +166,7 @@ def measure(
 def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
     decoder = model.decoder
     with jax.enable_x64(settings.format == "f64"):
-        return unroll(decoder if settings.format == "f32" else decoder.stored(settings.plan))
+        return unroll(decoder.at(settings.plan))
 
 
 def _beside(settings: GenerateSettings, job: Job) -> Job | None:
@@ -208,7 +208,6 @@ def _steps(
             mode=settings.mode,
             stop=job.stop_tokens,
             ended=writing.push,
-            plan=settings.plan,
         )
     state, arrays, step = job.saved.state, job.saved.arrays, int(job.saved.info["step"])
     state = state if job.policy.bounded else grown(state, job.slots)
@@ -222,7 +221,6 @@ def _steps(
         seed=settings.seed,
         stop=job.stop_tokens,
         ended=writing.push,
-        plan=settings.plan,
     )
 
 

@@ -26,6 +26,8 @@ from glassesjax.model.opening import (
     reading_limit,
 )
 from glassesjax.model.tokenizer import ByteLevelTokenizer, SymbolTokenizer
+from glassesjax.precision import RoundingPlan
+from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.influence.records import InfluenceRow
 from glassesjax.studies.influence.rows import Bounds, Passage, Subject, influence_rows, log_bound
 from glassesjax.studies.influence.settings import InfluenceSettings
@@ -160,7 +162,7 @@ def measure(
     if not left:
         return
     with jax.enable_x64(settings.format == "f64"):
-        decoder = _in_format(subject.model.decoder, settings.format)
+        decoder = subject.model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
         bounds = _bounds(decoder, tuple(left))
     # A step of its own: it takes as long as a kind of attention, or longer.
     kinds = [kind for kind in settings.attention if any(kind in some for some in left.values())]
@@ -183,11 +185,6 @@ def measure(
             )
             place = f", {passage.text} from {passage.offset}" if len(subject.passages) > 1 else ""
             yield f"{kind} attention{place}", list(rows)
-
-
-def _in_format(decoder: Decoder, name: str) -> Decoder:
-    dtype = {"f32": jnp.float32, "f64": jnp.float64}[name]
-    return jax.tree.map(lambda weight: weight.astype(dtype), decoder)
 
 
 def _bounds(decoder: Decoder, passages: Sequence[Passage]) -> dict[Passage, Bounds]:

@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import jax
-import jax.numpy as jnp
 
 from glassesjax.cache import (
     Unrolled,
@@ -24,6 +23,7 @@ from glassesjax.files import Row
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.longform.records import LongformRow
 from glassesjax.studies.longform.rows import Cell, Subject, full_loss, text_row
@@ -98,8 +98,8 @@ def measure(
     if all(there):
         return
     with jax.enable_x64(settings.format == "f64"):
-        dtype = jnp.dtype(DTYPES[settings.format])
-        model = unroll(jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder))
+        plan = RoundingPlan.of_dtype(DTYPES[settings.format])
+        model = unroll(subject.model.decoder.at(plan))
     full: list[list[int]] = []
     for cell, has in zip(subject.cells, there, strict=True):
         if has and cell.policy.bounded:
@@ -107,7 +107,7 @@ def measure(
         with jax.enable_x64(settings.format == "f64"):
             texts = _texts(settings, subject, model, cell)
             full = full or texts
-            size = state_bytes(model.outer.config, cell.policy, cell.slots, dtype)
+            size = state_bytes(model.outer.config, cell.policy, cell.slots, model.outer.plan.dtype)
             rows = [] if has else _rows(subject, model, cell, size, texts, full)
         yield f"{cell.name} with {cell.slots} slots", rows
 

@@ -6,12 +6,12 @@ In windows, each from an empty state, as the paper does; or as one running book.
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 
 from glassesjax.cache import State, Unrolled, empty_state, state_bytes, unroll
 from glassesjax.cache.losses import Cell, losses
 from glassesjax.cache.policies import SHORT
 from glassesjax.files import Row
+from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.runs.fill import Step
 from glassesjax.studies.perplexity.records import PerplexityRow
@@ -62,8 +62,7 @@ def measure(
 def _steps(
     settings: PerplexitySettings, subject: Subject, done: Callable[[Row], bool]
 ) -> Iterator[Step[PerplexityRow]]:
-    dtype = jnp.dtype(DTYPES[settings.format])
-    decoder = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
+    decoder = subject.model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
     model = unroll(decoder)
     for cell in subject.cells:
         key = {"policy": cell.name, "slots": cell.slots}
@@ -75,9 +74,9 @@ def _steps(
         ]
         if not left:
             continue
-        empty = empty_state(decoder.config, cell.policy, cell.slots, dtype)
+        empty = empty_state(decoder.config, cell.policy, cell.slots, decoder.plan.dtype)
         _compile(model, cell, empty, subject, settings.chunk)
-        size = state_bytes(decoder.config, cell.policy, cell.slots, dtype)
+        size = state_bytes(decoder.config, cell.policy, cell.slots, decoder.plan.dtype)
         for index in left:
             window, chunk = subject.windows[index], settings.chunk
             read = losses(model, window, cell, empty, chunk=chunk, opening=subject.opening)

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import jax
-import jax.numpy as jnp
 
 from glassesjax.cache import check_context, state_bytes, unroll
 from glassesjax.cache.baselines import named_policy, named_slots
@@ -19,6 +18,7 @@ from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
 from glassesjax.studies.recall.reading import (
     Cell,
@@ -124,16 +124,15 @@ def measure(
     """
     # Only while it computes: whoever takes the rows keeps their own setting.
     with jax.enable_x64(settings.format == "f64"):
-        dtype = jnp.dtype(DTYPES[settings.format])
-        weights = jax.tree.map(lambda weight: weight.astype(dtype), subject.model.decoder)
-        model = unroll(weights)
+        plan = RoundingPlan.of_dtype(DTYPES[settings.format])
+        model = unroll(subject.model.decoder.at(plan))
     for one, cell in itertools.product(subject.readings, subject.cells):
         passage = one.passage
         key = {"task": passage.task, "length": passage.length, "item": passage.number}
         key |= {"policy": cell.name, "slots": cell.slots}
         if all(done({**key, "depth": depth}) for depth in settings.depths):
             continue
-        size = state_bytes(weights.config, cell.policy, cell.slots, dtype)
+        size = state_bytes(model.outer.config, cell.policy, cell.slots, plan.dtype)
         mode, tokenizer, words = settings.mode, subject.tokenizer, settings.words
         with jax.enable_x64(settings.format == "f64"):
             rows = recall_rows(

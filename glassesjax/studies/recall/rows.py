@@ -14,7 +14,6 @@ from glassesjax.cache.losses import token_losses
 from glassesjax.cache.prefill import CHUNK, PrefillMode
 from glassesjax.cache.prompts import read_prompts
 from glassesjax.model.tokenizer import ByteLevelTokenizer
-from glassesjax.precision import RoundingPlan
 from glassesjax.studies.recall.reading import MORE, Cell, Reading
 from glassesjax.studies.recall.records import RecallRow
 from glassesjax.studies.recall.settings import TRUNCATED
@@ -133,7 +132,6 @@ def held_share(state: State, needle: tuple[int, int]) -> float:
 def _asked(
     model: Unrolled, opened: _Opened, cell: Cell
 ) -> tuple[State, Float[Array, "rows model_dim"]]:
-    plan = RoundingPlan.of_dtype(model.outer.dtype)
     state, last, _ = read_prompts(
         model,
         opened.state,
@@ -141,7 +139,6 @@ def _asked(
         cell.policy,
         mode=opened.mode,
         chunk=QUESTION_CHUNK,
-        plan=plan,
     )
     return state, jnp.asarray(last)
 

@@ -24,7 +24,6 @@ from glassesjax.cache.replay import forgotten
 from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
-from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import (
     check_unread,
@@ -32,6 +31,7 @@ from glassesjax.model.opening import (
     reading_limit,
 )
 from glassesjax.model.tokenizer import SymbolTokenizer
+from glassesjax.precision import RoundingPlan
 from glassesjax.studies.retention.records import RetentionRow
 from glassesjax.studies.retention.rows import Subject, retention_rows
 from glassesjax.studies.retention.settings import RetentionSettings
@@ -126,8 +126,9 @@ class _Full:
         if ranking_obstacle(model) or len(tokens) < 2:
             return None
         with jax.enable_x64(self._settings.format == "f64"):
-            decoder, rule = _in_format(model.decoder, self._settings.format), policy("full")
-            empty = empty_state(decoder.config, rule, len(tokens), DTYPES[self._settings.format])
+            plan, rule = RoundingPlan.of_dtype(DTYPES[self._settings.format]), policy("full")
+            decoder = model.decoder.at(plan)
+            empty = empty_state(decoder.config, rule, len(tokens), plan.dtype)
             cell = Cell("full", rule, len(tokens))
             parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=CHUNK))
         each = np.concatenate([part for part, _ in parts], dtype=np.float64)
@@ -142,14 +143,10 @@ def _evictions(
 
     No logits are made.
     """
-    decoder = _in_format(subject.model.decoder, settings.format)
+    decoder = subject.model.decoder.at(RoundingPlan.of_dtype(DTYPES[settings.format]))
     tokens = np.asarray(subject.tokens, np.int32)
     parts, finite = [], True
     for part in prefill(unroll(decoder), tokens, rule, slots=slots):
         parts.append(part.dropped)
         finite &= bool(jnp.isfinite(part.y).all())
     return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)], finite
-
-
-def _in_format(decoder: Decoder, name: str) -> Decoder:
-    return jax.tree.map(lambda weight: weight.astype(DTYPES[name]), decoder)

@@ -167,7 +167,7 @@ def _right(decoder: Decoder, rows: Example) -> Bool[Array, "rows seq"]:
     """Whether each token of a row is ranked first, alone, given those before it."""
 
     def of(row: Example) -> Array:
-        scores = answers(decoder, row, None)
+        scores = answers(decoder, row)
         here = jax.nn.one_hot(row.tokens, scores.shape[-1], dtype=bool)
         own = jnp.max(jnp.where(here, scores, -jnp.inf), axis=-1)
         return own > jnp.max(jnp.where(here, -jnp.inf, scores), axis=-1)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.model import Decoder
-from glassesjax.precision import F64, FloatFormat, RoundingPlan, named_plan
+from glassesjax.precision import F64, FloatFormat, RoundingPlan, Site, named_plan
 from glassesjax.runs.fill import Done
 from glassesjax.studies.train.pairs import PairAnswers, Pairs, answer_pairs, lay_pairs, refusal
 from glassesjax.studies.train.records import FailureLengths, FailureRow, PairRow
@@ -49,7 +49,7 @@ def ask(settings: TrainSettings, seed: int, decoder: Decoder) -> Asked:
     if not pairs.lengths:
         return Asked(seed, decoder, pairs, None)
     with jax.enable_x64(True):
-        wide = answer_pairs(settings, pairs, decoder, RoundingPlan.wide(F64))
+        wide = answer_pairs(settings, pairs, decoder.at(RoundingPlan.wide(F64)))
     return Asked(seed, decoder, pairs, wide)
 
 
@@ -78,7 +78,9 @@ def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
     wide, refused = asked.wide, refusal(asked.wide)
     if wide is None or refused:
         return [FailureRow(**refused, **head)]
-    native = wide if name == REFERENCE else answer_pairs(settings, asked.pairs, asked.decoder, plan)
+    native = wide
+    if name != REFERENCE:
+        native = answer_pairs(settings, asked.pairs, asked.decoder.at(plan))
     with jax.enable_x64(True):
         predicted = _predict(wide, native, plan)
     pairs = list(_pair_rows(settings, native, predicted, head))
@@ -133,12 +135,12 @@ def _predict(wide: PairAnswers, native: PairAnswers, plan: RoundingPlan) -> Pred
 
 def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, np.ndarray]:
     """Whether rounded y and unembedding certify one token for a pair, and float64 has two."""
-    places = {place: plan.formats.get(place) for place in ("output", "weights")}
+    formats = {site: plan.formats.get(site) for site in (Site.OUTPUT, Site.WEIGHTS)}
     # A scale of a whole array is not that of a single row: integers are left out.
-    if not isinstance(places["output"], FloatFormat):
+    if not isinstance(formats[Site.OUTPUT], FloatFormat):
         return None, ~wide.collides
-    kept = lambda place, x: x if (f := places[place]) is None else f.round(jnp.asarray(x))
-    y, unembed = np.asarray(kept("output", wide.y)), np.asarray(kept("weights", wide.unembed))
+    kept = lambda site, x: x if (f := formats[site]) is None else f.round(jnp.asarray(x))
+    y, unembed = np.asarray(kept(Site.OUTPUT, wide.y)), np.asarray(kept(Site.WEIGHTS, wide.unembed))
     first = np.argmax(np.einsum("pid,vd->piv", y, unembed), axis=-1)
     return np.asarray(surely_confused(y[:, 0], y[:, 1], unembed)), first[:, 0] != first[:, 1]
 
@@ -244,7 +246,7 @@ def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Any]:
 
 def _share(plan: RoundingPlan, reach: int) -> dict[str, Any]:
     """Effect of the attention weights' format on 1/n."""
-    fmt = plan.formats.get("attn_weights")
+    fmt = plan.formats.get(Site.ATTN_WEIGHTS)
     floats = isinstance(fmt, FloatFormat)
     collides, lost = uniform_share(fmt, reach) if floats else (None, None)
     bits = {f.mantissa_bits for f in plan.formats.values() if isinstance(f, FloatFormat)}

@@ -9,7 +9,6 @@ import numpy as np
 
 from glassesjax import draws
 from glassesjax.model import Decoder
-from glassesjax.precision import RoundingPlan
 from glassesjax.studies.train.records import WrongPairs
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.train.recipe import sees_later
@@ -105,21 +104,18 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
     return Pairs([lengths[at] for at in kept], *fields)
 
 
-def answer_pairs(
-    settings: TrainSettings, pairs: Pairs, decoder: Decoder, plan: RoundingPlan
-) -> PairAnswers:
+def answer_pairs(settings: TrainSettings, pairs: Pairs, decoder: Decoder) -> PairAnswers:
     """A decoder's answers to pairs.
 
     Args:
       settings: Settings of the training.
       pairs: At least one.
-      decoder: Master weights.
-      plan: Where to round; JAX must have its carrier's type.
+      decoder: It rounds as its plan says; JAX must have its carrier's type.
     """
     filled = np.arange(len(pairs.lengths) + -len(pairs.lengths) % (AT_ONCE // 2))
     filled = np.minimum(filled, len(pairs.lengths) - 1)  # the last one again
     rows = (jnp.asarray(field[filled]) for field in (pairs.tokens, pairs.asked))
-    answers = jax.device_get(answer_twins(decoder, *rows, plan=plan))
+    answers = jax.device_get(answer_twins(decoder, *rows))
     count = len(pairs.lengths)
     return PairAnswers(
         lengths=pairs.lengths,
@@ -127,7 +123,7 @@ def answer_pairs(
         y=answers.y[:count].astype(np.float64),
         scores=answers.scores[:count].astype(np.float64),
         right=pairs.right,
-        unembed=np.asarray(decoder.stored(plan).unembedding).astype(np.float64),
+        unembed=np.asarray(decoder.unembedding).astype(np.float64),
     )
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.model import Decoder, Layout, NoPositions
 from glassesjax.model.config import Bidirectional, ConstantTemperature, DecoderConfig
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.fill import Done
 from glassesjax.studies.train.records import RatioRow, RepetitionRow, Roundoff
 from glassesjax.studies.train.settings import ONE_DIGIT, TrainSettings
@@ -122,7 +123,7 @@ def ratio_rows(
     free = _sees_no_length(config)
     marks = glasses.bos + glasses.stop + bool(glasses.separators or glasses.twice)
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), decoder)
+        wide = decoder.at(RoundingPlan.wide(F64))
         read = _read(wide, glasses, low, high, free)
     share = Fraction(str(SHARE_OF_ONES))
     drawn = {n: Fraction(1, high - low + 1) for n in range(low, high + 1)}
@@ -227,7 +228,7 @@ def _row(bits: Int[Array, " item"], length: Array, glasses: Glasses) -> Example:
 def _scores(decoder: Decoder, bits: Array, lengths: Array, glasses: Glasses) -> Array:
     def of(item: tuple[Array, Array]) -> Array:
         row = _row(*item, glasses)
-        return answers(decoder, row, None)[jnp.argmax(row.final)]
+        return answers(decoder, row)[jnp.argmax(row.final)]
 
     return jax.lax.map(of, (jnp.asarray(bits), jnp.asarray(lengths)), batch_size=_AT_ONCE)
 

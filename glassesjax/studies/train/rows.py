@@ -94,10 +94,11 @@ def score_rows(
     """
     recipe, plan = settings.recipe, named_plan(name)
     for seed, decoder in enumerate(decoders):
+        rounding = decoder.at(plan)
         for length in lengths:
             trained = length <= settings.lengths[1]
             score = evaluate(
-                decoder,
+                rounding,
                 recipe.task,
                 recipe.glasses,
                 # Apart from the keys that ``begin`` splits off, and in all examples anew.
@@ -105,7 +106,6 @@ def score_rows(
                 recipe.mix if length == NOTHING else length,
                 size=settings.lengths[1] if trained else settings.tested[-1],
                 count=settings.examples,
-                plan=plan,
             )
             head: dict[str, Any] = {
                 "seed": seed,
