@@ -81,8 +81,7 @@ def _gap_bound(**sizes: Any) -> object:
 
 
 def _collapse_pass(prompt: Any) -> object:
-    plan = named_plan("f32")
-    return last_representations(open_model("toy").decoder, [prompt], plan)
+    return last_representations(open_model("toy").decoder, [prompt])
 
 
 _SIZES = ("vocab_size", "num_layers", "num_heads", "model_dim", "head_dim", "mlp_dim")

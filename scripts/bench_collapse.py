@@ -19,7 +19,6 @@ import tyro
 
 from glassesjax.files import to_json, write_by_rename
 from glassesjax.model import Decoder, open_model
-from glassesjax.precision import F32, RoundingPlan
 from glassesjax.runs.provenance import provenance
 from glassesjax.trace import last_representations, pack
 
@@ -70,8 +69,7 @@ def measure(name: str, settings: Settings) -> dict[str, object]:
     (one, zero) = model.tokenizer.encode_symbols(("1", "0"))
     lengths = [2**k for k in range(settings.length.bit_length()) if 2**k <= settings.length]
     prompts = [(one,) * (n + extra) + (zero,) for n in lengths for extra in (0, 1)]
-    plan = RoundingPlan.wide(F32)
-    fast = lambda: last_representations(model.decoder, prompts, plan)
+    fast = lambda: last_representations(model.decoder, prompts)
     slow = lambda: one_by_one(model.decoder, prompts)
     gap = jnp.max(jnp.abs(fast() - slow())) / jnp.max(jnp.abs(slow()))
     seconds = {"one_pass_s": median_seconds(fast, settings.repeats)}

@@ -50,6 +50,18 @@ class Token:
     mass: float = 0.0
 
 
+class Grid(NamedTuple):
+    """The numbers of a small format, as far as no value overflows."""
+
+    bits: int  # of the significand, the first one included
+    lowest: int  # the least positive number is two to this
+
+    def round(self, x: np.ndarray) -> np.ndarray:
+        """To nearest, ties to even."""
+        unit = np.ldexp(1.0, np.maximum(np.frexp(x)[1] - self.bits, self.lowest))
+        return np.rint(x / unit) * unit
+
+
 class OracleRun(NamedTuple):
     """What a pass over a text gave."""
 
@@ -142,23 +154,25 @@ def cut(held, rule: Rule, slots):
     return margin
 
 
-def remember(config: DecoderConfig, params: Params, decisions, normed, position):
-    """Appends the current token to each decision's list."""
+def remember(config: DecoderConfig, params: Params, decisions, normed, position, grid):
+    """Appends the current token to each decision's list, its keys and values as they are stored."""
     split = lambda name, width: affine(
         params, f"attention.{name}", normed, config.qkv_bias
     ).reshape(config.kv_heads, width)
     keys, values = split("key", config.key_dim), split("value", config.value_dim)
     placed = np.array([place(config, key, position) for key in keys])
+    if grid is not None:
+        keys, placed, values = map(grid.round, (keys, placed, values))
     each = config.kv_heads // len(decisions)
     for number, held in enumerate(decisions):
         rows = slice(number * each, (number + 1) * each)
         held.append(Token(position, keys[rows], values[rows], placed[rows]))
 
 
-def layer(config: DecoderConfig, params: Params, decisions, rule, resid, position, scale):
+def layer(config: DecoderConfig, params: Params, decisions, rule, resid, position, scale, grid):
     """The residual stream of one token after the layer; the token stays in the lists."""
     normed = normalize(config, params, "norm1", resid)
-    remember(config, params, decisions, normed, position)
+    remember(config, params, decisions, normed, position, grid)
     queries = affine(params, "attention.query", normed, config.qkv_bias)
     queries = queries.reshape(config.num_heads, config.key_dim)
     joined = attend(config, params, rule, decisions, queries, scale)
@@ -166,10 +180,13 @@ def layer(config: DecoderConfig, params: Params, decisions, rule, resid, positio
     return mid + psi(config, params, normalize(config, params, "norm2", mid))
 
 
-def bounded_forward(config: DecoderConfig, arrays, tokens, rule, slots, *, cuts=None, first=0):
+def bounded_forward(
+    config: DecoderConfig, arrays, tokens, rule, slots, *, cuts=None, first=0, grid=None
+):
     """Reads tokens one by one; after the steps in ``cuts``, or all, deletes what is too much.
 
-    ``slots`` is one number a layer; ``first`` is the first token's position.
+    ``slots`` is one number a layer; ``first`` is the first token's position; ``grid`` rounds keys
+    and values as they are stored.
     """
     params = {name: np.asarray(value, np.float64) for name, value in arrays.items()}
     own = [
@@ -183,7 +200,7 @@ def bounded_forward(config: DecoderConfig, arrays, tokens, rule, slots, *, cuts=
     for step, token in enumerate(tokens):
         resid = embed(config, params, token, first + step)
         for weights, state in zip(own, states, strict=True):
-            resid = layer(config, weights, state, rule, resid, first + step, scale)
+            resid = layer(config, weights, state, rule, resid, first + step, scale, grid)
         y = normalize(config, params, "final_norm", resid)
         logits.append(softcap(unembed @ y, config.output_softcap))
         scale.output = max(scale.output, np.max(abs(unembed) @ abs(y)))

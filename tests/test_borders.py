@@ -264,7 +264,7 @@ CALLS = {
     "text for tokens": (lambda: one_model()("123"), "tokens .*got '123'"),
     "tokens beyond int32": (lambda: one_model()([2**40]), "token.*got .?1099511627776"),
     "a keep that is none": (lambda: one_model()(TOKENS, keep="nonsense"), "keep .*'nonsense'"),
-    "a name for a plan": (lambda: one_model()(TOKENS, plan="f32"), "plan to be a RoundingPlan"),
+    "a name for a plan": (lambda: one_model().at("f32"), "plan to be a RoundingPlan"),
     "another width": (lambda: one_model().logits(FLOATS[None]), "y of width 64.* got 3"),
     "influence of another width": (
         lambda: exact_influence(one_model(), FLOATS[None]),
@@ -276,7 +276,7 @@ CALLS = {
         "probes at least 2, got 1",
     ),
     "no prompts": (
-        lambda: last_representations(one_model(), [], RoundingPlan.wide()),
+        lambda: last_representations(one_model(), []),
         "one prompt or more",
     ),
     "equal lengths": (lambda: fit_decay([1, 2, 2], [3.0, 2.0, 1.0]), "each once, got .1, 2, 2"),

@@ -35,7 +35,7 @@ number = jax.ShapeDtypeStruct((), jnp.int32)
 def decoder(plan=None):
     """Shapes of a decoder as a plan stores it: nothing is computed."""
     make = lambda key: Decoder(config(WIDTH), key=key)
-    stored = lambda key: make(key) if plan is None else make(key).stored(plan)
+    stored = lambda key: make(key).at(plan)
     return jax.eval_shape(stored, jax.random.key(0))
 
 
@@ -46,8 +46,8 @@ def training(plan=None):
 
 
 def evaluation(plan=None):
-    size = {"size": SEQ, "plan": plan}
-    run = lambda *args: _evaluate(args[0], RECIPE.task, RECIPE.glasses, *args[1:], **size)
+    size = {"size": SEQ}
+    run = lambda *args: _evaluate(args[0].at(plan), RECIPE.task, RECIPE.glasses, *args[1:], **size)
     lengths = jax.ShapeDtypeStruct((4,), jnp.int32)
     return jax.jit(run), (decoder(), jax.eval_shape(lambda: jax.random.key(0)), lengths)
 
@@ -63,9 +63,8 @@ def estimated():
 
 
 def collapse(plan=None):
-    plan = RoundingPlan.of_dtype(jnp.float32) if plan is None else plan
     layout = jax.eval_shape(lambda: Layout.line(SEQ))
-    run = lambda *args: _pass(*args, plan)
+    run = _pass
     return jax.jit(run), (decoder(plan), tokens, layout, jax.ShapeDtypeStruct((3,), jnp.int32))
 
 
@@ -81,18 +80,17 @@ def state(kept, plan, rows=()):
 
 def prefill(kept, mode, plan=None):
     run = lambda model, state, tokens, length: advance(
-        model, state, tokens, policy(kept), length=length, plan=plan, mode=mode
+        model, state, tokens, policy(kept), length=length, mode=mode
     )
     return jax.jit(run), (unrolled(plan), state(kept, plan), tokens, number)
 
 
 def decoding(kept, plan=None):
     weights, tree = jax.tree.flatten(unrolled(plan))
-    used = RoundingPlan.of_dtype(jnp.float32) if plan is None else plan
     row = lambda dtype: jax.ShapeDtypeStruct((ROWS,), dtype)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), ROWS))
     args = (weights, state(kept, plan, (ROWS,)), row(jnp.int32), row(jnp.bool_), keys, number)
-    return _stepper(tree, policy(kept), used, GREEDY), args
+    return _stepper(tree, policy(kept), GREEDY), args
 
 
 PROGRAMS = {

@@ -17,7 +17,6 @@ from glassesjax.cache.pruned import last_seen
 from glassesjax.cache.retention import lifetimes
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
-from glassesjax.precision import RoundingPlan
 from glassesjax.theory.birth import residual_atom
 from glassesjax.theory.closed_forms import cesaro_rollout
 from glassesjax.theory.dispersion import dispersion_bracket
@@ -180,11 +179,11 @@ def test_unsigned_tokens_that_int32_cannot_hold_are_refused(decoder):
 
 
 def test_prompts_come_in_one_array(decoder):
-    prompts, plan = jnp.stack([TEXT, TEXT]), RoundingPlan.wide()
+    prompts = jnp.stack([TEXT, TEXT])
     first = next(generate(unroll(decoder), prompts, TOVA, slots=3, max_tokens=1))
     listed = next(generate(unroll(decoder), prompts.tolist(), TOVA, slots=3, max_tokens=1))
     np.testing.assert_array_equal(first.token, listed.token)
-    assert len(last_representations(decoder, prompts, plan)) == 2
+    assert len(last_representations(decoder, prompts)) == 2
 
 
 @pytest.mark.parametrize("prompt", [[[1]], [[1, 2]], [[1], [1, 2]], [], 3], ids=str)
@@ -193,9 +192,7 @@ def test_prompts_come_in_one_array(decoder):
 def test_a_prompt_that_is_no_line_of_tokens(decoder, function, prompt):
     calls = {
         "generate": lambda: next(generate(unroll(decoder), [prompt], TOVA, slots=3, max_tokens=1)),
-        "last_representations": lambda: last_representations(
-            decoder, [prompt], RoundingPlan.wide()
-        ),
+        "last_representations": lambda: last_representations(decoder, [prompt]),
     }
     with pytest.raises(BadInput, match=r"^Expected prompts (of one token or more|to be a seq)"):
         calls[function]()
@@ -204,7 +201,7 @@ def test_a_prompt_that_is_no_line_of_tokens(decoder, function, prompt):
 def test_a_state_of_float64_is_right_once_float64_is_on():
     with jax.enable_x64(False):
         decoder = unroll(made(CONFIG, jax.random.key(0), jnp.float32))
-        advance(decoder, empty_state(CONFIG, TOVA, 3), TEXT, TOVA, plan=RoundingPlan.wide())
+        advance(decoder, empty_state(CONFIG, TOVA, 3), TEXT, TOVA)
     wide = jax.tree.map(
         lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, decoder
     )

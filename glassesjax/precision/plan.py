@@ -231,7 +231,7 @@ class RoundingPlan:
         """
         import jax
 
-        _require(site in Site, f"A rounding site is one of {', '.join(Site)}", repr(site))
+        _require(site in tuple(Site), f"A rounding site is one of {', '.join(Site)}", repr(site))
         dtype = self.dtype_at(site)
         enabled = jax.dtypes.canonicalize_dtype(dtype) == dtype
         _require(enabled, f"The plan {self.name} needs jax_enable_x64", "float32 only")

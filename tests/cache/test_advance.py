@@ -18,7 +18,7 @@ from glassesjax.cache.spacing import spaced
 from glassesjax.cache.step import Tokens, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model import Window, flat_parameters
-from glassesjax.precision import BF16, INT8, RoundingPlan
+from glassesjax.precision import BF16, F64, INT8, RoundingPlan
 
 LENGTH, SLOTS = 16, 5
 U = 2.0**-53
@@ -85,16 +85,15 @@ def test_chunks_change_nothing_in_mode_exact(chunk):
 def test_one_program_for_all_rows_and_lengths():
     model, rule = model_of("half"), policy("tova")
     traced = chex.assert_max_traces(layer_step, n=1)
-    step = jax.jit(traced, static_argnums=(4, 5, 6))
+    step = jax.jit(traced, static_argnums=(4, 5))
     chex.clear_trace_counter()
-    plan = RoundingPlan.of_dtype(jnp.float64)
     state = start(model.outer.config, rule)
     for now, length in ((0, 3), (3, 1), (4, 16), (20, 0)):
         index = jnp.arange(LENGTH, dtype=jnp.int32)
         here = Tokens(now + index, index < length)
         resid = jnp.ones((LENGTH, model.outer.config.model_dim))
         for block, cache in zip(model.blocks, state.layers, strict=True):
-            step(block, cache, resid, here, rule, plan, "exact")
+            step(block, cache, resid, here, rule, "exact")
 
 
 def counted(function, traces):
@@ -107,7 +106,7 @@ def counted(function, traces):
 
 def test_one_program_behind_prefill_for_all_lengths_of_a_chunk(monkeypatch):
     model, rule, traces = model_of("half"), policy("tova"), []
-    layer = jax.jit(counted(layer_step, traces), static_argnums=(4, 5, 6))
+    layer = jax.jit(counted(layer_step, traces), static_argnums=(4, 5))
     monkeypatch.setattr(importlib.import_module("glassesjax.cache.advance"), "_layer", layer)
     for chunk, programs in ((4, 1), (8, 2), (4, 2)):
         for length in (1, 7, 16):
@@ -148,10 +147,10 @@ def test_a_cut_by_blocks_of_rows_is_the_cut(monkeypatch):
     cache = start(model.outer.config, rule).layers[0]
     index = jnp.arange(LENGTH, dtype=jnp.int32)
     resid = model.outer.enter(text())
-    plan, runs = RoundingPlan.of_dtype(jnp.float64), []
+    runs = []
     for rows in (LENGTH, 3):  # one block; five and one that is filled up
         monkeypatch.setattr("glassesjax.cache.step.ATTENTION_ROWS", rows)
-        cut = lambda *args: layer_step(*args, rule, plan, "cut")
+        cut = lambda *args: layer_step(*args, rule, "cut")
         runs.append(jax.jit(cut)(model.blocks[0], cache, resid, Tokens(index, index < 14)))
     (state, y, gone), (other, rows, dropped) = jax.device_get(runs)
     np.testing.assert_array_equal(gone.position, dropped.position)
@@ -205,8 +204,8 @@ def layer():
     model, rule = told(np.random.default_rng(0).normal(size=(1, 2, 2))), policy("tova")
     cache = start(model.outer.config, rule, 1).layers[0]
     here = Tokens(jnp.arange(2, dtype=jnp.int32), jnp.ones(2, bool))
-    plan, resid = RoundingPlan.of_dtype(jnp.float64), jnp.eye(2)
-    step = lambda: layer_step(model.blocks[0], cache, resid, here, rule, plan, "exact")
+    resid = jnp.eye(2)
+    step = lambda: layer_step(model.blocks[0], cache, resid, here, rule, "exact")
     with jax.disable_jit():
         return step, step()
 
@@ -357,25 +356,23 @@ def test_bfloat16_runs_in_its_own_type_with_scores_in_float32():
 
 def test_a_plan_rounds_in_the_cache_as_it_does_in_the_decoder():
     config, plan = CONFIGS["half"], RoundingPlan.everywhere(BF16)
-    decoder = drawn(config, seed=1, dtype=np.float32).stored(plan)
-    wanted = jax.jit(lambda d: d(text(), plan=plan, keep="nothing")[0])(decoder)
+    decoder = drawn(config, seed=1, dtype=np.float32).at(plan)
+    wanted = jax.jit(lambda d: d(text(), keep="nothing")[0])(decoder)
     model, rule = unroll(decoder), policy("full")
     state = start(config, rule, LENGTH, plan.dtype)
-    _, y, _ = advance(model, state, text(), rule, plan=plan)
+    _, y, _ = advance(model, state, text(), rule)
     assert np.array_equal(y, BF16.round(y))
     # Sums in another order may round to the neighbor, and again in the second layer.
     np.testing.assert_allclose(y, wanted, rtol=0, atol=8 * 2.0**-8 * float(jnp.max(jnp.abs(y))))
-    plain = advance(model, state, text(), rule)[1]
+    plain = advance(unroll(decoder.at(None)), state, text(), rule)[1]
     assert not np.array_equal(y, plain)
 
 
 def test_a_plan_with_one_scale_for_all_tokens_is_refused():
-    model, rule = model_of("half"), policy("tova")
-    plan = RoundingPlan(
-        residual=INT8, mode="simulated", carrier=RoundingPlan.of_dtype("float64").carrier
-    )
+    plan = RoundingPlan(residual=INT8, mode="simulated", carrier=F64)
+    model, rule = unroll(drawn(CONFIGS["half"], seed=1).at(plan)), policy("tova")
     with pytest.raises(BadInput, match=r"rounds each token by itself; found .*one scale"):
-        advance(model, start(model.outer.config, rule), text(), rule, plan=plan)
+        advance(model, start(model.outer.config, rule), text(), rule)
 
 
 def test_full_without_room_is_not_a_number_and_a_text_too_long_is_refused():

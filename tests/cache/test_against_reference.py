@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cache.made_models import CONFIGS, drawn, held_after, text_of
-from cache_reference import Rule, bounded_forward
+from cache_reference import Grid, Rule, bounded_forward
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from reference import UNIT_ROUNDOFF
 
 from glassesjax.cache import logits, policy, prefill, unroll
 from glassesjax.model import flat_parameters
+from glassesjax.precision import BF16, E4M3FN, F16, F64, FloatFormat, RoundingPlan
 
 LENGTH = 24  # of all arrays; shorter texts fill them up
 CHUNK = 6
@@ -30,9 +31,12 @@ class Case:
     slots: tuple[int, int]
     mode: Any = "exact"
     dtype: str = "float64"
+    state: FloatFormat | None = None
+    """In which format keys and values are stored."""
 
     def __str__(self):
-        added = [getattr(self.rule, name) for name in ("spacing", "decay")]
+        added = [self.state.name] if self.state else []
+        added += [getattr(self.rule, name) for name in ("spacing", "decay")]
         return "-".join(map(str, (self.policy, self.config, *self.slots, *added, self.mode)))
 
 
@@ -104,6 +108,20 @@ NARROW = [
         policy="h2o-layer", rule=but(MASS, recent=4), config="alibi", slots=(8, 8), dtype="float32"
     ),
 ]
+STORED = [
+    Case(policy="full", rule=AGE, config="half", slots=(24, 24), state=BF16),
+    Case(policy="tova", rule=WEIGHT, config="half", slots=(8, 5), state=E4M3FN),
+    Case(policy="tova", rule=WEIGHT, config="half", slots=(8, 8), mode="one_shot", state=E4M3FN),
+    Case(policy="h2o-layer", rule=but(MASS, recent=4), config="alibi", slots=(8, 8), state=F16),
+    Case(
+        policy="window+2",
+        rule=but(AGE, sinks=2, spacing="consecutive"),
+        config="interleaved",
+        slots=(6, 6),
+        state=E4M3FN,
+    ),
+]
+GRIDS = {None: None, BF16: Grid(8, -133), F16: Grid(11, -24), E4M3FN: Grid(4, -9)}
 # Two scores closer than this, relative to them, may change places by rounding alone.
 TIED = {"float64": 1e-9, "float32": 1e-3}
 
@@ -134,18 +152,25 @@ def ours(case, decoder, tokens):
     return scores, [held_after(dropped, len(tokens)) for dropped in layers]
 
 
+def made_decoder(case, seed):
+    decoder = drawn(CONFIGS[case.config], seed, case.dtype)
+    if case.state is None:
+        return decoder
+    return decoder.at(RoundingPlan(state=case.state, mode="simulated", carrier=F64))
+
+
 def compare(case, seed, length):
     """Raises where the two differ; the steps that a near-tie left out."""
-    config = CONFIGS[case.config]
-    decoder, tokens = drawn(config, seed, case.dtype), text_of(seed, length)
+    decoder, tokens = made_decoder(case, seed), text_of(seed, length)
     scores, layers = ours(case, decoder, tokens)
     wanted = bounded_forward(
-        config,
+        decoder.config,
         flat_parameters(decoder),
         tokens,
         case.rule,
         case.slots,
         cuts=cuts_of(case, length),
+        grid=GRIDS[case.state],
     )
     close = (step for step, m in enumerate(wanted.margins) if m < TIED[case.dtype])
     stop = next(close, length)
@@ -161,11 +186,16 @@ def compare(case, seed, length):
 # Six texts each, longer than the states but for one. With all cases, and many texts of any length,
 # it is slow.
 FEW = [
+    *STORED[1:3],
     *(EXACT[index] for index in (11, 15, 17, 18, 19)),
     *(CUT[index] for index in (1, 3)),
     NARROW[1],
 ]
-MANY = [*((case, 20) for case in EXACT), *((case, 15) for case in CUT), *((c, 10) for c in NARROW)]
+MANY = [
+    *((case, 20) for case in EXACT),
+    *((case, 15) for case in CUT),
+    *((c, 10) for c in NARROW + STORED),
+]
 
 
 def test_the_quick_cases_have_every_score_mode_spacing_and_kind_of_attention():
@@ -177,6 +207,17 @@ def test_the_quick_cases_have_every_score_mode_spacing_and_kind_of_attention():
         {case.dtype for case in cases},
     ]
     assert kinds(FEW) == kinds([*EXACT, *CUT, *NARROW])
+
+
+def test_a_coarser_state_moves_the_logits():
+    """The counter-case: lists that round nothing are not what a cache of e4m3fn gives."""
+    case, tokens = STORED[1], text_of(1, 9)
+    decoder = made_decoder(case, seed=1)
+    scores, _ = ours(case, decoder, tokens)
+    wide = bounded_forward(
+        decoder.config, flat_parameters(decoder), tokens, case.rule, case.slots
+    ).logits
+    assert np.max(np.abs(scores - wide)) > 2.0**-8
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def everywhere(fmt):
 @functools.partial(jax.jit, static_argnames="plan")
 def run(decoder, tokens, plan):
     """Last representations and answers after each token: all counts in one pass."""
-    decoder = decoder.stored(plan)
-    y, _ = decoder(tokens, plan=plan, keep="nothing")
-    return y, jnp.argmax(decoder.logits(y, plan=plan), axis=-1) - len(SYMBOLS)
+    decoder = decoder.at(plan)
+    y, _ = decoder(tokens, keep="nothing")
+    return y, jnp.argmax(decoder.logits(y), axis=-1) - len(SYMBOLS)
 
 
 def ids(symbols):

@@ -48,7 +48,7 @@ def test_a_residual_of_another_dtype_is_refused(key):
         decoder.represent(resid)
     plan = RoundingPlan.of_dtype("bfloat16")
     with pytest.raises(ValueError, match=r"stream of bfloat16, got float64"):
-        decoder.stored(plan).represent(resid, plan=plan, start=1)
+        decoder.at(plan).represent(resid, start=1)
 
 
 @pytest.mark.parametrize(("rotated", "head_dim"), [(30, 44), (62, 78), (60, 88), (32, 64), (4, 4)])

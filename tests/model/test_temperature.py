@@ -239,7 +239,7 @@ def test_a_plan_rounds_the_tempered_logits(temperature):
     plan = RoundingPlan(attn_logits=fmt, **options)
     # One layer: what is rounded are the logits of the same pass.
     read = jax.jit(
-        lambda d, t, plan=None: d(t, plan=plan, keep="attention")[1].attn_logits, static_argnums=2
+        lambda d, t, plan=None: d.at(plan)(t, keep="attention")[1].attn_logits, static_argnums=2
     )
     wide, found = np.asarray(read(decoder, tokens)), np.asarray(read(decoder, tokens, plan))
     seen = np.isfinite(wide)

@@ -9,7 +9,6 @@ from glassesjax.cache import advance, empty_state, policy, prefill, replay, unro
 from glassesjax.cache.generate import generate
 from glassesjax.model import Decoder, DecoderConfig, checked_tokens
 from glassesjax.model.tokenizer import SymbolTokenizer
-from glassesjax.precision import RoundingPlan
 from glassesjax.trace.attention import attention_statistics
 from glassesjax.trace.certificate import certificate_rows
 from glassesjax.trace.collapse import last_representations
@@ -18,7 +17,7 @@ from glassesjax.trace.influence import estimated_influence, exact_influence
 from glassesjax.trace.rollout import block_stack, printed_bound, rollout
 
 CONFIG = DecoderConfig(vocab_size=5, num_layers=1, model_dim=8)
-WIDE, FULL = RoundingPlan.wide(), policy("full")
+FULL = policy("full")
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +32,7 @@ def listed(tokens):
 BORDERS = {
     "enter": lambda decoder, tokens: decoder.enter(tokens),
     "call": lambda decoder, tokens: decoder(tokens),
-    "last_representations": lambda decoder, tokens: last_representations(
-        decoder, [listed(tokens)], WIDE
-    ),
+    "last_representations": lambda decoder, tokens: last_representations(decoder, [listed(tokens)]),
     "exact_influence": exact_influence,
     "estimated_influence": lambda decoder, tokens: estimated_influence(
         decoder, tokens, key=jax.random.key(1)
@@ -97,7 +94,7 @@ def test_tokens_come_back_as_they_were():
 
 def test_truth_values_in_a_prompt_are_refused(decoder):
     with pytest.raises(ValueError, match="got True: give integers"):
-        last_representations(decoder, [(1, True)], WIDE)
+        last_representations(decoder, [(1, True)])
     with pytest.raises(ValueError, match="got True: give integers"):
         list(generate(unroll(decoder), [(1, True)], FULL, slots=8, max_tokens=1))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exact_numbers import nearest
 
-from glassesjax.precision import BF16, F32, RoundingPlan, backend, backend_report
+from glassesjax.precision import BF16, F32, RoundingPlan, Site, backend, backend_report
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="states facts about the CPU")
 
@@ -63,7 +63,7 @@ def test_native_and_simulated_chains_agree(report, key):
 
     @jax.jit
     def both(x):
-        stores = [lambda x, p=plan: p.store("activations", x) for plan in (native, simulated)]
+        stores = [lambda x, p=plan: p.store(Site.ACTIVATIONS, x) for plan in (native, simulated)]
         return [store(store(store(x) * store(x)) - store(x)) for store in stores]
 
     a, b = both(jax.random.normal(key, (256,), jnp.float32))

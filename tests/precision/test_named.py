@@ -9,8 +9,8 @@ from glassesjax.precision import (
     F16,
     F32,
     INT4,
-    PLACES,
     RoundingPlan,
+    Site,
     float_format,
     named_plan,
 )
@@ -37,14 +37,14 @@ def test_a_name_is_a_plan(text, plan):
 def test_the_arithmetic_between_is_float32_and_passes_are_all_but_weights():
     plan = named_plan("bf16@passes")
     assert plan.carrier == F32
-    assert set(plan.formats) == set(PLACES) - {"weights"}
+    assert set(plan.formats) == set(Site) - {Site.WEIGHTS}
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("f31", "f31"),
-        ("bf16@", "places out of weights"),
+        ("bf16@", "sites out of weights"),
         ("bf16@head", "found 'head'"),
         ("bf16@weights+", "found ''"),
         ("native-bf16@weights", "native-bf16"),

@@ -15,23 +15,23 @@ from glassesjax.precision import (
     F64,
     INT8,
     INT8_CHANNEL,
-    PLACES,
     RoundingPlan,
+    Site,
     float_format,
 )
 
 
-def test_places_are_the_fields():
+def test_sites_are_the_fields():
     fields = [field.name for field in dataclasses.fields(RoundingPlan)]
-    assert fields == [*PLACES, "mode", "carrier"]
+    assert fields == [*Site, "mode", "carrier"]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_place_with_a_format_is_rounded_and_no_other(place, key):
+@pytest.mark.parametrize("site", Site)
+def test_a_site_with_a_format_is_rounded_and_no_other(site, key):
     x = jax.random.normal(key, (3, 4), jnp.float32)
-    plan = RoundingPlan(mode="simulated", **{place: BF16})
-    for other in PLACES:
-        expected = BF16.round(x) if other == place else x
+    plan = RoundingPlan(mode="simulated", **{site.value: BF16})
+    for other in Site:
+        expected = BF16.round(x) if other == site else x
         stored = plan.store(other, x)
         assert stored.dtype == plan.dtype == jnp.float32
         assert np.array_equal(stored, expected)
@@ -40,15 +40,15 @@ def test_a_place_with_a_format_is_rounded_and_no_other(place, key):
 
 def test_a_wide_plan_changes_nothing(key):
     x = jax.random.normal(key, (3,), jnp.float64)
-    assert np.array_equal(RoundingPlan.wide(F64).store("weights", x), x)
-    assert RoundingPlan.wide().store("weights", x).dtype == jnp.float32
+    assert np.array_equal(RoundingPlan.wide(F64).store(Site.WEIGHTS, x), x)
+    assert RoundingPlan.wide().store(Site.WEIGHTS, x).dtype == jnp.float32
 
 
 def test_a_native_plan_changes_the_dtype(key):
     x = jax.random.normal(key, (3,), jnp.float32)
     for fmt in (F32, BF16, F16, F64):
         plan = RoundingPlan.everywhere(fmt, mode="native")
-        stored = plan.store("residual", x)
+        stored = plan.store(Site.RESIDUAL, x)
         assert stored.dtype == plan.dtype == fmt.dtype
         assert np.array_equal(stored.astype(jnp.float32), fmt.round(x) if fmt != F64 else x)
 
@@ -56,14 +56,35 @@ def test_a_native_plan_changes_the_dtype(key):
 def test_integers_use_the_axis_of_the_value(key):
     x = jax.random.normal(key, (3, 4), jnp.float32)
     plan = RoundingPlan(mode="simulated", weights=INT8_CHANNEL, residual=INT8)
-    assert np.array_equal(plan.store("weights", x), INT8_CHANNEL.round(x))
-    assert np.array_equal(plan.store("residual", x), INT8.round(x))
+    assert np.array_equal(plan.store(Site.WEIGHTS, x), INT8_CHANNEL.round(x))
+    assert np.array_equal(plan.store(Site.RESIDUAL, x), INT8.round(x))
+
+
+def test_a_native_plan_of_weights_stores_them_narrow_and_the_rest_in_the_carrier(key):
+    x = jax.random.normal(key, (3,), jnp.float64)
+    for carrier in (F32, F64):
+        plan = RoundingPlan(weights=BF16, mode="native", carrier=carrier)
+        assert plan.store(Site.WEIGHTS, x).dtype == plan.weights_dtype == jnp.bfloat16
+        assert plan.store(Site.RESIDUAL, x).dtype == plan.dtype == carrier.dtype
+        assert plan.name == f"native bf16 weights in {carrier.name}"
+
+
+def test_a_state_is_rounded_once_where_it_has_the_format_of_activations(key):
+    x = jax.random.normal(key, (3, 4), jnp.float32)
+    both = RoundingPlan.everywhere(INT8)
+    stored = both.store(Site.ACTIVATIONS, x)
+    assert both.store_state(stored) is stored
+    alone = RoundingPlan(state=BF16, mode="simulated")
+    assert np.array_equal(alone.store_state(x), BF16.round(x))
+    coarse = RoundingPlan(state=E4M3FN, activations=BF16, mode="simulated")
+    twice = coarse.store_state(coarse.store(Site.ACTIVATIONS, x))
+    assert np.array_equal(twice, E4M3FN.round(BF16.round(x)))
 
 
 def test_a_plan_is_static(key):
     @functools.partial(jax.jit, static_argnames="plan")
     def stored(x, plan):
-        return plan.store("output", plan.store("activations", x) + 1)
+        return plan.store(Site.OUTPUT, plan.store(Site.ACTIVATIONS, x) + 1)
 
     x = jax.random.normal(key, (8,), jnp.float32)
     for plan in (RoundingPlan.wide(), RoundingPlan.everywhere(E4M3FN)):
@@ -76,10 +97,12 @@ def some_plans():
     for fmt, carrier in itertools.product((BF16, INT8), (F32, F64)):
         yield RoundingPlan.everywhere(fmt, carrier=carrier)
         for size in (1, 2):
-            for places in itertools.combinations(PLACES, size):
-                formats = dict.fromkeys(places, fmt)
+            for sites in itertools.combinations(Site, size):
+                formats = {site.value: fmt for site in sites}
                 yield RoundingPlan(**formats, mode="simulated", carrier=carrier)
     yield from (RoundingPlan.everywhere(fmt, mode="native") for fmt in (F64, F32, BF16, F16))
+    for fmt, carrier in ((BF16, F32), (BF16, F64), (F16, F32), (F32, F64)):
+        yield RoundingPlan(weights=fmt, mode="native", carrier=carrier)
 
 
 def test_names_and_records():
@@ -100,13 +123,13 @@ def test_names_and_records():
     ("settings", "message"),
     [
         ({"weights": BF16}, "wide plan rounds nowhere .* got formats for weights"),
-        ({"mode": "simulated"}, "needs a format for some place .* got none"),
+        ({"mode": "simulated"}, "needs a format for some site .* got none"),
         ({"mode": "simulated", "output": F64}, "carrier f32 must contain each format, got f64"),
         ({"carrier": BF16}, "carrier must be F32 or F64, got bf16"),
-        ({"mode": "native", "output": BF16}, "one format, the same at all places, got bf16"),
-        ({"mode": "native"}, "same at all places, got none"),
+        ({"mode": "native", "output": BF16}, "same at all sites or for weights alone, got bf16"),
+        ({"mode": "native"}, "same at all sites or for weights alone, got none"),
         (
-            {"mode": "native", "carrier": F64, **dict.fromkeys(PLACES, BF16)},
+            {"mode": "native", "carrier": F64, **{site.value: BF16 for site in Site}},
             "Native bf16 accumulates in f32 on hardware, got carrier=f64",
         ),
     ],
@@ -122,17 +145,17 @@ def test_storage_formats_have_no_native_arithmetic(fmt):
         RoundingPlan.everywhere(fmt, mode="native")
 
 
-def test_the_place_must_exist():
-    with pytest.raises(ValueError, match=r"one of weights, .* got 'resid'"):
+def test_the_site_must_exist():
+    with pytest.raises(ValueError, match=r"rounding site is one of weights, .* got 'resid'"):
         RoundingPlan.wide().store("resid", jnp.ones(1, jnp.float32))
 
 
 def test_float64_must_be_enabled():
     with jax.enable_x64(False):
         with pytest.raises(ValueError, match="wide f64 needs jax_enable_x64"):
-            RoundingPlan.wide(F64).store("weights", jnp.ones(1, jnp.float32))
+            RoundingPlan.wide(F64).store(Site.WEIGHTS, jnp.ones(1, jnp.float32))
         plan = RoundingPlan.everywhere(BF16)
-        stored = plan.store("weights", jnp.full(1, 1.003, jnp.float32))
+        stored = plan.store(Site.WEIGHTS, jnp.full(1, 1.003, jnp.float32))
         assert stored.tolist() == [1]
 
 

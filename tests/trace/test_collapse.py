@@ -79,7 +79,7 @@ def runs(lengths):
 @pytest.mark.parametrize("name", POSITIONS)
 def test_one_pass_equals_a_pass_for_each_prompt(key, name):
     model, prompts = decoder(key, POSITIONS[name]), runs((1, 2, 5, 9))
-    packed = last_representations(model, prompts, RoundingPlan.wide(F64))
+    packed = last_representations(model, prompts)
     alone = one_by_one(model, prompts)
     # Sums of at most 16 terms in each of two layers, twenty products deep, on states of size one.
     atol = 2 * 20 * 16 * U64 * np.max(np.abs(alone))
@@ -91,7 +91,7 @@ def test_one_pass_with_a_window_and_in_blocks(key, monkeypatch):
     alone = one_by_one(model, prompts)
     monkeypatch.setattr("glassesjax.model.attention.ATTENTION_ROWS", 4)
     collapse._pass.clear_cache()
-    packed = last_representations(model, prompts, RoundingPlan.wide(F64))
+    packed = last_representations(model, prompts)
     collapse._pass.clear_cache()
     atol = 2 * 20 * 16 * U64 * np.max(np.abs(alone))
     np.testing.assert_allclose(packed, alone, rtol=0, atol=atol)
@@ -103,7 +103,7 @@ def test_prefix_identity_needs_a_causal_mask(key):
     as_prefix = passed(model, jnp.asarray((1, 2, 3), jnp.int32))[0][1]
     assert np.max(np.abs(alone - as_prefix)) > 1e-3  # the counter-case: it really fails
     with pytest.raises(ValueError, match="causal or window mask"):
-        last_representations(model, [(1, 2)], RoundingPlan.wide(F64))
+        last_representations(model, [(1, 2)])
 
 
 def test_a_scale_for_all_tokens_breaks_the_prefix_identity_and_a_scale_a_row_does_not(key):
@@ -111,8 +111,8 @@ def test_a_scale_for_all_tokens_breaks_the_prefix_identity_and_a_scale_a_row_doe
     first_rows = {}
     for fmt in (INT8, INT8_CHANNEL):
         plan = RoundingPlan.everywhere(fmt, carrier=F64)
-        stored = model.stored(plan)
-        read = jax.jit(lambda tokens, stored=stored, plan=plan: stored(tokens, plan=plan)[0])
+        stored = model.at(plan)
+        read = jax.jit(lambda tokens, stored=stored: stored(tokens)[0])
         short, long = (
             np.asarray(read(jnp.asarray(tokens, jnp.int32)))
             for tokens in ((1, 2, 3), (1, 2, 3, 4, 0))
@@ -121,7 +121,7 @@ def test_a_scale_for_all_tokens_breaks_the_prefix_identity_and_a_scale_a_row_doe
     assert first_rows[INT8] > 1e-3  # the counter-case: later tokens moved earlier rows
     assert first_rows[INT8_CHANNEL] == 0
     with pytest.raises(ValueError, match="a scale for each row"):
-        last_representations(model, [(1, 2)], RoundingPlan.everywhere(INT8, carrier=F64))
+        last_representations(model.at(RoundingPlan.everywhere(INT8, carrier=F64)), [(1, 2)])
 
 
 def test_a_run_is_one_trunk_without_tails():
@@ -154,27 +154,27 @@ def test_packing_loses_no_token_and_no_prompt(prompts):
 
 
 def test_all_families_share_one_compiled_function(key):
-    model, plan = decoder(key), RoundingPlan.wide(F64)
+    model = decoder(key)
     families = [[(1,) * n for n in (2, 3, 6)], [(2,) * n + (0,) for n in (1, 4)]]
     size = tuple(map(max, zip(*(pass_size(pack(family)) for family in families), strict=True)))
     before = collapse._pass._cache_size()
     for family in families:
-        last_representations(model, family, plan, size=size)
+        last_representations(model, family, size=size)
     assert collapse._pass._cache_size() == before + 1
 
 
 def test_padding_changes_nothing(key):
-    model, plan = decoder(key), RoundingPlan.wide(F64)
+    model = decoder(key)
     prompts = [(1,) * 5, (1, 1, 0)]
-    tight = last_representations(model, prompts, plan)
-    loose = last_representations(model, prompts, plan, size=(17, 4))
+    tight = last_representations(model, prompts)
+    loose = last_representations(model, prompts, size=(17, 4))
     atol = 2 * 20 * 17 * U64 * float(np.max(np.abs(tight)))
     chex.assert_trees_all_close(tight, loose, rtol=0, atol=atol)
 
 
 def test_narrow_passes_come_back_in_their_carrier(key):
     plan = RoundingPlan.everywhere(BF16, mode="native", carrier=F32)
-    y = last_representations(decoder(key).stored(plan), [(1, 2)], plan)
+    y = last_representations(decoder(key).at(plan), [(1, 2)])
     assert y.dtype == jnp.float32
     chex.assert_trees_all_equal(y, jax.jit(BF16.round)(y))
 

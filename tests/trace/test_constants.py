@@ -9,7 +9,6 @@ import pytest
 from made_decoders import made
 
 from glassesjax.model import DecoderConfig, LayerNorm, Mlp, RMSNorm
-from glassesjax.precision import RoundingPlan
 from glassesjax.trace.certificate import _norm_lipschitz
 from glassesjax.trace.constants import (
     GELU_EXACT_LIPSCHITZ,
@@ -23,7 +22,6 @@ from glassesjax.trace.constants import (
 )
 
 U = 2.0**-53
-PLAN = RoundingPlan.of_dtype(jnp.float64)
 DOUBLE = jnp.dtype(jnp.float64)
 
 
@@ -53,8 +51,8 @@ def test_a_gated_mlp_of_width_one_attains_its_slope(kind):
     """Both branches count: the gate's slope times up, and the gate's value times up's weight."""
     numbers = {"gate": 0.8, "gate_bias": 0.3, "up": 1.7, "up_bias": 0.4, "down": -2.5}
     mlp, x = mlp_of(kind, **numbers), jnp.asarray([[0.5], [2.0]])
-    bound = jax.jit(lambda x: mlp_slopes(mlp, x, PLAN))(x)
-    truth = jax.jit(jax.vmap(jax.grad(lambda row: mlp(row[None], PLAN)[0, 0])))(x)
+    bound = jax.jit(lambda x: mlp_slopes(mlp, x))(x)
+    truth = jax.jit(jax.vmap(jax.grad(lambda row: mlp(row[None])[0, 0])))(x)
     bound, truth = np.asarray(bound), np.asarray(truth)
     np.testing.assert_allclose(bound, -truth[:, 0], rtol=64 * U)
     if kind == "swiglu":
@@ -164,7 +162,7 @@ def test_the_norm_constant_of_a_segment_by_hand(norm):
 def test_value_norms_of_heads_that_share_values_in_pairs():
     config = DecoderConfig(vocab_size=2, num_layers=1, num_heads=4, num_kv_heads=2, model_dim=8)
     block, resid = first_block(config), jnp.asarray(np.ones((3, 8)))
-    found = jax.jit(lambda block: layer_constants(block, resid, resid, PLAN).value_norms)(block)
+    found = jax.jit(lambda block: layer_constants(block, resid, resid).value_norms)(block)
     output = np.asarray(block.attention.output[...]).reshape(8, 4, 2)
     value = np.asarray(block.attention.value[...]).reshape(2, 2, 8)
     norms = [np.linalg.norm(output[:, head] @ value[head // 2], 2) for head in range(4)]

@@ -17,7 +17,6 @@ from glassesjax.model import (
     Sinusoidal,
     Window,
 )
-from glassesjax.precision import RoundingPlan
 from glassesjax.trace.heads import (
     attention_rows,
     by_rows,
@@ -30,7 +29,6 @@ from glassesjax.trace.heads import (
 U = 2.0**-53
 TOKENS = jnp.asarray((0, 3, 1, 5, 2, 2, 4), jnp.int32)
 CONFIG = DecoderConfig(vocab_size=6, num_layers=2, num_heads=2, model_dim=8, embed_scale=3.0)
-PLAN = RoundingPlan.of_dtype(jnp.float64)
 SWITCHES = {
     "grouped_rotary_softcap": {
         "positions": Rotary(base=10.0),
@@ -56,7 +54,7 @@ def test_rows_are_those_that_the_pass_keeps(key, switches):
     decoder = made(dataclasses.replace(CONFIG, **switches), key)
     trace = jax.device_get(passed(decoder, TOKENS)[1])
     index = jnp.asarray([6, 0, 3], jnp.int32)
-    rows = jax.jit(lambda block, resid: attention_rows(layer_heads(block, resid, PLAN), index))
+    rows = jax.jit(lambda block, resid: attention_rows(layer_heads(block, resid), index))
     for number in range(CONFIG.num_layers):
         block = block_of(decoder, number)
         logits, weights = map(np.asarray, rows(block, trace.resid[number]))
@@ -78,7 +76,7 @@ def test_slopes_of_the_soft_cap_are_its_derivative(key):
         def slopes(decoder, row=row):
             """By the size of the queries; their heads; and what the trace says."""
             block = jax.tree.map(lambda weight: weight[0], decoder.blocks)
-            heads = layer_heads(block, decoder.enter(TOKENS), PLAN)
+            heads = layer_heads(block, decoder.enter(TOKENS))
             scaled = lambda size: attention_rows(heads._replace(queries=size * heads.queries), row)[
                 0
             ]

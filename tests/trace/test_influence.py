@@ -21,7 +21,6 @@ from glassesjax.model import (
     Rotary,
     Window,
 )
-from glassesjax.precision import RoundingPlan
 from glassesjax.trace import influence, pullback
 from glassesjax.trace.influence import estimated_influence, exact_influence
 
@@ -51,15 +50,15 @@ def decoder_of(key, dtype=jnp.float64, **switches):
 @functools.partial(jax.jit, static_argnames=("mode", "freeze"))
 def jacobians(decoder, tokens, mode=jax.jacrev, freeze=False):
     """Of the last representation in what is added to each layer's input, by JAX's transforms."""
-    plan, line = RoundingPlan.of_dtype(decoder.dtype), Layout.line(len(tokens))
+    line = Layout.line(len(tokens))
 
     def through(resid, layer):
         block, added = layer
-        return block(resid + added, line, plan, freeze_attention=freeze)[0], None
+        return block(resid + added, line, freeze_attention=freeze)[0], None
 
     def last(added):
         resid, _ = jax.lax.scan(through, decoder.enter(tokens), (decoder.blocks, added))
-        return decoder.final_norm(resid, plan)[-1]
+        return decoder.final_norm(resid)[-1]
 
     nothing = jnp.zeros((LAYERS, len(tokens), DIM), decoder.dtype)
     return mode(last)(nothing).transpose(1, 0, 2, 3)  # layers out seq model_dim

@@ -24,7 +24,6 @@ from glassesjax.model import (
     build_decoder,
     flat_parameters,
 )
-from glassesjax.precision import RoundingPlan
 from glassesjax.trace import block_stack, printed_rollout
 from glassesjax.trace.constants import mlp_slopes, norm_slopes, operator_norm
 
@@ -39,7 +38,6 @@ CONFIG = DecoderConfig(
     embed_scale=3.0,
     mlp=Mlp(kind="gelu", dim=DIM),
 )
-PLAN = RoundingPlan.of_dtype(jnp.float64)
 # One program each, in place of one an operation.
 rollout = jax.jit(TRACE.rollout, static_argnames="rows")
 printed_bound = jax.jit(TRACE.printed_bound, static_argnames="rows")
@@ -93,7 +91,7 @@ def dense_printed(decoder, sigma):
     """The printed matrices one by one, with NumPy's norms."""
     config = decoder.config
     resid, layout, arrays = decoder.enter(TOKENS), Layout.line(LENGTH), flat_parameters(decoder)
-    one_layer = jax.jit(lambda block, resid: block(resid, layout, PLAN, keep="attention"))
+    one_layer = jax.jit(lambda block, resid: block(resid, layout, keep="attention"))
     resid = np.asarray(resid)
     rms = lambda x: np.sqrt(np.mean(np.square(x), axis=-1) + config.norm.eps)
     share = config.residual_weight
@@ -169,9 +167,9 @@ def test_slopes_of_mlps_bound_their_derivative(key, kind):
     blocks = made_of(key, mlp=Mlp(kind=kind, dim=12), bias=True).blocks
     mlp = jax.tree.map(lambda w: jnp.asarray(np.asarray(w)[0]), blocks.mlp)
     x = 3 * vectors(key)
-    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda row: mlp(row[None], PLAN)[0])))(x)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda row: mlp(row[None])[0])))(x)
     truth = np.linalg.norm(jacobian, 2, (-2, -1))
-    bound = np.asarray(jax.jit(lambda x: mlp_slopes(mlp, x, PLAN))(x))
+    bound = np.asarray(jax.jit(lambda x: mlp_slopes(mlp, x))(x))
     assert np.all(truth <= bound * (1 + 256 * U))
     if kind == "linear":
         np.testing.assert_allclose(bound, truth, rtol=256 * U)
@@ -180,7 +178,7 @@ def test_slopes_of_mlps_bound_their_derivative(key, kind):
 @pytest.mark.parametrize("norm", [RMSNorm(offset=1.0), LayerNorm()], ids=["rms", "layer"])
 def test_slopes_of_norms_are_exact_with_equal_gains(key, norm):
     normalize, x = made_of(key, norm=norm).final_norm, vectors(key)
-    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda row: normalize(row[None], PLAN)[0])))(x)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda row: normalize(row[None])[0])))(x)
     slopes = jax.jit(lambda x: norm_slopes(normalize, x, jnp.dtype(jnp.float64)))(x)
     np.testing.assert_allclose(np.linalg.norm(jacobian, 2, (-2, -1)), slopes, rtol=64 * U)
 

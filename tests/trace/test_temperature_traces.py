@@ -23,7 +23,6 @@ from glassesjax.model import (
     build_decoder,
     flat_parameters,
 )
-from glassesjax.precision import RoundingPlan
 from glassesjax.theory.blocks import repaired_block_bound, repaired_bound, repaired_rollout
 from glassesjax.theory.collapse import collapse_certificate
 from glassesjax.trace import block_stack, certificate_rows, exact_influence, printed_bound
@@ -89,13 +88,12 @@ def frozen(decoder):
 
 
 def test_rows_are_those_that_the_pass_keeps(decoder):
-    plan = RoundingPlan.of_dtype(jnp.float64)
     index = jnp.asarray([6, 0, 3], jnp.int32)
 
     def first(decoder):
         trace = decoder(TOKENS, keep="attention")[1]
         block = jax.tree.map(lambda weight: weight[0], decoder.blocks)
-        rows = attention_rows(layer_heads(block, trace.resid[0], plan), index)
+        rows = attention_rows(layer_heads(block, trace.resid[0]), index)
         return rows, (trace.attn_logits[0][:, index], trace.attn_weights[0][:, index])
 
     found, wanted = jax.jit(first)(decoder)
@@ -179,8 +177,7 @@ def test_adaptive_temperature_has_no_bound_and_says_so():
     with pytest.raises(BadInput, match="found AdaptiveTemperature: no bound is known"):
         block_stack(decoder, TOKENS)
     block = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight)[0]), decoder.blocks)
-    plan = RoundingPlan.of_dtype(jnp.float64)
-    heads = jax.jit(lambda: layer_heads(block, decoder.enter(TOKENS), plan))()
+    heads = jax.jit(lambda: layer_heads(block, decoder.enter(TOKENS)))()
     with pytest.raises(BadInput, match="no bound is known"):
         logit_slopes(heads, jnp.asarray([6], jnp.int32))
 

@@ -211,10 +211,10 @@ def test_a_plan_rounds_the_pass_and_leaves_the_masters():
 def test_an_update_takes_the_mark_of_stored_weights_off():
     plan = RoundingPlan.everywhere(BF16, mode="simulated")
     fresh = begin(CONFIG, RECIPE, 0, RATE)
-    marked = fresh._replace(decoder=fresh.decoder.stored(plan))
+    marked = fresh._replace(decoder=fresh.decoder.at(plan))
     learners, _ = learn(stacked(marked), RECIPE, STEPS)
-    assert learners.decoder.stored_as is None
-    assert marked.decoder.stored_as == BF16
+    assert learners.decoder.plan == RoundingPlan.wide()
+    assert marked.decoder.plan == plan
 
 
 def test_bad_input():

@@ -98,14 +98,14 @@ def test_answers_are_those_of_a_pass_over_what_was_read(mask, plan):
     decoder = decoders.made(config, jax.random.key(1), jnp.float32)
     pairs = made(name, [3, 9, 12, 15])
     given = jnp.asarray(pairs.tokens), jnp.asarray(pairs.asked)
-    found = jax.device_get(answer_twins(decoder, *given, plan=plan))
-    stored = decoder.stored(plan)
+    found = jax.device_get(answer_twins(decoder.at(plan), *given))
+    stored = decoder.at(plan)
 
     @jax.jit
     def read(tokens):
         """What stands at the end, and its scores."""
-        y = stored(tokens, plan=plan)[0][-1:]
-        return y, stored.logits(y, plan=plan)
+        y = stored(tokens)[0][-1:]
+        return y, stored.logits(y)
 
     for at, k in ((0, 0), (1, 1), (2, 0), (3, 1)):  # a program each: of its length
         y, scores = read(jnp.asarray(pairs.tokens[at, k, : int(pairs.asked[at, k])]))
@@ -123,10 +123,10 @@ def test_what_stands_after_the_asked_token_is_not_seen():
     pairs = made("count_ones", [3, 4, 5, 6])
     place = np.arange(pairs.tokens.shape[-1])
     hidden = place >= pairs.asked[..., None]
-    asked, plan = jnp.asarray(pairs.asked), RoundingPlan.wide()
+    asked = jnp.asarray(pairs.asked)
 
     def scores(tokens):
-        return answer_twins(decoder, jnp.asarray(tokens, jnp.int32), asked, plan=plan).scores
+        return answer_twins(decoder, jnp.asarray(tokens, jnp.int32), asked).scores
 
     first = scores(pairs.tokens)
     other = np.where(hidden, (pairs.tokens + 1) % 7, pairs.tokens)

@@ -17,7 +17,7 @@ from glassesjax.train.unmasked import first_asked, shown
 
 TASK, WORN, SIZE, COUNT = named_task("count_mixed"), named_glasses("no_bos+no_stop"), 5, 12
 FIRST = jax.jit(lambda row: first_asked(config(Bidirectional()), row))
-ANSWERS = jax.jit(lambda decoder, row: answers(decoder, row, None))
+ANSWERS = jax.jit(lambda decoder, row: answers(decoder, row))
 
 
 def config(mask):

@@ -21,7 +21,7 @@ from glassesjax.errors import BadInput
 from glassesjax.files import Row
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.language import LanguageModel, ModelHeader
-from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan
+from glassesjax.precision import BF16, F16, F32, F64, FloatFormat, RoundingPlan, Site
 from glassesjax.studies.collapse.records import CollapseRow
 from glassesjax.studies.collapse.rows import (
     UNROUNDED,
@@ -151,15 +151,18 @@ class _Passes:
         """The decoder under a plan.
 
         Plans of one format share its weights, which are freed before those of the next are made.
+        Wide arithmetic widens them as it reads them.
         """
         number = cast("FloatFormat", plan.weights or F32)
         if self._rounded[0] != number:
             self._rounded = (F32, self._model)
             if number != F32:
-                mode = own_mode(number)
-                stored = RoundingPlan(weights=number, mode=mode, carrier=F32)
+                carrier = number.min_carrier
+                stored = RoundingPlan(weights=number, mode=own_mode(number), carrier=carrier)
                 self._rounded = (number, self._model.at(stored))
-        return self._rounded[1].at(plan)
+        rounded = self._rounded[1]
+        simulated = plan.mode == "simulated" and plan.formats.keys() == {Site.WEIGHTS}
+        return rounded.at(UNROUNDED if simulated and rounded.dtype == F32.dtype else plan)
 
 
 SINGLE = RoundingPlan.everywhere(F32, mode="native")

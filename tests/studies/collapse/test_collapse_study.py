@@ -126,10 +126,10 @@ def test_the_certificate_is_never_wrong_where_both_prompts_are_measured(rows):
 def test_the_answer_is_that_of_the_weights_that_made_the_representation(rows, name):
     model = open_model("toy", positions="none")
     plan = RoundingPlan(weights=float_format(name), mode="simulated", carrier=F64)
-    decoder = model.decoder.stored(plan)
+    decoder = model.decoder.at(plan)
     tokens = model.tokenizer.encode_symbols(("<bos>", *"1" * 4))
-    y, _ = jax.jit(lambda d, t: d(t, plan=plan))(decoder, jnp.asarray(tokens, jnp.int32))
-    logits = decoder.logits(y[-1:], plan=plan)[0]
+    y, _ = jax.jit(lambda d, t: d(t))(decoder, jnp.asarray(tokens, jnp.int32))
+    logits = decoder.logits(y[-1:])[0]
     wanted = {"format": name, "family": "ones_bos", "length": 4, "norm": "l2"}
     (row,) = pick(rows, curve="signal", mode="reference", **wanted)
     assert row["token"] == int(jnp.argmax(logits))

@@ -16,6 +16,7 @@ from studies.made_diverged import check_diverged, faults, joined, words_of
 from glassesjax.cli import run
 from glassesjax.errors import BadInput
 from glassesjax.model.tokenizer import ByteLevelTokenizer
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.influence.measure import (
     InfluenceSettings,
@@ -51,7 +52,7 @@ def rows(subject):
 @pytest.fixture(scope="module")
 def jacobians(subject):
     """Of the last representation in the embedding, token by token, by the plainest means."""
-    wide = jax.tree.map(lambda weight: weight.astype(jnp.float64), subject.model.decoder)
+    wide = subject.model.decoder.at(RoundingPlan.wide(F64))
     embedding = wide.enter(jnp.asarray(subject.passages[0].tokens))
     jacobian = jax.jit(jax.jacrev(lambda resid: wide.represent(resid)[0][-1]))(embedding)
     return np.asarray(jacobian).transpose(1, 0, 2)

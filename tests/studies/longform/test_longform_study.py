@@ -13,6 +13,7 @@ from studies.made_diverged import check_diverged, faults, words_of
 
 from glassesjax.cache import policy, replay, unroll
 from glassesjax.errors import BadInput
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.longform.judge import judged, verdicts
 from glassesjax.studies.longform.measure import LongformSettings, measure, open_subject
@@ -84,7 +85,7 @@ def test_every_row_is_there_once(rows):
 
 
 def test_perplexity_is_that_of_a_replay_with_everything_kept(subject, rows):
-    model = unroll(jax.tree.map(lambda w: w.astype(jnp.float64), subject.model.decoder))
+    model = unroll(subject.model.decoder.at(RoundingPlan.wide(F64)))
     (row,) = pick(rows, policy="tova", slots=4, sample=1)
     text = subject.model.tokenizer.encode_symbols(tuple(row["text"]))
     tokens = jnp.asarray([*subject.prompt, *text], jnp.int32)

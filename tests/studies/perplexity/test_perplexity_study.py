@@ -20,6 +20,7 @@ from glassesjax.errors import BadInput
 from glassesjax.files import to_json
 from glassesjax.model import Decoder, Window
 from glassesjax.model.weights import flat_parameters
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.journal import MARKS
 from glassesjax.runs.record import names, to_row
 from glassesjax.runs.rows import read_rows
@@ -79,7 +80,7 @@ def run_by(settings):
 
 @pytest.fixture(scope="module")
 def wide(subject):
-    return jax.tree.map(lambda weight: weight.astype(jnp.float64), subject.model.decoder)
+    return subject.model.decoder.at(RoundingPlan.wide(F64))
 
 
 def loss_of(logits, targets):

@@ -14,6 +14,7 @@ from glassesjax.cache import empty_state, policy, prefill, replay, retained, unr
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.recall import measure as recall
 from glassesjax.studies.recall.measure import RecallSettings, measure, open_subject
@@ -58,7 +59,7 @@ def rows(subject):
 
 @pytest.fixture(scope="module")
 def model(subject):
-    return unroll(jax.tree.map(lambda w: w.astype(jnp.float64), subject.model.decoder))
+    return unroll(subject.model.decoder.at(RoundingPlan.wide(F64)))
 
 
 def pick(rows, **wanted):

@@ -5,7 +5,6 @@ import dataclasses
 import math
 import re
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from studies.made_diverged import check_diverged, faults, words_of
 from glassesjax.cache.policies import policy
 from glassesjax.cache.replay import replay, retained
 from glassesjax.errors import BadInput
+from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.record import names, to_row
 from glassesjax.studies.retention.measure import (
     RetentionSettings,
@@ -53,7 +53,7 @@ def measured(settings, subject):
 @pytest.fixture(scope="module")
 def held(subject):
     """For TOVA with 4 slots: layer, step, token."""
-    decoder = jax.tree.map(lambda weight: weight.astype(jnp.float64), subject.model.decoder)
+    decoder = subject.model.decoder.at(RoundingPlan.wide(F64))
     found = replay(decoder, jnp.asarray(subject.tokens), policy("tova"), slots=4)
     return np.stack([retained(layer)[0] for layer in found.forgotten])
 

@@ -43,10 +43,10 @@ def heard(plan):
 
     @jax.jit
     def asked(decoder):
-        y, _ = decoder(tokens, plan=plan)
-        return y, decoder.logits(y, plan=plan)
+        y, _ = decoder(tokens)
+        return y, decoder.logits(y)
 
-    y, scores = asked(decoder)
+    y, scores = asked(decoder.at(plan))
     lengths = list(range(1, MOST))
     right = symbols.index("#0") + np.asarray([[n, n + 1] for n in lengths])
     both = lambda x: np.stack([np.asarray(x)[1:-1], np.asarray(x)[2:]], axis=1)
@@ -139,7 +139,8 @@ def rows_by_hand():
     y[2, 1, 0], y[0, 1, 0] = 4, 3.25
     own = known._replace(y=y, scores=y @ known.unembed.T)
     blank = np.zeros((3, 2))
-    asked = Asked(0, None, Pairs(known.lengths, blank, blank, known.right), known)
+    decoder = counter(MOST, reading="one_plus_share", dtype=jnp.float64)
+    asked = Asked(0, decoder, Pairs(known.lengths, blank, blank, known.right), known)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_rows, "answer_pairs", lambda *_: own)
         return pair_rows.pair_rows(settings(), asked, "e8m3@output")
