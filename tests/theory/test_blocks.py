@@ -23,7 +23,6 @@ from glassesjax.model import (
     build_decoder,
     flat_parameters,
 )
-from glassesjax.precision import RoundingPlan
 from glassesjax.theory.blocks import (
     repaired_block_bound,
     repaired_bound,
@@ -48,7 +47,6 @@ CONFIG = DecoderConfig(
 # Of stacks of as many heads, keys and tokens, with turns or without, bounds are two programs.
 GROUPED = dataclasses.replace(CONFIG, num_kv_heads=1)
 LINEAR = dataclasses.replace(GROUPED, norm=ConstantNorm(beta=4.0), mlp=Mlp(kind="linear"))
-PLAN = RoundingPlan.of_dtype(jnp.float64)
 
 
 @jax.jit
@@ -58,11 +56,11 @@ def jacobians(decoder):
 
     def layer(arrays):
         block, resid = arrays
-        run = lambda resid: block(resid, layout, PLAN)[0]
+        run = lambda resid: block(resid, layout)[0]
         return run(resid), jax.jacrev(run)(resid)
 
     after, layers = jax.lax.map(layer, (decoder.blocks, trace.resid))
-    return layers, jax.jacrev(lambda row: decoder.final_norm(row[None], PLAN)[0])(after[-1, -1])
+    return layers, jax.jacrev(lambda row: decoder.final_norm(row[None])[0])(after[-1, -1])
 
 
 def measured(decoder):
