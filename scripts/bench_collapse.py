@@ -40,7 +40,7 @@ class Settings:
 @jax.jit
 def single_pass(decoder: Decoder, tokens: jax.Array, last: jax.Array) -> jax.Array:
     """The representation of one prompt, padded behind: what a user without trees would write."""
-    y, _ = decoder(tokens, keep="nothing")
+    y, _ = decoder(tokens)
     return y[last]
 
 

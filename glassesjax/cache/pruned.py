@@ -159,7 +159,7 @@ def probe(
     )
     both = jnp.concatenate([tokens, tried])
     resid, layout = _enter(decoder, both, after)
-    y, _ = _represent(decoder, resid, layout, until, keep="nothing")
+    y, _ = _represent(decoder, resid, layout, until)
     return y[: len(tokens)], y[len(tokens) :]
 
 
@@ -178,6 +178,6 @@ def _represent(
     layout: Layout,
     until: Array,
     *,
-    keep: Keep,
+    keep: Keep = "nothing",
 ) -> tuple[Array, Trace]:
     return decoder.represent(resid, layout, keep=keep, until=until)

@@ -70,7 +70,7 @@ class Block(Rounding):
         resid: Float[Array, "seq model_dim"],
         layout: Layout,
         *,
-        keep: Keep = "residual",
+        keep: Keep = "nothing",
         freeze_attention: bool = False,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """The residual stream after this layer, and this layer's part of the trace."""
@@ -241,7 +241,7 @@ class Decoder(Rounding):
         layout: Layout | None = None,
         *,
         start: int = 0,
-        keep: Keep = "residual",
+        keep: Keep = "nothing",
         freeze_attention: bool = False,
         until: Int[Array, "layers seq groups"] | None = None,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
@@ -289,7 +289,7 @@ class Decoder(Rounding):
         tokens: Int[Array, " seq"],
         layout: Layout | None = None,
         *,
-        keep: Keep = "residual",
+        keep: Keep = "nothing",
         freeze_attention: bool = False,
     ) -> tuple[Float[Array, "seq model_dim"], Trace]:
         """Last representations of a sequence of tokens, and the trace; see ``represent``."""

@@ -115,7 +115,7 @@ def _tree(trunk: np.ndarray, members: Sequence[tuple[Tokens, int]]) -> Tree:
 
 @jax.jit
 def _pass(decoder: Decoder, tokens: Array, layout: Layout, rows: Array) -> Array:
-    y, _ = decoder(tokens, layout, keep="nothing")
+    y, _ = decoder(tokens, layout)
     return y[rows].astype(decoder.plan.carrier_dtype)
 
 

@@ -48,7 +48,7 @@ def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> H
     """
     profile = rollout(decoder, tokens, at=at).profile[0]
     bound = printed_bound(decoder, tokens, at=at)
-    last = lambda resid: decoder.represent(resid, keep="nothing")[0][at]
+    last = lambda resid: decoder.represent(resid)[0][at]
     y, back = jax.vjp(last, decoder.enter(tokens))
     (jacobian,) = jax.vmap(back)(jnp.eye(len(y), dtype=y.dtype))
     size = euclidean_norm(jacobian, axis=(0, 2))

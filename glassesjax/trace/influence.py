@@ -301,11 +301,13 @@ class _Walk:
         self.carrier = decoder.plan.carrier_dtype
         resid = decoder.enter(start) if start.ndim == 1 else start
         self.line = Layout.line(len(resid))
-        kept: Any = decoder.represent(resid, until=until)[1].resid  # which is kept, not None
+        kept: Any = decoder.represent(resid, until=until, keep="residual")[
+            1
+        ].resid  # which is kept, not None
         self.resid: Array = kept
         # Each row's vectors in units of their own, the stream after the last layer included.
         layout = self.line._replace(until=self._until(-1))
-        after, _ = self._block(-1)(self.resid[-1], layout, keep="nothing")
+        after, _ = self._block(-1)(self.resid[-1], layout)
         streams = jnp.concatenate([self.resid, after[None]]).astype(self.carrier)
         self.input_unit = _unit(jnp.max(jnp.abs(streams), axis=-1))
         self.inputs = streams / self.input_unit[..., None]

@@ -54,7 +54,7 @@ def score_roundoff(
     root, total = jnp.sqrt(jnp.asarray(len(tokens), plan.dtype)), jnp.zeros((), plan.dtype)
     for layer in range(decoder.config.num_layers):
         block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.blocks)
-        resid, trace = block(resid, layout)
+        resid, trace = block(resid, layout, keep="residual")
         local = _rounded(block, trace.resid, trace.resid_mid, resid)
         total = total + _slope(decoder, resid, layout, layer + 1, at) * root * local
     dim, y = decoder.config.model_dim, decoder.final_norm(resid)[at]
@@ -80,7 +80,7 @@ def _slope(decoder: Decoder, resid: Array, layout: Layout, start: int, at: Array
     """Largest norm of a score's derivative in the residual stream before a layer."""
 
     def scores(resid: Array) -> Array:
-        y, _ = decoder.represent(resid, layout, start=start, keep="nothing")
+        y, _ = decoder.represent(resid, layout, start=start)
         return decoder.logits(y)[at]
 
     found, back = jax.vjp(scores, resid)

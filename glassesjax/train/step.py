@@ -89,7 +89,7 @@ def answers(decoder: Decoder, row: Example) -> Float[Array, "seq vocab"]:
       Scores in the carrier of the decoder's plan; those of the first token, which nothing
       precedes, are zero.
     """
-    y, _ = decoder(*shown(decoder.config, row), keep="nothing")
+    y, _ = decoder(*shown(decoder.config, row))
     return jnp.roll(decoder.logits(y), 1, axis=0).at[0].set(0)
 
 

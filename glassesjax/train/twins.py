@@ -120,7 +120,7 @@ def answer_twins(
 
     def one(row: tuple[Array, Array]) -> tuple[Array, Array]:
         tokens, asked = row
-        y, _ = decoder(tokens, _until(asked, len(tokens)), keep="nothing")
+        y, _ = decoder(tokens, _until(asked, len(tokens)))
         y = jax.lax.dynamic_slice_in_dim(y, asked - 1, 1)
         return y[0], decoder.logits(y)[0]
 

@@ -66,7 +66,7 @@ class Run(NamedTuple):
 @functools.partial(jax.jit, static_argnames="plan")
 def _pass(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> tuple[Array, ...]:
     decoder = decoder.at(plan)
-    y, trace = decoder(tokens)
+    y, trace = decoder(tokens, keep="residual")
     entered, between = jnp.asarray(trace.resid), jnp.asarray(trace.resid_mid)
     stream = jnp.concatenate([entered, between, y[None]])
     return y, jnp.argmax(decoder.logits(y), axis=-1) - len(SYMBOLS), stream

@@ -91,7 +91,7 @@ def draw(config: DecoderConfig, seed: int, logit_scale: float = 1.0) -> Decoder:
 @jax.jit
 def _passes(decoders: Decoder, tokens: Array, layouts: Layout) -> tuple[Array, Any]:
     def run(decoder: Decoder, tokens: Array, layout: Layout) -> tuple[Array, Any]:
-        y, trace = decoder(tokens, layout)
+        y, trace = decoder(tokens, layout, keep="residual")
         return y, trace.resid
 
     return jax.vmap(run)(decoders, tokens, layouts)

@@ -74,7 +74,7 @@ def parallel(
     decoders: Decoder, tokens: Int[Array, "cases seq"]
 ) -> Float[Array, "cases seq model_dim"]:
     """The Transformer itself: all tokens in parallel, no eviction."""
-    return jax.vmap(lambda decoder, text: decoder(text, keep="nothing")[0])(decoders, tokens)
+    return jax.vmap(lambda decoder, text: decoder(text)[0])(decoders, tokens)
 
 
 class Read(NamedTuple):

@@ -302,7 +302,7 @@ def test_a_window_is_a_band_at_any_depth_and_dense_attention_to_the_last_only_at
     decoder, rule = drawn(plain, seed=3), policy("window")
     state = start(plain, rule)
     y = advance(unroll(decoder), state, text(), rule)[1]
-    pass_of = jax.jit(lambda decoder, tokens: decoder(tokens, keep="nothing")[0])
+    pass_of = jax.jit(lambda decoder, tokens: decoder(tokens)[0])
     close(y, pass_of(drawn(band, seed=3), text()))
     # Rotary positions are relative: the last tokens alone may stand at the beginning.
     dense = np.asarray(pass_of(decoder, jnp.asarray(text_of(1, LENGTH)[-(SLOTS + 1) :])))
@@ -334,7 +334,7 @@ def test_only_distances_count(name, blind):
 def test_a_model_with_a_window_sees_no_further_than_it_does():
     # With room for all, the cache of a model with a sliding window is that model.
     decoder = drawn(CONFIGS["sliding"], seed=1)
-    wanted = jax.jit(lambda d: d(text(), keep="nothing")[0])(decoder)
+    wanted = jax.jit(lambda d: d(text())[0])(decoder)
     _, y, _ = whole("sliding", policy("full"), LENGTH)
     close(y, wanted)
     # A window that holds one less than the model's own width shows it all it would see.
@@ -357,7 +357,7 @@ def test_bfloat16_runs_in_its_own_type_with_scores_in_float32():
 def test_a_plan_rounds_in_the_cache_as_it_does_in_the_decoder():
     config, plan = CONFIGS["half"], RoundingPlan.everywhere(BF16)
     decoder = drawn(config, seed=1, dtype=np.float32).at(plan)
-    wanted = jax.jit(lambda d: d(text(), keep="nothing")[0])(decoder)
+    wanted = jax.jit(lambda d: d(text())[0])(decoder)
     model, rule = unroll(decoder), policy("full")
     state = start(config, rule, LENGTH, plan.dtype)
     _, y, _ = advance(model, state, text(), rule)

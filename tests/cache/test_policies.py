@@ -242,7 +242,7 @@ def decoder():
 def full(decoder):
     """Tokens, and what the decoder says of them without any cache."""
     tokens = jnp.asarray(text_of(1, SLOTS))
-    return tokens, jax.jit(lambda decoder: decoder(tokens, keep="nothing")[0])(decoder)
+    return tokens, jax.jit(lambda decoder: decoder(tokens)[0])(decoder)
 
 
 WRONG = np.array([5, 99, 6, 0, 0, 0], np.int32)  # there is no token 99

@@ -82,7 +82,7 @@ def test_rows_in_blocks_see_what_all_rows_see(decoder, resid, tova, monkeypatch)
         calls.append(len(rows.position)) or SHOWN(config, rows, layout)
     )
     monkeypatch.setattr("glassesjax.model.attention.shown", shown)
-    y, _ = jax.jit(lambda d, x: d.represent(x, until=until, keep="nothing"))(decoder, resid)
+    y, _ = jax.jit(lambda d, x: d.represent(x, until=until))(decoder, resid)
     assert calls == [3, 3, 1]
     assert apart(y, every) <= ALLOWED * np.max(np.abs(every))
 

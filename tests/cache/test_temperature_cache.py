@@ -41,7 +41,7 @@ def apart(first, second):
 
 
 def test_a_state_with_room_is_the_dense_pass(decoder):
-    y, _ = jax.jit(lambda d: d(TOKENS, keep="nothing"))(decoder)
+    y, _ = jax.jit(lambda d: d(TOKENS))(decoder)
     assert apart(reading(decoder, "full", LENGTH).y, y) <= ALLOWED
     # Four slots show five keys: what a model with a window of five sees, and no other model.
     windowed = isinstance(decoder.config.mask, Window)

@@ -38,7 +38,7 @@ def everywhere(fmt):
 def run(decoder, tokens, plan):
     """Last representations and answers after each token: all counts in one pass."""
     decoder = decoder.at(plan)
-    y, _ = decoder(tokens, keep="nothing")
+    y, _ = decoder(tokens)
     return y, jnp.argmax(decoder.logits(y), axis=-1) - len(SYMBOLS)
 
 

@@ -33,13 +33,13 @@ def smollm2():
 
 @jax.jit
 def forward(decoder, tokens):
-    y, _ = decoder(tokens, keep="nothing")
+    y, _ = decoder(tokens)
     return y, decoder.logits(y)
 
 
 @jax.jit
 def nats_per_token(decoder, tokens):
-    y, _ = decoder(tokens, keep="nothing")
+    y, _ = decoder(tokens)
     log_p = jax.nn.log_softmax(decoder.logits(y)[:-1])
     return -jnp.mean(jnp.take_along_axis(log_p, tokens[1:, None], axis=1))
 

@@ -189,8 +189,8 @@ def test_trees_and_blocks_of_rows_are_the_slow_pass(temperature, monkeypatch):
     def blocks(decoder):
         # The prefix identity: each row is the last one of its own prompt.
         prompt = tokens[jnp.asarray([0, 1, 6])]
-        last = decoder(prompt, keep="nothing")[0][-1]
-        return decoder(tokens, layout, keep="nothing")[0], last
+        last = decoder(prompt)[0][-1]
+        return decoder(tokens, layout)[0], last
 
     y, last = jax.jit(blocks)(decoder)
     # Some hundred sums in another order, of terms that logits of a few units magnify.

@@ -54,7 +54,7 @@ def test_the_default_is_long_enough_and_not_known_by_heart():
     tokens = model.tokenizer.encode(text.read_text(text.DEFAULT_TEXT))
     assert len(tokens) >= 4096  # what perplexity reads if not told otherwise
     window = jnp.asarray(tokens[:257])
-    y = jax.jit(lambda decoder, x: decoder(x, keep="nothing")[0])(model.decoder, window[:-1])
+    y = jax.jit(lambda decoder, x: decoder(x)[0])(model.decoder, window[:-1])
     losses = token_losses(model.decoder, y, window[1:])
     assert float(jnp.exp(jnp.mean(losses))) > 5 * BY_HEART  # 46 over the first 1024 tokens
 

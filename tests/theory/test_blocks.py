@@ -52,7 +52,7 @@ LINEAR = dataclasses.replace(GROUPED, norm=ConstantNorm(beta=4.0), mlp=Mlp(kind=
 @jax.jit
 def jacobians(decoder):
     """Of each layer at the pass, and of the final norm of its last row."""
-    layout, (_, trace) = Layout.line(LENGTH), decoder(TOKENS)
+    layout, (_, trace) = Layout.line(LENGTH), decoder(TOKENS, keep="residual")
 
     def layer(arrays):
         block, resid = arrays

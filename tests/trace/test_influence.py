@@ -344,7 +344,7 @@ def test_the_estimate_is_that_of_matfree(key):
     """Its per-row norms, given the same probes; matfree estimates each row of J^T as we do."""
     matfree = pytest.importorskip("matfree.stochtrace")
     decoder = decoder_of(key, **SWITCHES[0])
-    last = lambda resid: decoder.represent(resid, keep="nothing")[0][-1]
+    last = lambda resid: decoder.represent(resid)[0][-1]
     signs = draws.signs(key, (PROBES, DIM), jnp.dtype(jnp.float64))
     integrand = matfree.monte_carlo_rownorms_squared()
 

@@ -230,7 +230,7 @@ def _repaired(stacks: BlockStack) -> Rollout:
 
 @jax.jit
 def _last(decoder: Decoder, tokens: jax.Array) -> jax.Array:
-    return decoder.represent(decoder.enter(tokens), keep="nothing")[0][-1]
+    return decoder.represent(decoder.enter(tokens))[0][-1]
 
 
 def _last_is_finite(decoder: Decoder, tokens: jax.Array) -> bool:
