@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax.borders import border
 from glassesjax.cache.policies import Candidates, Policy
 from glassesjax.errors import BadInput
-from glassesjax.model.config import Causal, DecoderConfig, Window
+from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
 
 EMPTY = -1  # position of a place that holds nothing
@@ -87,7 +87,7 @@ def check_order(config: DecoderConfig) -> None:
     Raises:
       BadInput: Its mask lets tokens see later ones.
     """
-    if not isinstance(config.mask, Causal | Window):
+    if not config.mask.causal:
         found = type(config.mask).__name__
         raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")
 

@@ -8,27 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.model.config import (
-    Alibi,
-    Causal,
-    DecoderConfig,
-    Rotary,
-    ScalableSoftmax,
-    Sinusoidal,
-    Window,
-)
+from glassesjax.model.config import DecoderConfig, ScalableSoftmax, Temperature
 from glassesjax.model.layers import Rounding, exact, normal, present, project, softcap
-from glassesjax.model.positions import (
-    Layout,
-    alibi_penalty,
-    held,
-    rotate,
-    sinusoidal,
-    visible,
-)
+from glassesjax.model.positions import Layout, held, visible
 from glassesjax.model.temperature import tempered
 from glassesjax.precision import Site
 
@@ -113,13 +98,8 @@ class Attention(Rounding):
         query = project(x[-len(asking.position) :], self.query, self.query_bias, carrier)
         query = split(query, config.num_heads)
         key = split(project(x, self.key, self.key_bias, carrier), config.kv_heads)
-        match positions:
-            case Rotary():
-                query = rotate(query, asking.position, positions)
-                key = rotate(key, layout.position, positions)
-            case Sinusoidal(where="query_key", base=base):
-                added = sinusoidal(layout.position, config.key_dim, base, query.dtype)[:, None, :]
-                query, key = query + added[-len(query) :], key + added
+        query = positions.turn(query, asking.position)
+        key = positions.turn(key, layout.position)
         store = functools.partial(plan.store, Site.ACTIVATIONS)
         query, key = store(query), plan.store_state(store(key))
         if config.values == "identity":
@@ -139,19 +119,46 @@ class Attention(Rounding):
         """Attention of some query rows over some keys."""
         config, plan = self.config, self.plan_of(query)
         carrier = plan.carrier_dtype
-        logits = scores(config, carrier, query, rows, key, layout)
-        seen = shown(config, rows, layout)
-        logits = tempered(config.temperature, self.sharpness_of_heads, logits, seen)
-        # Zero where masked, so that no unseen pair has a part in a format's scale.
-        logits = plan.store(Site.ATTN_LOGITS, jnp.where(seen, logits, 0))
-        logits = jnp.where(seen, logits, -jnp.inf)
-        weights = plan.store(Site.ATTN_WEIGHTS, softmax(logits.astype(carrier)))
+        pairs = Pairs.of(rows, layout, shown(config, rows, layout))
+        logits, weights = self.weigh(query, key.transpose(1, 0, 2), pairs)
+        weights = plan.store(Site.ATTN_WEIGHTS, weights)
         weights = jax.lax.stop_gradient(weights) if freeze else weights
         shared = weights.reshape(config.kv_heads, -1, len(key))
         averaged = exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), carrier)
         joined = averaged.reshape(config.num_heads, len(query), -1).transpose(1, 0, 2)
         joined = plan.store(Site.ACTIVATIONS, joined.reshape(len(query), -1))
         return joined, Attended(logits, weights)
+
+    def weigh(
+        self,
+        query: Float[Array, "query heads key_dim"],
+        key: Float[Array, "kv_heads key key_dim"],
+        pairs: "Pairs",
+    ) -> Attended:
+        """Logits of some queries and keys as the plan stores them, and weights not yet stored."""
+        plan = self.plan_of(query)
+        logits = self.logits(scaled_products(self.config, query, key, plan.carrier_dtype), pairs)
+        # Zero where masked, so that no unseen pair has a part in a format's scale.
+        logits = plan.store(Site.ATTN_LOGITS, jnp.where(pairs.seen, logits, 0))
+        logits = jnp.where(pairs.seen, logits, -jnp.inf)
+        return Attended(logits, softmax(logits.astype(plan.carrier_dtype)))
+
+    def logits(
+        self, products: Float[Array, "heads query key"], pairs: "Pairs"
+    ) -> Float[Array, "heads query key"]:
+        """Attention logits out of scaled products, not yet stored; see ``attention_logits``."""
+        config = self.config
+        bias = config.positions.bias(
+            config.num_heads, pairs.query_position, pairs.key_position, products.dtype
+        )
+        return attention_logits(
+            products,
+            pairs.seen,
+            cap=config.attn_softcap,
+            bias=bias,
+            temperature=config.temperature,
+            sharpness=self.sharpness_of_heads,
+        )
 
     def mix(
         self,
@@ -165,7 +172,7 @@ class Attention(Rounding):
 
         Ordered masks cost no work on keys that come later.
         """
-        ordered = isinstance(self.config.mask, Causal | Window)
+        ordered = self.config.mask.causal
         first, length = len(key) - len(query), len(query)
         # A long sequence in a few stretches, each as a loop over blocks: XLA may hold the blocks
         # of all stretches at once, of a loop only one.
@@ -229,24 +236,61 @@ def shown(config: DecoderConfig, rows: Layout, layout: Layout) -> Bool[Array, "#
     return seen & kept
 
 
-def scores(
+class Pairs(NamedTuple):
+    """Queries and keys by their positions, and which of them see one another.
+
+    One entry for all heads, or one for each.
+    """
+
+    query_position: Int[Array, "#heads query 1"]
+    key_position: Int[Array, "#heads 1 key"]
+    seen: Bool[Array, "#heads query key"]
+
+    @classmethod
+    def of(cls, rows: Layout, layout: Layout, seen: Bool[Array, "#heads query key"]) -> "Pairs":
+        """Pairs of some rows of a layout and all that it has."""
+        return cls(rows.position[None, :, None], layout.position[None, None, :], seen)
+
+
+def scaled_products(
     config: DecoderConfig,
+    query: Float[Array, "query heads key_dim"],
+    key: Float[Array, "kv_heads key key_dim"],
     carrier: jnp.dtype,
-    query: Array,
-    rows: Layout,
-    key: Array,
-    layout: Layout,
 ) -> Float[Array, "heads query key"]:
-    """Attention logits of all pairs, seen or not, in the carrier, before the temperature."""
-    logits = exact("knh,ksh->kns", group(query, config.kv_heads), key.transpose(1, 0, 2), carrier)
-    logits = logits.reshape(config.num_heads, len(query), len(key))
-    logits = logits * jnp.asarray(config.scale, carrier)
-    if config.attn_softcap is not None:
-        logits = softcap(logits, config.attn_softcap)
-    if isinstance(config.positions, Alibi):
-        penalty = alibi_penalty(config.positions, config.num_heads, rows, layout, carrier)
-        logits = logits - penalty
-    return logits
+    """Products of queries with the keys that they share, times the decoder's scale."""
+    products = exact("knh,ksh->kns", group(query, config.kv_heads), key, carrier)
+    products = products.reshape(config.num_heads, len(query), key.shape[1])
+    return products * jnp.asarray(config.scale, carrier)
+
+
+def attention_logits(
+    products: Float[Array, "heads query key"],
+    seen: Bool[Array, "#heads query key"],
+    *,
+    cap: float | Float[Array, ""] | None,
+    bias: Float[Array, "heads query key"] | None,
+    temperature: Temperature,
+    sharpness: Float[Array, " heads"] | None,
+) -> Float[Array, "heads query key"]:
+    """Attention logits out of scaled products: soft cap, bias of the positions, temperature.
+
+    This one rule serves the pass, the cache, the derivatives and the bounds.
+
+    Args:
+      products: Scaled products of queries and keys, in the carrier.
+      seen: Which keys each row sees; the temperature counts them.
+      cap: Of the soft cap; None for none.
+      bias: What the positions of a pair add.
+      temperature: Factor of each row.
+      sharpness: Scalable softmax's s of each head.
+
+    Returns:
+      Logits of all pairs; those of unseen pairs mean nothing.
+    """
+    logits = products if cap is None else softcap(products, cap)
+    logits = logits if bias is None else logits + bias
+    return tempered(temperature, sharpness, logits, seen)
 
 
 def group(x: Float[Array, "query heads width"], kv_heads: int) -> Float[Array, "kv_heads n width"]:

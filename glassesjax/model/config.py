@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
+from glassesjax.arrays import Array, DType
 from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, SHARE, check_fields
+from glassesjax.errors import BadInput
 
 
 def _require(holds: bool, wanted: str, found: str) -> None:
@@ -12,13 +14,64 @@ def _require(holds: bool, wanted: str, found: str) -> None:
         raise ValueError(f"{wanted}, got {found}.")
 
 
+class Positions:
+    """How a decoder knows positions: a frozen dataclass that overrides what it does.
+
+    One of your own needs one class. Instruments ask for the methods that they need, and refuse by
+    name a class that turns or biases without them (``rotation``, ``linear_bias``).
+    """
+
+    relative: ClassVar[bool] = True
+    """Whether the decoder depends on differences of positions alone, up to its mask."""
+
+    @property
+    def table_rows(self) -> int:
+        """How many positions have a trained vector, which is added to the embedding."""
+        return 0
+
+    def check(self, config: "DecoderConfig") -> None:
+        """Raises ValueError where the sizes of a decoder do not fit."""
+
+    def embed(self, position: Array, dim: int, dtype: DType) -> Array | None:
+        """What is added to the embedding: a vector of width ``dim`` for each position, or None."""
+
+    def turn(self, x: Array, position: Array) -> Array:
+        """Queries or keys [seq, heads, head_dim] with their positions in them."""
+        return x
+
+    def bias(self, num_heads: int, query: Array, key: Array, dtype: DType) -> Array | None:
+        """What is added to the logits of pairs of positions, [heads, query, key], or None.
+
+        Query positions come as [#heads, query, 1], those of keys as [#heads, 1, key].
+        """
+
+    def rotation(self, length: int, head_dim: int, dtype: DType) -> Array:
+        """The derivative of ``turn``, transposed: a matrix for each position, or one for all."""
+        import jax.numpy as jnp
+
+        self._require(type(self).turn is Positions.turn, "rotation")
+        return jnp.eye(head_dim, dtype=dtype)[None]
+
+    def linear_bias(self, num_heads: int, dtype: DType) -> Array:
+        """What each head subtracts from a logit for each token of distance, [heads]."""
+        import jax.numpy as jnp
+
+        self._require(type(self).bias is Positions.bias, "linear_bias")
+        return jnp.zeros(num_heads, dtype)
+
+    def _require(self, absent: bool, method: str) -> None:
+        if not absent:
+            wanted = f"Expected positions with a method {method}, which this instrument needs"
+            raise BadInput(f"{wanted}, got {type(self).__name__}: give it one.")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NoPositions:
+class NoPositions(Positions):
     """No positional information beside the mask."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sinusoidal:
+class Sinusoidal(Positions):
     """Sines and cosines of the position, added to the embedding or to queries and keys."""
 
     base: float = 10_000.0
@@ -29,9 +82,33 @@ class Sinusoidal:
     def __post_init__(self) -> None:
         check_fields(self, "Sinusoidal", base=POSITIVE)
 
+    relative: ClassVar[bool] = False
+
+    def check(self, config: "DecoderConfig") -> None:
+        name = "model_dim" if self.where == "embedding" else "head_dim"
+        width = config.model_dim if self.where == "embedding" else config.key_dim
+        _require(width % 2 == 0, f"Sinusoidal needs an even {name}", f"{width}")
+
+    def embed(self, position: Array, dim: int, dtype: DType) -> Array | None:
+        from glassesjax.model.positions import sinusoidal
+
+        return sinusoidal(position, dim, self.base, dtype) if self.where == "embedding" else None
+
+    def turn(self, x: Array, position: Array) -> Array:
+        from glassesjax.model.positions import sinusoidal
+
+        if self.where == "embedding":
+            return x
+        return x + sinusoidal(position, x.shape[-1], self.base, x.dtype)[:, None, :]
+
+    def rotation(self, length: int, head_dim: int, dtype: DType) -> Array:
+        import jax.numpy as jnp
+
+        return jnp.eye(head_dim, dtype=dtype)[None]  # a translation
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Learned:
+class Learned(Positions):
     """A trained vector for each position, added to the embedding."""
 
     max_length: int = 1024
@@ -40,9 +117,15 @@ class Learned:
     def __post_init__(self) -> None:
         check_fields(self, "Learned", max_length=COUNT)
 
+    relative: ClassVar[bool] = False
+
+    @property
+    def table_rows(self) -> int:
+        return self.max_length
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rotary:
+class Rotary(Positions):
     """Rotation of query and key pairs by an angle proportional to the position (RoPE)."""
 
     base: float = 10_000.0
@@ -60,6 +143,23 @@ class Rotary:
     def __post_init__(self) -> None:
         check_fields(self, "Rotary", base=POSITIVE, fraction=SHARE, scale=POSITIVE)
 
+    def check(self, config: "DecoderConfig") -> None:
+        wanted = "Rotary needs an even number of rotated coordinates"
+        _require(config.rotated_dim % 2 == 0, wanted, f"{config.rotated_dim}")
+        whole = self.partial == "head" or config.key_dim % 2 == 0
+        _require(whole, "p-RoPE needs an even head_dim", f"{config.key_dim}")
+
+    def turn(self, x: Array, position: Array) -> Array:
+        from glassesjax.model.positions import rotate
+
+        return rotate(x, position, self)
+
+    def rotation(self, length: int, head_dim: int, dtype: DType) -> Array:
+        import jax.numpy as jnp
+
+        basis = jnp.broadcast_to(jnp.eye(head_dim, dtype=dtype), (length, head_dim, head_dim))
+        return self.turn(basis, jnp.arange(length, dtype=jnp.int32))
+
     def rotated_dim(self, head_dim: int) -> int:
         """Number of a head's coordinates that turn, as the fraction says it.
 
@@ -74,7 +174,7 @@ class Rotary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Alibi:
+class Alibi(Positions):
     """A penalty on the attention logit, linear in the distance, with one slope per head."""
 
     slopes: tuple[float, ...] | Literal["reference", "geometric"] = "reference"
@@ -85,22 +185,66 @@ class Alibi:
     def __post_init__(self) -> None:
         check_fields(self, "Alibi", slopes=NON_NEGATIVE)
 
+    def check(self, config: "DecoderConfig") -> None:
+        given = config.num_heads if isinstance(self.slopes, str) else len(self.slopes)
+        wanted = "Alibi.slopes needs one slope per head"
+        _require(given == config.num_heads, wanted, f"{given} for num_heads={config.num_heads}")
 
-Positions = NoPositions | Sinusoidal | Learned | Rotary | Alibi
+    def bias(self, num_heads: int, query: Array, key: Array, dtype: DType) -> Array | None:
+        distance = abs(query - key).astype(dtype)
+        return -self.linear_bias(num_heads, dtype)[:, None, None] * distance
+
+    def linear_bias(self, num_heads: int, dtype: DType) -> Array:
+        from glassesjax.model.positions import alibi_slopes
+
+        return alibi_slopes(self, num_heads, dtype)
+
+
+class Mask:
+    """Which tokens a token sees: a frozen dataclass with ``sees`` and ``receptive_field``."""
+
+    causal: ClassVar[bool] = False
+    """Whether no token sees a later one, so that prompts share the rows of their prefixes."""
+
+    def sees(self, query: Array, key: Array) -> Array:
+        """Whether a query at a position sees a key at another of the same prompt; they broadcast.
+
+        Every token sees itself.
+        """
+        raise NotImplementedError
+
+    def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
+        """The first and the last position of a stretch that each of a prompt of a length sees."""
+        wanted = "Expected a mask with a method receptive_field, which this instrument needs"
+        raise BadInput(f"{wanted}, got {type(self).__name__}: give it one.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Causal:
+class Causal(Mask):
     """Each token sees itself and all tokens before it."""
 
+    causal: ClassVar[bool] = True
+
+    def sees(self, query: Array, key: Array) -> Array:
+        return key <= query
+
+    def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
+        return 0 * position, position
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bidirectional:
+class Bidirectional(Mask):
     """Each token sees all tokens (Proposition 6.1 needs it)."""
 
+    def sees(self, query: Array, key: Array) -> Array:
+        return (key <= query) | (key > query)
+
+    def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
+        return 0 * position, 0 * position + length - 1
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Window:
+class Window(Mask):
     """Each token sees itself and the ``width - 1`` tokens before it."""
 
     width: int
@@ -108,9 +252,18 @@ class Window:
     def __post_init__(self) -> None:
         check_fields(self, "Window", width=COUNT)
 
+    causal: ClassVar[bool] = True
+
+    def sees(self, query: Array, key: Array) -> Array:
+        return (key <= query) & (query - key < self.width)
+
+    def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
+        # A width over the length may not fit into the positions' integers.
+        return (position - min(self.width, length) + 1).clip(0), position
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prefix:
+class Prefix(Mask):
     """Causal, but the first ``length`` tokens are seen by all, themselves included."""
 
     length: int
@@ -118,8 +271,11 @@ class Prefix:
     def __post_init__(self) -> None:
         check_fields(self, "Prefix", length=NON_NEGATIVE)
 
+    def sees(self, query: Array, key: Array) -> Array:
+        return (key <= query) | (key < self.length)
 
-Mask = Causal | Bidirectional | Window | Prefix
+    def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
+        return 0 * position, position.clip(min(self.length, length) - 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -268,21 +424,7 @@ class DecoderConfig:
             wanted = "identity values need ungrouped heads that divide model_dim"
             found = f"{heads}, num_kv_heads={self.kv_heads} and model_dim={self.model_dim}"
             _require(sliced, wanted, found)
-        match self.positions:
-            case Alibi(slopes=tuple(slopes)):
-                wanted = "Alibi.slopes needs one slope per head"
-                _require(len(slopes) == self.num_heads, wanted, f"{len(slopes)} for {heads}")
-            case Rotary():
-                wanted = "Rotary needs an even number of rotated coordinates"
-                _require(self.rotated_dim % 2 == 0, wanted, f"{self.rotated_dim}")
-                whole = self.positions.partial == "head" or self.key_dim % 2 == 0
-                _require(whole, "p-RoPE needs an even head_dim", f"{self.key_dim}")
-            case Sinusoidal(where="embedding"):
-                wanted = "Sinusoidal needs an even model_dim"
-                _require(self.model_dim % 2 == 0, wanted, f"{self.model_dim}")
-            case Sinusoidal(where="query_key"):
-                wanted = "Sinusoidal needs an even head_dim"
-                _require(self.key_dim % 2 == 0, wanted, f"{self.key_dim}")
+        self.positions.check(self)
 
     @property
     def kv_heads(self) -> int:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax import draws
 from glassesjax.borders import border, require
 from glassesjax.model.attention import Attention
-from glassesjax.model.config import DecoderConfig, Learned, Sinusoidal
+from glassesjax.model.config import DecoderConfig
 from glassesjax.model.layers import (
     MlpBlock,
     Normalize,
@@ -21,7 +21,7 @@ from glassesjax.model.layers import (
     present,
     softcap,
 )
-from glassesjax.model.positions import Layout, sinusoidal
+from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
 from glassesjax.precision import RoundingPlan, Site
 
@@ -47,10 +47,9 @@ class Embedding(nnx.Module):
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         token_key, position_key = draws.split(key)
         self.table = normal(token_key, config.vocab_size, config.model_dim, dtype)
-        learned = config.positions if isinstance(config.positions, Learned) else None
-        rows = learned.max_length if learned else 0
+        rows = config.positions.table_rows
         make = lambda: normal(position_key, rows, config.model_dim, dtype)
-        self.positions = present(learned is not None, make)
+        self.positions = present(rows > 0, make)
 
 
 class Block(Rounding):
@@ -226,12 +225,10 @@ class Decoder(Rounding):
         # A decoder that runs in a wider carrier than its table is stored in widens row by row.
         resid = _rows(self.embed.table[...], tokens).astype(carrier)
         resid = resid * jnp.asarray(self.config.embed_scale, carrier)
-        match self.config.positions:
-            case Learned():
-                resid = resid + _rows(self.embed.positions[...], layout.position).astype(carrier)
-            case Sinusoidal(where="embedding", base=base):
-                dim = self.config.model_dim
-                resid = resid + sinusoidal(layout.position, dim, base, carrier)
+        if self.embed.positions is not None:
+            resid = resid + _rows(self.embed.positions[...], layout.position).astype(carrier)
+        added = self.config.positions.embed(layout.position, self.config.model_dim, carrier)
+        resid = resid if added is None else resid + added
         return plan.store(Site.RESIDUAL, resid)
 
     @border()
@@ -329,10 +326,10 @@ class Decoder(Rounding):
         require(rows.shape[-1] == width, wanted, rows.shape[-1], "use this decoder's own")
 
     def _check_length(self, length: int) -> None:
-        positions = self.config.positions
-        if isinstance(positions, Learned) and length > positions.max_length:
-            wanted = f"Wanted at most {positions.max_length} tokens, one per learned position"
-            raise ValueError(f"{wanted}; found {length}: shorten the sequence.")
+        rows = self.config.positions.table_rows
+        if rows and length > rows:
+            wanted = f"Expected at most {rows} tokens, one per learned position"
+            raise ValueError(f"{wanted}, got {length}: shorten the sequence.")
 
     def _checked_plan(self) -> RoundingPlan:
         plan = self.plan

@@ -167,7 +167,7 @@ def _gelu_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, A
     return gelu(x), slope * moved
 
 
-def softcap(x: Float[Array, "*shape"], cap: float) -> Float[Array, "*shape"]:
+def softcap(x: Float[Array, "*shape"], cap: float | Float[Array, ""]) -> Float[Array, "*shape"]:
     """A smooth clip to the open interval (-cap, cap)."""
     limit = jnp.asarray(cap, x.dtype)
     return limit * jnp.tanh(x / limit)

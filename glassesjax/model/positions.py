@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from glassesjax.model.config import Alibi, Bidirectional, Causal, Mask, Prefix, Rotary, Window
+from glassesjax.model.config import Alibi, Mask, Rotary
 
 # Marks rows that only fill an array up to a common length: they see one another and nothing else,
 # and no other row sees them.
@@ -56,20 +56,9 @@ def visible(mask: Mask, query: Layout, key: Layout) -> Bool[Array, "query key"]:
     Returns:
       True where the pair is attended. Every row sees at least itself.
     """
-    distance = query.position[:, None] - key.position[None, :]
     same = query.branch[:, None] == key.branch[None, :]
-    trunk = (key.branch == 0)[None, :]
-    before = trunk & (key.position[None, :] < query.stem[:, None])
-    causal = before | (same & (distance >= 0))
-    match mask:
-        case Causal():
-            return causal
-        case Window(width=width):
-            return causal & (distance < width)
-        case Prefix(length=length):
-            return causal | (same & (key.position < length)[None, :])
-        case Bidirectional():
-            return causal | same
+    trunk = (key.branch == 0)[None, :] & (key.position[None, :] < query.stem[:, None])
+    return (trunk | same) & mask.sees(query.position[:, None], key.position[None, :])
 
 
 def held(query: Layout, until: Int[Array, "key groups"]) -> Bool[Array, "groups query key"]:
@@ -158,26 +147,6 @@ def alibi_slopes(alibi: Alibi, num_heads: int, dtype: jnp.dtype) -> Float[Array,
         case given:
             slopes = given
     return jnp.asarray(slopes, dtype)
-
-
-def alibi_penalty(
-    alibi: Alibi, num_heads: int, query: Layout, key: Layout, dtype: jnp.dtype
-) -> Float[Array, "heads query key"]:
-    """What ALiBi subtracts from the attention logits.
-
-    Args:
-      alibi: The slopes, or the rule that gives them.
-      num_heads: Number of query heads.
-      query: Layout of the queries.
-      key: Layout of the keys.
-      dtype: Type of the result.
-
-    Returns:
-      Slope times distance, non-negative.
-    """
-    slopes = alibi_slopes(alibi, num_heads, dtype)
-    distance = jnp.abs(query.position[:, None] - key.position[None, :]).astype(dtype)
-    return slopes[:, None, None] * distance[None]
 
 
 def _ladder(dim: int, base: float, dtype: jnp.dtype) -> Float[Array, " half"]:

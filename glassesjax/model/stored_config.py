@@ -65,7 +65,13 @@ def kind_name(switch: object) -> str:
 
     Returns:
       A key of ``KINDS``.
+
+    Raises:
+      ValueError: It is of a class of your own, which no file can name.
     """
+    if type(switch) not in _NAMES:
+        wanted = f"Expected a kind that files can name, one of {', '.join(KINDS)}"
+        raise ValueError(f"{wanted}, got {type(switch).__name__}: store the weights yourself.")
     return _NAMES[type(switch)]
 
 
@@ -150,7 +156,8 @@ def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN4
 def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
     """A field's value: plain, or a switch that its record names."""
     parts = get_args(hint) if get_origin(hint) in (typing.Union, UnionType) else (hint,)
-    switches = {_NAMES[part]: part for part in parts if dataclasses.is_dataclass(part)}
+    classes = tuple(part for part in parts if isinstance(part, type))
+    switches = {switch: kind for switch, kind in KINDS.items() if issubclass(kind, classes)}
     if not switches:
         fitting = next((part for part in parts if _fits(value, part)), None)
         if fitting is None:

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int
 from glassesjax.borders import border
 from glassesjax.model.config import (
     Alibi,
-    Causal,
     ConstantNorm,
     ConstantTemperature,
     DecoderConfig,
@@ -19,11 +18,10 @@ from glassesjax.model.config import (
     NoNorm,
     NoPositions,
     RMSNorm,
-    Window,
 )
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import Normalize, exact, project
-from glassesjax.model.positions import Layout, alibi_penalty
+from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm, root_mean_square
 from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import Norm, mlp_lipschitz
@@ -104,7 +102,7 @@ def _check(config: DecoderConfig, length: int, norm: Norm) -> None:
             f"block={config.block!r}, residual_weight={config.residual_weight}",
         ),
         (
-            isinstance(config.mask, Causal | Window),
+            config.mask.causal,
             "a decoder whose rows see no later token (Causal or Window)",
             f"{config.mask}",
         ),
@@ -187,10 +185,7 @@ def _logit_constants(
     steepest = jnp.max(_length(exact("shk,hkd->hsd", key, query, carrier), dual[norm]), axis=-1)
     scale = jnp.asarray(abs(config.scale), carrier)
     lipschitz = scale * steepest * _norm_lipschitz(block.norm1, resid, norm)
-    if isinstance(positions, NoPositions):
-        return lipschitz, jnp.zeros(heads, carrier)
-    pair = Layout.line(2)  # the penalty of neighbors is the slope
-    return lipschitz, alibi_penalty(positions, heads, pair, pair, carrier)[:, 1, 0]
+    return lipschitz, positions.linear_bias(heads, carrier)  # what a step of one position adds
 
 
 def _norm_lipschitz(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import border, require
-from glassesjax.model import Causal, Decoder, Layout, Window
+from glassesjax.model import Decoder, Layout
 from glassesjax.model.positions import PADDING
 from glassesjax.model.vocabulary import check_prompts, checked_tokens
 from glassesjax.precision import (
@@ -143,7 +143,7 @@ def last_representations(
       ValueError: A token is not in the vocabulary; or the mask, or a scale shared by all tokens,
         lets a row depend on later ones, so that prefixes do not share rows.
     """
-    if not isinstance(decoder.config.mask, Causal | Window):
+    if not decoder.config.mask.causal:
         found = type(decoder.config.mask).__name__
         raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
     if not decoder.plan.row_wise:

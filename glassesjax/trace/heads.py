@@ -9,22 +9,18 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.borders import border
 from glassesjax.errors import BadInput
-from glassesjax.model.attention import ATTENTION_ROWS, softmax
+from glassesjax.model.attention import ATTENTION_ROWS, attention_logits, softmax
 from glassesjax.model.config import (
     AdaptiveTemperature,
-    Alibi,
-    Bidirectional,
-    Causal,
+    ConstantTemperature,
     DecoderConfig,
-    Mask,
-    Prefix,
-    Rotary,
-    Window,
+    ScalableSoftmax,
+    Temperature,
 )
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
-from glassesjax.model.positions import Layout, alibi_slopes, rotate
-from glassesjax.model.temperature import entropy_factors, length_factors
+from glassesjax.model.positions import Layout
+from glassesjax.model.temperature import length_factors
 
 ADAPTIVE_UNBOUNDED = (
     "Wanted a decoder of constant temperature or scalable softmax; found AdaptiveTemperature: "
@@ -36,19 +32,26 @@ class LayerHeads(NamedTuple):
     """All that one layer's attention rows are made of; stacked, that of all layers in order.
 
     The logit of query j and key i is the soft-capped product of the two, less slope times distance;
-    both times the factor of row j, where the temperature is not constant.
+    both times the factor of row j, where the temperature is not constant: ``attention_logits``.
     """
 
     queries: Float[Array, "*layers heads seq head_dim"]  #: rotated, times the logits' scale
     keys: Float[Array, "*layers kv_heads seq head_dim"]  #: rotated
     values: Float[Array, "*layers kv_heads seq value_dim"]
-    softcap: Float[Array, "*layers"]  #: infinite where there is none
+    softcap: Float[Array, "*layers"] | None  #: None where there is none
     slopes: Float[Array, "*layers heads"]  #: of ALiBi; zero where there is none
     first: Int[Array, "*layers seq"]  #: the first key that each row sees
     last: Int[Array, "*layers seq"]  #: the last one
     until: Int[Array, "*layers heads seq"] | None = None  #: the last row that sees each key
     sharpness: Float[Array, "*layers heads"] | None = None  #: of scalable softmax, where it is used
     adapted: Bool[Array, "*layers"] | None = None  #: true where temperature is adaptive
+
+    @property
+    def temperature(self) -> Temperature:
+        """The kind of factor of each row."""
+        if self.adapted is not None:
+            return AdaptiveTemperature()
+        return ConstantTemperature() if self.sharpness is None else ScalableSoftmax()
 
 
 @border()
@@ -71,16 +74,16 @@ def layer_heads(
     config, carrier, length = block.config, block.plan_of(resid).carrier_dtype, len(resid)
     projected = block.heads(resid, Layout.line(length))
     query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
-    first, last = _seen(config.mask, length)
-    cap = jnp.inf if config.attn_softcap is None else config.attn_softcap
+    first, last = config.mask.receptive_field(jnp.arange(length, dtype=jnp.int32), length)
+    cap = config.attn_softcap
     sharpness = block.attention.sharpness_of_heads
     adaptive = isinstance(config.temperature, AdaptiveTemperature)
     return LayerHeads(
         queries=query * jnp.asarray(config.scale, carrier),
         keys=key,
         values=value,
-        softcap=jnp.asarray(cap, carrier),
-        slopes=_slopes(config, carrier),
+        softcap=None if cap is None else jnp.asarray(cap, carrier),
+        slopes=config.positions.linear_bias(config.num_heads, carrier),
         first=first,
         last=last,
         until=_each_head(until, config.num_heads),
@@ -91,26 +94,6 @@ def layer_heads(
 
 def _each_head(until: Array | None, num_heads: int) -> Int[Array, "heads seq"] | None:
     return None if until is None else jnp.repeat(until.T, num_heads // until.shape[1], axis=0)
-
-
-def _seen(mask: Mask, length: int) -> tuple[Int[Array, " seq"], Int[Array, " seq"]]:
-    """First and last key of each row: every mask shows one stretch of keys."""
-    row = jnp.arange(length, dtype=jnp.int32)
-    match mask:
-        case Causal():
-            return jnp.zeros_like(row), row
-        case Window(width=width):
-            return jnp.maximum(row - min(width, length) + 1, 0), row
-        case Prefix(length=prefix):
-            return jnp.zeros_like(row), jnp.maximum(row, min(prefix, length) - 1)
-        case Bidirectional():
-            return jnp.zeros_like(row), jnp.full_like(row, length - 1)
-
-
-def _slopes(config: DecoderConfig, dtype: jnp.dtype) -> Float[Array, " heads"]:
-    if not isinstance(config.positions, Alibi):
-        return jnp.zeros(config.num_heads, dtype)
-    return alibi_slopes(config.positions, config.num_heads, dtype)
 
 
 def _products(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:
@@ -133,18 +116,17 @@ def attention_rows(
     Returns:
       Logits as the softmax gets them, -inf where the mask forbids, and the weights.
     """
-    products = _products(heads, index)
-    capped = jnp.isfinite(heads.softcap)
-    cap = jnp.where(capped, heads.softcap, 1)
-    logits = jnp.where(capped, cap * jnp.tanh(products / cap), products)
+    products, seen = _products(heads, index), _seen_by(heads, index)
     key = jnp.arange(products.shape[-1], dtype=index.dtype)[None]
-    distance = jnp.abs(index[:, None] - key).astype(logits.dtype)
-    logits = logits - heads.slopes[:, None, None] * distance[None]
-    seen = _seen_by(heads, index)
-    if heads.sharpness is not None:
-        logits = logits * length_factors(heads.sharpness, seen, logits.dtype)
-    if heads.adapted is not None:
-        logits = logits * entropy_factors(logits, seen)
+    distance = jnp.abs(index[:, None] - key).astype(products.dtype)
+    logits = attention_logits(
+        products,
+        seen,
+        cap=heads.softcap,
+        bias=-heads.slopes[:, None, None] * distance[None],
+        temperature=heads.temperature,
+        sharpness=heads.sharpness,
+    )
     logits = jnp.where(seen, logits, -jnp.inf)
     return logits, softmax(logits)
 
@@ -176,8 +158,11 @@ def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, 
     """
     if heads.adapted is not None:
         raise BadInput(ADAPTIVE_UNBOUNDED)
-    decay = jnp.exp(-2 * jnp.abs(_products(heads, index)) / heads.softcap)
-    slopes = 4 * decay / (1 + decay) ** 2
+    products = _products(heads, index)
+    slopes = jnp.ones_like(products)
+    if heads.softcap is not None:
+        decay = jnp.exp(-2 * jnp.abs(products) / heads.softcap)
+        slopes = 4 * decay / (1 + decay) ** 2
     if heads.sharpness is None:
         return slopes
     return length_factors(heads.sharpness, _seen_by(heads, index), slopes.dtype) * slopes
@@ -194,11 +179,7 @@ def turns(config: DecoderConfig, length: int, dtype: jnp.dtype) -> Float[Array, 
     Returns:
       One matrix for each position; a single identity where nothing rotates.
     """
-    basis = jnp.eye(config.key_dim, dtype=dtype)
-    if not isinstance(config.positions, Rotary):
-        return basis[None]
-    copies = jnp.broadcast_to(basis, (length, *basis.shape))
-    return rotate(copies, Layout.line(length).position, config.positions)
+    return config.positions.rotation(length, config.key_dim, dtype)
 
 
 class Residuals(NamedTuple):

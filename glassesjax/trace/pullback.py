@@ -7,11 +7,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from glassesjax.model.attention import Attention, group, last_rows, scores, shown, softmax
-from glassesjax.model.config import AdaptiveTemperature, Alibi, Causal, Window
+from glassesjax.model.attention import (
+    Attention,
+    Pairs,
+    group,
+    last_rows,
+    scaled_products,
+    shown,
+    softmax,
+)
+from glassesjax.model.config import AdaptiveTemperature
 from glassesjax.model.decoder import Block
-from glassesjax.model.layers import exact
-from glassesjax.model.positions import Layout, alibi_penalty
+from glassesjax.model.layers import exact, softcap
+from glassesjax.model.positions import Layout
 from glassesjax.model.temperature import length_factors
 from glassesjax.precision import Site
 
@@ -102,7 +110,7 @@ class _Part(NamedTuple):
 
 def _parts(attention: Attention, heads: Heads, layout: Layout) -> list[_Part]:
     query, key, _ = heads
-    first, ordered = len(key) - len(query), isinstance(attention.config.mask, Causal | Window)
+    first, ordered = len(key) - len(query), attention.config.mask.causal
     starts = range(0, len(query), PULLBACK_ROWS)
     bounds = [(start, min(start + PULLBACK_ROWS, len(query))) for start in starts]
     seen = [slice(0, first + stop if ordered else None) for _, stop in bounds]
@@ -116,19 +124,14 @@ def _part(attention: Attention, heads: Heads, layout: Layout, rows: slice, keys:
     asking = jax.tree.map(lambda field: field[rows], asking)
     layout = jax.tree.map(lambda field: field[keys], layout)
     query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
-    logits = scores(config, carrier, query, asking, key, layout)
-    slope = jnp.full_like(logits, config.scale)
-    if config.attn_softcap is not None:
-        capped = logits
-        if isinstance(config.positions, Alibi):
-            penalty = alibi_penalty(config.positions, len(logits), asking, layout, carrier)
-            capped = logits + penalty
-        slope = slope * (1 - jnp.square(capped / jnp.asarray(config.attn_softcap, carrier)))
-    seen = shown(config, asking, layout)
+    products = scaled_products(config, query, key.transpose(1, 0, 2), carrier)
+    pairs = Pairs.of(asking, layout, shown(config, asking, layout))
+    slope = jnp.full_like(products, config.scale)
+    if (cap := config.attn_softcap) is not None:
+        slope = slope * (1 - jnp.square(softcap(products, cap) / jnp.asarray(cap, carrier)))
     if (sharpness := attention.sharpness_of_heads) is not None:  # adaptive ones never come here
-        factors = length_factors(sharpness, seen, carrier)
-        logits, slope = factors * logits, factors * slope
-    weights = softmax(jnp.where(seen, logits, -jnp.inf))
+        slope = length_factors(sharpness, pairs.seen, carrier) * slope
+    weights = softmax(jnp.where(pairs.seen, attention.logits(products, pairs), -jnp.inf))
     together = lambda x: x.reshape(config.kv_heads, -1, len(key))
     wide = lambda x: x.astype(carrier).transpose(1, 0, 2)
     weights, steep = together(weights), together(weights * slope)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.borders import COUNT, NON_NEGATIVE, SHARE, border
 from glassesjax.errors import BadInput
 from glassesjax.model.attention import ATTENTION_ROWS
-from glassesjax.model.config import AdaptiveTemperature, Causal, DecoderConfig, Window
+from glassesjax.model.config import AdaptiveTemperature, DecoderConfig
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.precision import RoundingPlan
 from glassesjax.trace.constants import (
@@ -102,7 +102,7 @@ def check_past(config: DecoderConfig, length: int) -> None:
     """
     if length < 1:
         raise ValueError("Wanted one token or more, got none.")
-    if not isinstance(config.mask, Causal | Window):
+    if not config.mask.causal:
         wanted = "Wanted a decoder whose rows see no later token (Causal or Window)"
         raise ValueError(f"{wanted}, got {config.mask}: its paths to the last token have no order.")
 

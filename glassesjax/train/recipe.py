@@ -8,7 +8,7 @@ from typing import Literal
 from glassesjax.arrays import Float, Int, NumPyArray
 from glassesjax.borders import NON_NEGATIVE, POSITIVE, check_fields
 from glassesjax.errors import BadInput
-from glassesjax.model.config import Causal, DecoderConfig, Window
+from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import PLAIN, Glasses
 from glassesjax.tasks.task import LengthMix, Task
@@ -100,7 +100,7 @@ def sees_later(config: DecoderConfig) -> bool:
     Returns:
       False for the masks that keep order.
     """
-    return not isinstance(config.mask, Causal | Window)
+    return not config.mask.causal
 
 
 def check_hidden(config: DecoderConfig, glasses: Glasses) -> None:

@@ -58,7 +58,7 @@ def test_the_dense_pass_is_the_replay(decoder, tova):
 
 def test_the_wrong_number_of_keys_is_seen(decoder, tova, monkeypatch):
     every = lambda t, s, logits, seen: tempered(t, s, logits, jnp.ones_like(seen))
-    monkeypatch.setattr("glassesjax.cache.attend.tempered", every)
+    monkeypatch.setattr("glassesjax.model.attention.tempered", every)
     # Functions that are compiled already know the right one: another length is another function.
     said = read(decoder, TOKENS[:-1], policy("tova-head"), slots=SLOTS, chunk=LENGTH - 1)
     assert apart(said.y, tova.y[:-1]) > 1e-3

@@ -18,8 +18,9 @@ import safetensors.numpy
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig, flat_parameters
+from glassesjax.model.config import Mask, Positions
 from glassesjax.model.stored import load_decoder, save_decoder
-from glassesjax.model.stored_config import config_record
+from glassesjax.model.stored_config import KINDS, config_record
 
 SYMBOLS = ("<bos>", "0", "1", ",", "é")
 CONFIG = DecoderConfig(vocab_size=len(SYMBOLS), num_layers=2, num_heads=2, model_dim=8)
@@ -96,6 +97,8 @@ NEEDED = {"width": 1, "length": 1}  # fields of switches without a default
 
 def parts(hint):
     """The types that a field may have."""
+    if hint in (Positions, Mask):
+        return tuple(kind for kind in KINDS.values() if issubclass(kind, hint))
     union = typing.get_origin(hint) in (typing.Union, UnionType)
     return typing.get_args(hint) if union else (hint,)
 

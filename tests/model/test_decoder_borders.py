@@ -18,7 +18,7 @@ LEARNED = DecoderConfig(vocab_size=5, model_dim=8, num_layers=1, positions=Learn
 def test_more_tokens_than_learned_positions_are_refused(key):
     decoder = made(LEARNED, key, jnp.float32)
     assert np.all(np.isfinite(entered(decoder, np.zeros(3, np.int32))))
-    with pytest.raises(ValueError, match=r"at most 3 tokens, .*; found 4: shorten"):
+    with pytest.raises(ValueError, match=r"at most 3 tokens, .*, got 4: shorten"):
         jax.jit(lambda tokens: decoder(tokens))(jnp.zeros(4, jnp.int32))
 
 
