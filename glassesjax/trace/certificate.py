@@ -25,6 +25,7 @@ from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm, root_mean_square
 from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import Norm, mlp_lipschitz
+from glassesjax.trace.heads import check_unrounded
 
 
 class LayerRows(NamedTuple):
@@ -79,10 +80,11 @@ def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -
       All layers, stacked, in the decoder's dtype or, for 16-bit weights, in float32.
 
     Raises:
-      ValueError: The decoder's blocks, residual or mask are others, fewer than two tokens, or no
-        such norm.
+      ValueError: The decoder's blocks, residual or mask are others, it rounds in the pass, fewer
+        than two tokens, or no such norm.
     """
     _check(decoder.config, len(tokens), norm)
+    check_unrounded(decoder.plan)
     trace: Any = decoder(tokens, keep="attention")[1]  # every field is kept, none is None
     last = jax.tree.map(lambda weight: weight[-1], decoder.blocks)
     after = last(trace.resid[-1], Layout.line(len(tokens)))[0]

@@ -21,6 +21,7 @@ from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.model.temperature import length_factors
+from glassesjax.precision import RoundingPlan, Site
 
 ADAPTIVE_UNBOUNDED = (
     "Wanted a decoder of constant temperature or scalable softmax; found AdaptiveTemperature: "
@@ -54,6 +55,17 @@ class LayerHeads(NamedTuple):
         return ConstantTemperature() if self.sharpness is None else ScalableSoftmax()
 
 
+def check_unrounded(plan: RoundingPlan) -> None:
+    """Refuses a plan that rounds in the pass: rollouts and bounds are about exact passes.
+
+    Raises:
+      BadInput: The plan simulates rounding at another site than the weights.
+    """
+    if plan.mode == "simulated" and plan.formats.keys() - {Site.WEIGHTS}:
+        wanted = "Expected a decoder that rounds its weights alone, as rollouts and bounds need"
+        raise BadInput(f"{wanted}, got plan {plan.name}: use decoder.at(None).")
+
+
 @border()
 def layer_heads(
     block: Block,
@@ -68,10 +80,14 @@ def layer_heads(
       until: As ``Layout.until``, where a bounded state forgets.
 
     Returns:
-      Queries, keys and values as the pass stores them, then in its carrier; a plan's rounding of
-      logits and weights is left out.
+      Queries, keys and values as the pass stores them, then in its carrier.
+
+    Raises:
+      BadInput: The plan rounds in the pass, or the positions are no turn and no linear bias.
     """
-    config, carrier, length = block.config, block.plan_of(resid).carrier_dtype, len(resid)
+    plan = block.plan_of(resid)
+    check_unrounded(plan)
+    config, carrier, length = block.config, plan.carrier_dtype, len(resid)
     projected = block.heads(resid, Layout.line(length))
     query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
     first, last = config.mask.receptive_field(jnp.arange(length, dtype=jnp.int32), length)

@@ -14,6 +14,7 @@ from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm
 from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz, norm_slopes
+from glassesjax.trace.heads import check_unrounded
 
 # Roundings of a norm, an exponential or a GELU beside its sums, with room for a library whose
 # functions err by some units in the last place.
@@ -50,6 +51,7 @@ def score_roundoff(
       ValueError: Another kind of decoder, whose roundings are not counted here.
     """
     _check(decoder.config)
+    check_unrounded(decoder.plan)
     plan, resid = decoder.plan, decoder.enter(tokens, layout)
     root, total = jnp.sqrt(jnp.asarray(len(tokens), plan.dtype)), jnp.zeros((), plan.dtype)
     for layer in range(decoder.config.num_layers):

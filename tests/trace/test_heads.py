@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_decoders import made, passed
 
+from glassesjax.errors import BadInput
 from glassesjax.model import (
     Alibi,
     Bidirectional,
@@ -17,6 +18,8 @@ from glassesjax.model import (
     Sinusoidal,
     Window,
 )
+from glassesjax.precision import BF16, F64, RoundingPlan, Site
+from glassesjax.trace.certificate import certificate_rows
 from glassesjax.trace.heads import (
     attention_rows,
     by_rows,
@@ -25,6 +28,7 @@ from glassesjax.trace.heads import (
     times_rows,
     turns,
 )
+from glassesjax.trace.rollout import printed_bound, rollout
 
 U = 2.0**-53
 TOKENS = jnp.asarray((0, 3, 1, 5, 2, 2, 4), jnp.int32)
@@ -117,3 +121,24 @@ def test_blocks_of_rows_give_the_product(key, rows):
     product, turned = both(row, matrix)
     np.testing.assert_allclose(product, row @ matrix, rtol=14 * U)
     np.testing.assert_array_equal(turned, matrix.T)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda decoder: rollout(decoder, TOKENS),
+        lambda decoder: printed_bound(decoder, TOKENS),
+        lambda decoder: certificate_rows(decoder, TOKENS, 2),
+    ],
+    ids=["rollout", "printed", "certificate"],
+)
+def test_a_pass_that_rounds_is_refused_and_rounded_weights_are_not(run):
+    decoder = made(CONFIG, jax.random.key(0))
+    weights = RoundingPlan(weights=BF16, mode="simulated", carrier=F64)
+    narrow = RoundingPlan(weights=BF16, mode="native", carrier=F64)
+    for plan in (None, weights, narrow):
+        jax.eval_shape(run, decoder.at(plan))
+    for site in set(Site) - {Site.WEIGHTS}:
+        plan = RoundingPlan(**{site.value: BF16}, mode="simulated", carrier=F64)
+        with pytest.raises(BadInput, match=rf"rounds its weights alone.*got plan {plan.name}"):
+            jax.eval_shape(run, decoder.at(plan))
