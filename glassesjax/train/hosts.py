@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from glassesjax import draws
@@ -114,13 +114,18 @@ def fetch(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
     apart = lambda x: isinstance(x, jax.Array) and not x.is_fully_addressable
     leaves, structure = jax.tree.flatten(plain)
     if spread := [leaf for leaf in leaves if apart(leaf)]:
-        mesh = spread[0].sharding.mesh
-        gather = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        gather = _gatherer(spread[0].sharding.mesh)
         here = lambda: [np.asarray(x.addressable_data(0)) for x in gather(spread)]
         whole = iter(_within(patience, "fetch", here))
         leaves = [next(whole) if apart(leaf) else leaf for leaf in leaves]
     host = jax.tree.unflatten(structure, [np.asarray(leaf) for leaf in leaves])
     return jax.tree.map(_like, tree, host)
+
+
+@functools.lru_cache(maxsize=8)
+def _gatherer(mesh: Mesh) -> Callable[[list[Array]], list[Array]]:
+    """Copies arrays to every device of a mesh, compiled once for it."""
+    return jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def share(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401

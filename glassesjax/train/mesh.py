@@ -22,7 +22,7 @@ from glassesjax.train.step import Learner
 
 @border()
 def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
-    """Devices in a grid, for ``place`` and ``jax.set_mesh``.
+    """Devices in a grid, for ``place`` and ``learn``.
 
     Args:
       seed: Groups of devices that share the seeds out.
@@ -51,7 +51,7 @@ def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
 
 @border()
 def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
-    """Learners on the devices of a mesh; call ``learn`` on them under ``jax.set_mesh(mesh)``.
+    """Learners on the devices of a mesh; call ``learn`` on them with the same mesh.
 
     Args:
       learners: Stacked; the same in every process.

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from glassesjax.train.recipe import AXES, ROWS
+from glassesjax.train.recipe import ROWS
 
 LEAST = 1024  # numbers of an array that is divided: a smaller one would save no memory to speak of
 
@@ -36,22 +36,28 @@ def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def in_place(learners: Any) -> Any:  # noqa: ANN401
+def in_place(learners: Any, mesh: Mesh | None) -> Any:  # noqa: ANN401
     """Learners that leave a compiled function as they lay when they came.
 
     Args:
       learners: Stacked, while they are traced.
+      mesh: Over which they lie, if over any.
 
     Returns:
       The same.
     """
-    if not (ways := _ways()):
+    if mesh is None:
         return learners
-    tell = lambda leaf: jax.lax.with_sharding_constraint(leaf, lies(leaf.shape, ways))
-    return jax.tree.map(tell, learners)
+    where = lambda leaf: NamedSharding(mesh, lies(leaf.shape, mesh.shape))
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, where(x)), learners)
 
 
-def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  # noqa: ANN401
+def divided(
+    sums: Callable[[Any, Any], Any],
+    decoder: Any,  # noqa: ANN401
+    rows: Any,  # noqa: ANN401
+    mesh: Mesh | None,
+) -> Any:  # noqa: ANN401
     """Sums over a batch: each device takes its own rows, with whole weights; then they are added.
 
     Left to itself the compiler would divide the residual stream, too, and send it around in every
@@ -61,25 +67,21 @@ def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  #
       sums: Of a decoder and some rows.
       decoder: Weights of one learner, gathered here where they are divided.
       rows: Arrays with a leading axis of rows.
+      mesh: Over which the rows are divided, if over any.
 
     Returns:
       The sums over all rows.
     """
-    among = tuple(axis for axis in ROWS if _ways().get(axis, 1) > 1)
+    among = tuple(axis for axis in ROWS if mesh is not None and mesh.shape[axis] > 1)
     if not among:
         return sums(decoder, rows)
     own = lambda decoder, rows: jax.lax.psum(sums(decoder, rows), among)
     mapped = jax.shard_map(
         own,
+        mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(among)),
         out_specs=PartitionSpec(),
         axis_names=set(among),
         check_vma=False,  # gradients are of the own rows, and added by hand: nothing varies
     )
     return mapped(decoder, rows)
-
-
-def _ways() -> Mapping[str, int]:
-    """Sizes of the axes of the mesh that is set; none where it is not one of ours."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.shape if mesh.axis_names == AXES else {}

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
@@ -117,20 +118,23 @@ def _sums(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array
     return jax.lax.scan(add, start, jax.tree.map(split, rows))[0]
 
 
-def _gradient(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array, Decoder]:
+def _gradient(
+    decoder: Decoder, rows: Example, recipe: Recipe, mesh: Mesh | None
+) -> tuple[Array, Array, Decoder]:
     """Loss, accuracy and gradient of a batch: means over its scored tokens."""
-    loss, right, gradient = divided(lambda whole, few: _sums(whole, few, recipe), decoder, rows)
+    sums = lambda whole, few: _sums(whole, few, recipe)
+    loss, right, gradient = divided(sums, decoder, rows, mesh)
     count = jnp.sum(rows.scored, dtype=jnp.int32).astype(jnp.float32)
     mean = lambda x: x / count.astype(x.dtype)
     return mean(loss), right.astype(jnp.float32) / count, jax.tree.map(mean, gradient)
 
 
-def _step(learner: Learner, recipe: Recipe) -> tuple[Learner, Told]:
+def _step(learner: Learner, recipe: Recipe, mesh: Mesh | None) -> tuple[Learner, Told]:
     rows, _ = batch(
         recipe.task, recipe.glasses, recipe.mix, learner.key, learner.step, recipe.batch
     )
     rows = first_asked(learner.decoder.config, rows)
-    loss, accuracy, gradient = _gradient(learner.decoder, rows, recipe)
+    loss, accuracy, gradient = _gradient(learner.decoder, rows, recipe, mesh)
     # Optax mixes integer counts and floats.
     with jax.numpy_dtype_promotion("standard"):
         told = Told(loss, accuracy, optax.tree.norm(cast("Any", gradient)))
@@ -143,8 +147,10 @@ def _step(learner: Learner, recipe: Recipe) -> tuple[Learner, Told]:
 
 
 @border(steps=COUNT)
-@functools.partial(jax.jit, static_argnames=("recipe", "steps"), donate_argnames="learners")
-def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]:
+@functools.partial(jax.jit, static_argnames=("recipe", "steps", "mesh"), donate_argnames="learners")
+def learn(
+    learners: Learner, recipe: Recipe, steps: int, *, mesh: Mesh | None = None
+) -> tuple[Learner, Told]:
     """Some steps of many learners at once, in one program.
 
     Args:
@@ -152,16 +158,17 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
         A rounding plan of theirs is taken off, since an update moves the weights.
       recipe: How they are trained.
       steps: Steps in this call.
+      mesh: The one on which ``place`` put them, if on any.
 
     Returns:
       The learners, and what each step of each said, models first.
     """
 
     def one(learner: Learner) -> tuple[Learner, Told]:
-        return jax.lax.scan(lambda now, _: _step(now, recipe), learner, length=steps)
+        return jax.lax.scan(lambda now, _: _step(now, recipe, mesh), learner, length=steps)
 
     learners, told = draws.over(one, learners.key)(_without_plan(learners))
-    return in_place(learners), told
+    return in_place(learners, mesh), told
 
 
 def _without_plan(learners: Learner) -> Learner:

@@ -4,7 +4,6 @@ Arguments: a folder, and JSON with what to train. With JAX_PROCESS_ID in the env
 is one of several.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -55,12 +54,10 @@ def trained(seeds, width, mesh=None, parts=1, calls=2, rate=RATE):
     """Learners, losses, and the share of the learners that one device holds."""
     recipe = dataclasses.replace(RECIPE, parts=parts)
     learners, losses = started(seeds, width, rate), []
-    around = contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
     learners = learners if mesh is None else place(learners, mesh, recipe)
-    with around:
-        for _ in range(calls):
-            learners, told = learn(learners, recipe, STEPS)
-            losses.append(fetch(told.loss))
+    for _ in range(calls):
+        learners, told = learn(learners, recipe, STEPS, mesh=mesh)
+        losses.append(fetch(told.loss))
     leaves = jax.tree.leaves((learners.decoder, learners.moments))
     here = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
     share_here = here / sum(leaf.nbytes for leaf in leaves)

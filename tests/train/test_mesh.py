@@ -45,12 +45,12 @@ def without():
 
 def test_a_mesh_of_one_device_changes_nothing(without, caplog):
     mesh, (wanted, told) = make_mesh(), without
-    with jax.set_mesh(mesh), jax.log_compiles(), caplog.at_level(logging.WARNING):
-        found, said = learn(place(started([0, 1], 8), mesh, RECIPE), RECIPE, 2)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        found, said = learn(place(started([0, 1], 8), mesh, RECIPE), RECIPE, 2, mesh=mesh)
         chex.assert_trees_all_equal((found.decoder, said), (wanted.decoder, told))
         compiled = lambda: sum("Compiling jit(learn)" in text for text in caplog.messages)
         first = compiled()
-        learn(found, RECIPE, 2)
+        learn(found, RECIPE, 2, mesh=mesh)
     assert compiled() == first == 1
 
 

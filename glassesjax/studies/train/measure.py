@@ -151,8 +151,7 @@ def _trained(
     compiled = 0  # steps of the call before
     for step in range(int(host.step[0]), recipe.steps, settings.chunk):
         count, start = min(settings.chunk, recipe.steps - step), time.perf_counter()
-        with jax.set_mesh(mesh):
-            learners, metrics = jax.block_until_ready(learn(learners, recipe, count))
+        learners, metrics = jax.block_until_ready(learn(learners, recipe, count, mesh=mesh))
         seconds = (time.perf_counter() - start) / count if count == compiled else None
         compiled = count
         host, metrics = fetch((learners, metrics))
