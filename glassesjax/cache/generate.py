@@ -18,11 +18,12 @@ from glassesjax.borders import NON_NEGATIVE, border
 from glassesjax.cache.advance import Unrolled, advance, logits
 from glassesjax.cache.choosing import choose, row_keys, wide
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.prefill import CHUNK, PrefillMode
+from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.prompts import Forgotten, read_prompts
 from glassesjax.cache.sampling import GREEDY, Sampling
 from glassesjax.cache.slots import State, empty_state
 from glassesjax.errors import BadInput
+from glassesjax.model.tiling import TILING
 from glassesjax.model.vocabulary import check_prompts
 
 Ended = Callable[[int, int], bool]
@@ -69,7 +70,7 @@ def generate(
     mode: PrefillMode = "exact",
     stop: Collection[int] = (),
     ended: Ended = lambda row, token: False,
-    chunk: int = CHUNK,
+    chunk: int = TILING.prefill_chunk,
 ) -> Iterator[Chosen]:
     """Continues prompts token by token, all rows in step.
 

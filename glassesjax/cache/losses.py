@@ -15,8 +15,7 @@ from glassesjax.cache.policies import SHORT, Policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.slots import State
 from glassesjax.model.decoder import Decoder
-
-LOSS_ROWS = 128  # rows of logits over the vocabulary that are in memory together
+from glassesjax.model.tiling import TILING
 
 Tokens = Int[np.ndarray, " _seq"]  # lengths differ within a signature
 
@@ -75,7 +74,7 @@ def token_losses(
         scores = outer.logits(row[0][None])[0]
         return jax.nn.logsumexp(scores) - scores[row[1]]
 
-    return jax.lax.map(one, (y, targets), batch_size=min(LOSS_ROWS, len(y)))
+    return jax.lax.map(one, (y, targets), batch_size=min(TILING.loss_rows, len(y)))
 
 
 def losses(

@@ -13,9 +13,8 @@ from glassesjax.cache.policies import Policy, PrefillMode
 from glassesjax.cache.slots import State, check_state, empty_state
 from glassesjax.cache.step import Dropped, Mode
 from glassesjax.errors import BadInput, check_choice
+from glassesjax.model.tiling import TILING
 from glassesjax.model.vocabulary import checked_tokens
-
-CHUNK = 256  # tokens that go through projections and MLPs together
 
 
 class Part(NamedTuple):
@@ -37,7 +36,7 @@ def prefill(
     state: State | None = None,
     slots: int | Sequence[int] | None = None,
     mode: PrefillMode = "exact",
-    chunk: int = CHUNK,
+    chunk: int = TILING.prefill_chunk,
 ) -> Iterator[Part]:
     """Reads a text into a state, a chunk at a time.
 

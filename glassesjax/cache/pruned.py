@@ -20,11 +20,12 @@ from jaxtyping import Array, Float, Int
 from glassesjax.borders import border
 from glassesjax.cache.advance import Unrolled, unroll
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.prefill import CHUNK, PrefillMode, prefill
+from glassesjax.cache.prefill import PrefillMode, prefill
 from glassesjax.cache.replay import read_through
 from glassesjax.errors import BadInput
 from glassesjax.model.decoder import Decoder, Keep, Trace
 from glassesjax.model.positions import Layout
+from glassesjax.model.tiling import TILING
 from glassesjax.model.vocabulary import checked_tokens
 
 
@@ -45,7 +46,7 @@ def read(
     *,
     slots: int | Sequence[int] | None = None,
     mode: PrefillMode = "exact",
-    chunk: int = CHUNK,
+    chunk: int = TILING.prefill_chunk,
 ) -> Reading:
     """Reads a text into a bounded state, and remembers what it said and when it forgot.
 

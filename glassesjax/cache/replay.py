@@ -15,10 +15,11 @@ from jaxtyping import Array, Bool, Float, Int
 from glassesjax.borders import COUNT, border
 from glassesjax.cache.advance import Unrolled, logits, unroll
 from glassesjax.cache.policies import Policy
-from glassesjax.cache.prefill import CHUNK, Part, PrefillMode, prefill
+from glassesjax.cache.prefill import Part, PrefillMode, prefill
 from glassesjax.cache.slots import EMPTY, State
 from glassesjax.cache.step import Dropped
 from glassesjax.model.decoder import Decoder
+from glassesjax.model.tiling import TILING
 
 
 class Replay(NamedTuple):
@@ -41,7 +42,7 @@ def replay(
     *,
     slots: int | Sequence[int] | None = None,
     mode: PrefillMode = "exact",
-    chunk: int = CHUNK,
+    chunk: int = TILING.prefill_chunk,
 ) -> Replay:
     """Runs over a text with a bounded state.
 

@@ -11,10 +11,10 @@ from glassesjax.cache.attend import attend, turned
 from glassesjax.cache.policies import Candidates, Policy
 from glassesjax.cache.slots import EMPTY, KVCache, forget, is_lost, rank, undecided, write
 from glassesjax.errors import check_choice
-from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block
 from glassesjax.model.positions import Layout
+from glassesjax.model.tiling import TILING
 
 Mode = Literal["exact", "cut"]
 
@@ -143,7 +143,7 @@ def _in_blocks(
 ) -> tuple[Array, Array, Array]:
     """A function of rows, some rows at a time: their averages, and the sums of the other two."""
     count = len(rows[0])
-    size = min(count, ATTENTION_ROWS)
+    size = min(count, TILING.attention_rows)
     blocks = -(-count // size)
     fill = lambda x: jnp.pad(x, [(0, blocks * size - count)] + [(0, 0)] * (x.ndim - 1))
     split = lambda x: fill(x).reshape(blocks, size, *x.shape[1:])

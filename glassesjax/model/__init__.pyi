@@ -16,6 +16,7 @@ from . import stored as stored
 from . import stored_config as stored_config
 from . import stored_header as stored_header
 from . import temperature as temperature
+from . import tiling as tiling
 from . import template_budget as template_budget
 from . import template_sandbox as template_sandbox
 from . import template_tree as template_tree
@@ -33,9 +34,11 @@ from .config import ConstantTemperature as ConstantTemperature
 from .config import DecoderConfig as DecoderConfig
 from .config import LayerNorm as LayerNorm
 from .config import Learned as Learned
+from .config import Mask as Mask
 from .config import Mlp as Mlp
 from .config import NoNorm as NoNorm
 from .config import NoPositions as NoPositions
+from .config import Positions as Positions
 from .config import Prefix as Prefix
 from .config import RMSNorm as RMSNorm
 from .config import Rotary as Rotary

@@ -15,11 +15,8 @@ from glassesjax.model.config import DecoderConfig, ScalableSoftmax, Temperature
 from glassesjax.model.layers import Rounding, exact, normal, present, project, softcap
 from glassesjax.model.positions import Layout, held, visible
 from glassesjax.model.temperature import tempered
+from glassesjax.model.tiling import TILING
 from glassesjax.precision import Site
-
-# Query rows that attend at once where attention is not kept: bounds memory by rows x keys.
-ATTENTION_ROWS = 256
-ATTENTION_STRETCHES = 8  # of rows that see the same keys: an eighth more work than none to spare
 
 
 class Attended(NamedTuple):
@@ -176,7 +173,8 @@ class Attention(Rounding):
         first, length = len(key) - len(query), len(query)
         # A long sequence in a few stretches, each as a loop over blocks: XLA may hold the blocks
         # of all stretches at once, of a loop only one.
-        stretch = ATTENTION_ROWS * math.ceil(length / ATTENTION_ROWS / ATTENTION_STRETCHES)
+        size, stretches = TILING.attention_rows, TILING.attention_stretches
+        stretch = size * math.ceil(length / size / stretches)
         part = lambda index: jax.tree.map(lambda field: field[index], layout)
         joined = []
         for start in range(0, length, stretch):
@@ -193,15 +191,15 @@ def _in_blocks(
     attend: Callable[[tuple[Array, Layout]], Array], rows: tuple[Array, Layout], count: int
 ) -> Float[Array, "query joined"]:
     """A function of rows, some rows at a time."""
-    if count <= ATTENTION_ROWS:
+    if count <= (size := TILING.attention_rows):
         return attend(rows)
-    whole = count // ATTENTION_ROWS
-    split = lambda x: x[: whole * ATTENTION_ROWS].reshape(whole, ATTENTION_ROWS, *x.shape[1:])
+    whole = count // size
+    split = lambda x: x[: whole * size].reshape(whole, size, *x.shape[1:])
     blocks = jax.lax.map(attend, jax.tree.map(split, rows))
     joined = blocks.reshape(-1, blocks.shape[-1])
     if len(joined) == count:
         return joined
-    rest = attend(jax.tree.map(lambda x: x[whole * ATTENTION_ROWS :], rows))
+    rest = attend(jax.tree.map(lambda x: x[whole * size :], rows))
     return jnp.concatenate([joined, rest])
 
 

@@ -29,6 +29,8 @@ class ModelConstants:
     """The setting."""
     model_dim: int
     """Width of the residual stream."""
+    tiling: str | None = None
+    """Blocks in which long computations ran; missing in runs of before it was recorded."""
 
 
 ConstantsT = TypeVar("ConstantsT")

@@ -8,6 +8,7 @@ from glassesjax.cache.obstacles import RANDOM_DIGITS
 from glassesjax.cache.readable import ranking_obstacle
 from glassesjax.model.language import LanguageModel
 from glassesjax.model.opening import encoding_name
+from glassesjax.model.tiling import TILING
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.constants import DTYPES, ModelConstants, with_settings
 from glassesjax.tasks.text import DEFAULT_TEXT
@@ -40,6 +41,7 @@ def model_constants(
         "weights_sha256": lambda: model.source.get("weights_sha256"),
         "model_seed": lambda: model.seed,
         "model_dim": lambda: model.config.model_dim,
+        "tiling": lambda: str(TILING),
         "num_layers": lambda: model.config.num_layers,
         "positions": lambda: encoding_name(model, getattr(settings, "positions", "none")),
         "dtype": lambda: DTYPES[settings.format],

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import COUNT, border
-from glassesjax.model.attention import ATTENTION_ROWS
+from glassesjax.model.tiling import TILING
 from glassesjax.precision import euclidean_norm, safe_sqrt
 from glassesjax.precision.bits import peak_exponent, times_power
 from glassesjax.trace.constants import LayerConstants
@@ -251,7 +251,7 @@ def repaired_bound(stack: BlockStack) -> Float[Array, " seq"]:
 
 
 @border(rows=COUNT)
-def repaired_rollout(stack: BlockStack, *, rows: int = ATTENTION_ROWS) -> Rollout:
+def repaired_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) -> Rollout:
     r"""The same bound as a scale and a profile, in memory linear in the length.
 
     .. math:: \lVert \partial y_n / \partial v_i^{(\ell)} \rVert \le e^{g_\ell} \pi_i^{(\ell)}

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import COUNT, border
-from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.tiling import TILING
 from glassesjax.precision import safe_entr
 from glassesjax.trace.heads import LayerHeads, attention_rows, by_rows, layer_heads, residuals
 
@@ -27,7 +27,7 @@ class AttentionStatistics(NamedTuple):
 
 @border(rows=COUNT)
 def attention_statistics(
-    decoder: Decoder, tokens: Int[Array, " seq"], *, rows: int = ATTENTION_ROWS
+    decoder: Decoder, tokens: Int[Array, " seq"], *, rows: int = TILING.attention_rows
 ) -> AttentionStatistics:
     r"""Entropy, range of logits, largest weight and weight on the first token, of every head.
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.borders import border
 from glassesjax.errors import BadInput
-from glassesjax.model.attention import ATTENTION_ROWS, attention_logits, softmax
+from glassesjax.model.attention import attention_logits, softmax
 from glassesjax.model.config import (
     AdaptiveTemperature,
     ConstantTemperature,
@@ -21,6 +21,7 @@ from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.layers import exact
 from glassesjax.model.positions import Layout
 from glassesjax.model.temperature import length_factors
+from glassesjax.model.tiling import TILING
 from glassesjax.precision import RoundingPlan, Site
 
 ADAPTIVE_UNBOUNDED = (
@@ -231,7 +232,7 @@ def residuals(
 
 
 def by_rows(
-    make: Callable[[Int[Array, " rows"]], Array], length: int, rows: int = ATTENTION_ROWS
+    make: Callable[[Int[Array, " rows"]], Array], length: int, rows: int = TILING.attention_rows
 ) -> Array:
     """Numbers for every query row, made for some rows at a time.
 
@@ -251,7 +252,7 @@ def by_rows(
 def times_rows(
     row: Float[Array, " seq"],
     make: Callable[[Int[Array, " rows"]], Float[Array, "rows seq"]],
-    rows: int = ATTENTION_ROWS,
+    rows: int = TILING.attention_rows,
 ) -> Float[Array, " seq"]:
     """A row times a square matrix, of which only some rows exist at a time.
 

@@ -21,10 +21,8 @@ from glassesjax.model.decoder import Block
 from glassesjax.model.layers import exact, softcap
 from glassesjax.model.positions import Layout
 from glassesjax.model.temperature import length_factors
+from glassesjax.model.tiling import TILING
 from glassesjax.precision import Site
-
-# Query rows at once: a head's pairs of them and 512 keys in float32 fill a quarter megabyte.
-PULLBACK_ROWS = 128
 
 Cotangents = Float[Array, "batch rows model_dim"]
 Heads = tuple[Array, Array, Array]
@@ -111,8 +109,8 @@ class _Part(NamedTuple):
 def _parts(attention: Attention, heads: Heads, layout: Layout) -> list[_Part]:
     query, key, _ = heads
     first, ordered = len(key) - len(query), attention.config.mask.causal
-    starts = range(0, len(query), PULLBACK_ROWS)
-    bounds = [(start, min(start + PULLBACK_ROWS, len(query))) for start in starts]
+    starts = range(0, len(query), TILING.pullback_rows)
+    bounds = [(start, min(start + TILING.pullback_rows, len(query))) for start in starts]
     seen = [slice(0, first + stop if ordered else None) for _, stop in bounds]
     cut = [(slice(*rows), keys) for rows, keys in zip(bounds, seen, strict=True)]
     return [_part(attention, heads, layout, rows, keys) for rows, keys in cut]

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import COUNT, NON_NEGATIVE, SHARE, border
 from glassesjax.errors import BadInput
-from glassesjax.model.attention import ATTENTION_ROWS
 from glassesjax.model.config import AdaptiveTemperature, DecoderConfig
 from glassesjax.model.decoder import Block, Decoder
+from glassesjax.model.tiling import TILING
 from glassesjax.precision import RoundingPlan
 from glassesjax.trace.constants import (
     LayerConstants,
@@ -151,7 +151,7 @@ def rollout(
     tokens: Int[Array, " seq"],
     *,
     shares: Float[Array, " layers"] | None = None,
-    rows: int = ATTENTION_ROWS,
+    rows: int = TILING.attention_rows,
     until: Until = None,
     at: Int[Array, ""] | int = -1,
 ) -> Rollout:
@@ -201,7 +201,7 @@ def printed_bound(
     tokens: Int[Array, " seq"],
     *,
     sigma: Float[Array, "layers seq"] | None = None,
-    rows: int = ATTENTION_ROWS,
+    rows: int = TILING.attention_rows,
     until: Until = None,
     at: Int[Array, ""] | int = -1,
 ) -> Rollout:
@@ -317,7 +317,7 @@ def block_stack(
 
 
 @border(rows=COUNT)
-def printed_rollout(stack: BlockStack, *, rows: int = ATTENTION_ROWS) -> Rollout:
+def printed_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) -> Rollout:
     """The bound of :func:`printed_bound` from what the repaired one is made of.
 
     The norms of the weights, which take the longest on a large model, are in the stack already.

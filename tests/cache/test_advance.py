@@ -18,6 +18,7 @@ from glassesjax.cache.spacing import spaced
 from glassesjax.cache.step import Tokens, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model import Window, flat_parameters
+from glassesjax.model.tiling import Tiling
 from glassesjax.precision import BF16, F64, INT8, RoundingPlan
 
 LENGTH, SLOTS = 16, 5
@@ -149,7 +150,7 @@ def test_a_cut_by_blocks_of_rows_is_the_cut(monkeypatch):
     resid = model.outer.enter(text())
     runs = []
     for rows in (LENGTH, 3):  # one block; five and one that is filled up
-        monkeypatch.setattr("glassesjax.cache.step.ATTENTION_ROWS", rows)
+        monkeypatch.setattr("glassesjax.cache.step.TILING", Tiling(attention_rows=rows))
         cut = lambda *args: layer_step(*args, rule, "cut")
         runs.append(jax.jit(cut)(model.blocks[0], cache, resid, Tokens(index, index < 14)))
     (state, y, gone), (other, rows, dropped) = jax.device_get(runs)

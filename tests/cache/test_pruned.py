@@ -12,6 +12,7 @@ from glassesjax.cache.policies import Policy, order_score
 from glassesjax.cache.pruned import last_seen, probe, pruned_pass, read
 from glassesjax.errors import BadInput
 from glassesjax.model.attention import shown as SHOWN
+from glassesjax.model.tiling import Tiling
 from glassesjax.theory.blocks import repaired_bound, repaired_rollout
 from glassesjax.theory.pruned import held_pairs, paths_left
 from glassesjax.trace import block_stack, estimated_influence, exact_influence, rollout
@@ -76,8 +77,8 @@ def test_rows_in_blocks_see_what_all_rows_see(decoder, resid, tova, monkeypatch)
     until, calls = last_seen(tova.forgotten), []
     every, _ = jax.jit(lambda d, x: d.represent(x, until=until))(decoder, resid)
     # Two stretches of nine and seven rows: three blocks; two and a row that is left over.
-    monkeypatch.setattr("glassesjax.model.attention.ATTENTION_ROWS", 3)
-    monkeypatch.setattr("glassesjax.model.attention.ATTENTION_STRETCHES", 2)
+    tiling = Tiling(attention_rows=3, attention_stretches=2)
+    monkeypatch.setattr("glassesjax.model.attention.TILING", tiling)
     shown = lambda config, rows, layout: (
         calls.append(len(rows.position)) or SHOWN(config, rows, layout)
     )

@@ -25,6 +25,7 @@ from glassesjax.model import (
 )
 from glassesjax.model.stored_config import config_of, config_record
 from glassesjax.model.temperature import tempered
+from glassesjax.model.tiling import Tiling
 from glassesjax.precision import RoundingPlan, float_format
 from glassesjax.theory.sharpness import adapted_logits, ssmax_greatest_weight
 
@@ -184,7 +185,7 @@ def test_trees_and_blocks_of_rows_are_the_slow_pass(temperature, monkeypatch):
     decoder, tokens = drawn(config, seed=3), jnp.asarray(TOKENS)
     passed = jax.jit(lambda *given: forward(*given))(decoder, tokens, layout)
     assert_same(config, passed, decoder_forward(config, flat_parameters(decoder), TOKENS, **tree))
-    monkeypatch.setattr("glassesjax.model.attention.ATTENTION_ROWS", 3)
+    monkeypatch.setattr("glassesjax.model.attention.TILING", Tiling(attention_rows=3))
 
     def blocks(decoder):
         # The prefix identity: each row is the last one of its own prompt.

@@ -25,6 +25,7 @@ from glassesjax.model import (
     Window,
     flat_parameters,
 )
+from glassesjax.model.tiling import Tiling
 from glassesjax.precision import BF16, F32, F64, INT8, INT8_CHANNEL, TF32, RoundingPlan
 from glassesjax.trace import collapse
 from glassesjax.trace.collapse import last_representations, pack, pass_size
@@ -89,7 +90,7 @@ def test_one_pass_equals_a_pass_for_each_prompt(key, name):
 def test_one_pass_with_a_window_and_in_blocks(key, monkeypatch):
     model, prompts = decoder(key, Rotary(), Window(width=3)), runs((1, 2, 5, 9))
     alone = one_by_one(model, prompts)
-    monkeypatch.setattr("glassesjax.model.attention.ATTENTION_ROWS", 4)
+    monkeypatch.setattr("glassesjax.model.attention.TILING", Tiling(attention_rows=4))
     collapse._pass.clear_cache()
     packed = last_representations(model, prompts)
     collapse._pass.clear_cache()

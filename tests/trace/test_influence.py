@@ -21,6 +21,7 @@ from glassesjax.model import (
     Rotary,
     Window,
 )
+from glassesjax.model.tiling import Tiling
 from glassesjax.trace import influence, pullback
 from glassesjax.trace.influence import estimated_influence, exact_influence
 
@@ -96,7 +97,7 @@ represented = jax.jit(lambda decoder, stream: decoder.represent(stream)[0][-1])
 def in_blocks(decoder, spectral=SPECTRAL, **options):
     """In several blocks of rows and three batches, with spectral norms: one program."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pullback, "PULLBACK_ROWS", 4)
+        patch.setattr(pullback, "TILING", Tiling(pullback_rows=4))
         return exact_influence(decoder, TOKENS, batch=3, spectral=spectral, **options)
 
 

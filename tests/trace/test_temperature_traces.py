@@ -23,6 +23,7 @@ from glassesjax.model import (
     build_decoder,
     flat_parameters,
 )
+from glassesjax.model.tiling import Tiling
 from glassesjax.theory.blocks import repaired_block_bound, repaired_bound, repaired_rollout
 from glassesjax.theory.collapse import collapse_certificate
 from glassesjax.trace import block_stack, certificate_rows, exact_influence, printed_bound
@@ -105,7 +106,7 @@ def test_rows_are_those_that_the_pass_keeps(decoder):
 
 @pytest.mark.parametrize("decoder", only(AdaptiveTemperature), indirect=True)
 def test_influence_is_that_of_the_whole_jacobian(decoder, frozen, monkeypatch):
-    monkeypatch.setattr(PULLBACK, "PULLBACK_ROWS", 3)  # several blocks of rows
+    monkeypatch.setattr(PULLBACK, "TILING", Tiling(pullback_rows=3))  # several blocks of rows
     found = exact_influence(decoder, TOKENS, layers=(0,), batch=3)
     wanted = np.linalg.norm(jacobian_of(decoder), axis=(1, 2))
     # Some thousand roundings on the way through two layers, and logits of a few units.

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float
 
 from glassesjax.cache import Policy, State, Unrolled, advance, empty_state, logits, prefill
 from glassesjax.cache.losses import token_losses
-from glassesjax.cache.prefill import CHUNK, PrefillMode
+from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.prompts import read_prompts
+from glassesjax.model.tiling import TILING
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.studies.recall.reading import MORE, Cell, Reading
 from glassesjax.studies.recall.records import RecallRow
@@ -100,7 +101,9 @@ def _opened(model: Unrolled, reading: Reading, cell: Cell, mode: PrefillMode) ->
         held = [_share_after(a.needle, gone) for a, gone in zip(reading.asked, lost, strict=True)]
         return _Opened(_rows(state, count), prompts, held, mode, 0)
     tokens = np.asarray(reading.tokens, np.int32)
-    *_, part = prefill(model, tokens, cell.policy, slots=cell.slots, mode=mode, chunk=CHUNK)
+    *_, part = prefill(
+        model, tokens, cell.policy, slots=cell.slots, mode=mode, chunk=TILING.prefill_chunk
+    )
     held = [held_share(part.state, asked.needle) for asked in reading.asked]
     return _Opened(_rows(part.state, count), questions, held, mode, len(tokens))
 

@@ -259,7 +259,7 @@ def test_rates_are_told_where_nothing_was_compiled(rows, tmp_path, monkeypatch):
     learners = train.resumed(uneven, tmp_path)
     told = jax.eval_shape(lambda learners: learn(learners, uneven.recipe, 2), learners)[1]
     told = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), told)
-    monkeypatch.setattr(train, "learn", lambda learners, recipe, count: (learners, told))
+    monkeypatch.setattr(train, "learn", lambda learners, recipe, count, mesh: (learners, told))
     monkeypatch.setattr(train, "save", lambda *told: None)
     calls = list(itertools.islice(measure(uneven, tmp_path), 3))
     assert [rows[0].tokens_per_second is None for _, rows in calls] == [True, False, True]
