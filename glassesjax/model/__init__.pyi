@@ -16,10 +16,10 @@ from . import stored as stored
 from . import stored_config as stored_config
 from . import stored_header as stored_header
 from . import temperature as temperature
-from . import tiling as tiling
 from . import template_budget as template_budget
 from . import template_sandbox as template_sandbox
 from . import template_tree as template_tree
+from . import tiling as tiling
 from . import tokenizer as tokenizer
 from . import toy as toy
 from . import trained as trained
