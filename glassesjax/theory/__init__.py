@@ -1,4 +1,4 @@
-"""The papers' statements as pure functions of arrays and numbers; none of them knows a model."""
+"""The papers' statements as pure functions of arrays and numbers, independent of any model."""
 
 import lazy_loader
 

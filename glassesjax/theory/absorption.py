@@ -1,4 +1,4 @@
-"""Lemmas B.6 and B.7, Proposition 5.2: with depth, all that can be bounded reaches token one.
+"""Lemmas B.6 and B.7, Proposition 5.2: with depth, the attention rollout converges to token one.
 
 In causal attention with residuals the first token is an absorbing state. Products of row-stochastic
 lower-triangular matrices are such matrices again (Lemma B.7), so that a row of the product is a
@@ -22,7 +22,7 @@ def triangular_spectrum(weights: Float[Array, "*batch seq seq"]) -> Float[Array,
     Source: arXiv 2406.04267v2, Lemma B.6.
 
     Args:
-      weights: Lower-triangular; what is above the diagonal is not looked at.
+      weights: Lower-triangular; entries above the diagonal are not read.
 
     Returns:
       The eigenvalues in the order of the rows, with their algebraic multiplicities.
@@ -38,7 +38,7 @@ def second_modulus(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*ba
     .. math:: \max_{i \ge 2} |\alpha_{ii}|
 
     Source: arXiv 2406.04267v2, Lemma B.6.
-    Differs: exact, where the lemma says only that it is below one.
+    Differs: exact, where the lemma states only that it is below one.
 
     Args:
       weights: Row-stochastic and lower-triangular: the first eigenvalue is one.
@@ -85,7 +85,7 @@ def is_simple_one(weights: Float[Array, "*batch seq seq"]) -> Bool[Array, "*batc
 
     Source: arXiv 2406.04267v2, Lemma B.6.
     Differs: necessary and sufficient. Two nonzero weights in each row from the second on, as
-    printed, imply it, but rows may also look at one earlier token only.
+    printed, imply it, but rows may also attend to one earlier token only.
 
     Args:
       weights: Row-stochastic and lower-triangular.
@@ -148,7 +148,7 @@ def unabsorbed_bound(
 
     .. math:: 1 - \pi_1 \le \prod_\ell (1 - \lambda_\ell \epsilon_\ell)
 
-    Equality: every later token looks at the first with weight epsilon and else at itself.
+    Equality: every later token attends to the first with weight epsilon and otherwise to itself.
 
     Source: arXiv 2406.04267v2, Proposition 5.2 (B.8).
     Differs: a rate, and for any layers; the proposition has a limit, for one repeated layer.
@@ -185,8 +185,8 @@ def uniform_unabsorbed_bound(length: int, layers: int) -> float:
       ValueError: An argument is outside its range.
     """
     if length < 1 or layers < 0:
-        found = f"length={length} and layers={layers}"
-        raise ValueError(f"length must be positive and layers non-negative, got {found}.")
+        sizes = f"length={length} and layers={layers}"
+        raise ValueError(f"Expected a positive length and non-negative layers, got {sizes}.")
     return (length - 1) * 0.75**layers
 
 
@@ -198,7 +198,7 @@ def repeated_layer_bound(weights: Float[Array, "seq seq"], layers: int) -> Float
     .. math:: \Bigl\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \Bigr\rVert \le
        \Bigl[ \bigl( \tfrac12 (\Lambda + I) \bigr)^L \Bigr]_{n,i}
 
-    The proposition says that the derivatives tend to zero for i > 1, as this bound does where one
+    The proposition states that the derivatives tend to zero for i > 1, as this bound does where one
     is a simple eigenvalue, and to one for i = 1. There only "at most one" follows; linear MLPs
     attain it. It is ``squashing.path_bound`` with beta1 = beta2 = sigma = 1 and beta3 = 4^L.
 
@@ -216,7 +216,7 @@ def repeated_layer_bound(weights: Float[Array, "seq seq"], layers: int) -> Float
       ValueError: The depth is negative.
     """
     if layers < 0:
-        raise ValueError(f"layers must be non-negative, got {layers}.")
+        raise ValueError(f"Expected non-negative layers, got {layers}.")
     last = jnp.zeros(weights.shape[-1], weights.dtype).at[-1].set(1)
     mix = lambda _, row: (jnp.matmul(row, weights, precision="highest") + row) / 2
     return jax.lax.fori_loop(0, layers, mix, last)

@@ -1,8 +1,8 @@
 r"""Influence of each token before training: uniform causal attention, in the limit of length.
 
 In a stack of H layers of uniform attention the last row of the product of the attention matrices,
-times the length, tends to a density in the place x = i / n. A residual stream leaves an atom on the
-last token.
+times the length, tends to a density in the relative position x = i / n. A residual stream leaves an
+atom on the last token.
 """
 
 import math
@@ -16,12 +16,12 @@ from glassesjax.borders import SHARE, border
 
 def _check(depth: int, mixing: float) -> None:
     if depth < 1 or not 0 <= mixing <= 1:
-        found = f"depth={depth} and mixing={mixing}"
-        raise ValueError(f"depth must be positive and mixing in [0, 1], got {found}.")
+        values = f"depth={depth} and mixing={mixing}"
+        raise ValueError(f"Expected a positive depth and mixing in [0, 1], got {values}.")
 
 
-@border(place=SHARE)
-def cesaro_density(place: Float[Array, "*batch"], depth: int) -> Float[Array, "*batch"]:
+@border(position=SHARE)
+def cesaro_density(position: Float[Array, "*batch"], depth: int) -> Float[Array, "*batch"]:
     r"""Density of the influence on the last token without a residual stream.
 
     .. math:: \rho_H(x) = \frac{(\ln 1/x)^{H-1}}{(H-1)!}
@@ -33,7 +33,7 @@ def cesaro_density(place: Float[Array, "*batch"], depth: int) -> Float[Array, "*
     Differs: the statement for each length is ours.
 
     Args:
-      place: Place x of the token, in (0, 1].
+      position: Relative position x of the token, in (0, 1].
       depth: Number H of layers.
 
     Returns:
@@ -43,7 +43,7 @@ def cesaro_density(place: Float[Array, "*batch"], depth: int) -> Float[Array, "*
       ValueError: ``depth`` is not positive.
     """
     _check(depth, 1.0)
-    log = -jnp.log(place)
+    log = -jnp.log(position)
     step = lambda m, density: density * log / jnp.asarray(m, log.dtype)
     return jax.lax.fori_loop(1, depth, step, jnp.ones_like(log))
 
@@ -74,9 +74,9 @@ def residual_atom(depth: int, mixing: float) -> float:
     return (1 - mixing) ** depth
 
 
-@border(place=SHARE)
+@border(position=SHARE)
 def residual_density(
-    place: Float[Array, "*batch"], depth: int, mixing: float
+    position: Float[Array, "*batch"], depth: int, mixing: float
 ) -> Float[Array, "*batch"]:
     r"""Density of the influence beside the atom, by the recursion of Laguerre's polynomials.
 
@@ -90,7 +90,7 @@ def residual_density(
     Differs: the density with a residual is ours.
 
     Args:
-      place: Place x of the token, in (0, 1].
+      position: Relative position x of the token, in (0, 1].
       depth: Number H of layers.
       mixing: Weight alpha of attention, in [0, 1]; the residual has the rest.
 
@@ -101,7 +101,7 @@ def residual_density(
       ValueError: An argument is outside its range.
     """
     _check(depth, mixing)
-    growth, kept = -mixing * jnp.log(place), 1 - mixing
+    growth, kept = -mixing * jnp.log(position), 1 - mixing
 
     def step(k: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
         before, now = pair
@@ -111,9 +111,9 @@ def residual_density(
     return mixing * jax.lax.fori_loop(1, depth, step, start)[1]
 
 
-@border(place=SHARE)
+@border(position=SHARE)
 def residual_density_sum(
-    place: Float[Array, "*batch"], depth: int, mixing: float
+    position: Float[Array, "*batch"], depth: int, mixing: float
 ) -> Float[Array, "*batch"]:
     r"""Density of the influence beside the atom, as a sum over the number of layers that mix.
 
@@ -126,7 +126,7 @@ def residual_density_sum(
     Differs: the density with a residual is ours.
 
     Args:
-      place: Place x of the token, in (0, 1].
+      position: Relative position x of the token, in (0, 1].
       depth: Number H of layers.
       mixing: Weight alpha of attention, in [0, 1]; the residual has the rest.
 
@@ -137,7 +137,7 @@ def residual_density_sum(
       ValueError: An argument is outside its range.
     """
     _check(depth, mixing)
-    log = -jnp.log(place)
+    log = -jnp.log(position)
     power, density = jnp.ones_like(log), jnp.zeros_like(log)
     for m in range(1, depth + 1):
         density += math.comb(depth, m) * mixing**m * (1 - mixing) ** (depth - m) * power

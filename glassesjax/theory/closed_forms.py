@@ -15,7 +15,7 @@ HALF = Fraction(1, 2)
 
 
 def check_sizes(length: int, layers: int = 0) -> None:
-    """Refuses sizes that no rollout has.
+    """Validates the sizes of a rollout.
 
     Args:
       length: Number of tokens; at least 1.
@@ -25,8 +25,8 @@ def check_sizes(length: int, layers: int = 0) -> None:
       ValueError: A size is outside its range.
     """
     if length < 1 or layers < 0:
-        found = f"length={length} and layers={layers}"
-        raise ValueError(f"length must be positive and layers non-negative, got {found}.")
+        sizes = f"length={length} and layers={layers}"
+        raise ValueError(f"Expected a positive length and non-negative layers, got {sizes}.")
 
 
 @border()
@@ -89,7 +89,7 @@ def cesaro_entry(function: Callable[[Fraction], Fraction], row: int, column: int
       137/300
     """
     if row < 0 or column < 0:
-        raise ValueError(f"indices run from 0, got row={row} and column={column}.")
+        raise ValueError(f"Expected indices from 0, got row={row} and column={column}.")
     if column > row:
         return Fraction(0)
     alternating = _difference(row - column, lambda m: function(Fraction(1, column + m + 1)))

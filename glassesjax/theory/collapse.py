@@ -2,11 +2,11 @@
 
 By the prefix identity of causal attention, a sequence and the same sequence with its last token
 repeated have their last representations in rows n and n + 1 of one forward pass. The theorem
-says that these approach each other. Here the statement is five inequalities that hold for each n.
+states that these approach each other. Here the statement is five inequalities that hold for each n.
 
 Measured from the rows, and returned: the distances, T, the weight on itself, the range of the
 logits, whether the weights sum to one and are the softmax of the logits, and whether the first
-layer's two rows are equal. Inputs, taken at their word: the radii, the Lipschitz constants of
+layer's two rows are equal. Inputs that are not verified: the radii, the Lipschitz constants of
 MLP, norm and logits, and the mean positional step (``trace.certificate_rows`` computes them from
 a decoder), and that the rows come from one causal pass. Where such a constant is NaN, the
 inequality that needs it does not apply.
@@ -73,7 +73,7 @@ def row_change_bound(
       self_weight: The weight of row n + 1 on itself.
 
     Returns:
-      A bound in [0, 4]; 2 or more, which says nothing, where only one row masks an entry.
+      A bound in [0, 4]; 2 or more, which is vacuous, where only one row masks an entry.
     """
     return tv_bound_range(logits, next_logits[..., :-1]) + 2 * self_weight
 
@@ -134,7 +134,7 @@ def _hypotheses(rows: LayerRows) -> LayerHypotheses:
 
 @border()
 def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
-    r"""Inequalities (R1) to (R5) for one layer, with what they presume.
+    r"""Inequalities (R1) to (R5) for one layer, with their hypotheses.
 
     With e the distance of rows n and n + 1 before the layer, R_h a radius of the values' ball and
     T_h the row change of head h,
@@ -148,7 +148,7 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
 
     Source: arXiv 2406.04267v2, Theorem 4.2 (B.3).
     Differs: for each n, any number of heads and any values, where the proof has one head and
-    values of unit norm; unit L2 norm would not do for its L1 statement. The change of a row's
+    values of unit norm; unit L2 norm is not enough for its L1 statement. The change of a row's
     weights sums to zero, so values count from the center of their ball.
 
     Args:

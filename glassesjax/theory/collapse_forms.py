@@ -1,4 +1,4 @@
-"""Distances of two last rows in closed form, where Theorem 4.2 can be worked out or must fail."""
+"""Distances of two last rows in closed form: exact cases and counterexamples of Theorem 4.2."""
 
 import math
 
@@ -107,8 +107,8 @@ def window_receptive_field(width: int, layers: int) -> int:
       10
     """
     if width < 1 or layers < 0:
-        found = f"width={width} and layers={layers}"
-        raise ValueError(f"width must be positive and layers non-negative, got {found}.")
+        sizes = f"width={width} and layers={layers}"
+        raise ValueError(f"Expected a positive width and non-negative layers, got {sizes}.")
     return layers * (width - 1) + 1
 
 
@@ -139,8 +139,8 @@ def embedding_position_gap(dim: int, base: float = 10_000.0) -> float:
       1.472
     """
     if dim < 0 or dim % 2 or base <= 0:
-        found = f"dim={dim} and base={base}"
-        raise ValueError(f"dim must be even and not negative, base positive, got {found}.")
+        sizes = f"dim={dim} and base={base}"
+        raise ValueError(f"Expected an even non-negative dim and a positive base, got {sizes}.")
     # 2 (1 - cos w) is 4 sin^2(w / 2), which does not cancel at long wavelengths.
     halves = (base ** (-2 * k / dim) / 2 for k in range(dim // 2))
     return 2 * math.hypot(*(math.sin(half) for half in halves))

@@ -1,4 +1,4 @@
-"""The records of Theorem 4.2's certificate: what was measured, beside what bounds it."""
+"""The records of Theorem 4.2's certificate: measured quantities and their bounds."""
 
 from typing import NamedTuple
 
@@ -14,23 +14,23 @@ class Inequality(NamedTuple):
 
     @property
     def applies(self) -> Bool[Array, "*shape"]:
-        """Whether there is a bound: it is NaN where it needs a constant that is not known."""
+        """Whether there is a bound: it is NaN where it needs an unknown constant."""
         return ~jnp.isnan(self.bound)
 
     def holds(self, roundoff: float = 0.0) -> Bool[Array, "*shape"]:
-        """Whether the bound is finite and not exceeded by more than rounding may do.
+        """Whether the bound is finite and not exceeded by more than the rounding error.
 
         Args:
-          roundoff: How far rounding alone may carry the measured quantity; absolute.
+          roundoff: Absolute rounding error of the measured quantity.
 
         Returns:
-          False also for NaN, since what does not apply does not hold either.
+          False also for NaN, where the inequality does not apply.
         """
         return jnp.isfinite(self.bound) & (self.measured <= self.bound + roundoff)
 
 
 class LayerHypotheses(NamedTuple):
-    """What the inequalities of one layer presume, as measured."""
+    """The hypotheses of the inequalities of one layer, as measured."""
 
     row_sum_error: Float[Array, "*layers heads"]  #: of either row, from one; 0 but for rounding
     softmax_error: Float[Array, "*layers heads"]  #: L1, weights from softmax(logits); likewise

@@ -1,4 +1,4 @@
-"""Counts that attention cannot see (Proposition 6.1) or a format cannot hold (Corollary 6.2)."""
+"""Counts that attention does not distinguish (Prop. 6.1) or a format does not (Cor. 6.2)."""
 
 import math
 from fractions import Fraction
@@ -12,10 +12,10 @@ from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, border, check_doma
 from glassesjax.errors import BadInput, check_choice
 from glassesjax.precision import FloatFormat
 
-# As in glassesjax.model.counter, but on its own: what predicts a model must not read it.
+# Repeats glassesjax.model.counter: a prediction must not depend on the model that it predicts.
 Reading = Literal["share", "one_plus_share"]
 _GROUND = {"share": 0, "one_plus_share": 1}
-MOST_BITS = 24  # of a mantissa whose first equal pair a search finds in seconds; float32 has 23
+MOST_BITS = 24  # of a mantissa for which the search takes seconds; float32 has 23
 
 
 @border(counts=NON_NEGATIVE)
@@ -33,7 +33,7 @@ def ratio_attention(
 
     Only the ratios of the counts enter, and tokens of one type stay equal: so that, by induction,
     a model of any depth has the same representations for the counts n and c n. The statement
-    needs attention without a causal mask. With one, two layers already see the order.
+    needs attention without a causal mask. With one, the output of two layers depends on the order.
 
     Source: arXiv 2406.04267v2, Proposition 6.1 (B.9).
     Differs: any number of types; the residual r is an argument. The proof's last display, of a one
@@ -42,8 +42,8 @@ def ratio_attention(
     Args:
       counts: How often each type occurs; non-negative, also fractions.
       logits: The logit k(q_a, k_t), row a for the type that attends.
-      values: What attention adds up, one vector a type.
-      resid: What the residual stream adds; the paper's own equation has v for both.
+      values: Values, one vector a type.
+      resid: Residual stream that is added; the paper's equation has v for both.
 
     Returns:
       One row per type, whether or not it occurs; NaN where no token occurs and counts are traced.
@@ -67,7 +67,7 @@ def expected_error_floor(gap: float = 1.0) -> float:
     same number, which only the midpoint attains.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: the corollary says only that one of the answers is wrong.
+    Differs: the corollary states only that one of the answers is wrong.
 
     Args:
       gap: Difference of the two counts.
@@ -119,7 +119,7 @@ def nearest(x: Fraction, fmt: FloatFormat) -> Fraction:
 
 @border(count=NON_NEGATIVE)
 def stored_total(count: int, fmt: FloatFormat, reading: Reading) -> Fraction:
-    r"""What the counter holds after so many ones, if its residual stream is stored in a format.
+    r"""State of the counter after ``count`` ones, if its residual stream is stored in a format.
 
     .. math:: \mathrm{rd}(g + \mathrm{rd}(\tfrac{1}{n})), \qquad n = c + 1
 
@@ -147,7 +147,7 @@ def stored_total(count: int, fmt: FloatFormat, reading: Reading) -> Fraction:
 
 @border()
 def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
-    r"""Where a stored counter fails, by fractions alone: no model runs, nothing is estimated.
+    r"""Counts at which a counter stored in a format fails, by exact arithmetic on fractions.
 
     With m mantissa bits the first equal pair comes near the count at which the gap between two
     shares is as small as a step,
@@ -158,15 +158,15 @@ def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
     the share, whose last distinct count, just below 2^(m + 1), doubles with each bit.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: which lengths, exactly, where the corollary says that there is one.
+    Differs: which lengths, exactly, where the corollary states that there is one.
 
     Args:
       fmt: How the residual stream is stored.
       reading: What the share is read from.
 
     Returns:
-      The three counts. The beginning-of-sequence token shares too, so that 1/n stands for the
-      count n - 1.
+      The three counts. The beginning-of-sequence token is attended too, so that 1/n is the share of
+      the count n - 1.
 
     Raises:
       BadInput: The format has more than ``MOST_BITS`` mantissa bits, or there is no such reading.
@@ -198,7 +198,7 @@ def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
 
 @border(most=COUNT)
 def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | None:
-    r"""The least count that the counter tells wrongly if its weights are stored in the format too.
+    r"""The least count whose readout is wrong if the weights are stored in the format too.
 
     The scores' slopes and intercepts are then rounded, and products and sums of them are exact:
 
@@ -213,10 +213,10 @@ def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | 
     Args:
       fmt: The format of everything that is stored.
       reading: What the share is read from.
-      most: The largest count that the counter can say.
+      most: The largest count that the counter can output.
 
     Returns:
-      The count, or None where all up to ``most`` are told rightly.
+      The count, or None where all up to ``most`` are correct.
 
     Raises:
       BadInput: There is no such reading.
@@ -240,7 +240,7 @@ def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | 
 
 
 def _none_before(fmt: FloatFormat, reading: Reading) -> int:
-    """A count below which no two shares are within a step of one another, rounding included."""
+    """A count below which any two shares differ by more than a step, rounding included."""
     m = fmt.mantissa_bits
     # The step at 1/n, for n from 2^m on; larger shares lie farther apart than their steps. Below
     # the normal numbers all steps are alike.

@@ -1,4 +1,4 @@
-"""How thin softmax spreads: the bracket of one weight, and Lemma B.1 on the last weight's loss.
+"""Dispersion of softmax: bounds on one weight, and Lemma B.1 on the last weight's decrease.
 
 All functions act on the last axis. A logit of minus infinity is a masked entry, of weight zero.
 """
@@ -38,7 +38,7 @@ def dispersion_bracket(
       The two ends, equal where the range is zero or n is one.
     """
     others = jnp.asarray(length, logit_range.dtype) - 1
-    # Held below infinity, lest a row of one entry multiply it by zero.
+    # Clipped below infinity: a row of one entry multiplies it by zero.
     grown = jnp.minimum(jnp.exp(logit_range), jnp.finfo(logit_range.dtype).max)
     return Bracket(1 / (1 + others * grown), 1 / (1 + others * jnp.exp(-logit_range)))
 
@@ -51,11 +51,11 @@ def last_weight_drop(
 
     .. math:: \mathrm{softmax}(x)_n - \mathrm{softmax}(x^*)_{n+1} = p \beta
 
-    The product of p, the last weight without the insertion, and of beta, the inserted entry's own
+    The product of p, the last weight without the insertion, and of beta, the inserted entry's
     weight, has no cancellation.
 
     Source: arXiv 2406.04267v2, Lemma B.1.
-    Differs: an identity for each n; the lemma says that the drop is positive and vanishes.
+    Differs: an identity for each n; the lemma states that the drop is positive and vanishes.
 
     Args:
       logits: The n logits x without the insertion.
@@ -78,7 +78,7 @@ def last_weight_drop_bound(
     .. math:: \frac{1}{(1 + (n-1) e^{-\Delta}) (1 + n e^{-\Delta})}
 
     Source: arXiv 2406.04267v2, Lemma B.1.
-    Differs: a bound for each n; the lemma says that the drop vanishes.
+    Differs: a bound for each n; the lemma states that the drop vanishes.
 
     Args:
       length: The number n of unmasked logits before the insertion; at least 1.

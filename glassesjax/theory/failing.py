@@ -1,8 +1,8 @@
-"""From which length n and n + 1 must be confused: what is left of Corollary 6.2 as predictions.
+"""Predictions of the length from which n and n + 1 collide, after Corollary 6.2.
 
-A pair is *confused* where one token is ranked first for both lengths though the right ones
-differ. The predictions read representations of a wide pass, and of a format's own pass only at
-lengths of the training. What they return is compared with what the format's own pass then says.
+A pair *collides* where one token is ranked first for both lengths though the correct ones differ.
+The predictions read representations of a pass in reference precision, and of a pass in the
+format only at lengths of the training. They are compared with the tokens of the pass in the format.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +22,10 @@ from glassesjax.theory.margin import margin_certificate
 from glassesjax.theory.norms import Norm
 
 NORMS: tuple[Norm, ...] = (1, 2, "inf")
-EVEN = 0.5  # the chance at which a prediction is made: the median
-ALL_SHARED = 0.999  # a correlation from which errors count as one
+EVEN = 0.5  # probability at which a prediction is made: the median
+ALL_SHARED = 0.999  # correlation from which two errors are treated as equal
 Chances = Sequence[float] | Float[np.ndarray, " lengths"]
-NODES = 801  # of an integral: a step of 0.02
+NODES = 801  # nodes of the quadrature, a step of 0.02
 
 
 @border()
@@ -33,14 +33,14 @@ NODES = 801  # of an integral: a step of 0.02
 def surely_confused(
     y: Float[Array, "pairs d"], y_next: Float[Array, "pairs d"], unembed: Float[Array, "vocab d"]
 ) -> Bool[Array, " pairs"]:
-    r"""Whether a certificate says that the greedy token is the same for both of a pair.
+    r"""Whether a certificate proves that the greedy token is the same for both of a pair.
 
     .. math:: \exists \lVert \cdot \rVert: \; \max_b
         \frac{\lVert w_a - w_b \rVert_* \lVert y' - y \rVert}{\langle w_a - w_b, y \rangle} < 1
 
     in one of three norms, from y or from y'; or the two are equal. It is sound: no greedy token
-    in exact arithmetic contradicts it. Of representations and an unembedding that were rounded to
-    a format it speaks of what the format stores.
+    in exact arithmetic contradicts it. For representations and an unembedding that were rounded to
+    a format it is a statement on the rounded values.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
     Differs: sufficient by a margin; the corollary infers equal answers from closeness.
@@ -62,34 +62,34 @@ def surely_confused(
 
 
 class Noise(NamedTuple):
-    """A format's error of the lead of one right token over the other."""
+    """Rounding error of a format in the logit margin of one correct token over the other."""
 
     spread: Float[Array, ""]
-    """Its root mean square."""
+    """Root mean square of the error."""
     shared: Float[Array, ""]
-    """Correlation of the errors of the two of a pair, from 0 to 1."""
+    """Correlation of the errors of n and n + 1, from 0 to 1."""
 
 
 @border()
 def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noise:
-    r"""A format's error of the lead, over pairs of the training.
+    r"""Rounding error of a format in the logit margin, over pairs of the training.
 
     .. math:: \sigma^2 = \frac{1}{2P} \sum_p (e_p^2 + e_p'^2), \qquad
         \rho = \frac{1}{\sigma^2 P} \sum_p e_p e_p', \qquad e = \hat\ell - \ell
 
-    with the lead of the token right for n over that right for n + 1. Moments about zero and not
-    about the mean: a shift that is the same at all lengths moves answers as well.
+    with the margin of the token correct for n over that correct for n + 1. Moments are about zero,
+    not about the mean: a shift that is the same at all lengths changes answers as well.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: measured; the corollary has a finite precision and no size of it.
+    Differs: measured; the corollary has a finite precision without its size.
 
     Args:
-      narrow: Leads in the format's own arithmetic, of both of each pair.
-      wide: The same in wide arithmetic.
+      narrow: Margins in the format's arithmetic, of both of each pair.
+      wide: The same in reference precision.
 
     Returns:
-      The spread, in the unit of a score, infinite where a lead is not finite; and the correlation,
-      one where there is no error.
+      The spread, in the unit of a logit, infinite where a margin is not finite; and the
+      correlation, one where there is no error.
     """
     error = narrow - wide
     exponent = peak_exponent(error, (0, 1))  # squares of errors may underflow
@@ -107,26 +107,26 @@ def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noi
 def chance_apart(
     scores: Float[Array, "pairs vocab"], next_scores: Float[Array, "pairs vocab"], error: Noise
 ) -> Float[Array, " pairs"]:
-    r"""Chance that two tokens are ranked first in a pair whose leads have normal errors.
+    r"""Probability that different tokens are ranked first in a pair with normal logit errors.
 
     .. math:: q = \max_b P\bigl[ (\ell_b + e > 0) \ne (\ell_b' + e' > 0) \bigr]
 
-    with the lead of the token first at n over b, at n and at n + 1, and normal errors of the given
-    spread and correlation. Errors that are wholly shared tell a pair apart just where one falls
-    between its two leads: then :math:`q = |\Phi(\ell_b / \sigma) - \Phi(\ell_b' / \sigma)|`.
+    with the margin of the token first at n over b, at n and at n + 1, and normal errors of the
+    given spread and correlation. Errors of correlation one separate a pair where one falls between
+    its two margins: then :math:`q = |\Phi(\ell_b / \sigma) - \Phi(\ell_b' / \sigma)|`.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: a chance, where the corollary has certainty from an unnamed length on.
+    Differs: a probability, where the corollary has certainty from an unnamed length on.
 
     Args:
-      scores: Of n, in wide arithmetic.
+      scores: Logits of n, in reference precision.
       next_scores: Of n + 1.
-      error: At a spread of zero, chances are zero or one: whether two tokens are ranked first, of
-        equal scores the smaller one.
+      error: At a spread of zero, probabilities are zero or one: whether two tokens are ranked
+        first, of equal logits the smaller token.
 
     Returns:
-      One chance per pair. Two tokens are looked at, the first and one more; a third that wins for
-      both is left out.
+      One probability per pair. Two tokens are considered, the first and one more; a third that is
+      first for both is neglected.
     """
     first = jnp.argmax(scores, axis=-1)[:, None]
     here, there = (jnp.take_along_axis(s, first, axis=1) - s for s in (scores, next_scores))
@@ -146,22 +146,22 @@ def chance_apart(
 def chance_wrong(
     lead: Float[Array, " pairs"], next_lead: Float[Array, " pairs"], error: Noise
 ) -> Float[Array, " pairs"]:
-    r"""Chance that not both of a pair are right.
+    r"""Probability that the answer to n or to n + 1 is wrong.
 
     .. math:: f = 1 - P\bigl[ \ell + e > 0, \; \ell' - e' > 0 \bigr]
 
     An error helps one as much as it hurts the other.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: a chance, where the corollary has certainty from an unnamed length on.
+    Differs: a probability, where the corollary has certainty from an unnamed length on.
 
     Args:
-      lead: Of the token right for n over the best other one, in wide arithmetic.
-      next_lead: Of that right for n + 1, at n + 1.
+      lead: Logit margin of the token correct for n over the best other one, in reference precision.
+      next_lead: That of the token correct for n + 1, at n + 1.
       error: As for ``chance_apart``; at a spread of zero a tie is wrong.
 
     Returns:
-      One chance per pair.
+      One probability per pair.
     """
     both = _over(lambda z, part: _below(lead, error, z, part) * _below(next_lead, error, -z, part))
     one = jnp.maximum(0, _below(lead, error) + _below(next_lead, error) - 1)  # normals are even
@@ -169,7 +169,7 @@ def chance_wrong(
 
 
 def _below(x: Array, error: Noise, z: Array | float = 0.0, part: Array | float = 0.0) -> Array:
-    """Chance that the error is over -x, given z of its shared part; a step where there is none."""
+    """Probability that the error exceeds -x, given its shared part z; a step at zero variance."""
     sure = jnp.where(x > 0, 1.0, 0.0)
     spread = jnp.where(error.spread > 0, error.spread, 1)
     scaled = (x / spread + jnp.sqrt(part) * z) / jnp.sqrt(1 - jnp.asarray(part))
@@ -195,23 +195,23 @@ def _over(integrand: Callable[[Array, Array], Array]) -> Callable[[Array], Array
 
 @border(share=SHARE)
 def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
-    r"""The length from which nothing happens any more, with a chance of at least ``share``.
+    r"""The length from which no event occurs, with a probability of at least ``share``.
 
     .. math:: N = \min \Bigl\{ n : \prod_{m \ge n} (1 - q_m) \ge s \Bigr\}
 
-    over the lengths that there are. Of events that were seen, chances are zeros and ones.
+    over the given lengths. For observed events the probabilities are zeros and ones.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: the length is named, and of those that were measured.
+    Differs: the length is computed, and is one of those that were measured.
 
     Args:
       lengths: Ascending.
-      chances: Of the event, independent, one a length.
-      share: The chance s; a half gives the median.
+      chances: Probabilities of independent events, one a length.
+      share: The probability s; a half gives the median.
 
     Returns:
-      One of the lengths, or None where even the last is not settled. The first one is only
-      an upper bound.
+      One of the lengths, or None where the last one does not satisfy it. The first one is only an
+      upper bound.
     """
     kept = np.cumprod(1 - np.asarray(chances, np.float64)[::-1])[::-1]
     return next((n for n, rest in zip(lengths, kept, strict=True) if rest >= share), None)
@@ -219,17 +219,17 @@ def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) 
 
 @border(share=SHARE)
 def begun_at(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
-    r"""The length up to which something has happened, with a chance of at least ``share``.
+    r"""The length up to which an event has occurred, with a probability of at least ``share``.
 
     .. math:: N = \min \Bigl\{ n : 1 - \prod_{m \le n} (1 - f_m) \ge s \Bigr\}
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: the first failure, which may come long before the failing length.
+    Differs: the first failure, which may come long before the failure length.
 
     Args:
       lengths: Ascending.
-      chances: Of the event, independent, one a length.
-      share: The chance s; a half gives the median.
+      chances: Probabilities of independent events, one a length.
+      share: The probability s; a half gives the median.
 
     Returns:
       One of the lengths, or None.
@@ -240,20 +240,20 @@ def begun_at(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> i
 
 @border(reach=COUNT)
 def uniform_share(fmt: FloatFormat, reach: int) -> tuple[int | None, int | None]:
-    r"""What a format does to a weight of 1/n: where neighbors collide, and where it is lost.
+    r"""Lengths at which the weight 1/n, rounded to a format, equals 1/(n + 1), and is zero.
 
-    Equal weights at n and n + 1 do not make the averages equal: n rounded weights do not add up to
-    one, and n + 1 add up to more. Only weights of zero leave nothing. So the second number is a
-    length of failing, the first is not.
+    Equal weights at n and n + 1 do not make the averages equal: n rounded weights do not sum to
+    one, and n + 1 sum to more. Only weights of zero make the averages equal. So the second number
+    is a failure length, the first is not.
 
     .. math:: \mathrm{rd}(1/n) = \mathrm{rd}(1/(n+1)), \qquad \mathrm{rd}(1/n) = 0
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: of one weight; the corollary speaks of outputs.
+    Differs: on one weight; the corollary is on outputs.
 
     Args:
-      fmt: Of the attention weights.
-      reach: Largest length looked at.
+      fmt: Format of the attention weights.
+      reach: Largest length considered.
 
     Returns:
       The first length of each; None beyond the reach.

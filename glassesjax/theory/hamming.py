@@ -1,4 +1,4 @@
-r"""How far one attention row moves when a share of its tokens is replaced.
+r"""Bounds on the change of an attention row when a share of its tokens is replaced.
 
 The row's query stays, all logits before and after lie in one interval of length D, and all values
 in one ball of radius R. Only the share of the replaced tokens counts, not the length.
@@ -14,7 +14,7 @@ from glassesjax.borders import NON_NEGATIVE, SHARE, border
 def relative_hamming(
     tokens: Int[Array, "*batch seq"], others: Int[Array, "*batch seq"]
 ) -> Float[Array, "*batch"]:
-    r"""Share of the places in which two sequences of one length differ.
+    r"""Share of the positions at which two sequences of one length differ.
 
     .. math:: \frac1n \, \bigl| \{ i : x_i \ne y_i \} \bigr|
 
@@ -41,7 +41,7 @@ def substituted_mass_bound(
     Equality: every replaced token has the greatest logit, every other token the least.
 
     Source: after arXiv 2505.10606, continuity, proved in docs/statements/hamming.md.
-    Differs: one layer only, with a constant of our own.
+    Differs: one layer only, with a constant derived by us.
 
     Args:
       share: Share delta of replaced tokens, in [0, 1).
@@ -67,7 +67,7 @@ def hamming_weight_bound(
     order in delta the bound is attained: all replaced logits rise from the least to the greatest.
 
     Source: after arXiv 2505.10606, continuity, proved in docs/statements/hamming.md.
-    Differs: one layer only, with a constant of our own; without the denominator it would be
+    Differs: one layer only, with a constant derived by us; without the denominator it would be
     the cruder 2 delta (exp(D) - 1).
 
     Args:
@@ -98,7 +98,7 @@ def hamming_output_bound(
     end for the new ones, with greatest logits.
 
     Source: after arXiv 2505.10606, continuity, proved in docs/statements/hamming.md.
-    Differs: one layer only, with a constant of our own. Adding the change of the weights and
+    Differs: one layer only, with a constant derived by us. Adding the change of the weights and
     that of the values gives the cruder 2 R (exp(D) - 1) delta + 2 R exp(D) delta, which counts
     the replaced tokens twice.
 

@@ -1,4 +1,4 @@
-"""When two close representations must give the same token: what is left of Corollary 6.2."""
+"""Sufficient condition for two representations to have the same greedy token (Corollary 6.2)."""
 
 import functools
 from typing import NamedTuple
@@ -23,14 +23,14 @@ class MarginCertificate(NamedTuple):
 
 
 def _rounding_share(dim: int, unit_roundoff: float) -> float:
-    """Relative error that a sum of ``dim`` products and our few steps beside it can have."""
+    """Bound on the relative rounding error of a sum of ``dim`` products and of the other steps."""
     steps = (dim + 16) * unit_roundoff  # besides the sum: two norms' scaling and roots, products
     # Twice in the denominator: the bound itself is rounded, too.
     return steps / (1 - 2 * steps) if 2 * steps < 1 else float("inf")
 
 
 class _Scaled(NamedTuple):
-    """Two representations times one power of two, and what is needed to undo it.
+    """Two representations times one power of two, and its exponent.
 
     Logits are linear in both representations, so a common factor changes no greedy token. This
     one makes products with the unembedding's largest entry about one.
@@ -44,9 +44,9 @@ class _Scaled(NamedTuple):
 
 
 def _flushed(dim: int, *peaks: Float[Array, "..."]) -> Float[Array, "..."]:
-    """What underflow can do to a gap: of two logits, by products, sums and each factor's entries.
+    """Bound on the underflow error of a difference of two logits: products, sums and operands.
 
-    A number below the smallest normal one, as an operand or as a result, may count as zero.
+    A number below the smallest normal one, as an operand or as a result, may be flushed to zero.
     """
     tiny = jnp.finfo(peaks[0].dtype).tiny
     size = functools.reduce(jnp.add, peaks) + 2
@@ -56,7 +56,7 @@ def _flushed(dim: int, *peaks: Float[Array, "..."]) -> Float[Array, "..."]:
 def _unit(unembed: Float[Array, "vocab d"]) -> Int[Array, ""]:
     """The power of two below the largest entry: a maximum of floats, so that nothing is stored.
 
-    A backend may take subnormal entries for zero; a matrix of such is refused whatever its unit.
+    A backend may flush subnormal entries to zero; such a matrix is not certified with any unit.
     """
     return peak_exponent(jnp.stack([jnp.max(unembed), jnp.min(unembed)]), 0)
 
@@ -64,12 +64,10 @@ def _unit(unembed: Float[Array, "vocab d"]) -> Int[Array, ""]:
 def _lengths(
     rows: Float[Array, "vocab d"], unit: Int[Array, ""], norm: Norm
 ) -> Float[Array, " vocab"]:
-    """Norms of rows of entries of about 2^unit at the most; not too small where squares underflow.
+    """Norms of rows with entries up to about 2^unit, rounded up where squares underflow.
 
-    What the flushing of single entries does is in ``_flushed``.
-
-    ``vector_norm`` scales each row by its own largest entry, in a pass of its own: what the rows
-    are computed from would be stored.
+    The error of flushing single entries is in ``_flushed``. ``vector_norm`` would scale each row by
+    its largest entry in another pass, and XLA would store the array of rows.
     """
     if norm == 1:
         return jnp.sum(jnp.abs(rows), axis=-1)
@@ -92,7 +90,7 @@ def _scaled(
     half = jnp.finfo(y.dtype).maxexp // 2
     across = _unit(unembed)
     peak = jnp.maximum(peak_exponent(y, -1), peak_exponent(y_next, -1))
-    # A row of zeros has the exponent 0, which may be above the other's: it is then just farther.
+    # A row of zeros has the exponent 0, perhaps above the other's: the result is then less tight.
     unit = jnp.clip(-across, -half, half) - peak
     first, second = (times_power(row, unit[..., None]) for row in (y, y_next))
     among = jnp.maximum(*(jnp.max(jnp.abs(row), axis=-1) for row in (first, second)))
@@ -124,8 +122,8 @@ def margin_certificate(
 
     .. math:: \lVert w_a - w_b \rVert_* \lVert y' - y \rVert < \langle w_a - w_b, y \rangle
 
-    in a norm and its dual. Closeness alone does not do: near a tie, however close the two are,
-    they can have different tokens, and in any precision they can be rounded apart.
+    in a norm and its dual. Closeness alone is not sufficient: near a tie, however close the two
+    are, they can have different tokens, and in any precision they can be rounded apart.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
     Differs: the corollary infers equal tokens from closeness; this condition is sufficient.
@@ -136,14 +134,13 @@ def margin_certificate(
       unembed: One row w per token; a scale or bias of the logits is not known here.
       norm: The norm of y' - y.
       unit_roundoff: That of the arithmetic in which both rows of logits are computed: the gap must
-        leave room for what it can do in the worst case, in any order of summation, with the
+        exceed its error in the worst case, in any order of summation, with the
         range of y's dtype: logits that may underflow or overflow in it are not certified. That of
-        y's dtype if absent; zero takes the computed numbers for exact.
+        y's dtype if absent; zero treats the computed numbers as exact.
 
     Returns:
-      The certificate, in float32 for narrower arrays. A tie, a NaN, numbers too small to be told
-      from zero by a backend that flushes them, or arithmetic too coarse for the width is not
-      certified.
+      The certificate, in float32 for narrower arrays. Not certified are a tie, a NaN, numbers that
+      a backend may flush to zero, and arithmetic too coarse for the width.
     """
     roundoff, (y, y_next, unembed) = _wide(unit_roundoff, y, y_next, unembed)
     share = _rounding_share(y.size, roundoff)
@@ -165,14 +162,14 @@ def margin_certificates(
     unembed: Float[Array, "vocab d"],
     unit_roundoff: float | None = None,
 ) -> MarginCertificate:
-    r"""The certificate of many pairs in the L2 norm, by two matrix products.
+    r"""Certificates of many pairs in the L2 norm, by two matrix products.
 
     The distances between rows of the unembedding come from their inner products,
 
     .. math:: \lVert w_a - w_b \rVert^2 = \lVert w_a \rVert^2 + \lVert w_b \rVert^2
         - 2 \langle w_a, w_b \rangle
 
-    with what cancellation can cost added, so that the certificate stays sound and is at worst a
+    plus a bound on the cancellation error, so that the certificate stays sound and is at worst a
     little weaker than ``margin_certificate``.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
@@ -200,10 +197,10 @@ def margin_certificates(
     scaled, greedy_sizes = times_power(sizes, -unit), vector_norm(greedy, 2)[:, None]
     inner = times_power(product(greedy, unembed.T), -unit)
     squared = scaled**2 + greedy_sizes**2 - 2 * inner
-    # What cancellation costs, and what underflow does to a product in the unembedding's own unit.
-    own = _rounding_share(dim, max(roundoff, float(jnp.finfo(y.dtype).eps) / 2))
+    # Cancellation error, and underflow of a product in the unembedding's unit.
+    relative = _rounding_share(dim, max(roundoff, float(jnp.finfo(y.dtype).eps) / 2))
     flushed = times_power(8 * dim * jnp.asarray(tiny, y.dtype), jnp.maximum(-unit, 0))
-    lost = 2 * own * (scaled + greedy_sizes) ** 2 + flushed
+    lost = 2 * relative * (scaled + greedy_sizes) ** 2 + flushed
     apart = times_power(jnp.sqrt(jnp.maximum(squared, 0) + lost), unit)
     verdict = functools.partial(_verdict, share=share)
     return jax.vmap(verdict, in_axes=(0, 0, None, 0))(logits, apart, sizes[0], pairs)
@@ -216,7 +213,7 @@ def _wide(unit_roundoff: float | None, *arrays: Array) -> tuple[float, tuple[Arr
     wide = tuple(x.astype(jnp.float32) for x in arrays) if narrow else arrays
     if unit_roundoff is None:
         return float(jnp.finfo(dtype).eps) / 2, wide
-    # Our own arithmetic rounds, too; zero is the wish to take what it computes for exact.
+    # The arithmetic here rounds, too; zero asks for computed numbers to be treated as exact.
     least = float(jnp.finfo(wide[0].dtype).eps) / 2
     return max(unit_roundoff, least) if unit_roundoff > 0 else 0.0, wide
 
@@ -228,7 +225,7 @@ def _verdict(
     pair: _Scaled,
     share: float,
 ) -> MarginCertificate:
-    """The greedy token against every competitor, with every norm above its true value.
+    """The certificate of the greedy token against every competitor, from norms rounded up.
 
     ``apart`` are the distances of the greedy token's row from all rows, ``sizes`` their norms.
     """
@@ -239,7 +236,7 @@ def _verdict(
     if share > 0:
         # By Hölder, |<w, y>| and the sum of its terms' sizes are at most the product of norms.
         moved = moved + share * (moved + (sizes + sizes[token]) * pair.both)
-        # Logits that overflow are ranked by nothing.
+        # Logits that overflow have no order.
         largest = jnp.max(
             jax.lax.optimization_barrier(sizes)
         )  # else |w| is stored, for both maxima
@@ -264,7 +261,7 @@ def pigeonhole_count(bits: int, dim: int) -> int:
     on collapse is needed for this, nor any hypothesis.
 
     Source: arXiv 2406.04267v2, Corollary 6.2 (B.10).
-    Differs: some pair of counts must coincide; the corollary speaks of successive ones.
+    Differs: some pair of counts must coincide; the corollary states it for successive ones.
 
     Args:
       bits: Stored bits of one number; positive.
@@ -281,5 +278,5 @@ def pigeonhole_count(bits: int, dim: int) -> int:
       257
     """
     if bits < 1 or dim < 1:
-        raise ValueError(f"bits and dim must be positive, got bits={bits} and dim={dim}.")
+        raise ValueError(f"Expected positive bits and dim, got bits={bits} and dim={dim}.")
     return 2 ** (bits * dim) + 1

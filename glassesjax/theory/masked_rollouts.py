@@ -56,16 +56,16 @@ def window_rollout(width: int, shares: Sequence[Fraction]) -> list[Fraction]:
       ValueError: The width is not positive.
     """
     if width < 1:
-        raise ValueError(f"width must be positive, got {width}.")
-    found = [Fraction(1)]
+        raise ValueError(f"Expected a positive width, got {width}.")
+    shares_by_distance = [Fraction(1)]  # index: distance before the last token
     for share in shares:
         seen = [share / width + (1 - share if r == 0 else 0) for r in range(width)]
-        grown = [Fraction(0)] * (len(found) + width - 1)
-        for a, mass in enumerate(found):
+        grown = [Fraction(0)] * (len(shares_by_distance) + width - 1)
+        for a, mass in enumerate(shares_by_distance):
             for b, weight in enumerate(seen):
                 grown[a + b] += mass * weight
-        found = grown
-    return found
+        shares_by_distance = grown
+    return shares_by_distance
 
 
 @border()
@@ -74,13 +74,13 @@ def alibi_rollout(length: int, layers: int, decay: Fraction) -> list[Fraction]:
 
     .. math:: \pi(r) = \binom{L - 1 + r}{r} (1 - q)^L q^r, \qquad q = e^{-m}
 
-    This is ALiBi whose queries and keys say nothing, without residuals: negative binomial.
+    This is ALiBi with constant content logits, without residuals: negative binomial.
 
     Source: derived; compare arXiv 2502.01951, Theorem 4.5.
     Differs: exact, where the theorem has orders of magnitude.
 
     Args:
-      length: Number of distances wanted, from 0; at least 1.
+      length: Number of distances, from 0; at least 1.
       layers: Depth L; non-negative.
       decay: The factor q per token of distance, in [0, 1).
 
@@ -100,11 +100,11 @@ def alibi_rollout(length: int, layers: int, decay: Fraction) -> list[Fraction]:
 
 @border()
 def alibi_mode(layers: int, decay: Fraction) -> int:
-    r"""Distance that :func:`alibi_rollout` gives the most: the depth's own blind spot ends there.
+    r"""Mode of :func:`alibi_rollout`: the distance with the largest share.
 
     .. math:: \lfloor (L - 1) q / (1 - q) \rfloor
 
-    Source: derived; arXiv 2502.01951, Theorem 4.5, has L / (e^m - 1) for the maximum's place.
+    Source: derived; arXiv 2502.01951, Theorem 4.5, has L / (e^m - 1) for the maximum.
     Differs: exact, and in whole tokens.
 
     Args:
@@ -118,14 +118,14 @@ def alibi_mode(layers: int, decay: Fraction) -> int:
       ValueError: An argument is outside its range.
     """
     if layers < 1:
-        raise ValueError(f"layers must be at least 1, got {layers}.")
+        raise ValueError(f"Expected at least one layer, got {layers}.")
     _check_decay(decay)
     return math.floor((layers - 1) * decay / (1 - decay))
 
 
 def _check_decay(decay: Fraction) -> None:
     if not 0 <= decay < 1:
-        raise ValueError(f"decay must be in [0, 1), got {decay}.")
+        raise ValueError(f"Expected decay in [0, 1), got {decay}.")
 
 
 @border()
@@ -154,7 +154,7 @@ def sink_rollout(length: int, layers: int, sink: Fraction) -> list[Fraction]:
     """
     check_sizes(length, layers)
     if not 0 <= sink <= 1:
-        raise ValueError(f"sink must be in [0, 1], got {sink}.")
+        raise ValueError(f"Expected sink in [0, 1], got {sink}.")
     mixed = lambda x: (HALF + HALF * (1 - sink) * x) ** layers
     later = [cesaro_entry(mixed, length - 1, k) for k in range(1, length)]
     return [1 - sum(later, Fraction(0)), *later]

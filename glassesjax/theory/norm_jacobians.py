@@ -54,5 +54,5 @@ def layernorm_jacobian_norm(
 
 
 def _jacobian_norm(size: Array, eps: float, free: int) -> Float[Array, "*batch"]:
-    """In the one direction along x the norm is nearly constant; all others are just divided."""
+    """Operator norm: 1 / r across x, or eps / r^3 if the direction along x is the only one."""
     return 1 / size if free > 1 else eps / size / size / size

@@ -1,4 +1,4 @@
-"""The three vector norms in which the statements are read, their duals, and radii of point sets."""
+"""The three vector norms of the statements, their duals, and radii of point sets."""
 
 from typing import Literal
 
@@ -33,7 +33,7 @@ def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch
     if norm == 2:
         return euclidean_norm(x)
     if norm not in DUAL:
-        raise ValueError(f"norm must be 1, 2 or 'inf', got {norm!r}.")
+        raise ValueError(f"Expected norm to be 1, 2 or 'inf', got {norm!r}.")
     wide = x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
     exponent = scale_exponent(wide, -1, keepdims=True)
     sizes = safe_abs(times_power(wide, -exponent))

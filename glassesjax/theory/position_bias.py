@@ -1,4 +1,4 @@
-"""Which tokens attention alone reaches after many layers: rollouts without residual, and bounds.
+"""Attention rollouts without residual connections after many layers, and bounds on them.
 
 The depth counts the attention matrices that are multiplied. The paper writes t for the last one's
 index and starts at 0, so that its t is the depth less one.
@@ -111,7 +111,9 @@ def window_rollout_bound(
       ValueError: ``window`` is below 2.
     """
     if window < 2:
-        raise ValueError(f"window must be at least 2, got {window}: a token sees others, too.")
+        raise ValueError(
+            f"Expected a window of at least 2, got {window}: it includes the token itself."
+        )
     steps = max(1, -(-(length - 1) // (window - 1)))
     return causal_rollout_bound(
         depth // steps, length, least_weight ** jnp.asarray(steps, least_weight.dtype)
@@ -168,14 +170,14 @@ def decay_weight_bracket(
     Returns:
       The two ends, matrices of rows i and tokens j; zero above the diagonal.
     """
-    place = jnp.arange(length)
-    distance = jnp.maximum(place[:, None] - place[None, :], 0)
+    positions = jnp.arange(length)
+    distance = jnp.maximum(positions[:, None] - positions[None, :], 0)  # query key
     powers = jnp.exp(-slope * jnp.arange(length, dtype=slope.dtype))
     sums = jnp.cumsum(powers) - powers  # of the powers before each; the first is exactly zero
     farther = jnp.exp(-slope) * powers[distance] * jnp.broadcast_to(sums, distance.shape)
-    own, others = powers[distance], sums[distance] + farther
+    weight, others = powers[distance], sums[distance] + farther
     grown = jnp.minimum(jnp.exp(logit_range), jnp.finfo(slope.dtype).max)  # infinity times zero
-    ends = (own / (own + factor * others) for factor in (grown, jnp.exp(-logit_range)))
+    ends = (weight / (weight + factor * others) for factor in (grown, jnp.exp(-logit_range)))
     return Bracket(*(jnp.tril(end) for end in ends))
 
 

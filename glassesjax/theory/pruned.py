@@ -1,9 +1,9 @@
-r"""Over-squashing and collapse of a bounded state: where the two papers meet.
+r"""Over-squashing and collapse under a bounded KV cache (arXiv 2406.04267v2 and 2401.06104v2).
 
-A layer that forgets shows query t those keys j with :math:`j \le t \le f_j`, where f is the step
-that dropped the token: its weights are a softmax over these, zero elsewhere, rows still of sum one.
-So Theorem 5.1 holds for the pass as it is, with the pruned weights in place of the full ones; and
-its repair (``theory.blocks``) with ``LayerHeads.until``. What is new is which entries are zero.
+In a layer that evicts tokens query t sees the keys j with :math:`j \le t \le f_j`, where f is the
+step that evicts the token: its weights are a softmax over these, zero elsewhere, rows still of sum
+one. So Theorem 5.1 holds for this pass, with the pruned weights in place of the full ones; and so
+does its repair (``theory.blocks``) with ``LayerHeads.until``. Only the set of zero entries is new.
 """
 
 import jax
@@ -15,30 +15,31 @@ from glassesjax.theory.squashing import path_bound
 
 
 @border()
-def held_pairs(forgotten: Int[Array, "*layers seq"]) -> Bool[Array, "*layers seq seq"]:
-    r"""Which keys each query of a bounded state sees.
+def held_pairs(evicted_at: Int[Array, "*layers seq"]) -> Bool[Array, "*layers seq seq"]:
+    r"""Mask of the keys that are visible to each query under a bounded cache.
 
     .. math:: \mathrm{seen}_{tj} \Leftrightarrow j \le t \le f_j
 
-    Source: arXiv 2401.06104v2, equations 6 to 9; a token takes part in the step that drops it.
+    Source: arXiv 2401.06104v2, equations 6 to 9; a token is visible in the step that evicts it.
 
     Args:
-      forgotten: The step that dropped each token; the length or more where none did.
+      evicted_at: The step that evicted each token; the length or more where none did.
 
     Returns:
       Row t for the query, column j for the key.
     """
-    step = jnp.arange(forgotten.shape[-1], dtype=forgotten.dtype)
+    step = jnp.arange(evicted_at.shape[-1], dtype=evicted_at.dtype)
     past = step[None, :] <= step[:, None]
-    held = forgotten[..., None, :] >= step.reshape(*[1] * (forgotten.ndim - 1), -1, 1)
-    return held & past.reshape(*[1] * (forgotten.ndim - 1), *past.shape)
+    # Keys on the last axis, queries on the one before it.
+    retained = evicted_at[..., None, :] >= step.reshape(*[1] * (evicted_at.ndim - 1), -1, 1)
+    return retained & past.reshape(*[1] * (evicted_at.ndim - 1), *past.shape)
 
 
 @border()
 def pruned_weights(
     logits: Float[Array, "*layers seq seq"], seen: Bool[Array, "*layers seq seq"]
 ) -> Float[Array, "*layers seq seq"]:
-    r"""Attention of a bounded state: the softmax over what is seen.
+    r"""Attention under a bounded cache: the softmax over visible keys.
 
     .. math:: \alpha_{tj} = \frac{\mathrm{seen}_{tj} \, e^{s_{tj}}}
        {\sum_i \mathrm{seen}_{ti} \, e^{s_{ti}}}
@@ -58,7 +59,7 @@ def pruned_weights(
 @border(beta1=POSITIVE, beta2=POSITIVE, beta3=POSITIVE, sigma=NON_NEGATIVE)
 def pruned_path_bound(
     logits: Float[Array, "layers seq seq"],
-    forgotten: Int[Array, "layers seq"],
+    evicted_at: Int[Array, "layers seq"],
     beta1: Float[Array, " layers"],
     beta2: Float[Array, " layers"],
     beta3: Float[Array, ""],
@@ -70,17 +71,17 @@ def pruned_path_bound(
        C \Bigl[ \prod_{\ell = L-1}^{0} \Bigl( \frac{\tilde\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I
        \Bigr) \Bigr]_{n,i}
 
-    with the pruned weights in place of all. It presumes what Theorem 5.1 does. The logits are those
+    with the pruned weights in place of all. It assumes what Theorem 5.1 does. The logits are those
     of the pruned pass: those of the full one are others from the second layer on, and its weights
     bound nothing here. Equality: MLPs that multiply by a non-negative number.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (B.5), for the states of arXiv 2401.06104v2.
-    Differs: the mask; the weights are constants, and so is the choice of what is forgotten, whose
+    Differs: the mask; the weights are constants, and so is the choice of evicted tokens, whose
     derivative is zero almost everywhere.
 
     Args:
       logits: Of all pairs, in the pruned pass, first layer first.
-      forgotten: The step at which each layer dropped each token.
+      evicted_at: The step at which each layer evicted each token.
       beta1: Divisors of the norms before attention; positive.
       beta2: Divisors of the norms before the MLPs; positive.
       beta3: Divisor of the last norm; positive.
@@ -89,7 +90,7 @@ def pruned_path_bound(
     Returns:
       One bound per token; an exact zero where no path is left.
     """
-    weights = pruned_weights(logits, held_pairs(forgotten))
+    weights = pruned_weights(logits, held_pairs(evicted_at))
     return path_bound(weights, beta1, beta2, beta3, sigma)
 
 
@@ -100,10 +101,10 @@ def paths_left(seen: Bool[Array, "layers seq seq"]) -> Bool[Array, "layers+1 seq
     .. math:: r^{(L)} = e_n, \qquad r_j^{(\ell)} = r_j^{(\ell + 1)} \lor
        \exists t : r_t^{(\ell + 1)} \land \mathrm{seen}_{tj}^{(\ell)}
 
-    Elsewhere the derivative is exactly zero, with attention held fixed or not. A token that layer l
-    dropped at step s can be heard through that layer only by queries up to s, and so reaches the
-    end through later tokens that read it before; one that all layers dropped by step s, only
-    through tokens that are still held after s.
+    Elsewhere the derivative is exactly zero, with attention fixed or not. A token that layer l
+    evicted at step s is attended in that layer only by queries up to s, and so influences the
+    last representation through later tokens that attended to it before; one that all layers evicted
+    by step s, only through tokens that are retained after s.
 
     Source: arXiv 2406.04267v2, Theorem 5.1, its paths, for the states of arXiv 2401.06104v2.
 
@@ -129,15 +130,15 @@ def flow_through_state(
     shares: Float[Array, " layers"],
     step: int | Int[Array, ""],
 ) -> Float[Array, "layers seq"]:
-    r"""What of the rollout passes from the tokens up to a step to those after it, and where.
+    r"""Flow of the rollout from the tokens up to a step to those after it, by layer and token.
 
     .. math:: F_{\ell j} = \lambda_\ell \sum_{t > s} u_t^{(\ell + 1)} \alpha_{tj}^{(\ell)}, \qquad
        u^{(\ell)} = u^{(\ell + 1)} ((1 - \lambda_\ell) I + \lambda_\ell \Lambda^{(\ell)}), \qquad
        \sum_{\ell, j \le s} F_{\ell j} = \sum_{i \le s} \pi_i
 
-    A path from the past to the last token crosses the step once, from a token j that layer l holds
-    to a query that reads it. So the state is a cut: F is zero wherever layer l has dropped j, and
-    all that the past still says goes through the held tokens, whatever their number.
+    A path from the past to the last token crosses the step once, from a token j that layer l
+    retains to a query that attends to it. So the cache is a cut: F is zero wherever layer l has
+    evicted j, and all influence of the past goes through the retained tokens.
 
     Source: arXiv 2406.04267v2, Theorem 5.1, in its normal form, over the state of
     arXiv 2401.06104v2; ours.
@@ -150,21 +151,21 @@ def flow_through_state(
     Returns:
       One number for each layer and token; zero for tokens after the step.
     """
-    place = jnp.arange(weights.shape[-1], dtype=jnp.int32)
+    positions = jnp.arange(weights.shape[-1], dtype=jnp.int32)
     last = jnp.zeros(weights.shape[-1], weights.dtype).at[-1].set(1)
 
     def layer(row: Array, each: tuple[Array, Array]) -> tuple[Array, Array]:
         matrix, share = each
-        read = share * jnp.matmul(jnp.where(place > step, row, 0), matrix, precision="highest")
+        read = share * jnp.matmul(jnp.where(positions > step, row, 0), matrix, precision="highest")
         moved = share * jnp.matmul(row, matrix, precision="highest") + (1 - share) * row
-        return moved, jnp.where(place <= step, read, 0)
+        return moved, jnp.where(positions <= step, read, 0)
 
     return jax.lax.scan(layer, last, (weights, shares), reverse=True)[1]
 
 
 @border(layers=NON_NEGATIVE, slots=COUNT)
 def window_reach(layers: int, slots: int) -> int:
-    """How far back a window without sinks hears: layers times slots, the last token not counted.
+    """Reach of a window without sinks in tokens before the last one: layers times slots.
 
     Source: arXiv 2401.06104v2, the Window policy.
 
@@ -182,22 +183,22 @@ def window_reach(layers: int, slots: int) -> int:
     layers=NON_NEGATIVE, slots=COUNT, sinks=NON_NEGATIVE, inside=NON_NEGATIVE, tail=NON_NEGATIVE
 )
 def equal_from(layers: int, slots: int, *, sinks: int = 0, inside: int = 0, tail: int = 0) -> int:
-    r"""The run length from which n and n + 1 repetitions are told apart by nothing.
+    r"""The run length from which n and n + 1 repetitions have equal last representations.
 
     .. math:: n \ge L (k - i) + 1 + \mathrm{inside} - \mathrm{tail}
 
     Theorem 4.2 lets the distance vanish in the limit. With a window the last representation is a
-    function of the last L k + 1 tokens, so beyond that it is zero: all of them are the same. With
-    sinks, it is one of the i first tokens and the last L (k - i) + 1; it is the same function only
-    where nothing tells how far away the sinks are, hence without positions.
+    function of the last L k + 1 tokens, so beyond that the distance is zero: they are all equal.
+    With sinks, it is one of the i first tokens and the last L (k - i) + 1; it is the same function
+    only where the logits do not depend on the distance to the sinks, hence without positions.
 
     Source: arXiv 2406.04267v2, Theorem 4.2, for the Window policy of arXiv 2401.06104v2; ours.
 
     Args:
       layers: Number of layers.
       slots: Capacity k of each.
-      sinks: First tokens i that are never dropped; fewer than slots. Positive ones need a decoder
-        without positions. Without sinks positions may stand in the logits, in any way where the
+      sinks: First tokens i that are never evicted; fewer than slots. Positive ones need a decoder
+        without positions. Without sinks the logits may depend on positions, in any way where the
         run ends the prompt (equal values have one mean), relative ones where another token does.
       inside: How many of the sinks belong to the run.
       tail: Tokens after the run, the same for both.
@@ -210,12 +211,13 @@ def equal_from(layers: int, slots: int, *, sinks: int = 0, inside: int = 0, tail
 
 @border(slots=COUNT)
 def counted_up_to(slots: int) -> int:
-    """How many repetitions a prompt of nothing else can tell apart, for whoever reads on.
+    """Number of repetitions that a token after a run at the start of the prompt can distinguish.
 
     A run that begins the prompt has one representation in each layer, however long it is: equal
-    values have one mean. A token after it sees min(n, k) copies, so that n and n + 1 are told apart
-    below k only. This holds for every policy where there are no positions, and for a window
-    without sinks where positions are relative; full attention tells all n apart, ever less.
+    values have one mean. A token after it sees min(n, k) copies, so that n and n + 1 are
+    distinguished below k only. This holds for every policy where there are no positions, and for a
+    window without sinks where positions are relative; full attention distinguishes all n, with
+    decreasing distance.
 
     Source: arXiv 2406.04267v2, Corollary 6.2, for the states of arXiv 2401.06104v2; ours.
 

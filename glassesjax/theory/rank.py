@@ -1,4 +1,4 @@
-"""Rank collapse: how far the tokens of one sequence are from being all the same vector.
+"""Rank collapse: measures of the distance between the tokens of one sequence, and bounds.
 
 Rows are tokens, on the axis before the last. Spectra need float32 or float64.
 """
@@ -75,7 +75,7 @@ def representational_gap_bound(values: Float[Array, "*batch n d"]) -> Float[Arra
 @border()
 @jax.jit
 def stable_rank(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
-    r"""Squared Frobenius norm over squared operator norm, a rank that bears small errors.
+    r"""Squared Frobenius norm over squared operator norm, a rank that is robust to small errors.
 
     .. math:: \lVert V \rVert_F^2 / \lVert V \rVert_2^2
 
@@ -181,7 +181,7 @@ def pure_attention_bound(
     non-negative multiples of the identity.
 
     Source: after arXiv 2103.03404, proved in docs/statements/rank.md.
-    Differs: in the diameter, with constants of our own.
+    Differs: in the diameter, with constants derived by us.
 
     Args:
       diameter: The :func:`token_diameter` of X before the first layer.
@@ -222,10 +222,10 @@ def doubly_exponential_bound(
        s = \max_{\ell, h} \lVert Q_h \rVert_2 \lVert W_h \rVert_2
 
     It is one inequality, r' <= c r^3, applied L times: :func:`pure_attention_bound` with the
-    hyperbolic tangent's argument in place of it. It says something only below r = 1 / sqrt(c).
+    hyperbolic tangent's argument in place of it. It is not vacuous only below r = 1 / sqrt(c).
 
     Source: after arXiv 2103.03404, proved in docs/statements/rank.md.
-    Differs: in the diameter, with a constant of our own; the paper has a norm and constants that
+    Differs: in the diameter, with a constant derived by us; the paper has a norm and constants that
       we did not verify.
 
     Args:
@@ -243,8 +243,8 @@ def doubly_exponential_bound(
     """
     if heads < 1 or key_dim < 1 or layers < 0:
         sizes = f"heads={heads}, key_dim={key_dim}, layers={layers}"
-        wanted = "Expected positive heads and key_dim, and layers of zero or more"
-        raise ValueError(f"{wanted}, got {sizes}: count what the model has.")
+        expected = "Expected positive heads and key_dim, and non-negative layers"
+        raise ValueError(f"{expected}, got {sizes}: pass the model's sizes.")
     # Layer by layer: no power of 3 is formed, and a zero stays zero.
     factor = strength * (heads / (4 * math.sqrt(key_dim)))
     for _ in range(layers):

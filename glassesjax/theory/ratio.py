@@ -1,4 +1,4 @@
-"""How well a count can be told from the ratio alone: exact, by enumerating what is drawn."""
+"""Best accuracy of counting from the ratio alone: exact, by enumeration of the sequences."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ Seen = tuple[Fraction, bool]
 def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fraction:
     r"""Upper bound on the accuracy of any answer that depends on ratio and last token only.
 
-    An item of n tokens has ones, each with probability p on its own. What a decoder without mask
-    and positions knows of it is the share of ones r and its own token t, so that the best it can
-    say is the likeliest count of each such pair:
+    Each of the n tokens of an item is a one with probability p, independently. The output of a
+    decoder without mask and positions depends on the share of ones r and the last token t only, so
+    that its best answer is the likeliest count of each such pair:
 
     .. math:: A = \sum_{r, t} \max_k P(k, r, t), \qquad
        P(k, k / n, 1) = P(n) \binom{n - 1}{k - 1} p^k (1 - p)^{n - k}
@@ -24,7 +24,7 @@ def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fra
     that names that count.
 
     Source: arXiv 2406.04267v2, Proposition 6.1 (B.9).
-    Differs: the proposition says that two prompts are alike; this is what that costs.
+    Differs: the proposition states that two prompts are equal; this is the resulting accuracy.
 
     Args:
       lengths: How often each length is drawn; they sum to one.
@@ -38,9 +38,9 @@ def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fra
 
     Example:
       >>> half = Fraction(1, 2)
-      >>> ratio_only_accuracy({1: half, 2: half}, Fraction(1))  # 1 and 11 are alike
+      >>> ratio_only_accuracy({1: half, 2: half}, Fraction(1))  # 1 and 11 have one ratio
       Fraction(1, 2)
-      >>> ratio_only_accuracy({2: half, 3: half}, half)  # 11 and 111 are alike
+      >>> ratio_only_accuracy({2: half, 3: half}, half)  # 11 and 111 have one ratio
       Fraction(15, 16)
     """
     require(min(lengths, default=0) >= 1, "lengths from 1 on", sorted(lengths)[:1])
@@ -54,7 +54,7 @@ def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fra
                 before = ones - last
                 ways = math.comb(length - 1, before) if before >= 0 else 0
                 seen = Fraction(ones, length), last
-                # Of one ratio, another length is another count: but for no ones at all.
+                # At one ratio another length has another count, except for zero ones.
                 likely.setdefault(seen, []).append(drawn * ways * tokens)
     best = Fraction(0)
     for (ratio, _), chances in likely.items():

@@ -1,4 +1,4 @@
-"""What positions do to a logit: rotary kernels, their frequencies, and the steps between distances.
+"""Positional terms of a logit: rotary kernels, their frequencies, and steps between distances.
 
 A kernel is the logit of one query and one key as a function of their distance r, the query's
 position less the key's, and before the scale of the logits. Pairs of coordinates turn together:
@@ -22,7 +22,7 @@ def _pairs(vectors: Array, style: Style) -> tuple[Array, Array]:
     """First and second coordinate of each pair."""
     size = vectors.shape[-1]
     if size % 2:
-        raise ValueError(f"the head's size must be even, got {size}: pass rotated ones only.")
+        raise ValueError(f"Expected an even head size, got {size}: pass rotated coordinates only.")
     check_choice("style", style, get_args(Style))
     if style == "half":
         return vectors[..., : size // 2], vectors[..., size // 2 :]
@@ -31,8 +31,8 @@ def _pairs(vectors: Array, style: Style) -> tuple[Array, Array]:
 
 def _check(vectors: Array, frequencies: Array) -> None:
     if vectors.shape[-1] != 2 * frequencies.shape[-1]:
-        found = f"{vectors.shape[-1]} coordinates and {frequencies.shape[-1]} frequencies"
-        raise ValueError(f"a frequency per pair of coordinates is wanted, got {found}.")
+        sizes = f"{vectors.shape[-1]} coordinates and {frequencies.shape[-1]} frequencies"
+        raise ValueError(f"Expected one frequency per pair of coordinates, got {sizes}.")
 
 
 @border()
@@ -181,7 +181,7 @@ def sinusoidal_kernel(
 def position_increments(
     kernels: Float[Array, "kernels distances"],
 ) -> Float[Array, " steps"]:
-    r"""Mean step of the positional term, for each length: what Theorem 4.2 wants to vanish.
+    r"""Mean step of the positional term, for each length, which vanishes under Theorem 4.2.
 
     .. math:: \bar\pi_n = \frac1n \sum_{r=0}^{n-1} \pi_r, \qquad
        \pi_r = \max |k(r + 1) - k(r)|

@@ -1,4 +1,4 @@
-"""How sharp a softmax row can stay as it grows: entropy, adaptive temperature, length scaling.
+"""Sharpness of a softmax row as its length grows: entropy, adaptive temperature, length scaling.
 
 Functions of rows act on the last axis; a logit of minus infinity is a masked entry, of weight
 zero. Lengths count the unmasked entries.
@@ -15,7 +15,7 @@ from glassesjax.theory.dispersion import Bracket
 
 
 def _real(length: Array | int, dtype: jnp.dtype) -> Array:
-    """A length as a real number, also one beyond the integers of a machine."""
+    """A length as a floating-point number, also one beyond the integer dtypes."""
     return jnp.asarray(float(length) if isinstance(length, int) else length, dtype)
 
 
@@ -60,7 +60,7 @@ def inverse_temperature(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch
 
 @border()
 def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-    """Logits times the factor that the entropy of their softmax asks for.
+    """Logits scaled by :func:`inverse_temperature` of the entropy of their softmax.
 
     Source: after arXiv 2410.01104, adaptive temperature; that no entropy grows is proved in
       docs/statements/sharpness.md.
@@ -117,7 +117,7 @@ def logit_range_bound(
     Args:
       query_map: The matrix Q.
       key_map: The matrix K.
-      query_input: The vector y whose query asks.
+      query_input: The vector y of the query.
       key_inputs: The vectors x_i.
       scale: Factor of the products, often one over the root of the key's size; positive.
 
@@ -183,7 +183,7 @@ def ssmax_weights(logits: Float[Array, "*batch n"], scale: float) -> Float[Array
 def ssmax_greatest_weight(
     length: Num[Array, "*batch"] | int, gap: Float[Array, "*batch"], scale: float
 ) -> Float[Array, "*batch"]:
-    r"""Scalable softmax's weight on one logit that stands a gap above equal others.
+    r"""Scalable softmax's weight on one logit that is a gap above equal others.
 
     .. math:: \alpha_{\max} = \frac{1}{1 + (n - 1) n^{-s g}}
 
@@ -223,7 +223,7 @@ def critical_scaling(overlap: float) -> float:
       ValueError: ``overlap`` is not in [-1, 1).
     """
     if not -1 <= overlap < 1:
-        raise ValueError(f"overlap must be in [-1, 1), got {overlap}: use distinct unit vectors.")
+        raise ValueError(f"Expected overlap in [-1, 1), got {overlap}: use distinct unit vectors.")
     return 1 / (1 - overlap)
 
 
@@ -285,9 +285,9 @@ def critical_cosine(
       The cosine.
     """
     count, odds = _self_odds(length, gamma, overlap)
-    own = 1 / (1 + odds)
+    weight = 1 / (1 + odds)
     rest = odds / (1 + odds)  # of all others together: each product with b^2 stays in range
     other = rest / (count - 1)
-    crossed = 2 * own * other + (count - 2) * other * other
-    squared = own * own + rest * other
+    crossed = 2 * weight * other + (count - 2) * other * other
+    squared = weight * weight + rest * other
     return (overlap + (1 - overlap) * crossed) / (overlap + (1 - overlap) * squared)

@@ -1,4 +1,4 @@
-"""How much attention rests on the first token, and how strongly attention mixes at all."""
+"""Attention sinks: weight on the first token, effective mixing and the norm of the sink's value."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -1,4 +1,4 @@
-"""How far softmax moves when its logits do: Lemma B.2 with sharp forms, and where it must fail.
+"""Change of softmax with its logits: Lemma B.2, sharp forms of it, and counterexamples.
 
 All functions act on the last axis. A logit of minus infinity is a masked entry, of weight zero.
 """
@@ -108,7 +108,7 @@ def tv_bound_mean(
 
     .. math:: \delta \le 2 e^{\Delta} \frac1n \sum_i |x_i - x^*_i|
 
-    So a vanishing mean change is enough for a vanishing distance; the lemma asks each change to
+    So a vanishing mean change is enough for a vanishing distance; the lemma requires each change to
     vanish.
 
     Source: arXiv 2406.04267v2, Lemma B.2.
@@ -124,7 +124,7 @@ def tv_bound_mean(
     kept = _kept(x, x_star)
     mean = jnp.mean(safe_abs(x_star - x), axis=-1, where=kept)
     interval = _range(jnp.concatenate([x, x_star], -1), jnp.concatenate([kept, kept], -1))
-    # An overflowing factor says nothing of equal rows, and infinity times zero is not a number.
+    # The bound is zero for equal rows also if a factor overflows; infinity times zero is NaN.
     return jnp.where(mean == 0, mean, 2 * jnp.exp(interval) * mean)
 
 
@@ -151,7 +151,7 @@ def tv_bound_range(
       x_star: Logits of the other. Entries masked in both are dropped.
 
     Returns:
-      A bound in [0, 2]; 2, which says nothing, where an entry is masked in one row only, and NaN
+      A bound in [0, 2]; 2, which is vacuous, where an entry is masked in one row only, and NaN
       where both rows are masked everywhere.
     """
     return 2 * jnp.tanh(_difference_range(x, x_star) / 4)
@@ -246,8 +246,8 @@ def prefix_total_variation(fraction: float, width: float) -> float:
       ValueError: An argument is outside its range.
     """
     if not (0 <= fraction <= 1 and width > 0):
-        found = f"fraction={fraction} and width={width}"
-        raise ValueError(f"fraction must be in [0, 1] and width positive, got {found}.")
+        values = f"fraction={fraction} and width={width}"
+        raise ValueError(f"Expected fraction in [0, 1] and a positive width, got {values}.")
     shift = fraction * (math.expm1(width) - width) / width
     zeta, crossing = 1 + shift, math.log1p(shift)
     # The integral of |exp(eta) / zeta - 1|, split where exp(eta) is zeta.

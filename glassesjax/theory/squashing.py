@@ -1,4 +1,4 @@
-"""Theorem 5.1: how much of each token can reach the last representation, over-squashing.
+"""Theorem 5.1 (over-squashing): bounds on the sensitivity of the last representation to each token.
 
 Weights are non-negative, row-stochastic and, for causal attention, lower-triangular; a row belongs
 to a query, the first layer comes first. All functions are differentiable in the weights.
@@ -86,7 +86,7 @@ def squashing_bound(
        \lambda_\ell = \frac{1}{1 + \beta_1^{(\ell)}}
 
     All that depends on the position is in pi, the :func:`attention_rollout` of these shares. It
-    presumes attention weights that do not depend on the values, and norms that divide by a
+    assumes attention weights that do not depend on the values, and norms that divide by a
     constant. Equality: MLPs that multiply by a non-negative number.
 
     Source: arXiv 2406.04267v2, Theorem 5.1 (B.5).
@@ -198,7 +198,7 @@ def path_bound_corollary(
     .. math:: \sigma^L \sum_{i \to n} \prod_\ell \bar\alpha^{(\ell)}, \qquad
        \bar\alpha^{(\ell)} = \frac{1}{\beta^{(\ell)}} (\alpha^{(\ell)} + \delta)
 
-    With sigma zero it is zero, but the residual stream still carries every token's own value to
+    With sigma zero it is zero, but the residual stream still carries every token's value to
     the output.
 
     Source: arXiv 2406.04267v2, Theorem B.5 (as stated; its proof has other constants).
@@ -226,7 +226,7 @@ def multi_head_path_bound(
        C_{\max}^L \sum_{i \to n} \prod_\ell \bar\alpha^{(\ell)}, \qquad
        \bar\alpha_{ij} = \sum_h \Bigl| \alpha^h_{ij} + \frac{\delta_{ij}}{H} \Bigr|
 
-    It presumes weights that do not depend on the values. C_max stands for what the heads' maps,
+    It assumes weights that do not depend on the values. C_max bounds what the heads' maps,
     norms and MLPs contribute to a layer: it must be at least (1 + sigma / beta2) max(1, w / beta1),
     where w bounds the norm of each head's output map times its value map.
 

@@ -118,7 +118,7 @@ def last_row_in_floats(n, depth, mixing):
 @pytest.mark.parametrize(("depth", "mixing"), [(0, 0.5), (2, 1.5), (2, -0.1)])
 def test_settings_outside_their_range_are_refused(depth, mixing):
     for function in (residual_density, residual_density_sum):
-        with pytest.raises(ValueError, match="depth must be positive and mixing"):
+        with pytest.raises(ValueError, match="positive depth and mixing"):
             function(jnp.ones(2), depth, mixing)
-    with pytest.raises(ValueError, match="depth must be positive and mixing"):
+    with pytest.raises(ValueError, match="positive depth and mixing"):
         residual_atom(depth, mixing)

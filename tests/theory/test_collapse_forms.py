@@ -143,5 +143,5 @@ def test_bad_arguments_are_named():
         window_receptive_field(0, 2)
     with pytest.raises(ValueError, match=r"layers non-negative, got width=1 and layers=-1\."):
         window_receptive_field(1, -1)
-    with pytest.raises(ValueError, match=r"dim must be even .* got dim=3 and base=10000\.0\."):
+    with pytest.raises(ValueError, match=r"even non-negative dim .* got dim=3 and base=10000\.0\."):
         embedding_position_gap(3)

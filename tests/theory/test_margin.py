@@ -228,7 +228,7 @@ def test_pigeonhole_count_is_exact():
     assert pigeonhole_count(16, 576) == 1 << 9216 | 1
     seen = {(count % 2, count // 2 % 2) for count in range(pigeonhole_count(1, 2))}
     assert len(seen) < pigeonhole_count(1, 2)
-    with pytest.raises(ValueError, match=r"must be positive, got bits=0 and dim=4\."):
+    with pytest.raises(ValueError, match=r"positive bits and dim, got bits=0 and dim=4\."):
         pigeonhole_count(0, 4)
 
 

@@ -78,7 +78,7 @@ def test_window_bound_holds_and_equals_the_causal_one_for_a_full_window(key):
     assert bound[1] < 1
     full = window_rollout_bound(DEPTH, N, N, jnp.array(0.1))
     np.testing.assert_array_equal(full, causal_rollout_bound(DEPTH, N, jnp.array(0.1)))
-    with pytest.raises(ValueError, match="window must be at least 2"):
+    with pytest.raises(ValueError, match="a window of at least 2"):
         window_rollout_bound(DEPTH, N, 1, least)
 
 

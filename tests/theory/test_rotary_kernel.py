@@ -101,5 +101,5 @@ def test_sizes_that_do_not_fit_are_refused():
         rotary.rotary_kernel(jnp.ones(4), jnp.ones(4), jnp.ones(4), jnp.ones(1))
     with pytest.raises(ValueError, match="a frequency per pair"):
         rotary.key_with_peak(jnp.ones(4), jnp.ones(3), 1.0)
-    with pytest.raises(ValueError, match="must be even"):
+    with pytest.raises(ValueError, match="an even head size"):
         rotary.frequency_norms(jnp.ones(3))

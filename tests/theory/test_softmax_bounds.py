@@ -193,5 +193,5 @@ def test_prefix_form_has_its_ends():
 
 @pytest.mark.parametrize(("fraction", "width"), [(-0.1, 1.0), (1.1, 1.0), (0.5, 0.0)])
 def test_prefix_form_says_what_it_wanted(fraction, width):
-    with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\] and width positive"):
+    with pytest.raises(ValueError, match=r"fraction in \[0, 1\] and a positive width"):
         prefix_total_variation(fraction, width)

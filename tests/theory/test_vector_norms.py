@@ -26,7 +26,7 @@ def test_norms_by_hand():
 
 
 def test_an_unknown_norm_is_refused():
-    with pytest.raises(ValueError, match=r"norm must be 1, 2 or 'inf', got 3\."):
+    with pytest.raises(ValueError, match=r"norm to be 1, 2 or 'inf', got 3\."):
         inspect.unwrap(norms.vector_norm)(jnp.ones(2), 3)  # without the check of its type
 
 
