@@ -147,7 +147,9 @@ def test_storage_formats_have_no_native_arithmetic(fmt):
 
 def test_the_site_must_exist():
     # Where shapes and types of every call are checked, it is no Site.
-    with pytest.raises((ValueError, TypeError), match=r"one of weights, .* got 'resid'|Actual value: 'resid'"):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"one of weights, .* got 'resid'|Actual value: 'resid'"
+    ):
         RoundingPlan.wide().store("resid", jnp.ones(1, jnp.float32))
 
 
