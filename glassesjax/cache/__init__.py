@@ -1,4 +1,4 @@
-"""The multi-state cache: what a Transformer remembers when it may not remember everything."""
+"""The bounded KV cache (multi-state RNN): eviction policies, prefill, generation and replay."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Baselines that stand among policies: names of a study's own, read by the full model."""
+"""Baselines in lists of policies: names that a study adds, computed by the full model."""
 
 import dataclasses
 
@@ -9,11 +9,11 @@ from glassesjax.model.config import DecoderConfig
 
 
 def named_policy(name: str, baseline: str) -> Policy:
-    """The policy of a name, where one name more is allowed.
+    """The policy of a name, where the name of a baseline is allowed too.
 
     Args:
       name: As on the command line.
-      baseline: The name of what is no policy of the cache.
+      baseline: Name of the baseline, which is no policy of the cache.
 
     Returns:
       The policy; ``full`` for the baseline.
@@ -33,7 +33,7 @@ def named_slots(
     length: int,
     dtype: DTypeLike,
 ) -> int:
-    """The size that a budget stands for, for a policy or for a baseline.
+    """The number of slots of a budget, for a policy or for a baseline.
 
     Args:
       budget: As for ``resolve_slots``.
@@ -47,7 +47,7 @@ def named_slots(
       Slots; of a baseline as many as a window would have.
 
     Raises:
-      BadInput: As for ``resolve_slots``; a baseline is told by its own name.
+      BadInput: As for ``resolve_slots``, with the name of the baseline.
     """
     sized = dataclasses.replace(policy("window"), name=baseline) if baseline else rule
     return resolve_slots(budget, config, sized, length=length, dtype=dtype)

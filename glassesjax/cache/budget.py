@@ -1,4 +1,4 @@
-"""How much a state may hold: in tokens, in bytes, or as a share of the text."""
+"""Capacity of a state from a budget: in tokens, in bytes, or as a share of the text."""
 
 from collections.abc import Sequence
 
@@ -23,19 +23,19 @@ def state_bytes(
     slots: int | np.integer | Sequence[int | np.integer],
     dtype: DTypeLike,
 ) -> int:
-    r"""What the state of one sequence takes: k + 1 places a layer, of k slots.
+    r"""Memory of the state of one sequence: k + 1 cache slots a layer, for a capacity of k.
 
     .. math:: \mathrm{layers} \cdot (k + 1) \cdot (\mathrm{kv\_heads} \cdot
        (d_\mathrm{key} + d_\mathrm{value}) \cdot \mathrm{itemsize} + \mathrm{groups} \cdot (4 + m))
 
-    with 4 bytes for a position and m for the attention received. Most of it is keys and values.
+    with 4 bytes for a position and m for the accumulated attention. Most of it is keys and values.
 
     Source: arXiv 2401.06104v2, Table 1.
-    Differs: one place more than slots, and positions and masses, are counted.
+    Differs: one slot more than the capacity, positions and accumulated attention are counted.
 
     Args:
       config: The decoder's settings.
-      policy: Who decides; a head-wise one has a map of positions for each key-value head.
+      policy: The eviction policy; a head-wise one has positions for each key-value head.
       slots: Capacity of every layer, or of each.
       dtype: Of keys and values.
 
@@ -43,13 +43,13 @@ def state_bytes(
       Bytes.
 
     Raises:
-      BadInput: Another number of capacities than layers.
+      BadInput: The number of capacities is not the number of layers.
     """
     budgets = budgets_of(config, slots)
-    return sum(budget + 1 for budget in budgets) * _place_bytes(config, policy, dtype)
+    return sum(budget + 1 for budget in budgets) * _slot_bytes(config, policy, dtype)
 
 
-def _place_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int:
+def _slot_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int:
     groups = config.kv_heads if policy.head_wise else 1
     mass = np.dtype(RoundingPlan.of_dtype(dtype).carrier_dtype).itemsize
     width = config.kv_heads * (config.key_dim + config.value_dim)
@@ -67,35 +67,35 @@ def resolve_slots(
     rows: int = 1,
     of: str = "sequences",
 ) -> int:
-    """The capacity of every layer that a budget stands for.
+    """Resolves a budget to the capacity of every layer.
 
     Args:
       budget: ``256`` (tokens), ``12.5%`` (of the length, rounded down), or ``2MiB`` (of the whole
         state of one sequence; units B, KiB, MiB, GiB).
       config: The decoder's settings.
-      policy: Who decides; ``full`` takes the whole length, whatever the budget.
+      policy: The eviction policy; ``full`` takes the whole length, whatever the budget.
       length: Tokens of the text, or of the context.
       dtype: Of keys and values.
       rows: Sequences whose states are in memory together.
-      of: What these are, for the message.
+      of: Name of the sequences, for the message.
 
     Returns:
       Slots, checked against the policy, the decoder and the memory of this machine.
 
     Raises:
-      BadInput: The text is none of the three, the policy cannot work with so few, the states do not
-        fit into memory, or the decoder's tokens see later ones.
+      BadInput: The text is not a budget, the policy needs more slots, the states do not
+        fit into memory, or the decoder is not causal.
     """
     check_order(config)
-    slots, said = length, f"a full state of {length} tokens"
+    slots, described = length, f"a full state of {length} tokens"
     if policy.bounded:
-        slots, said = _slots(budget, config, policy, length, dtype), f"{budget} --slots"
+        slots, described = _slots(budget, config, policy, length, dtype), f"{budget} --slots"
         policy.check(slots)
-    check_count(slots, said)
-    said = said if rows == 1 else f"{rows} {of} with {said} each"
+    check_count(slots, described)
+    described = described if rows == 1 else f"{rows} {of} with {described} each"
     needed = rows * state_bytes(config, policy, slots, dtype)
     check_memory(
-        needed, said, f"use fewer slots or tokens{'' if rows == 1 else f', or fewer {of}'}"
+        needed, described, f"use fewer slots or tokens{'' if rows == 1 else f', or fewer {of}'}"
     )
     return slots
 
@@ -107,23 +107,23 @@ def _slots(
     if unit == "%":
         return int(number * length / 100)
     if unit:
-        place = config.num_layers * _place_bytes(config, policy, dtype)
-        return max(number * UNITS[unit] // place - 1, 0)
+        slot = config.num_layers * _slot_bytes(config, policy, dtype)
+        return max(number * UNITS[unit] // slot - 1, 0)
     return int(number)
 
 
 @border(length=NON_NEGATIVE)
 def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: str = "") -> None:
-    """Whether positions stay where the model was trained.
+    """Validates that positions stay within the model's context.
 
     Args:
       config: The decoder's settings.
-      policy: Its spacing may bring far positions back.
-      length: Tokens to be read and written in all.
-      hint: What else than fewer tokens the caller offers.
+      policy: The eviction policy; its spacing may compress positions.
+      length: Tokens of prompt and continuation.
+      hint: A remedy other than fewer tokens.
 
     Raises:
-      BadInput: More tokens than the model's context, at their true positions, or than int32
+      BadInput: More tokens than the model's context, at their original positions, or than int32
         positions count.
     """
     context = config.max_length
@@ -131,5 +131,5 @@ def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: s
         raise BadInput(f"Expected at most {MOST} tokens in all, got {length}: use fewer.")
     if context is None or length <= context or policy.spacing != "true":
         return
-    wanted = f"Wanted at most {context} tokens, the model's context"
-    raise BadInput(f"{wanted}; found {length}: use fewer{hint and f', or {hint}'}.")
+    expected = f"Expected at most {context} tokens, the model's context"
+    raise BadInput(f"{expected}, got {length}: use fewer{hint and f', or {hint}'}.")

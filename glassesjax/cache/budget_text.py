@@ -1,4 +1,4 @@
-"""A budget as a user writes it: tokens (256), a share of a text (12.5%), or bytes (2MiB)."""
+"""Parses a budget: tokens (256), a share of a text (12.5%), or bytes (2MiB)."""
 
 import re
 from fractions import Fraction
@@ -7,42 +7,42 @@ from glassesjax.errors import BadInput
 from glassesjax.settings import MOST
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-# Without zeros before it, which would be a second name for one number.
+# No leading zeros: each number has one spelling.
 BUDGET = re.compile(
     rf"(?P<number>(?:0|[1-9][0-9]{{0,17}})(?:\.[0-9]{{1,18}})?)(?P<unit>%|{'|'.join(UNITS)})?"
 )
 
 
 def check_budget(budget: str) -> None:
-    """Refuses a budget that is none, before a model is there to resolve it.
+    """Validates the text of a budget, without a model.
 
     Args:
       budget: As for ``resolve_slots``.
 
     Raises:
-      BadInput: It is none of the three, or more tokens than int32 counts.
+      BadInput: It is not a budget, or more tokens than int32 counts.
     """
     number, unit = read_budget(budget)
     if not unit:
         check_count(int(number), f"{budget} --slots")
 
 
-def check_count(slots: int, said: str) -> None:
-    """Refuses more slots than int32 counts.
+def check_count(slots: int, described: str) -> None:
+    """Validates that the number of slots fits in int32.
 
     Args:
-      slots: Of a layer.
-      said: What they were asked for as.
+      slots: Capacity of a layer.
+      described: The text of the setting, for the message.
 
     Raises:
       BadInput: There are more.
     """
     if slots > MOST:
-        raise BadInput(f"Expected at most {MOST} --slots, got {said}: use fewer.")
+        raise BadInput(f"Expected at most {MOST} --slots, got {described}: use fewer.")
 
 
 def read_budget(budget: str) -> tuple[Fraction, str]:
-    """What a budget says.
+    """Parses a budget.
 
     Args:
       budget: As for ``resolve_slots``.
@@ -51,7 +51,7 @@ def read_budget(budget: str) -> tuple[Fraction, str]:
       The number and its unit; no unit for tokens.
 
     Raises:
-      BadInput: It is none of the three.
+      BadInput: The text is not a budget.
     """
     match = BUDGET.fullmatch(budget)
     if match is None or ("." in match["number"] and not match["unit"]):

@@ -1,6 +1,6 @@
-"""The next token out of a model's scores: the best one, or one drawn from a narrowed distribution.
+"""Sampling of the next token from logits: greedy, or with temperature, top-k and top-p.
 
-All are functions of one row of logits; those that draw take a key and nothing else that changes.
+All are functions of one row of logits; those that sample take a PRNG key.
 """
 
 import jax
@@ -18,15 +18,15 @@ from glassesjax.precision import RoundingPlan
 def choose(
     logits: Float[Array, " vocab"], key: Array, sampling: Sampling = GREEDY
 ) -> Int[Array, ""]:
-    """A token number.
+    """The next token, greedy or sampled.
 
     Args:
-      logits: Scores over the vocabulary; -inf forbids a token.
-      key: Decides among what is left; unused at temperature 0.
-      sampling: How it is chosen.
+      logits: Logits over the vocabulary; -inf forbids a token.
+      key: PRNG key; unused at temperature 0.
+      sampling: Settings of the sampling.
 
     Returns:
-      The best token, of equal ones the smallest; or one that was drawn.
+      The token of the largest logit, of equal ones the smallest; or a sampled one.
     """
     if not sampling.draws:
         return greedy(logits)
@@ -35,27 +35,27 @@ def choose(
 
 @border()
 def greedy(logits: Float[Array, " vocab"]) -> Int[Array, ""]:
-    """The best token; of equal ones the smallest.
+    """The token of the largest logit; of equal ones the smallest.
 
     Args:
-      logits: Scores over the vocabulary.
+      logits: Logits over the vocabulary.
 
     Returns:
-      Its number; the first that is not a number, where there is one.
+      Its id; that of the first NaN, if there is one.
     """
     return jnp.argmax(logits).astype(jnp.int32)
 
 
 @border()
 def narrowed(logits: Float[Array, " vocab"], sampling: Sampling) -> Float[Array, " vocab"]:
-    """Logits of the distribution that is drawn from.
+    """Logits of the distribution to sample from.
 
     Args:
-      logits: Scores over the vocabulary.
-      sampling: How to narrow them; a temperature over 0.
+      logits: Logits over the vocabulary.
+      sampling: Settings with a temperature over 0.
 
     Returns:
-      Logits in float32 or wider, -inf where a token may not be drawn.
+      Logits in float32 or wider, -inf for excluded tokens.
     """
     tempered = temper(logits.astype(wide(logits)), sampling.temperature)
     best = tempered if sampling.top_k is None else top_k(tempered, sampling.top_k)
@@ -64,12 +64,12 @@ def narrowed(logits: Float[Array, " vocab"], sampling: Sampling) -> Float[Array,
 
 @border(temperature=POSITIVE)
 def temper(logits: Float[Array, " vocab"], temperature: float) -> Float[Array, " vocab"]:
-    r"""Logits at another temperature, the best at zero.
+    r"""Logits divided by a temperature, the largest shifted to zero.
 
     .. math:: z_i \mapsto (z_i - \max_j z_j) / T
 
     Args:
-      logits: Scores over the vocabulary.
+      logits: Logits over the vocabulary.
       temperature: Over 0; however small, the best tokens stay at zero.
 
     Returns:
@@ -82,14 +82,14 @@ def temper(logits: Float[Array, " vocab"], temperature: float) -> Float[Array, "
 
 @border(count=COUNT)
 def top_k(logits: Float[Array, " vocab"], count: int) -> Float[Array, " vocab"]:
-    """The best ``count`` tokens and no other; of equal ones the smallest.
+    """Keeps the ``count`` largest logits; of equal ones the smallest tokens.
 
     Args:
-      logits: Scores over the vocabulary.
-      count: How many may be drawn, at least 1; all where there are no more.
+      logits: Logits over the vocabulary.
+      count: How many are kept, at least 1; all if there are fewer.
 
     Returns:
-      Their logits; -inf for the others.
+      The logits, -inf for the others.
     """
     if count >= len(logits):
         return logits
@@ -100,14 +100,14 @@ def top_k(logits: Float[Array, " vocab"], count: int) -> Float[Array, " vocab"]:
 
 @border(share=POSITIVE_SHARE)
 def top_p(logits: Float[Array, " vocab"], share: float) -> Float[Array, " vocab"]:
-    """The smallest set of best tokens whose probability reaches a share.
+    """Keeps the smallest set of most probable tokens whose probability reaches a share.
 
     Args:
-      logits: Scores over the vocabulary; probabilities are their softmax, summed from the best.
+      logits: Logits over the vocabulary; probabilities are their softmax, summed from the largest.
       share: Over 0; 1 keeps all.
 
     Returns:
-      Their logits, at least one, of equal ones the smallest first; -inf for the others.
+      The logits, at least one kept, of equal ones the smallest first; -inf for the others.
     """
     if share >= 1:
         return logits
@@ -121,24 +121,24 @@ def top_p(logits: Float[Array, " vocab"], share: float) -> Float[Array, " vocab"
 
 @border()
 def row_keys(seed: int, rows: Int[np.ndarray, " rows"]) -> Array:
-    """A key for each row of a batch, so that a row draws the same whoever stands beside it.
+    """A PRNG key for each row of a batch, independent of the other rows.
 
     Args:
-      seed: Of the run.
-      rows: Numbers of the rows.
+      seed: Seed of the run.
+      rows: Row numbers.
 
     Returns:
-      Typed keys of threefry, whatever JAX's default is; a step folds its own number into them.
+      Typed threefry keys, whatever JAX's default is; each step folds its number into them.
     """
     return jax.vmap(draws.fold_in, (None, 0))(draws.root_key(seed), rows)
 
 
 @border()
 def wide(logits: Float[Array, "*shape"]) -> jnp.dtype:
-    """In which type probabilities are computed.
+    """The dtype in which probabilities are computed.
 
     Args:
-      logits: Of any float type.
+      logits: Of any float dtype.
 
     Returns:
       float32, or float64 for float64.

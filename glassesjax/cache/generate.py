@@ -1,7 +1,7 @@
-"""Writing on: prompts of different lengths are read into states, then each step adds a token.
+"""Generation: prompts of different lengths are prefilled, then each step adds a token.
 
-One compiled step serves all rows and lengths. A row that has ended is frozen: its state stays as it
-is while the others go on.
+One compiled step serves all rows and lengths. A row that has ended is masked: its state does not
+change while the others continue.
 """
 
 import functools
@@ -30,30 +30,30 @@ Ended = Callable[[int, int], bool]
 
 
 class Batch(NamedTuple):
-    """Some sequences between two steps: all that the next step needs."""
+    """A batch of sequences between two steps: the carry of the decoding loop."""
 
     state: State
     """With a leading axis of rows."""
     token: Int[Array, " rows"]
-    """Chosen last, and not yet read."""
+    """The last token, not yet in the cache."""
     alive: Bool[np.ndarray, " rows"]
     """False for rows that have ended."""
     step: int
-    """Tokens chosen so far by each row that is alive."""
+    """Number of tokens generated so far by each row that has not ended."""
 
 
 class Chosen(NamedTuple):
-    """What one step gave."""
+    """Output of one decoding step."""
 
     token: Int[np.ndarray, " rows"]
     logprob: Float[np.ndarray, " rows"]
-    """Of the token in the model's own distribution: before temperature, top-k and top-p."""
+    """Log-probability of the token before temperature, top-k and top-p."""
     fresh: Bool[np.ndarray, " rows"]
-    """False for rows that had ended before: their token is their last one once more."""
+    """False for rows that had ended before: their token repeats the last one."""
     dropped: tuple[Forgotten, ...]
-    """What each layer dropped as it read the prompts, or the tokens before."""
+    """Tokens that each layer evicted in prefill, or at the previous token."""
     batch: Batch
-    """The sequences now. The next step takes its buffers; after the last step they stay."""
+    """The batch after the step. The next step donates its buffers; the last one keeps them."""
 
 
 @border()
@@ -72,34 +72,34 @@ def generate(
     ended: Ended = lambda row, token: False,
     chunk: int = TILING.prefill_chunk,
 ) -> Iterator[Chosen]:
-    """Continues prompts token by token, all rows in step.
+    """Generates continuations token by token, all rows in parallel.
 
-    A row of a batch is what it is alone: its state is its own, and its keys depend on the seed, its
-    number and the step. Rounding may still differ with the number of rows.
+    A row does not depend on the others: its keys depend on the seed, its number and the step.
+    Rounding may still differ with the number of rows.
 
     Source: arXiv 2401.06104v2, equations 5 to 9.
 
     Args:
       model: The decoder, unrolled.
       prompts: Token numbers of each row, none empty.
-      policy: Whom to forget.
+      policy: The eviction policy.
       slots: Capacity of every layer, or of each.
-      max_tokens: How many tokens a row gets at most, at least 1.
-      sampling: How a token is chosen.
-      seed: Of what is drawn.
-      rows: Numbers of the rows, for their keys; from 0 if absent.
-      mode: How the prompts are read: see ``prefill``.
-      stop: Token numbers that end a row; they are its last token.
-      ended: Told the row's place in the batch and its new token; True ends the row as well.
-      chunk: Tokens of the prompts at a time.
+      max_tokens: Maximum number of new tokens of a row, at least 1.
+      sampling: Settings of the sampling.
+      seed: Seed of the sampling.
+      rows: Row numbers, for the keys; from 0 if absent.
+      mode: Mode of ``prefill``.
+      stop: Tokens that end a row; they are its last token.
+      ended: Function of the row's index in the batch and its new token; True ends the row as well.
+      chunk: Tokens of the prompts per chunk.
 
     Yields:
-      One record a step, until all rows have ended or have their tokens. The first step reads the
-      prompts; the last token is chosen and not read.
+      One record a step, until all rows have ended or have their tokens. The first step prefills
+      the prompts; the last token is not added to the cache.
 
     Raises:
-      BadInput: No prompts, one that is empty or no line of tokens, no tokens wanted, a chunk below
-        one, a full state without room, or what ``empty_state`` and ``advance`` refuse.
+      BadInput: No prompts, one that is empty or not one-dimensional, no new tokens, a chunk below
+        one, a full state without room, or errors of ``empty_state`` and ``advance``.
     """
     rows = range(len(prompts)) if rows is None else rows
     _check(prompts, rows, max_tokens, chunk)
@@ -139,44 +139,44 @@ def proceed(
     stop: Collection[int] = (),
     ended: Ended = lambda row, token: False,
 ) -> Iterator[Chosen]:
-    """Continues where ``generate`` left off, as if it had not.
+    """Continues a batch of ``generate``; the tokens are those of one longer call.
 
     Args:
       model: The decoder, unrolled.
-      batch: Of the last step; its buffers are used up.
+      batch: That of the last step; its buffers are donated.
       policy: As before.
-      max_tokens: How many more tokens a row gets at most.
+      max_tokens: Maximum number of further tokens of a row.
       sampling: As before.
       seed: As before.
       rows: As before.
-      stop: Token numbers that end a row.
-      ended: Told the row's place in the batch and its new token; True ends the row as well.
+      stop: Tokens that end a row.
+      ended: Function of the row's index in the batch and its new token; True ends the row as well.
 
     Yields:
       One record a step, until all rows have ended or have their tokens.
 
     Raises:
-      BadInput: A full state without room, or what ``advance`` refuses.
+      BadInput: A full state without room, or errors of ``advance``.
     """
     rows = range(len(batch.alive)) if rows is None else rows
     _check_room(batch.state, policy, int(np.max(np.asarray(batch.state.seen))) + max_tokens)
-    # Flat, for a decoder's weights are many and their tree would be walked anew at each token.
+    # Flattened once: a decoder has many weights, and each call would flatten the tree again.
     weights, tree = jax.tree.flatten(model)
     step, keys = _stepper(tree, policy, sampling), row_keys(seed, np.asarray(rows, np.int32))
     for _ in range(max_tokens):
         if not batch.alive.any():
             return
         number = np.int32(batch.step)
-        state, token, logprob, gone = step(
+        state, token, logprob, evicted = step(
             weights, batch.state, batch.token, batch.alive, keys, number
         )
-        dropped = _by_layer(np.asarray(gone), np.asarray(state.seen) - 1)
+        dropped = _by_layer(np.asarray(evicted), np.asarray(state.seen) - 1)
         made = _chosen(batch._replace(state=state, token=token), logprob, dropped, stop, ended)
         batch = made.batch
         yield made
 
 
-# A trace a decoder's shape, policy and sampling: what changes from call to call is data.
+# One compilation per decoder structure, policy and sampling; everything else is an argument.
 @functools.lru_cache(maxsize=8)
 def _stepper(
     tree: jax.tree_util.PyTreeDef, policy: Policy, sampling: Sampling
@@ -191,9 +191,9 @@ def _stepper(
             state, y, dropped = advance(model, state, token[None], policy, length=length)
             return state, y[0], jnp.stack([layer.position[:, 0] for layer in dropped])
 
-        state, y, gone = jax.vmap(one)(state, token, alive)
+        state, y, evicted = jax.vmap(one)(state, token, alive)
         new, logprob = _next(model, y, keys, number, sampling)
-        return state, jnp.where(alive, new, token), logprob, gone
+        return state, jnp.where(alive, new, token), logprob, evicted
 
     return jax.jit(step, donate_argnames="state")
 
@@ -221,9 +221,9 @@ def _next(
 
 
 def _by_layer(
-    gone: Int[np.ndarray, "rows layers groups"], now: Int[np.ndarray, " rows"]
+    evicted: Int[np.ndarray, "rows layers groups"], now: Int[np.ndarray, " rows"]
 ) -> tuple[Forgotten, ...]:
-    return tuple(Forgotten(gone[:, layer, :, None], now[:, None]) for layer in range(gone.shape[1]))
+    return tuple(Forgotten(evicted[:, i, :, None], now[:, None]) for i in range(evicted.shape[1]))
 
 
 def _chosen(
@@ -233,7 +233,7 @@ def _chosen(
     stop: Collection[int],
     ended: Ended,
 ) -> Chosen:
-    """The record of a step whose tokens the batch holds, and who goes on."""
+    """The record of a step with the batch's tokens; marks the rows that end with them."""
     token, fresh = np.asarray(batch.token), batch.alive
     ends = [
         bool(lives) and (int(new) in stop or ended(row, int(new)))
@@ -248,15 +248,16 @@ def _check(
 ) -> None:
     check_prompts(prompts)
     if len(rows) != len(prompts):
-        raise BadInput(f"Wanted a number for each of {len(prompts)} prompts; found {len(rows)}.")
+        expected = f"Expected a row number for each of {len(prompts)} prompts"
+        raise BadInput(f"{expected}, got {len(rows)}: pass one for each.")
     if max_tokens < 1 or chunk < 1:
-        found = f"found {max_tokens} and {chunk}"
-        raise BadInput(f"Wanted 1 new token or more, and a chunk of 1 or more; {found}.")
+        expected = "Expected max_tokens and chunk of at least 1"
+        raise BadInput(f"{expected}, got {max_tokens} and {chunk}: increase them.")
 
 
 def _check_room(state: State, policy: Policy, length: int) -> None:
-    """Of one sequence or of a batch: the tokens that will have been read."""
+    """Validates that a full state of one sequence or of a batch has slots for ``length`` tokens."""
     room = min((cache.position.shape[-1] - 1 for cache in state.layers), default=0)
     if not policy.bounded and length > room:
-        wanted = f"Wanted a full state with room for {length} tokens; it has room for {room}"
-        raise BadInput(f"{wanted}: use more slots, or a policy that forgets.")
+        expected = f"Expected a full state with slots for {length} tokens, got {room} slots"
+        raise BadInput(f"{expected}: use more slots, or a policy that evicts.")

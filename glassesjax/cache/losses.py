@@ -1,4 +1,4 @@
-"""Losses of the tokens of a text that is read with a bounded state."""
+"""Losses of the tokens of a text under a bounded cache."""
 
 import functools
 import time
@@ -21,7 +21,7 @@ Tokens = Int[np.ndarray, " _seq"]  # lengths differ within a signature
 
 
 class Cell(NamedTuple):
-    """One way to read the text."""
+    """A policy and its capacity."""
 
     name: str
     """As on the command line."""
@@ -30,21 +30,21 @@ class Cell(NamedTuple):
 
     @property
     def prefill(self) -> Literal["exact", "chunked"]:
-        """How it is read: where nothing is dropped, the parallel way is the same."""
+        """Mode of prefill: without eviction the parallel mode gives the same result."""
         return "exact" if self.policy.bounded else "chunked"
 
     def pieces(self, tokens: Tokens, opening: tuple[int, ...]) -> Iterator[tuple[Tokens, Tokens]]:
-        """What is read from an empty state, each with its targets: the tokens that came next.
+        """Inputs that are each read from an empty state, with their targets, the next tokens.
 
-        The whole at once; for ``short`` as many tokens as there are slots. In all cases each token
+        One input; for ``short`` inputs of as many tokens as there are slots. Each token
         but the first is a target once.
 
         Args:
           tokens: One window, or the book.
-          opening: What the model expects before every text; the window has its own.
+          opening: Tokens that the model expects before every text; ``tokens`` begin with them.
 
         Yields:
-          Inputs and their targets; inputs that are more in number begin with the opening.
+          Inputs and their targets; an input with more tokens than targets begins with the opening.
         """
         size, start = self.slots if self.name == SHORT else len(tokens), 0
         while start < len(tokens) - 1:
@@ -59,15 +59,15 @@ class Cell(NamedTuple):
 def token_losses(
     outer: Decoder, y: Float[Array, "rows model_dim"], targets: Int[Array, " rows"]
 ) -> Float[Array, " rows"]:
-    """Negative log likelihood of the token after each, in nats, with some logits at a time.
+    """Negative log likelihood of the token after each, in nats, some rows of logits at a time.
 
     Args:
       outer: A decoder's unembedding; its layers may be missing.
       y: Last representations.
-      targets: The tokens that came.
+      targets: The next tokens.
 
     Returns:
-      Losses in the type of the logits, float32 or wider.
+      Losses in the dtype of the logits, float32 or wider.
     """
 
     def one(row: tuple[Array, Array]) -> Array:
@@ -92,9 +92,9 @@ def losses(
       model: The decoder.
       tokens: One window, or the book.
       cell: How to read it.
-      empty: A state that has seen nothing.
-      chunk: Tokens at a time.
-      opening: What the model expects before every text.
+      empty: An empty state.
+      chunk: Tokens per chunk.
+      opening: Tokens that the model expects before every text.
 
     Yields:
       Losses in nats, float32 or float64 as the logits are, and the seconds that they took.
@@ -108,13 +108,13 @@ def losses(
         for part in read(inputs):
             count = len(part.y)
             y, target = np.asarray(part.y), every[done : done + count]
-            fill = size - count  # one shape, so that nothing is compiled for the last
+            fill = size - count  # padding to one shape, so that the last chunk is not recompiled
             nll = token_losses(
                 model.outer,
                 jnp.asarray(np.pad(y, ((0, fill), (0, 0)))),
                 jnp.asarray(np.pad(target, (0, fill))),
             )
-            # Copied: a view would hold the device's array as long as its losses are kept.
+            # Copied: a view would keep the device array alive as long as the losses.
             scored = np.array(nll)[max(skipped - done, 0) : count]
             now = time.perf_counter()
             yield scored, now - began

@@ -1,4 +1,4 @@
-"""Why nothing can be ranked on what a model reads, by name; imports no JAX."""
+"""Reasons why policies cannot be ranked on a model's text, by name; imports no JAX."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -17,19 +17,19 @@ OBSTACLES: Mapping[Obstacle, str] = {
 
 
 def text_title(name: str) -> str:
-    """A text as a reader sees it.
+    """Display title of a text.
 
     Args:
-      name: As rows have it.
+      name: The name in rows.
 
     Returns:
-      The name itself, but for that of random digits.
+      The name itself, except for random digits.
     """
     return DIGITS if name == RANDOM_DIGITS else name
 
 
 def unstated_obstacle(text: object, model: object) -> Obstacle | None:
-    """Why policies cannot be ranked by the rows of an older run, which does not say so itself.
+    """Why policies cannot be ranked by the rows of an older run, whose rows have no such field.
 
     Args:
       text: The name of the text.

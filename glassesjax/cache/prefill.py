@@ -1,4 +1,4 @@
-"""Reading a prompt into a state: three ways, named, for they are three functions."""
+"""Prefill: a prompt into a state, with per-token, one-shot or chunked eviction."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, get_args
@@ -18,13 +18,13 @@ from glassesjax.model.vocabulary import checked_tokens
 
 
 class Part(NamedTuple):
-    """What reading one chunk gave."""
+    """Result of one chunk."""
 
     state: State
     y: Float[Array, "chunk model_dim"]
     """Last representations of the chunk's tokens."""
     dropped: tuple[Dropped, ...]
-    """What each layer forgot on the way."""
+    """Tokens that each layer evicted."""
 
 
 @border()
@@ -38,43 +38,44 @@ def prefill(
     mode: PrefillMode = "exact",
     chunk: int = TILING.prefill_chunk,
 ) -> Iterator[Part]:
-    """Reads a text into a state, a chunk at a time.
+    """Reads a text into a state, chunk by chunk.
 
-    ``exact`` decides after each token and equals reading them one by one, whatever the chunk; it is
-    how the paper evaluates. ``one_shot`` shows each token all that stands before it and cuts once,
-    by the last token's attention: the authors' code does that to a prompt, and its outputs are
-    those of the full model. ``chunked`` cuts after each chunk, so that memory is bounded; what it
-    keeps depends on the chunk. The three agree while nothing is dropped.
+    ``exact`` evicts after each token and equals decoding token by token, whatever the chunk; the
+    paper evaluates this way. ``one_shot`` evicts once, by the last token's attention, after all
+    tokens have attended to all before them: the authors' code does that to a prompt, and its
+    outputs are those of the full model. ``chunked`` evicts after each chunk, so that memory is
+    bounded; the retained tokens depend on the chunk. The three agree while nothing is evicted.
 
     Source: arXiv 2401.06104v2, equations 5 to 9; its published code for ``one_shot``.
 
     Args:
       model: The decoder, unrolled.
       tokens: The text, not empty.
-      policy: Whom to forget.
-      state: What was read before; nothing if absent.
+      policy: The eviction policy.
+      state: The state of the text before; empty if absent.
       slots: Capacity of every layer, or of each, of a new state; as many as tokens if absent.
-      mode: Which of the three.
-      chunk: Tokens at a time; positive. The last chunk is filled up, so that there is one shape.
+      mode: Mode of eviction.
+      chunk: Tokens per chunk; positive. The last chunk is padded, so that there is one shape.
 
     Yields:
-      The state after each chunk, the representations of its tokens, and what was dropped.
+      The state after each chunk, the representations of its tokens, and the evicted tokens.
 
     Raises:
       ValueError: A token is not in the vocabulary.
-      BadInput: No tokens, a chunk below one, slots beside a state that has its own, a full state
-        without room, or what ``empty_state`` and ``advance`` refuse.
+      BadInput: No tokens, a chunk below one, both slots and a state, a full state
+        without room, or errors of ``empty_state`` and ``advance``.
     """
     check_choice("mode", mode, get_args(PrefillMode))
     count = len(tokens)
     if count < 1 or chunk < 1:
-        raise BadInput(f"Wanted tokens, and a chunk of 1 or more; found {count} and {chunk}.")
+        expected = "Expected one token or more, and a chunk of at least 1"
+        raise BadInput(f"{expected}, got {count} and {chunk}: pass both.")
     tokens = checked_tokens(tokens, model.outer.config.vocab_size)
     if state is None:
         capacity = count if slots is None else slots
         state = empty_state(model.outer.config, policy, capacity, model.outer.plan.dtype)
     elif slots is not None:
-        raise BadInput("Wanted slots or a state; found both: a state has its own slots.")
+        raise BadInput("Expected slots or a state, got both: leave out slots.")
     check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan.dtype)
     _check_room(state, policy, count)
     size = -(-count // chunk) * chunk if mode == "one_shot" else chunk
@@ -90,5 +91,5 @@ def prefill(
 def _check_room(state: State, policy: Policy, count: int) -> None:
     room = min(cache.slots for cache in state.layers) - int(state.seen)
     if not policy.bounded and count > room:
-        wanted = f"Wanted a full state with room for {count} more tokens; it has room for {room}"
-        raise BadInput(f"{wanted}: use more slots, or a policy that forgets.")
+        expected = f"Expected a full state with free slots for {count} tokens, got {room}"
+        raise BadInput(f"{expected}: use more slots, or a policy that evicts.")

@@ -1,4 +1,4 @@
-"""Prompts of different lengths into one batch of states."""
+"""Prefill of prompts of different lengths into one batch of states."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
@@ -19,7 +19,7 @@ from glassesjax.model.vocabulary import check_prompts, checked_tokens
 
 
 class Forgotten(NamedTuple):
-    """What one layer dropped of a batch: positions, -1 for none, and after which step."""
+    """Tokens that one layer evicted, for a batch: positions, -1 for none, and the steps."""
 
     position: Int[np.ndarray, "rows groups events"]
     step: Int[np.ndarray, "rows events"]
@@ -35,23 +35,23 @@ def read_prompts(
     mode: PrefillMode,
     chunk: int,
 ) -> tuple[State, Float[np.ndarray, "rows model_dim"], tuple[Forgotten, ...]]:
-    """Reads a batch of prompts, filled up on the right, a chunk at a time: see ``prefill``.
+    """Reads a batch of prompts, padded on the right, chunk by chunk: see ``prefill``.
 
     Args:
       model: The decoder, unrolled.
-      state: What each row remembers, with a leading axis of rows.
+      state: The state of each row, with a leading axis of rows.
       prompts: Token numbers of each row, none empty.
-      policy: Whom to forget.
-      mode: How they are read; ``one_shot`` takes all in one chunk.
-      chunk: Tokens at a time; positive.
+      policy: The eviction policy.
+      mode: Mode of ``prefill``; ``one_shot`` takes all in one chunk.
+      chunk: Tokens per chunk; positive.
 
     Returns:
-      The states, the last representation of each prompt, and what each layer dropped, with a
-      leading axis of rows.
+      The states, the last representation of each prompt, and the tokens that each layer evicted,
+      with a leading axis of rows.
 
     Raises:
       ValueError: A token is not in the vocabulary.
-      BadInput: No prompts, one that is empty or no line of tokens, or what ``advance`` refuses.
+      BadInput: No prompts, one that is empty or not one-dimensional, or errors of ``advance``.
     """
     check_choice("mode", mode, get_args(PrefillMode))
     check_prompts(prompts)
@@ -59,7 +59,7 @@ def read_prompts(
         checked_tokens(prompt, model.outer.config.vocab_size)
     lengths = np.asarray([len(prompt) for prompt in prompts], np.int32)
     longest = int(max(lengths))
-    # Short prompts take a short chunk, of few different sizes so that few programs are compiled.
+    # Short prompts take a short chunk, a power of two so that few shapes are compiled.
     size = longest if mode == "one_shot" else min(chunk, 1 << (longest - 1).bit_length())
     over: Mode = "exact" if mode == "exact" else "cut"
     step = jax.vmap(
@@ -79,7 +79,7 @@ def read_prompts(
 
 
 def _part(prompts: Sequence[Sequence[int]], start: int, size: int) -> Int[np.ndarray, "rows size"]:
-    """A chunk of all prompts, filled up on the right."""
+    """A chunk of all prompts, padded on the right."""
     tokens = np.zeros((len(prompts), size), np.int32)
     for row, prompt in zip(tokens, prompts, strict=True):
         part = np.asarray(prompt[start : start + size], np.int32)

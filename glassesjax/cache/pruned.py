@@ -1,11 +1,11 @@
-"""A text under a policy as one dense pass, which can be differentiated.
+"""A pass under an eviction policy as one dense, masked and differentiable pass.
 
-Once a replay has told when each layer forgot each token, the same representations come out of one
-ordinary pass whose query t sees key j while that is not forgotten: j <= t <= ``until[j]``, for a
-token takes part in the step that drops it. The choice of victims is piecewise constant in the
-input, so its derivative is zero wherever there is one; what is left is that of the pass with its
-masks held. ``until`` is what ``Decoder.represent``, ``trace.exact_influence``,
-``trace.block_stack`` and their kin take: they measure and bound a bounded state through it.
+Given the step at which each layer evicted each token, the representations of a bounded cache are
+those of one ordinary pass whose query t sees key j for j <= t <= ``until[j]``, since a token is
+visible in the step that evicts it. The choice of evicted tokens is piecewise constant in the
+input, so its derivative is zero wherever it exists; the derivative is that of the pass with fixed
+masks. ``until`` is an argument of ``Decoder.represent``, ``trace.exact_influence`` and
+``trace.block_stack``, which so measure and bound a bounded cache.
 """
 
 import functools
@@ -30,12 +30,12 @@ from glassesjax.model.vocabulary import checked_tokens
 
 
 class Reading(NamedTuple):
-    """What reading a text under a policy gave: a ``Replay`` without logits."""
+    """Result of a pass over a text under a policy: a ``Replay`` without logits."""
 
     y: Float[Array, "seq model_dim"]
-    """Last representations, step by step."""
+    """Last representation at each step."""
     forgotten: tuple[Int[np.ndarray, "groups seq"], ...]
-    """For each layer, the step after which it no longer held a token; as in ``Replay``."""
+    """For each layer, the step at which each token was evicted; as in ``Replay``."""
 
 
 @border()
@@ -48,20 +48,20 @@ def read(
     mode: PrefillMode = "exact",
     chunk: int = TILING.prefill_chunk,
 ) -> Reading:
-    """Reads a text into a bounded state, and remembers what it said and when it forgot.
+    """Reads a text into a bounded cache; returns representations and eviction steps.
 
     Source: arXiv 2401.06104v2, equations 5 to 9.
 
     Args:
-      model: Any decoder; unrolled if it is used again.
+      model: Any decoder; pass it unrolled to reuse it.
       tokens: The text.
-      policy: Whom to forget.
+      policy: The eviction policy.
       slots: Capacity of every layer, or of each; as many as tokens if absent.
-      mode: As for ``prefill``.
-      chunk: Tokens at a time.
+      mode: Mode of ``prefill``.
+      chunk: Tokens per chunk.
 
     Returns:
-      Representations, and when each layer forgot each token.
+      Representations, and the step at which each layer evicted each token.
 
     Raises:
       BadInput: As ``prefill``.
@@ -76,16 +76,17 @@ def read(
 def last_seen(
     forgotten: Sequence[Int[np.ndarray, "groups seq"]],
 ) -> Int[Array, "layers seq groups"]:
-    """The last query that sees each token: what ``Decoder.represent`` takes as ``until``.
+    """The last query that sees each token: the argument ``until`` of ``Decoder.represent``.
 
     Args:
-      forgotten: Of a ``Replay`` or a ``Reading``.
+      forgotten: That of a ``Replay`` or a ``Reading``.
 
     Returns:
-      Positions for each layer, token and group of heads; the text's length where a token was held
-      to the end.
+      Positions for each layer, token and group of heads; the text's length for a token that was
+      retained to the end.
     """
-    return jnp.asarray(np.stack(forgotten).transpose(0, 2, 1), jnp.int32)
+    by_group = np.stack(forgotten)  # layers groups seq
+    return jnp.asarray(by_group.transpose(0, 2, 1), jnp.int32)
 
 
 @border()
@@ -97,26 +98,26 @@ def pruned_pass(
     policy: Policy | None = None,
     keep: Keep = "attention",
 ) -> tuple[Float[Array, "seq model_dim"], Trace]:
-    """The dense pass that equals a replay: the representations, layer by layer.
+    """The dense pass whose representations equal those of a replay, in every layer.
 
     Source: arXiv 2401.06104v2, equations 5 to 9, as its evaluation masks them.
 
     Args:
       decoder: The decoder of the replay.
-      resid: What enters its first layer, from ``Decoder.enter``.
-      forgotten: Of the replay, in any of its modes.
-      policy: That of the replay, if its spacing may move positions.
-      keep: What the trace holds; attention takes layers x heads x seq^2 numbers.
+      resid: Input of the first layer, from ``Decoder.enter``.
+      forgotten: That of the replay, in any of its modes.
+      policy: That of the replay, if its spacing may change position ids.
+      keep: Fields of the trace; attention takes layers x heads x seq^2 numbers.
 
     Returns:
       One representation per token, and the trace.
 
     Raises:
-      BadInput: Positions moved with what was kept, which no single pass can do.
+      BadInput: Position ids depend on the retained tokens, which one pass cannot compute.
     """
     if policy is not None and policy.spacing != "true":
-        wanted = "Wanted a policy with spacing true, which leaves positions where they are"
-        raise BadInput(f"{wanted}; found {policy.spacing}.")
+        expected = "Expected a policy with spacing true, whose position ids do not change"
+        raise BadInput(f"{expected}, got {policy.spacing}: use another policy.")
     line = Layout.line(len(resid))
     return _represent(decoder, resid, line, last_seen(forgotten), keep=keep)
 
@@ -129,34 +130,34 @@ def probe(
     after: Int[Array, " tries"],
     forgotten: Sequence[Int[np.ndarray, "groups seq"]],
 ) -> tuple[Float[Array, "seq model_dim"], Float[Array, "tries model_dim"]]:
-    """Tries one more token after some of a text's prefixes, and throws away what that left.
+    """Representations of one further token after each of several prefixes of a text.
 
-    Each is written, attends to what every layer held then, and is the last token of its own
-    prompt: a tail of one token beside the text (``Layout``), which nobody else sees. Longer tails
-    would let their own tokens be forgotten, and need a replay of their own.
+    Each such token attends to the tokens that every layer retained then, and is the last token of
+    its prompt: a suffix of one token beside the text (``Layout``), which no other token sees.
+    Longer suffixes could evict their tokens, and need a replay of their own.
 
     Args:
       decoder: The decoder of the replay.
       tokens: The text.
       tried: The token that ends each prompt.
-      after: How many tokens of the text stand before it; at least 1.
-      forgotten: Of the text's replay, token by token.
+      after: Number of tokens of the text before it; at least 1.
+      forgotten: That of the text's replay with per-token eviction.
 
     Returns:
-      Representations of the text's own tokens, and of those tried.
+      Representations of the text's tokens, and of those tried.
 
     Raises:
       ValueError: A token is not in the vocabulary.
-      BadInput: More tokens before a try than the text has, or none.
+      BadInput: A prefix is empty or longer than the text.
     """
     if len(after) and not 1 <= int(jnp.min(after)) <= int(jnp.max(after)) <= len(tokens):
-        found = f"found {int(jnp.min(after))} to {int(jnp.max(after))}"
-        raise BadInput(f"Wanted tries after 1 to {len(tokens)} tokens; {found}.")
+        given = f"got {int(jnp.min(after))} to {int(jnp.max(after))}"
+        raise BadInput(f"Expected prefixes of 1 to {len(tokens)} tokens, {given}: change after.")
     tokens, tried = (checked_tokens(part, decoder.config.vocab_size) for part in (tokens, tried))
     until = jnp.pad(
         last_seen(forgotten),
         [(0, 0), (0, len(tried)), (0, 0)],
-        constant_values=np.iinfo(np.int32).max,  # a try is there for itself
+        constant_values=np.iinfo(np.int32).max,  # a tried token sees itself
     )
     both = jnp.concatenate([tokens, tried])
     resid, layout = _enter(decoder, both, after)
@@ -167,8 +168,8 @@ def probe(
 @jax.jit
 def _enter(decoder: Decoder, both: Array, after: Array) -> tuple[Array, Layout]:
     line = Layout.line(len(both) - len(after))
-    tails = Layout(after, 1 + jnp.arange(len(after), dtype=jnp.int32), after)
-    layout = jax.tree.map(lambda trunk, tail: jnp.concatenate([trunk, tail]), line, tails)
+    suffixes = Layout(after, 1 + jnp.arange(len(after), dtype=jnp.int32), after)
+    layout = jax.tree.map(lambda shared, own: jnp.concatenate([shared, own]), line, suffixes)
     return decoder.enter(both, layout), layout
 
 

@@ -1,4 +1,4 @@
-"""Whether a text can tell policies apart: not if nothing predicts it, hardly if it is known."""
+"""Whether policies can be ranked on a text: not on random tokens, hardly on a memorized text."""
 
 import math
 
@@ -6,16 +6,16 @@ from glassesjax.cache.obstacles import Obstacle
 from glassesjax.model.pretrained import LanguageModel
 from glassesjax.model.tokenizer import SymbolTokenizer
 
-# The perplexity of a full state below which a model may know the text by heart: SmolLM2 has 3.5 on
-# the King James Bible, and 13 to 46 on six texts that it has read little or never.
+# Perplexity with a full cache below which the model may have memorized the text: SmolLM2 has 3.5
+# on the King James Bible, and 13 to 46 on six texts that are rare or absent in its training data.
 BY_HEART = 6.0
 
 
 def ranking_obstacle(model: LanguageModel) -> Obstacle | None:
-    """Why policies cannot be ranked by what this model reads; None where they can.
+    """Why policies cannot be ranked on this model's texts; None where they can.
 
     Args:
-      model: One that reads text, or symbols.
+      model: A model of text or symbols.
 
     Returns:
       The reason, by name.
@@ -26,10 +26,10 @@ def ranking_obstacle(model: LanguageModel) -> Obstacle | None:
 
 
 def may_know(perplexity: float) -> bool:
-    """Whether a text's perplexity suggests that the model knows it by heart.
+    """Whether a text's perplexity suggests that the model has memorized it.
 
     Args:
-      perplexity: Of a full state, over some hundred tokens or more.
+      perplexity: That with a full cache, over some hundred tokens or more.
 
     Returns:
       Whether it is below ``BY_HEART``.

@@ -1,8 +1,7 @@
-"""A whole text under a policy: what the model says at each step, and what each layer forgot when.
+"""A whole text under an eviction policy: logits at each step, and when each token was evicted.
 
-``replay`` holds the logits of the whole text. What needs less of it, as perplexity and retention
-do, calls ``prefill`` and takes what it needs chunk by chunk; ``glassesjax.cache.pruned`` takes the
-representations.
+``replay`` returns the logits of the whole text. Perplexity and retention need less memory: they
+call ``prefill`` and reduce each chunk; ``glassesjax.cache.pruned`` returns representations.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,15 +22,15 @@ from glassesjax.model.tiling import TILING
 
 
 class Replay(NamedTuple):
-    """What a pass over a text under a policy gave."""
+    """Result of a pass over a text under a policy."""
 
     logits: Float[Array, "seq vocab"]
-    """For the token after each, in the carrier of the decoder's plan."""
+    """Logits of the next token, in the accumulation dtype of the decoder's plan."""
     forgotten: tuple[Int[np.ndarray, "groups seq"], ...]
-    """For each layer, the step after which it no longer held a token; the text's length where it
-    held it to the end."""
+    """For each layer, the step after which a token was no longer cached; the text's length for a
+    token that was retained to the end."""
     state: State
-    """After the last token."""
+    """The state after the last token."""
 
 
 @border()
@@ -44,23 +43,23 @@ def replay(
     mode: PrefillMode = "exact",
     chunk: int = TILING.prefill_chunk,
 ) -> Replay:
-    """Runs over a text with a bounded state.
+    """Reads a text with a bounded cache.
 
     Source: arXiv 2401.06104v2, equations 5 to 9, and its evaluation of perplexity.
-    Differs: three modes, named, for they are three functions.
+    Differs: three modes.
 
     Args:
-      decoder: Any decoder; unrolled if it is used again.
+      decoder: Any decoder; pass it unrolled to reuse it.
       tokens: The text.
-      policy: Whom to forget.
+      policy: The eviction policy.
       slots: Capacity of every layer, or of each; as many as tokens if absent.
-      mode: ``exact`` decides after each token, as the paper evaluates; ``one_shot`` shows each
-        token all before it and cuts once, after the last, as the authors' code reads a prompt;
-        ``chunked`` cuts after each chunk.
-      chunk: Tokens at a time. In mode exact it changes memory and time, and nothing else.
+      mode: ``exact`` evicts after each token, as the paper evaluates; ``one_shot`` evicts once,
+        after the last token, as the authors' code reads a prompt; ``chunked`` evicts after each
+        chunk.
+      chunk: Tokens per chunk. In mode exact it changes memory and time only.
 
     Returns:
-      Logits at each step, and when each token was forgotten (``retained`` tells who is held).
+      Logits at each step, and eviction steps (``retained`` gives the cached tokens).
 
     Raises:
       BadInput: As ``prefill``.
@@ -75,35 +74,35 @@ def read_through(
     length: int,
     kept: Callable[[Float[Array, "chunk model_dim"]], Float[Array, "chunk width"]],
 ) -> tuple[Float[Array, "seq width"], tuple[Int[np.ndarray, "groups seq"], ...], State]:
-    """Reads a text and keeps one state, the last: each would take as much memory as the cache.
+    """Runs a prefill and keeps the last state only: each takes as much memory as the cache.
 
     Args:
-      parts: Of ``prefill``, chunk by chunk.
-      length: Of the text, in tokens.
-      kept: What is kept of a chunk's representations.
+      parts: The chunks of ``prefill``.
+      length: Length of the text in tokens.
+      kept: Function of a chunk's representations whose rows are kept.
 
     Returns:
-      What was kept, step by step; when each layer forgot each token; the state after the last.
+      The kept rows; the step at which each layer evicted each token; the last state.
     """
     rows, dropped = [], []
     for part in parts:
         rows.append(kept(part.y))
         dropped.append(part.dropped)
     layers = zip(*dropped, strict=True)
-    gone = tuple(forgotten(layer, length) for layer in layers)
-    return jnp.concatenate(rows), gone, part.state
+    evicted_at = tuple(forgotten(layer, length) for layer in layers)
+    return jnp.concatenate(rows), evicted_at, part.state
 
 
 @border(length=COUNT)
 def forgotten(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "groups seq"]:
-    """The step after which a layer no longer held each token.
+    """The step after which each token is no longer cached in a layer.
 
     Args:
-      dropped: What the layer forgot, chunk by chunk.
-      length: Of the text.
+      dropped: Tokens that the layer evicted, chunk by chunk.
+      length: Length of the text.
 
     Returns:
-      Steps for each decision and token; the length for a token that is held to the end.
+      Steps for each decision and token; the length for a token that is retained to the end.
     """
     groups = len(dropped[0].position)
     steps = np.full((groups, length), length, np.int32)
@@ -115,14 +114,14 @@ def forgotten(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "group
 
 
 @border()
-def retained(forgotten: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups step seq"]:
-    """Which tokens a layer holds after each step.
+def retained(evicted_at: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups step seq"]:
+    """Mask of the tokens that are cached in a layer after each step.
 
     Args:
-      forgotten: One layer's, of a ``Replay``.
+      evicted_at: One layer's steps, from a ``Replay``.
 
     Returns:
-      True where the token was read and not yet forgotten.
+      True where the token was read and not yet evicted.
     """
-    step = np.arange(forgotten.shape[1])[None, :, None]
-    return (step.transpose(0, 2, 1) <= step) & (step < forgotten[:, None, :])
+    step = np.arange(evicted_at.shape[1])[None, :, None]  # queries on axis 1, keys on axis 2
+    return (step.transpose(0, 2, 1) <= step) & (step < evicted_at[:, None, :])

@@ -1,7 +1,7 @@
-"""What a policy kept and for how long: statistics of the steps at which tokens were forgotten.
+"""Statistics of retention: lifetimes and counts of cached tokens, from their eviction steps.
 
-Everything here is a function of ``forgotten``, the steps that ``glassesjax.cache.replay`` gives: a
-row for each decision (a layer's, or a key-value head's), a column for each token.
+All functions take the eviction steps of ``glassesjax.cache.replay``: a row for each decision (a
+layer's, or a key-value head's), a column for each token.
 """
 
 import itertools
@@ -14,37 +14,37 @@ from glassesjax.borders import COUNT, border
 
 
 @border()
-def lifetimes(forgotten: Int[np.ndarray, "groups seq"]) -> Int[np.ndarray, "groups seq"]:
-    """How many steps each token could be attended to.
+def lifetimes(evicted_at: Int[np.ndarray, "groups seq"]) -> Int[np.ndarray, "groups seq"]:
+    """Number of steps in which each token was visible.
 
-    Its own step counts, and so does the one that dropped it: it took part in both. A token that is
-    held to the end is counted until the end, and no longer.
+    Its own step counts, and so does the one that evicted it: it was visible in both. A token that
+    is retained to the end is counted until the end (censored).
 
     Source: arXiv 2401.06104v2, Tables 2 and 5, Figure 9.
-    Differs: the paper does not say how it counts; its averages are those of ``mean_lifetime``,
+    Differs: the paper does not define the count; its averages are those of ``mean_lifetime``,
       which follow from this way of counting.
 
     Args:
-      forgotten: Steps after which tokens were gone; the length for those held to the end.
+      evicted_at: Steps that evicted the tokens; the length for those retained to the end.
 
     Returns:
       Steps, at least 1.
     """
-    length = forgotten.shape[1]
-    return np.minimum(forgotten + 1, length) - np.arange(length, dtype=forgotten.dtype)
+    length = evicted_at.shape[1]
+    return np.minimum(evicted_at + 1, length) - np.arange(length, dtype=evicted_at.dtype)
 
 
 @border()
-def held_to_end(forgotten: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups seq"]:
-    """Which tokens are still held after the last step: their lifetime is cut off by the text's end.
+def held_to_end(evicted_at: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups seq"]:
+    """Which tokens are cached after the last step: their lifetime is right-censored.
 
     Args:
-      forgotten: As for ``lifetimes``.
+      evicted_at: As for ``lifetimes``.
 
     Returns:
-      True where the lifetime is at least what was counted.
+      True where the lifetime is a lower bound.
     """
-    return forgotten == forgotten.shape[1]
+    return evicted_at == evicted_at.shape[1]
 
 
 @border(slots=COUNT, length=COUNT)
@@ -53,11 +53,11 @@ def mean_lifetime(slots: int, length: int) -> float:
 
     .. math:: \frac{1}{T} \sum_{t=1}^{T} \min(t, k + 1)
 
-    Each of k slots is always in use once there are tokens enough, so that a policy can only share
-    out the steps. What one kind of token gains the others lose.
+    Once there are k tokens all k slots are in use, so that a policy only distributes the steps
+    among the tokens.
 
     Source: arXiv 2401.06104v2, Table 5, its averages, for T = 4096.
-    Differs: the paper does not say that they follow from k and T.
+    Differs: that they follow from k and T is ours.
 
     Args:
       slots: Capacity k, at least 1.
@@ -73,93 +73,94 @@ def mean_lifetime(slots: int, length: int) -> float:
 
 @border(lifetimes=COUNT)
 def survival_mean(lifetimes: Int[np.ndarray, "..."], censored: Bool[np.ndarray, "..."]) -> float:
-    r"""The mean lifetime that the product-limit estimate gives, where some are cut off.
+    r"""Mean lifetime by the product-limit (Kaplan-Meier) estimate under right censoring.
 
     .. math:: \sum_{s=0}^{\tau - 1} \prod_{u=1}^{s} (1 - d_u / n_u)
 
-    with d deaths at age u among n tokens that got as old, up to the greatest age. Without cut
-    lifetimes it is the plain mean; with them it is not smaller. It presumes that late tokens live
-    as early ones would, which sinks do not, and is too small where the oldest token is still held.
+    with d evictions at age u among n tokens of at least that age, up to the greatest age. Without
+    censored lifetimes it is the plain mean; with them it is not smaller. It assumes that late
+    tokens have the lifetimes of early ones, which is false for sinks, and is too small where the
+    oldest token is retained.
 
-    Source: Kaplan and Meier 1958, restricted to the greatest age that was seen.
+    Source: Kaplan and Meier 1958, restricted to the greatest observed age.
 
     Args:
       lifetimes: Steps, at least 1; not empty.
-      censored: Which of them are cut off.
+      censored: Which of them are right-censored.
 
     Returns:
       Steps.
     """
     last = int(lifetimes.max())
-    deaths = np.bincount(lifetimes[~censored], minlength=last + 1)
+    evictions = np.bincount(lifetimes[~censored], minlength=last + 1)
     at_least = np.cumsum(np.bincount(lifetimes.ravel(), minlength=last + 1)[::-1])[::-1]
-    return float(np.sum(np.cumprod(1 - deaths[:last] / at_least[:last])))
+    return float(np.sum(np.cumprod(1 - evictions[:last] / at_least[:last])))
 
 
 @border(newest=COUNT)
 def held_counts(
-    forgotten: Int[np.ndarray, "groups seq"], newest: int | None = None
+    evicted_at: Int[np.ndarray, "groups seq"], newest: int | None = None
 ) -> Int[np.ndarray, "groups seq"]:
-    """How many tokens are held after each step, or how many of the newest.
+    """Number of cached tokens after each step, or of those among the newest positions.
 
     Args:
-      forgotten: As for ``lifetimes``.
-      newest: Counts tokens among so many last positions only, the current one included.
+      evicted_at: As for ``lifetimes``.
+      newest: Number of last positions to count in, the current one included; all if None.
 
     Returns:
       Numbers of tokens, one for each decision and step.
     """
-    length = forgotten.shape[1]
-    born = np.arange(length)
-    gone = forgotten if newest is None else np.minimum(forgotten, born + newest)
-    changes = np.zeros((len(forgotten), length + 1), np.int64)
+    length = evicted_at.shape[1]
+    position = np.arange(length)
+    until = evicted_at if newest is None else np.minimum(evicted_at, position + newest)
+    changes = np.zeros((len(evicted_at), length + 1), np.int64)  # of the count, step by step
     changes[:, :length] += 1
-    for group, steps in enumerate(gone):
+    for group, steps in enumerate(until):
         np.subtract.at(changes[group], np.minimum(steps, length), 1)
     return np.cumsum(changes[:, :length], axis=1)
 
 
 @border(slots=COUNT)
 def recent_share(
-    forgotten: Int[np.ndarray, "groups seq"], slots: int
+    evicted_at: Int[np.ndarray, "groups seq"], slots: int
 ) -> Float[np.ndarray, " groups"]:
-    """How much of what is held stands among the last k positions, in the mean over the steps.
+    """Share of cached tokens that are among the last k positions, mean over the steps.
 
-    Steps count from the first that dropped a token; before it everything is recent.
+    Steps count from the first eviction; before it the share is one.
 
     Source: arXiv 2401.06104v2, section 6 (73 to 76 percent).
-    Differs: the paper does not define recent; k positions are what a window of the same size holds.
+    Differs: the paper does not define recent; k positions are those of a window of the same size.
 
     Args:
-      forgotten: As for ``lifetimes``.
+      evicted_at: As for ``lifetimes``.
       slots: Capacity k.
 
     Returns:
       Shares from 0 to 1, one for each decision; NaN if the text is no longer than k.
     """
-    if forgotten.shape[1] <= slots:
-        return np.full(len(forgotten), np.nan)
-    recent, held = held_counts(forgotten, slots), held_counts(forgotten)
-    return np.mean(recent[:, slots:] / held[:, slots:], axis=1)
+    if evicted_at.shape[1] <= slots:
+        return np.full(len(evicted_at), np.nan)
+    recent, cached = held_counts(evicted_at, slots), held_counts(evicted_at)
+    return np.mean(recent[:, slots:] / cached[:, slots:], axis=1)
 
 
 @border(slots=COUNT)
 def overlap(
     first: Int[np.ndarray, "groups seq"], second: Int[np.ndarray, "groups seq"], slots: int
 ) -> float:
-    r"""How alike are the tokens that two layers hold at the same time.
+    r"""Jaccard similarity of the tokens that are cached in two layers.
 
     .. math:: |A \cap B| / |A \cup B|
 
-    in the mean over the steps from the first that dropped a token, and over the pairs of decisions.
+    averaged over the steps from the first eviction on, and over the pairs of decisions.
 
     Args:
-      first: One layer's ``forgotten``.
-      second: The other's.
+      first: Eviction steps of one layer.
+      second: Those of the other.
       slots: Capacity k of both.
 
     Returns:
-      1 where they hold the same, 0 where nothing in common; NaN if the text is no longer than k.
+      1 for equal sets, 0 for disjoint ones; NaN if the text is no longer than k.
     """
     if first.shape[1] <= slots:
         return float("nan")
@@ -172,18 +173,18 @@ def overlap(
 
 @border(slots=COUNT)
 def overlaps(
-    forgotten: Sequence[Int[np.ndarray, "groups seq"]], slots: int
+    evicted_at: Sequence[Int[np.ndarray, "groups seq"]], slots: int
 ) -> Float[np.ndarray, "layers layers"]:
-    """How alike any two layers are in what they hold.
+    """Pairwise ``overlap`` of layers.
 
     Args:
-      forgotten: One entry a layer.
+      evicted_at: Eviction steps of each layer.
       slots: Capacity k of all.
 
     Returns:
       ``overlap`` for each pair of different layers, 1 on the diagonal.
     """
-    table = np.eye(len(forgotten))
-    for a, b in itertools.combinations(range(len(forgotten)), 2):
-        table[a, b] = table[b, a] = overlap(forgotten[a], forgotten[b], slots)
+    table = np.eye(len(evicted_at))
+    for a, b in itertools.combinations(range(len(evicted_at)), 2):
+        table[a, b] = table[b, a] = overlap(evicted_at[a], evicted_at[b], slots)
     return table

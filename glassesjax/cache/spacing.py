@@ -1,4 +1,4 @@
-"""Where rotary positions see the tokens that are kept, if not where they stood."""
+"""Position ids of retained tokens under rotary positions: compressed or consecutive."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -12,7 +12,7 @@ NEAR = 10  # gaps up to this one stay
 
 @border()
 def compress_gap(gap: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    r"""The gap between two neighbors that are kept, as the model is told it.
+    r"""Compressed gap between the positions of two neighboring retained tokens.
 
     .. math:: g \mapsto g \text{ if } g \le 10, \text{ else } \ln \ln g
 
@@ -32,21 +32,21 @@ def compress_gap(gap: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @border()
 def spaced(
-    position: Int[Array, " places"], spacing: Spacing, dtype: jnp.dtype
-) -> Float[Array, " places"]:
-    """Where each place stands after its gaps were changed, the oldest at zero.
+    position: Int[Array, " slots"], spacing: Spacing, dtype: jnp.dtype
+) -> Float[Array, " slots"]:
+    """Position ids of the cache slots after their gaps were changed, the oldest at zero.
 
     Source: arXiv 2401.06104v2, the extrapolation experiment (Figure 7).
-    Differs: the paper does not say where the query stands: here behind the newest token that is
-    kept, by its own gap, as it is one of the places.
+    Differs: the paper does not define the query's position: here it follows the newest retained
+    token by its own gap, as it is in one of the slots.
 
     Args:
-      position: Absolute positions, -1 for empty places, in any order.
+      position: Absolute positions, -1 for empty slots, in any order.
       spacing: ``compressed``, or ``consecutive`` for gaps of one.
       dtype: Of the result.
 
     Returns:
-      Positions that may be fractions; anything in empty places.
+      Positions that may be fractions; undefined in empty slots.
     """
     last = jnp.iinfo(position.dtype).max
     key = jnp.where(position == EMPTY, last, position)

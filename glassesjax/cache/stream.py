@@ -1,4 +1,4 @@
-"""Tokens to text as they come: whole characters only, and nothing that may begin a stop string."""
+"""Streaming detokenization: whole characters only, up to a stop string."""
 
 import codecs
 from collections.abc import Callable, Sequence
@@ -7,15 +7,15 @@ from glassesjax.errors import BadInput
 
 
 class TextStream:
-    """The text of one sequence, shown piece by piece.
+    """Incremental decoding of one sequence to text.
 
-    Pieces joined are the text up to the stop string that is complete first, however the tokens cut
-    it; of those that end together, the longest. Bytes that make no whole character wait for the
-    next token; those that never will become replacement characters.
+    The joined pieces are the text up to the stop string that is complete first, whatever the token
+    boundaries; of those that end together, the longest. Bytes of an incomplete character are
+    buffered until the next token; invalid ones become replacement characters.
 
     Args:
       token_bytes: The bytes of a token.
-      stops: Strings that end the text; they are not shown.
+      stops: Strings that end the text; they are not returned.
 
     Raises:
       BadInput: An empty stop string.
@@ -23,12 +23,12 @@ class TextStream:
 
     def __init__(self, token_bytes: Callable[[int], bytes], stops: Sequence[str] = ()) -> None:
         if not all(stops):
-            raise BadInput("Wanted stop strings of one character or more; found an empty one.")
+            raise BadInput("Expected non-empty stop strings, got an empty one: leave it out.")
         self._bytes, self._stops = token_bytes, tuple(stops)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""
+        self._pending = ""
         self.stopped = False
-        """Whether a stop string was met; nothing is shown after it."""
+        """Whether a stop string was reached; nothing is returned after it."""
 
     def push(self, token: int) -> tuple[str, str]:
         """Takes the next token.
@@ -37,35 +37,36 @@ class TextStream:
           token: Its number.
 
         Returns:
-          The characters that it completed, and what may be shown now.
+          The characters that it completed, and the text that is released.
         """
         text = self._decoder.decode(self._bytes(token))
         return text, self._show(text)
 
     def finish(self) -> tuple[str, str]:
-        """Says that no token follows.
+        """Flushes the buffers after the last token.
 
         Returns:
-          What the bytes that are left stand for, and what was held back.
+          The characters of the remaining bytes, and the text that is released.
         """
         text = self._decoder.decode(b"", final=True)
         shown = self._show(text)
-        rest, self._held = self._held, ""
+        rest, self._pending = self._pending, ""
         return text, shown if self.stopped else shown + rest
 
     def _show(self, text: str) -> str:
         if self.stopped:
             return ""
-        self._held += text
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        self.stopped = bool(found)
-        cut = min(found)[1] if found else len(self._held) - self._begun()
-        shown, self._held = self._held[:cut], "" if found else self._held[cut:]
+        self._pending += text
+        pending = self._pending
+        matches = [(at + len(stop), at) for stop in self._stops if (at := pending.find(stop)) >= 0]
+        self.stopped = bool(matches)
+        cut = min(matches)[1] if matches else len(pending) - self._begun()
+        shown, self._pending = pending[:cut], "" if matches else pending[cut:]
         return shown
 
     def _begun(self) -> int:
-        """The length of the longest end of the text that is the beginning of a stop string."""
+        """Length of the longest suffix of the pending text that is a prefix of a stop string."""
         longest = max((len(stop) - 1 for stop in self._stops), default=0)
-        sizes = range(min(longest, len(self._held)), 0, -1)
-        begins = lambda size: any(stop.startswith(self._held[-size:]) for stop in self._stops)
+        sizes = range(min(longest, len(self._pending)), 0, -1)
+        begins = lambda size: any(stop.startswith(self._pending[-size:]) for stop in self._stops)
         return next(filter(begins, sizes), 0)
