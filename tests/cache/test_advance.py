@@ -381,7 +381,7 @@ def test_full_without_room_is_not_a_number_and_a_text_too_long_is_refused():
     state, y, _ = advance(model, start(model.outer.config, rule, LENGTH), text(), rule)
     assert np.all(np.isfinite(y))
     assert np.all(np.isnan(advance(model, state, text(), rule)[1]))
-    with pytest.raises(BadInput, match="room for 1 more tokens; it has room for 0"):
+    with pytest.raises(BadInput, match="free slots for 1 tokens, got 0"):
         next(prefill(model, text(length=1), rule, state=state))
 
 
@@ -401,10 +401,10 @@ def test_what_does_not_go_together_is_refused():
         empty_state(config, rule, (4, 4, 4))
     with pytest.raises(BadInput, match="one token or more to read; found none"):
         advance(model, state, text(length=0), rule)
-    with pytest.raises(BadInput, match="slots or a state; found both"):
+    with pytest.raises(BadInput, match="slots or a state, got both"):
         next(prefill(model, text(), rule, state=state, slots=SLOTS))
     for tokens, chunk in ((text(length=0), 4), (text(), 0)):
-        with pytest.raises(BadInput, match=f"found {len(tokens)} and {chunk}"):
+        with pytest.raises(BadInput, match=f"got {len(tokens)} and {chunk}"):
             next(prefill(model, tokens, rule, slots=SLOTS, chunk=chunk))
 
 

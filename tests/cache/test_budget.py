@@ -100,7 +100,7 @@ def test_another_number_of_budgets_than_layers_is_refused_by_both():
 def test_more_tokens_than_the_context():
     config = DecoderConfig(vocab_size=7, max_length=32)
     check_context(config, TOVA, 32)
-    with pytest.raises(BadInput, match=r"at most 32 tokens, .*; found 33: use fewer\.$"):
+    with pytest.raises(BadInput, match=r"at most 32 tokens, .*, got 33: use fewer\.$"):
         check_context(config, TOVA, 33)
     with pytest.raises(BadInput, match=r"use fewer, or --spacing compressed\.$"):
         check_context(config, TOVA, 33, hint="--spacing compressed")

@@ -105,7 +105,7 @@ def test_a_try_is_the_last_token_of_its_own_prompt(decoder, tova):
         prompt = jnp.concatenate([TOKENS[: int(count)], token[None]])
         own = reading(decoder, "tova-head", prompt, chunk=LENGTH)  # filled up: compiled once
         assert apart(own.y[-1], y) <= ALLOWED * np.max(np.abs(y))
-    with pytest.raises(BadInput, match="after 1 to 16 tokens"):
+    with pytest.raises(BadInput, match="prefixes of 1 to 16 tokens"):
         probe(decoder, TOKENS, tried[:1], jnp.asarray([17], jnp.int32), tova.forgotten)
 
 

@@ -68,5 +68,5 @@ def test_the_text_does_not_depend_on_where_tokens_cut_it(text, stops, cuts):
 
 
 def test_an_empty_stop_string_is_refused():
-    with pytest.raises(BadInput, match="one character or more"):
+    with pytest.raises(BadInput, match="non-empty stop strings"):
         TextStream(lambda token: b"", [""])
