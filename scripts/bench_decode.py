@@ -199,7 +199,7 @@ def tabulated(settings: Settings) -> Iterator[Row]:
 def compared(settings: Settings) -> Iterator[Row]:
     """Agreement and speed of all sides, as they come."""
     if named_peers(settings) and settings.random and settings.dtype != "float32":
-        raise SystemExit(f"Wanted float32 beside the peers; found --dtype {settings.dtype}.")
+        raise SystemExit(f"Expected float32 beside the peers, got --dtype {settings.dtype}.")
     decoder = read_model(settings.random, settings.dtype)
     with contextlib.ExitStack() as stack:
         peers, versions = open_peers(decoder, settings, stack)

@@ -132,7 +132,7 @@ def longest(seq: int) -> int:
     for length in range(seq, 0, -1):
         if row_width(TASK, Glasses(), length) == seq:
             return length
-    raise SystemExit(f"Wanted a row length that a task of counting can have; found {seq}.")
+    raise SystemExit(f"Expected a row length that a task of counting can have, got {seq}.")
 
 
 def our_run(shape: Shape, seeds: int) -> tuple[Run, float]:
@@ -303,16 +303,16 @@ def refusal(settings: Settings) -> str:
     python, backend = settings.torch_python, jax.default_backend()
     for name in (*settings.shapes, settings.seeds_shape):
         if name not in SHAPES:
-            return f"Wanted shapes out of {', '.join(SHAPES)}; found {name!r}."
+            return f"Expected shapes out of {', '.join(SHAPES)}, got {name!r}."
     for name, least in (("rounds", 1), ("threads", 0)):
         if (found := getattr(settings, name)) < least:
-            return f"Wanted --{name} of {least} or more; found {found}."
+            return f"Expected --{name} of {least} or more, got {found}."
     if any(count < 1 for count in settings.seeds):
-        return f"Wanted --seeds of 1 or more; found {min(settings.seeds)}."
+        return f"Expected --seeds of 1 or more, got {min(settings.seeds)}."
     if python is not None and not os.access(python, os.X_OK):
-        return f"Wanted a Python with torch as --torch-python; {python} cannot be run."
+        return f"Expected a Python with torch as --torch-python; {python} cannot be run."
     if python is not None and backend not in ("cpu", "gpu"):
-        return f"Wanted no --torch-python on {backend}: torch is timed on a CPU or a GPU only."
+        return f"Expected no --torch-python on {backend}: torch is timed on a CPU or a GPU only."
     return ""
 
 

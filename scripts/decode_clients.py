@@ -86,7 +86,7 @@ class Peer:
 def their_config(config: DecoderConfig) -> dict[str, Any]:
     """Llama's settings under transformers' names."""
     if not (isinstance(config.positions, Rotary) and isinstance(config.norm, RMSNorm)):
-        raise SystemExit("Wanted a model of Llama's kind for the peers.")
+        raise SystemExit("Expected a model of Llama's kind for the peers.")
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.model_dim,
@@ -203,6 +203,6 @@ def _seconds(peer: Peer, job: dict[str, Any]) -> float:
     if slots is not None:
         least = min(slots, job["context"] + job["tokens"])  # a short text does not fill it
         if not least <= answer["held"] <= slots + 1:
-            wanted = f"Wanted a peer that holds {least} to {slots + 1} tokens"
-            raise SystemExit(f"{wanted}; found {answer['held']}: what was timed is another policy.")
+            wanted = f"Expected a peer that holds {least} to {slots + 1} tokens"
+            raise SystemExit(f"{wanted}, got {answer['held']}: what was timed is another policy.")
     return answer["seconds"]

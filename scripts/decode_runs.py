@@ -178,7 +178,7 @@ def plain_logits(
     kv_heads, rotary, norm = config.kv_heads, config.positions, config.norm
     plain = isinstance(config.temperature, ConstantTemperature)
     if not (isinstance(rotary, Rotary) and isinstance(norm, RMSNorm) and plain):
-        raise SystemExit("Wanted a model of Llama's kind for the simplest loop.")
+        raise SystemExit("Expected a model of Llama's kind for the simplest loop.")
     scaled = lambda x, gain: x / jnp.sqrt(jnp.mean(x * x) + norm.eps).astype(x.dtype) * gain
     turned = lambda x: rotate(x.reshape(1, -1, config.key_dim), now[None], rotary)[0]
 

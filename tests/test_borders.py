@@ -158,7 +158,7 @@ STATES = {
     "heads": (lambda: other(**OWN | {"num_kv_heads": 1}), "state whose key is"),
     "head_dim": (lambda: other(**OWN | {"head_dim": 2}), "state whose key is .*got .*2[)]"),
     "dtype": (lambda: empty_state(CONFIG, TOVA, 3, jnp.bfloat16), "key is float32.*got bfloat16"),
-    "policy": (lambda: empty_state(CONFIG, policy("h2o"), 3), "made for tova; found .*2 decis"),
+    "policy": (lambda: empty_state(CONFIG, policy("h2o"), 3), "made for tova, got .*2 decis"),
     "slots": (
         lambda: jax.tree.map(lambda x: x[..., :2] if x.ndim == 2 else x, other(**OWN)),
         "state whose key is",
@@ -365,7 +365,7 @@ def begin_and_learn(steps):
 @pytest.mark.parametrize("kind", CALLS)
 def test_a_call_that_means_nothing(kind):
     call, text = CALLS[kind]
-    with pytest.raises(ValueError, match=f"^Expected .*{text}" if text else "one a layer; found 3"):
+    with pytest.raises(ValueError, match=f"^Expected .*{text}" if text else "one a layer, got 3"):
         call()
 
 

@@ -89,7 +89,7 @@ def advance(
         few slots for it, or the policy's score is not one number a place.
     """
     if not len(tokens):
-        raise BadInput("Wanted one token or more to read; found none.")
+        raise BadInput("Expected one token or more to read, got none.")
     _check_tokens(tokens, length, model.outer.config.vocab_size)
     _check(model.outer.config, policy, model.outer.plan, mode)
     check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan.dtype)
@@ -159,12 +159,14 @@ def _logits(outer: Decoder, y: Array) -> Array:
 
 def _check(config: DecoderConfig, policy: Policy, plan: RoundingPlan, mode: Mode) -> None:
     if not plan.row_wise:
-        found = f"found {plan.name}, with one scale for all tokens"
-        raise BadInput(f"Wanted a plan that rounds each token by itself; {found}.")
+        found = f"got {plan.name}, with one scale for all tokens"
+        raise BadInput(f"Expected a plan that rounds each token by itself; {found}.")
     if policy.spacing != "true":
         if not isinstance(config.positions, Rotary):
             found = type(config.positions).__name__
-            raise BadInput(f"Wanted rotary positions for spacing {policy.spacing}; found {found}.")
+            raise BadInput(f"Expected rotary positions for spacing {policy.spacing}, got {found}.")
         if mode != "exact":
-            wanted = f"Wanted mode exact for spacing {policy.spacing}, which moves with each token"
-            raise BadInput(f"{wanted}; found {mode}.")
+            wanted = (
+                f"Expected mode exact for spacing {policy.spacing}, which moves with each token"
+            )
+            raise BadInput(f"{wanted}, got {mode}.")

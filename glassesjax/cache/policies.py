@@ -157,8 +157,8 @@ class Policy:
         if slots >= max(least, 1):
             return
         kept = f"{self.sinks} first and {self.protected(slots)} newest tokens"
-        wanted = f"Wanted at least {least} slots for {self}, which always keeps {kept}"
-        raise BadInput(f"{wanted}; found {slots}: use more slots or protect fewer.")
+        wanted = f"Expected at least {least} slots for {self}, which always keeps {kept}"
+        raise BadInput(f"{wanted}, got {slots}: use more slots or protect fewer.")
 
     def __str__(self) -> str:
         """As ``policy`` reads it, if its name is in ``POLICIES``: the one name that rows have.

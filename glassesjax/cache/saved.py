@@ -168,7 +168,7 @@ def _require_model(path: Path, config: DecoderConfig, header: Mapping[str, Any])
 def _require_same(path: Path, name: str, wanted: object, stored: object) -> None:
     if wanted != stored:
         name = name.replace("_", " ")
-        expected = f"Wanted a state with {name} {_shown(wanted)}; {path} has {_shown(stored)}"
+        expected = f"Expected a state with {name} {_shown(wanted)}; {path} has {_shown(stored)}"
         raise BadInput(f"{expected}: use another file, or what made this one.")
 
 
@@ -215,7 +215,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _broken(path: Path, why: str) -> BadInput:
-    return BadInput(f"Wanted a whole saved state; {path} is cut or foreign ({why:.80}).")
+    return BadInput(f"Expected a whole saved state; {path} is cut or foreign ({why:.80}).")
 
 
 def _state(

@@ -73,8 +73,8 @@ def budgets_of(
     count = config.num_layers
     budgets = (slots,) * count if isinstance(slots, int | np.integer) else tuple(slots)
     if len(budgets) != count:
-        wanted = f"Wanted one number of slots, or {count}, one a layer"
-        raise BadInput(f"{wanted}; found {len(budgets)}.")
+        wanted = f"Expected one number of slots, or {count}, one a layer"
+        raise BadInput(f"{wanted}, got {len(budgets)}.")
     return tuple(map(operator.index, budgets))
 
 
@@ -89,7 +89,7 @@ def check_order(config: DecoderConfig) -> None:
     """
     if not config.mask.causal:
         found = type(config.mask).__name__
-        raise BadInput(f"Wanted a causal or a window mask, to read token by token; found {found}.")
+        raise BadInput(f"Expected a causal or a window mask, to read token by token, got {found}.")
 
 
 @border()
@@ -155,7 +155,7 @@ def check_state(
     groups = config.kv_heads if policy.head_wise else 1
     if len(state.layers[0].position) != groups:
         found = f"{len(state.layers[0].position)} decisions a layer, not {groups}"
-        raise BadInput(f"Wanted a state made for {policy}; found one with {found}.")
+        raise BadInput(f"Expected a state made for {policy}, got one with {found}.")
     slots = tuple(cache.slots for cache in state.layers)
     made = _shapes(config, policy, slots, dtype, jnp.result_type(float))
     for cache, wanted in zip(state.layers, made, strict=True):

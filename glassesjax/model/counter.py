@@ -146,13 +146,13 @@ def counter(most: int, *, reading: Reading = "share", dtype: DTypeLike = jnp.flo
 def _check(most: int, reading: Reading, dtype: DTypeLike) -> None:
     name = jnp.dtype(dtype).name
     if name not in ("float32", "float64"):
-        raise BadInput(f"Wanted a counter in float32 or float64; found {name}: round by a plan.")
+        raise BadInput(f"Expected a counter in float32 or float64, got {name}: round by a plan.")
     if name == "float64" and not jax.config.read("jax_enable_x64"):
-        raise BadInput("Wanted a counter in float64; found 64-bit types off: jax_enable_x64.")
+        raise BadInput("Expected a counter in float64, got 64-bit types off: jax_enable_x64.")
     largest = largest_counter(reading, dtype)
     if not 1 <= most <= largest:
-        wanted = f"Wanted a largest count from 1 to {largest}, which {name} tells apart"
-        raise BadInput(f"{wanted} by {reading}; found {most}.")
+        wanted = f"Expected a largest count from 1 to {largest}, which {name} tells apart"
+        raise BadInput(f"{wanted} by {reading}, got {most}.")
 
 
 def _embedding(most: int, reading: Reading) -> np.ndarray:

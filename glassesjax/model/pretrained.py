@@ -209,7 +209,7 @@ def smollm2_file() -> Path:
     for folder in (found.submodule_search_locations if found else None) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
-    raise BadInput(f"Wanted the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")
+    raise BadInput(f"Expected the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")
 
 
 @border()

@@ -158,7 +158,7 @@ def _safetensors() -> Any:  # noqa: ANN401
     try:
         import safetensors.numpy
     except ImportError as error:
-        wanted = "Wanted the safetensors package for trained models; it is not here"
+        wanted = "Expected the safetensors package for trained models; it is not here"
         raise BadInput(f"{wanted}: pip install 'glassesjax[models]'.") from error
     return safetensors.numpy
 

@@ -45,7 +45,7 @@ def tempered(
     match temperature:
         case ScalableSoftmax():
             if sharpness is None:
-                raise BadInput("Wanted scalable softmax's s of each head; found none: pass it.")
+                raise BadInput("Expected scalable softmax's s of each head, got none: pass it.")
             return logits * length_factors(sharpness, seen, logits.dtype)
         case AdaptiveTemperature():
             return logits * entropy_factors(logits, seen)

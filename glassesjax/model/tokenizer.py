@@ -48,8 +48,8 @@ class SymbolTokenizer:
         number = {symbol: index for index, symbol in enumerate(self.symbols)}
         unknown = sorted(set(symbols) - number.keys())
         if unknown:
-            wanted = f"Wanted symbols out of {' '.join(self.symbols)}"
-            raise BadInput(f"{wanted}; found {unknown[0]!r}.")
+            wanted = f"Expected symbols out of {' '.join(self.symbols)}"
+            raise BadInput(f"{wanted}, got {unknown[0]!r}.")
         return tuple(number[symbol] for symbol in symbols)
 
     def token_bytes(self, token: int) -> bytes:
@@ -213,7 +213,9 @@ class ByteLevelTokenizer:
             other tokens: runs of such symbols are then no runs of tokens.
         """
         if BOS in symbols and self.bos is None:
-            raise BadInput("Wanted a model with a beginning-of-sequence token; this one has none.")
+            raise BadInput(
+                "Expected a model with a beginning-of-sequence token; this one has none."
+            )
         number = {symbol: self._symbol(symbol) for symbol in set(symbols)}
         tokens = tuple(number[symbol] for symbol in symbols)
         text = "".join(symbol for symbol in symbols if symbol != BOS)
@@ -221,7 +223,7 @@ class ByteLevelTokenizer:
         read = self.engine.encode(text, add_special_tokens=False).ids
         if read != written:
             found = f"this tokenizer reads {text[:20]!r} as {len(read)} tokens, not {len(written)}"
-            raise BadInput(f"Wanted a tokenizer that keeps digits and commas apart; {found}.")
+            raise BadInput(f"Expected a tokenizer that keeps digits and commas apart; {found}.")
         return tokens
 
     def token_text(self, token: int) -> str:
@@ -267,7 +269,7 @@ class ByteLevelTokenizer:
             return self.bos
         tokens = self.engine.encode(symbol, add_special_tokens=False).ids
         if len(tokens) != 1:
-            raise BadInput(f"Wanted {symbol!r} to be one token of this model, not {len(tokens)}.")
+            raise BadInput(f"Expected {symbol!r} to be one token of this model, not {len(tokens)}.")
         return tokens[0]
 
 

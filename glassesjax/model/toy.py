@@ -72,8 +72,8 @@ def toy_config(positions: str) -> DecoderConfig:
       BadInput: No such positions.
     """
     if positions not in TOY_POSITIONS:
-        wanted = f"Wanted positions out of {', '.join(TOY_POSITIONS)}"
-        raise BadInput(f"{wanted}; found {positions!r}.")
+        wanted = f"Expected positions out of {', '.join(TOY_POSITIONS)}"
+        raise BadInput(f"{wanted}, got {positions!r}.")
     return DecoderConfig(
         vocab_size=len(SYMBOLS),
         num_layers=3,

@@ -44,12 +44,14 @@ def named_plan(text: str) -> RoundingPlan:
     except BadInput:
         raise
     except ValueError as error:
-        raise BadInput(f"Wanted FORMAT, FORMAT@SITE or native-FORMAT; {text!r}: {error}") from None
+        raise BadInput(
+            f"Expected FORMAT, FORMAT@SITE or native-FORMAT; {text!r}: {error}"
+        ) from None
 
 
 def _sites(text: str) -> tuple[Site, ...]:
     words = text.split("+")
     for word in words:
         if word not in GROUPS:
-            raise BadInput(f"Wanted rounding sites out of {', '.join(GROUPS)}; found {word!r}.")
+            raise BadInput(f"Expected rounding sites out of {', '.join(GROUPS)}, got {word!r}.")
     return tuple(site for word in words for site in GROUPS[word])

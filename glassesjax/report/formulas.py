@@ -33,7 +33,7 @@ def prose(text: str) -> Markup:
     """
     parts = text.split("$")
     if len(parts) % 2 == 0:
-        raise ValueError(f"Wanted dollars in pairs; found {text!r}: close the formula.")
+        raise ValueError(f"Expected dollars in pairs, got {text!r}: close the formula.")
     pieces = [
         _mathml(part, block=False) if inside % 2 else escape(part)
         for inside, part in enumerate(parts)
@@ -45,7 +45,7 @@ def _mathml(tex: str, *, block: bool) -> Markup:
     try:
         lines = tex2mathml(re.sub(r"\\dots(?![a-z])", r"\\ldots", tex), as_block=block)
     except (MathError, AttributeError, IndexError, TypeError) as error:  # what its parser raises
-        wanted = "Wanted LaTeX that renders as MathML"
-        raise ValueError(f"{wanted}; found {tex!r} ({error}): simplify it.") from error
+        wanted = "Expected LaTeX that renders as MathML"
+        raise ValueError(f"{wanted}, got {tex!r} ({error}): simplify it.") from error
     lines = lines.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")  # HTML needs none
     return Markup(re.sub(r">\s+<", "><", lines))

@@ -115,7 +115,7 @@ def passages(
     """
     known = next((name for name in TASKS if name == task), None)
     if known is None:
-        raise BadInput(f"Wanted a task out of {', '.join(TASKS)}; found {task!r}.")
+        raise BadInput(f"Expected a task out of {', '.join(TASKS)}, got {task!r}.")
     pool = _Pool(task, verses, (hint, words), count, length)
     for index in range(number):
         draw = random.Random(f"{seed} {task} {length} {index}")

@@ -179,9 +179,9 @@ def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
     check_choice("reading", reading, get_args(Reading))
     if fmt.mantissa_bits > MOST_BITS:
         wanted = (
-            f"Wanted a format of at most {MOST_BITS} mantissa bits, to search for its first pair"
+            f"Expected a format of at most {MOST_BITS} mantissa bits, to search for its first pair"
         )
-        raise BadInput(f"{wanted}; found {fmt.name} with {fmt.mantissa_bits}.")
+        raise BadInput(f"{wanted}, got {fmt.name} with {fmt.mantissa_bits}.")
     total = lambda count: stored_total(count, fmt, reading)
     count = wrong = _none_before(fmt, reading)
     while total(count) != total(count + 1):

@@ -51,7 +51,7 @@ def attention_statistics(
       ValueError: No token.
     """
     if len(tokens) < 1:
-        raise ValueError("Wanted one token or more, got none.")
+        raise ValueError("Expected one token or more, got none.")
     resid = residuals(decoder, tokens).resid[:-1]
 
     def layer(arrays: tuple[Block, Array]) -> AttentionStatistics:

@@ -110,7 +110,7 @@ def _check(config: DecoderConfig, length: int, norm: Norm) -> None:
         ),
     ):
         if not holds:
-            raise ValueError(f"Wanted {wanted}, got {found}.")
+            raise ValueError(f"Expected {wanted}, got {found}.")
 
 
 def _layer(

@@ -145,10 +145,10 @@ def last_representations(
     """
     if not decoder.config.mask.causal:
         found = type(decoder.config.mask).__name__
-        raise ValueError(f"Wanted a causal or window mask for the prefix identity, got {found}.")
+        raise ValueError(f"Expected a causal or window mask for the prefix identity, got {found}.")
     if not decoder.plan.row_wise:
         got = decoder.plan.name
-        raise ValueError(f"Wanted a plan with a scale for each row at most, got {got}.")
+        raise ValueError(f"Expected a plan with a scale for each row at most, got {got}.")
     check_prompts(prompts)
     for prompt in prompts:
         checked_tokens(prompt, decoder.config.vocab_size)

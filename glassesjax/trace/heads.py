@@ -25,7 +25,7 @@ from glassesjax.model.tiling import TILING
 from glassesjax.precision import RoundingPlan, Site
 
 ADAPTIVE_UNBOUNDED = (
-    "Wanted a decoder of constant temperature or scalable softmax; found AdaptiveTemperature: "
+    "Expected a decoder of constant temperature or scalable softmax, got AdaptiveTemperature: "
     "no bound is known where a row's entropy scales its logits."
 )
 

@@ -97,9 +97,9 @@ def exact_influence(
     count = decoder.config.num_layers
     rows = tuple(range(count + 1)) if layers is None else layers
     if not rows or min(rows) < 0 or max(rows) > count:
-        raise ValueError(f"Wanted layers between 0 and {count}, at least one; got {rows}.")
+        raise ValueError(f"Expected layers between 0 and {count}, at least one; got {rows}.")
     if any(not 0 <= row <= count for row in spectral):
-        raise ValueError(f"Wanted spectral layers between 0 and {count}; got {spectral}.")
+        raise ValueError(f"Expected spectral layers between 0 and {count}; got {spectral}.")
     start = _checked(decoder, start)
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
     return _exact(

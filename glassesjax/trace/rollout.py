@@ -101,9 +101,9 @@ def check_past(config: DecoderConfig, length: int) -> None:
       ValueError: No token, or rows that see later tokens.
     """
     if length < 1:
-        raise ValueError("Wanted one token or more, got none.")
+        raise ValueError("Expected one token or more, got none.")
     if not config.mask.causal:
-        wanted = "Wanted a decoder whose rows see no later token (Causal or Window)"
+        wanted = "Expected a decoder whose rows see no later token (Causal or Window)"
         raise ValueError(f"{wanted}, got {config.mask}: its paths to the last token have no order.")
 
 
@@ -181,7 +181,7 @@ def rollout(
     """
     run = _run(decoder, tokens, until, at)
     if shares is not None and len(shares) != decoder.config.num_layers:
-        raise ValueError(f"Wanted {decoder.config.num_layers} shares, got {len(shares)}.")
+        raise ValueError(f"Expected {decoder.config.num_layers} shares, got {len(shares)}.")
     shares = run.shares if shares is None else shares.astype(run.plan.carrier_dtype)
 
     def multiply(row: Array, layer: tuple[Block, Array, Array, Array | None]) -> Array:
@@ -343,4 +343,4 @@ def printed_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) -> 
 def _check_sigma(sigma: Array | None, config: DecoderConfig, length: int) -> None:
     wanted = (config.num_layers, length)
     if sigma is not None and sigma.shape != wanted:
-        raise ValueError(f"Wanted sigma of shape {wanted}, got {sigma.shape}.")
+        raise ValueError(f"Expected sigma of shape {wanted}, got {sigma.shape}.")

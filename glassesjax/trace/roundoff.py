@@ -75,7 +75,7 @@ def _check(config: DecoderConfig) -> None:
         and not (config.bias or config.qkv_bias)
     )
     if not counted:
-        raise ValueError(f"Wanted a plain decoder without positions; found {config}.")
+        raise ValueError(f"Expected a plain decoder without positions, got {config}.")
 
 
 def _slope(decoder: Decoder, resid: Array, layout: Layout, start: int, at: Array) -> Array:

@@ -138,13 +138,15 @@ def load(path: Path, like: Learner) -> Learner:
     wanted = _flat(like)
     found = _read(path)
     if set(found) != set(wanted):
-        raise BadInput(f"Wanted a checkpoint of these settings; {path} holds other weights.")
+        raise BadInput(f"Expected a checkpoint of these settings; {path} holds other weights.")
     for name, leaf in wanted.items():
         here = found[name]
         if here.shape != leaf.shape or here.dtype != leaf.dtype:
             shapes = f"{name} has {here.dtype}{list(here.shape)}"
             expected = f"{leaf.dtype}{list(leaf.shape)}"
-            raise BadInput(f"Wanted a checkpoint of these settings, {expected}; {shapes}: {path}.")
+            raise BadInput(
+                f"Expected a checkpoint of these settings, {expected}; {shapes}: {path}."
+            )
     saved, named = _about(path)["prng_impl"], draws.implementation(like.key)
     if saved != named:
         expected = f"Expected a checkpoint whose keys are of {named}"

@@ -72,8 +72,8 @@ def evaluate(
     check_hidden(decoder.config, glasses)
     mix = length if isinstance(length, LengthMix) else LengthMix(low=length, high=length)
     if not task.least <= mix.low <= mix.high <= size:
-        wanted = f"Wanted lengths from {task.least} to {size} for {task.name}"
-        raise BadInput(f"{wanted}; found {mix.low} to {mix.high}.")
+        wanted = f"Expected lengths from {task.least} to {size} for {task.name}"
+        raise BadInput(f"{wanted}, got {mix.low} to {mix.high}.")
     lengths, examples = draws.split(key)
     drawn = draws.over(mix.draw, key)(draws.split(lengths, count))
     return _evaluate(decoder, task, glasses, examples, drawn, size=size)

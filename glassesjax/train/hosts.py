@@ -83,11 +83,11 @@ def connect(
         )
         _within(meeting, "connect", join)
     except (ValueError, TypeError) as error:  # neither told nor found
-        wanted = f"Wanted a cluster that JAX knows, or {', '.join(NAMES)}"
-        raise BadInput(f"{wanted}; found {_told(known)}: set all three.") from error
+        wanted = f"Expected a cluster that JAX knows, or {', '.join(NAMES)}"
+        raise BadInput(f"{wanted}, got {_told(known)}: set all three.") from error
     except RuntimeError as error:
         said = str(error).splitlines()[0]
-        raise BadInput(f"Wanted to join the other processes; JAX says: {said}") from error
+        raise BadInput(f"Expected to join the other processes; JAX says: {said}") from error
 
 
 def is_writer() -> bool:
@@ -364,20 +364,20 @@ def _number(name: str, told: int | None) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise BadInput(f"Wanted a whole number for {name}; found {text!r}.") from None
+        raise BadInput(f"Expected a whole number for {name}, got {text!r}.") from None
 
 
 def _check(coordinator: str | None, count: int | None, index: int | None) -> None:
     if coordinator is not None:
         host, _, port = coordinator.rpartition(":")
         if not host or not (port.isascii() and port.isdigit()):
-            raise BadInput(f"Wanted a coordinator as host:port; found {coordinator!r}.")
+            raise BadInput(f"Expected a coordinator as host:port, got {coordinator!r}.")
         if not 0 < int(port) < PORTS:
-            raise BadInput(f"Wanted a port from 1 to {PORTS - 1}; found {coordinator!r}.")
+            raise BadInput(f"Expected a port from 1 to {PORTS - 1}, got {coordinator!r}.")
     if count is not None and count < 1:
-        raise BadInput(f"Wanted 1 process or more; found {count}.")
+        raise BadInput(f"Expected 1 process or more, got {count}.")
     if count is not None and index is not None and not 0 <= index < count:
-        raise BadInput(f"Wanted an index from 0 to {count - 1} of {count}; found {index}.")
+        raise BadInput(f"Expected an index from 0 to {count - 1} of {count}, got {index}.")
 
 
 def _check_port(coordinator: str) -> None:
@@ -388,7 +388,7 @@ def _check_port(coordinator: str) -> None:
         try:
             here.bind(("", port))
         except OSError as error:
-            wanted = f"Wanted a free port for {coordinator}"
+            wanted = f"Expected a free port for {coordinator}"
             raise BadInput(f"{wanted}; {port}: {error.strerror}: choose another.") from error
 
 

@@ -39,12 +39,12 @@ def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
     sizes, devices = (seed, data, model), jax.devices()
     found, wanted = f"{seed} x {data} x {model}", math.prod(sizes)
     if min(sizes) < 1:
-        raise BadInput(f"Wanted a mesh of 1 or more along each axis; found {found}.")
+        raise BadInput(f"Expected a mesh of 1 or more along each axis, got {found}.")
     if wanted > len(devices):
-        raise BadInput(f"Wanted a mesh of at most {len(devices)} devices; found {found}: use less.")
+        raise BadInput(f"Expected a mesh of at most {len(devices)} devices, got {found}: use less.")
     if jax.process_count() > 1 and wanted < len(devices):
         every = f"all {len(devices)} devices of {jax.process_count()} processes"
-        raise BadInput(f"Wanted a mesh of {every}; found {found}.")
+        raise BadInput(f"Expected a mesh of {every}, got {found}.")
     # Auto: the compiler divides what is not told; no sharding stands in the types of arrays.
     return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * 3, devices=devices[:wanted])
 

@@ -47,11 +47,11 @@ class Recipe:
     def __post_init__(self) -> None:
         check_fields(self, "Recipe", weight_decay=NON_NEGATIVE, clip=POSITIVE)
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
-            wanted = "Wanted a batch of 1 or more that its parts divide"
-            raise BadInput(f"{wanted}; found {self.batch} in {self.parts} parts.")
+            wanted = "Expected a batch of 1 or more that its parts divide"
+            raise BadInput(f"{wanted}, got {self.batch} in {self.parts} parts.")
         if not 0 <= self.warmup < self.steps:
-            wanted = "Wanted fewer steps of warmup than steps"
-            raise BadInput(f"{wanted}; found {self.warmup} of {self.steps}.")
+            wanted = "Expected fewer steps of warmup than steps"
+            raise BadInput(f"{wanted}, got {self.warmup} of {self.steps}.")
 
     def climbed(self, steps: Int[NumPyArray, " steps"]) -> Float[NumPyArray, " steps"]:
         """The learning rate of some steps, as a share of the largest.
@@ -84,11 +84,11 @@ def check_mesh(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:
       BadInput: It does not divide the seeds, or the parts of a batch.
     """
     if seeds % ways["seed"]:
-        raise BadInput(f"Wanted seeds in {ways['seed']} equal groups of the mesh; found {seeds}.")
+        raise BadInput(f"Expected seeds in {ways['seed']} equal groups of the mesh, got {seeds}.")
     rows, groups = recipe.batch // recipe.parts, math.prod(ways[axis] for axis in ROWS)
     if rows % groups:
-        wanted = f"Wanted each part of a batch in {groups} equal groups of the mesh"
-        raise BadInput(f"{wanted}; found {rows} examples.")
+        wanted = f"Expected each part of a batch in {groups} equal groups of the mesh"
+        raise BadInput(f"{wanted}, got {rows} examples.")
 
 
 def sees_later(config: DecoderConfig) -> bool:
@@ -114,5 +114,5 @@ def check_hidden(config: DecoderConfig, glasses: Glasses) -> None:
       BadInput: The answer follows steps, and the decoder would see them.
     """
     if sees_later(config) and glasses.steps:
-        wanted = "Wanted a causal mask for steps, each of which is said given those before"
-        raise BadInput(f"{wanted}; found {type(config.mask).__name__}.")
+        wanted = "Expected a causal mask for steps, each of which is said given those before"
+        raise BadInput(f"{wanted}, got {type(config.mask).__name__}.")

@@ -63,8 +63,8 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
     check_hidden(config, recipe.glasses)
     wanted = len(recipe.task.symbols)
     if config.vocab_size < wanted:
-        found = f"found {config.vocab_size}"
-        raise BadInput(f"Wanted {wanted} tokens or more for {recipe.task.name}; {found}.")
+        found = f"got {config.vocab_size}"
+        raise BadInput(f"Expected {wanted} tokens or more for {recipe.task.name}; {found}.")
     weights, data = draws.split(draws.root_key(seed))
     decoder = Decoder(config, key=weights)
     return Learner(

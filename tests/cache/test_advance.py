@@ -372,7 +372,7 @@ def test_a_plan_rounds_in_the_cache_as_it_does_in_the_decoder():
 def test_a_plan_with_one_scale_for_all_tokens_is_refused():
     plan = RoundingPlan(residual=INT8, mode="simulated", carrier=F64)
     model, rule = unroll(drawn(CONFIGS["half"], seed=1).at(plan)), policy("tova")
-    with pytest.raises(BadInput, match=r"rounds each token by itself; found .*one scale"):
+    with pytest.raises(BadInput, match=r"rounds each token by itself, got .*one scale"):
         advance(model, start(model.outer.config, rule), text(), rule)
 
 
@@ -388,18 +388,18 @@ def test_full_without_room_is_not_a_number_and_a_text_too_long_is_refused():
 def test_what_does_not_go_together_is_refused():
     model, rule = model_of("half"), policy("tova")
     config, state = model.outer.config, start(model.outer.config, rule)
-    with pytest.raises(BadInput, match="made for tova-head; found one with 1 decisions"):
+    with pytest.raises(BadInput, match="made for tova-head, got one with 1 decisions"):
         advance(model, state, text(), policy("tova-head"))
     moved = dataclasses.replace(rule, spacing="compressed")
-    with pytest.raises(BadInput, match=r"mode exact for spacing compressed.*found cut"):
+    with pytest.raises(BadInput, match=r"mode exact for spacing compressed.*got cut"):
         advance(model, state, text(), moved, mode="cut")
-    with pytest.raises(BadInput, match="rotary positions for spacing compressed; found Alibi"):
+    with pytest.raises(BadInput, match="rotary positions for spacing compressed, got Alibi"):
         advance(model_of("alibi"), start(CONFIGS["alibi"], rule), text(), moved)
     with pytest.raises(BadInput, match=r"at least 6 slots for window[+]5"):
         advance(model, state, text(), policy("window+5"))
-    with pytest.raises(BadInput, match="one number of slots, or 2, one a layer; found 3"):
+    with pytest.raises(BadInput, match="one number of slots, or 2, one a layer, got 3"):
         empty_state(config, rule, (4, 4, 4))
-    with pytest.raises(BadInput, match="one token or more to read; found none"):
+    with pytest.raises(BadInput, match="one token or more to read, got none"):
         advance(model, state, text(length=0), rule)
     with pytest.raises(BadInput, match="slots or a state, got both"):
         next(prefill(model, text(), rule, state=state, slots=SLOTS))

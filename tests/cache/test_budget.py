@@ -79,7 +79,7 @@ def test_a_budget_that_is_none_of_the_three(budget):
 
 @pytest.mark.parametrize("budget", ["0", "0.001%", "100B"])
 def test_too_little_for_the_policy(budget):
-    with pytest.raises(BadInput, match=r"at least 1 slots for tova.*found 0"):
+    with pytest.raises(BadInput, match=r"at least 1 slots for tova.*got 0"):
         slots_of(budget)
 
 
@@ -93,7 +93,7 @@ def test_numbers_of_numpy_are_numbers_of_slots():
 
 def test_another_number_of_budgets_than_layers_is_refused_by_both():
     for count in (empty_state, state_bytes):
-        with pytest.raises(BadInput, match="one number of slots, or 2, one a layer; found 3"):
+        with pytest.raises(BadInput, match="one number of slots, or 2, one a layer, got 3"):
             count(CONFIG, TOVA, (4, 4, 4), NARROW)
 
 

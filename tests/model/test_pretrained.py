@@ -217,9 +217,9 @@ def test_the_toy_opens_with_every_encoding(positions):
 
 
 def test_the_toy_refuses_unknown_positions_and_symbols():
-    with pytest.raises(BadInput, match="found 'nope'"):
+    with pytest.raises(BadInput, match="got 'nope'"):
         open_model("toy", positions="nope")
-    with pytest.raises(BadInput, match="found 'x'"):
+    with pytest.raises(BadInput, match="got 'x'"):
         open_model("toy").tokenizer.encode_symbols(("x",))
 
 

@@ -49,10 +49,10 @@ def test_the_arithmetic_between_is_float32_and_passes_are_all_but_weights():
         ("bf16@weights+", "found ''"),
         ("native-bf16@weights", "native-bf16"),
         ("native-e4m3fn", "Native arithmetic"),
-        ("native-", "Wanted FORMAT"),
+        ("native-", "Expected FORMAT"),
         ("native-f64", "f32 must contain each format, got f64"),
         ("f64", "must contain"),
-        ("", "Wanted FORMAT"),
+        ("", "Expected FORMAT"),
     ],
 )
 def test_what_is_no_name_is_one_line(text, said):

@@ -118,5 +118,5 @@ def test_a_peer_that_holds_its_slots_is_timed(held):
 
 @pytest.mark.parametrize("held", [7, 10, 36])
 def test_a_peer_that_holds_another_number_is_not(held):
-    with pytest.raises(SystemExit, match=f"found {held}"):
+    with pytest.raises(SystemExit, match=f"got {held}"):
         peer_run(Echo(held=held), 32, 1, 4, 8)()

@@ -31,7 +31,7 @@ def test_longest_by_hand(seq, length):
 
 
 def test_no_length_has_a_row_of_fourteen():
-    with pytest.raises(SystemExit, match="found 14"):
+    with pytest.raises(SystemExit, match="got 14"):
         bench.longest(14)
 
 
@@ -103,7 +103,7 @@ def test_share_of_peak(monkeypatch):
     [
         ({"shapes": ("width 65",)}, "found 'width 65'"),
         ({"seeds_shape": "large"}, "found 'large'"),
-        ({"rounds": 0}, "--rounds of 1 or more; found 0"),
+        ({"rounds": 0}, "--rounds of 1 or more, got 0"),
         ({"threads": -1}, "--threads of 0 or more"),
         ({"seeds": (8, 0)}, "--seeds of 1 or more"),
         ({"torch_python": Path("no/such/python")}, "no/such/python cannot be run"),

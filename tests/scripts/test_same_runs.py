@@ -134,7 +134,7 @@ def test_two_sides_that_fail_alike_are_not_equal(tmp_path, name, status, found):
 
 
 def test_words_of_a_refusal_may_change(tmp_path):
-    for side, text in (("before", "Wanted x; found y."), ("after", "Expected x, got y: choose.")):
+    for side, text in (("before", "Expected x, got y."), ("after", "Expected x, got y: choose.")):
         (tmp_path / side).mkdir()
         record = RECORD | {"stdout": [], "stderr": [text], "status": 2}
         (tmp_path / side / "refused-value.json").write_text(json.dumps(record))

@@ -212,7 +212,7 @@ def test_float32_is_predicted_though_no_run_is_that_long():
 
 
 def test_a_search_that_would_not_end_is_refused():
-    with pytest.raises(BadInput, match=r"at most 24 mantissa bits, .* found f64 with 52"):
+    with pytest.raises(BadInput, match=r"at most 24 mantissa bits, .* got f64 with 52"):
         failing_length(F64, "share")
 
 

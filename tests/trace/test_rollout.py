@@ -83,7 +83,7 @@ def test_given_shares_of_zero_and_one(key):
     np.testing.assert_allclose(alone.profile[0], (weights[1] @ weights[0])[-1], **CLOSE)
     plain = TRACE.rollout(decoder, TOKENS, shares=jnp.ones(LAYERS))  # as a user may call it
     np.testing.assert_allclose(plain.profile, alone.profile, **CLOSE)
-    with pytest.raises(ValueError, match="Wanted 2 shares, got 3"):
+    with pytest.raises(ValueError, match="Expected 2 shares, got 3"):
         rollout(decoder, TOKENS, shares=jnp.ones(3))
 
 

@@ -175,7 +175,7 @@ def test_two_tokens_of_width_one_by_hand(sharpness, monkeypatch):
 
 def test_adaptive_temperature_has_no_bound_and_says_so():
     decoder = decoder_of(AdaptiveTemperature(), num_layers=1)
-    with pytest.raises(BadInput, match="found AdaptiveTemperature: no bound is known"):
+    with pytest.raises(BadInput, match="got AdaptiveTemperature: no bound is known"):
         block_stack(decoder, TOKENS)
     block = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight)[0]), decoder.blocks)
     heads = jax.jit(lambda: layer_heads(block, decoder.enter(TOKENS)))()

@@ -112,5 +112,5 @@ def test_one_compilation_serves_all_lengths(key):
 
 @pytest.mark.parametrize(("name", "length"), [("copy_zero", 1), ("copy_last", SIZE + 1)])
 def test_lengths_that_mean_nothing_are_refused(name, length, key):
-    with pytest.raises(BadInput, match=f"to {SIZE} for {name}; found {length}"):
+    with pytest.raises(BadInput, match=f"to {SIZE} for {name}, got {length}"):
         evaluate(decoder_for(name), named_task(name), PLAIN, key, length, size=SIZE, count=4)

@@ -229,25 +229,25 @@ def test_bad_input(monkeypatch):
 
     with monkeypatch.context() as unused:
         unused.setattr(jax.distributed, "initialize", undefined)
-        with pytest.raises(BadInput, match="found neither: set all three"):
+        with pytest.raises(BadInput, match="got neither: set all three"):
             hosts.connect()
         with pytest.raises(BadInput, match="JAX_NUM_PROCESSES=2: set all three"):
             hosts.connect(count=2)
-    with pytest.raises(BadInput, match="host:port; found 'here'"):
+    with pytest.raises(BadInput, match="host:port, got 'here'"):
         hosts.connect("here", 2, 0)
     for nowhere in (":1", "127.0.0.1:", "1234"):
-        with pytest.raises(BadInput, match=f"host:port; found '{nowhere}'"):
+        with pytest.raises(BadInput, match=f"host:port, got '{nowhere}'"):
             hosts.connect(nowhere, 2, 0)
     for port in (0, 65536):
-        with pytest.raises(BadInput, match=f"from 1 to 65535; found '127.0.0.1:{port}'"):
+        with pytest.raises(BadInput, match=f"from 1 to 65535, got '127.0.0.1:{port}'"):
             hosts.connect(f"127.0.0.1:{port}", 2, 0)
     for count in (0, -1):
-        with pytest.raises(BadInput, match=f"1 process or more; found {count}"):
+        with pytest.raises(BadInput, match=f"1 process or more, got {count}"):
             hosts.connect("127.0.0.1:1", count, 0)
-    with pytest.raises(BadInput, match="from 0 to 1 of 2; found 2"):
+    with pytest.raises(BadInput, match="from 0 to 1 of 2, got 2"):
         hosts.connect("127.0.0.1:1", 2, 2)
     monkeypatch.setenv("JAX_PROCESS_ID", "first")
-    with pytest.raises(BadInput, match="JAX_PROCESS_ID; found 'first'"):
+    with pytest.raises(BadInput, match="JAX_PROCESS_ID, got 'first'"):
         hosts.connect("127.0.0.1:1", 2)
     with socket.socket() as taken:
         taken.bind(("", 0))

@@ -55,12 +55,12 @@ def test_a_mesh_of_one_device_changes_nothing(without, caplog):
 
 
 def test_bad_input():
-    with pytest.raises(BadInput, match="at most 1 devices; found 2 x 1 x 3"):
+    with pytest.raises(BadInput, match="at most 1 devices, got 2 x 1 x 3"):
         make_mesh(seed=2, model=3)
-    with pytest.raises(BadInput, match="found 1 x 0 x 1"):
+    with pytest.raises(BadInput, match="got 1 x 0 x 1"):
         make_mesh(data=0)
     check_mesh(WAYS, 4, RECIPE)
-    with pytest.raises(BadInput, match="2 equal groups of the mesh; found 3"):
+    with pytest.raises(BadInput, match="2 equal groups of the mesh, got 3"):
         check_mesh(WAYS, 3, RECIPE)
-    with pytest.raises(BadInput, match="4 equal groups of the mesh; found 2 examples"):
+    with pytest.raises(BadInput, match="4 equal groups of the mesh, got 2 examples"):
         check_mesh(WAYS, 4, dataclasses.replace(RECIPE, parts=4))

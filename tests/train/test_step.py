@@ -222,5 +222,5 @@ def test_bad_input():
         dataclasses.replace(RECIPE, parts=3)
     with pytest.raises(BadInput, match="20 of 20"):
         dataclasses.replace(RECIPE, warmup=20)
-    with pytest.raises(BadInput, match=f"found {CONFIG.vocab_size - 1}"):
+    with pytest.raises(BadInput, match=f"got {CONFIG.vocab_size - 1}"):
         begin(dataclasses.replace(CONFIG, vocab_size=CONFIG.vocab_size - 1), RECIPE, 0, RATE)

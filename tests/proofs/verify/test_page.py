@@ -389,7 +389,7 @@ def test_the_same_rows_give_the_same_page(rows_of):
 
 @pytest.mark.parametrize("tex", [r"\nocommand", "a & b", r"\frac{1}"])
 def test_a_formula_that_cannot_be_shown_is_refused(tex):
-    with pytest.raises(ValueError, match="Wanted LaTeX that renders"):
+    with pytest.raises(ValueError, match="Expected LaTeX that renders"):
         formula(tex)
 
 

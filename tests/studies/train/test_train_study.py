@@ -298,7 +298,7 @@ def test_a_cut_checkpoint_is_one_line_and_nothing_is_touched(finished, tmp_path,
         ({"formats": ("f32", "f31")}, "f31"),
         ({"formats": ("bf16@head",)}, "sites out of weights"),
         ({"arithmetic": "native-e4m3fn"}, "native-e4m3fn"),
-        ({"batch": 6, "parts": 4}, "its parts divide; found 6 in 4 parts"),
+        ({"batch": 6, "parts": 4}, "its parts divide, got 6 in 4 parts"),
         ({"seeds": 0}, "--seeds of 1"),
         ({"rate": 0.0}, "--rate over 0"),
         ({"chunk": 0}, "--chunk of 1"),
@@ -516,7 +516,7 @@ def test_bad_input_of_several_processes_is_one_line(tmp_path):
     status, said = ends(together(tmp_path / "out", free_port(), *more))
     assert status == [2, 2], said
     for _, error in said:
-        assert "Wanted a mesh of at most" in error
+        assert "Expected a mesh of at most" in error
         assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -524,7 +524,7 @@ def test_bad_input_of_several_processes_is_one_line(tmp_path):
 def test_a_mesh_larger_than_the_devices_is_one_line_and_nothing_is_written(tmp_path, capsys):
     assert run([*flags(tmp_path / "out", batch=64), "--mesh", "1", "64", "1"]) == 2
     error = capsys.readouterr().err
-    assert "Wanted a mesh of at most" in error
+    assert "Expected a mesh of at most" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
