@@ -160,7 +160,7 @@ def _logits(outer: Decoder, y: Array) -> Array:
 def _check(config: DecoderConfig, policy: Policy, plan: RoundingPlan, mode: Mode) -> None:
     if not plan.row_wise:
         found = f"got {plan.name}, with one scale for all tokens"
-        raise BadInput(f"Expected a plan that rounds each token by itself; {found}.")
+        raise BadInput(f"Expected a plan that rounds each token by itself, {found}.")
     if policy.spacing != "true":
         if not isinstance(config.positions, Rotary):
             found = type(config.positions).__name__

@@ -420,11 +420,11 @@ def test_a_wrong_name_is_answered_with_the_nearest(name, text):
 @pytest.mark.parametrize(
     ("name", "slots", "text"),
     [
-        ("tova", 0, "at least 1 slots for tova.*found 0: use more slots or protect fewer"),
+        ("tova", 0, "at least 1 slots for tova.*got 0: use more slots or protect fewer"),
         ("full", 0, "at least 1 slots for full"),
-        ("window+4", 4, "at least 5 slots for window[+]4.*4 first and 0 newest.*found 4"),
-        ("h2o@9", 8, "at least 9 slots for h2o@9.*0 first and 9 newest.*found 8"),
-        ("h2o+5", 8, "at least 9 slots for h2o[+]5.*5 first and 4 newest.*found 8"),
+        ("window+4", 4, "at least 5 slots for window[+]4.*4 first and 0 newest.*got 4"),
+        ("h2o@9", 8, "at least 9 slots for h2o@9.*0 first and 9 newest.*got 8"),
+        ("h2o+5", 8, "at least 9 slots for h2o[+]5.*5 first and 4 newest.*got 8"),
         ("tova", -1, "at least 1 slots"),
     ],
 )

@@ -220,7 +220,7 @@ def test_the_counter_opens_by_name_and_says_counts():
     [
         (0, "share", jnp.float32, "from 1 to 1022, which float32 tells apart by share, got 0"),
         (100, "one_plus_share", jnp.float32, "from 1 to 99, which float32"),
-        (9, "share", jnp.bfloat16, "found bfloat16: round by a plan"),
+        (9, "share", jnp.bfloat16, "got bfloat16: round by a plan"),
     ],
 )
 def test_bad_input(most, reading, dtype, message):

@@ -45,8 +45,8 @@ def test_the_arithmetic_between_is_float32_and_passes_are_all_but_weights():
     [
         ("f31", "f31"),
         ("bf16@", "sites out of weights"),
-        ("bf16@head", "found 'head'"),
-        ("bf16@weights+", "found ''"),
+        ("bf16@head", "got 'head'"),
+        ("bf16@weights+", "got ''"),
         ("native-bf16@weights", "native-bf16"),
         ("native-e4m3fn", "Native arithmetic"),
         ("native-", "Expected FORMAT"),

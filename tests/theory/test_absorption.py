@@ -184,7 +184,7 @@ def test_the_proposition_is_the_bound_of_the_theorem_with_its_constants():
     np.testing.assert_allclose(deep, [1, 0, 0, 0, 0], rtol=500 * 12 * U, atol=5 * 0.75**500)
     # A token that only looks at itself is never absorbed.
     assert repeated_layer_bound(jnp.eye(3), 500)[-1] == 1
-    with pytest.raises(ValueError, match="non-negative, got -1"):
+    with pytest.raises(ValueError, match="non-negative layers, got -1"):
         repeated_layer_bound(weights, -1)
 
 

@@ -141,7 +141,7 @@ def test_position_gap_is_the_same_at_every_position(position):
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"got width=0 and layers=2\."):
         window_receptive_field(0, 2)
-    with pytest.raises(ValueError, match=r"layers non-negative, got width=1 and layers=-1\."):
+    with pytest.raises(ValueError, match=r"non-negative layers, got width=1 and layers=-1\."):
         window_receptive_field(1, -1)
     with pytest.raises(ValueError, match=r"even non-negative dim .* got dim=3 and base=10000\.0\."):
         embedding_position_gap(3)

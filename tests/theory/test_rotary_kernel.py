@@ -97,9 +97,9 @@ def test_mean_steps_of_rotary_kernels_need_not_vanish():
 
 
 def test_sizes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="a frequency per pair"):
+    with pytest.raises(ValueError, match="one frequency per pair"):
         rotary.rotary_kernel(jnp.ones(4), jnp.ones(4), jnp.ones(4), jnp.ones(1))
-    with pytest.raises(ValueError, match="a frequency per pair"):
+    with pytest.raises(ValueError, match="one frequency per pair"):
         rotary.key_with_peak(jnp.ones(4), jnp.ones(3), 1.0)
     with pytest.raises(ValueError, match="an even head size"):
         rotary.frequency_norms(jnp.ones(3))

@@ -137,7 +137,7 @@ def test_seeds_on_a_mesh_are_those_on_one_device(alone):
 
 def test_a_fresh_process_has_nobody_to_meet(alone):
     """What JAX itself says then; `test_bad_input` has it say so in a process that has used JAX."""
-    assert "found neither: set all three" in (alone / "refused.txt").read_text()
+    assert "got neither: set all three" in (alone / "refused.txt").read_text()
 
 
 def test_two_processes_give_the_bits_of_one(alone, pair):

@@ -80,7 +80,7 @@ def test_what_is_no_number_is_not_averaged():
         (many(repetition=0.25, nll=1.4), "8 of 8 texts that outgrow their cache differ from the"
          " full cache's; no interval shows another repetition or perplexity"),
         (ROWS[:3:2], "The text that outgrows its cache differs from the full cache's;"
-         " too few (1 each) to say whether they are worse"),
+         " too few (1 each) to say whether it is worse"),
         (ROWS[1::2], "Texts that outgrow their cache are the full cache's, token by token"),
         ([ROWS[0], made("tova", 12, 0, "<b>&")],
          "Nothing is evicted: no text is longer with its prompt than its cache"),
