@@ -101,8 +101,8 @@ def test_share_of_peak(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"shapes": ("width 65",)}, "found 'width 65'"),
-        ({"seeds_shape": "large"}, "found 'large'"),
+        ({"shapes": ("width 65",)}, "got 'width 65'"),
+        ({"seeds_shape": "large"}, "got 'large'"),
         ({"rounds": 0}, "--rounds of 1 or more, got 0"),
         ({"threads": -1}, "--threads of 0 or more"),
         ({"seeds": (8, 0)}, "--seeds of 1 or more"),
