@@ -1,12 +1,15 @@
 """Settings of a decoder: each switch is a small frozen value that chooses one short function."""
 
 import dataclasses
+import itertools
 import math
 from typing import ClassVar, Literal
 
 from glassesjax.arrays import Array, DType
 from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, SHARE, check_fields
 from glassesjax.errors import BadInput
+
+TRIED = 8  # positions at which a mask is tried
 
 
 def _require(holds: bool, wanted: str, found: str) -> None:
@@ -20,9 +23,6 @@ class Positions:
     One of your own needs one class. Instruments ask for the methods that they need, and refuse by
     name a class that turns or biases without them (``rotation``, ``linear_bias``).
     """
-
-    relative: ClassVar[bool] = True
-    """Whether the decoder depends on differences of positions alone, up to its mask."""
 
     @property
     def table_rows(self) -> int:
@@ -82,8 +82,6 @@ class Sinusoidal(Positions):
     def __post_init__(self) -> None:
         check_fields(self, "Sinusoidal", base=POSITIVE)
 
-    relative: ClassVar[bool] = False
-
     def check(self, config: "DecoderConfig") -> None:
         name = "model_dim" if self.where == "embedding" else "head_dim"
         width = config.model_dim if self.where == "embedding" else config.key_dim
@@ -116,8 +114,6 @@ class Learned(Positions):
 
     def __post_init__(self) -> None:
         check_fields(self, "Learned", max_length=COUNT)
-
-    relative: ClassVar[bool] = False
 
     @property
     def table_rows(self) -> int:
@@ -206,17 +202,30 @@ class Mask:
     causal: ClassVar[bool] = False
     """Whether no token sees a later one, so that prompts share the rows of their prefixes."""
 
-    def sees(self, query: Array, key: Array) -> Array:
+    def sees(self, query: Array | int, key: Array | int) -> Array | bool:
         """Whether a query at a position sees a key at another of the same prompt; they broadcast.
 
-        Every token sees itself.
+        Every token sees itself. Works on whole numbers, too: ``causal`` is tried on some.
         """
-        raise NotImplementedError
+        raise self._lacks("sees")
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
         """The first and the last position of a stretch that each of a prompt of a length sees."""
-        wanted = "Expected a mask with a method receptive_field, which this instrument needs"
-        raise BadInput(f"{wanted}, got {type(self).__name__}: give it one.")
+        raise self._lacks("receptive_field")
+
+    def check(self) -> None:
+        """Raises ValueError where ``sees`` is not what ``causal`` says, at the first positions."""
+        few = range(TRIED)
+        for query, key in itertools.product(few, few):
+            sees = bool(self.sees(query, key))
+            later = self.causal and key > query
+            if (sees and later) or not (sees or key != query):
+                wanted = "a causal mask to hide later tokens" if later else "a token to see itself"
+                _require(False, f"Expected {wanted}", f"{self} at positions {query} and {key}")
+
+    def _lacks(self, method: str) -> BadInput:
+        wanted = f"Expected a mask with a method {method}, which this instrument needs"
+        return BadInput(f"{wanted}, got {type(self).__name__}: give it one.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,7 +234,7 @@ class Causal(Mask):
 
     causal: ClassVar[bool] = True
 
-    def sees(self, query: Array, key: Array) -> Array:
+    def sees(self, query: Array | int, key: Array | int) -> Array | bool:
         return key <= query
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
@@ -236,7 +245,7 @@ class Causal(Mask):
 class Bidirectional(Mask):
     """Each token sees all tokens (Proposition 6.1 needs it)."""
 
-    def sees(self, query: Array, key: Array) -> Array:
+    def sees(self, query: Array | int, key: Array | int) -> Array | bool:
         return (key <= query) | (key > query)
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
@@ -254,7 +263,7 @@ class Window(Mask):
 
     causal: ClassVar[bool] = True
 
-    def sees(self, query: Array, key: Array) -> Array:
+    def sees(self, query: Array | int, key: Array | int) -> Array | bool:
         return (key <= query) & (query - key < self.width)
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
@@ -271,7 +280,7 @@ class Prefix(Mask):
     def __post_init__(self) -> None:
         check_fields(self, "Prefix", length=NON_NEGATIVE)
 
-    def sees(self, query: Array, key: Array) -> Array:
+    def sees(self, query: Array | int, key: Array | int) -> Array | bool:
         return (key <= query) | (key < self.length)
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
@@ -425,6 +434,7 @@ class DecoderConfig:
             found = f"{heads}, num_kv_heads={self.kv_heads} and model_dim={self.model_dim}"
             _require(sliced, wanted, found)
         self.positions.check(self)
+        self.mask.check()
 
     @property
     def kv_heads(self) -> int:

@@ -124,7 +124,9 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
       path: The file.
 
     Returns:
-      The decoder, its vocabulary, and where its weights come from, the file's digest included.
+      The decoder, its vocabulary, and where its weights come from, the file's digest included. Of
+      a plan the file has the format of the weights alone: where the decoder is to round elsewhere,
+      or stores its weights narrower than it computes, say so by ``Decoder.at``.
 
     Raises:
       BadInput: The file is missing, cut, foreign, or ``safetensors`` is not installed.

@@ -10,8 +10,7 @@ class Tiling:
     """Rows and tokens that are computed together.
 
     Another blocking sums in another order: in float32 that moves last digits, in bfloat16 it may
-    move a result by a third. So rows of results record it. The defaults were the fastest of those
-    tried on two CPU cores (``docs/log.md``).
+    move a result by a third. So rows of results record it. The defaults suit two CPU cores.
     """
 
     attention_rows: int = 256

@@ -124,3 +124,35 @@ def test_no_file_can_name_a_class_of_ones_own(tmp_path):
     with pytest.raises(ValueError, match=r"Expected a kind that files can name, .* got Turned"):
         save_decoder(tmp_path / "own.safetensors", decoder, tuple("abcde"), {})
     assert not list(tmp_path.iterdir())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ahead(Mask):
+    """A mask that says it is causal and shows one later token."""
+
+    causal: ClassVar[bool] = True
+
+    def sees(self, query, key):
+        return key <= query + 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Past(Mask):
+    """A mask that hides each token from itself."""
+
+    def sees(self, query, key):
+        return key < query
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (Ahead(), r"a causal mask to hide later tokens, got Ahead\(\) at positions 0 and 1"),
+        (Past(), r"a token to see itself, got Past\(\) at positions 0 and 0"),
+        (Mask(), "a mask with a method sees, .*, got Mask"),
+    ],
+    ids=["later", "itself", "none"],
+)
+def test_a_mask_that_is_not_what_it_says_is_refused(mask, text):
+    with pytest.raises(ValueError, match=text):
+        decoder_of(mask=mask)

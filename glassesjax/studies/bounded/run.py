@@ -1,15 +1,17 @@
 """A run of the bounded study: opening of its inputs, and the result of its rows."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
 from glassesjax.model.opening import open_headers
+from glassesjax.model.tiling import TILING
 from glassesjax.report.render import page_files, plots
 from glassesjax.runs.fill import Done, Opened
 from glassesjax.runs.model_fields import model_constants
 from glassesjax.runs.run import Result, Run
 from glassesjax.studies.bounded.charts import Look, figures_of
-from glassesjax.studies.bounded.measure import cells, measure
+from glassesjax.studies.bounded.measure import CHUNK, cells, measure
 from glassesjax.studies.bounded.page import bounded_page, headline, values
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 from glassesjax.studies.bounded.settings import BoundedSettings
@@ -29,11 +31,18 @@ def open_run(settings: BoundedSettings) -> Opened[DistanceRow | TokenRow, Bounde
             yield from measure(settings, positions, model, done)
 
     model = models[0][1]
-    probes = settings.probes if settings.method == "estimated" else None
+    constants = model_constants(
+        BoundedConstants,
+        "bounded",
+        settings,
+        model,
+        probes=settings.probes if settings.method == "estimated" else None,
+        tiling=str(dataclasses.replace(TILING, prefill_chunk=CHUNK)),
+    )
     return Opened(
         source=model.source,
         read={"read": repr(read).encode()},
-        constants=model_constants(BoundedConstants, "bounded", settings, model, probes=probes),
+        constants=constants,
         measure=steps,
     )
 

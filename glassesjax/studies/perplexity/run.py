@@ -1,7 +1,9 @@
 """A run of the perplexity study: opening of its inputs, and the result of its rows."""
 
+import dataclasses
 import functools
 
+from glassesjax.model.tiling import TILING
 from glassesjax.report.render import answer, page_files, plots
 from glassesjax.runs.fill import Opened
 from glassesjax.runs.model_fields import model_constants
@@ -26,6 +28,7 @@ def open_run(settings: PerplexitySettings) -> Opened[PerplexityRow, PerplexityCo
         settings,
         subject.model,
         window_tokens=len(subject.windows[0]),
+        tiling=str(dataclasses.replace(TILING, prefill_chunk=settings.chunk)),
         position_ids="original" if settings.spacing == "true" else settings.spacing,
     )
     return Opened(

@@ -30,6 +30,7 @@ from glassesjax.model.opening import (
     open_one,
     reading_limit,
 )
+from glassesjax.model.tiling import TILING
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.studies.retention.records import RetentionRow
@@ -38,7 +39,6 @@ from glassesjax.studies.retention.settings import RetentionSettings
 from glassesjax.tasks.sequences import BOS, run_family
 from glassesjax.tasks.text import DEFAULT_TEXT, read_text
 
-CHUNK = 256  # tokens of the full state's pass that go through projections together
 DTYPES = {"f32": jnp.float32, "f64": jnp.float64}
 
 
@@ -130,7 +130,7 @@ class _Full:
             decoder = model.decoder.at(plan)
             empty = empty_state(decoder.config, rule, len(tokens), plan.dtype)
             cell = Cell("full", rule, len(tokens))
-            parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=CHUNK))
+            parts = list(losses(unroll(decoder), tokens, cell, empty, chunk=TILING.prefill_chunk))
         each = np.concatenate([part for part, _ in parts], dtype=np.float64)
         mean = float(np.mean(each))
         return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf

@@ -144,6 +144,7 @@ def test_what_all_rows_share_says_how_was_measured():
     each = [open_run(which).constants for which in (SETTINGS, settings)]
     assert [(one.method, one.probes) for one in each] == [("exact", None), ("estimated", 16)]
     assert (each[0].num_layers, each[0].model_dim, each[0].dtype) == (3, 64, "float64")
+    assert "prefill_chunk=64" in each[0].tiling  # its own, not that of other studies
 
 
 @pytest.mark.parametrize(

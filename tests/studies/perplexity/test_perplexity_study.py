@@ -139,6 +139,7 @@ def test_every_row_is_there_once(rows):
 
 def test_what_all_rows_have_in_common():
     shared = open_run(SETTINGS).constants
+    assert f"prefill_chunk={SETTINGS.chunk}" in shared.tiling
     assert (shared.text, shared.ranking_obstacle) == ("random_digits", "random_weights")
     assert (shared.span, shared.window_tokens, shared.dtype) == ("windows", 16, "float64")
     assert (shared.positions, shared.position_ids) == ("rotary", "original")
