@@ -1,4 +1,4 @@
-"""Points of a curve of distances, as sentences, tables and figures read them."""
+"""Points of a curve of distances, as titles, tables and figures read them."""
 
 from typing import NamedTuple
 

@@ -48,7 +48,7 @@ class Options:
     out: Path | None = None
     """The run folder; runs/VERB-MODEL if absent."""
     json: bool = False
-    """Print the summary as JSON in place of sentences."""
+    """Print the summary as JSON in place of the lines."""
     compilation_cache: str | None = None
     """Where compiled programs are kept for the next command: a folder, or off. If absent, what
     GLASSESJAX_COMPILATION_CACHE says, else the user's cache."""

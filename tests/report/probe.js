@@ -37,6 +37,7 @@
         for (const [sign, order] of [[1, "ascending"], [-1, "descending"]]) {
           button.click();
           const keys = records().map(key), some = keys.filter(k => k !== "");
+          want(!keys.some(k => /^([-−]?(nan|inf)|–|not finite.*|.* × 10.*)$/i.test(k)), `${about}, ${th.textContent}: sorts numbers as words`);
           want(sorted(some, sign), `${about}, ${th.textContent}: not ${order}: ${keys.slice(0, 6)}`);
           want(keys.slice(some.length).every(k => k === ""), `${about}, ${th.textContent}: empty keys before others`);
           want(all("[aria-sort]", table).length === 1 && th.getAttribute("aria-sort") === order, `${about}: aria-sort`);
@@ -94,6 +95,8 @@
         input.value = i; input.dispatchEvent(new win.Event("input", {bubbles: true}));
         want(!state().output || state().output.split(",").every(o => o === step), `slider: ${state().output} for ${step}`);
         used.steps += 1;
+        const ground = token => win.getComputedStyle(token).backgroundColor;
+        want(all(".gone, .unread", figure).every(token => ground(token) === "rgba(0, 0, 0, 0)"), "soft text on a ground");
         return state();
       });
       if (steps.length > 1) for (const part of ["output", "cursor", "colors"])
@@ -146,13 +149,25 @@
     });
 
     all("[data-csv]", doc).forEach(button => {
-      const lines = doc.getElementById(button.dataset.csv).textContent.trim().split("\n")
-        .map(l => l.replace(/"[^"]*"/g, "").split(",").length);
+      const text = doc.getElementById(button.dataset.csv).textContent, area = doc.createElement("textarea");
+      area.innerHTML = text;  // which undoes what is escaped
+      let saved = "";
+      win.Blob = class { constructor(parts) { saved = parts.join(""); } };
+      win.URL.createObjectURL = () => "";
+      win.HTMLAnchorElement.prototype.click = () => {};
+      button.click();
+      want(saved === area.value.trim() + "\n" && !text.includes("<"), `download of ${button.dataset.csv}`);
+      const cells = line => line.replace(/"[^"]*"/g, "").split(",").length, lines = saved.trim().split("\n").map(cells);
       want(lines.length > 1 && lines.every(n => n === lines[0]), `data of ${button.dataset.csv}`);
     });
-    all("details", doc).forEach(fold => { fold.open = false; });
+    all("details", doc).forEach((fold, i) => { fold.open = i === 1; });
+    const more = all("tr.more", doc), state = () => String([...all("details", doc).map(e => e.open), ...more.map(e => e.hidden)]);
+    const before = state();
     win.dispatchEvent(new win.Event("beforeprint"));
     want(all("details", doc).every(fold => fold.open), "a fold is closed in print");
+    want(more.every(shown), "a record is closed in print");
+    win.dispatchEvent(new win.Event("afterprint"));
+    want(state() === before, "folds and records are not as before the print");
 
     const theme = doc.querySelector("[data-theme-button]"), ground = () => win.getComputedStyle(doc.body).backgroundColor;
     const grounds = [ground()];

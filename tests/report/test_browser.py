@@ -3,6 +3,8 @@
 import html
 import importlib.resources
 import json
+import math
+import random
 import re
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from report.made_pages import MADE
 
 import glassesjax
 from glassesjax import registry
+from glassesjax.report.numbers import number, percent
 from glassesjax.report.render import TEMPLATES
 
 CHROMIUM = shutil.which("chromium")
@@ -61,13 +64,18 @@ def framed(page):
     return f'<!doctype html><meta charset="utf-8"><body>{"".join(frames)}{script}</body>'
 
 
+def dumped(file):
+    """What a browser makes of a page: its elements as text, and the console's lines."""
+    profile = f"--user-data-dir={file.parent / 'profile'}"
+    words = [CHROMIUM, *QUIET, profile, "--window-size=1400,1000", "--dump-dom", file.as_uri()]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+
+
 def probed(page, folder):
     """What the probe says of a page, by frame, and the console's errors."""
     file = folder / "framed.html"
     file.write_text(framed(page), "utf-8")
-    profile = f"--user-data-dir={folder / 'profile'}"
-    words = [CHROMIUM, *QUIET, profile, "--window-size=1400,1000", "--dump-dom", file.as_uri()]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    done = dumped(file)
     answer = re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)
     # Chromium says of the frame without script that it ran none.
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -88,6 +96,38 @@ def test_every_control_of_a_page_does_what_it_says(verb, tmp_path):
         used = {key: count + answers["phone"]["used"][key] for key, count in used.items()}
     assert wrong == {}
     assert all(used.values()), used
+
+
+def grid():
+    """Numbers of all sizes, and those that lie half-way between two short ones or nearly so."""
+    near = [at / 2**k for at in range(1, 200) for k in (0, 1, 3, 5)]
+    near += [at * 10.0**e for at in (1, 1.25, 2.5, 9.949, 9.96, 9.996) for e in range(-7, 8)]
+    draw = random.Random(0)
+    near += [10 ** draw.uniform(-9, 9) for _ in range(300)]
+    return [0.0, math.nan, math.inf, *near, *(-x for x in near)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium on the PATH")
+def test_the_script_writes_numbers_as_python_does(tmp_path):
+    values = grid()
+    shares = [x if 0 <= x <= 1 else math.nan for x in values]
+    lines = "".join(f"1,{at},{x!r},{shares[at]!r}\n" for at, x in enumerate(values))
+    rows = "".join(
+        f'<tr data-row="{at}"><td data-field="value"></td>'
+        '<td data-field="share" data-unit="share"></td></tr>'
+        for at in range(len(values))
+    )
+    slider = '<input type="range" max="0" value="0" data-slider="d" data-key="at" data-values="1">'
+    data = f'<script type="text/csv" id="d">n,at,value,share\n{lines}</script>'
+    script = (importlib.resources.files(TEMPLATES) / "page.js").read_text("utf-8")
+    file = tmp_path / "numbers.html"
+    page = f"<figure>{slider}<table>{rows}</table>{data}</figure><script>{script}</script>"
+    file.write_text(f'<!doctype html><meta charset="utf-8"><body>{page}</body>', "utf-8")
+    cells = re.findall(r'<td data-field="\w+"[^>]*>([^<]*)</td>', dumped(file).stdout)
+    wanted = [text for at, x in enumerate(values) for text in (number(x), percent(shares[at]))]
+    pairs = zip(cells, wanted, strict=True)
+    assert [pair for pair in pairs if pair[0] != pair[1]] == []
 
 
 @pytest.mark.slow
@@ -157,6 +197,22 @@ def test_states_stand_out_from_the_paper(theme):
 def test_the_style_sheet_colors_texts_by_these_tokens_alone():
     used = set(re.findall(r"(?<![\w-])color:\s*([^;}]+)", style()))
     assert used <= {*(f"var(--{name})" for name in (*TEXT, "paper")), "inherit"}
+
+
+def test_no_text_is_made_weak_by_opacity():
+    """But what a reader switched off, and what is no text."""
+    weak = re.findall(r"([^{}]*)\{[^}]*(?<![\w-])opacity:\s*(?:0|\.\d+)[;}]", style())
+    assert [each.strip() for each in weak] == [
+        "button[data-toggle][aria-pressed=false] .box", ".plot svg [data-series].off", ".tip"
+    ]  # fmt: skip
+
+
+def test_soft_tokens_have_no_ground():
+    """The ground of a token is a mixture, on which soft text does not stand out."""
+    rules = re.findall(r"(\.tokens [^{}]*)\{([^}]*)\}", style())
+    soft = {name: body for name, body in rules if "--soft" in body}
+    assert any(".gone" in name and ".unread" in name for name in soft)
+    assert all("background:none" in body for body in soft.values())
 
 
 def test_dark_is_the_same_by_choice_and_by_button():

@@ -14,10 +14,3 @@ def is_flat(fit: DecayFit) -> bool:
     """Whether a slope may be zero by its interval, or the total change is below a factor of two."""
     moved = abs(fit.exponent) * math.log(fit.last / fit.first)
     return fit.low <= 0 <= fit.high or moved < math.log(2)
-
-
-def slope(fit: DecayFit) -> str:
-    """A fitted exponent with its interval and true minus signs."""
-    digits = 2 if fit.high - fit.low >= 0.01 else 3
-    slope, low, high = (f"{end:.{digits}f}" for end in (fit.exponent, fit.low, fit.high))
-    return f"{slope} ({low} to {high})".replace("-", "\N{MINUS SIGN}")
