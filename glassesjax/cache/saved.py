@@ -29,9 +29,9 @@ from glassesjax.model.stored_config import config_of, config_record, config_text
 from glassesjax.schema import SCHEMA, check_schema, renamed_policy
 
 KIND = "glassesjax state 1"
-CONFIG, DIGEST = "model_config", "model_settings"  # settings of the decoder, now and before
-BFLOAT16 = "bfloat16"  # a dtype that NumPy's files do not know: stored as the bits it has
-# What a file that is cut, foreign or overwritten makes NumPy and its ZIP reader raise.
+CONFIG, DIGEST = "model_config", "model_settings"  # of the decoder; a hash in older files
+BFLOAT16 = "bfloat16"  # not a dtype of NumPy's files: stored as uint16 bits
+# Exceptions of NumPy and its ZIP reader for a truncated, foreign or overwritten file.
 BROKEN = (
     *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError),
     *(RecursionError, NotImplementedError, RuntimeError, SyntaxError, TypeError, OverflowError),
@@ -116,9 +116,9 @@ def load_state(
       BadInput: The file is missing, cut, foreign, or of another model, policy or ``info``.
     """
     header, arrays = _read(path)
-    asked = {**_identity(policy), "dtype": jnp.dtype(dtype).name}
-    for name, wanted in asked.items():
-        _require_same(path, name, wanted, header.get(name))
+    identity = {**_identity(policy), "dtype": jnp.dtype(dtype).name}
+    for name, required in identity.items():
+        _require_same(path, name, required, header.get(name))
     _require_model(path, config, header)
     info = header.get("info")
     if not isinstance(info, dict):
@@ -165,11 +165,12 @@ def _require_model(path: Path, config: DecoderConfig, header: Mapping[str, Any])
         _require_same(path, f"model {name}", wanted, stored[name])
 
 
-def _require_same(path: Path, name: str, wanted: object, stored: object) -> None:
-    if wanted != stored:
+def _require_same(path: Path, name: str, required: object, stored: object) -> None:
+    if required != stored:
         name = name.replace("_", " ")
-        expected = f"Expected a state with {name} {_shown(wanted)}; {path} has {_shown(stored)}"
-        raise BadInput(f"{expected}: use another file, or what made this one.")
+        expected = f"Expected a state with {name} {_shown(required)}"
+        got = f"got {_shown(stored)} in {path}"
+        raise BadInput(f"{expected}, {got}: use another file, or the settings of this one.")
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Learners on disk: a folder a step, with a list of its files, written aside and renamed."""
+"""Checkpoints of learners: a folder per step with checksums, written atomically by renaming."""
 
 import contextlib
 import errno
@@ -36,16 +36,16 @@ _REMEDY = "restore it, or remove this checkpoint"
 
 
 def save(folder: Path, learners: Learner, rows: Path) -> Path:
-    """Learners as a checkpoint, which notes the rows that it stands on.
+    """Saves a checkpoint of learners with a mark of the rows written up to it.
 
-    Where there are such rows, one older checkpoint stays, for the case that they get lost; all
-    others in the folder go when the new one stands.
+    If there are rows, one older checkpoint is kept, in case rows are lost; all others in the folder
+    are removed once the new one is complete.
 
     Args:
-      folder: Where checkpoints lie.
+      folder: Folder of the checkpoints.
       learners: Stacked, all at one step.
-      rows: The file of lines that training writes; the checkpoint stands on all that are there, on
-        none where there is no such file yet.
+      rows: The file of rows that training writes; the mark covers all rows in it, none if it does
+        not exist yet.
 
     Returns:
       The folder of this step.
@@ -66,10 +66,12 @@ def save(folder: Path, learners: Learner, rows: Path) -> Path:
                 about = {"schema": 1, "prng_impl": key, **mark._asdict()}
                 (part / ABOUT).write_text(to_json(about))
                 (part / LIST).write_text(to_json(_digests(part)))
-                _to_disk(part, *part.rglob("*"))  # a name that outlives its content is none
+                _to_disk(
+                    part, *part.rglob("*")
+                )  # before the rename, so that no name lacks its content
                 part.rename(target)
                 _to_disk(folder)
-        finally:  # it was renamed, or takes room on a full disk
+        finally:  # renamed already, or incomplete
             shutil.rmtree(part, ignore_errors=True)
     older = sorted((old for old in _steps(folder) if old != target), reverse=True)
     for old in older[1 if mark.rows else 0 :]:
@@ -78,22 +80,22 @@ def save(folder: Path, learners: Learner, rows: Path) -> Path:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a folder.
+    """The newest complete checkpoint of a folder.
 
     Args:
-      folder: Where checkpoints lie; it need not be there.
+      folder: Folder of the checkpoints; it may be absent.
 
     Returns:
-      The folder of its step, or nothing.
+      The folder of its step, or None.
     """
     return max(_steps(folder), default=None)
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """All whole checkpoints of a folder.
+    """All complete checkpoints of a folder, newest first.
 
     Args:
-      folder: Where checkpoints lie; it need not be there.
+      folder: Folder of the checkpoints; it may be absent.
 
     Returns:
       Folders of their steps.
@@ -102,64 +104,62 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def stands_on(path: Path) -> Mark | None:
-    """The rows that a checkpoint stands on.
+    """The mark of the rows written up to a checkpoint.
 
     Args:
-      path: Of ``newest_first``.
+      path: A folder of ``newest_first``.
 
     Returns:
-      Their mark; None for one of before these were noted.
+      The mark; None for an older checkpoint without one.
 
     Raises:
-      BadInput: What it says of itself was cut or changed.
+      BadInput: Its metadata file was truncated or changed.
     """
-    said = _about(path)
-    if "rows" not in said:
+    about = _about(path)
+    if "rows" not in about:
         return None
-    match said:
+    match about:
         case {"rows": int(rows), "sha256": str(digest)} if rows >= 0:
             return Mark(rows, digest)
-    raise BadInput(f"{_WHOLE}, got {path / ABOUT}, which was cut or changed: {_REMEDY}.")
+    raise BadInput(f"{_WHOLE}, got {path / ABOUT}, which was truncated or changed: {_REMEDY}.")
 
 
 def load(path: Path, like: Learner) -> Learner:
-    """The learners of a checkpoint.
+    """Loads the learners of a checkpoint.
 
     Args:
-      path: Of ``latest``.
-      like: Learners of the same settings: their shapes and dtypes.
+      path: A folder of ``latest``.
+      like: Learners of the same settings, for their shapes and dtypes.
 
     Returns:
       The learners as they were saved, bit by bit.
 
     Raises:
-      BadInput: The checkpoint is not whole, foreign, of other shapes, or of other keys.
+      BadInput: The checkpoint is incomplete, foreign, of other shapes, or of other keys.
     """
-    wanted = _flat(like)
-    found = _read(path)
-    if set(found) != set(wanted):
-        raise BadInput(f"Expected a checkpoint of these settings; {path} holds other weights.")
-    for name, leaf in wanted.items():
-        here = found[name]
-        if here.shape != leaf.shape or here.dtype != leaf.dtype:
-            shapes = f"{name} has {here.dtype}{list(here.shape)}"
-            expected = f"{leaf.dtype}{list(leaf.shape)}"
-            raise BadInput(
-                f"Expected a checkpoint of these settings, {expected}; {shapes}: {path}."
-            )
+    expected, stored = _flat(like), _read(path)
+    same = "Expected a checkpoint of these settings"
+    if set(stored) != set(expected):
+        raise BadInput(f"{same}, got other weights in {path}: use its settings.")
+    for name, leaf in expected.items():
+        array = stored[name]
+        if array.shape != leaf.shape or array.dtype != leaf.dtype:
+            shape = f"{name} of {leaf.dtype}{list(leaf.shape)}"
+            got = f"{array.dtype}{list(array.shape)} in {path}"
+            raise BadInput(f"{same}, with {shape}, got {got}: use its settings.")
     saved, named = _about(path)["prng_impl"], draws.implementation(like.key)
     if saved != named:
         expected = f"Expected a checkpoint whose keys are of {named}"
         raise BadInput(f"{expected}, got {saved} in {path}: continue it with such keys.")
     tree = jax.tree.structure(_plain(like))
-    values = [jnp.asarray(found[name]) for name in _names(like)]
+    values = [jnp.asarray(stored[name]) for name in _names(like)]
     return _keyed(jax.tree.unflatten(tree, values), saved)
 
 
 def _orbax() -> Any:  # noqa: ANN401
     import orbax.checkpoint as ocp
 
-    # Of several processes one saves, and the arrays are its own: it waits for no other.
+    # Each process saves its local arrays alone, without a barrier.
     here = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"glassesjax{here}"
@@ -168,7 +168,7 @@ def _orbax() -> Any:  # noqa: ANN401
 
 
 def _find_room(folder: Path, size: int) -> None:
-    """Makes a folder, if so many bytes find room: orbax's threads end badly where they do not."""
+    """Makes a folder after a test that the disk has space; a full disk would crash orbax."""
     folder.mkdir()
     reserved = folder / "room"
     with reserved.open("wb") as file:
@@ -178,7 +178,7 @@ def _find_room(folder: Path, size: int) -> None:
 
 
 def _to_disk(*paths: Path) -> None:
-    """Waits until files, and the names in folders, outlast a loss of power."""
+    """Calls fsync on files and folders."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -188,41 +188,41 @@ def _to_disk(*paths: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """What a checkpoint holds."""
-    # Files are compared with their list first: orbax leaves threads behind when it meets a cut one.
+    """Reads the arrays of a checkpoint after a check of its files."""
+    # Checksums first: orbax leaves threads behind when it reads a truncated file.
     listed = _json(path / LIST)
-    found = _digests(path)
+    digests = _digests(path)
     if different := sorted(
-        name for name in {*listed, *found} if listed.get(name) != found.get(name)
+        name for name in {*listed, *digests} if listed.get(name) != digests.get(name)
     ):
-        got = f"one in {path} of which {different[0]} is cut, changed or gone"
+        got = f"one in {path} with {different[0]} truncated, changed or missing"
         raise BadInput(f"{_WHOLE}, got {got}: {_REMEDY}.")
     with _orbax() as checkpointer:
         return dict(checkpointer.restore((path / STATE).resolve()))
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """What a whole checkpoint says of itself; older ones had threefry's keys and no such file."""
-    said = _json(path / ABOUT) if (path / ABOUT).exists() else {}
-    return {"prng_impl": draws.IMPLEMENTATION, **said}
+    """Metadata of a checkpoint; older ones have threefry keys and no such file."""
+    about = _json(path / ABOUT) if (path / ABOUT).exists() else {}
+    return {"prng_impl": draws.IMPLEMENTATION, **about}
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """What a file beside the state says, by name."""
+    """Reads a JSON file of a checkpoint."""
     try:
         return json_object(read_file(file, "a whole checkpoint", most=MOST_SETTINGS))
     except BadInput:
         raise
     except ValueError as error:
-        got = f"{file}, which was cut or changed ({reason(error):.80})"
+        got = f"{file}, which was truncated or changed ({reason(error):.80})"
         raise BadInput(f"{_WHOLE}, got {got}: {_REMEDY}.") from error
 
 
 @contextlib.contextmanager
 def _system_errors() -> Iterator[None]:
-    """A full or unwritable disk as Python has it: orbax has kinds and words of its own for it.
+    """Converts orbax errors about a full or unwritable disk to ``OSError``.
 
-    It also logs each with a traceback, from threads, before it raises it: once is enough.
+    It also silences orbax's log, in which each appears with a traceback before it is raised.
     """
     log = logging.getLogger("absl")
     level = log.level
@@ -232,7 +232,7 @@ def _system_errors() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        # Of others only the words would be known, and these may be those of a bug.
+        # Only these: any other message may be that of a bug.
         for number in (*FULL, errno.EACCES, errno.EROFS):
             words = os.strerror(number)
             if re.search(rf"\b{re.escape(words)}\b|\[OS error {number}\b", str(error)):
@@ -243,7 +243,7 @@ def _system_errors() -> Iterator[None]:
 
 
 def _digests(path: Path) -> dict[str, str]:
-    """SHA-256 of every file of a checkpoint but the list, by its path from the state's folder."""
+    """SHA-256 of every file of a checkpoint except the list, by path relative to the state."""
     files = sorted(file for file in (path / STATE).rglob("*") if file.is_file())
     named = {str(file.relative_to(path / STATE)): file for file in files}
     named |= {ABOUT: path / ABOUT} if (path / ABOUT).exists() else {}  # older ones have none
@@ -251,14 +251,14 @@ def _digests(path: Path) -> dict[str, str]:
 
 
 def _steps(folder: Path) -> list[Path]:
-    """Folders of whole steps: what is not renamed yet has another name."""
+    """Folders of complete checkpoints; an incomplete one has another name."""
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
 
 
 def _plain(learners: Learner) -> Learner:
-    """Keys as the numbers that they are made of."""
+    """The learners with raw key data instead of typed keys."""
     return learners._replace(key=draws.numbers(learners.key))
 
 

@@ -1,4 +1,4 @@
-"""What a decoder can do of a task, at one length or a mix of them, and in one arithmetic."""
+"""Evaluation of a decoder on a task, at one length or a mix of lengths, under a rounding plan."""
 
 import functools
 from typing import NamedTuple
@@ -22,22 +22,21 @@ AT_ONCE = 16  # examples
 
 
 class Score(NamedTuple):
-    """How much of an evaluation was right."""
+    """Metrics of an evaluation."""
 
     exact: Float[Array, ""]
-    """Share of examples whose whole answer is right. Ties apart, greedy writing would give the
-    same: the first token that is wrong given the right ones before it is wrong there, too."""
+    """Share of examples whose whole answer is correct. Apart from ties, greedy decoding gives the
+    same share: the first token that is wrong given the correct ones before it is the same."""
     tokens: Float[Array, ""]
-    """Share of the answers' tokens that are ranked first, given the right ones before them. A tie
-    is no answer."""
+    """Share of the answers' tokens that are ranked first under teacher forcing. A tie is wrong."""
     loss: Float[Array, ""]
     """Mean over the answers' tokens, in nats."""
     margin: Float[Array, ""]
-    """Smallest lead of the right token's score over the next one's; negative where it is wrong."""
+    """Smallest logit margin of the correct token over the next one; negative where it is wrong."""
     right_at: Int[Array, " item"]
-    """Of tokens that copy one of the item, how many are right, by which one they copy."""
+    """Number of correct copies of each token of the item."""
     asked_at: Int[Array, " item"]
-    """How many copied each."""
+    """Number of target tokens that copy each token of the item."""
 
 
 @border(size=COUNT, count=COUNT)
@@ -51,29 +50,29 @@ def evaluate(
     size: int,
     count: int,
 ) -> Score:
-    """A decoder's answers to examples of one length, or of a mix.
+    """Scores a decoder on examples of one length, or of a mix.
 
     Args:
-      decoder: It rounds as its plan says.
-      task: What is asked.
-      glasses: How it is laid out.
-      key: Of the examples.
-      length: Of each item, or how often each length: one compilation serves all of a size.
-      size: Length that rows have room for.
-      count: Examples.
+      decoder: The decoder, with its rounding plan.
+      task: The task.
+      glasses: The prompt format.
+      key: PRNG key of the examples.
+      length: Length of each item, or its distribution; one compilation serves all of a size.
+      size: Maximum length of an item, to which rows are padded.
+      count: Number of examples.
 
     Returns:
       The score.
 
     Raises:
-      BadInput: The length means nothing to the task, or is over the size; or the mask shows the
-        layout's steps.
+      BadInput: The length is invalid for the task, or over the size; or the mask is not causal and
+        the prompt format has steps.
     """
     check_hidden(decoder.config, glasses)
     mix = length if isinstance(length, LengthMix) else LengthMix(low=length, high=length)
     if not task.least <= mix.low <= mix.high <= size:
-        wanted = f"Expected lengths from {task.least} to {size} for {task.name}"
-        raise BadInput(f"{wanted}, got {mix.low} to {mix.high}.")
+        expected = f"Expected lengths from {task.least} to {size} for {task.name}"
+        raise BadInput(f"{expected}, got {mix.low} to {mix.high}: change the lengths.")
     lengths, examples = draws.split(key)
     drawn = draws.over(mix.draw, key)(draws.split(lengths, count))
     return _evaluate(decoder, task, glasses, examples, drawn, size=size)
@@ -92,25 +91,25 @@ def _evaluate(
     make = lambda key, length: example(task, glasses, key, length, size)
     rows = draws.over(make, key)(draws.split(key, len(lengths)), lengths)
     rows = first_asked(decoder.config, rows)
-    # Few at a time: attention over long rows, of all examples at once, would not fit.
+    # A few at a time: the attention weights of all examples would not fit into memory.
     scores = jax.lax.map(lambda row: answers(decoder, row), rows, batch_size=AT_ONCE)
-    own = jnp.take_along_axis(scores, rows.tokens[..., None], axis=-1)[..., 0]
+    target = jnp.take_along_axis(scores, rows.tokens[..., None], axis=-1)[..., 0]
     others = jnp.where(jax.nn.one_hot(rows.tokens, scores.shape[-1], dtype=bool), -jnp.inf, scores)
-    lead = own - jnp.max(others, axis=-1)
-    right, final = lead > 0, rows.final
-    losses = jax.nn.logsumexp(scores, axis=-1) - own
+    margin = target - jnp.max(others, axis=-1)
+    right, final = margin > 0, rows.final
+    losses = jax.nn.logsumexp(scores, axis=-1) - target
     mean = lambda x, of: jnp.sum(jnp.where(of, x, 0)) / jnp.sum(of, dtype=scores.dtype)
-    room = 2 * size  # a pair of the item has two tokens
+    room = 2 * size  # an item of pairs has two tokens a pair
     copies = (final & (rows.source != NONE)).reshape(-1)
-    place = jnp.where(copies, rows.source.reshape(-1), room)
+    index = jnp.where(copies, rows.source.reshape(-1), room)  # out of range: dropped below
     count_at = lambda x: (
-        jnp.zeros(room, jnp.int32).at[place].add(x.reshape(-1).astype(jnp.int32), mode="drop")
+        jnp.zeros(room, jnp.int32).at[index].add(x.reshape(-1).astype(jnp.int32), mode="drop")
     )
     return Score(
         exact=jnp.mean(jnp.all(right | ~final, axis=-1), dtype=scores.dtype),
         tokens=mean(right.astype(scores.dtype), final),
         loss=mean(losses, final),
-        margin=jnp.min(jnp.where(final, lead, jnp.inf)),
+        margin=jnp.min(jnp.where(final, margin, jnp.inf)),
         right_at=count_at(right),
         asked_at=count_at(copies),
     )

@@ -1,8 +1,8 @@
-"""Several processes as one program: finding each other, fetching, sharing, and ending together.
+"""Multi-process training: initialization, gathering, broadcasting and shutdown on failure.
 
-Every process runs the same command, which ``agree`` checks. Where one dies, or lives and does not
-come, the functions of this module raise ``PeerLost`` in the others. ``ended`` is for a command's
-outermost call, and it alone ends a process.
+Every process runs the same command, which ``agree`` checks. If one dies, or does not respond,
+the functions of this module raise ``PeerLost`` in the others. ``ended`` is for a command's
+outermost call; no other function exits a process.
 """
 
 import contextlib
@@ -30,16 +30,16 @@ from glassesjax import draws
 from glassesjax.errors import BadInput, PeerLost
 from glassesjax.process import ending, note
 
-HEARTBEAT = 30  # s after which a process that was killed has ended all others
+HEARTBEAT = 30  # s after which the others exit if a process was killed
 MEETING = 300  # s to wait for all others to start
-# s to wait for the others to end: the writer draws pages meanwhile. Nothing else is missed by it,
-# for heartbeats go on.
+# s to wait for the others to end, while the writer draws pages. A lost process is still detected,
+# since heartbeats continue.
 ENDING = 24 * 3600
 PORTS = 1 << 16
-POLL = 0.1  # s between two looks at whether a wait is over
-GRACE = 5.0  # s in which a call that has lost a process may end by itself
+POLL = 0.1  # s between two polls
+GRACE = 5.0  # s in which a call may raise by itself after a process was lost
 SHORT = 60  # characters of a value in a message
-PATIENCE = 3600.0  # s to wait for the slowest process where all come together
+PATIENCE = 3600.0  # s to wait for the slowest process in a collective
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -51,22 +51,22 @@ def connect(
     heartbeat: int = HEARTBEAT,
     meeting: int = MEETING,
 ) -> None:
-    """Makes this process one of several; call it before anything asks JAX for its devices.
+    """Initializes ``jax.distributed``; call it before JAX's devices are used.
 
-    What is absent is read from the environment, ``JAX_COORDINATOR_ADDRESS`` (host:port of process
-    0), ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``, and then asked of the cluster, where JAX knows
-    it: SLURM, Open MPI, a TPU pod, Kubernetes.
+    Absent values are read from the environment, ``JAX_COORDINATOR_ADDRESS`` (host:port of process
+    0), ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``, and then detected by JAX from the cluster:
+    SLURM, Open MPI, a TPU pod, Kubernetes.
 
     Args:
-      coordinator: Where process 0 can be reached, as host:port.
-      count: Processes in all.
-      index: Of this process, from 0.
-      heartbeat: Seconds within which the others end if one is killed or cut off.
+      coordinator: Address of process 0 as host:port.
+      count: Number of processes.
+      index: Index of this process, from 0.
+      heartbeat: Seconds within which the others exit if one is killed or disconnected.
       meeting: Seconds to wait until all have started.
 
     Raises:
-      BadInput: Neither says who the others are, or JAX cannot join them.
-      PeerLost: They did not all start in time.
+      BadInput: The other processes are not specified, or JAX cannot connect to them.
+      PeerLost: Not all processes started in time.
     """
     coordinator = os.environ.get(NAMES[0]) if coordinator is None else coordinator
     known = coordinator, _number(NAMES[1], count), _number(NAMES[2], index)
@@ -82,23 +82,24 @@ def connect(
             shutdown_timeout_seconds=ENDING,
         )
         _within(meeting, "connect", join)
-    except (ValueError, TypeError) as error:  # neither told nor found
-        wanted = f"Expected a cluster that JAX knows, or {', '.join(NAMES)}"
-        raise BadInput(f"{wanted}, got {_told(known)}: set all three.") from error
+    except (ValueError, TypeError) as error:  # neither given nor detected
+        expected = f"Expected a cluster that JAX detects, or {', '.join(NAMES)}"
+        raise BadInput(f"{expected}, got {_settings_text(known)}: set all three.") from error
     except RuntimeError as error:
-        said = str(error).splitlines()[0]
-        raise BadInput(f"Expected to join the other processes; JAX says: {said}") from error
+        reason = str(error).splitlines()[0]
+        expected = "Expected to connect to the other processes"
+        raise BadInput(f"{expected}, got an error of JAX: {reason}") from error
 
 
 def is_writer() -> bool:
-    """Whether this process writes rows, checkpoints and pages: one does."""
+    """Whether this process (index 0) writes rows, checkpoints and pages."""
     return jax.process_index() == 0
 
 
 def fetch(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
-    """Arrays as this host's own, whole also where their parts lie in several processes.
+    """Gathers arrays to this host, also those that are sharded over several processes.
 
-    All processes must call it alike.
+    All processes must call it with the same tree.
 
     Args:
       tree: Arrays; keys stay keys.
@@ -108,7 +109,7 @@ def fetch(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
       The same tree of NumPy arrays, and of keys on one device.
 
     Raises:
-      PeerLost: Another process ended, or did not come in time.
+      PeerLost: Another process ended, or did not respond in time.
     """
     plain = jax.block_until_ready(jax.tree.map(_plain, tree))
     apart = lambda x: isinstance(x, jax.Array) and not x.is_fully_addressable
@@ -129,19 +130,19 @@ def _gatherer(mesh: Mesh) -> Callable[[list[Array]], list[Array]]:
 
 
 def share(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
-    """The writer's arrays, bit by bit, in every process: so that it alone reads the run folder.
+    """Broadcasts the writer's arrays bit by bit, so that only the writer reads the run folder.
 
     All processes must call it, with arrays of the same shapes and dtypes.
 
     Args:
-      tree: Arrays that lie whole in their process; those of all but the writer count for nothing.
+      tree: Fully addressable arrays; the values in processes other than the writer are ignored.
       patience: Seconds to wait for the slowest process.
 
     Returns:
       The same tree of NumPy arrays, and of keys on one device.
 
     Raises:
-      PeerLost: Another process ended, or did not come in time.
+      PeerLost: Another process ended, or did not respond in time.
     """
     host = jax.tree.map(lambda x: np.asarray(_plain(x)), tree)
     if jax.process_count() > 1:
@@ -154,7 +155,7 @@ def share(tree: Any, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401
 
 
 def agree(settings: Mapping[str, object], *, patience: float = PATIENCE) -> None:
-    """Refuses a program whose processes do not all have the same settings.
+    """Validates that all processes have the same settings.
 
     All processes must call it, before anything whose shape depends on the settings.
 
@@ -164,11 +165,11 @@ def agree(settings: Mapping[str, object], *, patience: float = PATIENCE) -> None
 
     Raises:
       BadInput: They differ; the message is the same in every process.
-      PeerLost: Another process ended, or did not come in time.
+      PeerLost: Another process ended, or did not respond in time.
     """
     if jax.process_count() == 1:
         return
-    # One number for each name would do to compare; the values make the message.
+    # Values, not hashes, are gathered: the message names them.
     text = json.dumps(settings, sort_keys=True).encode()
     gather = lambda array: np.asarray(multihost_utils.process_allgather(array))
     every = lambda array: _within(patience, "agree", lambda: gather(array))
@@ -192,16 +193,16 @@ def _short(value: object) -> str:
 
 
 def ended(run: Callable[[], int]) -> int:
-    """The exit status of a command; of several processes one that fails ends here.
+    """Runs a command and returns its exit status; with several processes exits on a failure.
 
-    An ordinary exit would wait for the others, which wait for this one; so would an interrupt. For
-    a command's outermost call: no other function ends a process.
+    An ordinary exit, or an interrupt, would deadlock with the other processes. For a command's
+    outermost call: no other function exits a process.
 
     Args:
-      run: Gives an exit status.
+      run: The command; returns an exit status.
 
     Returns:
-      The status; of several processes only 0.
+      The status; with several processes always 0.
     """
     status, over = 1, threading.Event()
     watch = threading.Thread(target=_watch, args=(over,), daemon=True)
@@ -211,51 +212,51 @@ def ended(run: Callable[[], int]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if not jax.distributed.is_initialized():
             raise
-        status = _told_status(error)
-    finally:  # also where nobody reads any more what is told
+        status = _report(error)
+    finally:  # also if standard error is closed
         if status and jax.distributed.is_initialized():
-            _leave(status)  # guarded to the end: JAX may be about to abort
+            _leave(status)  # before the guard is removed: JAX may abort
         over.set()
         watch.join(GRACE)
     return status
 
 
 def _watch(over: threading.Event) -> None:
-    """Ends a command that goes on waiting where Python cannot reach it, in a collective."""
+    """Exits a command that is blocked in a collective after a process was lost."""
     guard = None
     while not over.wait(POLL):
         if guard is None and jax.distributed.is_initialized():
             guard = _Guard()
         if _LOST.is_set() and not over.wait(GRACE):
-            _say_lost(PeerLost(_GONE))
+            _note_lost(PeerLost(_GONE))
             _leave(1)
     if guard is not None:
         guard.remove()
 
 
-def _told_status(error: BaseException) -> int:
-    """Tells what ended a run, as the command line does, and gives its exit status."""
-    _TOLD.set()
+def _report(error: BaseException) -> int:
+    """Prints the error that ended a run, as the command line does; returns the exit status."""
+    _REPORTED.set()
     if isinstance(error, PeerLost):
-        _say_lost(error)
+        _note_lost(error)
         return 1
     if (end := ending(error)) is not None:
         line, status = end
         note(f"glassesjax: {line}")
         return status
     if _is_loss(error):
-        _say_lost(PeerLost(_GONE))
+        _note_lost(PeerLost(_GONE))
     else:
         traceback.print_exception(error)
     return 1
 
 
-def _say_lost(error: PeerLost) -> None:
+def _note_lost(error: PeerLost) -> None:
     note(f"glassesjax: {error} {_ON}")
 
 
 def _leave(status: int) -> NoReturn:
-    """Ends the process without waiting for the others."""
+    """Exits the process without waiting for the others."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -263,30 +264,30 @@ def _leave(status: int) -> NoReturn:
 
 
 _LOST = threading.Event()
-_TOLD = threading.Event()  # what ended this process is being told
+_REPORTED = threading.Event()  # the error of this process is being printed
 _GONE = "Another process of this training ended."
 _ON = "The same command continues."
-# How a collective says that its other end is gone: Gloo, NCCL, and JAX's own service.
+# Messages of a collective that lost a peer: Gloo, NCCL, and JAX's coordination service.
 _LOSS = re.compile(r"gloo|nccl|connection (closed|reset|refused)|coordination", re.IGNORECASE)
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Whether it is another process that failed, in the words of the libraries that noticed."""
+    """Whether an error means that another process failed, by its message."""
     known = isinstance(error, RuntimeError | ValueError) and not isinstance(error, BadInput)
     return _LOST.is_set() or (known and bool(_LOSS.search(str(error))))
 
 
 def _within(patience: float, what: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """What a call gives in which all processes come together; collectives have no time limit.
+    """Runs a collective call with a timeout.
 
-    The call runs in a thread, which is left behind where it does not return.
+    The call runs in a thread, which is abandoned if it does not return.
     """
     wide, done = jax.config.read("jax_enable_x64"), threading.Event()
     outcome: list[Any] = []
 
     def work() -> None:
         try:
-            with jax.enable_x64(wide):  # a setting of the thread
+            with jax.enable_x64(wide):  # the setting is thread-local
                 outcome.append((call(), None))
         except BaseException as error:  # raised again by the caller
             outcome.append((None, error))
@@ -298,7 +299,7 @@ def _within(patience: float, what: str, call: Callable[[], Any]) -> Any:  # noqa
         if _LOST.is_set() and not done.wait(GRACE):
             raise PeerLost(_GONE)
         if time.monotonic() > limit:
-            expected = "Expected all processes to come together, got no answer"
+            expected = "Expected all processes to take part, got no answer"
             raise PeerLost(f"{expected}: {what} waited {patience:g} s for the others.")
     value, error = outcome[0]
     if error is None:
@@ -308,7 +309,7 @@ def _within(patience: float, what: str, call: Callable[[], Any]) -> Any:  # noqa
     raise error
 
 
-# What JAX's service says of a lost process, before it aborts this one with a stack of its own.
+# Lines that JAX's coordination service prints before it aborts after a lost process.
 _SERVICE = re.compile(
     rb"coordination_?service|JAX distributed service|Additional GRPC error|^:UNKNOWN:"
     rb"|^\*\*\* Check failure|^ +@ +0x|^$"
@@ -316,10 +317,10 @@ _SERVICE = re.compile(
 
 
 class _Guard:
-    """Makes one line, and status 1, of the abort by which JAX ends a process that lost another.
+    """Replaces the abort by JAX after a lost process with one line and exit status 1.
 
-    JAX has no public way to be told instead. What C++ writes to standard error passes a filter;
-    the signal of the abort is caught, and left alone where it has another reason.
+    JAX has no public callback for it. Standard error of C++ is filtered; SIGABRT is handled, and
+    passed on if it has another reason.
     """
 
     def __init__(self) -> None:
@@ -330,12 +331,12 @@ class _Guard:
         os.close(writer)
         self._filter = threading.Thread(target=self._pass_on, args=(reader,), daemon=True)
         self._filter.start()
-        # Kept: C calls it. Python's own handlers would run only after the abort.
+        # A reference is kept since C calls it. Python's handlers would run only after the abort.
         self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
         ctypes.CDLL(None).signal(signal.SIGABRT, self._handler)
 
     def remove(self) -> None:
-        """Standard error as it was, once all is written."""
+        """Restores standard error after the pipe is drained."""
         ctypes.CDLL(None).signal(signal.SIGABRT, ctypes.c_void_p(0))
         sys.stderr = self._python
         os.dup2(self._real, 2)  # the last writer of the pipe
@@ -350,60 +351,62 @@ class _Guard:
                     _LOST.set()
 
     def _aborted(self, number: int) -> None:
-        if _TOLD.is_set():
-            time.sleep(GRACE)  # in which the command leaves
-        if _LOST.wait(1):  # else it returns, and the abort goes on
+        if _REPORTED.is_set():
+            time.sleep(GRACE)  # in which the command exits
+        if _LOST.wait(1):  # otherwise it returns, and the abort continues
             os.write(self._real, f"glassesjax: {_GONE} {_ON}\n".encode())
             os._exit(1)
 
 
-def _number(name: str, told: int | None) -> int | None:
+def _number(name: str, given: int | None) -> int | None:
     text = os.environ.get(name)
-    if told is not None or text is None:
-        return told
+    if given is not None or text is None:
+        return given
     try:
         return int(text)
     except ValueError:
-        raise BadInput(f"Expected a whole number for {name}, got {text!r}.") from None
+        raise BadInput(f"Expected an integer for {name}, got {text!r}: set one.") from None
 
 
 def _check(coordinator: str | None, count: int | None, index: int | None) -> None:
     if coordinator is not None:
         host, _, port = coordinator.rpartition(":")
         if not host or not (port.isascii() and port.isdigit()):
-            raise BadInput(f"Expected a coordinator as host:port, got {coordinator!r}.")
+            raise BadInput(f"Expected a coordinator, got {coordinator!r}: write host:port.")
         if not 0 < int(port) < PORTS:
-            raise BadInput(f"Expected a port from 1 to {PORTS - 1}, got {coordinator!r}.")
+            expected = f"Expected a port from 1 to {PORTS - 1}"
+            raise BadInput(f"{expected}, got {coordinator!r}: choose another.")
     if count is not None and count < 1:
-        raise BadInput(f"Expected 1 process or more, got {count}.")
+        raise BadInput(f"Expected one process or more, got {count}: use a positive number.")
     if count is not None and index is not None and not 0 <= index < count:
-        raise BadInput(f"Expected an index from 0 to {count - 1} of {count}, got {index}.")
+        expected = f"Expected an index from 0 to {count - 1} of {count} processes"
+        raise BadInput(f"{expected}, got {index}: change the index.")
 
 
 def _check_port(coordinator: str) -> None:
-    """JAX would crash where the port of its service is taken."""
+    """Validates that the port of the service is free: JAX would crash otherwise."""
     port = int(coordinator.rpartition(":")[2])
     with socket.socket() as here:
         here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one just left is free
         try:
             here.bind(("", port))
         except OSError as error:
-            wanted = f"Expected a free port for {coordinator}"
-            raise BadInput(f"{wanted}; {port}: {error.strerror}: choose another.") from error
+            expected = f"Expected a free port for {coordinator}"
+            raise BadInput(f"{expected}, got {port}: {error.strerror}: choose another.") from error
 
 
-def _told(known: tuple[str | int | None, ...]) -> str:
-    told = [
+def _settings_text(known: tuple[str | int | None, ...]) -> str:
+    given = [
         f"{name}={value}" for name, value in zip(NAMES, known, strict=True) if value is not None
     ]
-    return " ".join(told) or "neither"
+    return " ".join(given) or "neither"
 
 
 def _plain(leaf: Any) -> Any:  # noqa: ANN401
-    """Keys as the numbers that they are made of."""
+    """Key data of a key array; other leaves unchanged."""
     return draws.numbers(leaf) if draws.is_key(leaf) else leaf
 
 
 def _like(leaf: Any, host: np.ndarray) -> Array | np.ndarray:  # noqa: ANN401
-    """What lies on the host, as the leaf was."""
+    """The host array, with the type of the leaf: a key array or a NumPy array."""
     return draws.wrap(host, draws.implementation(leaf)) if draws.is_key(leaf) else host

@@ -1,8 +1,8 @@
-"""Many devices: a mesh, and learners placed on it. Placing decides how ``learn`` is divided.
+"""Device meshes, and placement of learners on them, which determines how ``learn`` is sharded.
 
-Learners of different seeds lie along ``seed``. One model's batch is divided over ``data`` and
-``model`` together; its large arrays, with the optimizer's moments of them, are divided over
-``model`` (fully sharded) and repeated over ``data``.
+Learners of different seeds are sharded over ``seed``. One model's batch is sharded over ``data``
+and ``model`` together; its large arrays, with the optimizer's moments of them, are sharded over
+``model`` (fully sharded) and replicated over ``data``.
 """
 
 import math
@@ -22,47 +22,47 @@ from glassesjax.train.step import Learner
 
 @border()
 def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
-    """Devices in a grid, for ``place`` and ``learn``.
+    """A device mesh for ``place`` and ``jax.set_mesh``.
 
     Args:
-      seed: Groups of devices that share the seeds out.
-      data: Groups within these that share each batch out and hold whole models.
-      model: Devices within these that share batch and weights out.
+      seed: Size of the axis that shards the seeds.
+      data: Size of the axis that shards each batch and replicates the weights.
+      model: Size of the axis that shards both batch and weights.
 
     Returns:
-      The mesh; it takes the first devices where a single process has more.
+      The mesh, of the first devices if a single process has more.
 
     Raises:
-      BadInput: A size below 1, more than there are devices, or fewer where there are several
-        processes, one of which would then have nothing to do.
+      BadInput: A size below 1, more devices than there are, or fewer with several processes, one
+        of which would be idle.
     """
     sizes, devices = (seed, data, model), jax.devices()
-    found, wanted = f"{seed} x {data} x {model}", math.prod(sizes)
+    shape, count = f"{seed} x {data} x {model}", math.prod(sizes)
     if min(sizes) < 1:
-        raise BadInput(f"Expected a mesh of 1 or more along each axis, got {found}.")
-    if wanted > len(devices):
-        raise BadInput(f"Expected a mesh of at most {len(devices)} devices, got {found}: use less.")
-    if jax.process_count() > 1 and wanted < len(devices):
+        raise BadInput(f"Expected positive sizes of a mesh, got {shape}: use 1 or more.")
+    if count > len(devices):
+        raise BadInput(f"Expected a mesh of at most {len(devices)} devices, got {shape}: use less.")
+    if jax.process_count() > 1 and count < len(devices):
         every = f"all {len(devices)} devices of {jax.process_count()} processes"
-        raise BadInput(f"Expected a mesh of {every}, got {found}.")
-    # Auto: the compiler divides what is not told; no sharding stands in the types of arrays.
-    return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * 3, devices=devices[:wanted])
+        raise BadInput(f"Expected a mesh of {every}, got {shape}: use all devices.")
+    # Auto: the compiler propagates shardings; they are no part of array types.
+    return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * 3, devices=devices[:count])
 
 
 @border()
 def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
-    """Learners on the devices of a mesh; call ``learn`` on them with the same mesh.
+    """Shards learners over a mesh; call ``learn`` on them under ``jax.set_mesh(mesh)``.
 
     Args:
       learners: Stacked; the same in every process.
-      mesh: Of ``make_mesh``.
-      recipe: How they will be trained.
+      mesh: A mesh of ``make_mesh``.
+      recipe: Settings of the training.
 
     Returns:
-      The same learners, in memory of their own.
+      The same learners, in new buffers.
 
     Raises:
-      BadInput: The mesh does not divide the seeds, or the parts of a batch.
+      BadInput: The seeds, or the parts of a batch, are not divisible over the mesh.
     """
     check_mesh(mesh.shape, len(learners.step), recipe)
     return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, lies(x.shape, mesh.shape))), learners)

@@ -1,4 +1,4 @@
-"""The optimizer that a recipe names, and the schedule of its learning rate."""
+"""The optimizer of a recipe, and its learning rate schedule."""
 
 from typing import Any, cast
 
@@ -11,18 +11,18 @@ from glassesjax.train.recipe import Recipe
 
 
 def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """AdamW without its learning rate, which is a number of its own for each model.
+    """AdamW without the learning rate, which differs between models.
 
     Args:
-      recipe: Its decay, clipping and schedule.
+      recipe: Weight decay, clipping and schedule.
 
     Returns:
-      The chain.
+      The Optax chain.
     """
 
     def decayed(updates: Any, decoder: Decoder | None) -> Any:  # noqa: ANN401
         def add(path: tuple, update: Array, weight: Array) -> Array:
-            # A layer's own rank: layers are stacked, and seeds are mapped over.
+            # Rank within one layer: blocks have a leading axis of layers; seeds are vmapped.
             rank = weight.ndim - (path[0].name == "blocks")
             decays = rank >= 2 or recipe.weight_decay_on == "all"
             return update + recipe.weight_decay * weight if decays else update
@@ -38,12 +38,12 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 
 def schedule(recipe: Recipe) -> optax.Schedule:
-    """The learning rate of each step, as a share of the largest.
+    """The learning rate of each step, relative to the largest.
 
     Args:
-      recipe: Its steps and warmup.
+      recipe: Steps and warmup.
 
     Returns:
-      A linear climb from 0, then half a cosine down to 0.
+      A linear warmup from 0, then a cosine decay to 0.
     """
     return optax.warmup_cosine_decay_schedule(0.0, 1.0, recipe.warmup, recipe.steps)

@@ -1,4 +1,4 @@
-"""How a decoder is trained, as a value that is checked without JAX."""
+"""Settings of training, validated without JAX."""
 
 import dataclasses
 import math
@@ -14,53 +14,53 @@ from glassesjax.tasks.glasses import PLAIN, Glasses
 from glassesjax.tasks.task import LengthMix, Task
 
 WeightDecayOn = Literal["matrices", "all"]
-AXES = ("seed", "data", "model")  # of a mesh
-ROWS = ("data", "model")  # what the rows of a batch are divided over
+AXES = ("seed", "data", "model")  # axes of the mesh
+ROWS = ("data", "model")  # axes that shard the rows of a batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a decoder is trained; static, so that one recipe compiles once."""
+    """Settings of training; hashable, a static argument of compiled functions."""
 
     task: Task
     mix: LengthMix
     glasses: Glasses = PLAIN
     batch: int = 64
-    """Examples a step."""
+    """Examples per step."""
     parts: int = 1
-    """Parts that a batch is read in, their gradients added; it divides the batch. Saves memory."""
+    """Gradient accumulation: number of parts of a batch; it divides the batch. Saves memory."""
     steps: int = 2000
     """Steps of the schedule."""
     warmup: int = 100
-    """Steps of the linear climb of the learning rate; after them it falls as a half cosine. It
-    climbs from 0: with a warmup the first step changes nothing."""
+    """Steps of linear warmup of the learning rate, before its cosine decay. It starts at 0: with a
+    warmup the first step changes nothing."""
     weight_decay: float = 0.01
     weight_decay_on: WeightDecayOn = "matrices"
-    """Which weights decay: matrices and tables, or all, gains, biases and temperatures included."""
+    """Weights with decay: matrices and tables, or all, also gains, biases and temperatures."""
     clip: float = 1.0
-    """Largest norm of the gradient; a larger one is scaled down."""
+    """Maximum global norm of the gradient, for clipping."""
     plan: RoundingPlan | None = None
-    """Where the forward pass rounds, weights included; the master weights stay as they are."""
+    """Rounding plan of the forward pass, weights included; the master weights are not rounded."""
     remat: bool = False
-    """Whether the forward pass is computed again for the gradient. Saves memory, takes time."""
+    """Rematerialization: recompute the forward pass for the gradient. Saves memory, takes time."""
 
     def __post_init__(self) -> None:
         check_fields(self, "Recipe", weight_decay=NON_NEGATIVE, clip=POSITIVE)
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
-            wanted = "Expected a batch of 1 or more that its parts divide"
-            raise BadInput(f"{wanted}, got {self.batch} in {self.parts} parts.")
+            expected = "Expected a positive batch that is a multiple of its parts"
+            raise BadInput(f"{expected}, got {self.batch} in {self.parts} parts: change one.")
         if not 0 <= self.warmup < self.steps:
-            wanted = "Expected fewer steps of warmup than steps"
-            raise BadInput(f"{wanted}, got {self.warmup} of {self.steps}.")
+            expected = "Expected fewer steps of warmup than steps"
+            raise BadInput(f"{expected}, got {self.warmup} of {self.steps}: change one.")
 
     def climbed(self, steps: Int[NumPyArray, " steps"]) -> Float[NumPyArray, " steps"]:
-        """The learning rate of some steps, as a share of the largest.
+        """The learning rate of some steps, relative to the largest.
 
         Args:
-          steps: From 0; step 0 has the share 0 where there is a warmup, and changes nothing.
+          steps: Step numbers from 0; with a warmup step 0 has rate 0 and changes nothing.
 
         Returns:
-          Shares from 0 to 1.
+          Numbers from 0 to 1.
         """
         import jax
         import jax.numpy as jnp
@@ -73,46 +73,47 @@ class Recipe:
 
 
 def check_mesh(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:
-    """Whether a mesh divides what is to be trained.
+    """Validates that seeds and batch are divisible over a mesh.
 
     Args:
-      ways: Sizes of its axes.
-      seeds: Learners.
-      recipe: How they are trained.
+      ways: Sizes of the mesh axes.
+      seeds: Number of learners.
+      recipe: Settings of the training.
 
     Raises:
-      BadInput: It does not divide the seeds, or the parts of a batch.
+      BadInput: The seeds, or the parts of a batch, are not divisible.
     """
     if seeds % ways["seed"]:
-        raise BadInput(f"Expected seeds in {ways['seed']} equal groups of the mesh, got {seeds}.")
+        expected = f"Expected a multiple of {ways['seed']} seeds, an axis of the mesh"
+        raise BadInput(f"{expected}, got {seeds}: change one.")
     rows, groups = recipe.batch // recipe.parts, math.prod(ways[axis] for axis in ROWS)
     if rows % groups:
-        wanted = f"Expected each part of a batch in {groups} equal groups of the mesh"
-        raise BadInput(f"{wanted}, got {rows} examples.")
+        expected = f"Expected a multiple of {groups} examples in each part of a batch, for the mesh"
+        raise BadInput(f"{expected}, got {rows}: change one.")
 
 
 def sees_later(config: DecoderConfig) -> bool:
-    """Whether some token of a sequence sees one that follows it.
+    """Whether the mask lets a token attend to later ones.
 
     Args:
-      config: Of the decoder.
+      config: Settings of the decoder.
 
     Returns:
-      False for the masks that keep order.
+      False for causal and window masks.
     """
     return not config.mask.causal
 
 
 def check_hidden(config: DecoderConfig, glasses: Glasses) -> None:
-    """Refuses a layout that asks for more than can be hidden.
+    """Validates that a decoder without causal mask has no steps of the answer in its input.
 
     Args:
-      config: Of the decoder.
-      glasses: The layout.
+      config: Settings of the decoder.
+      glasses: The prompt format.
 
     Raises:
-      BadInput: The answer follows steps, and the decoder would see them.
+      BadInput: The answer has steps, and the decoder would attend to them.
     """
     if sees_later(config) and glasses.steps:
-        wanted = "Expected a causal mask for steps, each of which is said given those before"
-        raise BadInput(f"{wanted}, got {type(config.mask).__name__}.")
+        expected = "Expected a causal mask for a prompt format with steps"
+        raise BadInput(f"{expected}, got {type(config.mask).__name__}: change one.")

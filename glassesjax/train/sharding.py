@@ -1,7 +1,7 @@
-"""Where arrays of training lie on a mesh; without a mesh nothing here does anything.
+"""Shardings of the arrays of training over a mesh; without a mesh all functions are no-ops.
 
-Two things are told to the compiler: that gradients are sums over each device's own rows, and where
-the learners lie that ``learn`` returns. It divides the rest, which is the optimizer, by them.
+Two shardings are explicit: gradients are sums over each device's rows (``shard_map``), and the
+learners that ``learn`` returns have a constraint. The compiler propagates these to the optimizer.
 """
 
 import math
@@ -13,19 +13,19 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from glassesjax.train.recipe import ROWS
 
-LEAST = 1024  # numbers of an array that is divided: a smaller one would save no memory to speak of
+LEAST = 1024  # least size of a sharded array: smaller ones would save little memory
 
 
 def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
-    """How an array of stacked learners lies: its longest axis that can be divided is.
+    """Sharding of an array of stacked learners: its longest divisible axis is sharded.
 
     Args:
-      shape: Of the array, its leading axis that of seeds.
-      ways: Sizes of the mesh's axes.
+      shape: Shape of the array; the leading axis is that of seeds.
+      ways: Sizes of the mesh axes.
 
     Returns:
-      Its sharding over the mesh. Axes of one device are not named, as the compiler does not name
-      them: one that came back under another name would be another type to ``jax.jit``.
+      The sharding. Mesh axes of size one are omitted, as the compiler omits them: a different
+      spec would make ``jax.jit`` compile again.
     """
     spec: list[str | None] = ["seed" if ways["seed"] > 1 else None] + [None] * (len(shape) - 1)
     fits = [axis for axis in range(1, len(shape)) if shape[axis] % ways["model"] == 0]
@@ -36,36 +36,30 @@ def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def in_place(learners: Any, mesh: Mesh | None) -> Any:  # noqa: ANN401
-    """Learners that leave a compiled function as they lay when they came.
+def in_place(learners: Any) -> Any:  # noqa: ANN401
+    """Constrains learners in a compiled function to their sharding on entry.
 
     Args:
-      learners: Stacked, while they are traced.
-      mesh: Over which they lie, if over any.
+      learners: Stacked, traced.
 
     Returns:
       The same.
     """
     if mesh is None:
         return learners
-    where = lambda leaf: NamedSharding(mesh, lies(leaf.shape, mesh.shape))
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, where(x)), learners)
+    constrain = lambda leaf: jax.lax.with_sharding_constraint(leaf, lies(leaf.shape, ways))
+    return jax.tree.map(constrain, learners)
 
 
-def divided(
-    sums: Callable[[Any, Any], Any],
-    decoder: Any,  # noqa: ANN401
-    rows: Any,  # noqa: ANN401
-    mesh: Mesh | None,
-) -> Any:  # noqa: ANN401
-    """Sums over a batch: each device takes its own rows, with whole weights; then they are added.
+def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  # noqa: ANN401
+    """Sums over a batch: each device computes its rows with full weights, followed by a ``psum``.
 
-    Left to itself the compiler would divide the residual stream, too, and send it around in every
-    layer.
+    Without ``shard_map`` the compiler would shard the residual stream too, and communicate it in
+    every layer.
 
     Args:
-      sums: Of a decoder and some rows.
-      decoder: Weights of one learner, gathered here where they are divided.
+      sums: Function of a decoder and some rows.
+      decoder: Weights of one learner, gathered here if they are sharded.
       rows: Arrays with a leading axis of rows.
       mesh: Over which the rows are divided, if over any.
 
@@ -75,13 +69,18 @@ def divided(
     among = tuple(axis for axis in ROWS if mesh is not None and mesh.shape[axis] > 1)
     if not among:
         return sums(decoder, rows)
-    own = lambda decoder, rows: jax.lax.psum(sums(decoder, rows), among)
+    local = lambda decoder, rows: jax.lax.psum(sums(decoder, rows), among)
     mapped = jax.shard_map(
-        own,
-        mesh=mesh,
+        local,
         in_specs=(PartitionSpec(), PartitionSpec(among)),
         out_specs=PartitionSpec(),
         axis_names=set(among),
-        check_vma=False,  # gradients are of the own rows, and added by hand: nothing varies
+        check_vma=False,  # gradients are of the local rows, and summed by the psum above
     )
     return mapped(decoder, rows)
+
+
+def _ways() -> Mapping[str, int]:
+    """Axis sizes of the current mesh; empty if it was not made by ``make_mesh``."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.shape if mesh.axis_names == AXES else {}

@@ -1,4 +1,4 @@
-"""Training steps, many in one call: weights and moments in, weights and moments out."""
+"""Training: many steps of many models in one compiled call."""
 
 import functools
 from typing import Any, NamedTuple, cast
@@ -21,50 +21,51 @@ from glassesjax.train.unmasked import first_asked, shown
 
 
 class Learner(NamedTuple):
-    """All that training carries from step to step."""
+    """Training state of one model."""
 
     decoder: Decoder
     moments: Any
-    """Of the optimizer."""
+    """State of the optimizer."""
     step: Int[Array, ""]
     key: Array
-    """Of the data; of every step's own batch with the step folded in."""
+    """PRNG key of the data; folded with the step for each batch."""
     rate: Float[Array, ""]
     """Largest learning rate of the schedule."""
 
 
 class Told(NamedTuple):
-    """What a step says of itself, before its update."""
+    """Metrics of a step, before its update."""
 
     loss: Float[Array, ""]
     """Mean over scored tokens, in nats."""
     accuracy: Float[Array, ""]
-    """Share of scored tokens that the decoder ranks first; of equal scores the smaller token."""
+    """Share of scored tokens that the decoder ranks first; of equal logits the smaller token."""
     gradient: Float[Array, ""]
-    """Norm of the gradient before it is clipped."""
+    """Norm of the gradient before clipping."""
 
 
 @border()
 def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Learner:
-    """A learner before its first step.
+    """Initial training state.
 
     Args:
-      config: Of the decoder; its vocabulary must hold the task's.
-      recipe: How it will be trained.
-      seed: Of the weights, and, apart from them, of the data; from 0.
+      config: Settings of the decoder; its vocabulary must contain the task's.
+      recipe: Settings of the training.
+      seed: Seed of the weights and, independently, of the data; from 0.
       rate: Largest learning rate.
 
     Returns:
       The learner, with weights in float32.
 
     Raises:
-      BadInput: The vocabulary is smaller than the task's, or the mask shows the layout's steps.
+      BadInput: The vocabulary is smaller than the task's, or the mask is not causal and the prompt
+        format has steps.
     """
     check_hidden(config, recipe.glasses)
-    wanted = len(recipe.task.symbols)
-    if config.vocab_size < wanted:
-        found = f"got {config.vocab_size}"
-        raise BadInput(f"Expected {wanted} tokens or more for {recipe.task.name}; {found}.")
+    needed = len(recipe.task.symbols)
+    if config.vocab_size < needed:
+        expected = f"Expected a vocabulary of at least {needed} tokens for {recipe.task.name}"
+        raise BadInput(f"{expected}, got {config.vocab_size}: use a larger vocab_size.")
     weights, data = draws.split(draws.root_key(seed))
     decoder = Decoder(config, key=weights)
     return Learner(
@@ -77,25 +78,25 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
 
 
 def answers(decoder: Decoder, row: Example) -> Float[Array, "seq vocab"]:
-    """Scores for each token of a row, given all before it, or all before the answer.
+    """Logits for each token of a row, given all before it, or all before the answer.
 
-    A decoder whose tokens see later ones gets the row without its answer: only the first scored
-    token's scores mean something (``train.unmasked``).
+    A decoder without causal mask gets the row without its answer: only the logits of the first
+    scored token are meaningful (``train.unmasked``).
 
     Args:
-      decoder: It rounds as its plan says.
+      decoder: The decoder, with its rounding plan.
       row: One example.
 
     Returns:
-      Scores in the carrier of the decoder's plan; those of the first token, which nothing
-      precedes, are zero.
+      Logits in the accumulation dtype of the decoder's plan; zero for the first token, which
+      nothing precedes.
     """
     y, _ = decoder(*shown(decoder.config, row))
     return jnp.roll(decoder.logits(y), 1, axis=0).at[0].set(0)
 
 
 def _lost(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array]:
-    """Sum of the losses of a batch's scored tokens, and how many were ranked first."""
+    """Sum of the losses of a batch's scored tokens, and the number that were ranked first."""
     rounding = decoder.at(recipe.plan)
     scores = jax.vmap(lambda row: answers(rounding, row))(rows).astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, rows.tokens)
@@ -104,10 +105,10 @@ def _lost(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array
 
 
 def _sums(decoder: Decoder, rows: Example, recipe: Recipe) -> tuple[Array, Array, Decoder]:
-    """Loss, tokens ranked first and gradient of some rows, added up part by part."""
+    """Loss, tokens ranked first and gradient of some rows, accumulated over the parts."""
     lost = jax.checkpoint(_lost, static_argnums=2) if recipe.remat else _lost
     slope = jax.value_and_grad(lost, has_aux=True)
-    split = lambda x: x.reshape(recipe.parts, -1, *x.shape[1:])
+    split = lambda x: x.reshape(recipe.parts, -1, *x.shape[1:])  # rows -> parts, rows of a part
 
     def add(sums: Any, part: Example) -> tuple[Any, None]:  # noqa: ANN401
         (loss, right), gradient = slope(decoder, part, recipe)
@@ -137,38 +138,36 @@ def _step(learner: Learner, recipe: Recipe, mesh: Mesh | None) -> tuple[Learner,
     loss, accuracy, gradient = _gradient(learner.decoder, rows, recipe, mesh)
     # Optax mixes integer counts and floats.
     with jax.numpy_dtype_promotion("standard"):
-        told = Told(loss, accuracy, optax.tree.norm(cast("Any", gradient)))
+        metrics = Told(loss, accuracy, optax.tree.norm(cast("Any", gradient)))
         updates, moments = optimizer(recipe).update(
             cast("Any", gradient), learner.moments, cast("Any", learner.decoder)
         )
     moved = lambda weight, update: weight - learner.rate.astype(weight.dtype) * update
     decoder = jax.tree.map(moved, learner.decoder, updates)
-    return learner._replace(decoder=decoder, moments=moments, step=learner.step + 1), told
+    return learner._replace(decoder=decoder, moments=moments, step=learner.step + 1), metrics
 
 
 @border(steps=COUNT)
-@functools.partial(jax.jit, static_argnames=("recipe", "steps", "mesh"), donate_argnames="learners")
-def learn(
-    learners: Learner, recipe: Recipe, steps: int, *, mesh: Mesh | None = None
-) -> tuple[Learner, Told]:
-    """Some steps of many learners at once, in one program.
+@functools.partial(jax.jit, static_argnames=("recipe", "steps"), donate_argnames="learners")
+def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]:
+    """Trains many learners for a number of steps in one compiled call.
 
     Args:
-      learners: Stacked on a leading axis (``jax.tree.map(jnp.stack, ...)``); they are given up.
-        A rounding plan of theirs is taken off, since an update moves the weights.
-      recipe: How they are trained.
+      learners: Stacked on a leading axis (``jax.tree.map(jnp.stack, ...)``); their buffers are
+        donated. Their rounding plan is removed, since an update changes the weights.
+      recipe: Settings of the training.
       steps: Steps in this call.
       mesh: The one on which ``place`` put them, if on any.
 
     Returns:
-      The learners, and what each step of each said, models first.
+      The learners, and the metrics of each step of each, with axes models, steps.
     """
 
     def one(learner: Learner) -> tuple[Learner, Told]:
         return jax.lax.scan(lambda now, _: _step(now, recipe, mesh), learner, length=steps)
 
-    learners, told = draws.over(one, learners.key)(_without_plan(learners))
-    return in_place(learners, mesh), told
+    learners, metrics = draws.over(one, learners.key)(_without_plan(learners))
+    return in_place(learners), metrics
 
 
 def _without_plan(learners: Learner) -> Learner:

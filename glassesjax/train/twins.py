@@ -1,4 +1,4 @@
-"""Twins: the rows of items of n and n + 1 tokens, up to where their right answers part."""
+"""Pairs (n, n + 1): rows of items of n and n + 1 tokens, up to where the correct answers differ."""
 
 import functools
 from typing import NamedTuple
@@ -19,43 +19,43 @@ AT_ONCE = 8  # rows
 
 
 class Twins(NamedTuple):
-    """Two rows with the common beginning of their answers; the shorter item's first."""
+    """Two rows with the shared prefix of their answers; that of the shorter item first."""
 
     tokens: Int[Array, "2 seq"]
     asked: Int[Array, " 2"]
-    """Where in each row the first token stands that the right answers differ in."""
+    """Position in each row of the first token in which the correct answers differ."""
     right: Int[Array, " 2"]
-    """That token."""
+    """The correct token there."""
     alike: Bool[Array, ""]
-    """Whether one item is the beginning of the other, both are asked the same, and the right
-    answers differ at all: only then do the two say what they say because of their lengths."""
+    """Whether one item is a prefix of the other, the questions are equal and the correct answers
+    differ: only then do the rows differ by their length alone."""
     begun: Int[Array, ""]
-    """How many tokens of both answers stand before the asked one."""
+    """Number of tokens of both answers before that position."""
 
 
 class TwinAnswers(NamedTuple):
-    """What a decoder says to some pairs."""
+    """Outputs of a decoder for some pairs."""
 
     y: Float[Array, "pairs 2 model_dim"]
-    """The representations that must say the token in which the right answers differ."""
+    """Representations from which the token is predicted in which the correct answers differ."""
     scores: Float[Array, "pairs 2 vocab"]
 
 
 @border()
 @draws.reproducible()
 def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size: int) -> Twins:
-    """The rows of n and n + 1.
+    """The pair of rows of n and n + 1.
 
     Source: arXiv 2406.04267v2, Corollary 6.2: two counts whose outputs coincide.
-    Differs: the two representations are those that must say the first differing token, after the
-    answers' common beginning; the corollary speaks of whole answers.
+    Differs: the two representations are those that predict the first differing token, after the
+    answers' shared prefix; the corollary is on whole answers.
 
     Args:
-      task: What is asked.
-      glasses: How it is laid out.
-      key: Of the draws; both rows have the same ones.
+      task: The task.
+      glasses: The prompt format.
+      key: PRNG key, the same for both rows.
       length: The smaller length n.
-      size: Length that rows have room for, n + 1 or more.
+      size: Maximum length of an item, n + 1 or more.
 
     Returns:
       The two rows.
@@ -64,19 +64,19 @@ def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size
     parts = jax.vmap(lambda n: task.draw(key, n, size))(both)
     rows = jax.vmap(lambda parts: lay_out(parts, glasses))(parts)
     start = jnp.argmax(rows.scored, axis=1).astype(jnp.int32)
-    said = jax.vmap(_answer)(rows, start)
-    differ = said[0] != said[1]
-    place = jnp.argmax(differ).astype(jnp.int32)
-    right = said[:, place]
+    answers = jax.vmap(_answer)(rows, start)
+    differ = answers[0] != answers[1]
+    first = jnp.argmax(differ).astype(jnp.int32)
+    right = answers[:, first]
     begins = jnp.arange(parts.item.shape[1], dtype=jnp.int32) < parts.length[0]
     nested = jnp.all(~begins | (parts.item[0] == parts.item[1]))
     asked = jnp.all(parts.question[0] == parts.question[1])
     alike = nested & asked & jnp.any(differ) & jnp.all(right != NONE)
-    return Twins(rows.tokens, start + place, right, alike, place)
+    return Twins(rows.tokens, start + first, right, alike, first)
 
 
 def _answer(row: Example, start: Array) -> Int[Array, " seq"]:
-    """What is to be said, moved to the row's beginning."""
+    """The answer, rolled to the start of the row."""
     return jnp.roll(jnp.where(row.scored, row.tokens, NONE), -start)
 
 
@@ -85,14 +85,14 @@ def _answer(row: Example, start: Array) -> Int[Array, " seq"]:
 def all_twins(
     task: Task, glasses: Glasses, key: Array, lengths: Int[Array, " pairs"], *, size: int
 ) -> Twins:
-    """The pairs of many lengths: one compilation serves all of a size.
+    """Pairs of many lengths; one compilation serves all of a size.
 
     Args:
-      task: What is asked.
-      glasses: How it is laid out.
-      key: Of the draws, the same for all lengths.
+      task: The task.
+      glasses: The prompt format.
+      key: PRNG key, the same for all lengths.
       lengths: The smaller length of each pair.
-      size: Length that rows have room for; over the largest.
+      size: Maximum length of an item; over the largest.
 
     Returns:
       Pairs on a leading axis.
@@ -107,15 +107,15 @@ def answer_twins(
     tokens: Int[Array, "pairs 2 seq"],
     asked: Int[Array, "pairs 2"],
 ) -> TwinAnswers:
-    """A decoder's answers to many pairs, a few rows at a time.
+    """Representations and logits of many pairs, a few rows at a time.
 
     Args:
-      decoder: It rounds as its plan says.
-      tokens: Of ``all_twins``; as many pairs as fill groups of ``AT_ONCE`` rows cost the least.
-      asked: Likewise.
+      decoder: The decoder, with its rounding plan.
+      tokens: Those of ``all_twins``; multiples of ``AT_ONCE`` rows are the most efficient.
+      asked: Those of ``all_twins``.
 
     Returns:
-      Representations and scores in the dtypes of the decoder's plan.
+      Representations and logits in the dtypes of the decoder's plan.
     """
 
     def one(row: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -124,15 +124,15 @@ def answer_twins(
         y = jax.lax.dynamic_slice_in_dim(y, asked - 1, 1)
         return y[0], decoder.logits(y)[0]
 
-    flat = lambda x: x.reshape(-1, *x.shape[2:])
+    flat = lambda x: x.reshape(-1, *x.shape[2:])  # pairs, 2 -> rows
     y, scores = jax.lax.map(one, (flat(tokens), flat(asked)), batch_size=AT_ONCE)
     paired = lambda x: x.reshape(-1, 2, x.shape[-1])
     return TwinAnswers(paired(y), paired(scores))
 
 
 def _until(asked: Array, width: int) -> Layout:
-    """One sequence that ends before the asked token: no mask lets a row see what follows."""
-    place = jnp.arange(width, dtype=jnp.int32)
-    read = place < asked
+    """One sequence that ends before the asked token: later ones are padding under every mask."""
+    position = jnp.arange(width, dtype=jnp.int32)
+    read = position < asked
     branch = jnp.where(read, 0, PADDING).astype(jnp.int32)
-    return Layout(place, branch, jnp.where(read, place + 1, 0).astype(jnp.int32))
+    return Layout(position, branch, jnp.where(read, position + 1, 0).astype(jnp.int32))

@@ -1,4 +1,4 @@
-"""Rows for decoders whose tokens see later ones: the answer is hidden, and its beginning asked."""
+"""Rows for decoders without causal mask: the answer is hidden, and only its start is scored."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -11,14 +11,14 @@ from glassesjax.train.recipe import sees_later
 
 
 def first_asked(config: DecoderConfig, rows: Example) -> Example:
-    """Rows that ask for no token which another asked one gives away.
+    """Rows whose scored tokens are not visible in the input.
 
     Args:
-      config: Of the decoder that reads them.
-      rows: One or many.
+      config: Settings of the decoder.
+      rows: One row or many.
 
     Returns:
-      The same rows where tokens see none that follow; else scored at the first place only.
+      The same rows under a causal mask; otherwise scored at the first position only.
     """
     if not sees_later(config):
         return rows
@@ -27,22 +27,22 @@ def first_asked(config: DecoderConfig, rows: Example) -> Example:
 
 
 def shown(config: DecoderConfig, row: Example) -> tuple[Int[Array, " seq"], Layout | None]:
-    """What the decoder gets of a row: all of it, or what stands before the first scored token.
+    """The decoder's input of a row: the whole row, or the tokens before the first scored one.
 
     Args:
-      config: Of the decoder that reads it.
+      config: Settings of the decoder.
       row: One example.
 
     Returns:
-      Tokens and layout. Where tokens see later ones the answer is padding that no other row sees.
+      Tokens and layout. Without causal mask the answer is padding that no token attends to.
     """
     if not sees_later(config):
         return row.tokens, None
     line = Layout.line(len(row.tokens))
-    there = line.position < jnp.argmax(row.scored).astype(jnp.int32)
+    visible = line.position < jnp.argmax(row.scored).astype(jnp.int32)
     layout = Layout(
         position=line.position,
-        branch=jnp.where(there, 0, PADDING),
-        stem=jnp.where(there, line.stem, 0),
+        branch=jnp.where(visible, 0, PADDING),
+        stem=jnp.where(visible, line.stem, 0),
     )
-    return jnp.where(there, row.tokens, COMMON.index(PAD)), layout
+    return jnp.where(visible, row.tokens, COMMON.index(PAD)), layout

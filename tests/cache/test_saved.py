@@ -161,7 +161,7 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(file):
     content = file.read_bytes()
     for length in range(0, len(content), 97):
         file.write_bytes(content[:length])
-        with pytest.raises(BadInput, match="cut or foreign"):
+        with pytest.raises(BadInput, match="truncated or foreign"):
             load(file)
 
 
@@ -199,7 +199,7 @@ def test_a_foreign_file_is_refused(file, kind):
             with np.load(file) as old:
                 arrays = dict(old)
             np.savez(file, **{**arrays, "layers.1.key": arrays["layers.1.key"][:, :2]})
-    with pytest.raises(BadInput, match="cut or foreign"):
+    with pytest.raises(BadInput, match="truncated or foreign"):
         load(file)
 
 
@@ -219,7 +219,7 @@ def test_a_member_that_is_no_array_is_refused(file, name):
     with zipfile.ZipFile(file, "w") as out:
         for member, content in members.items():
             out.writestr(member, content)
-    with pytest.raises(BadInput, match=f"{name} is no array"):
+    with pytest.raises(BadInput, match=f"{name} is not an array"):
         load(file)
 
 
@@ -304,5 +304,5 @@ def test_packed_arrays_are_refused_before_they_are_unpacked(file):
     with np.load(file) as found:
         arrays = dict(found)
     np.savez_compressed(file, **arrays, more=np.zeros(10**7))
-    with pytest.raises(BadInput, match="packed arrays"):
+    with pytest.raises(BadInput, match="compressed arrays"):
         load(file)

@@ -104,7 +104,10 @@ def test_a_preset_is_a_grid(preset):
         (("mesh=1:1:1,3:1:1",), "3 equal groups"),
         (("temperature=foo",), "constant or scalable or adaptive for temperature"),
         (("mix=foo",), "uniform or log for mix"),
-        (("mask=causal,none", "task=count_ones", "remedy=steps-3"), "a causal mask for steps"),
+        (
+            ("mask=causal,none", "task=count_ones", "remedy=steps-3"),
+            "a causal mask for a prompt format with steps",
+        ),
         (("rate=inf",), "rate to be finite"),
         (("rate=nan",), "rate to be a number"),
         (("steps=-3",), "--steps of 1 or more, got -3"),

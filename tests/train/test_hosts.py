@@ -233,18 +233,18 @@ def test_bad_input(monkeypatch):
             hosts.connect()
         with pytest.raises(BadInput, match="JAX_NUM_PROCESSES=2: set all three"):
             hosts.connect(count=2)
-    with pytest.raises(BadInput, match="host:port, got 'here'"):
+    with pytest.raises(BadInput, match="coordinator, got 'here': write host:port"):
         hosts.connect("here", 2, 0)
     for nowhere in (":1", "127.0.0.1:", "1234"):
-        with pytest.raises(BadInput, match=f"host:port, got '{nowhere}'"):
+        with pytest.raises(BadInput, match=f"coordinator, got '{nowhere}'"):
             hosts.connect(nowhere, 2, 0)
     for port in (0, 65536):
         with pytest.raises(BadInput, match=f"from 1 to 65535, got '127.0.0.1:{port}'"):
             hosts.connect(f"127.0.0.1:{port}", 2, 0)
     for count in (0, -1):
-        with pytest.raises(BadInput, match=f"1 process or more, got {count}"):
+        with pytest.raises(BadInput, match=f"one process or more, got {count}"):
             hosts.connect("127.0.0.1:1", count, 0)
-    with pytest.raises(BadInput, match="from 0 to 1 of 2, got 2"):
+    with pytest.raises(BadInput, match="from 0 to 1 of 2 processes, got 2"):
         hosts.connect("127.0.0.1:1", 2, 2)
     monkeypatch.setenv("JAX_PROCESS_ID", "first")
     with pytest.raises(BadInput, match="JAX_PROCESS_ID, got 'first'"):

@@ -125,8 +125,8 @@ def test_a_step_says_the_loss_of_rows_without_padding():
 
 def test_steps_cannot_be_hidden(decoder, key):
     steps = named_glasses("steps-2")
-    with pytest.raises(BadInput, match="causal mask for steps"):
+    with pytest.raises(BadInput, match="causal mask for a prompt format with steps"):
         evaluate(decoder, TASK, steps, key, 3, size=SIZE, count=2)
     recipe = Recipe(task=TASK, mix=LengthMix(low=2, high=4), glasses=steps, steps=4, warmup=1)
-    with pytest.raises(BadInput, match="causal mask for steps"):
+    with pytest.raises(BadInput, match="causal mask for a prompt format with steps"):
         begin(config(Bidirectional()), recipe, 0, 1e-2)
