@@ -59,7 +59,7 @@ class Cell(NamedTuple):
 def token_losses(
     outer: Decoder, y: Float[Array, "rows model_dim"], targets: Int[Array, " rows"]
 ) -> Float[Array, " rows"]:
-    """Negative log likelihood of each next token, in nats, ``LOSS_ROWS`` rows of logits at a time.
+    """Negative log likelihood of each next token, in nats, some rows of logits at a time.
 
     Args:
       outer: A decoder's unembedding; its layers may be missing.

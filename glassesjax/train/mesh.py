@@ -22,7 +22,7 @@ from glassesjax.train.step import Learner
 
 @border()
 def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
-    """A device mesh for ``place`` and ``jax.set_mesh``.
+    """A device mesh for ``place`` and ``learn``.
 
     Args:
       seed: Size of the axis that shards the seeds.
@@ -51,7 +51,7 @@ def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
 
 @border()
 def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
-    """Shards learners over a mesh; call ``learn`` on them under ``jax.set_mesh(mesh)``.
+    """Shards learners over a mesh; call ``learn`` on them with the same mesh.
 
     Args:
       learners: Stacked; the same in every process.

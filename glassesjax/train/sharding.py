@@ -36,22 +36,28 @@ def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def in_place(learners: Any) -> Any:  # noqa: ANN401
+def in_place(learners: Any, mesh: Mesh | None) -> Any:  # noqa: ANN401
     """Constrains learners in a compiled function to their sharding on entry.
 
     Args:
       learners: Stacked, traced.
+      mesh: The one over which they are sharded, if any.
 
     Returns:
       The same.
     """
     if mesh is None:
         return learners
-    constrain = lambda leaf: jax.lax.with_sharding_constraint(leaf, lies(leaf.shape, ways))
-    return jax.tree.map(constrain, learners)
+    where = lambda leaf: NamedSharding(mesh, lies(leaf.shape, mesh.shape))
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, where(x)), learners)
 
 
-def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  # noqa: ANN401
+def divided(
+    sums: Callable[[Any, Any], Any],
+    decoder: Any,  # noqa: ANN401
+    rows: Any,  # noqa: ANN401
+    mesh: Mesh | None,
+) -> Any:  # noqa: ANN401
     """Sums over a batch: each device computes its rows with full weights, followed by a ``psum``.
 
     Without ``shard_map`` the compiler would shard the residual stream too, and communicate it in
@@ -61,7 +67,7 @@ def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  #
       sums: Function of a decoder and some rows.
       decoder: Weights of one learner, gathered here if they are sharded.
       rows: Arrays with a leading axis of rows.
-      mesh: Over which the rows are divided, if over any.
+      mesh: The one over which the rows are divided, if any.
 
     Returns:
       The sums over all rows.
@@ -72,15 +78,10 @@ def divided(sums: Callable[[Any, Any], Any], decoder: Any, rows: Any) -> Any:  #
     local = lambda decoder, rows: jax.lax.psum(sums(decoder, rows), among)
     mapped = jax.shard_map(
         local,
+        mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(among)),
         out_specs=PartitionSpec(),
         axis_names=set(among),
         check_vma=False,  # gradients are of the local rows, and summed by the psum above
     )
     return mapped(decoder, rows)
-
-
-def _ways() -> Mapping[str, int]:
-    """Axis sizes of the current mesh; empty if it was not made by ``make_mesh``."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.shape if mesh.axis_names == AXES else {}

@@ -148,8 +148,10 @@ def _step(learner: Learner, recipe: Recipe, mesh: Mesh | None) -> tuple[Learner,
 
 
 @border(steps=COUNT)
-@functools.partial(jax.jit, static_argnames=("recipe", "steps"), donate_argnames="learners")
-def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]:
+@functools.partial(jax.jit, static_argnames=("recipe", "steps", "mesh"), donate_argnames="learners")
+def learn(
+    learners: Learner, recipe: Recipe, steps: int, *, mesh: Mesh | None = None
+) -> tuple[Learner, Told]:
     """Trains many learners for a number of steps in one compiled call.
 
     Args:
@@ -157,7 +159,7 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
         donated. Their rounding plan is removed, since an update changes the weights.
       recipe: Settings of the training.
       steps: Steps in this call.
-      mesh: The one on which ``place`` put them, if on any.
+      mesh: The one over which ``place`` sharded them, if any.
 
     Returns:
       The learners, and the metrics of each step of each, with axes models, steps.
@@ -167,7 +169,7 @@ def learn(learners: Learner, recipe: Recipe, steps: int) -> tuple[Learner, Told]
         return jax.lax.scan(lambda now, _: _step(now, recipe, mesh), learner, length=steps)
 
     learners, metrics = draws.over(one, learners.key)(_without_plan(learners))
-    return in_place(learners), metrics
+    return in_place(learners, mesh), metrics
 
 
 def _without_plan(learners: Learner) -> Learner:

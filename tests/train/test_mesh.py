@@ -55,12 +55,12 @@ def test_a_mesh_of_one_device_changes_nothing(without, caplog):
 
 
 def test_bad_input():
-    with pytest.raises(BadInput, match="at most 1 devices, got 2 x 1 x 3"):
+    with pytest.raises(BadInput, match=r"at most 1 devices, got 2 x 1 x 3"):
         make_mesh(seed=2, model=3)
     with pytest.raises(BadInput, match="got 1 x 0 x 1"):
         make_mesh(data=0)
     check_mesh(WAYS, 4, RECIPE)
-    with pytest.raises(BadInput, match="a multiple of 2 seeds, .*, got 3"):
+    with pytest.raises(BadInput, match=r"a multiple of 2 seeds, .*, got 3"):
         check_mesh(WAYS, 3, RECIPE)
-    with pytest.raises(BadInput, match="a multiple of 4 examples .*, got 2"):
+    with pytest.raises(BadInput, match=r"a multiple of 4 examples .*, got 2"):
         check_mesh(WAYS, 4, dataclasses.replace(RECIPE, parts=4))
