@@ -1,4 +1,4 @@
-"""A conversation as a model's own template writes it: Jinja, with what ``transformers`` offers."""
+"""Renders conversations with a model's chat template: Jinja, as ``transformers`` does."""
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
@@ -6,9 +6,9 @@ from typing import Any
 
 from glassesjax.errors import MODELS_WANTED, BadInput, escaped
 
-STEPS, STEPS_A_MESSAGE = 100_000, 1000  # SmolLM2's own template takes some 30 a message
-MOST_DATE = 200  # characters of its format
-ROOM = 1 << 18  # characters of one text, and of all
+STEPS, STEPS_A_MESSAGE = 100_000, 1000  # SmolLM2's template takes some 30 a message
+MOST_DATE = 200  # characters of a date format
+ROOM = 1 << 18  # characters of one text, and of the output
 
 
 def chat_text(
@@ -19,14 +19,14 @@ def chat_text(
     eos: str | None,
     names: Mapping[str, str] | None = None,
 ) -> str:
-    """A conversation as the model was taught to read it.
+    """A conversation as text, in the format of the model's training.
 
-    The template finds what ``apply_chat_template`` of ``transformers`` gives it, with neither tools
+    The template has the names of ``apply_chat_template`` of ``transformers``, with neither tools
     nor documents: ``tojson`` as plain JSON, ``raise_exception``, ``strftime_now`` (which writes
     today's date into the text), ``break`` and ``continue``, and blocks of ``generation``.
 
     Args:
-      template: The model's own, in Jinja; it is a program out of a file and runs in a sandbox.
+      template: The model's Jinja template; it is a program from a file and runs in a sandbox.
       messages: Each with ``role`` and ``content``.
       bos: Name of the beginning-of-sequence token; without one ``bos_token`` is not defined.
       eos: Name of the end-of-sequence token; likewise.
@@ -36,11 +36,11 @@ def chat_text(
       The text up to where the model's answer begins.
 
     Raises:
-      BadInput: There is no template, it is none, it refuses these messages, or it takes more steps
-        or room than a template needs; or ``jinja2`` is not installed.
+      BadInput: There is no valid template, it rejects these messages, or it takes more steps
+        or memory than a template needs; or ``jinja2`` is not installed.
     """
     if template is None:
-        remedy = "leave --chat out, or use a model that was taught to converse"
+        remedy = "leave --chat out, or use a chat model"
         raise BadInput(f"Expected a model with a chat template, got one without: {remedy}.")
     special = {"bos_token": bos, "eos_token": eos, **(names or {})}
     values: dict[str, Any] = {name: text for name, text in special.items() if text is not None}
@@ -55,12 +55,12 @@ def chat_text(
     except Exception as error:
         # A template is a program: it may fail in any way.
         message = escaped(error).rstrip(".")
-        wanted = "Expected a chat template that can be filled in, got one that fails"
-        raise BadInput(f"{wanted} ({message}): leave --chat out.") from error
+        expected = "Expected a chat template that renders, got one that fails"
+        raise BadInput(f"{expected} ({message}): leave --chat out.") from error
 
 
 def _renderer(num_messages: int, characters: int) -> Callable[[str, Mapping[str, Any]], str]:
-    """What fills in a template: its steps and room grow with the conversation."""
+    """A function that renders a template; the limits grow with the conversation."""
     try:
         from jinja2 import nodes
         from jinja2.ext import Extension, LoopControlExtension
@@ -72,14 +72,14 @@ def _renderer(num_messages: int, characters: int) -> Callable[[str, Mapping[str,
         raise BadInput(MODELS_WANTED) from error
 
     class Generation(Extension):
-        """``{% generation %}`` marks an assistant's turns, written here as they stand."""
+        """``{% generation %}`` marks an assistant's turns, which are written unchanged."""
 
         tags = {"generation"}  # noqa: RUF012  (the library's own attribute)
 
         def parse(self, parser: Parser) -> nodes.Node:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            # A scope of its own: what is set inside ends with the block.
+            # A separate scope: variables that are set inside end with the block.
             return nodes.Scope(body, lineno=line)
 
     budget = Budget(
@@ -101,5 +101,5 @@ def _strftime_now(format: str) -> str:
 
 
 def _refuse(message: str) -> None:
-    """What templates call to refuse a conversation."""
+    """``raise_exception`` of templates."""
     raise ValueError(message)

@@ -1,8 +1,8 @@
-"""A decoder whose weights are written by hand, and that counts: the control of what fails later.
+"""A decoder with hand-written weights that counts ones: the control of the studies.
 
-Layer 1 attends alike to the beginning-of-sequence token and to the ones, and to nothing else: after
-k ones the first of them has the weight 1 / (k + 1), which is written down as the share. Layer 2
-moves the share to where nothing lies, or a one. The unembedding reads which count is nearest.
+Layer 1 attends uniformly to the beginning-of-sequence token and to the ones only: after k ones the
+first of them has the weight 1 / (k + 1), which is written to the residual stream as the share.
+Layer 2 adds the share to a coordinate that is 0 or 1. The unembedding decodes the nearest count.
 """
 
 import math
@@ -23,12 +23,12 @@ from glassesjax.tasks.sequences import BOS, SYMBOLS
 Reading = Literal["share", "one_plus_share"]
 
 COUNTED = "1"
-# What lies where layer 2 writes the share: it sets the size of the last place of the sum.
+# The value to which layer 2 adds the share: it sets the ulp of the sum.
 GROUND: dict[Reading, int] = {"share": 0, "one_plus_share": 1}
-# The coordinates of the residual stream: a constant, two marks of tokens, and what is computed.
+# Coordinates of the residual stream: a constant, two token indicators, and the computed values.
 _CONSTANT, _IGNORED, _BEGINS, _SHARE, _TOTAL = range(5)
-_ROOT = 8  # a token that is not counted has the logit -64: beside 1, its weight is lost to rounding
-_NO_COUNT = -4  # score of the tokens that are no count; those of counts are above -1
+_ROOT = 8  # an uncounted token has the logit -64: its weight rounds to zero next to 1
+_NO_COUNT = -4  # logit of tokens that are no count; those of counts are above -1
 
 
 def counter_symbols(most: int) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def counter_symbols(most: int) -> tuple[str, ...]:
 
 
 def counter_line(count: int, reading: Reading) -> tuple[Fraction, Fraction]:
-    r"""The score of a count, a straight line over the stored total.
+    r"""The logit of a count, linear in the stored total.
 
     .. math:: \mathrm{score}_c(y) = 2 s_c (y - g) - s_c^2 = (y - g)^2 - (y - g - s_c)^2
 
@@ -71,7 +71,7 @@ def counter_line(count: int, reading: Reading) -> tuple[Fraction, Fraction]:
 
 
 def largest_counter(reading: Reading, dtype: DTypeLike = jnp.float32) -> int:
-    r"""Up to which count the highest score is sure to be the right one, without a rounding plan.
+    r"""Largest count up to which the highest logit is proven correct, without a rounding plan.
 
     After c ones the score of c leads by the square of a gap, with n = c + 1 by
 
@@ -105,15 +105,15 @@ def largest_counter(reading: Reading, dtype: DTypeLike = jnp.float32) -> int:
 
 
 def counter(most: int, *, reading: Reading = "share", dtype: DTypeLike = jnp.float32) -> Decoder:
-    """A decoder of two layers that says how many ones it has read.
+    """A decoder of two layers that counts the ones in its input.
 
-    It reads the beginning-of-sequence token, then any tokens, and counts the ones among them; the
-    answer is the token with the highest score after the last of them. Nothing is trained, nothing
-    is approximate: where it errs, a rounding has made it err, and which one is known by hand.
+    The input is the beginning-of-sequence token, then any tokens; the answer is the token of the
+    highest logit after the last of them. Nothing is trained or approximate: every error is due to
+    a rounding that can be derived by hand.
 
     Args:
-      most: The largest count that it can say.
-      reading: What the share is read from. ``share``: as it is, so that the steps of a format
+      most: The largest count in its vocabulary.
+      reading: The value that is decoded. ``share``: the share, so that the steps of a format
         become finer with it. ``one_plus_share``: after it was added to a one, whose steps stay.
       dtype: Type of the weights, float32 or float64.
 
@@ -148,11 +148,11 @@ def _check(most: int, reading: Reading, dtype: DTypeLike) -> None:
     if name not in ("float32", "float64"):
         raise BadInput(f"Expected a counter in float32 or float64, got {name}: round by a plan.")
     if name == "float64" and not jax.config.read("jax_enable_x64"):
-        raise BadInput("Expected a counter in float64, got 64-bit types off: jax_enable_x64.")
+        raise BadInput("Expected 64-bit types for float64, got them off: set jax_enable_x64.")
     largest = largest_counter(reading, dtype)
     if not 1 <= most <= largest:
-        wanted = f"Expected a largest count from 1 to {largest}, which {name} tells apart"
-        raise BadInput(f"{wanted} by {reading}, got {most}.")
+        expected = f"Expected a largest count from 1 to {largest}, which {name} distinguishes"
+        raise BadInput(f"{expected} by {reading}, got {most}: change it.")
 
 
 def _embedding(most: int, reading: Reading) -> np.ndarray:
@@ -166,12 +166,12 @@ def _embedding(most: int, reading: Reading) -> np.ndarray:
 
 
 def _layers() -> dict[str, np.ndarray]:
-    """Both layers' matrices, by name; what is not set here is zero."""
+    """Both layers' matrices, by name; entries that are not set here are zero."""
     query, key, value = (np.zeros((2, 1, 5)) for _ in range(3))
     output, down = np.zeros((2, 5, 1)), np.zeros((2, 5, 5))
     query[0, 0, _CONSTANT], key[0, 0, _IGNORED] = _ROOT, -_ROOT
     value[0, 0, _BEGINS] = output[0, _SHARE, 0] = 1
-    # Moved, not copied: what is left of the share would tell rows apart that the total does not.
+    # Moved, not copied: a remaining share would distinguish rows whose totals are equal.
     down[1, _TOTAL, _SHARE], down[1, _SHARE, _SHARE] = 1, -1
     attention = {"query": query, "key": key, "value": value, "output": output}
     named = {f"blocks.attention.{name}": matrix for name, matrix in attention.items()}

@@ -1,4 +1,4 @@
-"""How published model families are written in our settings and under our weight names."""
+"""Converts settings and weight names of published model families (GGUF llama) to ours."""
 
 import math
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ LLAMA_OUTER = {
 }
 
 
-# Keys under ``llama.`` that the settings are made of, that agree with them or are notes.
+# Keys under ``llama.`` that are converted, validated against the settings, or ignored as notes.
 LLAMA_KEYS = {
     "block_count",
     "context_length",
@@ -53,8 +53,8 @@ LLAMA_KEYS = {
     "rope.scaling.finetuned",
     "rope.scaling.original_context_length",
 }
-# Keys that turn a llama into another function, with the one value that leaves it as it is. Any key
-# in neither table is refused, since what it means here is not known.
+# Keys that change the function of a llama, with the one neutral value. Any key
+# in neither table is refused, since its meaning is unknown.
 LLAMA_NEUTRAL: Mapping[str, bool | int | float | str] = {
     "attention.causal": True,
     "attention.clamp_kqv": 0,
@@ -127,7 +127,7 @@ def _contradiction(wanted: str, got: str) -> BadInput:
 
 
 def _check_keys(metadata: Mapping[str, Any]) -> None:
-    """Whether every key of the architecture is used, or leaves the function as it is."""
+    """Validates that every key of the architecture is used or has its neutral value."""
     for key, value in metadata.items():
         family, _, name = key.partition(".")
         if family in PARTS:
@@ -142,7 +142,7 @@ def _check_keys(metadata: Mapping[str, Any]) -> None:
 
 
 def _same(value: object, neutral: bool | int | float | str) -> bool:
-    """Whether a value is the neutral one, also of its kind: true is not 1."""
+    """Whether a value is the neutral one and of its type: true is not 1."""
     if isinstance(neutral, bool):
         return value is neutral
     kind = str if isinstance(neutral, str) else int | float
@@ -180,7 +180,7 @@ def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
 
 
 def _shortest(number: float) -> float:
-    """The decimal that was meant where a file has its float32: 1e-05, not 9.999999747e-06."""
+    """The shortest decimal that rounds to a float32: 1e-05, not 9.999999747e-06."""
     single = np.float32(number)
     return float(str(single)) if float(single) == number else float(number)
 
@@ -199,7 +199,7 @@ def _llama_positions(metadata: Mapping[str, Any], head_dim: int) -> Rotary:
 
 
 def _linear_factor(metadata: Mapping[str, Any]) -> float:
-    """What positions are divided by.
+    """The linear scaling factor by which positions are divided.
 
     A factor without a type is linear, and so is the key that older files have for it; the type
     ``none`` switches either off, as in llama.cpp, which reads all of these.
@@ -243,7 +243,7 @@ def _is_number(value: object, *, whole: bool) -> bool:
 
 
 def check_llama_tensors(shapes: Mapping[str, tuple[int, ...]], config: DecoderConfig) -> None:
-    """Whether a file's tensors are those of its settings, before any is read.
+    """Validates the names and shapes of a file's tensors before any is read.
 
     Args:
       shapes: By GGUF name, outermost axis first.

@@ -1,4 +1,4 @@
-"""The pairs and weights of a GGUF file: our header, and the ``gguf`` package's de-quantization."""
+"""Reads metadata and weights of a GGUF file, de-quantized by the ``gguf`` package."""
 
 import mmap
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,11 @@ import numpy as np
 from glassesjax.errors import MODELS_WANTED, BadInput
 from glassesjax.model.gguf_header import TensorEntry, map_file, read_header
 
-NUMBERS = ("F64", "I8", "I16", "I32", "I64")  # kinds of tensors that hold no weights of a model
+NUMBERS = ("F64", "I8", "I16", "I32", "I64")  # tensor types that are no model weights
 
 
 class GgufTensors(Mapping):
-    """The tensors of a file, each read and de-quantized where it is looked up.
+    """The tensors of a file, each read and de-quantized on lookup.
 
     Its items have no types: run-time checks would look them all up.
 
@@ -50,14 +50,14 @@ class GgufTensors(Mapping):
         if kind.name in NUMBERS:
             raise BadInput(refusal)
         try:
-            with np.errstate(all="ignore"):  # scales of damaged blocks overflow; looked at below
+            with np.errstate(all="ignore"):  # scales of damaged blocks overflow; checked below
                 weights = gguf.quants.dequantize(packed.reshape(*outer, entry.row_bytes), kind)
         except NotImplementedError as error:
             raise BadInput(refusal) from error
         if not np.isfinite(weights).all():
             got = f"NaN or infinity in {name}"
             raise BadInput(f"Expected finite weights in the GGUF file, got {got}: use another.")
-        # Float32 comes as a view of the file, which must not become the memory of a model.
+        # A float32 tensor is a view of the mapped file: copy it.
         return weights.reshape(entry.shape).copy() if kind.name == "F32" else weights
 
     def __iter__(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The header of a GGUF file: key-value pairs and the table of tensors, checked before use.
+"""Parses the header of a GGUF file: key-value pairs and the tensor table, with bounds checks.
 
 Every length and count is compared with the bytes that are left before anything is read or
 allocated, so that a damaged file costs no more than a whole one. Source: the GGUF specification of
@@ -21,8 +21,8 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT = 32  # bytes, where a file names no other
 MOST_DIMENSIONS = 4
-# What a header may cost, three times that of the largest vocabularies of 2026: a sparse file has
-# any size for nothing.
+# Limits of a header, three times those of the largest vocabularies of 2026: a sparse file can claim
+# any size.
 MOST_BYTES = 1 << 25
 MOST_STRINGS = 1 << 20  # of all arrays together
 MOST_ENTRIES = 1 << 14  # key-value pairs, and tensors
@@ -37,7 +37,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 class TensorEntry(NamedTuple):
-    """Where a tensor lies in the file."""
+    """Type, shape and offset of a tensor in the file."""
 
     kind: int
     """Number of its quantization, as ``gguf.GGMLQuantizationType`` has it."""
@@ -50,7 +50,7 @@ class TensorEntry(NamedTuple):
 
 
 class GgufHeader(NamedTuple):
-    """What stands before the weights."""
+    """The metadata and the tensor table of a file."""
 
     version: int
     metadata: dict[str, Any]
@@ -60,7 +60,7 @@ class GgufHeader(NamedTuple):
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """A file's bytes, read only where they are looked at.
+    """Maps a file into memory, read-only.
 
     Args:
       path: The file.
@@ -87,7 +87,7 @@ def map_file(path: Path) -> mmap.mmap:
 def read_header(
     data: mmap.mmap | bytes, name: str, block_sizes: Mapping[Any, tuple[int, int]]
 ) -> GgufHeader:
-    """The header of a file.
+    """Parses the header of a file.
 
     Args:
       data: The whole file; only the header is read.
@@ -99,7 +99,7 @@ def read_header(
       The pairs and the tensors.
 
     Raises:
-      BadInput: The file is cut or damaged, of another byte order or version, or one part of
+      BadInput: The file is truncated or damaged, of another byte order or version, or one part of
         several.
     """
     reader = _Reader(data, name)
@@ -143,7 +143,7 @@ def _pairs(reader: "_Reader", count: int) -> dict[str, Any]:
 
 
 def _alignment(metadata: Mapping[str, Any]) -> int:
-    # The specification asks for no power of two, as llama.cpp does.
+    # llama.cpp requires a power of two, the specification does not.
     alignment = metadata.get("general.alignment", ALIGNMENT)
     if type(alignment) is int and alignment > 0 and alignment % 8 == 0:
         return alignment
@@ -152,7 +152,7 @@ def _alignment(metadata: Mapping[str, Any]) -> int:
 
 
 class _Row(NamedTuple):
-    """A line of the table of tensors as it stands in the file."""
+    """An entry of the tensor table as stored in the file."""
 
     name: str
     kind: int
@@ -188,8 +188,8 @@ def _placed(
 ) -> dict[str, TensorEntry]:
     """Tensors follow each other in the order of the table, each at the next aligned byte.
 
-    Any other offset, also one beyond 2^63 that a sum of 64 bits would carry into the header, points
-    at bytes that are not the tensor's own.
+    Any other offset, also one beyond 2^63 that would overflow a 64-bit sum into the header, points
+    to bytes of something else.
     """
     placed, expected, size = {}, 0, len(reader.data)
     for name, kind, shape, offset in rows:
@@ -227,7 +227,7 @@ class _Reader:
         )
 
     def take(self, size: int, what: str) -> int:
-        """Moves on by so many bytes; where they begin."""
+        """Advances by ``size`` bytes; returns where they begin."""
         start, left = self.at, self.size - self.at
         if size > left:
             raise self.broken(f"needs {size} bytes for {what} and has {left}")
@@ -239,7 +239,7 @@ class _Reader:
         return struct.unpack_from(layout, self.data, self.take(struct.calcsize(layout), what))[0]
 
     def count(self, least: int, what: str, *, most: int | None = None) -> int:
-        """A number of things that take at least so many bytes each."""
+        """Reads a number of items, of which each takes at least ``least`` bytes."""
         number, left = self.number("Q", f"its number of {what}"), self.size - self.at
         if number * least > left:
             raise self.broken(f"names {number} {what} and has {left} bytes of header for them")
@@ -251,7 +251,7 @@ class _Reader:
         return self.strings(1, what)[0]
 
     def strings(self, count: int, what: str) -> list[str]:
-        """So many strings; one object each and nothing else, as vocabularies are long."""
+        """Reads ``count`` strings, with few temporary objects, since vocabularies are long."""
         data, at, size = self.data, self.at, self.size
         unpack, strings = _LENGTH.unpack_from, []
         try:
@@ -268,7 +268,7 @@ class _Reader:
         self.at = at
         return strings
 
-    def value(self, what: str) -> Any:  # noqa: ANN401  (whatever the file says)
+    def value(self, what: str) -> Any:  # noqa: ANN401  (any type of the file)
         kind = self.number("I", what)
         if kind in SCALARS:
             return self.number(SCALARS[kind], what)
@@ -289,7 +289,7 @@ class _Reader:
     def numbers(self, code: str, count: int, what: str) -> np.ndarray:
         dtype = np.dtype(f"<{code}")
         start = self.take(count * dtype.itemsize, what)
-        # A copy: a view would keep the file mapped for as long as the pairs live.
+        # A copy: a view would keep the file mapped while the metadata is alive.
         return np.frombuffer(self.data, dtype, count, start).copy()
 
     def array(self, what: str) -> list[str] | np.ndarray:

@@ -1,4 +1,4 @@
-"""The tokenizer that a GGUF file describes, rebuilt from its lists of tokens and merges."""
+"""Builds the tokenizer of a GGUF file from its lists of tokens and merges."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ NO_TOKEN = 2**32 - 1  # how files write -1, none, for ids that reading and writi
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
-    """The tokenizer that a GGUF file describes.
+    """Builds the tokenizer of a GGUF file.
 
     Args:
       metadata: The file's key-value pairs.
@@ -54,25 +54,27 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
       BadInput: The file describes a kind of tokenizer that cannot be rebuilt here, has a key of a
         tokenizer that is not known, or contradicts itself; or ``tokenizers`` is not installed.
     """
-    own = {key.removeprefix(PREFIX): v for key, v in metadata.items() if key.startswith(PREFIX)}
-    if (model := own.get("model")) != "gpt2":
+    keys = {key.removeprefix(PREFIX): v for key, v in metadata.items() if key.startswith(PREFIX)}
+    if (model := keys.get("model")) != "gpt2":
         raise _foreign("a byte-level BPE tokenizer ('gpt2')", brief(model))
     _check_keys(metadata)
-    tokens = _strings("tokens", own.get("tokens"))
-    numbers = {name: _token_number(name, own[name], len(tokens)) for name in own if _is_id(name)}
-    adds_bos = own.get("add_bos_token", False)
+    tokens = _strings("tokens", keys.get("tokens"))
+    numbers = {name: _token_number(name, keys[name], len(tokens)) for name in keys if _is_id(name)}
+    adds_bos = keys.get("add_bos_token", False)
     if not isinstance(adds_bos, bool) or (adds_bos and numbers.get("bos_token_id") is None):
         got = f"{brief(adds_bos)} with bos_token_id {numbers.get('bos_token_id')}"
         raise _foreign(f"{PREFIX}add_bos_token false, or true with a token", got)
     template = metadata.get(TEMPLATE)
     if not isinstance(template, str | None):
         raise _foreign(f"a string {TEMPLATE}", type(template).__name__)
-    if "scores" in own:
-        _check_scores(own["scores"], len(tokens))
-    types = _types(tokens, own.get("token_type"))
+    if "scores" in keys:
+        _check_scores(keys["scores"], len(tokens))
+    types = _types(tokens, keys.get("token_type"))
     special = [token for token, kind in zip(tokens, types, strict=True) if kind in MARKS]
     added = [token for token, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED]
-    engine = _engine(tokens, _strings("merges", own.get("merges")), own.get("pre"), special, added)
+    engine = _engine(
+        tokens, _strings("merges", keys.get("merges")), keys.get("pre"), special, added
+    )
     vocabulary = set(tokens)
     named = ((name, numbers.get(key)) for name, key in NAMED.items())
     return ByteLevelTokenizer(
@@ -89,7 +91,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
 
 
 def _check_keys(metadata: Mapping[str, Any]) -> None:
-    """Whether every key of the tokenizer is used, a note, or leaves what is read as it is."""
+    """Validates that every key of the tokenizer is used, a note, or without effect."""
     for key, value in metadata.items():
         if key.partition(".")[0] != "tokenizer" or key == TEMPLATE or key.startswith(TEMPLATES):
             continue

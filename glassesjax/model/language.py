@@ -1,4 +1,4 @@
-"""A language model: a decoder with its tokenizer, and what is known before its weights are read."""
+"""A language model: a decoder with its tokenizer, and the header of one without weights."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from glassesjax.model.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModel:
-    """A decoder with its tokenizer and where its weights come from.
+    """A decoder with its tokenizer and the source of its weights.
 
     Attributes:
       name: As on the command line.
@@ -34,19 +34,19 @@ class LanguageModel:
 
     @property
     def columns(self) -> dict[str, str | int | None]:
-        """What each row says of the model: ``source`` and ``model_seed``, flat and JSON-ready."""
+        """Columns of each row for the model: ``source`` and ``model_seed``, flat and JSON-ready."""
         return {**self.source, "model_seed": self.seed}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelHeader:
-    """What a model says before a weight of it is read: enough to refuse what it cannot do.
+    """Settings and tokenizer of a model whose weights are not read yet, for validation.
 
     Attributes:
       name: As on the command line.
       config: Sizes and switches of its decoder.
       tokenizer: Text and symbols to token numbers.
-      read: The model itself, with its weights: all the work there is.
+      read: Function that reads the weights and returns the model.
     """
 
     name: str

@@ -1,7 +1,6 @@
-"""From a study's settings to the model that they name: the one door of all studies.
+"""Opens the model that a study's settings name, for all studies.
 
-A study opens the model's header, looks at all that settings, disk and header can refuse, and only
-then reads the weights.
+A study opens the model's header, validates settings, disk and header, and then reads the weights.
 """
 
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ class ModelSettings(Protocol):
 
     @property
     def seed(self) -> int:
-        """Which decoder, where the name has several."""
+        """Seed of the decoder, if the name has several."""
         ...
 
 
@@ -38,12 +37,12 @@ class ModelsSettings(ModelSettings, Protocol):
 
     @property
     def positions(self) -> tuple[str, ...]:
-        """Of the toy, each a model; none where the model has its own."""
+        """Positional encodings of the toy, each a model; empty for another model."""
         ...
 
 
 def open_one(settings: ModelSettings, positions: str) -> ModelHeader:
-    """The model that settings name, for a study of one positional encoding, unread.
+    """Header of the model that settings name, for a study of one positional encoding.
 
     Args:
       settings: A model's name and a seed.
@@ -62,7 +61,7 @@ def open_one(settings: ModelSettings, positions: str) -> ModelHeader:
 
 
 def open_headers(settings: ModelsSettings) -> Iterator[tuple[str, ModelHeader]]:
-    """Each positional encoding with the model that has it, unread, for a study of several.
+    """Each positional encoding with its model's header, for a study of several.
 
     Args:
       settings: A model's name, a seed and positional encodings.
@@ -80,28 +79,28 @@ def open_headers(settings: ModelsSettings) -> Iterator[tuple[str, ModelHeader]]:
 
 
 def reading_limit(most: int, config: DecoderConfig) -> int:
-    """How many tokens of a text are made where more than the context are refused.
+    """Number of tokens of a text to encode, if more than the context are an error.
 
     Args:
-      most: As the settings say.
-      config: Of the model.
+      most: Limit of the settings.
+      config: Settings of the model.
 
     Returns:
-      One over the context tells that there are too many; no more need be made.
+      At most one more than the context, which is enough to detect a text that is too long.
     """
     context = config.max_length
     return most if context is None else min(most, context + 1)
 
 
 def check_unread(text: object, model: str) -> None:
-    """Refuses a text that would be passed over: a model of symbols gets random digits.
+    """Raises an error for a text that would be ignored: a model of symbols gets random digits.
 
     Args:
-      text: Of the settings; nothing where none was named.
+      text: The text of the settings; None if absent.
       model: Its name, for the message.
 
     Raises:
-      BadInput: One was named.
+      BadInput: A text was given.
     """
     if text:
         expected = f"Expected --text with a model that reads text, got {model}"
@@ -109,14 +108,14 @@ def check_unread(text: object, model: str) -> None:
 
 
 def encoding_name(model: ModelHeader | LanguageModel, positions: str = "none") -> str:
-    """What rows call a model's positional encoding.
+    """Name of a model's positional encoding in rows.
 
     Args:
-      model: Any.
-      positions: What the settings say of the toy's.
+      model: Any model.
+      positions: The toy's encoding in the settings.
 
     Returns:
-      The toy's name for it, which also tells its window from having no positions; else the kind.
+      For the toy its name, which distinguishes the window from no positions; otherwise the kind.
     """
     if is_toy(model.name):
         return positions

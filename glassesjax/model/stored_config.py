@@ -1,6 +1,6 @@
-"""A decoder's settings as JSON has them, and back: each field of its kind, or refused by name.
+"""Converts a decoder's settings to JSON values and back, with validation of each field.
 
-Files of weights and saved states hold this record, and rows some of its names.
+Files of weights and saved states contain this record, and rows some of its names.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from glassesjax.model.config import (
 )
 
 SWITCH = "switch"
-# What files call each kind of a switch. A class may get another name; what is written here stays.
+# Names of switch classes in files. They do not change if a class is renamed.
 KINDS: Mapping[str, type] = {
     "NoPositions": NoPositions,
     "Sinusoidal": Sinusoidal,
@@ -58,7 +58,7 @@ MOST = 2**31 - 1  # of any size: positions and shapes are int32
 
 
 def kind_name(switch: object) -> str:
-    """What files call the kind of a switch.
+    """Name of a switch class in files.
 
     Args:
       switch: A value of a field of the settings, such as ``Rotary()``.
@@ -76,7 +76,7 @@ def kind_name(switch: object) -> str:
 
 
 def config_record(config: DecoderConfig) -> dict[str, Any]:
-    """A decoder's settings as JSON has them: each switch with the name of its kind.
+    """A decoder's settings as JSON values: each switch with the name of its kind.
 
     Args:
       config: Any settings.
@@ -94,13 +94,13 @@ def config_record(config: DecoderConfig) -> dict[str, Any]:
 
 
 def config_text(config: DecoderConfig) -> str:
-    """The settings as saved states of before said them: as Python showed these classes then.
+    """The settings as text of older saved states: the ``repr`` of these classes then.
 
     Args:
       config: Any settings.
 
     Returns:
-      One line, in which a switch that came later is left out where it does nothing.
+      One line, without later switches that have no effect.
     """
     record = config_record(config)
     later = {"temperature": config_record(DecoderConfig(vocab_size=1))["temperature"]}
@@ -119,10 +119,10 @@ def _shown(kind: str, fields: Mapping[str, Any]) -> str:
 
 
 def config_of(record: Mapping[str, Any]) -> DecoderConfig:
-    """The settings that a record says.
+    """The settings of a record.
 
     Args:
-      record: Of ``config_record``, also after a round trip through JSON.
+      record: A value of ``config_record``, also after a round trip through JSON.
 
     Returns:
       The same settings; numbers that may have a fraction are floats.
@@ -154,7 +154,7 @@ def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN4
 
 
 def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
-    """A field's value: plain, or a switch that its record names."""
+    """A field's value: a plain one, or a switch from its record."""
     parts = get_args(hint) if get_origin(hint) in (typing.Union, UnionType) else (hint,)
     classes = tuple(part for part in parts if isinstance(part, type))
     switches = {switch: kind for switch, kind in KINDS.items() if issubclass(kind, classes)}
@@ -172,12 +172,12 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
         wanted = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
         raise ValueError(f"{wanted}, got {brief(given)}")
     if switches[given] is Alibi and fields.get("slopes", "") is None:
-        fields["slopes"] = "geometric"  # what nothing meant before there were names
+        fields["slopes"] = "geometric"  # the default of older records
     return _made(switches[given], name, fields)
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
-    """Whether a value of JSON is one of a plain type: true is no number, and NaN is none."""
+    """Whether a JSON value is of a plain type: true is no number, and NaN is not accepted."""
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if get_origin(hint) is tuple:
@@ -190,7 +190,7 @@ def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
 
 
 def _as(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """The value as the settings have it; JSON has no tuples, and may write 1.0 as 1."""
+    """The value converted to the settings' type; JSON has no tuples, and may write 1.0 as 1."""
     if hint is float:
         return float(value)
     return tuple(map(float, value)) if get_origin(hint) is tuple else value

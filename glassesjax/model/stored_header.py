@@ -1,7 +1,7 @@
-"""What stands before the weights of a stored decoder, checked before a weight is read.
+"""Parses and validates the header of a stored decoder before a weight is read.
 
 A safetensors file begins with the length of a JSON object in eight bytes, least significant first;
-the object has each weight's type and shape, and what ``save_decoder`` says beside them.
+the object has each weight's dtype and shape, and the metadata of ``save_decoder``.
 """
 
 import json
@@ -24,7 +24,7 @@ _LENGTH = 8
 
 
 class StoredHeader(NamedTuple):
-    """What a file says beside its weights."""
+    """Settings, vocabulary and source of a stored decoder."""
 
     config: DecoderConfig
     symbols: tuple[str, ...]
@@ -33,37 +33,37 @@ class StoredHeader(NamedTuple):
 
 
 def read_header(path: Path) -> StoredHeader:
-    """The settings and vocabulary of a file whose weights are as they say.
+    """Reads the header of a file and validates its weights' names, shapes and dtypes.
 
     Args:
-      path: Of ``save_decoder``.
+      path: A file of ``save_decoder``.
 
     Returns:
-      What it says.
+      The header.
 
     Raises:
       BadInput: The file is missing, or no regular one.
-      ValueError: It is cut or foreign: what was expected and what it has.
+      ValueError: It is truncated or foreign; the message has the expected and the actual value.
     """
     header = _json(_header_text(path), "its header")
-    told = header.pop("__metadata__", None)
-    if not isinstance(told, dict) or not isinstance(told.get(HEADER), str):
+    record = header.pop("__metadata__", None)
+    if not isinstance(record, dict) or not isinstance(record.get(HEADER), str):
         raise ValueError(f"Expected metadata under {HEADER!r}, got none")
-    told = _json(told[HEADER], f"its metadata under {HEADER!r}")
-    if told.get("kind") != KIND:
-        raise ValueError(f"Expected its kind as {KIND!r}, got {brief(told.get('kind'))}")
+    record = _json(record[HEADER], f"its metadata under {HEADER!r}")
+    if record.get("kind") != KIND:
+        raise ValueError(f"Expected its kind as {KIND!r}, got {brief(record.get('kind'))}")
     for name, kind in (("config", dict), ("symbols", list), ("source", dict)):
-        if not isinstance(told.get(name), kind):
+        if not isinstance(record.get(name), kind):
             words = "a list" if kind is list else "an object"
-            raise ValueError(f"Expected its {name} as {words}, got {brief(told.get(name))}")
-    config = config_of(told["config"])
+            raise ValueError(f"Expected its {name} as {words}, got {brief(record.get(name))}")
+    config = config_of(record["config"])
     if config.num_layers > MOST_LAYERS:
         raise ValueError(f"Expected at most {MOST_LAYERS} layers, got {config.num_layers}")
     _check_weights(header, config)
-    check_symbols(told["symbols"], config.vocab_size)
-    check_source(told["source"])
-    mark = _format(told.get("stored_as"))
-    return StoredHeader(config, tuple(told["symbols"]), told["source"], mark)
+    check_symbols(record["symbols"], config.vocab_size)
+    check_source(record["source"])
+    mark = _format(record.get("stored_as"))
+    return StoredHeader(config, tuple(record["symbols"]), record["source"], mark)
 
 
 def _header_text(path: Path) -> bytes:
@@ -101,7 +101,7 @@ def _format(name: object) -> NumberFormat | None:
 
 
 def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
-    """Whether the weights are the settings', and floats of one type."""
+    """Validates that the weights fit the settings, and are floats of one dtype."""
     shapes, types = {}, []
     for name, entry in entries.items():
         shape = entry.get("shape") if isinstance(entry, dict) else None
@@ -118,7 +118,7 @@ def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
 
 
 def check_symbols(symbols: Sequence[object], vocab_size: int) -> None:
-    """Refuses a vocabulary that is none: a token's text is its only one.
+    """Validates a vocabulary: each token has one text, all different.
 
     Args:
       symbols: One for each token.
@@ -139,13 +139,13 @@ def check_symbols(symbols: Sequence[object], vocab_size: int) -> None:
 
 
 def check_source(source: Mapping[Any, object]) -> None:
-    """Refuses a source that says more than where weights come from: it becomes columns of rows.
+    """Validates the source of weights, which becomes a column of rows.
 
     Args:
       source: Nothing, or a text under ``weights``.
 
     Raises:
-      ValueError: It has another name, or no text.
+      ValueError: It has another key, or no text.
     """
     for name, text in source.items():
         if name != "weights" or not isinstance(text, str) or not _is_utf8(text):
@@ -154,7 +154,7 @@ def check_source(source: Mapping[Any, object]) -> None:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether a text can be written: half a surrogate pair, which JSON allows, cannot."""
+    """Whether a text is valid UTF-8: half a surrogate pair, which JSON allows, is not."""
     try:
         text.encode()
     except UnicodeEncodeError:

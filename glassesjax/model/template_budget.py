@@ -1,4 +1,4 @@
-"""What a template of a stranger may do: a number of steps, and room for one text or list."""
+"""Limits of an untrusted template: a number of steps, and a size of one text or list."""
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
@@ -11,44 +11,44 @@ VIEWS = KeysView | ValuesView | ItemsView
 
 
 class TooMuch(Exception):
-    """A template has gone over its steps or its room; the message says what was expected."""
+    """A template exceeds its limits; the message has the limit."""
 
 
 class Budget:
-    """The steps that a template has left.
+    """Remaining steps of a template.
 
     Args:
-      steps: How many there are.
-      room: The most characters and things in one value.
+      steps: Number of steps.
+      room: Maximum number of characters and items in one value.
     """
 
     def __init__(self, steps: int, room: int) -> None:
         self.steps, self.room, self.left, self.written = steps, room, float(steps), 0.0
 
     def spend(self, steps: int | float = 1) -> bool:
-        """Takes some steps away; true, so that it can stand in a condition."""
+        """Subtracts steps; returns True, so that it can be used in a condition."""
         self.left -= steps
         if self.left < 0:
             raise TooMuch(f"at most {self.steps} steps, got more")
         return True
 
     def check_room(self, size: int | float) -> None:
-        """Refuses to make something of such a size."""
+        """Raises an error for a value of a size above the limit."""
         if size > self.room:
             raise TooMuch(f"texts and lists of at most {self.room} characters and items, got more")
 
     def write(self, size: int | float) -> None:
-        """Counts what is written, into a text of the template's own or into the whole."""
+        """Counts output, of a macro's text or of the whole."""
         self.written += size
         self.check_room(self.written)
 
     def check_bits(self, bits: int) -> None:
-        """Refuses an integer of so many bits."""
+        """Raises an error for an integer of too many bits."""
         if bits > MOST_BITS:
             raise TooMuch(f"integers of at most {MOST_BITS} bits, got more")
 
     def measure(self, *values: object) -> int:
-        """The characters and things in some values and all that is in them, paid by step."""
+        """Number of characters and items in nested values; each counts as steps."""
         things, characters, stack = 0, 0, list(values)
         while stack:
             value = stack.pop()
@@ -72,7 +72,7 @@ class Budget:
         return things + characters
 
     def counted(self, values: Iterator[Any]) -> Iterator[Any]:
-        """The same values, each paid when it is taken."""
+        """The same values, each counted as a step when it is taken."""
         for value in values:
             self.measure(value)
             yield value
@@ -82,10 +82,10 @@ def counted_namespace(budget: Budget) -> type[Namespace]:
     """The ``namespace`` of templates, each assignment to which is a step."""
 
     class CountedNamespace(Namespace):
-        """What a template may write to. Its text says nothing: what it has may be itself."""
+        """A namespace of a template. Its text omits the content, which may be recursive."""
 
         def __getattribute__(self, name: str) -> Any:  # noqa: ANN401
-            # What Python or a filter looks for by such a name it calls, and nobody would count it.
+            # Python or a filter would call a dunder attribute without counting it.
             if name.startswith("__"):
                 return object.__getattribute__(self, name)
             return super().__getattribute__(name)

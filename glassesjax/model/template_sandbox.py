@@ -1,4 +1,4 @@
-"""A sandbox for templates of strangers that counts what they do: Jinja's own bounds no work.
+"""A sandbox for untrusted templates with a bound on their work, which Jinja's sandbox has not.
 
 Jinja keeps a template from Python's internals and from ranges beyond 100,000, but not from loops in
 loops, texts that double or ``'%999999999d'``. Here a template has so many steps and no more: each
@@ -67,7 +67,7 @@ _WIDTH = re.compile(r"\d{5}|%[^a-zA-Z%(]*\*")
 
 
 class CountingEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox whose templates spend a budget.
+    """A sandbox whose templates have a budget of steps.
 
     Args:
       budget: Of one rendering.
@@ -86,7 +86,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         self.globals["namespace"] = counted_namespace(budget)
 
     def render_counted(self, source: str, values: Mapping[str, Any]) -> str:
-        """A template filled in.
+        """Renders a template.
 
         Args:
           source: The template.
@@ -108,7 +108,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         except TooMuch as error:
             raise BadInput(f"Expected a chat template of {error}: leave --chat out.") from error
 
-    # What the tree is made to call.
+    # Calls that the rewritten syntax tree makes.
 
     def step(self, steps: int | float = 1) -> bool:
         """A turn of a loop, or a call of a macro."""
@@ -130,21 +130,21 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         return value
 
     def container(self, value: object) -> object:
-        """What something is looked for in: a dictionary is not gone through."""
+        """The right operand of ``in``; a dictionary is not iterated."""
         return value if isinstance(value, Mapping) else self.sized(value)
 
     def sliced(self, value: Any) -> Any:  # noqa: ANN401
-        """A part of a text or list, whose things are not copied."""
+        """A slice of a text or list, whose items are not copied."""
         each = CHARACTERS_A_STEP if isinstance(value, str) else THINGS_A_STEP
         self.budget.spend(1 + (len(value) / each if hasattr(value, "__len__") else 0))
         return value
 
     def joined(self, *parts: object) -> str:
-        """Texts one behind the other."""
+        """Concatenated texts."""
         self.budget.measure(parts)
         return "".join(map(str, parts))
 
-    # What Jinja asks its sandbox.
+    # Hooks of Jinja's sandbox.
 
     def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401
         """An attribute or, failing that, an item."""
@@ -198,7 +198,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
     # The rules.
 
     def _made(self, value: Any) -> Any:  # noqa: ANN401
-        """A result; what comes one by one is paid one by one."""
+        """A result; items of an iterator are counted one by one."""
         if isinstance(value, GeneratorType):
             return self.budget.counted(value)
         if isinstance(value, str | bytes | list | tuple | dict | int):
@@ -206,7 +206,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         return value
 
     def _check_product(self, name: str, first: object, others: Sequence[object]) -> None:
-        """Whether what is to be made has room, as far as its arguments tell."""
+        """Validates the size of a result, as far as it follows from the arguments."""
         size = self.budget.measure(first, *others)
         if name in LINEAR:
             return
@@ -228,7 +228,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         self.budget.check_room(len(text) + fields * (9999 + self.budget.measure(values)))
 
     def _format(self, text: str, *, of_map: bool) -> Callable[..., str]:
-        """``str.format``, each field of which is paid."""
+        """``str.format`` with each field counted."""
         formatter = _CountedFormatter(self)
 
         def filled(*args: Any, **named: Any) -> str:  # noqa: ANN401
@@ -281,7 +281,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         separators: Sequence[str] | None = None,
         sort_keys: bool = False,
     ) -> str:
-        """Plain JSON; Jinja's own escapes ``<>&'`` for HTML and sorts keys."""
+        """Plain JSON; Jinja's filter escapes ``<>&'`` for HTML and sorts keys."""
         self.budget.check_room(8 * (indent if isinstance(indent, int) else len(indent or "")))
         pair = None if separators is None else (separators[0], separators[1])
         options: dict[str, Any] = {"ensure_ascii": ensure_ascii, "sort_keys": sort_keys}
@@ -296,7 +296,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _CountedFormatter(SandboxedFormatter):
-    """Jinja's formatter, which asks the sandbox for each field, with a bound on widths."""
+    """Jinja's formatter, which calls the sandbox for each field, with a bound on widths."""
 
     def __init__(self, environment: CountingEnvironment) -> None:
         super().__init__(environment)

@@ -1,4 +1,4 @@
-"""The tree of a template, with steps where Jinja asks its sandbox for nothing."""
+"""Rewrites the syntax tree of a template: adds steps where Jinja has no sandbox hook."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ NODES_A_STEP = 64
 
 
 class CountedTree(NodeTransformer):
-    """The tree of a template with a call wherever Jinja asks its sandbox for nothing."""
+    """Adds a counting call to each node for which Jinja has no sandbox hook."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
-        """A loop: each turn, and each thing that its condition leaves out."""
+        """A loop: each iteration, and each item that its condition excludes."""
         self.visit_Macro(node)
         if node.test is not None:
             node.test = nodes.And(_call("step"), node.test)
@@ -20,7 +20,7 @@ class CountedTree(NodeTransformer):
 
     def visit_Macro(self, node: Any) -> nodes.Node:  # noqa: ANN401
         """A body that may run many times."""
-        # Names, conditions and assignments ask nothing: they are paid by their number.
+        # Names, conditions and assignments have no hook: they are counted by their number.
         size = sum(1 for _ in node.find_all(nodes.Node))
         self.generic_visit(node)
         node.body.insert(0, nodes.ExprStmt(_call("step", nodes.Const(1 + size / NODES_A_STEP))))
@@ -29,7 +29,7 @@ class CountedTree(NodeTransformer):
     visit_CallBlock = visit_Block = visit_Macro
 
     def visit_Output(self, node: nodes.Output) -> list[nodes.Node]:
-        """What is written."""
+        """An output."""
         self.generic_visit(node)
         plain = [child for child in node.nodes if isinstance(child, nodes.TemplateData)]
         step = _call("wrote", nodes.Const(sum(len(child.data) for child in plain)))

@@ -1,4 +1,4 @@
-"""Text and symbols to token numbers: the vocabulary of a toy, or byte-level pairs."""
+"""Tokenizers: symbols of a fixed vocabulary, or byte-level BPE."""
 
 import dataclasses
 import itertools
@@ -48,12 +48,12 @@ class SymbolTokenizer:
         number = {symbol: index for index, symbol in enumerate(self.symbols)}
         unknown = sorted(set(symbols) - number.keys())
         if unknown:
-            wanted = f"Expected symbols out of {' '.join(self.symbols)}"
-            raise BadInput(f"{wanted}, got {unknown[0]!r}.")
+            expected = f"Expected symbols out of {' '.join(self.symbols)}"
+            raise BadInput(f"{expected}, got {unknown[0]!r}: use these.")
         return tuple(number[symbol] for symbol in symbols)
 
     def token_bytes(self, token: int) -> bytes:
-        """What the token adds to a text.
+        """The bytes of a token.
 
         Args:
           token: Its number.
@@ -62,7 +62,7 @@ class SymbolTokenizer:
           The symbol as UTF-8.
 
         Raises:
-          ValueError: It is no token's.
+          ValueError: It is not in the vocabulary.
         """
         return self.token_text(token).encode()
 
@@ -76,7 +76,7 @@ class SymbolTokenizer:
           The symbol.
 
         Raises:
-          ValueError: It is no token's.
+          ValueError: It is not in the vocabulary.
         """
         checked_tokens([token], len(self.symbols))
         return self.symbols[token]
@@ -115,11 +115,11 @@ class ByteLevelTokenizer:
 
     @property
     def opening(self) -> tuple[int, ...]:
-        """What the model expects before every text."""
+        """Tokens that the model expects before every text."""
         return (self.bos,) if self.adds_bos and self.bos is not None else ()
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token numbers of a text, with nothing added but what the model expects before it.
+        """Token numbers of a text, after the tokens that the model expects before it.
 
         Args:
           text: Any text; marks of special tokens in it are read as such.
@@ -133,7 +133,7 @@ class ByteLevelTokenizer:
         return (*self.opening, *self._read(text))
 
     def stream(self, text: str) -> Iterator[int]:
-        """The numbers of ``encode``, made as they are taken: of a long text, no more than needed.
+        """The numbers of ``encode`` as a lazy iterator, for the start of a long text.
 
         Args:
           text: Any text.
@@ -142,7 +142,7 @@ class ByteLevelTokenizer:
           The numbers.
 
         Raises:
-          BadInput: As of ``encode``.
+          BadInput: As for ``encode``.
         """
         yield from self.opening
         across = any(crosses_pieces(self.engine.id_to_token(token)) for token in self.whole)
@@ -156,7 +156,7 @@ class ByteLevelTokenizer:
           messages: Each with ``role`` (``system``, ``user`` or ``assistant``) and ``content``.
 
         Returns:
-          The numbers; nothing is added that the model's template does not write.
+          The numbers of the text that the model's template writes.
 
         Raises:
           BadInput: The model has no template, or it cannot be filled in.
@@ -168,7 +168,7 @@ class ByteLevelTokenizer:
         return tuple(self._read(text))
 
     def token_bytes(self, token: int) -> bytes:
-        """What the token adds to a text: not always whole characters.
+        """The bytes of a token, not always whole characters.
 
         Args:
           token: Its number.
@@ -177,7 +177,7 @@ class ByteLevelTokenizer:
           Its bytes; of a special token, its name.
 
         Raises:
-          ValueError: It is no token's.
+          ValueError: It is not in the vocabulary.
         """
         self._check([token])
         name = self.engine.id_to_token(token) or ""
@@ -194,7 +194,7 @@ class ByteLevelTokenizer:
           The text; bytes that make no whole character show as replacement characters.
 
         Raises:
-          ValueError: A number is no token's.
+          ValueError: A number is not in the vocabulary.
         """
         self._check(tokens)
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", "replace")
@@ -213,17 +213,16 @@ class ByteLevelTokenizer:
             other tokens: runs of such symbols are then no runs of tokens.
         """
         if BOS in symbols and self.bos is None:
-            raise BadInput(
-                "Expected a model with a beginning-of-sequence token; this one has none."
-            )
+            expected = "Expected a model with a beginning-of-sequence token"
+            raise BadInput(f"{expected}, got one without: use another model.")
         number = {symbol: self._symbol(symbol) for symbol in set(symbols)}
         tokens = tuple(number[symbol] for symbol in symbols)
         text = "".join(symbol for symbol in symbols if symbol != BOS)
         written = [number[symbol] for symbol in symbols if symbol != BOS]
         read = self.engine.encode(text, add_special_tokens=False).ids
         if read != written:
-            found = f"this tokenizer reads {text[:20]!r} as {len(read)} tokens, not {len(written)}"
-            raise BadInput(f"Expected a tokenizer that keeps digits and commas apart; {found}.")
+            expected = f"Expected a tokenizer with {len(written)} tokens for {text[:20]!r}"
+            raise BadInput(f"{expected}, got {len(read)}: use one that splits digits and commas.")
         return tokens
 
     def token_text(self, token: int) -> str:
@@ -236,7 +235,7 @@ class ByteLevelTokenizer:
           The text or the name.
 
         Raises:
-          ValueError: It is no token's.
+          ValueError: It is not in the vocabulary.
         """
         self._check([token])
         text = self.decode([token])
@@ -249,7 +248,7 @@ class ByteLevelTokenizer:
         except UnicodeEncodeError as error:
             raise BadInput(f"{wanted}, got bytes that are no UTF-8: leave them out.") from error
         tokens = self.engine.encode(text, add_special_tokens=False).ids
-        # The engine leaves out what has no token; tokens read whole may still have such bytes.
+        # The engine drops bytes without a token; special tokens may still contain such bytes.
         if self.missing and len(content.translate(None, self.missing)) < len(content):
             written = b"".join(map(self.token_bytes, tokens))
             pairs = enumerate(itertools.zip_longest(written, content))
@@ -269,7 +268,8 @@ class ByteLevelTokenizer:
             return self.bos
         tokens = self.engine.encode(symbol, add_special_tokens=False).ids
         if len(tokens) != 1:
-            raise BadInput(f"Expected {symbol!r} to be one token of this model, not {len(tokens)}.")
+            expected = f"Expected {symbol!r} to be one token of this model"
+            raise BadInput(f"{expected}, got {len(tokens)}: use another model.")
         return tokens[0]
 
 

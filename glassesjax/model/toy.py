@@ -1,4 +1,4 @@
-"""The seeded toy: its name, the positions that it is built with, and its settings."""
+"""The toy decoder with random weights: its name, positional encodings and settings."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ from glassesjax.tasks.sequences import SYMBOLS
 TOY_LENGTH = 8192  # positions that the toy's learned table has
 TOY_WINDOW = 64
 
-# What ``toy`` may be built with; ``window`` is no encoding but the mask that stands in for one.
+# Encodings of ``toy``; ``window`` is a mask, used instead of an encoding.
 TOY_POSITIONS: Mapping[str, Positions] = {
     "none": NoPositions(),
     "sinusoidal": Sinusoidal(),
@@ -35,7 +35,7 @@ TOY_POSITIONS: Mapping[str, Positions] = {
 
 
 def is_toy(name: str) -> bool:
-    """Whether a name stands for the seeded toy, the one model with a choice of positions.
+    """Whether a name is that of the toy, the one model with a choice of positions.
 
     Args:
       name: As for ``open_model``.
@@ -47,11 +47,11 @@ def is_toy(name: str) -> bool:
 
 
 def encodings(model: str, named: tuple[str, ...]) -> tuple[str, ...]:
-    """The positional encodings that a study of several goes through.
+    """The positional encodings of a study of several.
 
     Args:
-      model: Its name.
-      named: Those that the settings name.
+      model: Name of the model.
+      named: Encodings of the settings.
 
     Returns:
       Those named, or all that the toy has, or ``own`` for a model with one encoding.
@@ -72,8 +72,8 @@ def toy_config(positions: str) -> DecoderConfig:
       BadInput: No such positions.
     """
     if positions not in TOY_POSITIONS:
-        wanted = f"Expected positions out of {', '.join(TOY_POSITIONS)}"
-        raise BadInput(f"{wanted}, got {positions!r}.")
+        expected = f"Expected positions out of {', '.join(TOY_POSITIONS)}"
+        raise BadInput(f"{expected}, got {positions!r}: choose one.")
     return DecoderConfig(
         vocab_size=len(SYMBOLS),
         num_layers=3,

@@ -1,4 +1,4 @@
-"""Whether token numbers are some, asked once where they come in."""
+"""Validates token numbers where they enter the library."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,46 +13,46 @@ Tokens = Int[Array, "..."] | Int[np.ndarray, "..."] | Sequence[int]
 
 
 def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any kind of Tokens)
-    """Token numbers as they came, where all are in the vocabulary.
+    """Validates token numbers; returns them.
 
-    Tokens of a function that is being traced have no values yet and pass: the embedding then has a
-    row of NaN for what has no row in the table.
+    Traced tokens have no values and are accepted: the embedding of one outside the table is then a
+    row of NaN.
 
     Args:
       tokens: An array of integers or a sequence of them; an array on a device is copied to the
-        host, so ask once and not in a loop.
+        host, so call this once and not in a loop.
       vocab_size: Number of tokens.
 
     Returns:
-      The same; an array of 64-bit integers in NumPy as int32, which it would be wrapped to.
+      The same; a NumPy array of 64-bit integers as int32, to which JAX would truncate it.
 
     Raises:
-      ValueError: One is negative or too large, or they are no integers: truth values are none.
+      ValueError: One is negative or too large, or they are no integers: booleans are not accepted.
     """
     try:
         values = np.asarray(tokens)
     except jax.errors.TracerArrayConversionError:
         return tokens
-    wanted = f"Expected token numbers from 0 to {vocab_size - 1}"
+    expected = f"Expected token numbers from 0 to {vocab_size - 1}"
     truth = _first_truth(tokens) if isinstance(tokens, Sequence) else None
     if truth is not None or (values.size and values.dtype.kind not in "iu"):
-        found = repr(truth) if truth is not None else f"values of type {values.dtype}"
-        raise ValueError(f"{wanted}, got {found}: give integers.")
+        got = repr(truth) if truth is not None else f"values of type {values.dtype}"
+        raise ValueError(f"{expected}, got {got}: give integers.")
     wrong = (values < 0) | (values >= vocab_size)
     if np.any(wrong):
-        place = int(np.flatnonzero(wrong)[0])
-        found = f"{int(values.ravel()[place])} at place {place}"
-        raise ValueError(f"{wanted}, got {found}: use the model's own tokenizer.")
+        index = int(np.flatnonzero(wrong)[0])
+        got = f"{int(values.ravel()[index])} at index {index}"
+        raise ValueError(f"{expected}, got {got}: use the model's tokenizer.")
     if isinstance(tokens, np.ndarray) and tokens.dtype.itemsize > 4:
         return tokens.astype(np.int32)
     return tokens
 
 
 def check_prompts(prompts: Sequence[Any]) -> None:
-    """Refuses what is no prompt: each is one line of one token or more.
+    """Validates prompts: each is one-dimensional, of one token or more.
 
     Args:
-      prompts: Of token numbers, whose values are not looked at.
+      prompts: Token numbers, whose values are not checked.
 
     Raises:
       BadInput: There is none, or one is empty or has more than one axis.
@@ -63,13 +63,13 @@ def check_prompts(prompts: Sequence[Any]) -> None:
             shape = np.shape(prompt)
         except ValueError:  # not of lists of different lengths
             shape = ()
-        found = f"one of shape {shape}" if shape else "one that is no line of numbers"
+        got = f"one of shape {shape}" if shape else "one that is no sequence of numbers"
         line = len(shape) == 1 and shape[0] > 0
-        require(line, "prompts of one token or more", found, "give each as one line")
+        require(line, "prompts of one token or more", got, "give each as one sequence")
 
 
 def _first_truth(tokens: Sequence) -> Any:  # noqa: ANN401  (a truth value of any library)
-    """The first truth value in nested lists, or None: beside integers NumPy takes it for one."""
+    """The first boolean in nested lists, or None: NumPy converts it to an integer among others."""
     for token in tokens:
         if isinstance(token, bool | np.bool_) or getattr(token, "dtype", None) == np.bool_:
             return token

@@ -1,4 +1,4 @@
-"""Weights by name: what a decoder holds, and a decoder out of given arrays."""
+"""Weights by name: those of a decoder, and a decoder from given arrays."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ def flat_parameters(decoder: Decoder) -> dict[str, Array | jax.ShapeDtypeStruct]
     """The weights by name, stacked over layers.
 
     Args:
-      decoder: Any decoder, or its abstract twin from ``jax.eval_shape``.
+      decoder: Any decoder, or its abstract value from ``jax.eval_shape``.
 
     Returns:
       Names such as ``blocks.attention.query`` with arrays ``[layers, out, in]``.
@@ -30,7 +30,7 @@ def flat_parameters(decoder: Decoder) -> dict[str, Array | jax.ShapeDtypeStruct]
 
 
 def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of a decoder's weights, of which none is made.
+    """The shapes of a decoder's weights, without allocating any.
 
     Args:
       config: Sizes and switches.
@@ -38,14 +38,14 @@ def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     Returns:
       Names as of ``flat_parameters``, with shapes.
     """
-    # Layers are alike, and to go through each would take as long as there are many.
+    # One layer is enough, since all have equal shapes.
     one = _shapes(dataclasses.replace(config, num_layers=1))
     stacked = lambda name, shape: (config.num_layers, *shape[1:]) if _in_blocks(name) else shape
     return {name: stacked(name, shape) for name, shape in one.items()}
 
 
 def decoder_bytes(config: DecoderConfig, itemsize: int = 4) -> int:
-    """What a decoder's weights take in memory.
+    """Memory of a decoder's weights.
 
     Args:
       config: Sizes and switches.
@@ -58,7 +58,7 @@ def decoder_bytes(config: DecoderConfig, itemsize: int = 4) -> int:
 
 
 def check_shapes(config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuses shapes that are not those of a decoder's weights; no array is looked at.
+    """Validates the shapes of a decoder's weights.
 
     Args:
       config: Sizes and switches.
@@ -79,7 +79,7 @@ def check_shapes(config: DecoderConfig, shapes: Mapping[str, tuple[int, ...]]) -
 
 
 def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Decoder:
-    """A decoder with given weights.
+    """Builds a decoder with given weights.
 
     Args:
       config: Sizes and switches.

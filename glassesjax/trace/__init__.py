@@ -1,4 +1,4 @@
-"""Where a model becomes arrays: last representations and how far apart they are."""
+"""Measurements on a decoder's forward pass: distances, influence, rollouts, certificates."""
 
 import lazy_loader
 

@@ -4,13 +4,13 @@ from . import collapse as collapse
 from . import constants as constants
 from . import decay as decay
 from . import heads as heads
-from . import heard as heard
 from . import influence as influence
 from . import noise as noise
 from . import pullback as pullback
 from . import roundoff as roundoff
 from . import shares as shares
 from . import sizes as sizes
+from . import token_influence as token_influence
 from .attention import AttentionStatistics as AttentionStatistics
 from .attention import attention_statistics as attention_statistics
 from .certificate import LayerRows as LayerRows

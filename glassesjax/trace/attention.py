@@ -1,4 +1,4 @@
-"""Statistics of every head's attention, some rows at a time: how spread, how sharp, how sunk."""
+"""Attention statistics of every head, some rows at a time: entropy, logit range, weights."""
 
 from typing import NamedTuple
 
@@ -45,13 +45,13 @@ def attention_statistics(
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
 
     Returns:
-      The statistics, in the carrier of the weights' type.
+      The statistics, in the accumulation dtype of the weights.
 
     Raises:
       ValueError: No token.
     """
     if len(tokens) < 1:
-        raise ValueError("Expected one token or more, got none.")
+        raise ValueError("Expected one token or more, got none: pass some.")
     resid = residuals(decoder, tokens).resid[:-1]
 
     def layer(arrays: tuple[Block, Array]) -> AttentionStatistics:

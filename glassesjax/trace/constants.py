@@ -1,4 +1,4 @@
-"""Slopes of norms and MLPs, and what a layer's matrices come down to in a bound: plain arrays."""
+"""Constants of a layer for bounds: slopes of norms and MLPs, and factors of its matrices."""
 
 import math
 from typing import Literal, NamedTuple, get_args
@@ -40,7 +40,7 @@ class LayerConstants(NamedTuple):
 
 
 def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
-    """Largest singular value, from the smaller Gram matrix: much faster than all of them.
+    """Largest singular value, from the smaller Gram matrix: much faster than an SVD.
 
     Args:
       matrix: Any matrix; scaled first, so that no square leaves the range.
@@ -65,7 +65,7 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
 
     Args:
       mlp: The MLP.
-      carrier: Type of the result.
+      carrier: dtype of the result.
       norm: 1, 2 or ``"inf"``.
 
     Returns:
@@ -146,7 +146,7 @@ def norm_slopes(
     Args:
       normalize: The norm.
       x: Rows before it.
-      carrier: Type of the result.
+      carrier: dtype of the result.
 
     Returns:
       One slope per row; 1 or 1 / beta where the norm is linear.
@@ -166,7 +166,7 @@ def norm_slopes(
 
 
 def residual_shares(config: DecoderConfig) -> tuple[float, float]:
-    """What residual and attention are multiplied by before they are added: 1 and 1 if plain.
+    """Factors of residual and attention in their sum: 1 and 1 if it is not weighted.
 
     Args:
       config: The decoder's settings.
@@ -215,7 +215,7 @@ def layer_constants(
     resid_mid: Float[Array, "seq model_dim"],
     sigma: Float[Array, " seq"] | None = None,
 ) -> LayerConstants:
-    r"""What bounds one layer's derivative at the residual stream of a pass.
+    r"""Constants that bound one layer's derivative at the residual stream of a pass.
 
     A sequential block is :math:`v' = z + \psi(\mathrm{norm}_2(z))`: its MLP multiplies every block
     of the derivative by at most :math:`1 + \sigma / \beta_2`, beta_2 at z. A parallel block is
@@ -232,7 +232,7 @@ def layer_constants(
       sigma: Slope of the MLP at each token; from the weights if absent.
 
     Returns:
-      The layer's constants, in the carrier.
+      The layer's constants, in the accumulation dtype.
     """
     config, carrier = block.config, block.plan_of(resid).carrier_dtype
     parallel, (keep, share) = config.block == "parallel", residual_shares(config)

@@ -1,4 +1,4 @@
-"""How distances fall with length: local exponents, the exponent of the tail, and which law."""
+"""Decay of distances with length: local exponents, the exponent of the tail, and the law."""
 
 import math
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from jaxtyping import Float
 from glassesjax.borders import POSITIVE, border, require
 
 SPREAD = 0.1  # local exponents that differ by no more belong to one power law
-DECADE = 10  # over a smaller range of lengths an exponent says little
-TWICE = 2.0  # a law is named where the other one predicts at least so much worse,
-MISS = 0.4  # and where it is itself off by no more in log distance: a factor of 1.5
+DECADE = 10  # least ratio of lengths of a tail that may be stable
+TWICE = 2.0  # a law is chosen if the other one's prediction error is larger by this factor,
+MISS = 0.4  # and if its own error of log distance is at most this: a factor of 1.5
 LEAST = 4  # points of a tail that may be called stable
 
 Law = Literal["power", "exponential", "undecided"]
 
 
 class DecayFit(NamedTuple):
-    """What a curve of distances says of its decay. The numbers are NaN below three points."""
+    """Fit of the decay of distances. The numbers are NaN below three points."""
 
     exponent: float
     """Slope of log distance against log length over the tail, by least squares."""
     low: float
-    """Lower end of the interval that moving the cut gives."""
+    """Lower end of the interval over the starts of the tail."""
     high: float
     """Upper end."""
     stable: bool
@@ -34,7 +34,7 @@ class DecayFit(NamedTuple):
     """Root mean square error of log distance in the last doubling of the length, as a power law
     predicts it from the two doublings before."""
     exponential_error: float
-    """The same as an exponential predicts it."""
+    """The same for an exponential."""
     first: int
     """Shortest length of the tail."""
     last: int
@@ -61,15 +61,15 @@ class DecayFit(NamedTuple):
 
 @border()
 def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
-    r"""The exponent with which distances fall with length, read off the tail.
+    r"""Fits the exponent of the decay of distances with length, in the tail.
 
     .. math:: \log d_n \approx a + b \log n \quad (n \ge n_0)
 
-    Distances of one model are no independent samples: what a straight line leaves of them is not
-    noise but the curve's own bend, and a standard error of the slope says nothing of the limit. So
-    the tail begins where local exponents stop changing, and the interval is the hull of the slopes
+    Distances of one model are no independent samples: the residuals of a straight line are not
+    noise but curvature, and a standard error of the slope is no error of the limit. So the tail
+    begins where local exponents stop changing, and the interval is the hull of the slopes
     over all shorter tails that still span a doubling. Where the local exponent moved one way over
-    the last three doublings, the interval also covers where two more such steps would take it, but
+    the last three doublings, the interval also covers two more such steps, but
     not beyond zero: a correction of order 1/n to a power law is then inside. That part is an
     extrapolation, and none of it is a confidence interval.
 
@@ -147,7 +147,7 @@ def _slope(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> 
 
 
 def _local(n: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[tuple[int, float]]:
-    """For each point but the first: where its doubling starts, and the slope over it."""
+    """For each point except the first: the start of its doubling, and the slope over it."""
     starts = [min(int(np.searchsorted(n, n[at] / 2)), at - 1) for at in range(1, len(n))]
     ends = range(2, len(n) + 1)
     return [(a, _slope(x[a:b], y[a:b])) for a, b in zip(starts, ends, strict=True)]
@@ -176,11 +176,11 @@ def _continued(n: np.ndarray, local: list[tuple[int, float]]) -> list[float]:
     if (last - before) * (before - first) <= 0:
         return []
     ahead = last + 2 * (last - before)
-    return [last, ahead if ahead * last > 0 else 0.0]  # a drift that flattens ends at none
+    return [last, ahead if ahead * last > 0 else 0.0]  # an extrapolation does not change sign
 
 
 def _prediction_error(n: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-    """How far a line through the two doublings before the last one misses the last one."""
+    """RMS error in the last doubling of a line through the two doublings before it."""
     new = n > n[-1] / 2
     old = ~new & (n >= n[-1] / 8)
     if old.sum() < 2 or np.ptp(x[old]) == 0:

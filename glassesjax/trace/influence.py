@@ -1,4 +1,4 @@
-"""How much the last representation moves with each token, at each layer: exact and estimated."""
+"""Influence of each token on the last representation, at each layer: exact and estimated."""
 
 import functools
 import math
@@ -27,30 +27,30 @@ Squares = tuple[Array, Array, Array]  # peaks, and squares of both kinds in thei
 
 
 class Influence(NamedTuple):
-    """Norms of the derivative of the last representation in each token of the residual stream.
+    """Norms of the Jacobian of the last representation with respect to each residual vector.
 
-    Layer l means the stream that enters layer l; the one after the last layer means what enters
-    the final norm, of which only the last token has any influence. With J_i the derivative in the
-    vector v_i of token i, there are three conventions of how large an influence is, all additive as
-    squares. ``frobenius``, of J_i, is per unit of the vector: where v_i is read through a norm,
-    c v_i does the same as v_i with a derivative c times as small, so that short vectors come out
-    as influential. ``frobenius * input_norm`` is per relative change, and free of that.
-    ``along``, of J_i v_i, is of the vector's length alone; a norm removes the length, so that it
-    is zero for what is read through norms only (with one layer, all tokens but the last).
+    Row l is for the input of layer l; the row after the last layer is for the input of the final
+    norm, where only the last token has influence. With J_i the Jacobian with respect to the vector
+    v_i of token i, there are three measures, all additive as squares. ``frobenius``, of J_i, is per
+    unit of the vector: behind a norm c v_i has the same effect as v_i with a derivative c times as
+    small, so that short vectors have a large value. ``frobenius * input_norm`` is per relative
+    change, and invariant. ``along``, of J_i v_i, is for a change of the vector's length alone; a
+    norm removes the length, so that it is zero for vectors that pass norms only (with one layer,
+    all tokens but the last).
     """
 
     frobenius: Float[Array, "rows seq"]
     """Root of the sum of squares of all entries."""
     spectral: Float[Array, "spectral_rows seq"] | None = None
-    """Largest singular value, which the theorems bound; None where none was asked for."""
+    """Largest singular value, which the theorems bound; None if it was not requested."""
     standard_error: Float[Array, "rows seq"] | None = None
-    """Of an estimated ``frobenius``; None for an exact one."""
+    """Standard error of an estimated ``frobenius``; None for an exact one."""
     along: Float[Array, "rows seq"] | None = None
-    """L2 norm of J_i v_i, the derivative along the token's own vector."""
+    """L2 norm of J_i v_i, the derivative along the token's vector."""
     along_standard_error: Float[Array, "rows seq"] | None = None
-    """Of an estimated ``along``; None for an exact one."""
+    """Standard error of an estimated ``along``; None for an exact one."""
     input_norm: Float[Array, "rows seq"] | None = None
-    """L2 norm of the vector v_i itself."""
+    """L2 norm of the vector v_i."""
 
 
 @border(batch=COUNT)
@@ -80,12 +80,12 @@ def exact_influence(
     Args:
       decoder: The model; its dtype is that of the derivatives.
       start: Token numbers, or the residual stream as it enters the first layer.
-      layers: Whose Frobenius norms to return, from 0 to the number of layers; all if absent.
-      batch: How many coordinates of y_n go backwards together.
-      spectral: Whose largest singular values to return, in the same numbers, whatever ``layers``
-        is. No layer before the least of both is run backwards.
-      freeze_attention: Takes attention weights as constants, the hypothesis of the theorem.
-      until: When a bounded state forgot each token, as for ``Decoder.represent``.
+      layers: Rows of Frobenius norms to return, from 0 to the number of layers; all if absent.
+      batch: Number of coordinates of y_n per reverse pass.
+      spectral: Rows of largest singular values to return, numbered likewise, whatever ``layers``
+        is. The reverse pass stops at the least row of both.
+      freeze_attention: Treats attention weights as constants, the hypothesis of the theorem.
+      until: The last query that sees each token of a bounded cache, as for ``Decoder.represent``.
 
     Returns:
       One row per entry of ``layers`` and of ``spectral``, in their order, one column per token.
@@ -97,9 +97,10 @@ def exact_influence(
     count = decoder.config.num_layers
     rows = tuple(range(count + 1)) if layers is None else layers
     if not rows or min(rows) < 0 or max(rows) > count:
-        raise ValueError(f"Expected layers between 0 and {count}, at least one; got {rows}.")
+        raise ValueError(f"Expected one or more layers from 0 to {count}, got {rows}: change them.")
     if any(not 0 <= row <= count for row in spectral):
-        raise ValueError(f"Expected spectral layers between 0 and {count}; got {spectral}.")
+        expected = f"Expected spectral layers from 0 to {count}"
+        raise ValueError(f"{expected}, got {spectral}: change them.")
     start = _checked(decoder, start)
     cotangents = _batches(jnp.eye(decoder.config.model_dim, dtype=decoder.dtype), batch)
     return _exact(
@@ -118,15 +119,15 @@ def estimated_influence(
     freeze_attention: bool = False,
     until: Until = None,
 ) -> Influence:
-    r"""The same norms but the spectral ones, estimated from random signs w.
+    r"""Estimates the norms of ``exact_influence``, except the spectral ones, by random signs w.
 
     .. math:: \mathbb E \lVert w^\top J_i \rVert_2^2 = \lVert J_i \rVert_F^2, \qquad
        \mathbb E (w^\top J_i v_i)^2 = \lVert J_i v_i \rVert_2^2
 
-    Both from the same probes. The means of squares are unbiased; their roots are not, by about the
-    standard error's square over twice the norm. The second is the coarser: a single number a probe,
-    whose square has up to twice its mean squared as variance. Memory is that of ``exact_influence``
-    and does not grow with the probes.
+    Both use the same probes. The means of squares are unbiased; their roots have a bias of about
+    the squared standard error over twice the norm. The second has the larger error: one number a
+    probe, whose square has a variance of up to twice its squared mean. Memory is that of
+    ``exact_influence`` and does not grow with the number of probes.
 
     Source: arXiv 2406.04267v2, Theorem 5.1, the left side.
     Differs: an estimate.
@@ -134,11 +135,11 @@ def estimated_influence(
     Args:
       decoder: The model; its dtype is that of the derivatives.
       start: Token numbers, or the residual stream as it enters the first layer.
-      key: Seed of the signs, of any implementation; ``draws.root_key`` gives the package's.
-      probes: How many vectors of signs; two at least, for a standard error.
-      batch: How many of them go backwards together.
-      freeze_attention: Takes attention weights as constants, the hypothesis of the theorem.
-      until: When a bounded state forgot each token, as for ``Decoder.represent``.
+      key: PRNG key of the signs, of any implementation; ``draws.root_key`` gives the package's.
+      probes: Number of sign vectors; at least two, for a standard error.
+      batch: Number of probes per reverse pass.
+      freeze_attention: Treats attention weights as constants, the hypothesis of the theorem.
+      until: The last query that sees each token of a bounded cache, as for ``Decoder.represent``.
 
     Returns:
       One row per layer and one more, one column per token; the standard errors by the delta method.
@@ -161,7 +162,7 @@ def estimated_influence(
 
 
 def _checked(decoder: Decoder, start: Start) -> Start:
-    """Token numbers that the decoder has, before a compiled function can no longer look."""
+    """Validates tokens or residual stream outside compiled functions."""
     require(len(start) > 0, "one token or more", "none", "give some")
     if start.ndim == 1:
         return checked_tokens(start, decoder.config.vocab_size)
@@ -171,7 +172,7 @@ def _checked(decoder: Decoder, start: Start) -> Start:
 
 
 def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
-    """Rows in batches of one size, the last filled with zeros."""
+    """Rows in batches of one size, the last padded with zeros."""
     batch = min(batch, len(rows))
     count = math.ceil(len(rows) / batch)
     filled = jnp.pad(rows, ((0, count * batch - len(rows)), (0, 0)))
@@ -179,23 +180,23 @@ def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
 
 
 class _Sums(NamedTuple):
-    """What cotangents leave of each row and token, after division by the unit of their peak."""
+    """Sums over a batch of cotangents for each row and token, in units of their peak."""
 
     peak: Float[Array, "rows seq"]  # largest entry; squares of entries themselves may underflow
     square: Array  # rows seq, or rows batch seq
-    along: Array  # the same of the products with the token's vector, this in units of its own
+    along: Array  # the same for products with the token's vector, in units of its peak
     gram: Float[Array, "grams seq model_dim model_dim"]
 
 
 def _unit(peak: Float[Array, "*rows seq"]) -> Float[Array, "*rows seq"]:
-    """The power of two below each peak, so that division rounds nothing."""
+    """The power of two below each peak: division by it is exact."""
     limits = jnp.finfo(peak.dtype)
     peak = jnp.clip(peak, limits.tiny, limits.max)  # zero has no power of two below it
     return peak / (2 * jnp.frexp(peak)[0])
 
 
 def _share(peak: Float[Array, "rows seq"], among: Float[Array, "rows seq"]) -> Array:
-    """What squares in units of one peak are multiplied with for those of a greater one."""
+    """Factor that converts squares in units of one peak to units of a greater one."""
     return jnp.square(jnp.where(peak > 0, _unit(peak) / _unit(among), 0))
 
 
@@ -215,13 +216,13 @@ def _exact(
     kept = jnp.asarray([row - least for row in grams], jnp.int32)
 
     def add(total: _Sums, batch: Array) -> tuple[_Sums, None]:
-        found = walk.back(batch, least, grams)
-        peak = jnp.maximum(total.peak, found.peak)
-        old, new = _share(total.peak, peak), _share(found.peak, peak)
-        square = old * total.square + new * jnp.sum(found.square, axis=1)
-        along = old * total.along + new * jnp.sum(found.along, axis=1)
-        old, new = old[kept, :, None, None], new[kept, :, None, None]
-        return _Sums(peak, square, along, old * total.gram + new * found.gram), None
+        sums = walk.back(batch, least, grams)
+        peak = jnp.maximum(total.peak, sums.peak)
+        old, new = _share(total.peak, peak), _share(sums.peak, peak)
+        square = old * total.square + new * jnp.sum(sums.square, axis=1)
+        along = old * total.along + new * jnp.sum(sums.along, axis=1)
+        old, new = old[kept, :, None, None], new[kept, :, None, None]  # rows seq 1 1, as gram
+        return _Sums(peak, square, along, old * total.gram + new * sums.gram), None
 
     size, length = decoder.config.model_dim, walk.resid.shape[1]
     zero = jnp.zeros((decoder.config.num_layers + 1 - least, length), walk.carrier)
@@ -246,7 +247,7 @@ def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array
         gram.reshape(-1, *gram.shape[2:]),
         batch_size=EIGEN_TOKENS,
     )
-    # Rounding may leave the Gram matrix of a zero below zero.
+    # Rounding may make the largest eigenvalue of a zero Gram matrix negative.
     return safe_sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
 
 
@@ -259,26 +260,26 @@ def _estimate(
     freeze: bool,
     until: Until = None,
 ) -> tuple[Array, Array, Array, Array]:
-    """Units, mean and variance of the probes' squares in them, and the norms of the vectors.
+    """Units, mean and variance of the probes' squares in these units, and norms of the vectors.
 
     The first three have a leading axis of two: the derivative, and the derivative along the vector.
-    Batches are merged one by one.
+    Batches are merged by the parallel variance update.
     """
     walk = _Walk(decoder, start, freeze, until)
     size = cotangents.shape[1]
 
     def merge(total: tuple[Array, ...], batch: Array) -> tuple[Any, None]:
         seen, top, mean, spread = total
-        found = walk.back(batch, 0, ())
-        peak = jnp.maximum(top, found.peak)
-        # One axis in front: the same unit for both kinds of squares.
-        old, square = _share(top, peak)[None], jnp.stack([found.square, found.along])
-        square = _share(found.peak, peak)[None, :, None] * square
+        sums = walk.back(batch, 0, ())
+        peak = jnp.maximum(top, sums.peak)
+        # Leading axis of two, with one unit for both: rows batch seq -> 2 rows batch seq.
+        old, square = _share(top, peak)[None], jnp.stack([sums.square, sums.along])
+        square = _share(sums.peak, peak)[None, :, None] * square
         mean, spread = old * mean, old * old * spread
         here = jnp.minimum(probes - seen, size)
         inside = (jnp.arange(size, dtype=jnp.int32) < here)[None, None, :, None]
         count, before = here.astype(mean.dtype), seen.astype(mean.dtype)
-        center = jnp.sum(square, axis=2) / count  # rows of filling are zero
+        center = jnp.sum(square, axis=2) / count  # padding rows are zero
         off = jnp.where(inside, square - center[:, :, None], 0)
         step, share = center - mean, count / (before + count)
         spread = spread + jnp.sum(off * off, axis=2) + step * step * before * share
@@ -294,18 +295,17 @@ def _estimate(
 
 
 class _Walk:
-    """A forward pass that kept what enters each layer, and the way back through it."""
+    """A forward pass with the inputs of all layers, and the reverse pass through it."""
 
     def __init__(self, decoder: Decoder, start: Array, freeze: bool, until: Until) -> None:
         self.decoder, self.freeze, self.until = decoder, freeze, until
         self.carrier = decoder.plan.carrier_dtype
         resid = decoder.enter(start) if start.ndim == 1 else start
         self.line = Layout.line(len(resid))
-        kept: Any = decoder.represent(resid, until=until, keep="residual")[
-            1
-        ].resid  # which is kept, not None
+        _, trace = decoder.represent(resid, until=until, keep="residual")
+        kept: Any = trace.resid  # not None with keep="residual"
         self.resid: Array = kept
-        # Each row's vectors in units of their own, the stream after the last layer included.
+        # Vectors in units of powers of two, one a row and token, the last layer's output included.
         layout = self.line._replace(until=self._until(-1))
         after, _ = self._block(-1)(self.resid[-1], layout)
         streams = jnp.concatenate([self.resid, after[None]]).astype(self.carrier)
@@ -315,14 +315,14 @@ class _Walk:
         self.input_norm = jnp.sqrt(squares) * self.input_unit
 
     def back(self, batch: Float[Array, "batch model_dim"], least: int, grams: Rows) -> _Sums:
-        """Squares of the cotangents from row ``least`` on, and Gram matrices of some rows."""
-        found = self._from_top(batch, least)
+        """Squares of the cotangents from row ``least`` on, and Gram matrices of rows ``grams``."""
+        top = self._from_top(batch, least)
         measured = [
             self._measure(cotangent[None], self.inputs[row][None])
-            for row, cotangent in reversed(found)
+            for row, cotangent in reversed(top)
         ]
-        gram = {row: self._gram(cotangent) for row, cotangent in found if row in grams}
-        after, cotangent = found[-1]
+        gram = {row: self._gram(cotangent) for row, cotangent in top if row in grams}
+        after, cotangent = top[-1]
         for row in sorted({row for row in (least, *grams) if row < after}, reverse=True):
             cotangent, some = self._through(cotangent, slice(row, after))
             measured.insert(0, some)
@@ -335,7 +335,7 @@ class _Walk:
         return _Sums(peaks, squares, along, jnp.concatenate(chosen))
 
     def _from_top(self, batch: Array, least: int) -> list[tuple[int, Array]]:
-        """The row before the final norm, and the last layer's, of which only y_n is asked."""
+        """Cotangents before the final norm and before the last layer, which needs y_n only."""
         count = len(self.resid)
         final = lambda x: self.decoder.plan.store(Site.OUTPUT, self.decoder.final_norm(x))
         block, layout = self._block(-1), self.line._replace(until=self._until(-1))
@@ -352,11 +352,11 @@ class _Walk:
         return [(count, top), (count - 1, pull(batch[:, None]))]
 
     def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Squares]:
-        """Back through some layers, one at a time; their peaks and squares, first layer first."""
+        """Reverse pass through some layers, one at a time; peaks and squares, first layer first."""
 
         def step(cotangent: Array, layer: tuple[Any, ...]) -> tuple[Array, Squares]:
-            block, resid, vectors, gone = layer
-            layout = self.line._replace(until=gone)
+            block, resid, vectors, until = layer
+            layout = self.line._replace(until=until)
             pull = layer_pullback(block, resid, layout, freeze=self.freeze)
             cotangent = pull(cotangent)
             return cotangent, self._measure(cotangent, vectors)
@@ -376,14 +376,14 @@ class _Walk:
         cotangent: Float[Array, "*rows batch seq model_dim"],
         vectors: Float[Array, "*rows seq model_dim"],
     ) -> Squares:
-        """Peaks of the batch, and the squares in their units: of all, and along the vectors."""
+        """Peaks of the batch, and squares in their units: of all entries, and along the vectors."""
         peak, scaled = self._scaled(cotangent)
         along = jnp.sum(scaled * vectors[..., None, :, :], axis=-1)
         return peak, jnp.sum(jnp.square(scaled), axis=-1), jnp.square(along)
 
     def _scaled(self, cotangent: Float[Array, "*rows batch seq model_dim"]) -> tuple[Array, Array]:
         wide = cotangent.astype(self.carrier)
-        peak = jnp.max(jnp.abs(wide), axis=(-3, -1))
+        peak = jnp.max(jnp.abs(wide), axis=(-3, -1))  # over batch and model_dim
         return peak, wide / _unit(peak)[..., None, :, None]
 
     def _gram(self, cotangent: Array) -> Float[Array, "seq model_dim model_dim"]:

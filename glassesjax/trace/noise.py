@@ -1,4 +1,4 @@
-"""Whether narrow arithmetic still carries the difference of two representations."""
+"""Rounding noise in the difference of two representations, and whether it is detectable."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ from glassesjax.precision import FloatFormat, euclidean_norm
 from glassesjax.precision.bits import times_power
 from glassesjax.precision.norms import relative_size
 
-DEVIATIONS = 3  # of the noise along the difference, that a detectable one must exceed
+DEVIATIONS = 3  # standard deviations of the noise that a detectable projection exceeds
 
 
 class PairedNoise(NamedTuple):
-    """The error that an arithmetic makes in the difference of two representations, by pair."""
+    """Rounding error of the difference of two representations, for each pair."""
 
     l1: Float[Array, " pairs"]
     """L1 norm of the error, in units of the representation; likewise the next two."""
@@ -27,11 +27,11 @@ class PairedNoise(NamedTuple):
     ulp: Float[Array, " pairs"]
     """Largest error of a coordinate, in the format's spacing at the larger of its two values."""
     cosine: Float[Array, " pairs"]
-    """Of the angle between computed and true difference; NaN where one of them is zero."""
+    """Cosine between computed and true difference; NaN where one of them is zero."""
     chance: Float[Array, " pairs"]
     """Root mean square cosine of the other pairs' errors with this true difference, at least one
-    over the root of the width: what a difference of pure noise would reach. Of a single pair it is
-    that floor, which no error was measured for: it assumes noise without a preferred direction."""
+    over the root of the width: the value of a difference of pure noise. For a single pair it is
+    that floor, without a measured error: it assumes isotropic noise."""
     projection: Float[Array, " pairs"]
     """The computed difference along the true one, in units of the true one: 1 without noise."""
     projection_noise: Float[Array, " pairs"]
@@ -48,33 +48,33 @@ def paired_noise(
     own_second: Float[Array, "pairs d"],
     storage: FloatFormat,
 ) -> PairedNoise:
-    r"""The error of a difference, and what of the true difference it leaves.
+    r"""Rounding error of a difference, and the projection that remains of the true difference.
 
     With D the difference in reference precision and d the one that the arithmetic under test
-    computes, the error is e = d - D. Errors of the two prompts partly cancel in it, so it says more
-    than the error of one pass; and a difference far smaller than the error is still found along
-    its own direction, where only a share of the error lies:
+    computes, the error is e = d - D. Errors of the two prompts partly cancel in it, so it is more
+    relevant than the error of one pass; and a difference far smaller than the error is detectable
+    along its direction, where only a share of the error lies:
 
     .. math:: \frac{\langle d, D \rangle}{\lVert D \rVert^2}
         > 3 \, \frac{\lVert e \rVert \, c}{\lVert D \rVert}, \qquad
         c^2 = \max \Bigl( \frac1d, \operatorname{mean}_{k} \cos^2(e_k, D) \Bigr)
 
-    over the errors e_k of the other pairs. With a single pair there are none, and c is the floor
-    1 / sqrt(d): an assumption of isotropic noise and no measurement; noise that leans on D is then
-    taken for a difference. Detectable does not mean that a reader of the model sees
-    it: it means that the arithmetic has not erased it.
+    over the errors e_k of the other pairs. With a single pair there are none, and c is the floor 1
+    / sqrt(d): an assumption of isotropic noise and no measurement; noise that correlates with D is
+    then counted as a difference. Detectable does not mean that the model's logits depend on it: it
+    means that the arithmetic has not erased it.
 
     Args:
       first: Representations of the shorter prompts in reference precision.
       second: Those of the longer ones.
-      own_first: The same as the arithmetic under test computes them, in the dtype of ``first``.
-      own_second: Likewise.
+      own_first: The shorter prompts' in the arithmetic under test, in the dtype of ``first``.
+      own_second: The longer prompts' likewise.
       storage: The format whose spacing is the unit of ``ulp``.
 
     Returns:
       One number a pair and field. NaN where a representation is NaN: never detectable.
     """
-    with jax.debug_nans(False):  # a row of zeros has no direction, and NaN says so
+    with jax.debug_nans(False):  # NaN is the direction of a row of zeros
         return _compared(first, second, own_first, own_second, storage)
 
 
@@ -85,7 +85,7 @@ def _compared(
     error = computed - true
     size, error_size = euclidean_norm(true), euclidean_norm(error)
     l1, larger = jnp.sum(jnp.abs(error), axis=-1), jnp.maximum(jnp.abs(first), jnp.abs(second))
-    # Of each pair's error with each true difference.
+    # Cosine of each pair's error (row) with each true difference (column).
     cosines = jnp.matmul(_unit(error), _unit(true).T, precision="highest")
     others = ~jnp.eye(len(true), dtype=bool) & jnp.isfinite(cosines)
     count = jnp.sum(others, axis=0).astype(true.dtype)
@@ -108,5 +108,5 @@ def _compared(
 
 
 def _unit(rows: Float[Array, "pairs d"]) -> Float[Array, "pairs d"]:
-    """Rows of norm one; NaN where a row is zero, which has no direction."""
+    """Rows of norm one; NaN where a row is zero."""
     return rows / euclidean_norm(rows)[:, None]

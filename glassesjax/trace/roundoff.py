@@ -1,7 +1,7 @@
-"""How far rounding may carry the scores of a pass: what two passes must differ by to be told apart.
+"""Bound on the rounding error of the logits of a pass: larger differences are not rounding.
 
-To first order in the unit roundoff u: every rounding is bounded by sizes of what is added up, and
-carried to the scores by the measured derivative of all that follows.
+To first order in the unit roundoff u: every rounding is bounded by the sizes of the summed terms,
+and propagated to the logits by the measured derivative of the following layers.
 """
 
 import jax
@@ -16,8 +16,8 @@ from glassesjax.precision import euclidean_norm
 from glassesjax.trace.constants import GELU_LIPSCHITZ, mlp_lipschitz, norm_slopes
 from glassesjax.trace.heads import check_unrounded
 
-# Roundings of a norm, an exponential or a GELU beside its sums, with room for a library whose
-# functions err by some units in the last place.
+# Roundings of a norm, an exponential or a GELU besides its sums, for libraries whose functions
+# have errors of some units in the last place.
 FEW = 16
 
 
@@ -25,15 +25,16 @@ FEW = 16
 def score_roundoff(
     decoder: Decoder, tokens: Int[Array, " seq"], layout: Layout, at: Int[Array, ""]
 ) -> Float[Array, ""]:
-    r"""Bound on the rounding error of every score of one row, to first order.
+    r"""Bound on the rounding error of every logit of one row, to first order.
 
     .. math:: \max_t |\hat s_t - s_t| \le \sum_\ell \max_t \left\lVert
        \frac{\partial s_t}{\partial v^{(\ell + 1)}} \right\rVert_F \sqrt n \, \delta_\ell +
        \delta_{out}
 
-    where :math:`\delta_\ell` bounds what layer l itself rounds at each token: a sum of m products
-    errs by m u times the product of the sizes (Frobenius norms), a softmax relatively by twice its
-    logits' error, and what attention errs passes the MLP at its Lipschitz constant.
+    where :math:`\delta_\ell` bounds the rounding error of layer l at each token: that of a sum of
+    m products is m u times the product of the sizes (Frobenius norms), the relative one of a
+    softmax twice its logits' error, and that of attention is multiplied by the MLP's Lipschitz
+    constant.
 
     Source: arXiv 2406.04267v2, Proposition 6.1: equality up to this.
     Differs: the proposition is about exact arithmetic.
@@ -41,14 +42,14 @@ def score_roundoff(
     Args:
       decoder: RMSNorm, GELU, no biases, no positions.
       tokens: One sequence.
-      layout: Where its tokens stand.
+      layout: Positions of its tokens.
       at: The row.
 
     Returns:
-      One number in the units of scores, for the decoder's own dtype.
+      One number in the unit of logits, for the decoder's native dtype.
 
     Raises:
-      ValueError: Another kind of decoder, whose roundings are not counted here.
+      ValueError: The decoder has other parts, whose roundings are not counted here.
     """
     _check(decoder.config)
     check_unrounded(decoder.plan)
@@ -75,18 +76,18 @@ def _check(config: DecoderConfig) -> None:
         and not (config.bias or config.qkv_bias)
     )
     if not counted:
-        raise ValueError(f"Expected a plain decoder without positions, got {config}.")
+        raise ValueError(f"Expected a plain decoder without positions, got {config}: use one.")
 
 
 def _slope(decoder: Decoder, resid: Array, layout: Layout, start: int, at: Array) -> Array:
-    """Largest norm of a score's derivative in the residual stream before a layer."""
+    """Largest norm of a logit's derivative with respect to the residual stream before a layer."""
 
     def scores(resid: Array) -> Array:
         y, _ = decoder.represent(resid, layout, start=start)
         return decoder.logits(y)[at]
 
-    found, back = jax.vjp(scores, resid)
-    (slopes,) = jax.vmap(back)(jnp.eye(len(found), dtype=found.dtype))
+    row, back = jax.vjp(scores, resid)
+    (slopes,) = jax.vmap(back)(jnp.eye(len(row), dtype=row.dtype))  # vocab seq model_dim
     return jnp.max(euclidean_norm(slopes, axis=(1, 2)))
 
 
@@ -96,7 +97,7 @@ def _rows(x: Float[Array, "rows width"]) -> Float[Array, ""]:
 
 
 def _rounded(block: Block, resid: Array, mid: Array, after: Array) -> Array:
-    """What one layer rounds at a token, at most, in units of u."""
+    """Bound on the rounding error of one layer at a token, in units of u."""
     config, attention, mlp = block.config, block.attention, block.mlp
     dim, key, count = config.model_dim, config.key_dim, len(resid)
     size = lambda weight: euclidean_norm(weight[...], axis=(0, 1))

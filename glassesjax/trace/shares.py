@@ -1,12 +1,12 @@
-"""Norms as shares of their squares."""
+"""Shares of squared norms."""
 
 import numpy as np
 
 
 def squared_shares(norms: np.ndarray) -> np.ndarray:
-    """Squares of norms as shares of their sum over the last axis.
+    """Squared norms divided by their sum over the last axis.
 
-    Squares of the norms of parts add up to that of the whole, norms do not.
+    Squared norms of the parts sum to that of the whole, norms do not.
 
     Args:
       norms: Non-negative; squared in units of the largest, so that none underflows.

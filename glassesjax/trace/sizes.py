@@ -1,14 +1,14 @@
-"""What derivatives of the last representation take in memory at the least, before any is taken."""
+"""Validates the least memory of derivatives of the last representation before they are computed."""
 
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig
 
 
 def check_probes(config: DecoderConfig, probes: int, itemsize: int) -> None:
-    """Refuses more probes than fit into memory.
+    """Validates that the probes fit into memory.
 
     Args:
-      config: Of the model.
+      config: Settings of the model.
       probes: Random vectors of signs by which influence is estimated, all drawn at once.
       itemsize: Bytes of a number.
 
@@ -19,10 +19,10 @@ def check_probes(config: DecoderConfig, probes: int, itemsize: int) -> None:
 
 
 def check_derivatives(config: DecoderConfig, length: int, itemsize: int, *, spectral: int) -> None:
-    """Refuses a text whose attention, or matrices of derivatives, do not fit into memory.
+    """Validates that attention weights and Jacobians of a text fit into memory.
 
     Args:
-      config: Of the model.
+      config: Settings of the model.
       length: Tokens of the longest text.
       itemsize: Bytes of a number.
       spectral: Layers whose operator norms are measured: a matrix for each token.

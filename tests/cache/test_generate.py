@@ -147,7 +147,7 @@ def test_a_full_state_writes_what_a_large_enough_one_does(model):
         ({"prompts": []}, "one prompt or more, got none"),
         ({"prompts": [(1,), ()]}, "prompts of one token or more, got one of shape .0"),
         ({"max_tokens": 0}, "max_tokens and chunk of at least 1"),
-        ({"chunk": 0}, "a chunk of 1 or more"),
+        ({"chunk": 0}, "max_tokens and chunk of at least 1"),
         ({"rows": [1]}, "a row number for each of 3 prompts"),
         ({"slots": 0}, "at least 1 slots"),
         ({"policy": policy("full"), "slots": 13}, "slots for 14 tokens"),

@@ -268,7 +268,7 @@ def test_a_state_that_holds_all_is_the_decoder_and_what_is_not_a_number_shows(
     # The same sums in another order: a few roundings in each of two layers, norms included.
     np.testing.assert_allclose(y, wanted, rtol=0, atol=256 * 2.0**-53 * np.max(np.abs(wanted)))
     assert all(np.all(np.asarray(gone.position) == EMPTY) for gone in dropped)
-    with pytest.raises(ValueError, match="got 99 at place 1"):
+    with pytest.raises(ValueError, match="got 99 at index 1"):
         advance(model, state, jnp.asarray(WRONG), rule)
     # As under a trace, where nobody can look.
     monkeypatch.setattr(ADVANCE, "_check_tokens", lambda *_: None)

@@ -218,7 +218,7 @@ def test_the_counter_opens_by_name_and_says_counts():
 @pytest.mark.parametrize(
     ("most", "reading", "dtype", "message"),
     [
-        (0, "share", jnp.float32, "from 1 to 1022, which float32 tells apart by share, got 0"),
+        (0, "share", jnp.float32, "from 1 to 1022, which float32 distinguishes by share, got 0"),
         (100, "one_plus_share", jnp.float32, "from 1 to 99, which float32"),
         (9, "share", jnp.bfloat16, "got bfloat16: round by a plan"),
     ],
@@ -229,5 +229,5 @@ def test_bad_input(most, reading, dtype, message):
 
 
 def test_float64_needs_64_bit_types():
-    with jax.enable_x64(False), pytest.raises(BadInput, match="got 64-bit types off"):
+    with jax.enable_x64(False), pytest.raises(BadInput, match="Expected 64-bit types for float64"):
         counter(9, dtype=jnp.float64)

@@ -12,9 +12,9 @@ from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.trace.attention import attention_statistics
 from glassesjax.trace.certificate import certificate_rows
 from glassesjax.trace.collapse import last_representations
-from glassesjax.trace.heard import heard
 from glassesjax.trace.influence import estimated_influence, exact_influence
 from glassesjax.trace.rollout import block_stack, printed_bound, rollout
+from glassesjax.trace.token_influence import token_influence
 
 CONFIG = DecoderConfig(vocab_size=5, num_layers=1, model_dim=8)
 FULL = policy("full")
@@ -40,7 +40,9 @@ BORDERS = {
     "rollout": rollout,
     "printed_bound": printed_bound,
     "block_stack": block_stack,
-    "heard": lambda decoder, tokens: heard(decoder, tokens, jnp.asarray(1, jnp.int32)),
+    "token_influence": lambda decoder, tokens: token_influence(
+        decoder, tokens, jnp.asarray(1, jnp.int32)
+    ),
     "attention_statistics": attention_statistics,
     "certificate_rows": lambda decoder, tokens: certificate_rows(decoder, tokens, 2),
     "prefill": lambda decoder, tokens: list(prefill(unroll(decoder), tokens, FULL)),
@@ -58,7 +60,7 @@ BORDERS = {
 @pytest.mark.parametrize("wrong", [5, -1])
 def test_a_token_outside_the_vocabulary_is_refused_at_every_border(decoder, name, wrong):
     tokens = jnp.asarray([1, wrong, 2], jnp.int32)
-    with pytest.raises(ValueError, match=rf"numbers from 0 to 4, got {wrong} at place 1"):
+    with pytest.raises(ValueError, match=rf"numbers from 0 to 4, got {wrong} at index 1"):
         BORDERS[name](decoder, tokens)
 
 
@@ -76,9 +78,9 @@ def test_a_token_outside_the_vocabulary_is_refused_at_every_border(decoder, name
         (np.array([True, False]), "values of type bool"),
         (np.array([0.0, 1.0]), "values of type float64"),
         ((1, 2.5), "values of type float64"),
-        (np.array([2**32 + 1]), f"got {2**32 + 1} at place 0"),
-        ((2**32 + 1,), f"got {2**32 + 1} at place 0"),
-        (np.array([[0, 1], [7, 2]]), "got 7 at place 2"),
+        (np.array([2**32 + 1]), f"got {2**32 + 1} at index 0"),
+        ((2**32 + 1,), f"got {2**32 + 1} at index 0"),
+        (np.array([[0, 1], [7, 2]]), "got 7 at index 2"),
     ],
 )
 def test_what_is_no_token_is_named(tokens, text):

@@ -20,7 +20,7 @@ from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import Example, example
 from glassesjax.tasks.task import NONE, Task
-from glassesjax.trace.heard import heard
+from glassesjax.trace.token_influence import token_influence
 from glassesjax.train.step import answers
 
 FARTHEST = 4  # times the longest length of the training; beyond it answers are mostly luck
@@ -183,7 +183,7 @@ def _heard(
 
     def of(asked: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         number, place, source = asked
-        result = heard(decoder, rows.tokens[number], place - 1)
+        result = token_influence(decoder, rows.tokens[number], place - 1)
         # A layout may show a token twice: the derivative is then in both places together.
         there = rows.item[number] == source
         squares = lambda size: euclidean_norm(jnp.where(there, size, 0))

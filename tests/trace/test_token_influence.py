@@ -8,14 +8,14 @@ from made_decoders import made
 
 from glassesjax.model import Bidirectional, DecoderConfig
 from glassesjax.trace import exact_influence, printed_bound, rollout
-from glassesjax.trace.heard import heard
+from glassesjax.trace.token_influence import token_influence
 
 AT, LENGTH = 4, 7
 CONFIG = DecoderConfig(vocab_size=5, num_layers=2, num_heads=2, model_dim=8)
 TOKENS = jnp.asarray([0, 1, 2, 3, 4, 1, 0], jnp.int32)
 
 
-HEARD = jax.jit(heard)
+TOKEN_INFLUENCE = jax.jit(token_influence)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def decoder():
 
 
 def test_a_row_hears_what_the_last_of_its_prefix_does(decoder):
-    found = jax.device_get(HEARD(decoder, TOKENS, np.int32(AT)))
+    found = jax.device_get(TOKEN_INFLUENCE(decoder, TOKENS, np.int32(AT)))
     prefix = TOKENS[: AT + 1]
     expected = exact_influence(decoder, prefix, layers=(0,)).frobenius[0]
     # Sums of 16 terms through two layers, some hundred roundings of each.
@@ -40,7 +40,7 @@ def test_a_row_hears_what_the_last_of_its_prefix_does(decoder):
 
 def test_what_follows_a_row_changes_nothing(decoder):
     """Be it padding or the answer: to the roundoff of some hundred operations."""
-    run = lambda tokens: jax.device_get(HEARD(decoder, jnp.asarray(tokens), np.int32(AT)))
+    run = lambda tokens: jax.device_get(TOKEN_INFLUENCE(decoder, jnp.asarray(tokens), np.int32(AT)))
     changed, before = np.array(TOKENS), np.array(TOKENS)
     changed[AT + 1 :], before[AT - 1] = 3, 0
     found, other = run(TOKENS), run(changed)
@@ -69,4 +69,4 @@ def test_without_order_there_are_no_paths():
     config = DecoderConfig(vocab_size=5, model_dim=8, mask=Bidirectional())
     free = made(config, jax.random.key(0), jnp.float32)
     with pytest.raises(ValueError, match="no later token"):
-        heard(free, TOKENS, jnp.asarray(AT, jnp.int32))
+        token_influence(free, TOKENS, jnp.asarray(AT, jnp.int32))

@@ -1,4 +1,4 @@
-"""What a token that answers hears of each token before it: measured, and by paths of attention."""
+"""Influence of each token on one row's last representation: derivative, rollout and bound."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from glassesjax.precision import euclidean_norm
 from glassesjax.trace.rollout import printed_bound, rollout
 
 
-class Heard(NamedTuple):
-    """Three numbers for each token of a row, of one token's last representation."""
+class TokenInfluence(NamedTuple):
+    """Three measures of the influence of each token on one row's last representation."""
 
     influence: Float[Array, " seq"]
-    """Frobenius norm of the derivative in the token's embedding."""
+    """Frobenius norm of the derivative with respect to the token's embedding."""
     rollout: Float[Array, " seq"]
     """Share of the paths: attention weights, heads averaged, and the residual stream, whose weight
     is a mean over the row and those before it."""
@@ -25,23 +25,25 @@ class Heard(NamedTuple):
 
 
 @border()
-def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> Heard:
-    r"""How much of each token reaches one row's last representation.
+def token_influence(
+    decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]
+) -> TokenInfluence:
+    r"""Influence of each token on one row's last representation.
 
     .. math:: \left\lVert \partial y_t / \partial v_i^{(0)} \right\rVert_F, \qquad
        \pi_i, \qquad \log (G \pi'_i)
 
     Source: arXiv 2406.04267v2, Theorem 5.1, both sides; the rollout is a definition after
       arXiv 2602.16837v2.
-    Differs: any row t in the place of the last; attention depends on its input, as in the model.
+    Differs: any row t instead of the last; attention depends on its input, as in the model.
 
     Args:
       decoder: Causal, with or without a window.
       tokens: One sequence.
-      at: The row t; a number that may be traced, so that one compilation serves all rows.
+      at: The row t; may be traced, so that one compilation serves all rows.
 
     Returns:
-      Numbers for all tokens; those after the row have no influence, and none on the numbers.
+      Numbers for all tokens; tokens after the row have influence zero and do not change the others.
 
     Raises:
       ValueError: Another mask.
@@ -50,6 +52,6 @@ def heard(decoder: Decoder, tokens: Int[Array, " seq"], at: Int[Array, ""]) -> H
     bound = printed_bound(decoder, tokens, at=at)
     last = lambda resid: decoder.represent(resid)[0][at]
     y, back = jax.vjp(last, decoder.enter(tokens))
-    (jacobian,) = jax.vmap(back)(jnp.eye(len(y), dtype=y.dtype))
+    (jacobian,) = jax.vmap(back)(jnp.eye(len(y), dtype=y.dtype))  # out seq model_dim
     size = euclidean_norm(jacobian, axis=(0, 2))
-    return Heard(size, profile, jnp.log(bound.profile[0]) + bound.log_gain)
+    return TokenInfluence(size, profile, jnp.log(bound.profile[0]) + bound.log_gain)
