@@ -122,8 +122,8 @@ def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) ->
         raise _contradiction("sizes that make a model", str(error).rstrip(".")) from error
 
 
-def _contradiction(wanted: str, got: str) -> BadInput:
-    return BadInput(f"Expected a GGUF file with {wanted}, got {got}: use another file.")
+def _contradiction(expected: str, got: str) -> BadInput:
+    return BadInput(f"Expected a GGUF file with {expected}, got {got}: use another file.")
 
 
 def _check_keys(metadata: Mapping[str, Any]) -> None:
@@ -154,18 +154,18 @@ def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
     num_heads, model_dim = count("attention.head_count"), count("embedding_length")
     head_dim = count("attention.key_length", default=model_dim // num_heads or 1)
     if "llama.attention.key_length" not in metadata and head_dim * num_heads != model_dim:
-        wanted = "llama.embedding_length that is a multiple of llama.attention.head_count"
-        raise _contradiction(wanted, f"{model_dim} and {num_heads}")
+        expected = "llama.embedding_length that is a multiple of llama.attention.head_count"
+        raise _contradiction(expected, f"{model_dim} and {num_heads}")
     if (value_dim := count("attention.value_length", default=head_dim)) != head_dim:
-        wanted = f"llama.attention.value_length as wide as its keys, {head_dim}"
-        raise _contradiction(wanted, f"{value_dim}")
+        expected = f"llama.attention.value_length as wide as its keys, {head_dim}"
+        raise _contradiction(expected, f"{value_dim}")
     if (size := count("vocab_size", default=vocab_size)) != vocab_size:
-        wanted = f"llama.vocab_size of {vocab_size}, the rows of its table of embeddings"
-        raise _contradiction(wanted, f"{size}")
+        expected = f"llama.vocab_size of {vocab_size}, the rows of its table of embeddings"
+        raise _contradiction(expected, f"{size}")
     scale = _number(metadata, "attention.scale", default=1 / math.sqrt(head_dim))
     if not math.isclose(scale, 1 / math.sqrt(head_dim), rel_tol=2.0**-23):  # stored in float32
-        wanted = f"llama.attention.scale of 1 / sqrt({head_dim}) or without it"
-        raise _contradiction(wanted, f"{scale}")
+        expected = f"llama.attention.scale of 1 / sqrt({head_dim}) or without it"
+        raise _contradiction(expected, f"{scale}")
     return {
         "num_layers": count("block_count"),
         "num_heads": num_heads,
@@ -188,8 +188,8 @@ def _shortest(number: float) -> float:
 def _llama_positions(metadata: Mapping[str, Any], head_dim: int) -> Rotary:
     rotated = _number(metadata, "rope.dimension_count", default=head_dim, whole=True)
     if rotated > head_dim or rotated % 2:
-        wanted = f"llama.rope.dimension_count even and at most the head's {head_dim}"
-        raise _contradiction(wanted, f"{rotated}")
+        expected = f"llama.rope.dimension_count even and at most the head's {head_dim}"
+        raise _contradiction(expected, f"{rotated}")
     return Rotary(
         base=float(_number(metadata, "rope.freq_base", default=10_000.0)),
         fraction=rotated / head_dim,
@@ -206,13 +206,13 @@ def _linear_factor(metadata: Mapping[str, Any]) -> float:
     """
     kind = metadata.get("llama.rope.scaling.type", "linear")
     if not isinstance(kind, str) or kind not in ("none", "linear"):
-        wanted = "llama.rope.scaling.type none or linear"
-        raise _contradiction(wanted, f"{brief(kind)}, which is not supported")
+        expected = "llama.rope.scaling.type none or linear"
+        raise _contradiction(expected, f"{brief(kind)}, which is not supported")
     old = float(_number(metadata, "rope.scale_linear", default=1.0))
     factor = float(_number(metadata, "rope.scaling.factor", default=old))
     if "llama.rope.scale_linear" in metadata and factor != old:
-        wanted = "one factor in llama.rope.scaling.factor and llama.rope.scale_linear"
-        raise _contradiction(wanted, f"{factor} and {old}")
+        expected = "one factor in llama.rope.scaling.factor and llama.rope.scale_linear"
+        raise _contradiction(expected, f"{factor} and {old}")
     return 1.0 if kind == "none" else factor
 
 
@@ -257,11 +257,11 @@ def check_llama_tensors(shapes: Mapping[str, tuple[int, ...]], config: DecoderCo
     ours = parameter_shapes(config)
     for name, shape in shapes.items():
         if (outer := LLAMA_OUTER.get(name)) is not None:
-            wanted = ours[outer]
+            expected = ours[outer]
         else:  # of one layer: blk.3.attn_q.weight
-            wanted = ours[f"blocks.{LLAMA_LAYER[name.split('.', 2)[2]]}"][1:]
-        if shape != wanted:
-            shapes_differ = f"{list(shape)} for {list(wanted)} in {name}"
+            expected = ours[f"blocks.{LLAMA_LAYER[name.split('.', 2)[2]]}"][1:]
+        if shape != expected:
+            shapes_differ = f"{list(shape)} for {list(expected)} in {name}"
             raise _contradiction("tensors that fit its sizes", shapes_differ)
 
 
@@ -269,11 +269,11 @@ def _check_names(names: Mapping[str, Any], num_layers: int) -> None:
     if num_layers > len(names):  # before names are made of a count that may be anything
         counts = f"{len(names)} tensors for {num_layers} blocks"
         raise _contradiction("the tensors of all blocks", counts)
-    wanted = {_in_layer(i, name) for i in range(num_layers) for name in LLAMA_LAYER}
-    wanted |= LLAMA_OUTER.keys() - {"output.weight"}
-    if missing := sorted(wanted - names.keys()):
-        raise _contradiction(f"{len(wanted)} tensors", f"one in which {missing[0]} is missing")
-    if unknown := sorted(names.keys() - wanted - {"output.weight"}):
+    expected = {_in_layer(i, name) for i in range(num_layers) for name in LLAMA_LAYER}
+    expected |= LLAMA_OUTER.keys() - {"output.weight"}
+    if missing := sorted(expected - names.keys()):
+        raise _contradiction(f"{len(expected)} tensors", f"one in which {missing[0]} is missing")
+    if unknown := sorted(names.keys() - expected - {"output.weight"}):
         raise _contradiction("the tensors of a plain llama model", f"also {brief(unknown[0])}")
 
 

@@ -45,8 +45,8 @@ class GgufTensors(Mapping):
         outer = entry.shape[:-1]
         size = int(np.prod(outer, dtype=np.int64)) * entry.row_bytes
         packed = np.frombuffer(self._data, np.uint8, size, entry.offset)
-        wanted = "Expected a GGUF file of weights that can be de-quantized to float32"
-        refusal = f"{wanted}, got {name} of type {kind.name}: convert the model to another type."
+        expected = "Expected a GGUF file of weights that can be de-quantized to float32"
+        refusal = f"{expected}, got {name} of type {kind.name}: convert the model to another type."
         if kind.name in NUMBERS:
             raise BadInput(refusal)
         try:

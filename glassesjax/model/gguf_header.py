@@ -147,8 +147,8 @@ def _alignment(metadata: Mapping[str, Any]) -> int:
     alignment = metadata.get("general.alignment", ALIGNMENT)
     if type(alignment) is int and alignment > 0 and alignment % 8 == 0:
         return alignment
-    wanted = "Expected a positive multiple of 8 as general.alignment of the GGUF file"
-    raise BadInput(f"{wanted}, got {brief(alignment)}: convert the model again.")
+    expected = "Expected a positive multiple of 8 as general.alignment of the GGUF file"
+    raise BadInput(f"{expected}, got {brief(alignment)}: convert the model again.")
 
 
 class _Row(NamedTuple):

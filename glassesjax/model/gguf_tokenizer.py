@@ -106,19 +106,19 @@ def _check_keys(metadata: Mapping[str, Any]) -> None:
 
 
 def _check_scores(scores: object, vocab_size: int) -> None:
-    wanted = f"one number {PREFIX}scores for each of {vocab_size} tokens"
+    expected = f"one number {PREFIX}scores for each of {vocab_size} tokens"
     if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
-        raise _foreign(wanted, brief(scores))
+        raise _foreign(expected, brief(scores))
     if len(scores) != vocab_size:
-        raise _foreign(wanted, f"{len(scores)}")
+        raise _foreign(expected, f"{len(scores)}")
 
 
 def _present(*numbers: int | None) -> tuple[int, ...]:
     return tuple(number for number in numbers if number is not None)
 
 
-def _foreign(wanted: str, got: str) -> BadInput:
-    return BadInput(f"Expected a GGUF with {wanted}, got {got}: use another file.")
+def _foreign(expected: str, got: str) -> BadInput:
+    return BadInput(f"Expected a GGUF with {expected}, got {got}: use another file.")
 
 
 def _strings(name: str, value: object) -> list[str]:
@@ -143,14 +143,14 @@ def _types(tokens: Sequence[str], types: object) -> list[int]:
     """The type of each token; all are normal where the file has none."""
     if types is None:
         return [1] * len(tokens)
-    wanted = f"one tokenizer.ggml.token_type for each of {len(tokens)} tokens"
+    expected = f"one tokenizer.ggml.token_type for each of {len(tokens)} tokens"
     if not isinstance(types, list | np.ndarray) or len(types) != len(tokens):
         got = len(types) if isinstance(types, list | np.ndarray) else type(types).__name__
-        raise _foreign(wanted, f"{got}")
+        raise _foreign(expected, f"{got}")
     numbers = types.tolist() if isinstance(types, np.ndarray) else types
     foreign = {kind for kind in set(numbers) if type(kind) is not int or kind not in TYPES}
     if foreign:
-        raise _foreign(f"{wanted}, from 1 to {len(TYPES)}", brief(foreign.pop()))
+        raise _foreign(f"{expected}, from 1 to {len(TYPES)}", brief(foreign.pop()))
     return numbers
 
 

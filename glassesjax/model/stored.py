@@ -65,8 +65,8 @@ def save_decoder(
     metadata = {HEADER: to_json(header)}  # one key: the order of several is not fixed
     content = _safetensors().save(arrays, metadata)
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
-        wanted = f"Expected symbols and settings of at most {MOST_HEADER} bytes"
-        raise ValueError(f"{wanted}, got {length}: use a smaller vocabulary.")
+        expected = f"Expected symbols and settings of at most {MOST_HEADER} bytes"
+        raise ValueError(f"{expected}, got {length}: use a smaller vocabulary.")
     part = part_of(path)
     try:
         with writing("to save a model", path, "choose another file"), part.open("wb") as file:
@@ -91,9 +91,9 @@ def _check_mark(decoder: Decoder) -> None:
     for name, weight in given.items():
         pair = np.asarray(again[name]), np.asarray(weight)
         if not np.allclose(*pair, rtol=rtol, atol=0, equal_nan=True):
-            wanted = f"Expected weights of {mark.name}, as their plan stores them"
+            expected = f"Expected weights of {mark.name}, as their plan stores them"
             remedy = "round them by decoder.at(plan), or take the plan off by decoder.at(None)"
-            raise ValueError(f"{wanted}, got others in {name}: {remedy}.")
+            raise ValueError(f"{expected}, got others in {name}: {remedy}.")
 
 
 def load_header(path: Path) -> StoredHeader:
@@ -152,7 +152,7 @@ def _plan_of(weights: NumberFormat | None, dtype: jnp.dtype) -> RoundingPlan | N
 
 
 def _foreign(path: Path, why: str) -> BadInput:
-    expected = "Expected a whole model of glassesjax train"
+    expected = "Expected a model that glassesjax train wrote, whole"
     return BadInput(f"{expected}, got {path} ({why.rstrip('.')}): copy it again or choose another.")
 
 

@@ -104,8 +104,8 @@ def config_text(config: DecoderConfig) -> str:
     """
     record = config_record(config)
     later = {"temperature": config_record(DecoderConfig(vocab_size=1))["temperature"]}
-    said = {name: value for name, value in record.items() if value != later.get(name, ...)}
-    return _shown(_NAMES[DecoderConfig], said)
+    fields = {name: value for name, value in record.items() if value != later.get(name, ...)}
+    return _shown(_NAMES[DecoderConfig], fields)
 
 
 def _shown(kind: str, fields: Mapping[str, Any]) -> str:
@@ -161,16 +161,16 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
     if not switches:
         fitting = next((part for part in parts if _fits(value, part)), None)
         if fitting is None:
-            wanted = " or ".join(map(_words, parts))
-            raise ValueError(f"Expected {name} as {wanted}, got {brief(value)}")
+            expected = " or ".join(map(_words, parts))
+            raise ValueError(f"Expected {name} as {expected}, got {brief(value)}")
         return _as(value, fitting)
     if not isinstance(value, Mapping):
         raise ValueError(f"Expected {name} as an object with {SWITCH}, got {brief(value)}")
     fields = {str(field): each for field, each in value.items()}
     given = fields.pop(SWITCH, None)
     if not isinstance(given, str) or given not in switches:
-        wanted = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
-        raise ValueError(f"{wanted}, got {brief(given)}")
+        expected = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
+        raise ValueError(f"{expected}, got {brief(given)}")
     if switches[given] is Alibi and fields.get("slopes", "") is None:
         fields["slopes"] = "geometric"  # the default of older records
     return _made(switches[given], name, fields)

@@ -96,8 +96,8 @@ def _format(name: object) -> NumberFormat | None:
     try:
         return None if name is None else number_format(name if isinstance(name, str) else "")
     except ValueError as error:
-        wanted = "Expected stored_as as the name of a number format"
-        raise ValueError(f"{wanted}, got {brief(name)}") from error
+        expected = "Expected stored_as as the name of a number format"
+        raise ValueError(f"{expected}, got {brief(name)}") from error
 
 
 def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
@@ -108,8 +108,8 @@ def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
         if not isinstance(shape, list) or not all(type(size) is int for size in shape):
             raise ValueError(f"Expected a shape of {brief(name)}, got {brief(entry)}")
         if (kind := entry.get("dtype")) not in TYPES:
-            wanted = f"Expected {brief(name)} of a type out of {', '.join(TYPES)}"
-            raise ValueError(f"{wanted}, got {brief(kind)}")
+            expected = f"Expected {brief(name)} of a type out of {', '.join(TYPES)}"
+            raise ValueError(f"{expected}, got {brief(kind)}")
         shapes[name] = tuple(shape)
         types.append(kind)
     check_shapes(config, shapes)

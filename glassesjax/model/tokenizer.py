@@ -242,11 +242,11 @@ class ByteLevelTokenizer:
         return text if "�" not in text else self.engine.id_to_token(token)
 
     def _read(self, text: str) -> list[int]:
-        wanted = "Expected a text of letters that the model's vocabulary can write"
+        expected = "Expected a text of letters that the model's vocabulary can write"
         try:
             content = text.encode()
         except UnicodeEncodeError as error:
-            raise BadInput(f"{wanted}, got bytes that are no UTF-8: leave them out.") from error
+            raise BadInput(f"{expected}, got bytes that are no UTF-8: leave them out.") from error
         tokens = self.engine.encode(text, add_special_tokens=False).ids
         # The engine drops bytes without a token; special tokens may still contain such bytes.
         if self.missing and len(content.translate(None, self.missing)) < len(content):
@@ -254,7 +254,7 @@ class ByteLevelTokenizer:
             pairs = enumerate(itertools.zip_longest(written, content))
             if (at := next((at for at, (ours, its) in pairs if ours != its), None)) is not None:
                 letter = text[len(content[:at].decode("utf-8", "ignore"))]
-                raise BadInput(f"{wanted}, got {letter!r}: leave it out.")
+                raise BadInput(f"{expected}, got {letter!r}: leave it out.")
         return tokens
 
     def _check(self, tokens: Sequence[int]) -> None:

@@ -178,10 +178,11 @@ def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
     """
     check_choice("reading", reading, get_args(Reading))
     if fmt.mantissa_bits > MOST_BITS:
-        wanted = (
-            f"Expected a format of at most {MOST_BITS} mantissa bits, to search for its first pair"
+        expected = (
+            f"Expected a format of at most {MOST_BITS} mantissa bits, to search its first pair"
         )
-        raise BadInput(f"{wanted}, got {fmt.name} with {fmt.mantissa_bits}.")
+        got = f"got {fmt.name} with {fmt.mantissa_bits}"
+        raise BadInput(f"{expected}, {got}: use a narrower format.")
     total = lambda count: stored_total(count, fmt, reading)
     count = wrong = _none_before(fmt, reading)
     while total(count) != total(count + 1):

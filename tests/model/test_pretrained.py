@@ -122,7 +122,7 @@ def test_a_foreign_file_is_refused(tmp_path):
 def test_a_missing_file_and_an_unknown_name_are_refused(tmp_path):
     with pytest.raises(BadInput, match="cannot be read"):
         open_model(str(tmp_path / "none.gguf"))
-    with pytest.raises(BadInput, match=r"toy, counter.* smollm2, a \.gguf file.*; got 'gpt5'"):
+    with pytest.raises(BadInput, match=r"toy, counter.* smollm2, a \.gguf file.*, got 'gpt5'"):
         open_model("gpt5")
 
 

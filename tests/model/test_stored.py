@@ -166,7 +166,7 @@ def test_a_trained_model_opens_by_its_file_and_by_its_folder(saved):
 @pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])
 def test_a_cut_file_is_refused(saved, kept):
     saved.write_bytes(saved.read_bytes()[:kept])
-    with pytest.raises(BadInput, match="Expected a whole model of glassesjax train"):
+    with pytest.raises(BadInput, match="Expected a model that glassesjax train wrote, whole"):
         load_decoder(saved)
 
 
