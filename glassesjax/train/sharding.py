@@ -24,7 +24,7 @@ def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
       ways: Sizes of the mesh axes.
 
     Returns:
-      The sharding. Mesh axes of size one are omitted, as the compiler omits them: a different
+      The sharding. Mesh axes of size one are omitted, as the compiler omits them; a different
       spec would make ``jax.jit`` compile again.
     """
     spec: list[str | None] = ["seed" if ways["seed"] > 1 else None] + [None] * (len(shape) - 1)

@@ -101,7 +101,7 @@ def test_a_preset_is_a_grid(preset):
         (("mesh=1",), "3 numbers"),
         (("lengths=2",), "2 numbers"),
         (("mesh=1:1:1,1:32:1",), "a mesh of at most"),
-        (("mesh=1:1:1,3:1:1",), "3 equal groups"),
+        (("mesh=1:1:1,3:1:1",), "a multiple of 3 seeds"),
         (("temperature=foo",), "constant or scalable or adaptive for temperature"),
         (("mix=foo",), "uniform or log for mix"),
         (
