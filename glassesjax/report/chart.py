@@ -8,6 +8,7 @@ a mark has a value to show.
 import functools
 import html
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, ParamSpec
@@ -73,7 +74,7 @@ class Chart(Figure):
         super().__init__(figsize=(width / DOTS, height / DOTS), dpi=DOTS, facecolor="none")
         self.width, self.height = width, height
         self.marks: list[Mark] = []
-        self._cursor: tuple[Axes, Sequence[Number]] | None = None
+        self._cursors: list[tuple[Axes, Sequence[Number]]] = []
         self._named = 0
         self._drawn: list[str] = []
 
@@ -130,13 +131,13 @@ class Chart(Figure):
         self.marks.append(Mark(axes, start, stop, radius, text, series, go, row))
 
     def cursor(self, axes: Axes, values: Sequence[Number]) -> None:
-        """A line that the slider moves.
+        """A line in some axes that the slider moves.
 
         Args:
           axes: Axes that it spans, from the lower edge to the upper one.
           values: Horizontal data coordinates, one for each step of the slider.
         """
-        self._cursor = axes, values
+        self._cursors.append((axes, values))
 
     def drawn(self, axes: Axes, style: str, *, low: Number = 0, **names: object) -> None:
         """A shape that the script draws of the data at the slider.
@@ -161,8 +162,8 @@ class Chart(Figure):
         return float(across), self.height - float(up)
 
     def touches(self) -> str:
-        """The marks, the cursor and what else a slider moves as SVG."""
-        moved = "".join([self._cursor_line(), *self._drawn])
+        """The marks, the cursors and what else a slider moves as SVG."""
+        moved = "".join([*itertools.starmap(self._cursor_line, self._cursors), *self._drawn])
         return f'{moved}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
 
     def _touch(self, mark: Mark) -> str:
@@ -181,10 +182,7 @@ class Chart(Figure):
         size = f'width="{abs(end - x):.1f}" height="{abs(bottom - y):.1f}"'
         return f"<rect {at} {size}{said}/>"
 
-    def _cursor_line(self) -> str:
-        if self._cursor is None:
-            return ""
-        axes, values = self._cursor
+    def _cursor_line(self, axes: Axes, values: Sequence[Number]) -> str:
         xs = [f"{self.place(axes, value, 1)[0]:.1f}" for value in values]
         ends = (self.height - edge for edge in (axes.bbox.y0, axes.bbox.y1))
         y1, y2 = (f"{float(edge):.1f}" for edge in ends)

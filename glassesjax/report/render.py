@@ -180,6 +180,7 @@ def _environment(package: str, parent: str) -> jinja2.Environment:
     )
     environment.filters |= {
         "num": number, "percent": percent_of, "visible": visible, "words": words, "signed": signed,
+        "key": sort_key,
         "text": lambda value: MISSING if value in (None, "") else value,
     }  # fmt: skip
     shared: dict[str, Any] = {"m": environment.get_template("macros.html.j2").make_module()}
@@ -198,6 +199,17 @@ def signed(value: float | None, digits: int = 2) -> str:
         return MISSING
     text = f"{value:.{digits}f}" if math.isfinite(value) else "not finite"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def sort_key(value: float | None) -> float | str:
+    """What a table sorts a number by; nothing where it is none or not finite.
+
+    Args:
+      value: Any number, or an expression of a template that has none.
+    """
+    if value is None or isinstance(value, jinja2.Undefined) or not math.isfinite(value):
+        return ""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def percent_of(share: float | None) -> str:

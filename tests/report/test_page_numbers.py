@@ -1,6 +1,7 @@
 """Every number on a page is in the rows or the summary of its run; and this can fail."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,31 @@ def test_each_number_of_a_page_and_of_the_headline_is_in_the_run(pages):
     assert {name: each for name, each in wrong.items() if each} == {}
     wrong = {name: unfounded(f"<p>{line}</p>", files) for name, (_, files, line) in pages.items()}
     assert {name: each for name, each in wrong.items() if each} == {}
+
+
+CELL = re.compile(r"<td(?P<attributes>[^>]*)>(?P<text>[^<]*)</td>")
+WORDS = re.compile(r"[-\N{MINUS SIGN}]?(nan|inf|None)|\N{EN DASH}|not finite.*")
+
+
+def test_a_table_sorts_what_is_no_number_as_empty(pages):
+    """With the keys of a table's records; the browser test sorts each of its columns."""
+    wrong = []
+    for html, *_ in pages.values():
+        wrong += [key for key in re.findall(r'data-v="([^"]*)"', html) if WORDS.fullmatch(key)]
+        first_rows = re.sub(r'<tr class="more">.*?</table>', "", html, flags=re.DOTALL)
+        for table in re.findall(r"<table data-records.*?</table>", first_rows, re.DOTALL):
+            if 'class="sort"' not in table:
+                continue
+            cells = [m for m in CELL.finditer(table) if "data-v" not in m["attributes"]]
+            cells = [m for m in cells if "colspan" not in m["attributes"]]
+            wrong += [m[0] for m in cells if WORDS.fullmatch(m["text"])]
+    assert wrong == []
+
+
+def test_what_a_table_says_can_be_read_without_pointing(pages):
+    """A value on hover alone has no keyboard, no print, and no page without script."""
+    for html, *_ in pages.values():
+        assert not re.search(r"<(?:th|td|tr|table)[^>]* (?:title|data-tip)=", html)
 
 
 def test_a_number_that_was_changed_is_refused_in_most_cases(pages):

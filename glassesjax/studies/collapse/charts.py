@@ -123,6 +123,7 @@ def encodings_chart(look: Look, *, narrow: bool = False) -> Chart:
         _errors(chart, axes, look, positions)
         _length_ticks(axes, look.curves.lengths, few=True)
         axes.set_title(positions.replace("_", " "), fontsize=12.5, pad=6)
+        chart.cursor(axes, look.curves.lengths)
         if column:
             axes.set_yticklabels([])
         if at + columns >= len(names):

@@ -47,7 +47,8 @@ def collapse_page(
         every=curves.formats,
         colors=look.colors,
         family_name=family_name,
-        rail=[each for each in values(look) if each["n"] == curves.lengths[-1]],
+        rail=_rail(look),
+        outside=[each["family"] for each in values(look) if each["outside"]],
         table=_table(look),
         encodings=[(name, name.replace("_", " ")) for name in curves.positions],
         shown_format=look.format or summary.finest_format,
@@ -102,6 +103,17 @@ def values(look: Look) -> list[dict[str, Any]]:
                     }
                 )
     return rows
+
+
+def _rail(look: Look) -> list[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+    """The values at the longest length: of each family those under each encoding."""
+    last = [each for each in values(look) if each["n"] == look.curves.lengths[-1]]
+    known = {(each["positions"], each["family"]): each for each in last}
+    none = {"distance": None, "times": None}
+    return [
+        (family, [(name, known.get((name, family), none)) for name in look.curves.positions])
+        for family in dict.fromkeys(each["family"] for each in last)
+    ]
 
 
 def _table(look: Look) -> list[dict[str, Any]]:

@@ -90,6 +90,7 @@ def test_several_encodings_have_a_panel_each():
     names = ("none", "rotary", "alibi")
     look = look_of(made_run(positions=names))
     assert [axes.get_title(loc="left") for axes in first_chart(look).axes] == [*names]
+    assert drawing(first_chart(look), "a").inline.count('<line class="cursor') == len(names)
     assert [*figures_of(look)] == [
         "distance",
         *(f"{part}" for p in names for part in (f"equal-{p}", *(f"{p}-{f}" for f in FAMILIES))),

@@ -143,3 +143,12 @@ def test_outside_the_theorem_is_said_of_each_family():
 )
 def test_poor_rows_still_give_a_whole_page(rows):
     assert Reader(page_of(rows)).open == []
+
+
+def test_several_encodings_have_one_table_at_the_slider():
+    names, families = ("none", "rotary"), ("ones_bos", "ones_zero")
+    page = made_result(positions=names, lengths=LENGTHS).files()["index.html"]
+    assert page.count('type="range"') == 1
+    rows = [f"{name} {family}" for family in families for name in names]
+    assert sorted(re.findall(r'data-row="([^"]*)" data-field="distance"', page)) == sorted(rows)
+    assert 'type="range"' not in made_result(positions=names, lengths=(8,)).files()["index.html"]
