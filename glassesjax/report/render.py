@@ -201,7 +201,7 @@ def signed(value: float | None, digits: int = 2) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def sort_key(value: float | None) -> float | str:
+def sort_key(value: int | float | jinja2.Undefined | None) -> int | float | str:
     """What a table sorts a number by; nothing where it is none or not finite.
 
     Args:
