@@ -65,7 +65,10 @@ def _facts(look: Look, known: ModelConstants, model: str) -> list[str]:
     title = f"{len(names)} positional encodings"
     if len(names) == 1:
         title = words.POSITIONS.get(names[0], (names[0], ""))[0]
-    span = f"n = {curves.lengths[0]} to {curves.lengths[-1]}, {len(curves.lengths)} lengths"
+    first, last = curves.lengths[0], curves.lengths[-1]
+    span = (
+        f"n = {first} to {last}, {len(curves.lengths)} lengths" if first < last else f"n = {last}"
+    )
     families = f"prompt families: {len(curves.families)}"
     return [known.weights or model, title, families, span, " ".join(curves.formats)]
 

@@ -89,7 +89,8 @@ LENGTHS = (8, 32, 64, 128)  # noise of bf16 is 1 / 32
     [
         ({}, "At n = 128 rounding error in bf16 hides the difference of n and n + 1 tokens in"
          " 2 of 2 prompt families, in f32 in none"),
-        ({"formats": ("f32",)}, "the difference of n and n + 1 tokens is still detectable in f32"),
+        ({"formats": ("f32",)},
+         "At n = 128 the difference of n and n + 1 tokens is detectable in f32"),
         ({"formats": ("f64",)}, "is real in 2 of 2 prompt families, in float64"),
         ({"signal": lambda n: 0.0}, "the same representation at every length, to within float64"),
     ],
@@ -97,6 +98,13 @@ LENGTHS = (8, 32, 64, 128)  # noise of bf16 is 1 / 32
 )  # fmt: skip
 def test_the_first_figure_is_titled_by_the_answer(changes, text):
     assert text in answer(page_of(lengths=LENGTHS, **changes))
+
+
+@pytest.mark.parametrize("shorter", [1e-4, None], ids=["not detectable", "not finite"])
+def test_the_answer_at_the_longest_length_is_none_for_shorter_ones(shorter):
+    page = page_of(lengths=LENGTHS, signal=lambda n: shorter if n == 8 else 1.0)
+    text = "At n = 128 the difference of n and n + 1 tokens is detectable in f32 and bf16"
+    assert answer(page) == text
 
 
 def test_a_model_that_is_not_finite_has_no_other_answer():
