@@ -124,7 +124,7 @@ def slots_chart(summary: RecallSummary, panel: PanelSummary) -> Chart:
         style = {"color": COLORS[policy_color(name)], "ls": DASHED if name == TRUNCATED else "-"}
         chart.series(name, axes.plot(at, heights, "o", ms=4, lw=2, **style))
         for cell, height in zip(cells, heights, strict=True):
-            text = f"{cell.name}\n{number(cell.nats)} {LOSS}\n{cell.hits} of {cell.questions} exact"
+            text = f"{cell.name}\n{number(cell.nats)} {LOSS}\n{_exact(cell)}"
             chart.mark(axes, (cell.slots, height), text, series=name, radius=7)
     names_at_ends(chart, axes, ends, size=12.0, gap=6.0)
     return chart
@@ -211,8 +211,15 @@ def _depth_line(chart: Chart, axes: Axes, panel: PanelSummary, cell: CellSummary
 
 def _values(cell: CellSummary, depth: DepthSummary) -> str:
     lines = [f"{cell.name}, depth {depth.depth:g}", f"{number(depth.nats)} {LOSS}"]
-    lines += [f"{depth.hits} of {depth.questions} exact"]
+    lines += [_exact(depth)]
     return "\n".join([*lines, f"{percent(depth.retained)} of the line cached"])
+
+
+def _exact(each: CellSummary | DepthSummary) -> str:
+    """How many answers are exact; of one alone, whether it is."""
+    if each.questions == 1:
+        return "exact" if each.hits else "not exact"
+    return f"{each.hits} of {each.questions} exact"
 
 
 def _grid(summary: RecallSummary, columns: int) -> list[list[tuple[PanelSummary, int | None]]]:

@@ -207,6 +207,12 @@ class RecallSummary:
         return [cell for panel in self.panels for cell in panel.smallest]
 
     @property
+    def best(self) -> CellSummary | None:
+        """The one of ``smallest`` with the largest share of exact answers; None where none is."""
+        order = lambda cell: (cell.hits / cell.questions, cell.questions)
+        return max(self.smallest, key=order, default=None)
+
+    @property
     def unbounded(self) -> list[CellSummary]:
         """Of each panel the cell that kept everything."""
         return [cell for panel in self.panels for cell in panel.unbounded]

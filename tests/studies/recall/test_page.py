@@ -199,3 +199,10 @@ def test_the_page_has_all_cells_and_answers_and_escapes_them():
     assert page.count('data-filter="slots:') == 3
     assert page.count(">expected</th>") == 4 + 4  # questions of each task
     assert page.count('data-toggle="') == 3
+
+
+def test_the_most_exact_answers_of_a_task_are_counted_out_of_its_own_questions():
+    verse = made("tova", 64, 1.0, items=9)
+    said = made("tova", 64, 1.0, hits=[(0, 0.1), (0, 0.9), (1, 0.1)], task="said")
+    page = page_of([*made("full", 300, 0.5, items=9), *verse, *said])
+    assert "at most 3 of 4 in a task" in page
