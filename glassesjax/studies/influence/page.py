@@ -67,7 +67,7 @@ def _facts(summary: InfluenceSummary, known: InfluenceConstants, model: str) -> 
     count = f"passages: {summary.num_passages}"
     tokens = f"tokens: {summary.passages[0].length}"
     method = f"{known.method}, {known.probes} probes" if known.probes else known.method
-    sizes = f"{known.num_layers} layers, width {known.model_dim}"
+    sizes = f"layers: {known.num_layers}, width {known.model_dim}"
     return [known.weights or model, sizes, f"positions {known.positions}", count, tokens, method]
 
 

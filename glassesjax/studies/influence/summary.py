@@ -64,6 +64,8 @@ class Verdicts(NamedTuple):
     not_finite: int
     total: int
     """All of them."""
+    decided: int
+    """Those within and exceeded."""
 
 
 class Excess(NamedTuple):
@@ -409,7 +411,7 @@ def _bound(every: Sequence[Profiles], kind: Kind, bound: Bound) -> BoundSummary:
     total = within + exceeded + undecided + not_finite
     return BoundSummary(
         distance=_distance(every, kind, bound),
-        verdicts=Verdicts(within, exceeded, undecided, not_finite, total),
+        verdicts=Verdicts(within, exceeded, undecided, not_finite, total, within + exceeded),
     )
 
 

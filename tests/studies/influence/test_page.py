@@ -274,7 +274,7 @@ def test_verdicts_are_counted_by_hand():
     # 1000 against 10 at the embedding, a quarter of it at layer 1, where only Frobenius is known.
     norms = (1000.0, *EQUAL[1:])
     summary = result_of(made_rows(norms=norms)).summary
-    assert summary.attention["true"].bounds["printed"].verdicts == (13, 2, 0, 0, PAIRS)
+    assert summary.attention["true"].bounds["printed"].verdicts == (13, 2, 0, 0, PAIRS, 15)
     assert summary.excess == (2.0, pytest.approx(100), 0, 0, "<bos>")
     assert summary.violations == 2  # the printed one with attention held fixed
     assert violations(made_rows(norms=(1e5, *EQUAL[1:]))) == 4 + 2
@@ -282,7 +282,16 @@ def test_verdicts_are_counted_by_hand():
     assert violations(made_rows()) == 0
     undecided = made_rows(kinds=("frozen",), norms=(20.0, *EQUAL[1:]), method="estimated")
     verdicts = result_of(undecided).summary.attention["frozen"].bounds["printed"].verdicts
-    assert verdicts == (13, 0, 2, 0, PAIRS)
+    assert verdicts == (13, 0, 2, 0, PAIRS, 13)
+
+
+def test_without_a_number_a_page_has_no_finding_of_it():
+    # With influence zero everywhere no share is defined; the bounds hold.
+    none = made_page(norms=(0.0,) * 5)
+    assert findings(none) == ["0 of 30"]
+    assert "not finite" not in none.partition("<h2>Tokens at the embedding")[0]
+    lost = [without_numbers(row) | {"finite": False, "last_finite": False} for row in made_rows()]
+    assert findings(page_of(lost)) == []
 
 
 def test_what_is_not_finite_is_counted_apart():
@@ -290,7 +299,7 @@ def test_what_is_not_finite_is_counted_apart():
     rows[0] = without_numbers(rows[0])
     summary = result_of(rows).summary
     assert (summary.norms_not_finite, summary.bounds_not_finite, summary.violations) == (1, 0, 0)
-    assert summary.repaired == (14, 0, 0, 1, 15)
+    assert summary.repaired == (14, 0, 0, 1, 15, 14)
     gone = {"log10_printed": None, "log10_over_printed": None, "printed": "not_finite"}
     summary = result_of([row | gone for row in made_rows()]).summary
     assert (summary.norms_not_finite, summary.bounds_not_finite) == (0, 15)
