@@ -183,7 +183,10 @@ def tokens_chart(look: Look, panel: Panel) -> Chart:
 def _values(token: Token) -> str:
     row = token.row
     lines = [f"{visible(row.token_text)}, position {row.position}"]
-    lines += [f"{percent(token.share)} of the influence", f"cached in {row.cached_layers} layers"]
+    lines += [
+        f"{percent(token.share)} of the influence",
+        f"layers that cache it: {row.cached_layers}",
+    ]
     return "\n".join([*lines, *([] if row.reaches else ["no path"])])
 
 

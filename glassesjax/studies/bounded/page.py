@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glassesjax.report.models import model_name
-from glassesjax.report.render import Plot, answer, page
+from glassesjax.report.render import Plot, answer, page, words
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.charts import Look, series
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
@@ -34,13 +34,14 @@ def bounded_page(
     known = run.constants
     model = model_name(known.model)
     method = f"{known.method}, {known.probes} probes" if known.probes else known.method
-    sizes = f"{known.num_layers} layers, width {known.model_dim}"
+    sizes = f"layers: {known.num_layers}, width {known.model_dim}"
+    positions = f"positions {words(each.replace('_', ' ') for each in look.positions)}"
     return page(
         "glassesjax.studies.bounded",
         run=run,
         summary=summary,
         model=model,
-        facts=[known.weights or model, sizes, *look.positions, known.dtype, method],
+        facts=[known.weights or model, sizes, positions, known.dtype, method],
         figures=figures,
         families={name: _title(name) for name in look.families},
         several=len(look.positions) > 1,
