@@ -134,18 +134,18 @@ def _findings(summary: TrainSummary) -> Iterator[str]:
     None is what the title says: it has the accuracy beyond the training where no pair was asked
     about, and that at trained lengths where nothing is learned.
     """
-    each = summary.trainings
+    each, finite = summary.trainings, not summary.passes.not_finite
     titled = summary.accuracy_following and summary.learned and not summary.collisions
     there = {
         "contradictions": summary.num_contradictions,
         "ratio": any(one.ratios for one in each),
         "influence": any(order.row.influence for one in each for order in one.orders),
-        "boundary": summary.boundary and summary.following and not titled,
-        "reach": summary.reach and not summary.learned,
-        "collision": summary.first_collision,
+        "boundary": finite and summary.boundary and summary.following and not titled,
+        "reach": finite and summary.reach and not summary.learned,
+        "collision": finite and summary.first_collision,
         "predictions": summary.predictions.compared,
-        "lowest": summary.lowest and summary.lowest.accuracy < 1 and summary.answered > 1
-        and summary.learned,
+        "lowest": finite and summary.lowest and summary.lowest.accuracy < 1
+        and summary.answered > 1 and summary.learned,
         "refused": any(cell.wrong for one in each for cell in one.failures),
     }  # fmt: skip
     return (name for name, is_there in there.items() if is_there)

@@ -29,7 +29,9 @@ def sweep_page(
     """
     decoders = decoders_of(trainings)
     every = list(dict.fromkeys(each.constants.task for each in trainings))
-    cells = f"{summary.cells_done} of {summary.cells} cells"
+    cells = f"cells: {summary.cells_done}"
+    if summary.cells > 1:
+        cells = f"{summary.cells_done} of {summary.cells} cells"
     return page(
         "glassesjax.surveys.sweep",
         parent="glassesjax.studies.train",
