@@ -117,8 +117,10 @@ def _frame(axes: Axes, at: Layout, below: float, summary: VerifySummary, *, narr
     bold = {"weight": "bold", "fontsize": 11.5 if narrow else 13.5, "va": "bottom"}
     space, name = ("\n", "A hypothesis") if narrow else (" ", "One hypothesis")
     verb = "fail" if narrow else "counter-cases fail, as they must"
-    met = f"Hypotheses met:{space}{summary.held:,} of {summary.decided:,} hold"
-    dropped = f"{name} dropped:{space}{summary.failing} of {summary.counter_cases} {verb}"
+    if summary.counter_cases == 1:
+        verb = "fails" if narrow else "counter-case fails, as it must"
+    met = f"Hypotheses met:{space}{_share(summary.held, summary.decided)} hold"
+    dropped = f"{name} dropped:{space}{_share(summary.failing, summary.counter_cases)} {verb}"
     axes.text(one - 6, at.top - 8, met, color=COLORS["c1"], ha="right", **bold)
     axes.text(one + 8, at.top - 8, dropped, color=COLORS["c2"], ha="left", **bold)
 
@@ -147,6 +149,10 @@ def _measurements(
     chart.series("measurements", axes.plot(xs, ys, color=COLORS["h1"], lw=1, zorder=2))
 
 
+def _share(count: int, of: int) -> str:
+    return f"{count}" if of == 1 else f"{count:,} of {of:,}"
+
+
 def _dots(
     claims: Iterable[Claim], summary: VerifySummary, rows: Mapping[str, ClaimRows]
 ) -> Iterator[Dot]:
@@ -156,7 +162,7 @@ def _dots(
         near = "equalities or bounds of zero: no ratio"
         if mine.closest is not None:
             near = f"closest: {mine.closest.tightness:.3g} of its bound"
-        text = f"{name}\n{near}\n{mine.held} of {mine.decided} measurements hold"
+        text = f"{name}\n{near}\nmeasurements that hold: {_share(mine.held, mine.decided)}"
         ratio = None if mine.closest is None else min(mine.closest.tightness, 1.0)
         yield Dot("claims", claim.name, ratio, text)
         for row in rows[claim.name].measured:

@@ -134,12 +134,16 @@ STATES = {
         "Yes: 2 of 2 claims hold where their hypotheses are met; with one dropped, 2",
     ),
     "violated": ([SOUND, WRONG["violates"][0]], "No: 1 of 2 claims do not stand; 4 of 5"),
+    "one violated": ([WRONG["violates"][0]], "No: the claim does not stand"),
     "toothless": (
         [SOUND, WRONG["counter-case holds"][0]],
         "No: 1 of 2 claims do not stand; 6 of 6",
     ),
     "not finite": ([WRONG["is no number"][0]], "No: 1 of 2 measurements are not finite"),
-    "outside": ([WRONG["never applies"][0]], "Nothing is shown: 0 of 1 measurements meet"),
+    "outside": (
+        [WRONG["never applies"][0]],
+        "Nothing is shown: no measurement meets its hypotheses",
+    ),
     "nothing": ([WRONG["measures nothing"][0]], "Nothing is shown: there are no measurements"),
 }
 
