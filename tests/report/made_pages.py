@@ -8,6 +8,7 @@ import numpy as np
 from studies.bounded.made_bounded import made_distances, made_tokens
 from studies.bounded.made_bounded import result_of as bounded
 from studies.collapse.made_rows import made_result as collapse
+from studies.collapse.made_rows import made_rows as collapse_rows
 from studies.generate.made_generate import made_result as generate
 from studies.generate.made_generate import made_rows as generate_rows
 from studies.influence.made_influence import made_passages, made_rows, without_numbers
@@ -19,6 +20,7 @@ from studies.perplexity.made_perplexity import made_result as perplexity
 from studies.perplexity.made_perplexity import made_rows as perplexity_rows
 from studies.recall.made_recall import made as recall_rows
 from studies.recall.made_recall import made_result as recall
+from studies.retention.made_retention import TOVA
 from studies.retention.made_retention import made_rows as retention_rows
 from studies.retention.made_retention import run_of as retention_run
 from studies.train import made_train as train
@@ -38,6 +40,9 @@ def _collapse():
     yield "not-finite", collapse(**wide, signal=lambda n: None if n == 8 else 1 / n)
     yield "equal", collapse(signal=lambda n: 0.0)
     yield "one-length", collapse(lengths=(1,))
+    yield "one-family", collapse(families=("ones_bos",), signal=lambda n: 1e-4 if n < 16 else 1.0)
+    lost = [row | {"finite": False, "distance": None} for row in collapse_rows()]
+    yield "nothing-finite", collapse(lost)
     yield "exponential", collapse(lengths=lengths, signal=lambda n: 2.0**-n)
     yield "flat", collapse(lengths=lengths, signal=lambda n: 1.0, formats=("bf16",))
 
@@ -51,6 +56,10 @@ def _bounded():
     unknown = [row | {"finite": False, "frobenius": None, "squared_share": None} for row in tokens]
     yield "not-finite", bounded([*lost, *unknown])
     yield "violated", bounded([row | {"equal": False} for row in equal])
+    reached = [row | {"reaches": False, "spectral": 1e9} for row in tokens]
+    yield "cannot-be", bounded([*[row | {"equal": False} for row in equal], *reached])
+    yield "no-eviction", bounded(made_tokens("full", (0.25,) * 4, (3,) * 4))
+    yield "no-effect", bounded(made_tokens("tova", (0.0, 0.0, 0.5, 0.5), (0, 0, 1, 3)))
     far = made_distances("window", 37, {16: 1.0, 131: 3e-5, 517: 0.0, 2048: 0.0}, least=733)
     weights = np.sqrt(np.arange(1.0, 121.0))
     many = [
@@ -75,6 +84,11 @@ def _influence():
     yield "not-finite", influence_of([*map(without_numbers, rows[:7]), *rows[7:]])
     lost = [without_numbers(row) | {"finite": False, "last_finite": False} for row in rows]
     yield "nothing-finite", influence_of(lost)
+    none = {"norms": (0.0,) * 5}
+    yield "none", influence(**none)
+    yield "none-estimated", influence("estimated", **none)
+    yield "none-first", influence_of(made_passages(none, {"norms": norms}))
+    yield "one-token", influence(norms=(1.0,), tokens=("a",))
 
 
 def _generate():
@@ -87,6 +101,14 @@ def _generate():
         for row in generate_rows()
     ]
     yield "not-finite", generate(lost)
+    cached = {"retained_layers": 4, "retained_share": 1.0}
+    whole = [
+        {k: v for k, v in row.items() if not k.endswith("evicted_at")}
+        | (cached if "retained_share" in row else {})
+        for row in generate_rows()
+    ]
+    yield "no-eviction", generate(whole)
+    yield "full-alone", generate(generate_rows(policies=("full",)))
 
 
 def _written(policy):
@@ -122,6 +144,13 @@ def _longform():
     ]
     yield "intervals", longform(more)
     yield "not-finite", longform([*texts[:2], longform_row("tova", 64, 0, "x", nll=None)])
+    yield "one-differs", longform([*texts[:2], texts[2]])
+    short = [longform_row("tova", 12, at, row["text"], nll=1.0) for at, row in enumerate(texts[:2])]
+    yield "no-eviction", longform([*texts[:2], *short])
+    same = [row | {"slots": 4} for row in short]
+    yield "no-effect", longform([*texts[:2], *same])
+    yield "full-alone", longform([*texts[:2], longform_row("full", 200, 2, "three", nll=1.0)])
+    yield "no-full", longform(texts[2:])
 
 
 def _perplexity():
@@ -137,6 +166,12 @@ def _perplexity():
     yield "one-size", perplexity(perplexity_rows({"tova": {31: 3e7}, "h2o-head": {31: 20.0}}))
     lost = perplexity_rows({"full": 10.0, "tova": {31: None}})
     yield "not-finite", perplexity(lost, ranking_obstacle="random_digits")
+    yield "nothing-finite", perplexity(perplexity_rows({"full": None, "tova": {31: None}}))
+    yield "no-eviction", perplexity(perplexity_rows({"full": 10.0, "tova": {128: 10.0}}))
+    yield "full-alone", perplexity(perplexity_rows({"full": 10.0}))
+    pair = {"tova": known["tova"], "window": known["window"]}
+    yield "no-full", perplexity(perplexity_rows(pair, windows=4))
+    yield "two-pairs", perplexity(perplexity_rows({"full": 10.0, **pair}, windows=4))
     cut = perplexity_rows(known, windows=4)[:-1]
     yield "cut-off", perplexity([{k: v for k, v in r.items() if k != "block_losses"} for r in cut])
 
@@ -146,6 +181,14 @@ def _recall():
     tova = recall_rows("tova", 64, 1.0, hits=[(0, 0.1)], items=9)
     window = recall_rows("window", 64, 3.0, items=9, answer="<b>&")
     yield "order", recall([*full, *tova, *window, *recall_rows("tova", 64, 0.25, task="said")])
+    said = recall_rows("tova", 64, 0.25, task="said", items=2, hits=[(0, 0.1), (0, 0.9), (1, 0.1)])
+    yield "tasks", recall([*full, *recall_rows("tova", 64, 1.0, items=9), *said])
+    yield "one-answer", recall(recall_rows("full", 300, 0.5)[:1])
+    yield "no-full", recall(recall_rows("tova", 64, 0.5))
+    yield (
+        "nothing-finite",
+        recall([row | {"finite": False} for row in recall_rows("full", 300, None)]),
+    )
     lost = [row | {"finite": False} for row in recall_rows("tova", 64, None)]
     yield "not-finite", recall([*full, *lost])
     whole = [row | {"retained_share": 1.0} for row in recall_rows("tova", 280, 0.5)]
@@ -166,6 +209,7 @@ def _retention():
     yield "unranked", result(retention_rows(cells, evicted), ranking_obstacle="random_digits")
     yield "not-finite", result(retention_rows(finite=False))
     yield "fits", result(retention_rows((("tova", 6),), (np.full((1, 6), 6, np.int32),)))
+    yield "one-layer", result(retention_rows((("tova", 3),), (TOVA,)))
 
 
 def _verify():
@@ -175,6 +219,16 @@ def _verify():
     of = lambda rows: verify_result(dataclasses.replace(run, rows=rows, numbers=[0] * len(rows)))
     yield "one-claim", of([row for row in run.rows if row.claim == first.claim])
     yield "violated", of(changed(verdict="violated", measured=1.37, tightness=1.37, bound=1.0))
+    own = lambda rows: of([row for row in rows if row.claim == first.claim])
+    yield "one-violated", own(changed(verdict="violated", measured=1.37, tightness=1.37, bound=1.0))
+    lost = {"verdict": "violated", "measured": math.nan, "tightness": math.nan}
+    yield "one-not-finite", own(changed(**lost))
+    outside = {"verdict": "not_applicable", "hypotheses": "unmet", "counter_case": None}
+    kept = [row for row in run.rows if row.claim == first.claim and hasattr(row, "verdict")]
+    yield (
+        "outside",
+        of([dataclasses.replace(r, **outside) if hasattr(r, "part") else r for r in kept]),
+    )
     yield "not-finite", of(changed(verdict="violated", measured=math.nan, tightness=math.nan))
     yield "cut-off", of(run.rows[:-1])
 
@@ -196,12 +250,18 @@ def _train():
     ]
     yield "not-finite", result(lost)
     yield "unfinished", result([])
+    yield "at-all", result([train.answer(0, "f32", n, 1.0) for n in (None, 2, 4)])
 
 
 def _sweep():
     rows = [*train.answers_in(["bf16", "e4m3fn"]), *train.FOUR_FORMATS]
     yield "cells", sweep_result(train.swept(("one", rows), ("two,3", rows)))
     yield "many", sweep_result(train.swept(*((f"cell {n}", rows) for n in range(6))))
+    lost = [
+        train.answer(0, "f32", n, 0.0, math.nan, loss=math.nan, finite=False) for n in (None, 2)
+    ]
+    yield "not-finite", sweep_result(train.swept(("one", lost), ("two,3", lost)))
+    yield "unfinished", sweep_result(train.swept(("one", []), ("two,3", [])))
 
 
 MADE = {

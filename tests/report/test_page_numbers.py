@@ -19,6 +19,10 @@ STUDIES = {study.name: study for study in registry.studies()}
 # each page; and of all, over the pages of a verb. Small whole numbers of a small run are mostly
 # numbers of the same run when they are changed.
 LARGE, ALL = 0.6, 0.45
+OF_ONE = re.compile(
+    r"[^<>]*\b[\d,]+ of 1\b(?![\d,.]\d)[^<>]*|[^<>]*\b1 (?:lengths|layers|claims|texts)\b[^<>]*"
+)
+UNKNOWN = re.compile(r"not finite|cannot be|\N{EN DASH}|nan|None")
 
 
 @pytest.fixture(scope="module", params=STUDIES)
@@ -74,6 +78,41 @@ def test_a_number_that_was_changed_is_refused_in_most_cases(pages):
     assert {name: share for name, share in shares.items() if share < LARGE} == {}
     hits, total = (sum(each) for each in zip(*(x for c in counts.values() for x in c), strict=True))
     assert hits >= ALL * total
+
+
+def test_nothing_is_counted_as_some_of_one(pages):
+    some = {name: OF_ONE.findall(html) + OF_ONE.findall(line) for name, html, line in _texts(pages)}
+    assert {name: each for name, each in some.items() if each} == {}
+
+
+def test_a_page_without_findings_has_no_list_of_them(pages):
+    assert [name for name, html, _ in _texts(pages) if re.search(r"<ul[^>]*>\s*</ul>", html)] == []
+
+
+def test_a_slider_has_two_values_at_least(pages):
+    wrong = [
+        name for name, html, _ in _texts(pages) if re.search(r'type="range"[^>]*max="0"', html)
+    ]
+    assert wrong == []
+
+
+def test_a_finding_begins_with_what_is_known(pages):
+    first = {name: re.findall(r"<li><b>(.*?)</b><span>", html) for name, html, _ in _texts(pages)}
+    unknown = {
+        name: [each for each in texts if UNKNOWN.search(each)] for name, texts in first.items()
+    }
+    assert {name: each for name, each in unknown.items() if each} == {}
+
+
+def test_a_description_has_numbers_only_where_the_model_is_finite(pages):
+    for name, html, headline in _texts(pages):
+        if "not finite in" in headline:
+            labels = re.findall(r'aria-label="([^"]*)', html)
+            assert [text for text in labels if re.search(r"\d%", text)] == [], name
+
+
+def _texts(pages):
+    return [(name, html, headline) for name, (html, _, headline) in pages.items()]
 
 
 @pytest.mark.parametrize("end", ["</p>", "</li>", "</td>", "</dd>", "</h2>", "</figcaption>"])
