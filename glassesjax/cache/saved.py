@@ -1,4 +1,4 @@
-"""A state on disk: whole or not there, of one model and policy, and never unpickled."""
+"""Saves and loads a state: written atomically, tied to a model and a policy, without pickle."""
 
 import hashlib
 import json
@@ -40,13 +40,13 @@ MOST_SLOTS = 2**31 - 2  # positions are int32
 
 
 class Saved(NamedTuple):
-    """What a file holds."""
+    """Content of a file."""
 
     state: State
     info: dict[str, Any]
-    """What was saved beside the state, JSON-ready."""
+    """Further values saved with the state, JSON-ready."""
     arrays: dict[str, np.ndarray]
-    """Arrays that were saved beside it."""
+    """Further arrays saved with it."""
 
 
 def save_state(
@@ -58,15 +58,15 @@ def save_state(
     info: Mapping[str, object] | None = None,
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes a state, of one sequence or of a batch, by renaming.
+    """Writes a state, of one sequence or of a batch, atomically (by renaming).
 
     Args:
-      path: Where it goes; a file already there is replaced.
-      state: What is remembered.
-      policy: Which has made it.
+      path: The file; an existing one is replaced.
+      state: The state.
+      policy: The policy that produced it.
       config: Settings of the decoder.
-      info: What else to keep, JSON-ready; ``load_state`` can ask for it.
-      arrays: Further arrays by name, of types that NumPy's files know.
+      info: Further values, JSON-ready; ``load_state`` can require them.
+      arrays: Further arrays by name, of dtypes that NumPy's files support.
 
     Raises:
       BadInput: The file cannot be written.
@@ -100,20 +100,20 @@ def load_state(
     dtype: DTypeLike,
     same: Mapping[str, object] | None = None,
 ) -> Saved:
-    """Reads a state that this model and policy have made.
+    """Reads a state of this model and policy.
 
     Args:
       path: A file of ``save_state``.
-      policy: Which shall go on.
+      policy: The policy to continue with.
       config: Settings of the decoder.
       dtype: Of keys and values.
-      same: What the ``info`` must say, by name.
+      same: Required values of ``info``, by name.
 
     Returns:
-      The state with its slots, and what was saved beside it.
+      The state with its slots, and what was saved with it.
 
     Raises:
-      BadInput: The file is missing, cut, foreign, or of another model, policy or ``info``.
+      BadInput: The file is missing, truncated, foreign, or of another model, policy or ``info``.
     """
     header, arrays = _read(path)
     identity = {**_identity(policy), "dtype": jnp.dtype(dtype).name}
@@ -130,28 +130,28 @@ def load_state(
 
 
 def check_same(path: Path, info: Mapping[str, Any], same: Mapping[str, object]) -> None:
-    """Whether what a file says beside its state is what it must say.
+    """Validates the ``info`` of a file.
 
     Args:
       path: The file.
-      info: What it says.
-      same: What it must say, by name.
+      info: The values in the file.
+      same: The required values, by name.
 
     Raises:
-      BadInput: It says something else.
+      BadInput: A value differs.
     """
-    for name, wanted in json.loads(to_json(same)).items():
-        _require_same(path, name, wanted, info.get(name))
+    for name, required in json.loads(to_json(same)).items():
+        _require_same(path, name, required, info.get(name))
 
 
 def _identity(policy: Policy) -> dict[str, str | float]:
-    """What must be the same for a state to mean the same, beside the model's settings."""
+    """Settings that must agree for a state to be valid, besides the model's settings."""
     return {"policy": str(policy), "spacing": policy.spacing, "decay": policy.decay}
 
 
 def _require_model(path: Path, config: DecoderConfig, header: Mapping[str, Any]) -> None:
-    """Whether a decoder of these settings has made the state."""
-    if CONFIG not in header:  # of before, when a digest stood there
+    """Validates that the state is of a decoder with these settings."""
+    if CONFIG not in header:  # an older file, with a hash instead
         digest = hashlib.sha256(config_text(config).encode()).hexdigest()[:16]
         _require_same(path, DIGEST, digest, header.get(DIGEST))
         return
@@ -161,8 +161,8 @@ def _require_model(path: Path, config: DecoderConfig, header: Mapping[str, Any])
         stored = config_record(config_of(header[CONFIG]))
     except ValueError as error:
         raise _broken(path, escaped(error)) from error
-    for name, wanted in config_record(config).items():
-        _require_same(path, f"model {name}", wanted, stored[name])
+    for name, required in config_record(config).items():
+        _require_same(path, f"model {name}", required, stored[name])
 
 
 def _require_same(path: Path, name: str, required: object, stored: object) -> None:
@@ -193,15 +193,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         with path.open("rb") as raw:
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise _broken(path, "it holds a single array")
-            # Saved as they are: what is packed may unpack to more than there is memory.
+                raise _broken(path, "it has a single array")
+            # We save without compression: a compressed array may expand beyond the memory.
             members = [] if file.zip is None else file.zip.infolist()
             if any(info.compress_type != zipfile.ZIP_STORED for info in members):
-                raise _broken(path, "it holds packed arrays")
+                raise _broken(path, "it has compressed arrays")
             arrays = {name: file[name] for name in file.files}
         if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
             # NumPy gives such a member as bytes.
-            raise _broken(path, f"{escaped(odd[0])} is no array")
+            raise _broken(path, f"{escaped(odd[0])} is not an array")
         header = json_object(arrays.pop("header").tobytes())
     except BadInput:
         raise
@@ -216,7 +216,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _broken(path: Path, why: str) -> BadInput:
-    return BadInput(f"Expected a whole saved state; {path} is cut or foreign ({why:.80}).")
+    expected = f"Expected a saved state, got the truncated or foreign file {path} ({why:.80})"
+    return BadInput(f"{expected}: choose another.")
 
 
 def _state(
@@ -226,7 +227,7 @@ def _state(
     policy: Policy,
     config: DecoderConfig,
 ) -> State:
-    """The state out of its arrays, each of the shape and type that this model gives it."""
+    """The state from its arrays, each of the shape and dtype of this model."""
     slots, dtype = header.get("slots"), jnp.dtype(header["dtype"])
     counts = isinstance(slots, list) and all(
         type(count) is int and 1 <= count <= MOST_SLOTS for count in slots
@@ -253,14 +254,14 @@ def _leaf(
 
 
 def grown(state: State, slots: int) -> State:
-    """The same memories with more room, for a full state that is to read on.
+    """The state with more slots, for a full cache that is to be continued.
 
     Args:
       state: Of one sequence or of a batch.
-      slots: Capacity of every layer; a layer that has more keeps what it has.
+      slots: Capacity of every layer; a layer that has more is unchanged.
 
     Returns:
-      The state; what was added is empty.
+      The state; the added slots are empty.
     """
 
     def wider(leaf: jax.Array, axis: int, fill: int) -> jax.Array:
