@@ -4,6 +4,7 @@ Nothing here is shared with the package but its settings, so that an error would
 twice, in two forms, to go unseen.
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -263,6 +264,12 @@ def psi(config: DecoderConfig, params: Params, normed):
     return affine(params, "mlp.down", hidden, config.bias)
 
 
+def in_layer(config: DecoderConfig, depth):
+    """The settings of one layer, where positions or masks differ."""
+    of = lambda each: each.layers[depth] if hasattr(each, "layers") else each
+    return dataclasses.replace(config, positions=of(config.positions), mask=of(config.mask))
+
+
 def layer_forward(config: DecoderConfig, params: Params, resid, positions, visible):
     normed = [normalize(config, params, "norm1", v) for v in resid]
     attention, seen = attend(config, params, normed, positions, visible)
@@ -281,7 +288,7 @@ def decoder_forward(config: DecoderConfig, arrays, tokens, positions=None, visib
     layers = []
     for depth in range(config.num_layers):
         own = {n.removeprefix("blocks."): w[depth] for n, w in params.items() if "blocks." in n}
-        v, layer = layer_forward(config, own, v, positions, visible)
+        v, layer = layer_forward(in_layer(config, depth), own, v, positions, visible)
         layers.append(layer)
     y = np.array([normalize(config, params, "final_norm", row) for row in v])
     unembed = params["embed.table"] if config.tied else params["unembed"]

@@ -43,7 +43,7 @@ def unroll(decoder: Decoder) -> Unrolled:
     Returns:
       The same weights.
     """
-    layer = lambda index: jax.tree.map(lambda weight: weight[index], decoder.blocks)
+    layer = lambda index: jax.tree.map(lambda weight: weight[index], decoder.layers)
     blocks = tuple(layer(index) for index in range(decoder.config.num_layers))
     without = lambda path, weight: None if path[0].name == "blocks" else weight
     return Unrolled(jax.tree_util.tree_map_with_path(without, decoder), blocks)

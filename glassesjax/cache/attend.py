@@ -44,7 +44,7 @@ def attend(
     # A decision is for its layer or for each key-value head; heads that share it come together.
     each = lambda x: x if len(x) == 1 else jnp.repeat(x, config.num_heads // len(x), axis=0)
     stored, asking = each(position)[:, None, :], now[None, :, None]
-    pairs = Pairs(asking, stored, (stored != EMPTY) & config.mask.sees(asking, stored))
+    pairs = Pairs(asking, stored, (stored != EMPTY) & attention.mask.sees(asking, stored))
     _, weights = attention.weigh(query, key, pairs)
     shared = plan.store(Site.ATTN_WEIGHTS, weights).reshape(config.kv_heads, -1, key.shape[1])
     joined = exact("kns,ksh->knh", shared, value, plan.carrier_dtype)

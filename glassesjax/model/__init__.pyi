@@ -1,4 +1,5 @@
 from . import attention as attention
+from . import by_layer as by_layer
 from . import chat as chat
 from . import config as config
 from . import counter as counter
@@ -25,6 +26,8 @@ from . import toy as toy
 from . import trained as trained
 from . import vocabulary as vocabulary
 from . import weights as weights
+from .by_layer import MaskByLayer as MaskByLayer
+from .by_layer import PositionsByLayer as PositionsByLayer
 from .config import AdaptiveTemperature as AdaptiveTemperature
 from .config import Alibi as Alibi
 from .config import Bidirectional as Bidirectional

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.model.config import DecoderConfig, ScalableSoftmax, Temperature
+from glassesjax.model.config import DecoderConfig, Mask, Positions, ScalableSoftmax, Temperature
 from glassesjax.model.layers import Rounding, exact, normal, present, project, softcap
 from glassesjax.model.positions import Layout, held, visible
 from glassesjax.model.temperature import tempered
@@ -32,6 +32,7 @@ class Attention(Rounding):
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         super().__init__()
         self.config = config
+        self.layer = nnx.data(None)  # its number, set by ``Decoder.layers`` where layers differ
         keys = dict(zip(("query", "key", "value", "output"), draws.split(key, 4), strict=True))
         dim, kv_heads = config.model_dim, config.kv_heads
         query_dim, key_dim = config.num_heads * config.key_dim, kv_heads * config.key_dim
@@ -66,6 +67,16 @@ class Attention(Rounding):
         return self.output_of(self.mix(query, key, value, layout, freeze)), None
 
     @property
+    def positions(self) -> Positions:
+        """The positions of this layer."""
+        return self.config.positions.in_layer(self.layer)
+
+    @property
+    def mask(self) -> Mask:
+        """The mask of this layer."""
+        return self.config.mask.in_layer(self.layer)
+
+    @property
     def sharpness_of_heads(self) -> Float[Array, "*layers heads"] | None:
         """Scalable softmax's s; None under other temperatures."""
         return None if self.sharpness is None else self.sharpness[...]
@@ -89,7 +100,7 @@ class Attention(Rounding):
         Float[Array, "seq kv_heads value_dim"],
     ]:
         """Queries of the last rows, or of all, and all keys and values."""
-        config, positions, plan = self.config, self.config.positions, self.plan_of(x)
+        config, positions, plan = self.config, self.positions, self.plan_of(x)
         carrier, asking = plan.carrier_dtype, last_rows(layout, last)
         split = lambda y, heads: y.reshape(len(y), heads, -1)
         query = project(x[-len(asking.position) :], self.query, self.query_bias, carrier)
@@ -116,7 +127,7 @@ class Attention(Rounding):
         """Attention of some query rows over some keys."""
         config, plan = self.config, self.plan_of(query)
         carrier = plan.carrier_dtype
-        pairs = Pairs.of(rows, layout, shown(config, rows, layout))
+        pairs = Pairs.of(rows, layout, self.seen(rows, layout))
         logits, weights = self.weigh(query, key.transpose(1, 0, 2), pairs)
         weights = plan.store(Site.ATTN_WEIGHTS, weights)
         weights = jax.lax.stop_gradient(weights) if freeze else weights
@@ -140,12 +151,22 @@ class Attention(Rounding):
         logits = jnp.where(pairs.seen, logits, -jnp.inf)
         return Attended(logits, softmax(logits.astype(plan.carrier_dtype)))
 
+    def seen(self, rows: Layout, layout: Layout) -> Bool[Array, "#heads query key"]:
+        """Which keys each head's queries attend to: by the mask, and by what is not evicted yet."""
+        seen = visible(self.mask, rows, layout)[None]
+        if layout.until is None:
+            return seen
+        kept = held(rows, layout.until)
+        if len(kept) > 1:  # one decision is for all heads as it is
+            kept = jnp.repeat(kept, self.config.num_heads // len(kept), axis=0)
+        return seen & kept
+
     def logits(
         self, products: Float[Array, "heads query key"], pairs: "Pairs"
     ) -> Float[Array, "heads query key"]:
         """Attention logits out of scaled products, not yet stored; see ``attention_logits``."""
         config = self.config
-        bias = config.positions.bias(
+        bias = self.positions.bias(
             config.num_heads, pairs.query_position, pairs.key_position, products.dtype
         )
         return attention_logits(
@@ -221,17 +242,6 @@ def last_rows(layout: Layout, last: int | None) -> Layout:
     """The layout's last rows, or all of them."""
     start = 0 if last is None else len(layout.position) - last
     return jax.tree.map(lambda field: field[start:], layout)
-
-
-def shown(config: DecoderConfig, rows: Layout, layout: Layout) -> Bool[Array, "#heads query key"]:
-    """Which keys each head's queries attend to: by the mask, and by what is not forgotten yet."""
-    seen = visible(config.mask, rows, layout)[None]
-    if layout.until is None:
-        return seen
-    kept = held(rows, layout.until)
-    if len(kept) > 1:  # one decision is for all heads as it is
-        kept = jnp.repeat(kept, config.num_heads // len(kept), axis=0)
-    return seen & kept
 
 
 class Pairs(NamedTuple):

@@ -29,6 +29,10 @@ class Positions:
         """How many positions have a trained vector, which is added to the embedding."""
         return 0
 
+    def in_layer(self, layer: Array | None) -> "Positions":
+        """The positions of one layer, by its number; itself where all layers have the same."""
+        return self
+
     def check(self, config: "DecoderConfig") -> None:
         """Raises ValueError where the sizes of a decoder do not fit."""
 
@@ -141,7 +145,8 @@ class Rotary(Positions):
 
     def check(self, config: "DecoderConfig") -> None:
         wanted = "Rotary needs an even number of rotated coordinates"
-        _require(config.rotated_dim % 2 == 0, wanted, f"{config.rotated_dim}")
+        rotated = self.rotated_dim(config.key_dim)
+        _require(rotated % 2 == 0, wanted, f"{rotated}")
         whole = self.partial == "head" or config.key_dim % 2 == 0
         _require(whole, "p-RoPE needs an even head_dim", f"{config.key_dim}")
 
@@ -202,6 +207,10 @@ class Mask:
     causal: ClassVar[bool] = False
     """Whether no token sees a later one, so that prompts share the rows of their prefixes."""
 
+    def in_layer(self, layer: Array | None) -> "Mask":
+        """The mask of one layer, by its number; itself where all layers have the same."""
+        return self
+
     def sees(self, query: Array | int, key: Array | int) -> Array | bool:
         """Whether a query at a position sees a key at another of the same prompt; they broadcast.
 
@@ -213,7 +222,7 @@ class Mask:
         """The first and the last position of a stretch that each of a prompt of a length sees."""
         raise self._lacks("receptive_field")
 
-    def check(self) -> None:
+    def check(self, config: "DecoderConfig") -> None:
         """Raises ValueError where ``sees`` is not what ``causal`` says, at the first positions."""
         few = range(TRIED)
         for query, key in itertools.product(few, few):
@@ -434,7 +443,7 @@ class DecoderConfig:
             found = f"{heads}, num_kv_heads={self.kv_heads} and model_dim={self.model_dim}"
             _require(sliced, wanted, found)
         self.positions.check(self)
-        self.mask.check()
+        self.mask.check(self)
 
     @property
     def kv_heads(self) -> int:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax import draws
 from glassesjax.borders import border, require
 from glassesjax.model.attention import Attention
+from glassesjax.model.by_layer import MaskByLayer, PositionsByLayer
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.layers import (
     MlpBlock,
@@ -166,6 +167,18 @@ class Decoder(Rounding):
         """Where the decoder rounds; without a plan, what its weights' own dtype does."""
         return self.plan_of(self.embed.table[...])
 
+    @property
+    def layers(self) -> Block:
+        """``blocks`` to scan over: with the number of each where positions or masks differ."""
+        config = self.config
+        if not isinstance(config.positions, PositionsByLayer) and not isinstance(
+            config.mask, MaskByLayer
+        ):
+            return self.blocks
+        layers = jax.tree.map(lambda weight: weight, self.blocks)  # a copy, not its weights
+        layers.attention.layer = jnp.arange(config.num_layers, dtype=jnp.int32)
+        return layers
+
     @border()
     def at(self, plan: RoundingPlan | None) -> "Decoder":
         """The same decoder under a rounding plan: it stores its weights, and follows it in a pass.
@@ -269,7 +282,7 @@ class Decoder(Rounding):
         if resid.dtype != plan.dtype:
             wanted = f"Expected a residual stream of {plan.dtype}"
             raise ValueError(f"{wanted}, got {resid.dtype}: use resid.astype(decoder.plan.dtype).")
-        blocks = jax.tree.map(lambda weight: weight[start:], self.blocks)
+        blocks = jax.tree.map(lambda weight: weight[start:], self.layers)
 
         def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Trace]:
             block, gone = layer

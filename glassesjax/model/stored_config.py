@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from glassesjax.errors import brief
+from glassesjax.model.by_layer import MaskByLayer, PositionsByLayer
 from glassesjax.model.config import (
     AdaptiveTemperature,
     Alibi,
@@ -21,9 +22,11 @@ from glassesjax.model.config import (
     DecoderConfig,
     LayerNorm,
     Learned,
+    Mask,
     Mlp,
     NoNorm,
     NoPositions,
+    Positions,
     Prefix,
     RMSNorm,
     Rotary,
@@ -44,6 +47,8 @@ KINDS: Mapping[str, type] = {
     "Bidirectional": Bidirectional,
     "Window": Window,
     "Prefix": Prefix,
+    "PositionsByLayer": PositionsByLayer,
+    "MaskByLayer": MaskByLayer,
     "NoNorm": NoNorm,
     "ConstantNorm": ConstantNorm,
     "RMSNorm": RMSNorm,
@@ -84,13 +89,17 @@ def config_record(config: DecoderConfig) -> dict[str, Any]:
     Returns:
       Plain values.
     """
-    plain = lambda value: (
-        {SWITCH: kind_name(value), **dataclasses.asdict(value)}
-        if dataclasses.is_dataclass(value)
-        else value
-    )
     fields = dataclasses.fields(config)
-    return {field.name: plain(getattr(config, field.name)) for field in fields}
+    return {field.name: _plain(getattr(config, field.name)) for field in fields}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {SWITCH: kind_name(value), **fields}
 
 
 def config_text(config: DecoderConfig) -> str:
@@ -154,7 +163,11 @@ def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN4
 
 
 def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
-    """A field's value: a plain one, or a switch from its record."""
+    """A field's value: a plain one, a switch from its record, or a switch for each layer."""
+    if get_args(hint)[:1] in ((Positions,), (Mask,)):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"Expected {name} as a list, got {brief(value)}")
+        return tuple(_value(name, each, get_args(hint)[0]) for each in value)
     parts = get_args(hint) if get_origin(hint) in (typing.Union, UnionType) else (hint,)
     classes = tuple(part for part in parts if isinstance(part, type))
     switches = {switch: kind for switch, kind in KINDS.items() if issubclass(kind, classes)}

@@ -1,6 +1,5 @@
 """Weights by name: those of a decoder, and a decoder from given arrays."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from jaxtyping import Array
 
 from glassesjax import draws
 from glassesjax.errors import brief
+from glassesjax.model.by_layer import first_layer
 from glassesjax.model.config import DecoderConfig
 from glassesjax.model.decoder import Decoder
 
@@ -39,7 +39,7 @@ def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
       Names as of ``flat_parameters``, with shapes.
     """
     # One layer is enough, since all have equal shapes.
-    one = _shapes(dataclasses.replace(config, num_layers=1))
+    one = _shapes(first_layer(config))
     stacked = lambda name, shape: (config.num_layers, *shape[1:]) if _in_blocks(name) else shape
     return {name: stacked(name, shape) for name, shape in one.items()}
 

@@ -206,7 +206,7 @@ def repaired_block_bound(
     Args:
       heads: Attention of one layer.
       constants: Its norms, MLP and matrices.
-      turns: Rotations, from ``trace.heads.turns``.
+      turns: Rotations of its positions, from ``BlockStack.turns``.
 
     Returns:
       Row j for the layer's output at token j, column i for its input at token i.
@@ -241,13 +241,14 @@ def repaired_bound(stack: BlockStack) -> Float[Array, " seq"]:
       (:func:`repaired_rollout` does not).
     """
 
-    def step(row: Array, layer: tuple[LayerHeads, LayerConstants]) -> tuple[Array, None]:
-        matrix = repaired_block_bound(*layer, stack.turns)
+    def step(row: Array, layer: tuple[LayerHeads, LayerConstants, Array]) -> tuple[Array, None]:
+        heads, constants, kind = layer
+        matrix = repaired_block_bound(heads, constants, stack.turns[kind])
         return jnp.einsum("r,rs->s", row, matrix, **_exact), None
 
     length = stack.heads.queries.shape[-2]
     last = jnp.zeros(length, stack.last_slope.dtype).at[-1].set(stack.last_slope)
-    return jax.lax.scan(step, last, (stack.heads, stack.constants), reverse=True)[0]
+    return jax.lax.scan(step, last, (stack.heads, stack.constants, stack.kinds), reverse=True)[0]
 
 
 @border(rows=COUNT)
@@ -268,12 +269,13 @@ def repaired_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) ->
       Scales and profiles at every layer.
     """
 
-    def multiply(row: Array, layer: tuple[LayerHeads, LayerConstants]) -> Array:
-        heads, constants = layer
+    def multiply(row: Array, layer: tuple[LayerHeads, LayerConstants, Array]) -> Array:
+        heads, constants, kind = layer
         row = row * constants.factor
-        moved = _times_heads(row, heads, constants, stack.turns, rows) * constants.norm1_slope
+        moved = _times_heads(row, heads, constants, stack.turns[kind], rows)
+        moved = moved * constants.norm1_slope
         return constants.share * moved + constants.skip * row
 
     length = stack.heads.queries.shape[-2]
-    layers = stack.heads, stack.constants
+    layers = stack.heads, stack.constants, stack.kinds
     return roll(length, layers, multiply, stack.last_slope, stack.shares)

@@ -70,7 +70,7 @@ def attention_statistics(
             first_weight=mean(first),
         )
 
-    return jax.lax.map(layer, (decoder.blocks, resid))
+    return jax.lax.map(layer, (decoder.layers, resid))
 
 
 def _of_rows(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "4 heads rows"]:

@@ -86,11 +86,11 @@ def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -
     _check(decoder.config, len(tokens), norm)
     check_unrounded(decoder.plan)
     trace: Any = decoder(tokens, keep="attention")[1]  # every field is kept, none is None
-    last = jax.tree.map(lambda weight: weight[-1], decoder.blocks)
+    last = jax.tree.map(lambda weight: weight[-1], decoder.layers)
     after = last(trace.resid[-1], Layout.line(len(tokens)))[0]
     resid_out = jnp.concatenate([trace.resid[1:, -2:], after[None, -2:]])
     rows = functools.partial(_layer, norm=norm)
-    return jax.lax.map(lambda layer: rows(*layer), (decoder.blocks, trace, resid_out))
+    return jax.lax.map(lambda layer: rows(*layer), (decoder.layers, trace, resid_out))
 
 
 def _check(config: DecoderConfig, length: int, norm: Norm) -> None:

@@ -13,7 +13,6 @@ from glassesjax.model.attention import attention_logits, softmax
 from glassesjax.model.config import (
     AdaptiveTemperature,
     ConstantTemperature,
-    DecoderConfig,
     ScalableSoftmax,
     Temperature,
 )
@@ -91,7 +90,7 @@ def layer_heads(
     config, carrier, length = block.config, plan.carrier_dtype, len(resid)
     projected = block.heads(resid, Layout.line(length))
     query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
-    first, last = config.mask.receptive_field(jnp.arange(length, dtype=jnp.int32), length)
+    first, last = block.attention.mask.receptive_field(jnp.arange(length, dtype=jnp.int32), length)
     cap = config.attn_softcap
     sharpness = block.attention.sharpness_of_heads
     adaptive = isinstance(config.temperature, AdaptiveTemperature)
@@ -100,7 +99,7 @@ def layer_heads(
         keys=key,
         values=value,
         softcap=None if cap is None else jnp.asarray(cap, carrier),
-        slopes=config.positions.linear_bias(config.num_heads, carrier),
+        slopes=block.attention.positions.linear_bias(config.num_heads, carrier),
         first=first,
         last=last,
         until=_each_head(until, config.num_heads),
@@ -185,18 +184,24 @@ def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, 
     return length_factors(heads.sharpness, _seen_by(heads, index), slopes.dtype) * slopes
 
 
-def turns(config: DecoderConfig, length: int, dtype: jnp.dtype) -> Float[Array, "places h h"]:
+def turns(decoder: Decoder, length: int, dtype: jnp.dtype) -> Float[Array, "kinds places h h"]:
     """The rotation of each position as a matrix, transposed: row a is where e_a is turned to.
 
     Args:
-      config: The decoder's settings.
+      decoder: Any decoder.
       length: Number of positions.
       dtype: Type of the result.
 
     Returns:
-      One matrix for each position; a single identity where nothing rotates.
+      One matrix for each position; a single identity where nothing rotates. ``kinds`` is 1 where
+      all layers have the same positions, else the number of layers.
     """
-    return config.positions.rotation(length, config.key_dim, dtype)
+
+    def turn(block: Block) -> Array:
+        return block.attention.positions.rotation(length, decoder.config.key_dim, dtype)
+
+    layers = decoder.layers
+    return turn(layers)[None] if layers.attention.layer is None else jax.lax.map(turn, layers)
 
 
 class Residuals(NamedTuple):
@@ -227,7 +232,7 @@ def residuals(
         block, gone = layer
         return block(resid, layout._replace(until=gone), keep="residual")
 
-    after, trace = jax.lax.scan(run, start, (decoder.blocks, until))
+    after, trace = jax.lax.scan(run, start, (decoder.layers, until))
     return Residuals(jnp.concatenate([trace.resid, after[None]]), trace.resid_mid)
 
 

@@ -369,7 +369,7 @@ class _Walk:
         return None if self.until is None else self.until[index]
 
     def _block(self, index: int | slice) -> Block:
-        return jax.tree.map(lambda weight: weight[index], self.decoder.blocks)
+        return jax.tree.map(lambda weight: weight[index], self.decoder.layers)
 
     def _measure(
         self,

@@ -13,7 +13,6 @@ from glassesjax.model.attention import (
     group,
     last_rows,
     scaled_products,
-    shown,
     softmax,
 )
 from glassesjax.model.config import AdaptiveTemperature
@@ -123,7 +122,7 @@ def _part(attention: Attention, heads: Heads, layout: Layout, rows: slice, keys:
     layout = jax.tree.map(lambda field: field[keys], layout)
     query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
     products = scaled_products(config, query, key.transpose(1, 0, 2), carrier)
-    pairs = Pairs.of(asking, layout, shown(config, asking, layout))
+    pairs = Pairs.of(asking, layout, attention.seen(asking, layout))
     slope = jnp.full_like(products, config.scale)
     if (cap := config.attn_softcap) is not None:
         slope = slope * (1 - jnp.square(softcap(products, cap) / jnp.asarray(cap, carrier)))

@@ -191,7 +191,7 @@ def rollout(
         return (1 - share) * row + share * times_rows(row, mean, rows)
 
     one = jnp.ones((), run.plan.carrier_dtype)
-    layers = (decoder.blocks, run.resid, shares, until)
+    layers = (decoder.layers, run.resid, shares, until)
     return roll(len(tokens), layers, multiply, one, shares, at)
 
 
@@ -248,7 +248,7 @@ def printed_bound(
         return _times_printed(row, heads, constants, rows)
 
     last_scale = norm_slopes(decoder.final_norm, run.after[at], run.plan.carrier_dtype)
-    layers = (decoder.blocks, run.resid, run.resid_mid, sigma, until)
+    layers = (decoder.layers, run.resid, run.resid_mid, sigma, until)
     return roll(len(tokens), layers, multiply, last_scale, run.shares, at)
 
 
@@ -265,9 +265,15 @@ class BlockStack(NamedTuple):
 
     heads: LayerHeads  #: stacked over layers
     constants: LayerConstants  #: likewise
-    turns: Float[Array, "places head_dim head_dim"]  #: rotations, the same in every layer
+    turns: Float[Array, "kinds places h h"]  #: rotations: one kind for all layers, or one a layer
     last_slope: Float[Array, ""]  #: 1 / beta_3 of the last token
     shares: Float[Array, " layers"]  #: measured, see ``effective_share``
+
+    @property
+    def kinds(self) -> Int[Array, " layers"]:
+        """For each layer, which of ``turns`` is its own."""
+        every = jnp.arange(len(self.shares), dtype=jnp.int32)
+        return jnp.minimum(every, len(self.turns) - 1)
 
 
 @border(sigma=NON_NEGATIVE)
@@ -305,12 +311,12 @@ def block_stack(
         heads = layer_heads(block, resid.astype(run.plan.dtype), gone)
         return heads, layer_constants(block, resid, resid_mid, slopes)
 
-    layers = (decoder.blocks, run.resid, run.resid_mid, sigma, until)
+    layers = (decoder.layers, run.resid, run.resid_mid, sigma, until)
     heads, constants = jax.lax.map(layer, layers)
     return BlockStack(
         heads=heads,
         constants=constants,
-        turns=turns(decoder.config, len(tokens), carrier),
+        turns=turns(decoder, len(tokens), carrier),
         last_slope=norm_slopes(decoder.final_norm, run.after[-1], carrier),
         shares=run.shares,
     )

@@ -56,7 +56,7 @@ def score_roundoff(
     plan, resid = decoder.plan, decoder.enter(tokens, layout)
     root, total = jnp.sqrt(jnp.asarray(len(tokens), plan.dtype)), jnp.zeros((), plan.dtype)
     for layer in range(decoder.config.num_layers):
-        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.blocks)
+        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.layers)
         resid, trace = block(resid, layout, keep="residual")
         local = _rounded(block, trace.resid, trace.resid_mid, resid)
         total = total + _slope(decoder, resid, layout, layer + 1, at) * root * local

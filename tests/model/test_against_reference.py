@@ -24,9 +24,11 @@ from glassesjax.model import (
     LayerNorm,
     Layout,
     Learned,
+    MaskByLayer,
     Mlp,
     NoNorm,
     NoPositions,
+    PositionsByLayer,
     Prefix,
     RMSNorm,
     Rotary,
@@ -59,12 +61,20 @@ POSITIONS = [
     Alibi(),
 ]
 MASKS = [Causal(), Bidirectional(), Window(width=1), Window(width=3), Prefix(length=4)]
+BY_LAYER = [  # of two layers
+    {"positions": PositionsByLayer(layers=(Rotary(base=50.0), Rotary()))},
+    {"positions": PositionsByLayer(layers=(NoPositions(), Rotary(style="interleaved")))},
+    {"positions": PositionsByLayer(layers=(Alibi(), Sinusoidal(where="query_key")))},
+    {"mask": MaskByLayer(layers=(Window(width=3), Causal()))},
+    {"mask": MaskByLayer(layers=(Bidirectional(), Prefix(length=4)))},
+]
 NORMS = [NoNorm(), ConstantNorm(beta=2.5), RMSNorm(), RMSNorm(eps=0.5, offset=1.0), LayerNorm()]
 TEMPERATURES = [ConstantTemperature(), ScalableSoftmax(), AdaptiveTemperature()]
 MLPS = [Mlp(kind=kind, dim=12) for kind in typing.get_args(typing.get_type_hints(Mlp)["kind"])]
 ALONE = [
     *({"positions": positions} for positions in [*POSITIONS, Alibi(slopes=(0.0, 0.7))]),
     *({"mask": mask} for mask in MASKS),
+    *BY_LAYER,
     *({"norm": norm} for norm in NORMS),
     *({"mlp": mlp} for mlp in [*MLPS, Mlp(kind="identity", sigma=-0.5), Mlp()]),
     *({"temperature": temperature} for temperature in TEMPERATURES),

@@ -147,7 +147,7 @@ stack_of = jax.jit(block_stack)
 def bounds_of(stack):
     """By itself: stacks of as many layers and tokens are one program, whatever the scale."""
     layers = jax.lax.map(
-        lambda layer: repaired_block_bound(*layer, stack.turns), (stack.heads, stack.constants)
+        lambda layer: repaired_block_bound(*layer, stack.turns[0]), (stack.heads, stack.constants)
     )
     rolled = repaired_rollout(stack, rows=2)
     return layers, repaired_bound(stack), jnp.exp(rolled.log_gain) * rolled.profile[0]

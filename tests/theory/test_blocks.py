@@ -83,7 +83,7 @@ bound_of, printed_of = map(jax.jit, (repaired_bound, printed_bound))
 @jax.jit
 def bounds_of(stack):
     """By itself: stacks of many decoders have one shape, and it is compiled once for them."""
-    single = lambda layer: repaired_block_bound(*layer, stack.turns)
+    single = lambda layer: repaired_block_bound(*layer, stack.turns[0])
     blocks = jax.lax.map(single, (stack.heads, stack.constants))
     return blocks, repaired_rollout(stack, rows=4)
 

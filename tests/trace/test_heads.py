@@ -98,14 +98,15 @@ def test_slopes_of_the_soft_cap_are_its_derivative(key):
 
 
 def test_turns_are_the_rotations_transposed(key):
-    config = dataclasses.replace(CONFIG, positions=Rotary(base=10.0))
-    matrices = np.asarray(jax.jit(lambda: turns(config, 5, jnp.dtype(jnp.float64)))())
+    decoder = made(dataclasses.replace(CONFIG, positions=Rotary(base=10.0)), key, jnp.float64)
+    [matrices] = np.asarray(jax.jit(turns, static_argnums=(1, 2))(decoder, 5, jnp.dtype("float64")))
     product = np.einsum("pab,pcb->pac", matrices, matrices)
     np.testing.assert_allclose(product, np.tile(np.eye(4), (5, 1, 1)), atol=8 * U)
     np.testing.assert_array_equal(matrices[0], np.eye(4))
     # Pairs (0, 2) and (1, 3); the first turns by the position, e_0 towards e_2.
     np.testing.assert_allclose(matrices[1, 0], [np.cos(1), 0, np.sin(1), 0], atol=2 * U)
-    np.testing.assert_array_equal(turns(CONFIG, 5, jnp.dtype(jnp.float64)), np.eye(4)[None])
+    plain = turns(made(CONFIG, key, jnp.float64), 5, jnp.dtype("float64"))
+    np.testing.assert_array_equal(plain, np.eye(4)[None, None])
 
 
 @pytest.mark.parametrize("rows", [1, 3, 7, 256])

@@ -50,7 +50,7 @@ def first_bound(factor):
     """Of the first layer; compiled once with the factor, and once with what stands for it."""
     del factor
     first = lambda x: x[0]
-    return jax.jit(lambda s: repaired_block_bound(*jax.tree.map(first, s[:2]), s.turns))
+    return jax.jit(lambda s: repaired_block_bound(*jax.tree.map(first, s[:2]), s.turns[0]))
 
 
 @jax.jit
