@@ -276,8 +276,9 @@ def their_job(shape: Shape, settings: Settings) -> dict[str, Any]:
     sizes = {"vocab": config.vocab_size, "layers": shape.layers, "heads": shape.heads}
     sizes |= {"width": shape.width, "seq": shape.seq, "embed_scale": config.embed_scale}
     sizes |= {"eps": RMSNorm().eps, "symbols": {s: i for i, s in enumerate(TASK.symbols)}}
-    names = ("batch", "steps", "warmup", "weight_decay", "clip")
-    theirs = {name: getattr(recipe, name) for name in names} | {"rate": RATE}
+    theirs = {name: getattr(recipe, name) for name in ("batch", "steps", "warmup")}
+    ours = begin(config, recipe, 0, RATE)
+    theirs |= {name: float(getattr(ours, name)) for name in ("rate", "weight_decay", "clip")}
     theirs |= {"lengths": [recipe.mix.low, recipe.mix.high]}
     device = "cpu" if jax.default_backend() == "cpu" else "cuda"
     return {"sizes": sizes, "recipe": theirs, "device": device, "threads": settings.threads}

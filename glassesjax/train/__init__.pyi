@@ -17,6 +17,8 @@ from .hosts import is_writer as is_writer
 from .hosts import share as share
 from .mesh import make_mesh as make_mesh
 from .mesh import place as place
+from .optimizer import AdamW as AdamW
+from .optimizer import Optimizer as Optimizer
 from .recipe import Recipe as Recipe
 from .step import Learner as Learner
 from .step import begin as begin

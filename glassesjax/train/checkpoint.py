@@ -31,6 +31,7 @@ from glassesjax.files import (
 from glassesjax.train.step import Learner
 
 STATE, LIST, ABOUT = "state", "files.json", "about.json"
+LATER = (".weight_decay", ".clip")  # older checkpoints lack these leaves, which were settings
 _WHOLE = "Expected a whole checkpoint"
 _REMEDY = "restore it, or remove this checkpoint"
 
@@ -139,6 +140,7 @@ def load(path: Path, like: Learner) -> Learner:
     """
     expected, stored = _flat(like), _read(path)
     same = "Expected a checkpoint of these settings"
+    stored |= {n: leaf for n, leaf in expected.items() if n.endswith(LATER) and n not in stored}
     if set(stored) != set(expected):
         raise BadInput(f"{same}, got other weights in {path}: use its settings.")
     for name, leaf in expected.items():

@@ -1,49 +1,88 @@
-"""The optimizer of a recipe, and its learning rate schedule."""
+"""Update rules as values of the settings, and the schedule of the learning rate."""
 
-from typing import Any, cast
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import jax
-import optax
-from jaxtyping import Array
+from glassesjax.arrays import Array
+from glassesjax.borders import NON_NEGATIVE, SHARE, check_fields
 
-from glassesjax.model import Decoder
-from glassesjax.train.recipe import Recipe
+if TYPE_CHECKING:
+    import optax
+
+WeightDecayOn = Literal["matrices", "all"]
 
 
-def optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """AdamW without the learning rate, which differs between models.
+class Optimizer:
+    """What turns a gradient into an update: a frozen dataclass with ``stages``.
 
-    Args:
-      recipe: Weight decay, clipping and schedule.
-
-    Returns:
-      The Optax chain.
+    One of your own needs one class. What is static stands in its fields. Weight decay and clipping
+    are arrays of each learner, as the learning rate is, so that a grid of them is one program.
     """
 
-    def decayed(updates: Any, decoder: Decoder | None) -> Any:  # noqa: ANN401
-        def add(path: tuple, update: Array, weight: Array) -> Array:
-            # Rank within one layer: blocks have a leading axis of layers; seeds are vmapped.
-            rank = weight.ndim - (path[0].name == "blocks")
-            decays = rank >= 2 or recipe.weight_decay_on == "all"
-            return update + recipe.weight_decay * weight if decays else update
+    def stages(
+        self, weight_decay: Array, clip: Array
+    ) -> "tuple[optax.GradientTransformation, ...]":
+        """Optax transformations in order, before the learning rate, which is applied to their sum.
 
-        return jax.tree_util.tree_map_with_path(add, updates, decoder)
+        Args:
+          weight_decay: Factor of the weights in the update.
+          clip: Maximum global norm of the gradient.
 
-    return optax.chain(
-        optax.clip_by_global_norm(recipe.clip),
-        optax.scale_by_adam(b2=0.98),
-        optax.stateless(cast("Any", decayed)),
-        optax.scale_by_schedule(schedule(recipe)),
-    )
+        Returns:
+          The transformations; their states are saved in checkpoints.
+        """
+        raise NotImplementedError
 
 
-def schedule(recipe: Recipe) -> optax.Schedule:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamW(Optimizer):
+    """Adam on the clipped gradient, with decoupled weight decay (arXiv 1711.05101)."""
+
+    b1: float = 0.9
+    b2: float = 0.98
+    eps: float = 1e-8
+    weight_decay_on: WeightDecayOn = "matrices"
+    """Weights with decay: matrices and tables, or all, also gains, biases and temperatures."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "AdamW", b1=SHARE, b2=SHARE, eps=NON_NEGATIVE)
+
+    def stages(
+        self, weight_decay: Array, clip: Array
+    ) -> "tuple[optax.GradientTransformation, ...]":
+        """Clipping, the quotient of the moments, decay."""
+        import jax
+        import optax
+
+        def decayed(updates: Any, decoder: Any) -> Any:  # noqa: ANN401
+            def add(path: tuple, update: Array, weight: Array) -> Array:
+                # Rank within one layer: blocks have a leading axis of layers; seeds are vmapped.
+                rank = weight.ndim - (path[0].name == "blocks")
+                decays = rank >= 2 or self.weight_decay_on == "all"
+                return update + weight_decay.astype(weight.dtype) * weight if decays else update
+
+            return jax.tree_util.tree_map_with_path(add, updates, decoder)
+
+        return (
+            optax.clip_by_global_norm(cast("Any", clip)),
+            optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps),
+            optax.stateless(cast("Any", decayed)),
+        )
+
+
+ADAMW = AdamW()
+
+
+def schedule(warmup: int, steps: int) -> "optax.Schedule":
     """The learning rate of each step, relative to the largest.
 
     Args:
-      recipe: Steps and warmup.
+      warmup: Steps of warmup.
+      steps: Steps of the schedule.
 
     Returns:
       A linear warmup from 0, then a cosine decay to 0.
     """
-    return optax.warmup_cosine_decay_schedule(0.0, 1.0, recipe.warmup, recipe.steps)
+    import optax
+
+    return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, steps)

@@ -3,17 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 from glassesjax.arrays import Float, Int, NumPyArray
-from glassesjax.borders import NON_NEGATIVE, POSITIVE, check_fields
+from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
 from glassesjax.tasks.glasses import PLAIN, Glasses
 from glassesjax.tasks.task import LengthMix, Task
+from glassesjax.train.optimizer import ADAMW, Optimizer
 
-WeightDecayOn = Literal["matrices", "all"]
 AXES = ("seed", "data", "model")  # axes of the mesh
 ROWS = ("data", "model")  # axes that shard the rows of a batch
 
@@ -34,18 +33,15 @@ class Recipe:
     warmup: int = 100
     """Steps of linear warmup of the learning rate, before its cosine decay. It starts at 0: with a
     warmup the first step changes nothing."""
-    weight_decay: float = 0.01
-    weight_decay_on: WeightDecayOn = "matrices"
-    """Weights with decay: matrices and tables, or all, also gains, biases and temperatures."""
-    clip: float = 1.0
-    """Maximum global norm of the gradient, for clipping."""
+    optimizer: Optimizer = ADAMW
+    """The update rule, whose numbers that are data belong to each learner."""
     plan: RoundingPlan | None = None
     """Rounding plan of the forward pass, weights included; the master weights are not rounded."""
     remat: bool = False
     """Rematerialization: recompute the forward pass for the gradient. Saves memory, takes time."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "Recipe", weight_decay=NON_NEGATIVE, clip=POSITIVE)
+        check_fields(self, "Recipe")
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
             expected = "Expected a positive batch that is a multiple of its parts"
             raise BadInput(f"{expected}, got {self.batch} in {self.parts} parts: change one.")
@@ -69,7 +65,8 @@ class Recipe:
         from glassesjax.train.optimizer import schedule
 
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes integer counts and floats
-            return np.asarray(schedule(self)(jnp.asarray(steps, jnp.int32)))
+            rates = schedule(self.warmup, self.steps)(jnp.asarray(steps, jnp.int32))
+        return np.asarray(rates)
 
 
 def check_mesh(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:

@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from glassesjax import draws
-from glassesjax.borders import COUNT, border
+from glassesjax.borders import COUNT, NON_NEGATIVE, POSITIVE, border
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder, DecoderConfig
 from glassesjax.tasks.layout import Example, batch
-from glassesjax.train.optimizer import optimizer
+from glassesjax.train.optimizer import schedule
 from glassesjax.train.recipe import Recipe, check_hidden
 from glassesjax.train.sharding import divided, in_place
 from glassesjax.train.unmasked import first_asked, shown
@@ -31,6 +31,10 @@ class Learner(NamedTuple):
     """PRNG key of the data; folded with the step for each batch."""
     rate: Float[Array, ""]
     """Largest learning rate of the schedule."""
+    weight_decay: Float[Array, ""]
+    """Factor of the weights in each update."""
+    clip: Float[Array, ""]
+    """Maximum global norm of the gradient, for clipping."""
 
 
 class Told(NamedTuple):
@@ -44,15 +48,25 @@ class Told(NamedTuple):
     """Norm of the gradient before clipping."""
 
 
-@border()
-def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Learner:
+@border(rate=NON_NEGATIVE, weight_decay=NON_NEGATIVE, clip=POSITIVE)
+def begin(
+    config: DecoderConfig,
+    recipe: Recipe,
+    seed: int,
+    rate: float,
+    *,
+    weight_decay: float = 0.01,
+    clip: float = 1.0,
+) -> Learner:
     """Initial training state.
 
     Args:
       config: Settings of the decoder; its vocabulary must contain the task's.
       recipe: Settings of the training.
       seed: Seed of the weights and, independently, of the data; from 0.
-      rate: Largest learning rate.
+      rate: Largest learning rate; as the next two a leaf, so that a grid of them is one program.
+      weight_decay: Factor of the weights in each update.
+      clip: Maximum global norm of the gradient, for clipping.
 
     Returns:
       The learner, with weights in float32.
@@ -67,14 +81,31 @@ def begin(config: DecoderConfig, recipe: Recipe, seed: int, rate: float) -> Lear
         expected = f"Expected a vocabulary of at least {needed} tokens for {recipe.task.name}"
         raise BadInput(f"{expected}, got {config.vocab_size}: use a larger vocab_size.")
     weights, data = draws.split(draws.root_key(seed))
-    decoder = Decoder(config, key=weights)
-    return Learner(
-        decoder=decoder,
-        moments=optimizer(recipe).init(cast("Any", decoder)),
+    learner = Learner(
+        decoder=Decoder(config, key=weights),
+        moments=None,
         step=jnp.asarray(0, jnp.int32),
         key=data,
         rate=jnp.asarray(rate, jnp.float32),
+        weight_decay=jnp.asarray(weight_decay, jnp.float32),
+        clip=jnp.asarray(clip, jnp.float32),
     )
+    moments = optimizer(recipe, learner).init(cast("Any", learner.decoder))
+    return learner._replace(moments=moments)
+
+
+def optimizer(recipe: Recipe, learner: Learner) -> optax.GradientTransformation:
+    """The update rule of a learner, without its learning rate.
+
+    Args:
+      recipe: The rule, and the schedule.
+      learner: Weight decay and clipping.
+
+    Returns:
+      The Optax chain.
+    """
+    rule = recipe.optimizer.stages(learner.weight_decay, learner.clip)
+    return optax.chain(*rule, optax.scale_by_schedule(schedule(recipe.warmup, recipe.steps)))
 
 
 def answers(decoder: Decoder, row: Example) -> Float[Array, "seq vocab"]:
@@ -139,7 +170,7 @@ def _step(learner: Learner, recipe: Recipe, mesh: Mesh | None) -> tuple[Learner,
     # Optax mixes integer counts and floats.
     with jax.numpy_dtype_promotion("standard"):
         metrics = Told(loss, accuracy, optax.tree.norm(cast("Any", gradient)))
-        updates, moments = optimizer(recipe).update(
+        updates, moments = optimizer(recipe, learner).update(
             cast("Any", gradient), learner.moments, cast("Any", learner.decoder)
         )
     moved = lambda weight, update: weight - learner.rate.astype(weight.dtype) * update

@@ -12,7 +12,7 @@ import pytest
 from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig
 from glassesjax.tasks import LengthMix, named_task
-from glassesjax.train import Recipe, begin, learn
+from glassesjax.train import Recipe, begin, checkpoint, learn
 from glassesjax.train.checkpoint import latest, load, newest_first, save, stands_on
 
 RECIPE = Recipe(
@@ -63,6 +63,16 @@ def test_training_goes_on_as_if_nothing_had_been(folder):
     resumed, again = learn(load(latest(folder), fresh()), RECIPE, 2)
     assert bits(resumed) == bits(straight)
     assert np.asarray(told.loss).tobytes() == np.asarray(again.loss).tobytes()
+
+
+def test_an_older_checkpoint_lacks_what_were_settings(trained, tmp_path, monkeypatch):
+    """Weight decay and clipping became data of each learner: of the settings in older folders."""
+    flat = checkpoint._flat
+    older = lambda tree: {n: x for n, x in flat(tree).items() if not n.endswith(checkpoint.LATER)}
+    with monkeypatch.context() as before:
+        before.setattr(checkpoint, "_flat", older)
+        save(tmp_path, trained, tmp_path / "rows.jsonl")
+    assert bits(load(latest(tmp_path), fresh())) == bits(trained)
 
 
 def test_a_newer_checkpoint_takes_the_place_of_the_older(folder):

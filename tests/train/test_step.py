@@ -21,8 +21,8 @@ from glassesjax.model import (
 )
 from glassesjax.precision import BF16, RoundingPlan
 from glassesjax.tasks import LengthMix, batch, named_task
-from glassesjax.train import Recipe, begin, learn
-from glassesjax.train.optimizer import optimizer
+from glassesjax.train import AdamW, Optimizer, Recipe, begin, learn
+from glassesjax.train.step import answers, optimizer
 
 RECIPE = Recipe(
     task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
@@ -39,14 +39,15 @@ def stacked(*learners):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
 
 
-def run(recipe=RECIPE, seeds=(0,), steps=STEPS):
-    return learn(stacked(*(begin(CONFIG, recipe, seed, RATE) for seed in seeds)), recipe, steps)
+def run(recipe=RECIPE, seeds=(0,), steps=STEPS, **data):
+    every = (begin(CONFIG, recipe, seed, RATE, **data) for seed in seeds)
+    return learn(stacked(*every), recipe, steps)
 
 
 def decaying(recipe):
     """Which weights of a decoder decay, as a tree of truth values."""
     matrices = {"query", "key", "value", "output", "up", "down", "gate", "table", "unembed"}
-    every = recipe.weight_decay_on == "all"
+    every = recipe.optimizer.weight_decay_on == "all"
     wanted = lambda path, _: every or bool(matrices & {getattr(k, "name", None) for k in path})
     return lambda decoder: jax.tree_util.tree_map_with_path(wanted, decoder)
 
@@ -64,10 +65,10 @@ def plain_loop(recipe, seed):
     learner = begin(CONFIG, recipe, seed, RATE)
     shape = optax.warmup_cosine_decay_schedule(0.0, RATE, recipe.warmup, recipe.steps)
     optimizer = optax.chain(
-        optax.clip_by_global_norm(recipe.clip),
+        optax.clip_by_global_norm(1.0),
         optax.scale_by_adam(b2=0.98),
         # By name and not by rank: what multiplies a vector, and the two tables.
-        optax.add_decayed_weights(recipe.weight_decay, mask=decaying(recipe)),
+        optax.add_decayed_weights(0.01, mask=decaying(recipe)),
         optax.scale_by_learning_rate(shape),
     )
     decoder, moments = learner.decoder, jax.jit(optimizer.init)(learner.decoder)
@@ -113,13 +114,13 @@ def test_steps_are_those_of_a_plain_loop():
 
 @pytest.mark.parametrize("on", ["matrices", "all"])
 def test_which_weights_decay(on):
-    recipe = dataclasses.replace(RECIPE, weight_decay=0.5, weight_decay_on=on)
+    recipe = dataclasses.replace(RECIPE, optimizer=AdamW(weight_decay_on=on))
     config = dataclasses.replace(
         CONFIG, norm=LayerNorm(), bias=True, qkv_bias=True, temperature=ScalableSoftmax()
     )
     decoder = made(config, jax.random.key(1), jnp.float32)
     decoder = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight) + 1), decoder)
-    rule = optimizer(recipe)
+    rule = optimizer(recipe, begin(CONFIG, recipe, 0, RATE, weight_decay=0.5))
 
     @jax.jit
     def second(decoder):
@@ -141,10 +142,8 @@ def test_which_weights_decay(on):
 
 
 def test_an_unknown_rule_of_decay_is_refused():
-    recipe = dataclasses.replace(RECIPE)
-    object.__setattr__(recipe, "weight_decay_on", "some")  # past the checks that only tests have
     with pytest.raises(ValueError, match="weight_decay_on to be one of matrices, all"):
-        recipe.__post_init__()
+        AdamW(weight_decay_on="some")
 
 
 def test_another_rate_is_another_run():
@@ -162,6 +161,52 @@ def test_seeds_in_one_program_are_those_one_by_one():
         np.testing.assert_allclose(told.loss[index], said.loss[0], rtol=2.0**-14)
         pick = lambda tree, at: jax.tree.map(lambda x: x[at], tree.decoder)
         close(pick(together, index), pick(alone, 0))
+
+
+def test_a_grid_of_numbers_is_one_program():
+    """Rate, weight decay and clipping are data: each cell is the run of its own numbers."""
+    grid = [{"weight_decay": 0.5}, {"clip": 1e-3}, {"weight_decay": 0.5, "clip": 1e-3}]
+    rates = (RATE, RATE, 2 * RATE)
+    cells = [begin(CONFIG, RECIPE, 0, rate, **data) for rate, data in zip(rates, grid, strict=True)]
+    programs = learn.__wrapped__._cache_size()
+    together, _ = learn(stacked(*cells), RECIPE, STEPS)
+    assert learn.__wrapped__._cache_size() <= programs + 1
+    each = [jax.tree.map(lambda x, at=at: x[at], together.decoder) for at in range(3)]
+    close(each[0], jax.tree.map(lambda x: x[0], run(weight_decay=0.5)[0].decoder))
+    plain = jax.tree.map(lambda x: x[0], run()[0].decoder)
+    for cell in each:  # no number is without effect
+        with pytest.raises(AssertionError):
+            close(cell, plain)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Descent(Optimizer):
+    """An update rule of one's own: the gradient itself."""
+
+    def stages(self, weight_decay, clip):
+        return (optax.identity(),)
+
+
+def test_an_update_rule_of_ones_own_needs_one_class():
+    recipe = dataclasses.replace(RECIPE, optimizer=Descent(), warmup=0)
+    fresh = begin(CONFIG, recipe, 0, RATE)
+
+    @jax.jit
+    @jax.grad
+    def slope(decoder):
+        rows, _ = batch(
+            recipe.task, recipe.glasses, recipe.mix, fresh.key, fresh.step, recipe.batch
+        )
+        scores = jax.vmap(lambda row: answers(decoder, row))(rows)
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, rows.tokens)
+        return jnp.sum(jnp.where(rows.scored, losses, 0)) / jnp.sum(rows.scored, dtype=jnp.float32)
+
+    gradient = slope(fresh.decoder)  # before its buffers are donated
+    step = lambda weight, slope: np.asarray(weight) - np.float32(RATE) * np.asarray(slope)
+    wanted = jax.tree.map(step, fresh.decoder, gradient)
+    learners, _ = learn(stacked(fresh), recipe, 1)
+    got = jax.tree.map(lambda x: x[0], learners.decoder)
+    chex.assert_trees_all_close(got, wanted, rtol=2.0**-18, atol=2.0**-22)
 
 
 @pytest.mark.parametrize(

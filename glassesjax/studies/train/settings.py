@@ -22,7 +22,8 @@ from glassesjax.studies.train.switches import (
 from glassesjax.tasks.glasses import item_width, named_glasses, width
 from glassesjax.tasks.table import named_task
 from glassesjax.tasks.task import LengthMix
-from glassesjax.train.recipe import AXES, Recipe, WeightDecayOn, check_hidden, check_mesh
+from glassesjax.train.optimizer import AdamW, WeightDecayOn
+from glassesjax.train.recipe import AXES, Recipe, check_hidden, check_mesh
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
 HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
@@ -174,7 +175,7 @@ class TrainSettings:
             warmup=self.steps // 20,
             plan=None if plan.mode == "wide" else plan,
             remat=self.remat,
-            weight_decay_on=self.weight_decay_on,
+            optimizer=AdamW(weight_decay_on=self.weight_decay_on),
         )
 
     @functools.cached_property
