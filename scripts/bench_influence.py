@@ -24,7 +24,7 @@ import tyro
 
 from glassesjax import draws
 from glassesjax.files import to_json, write_by_rename
-from glassesjax.model import Decoder, DecoderConfig, Mlp
+from glassesjax.model import Decoder, DecoderConfig, DenseMlp
 from glassesjax.runs.provenance import provenance
 from glassesjax.trace.influence import estimated_influence, exact_influence
 
@@ -173,7 +173,7 @@ def main(settings: Settings) -> None:
         num_layers=settings.layers,
         num_heads=settings.heads,
         model_dim=settings.width,
-        mlp=Mlp(kind="gelu", dim=4 * settings.width),
+        mlp=DenseMlp(dim=4 * settings.width),
     )
     decoder = Decoder(config, key=draws.root_key(0))
     tokens = draws.integers(draws.root_key(1), (settings.length,), 0, 64)

@@ -32,7 +32,7 @@ from decode_clients import Peer
 
 from glassesjax import draws
 from glassesjax.files import to_json, write_by_rename
-from glassesjax.model import Decoder, DecoderConfig, Mlp, RMSNorm, flat_parameters
+from glassesjax.model import Decoder, DecoderConfig, DenseMlp, RMSNorm, flat_parameters
 from glassesjax.runs.provenance import provenance
 from glassesjax.tasks import Glasses, LengthMix, batch, example, named_task
 from glassesjax.tasks.glasses import width as row_width
@@ -80,7 +80,7 @@ class Shape:
             num_heads=self.heads,
             model_dim=self.width,
             norm=RMSNorm(),
-            mlp=Mlp(kind="gelu"),
+            mlp=DenseMlp(),
             embed_scale=self.width**0.5,
         )
 

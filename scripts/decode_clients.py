@@ -15,7 +15,7 @@ from glassesjax.cache import policy, replay
 from glassesjax.model import (
     Decoder,
     DecoderConfig,
-    Mlp,
+    GatedMlp,
     RMSNorm,
     Rotary,
     build_decoder,
@@ -156,7 +156,7 @@ def parity(peer: Peer, *, slots: int = 16, length: int = 80) -> float:
         model_dim=sizes["hidden_size"],
         positions=Rotary(base=10_000.0, style="half"),
         norm=RMSNorm(eps=sizes["rms_norm_eps"]),
-        mlp=Mlp(kind="swiglu", dim=sizes["intermediate_size"]),
+        mlp=GatedMlp(dim=sizes["intermediate_size"]),
         tied=False,
     )
     text = np.random.default_rng(0).integers(0, sizes["vocab_size"], length).astype(np.int32)

@@ -14,7 +14,7 @@ from glassesjax.model import (
     ConstantTemperature,
     Decoder,
     DecoderConfig,
-    Mlp,
+    GatedMlp,
     RMSNorm,
     Rotary,
     open_model,
@@ -53,7 +53,7 @@ def read_model(random: str | None, dtype: str) -> Decoder:
         num_kv_heads=kv_heads,
         model_dim=dim,
         positions=Rotary(base=base, style="interleaved"),
-        mlp=Mlp(kind="swiglu", dim=mlp),
+        mlp=GatedMlp(dim=mlp),
         tied=tied,
     )
     return Decoder(config, key=draws.root_key(0), dtype=jnp.dtype(dtype))

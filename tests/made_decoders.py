@@ -6,7 +6,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glassesjax.model import Decoder, RMSNorm, ScalableSoftmax
+from glassesjax.model import (
+    Decoder,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
+    LinearMlp,
+    RMSNorm,
+    ScalableSoftmax,
+    ZeroMlp,
+)
+
+
+def mlp_of(kind, dim=12, sigma=1.0):
+    """An MLP by its short name; the other numbers where it has them."""
+    return {
+        "zero": ZeroMlp(),
+        "identity": IdentityMlp(sigma=sigma),
+        "linear": LinearMlp(),
+        "gelu": DenseMlp(dim=dim),
+        "gelu_exact": DenseMlp(activation="gelu_exact", dim=dim),
+        "swiglu": GatedMlp(dim=dim),
+        "geglu": GatedMlp(activation="gelu", dim=dim),
+    }[kind]
 
 
 @functools.cache

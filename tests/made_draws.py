@@ -12,7 +12,7 @@ from glassesjax import draws
 from glassesjax.cache import policy, unroll
 from glassesjax.cache.generate import generate
 from glassesjax.cache.sampling import Sampling
-from glassesjax.model import Decoder, DecoderConfig, Mlp
+from glassesjax.model import Decoder, DecoderConfig, DenseMlp
 from glassesjax.tasks import LengthMix, named_task
 from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import batch
@@ -23,7 +23,7 @@ RECIPE = Recipe(
     task=named_task("count_word"), mix=LengthMix(low=1, high=3), batch=4, steps=4, warmup=1
 )
 CONFIG = DecoderConfig(
-    vocab_size=len(RECIPE.task.symbols), num_layers=1, num_heads=2, model_dim=8, mlp=Mlp(dim=8)
+    vocab_size=len(RECIPE.task.symbols), num_layers=1, num_heads=2, model_dim=8, mlp=DenseMlp(dim=8)
 )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_decoders import mlp_of
 from reference import UNIT_ROUNDOFF, decoder_forward
 
 from glassesjax.model.config import (
@@ -14,13 +15,14 @@ from glassesjax.model.config import (
     DecoderConfig,
     LayerNorm,
     Learned,
-    Mlp,
+    LinearMlp,
     NoNorm,
     Prefix,
     RMSNorm,
     Rotary,
     Sinusoidal,
     Window,
+    ZeroMlp,
 )
 
 U = UNIT_ROUNDOFF["float64"]
@@ -28,7 +30,7 @@ U = UNIT_ROUNDOFF["float64"]
 
 def bare(vocab_size, model_dim, num_layers=1, **switches):
     """The paper's equations with no norm and no MLP: attention added to the residual."""
-    plain: dict[str, Any] = {"norm": NoNorm(), "mlp": Mlp(kind="zero"), "values": "identity"}
+    plain: dict[str, Any] = {"norm": NoNorm(), "mlp": ZeroMlp(), "values": "identity"}
     plain |= {"attn_scale": 1.0, "num_layers": num_layers} | switches
     return DecoderConfig(vocab_size=vocab_size, model_dim=model_dim, **plain)
 
@@ -197,7 +199,7 @@ def test_norms_by_hand():
 
 def test_each_layer_and_norm_has_its_own_weights():
     # In one dimension the norm of a positive number is its gain: all arithmetic is exact.
-    config = bare(1, 1, num_layers=2, norm=RMSNorm(eps=0.0), mlp=Mlp(kind="linear"))
+    config = bare(1, 1, num_layers=2, norm=RMSNorm(eps=0.0), mlp=LinearMlp())
     columns = {"norm1.gain": [1, 10], "norm2.gain": [100, 1000], "mlp.down": [[[3]], [[4]]]}
     layers = {f"blocks.{name}": np.array(column, float) for name, column in columns.items()}
     params = weights(config, [[1.0]], **layers, **{"final_norm.gain": np.array([7.0])})
@@ -220,7 +222,7 @@ def test_each_layer_and_norm_has_its_own_weights():
 )
 @pytest.mark.parametrize("block", ["sequential", "parallel"])
 def test_mlps_read_the_residual_that_the_block_says(kind, wanted, block):
-    config = bare(1, 2, mlp=Mlp(kind=kind, dim=2, sigma=0.5), block=block, bias=True)
+    config = bare(1, 2, mlp=mlp_of(kind, 2, 0.5), block=block, bias=True)
     # Attention of a token to itself doubles the residual; a sequential MLP must read half of it.
     vector = np.array([1.0, 2.0]) / (2 if block == "sequential" else 1)
     # Both hidden gates are 3 * 1 - 2 = 1, both hidden values -2 / 2 + 3 = 2.

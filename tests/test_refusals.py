@@ -19,8 +19,8 @@ from glassesjax.model import (
     Bidirectional,
     Decoder,
     DecoderConfig,
+    GatedMlp,
     Learned,
-    Mlp,
     pretrained,
     weights,
 )
@@ -329,7 +329,7 @@ def test_a_limit_of_a_control_group_counts(monkeypatch):
 @pytest.mark.parametrize(
     "changed",
     [{}, {"num_layers": 3, "tied": False}, {"positions": Learned(max_length=9)},
-     {"mlp": Mlp(kind="swiglu", dim=5), "bias": True}],
+     {"mlp": GatedMlp(dim=5), "bias": True}],
     ids=["plain", "untied", "learned", "gated"],
 )  # fmt: skip
 def test_weights_are_counted_as_they_are(changed):

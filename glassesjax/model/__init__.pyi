@@ -35,8 +35,12 @@ from .config import Causal as Causal
 from .config import ConstantNorm as ConstantNorm
 from .config import ConstantTemperature as ConstantTemperature
 from .config import DecoderConfig as DecoderConfig
+from .config import DenseMlp as DenseMlp
+from .config import GatedMlp as GatedMlp
+from .config import IdentityMlp as IdentityMlp
 from .config import LayerNorm as LayerNorm
 from .config import Learned as Learned
+from .config import LinearMlp as LinearMlp
 from .config import Mask as Mask
 from .config import Mlp as Mlp
 from .config import NoNorm as NoNorm
@@ -48,6 +52,7 @@ from .config import Rotary as Rotary
 from .config import ScalableSoftmax as ScalableSoftmax
 from .config import Sinusoidal as Sinusoidal
 from .config import Window as Window
+from .config import ZeroMlp as ZeroMlp
 from .decoder import Decoder as Decoder
 from .decoder import Trace as Trace
 from .positions import Layout as Layout

@@ -338,23 +338,70 @@ class LayerNorm:
 Norm = NoNorm | ConstantNorm | RMSNorm | LayerNorm
 
 
-MlpKind = Literal["zero", "identity", "linear", "gelu", "gelu_exact", "swiglu", "geglu"]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ZeroMlp:
+    """Zero: attention alone."""
+
+    kind: ClassVar[str] = "zero"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mlp:
-    """The map psi after attention."""
+class IdentityMlp:
+    """A multiple of the input, the simplest map that Theorem 5.1 allows."""
 
-    kind: MlpKind = "gelu"
-    """``identity`` multiplies by sigma; ``linear`` is one matrix; ``gelu`` (tanh form) and
-    ``gelu_exact`` (error function) have two matrices; the gated kinds have three."""
-    dim: int = 0
-    """Hidden width; ignored by the first three kinds. Zero means four times the model's width."""
+    kind: ClassVar[str] = "identity"
     sigma: float = 1.0
-    """The factor of ``identity``: its Lipschitz constant."""
+    """The factor; its size is the Lipschitz constant."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "Mlp", dim=NON_NEGATIVE)
+        check_fields(self, "IdentityMlp")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearMlp:
+    """One matrix."""
+
+    kind: ClassVar[str] = "linear"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseMlp:
+    """Two matrices with an activation between them."""
+
+    activation: Literal["gelu", "gelu_exact"] = "gelu"
+    """GELU in its tanh form, or by the error function."""
+    dim: int = 0
+    """Hidden width; zero means four times the model's width."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "DenseMlp", dim=NON_NEGATIVE)
+
+    @property
+    def kind(self) -> str:
+        """Its short name."""
+        return self.activation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GatedMlp:
+    """Three matrices: one product goes through an activation and multiplies the other."""
+
+    activation: Literal["silu", "gelu"] = "silu"
+    """SiLU (SwiGLU), or GELU in its tanh form (GeGLU)."""
+    dim: int = 0
+    """Hidden width; zero means four times the model's width."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "GatedMlp", dim=NON_NEGATIVE)
+
+    @property
+    def kind(self) -> str:
+        """Its short name."""
+        return "swiglu" if self.activation == "silu" else "geglu"
+
+
+Mlp = ZeroMlp | IdentityMlp | LinearMlp | DenseMlp | GatedMlp
+"""The map psi after attention."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -399,7 +446,7 @@ class DecoderConfig:
     positions: Positions = NoPositions()
     mask: Mask = Causal()
     norm: Norm = RMSNorm()
-    mlp: Mlp = Mlp()
+    mlp: Mlp = DenseMlp()
     values: Literal["projected", "identity"] = "projected"
     """``identity``: each head averages its own slice of the normalized residual, with no value or
     output matrix; with one head these are the paper's equations."""
@@ -463,7 +510,8 @@ class DecoderConfig:
     @property
     def mlp_dim(self) -> int:
         """Hidden width of the MLP."""
-        return self.mlp.dim or 4 * self.model_dim
+        dim = self.mlp.dim if isinstance(self.mlp, DenseMlp | GatedMlp) else 0
+        return dim or 4 * self.model_dim
 
     @property
     def scale(self) -> float:

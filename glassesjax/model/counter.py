@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from glassesjax.errors import BadInput, check_choice
-from glassesjax.model.config import DecoderConfig, Mlp, NoNorm
+from glassesjax.model.config import DecoderConfig, LinearMlp, NoNorm
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.weights import build_decoder
 from glassesjax.tasks.sequences import BOS, SYMBOLS
@@ -133,7 +133,7 @@ def counter(most: int, *, reading: Reading = "share", dtype: DTypeLike = jnp.flo
         head_dim=1,
         attn_scale=1.0,
         norm=NoNorm(),
-        mlp=Mlp(kind="linear"),
+        mlp=LinearMlp(),
         tied=False,
     )
     arrays = _layers() | {

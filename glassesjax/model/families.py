@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from glassesjax.errors import BadInput, brief, escaped
-from glassesjax.model.config import DecoderConfig, Mlp, RMSNorm, Rotary
+from glassesjax.model.config import DecoderConfig, GatedMlp, RMSNorm, Rotary
 from glassesjax.model.weights import parameter_shapes
 
 # A GGUF name inside a layer, and ours; matrices are [out, in] on both sides.
@@ -174,7 +174,7 @@ def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
         "head_dim": head_dim,
         "positions": _llama_positions(metadata, head_dim),
         "norm": RMSNorm(eps=_shortest(_number(metadata, "attention.layer_norm_rms_epsilon"))),
-        "mlp": Mlp(kind="swiglu", dim=count("feed_forward_length")),
+        "mlp": GatedMlp(dim=count("feed_forward_length")),
         "max_length": count("context_length"),
     }
 

@@ -20,9 +20,14 @@ from glassesjax import draws
 from glassesjax.model.config import (
     ConstantNorm,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
     LayerNorm,
+    LinearMlp,
     NoNorm,
     RMSNorm,
+    ZeroMlp,
 )
 from glassesjax.precision import RoundingPlan, Site
 
@@ -116,9 +121,10 @@ class MlpBlock(Rounding):
         super().__init__()
         self.mlp = config.mlp
         gate_key, up_key, down_key = draws.split(key, 3)
-        dim, kind = config.model_dim, config.mlp.kind
-        gated, deep = kind in ("swiglu", "geglu"), kind not in ("zero", "identity", "linear")
-        there = kind not in ("zero", "identity")
+        dim = config.model_dim
+        gated = isinstance(self.mlp, GatedMlp)
+        deep = isinstance(self.mlp, DenseMlp | GatedMlp)
+        there = deep or isinstance(self.mlp, LinearMlp)
         hidden = config.mlp_dim if deep else dim
         zeros = lambda width, wanted: present(
             wanted and config.bias, lambda: nnx.Param(jnp.zeros(width, dtype))
@@ -133,21 +139,22 @@ class MlpBlock(Rounding):
         """The MLP's output in the carrier, not yet stored."""
         plan = self.plan_of(x)
         carrier, store = plan.carrier_dtype, functools.partial(plan.store, Site.ACTIVATIONS)
-        match self.mlp.kind:
-            case "zero":
+        match self.mlp:
+            case ZeroMlp():
                 return jnp.zeros_like(x, carrier)
-            case "identity":
-                return x.astype(carrier) * jnp.asarray(self.mlp.sigma, carrier)
-            case "linear":
+            case IdentityMlp(sigma=sigma):
+                return x.astype(carrier) * jnp.asarray(sigma, carrier)
+            case LinearMlp():
                 return project(x, self.down, self.down_bias, carrier)
-            case "swiglu" | "geglu" as kind:
-                act = jax.nn.silu if kind == "swiglu" else jax.nn.gelu
+            case GatedMlp(activation=activation):
+                act = jax.nn.silu if activation == "silu" else jax.nn.gelu
                 gate = act(project(x, self.gate, self.gate_bias, carrier))
                 hidden = store(gate * project(x, self.up, self.up_bias, carrier))
                 return project(hidden, self.down, self.down_bias, carrier)
-            case kind:
-                hidden = project(x, self.up, self.up_bias, carrier)
-                hidden = gelu(hidden) if kind == "gelu" else jax.nn.gelu(hidden, approximate=False)
+            case DenseMlp(activation=activation):
+                exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
+                act = gelu if activation == "gelu" else exact_gelu
+                hidden = act(project(x, self.up, self.up_bias, carrier))
                 return project(store(hidden), self.down, self.down_bias, carrier)
 
 

@@ -20,10 +20,13 @@ from glassesjax.model.config import (
     ConstantNorm,
     ConstantTemperature,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
     LayerNorm,
     Learned,
+    LinearMlp,
     Mask,
-    Mlp,
     NoNorm,
     NoPositions,
     Positions,
@@ -33,6 +36,7 @@ from glassesjax.model.config import (
     ScalableSoftmax,
     Sinusoidal,
     Window,
+    ZeroMlp,
 )
 
 SWITCH = "switch"
@@ -53,10 +57,25 @@ KINDS: Mapping[str, type] = {
     "ConstantNorm": ConstantNorm,
     "RMSNorm": RMSNorm,
     "LayerNorm": LayerNorm,
-    "Mlp": Mlp,
+    "ZeroMlp": ZeroMlp,
+    "IdentityMlp": IdentityMlp,
+    "LinearMlp": LinearMlp,
+    "DenseMlp": DenseMlp,
+    "GatedMlp": GatedMlp,
     "ConstantTemperature": ConstantTemperature,
     "ScalableSoftmax": ScalableSoftmax,
     "AdaptiveTemperature": AdaptiveTemperature,
+}
+# Before version 0.2.0 five classes were one with a kind, some of which ignored its numbers: for
+# each kind the switch of today, its fields, and the numbers that it keeps.
+_OLDER_MLPS: Mapping[str, tuple[str, Mapping[str, str], tuple[str, ...]]] = {
+    "zero": ("ZeroMlp", {}, ()),
+    "identity": ("IdentityMlp", {}, ("sigma",)),
+    "linear": ("LinearMlp", {}, ()),
+    "gelu": ("DenseMlp", {"activation": "gelu"}, ("dim",)),
+    "gelu_exact": ("DenseMlp", {"activation": "gelu_exact"}, ("dim",)),
+    "swiglu": ("GatedMlp", {"activation": "silu"}, ("dim",)),
+    "geglu": ("GatedMlp", {"activation": "gelu"}, ("dim",)),
 }
 _NAMES = {DecoderConfig: "DecoderConfig", **{kind: name for name, kind in KINDS.items()}}
 MOST = 2**31 - 1  # of any size: positions and shapes are int32
@@ -112,6 +131,9 @@ def config_text(config: DecoderConfig) -> str:
       One line, without later switches that have no effect.
     """
     record = config_record(config)
+    mlp = record["mlp"]
+    numbers = {"dim": mlp.get("dim", 0), "sigma": mlp.get("sigma", 1.0)}
+    record["mlp"] = {SWITCH: "Mlp", "kind": config.mlp.kind, **numbers}
     later = {"temperature": config_record(DecoderConfig(vocab_size=1))["temperature"]}
     fields = {name: value for name, value in record.items() if value != later.get(name, ...)}
     return _shown(_NAMES[DecoderConfig], fields)
@@ -144,10 +166,9 @@ def config_of(record: Mapping[str, Any]) -> DecoderConfig:
 
 
 def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN401  (a dataclass)
-    hints = typing.get_type_hints(kind)
-    if unknown := sorted(record.keys() - hints.keys()):
+    hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
+    if unknown := sorted(record.keys() - {field.name for field in fields}):
         raise ValueError(f"Expected {name} of fields that {_NAMES[kind]} has, got {unknown[0]!a}")
-    fields = dataclasses.fields(kind)
     needed = (field.name for field in fields if field.default is dataclasses.MISSING)
     if (missing := next((field for field in needed if field not in record), None)) is not None:
         raise ValueError(f"Expected {name}.{missing}, got none")
@@ -179,14 +200,23 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
         return _as(value, fitting)
     if not isinstance(value, Mapping):
         raise ValueError(f"Expected {name} as an object with {SWITCH}, got {brief(value)}")
-    fields = {str(field): each for field, each in value.items()}
+    fields = _todays({str(field): each for field, each in value.items()})
     given = fields.pop(SWITCH, None)
     if not isinstance(given, str) or given not in switches:
         expected = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
         raise ValueError(f"{expected}, got {brief(given)}")
-    if switches[given] is Alibi and fields.get("slopes", "") is None:
-        fields["slopes"] = "geometric"  # the default of older records
     return _made(switches[given], name, fields)
+
+
+def _todays(record: dict[str, Any]) -> dict[str, Any]:
+    """A switch's record under the names that it has now; all others as they are."""
+    match record:
+        case {"switch": "Alibi", "slopes": None}:  # the default then
+            return {**record, "slopes": "geometric"}
+        case {"switch": "Mlp", "kind": str(kind), **rest} if kind in _OLDER_MLPS:
+            switch, fields, kept = _OLDER_MLPS[kind]
+            return {SWITCH: switch, **fields, **{n: v for n, v in rest.items() if n in kept}}
+    return record
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401

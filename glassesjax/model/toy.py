@@ -7,8 +7,8 @@ from glassesjax.model.config import (
     Alibi,
     Causal,
     DecoderConfig,
+    DenseMlp,
     Learned,
-    Mlp,
     NoPositions,
     Positions,
     RMSNorm,
@@ -82,7 +82,7 @@ def toy_config(positions: str) -> DecoderConfig:
         positions=TOY_POSITIONS[positions],
         mask=Window(width=TOY_WINDOW) if positions == "window" else Causal(),
         norm=RMSNorm(),
-        mlp=Mlp(kind="gelu", dim=128),
+        mlp=DenseMlp(dim=128),
         embed_scale=8.0,  # the root of the width: coordinates of size one
         max_length=TOY_LENGTH,
     )

@@ -8,7 +8,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from glassesjax.errors import check_choice
-from glassesjax.model.config import ConstantNorm, DecoderConfig, LayerNorm, NoNorm, RMSNorm
+from glassesjax.model.config import (
+    ConstantNorm,
+    DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
+    LayerNorm,
+    LinearMlp,
+    NoNorm,
+    RMSNorm,
+    ZeroMlp,
+)
 from glassesjax.model.decoder import Block
 from glassesjax.model.layers import MlpBlock, Normalize, exact, project
 from glassesjax.precision import euclidean_norm, root_mean_square, safe_sqrt
@@ -79,18 +90,18 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
     measure = operator_norm if norm == 2 else lambda matrix: jnp.linalg.norm(matrix, ord=order)
     size = lambda weight: measure(weight[...].astype(carrier))
     number = lambda value: jnp.asarray(value, carrier)
-    match mlp.mlp.kind:
-        case "zero":
+    match mlp.mlp:
+        case ZeroMlp():
             return number(0)
-        case "identity":
-            return number(abs(mlp.mlp.sigma))
-        case "linear":
+        case IdentityMlp(sigma=sigma):
+            return number(abs(sigma))
+        case LinearMlp():
             return size(mlp.down)
-        case "gelu":
-            return number(GELU_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
-        case "gelu_exact":
-            return number(GELU_EXACT_LIPSCHITZ) * size(mlp.up) * size(mlp.down)
-    return number(jnp.nan)
+        case DenseMlp(activation=activation):
+            steepest = GELU_LIPSCHITZ if activation == "gelu" else GELU_EXACT_LIPSCHITZ
+            return number(steepest) * size(mlp.up) * size(mlp.down)
+        case GatedMlp():
+            return number(jnp.nan)
 
 
 def mlp_slopes(mlp: MlpBlock, x: Float[Array, "seq model_dim"]) -> Float[Array, " seq"]:
@@ -116,10 +127,10 @@ def mlp_slopes(mlp: MlpBlock, x: Float[Array, "seq model_dim"]) -> Float[Array, 
     Returns:
       One slope per row.
     """
-    carrier, kind = mlp.plan_of(x).carrier_dtype, mlp.mlp.kind
-    if kind not in ("swiglu", "geglu"):
+    carrier = mlp.plan_of(x).carrier_dtype
+    if not isinstance(mlp.mlp, GatedMlp):
         return jnp.broadcast_to(mlp_lipschitz(mlp, carrier, 2), (len(x),))
-    act = jax.nn.silu if kind == "swiglu" else jax.nn.gelu
+    act = jax.nn.silu if mlp.mlp.activation == "silu" else jax.nn.gelu
     gate = project(x, mlp.gate, mlp.gate_bias, carrier)
     up = project(x, mlp.up, mlp.up_bias, carrier)
     value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))

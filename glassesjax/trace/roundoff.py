@@ -70,7 +70,7 @@ def _check(config: DecoderConfig) -> None:
         isinstance(config.positions, NoPositions)
         and isinstance(config.norm, RMSNorm)
         and isinstance(config.temperature, ConstantTemperature)
-        and config.mlp.kind == "gelu"
+        and config.mlp.kind == "gelu"  # in its tanh form
         and (config.values, config.block) == ("projected", "sequential")
         and config.residual_weight is config.attn_softcap is config.output_softcap is None
         and not (config.bias or config.qkv_bias)

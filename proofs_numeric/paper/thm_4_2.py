@@ -15,8 +15,9 @@ from glassesjax.model import (
     Causal,
     Decoder,
     DecoderConfig,
+    GatedMlp,
     LayerNorm,
-    Mlp,
+    LinearMlp,
     NoPositions,
     Rotary,
     Sinusoidal,
@@ -52,14 +53,14 @@ def _cases(suite: Suite) -> list[tuple[str, DecoderConfig, Norm]]:
     plain, switch = "none and ALiBi", functools.partial(dataclasses.replace, PLAIN)
     if suite == "quick":
         return [(plain, PLAIN, 1)]
-    turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=Mlp(kind="linear"))
+    turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=LinearMlp())
     sines = switch(positions=Sinusoidal(where="query_key"))
     return [
         *((plain, PLAIN, norm) for norm in (1, 2, "inf")),
         ("rotary, LayerNorm", turned, 1),
         ("sinusoidal on queries and keys", sines, 2),
         ("window 4", switch(mask=Window(width=4)), "inf"),
-        ("gated MLP", switch(mlp=Mlp(kind="swiglu")), 1),
+        ("gated MLP", switch(mlp=GatedMlp()), 1),
     ]
 
 
@@ -111,7 +112,7 @@ def _hypotheses(certificate: CollapseCertificate) -> tuple[Hypothesis, ...]:
 def _known(name: str, config: DecoderConfig, rows: LayerRows) -> tuple[Hypothesis, ...]:
     """What an inequality's constants need; from the decoder and its logits, not from the bound."""
     if name in ("R2", "composed"):
-        gated = config.mlp.kind in ("swiglu", "geglu")
+        gated = isinstance(config.mlp, GatedMlp)
         return (Hypothesis(name="gated MLPs", distance=float(gated)),)
     if name != "R4":
         return ()

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from glassesjax.model import ConstantNorm, Decoder, DecoderConfig, LayerNorm, Mlp, RMSNorm
+from glassesjax.model import (
+    ConstantNorm,
+    Decoder,
+    DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    LayerNorm,
+    RMSNorm,
+)
 from glassesjax.theory.squashing import path_bound
 from glassesjax.trace.rollout import printed_bound
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
@@ -25,7 +33,7 @@ CONFIG = DecoderConfig(
     model_dim=4,
     values="identity",
     norm=RMSNorm(),
-    mlp=Mlp(dim=8),
+    mlp=DenseMlp(dim=8),
 )
 
 
@@ -114,7 +122,7 @@ def _configs(suite: Suite) -> list[DecoderConfig]:
     return [
         CONFIG,
         switch(norm=ConstantNorm(beta=1.5)),
-        switch(norm=LayerNorm(), mlp=Mlp(kind="swiglu", dim=8), **heads),
+        switch(norm=LayerNorm(), mlp=GatedMlp(dim=8), **heads),
         switch(num_layers=4, norm=RMSNorm(eps=0.1), **heads),
     ]
 

@@ -12,12 +12,14 @@ from glassesjax.model import (
     Alibi,
     Decoder,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
     LayerNorm,
-    Mlp,
     NoNorm,
     NoPositions,
     RMSNorm,
     Rotary,
+    ZeroMlp,
 )
 from glassesjax.theory.blocks import repaired_bound
 from glassesjax.trace.rollout import block_stack
@@ -36,21 +38,21 @@ CONFIG = DecoderConfig(
     num_heads=2,
     model_dim=WIDTH,
     norm=RMSNorm(),
-    mlp=Mlp(dim=8),
+    mlp=DenseMlp(dim=8),
     positions=Rotary(base=10.0),
 )
 # One coordinate, no norm, no MLP: two tokens by hand.
-SCALAR = DecoderConfig(vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=Mlp(kind="zero"))
+SCALAR = DecoderConfig(vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=ZeroMlp())
 
 
 def _configs() -> dict[str, DecoderConfig]:
     switch = lambda **switches: dataclasses.replace(CONFIG, **switches)
     return {
         "LayerNorm, swiglu, ALiBi": switch(
-            norm=LayerNorm(), mlp=Mlp(kind="swiglu", dim=8), positions=Alibi()
+            norm=LayerNorm(), mlp=GatedMlp(dim=8), positions=Alibi()
         ),
         "RMSNorm, swiglu, no positions, one head": switch(
-            num_heads=1, mlp=Mlp(kind="swiglu", dim=8), positions=NoPositions()
+            num_heads=1, mlp=GatedMlp(dim=8), positions=NoPositions()
         ),
         "LayerNorm, gelu, rotary, grouped heads, 4 layers": switch(
             num_layers=4, norm=LayerNorm(), num_heads=4, num_kv_heads=2

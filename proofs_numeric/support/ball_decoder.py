@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flint import arb
 
+from glassesjax.model import GatedMlp, IdentityMlp, LinearMlp, ZeroMlp
 from glassesjax.model.config import (
     Alibi,
     Causal,
@@ -68,7 +69,7 @@ class BallDecoder:
             and isinstance(config.mask, Causal)
             and isinstance(config.norm, NoNorm | ConstantNorm | RMSNorm)
             and isinstance(config.temperature, ConstantTemperature)
-            and config.mlp.kind in ("zero", "identity", "linear", "gelu", "gelu_exact")
+            and not isinstance(config.mlp, GatedMlp)
         )
         if not (plain and bare and ungrouped and known):
             expected = "Expected a causal, sequential decoder without biases, soft caps or groups"
@@ -89,7 +90,7 @@ class BallDecoder:
                 "value": draw(heads, width, dim),
                 "output": draw(heads, dim, width),
                 "up": draw(config.mlp_dim, dim),
-                "down": draw(dim, dim if config.mlp.kind == "linear" else config.mlp_dim),
+                "down": draw(dim, dim if isinstance(config.mlp, LinearMlp) else config.mlp_dim),
             }
             if config.values == "identity":  # each head reads and writes its own slice
                 weights["value"] = np.eye(dim).reshape(heads, width, dim)
@@ -162,12 +163,12 @@ class BallDecoder:
         return gain[:, None] * bracket / size
 
     def _mlp(self, layer: BallLayer, x: Balls) -> Balls:
-        match self.config.mlp.kind:
-            case "zero":
+        match self.config.mlp:
+            case ZeroMlp():
                 return x * 0
-            case "identity":
-                return x * arb(self.config.mlp.sigma)
-            case "linear":
+            case IdentityMlp(sigma=sigma):
+                return x * arb(sigma)
+            case LinearMlp():
                 return x @ layer.down.T
         return self._gelu(x @ layer.up.T, 0) @ layer.down.T
 
@@ -176,12 +177,12 @@ class BallDecoder:
         return elementwise(lambda ball: gelu_taylor(ball, kind)[order])(x)
 
     def _mlp_jacobian(self, layer: BallLayer, row: Balls) -> Balls:
-        match self.config.mlp.kind:
-            case "zero":
+        match self.config.mlp:
+            case ZeroMlp():
                 return enclose(np.zeros((len(row), len(row))))
-            case "identity":
-                return enclose(np.eye(len(row))) * arb(self.config.mlp.sigma)
-            case "linear":
+            case IdentityMlp(sigma=sigma):
+                return enclose(np.eye(len(row))) * arb(sigma)
+            case LinearMlp():
                 return layer.down
         slopes = self._gelu(layer.up @ row, 1)
         return layer.down @ (slopes[:, None] * layer.up)

@@ -20,9 +20,9 @@ from glassesjax.model import (
     Bidirectional,
     Decoder,
     DecoderConfig,
+    GatedMlp,
     LayerNorm,
     Layout,
-    Mlp,
     Rotary,
     Sinusoidal,
     Window,
@@ -48,7 +48,7 @@ def further() -> dict[str, DecoderConfig]:
         "rotary and window 4": switch(positions=Rotary(), mask=Window(width=4)),
         "sinusoidal, queries and keys": switch(positions=Sinusoidal(where="query_key")),
         "sinusoidal, embedding": switch(positions=Sinusoidal()),
-        "LayerNorm and gates": switch(norm=LayerNorm(), mlp=Mlp(kind="swiglu")),
+        "LayerNorm and gates": switch(norm=LayerNorm(), mlp=GatedMlp()),
     }
 
 

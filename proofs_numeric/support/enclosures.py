@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from flint import arb
 
-from glassesjax.model.config import Alibi, DecoderConfig, Mlp
+from glassesjax.model.config import Alibi, DecoderConfig, DenseMlp
 from glassesjax.theory.norms import DUAL, Norm
 from glassesjax.trace.constants import GELU_EXACT_LIPSCHITZ, GELU_LIPSCHITZ
 from proofs_numeric.claim import Hypothesis, Measurement
@@ -239,7 +239,7 @@ def thm_4_2() -> Iterator[Measurement]:
         slope = gelu_lipschitz(kind)
         yield certified(f"greatest slope, {kind}", slope, arb(constant), hypotheses=(known,))
     positions = Alibi(slopes=(0.25, 0.0625))
-    sizes = {"vocab_size": 2, "num_heads": 2, "model_dim": 4, "mlp": Mlp(dim=8)}
+    sizes = {"vocab_size": 2, "num_heads": 2, "model_dim": 4, "mlp": DenseMlp(dim=8)}
     decoder = BallDecoder.drawn(DecoderConfig(positions=positions, **sizes), seed=42)
     for length in (4, 6):
         resid = np.random.default_rng(length).normal(size=(length, 4))

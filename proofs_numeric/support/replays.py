@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from glassesjax.cache import advance, empty_state, policy, unroll
 from glassesjax.cache.slots import KVCache, State
 from glassesjax.cache.step import Dropped, Mode
-from glassesjax.model import Alibi, Decoder, DecoderConfig, Mlp, Rotary, Sinusoidal
+from glassesjax.model import Alibi, Decoder, DecoderConfig, GatedMlp, Rotary, Sinusoidal
 from glassesjax.model.config import Positions
 from proofs_numeric.support.decoders import U, draw
 
@@ -25,7 +25,7 @@ TURNED = DecoderConfig(
     model_dim=8,
     head_dim=4,
     positions=Rotary(),
-    mlp=Mlp(kind="swiglu", dim=12),
+    mlp=GatedMlp(dim=12),
     embed_scale=8**0.5,
 )
 # A token passes, in each layer, a norm, three products over the width, a row of attention and an

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 import numpy as np
 from flint import arb
 
-from glassesjax.model.config import Alibi, ConstantNorm, DecoderConfig, Mlp, NoPositions
+from glassesjax.model import Mlp
+from glassesjax.model.config import (
+    Alibi,
+    ConstantNorm,
+    DecoderConfig,
+    DenseMlp,
+    IdentityMlp,
+    LinearMlp,
+    NoPositions,
+    ZeroMlp,
+)
 from proofs_numeric.claim import Hypothesis, Measurement
 from proofs_numeric.support.ball_decoder import BallDecoder, LayerBalls
 from proofs_numeric.support.balls import (
@@ -72,16 +82,16 @@ class _Pass:
     def sigma(self, index: int) -> arb:
         """Lipschitz constant of a layer's MLP."""
         layer, mlp = self.decoder.layers[index], self.decoder.config.mlp
-        match mlp.kind:
-            case "zero":
+        match mlp:
+            case ZeroMlp():
                 return arb(0)
-            case "identity":
-                return abs(arb(mlp.sigma))
-            case "linear":
+            case IdentityMlp(sigma=sigma):
+                return abs(arb(sigma))
+            case LinearMlp():
                 return operator_norm(layer.down, 2)
-            case "gelu" | "gelu_exact" as kind:
+            case DenseMlp(activation=activation):
                 sizes = operator_norm(layer.up, 2) * operator_norm(layer.down, 2)
-                return gelu_lipschitz(kind) * sizes
+                return gelu_lipschitz(activation) * sizes
         raise ValueError(f"Expected an MLP with a Lipschitz constant, got {mlp}.")
 
     @property
@@ -148,20 +158,20 @@ def _config(mlp: Mlp, *, layers: int, beta: float, attn_scale: float = 0.5) -> D
 def thm_5_1() -> Iterator[Measurement]:
     """The proof's bound at each token: constant weights, and weights independent of values."""
     for mlp, layers in (
-        (Mlp(dim=8), 1),
-        (Mlp(kind="gelu_exact", dim=8), 2),
-        (Mlp(kind="linear"), 3),
+        (DenseMlp(dim=8), 1),
+        (DenseMlp(activation="gelu_exact", dim=8), 2),
+        (LinearMlp(), 3),
     ):
         config = _config(mlp, layers=layers, beta=1.5, attn_scale=2.0)
         passed = _Pass.of(BallDecoder.drawn(config, seed=layers), 5, freeze=True)
         yield from _below(f"{mlp.kind}, {layers=}, held fixed", passed, _path_bound(passed))
-    config = _config(Mlp(kind="identity", sigma=0.75), layers=3, beta=1.5, attn_scale=2.0)
+    config = _config(IdentityMlp(sigma=0.75), layers=3, beta=1.5, attn_scale=2.0)
     passed = _Pass.of(BallDecoder.drawn(config, seed=3), 5, freeze=True)
     more = {"hypotheses": passed.hypotheses, "size": 5}
     for token, bound in enumerate(_path_bound(passed)):
         apart = np.sum(np.abs(passed.jacobian[:, token] - bound * enclose(np.eye(4))))
         yield identity(f"MLP 0.75 times the identity, an equality, {token=}", apart, **more)
-    config = _config(Mlp(dim=8), layers=2, beta=1.5)
+    config = _config(DenseMlp(dim=8), layers=2, beta=1.5)
     tilted = dataclasses.replace(config, positions=Alibi(slopes=(0.5,)))
     decoder = BallDecoder.drawn(tilted, seed=2)
     blind = tuple(layer._replace(query=layer.query * 0) for layer in decoder.layers)
@@ -214,13 +224,13 @@ def thm_5_1_true() -> Iterator[Measurement]:
                 num_layers=layers,
                 num_heads=2,
                 model_dim=4,
-                mlp=Mlp(dim=8),
+                mlp=DenseMlp(dim=8),
                 attn_scale=scale,
                 positions=NoPositions() if layers == 1 else Alibi(slopes=(0.5, 0.125)),
             )
             passed = _Pass.of(BallDecoder.drawn(config, seed=layers), 4)
             yield from _repaired(f"{layers=}, {scale=}", passed)
-    config = _config(Mlp(kind="zero"), layers=1, beta=1.5, attn_scale=2.0**-6)
+    config = _config(ZeroMlp(), layers=1, beta=1.5, attn_scale=2.0**-6)
     config = dataclasses.replace(config, values="projected")
     passed = _Pass.of(BallDecoder.drawn(config, seed=5), 4)
     yield from _repaired("nearly uniform attention, no MLP", passed)
@@ -256,7 +266,7 @@ def _refuted(setting: str, passed: _Pass, printed: Balls, **more: object) -> Ite
 @in_balls
 def err_e07() -> Iterator[Measurement]:
     """Theorem B.5's prefactor sigma^L: without an MLP it is zero, and the derivative is not."""
-    for mlp in (Mlp(kind="zero"), Mlp(kind="identity", sigma=0.5)):
+    for mlp in (ZeroMlp(), IdentityMlp(sigma=0.5)):
         config = _config(mlp, layers=2, beta=1.0)
         passed = _Pass.of(BallDecoder.drawn(config, seed=7), 5, freeze=True)
         more = {"hypotheses": passed.hypotheses}
@@ -267,7 +277,7 @@ def err_e07() -> Iterator[Measurement]:
 def err_e10() -> Iterator[Measurement]:
     """The proof's own bound with attention that depends on the values: below the derivative."""
     for layers, attn_scale in ((1, 3.0), (2, 6.0)):
-        config = _config(Mlp(kind="zero"), layers=layers, beta=1.0, attn_scale=attn_scale)
+        config = _config(ZeroMlp(), layers=layers, beta=1.0, attn_scale=attn_scale)
         passed = _Pass.of(BallDecoder.drawn(config, seed=3), 5)
         constant, _, *others = passed.hypotheses
         added = lower(greatest(np.abs(passed.jacobian - passed.frozen)))

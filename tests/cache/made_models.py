@@ -15,24 +15,26 @@ from glassesjax.model import (
     Alibi,
     Decoder,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
     LayerNorm,
     Learned,
-    Mlp,
     NoNorm,
     NoPositions,
     Rotary,
     ScalableSoftmax,
     Window,
+    ZeroMlp,
     build_decoder,
 )
 
 BASE: dict[str, Any] = {"vocab_size": 32, "num_heads": 4, "num_kv_heads": 2, "model_dim": 8}
-BASE |= {"head_dim": 4, "mlp": Mlp(kind="swiglu", dim=12)}
+BASE |= {"head_dim": 4, "mlp": GatedMlp(dim=12)}
 # Few, so that compiled functions serve many weights; between them every switch of attention.
 CONFIGS = {
     "half": DecoderConfig(**BASE, positions=Rotary()),
     "interleaved": DecoderConfig(
-        **BASE | {"num_kv_heads": 4, "mlp": Mlp(kind="gelu", dim=12)},
+        **BASE | {"num_kv_heads": 4, "mlp": DenseMlp(dim=12)},
         positions=Rotary(style="interleaved", base=50.0),
         attn_softcap=4.0,
         output_softcap=9.0,
@@ -90,7 +92,7 @@ def told(logits):
         model_dim=length,
         head_dim=length,
         norm=NoNorm(),
-        mlp=Mlp(kind="zero"),
+        mlp=ZeroMlp(),
         attn_scale=1.0,
     )
     arrays = {

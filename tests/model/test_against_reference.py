@@ -21,11 +21,14 @@ from glassesjax.model import (
     ConstantTemperature,
     Decoder,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
     LayerNorm,
     Layout,
     Learned,
+    LinearMlp,
     MaskByLayer,
-    Mlp,
     NoNorm,
     NoPositions,
     PositionsByLayer,
@@ -35,6 +38,7 @@ from glassesjax.model import (
     ScalableSoftmax,
     Sinusoidal,
     Window,
+    ZeroMlp,
     flat_parameters,
 )
 from glassesjax.model.stored_config import KINDS
@@ -44,7 +48,7 @@ TOKENS = np.array([3, 10, 3, 0, 7, 7, 7], np.int32)
 # Two heads of width 4, so that every switch can stand alone on top of it.
 BASE: dict[str, Any] = {"vocab_size": 11, "num_layers": 2, "num_heads": 2, "model_dim": 8}
 # Away from every default that a faulty pass could hide behind.
-RICH = {"num_kv_heads": 1, "norm": LayerNorm(), "mlp": Mlp(kind="swiglu", dim=12), "bias": True}
+RICH = {"num_kv_heads": 1, "norm": LayerNorm(), "mlp": GatedMlp(dim=12), "bias": True}
 
 POSITIONS = [
     NoPositions(),
@@ -70,13 +74,19 @@ BY_LAYER = [  # of two layers
 ]
 NORMS = [NoNorm(), ConstantNorm(beta=2.5), RMSNorm(), RMSNorm(eps=0.5, offset=1.0), LayerNorm()]
 TEMPERATURES = [ConstantTemperature(), ScalableSoftmax(), AdaptiveTemperature()]
-MLPS = [Mlp(kind=kind, dim=12) for kind in typing.get_args(typing.get_type_hints(Mlp)["kind"])]
+MLPS = [
+    ZeroMlp(),
+    IdentityMlp(),
+    LinearMlp(),
+    *(DenseMlp(activation=name, dim=12) for name in ("gelu", "gelu_exact")),
+    *(GatedMlp(activation=name, dim=12) for name in ("silu", "gelu")),
+]
 ALONE = [
     *({"positions": positions} for positions in [*POSITIONS, Alibi(slopes=(0.0, 0.7))]),
     *({"mask": mask} for mask in MASKS),
     *BY_LAYER,
     *({"norm": norm} for norm in NORMS),
-    *({"mlp": mlp} for mlp in [*MLPS, Mlp(kind="identity", sigma=-0.5), Mlp()]),
+    *({"mlp": mlp} for mlp in [*MLPS, IdentityMlp(sigma=-0.5), DenseMlp()]),
     *({"temperature": temperature} for temperature in TEMPERATURES),
     *({"num_layers": layers} for layers in (1, 3)),
     {"num_heads": 1},
@@ -171,9 +181,10 @@ def kinds_of(hint):
 def test_no_switch_and_no_value_is_left_out():
     hints = typing.get_type_hints(DecoderConfig)
     configs = [configured(**switches) for switches in ALONE]
-    for name in ("positions", "mask", "norm", "temperature"):
+    for name in ("positions", "mask", "norm", "mlp", "temperature"):
         assert {type(getattr(c, name)) for c in configs} == kinds_of(hints[name])
-    for holder, values in [(DecoderConfig, configs), (Rotary, POSITIONS), (Sinusoidal, POSITIONS)]:
+    holders = [(DecoderConfig, configs), (Rotary, POSITIONS), (Sinusoidal, POSITIONS)]
+    for holder, values in [*holders, (DenseMlp, MLPS), (GatedMlp, MLPS)]:
         for name, hint in typing.get_type_hints(holder).items():
             if typing.get_origin(hint) is typing.Literal:
                 seen = {getattr(v, name) for v in values if isinstance(v, holder)}
@@ -219,7 +230,7 @@ def heads(request, operations):
     """Sizes whose operations are compiled: one length and few widths serve many switches."""
     common = {"head_dim": 4, "qkv_bias": True, "bias": True, **request.param}
     for switches in (
-        {"positions": Rotary(), "norm": LayerNorm(), "mlp": Mlp(kind="swiglu", dim=12)},
+        {"positions": Rotary(), "norm": LayerNorm(), "mlp": GatedMlp(dim=12)},
         {"positions": Alibi(), "mask": Window(width=3), "attn_softcap": 2.0, "num_layers": 3},
     ):
         config = configured(**common, **switches)

@@ -16,7 +16,8 @@ from glassesjax.model import (
     Causal,
     Decoder,
     DecoderConfig,
-    Mlp,
+    DenseMlp,
+    GatedMlp,
     NoPositions,
     Rotary,
     Sinusoidal,
@@ -43,8 +44,12 @@ def made(kind, /, **fields):
 @pytest.mark.parametrize(
     ("kind", "fields", "text"),
     [
-        (Mlp, {"kind": "relu"}, "Mlp.kind to be one of zero, identity.*got 'relu'"),
-        (Mlp, {"kind": "GELU"}, "got 'GELU'"),
+        (
+            DenseMlp,
+            {"activation": "tanh"},
+            "DenseMlp.activation to be one of gelu, gelu_exact, got 'tanh'",
+        ),
+        (GatedMlp, {"activation": "SiLU"}, "GatedMlp.activation to be one of silu, .*got 'SiLU'"),
         (Sinusoidal, {"where": "keys"}, "Sinusoidal.where to be one of embedding, query_key"),
         (Rotary, {"style": "neox"}, "Rotary.style to be one of half, interleaved"),
         (Rotary, {"partial": "tail"}, "Rotary.partial to be one of head, spectrum"),
@@ -62,7 +67,7 @@ def made(kind, /, **fields):
         (DecoderConfig, {"vocab_size": 5, "positions": "rotary"}, "positions to be a Positions"),
         (DecoderConfig, {"vocab_size": 5, "mask": NoPositions()}, "mask to be a Mask"),
         (DecoderConfig, {"vocab_size": 5, "norm": "rms"}, "norm to be one of NoNorm"),
-        (DecoderConfig, {"vocab_size": 5, "mlp": "gelu"}, "mlp to be a Mlp"),
+        (DecoderConfig, {"vocab_size": 5, "mlp": "gelu"}, "mlp to be one of ZeroMlp"),
         (DecoderConfig, {"vocab_size": 5, "temperature": Causal()}, "temperature to be one of"),
     ],
 )

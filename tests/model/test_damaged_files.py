@@ -92,7 +92,7 @@ BAD = {
     "switch of lists": {"switch": []},
     "unknown switch": {"switch": "\x1b[2J"},
 }
-NEEDED = {"width": 1, "length": 1}  # fields of switches without a default
+NEEDED = {"width": 1, "length": 1, "layers": []}  # fields of switches without a default
 
 
 def parts(hint):
@@ -108,7 +108,8 @@ def fields():
     for name, hint in typing.get_type_hints(DecoderConfig).items():
         yield f"config.{name}", hint, lambda value, name=name: {name: value}
         for kind in filter(dataclasses.is_dataclass, parts(hint)):
-            inner = typing.get_type_hints(kind)
+            hints = typing.get_type_hints(kind)
+            inner = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
             rest = {"switch": kind.__name__, **{x: NEEDED[x] for x in NEEDED if x in inner}}
             for field, inner_hint in inner.items():
                 around = lambda value, at=name, field=field, rest=rest: {at: {**rest, field: value}}

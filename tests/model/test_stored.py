@@ -7,6 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from made_decoders import mlp_of
 from renamed_classes import renamed
 
 from glassesjax import open_model
@@ -16,9 +17,9 @@ from glassesjax.model import (
     Bidirectional,
     Decoder,
     DecoderConfig,
+    IdentityMlp,
     LayerNorm,
     Learned,
-    Mlp,
     NoNorm,
     Prefix,
     Rotary,
@@ -38,7 +39,7 @@ SWITCHES = {
     "learned": {"positions": Learned(max_length=7), "mask": Window(width=3)},
     "sinusoidal": {"positions": Sinusoidal(where="query_key"), "mask": Bidirectional()},
     "norms": {"norm": LayerNorm(eps=1e-3), "mask": Prefix(length=2)},
-    "constant": {"norm": ConstantNorm(beta=2.0), "mlp": Mlp(kind="identity", sigma=0.5)},
+    "constant": {"norm": ConstantNorm(beta=2.0), "mlp": IdentityMlp(sigma=0.5)},
     "none": {"norm": NoNorm(), "attn_softcap": 3.0, "tied": False},
     "scalable": {"temperature": ScalableSoftmax(start=0.7)},
     "adaptive": {"temperature": AdaptiveTemperature()},
@@ -91,11 +92,18 @@ FIELDS = {
     "ConstantNorm": ["beta"],
     "RMSNorm": ["eps", "offset"],
     "LayerNorm": ["eps"],
-    "Mlp": ["kind", "dim", "sigma"],
+    "PositionsByLayer": ["layers"],
+    "MaskByLayer": ["layers"],
+    "ZeroMlp": [],
+    "IdentityMlp": ["sigma"],
+    "LinearMlp": [],
+    "DenseMlp": ["activation", "dim"],
+    "GatedMlp": ["activation", "dim"],
     "ConstantTemperature": [],
     "ScalableSoftmax": ["start"],
     "AdaptiveTemperature": [],
 }
+GATED = ("swiglu", "geglu")
 OF_A_DECODER = (
     *("vocab_size", "num_layers", "num_heads", "num_kv_heads", "model_dim", "head_dim"),
     *("positions", "mask", "norm", "mlp", "values", "block", "residual_weight", "attn_scale"),
@@ -105,7 +113,9 @@ OF_A_DECODER = (
 
 
 def test_the_names_on_disk_are_these():
+    layers = {"layers": ()}
     needs = {"Window": {"width": 1}, "Prefix": {"length": 1}}
+    needs |= {"PositionsByLayer": layers, "MaskByLayer": layers}
     said = {
         name: [*dataclasses.asdict(kind(**needs.get(name, {})))] for name, kind in KINDS.items()
     }
@@ -125,6 +135,20 @@ DIGESTS = {
     "scalable": "68a789a833fb24cf",
     "adaptive": "8d52ebff5fc7379d",
 }
+
+
+@pytest.mark.parametrize("kind", ["zero", "identity", "linear", "gelu", "gelu_exact", *GATED])
+def test_an_older_file_has_one_class_of_mlps(kind):
+    older = {"switch": "Mlp", "kind": kind, "dim": 6, "sigma": 0.5}
+    config = config_of({**config_record(CONFIG), "mlp": older})
+    assert config.mlp == mlp_of(kind, 6, 0.5)
+    assert config.mlp.kind == kind
+    text = config_text(config)
+    deep, identity = kind in (*GATED, "gelu", "gelu_exact"), kind == "identity"
+    numbers = f"dim={6 if deep else 0}, sigma={0.5 if identity else 1.0}"
+    assert f"mlp=Mlp(kind={kind!r}, {numbers})" in text
+    with pytest.raises(ValueError, match=r"config\.mlp\.switch as one of ZeroMlp"):
+        config_of({**config_record(CONFIG), "mlp": {**older, "kind": "other"}})
 
 
 @pytest.mark.parametrize("name", SWITCHES)

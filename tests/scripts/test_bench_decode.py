@@ -12,7 +12,7 @@ from glassesjax.cache import policy, replay
 from glassesjax.model import (
     Decoder,
     DecoderConfig,
-    Mlp,
+    GatedMlp,
     RMSNorm,
     Rotary,
     build_decoder,
@@ -36,7 +36,7 @@ def config(style):
         head_dim=4,
         positions=Rotary(style=style),
         norm=RMSNorm(),
-        mlp=Mlp(kind="swiglu", dim=12),
+        mlp=GatedMlp(dim=12),
         tied=False,
     )
 

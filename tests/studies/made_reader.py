@@ -4,7 +4,7 @@ import types
 
 import jax
 
-from glassesjax.model import Decoder, DecoderConfig, Mlp, Rotary
+from glassesjax.model import Decoder, DecoderConfig, GatedMlp, Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.tokenizer import BYTES, ByteLevelTokenizer
 
@@ -35,7 +35,7 @@ CONFIG = DecoderConfig(
     num_kv_heads=1,
     model_dim=8,
     head_dim=4,
-    mlp=Mlp(kind="swiglu", dim=12),
+    mlp=GatedMlp(dim=12),
     positions=Rotary(),
     max_length=512,
 )

@@ -10,8 +10,9 @@ import pytest
 from glassesjax.model import (
     ConstantNorm,
     DecoderConfig,
-    Mlp,
+    LinearMlp,
     NoNorm,
+    ZeroMlp,
     build_decoder,
 )
 from glassesjax.theory.blocks import repaired_block_bound, repaired_bound, repaired_rollout
@@ -50,7 +51,7 @@ def pushing_decoder():
     """
     config = DecoderConfig(
         vocab_size=2, num_layers=2, num_heads=2, model_dim=2, norm=ConstantNorm(beta=2.0),
-        mlp=Mlp(kind="linear"),
+        mlp=LinearMlp(),
     )  # fmt: skip
     tile = lambda rows: jnp.tile(jnp.asarray(rows), (2, 1, 1))
     arrays = {f"blocks.attention.{name}": jnp.zeros((2, 2, 2)) for name in ("query", "key")}
@@ -171,7 +172,7 @@ CASES = {
 
 @pytest.mark.parametrize("switches", CASES.values(), ids=CASES)
 def test_repaired_bound_of_width_one_is_the_formula_by_hand(switches):
-    norm, mlp = ConstantNorm(beta=BETA), Mlp(kind="linear")
+    norm, mlp = ConstantNorm(beta=BETA), LinearMlp()
     decoder = decoder_of_width_one(LAYERS, TABLE, norm=norm, mlp=mlp, **switches)
     scale, share = switches["attn_scale"], switches["residual_weight"]
     blocks, whole, rolled = jax.device_get(bounds_of(stack_of(decoder, TOKENS)))
@@ -193,9 +194,7 @@ def test_repaired_bound_of_width_one_is_the_formula_by_hand(switches):
 def test_repaired_bound_of_width_one_is_the_derivative(scale, table, token):
     """Key terms and the query's, both times the scale, beside the plain ones."""
     settings = {"attn_scale": scale, "residual_weight": 0.3, "norm": NoNorm()}
-    decoder = decoder_of_width_one(
-        [(0.8, 1.25, 2.0, 1.5, 0)], table, mlp=Mlp(kind="zero"), **settings
-    )
+    decoder = decoder_of_width_one([(0.8, 1.25, 2.0, 1.5, 0)], table, mlp=ZeroMlp(), **settings)
     bound = np.asarray(bounds_of(stack_of(decoder, TOKENS[:2]))[1])
     truth = slopes_of(decoder, jnp.asarray(table)[:, None])
     assert float(truth[token, 0]) == pytest.approx(float(bound[token]), rel=64 * U, abs=0)
@@ -206,9 +205,7 @@ def test_repaired_bound_of_width_one_is_the_derivative(scale, table, token):
 @pytest.mark.parametrize(("first", "second"), [(2.0, 0.5), (-10.0, 1.0)])
 def test_two_tokens_of_width_one_by_hand(first, second):
     """W = 1, no norm, no MLP: z_2 = v_2 + a v_1 + (1 - a) v_2, where a is a sigmoid."""
-    config = DecoderConfig(
-        vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=Mlp(kind="zero")
-    )
+    config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=ZeroMlp())
     names = ("query", "key", "value", "output")
     arrays = {f"blocks.attention.{name}": jnp.ones((1, 1, 1)) for name in names}
     table = jnp.asarray([[first], [second]])

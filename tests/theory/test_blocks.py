@@ -12,14 +12,17 @@ from glassesjax.model import (
     Alibi,
     ConstantNorm,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
     LayerNorm,
     Layout,
-    Mlp,
+    LinearMlp,
     NoPositions,
     RMSNorm,
     Rotary,
     Sinusoidal,
     Window,
+    ZeroMlp,
     build_decoder,
     flat_parameters,
 )
@@ -42,11 +45,11 @@ CONFIG = DecoderConfig(
     head_dim=DIM,  # so that a head's values may be a multiple of the identity
     model_dim=DIM,
     embed_scale=DIM**0.5,
-    mlp=Mlp(kind="gelu", dim=DIM),
+    mlp=DenseMlp(dim=DIM),
 )
 # Of stacks of as many heads, keys and tokens, with turns or without, bounds are two programs.
 GROUPED = dataclasses.replace(CONFIG, num_kv_heads=1)
-LINEAR = dataclasses.replace(GROUPED, norm=ConstantNorm(beta=4.0), mlp=Mlp(kind="linear"))
+LINEAR = dataclasses.replace(GROUPED, norm=ConstantNorm(beta=4.0), mlp=LinearMlp())
 
 
 @jax.jit
@@ -123,13 +126,13 @@ def roundoff(stack):
 
 SWITCHES = {
     "rms_swiglu_rotary_grouped": {
-        "mlp": Mlp(kind="swiglu", dim=DIM),
+        "mlp": GatedMlp(dim=DIM),
         "positions": Rotary(base=10.0),
         "num_kv_heads": 1,
         "qkv_bias": True,
     },
     "rms_swiglu_rotary_pairs": {
-        "mlp": Mlp(kind="swiglu", dim=DIM),
+        "mlp": GatedMlp(dim=DIM),
         "positions": Rotary(base=10.0),
         "num_heads": 4,
         "num_kv_heads": 2,
@@ -137,7 +140,7 @@ SWITCHES = {
         "qkv_bias": True,
     },
     "layer_geglu_alibi": {
-        "mlp": Mlp(kind="geglu", dim=DIM),
+        "mlp": GatedMlp(activation="gelu", dim=DIM),
         "norm": LayerNorm(),
         "positions": Alibi(),
         "num_heads": 1,
@@ -152,12 +155,12 @@ SWITCHES = {
         "attn_softcap": 1.5,
         "positions": Sinusoidal(where="query_key"),
         "residual_weight": 0.4,
-        "mlp": Mlp(kind="gelu_exact", dim=DIM),
+        "mlp": DenseMlp(activation="gelu_exact", dim=DIM),
     },
     "rms_gelu": {},
-    "parallel_swiglu": {"block": "parallel", "mlp": Mlp(kind="swiglu", dim=DIM)},
-    "constant_linear": {"norm": ConstantNorm(beta=2.0), "mlp": Mlp(kind="linear")},
-    "identity_values": {"values": "identity", "mlp": Mlp(kind="zero")},
+    "parallel_swiglu": {"block": "parallel", "mlp": GatedMlp(dim=DIM)},
+    "constant_linear": {"norm": ConstantNorm(beta=2.0), "mlp": LinearMlp()},
+    "identity_values": {"values": "identity", "mlp": ZeroMlp()},
 }
 
 

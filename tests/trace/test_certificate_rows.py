@@ -14,14 +14,18 @@ from glassesjax.model import (
     Bidirectional,
     ConstantNorm,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
     LayerNorm,
     Learned,
-    Mlp,
+    LinearMlp,
     NoNorm,
     RMSNorm,
     Rotary,
     Sinusoidal,
     Window,
+    ZeroMlp,
 )
 from glassesjax.theory.collapse import collapse_certificate
 from glassesjax.theory.norms import chebyshev_radius_bound
@@ -38,7 +42,7 @@ CONFIG = DecoderConfig(
     num_layers=LAYERS,
     num_heads=HEADS,
     model_dim=DIM,
-    mlp=Mlp(kind="identity", sigma=0.7),
+    mlp=IdentityMlp(sigma=0.7),
     embed_scale=DIM**0.5,
 )
 
@@ -85,7 +89,7 @@ def assert_holds(rows, found, apart=()):
 
 # Of a negative scale, the size counts.
 LINEAR = {
-    "mlp": Mlp(kind="linear"),
+    "mlp": LinearMlp(),
     "norm": ConstantNorm(beta=2.0),
     "positions": Alibi(),
     "attn_scale": -0.7,
@@ -125,10 +129,14 @@ def test_unknown_positional_steps_do_not_apply(key, positions):
 
 
 SWITCHES = {
-    "gelu_rms": {"mlp": Mlp(kind="gelu"), "norm": RMSNorm(offset=1.0)},
-    "gelu_layer": {"mlp": Mlp(kind="gelu_exact"), "norm": LayerNorm(), "positions": Alibi()},
-    "linear_constant": {"mlp": Mlp(kind="linear"), "norm": ConstantNorm(beta=2.0)},
-    "zero_none": {"mlp": Mlp(kind="zero"), "norm": NoNorm(), "values": "identity"},
+    "gelu_rms": {"mlp": DenseMlp(), "norm": RMSNorm(offset=1.0)},
+    "gelu_layer": {
+        "mlp": DenseMlp(activation="gelu_exact"),
+        "norm": LayerNorm(),
+        "positions": Alibi(),
+    },
+    "linear_constant": {"mlp": LinearMlp(), "norm": ConstantNorm(beta=2.0)},
+    "zero_none": {"mlp": ZeroMlp(), "norm": NoNorm(), "values": "identity"},
     "identity_values": {"values": "identity", "norm": LayerNorm()},
     "grouped": {"num_kv_heads": 1, "head_dim": 6, "qkv_bias": True, "attn_softcap": 2.0},
 }
@@ -155,7 +163,7 @@ def test_it_holds_for_every_switch_and_for_rows_far_apart(key, switches, norm):
 
 
 def test_a_gated_mlp_has_no_constant(key):
-    rows, found = certificate(key, mlp=Mlp(kind="swiglu"))
+    rows, found = certificate(key, mlp=GatedMlp())
     assert_holds(rows, found, apart=("out",))
     assert not bool(found.output.applies)
 

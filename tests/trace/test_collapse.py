@@ -17,8 +17,8 @@ from glassesjax.model import (
     Bidirectional,
     Causal,
     DecoderConfig,
+    DenseMlp,
     Learned,
-    Mlp,
     NoPositions,
     Rotary,
     Sinusoidal,
@@ -59,7 +59,7 @@ def decoder(key, positions=NO_POSITIONS, mask=CAUSAL):
         model_dim=16,
         positions=positions,
         mask=mask,
-        mlp=Mlp(dim=16),
+        mlp=DenseMlp(dim=16),
         embed_scale=4.0,
     )
     return made(config, key)

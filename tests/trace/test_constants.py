@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_decoders import made
+from made_decoders import made, mlp_of
 
-from glassesjax.model import DecoderConfig, LayerNorm, Mlp, RMSNorm
+from glassesjax.model import DecoderConfig, LayerNorm, LinearMlp, RMSNorm
 from glassesjax.trace.certificate import _norm_lipschitz
 from glassesjax.trace.constants import (
     GELU_EXACT_LIPSCHITZ,
@@ -25,10 +25,10 @@ U = 2.0**-53
 DOUBLE = jnp.dtype(jnp.float64)
 
 
-def mlp_of(kind, **numbers):
+def drawn_mlp(kind, **numbers):
     """An MLP of width one: ``gate``, ``up`` and ``down``, and the biases of the first two."""
     config = DecoderConfig(
-        vocab_size=2, num_layers=1, model_dim=1, mlp=Mlp(kind=kind, dim=1, sigma=-0.6), bias=True
+        vocab_size=2, num_layers=1, model_dim=1, mlp=mlp_of(kind, 1, -0.6), bias=True
     )
     block = first_block(config)
     for name, number in numbers.items():
@@ -50,7 +50,7 @@ def sigmoid(x):
 def test_a_gated_mlp_of_width_one_attains_its_slope(kind):
     """Both branches count: the gate's slope times up, and the gate's value times up's weight."""
     numbers = {"gate": 0.8, "gate_bias": 0.3, "up": 1.7, "up_bias": 0.4, "down": -2.5}
-    mlp, x = mlp_of(kind, **numbers), jnp.asarray([[0.5], [2.0]])
+    mlp, x = drawn_mlp(kind, **numbers), jnp.asarray([[0.5], [2.0]])
     bound = jax.jit(lambda x: mlp_slopes(mlp, x))(x)
     truth = jax.jit(jax.vmap(jax.grad(lambda row: mlp(row[None])[0, 0])))(x)
     bound, truth = np.asarray(bound), np.asarray(truth)
@@ -77,7 +77,7 @@ CONSTANTS = {
 def test_constants_of_mlps_of_width_one(kind, norm):
     there = {"gelu": ("up", "down"), "gelu_exact": ("up", "down"), "linear": ("down",)}
     numbers = {name: {"up": 1.7, "down": -2.5}[name] for name in there.get(kind, ())}
-    mlp = mlp_of(kind, **numbers)
+    mlp = drawn_mlp(kind, **numbers)
     found = float(jax.jit(lambda: mlp_lipschitz(mlp, DOUBLE, norm))())
     assert found == pytest.approx(CONSTANTS[kind], rel=8 * U, nan_ok=True, abs=0)
 
@@ -85,7 +85,7 @@ def test_constants_of_mlps_of_width_one(kind, norm):
 @pytest.mark.parametrize("norm", [1, 2, "inf"])
 def test_constants_of_a_linear_mlp_are_those_of_its_norm(norm):
     """A matrix whose three norms differ: by columns, by rows and the greatest singular value."""
-    config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=2, mlp=Mlp(kind="linear"))
+    config = DecoderConfig(vocab_size=2, num_layers=1, model_dim=2, mlp=LinearMlp())
     block = first_block(config)
     block.mlp.down[...] = jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
     found = float(jax.jit(lambda: mlp_lipschitz(block.mlp, DOUBLE, norm))())

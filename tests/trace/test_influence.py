@@ -14,9 +14,11 @@ from glassesjax.model import (
     Bidirectional,
     ConstantNorm,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
     LayerNorm,
     Layout,
-    Mlp,
     RMSNorm,
     Rotary,
     Window,
@@ -33,7 +35,7 @@ EVERY = tuple(range(LAYERS + 1))
 SPECTRAL = (0, 2, 3)  # layers 0 and 1 are one loop backwards; slow cases have every layer
 PROBES = 50
 SWITCHES = [
-    {"positions": Rotary(), "num_heads": 2, "mlp": Mlp(kind="swiglu", dim=12)},
+    {"positions": Rotary(), "num_heads": 2, "mlp": GatedMlp(dim=12)},
     {"positions": Alibi(), "num_heads": 4, "num_kv_heads": 2, "attn_softcap": 2.0},
     {"mask": Window(width=3), "norm": LayerNorm(), "block": "parallel", "attn_scale": 1.5},
     {"mask": Bidirectional(), "values": "identity", "residual_weight": 0.3, "num_heads": 2},
@@ -159,7 +161,7 @@ def test_forward_mode_agrees(key):
 def test_constant_norms_and_a_linear_map(key):
     # One token attends to itself: v -> (1 + sigma / b)(1 + 1 / b) v in each layer, then v / b.
     sigma, beta = 0.5, 2.0
-    switches = {"norm": ConstantNorm(beta=beta), "mlp": Mlp(kind="identity", sigma=sigma)}
+    switches = {"norm": ConstantNorm(beta=beta), "mlp": IdentityMlp(sigma=sigma)}
     decoder = decoder_of(key, values="identity", **switches)
     found = exact_influence(decoder, TOKENS[:1], spectral=EVERY)
     step = (1 + sigma / beta) * (1 + 1 / beta)
@@ -245,7 +247,7 @@ def test_small_and_large_norms_lose_no_digits(key):
 
 def test_small_vectors_lose_no_digits(key):
     # Nothing but constants on the way, so that the same token ten times as small is the same pass.
-    switches = {"norm": ConstantNorm(), "values": "identity", "mlp": Mlp(kind="identity")}
+    switches = {"norm": ConstantNorm(), "values": "identity", "mlp": IdentityMlp()}
     decoder = decoder_of(key, dtype=jnp.float32, **switches)
     resid = enter(decoder, TOKENS[:1])
     plain = exact_influence(decoder, resid)
@@ -362,7 +364,7 @@ def test_the_estimate_is_that_of_matfree(key):
 
 def test_memory_grows_with_the_batch_and_not_with_the_probes(key):
     # Of the batches, not of what a layer is: that has a test of its own below.
-    plain = {"norm": ConstantNorm(), "values": "identity", "mlp": Mlp(kind="identity")}
+    plain = {"norm": ConstantNorm(), "values": "identity", "mlp": IdentityMlp()}
     decoder = decoder_of(key, model_dim=16, **plain)
 
     def temporary(probes, batch):
@@ -386,7 +388,7 @@ def test_memory_grows_with_the_batch_and_not_with_the_probes(key):
 )
 def test_memory_is_what_the_docstring_says(key, length, size, batch, spectral):
     heads, hidden = 4, 4 * size
-    mlp = Mlp(kind="gelu", dim=hidden)
+    mlp = DenseMlp(dim=hidden)
     decoder = decoder_of(key, model_dim=size, num_heads=heads, mlp=mlp)
     cotangents = jax.eval_shape(lambda: influence._batches(jnp.eye(size), batch))
     tokens = jax.ShapeDtypeStruct((length,), jnp.int32)

@@ -7,20 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_decoders import made, passed
+from made_decoders import made, mlp_of, passed
 
 from glassesjax import trace as TRACE
 from glassesjax.model import (
     Bidirectional,
     ConstantNorm,
     DecoderConfig,
+    DenseMlp,
+    GatedMlp,
+    IdentityMlp,
     LayerNorm,
     Layout,
-    Mlp,
     Prefix,
     RMSNorm,
     Rotary,
     Window,
+    ZeroMlp,
     build_decoder,
     flat_parameters,
 )
@@ -36,7 +39,7 @@ CONFIG = DecoderConfig(
     num_heads=2,
     model_dim=DIM,
     embed_scale=3.0,
-    mlp=Mlp(kind="gelu", dim=DIM),
+    mlp=DenseMlp(dim=DIM),
 )
 # One program each, in place of one an operation.
 rollout = jax.jit(TRACE.rollout, static_argnames="rows")
@@ -152,7 +155,7 @@ def test_the_stack_gives_the_printed_bound_of_several_prompts_at_once(key):
 
 def test_the_printed_bound_is_the_derivative_in_the_paper_s_equality_case(key):
     """One head, identity values, constant norms, psi a multiple, attention held fixed."""
-    mlp, norm = Mlp(kind="identity", sigma=0.5), ConstantNorm(beta=2.0)
+    mlp, norm = IdentityMlp(sigma=0.5), ConstantNorm(beta=2.0)
     decoder = made_of(key, num_heads=1, values="identity", norm=norm, mlp=mlp)
     last = lambda v: decoder.represent(v, freeze_attention=True)[0][-1]
     jacobian = jax.jit(jax.jacrev(last))(decoder.enter(TOKENS))
@@ -164,7 +167,7 @@ def test_the_printed_bound_is_the_derivative_in_the_paper_s_equality_case(key):
 
 @pytest.mark.parametrize("kind", ["swiglu", "geglu", "gelu", "gelu_exact", "linear"])
 def test_slopes_of_mlps_bound_their_derivative(key, kind):
-    blocks = made_of(key, mlp=Mlp(kind=kind, dim=12), bias=True).blocks
+    blocks = made_of(key, mlp=mlp_of(kind), bias=True).blocks
     mlp = jax.tree.map(lambda w: jnp.asarray(np.asarray(w)[0]), blocks.mlp)
     x = 3 * vectors(key)
     jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda row: mlp(row[None])[0])))(x)
@@ -218,10 +221,8 @@ def test_strange_input(key, kind, switches):
 # Both go through rows of attention in the same blocks; the bound has more beside them.
 @pytest.fixture(
     params=[
-        pytest.param(
-            (rollout, {"mlp": Mlp(kind="zero"), "norm": ConstantNorm()}), marks=pytest.mark.slow
-        ),
-        (printed_bound, GROUPED | {"num_heads": 4, "mlp": Mlp(kind="swiglu", dim=12)}),
+        pytest.param((rollout, {"mlp": ZeroMlp(), "norm": ConstantNorm()}), marks=pytest.mark.slow),
+        (printed_bound, GROUPED | {"num_heads": 4, "mlp": GatedMlp(dim=12)}),
     ],
     ids=["rollout", "printed_bound"],
     scope="module",

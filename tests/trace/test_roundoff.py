@@ -9,8 +9,8 @@ from made_decoders import made
 from glassesjax.model import (
     Bidirectional,
     DecoderConfig,
+    DenseMlp,
     Layout,
-    Mlp,
     RMSNorm,
     Rotary,
     build_decoder,
@@ -66,7 +66,7 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
     """Two heads and two hidden units; the root mean square of a number v is sqrt(v^2 + 1)."""
     config = DecoderConfig(
         vocab_size=3, num_layers=1, num_heads=2, head_dim=1, model_dim=1, mask=Bidirectional(),
-        norm=RMSNorm(eps=1.0), mlp=Mlp(kind="gelu", dim=2), attn_scale=-0.25,
+        norm=RMSNorm(eps=1.0), mlp=DenseMlp(dim=2), attn_scale=-0.25,
     )  # fmt: skip
     table, root = np.array([0.5, -1.0, 2.0]), lambda v: np.sqrt(v * v + 1)
     weights = {
@@ -113,7 +113,7 @@ def test_the_bound_of_a_decoder_of_width_one_by_hand():
 def test_sizes_of_rows_are_their_norms():
     """A layer that adds nothing, of width two: only its roundings of the stream itself are left."""
     config = DecoderConfig(
-        vocab_size=2, num_layers=1, model_dim=2, norm=RMSNorm(eps=1.0), mlp=Mlp(kind="gelu", dim=2)
+        vocab_size=2, num_layers=1, model_dim=2, norm=RMSNorm(eps=1.0), mlp=DenseMlp(dim=2)
     )
     shapes = jax.tree.map(np.shape, flat_parameters(made(config, jax.random.key(0))))
     arrays = {

@@ -16,10 +16,10 @@ from glassesjax.model import (
     Alibi,
     ConstantTemperature,
     DecoderConfig,
-    Mlp,
     NoNorm,
     ScalableSoftmax,
     Window,
+    ZeroMlp,
     build_decoder,
     flat_parameters,
 )
@@ -144,7 +144,7 @@ def test_two_tokens_of_width_one_by_hand(sharpness, monkeypatch):
         num_layers=1,
         model_dim=1,
         norm=NoNorm(),
-        mlp=Mlp(kind="zero"),
+        mlp=ZeroMlp(),
         temperature=ScalableSoftmax(),
     )
     names = ("query", "key", "value", "output")

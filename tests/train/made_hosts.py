@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.errors import BadInput
-from glassesjax.model import DecoderConfig, Mlp
+from glassesjax.model import DecoderConfig, DenseMlp
 from glassesjax.tasks import LengthMix, named_task
 from glassesjax.train import Recipe, begin, learn
 from glassesjax.train.checkpoint import save
@@ -41,7 +41,7 @@ def stack(*learners):
 def config(width: int) -> DecoderConfig:
     """A decoder of two layers; from a width of 32 on, its matrices are divided over devices."""
     sizes = {"vocab_size": len(RECIPE.task.symbols), "num_layers": 2, "num_heads": 2}
-    return DecoderConfig(**sizes, model_dim=width, mlp=Mlp(dim=2 * width))
+    return DecoderConfig(**sizes, model_dim=width, mlp=DenseMlp(dim=2 * width))
 
 
 def started(seeds, width, rate=RATE):

@@ -14,8 +14,8 @@ from made_decoders import made
 from glassesjax.errors import BadInput
 from glassesjax.model import (
     DecoderConfig,
+    DenseMlp,
     LayerNorm,
-    Mlp,
     ScalableSoftmax,
     flat_parameters,
 )
@@ -28,7 +28,11 @@ RECIPE = Recipe(
     task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
 )
 CONFIG = DecoderConfig(
-    vocab_size=len(RECIPE.task.symbols), num_layers=2, num_heads=2, model_dim=8, mlp=Mlp(dim=16)
+    vocab_size=len(RECIPE.task.symbols),
+    num_layers=2,
+    num_heads=2,
+    model_dim=8,
+    mlp=DenseMlp(dim=16),
 )
 STEPS, RATE = 6, 3e-3
 U = 2.0**-24

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from glassesjax.errors import BadInput
-from glassesjax.model import Causal, DecoderConfig, Mlp, RMSNorm, Window
+from glassesjax.model import Causal, DecoderConfig, DenseMlp, RMSNorm, Window
 from glassesjax.precision import named_plan
 from glassesjax.settings import MOST, check_each, check_settings
 from glassesjax.studies.train.switches import (
@@ -191,7 +191,7 @@ class TrainSettings:
                 mask=named_mask(self.mask) or Causal(),
                 temperature=TEMPERATURES[self.temperature],
                 norm=RMSNorm(),
-                mlp=Mlp(kind="gelu"),
+                mlp=DenseMlp(),
                 embed_scale=self.width**0.5,
                 max_length=self.room,
             )

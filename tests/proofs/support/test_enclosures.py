@@ -12,10 +12,12 @@ from glassesjax.model.config import (
     Alibi,
     ConstantNorm,
     DecoderConfig,
-    Mlp,
+    DenseMlp,
+    LinearMlp,
     NoNorm,
     RMSNorm,
     Rotary,
+    ZeroMlp,
 )
 from glassesjax.model.decoder import Decoder
 from glassesjax.theory.dispersion import last_weight_drop
@@ -37,13 +39,16 @@ TOKENS = jnp.array([0, 3, 1, 2, 2])
 SMALL = {"vocab_size": 5, "model_dim": 4}
 CONFIGS = {
     "heads": DecoderConfig(
-        num_heads=2, norm=RMSNorm(offset=1.0), positions=Alibi(), mlp=Mlp(dim=8), **SMALL
+        num_heads=2, norm=RMSNorm(offset=1.0), positions=Alibi(), mlp=DenseMlp(dim=8), **SMALL
     ),
     "paper": DecoderConfig(
-        values="identity", norm=ConstantNorm(beta=1.5), mlp=Mlp(kind="gelu_exact", dim=6), **SMALL
+        values="identity",
+        norm=ConstantNorm(beta=1.5),
+        mlp=DenseMlp(activation="gelu_exact", dim=6),
+        **SMALL,
     ),
     "bare": DecoderConfig(
-        num_layers=1, num_heads=2, norm=NoNorm(), mlp=Mlp(kind="linear"), attn_scale=2.0, **SMALL
+        num_layers=1, num_heads=2, norm=NoNorm(), mlp=LinearMlp(), attn_scale=2.0, **SMALL
     ),
 }
 ENCLOSURES = [
@@ -178,7 +183,7 @@ def test_the_slope_of_a_norm_covers_the_segment_of_rows_that_may_be_equal():
 
 
 def test_the_path_sum_holds_the_library_s():
-    config = squashing._config(Mlp(dim=8), layers=2, beta=1.5)
+    config = squashing._config(DenseMlp(dim=8), layers=2, beta=1.5)
     passed = squashing._Pass.of(ball_decoder.BallDecoder.drawn(config, seed=1), 5)
     weights = jnp.stack([jnp.asarray(balls.midpoints(t.weights[0])) for t in passed.traces])
     sigma = jnp.asarray([float(passed.sigma(layer)) for layer in range(2)])
@@ -235,7 +240,7 @@ def test_the_polynomial_in_balls_is_the_library_s():
 
 def test_a_smaller_bound_is_not_certified(monkeypatch):
     """The bound that presumes weights held fixed, for the derivative of weights that move."""
-    config = squashing._config(Mlp(kind="zero"), layers=2, beta=1.0, attn_scale=6.0)
+    config = squashing._config(ZeroMlp(), layers=2, beta=1.0, attn_scale=6.0)
     passed = squashing._Pass.of(ball_decoder.BallDecoder.drawn(config, seed=3), 5)
     bare = squashing._path_bound(passed)
     found = list(squashing._below("fixed", passed, bare))
