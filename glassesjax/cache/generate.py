@@ -4,6 +4,7 @@ One compiled step serves all rows and lengths. A row that has ended is masked: i
 change while the others continue.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax import draws
-from glassesjax.borders import NON_NEGATIVE, border
+from glassesjax.borders import border
 from glassesjax.cache.advance import Unrolled, advance, logits
 from glassesjax.cache.choosing import choose, row_keys, wide
 from glassesjax.cache.policies import Policy
@@ -40,6 +41,8 @@ class Batch(NamedTuple):
     """False for rows that have ended."""
     step: int
     """Number of tokens generated so far by each row that has not ended."""
+    keys: Array
+    """PRNG key of each row, of ``row_keys``; folded with the step."""
 
 
 class Chosen(NamedTuple):
@@ -54,6 +57,133 @@ class Chosen(NamedTuple):
     """Tokens that each layer evicted in prefill, or at the previous token."""
     batch: Batch
     """The batch after the step. The next step donates its buffers; the last one keeps them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Generator:
+    """What stays the same from step to step; ``start`` and ``step`` are pure but for donation.
+
+    Source: arXiv 2401.06104v2, equations 5 to 9.
+    """
+
+    model: Unrolled
+    policy: Policy
+    sampling: Sampling = GREEDY
+    stop: Collection[int] = ()
+    """Tokens that end a row; they are its last token."""
+    ended: Ended = lambda row, token: False
+    """Function of the row's index in the batch and its new token; True ends the row as well."""
+
+    def start(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        slots: int | Sequence[int],
+        seed: int = 0,
+        rows: Sequence[int] | None = None,
+        mode: PrefillMode = "exact",
+        chunk: int = TILING.prefill_chunk,
+    ) -> Chosen:
+        """Prefills the prompts and chooses the first token of each row.
+
+        Args:
+          prompts: Token numbers of each row, none empty.
+          slots: Capacity of every layer, or of each.
+          seed: Seed of the sampling.
+          rows: Row numbers, for the keys; from 0 if absent.
+          mode: Mode of ``prefill``.
+          chunk: Tokens of the prompts per chunk.
+
+        Returns:
+          The first tokens, and the batch for ``step``.
+
+        Raises:
+          BadInput: No prompts, one that is empty or not one-dimensional, a chunk below one, or
+            errors of ``empty_state`` and ``advance``.
+        """
+        check_prompts(prompts)
+        rows = range(len(prompts)) if rows is None else rows
+        if len(rows) != len(prompts):
+            expected = f"Expected a row number for each of {len(prompts)} prompts"
+            raise BadInput(f"{expected}, got {len(rows)}: pass one for each.")
+        if chunk < 1:
+            raise BadInput(f"Expected a chunk of at least 1, got {chunk}: increase it.")
+        outer = self.model.outer
+        one = empty_state(outer.config, self.policy, slots, outer.plan.dtype)
+        _check_room(one, self.policy, max(map(len, prompts)))
+        # of one sequence -> of rows
+        state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(prompts), *leaf.shape)), one)
+        state, y, dropped = read_prompts(
+            self.model, state, prompts, self.policy, mode=mode, chunk=chunk
+        )
+        weights, tree = jax.tree.flatten(self.model)
+        keys = row_keys(seed, np.asarray(rows, np.int32))
+        first = _chooser(tree, self.sampling)
+        token, logprob = first(weights, jnp.asarray(y), keys, np.int32(0))
+        batch = Batch(state, token, np.ones(len(prompts), bool), 0, keys)
+        return self._record(batch, logprob, dropped)
+
+    def step(self, batch: Batch) -> Chosen:
+        """Reads the last tokens and chooses the next ones.
+
+        Args:
+          batch: That of the last step; its buffers are donated.
+
+        Returns:
+          The new tokens; a row that has ended repeats its last one, and its state is unchanged.
+
+        Raises:
+          BadInput: A full state without room, or errors of ``advance``.
+        """
+        _check_room(batch.state, self.policy, int(np.max(np.asarray(batch.state.seen))) + 1)
+        weights, tree = self._flat
+        state, token, logprob, evicted = _stepper(tree, self.policy, self.sampling)(
+            weights, batch.state, batch.token, batch.alive, batch.keys, np.int32(batch.step)
+        )
+        evicted, now = np.asarray(evicted), np.asarray(state.seen) - 1
+        # rows, layers, groups -> for each layer rows, groups and one event
+        dropped = tuple(
+            Forgotten(evicted[:, layer, :, None], now[:, None]) for layer in range(evicted.shape[1])
+        )
+        return self._record(batch._replace(state=state, token=token), logprob, dropped)
+
+    def steps(self, batch: Batch, max_tokens: int) -> Iterator[Chosen]:
+        """Continues a batch; the tokens are those of one longer run.
+
+        Args:
+          batch: That of the last step; its buffers are donated.
+          max_tokens: Maximum number of further tokens of a row.
+
+        Yields:
+          One record a step, until all rows have ended or have their tokens.
+
+        Raises:
+          BadInput: A full state without room for all of them, or errors of ``advance``.
+        """
+        # Before the first step: a long run is not to end half-way.
+        longest = int(np.max(np.asarray(batch.state.seen)))
+        _check_room(batch.state, self.policy, longest + max_tokens)
+        for _ in range(max_tokens):
+            if not batch.alive.any():
+                return
+            chosen = self.step(batch)
+            batch = chosen.batch
+            yield chosen
+
+    @functools.cached_property
+    def _flat(self) -> tuple[list[Array], jax.tree_util.PyTreeDef]:
+        """Once for all steps: a decoder has many weights, and each flattening takes time."""
+        return jax.tree.flatten(self.model)
+
+    def _record(self, batch: Batch, logprob: Array, dropped: tuple[Forgotten, ...]) -> Chosen:
+        """The record of a step with the batch's tokens; marks the rows that end with them."""
+        token, fresh = np.asarray(batch.token), batch.alive
+        ends = [
+            bool(lives) and (int(new) in self.stop or self.ended(row, int(new)))
+            for row, (new, lives) in enumerate(zip(token, fresh, strict=True))
+        ]
+        batch = batch._replace(alive=fresh & ~np.asarray(ends, bool), step=batch.step + 1)
+        return Chosen(token, np.asarray(logprob), fresh, dropped, batch)
 
 
 @border()
@@ -72,12 +202,10 @@ def generate(
     ended: Ended = lambda row, token: False,
     chunk: int = TILING.prefill_chunk,
 ) -> Iterator[Chosen]:
-    """Generates continuations token by token, all rows in parallel.
+    """Generates continuations token by token, all rows in parallel: a whole run of ``Generator``.
 
     A row does not depend on the others: its keys depend on the seed, its number and the step.
     Rounding may still differ with the number of rows.
-
-    Source: arXiv 2401.06104v2, equations 5 to 9.
 
     Args:
       model: The decoder, unrolled.
@@ -86,11 +214,11 @@ def generate(
       slots: Capacity of every layer, or of each.
       max_tokens: Maximum number of new tokens of a row, at least 1.
       sampling: Settings of the sampling.
-      seed: Seed of the sampling.
+      seed: As of ``Generator.start``; so are ``rows``, ``mode`` and ``chunk``.
       rows: Row numbers, for the keys; from 0 if absent.
       mode: Mode of ``prefill``.
-      stop: Tokens that end a row; they are its last token.
-      ended: Function of the row's index in the batch and its new token; True ends the row as well.
+      stop: As of ``Generator``; so is ``ended``.
+      ended: True for a row's index and new token ends the row.
       chunk: Tokens of the prompts per chunk.
 
     Yields:
@@ -98,82 +226,18 @@ def generate(
       the prompts; the last token is not added to the cache.
 
     Raises:
-      BadInput: No prompts, one that is empty or not one-dimensional, no new tokens, a chunk below
-        one, a full state without room, or errors of ``empty_state`` and ``advance``.
+      BadInput: No new tokens, a full state without room, or errors of ``Generator.start``.
     """
-    rows = range(len(prompts)) if rows is None else rows
-    _check(prompts, rows, max_tokens, chunk)
+    check_prompts(prompts)
+    if max_tokens < 1 or chunk < 1:
+        expected = "Expected max_tokens and chunk of at least 1"
+        raise BadInput(f"{expected}, got {max_tokens} and {chunk}: increase them.")
     one = empty_state(model.outer.config, policy, slots, model.outer.plan.dtype)
     _check_room(one, policy, max(map(len, prompts)) + max_tokens - 1)
-    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(prompts), *leaf.shape)), one)
-    state, y, dropped = read_prompts(model, state, prompts, policy, mode=mode, chunk=chunk)
-    weights, tree = jax.tree.flatten(model)
-    keys = row_keys(seed, np.asarray(rows, np.int32))
-    token, logprob = _chooser(tree, sampling)(weights, jnp.asarray(y), keys, np.int32(0))
-    batch = Batch(state, token, np.ones(len(prompts), bool), 0)
-    made = _chosen(batch, logprob, dropped, stop, ended)
-    yield made
-    yield from proceed(
-        model,
-        made.batch,
-        policy,
-        max_tokens=max_tokens - 1,
-        sampling=sampling,
-        seed=seed,
-        rows=rows,
-        stop=stop,
-        ended=ended,
-    )
-
-
-@border(max_tokens=NON_NEGATIVE)
-def proceed(
-    model: Unrolled,
-    batch: Batch,
-    policy: Policy,
-    *,
-    max_tokens: int,
-    sampling: Sampling = GREEDY,
-    seed: int = 0,
-    rows: Sequence[int] | None = None,
-    stop: Collection[int] = (),
-    ended: Ended = lambda row, token: False,
-) -> Iterator[Chosen]:
-    """Continues a batch of ``generate``; the tokens are those of one longer call.
-
-    Args:
-      model: The decoder, unrolled.
-      batch: That of the last step; its buffers are donated.
-      policy: As before.
-      max_tokens: Maximum number of further tokens of a row.
-      sampling: As before.
-      seed: As before.
-      rows: As before.
-      stop: Tokens that end a row.
-      ended: Function of the row's index in the batch and its new token; True ends the row as well.
-
-    Yields:
-      One record a step, until all rows have ended or have their tokens.
-
-    Raises:
-      BadInput: A full state without room, or errors of ``advance``.
-    """
-    rows = range(len(batch.alive)) if rows is None else rows
-    _check_room(batch.state, policy, int(np.max(np.asarray(batch.state.seen))) + max_tokens)
-    # Flattened once: a decoder has many weights, and each call would flatten the tree again.
-    weights, tree = jax.tree.flatten(model)
-    step, keys = _stepper(tree, policy, sampling), row_keys(seed, np.asarray(rows, np.int32))
-    for _ in range(max_tokens):
-        if not batch.alive.any():
-            return
-        number = np.int32(batch.step)
-        state, token, logprob, evicted = step(
-            weights, batch.state, batch.token, batch.alive, keys, number
-        )
-        dropped = _by_layer(np.asarray(evicted), np.asarray(state.seen) - 1)
-        made = _chosen(batch._replace(state=state, token=token), logprob, dropped, stop, ended)
-        batch = made.batch
-        yield made
+    generator = Generator(model=model, policy=policy, sampling=sampling, stop=stop, ended=ended)
+    first = generator.start(prompts, slots=slots, seed=seed, rows=rows, mode=mode, chunk=chunk)
+    yield first
+    yield from generator.steps(first.batch, max_tokens - 1)
 
 
 # One compilation per decoder structure, policy and sampling; everything else is an argument.
@@ -218,41 +282,6 @@ def _next(
     every = jax.nn.log_softmax(scores.astype(wide(scores)))
     logprob = jnp.take_along_axis(every, token[:, None], axis=1)[:, 0]
     return token, logprob
-
-
-def _by_layer(
-    evicted: Int[np.ndarray, "rows layers groups"], now: Int[np.ndarray, " rows"]
-) -> tuple[Forgotten, ...]:
-    return tuple(Forgotten(evicted[:, i, :, None], now[:, None]) for i in range(evicted.shape[1]))
-
-
-def _chosen(
-    batch: Batch,
-    logprob: Array,
-    dropped: tuple[Forgotten, ...],
-    stop: Collection[int],
-    ended: Ended,
-) -> Chosen:
-    """The record of a step with the batch's tokens; marks the rows that end with them."""
-    token, fresh = np.asarray(batch.token), batch.alive
-    ends = [
-        bool(lives) and (int(new) in stop or ended(row, int(new)))
-        for row, (new, lives) in enumerate(zip(token, fresh, strict=True))
-    ]
-    batch = batch._replace(alive=fresh & ~np.asarray(ends, bool), step=batch.step + 1)
-    return Chosen(token, np.asarray(logprob), fresh, dropped, batch)
-
-
-def _check(
-    prompts: Sequence[Sequence[int]], rows: Sequence[int], max_tokens: int, chunk: int
-) -> None:
-    check_prompts(prompts)
-    if len(rows) != len(prompts):
-        expected = f"Expected a row number for each of {len(prompts)} prompts"
-        raise BadInput(f"{expected}, got {len(rows)}: pass one for each.")
-    if max_tokens < 1 or chunk < 1:
-        expected = "Expected max_tokens and chunk of at least 1"
-        raise BadInput(f"{expected}, got {max_tokens} and {chunk}: increase them.")
 
 
 def _check_room(state: State, policy: Policy, length: int) -> None:

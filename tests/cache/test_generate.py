@@ -9,7 +9,7 @@ from made_decoders import made
 
 from glassesjax.cache import generate as module
 from glassesjax.cache import policy, replay, unroll
-from glassesjax.cache.generate import generate, proceed
+from glassesjax.cache.generate import Generator, generate
 from glassesjax.cache.replay import forgotten
 from glassesjax.cache.sampling import Sampling
 from glassesjax.cache.step import Dropped
@@ -124,9 +124,23 @@ def test_going_on_is_as_if_there_had_been_no_break(model, sampling):
     whole = tokens(written(model, sampling=sampling))
     first = written(model, sampling=sampling, max_tokens=2)
     last = first[-1].batch
-    rest = list(proceed(model, last, TOVA, max_tokens=4, sampling=sampling, seed=7))
+    rest = list(Generator(model=model, policy=TOVA, sampling=sampling).steps(last, 4))
     assert last.state.layers[0].key.is_deleted()  # the step wrote into it
     np.testing.assert_array_equal(np.concatenate([tokens(first), tokens(rest)], axis=1), whole)
+
+
+def test_a_step_at_a_time_is_a_run(model):
+    """Start and step are what ``generate`` does, and a row's keys travel with its batch."""
+    generator = Generator(model=model, policy=TOVA, sampling=DRAWN)
+    chosen = generator.start(PROMPTS, slots=OPTIONS["slots"], seed=OPTIONS["seed"])
+    steps = [chosen]
+    for _ in range(3):
+        chosen = generator.step(chosen.batch)
+        steps.append(chosen)
+    whole = written(model, sampling=DRAWN, max_tokens=4)
+    np.testing.assert_array_equal(tokens(steps), tokens(whole))
+    for ours, theirs in zip(steps, whole, strict=True):
+        np.testing.assert_array_equal(ours.logprob, theirs.logprob)
 
 
 def test_another_seed_draws_other_tokens(model):

@@ -14,7 +14,7 @@ import pytest
 from renamed_classes import renamed
 
 from glassesjax.cache import advance, empty_state, policy, unroll
-from glassesjax.cache.generate import generate, proceed
+from glassesjax.cache.generate import Generator, generate
 from glassesjax.cache.sampling import Sampling
 from glassesjax.cache.saved import grown, load_state, save_state
 from glassesjax.errors import BadInput, NoRoom
@@ -241,16 +241,24 @@ def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path, state, monkeypatch
 @pytest.mark.parametrize("name", [pytest.param("tova", marks=pytest.mark.slow), "full"])
 def test_a_saved_text_goes_on_as_if_there_had_been_no_break(tmp_path, model, name):
     rule, path, prompts = policy(name), tmp_path / "state", [(1, 2, 3, 4, 5), (6,)]
-    options = {"sampling": Sampling(temperature=2.0), "seed": 5}
+    sampling = Sampling(temperature=2.0)
     slots = (lambda length: length) if name == "full" else lambda length: 3
     write = lambda count: list(
-        generate(model, prompts, rule, slots=slots(5 + count), max_tokens=count, **options)
+        generate(
+            model,
+            prompts,
+            rule,
+            slots=slots(5 + count),
+            max_tokens=count,
+            sampling=sampling,
+            seed=5,
+        )
     )
     whole, half = write(7), write(3)[-1].batch
     save_state(path, half.state, rule, config=CONFIG)
     state = load(path, rule).state
     batch = half._replace(state=grown(state, 12) if name == "full" else state)
-    rest = list(proceed(model, batch, rule, max_tokens=4, **options))
+    rest = list(Generator(model=model, policy=rule, sampling=sampling).steps(batch, 4))
     tokens = lambda steps: [step.token.tolist() for step in steps]
     assert tokens(rest) == tokens(whole)[3:]
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from glassesjax.cache.advance import Unrolled, unroll
 from glassesjax.cache.budget import check_context, resolve_slots, state_bytes
-from glassesjax.cache.generate import Batch, Chosen, generate, proceed
+from glassesjax.cache.choosing import row_keys
+from glassesjax.cache.generate import Batch, Chosen, Generator, generate
 from glassesjax.cache.policies import POLICIES
 from glassesjax.cache.saved import Saved, check_same, grown, load_state, save_state
 from glassesjax.errors import BadInput
@@ -211,17 +212,16 @@ def _steps(
         )
     state, arrays, step = job.saved.state, job.saved.arrays, int(job.saved.info["step"])
     state = state if job.policy.bounded else grown(state, job.slots)
-    batch = Batch(state, jnp.asarray(arrays["token"]), arrays["alive"], step)
-    return proceed(
-        model,
-        batch,
-        job.policy,
-        max_tokens=job.max_tokens - step,
+    keys = row_keys(settings.seed, np.arange(len(arrays["alive"]), dtype=np.int32))
+    batch = Batch(state, jnp.asarray(arrays["token"]), arrays["alive"], step, keys)
+    generator = Generator(
+        model=model,
+        policy=job.policy,
         sampling=settings.sampling,
-        seed=settings.seed,
         stop=job.stop_tokens,
         ended=writing.push,
     )
+    return generator.steps(batch, job.max_tokens - step)
 
 
 def _save(settings: GenerateSettings, job: Job, batch: Batch, writing: Writing) -> None:
