@@ -16,7 +16,7 @@ class PeerLost(RuntimeError):
     """Another process of a multi-process run ended, or did not connect in time."""
 
 
-class NoRoom(RuntimeError):
+class DiskFull(RuntimeError):
     """The disk, the quota or the maximum file size is exhausted; no written data is lost."""
 
 

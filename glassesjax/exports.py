@@ -43,7 +43,7 @@ def export(settings: ExportSettings) -> Iterable[str]:
 
     Raises:
       BadInput: There is no such run, a package is missing, or the folder is not writable.
-      NoRoom: The disk is full.
+      DiskFull: The disk is full.
     """
     out = settings.out or settings.run / "export"
     check_local(out)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from glassesjax.errors import BadInput, NoRoom
+from glassesjax.errors import BadInput, DiskFull
 
 Value = str | int | float | bool | None
 Row = Mapping[str, Value]  # a line of a file of JSON lines
@@ -131,10 +131,10 @@ def part_of(path: Path) -> Path:
 
 @contextmanager
 def writing(expected: str, path: Path, remedy: str = "choose another --out") -> Iterator[None]:
-    """Context that turns file system errors into ``NoRoom`` and ``BadInput``.
+    """Context that turns file system errors into ``DiskFull`` and ``BadInput``.
 
     Raises:
-      NoRoom: The disk, the quota or the maximum file size is exhausted.
+      DiskFull: The disk, the quota or the maximum file size is exhausted.
       BadInput: Another file system error.
     """
     try:
@@ -147,10 +147,10 @@ def writing(expected: str, path: Path, remedy: str = "choose another --out") -> 
         raise BadInput(f"Expected {expected}, got {at} ({reason(error)}): {remedy}.") from error
 
 
-def no_room(path: Path, error: BaseException) -> NoRoom:
+def no_room(path: Path, error: BaseException) -> DiskFull:
     """The error for an exhausted disk, quota or file size."""
     expected = f"Expected room on the disk of {path}"
-    return NoRoom(f"{expected}, got {reason(error)}: free some; the same command continues.")
+    return DiskFull(f"{expected}, got {reason(error)}: free some; the same command continues.")
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:

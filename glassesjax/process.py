@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from glassesjax.errors import BadInput, NoRoom, PeerLost
+from glassesjax.errors import BadInput, DiskFull, PeerLost
 from glassesjax.files import FULL, no_room, reason
 
 STOPPED = "stopped; the same command continues."
@@ -71,7 +71,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
             return STOPPED, INTERRUPTED
         case BadInput():
             return str(error), 2
-        case PeerLost() | NoRoom():
+        case PeerLost() | DiskFull():
             return str(error), 1
         case OSError() if error.errno in FULL:
             return str(no_room(Path(error.filename or "."), error)), 1

@@ -18,7 +18,7 @@ from glassesjax.cache.generate import generate
 from glassesjax.draws import root_key
 from glassesjax.model import DecoderConfig
 from glassesjax.precision import BF16, float_format, named_plan, number_format
-from glassesjax.tasks.glasses import named_glasses
+from glassesjax.tasks.prompt_format import named_format
 from glassesjax.tasks.sequences import run_family
 from glassesjax.tasks.table import named_task
 from glassesjax.tasks.task import LengthMix
@@ -106,7 +106,7 @@ CALLS: tuple[Call, ...] = (
     Call(number_format, {"name": "int8"}, {"name": "text"}),
     Call(named_plan, {"text": "bf16"}, {"text": "text"}),
     Call(named_task, {"name": "count_ones"}, {"name": "text"}),
-    Call(named_glasses, {"text": "steps-5"}, {"text": "text"}),
+    Call(named_format, {"text": "steps-5"}, {"text": "text"}),
     Call(run_family, {"name": "ones"}, {"name": "text"}),
     Call(LengthMix, {"low": 1, "high": 4}, {"low": "count", "high": "count", "kind": "text"}),
     Call(root_key, {"seed": 0}, {"seed": "seed"}),

@@ -34,9 +34,9 @@ from glassesjax import draws
 from glassesjax.files import to_json, write_by_rename
 from glassesjax.model import Decoder, DecoderConfig, DenseMlp, RMSNorm, flat_parameters
 from glassesjax.runs.provenance import provenance
-from glassesjax.tasks import Glasses, LengthMix, batch, example, named_task
-from glassesjax.tasks.glasses import width as row_width
-from glassesjax.train import Learner, Recipe, begin, learn, make_mesh, place
+from glassesjax.tasks import LengthMix, PromptFormat, batch, example, named_task
+from glassesjax.tasks.prompt_format import width as row_width
+from glassesjax.train import TrainConfig, TrainState, init_state, make_mesh, shard, train_steps
 
 Row = dict[str, Any]
 Run = Callable[[], float]  # seconds of one turn
@@ -85,11 +85,11 @@ class Shape:
         )
 
     @property
-    def recipe(self) -> Recipe:
+    def training(self) -> TrainConfig:
         """Lengths from 1 to the largest that the row has room for."""
         mix = LengthMix(low=1, high=longest(self.seq))
         # Long enough that no turn is beyond the schedule.
-        return Recipe(task=TASK, mix=mix, batch=self.batch, steps=100_000, warmup=1)
+        return TrainConfig(task=TASK, mix=mix, batch=self.batch, steps=100_000, warmup=1)
 
     @property
     def flops(self) -> float:
@@ -130,22 +130,22 @@ class Settings:
 def longest(seq: int) -> int:
     """The length whose row ``<bos> ITEM = DIGITS <eos>`` has so many tokens."""
     for length in range(seq, 0, -1):
-        if row_width(TASK, Glasses(), length) == seq:
+        if row_width(TASK, PromptFormat(), length) == seq:
             return length
     raise SystemExit(f"Expected a row length that a task of counting can have, got {seq}.")
 
 
 def our_run(shape: Shape, seeds: int) -> tuple[Run, float]:
-    """Turns of ``learn`` and the seconds that its first call took, compiling included."""
-    recipe = shape.recipe  # finding its lengths takes time
-    one = [begin(shape.config, recipe, seed, RATE) for seed in range(seeds)]
+    """Turns of ``train_steps`` and the seconds that its first call took, compiling included."""
+    training = shape.training  # finding its lengths takes time
+    one = [init_state(shape.config, training, seed, RATE) for seed in range(seeds)]
     seed, data = divided(seeds, shape.batch)
     mesh = make_mesh(seed=seed, data=data)
-    held = [place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *one), mesh, recipe)]
+    held = [shard(jax.tree.map(lambda *leaves: jnp.stack(leaves), *one), mesh, training)]
 
     def run() -> float:
         start = time.perf_counter()
-        held[0], told = learn(held[0], recipe, shape.steps, mesh=mesh)
+        held[0], told = train_steps(held[0], training, shape.steps, mesh=mesh)
         losses = np.asarray(told.loss)
         seconds = time.perf_counter() - start
         if not np.isfinite(losses).all():
@@ -230,17 +230,17 @@ def share_of_peak(row: Mapping[str, Any], kind: str) -> Row:
 
 def agrees(shape: Shape, peer: Peer, settings: Settings) -> Iterator[Row]:
     """Torch's rows against ours; losses and norms of some steps on the same rows and weights."""
-    learner = begin(shape.config, shape.recipe, 0, RATE)
+    state = init_state(shape.config, shape.training, 0, RATE)
     with tempfile.TemporaryDirectory() as folder:
         weights, data = Path(folder) / "weights.npz", Path(folder) / "rows.npz"
-        np.savez(weights, **their_arrays(learner.decoder))
+        np.savez(weights, **their_arrays(state.decoder))
         versions = peer.ask("load", path=str(weights), **their_job(shape, settings))
-        np.savez(data, **our_rows(learner, shape.recipe))
+        np.savez(data, **our_rows(state, shape.training))
         found = {}
         for kind in ("fused", "plain"):
             found[kind] = peer.ask("losses", kind=kind, path=str(data), weights=str(weights))
     yield rows_agree(shape, peer) | versions
-    _, told = learn(jax.tree.map(lambda x: x[None], learner), shape.recipe, PARITY_STEPS)
+    _, told = train_steps(jax.tree.map(lambda x: x[None], state), shape.training, PARITY_STEPS)
     ours = np.stack([told.loss[0], told.gradient[0]], axis=1)
     for kind, answer in found.items():
         gap = float(np.max(np.abs(np.asarray(answer["told"]) / ours - 1)))
@@ -251,7 +251,7 @@ def agrees(shape: Shape, peer: Peer, settings: Settings) -> Iterator[Row]:
 def rows_agree(shape: Shape, peer: Peer) -> Row:
     """How many tokens of torch's rows, one of each length, are not ours."""
     lengths = np.arange(1, longest(shape.seq) + 1, dtype=np.int32)
-    make = lambda length: example(TASK, Glasses(), draws.root_key(0), length, int(lengths[-1]))
+    make = lambda length: example(TASK, PromptFormat(), draws.root_key(0), length, int(lengths[-1]))
     ours, theirs = jax.vmap(make)(lengths), peer.ask("rows", lengths=lengths.tolist())
     wrong = sum(
         int(np.sum(np.asarray(getattr(ours, name)) != np.asarray(theirs[name])))
@@ -260,26 +260,30 @@ def rows_agree(shape: Shape, peer: Peer) -> Row:
     return {"check": "rows of torch", "width": shape.width, "gap": wrong, "bound": 0}
 
 
-def our_rows(learner: Learner, recipe: Recipe) -> dict[str, np.ndarray]:
+def our_rows(state: TrainState, training: TrainConfig) -> dict[str, np.ndarray]:
     """What our first steps read."""
     made = []
     for step in range(PARITY_STEPS):
         at = jnp.asarray(step, jnp.int32)
-        made.append(batch(recipe.task, recipe.glasses, recipe.mix, learner.key, at, recipe.batch))
+        made.append(
+            batch(
+                training.task, training.prompt_format, training.mix, state.key, at, training.batch
+            )
+        )
     stack = lambda name: np.stack([np.asarray(getattr(rows, name)) for rows, _ in made])
     return {name: stack(name) for name in ("tokens", "scored")}
 
 
 def their_job(shape: Shape, settings: Settings) -> dict[str, Any]:
     """Sizes, recipe and device for torch."""
-    config, recipe = shape.config, shape.recipe
+    config, training = shape.config, shape.training
     sizes = {"vocab": config.vocab_size, "layers": shape.layers, "heads": shape.heads}
     sizes |= {"width": shape.width, "seq": shape.seq, "embed_scale": config.embed_scale}
     sizes |= {"eps": RMSNorm().eps, "symbols": {s: i for i, s in enumerate(TASK.symbols)}}
-    theirs = {name: getattr(recipe, name) for name in ("batch", "steps", "warmup")}
-    ours = begin(config, recipe, 0, RATE)
+    theirs = {name: getattr(training, name) for name in ("batch", "steps", "warmup")}
+    ours = init_state(config, training, 0, RATE)
     theirs |= {name: float(getattr(ours, name)) for name in ("rate", "weight_decay", "clip")}
-    theirs |= {"lengths": [recipe.mix.low, recipe.mix.high]}
+    theirs |= {"lengths": [training.mix.low, training.mix.high]}
     device = "cpu" if jax.default_backend() == "cpu" else "cuda"
     return {"sizes": sizes, "recipe": theirs, "device": device, "threads": settings.threads}
 

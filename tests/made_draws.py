@@ -14,16 +14,20 @@ from glassesjax.cache.generate import generate
 from glassesjax.cache.sampling import Sampling
 from glassesjax.model import Decoder, DecoderConfig, DenseMlp
 from glassesjax.tasks import LengthMix, named_task
-from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import batch
+from glassesjax.tasks.prompt_format import PromptFormat
 from glassesjax.trace.influence import estimated_influence
-from glassesjax.train import Recipe, begin, evaluate, learn
+from glassesjax.train import TrainConfig, evaluate, init_state, train_steps
 
-RECIPE = Recipe(
+TRAINING = TrainConfig(
     task=named_task("count_word"), mix=LengthMix(low=1, high=3), batch=4, steps=4, warmup=1
 )
 CONFIG = DecoderConfig(
-    vocab_size=len(RECIPE.task.symbols), num_layers=1, num_heads=2, model_dim=8, mlp=DenseMlp(dim=8)
+    vocab_size=len(TRAINING.task.symbols),
+    num_layers=1,
+    num_heads=2,
+    model_dim=8,
+    mlp=DenseMlp(dim=8),
 )
 
 
@@ -36,20 +40,24 @@ def digest(tree):
 
 def drawn(quick=False):
     """What each public function that draws gives, by name; quick: without what compiles long."""
-    every = [begin(CONFIG, RECIPE, seed, 1e-2) for seed in (0, 7)]
+    every = [init_state(CONFIG, TRAINING, seed, 1e-2) for seed in (0, 7)]
     start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
     found = {"weights": digest(start)}
     key, decoder = draws.root_key(3), Decoder(CONFIG, key=draws.root_key(5))
-    rows = jax.jit(lambda key, step: batch(RECIPE.task, Glasses(), RECIPE.mix, key, step, 3))
+    rows = jax.jit(
+        lambda key, step: batch(TRAINING.task, PromptFormat(), TRAINING.mix, key, step, 3)
+    )
     found["batch"] = digest(rows(key, jnp.int32(2)))
     found["influence"] = digest(
         estimated_influence(decoder, jnp.arange(4, dtype=jnp.int32), key=key, probes=4)
     )
     if quick:
         return found
-    found["step"] = digest(learn(start, RECIPE, 1))
+    found["step"] = digest(train_steps(start, TRAINING, 1))
     sizes = {"size": 3, "count": 3}
-    found["score"] = digest(evaluate(decoder, RECIPE.task, Glasses(), key, RECIPE.mix, **sizes))
+    found["score"] = digest(
+        evaluate(decoder, TRAINING.task, PromptFormat(), key, TRAINING.mix, **sizes)
+    )
     settings = {"slots": 8, "max_tokens": 3, "sampling": Sampling(temperature=1.0), "seed": 1}
     together = list(generate(unroll(decoder), [[1, 2], [3]], policy("full"), **settings))
     alone = list(generate(unroll(decoder), [[3]], policy("full"), **settings, rows=[1]))

@@ -13,7 +13,7 @@ from glassesjax.studies.retention.measure import RetentionSettings
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.surveys.sweep.settings import SweepSettings
 from glassesjax.surveys.sweep.study import SweepOptions
-from glassesjax.tasks.glasses import Glasses
+from glassesjax.tasks.prompt_format import PromptFormat
 from glassesjax.tasks.task import LengthMix
 from proofs_numeric.verify.settings import VerifySettings
 
@@ -30,7 +30,7 @@ MADE = {
     TrainSettings: {"task": "count_ones"},
     VerifySettings: {},
     SweepOptions: {},
-    Glasses: {},
+    PromptFormat: {},
     LengthMix: {"low": 1, "high": 2},
 }
 

@@ -46,7 +46,7 @@ from glassesjax.trace import (
     last_representations,
     loglog_slope,
 )
-from glassesjax.train import Recipe, begin, learn
+from glassesjax.train import TrainConfig, init_state, train_steps
 
 pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once")
 
@@ -335,15 +335,15 @@ CALLS = {
     "slots with a fraction": (lambda: empty_state(CONFIG, TOVA, 2.5), "slots to be .*got 2.5"),
     "budgets of another model": (lambda: empty_state(CONFIG, TOVA, (3, 3, 3)), None),
     "steps below one": (
-        lambda: begin_and_learn(0),
+        lambda: init_and_train(0),
         "steps at least 1, got 0",
     ),
     "a rate that is NaN": (
-        lambda: begin(CONFIG, RECIPE, 0, NAN),
+        lambda: init_state(CONFIG, TRAINING, 0, NAN),
         "rate to be a number, got nan",
     ),
     "a batch with a fraction": (
-        lambda: made(Recipe, task=RECIPE.task, mix=RECIPE.mix, batch=2.0),
+        lambda: made(TrainConfig, task=TRAINING.task, mix=TRAINING.mix, batch=2.0),
         "Recipe.batch to be a whole number",
     ),
     "a temperature below zero": (
@@ -352,14 +352,16 @@ CALLS = {
     ),
     "a share of none": (lambda: top_p(FLOATS, 0.0), "share over 0"),
 }  # fmt: skip
-RECIPE = Recipe(
+TRAINING = TrainConfig(
     task=named_task("count_ones"), mix=LengthMix(low=2, high=3), batch=2, steps=4, warmup=1
 )
 
 
-def begin_and_learn(steps):
-    config = DecoderConfig(vocab_size=len(RECIPE.task.symbols), num_layers=1, model_dim=4)
-    return learn(jax.tree.map(lambda x: x[None], begin(config, RECIPE, 0, 0.1)), RECIPE, steps)
+def init_and_train(steps):
+    config = DecoderConfig(vocab_size=len(TRAINING.task.symbols), num_layers=1, model_dim=4)
+    return train_steps(
+        jax.tree.map(lambda x: x[None], init_state(config, TRAINING, 0, 0.1)), TRAINING, steps
+    )
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -427,7 +429,7 @@ def test_no_command_makes_a_nan_on_its_way(arguments, tmp_path):
 
 
 def test_the_step_of_rate_zero_says_so():
-    recipe = Recipe(task=RECIPE.task, mix=RECIPE.mix, steps=40, warmup=2)
-    assert recipe.climbed(np.arange(3)).tolist() == [0.0, 0.5, 1.0]
-    at_once = Recipe(task=RECIPE.task, mix=RECIPE.mix, steps=4, warmup=0)
-    assert at_once.climbed(np.arange(1)).tolist() == [1.0]
+    training = TrainConfig(task=TRAINING.task, mix=TRAINING.mix, steps=40, warmup=2)
+    assert training.relative_rates(np.arange(3)).tolist() == [0.0, 0.5, 1.0]
+    at_once = TrainConfig(task=TRAINING.task, mix=TRAINING.mix, steps=4, warmup=0)
+    assert at_once.relative_rates(np.arange(1)).tolist() == [1.0]

@@ -14,19 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_draws import CONFIG, RECIPE, digest, drawn
+from made_draws import CONFIG, TRAINING, digest, drawn
 
 import glassesjax
 from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
 from glassesjax.tasks import LengthMix
-from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import batch
-from glassesjax.train import begin, evaluate, learn
+from glassesjax.tasks.prompt_format import PromptFormat
+from glassesjax.train import evaluate, init_state, train_steps
 from glassesjax.train.checkpoint import latest, load, save
 from glassesjax.train.hosts import fetch, share
-from glassesjax.train.mesh import make_mesh, place
+from glassesjax.train.mesh import make_mesh, shard
 
 SCRIPT = Path(__file__).with_name("made_draws.py")
 ROOT = Path(__file__).parents[1]
@@ -168,10 +168,10 @@ Text.
 
 @pytest.fixture
 def rbg():
-    """A learner whose key the user made of another implementation."""
-    learner = begin(CONFIG, RECIPE, 0, 1e-2)
+    """A training state whose key the user made of another implementation."""
+    state = init_state(CONFIG, TRAINING, 0, 1e-2)
     keys = jax.random.split(jax.random.key(0, impl="rbg"), 2)
-    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), learner)
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
     return stacked._replace(key=keys)
 
 
@@ -179,7 +179,7 @@ def test_a_key_of_another_kind_stays_what_it_is(rbg, tmp_path):
     wanted = draws.numbers(rbg.key).tolist()
     save(tmp_path, rbg, tmp_path / "rows.jsonl")
     mesh = make_mesh()
-    for again in (fetch(rbg), share(rbg), place(rbg, mesh, RECIPE), load(latest(tmp_path), rbg)):
+    for again in (fetch(rbg), share(rbg), shard(rbg, mesh, TRAINING), load(latest(tmp_path), rbg)):
         assert draws.implementation(again.key) == "rbg"
         assert draws.numbers(again.key).tolist() == wanted
     unsafe = rbg._replace(key=draws.wrap(draws.numbers(rbg.key), "unsafe_rbg"))
@@ -188,15 +188,15 @@ def test_a_key_of_another_kind_stays_what_it_is(rbg, tmp_path):
 
 
 def test_a_checkpoint_of_before_has_threefry_keys(tmp_path):
-    learner = jax.tree.map(lambda leaf: leaf[None], begin(CONFIG, RECIPE, 0, 1e-2))
-    path = save(tmp_path, learner, tmp_path / "rows.jsonl")
+    state = jax.tree.map(lambda leaf: leaf[None], init_state(CONFIG, TRAINING, 0, 1e-2))
+    path = save(tmp_path, state, tmp_path / "rows.jsonl")
     listed = json.loads((path / "files.json").read_text())
     del listed["about.json"]
     (path / "files.json").write_text(json.dumps(listed))
     (path / "about.json").unlink()
-    again = load(path, learner)
+    again = load(path, state)
     assert draws.implementation(again.key) == "threefry2x32"
-    assert digest(again) == digest(learner)
+    assert digest(again) == digest(state)
 
 
 def test_rows_under_rbg_draw_as_they_do_alone(rbg):
@@ -210,16 +210,20 @@ def test_rows_under_rbg_draw_as_they_do_alone(rbg):
 
 @pytest.mark.slow
 def test_functions_that_take_a_key_take_one_of_rbg(rbg):
-    key, mix, decoder = rbg.key[1], LengthMix(low=3, high=3), begin(CONFIG, RECIPE, 0, 1e-2).decoder
-    rows, _ = batch(RECIPE.task, Glasses(), mix, key, jnp.int32(0), 4)
+    key, mix, decoder = (
+        rbg.key[1],
+        LengthMix(low=3, high=3),
+        init_state(CONFIG, TRAINING, 0, 1e-2).decoder,
+    )
+    rows, _ = batch(TRAINING.task, PromptFormat(), mix, key, jnp.int32(0), 4)
     with jax.threefry_partitionable(False):
-        again, _ = batch(RECIPE.task, Glasses(), mix, key, jnp.int32(0), 4)
+        again, _ = batch(TRAINING.task, PromptFormat(), mix, key, jnp.int32(0), 4)
     assert digest(rows) == digest(again)
-    score = evaluate(decoder, RECIPE.task, Glasses(), key, mix, size=3, count=2)
+    score = evaluate(decoder, TRAINING.task, PromptFormat(), key, mix, size=3, count=2)
     assert np.isfinite(score.loss)
     alone = jax.tree.map(lambda leaf: jnp.copy(leaf[1:]), rbg)
-    _, told = learn(rbg, RECIPE, 1)
-    _, said = learn(alone, RECIPE, 1)
+    _, told = train_steps(rbg, TRAINING, 1)
+    _, said = train_steps(alone, TRAINING, 1)
     np.testing.assert_allclose(told.loss[1], said.loss[0], rtol=64 * 2.0**-24)
 
 

@@ -20,7 +20,7 @@ from studies.generate.made_generate import made_result
 import glassesjax
 from glassesjax import process
 from glassesjax.cli import run
-from glassesjax.errors import BadInput, NoRoom
+from glassesjax.errors import BadInput, DiskFull
 from glassesjax.process import ending, shown
 from glassesjax.registry import load
 from glassesjax.runs.rows import ROWS, RowFile, read_rows
@@ -292,7 +292,7 @@ def test_an_interrupt_while_the_page_is_written_leaves_no_half(
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 1, "more memory"),
         (FULL, 1, "Expected room on the disk"),
         (PermissionError(errno.EACCES, "Permission denied", "/a"), 2, "got '/a' (Permission"),
-        (NoRoom("x"), 1, "x"),
+        (DiskFull("x"), 1, "x"),
         (BadInput("x"), 2, "x"),
     ],
     ids=["memory", "device", "disk", "path", "room", "input"],
@@ -434,7 +434,7 @@ def test_a_checkpoint_that_says_nonsense_is_one_line(tmp_path, content, name):
     (path / "files.json").write_text("{}")
     written = {"nested": "[" * 5000, "infinite": '{"rows": Infinity, "sha256": 3}'}
     (path / name).write_text(written.get(content) or json.dumps(SAID[content]))
-    read = checkpoint._read if name == "files.json" else checkpoint.stands_on
+    read = checkpoint._read if name == "files.json" else checkpoint.covered_rows
     expected = f"Expected a whole checkpoint, got .*({name}|with rows truncated)"
     with pytest.raises(BadInput, match=expected) as got:
         read(path)

@@ -7,7 +7,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from train.made_hosts import RECIPE, config, started
+from train.made_hosts import TRAINING, config, started
 
 from glassesjax.cache import advance, empty_state, policy, unroll
 from glassesjax.cache.generate import GREEDY, _stepper
@@ -15,7 +15,7 @@ from glassesjax.model import Decoder, Layout
 from glassesjax.precision import BF16, INT8, RoundingPlan
 from glassesjax.trace.collapse import _pass
 from glassesjax.trace.influence import estimated_influence, exact_influence
-from glassesjax.train import learn
+from glassesjax.train import train_steps
 from glassesjax.train.evaluate import _evaluate
 
 PLATFORMS = ("tpu", "cuda")  # at once: one program, which chooses where the two differ
@@ -40,14 +40,16 @@ def decoder(plan=None):
 
 
 def training(plan=None):
-    recipe = dataclasses.replace(RECIPE, plan=plan)
-    learners = jax.eval_shape(lambda: started([0, 1], WIDTH))
-    return jax.jit(lambda learners: learn(learners, recipe, 3)), (learners,)
+    training = dataclasses.replace(TRAINING, plan=plan)
+    states = jax.eval_shape(lambda: started([0, 1], WIDTH))
+    return jax.jit(lambda states: train_steps(states, training, 3)), (states,)
 
 
 def evaluation(plan=None):
     size = {"size": SEQ}
-    run = lambda *args: _evaluate(args[0].at(plan), RECIPE.task, RECIPE.glasses, *args[1:], **size)
+    run = lambda *args: _evaluate(
+        args[0].at(plan), TRAINING.task, TRAINING.prompt_format, *args[1:], **size
+    )
     lengths = jax.ShapeDtypeStruct((4,), jnp.int32)
     return jax.jit(run), (decoder(), jax.eval_shape(lambda: jax.random.key(0)), lengths)
 

@@ -31,4 +31,4 @@ def test_settings_are_sent_with_what_they_have_worked_out(preset):
     settings = TrainSettings(task="count_ones", preset=preset)
     again = sent(settings)
     assert again == settings
-    assert (again.recipe, again.config) == (settings.recipe, settings.config)
+    assert (again.training, again.config) == (settings.training, settings.config)

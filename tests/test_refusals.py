@@ -35,7 +35,7 @@ from glassesjax.studies.train.measure import mesh_of
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.surveys.sweep.run import _check_sizes
 from glassesjax.surveys.sweep.settings import SweepSettings
-from glassesjax.tasks.glasses import Glasses, named_glasses
+from glassesjax.tasks.prompt_format import PromptFormat, named_format
 from glassesjax.tasks.sequences import SYMBOLS
 
 HUGE = 10**13
@@ -233,8 +233,8 @@ def test_numbers_are_digits_of_ascii(word):
         (named_plan, ("e05m07", "e5m07", "e05m7", "e3m7", "e5m3", "e5m", "e5m0")),
         (policy, ("window+3", "window+03", "h2o@3", "h2o@032", "tova~0.3", "window+" + "9" * 5000)),
         (check_budget, ("3", "064", "3%", "05%", "1.3%", "3MiB", "9" * 5000, "-1", "9" * 14)),
-        (named_glasses, ("separators-3", "scratch-03", "steps-" + "9" * 5000)),
-        (named_glasses, ("separators-999999999", "separators_end-9999999", "scratch-99999999999")),
+        (named_format, ("separators-3", "scratch-03", "steps-" + "9" * 5000)),
+        (named_format, ("separators-999999999", "separators_end-9999999", "scratch-99999999999")),
         (lambda mask: TrainSettings(task="count_ones", mask=mask), ("window-3", "window-03")),
     ],
     ids=["formats", "policies", "budgets", "remedies", "absurd remedies", "masks"],
@@ -257,7 +257,7 @@ def test_counts_from_which_nothing_comes_are_refused():
     with pytest.raises(BadInput, match=f"longest row, {room}"):
         TrainSettings(**of, mask=f"window-{room + 1}")
     with pytest.raises(BadInput, match="separators from 0"):
-        Glasses(separators=HUGE)
+        PromptFormat(separators=HUGE)
 
 
 @pytest.fixture

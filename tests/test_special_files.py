@@ -23,7 +23,7 @@ from glassesjax.runs.lock import Lock
 from glassesjax.runs.record import Stored
 from glassesjax.runs.rows import RowFile
 from glassesjax.tasks.text import MOST_BYTES, read_text
-from glassesjax.train.checkpoint import newest_first, stands_on
+from glassesjax.train.checkpoint import covered_rows, newest_first
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -126,7 +126,7 @@ MEMBERS = {
     "rows.jsonl": lambda folder: RowFile(folder / "rows.jsonl", ("a",)).__enter__(),
     "arrays.npz": lambda folder: ArrayFile(folder / "arrays.npz", [NAMING]),
     ".lock": lambda folder: Lock(folder).acquire(),
-    "00000002/about.json": lambda folder: stands_on(newest_first(folder)[0]),
+    "00000002/about.json": lambda folder: covered_rows(newest_first(folder)[0]),
 }
 
 

@@ -106,7 +106,7 @@ def test_settings_are_made_without_jax():
             "from glassesjax.tasks import named_glasses, named_task, run_family",
             "from glassesjax.cache import policy",
             "from glassesjax.model import DecoderConfig, TOY_POSITIONS",
-            "from glassesjax.train import Recipe",
+            "from glassesjax.train import TrainConfig",
             f"print([name for name in {HEAVY!r} if name in sys.modules])",
         ]
     )

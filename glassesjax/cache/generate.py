@@ -20,7 +20,7 @@ from glassesjax.cache.advance import Unrolled, advance, logits
 from glassesjax.cache.choosing import choose, row_keys, wide
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import PrefillMode
-from glassesjax.cache.prompts import Forgotten, read_prompts
+from glassesjax.cache.prompts import Evictions, read_prompts
 from glassesjax.cache.sampling import GREEDY, Sampling
 from glassesjax.cache.slots import State, empty_state
 from glassesjax.errors import BadInput
@@ -53,7 +53,7 @@ class Chosen(NamedTuple):
     """Log-probability of the token before temperature, top-k and top-p."""
     fresh: Bool[np.ndarray, " rows"]
     """False for rows that had ended before: their token repeats the last one."""
-    dropped: tuple[Forgotten, ...]
+    dropped: tuple[Evictions, ...]
     """Tokens that each layer evicted in prefill, or at the previous token."""
     batch: Batch
     """The batch after the step. The next step donates its buffers; the last one keeps them."""
@@ -143,7 +143,7 @@ class Generator:
         evicted, now = np.asarray(evicted), np.asarray(state.seen) - 1
         # rows, layers, groups -> for each layer rows, groups and one event
         dropped = tuple(
-            Forgotten(evicted[:, layer, :, None], now[:, None]) for layer in range(evicted.shape[1])
+            Evictions(evicted[:, layer, :, None], now[:, None]) for layer in range(evicted.shape[1])
         )
         return self._record(batch._replace(state=state, token=token), logprob, dropped)
 
@@ -175,7 +175,7 @@ class Generator:
         """Once for all steps: a decoder has many weights, and each flattening takes time."""
         return jax.tree.flatten(self.model)
 
-    def _record(self, batch: Batch, logprob: Array, dropped: tuple[Forgotten, ...]) -> Chosen:
+    def _record(self, batch: Batch, logprob: Array, dropped: tuple[Evictions, ...]) -> Chosen:
         """The record of a step with the batch's tokens; marks the rows that end with them."""
         token, fresh = np.asarray(batch.token), batch.alive
         ends = [

@@ -34,7 +34,7 @@ class Candidates(NamedTuple):
 Score = Callable[[Candidates], Float[Array, " slots"]]
 
 
-def order_score(candidates: Candidates) -> Float[Array, " slots"]:
+def fifo_score(candidates: Candidates) -> Float[Array, " slots"]:
     """FIFO score: all tokens are equal, and ties evict the smallest position.
 
     Args:
@@ -48,7 +48,7 @@ def order_score(candidates: Candidates) -> Float[Array, " slots"]:
     return jnp.zeros_like(candidates.weight)
 
 
-def weight_score(candidates: Candidates) -> Float[Array, " slots"]:
+def attention_score(candidates: Candidates) -> Float[Array, " slots"]:
     """TOVA score: attention weight of the current query.
 
     Source: arXiv 2401.06104v2, TOVA, equation 9.
@@ -62,7 +62,7 @@ def weight_score(candidates: Candidates) -> Float[Array, " slots"]:
     return candidates.weight
 
 
-def mass_score(candidates: Candidates) -> Float[Array, " slots"]:
+def accumulated_score(candidates: Candidates) -> Float[Array, " slots"]:
     """H2O score: accumulated attention.
 
     Source: arXiv 2306.14048, as arXiv 2401.06104v2 describes it (H2O). Its main variant and its
@@ -77,7 +77,7 @@ def mass_score(candidates: Candidates) -> Float[Array, " slots"]:
     return candidates.mass
 
 
-def mean_mass_score(candidates: Candidates) -> Float[Array, " slots"]:
+def mean_score(candidates: Candidates) -> Float[Array, " slots"]:
     """Mean attention over the queries that saw the token; a sum favors early tokens.
 
     As a policy in decoding it is ours. Two packages divide in the same way: kvpress, whose
@@ -182,11 +182,11 @@ class Policy:
 POLICIES: Mapping[str, Policy] = {
     row.name: row
     for row in (
-        Policy(name="full", score=order_score, bounded=False),
-        Policy(name="window", score=order_score),
-        Policy(name="h2o", score=mass_score, recent=None, head_wise=True),
-        Policy(name="h2o_mean", score=mean_mass_score, recent=None, head_wise=True),
-        Policy(name="tova", score=weight_score),
+        Policy(name="full", score=fifo_score, bounded=False),
+        Policy(name="window", score=fifo_score),
+        Policy(name="h2o", score=accumulated_score, recent=None, head_wise=True),
+        Policy(name="h2o_mean", score=mean_score, recent=None, head_wise=True),
+        Policy(name="tova", score=attention_score),
     )
 }
 

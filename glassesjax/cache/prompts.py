@@ -18,7 +18,7 @@ from glassesjax.errors import check_choice
 from glassesjax.model.vocabulary import check_prompts, checked_tokens
 
 
-class Forgotten(NamedTuple):
+class Evictions(NamedTuple):
     """Tokens that one layer evicted, for a batch: positions, -1 for none, and the steps."""
 
     position: Int[np.ndarray, "rows groups events"]
@@ -34,7 +34,7 @@ def read_prompts(
     *,
     mode: PrefillMode,
     chunk: int,
-) -> tuple[State, Float[np.ndarray, "rows model_dim"], tuple[Forgotten, ...]]:
+) -> tuple[State, Float[np.ndarray, "rows model_dim"], tuple[Evictions, ...]]:
     """Reads a batch of prompts, padded on the right, chunk by chunk: see ``prefill``.
 
     Args:
@@ -87,8 +87,8 @@ def _part(prompts: Sequence[Sequence[int]], start: int, size: int) -> Int[np.nda
     return tokens
 
 
-def _joined(chunks: Sequence[Dropped]) -> Forgotten:
+def _joined(chunks: Sequence[Dropped]) -> Evictions:
     joined = lambda parts: np.concatenate([np.asarray(part) for part in parts], axis=-1)
-    return Forgotten(
+    return Evictions(
         joined([chunk.position for chunk in chunks]), joined([chunk.step for chunk in chunks])
     )

@@ -34,7 +34,7 @@ class Reading(NamedTuple):
 
     y: Float[Array, "seq model_dim"]
     """Last representation at each step."""
-    forgotten: tuple[Int[np.ndarray, "groups seq"], ...]
+    evicted_at: tuple[Int[np.ndarray, "groups seq"], ...]
     """For each layer, the step at which each token was evicted; as in ``Replay``."""
 
 
@@ -68,24 +68,24 @@ def read(
     """
     model = model if isinstance(model, Unrolled) else unroll(model)
     parts = prefill(model, tokens, policy, slots=slots, mode=mode, chunk=chunk)
-    y, forgotten, _ = read_through(parts, len(tokens), lambda y: y)
-    return Reading(y, forgotten)
+    y, evicted_at, _ = read_through(parts, len(tokens), lambda y: y)
+    return Reading(y, evicted_at)
 
 
 @border()
 def last_seen(
-    forgotten: Sequence[Int[np.ndarray, "groups seq"]],
+    evicted_at: Sequence[Int[np.ndarray, "groups seq"]],
 ) -> Int[Array, "layers seq groups"]:
     """The last query that sees each token: the argument ``until`` of ``Decoder.represent``.
 
     Args:
-      forgotten: That of a ``Replay`` or a ``Reading``.
+      evicted_at: That of a ``Replay`` or a ``Reading``.
 
     Returns:
       Positions for each layer, token and group of heads; the text's length for a token that was
       retained to the end.
     """
-    by_group = np.stack(forgotten)  # layers groups seq
+    by_group = np.stack(evicted_at)  # layers groups seq
     return jnp.asarray(by_group.transpose(0, 2, 1), jnp.int32)
 
 
@@ -93,7 +93,7 @@ def last_seen(
 def pruned_pass(
     decoder: Decoder,
     resid: Float[Array, "seq model_dim"],
-    forgotten: Sequence[Int[np.ndarray, "groups seq"]],
+    evicted_at: Sequence[Int[np.ndarray, "groups seq"]],
     *,
     policy: Policy | None = None,
     keep: Keep = "attention",
@@ -105,7 +105,7 @@ def pruned_pass(
     Args:
       decoder: The decoder of the replay.
       resid: Input of the first layer, from ``Decoder.enter``.
-      forgotten: That of the replay, in any of its modes.
+      evicted_at: That of the replay, in any of its modes.
       policy: That of the replay, if its spacing may change position ids.
       keep: Fields of the trace; attention takes layers x heads x seq^2 numbers.
 
@@ -119,7 +119,7 @@ def pruned_pass(
         expected = "Expected a policy with spacing true, whose position ids do not change"
         raise BadInput(f"{expected}, got {policy.spacing}: use another policy.")
     line = Layout.line(len(resid))
-    return _represent(decoder, resid, line, last_seen(forgotten), keep=keep)
+    return _represent(decoder, resid, line, last_seen(evicted_at), keep=keep)
 
 
 @border()
@@ -128,7 +128,7 @@ def probe(
     tokens: Int[Array, " seq"],
     tried: Int[Array, " tries"],
     after: Int[Array, " tries"],
-    forgotten: Sequence[Int[np.ndarray, "groups seq"]],
+    evicted_at: Sequence[Int[np.ndarray, "groups seq"]],
 ) -> tuple[Float[Array, "seq model_dim"], Float[Array, "tries model_dim"]]:
     """Representations of one further token after each of several prefixes of a text.
 
@@ -141,7 +141,7 @@ def probe(
       tokens: The text.
       tried: The token that ends each prompt.
       after: Number of tokens of the text before it; at least 1.
-      forgotten: That of the text's replay with per-token eviction.
+      evicted_at: That of the text's replay with per-token eviction.
 
     Returns:
       Representations of the text's tokens, and of those tried.
@@ -155,7 +155,7 @@ def probe(
         raise BadInput(f"Expected prefixes of 1 to {len(tokens)} tokens, {given}: change after.")
     tokens, tried = (checked_tokens(part, decoder.config.vocab_size) for part in (tokens, tried))
     until = jnp.pad(
-        last_seen(forgotten),
+        last_seen(evicted_at),
         [(0, 0), (0, len(tried)), (0, 0)],
         constant_values=np.iinfo(np.int32).max,  # a tried token sees itself
     )

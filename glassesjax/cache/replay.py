@@ -26,7 +26,7 @@ class Replay(NamedTuple):
 
     logits: Float[Array, "seq vocab"]
     """Logits of the next token, in the accumulation dtype of the decoder's plan."""
-    forgotten: tuple[Int[np.ndarray, "groups seq"], ...]
+    evicted_at: tuple[Int[np.ndarray, "groups seq"], ...]
     """For each layer, the step after which a token was no longer cached; the text's length for a
     token that was retained to the end."""
     state: State
@@ -89,12 +89,12 @@ def read_through(
         rows.append(kept(part.y))
         dropped.append(part.dropped)
     layers = zip(*dropped, strict=True)
-    evicted_at = tuple(forgotten(layer, length) for layer in layers)
+    evicted_at = tuple(eviction_steps(layer, length) for layer in layers)
     return jnp.concatenate(rows), evicted_at, part.state
 
 
 @border(length=COUNT)
-def forgotten(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "groups seq"]:
+def eviction_steps(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "groups seq"]:
     """The step after which each token is no longer cached in a layer.
 
     Args:

@@ -35,7 +35,7 @@ def lifetimes(evicted_at: Int[np.ndarray, "groups seq"]) -> Int[np.ndarray, "gro
 
 
 @border()
-def held_to_end(evicted_at: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups seq"]:
+def cached_to_end(evicted_at: Int[np.ndarray, "groups seq"]) -> Bool[np.ndarray, "groups seq"]:
     """Which tokens are cached after the last step: their lifetime is right-censored.
 
     Args:
@@ -98,7 +98,7 @@ def survival_mean(lifetimes: Int[np.ndarray, "..."], censored: Bool[np.ndarray, 
 
 
 @border(newest=COUNT)
-def held_counts(
+def cached_counts(
     evicted_at: Int[np.ndarray, "groups seq"], newest: int | None = None
 ) -> Int[np.ndarray, "groups seq"]:
     """Number of cached tokens after each step, or of those among the newest positions.
@@ -140,7 +140,7 @@ def recent_share(
     """
     if evicted_at.shape[1] <= slots:
         return np.full(len(evicted_at), np.nan)
-    recent, cached = held_counts(evicted_at, slots), held_counts(evicted_at)
+    recent, cached = cached_counts(evicted_at, slots), cached_counts(evicted_at)
     return np.mean(recent[:, slots:] / cached[:, slots:], axis=1)
 
 
@@ -165,8 +165,8 @@ def overlap(
     if first.shape[1] <= slots:
         return float("nan")
     pairs = list(itertools.product(first, second))
-    both = held_counts(np.array([np.minimum(a, b) for a, b in pairs]))[:, slots:]
-    sizes = (held_counts(first)[:, slots:], held_counts(second)[:, slots:])
+    both = cached_counts(np.array([np.minimum(a, b) for a, b in pairs]))[:, slots:]
+    sizes = (cached_counts(first)[:, slots:], cached_counts(second)[:, slots:])
     union = np.array([a + b for a, b in itertools.product(*sizes)]) - both
     return float(np.mean(both / union))
 

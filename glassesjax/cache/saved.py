@@ -70,7 +70,7 @@ def save_state(
 
     Raises:
       BadInput: The file cannot be written.
-      NoRoom: The disk is full.
+      DiskFull: The disk is full.
     """
     check_local(path)
     header = {

@@ -39,7 +39,7 @@ class KVCache(NamedTuple):
     """Absolute position of the token in each place; -1 in an empty one."""
     mass: Float[Array, "groups places"]
     """Attention received so far, the mean over the group's query heads; at least float32. NaN from
-    where a policy's scores were: what the cache holds is then nobody's choice (``is_lost``)."""
+    where a policy's scores were: what the cache holds is then nobody's choice (``is_invalid``)."""
 
     @property
     def slots(self) -> int:
@@ -212,7 +212,7 @@ def write(
     return KVCache(put(cache.key, key), put(cache.value, value), position, cache.mass)
 
 
-def forget(
+def evict(
     cache: KVCache,
     weight: Float[Array, "groups places"],
     now: Int[Array, ""],
@@ -301,7 +301,7 @@ def undecided(places: Candidates, policy: Policy, slots: int) -> Bool[Array, ""]
     return over & jnp.any(allowed & jnp.isnan(_score(places, policy)))
 
 
-def is_lost(cache: KVCache) -> Bool[Array, ""]:
+def is_invalid(cache: KVCache) -> Bool[Array, ""]:
     """Whether what the cache holds rests on scores that were not numbers.
 
     Args:

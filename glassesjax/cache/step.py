@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.cache.attend import attend, turned
 from glassesjax.cache.policies import Candidates, Policy
-from glassesjax.cache.slots import EMPTY, KVCache, forget, is_lost, rank, undecided, write
+from glassesjax.cache.slots import EMPTY, KVCache, evict, is_invalid, rank, undecided, write
 from glassesjax.errors import check_choice
 from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block
@@ -58,7 +58,7 @@ def layer_step(
 
     Returns:
       The cache, the residual stream after the layer, and what was forgotten. What is read from a
-      lost cache (``slots.is_lost``) is NaN.
+      lost cache (``slots.is_invalid``) is NaN.
     """
     # Keys that are turned anew at each step are stored as position zero rotates them: not at all.
     stands = tokens.now if policy.spacing == "true" else jnp.zeros_like(tokens.now)
@@ -87,9 +87,9 @@ def _one_by_one(block: Block, cache: KVCache, heads: Heads, tokens: Tokens, poli
         held = cache.position
         read = (asks, keys, cache.value, held, now[None])
         joined, weights = attend(block.attention, *read)
-        joined = jnp.where(is_lost(cache), jnp.nan, joined)
+        joined = jnp.where(is_invalid(cache), jnp.nan, joined)
         shared = _by_group(weights[:, 0], len(held)).astype(cache.mass.dtype)
-        cache, victim = forget(cache, shared, now, policy, valid)
+        cache, victim = evict(cache, shared, now, policy, valid)
         return cache, (joined[0], victim)
 
     cache, (joined, victims) = jax.lax.scan(one, cache, (*heads, *tokens))
@@ -129,7 +129,7 @@ def _all_at_once(
         return joined, mass, jnp.sum(jnp.where((now == last)[None, :, None], shared, 0), axis=1)
 
     joined, mass, weight = _in_blocks(rows, (query, tokens))
-    joined = jnp.where(is_lost(cache), jnp.nan, joined)
+    joined = jnp.where(is_invalid(cache), jnp.nan, joined)
     fade = jnp.asarray(policy.decay, mass.dtype) ** count.astype(mass.dtype)
     mass = mass.at[:, : cache.position.shape[1]].add(fade * cache.mass)
     position = jnp.where(nobody, EMPTY, position)

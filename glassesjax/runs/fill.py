@@ -85,7 +85,7 @@ def fill(
     Raises:
       BadInput: The folder has another run or modified rows, or cannot be written.
       Busy: Another process is writing it.
-      NoRoom: The disk is full.
+      DiskFull: The disk is full.
     """
     digests = {
         f"{name}_sha256": hashlib.sha256(content).hexdigest()

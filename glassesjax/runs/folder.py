@@ -41,7 +41,7 @@ class RunFolder:
       BadInput: The folder has another run or other files, cannot be written or locked, or is a
         URL.
       Busy: Another process is writing it.
-      NoRoom: The disk is full.
+      DiskFull: The disk is full.
     """
 
     def __init__(

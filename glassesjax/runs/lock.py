@@ -44,7 +44,7 @@ class Lock:
         Raises:
           Busy: Another process has it.
           BadInput: The file cannot be opened or locked; the message has the reason.
-          NoRoom: The disk is full.
+          DiskFull: The disk is full.
         """
         with writing(f"to lock {self.path.parent}", self.path):
             self._descriptor, flocked = self._open()

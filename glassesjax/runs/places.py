@@ -19,7 +19,7 @@ def check_save(path: Path, flag: str) -> None:
 
     Raises:
       BadInput: It is a folder or no regular file, its folder is missing, or it cannot be made.
-      NoRoom: The disk is full.
+      DiskFull: The disk is full.
     """
     check_local(path)
     check_name(path, flag)
@@ -42,7 +42,7 @@ def check_out(out: Path, known: Mapping[str, object]) -> None:
 
     Raises:
       BadInput: The path leads through a file, is not writable, or has another run.
-      NoRoom: The disk is full.
+      DiskFull: The disk is full.
     """
     nearest = next((path for path in (out, *out.parents) if os.path.lexists(path)), Path())
     expected = "a run folder that can be made"

@@ -207,7 +207,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         Raises:
           BadInput: The folder has files or cannot be written, or an array of the run is missing or
             damaged.
-          NoRoom: The disk is full.
+          DiskFull: The disk is full.
         """
         path, run = Path(folder), self.run
         if path.exists() and (not path.is_dir() or any(path.iterdir())):

@@ -173,7 +173,7 @@ class Study(Generic[SettingsT, OptionsT, ResultT]):
           BadInput: Settings, model, input files or folder are invalid. Settings and model are
             validated before anything is written.
           Busy: Another process is writing the run folder.
-          NoRoom: The disk is full.
+          DiskFull: The disk is full.
         """
         code, call = importlib.import_module(self.module), Call(out, command, advance)
         if hasattr(code, "run"):

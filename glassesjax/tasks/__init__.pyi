@@ -3,8 +3,8 @@ from . import bible as bible
 from . import copying as copying
 from . import counting as counting
 from . import drawing as drawing
-from . import glasses as glasses
 from . import layout as layout
+from . import prompt_format as prompt_format
 from . import retrieval as retrieval
 from . import sequences as sequences
 from . import table as table
@@ -12,13 +12,13 @@ from . import task as task
 from . import text as text
 from . import vocabularies as vocabularies
 from . import word_classes as word_classes
-from .glasses import REMEDIES as REMEDIES
-from .glasses import Glasses as Glasses
-from .glasses import named_glasses as named_glasses
 from .layout import Example as Example
 from .layout import batch as batch
 from .layout import example as example
-from .layout import lay_out as lay_out
+from .layout import format_prompt as format_prompt
+from .prompt_format import REMEDIES as REMEDIES
+from .prompt_format import PromptFormat as PromptFormat
+from .prompt_format import named_format as named_format
 from .sequences import FAMILIES as FAMILIES
 from .sequences import Family as Family
 from .sequences import repeats_last_token as repeats_last_token

@@ -9,7 +9,13 @@ from jaxtyping import Array, Bool, Int
 from glassesjax import draws
 from glassesjax.errors import BadInput
 from glassesjax.tasks.drawing import number
-from glassesjax.tasks.glasses import SEPARATOR, Glasses, not_counted, spare_places, too_long
+from glassesjax.tasks.prompt_format import (
+    SEPARATOR,
+    PromptFormat,
+    not_counted,
+    too_long,
+    unused_separators,
+)
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import (
     ASK,
@@ -62,7 +68,7 @@ def _mark(symbol: str, count: int = 1) -> _Piece:
     return _piece(jnp.full(count, COMMON.index(symbol), jnp.int32))
 
 
-def lay_out(parts: Parts, glasses: Glasses) -> Example:
+def format_prompt(parts: Parts, prompt_format: PromptFormat) -> Example:
     """The row of tokens of an example in a prompt format.
 
     Source: arXiv 2406.04267v2, sections 5 and 7, appendix C.5; the remedies that it names or tries.
@@ -74,26 +80,26 @@ def lay_out(parts: Parts, glasses: Glasses) -> Example:
     Raises:
       BadInput: The format has steps and the task is no counting task.
     """
-    item = [_item(parts, glasses)]
-    if glasses.twice:
+    item = [_item(parts, prompt_format)]
+    if prompt_format.twice:
         item = [*item, _mark(SEPARATOR), *item]
     question = [_mark(ASK), _piece(parts.question)] if len(parts.question) else []
-    body = [*question, *item] if glasses.question == "before" else [*item, *question]
-    bos = [_mark(BOS)] if glasses.bos else []
-    scratch = [_mark(SCRATCH, glasses.scratch)] if glasses.scratch else []
-    steps = [_steps(parts, glasses.steps)] if glasses.steps else []
-    stop = [_mark(STOP)] if glasses.stop else []
-    pieces = [*bos, *body, *scratch, *stop, *steps, _answer(parts, glasses)]
-    return _joined(pieces, spare_places(len(parts.item), glasses))
+    body = [*question, *item] if prompt_format.question == "before" else [*item, *question]
+    bos = [_mark(BOS)] if prompt_format.bos else []
+    scratch = [_mark(SCRATCH, prompt_format.scratch)] if prompt_format.scratch else []
+    steps = [_steps(parts, prompt_format.steps)] if prompt_format.steps else []
+    stop = [_mark(STOP)] if prompt_format.stop else []
+    pieces = [*bos, *body, *scratch, *stop, *steps, _answer(parts, prompt_format)]
+    return _joined(pieces, unused_separators(len(parts.item), prompt_format))
 
 
-def _item(parts: Parts, glasses: Glasses) -> _Piece:
+def _item(parts: Parts, prompt_format: PromptFormat) -> _Piece:
     """The item, with a comma before or after some of its tokens."""
-    index, every = jnp.arange(len(parts.item), dtype=jnp.int32), glasses.separators
+    index, every = jnp.arange(len(parts.item), dtype=jnp.int32), prompt_format.separators
     valid = index < parts.length
     if not every:
         return _piece(parts.item, valid, item=index)
-    if glasses.phase == "start":
+    if prompt_format.phase == "start":
         comma, order = valid & ((index + 1) % every == 0), (0, 1)
     else:
         comma, order = valid & ((parts.length - index) % every == 0) & (index > 0), (1, 0)
@@ -118,10 +124,10 @@ def _steps(parts: Parts, every: int) -> _Piece:
     return _piece(tokens.reshape(-1), valid, scored=valid)
 
 
-def _answer(parts: Parts, glasses: Glasses) -> _Piece:
+def _answer(parts: Parts, prompt_format: PromptFormat) -> _Piece:
     index = jnp.arange(len(parts.answer), dtype=jnp.int32)
     valid = index < parts.answered
-    scored = valid if glasses.stop else index == 0
+    scored = valid if prompt_format.stop else index == 0
     return _piece(parts.answer, valid, source=parts.source, scored=scored, final=scored)
 
 
@@ -145,17 +151,24 @@ def _joined(pieces: list[_Piece], spare: int) -> Example:
 
 
 @draws.reproducible()  # a user's task as well
-def example(task: Task, glasses: Glasses, key: Array, length: Array, size: int) -> Example:
+def example(
+    task: Task, prompt_format: PromptFormat, key: Array, length: Array, size: int
+) -> Example:
     """One example of a given item length, as a row of tokens.
 
     ``length`` is from ``task.least`` to ``size``, the largest length of the batch, which fixes the
     width of the row. Each example needs its own key.
     """
-    return lay_out(task.draw(key, length, size), glasses)
+    return format_prompt(task.draw(key, length, size), prompt_format)
 
 
 def batch(
-    task: Task, glasses: Glasses, mix: LengthMix, key: Array, step: Int[Array, ""], count: int
+    task: Task,
+    prompt_format: PromptFormat,
+    mix: LengthMix,
+    key: Array,
+    step: Int[Array, ""],
+    count: int,
 ) -> tuple[Example, Int[Array, " count"]]:
     """A batch of ``count`` rows as a pure function of the run's key and the step.
 
@@ -175,7 +188,7 @@ def batch(
     def one(key: Array) -> tuple[Example, Array]:
         lengths, drawn = draws.split(key)
         length = mix.draw(lengths)
-        return example(task, glasses, drawn, length, mix.high), length
+        return example(task, prompt_format, drawn, length, mix.high), length
 
     return draws.over(one, key)(draws.split(draws.fold_in(key, step), count))
 

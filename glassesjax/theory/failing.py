@@ -104,7 +104,7 @@ def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noi
 
 @border()
 @jax.jit
-def chance_apart(
+def probability_apart(
     scores: Float[Array, "pairs vocab"], next_scores: Float[Array, "pairs vocab"], error: Noise
 ) -> Float[Array, " pairs"]:
     r"""Probability that different tokens are ranked first in a pair with normal logit errors.
@@ -158,7 +158,7 @@ def chance_wrong(
     Args:
       lead: Logit margin of the token correct for n over the best other one, in reference precision.
       next_lead: That of the token correct for n + 1, at n + 1.
-      error: As for ``chance_apart``; at a spread of zero a tie is wrong.
+      error: As for ``probability_apart``; at a spread of zero a tie is wrong.
 
     Returns:
       One probability per pair.
@@ -218,7 +218,7 @@ def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) 
 
 
 @border(share=SHARE)
-def begun_at(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
+def occurred_by(lengths: Sequence[int], chances: Chances, share: float = EVEN) -> int | None:
     r"""The length up to which an event has occurred, with a probability of at least ``share``.
 
     .. math:: N = \min \Bigl\{ n : 1 - \prod_{m \le n} (1 - f_m) \ge s \Bigr\}

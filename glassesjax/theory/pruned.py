@@ -15,7 +15,7 @@ from glassesjax.theory.squashing import path_bound
 
 
 @border()
-def held_pairs(evicted_at: Int[Array, "*layers seq"]) -> Bool[Array, "*layers seq seq"]:
+def retained_pairs(evicted_at: Int[Array, "*layers seq"]) -> Bool[Array, "*layers seq seq"]:
     r"""Mask of the keys that are visible to each query under a bounded cache.
 
     .. math:: \mathrm{seen}_{tj} \Leftrightarrow j \le t \le f_j
@@ -90,7 +90,7 @@ def pruned_path_bound(
     Returns:
       One bound per token; an exact zero where no path is left.
     """
-    weights = pruned_weights(logits, held_pairs(evicted_at))
+    weights = pruned_weights(logits, retained_pairs(evicted_at))
     return path_bound(weights, beta1, beta2, beta3, sigma)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of learners: a folder per step with checksums, written atomically by renaming."""
+"""Checkpoints of training states: a folder a step with checksums, written by renaming."""
 
 import contextlib
 import errno
@@ -28,7 +28,7 @@ from glassesjax.files import (
     to_json,
     writing,
 )
-from glassesjax.train.step import Learner
+from glassesjax.train.step import TrainState
 
 STATE, LIST, ABOUT = "state", "files.json", "about.json"
 LATER = (".weight_decay", ".clip")  # older checkpoints lack these leaves, which were settings
@@ -36,15 +36,15 @@ _WHOLE = "Expected a whole checkpoint"
 _REMEDY = "restore it, or remove this checkpoint"
 
 
-def save(folder: Path, learners: Learner, rows: Path) -> Path:
-    """Saves a checkpoint of learners with a mark of the rows written up to it.
+def save(folder: Path, states: TrainState, rows: Path) -> Path:
+    """Saves a checkpoint of training states with a mark of the rows written up to it.
 
     If there are rows, one older checkpoint is kept, in case rows are lost; all others in the folder
     are removed once the new one is complete.
 
     Args:
       folder: Folder of the checkpoints.
-      learners: Stacked, all at one step.
+      states: Stacked, all at one step.
       rows: The file of rows that training writes; the mark covers all rows in it, none if it does
         not exist yet.
 
@@ -52,18 +52,18 @@ def save(folder: Path, learners: Learner, rows: Path) -> Path:
       The folder of this step.
     """
     mark = mark_of(rows)
-    target = folder / f"{int(np.max(np.asarray(learners.step))):08d}"
+    target = folder / f"{int(np.max(np.asarray(states.step))):08d}"
     if not target.exists():
         part = folder / f".{target.name}.part"
         try:
             with writing("to write a checkpoint", folder), _system_errors():
                 folder.mkdir(exist_ok=True)
                 shutil.rmtree(part, ignore_errors=True)
-                state = _flat(learners)
+                state = _flat(states)
                 _find_room(part, sum(array.nbytes for array in state.values()))
                 with _orbax() as checkpointer:
                     checkpointer.save((part / STATE).resolve(), state)
-                key = draws.implementation(learners.key)
+                key = draws.implementation(states.key)
                 about = {"schema": 1, "prng_impl": key, **mark._asdict()}
                 (part / ABOUT).write_text(to_json(about))
                 (part / LIST).write_text(to_json(_digests(part)))
@@ -104,7 +104,7 @@ def newest_first(folder: Path) -> list[Path]:
     return sorted(_steps(folder), reverse=True)
 
 
-def stands_on(path: Path) -> Mark | None:
+def covered_rows(path: Path) -> Mark | None:
     """The mark of the rows written up to a checkpoint.
 
     Args:
@@ -125,15 +125,15 @@ def stands_on(path: Path) -> Mark | None:
     raise BadInput(f"{_WHOLE}, got {path / ABOUT}, which was truncated or changed: {_REMEDY}.")
 
 
-def load(path: Path, like: Learner) -> Learner:
-    """Loads the learners of a checkpoint.
+def load(path: Path, like: TrainState) -> TrainState:
+    """Loads the training states of a checkpoint.
 
     Args:
       path: A folder of ``latest``.
-      like: Learners of the same settings, for their shapes and dtypes.
+      like: Training states of the same settings, for their shapes and dtypes.
 
     Returns:
-      The learners as they were saved, bit by bit.
+      The training states as they were saved, bit by bit.
 
     Raises:
       BadInput: The checkpoint is incomplete, foreign, of other shapes, or of other keys.
@@ -259,21 +259,23 @@ def _steps(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()]
 
 
-def _plain(learners: Learner) -> Learner:
-    """The learners with raw key data instead of typed keys."""
-    return learners._replace(key=draws.numbers(learners.key))
+def _plain(states: TrainState) -> TrainState:
+    """The training states with raw key data instead of typed keys."""
+    return states._replace(key=draws.numbers(states.key))
 
 
-def _keyed(learners: Learner, implementation: str) -> Learner:
-    return learners._replace(key=draws.wrap(learners.key, implementation))
+def _keyed(states: TrainState, implementation: str) -> TrainState:
+    return states._replace(key=draws.wrap(states.key, implementation))
 
 
-def _names(learners: Learner) -> list[str]:
-    paths, _ = jax.tree_util.tree_flatten_with_path(_plain(learners))
-    return [f"{index:04d}{jax.tree_util.keystr(path)}" for index, (path, _) in enumerate(paths)]
+def _names(states: TrainState) -> list[str]:
+    paths, _ = jax.tree_util.tree_flatten_with_path(_plain(states))
+    # The format's name of a field, which is older than the field's.
+    text = lambda path: jax.tree_util.keystr(path).replace(".opt_state", ".moments")
+    return [f"{index:04d}{text(path)}" for index, (path, _) in enumerate(paths)]
 
 
-def _flat(learners: Learner) -> dict[str, np.ndarray]:
+def _flat(states: TrainState) -> dict[str, np.ndarray]:
     """Every array under its path; a number in front keeps their order."""
-    leaves = jax.tree.leaves(_plain(learners))
-    return dict(zip(_names(learners), map(np.asarray, leaves), strict=True))
+    leaves = jax.tree.leaves(_plain(states))
+    return dict(zip(_names(states), map(np.asarray, leaves), strict=True))

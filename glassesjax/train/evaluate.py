@@ -11,12 +11,12 @@ from glassesjax import draws
 from glassesjax.borders import COUNT, border
 from glassesjax.errors import BadInput
 from glassesjax.model import Decoder
-from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import example
+from glassesjax.tasks.prompt_format import PromptFormat
 from glassesjax.tasks.task import NONE, LengthMix, Task
-from glassesjax.train.recipe import check_hidden
+from glassesjax.train.config import check_answer_hidden
 from glassesjax.train.step import answers
-from glassesjax.train.unmasked import first_asked
+from glassesjax.train.unmasked import first_scored
 
 AT_ONCE = 16  # examples
 
@@ -33,9 +33,9 @@ class Score(NamedTuple):
     """Mean over the answers' tokens, in nats."""
     margin: Float[Array, ""]
     """Smallest logit margin of the correct token over the next one; negative where it is wrong."""
-    right_at: Int[Array, " item"]
+    correct_at: Int[Array, " item"]
     """Number of correct copies of each token of the item."""
-    asked_at: Int[Array, " item"]
+    targets_at: Int[Array, " item"]
     """Number of target tokens that copy each token of the item."""
 
 
@@ -43,7 +43,7 @@ class Score(NamedTuple):
 def evaluate(
     decoder: Decoder,
     task: Task,
-    glasses: Glasses,
+    prompt_format: PromptFormat,
     key: Array,
     length: int | LengthMix,
     *,
@@ -55,7 +55,7 @@ def evaluate(
     Args:
       decoder: The decoder, with its rounding plan.
       task: The task.
-      glasses: The prompt format.
+      prompt_format: The prompt format.
       key: PRNG key of the examples.
       length: Length of each item, or its distribution; one compilation serves all of a size.
       size: Maximum length of an item, to which rows are padded.
@@ -68,29 +68,29 @@ def evaluate(
       BadInput: The length is invalid for the task, or over the size; or the mask is not causal and
         the prompt format has steps.
     """
-    check_hidden(decoder.config, glasses)
+    check_answer_hidden(decoder.config, prompt_format)
     mix = length if isinstance(length, LengthMix) else LengthMix(low=length, high=length)
     if not task.least <= mix.low <= mix.high <= size:
         expected = f"Expected lengths from {task.least} to {size} for {task.name}"
         raise BadInput(f"{expected}, got {mix.low} to {mix.high}: change the lengths.")
     lengths, examples = draws.split(key)
     drawn = draws.over(mix.draw, key)(draws.split(lengths, count))
-    return _evaluate(decoder, task, glasses, examples, drawn, size=size)
+    return _evaluate(decoder, task, prompt_format, examples, drawn, size=size)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "glasses", "size"))
+@functools.partial(jax.jit, static_argnames=("task", "prompt_format", "size"))
 def _evaluate(
     decoder: Decoder,
     task: Task,
-    glasses: Glasses,
+    prompt_format: PromptFormat,
     key: Array,
     lengths: Int[Array, " count"],
     *,
     size: int,
 ) -> Score:
-    make = lambda key, length: example(task, glasses, key, length, size)
+    make = lambda key, length: example(task, prompt_format, key, length, size)
     rows = draws.over(make, key)(draws.split(key, len(lengths)), lengths)
-    rows = first_asked(decoder.config, rows)
+    rows = first_scored(decoder.config, rows)
     # A few at a time: the attention weights of all examples would not fit into memory.
     scores = jax.lax.map(lambda row: answers(decoder, row), rows, batch_size=AT_ONCE)
     target = jnp.take_along_axis(scores, rows.tokens[..., None], axis=-1)[..., 0]
@@ -110,6 +110,6 @@ def _evaluate(
         tokens=mean(right.astype(scores.dtype), final),
         loss=mean(losses, final),
         margin=jnp.min(jnp.where(final, margin, jnp.inf)),
-        right_at=count_at(right),
-        asked_at=count_at(copies),
+        correct_at=count_at(right),
+        targets_at=count_at(copies),
     )

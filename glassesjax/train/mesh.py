@@ -1,6 +1,6 @@
-"""Device meshes, and placement of learners on them, which determines how ``learn`` is sharded.
+"""Device meshes, and training states sharded over them, which shards ``train_steps``.
 
-Learners of different seeds are sharded over ``seed``. One model's batch is sharded over ``data``
+States of different seeds are sharded over ``seed``. One model's batch is sharded over ``data``
 and ``model`` together; its large arrays, with the optimizer's moments of them, are sharded over
 ``model`` (fully sharded) and replicated over ``data``.
 """
@@ -15,14 +15,14 @@ from jaxtyping import Array
 from glassesjax import draws
 from glassesjax.borders import border
 from glassesjax.errors import BadInput
-from glassesjax.train.recipe import AXES, Recipe, check_mesh
-from glassesjax.train.sharding import lies
-from glassesjax.train.step import Learner
+from glassesjax.train.config import AXES, TrainConfig, check_mesh
+from glassesjax.train.sharding import partition_spec
+from glassesjax.train.step import TrainState
 
 
 @border()
 def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
-    """A device mesh for ``place`` and ``learn``.
+    """A device mesh for ``shard`` and ``train_steps``.
 
     Args:
       seed: Size of the axis that shards the seeds.
@@ -50,22 +50,24 @@ def make_mesh(*, seed: int = 1, data: int = 1, model: int = 1) -> Mesh:
 
 
 @border()
-def place(learners: Learner, mesh: Mesh, recipe: Recipe) -> Learner:
-    """Shards learners over a mesh; call ``learn`` on them with the same mesh.
+def shard(states: TrainState, mesh: Mesh, training: TrainConfig) -> TrainState:
+    """Shards training states over a mesh; call ``train_steps`` on them with the same mesh.
 
     Args:
-      learners: Stacked; the same in every process.
+      states: Stacked; the same in every process.
       mesh: A mesh of ``make_mesh``.
-      recipe: Settings of the training.
+      training: Settings of the training.
 
     Returns:
-      The same learners, in new buffers.
+      The same states, in new buffers.
 
     Raises:
       BadInput: The seeds, or the parts of a batch, are not divisible over the mesh.
     """
-    check_mesh(mesh.shape, len(learners.step), recipe)
-    return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, lies(x.shape, mesh.shape))), learners)
+    check_mesh(mesh.shape, len(states.step), training)
+    return jax.tree.map(
+        lambda x: _put(x, NamedSharding(mesh, partition_spec(x.shape, mesh.shape))), states
+    )
 
 
 def _put(leaf: Array | np.ndarray, sharding: NamedSharding) -> Array:

@@ -16,7 +16,7 @@ class Optimizer:
     """What turns a gradient into an update: a frozen dataclass with ``stages``.
 
     One of your own needs one class. What is static stands in its fields. Weight decay and clipping
-    are arrays of each learner, as the learning rate is, so that a grid of them is one program.
+    are arrays of the training state, as the learning rate is: a grid of them is one program.
     """
 
     def stages(

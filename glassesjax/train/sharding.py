@@ -1,7 +1,8 @@
 """Shardings of the arrays of training over a mesh; without a mesh all functions are no-ops.
 
 Two shardings are explicit: gradients are sums over each device's rows (``shard_map``), and the
-learners that ``learn`` returns have a constraint. The compiler propagates these to the optimizer.
+states that ``train_steps`` returns have a constraint. The compiler propagates these to the
+optimizer.
 """
 
 import math
@@ -11,13 +12,13 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from glassesjax.train.recipe import ROWS
+from glassesjax.train.config import ROWS
 
 LEAST = 1024  # least size of a sharded array: smaller ones would save little memory
 
 
-def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
-    """Sharding of an array of stacked learners: its longest divisible axis is sharded.
+def partition_spec(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
+    """Sharding of an array of stacked training states: its longest divisible axis is sharded.
 
     Args:
       shape: Shape of the array; the leading axis is that of seeds.
@@ -36,23 +37,23 @@ def lies(shape: tuple[int, ...], ways: Mapping[str, int]) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def in_place(learners: Any, mesh: Mesh | None) -> Any:  # noqa: ANN401
-    """Constrains learners in a compiled function to their sharding on entry.
+def constrained(states: Any, mesh: Mesh | None) -> Any:  # noqa: ANN401
+    """Constrains training states in a compiled function to their sharding on entry.
 
     Args:
-      learners: Stacked, traced.
+      states: Stacked, traced.
       mesh: The one over which they are sharded, if any.
 
     Returns:
       The same.
     """
     if mesh is None:
-        return learners
-    where = lambda leaf: NamedSharding(mesh, lies(leaf.shape, mesh.shape))
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, where(x)), learners)
+        return states
+    where = lambda leaf: NamedSharding(mesh, partition_spec(leaf.shape, mesh.shape))
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, where(x)), states)
 
 
-def divided(
+def summed_over_devices(
     sums: Callable[[Any, Any], Any],
     decoder: Any,  # noqa: ANN401
     rows: Any,  # noqa: ANN401
@@ -65,7 +66,7 @@ def divided(
 
     Args:
       sums: Function of a decoder and some rows.
-      decoder: Weights of one learner, gathered here if they are sharded.
+      decoder: Weights of one model, gathered here if they are sharded.
       rows: Arrays with a leading axis of rows.
       mesh: The one over which the rows are divided, if any.
 

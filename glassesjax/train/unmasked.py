@@ -7,10 +7,10 @@ from glassesjax.model import DecoderConfig, Layout
 from glassesjax.model.positions import PADDING
 from glassesjax.tasks.layout import Example
 from glassesjax.tasks.task import COMMON, PAD
-from glassesjax.train.recipe import sees_later
+from glassesjax.train.config import sees_later
 
 
-def first_asked(config: DecoderConfig, rows: Example) -> Example:
+def first_scored(config: DecoderConfig, rows: Example) -> Example:
     """Rows whose scored tokens are not visible in the input.
 
     Args:

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 from glassesjax import draws
 from glassesjax.cache import KVCache, policy, state_bytes
 from glassesjax.cache.attend import attend
-from glassesjax.cache.retention import held_to_end, lifetimes
-from glassesjax.cache.slots import EMPTY, forget, write
+from glassesjax.cache.retention import cached_to_end, lifetimes
+from glassesjax.cache.slots import EMPTY, evict, write
 from glassesjax.cache.spacing import compress_gap
 from glassesjax.model import DecoderConfig, NoPositions
 from glassesjax.model.attention import Attention
@@ -55,7 +55,7 @@ def _follow(
         cache = write(cache, new, new, now)
         here = jnp.where(cache.position == EMPTY, 0, weight[cache.position])
         here = here / jnp.sum(here)
-        cache, gone = forget(cache, here, now, policy(name), jnp.asarray(True))
+        cache, gone = evict(cache, here, now, policy(name), jnp.asarray(True))
         return cache, gone[0]
 
     steps = jnp.arange(len(weights), dtype=jnp.int32)
@@ -77,7 +77,7 @@ def _decide(
     """One decision at step 2 among three tokens, of which a state of two keeps two."""
     blank = jnp.zeros((len(cached), 3, 1), weight.dtype)
     cache = KVCache(blank, blank, cached, jnp.zeros_like(weight))
-    return forget(cache, weight, jnp.asarray(2, jnp.int32), policy(name), jnp.asarray(True))
+    return evict(cache, weight, jnp.asarray(2, jnp.int32), policy(name), jnp.asarray(True))
 
 
 def _victims(
@@ -146,7 +146,7 @@ def _lives() -> Iterator[Measurement]:
     for step, victim in enumerate(np.asarray(gone).tolist()):
         if victim != EMPTY:
             steps[0, victim] = step
-    ended = lifetimes(steps)[~held_to_end(steps)].tolist()
+    ended = lifetimes(steps)[~cached_to_end(steps)].tolist()
     yield _equal(f"stream, tova, lifetimes {LIVES}", tuple(ended) != LIVES)
 
 

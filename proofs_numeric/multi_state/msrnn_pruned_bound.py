@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 
 from glassesjax.theory.pruned import (
     flow_through_state,
-    held_pairs,
     pruned_path_bound,
     pruned_weights,
+    retained_pairs,
     window_reach,
 )
 from glassesjax.theory.squashing import attention_rollout, path_bound
@@ -20,7 +20,7 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support import paper_decoder
 from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.paper_decoder import PaperDecoder, quotients
-from proofs_numeric.support.pruned_decoder import LAYERS, LENGTH, Pruned, forget, last_row
+from proofs_numeric.support.pruned_decoder import LAYERS, LENGTH, Pruned, evict, last_row
 
 U = 2.0**-53
 BATCH = 16
@@ -52,7 +52,7 @@ class _Found(NamedTuple):
 
 def _run(cases: list[Pruned], evicted_at: list[np.ndarray] | None = None) -> Iterator[_Found]:
     """Instances in batches of one shape, each also with constant attention weights."""
-    evicted_at = [case.forgotten for case in cases] if evicted_at is None else evicted_at
+    evicted_at = [case.evicted_at for case in cases] if evicted_at is None else evicted_at
     for begin in range(0, len(cases), BATCH):
         some, of = cases[begin : begin + BATCH], evicted_at[begin : begin + BATCH]
         filled, said = some + some[-1:] * (BATCH - len(some)), of + of[-1:] * (BATCH - len(of))
@@ -79,7 +79,7 @@ def _found(
     finite = np.isfinite(blocks).all()  # LAPACK raises for others
     norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
     added = float(np.max(np.abs(jacobian - still))) if finite else 0.0
-    missed = float(np.max(np.abs(said - case.forgotten)))
+    missed = float(np.max(np.abs(said - case.evicted_at)))
     parts = [leaf for name, leaf in case.decoder._asdict().items() if name != "beta1"]
     broken = float(sum(np.sum(~np.isfinite(leaf)) for leaf in parts))
     return _Found(norms, bounds, added, missed, broken, case, logits)
@@ -111,7 +111,7 @@ def _against(setting: str, measured: _Found, *, attained: bool = False, **more: 
 
 def _case(policy: str, slots: int, seed: int, **options: Any) -> Pruned:  # noqa: ANN401
     decoder = paper_decoder.draw(seed, length=LENGTH, layers=LAYERS, **options)
-    return Pruned(decoder, forget(policy, slots, seed))
+    return Pruned(decoder, evict(policy, slots, seed))
 
 
 def _measure(suite: Suite) -> Iterator[Measurement]:
@@ -151,7 +151,7 @@ def _conserved(measured: list[_Found]) -> Iterator[Measurement]:
     step = LENGTH // 2
     for number, one in enumerate(measured):
         shares = 1 / (1 + one.case.decoder.beta1)
-        flow, share, lost = map(np.asarray, _flows(one.logits, one.case.forgotten, shares, step))
+        flow, share, lost = map(np.asarray, _flows(one.logits, one.case.evicted_at, shares, step))
         setting = f"rollout of the past through the state, instance {number}"
         yield Measurement.equality(
             setting=setting,
@@ -169,12 +169,12 @@ def _conserved(measured: list[_Found]) -> Iterator[Measurement]:
 
 
 @jax.jit
-def _flows(logits: Array, forgotten: Array, shares: Array, step: int) -> tuple[Array, ...]:
-    weights = pruned_weights(logits, held_pairs(forgotten))
+def _flows(logits: Array, evicted_at: Array, shares: Array, step: int) -> tuple[Array, ...]:
+    weights = pruned_weights(logits, retained_pairs(evicted_at))
     flow = flow_through_state(weights, shares, step)
     past = jnp.arange(LENGTH, dtype=jnp.int32) <= step
     share = jnp.sum(jnp.where(past, attention_rollout(weights, shares), 0))
-    return jnp.sum(flow), share, jnp.sum(jnp.where(forgotten <= step, flow, 0))
+    return jnp.sum(flow), share, jnp.sum(jnp.where(evicted_at <= step, flow, 0))
 
 
 def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
@@ -183,7 +183,7 @@ def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
     case = Pruned(decoder, jnp.asarray(_FORGOTTEN))
     run = lambda row: last_row(case, decoder.resid.at[0].set(row))
     jacobian, logits = jax.jacfwd(run, has_aux=True)(decoder.resid[0])
-    weights = pruned_weights(logits, held_pairs(case.forgotten))
+    weights = pruned_weights(logits, retained_pairs(case.evicted_at))
     size = lambda matrices: jnp.sqrt(jnp.sum(matrices**2, axis=(-2, -1)))
     root = paper_decoder.WIDTH**-0.5
     sigma = root * size(decoder.linear) + size(decoder.down) * size(decoder.up)
@@ -191,7 +191,7 @@ def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
     return root * size(jacobian) / bounds[0]
 
 
-_FORGOTTEN = forget("sink", 3, 0)
+_FORGOTTEN = evict("sink", 3, 0)
 
 
 def _instance(free: tuple[Array, ...]) -> PaperDecoder:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from glassesjax.theory.pruned import held_pairs, pruned_weights
+from glassesjax.theory.pruned import pruned_weights, retained_pairs
 from proofs_numeric.support import paper_decoder
 from proofs_numeric.support.paper_decoder import PaperDecoder
 
@@ -18,7 +18,7 @@ class Pruned(NamedTuple):
     """A decoder of the paper, and the step at which each layer evicted each token."""
 
     decoder: PaperDecoder
-    forgotten: Any  # layers seq
+    evicted_at: Any  # layers seq
 
 
 def last_row(case: Pruned, resid: Float[Array, "seq d"]) -> tuple[Array, Array]:
@@ -34,10 +34,10 @@ def last_row(case: Pruned, resid: Float[Array, "seq d"]) -> tuple[Array, Array]:
     decoder = case.decoder
 
     def layer(resid: Array, each: tuple) -> tuple[Array, Array]:
-        query, key, linear, down, up, beta1, beta2, forgotten = each
+        query, key, linear, down, up, beta1, beta2, evicted_at = each
         x = resid / beta1
         logits = (x @ query.T) @ (x @ key.T).T
-        weights = pruned_weights(logits, held_pairs(forgotten))
+        weights = pruned_weights(logits, retained_pairs(evicted_at))
         constant = jax.lax.stop_gradient(weights)
         mid = resid + (constant + decoder.moves * (weights - constant)) @ x
         inner = mid / beta2
@@ -45,11 +45,11 @@ def last_row(case: Pruned, resid: Float[Array, "seq d"]) -> tuple[Array, Array]:
 
     names = ("query", "key", "linear", "down", "up", "beta1", "beta2")
     layers = tuple(getattr(decoder, name) for name in names)
-    after, logits = jax.lax.scan(layer, resid, (*layers, case.forgotten))
+    after, logits = jax.lax.scan(layer, resid, (*layers, case.evicted_at))
     return after[-1] / decoder.beta3, logits
 
 
-def forget(policy: str, slots: int, seed: int) -> np.ndarray:
+def evict(policy: str, slots: int, seed: int) -> np.ndarray:
     """Eviction steps of each layer and token; the statement holds for any order.
 
     Args:

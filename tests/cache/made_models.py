@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from glassesjax.cache import retained, unroll
-from glassesjax.cache.replay import forgotten
+from glassesjax.cache.replay import eviction_steps
 from glassesjax.model import (
     AdaptiveTemperature,
     Alibi,
@@ -74,7 +74,7 @@ def text_of(seed, length):
 
 def held_after(dropped, length):
     """Positions that one layer holds: step, decision, in order of time."""
-    kept = retained(forgotten(dropped, length))
+    kept = retained(eviction_steps(dropped, length))
     return [[np.flatnonzero(row[step]).tolist() for row in kept] for step in range(length)]
 
 

@@ -7,7 +7,7 @@ from cache.made_models import CONFIGS
 
 from glassesjax.cache import check_context, empty_state, policy, resolve_slots, state_bytes
 from glassesjax.cache.budget import _slots
-from glassesjax.cache.policies import Policy, order_score
+from glassesjax.cache.policies import Policy, fifo_score
 from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig
 
@@ -104,6 +104,6 @@ def test_more_tokens_than_the_context():
         check_context(config, TOVA, 33)
     with pytest.raises(BadInput, match=r"use fewer, or --spacing compressed\.$"):
         check_context(config, TOVA, 33, hint="--spacing compressed")
-    moved = Policy(name="window", score=order_score, spacing="compressed")
+    moved = Policy(name="window", score=fifo_score, spacing="compressed")
     check_context(config, moved, 33)
     check_context(CONFIG, TOVA, 10**6)  # it has no context to leave

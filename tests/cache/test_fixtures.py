@@ -10,7 +10,7 @@ from cache.made_models import CONFIGS, held_after, log_rows, told
 
 from glassesjax.cache import KVCache, advance, empty_state, logits, policy, replay
 from glassesjax.cache.budget import state_bytes
-from glassesjax.cache.slots import forget
+from glassesjax.cache.slots import evict
 from glassesjax.cache.spacing import compress_gap
 from glassesjax.model import DecoderConfig
 
@@ -114,7 +114,7 @@ def test_ties_go_to_the_smallest_position_wherever_it_is_stored(name, position):
     # For the mean of masses the older must have received more to be equal: four times and so on.
     weight = [4.0 - p if name == "h2o_mean@1" else 0.25 for p in position]
     cache, paid = places(position, weight)
-    cache, gone = forget(cache, paid, jnp.int32(3), policy(name), jnp.bool(True))
+    cache, gone = evict(cache, paid, jnp.int32(3), policy(name), jnp.bool(True))
     assert gone.tolist() == [0]
     assert sorted(cache.position[0].tolist()) == [-1, 1, 2, 3]
 
@@ -159,7 +159,7 @@ def test_bytes_are_those_of_the_arrays(name, slots):
 
 def test_lifetimes():
     tokens = jnp.arange(6, dtype=jnp.int32)
-    (steps,) = replay(told(log_rows(STREAM)), tokens, policy("tova"), slots=3).forgotten
+    (steps,) = replay(told(log_rows(STREAM)), tokens, policy("tova"), slots=3).evicted_at
     assert steps[0].tolist() == [3, 4, 6, 5, 6, 6]
     lives = steps[0] - np.arange(6) + 1  # the step of birth and that of eviction both count
     assert lives[[0, 1, 3]].tolist() == [4, 4, 3]

@@ -10,7 +10,7 @@ from made_decoders import made
 from glassesjax.cache import generate as module
 from glassesjax.cache import policy, replay, unroll
 from glassesjax.cache.generate import Generator, generate
-from glassesjax.cache.replay import forgotten
+from glassesjax.cache.replay import eviction_steps
 from glassesjax.cache.sampling import Sampling
 from glassesjax.cache.step import Dropped
 from glassesjax.errors import BadInput
@@ -83,10 +83,10 @@ def test_what_was_forgotten_is_what_replay_says(model):
     for row, prompt in enumerate(PROMPTS):
         text = [*prompt, *tokens(steps)[row].tolist()][:-1]
         read = replay(model, jnp.asarray(text, jnp.int32), TOVA, slots=4, chunk=4)
-        for layer, wanted in enumerate(read.forgotten):
+        for layer, wanted in enumerate(read.evicted_at):
             parts = [step.dropped[layer] for step in steps]
             found = [Dropped(part.position[row], part.step[row]) for part in parts]
-            np.testing.assert_array_equal(forgotten(found, len(text)), wanted)
+            np.testing.assert_array_equal(eviction_steps(found, len(text)), wanted)
         assert int(steps[-1].batch.state.seen[row]) == len(text)
 
 

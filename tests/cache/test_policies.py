@@ -25,7 +25,7 @@ from glassesjax.cache import (
     policy,
     unroll,
 )
-from glassesjax.cache.slots import EMPTY, forget, write
+from glassesjax.cache.slots import EMPTY, evict, write
 from glassesjax.errors import BadInput
 
 # The package exports the function of the same name.
@@ -82,7 +82,7 @@ def test_no_policy_is_left_out():
 
 
 write_one = jax.jit(write)
-forget_one = jax.jit(forget, static_argnums=3)
+forget_one = jax.jit(evict, static_argnums=3)
 
 
 def all_alike(places):
@@ -127,7 +127,7 @@ def stretch(cache, weights, first, rule):
     def one(cache, step):
         row, now = step
         cache = write(cache, new, new, now)
-        cache, gone = forget(cache, paid_by(cache, row), now, rule, jnp.bool(True))
+        cache, gone = evict(cache, paid_by(cache, row), now, rule, jnp.bool(True))
         return cache, (cache.position, cache.mass, gone)
 
     now = first + jnp.arange(len(weights), dtype=jnp.int32)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from glassesjax.cache.replay import retained
 from glassesjax.cache.retention import (
-    held_counts,
-    held_to_end,
+    cached_counts,
+    cached_to_end,
     lifetimes,
     mean_lifetime,
     overlap,
@@ -25,27 +25,27 @@ VICTIMS = {"window": (0, 1, 2), "window+1": (1, 2, 3), "h2o": (0, 2, 3), "tova":
 
 
 def steps_of(victims, length=6, first=3):
-    forgotten = np.full((1, length), length, np.int32)
-    forgotten[0, list(victims)] = np.arange(first, first + len(victims))
-    return forgotten
+    evicted_at = np.full((1, length), length, np.int32)
+    evicted_at[0, list(victims)] = np.arange(first, first + len(victims))
+    return evicted_at
 
 
 @st.composite
 def histories(draw):
     """Any policy's: after each step that finds it full, one of the held tokens goes."""
     slots, length = draw(st.integers(1, 4)), draw(st.integers(1, 12))
-    forgotten, held = np.full((1, length), length, np.int32), []
+    evicted_at, held = np.full((1, length), length, np.int32), []
     for step in range(length):
         held.append(step)
         if len(held) > slots:
-            forgotten[0, held.pop(draw(st.integers(0, slots)))] = step
-    return slots, forgotten
+            evicted_at[0, held.pop(draw(st.integers(0, slots)))] = step
+    return slots, evicted_at
 
 
 def test_lifetimes_by_hand():
     # Token 0 lives through steps 0 to 3, token 1 through 1 to 4, token 3 through 3 to 5.
     assert lifetimes(steps_of(VICTIMS["tova"])).tolist() == [[4, 4, 4, 3, 2, 1]]
-    assert held_to_end(steps_of(VICTIMS["tova"])).tolist() == [
+    assert cached_to_end(steps_of(VICTIMS["tova"])).tolist() == [
         [False, False, True, False, True, True]
     ]
     assert lifetimes(steps_of(VICTIMS["window"])).tolist() == [[4, 4, 4, 3, 2, 1]]
@@ -75,10 +75,10 @@ def test_the_survival_mean_by_hand():
 
 
 def test_a_window_keeps_each_token_for_k_and_one_steps_once_cuts_are_accounted_for():
-    forgotten = np.minimum(np.arange(20) + 4, 20).astype(np.int32)[None]
-    assert lifetimes(forgotten).mean() == mean_lifetime(4, 20) < 5
-    assert survival_mean(lifetimes(forgotten), held_to_end(forgotten)) == 5.0
-    assert recent_share(forgotten, 4).tolist() == [1.0]
+    evicted_at = np.minimum(np.arange(20) + 4, 20).astype(np.int32)[None]
+    assert lifetimes(evicted_at).mean() == mean_lifetime(4, 20) < 5
+    assert survival_mean(lifetimes(evicted_at), cached_to_end(evicted_at)) == 5.0
+    assert recent_share(evicted_at, 4).tolist() == [1.0]
 
 
 def test_the_share_of_recent_tokens_by_hand():
@@ -104,19 +104,19 @@ def test_the_overlap_by_hand():
 
 @given(histories(), histories())
 def test_against_sets_step_by_step(one, other):
-    slots, forgotten = one
-    length = forgotten.shape[1]
-    sets = lambda forgotten: [set(np.flatnonzero(held)) for held in retained(forgotten)[0]]
-    held = sets(forgotten)
-    assert held_counts(forgotten)[0].tolist() == [len(kept) for kept in held]
+    slots, evicted_at = one
+    length = evicted_at.shape[1]
+    sets = lambda evicted_at: [set(np.flatnonzero(held)) for held in retained(evicted_at)[0]]
+    held = sets(evicted_at)
+    assert cached_counts(evicted_at)[0].tolist() == [len(kept) for kept in held]
     newest = [sum(position > step - slots for position in kept) for step, kept in enumerate(held)]
-    assert held_counts(forgotten, slots)[0].tolist() == newest
-    assert lifetimes(forgotten).mean() == pytest.approx(mean_lifetime(slots, length))
-    assert held_to_end(forgotten)[0].nonzero()[0].tolist() == sorted(held[-1])
-    if other[1].shape == forgotten.shape and length > slots:
+    assert cached_counts(evicted_at, slots)[0].tolist() == newest
+    assert lifetimes(evicted_at).mean() == pytest.approx(mean_lifetime(slots, length))
+    assert cached_to_end(evicted_at)[0].nonzero()[0].tolist() == sorted(held[-1])
+    if other[1].shape == evicted_at.shape and length > slots:
         pairs = itertools.islice(zip(held, sets(other[1]), strict=True), slots, None)
         alike = [len(a & b) / len(a | b) for a, b in pairs]
-        assert overlap(forgotten, other[1], slots) == pytest.approx(np.mean(alike))
+        assert overlap(evicted_at, other[1], slots) == pytest.approx(np.mean(alike))
 
 
 def test_decisions_are_counted_each_by_itself():

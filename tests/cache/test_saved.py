@@ -17,7 +17,7 @@ from glassesjax.cache import advance, empty_state, policy, unroll
 from glassesjax.cache.generate import Generator, generate
 from glassesjax.cache.sampling import Sampling
 from glassesjax.cache.saved import grown, load_state, save_state
-from glassesjax.errors import BadInput, NoRoom
+from glassesjax.errors import BadInput, DiskFull
 from glassesjax.model.config import Alibi, DecoderConfig, Rotary
 from glassesjax.model.decoder import Decoder
 from glassesjax.model.stored_config import KINDS
@@ -232,7 +232,7 @@ def test_what_cannot_be_saved_leaves_nothing_behind(tmp_path, state, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(NoRoom, match="No space left on device: free some"):
+    with pytest.raises(DiskFull, match="No space left on device: free some"):
         save_state(path, state, TOVA, config=CONFIG)
     assert list(tmp_path.iterdir()) == []
 

@@ -50,7 +50,7 @@ def test_a_state_with_room_is_the_dense_pass(decoder):
 
 def test_the_dense_pass_is_the_replay(decoder, tova):
     resid = decoder.enter(TOKENS)
-    y, trace = pruned_pass(decoder, resid, tova.forgotten)
+    y, trace = pruned_pass(decoder, resid, tova.evicted_at)
     assert apart(tova.y, y) <= ALLOWED
     seen = np.sum(np.asarray(trace.attn_weights) > 0, axis=-1)
     assert seen.max() == min(SLOTS + 1, 5)  # k + 1, which is the width of the window, too
@@ -67,7 +67,7 @@ def test_the_wrong_number_of_keys_is_seen(decoder, tova, monkeypatch):
 @pytest.fixture(scope="module")
 def jacobian(decoder, tova):
     """Of the last representation in each token, through what was cached."""
-    until = last_seen(tova.forgotten)
+    until = last_seen(tova.evicted_at)
     last = lambda resid: decoder.represent(resid, until=until)[0][-1]
     return np.asarray(jax.jit(jax.jacrev(last))(decoder.enter(TOKENS))).transpose(1, 0, 2)
 
@@ -77,7 +77,7 @@ def jacobian(decoder, tova):
     "decoder", ["scalable", pytest.param("adaptive", marks=pytest.mark.slow)], indirect=True
 )
 def test_derivatives_of_what_is_cached(decoder, tova, jacobian):
-    found = exact_influence(decoder, TOKENS, layers=(0,), until=last_seen(tova.forgotten))
+    found = exact_influence(decoder, TOKENS, layers=(0,), until=last_seen(tova.evicted_at))
     exact = np.linalg.norm(jacobian, axis=(1, 2))
     # Some hundred products of sums of some tens of terms, in two orders.
     np.testing.assert_allclose(found.frobenius[0], exact, rtol=1e-11, atol=1e-13 * exact.max())
@@ -88,7 +88,7 @@ def test_derivatives_of_what_is_cached(decoder, tova, jacobian):
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["scalable"], indirect=True)
 def test_the_repaired_bound_of_what_is_cached(decoder, tova, jacobian):
-    until = last_seen(tova.forgotten)
+    until = last_seen(tova.evicted_at)
     bound = jax.jit(lambda d: repaired_bound(block_stack(d, TOKENS, until=until)))(decoder)
     assert np.all(np.linalg.norm(jacobian, 2, axis=(1, 2)) <= np.asarray(bound) * (1 + 1e-9))
 

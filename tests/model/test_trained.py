@@ -8,7 +8,7 @@ import pytest
 
 from glassesjax import open_model
 from glassesjax.model.trained import FOLDER, TRAINED, trained_file
-from glassesjax.tasks import Glasses, LengthMix, named_task
+from glassesjax.tasks import LengthMix, PromptFormat, named_task
 from glassesjax.train import evaluate
 
 MIX = LengthMix(low=2, high=32)
@@ -35,7 +35,7 @@ def test_it_does_what_it_learned_and_no_more(name, key):
         evaluate(
             open_model(name).decoder,
             named_task(name),
-            Glasses(),
+            PromptFormat(),
             key,
             length,
             size=size,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glassesjax.tasks import Glasses
-from glassesjax.tasks.glasses import width
-from glassesjax.train import begin
+from glassesjax.tasks import PromptFormat
+from glassesjax.tasks.prompt_format import width
+from glassesjax.train import init_state
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import bench_train as bench
@@ -20,8 +20,8 @@ TINY = bench.SHAPES["tiny"]
 @pytest.mark.parametrize("name", list(bench.SHAPES))
 def test_rows_have_the_tokens_of_the_shape(name):
     shape = bench.SHAPES[name]
-    assert width(bench.TASK, Glasses(), bench.longest(shape.seq)) == shape.seq
-    assert shape.recipe.mix.high == bench.longest(shape.seq)
+    assert width(bench.TASK, PromptFormat(), bench.longest(shape.seq)) == shape.seq
+    assert shape.training.mix.high == bench.longest(shape.seq)
 
 
 @pytest.mark.parametrize(("seq", "length"), [(13, 9), (15, 10), (64, 59)])
@@ -48,7 +48,7 @@ def test_work_by_hand():
 
 
 def test_weights_under_their_names():
-    decoder = begin(TINY.config, TINY.recipe, 0, bench.RATE).decoder
+    decoder = init_state(TINY.config, TINY.training, 0, bench.RATE).decoder
     arrays, attention = bench.their_arrays(decoder), decoder.blocks.attention
     assert arrays["blocks.1.qkv.weight"].shape == (3 * TINY.width, TINY.width)
     for part, own in enumerate((attention.query, attention.key, attention.value)):

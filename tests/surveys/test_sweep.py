@@ -31,7 +31,7 @@ from glassesjax.surveys.sweep.measure import CELLS, done_cells, fill_cells, miss
 from glassesjax.surveys.sweep.records import LABELS
 from glassesjax.surveys.sweep.records import ROWS as SWEEP_ROWS
 from glassesjax.surveys.sweep.settings import GRIDS, SweepSettings
-from glassesjax.train import learn
+from glassesjax.train import train_steps
 from glassesjax.train.checkpoint import latest
 
 pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once")
@@ -362,7 +362,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_train, "run", once)
         assert run(flags(out, *PAIR)) == 0
-    assert learn.__wrapped__._cache_size() == 0, "each cell forgets what it compiled"
+    assert train_steps.__wrapped__._cache_size() == 0, "each cell forgets what it compiled"
     assert sorted(folder.name for folder in whole) == sorted(CELL_NAMES)
     return out
 

@@ -14,14 +14,14 @@ from glassesjax.errors import BadInput
 from glassesjax.tasks import (
     REMEDIES,
     TASKS,
-    Glasses,
+    PromptFormat,
     example,
-    named_glasses,
+    named_format,
     named_task,
     run_family,
 )
-from glassesjax.tasks.glasses import item_width, width
-from glassesjax.tasks.layout import lay_out, traced_widths
+from glassesjax.tasks.layout import format_prompt, traced_widths
+from glassesjax.tasks.prompt_format import item_width, width
 from glassesjax.tasks.task import NONE
 
 SIZE = 13
@@ -30,8 +30,8 @@ SIZE = 13
 @functools.cache
 def made(name, remedies):
     """Rows of a task in a layout, of any length: compiled once."""
-    task, glasses = named_task(name), named_glasses(remedies)
-    return jax.jit(lambda key, length: example(task, glasses, key, length, SIZE))
+    task, prompt_format = named_task(name), named_format(remedies)
+    return jax.jit(lambda key, length: example(task, prompt_format, key, length, SIZE))
 
 
 def text(name, remedies, length, seed=0):
@@ -107,7 +107,7 @@ def drawer(name):
     return jax.jit(lambda key, length: named_task(name).draw(key, length, SIZE))
 
 
-laid_out = jax.jit(lay_out, static_argnums=1)  # one program for all tasks that draw as much
+laid_out = jax.jit(format_prompt, static_argnums=1)  # one program for all tasks that draw as much
 
 
 WORN = ["no_bos", "separators-3", "separators_end-4", "twice", "question_first", "scratch-2"]
@@ -127,8 +127,8 @@ def worn_by_tasks():
 def test_a_remedy_changes_neither_item_nor_answer(name, remedies):
     for length in (named_task(name).least, 7, SIZE):
         parts = parts_of(name, length)
-        plain = jax.device_get(laid_out(parts, Glasses()))
-        worn = jax.device_get(laid_out(parts, named_glasses(remedies)))
+        plain = jax.device_get(laid_out(parts, PromptFormat()))
+        worn = jax.device_get(laid_out(parts, named_format(remedies)))
         kept = lambda row, of: np.asarray(row.tokens)[np.asarray(of)]
         seen = kept(worn, worn.item != NONE)
         times = 2 if "twice" in remedies else 1
@@ -141,8 +141,8 @@ def test_a_remedy_changes_neither_item_nor_answer(name, remedies):
 def test_every_remedy_has_a_name():
     numbered = {"separators", "separators_end", "steps", "scratch"}
     for name in REMEDIES:
-        assert isinstance(named_glasses(f"{name}-2" if name in numbered else name), Glasses)
-    assert named_glasses("none") == Glasses()
+        assert isinstance(named_format(f"{name}-2" if name in numbered else name), PromptFormat)
+    assert named_format("none") == PromptFormat()
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_every_remedy_has_a_name():
 )
 def test_names_that_mean_nothing(remedies, wanted):
     with pytest.raises(BadInput, match=wanted):
-        named_glasses(remedies)
+        named_format(remedies)
 
 
 def test_without_a_stop_the_first_token_alone_is_asked():
@@ -172,7 +172,7 @@ def test_without_a_stop_the_first_token_alone_is_asked():
         _, plain = text(name, "none", 12)
         assert row.tokens[at] == plain.tokens[np.flatnonzero(plain.scored)[0]]
     with pytest.raises(BadInput, match="= between item and steps"):
-        named_glasses("no_stop+steps-3")
+        named_format("no_stop+steps-3")
 
 
 def test_only_a_count_has_steps():
@@ -182,7 +182,7 @@ def test_only_a_count_has_steps():
 
 def test_what_no_layout_has_is_refused():
     with pytest.raises(BadInput, match="scratch from 0 to"):
-        Glasses(scratch=-1)
+        PromptFormat(scratch=-1)
 
 
 @pytest.mark.parametrize("remedies", ["separators-3", "separators_end-3", "twice+separators-5"])
@@ -206,23 +206,23 @@ def test_stated_widths_are_those_of_the_arrays(name):
         assert stated == traced_widths(task, size)
         assert item_width(task, size) == stated.item
         for layout in LAYOUTS:
-            glasses = named_glasses(layout)
-            if glasses.steps and not stated.counts:
+            prompt_format = named_format(layout)
+            if prompt_format.steps and not stated.counts:
                 with pytest.raises(BadInput, match="a counting task for steps"):
-                    width(task, glasses, size)
+                    width(task, prompt_format, size)
                 continue
-            row = jax.eval_shape(lambda k, n: example(task, glasses, k, n, size), key, length)  # noqa: B023
-            assert width(task, glasses, size) == row.tokens.shape[0], (size, layout)
+            row = jax.eval_shape(lambda k, n: example(task, prompt_format, k, n, size), key, length)  # noqa: B023
+            assert width(task, prompt_format, size) == row.tokens.shape[0], (size, layout)
 
 
 def test_a_task_that_states_no_widths_is_traced_for_them():
     task = dataclasses.replace(named_task("sum_ones"), widths=None)
-    glasses = named_glasses("steps-3+separators-2")
-    assert width(task, glasses, 9) == width(named_task("sum_ones"), glasses, 9)
+    prompt_format = named_format("steps-3+separators-2")
+    assert width(task, prompt_format, 9) == width(named_task("sum_ones"), prompt_format, 9)
 
 
 @pytest.mark.parametrize("widths", [None, lambda size: named_task("recall").widths(size)])
 def test_rows_longer_than_int32_counts_are_refused(widths):
     task = dataclasses.replace(named_task("recall"), widths=widths)
     with pytest.raises(BadInput, match="got more at length 2000000000"):
-        width(task, Glasses(), 2_000_000_000)
+        width(task, PromptFormat(), 2_000_000_000)

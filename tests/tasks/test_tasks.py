@@ -9,13 +9,13 @@ import pytest
 from tasks.read_rows import expected, item_and_question, words_of
 
 from glassesjax.errors import BadInput
-from glassesjax.tasks import TASKS, Glasses, LengthMix, batch, example, named_task
+from glassesjax.tasks import TASKS, LengthMix, PromptFormat, batch, example, named_task
 from glassesjax.tasks.drawing import digits_of
-from glassesjax.tasks.glasses import width
+from glassesjax.tasks.prompt_format import width
 from glassesjax.tasks.task import COMMON, NONE
 
 SIZE, COUNT = 12, 12
-PLAIN = Glasses()
+PLAIN = PromptFormat()
 
 
 def quick_are(*names):

@@ -9,10 +9,10 @@ import pytest
 
 from glassesjax.precision import BF16, E4M3FN, F32, F64
 from glassesjax.theory import failing
-from glassesjax.theory.failing import Noise, begun_at, settled_from, uniform_share
+from glassesjax.theory.failing import Noise, occurred_by, settled_from, uniform_share
 
 # One program a shape, in place of one an operation.
-chance_apart, chance_wrong = map(jax.jit, (failing.chance_apart, failing.chance_wrong))
+probability_apart, chance_wrong = map(jax.jit, (failing.probability_apart, failing.chance_wrong))
 noise, surely_confused = map(jax.jit, (failing.noise, failing.surely_confused))
 
 
@@ -45,7 +45,7 @@ def test_what_is_stored_alike_is_confused_from_a_known_length(values, fmt, first
     lengths = np.arange(1, 301)
     targets = values(lengths.astype(float))
     alike, said = certified(targets, targets, fmt)
-    assert begun_at(lengths[:-1].tolist(), alike.astype(float)) == first
+    assert occurred_by(lengths[:-1].tolist(), alike.astype(float)) == first
     if first is None:
         np.testing.assert_array_equal(said, np.arange(300))
 
@@ -80,10 +80,10 @@ def test_lengths_by_hand():
     # Products from the end: 0.9, 0.72, 0.432, 0.
     chances = [1.0, 0.4, 0.2, 0.1]
     assert [settled_from(lengths, chances, s) for s in (0.4, 0.5, 0.8, 0.95)] == [3, 5, 8, None]
-    assert begun_at(lengths, [0.0, 0.0, 1.0, 0.0]) == 5
+    assert occurred_by(lengths, [0.0, 0.0, 1.0, 0.0]) == 5
     # One minus products from the start: 0.1, 0.28, 0.568, 1.
-    assert [begun_at(lengths, chances[::-1], s) for s in (0.09, 0.5, 0.6)] == [2, 5, 8]
-    assert begun_at(lengths, [0.0, 0.0, 0.0, 0.1]) is None
+    assert [occurred_by(lengths, chances[::-1], s) for s in (0.09, 0.5, 0.6)] == [2, 5, 8]
+    assert occurred_by(lengths, [0.0, 0.0, 0.0, 0.1]) is None
 
 
 def test_noise_by_hand():
@@ -117,20 +117,22 @@ HERE, THERE = np.asarray([[2.0, 0.0]]), np.asarray([[0.0, 1.0]])
     ],
 )
 def test_chances_by_hand(shared, apart):
-    assert float(chance_apart(HERE, THERE, error(1, shared))[0]) == pytest.approx(apart, abs=1e-12)
+    assert float(probability_apart(HERE, THERE, error(1, shared))[0]) == pytest.approx(
+        apart, abs=1e-12
+    )
 
 
 def test_chances_of_partly_shared_errors():
     """Of two leads of zero: the probability of different signs is arccos(rho) / pi."""
     even = np.asarray([[0.0, 0.0]])
     for shared in (0.1, 0.5, 0.9, 0.99):
-        found = float(chance_apart(even, even, error(3, shared))[0])
+        found = float(probability_apart(even, even, error(3, shared))[0])
         assert found == pytest.approx(math.acos(shared) / math.pi, abs=1e-9)
 
 
 def test_without_noise_chances_are_what_is_seen():
-    assert float(chance_apart(HERE, THERE, error(0, 1))[0]) == 1
-    assert float(chance_apart(HERE, HERE, error(0, 1))[0]) == 0
+    assert float(probability_apart(HERE, THERE, error(0, 1))[0]) == 1
+    assert float(probability_apart(HERE, HERE, error(0, 1))[0]) == 0
     lead = np.asarray([2.0, -1.0, 2.0])
     after = np.asarray([1.0, 1.0, -1.0])
     np.testing.assert_array_equal(chance_wrong(lead, after, error(0, 1)), [0, 1, 1])
@@ -143,12 +145,12 @@ def test_without_noise_ties_are_no_answers():
         assert float(chance_wrong(*leads, error(0, 1))[0]) == 1
     assert float(chance_wrong(won, won, error(0, 1))[0]) == 0
     even = np.asarray([[1.0, 1.0]])
-    assert float(chance_apart(HERE, even, error(0, 1))[0]) == 0  # the first token both times
-    assert float(chance_apart(even, THERE, error(0, 1))[0]) == 1
+    assert float(probability_apart(HERE, even, error(0, 1))[0]) == 0  # the first token both times
+    assert float(probability_apart(even, THERE, error(0, 1))[0]) == 1
 
 
 def test_endless_noise_leaves_nothing_to_tell_apart():
-    assert float(chance_apart(HERE, THERE, error(math.inf, 1))[0]) == 0
+    assert float(probability_apart(HERE, THERE, error(math.inf, 1))[0]) == 0
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])

@@ -19,12 +19,12 @@ import numpy as np
 from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig, DenseMlp
 from glassesjax.tasks import LengthMix, named_task
-from glassesjax.train import Recipe, begin, learn
+from glassesjax.train import TrainConfig, init_state, train_steps
 from glassesjax.train.checkpoint import save
 from glassesjax.train.hosts import connect, ended, fetch, is_writer, share
-from glassesjax.train.mesh import make_mesh, place
+from glassesjax.train.mesh import make_mesh, shard
 
-RECIPE = Recipe(
+TRAINING = TrainConfig(
     task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
 )
 RATE = 3e-3
@@ -33,40 +33,40 @@ HEARTBEAT = 5  # s
 
 
 @jax.jit
-def stack(*learners):
+def stack(*states):
     """Of several one, its leaves along a leading axis; one program for all leaves."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
 def config(width: int) -> DecoderConfig:
     """A decoder of two layers; from a width of 32 on, its matrices are divided over devices."""
-    sizes = {"vocab_size": len(RECIPE.task.symbols), "num_layers": 2, "num_heads": 2}
+    sizes = {"vocab_size": len(TRAINING.task.symbols), "num_layers": 2, "num_heads": 2}
     return DecoderConfig(**sizes, model_dim=width, mlp=DenseMlp(dim=2 * width))
 
 
 def started(seeds, width, rate=RATE):
-    """Learners stacked, before their first step."""
-    every = [begin(config(width), RECIPE, seed, rate) for seed in seeds]
+    """Training states stacked, before their first step."""
+    every = [init_state(config(width), TRAINING, seed, rate) for seed in seeds]
     return stack(*every)
 
 
 def trained(seeds, width, mesh=None, parts=1, calls=2, rate=RATE):
-    """Learners, losses, and the share of the learners that one device holds."""
-    recipe = dataclasses.replace(RECIPE, parts=parts)
-    learners, losses = started(seeds, width, rate), []
-    learners = learners if mesh is None else place(learners, mesh, recipe)
+    """Training states, losses, and the share of the training states that one device holds."""
+    training = dataclasses.replace(TRAINING, parts=parts)
+    states, losses = started(seeds, width, rate), []
+    states = states if mesh is None else shard(states, mesh, training)
     for _ in range(calls):
-        learners, told = learn(learners, recipe, STEPS, mesh=mesh)
+        states, told = train_steps(states, training, STEPS, mesh=mesh)
         losses.append(fetch(told.loss))
-    leaves = jax.tree.leaves((learners.decoder, learners.moments))
+    leaves = jax.tree.leaves((states.decoder, states.opt_state))
     here = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
     share_here = here / sum(leaf.nbytes for leaf in leaves)
-    return fetch(learners), np.concatenate(losses, axis=1), share_here
+    return fetch(states), np.concatenate(losses, axis=1), share_here
 
 
-def write(path, learners, losses, here):
+def write(path, states, losses, here):
     """Weights, moments and losses as one file, whole or not there."""
-    leaves = jax.tree.leaves((learners.decoder, learners.moments))
+    leaves = jax.tree.leaves((states.decoder, states.opt_state))
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         named = {f"leaf{at:02d}": leaf for at, leaf in enumerate(leaves)}

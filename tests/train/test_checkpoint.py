@@ -1,4 +1,4 @@
-"""Learners on disk: bit for bit, whole or refused."""
+"""Training states on disk: bit for bit, whole or refused."""
 
 import os
 import shutil
@@ -12,36 +12,36 @@ import pytest
 from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig
 from glassesjax.tasks import LengthMix, named_task
-from glassesjax.train import Recipe, begin, checkpoint, learn
-from glassesjax.train.checkpoint import latest, load, newest_first, save, stands_on
+from glassesjax.train import TrainConfig, checkpoint, init_state, train_steps
+from glassesjax.train.checkpoint import covered_rows, latest, load, newest_first, save
 
-RECIPE = Recipe(
+TRAINING = TrainConfig(
     task=named_task("copy_last"), mix=LengthMix(low=2, high=4), batch=4, steps=8, warmup=2
 )
 
 
 @jax.jit
-def stack(*learners):
+def stack(*states):
     """Of several one, its leaves along a leading axis; one program for all leaves."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
 def fresh(width=8, seeds=2):
     config = DecoderConfig(
-        vocab_size=len(RECIPE.task.symbols), num_layers=1, num_heads=2, model_dim=width
+        vocab_size=len(TRAINING.task.symbols), num_layers=1, num_heads=2, model_dim=width
     )
-    every = [begin(config, RECIPE, seed, 1e-2) for seed in range(seeds)]
+    every = [init_state(config, TRAINING, seed, 1e-2) for seed in range(seeds)]
     return stack(*every)
 
 
-def bits(learners):
-    plain = learners._replace(key=jax.random.key_data(learners.key))
+def bits(states):
+    plain = states._replace(key=jax.random.key_data(states.key))
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(plain)]
 
 
 @pytest.fixture(scope="module")
 def trained():
-    return learn(fresh(), RECIPE, 2)[0]
+    return train_steps(fresh(), TRAINING, 2)[0]
 
 
 @pytest.fixture
@@ -58,15 +58,15 @@ def test_what_was_saved_comes_back_bit_for_bit(folder, trained):
 
 
 def test_training_goes_on_as_if_nothing_had_been(folder):
-    straight, _ = learn(fresh(), RECIPE, 2)
-    straight, told = learn(straight, RECIPE, 2)
-    resumed, again = learn(load(latest(folder), fresh()), RECIPE, 2)
+    straight, _ = train_steps(fresh(), TRAINING, 2)
+    straight, told = train_steps(straight, TRAINING, 2)
+    resumed, again = train_steps(load(latest(folder), fresh()), TRAINING, 2)
     assert bits(resumed) == bits(straight)
     assert np.asarray(told.loss).tobytes() == np.asarray(again.loss).tobytes()
 
 
 def test_an_older_checkpoint_lacks_what_were_settings(trained, tmp_path, monkeypatch):
-    """Weight decay and clipping became data of each learner: of the settings in older folders."""
+    """Weight decay and clipping are leaves; in older folders they were settings."""
     flat = checkpoint._flat
     older = lambda tree: {n: x for n, x in flat(tree).items() if not n.endswith(checkpoint.LATER)}
     with monkeypatch.context() as before:
@@ -76,7 +76,7 @@ def test_an_older_checkpoint_lacks_what_were_settings(trained, tmp_path, monkeyp
 
 
 def test_a_newer_checkpoint_takes_the_place_of_the_older(folder):
-    later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
+    later, _ = train_steps(load(latest(folder), fresh()), TRAINING, 2)
     save(folder, later, folder / "rows.jsonl")
     assert [path.name for path in folder.iterdir()] == ["00000004"]
 
@@ -84,10 +84,10 @@ def test_a_newer_checkpoint_takes_the_place_of_the_older(folder):
 def test_a_checkpoint_that_stands_on_rows_leaves_an_older_one(folder, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"step": 2}\n')
-    later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
+    later, _ = train_steps(load(latest(folder), fresh()), TRAINING, 2)
     save(folder, later, rows)
     assert [path.name for path in newest_first(folder)] == ["00000004", "00000002"]
-    assert [stands_on(path).rows for path in newest_first(folder)] == [1, 0]
+    assert [covered_rows(path).rows for path in newest_first(folder)] == [1, 0]
     with pytest.raises(TypeError, match="rows"):  # nobody forgets them
         save(folder, later)
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_that_stands_on_rows_leaves_an_older_one(folder, tmp_path):
 def test_what_a_killed_process_left_is_in_nobodys_way(folder):
     (folder / ".00000004.part").mkdir()
     (folder / ".00000004.part" / "rest").write_text("half")
-    later, _ = learn(load(latest(folder), fresh()), RECIPE, 2)
+    later, _ = train_steps(load(latest(folder), fresh()), TRAINING, 2)
     save(folder, later, folder / "rows.jsonl")
     assert bits(load(latest(folder), fresh())) == bits(later)
 

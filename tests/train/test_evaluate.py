@@ -8,11 +8,11 @@ from made_decoders import made
 
 from glassesjax.errors import BadInput
 from glassesjax.model import DecoderConfig
-from glassesjax.tasks import Glasses, LengthMix, example, named_task
+from glassesjax.tasks import LengthMix, PromptFormat, example, named_task
 from glassesjax.train import evaluate
 from glassesjax.train.evaluate import _evaluate
 
-PLAIN, SIZE, COUNT, LENGTH = Glasses(), 6, 40, 4
+PLAIN, SIZE, COUNT, LENGTH = PromptFormat(), 6, 40, 4
 
 
 def decoder_for(name, seed=0):
@@ -71,9 +71,9 @@ def test_scores_are_those_of_loops(name, mixed, key):
     assert float(found.tokens) == pytest.approx(np.mean(tokens), abs=2.0**-20)
     assert float(found.loss) == pytest.approx(np.mean(losses), rel=2.0**-18, abs=0)
     assert float(found.margin) == pytest.approx(np.min(margins), abs=2.0**-16)
-    for place, count in enumerate(np.asarray(found.asked_at)):
+    for place, count in enumerate(np.asarray(found.targets_at)):
         assert count == len(places.get(place, []))
-        assert int(found.right_at[place]) == sum(map(int, places.get(place, [])))
+        assert int(found.correct_at[place]) == sum(map(int, places.get(place, [])))
 
 
 def test_a_whole_answer_is_right_when_greedy_writing_gives_it(key):

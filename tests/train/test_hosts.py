@@ -12,10 +12,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from train.made_hosts import HEARTBEAT, RATE, RECIPE, config, trained
+from train.made_hosts import HEARTBEAT, RATE, TRAINING, config, trained
 
 from glassesjax.errors import BadInput
-from glassesjax.tasks.glasses import width as tokens
+from glassesjax.tasks.prompt_format import width as tokens
 from glassesjax.train import hosts
 from glassesjax.train.checkpoint import latest
 
@@ -88,9 +88,9 @@ def chain(width):
     Contractions of a layer: two norms, q (k and v beside it), scores, softmax, mean, output, MLP up
     and down; then the final norm, the unembedding, its softmax, and the sum over all tokens.
     """
-    of, seq = config(width), tokens(RECIPE.task, RECIPE.glasses, RECIPE.mix.high)
+    of, seq = config(width), tokens(TRAINING.task, TRAINING.prompt_format, TRAINING.mix.high)
     layer = 2 * width + width + of.key_dim + 2 * seq + width + width + of.mlp_dim
-    return of.num_layers * layer + 2 * width + of.vocab_size + RECIPE.batch * seq
+    return of.num_layers * layer + 2 * width + of.vocab_size + TRAINING.batch * seq
 
 
 def agree(found, wanted, width):

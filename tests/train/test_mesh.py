@@ -7,13 +7,13 @@ import chex
 import jax
 import pytest
 from jax.sharding import PartitionSpec as P
-from train.made_hosts import RECIPE, started
+from train.made_hosts import TRAINING, started
 
 from glassesjax.errors import BadInput
-from glassesjax.train import learn
-from glassesjax.train.mesh import make_mesh, place
-from glassesjax.train.recipe import check_mesh
-from glassesjax.train.sharding import lies
+from glassesjax.train import train_steps
+from glassesjax.train.config import check_mesh
+from glassesjax.train.mesh import make_mesh, shard
+from glassesjax.train.sharding import partition_spec
 
 WAYS = {"seed": 2, "data": 1, "model": 4}
 
@@ -34,23 +34,23 @@ WAYS = {"seed": 2, "data": 1, "model": 4}
     ],
 )
 def test_where_arrays_lie(shape, ways, wanted):
-    assert lies(shape, WAYS | ways) == wanted
+    assert partition_spec(shape, WAYS | ways) == wanted
 
 
 @pytest.fixture(scope="module")
 def without():
-    """Two learners after two steps on no mesh."""
-    return learn(started([0, 1], 8), RECIPE, 2)
+    """Two training states after two steps on no mesh."""
+    return train_steps(started([0, 1], 8), TRAINING, 2)
 
 
 def test_a_mesh_of_one_device_changes_nothing(without, caplog):
     mesh, (wanted, told) = make_mesh(), without
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        found, said = learn(place(started([0, 1], 8), mesh, RECIPE), RECIPE, 2, mesh=mesh)
+        found, said = train_steps(shard(started([0, 1], 8), mesh, TRAINING), TRAINING, 2, mesh=mesh)
         chex.assert_trees_all_equal((found.decoder, said), (wanted.decoder, told))
         compiled = lambda: sum("Compiling jit(learn)" in text for text in caplog.messages)
         first = compiled()
-        learn(found, RECIPE, 2, mesh=mesh)
+        train_steps(found, TRAINING, 2, mesh=mesh)
     assert compiled() == first == 1
 
 
@@ -59,8 +59,8 @@ def test_bad_input():
         make_mesh(seed=2, model=3)
     with pytest.raises(BadInput, match="got 1 x 0 x 1"):
         make_mesh(data=0)
-    check_mesh(WAYS, 4, RECIPE)
+    check_mesh(WAYS, 4, TRAINING)
     with pytest.raises(BadInput, match=r"a multiple of 2 seeds, .*, got 3"):
-        check_mesh(WAYS, 3, RECIPE)
+        check_mesh(WAYS, 3, TRAINING)
     with pytest.raises(BadInput, match=r"a multiple of 4 examples .*, got 2"):
-        check_mesh(WAYS, 4, dataclasses.replace(RECIPE, parts=4))
+        check_mesh(WAYS, 4, dataclasses.replace(TRAINING, parts=4))

@@ -21,14 +21,14 @@ from glassesjax.model import (
 )
 from glassesjax.precision import BF16, RoundingPlan
 from glassesjax.tasks import LengthMix, batch, named_task
-from glassesjax.train import AdamW, Optimizer, Recipe, begin, learn
+from glassesjax.train import AdamW, Optimizer, TrainConfig, init_state, train_steps
 from glassesjax.train.step import answers, optimizer
 
-RECIPE = Recipe(
+TRAINING = TrainConfig(
     task=named_task("count_mixed"), mix=LengthMix(low=1, high=6), batch=8, steps=20, warmup=4
 )
 CONFIG = DecoderConfig(
-    vocab_size=len(RECIPE.task.symbols),
+    vocab_size=len(TRAINING.task.symbols),
     num_layers=2,
     num_heads=2,
     model_dim=8,
@@ -39,19 +39,19 @@ U = 2.0**-24
 
 
 @jax.jit
-def stacked(*learners):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *learners)
+def stacked(*states):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def run(recipe=RECIPE, seeds=(0,), steps=STEPS, **data):
-    every = (begin(CONFIG, recipe, seed, RATE, **data) for seed in seeds)
-    return learn(stacked(*every), recipe, steps)
+def run(training=TRAINING, seeds=(0,), steps=STEPS, **data):
+    every = (init_state(CONFIG, training, seed, RATE, **data) for seed in seeds)
+    return train_steps(stacked(*every), training, steps)
 
 
-def decaying(recipe):
+def decaying(training):
     """Which weights of a decoder decay, as a tree of truth values."""
     matrices = {"query", "key", "value", "output", "up", "down", "gate", "table", "unembed"}
-    every = recipe.optimizer.weight_decay_on == "all"
+    every = training.optimizer.weight_decay_on == "all"
     wanted = lambda path, _: every or bool(matrices & {getattr(k, "name", None) for k in path})
     return lambda decoder: jax.tree_util.tree_map_with_path(wanted, decoder)
 
@@ -64,29 +64,29 @@ def token_loss(decoder, row, at):
 
 
 @functools.cache
-def plain_loop(recipe, seed):
+def plain_loop(training, seed):
     """Optax's own AdamW, one step at a time, every example and every token in a Python loop."""
-    learner = begin(CONFIG, recipe, seed, RATE)
-    shape = optax.warmup_cosine_decay_schedule(0.0, RATE, recipe.warmup, recipe.steps)
+    state = init_state(CONFIG, training, seed, RATE)
+    shape = optax.warmup_cosine_decay_schedule(0.0, RATE, training.warmup, training.steps)
     optimizer = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.scale_by_adam(b2=0.98),
         # By name and not by rank: what multiplies a vector, and the two tables.
-        optax.add_decayed_weights(0.01, mask=decaying(recipe)),
+        optax.add_decayed_weights(0.01, mask=decaying(training)),
         optax.scale_by_learning_rate(shape),
     )
-    decoder, moments = learner.decoder, jax.jit(optimizer.init)(learner.decoder)
+    decoder, opt_state = state.decoder, jax.jit(optimizer.init)(state.decoder)
     draw = jax.jit(
         lambda step: batch(
-            recipe.task, recipe.glasses, recipe.mix, learner.key, step, recipe.batch
+            training.task, training.prompt_format, training.mix, state.key, step, training.batch
         )[0]
     )
 
     @jax.jit
-    def update(gradient, moments, decoder):
+    def update(gradient, opt_state, decoder):
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes integer counts and floats
-            updates, moments = optimizer.update(gradient, moments, decoder)
-            return optax.apply_updates(decoder, updates), moments
+            updates, opt_state = optimizer.update(gradient, opt_state, decoder)
+            return optax.apply_updates(decoder, updates), opt_state
 
     losses = []
     for step in range(STEPS):
@@ -98,7 +98,7 @@ def plain_loop(recipe, seed):
         ]
         mean = lambda *values: np.float32(np.mean(values, axis=0, dtype=np.float64))
         value, gradient = jax.tree.map(mean, *told)
-        decoder, moments = update(gradient, moments, decoder)
+        decoder, opt_state = update(gradient, opt_state, decoder)
         losses.append(float(value))
     return decoder, losses
 
@@ -109,22 +109,22 @@ def close(found, wanted, factor=1.0):
 
 
 def test_steps_are_those_of_a_plain_loop():
-    learners, told = run()
-    decoder, losses = plain_loop(RECIPE, 0)
+    states, told = run()
+    decoder, losses = plain_loop(TRAINING, 0)
     np.testing.assert_allclose(told.loss[0], losses, rtol=2.0**-14)
-    close(jax.tree.map(lambda x: x[0], learners.decoder), decoder)
-    assert int(learners.step[0]) == STEPS
+    close(jax.tree.map(lambda x: x[0], states.decoder), decoder)
+    assert int(states.step[0]) == STEPS
 
 
 @pytest.mark.parametrize("on", ["matrices", "all"])
 def test_which_weights_decay(on):
-    recipe = dataclasses.replace(RECIPE, optimizer=AdamW(weight_decay_on=on))
+    training = dataclasses.replace(TRAINING, optimizer=AdamW(weight_decay_on=on))
     config = dataclasses.replace(
         CONFIG, norm=LayerNorm(), bias=True, qkv_bias=True, temperature=ScalableSoftmax()
     )
     decoder = made(config, jax.random.key(1), jnp.float32)
     decoder = jax.tree.map(lambda weight: jnp.asarray(np.asarray(weight) + 1), decoder)
-    rule = optimizer(recipe, begin(CONFIG, recipe, 0, RATE, weight_decay=0.5))
+    rule = optimizer(training, init_state(CONFIG, training, 0, RATE, weight_decay=0.5))
 
     @jax.jit
     def second(decoder):
@@ -152,10 +152,10 @@ def test_an_unknown_rule_of_decay_is_refused():
 
 def test_another_rate_is_another_run():
     """The counter-case to the test above: its tolerance sees a rate that is off by one in ten."""
-    learner = begin(CONFIG, RECIPE, 0, RATE * 1.1)
-    other, _ = learn(stacked(learner), RECIPE, STEPS)
+    state = init_state(CONFIG, TRAINING, 0, RATE * 1.1)
+    other, _ = train_steps(stacked(state), TRAINING, STEPS)
     with pytest.raises(AssertionError):
-        close(jax.tree.map(lambda x: x[0], other.decoder), plain_loop(RECIPE, 0)[0])
+        close(jax.tree.map(lambda x: x[0], other.decoder), plain_loop(TRAINING, 0)[0])
 
 
 def test_seeds_in_one_program_are_those_one_by_one():
@@ -171,10 +171,13 @@ def test_a_grid_of_numbers_is_one_program():
     """Rate, weight decay and clipping are data: each cell is the run of its own numbers."""
     grid = [{"weight_decay": 0.5}, {"clip": 1e-3}, {"weight_decay": 0.5, "clip": 1e-3}]
     rates = (RATE, RATE, 2 * RATE)
-    cells = [begin(CONFIG, RECIPE, 0, rate, **data) for rate, data in zip(rates, grid, strict=True)]
-    programs = learn.__wrapped__._cache_size()
-    together, _ = learn(stacked(*cells), RECIPE, STEPS)
-    assert learn.__wrapped__._cache_size() <= programs + 1
+    cells = [
+        init_state(CONFIG, TRAINING, 0, rate, **data)
+        for rate, data in zip(rates, grid, strict=True)
+    ]
+    programs = train_steps.__wrapped__._cache_size()
+    together, _ = train_steps(stacked(*cells), TRAINING, STEPS)
+    assert train_steps.__wrapped__._cache_size() <= programs + 1
     each = [jax.tree.map(lambda x, at=at: x[at], together.decoder) for at in range(3)]
     close(each[0], jax.tree.map(lambda x: x[0], run(weight_decay=0.5)[0].decoder))
     plain = jax.tree.map(lambda x: x[0], run()[0].decoder)
@@ -192,14 +195,19 @@ class Descent(Optimizer):
 
 
 def test_an_update_rule_of_ones_own_needs_one_class():
-    recipe = dataclasses.replace(RECIPE, optimizer=Descent(), warmup=0)
-    fresh = begin(CONFIG, recipe, 0, RATE)
+    training = dataclasses.replace(TRAINING, optimizer=Descent(), warmup=0)
+    fresh = init_state(CONFIG, training, 0, RATE)
 
     @jax.jit
     @jax.grad
     def slope(decoder):
         rows, _ = batch(
-            recipe.task, recipe.glasses, recipe.mix, fresh.key, fresh.step, recipe.batch
+            training.task,
+            training.prompt_format,
+            training.mix,
+            fresh.key,
+            fresh.step,
+            training.batch,
         )
         scores = jax.vmap(lambda row: answers(decoder, row))(rows)
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, rows.tokens)
@@ -208,8 +216,8 @@ def test_an_update_rule_of_ones_own_needs_one_class():
     gradient = slope(fresh.decoder)  # before its buffers are donated
     step = lambda weight, slope: np.asarray(weight) - np.float32(RATE) * np.asarray(slope)
     wanted = jax.tree.map(step, fresh.decoder, gradient)
-    learners, _ = learn(stacked(fresh), recipe, 1)
-    got = jax.tree.map(lambda x: x[0], learners.decoder)
+    states, _ = train_steps(stacked(fresh), training, 1)
+    got = jax.tree.map(lambda x: x[0], states.decoder)
     chex.assert_trees_all_close(got, wanted, rtol=2.0**-18, atol=2.0**-22)
 
 
@@ -223,53 +231,55 @@ def test_an_update_rule_of_ones_own_needs_one_class():
 )
 def test_memory_savers_change_nothing(change):
     plain, told = run()
-    saved, said = run(dataclasses.replace(RECIPE, **change))
+    saved, said = run(dataclasses.replace(TRAINING, **change))
     np.testing.assert_allclose(told.loss, said.loss, rtol=2.0**-14)
     close(plain.decoder, saved.decoder)
 
 
 def test_calls_continue_each_other():
     half, first = run(steps=STEPS // 2)
-    programs = learn.__wrapped__._cache_size()
-    rest, second = learn(half, RECIPE, STEPS // 2)
-    assert learn.__wrapped__._cache_size() == programs  # what a call gives is what a call takes
+    programs = train_steps.__wrapped__._cache_size()
+    rest, second = train_steps(half, TRAINING, STEPS // 2)
+    assert (
+        train_steps.__wrapped__._cache_size() == programs
+    )  # what a call gives is what a call takes
     whole, told = run()
     np.testing.assert_array_equal(np.concatenate([first.loss, second.loss], axis=1), told.loss)
     chex.assert_trees_all_equal(rest.decoder, whole.decoder)
 
 
 def test_one_trace_serves_all_calls():
-    learners, _ = run(steps=STEPS // 2)
-    programs = learn.__wrapped__._cache_size()
+    states, _ = run(steps=STEPS // 2)
+    programs = train_steps.__wrapped__._cache_size()
     for _ in range(3):
-        learners, _ = learn(learners, RECIPE, STEPS // 2)
-    assert learn.__wrapped__._cache_size() == programs
+        states, _ = train_steps(states, TRAINING, STEPS // 2)
+    assert train_steps.__wrapped__._cache_size() == programs
 
 
 def test_a_plan_rounds_the_pass_and_leaves_the_masters():
     plan = RoundingPlan(weights=BF16, residual=BF16, mode="simulated")
-    rough = dataclasses.replace(RECIPE, plan=plan)
-    learners, told = run(rough)
+    rough = dataclasses.replace(TRAINING, plan=plan)
+    states, told = run(rough)
     _, exact = run()
     assert (told.loss != exact.loss).any()
     np.testing.assert_allclose(told.loss, exact.loss, rtol=0.1)
-    table = np.asarray(learners.decoder.embed.table[...])
+    table = np.asarray(states.decoder.embed.table[...])
     assert (table != table.astype(jnp.bfloat16).astype(np.float32)).any()
 
 
 def test_an_update_takes_the_mark_of_stored_weights_off():
     plan = RoundingPlan.everywhere(BF16, mode="simulated")
-    fresh = begin(CONFIG, RECIPE, 0, RATE)
+    fresh = init_state(CONFIG, TRAINING, 0, RATE)
     marked = fresh._replace(decoder=fresh.decoder.at(plan))
-    learners, _ = learn(stacked(marked), RECIPE, STEPS)
-    assert learners.decoder.plan == RoundingPlan.wide()
+    states, _ = train_steps(stacked(marked), TRAINING, STEPS)
+    assert states.decoder.plan == RoundingPlan.wide()
     assert marked.decoder.plan == plan
 
 
 def test_bad_input():
     with pytest.raises(BadInput, match="8 in 3 parts"):
-        dataclasses.replace(RECIPE, parts=3)
+        dataclasses.replace(TRAINING, parts=3)
     with pytest.raises(BadInput, match="20 of 20"):
-        dataclasses.replace(RECIPE, warmup=20)
+        dataclasses.replace(TRAINING, warmup=20)
     with pytest.raises(BadInput, match=f"got {CONFIG.vocab_size - 1}"):
-        begin(dataclasses.replace(CONFIG, vocab_size=CONFIG.vocab_size - 1), RECIPE, 0, RATE)
+        init_state(dataclasses.replace(CONFIG, vocab_size=CONFIG.vocab_size - 1), TRAINING, 0, RATE)

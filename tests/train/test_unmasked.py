@@ -8,15 +8,15 @@ from made_decoders import made
 
 from glassesjax.errors import BadInput
 from glassesjax.model import Bidirectional, Causal, DecoderConfig, Layout, Prefix
-from glassesjax.tasks import LengthMix, example, named_glasses, named_task
+from glassesjax.tasks import LengthMix, example, named_format, named_task
 from glassesjax.tasks.layout import batch
-from glassesjax.train import Recipe, begin, evaluate, learn
-from glassesjax.train.recipe import sees_later
+from glassesjax.train import TrainConfig, evaluate, init_state, train_steps
+from glassesjax.train.config import sees_later
 from glassesjax.train.step import answers
-from glassesjax.train.unmasked import first_asked, shown
+from glassesjax.train.unmasked import first_scored, shown
 
-TASK, WORN, SIZE, COUNT = named_task("count_mixed"), named_glasses("no_bos+no_stop"), 5, 12
-FIRST = jax.jit(lambda row: first_asked(config(Bidirectional()), row))
+TASK, WORN, SIZE, COUNT = named_task("count_mixed"), named_format("no_bos+no_stop"), 5, 12
+FIRST = jax.jit(lambda row: first_scored(config(Bidirectional()), row))
 ANSWERS = jax.jit(lambda decoder, row: answers(decoder, row))
 
 
@@ -67,14 +67,14 @@ def test_shown_as_it_is_the_answer_would_tell(decoder, rows):
 
 
 def test_only_the_first_token_of_an_answer_is_asked(decoder):
-    plain = named_glasses("none")
+    plain = named_format("none")
     make = jax.jit(lambda key, length: example(TASK, plain, key, length, SIZE))
     row = make(jax.random.key(0), np.int32(4))
     assert int(row.scored.sum()) == int(row.final.sum()) == 2
-    hidden = first_asked(decoder.config, row)
+    hidden = first_scored(decoder.config, row)
     assert int(hidden.scored.sum()) == int(hidden.final.sum()) == 1
     assert int(jnp.argmax(hidden.scored)) == int(jnp.argmax(row.scored))
-    same = first_asked(config(Causal()), row)
+    same = first_scored(config(Causal()), row)
     np.testing.assert_array_equal(same.scored, row.scored)
     assert shown(config(Causal()), row) == (row.tokens, None)
     assert sees_later(config(Prefix(length=2)))
@@ -109,24 +109,26 @@ def test_an_evaluation_is_a_loop_over_rows_without_padding(decoder, key):
 
 def test_a_step_says_the_loss_of_rows_without_padding():
     mix = LengthMix(low=2, high=SIZE)
-    recipe = Recipe(task=TASK, mix=mix, glasses=WORN, batch=COUNT, steps=4, warmup=1)
-    learner = begin(config(Bidirectional()), recipe, 0, 1e-2)
+    training = TrainConfig(task=TASK, mix=mix, prompt_format=WORN, batch=COUNT, steps=4, warmup=1)
+    state = init_state(config(Bidirectional()), training, 0, 1e-2)
     draw = jax.jit(lambda key, step: batch(TASK, WORN, mix, key, step, COUNT))
-    drawn, lengths = jax.device_get(draw(learner.key, learner.step))
+    drawn, lengths = jax.device_get(draw(state.key, state.step))
     losses = []
     for number in range(COUNT):
-        scores, token = alone(learner.decoder, at(drawn, number))
+        scores, token = alone(state.decoder, at(drawn, number))
         losses.append(np.log(np.sum(np.exp(scores))) - scores[token])
     assert len(set(np.asarray(lengths).tolist())) > 1
-    stacked = jax.jit(lambda learner: jax.tree.map(lambda x: x[None], learner))(learner)
-    _, told = learn(stacked, recipe, 1)
+    stacked = jax.jit(lambda state: jax.tree.map(lambda x: x[None], state))(state)
+    _, told = train_steps(stacked, training, 1)
     assert float(told.loss[0, 0]) == pytest.approx(np.mean(losses), rel=2.0**-18, abs=0)
 
 
 def test_steps_cannot_be_hidden(decoder, key):
-    steps = named_glasses("steps-2")
+    steps = named_format("steps-2")
     with pytest.raises(BadInput, match="causal mask for a prompt format with steps"):
         evaluate(decoder, TASK, steps, key, 3, size=SIZE, count=2)
-    recipe = Recipe(task=TASK, mix=LengthMix(low=2, high=4), glasses=steps, steps=4, warmup=1)
+    training = TrainConfig(
+        task=TASK, mix=LengthMix(low=2, high=4), prompt_format=steps, steps=4, warmup=1
+    )
     with pytest.raises(BadInput, match="causal mask for a prompt format with steps"):
-        begin(config(Bidirectional()), recipe, 0, 1e-2)
+        init_state(config(Bidirectional()), training, 0, 1e-2)

@@ -130,7 +130,7 @@ def _collapse(
     tokens = jnp.asarray(runs.trunk, jnp.int32)
     reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
     tried, after = (jnp.asarray(side, jnp.int32) for side in (runs.tried, runs.after))
-    line, tails = probe(decoder, tokens, tried, after, reading.forgotten)
+    line, tails = probe(decoder, tokens, tried, after, reading.evicted_at)
     yield from collapse_rows(cell, decoder.config, reading, jax.device_get((line, tails)))
 
 
@@ -139,7 +139,7 @@ def _influence(
 ) -> Iterator[TokenRow]:
     tokens = jnp.asarray(cell.tokens, jnp.int32)
     reading = read(unroll(decoder), tokens, cell.policy, slots=cell.slots, chunk=CHUNK)
-    until = last_seen(reading.forgotten)
+    until = last_seen(reading.evicted_at)
     influence = _norms(settings, decoder, tokens, until)
     paths = _rollout(decoder, tokens, until)
     bound = _repaired(decoder, tokens, until) if settings.method == "exact" else None

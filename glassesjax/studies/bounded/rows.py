@@ -24,7 +24,7 @@ from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.precision import F32, F64
 from glassesjax.studies.bounded.records import DistanceRow, Norm, TokenRow, Vectors
 from glassesjax.tasks.sequences import run_family
-from glassesjax.theory.pruned import counted_up_to, equal_from, held_pairs, paths_left
+from glassesjax.theory.pruned import counted_up_to, equal_from, paths_left, retained_pairs
 from glassesjax.trace.collapse import distance
 from glassesjax.trace.influence import Influence
 from glassesjax.trace.rollout import Rollout
@@ -230,8 +230,8 @@ def influence_rows(
     shares = [squared_shares(each) for each in (norms, along, norms * sizes)]
     last = len(cell.tokens) - 1
     # By the group of heads that keeps it longest.
-    until = np.stack([steps.max(axis=0) for steps in reading.forgotten])
-    left = np.asarray(paths_left(held_pairs(jnp.asarray(until))))[0]
+    until = np.stack([steps.max(axis=0) for steps in reading.evicted_at])
+    left = np.asarray(paths_left(retained_pairs(jnp.asarray(until))))[0]
     at = lambda each, position: None if each is None else float(each[0][position])
     for position, token in enumerate(cell.tokens):
         plain, lengthwise, scaled = (float(each[position]) for each in shares)

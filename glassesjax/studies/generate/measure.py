@@ -236,7 +236,7 @@ def _save(settings: GenerateSettings, job: Job, batch: Batch, writing: Writing) 
     arrays = {
         "token": np.asarray(batch.token),
         "alive": batch.alive,
-        "forgotten": writing.forgotten,
+        "forgotten": writing.evicted_at,
     }
     path, config = Path(str(settings.save)), job.model.decoder.config
     save_state(path, batch.state, job.policy, config=config, info=info, arrays=arrays)

@@ -57,7 +57,7 @@ class Writing:
         groups = config.kv_heads if job.policy.head_wise else 1
         length = max(map(len, job.prompts)) + job.max_tokens
         self._alive = np.ones(count, bool)
-        self.forgotten = np.full((count, config.num_layers, groups, length), NEVER, np.int32)
+        self.evicted_at = np.full((count, config.num_layers, groups, length), NEVER, np.int32)
         if job.saved is not None:
             self._take_up(job.saved)
 
@@ -69,7 +69,7 @@ class Writing:
         for stream, tokens, texts in zip(self._streams, self.tokens, self.texts, strict=True):
             texts.extend(self._text(stream, token)[0] for token in tokens)
         self._alive, before = saved.arrays["alive"], saved.arrays["forgotten"]
-        self.forgotten[..., : before.shape[-1]] = before
+        self.evicted_at[..., : before.shape[-1]] = before
 
     @property
     def history(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Writing:
         for layer, dropped in enumerate(chosen.dropped):
             row, group, event = np.nonzero(dropped.position != EMPTY)
             position = dropped.position[row, group, event]
-            self.forgotten[row, layer, group, position] = dropped.step[row, event]
+            self.evicted_at[row, layer, group, position] = dropped.step[row, event]
 
     def finish(self) -> None:
         """Ends all texts and shows the buffered pieces."""
@@ -176,7 +176,7 @@ def _token(writing: Writing, prompt: int, position: int, token: int, text: str) 
         "token": token,
         "token_text": writing.job.model.tokenizer.token_text(token),
         "text": text,
-        "retention": _retention(writing.forgotten[prompt, :, :, position]) if read else None,
+        "retention": _retention(writing.evicted_at[prompt, :, :, position]) if read else None,
     }
 
 

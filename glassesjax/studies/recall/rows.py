@@ -104,7 +104,7 @@ def _opened(model: Unrolled, reading: Reading, cell: Cell, mode: PrefillMode) ->
     *_, part = prefill(
         model, tokens, cell.policy, slots=cell.slots, mode=mode, chunk=TILING.prefill_chunk
     )
-    held = [held_share(part.state, asked.needle) for asked in reading.asked]
+    held = [cached_share(part.state, asked.needle) for asked in reading.asked]
     return _Opened(_rows(part.state, count), questions, held, mode, len(tokens))
 
 
@@ -117,7 +117,7 @@ def _share_after(needle: tuple[int, int], gone: int) -> float:
     return max(stop - max(start, gone), 0) / (stop - start)
 
 
-def held_share(state: State, needle: tuple[int, int]) -> float:
+def cached_share(state: State, needle: tuple[int, int]) -> float:
     """Share of a segment of tokens that is still cached.
 
     Args:

@@ -20,7 +20,7 @@ from glassesjax.cache.losses import Cell, losses
 from glassesjax.cache.policies import Policy, policy
 from glassesjax.cache.prefill import prefill
 from glassesjax.cache.readable import ranking_obstacle
-from glassesjax.cache.replay import forgotten
+from glassesjax.cache.replay import eviction_steps
 from glassesjax.cache.slots import empty_state
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
@@ -149,4 +149,4 @@ def _evictions(
     for part in prefill(unroll(decoder), tokens, rule, slots=slots):
         parts.append(part.dropped)
         finite &= bool(jnp.isfinite(part.y).all())
-    return [forgotten(layer, len(tokens)) for layer in zip(*parts, strict=True)], finite
+    return [eviction_steps(layer, len(tokens)) for layer in zip(*parts, strict=True)], finite

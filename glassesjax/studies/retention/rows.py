@@ -7,7 +7,7 @@ import numpy as np
 
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.retention import (
-    held_to_end,
+    cached_to_end,
     lifetimes,
     mean_lifetime,
     overlaps,
@@ -62,7 +62,7 @@ def retention_rows(
       text_perplexity: Of the text, with everything cached.
     """
     every = np.concatenate(evicted)
-    kept = _Kept(lifetimes(every), held_to_end(every))
+    kept = _Kept(lifetimes(every), cached_to_end(every))
     names = classify(texts)
     head = {"policy": cell[0], "slots": cell[1], "finite": finite}
     yield from _token_rows(tokens, texts, names, kept, head)
@@ -137,7 +137,7 @@ def _layer_rows(
                 group=group,
                 recent_share=float(recent),
                 first_steps=int(lifetimes(steps)[group, 0]),
-                first_cached=bool(held_to_end(steps)[group, 0]),
+                first_cached=bool(cached_to_end(steps)[group, 0]),
                 overlap_next=float(alike[layer, layer + 1]) if follows else None,
                 overlap=float(others.mean()) if len(others) else None,
                 evicted=tuple(steps[group].tolist()),

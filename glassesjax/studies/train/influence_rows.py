@@ -17,8 +17,8 @@ from glassesjax.runs.fill import Done
 from glassesjax.statistics.ranks import correlate, dispersion
 from glassesjax.studies.train.records import InfluenceOrderRow, InfluenceRow, RankCorrelation
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.tasks.glasses import Glasses
 from glassesjax.tasks.layout import Example, example
+from glassesjax.tasks.prompt_format import PromptFormat
 from glassesjax.tasks.task import NONE, Task
 from glassesjax.trace.token_influence import token_influence
 from glassesjax.train.step import answers
@@ -56,7 +56,7 @@ def influence_by_position(
     Yields:
       A step for each length; nothing where influence is not among the settings.
     """
-    recipe, longest = settings.recipe, settings.lengths[1]
+    training, longest = settings.training, settings.lengths[1]
     for length in [longest, 2 * longest, FARTHEST * longest] if settings.heard else []:
         head = {"step": settings.steps, "format": "f32"}
         last = {"kind": "influence_order", **head, "length": length}
@@ -65,7 +65,7 @@ def influence_by_position(
             for seed, decoder in enumerate(decoders)
             if not done({**last, "seed": seed})
             for row in influence_rows(
-                decoder, recipe.task, recipe.glasses, length, seed, settings.heard, head
+                decoder, training.task, training.prompt_format, length, seed, settings.heard, head
             )
         ]
         yield f"influence at length {length}", rows
@@ -74,7 +74,7 @@ def influence_by_position(
 def influence_rows(
     decoder: Decoder,
     task: Task,
-    glasses: Glasses,
+    prompt_format: PromptFormat,
     length: int,
     seed: int,
     differentiated: int,
@@ -86,7 +86,7 @@ def influence_rows(
     Differs: measured influence and accuracy of one trained decoder; the paper has neither.
     """
     key = draws.fold_in(draws.fold_in(draws.root_key(seed), length), SALT)
-    rows, asking = _asked(decoder, task, glasses, length, key)
+    rows, asking = _asked(decoder, task, prompt_format, length, key)
     chosen = _first_of_each(asking.source, differentiated)
     influence = _heard(decoder, rows, *(jnp.asarray(x[chosen]) for x in asking[:3]))
     measured = dict(zip(MEASURES, map(np.asarray, influence), strict=True))
@@ -135,10 +135,10 @@ def _orders(
 
 
 def _asked(
-    decoder: Decoder, task: Task, glasses: Glasses, length: int, key: Array
+    decoder: Decoder, task: Task, prompt_format: PromptFormat, length: int, key: Array
 ) -> tuple[Example, Asking]:
     """Rows of one length with their queried positions; about ``ANSWERED`` for each position."""
-    draw = functools.partial(_rows, task=task, glasses=glasses, length=length)
+    draw = functools.partial(_rows, task=task, prompt_format=prompt_format, length=length)
     each = int(np.sum(_copies(draw(key[None]))))
     count = ANSWERED * math.ceil(length / max(each, 1))
     rows = draw(draws.split(key, count))
@@ -156,10 +156,10 @@ def _first_of_each(source: Int[np.ndarray, " asking"], count: int) -> Int[np.nda
     return np.concatenate([np.flatnonzero(source == at)[:count] for at in np.unique(source)])
 
 
-@functools.partial(jax.jit, static_argnames=("task", "glasses", "length"))
-def _rows(keys: Array, *, task: Task, glasses: Glasses, length: int) -> Example:
+@functools.partial(jax.jit, static_argnames=("task", "prompt_format", "length"))
+def _rows(keys: Array, *, task: Task, prompt_format: PromptFormat, length: int) -> Example:
     whole = jnp.asarray(length, jnp.int32)
-    return jax.vmap(lambda key: example(task, glasses, key, whole, length))(keys)
+    return jax.vmap(lambda key: example(task, prompt_format, key, whole, length))(keys)
 
 
 @jax.jit

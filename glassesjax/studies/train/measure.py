@@ -25,11 +25,11 @@ from glassesjax.studies.train.records import ROWS as SCHEMA
 from glassesjax.studies.train.records import StepRow, TrainRow
 from glassesjax.studies.train.rows import score_rows, step_rows
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
-from glassesjax.train import Learner, begin, learn
-from glassesjax.train.checkpoint import load, newest_first, save, stands_on
+from glassesjax.train import TrainState, init_state, train_steps
+from glassesjax.train.checkpoint import covered_rows, load, newest_first, save
+from glassesjax.train.config import check_mesh
 from glassesjax.train.hosts import fetch, is_writer, share
-from glassesjax.train.mesh import make_mesh, place
-from glassesjax.train.recipe import check_mesh
+from glassesjax.train.mesh import make_mesh, shard
 
 Steps = Iterator[tuple[str, Sequence[TrainRow]]]
 CHECKPOINTS = "checkpoint"
@@ -45,11 +45,11 @@ def mesh_of(settings: TrainSettings) -> Mesh:
     seed, data, model = settings.mesh
     mesh = make_mesh(seed=seed, data=data, model=model)
     check_training(settings)
-    check_mesh(mesh.shape, settings.seeds, settings.recipe)
+    check_mesh(mesh.shape, settings.seeds, settings.training)
     return mesh
 
 
-def resumed(settings: TrainSettings, folder: Path) -> Learner:
+def resumed(settings: TrainSettings, folder: Path) -> TrainState:
     """The newest training states of all seeds, stacked, on this process.
 
     Args:
@@ -62,8 +62,8 @@ def resumed(settings: TrainSettings, folder: Path) -> Learner:
     Raises:
       BadInput: The checkpoint is not whole, foreign, or of other shapes; or rows of all are gone.
     """
-    recipe, config = settings.recipe, settings.config
-    every = [begin(config, recipe, seed, settings.rate) for seed in range(settings.seeds)]
+    training, config = settings.training, settings.config
+    every = [init_state(config, training, seed, settings.rate) for seed in range(settings.seeds)]
     fresh = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
     path = _standing(folder)[0] if is_writer() else None
     return share(fresh if path is None else load(path, fresh))
@@ -94,7 +94,7 @@ def _standing(folder: Path) -> tuple[Path | None, Mark | None]:
     """The newest checkpoint whose rows are there, and their mark; none before the first one."""
     file, paths = folder / ROWS, newest_first(folder / CHECKPOINTS)
     for path in paths:
-        mark = stands_on(path)
+        mark = covered_rows(path)
         # The rows may have been brought up to date since.
         if mark is None or mark_of(file, mark.rows) in (mark, todays_mark(folder, mark, SCHEMA)):
             return path, mark
@@ -128,10 +128,10 @@ def measure(settings: TrainSettings, folder: Path, done: Done = lambda row: Fals
     missing: Callable[[Sequence[TrainRow]], list[TrainRow]] = lambda rows: [
         row for row in rows if not done(to_row(row))
     ]
-    learners = yield from _trained(settings, folder, missing)
+    states = yield from _trained(settings, folder, missing)
     if not is_writer():
         return
-    decoders = [jax.tree.map(lambda x, at=at: x[at], learners) for at in range(settings.seeds)]
+    decoders = [jax.tree.map(lambda x, at=at: x[at], states) for at in range(settings.seeds)]
     for seed, decoder in enumerate(decoders):
         _export(settings, folder / trained_name(seed), seed, decoder)
     for ask in QUESTIONS:
@@ -145,16 +145,16 @@ def _trained(
     missing: Callable[[Sequence[TrainRow]], list[TrainRow]],
 ) -> Generator[tuple[str, list[TrainRow]], None, Decoder]:
     """The training, call by call; at its end all decoders, stacked, on this process."""
-    recipe, mesh = settings.recipe, mesh_of(settings)
+    training, mesh = settings.training, mesh_of(settings)
     host = resumed(settings, folder)
-    learners = place(host, mesh, recipe)
+    states = shard(host, mesh, training)
     compiled = 0  # steps of the call before
-    for step in range(int(host.step[0]), recipe.steps, settings.chunk):
-        count, start = min(settings.chunk, recipe.steps - step), time.perf_counter()
-        learners, metrics = jax.block_until_ready(learn(learners, recipe, count, mesh=mesh))
+    for step in range(int(host.step[0]), training.steps, settings.chunk):
+        count, start = min(settings.chunk, training.steps - step), time.perf_counter()
+        states, metrics = jax.block_until_ready(train_steps(states, training, count, mesh=mesh))
         seconds = (time.perf_counter() - start) / count if count == compiled else None
         compiled = count
-        host, metrics = fetch((learners, metrics))
+        host, metrics = fetch((states, metrics))
         rows = list(step_rows(settings, step + count, metrics, seconds))
         yield _progress(settings, rows[0]), missing(rows)
         # After the rows were written: a run that is killed between makes them again, the same.
@@ -197,4 +197,4 @@ def _export(settings: TrainSettings, path: Path, seed: int, decoder: Decoder) ->
     """The trained decoder as a file that ``open_model`` opens."""
     metrics = f"{settings.task} {settings.remedy} {settings.positions} seed {seed}"
     source = {"weights": f"{metrics}, {settings.steps} steps"}
-    save_decoder(path, decoder, settings.recipe.task.symbols, source)
+    save_decoder(path, decoder, settings.training.task.symbols, source)

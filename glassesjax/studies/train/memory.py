@@ -15,7 +15,7 @@ def check_training(settings: TrainSettings) -> None:
     """Raises an error for a training that does not fit into memory.
 
     Raises:
-      BadInput: The learners, a part of a batch, the steps of a call or the examples that are
+      BadInput: The training states, a part of a batch, the steps of a call or the examples that are
         answered do not fit.
     """
     seed, data, model = settings.mesh
@@ -30,9 +30,9 @@ def _needs(settings: TrainSettings) -> Iterator[tuple[int, str, bool]]:
     """Bytes, what takes them, and whether they are divided over the devices of the mesh."""
     config, seeds = settings.config, settings.seeds
     sizes = f"--layers {config.num_layers} and --width {config.model_dim}"
-    learners = COPIES * seeds * _bytes(config)
+    states = COPIES * seeds * _bytes(config)
     # They are made on one device, and divided then.
-    yield learners, f"{seeds} --seeds of decoders of {sizes}", False
+    yield states, f"{seeds} --seeds of decoders of {sizes}", False
     rows, row = seeds * settings.batch // settings.parts, settings.row
     what = f"a part of --batch {settings.batch} with --lengths up to {settings.lengths[1]}"
     # Scores over the vocabulary, and for the gradient what one layer attends to: of each row at

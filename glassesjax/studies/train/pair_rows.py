@@ -19,10 +19,10 @@ from glassesjax.studies.train.records import FailureLengths, FailureRow, PairRow
 from glassesjax.studies.train.rows import arithmetic_fields
 from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.theory.failing import (
-    begun_at,
-    chance_apart,
     chance_wrong,
     noise,
+    occurred_by,
+    probability_apart,
     settled_from,
     surely_confused,
     uniform_share,
@@ -117,7 +117,7 @@ def _predict(wide: PairAnswers, native: PairAnswers, plan: RoundingPlan) -> Pred
         contradicted = contradicted | (stored & differ)
     at = wide.trained
     error = noise(jnp.asarray(native.logit_margin[at]), jnp.asarray(wide.logit_margin[at]))
-    chance = lambda error: np.array(chance_apart(wide.scores[:, 0], wide.scores[:, 1], error))
+    chance = lambda error: np.array(probability_apart(wide.scores[:, 0], wide.scores[:, 1], error))
     common = chance(error._replace(shared=jnp.ones_like(error.shared)))
     common[certified if stored is None else certified | stored] = 0
     return Predicted(
@@ -148,7 +148,7 @@ def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, n
 def _pair_rows(
     settings: TrainSettings, native: PairAnswers, predicted: Predicted, head: Mapping[str, Any]
 ) -> Iterator[PairRow]:
-    symbols = settings.recipe.task.symbols
+    symbols = settings.training.task.symbols
     for at, length in enumerate(native.lengths):
         yield PairRow(
             length=length, **_observed(native, at, symbols), **_prediction(predicted, at), **head
@@ -197,7 +197,7 @@ def _failure_lengths(
     return FailureLengths(
         **_predicted_lengths(lengths, predicted),
         observed=settled_from(lengths, np.asarray(~native.collides, float)),
-        first_failure=begun_at(lengths, np.asarray(~native.both_correct, float)),
+        first_failure=occurred_by(lengths, np.asarray(~native.both_correct, float)),
         noise=predicted.noise,
         noise_shared=predicted.shared,
         **_exponents(wide, predicted.signal),
@@ -222,7 +222,7 @@ def _predicted_lengths(lengths: list[int], predicted: Predicted) -> dict[str, An
         "stores": predicted.stored is not None,
         "by_storage": None if predicted.stored is None else settled(~predicted.stored),
         "by_signal": settled(predicted.signal > predicted.noise),
-        "predicted_first": begun_at(lengths, predicted.wrong),
+        "predicted_first": occurred_by(lengths, predicted.wrong),
     }
 
 

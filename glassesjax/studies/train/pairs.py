@@ -11,8 +11,8 @@ from glassesjax import draws
 from glassesjax.model import Decoder
 from glassesjax.studies.train.records import WrongPairs
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.train.recipe import sees_later
-from glassesjax.train.twins import AT_ONCE, all_twins, answer_twins
+from glassesjax.train.config import sees_later
+from glassesjax.train.pairs import AT_ONCE, adjacent_pairs, pair_outputs
 
 PER_DOUBLING = 8  # pairs beyond the training
 
@@ -89,11 +89,11 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
       Those pairs that are alike; none, if no pair is. For a decoder whose tokens see later ones
       those alone whose answers differ in their first token: it was trained to say no other.
     """
-    task, glasses = settings.recipe.task, settings.recipe.glasses
+    task, prompt_format = settings.training.task, settings.training.prompt_format
     lengths = [n for n in pair_lengths(settings) if n >= task.least]
-    made = all_twins(
+    made = adjacent_pairs(
         task,
-        glasses,
+        prompt_format,
         draws.root_key(seed),
         jnp.asarray(lengths, jnp.int32),
         size=settings.tested[-1],
@@ -115,7 +115,7 @@ def answer_pairs(settings: TrainSettings, pairs: Pairs, decoder: Decoder) -> Pai
     filled = np.arange(len(pairs.lengths) + -len(pairs.lengths) % (AT_ONCE // 2))
     filled = np.minimum(filled, len(pairs.lengths) - 1)  # the last one again
     rows = (jnp.asarray(field[filled]) for field in (pairs.tokens, pairs.asked))
-    answers = jax.device_get(answer_twins(decoder, *rows))
+    answers = jax.device_get(pair_outputs(decoder, *rows))
     count = len(pairs.lengths)
     return PairAnswers(
         lengths=pairs.lengths,

@@ -19,8 +19,8 @@ from glassesjax.studies.train.records import RatioRow, RepetitionRow, Roundoff
 from glassesjax.studies.train.settings import ONE_DIGIT, TrainSettings
 from glassesjax.tasks.counting import SHARE_OF_ONES
 from glassesjax.tasks.drawing import nothing, number
-from glassesjax.tasks.glasses import Glasses
-from glassesjax.tasks.layout import Example, lay_out
+from glassesjax.tasks.layout import Example, format_prompt
+from glassesjax.tasks.prompt_format import PromptFormat
 from glassesjax.tasks.task import COMMON, NONE, Parts
 from glassesjax.theory.ratio import ratio_only_accuracy
 from glassesjax.trace.roundoff import score_roundoff
@@ -89,20 +89,21 @@ def ratio_seen(
     if not settings.asks_ratio:
         return
     head = {"step": settings.steps, "format": "f64"}
+    prompt_format = settings.training.prompt_format
     # Of the rows of a seed the last: where it is on disk, so are the others.
     last = {"kind": "repetition", **head, "length": settings.lengths[1] // 2}
     rows = [
         row
         for seed, decoder in enumerate(decoders)
         if not done({**last, "seed": seed})
-        for row in ratio_rows(decoder, settings.recipe.glasses, settings.lengths, seed, head)
+        for row in ratio_rows(decoder, prompt_format, settings.lengths, seed, head)
     ]
     yield "ratio of the counts", rows
 
 
 def ratio_rows(
     decoder: Decoder,
-    glasses: Glasses,
+    prompt_format: PromptFormat,
     lengths: tuple[int, int],
     seed: int,
     head: Mapping[str, Any],
@@ -121,10 +122,14 @@ def ratio_rows(
     low, high = lengths
     config = decoder.config
     free = _sees_no_length(config)
-    marks = glasses.bos + glasses.stop + bool(glasses.separators or glasses.twice)
+    marks = (
+        prompt_format.bos
+        + prompt_format.stop
+        + bool(prompt_format.separators or prompt_format.twice)
+    )
     with jax.enable_x64(True):
         wide = decoder.at(RoundingPlan.wide(F64))
-        read = _read(wide, glasses, low, high, free)
+        read = _read(wide, prompt_format, low, high, free)
     share = Fraction(str(SHARE_OF_ONES))
     drawn = {n: Fraction(1, high - low + 1) for n in range(low, high + 1)}
     correct = read.says == np.array([sum(item) for item in read.items])
@@ -134,7 +139,7 @@ def ratio_rows(
     best = ratio_only_accuracy(drawn, share)
     fields: dict[str, Any] = {
         "seed": seed, "dtype": "float64", "rounding": "none",
-        "applies": free and not marks and not glasses.scratch, **head,
+        "applies": free and not marks and not prompt_format.scratch, **head,
     }  # fmt: skip
     yield RatioRow(
         items=len(read.items),
@@ -197,46 +202,46 @@ def _numbers(items: tuple[Item, ...], length: int, longest: int) -> Int[np.ndarr
     return np.array(pairs).T
 
 
-def _read(decoder: Decoder, glasses: Glasses, low: int, high: int, free: bool) -> Read:
+def _read(decoder: Decoder, prompt_format: PromptFormat, low: int, high: int, free: bool) -> Read:
     """A decoder's scores of all items of some lengths."""
     items = tuple(
         item for n in range(low, high + 1) for item in itertools.product((0, 1), repeat=n)
     )
     padded = np.array([(*item, *(0,) * (high - len(item))) for item in items], np.int32)
     lengths = np.array([len(item) for item in items], np.int32)
-    scores = np.asarray(_scores(decoder, padded, lengths, glasses))
+    scores = np.asarray(_scores(decoder, padded, lengths, prompt_format))
     roundoff = np.full(len(items), np.nan)
     bases = range(low, high // 2 + 1)
     if free and bases:
         # Of those alone that have a repetition among the items, or are one.
         chosen = np.unique(np.concatenate([_numbers(items, n, high).ravel() for n in bases]))
-        roundoff[chosen] = _roundoff(decoder, padded[chosen], lengths[chosen], glasses)
+        roundoff[chosen] = _roundoff(decoder, padded[chosen], lengths[chosen], prompt_format)
     return Read(items, scores, roundoff)
 
 
-def _row(bits: Int[Array, " item"], length: Array, glasses: Glasses) -> Example:
+def _row(bits: Int[Array, " item"], length: Array, prompt_format: PromptFormat) -> Example:
     """The item as the task lays it out."""
     place = jnp.arange(len(bits), dtype=jnp.int32)
     running = jnp.cumsum(jnp.where(place < length, bits, 0), dtype=jnp.int32)
     answer, answered = number(running[-1], len(bits), COMMON)
     source = jnp.full(len(answer), NONE, jnp.int32)
     parts = Parts(_ZERO + bits, length, nothing(), answer, answered, source, running)
-    return lay_out(parts, glasses)
+    return format_prompt(parts, prompt_format)
 
 
-@functools.partial(jax.jit, static_argnames="glasses")
-def _scores(decoder: Decoder, bits: Array, lengths: Array, glasses: Glasses) -> Array:
+@functools.partial(jax.jit, static_argnames="prompt_format")
+def _scores(decoder: Decoder, bits: Array, lengths: Array, prompt_format: PromptFormat) -> Array:
     def of(item: tuple[Array, Array]) -> Array:
-        row = _row(*item, glasses)
+        row = _row(*item, prompt_format)
         return answers(decoder, row)[jnp.argmax(row.final)]
 
     return jax.lax.map(of, (jnp.asarray(bits), jnp.asarray(lengths)), batch_size=_AT_ONCE)
 
 
-@functools.partial(jax.jit, static_argnames="glasses")
-def _roundoff(decoder: Decoder, bits: Array, lengths: Array, glasses: Glasses) -> Array:
+@functools.partial(jax.jit, static_argnames="prompt_format")
+def _roundoff(decoder: Decoder, bits: Array, lengths: Array, prompt_format: PromptFormat) -> Array:
     def of(item: tuple[Array, Array]) -> Array:
-        row = _row(*item, glasses)
+        row = _row(*item, prompt_format)
         tokens, layout = shown(decoder.config, row)
         layout = layout or Layout.line(len(tokens))
         return score_roundoff(decoder, tokens, layout, jnp.argmax(row.final) - 1)

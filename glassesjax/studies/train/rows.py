@@ -22,7 +22,7 @@ from glassesjax.studies.train.records import (
 )
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
 from glassesjax.train import Score, evaluate
-from glassesjax.train.step import Told
+from glassesjax.train.step import StepMetrics
 
 
 def constants(settings: TrainSettings) -> TrainConstants:
@@ -45,7 +45,7 @@ def constants(settings: TrainSettings) -> TrainConstants:
 
 
 def step_rows(
-    settings: TrainSettings, step: int, metrics: Told, seconds: float | None
+    settings: TrainSettings, step: int, metrics: StepMetrics, seconds: float | None
 ) -> Iterator[StepRow]:
     """One row a seed for a call of the training.
 
@@ -58,10 +58,10 @@ def step_rows(
     Yields:
       Means over the steps of the call; the rates are those of this machine.
     """
-    recipe, plan = settings.recipe, named_plan(settings.arithmetic)
+    training, plan = settings.training, named_plan(settings.arithmetic)
     rate = None if seconds is None else settings.seeds / seconds
     called = np.arange(step - metrics.loss.shape[1], step)
-    learning_rate = settings.rate * float(np.mean(recipe.climbed(called)))
+    learning_rate = settings.rate * float(np.mean(training.relative_rates(called)))
     for seed in range(settings.seeds):
         yield StepRow(
             seed=seed,
@@ -72,7 +72,7 @@ def step_rows(
             finite=_finite(plan, metrics.loss[seed]),
             accuracy=float(np.mean(metrics.accuracy[seed])),
             gradient_norm=float(np.mean(metrics.gradient[seed])),
-            tokens_per_second=None if rate is None else rate * recipe.batch * settings.row,
+            tokens_per_second=None if rate is None else rate * training.batch * settings.row,
             model_steps_per_second=rate,
             **arithmetic_fields(plan),
         )
@@ -92,18 +92,18 @@ def score_rows(
     Yields:
       Shares, nats and margins.
     """
-    recipe, plan = settings.recipe, named_plan(name)
+    training, plan = settings.training, named_plan(name)
     for seed, decoder in enumerate(decoders):
         rounding = decoder.at(plan)
         for length in lengths:
             trained = length <= settings.lengths[1]
             score = evaluate(
                 rounding,
-                recipe.task,
-                recipe.glasses,
-                # Apart from the keys that ``begin`` splits off, and in all examples anew.
+                training.task,
+                training.prompt_format,
+                # Apart from the keys that ``init_state`` splits off, and in all examples anew.
                 draws.fold_in(draws.root_key(seed), length % 2**32),
-                recipe.mix if length == NOTHING else length,
+                training.mix if length == NOTHING else length,
                 size=settings.lengths[1] if trained else settings.tested[-1],
                 count=settings.examples,
             )
@@ -123,11 +123,11 @@ def score_rows(
 def _position_rows(
     head: Mapping[str, Any], score: Score, length: int | None, *, in_training: bool
 ) -> Iterator[InDistributionPositionRow | PositionRow]:
-    for position in np.flatnonzero(score.asked_at):
+    for position in np.flatnonzero(score.targets_at):
         fields: dict[str, Any] = {
             "position": int(position),
-            "examples": int(score.asked_at[position]),
-            "token_accuracy": float(score.right_at[position] / score.asked_at[position]),
+            "examples": int(score.targets_at[position]),
+            "token_accuracy": float(score.correct_at[position] / score.targets_at[position]),
             **head,
         }
         if length is None:

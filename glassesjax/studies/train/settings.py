@@ -19,11 +19,11 @@ from glassesjax.studies.train.switches import (
     named_mask,
     named_positions,
 )
-from glassesjax.tasks.glasses import item_width, named_glasses, width
+from glassesjax.tasks.prompt_format import item_width, named_format, width
 from glassesjax.tasks.table import named_task
 from glassesjax.tasks.task import LengthMix
+from glassesjax.train.config import AXES, TrainConfig, check_answer_hidden, check_mesh
 from glassesjax.train.optimizer import AdamW, WeightDecayOn
-from glassesjax.train.recipe import AXES, Recipe, check_hidden, check_mesh
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
 HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
@@ -113,10 +113,10 @@ class TrainSettings:
                 object.__setattr__(self, name, value)
         check_each(self._names)
         check_each(self._sizes)
-        recipe = self.recipe
+        training = self.training
         check_each(self._effects)
-        check_hidden(self.config, recipe.glasses)
-        check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, recipe)
+        check_answer_hidden(self.config, training.prompt_format)
+        check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, training)
         for name in self.formats:
             named_plan(name)
 
@@ -150,25 +150,25 @@ class TrainSettings:
     @property
     def _effects(self) -> Iterable[tuple[bool, str, object]]:
         """Checks of counts that would have no effect at any evaluated length."""
-        glasses, item = self.recipe.glasses, _item_width(self.task, self.tested[-1])
-        most = max(glasses.separators, glasses.steps)
+        prompt_format, item = self.training.prompt_format, _item_width(self.task, self.tested[-1])
+        most = max(prompt_format.separators, prompt_format.steps)
         yield most <= item, f"a --remedy that counts to {item}, the longest item", self.remedy
         mask = named_mask(self.mask)
         seen = mask.width if isinstance(mask, Window) else 0
         yield seen <= self.room, f"a --mask window up to the longest row, {self.room}", self.mask
 
     @functools.cached_property  # a sweep uses it several times for each of thousands of cells
-    def recipe(self) -> Recipe:
+    def training(self) -> TrainConfig:
         """How the decoders are trained."""
         task, (low, high) = named_task(self.task), self.lengths
         if low < task.least:
             expected = f"Expected --lengths of {task.least} or more"
             raise BadInput(f"{expected}, got {low}: use longer ones.")
         plan = named_plan(self.arithmetic)
-        return Recipe(
+        return TrainConfig(
             task=task,
             mix=LengthMix(low=low, high=high, kind=self.mix),
-            glasses=named_glasses(self.remedy),
+            prompt_format=named_format(self.remedy),
             batch=self.batch,
             parts=self.parts,
             steps=self.steps,
@@ -230,7 +230,7 @@ class TrainSettings:
     def asks_ratio(self) -> bool:
         """Whether the ratio test applies: the task has few enough items to evaluate them all."""
         short = 2 * self.lengths[0] <= self.lengths[1] <= ONE_DIGIT and self.mix == "uniform"
-        return self.task == "count_mixed" and short and not self.recipe.glasses.steps
+        return self.task == "count_mixed" and short and not self.training.prompt_format.steps
 
     @property
     def _may_hear(self) -> bool:
@@ -241,7 +241,7 @@ class TrainSettings:
 @functools.lru_cache(maxsize=4096)  # ten milliseconds; a sweep calls it many times for each cell
 def _width(task: str, remedy: str, size: int) -> int:
     """Tokens of a row of an item of a length."""
-    return width(named_task(task), named_glasses(remedy), size)
+    return width(named_task(task), named_format(remedy), size)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -89,10 +89,10 @@ def test_who_is_held_is_what_a_replay_of_the_text_says(finished):
     rows.sort(key=lambda row: row["position"])
     text = [row["token"] for row in rows][:-1]
     read = replay(toy_model(seed=3).decoder, jnp.asarray(text), policy("tova"), slots=4, chunk=8)
-    forgotten = np.stack([layer[0] for layer in read.forgotten])  # layers seq
-    held = (forgotten == len(text)).sum(axis=0)
+    evicted_at = np.stack([layer[0] for layer in read.evicted_at])  # layers seq
+    held = (evicted_at == len(text)).sum(axis=0)
     assert [row.get("retained_layers") for row in rows] == [*held.tolist(), None]
-    for row, steps in zip(rows[:-1], forgotten.T, strict=True):
+    for row, steps in zip(rows[:-1], evicted_at.T, strict=True):
         lost = steps[steps < len(text)]
         assert row.get("first_evicted_at") == (lost.min() if len(lost) else None)
         assert row.get("last_evicted_at") == (lost.max() if len(lost) == 3 else None)

@@ -20,7 +20,7 @@ from glassesjax.studies.recall import measure as recall
 from glassesjax.studies.recall.measure import RecallSettings, measure, open_subject
 from glassesjax.studies.recall.reading import Asked, Reading, readings_text
 from glassesjax.studies.recall.records import ROWS, RecallRow
-from glassesjax.studies.recall.rows import expected_losses, greedy, held_share
+from glassesjax.studies.recall.rows import cached_share, expected_losses, greedy
 from glassesjax.studies.recall.study import STUDY
 from glassesjax.tasks.answers import exact_match, token_f1
 from glassesjax.tasks.bible import Question
@@ -165,7 +165,7 @@ def test_rows_of_two_sizes_are_each_of_its_own(subject, rows):
 def test_held_is_what_a_replay_holds(subject, rows, model):
     for row, one, asked in cases(subject, rows, policy="tova", slots=90, task="said"):
         found = replay(model, jnp.asarray(one.tokens, jnp.int32), policy("tova"), slots=90)
-        held = np.stack([retained(layer)[0, -1] for layer in found.forgotten])
+        held = np.stack([retained(layer)[0, -1] for layer in found.evicted_at])
         assert row["retained_share"] == held[:, slice(*asked.needle)].mean()
     assert all(row["retained_share"] == 1 for row in pick(rows, policy="full"))
 
@@ -176,7 +176,7 @@ def test_held_share_by_hand(model):
         layer._replace(position=jnp.asarray([places], jnp.int32))
         for layer, places in zip(state.layers, ([0, 5, 6, 9, -1], [6, 7, 8, -1, 1]), strict=True)
     ]
-    assert held_share(state._replace(layers=tuple(layers)), (5, 9)) == (2 + 3) / 8
+    assert cached_share(state._replace(layers=tuple(layers)), (5, 9)) == (2 + 3) / 8
 
 
 @pytest.fixture(scope="module")

@@ -156,11 +156,11 @@ def test_the_text_has_a_ground_for_each_cell(page):
 
 def marked_window(length, slots):
     """A window but for marks and line ends, which are all kept: none of ten tokens is another."""
-    forgotten = np.full(length, length, np.int32)
+    evicted_at = np.full(length, length, np.int32)
     others = [at for at in range(length) if at % 6 not in (3, 4)]
     for step, position in zip(range(slots, length), others, strict=False):
-        forgotten[position] = step
-    return forgotten[None]
+        evicted_at[position] = step
+    return evicted_at[None]
 
 
 def test_classes_are_multiples_of_the_mean_with_intervals_over_blocks():

@@ -55,7 +55,7 @@ def held(subject):
     """For TOVA with 4 slots: layer, step, token."""
     decoder = subject.model.decoder.at(RoundingPlan.wide(F64))
     found = replay(decoder, jnp.asarray(subject.tokens), policy("tova"), slots=4)
-    return np.stack([retained(layer)[0] for layer in found.forgotten])
+    return np.stack([retained(layer)[0] for layer in found.evicted_at])
 
 
 def test_sizes_that_are_the_same_are_read_once():

@@ -11,7 +11,7 @@ from glassesjax.statistics.ranks import spearman
 from glassesjax.studies.train import influence_rows as module
 from glassesjax.studies.train.influence_rows import influence_rows
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.tasks import named_glasses, named_task
+from glassesjax.tasks import named_format, named_task
 from glassesjax.trace import exact_influence, printed_bound, rollout
 
 HEAD = {"step": 1, "format": "f32"}
@@ -32,8 +32,8 @@ def few_examples(monkeypatch):
 def drawn(name, count, remedy="none"):
     """The rows of the study, drawn again."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), LENGTH), 4)
-    keys, glasses = jax.random.split(key, count), named_glasses(remedy)
-    return module._rows(keys, task=named_task(name), glasses=glasses, length=LENGTH)
+    keys, prompt_format = jax.random.split(key, count), named_format(remedy)
+    return module._rows(keys, task=named_task(name), prompt_format=prompt_format, length=LENGTH)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def copied(decoder):
         patch.setattr(module, "ANSWERED", 8)
         return list(
             influence_rows(
-                decoder, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD
+                decoder, named_task("copy_at"), named_format("none"), LENGTH, 1, FEW, HEAD
             )
         )
 
@@ -53,7 +53,7 @@ def copied_twice(decoder):
         patch.setattr(module, "ANSWERED", 8)
         return list(
             influence_rows(
-                decoder, named_task("copy_string"), named_glasses("twice"), LENGTH, 1, FEW, HEAD
+                decoder, named_task("copy_string"), named_format("twice"), LENGTH, 1, FEW, HEAD
             )
         )
 
@@ -114,7 +114,7 @@ def test_every_token_of_a_copied_string_asks_its_place(copied_twice):
 def test_all_wrong_is_no_order(decoder):
     flat = jax.tree.map(jnp.zeros_like, decoder)  # ties, which are no answers
     *_, order = influence_rows(
-        flat, named_task("copy_at"), named_glasses("none"), LENGTH, 1, FEW, HEAD
+        flat, named_task("copy_at"), named_format("none"), LENGTH, 1, FEW, HEAD
     )
     assert order.accuracy == 0
     assert order.influence is order.dispersion is None

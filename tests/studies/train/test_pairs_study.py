@@ -16,7 +16,7 @@ from glassesjax.studies.train.settings import TrainSettings
 from glassesjax.tasks.sequences import BOS
 from glassesjax.tasks.task import COMMON
 from glassesjax.theory.counting import failing_length
-from glassesjax.train import begin
+from glassesjax.train import init_state
 
 MOST, TRAINED = 60, 6
 TINY = {"layers": 1, "heads": 1, "width": 8, "lengths": (2, 4), "steps": 1, "batch": 1}
@@ -112,7 +112,7 @@ def test_lengths_are_all_of_the_training_and_eight_a_doubling():
 )
 def test_what_is_not_learned_or_not_alike_is_refused(task, why):
     chosen = TrainSettings(task=task, **TINY, formats=("f32",))
-    decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
+    decoder = init_state(chosen.config, chosen.training, 0, chosen.rate).decoder
     rows = [row for _, found in collisions(chosen, [decoder], lambda row: False) for row in found]
     assert [row.format for row in rows] == ["f64", "f32"]
     assert not any(row.lengths for row in rows)
@@ -175,7 +175,7 @@ def test_rows_by_hand(rows_by_hand):
 )
 def test_what_is_done_is_not_asked_again(monkeypatch, done, asked):
     asks, chosen = [], settings(formats=("f32",))
-    decoder = begin(chosen.config, chosen.recipe, 0, chosen.rate).decoder
+    decoder = init_state(chosen.config, chosen.training, 0, chosen.rate).decoder
     monkeypatch.setattr(pair_rows, "ask", lambda settings, seed, decoder: asks.append(seed))
     head = {"seed": 0, "step": 1, "dtype": "float32", "mode": "reference", "rounding": "none"}
     made = lambda settings, asked, name: [FailureRow(**head, format=name, obstacle="no_pairs")]

@@ -13,7 +13,7 @@ from glassesjax.model.config import AdaptiveTemperature, ConstantTemperature, Sc
 from glassesjax.studies.train import ratio_rows as module
 from glassesjax.studies.train.ratio_rows import Read, ratio_rows, repeated
 from glassesjax.studies.train.settings import TrainSettings
-from glassesjax.tasks import named_glasses, named_task
+from glassesjax.tasks import named_format, named_task
 
 SYMBOLS = named_task("count_mixed").symbols
 TYPES = "no_bos+no_stop"
@@ -38,7 +38,7 @@ def decoder_of(mask, positions=NoPositions(), layers=2, temperature=ConstantTemp
 
 
 def rows_of(decoder, remedy=TYPES):
-    return list(ratio_rows(decoder, named_glasses(remedy), LENGTHS, 0, HEAD))
+    return list(ratio_rows(decoder, named_format(remedy), LENGTHS, 0, HEAD))
 
 
 def test_repetitions_by_hand():

@@ -31,7 +31,7 @@ from glassesjax.studies.train.measure import CHECKPOINTS, answers, measure
 from glassesjax.studies.train.ratio_rows import ratio_seen
 from glassesjax.studies.train.records import ROWS
 from glassesjax.studies.train.settings import BEYOND, NOTHING, PRESETS, TrainSettings
-from glassesjax.train import learn
+from glassesjax.train import train_steps
 from glassesjax.train.checkpoint import latest
 
 pytestmark = pytest.mark.usefixtures("undrawn", "near", "few_at_once")
@@ -64,9 +64,11 @@ def rows_read(path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "toy"
-    before = learn.__wrapped__._cache_size()
+    before = train_steps.__wrapped__._cache_size()
     assert run(flags(out)) == 0
-    assert learn.__wrapped__._cache_size() == before + 1, "one compiled function for all calls"
+    assert train_steps.__wrapped__._cache_size() == before + 1, (
+        "one compiled function for all calls"
+    )
     return out
 
 
@@ -124,10 +126,10 @@ def test_a_stopped_run_ends_in_the_same_bits(finished, rows, tmp_path, calls, mo
     out = tmp_path / "stopped"
     saved, real = [], train.save
 
-    def save(folder, learners, *rows):
+    def save(folder, states, *rows):
         if len(saved) == calls:
             raise KeyboardInterrupt  # the rows of this call are written, its checkpoint is not
-        saved.append(real(folder, learners, *rows))
+        saved.append(real(folder, states, *rows))
 
     monkeypatch.setattr(train, "save", save)
     assert run(flags(out)) == 130
@@ -162,8 +164,8 @@ def test_answers_cut_after_any_row_are_completed(finished):
 
 def test_ratios_cut_after_any_row_are_completed():
     settings = TrainSettings(task="count_mixed", **SIZES | {"lengths": (2, 5)})
-    learners = train.resumed(settings, Path("nowhere"))
-    decoders = [jax.tree.map(lambda x, at=at: x[at], learners.decoder) for at in (0, 1)]
+    states = train.resumed(settings, Path("nowhere"))
+    decoders = [jax.tree.map(lambda x, at=at: x[at], states.decoder) for at in (0, 1)]
     decoders = [jax.tree.map(jnp.asarray, decoder) for decoder in decoders]
     whole = left_of(ratio_seen, settings, decoders, [])
     assert [row["kind"] for row in whole] == ["ratio", "repetition"] * 2
@@ -256,10 +258,10 @@ def test_rates_are_told_where_nothing_was_compiled(rows, tmp_path, monkeypatch):
     assert rates[2] is None
     assert min(rates[4], rates[6]) > 0
     uneven = TrainSettings(task="copy_string", **SIZES | {"steps": 5})
-    learners = train.resumed(uneven, tmp_path)
-    told = jax.eval_shape(lambda learners: learn(learners, uneven.recipe, 2), learners)[1]
+    states = train.resumed(uneven, tmp_path)
+    told = jax.eval_shape(lambda states: train_steps(states, uneven.training, 2), states)[1]
     told = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), told)
-    monkeypatch.setattr(train, "learn", lambda learners, recipe, count, mesh: (learners, told))
+    monkeypatch.setattr(train, "learn", lambda states, training, count, mesh: (states, told))
     monkeypatch.setattr(train, "save", lambda *told: None)
     calls = list(itertools.islice(measure(uneven, tmp_path), 3))
     assert [rows[0].tokens_per_second is None for _, rows in calls] == [True, False, True]
@@ -328,7 +330,7 @@ def test_settings_become_a_decoder():
     assert config(positions="learned").positions == Learned(max_length=SETTINGS.room)
     assert config(mask="window-5").mask == Window(width=5)
     assert config(mask="none").mask == Bidirectional()
-    assert config().vocab_size == len(SETTINGS.recipe.task.symbols)
+    assert config().vocab_size == len(SETTINGS.training.task.symbols)
 
 
 def test_lengths_go_far_beyond_the_training(monkeypatch):

@@ -20,7 +20,7 @@ MOST_COUNT = 2**20  # upper bound of a remedy's number; rows are shorter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Glasses:
+class PromptFormat:
     """Settings of a prompt format, one for each remedy."""
 
     bos: bool = True
@@ -56,19 +56,19 @@ class Glasses:
                 raise BadInput(f"{expected}: use a count that a row has.")
 
 
-PLAIN = Glasses()
+PLAIN = PromptFormat()
 
 
-def spare_places(size: int, glasses: Glasses) -> int:
+def unused_separators(size: int, prompt_format: PromptFormat) -> int:
     """Comma positions that no item of ``size`` tokens fills, of one position for each token."""
-    every = glasses.separators
+    every = prompt_format.separators
     if not every:
         return 0
-    most = size // every if glasses.phase == "start" else (size - 1) // every
-    return (size - most) * (2 if glasses.twice else 1)
+    most = size // every if prompt_format.phase == "start" else (size - 1) // every
+    return (size - most) * (2 if prompt_format.twice else 1)
 
 
-def width(task: Task, glasses: Glasses, size: int) -> int:
+def width(task: Task, prompt_format: PromptFormat, size: int) -> int:
     """Width in tokens of ``example``'s rows, for items of length up to ``size``.
 
     Raises:
@@ -76,14 +76,14 @@ def width(task: Task, glasses: Glasses, size: int) -> int:
         the task has no items of that length.
     """
     room = _room(task, size)
-    item = room.item * (2 if glasses.separators else 1)
-    item = 2 * item + 1 if glasses.twice else item
+    item = room.item * (2 if prompt_format.separators else 1)
+    item = 2 * item + 1 if prompt_format.twice else item
     question = room.question + 1 if room.question else 0
-    marks = glasses.bos + glasses.stop + glasses.scratch
-    steps = _steps_width(room, glasses.steps) if glasses.steps else 0
+    marks = prompt_format.bos + prompt_format.stop + prompt_format.scratch
+    steps = _steps_width(room, prompt_format.steps) if prompt_format.steps else 0
     # Width with all comma positions, before the unused ones are dropped.
     whole = _counted(item + question + marks + steps + room.answer, size)
-    return whole - spare_places(room.item, glasses)
+    return whole - unused_separators(room.item, prompt_format)
 
 
 def item_width(task: Task, size: int) -> int:
@@ -154,7 +154,7 @@ REMEDIES: Mapping[str, Callable[[int], dict]] = {
 _NUMBERED = ("separators", "separators_end", "steps", "scratch")
 
 
-def named_glasses(text: str) -> Glasses:
+def named_format(text: str) -> PromptFormat:
     """A prompt format by name: ``REMEDY[-NUMBER][+REMEDY[-NUMBER]]...``.
 
     ``none`` is the plain format, ``separators-5`` has a comma after every fifth token,
@@ -176,7 +176,7 @@ def named_glasses(text: str) -> Glasses:
         if set(added) & set(fields):
             raise BadInput(f"Expected each remedy once, got {text!r}: leave out the repetition.")
         fields |= added
-    return Glasses(**fields)
+    return PromptFormat(**fields)
 
 
 def _unknown(word: str) -> BadInput:

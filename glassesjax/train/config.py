@@ -9,7 +9,7 @@ from glassesjax.borders import check_fields
 from glassesjax.errors import BadInput
 from glassesjax.model.config import DecoderConfig
 from glassesjax.precision import RoundingPlan
-from glassesjax.tasks.glasses import PLAIN, Glasses
+from glassesjax.tasks.prompt_format import PLAIN, PromptFormat
 from glassesjax.tasks.task import LengthMix, Task
 from glassesjax.train.optimizer import ADAMW, Optimizer
 
@@ -18,12 +18,12 @@ ROWS = ("data", "model")  # axes that shard the rows of a batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainConfig:
     """Settings of training; hashable, a static argument of compiled functions."""
 
     task: Task
     mix: LengthMix
-    glasses: Glasses = PLAIN
+    prompt_format: PromptFormat = PLAIN
     batch: int = 64
     """Examples per step."""
     parts: int = 1
@@ -34,14 +34,14 @@ class Recipe:
     """Steps of linear warmup of the learning rate, before its cosine decay. It starts at 0: with a
     warmup the first step changes nothing."""
     optimizer: Optimizer = ADAMW
-    """The update rule, whose numbers that are data belong to each learner."""
+    """The update rule, whose numbers that are data belong to each training state."""
     plan: RoundingPlan | None = None
     """Rounding plan of the forward pass, weights included; the master weights are not rounded."""
     remat: bool = False
     """Rematerialization: recompute the forward pass for the gradient. Saves memory, takes time."""
 
     def __post_init__(self) -> None:
-        check_fields(self, "Recipe")
+        check_fields(self, "TrainConfig")
         if self.parts < 1 or self.batch < 1 or self.batch % self.parts:
             expected = "Expected a positive batch that is a multiple of its parts"
             raise BadInput(f"{expected}, got {self.batch} in {self.parts} parts: change one.")
@@ -49,7 +49,7 @@ class Recipe:
             expected = "Expected fewer steps of warmup than steps"
             raise BadInput(f"{expected}, got {self.warmup} of {self.steps}: change one.")
 
-    def climbed(self, steps: Int[NumPyArray, " steps"]) -> Float[NumPyArray, " steps"]:
+    def relative_rates(self, steps: Int[NumPyArray, " steps"]) -> Float[NumPyArray, " steps"]:
         """The learning rate of some steps, relative to the largest.
 
         Args:
@@ -69,13 +69,13 @@ class Recipe:
         return np.asarray(rates)
 
 
-def check_mesh(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:
+def check_mesh(ways: Mapping[str, int], seeds: int, training: TrainConfig) -> None:
     """Validates that seeds and batch are divisible over a mesh.
 
     Args:
       ways: Sizes of the mesh axes.
-      seeds: Number of learners.
-      recipe: Settings of the training.
+      seeds: Number of models.
+      training: Settings of the training.
 
     Raises:
       BadInput: The seeds, or the parts of a batch, are not divisible.
@@ -83,7 +83,7 @@ def check_mesh(ways: Mapping[str, int], seeds: int, recipe: Recipe) -> None:
     if seeds % ways["seed"]:
         expected = f"Expected a multiple of {ways['seed']} seeds, an axis of the mesh"
         raise BadInput(f"{expected}, got {seeds}: change one.")
-    rows, groups = recipe.batch // recipe.parts, math.prod(ways[axis] for axis in ROWS)
+    rows, groups = training.batch // training.parts, math.prod(ways[axis] for axis in ROWS)
     if rows % groups:
         expected = f"Expected a multiple of {groups} examples in each part of a batch, for the mesh"
         raise BadInput(f"{expected}, got {rows}: change one.")
@@ -101,16 +101,16 @@ def sees_later(config: DecoderConfig) -> bool:
     return not config.mask.causal
 
 
-def check_hidden(config: DecoderConfig, glasses: Glasses) -> None:
+def check_answer_hidden(config: DecoderConfig, prompt_format: PromptFormat) -> None:
     """Validates that a decoder without causal mask has no steps of the answer in its input.
 
     Args:
       config: Settings of the decoder.
-      glasses: The prompt format.
+      prompt_format: The prompt format.
 
     Raises:
       BadInput: The answer has steps, and the decoder would attend to them.
     """
-    if sees_later(config) and glasses.steps:
+    if sees_later(config) and prompt_format.steps:
         expected = "Expected a causal mask for a prompt format with steps"
         raise BadInput(f"{expected}, got {type(config.mask).__name__}: change one.")

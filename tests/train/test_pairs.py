@@ -9,17 +9,19 @@ import pytest
 from glassesjax.model import Bidirectional, Causal, DecoderConfig
 from glassesjax.precision import BF16, RoundingPlan
 from glassesjax.tasks import named_task
-from glassesjax.tasks.glasses import named_glasses
-from glassesjax.train.twins import all_twins, answer_twins
+from glassesjax.tasks.prompt_format import named_format
+from glassesjax.train.pairs import adjacent_pairs, pair_outputs
 
 SIZE = 16
 
 
 def made(name, lengths, remedy="none", key=0):
-    task, glasses = named_task(name), named_glasses(remedy)
+    task, prompt_format = named_task(name), named_format(remedy)
     lengths = jnp.asarray(list(lengths), jnp.int32)
-    twins = jax.jit(lambda key, lengths: all_twins(task, glasses, key, lengths, size=SIZE))
-    return jax.device_get(twins(jax.random.key(key), lengths))
+    adjacent_pair = jax.jit(
+        lambda key, lengths: adjacent_pairs(task, prompt_format, key, lengths, size=SIZE)
+    )
+    return jax.device_get(adjacent_pair(jax.random.key(key), lengths))
 
 
 def read(name, pairs, at):
@@ -98,7 +100,7 @@ def test_answers_are_those_of_a_pass_over_what_was_read(mask, plan):
     decoder = decoders.made(config, jax.random.key(1), jnp.float32)
     pairs = made(name, [3, 9, 12, 15])
     given = jnp.asarray(pairs.tokens), jnp.asarray(pairs.asked)
-    found = jax.device_get(answer_twins(decoder.at(plan), *given))
+    found = jax.device_get(pair_outputs(decoder.at(plan), *given))
     stored = decoder.at(plan)
 
     @jax.jit
@@ -126,7 +128,7 @@ def test_what_stands_after_the_asked_token_is_not_seen():
     asked = jnp.asarray(pairs.asked)
 
     def scores(tokens):
-        return answer_twins(decoder, jnp.asarray(tokens, jnp.int32), asked).scores
+        return pair_outputs(decoder, jnp.asarray(tokens, jnp.int32), asked).scores
 
     first = scores(pairs.tokens)
     other = np.where(hidden, (pairs.tokens + 1) % 7, pairs.tokens)

@@ -11,14 +11,14 @@ from glassesjax import draws
 from glassesjax.borders import border
 from glassesjax.model import Decoder
 from glassesjax.model.positions import PADDING, Layout
-from glassesjax.tasks.glasses import Glasses
-from glassesjax.tasks.layout import Example, lay_out
+from glassesjax.tasks.layout import Example, format_prompt
+from glassesjax.tasks.prompt_format import PromptFormat
 from glassesjax.tasks.task import NONE, Task
 
 AT_ONCE = 8  # rows
 
 
-class Twins(NamedTuple):
+class AdjacentPair(NamedTuple):
     """Two rows with the shared prefix of their answers; that of the shorter item first."""
 
     tokens: Int[Array, "2 seq"]
@@ -33,7 +33,7 @@ class Twins(NamedTuple):
     """Number of tokens of both answers before that position."""
 
 
-class TwinAnswers(NamedTuple):
+class PairOutputs(NamedTuple):
     """Outputs of a decoder for some pairs."""
 
     y: Float[Array, "pairs 2 model_dim"]
@@ -43,7 +43,9 @@ class TwinAnswers(NamedTuple):
 
 @border()
 @draws.reproducible()
-def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size: int) -> Twins:
+def adjacent_pair(
+    task: Task, prompt_format: PromptFormat, key: Array, length: Int[Array, ""], size: int
+) -> AdjacentPair:
     """The pair of rows of n and n + 1.
 
     Source: arXiv 2406.04267v2, Corollary 6.2: two counts whose outputs coincide.
@@ -52,7 +54,7 @@ def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size
 
     Args:
       task: The task.
-      glasses: The prompt format.
+      prompt_format: The prompt format.
       key: PRNG key, the same for both rows.
       length: The smaller length n.
       size: Maximum length of an item, n + 1 or more.
@@ -62,7 +64,7 @@ def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size
     """
     both = length + jnp.arange(2, dtype=length.dtype)
     parts = jax.vmap(lambda n: task.draw(key, n, size))(both)
-    rows = jax.vmap(lambda parts: lay_out(parts, glasses))(parts)
+    rows = jax.vmap(lambda parts: format_prompt(parts, prompt_format))(parts)
     start = jnp.argmax(rows.scored, axis=1).astype(jnp.int32)
     answers = jax.vmap(_answer)(rows, start)
     differ = answers[0] != answers[1]
@@ -72,7 +74,7 @@ def twins(task: Task, glasses: Glasses, key: Array, length: Int[Array, ""], size
     nested = jnp.all(~begins | (parts.item[0] == parts.item[1]))
     asked = jnp.all(parts.question[0] == parts.question[1])
     alike = nested & asked & jnp.any(differ) & jnp.all(right != NONE)
-    return Twins(rows.tokens, start + first, right, alike, first)
+    return AdjacentPair(rows.tokens, start + first, right, alike, first)
 
 
 def _answer(row: Example, start: Array) -> Int[Array, " seq"]:
@@ -81,15 +83,15 @@ def _answer(row: Example, start: Array) -> Int[Array, " seq"]:
 
 
 @border()
-@functools.partial(jax.jit, static_argnames=("task", "glasses", "size"))
-def all_twins(
-    task: Task, glasses: Glasses, key: Array, lengths: Int[Array, " pairs"], *, size: int
-) -> Twins:
+@functools.partial(jax.jit, static_argnames=("task", "prompt_format", "size"))
+def adjacent_pairs(
+    task: Task, prompt_format: PromptFormat, key: Array, lengths: Int[Array, " pairs"], *, size: int
+) -> AdjacentPair:
     """Pairs of many lengths; one compilation serves all of a size.
 
     Args:
       task: The task.
-      glasses: The prompt format.
+      prompt_format: The prompt format.
       key: PRNG key, the same for all lengths.
       lengths: The smaller length of each pair.
       size: Maximum length of an item; over the largest.
@@ -97,22 +99,22 @@ def all_twins(
     Returns:
       Pairs on a leading axis.
     """
-    return jax.vmap(lambda length: twins(task, glasses, key, length, size))(lengths)
+    return jax.vmap(lambda length: adjacent_pair(task, prompt_format, key, length, size))(lengths)
 
 
 @border()
 @jax.jit
-def answer_twins(
+def pair_outputs(
     decoder: Decoder,
     tokens: Int[Array, "pairs 2 seq"],
     asked: Int[Array, "pairs 2"],
-) -> TwinAnswers:
+) -> PairOutputs:
     """Representations and logits of many pairs, a few rows at a time.
 
     Args:
       decoder: The decoder, with its rounding plan.
-      tokens: Those of ``all_twins``; multiples of ``AT_ONCE`` rows are the most efficient.
-      asked: Those of ``all_twins``.
+      tokens: Those of ``adjacent_pairs``; multiples of ``AT_ONCE`` rows are the most efficient.
+      asked: Those of ``adjacent_pairs``.
 
     Returns:
       Representations and logits in the dtypes of the decoder's plan.
@@ -127,7 +129,7 @@ def answer_twins(
     flat = lambda x: x.reshape(-1, *x.shape[2:])  # pairs, 2 -> rows
     y, scores = jax.lax.map(one, (flat(tokens), flat(asked)), batch_size=AT_ONCE)
     paired = lambda x: x.reshape(-1, 2, x.shape[-1])
-    return TwinAnswers(paired(y), paired(scores))
+    return PairOutputs(paired(y), paired(scores))
 
 
 def _until(asked: Array, width: int) -> Layout:
