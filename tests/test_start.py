@@ -103,7 +103,7 @@ def test_settings_are_made_without_jax():
             "from glassesjax import BadInput",
             *(f"import {module}" for module in modules),
             "from glassesjax.precision import float_format, named_plan, number_format",
-            "from glassesjax.tasks import named_glasses, named_task, run_family",
+            "from glassesjax.tasks import named_format, named_task, run_family",
             "from glassesjax.cache import policy",
             "from glassesjax.model import DecoderConfig, TOY_POSITIONS",
             "from glassesjax.train import TrainConfig",

@@ -26,7 +26,7 @@ TINY = {"layers": 1, "heads": 1, "width": 8, "lengths": (2, 4), "steps": 1, "bat
 def one_program():
     """Each predictor is one program: step by step they are some fifty."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("surely_confused", "chance_apart", "chance_wrong", "noise"):
+        for name in ("surely_confused", "probability_apart", "chance_wrong", "noise"):
             patch.setattr(pair_rows, name, jax.jit(getattr(pair_rows, name)))
         yield
 

@@ -261,7 +261,7 @@ def test_rates_are_told_where_nothing_was_compiled(rows, tmp_path, monkeypatch):
     states = train.resumed(uneven, tmp_path)
     told = jax.eval_shape(lambda states: train_steps(states, uneven.training, 2), states)[1]
     told = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), told)
-    monkeypatch.setattr(train, "learn", lambda states, training, count, mesh: (states, told))
+    monkeypatch.setattr(train, "train_steps", lambda states, training, count, mesh: (states, told))
     monkeypatch.setattr(train, "save", lambda *told: None)
     calls = list(itertools.islice(measure(uneven, tmp_path), 3))
     assert [rows[0].tokens_per_second is None for _, rows in calls] == [True, False, True]

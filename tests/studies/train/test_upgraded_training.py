@@ -27,7 +27,7 @@ def upgraded(tmp_path, monkeypatch):
     shutil.copytree(STORED, folder)
     mark = mark_of(folder / "rows.jsonl", STANDS_ON)
     monkeypatch.setattr(measure, "newest_first", lambda path: [Path("00000200")])
-    monkeypatch.setattr(measure, "stands_on", lambda path: mark)
+    monkeypatch.setattr(measure, "covered_rows", lambda path: mark)
     settings = json_object((folder / "settings.json").read_bytes())
     del settings["schema"]
     with RunFolder(folder, settings, ROWS):
