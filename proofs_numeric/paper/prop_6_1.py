@@ -11,6 +11,17 @@ from glassesjax.theory.counting import ratio_attention
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.decoders import CAUSAL, UNMASKED, U, draw, passes, roundoff, seen
 
+CLAIM = Claim(
+    name="prop_6_1",
+    title="Without mask and positions only ratios of counts are seen",
+    source="arXiv 2406.04267v2, Proposition 6.1 (B.9)",
+    statement=r"\lVert y_n(c n_1, \dots, c n_m) - y_n(n_1, \dots, n_m) \rVert_\infty \le 0",
+    assumes=("no mask", "no positions", "counts of the same ratio and the same last token"),
+    norm="inf",
+    climbs="c",
+    note="Printed for two types and one layer; here three types, four layers, MLPs and norms.",
+)
+
 BASE = (1, 2, 1)  # how often each of three types occurs
 
 
@@ -75,6 +86,7 @@ def _row(
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for seed in range(1 if suite == "quick" else 8):
         for scale in (1.0, 20.0):
@@ -134,6 +146,7 @@ def _over_tokens(
     return weights / np.sum(weights, axis=1, keepdims=True) @ values[tokens] + values
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """A causal mask, from two layers on; and another ratio."""
     masked, free = draw(CAUSAL, seed=0), draw(UNMASKED, seed=0)
@@ -141,17 +154,3 @@ def _counter_case() -> Iterator[Measurement]:
     yield _row("causal mask, 2 layers", masked, prompt(BASE), second, layers=2)
     yield _row("causal mask, 4 layers", masked, prompt(BASE), second)
     yield _row("another ratio", free, prompt(BASE), prompt((2, 2, 1)))
-
-
-CLAIM = Claim(
-    name="prop_6_1",
-    title="Without mask and positions only ratios of counts are seen",
-    source="arXiv 2406.04267v2, Proposition 6.1 (B.9)",
-    statement=r"\lVert y_n(c n_1, \dots, c n_m) - y_n(n_1, \dots, n_m) \rVert_\infty \le 0",
-    assumes=("no mask", "no positions", "counts of the same ratio and the same last token"),
-    norm="inf",
-    climbs="c",
-    note="Printed for two types and one layer; here three types, four layers, MLPs and norms.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

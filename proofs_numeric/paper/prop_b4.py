@@ -17,6 +17,17 @@ from glassesjax.theory.softmax import (
 )
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="prop_b4",
+    title="Logits that do not converge keep their distance",
+    source="arXiv 2406.04267v2, Proposition B.4",
+    statement=r"\delta = 2 \frac{e^g - 1}{e^g + 1} = 2 \tanh \frac{g}{2}",
+    assumes=("an even length: as many logits of $g$ as of 0 in both rows",),
+    norm="L1",
+    note="Measured in steps of float64 from the closed form: at most one step where the weights"
+    " are correctly rounded; a float64 softmax adds what its sums of n terms do.",
+)
+
 U = 2.0**-53
 GAPS = (1.0, 2.0**-20, 0.5, 8.0, 700.0)
 
@@ -72,6 +83,7 @@ def _allowed_steps(n: int) -> float:
     return 5.0 * (n + 8)
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     width = 512 if suite == "quick" else 2048
     lengths = np.arange(2, width + 1, 2)
@@ -107,6 +119,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     for n in (1, 3, 511):
         distance, _, steps = _evaluate(np.full(256, n), 1.0, 512)[:, 0].tolist()
@@ -119,22 +132,8 @@ def _counter_case() -> Iterator[Measurement]:
         )
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import enclosures  # needs python-flint
 
     return enclosures.prop_b4()
-
-
-CLAIM = Claim(
-    name="prop_b4",
-    title="Logits that do not converge keep their distance",
-    source="arXiv 2406.04267v2, Proposition B.4",
-    statement=r"\delta = 2 \frac{e^g - 1}{e^g + 1} = 2 \tanh \frac{g}{2}",
-    assumes=("an even length: as many logits of $g$ as of 0 in both rows",),
-    norm="L1",
-    note="Measured in steps of float64 from the closed form: at most one step where the weights"
-    " are correctly rounded; a float64 softmax adds what its sums of n terms do.",
-    measure=_measure,
-    counter_case=_counter_case,
-    certify=_certify,
-)

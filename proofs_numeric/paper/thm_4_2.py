@@ -31,6 +31,25 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.decoders import U, draw
 
+CLAIM = Claim(
+    name="thm_4_2",
+    title="Repeating the last token moves its representation less and less",
+    source="arXiv 2406.04267v2, Theorem 4.2 (B.3)",
+    statement=r"e_{\ell+1} \le (1 + \sigma_\psi \Lambda_2) (e_\ell + \sum_h R_h T_h),"
+    r" \quad T_h \le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1},"
+    r" \quad \alpha_{n+1,n+1} \le \frac{1}{1 + n e^{-D}}",
+    assumes=(
+        "the last two tokens are equal in the first layer",
+        "a causal mask",
+        "an MLP and norms with known Lipschitz constants",
+        "for (R4) logits of a finite range $D$ and a known positional step",
+    ),
+    norm="1",
+    note="The theorem says that the distance vanishes; these are inequalities for each n."
+    " Of each setting the layer and head that come closest to the bound are listed, the first"
+    " layer apart: with equal last tokens (R3) and (R4) are equalities there without positions.",
+)
+
 # The first head has no positions, the second ALiBi.
 PLAIN = DecoderConfig(
     vocab_size=6,
@@ -195,6 +214,7 @@ def _equal_logits(rows: LayerRows, measured: CollapseCertificate) -> Iterator[Me
         )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     scales = (0.0, 1.0, 5.0, 10.0)  # beyond, rounding exceeds most of what is measured
     prompts, names = [VARIED] * len(scales) + [CONSTANT], [f"{scale=}" for scale in scales]
@@ -234,6 +254,7 @@ def _ratio(instance: Float[Array, "rows d"]) -> Float[Array, ""]:
     return measured / bound
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     starts, steps = (4, 60) if suite == "quick" else (16, 1500)
     shape = (starts, LENGTH + 2 * WIDTH + 3, WIDTH)
@@ -255,6 +276,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Last tokens presumed equal, a radius presumed one, and a range of logits presumed one."""
     far, wide, steep = draw(PLAIN, 7), draw(PLAIN, 7), draw(PLAIN, 7, logit_scale=5.0)
@@ -287,31 +309,8 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import enclosures  # needs python-flint
 
     return enclosures.thm_4_2()
-
-
-CLAIM = Claim(
-    name="thm_4_2",
-    title="Repeating the last token moves its representation less and less",
-    source="arXiv 2406.04267v2, Theorem 4.2 (B.3)",
-    statement=r"e_{\ell+1} \le (1 + \sigma_\psi \Lambda_2) (e_\ell + \sum_h R_h T_h),"
-    r" \quad T_h \le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1},"
-    r" \quad \alpha_{n+1,n+1} \le \frac{1}{1 + n e^{-D}}",
-    assumes=(
-        "the last two tokens are equal in the first layer",
-        "a causal mask",
-        "an MLP and norms with known Lipschitz constants",
-        "for (R4) logits of a finite range $D$ and a known positional step",
-    ),
-    norm="1",
-    note="The theorem says that the distance vanishes; these are inequalities for each n."
-    " Of each setting the layer and head that come closest to the bound are listed, the first"
-    " layer apart: with equal last tokens (R3) and (R4) are equalities there without positions.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)

@@ -14,6 +14,20 @@ from glassesjax.theory.collapse_forms import (
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.decoders import CAUSAL, WINDOWED, U, draw, passes, roundoff
 
+CLAIM = Claim(
+    name="thm_4_2_exact",
+    title="The last step in closed form",
+    source="arXiv 2406.04267v2, Theorem 4.2 and Appendix C.4 and C.6, worked out",
+    statement=r"\lVert z^*_{n+1} - z_n - \frac{p (1 - p)}{1 + p} (v_a - w) \rVert_\infty \le 0",
+    assumes=(
+        "one layer, where the shared logits stay",
+        "or ALiBi without content, $z^*_{n+1} - z_n = \\frac{1 - q}{1 - q^{n+1}} (v_a - z_n)$",
+        "or a window and a run that fills the receptive field, where the step is zero",
+    ),
+    norm="inf",
+    note="Equalities: the distance from the formula is compared with zero.",
+)
+
 WIDTH = 4
 
 _one_layer, _bos, _alibi = map(
@@ -133,6 +147,7 @@ def _constant() -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     ladder = (1, 8, 64, 1000) if suite == "quick" else (1, 2, 8, 64, 1000, 10_000, 100_000)
     for n in ladder:
@@ -144,25 +159,9 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     yield _constant()
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Each formula without its hypothesis."""
     yield _one(8, 1.0, appended=1.0)
     yield _penalized(64, 0.1, content=1.0)
     yield _windowed(12)
-
-
-CLAIM = Claim(
-    name="thm_4_2_exact",
-    title="The last step in closed form",
-    source="arXiv 2406.04267v2, Theorem 4.2 and Appendix C.4 and C.6, worked out",
-    statement=r"\lVert z^*_{n+1} - z_n - \frac{p (1 - p)}{1 + p} (v_a - w) \rVert_\infty \le 0",
-    assumes=(
-        "one layer, where the shared logits stay",
-        "or ALiBi without content, $z^*_{n+1} - z_n = \\frac{1 - q}{1 - q^{n+1}} (v_a - z_n)$",
-        "or a window and a run that fills the receptive field, where the step is zero",
-    ),
-    norm="inf",
-    note="Equalities: the distance from the formula is compared with zero.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

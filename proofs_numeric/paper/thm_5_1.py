@@ -16,6 +16,23 @@ from proofs_numeric.support import decoders, paper_decoder
 from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.paper_decoder import PaperDecoder, Reach, quotients
 
+CLAIM = Claim(
+    name="thm_5_1",
+    title="Over-squashing: with attention held fixed the derivative is within the path sum",
+    source="arXiv 2406.04267v2, Theorem 5.1, with the constants of its proof (B.5)",
+    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
+    r" \frac{1}{\beta_3} \prod_\ell \left(1 + \frac{\sigma}{\beta_2^{(\ell)}}\right)"
+    r" \left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
+    r" \right]_{n,i}",
+    assumes=(
+        "norms that divide by constants, or by no less than the divisor at the point",
+        "attention weights that do not depend on the values",
+        "MLPs with a bounded derivative",
+    ),
+    norm="2",
+    note="Of each instance the token with the largest quotient. Equality for linear MLPs.",
+)
+
 U = 2.0**-53
 LENGTH = 8
 SCALES = (0.3, 1.0, 6.0, 20.0)
@@ -84,6 +101,7 @@ def _attained(setting: str, decoder: PaperDecoder, reach: Reach) -> Measurement:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     slots, most = paper_decoder.sizes(suite)
     lengths = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= slots]
@@ -191,6 +209,7 @@ def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
     return root * size(jacobian) / bounds[0]
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps, starts = (100, 4) if suite == "quick" else (400, 8)
     slots, layers = paper_decoder.sizes("quick")
@@ -203,6 +222,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     yield against(f"{starts} starts, {steps} steps over weights, inputs, divisors", decoder, reach)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """True attention, logits scaled by 6: its own derivative is not in the bound."""
     options = {"length": 4, "layers": 2, "logit_scale": 6.0, "moves": True}
@@ -235,29 +255,8 @@ def _table(decoder: Decoder) -> np.ndarray:
     return table
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import squashing_enclosures  # needs python-flint
 
     return squashing_enclosures.thm_5_1()
-
-
-CLAIM = Claim(
-    name="thm_5_1",
-    title="Over-squashing: with attention held fixed the derivative is within the path sum",
-    source="arXiv 2406.04267v2, Theorem 5.1, with the constants of its proof (B.5)",
-    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
-    r" \frac{1}{\beta_3} \prod_\ell \left(1 + \frac{\sigma}{\beta_2^{(\ell)}}\right)"
-    r" \left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
-    r" \right]_{n,i}",
-    assumes=(
-        "norms that divide by constants, or by no less than the divisor at the point",
-        "attention weights that do not depend on the values",
-        "MLPs with a bounded derivative",
-    ),
-    norm="2",
-    note="Of each instance the token with the largest quotient. Equality for linear MLPs.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)

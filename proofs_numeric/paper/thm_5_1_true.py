@@ -26,6 +26,19 @@ from proofs_numeric.support import decoders
 from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.paper_decoder import quotients
 
+CLAIM = Claim(
+    name="thm_5_1_true",
+    title="Over-squashing with true attention: the repaired bound",
+    source="arXiv 2406.04267v2, Theorem 5.1, repaired",
+    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
+    r" \frac{1}{\beta_{3,n}} \left[ B^{(L-1)} \cdots B^{(0)} \right]_{n,i}",
+    assumes=("finite numbers; divisors and slopes at the point of the pass",),
+    norm="2",
+    climbs="scale of queries and values",
+    note="B has, beside the paper's terms, one for each key's part in a logit and one, on the"
+    " diagonal, for the query's: a covariance of values and keys.",
+)
+
 U = 2.0**-53
 LENGTH, WIDTH, HEAD = 6, 8, 4
 BATCH = 8
@@ -175,6 +188,7 @@ def _scalar(first: float, second: float) -> Decoder:
     return _replaced(decoders.draw(SCALAR, 0), table=np.array([[first], [second]]), **one)
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     configs = {"RMSNorm, gelu, rotary, 2 heads": CONFIG}
     for name, config in {**configs, **(_configs() if suite == "full" else {})}.items():
@@ -205,6 +219,7 @@ def _moved(decoder: Decoder, random: np.random.Generator, step: float) -> Decode
     return jax.tree.map(lambda leaf: leaf + step * random.normal(size=leaf.shape), decoder)
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     """Random steps that are kept where they come closer; in the full suite ascent by gradients."""
     random, rounds = np.random.default_rng(3), 40 if suite == "quick" else 120
@@ -230,6 +245,7 @@ def _ratio(decoder: Decoder) -> Float[Array, ""]:
     return jnp.abs(jacobian[0, 0, 0]) / bound[0]
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Without the covariance of the query's own part; the query token, worst of a batch."""
     made = [_scaled(decoders.draw(CONFIG, seed), 6.0) for seed in range(BATCH)]
@@ -260,25 +276,8 @@ def _table(decoder: Decoder) -> np.ndarray:
     return table
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import squashing_enclosures  # needs python-flint
 
     return squashing_enclosures.thm_5_1_true()
-
-
-CLAIM = Claim(
-    name="thm_5_1_true",
-    title="Over-squashing with true attention: the repaired bound",
-    source="arXiv 2406.04267v2, Theorem 5.1, repaired",
-    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
-    r" \frac{1}{\beta_{3,n}} \left[ B^{(L-1)} \cdots B^{(0)} \right]_{n,i}",
-    assumes=("finite numbers; divisors and slopes at the point of the pass",),
-    norm="2",
-    climbs="scale of queries and values",
-    note="B has, beside the paper's terms, one for each key's part in a logit and one, on the"
-    " diagonal, for the query's: a covariance of values and keys.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)
