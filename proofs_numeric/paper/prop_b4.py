@@ -33,7 +33,7 @@ GAPS = (1.0, 2.0**-20, 0.5, 8.0, 700.0)
 
 
 @jax.jit
-def _found(
+def _compared(
     x: Float[Array, "rows n"], x_star: Float[Array, "rows n"], expected: Float[Array, " rows"]
 ) -> Float[Array, "3 rows"]:
     """Distance, sharp bound, and the distance's steps of float64 from the closed form."""
@@ -42,36 +42,18 @@ def _found(
     return jnp.stack([distance, tv_bound_range(x, x_star), steps])
 
 
-def _rows(lengths: np.ndarray, gaps: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (g, 0, g, 0, ...) and (0, g, 0, g, ...), masked beyond each length."""
-    places = np.arange(width)
-    kept = places < lengths[:, None]
-    first = np.where(places % 2 == 0, gaps[:, None], 0.0)
-    return np.where(kept, first, -np.inf), np.where(kept, gaps[:, None] - first, -np.inf)
-
-
 def _evaluate(lengths: np.ndarray, gap: float, width: int) -> np.ndarray:
     """Distance, sharp bound and steps, a row each; one column a length."""
-    gaps = np.full(len(lengths), gap)
+    # The rows (g, 0, g, 0, ...) and (0, g, 0, g, ...), (lengths, width), masked beyond each length.
+    places = np.arange(width)
+    kept, first = places < lengths[:, None], np.where(places % 2 == 0, gap, 0.0)
+    rows = np.where(kept, first, -np.inf), np.where(kept, gap - first, -np.inf)
     expected = np.full(len(lengths), alternating_total_variation(gap))
-    return np.asarray(_found(*_rows(lengths, gaps, width), expected))
+    return np.asarray(_compared(*rows, expected))
 
 
 def _even(n: int) -> Hypothesis:
     return Hypothesis(name="even length", distance=float(n % 2))
-
-
-def _correctly_rounded(n: int, gap: float) -> float:
-    """The distance from both rows' weights, in 50 digits, rounded once."""
-    with localcontext(prec=50):
-        high, low = Decimal(gap).exp(), Decimal(1)
-        z = (n // 2) * (high + low)
-        return float(n * abs(high / z - low / z))
-
-
-def _steps(a: float, b: float) -> float:
-    """Numbers of float64 from one to the other, near each other."""
-    return abs(a - b) / math.ulp(min(a, b))
 
 
 def _allowed_steps(n: int) -> float:
@@ -90,10 +72,16 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     for gap in GAPS:
         distance, sharp, steps = _evaluate(lengths, gap, width)
         expected = alternating_total_variation(gap)
-        exact = max(_steps(_correctly_rounded(int(n), gap), expected) for n in lengths)
+        # The distance from both rows' weights, in 50 digits, rounded once.
+        with localcontext(prec=50):
+            high, low = Decimal(gap).exp(), Decimal(1)
+            sums = [(int(n) // 2) * (high + low) for n in lengths]
+            rounded = [
+                float(int(n) * abs(high / z - low / z)) for n, z in zip(lengths, sums, strict=True)
+            ]
         yield Measurement(
             setting=f"correctly rounded, every even n to {width}, {gap=:g}",
-            measured=exact,
+            measured=max(abs(r - expected) / math.ulp(min(r, expected)) for r in rounded),
             bound=1.0,
             hypotheses=(_even(width),),
             norm="ulps of float64",

@@ -66,22 +66,6 @@ PLACES = (LENGTH, LENGTH + WIDTH, LENGTH + 2 * WIDTH)
 PARTS = {"mid": "R1", "out": "R2", "row_change": "R3", "by_increments": "R4", "self_weight": "R5"}
 
 
-def _cases(suite: Suite) -> list[tuple[str, DecoderConfig, Norm]]:
-    """Decoders and norms; each pair is compiled for itself, so that the quick suite has one."""
-    plain, switch = "none and ALiBi", functools.partial(dataclasses.replace, PLAIN)
-    if suite == "quick":
-        return [(plain, PLAIN, 1)]
-    turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=Mlp(kind="linear"))
-    sines = switch(positions=Sinusoidal(where="query_key"))
-    return [
-        *((plain, PLAIN, norm) for norm in (1, 2, "inf")),
-        ("rotary, LayerNorm", turned, 1),
-        ("sinusoidal on queries and keys", sines, 2),
-        ("window 4", switch(mask=Window(width=4)), "inf"),
-        ("gated MLP", switch(mlp=Mlp(kind="swiglu")), 1),
-    ]
-
-
 @functools.partial(jax.jit, static_argnames="norm")
 def _rows(decoders: Decoder, tokens: Array, norm: Norm) -> LayerRows:
     return jax.vmap(functools.partial(certificate_rows, norm=norm))(decoders, tokens)
@@ -96,6 +80,7 @@ def _certified(
     decoders: Sequence[Decoder], tokens: Sequence[Sequence[int]], norm: Norm
 ) -> list[tuple[LayerRows, CollapseCertificate]]:
     """Rows and certificate of each decoder and prompt, as NumPy arrays."""
+    # Leaves (...) -> (decoders, ...), which both programs map over; and one record each again.
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *decoders)
     rows = _rows(stacked, np.asarray(tokens, np.int32), norm)
     both = jax.tree.map(np.asarray, (rows, _certificates(rows, norm)))
@@ -107,6 +92,7 @@ def _roundoff(rows: LayerRows) -> float:
 
     A logit passes its own rounding, relative to its size, on to the weights.
     """
+    # resid_out (layers, 2, d) -> its largest row in L1; masked logits are infinite, and left out.
     size = max(float(np.max(np.sum(np.abs(rows.resid_out), axis=-1))), 1.0)
     logit = np.max(np.abs(rows.next_logits), where=np.isfinite(rows.next_logits), initial=0.0)
     steps = LENGTH + 1 + 3 * 4 * PLAIN.model_dim
@@ -127,36 +113,6 @@ def _hypotheses(certificate: CollapseCertificate) -> tuple[Hypothesis, ...]:
     )
 
 
-def _known(name: str, config: DecoderConfig, rows: LayerRows) -> tuple[Hypothesis, ...]:
-    """What an inequality's constants need; from the decoder and its logits, not from the bound."""
-    if name in ("R2", "composed"):
-        gated = config.mlp.kind in ("swiglu", "geglu")
-        return (Hypothesis(name="gated MLPs", distance=float(gated)),)
-    if name != "R4":
-        return ()
-    unknown = not isinstance(config.positions, NoPositions | Alibi)
-    logits = np.concatenate([rows.logits, rows.next_logits], axis=-1)
-    return (
-        Hypothesis(name="positions without known step", distance=float(unknown)),
-        # Its exponential must be a number.
-        Hypothesis(
-            name="range of the logits", distance=float(np.max(np.ptp(logits, axis=-1))), allowed=700
-        ),
-    )
-
-
-def _worst(inequality: Inequality, roundoff: float) -> tuple[float, float]:
-    """The pair, of all layers and heads, that comes closest to its bound, rounding aside.
-
-    One that is not finite comes first.
-    """
-    pairs = np.stack(np.broadcast_arrays(*inequality)).reshape(2, -1)
-    gap = (pairs[0] - roundoff) / np.where(pairs[1] == 0, np.finfo(float).tiny, pairs[1])
-    gap = np.where(np.all(np.isfinite(pairs), axis=0), gap, np.inf)
-    measured, bound = pairs[:, np.argmax(gap)].tolist()
-    return measured, bound
-
-
 def _equal(name: str, layers: str, config: DecoderConfig, rows: LayerRows) -> bool:
     """Whether the inequality is an equality: worth listing, but no sign of how tight it is.
 
@@ -166,6 +122,7 @@ def _equal(name: str, layers: str, config: DecoderConfig, rows: LayerRows) -> bo
     """
     if name not in ("R3", "R4", "R5"):
         return not np.any(rows.radius > 8 * (LENGTH + 8) * U * np.max(np.abs(rows.resid)))
+    # The first head's logits of both rows in every layer: (layers, 2 n + 1).
     first = np.concatenate([rows.logits[:, 0], rows.next_logits[:, 0]], axis=-1)
     finite = bool(np.all(np.isfinite(first)))
     if finite and np.max(np.ptp(first, axis=-1)) <= 64 * U * (1 + np.max(np.abs(first))):
@@ -181,50 +138,77 @@ def _instance(
     certificate: CollapseCertificate,
     norm: Norm,
 ) -> Iterator[Measurement]:
+    """Of each inequality the pair, of layers and heads, that comes closest to its bound."""
     allowed, parts = _roundoff(rows), {("composed", "all layers"): certificate.output}
     for part, name in PARTS.items():
-        measured, bound = getattr(certificate.layers, part)
+        measured, bound = getattr(certificate.layers, part)  # (layers, ...)
         parts[name, "layer 1"] = Inequality(measured[:1], bound[:1])
         parts[name, "layers from 2"] = Inequality(measured[1:], bound[1:])
+    # What constants need is read from the decoder and its logits, not from the bound.
+    gated = float(config.mlp.kind in ("swiglu", "geglu"))
+    lipschitz = (Hypothesis(name="gated MLPs", distance=gated),)
+    unknown = float(not isinstance(config.positions, NoPositions | Alibi))
+    span = float(np.max(np.ptp(np.concatenate([rows.logits, rows.next_logits], axis=-1), axis=-1)))
+    increments = (
+        Hypothesis(name="positions without known step", distance=unknown),
+        # Its exponential must be a number.
+        Hypothesis(name="range of the logits", distance=span, allowed=700),
+    )
+    known = {"R2": lipschitz, "composed": lipschitz, "R4": increments}
     for (name, layers), inequality in parts.items():
-        measured, bound = _worst(inequality, allowed)
+        # Both sides by layer and head, or of the whole -> (2, pairs)
+        pairs = np.stack(np.broadcast_arrays(*inequality)).reshape(2, -1)
+        # Rounding aside; one that is not finite comes first.
+        gap = (pairs[0] - allowed) / np.where(pairs[1] == 0, np.finfo(float).tiny, pairs[1])
+        gap = np.where(np.all(np.isfinite(pairs), axis=0), gap, np.inf)
+        measured, bound = pairs[:, np.argmax(gap)].tolist()
         yield Measurement(
             setting=f"{name}, {layers}, {setting}",
             measured=measured,
             bound=bound,
             floor=bound if _equal(name, layers, config, rows) else 0.0,
             roundoff=allowed,
-            hypotheses=(*_hypotheses(certificate), *_known(name, config, rows)),
+            hypotheses=(*_hypotheses(certificate), *known.get(name, ())),
             size=LENGTH,
             norm={1: "1", 2: "2", "inf": "inf"}[norm],
         )
 
 
-def _equal_logits(rows: LayerRows, measured: CollapseCertificate) -> Iterator[Measurement]:
-    """Where the first head's logits are equal, three of the inequalities are equalities."""
-    for part in ("row_change", "by_increments", "self_weight"):
-        inequality = getattr(measured.layers, part)
-        yield Measurement.equality(
-            setting=f"{PARTS[part]}, equal logits",
-            measured=float(inequality.measured[0, 0]),
-            expected=float(inequality.bound[0, 0]),
-            roundoff=_roundoff(rows),
-            hypotheses=_hypotheses(measured),
-            size=LENGTH,
-        )
-
-
 @CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
+    switch = functools.partial(dataclasses.replace, PLAIN)
+    turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=Mlp(kind="linear"))
+    sines = switch(positions=Sinusoidal(where="query_key"))
+    cases: list[tuple[str, DecoderConfig, Norm]] = [
+        ("none and ALiBi", PLAIN, 1),
+        ("none and ALiBi", PLAIN, 2),
+        ("none and ALiBi", PLAIN, "inf"),
+        ("rotary, LayerNorm", turned, 1),
+        ("sinusoidal on queries and keys", sines, 2),
+        ("window 4", switch(mask=Window(width=4)), "inf"),
+        ("gated MLP", switch(mlp=Mlp(kind="swiglu")), 1),
+    ]
     scales = (0.0, 1.0, 5.0, 10.0)  # beyond, rounding exceeds most of what is measured
     prompts, names = [VARIED] * len(scales) + [CONSTANT], [f"{scale=}" for scale in scales]
-    for title, config, norm in _cases(suite):
+    # Each decoder and norm is compiled for itself, so that the quick suite has one.
+    for title, config, norm in cases[:1] if suite == "quick" else cases:
         decoders = [draw(config, 7, logit_scale=scale) for scale in (*scales, 1.0)]
         measured = _certified(decoders, prompts, norm)
         for name, pair in zip([*names, "one token repeated"], measured, strict=True):
             yield from _instance(f"{title}, {name}, {norm=}", config, *pair, norm)
         if config == PLAIN and norm == 1:
-            yield from _equal_logits(*measured[0])
+            # Where the first head's logits are equal, three of the inequalities are equalities.
+            rows, equal = measured[0]
+            for part in ("row_change", "by_increments", "self_weight"):
+                inequality = getattr(equal.layers, part)  # (layers, heads)
+                yield Measurement.equality(
+                    setting=f"{PARTS[part]}, equal logits",
+                    measured=float(inequality.measured[0, 0]),
+                    expected=float(inequality.bound[0, 0]),
+                    roundoff=_roundoff(rows),
+                    hypotheses=_hypotheses(equal),
+                    size=LENGTH,
+                )
 
 
 def _array_layer(instance: Float[Array, "rows d"]) -> Inequality:
@@ -234,11 +218,12 @@ def _array_layer(instance: Float[Array, "rows d"]) -> Inequality:
     instance is one array, for each leaf costs the optimizer a compilation: tokens, the product of
     query and key matrix, values, and logits by distance.
     """
+    # (LENGTH, d), (d, d), (d, d) and three rows of logits; the last token is repeated.
     resid, bilinear, value, position = jnp.split(instance, PLACES)
     tokens = jnp.concatenate([resid, resid[-1:]])
     x = tokens / jnp.sqrt(jnp.mean(tokens**2, axis=-1, keepdims=True) + 1e-5)
     content, points = x @ bilinear @ x[-1], x @ value
-    position = position.ravel()[LENGTH::-1]  # first the logit at the greatest distance
+    position = position.ravel()[LENGTH::-1]  # (3, d) -> (LENGTH + 1), the greatest distance first
     logits, next_logits = content[:-1] + position[1:], content + position
     weights, next_weights = jax.nn.softmax(logits), jax.nn.softmax(next_logits)
     step = next_weights @ points - weights @ points[:-1]  # the residuals cancel
@@ -250,6 +235,7 @@ _array_pair = jax.jit(_array_layer)
 
 
 def _ratio(instance: Float[Array, "rows d"]) -> Float[Array, ""]:
+    """Measured over bound; ``ascend`` compiles it once, and differentiates it."""
     measured, bound = _array_layer(instance)
     return measured / bound
 
@@ -260,6 +246,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     shape = (starts, LENGTH + 2 * WIDTH + 3, WIDTH)
     instances = jnp.asarray(np.random.default_rng(4).normal(size=shape))
     worst = ascend(_ratio, instances, steps=steps).instance
+    broken = float(np.sum(~np.isfinite(np.asarray(worst))))
     measured, bound = map(float, _array_pair(worst))
     yield Measurement(
         setting=f"R1 with R3, {starts} starts, {steps} steps over inputs and weights",
@@ -267,12 +254,7 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
         bound=bound,
         # Sums over tokens and widths; logits stay below ten times the width.
         roundoff=8 * (LENGTH + 4 * WIDTH) * U * (bound + 1) * 10 * WIDTH,
-        hypotheses=(
-            Hypothesis(
-                name="numbers that are not finite",
-                distance=float(np.sum(~np.isfinite(np.asarray(worst)))),
-            ),
-        ),
+        hypotheses=(Hypothesis(name="numbers that are not finite", distance=broken),),
     )
 
 
@@ -286,6 +268,7 @@ def _counter_case() -> Iterator[Measurement]:
     # As many as above, so that nothing is compiled anew.
     measured = _certified([far, wide, steep, far, wide], [*prompts, *prompts[:2]], 1)
     (_, apart), (rows, large), (steep_rows, own) = measured[:3]
+    # The first layer is enough: (layers) -> its error, (layers, heads) -> its sum over heads.
     yield Measurement(
         setting="different last tokens, as if the first distance were zero",
         measured=float(apart.layers.mid.measured[0]),
