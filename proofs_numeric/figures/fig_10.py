@@ -55,6 +55,7 @@ def _turns(length: int) -> np.ndarray:
 
 def _turned(rows: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """Pairs (x_i, x_{i + d/2}) as complex numbers, turned; real and imaginary parts again."""
+    # (rows, d) -> (rows, d / 2), complex -> (rows, d)
     half = DIM // 2
     turned = (rows[:, :half] + 1j * rows[:, half:]) * turns
     return np.concatenate([turned.real, turned.imag], axis=1)
@@ -64,6 +65,7 @@ def _step(n: int, random: np.random.Generator, kind: str, slope: float) -> float
     """L1 step of the last row; queries, keys, values and sinusoidal positions of L2 norm one."""
     query, keys, values = (_unit(random.normal(size=size)) for size in (DIM, (n, DIM), (n, DIM)))
     repeated = lambda rows: np.concatenate([rows, rows[-1:]])
+    # (n, d) -> (n + 1, d), the last token twice; its query at the last two positions is (2, d).
     keys, queries = repeated(keys), np.stack([query, query])
     if kind == "sinusoidal":
         keys, queries = keys + _sines(n + 1), queries + _sines(n + 1)[-2:]
@@ -101,6 +103,7 @@ def _plateau(n: int, seeds: int, slope: float, content: float) -> Measurement:
     size = DIM * math.exp(gammas) / math.sqrt(math.pi)
     limit = -math.expm1(-slope) / -math.expm1(-slope * (n + 1)) * size
     kind = "none" if content else "ALiBi"
+    # Other seeds than those of the curve, hence the 1.
     draw = functools.partial(_step, kind=kind, slope=slope)
     measured = [draw(n, np.random.default_rng([n, seed, 1])) for seed in range(seeds)]
     allowed = ERRORS * float(np.std(measured, ddof=1)) / math.sqrt(seeds)  # the mean's own spread

@@ -65,6 +65,7 @@ def sines(length: int) -> np.ndarray:
       One vector a position.
     """
     turned = angles(length)
+    # (length, DIM / 2) twice -> (length, DIM): the sine and cosine of a frequency are neighbors.
     return np.stack([np.sin(turned), np.cos(turned)], axis=-1).reshape(length, DIM)
 
 
@@ -82,7 +83,7 @@ def step_between(
     Returns:
       The difference of the two outputs.
     """
-    logits = keys @ queries.T
+    logits = keys @ queries.T  # (n + 1, 2), a column for each query
     row, longer = weights_of(logits[:-1, 0] + bias[1:]), weights_of(logits[:, 1] + bias)
     return longer @ values - row @ values[:-1]
 
@@ -112,6 +113,7 @@ def compared(
     """
     measured = [draw(n, np.random.default_rng([n, seed])) for seed in range(seeds)]
     allowed = READING * paper + ERRORS * float(np.std(measured, ddof=1)) / seeds**0.5
+    # Elsewhere the order alone is claimed, which our mean's spread does not widen.
     ends = (paper - allowed, paper + allowed) if reproduced else (paper / FACTOR, FACTOR * paper)
     kind = "reproduced" if reproduced else f"same order, within a factor {FACTOR}"
     return Measurement(
@@ -130,19 +132,17 @@ def _drawn(n: int, random: np.random.Generator, size: float) -> tuple[np.ndarray
     return query, keys, size * values
 
 
-def _step(n: int, random: np.random.Generator, size: float) -> np.ndarray:
-    """All of variance 1 / d where the size is one; positions added to queries and keys."""
+def _largest(n: int, random: np.random.Generator, size: float = 1.0) -> float:
+    """Largest coordinate of the step; all of variance 1 / d where the size is one."""
     query, keys, values = _drawn(n, random, size)
+    # (n, d) -> (n + 1, d), the last token twice.
     repeated = lambda rows: np.concatenate([rows, rows[-1:]]) / np.sqrt(DIM)
     positions = sines(n + 1)
-    queries = query / np.sqrt(DIM) + positions[-2:]
-    values = repeated(values)
+    queries = query / np.sqrt(DIM) + positions[-2:]  # one query at the last two positions: (2, d)
+    # Values have no positions; the logits' root d goes to the keys.
     keys = (repeated(keys) + positions) / np.sqrt(DIM)
-    return step_between(keys, values, queries, np.zeros(n + 1))
-
-
-def _largest(n: int, random: np.random.Generator, size: float = 1.0) -> float:
-    return float(np.max(np.abs(_step(n, random, size))))
+    step = step_between(keys, repeated(values), queries, np.zeros(n + 1))
+    return float(np.max(np.abs(step)))
 
 
 def _variance(n: int, size: float = 1.0) -> Hypothesis:
