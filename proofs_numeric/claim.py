@@ -7,7 +7,7 @@ an impossibility a distance that must be zero, an equality an inequality with a 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, TypeVar
 
 Suite = Literal["quick", "full"]
 Verdict = Literal["holds", "violated", "not_applicable"]
@@ -93,9 +93,16 @@ class Measurement:
         return self.measured / self.bound if useful else None
 
 
+_Measures = TypeVar("_Measures", bound=Callable[..., Iterable[Measurement]])
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement with its measurements, adversary and counter-cases."""
+    """A statement with its measurements, adversary and counter-cases.
+
+    The functions are named here, or decorated where they are written, by ``part``. The ledger
+    counts it as a violation if there is no ladder or no counter-case.
+    """
 
     name: str
     """The file's name."""
@@ -115,11 +122,29 @@ class Claim:
     """What ``size`` counts along the ladder."""
     note: str = ""
     """What to know beside the statement: what is printed, what was repaired."""
-    measure: Callable[[Suite], Iterable[Measurement]]
+    measure: Callable[[Suite], Iterable[Measurement]] = lambda suite: ()
     """A ladder of sizes, the place where the statement is tight, and stress."""
-    counter_case: Callable[[], Iterable[Measurement]]
+    counter_case: Callable[[], Iterable[Measurement]] = lambda: ()
     """Hypotheses dropped: each must be measured as unmet, and the inequality must fail."""
     adversary: Callable[[Suite], Iterable[Measurement]] | None = None
     """The worst that gradient ascent on measured over bound finds."""
     certify: Callable[[], Iterable[Measurement]] | None = None
     """The same inequality of small instances, enclosed in ball arithmetic."""
+
+    def part(self, part: Part) -> Callable[[_Measures], _Measures]:
+        """A decorator that makes a function one of the claim's parts.
+
+        Args:
+          part: The ladder is ``measure``, what is certified ``certify``; the others by their names.
+
+        Returns:
+          The decorator, which returns the function itself.
+        """
+        field = {"ladder": "measure", "certified": "certify"}.get(part, part)
+
+        def declare(function: _Measures) -> _Measures:
+            # Frozen, but for the module that declares the claim, while it is imported.
+            object.__setattr__(self, field, function)
+            return function
+
+        return declare

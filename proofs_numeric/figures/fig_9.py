@@ -9,6 +9,19 @@ import numpy as np
 from glassesjax.theory.softmax import prefix_total_variation, softmax_total_variation
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="fig_9",
+    title="A perturbed prefix is diluted",
+    kind="figure",
+    source="arXiv 2406.04267v2, Figure 9",
+    statement=r"\delta = (1 - \rho) (1 - 1 / \zeta) + \rho \, \mathrm{E} |e^{\eta} / \zeta - 1|,"
+    r" \quad \zeta = 1 + \rho (\mathrm{E} e^{\eta} - 1), \quad \rho = 200 / n",
+    assumes=("logits uniform on [0, 1]; on the first 200 a perturbation, uniform on [0, 0.1]",),
+    norm="L1",
+    note="The closed form is the limit at a fixed share; allowed are four standard errors of the"
+    " mean of five seeds and, for values read off the plot, 5 % reading error.",
+)
+
 PREFIX, WIDTH, SEEDS = 200, 0.1, 5
 # Read off the plot, to 5 %.
 READ = {
@@ -40,39 +53,31 @@ class Simulated(NamedTuple):
     """Share of the entries that were perturbed."""
 
 
-def _draw(n: int, seed: int, perturbed: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng((n, seed))
-    change = np.where(np.arange(n) < perturbed, rng.uniform(0, WIDTH, n), 0.0)
-    return rng.uniform(0, 1, n), change
-
-
-def _variance(x: np.ndarray, change: np.ndarray, perturbed: int) -> float:
-    """Variance of one distance, by its first-order dependence on each entry's pair of draws.
-
-    The distance is the mean of |r - 1| with weights exp(x), r = exp(change) over its own weighted
-    mean; so an entry counts with |r - 1| + D (r - 1), where D is the derivative in that mean.
-    Entries of the prefix and the others are two samples, each about its own mean.
-    """
-    weight = np.exp(x) / np.sum(np.exp(x))
-    r = np.exp(change) / np.sum(weight * np.exp(change))
-    distance = np.sum(weight * np.abs(r - 1))
-    slope = -np.sum(weight * r * np.sign(r - 1))
-    terms = weight * (np.abs(r - 1) - distance + slope * (r - 1))
-    samples = [part for part in np.split(terms, [perturbed]) if len(part) > 1]
-    return float(sum(len(part) * np.var(part, ddof=1) for part in samples))
-
-
 def _simulate(lengths: list[int], perturbed: int = PREFIX) -> list[Simulated]:
     """All lengths and seeds in one array: entries beyond a length are masked."""
     x = np.full((len(READ), SEEDS, max(READ)), -np.inf)  # one shape, however many lengths
     x[:, :, 0] = 0.0
     x_star, variances = x.copy(), np.zeros((len(lengths), SEEDS))
     for i, n in enumerate(lengths):
+        prefix = min(n, perturbed)
         for seed in range(SEEDS):
-            draw, change = _draw(n, seed, min(n, perturbed))
+            rng = np.random.default_rng((n, seed))
+            change = np.where(np.arange(n) < prefix, rng.uniform(0, WIDTH, n), 0.0)
+            draw = rng.uniform(0, 1, n)
             x[i, seed, :n], x_star[i, seed, :n] = draw, draw + change
-            variances[i, seed] = _variance(draw, change, min(n, perturbed))
-    distances = np.asarray(_distances(x, x_star))[: len(lengths)]
+            # Variance of one distance, by its first-order dependence on each entry's pair of draws.
+            # The distance is the mean of |r - 1| with weights exp(x), r = exp(change) over its own
+            # weighted mean; so an entry counts with |r - 1| + D (r - 1), D the derivative in that
+            # mean.
+            weight = np.exp(draw) / np.sum(np.exp(draw))
+            r = np.exp(change) / np.sum(weight * np.exp(change))
+            distance = np.sum(weight * np.abs(r - 1))
+            slope = -np.sum(weight * r * np.sign(r - 1))
+            terms = weight * (np.abs(r - 1) - distance + slope * (r - 1))
+            # Entries of the prefix and the others are two samples, each about its own mean.
+            samples = [part for part in np.split(terms, [prefix]) if len(part) > 1]
+            variances[i, seed] = sum(len(part) * np.var(part, ddof=1) for part in samples)
+    distances = np.asarray(_distances(x, x_star))[: len(lengths)]  # (lengths, SEEDS)
     errors = np.sqrt(np.sum(variances, axis=1)) / SEEDS
     shares = [min(n, perturbed) / n for n in lengths]
     return [Simulated(*each) for each in zip(distances, errors.tolist(), shares, strict=True)]
@@ -87,15 +92,7 @@ def _as_drawn(n: int, simulated: Simulated) -> Hypothesis:
     return Hypothesis(name="the perturbed share is that of 200 entries", distance=apart)
 
 
-def _crossing() -> float:
-    """The length at which the closed form meets the line, by bisection."""
-    low, high = 500.0, 10000.0
-    while high - low > 0.5:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _form(middle) > LEVEL else (low, middle)
-    return high
-
-
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     lengths = list(READ)
     for n, simulated in zip(lengths, _simulate(lengths), strict=True):
@@ -105,8 +102,13 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         # The plot shows a mean of as many seeds, so it has the same standard error.
         allowed = READING * READ[n] + spread
         yield _near(f"read off the figure, {n=}", READ[n], _form(n), allowed, **shared)
+    # The length at which the closed form meets the line, by bisection.
+    low, high = 500.0, 10000.0
+    while high - low > 0.5:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _form(middle) > LEVEL else (low, middle)
     setting = "length at which the line of bfloat16 is crossed, read off the figure"
-    yield _near(setting, 2500.0, _crossing(), READING * 2500.0, norm="none")
+    yield _near(setting, 2500.0, high, READING * 2500.0, norm="none")
 
 
 def _near(setting: str, measured: float, form: float, allowed: float, **more: Any) -> Measurement:  # noqa: ANN401
@@ -115,6 +117,7 @@ def _near(setting: str, measured: float, form: float, allowed: float, **more: An
     return Measurement(setting=setting, measured=measured, **ends, **more)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Every entry perturbed: the distance does not vanish as the sequence grows."""
     n = 10000
@@ -125,19 +128,3 @@ def _counter_case() -> Iterator[Measurement]:
         bound=_form(n) + ERRORS * simulated.error,
         hypotheses=(_as_drawn(n, simulated),),
     )
-
-
-CLAIM = Claim(
-    name="fig_9",
-    title="A perturbed prefix is diluted",
-    kind="figure",
-    source="arXiv 2406.04267v2, Figure 9",
-    statement=r"\delta = (1 - \rho) (1 - 1 / \zeta) + \rho \, \mathrm{E} |e^{\eta} / \zeta - 1|,"
-    r" \quad \zeta = 1 + \rho (\mathrm{E} e^{\eta} - 1), \quad \rho = 200 / n",
-    assumes=("logits uniform on [0, 1]; on the first 200 a perturbation, uniform on [0, 0.1]",),
-    norm="L1",
-    note="The closed form is the limit at a fixed share; allowed are four standard errors of the"
-    " mean of five seeds and, for values read off the plot, 5 % reading error.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

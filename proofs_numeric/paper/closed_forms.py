@@ -20,7 +20,18 @@ from glassesjax.theory.masked_rollouts import (
 )
 from glassesjax.theory.squashing import attention_rollout
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
-from proofs_numeric.support.absorbing import uniform
+from proofs_numeric.support.absorbing import uniform, window
+
+CLAIM = Claim(
+    name="closed_forms",
+    title="Rollouts in closed form",
+    source="derived; for arXiv 2406.04267v2, Theorem 5.1 and Proposition 5.2",
+    statement=r"\left[ f(M) \right]_{n,k} = \binom{n}{k} \sum_{m=0}^{n-k} (-1)^m"
+    r" \binom{n-k}{m} f\left( \frac{1}{k + m + 1} \right)",
+    assumes=("attention that is uniform, in a window, with a sink, or geometric in the distance",),
+    note="Rationals on one side, products of non-negative matrices in floats on the other; of each"
+    " row the entry with the largest relative error.",
+)
 
 U = 2.0**-53
 SLOTS, LAYERS = 40, 8  # of the library's compiled rollout; shorter sequences start later
@@ -47,9 +58,11 @@ def product(weights: np.ndarray, shares: Sequence[Fraction]) -> np.ndarray:
     Returns:
       A distribution over the tokens.
     """
+    # (n, n) -> (SLOTS, SLOTS): the slots before the first token see themselves only.
     missing = SLOTS - len(weights)
     padded = np.eye(SLOTS)
     padded[missing:, missing:] = weights
+    # (layers) -> (LAYERS): a layer of share zero passes everything on.
     passed = np.zeros(LAYERS)
     passed[: len(shares)] = [float(share) for share in shares]
     return np.asarray(attention_rollout(np.stack([padded] * LAYERS), passed))[missing:]
@@ -77,31 +90,6 @@ def _equal(
     )
 
 
-def _far(name: str, weights: np.ndarray, reference: np.ndarray) -> tuple[Hypothesis, ...]:
-    return (Hypothesis(name=name, distance=float(np.max(np.abs(weights - reference)))),)
-
-
-def _uniform_rows(n: int, layers: int) -> Iterator[Measurement]:
-    """Any shares, and the formulas for squares and cubes where there are two or three layers."""
-    weights = uniform(n)
-    for name, shares in (
-        ("shares 1", [Fraction(1)] * layers),
-        ("shares 1/2", [HALF] * layers),
-        ("shares 1/2, 1/3, 1/4 ...", [Fraction(1, k + 2) for k in range(layers)]),
-    ):
-        exact = cesaro_rollout(n, shares)
-        measured = product(weights, shares)
-        yield _equal(f"uniform, {name}, {n=}, L={layers}", measured, exact)
-    if layers == 2:
-        square = [cesaro_square(n - 1, k) for k in range(n)]
-        yield _equal(
-            f"square by harmonic numbers, {n=}", product(weights, [Fraction(1)] * 2), square
-        )
-    if layers == 3:
-        first = product(weights, [Fraction(1)] * 3)[:1]
-        yield _equal(f"first of the cube, {n=}", first, [cesaro_cube_first(n - 1)])
-
-
 def _table() -> Iterator[Measurement]:
     """The notes' rows: exact equality of rationals with both formulas."""
     for name, (kept, power, row) in ROWS.items():
@@ -116,47 +104,63 @@ def _table() -> Iterator[Measurement]:
                 + sum(a != b for a, b in zip(cesaro_rollout(5, shares), exact, strict=True))
             ),
             expected=0.0,
-            roundoff=0.0,
+            roundoff=0.0,  # rationals are compared, no floats
         )
         yield _equal(f"{name} at n = 5, products", product(uniform(5), shares), exact)
 
 
-def _banded(n: int, width: int) -> np.ndarray:
-    band = np.tri(n) - np.tri(n, k=-width)
-    return band / np.sum(band, axis=1, keepdims=True)
-
-
-def _windows() -> Iterator[Measurement]:
+def _by_distance() -> Iterator[Measurement]:
+    """Windows, and ALiBi of slope log 2: weights that depend on the distance of two tokens."""
+    tokens = np.arange(SLOTS)
     for n, layers in ((3, 5), (40, 8)):
-        measured = product(_banded(n, 2), [HALF] * layers)
+        measured = product(window(n), [HALF] * layers)
         yield _equal(f"window 2, {n=}, L={layers}", measured, window_two_rollout(n, layers))
     for width, layers in ((3, 8), (5, 4)):
         shares = [Fraction(1, k + 1) for k in range(layers)]
         by_distance = window_rollout(width, shares)
-        measured = product(_banded(SLOTS, width), shares)[::-1][: len(by_distance)]
+        band = np.tri(SLOTS) - np.tri(SLOTS, k=-width)
+        # By position -> by distance; zero beyond (width - 1) * layers.
+        measured = product(band / np.sum(band, axis=1, keepdims=True), shares)[::-1]
+        measured = measured[: len(by_distance)]
         yield _equal(f"window {width}, away from the edge, L={layers}", measured, by_distance)
-
-
-def _alibi() -> Iterator[Measurement]:
-    """Slope log 2: a context that is cut off at the left has its first rows normalized anew."""
-    decay, layers = HALF, 4
-    powers = np.tril(0.5 ** (np.arange(SLOTS)[:, None] - np.arange(SLOTS)[None, :]).clip(0))
+    layers = 4
+    powers = np.tril(0.5 ** (tokens[:, None] - tokens[None, :]).clip(0))
     weights = powers / np.sum(powers, axis=1, keepdims=True)
     measured = product(weights, [Fraction(1)] * layers)[::-1][:12]
-    # Rows 28 tokens from the edge and beyond have lost a share of 2^-28 and less.
-    exact = alibi_rollout(12, layers, decay)
+    # The context is cut off at the left, where rows are normalized anew: those 28 tokens from the
+    # edge and beyond have lost a share of 2^-28 and less.
+    exact = alibi_rollout(12, layers, HALF)
     yield _equal("ALiBi of slope log 2, L=4", measured, exact, rounded=layers * 2.0**-28)
 
 
-def _sink(n: int, layers: int, sink: Fraction) -> Iterator[Measurement]:
-    weights = (1 - float(sink)) * uniform(n)
-    weights[:, 0] += float(sink)
-    exact = sink_rollout(n, layers, sink)
-    measured = product(weights, [HALF] * layers)
-    yield _equal(f"sink {sink}, {n=}, L={layers}", measured, exact)
-
-
-def _sink_digits() -> Iterator[Measurement]:
+@CLAIM.part("ladder")
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    """By hand, uniform attention, and with a sink; then what depends on distances."""
+    yield from _table()
+    for n in (1, 2, 12) if suite == "quick" else (1, 2, 3, 6, 12, 24, 40):
+        weights = uniform(n)
+        for layers in (1, 2, 3, 8):
+            for name, shares in (
+                ("shares 1", [Fraction(1)] * layers),
+                ("shares 1/2", [HALF] * layers),
+                ("shares 1/2, 1/3, 1/4 ...", [Fraction(1, k + 2) for k in range(layers)]),
+            ):
+                measured, exact = product(weights, shares), cesaro_rollout(n, shares)
+                yield _equal(f"uniform, {name}, {n=}, L={layers}", measured, exact)
+            # Squares and cubes have formulas of their own.
+            if layers == 2:
+                square = [cesaro_square(n - 1, k) for k in range(n)]
+                measured = product(weights, [Fraction(1)] * 2)
+                yield _equal(f"square by harmonic numbers, {n=}", measured, square)
+            if layers == 3:
+                first = product(weights, [Fraction(1)] * 3)[:1]
+                yield _equal(f"first of the cube, {n=}", first, [cesaro_cube_first(n - 1)])
+        for sink in SINKS:
+            # The sink's part of every row goes to token 0: (n) is added along (n, n).
+            with_sink = (1 - float(sink)) * weights + float(sink) * np.eye(n)[0]
+            measured, exact = product(with_sink, [HALF] * 8), sink_rollout(n, 8, sink)
+            yield _equal(f"sink {sink}, {n=}, L=8", measured, exact)
+    yield from _by_distance()
     for sink, digits in SINKS.items():
         yield Measurement.equality(
             setting=f"sink {sink}, 64 tokens, 8 layers: the notes' digits",
@@ -166,37 +170,13 @@ def _sink_digits() -> Iterator[Measurement]:
         )
 
 
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    yield from _table()
-    for n in (1, 2, 12) if suite == "quick" else (1, 2, 3, 6, 12, 24, 40):
-        for layers in (1, 2, 3, 8):
-            yield from _uniform_rows(n, layers)
-        for sink in SINKS:
-            yield from _sink(n, 8, sink)
-    yield from _windows()
-    yield from _alibi()
-    yield from _sink_digits()
-
-
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
-    """Attention that is nearly uniform: one row of ten has two tokens' weights swapped."""
+    """Attention that is nearly uniform: the last row has 0.15 and 0.05 among its tenths."""
     n, layers = 10, 3
     weights = uniform(n)
     weights[-1, :2] += (0.05, -0.05)
     exact = cesaro_rollout(n, [HALF] * layers)
-    far = _far("distance from uniform attention", weights, uniform(n))
+    apart = float(np.max(np.abs(weights - uniform(n))))
+    far = (Hypothesis(name="distance from uniform attention", distance=apart),)
     yield _equal("nearly uniform", product(weights, [HALF] * layers), exact, far)
-
-
-CLAIM = Claim(
-    name="closed_forms",
-    title="Rollouts in closed form",
-    source="derived; for arXiv 2406.04267v2, Theorem 5.1 and Proposition 5.2",
-    statement=r"\left[ f(M) \right]_{n,k} = \binom{n}{k} \sum_{m=0}^{n-k} (-1)^m"
-    r" \binom{n-k}{m} f\left( \frac{1}{k + m + 1} \right)",
-    assumes=("attention that is uniform, in a window, with a sink, or geometric in the distance",),
-    note="Rationals on one side, products of non-negative matrices in floats on the other; of each"
-    " row the entry with the largest relative error.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

@@ -13,6 +13,18 @@ from glassesjax.theory.margin import margin_certificate, margin_certificates
 from glassesjax.theory.norms import Norm
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="cor_6_2",
+    title="When two representations give one token",
+    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
+    statement=r"\lVert w_a - w_b \rVert_* \lVert y' - y \rVert < \langle w_a - w_b, y \rangle"
+    r" \Rightarrow \#\{\mathrm{pairs\ of\ two\ tokens}\} \le 0",
+    assumes=("a margin certificate: closeness alone does not do",),
+    norm="L2",
+    note="The corollary infers equal answers from closeness. The certificate is sharp: a step"
+    " just longer than it allows can change the token.",
+)
+
 U = 2.0**-53
 DIM, VOCAB, EACH = 8, 16, 32
 NORMS: tuple[Norm, ...] = (1, 2, "inf")
@@ -28,8 +40,9 @@ def _certified(
 
     def check(norm: Norm, unit_roundoff: float | None, rounded: bool) -> Array:
         certify = lambda a, b: margin_certificate(a, b, unembed, norm, unit_roundoff)
-        ratio = jax.vmap(certify)(y, y_next).worst_ratio
+        ratio = jax.vmap(certify)(y, y_next).worst_ratio  # (pairs, d) twice -> (pairs)
         logits = [jnp.matmul(rows, unembed.T, precision="highest") for rows in (y, y_next)]
+        # (pairs, vocab) -> (pairs); as floats, so that one array holds ratio and tokens.
         tokens = [jnp.argmax(BF16.round(each) if rounded else each, axis=1) for each in logits]
         return jnp.stack([ratio, *(token.astype(ratio.dtype) for token in tokens)])
 
@@ -37,22 +50,8 @@ def _certified(
     return jnp.stack([*checks, check(2, BF16.unit_roundoff, rounded=True)])
 
 
-def _toward_competitor(
-    y: np.ndarray, unembed: np.ndarray, norm: Norm, share: float
-) -> tuple[np.ndarray, int]:
-    """The shortest step that takes this share of the nearest competitor's gap, and which it is."""
-    logits = unembed @ y
-    apart = unembed[np.argmax(logits)] - unembed
-    size = _dual(apart, norm)
-    gap = apart @ y
-    nearest = int(np.argmin(np.where(size > 0, gap / np.where(size > 0, size, 1), np.inf)))
-    w = apart[nearest]
-    along = {1: np.sign(w) * (np.arange(DIM) == np.argmax(abs(w))), 2: w / size[nearest]}
-    direction = along[norm] if norm in along else np.sign(w)
-    return y - share * gap[nearest] / size[nearest] * direction, nearest
-
-
 def _random(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unembedding (vocab, d), and representations (pairs, d) before and after their steps."""
     unembed = rng.normal(size=(VOCAB, DIM))
     # Half of them lean toward a token, so that there are margins of all sizes.
     lean = np.arange(len(STEPS) * EACH) % 2
@@ -74,7 +73,7 @@ def _shares(y: np.ndarray, y_next: np.ndarray, unembed: np.ndarray, norm: Norm) 
     measured = np.zeros(len(y))
     for i, (row, step) in enumerate(zip(y, y_next - y, strict=True)):
         top = int(np.argmax(unembed @ row))
-        apart = np.delete(unembed[top] - unembed, top, axis=0)
+        apart = np.delete(unembed[top] - unembed, top, axis=0)  # (vocab - 1, d)
         size = np.linalg.norm(step, ord=np.inf if norm == "inf" else norm)
         measured[i] = np.max(_dual(apart, norm) * size / (apart @ row))
     return measured
@@ -84,32 +83,6 @@ def _some(shares: np.ndarray) -> Hypothesis:
     """Half the margin is enough whatever rounding the certificate allows for."""
     near = np.any(shares < 0.5)  # False for NaN
     return Hypothesis(name="no pair within half its margin", distance=float(not near))
-
-
-def _margins(suite: Suite) -> Iterator[Measurement]:
-    """Certified pairs with different tokens: there must be none."""
-    for seed in range(1 if suite == "quick" else 32):
-        unembed, y, y_next = _random(np.random.default_rng(seed))
-        y_next[-1] = np.nan
-        checks = np.asarray(_certified(y, y_next, unembed))
-        numbers = np.all(np.isfinite(y_next), axis=1)
-        shares: dict[object, np.ndarray] = {
-            norm: _shares(y, y_next, unembed, norm) for norm in NORMS
-        }
-        for (ratio, token, other), check in zip(checks, (*NORMS, "bf16"), strict=True):
-            for i, step in enumerate(STEPS):
-                block = slice(i * EACH, (i + 1) * EACH)
-                differ = (ratio[block] < 1) & (token[block] != other[block])
-                broken = np.isnan(ratio[block]) & numbers[block]  # counts as wrong too
-                rounded = check == "bf16"
-                yield Measurement(
-                    setting=f"certified pairs with two tokens, step {step:g}, {check=}, {seed=}",
-                    measured=float(np.sum(differ | broken)),
-                    bound=0.0,
-                    hypotheses=(_some(shares[2 if rounded else check][block]),),
-                    norm="L2" if rounded else NAMES[check],
-                    rounding="logits to bf16" if rounded else "none",
-                )
 
 
 # Powers of two by which representations, the unembedding, or one up and the other down, are
@@ -125,41 +98,35 @@ def _certified_at_scale(
     y: Float[Array, "pairs d"], y_next: Float[Array, "pairs d"], unembed: Float[Array, "vocab d"]
 ) -> Bool[Array, "checks pairs"]:
     """Whether each pair is certified: in each norm, and by the products of many pairs."""
+    # Each norm alone, vmapped over the pairs: (pairs, d) twice -> (pairs).
     one = lambda norm: jax.vmap(lambda a, b: margin_certificate(a, b, unembed, norm).certified)
     alone = [one(norm)(y, y_next) for norm in NORMS]
     return jnp.stack([*alone, margin_certificates(y, y_next, unembed).certified])
 
 
-def _turned(y: np.ndarray, unembed: np.ndarray) -> np.ndarray:
-    """Each representation turned to another token's row, at its own length: never the same."""
-    others = np.roll(unembed, 1, axis=0)[np.argmax(y @ unembed.T, axis=1)]
-    lengths = np.linalg.norm(y, axis=1) / np.linalg.norm(others, axis=1)
-    return others * lengths[:, None]
-
-
 def _scales(suite: Suite) -> Iterator[Measurement]:
     """Certified pairs with two tokens when all is multiplied by a power of two: still none."""
     unembed, y, near = _random(np.random.default_rng(1))
-    unembed /= np.linalg.norm(unembed, axis=1, keepdims=True)  # a turned row has its own token
+    # With rows of one length, a representation along a row has that row's token.
+    unembed /= np.linalg.norm(unembed, axis=1, keepdims=True)
     near = y + (near - y) * np.where(np.arange(len(y)) % 2, 1e-3, 1)[:, None]
-    y_next = np.where(np.arange(len(y))[:, None] % 4 == 0, _turned(y, unembed), near)
+    # Every fourth is turned to another token's row, at its own length: never the same token.
+    others = np.roll(unembed, 1, axis=0)[np.argmax(y @ unembed.T, axis=1)]
+    turned = others * (np.linalg.norm(y, axis=1) / np.linalg.norm(others, axis=1))[:, None]
+    y_next = np.where(np.arange(len(y))[:, None] % 4 == 0, turned, near)
     for dtype, exponents in SCALES.items():
         chosen = exponents if suite == "full" else exponents[::3]
         most = np.finfo(dtype).maxexp - 4  # all entries stay finite
         for height, table in ((k, m) for k in chosen for m in sorted({0, k, -k}) if m <= most):
-            scaled = [
-                np.ldexp(x, k).astype(dtype)
-                for x, k in ((y, height), (y_next, height), (unembed, table))
-            ]
+            both = ((y, height), (y_next, height), (unembed, table))
+            scaled = [np.ldexp(x, k).astype(dtype) for x, k in both]
             # What is stored may have been rounded to subnormal numbers: its tokens, exactly.
-            exact = [
-                np.ldexp(x.astype(np.float64), -k)
-                for x, k in zip(scaled, (height, height, table), strict=True)
-            ]
-            tokens = [np.argmax(x @ exact[2].T, axis=1) for x in exact[:2]]
+            first, second, rows = (
+                np.ldexp(x.astype(np.float64), -k) for x, (_, k) in zip(scaled, both, strict=True)
+            )
+            differ = np.argmax(first @ rows.T, axis=1) != np.argmax(second @ rows.T, axis=1)
             certified = np.asarray(_certified_at_scale(*map(jnp.asarray, scaled)))
             with np.errstate(divide="ignore", invalid="ignore"):  # a tie among rounded numbers
-                first, second, rows = exact
                 shares: dict[object, np.ndarray] = {
                     norm: _shares(first, second, rows, norm) for norm in NORMS
                 }
@@ -167,28 +134,12 @@ def _scales(suite: Suite) -> Iterator[Measurement]:
                 yield Measurement(
                     setting=f"certified pairs with two tokens, y times 2^{height},"
                     f" W times 2^{table}, {check=}, {dtype}",
-                    measured=float(np.sum(measured & (tokens[0] != tokens[1]))),
+                    measured=float(np.sum(measured & differ)),
                     bound=0.0,
                     hypotheses=(_some(shares[2 if check == "many" else check]),),
                     norm="L2" if check == "many" else NAMES[check],
                     dtype=dtype,
                 )
-
-
-def _not_a_number() -> Measurement:
-    unembed, y, y_next = _random(np.random.default_rng(0))
-    y_next[-1] = np.nan
-    _, token, other = np.asarray(_certified(y, y_next, unembed))[NORMS.index(2), :, -1]
-    return Measurement(
-        setting="a representation that is not a number",
-        measured=float(token != other),
-        bound=0.0,
-        hypotheses=(
-            Hypothesis(
-                name="entries that are not finite", distance=float(np.sum(~np.isfinite(y_next[-1])))
-            ),
-        ),
-    )
 
 
 class Attack(NamedTuple):
@@ -201,18 +152,28 @@ class Attack(NamedTuple):
 
 
 def _attack(norm: Norm, share: float) -> Attack:
-    rng = np.random.default_rng(7)
-    unembed, y, _ = _random(rng)
-    y_next, nearest = _toward_competitor(y[0], unembed, norm, share)
-    moved = np.repeat(y_next[None], len(y), axis=0)
-    checks = np.asarray(_certified(np.repeat(y[:1], len(y), axis=0), moved, unembed))
+    """The shortest step, in a norm, that takes this share of the nearest competitor's gap."""
+    unembed, rows, _ = _random(np.random.default_rng(7))
+    y = rows[0]
+    apart = unembed[np.argmax(unembed @ y)] - unembed
+    size, gap = _dual(apart, norm), apart @ y
+    # The top token itself, at distance zero, is no competitor.
+    nearest = int(np.argmin(np.where(size > 0, gap / np.where(size > 0, size, 1), np.inf)))
+    # Steps that attain Hoelder's inequality against w: a coordinate, w itself, all signs.
+    w = apart[nearest]
+    along = {1: np.sign(w) * (np.arange(DIM) == np.argmax(abs(w))), 2: w / size[nearest]}
+    direction = along[norm] if norm in along else np.sign(w)
+    y_next = y - share * gap[nearest] / size[nearest] * direction
+    # (d) -> (pairs, d): copies, so that the compiled check of many pairs serves for one.
+    copies = [np.repeat(each[None], len(rows), axis=0) for each in (y, y_next)]
+    checks = np.asarray(_certified(*copies, unembed))
     ratio, token, other = checks[NORMS.index(norm), :, 0].tolist()
     w = unembed[int(token)] - unembed[nearest]
     # Products of DIM terms, twice, and the certificate's allowance: all over the gap.
-    size = np.sum(abs(unembed[int(token)]) + abs(unembed[nearest]))
-    scale = size * (np.max(abs(y[0])) + np.max(abs(y_next))) / (w @ y[0])
+    terms = np.sum(abs(unembed[int(token)]) + abs(unembed[nearest]))
+    scale = terms * (np.max(abs(y)) + np.max(abs(y_next))) / (w @ y)
     return Attack(
-        lost=float(w @ (y[0] - y_next) / (w @ y[0])),
+        lost=float(w @ (y - y_next) / (w @ y)),
         ratio=ratio,
         tokens=(token, other),
         roundoff=float(4 * (DIM + 16) * DIM * U * scale),
@@ -244,13 +205,44 @@ def _tight() -> Iterator[Measurement]:
             )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
-    yield from _margins(suite)
+    """Certified pairs with different tokens, of which there must be none; and equality."""
+    for seed in range(1 if suite == "quick" else 32):
+        unembed, y, y_next = _random(np.random.default_rng(seed))
+        y_next[-1] = np.nan
+        checks = np.asarray(_certified(y, y_next, unembed))
+        numbers = np.all(np.isfinite(y_next), axis=1)
+        shares: dict[object, np.ndarray] = {n: _shares(y, y_next, unembed, n) for n in NORMS}
+        for (ratio, token, other), check in zip(checks, (*NORMS, "bf16"), strict=True):
+            rounded = check == "bf16"
+            for i, step in enumerate(STEPS):
+                block = slice(i * EACH, (i + 1) * EACH)  # the pairs whose step has this size
+                differ = (ratio[block] < 1) & (token[block] != other[block])
+                broken = np.isnan(ratio[block]) & numbers[block]  # counts as wrong too
+                yield Measurement(
+                    setting=f"certified pairs with two tokens, step {step:g}, {check=}, {seed=}",
+                    measured=float(np.sum(differ | broken)),
+                    bound=0.0,
+                    hypotheses=(_some(shares[2 if rounded else check][block]),),
+                    norm="L2" if rounded else NAMES[check],
+                    rounding="logits to bf16" if rounded else "none",
+                )
     yield from _scales(suite)
-    yield _not_a_number()
+    unembed, y, y_next = _random(np.random.default_rng(0))
+    y_next[-1] = np.nan
+    _, token, other = np.asarray(_certified(y, y_next, unembed))[NORMS.index(2), :, -1]
+    infinite = float(np.sum(~np.isfinite(y_next[-1])))
+    yield Measurement(
+        setting="a representation that is not a number",
+        measured=float(token != other),
+        bound=0.0,
+        hypotheses=(Hypothesis(name="entries that are not finite", distance=infinite),),
+    )
     yield from _tight()
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     for norm in NORMS:
         attack = _attack(norm, 1 + 2.0**-20)
@@ -261,18 +253,3 @@ def _counter_case() -> Iterator[Measurement]:
             hypotheses=(_within(attack),),
             norm=NAMES[norm],
         )
-
-
-CLAIM = Claim(
-    name="cor_6_2",
-    title="When two representations give one token",
-    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
-    statement=r"\lVert w_a - w_b \rVert_* \lVert y' - y \rVert < \langle w_a - w_b, y \rangle"
-    r" \Rightarrow \#\{\mathrm{pairs\ of\ two\ tokens}\} \le 0",
-    assumes=("a margin certificate: closeness alone does not do",),
-    norm="L2",
-    note="The corollary infers equal answers from closeness. The certificate is sharp: a step"
-    " just longer than it allows can change the token.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

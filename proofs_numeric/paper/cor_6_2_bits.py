@@ -19,6 +19,19 @@ from glassesjax.precision import (
 from glassesjax.theory.margin import pigeonhole_count
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="cor_6_2_bits",
+    title="Equal bits, one answer, one of two wrong",
+    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
+    statement=r"\frac12 \le \max(|c - n|, |c - (n + 1)|), \quad"
+    r" \#\{\mathrm{rd}(y_n) : n \le 2^{p d} + 1\} \le 2^{p d}",
+    assumes=(
+        "equal bits of the two outputs, for the error of the one answer $c$",
+        "for the pigeonhole: more counts than bit patterns, and nothing else",
+    ),
+    note="The settings named after a format are where its neighbors first collide, exactly.",
+)
+
 
 class Collisions(NamedTuple):
     """Collisions of neighbors n and n + 1 in a number format."""
@@ -38,60 +51,41 @@ TABLE = {
 }
 
 
-def _found(fmt: FloatFormat, suite: Suite) -> Collisions:
-    """A row of the table, by search.
+def _collisions(suite: Suite) -> Iterator[Measurement]:
+    """The table, by search.
 
     Numbers that round alike are at most a spacing apart, which is at most x 2^-m. So 1/n needs
     n + 1 >= 2^m, and integers n >= 2^m: quick starts there.
     """
-    stop = 2 << (fmt.mantissa_bits + 1)
-    start = 1 if suite == "full" else max(1, (1 << fmt.mantissa_bits) - 1)
-    shifted = lambda n: (n + 1) / n
-    below = 2 << fmt.mantissa_bits  # where the integers begin to be two apart
-    measured = (
-        first_collision(lambda n: 1 / n, fmt, start, stop),
-        first_collision(shifted, fmt, 1, stop),
-        last_distinct(shifted, fmt, 1, stop),
-        first_collision(lambda n: n, fmt, 1 if suite == "full" else below - 8, stop),
-    )
-    return Collisions(*(-1 if n is None else n for n in measured))
-
-
-def _collisions(suite: Suite) -> Iterator[Measurement]:
+    full, shifted = suite == "full", lambda n: (n + 1) / n
     for fmt, expected in TABLE.items():
-        measured = _found(fmt, suite)
+        stop = 2 << (fmt.mantissa_bits + 1)
+        start = 1 if full else max(1, (1 << fmt.mantissa_bits) - 1)
+        below = 2 << fmt.mantissa_bits  # where the integers begin to be two apart
+        measured = Collisions(
+            inverse=first_collision(lambda n: 1 / n, fmt, start, stop) or -1,
+            shifted=first_collision(shifted, fmt, 1, stop) or -1,
+            last_distinct=last_distinct(shifted, fmt, 1, stop) or -1,
+            integers=first_collision(lambda n: n, fmt, 1 if full else below - 8, stop) or -1,
+        )
         for name in Collisions._fields:
             yield Measurement.equality(
                 setting=f"{name}, {fmt.name}",
                 measured=float(getattr(measured, name)),
                 expected=float(getattr(expected, name)),
-                roundoff=0.0,
+                roundoff=0.0,  # whole numbers
                 dtype=fmt.name,
                 rounding="to nearest, ties to even",
             )
-    if suite == "full":
+    if full:
         # Before the last change of 1 + 1/n in float32 lies a run of eleven million equal values.
-        before = last_distinct(lambda n: (n + 1) / n, F32, 1, TABLE[F32].last_distinct)
+        before = last_distinct(shifted, F32, 1, TABLE[F32].last_distinct)
         yield Measurement.equality(
             setting="last_distinct but one, f32",
             measured=float(before or -1),
             expected=5592405.0,
             roundoff=0.0,
             dtype="f32",
-        )
-
-
-def _distinct_values() -> Iterator[Measurement]:
-    """Number of distinct values of 1 + 1/n, over all n."""
-    for fmt, expected in ((BF16, 23), (F16, 64)):
-        n = np.arange(1, 2 * TABLE[fmt].integers)
-        values = np.unique(((n + 1) / n).astype(fmt.dtype))
-        yield Measurement.equality(
-            setting=f"values of 1 + 1/n, {fmt.name}",
-            measured=float(len(values)),
-            expected=float(expected),
-            roundoff=0.0,
-            dtype=fmt.name,
         )
 
 
@@ -113,7 +107,48 @@ def _same_bits(n: int, fmt: FloatFormat) -> Hypothesis:
     return Hypothesis(name="outputs that differ in bits", distance=float(differ))
 
 
-def _expected_error() -> Iterator[Measurement]:
+def _too_few(measured: int, wanted: int) -> Hypothesis:
+    return Hypothesis(name="counts that lack", distance=float(max(wanted - measured, 0)))
+
+
+def _pigeonhole() -> Iterator[Measurement]:
+    """Different bit patterns among one count more than there are patterns."""
+    one = pigeonhole_count(E4M3FN.bits, 1)
+    two = pigeonhole_count(E2M1.bits, 2)
+    codes = np.arange(one)
+    # Rows are counts, columns the numbers of one output: (counts, 1) and (counts, 2).
+    every = (codes % 256).astype(np.uint8)
+    pairs = np.stack([codes // 16 % 16, codes % 16], axis=1).astype(np.uint8)
+    cases = (
+        ("e4m3fn, one number, every code", every[:, None], one),
+        ("e2m1, two numbers, every code", pairs, two),
+    )
+    for name, patterns, count in cases:
+        yield Measurement(
+            setting=f"different outputs among {len(patterns)} counts, {name}",
+            measured=float(len(np.unique(patterns, axis=0))),
+            bound=float(count - 1),
+            floor=float(count - 1),  # all codes occur: the bound is attained
+            hypotheses=(_too_few(len(patterns), count),),
+            dtype=name.split(",")[0],
+        )
+
+
+@CLAIM.part("ladder")
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    yield from _collisions(suite)
+    for fmt, expected in ((BF16, 23), (F16, 64)):
+        # Over all n: from the first collision of integers on, 1 + 1/n is one.
+        n = np.arange(1, 2 * TABLE[fmt].integers)
+        values = np.unique(((n + 1) / n).astype(fmt.dtype))
+        yield Measurement.equality(
+            setting=f"values of 1 + 1/n, {fmt.name}",
+            measured=float(len(values)),
+            expected=float(expected),
+            roundoff=0.0,
+            dtype=fmt.name,
+        )
+    # Two counts with equal bits have one answer: decoded from these, or the best, midway.
     for fmt, row in TABLE.items():
         n = row.shifted
         for name, answer in (("the answer", _answer(_output(n, fmt))), ("midway", n + 0.5)):
@@ -126,41 +161,10 @@ def _expected_error() -> Iterator[Measurement]:
                 hypotheses=(_same_bits(n, fmt),),
                 dtype=fmt.name,
             )
-
-
-def _too_few(measured: int, wanted: int) -> Hypothesis:
-    return Hypothesis(name="counts that lack", distance=float(max(wanted - measured, 0)))
-
-
-def _pigeonhole() -> Iterator[Measurement]:
-    """Different bit patterns among one count more than there are patterns."""
-    one = pigeonhole_count(E4M3FN.bits, 1)
-    two = pigeonhole_count(E2M1.bits, 2)
-    codes = np.arange(one)
-    every = (codes % 256).astype(np.uint8)
-    pairs = np.stack([codes // 16 % 16, codes % 16], axis=1).astype(np.uint8)
-    cases = (
-        ("e4m3fn, one number, every code", every[:, None], one),
-        ("e2m1, two numbers, every code", pairs, two),
-    )
-    for name, patterns, count in cases:
-        yield Measurement(
-            setting=f"different outputs among {len(patterns)} counts, {name}",
-            measured=float(len(np.unique(patterns, axis=0))),
-            bound=float(count - 1),
-            floor=float(count - 1),
-            hypotheses=(_too_few(len(patterns), count),),
-            dtype=name.split(",")[0],
-        )
-
-
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    yield from _collisions(suite)
-    yield from _distinct_values()
-    yield from _expected_error()
     yield from _pigeonhole()
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     yield Measurement(
         setting="2 and 3 tokens, told apart in bfloat16",
@@ -178,19 +182,3 @@ def _counter_case() -> Iterator[Measurement]:
         hypotheses=(_too_few(len(few), pigeonhole_count(E2M1.bits, 1)),),
         dtype="e2m1",
     )
-
-
-CLAIM = Claim(
-    name="cor_6_2_bits",
-    title="Equal bits, one answer, one of two wrong",
-    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
-    statement=r"\frac12 \le \max(|c - n|, |c - (n + 1)|), \quad"
-    r" \#\{\mathrm{rd}(y_n) : n \le 2^{p d} + 1\} \le 2^{p d}",
-    assumes=(
-        "equal bits of the two outputs, for the error of the one answer $c$",
-        "for the pigeonhole: more counts than bit patterns, and nothing else",
-    ),
-    note="The settings named after a format are where its neighbors first collide, exactly.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

@@ -26,6 +26,22 @@ from glassesjax.tasks.sequences import BOS, SYMBOLS
 from glassesjax.theory.counting import failing_length, first_wrong_readout
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="cor_6_2_counter",
+    title="A counter that is known to count fails where its format says",
+    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
+    statement=r"\min \{c : y_c = y_{c + 1}\}"
+    r" = \min \{c : \mathrm{rd}(g + \mathrm{rd}(\frac{1}{c + 1}))"
+    r" = \mathrm{rd}(g + \mathrm{rd}(\frac{1}{c + 2}))\}, \quad g \in \{0, 1\}",
+    assumes=(
+        "the decoder of two layers whose weights are written by hand",
+        "its residual stream $y_c$ after $c$ ones is stored in the format",
+    ),
+    climbs="mantissa bits",
+    note="Left a decoder that runs, right exact fractions. The corollary says that there is such a"
+    " count. Without rounding every answer is right, so that the rounding alone is what fails.",
+)
+
 WIDE = RoundingPlan.wide(F64)
 # Lengths of runs: beyond the last count that one plus a share tells apart in the format; in float32
 # beyond the first that it does not. Each format is compiled once, so quick has two of them.
@@ -65,10 +81,13 @@ class Run(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="plan")
 def _pass(decoder: Decoder, tokens: Int[Array, " seq"], plan: RoundingPlan) -> tuple[Array, ...]:
+    """Rows, decoded counts, and the residual stream at every store: a run's fields."""
     decoder = decoder.at(plan)
     y, trace = decoder(tokens, keep="residual")
     entered, between = jnp.asarray(trace.resid), jnp.asarray(trace.resid_mid)
+    # (layers, seq, d) twice and (seq, d) -> (2 layers + 1, seq, d)
     stream = jnp.concatenate([entered, between, y[None]])
+    # After the symbols the vocabulary has the counts, from 0 on.
     return y, jnp.argmax(decoder.logits(y), axis=-1) - len(SYMBOLS), stream
 
 
@@ -85,13 +104,10 @@ def _stored_in(run: Run, fmt: FloatFormat) -> Hypothesis:
     return Hypothesis(name=f"a residual stream stored in {fmt.name}", distance=float(np.max(off)))
 
 
-def _residual(fmt: FloatFormat) -> RoundingPlan:
-    return RoundingPlan(residual=fmt, mode="simulated", carrier=F64)
-
-
 def _fails(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Measurement]:
     """Three counts as seen, against the same by fractions."""
-    run, by_hand = _run(reading, _residual(fmt), length), failing_length(fmt, reading)
+    plan = RoundingPlan(residual=fmt, mode="simulated", carrier=F64)
+    run, by_hand = _run(reading, plan, length), failing_length(fmt, reading)
     more = {
         "roundoff": 0.0,
         "hypotheses": (_stored_in(run, fmt),),
@@ -109,6 +125,7 @@ def _fails(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Measurem
                 **more,
             )
     if (first := run.first_equal) < length:
+        # Equal bits, hence one answer, whatever it is.
         yield Measurement.equality(
             setting=f"answers to {first} and {first + 1} ones, {fmt.name}, {reading}",
             measured=float(run.decoded[first]),
@@ -140,18 +157,7 @@ def _everywhere(fmt: FloatFormat, reading: Reading, length: int) -> Iterator[Mea
     )
 
 
-def _counts(reading: Reading, length: int) -> Measurement:
-    """Without rounding every answer is right."""
-    run = _run(reading, WIDE, length)
-    wrong = np.sum(run.decoded != np.arange(length + 1))
-    return Measurement.equality(
-        setting=f"wrong answers to 0 up to {length} ones, {reading}, no rounding",
-        measured=float(wrong),
-        expected=0.0,
-        roundoff=0.0,
-    )
-
-
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     residual, every = {BF16: LENGTHS[BF16]}, (E4M3FN,)
     if suite == "full":
@@ -159,13 +165,21 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         # In e4m3fn neighboring shares differ until they underflow.
         residual, every = LENGTHS | {E4M3FN: 1100} | finer, (E5M2, E4M3FN, BF16)
     for reading in GROUND:
-        yield _counts(reading, LENGTHS[BF16])
+        length = LENGTHS[BF16]
+        decoded = _run(reading, WIDE, length).decoded
+        yield Measurement.equality(
+            setting=f"wrong answers to 0 up to {length} ones, {reading}, no rounding",
+            measured=float(np.sum(decoded != np.arange(length + 1))),
+            expected=0.0,
+            roundoff=0.0,
+        )
         for fmt, length in residual.items():
             yield from _fails(fmt, reading, length)
         for fmt in every:
             yield from _everywhere(fmt, reading, LENGTHS[fmt])
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Without rounding the same counter, at the same length, separates all counts."""
     for reading in GROUND:
@@ -178,22 +192,3 @@ def _counter_case() -> Iterator[Measurement]:
                 roundoff=0.0,
                 hypotheses=(_stored_in(run, BF16),),
             )
-
-
-CLAIM = Claim(
-    name="cor_6_2_counter",
-    title="A counter that is known to count fails where its format says",
-    source="arXiv 2406.04267v2, Corollary 6.2 (B.10)",
-    statement=r"\min \{c : y_c = y_{c + 1}\}"
-    r" = \min \{c : \mathrm{rd}(g + \mathrm{rd}(\frac{1}{c + 1}))"
-    r" = \mathrm{rd}(g + \mathrm{rd}(\frac{1}{c + 2}))\}, \quad g \in \{0, 1\}",
-    assumes=(
-        "the decoder of two layers whose weights are written by hand",
-        "its residual stream $y_c$ after $c$ ones is stored in the format",
-    ),
-    climbs="mantissa bits",
-    note="Left a decoder that runs, right exact fractions. The corollary says that there is such a"
-    " count. Without rounding every answer is right, so that the rounding alone is what fails.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

@@ -10,19 +10,23 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.paper.thm_4_2_exact import step_of, weights_of
 from proofs_numeric.support.decoders import U
 
+CLAIM = Claim(
+    name="decay",
+    title="How fast the last step vanishes",
+    source="arXiv 2406.04267v2, Theorem 4.2, its rate",
+    statement=r"\frac{d \log \lVert z^*_{n+1} - z_n \rVert_1}{d \log n}"
+    r" \le -\frac{n e^c}{1 + n e^c} - \frac{n e^c}{1 + (n + 1) e^c}",
+    assumes=("a start token and copies of one other", "one layer", "no positions"),
+    norm="1",
+    note="The bracket tends to -2. Under ALiBi the distance falls exponentially with the run of"
+    " equal tokens and not at all with the context; without a start token it is zero.",
+)
+
 
 def _slope_roundoff(points: np.ndarray, lengths: np.ndarray, gaps: np.ndarray) -> float:
-    """What rounding may do to a fitted slope: each gap is off by two sums of n numbers.
-
-    Args:
-      points: Abscissas.
-      lengths: Tokens in each row.
-      gaps: Distances of rows, of values within four.
-
-    Returns:
-      The largest relative error of a gap, times the fit's own factor.
-    """
+    """What rounding may do to the slope that is fitted to gaps of rows of values within four."""
     apart = points - np.mean(points)
+    # Each gap is off by two sums of n numbers; the fit multiplies relative errors by its factor.
     return float(np.max(32 * (lengths + 16) * U / gaps) * np.sum(np.abs(apart)) / (apart @ apart))
 
 
@@ -38,7 +42,7 @@ def _copies(first: int, last: int, logit: float, kinds: int = 1) -> Measurement:
     values = np.r_[[[1.0, -1.0]], np.random.default_rng(0).normal(size=(kinds, 2))]
     gaps = []
     for n in lengths:
-        tokens = values[[0, *1 + np.arange(n) % kinds]]
+        tokens = values[[0, *1 + np.arange(n) % kinds]]  # (n + 1, 2), the kinds in turn
         gaps.append(np.sum(np.abs(step_of(np.r_[0.0, np.full(n, logit)], tokens))))
     # The fitted slope is a mean of slopes between points, and these fall with n.
     return Measurement(
@@ -57,73 +61,57 @@ def _copies(first: int, last: int, logit: float, kinds: int = 1) -> Measurement:
 
 def _alibi_gap(tokens: np.ndarray, slope: float) -> float:
     """How far the output moves when the last token is repeated, where only distance decides."""
+    # The shorter row has the same penalties at the same distances: all but the farthest.
     penalty, more = -slope * np.arange(len(tokens) + 1)[::-1], [*tokens, tokens[-1]]
     return float(np.sum(np.abs(weights_of(penalty) @ more - weights_of(penalty[1:]) @ tokens)))
 
 
-def _run(prefix: int, slope: float, copies: int) -> Measurement:
-    """ALiBi in a long context: the distance falls by exp(-m) with each further copy."""
-    random = np.random.default_rng(prefix)
-    values = random.normal(size=(prefix, 2))
-    tokens = np.concatenate([values, np.tile(values[-1:], (copies, 1))])
-    gaps = [_alibi_gap(tokens[:size], slope) for size in range(prefix, prefix + copies)]
-    gaps, points = np.array(gaps), np.arange(copies)
-    fitted = float(np.polyfit(points, np.log(gaps), 1)[0])
-    # A finite context adds a factor between 1 and (1 - q^N)^-2 over all copies.
-    finite = -2 * math.log1p(-math.exp(-slope * prefix))
-    return Measurement(
-        setting=f"ALiBi {slope}, the last of {prefix} tokens repeated {copies} times",
-        size=copies,
-        measured=fitted,
-        bound=-slope,
-        floor=-slope - finite,
-        roundoff=_slope_roundoff(points, prefix + points, gaps),
-        hypotheses=(
-            Hypothesis(
-                name="spread of the run's tokens",
-                distance=float(np.max(np.ptp(tokens[prefix - 1 :], axis=0))),
-            ),
-        ),
-    )
-
-
-def _constant(n: int) -> Measurement:
-    """No start token: every row is the same."""
-    values = np.tile([0.3, -1.7], (n, 1))
-    return Measurement(
-        setting=f"one token repeated, no start token, {n=}",
-        size=n,
-        measured=float(np.sum(np.abs(step_of(np.full(n, 0.7), values)))),
-        bound=0.0,
-        roundoff=4 * (n + 16) * U * 2,
-        norm="1",
-    )
-
-
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for first, last in ((1, 10), (10, 100), (100, 1000)):
         yield from (_copies(first, last, logit) for logit in (0.0, -4.0, 4.0))
     if suite == "full":
         yield _copies(100, 10_000, 0.0)
+    # ALiBi in a long context: the distance falls by exp(-m) with each further copy.
+    prefix, copies = 200, 40
+    points = np.arange(copies)
     for slope in (0.05, 0.1, 0.3):
-        yield _run(200, slope, 40)
+        values = np.random.default_rng(prefix).normal(size=(prefix, 2))
+        tokens = np.concatenate([values, np.tile(values[-1:], (copies, 1))])
+        gaps = np.array([_alibi_gap(tokens[: prefix + each], slope) for each in points])
+        # A finite context adds a factor between 1 and (1 - q^N)^-2 over all copies.
+        finite = -2 * math.log1p(-math.exp(-slope * prefix))
+        spread = float(np.max(np.ptp(tokens[prefix - 1 :], axis=0)))
+        yield Measurement(
+            setting=f"ALiBi {slope}, the last of {prefix} tokens repeated {copies} times",
+            size=copies,
+            measured=float(np.polyfit(points, np.log(gaps), 1)[0]),
+            bound=-slope,
+            floor=-slope - finite,
+            roundoff=_slope_roundoff(points, prefix + points, gaps),
+            hypotheses=(Hypothesis(name="spread of the run's tokens", distance=spread),),
+        )
+    # Without a start token all rows are the same, and nothing is left to fall.
     for n in (1, 10, 1000):
-        yield _constant(n)
+        step = step_of(np.full(n, 0.7), np.tile([0.3, -1.7], (n, 1)))
+        yield Measurement(
+            setting=f"one token repeated, no start token, {n=}",
+            size=n,
+            measured=float(np.sum(np.abs(step))),
+            bound=0.0,
+            roundoff=4 * (n + 16) * U * 2,  # sums of two rows, of values within two
+            norm="1",
+        )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
-    """Positions, with which the step does not fall with the context; and several kinds."""
+    """Several kinds; and positions: under ALiBi the step does not fall as the context grows."""
     yield _copies(100, 1000, 0.0, kinds=2)
-    yield _plateau(0.1)
-
-
-def _plateau(slope: float) -> Measurement:
-    """A varied context under ALiBi: the step does not fall as n grows."""
-    lengths = [10, 30, 100, 300, 1000]
-    random = np.random.default_rng(1)
-    values = random.normal(size=(max(lengths), 2))
-    gaps = [_alibi_gap(values[-n:], slope) for n in lengths]
-    return Measurement(
+    lengths, slope = [10, 30, 100, 300, 1000], 0.1
+    values = np.random.default_rng(1).normal(size=(max(lengths), 2))
+    gaps = [_alibi_gap(values[-n:], slope) for n in lengths]  # the context grows on the left
+    yield Measurement(
         setting=f"ALiBi {slope}, the context grows on the left",
         measured=loglog_slope(lengths, gaps),
         bound=_local(lengths[0], 0.0),
@@ -131,18 +119,3 @@ def _plateau(slope: float) -> Measurement:
         roundoff=_slope_roundoff(np.log(lengths), np.array(lengths), np.array(gaps)),
         hypotheses=(Hypothesis(name="slope of the positions", distance=slope),),
     )
-
-
-CLAIM = Claim(
-    name="decay",
-    title="How fast the last step vanishes",
-    source="arXiv 2406.04267v2, Theorem 4.2, its rate",
-    statement=r"\frac{d \log \lVert z^*_{n+1} - z_n \rVert_1}{d \log n}"
-    r" \le -\frac{n e^c}{1 + n e^c} - \frac{n e^c}{1 + (n + 1) e^c}",
-    assumes=("a start token and copies of one other", "one layer", "no positions"),
-    norm="1",
-    note="The bracket tends to -2. Under ALiBi the distance falls exponentially with the run of"
-    " equal tokens and not at all with the context; without a start token it is zero.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

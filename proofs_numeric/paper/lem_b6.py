@@ -7,6 +7,21 @@ import numpy as np
 from glassesjax.theory.absorption import second_modulus
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="lem_b6",
+    title="The eigenvalue one of causal attention is simple",
+    source="arXiv 2406.04267v2, Lemma B.6",
+    statement=r"\dim \ker (\Lambda - I) = 1 \quad \mathrm{and} \quad"
+    r" |\lambda_2| = \max_{i \ge 2} \alpha_{ii}",
+    assumes=(
+        "row-stochastic and lower-triangular $\\Lambda$",
+        "$\\alpha_{ii} < 1$ for $i \\ge 2$",
+    ),
+    note="Printed is a sufficient hypothesis, two nonzeros in each row but the first; the one here"
+    " is necessary as well. For stochastic matrices one has as many eigenvectors as its"
+    " multiplicity.",
+)
+
 U = 2.0**-53
 
 
@@ -23,12 +38,8 @@ def causal(n: int, seed: int, scale: float = 1.0) -> np.ndarray:
     """
     logits = scale * np.random.default_rng([n, seed]).normal(size=(n, n))
     logits = np.where(np.tri(n, dtype=bool), logits, -np.inf)
-    grown = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+    grown = np.exp(logits - np.max(logits, axis=1, keepdims=True))  # logits of 700 overflow
     return grown / np.sum(grown, axis=1, keepdims=True)
-
-
-def _swap(rows: np.ndarray, first: int, second: int) -> None:
-    rows[first], rows[second] = rows[second].copy(), rows[first].copy()
 
 
 def rank_deficiency(matrix: np.ndarray) -> int:
@@ -41,16 +52,15 @@ def rank_deficiency(matrix: np.ndarray) -> int:
       The dimension: pivots below 2^-40 count as zero.
     """
     left = matrix.copy()
-    for measured in range(len(left)):
-        rest = np.abs(left[measured:, measured:])
+    for k in range(len(left)):
+        rest = np.abs(left[k:, k:])
         if np.max(rest) < 2.0**-40:
-            return len(left) - measured
-        row, column = np.unravel_index(np.argmax(rest), rest.shape)
-        _swap(left, measured, measured + int(row))
-        _swap(left.T, measured, measured + int(column))
-        left[measured + 1 :] -= np.outer(
-            left[measured + 1 :, measured] / left[measured, measured], left[measured]
-        )
+            return len(left) - k
+        # The largest entry that is left comes to the diagonal: rows, then columns, are exchanged.
+        row, column = k + np.array(np.unravel_index(np.argmax(rest), rest.shape))
+        left[[k, row]] = left[[row, k]]
+        left[:, [k, column]] = left[:, [column, k]]
+        left[k + 1 :] -= np.outer(left[k + 1 :, k] / left[k, k], left[k])
     return 0
 
 
@@ -77,13 +87,6 @@ def hypotheses(weights: np.ndarray) -> tuple[Hypothesis, ...]:
     )
 
 
-def _largest(weights: np.ndarray) -> np.ndarray:
-    """Moduli of the eigenvalues by LAPACK's general solver, largest first."""
-    rng = np.random.default_rng(len(weights))
-    turn = np.linalg.qr(rng.normal(size=weights.shape))[0]
-    return np.sort(np.abs(np.linalg.eigvals(turn @ weights @ turn.T)))[::-1]
-
-
 def _simple(setting: str, weights: np.ndarray) -> Measurement:
     """Dimension of the kernel of weights - I: a stochastic matrix has no Jordan block for one."""
     shifted = weights - np.eye(len(weights))
@@ -97,58 +100,43 @@ def _simple(setting: str, weights: np.ndarray) -> Measurement:
     )
 
 
-def _second(setting: str, weights: np.ndarray, spread: float) -> Measurement:
-    """The second modulus against the library's, which reads the diagonal."""
-    return Measurement.equality(
-        setting=f"second modulus, {setting}",
-        measured=float(_largest(weights)[1]),
-        expected=float(second_modulus(weights)),
-        roundoff=spread,
-        hypotheses=hypotheses(weights),
-        size=len(weights),
-    )
-
-
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for n in (2, 4, 8) if suite == "quick" else (2, 3, 4, 6, 8, 12):
         yield _simple(f"random, {n=}", causal(n, 1))
         uniform = np.tri(n) / np.arange(1, n + 1)[:, None]
         yield _simple(f"uniform, {n=}", uniform)
-        # Backward errors of n^2 U, times how ill the eigenvalues are: 2^n and less, they are 1/i.
-        yield _second(f"uniform, {n=}: one half", uniform, 16 * n**2 * 2.0**n * U)
+        # Turned, for LAPACK would read the eigenvalues of a triangular matrix off its diagonal, as
+        # the library does.
+        turn = np.linalg.qr(np.random.default_rng(n).normal(size=(n, n)))[0]
+        moduli = np.sort(np.abs(np.linalg.eigvals(turn @ uniform @ turn.T)))
+        yield Measurement.equality(
+            setting=f"second modulus, uniform, {n=}: one half",
+            measured=float(moduli[-2]),
+            expected=float(second_modulus(uniform)),
+            # Backward errors of n^2 U, times how ill the eigenvalues are: 2^n and less, they are
+            # 1/i.
+            roundoff=16 * n**2 * 2.0**n * U,
+            hypotheses=hypotheses(uniform),
+            size=n,
+        )
     # One other token only: a single nonzero weight a row, and the lemma's conclusion holds.
     shift = np.eye(6, k=-1)
     shift[0, 0] = 1
     yield _simple("each token sees the one before it only", shift)
     almost = np.array([[1.0, 0, 0], [2.0**-20, 1 - 2.0**-20, 0], [0, 2.0**-20, 1 - 2.0**-20]])
     yield _simple("weights of 2^-20 on others", almost)
+    # Outside the hypotheses: the first token sees the last, and its row's sum is not one.
     masked = causal(4, 1)
     masked[3, 3], masked[3, 0] = masked[3, 0], masked[3, 3]
     masked[0, 3] = 0.5
     yield _simple("a mask that is not causal", masked)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Logits 800 apart: the softmax underflows, a token sees itself only, and one is double."""
     logits = np.where(np.tri(4, dtype=bool), 0.0, -np.inf)
     logits[2, 2] = 800.0
     grown = np.exp(logits - np.max(logits, axis=1, keepdims=True))
     yield _simple("a row underflows", grown / np.sum(grown, axis=1, keepdims=True))
-
-
-CLAIM = Claim(
-    name="lem_b6",
-    title="The eigenvalue one of causal attention is simple",
-    source="arXiv 2406.04267v2, Lemma B.6",
-    statement=r"\dim \ker (\Lambda - I) = 1 \quad \mathrm{and} \quad"
-    r" |\lambda_2| = \max_{i \ge 2} \alpha_{ii}",
-    assumes=(
-        "row-stochastic and lower-triangular $\\Lambda$",
-        "$\\alpha_{ii} < 1$ for $i \\ge 2$",
-    ),
-    note="Printed is a sufficient hypothesis, two nonzeros in each row but the first; the one here"
-    " is necessary as well. For stochastic matrices one has as many eigenvectors as its"
-    " multiplicity.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

@@ -7,6 +7,17 @@ import numpy as np
 from glassesjax.theory.squashing import path_bound, squashing_bound
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="normal_form",
+    title="The bound of Theorem 5.1 is one magnitude times a distribution over the tokens",
+    source="arXiv 2406.04267v2, Theorem 5.1, put into a normal form (derived)",
+    statement=r"C \left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
+    r" \right]_{n,i} = G \pi_i, \quad \sum_i \pi_i = 1, \quad \pi_i \ge 0",
+    assumes=("rows of attention weights that are non-negative and have sum one",),
+    climbs="L",
+    note="All that depends on the place is in $\\pi$, which no depth makes overflow.",
+)
+
 U = 2.0**-53
 TOKENS = 6
 DEEP = 200  # layers: the product itself overflows
@@ -51,49 +62,26 @@ def _sums(name: str, args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
     )
 
 
-def _product(name: str, args: tuple[np.ndarray, ...]) -> Measurement:
-    """G pi against the path sum, at the token farthest off."""
-    layers, normal = len(args[0]), squashing_bound(*args)
-    bounds = np.asarray(path_bound(*args))
-    measured = np.exp(float(normal.log_gain)) * np.asarray(normal.profile)
-    token = int(np.argmax(np.abs(measured - bounds) / bounds))
-    # The logarithm of G is rounded at its own size before it is raised.
-    relative = 2 * layers * (TOKENS + 10) * U + 4 * abs(float(normal.log_gain)) * U
-    return Measurement.equality(
-        setting=f"{name}, G pi against the path sum, {layers=}",
-        measured=float(measured[token]),
-        expected=float(bounds[token]),
-        roundoff=relative * float(bounds[token]),
-        hypotheses=_stochastic(args[0]),
-        size=layers,
-    )
-
-
-def _by_logarithms(args: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Logarithms of the path sum, a product as a sum of logarithms: slow, without overflow."""
+def _deep(args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
+    """G and G pi by their logarithms, summed in NumPy: slow, without overflow."""
     weights, beta1, beta2, beta3, sigma = args
+    layers = len(weights)
+    # Rows of sum one pass 1 + 1 / beta1 of all mass on; the MLP's factor is the same everywhere.
+    mlp = np.log1p(sigma / beta2)
+    log_gain = float(np.sum(np.log1p(1 / beta1) + mlp) - np.log(beta3))
+    # The last row (TOKENS) goes down from layer to layer, a product as a sum of logarithms.
     row = np.where(np.arange(TOKENS) == TOKENS - 1, 0.0, -np.inf)
     with np.errstate(divide="ignore"):
-        for layer in reversed(range(len(weights))):
+        for layer in reversed(range(layers)):
             log = np.log(weights[layer] / beta1[layer] + np.eye(TOKENS))
             row = np.logaddexp.reduce(row[:, None] + log, axis=0)
-    return row + np.sum(np.log1p(sigma / beta2)) - np.log(beta3)
-
-
-def _log_gain(args: tuple[np.ndarray, ...]) -> float:
-    """Logarithm of G, summed in NumPy: rows of sum one pass on 1 + 1 / beta1 of all mass."""
-    _, beta1, beta2, beta3, sigma = args
-    return float(np.sum(np.log1p(1 / beta1) + np.log1p(sigma / beta2)) - np.log(beta3))
-
-
-def _deep(args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
-    """Where pi is a normal number; below 2^-1022 it is rounded to few digits, or to zero."""
-    layers, expected, log_gain = len(args[0]), _by_logarithms(args), _log_gain(args)
+    expected = row + np.sum(mlp) - np.log(beta3)
+    # Where pi is a normal number; below 2^-1022 it is rounded to few digits, or to zero.
     normal, there = squashing_bound(*args), expected - log_gain > -700
     # Each layer adds numbers of the size of the result, and errors of its weights.
     size = max(float(np.max(np.abs(expected))), abs(log_gain))
     roundoff = layers * (2 * TOKENS + 16 + 2 * size) * U
-    more = {"hypotheses": _stochastic(args[0]), "size": layers}
+    more = {"hypotheses": _stochastic(weights), "size": layers}
     yield Measurement.equality(
         setting=f"logarithm of G, {layers=}",
         measured=float(normal.log_gain),
@@ -119,33 +107,34 @@ def _deep(args: tuple[np.ndarray, ...]) -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     for layers in (1, 3) if suite == "quick" else (1, 2, 3, 5, 8, 13):
         for seed in range(2 if suite == "quick" else 5):
             args = _draw(layers, seed)
             yield from _sums(f"{seed=}", args)
-            yield _product(f"{seed=}", args)
+            # G pi against the path sum, at the token farthest off.
+            normal, bounds = squashing_bound(*args), np.asarray(path_bound(*args))
+            measured = np.exp(float(normal.log_gain)) * np.asarray(normal.profile)
+            token = int(np.argmax(np.abs(measured - bounds) / bounds))
+            # The logarithm of G is rounded at its own size before it is raised.
+            relative = 2 * layers * (TOKENS + 10) * U + 4 * abs(float(normal.log_gain)) * U
+            yield Measurement.equality(
+                setting=f"{seed=}, G pi against the path sum, {layers=}",
+                measured=float(measured[token]),
+                expected=float(bounds[token]),
+                roundoff=relative * float(bounds[token]),
+                hypotheses=_stochastic(args[0]),
+                size=layers,
+            )
     args = _draw(DEEP, 0)
     steep = (args[0], args[1] * 2.0**-10, *args[2:])  # G of the order of e^1600
     yield from _sums("steep", steep)
     yield from _deep(steep)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Rows of sum 1/2, as where half of the attention was on evicted tokens."""
     weights, *others = _draw(3, 0)
     yield next(_sums("rows of sum one half", (weights / 2, *others)))
-
-
-CLAIM = Claim(
-    name="normal_form",
-    title="The bound of Theorem 5.1 is one magnitude times a distribution over the tokens",
-    source="arXiv 2406.04267v2, Theorem 5.1, put into a normal form (derived)",
-    statement=r"C \left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
-    r" \right]_{n,i} = G \pi_i, \quad \sum_i \pi_i = 1, \quad \pi_i \ge 0",
-    assumes=("rows of attention weights that are non-negative and have sum one",),
-    climbs="L",
-    note="All that depends on the place is in $\\pi$, which no depth makes overflow.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

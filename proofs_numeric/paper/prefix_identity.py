@@ -21,74 +21,6 @@ from proofs_numeric.support.decoders import (
     roundoff,
 )
 
-# Lengths of the prefix, and what follows it.
-CASES: dict[int, tuple[int, ...]] = {1: (3,), 2: (3, 3), 7: (5, 0, 1), 12: (2,), SLOTS - 1: (4,)}
-
-
-def _same_weights(first: Decoder, second: Decoder) -> Hypothesis:
-    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
-    apart = max(float(np.max(np.abs(a - b))) for a, b in pairs)
-    return Hypothesis(name="weights, and hence temperatures, of both passes", distance=apart)
-
-
-def _compare(
-    name: str, short: Decoder, longer: Decoder, cases: dict[int, tuple[int, ...]]
-) -> Iterator[Measurement]:
-    """The rows of a prompt in a separate pass, and in a pass with further tokens."""
-    random = np.random.default_rng(3)
-    for length, tail in cases.items():
-        prompt = random.integers(0, CAUSAL.vocab_size, length).tolist()
-        alone, followed = (
-            passes([decoder], [tokens])
-            for decoder, tokens in ((short, prompt), (longer, [*prompt, *tail]))
-        )
-        gaps = [np.abs(a - b)[0, ..., :length, :] for a, b in zip(alone, followed, strict=True)]
-        yield Measurement(
-            setting=f"{name}, {length=}, {len(tail)} more",
-            size=length,
-            measured=float(np.max([np.max(gap) for gap in gaps])),  # NaN if any is
-            bound=0.0,
-            roundoff=roundoff(followed.resid, longer),
-            hypotheses=(later_seen(longer.config), _same_weights(short, longer)),
-        )
-
-
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    configs = {"no positions": CAUSAL, "window 4 and ALiBi": WINDOWED}
-    if suite == "full":
-        configs |= further()
-    for name, config in configs.items():
-        for scale in (1.0, 20.0):
-            decoder = draw(config, seed=int(scale), logit_scale=scale)
-            yield from _compare(f"{name}, {scale=}", decoder, decoder, CASES)
-    yield from _out_of_hypotheses()
-
-
-def _out_of_hypotheses() -> Iterator[Measurement]:
-    """NaN weights: outside the hypotheses."""
-    decoder = draw(CAUSAL, seed=5)
-    broken = jax.tree.map(lambda weight: np.full_like(weight, np.nan), decoder)
-    y = passes([broken], [[1, 2, 3]]).y[0, :3]
-    unfit = sum(int(np.sum(~np.isfinite(weight))) for weight in jax.tree.leaves(broken))
-    yield Measurement(
-        setting="weights that are NaN",
-        measured=float(np.max(np.abs(y))),
-        bound=0.0,
-        hypotheses=(Hypothesis(name="finite weights", distance=float(unfit)),),
-    )
-
-
-def _counter_case() -> Iterator[Measurement]:
-    """A row that sees later tokens; and a temperature that depends on the length."""
-    unmasked = draw(UNMASKED, seed=1)
-    yield from _compare("no mask", unmasked, unmasked, {7: (5, 0, 1)})
-    short = draw(CAUSAL, seed=1)
-    longer = copy.deepcopy(short)
-    query = longer.blocks.attention.query
-    query.set_value(query[...] * (math.log(10) / math.log(7)))
-    yield from _compare("logits times log n, no positions", short, longer, {7: (5, 0, 1)})
-
-
 CLAIM = Claim(
     name="prefix_identity",
     title="A causal row does not change when tokens follow",
@@ -100,6 +32,66 @@ CLAIM = Claim(
     ),
     norm="inf",
     note="So the theorem's two prompts are rows n and n + 1 of one pass.",
-    measure=_measure,
-    counter_case=_counter_case,
 )
+
+# Lengths of the prefix, and what follows it.
+CASES: dict[int, tuple[int, ...]] = {1: (3,), 2: (3, 3), 7: (5, 0, 1), 12: (2,), SLOTS - 1: (4,)}
+
+
+def _compare(
+    name: str, short: Decoder, longer: Decoder, cases: dict[int, tuple[int, ...]]
+) -> Iterator[Measurement]:
+    """The rows of a prompt in a separate pass, and in a pass with further tokens."""
+    random = np.random.default_rng(3)
+    pairs = zip(jax.tree.leaves(short), jax.tree.leaves(longer), strict=True)
+    apart = max(float(np.max(np.abs(a - b))) for a, b in pairs)
+    same = Hypothesis(name="weights, and hence temperatures, of both passes", distance=apart)
+    for length, tail in cases.items():
+        prompt = random.integers(0, CAUSAL.vocab_size, length).tolist()
+        alone, followed = (
+            passes([decoder], [tokens])
+            for decoder, tokens in ((short, prompt), (longer, [*prompt, *tail]))
+        )
+        # Of y (1, slots, d) and resid (1, layers, slots, d) the rows of the prompt.
+        gaps = [np.abs(a - b)[0, ..., :length, :] for a, b in zip(alone, followed, strict=True)]
+        yield Measurement(
+            setting=f"{name}, {length=}, {len(tail)} more",
+            size=length,
+            measured=float(np.max([np.max(gap) for gap in gaps])),  # NaN if any is
+            bound=0.0,
+            roundoff=roundoff(followed.resid, longer),
+            hypotheses=(later_seen(longer.config), same),
+        )
+
+
+@CLAIM.part("ladder")
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    configs = {"no positions": CAUSAL, "window 4 and ALiBi": WINDOWED}
+    if suite == "full":
+        configs |= further()
+    for name, config in configs.items():
+        for scale in (1.0, 20.0):
+            decoder = draw(config, seed=int(scale), logit_scale=scale)
+            yield from _compare(f"{name}, {scale=}", decoder, decoder, CASES)
+    # Outside the hypotheses.
+    decoder = draw(CAUSAL, seed=5)
+    broken = jax.tree.map(lambda weight: np.full_like(weight, np.nan), decoder)
+    unfit = sum(int(np.sum(~np.isfinite(weight))) for weight in jax.tree.leaves(broken))
+    yield Measurement(
+        setting="weights that are NaN",
+        measured=float(np.max(np.abs(passes([broken], [[1, 2, 3]]).y[0, :3]))),
+        bound=0.0,
+        hypotheses=(Hypothesis(name="finite weights", distance=float(unfit)),),
+    )
+
+
+@CLAIM.part("counter_case")
+def _counter_case() -> Iterator[Measurement]:
+    """A row that sees later tokens; and a temperature that depends on the length."""
+    unmasked = draw(UNMASKED, seed=1)
+    yield from _compare("no mask", unmasked, unmasked, {7: (5, 0, 1)})
+    short = draw(CAUSAL, seed=1)
+    longer = copy.deepcopy(short)
+    query = longer.blocks.attention.query
+    query.set_value(query[...] * (math.log(10) / math.log(7)))
+    yield from _compare("logits times log n, no positions", short, longer, {7: (5, 0, 1)})

@@ -4,12 +4,22 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
-from glassesjax.model import Decoder, DecoderConfig
+from glassesjax.model import Decoder
 from glassesjax.theory.counting import ratio_attention
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.decoders import CAUSAL, UNMASKED, U, draw, passes, roundoff, seen
+
+CLAIM = Claim(
+    name="prop_6_1",
+    title="Without mask and positions only ratios of counts are seen",
+    source="arXiv 2406.04267v2, Proposition 6.1 (B.9)",
+    statement=r"\lVert y_n(c n_1, \dots, c n_m) - y_n(n_1, \dots, n_m) \rVert_\infty \le 0",
+    assumes=("no mask", "no positions", "counts of the same ratio and the same last token"),
+    norm="inf",
+    climbs="c",
+    note="Printed for two types and one layer; here three types, four layers, MLPs and norms.",
+)
 
 BASE = (1, 2, 1)  # how often each of three types occurs
 
@@ -44,14 +54,10 @@ def gaps(decoder: Decoder, first: Sequence[int], second: Sequence[int]) -> tuple
     """
     measured = passes([decoder], [first, second])
     ends = len(first) - 1, len(second) - 1
+    # Last rows of resid (2, layers, slots, d) -> (layers), and of y (2, slots, d) -> one number.
     before = np.max(np.abs(measured.resid[0, :, ends[0]] - measured.resid[1, :, ends[1]]), axis=-1)
     output = np.max(np.abs(measured.y[0, ends[0]] - measured.y[1, ends[1]]))
     return np.array([*before, output]), roundoff(measured.resid, decoder)
-
-
-def _masked(config: DecoderConfig) -> Hypothesis:
-    hidden = float(np.sum(~seen(config)))
-    return Hypothesis(name="pairs that the mask forbids", distance=hidden)
 
 
 def ratio_kept(first: Sequence[int], second: Sequence[int]) -> Hypothesis:
@@ -64,43 +70,18 @@ def ratio_kept(first: Sequence[int], second: Sequence[int]) -> Hypothesis:
 def _row(
     setting: str, decoder: Decoder, first: list[int], second: list[int], layers: int | None = None
 ) -> Measurement:
+    """The largest step between two prompts' last rows, over all layers or after so many."""
     measured, allowed = gaps(decoder, first, second)
+    hidden = float(np.sum(~seen(decoder.config)))
     return Measurement(
         setting=setting,
         size=len(second) / len(first),
         measured=float(np.max(measured) if layers is None else measured[layers]),
         bound=0.0,
         roundoff=allowed,
-        hypotheses=(_masked(decoder.config), ratio_kept(first, second)),
-    )
-
-
-def _measure(suite: Suite) -> Iterator[Measurement]:
-    for seed in range(1 if suite == "quick" else 8):
-        for scale in (1.0, 20.0):
-            decoder = draw(UNMASKED, seed, logit_scale=scale)
-            for times in (1, 2, 3, 4):
-                copies = prompt([times * count for count in BASE], seed=times)
-                setting = f"4 layers, {times} times 3 types, {scale=}, {seed=}"
-                yield _row(setting, decoder, prompt(BASE), copies)
-            yield _row(f"one token and 16, {scale=}, {seed=}", decoder, [0], [0] * 16)
-    yield from _attention(suite)
-    yield _one_causal_layer()
-
-
-def _one_causal_layer() -> Measurement:
-    """With a mask, one layer still depends on ratios only, if the last token has the same type."""
-    decoder = draw(CAUSAL, seed=0)
-    first, second = prompt(BASE), prompt([3 * count for count in BASE], seed=1)
-    measured, allowed = gaps(decoder, first, second)
-    return Measurement(
-        setting="one causal layer, the same last token",
-        measured=float(measured[1]),
-        bound=0.0,
-        roundoff=allowed,
         hypotheses=(
+            Hypothesis(name="pairs that the mask forbids", distance=hidden),
             ratio_kept(first, second),
-            Hypothesis(name="different last tokens", distance=abs(first[-1] - second[-1])),
         ),
     )
 
@@ -110,12 +91,16 @@ _ratio_attention = jax.jit(ratio_attention)
 
 def _attention(suite: Suite) -> Iterator[Measurement]:
     """The formula of one layer against attention over the single tokens."""
-    random = np.random.default_rng(2)
+    random, types = np.random.default_rng(2), len(BASE)
     for times in (1, 10, 1000) if suite == "quick" else (1, 10, 1000, 100_000):
-        logits, values = 3 * random.normal(size=(3, 3)), random.normal(size=(3, 4))
+        logits, values = 3 * random.normal(size=(types, 3)), random.normal(size=(types, 4))
         counts = np.array(BASE, float)
         expected = np.asarray(_ratio_attention(counts, logits, values, values))
-        measured = _over_tokens(times, logits, values)
+        # (types, types) -> (types, tokens): each type's query over every single token.
+        tokens = np.repeat(np.arange(types), times * np.array(BASE))
+        weights = np.exp(logits[:, tokens] - np.max(logits, axis=1, keepdims=True))
+        weights /= np.sum(weights, axis=1, keepdims=True)
+        measured = weights @ values[tokens] + values
         yield Measurement.equality(
             setting=f"formula of one layer, {times} times 3 types",
             size=times,
@@ -126,14 +111,34 @@ def _attention(suite: Suite) -> Iterator[Measurement]:
         )
 
 
-def _over_tokens(
-    times: int, logits: Float[np.ndarray, "types types"], values: Float[np.ndarray, "types d"]
-) -> np.ndarray:
-    tokens = np.repeat(np.arange(3), times * np.array(BASE))
-    weights = np.exp(logits[:, tokens] - np.max(logits, axis=1, keepdims=True))
-    return weights / np.sum(weights, axis=1, keepdims=True) @ values[tokens] + values
+@CLAIM.part("ladder")
+def _measure(suite: Suite) -> Iterator[Measurement]:
+    for seed in range(1 if suite == "quick" else 8):
+        for scale in (1.0, 20.0):
+            decoder = draw(UNMASKED, seed, logit_scale=scale)
+            for times in (1, 2, 3, 4):
+                copies = prompt([times * count for count in BASE], seed=times)
+                setting = f"4 layers, {times} times 3 types, {scale=}, {seed=}"
+                yield _row(setting, decoder, prompt(BASE), copies)
+            yield _row(f"one token and 16, {scale=}, {seed=}", decoder, [0], [0] * 16)
+    yield from _attention(suite)
+    # With a mask, one layer still depends on ratios only, if the last token has the same type.
+    decoder = draw(CAUSAL, seed=0)
+    first, second = prompt(BASE), prompt([3 * count for count in BASE], seed=1)
+    measured, allowed = gaps(decoder, first, second)
+    yield Measurement(
+        setting="one causal layer, the same last token",
+        measured=float(measured[1]),  # after one layer
+        bound=0.0,
+        roundoff=allowed,
+        hypotheses=(
+            ratio_kept(first, second),
+            Hypothesis(name="different last tokens", distance=abs(first[-1] - second[-1])),
+        ),
+    )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """A causal mask, from two layers on; and another ratio."""
     masked, free = draw(CAUSAL, seed=0), draw(UNMASKED, seed=0)
@@ -141,17 +146,3 @@ def _counter_case() -> Iterator[Measurement]:
     yield _row("causal mask, 2 layers", masked, prompt(BASE), second, layers=2)
     yield _row("causal mask, 4 layers", masked, prompt(BASE), second)
     yield _row("another ratio", free, prompt(BASE), prompt((2, 2, 1)))
-
-
-CLAIM = Claim(
-    name="prop_6_1",
-    title="Without mask and positions only ratios of counts are seen",
-    source="arXiv 2406.04267v2, Proposition 6.1 (B.9)",
-    statement=r"\lVert y_n(c n_1, \dots, c n_m) - y_n(n_1, \dots, n_m) \rVert_\infty \le 0",
-    assumes=("no mask", "no positions", "counts of the same ratio and the same last token"),
-    norm="inf",
-    climbs="c",
-    note="Printed for two types and one layer; here three types, four layers, MLPs and norms.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

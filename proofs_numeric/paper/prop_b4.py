@@ -17,12 +17,23 @@ from glassesjax.theory.softmax import (
 )
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 
+CLAIM = Claim(
+    name="prop_b4",
+    title="Logits that do not converge keep their distance",
+    source="arXiv 2406.04267v2, Proposition B.4",
+    statement=r"\delta = 2 \frac{e^g - 1}{e^g + 1} = 2 \tanh \frac{g}{2}",
+    assumes=("an even length: as many logits of $g$ as of 0 in both rows",),
+    norm="L1",
+    note="Measured in steps of float64 from the closed form: at most one step where the weights"
+    " are correctly rounded; a float64 softmax adds what its sums of n terms do.",
+)
+
 U = 2.0**-53
 GAPS = (1.0, 2.0**-20, 0.5, 8.0, 700.0)
 
 
 @jax.jit
-def _found(
+def _compared(
     x: Float[Array, "rows n"], x_star: Float[Array, "rows n"], expected: Float[Array, " rows"]
 ) -> Float[Array, "3 rows"]:
     """Distance, sharp bound, and the distance's steps of float64 from the closed form."""
@@ -31,36 +42,18 @@ def _found(
     return jnp.stack([distance, tv_bound_range(x, x_star), steps])
 
 
-def _rows(lengths: np.ndarray, gaps: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (g, 0, g, 0, ...) and (0, g, 0, g, ...), masked beyond each length."""
-    places = np.arange(width)
-    kept = places < lengths[:, None]
-    first = np.where(places % 2 == 0, gaps[:, None], 0.0)
-    return np.where(kept, first, -np.inf), np.where(kept, gaps[:, None] - first, -np.inf)
-
-
 def _evaluate(lengths: np.ndarray, gap: float, width: int) -> np.ndarray:
     """Distance, sharp bound and steps, a row each; one column a length."""
-    gaps = np.full(len(lengths), gap)
+    # The rows (g, 0, g, 0, ...) and (0, g, 0, g, ...), (lengths, width), masked beyond each length.
+    places = np.arange(width)
+    kept, first = places < lengths[:, None], np.where(places % 2 == 0, gap, 0.0)
+    rows = np.where(kept, first, -np.inf), np.where(kept, gap - first, -np.inf)
     expected = np.full(len(lengths), alternating_total_variation(gap))
-    return np.asarray(_found(*_rows(lengths, gaps, width), expected))
+    return np.asarray(_compared(*rows, expected))
 
 
 def _even(n: int) -> Hypothesis:
     return Hypothesis(name="even length", distance=float(n % 2))
-
-
-def _correctly_rounded(n: int, gap: float) -> float:
-    """The distance from both rows' weights, in 50 digits, rounded once."""
-    with localcontext(prec=50):
-        high, low = Decimal(gap).exp(), Decimal(1)
-        z = (n // 2) * (high + low)
-        return float(n * abs(high / z - low / z))
-
-
-def _steps(a: float, b: float) -> float:
-    """Numbers of float64 from one to the other, near each other."""
-    return abs(a - b) / math.ulp(min(a, b))
 
 
 def _allowed_steps(n: int) -> float:
@@ -72,16 +65,23 @@ def _allowed_steps(n: int) -> float:
     return 5.0 * (n + 8)
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     width = 512 if suite == "quick" else 2048
     lengths = np.arange(2, width + 1, 2)
     for gap in GAPS:
         distance, sharp, steps = _evaluate(lengths, gap, width)
         expected = alternating_total_variation(gap)
-        exact = max(_steps(_correctly_rounded(int(n), gap), expected) for n in lengths)
+        # The distance from both rows' weights, in 50 digits, rounded once.
+        with localcontext(prec=50):
+            high, low = Decimal(gap).exp(), Decimal(1)
+            sums = [(int(n) // 2) * (high + low) for n in lengths]
+            rounded = [
+                float(int(n) * abs(high / z - low / z)) for n, z in zip(lengths, sums, strict=True)
+            ]
         yield Measurement(
             setting=f"correctly rounded, every even n to {width}, {gap=:g}",
-            measured=exact,
+            measured=max(abs(r - expected) / math.ulp(min(r, expected)) for r in rounded),
             bound=1.0,
             hypotheses=(_even(width),),
             norm="ulps of float64",
@@ -107,6 +107,7 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
         )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     for n in (1, 3, 511):
         distance, _, steps = _evaluate(np.full(256, n), 1.0, 512)[:, 0].tolist()
@@ -119,22 +120,8 @@ def _counter_case() -> Iterator[Measurement]:
         )
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import enclosures  # needs python-flint
 
     return enclosures.prop_b4()
-
-
-CLAIM = Claim(
-    name="prop_b4",
-    title="Logits that do not converge keep their distance",
-    source="arXiv 2406.04267v2, Proposition B.4",
-    statement=r"\delta = 2 \frac{e^g - 1}{e^g + 1} = 2 \tanh \frac{g}{2}",
-    assumes=("an even length: as many logits of $g$ as of 0 in both rows",),
-    norm="L1",
-    note="Measured in steps of float64 from the closed form: at most one step where the weights"
-    " are correctly rounded; a float64 softmax adds what its sums of n terms do.",
-    measure=_measure,
-    counter_case=_counter_case,
-    certify=_certify,
-)

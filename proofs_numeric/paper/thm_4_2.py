@@ -32,6 +32,25 @@ from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.decoders import U, draw
 
+CLAIM = Claim(
+    name="thm_4_2",
+    title="Repeating the last token moves its representation less and less",
+    source="arXiv 2406.04267v2, Theorem 4.2 (B.3)",
+    statement=r"e_{\ell+1} \le (1 + \sigma_\psi \Lambda_2) (e_\ell + \sum_h R_h T_h),"
+    r" \quad T_h \le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1},"
+    r" \quad \alpha_{n+1,n+1} \le \frac{1}{1 + n e^{-D}}",
+    assumes=(
+        "the last two tokens are equal in the first layer",
+        "a causal mask",
+        "an MLP and norms with known Lipschitz constants",
+        "for (R4) logits of a finite range $D$ and a known positional step",
+    ),
+    norm="1",
+    note="The theorem says that the distance vanishes; these are inequalities for each n."
+    " Of each setting the layer and head that come closest to the bound are listed, the first"
+    " layer apart: with equal last tokens (R3) and (R4) are equalities there without positions.",
+)
+
 # The first head has no positions, the second ALiBi.
 PLAIN = DecoderConfig(
     vocab_size=6,
@@ -48,22 +67,6 @@ PLACES = (LENGTH, LENGTH + WIDTH, LENGTH + 2 * WIDTH)
 PARTS = {"mid": "R1", "out": "R2", "row_change": "R3", "by_increments": "R4", "self_weight": "R5"}
 
 
-def _cases(suite: Suite) -> list[tuple[str, DecoderConfig, Norm]]:
-    """Decoders and norms; each pair is compiled for itself, so that the quick suite has one."""
-    plain, switch = "none and ALiBi", functools.partial(dataclasses.replace, PLAIN)
-    if suite == "quick":
-        return [(plain, PLAIN, 1)]
-    turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=LinearMlp())
-    sines = switch(positions=Sinusoidal(where="query_key"))
-    return [
-        *((plain, PLAIN, norm) for norm in (1, 2, "inf")),
-        ("rotary, LayerNorm", turned, 1),
-        ("sinusoidal on queries and keys", sines, 2),
-        ("window 4", switch(mask=Window(width=4)), "inf"),
-        ("gated MLP", switch(mlp=GatedMlp()), 1),
-    ]
-
-
 @functools.partial(jax.jit, static_argnames="norm")
 def _rows(decoders: Decoder, tokens: Array, norm: Norm) -> LayerRows:
     return jax.vmap(functools.partial(certificate_rows, norm=norm))(decoders, tokens)
@@ -78,6 +81,7 @@ def _certified(
     decoders: Sequence[Decoder], tokens: Sequence[Sequence[int]], norm: Norm
 ) -> list[tuple[LayerRows, CollapseCertificate]]:
     """Rows and certificate of each decoder and prompt, as NumPy arrays."""
+    # Leaves (...) -> (decoders, ...), which both programs map over; and one record each again.
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *decoders)
     rows = _rows(stacked, np.asarray(tokens, np.int32), norm)
     both = jax.tree.map(np.asarray, (rows, _certificates(rows, norm)))
@@ -89,6 +93,7 @@ def _roundoff(rows: LayerRows) -> float:
 
     A logit passes its own rounding, relative to its size, on to the weights.
     """
+    # resid_out (layers, 2, d) -> its largest row in L1; masked logits are infinite, and left out.
     size = max(float(np.max(np.sum(np.abs(rows.resid_out), axis=-1))), 1.0)
     logit = np.max(np.abs(rows.next_logits), where=np.isfinite(rows.next_logits), initial=0.0)
     steps = LENGTH + 1 + 3 * 4 * PLAIN.model_dim
@@ -109,36 +114,6 @@ def _hypotheses(certificate: CollapseCertificate) -> tuple[Hypothesis, ...]:
     )
 
 
-def _known(name: str, config: DecoderConfig, rows: LayerRows) -> tuple[Hypothesis, ...]:
-    """What an inequality's constants need; from the decoder and its logits, not from the bound."""
-    if name in ("R2", "composed"):
-        gated = isinstance(config.mlp, GatedMlp)
-        return (Hypothesis(name="gated MLPs", distance=float(gated)),)
-    if name != "R4":
-        return ()
-    unknown = not isinstance(config.positions, NoPositions | Alibi)
-    logits = np.concatenate([rows.logits, rows.next_logits], axis=-1)
-    return (
-        Hypothesis(name="positions without known step", distance=float(unknown)),
-        # Its exponential must be a number.
-        Hypothesis(
-            name="range of the logits", distance=float(np.max(np.ptp(logits, axis=-1))), allowed=700
-        ),
-    )
-
-
-def _worst(inequality: Inequality, roundoff: float) -> tuple[float, float]:
-    """The pair, of all layers and heads, that comes closest to its bound, rounding aside.
-
-    One that is not finite comes first.
-    """
-    pairs = np.stack(np.broadcast_arrays(*inequality)).reshape(2, -1)
-    gap = (pairs[0] - roundoff) / np.where(pairs[1] == 0, np.finfo(float).tiny, pairs[1])
-    gap = np.where(np.all(np.isfinite(pairs), axis=0), gap, np.inf)
-    measured, bound = pairs[:, np.argmax(gap)].tolist()
-    return measured, bound
-
-
 def _equal(name: str, layers: str, config: DecoderConfig, rows: LayerRows) -> bool:
     """Whether the inequality is an equality: worth listing, but no sign of how tight it is.
 
@@ -148,6 +123,7 @@ def _equal(name: str, layers: str, config: DecoderConfig, rows: LayerRows) -> bo
     """
     if name not in ("R3", "R4", "R5"):
         return not np.any(rows.radius > 8 * (LENGTH + 8) * U * np.max(np.abs(rows.resid)))
+    # The first head's logits of both rows in every layer: (layers, 2 n + 1).
     first = np.concatenate([rows.logits[:, 0], rows.next_logits[:, 0]], axis=-1)
     finite = bool(np.all(np.isfinite(first)))
     if finite and np.max(np.ptp(first, axis=-1)) <= 64 * U * (1 + np.max(np.abs(first))):
@@ -163,49 +139,77 @@ def _instance(
     certificate: CollapseCertificate,
     norm: Norm,
 ) -> Iterator[Measurement]:
+    """Of each inequality the pair, of layers and heads, that comes closest to its bound."""
     allowed, parts = _roundoff(rows), {("composed", "all layers"): certificate.output}
     for part, name in PARTS.items():
-        measured, bound = getattr(certificate.layers, part)
+        measured, bound = getattr(certificate.layers, part)  # (layers, ...)
         parts[name, "layer 1"] = Inequality(measured[:1], bound[:1])
         parts[name, "layers from 2"] = Inequality(measured[1:], bound[1:])
+    # What constants need is read from the decoder and its logits, not from the bound.
+    gated = float(isinstance(config.mlp, GatedMlp))
+    lipschitz = (Hypothesis(name="gated MLPs", distance=gated),)
+    unknown = float(not isinstance(config.positions, NoPositions | Alibi))
+    span = float(np.max(np.ptp(np.concatenate([rows.logits, rows.next_logits], axis=-1), axis=-1)))
+    increments = (
+        Hypothesis(name="positions without known step", distance=unknown),
+        # Its exponential must be a number.
+        Hypothesis(name="range of the logits", distance=span, allowed=700),
+    )
+    known = {"R2": lipschitz, "composed": lipschitz, "R4": increments}
     for (name, layers), inequality in parts.items():
-        measured, bound = _worst(inequality, allowed)
+        # Both sides by layer and head, or of the whole -> (2, pairs)
+        pairs = np.stack(np.broadcast_arrays(*inequality)).reshape(2, -1)
+        # Rounding aside; one that is not finite comes first.
+        gap = (pairs[0] - allowed) / np.where(pairs[1] == 0, np.finfo(float).tiny, pairs[1])
+        gap = np.where(np.all(np.isfinite(pairs), axis=0), gap, np.inf)
+        measured, bound = pairs[:, np.argmax(gap)].tolist()
         yield Measurement(
             setting=f"{name}, {layers}, {setting}",
             measured=measured,
             bound=bound,
             floor=bound if _equal(name, layers, config, rows) else 0.0,
             roundoff=allowed,
-            hypotheses=(*_hypotheses(certificate), *_known(name, config, rows)),
+            hypotheses=(*_hypotheses(certificate), *known.get(name, ())),
             size=LENGTH,
             norm={1: "1", 2: "2", "inf": "inf"}[norm],
         )
 
 
-def _equal_logits(rows: LayerRows, measured: CollapseCertificate) -> Iterator[Measurement]:
-    """Where the first head's logits are equal, three of the inequalities are equalities."""
-    for part in ("row_change", "by_increments", "self_weight"):
-        inequality = getattr(measured.layers, part)
-        yield Measurement.equality(
-            setting=f"{PARTS[part]}, equal logits",
-            measured=float(inequality.measured[0, 0]),
-            expected=float(inequality.bound[0, 0]),
-            roundoff=_roundoff(rows),
-            hypotheses=_hypotheses(measured),
-            size=LENGTH,
-        )
-
-
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
+    switch = functools.partial(dataclasses.replace, PLAIN)
+    turned = switch(positions=Rotary(), norm=LayerNorm(), mlp=LinearMlp())
+    sines = switch(positions=Sinusoidal(where="query_key"))
+    cases: list[tuple[str, DecoderConfig, Norm]] = [
+        ("none and ALiBi", PLAIN, 1),
+        ("none and ALiBi", PLAIN, 2),
+        ("none and ALiBi", PLAIN, "inf"),
+        ("rotary, LayerNorm", turned, 1),
+        ("sinusoidal on queries and keys", sines, 2),
+        ("window 4", switch(mask=Window(width=4)), "inf"),
+        ("gated MLP", switch(mlp=GatedMlp()), 1),
+    ]
     scales = (0.0, 1.0, 5.0, 10.0)  # beyond, rounding exceeds most of what is measured
     prompts, names = [VARIED] * len(scales) + [CONSTANT], [f"{scale=}" for scale in scales]
-    for title, config, norm in _cases(suite):
+    # Each decoder and norm is compiled for itself, so that the quick suite has one.
+    for title, config, norm in cases[:1] if suite == "quick" else cases:
         decoders = [draw(config, 7, logit_scale=scale) for scale in (*scales, 1.0)]
         measured = _certified(decoders, prompts, norm)
         for name, pair in zip([*names, "one token repeated"], measured, strict=True):
             yield from _instance(f"{title}, {name}, {norm=}", config, *pair, norm)
         if config == PLAIN and norm == 1:
-            yield from _equal_logits(*measured[0])
+            # Where the first head's logits are equal, three of the inequalities are equalities.
+            rows, equal = measured[0]
+            for part in ("row_change", "by_increments", "self_weight"):
+                inequality = getattr(equal.layers, part)  # (layers, heads)
+                yield Measurement.equality(
+                    setting=f"{PARTS[part]}, equal logits",
+                    measured=float(inequality.measured[0, 0]),
+                    expected=float(inequality.bound[0, 0]),
+                    roundoff=_roundoff(rows),
+                    hypotheses=_hypotheses(equal),
+                    size=LENGTH,
+                )
 
 
 def _array_layer(instance: Float[Array, "rows d"]) -> Inequality:
@@ -215,11 +219,12 @@ def _array_layer(instance: Float[Array, "rows d"]) -> Inequality:
     instance is one array, for each leaf costs the optimizer a compilation: tokens, the product of
     query and key matrix, values, and logits by distance.
     """
+    # (LENGTH, d), (d, d), (d, d) and three rows of logits; the last token is repeated.
     resid, bilinear, value, position = jnp.split(instance, PLACES)
     tokens = jnp.concatenate([resid, resid[-1:]])
     x = tokens / jnp.sqrt(jnp.mean(tokens**2, axis=-1, keepdims=True) + 1e-5)
     content, points = x @ bilinear @ x[-1], x @ value
-    position = position.ravel()[LENGTH::-1]  # first the logit at the greatest distance
+    position = position.ravel()[LENGTH::-1]  # (3, d) -> (LENGTH + 1), the greatest distance first
     logits, next_logits = content[:-1] + position[1:], content + position
     weights, next_weights = jax.nn.softmax(logits), jax.nn.softmax(next_logits)
     step = next_weights @ points - weights @ points[:-1]  # the residuals cancel
@@ -231,15 +236,18 @@ _array_pair = jax.jit(_array_layer)
 
 
 def _ratio(instance: Float[Array, "rows d"]) -> Float[Array, ""]:
+    """Measured over bound; ``ascend`` compiles it once, and differentiates it."""
     measured, bound = _array_layer(instance)
     return measured / bound
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     starts, steps = (4, 60) if suite == "quick" else (16, 1500)
     shape = (starts, LENGTH + 2 * WIDTH + 3, WIDTH)
     instances = jnp.asarray(np.random.default_rng(4).normal(size=shape))
     worst = ascend(_ratio, instances, steps=steps).instance
+    broken = float(np.sum(~np.isfinite(np.asarray(worst))))
     measured, bound = map(float, _array_pair(worst))
     yield Measurement(
         setting=f"R1 with R3, {starts} starts, {steps} steps over inputs and weights",
@@ -247,15 +255,11 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
         bound=bound,
         # Sums over tokens and widths; logits stay below ten times the width.
         roundoff=8 * (LENGTH + 4 * WIDTH) * U * (bound + 1) * 10 * WIDTH,
-        hypotheses=(
-            Hypothesis(
-                name="numbers that are not finite",
-                distance=float(np.sum(~np.isfinite(np.asarray(worst)))),
-            ),
-        ),
+        hypotheses=(Hypothesis(name="numbers that are not finite", distance=broken),),
     )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Last tokens presumed equal, a radius presumed one, and a range of logits presumed one."""
     far, wide, steep = draw(PLAIN, 7), draw(PLAIN, 7), draw(PLAIN, 7, logit_scale=5.0)
@@ -265,6 +269,7 @@ def _counter_case() -> Iterator[Measurement]:
     # As many as above, so that nothing is compiled anew.
     measured = _certified([far, wide, steep, far, wide], [*prompts, *prompts[:2]], 1)
     (_, apart), (rows, large), (steep_rows, own) = measured[:3]
+    # The first layer is enough: (layers) -> its error, (layers, heads) -> its sum over heads.
     yield Measurement(
         setting="different last tokens, as if the first distance were zero",
         measured=float(apart.layers.mid.measured[0]),
@@ -288,31 +293,8 @@ def _counter_case() -> Iterator[Measurement]:
     )
 
 
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import enclosures  # needs python-flint
 
     return enclosures.thm_4_2()
-
-
-CLAIM = Claim(
-    name="thm_4_2",
-    title="Repeating the last token moves its representation less and less",
-    source="arXiv 2406.04267v2, Theorem 4.2 (B.3)",
-    statement=r"e_{\ell+1} \le (1 + \sigma_\psi \Lambda_2) (e_\ell + \sum_h R_h T_h),"
-    r" \quad T_h \le 2 \tanh(\Delta_h / 4) + 2 \alpha_{n+1,n+1},"
-    r" \quad \alpha_{n+1,n+1} \le \frac{1}{1 + n e^{-D}}",
-    assumes=(
-        "the last two tokens are equal in the first layer",
-        "a causal mask",
-        "an MLP and norms with known Lipschitz constants",
-        "for (R4) logits of a finite range $D$ and a known positional step",
-    ),
-    norm="1",
-    note="The theorem says that the distance vanishes; these are inequalities for each n."
-    " Of each setting the layer and head that come closest to the bound are listed, the first"
-    " layer apart: with equal last tokens (R3) and (R4) are equalities there without positions.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)

@@ -14,6 +14,20 @@ from glassesjax.theory.collapse_forms import (
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite
 from proofs_numeric.support.decoders import CAUSAL, WINDOWED, U, draw, passes, roundoff
 
+CLAIM = Claim(
+    name="thm_4_2_exact",
+    title="The last step in closed form",
+    source="arXiv 2406.04267v2, Theorem 4.2 and Appendix C.4 and C.6, worked out",
+    statement=r"\lVert z^*_{n+1} - z_n - \frac{p (1 - p)}{1 + p} (v_a - w) \rVert_\infty \le 0",
+    assumes=(
+        "one layer, where the shared logits stay",
+        "or ALiBi without content, $z^*_{n+1} - z_n = \\frac{1 - q}{1 - q^{n+1}} (v_a - z_n)$",
+        "or a window and a run that fills the receptive field, where the step is zero",
+    ),
+    norm="inf",
+    note="Equalities: the distance from the formula is compared with zero.",
+)
+
 WIDTH = 4
 
 _one_layer, _bos, _alibi = map(
@@ -46,7 +60,7 @@ def step_of(logits: np.ndarray, values: np.ndarray, last: float | None = None) -
       Row n + 1 minus row n, by subtraction.
     """
     longer = np.append(logits, logits[-1] if last is None else last)
-    more = np.concatenate([values, values[-1:]])
+    more = np.concatenate([values, values[-1:]])  # (n, d) -> (n + 1, d)
     return weights_of(longer) @ more - weights_of(logits) @ values
 
 
@@ -68,6 +82,7 @@ def _one(n: int, scale: float, appended: float = 0.0) -> Measurement:
     random = np.random.default_rng(n)
     logits, values = scale * random.normal(size=n), random.normal(size=(n, WIDTH))
     weights = weights_of(logits)
+    # The mean of the others; of one token there are none, and their factor 1 - p is zero.
     others = weights_of(logits[:-1]) @ values[:-1] if n > 1 else values[0]
     measured = step_of(logits, values, logits[-1] + appended)
     return _zero(
@@ -79,19 +94,12 @@ def _one(n: int, scale: float, appended: float = 0.0) -> Measurement:
     )
 
 
-def _start(copies: int, logit: float) -> Measurement:
-    logits = np.r_[0.0, np.full(copies, logit)]
-    values = np.r_[[[1.0, -2.0]], np.tile([0.5, 3.0], (copies, 1))]
-    factor = np.asarray(_bos(copies, np.float64(logit)))
-    setting = f"a start token and {copies} copies, {logit=}"
-    return _zero(setting, step_of(logits, values), factor * (values[1] - values[0]), copies)
-
-
 def _penalized(n: int, slope: float, content: float = 0.0) -> Measurement:
     """ALiBi over n tokens: the limit of an infinite context, and its correction for n."""
     random = np.random.default_rng(n)
     values, extra = random.normal(size=(n, WIDTH)), content * random.normal(size=n)
     penalty = -slope * np.arange(n)[::-1] + extra
+    # In row n + 1 all tokens are one farther away, and the repeated one is at distance zero.
     more = np.append(penalty - slope, extra[-1])
     rows = weights_of(penalty) @ values, weights_of(more) @ [*values, values[-1]]
     correction = -np.expm1(-slope * (n + 1))
@@ -108,7 +116,7 @@ def _penalized(n: int, slope: float, content: float = 0.0) -> Measurement:
 def _windowed(run: int) -> Measurement:
     """A run of equal tokens as long as the receptive field: one more copy changes nothing."""
     decoder = draw(WINDOWED, 3)
-    tokens = [0, 1, 2][: 16 - run] + [4] * (run + 1)
+    tokens = [0, 1, 2][: 16 - run] + [4] * (run + 1)  # at most the slots of the shared pass
     measured = passes([decoder], [tokens])
     end, layers = len(tokens) - 1, WINDOWED.num_layers
     field = window_receptive_field(WIDTH, layers)
@@ -122,47 +130,34 @@ def _windowed(run: int) -> Measurement:
     )
 
 
-def _constant() -> Measurement:
-    decoder = draw(CAUSAL, 3)
-    measured = passes([decoder], [[2] * 17])
-    return Measurement(
-        setting=f"one token repeated, {CAUSAL.num_layers} layers, no positions",
-        measured=float(np.max(np.abs(np.diff(measured.y[0], axis=0)))),
-        bound=0.0,
-        roundoff=roundoff(measured.resid, decoder),
-    )
-
-
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     ladder = (1, 8, 64, 1000) if suite == "quick" else (1, 2, 8, 64, 1000, 10_000, 100_000)
+    values = np.array([[1.0, -2.0], [0.5, 3.0]])  # of the start token and of its copies
     for n in ladder:
         yield from (_one(n, scale) for scale in (0.0, 1.0, 20.0, 700.0))
-        yield from (_start(n, logit) for logit in (0.0, -3.0, 30.0, 700.0))
+        for logit in (0.0, -3.0, 30.0, 700.0):
+            tokens = values[[0, *[1] * n]]  # (2, 2) -> (n + 1, 2)
+            measured = step_of(np.r_[0.0, np.full(n, logit)], tokens)
+            expected = np.asarray(_bos(n, np.float64(logit))) * (values[1] - values[0])
+            yield _zero(f"a start token and {n} copies, {logit=}", measured, expected, n)
         yield from (_penalized(n, slope) for slope in (2.0**-11, 0.1, 5.0))
     yield _windowed(13)
     yield _windowed(14)
-    yield _constant()
+    # Without positions and start token all rows are the same.
+    decoder = draw(CAUSAL, 3)
+    passed = passes([decoder], [[2] * 17])
+    yield Measurement(
+        setting=f"one token repeated, {CAUSAL.num_layers} layers, no positions",
+        measured=float(np.max(np.abs(np.diff(passed.y[0], axis=0)))),
+        bound=0.0,
+        roundoff=roundoff(passed.resid, decoder),
+    )
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
     """Each formula without its hypothesis."""
     yield _one(8, 1.0, appended=1.0)
     yield _penalized(64, 0.1, content=1.0)
     yield _windowed(12)
-
-
-CLAIM = Claim(
-    name="thm_4_2_exact",
-    title="The last step in closed form",
-    source="arXiv 2406.04267v2, Theorem 4.2 and Appendix C.4 and C.6, worked out",
-    statement=r"\lVert z^*_{n+1} - z_n - \frac{p (1 - p)}{1 + p} (v_a - w) \rVert_\infty \le 0",
-    assumes=(
-        "one layer, where the shared logits stay",
-        "or ALiBi without content, $z^*_{n+1} - z_n = \\frac{1 - q}{1 - q^{n+1}} (v_a - z_n)$",
-        "or a window and a run that fills the receptive field, where the step is zero",
-    ),
-    norm="inf",
-    note="Equalities: the distance from the formula is compared with zero.",
-    measure=_measure,
-    counter_case=_counter_case,
-)

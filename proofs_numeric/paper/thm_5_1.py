@@ -24,6 +24,23 @@ from proofs_numeric.support import decoders, paper_decoder
 from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.paper_decoder import PaperDecoder, Reach, quotients
 
+CLAIM = Claim(
+    name="thm_5_1",
+    title="Over-squashing: with attention held fixed the derivative is within the path sum",
+    source="arXiv 2406.04267v2, Theorem 5.1, with the constants of its proof (B.5)",
+    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
+    r" \frac{1}{\beta_3} \prod_\ell \left(1 + \frac{\sigma}{\beta_2^{(\ell)}}\right)"
+    r" \left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
+    r" \right]_{n,i}",
+    assumes=(
+        "norms that divide by constants, or by no less than the divisor at the point",
+        "attention weights that do not depend on the values",
+        "MLPs with a bounded derivative",
+    ),
+    norm="2",
+    note="Of each instance the token with the largest quotient. Equality for linear MLPs.",
+)
+
 U = 2.0**-53
 LENGTH = 8
 SCALES = (0.3, 1.0, 6.0, 20.0)
@@ -48,7 +65,7 @@ def _hypotheses(decoder: PaperDecoder, reach: Reach) -> tuple[Hypothesis, ...]:
     constant, *others = paper_decoder.hypotheses(reach)
     if not np.isfinite(reach.jacobian).all():
         constant = dataclasses.replace(constant, distance=0.0)
-    # A neutral layer's divisor is infinite.
+    # A neutral layer's divisor is infinite, on purpose.
     given = decoder._replace(beta1=np.where(np.isinf(decoder.beta1), 1.0, decoder.beta1))
     return (constant, *others, _numbers(map(np.asarray, given)))
 
@@ -65,6 +82,7 @@ def against(setting: str, decoder: PaperDecoder, reach: Reach, **more: object) -
     Returns:
       The instance of the theorem.
     """
+    # (slots): those before the first token are no tokens.
     bounds, first = paper_decoder.bound(decoder, reach), int(decoder.start)
     token = first + int(np.argmax(quotients(reach.norms, bounds)[first:]))
     return Measurement(
@@ -78,20 +96,7 @@ def against(setting: str, decoder: PaperDecoder, reach: Reach, **more: object) -
     )
 
 
-def _attained(setting: str, decoder: PaperDecoder, reach: Reach) -> Measurement:
-    """Linear MLPs: the derivative is the bound times the identity; the token farthest off."""
-    bounds, first = paper_decoder.bound(decoder, reach), int(decoder.start)
-    token = first + int(np.argmax(np.abs(quotients(reach.norms, bounds) - 1)[first:]))
-    return Measurement.equality(
-        setting=setting,
-        measured=float(reach.norms[token]),
-        expected=float(bounds[token]),
-        roundoff=paper_decoder.relative_roundoff(decoder) * float(bounds[token]),
-        hypotheses=_hypotheses(decoder, reach),
-        size=len(reach.norms) - first,
-    )
-
-
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
     slots, most = paper_decoder.sizes(suite)
     lengths = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= slots]
@@ -102,33 +107,50 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
                 options = {"length": length, "layers": layers, "linear": linear}
                 cases.append(paper_decoder.draw(0, logit_scale=scale, suite=suite, **options))
                 settings.append((linear, f"n={length}, {layers=}, logits times {scale:g}"))
+    # (slots, d), transposed so that a condition on slots broadcasts.
     broken = cases[-1]._replace(resid=np.where(np.arange(slots) < 3, np.nan, cases[-1].resid.T).T)
     measured = paper_decoder.reaches([*cases, broken])
     for (linear, setting), case, reach in zip(settings, cases, measured[:-1], strict=True):
-        if linear:
-            yield _attained(f"psi = sigma times the identity, {setting}", case, reach)
-        else:
+        if not linear:
             yield against(f"psi with sines, {setting}", case, reach)
+            continue
+        # Linear MLPs: the derivative is the bound times the identity; the token farthest off.
+        bounds, first = paper_decoder.bound(case, reach), int(case.start)
+        token = first + int(np.argmax(np.abs(quotients(reach.norms, bounds) - 1)[first:]))
+        yield Measurement.equality(
+            setting=f"psi = sigma times the identity, {setting}",
+            measured=float(reach.norms[token]),
+            expected=float(bounds[token]),
+            roundoff=paper_decoder.relative_roundoff(case) * float(bounds[token]),
+            hypotheses=_hypotheses(case, reach),
+            size=len(reach.norms) - first,
+        )
     yield against("inputs that are not numbers", broken, measured[-1])
-    for config in _configs(suite):
-        yield from _real(config)
+    yield from _library(suite)
 
 
-def _configs(suite: Suite) -> list[DecoderConfig]:
-    if suite == "quick":
-        return [CONFIG]
+def _library(suite: Suite) -> Iterator[Measurement]:
+    """The library's decoder with its switch, divisors measured at the point."""
     switch = lambda **switches: dataclasses.replace(CONFIG, **switches)
     heads = {"num_heads": 2, "values": "projected"}
-    return [
+    configs = [
         CONFIG,
         switch(norm=ConstantNorm(beta=1.5)),
         switch(norm=LayerNorm(), mlp=GatedMlp(dim=8), **heads),
         switch(num_layers=4, norm=RMSNorm(eps=0.1), **heads),
     ]
+    for config in configs[:1] if suite == "quick" else configs:
+        made = [decoders.draw(config, seed, scale) for seed, scale in enumerate(SCALES)]
+        for scale, decoder, (norms, bounds) in zip(SCALES, made, _measured(made), strict=True):
+            setting = (
+                f"Decoder, {type(config.norm).__name__}, {config.num_layers} layers,"
+                f" {config.num_heads} heads, {config.mlp.kind}, {scale=}"
+            )
+            yield _closest(setting, decoder, norms, bounds)
 
 
 @jax.jit
-def _held(stacked: Decoder) -> tuple[Array, Array, Array]:
+def _with_fixed_attention(stacked: Decoder) -> tuple[Array, Array, Array]:
     """Derivatives of the last row, and the library's bound as its scale and profile."""
     tokens = jnp.arange(LENGTH, dtype=jnp.int32)
 
@@ -140,22 +162,12 @@ def _held(stacked: Decoder) -> tuple[Array, Array, Array]:
     return jax.vmap(one)(stacked)
 
 
-def _real(config: DecoderConfig) -> Iterator[Measurement]:
-    """The library's decoder with its switch, divisors measured at the point."""
-    made = [decoders.draw(config, seed, scale) for seed, scale in enumerate(SCALES)]
-    for scale, decoder, (norms, bounds) in zip(SCALES, made, _measured(made), strict=True):
-        setting = (
-            f"Decoder, {type(config.norm).__name__}, {config.num_layers} layers,"
-            f" {config.num_heads} heads, {config.mlp.kind}, {scale=}"
-        )
-        yield _closest(setting, decoder, norms, bounds)
-
-
 def _measured(made: Sequence[Decoder]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Norms and bounds of as many decoders as there are scales."""
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *made)
-    for jacobian, log_gain, profile in zip(*map(np.asarray, _held(stacked)), strict=True):
-        blocks = jacobian.transpose(1, 0, 2)
+    results = map(np.asarray, _with_fixed_attention(stacked))
+    for jacobian, log_gain, profile in zip(*results, strict=True):
+        blocks = jacobian.transpose(1, 0, 2)  # (out, seq, d) -> (seq, out, d)
         finite = np.isfinite(blocks).all()  # LAPACK raises for others
         norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
         yield norms, np.exp(log_gain) * profile
@@ -180,6 +192,7 @@ def _closest(
 
 def _instance(free: tuple[Array, ...]) -> PaperDecoder:
     """All slots and layers of the quick suite; inputs, weights and divisors are free."""
+    # logs is (2, layers), so that divisors stay positive; the others are as in the decoder.
     resid, query, key, linear, down, up, logs = free
     beta1, beta2 = jnp.exp(logs[0]), jnp.exp(logs[1])
     constants = (beta1, beta2, jnp.ones(()), jnp.zeros(()), jnp.zeros((), jnp.int32))
@@ -191,7 +204,7 @@ def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
     decoder = _instance(free)
     # Forward, by one token: half as much to compile as a derivative by all.
     run = lambda row: paper_decoder.last_row(decoder, decoder.resid.at[0].set(row))
-    jacobian, weights = jax.jacfwd(run, has_aux=True)(decoder.resid[0])
+    jacobian, weights = jax.jacfwd(run, has_aux=True)(decoder.resid[0])  # (d) -> (d, d)
     size = lambda matrices: jnp.sqrt(jnp.sum(matrices**2, axis=(-2, -1)))
     root = paper_decoder.WIDTH**-0.5
     sigma = root * size(decoder.linear) + size(decoder.down) * size(decoder.up)
@@ -199,6 +212,7 @@ def _ratio(free: tuple[Array, ...]) -> Float[Array, ""]:
     return root * size(jacobian) / bounds[0]
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     steps, starts = (100, 4) if suite == "quick" else (400, 8)
     slots, layers = paper_decoder.sizes("quick")
@@ -207,12 +221,14 @@ def _adversary(suite: Suite) -> Iterator[Measurement]:
     inputs, logs = random.normal(size=(starts, slots, 4)), random.normal(size=(starts, 2, layers))
     free = ascend(_ratio, (inputs, *matrices, logs), steps=steps).instance
     decoder = jax.tree.map(np.asarray, _instance(free))
+    # Measured like any other instance, in operator norms.
     [reach] = paper_decoder.reaches([decoder])
     yield against(f"{starts} starts, {steps} steps over weights, inputs, divisors", decoder, reach)
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
-    """True attention, logits scaled by 6: its own derivative is not in the bound."""
+    """True attention, whose own derivative is not in the bound; and divisors of another input."""
     options = {"length": 4, "layers": 2, "logit_scale": 6.0, "moves": True}
     cases = [paper_decoder.draw(seed, **options) for seed in range(8)]
     measured = zip(cases, paper_decoder.reaches(cases), strict=True)
@@ -220,52 +236,17 @@ def _counter_case() -> Iterator[Measurement]:
     yield against(
         "attention as it is, logit scale 6, the worst of 8 draws", *max(measured, key=worst)
     )
-    yield _elsewhere()
-
-
-def _elsewhere() -> Measurement:
-    """A norm that is not constant, its divisors taken at inputs ten times as large."""
-    here, there = (_enlarged(decoders.draw(CONFIG, 1), factor) for factor in (1.0, 10.0))
+    here, there = decoders.draw(CONFIG, 1), decoders.draw(CONFIG, 1)
+    there.embed.table.set_value(10 * there.embed.table[...])
+    # As many as there are scales, so that nothing is compiled anew.
     (norms, _), (_, bounds), *_ = _measured([here, there, here, here])
-    apart = np.max(np.abs(_table(here) - _table(there)))
-    far = Hypothesis(name="distance of the divisors' inputs from the pass's", distance=float(apart))
-    return _closest("RMSNorm, divisors of inputs ten times as large", here, norms, bounds, far)
+    apart = float(np.max(np.abs(here.embed.table[...] - there.embed.table[...])))
+    far = Hypothesis(name="distance of the divisors' inputs from the pass's", distance=apart)
+    yield _closest("RMSNorm, divisors of inputs ten times as large", here, norms, bounds, far)
 
 
-def _enlarged(decoder: Decoder, factor: float) -> Decoder:
-    scale = lambda path, leaf: leaf * factor if ".table" in map(str, path) else leaf
-    return jax.tree_util.tree_map_with_path(scale, decoder)
-
-
-def _table(decoder: Decoder) -> np.ndarray:
-    leaves = jax.tree_util.tree_leaves_with_path(decoder)
-    [table] = [np.asarray(leaf) for path, leaf in leaves if ".table" in map(str, path)]
-    return table
-
-
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import squashing_enclosures  # needs python-flint
 
     return squashing_enclosures.thm_5_1()
-
-
-CLAIM = Claim(
-    name="thm_5_1",
-    title="Over-squashing: with attention held fixed the derivative is within the path sum",
-    source="arXiv 2406.04267v2, Theorem 5.1, with the constants of its proof (B.5)",
-    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
-    r" \frac{1}{\beta_3} \prod_\ell \left(1 + \frac{\sigma}{\beta_2^{(\ell)}}\right)"
-    r" \left[ \prod_\ell \left( \frac{\Lambda^{(\ell)}}{\beta_1^{(\ell)}} + I \right)"
-    r" \right]_{n,i}",
-    assumes=(
-        "norms that divide by constants, or by no less than the divisor at the point",
-        "attention weights that do not depend on the values",
-        "MLPs with a bounded derivative",
-    ),
-    norm="2",
-    note="Of each instance the token with the largest quotient. Equality for linear MLPs.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)

@@ -28,6 +28,19 @@ from proofs_numeric.support import decoders
 from proofs_numeric.support.adversary import ascend
 from proofs_numeric.support.paper_decoder import quotients
 
+CLAIM = Claim(
+    name="thm_5_1_true",
+    title="Over-squashing with true attention: the repaired bound",
+    source="arXiv 2406.04267v2, Theorem 5.1, repaired",
+    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
+    r" \frac{1}{\beta_{3,n}} \left[ B^{(L-1)} \cdots B^{(0)} \right]_{n,i}",
+    assumes=("finite numbers; divisors and slopes at the point of the pass",),
+    norm="2",
+    climbs="scale of queries and values",
+    note="B has, beside the paper's terms, one for each key's part in a logit and one, on the"
+    " diagonal, for the query's: a covariance of values and keys.",
+)
+
 U = 2.0**-53
 LENGTH, WIDTH, HEAD = 6, 8, 4
 BATCH = 8
@@ -45,21 +58,6 @@ CONFIG = DecoderConfig(
 SCALAR = DecoderConfig(vocab_size=2, num_layers=1, model_dim=1, norm=NoNorm(), mlp=ZeroMlp())
 
 
-def _configs() -> dict[str, DecoderConfig]:
-    switch = lambda **switches: dataclasses.replace(CONFIG, **switches)
-    return {
-        "LayerNorm, swiglu, ALiBi": switch(
-            norm=LayerNorm(), mlp=GatedMlp(dim=8), positions=Alibi()
-        ),
-        "RMSNorm, swiglu, no positions, one head": switch(
-            num_heads=1, mlp=GatedMlp(dim=8), positions=NoPositions()
-        ),
-        "LayerNorm, gelu, rotary, grouped heads, 4 layers": switch(
-            num_layers=4, norm=LayerNorm(), num_heads=4, num_kv_heads=2
-        ),
-    }
-
-
 def _one(decoder: Decoder, kept: Float[Array, ""]) -> tuple[Array, Array, Array]:
     """The derivative of the last row, the bound, sizes of its terms, and the part left out."""
     tokens = jnp.arange(decoder.config.vocab_size, dtype=jnp.int32)
@@ -68,11 +66,12 @@ def _one(decoder: Decoder, kept: Float[Array, ""]) -> tuple[Array, Array, Array]
     heads, constants = stack.heads, stack.constants
     steep = size(heads.queries, heads.keys)
     cancelled = size(heads.values, constants.output_factor, heads.keys, constants.query_factor)
+    # Only the counter-case leaves a part out: elsewhere all of the query's factor is kept.
     reduced = constants._replace(query_factor=kept * constants.query_factor)
     left_out = jnp.max(jnp.abs(constants.query_factor - reduced.query_factor))
     bound = repaired_bound(stack._replace(constants=reduced))
     last = lambda resid: decoder.represent(resid)[0][-1]
-    jacobian = jax.jacrev(last)(decoder.enter(tokens))
+    jacobian = jax.jacrev(last)(decoder.enter(tokens))  # (seq, d) -> (out, seq, d)
     return jacobian, bound, jnp.stack([steep, cancelled * jnp.max(constants.norm1_slope), left_out])
 
 
@@ -82,7 +81,7 @@ def _all(stacked: Decoder, kept: Float[Array, " batch"]) -> tuple[Array, Array, 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class _Closest:
     """The token whose derivative comes closest to the bound on it."""
 
     norm: float
@@ -101,44 +100,35 @@ class _Found:
         )
 
 
-def _run(made: Sequence[Decoder], kept: float = 1.0, *, token: int | None = None) -> list[_Found]:
+def _run(made: Sequence[Decoder], kept: float = 1.0, *, token: int | None = None) -> list[_Closest]:
     """Instances of one configuration, at most a batch of them."""
+    # (...) -> (BATCH, ...), filled up with the last, so that there is one shape to compile.
     filled = [*made, *[made[-1]] * (BATCH - len(made))]
     stacked = jax.tree.map(lambda *weights: np.stack(weights), *filled)
     results = map(np.asarray, _all(stacked, np.full(BATCH, kept)))
-    config, measured = made[0].config, list(zip(*results, strict=True))[: len(made)]
-    causes = map(_numbers, made)
-    return [
-        _found(config, cause, *values, token=token)
-        for cause, values in zip(causes, measured, strict=True)
-    ]
-
-
-def _numbers(decoder: Decoder) -> Hypothesis:
-    broken = sum(int(np.sum(~np.isfinite(leaf))) for leaf in jax.tree.leaves(decoder))
-    return Hypothesis(name="weights and inputs that are not finite", distance=float(broken))
-
-
-def _found(
-    config: DecoderConfig,
-    cause: Hypothesis,
-    jacobian: np.ndarray,
-    bounds: np.ndarray,
-    terms: np.ndarray,
-    *,
-    token: int | None,
-) -> _Found:
-    blocks = jacobian.transpose(1, 0, 2)
-    finite = np.isfinite(blocks).all()  # LAPACK raises for others
-    norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
-    token = int(np.argmax(quotients(norms, bounds))) if token is None else token
-    # A layer's sums over tokens, width and MLP. An error of a logit is one of a weight; terms of
-    # the queries' part cancel, which are as large as all their factors.
-    width = config.model_dim
-    steps = config.num_layers * (2 * len(bounds) * width + 8 * width + 64)
-    size = 1 + width * terms[0] + width**3 * terms[1]
-    roundoff = 4 * steps * U * float(size) * float(bounds[token])
-    return _Found(float(norms[token]), float(bounds[token]), roundoff, cause, float(terms[2]))
+    closest = []
+    for decoder, (jacobian, bounds, terms) in zip(made, zip(*results, strict=True), strict=False):
+        blocks = jacobian.transpose(1, 0, 2)  # (out, seq, d) -> (seq, out, d)
+        finite = np.isfinite(blocks).all()  # LAPACK raises for others
+        norms = np.linalg.norm(blocks, 2, (-2, -1)) if finite else np.full(len(blocks), np.nan)
+        at = int(np.argmax(quotients(norms, bounds))) if token is None else token
+        # A layer's sums over tokens, width and MLP. An error of a logit is one of a weight; terms
+        # of the queries' part cancel, which are as large as all their factors.
+        width = decoder.config.model_dim
+        steps = decoder.config.num_layers * (2 * len(bounds) * width + 8 * width + 64)
+        size = 1 + width * terms[0] + width**3 * terms[1]
+        broken = sum(int(np.sum(~np.isfinite(leaf))) for leaf in jax.tree.leaves(decoder))
+        name = "weights and inputs that are not finite"
+        closest.append(
+            _Closest(
+                norm=float(norms[at]),
+                bound=float(bounds[at]),
+                roundoff=4 * steps * U * float(size) * float(bounds[at]),
+                hypothesis=Hypothesis(name=name, distance=float(broken)),
+                left_out=float(terms[2]),
+            )
+        )
+    return closest
 
 
 def _name(path: tuple) -> str:
@@ -161,6 +151,7 @@ def _aligned() -> Decoder:
     """Equal logits, both heads the same projection on four coordinates: the bound is attained."""
     layers, projection = CONFIG.num_layers, np.eye(HEAD, WIDTH)
     first = np.arange(layers)[:, None, None] == 0  # the others add nothing
+    # (layers, out, in): two heads of HEAD coordinates are WIDTH in all, and there is no MLP.
     both = np.concatenate([projection, projection])
     return _replaced(
         decoders.draw(CONFIG, 1),
@@ -177,9 +168,21 @@ def _scalar(first: float, second: float) -> Decoder:
     return _replaced(decoders.draw(SCALAR, 0), table=np.array([[first], [second]]), **one)
 
 
+@CLAIM.part("ladder")
 def _measure(suite: Suite) -> Iterator[Measurement]:
-    configs = {"RMSNorm, gelu, rotary, 2 heads": CONFIG}
-    for name, config in {**configs, **(_configs() if suite == "full" else {})}.items():
+    gated, full = GatedMlp(dim=8), suite == "full"
+    switch = lambda **switches: dataclasses.replace(CONFIG, **switches)
+    configs = {
+        "RMSNorm, gelu, rotary, 2 heads": CONFIG,
+        "LayerNorm, swiglu, ALiBi": switch(norm=LayerNorm(), mlp=gated, positions=Alibi()),
+        "RMSNorm, swiglu, no positions, one head": switch(
+            num_heads=1, mlp=gated, positions=NoPositions()
+        ),
+        "LayerNorm, gelu, rotary, grouped heads, 4 layers": switch(
+            num_layers=4, norm=LayerNorm(), num_heads=4, num_kv_heads=2
+        ),
+    }
+    for name, config in list(configs.items())[: None if full else 1]:
         made = [_scaled(decoders.draw(config, seed), scale) for seed, scale in enumerate(SCALES)]
         for scale, measured in zip(SCALES, _run(made), strict=True):
             yield measured.measurement(f"{name}, {scale=}", size=scale)
@@ -191,29 +194,26 @@ def _measure(suite: Suite) -> Iterator[Measurement]:
     for token in (0, LENGTH - 1):
         [measured] = _run([_aligned()], token=token)
         yield measured.measurement(f"equal logits, aligned heads, {token=}", floor=measured.bound)
-    if suite == "full":
-        yield from _by_hand()
-
-
-def _by_hand() -> Iterator[Measurement]:
-    """Two tokens 2 and 1/2: both terms of the first token's bound have one sign."""
-    [measured] = _run([_scalar(2.0, 0.5)], token=0)
-    weight = 1 / (1 + np.exp(0.25 - 1.0))
-    exact = weight * (1 + (1 - weight) * (2.0 - 0.5) * 0.5)
-    yield measured.measurement("width one, two tokens, the first", floor=exact)
+    if full:
+        # Two tokens 2 and 1/2, by hand: both terms of the first one's bound have one sign.
+        [measured] = _run([_scalar(2.0, 0.5)], token=0)
+        weight = 1 / (1 + np.exp(0.25 - 1.0))
+        exact = weight * (1 + (1 - weight) * (2.0 - 0.5) * 0.5)
+        yield measured.measurement("width one, two tokens, the first", floor=exact)
 
 
 def _moved(decoder: Decoder, random: np.random.Generator, step: float) -> Decoder:
     return jax.tree.map(lambda leaf: leaf + step * random.normal(size=leaf.shape), decoder)
 
 
+@CLAIM.part("adversary")
 def _adversary(suite: Suite) -> Iterator[Measurement]:
     """Random steps that are kept where they come closer; in the full suite ascent by gradients."""
     random, rounds = np.random.default_rng(3), 40 if suite == "quick" else 120
     best = _moved(_aligned(), random, 0.05)
     [worst] = _run([best])
     for number in range(rounds):
-        step = 0.05 * 0.8 ** (number / rounds * 20)
+        step = 0.05 * 0.8 ** (number / rounds * 20)  # at the end about a hundredth of it
         tried = [_moved(best, random, step) for _ in range(BATCH)]
         for decoder, measured in zip(tried, _run(tried), strict=True):
             if measured.norm / measured.bound > worst.norm / worst.bound:
@@ -232,8 +232,9 @@ def _ratio(decoder: Decoder) -> Float[Array, ""]:
     return jnp.abs(jacobian[0, 0, 0]) / bound[0]
 
 
+@CLAIM.part("counter_case")
 def _counter_case() -> Iterator[Measurement]:
-    """Without the covariance of the query's own part; the query token, worst of a batch."""
+    """Without the covariance of the query's own part; and divisors and slopes of another input."""
     made = [_scaled(decoders.draw(CONFIG, seed), 6.0) for seed in range(BATCH)]
     cases = _run(made, 0.0, token=LENGTH - 1)
     measured = max(cases, key=lambda measured: measured.norm / measured.bound)
@@ -241,46 +242,19 @@ def _counter_case() -> Iterator[Measurement]:
     yield measured.measurement(
         "scale 6, the last token, no term of its query", hypotheses=(left_out,)
     )
-    yield _elsewhere()
-
-
-def _elsewhere() -> Measurement:
-    """Divisors and slopes of a pass whose inputs are ten times as large."""
     here = decoders.draw(CONFIG, 1)
-    there = _replaced(here, table=10 * _table(here))
-    [passed, other] = _run([here, there], token=0)
-    apart = float(np.max(np.abs(_table(there) - _table(here))))
+    table = np.asarray(here.embed.table[...])
+    passed, other = _run([here, _replaced(here, table=10 * table)], token=0)
+    apart = float(np.max(np.abs(10 * table - table)))
     far = Hypothesis(name="distance of the bound's inputs from the pass's", distance=apart)
-    measured = dataclasses.replace(passed, bound=other.bound)
-    setting = "the first token, divisors of inputs ten times as large"
-    return measured.measurement(setting, hypotheses=(passed.hypothesis, far))
+    yield dataclasses.replace(passed, bound=other.bound).measurement(
+        "the first token, divisors of inputs ten times as large",
+        hypotheses=(passed.hypothesis, far),
+    )
 
 
-def _table(decoder: Decoder) -> np.ndarray:
-    leaves = jax.tree_util.tree_leaves_with_path(decoder)
-    [table] = [np.asarray(leaf) for path, leaf in leaves if _name(path) == "table"]
-    return table
-
-
+@CLAIM.part("certified")
 def _certify() -> list[Measurement]:
     from proofs_numeric.support import squashing_enclosures  # needs python-flint
 
     return squashing_enclosures.thm_5_1_true()
-
-
-CLAIM = Claim(
-    name="thm_5_1_true",
-    title="Over-squashing with true attention: the repaired bound",
-    source="arXiv 2406.04267v2, Theorem 5.1, repaired",
-    statement=r"\left\lVert \frac{\partial y_n}{\partial v_i^{(0)}} \right\rVert \le"
-    r" \frac{1}{\beta_{3,n}} \left[ B^{(L-1)} \cdots B^{(0)} \right]_{n,i}",
-    assumes=("finite numbers; divisors and slopes at the point of the pass",),
-    norm="2",
-    climbs="scale of queries and values",
-    note="B has, beside the paper's terms, one for each key's part in a logit and one, on the"
-    " diagonal, for the query's: a covariance of values and keys.",
-    measure=_measure,
-    counter_case=_counter_case,
-    adversary=_adversary,
-    certify=_certify,
-)

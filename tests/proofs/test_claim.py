@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from proofs_numeric.claim import Hypothesis, Measurement
+from proofs_numeric.claim import Claim, Hypothesis, Measurement
 
 NAN, INF = math.nan, math.inf
 
@@ -67,3 +67,18 @@ def test_an_equality_has_two_ends():
 )
 def test_tightness_is_measured_over_a_bound_that_is_positive(measured, bound, tightness):
     assert Measurement(setting="", measured=measured, bound=bound).tightness == tightness
+
+
+def test_a_decorated_part_is_the_same_as_a_named_one():
+    words = {"name": "made", "title": "", "source": "", "statement": ""}
+    fields = {"ladder": "measure", "certified": "certify"}
+    for part in ("ladder", "adversary", "counter_case", "certified"):
+        claim, function = Claim(**words), lambda *suite: ()
+        assert claim.part(part)(function) is function
+        assert getattr(claim, fields.get(part, part)) is function
+        assert claim.certify is None or part == "certified"
+
+
+def test_without_ladder_and_counter_case_a_claim_measures_nothing():
+    claim = Claim(name="made", title="", source="", statement="")
+    assert [*claim.measure("quick"), *claim.counter_case()] == []
