@@ -71,6 +71,19 @@ class MaskByLayer(Mask):
     sees = receptive_field = _of_no_layer
 
 
+def masks_of(config: DecoderConfig) -> tuple[Mask, ...]:
+    """The masks of a decoder's layers that differ.
+
+    Args:
+      config: Any settings.
+
+    Returns:
+      One, or each of ``MaskByLayer`` once.
+    """
+    mask = config.mask
+    return tuple(dict.fromkeys(mask.layers)) if isinstance(mask, MaskByLayer) else (mask,)
+
+
 def first_layer(config: DecoderConfig) -> DecoderConfig:
     """The settings of a decoder of the first layer alone.
 

@@ -5,14 +5,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.borders import border
 from glassesjax.errors import BadInput
 from glassesjax.model.attention import attention_logits, softmax
+from glassesjax.model.by_layer import masks_of
 from glassesjax.model.config import (
+    TRIED,
     AdaptiveTemperature,
     ConstantTemperature,
+    Mask,
     ScalableSoftmax,
     Temperature,
 )
@@ -66,6 +70,22 @@ def check_unrounded(plan: RoundingPlan) -> None:
         raise BadInput(f"{wanted}, got plan {plan.name}: use decoder.at(None).")
 
 
+def check_stretch(mask: Mask) -> None:
+    """Refuses a mask whose ``receptive_field`` is not what it sees, at the first positions.
+
+    Raises:
+      BadInput: It sees a key outside, or not one inside.
+    """
+    few = np.arange(TRIED, dtype=np.int32)
+    with jax.ensure_compile_time_eval():  # numbers, also where a program is traced
+        first, last = map(np.asarray, mask.receptive_field(jnp.asarray(few), TRIED))
+    stretch = (first[:, None] <= few) & (few <= last[:, None])
+    for query, key in np.ndindex(stretch.shape):
+        if bool(mask.sees(query, key)) != stretch[query, key]:
+            expected = "Expected a mask that sees one stretch of keys, its receptive_field"
+            raise BadInput(f"{expected}, got {mask} at positions {query} and {key}: mend either.")
+
+
 @border()
 def layer_heads(
     block: Block,
@@ -83,13 +103,16 @@ def layer_heads(
       Queries, keys and values as the pass stores them, then in its carrier.
 
     Raises:
-      BadInput: The plan rounds in the pass, or the positions are no turn and no linear bias.
+      BadInput: The plan rounds in the pass, the positions are no turn and no linear bias, or what
+        the mask sees is not its receptive field.
     """
     plan = block.plan_of(resid)
     check_unrounded(plan)
     config, carrier, length = block.config, plan.carrier_dtype, len(resid)
     projected = block.heads(resid, Layout.line(length))
     query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
+    for mask in masks_of(config):
+        check_stretch(mask)
     first, last = block.attention.mask.receptive_field(jnp.arange(length, dtype=jnp.int32), length)
     cap = config.attn_softcap
     sharpness = block.attention.sharpness_of_heads

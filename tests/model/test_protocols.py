@@ -11,7 +11,7 @@ from made_decoders import made, passed
 
 from glassesjax.cache import policy, replay
 from glassesjax.errors import BadInput
-from glassesjax.model import Alibi, Causal, DecoderConfig, Rotary, Window
+from glassesjax.model import Alibi, Causal, DecoderConfig, MaskByLayer, Rotary, Window
 from glassesjax.model.config import Mask, Positions
 from glassesjax.model.stored import save_decoder
 from glassesjax.trace import exact_influence, printed_bound
@@ -117,6 +117,20 @@ def test_an_instrument_names_the_method_that_it_needs(switches, text):
     for run in (attention_statistics, printed_bound):
         with pytest.raises(BadInput, match=text):
             jax.eval_shape(run, decoder, TOKENS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wide(Near):
+    """A window of three whose field has four keys."""
+
+    def receptive_field(self, position, length):
+        return (position - 3).clip(0), position
+
+
+@pytest.mark.parametrize("mask", [Wide(), MaskByLayer(layers=(Near(), Wide()))], ids=str)
+def test_a_receptive_field_that_is_not_what_a_mask_sees_is_refused(mask):
+    with pytest.raises(BadInput, match=r"its receptive_field, got Wide\(\) at positions 3 and 0"):
+        jax.eval_shape(attention_statistics, decoder_of(mask=mask), TOKENS)
 
 
 def test_no_file_can_name_a_class_of_ones_own(tmp_path):
