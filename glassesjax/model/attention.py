@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -39,6 +38,7 @@ class Attention(Rounding):
         value_dim, joined = kv_heads * config.value_dim, config.num_heads * config.value_dim
         projected = config.values == "projected"
         zeros = lambda width, wanted: present(wanted, lambda: nnx.Param(jnp.zeros(width, dtype)))
+        # Weights are [out, in]; heads lie one after another along ``out``.
         self.query = normal(keys["query"], query_dim, dim, dtype)
         self.key = normal(keys["key"], key_dim, dim, dtype)
         self.value = present(projected, lambda: normal(keys["value"], value_dim, dim, dtype))
@@ -102,6 +102,7 @@ class Attention(Rounding):
         """Queries of the last rows, or of all, and all keys and values."""
         config, positions, plan = self.config, self.positions, self.plan_of(x)
         carrier, asking = plan.carrier_dtype, last_rows(layout, last)
+        # (seq, heads * width) -> (seq, heads, width)
         split = lambda y, heads: y.reshape(len(y), heads, -1)
         query = project(x[-len(asking.position) :], self.query, self.query_bias, carrier)
         query = split(query, config.num_heads)
@@ -109,8 +110,9 @@ class Attention(Rounding):
         query = positions.turn(query, asking.position)
         key = positions.turn(key, layout.position)
         store = functools.partial(plan.store, Site.ACTIVATIONS)
+        # Stored after the rotation, as a cache keeps it; keys and values are also state.
         query, key = store(query), plan.store_state(store(key))
-        if config.values == "identity":
+        if config.values == "identity":  # x is stored as an activation already
             return query, key, split(plan.store_state(x), config.kv_heads)
         value = split(project(x, self.value, self.value_bias, carrier), config.kv_heads)
         return query, key, plan.store_state(store(value))
@@ -128,12 +130,16 @@ class Attention(Rounding):
         config, plan = self.config, self.plan_of(query)
         carrier = plan.carrier_dtype
         pairs = Pairs.of(rows, layout, self.seen(rows, layout))
+        # (key, kv_heads, head_dim) -> (kv_heads, key, head_dim)
         logits, weights = self.weigh(query, key.transpose(1, 0, 2), pairs)
         weights = plan.store(Site.ATTN_WEIGHTS, weights)
         weights = jax.lax.stop_gradient(weights) if freeze else weights
+        # (heads, query, key) -> (kv_heads, n, key): n is the queries of all heads of a group
         shared = weights.reshape(config.kv_heads, -1, len(key))
         averaged = exact("kns,ksh->knh", shared, value.transpose(1, 0, 2), carrier)
+        # (kv_heads, n, value_dim) -> (heads, query, value_dim) -> (query, heads, value_dim)
         joined = averaged.reshape(config.num_heads, len(query), -1).transpose(1, 0, 2)
+        # (query, heads, value_dim) -> (query, joined)
         joined = plan.store(Site.ACTIVATIONS, joined.reshape(len(query), -1))
         return joined, Attended(logits, weights)
 
@@ -148,16 +154,17 @@ class Attention(Rounding):
         logits = self.logits(scaled_products(self.config, query, key, plan.carrier_dtype), pairs)
         # Zero where masked, so that no unseen pair has a part in a format's scale.
         logits = plan.store(Site.ATTN_LOGITS, jnp.where(pairs.seen, logits, 0))
+        # After the storing, since some formats have no infinity.
         logits = jnp.where(pairs.seen, logits, -jnp.inf)
         return Attended(logits, softmax(logits.astype(plan.carrier_dtype)))
 
     def seen(self, rows: Layout, layout: Layout) -> Bool[Array, "#heads query key"]:
         """Which keys each head's queries attend to: by the mask, and by what is not evicted yet."""
-        seen = visible(self.mask, rows, layout)[None]
+        seen = visible(self.mask, rows, layout)[None]  # (query, key) -> (1, query, key)
         if layout.until is None:
             return seen
         kept = held(rows, layout.until)
-        if len(kept) > 1:  # one decision is for all heads as it is
+        if len(kept) > 1:  # (groups, query, key) -> (heads, ...); one group broadcasts as it is
             kept = jnp.repeat(kept, self.config.num_heads // len(kept), axis=0)
         return seen & kept
 
@@ -192,8 +199,8 @@ class Attention(Rounding):
         """
         ordered = self.config.mask.causal
         first, length = len(key) - len(query), len(query)
-        # A long sequence in a few stretches, each as a loop over blocks: XLA may hold the blocks
-        # of all stretches at once, of a loop only one.
+        # A long sequence in a few stretches, each as a loop over blocks: XLA may keep the blocks
+        # of all stretches in memory at once, of a loop only one.
         size, stretches = TILING.attention_rows, TILING.attention_stretches
         stretch = size * math.ceil(length / size / stretches)
         part = lambda index: jax.tree.map(lambda field: field[index], layout)
@@ -201,32 +208,24 @@ class Attention(Rounding):
         for start in range(0, length, stretch):
             stop = min(start + stretch, length)
             seen = slice(0, first + stop if ordered else None)
-            asking = query[start:stop], part(slice(first + start, first + stop))
+            rows = query[start:stop], part(slice(first + start, first + stop))
             keys = {"key": key[seen], "value": value[seen], "layout": part(seen)}
-            attend = functools.partial(self._rows, **keys, freeze=freeze)
-            joined.append(_in_blocks(lambda rows, f=attend: f(*rows)[0], asking, stop - start))
+            attend = lambda at, keys=keys: self._rows(at[0], at[1], **keys, freeze=freeze)[0]
+            whole = (stop - start) // size * size if stop - start > size else 0
+            if whole:
+                # (whole, ...) -> (blocks, size, ...), one loop; then back to (whole, joined)
+                split = lambda x, whole=whole: x[:whole].reshape(-1, size, *x.shape[1:])
+                blocks = jax.lax.map(attend, jax.tree.map(split, rows))
+                joined.append(blocks.reshape(whole, -1))
+            if whole < stop - start:  # rows that fill no block
+                joined.append(attend(jax.tree.map(lambda x, whole=whole: x[whole:], rows)))
         return jnp.concatenate(joined)
-
-
-def _in_blocks(
-    attend: Callable[[tuple[Array, Layout]], Array], rows: tuple[Array, Layout], count: int
-) -> Float[Array, "query joined"]:
-    """A function of rows, some rows at a time."""
-    if count <= (size := TILING.attention_rows):
-        return attend(rows)
-    whole = count // size
-    split = lambda x: x[: whole * size].reshape(whole, size, *x.shape[1:])
-    blocks = jax.lax.map(attend, jax.tree.map(split, rows))
-    joined = blocks.reshape(-1, blocks.shape[-1])
-    if len(joined) == count:
-        return joined
-    rest = attend(jax.tree.map(lambda x: x[whole * size :], rows))
-    return jnp.concatenate([joined, rest])
 
 
 @jax.custom_jvp
 def softmax(logits: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:
     """Exponentials over their sum, shifted by the largest; every row needs a finite logit."""
+    # The shift cancels in value and slope; without it exp overflows.
     shifted = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
     return shifted / jnp.sum(shifted, axis=-1, keepdims=True)
 
@@ -235,6 +234,7 @@ def softmax(logits: Float[Array, "*rows key"]) -> Float[Array, "*rows key"]:
 def _softmax_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     """By its own values alone: a gradient then keeps them, and no array of each step to them."""
     weights, [moved] = softmax(*primals), tangents
+    # d w = w (d l - sum_s w_s d l_s), over the keys of a row
     return weights, weights * (moved - jnp.sum(weights * moved, axis=-1, keepdims=True))
 
 
@@ -257,6 +257,7 @@ class Pairs(NamedTuple):
     @classmethod
     def of(cls, rows: Layout, layout: Layout, seen: Bool[Array, "#heads query key"]) -> "Pairs":
         """Pairs of some rows of a layout and all that it has."""
+        # (query) -> (1, query, 1) and (key) -> (1, 1, key), which broadcast to the logits' axes
         return cls(rows.position[None, :, None], layout.position[None, None, :], seen)
 
 
@@ -268,6 +269,7 @@ def scaled_products(
 ) -> Float[Array, "heads query key"]:
     """Products of queries with the keys that they share, times the decoder's scale."""
     products = exact("knh,ksh->kns", group(query, config.kv_heads), key, carrier)
+    # (kv_heads, n, key) -> (heads, query, key)
     products = products.reshape(config.num_heads, len(query), key.shape[1])
     return products * jnp.asarray(config.scale, carrier)
 
@@ -296,6 +298,7 @@ def attention_logits(
     Returns:
       Logits of all pairs; those of unseen pairs mean nothing.
     """
+    # The order is part of the definition: the temperature multiplies the bias as well.
     logits = products if cap is None else softcap(products, cap)
     logits = logits if bias is None else logits + bias
     return tempered(temperature, sharpness, logits, seen)
@@ -303,4 +306,5 @@ def attention_logits(
 
 def group(x: Float[Array, "query heads width"], kv_heads: int) -> Float[Array, "kv_heads n width"]:
     """Queries that share a head of keys below one another: one product for each such head."""
+    # (query, heads, width) -> (heads, query, width) -> (kv_heads, n, width)
     return x.transpose(1, 0, 2).reshape(kv_heads, -1, x.shape[-1])

@@ -17,7 +17,7 @@ def _check_layers(layers: Sequence[object], config: DecoderConfig) -> None:
 
 
 def _of_no_layer(self: Any, *_: object, **__: object) -> NoReturn:  # noqa: ANN401
-    """Refuses: a scan over ``decoder.blocks``, which lack their numbers, would be another model."""
+    """Raises: a scan over ``decoder.blocks``, which lack their numbers, would be another model."""
     name = type(self).__name__
     raise ValueError(f"Expected a layer of {name}, got none: scan over decoder.layers.")
 
@@ -36,6 +36,7 @@ class PositionsByLayer(Positions):
         import jax.numpy as jnp
 
         _check_layers(self.layers, config)
+        # Tried at position 0: whether something is added shows by None only.
         first = jnp.zeros(1, jnp.int32)
         for each in dict.fromkeys(self.layers):
             added = each.embed(first, config.model_dim, jnp.dtype(jnp.float32)) is not None
@@ -103,6 +104,7 @@ def _selected(layers: Sequence[Any], layer: Array) -> tuple[tuple[Any, ...], Arr
     """The entries that differ, and the number among them of a layer's own."""
     import jax.numpy as jnp
 
+    # Equal entries are computed once; ``layer`` may be traced, so the table is an array.
     kinds = tuple(dict.fromkeys(layers))
     return kinds, jnp.asarray([kinds.index(each) for each in layers], jnp.int32)[layer]
 
@@ -112,6 +114,7 @@ def _select(number: Array, values: Sequence[Array]) -> Array:
     import jax
     import jax.numpy as jnp
 
+    # select_n broadcasts nothing but a scalar selector.
     return jax.lax.select_n(number, *jnp.broadcast_arrays(*values))
 
 
@@ -125,6 +128,7 @@ class _OnePositions(Positions):
     def turn(self, x: Array, position: Array) -> Array:
         import jax
 
+        # One branch runs, but under vmap over layers all do. Each keeps (seq, heads, head_dim).
         return jax.lax.switch(self.number, [each.turn for each in self.kinds], x, position)
 
     def bias(self, num_heads: int, query: Array, key: Array, dtype: DType) -> Array | None:
@@ -133,11 +137,12 @@ class _OnePositions(Positions):
         each = [kind.bias(num_heads, query, key, dtype) for kind in self.kinds]
         if all(bias is None for bias in each):
             return None
+        # [#heads, query, key] of those that have one; a scalar zero broadcasts to it.
         none = jnp.zeros((), dtype)
         return _select(self.number, [none if bias is None else bias for bias in each])
 
     def rotation(self, length: int, head_dim: int, dtype: DType) -> Array:
-        # [places or 1, h, h] of each, broadcast to the positions of those that have some
+        # (length or 1, head_dim, head_dim) of each, broadcast to the longest
         return _select(self.number, [kind.rotation(length, head_dim, dtype) for kind in self.kinds])
 
     def linear_bias(self, num_heads: int, dtype: DType) -> Array:
@@ -154,9 +159,10 @@ class _OneMask(Mask):
     def sees(self, query: Array | int, key: Array | int) -> Array | bool:
         import jax.numpy as jnp
 
+        # The query and key axes as they come; a kind may give a Python bool.
         return _select(self.number, [jnp.asarray(kind.sees(query, key)) for kind in self.kinds])
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
         fields = [kind.receptive_field(position, length) for kind in self.kinds]
-        first, last = zip(*fields, strict=True)
+        first, last = zip(*fields, strict=True)  # pairs by kind -> kinds by end
         return _select(self.number, first), _select(self.number, last)

@@ -44,6 +44,7 @@ def chat_text(
         raise BadInput(f"Expected a model with a chat template, got one without: {remedy}.")
     special = {"bos_token": bos, "eos_token": eos, **(names or {})}
     values: dict[str, Any] = {name: text for name, text in special.items() if text is not None}
+    # Defined as None, since templates test ``tools is not none``.
     values |= {"tools": None, "documents": None, "add_generation_prompt": True}
     values["messages"] = list(messages)
     texts = [text for message in messages for text in message.values() if isinstance(text, str)]
@@ -77,29 +78,27 @@ def _renderer(num_messages: int, characters: int) -> Callable[[str, Mapping[str,
         tags = {"generation"}  # noqa: RUF012  (the library's own attribute)
 
         def parse(self, parser: Parser) -> nodes.Node:
-            line = next(parser.stream).lineno
+            line = next(parser.stream).lineno  # of the tag's name, which is consumed
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
             # A separate scope: variables that are set inside end with the block.
             return nodes.Scope(body, lineno=line)
+
+    def strftime_now(format: str) -> str:
+        if len(format) > MOST_DATE:  # strftime is outside the budget: it would write any length
+            raise ValueError(f"a date of {len(format)} characters")
+        return datetime.datetime.now().strftime(format)
+
+    def raise_exception(message: str) -> None:
+        raise ValueError(message)
 
     budget = Budget(
         steps=STEPS + STEPS_A_MESSAGE * num_messages + characters // 4,
         room=ROOM + 16 * characters,
     )
     extensions = [Generation, LoopControlExtension]
+    # Blanks around blocks are trimmed as by ``transformers``, for which templates are written.
     environment: Any = CountingEnvironment(
         budget, trim_blocks=True, lstrip_blocks=True, extensions=extensions
     )
-    environment.globals.update(raise_exception=_refuse, strftime_now=_strftime_now)
+    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
     return environment.render_counted
-
-
-def _strftime_now(format: str) -> str:
-    if len(format) > MOST_DATE:
-        raise ValueError(f"a date of {len(format)} characters")
-    return datetime.datetime.now().strftime(format)
-
-
-def _refuse(message: str) -> None:
-    """``raise_exception`` of templates."""
-    raise ValueError(message)

@@ -18,10 +18,10 @@ def _require(holds: bool, wanted: str, found: str) -> None:
 
 
 class Positions:
-    """How a decoder knows positions: a frozen dataclass that overrides what it does.
+    """Positions of a decoder: a frozen dataclass that overrides what it does.
 
-    One of your own needs one class. Instruments ask for the methods that they need, and refuse by
-    name a class that turns or biases without them (``rotation``, ``linear_bias``).
+    One of your own needs one class. Instruments call the methods that they need, and raise an error
+    by name for a class that turns or biases without them (``rotation``, ``linear_bias``).
     """
 
     @property
@@ -54,7 +54,7 @@ class Positions:
         import jax.numpy as jnp
 
         self._require(type(self).turn is Positions.turn, "rotation")
-        return jnp.eye(head_dim, dtype=dtype)[None]
+        return jnp.eye(head_dim, dtype=dtype)[None]  # (1, head_dim, head_dim): of all positions
 
     def linear_bias(self, num_heads: int, dtype: DType) -> Array:
         """What each head subtracts from a logit for each token of distance, [heads]."""
@@ -87,6 +87,7 @@ class Sinusoidal(Positions):
         check_fields(self, "Sinusoidal", base=POSITIVE)
 
     def check(self, config: "DecoderConfig") -> None:
+        # A sine and a cosine of each frequency.
         name = "model_dim" if self.where == "embedding" else "head_dim"
         width = config.model_dim if self.where == "embedding" else config.key_dim
         _require(width % 2 == 0, f"Sinusoidal needs an even {name}", f"{width}")
@@ -101,6 +102,7 @@ class Sinusoidal(Positions):
 
         if self.where == "embedding":
             return x
+        # (seq, head_dim) -> (seq, 1, head_dim): the same in all heads
         return x + sinusoidal(position, x.shape[-1], self.base, x.dtype)[:, None, :]
 
     def rotation(self, length: int, head_dim: int, dtype: DType) -> Array:
@@ -147,6 +149,7 @@ class Rotary(Positions):
         wanted = "Rotary needs an even number of rotated coordinates"
         rotated = self.rotated_dim(config.key_dim)
         _require(rotated % 2 == 0, wanted, f"{rotated}")
+        # p-RoPE pairs all coordinates of the head, whatever the fraction.
         whole = self.partial == "head" or config.key_dim % 2 == 0
         _require(whole, "p-RoPE needs an even head_dim", f"{config.key_dim}")
 
@@ -158,19 +161,21 @@ class Rotary(Positions):
     def rotation(self, length: int, head_dim: int, dtype: DType) -> Array:
         import jax.numpy as jnp
 
+        # Each basis vector as a head of its own, (length, head_dim, head_dim): ``turn`` is linear,
+        # so the turned rows are the columns of the rotation, its transpose.
         basis = jnp.broadcast_to(jnp.eye(head_dim, dtype=dtype), (length, head_dim, head_dim))
         return self.turn(basis, jnp.arange(length, dtype=jnp.int32))
 
     def rotated_dim(self, head_dim: int) -> int:
-        """Number of a head's coordinates that turn, as the fraction says it.
+        """Number of a head's coordinates that turn.
 
         Args:
           head_dim: Width of the head; positive.
 
         Returns:
-          The nearest whole number, since cutting off would lose one where the fraction times the
-          width is just below it, as for 30 / 44.
+          The whole number nearest to the fraction times the width.
         """
+        # Cutting off would lose one where the product is just below it, as for 30 / 44.
         return round(self.fraction * head_dim)
 
 
@@ -193,6 +198,7 @@ class Alibi(Positions):
 
     def bias(self, num_heads: int, query: Array, key: Array, dtype: DType) -> Array | None:
         distance = abs(query - key).astype(dtype)
+        # (heads) -> (heads, 1, 1), against (#heads, query, key)
         return -self.linear_bias(num_heads, dtype)[:, None, None] * distance
 
     def linear_bias(self, num_heads: int, dtype: DType) -> Array:
@@ -219,11 +225,12 @@ class Mask:
         raise self._lacks("sees")
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
-        """The first and the last position of a stretch that each of a prompt of a length sees."""
+        """First and last position that each of a prompt of some length sees, inclusive."""
         raise self._lacks("receptive_field")
 
     def check(self, config: "DecoderConfig") -> None:
-        """Raises ValueError where ``sees`` is not what ``causal`` says, at the first positions."""
+        """Raises ValueError where ``sees`` contradicts ``causal`` at the first positions."""
+        # On Python integers, so that no array is made before JAX is needed.
         few = range(TRIED)
         for query, key in itertools.product(few, few):
             sees = bool(self.sees(query, key))
@@ -247,7 +254,7 @@ class Causal(Mask):
         return key <= query
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
-        return 0 * position, position
+        return 0 * position, position  # a zero for each position, in its type
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -255,7 +262,7 @@ class Bidirectional(Mask):
     """Each token sees all tokens (Proposition 6.1 needs it)."""
 
     def sees(self, query: Array | int, key: Array | int) -> Array | bool:
-        return (key <= query) | (key > query)
+        return (key <= query) | (key > query)  # true, in the shape that they broadcast to
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
         return 0 * position, 0 * position + length - 1
@@ -276,7 +283,7 @@ class Window(Mask):
         return (key <= query) & (query - key < self.width)
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
-        # A width over the length may not fit into the positions' integers.
+        # A width over the length may not fit into the positions' int32.
         return (position - min(self.width, length) + 1).clip(0), position
 
 
@@ -293,6 +300,7 @@ class Prefix(Mask):
         return (key <= query) | (key < self.length)
 
     def receptive_field(self, position: Array, length: int) -> tuple[Array, Array]:
+        # Tokens of the prefix see its end; as for a window, a length may be beyond int32.
         return 0 * position, position.clip(min(self.length, length) - 1)
 
 
@@ -335,6 +343,7 @@ class LayerNorm:
         check_fields(self, "LayerNorm", eps=NON_NEGATIVE)
 
 
+# A closed set: the instruments have a derivative and a bound for each, and match on the class.
 Norm = NoNorm | ConstantNorm | RMSNorm | LayerNorm
 
 
@@ -473,6 +482,7 @@ class DecoderConfig:
     """Factor of each row of attention logits, after scale, soft cap and ALiBi."""
 
     def __post_init__(self) -> None:
+        # Types and domains first: the checks below divide.
         caps = {"attn_softcap": POSITIVE, "output_softcap": POSITIVE, "max_length": COUNT}
         check_fields(self, **dict.fromkeys(_SIZES, COUNT), **caps)
         heads = f"num_heads={self.num_heads}"
@@ -484,12 +494,12 @@ class DecoderConfig:
         _require(
             grouped, "num_heads must be a multiple of num_kv_heads", f"{heads} and {self.kv_heads}"
         )
-        if self.values == "identity":
+        if self.values == "identity":  # each head averages its own slice of the residual
             sliced = self.kv_heads == self.num_heads and self.model_dim % self.num_heads == 0
             wanted = "identity values need ungrouped heads that divide model_dim"
             found = f"{heads}, num_kv_heads={self.kv_heads} and model_dim={self.model_dim}"
             _require(sliced, wanted, found)
-        self.positions.check(self)
+        self.positions.check(self)  # after the sizes, which these read
         self.mask.check(self)
 
     @property

@@ -98,7 +98,7 @@ def largest_counter(reading: Reading, dtype: DTypeLike = jnp.float32) -> int:
     room = 1 << (jnp.finfo(dtype).nmant + 1 - 4)  # 1 / (16 u)
     if reading == "share":
         return math.isqrt(room) - 2  # (n + 1)^2 is to be at most the room, and n is c + 1
-    n = round(room ** (1 / 3))
+    n = round(room ** (1 / 3))  # above the root, since n (n + 1)^2 exceeds n^3
     while n * (n + 1) ** 2 > room:
         n -= 1
     return n - 1
@@ -124,7 +124,16 @@ def counter(most: int, *, reading: Reading = "share", dtype: DTypeLike = jnp.flo
       BadInput: A largest count below 1 or beyond ``largest_counter``, a type that is not at hand,
         or a reading that is none.
     """
-    _check(most, reading, dtype)
+    name = jnp.dtype(dtype).name
+    if name not in ("float32", "float64"):
+        raise BadInput(f"Expected a counter in float32 or float64, got {name}: round by a plan.")
+    # Without 64-bit types JAX would make float32 weights of a counter too large for them.
+    if name == "float64" and not jax.config.read("jax_enable_x64"):
+        raise BadInput("Expected 64-bit types for float64, got them off: set jax_enable_x64.")
+    largest = largest_counter(reading, dtype)
+    if not 1 <= most <= largest:
+        expected = f"Expected a largest count from 1 to {largest}, which {name} distinguishes"
+        raise BadInput(f"{expected} by {reading}, got {most}: change it.")
     config = DecoderConfig(
         vocab_size=len(counter_symbols(most)),
         num_layers=2,
@@ -136,51 +145,30 @@ def counter(most: int, *, reading: Reading = "share", dtype: DTypeLike = jnp.flo
         mlp=LinearMlp(),
         tied=False,
     )
-    arrays = _layers() | {
-        "embed.table": _embedding(most, reading),
-        "unembed": _unembedding(most, reading),
-    }
-    return build_decoder(config, {name: array.astype(dtype) for name, array in arrays.items()})
+    arrays = _weights(counter_symbols(most), reading).items()
+    return build_decoder(config, {name: array.astype(dtype) for name, array in arrays})
 
 
-def _check(most: int, reading: Reading, dtype: DTypeLike) -> None:
-    name = jnp.dtype(dtype).name
-    if name not in ("float32", "float64"):
-        raise BadInput(f"Expected a counter in float32 or float64, got {name}: round by a plan.")
-    if name == "float64" and not jax.config.read("jax_enable_x64"):
-        raise BadInput("Expected 64-bit types for float64, got them off: set jax_enable_x64.")
-    largest = largest_counter(reading, dtype)
-    if not 1 <= most <= largest:
-        expected = f"Expected a largest count from 1 to {largest}, which {name} distinguishes"
-        raise BadInput(f"{expected} by {reading}, got {most}: change it.")
-
-
-def _embedding(most: int, reading: Reading) -> np.ndarray:
-    symbols = counter_symbols(most)
-    table = np.zeros((len(symbols), 5))
+def _weights(symbols: tuple[str, ...], reading: Reading) -> dict[str, np.ndarray]:
+    """All matrices by name; entries that are not set here are zero."""
+    table, unembed = np.zeros((2, len(symbols), 5))
     table[:, _CONSTANT] = 1
     table[:, _TOTAL] = GROUND[reading]
     table[:, _IGNORED] = [symbol not in (BOS, COUNTED) for symbol in symbols]
     table[symbols.index(BOS), _BEGINS] = 1
-    return table
-
-
-def _layers() -> dict[str, np.ndarray]:
-    """Both layers' matrices, by name; entries that are not set here are zero."""
+    # Symbols that are no count have a constant logit, the counts behind them a line in the total.
+    unembed[: len(SYMBOLS), _CONSTANT] = _NO_COUNT
+    lines = [counter_line(count, reading) for count in range(len(symbols) - len(SYMBOLS))]
+    unembed[len(SYMBOLS) :, [_TOTAL, _CONSTANT]] = np.array(lines, np.float64)
+    # Of layers stacked first, [layers, out, in].
     query, key, value = (np.zeros((2, 1, 5)) for _ in range(3))
     output, down = np.zeros((2, 5, 1)), np.zeros((2, 5, 5))
+    # Layer 1: ignored tokens have the logit -_ROOT**2, all others 0; the value is 1 for the first
+    # token alone, so that the average is that token's weight.
     query[0, 0, _CONSTANT], key[0, 0, _IGNORED] = _ROOT, -_ROOT
     value[0, 0, _BEGINS] = output[0, _SHARE, 0] = 1
-    # Moved, not copied: a remaining share would distinguish rows whose totals are equal.
+    # Layer 2. Moved, not copied: a remaining share would distinguish rows whose totals are equal.
     down[1, _TOTAL, _SHARE], down[1, _SHARE, _SHARE] = 1, -1
     attention = {"query": query, "key": key, "value": value, "output": output}
     named = {f"blocks.attention.{name}": matrix for name, matrix in attention.items()}
-    return named | {"blocks.mlp.down": down}
-
-
-def _unembedding(most: int, reading: Reading) -> np.ndarray:
-    table = np.zeros((len(counter_symbols(most)), 5))
-    table[: len(SYMBOLS), _CONSTANT] = _NO_COUNT
-    lines = [counter_line(count, reading) for count in range(most + 1)]
-    table[len(SYMBOLS) :, [_TOTAL, _CONSTANT]] = np.array(lines, np.float64)
-    return table
+    return named | {"blocks.mlp.down": down, "embed.table": table, "unembed": unembed}

@@ -18,6 +18,7 @@ from glassesjax.model.layers import (
     MlpBlock,
     Normalize,
     Rounding,
+    exact,
     normal,
     present,
     softcap,
@@ -30,7 +31,7 @@ Keep = Literal["nothing", "residual", "attention"]
 
 
 class Trace(NamedTuple):
-    """What the layers computed for one sequence, first layer first; None where not asked for."""
+    """What the layers computed for one sequence, first layer first; None where not kept."""
 
     resid: Float[Array, "layers seq model_dim"] | None
     """Residual stream as each layer receives it."""
@@ -78,6 +79,7 @@ class Block(Rounding):
             self._attended(resid), layout, keep=keep == "attention", freeze=freeze_attention
         )
         after, resid_mid = self._add(resid, attention)
+        # One layer's part has no axis of layers; the decoder's scan stacks them.
         kept = (None, None) if keep == "nothing" else (resid, resid_mid)
         return after, Trace(*kept, *(attended or (None, None)))
 
@@ -109,18 +111,17 @@ class Block(Rounding):
         """The residual stream after the layer and in its middle."""
         plan = self.plan_of(resid)
         carrier, store = plan.carrier_dtype, functools.partial(plan.store, Site.ACTIVATIONS)
-        resid_mid = self._add_attention(resid.astype(carrier), store(attention).astype(carrier))
+        # Sums are taken in the carrier and rounded once, when the stream is stored.
+        before, attention = resid.astype(carrier), store(attention).astype(carrier)
+        if (share := self.config.residual_weight) is None:
+            resid_mid = before + attention
+        else:
+            share = jnp.asarray(share, carrier)
+            resid_mid = (1 - share) * before + share * attention
         resid_mid = plan.store(Site.RESIDUAL, resid_mid)
         source = resid if self.config.block == "parallel" else resid_mid
         update = store(self.mlp(store(self.norm2(source)))).astype(carrier)
         return plan.store(Site.RESIDUAL, resid_mid.astype(carrier) + update), resid_mid
-
-    def _add_attention(self, resid: Array, attention: Array) -> Array:
-        share = self.config.residual_weight
-        if share is None:
-            return resid + attention
-        share = jnp.asarray(share, resid.dtype)
-        return (1 - share) * resid + share * attention
 
 
 class Decoder(Rounding):
@@ -149,6 +150,7 @@ class Decoder(Rounding):
         self.embed = Embedding(config, key=embed_key, dtype=dtype)
         keys = draws.split(blocks_key, config.num_layers)
         # Stacked one by one: a vmap would compile its own random numbers for every configuration.
+        # Each weight becomes (layers, *shape), which the scan over layers takes apart.
         blocks = [Block(config, key=key, dtype=dtype) for key in keys]
         self.blocks = jax.tree.map(lambda *weights: jnp.stack(weights), *blocks)
         self.final_norm = Normalize(config, dtype=dtype)
@@ -192,14 +194,20 @@ class Decoder(Rounding):
           decoder, which an earlier plan may have rounded already. The plan does not look at later
           changes: it stays on a decoder whose weights you move, by ``jax.tree.map`` or an optimizer
           of your own. Training here takes it off, and ``save_decoder`` refuses weights that are not
-          what it says. A format with a scale (int8) takes one scale for each layer's matrix, never
-          one across layers.
+          values of its format. A format with a scale (int8) takes one scale for each layer's
+          matrix, never one across layers.
         """
 
         def store(path: tuple, weight: Array) -> Array:
-            return weight if plan is None else _store(plan, weight, path[0].name == "blocks")
+            if plan is None:
+                return weight
+            rounds = plan.mode == "simulated" and plan.weights is not None
+            if not rounds and weight.dtype == plan.weights_dtype:
+                return weight  # shared, not copied
+            return _stored(weight, plan, stacked=path[0].name == "blocks")
 
         decoder = jax.tree_util.tree_map_with_path(store, self)
+        # The map makes new modules, so setting their plan leaves this decoder as it is.
         for _, part in nnx.iter_modules(decoder):
             if isinstance(part, Rounding):
                 part._plan = plan
@@ -215,13 +223,13 @@ class Decoder(Rounding):
 
         Args:
           tokens: Token numbers.
-          layout: Where each token stands; one ordinary sequence if absent.
+          layout: Position of each token; one ordinary sequence if absent.
 
         Returns:
           Embeddings, with position vectors where the configuration adds them. A position that has
           no row in its table, also a negative one, gives a row of NaN; so does a token, where
           tokens are traced and cannot be refused. The first attention layer then makes rows before
-          it NaN as well, as a weight of zero times NaN is NaN: of such a pass no row says anything.
+          it NaN as well, as a weight of zero times NaN is NaN: no row of such a pass is meaningful.
           A cache that read earlier tokens in an earlier call is NaN only from this call on.
 
         Raises:
@@ -231,8 +239,10 @@ class Decoder(Rounding):
         """
         require(len(tokens) > 0, "one token or more", "none", "give some")
         tokens = checked_tokens(tokens, self.config.vocab_size)
-        if layout is None:
-            self._check_length(len(tokens))
+        rows = self.config.positions.table_rows
+        if layout is None and rows and len(tokens) > rows:
+            wanted = f"Expected at most {rows} tokens, one per learned position"
+            raise ValueError(f"{wanted}, got {len(tokens)}: shorten the sequence.")
         layout, plan = layout or Layout.line(len(tokens)), self._checked_plan()
         carrier = plan.carrier_dtype
         # A decoder that runs in a wider carrier than its table is stored in widens row by row.
@@ -263,13 +273,13 @@ class Decoder(Rounding):
 
         Args:
           resid: Residual stream that enters layer ``start``.
-          layout: Where each row stands; one ordinary sequence if absent.
+          layout: Position of each row; one ordinary sequence if absent.
           start: First layer to run, from 0; ``num_layers`` runs the final norm only.
           keep: What the trace holds. Attention of all layers takes layers x heads x seq^2 numbers.
           freeze_attention: Stops gradients through the attention weights, the hypothesis of
             Theorem 5.1.
-          until: For each layer what ``Layout.until`` is: when a bounded state forgot each token;
-            the layout's own in all layers if absent.
+          until: ``Layout.until`` of each layer, by which a bounded state evicts tokens; the
+            layout's own in all layers if absent.
 
         Returns:
           One representation per row, after the final norm, and the trace of the layers that ran.
@@ -282,6 +292,7 @@ class Decoder(Rounding):
         if resid.dtype != plan.dtype:
             wanted = f"Expected a residual stream of {plan.dtype}"
             raise ValueError(f"{wanted}, got {resid.dtype}: use resid.astype(decoder.plan.dtype).")
+        # (layers, ...) -> (layers - start, ...)
         blocks = jax.tree.map(lambda weight: weight[start:], self.layers)
 
         def run(resid: Array, layer: tuple[Block, Array | None]) -> tuple[Array, Trace]:
@@ -290,6 +301,7 @@ class Decoder(Rounding):
             return block(resid, own, keep=keep, freeze_attention=freeze_attention)
 
         gone = None if until is None else until[start:]
+        # Weights and ``until`` lose their axis of layers; what each layer keeps gains it.
         resid, trace = jax.lax.scan(run, resid, (blocks, gone))
         return plan.store(Site.OUTPUT, self.final_norm(resid)), trace
 
@@ -318,13 +330,7 @@ class Decoder(Rounding):
         """
         self._check_width("y", y)
         carrier = self._checked_plan().carrier_dtype
-        scores = jnp.einsum(
-            "td,vd->tv",
-            y,
-            self.unembedding,
-            precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=carrier,
-        )
+        scores = exact("td,vd->tv", y, self.unembedding, carrier)  # v: the vocabulary
         cap = self.config.output_softcap
         return scores if cap is None else softcap(scores, cap)
 
@@ -338,12 +344,6 @@ class Decoder(Rounding):
         wanted = f"{name} of width {width}, the decoder's"
         require(rows.shape[-1] == width, wanted, rows.shape[-1], "use this decoder's own")
 
-    def _check_length(self, length: int) -> None:
-        rows = self.config.positions.table_rows
-        if rows and length > rows:
-            wanted = f"Expected at most {rows} tokens, one per learned position"
-            raise ValueError(f"{wanted}, got {length}: shorten the sequence.")
-
     def _checked_plan(self) -> RoundingPlan:
         plan = self.plan
         if self.dtype != plan.weights_dtype:
@@ -352,17 +352,11 @@ class Decoder(Rounding):
         return plan
 
 
-def _store(plan: RoundingPlan, weight: Array, stacked: bool) -> Array:
-    """A weight as the plan stores it, of stacked layers each by itself."""
-    fmt = plan.weights if plan.mode == "simulated" else None
-    if fmt is None and weight.dtype == plan.weights_dtype:
-        return weight
-    return _rounded(weight, plan, stacked)
-
-
 @functools.partial(jax.jit, static_argnames=("plan", "stacked"))
-def _rounded(weight: Array, plan: RoundingPlan, stacked: bool) -> Array:
+def _stored(weight: Array, plan: RoundingPlan, stacked: bool) -> Array:
+    """A weight as the plan stores it, of stacked layers each by itself."""
     store = functools.partial(plan.store, Site.WEIGHTS)
+    # Over the axis of layers: a format with a scale (int8) has one for each layer's matrix.
     return jax.vmap(store)(weight) if stacked else store(weight)
 
 

@@ -112,7 +112,21 @@ def llama_config(metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) ->
         raise BadInput(f"Expected a GGUF of the llama architecture, got {got}: use another file.")
     if (kind := metadata.get("general.type", "model")) != "model":
         raise BadInput(f"Expected a GGUF that is a model, got {brief(kind)}: use another file.")
-    _check_keys(metadata)
+    # Every key of the architecture is used or has its neutral value.
+    for key, value in metadata.items():
+        family, _, name = key.partition(".")
+        if family in PARTS:
+            raise _contradiction("a whole model", f"{escaped(key)} = {brief(value)}")
+        if family != "llama" or name in LLAMA_KEYS:
+            continue
+        if name not in LLAMA_NEUTRAL:
+            raise _contradiction("keys of a plain llama model", f"{escaped(key)} = {brief(value)}")
+        neutral = LLAMA_NEUTRAL[name]
+        # Of its type as well: true is not 1, though Python has them equal; 1.0 is.
+        kind = str if isinstance(neutral, str) else int | float
+        typed = isinstance(value, kind) and isinstance(value, bool) == isinstance(neutral, bool)
+        if not typed or value != neutral:
+            raise _contradiction(f"{key} = {neutral} or without it", brief(value))
     try:
         sizes = _llama_sizes(metadata, vocab_size)
         return DecoderConfig(vocab_size=vocab_size, tied=tied, **sizes)
@@ -126,30 +140,8 @@ def _contradiction(expected: str, got: str) -> BadInput:
     return BadInput(f"Expected a GGUF file with {expected}, got {got}: use another file.")
 
 
-def _check_keys(metadata: Mapping[str, Any]) -> None:
-    """Validates that every key of the architecture is used or has its neutral value."""
-    for key, value in metadata.items():
-        family, _, name = key.partition(".")
-        if family in PARTS:
-            raise _contradiction("a whole model", f"{escaped(key)} = {brief(value)}")
-        if family != "llama" or name in LLAMA_KEYS:
-            continue
-        if name not in LLAMA_NEUTRAL:
-            raise _contradiction("keys of a plain llama model", f"{escaped(key)} = {brief(value)}")
-        neutral = LLAMA_NEUTRAL[name]
-        if not _same(value, neutral):
-            raise _contradiction(f"{key} = {neutral} or without it", brief(value))
-
-
-def _same(value: object, neutral: bool | int | float | str) -> bool:
-    """Whether a value is the neutral one and of its type: true is not 1."""
-    if isinstance(neutral, bool):
-        return value is neutral
-    kind = str if isinstance(neutral, str) else int | float
-    return isinstance(value, kind) and not isinstance(value, bool) and value == neutral
-
-
 def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
+    # Sizes that would contradict another are refused: readers differ in which one they believe.
     count = partial(_number, metadata, whole=True, least=1)
     num_heads, model_dim = count("attention.head_count"), count("embedding_length")
     head_dim = count("attention.key_length", default=model_dim // num_heads or 1)
@@ -166,6 +158,9 @@ def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
     if not math.isclose(scale, 1 / math.sqrt(head_dim), rel_tol=2.0**-23):  # stored in float32
         expected = f"llama.attention.scale of 1 / sqrt({head_dim}) or without it"
         raise _contradiction(expected, f"{scale}")
+    # The shortest decimal that rounds to the stored float32: 1e-05, not 9.999999747e-06.
+    eps = float(_number(metadata, "attention.layer_norm_rms_epsilon"))
+    eps = float(str(np.float32(eps))) if float(np.float32(eps)) == eps else eps
     return {
         "num_layers": count("block_count"),
         "num_heads": num_heads,
@@ -173,16 +168,10 @@ def _llama_sizes(metadata: Mapping[str, Any], vocab_size: int) -> dict[str, Any]
         "model_dim": model_dim,
         "head_dim": head_dim,
         "positions": _llama_positions(metadata, head_dim),
-        "norm": RMSNorm(eps=_shortest(_number(metadata, "attention.layer_norm_rms_epsilon"))),
+        "norm": RMSNorm(eps=eps),
         "mlp": GatedMlp(dim=count("feed_forward_length")),
         "max_length": count("context_length"),
     }
-
-
-def _shortest(number: float) -> float:
-    """The shortest decimal that rounds to a float32: 1e-05, not 9.999999747e-06."""
-    single = np.float32(number)
-    return float(str(single)) if float(single) == number else float(number)
 
 
 def _llama_positions(metadata: Mapping[str, Any], head_dim: int) -> Rotary:
@@ -190,20 +179,9 @@ def _llama_positions(metadata: Mapping[str, Any], head_dim: int) -> Rotary:
     if rotated > head_dim or rotated % 2:
         expected = f"llama.rope.dimension_count even and at most the head's {head_dim}"
         raise _contradiction(expected, f"{rotated}")
-    return Rotary(
-        base=float(_number(metadata, "rope.freq_base", default=10_000.0)),
-        fraction=rotated / head_dim,
-        scale=_linear_factor(metadata),
-        style="interleaved",
-    )
-
-
-def _linear_factor(metadata: Mapping[str, Any]) -> float:
-    """The linear scaling factor by which positions are divided.
-
-    A factor without a type is linear, and so is the key that older files have for it; the type
-    ``none`` switches either off, as in llama.cpp, which reads all of these.
-    """
+    base = float(_number(metadata, "rope.freq_base", default=10_000.0))
+    # Positions are divided by the linear factor. One without a type is linear, and so is the key
+    # that older files have for it; the type ``none`` switches either off, as in llama.cpp.
     kind = metadata.get("llama.rope.scaling.type", "linear")
     if not isinstance(kind, str) or kind not in ("none", "linear"):
         expected = "llama.rope.scaling.type none or linear"
@@ -213,7 +191,8 @@ def _linear_factor(metadata: Mapping[str, Any]) -> float:
     if "llama.rope.scale_linear" in metadata and factor != old:
         expected = "one factor in llama.rope.scaling.factor and llama.rope.scale_linear"
         raise _contradiction(expected, f"{factor} and {old}")
-    return 1.0 if kind == "none" else factor
+    scale = 1.0 if kind == "none" else factor
+    return Rotary(base=base, fraction=rotated / head_dim, scale=scale, style="interleaved")
 
 
 def _number(
@@ -225,21 +204,16 @@ def _number(
     least: int = 0,
 ) -> Any:  # noqa: ANN401  (an int where it must be whole)
     """A finite number of at least ``least`` under a key of the file."""
-    kind = "whole number" if whole else "number"
+    kind, python = ("whole number", int) if whole else ("number", int | float)
     value = metadata.get(f"llama.{name}", default)
     got = brief(value)
     if value is None:
         got = "none"
-    elif isinstance(value, list | np.ndarray):
+    elif isinstance(value, list | np.ndarray):  # of models whose layers differ
         got = "one for each layer, which is not supported"
-    elif _is_number(value, whole=whole) and value >= least:
+    elif isinstance(value, python) and type(value) is not bool and least <= value < math.inf:
         return value
     raise _contradiction(f"a {kind} llama.{name} of at least {least}", got)
-
-
-def _is_number(value: object, *, whole: bool) -> bool:
-    kind = int if whole else int | float
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_llama_tensors(shapes: Mapping[str, tuple[int, ...]], config: DecoderConfig) -> None:
@@ -258,7 +232,7 @@ def check_llama_tensors(shapes: Mapping[str, tuple[int, ...]], config: DecoderCo
     for name, shape in shapes.items():
         if (outer := LLAMA_OUTER.get(name)) is not None:
             expected = ours[outer]
-        else:  # of one layer: blk.3.attn_q.weight
+        else:  # of one layer: blk.3.attn_q.weight, ours without its axis of layers
             expected = ours[f"blocks.{LLAMA_LAYER[name.split('.', 2)[2]]}"][1:]
         if shape != expected:
             shapes_differ = f"{list(shape)} for {list(expected)} in {name}"
@@ -305,6 +279,8 @@ def llama_arrays(tensors: Mapping[str, np.ndarray], num_layers: int) -> dict[str
 
 
 def _stacked(tensors: Mapping[str, np.ndarray], name: str, num_layers: int) -> np.ndarray:
+    # (out, in) -> (layers, out, in), filled one layer at a time: a list of them would be a second
+    # copy in memory. Here, so that no layer outlives the call.
     first = tensors[_in_layer(0, name)]
     stack = np.empty((num_layers, *first.shape), first.dtype)
     stack[0] = first

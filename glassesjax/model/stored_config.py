@@ -6,7 +6,7 @@ Files of weights and saved states contain this record, and rows some of its name
 import dataclasses
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -133,7 +133,9 @@ def config_text(config: DecoderConfig) -> str:
     record = config_record(config)
     mlp = record["mlp"]
     numbers = {"dim": mlp.get("dim", 0), "sigma": mlp.get("sigma", 1.0)}
+    # Then one class with a kind, and all numbers whether the kind had them or not.
     record["mlp"] = {SWITCH: "Mlp", "kind": config.mlp.kind, **numbers}
+    # Saved states of before the temperature are compared by this text: its default is left out.
     later = {"temperature": config_record(DecoderConfig(vocab_size=1))["temperature"]}
     fields = {name: value for name, value in record.items() if value != later.get(name, ...)}
     return _shown(_NAMES[DecoderConfig], fields)
@@ -169,6 +171,7 @@ def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN4
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
     if unknown := sorted(record.keys() - {field.name for field in fields}):
         raise ValueError(f"Expected {name} of fields that {_NAMES[kind]} has, got {unknown[0]!a}")
+    # No field of a switch or of the settings has a default factory.
     needed = (field.name for field in fields if field.default is dataclasses.MISSING)
     if (missing := next((field for field in needed if field not in record), None)) is not None:
         raise ValueError(f"Expected {name}.{missing}, got none")
@@ -185,19 +188,17 @@ def _made(kind: Any, name: str, record: Mapping[str, Any]) -> Any:  # noqa: ANN4
 
 def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
     """A field's value: a plain one, a switch from its record, or a switch for each layer."""
+    # tuple[Positions, ...] and tuple[Mask, ...]: an entry may be of any kind, each a switch.
     if get_args(hint)[:1] in ((Positions,), (Mask,)):
         if not isinstance(value, list | tuple):
             raise ValueError(f"Expected {name} as a list, got {brief(value)}")
         return tuple(_value(name, each, get_args(hint)[0]) for each in value)
+    # Unions come in two forms: ``A | B`` of types, and of what is no type.
     parts = get_args(hint) if get_origin(hint) in (typing.Union, UnionType) else (hint,)
     classes = tuple(part for part in parts if isinstance(part, type))
     switches = {switch: kind for switch, kind in KINDS.items() if issubclass(kind, classes)}
     if not switches:
-        fitting = next((part for part in parts if _fits(value, part)), None)
-        if fitting is None:
-            expected = " or ".join(map(_words, parts))
-            raise ValueError(f"Expected {name} as {expected}, got {brief(value)}")
-        return _as(value, fitting)
+        return _scalar(name, value, parts)
     if not isinstance(value, Mapping):
         raise ValueError(f"Expected {name} as an object with {SWITCH}, got {brief(value)}")
     fields = _todays({str(field): each for field, each in value.items()})
@@ -206,6 +207,22 @@ def _value(name: str, value: object, hint: Any) -> Any:  # noqa: ANN401
         expected = f"Expected {name}.{SWITCH} as one of {', '.join(switches)}"
         raise ValueError(f"{expected}, got {brief(given)}")
     return _made(switches[given], name, fields)
+
+
+def _scalar(name: str, value: Any, hints: Sequence[Any]) -> Any:  # noqa: ANN401
+    """A value of one of some plain types, converted to the first that it fits."""
+    names = {int: "an integer from 0 below 2^31", float: "a finite number", bool: "true or false"}
+    expected = []
+    for hint in hints:
+        listed = get_origin(hint) is tuple
+        if _fits(value, hint):
+            # JSON has no tuples, and may write 1.0 as 1.
+            return tuple(map(float, value)) if listed else float(value) if hint is float else value
+        if get_origin(hint) is Literal:
+            expected.append(f"one of {', '.join(get_args(hint))}")
+        else:
+            expected.append("a list of finite numbers" if listed else names.get(hint, "null"))
+    raise ValueError(f"Expected {name} as {' or '.join(expected)}, got {brief(value)}")
 
 
 def _todays(record: dict[str, Any]) -> dict[str, Any]:
@@ -226,23 +243,8 @@ def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
     if get_origin(hint) is tuple:
         return isinstance(value, list | tuple) and all(_fits(x, get_args(hint)[0]) for x in value)
     if hint is int:
-        return type(value) is int and 0 <= value <= MOST
+        return type(value) is int and 0 <= value <= MOST  # isinstance would take true for 1
     if hint is float:
+        # False for NaN; an integer may be too large for a float.
         return type(value) in (int, float) and abs(value) <= sys.float_info.max
     return value is None if hint is NoneType else hint is bool and isinstance(value, bool)
-
-
-def _as(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """The value converted to the settings' type; JSON has no tuples, and may write 1.0 as 1."""
-    if hint is float:
-        return float(value)
-    return tuple(map(float, value)) if get_origin(hint) is tuple else value
-
-
-def _words(hint: Any) -> str:  # noqa: ANN401
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
-    if get_origin(hint) is tuple:
-        return "a list of finite numbers"
-    names = {int: "an integer from 0 below 2^31", float: "a finite number", bool: "true or false"}
-    return names.get(hint, "null")

@@ -45,7 +45,18 @@ def read_header(path: Path) -> StoredHeader:
       BadInput: The file is missing, or no regular one.
       ValueError: It is truncated or foreign; the message has the expected and the actual value.
     """
-    header = _json(_header_text(path), "its header")
+    try:
+        left = regular_file(path, "a trained model") - _LENGTH
+        with path.open("rb") as file:
+            # Compared with the file's size before anything of that length is read.
+            length, most = int.from_bytes(file.read(_LENGTH), "little"), min(left, MOST_HEADER)
+            if not 0 < length <= most:
+                raise ValueError(f"Expected a header of 1 to {max(0, most)} bytes, got {length}")
+            text = file.read(length)
+    except OSError as error:
+        got = f"{path}, which cannot be read ({error.strerror})"
+        raise BadInput(f"Expected a trained model, got {got}: choose another.") from error
+    header = _json(text, "its header")
     record = header.pop("__metadata__", None)
     if not isinstance(record, dict) or not isinstance(record.get(HEADER), str):
         raise ValueError(f"Expected metadata under {HEADER!r}, got none")
@@ -57,27 +68,20 @@ def read_header(path: Path) -> StoredHeader:
             words = "a list" if kind is list else "an object"
             raise ValueError(f"Expected its {name} as {words}, got {brief(record.get(name))}")
     config = config_of(record["config"])
+    # Before anything is made layer by layer.
     if config.num_layers > MOST_LAYERS:
         raise ValueError(f"Expected at most {MOST_LAYERS} layers, got {config.num_layers}")
     _check_weights(header, config)
     check_symbols(record["symbols"], config.vocab_size)
     check_source(record["source"])
-    mark = _format(record.get("stored_as"))
-    return StoredHeader(config, tuple(record["symbols"]), record["source"], mark)
-
-
-def _header_text(path: Path) -> bytes:
+    stored_as = record.get("stored_as")  # absent where weights are of their dtype's format
     try:
-        left = regular_file(path, "a trained model") - _LENGTH
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(_LENGTH), "little")
-            if not 0 < length <= min(left, MOST_HEADER):
-                most = max(0, min(left, MOST_HEADER))
-                raise ValueError(f"Expected a header of 1 to {most} bytes, got {length}")
-            return file.read(length)
-    except OSError as error:
-        got = f"{path}, which cannot be read ({error.strerror})"
-        raise BadInput(f"Expected a trained model, got {got}: choose another.") from error
+        name = stored_as if isinstance(stored_as, str) else ""
+        mark = None if stored_as is None else number_format(name)
+    except ValueError as error:
+        expected = "Expected stored_as as the name of a number format"
+        raise ValueError(f"{expected}, got {brief(stored_as)}") from error
+    return StoredHeader(config, tuple(record["symbols"]), record["source"], mark)
 
 
 def _json(text: str | bytes, what: str) -> dict[str, Any]:
@@ -92,16 +96,9 @@ def _json(text: str | bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _format(name: object) -> NumberFormat | None:
-    try:
-        return None if name is None else number_format(name if isinstance(name, str) else "")
-    except ValueError as error:
-        expected = "Expected stored_as as the name of a number format"
-        raise ValueError(f"{expected}, got {brief(name)}") from error
-
-
 def _check_weights(entries: Mapping[str, Any], config: DecoderConfig) -> None:
     """Validates that the weights fit the settings, and are floats of one dtype."""
+    # Dtypes of a file have names of safetensors; ``bool`` is an int to isinstance, not to type.
     shapes, types = {}, []
     for name, entry in entries.items():
         shape = entry.get("shape") if isinstance(entry, dict) else None
@@ -133,6 +130,7 @@ def check_symbols(symbols: Sequence[object], vocab_size: int) -> None:
     if len(symbols) != vocab_size:
         raise ValueError(f"Expected symbols for {vocab_size} tokens, got {len(symbols)}")
     if len(set(symbols)) < len(symbols):
+        # Reversed, so that the first index of each symbol is the one that remains.
         first = {symbol: index for index, symbol in reversed([*enumerate(symbols)])}
         twice = next(symbol for index, symbol in enumerate(symbols) if first[symbol] != index)
         raise ValueError(f"Expected symbols that differ, got {brief(twice)} twice")

@@ -28,7 +28,7 @@ def tempered(
     the factor zero under scalable softmax, and the weight one whatever its logit is.
 
     Source: definitions after arXiv 2501.19399 and arXiv 2410.01104.
-    Differs: n counts what the mask shows and a bounded state still holds, not all keys.
+    Differs: n counts the keys that the mask shows and a bounded state retains, not all keys.
 
     Args:
       temperature: The decoder's switch.
@@ -46,6 +46,7 @@ def tempered(
         case ScalableSoftmax():
             if sharpness is None:
                 raise BadInput("Expected scalable softmax's s of each head, got none: pass it.")
+            # (heads, query, 1): one factor a row, the same for all its keys
             return logits * length_factors(sharpness, seen, logits.dtype)
         case AdaptiveTemperature():
             return logits * entropy_factors(logits, seen)
@@ -68,8 +69,10 @@ def length_factors(
     Returns:
       One factor for each head and row; zero for a single key.
     """
+    # (#heads, query, key) -> (#heads, query, 1); counted in integers, exact at any length
     count = jnp.sum(seen, axis=-1, keepdims=True, dtype=jnp.int32)
     # A row that sees nothing only fills an array: it must not be minus infinity times zero.
+    # (heads) -> (heads, 1, 1)
     return sharpness.astype(dtype)[:, None, None] * jnp.log(jnp.maximum(count, 1).astype(dtype))
 
 
@@ -90,7 +93,9 @@ def entropy_factors(
     Returns:
       One factor for each head and row, from 1 to 2.421.
     """
+    # Sums are over keys, which keep an axis of one; the shift cancels and has no derivative.
     highest = jnp.max(jnp.where(seen, logits, -jnp.inf), axis=-1, keepdims=True)
+    # Zero before exp where unseen: infinite there, the gradient would be 0 times inf, NaN.
     below = jnp.where(seen, logits - jax.lax.stop_gradient(highest), 0)
     powers = jnp.where(seen, jnp.exp(below), 0)
     total = jnp.sum(powers, axis=-1, keepdims=True)
@@ -111,7 +116,7 @@ def factor_of_entropy(entropy: Float[Array, "*batch"]) -> Float[Array, "*batch"]
     Returns:
       The factor, from 1 to 2.421.
     """
-    fit = jnp.zeros_like(entropy)
+    fit = jnp.zeros_like(entropy)  # by Horner's rule
     for coefficient in TEMPERATURE_FIT:
         fit = fit * entropy + coefficient
     return jnp.where(entropy <= LEAST_ENTROPY, 1, jnp.maximum(fit, 1))

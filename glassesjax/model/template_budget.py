@@ -49,6 +49,7 @@ class Budget:
 
     def measure(self, *values: object) -> int:
         """Number of characters and items in nested values; each counts as steps."""
+        # A stack instead of recursion: nesting may be deeper than Python's limit.
         things, characters, stack = 0, 0, list(values)
         while stack:
             value = stack.pop()
@@ -56,13 +57,13 @@ class Budget:
             if isinstance(value, str | bytes):
                 characters += len(value)
             elif isinstance(value, Mapping):
-                self.check_room(things + 2 * len(value))
+                self.check_room(things + 2 * len(value))  # before the stack grows by as many
                 stack += value.keys()
                 stack += value.values()
             elif isinstance(value, list | tuple | set | frozenset | VIEWS):
                 self.check_room(things + len(value))
                 stack += value
-            elif isinstance(value, range):
+            elif isinstance(value, range):  # its items are not made yet
                 things += len(value)
             elif isinstance(value, int):
                 self.check_bits(value.bit_length())

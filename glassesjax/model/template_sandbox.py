@@ -77,12 +77,13 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
 
     def __init__(self, budget: Budget, **options: Any) -> None:  # noqa: ANN401
+        # Jinja's optimizer would evaluate constant expressions while compiling, uncounted.
         super().__init__(optimized=False, **options)
         self.budget = budget
         self.filters["tojson"] = self.to_json
         self.filters = {name: self._paid(name, filter) for name, filter in self.filters.items()}
         self.tests = {name: self._paid_test(name, test) for name, test in self.tests.items()}
-        del self.globals["lipsum"]
+        del self.globals["lipsum"]  # writes random text of any length
         self.globals["namespace"] = counted_namespace(budget)
 
     def render_counted(self, source: str, values: Mapping[str, Any]) -> str:
@@ -158,12 +159,20 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
 
     def _looked_up(self, obj: Any, name: Any, look: Callable) -> Any:  # noqa: ANN401
         self.budget.spend()
-        if isinstance(obj, str) and name in ("format", "format_map"):
-            return self._format(obj, of_map=name == "format_map")
-        return look(obj, name)
+        if not (isinstance(obj, str) and name in ("format", "format_map")):
+            return look(obj, name)
+        # Jinja would give its own bound method, whose fields are not counted.
+        formatter = _CountedFormatter(self)
+
+        def filled(*args: Any, **named: Any) -> str:  # noqa: ANN401
+            values = ((), *args) if name == "format_map" else (args, named)
+            return formatter.vformat(obj, *values)
+
+        return filled
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         """A function, macro or method."""
+        # Counting calls that ``CountedTree`` wrote: not counted themselves.
         own = isinstance(__obj, MethodType) and __obj.__self__ in (__self, __self.budget)
         if own:
             return __obj(*args)
@@ -183,10 +192,12 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         """An operator between two values."""
         self.budget.measure(left, right)
         number = lambda value: isinstance(value, int | float)
+        # Sizes are checked before the operator runs: afterwards the memory is spent.
         if operator == "%" and isinstance(left, str | bytes):
             self._check_percent(left if isinstance(left, str) else left.decode("latin-1"), right)
         elif operator == "*" and not (number(left) and number(right)):
             times, repeated = (left, right) if isinstance(left, int) else (right, left)
+            # Of a text the length is enough; a list repeats its nested values as well.
             if isinstance(times, int) and isinstance(repeated, str | bytes):
                 self.budget.check_room(len(repeated) * abs(times))
             elif isinstance(times, int):
@@ -210,10 +221,10 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         size = self.budget.measure(first, *others)
         if name in LINEAR:
             return
-        if name == "replace":
+        if name == "replace":  # what is replaced adds nothing; what replaces it does
             others = others[1:]
         elif name == "join" and isinstance(first, str):
-            others = [first]
+            others = [first]  # the separator, once for each item
         numbers = [abs(x) for x in others if isinstance(x, int) and not isinstance(x, bool)]
         lengths = [self.budget.measure(x) for x in others if not isinstance(x, int)]
         most = max([1, *numbers, *lengths])
@@ -224,24 +235,15 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
     def _check_percent(self, text: str, values: object) -> None:
         if _WIDTH.search(text.replace("%%", "")):
             raise TooMuch("widths of at most 4 digits, got more")
-        fields = text.count("%")
+        fields = text.count("%")  # each at most as wide as four digits allow, and its value
         self.budget.check_room(len(text) + fields * (9999 + self.budget.measure(values)))
-
-    def _format(self, text: str, *, of_map: bool) -> Callable[..., str]:
-        """``str.format`` with each field counted."""
-        formatter = _CountedFormatter(self)
-
-        def filled(*args: Any, **named: Any) -> str:  # noqa: ANN401
-            values = ((), *args) if of_map else (args, named)
-            return formatter.vformat(text, *values)
-
-        return filled
 
     def _paid(self, name: str, filter: Callable) -> Callable:
         skipped = int(hasattr(filter, "jinja_pass_arg"))  # Jinja's context, before the value
 
         @functools.wraps(filter)
         def paid(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+            # Keyword arguments count as the others: Jinja lets a template name any of them.
             value, *others = [*args[skipped:], *options.values()]
             self.budget.spend()
             if name in CHEAP_FILTERS:
@@ -256,6 +258,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
                 self._check_percent(str(value), others)
             if name == "round" and any(isinstance(x, int) and abs(x) > MOST_DIGITS for x in others):
                 raise TooMuch(f"numbers of at most {MOST_DIGITS} digits, got more")
+            # A sum of lists from an initial list copies the whole at every item.
             if name == "sum" and any(isinstance(x, str | list | tuple) for x in others):
                 raise TooMuch("sums of numbers, got others")
             self._check_product(name, value, others)
@@ -286,6 +289,7 @@ class CountingEnvironment(ImmutableSandboxedEnvironment):
         pair = None if separators is None else (separators[0], separators[1])
         options: dict[str, Any] = {"ensure_ascii": ensure_ascii, "sort_keys": sort_keys}
         encoder = json.JSONEncoder(separators=pair, indent=indent, **options)
+        # Piece by piece, so that a text over the limit is never whole in memory.
         parts, size = [], 0
         for part in encoder.iterencode(value):
             size += len(part)

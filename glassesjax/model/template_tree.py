@@ -14,7 +14,7 @@ class CountedTree(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.Node:
         """A loop: each iteration, and each item that its condition excludes."""
         self.visit_Macro(node)
-        if node.test is not None:
+        if node.test is not None:  # ``step`` returns True, so the condition stays what it is
             node.test = nodes.And(_call("step"), node.test)
         return node
 
@@ -32,6 +32,7 @@ class CountedTree(NodeTransformer):
         """An output."""
         self.generic_visit(node)
         plain = [child for child in node.nodes if isinstance(child, nodes.TemplateData)]
+        # Constant text is counted once in front; values are counted where they are written.
         step = _call("wrote", nodes.Const(sum(len(child.data) for child in plain)))
         node.nodes = [child if child in plain else _call("written", child) for child in node.nodes]
         return [nodes.ExprStmt(step), node]

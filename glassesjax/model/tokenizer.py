@@ -145,6 +145,7 @@ class ByteLevelTokenizer:
           BadInput: As for ``encode``.
         """
         yield from self.opening
+        # A token that is read whole may span two pieces: then the text is read as one.
         across = any(crosses_pieces(self.engine.id_to_token(token)) for token in self.whole)
         for piece in [text] if across else text_pieces(text):
             yield from self._read(piece)
@@ -181,6 +182,7 @@ class ByteLevelTokenizer:
         """
         self._check([token])
         name = self.engine.id_to_token(token) or ""
+        # A special token's name is text already; a byte-level name has one character a byte.
         known = token not in self.whole and all(character in BYTES for character in name)
         return bytes(BYTES[character] for character in name) if known else name.encode()
 
@@ -197,6 +199,7 @@ class ByteLevelTokenizer:
           ValueError: A number is not in the vocabulary.
         """
         self._check(tokens)
+        # Joined as bytes first, since a character may span tokens.
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", "replace")
 
     def encode_symbols(self, symbols: Sequence[str]) -> tuple[int, ...]:
@@ -215,8 +218,18 @@ class ByteLevelTokenizer:
         if BOS in symbols and self.bos is None:
             expected = "Expected a model with a beginning-of-sequence token"
             raise BadInput(f"{expected}, got one without: use another model.")
-        number = {symbol: self._symbol(symbol) for symbol in set(symbols)}
+        number: dict[str, int] = {}
+        for symbol in set(symbols):
+            if symbol == BOS and self.bos is not None:
+                number[symbol] = self.bos
+                continue
+            ids = self.engine.encode(symbol, add_special_tokens=False).ids
+            if len(ids) != 1:
+                expected = f"Expected {symbol!r} to be one token of this model"
+                raise BadInput(f"{expected}, got {len(ids)}: use another model.")
+            number[symbol] = ids[0]
         tokens = tuple(number[symbol] for symbol in symbols)
+        # One token each is not enough: merges may join neighbors once they are one text.
         text = "".join(symbol for symbol in symbols if symbol != BOS)
         written = [number[symbol] for symbol in symbols if symbol != BOS]
         read = self.engine.encode(text, add_special_tokens=False).ids
@@ -250,6 +263,7 @@ class ByteLevelTokenizer:
         tokens = self.engine.encode(text, add_special_tokens=False).ids
         # The engine drops bytes without a token; special tokens may still contain such bytes.
         if self.missing and len(content.translate(None, self.missing)) < len(content):
+            # The first byte that differs from the text's own is the one that was dropped.
             written = b"".join(map(self.token_bytes, tokens))
             pairs = enumerate(itertools.zip_longest(written, content))
             if (at := next((at for at, (ours, its) in pairs if ours != its), None)) is not None:
@@ -262,15 +276,6 @@ class ByteLevelTokenizer:
         unknown = (token for token in tokens if self.engine.id_to_token(int(token)) is None)
         if (token := next(unknown, None)) is not None:
             raise ValueError(f"Expected tokens of this model, got {token}: it has no such token.")
-
-    def _symbol(self, symbol: str) -> int:
-        if symbol == BOS and self.bos is not None:
-            return self.bos
-        tokens = self.engine.encode(symbol, add_special_tokens=False).ids
-        if len(tokens) != 1:
-            expected = f"Expected {symbol!r} to be one token of this model"
-            raise BadInput(f"{expected}, got {len(tokens)}: use another model.")
-        return tokens[0]
 
 
 Tokenizer = SymbolTokenizer | ByteLevelTokenizer

@@ -29,7 +29,7 @@ TOY_POSITIONS: Mapping[str, Positions] = {
     "sinusoidal_query_key": Sinusoidal(where="query_key"),
     "learned": Learned(max_length=TOY_LENGTH),
     "rotary": Rotary(),
-    "alibi": Alibi(slopes=(0.1,)),
+    "alibi": Alibi(slopes=(0.1,)),  # one head
     "window": NoPositions(),
 }
 

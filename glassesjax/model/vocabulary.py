@@ -34,6 +34,7 @@ def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any k
     except jax.errors.TracerArrayConversionError:
         return tokens
     expected = f"Expected token numbers from 0 to {vocab_size - 1}"
+    # NumPy converts True among integers to 1, so sequences are searched; an array has a dtype.
     truth = _first_truth(tokens) if isinstance(tokens, Sequence) else None
     if truth is not None or (values.size and values.dtype.kind not in "iu"):
         got = repr(truth) if truth is not None else f"values of type {values.dtype}"
@@ -43,6 +44,7 @@ def checked_tokens(tokens: Any, vocab_size: int) -> Any:  # noqa: ANN401  (any k
         index = int(np.flatnonzero(wrong)[0])
         got = f"{int(values.ravel()[index])} at index {index}"
         raise ValueError(f"{expected}, got {got}: use the model's tokenizer.")
+    # Values are in range, so the narrowing is exact.
     if isinstance(tokens, np.ndarray) and tokens.dtype.itemsize > 4:
         return tokens.astype(np.int32)
     return tokens
@@ -69,7 +71,7 @@ def check_prompts(prompts: Sequence[Any]) -> None:
 
 
 def _first_truth(tokens: Sequence) -> Any:  # noqa: ANN401  (a truth value of any library)
-    """The first boolean in nested lists, or None: NumPy converts it to an integer among others."""
+    """The first boolean in nested lists, or None."""
     for token in tokens:
         if isinstance(token, bool | np.bool_) or getattr(token, "dtype", None) == np.bool_:
             return token

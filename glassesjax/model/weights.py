@@ -26,7 +26,9 @@ def flat_parameters(decoder: Decoder) -> dict[str, Array | jax.ShapeDtypeStruct]
       Names such as ``blocks.attention.query`` with arrays ``[layers, out, in]``.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(decoder)
-    return {_dotted(path): leaf for path, leaf in leaves}
+    # The last key is the field of nnx.Param that holds its array.
+    dotted = lambda path: ".".join(str(getattr(key, "name", key)) for key in path[:-1])
+    return {dotted(path): leaf for path, leaf in leaves}
 
 
 def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
@@ -38,10 +40,12 @@ def parameter_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     Returns:
       Names as of ``flat_parameters``, with shapes.
     """
-    # One layer is enough, since all have equal shapes.
+    # One layer is enough, since all have equal shapes: (1, *shape) -> (layers, *shape).
     one = _shapes(first_layer(config))
-    stacked = lambda name, shape: (config.num_layers, *shape[1:]) if _in_blocks(name) else shape
-    return {name: stacked(name, shape) for name, shape in one.items()}
+    return {
+        name: (config.num_layers, *shape[1:]) if name.startswith("blocks.") else shape
+        for name, shape in one.items()
+    }
 
 
 def decoder_bytes(config: DecoderConfig, itemsize: int = 4) -> int:
@@ -92,6 +96,7 @@ def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Dec
       ValueError: A weight is missing, unknown, or has another shape.
     """
     check_shapes(config, {name: jnp.shape(array) for name, array in arrays.items()})
+    # The order of leaves is that of the abstract decoder, whatever that of the arrays is.
     abstract = _abstract(config)
     leaves = [jnp.asarray(arrays[name]) for name in flat_parameters(abstract)]
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
@@ -99,18 +104,9 @@ def build_decoder(config: DecoderConfig, arrays: Mapping[str, ArrayLike]) -> Dec
 
 def _abstract(config: DecoderConfig) -> Decoder:
     make: Callable[[Array], Decoder] = lambda key: Decoder(config, key=key)
-    return jax.eval_shape(make, draws.root_key(0))
+    return jax.eval_shape(make, draws.root_key(0))  # no weight is drawn
 
 
 @functools.lru_cache(maxsize=1024)  # ten milliseconds; a sweep has many cells of one decoder
 def _shapes(config: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
     return {name: leaf.shape for name, leaf in flat_parameters(_abstract(config)).items()}
-
-
-def _in_blocks(name: str) -> bool:
-    return name.startswith("blocks.")
-
-
-def _dotted(path: tuple) -> str:
-    # The last key is the field of nnx.Param that holds its array.
-    return ".".join(str(getattr(key, "name", key)) for key in path[:-1])

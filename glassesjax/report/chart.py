@@ -8,7 +8,6 @@ a mark has a value to show.
 import functools
 import html
 import io
-import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, ParamSpec
@@ -87,6 +86,7 @@ class Chart(Figure):
           width: Of what is inside the axes.
           height: Likewise.
         """
+        # Matplotlib counts fractions from the lower edge.
         bottom = 1 - (top + height) / self.height
         box = (left / self.width, bottom, width / self.width, height / self.height)
         return self.add_axes(box)
@@ -100,7 +100,7 @@ class Chart(Figure):
         """
         for artist in artists:
             for each in [artist] if isinstance(artist, Artist) else artist:
-                self._named += 1
+                self._named += 1  # ids are unique; ``drawing`` cuts the number off again
                 each.set_gid(f"series--{name}--{self._named}")
 
     def mark(
@@ -147,10 +147,11 @@ class Chart(Figure):
         Args:
           axes: Where; their scales and limits are set already.
           style: Of the shape, its colors as tokens.
-          low: The least that has a place on a logarithmic axis; what is less stands at a third.
+          low: The least that has a place on a logarithmic axis; what is less is drawn at a third.
           **names: What the script must know: ``shape``, which it is, and what that needs.
         """
         unit, decade = (1, 10) if axes.get_yscale() == "log" else (0, 1)
+        # Pixels of the scale's unit, from which the script maps data without matplotlib.
         (x, y), (right, up) = self.place(axes, 0, unit), self.place(axes, 1, decade)
         names |= {"map": f"{x:.2f} {right - x:.6g} {y:.2f} {up - y:.6g} {low:g}"}
         data = "".join(f' data-{name}="{value}"' for name, value in names.items())
@@ -158,38 +159,39 @@ class Chart(Figure):
 
     def place(self, axes: Axes, x: Number, y: Number) -> tuple[float, float]:
         """Pixel coordinates of a data point, from the upper left corner."""
+        # Display units are pixels, since the figure has DOTS dots an inch.
         across, up = axes.transData.transform((x, y))
         return float(across), self.height - float(up)
 
     def touches(self) -> str:
         """The marks, the cursors and what else a slider moves as SVG."""
-        moved = "".join([*itertools.starmap(self._cursor_line, self._cursors), *self._drawn])
-        return f'{moved}<g class="hits">{"".join(map(self._touch, self.marks))}</g>'
-
-    def _touch(self, mark: Mark) -> str:
-        x, y = self.place(mark.axes, *mark.start)
-        names = {"data-series": mark.series, "data-go": mark.go, "data-row": mark.row}
-        names["data-span" if mark.row else "data-tip"] = mark.text
-        said = "".join(
-            f' {name}="{html.escape(value)}"'.replace("\n", "&#10;")
-            for name, value in names.items()
-            if value
-        )
-        if mark.stop is None:
-            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{mark.radius:g}"{said}/>'
-        end, bottom = self.place(mark.axes, *mark.stop)
-        at = f'x="{min(x, end):.1f}" y="{min(y, bottom):.1f}"'
-        size = f'width="{abs(end - x):.1f}" height="{abs(bottom - y):.1f}"'
-        return f"<rect {at} {size}{said}/>"
-
-    def _cursor_line(self, axes: Axes, values: Sequence[Number]) -> str:
-        xs = [f"{self.place(axes, value, 1)[0]:.1f}" for value in values]
-        ends = (self.height - edge for edge in (axes.bbox.y0, axes.bbox.y1))
-        y1, y2 = (f"{float(edge):.1f}" for edge in ends)
-        return (
-            f'<line class="cursor needs-js" data-xs="{",".join(xs)}" x1="{xs[-1]}" x2="{xs[-1]}"'
-            f' y1="{y1}" y2="{y2}"/>'
-        )
+        moved, hits = [], []
+        for axes, values in self._cursors:
+            # Any height on the axes' scale gives the same x; 1 has a place on a logarithmic one.
+            xs = [f"{self.place(axes, value, 1)[0]:.1f}" for value in values]
+            ends = (self.height - edge for edge in (axes.bbox.y0, axes.bbox.y1))
+            y1, y2 = (f"{float(edge):.1f}" for edge in ends)
+            line = f'<line class="cursor needs-js" data-xs="{",".join(xs)}" x1="{xs[-1]}"'
+            moved.append(f'{line} x2="{xs[-1]}" y1="{y1}" y2="{y2}"/>')
+        for mark in self.marks:
+            x, y = self.place(mark.axes, *mark.start)
+            names = {"data-series": mark.series, "data-go": mark.go, "data-row": mark.row}
+            names["data-span" if mark.row else "data-tip"] = mark.text
+            # A line break in an attribute would be read as a blank.
+            data = "".join(
+                f' {name}="{html.escape(value)}"'.replace("\n", "&#10;")
+                for name, value in names.items()
+                if value
+            )
+            if mark.stop is None:
+                hits.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{mark.radius:g}"{data}/>')
+                continue
+            # SVG has no negative sizes, and an axis may run either way.
+            end, bottom = self.place(mark.axes, *mark.stop)
+            at = f'x="{min(x, end):.1f}" y="{min(y, bottom):.1f}"'
+            size = f'width="{abs(end - x):.1f}" height="{abs(bottom - y):.1f}"'
+            hits.append(f"<rect {at} {size}{data}/>")
+        return f'{"".join([*moved, *self._drawn])}<g class="hits">{"".join(hits)}</g>'
 
 
 def charted(draw: Callable[P, Chart]) -> Callable[P, Chart]:
@@ -224,6 +226,7 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
     with matplotlib.rc_context(STYLE):
         chart.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
+    # Without the XML prolog and the metadata, which a page must not have within it.
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' id="series--([^"]+?)--\d+"', r' data-series="\1"', text)
     # Ids are short, differ between the figures of a page, and only those referred to are kept.
@@ -231,12 +234,12 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
     ids = {name: f"{prefix}-{at}" for at, name in enumerate(used)}
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{ids[m[1]]}"' if m[1] in ids else "", text)
     text = re.sub(r'(href="|url\()#([^")]+)', lambda m: f"{m[1]}#{ids[m[2]]}", text)
-    # The page has a font of its own; three decimals of a pixel nobody sees. Texts are left alone.
+    # The page has a font of its own.
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
-    text = re.sub(r"<[^>]+>", lambda tag: _short_tag(tag[0]), text)
-    text = _without_plain_groups(re.sub(r">\s+<", "><", text))
+    text = _shortened(text)
     inline = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
+    # The style sheet sets the colors, and the width follows that of the page.
     for name, color in COLORS.items():
         inline = inline.replace(color, f"var(--{name})")
     style = f'<svg aria-hidden="true" style="max-width:{chart.width * 1.05:.0f}px" '
@@ -247,23 +250,24 @@ def drawing(chart: Chart, prefix: str) -> Drawing:
     return Drawing(file, inline.replace("</svg>", f"{chart.touches()}</svg>"))
 
 
-def _short_tag(tag: str) -> str:
-    """A tag without what draws nothing: further decimals, blanks, and turns by no angle."""
-    tag = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", tag)
-    tag = re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)
-    tag = re.sub(r"\s+", " ", tag).replace(": ", ":").replace("; ", ";")
-    path = lambda match: re.sub(r" ?([A-Za-z]) ?", r"\1", match[0].replace(' d="', "")[:-1]).strip()
-    return re.sub(r' d="[^"]*"', lambda match: f' d="{path(match)}"', tag)
+def _shortened(text: str) -> str:
+    """An SVG without what draws nothing: decimals, blanks, turns by no angle, plain groups."""
+    path = lambda match: re.sub(r" ?([A-Za-z]) ?", r"\1", match[1]).strip()
 
+    def short(match: re.Match[str]) -> str:
+        tag = re.sub(r' transform="rotate\(-?0 [^)]*\)"', "", match[0])
+        tag = re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)
+        tag = re.sub(r"\s+", " ", tag).replace(": ", ":").replace("; ", ";")
+        return re.sub(r' d="([^"]*)"', lambda match: f' d="{path(match)}"', tag)
 
-def _without_plain_groups(text: str) -> str:
-    """The same without groups that have no attribute, of which matplotlib nests many."""
-    kept: list[bool] = []  # of each group that is open
+    kept: list[bool] = []  # of each group that is open: whether it has an attribute
 
-    def tag(match: re.Match[str]) -> str:
+    def group(match: re.Match[str]) -> str:
         if match[0] == "</g>":
             return match[0] if kept.pop() else ""
         kept.append(match[0] != "<g>")
         return match[0] if kept[-1] else ""
 
-    return re.sub(r"<g(?: [^>]*[^/])?>|</g>", tag, text)
+    # Decimals are cut within tags only: the texts of a figure keep their digits.
+    text = re.sub(r">\s+<", "><", re.sub(r"<[^>]+>", short, text))
+    return re.sub(r"<g(?: [^>]*[^/])?>|</g>", group, text)

@@ -34,6 +34,7 @@ def prose(text: str) -> Markup:
     parts = text.split("$")
     if len(parts) % 2 == 0:
         raise ValueError(f"Expected dollars in pairs, got {text!r}: close the formula.")
+    # Odd pieces are inside dollars; the others are escaped, since Markup is trusted.
     pieces = [
         _mathml(part, block=False) if inside % 2 else escape(part)
         for inside, part in enumerate(parts)
@@ -43,6 +44,7 @@ def prose(text: str) -> Markup:
 
 def _mathml(tex: str, *, block: bool) -> Markup:
     try:
+        # docutils knows \ldots and not \dots.
         lines = tex2mathml(re.sub(r"\\dots(?![a-z])", r"\\ldots", tex), as_block=block)
     except (MathError, AttributeError, IndexError, TypeError) as error:  # what its parser raises
         wanted = "Expected LaTeX that renders as MathML"

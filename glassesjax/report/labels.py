@@ -38,10 +38,12 @@ def names_at_ends(
     """
     known = sorted((end for end in ends if math.isfinite(end.value)), reverse=True)
     low, high = float(axes.bbox.y0), float(axes.bbox.y1)
+    # Closer than APART where they would not all fit.
     apart = min(APART, (high - low) / max(len(known), 1))
     # Downwards from the highest; then up again what has left the axes at the bottom.
     heights: list[float] = []
     for end in known:
+        # x = 1 has a place on a logarithmic axis, too; only the height is of use.
         at = float(axes.transData.transform((1, end.value))[1])
         heights.append(min(at, heights[-1] - apart) if heights else at)
     least = low + 3

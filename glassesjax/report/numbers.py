@@ -2,7 +2,7 @@
 
 import math
 
-MISSING = "\N{EN DASH}"  # stands where a row has no number
+MISSING = "\N{EN DASH}"  # where a row has no number
 
 
 def power_of(base: int, exponent: int) -> str:
@@ -39,8 +39,9 @@ def percent(share: float) -> str:
     """
     if math.isnan(share):
         return "not finite"
-    if 0 < share < 0.0005:
+    if 0 < share < 0.0005:  # one digit would round it to zero
         return "under 0.1%"
+    # From 0.0995 on one digit would round to 10.0%.
     return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
 
 

@@ -66,7 +66,7 @@ def plot(
         "linear": linear,
         "narrow_linear": functools.partial(linear, narrow=True) if linear and narrow else None,
     }
-    # The same values stand in each drawing: the others name those of the first by number.
+    # Each drawing has the same values: the others name those of the first by number.
     tips = {tip: at for at, tip in enumerate(_TIP.findall(wide.inline))}
     same = lambda tip: f' data-same="{tips[tip[1]]}"' if tip[1] in tips else tip[0]
     more = {
@@ -124,12 +124,12 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> Markup:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0])
     for row in rows:
-        writer.writerow("" if value is None else _cell(value) for value in row.values())
+        # Six digits, as many as a figure can show; a number that is missing is an empty cell.
+        writer.writerow(
+            f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
+            for value in row.values()
+        )
     return Markup(text.getvalue().replace("&", "&amp;").replace("<", "&lt;"))
-
-
-def _cell(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def page(
@@ -146,6 +146,7 @@ def page(
     Returns:
       The text of the file. The same context gives the same text.
     """
+    # Styles and scripts are in the page: it must show from a mail or a disk, without network.
     shared = importlib.resources.files(TEMPLATES)
     files = {name: (shared / f"page.{name}").read_text("utf-8") for name in ("css", "js")}
     return _environment(package, parent).get_template(template).render(**files, **context) + "\n"
@@ -163,18 +164,20 @@ def answer(package: str, summary: object, *, parent: str = "", **helpers: object
     Returns:
       Plain text, for a terminal.
     """
+    # The template escapes for a page; a terminal gets it without tags and entities.
     template = _environment(package, parent).get_template("answer.html.j2")
     return Markup(template.render(summary=summary, **helpers)).striptags()
 
 
 @functools.cache
 def _environment(package: str, parent: str) -> jinja2.Environment:
+    # The first folder that has a template wins: a study's own before its parent's and the shared.
     names = filter(None, (package, parent, TEMPLATES))
     folders = [cast(Path, importlib.resources.files(each)) for each in names]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders),
         autoescape=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined,  # a misspelled name must not print as nothing
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -29,6 +29,7 @@ class LogScale(NamedTuple):
         """The scale on which all these points have a place."""
         points = list(points)
         logs = [math.log10(p.distance or 1) for p in points if p.drawable] or [0.0]
+        # Whole decades, two labels at least.
         low, high = math.floor(min(logs)), math.ceil(max(logs))
         zeros = any(p.distance is not None and not p.drawable for p in points)
         return cls(low, max(high, low + 1), zeros, any(p.distance is None for p in points))
@@ -61,6 +62,7 @@ class LogScale(NamedTuple):
         # The label of an edge would touch that of the strip beside it.
         decades = range(self.high - self.lost, self.low - 1 + self.zeros, -step)
         ticks = {10.0**exponent: power_of(10, exponent) for exponent in decades}
+        # A distance of zero and one of none have the center of their strip.
         strips = ((self.zeros, 0.0, "equal"), (self.lost, None, "not finite"))
         ticks |= {self.place(Point(0, gap)): name for there, gap, name in strips if there}
         set_ticks(axes.yaxis, ticks)
@@ -91,6 +93,7 @@ class LogScale(NamedTuple):
         """
         drawn = [p for p in points if p.drawable]
         xy = lambda some: ([p.length for p in some], [self.place(p) for p in some])
+        # A line of one point would not be seen.
         size = marker or 5 * (len(drawn) == 1)
         chart.series(series, axes.plot(*xy(drawn), "o", ms=size, color=color, **style))
         ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4, "zorder": 5}
@@ -113,5 +116,6 @@ def length_axis(axes: Axes, lengths: Iterable[int], apart: float = 2.5) -> None:
     decades = [10**e for e in range(7) if first * apart < 10**e < last / apart]
     ticks = sorted({first, *decades, last})
     axes.set_xscale("log")
+    # Equal room on both sides of a logarithmic axis.
     axes.set_xlim(first / 1.25, last * 1.25)
     set_ticks(axes.xaxis, ticks)

@@ -35,6 +35,7 @@ class Limits(NamedTuple):
     def spanning(cls, values: Iterable[float]) -> "Limits":
         """The axis that has room for all that are positive and finite."""
         logs = [math.log10(v) for v in values if math.isfinite(v) and v > 0] or [0.0]
+        # A little room, also where all values are equal.
         pad = max(0.06 * (max(logs) - min(logs)), 0.01)
         return cls(10.0 ** max(min(logs) - pad, -MOST), 10.0 ** min(max(logs) + pad, MOST))
 
@@ -46,6 +47,7 @@ class Limits(NamedTuple):
             inside = [tick for tick in every if self.low <= tick <= self.high]
             if len(inside) <= most:
                 return inside
+        # Too many even of the coarsest set, or an axis of powers: each n-th power of ten.
         decades = range(math.ceil(math.log10(self.low)), last + 1)
         return [10.0**e for e in decades[:: -(-len(decades) // most) or 1]]
 
@@ -58,7 +60,14 @@ def log_axis(
     axes.set(**{f"{side}lim": limits})  # before the scale, which would look for limits itself
     axes.set(**{f"{side}scale": "log"})
     axis = axes.xaxis if side == "x" else axes.yaxis
-    set_ticks(axis, {tick: f"{_name(tick)}{unit}" for tick in ticks})
+    names = {}
+    for tick in ticks:
+        name = power_of(10, round(math.log10(tick)))
+        if 1e-4 < tick < PLAIN:
+            # Four digits undo the error of digit times power; whole from a thousand on.
+            name = f"{tick:,.4g}" if tick < 1000 else f"{tick:,.0f}"
+        names[tick] = f"{name}{unit}"
+    set_ticks(axis, names)
 
 
 def set_ticks(
@@ -85,9 +94,3 @@ def doublings(low: Number, high: Number, most: int = 16) -> list[int]:
 def up(axes: Axes, text: str) -> None:
     """What the vertical axis shows, written level above it, where a phone has room for it."""
     axes.set_title(text, fontsize=12.5, color=COLORS["soft"], pad=6)
-
-
-def _name(tick: float) -> str:
-    if 1e-4 < tick < PLAIN:
-        return f"{tick:,.4g}" if tick < 1000 else f"{tick:,.0f}"
-    return power_of(10, round(math.log10(tick)))
