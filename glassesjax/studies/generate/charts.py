@@ -19,8 +19,10 @@ def evictions(text: Text) -> np.ndarray:
     Returns:
       Two lines; the number of tokens where none does.
     """
+    # The last token was chosen and not read: it has no retention.
     known = [row.retention for row in text.rows if row.retention]
     every = [(each.first_evicted_at, each.last_evicted_at) for each in known]
+    # (tokens, 2) -> (2, tokens)
     return np.array([[len(known) if at is None else at for at in pair] for pair in every]).T
 
 
@@ -42,7 +44,9 @@ def evictions_chart(text: Text, steps: list[int]) -> Chart:
     axes = chart.panel(44, 24, 298, 258)
     eviction_image(axes, evicted)
     axes.set_xlabel("last position read")
+    # Between the last token of the prompt and the first of the answer.
     axes.axvline(len(text.prompt) - 0.5, color=COLORS["ink"], linewidth=1, linestyle=":")
+    # The slider has one range for all texts; in a shorter one it stops at the last position.
     chart.cursor(axes, [min(step, evicted.shape[1] - 1) for step in steps])
     return chart
 

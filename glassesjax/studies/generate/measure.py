@@ -22,7 +22,7 @@ from glassesjax.cache.policies import POLICIES
 from glassesjax.cache.saved import Saved, check_same, grown, load_state, save_state
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
-from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.config import Rotary
 from glassesjax.model.language import LanguageModel, ModelHeader
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
@@ -49,14 +49,21 @@ def open_job(settings: GenerateSettings) -> Job:
         check_save(settings.save, "--save")
     header = open_one(settings, settings.positions)
     config, rule = header.config, settings.rule
-    _check_spacing(settings, config)
-    with jax.enable_x64(settings.format == "f64"):
-        saved = _saved(settings, config) if settings.resume else None
-    prompts = _prompts(settings, header) if saved is None else _old_prompts(saved)
+    # What decoding cannot use is refused before anything is written.
+    spacing = f"--spacing {settings.spacing}"
+    if settings.spacing != "true" and not isinstance(config.positions, Rotary):
+        got = type(config.positions).__name__
+        raise BadInput(f"Expected rotary positions for {spacing}, got {got}: leave it out.")
+    if settings.spacing != "true" and settings.mode != "exact":
+        expected = f"Expected --mode exact for {spacing}, which changes with each token"
+        raise BadInput(f"{expected}, got {settings.mode}: choose one of the two.")
+    prompts, saved = _start(settings, header)
     before = 0 if saved is None else int(saved.info["step"])
     length = max(map(len, prompts)) + before + settings.max_tokens
     check_context(config, rule, length, hint="--spacing compressed")
     if saved is not None and rule.bounded:
+        # A share as a budget was one of the shorter text; the arrays have what it came to, and one
+        # slot more.
         slots = saved.state.layers[0].position.shape[-1] - 1
     else:
         slots = resolve_slots(
@@ -69,32 +76,47 @@ def open_job(settings: GenerateSettings) -> Job:
             of="--prompt texts",
         )
     model = header.read()
+    # Which weights these are is known once they are read: a file is known by its digest.
     if saved is not None:
         check_same(Path(str(settings.resume)), saved.info, model.source)
     return Job(model, prompts, rule, slots, before + settings.max_tokens, saved)
 
 
-def _check_spacing(settings: GenerateSettings, config: DecoderConfig) -> None:
-    """Raises an error for a spacing that decoding cannot use, before anything is written."""
-    if settings.spacing == "true":
-        return
-    if not isinstance(config.positions, Rotary):
-        got = type(config.positions).__name__
-        expected = f"Expected rotary positions for --spacing {settings.spacing}"
-        raise BadInput(f"{expected}, got {got}: leave it out.")
-    if settings.mode != "exact":
-        expected = (
-            f"Expected --mode exact for --spacing {settings.spacing}, which changes with each token"
-        )
-        raise BadInput(f"{expected}, got {settings.mode}: choose one of the two.")
+def _same(settings: GenerateSettings) -> dict[str, Any]:
+    """Settings that must be the same in all parts of a resumed text, beside the weights."""
+    # Not ``max_tokens``, which is of each part; policy and weights are checked with the state.
+    names = ("slots", "temperature", "top_k", "top_p", "stop", "seed", "mode", "positions")
+    return {name: getattr(settings, name) for name in names}
 
 
-def _prompts(settings: GenerateSettings, model: ModelHeader) -> tuple[tuple[int, ...], ...]:
-    tokenizer = model.tokenizer
+def _start(
+    settings: GenerateSettings, header: ModelHeader
+) -> tuple[tuple[tuple[int, ...], ...], Saved | None]:
+    """The prompts, and the state to go on from, if any."""
+    tokenizer = header.tokenizer
+    if settings.resume is not None:
+        with jax.enable_x64(settings.format == "f64"):
+            saved = load_state(
+                settings.resume,
+                settings.rule,
+                config=header.config,
+                dtype=settings.plan.dtype,
+                same=_same(settings),
+            )
+        rows, got = saved.info.get("rows"), f"in {settings.resume}: choose another"
+        whole = isinstance(rows, int) and saved.state.seen.shape == (rows,)
+        if not whole or "token" not in saved.arrays:
+            expected = "Expected a state that generate --save has written"
+            raise BadInput(f"{expected}, got another one {got}.")
+        if not saved.arrays["alive"].any():
+            expected = "Expected a text that has not ended"
+            raise BadInput(f"{expected}, got only finished ones {got} state.")
+        # The prompts of the text's first part: positions and rows go on.
+        return tuple(tuple(prompt) for prompt in saved.info["prompts"]), saved
     if isinstance(tokenizer, SymbolTokenizer):
         if settings.chat:
             raise BadInput("Expected --chat with a model that reads text, got toy: leave it out.")
-        return tuple(tokenizer.encode_symbols((BOS, *text)) for text in settings.prompt)
+        return tuple(tokenizer.encode_symbols((BOS, *text)) for text in settings.prompt), None
     if settings.chat:
         system = [{"role": "system", "content": settings.system}] if settings.system else []
         chats = ([*system, {"role": "user", "content": text}] for text in settings.prompt)
@@ -103,35 +125,7 @@ def _prompts(settings: GenerateSettings, model: ModelHeader) -> tuple[tuple[int,
         prompts = tuple(tokenizer.encode(text) for text in settings.prompt)
     if not all(prompts):
         raise BadInput("Expected prompts of one token or more, got an empty text: leave it out.")
-    return prompts
-
-
-def _same(settings: GenerateSettings) -> dict[str, Any]:
-    """Settings that must be the same in all parts of a resumed text, beside the weights."""
-    names = ("slots", "temperature", "top_k", "top_p", "stop", "seed", "mode", "positions")
-    return {name: getattr(settings, name) for name in names}
-
-
-def _saved(settings: GenerateSettings, config: DecoderConfig) -> Saved:
-    path, same = Path(str(settings.resume)), _same(settings)
-    dtype = settings.plan.dtype
-    saved = load_state(path, settings.rule, config=config, dtype=dtype, same=same)
-    rows = saved.info.get("rows")
-    if (
-        not isinstance(rows, int)
-        or saved.state.seen.shape != (rows,)
-        or "token" not in saved.arrays
-    ):
-        expected = "Expected a state that generate --save has written"
-        raise BadInput(f"{expected}, got another one in {path}: choose another.")
-    if not saved.arrays["alive"].any():
-        expected = "Expected a text that has not ended"
-        raise BadInput(f"{expected}, got only finished ones in {path}: choose another state.")
-    return saved
-
-
-def _old_prompts(saved: Saved) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(prompt) for prompt in saved.info["prompts"])
+    return prompts, None
 
 
 def measure(
@@ -152,16 +146,24 @@ def measure(
     Yields:
       The name of each finished policy, and its rows.
     """
+    # The last row that is written of a policy: where it is on disk, so are the others.
     last = {"prompt": len(job.prompts) - 1, "position": len(job.prompts[-1]) - 1}
     there = lambda rule: done({"policy": str(rule), **last})
-    beside, model = _beside(settings, job), None
+    model = None
     if settings.save is not None or not there(job.policy):
         model = _in_format(job.model, settings)
         yield str(job.policy), _write(settings, job, model, show)
-    if beside is not None and not there(beside.policy):
-        model = _in_format(job.model, settings) if model is None else model
-        quiet = dataclasses.replace(settings, save=None)
-        yield str(beside.policy), _write(quiet, beside, model, lambda prompt, piece: None)
+    if settings.beside != "full" or not job.policy.bounded:
+        return
+    # The full cache has a slot for every token, which may be more than the model's context.
+    length = max(map(len, job.prompts)) + job.max_tokens
+    context = job.model.decoder.config.max_length
+    full = job._replace(policy=POLICIES["full"], slots=length, saved=None)
+    if (context and length > context) or there(full.policy):
+        return
+    model = _in_format(job.model, settings) if model is None else model
+    quiet = dataclasses.replace(settings, save=None)  # the state to save is the policy's
+    yield str(full.policy), _write(quiet, full, model, lambda prompt, piece: None)
 
 
 def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
@@ -170,28 +172,37 @@ def _in_format(model: LanguageModel, settings: GenerateSettings) -> Unrolled:
         return unroll(decoder.at(settings.plan))
 
 
-def _beside(settings: GenerateSettings, job: Job) -> Job | None:
-    """The same prompts with the full cache, where they fit into the model's context."""
-    length = max(map(len, job.prompts)) + job.max_tokens
-    context = job.model.decoder.config.max_length
-    if settings.beside != "full" or not job.policy.bounded or (context and length > context):
-        return None
-    return job._replace(policy=POLICIES["full"], slots=length, saved=None)
-
-
 def _write(settings: GenerateSettings, job: Job, model: Unrolled, show: Show) -> list[TokenRow]:
     writing = Writing(job, settings.stop, show)
     times, batch = [], None
     with jax.enable_x64(settings.format == "f64"):
         for chosen in _steps(settings, job, model, writing):
             writing.take(chosen)
-            batch = chosen.batch
+            batch = chosen.batch  # the next step donates its buffers; the last one is saved
             times.append((time.perf_counter(), int(chosen.fresh.sum())))
     writing.finish()
+    config = job.model.decoder.config
     if settings.save is not None and batch is not None:
-        _save(settings, job, batch, writing)
-    size = state_bytes(job.model.decoder.config, job.policy, job.slots, settings.plan.dtype)
-    return list(written_rows(writing, size, _rate(times)))
+        info = {
+            **job.model.source,
+            **_same(settings),
+            "rows": len(job.prompts),
+            "prompts": job.prompts,
+            "step": batch.step,
+            **writing.history,
+        }
+        arrays = {
+            "token": np.asarray(batch.token),
+            "alive": batch.alive,
+            "forgotten": writing.evicted_at,
+        }
+        save_state(settings.save, batch.state, job.policy, config=config, info=info, arrays=arrays)
+    # New tokens a second, all prompts together. The first step is the prompts', the second compiles
+    # the step of decoding: its end is where the clock starts.
+    (begin, _), *rest = times[1:] or [(0.0, 0)]
+    rate = sum(count for _, count in rest) / (rest[-1][0] - begin) if rest else None
+    size = state_bytes(config, job.policy, job.slots, settings.plan.dtype)
+    return list(written_rows(writing, size, rate))
 
 
 def _steps(
@@ -211,6 +222,7 @@ def _steps(
             ended=writing.push,
         )
     state, arrays, step = job.saved.state, job.saved.arrays, int(job.saved.info["step"])
+    # A full cache was saved with room for the text so far.
     state = state if job.policy.bounded else grown(state, job.slots)
     keys = row_keys(settings.seed, np.arange(len(arrays["alive"]), dtype=np.int32))
     batch = Batch(state, jnp.asarray(arrays["token"]), arrays["alive"], step, keys)
@@ -222,27 +234,3 @@ def _steps(
         ended=writing.push,
     )
     return generator.steps(batch, job.max_tokens - step)
-
-
-def _save(settings: GenerateSettings, job: Job, batch: Batch, writing: Writing) -> None:
-    info = {
-        **job.model.source,
-        **_same(settings),
-        "rows": len(job.prompts),
-        "prompts": job.prompts,
-        "step": batch.step,
-        **writing.history,
-    }
-    arrays = {
-        "token": np.asarray(batch.token),
-        "alive": batch.alive,
-        "forgotten": writing.evicted_at,
-    }
-    path, config = Path(str(settings.save)), job.model.decoder.config
-    save_state(path, batch.state, job.policy, config=config, info=info, arrays=arrays)
-
-
-def _rate(times: list[tuple[float, int]]) -> float | None:
-    """New tokens a second, all prompts together; the step that compiles is left out."""
-    (begin, _), *rest = times[1:] or [(0.0, 0)]
-    return sum(count for _, count in rest) / (rest[-1][0] - begin) if rest else None

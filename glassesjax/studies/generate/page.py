@@ -28,32 +28,49 @@ def generate_page(
     """One self-contained page on a generate run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document without references to anything outside it. The same rows give the same text.
     """
     constants = run.constants
-    model = model_name(constants.model)
+    model, own = model_name(constants.model), summary.own
+    positions = [f"positions {own.position_ids}"] if own.position_ids != "original" else []
+    prompts = []
+    for at, prompt in enumerate(summary.prompts):
+        # Of two answers that are the same no token is marked as the first that differs.
+        differs = None if prompt.same else prompt.agreement
+        columns = []
+        for state, written in zip(summary.states, prompt.texts, strict=True):
+            text = texts(state.policy, at)
+            columns.append(
+                {
+                    "state": state,
+                    "cut": written.prompt_cut,
+                    "prompt": _tokens(text.prompt[written.prompt_cut :]),
+                    "answer": _tokens(text.answer, differs),
+                }
+            )
+        prompts.append({"summary": prompt, "columns": columns})
     return page(
         "glassesjax.studies.generate",
         run=run,
         summary=summary,
         model=model,
-        facts=_facts(constants, summary, model),
+        facts=[
+            constants.weights or model,
+            own.policy,
+            f"layers: {constants.num_layers}",
+            f"prompt read {constants.mode}",
+            f"temperature {constants.temperature:g}" if constants.temperature else "greedy",
+            constants.dtype,
+            *positions,
+        ],
         size=size_text,
         num_layers=constants.num_layers,
-        prompts=[_prompt(texts, summary, at) for at in range(texts.count)],
+        prompts=prompts,
         figures=figures,
         steps=steps_shown(summary),
         counts={"id": "cached", "csv": csv_text(values(texts, summary))},
         policy_pairs=[(each.policy, each.policy) for each in summary.states],
     )
-
-
-def _facts(constants: GenerateConstants, summary: GenerateSummary, model: str) -> list[str]:
-    own = summary.own
-    drawn = f"temperature {constants.temperature:g}" if constants.temperature else "greedy"
-    facts = [constants.weights or model, own.policy, f"layers: {constants.num_layers}"]
-    facts += [f"prompt read {constants.mode}", drawn, constants.dtype]
-    return [*facts, *([f"positions {own.position_ids}"] * (own.position_ids != "original"))]
 
 
 def values(texts: Texts, summary: GenerateSummary) -> list[dict[str, Any]]:
@@ -68,30 +85,16 @@ def values(texts: Texts, summary: GenerateSummary) -> list[dict[str, Any]]:
     return rows
 
 
-def _prompt(texts: Texts, summary: GenerateSummary, prompt: int) -> dict[str, Any]:
-    own = summary.prompts[prompt]
-    columns = []
-    for state, written in zip(summary.states, own.texts, strict=True):
-        text = texts(state.policy, prompt)
-        columns.append(
-            {
-                "state": state,
-                "cut": written.prompt_cut,
-                "prompt": _tokens(text.prompt[written.prompt_cut :]),
-                "answer": _tokens(text.answer, None if own.same else own.agreement),
-            }
-        )
-    return {"summary": own, "columns": columns}
-
-
 def _tokens(rows: Sequence[TokenRow], differs: int | None = None) -> list[dict[str, Any]]:
     """Tokens as they are shown; a part of a character is shown by the token that completes it."""
     tokens = []
     for row in rows:
+        # The end token is no text, and is shown by its name.
         ends = isinstance(row, AnswerToken) and row.ended == "token"
         text = row.text or (row.token_text if ends else "")
         parts = isinstance(row, AnswerToken) and row.step == differs
         if text or parts:
+            # Spaces as such, and a line break behind its sign.
             shown = visible(text).replace("␣", " ").replace("⏎", "⏎\n")
             tokens.append({"row": row, "text": shown, "parts": parts})
     return tokens

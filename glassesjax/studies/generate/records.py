@@ -114,6 +114,7 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
     """A row of schema 1: null where a field does not apply, and where a number is not finite."""
     optional = ("tokens_per_second", "retained_share")
     lacking = {name for name in optional if row.get(name) is None}
+    # A prompt's tokens were not drawn, and have no probability.
     if row.get("kind") == "prompt":
         lacking |= {"logprob", "finite"}
     elif "logprob" in row and row.get("finite") is None:  # the oldest rows do not say

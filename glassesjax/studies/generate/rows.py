@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
 from glassesjax.cache.generate import Chosen
 from glassesjax.cache.policies import Policy
@@ -57,18 +56,18 @@ class Writing:
         groups = config.kv_heads if job.policy.head_wise else 1
         length = max(map(len, job.prompts)) + job.max_tokens
         self._alive = np.ones(count, bool)
+        # (rows, layers, groups, seq): a decision for each layer, or for each key-value head.
         self.evicted_at = np.full((count, config.num_layers, groups, length), NEVER, np.int32)
-        if job.saved is not None:
-            self._take_up(job.saved)
-
-    def _take_up(self, saved: Saved) -> None:
-        """Restores earlier text of a saved state, without showing it."""
-        self.tokens = saved.info["tokens"]
+        if job.saved is None:
+            return
+        self.tokens = job.saved.info["tokens"]
         number = lambda value: math.nan if value is None else value  # JSON has no NaN
-        self.logprobs = [[number(value) for value in row] for row in saved.info["logprobs"]]
+        self.logprobs = [[number(value) for value in row] for row in job.saved.info["logprobs"]]
+        # Streams read the earlier text, where a stop string may begin; it is not shown again.
         for stream, tokens, texts in zip(self._streams, self.tokens, self.texts, strict=True):
             texts.extend(self._text(stream, token)[0] for token in tokens)
-        self._alive, before = saved.arrays["alive"], saved.arrays["forgotten"]
+        # The text so far is shorter: what is to come has not been evicted.
+        self._alive, before = job.saved.arrays["alive"], job.saved.arrays["forgotten"]
         self.evicted_at[..., : before.shape[-1]] = before
 
     @property
@@ -96,8 +95,10 @@ class Writing:
             token = int(chosen.token[row])
             self.tokens[row].append(token)
             self.logprobs[row].append(float(chosen.logprob[row]))
+            # An end token is no text; ``push`` is called for all others.
             if token in self.job.stop_tokens:
                 self.texts[row].append("")
+        # Of each layer (rows, groups, events) -> the positions of tokens that were evicted.
         for layer, dropped in enumerate(chosen.dropped):
             row, group, event = np.nonzero(dropped.position != EMPTY)
             position = dropped.position[row, group, event]
@@ -135,40 +136,48 @@ def written_rows(
     job = writing.job
     shared: dict[str, Any] = {
         "policy": str(job.policy),
+        # ``true`` on the command line.
         "position_ids": "original" if job.policy.spacing == "true" else job.policy.spacing,
         "slots": job.slots,
         "bytes": size,
         "tokens_per_second": tokens_per_second,
     }
     for prompt in range(len(job.prompts)):
-        yield from _answer(writing, prompt, shared)
+        written, before = writing.tokens[prompt], len(job.prompts[prompt])
+        for step, (token, text) in enumerate(zip(written, writing.texts[prompt], strict=True)):
+            logprob = writing.logprobs[prompt][step]
+            yield AnswerToken(
+                **shared,
+                **_token(writing, prompt, before + step, token, text),
+                step=step,
+                logprob=logprob,
+                ended=writing.ended(prompt) if step == len(written) - 1 else None,
+                finite=math.isfinite(logprob),
+            )
     for prompt, tokens in enumerate(job.prompts):
         stream = TextStream(job.model.tokenizer.token_bytes)
+        # A character of several tokens is the text of the one that completes it.
         texts = [stream.push(token)[0] for token in tokens]
         texts[-1] += stream.finish()[0]
         for position, (token, text) in enumerate(zip(tokens, texts, strict=True)):
             yield PromptToken(**shared, **_token(writing, prompt, position, token, text))
 
 
-def _answer(writing: Writing, prompt: int, shared: dict[str, Any]) -> Iterator[AnswerToken]:
-    tokens, before = writing.tokens[prompt], len(writing.job.prompts[prompt])
-    for step, (token, text) in enumerate(zip(tokens, writing.texts[prompt], strict=True)):
-        logprob = writing.logprobs[prompt][step]
-        yield AnswerToken(
-            **shared,
-            **_token(writing, prompt, before + step, token, text),
-            step=step,
-            logprob=logprob,
-            ended=writing.ended(prompt) if step == len(tokens) - 1 else None,
-            finite=math.isfinite(logprob),
-        )
-
-
 def _token(writing: Writing, prompt: int, position: int, token: int, text: str) -> dict[str, Any]:
     """Position and text of a token, and the layers that cache it."""
     length = len(writing.job.prompts[prompt])
     # The last token was chosen and never read: no layer could cache it.
-    read = position < length + len(writing.tokens[prompt]) - 1
+    retention = None
+    if position < length + len(writing.tokens[prompt]) - 1:
+        # (layers, groups): the position after which each decision evicted the token.
+        steps = writing.evicted_at[prompt, :, :, position]
+        retained, lost = steps == NEVER, steps[steps != NEVER]
+        retention = Retention(
+            retained_layers=int(retained.any(axis=1).sum()),
+            retained_share=float(retained.mean()),
+            first_evicted_at=int(lost.min()) if lost.size else None,
+            last_evicted_at=int(lost.max()) if lost.size == steps.size else None,
+        )
     return {
         "prompt": prompt,
         "position": position,
@@ -176,16 +185,5 @@ def _token(writing: Writing, prompt: int, position: int, token: int, text: str) 
         "token": token,
         "token_text": writing.job.model.tokenizer.token_text(token),
         "text": text,
-        "retention": _retention(writing.evicted_at[prompt, :, :, position]) if read else None,
+        "retention": retention,
     }
-
-
-def _retention(steps: Int[np.ndarray, "layers groups"]) -> Retention:
-    """From the positions after which each decision evicted a token."""
-    retained, lost = steps == NEVER, steps[steps != NEVER]
-    return Retention(
-        retained_layers=int(retained.any(axis=1).sum()),
-        retained_share=float(retained.mean()),
-        first_evicted_at=int(lost.min()) if lost.size else None,
-        last_evicted_at=int(lost.max()) if lost.size == steps.size else None,
-    )

@@ -1,7 +1,7 @@
 """A run of the generate study: what it opens, the text as it comes, and its page."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from glassesjax.cache.stream import TextStream
 from glassesjax.process import shown
@@ -30,6 +30,7 @@ def run(settings: GenerateSettings, options: Options, call: Call) -> GenerateRes
     others: dict[int, list[str]] = {}
 
     def show(prompt: int, piece: str) -> None:
+        # Texts are written at the same time: one is shown as it comes, the others after it.
         if prompt == 0:
             print(shown(piece), end="", flush=True)
         else:
@@ -63,7 +64,7 @@ def write_texts(
         validated before anything is written.
     """
     job = open_job(settings)
-    was_shown = False
+    was_shown = False  # nothing is, where all rows are there
 
     def noting(prompt: int, piece: str) -> None:
         nonlocal was_shown
@@ -78,7 +79,15 @@ def write_texts(
     )
     whole = STUDY.fill(settings, call, opened)
     if not was_shown:
-        _show_again(whole.run.rows, settings.stop, show)
+        # The rows were there. Their texts go through a stream again, as the rows of a text that a
+        # stop string ended have that string too, and it is not shown.
+        texts = Texts(whole.run.rows)
+        for prompt in range(texts.count):
+            pieces = [row.text for row in texts(texts.policies[0], prompt).answer]
+            stream = TextStream(lambda at, pieces=pieces: pieces[at].encode(), settings.stop)
+            for at in range(len(pieces)):
+                show(prompt, stream.push(at)[1])
+            show(prompt, stream.finish()[1])
     return whole
 
 
@@ -95,16 +104,3 @@ def result(run: Run[TokenRow, GenerateConstants]) -> GenerateResult:
             plots(figures), functools.partial(generate_page, run, summary, texts)
         ),
     )
-
-
-def _show_again(
-    rows: Sequence[TokenRow], stops: Sequence[str], show: Callable[[int, str], None]
-) -> None:
-    """The texts out of their rows, up to the strings that ended them."""
-    texts = Texts(rows)
-    for prompt in range(texts.count):
-        pieces = [row.text for row in texts(texts.policies[0], prompt).answer]
-        stream = TextStream(lambda at, pieces=pieces: pieces[at].encode(), stops)
-        for at in range(len(pieces)):
-            show(prompt, stream.push(at)[1])
-        show(prompt, stream.finish()[1])

@@ -83,25 +83,7 @@ class GenerateSettings:
         )
         _ = self.sampling, self.rule  # both refuse what they cannot use
         check_budget(self.slots)
-        self._check_used()
-
-    @property
-    def sampling(self) -> Sampling:
-        """Sampling settings."""
-        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
-
-    @property
-    def rule(self) -> Policy:
-        """The policy with its spacing."""
-        return dataclasses.replace(policy(self.policy), spacing=self.spacing)
-
-    @property
-    def plan(self) -> RoundingPlan:
-        """Rounding plan of the format."""
-        return RoundingPlan.of_dtype(DTYPES[self.format])
-
-    def _check_used(self) -> None:
-        """Raises an error for settings that would have no effect."""
+        # Settings that would have no effect are refused, not passed over.
         narrow = self.top_k is not None or self.top_p < 1
         for unused, expected in (
             (
@@ -117,3 +99,18 @@ class GenerateSettings:
         ):
             if unused:
                 raise BadInput(f"Expected {expected}: see --help.")
+
+    @property
+    def sampling(self) -> Sampling:
+        """Sampling settings."""
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+    @property
+    def rule(self) -> Policy:
+        """The policy with its spacing."""
+        return dataclasses.replace(policy(self.policy), spacing=self.spacing)
+
+    @property
+    def plan(self) -> RoundingPlan:
+        """Rounding plan of the format."""
+        return RoundingPlan.of_dtype(DTYPES[self.format])

@@ -9,7 +9,7 @@ from glassesjax.errors import BadInput
 from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.generate.records import AnswerToken, GenerateConstants, TokenRow
-from glassesjax.studies.generate.texts import PROMPT_SHOWN, Text, Texts
+from glassesjax.studies.generate.texts import PROMPT_SHOWN, Texts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,13 +118,26 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
       BadInput: A text is missing, or has no written token, as of a run that was cut off.
     """
     texts = Texts(run.rows)
+    # Rows are written a policy at a time; a page compares whole texts only.
     for prompt, policy in itertools.product(range(texts.count), texts.policies):
         if not texts.is_whole(policy, prompt):
             expected = f"Expected what {policy} wrote after prompt {prompt}"
             raise BadInput(f"{expected}, got no row of it: let the run end with the same command.")
-    states = [_state(texts, policy) for policy in texts.policies]
+    # Fields of the state are the same in all rows of a policy.
+    states = [
+        StateSummary(
+            policy=policy,
+            position_ids=row.position_ids,
+            slots=row.slots,
+            bytes=row.bytes,
+            tokens_per_second=row.tokens_per_second,
+        )
+        for policy in texts.policies
+        for row in [texts.first_row(policy)]
+    ]
     prompts = [_prompt(texts, prompt) for prompt in range(texts.count)]
     own = [prompt.texts[0] for prompt in prompts]
+    # All of these are of the policy's texts, compared with those of the full cache.
     known = [prompt.agreement for prompt in prompts if prompt.agreement is not None]
     parted = [prompt.agreement or 0 for prompt in prompts if prompt.same is False]
     return GenerateSummary(
@@ -144,43 +157,35 @@ def summarize(run: Run[TokenRow, GenerateConstants]) -> GenerateSummary:
     )
 
 
-def _state(texts: Texts, policy: str) -> StateSummary:
-    row = texts.first_row(policy)
-    return StateSummary(
-        policy=policy,
-        position_ids=row.position_ids,
-        slots=row.slots,
-        bytes=row.bytes,
-        tokens_per_second=row.tokens_per_second,
-    )
-
-
 def _prompt(texts: Texts, prompt: int) -> PromptSummary:
     written = [texts(policy, prompt) for policy in texts.policies]
     pairs = zip(texts.policies, written, strict=True)
     agreement = texts.agreement(prompt)
+    # From the first token that differs on; empty where one answer is the beginning of the other.
     behind = [text.answer[agreement or 0 :] for text in written]
     same = written[0].tokens == written[1].tokens if len(written) > 1 else None
+    summaries = []
+    for policy, text in pairs:
+        # The last token was chosen and not read: it has no retention.
+        shares = [row.retention.retained_share for row in text.rows if row.retention]
+        summaries.append(
+            TextSummary(
+                policy=policy,
+                prompt_tokens=len(text.prompt),
+                prompt_cut=max(len(text.prompt) - PROMPT_SHOWN, 0),
+                answer_tokens=len(text.answer),
+                not_finite=sum(not row.finite for row in text.answer),
+                ended=text.answer[-1].ended,
+                mean_logprob=float(np.mean([row.logprob for row in text.answer])),
+                read=len(shares),
+                retained_by_all=sum(share == 1 for share in shares),
+                retained_by_none=sum(share == 0 for share in shares),
+            )
+        )
     return PromptSummary(
         number=prompt + 1,
-        texts=[_text(policy, text) for policy, text in pairs],
+        texts=summaries,
         agreement=agreement,
         same=same,
         parting=[rows[0].token_text for rows in behind] if same is False and all(behind) else [],
-    )
-
-
-def _text(policy: str, text: Text) -> TextSummary:
-    shares = [row.retention.retained_share for row in text.rows if row.retention]
-    return TextSummary(
-        policy=policy,
-        prompt_tokens=len(text.prompt),
-        prompt_cut=max(len(text.prompt) - PROMPT_SHOWN, 0),
-        answer_tokens=len(text.answer),
-        not_finite=sum(not row.finite for row in text.answer),
-        ended=text.answer[-1].ended,
-        mean_logprob=float(np.mean([row.logprob for row in text.answer])),
-        read=len(shares),
-        retained_by_all=sum(share == 1 for share in shares),
-        retained_by_none=sum(share == 0 for share in shares),
     )

@@ -34,7 +34,9 @@ class Texts:
 
     def __init__(self, rows: Sequence[TokenRow]) -> None:
         names = dict.fromkeys(row.policy for row in rows)
+        # The policy first, whichever was written first; sorting is stable.
         self.policies = sorted(names, key=lambda name: name == "full")
+        # Rows come answers first, then prompts: they are sorted by position when a text is read.
         self._by_key: dict[tuple[str, int], list[TokenRow]] = {}
         for row in rows:
             self._by_key.setdefault((row.policy, row.prompt), []).append(row)
@@ -62,6 +64,7 @@ class Texts:
         if len(self.policies) < 2:
             return None
         one, other = (self(policy, prompt).tokens for policy in self.policies[:2])
+        # Where none differs, the shorter is a prefix of the longer.
         pairs = zip(one, other, strict=False)
         shorter = min(len(one), len(other))
         return next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)

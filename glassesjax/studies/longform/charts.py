@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from matplotlib.axes import Axes
-
 from glassesjax.report.chart import COLORS, Chart, charted
 from glassesjax.report.numbers import number, percent
 from glassesjax.report.policy_colors import policy_color
@@ -66,52 +64,43 @@ def texts_chart(
     height = LINE * len(names)
     chart = Chart(width, (3 if narrow else 1) * (height + 66))
     wide = (width - left - gap) / columns
+    # Three columns side by side, or one below the other on a phone.
     for at, measure in enumerate((COMMON, REPETITION, PERPLEXITY)):
         down, across = divmod(at, columns)
         place = left + across * wide, 34 + down * (height + 66)
         axes = chart.panel(*place, wide - gap, height)
-        _scale(axes, measure, rows, int((wide - gap) / 60))
-        _panel(chart, axes, measure, rows, summary)
-        axes.set_ylim(len(names) - 0.4, -0.6)
+        if measure is PERPLEXITY:
+            most = int((wide - gap) / 60)  # ticks that there is room for
+            log_axis(axes, "x", Limits.spanning(map(full_perplexity, rows)), most=most)
+        elif measure is REPETITION:
+            # A little beyond the ends, so that dots at 0 and 1 are whole.
+            axes.set_xlim(-0.03, 1.03)
+            shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+            axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
+        else:
+            longest = max((row.length for row in rows), default=0) or 1  # no axis of length 0
+            axes.set_xlim(-0.03 * longest, 1.03 * longest)
+        # The mean of the full cache as a line across all policies.
+        if summary.full and math.isfinite(reference := measure.mean(summary.full)):
+            axes.axvline(reference, color=COLORS["ink"], lw=1.2, zorder=1)
+        for line, (cell, texts) in enumerate(
+            zip(summary.cells, by_cell(rows).values(), strict=True)
+        ):
+            axes.axhline(line, color=COLORS["rule"], lw=1, zorder=0)
+            look: dict[str, Any] = {"color": COLORS[policy_color(cell.policy)]}
+            # What is not finite has no place on the axis.
+            for row in texts:
+                if math.isfinite(value := measure.value_of(row)):
+                    dot = axes.plot([value], [line], "o", ms=7, mew=0, alpha=0.75, zorder=3, **look)
+                    chart.series(cell.policy, dot)
+                    text = f"{cell.name}, text {row.sample}\n{measure.text(value)}: {measure.title}"
+                    chart.mark(axes, (value, line), text, radius=7, series=cell.policy)
+            if math.isfinite(mean := measure.mean(cell)):
+                bar = axes.plot([mean], [line], "|", ms=19, mew=2.2, zorder=4, **look)
+                chart.series(cell.policy, bar)
+        axes.set_ylim(len(names) - 0.4, -0.6)  # the first policy at the top
         axes.set_yticks(range(len(names)), [""] * len(names) if across else names)
         axes.tick_params(axis="y", length=0, labelcolor=COLORS["ink"])
         axes.spines["left"].set_visible(False)
         axes.set_title(measure.title, pad=10)
     return chart
-
-
-def _scale(axes: Axes, measure: Measure, rows: Sequence[LongformRow], most: int) -> None:
-    if measure is PERPLEXITY:
-        log_axis(axes, "x", Limits.spanning(map(full_perplexity, rows)), most=most)
-    elif measure is REPETITION:
-        axes.set_xlim(-0.03, 1.03)
-        shares = (0.0, 0.25, 0.5, 0.75, 1.0)
-        axes.set_xticks(shares, [f"{share:.0%}" for share in shares])
-    else:
-        longest = max((row.length for row in rows), default=0)
-        axes.set_xlim(-0.03 * max(longest, 1), 1.03 * max(longest, 1))
-
-
-def _panel(
-    chart: Chart,
-    axes: Axes,
-    measure: Measure,
-    rows: Sequence[LongformRow],
-    summary: LongformSummary,
-) -> None:
-    if summary.full and math.isfinite(reference := measure.mean(summary.full)):
-        axes.axvline(reference, color=COLORS["ink"], lw=1.2, zorder=1)
-    for at, (cell, texts) in enumerate(zip(summary.cells, by_cell(rows).values(), strict=True)):
-        axes.axhline(at, color=COLORS["rule"], lw=1, zorder=0)
-        color = COLORS[policy_color(cell.policy)]
-        look: dict[str, Any] = {"color": color, "alpha": 0.75, "zorder": 3}
-        for row in texts:
-            value = measure.value_of(row)
-            if math.isfinite(value):
-                chart.series(cell.policy, axes.plot([value], [at], "o", ms=7, mew=0, **look))
-                text = f"{cell.name}, text {row.sample}\n{measure.text(value)}: {measure.title}"
-                chart.mark(axes, (value, at), text, radius=7, series=cell.policy)
-        mean = measure.mean(cell)
-        if math.isfinite(mean):
-            bar = axes.plot([mean], [at], "|", ms=19, mew=2.2, color=color, zorder=4)
-            chart.series(cell.policy, bar)

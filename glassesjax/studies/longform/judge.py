@@ -48,6 +48,7 @@ def judged(judge: Judge, prompt: str, text: str, against: str) -> Verdict:
     """
     if text == against:
         return "tie"
+    # A judge that prefers a place answers the same to both orders, which is a tie.
     answers = (judge(prompt, text, against), judge(prompt, against, text))
     for answer in answers:
         if answer not in ("first", "second", "tie"):
@@ -80,5 +81,6 @@ def verdicts(
             continue
         verdict = judged(judge, prompt, row.text, full[row.sample])
         counts.setdefault((row.policy, row.slots), collections.Counter())[verdict] += 1
+    # A Counter has no key for what never occurred; each outcome is listed.
     outcomes = ("win", "loss", "tie")
     return {key: {name: count[name] for name in outcomes} for key, count in counts.items()}

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import jax
 
 from glassesjax.cache import (
-    Unrolled,
     check_context,
     policy,
     resolve_slots,
@@ -20,7 +19,6 @@ from glassesjax.cache import (
 from glassesjax.cache.generate import generate
 from glassesjax.errors import BadInput
 from glassesjax.files import Row
-from glassesjax.model.language import ModelHeader
 from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.precision import RoundingPlan
@@ -46,32 +44,34 @@ def open_subject(settings: LongformSettings) -> Subject:
         cannot work with a number of slots, or the text would leave the model's context.
     """
     header = open_one(settings, settings.positions)
-    prompt, config = _prompt(settings, header), header.config
+    tokenizer, config = header.tokenizer, header.config
+    if isinstance(tokenizer, SymbolTokenizer):
+        if settings.chat:
+            raise BadInput("Expected --chat with a model that reads text, got toy: leave it out.")
+        prompt = tokenizer.encode_symbols((BOS, *(settings.prompt or DIGITS)))
+    elif settings.chat:
+        content = settings.prompt or STORY
+        prompt = tokenizer.encode_chat([{"role": "user", "content": content}])
+    else:
+        prompt = tokenizer.encode(settings.prompt or STORY)
+    # A share as a budget is one of prompt and text.
     length = len(prompt) + settings.max_tokens
     dtype, rows = DTYPES[settings.format], settings.samples
     check_context(config, policy("full"), length)
     slots_of = lambda budget, rule: resolve_slots(
         budget, config, rule, length=length, dtype=dtype, rows=rows, of="--samples"
     )
-    slots_of("", policy("full"))  # whether all of it fits
+    # Raises an error where the full cache of all texts does not fit into memory.
+    slots_of("", policy("full"))
+    # By resolved size: 25% and 64 may be one cell. The full cache is first, as others need its
+    # texts.
     cells = {("full", length): Cell("full", policy("full"), length)}
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule = policy(name)
         slots = slots_of(budget, rule)
         cells[name, slots] = Cell(name, rule, slots)
-    return Subject(header.read(), prompt, header.tokenizer.ends, tuple(cells.values()))
-
-
-def _prompt(settings: LongformSettings, model: ModelHeader) -> tuple[int, ...]:
-    tokenizer = model.tokenizer
-    if isinstance(tokenizer, SymbolTokenizer):
-        if settings.chat:
-            raise BadInput("Expected --chat with a model that reads text, got toy: leave it out.")
-        return tokenizer.encode_symbols((BOS, *(settings.prompt or DIGITS)))
-    text = settings.prompt or STORY
-    if settings.chat:
-        return tokenizer.encode_chat([{"role": "user", "content": text}])
-    return tokenizer.encode(text)
+    # The weights are read last, after all that can be refused by the header alone.
+    return Subject(header.read(), prompt, tokenizer.ends, tuple(cells.values()))
 
 
 def measure(
@@ -93,10 +93,12 @@ def measure(
     Yields:
       The name of each cell and its rows, one a text.
     """
+    # Rows of a cell are written together, in order: where the last is on disk, so are the others.
     last = settings.samples - 1
     there = [done({"policy": c.name, "slots": c.slots, "sample": last}) for c in subject.cells]
     if all(there):
         return
+    # Only while it computes, not across a yield: the caller keeps its own setting.
     with jax.enable_x64(settings.format == "f64"):
         plan = RoundingPlan.of_dtype(DTYPES[settings.format])
         model = unroll(subject.model.decoder.at(plan))
@@ -105,47 +107,27 @@ def measure(
         if has and cell.policy.bounded:
             continue
         with jax.enable_x64(settings.format == "f64"):
-            texts = _texts(settings, subject, model, cell)
-            full = full or texts
+            texts: list[list[int]] = [[] for _ in range(settings.samples)]
+            for step in generate(
+                model,
+                [subject.prompt] * settings.samples,
+                cell.policy,
+                slots=cell.slots,
+                max_tokens=settings.max_tokens,
+                sampling=settings.sampling,
+                seed=settings.seed,
+                mode=settings.mode,
+                stop=subject.ends,
+            ):
+                # (rows,) -> a token for each text; an ended row goes on, but is not fresh.
+                for text, token, fresh in zip(texts, step.token, step.fresh, strict=True):
+                    if fresh:
+                        text.append(int(token))
+            full = full or texts  # the first cell is the full cache's
             size = state_bytes(model.outer.config, cell.policy, cell.slots, model.outer.plan.dtype)
-            rows = [] if has else _rows(subject, model, cell, size, texts, full)
+            rows = []
+            for number, text in enumerate([] if has else texts):
+                loss = full_loss(model, subject.prompt, text, room=subject.cells[0].slots)
+                row = text_row(subject, cell, text, full[number], loss, sample=number, size=size)
+                rows.append(row)
         yield f"{cell.name} with {cell.slots} slots", rows
-
-
-def _texts(
-    settings: LongformSettings, subject: Subject, model: Unrolled, cell: Cell
-) -> list[list[int]]:
-    """Tokens of all texts of a cell, with the one that ends a text."""
-    steps = generate(
-        model,
-        [subject.prompt] * settings.samples,
-        cell.policy,
-        slots=cell.slots,
-        max_tokens=settings.max_tokens,
-        sampling=settings.sampling,
-        seed=settings.seed,
-        mode=settings.mode,
-        stop=subject.ends,
-    )
-    texts: list[list[int]] = [[] for _ in range(settings.samples)]
-    for step in steps:
-        for text, token, fresh in zip(texts, step.token, step.fresh, strict=True):
-            if fresh:
-                text.append(int(token))
-    return texts
-
-
-def _rows(
-    subject: Subject,
-    model: Unrolled,
-    cell: Cell,
-    size: int,
-    texts: list[list[int]],
-    full: list[list[int]],
-) -> list[LongformRow]:
-    room = subject.cells[0].slots
-    losses = [full_loss(model, subject.prompt, text, room=room) for text in texts]
-    return [
-        text_row(subject, cell, text, full[number], loss, sample=number, size=size)
-        for number, (text, loss) in enumerate(zip(texts, losses, strict=True))
-    ]

@@ -17,7 +17,7 @@ def longform_page(
     """One self-contained page on a longform run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document without references to anything outside it. The same rows give the same text.
     """
     known = run.constants
     names = {key: cell.name for key, cell in zip(by_cell(run.rows), summary.cells, strict=True)}
@@ -27,24 +27,22 @@ def longform_page(
         run=run,
         summary=summary,
         model=model_name(known.model),
-        facts=_facts(summary, known),
+        facts=[
+            known.weights or known.model,
+            f"texts: {summary.texts}",
+            f"prompt of {known.prompt_tokens} tokens, at most {known.max_tokens} more",
+            f"temperature {known.temperature}, top-p {known.top_p}",
+            known.dtype,
+        ],
         figure=figure,
         colors={cell.policy: policy_color(cell.policy) for cell in summary.cells},
         slots=sorted({cell.slots for cell in summary.cells if cell.bounded}),
-        texts=[(number, _texts(run, names, number)) for number in samples],
+        # Texts of one number side by side: they are drawn alike under all policies.
+        texts=[
+            (number, [(names[r.policy, r.slots], r) for r in run.rows if r.sample == number])
+            for number in samples
+        ],
     )
-
-
-def _facts(summary: LongformSummary, known: LongformConstants) -> list[str]:
-    drawn = f"temperature {known.temperature}, top-p {known.top_p}"
-    lengths = f"prompt of {known.prompt_tokens} tokens, at most {known.max_tokens} more"
-    return [known.weights or known.model, f"texts: {summary.texts}", lengths, drawn, known.dtype]
-
-
-def _texts(
-    run: Run[LongformRow, LongformConstants], names: dict[tuple[str, int], str], number: int
-) -> list[tuple[str, LongformRow]]:
-    return [(names[r.policy, r.slots], r) for r in run.rows if r.sample == number]
 
 
 def values(rows: Sequence[LongformRow]) -> list[dict[str, Any]]:

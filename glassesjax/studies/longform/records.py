@@ -93,6 +93,7 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
     """A row of schema 1: null where a text is too short, and where a loss is not finite."""
     names = (*(f"distinct_{size}" for size in (1, 2, 3, 4)), "repetition")
     lacking = {name for name in names if row.get(name) is None}
+    # A text without a token, its end included, has no loss.
     if row.get("length") == 0 and not row.get("ended"):
         lacking |= {"full_nll", "finite", "full_perplexity"}
     elif "full_nll" in row:  # the oldest rows do not say whether it is finite

@@ -68,6 +68,7 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     Returns:
       How many tokens are the same before the first that differs.
     """
+    # Where none differs, the shorter is a prefix of the longer.
     both = enumerate(zip(first, second, strict=False))
     return next((at for at, (a, b) in both if a != b), min(len(first), len(second)))
 
@@ -96,13 +97,17 @@ def full_loss(
     losses = []
     # Nothing is dropped: read in parallel it is the same as token by token.
     rule = POLICIES["full"]
+    # The target of position t is token t + 1; the last position has none, and its loss is dropped.
     targets = np.append(tokens[1:], 0)
     for part in prefill(model, tokens, rule, slots=room, mode="chunked", chunk=chunk):
+        # (part, model_dim) -> (chunk, model_dim): one compiled shape for all lengths.
         size = len(part.y)
         y = jnp.pad(part.y, ((0, chunk - size), (0, 0)))
+        # Padded rows are scored like others, and cut off.
         here, targets = targets[:chunk], targets[chunk:]
         filled = jnp.asarray(np.pad(here, (0, chunk - size)))
         losses.append(np.asarray(token_losses(model.outer, y, filled), np.float64)[:size])
+    # The last token of the prompt scores the first one of the text.
     return float(np.concatenate(losses)[len(prompt) - 1 : -1].mean())
 
 
@@ -127,9 +132,12 @@ def text_row(
       sample: Number of the text.
       size: Bytes of its state.
     """
+    # Shares of n-grams and the text are without the end token; the loss and the common prefix have
+    # it, since the model chose to end there.
     ended = bool(written) and written[-1] in subject.ends
     tokens = list(written[:-1] if ended else written)
     tokenizer = subject.model.tokenizer
+    # Joined before decoding: a character may span several tokens.
     data = b"".join(tokenizer.token_bytes(token) for token in tokens)
     shares = [distinct_share(tokens, n) if len(tokens) >= n else None for n in GRAMS]
     return LongformRow(
@@ -144,12 +152,12 @@ def text_row(
         distinct_3=shares[2],
         distinct_4=shares[3],
         repetition=repetition(tokens) if len(tokens) >= GRAMS[-1] else None,
-        loss=_full_model_loss(loss) if written else None,
+        # Exponential by NumPy: beyond float64 it is infinite, where math.exp raises an error.
+        loss=FullModelLoss(
+            full_nll=loss, finite=math.isfinite(loss), full_perplexity=float(np.exp(loss))
+        )
+        if written
+        else None,
         common_prefix=common_prefix(written, full),
         text=data.decode("utf-8", errors="replace"),
     )
-
-
-def _full_model_loss(loss: float) -> FullModelLoss:
-    perplexity = float(np.exp(loss))
-    return FullModelLoss(full_nll=loss, finite=math.isfinite(loss), full_perplexity=perplexity)

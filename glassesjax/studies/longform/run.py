@@ -24,6 +24,7 @@ def open_run(settings: LongformSettings) -> Opened[LongformRow, LongformConstant
         "longform",
         settings,
         subject.model,
+        # As resolved: the setting may be absent, and the prefill has another name in rows.
         top_p=settings.sampling.top_p,
         prefill=settings.mode,
         prompt_tokens=len(subject.prompt),

@@ -82,6 +82,7 @@ class LongformSettings:
             raise BadInput(
                 "Expected --temperature over 0 with --top-k or --top-p, got 0: see --help."
             )
+        # Greedy texts of one prompt are all the same.
         if self.samples > 1 and not self.sampling.draws:
             expected = "Expected one of --samples at --temperature 0, where nothing is drawn"
             raise BadInput(f"{expected}, got {self.samples}: leave them out.")
@@ -89,6 +90,7 @@ class LongformSettings:
     @property
     def sampling(self) -> Sampling:
         """Sampling settings; without top-k and top-p at temperature 0."""
+        # At temperature 0 a default of 0.95 would be refused as a setting without effect.
         narrowed = TOP_P if self.temperature else 1.0
         top_p = narrowed if self.top_p is None else self.top_p
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=top_p)

@@ -120,6 +120,7 @@ def summarize(run: Run[LongformRow, LongformConstants]) -> LongformSummary:
     every = [_cell(*key, rows, full, run.constants.prompt_tokens) for key, rows in cells.items()]
     bounded = [cell for cell in every if cell.bounded]
     beside = lambda rows: sum(row.sample in full for row in rows)
+    # A difference has an interval where enough texts of both are there.
     pairs = [beside(rows) for (policy, _), rows in cells.items() if policy != UNBOUNDED]
     return LongformSummary(
         passes=passes(row.loss.finite if row.loss else None for row in run.rows),
@@ -154,10 +155,13 @@ def _cell(
     full: Mapping[int, LongformRow],
     prompt_tokens: int,
 ) -> CellSummary:
+    # Texts of one number are drawn with the same random keys: their difference is the policy's.
     pairs = [(row, full[row.sample]) for row in rows if row.sample in full]
+    # Until the cache is full nothing is evicted, and the text is the full cache's.
     outgrows = lambda row: policy != UNBOUNDED and prompt_tokens + row.length > slots
     beside = [] if policy == UNBOUNDED else pairs
     losses = [row.loss for row in rows if row.loss]
+    nll = _mean(loss.full_nll for loss in losses)
     return CellSummary(
         policy=policy,
         slots=slots,
@@ -175,7 +179,7 @@ def _cell(
             _mean(row.distinct_4 for row in rows),
         ),
         repetition=_mean(row.repetition for row in rows),
-        perplexity=_perplexity(_mean(loss.full_nll for loss in losses)),
+        perplexity=math.inf if nll >= math.log(sys.float_info.max) else math.exp(nll),
         common_prefix=_mean(row.common_prefix for row in rows),
         repetition_gap=_gap(beside, repetition),
         loss_gap=_gap(beside, lambda row: row.loss.full_nll if row.loss else math.nan),
@@ -190,15 +194,13 @@ def repetition(row: LongformRow) -> float:
 def _gap(
     pairs: Sequence[tuple[LongformRow, LongformRow]], value_of: Callable[[LongformRow], float]
 ) -> Interval | None:
+    # (pairs, 2) -> (2, pairs): texts of the policy, those of the full cache.
     values = [tuple(map(value_of, pair)) for pair in pairs]
     known = [pair for pair in values if all(map(math.isfinite, pair))]
     return paired_difference(*np.array(known).T) if known else None
 
 
 def _mean(values: Iterable[float | None]) -> float:
+    # None where a text is too short, NaN where its loss is not finite.
     known = [value for value in values if value is not None and not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _perplexity(loss: float) -> float:
-    return math.inf if loss >= math.log(sys.float_info.max) else math.exp(loss)

@@ -28,6 +28,7 @@ LINEAR = 100  # factor between two values that a linear axis shows
 
 def by_cost(summary: PerplexitySummary) -> list[str]:
     """The policies, those of highest perplexity at the smallest size first."""
+    # What is not finite first: the highest cost.
     size = lambda policy: min(c.cell.slots for c in summary.cells if c.cell.policy == policy)
     rank = {name: summary.of(name, size(name)).perplexity for name in summary.policies}
     return sorted(rank, key=lambda name: -rank[name] if math.isfinite(rank[name]) else -math.inf)
@@ -48,6 +49,7 @@ def ratios_chart(
       Panels of one axis, whose reference line is the full cache; without a full cache the axis is
       perplexity itself.
     """
+    # Lines are in one order in all panels, and closer where they are many.
     policies = by_cost(summary) or [FULL]
     slots = summary.slots or [summary.cells[0].cell.slots]
     columns = 1 if narrow else min(len(slots), FEW)
@@ -55,6 +57,7 @@ def ratios_chart(
     left = min(max(7.6 * max(map(len, policies)), 60), 130 if narrow else 190) + 14
     width, right, panel = 358 if narrow else 1104, 76, 52 + line * len(policies) + 26
     chart = Chart(width, lines * panel + 26)
+    # One axis for all panels, so that sizes can be compared by eye.
     values = [value for value in _values(summary) if math.isfinite(value)]
     limits = Limits.spanning(values)
     wide = (width - left) / columns
@@ -65,11 +68,16 @@ def ratios_chart(
         place = left + across * wide, 52 + down * panel
         axes = chart.panel(*place, wide - right, line * len(policies))
         if linear:
-            _linear_axis(axes, values, most, unit)
+            low, high = min(values, default=0.0), max(values, default=1.0)
+            pad = 0.06 * (high - low) or 1.0
+            axes.set_xlim(low - pad, high + pad)
+            ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+            inside = [float(tick) for tick in ticks if low - pad <= tick <= high + pad]
+            set_ticks(axes.xaxis, {tick: f"{tick:,.10g}{unit}" for tick in inside})
         else:
             log_axis(axes, "x", limits, most=most, unit=unit)
-        _panel(chart, axes, summary, size, policies)
-        _heads(axes, summary, size, name_full=columns <= 2 or at == 0)
+        # In narrow columns the full cache is named once, in the first panel.
+        _panel(chart, axes, summary, size, policies, name_full=columns <= 2 or at == 0)
         names = policies if not across else [""] * len(policies)
         axes.set_yticks(range(len(policies)), names, fontsize=13.5, color=COLORS["ink"])
         axes.tick_params(axis="y", length=0)
@@ -80,17 +88,8 @@ def ratios_chart(
     return chart
 
 
-def _linear_axis(axes: Axes, values: Sequence[float], most: int, unit: str) -> None:
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    pad = 0.06 * (high - low) or 1.0
-    axes.set_xlim(low - pad, high + pad)
-    ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
-    inside = [float(tick) for tick in ticks if low - pad <= tick <= high + pad]
-    set_ticks(axes.xaxis, {tick: f"{tick:,.10g}{unit}" for tick in inside})
-
-
 def has_linear(summary: PerplexitySummary) -> bool:
-    """Whether what is small can be told apart on a linear axis, too."""
+    """Whether small values are distinguishable on a linear axis, too."""
     values = [value for value in _values(summary) if math.isfinite(value)]
     return bool(values) and max(values) < LINEAR * min(values)
 
@@ -120,7 +119,25 @@ def _panel(
     summary: PerplexitySummary,
     slots: int,
     policies: Sequence[str],
+    *,
+    name_full: bool,
 ) -> None:
+    """Title, reference line, and a line a policy with its perplexity behind it."""
+    here = next(cell for cell in summary.cells if cell.cell.slots == slots)
+    title = f"{slots} slots, {size_text(here.bytes)}"
+    axes.set_title(title, fontsize=14, weight="bold", pad=26)
+    soft: dict[str, Any] = {"fontsize": 12, "color": COLORS["soft"], "va": "bottom"}
+    soft["textcoords"] = "offset points"
+    if summary.full and name_full:
+        text = f"full cache, {perplexity_text(summary.full.perplexity)}"
+        place = {"xy": (1, 1), "xycoords": ("data", "axes fraction")}
+        low, high = axes.get_xlim()
+        # On the side where the reference line leaves more room.
+        at_one, *ends = (float(axes.transData.transform((x, 0))[0]) for x in (1, low, high))
+        side = "left" if 2 * at_one < sum(ends) else "right"
+        axes.annotate(text, xytext=(0, 5), ha=side, **place, **soft)
+    place = {"xy": (1, 1), "xycoords": "axes fraction", "xytext": (6, 5)}
+    axes.annotate("perplexity", **place, **soft)
     axes.set_ylim(len(policies) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
     start = 1.0 if summary.full else axes.get_xlim()[0]
@@ -145,6 +162,7 @@ def _line(
     color = COLORS[policy_color(policy)]
     name = f"{policy}, {cell.cell.slots} slots"
     unit = " times the full cache" if summary.full else ""
+    # What is not finite is written at the end of the line, and has no place on the axis.
     if math.isfinite(value):
         axes.plot([start, value], [at, at], color=COLORS["rule"], lw=2, zorder=1)
         dot = axes.plot([value], [at], "o", ms=11, color=color, mec=COLORS["paper"], zorder=4)
@@ -168,26 +186,9 @@ def _line(
         chart.mark(axes, (value, at), text, radius=10, series=policy)
 
 
-def _heads(axes: Axes, summary: PerplexitySummary, slots: int, *, name_full: bool) -> None:
-    here = next(cell for cell in summary.cells if cell.cell.slots == slots)
-    title = f"{slots} slots, {size_text(here.bytes)}"
-    axes.set_title(title, fontsize=14, weight="bold", pad=26)
-    soft = {"fontsize": 12, "color": COLORS["soft"], "va": "bottom"}
-    if summary.full and name_full:
-        text = f"full cache, {perplexity_text(summary.full.perplexity)}"
-        place = {"xy": (1, 1), "xycoords": ("data", "axes fraction")}
-        low, high = axes.get_xlim()
-        # On the side where the reference line leaves more room.
-        at_one, *ends = (float(axes.transData.transform((x, 0))[0]) for x in (1, low, high))
-        side = "left" if 2 * at_one < sum(ends) else "right"
-        axes.annotate(text, xytext=(0, 5), textcoords="offset points", ha=side, **place, **soft)
-    place = {"xy": (1, 1), "xycoords": "axes fraction", "xytext": (6, 5)}
-    axes.annotate("perplexity", textcoords="offset points", **place, **soft)
-
-
 @charted
 def positions_chart(summary: PerplexitySummary, slots: int) -> Chart:
-    """Perplexity by where in its window a token stands, for one size of the cache."""
+    """Perplexity by the position of a token in its window, for one size of the cache."""
     chart = Chart(350, 262)
     names = [*by_cost(summary), FULL]
     here = [c for c in summary.cells if c.cell.slots == slots or c.cell.policy == FULL]
@@ -197,37 +198,37 @@ def positions_chart(summary: PerplexitySummary, slots: int) -> Chart:
     values = [at.perplexity for cell in summary.cells for at in cell.by_position]
     log_axis(axes, "y", Limits.spanning(values), most=6)
     parts = cells[0].by_position
+    # From position 32 on, or from the middle of a shorter first segment; 0 has no logarithm.
     first, last = max(min(32, parts[0].last // 2), 1), parts[-1].last + 1
     axes.set_xlim(first, last)
     axes.set_xscale("log")
     between = doublings(32, last / 2.5, most=3) if last >= 80 else []
     set_ticks(axes.xaxis, [*between, last])
     axes.set_xlabel("position in the window (log scale)")
+    # Where the cache is full, and eviction begins.
     if first < slots < last:
         axes.axvline(slots, color=COLORS["c6"], lw=1, ls=(0, (2, 2)))
     for cell in cells:
-        _steps(chart, axes, cell, first)
+        policy, parts = cell.cell.policy, cell.by_position
+        # The last segment ends at the window's; a step holds from its first position on.
+        edges = [*(max(part.start, first) for part in parts), parts[-1].last + 1]
+        heights = [
+            part.perplexity if math.isfinite(part.perplexity) else math.nan for part in parts
+        ]
+        look: dict[str, Any] = {"color": COLORS[policy_color(policy)], "lw": 1.8}
+        steps = axes.plot(edges, [*heights, heights[-1]], drawstyle="steps-post", **look)
+        chart.series(policy, steps)
+        for part, height in zip(parts, heights, strict=True):
+            middle = math.sqrt(max(part.start, first) * (part.last + 1))  # of a logarithmic axis
+            text = f"{policy}, tokens {part.start} to {part.last}"
+            if math.isfinite(height):
+                text += f"\nperplexity {perplexity_text(height)}"
+                chart.mark(axes, (middle, height), text, series=policy)
     name = lambda cell: (cell.cell.policy, cell.cell.policy, policy_color(cell.cell.policy))
     ends = [End(cell.by_position[-1].perplexity, *name(cell)) for cell in cells]
     names_at_ends(chart, axes, ends, size=12.0, gap=6.0)
     up(axes, "perplexity (log scale)")
     return chart
-
-
-def _steps(chart: Chart, axes: Axes, cell: CellSummary, first: int) -> None:
-    policy, parts = cell.cell.policy, cell.by_position
-    # The last segment ends at the window's; a step holds from its first position on.
-    edges = [*(max(part.start, first) for part in parts), parts[-1].last + 1]
-    values = [part.perplexity if math.isfinite(part.perplexity) else math.nan for part in parts]
-    look: dict[str, Any] = {"color": COLORS[policy_color(policy)], "lw": 1.8}
-    steps = axes.plot(edges, [*values, values[-1]], drawstyle="steps-post", **look)
-    chart.series(policy, steps)
-    for part, value in zip(parts, values, strict=True):
-        middle = math.sqrt(max(part.start, first) * (part.last + 1))
-        text = f"{policy}, tokens {part.start} to {part.last}"
-        if math.isfinite(value):
-            text += f"\nperplexity {perplexity_text(value)}"
-            chart.mark(axes, (middle, value), text, series=policy)
 
 
 def sizes_drawn(summary: PerplexitySummary) -> list[SizeSummary]:

@@ -3,6 +3,7 @@
 In windows, each from an empty state, as the paper does; or as one running book.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -66,6 +67,7 @@ def _steps(
     model = unroll(decoder)
     for cell in subject.cells:
         key = {"policy": cell.name, "slots": cell.slots}
+        # Rows of a window are written in order: where its last is on disk, so are the others.
         last = lambda window: {"start": stretch_start(len(window) - 1)}
         left = [
             index
@@ -75,12 +77,22 @@ def _steps(
         if not left:
             continue
         empty = empty_state(decoder.config, cell.policy, cell.slots, decoder.plan.dtype)
-        _compile(model, cell, empty, subject, settings.chunk)
+        # Reads a little with a single layer, whose compiled function serves all layers, so that no
+        # row times compilation: a whole chunk, and one that is as long as the last of a window.
+        piece = min(settings.chunk, cell.slots) if cell.name == SHORT else settings.chunk
+        read_all = functools.partial(
+            losses, cell=cell, chunk=settings.chunk, opening=subject.opening
+        )
+        window = subject.windows[0]
+        few = window[: piece + 1 + (len(window) - 1) % piece]
+        one, small = Unrolled(model.outer, model.blocks[:1]), State(empty.layers[:1], empty.seen)
+        for _ in read_all(one, few, empty=small):
+            pass
         size = state_bytes(decoder.config, cell.policy, cell.slots, decoder.plan.dtype)
         for index in left:
-            window, chunk = subject.windows[index], settings.chunk
-            read = losses(model, window, cell, empty, chunk=chunk, opening=subject.opening)
+            read = read_all(model, subject.windows[index], empty=empty)
             name = f"{cell.name} with {cell.slots} slots"
+            # Rows of a book are written stretch by stretch, those of a window together.
             if settings.span == "book":
                 for part in stretches(read):
                     yield _step(f"{name}, from {part.start}", cell, size, index, [part])
@@ -98,13 +110,3 @@ def _step(
         [perplexity_row(cell, size, window, part) for part in parts],
         {name: part.losses for name, part in zip(names, parts, strict=True)},
     )
-
-
-def _compile(model: Unrolled, cell: Cell, empty: State, subject: Subject, chunk: int) -> None:
-    """Reads a little with a single layer, whose compiled function serves all: no row times that."""
-    size = min(chunk, cell.slots) if cell.name == SHORT else chunk
-    window = subject.windows[0]
-    few = window[: size + 1 + (len(window) - 1) % size]  # a whole chunk, and one as the last
-    one, small = Unrolled(model.outer, model.blocks[:1]), State(empty.layers[:1], empty.seen)
-    for _ in losses(one, few, cell, small, chunk=chunk, opening=subject.opening):
-        pass

@@ -30,7 +30,7 @@ def perplexity_page(
     """One self-contained page on a perplexity run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document without references to anything outside it. The same rows give the same text.
     """
     known = run.constants
     span = f"windows: {summary.windows}, of up to {known.window_tokens} tokens"
@@ -42,6 +42,11 @@ def perplexity_page(
         cell.cell.slots,
         cell.perplexity if math.isfinite(cell.perplexity) else math.inf,
     )
+
+    def interval(ratio: Interval, *, close: bool = False) -> str:
+        ends = (times_text(end, close=close) for end in ratio[1:])
+        return " to ".join(ends) if all(map(math.isfinite, ratio[1:])) else ""
+
     least = summary.sizes[0] if summary.sizes else None
     return page(
         "glassesjax.studies.perplexity",
@@ -64,14 +69,9 @@ def perplexity_page(
         has_segments=any(cell.evicted for cell in summary.cells if cell.cell.policy != FULL),
         table=sorted(summary.cells, key=rank),
         paper=paper,
-        interval=_interval,
+        interval=interval,
         **TEXTS,
     )
-
-
-def _interval(ratio: Interval, *, close: bool = False) -> str:
-    ends = (times_text(end, close=close) for end in ratio[1:])
-    return " to ".join(ends) if all(map(math.isfinite, ratio[1:])) else ""
 
 
 def segments(summary: PerplexitySummary) -> Sequence[dict[str, Any]]:

@@ -83,6 +83,7 @@ def _converted(row: dict[str, Any]) -> dict[str, Any]:
     if "block_losses" in new:
         with contextlib.suppress(ValueError):  # what is no such list is refused when it is read
             new["block_losses"] = [float(loss) for loss in str(new["block_losses"]).split(",")]
+    # The oldest rows do not say whether a sum is finite: null where it is not.
     new.setdefault("finite", new.get("nll") is not None)
     if "ranking_obstacle" not in new:
         new["ranking_obstacle"] = unstated_obstacle(new.get("text"), new.get("model"))

@@ -36,10 +36,12 @@ def stretches(losses: Iterable[tuple[Float[np.ndarray, " _targets"], float]]) ->
     Yields:
       Stretches in order; sums are in float64.
     """
+    # Position 0 has no loss: nothing is before it.
     position, open_ = 1, _Open(0)
     for part, seconds in losses:
         starts = [stretch_start(at) for at in range(position, position + len(part))]
         for start in sorted(set(starts)):
+            # Positions of a stretch are neighbors: from the first to the last of them in this part.
             mine = part[starts.index(start) : len(starts) - starts[::-1].index(start)]
             if start != open_.start:
                 yield open_.whole()
@@ -58,6 +60,7 @@ class _Open:
         self._parts: list[Float[np.ndarray, " _part"]] = []
 
     def add(self, losses: Float[np.ndarray, " _part"], seconds: float) -> None:
+        # In float64: thousands of float32 losses would lose digits of their sum.
         self._nll += float(np.sum(losses.astype(np.float64)))
         self._seconds += seconds
         self._parts.append(losses)
@@ -77,6 +80,7 @@ def block_sums(start: int, losses: Float[np.ndarray, " _tokens"]) -> Float[np.nd
     Returns:
       In float64; the last block may be shorter.
     """
+    # Window positions: the first stretch has no loss of position 0, so its first block is shorter.
     positions = max(start, 1) + np.arange(len(losses))
     return np.bincount((positions - start) // BLOCK, weights=losses)
 
@@ -91,6 +95,7 @@ def block_tokens(start: int, tokens: int) -> list[int]:
     Returns:
       ``BLOCK`` each, but one less in a window's first block, and what is left in the last.
     """
+    # Blocks begin at multiples of ``BLOCK`` from the start on; that of position 0 lacks it.
     first = max(start, 1)
     edges = [first, *range(start + BLOCK, first + tokens, BLOCK), first + tokens]
     return [after - before for before, after in itertools.pairwise(edges)]
@@ -113,7 +118,7 @@ def perplexity_row(cell: Cell, size: int, window: int, stretch: Stretch) -> Perp
     Returns:
       The row; a perplexity beyond float64 is infinite.
     """
-    mean = stretch.nll / stretch.tokens
+    mean = stretch.nll / stretch.tokens  # beyond float64 math.exp raises an error
     return PerplexityRow(
         policy=cell.name,
         slots=cell.slots,

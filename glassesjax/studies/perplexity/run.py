@@ -27,6 +27,7 @@ def open_run(settings: PerplexitySettings) -> Opened[PerplexityRow, PerplexityCo
         "perplexity",
         settings,
         subject.model,
+        # The first window is the longest. The tiling has the chunk of the setting.
         window_tokens=len(subject.windows[0]),
         tiling=str(dataclasses.replace(TILING, prefill_chunk=settings.chunk)),
         position_ids="original" if settings.spacing == "true" else settings.spacing,

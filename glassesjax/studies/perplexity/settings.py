@@ -74,10 +74,7 @@ class PerplexitySettings:
                 ),
             )
         )
-        self._check_used()
-
-    def _check_used(self) -> None:
-        """Raises an error for settings that would have no effect."""
+        # Settings that would have no effect are refused, not passed over.
         if self.positions != "none" and not is_toy(self.model):
             expected = "Expected --positions with the toy only"
             raise BadInput(f"{expected}, got {self.model}, which has its own: leave them out.")
@@ -91,6 +88,7 @@ class PerplexitySettings:
     @property
     def steps(self) -> int:
         """Number of steps of a run: for a progress bar, as far as the settings determine it."""
+        # A context as the size is known once the model is open: an estimate.
         size = self.windows if isinstance(self.windows, int) else WINDOW
         sizes = [1 if name == "full" else len(self.slots) for name in self.policies]
         if self.span == "book":  # a step a stretch

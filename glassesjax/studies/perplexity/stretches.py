@@ -27,5 +27,6 @@ def stretch_count(length: int) -> int:
       The number of different ``stretch_start`` of them.
     """
     last = length - 1
+    # The first, those that double up to 4096, and those of 4096 beyond.
     doubled = max(min(last, LONGEST_STRETCH).bit_length() - FIRST_STRETCH.bit_length() + 1, 0)
     return 1 + doubled + max(last // LONGEST_STRETCH - 1, 0)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from glassesjax.cache.policies import SHORT
 from glassesjax.errors import BadInput
 from glassesjax.memory import check_memory
 from glassesjax.model.config import DecoderConfig, Rotary
-from glassesjax.model.language import LanguageModel, ModelHeader
+from glassesjax.model.language import LanguageModel
 from glassesjax.model.opening import check_unread, open_one
 from glassesjax.model.tokenizer import SymbolTokenizer
 from glassesjax.runs.constants import DTYPES
@@ -42,63 +41,55 @@ def open_subject(settings: PerplexitySettings) -> Subject:
         with a number of slots, or positions would exceed the model's context.
     """
     header = open_one(settings, settings.positions)
-    opening = _opening(header)
-    tokens = np.fromiter(itertools.islice(_tokens(settings, header), settings.max_tokens), np.int32)
+    tokenizer = header.tokenizer
+    if isinstance(tokenizer, SymbolTokenizer):
+        check_unread(settings.text, settings.model)
+        opening = tokenizer.encode_symbols((BOS,))
+        digits = run_family("doubled_digits").pair(settings.max_tokens, settings.seed)[0]
+        read = iter(tokenizer.encode_symbols(digits))
+    else:
+        opening = tokenizer.opening
+        # Piece by piece, as a book may be long; the stream begins with the opening.
+        text = tokenizer.stream(read_text(settings.text or DEFAULT_TEXT))
+        read = itertools.islice(text, len(opening), None)
+    tokens = np.fromiter(itertools.islice(read, settings.max_tokens), np.int32)
     windows = _windows(settings, header.config, tokens, opening)
     if not windows:
         raise BadInput("Expected a text with a token to predict, got an empty one: choose another.")
     cells = _cells(settings, header.config, opening, len(windows[0]))
-    _check_chunk(settings, header.config, cells)
+    # Every chunk is padded to its full size, and a layer holds the residual stream and what it adds
+    # to it at once: (chunk, model_dim) twice. The pieces of ``short`` are chunks of their own.
+    rows = max(min(settings.chunk, c.slots if c.name == SHORT else settings.chunk) for c in cells)
+    needed = 2 * rows * header.config.model_dim * np.dtype(DTYPES[settings.format]).itemsize
+    check_memory(needed, f"a --chunk of {settings.chunk} tokens", "use a smaller one")
     return Subject(header.read(), opening, windows, cells)
-
-
-def _opening(model: ModelHeader) -> tuple[int, ...]:
-    tokenizer = model.tokenizer
-    if isinstance(tokenizer, SymbolTokenizer):
-        return tokenizer.encode_symbols((BOS,))
-    return tokenizer.opening
-
-
-def _tokens(settings: PerplexitySettings, model: ModelHeader) -> Iterator[int]:
-    """The text's own tokens, without an opening, piece by piece."""
-    tokenizer = model.tokenizer
-    if isinstance(tokenizer, SymbolTokenizer):
-        check_unread(settings.text, settings.model)
-        digits = run_family("doubled_digits").pair(settings.max_tokens, settings.seed)[0]
-        yield from tokenizer.encode_symbols(digits)
-        return
-    before = len(_opening(model))
-    text = read_text(settings.text or DEFAULT_TEXT)
-    yield from itertools.islice(tokenizer.stream(text), before, None)
 
 
 def _windows(
     settings: PerplexitySettings, config: DecoderConfig, tokens: Tokens, opening: tuple[int, ...]
 ) -> tuple[Tokens, ...]:
     """The text in windows that each begin with the opening; a last one without a target goes."""
-    size = len(tokens) + len(opening)
+    context, size = config.max_length, len(tokens) + len(opening)  # of a book, all of it
     if settings.span == "windows":
-        size = _window_size(settings, config)
+        if settings.windows == "context":
+            if context is None:
+                expected = "Expected a model with a limited context for --windows context"
+                raise BadInput(f"{expected}, got one without: give a number.")
+            size = context
+        else:
+            size = settings.windows or min(WINDOW, context or WINDOW)
+        # Consecutive and compressed position ids do not grow with the text, original ones do.
+        if context and size > context and settings.spacing == "true":
+            expected = f"Expected --windows of at most {context} tokens, the model's context"
+            raise BadInput(f"{expected}, got {size}: use less, or --spacing compressed.")
         if len(opening) >= size:
             expected = f"Expected --windows over {len(opening)}, the tokens that begin each"
             raise BadInput(f"{expected}, got {size}: use longer ones.")
+    # The opening stands in every window, and takes up room for the text.
     step, head = size - len(opening), np.asarray(opening, np.int32)
     cut = (tokens[start : start + step] for start in range(0, len(tokens), max(step, 1)))
     windows = (np.concatenate([head, part]) for part in cut)
     return tuple(window for window in windows if len(window) > 1)
-
-
-def _window_size(settings: PerplexitySettings, config: DecoderConfig) -> int:
-    context = config.max_length
-    if settings.windows == "context":
-        if context is None:
-            expected = "Expected a model with a limited context for --windows context"
-            raise BadInput(f"{expected}, got one without: give a number.")
-        return context
-    if settings.windows and context and settings.windows > context and settings.spacing == "true":
-        expected = f"Expected --windows of at most {context} tokens, the model's context"
-        raise BadInput(f"{expected}, got {settings.windows}: use less, or --spacing compressed.")
-    return settings.windows or min(WINDOW, context or WINDOW)
 
 
 def _cells(
@@ -114,31 +105,18 @@ def _cells(
         spaced = dataclasses.replace(rule, spacing=settings.spacing) if rule.bounded else rule
         slots = named_slots(budget, config, spaced, baseline=baseline, length=length, dtype=dtype)
         cells.append(Cell(name, spaced, slots))
-        _check_reach(cells[-1], config, len(opening), length)
+        reach = length
+        if name == SHORT:
+            # Each of its pieces begins with the opening, at position 0.
+            if slots <= len(opening):
+                expected = f"Expected more than {len(opening)} slots for {SHORT}"
+                got = f"the tokens that begin each, got {slots}"
+                raise BadInput(f"{expected}, {got}: use more.")
+            reach = min(length, slots)
+        context = config.max_length
+        if not spaced.bounded and context is not None and reach > context:
+            expected = f"Expected at most {context} tokens, the model's context, for {name}"
+            raise BadInput(f"{expected}, got {reach}: use fewer, or leave {name} out.")
+        check_context(config, spaced, reach, hint="--spacing compressed")
+    # By resolved size: 25% and 64 may be one cell, and the full cache has one size only.
     return tuple({(cell.name, cell.slots): cell for cell in cells}.values())
-
-
-def _check_chunk(
-    settings: PerplexitySettings, config: DecoderConfig, cells: tuple[Cell, ...]
-) -> None:
-    """Every chunk is filled up: the residual stream and what a layer adds to it are there at once.
-
-    The pieces of ``short`` are chunks of their own.
-    """
-    rows = max(min(settings.chunk, c.slots if c.name == SHORT else settings.chunk) for c in cells)
-    needed = 2 * rows * config.model_dim * np.dtype(DTYPES[settings.format]).itemsize
-    check_memory(needed, f"a --chunk of {settings.chunk} tokens", "use a smaller one")
-
-
-def _check_reach(cell: Cell, config: DecoderConfig, opening: int, length: int) -> None:
-    if cell.name == SHORT:
-        if cell.slots <= opening:
-            expected = f"Expected more than {opening} slots for {SHORT}, the tokens that begin each"
-            raise BadInput(f"{expected}, got {cell.slots}: use more.")
-        length = min(length, cell.slots)
-    if not cell.policy.bounded and config.max_length is not None and length > config.max_length:
-        expected = (
-            f"Expected at most {config.max_length} tokens, the model's context, for {cell.name}"
-        )
-        raise BadInput(f"{expected}, got {length}: use fewer, or leave {cell.name} out.")
-    check_context(config, cell.policy, length, hint="--spacing compressed")

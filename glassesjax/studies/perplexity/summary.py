@@ -102,7 +102,7 @@ class ShortSummary(NamedTuple):
     """Those whose perplexity is lower, by the interval of the paired difference."""
     higher: int
     tied: int
-    """Those that are not told apart from it."""
+    """Those that no interval distinguishes from it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,6 +209,8 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
     sizes = [_size(totals, slots) for slots in totals.slots]
     cells = [_cell(totals, cell, sizes) for cell in totals.cells]
     ranked = [] if shared.ranking_obstacle else [e for e in cells if e.order or e.over_full]
+    # Starting anew is a baseline, no policy. The plain window is apart: it drops the first tokens,
+    # and its cost would hide that of all others.
     ranked = [each for each in ranked if each.cell.policy != SHORT]
     others = [each for each in ranked if each.cell.policy != WINDOW]
     full = totals(totals.full).perplexity if totals.full else None
@@ -237,6 +239,7 @@ def summarize(run: Run[PerplexityRow, PerplexityConstants]) -> PerplexitySummary
 
 def _cost(cells: Sequence[CellSummary]) -> Cost | None:
     every = [each.over_full.ratio.value for each in cells if each.over_full]
+    # An infinite ratio is no cost that can be written.
     ratios = [ratio for ratio in every if math.isfinite(ratio)]
     if not ratios:
         return None
@@ -245,16 +248,20 @@ def _cost(cells: Sequence[CellSummary]) -> Cost | None:
 
 def _cell(totals: Totals, cell: CellName, sizes: Sequence[SizeSummary]) -> CellSummary:
     total, full = totals(cell), totals.full
+    # Segments by where they begin: those of both are the same.
     at_full = dict(totals.by_position(full)) if full else {}
     over = lambda at, part: part.perplexity / at_full[at].perplexity if full else None
     pairs = [pair for size in sizes for pair in size.pairs if cell in (pair.first, pair.second)]
+    # Each difference as of this cell less the other, whichever was first in the pair.
+    gaps = [p.difference if p.first == cell else p.difference.turned for p in pairs if p.distinct]
+    lower = sum(gap.value < 0 for gap in gaps)
     return CellSummary(
         cell=cell,
         tokens=total.tokens,
         nll=total.nll,
         perplexity=total.perplexity,
         over_full=_pair(totals, cell, full) if full and cell != full else None,
-        order=_order(cell, pairs) if pairs else None,
+        order=Order(lower, len(gaps) - lower, len(pairs) - len(gaps)) if pairs else None,
         bytes=total.bytes,
         bytes_share=total.bytes / totals(full).bytes if full else None,
         tokens_per_second=total.speed,
@@ -265,18 +272,26 @@ def _cell(totals: Totals, cell: CellName, sizes: Sequence[SizeSummary]) -> CellS
     )
 
 
-def _order(cell: CellName, pairs: Sequence[PairSummary]) -> Order:
-    gaps = [p.difference if p.first == cell else p.difference.turned for p in pairs if p.distinct]
-    lower = sum(gap.value < 0 for gap in gaps)
-    return Order(lower, len(gaps) - lower, len(pairs) - len(gaps))
-
-
 def _size(totals: Totals, slots: int) -> SizeSummary:
+    # Policies that evict, at this size: neither the full cache nor starting anew.
     here = [CellName(name, slots) for name in totals.here(slots)]
     pairs = [_pair(totals, *pair) for pair in itertools.combinations(here, 2)]
     lowest = min(here, key=lambda cell: totals(cell).perplexity, default=None)
+    # Pairs of the lowest with another that no interval separates, as sets of two.
     tied = [{p.first, p.second} for p in pairs if not p.distinct and lowest in (p.first, p.second)]
     last = max(totals.last(start) for _, start in totals.segments)
+    # Gain of a window by sinks: the plain one against the one that keeps the fewest first tokens.
+    kept = {cell.policy: re.fullmatch(r"window\+(\d+)", cell.policy) for cell in totals.cells}
+    sinks = {name: int(match[1]) for name, match in kept.items() if match}
+    fewest = CellName(min(sinks, key=lambda name: sinks[name], default=""), slots)
+    window = CellName(WINDOW, slots)
+    over_sinks = window in totals and fewest in totals
+    compared, start_anew = None, CellName(SHORT, slots)
+    if start_anew in totals and here:
+        gaps = [totals.difference(cell, start_anew) for cell in here]
+        lower = sum(gap.excludes(0.0) and gap.value < 0 for gap in gaps)
+        higher = sum(gap.excludes(0.0) and gap.value > 0 for gap in gaps)
+        compared = ShortSummary(len(gaps), lower, higher, len(gaps) - lower - higher)
     return SizeSummary(
         slots=slots,
         # The last token is scored by the query before it, which attends to itself as well.
@@ -287,40 +302,19 @@ def _size(totals: Totals, slots: int) -> SizeSummary:
         pairs=pairs,
         num_pairs=len(pairs),
         num_distinct=sum(pair.distinct for pair in pairs),
-        over_sinks=_over_sinks(totals, slots),
-        short=_short(totals, slots),
+        over_sinks=_pair(totals, window, fewest) if over_sinks else None,
+        short=compared,
     )
 
 
 def _pair(totals: Totals, first: CellName, second: CellName) -> PairSummary:
     gap = totals.difference(first, second)
+    # A ratio of perplexities is the exponential of the difference of mean losses, ends included.
+    ratio = Interval(*(math.inf if log >= LARGEST else math.exp(log) for log in gap))
     return PairSummary(
         first=first,
         second=second,
         difference=gap,
-        ratio=Interval(*map(_exponential, gap)),
+        ratio=ratio,
         distinct=gap.excludes(0.0),
     )
-
-
-def _exponential(log: float) -> float:
-    return math.inf if log >= LARGEST else math.exp(log)
-
-
-def _over_sinks(totals: Totals, slots: int) -> PairSummary | None:
-    """Gain of a window by sinks, from the window with the fewest of them."""
-    kept = {cell.policy: re.fullmatch(r"window\+(\d+)", cell.policy) for cell in totals.cells}
-    sinks = {name: int(match[1]) for name, match in kept.items() if match}
-    fewest = CellName(min(sinks, key=lambda name: sinks[name], default=""), slots)
-    window = CellName(WINDOW, slots)
-    return _pair(totals, window, fewest) if window in totals and fewest in totals else None
-
-
-def _short(totals: Totals, slots: int) -> ShortSummary | None:
-    short = CellName(SHORT, slots)
-    if short not in totals or not totals.here(slots):
-        return None
-    gaps = [totals.difference(CellName(name, slots), short) for name in totals.here(slots)]
-    lower = sum(gap.excludes(0.0) and gap.value < 0 for gap in gaps)
-    higher = sum(gap.excludes(0.0) and gap.value > 0 for gap in gaps)
-    return ShortSummary(len(gaps), lower, higher, len(gaps) - lower - higher)

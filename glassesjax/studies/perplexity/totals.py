@@ -57,10 +57,12 @@ class Totals:
     """
 
     def __init__(self, run: Run[PerplexityRow, PerplexityConstants]) -> None:
+        # By policy and size, then by window and start of the segment.
         cells: dict[CellName, dict[tuple[int, int], PerplexityRow]] = {}
         for row in run.rows:
             cells.setdefault(CellName(row.policy, row.slots), {})[row.window, row.start] = row
         read = [set(rows) for rows in cells.values()]
+        # A run may be cut off: policies are compared on the same tokens.
         common = set.intersection(*read) if read else set()
         if not common:
             expected = "Expected rows of the perplexity study with a segment common to all policies"
@@ -113,6 +115,7 @@ class Totals:
     @property
     def losses_from(self) -> LossSource | None:
         """What losses by block are, as far as there are any."""
+        # One row with sums of blocks makes the whole one of blocks.
         rows = [cell[segment] for cell in self._cells.values() for segment in self.segments]
         if any(row.block_losses is not None and not row.token_losses for row in rows):
             return "blocks"
@@ -127,6 +130,7 @@ class Totals:
         if first > second:  # one draw for both orders
             return self.difference(second, first).turned
         own, other = self._blocks(first), self._blocks(second)
+        # Without blocks, or where nothing can be ranked, a value without an interval.
         if own is None or other is None or self._obstacle:
             each = [self(cell) for cell in (first, second)]
             gap = each[0].nll / each[0].tokens - each[1].nll / each[1].tokens
@@ -136,15 +140,16 @@ class Totals:
     def _blocks(self, cell: CellName) -> np.ndarray | None:
         """Losses of each block of the text, in order; None where a row does not have them."""
         if cell not in self._sums:  # each array is read once
-            sums = [self._block_sums(self._cells[cell][segment]) for segment in self.segments]
-            known = [each for each in sums if each is not None]
-            self._sums[cell] = np.concatenate(known) if len(known) == len(sums) else None
+            known = []
+            for segment in self.segments:
+                row = self._cells[cell][segment]
+                if row.token_losses:
+                    known.append(block_sums(row.start, self._arrays[row.token_losses]))
+                elif row.block_losses is not None:  # of an older run
+                    known.append(np.array(row.block_losses))
+            whole = len(known) == len(self.segments)
+            self._sums[cell] = np.concatenate(known) if whole else None
         return self._sums[cell]
-
-    def _block_sums(self, row: PerplexityRow) -> np.ndarray | None:
-        if row.token_losses:
-            return block_sums(row.start, self._arrays[row.token_losses])
-        return None if row.block_losses is None else np.array(row.block_losses)
 
     @functools.cached_property
     def _tokens(self) -> np.ndarray:
@@ -159,6 +164,7 @@ class Totals:
 
     def by_position(self, cell: CellName) -> list[tuple[int, Total]]:
         """Totals by where in its window a segment begins."""
+        # Windows are added up: what counts is the position in the window.
         starts = sorted({start for _, start in self.segments})
         of = lambda start: [segment for segment in self.segments if segment[1] == start]
         return [(start, self._add(cell, of(start))) for start in starts]
@@ -167,10 +173,11 @@ class Totals:
         rows = [self._cells[cell][segment] for segment in segments]
         tokens = sum(row.tokens for row in rows)
         seconds = sum(row.tokens / row.tokens_per_second for row in rows)
-        return Total(tokens, math.fsum(map(self._nll, rows)), rows[0].bytes, seconds)
-
-    def _nll(self, row: PerplexityRow) -> float:
-        """The row's sum; in a row of a file infinity is null, and the tokens know it."""
-        if row.finite or not row.token_losses:
-            return row.nll
-        return float(np.sum(self._arrays[row.token_losses].astype(np.float64)))
+        # In a row of a file infinity is null; the stored losses still have it.
+        nll = math.fsum(
+            row.nll
+            if row.finite or not row.token_losses
+            else float(np.sum(self._arrays[row.token_losses].astype(np.float64)))
+            for row in rows
+        )
+        return Total(tokens, nll, rows[0].bytes, seconds)

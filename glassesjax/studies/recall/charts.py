@@ -29,7 +29,7 @@ BAR = 28  # pixels from one policy to the next
 
 @charted
 def loss_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
-    """The loss of the expected answers by the depth at which they stand in the passage.
+    """The loss of the expected answers by their depth in the passage.
 
     Args:
       summary: Of the run.
@@ -37,14 +37,20 @@ def loss_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
 
     Returns:
       Small axes for each task and length, one a size of the cache: a line a policy, or a bar where
-      the answers of the run stand at one depth.
+      all answers of the run have one depth.
     """
     bars = len(summary.depths) == 1
-    lines = _grid(summary, 3 - narrow * (1 + bars))
+    # Sizes side by side, a task and length below the other; where each has one size, the tasks.
+    across = 3 - narrow * (1 + bars)
+    sizes = [[(panel, slots) for slots in panel.slots or [None]] for panel in summary.panels]
+    if all(len(each) == 1 for each in sizes):
+        sizes = [[each for (each,) in sizes]]
+    lines = [each[at : at + across] for each in sizes for at in range(0, len(each), across)]
     columns = max(map(len, lines))
     width, left, label = (358, 28, 0) if narrow else (1104, 34, 104)
     height = 150 if narrow or len(lines) > 2 else 200 if len(lines) == 2 else 300
     room = 76  # for names above and ticks below
+    # Names of policies are beside bars, and at the ends of lines where there is room.
     if bars:
         most = max(len(_shown(*each)) for line in lines for each in line)
         left, label = 7 * max(map(len, [UNBOUNDED, *summary.policies])) + 16, 76
@@ -65,8 +71,7 @@ def loss_chart(summary: RecallSummary, *, narrow: bool = False) -> Chart:
                 _bars(chart, axes, panel, cells)
                 continue
             _loss_axis(axes, panel)
-            _depth_axis(axes, panel.depths)
-            ends = [_depth_line(chart, axes, panel, cell) for cell in cells]
+            ends = _lines(chart, axes, panel, cells)
             if label:
                 names_at_ends(chart, axes, ends)
             if line + 1 == len(lines):
@@ -118,6 +123,7 @@ def slots_chart(summary: RecallSummary, panel: PanelSummary) -> Chart:
             continue
         at, heights = [c.slots for c in cells], [_place(panel, c.nats) for c in cells]
         ends.append(End(heights[-1], name, name, policy_color(name), name == UNBOUNDED))
+        # The full cache has a size of its own, off this axis: a reference line.
         if name == UNBOUNDED:
             chart.series(name, axes.axhline(heights[0], color=COLORS["ink"], lw=1.5))
             continue
@@ -157,11 +163,12 @@ def _losses(panel: PanelSummary) -> list[float]:
 
 def _top(panel: PanelSummary) -> float:
     """The highest finite loss."""
+    # An axis of height zero cannot be drawn.
     return max((loss for loss in _losses(panel) if math.isfinite(loss)), default=1.0) or 1.0
 
 
 def _place(panel: PanelSummary, loss: float) -> float:
-    """Where a loss stands: what is not finite, in a strip above."""
+    """Height of a loss on the axis: what is not finite, in a strip above."""
     return loss if math.isfinite(loss) else 1.24 * _top(panel)
 
 
@@ -176,6 +183,7 @@ def _loss_axis(axes: Axes, panel: PanelSummary) -> None:
             0.02, 1.24 * top, "not finite", transform=axes.get_yaxis_transform(),
             va="center", fontsize=12, color=COLORS["soft"],
         )  # fmt: skip
+    # Ticks within the finite part: none in the strip.
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
     ticks = [tick for tick in axes.get_yticks() if 0 <= tick <= 1.1 * top]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -183,30 +191,33 @@ def _loss_axis(axes: Axes, panel: PanelSummary) -> None:
     axes.set_axisbelow(True)
 
 
-def _depth_axis(axes: Axes, depths: Sequence[float]) -> None:
+def _lines(
+    chart: Chart, axes: Axes, panel: PanelSummary, cells: Sequence[CellSummary]
+) -> list[End]:
+    """A line a policy against the depth, with its marks; where each line ends."""
+    depths, ends = panel.depths, []
     axes.set_xlim(-0.04, 1.04)
-    ticks = list(depths) if len(depths) <= 5 else [depths[0], depths[len(depths) // 2], depths[-1]]
+    # Of many depths the first, the middle and the last, whose labels do not touch.
+    ticks = depths if len(depths) <= 5 else [depths[0], depths[len(depths) // 2], depths[-1]]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-
-
-def _depth_line(chart: Chart, axes: Axes, panel: PanelSummary, cell: CellSummary) -> End:
-    """A policy's line with its marks; where it ends."""
-    name, token = cell.policy, policy_color(cell.policy)
-    color = COLORS[token]
-    at, losses = [d.depth for d in cell.depths], [d.nats for d in cell.depths]
-    heights = [_place(panel, loss) for loss in losses]
-    style = {"color": color, "linestyle": DASHED if name == TRUNCATED else "-"}
-    wide = 1.8 if cell.bounded else 2.6
-    curve = [loss if math.isfinite(loss) else math.nan for loss in losses]
-    chart.series(name, axes.plot(at, curve, "o", ms=5, lw=wide, clip_on=False, **style))
-    lost = [(x, y) for x, y, loss in zip(at, heights, curve, strict=True) if math.isnan(loss)]
-    if lost:
-        ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4}
-        chart.series(name, axes.plot(*zip(*lost, strict=True), "o", ls="", **ring))
-    for depth, height in zip(cell.depths, heights, strict=True):
-        text = _values(cell, depth)
-        chart.mark(axes, (depth.depth, height), text, series=name)
-    return End(heights[-1], name, name, token, not cell.bounded)
+    for cell in cells:
+        name, token = cell.policy, policy_color(cell.policy)
+        color = COLORS[token]
+        at, losses = [d.depth for d in cell.depths], [d.nats for d in cell.depths]
+        heights = [_place(panel, loss) for loss in losses]
+        style = {"color": color, "linestyle": DASHED if name == TRUNCATED else "-"}
+        wide = 1.8 if cell.bounded else 2.6
+        # NaN interrupts the line where a loss is not finite; a ring in the strip above is there.
+        curve = [loss if math.isfinite(loss) else math.nan for loss in losses]
+        chart.series(name, axes.plot(at, curve, "o", ms=5, lw=wide, clip_on=False, **style))
+        lost = [(x, y) for x, y, loss in zip(at, heights, curve, strict=True) if math.isnan(loss)]
+        if lost:
+            ring = {"ms": 5, "mfc": COLORS["paper"], "mec": color, "mew": 1.4}
+            chart.series(name, axes.plot(*zip(*lost, strict=True), "o", ls="", **ring))
+        for depth, height in zip(cell.depths, heights, strict=True):
+            chart.mark(axes, (depth.depth, height), _values(cell, depth), series=name)
+        ends.append(End(heights[-1], name, name, token, not cell.bounded))
+    return ends
 
 
 def _values(cell: CellSummary, depth: DepthSummary) -> str:
@@ -220,11 +231,3 @@ def _exact(each: CellSummary | DepthSummary) -> str:
     if each.questions == 1:
         return "exact" if each.hits else "not exact"
     return f"{each.hits} of {each.questions} exact"
-
-
-def _grid(summary: RecallSummary, columns: int) -> list[list[tuple[PanelSummary, int | None]]]:
-    """Which task, length and size stands where: sizes side by side, of one size the tasks."""
-    sizes = [[(panel, slots) for slots in panel.slots or [None]] for panel in summary.panels]
-    if all(len(each) == 1 for each in sizes):
-        sizes = [[each for (each,) in sizes]]
-    return [each[at : at + columns] for each in sizes for at in range(0, len(each), columns)]

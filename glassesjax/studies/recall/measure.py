@@ -20,14 +20,7 @@ from glassesjax.model.opening import open_one
 from glassesjax.model.tokenizer import ByteLevelTokenizer
 from glassesjax.precision import RoundingPlan
 from glassesjax.runs.constants import DTYPES
-from glassesjax.studies.recall.reading import (
-    Cell,
-    Reading,
-    Subject,
-    longest,
-    reading,
-    written,
-)
+from glassesjax.studies.recall.reading import Cell, Reading, Subject, longest, reading, written
 from glassesjax.studies.recall.records import RecallRow
 from glassesjax.studies.recall.rows import recall_rows
 from glassesjax.studies.recall.settings import TRUNCATED, RecallSettings
@@ -49,22 +42,18 @@ def open_subject(settings: RecallSettings) -> Subject:
     if not isinstance(tokenizer, ByteLevelTokenizer):
         got = settings.model
         raise BadInput(f"Expected a model that reads text, got {got}: choose another.")
-    passages = settings.items * len(settings.tasks) * len(settings.lengths)
-    check_memory(PASSAGE * passages, f"{settings.items} --items", "use fewer")
+    number = settings.items * len(settings.tasks) * len(settings.lengths)
+    check_memory(PASSAGE * number, f"{settings.items} --items", "use fewer")
     for name in settings.policies:  # before a book is counted: a passage is read whole
         if name != TRUNCATED:
             check_context(header.config, named_policy(name, TRUNCATED), max(settings.lengths))
-    readings = tuple(_readings(settings, tokenizer))
-    ways = cells(settings, header.config, readings)
-    return Subject(header.read(), tokenizer, readings, ways)
-
-
-def _readings(settings: RecallSettings, tokenizer: ByteLevelTokenizer) -> Iterator[Reading]:
-    verses, before = king_james_verses(), len(tokenizer.encode(""))
-    # The same lines are counted for every task and length.
-    count = functools.cache(lambda text: len(tokenizer.encode(text)) - before)
-    for task, length in itertools.product(settings.tasks, settings.lengths):
-        made = passages(
+    verses, opening = king_james_verses(), len(tokenizer.encode(""))
+    # The same lines are counted for every task and length. The opening of a text is no part of one.
+    count = functools.cache(lambda text: len(tokenizer.encode(text)) - opening)
+    readings = tuple(
+        reading(passage, tokenizer)
+        for task, length in itertools.product(settings.tasks, settings.lengths)
+        for passage in passages(
             task,
             verses,
             length=length,
@@ -75,8 +64,10 @@ def _readings(settings: RecallSettings, tokenizer: ByteLevelTokenizer) -> Iterat
             count=count,
             seed=settings.seed,
         )
-        for passage in made:
-            yield reading(passage, tokenizer)
+    )
+    ways = cells(settings, header.config, readings)
+    # The weights are read last, after all that can be refused by the header alone.
+    return Subject(header.read(), tokenizer, readings, ways)
 
 
 def cells(
@@ -95,8 +86,10 @@ def cells(
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, TRUNCATED), TRUNCATED if name == TRUNCATED else ""
         slots = named_slots(budget, config, rule, baseline=baseline, length=length, dtype=dtype)
+        # The baseline reads the newest tokens alone, each text from position 0.
         reads = min(length, slots + written(readings)) if baseline else length
         check_context(config, rule, reads)
+        # By resolved size: 25% and 64 may be one cell, and the full cache has one size only.
         resolved[name, slots] = Cell(name, rule, slots)
     return tuple(resolved.values())
 
@@ -138,6 +131,6 @@ def measure(
             rows = recall_rows(
                 model, one, cell, size=size, mode=mode, tokenizer=tokenizer, words=words
             )
-            rows = list(rows)
+            rows = list(rows)  # computed here, where the setting holds
         name = f"{passage.task} {passage.length} {passage.number}"
         yield f"{name}: {cell.name} with {cell.slots} slots", rows

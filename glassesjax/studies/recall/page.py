@@ -20,11 +20,18 @@ def recall_page(
     """One self-contained page on a recall run.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document without references to anything outside it. The same rows give the same text.
     """
     known = run.constants
     model = model_name(known.model)
     policies = [*dict.fromkeys(c.policy for c in summary.unbounded), *summary.policies]
+    # All rows: a list for each task and length, and in it one for each question.
+    answers = []
+    for cells in panels(read_cells(run.rows)).values():
+        questions: dict[tuple[int, float], list[RecallRow]] = {}
+        for row in (row for cell in cells for row in cell.rows):
+            questions.setdefault((row.item, row.depth), []).append(row)
+        answers.append(list(questions.values()))
     sizes = sorted({slots for panel in summary.panels for slots in panel.slots})
     return page(
         "glassesjax.studies.recall",
@@ -47,7 +54,7 @@ def recall_page(
             "length": [(length, f"{length} tokens") for length in summary.lengths],
             "slots": [(slots, f"{slots} slots") for slots in sizes],
         },
-        answers=_answers(run),
+        answers=answers,
     )
 
 
@@ -61,14 +68,3 @@ def values(summary: RecallSummary) -> list[dict[str, Any]]:
         for cell in panel.cells
         for depth in cell.depths
     ]
-
-
-def _answers(run: Run[RecallRow, RecallConstants]) -> list[list[list[RecallRow]]]:
-    """All rows: a list for each task and length, and in it one for each question."""
-    grouped = []
-    for cells in panels(read_cells(run.rows)).values():
-        questions: dict[tuple[int, float], list[RecallRow]] = {}
-        for row in (row for cell in cells for row in cell.rows):
-            questions.setdefault((row.item, row.depth), []).append(row)
-        grouped.append(list(questions.values()))
-    return grouped

@@ -41,6 +41,7 @@ def readings_text(readings: Sequence[Reading]) -> str:
         f"Asked(question={question(a.question)}, tokens={a.tokens!r}, expected={a.expected!r}, "
         f"needle={a.needle!r})"
     )
+    # As repr has a tuple: a comma behind a single element.
     tupled = lambda each: f"({', '.join(each)}{',' if len(each) == 1 else ''})"
     return f"[{', '.join(f'({r.tokens!r}, {tupled([*map(asked, r.asked)])})' for r in readings)}]"
 
@@ -75,10 +76,12 @@ def reading(passage: Passage, tokenizer: ByteLevelTokenizer) -> Reading:
       Tokens of the passage, and for each question its own, the answer's, and the needle's places.
     """
     tokens = tokenizer.encode(passage.text)
+    # Positions in tokens of a line: the tokens of all lines before it, encoded together.
     lines = [f"{line}\n" for line in passage.lines]
     before = lambda count: len(tokenizer.encode("".join(lines[:count])))
 
     def asked(question: Question) -> Asked:
+        # Encoded as one text and cut: tokens may differ at the edges of parts encoded alone.
         asks = tokenizer.encode(passage.text + question.text)
         whole = tokenizer.encode(f"{passage.text}{question.text} {question.answer}")
         needle = (before(question.needle), before(question.needle + 1))

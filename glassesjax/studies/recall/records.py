@@ -1,7 +1,7 @@
 """A row of a recall run: one answer to one question about one passage, under one policy."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 from glassesjax.cache.policies import PrefillMode
 from glassesjax.runs.constants import ModelConstants
@@ -81,13 +81,6 @@ class RecallConstants(ModelConstants):
     """Of the model."""
 
 
-def _converted(row: dict[str, Any]) -> dict[str, Any]:
-    """Converts a row of schema 1: the oldest ones have no flag of a finite loss."""
-    if "gold_nll" in row and row.get("finite") is None:
-        return {**row, "finite": row["gold_nll"] is not None}
-    return row
-
-
 ROWS = RowSchema(
     kinds=(RecallRow,),
     constants=RecallConstants,
@@ -98,6 +91,11 @@ ROWS = RowSchema(
         "tokens": "read_tokens",
         "held": "retained_share",
     },
-    converted=_converted,
+    # The oldest rows of schema 1 have no flag of a finite loss.
+    converted=lambda row: (
+        {**row, "finite": row["gold_nll"] is not None}
+        if "gold_nll" in row and row.get("finite") is None
+        else row
+    ),
 )
 """How the rows of the recall study are kept."""

@@ -44,13 +44,16 @@ def recall_rows(
       tokenizer: Of the model.
       words: Of an answer about a verse that count; all if 0.
     """
-    opened = _opened(model, reading, cell, cell.mode(mode))
-    state, last = _asked(model, opened, cell)
+    mode = cell.mode(mode)
+    read = _read(model, reading, cell, mode)
     gold = [asked.expected for asked in reading.asked]
-    losses = expected_losses(model, state, last, cell.policy, gold)
-    most, ends = max(map(len, gold)) + MORE, _ends(tokenizer)
-    generated = greedy(model, state, last, cell.policy, max_tokens=most, ends=ends)
+    # Loss and greedy answer both start from the state after the question.
+    losses = expected_losses(model, read.state, read.last, cell.policy, gold)
+    most, stop = max(map(len, gold)) + MORE, tokenizer.ends
+    ends = lambda token: token in stop or b"\n" in tokenizer.token_bytes(token)  # of one line
+    generated = greedy(model, read.state, read.last, cell.policy, max_tokens=most, ends=ends)
     passage = reading.passage
+    # Of a verse the first words count, of who spoke one name.
     limit = words if passage.task == "verse" else 1
     for index, asked in enumerate(reading.asked):
         question, answer = asked.question, first_words(tokenizer.decode(generated[index]), limit)
@@ -66,55 +69,58 @@ def recall_rows(
             depth=question.depth,
             needle_depth=question.needle_depth,
             needle_tokens=asked.needle[1] - asked.needle[0],
-            question=question.text.rpartition("\n")[2],
+            question=question.text.rpartition("\n")[2],  # a solved one is before it
             expected=question.answer,
-            prefill=opened.mode,
-            read_tokens=opened.before + len(opened.prompts[index]),
+            prefill=mode,
+            read_tokens=read.tokens[index],
             answer=answer,
             exact=exact_match(answer, question.answer),
             f1=token_f1(answer, question.answer),
             gold_nll=losses[index],
             finite=math.isfinite(losses[index]),
             gold_tokens=len(asked.expected),
-            retained_share=opened.held[index],
+            retained_share=read.retained[index],
         )
 
 
-class _Opened(NamedTuple):
-    """The state after the passage, repeated for each question."""
+class _Read(NamedTuple):
+    """The state after passage and questions, with a leading axis of questions."""
 
     state: State
-    prompts: list[tuple[int, ...]]
-    held: list[float]
-    mode: PrefillMode
-    before: int
-    """Tokens that were read before the questions."""
+    last: Float[Array, "rows model_dim"]
+    retained: list[float]
+    """Share of each needle that is cached before its question is read."""
+    tokens: list[int]
+    """Number of tokens before each answer."""
 
 
-def _opened(model: Unrolled, reading: Reading, cell: Cell, mode: PrefillMode) -> _Opened:
-    questions, count = [asked.tokens for asked in reading.asked], len(reading.asked)
+def _read(model: Unrolled, reading: Reading, cell: Cell, mode: PrefillMode) -> _Read:
+    questions, before = [asked.tokens for asked in reading.asked], len(reading.tokens)
     if cell.name == TRUNCATED:
-        prompts = [(*reading.tokens, *asks)[-cell.slots :] for asks in questions]
+        # The baseline reads the newest tokens of passage and question, for each question anew, and
+        # evicts nothing: its state has room for the answer besides.
+        prompts = [(*reading.tokens, *tokens)[-cell.slots :] for tokens in questions]
         room = cell.slots + max(len(asked.expected) for asked in reading.asked) + MORE
         state = empty_state(model.outer.config, cell.policy, room, model.outer.dtype)
-        lost = [len(reading.tokens) + len(asks) - cell.slots for asks in questions]
-        held = [_share_after(a.needle, gone) for a, gone in zip(reading.asked, lost, strict=True)]
-        return _Opened(_rows(state, count), prompts, held, mode, 0)
-    tokens = np.asarray(reading.tokens, np.int32)
-    *_, part = prefill(
-        model, tokens, cell.policy, slots=cell.slots, mode=mode, chunk=TILING.prefill_chunk
+        retained = []
+        for asked in reading.asked:
+            left_out = before + len(asked.tokens) - cell.slots  # not positive where all is read
+            start, stop = asked.needle
+            retained.append(max(stop - max(start, left_out), 0) / (stop - start))
+        before = 0
+    else:
+        tokens = np.asarray(reading.tokens, np.int32)
+        *_, part = prefill(
+            model, tokens, cell.policy, slots=cell.slots, mode=mode, chunk=TILING.prefill_chunk
+        )
+        state, prompts = part.state, questions
+        retained = [cached_share(state, asked.needle) for asked in reading.asked]
+    # (...) -> (rows, ...): all questions go on from one state after the passage.
+    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(questions), *leaf.shape)), state)
+    state, last, _ = read_prompts(
+        model, state, prompts, cell.policy, mode=mode, chunk=QUESTION_CHUNK
     )
-    held = [cached_share(part.state, asked.needle) for asked in reading.asked]
-    return _Opened(_rows(part.state, count), questions, held, mode, len(tokens))
-
-
-def _rows(state: State, count: int) -> State:
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), state)
-
-
-def _share_after(needle: tuple[int, int], gone: int) -> float:
-    start, stop = needle
-    return max(stop - max(start, gone), 0) / (stop - start)
+    return _Read(state, jnp.asarray(last), retained, [before + len(prompt) for prompt in prompts])
 
 
 def cached_share(state: State, needle: tuple[int, int]) -> float:
@@ -127,23 +133,10 @@ def cached_share(state: State, needle: tuple[int, int]) -> float:
     Returns:
       The share of its tokens that is cached, the mean over the decisions of all layers.
     """
+    # (groups, places) of each layer -> (decisions, places)
     held = np.concatenate([np.asarray(layer.position) for layer in state.layers])
     start, stop = needle
     return float(((held >= start) & (held < stop)).sum() / (len(held) * (stop - start)))
-
-
-def _asked(
-    model: Unrolled, opened: _Opened, cell: Cell
-) -> tuple[State, Float[Array, "rows model_dim"]]:
-    state, last, _ = read_prompts(
-        model,
-        opened.state,
-        opened.prompts,
-        cell.policy,
-        mode=opened.mode,
-        chunk=QUESTION_CHUNK,
-    )
-    return state, jnp.asarray(last)
 
 
 def expected_losses(
@@ -166,11 +159,15 @@ def expected_losses(
     """
     size = max(map(len, expected))
     lengths = np.array([len(answer) for answer in expected], np.int32)
+    # (rows, size), padded with 0: what follows the end of an answer is read and not counted.
     tokens = np.stack([np.pad(answer, (0, size - len(answer))) for answer in expected])
     targets = jnp.asarray(tokens, jnp.int32)
     read = lambda state, tokens, length: advance(model, state, tokens, policy, length=length)[1]
+    # (rows, size, model_dim)
     after = jax.vmap(read)(state, targets, jnp.asarray(lengths))
+    # Each token is scored by the representation before it, the first by the question's last one.
     y = jnp.concatenate([last[:, None], after[:, :-1]], axis=1)
+    # (rows, size, model_dim) -> (rows size, model_dim), and the losses back to (rows, size).
     every = token_losses(model.outer, y.reshape(-1, y.shape[-1]), targets.reshape(-1))
     each = np.asarray(every, np.float64).reshape(tokens.shape)
     return [float(row[:length].mean()) for row, length in zip(each, lengths, strict=True)]
@@ -206,14 +203,9 @@ def greedy(
         alive &= [not ends(int(token)) for token in best]
         if not alive.any():
             break
+        # Ended rows are decoded on, so that no shape changes; their tokens are dropped.
         for row in np.flatnonzero(alive):
             rows[row].append(int(best[row]))
         state, y = step(state, jnp.asarray(best))
-        last = y[:, 0]
+        last = y[:, 0]  # (rows, 1, model_dim) -> (rows, model_dim)
     return rows
-
-
-def _ends(tokenizer: ByteLevelTokenizer) -> Callable[[int], bool]:
-    """An answer is a line."""
-    ends = tokenizer.ends
-    return lambda token: token in ends or b"\n" in tokenizer.token_bytes(token)

@@ -73,5 +73,6 @@ class RecallSettings:
     @property
     def steps(self) -> int:
         """Number of steps of a run: a passage under a policy each."""
+        # The full cache has one size, whatever the slots.
         ways = sum(1 if name == "full" else len(self.slots) for name in self.policies)
         return ways * len(self.tasks) * len(self.lengths) * self.items

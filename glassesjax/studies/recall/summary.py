@@ -209,6 +209,7 @@ class RecallSummary:
     @property
     def best(self) -> CellSummary | None:
         """The one of ``smallest`` with the largest share of exact answers; None where none is."""
+        # Of equal shares the one of more questions.
         order = lambda cell: (cell.hits / cell.questions, cell.questions)
         return max(self.smallest, key=order, default=None)
 
@@ -254,8 +255,12 @@ def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
     Returns:
       Task by task and length by length, and over all of them.
     """
-    grouped = panels(read_cells(run.rows)).items()
-    known = [_panel(task, length, cells) for (task, length), cells in grouped]
+    known = []
+    for (task, length), cells in panels(read_cells(run.rows)).items():
+        whole = unbounded(cells)
+        summaries = [_cell(cell, whole) for cell in cells]
+        orders = _orders([cell for cell in cells if cell is not whole])
+        known.append(PanelSummary(task=task, length=length, cells=summaries, orders=orders))
     full = [row for row in run.rows if row.policy == UNBOUNDED]
     bounded = [cell for panel in known for cell in panel.cells if cell.bounded]
     orders = [order for panel in known for order in panel.orders]
@@ -268,6 +273,7 @@ def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
         full_questions=len(full),
         num_cells=sum(len(panel.cells) for panel in known),
         num_bounded=len(bounded),
+        # Exact: a mean of shares is one only where all are.
         num_whole=sum(cell.retained == 1 for cell in bounded),
         pairs=len(gaps),
         settled=sum(gap.lower is not None for gap in gaps),
@@ -276,18 +282,14 @@ def summarize(run: Run[RecallRow, RecallConstants]) -> RecallSummary:
     )
 
 
-def _panel(task: str, length: int, cells: Sequence[Cell]) -> PanelSummary:
-    full = unbounded(cells)
-    return PanelSummary(
-        task=task,
-        length=length,
-        cells=[_cell(cell, full) for cell in cells],
-        orders=_orders([cell for cell in cells if cell is not full]),
-    )
-
-
 def _cell(cell: Cell, full: Cell | None) -> CellSummary:
     low, high = wilson(cell.hits, len(cell.rows))
+    more = None
+    if full is not None and cell is not full:
+        # On the questions that both have: a run may be cut off between two policies.
+        mine = {_question(row): row.gold_nll for row in cell.rows}
+        gaps = [mine[_question(r)] - r.gold_nll for r in full.rows if _question(r) in mine]
+        more = sum(gaps) / len(gaps) if gaps else math.nan
     return CellSummary(
         policy=cell.policy,
         slots=cell.slots,
@@ -299,20 +301,13 @@ def _cell(cell: Cell, full: Cell | None) -> CellSummary:
         f1=cell.f1,
         nats=cell.nats,
         retained=cell.retained,
-        more_than_full=None if full is None or cell is full else _more(cell, full),
-        depths=[_depth(cell.at(depth), depth) for depth in cell.depths],
+        more_than_full=more,
+        depths=[
+            DepthSummary(depth, len(at.rows), at.hits, at.nats, at.retained)
+            for depth in cell.depths
+            for at in [cell.at(depth)]
+        ],
     )
-
-
-def _depth(cell: Cell, depth: float) -> DepthSummary:
-    return DepthSummary(depth, len(cell.rows), cell.hits, cell.nats, cell.retained)
-
-
-def _more(cell: Cell, full: Cell) -> float:
-    """Against the full state on the same questions only: a run may be cut off."""
-    mine = {_question(row): row.gold_nll for row in cell.rows}
-    gaps = [mine[_question(r)] - r.gold_nll for r in full.rows if _question(r) in mine]
-    return sum(gaps) / len(gaps) if gaps else math.nan
 
 
 def _question(row: RecallRow) -> tuple[int, float]:
@@ -326,23 +321,18 @@ def _orders(cells: Sequence[Cell]) -> list[OrderSummary]:
         finite = [cell for cell in cells if cell.slots == slots and not math.isnan(cell.nats)]
         if len(finite) < 2 or len({frozenset(map(_question, c.rows)) for c in finite}) > 1:
             continue
-        pairs = itertools.combinations(finite, 2)
-        gaps = [Gap(first=a.policy, second=b.policy, nats=_gap(a, b)) for a, b in pairs]
+        # A passage is a block: its questions share one state, and are not independent.
+        items = sorted({row.item for row in finite[0].rows})
+        losses = lambda cell, item: [row.gold_nll for row in cell.rows if row.item == item]
+        sums = [
+            np.array([math.fsum(losses(cell, item)) for item in items]) for cell in finite
+        ]  # (passages,) each
+        count = np.array([len(losses(finite[0], item)) for item in items], np.float64)
+        gaps = [
+            Gap(first=a.policy, second=b.policy, nats=paired_difference(of_a, of_b, count))
+            for (a, of_a), (b, of_b) in itertools.combinations(zip(finite, sums, strict=True), 2)
+        ]
         orders.append(
-            OrderSummary(
-                slots=slots,
-                questions=len(finite[0].rows),
-                passages=len({row.item for row in finite[0].rows}),
-                gaps=gaps,
-            )
+            OrderSummary(slots=slots, questions=len(finite[0].rows), passages=len(items), gaps=gaps)
         )
     return orders
-
-
-def _gap(first: Cell, second: Cell) -> Interval:
-    """Over the passages, each with all its questions, which are not independent."""
-    items = sorted({row.item for row in first.rows})
-    losses = lambda cell, item: [row.gold_nll for row in cell.rows if row.item == item]
-    sums = lambda cell: np.array([math.fsum(losses(cell, item)) for item in items])
-    count = [len(losses(first, item)) for item in items]
-    return paired_difference(sums(first), sums(second), np.array(count, np.float64))

@@ -35,7 +35,7 @@ class Training(NamedTuple):
         return (row for row in self.rows if isinstance(row, kind))
 
     def decoder(self, seed: int) -> str:
-        """What tells one decoder from another, on a page."""
+        """Name of one decoder on a page."""
         layers = self.constants.num_layers
         return f"{self.name}, {layers} layer{'' if layers == 1 else 's'}, seed {seed}"
 
@@ -63,6 +63,7 @@ def decoders_of(trainings: Sequence[Training]) -> list[TrainedDecoder]:
     for training in trainings:
         seeds = sorted({row.seed for row in training.rows})
         for seed in seeds:
+            # The same training with the rows of one seed, so that ``of`` reads these.
             own = training._replace(rows=[row for row in training.rows if row.seed == seed])
             parts = [training.label, f"seed {seed}" if len(seeds) > 1 else ""]
             decoders.append(
@@ -81,6 +82,7 @@ def decoders_of(trainings: Sequence[Training]) -> list[TrainedDecoder]:
 
 def _by_length(rows: Iterator[LengthT]) -> dict[str, list[LengthT]]:
     groups: dict[str, list[LengthT]] = {}
+    # Sorted before they are grouped, so that each group is in order.
     for row in sorted(rows, key=lambda row: row.length):
         groups.setdefault(row.format, []).append(row)
     return groups

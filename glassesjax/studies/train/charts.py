@@ -76,7 +76,7 @@ class Panel(NamedTuple):
 
 
 def panels_of(decoders: Sequence[TrainedDecoder], what: str) -> list[Panel]:
-    """What stands together: the formats of a decoder; of many decoders, those in one format.
+    """What is drawn together: the formats of a decoder; of many decoders, those in one format.
 
     Args:
       decoders: Of a page.
@@ -113,7 +113,7 @@ def _bars(panels: Sequence[Panel], what: str, *, narrow: bool, linear: bool) -> 
       panels: All with the same lengths.
       what: ``pairs`` or ``answers``.
       narrow: Whether it is for a phone.
-      linear: Whether lengths stand at their distance; else each doubling has the same width.
+      linear: Whether the axis of lengths is linear; else each doubling has the same width.
     """
     names = [[line.label for line in panel.lines] for panel in panels]
     columns = 1 if narrow or len(panels) == 1 else 2
@@ -124,10 +124,12 @@ def _bars(panels: Sequence[Panel], what: str, *, narrow: bool, linear: bool) -> 
     if narrow and letters > 14:  # a label has a line of its own
         stride, height, room = 2, 17, 14
     top = 36 if any(panel.title for panel in panels) else 22
+    # A panel with its title above and its ticks below.
     tall = top + height * most * stride + 40
     chart = Chart(358 if narrow else 1104, tall * -(-len(panels) // columns) + 12)
     between = 24 if alike else room
     width = (chart.width - 16 - room - between * (columns - 1)) / columns
+    # One axis of lengths for all panels.
     rows = [row for panel in panels for line in panel.lines for row in _rows(line, what)]
     edges = _edges(sorted({row.length for row in rows}), linear)
     for at, panel in enumerate(panels):
@@ -176,6 +178,7 @@ def _training(axes: Axes, panel: Panel, what: str, linear: bool) -> None:
     for rows in filter(None, (_rows(line, what) for line in panel.lines)):
         count = sum(row.in_training for row in rows)
         ends.add(_edges([row.length for row in rows], linear)[count] if count else 0.0)
+    # Of lines of different trainings, or where nothing is in the training, none is drawn.
     if len(ends) != 1 or not (end := min(ends.pop(), high)):
         return
     axes.axvspan(low, end, color=COLORS["wash"], linewidth=0, zorder=0)
@@ -189,6 +192,7 @@ def _edges(lengths: Sequence[int], linear: bool) -> list[float]:
     to, back = (float, float) if linear else (math.log, math.exp)
     at = [to(length) for length in lengths]
     between = [(a + b) / 2 for a, b in itertools.pairwise(at)]
+    # Outer bars are symmetric; one alone ends at a distance, or at a factor, of 1.2.
     first = at[0] - (between[0] - at[0] if between else to(1.2))
     last = at[-1] + (at[-1] - between[-1] if between else to(1.2))
     return [back(edge) for edge in (first, *between, last)]
@@ -214,10 +218,23 @@ def _pair_bars(
     for _, same in itertools.groupby(rows, state_of):
         part = list(same)
         stop = start + len(part)
-        token, tall, _ = STATES[state_of(part[0])]
+        token, tall, meaning = STATES[state_of(part[0])]
         ends = edges[start], edges[stop]
         _bar(chart, axes, ends, (at - tall / 2, tall), token, name)
-        text = _pair_text(line, part, lengths)
+        where = f"n = {part[0].length}"
+        where += "" if len(part) == 1 else f" to {part[-1].length}"
+        texts = [", ".join(filter(None, [line.decoder.label, line.format, where])), meaning]
+        if len(part) == 1:
+            two = lambda *tokens: " and ".join(map(visible, tokens))
+            given = two(part[0].answer, part[0].next_answer)
+            texts.append(f"answers {given}, correct {two(part[0].target, part[0].next_target)}")
+        if lengths is not None and line.format != REFERENCE:
+            low, high = (length_text(lengths, n) for n in _interval(lengths))
+            predicted = f"predicted failure {length_text(lengths, lengths.predicted)}"
+            texts.append(f"{predicted} ({low} to {high})")
+        if lengths is not None:
+            texts.append(f"observed failure {length_text(lengths, lengths.observed)}")
+        text = "\n".join(texts)
         chart.mark(axes, (ends[0], at - 0.45), text, stop=(ends[1], at + 0.45), series=name)
         start = stop
     if lengths is None or line.format == REFERENCE:
@@ -227,8 +244,9 @@ def _pair_bars(
     shape = ">" if lengths.predicted is None else "D"  # an arrow where it is beyond the reach
     look = {"color": INK, "clip_on": False, "zorder": 7}
     mark = {"ms": 5.5, "mfc": COLORS["paper"], "mec": INK, "mew": 1.3}
-    interval = [place(n) for n in (lengths.predicted_low, lengths.predicted_high)]
-    drawn = axes.plot(interval, [at + 0.47] * 2, linewidth=1.6, **look)
+    drawn = axes.plot(
+        [place(n) for n in _interval(lengths)], [at + 0.47] * 2, linewidth=1.6, **look
+    )
     drawn += axes.plot([place(lengths.predicted)], [at + 0.47], shape, **mark, **look)
     chart.series(name, drawn)
 
@@ -245,24 +263,6 @@ def _bar(
     look = {"facecolor": COLORS[token], "edgecolor": COLORS["paper"], "linewidth": 0.6}
     box = Rectangle((ends[0], tall[0]), ends[1] - ends[0], tall[1], zorder=2, **look)
     chart.series(series, axes.add_patch(box))
-
-
-def _pair_text(line: Line, rows: Sequence[PairRow], lengths: FailureLengths | None) -> str:
-    first, last = rows[0], rows[-1]
-    where = f"n = {first.length}" if len(rows) == 1 else f"n = {first.length} to {last.length}"
-    texts = [", ".join(filter(None, [line.decoder.label, line.format, where]))]
-    texts.append(STATES[state_of(first)][2])
-    if len(rows) == 1:
-        given, correct = (first.answer, first.next_answer), (first.target, first.next_target)
-        two = lambda tokens: " and ".join(map(visible, tokens))
-        texts += [f"answers {two(given)}, correct {two(correct)}"]
-    if lengths is not None:
-        if line.format != REFERENCE:
-            low, high = (length_text(lengths, n) for n in _interval(lengths))
-            texts.append(f"predicted failure {length_text(lengths, lengths.predicted)}")
-            texts[-1] += f" ({low} to {high})"
-        texts.append(f"observed failure {length_text(lengths, lengths.observed)}")
-    return "\n".join(texts)
 
 
 def _interval(lengths: FailureLengths) -> tuple[int | None, int | None]:
@@ -288,6 +288,7 @@ def _accuracy_bars(
         share = _share(row.exact_match) if math.isfinite(row.loss) else "not finite"
         if tall:
             _bar(chart, axes, ends, (base - tall, tall), "h1", name)
+        # In pixels: a text is written where its bar is wide and its line high enough.
         left, right = (chart.place(axes, end, at)[0] for end in ends)
         if height > 30 and right - left >= (36 if math.isfinite(row.loss) else 60):
             middle = axes.transData.inverted().transform(((left + right) / 2, 0))[0]
@@ -312,7 +313,7 @@ def failure_chart(decoders: Sequence[TrainedDecoder]) -> Chart:
     known = list(_predicted(decoders))
     every = [n for *_, e in known for n in (e.observed, *_interval(e)) if n]
     ends = min(every) / 1.5, max(e.reach for *_, e in known) * BEYOND * 1.1
-    band = np.array(ends)
+    band = np.array(ends)  # predictions within a factor of what is observed
     axes.fill_between(band, band / FACTOR, band * FACTOR, color=COLORS["band"], lw=0, zorder=0)
     axes.plot(band, band, color=COLORS["c6"], lw=1, zorder=1)
     colors = format_colors(decoders)
@@ -372,7 +373,7 @@ def signal_chart(decoder: TrainedDecoder, colors: Mapping[str, str]) -> Chart:
     for row in rows:
         text = f"n = {row.length}\nchange of the logit margin {number(row.signal)}"
         text += f"\ndistance {number(row.l2)}"
-        if row.signal > 0:
+        if row.signal > 0:  # zero has no place on a logarithmic axis
             chart.mark(axes, (row.length, row.signal), text, radius=5)
         values += [row.signal, row.l2]
     edges = _edges(at, False)
@@ -399,6 +400,7 @@ def influence_chart(cell: Influences) -> Chart:
     at = [row.position for row in cell.positions]
     for name, look in INFLUENCE_LOOKS.items():
         values = np.array([getattr(row, name) for row in cell.positions])
+        # Each in units of its largest: only their order over positions is compared.
         axes.plot(at, values / (values.max() or 1), lw=1.8, label=name, **look)
     accuracy = [row.accuracy for row in cell.positions]
     axes.plot(at, accuracy, "o", color=INK, ms=4, label="accuracy")
@@ -465,6 +467,7 @@ def figures_of(trainings: Sequence[Training]) -> dict[str, Callable[[], Chart]]:
     if next(_predicted(decoders), None):
         figures["failure"] = functools.partial(failure_chart, decoders)
     colors = format_colors(decoders)
+    # Numbered as ``signals_of`` and ``influences_of`` have them, by which pages find them.
     for at, one in enumerate(signals_of(decoders)):
         figures[f"signal-{at}"] = functools.partial(signal_chart, one, colors)
     for at, cell in enumerate(influences_of(trainings)[:MOST_DECODERS]):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from glassesjax.studies.train.cells import Training
@@ -74,6 +74,7 @@ def failures(training: Training) -> list[Failure]:
             # A length, or the one that it is known to be beyond.
             first, second = (lengths.reach + 1 if n is None else n for n in both)
             apart = max(first, second) > FACTOR * min(first, second)
+            # Of two bounds, or a bound and a length, no ratio is known.
             ratio = None if any(is_bound(lengths, n) for n in both) else second / first
         cells.append(
             Failure(
@@ -137,31 +138,34 @@ def slopes(cells: Sequence[Failure]) -> list[Slope]:
     groups: dict[tuple[str, int, str], list[tuple[int, FailureLengths]]] = {}
     for cell in cells:
         base, _, sites = cell.format.partition("@")
+        # e8mN has N bits; bf16, tf32 and f32 are such formats by other names.
         binary = BINARY.fullmatch(base)
         bits = int(binary[1]) if binary else NAMED_BITS.get(base)
         if cell.lengths is not None and bits is not None:
             group = groups.setdefault((cell.setting, cell.seed, sites), [])
             group.append((bits, cell.lengths))
+
+    def line(points: Iterable[tuple[int, int | None, FailureLengths]]) -> Line:
+        # A length that is only a bound would bend the line.
+        kept = [(2**bits, float(n)) for bits, n, each in points if n and not is_bound(each, n)]
+        slope = loglog_slope(*zip(*kept, strict=True)) if kept else math.nan
+        return Line(slope, _power_of_two(slope), len(kept))
+
     found = []
     for key, group in groups.items():
-        if len(group) > 2:
+        if len(group) > 2:  # two points are on every line
             first, theory = group[0][1], None
-            # Rows of older runs have no interval.
+            # The signal falls where its whole interval does; rows of older runs have none.
             if first.exponent_high is not None and first.exponent_high < 0:
                 power = -1 / first.exponent
                 theory = Theory(first.exponent, power, _power_of_two(power))
-            each = [[(bits, n.observed, n), (bits, n.predicted, n)] for bits, n in group]
-            observed, predicted = (_line(points) for points in zip(*each, strict=True))
+            observed = line((bits, each.observed, each) for bits, each in group)
+            predicted = line((bits, each.predicted, each) for bits, each in group)
             found.append(Slope(*key, observed, predicted, theory))
     return found
 
 
-def _line(points: Sequence[tuple[int, int | None, FailureLengths]]) -> Line:
-    kept = [(2**bits, float(n)) for bits, n, lengths in points if n and not is_bound(lengths, n)]
-    slope = loglog_slope(*zip(*kept, strict=True)) if kept else math.nan
-    return Line(slope, _power_of_two(slope), len(kept))
-
-
 def _power_of_two(exponent: float) -> float:
     """Infinite beyond float64."""
+    # A float power raises an error there.
     return math.inf if exponent >= 1024 else 2.0**exponent

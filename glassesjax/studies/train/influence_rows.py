@@ -87,10 +87,15 @@ def influence_rows(
     """
     key = draws.fold_in(draws.fold_in(draws.root_key(seed), length), SALT)
     rows, asking = _asked(decoder, task, prompt_format, length, key)
-    chosen = _first_of_each(asking.source, differentiated)
+    places = np.unique(asking.source)
+    # Indices of the first few queries of each position: a derivative takes much longer than an
+    # answer.
+    chosen = np.concatenate(
+        [np.flatnonzero(asking.source == place)[:differentiated] for place in places]
+    )
     influence = _heard(decoder, rows, *(jnp.asarray(x[chosen]) for x in asking[:3]))
     measured = dict(zip(MEASURES, map(np.asarray, influence), strict=True))
-    places = np.unique(asking.source)
+    # For each position its answers, and below its values of each measure: lists of (examples,).
     right = [asking.right[asking.source == place] for place in places]
     of = lambda name, place: measured[name][asking.source[chosen] == place].astype(np.float64)
     fields: dict[str, Any] = {
@@ -107,42 +112,35 @@ def influence_rows(
             bound=float(np.mean(of("bound", place))),
             **fields,
         )
+    # A measure of one value each, as a baseline: the first position is the highest.
     early = [np.array([-float(at)]) for at in places]
     compared = [*([of(name, at) for at in places] for name in MEASURES), early]
+    orders: dict[str, Any] = {}
+    for name, values in zip(ORDERED, compared, strict=True):
+        order = correlate(right, values, seed)
+        if not math.isnan(order.value):  # where all are alike, nothing is ranked
+            orders[name] = RankCorrelation(spearman=order.value, low=order.low, high=order.high)
     spread = dispersion(right)
     yield InfluenceOrderRow(
         num_positions=len(places),
         examples=len(asking.right),
         accuracy=float(np.mean(asking.right)),
         dispersion=None if math.isnan(spread) else spread,
-        **_orders(right, compared, seed),
+        **orders,
         **fields,
     )
-
-
-def _orders(
-    right: list[np.ndarray], compared: Sequence[list[np.ndarray]], seed: int
-) -> dict[str, Any]:
-    """Rank correlation of the answers with each of ``ORDERED`` that has one, and its interval."""
-    each = {
-        name: correlate(right, values, seed) for name, values in zip(ORDERED, compared, strict=True)
-    }
-    return {
-        name: RankCorrelation(spearman=order.value, low=order.low, high=order.high)
-        for name, order in each.items()
-        if not math.isnan(order.value)
-    }
 
 
 def _asked(
     decoder: Decoder, task: Task, prompt_format: PromptFormat, length: int, key: Array
 ) -> tuple[Example, Asking]:
     """Rows of one length with their queried positions; about ``ANSWERED`` for each position."""
+    # One row shows how many positions a row queries, and so how many rows are needed.
     draw = functools.partial(_rows, task=task, prompt_format=prompt_format, length=length)
     each = int(np.sum(_copies(draw(key[None]))))
     count = ANSWERED * math.ceil(length / max(each, 1))
     rows = draw(draws.split(key, count))
-    row, at = np.nonzero(_copies(rows))
+    row, at = np.nonzero(_copies(rows))  # (rows, seq) -> (asking,)
     right = np.asarray(_right(decoder, rows))
     return rows, Asking(row, at, np.asarray(rows.source)[row, at], right[row, at])
 
@@ -151,14 +149,10 @@ def _copies(rows: Example) -> Bool[np.ndarray, "rows seq"]:
     return np.asarray(rows.final) & (np.asarray(rows.source) != NONE)
 
 
-def _first_of_each(source: Int[np.ndarray, " asking"], count: int) -> Int[np.ndarray, " chosen"]:
-    """Indices of the first few queries of each position."""
-    return np.concatenate([np.flatnonzero(source == at)[:count] for at in np.unique(source)])
-
-
 @functools.partial(jax.jit, static_argnames=("task", "prompt_format", "length"))
 def _rows(keys: Array, *, task: Task, prompt_format: PromptFormat, length: int) -> Example:
     whole = jnp.asarray(length, jnp.int32)
+    # keys (rows,) -> fields (rows, seq)
     return jax.vmap(lambda key: example(task, prompt_format, key, whole, length))(keys)
 
 
@@ -167,8 +161,9 @@ def _right(decoder: Decoder, rows: Example) -> Bool[Array, "rows seq"]:
     """Whether each token of a row is ranked first, alone, given those before it."""
 
     def of(row: Example) -> Array:
-        scores = answers(decoder, row)
+        scores = answers(decoder, row)  # (seq, vocab)
         here = jax.nn.one_hot(row.tokens, scores.shape[-1], dtype=bool)
+        # A tie is no answer: the best of the others must be less.
         own = jnp.max(jnp.where(here, scores, -jnp.inf), axis=-1)
         return own > jnp.max(jnp.where(here, -jnp.inf, scores), axis=-1)
 
@@ -183,9 +178,11 @@ def _heard(
 
     def of(asked: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         number, place, source = asked
+        # The representation before the answer's token is the one that predicts it.
         result = token_influence(decoder, rows.tokens[number], place - 1)
         # A layout may show a token twice: the derivative is then in both places together.
         there = rows.item[number] == source
+        # (seq,) -> a scalar: norms add as squares, shares of paths as they are.
         squares = lambda size: euclidean_norm(jnp.where(there, size, 0))
         influence, bound = squares(result.influence), squares(jnp.exp(result.log_bound))
         return influence, jnp.sum(jnp.where(there, result.rollout, 0)), bound

@@ -22,7 +22,7 @@ from glassesjax.studies.train.memory import check_training
 from glassesjax.studies.train.pair_rows import collisions
 from glassesjax.studies.train.ratio_rows import ratio_seen
 from glassesjax.studies.train.records import ROWS as SCHEMA
-from glassesjax.studies.train.records import StepRow, TrainRow
+from glassesjax.studies.train.records import TrainRow
 from glassesjax.studies.train.rows import score_rows, step_rows
 from glassesjax.studies.train.settings import NOTHING, TrainSettings
 from glassesjax.train import TrainState, init_state, train_steps
@@ -64,7 +64,9 @@ def resumed(settings: TrainSettings, folder: Path) -> TrainState:
     """
     training, config = settings.training, settings.config
     every = [init_state(config, training, seed, settings.rate) for seed in range(settings.seeds)]
+    # Leaves (...) -> (seeds, ...)
     fresh = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+    # Only the writer reads files; the others get the state from it.
     path = _standing(folder)[0] if is_writer() else None
     return share(fresh if path is None else load(path, fresh))
 
@@ -86,7 +88,7 @@ def settled(settings: TrainSettings, folder: Path, intact: int) -> int:
     """
     path, mark = _standing(folder)
     if path is None:
-        return 0
+        return 0  # training begins anew, and makes all rows again
     return intact if mark is None or int(path.name) >= settings.steps else mark.rows
 
 
@@ -131,9 +133,15 @@ def measure(settings: TrainSettings, folder: Path, done: Done = lambda row: Fals
     states = yield from _trained(settings, folder, missing)
     if not is_writer():
         return
+    # (seeds, ...) -> one decoder a seed
     decoders = [jax.tree.map(lambda x, at=at: x[at], states) for at in range(settings.seeds)]
+    # Files that ``open_model`` opens.
     for seed, decoder in enumerate(decoders):
-        _export(settings, folder / trained_name(seed), seed, decoder)
+        trained = f"{settings.task} {settings.remedy} {settings.positions} seed {seed}"
+        source = {"weights": f"{trained}, {settings.steps} steps"}
+        save_decoder(folder / trained_name(seed), decoder, settings.training.task.symbols, source)
+    # Each evaluation checks its last row; of a step that was cut off ``missing`` drops the rows
+    # that are on disk.
     for ask in QUESTIONS:
         for name, rows in ask(settings, decoders, done):
             yield name, missing(rows)
@@ -146,17 +154,24 @@ def _trained(
 ) -> Generator[tuple[str, list[TrainRow]], None, Decoder]:
     """The training, call by call; at its end all decoders, stacked, on this process."""
     training, mesh = settings.training, mesh_of(settings)
+    # The state is divided over the devices, and fetched after each call for the checkpoint.
     host = resumed(settings, folder)
     states = shard(host, mesh, training)
     compiled = 0  # steps of the call before
     for step in range(int(host.step[0]), training.steps, settings.chunk):
         count, start = min(settings.chunk, training.steps - step), time.perf_counter()
         states, metrics = jax.block_until_ready(train_steps(states, training, count, mesh=mesh))
+        # A call of another number of steps was compiled, which is no speed of the training.
         seconds = (time.perf_counter() - start) / count if count == compiled else None
         compiled = count
         host, metrics = fetch((states, metrics))
         rows = list(step_rows(settings, step + count, metrics, seconds))
-        yield _progress(settings, rows[0]), missing(rows)
+        first = rows[0]  # the first seed's, whose metrics stand in the progress line
+        line = f"step {first.step} of {settings.steps}: loss {first.loss:.4f}"
+        line += f", {first.accuracy:.1%} right"
+        if first.tokens_per_second is not None:
+            line += f", {first.tokens_per_second:,.0f} tokens/s"
+        yield line, missing(rows)
         # After the rows were written: a run that is killed between makes them again, the same.
         if is_writer():
             save(folder / CHECKPOINTS, host, folder / ROWS)
@@ -173,6 +188,7 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
     """
     for name in settings.formats:
         last = {"seed": settings.seeds - 1, "step": settings.steps, "format": name}
+        # Rows of the last seed are the last: where they are on disk, so are those of the others.
         key_of = lambda length, last=last: (
             {"kind": "in_distribution", **last}
             if length == NOTHING
@@ -184,17 +200,3 @@ def answers(settings: TrainSettings, decoders: Sequence[Decoder], done: Done) ->
 
 # Evaluations of the trained decoders, in order.
 QUESTIONS = (answers, influence_by_position, ratio_seen, collisions)
-
-
-def _progress(settings: TrainSettings, row: StepRow) -> str:
-    """Progress line with the metrics of the first seed."""
-    line = f"step {row.step} of {settings.steps}: loss {row.loss:.4f}, {row.accuracy:.1%} right"
-    rate = row.tokens_per_second
-    return line if rate is None else f"{line}, {rate:,.0f} tokens/s"
-
-
-def _export(settings: TrainSettings, path: Path, seed: int, decoder: Decoder) -> None:
-    """The trained decoder as a file that ``open_model`` opens."""
-    metrics = f"{settings.task} {settings.remedy} {settings.positions} seed {seed}"
-    source = {"weights": f"{metrics}, {settings.steps} steps"}
-    save_decoder(path, decoder, settings.training.task.symbols, source)

@@ -33,10 +33,20 @@ def train_page(
     """One self-contained page on a run of the training.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document without references to anything outside it. The same rows give the same text.
     """
     known = run.constants
     decoders = decoders_of([training])
+    # What each decoder answers to each pair, a line an n.
+    answers = []
+    for one in (each for each in decoders if each.pairs):
+        formats, lines = list(one.pairs), []
+        by_length = {name: {row.length: row for row in rows} for name, rows in one.pairs.items()}
+        for pair in one.pairs[formats[0]]:
+            given = [by_length[name].get(pair.length) for name in formats]
+            cells = [(each, each and STATES[state_of(each)][0]) for each in given]
+            lines.append({"pair": pair, "cells": cells})
+        answers.append({"label": one.label, "formats": formats, "lines": lines})
     return page(
         "glassesjax.studies.train",
         run=run,
@@ -45,7 +55,7 @@ def train_page(
             *common_facts([training]),
         ],
         task=known.task,
-        answers=[_answers(one) for one in decoders if one.pairs],
+        answers=answers,
         states=[(token, meaning) for token, _, meaning in STATES],
         **shown([training], decoders, summary, figures),
     )  # fmt: skip
@@ -131,8 +141,8 @@ def shown(
 def _findings(summary: TrainSummary) -> Iterator[str]:
     """Names of the findings that there are, those of the rarer measurements first.
 
-    None is what the title says: it has the accuracy beyond the training where no pair was asked
-    about, and that at trained lengths where nothing is learned.
+    None repeats the title: it has the accuracy beyond the training where no pair was evaluated, and
+    that at trained lengths where nothing is learned.
     """
     each, finite = summary.trainings, not summary.passes.not_finite
     titled = summary.accuracy_following and summary.learned and not summary.collisions
@@ -151,18 +161,6 @@ def _findings(summary: TrainSummary) -> Iterator[str]:
     return (name for name, is_there in there.items() if is_there)
 
 
-def _answers(one: TrainedDecoder) -> dict[str, Any]:
-    """What a decoder answers to each pair, a line an n."""
-    formats = list(one.pairs)
-    known = {name: {row.length: row for row in rows} for name, rows in one.pairs.items()}
-    lines = []
-    for row in one.pairs[formats[0]]:
-        given = [known[name].get(row.length) for name in formats]
-        cells = [(each, each and STATES[state_of(each)][0]) for each in given]
-        lines.append({"pair": row, "cells": cells})
-    return {"label": one.label, "formats": formats, "lines": lines}
-
-
 # Fields of rows that are the data of a figure.
 DATA: Mapping[str, Sequence[str]] = {
     "pairs": ("length", "target", "next_target", "answer", "next_answer", "correct", "collision"),
@@ -175,17 +173,12 @@ def plots_of(
     figures: Mapping[str, Callable[[], Chart]], decoders: Sequence[TrainedDecoder]
 ) -> dict[str, Plot]:
     """Each figure drawn, the one that answers also for a phone and linear, and with its data."""
-    hero = hero_of(figures)
-    rows = [*_values(decoders, "pairs" if hero == "pairs" else "answers")]
-    return plots(figures, hero=hero, linear=True, rows=rows)
-
-
-def _values(decoders: Sequence[TrainedDecoder], what: str) -> Iterator[dict[str, Any]]:
-    """The data behind the first figure, by the names that rows have."""
+    hero, data = hero_of(figures), []
+    what = "pairs" if hero == "pairs" else "answers"
     for one in decoders:
         for name, rows in getattr(one, what).items():
             known = {"decoder": one.training.name, "seed": one.seed, "format": name}
             if what == "pairs":
                 known |= {each: getattr(one.lengths.get(name), each, None) for each in PREDICTED}
-            for row in rows:
-                yield known | {each: getattr(row, each) for each in DATA[what]}
+            data += [known | {each: getattr(row, each) for each in DATA[what]} for row in rows]
+    return plots(figures, hero=hero, linear=True, rows=data)

@@ -78,9 +78,11 @@ def pair_rows(settings: TrainSettings, asked: Asked, name: str) -> list[PairRow 
     wide, refused = asked.wide, refusal(asked.wide)
     if wide is None or refused:
         return [FailureRow(**refused, **head)]
+    # In the reference itself prediction and observation are one pass.
     native = wide
     if name != REFERENCE:
         native = answer_pairs(settings, asked.pairs, asked.decoder.at(plan))
+    # The format's own pass is as the plan has it; predictions are computed in float64.
     with jax.enable_x64(True):
         predicted = _predict(wide, native, plan)
     pairs = list(_pair_rows(settings, native, predicted, head))
@@ -109,23 +111,33 @@ class Predicted(NamedTuple):
 
 
 def _predict(wide: PairAnswers, native: PairAnswers, plan: RoundingPlan) -> Predicted:
-    """Reads of the format's pass the leads at lengths of the training, and nothing else."""
+    """Reads of the format's pass the margins at lengths of the training, and nothing else."""
+    # (pairs, 2, model_dim): of each pair that of n and that of n + 1.
     certified = np.asarray(surely_confused(wide.y[:, 0], wide.y[:, 1], wide.unembed))
-    contradicted = certified & ~wide.collides
-    stored, differ = _stored(wide, plan)
-    if stored is not None:
-        contradicted = contradicted | (stored & differ)
+    contradicted, certain, stored = certified & ~wide.collides, certified, None
+    formats = {site: plan.formats.get(site) for site in (Site.OUTPUT, Site.WEIGHTS)}
+    # A scale of a whole array is not that of a single row: integers are left out.
+    if isinstance(formats[Site.OUTPUT], FloatFormat):
+        kept = lambda site, x: x if (f := formats[site]) is None else f.round(jnp.asarray(x))
+        y = np.asarray(kept(Site.OUTPUT, wide.y))
+        unembed = np.asarray(kept(Site.WEIGHTS, wide.unembed))
+        stored = np.asarray(surely_confused(y[:, 0], y[:, 1], unembed))
+        # The certificate is on the scores of what is stored, computed here in float64.
+        first = np.argmax(np.einsum("pid,vd->piv", y, unembed), axis=-1)  # (pairs, 2)
+        contradicted = contradicted | (stored & (first[:, 0] != first[:, 1]))
+        certain = certified | stored
     at = wide.trained
     error = noise(jnp.asarray(native.logit_margin[at]), jnp.asarray(wide.logit_margin[at]))
     chance = lambda error: np.array(probability_apart(wide.scores[:, 0], wide.scores[:, 1], error))
     common = chance(error._replace(shared=jnp.ones_like(error.shared)))
-    common[certified if stored is None else certified | stored] = 0
+    common[certain] = 0  # proved, whatever the errors
     return Predicted(
         certified=certified,
         stored=stored,
         contradicted=contradicted,
         noise=float(error.spread),
         shared=float(error.shared),
+        # (pairs, 2) -> (pairs,)
         signal=np.abs(wide.logit_margin[:, 0] - wide.logit_margin[:, 1]),
         apart=common,
         apart_correlated=chance(error),
@@ -133,125 +145,87 @@ def _predict(wide: PairAnswers, native: PairAnswers, plan: RoundingPlan) -> Pred
     )
 
 
-def _stored(wide: PairAnswers, plan: RoundingPlan) -> tuple[np.ndarray | None, np.ndarray]:
-    """Whether rounded y and unembedding certify one token for a pair, and float64 has two."""
-    formats = {site: plan.formats.get(site) for site in (Site.OUTPUT, Site.WEIGHTS)}
-    # A scale of a whole array is not that of a single row: integers are left out.
-    if not isinstance(formats[Site.OUTPUT], FloatFormat):
-        return None, ~wide.collides
-    kept = lambda site, x: x if (f := formats[site]) is None else f.round(jnp.asarray(x))
-    y, unembed = np.asarray(kept(Site.OUTPUT, wide.y)), np.asarray(kept(Site.WEIGHTS, wide.unembed))
-    first = np.argmax(np.einsum("pid,vd->piv", y, unembed), axis=-1)
-    return np.asarray(surely_confused(y[:, 0], y[:, 1], unembed)), first[:, 0] != first[:, 1]
-
-
 def _pair_rows(
     settings: TrainSettings, native: PairAnswers, predicted: Predicted, head: Mapping[str, Any]
 ) -> Iterator[PairRow]:
     symbols = settings.training.task.symbols
     for at, length in enumerate(native.lengths):
+        # Each of two: of n and of n + 1.
+        (token, following), (first, second) = native.right[at], native.ranked_first[at]
+        gap = np.abs(native.y[at, 1] - native.y[at, 0])  # (model_dim,)
+        stored = predicted.stored
         yield PairRow(
-            length=length, **_observed(native, at, symbols), **_prediction(predicted, at), **head
+            length=length,
+            in_training=bool(native.trained[at]),
+            target=symbols[token],
+            next_target=symbols[following],
+            answer=symbols[first],
+            next_answer=symbols[second],
+            logit_margin=float(native.logit_margin[at, 0]),
+            next_logit_margin=float(native.logit_margin[at, 1]),
+            correct=bool(native.both_correct[at]),
+            collision=bool(native.collides[at]),
+            l2=float(np.sqrt(np.sum(gap**2))),
+            linf=float(np.max(gap)),
+            equal_coordinates=int(np.sum(gap == 0)),
+            coordinates=len(gap),
+            certified=bool(predicted.certified[at]),
+            certified_stored=None if stored is None else bool(stored[at]),
+            contradicted=bool(predicted.contradicted[at]),
+            signal=float(predicted.signal[at]),
+            noise=predicted.noise,
+            probability_distinct=float(predicted.apart[at]),
+            probability_distinct_correlated=float(predicted.apart_correlated[at]),
+            probability_wrong=float(predicted.wrong[at]),
+            **head,
         )
-
-
-def _observed(native: PairAnswers, at: int, symbols: Sequence[str]) -> dict[str, Any]:
-    """Answers of a format's own pass to one pair."""
-    (token, following), (first, second) = native.right[at], native.ranked_first[at]
-    gap = np.abs(native.y[at, 1] - native.y[at, 0])
-    return {
-        "in_training": bool(native.trained[at]),
-        "target": symbols[token],
-        "next_target": symbols[following],
-        "answer": symbols[first],
-        "next_answer": symbols[second],
-        "logit_margin": float(native.logit_margin[at, 0]),
-        "next_logit_margin": float(native.logit_margin[at, 1]),
-        "correct": bool(native.both_correct[at]),
-        "collision": bool(native.collides[at]),
-        "l2": float(np.sqrt(np.sum(gap**2))),
-        "linf": float(np.max(gap)),
-        "equal_coordinates": int(np.sum(gap == 0)),
-        "coordinates": len(gap),
-    }
-
-
-def _prediction(predicted: Predicted, at: int) -> dict[str, Any]:
-    """Predictions for one pair."""
-    return {
-        "certified": bool(predicted.certified[at]),
-        "certified_stored": None if predicted.stored is None else bool(predicted.stored[at]),
-        "contradicted": bool(predicted.contradicted[at]),
-        "signal": float(predicted.signal[at]),
-        "noise": predicted.noise,
-        "probability_distinct": float(predicted.apart[at]),
-        "probability_distinct_correlated": float(predicted.apart_correlated[at]),
-        "probability_wrong": float(predicted.wrong[at]),
-    }
 
 
 def _failure_lengths(
     wide: PairAnswers, native: PairAnswers, predicted: Predicted, plan: RoundingPlan
 ) -> FailureLengths:
-    lengths = native.lengths
+    lengths, stored = native.lengths, predicted.stored
+    settled = lambda events: settled_from(lengths, np.asarray(events, float))
+    low, high = (settled_from(lengths, predicted.apart, share) for share in _LIKELY)
+    # Powers of n within the training, of the change of the logit margin and of the distance of y.
+    kept = np.flatnonzero(wide.trained)
+    distance = np.linalg.norm(wide.y[:, 1] - wide.y[:, 0], axis=1)  # (pairs,)
+    signal_fit, distance_fit = (
+        fit_decay([wide.lengths[at] for at in kept], [float(values[at]) for at in kept])
+        for values in (predicted.signal, distance)
+    )
+    # Weights 1/n of uniform attention. An integer's scale is of a whole array, not of one weight.
+    fmt, floats = plan.formats.get(Site.ATTN_WEIGHTS), plan.formats.values()
+    shares = uniform_share(fmt, lengths[-1]) if isinstance(fmt, FloatFormat) else (None, None)
+    bits = {each.mantissa_bits for each in floats if isinstance(each, FloatFormat)}
     return FailureLengths(
-        **_predicted_lengths(lengths, predicted),
-        observed=settled_from(lengths, np.asarray(~native.collides, float)),
+        predicted=settled_from(lengths, predicted.apart),
+        predicted_low=low,
+        predicted_high=high,
+        predicted_correlated=settled_from(lengths, predicted.apart_correlated),
+        by_certificate=settled(~predicted.certified),
+        stores=stored is not None,
+        by_storage=None if stored is None else settled(~stored),
+        by_signal=settled(predicted.signal > predicted.noise),
+        predicted_first=occurred_by(lengths, predicted.wrong),
+        observed=settled(~native.collides),
         first_failure=occurred_by(lengths, np.asarray(~native.both_correct, float)),
         noise=predicted.noise,
         noise_shared=predicted.shared,
-        **_exponents(wide, predicted.signal),
+        exponent=signal_fit.exponent,
+        exponent_low=signal_fit.low,
+        exponent_high=signal_fit.high,
+        distance_exponent=distance_fit.exponent,
+        distance_exponent_low=distance_fit.low,
+        distance_exponent_high=distance_fit.high,
         pairs=len(lengths),
         least=lengths[0],
         reach=lengths[-1],
         contradictions=int(np.sum(predicted.contradicted)),
-        **_share(plan, lengths[-1]),
+        mantissa_bits=bits.pop() if len(bits) == 1 else None,
+        share_collides=shares[0],
+        share_lost=shares[1],
     )
-
-
-def _predicted_lengths(lengths: list[int], predicted: Predicted) -> dict[str, Any]:
-    """Failure length by each predictor."""
-    settled = lambda events: settled_from(lengths, np.asarray(events, float))
-    early, late = (settled_from(lengths, predicted.apart, share) for share in _LIKELY)
-    return {
-        "predicted": settled_from(lengths, predicted.apart),
-        "predicted_low": early,
-        "predicted_high": late,
-        "predicted_correlated": settled_from(lengths, predicted.apart_correlated),
-        "by_certificate": settled(~predicted.certified),
-        "stores": predicted.stored is not None,
-        "by_storage": None if predicted.stored is None else settled(~predicted.stored),
-        "by_signal": settled(predicted.signal > predicted.noise),
-        "predicted_first": occurred_by(lengths, predicted.wrong),
-    }
-
-
-def _exponents(wide: PairAnswers, signal: np.ndarray) -> dict[str, Any]:
-    """How the change of the logit margin, and the distance of y, go with n within the training."""
-    kept = np.flatnonzero(wide.trained)
-    distance = np.linalg.norm(wide.y[:, 1] - wide.y[:, 0], axis=1)
-    lead, apart = (
-        fit_decay([wide.lengths[at] for at in kept], [float(values[at]) for at in kept])
-        for values in (signal, distance)
-    )
-    return {
-        "exponent": lead.exponent,
-        "exponent_low": lead.low,
-        "exponent_high": lead.high,
-        "distance_exponent": apart.exponent,
-        "distance_exponent_low": apart.low,
-        "distance_exponent_high": apart.high,
-    }
-
-
-def _share(plan: RoundingPlan, reach: int) -> dict[str, Any]:
-    """Effect of the attention weights' format on 1/n."""
-    fmt = plan.formats.get(Site.ATTN_WEIGHTS)
-    floats = isinstance(fmt, FloatFormat)
-    collides, lost = uniform_share(fmt, reach) if floats else (None, None)
-    bits = {f.mantissa_bits for f in plan.formats.values() if isinstance(f, FloatFormat)}
-    mantissa = bits.pop() if len(bits) == 1 else None
-    return {"mantissa_bits": mantissa, "share_collides": collides, "share_lost": lost}
 
 
 def collisions(
@@ -267,7 +241,9 @@ def collisions(
     Yields:
       A step for float64, and one a format.
     """
+    # The last row of a format: where it is on disk, so are the others.
     last = {"kind": "failure", "seed": settings.seeds - 1, "step": settings.steps}
+    # The float64 passes serve all formats, and are done only where a row is missing.
     asked: list[Asked] = []
     for name in (REFERENCE, *settings.formats):
         rows: list[PairRow | FailureRow] = []

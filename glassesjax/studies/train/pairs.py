@@ -41,6 +41,7 @@ class PairAnswers(NamedTuple):
     @property
     def logit_margin(self) -> np.ndarray:
         """Of the token right for n over that right for n + 1, for both of each pair."""
+        # scores (pairs, 2, vocab), right (pairs, 2): both of a pair are scored for one token.
         first, second = (
             np.take_along_axis(self.scores, self.right[:, None, [k]], axis=2)[..., 0]
             for k in (0, 1)
@@ -50,6 +51,7 @@ class PairAnswers(NamedTuple):
     @property
     def margin(self) -> np.ndarray:
         """Of each one's right token over the best other one."""
+        # (pairs, 2, vocab) -> (pairs, 2)
         own = np.take_along_axis(self.scores, self.right[..., None], axis=2)
         others = self.scores.copy()
         np.put_along_axis(others, self.right[..., None], -np.inf, axis=2)
@@ -67,6 +69,7 @@ def pair_lengths(settings: TrainSettings) -> list[int]:
     Returns:
       All within the training, then some a doubling, up to the longest that is answered.
     """
+    # A pair n, n + 1 is in the training if n + 1 is at most its longest length.
     (low, high), last = settings.lengths, settings.tested[-1]
     steps = range(math.ceil(PER_DOUBLING * math.log2(last / high)))
     beyond = {round(high * 2 ** (k / PER_DOUBLING)) for k in steps} | {last - 1}
@@ -98,6 +101,7 @@ def lay_pairs(settings: TrainSettings, seed: int) -> Pairs:
         jnp.asarray(lengths, jnp.int32),
         size=settings.tested[-1],
     )
+    # Such a decoder gets the row without its answer, and answers with one token.
     answered = made.begun == 0 if sees_later(settings.config) else True
     kept = np.flatnonzero(made.alike & answered)
     fields = (np.asarray(field)[kept] for field in (made.tokens, made.asked, made.right))
@@ -110,8 +114,9 @@ def answer_pairs(settings: TrainSettings, pairs: Pairs, decoder: Decoder) -> Pai
     Args:
       settings: Settings of the training.
       pairs: At least one.
-      decoder: It rounds as its plan says; JAX must have its carrier's type.
+      decoder: With its rounding plan, whose accumulation dtype JAX must have enabled.
     """
+    # Filled up to whole batches of the map, two rows a pair: a remainder is compiled besides.
     filled = np.arange(len(pairs.lengths) + -len(pairs.lengths) % (AT_ONCE // 2))
     filled = np.minimum(filled, len(pairs.lengths) - 1)  # the last one again
     rows = (jnp.asarray(field[filled]) for field in (pairs.tokens, pairs.asked))
@@ -120,6 +125,7 @@ def answer_pairs(settings: TrainSettings, pairs: Pairs, decoder: Decoder) -> Pai
     return PairAnswers(
         lengths=pairs.lengths,
         trained=np.asarray([n < settings.lengths[1] for n in pairs.lengths], bool),
+        # Exact: float64 has all numbers of the formats.
         y=answers.y[:count].astype(np.float64),
         scores=answers.scores[:count].astype(np.float64),
         right=pairs.right,
@@ -136,6 +142,7 @@ def refusal(wide: PairAnswers | None) -> dict[str, Any]:
     Returns:
       Fields of ``FailureRow`` that name the hypothesis that does not hold; none where all do.
     """
+    # The noise of a format is measured on pairs of the training.
     if wide is None or not any(wide.trained):
         return {"obstacle": "no_pairs"}
     wrong, count = int(np.sum(wide.trained & ~wide.both_correct)), int(np.sum(wide.trained))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glassesjax.model import Decoder, Layout, NoPositions
-from glassesjax.model.config import Bidirectional, ConstantTemperature, DecoderConfig
+from glassesjax.model.config import Bidirectional, ConstantTemperature
 from glassesjax.precision import F64, RoundingPlan
 from glassesjax.runs.fill import Done
 from glassesjax.studies.train.records import RatioRow, RepetitionRow, Roundoff
@@ -27,7 +27,7 @@ from glassesjax.trace.roundoff import score_roundoff
 from glassesjax.train.step import answers
 from glassesjax.train.unmasked import shown
 
-_AT_ONCE = 64
+_AT_ONCE = 64  # items of a batch
 _ZERO, _ONE = COMMON.index("0"), COMMON.index("1")
 
 Item = tuple[int, ...]
@@ -57,6 +57,7 @@ class Read(NamedTuple):
         known = self.roundoff[np.isfinite(self.roundoff)]
         if not len(known):
             return np.zeros(len(self.items), bool)
+        # Both scores may be off by the bound, each in its direction.
         second, first = np.sort(self.scores, axis=-1)[:, -2:].T
         return first - second > 2 * np.where(
             np.isfinite(self.roundoff), self.roundoff, np.max(known)
@@ -121,7 +122,13 @@ def ratio_rows(
     """
     low, high = lengths
     config = decoder.config
-    free = _sees_no_length(config)
+    # Whether nothing in the decoder depends on the length; s log n of scalable softmax does.
+    free = (
+        isinstance(config.mask, Bidirectional)
+        and isinstance(config.positions, NoPositions)
+        and isinstance(config.temperature, ConstantTemperature)
+    )
+    # Tokens beside the two types of the item, which the proposition does not have.
     marks = (
         prompt_format.bos
         + prompt_format.stop
@@ -130,10 +137,16 @@ def ratio_rows(
     with jax.enable_x64(True):
         wide = decoder.at(RoundingPlan.wide(F64))
         read = _read(wide, prompt_format, low, high, free)
+    # Exact fractions, so that an accuracy above the best one is no rounding of ours.
     share = Fraction(str(SHARE_OF_ONES))
     drawn = {n: Fraction(1, high - low + 1) for n in range(low, high + 1)}
-    correct = read.says == np.array([sum(item) for item in read.items])
-    chances = [_chance(item, drawn, share) for item in read.items]
+    ones = [sum(item) for item in read.items]
+    correct = read.says == np.array(ones)
+    # How often the task draws each item.
+    chances = [
+        drawn[len(item)] * share**count * (1 - share) ** (len(item) - count)
+        for item, count in zip(read.items, ones, strict=True)
+    ]
     accuracy = sum(itertools.compress(chances, correct), Fraction(0))
     sure = sum(itertools.compress(chances, correct & read.decided), Fraction(0))
     best = ratio_only_accuracy(drawn, share)
@@ -149,28 +162,15 @@ def ratio_rows(
         exceeds_beyond_roundoff=sure > best if free else None,
         **fields,
     )
+    # Of longer items no repetition is among those that were read.
     for length in range(low, high // 2 + 1):
         yield RepetitionRow(length=length, **_pairs(read, length, high), **fields)
-
-
-def _sees_no_length(config: DecoderConfig) -> bool:
-    """Whether mask, positions and temperature do not depend on the length, as s log n does."""
-    return (
-        isinstance(config.mask, Bidirectional)
-        and isinstance(config.positions, NoPositions)
-        and isinstance(config.temperature, ConstantTemperature)
-    )
-
-
-def _chance(item: Item, drawn: dict[int, Fraction], share: Fraction) -> Fraction:
-    """How often the task draws an item, exactly."""
-    ones = sum(item)
-    return drawn[len(item)] * share**ones * (1 - share) ** (len(item) - ones)
 
 
 def _pairs(read: Read, length: int, longest: int) -> dict[str, Any]:
     """Items of one length and their repetitions."""
     first, second = _numbers(read.items, length, longest)
+    # (pairs, vocab) -> (pairs,)
     apart = np.max(np.abs(read.scores[first] - read.scores[second]), axis=-1)
     ones = np.array([sum(item) for item in read.items])
     right = read.says == ones
@@ -199,7 +199,7 @@ def _numbers(items: tuple[Item, ...], length: int, longest: int) -> Int[np.ndarr
         for times in range(2, longest // length + 1)
         for other in repeated(item, times)
     ]
-    return np.array(pairs).T
+    return np.array(pairs).T  # (pairs, 2) -> (2, pairs)
 
 
 def _read(decoder: Decoder, prompt_format: PromptFormat, low: int, high: int, free: bool) -> Read:
@@ -207,6 +207,7 @@ def _read(decoder: Decoder, prompt_format: PromptFormat, low: int, high: int, fr
     items = tuple(
         item for n in range(low, high + 1) for item in itertools.product((0, 1), repeat=n)
     )
+    # (items, high): all items padded to the longest, so that one compiled program reads them.
     padded = np.array([(*item, *(0,) * (high - len(item))) for item in items], np.int32)
     lengths = np.array([len(item) for item in items], np.int32)
     scores = np.asarray(_scores(decoder, padded, lengths, prompt_format))
@@ -221,6 +222,7 @@ def _read(decoder: Decoder, prompt_format: PromptFormat, low: int, high: int, fr
 
 def _row(bits: Int[Array, " item"], length: Array, prompt_format: PromptFormat) -> Example:
     """The item as the task lays it out."""
+    # Ones among the first tokens; what pads the item counts as zero.
     place = jnp.arange(len(bits), dtype=jnp.int32)
     running = jnp.cumsum(jnp.where(place < length, bits, 0), dtype=jnp.int32)
     answer, answered = number(running[-1], len(bits), COMMON)
@@ -233,7 +235,7 @@ def _row(bits: Int[Array, " item"], length: Array, prompt_format: PromptFormat) 
 def _scores(decoder: Decoder, bits: Array, lengths: Array, prompt_format: PromptFormat) -> Array:
     def of(item: tuple[Array, Array]) -> Array:
         row = _row(*item, prompt_format)
-        return answers(decoder, row)[jnp.argmax(row.final)]
+        return answers(decoder, row)[jnp.argmax(row.final)]  # (seq, vocab) -> (vocab,)
 
     return jax.lax.map(of, (jnp.asarray(bits), jnp.asarray(lengths)), batch_size=_AT_ONCE)
 
@@ -244,6 +246,7 @@ def _roundoff(decoder: Decoder, bits: Array, lengths: Array, prompt_format: Prom
         row = _row(*item, prompt_format)
         tokens, layout = shown(decoder.config, row)
         layout = layout or Layout.line(len(tokens))
+        # The token before the answer's first one predicts it.
         return score_roundoff(decoder, tokens, layout, jnp.argmax(row.final) - 1)
 
     return jax.lax.map(of, (jnp.asarray(bits), jnp.asarray(lengths)), batch_size=_AT_ONCE)

@@ -59,6 +59,7 @@ def step_rows(
       Means over the steps of the call; the rates are those of this machine.
     """
     training, plan = settings.training, named_plan(settings.arithmetic)
+    # Metrics are (seeds, steps of the call). All seeds are trained in one step.
     rate = None if seconds is None else settings.seeds / seconds
     called = np.arange(step - metrics.loss.shape[1], step)
     learning_rate = settings.rate * float(np.mean(training.relative_rates(called)))
@@ -94,9 +95,10 @@ def score_rows(
     """
     training, plan = settings.training, named_plan(name)
     for seed, decoder in enumerate(decoders):
-        rounding = decoder.at(plan)
+        rounding = decoder.at(plan)  # in the arithmetic of the format
         for length in lengths:
             trained = length <= settings.lengths[1]
+            # One padded size for the trained lengths and one for those beyond: each is compiled.
             score = evaluate(
                 rounding,
                 training.task,
@@ -114,36 +116,33 @@ def score_rows(
                 **arithmetic_fields(plan),
             }
             drawn = None if length == NOTHING else length
-            score = jax.device_get(score)
-            yield from _position_rows(head, score, drawn, in_training=trained)
-            # Last: where this row is on disk, so are those of the positions.
-            yield _answers_row(head, score, drawn, trained, settings.examples, plan)
+            score = jax.device_get(score)  # once, instead of at each field
+            yield from _rows_of(head, score, drawn, trained, settings.examples, plan)
 
 
-def _position_rows(
-    head: Mapping[str, Any], score: Score, length: int | None, *, in_training: bool
-) -> Iterator[InDistributionPositionRow | PositionRow]:
-    for position in np.flatnonzero(score.targets_at):
-        fields: dict[str, Any] = {
-            "position": int(position),
-            "examples": int(score.targets_at[position]),
-            "token_accuracy": float(score.correct_at[position] / score.targets_at[position]),
-            **head,
-        }
-        if length is None:
-            yield InDistributionPositionRow(**fields)
-        else:
-            yield PositionRow(length=length, in_training=in_training, **fields)
-
-
-def _answers_row(
+def _rows_of(
     head: Mapping[str, Any],
     score: Score,
     length: int | None,
     trained: bool,
     examples: int,
     plan: RoundingPlan | None,
-) -> InDistributionRow | AnswersRow:
+) -> Iterator[TrainRow]:
+    """A row for each position that answers copy, then that of the answers.
+
+    Where the last is on disk, so are the others.
+    """
+    for position in np.flatnonzero(score.targets_at):
+        copied: dict[str, Any] = {
+            "position": int(position),
+            "examples": int(score.targets_at[position]),
+            "token_accuracy": float(score.correct_at[position] / score.targets_at[position]),
+            **head,
+        }
+        if length is None:
+            yield InDistributionPositionRow(**copied)
+        else:
+            yield PositionRow(length=length, in_training=trained, **copied)
     fields: dict[str, Any] = {
         "examples": examples,
         "exact_match": float(score.exact),
@@ -154,8 +153,9 @@ def _answers_row(
         **head,
     }
     if length is None:
-        return InDistributionRow(**fields)
-    return AnswersRow(length=length, in_training=trained, **fields)
+        yield InDistributionRow(**fields)
+    else:
+        yield AnswersRow(length=length, in_training=trained, **fields)
 
 
 def _finite(plan: RoundingPlan | None, loss: ArrayLike) -> bool | None:

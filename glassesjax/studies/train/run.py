@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,15 @@ def run(settings: TrainSettings, options: TrainOptions, call: Call) -> TrainResu
     wide = jax.config.read("jax_enable_x64")
     agree({**STUDY.known(settings), **code_fields(), "jax_enable_x64": wide})
     mesh_of(settings)
-    board, out = _writer_class() if options.tensorboard and is_writer() else None, call.out
+    out, board = call.out, None
+    if options.tensorboard and is_writer():
+        try:
+            from tensorboardX import SummaryWriter as board
+        except ImportError as error:
+            expected = "Expected the tensorboardX package for --tensorboard, got none"
+            raise BadInput(f"{expected}: pip install 'glassesjax[tensorboard]'.") from error
     if not is_writer():
+        # It trains with the others and writes nothing.
         for name, _ in measure(settings, out):
             call.advance(name)
         return None
@@ -76,35 +82,23 @@ def _logged(steps: Steps, folder: Path, writer: Any) -> Steps:  # noqa: ANN401
         for name, rows in steps:
             yield name, rows
             trained = [row for row in rows if isinstance(row, StepRow)]
-            if trained and board is None:
+            if not trained:
+                continue
+            if board is None:
                 # Its file is named by the second, and would replace that of a run stopped in the
                 # same one. What an earlier one says of these steps and later ones counts no more:
                 # a run that was killed makes the rows behind its checkpoint again.
                 suffix = f".{time.time_ns()}"
                 board = writer(str(folder), filename_suffix=suffix, purge_step=trained[0].step)
-            _tell(board, trained)
+            for row in trained:
+                for field in TOLD:
+                    value = getattr(row, field)
+                    if value is not None:
+                        board.add_scalar(f"{field}/seed_{row.seed}", value, row.step)
+            board.flush()  # curves are watched while the training runs
     finally:
         if board is not None:
             board.close()
-
-
-def _tell(board: Any, rows: Sequence[StepRow]) -> None:  # noqa: ANN401
-    for row in rows:
-        for name in TOLD:
-            value = getattr(row, name)
-            if value is not None:
-                board.add_scalar(f"{name}/seed_{row.seed}", value, row.step)
-    if rows:
-        board.flush()
-
-
-def _writer_class() -> Any:  # noqa: ANN401
-    try:
-        import tensorboardX
-    except ImportError as error:
-        expected = "Expected the tensorboardX package for --tensorboard, got none"
-        raise BadInput(f"{expected}: pip install 'glassesjax[tensorboard]'.") from error
-    return tensorboardX.SummaryWriter
 
 
 def result(run: Run[TrainRow, TrainConstants]) -> TrainResult:

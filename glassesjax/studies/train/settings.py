@@ -108,30 +108,39 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        # Sizes of the preset where none is given: 0 stands for absent, as flags have it.
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) in (0, (0, 0)):
                 object.__setattr__(self, name, value)
-        check_each(self._names)
-        check_each(self._sizes)
+        check_each(self._checks)
         training = self.training
-        check_each(self._effects)
+        # What would have no effect at any evaluated length is refused, not passed over.
+        item = _item_width(self.task, self.tested[-1])
+        most = max(training.prompt_format.separators, training.prompt_format.steps)
+        mask = named_mask(self.mask)
+        seen = mask.width if isinstance(mask, Window) else 0
+        counts = f"a --remedy that counts to {item}, the longest item"
+        check_each([(most <= item, counts, self.remedy)])
+        rows = f"a --mask window up to the longest row, {self.room}"
+        check_each([(seen <= self.room, rows, self.mask)])
         check_answer_hidden(self.config, training.prompt_format)
         check_mesh(dict(zip(AXES, self.mesh, strict=True)), self.seeds, training)
         for name in self.formats:
-            named_plan(name)
+            named_plan(name)  # raises an error for an unknown format
 
     @property
-    def _names(self) -> Iterable[tuple[bool, str, object]]:
-        """Checks of settings by name: condition, expected and given value."""
+    def _checks(self) -> Iterable[tuple[bool, str, object]]:
+        """Checks of single settings: condition, expected and given value.
+
+        One by one, so that what a later check computes is defined once the earlier ones hold.
+        """
         known = self.positions in POSITIONS
         yield known, f"--positions out of {', '.join(POSITIONS)}", self.positions
         yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask
         heard = f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}"
-        yield self._may_hear, heard, f"{self.mask} and {self.task}"
-
-    @property
-    def _sizes(self) -> Iterable[tuple[bool, str, object]]:
-        """Checks of settings by number: condition, expected and given value."""
+        # Influence is of one token on a later one, which must copy it.
+        may = not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
+        yield may, heard, f"{self.mask} and {self.task}"
         low, high = self.lengths
         yield low >= 2, "--lengths of 2 or more", low
         yield high >= low, "--lengths with the shortest first", f"{low} {high}"
@@ -146,16 +155,6 @@ class TrainSettings:
         yield self.heard >= 0, "--heard of 0 or more", self.heard
         yield 0 < self.rate < math.inf, "a finite --rate over 0", self.rate
         yield min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh
-
-    @property
-    def _effects(self) -> Iterable[tuple[bool, str, object]]:
-        """Checks of counts that would have no effect at any evaluated length."""
-        prompt_format, item = self.training.prompt_format, _item_width(self.task, self.tested[-1])
-        most = max(prompt_format.separators, prompt_format.steps)
-        yield most <= item, f"a --remedy that counts to {item}, the longest item", self.remedy
-        mask = named_mask(self.mask)
-        seen = mask.width if isinstance(mask, Window) else 0
-        yield seen <= self.room, f"a --mask window up to the longest row, {self.room}", self.mask
 
     @functools.cached_property  # a sweep uses it several times for each of thousands of cells
     def training(self) -> TrainConfig:
@@ -212,6 +211,7 @@ class TrainSettings:
     def tested(self) -> tuple[int, ...]:
         """Lengths that are answered: doublings of the shortest, up to far beyond the longest."""
         low, high = self.lengths
+        # Doublings end below the longest, which is added with the boundary of the training.
         doubled = [low * 2**k for k in range(32) if low * 2**k < BEYOND * high]
         return tuple(sorted({*doubled, high, BEYOND * high}))
 
@@ -223,6 +223,7 @@ class TrainSettings:
     @property
     def calls(self) -> int:
         """Calls of the training, then steps for formats, lengths of influence, and the ratio."""
+        # Per format answers and pairs; pairs in float64; and three lengths of influence.
         asked = 2 * len(self.formats) + 1 + 3 * bool(self.heard) + self.asks_ratio
         return -(-self.steps // self.chunk) + asked
 
@@ -231,11 +232,6 @@ class TrainSettings:
         """Whether the ratio test applies: the task has few enough items to evaluate them all."""
         short = 2 * self.lengths[0] <= self.lengths[1] <= ONE_DIGIT and self.mix == "uniform"
         return self.task == "count_mixed" and short and not self.training.prompt_format.steps
-
-    @property
-    def _may_hear(self) -> bool:
-        """Whether influence is defined for the task."""
-        return not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
 
 
 @functools.lru_cache(maxsize=4096)  # ten milliseconds; a sweep calls it many times for each cell

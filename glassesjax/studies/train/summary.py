@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from glassesjax.errors import BadInput
@@ -231,13 +231,16 @@ def summary_of(trainings: Sequence[Training]) -> TrainSummary:
     """
     each = [_training(training) for training in trainings]
     cells = [cell for one in each for cell in one.failures]
+    # Without bounds, of which no ratio is known, and the reference, which is its own prediction.
     compared = [cell for cell in cells if cell.ratio and not cell.is_reference]
     answers = [(one, form) for one in each for form in one.formats]
+    # A format counts as learned where it is in all trainings, and all answered in it.
     by_format: dict[str, list[bool]] = {}
     for _, form in answers:
         by_format.setdefault(form.format, []).append(form.is_learned)
     boundary = _common(form.last for _, form in answers)
     following = _common(form.following for _, form in answers)
+    # None where one has none: the least reach would hide it.
     reaches = [form.reach for _, form in answers if form.reach is not None]
     points = [point for _, form in answers for point in form.lengths]
     at = lambda length: (point.answers.mean for point in points if point.length == length)
@@ -270,6 +273,7 @@ def summary_of(trainings: Sequence[Training]) -> TrainSummary:
         collisions=_span(c.collisions_beyond / c.pairs_beyond for c in cells if c.pairs_beyond),
         first_collision=min(collisions, key=lambda each: each.row.length, default=None),
         predictions=Predictions(sum(not cell.beyond_factor for cell in compared), len(compared)),
+        # A prediction twice too long is as far off as one half as long.
         furthest=max(compared, key=lambda cell: abs(math.log(cell.ratio or 1)), default=None),
         num_contradictions=sum(len(one.contradictions) for one in each),
     )
@@ -289,6 +293,18 @@ def _span(values: Iterable[int | float]) -> Span | None:
 def _training(training: Training) -> TrainingSummary:
     known, cells = training.constants, failures(training)
     rows_of = lambda kind: [DecoderRow(training.decoder(r.seed), r) for r in training.of(kind)]
+    contradictions = [
+        Contradiction(f"{training.name}, seed {row.seed}", row)
+        for row in training.of(PairRow)
+        if row.contradicted
+    ]
+    # Statements whose hypotheses hold (``applies``), beyond what rounding explains.
+    for row in training.rows:
+        match row:
+            case RepetitionRow(applies=True) if row.roundoff and not row.roundoff.within_roundoff:
+                contradictions.append(Contradiction(training.decoder(row.seed), row))
+            case RatioRow(applies=True, exceeds_beyond_roundoff=True):
+                contradictions.append(Contradiction(training.decoder(row.seed), row))
     return TrainingSummary(
         name=training.name,
         label=training.label,
@@ -302,24 +318,27 @@ def _training(training: Training) -> TrainingSummary:
         orders=rows_of(InfluenceOrderRow),
         ratios=rows_of(RatioRow),
         repetitions=rows_of(RepetitionRow),
-        contradictions=[*_contradictions(training)],
+        contradictions=contradictions,
     )
 
 
 def _formats(training: Training) -> list[FormatSummary]:
-    """The answers by format, in the order in which these were asked for."""
+    """The answers by format, in the order of the settings."""
     groups: dict[str, dict[int, list[AnswersRow]]] = {}
     for row in training.of(AnswersRow):
         groups.setdefault(row.format, {}).setdefault(row.length, []).append(row)
     summaries = []
     for name, lengths in groups.items():
+        # One row a seed; a run that was cut off may lack them.
         drawn = [row for row in training.of(InDistributionRow) if row.format == name]
         if not drawn:
             expected = f"Expected answers in {name} at lengths as in training"
             raise BadInput(f"{expected}, got none from {training.name}: run its command again.")
         curve = [Answered(n, rows[0].in_training, _of(rows)) for n, rows in sorted(lengths.items())]
+        # Up to the first length that is not learned: what lies beyond it may be luck.
         learned = itertools.takewhile(lambda point: point.answers.mean >= RIGHT, curve)
         whole = _of(drawn)
+        # Null in a row is read as NaN, and makes the mean over seeds NaN.
         losses = [whole.loss, *(point.answers.loss for point in curve)]
         summaries.append(
             FormatSummary(
@@ -341,15 +360,3 @@ def _of(rows: Sequence[AnswersRow | InDistributionRow]) -> Answers:
         logit_margin=min(row.logit_margin for row in rows),
         loss=sum(row.loss for row in rows) / len(rows),
     )
-
-
-def _contradictions(training: Training) -> Iterator[Contradiction]:
-    for row in training.of(PairRow):
-        if row.contradicted:
-            yield Contradiction(f"{training.name}, seed {row.seed}", row)
-    for row in training.rows:
-        match row:
-            case RepetitionRow(applies=True) if row.roundoff and not row.roundoff.within_roundoff:
-                yield Contradiction(training.decoder(row.seed), row)
-            case RatioRow(applies=True, exceeds_beyond_roundoff=True):
-                yield Contradiction(training.decoder(row.seed), row)

@@ -77,30 +77,22 @@ def converted(row: dict[str, Any]) -> dict[str, Any]:
     new = {renamed.get(name, name): value for name, value in row.items()} | {"kind": kind}
     if kind in _NORMS:
         new["norm"] = _NORMS[kind]
-    new |= _obstacle(new.pop("why", None))
+    # The obstacle was a sentence, with the counts in it.
+    if isinstance(why := new.pop("why", None), str) and why:
+        new["obstacle"] = "no_pairs"
+        if wrong := _WRONG.fullmatch(why):
+            counts = {"wrong_pairs": int(wrong[1]), "training_pairs": int(wrong[2])}
+            new |= {"obstacle": "pairs_wrong", **counts}
     new.pop("applies", None) if kind == "failure" else None
     new.setdefault("weight_decay_on", "all")  # before the setting existed
+    # A text as 2 x 1 x 1; what is no such text is refused when the row is read.
     if isinstance(mesh := new.get("mesh"), str):
         sides = mesh.split(" x ")
         new["mesh"] = list(map(int, sides)) if all(map(str.isdecimal, sides)) else mesh
     absent = {name for name in _ABSENT if new.get(name) is None}
     if kind == "influence_order":
-        absent |= _without_order(new)
+        # Of a measure without an order all three fields were null.
+        for name in ("influence", "rollout", "bound", "earliness"):
+            fields = {f"{name}_{end}" for end in ("spearman", "low", "high")}
+            absent |= fields if all(new.get(field) is None for field in fields) else set()
     return {name: value for name, value in new.items() if name not in absent}
-
-
-def _obstacle(why: object) -> dict[str, Any]:
-    """The obstacle, which schema 1 had as text."""
-    if not isinstance(why, str) or not why:
-        return {}
-    if wrong := _WRONG.fullmatch(why):
-        counts = {"wrong_pairs": int(wrong[1]), "training_pairs": int(wrong[2])}
-        return {"obstacle": "pairs_wrong", **counts}
-    return {"obstacle": "no_pairs"}
-
-
-def _without_order(row: Mapping[str, Any]) -> set[str]:
-    """The fields of measures that have no order with the accuracy."""
-    names = ("influence", "rollout", "bound", "earliness")
-    each = [{f"{name}_{end}" for end in ("spearman", "low", "high")} for name in names]
-    return {field for fields in each if all(row.get(f) is None for f in fields) for field in fields}
