@@ -65,9 +65,9 @@ def test_every_field_is_there_somewhere(finished):
 
 def test_a_row_of_before_says_what_does_not_apply_by_null():
     answer, prompt = made_rows()[2], made_rows()[3]  # the first was never read
-    absent = dict.fromkeys(("held", "cached_share", "first_forgotten", "last_forgotten"))
+    absent = dict.fromkeys(("held", "held_share", "first_forgotten", "last_forgotten"))
     words = {
-        "kind": "part", "retained_layers": "held", "retained_share": "cached_share",
+        "kind": "part", "retained_layers": "held", "retained_share": "held_share",
         "position_ids": "spacing", "first_evicted_at": "first_forgotten",
         "last_evicted_at": "last_forgotten",
     }  # fmt: skip

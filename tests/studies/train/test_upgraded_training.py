@@ -159,7 +159,7 @@ BY_HAND = {
          "token": "5", "next_token": "6", "said": "7", "next_said": "8", "lead": 1.0,
          "next_lead": 2.0, "right": True, "confused": False, "l2": 3.0, "linf": 4.0,
          "equal_coordinates": 6, "coordinates": 9, "certified": True, "stored": False,
-         "contradicted": False, "signal": 10.0, "noise": 11.0, "probability_apart": 0.1,
+         "contradicted": False, "signal": 10.0, "noise": 11.0, "chance_apart": 0.1,
          "chance_correlated": 0.2, "chance_wrong": 0.3, "norm": "l2", **SIMULATED},
         {"kind": "pair", "format": "bf16", "length": 5, "in_training": False, "target": "5",
          "next_target": "6", "answer": "7", "next_answer": "8", "logit_margin": 1.0,
