@@ -19,6 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from glassesjax.errors import BadInput
 from glassesjax.registry import VERBS, load
 from glassesjax.runs.study import Command, Options, Study
+from glassesjax.schema import RENAMED_SETTINGS
 from glassesjax.settings import decimal_number, whole_number
 
 LEAST_COLUMNS = 40  # minimum width of output, also on a narrower terminal
@@ -74,9 +75,23 @@ def parsed(arguments: Sequence[str]) -> Parsed | CommandCall:
     verb, program = load(name), f"glassesjax {name}"
     if isinstance(verb, Command):
         return CommandCall(verb, _read(verb.settings, program, verb.description, words))
+    _check_renamed(verb, words)
     kind = _Words[Annotated[verb.settings, _FLAT], Annotated[verb.options, _FLAT]]
     read = _read(kind, program, verb.description, words)
     return Parsed(verb, read.settings, read.options)
+
+
+def _check_renamed(study: Study[Any, Any, Any], words: Sequence[str]) -> None:
+    """Raises an error for a flag that has another name now, with that name."""
+    fields = {field.name for field in dataclasses.fields(study.settings)}
+    for word in words:
+        flag, _, _ = word.partition("=")
+        now = RENAMED_SETTINGS.get(flag.removeprefix("--").replace("-", "_"))
+        if flag.startswith("--") and now in fields:
+            now = f"--{now.replace('_', '-')}"
+            raise BadInput(
+                f"Expected {now}, got {flag}, its name before version 0.2.0: write {now}."
+            )
 
 
 _SUBJECT = "What the last token of a decoder-only Transformer can still see."

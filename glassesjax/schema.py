@@ -17,6 +17,41 @@ RUNS = 2
 _ONCE_BY_LAYER = re.compile(r"(?P<name>h2o|h2o_mean)(?P<head>-head)?(?P<rest>[+@~].*)?")
 
 
+# Names of settings, and of their values, before version 0.2.0: on the command line, in a sweep's
+# grid and in ``settings.json``, which are read under today's names.
+RENAMED_SETTINGS: Mapping[str, str] = {
+    "heard": "influence_examples",
+    "beside": "baseline",
+    "spacing": "position_ids",
+}
+_RENAMED_VALUES: Mapping[tuple[str, object], str] = {
+    ("baseline", "nothing"): "none",
+    ("position_ids", "true"): "original",
+}
+
+
+def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under the names of today.
+
+    Args:
+      settings: Of any version.
+
+    Returns:
+      The same settings; also those of a sweep's ``grid`` and ``axes``.
+    """
+    new: dict[str, Any] = {}
+    for name, value in settings.items():
+        now = RENAMED_SETTINGS.get(name, name)
+        plain = isinstance(value, str)
+        new[now] = _RENAMED_VALUES.get((now, value), value) if plain else value
+    if isinstance(axes := new.get("axes"), dict):
+        new["axes"] = {RENAMED_SETTINGS.get(name, name): of for name, of in axes.items()}
+    if isinstance(grid := new.get("grid"), list):
+        words = [str(word).partition("=") for word in grid]
+        new["grid"] = [f"{RENAMED_SETTINGS.get(a, a)}{sign}{of}" for a, sign, of in words]
+    return new
+
+
 def renamed_policy(name: str) -> str:
     """Today's name of a policy named before schema 1.
 

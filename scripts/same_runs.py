@@ -44,7 +44,7 @@ STUDIES = {
     "longform": "longform toy --prompt 12 --max-tokens 8 --slots 8 --samples 2 --policies tova",
     "bounded": "bounded toy --lengths 8 --max-tokens 8 --slots 6 --probes 2 --positions none",
     "train": "train copy_at --steps 4 --batch 2 --width 8 --heads 1 --layers 1 --examples 2"
-    " --lengths 2 4 --seeds 2 --heard 1",
+    " --lengths 2 4 --seeds 2 --influence-examples 1",
     "sweep": "sweep --grid task=count_ones,copy_last steps=2 batch=2 width=8 heads=1 layers=1"
     " examples=2 positions=none remedy=none lengths=2:4",
     "verify": "verify",

@@ -402,7 +402,9 @@ SLOW = pytest.mark.slow
 SMALL = ("--steps", "2", "--lengths", "2", "4", "--batch", "4", "--examples", "2", "--width", "8",
          "--heads", "2", "--layers", "1", "--formats", "f32")  # fmt: skip
 RUNS = {
-    "train_copy": pytest.param(("train", "copy_at", *SMALL, "--heard", "1"), marks=SLOW),
+    "train_copy": pytest.param(
+        ("train", "copy_at", *SMALL, "--influence-examples", "1"), marks=SLOW
+    ),
     "collapse": pytest.param(("collapse", "toy", "--lengths", "8", "16"), marks=SLOW),
     "influence": pytest.param(("influence", "toy", "--max-tokens", "12"), marks=SLOW),
     "generate": pytest.param(("generate", "toy", "--prompt", "1", "--max-tokens", "4"), marks=SLOW),

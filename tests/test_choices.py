@@ -42,7 +42,7 @@ def test_no_settings_class_is_left_out():
     assert {(k.__name__, name) for k, name, _ in FIELDS} >= {
         ("BoundedSettings", "kinds"), ("InfluenceSettings", "attention"),
         ("PerplexitySettings", "windows"), ("PerplexitySettings", "span"),
-        ("GenerateSettings", "beside"), ("TrainSettings", "weight_decay_on"),
+        ("GenerateSettings", "baseline"), ("TrainSettings", "weight_decay_on"),
         ("SweepOptions", "cluster"), ("VerifySettings", "suite"), ("RecallSettings", "mode"),
     }  # fmt: skip
 

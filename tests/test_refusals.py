@@ -10,6 +10,7 @@ from model.made_gguf import llama_file
 from test_choices import MADE, made
 
 from glassesjax import memory
+from glassesjax.arguments import parsed
 from glassesjax.cache.budget import resolve_slots
 from glassesjax.cache.budget_text import check_budget
 from glassesjax.cache.policies import POLICIES, policy
@@ -370,3 +371,27 @@ def test_slots_that_just_fit_are_let_through(monkeypatch):
 def test_stretches_are_counted_without_a_look_at_each_position():
     for length in (1, 63, 64, 65, 128, 129, 2048, 2049, 4096, 4097, 8192, 8193, 12289, 20000):
         assert stretch_count(length) == len({stretch_start(at) for at in range(length)}), length
+
+
+@pytest.mark.parametrize(
+    ("words", "now"),
+    [
+        (("train", "copy_at", "--heard", "2"), "--influence-examples, got --heard"),
+        (("generate", "toy", "--beside=nothing"), "--baseline, got --beside"),
+        (("generate", "toy", "--spacing", "true"), "--position-ids, got --spacing"),
+        (("perplexity", "toy", "--spacing", "compressed"), "--position-ids, got --spacing"),
+        (("sweep", "--grid", "heard=2"), "influence_examples in --grid, got heard"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_flag_of_before_is_refused_with_its_name_of_now(words, now):
+    with pytest.raises(
+        BadInput, match=rf"^Expected {now}, its name before version 0\.2\.0: write "
+    ):
+        parsed(words)
+
+
+def test_a_flag_of_another_verb_is_no_flag_of_before():
+    with pytest.raises(BadInput, match="--spacing") as refused:
+        parsed(("collapse", "toy", "--spacing", "true"))
+    assert "0.2.0" not in str(refused.value)

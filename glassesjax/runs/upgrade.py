@@ -25,7 +25,7 @@ from glassesjax.runs.record import from_row
 from glassesjax.runs.record_file import CONTINUED, FILE, MARKS, RECORDS, marks_of, read_record
 from glassesjax.runs.row_schema import NUMBER, RowSchema
 from glassesjax.runs.rows import ROWS, marks, read_rows
-from glassesjax.schema import SCHEMA, renamed_policy
+from glassesjax.schema import SCHEMA, renamed_policy, renamed_settings
 
 # Upgraded rows and record, until ``settings.json`` is replaced.
 PENDING = {ROWS: ".rows.jsonl.upgraded", FILE: ".provenance.json.upgraded"}
@@ -49,10 +49,11 @@ def upgraded_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
       settings: As ``settings.json`` has them.
 
     Returns:
-      With ``schema`` first; unchanged if they had one.
+      Under the names of today, with ``schema``; the meaning is unchanged if they had one.
     """
+    settings = renamed_settings(settings)
     if "schema" in settings:
-        return dict(settings)
+        return settings
     new = {"schema": SCHEMA, **settings}
     if isinstance(names := new.get("policies"), list):
         new["policies"] = [renamed_policy(str(name)) for name in names]

@@ -73,6 +73,21 @@ def test_what_has_a_schema_is_left_alone():
     assert list(upgraded_rows(rows)) == [{"policy": "h2o-layer", "slots": 3}, {"claim": "a"}]
 
 
+def test_settings_have_their_names_of_now_in_every_schema():
+    plain = {"study": "generate", "baseline": "none", "position_ids": "original", "seed": 0}
+    before = {"study": "generate", "beside": "nothing", "spacing": "true", "seed": 0}
+    for schema in (1, 2):
+        assert upgraded_settings({"schema": schema, **before}) == {"schema": schema, **plain}
+    assert upgraded_settings(before) == {"schema": 1, **plain}
+    grid = {"study": "sweep", "schema": 2, "grid": ["task=copy_at", "heard=1,2"]}
+    old = {**grid, "axes": {"task": ["copy_at"], "heard": [1, 2]}}
+    assert upgraded_settings(old) == {
+        **grid,
+        "grid": ["task=copy_at", "influence_examples=1,2"],
+        "axes": {"task": ["copy_at"], "influence_examples": [1, 2]},
+    }
+
+
 @pytest.mark.parametrize("schema", [0, 2, "1", None, True, [1]])
 def test_an_unknown_schema_is_refused(schema):
     check_schema({"schema": 1}, "x")

@@ -153,7 +153,7 @@ def measure(
     if settings.save is not None or not there(job.policy):
         model = _in_format(job.model, settings)
         yield str(job.policy), _write(settings, job, model, show)
-    if settings.beside != "full" or not job.policy.bounded:
+    if settings.baseline != "full" or not job.policy.bounded:
         return
     # The full cache has a slot for every token, which may be more than the model's context.
     length = max(map(len, job.prompts)) + job.max_tokens

@@ -56,8 +56,8 @@ class GenerateSettings:
     """Weights and arithmetic."""
     positions: str = "none"
     """For toy: the positional encoding."""
-    beside: Literal["full", "nothing"] = "full"
-    """Baseline for comparison: the same prompts with the full cache, or nothing."""
+    baseline: Literal["full", "none"] = "full"
+    """What to compare with: the same prompts with the full cache, or none."""
     seed: int = 0
     """Seed of what is drawn; of the toy and of a run folder, which decoder."""
     save: Path | None = None

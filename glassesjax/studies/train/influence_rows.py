@@ -57,7 +57,7 @@ def influence_by_position(
       A step for each length; nothing where influence is not among the settings.
     """
     training, longest = settings.training, settings.lengths[1]
-    for length in [longest, 2 * longest, FARTHEST * longest] if settings.heard else []:
+    for length in [longest, 2 * longest, FARTHEST * longest] if settings.influence_examples else []:
         head = {"step": settings.steps, "format": "f32"}
         last = {"kind": "influence_order", **head, "length": length}
         rows = [
@@ -65,7 +65,13 @@ def influence_by_position(
             for seed, decoder in enumerate(decoders)
             if not done({**last, "seed": seed})
             for row in influence_rows(
-                decoder, training.task, training.prompt_format, length, seed, settings.heard, head
+                decoder,
+                training.task,
+                training.prompt_format,
+                length,
+                seed,
+                settings.influence_examples,
+                head,
             )
         ]
         yield f"influence at length {length}", rows

@@ -26,7 +26,7 @@ from glassesjax.train.config import AXES, TrainConfig, check_answer_hidden, chec
 from glassesjax.train.optimizer import AdamW, WeightDecayOn
 
 BEYOND = 16  # times the longest length of training: how far an evaluation goes
-HEARD_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
+COPYING_TASKS = ("copy_at", "copy_string")  # whose answers copy tokens of many places
 ONE_DIGIT = 9  # the largest count of one token, and the length of items that can all be read
 NOTHING = -1  # a seed, length or place that a row is not about
 
@@ -96,7 +96,7 @@ class TrainSettings:
     examples: int = 0
     """Evaluation examples of each length and format; 0: the preset's (quick 64, full
     256)."""
-    heard: int = 0
+    influence_examples: int = 0
     """For copy_at and copy_string: examples of each position of the item whose answer is
     differentiated, to compare accuracy with influence, rollout and bound; none with 0."""
     weight_decay_on: WeightDecayOn = "matrices"
@@ -137,10 +137,11 @@ class TrainSettings:
         known = self.positions in POSITIONS
         yield known, f"--positions out of {', '.join(POSITIONS)}", self.positions
         yield named_mask(self.mask) is not None, f"a --mask out of {MASKS}", self.mask
-        heard = f"--heard with a causal or window mask and {' or '.join(HEARD_TASKS)}"
+        tasks = " or ".join(COPYING_TASKS)
+        expected = f"--influence-examples with a causal or window mask and {tasks}"
         # Influence is of one token on a later one, which must copy it.
-        may = not self.heard or (self.task in HEARD_TASKS and self.mask != "none")
-        yield may, heard, f"{self.mask} and {self.task}"
+        may = not self.influence_examples or (self.task in COPYING_TASKS and self.mask != "none")
+        yield may, expected, f"{self.mask} and {self.task}"
         low, high = self.lengths
         yield low >= 2, "--lengths of 2 or more", low
         yield high >= low, "--lengths with the shortest first", f"{low} {high}"
@@ -152,7 +153,11 @@ class TrainSettings:
             yield number >= 1, f"--{name} of 1 or more", number
         divides = self.width % self.heads == 0
         yield divides, "a --width that --heads divides", f"{self.width} and {self.heads}"
-        yield self.heard >= 0, "--heard of 0 or more", self.heard
+        yield (
+            self.influence_examples >= 0,
+            "--influence-examples of 0 or more",
+            self.influence_examples,
+        )
         yield 0 < self.rate < math.inf, "a finite --rate over 0", self.rate
         yield min(self.mesh) >= 1, "a --mesh of three numbers from 1", self.mesh
 
@@ -224,7 +229,7 @@ class TrainSettings:
     def calls(self) -> int:
         """Calls of the training, then steps for formats, lengths of influence, and the ratio."""
         # Per format answers and pairs; pairs in float64; and three lengths of influence.
-        asked = 2 * len(self.formats) + 1 + 3 * bool(self.heard) + self.asks_ratio
+        asked = 2 * len(self.formats) + 1 + 3 * bool(self.influence_examples) + self.asks_ratio
         return -(-self.steps // self.chunk) + asked
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from glassesjax.errors import BadInput
+from glassesjax.schema import RENAMED_SETTINGS
 from glassesjax.settings import check_settings, decimal_number, whole_number
 from glassesjax.studies.train.settings import TrainSettings
 
@@ -76,6 +77,9 @@ def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
     """Parses a setting of the grid and its values."""
     name, equals, listed = text.partition("=")
     kinds = typing.get_type_hints(TrainSettings)
+    if (now := RENAMED_SETTINGS.get(name)) in kinds:
+        got = f"got {name}, its name before version 0.2.0"
+        raise BadInput(f"Expected {now} in --grid, {got}: write {now}.")
     if not equals or name not in kinds or name == "preset":
         names = ", ".join(kinds)
         expected = f"Expected NAME=VALUE[,VALUE...] in --grid with a name out of {names}"

@@ -16,7 +16,7 @@ from glassesjax.runs.rows import read_rows
 from glassesjax.studies.generate.records import ROWS, AnswerToken, PromptToken
 
 SAMPLED = ("--temperature", "1.5", "--top-k", "8", "--top-p", "0.95", "--seed", "3")
-ALONE = ("--beside", "nothing")
+ALONE = ("--baseline", "none")
 
 
 def write(out, *more, prompt=("0123,", "1"), count=9, options=SAMPLED):

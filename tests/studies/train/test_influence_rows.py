@@ -121,8 +121,8 @@ def test_all_wrong_is_no_order(decoder):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"task": "count_ones"}, {"mask": "none"}, {"heard": -1}], ids=str
+    "changes", [{"task": "count_ones"}, {"mask": "none"}, {"influence_examples": -1}], ids=str
 )
 def test_what_cannot_be_heard_is_refused(changes):
-    with pytest.raises(BadInput, match="Expected --heard"):
-        TrainSettings(**{"task": "copy_at", "heard": 2} | changes)
+    with pytest.raises(BadInput, match="Expected --influence-examples"):
+        TrainSettings(**{"task": "copy_at", "influence_examples": 2} | changes)
