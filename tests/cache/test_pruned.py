@@ -11,7 +11,7 @@ from glassesjax.cache import policy
 from glassesjax.cache.policies import Policy, fifo_score
 from glassesjax.cache.pruned import last_seen, probe, pruned_pass, read
 from glassesjax.errors import BadInput
-from glassesjax.model.attention import shown as SHOWN
+from glassesjax.model.attention import Attention
 from glassesjax.model.tiling import Tiling
 from glassesjax.theory.blocks import repaired_bound, repaired_rollout
 from glassesjax.theory.pruned import paths_left, retained_pairs
@@ -79,10 +79,11 @@ def test_rows_in_blocks_see_what_all_rows_see(decoder, resid, tova, monkeypatch)
     # Two stretches of nine and seven rows: three blocks; two and a row that is left over.
     tiling = Tiling(attention_rows=3, attention_stretches=2)
     monkeypatch.setattr("glassesjax.model.attention.TILING", tiling)
-    shown = lambda config, rows, layout: (
-        calls.append(len(rows.position)) or SHOWN(config, rows, layout)
+    seen = Attention.seen
+    counted = lambda self, rows, layout: (
+        calls.append(len(rows.position)) or seen(self, rows, layout)
     )
-    monkeypatch.setattr("glassesjax.model.attention.shown", shown)
+    monkeypatch.setattr(Attention, "seen", counted)
     y, _ = jax.jit(lambda d, x: d.represent(x, until=until))(decoder, resid)
     assert calls == [3, 3, 1]
     assert apart(y, every) <= ALLOWED * np.max(np.abs(every))
