@@ -8,13 +8,14 @@ from glassesjax.process import run_to_end
 
 def main() -> None:
     """Runs the verb that the process was started with, and ends the process."""
-    run_to_end(_load)
 
+    def load() -> Callable[[], int]:
+        # Inside, for interrupts are handled from before this import, which takes seconds.
+        from glassesjax.cli import run
 
-def _load() -> Callable[[], int]:
-    from glassesjax.cli import run
+        return lambda: run(sys.argv[1:], whole_process=True)
 
-    return lambda: run(sys.argv[1:], whole_process=True)
+    run_to_end(load)
 
 
 if __name__ == "__main__":

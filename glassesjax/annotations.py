@@ -36,8 +36,16 @@ def taken(name: str, value: Any, hint: Any, axes: Axes | None = None) -> Any:  #
     Raises:
       BadInput: The value does not fit the annotation.
     """
+
+    def order(hint: Any) -> int:  # noqa: ANN401
+        # For an array its own library first, so that nothing is copied; else scalar types.
+        if not _is_array(hint):
+            return 2
+        several = isinstance(value, NumPyArray | Array)
+        return 0 if isinstance(value, hint.array_type) else 1 if several else 3
+
     members, axes = _members(hint), {} if axes is None else axes
-    for member in sorted(members, key=functools.partial(_last, value)):
+    for member in sorted(members, key=order):
         if (new := _read(value, member)) is not _UNFIT:
             if isinstance(new, float) and math.isnan(new):
                 break  # in an array or a sequence NaN is data, as a single number it is an error
@@ -47,34 +55,23 @@ def taken(name: str, value: Any, hint: Any, axes: Axes | None = None) -> Any:  #
     lists = [member for member in members if typing.get_origin(member) is tuple]
     choices = [one for member in members for one in _choices(member)]
     if choices and (isinstance(value, str) or not lists or not set(members) - set(lists)):
-        _check_named(name, value, members, choices)
-    records = [member for member in members if _is_record(member)]
+        if not any(_choices(one) for one in lists):
+            number = " (where it is no number)" if int in members else ""
+            check_choice(f"{name}{number}", value, choices)
+        elif isinstance(value, tuple | list):
+            for one in value:
+                check_choice(name, one, choices)
+        else:
+            listed = ", ".join(map(str, choices))
+            raise BadInput(f"Expected {name} as a tuple out of {listed}, got {value!r}: give one.")
+    # Classes other than numbers, texts, paths and arrays: several are named together.
+    plain = lambda one: one in _NAMES or one is NoneType or _is_array(one)
+    records = [one for one in members if isinstance(one, type) and not plain(one)]
     records = records if len(records) > 1 else []
     named = [f"one of {', '.join(one.__name__ for one in records)}"] if records else []
     others = [_described(one) + _bound(one, axes) for one in members if one not in records]
     expected = " or ".join(dict.fromkeys([*named, *others]))
     raise BadInput(f"Expected {name} to be {expected}, got {_shown(value)}: give one.")
-
-
-def _check_named(name: str, value: Any, members: Sequence[Any], choices: Sequence[Any]) -> None:  # noqa: ANN401
-    """Raises an error that lists the choices, if the value is none of them."""
-    if not any(_choices(member) for member in members if typing.get_origin(member) is tuple):
-        number = " (where it is no number)" if int in members else ""
-        check_choice(f"{name}{number}", value, choices)
-    elif isinstance(value, tuple | list):
-        for one in value:
-            check_choice(name, one, choices)
-    else:
-        listed = ", ".join(map(str, choices))
-        raise BadInput(f"Expected {name} as a tuple out of {listed}, got {value!r}: give one.")
-
-
-def _last(value: Any, hint: Any) -> int:  # noqa: ANN401
-    """Sort key of the order of trial: scalar types first, and an array's own library first."""
-    if not _is_array(hint):
-        return 2
-    several = isinstance(value, NumPyArray | Array)
-    return 0 if isinstance(value, hint.array_type) else 1 if several else 3
 
 
 def _lengths(value: Any, hint: Any) -> Axes:  # noqa: ANN401
@@ -117,12 +114,6 @@ def names_arrays(hint: Any) -> bool:  # noqa: ANN401
 
 def _is_array(hint: Any) -> bool:  # noqa: ANN401
     return isinstance(hint, type) and hasattr(hint, "dim_str")  # of jaxtyping, which is imported
-
-
-def _is_record(hint: Any) -> bool:  # noqa: ANN401
-    """Whether this is another class than a number, text, path or array."""
-    known = hint in _NAMES or hint is NoneType or _is_array(hint)
-    return isinstance(hint, type) and not known
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401

@@ -66,12 +66,25 @@ def parsed(arguments: Sequence[str]) -> Parsed | CommandCall:
     Raises:
       BadInput: The arguments are invalid.
     """
-    _check_words(arguments)
+    for word in arguments:
+        # Half surrogates and NUL, which no file of a run can contain.
+        if re.search("[\0\ud800-\udfff]", word):
+            expected = "Expected flags and values of UTF-8 without NUL"
+            raise BadInput(f"{expected}, got {word!r:.80}: write or rename it so.")
     name, *words = arguments or ("",)
     if name not in VERBS:
         if not any(word in _HELP for word in arguments):
-            raise _no_verb(name)
-        return _read(_every_verb(), "glassesjax", _SUBJECT, _HELP[1:])
+            expected = f"Expected a verb out of {', '.join(VERBS)}"
+            if not name:
+                raise BadInput(f"{expected}, got none: name one.")
+            close = difflib.get_close_matches(name, VERBS)
+            remedy = f"did you mean {' or '.join(close)}?" if close else "see glassesjax --help."
+            raise BadInput(f"{expected}, got {name!r:.60}: {remedy}")
+        # A union type whose help lists all verbs with their descriptions.
+        subcommand = lambda name: tyro.conf.subcommand(name, description=load(name).description)
+        named: Callable[[str], Any] = lambda name: dataclasses.make_dataclass(name, ())
+        kinds = [Annotated[named(name), subcommand(name)] for name in VERBS]  # pyrefly: ignore[invalid-annotation]
+        return _read(functools.reduce(operator.or_, kinds), "glassesjax", _SUBJECT, _HELP[1:])
     verb, program = load(name), f"glassesjax {name}"
     if isinstance(verb, Command):
         return CommandCall(verb, _read(verb.settings, program, verb.description, words))
@@ -95,23 +108,6 @@ def _check_renamed(study: Study[Any, Any, Any], words: Sequence[str]) -> None:
 
 
 _SUBJECT = "What the last token of a decoder-only Transformer can still see."
-
-
-def _every_verb() -> Any:  # noqa: ANN401
-    """A union type whose help lists all verbs with their descriptions."""
-    subcommand = lambda name: tyro.conf.subcommand(name, description=load(name).description)
-    named: Callable[[str], Any] = lambda name: dataclasses.make_dataclass(name, ())
-    kinds = [Annotated[named(name), subcommand(name)] for name in VERBS]  # pyrefly: ignore[invalid-annotation]
-    return functools.reduce(operator.or_, kinds)
-
-
-def _no_verb(name: str) -> BadInput:
-    expected = f"Expected a verb out of {', '.join(VERBS)}"
-    if not name:
-        return BadInput(f"{expected}, got none: name one.")
-    close = difflib.get_close_matches(name, VERBS)
-    remedy = f"did you mean {' or '.join(close)}?" if close else "see glassesjax --help."
-    return BadInput(f"{expected}, got {name!r:.60}: {remedy}")
 
 
 def _read(kind: Any, program: str, description: str, words: Sequence[str]) -> Any:  # noqa: ANN401
@@ -143,14 +139,6 @@ def _number(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         is_instance=lambda value: isinstance(value, int | kind.type),
         str_from_instance=lambda value: [str(value)],
     )
-
-
-def _check_words(arguments: Sequence[str]) -> None:
-    """Raises an error for half surrogates and NUL, which no file of a run can contain."""
-    for word in arguments:
-        if re.search("[\0\ud800-\udfff]", word):
-            expected = "Expected flags and values of UTF-8 without NUL"
-            raise BadInput(f"{expected}, got {word!r:.80}: write or rename it so.")
 
 
 @contextmanager

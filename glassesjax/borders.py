@@ -10,7 +10,7 @@ import inspect
 import math
 import typing
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from fractions import Fraction
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -84,7 +84,13 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
             bound = signature.bind(*args, **kwargs)
             given, axes = bound.arguments, {}
             came = dict(given)
-            with _axes() if has_axes() else nullcontext():
+            # Axes of one name have one length in all arguments of a call.
+            context = nullcontext()
+            if has_axes():
+                from jaxtyping import jaxtyped
+
+                context = jaxtyped("context")
+            with context:
                 for name in (name for name in hints if name in given):
                     given[name] = taken(name, given[name], hints[name], axes)
             for name, domain in domains.items():
@@ -101,13 +107,6 @@ def border(**domains: Domain) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return checked
 
     return decorate
-
-
-def _axes() -> AbstractContextManager[None]:
-    """Context in which axes of one name have one length."""
-    from jaxtyping import jaxtyped
-
-    return jaxtyped("context")
 
 
 def check_fields(settings: object, of: str = "", /, **domains: Domain) -> None:

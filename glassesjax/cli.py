@@ -7,14 +7,11 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from glassesjax.arguments import LEAST_COLUMNS, CommandCall, Parsed, parsed
 from glassesjax.files import check_local, check_name
 from glassesjax.process import ending, note, run_to_end, say, shown
 from glassesjax.runs.places import check_out
-from glassesjax.runs.run import Result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,24 +80,17 @@ def _study(words: Parsed, command: str, *, writes: bool, whole_process: bool) ->
     if done is None:
         return 0
     failures = study.violations(done.summary)
-    (_print_summary if options.json else _print_headline)(done, failures, out)
+    if options.json:  # one line of JSON on standard output, violations on standard error
+        say(done.summary_text(indent=None))
+        for line in failures:
+            note(f"glassesjax: FAILED {line}")
+    else:
+        say(done.headline)
+        for line in failures:
+            say(f"FAILED {line}")
+        say(f"Page: {(out / 'index.html').absolute().as_uri()}")
+        say(f"Next: {shlex.join(['glassesjax', 'export', str(out), '--to', 'csv'])}")
     return 1 if failures else 0
-
-
-def _print_headline(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
-    """Prints a run's headline, violations, page, and the next command."""
-    say(result.headline)
-    for line in failures:
-        say(f"FAILED {line}")
-    say(f"Page: {(out / 'index.html').absolute().as_uri()}")
-    say(f"Next: {shlex.join(['glassesjax', 'export', str(out), '--to', 'csv'])}")
-
-
-def _print_summary(result: Result[Any, Any, Any], failures: Sequence[str], out: Path) -> None:
-    """Prints a run's summary as JSON on standard output, violations on standard error."""
-    say(result.summary_text(indent=None))
-    for line in failures:
-        note(f"glassesjax: FAILED {line}")
 
 
 @contextmanager

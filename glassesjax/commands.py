@@ -28,6 +28,7 @@ def _models(settings: NoSettings) -> Iterable[str]:
         models["smollm2"] = f"here: {smollm2_file().name}"
     except BadInput:
         models["smollm2"] = f"not here; to get it: {SMOLLM2_COMMAND}"
+    # The last two stand for whatever a user has.
     models["FILE"] = "any .gguf of the llama architecture with a byte-level BPE tokenizer"
     models["RUN"] = "what glassesjax train wrote: a model-SEED.safetensors, or its run folder"
     return _aligned(models)
@@ -61,6 +62,7 @@ def _runs(settings: RunsSettings) -> Iterable[str]:
     if not listed:
         return [f"No runs in {settings.folder}."]
     counts = [f"{run.rows:,} rows" if run.study else "" for run in listed]
+    # Paths, verbs and counts in columns; the headline, of any length, is last.
     cells = [(str(run.path), run.study, count) for run, count in zip(listed, counts, strict=True)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(f"{c:{w}}" for c, w in zip(cell, widths, strict=True)) for cell in cells]

@@ -27,8 +27,14 @@ def array_of(value: Any, hint: Any) -> Any:  # noqa: ANN401
             new = np.asarray(new)
         except jax.errors.TracerArrayConversionError:
             return None
-    if "int32" in hint.dtypes and str(new.dtype) not in hint.dtypes:
-        new = _signed(new)
+    unsigned = jnp.issubdtype(new.dtype, jnp.unsignedinteger)
+    if "int32" in hint.dtypes and str(new.dtype) not in hint.dtypes and unsigned:
+        # As int32, unless a concrete value would wrap.
+        try:
+            wraps = np.any(np.asarray(new) > np.iinfo(np.int32).max)
+        except jax.errors.TracerArrayConversionError:
+            wraps = False
+        new = new if wraps else new.astype(np.int32)
     # A scalar is accepted for an array of any shape, and does not fix axes of other arguments.
     spread = not new.ndim and hint.dim_str.startswith("*") and " " not in hint.dim_str
     fits = str(new.dtype) in hint.dtypes if spread else isinstance(new, hint)
@@ -43,8 +49,13 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
         value = value if "bool" in hint.dtypes else None
     try:
         array = np.asarray(value)
-    except jax.errors.TracerArrayConversionError:
-        return _stacked(value, hint)
+    except jax.errors.TracerArrayConversionError:  # a list of numbers of which some are traced
+        try:
+            new = jnp.asarray(value)
+        except (ValueError, TypeError):
+            return None
+        whole = jnp.issubdtype(new.dtype, jnp.integer) and _floats_only(hint)
+        return new.astype(jnp.result_type(float)) if whole else new
     except (ValueError, TypeError, jax.errors.JAXTypeError):
         return None
     if array.dtype.kind not in "iufb" and not jnp.issubdtype(array.dtype, jnp.floating):
@@ -62,29 +73,8 @@ def _converted(value: Any, hint: Any) -> Any:  # noqa: ANN401
     return new
 
 
-def _stacked(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """Converts a list of numbers of which some are traced."""
-    try:
-        new = jnp.asarray(value)
-    except (ValueError, TypeError):
-        return None
-    whole = jnp.issubdtype(new.dtype, jnp.integer) and _floats_only(hint)
-    return new.astype(jnp.result_type(float)) if whole else new
-
-
 def _floats_only(hint: Any) -> bool:  # noqa: ANN401
     return "float32" in hint.dtypes and "int32" not in hint.dtypes
-
-
-def _signed(array: Any) -> Any:  # noqa: ANN401  (an array of JAX or NumPy)
-    """Unsigned integers as int32 unless a concrete value would wrap."""
-    if not jnp.issubdtype(array.dtype, jnp.unsignedinteger):
-        return array
-    try:
-        wraps = np.any(np.asarray(array) > np.iinfo(np.int32).max)
-    except jax.errors.TracerArrayConversionError:
-        wraps = False
-    return array if wraps else array.astype(np.int32)
 
 
 def _has_truth(value: Any) -> bool:  # noqa: ANN401

@@ -52,6 +52,7 @@ def root_key(seed: int) -> Array:
         raise BadInput(f"Expected a seed as a whole number, got {seed!r}: give one.") from error
     if not 0 <= seed < SEEDS:
         raise BadInput(f"Expected a seed from 0 to 2^64 - 1, got {seed}: choose another.")
+    # The two halves are threefry's key; jax.random.key would add jax_random_seed_offset.
     halves = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
     return wrap(halves, IMPLEMENTATION)
 

@@ -48,39 +48,31 @@ def export(settings: ExportSettings) -> Iterable[str]:
     out = settings.out or settings.run / "export"
     check_local(out)
     check_name(out, "--out")
-    if settings.to == "parquet":
-        _check_pyarrow()
-    result = read(settings.run)
-    with writing("to write the export", out):
-        out.mkdir(parents=True, exist_ok=True)
-        return [
-            str(_whole(out / f"{name}.{settings.to}", write))
-            for name, write in _writers(result, settings.to).items()
-        ]
-
-
-def _check_pyarrow() -> None:
-    if importlib.util.find_spec("pyarrow") is None:
+    if settings.to == "parquet" and importlib.util.find_spec("pyarrow") is None:
         expected = "Expected the pyarrow package for --to parquet, got none here"
         raise BadInput(f"{expected}: pip install 'glassesjax[export]'.")
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Writes a file atomically."""
-    part = part_of(path)
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    result, paths = read(settings.run), []
+    with writing("to write the export", out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name, write in _writers(result, settings.to).items():
+            path = out / f"{name}.{settings.to}"
+            part = part_of(path)
+            try:  # replaced as a whole, or not at all
+                write(part)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+            paths.append(str(path))
+    return paths
 
 
 def _writers(result: Result[Any, Any, Any], kind: str) -> Mapping[str, Callable[[Path], object]]:
     """Function that writes each file, by its name without the suffix."""
     match kind:
         case "csv":
-            return {"rows": lambda path: _plain(_writable(result)).to_csv(path, index=False)}
+            # Lists as JSON, since a cell of a text file holds one value.
+            cell = lambda value: to_json(value) if isinstance(value, tuple) else value
+            return {"rows": lambda path: _writable(result).map(cell).to_csv(path, index=False)}
         case "parquet":
             return {"rows": lambda path: _writable(result).to_parquet(path, index=False)}
         case "json":
@@ -95,11 +87,6 @@ def _writable(result: Result[Any, Any, Any]) -> "pandas.DataFrame":
     """The table of rows, with half surrogates escaped, which may occur in tokens."""
     escaped = lambda cell: cell.encode("utf-8", "backslashreplace").decode()
     return result.frame().map(lambda cell: escaped(cell) if isinstance(cell, str) else cell)
-
-
-def _plain(table: "pandas.DataFrame") -> "pandas.DataFrame":
-    """Lists as JSON, since a cell of a text file holds one value."""
-    return table.map(lambda cell: to_json(cell) if isinstance(cell, tuple) else cell)
 
 
 EXPORT = Command(

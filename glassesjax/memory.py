@@ -5,8 +5,8 @@ rejected, and an accepted one may still be too large.
 """
 
 import functools
+import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from glassesjax.errors import BadInput
@@ -42,7 +42,18 @@ def host_memory() -> int:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # not on every system
         memory = 2**63
-    return min([memory, *_limits()]) + _swap()
+    swap = [line.split() for line in _lines("/proc/meminfo") if line.startswith("SwapTotal:")]
+    # Limits of this process's control groups and their parents, in both Linux versions.
+    for line in _lines("/proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        limits = ("memory.max", "memory.limit_in_bytes")
+        roots = {"": Path("/sys/fs/cgroup"), "memory": Path("/sys/fs/cgroup/memory")}
+        if (root := roots.get(controllers)) is not None:
+            folder = root / path.lstrip("/")
+            for file in itertools.product((folder, *folder.parents), limits):
+                texts = _lines(Path(*file))
+                memory = min([memory, *(int(text) for text in texts if text.isdecimal())])
+    return memory + sum(1024 * int(line[1]) for line in swap)  # kB are KiB
 
 
 def device_memory() -> int:
@@ -64,23 +75,6 @@ def size_text(count: int) -> str:
     """
     power = min(max(count.bit_length() - 1, 0) // 10, len(UNITS) - 1)
     return f"{count / 1024**power:.4g} {UNITS[power]}"
-
-
-def _limits() -> Iterator[int]:
-    """Memory limits of this process's control groups and their parents, in both Linux versions."""
-    for line in _lines("/proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        roots = {"": Path("/sys/fs/cgroup"), "memory": Path("/sys/fs/cgroup/memory")}
-        if (root := roots.get(controllers)) is not None:
-            folder = root / path.lstrip("/")
-            for group in (folder, *folder.parents):
-                for name in ("memory.max", "memory.limit_in_bytes"):
-                    yield from (int(text) for text in _lines(group / name) if text.isdecimal())
-
-
-def _swap() -> int:
-    lines = [line.split() for line in _lines("/proc/meminfo") if line.startswith("SwapTotal:")]
-    return sum(1024 * int(line[1]) for line in lines)
 
 
 def _lines(path: str | Path) -> list[str]:

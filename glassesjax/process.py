@@ -148,8 +148,14 @@ def run_to_end(load: Callable[[], Callable[[], int]]) -> NoReturn:
     if not ignored:
         signal.signal(signal.SIGINT, _stop)
     out.flush()
-    if out.error is not None:
-        status = status or _lost(out.error)
+    if out.error is not None and out.error.errno == errno.EPIPE:
+        status = status or PIPE_CLOSED
+    elif out.error is not None:  # lost output fails a command that would else have succeeded
+        if not status:
+            expected = "Expected to write to standard output"
+            got = f"got {reason(out.error)}: free some room or send it elsewhere"
+            note(f"glassesjax: {expected}, {got}; a run folder is not affected.")
+        status = status or 1
     err.flush()
     sys.exit(status)
 
@@ -160,16 +166,6 @@ def _outlasting(stream: Any) -> Any:  # noqa: ANN401
     if hasattr(stream, "reconfigure"):  # characters that its encoding lacks are escaped
         stream.reconfigure(errors="backslashreplace")
     return Outlasting(stream)
-
-
-def _lost(error: OSError) -> int:
-    """Exit status for lost standard output; prints the error unless the pipe was closed."""
-    if error.errno == errno.EPIPE:
-        return PIPE_CLOSED
-    got = reason(error)
-    line = f"Expected to write to standard output, got {got}: free some room or send it elsewhere"
-    note(f"glassesjax: {line}; a run folder is not affected.")
-    return 1
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

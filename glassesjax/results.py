@@ -1,5 +1,6 @@
 """Reading runs from disk: one run, or a list of all runs below a folder."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,38 +84,28 @@ def runs_in(folder: Path) -> Iterator[Listed]:
     if not folder.is_dir():
         expected = "Expected a folder with runs"
         raise BadInput(f"{expected}, got {str(folder)!r}, which is none: choose another.")
-    if (folder / "settings.json").is_file():
-        yield _listed(folder)
+    if not (folder / "settings.json").is_file():
+        for path in sorted(folder.iterdir()):
+            # A link could lead back here; hidden folders are not of runs.
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+                yield from runs_in(path)
         return
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-            yield from runs_in(path)
-
-
-def _listed(path: Path) -> Listed:
+    # One entry, also for a run that cannot be read: its text is then the reason.
+    verb, rows, text = "", 0, None
     try:
-        study = study_of(path)
-    except BadInput as error:
-        return Listed(path, "", 0, str(error))
-    if study is None:
-        return Listed(path, "", 0, "not a run of this package")
-    try:
-        text = _headline(path) or read(path).headline
+        if (study := study_of(folder)) is None:
+            text = "not a run of this package"
+        else:
+            verb, rows, file = study.name, _count(folder), folder / SUMMARY
+            # An unfinished run has no headline in summary.json: it is computed.
+            if file.is_file():
+                with contextlib.suppress(ValueError):
+                    content = read_file(file, "a summary", most=MOST_SETTINGS)
+                    text = json_object(content).get("headline")
+            text = (text if isinstance(text, str) else "") or read(folder).headline
     except BadInput as error:
         text = str(error)
-    return Listed(path, study.name, _count(path), text)
-
-
-def _headline(path: Path) -> str:
-    """The headline in ``summary.json``; empty where the run was not finished."""
-    file = path / SUMMARY
-    if not file.is_file():
-        return ""
-    try:
-        headline = json_object(read_file(file, "a summary", most=MOST_SETTINGS)).get("headline")
-    except ValueError:
-        return ""
-    return headline if isinstance(headline, str) else ""
+    yield Listed(folder, verb, rows, text)
 
 
 def _count(path: Path) -> int:

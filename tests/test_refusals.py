@@ -342,14 +342,14 @@ def test_weights_are_counted_as_they_are(changed):
 def test_cells_of_one_decoder_are_sized_once(monkeypatch):
     sizes, limits, abstract = [], [], weights._abstract
     monkeypatch.setattr(weights, "_abstract", lambda config: sizes.append(0) or abstract(config))
-    monkeypatch.setattr(memory, "_limits", lambda: limits.append(0) or [])
+    monkeypatch.setattr(memory, "_lines", lambda path: limits.append(path) or [])
     for cached in (weights._shapes, train_memory._bytes, memory.host_memory):
         cached.cache_clear()
     sweep = SweepSettings(preset="quick", grid=("seeds=1,2,3", "steps=1,2", "batch=1,2"))
     _check_sizes(sweep)
     memory.host_memory.cache_clear()
     assert len(sweep.cells) == 48
-    assert (len(sizes), len(limits)) == (4, 1)
+    assert (len(sizes), limits) == (4, ["/proc/meminfo", "/proc/self/cgroup"])
 
 
 def test_a_right_training_is_let_through():

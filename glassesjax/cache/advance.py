@@ -18,11 +18,11 @@ from glassesjax.cache.policies import Policy
 from glassesjax.cache.slots import State, check_state
 from glassesjax.cache.step import Dropped, Mode, Tokens, layer_step
 from glassesjax.errors import BadInput
-from glassesjax.model.config import DecoderConfig, Rotary
+from glassesjax.model.config import Rotary
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
 from glassesjax.model.vocabulary import checked_tokens
-from glassesjax.precision import RoundingPlan, Site
+from glassesjax.precision import Site
 
 
 class Unrolled(NamedTuple):
@@ -43,8 +43,10 @@ def unroll(decoder: Decoder) -> Unrolled:
     Returns:
       The same weights.
     """
+    # (layers, ...) -> a tree for each layer
     layer = lambda index: jax.tree.map(lambda weight: weight[index], decoder.layers)
     blocks = tuple(layer(index) for index in range(decoder.config.num_layers))
+    # Without the stack, a jitted function of ``outer`` takes no weights that it does not use.
     without = lambda path, weight: None if path[0].name == "blocks" else weight
     return Unrolled(jax.tree_util.tree_map_with_path(without, decoder), blocks)
 
@@ -67,11 +69,11 @@ def advance(
 
     Args:
       model: The decoder, unrolled.
-      state: What it remembers; a policy's ``slots`` are those of the state. It does not say by
-        which score, decay or spacing it was filled: keys are stored turned where spacing is true
-        and plain elsewhere, so that to go on with another spacing is wrong, and nobody notices.
+      state: Its capacity is that of the policy. It has no record of the score, decay or spacing
+        that filled it: keys are stored rotated where spacing is true and plain elsewhere, so that
+        another spacing gives wrong results without an error.
       tokens: The next token numbers, at least one.
-      policy: Whom to forget, the same as for earlier tokens, its spacing above all.
+      policy: The eviction policy, the same as for earlier tokens, its spacing above all.
       length: How many of the tokens count; the others fill the array and leave no mark. All if
         absent; below 0 it is 0, and above the number of tokens it is that.
       mode: ``exact`` or ``cut``: see ``layer_step``.
@@ -90,17 +92,33 @@ def advance(
     """
     if not len(tokens):
         raise BadInput("Expected one token or more to read, got none.")
-    _check_tokens(tokens, length, model.outer.config.vocab_size)
-    _check(model.outer.config, policy, model.outer.plan, mode)
-    check_state(model.outer.config, len(model.blocks), state, policy, model.outer.plan.dtype)
+    config, plan = model.outer.config, model.outer.plan
+    try:  # what fills the array may be anything; a traced length cannot be read
+        valid = len(tokens) if length is None else max(int(length), 0)
+    except jax.errors.ConcretizationTypeError:
+        pass
+    else:
+        checked_tokens(tokens[:valid], config.vocab_size)
+    if not plan.row_wise:
+        found = f"got {plan.name}, with one scale for all tokens"
+        raise BadInput(f"Expected a plan that rounds each token by itself, {found}.")
+    if policy.spacing != "true":
+        if not isinstance(config.positions, Rotary):
+            found = type(config.positions).__name__
+            raise BadInput(f"Expected rotary positions for spacing {policy.spacing}, got {found}.")
+        if mode != "exact":
+            moving = f"spacing {policy.spacing}, which moves with each token"
+            raise BadInput(f"Expected mode exact for {moving}, got {mode}.")
+    check_state(config, len(model.blocks), state, policy, plan.dtype)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)
-    here, seen = _places(state.seen, count, len(tokens))
-    resid = _enter(model.outer, tokens, here.now)
+    here, seen, resid = _enter(model.outer, tokens, state.seen, count)
     layers, dropped = [], []
+    # A Python loop: each layer has weights and a cache of its own shape, and one compiled function.
     for block, cache in zip(model.blocks, state.layers, strict=True):
         cache, resid, gone = _layer(block, cache, resid, here, policy, mode)
         layers.append(cache)
         dropped.append(gone)
+    # Only a full state can overflow; a bounded one evicts.
     room = min(cache.slots for cache in layers)
     y = _finish(model.outer, resid, seen if policy.bounded else seen - room, policy.bounded)
     return State(tuple(layers), seen), y, tuple(dropped)
@@ -120,53 +138,22 @@ def logits(model: Unrolled, y: Float[Array, "seq model_dim"]) -> Float[Array, "s
     return _logits(model.outer, y)
 
 
-def _check_tokens(tokens: Array | np.ndarray, length: Array | None, vocab_size: int) -> None:
-    """Those that count; what fills the array may be anything."""
-    try:
-        count = len(tokens) if length is None else max(int(length), 0)
-    except jax.errors.ConcretizationTypeError:
-        return
-    checked_tokens(tokens[:count], vocab_size)
-
-
+# Jitted once, here: a jit inside the functions above would compile at each call.
 _layer = jax.jit(layer_step, static_argnames=("policy", "mode"))
-
-
-@functools.partial(jax.jit, static_argnames="seq")
-def _places(seen: Array, count: Array, seq: int) -> tuple[Tokens, Array]:
-    """Where the next tokens stand, and how many were read when they are."""
-    index, count = jnp.arange(seq, dtype=jnp.int32), jnp.clip(count, 0, seq)
-    return Tokens(seen + index, index < count), seen + count
+_logits = jax.jit(Decoder.logits)
 
 
 @jax.jit
-def _enter(outer: Decoder, tokens: Array, now: Array) -> Array:
-    layout = Layout(now, jnp.zeros_like(now), now + 1)
-    return outer.enter(tokens, layout)
+def _enter(outer: Decoder, tokens: Array, seen: Array, count: Array) -> tuple[Tokens, Array, Array]:
+    """The next tokens' positions, how many are read after them, and their embeddings."""
+    index, count = jnp.arange(len(tokens), dtype=jnp.int32), jnp.clip(count, 0, len(tokens))
+    here = Tokens(seen + index, index < count)
+    resid = outer.enter(tokens, Layout(here.now, jnp.zeros_like(here.now), here.now + 1))
+    return here, seen + count, resid
 
 
 @functools.partial(jax.jit, static_argnames="bounded")
 def _finish(outer: Decoder, resid: Array, over: Array, bounded: bool) -> Array:
     y = outer.plan.store(Site.OUTPUT, outer.final_norm(resid))
-    # A full state that has no room left would turn into a window, and nobody would see it.
+    # Without free slots a full state would become a window, and the result would look right.
     return y if bounded else jnp.where(over > 0, jnp.nan, y)
-
-
-@jax.jit
-def _logits(outer: Decoder, y: Array) -> Array:
-    return outer.logits(y)
-
-
-def _check(config: DecoderConfig, policy: Policy, plan: RoundingPlan, mode: Mode) -> None:
-    if not plan.row_wise:
-        found = f"got {plan.name}, with one scale for all tokens"
-        raise BadInput(f"Expected a plan that rounds each token by itself, {found}.")
-    if policy.spacing != "true":
-        if not isinstance(config.positions, Rotary):
-            found = type(config.positions).__name__
-            raise BadInput(f"Expected rotary positions for spacing {policy.spacing}, got {found}.")
-        if mode != "exact":
-            wanted = (
-                f"Expected mode exact for spacing {policy.spacing}, which moves with each token"
-            )
-            raise BadInput(f"{wanted}, got {mode}.")

@@ -1,4 +1,4 @@
-"""What some queries of one layer read from its places."""
+"""Attention of some queries of one layer over its cache slots."""
 
 import functools
 
@@ -30,24 +30,28 @@ def attend(
 
     Args:
       attention: Of the layer.
-      query: Of the tokens that ask.
-      key: Of all places, rotated to where they stand.
-      value: Of all places.
-      position: Of all places, for each group of key-value heads; -1 where empty.
-      now: Positions of the tokens that ask.
+      query: Of the current tokens.
+      key: Of all slots, rotated by their positions.
+      value: Of all slots.
+      position: Of all slots, for each group of key-value heads; -1 where empty.
+      now: Positions of the current tokens.
 
     Returns:
       The averages, stored as the plan stores them; and the weights before the plan rounds them, in
       its carrier, for policies to score: exact zeros where nothing is seen.
     """
     config, plan, rows = attention.config, attention.plan_of(query), len(query)
-    # A decision is for its layer or for each key-value head; heads that share it come together.
+    # A decision is for its layer or for each key-value head, whose query heads are neighbors:
+    # (groups, places) -> (1 or heads, places).
     each = lambda x: x if len(x) == 1 else jnp.repeat(x, config.num_heads // len(x), axis=0)
+    # (heads, 1, places) and (1, rows, 1) -> (heads, rows, places)
     stored, asking = each(position)[:, None, :], now[None, :, None]
     pairs = Pairs(asking, stored, (stored != EMPTY) & attention.mask.sees(asking, stored))
     _, weights = attention.weigh(query, key, pairs)
+    # (heads, rows, places) -> (kv_heads, n, places)
     shared = plan.store(Site.ATTN_WEIGHTS, weights).reshape(config.kv_heads, -1, key.shape[1])
     joined = exact("kns,ksh->knh", shared, value, plan.carrier_dtype)
+    # (kv_heads, n, value_dim) -> (heads, rows, value_dim) -> (rows, heads * value_dim)
     joined = joined.reshape(config.num_heads, rows, -1).transpose(1, 0, 2).reshape(rows, -1)
     return plan.store(Site.ACTIVATIONS, joined), weights
 
@@ -60,23 +64,27 @@ def turned(
     now: Int[Array, ""],
     spacing: Spacing,
 ) -> tuple[Float[Array, "one heads key_dim"], Float[Array, "kv_heads places key_dim"]]:
-    """Query and keys that were stored without rotation, turned to where the spacing puts them.
+    """Query and keys that were stored without rotation, rotated to their position ids.
 
     Args:
       positions: The decoder's.
       query: Of the current token.
-      key: Of all places, the current token's included.
-      position: Of all places, for each group of key-value heads.
+      key: Of all slots, the current token's included.
+      position: Of all slots, for each group of key-value heads.
       now: Position of the current token.
-      spacing: Where the places stand, if not where they stood.
+      spacing: The rule of position ids, compressed or consecutive.
 
     Returns:
       The two in their own dtype; angles are computed in float32 or wider.
     """
     wide = RoundingPlan.of_dtype(key.dtype).carrier_dtype
+    # vmap over groups, then one row for each key-value head: (groups, places) -> (kv_heads, places)
     places = jax.vmap(functools.partial(spaced, spacing=spacing, dtype=wide))(position)
     places = jnp.broadcast_to(places, key.shape[:2])
+    # The position id of the current token, which is one of the slots: (groups, places) -> (groups,)
     here = jnp.max(jnp.where(position == now, places[: len(position)], 0), axis=-1)
+    # (rows, key_dim), as rows of one head; 16-bit angles would lose the positions.
     turn = lambda x, at: positions.turn(x.astype(wide)[:, None], at)[:, 0].astype(x.dtype)
+    # (groups,) -> (kv_heads,) -> (heads,)
     here = jnp.repeat(jnp.broadcast_to(here, len(key)), query.shape[1] // len(key))
-    return turn(query[0], here)[None], jax.vmap(turn)(key, places)
+    return turn(query[0], here)[None], jax.vmap(turn)(key, places)  # vmap over kv_heads

@@ -51,6 +51,7 @@ def state_bytes(
 
 def _slot_bytes(config: DecoderConfig, policy: Policy, dtype: DTypeLike) -> int:
     groups = config.kv_heads if policy.head_wise else 1
+    # Attention accumulates in the carrier, also beside keys of 16 bits.
     mass = np.dtype(RoundingPlan.of_dtype(dtype).carrier_dtype).itemsize
     width = config.kv_heads * (config.key_dim + config.value_dim)
     return width * np.dtype(dtype).itemsize + groups * (np.dtype(np.int32).itemsize + mass)
@@ -89,27 +90,23 @@ def resolve_slots(
     check_order(config)
     slots, described = length, f"a full state of {length} tokens"
     if policy.bounded:
-        slots, described = _slots(budget, config, policy, length, dtype), f"{budget} --slots"
+        number, unit = read_budget(budget)
+        if unit == "%":
+            slots = int(number * length / 100)
+        elif unit:
+            # One slot of the memory is for the newest token, so that the capacity is one less.
+            slot = config.num_layers * _slot_bytes(config, policy, dtype)
+            slots = max(number * UNITS[unit] // slot - 1, 0)
+        else:
+            slots = int(number)
+        described = f"{budget} --slots"
         policy.check(slots)
     check_count(slots, described)
     described = described if rows == 1 else f"{rows} {of} with {described} each"
     needed = rows * state_bytes(config, policy, slots, dtype)
-    check_memory(
-        needed, described, f"use fewer slots or tokens{'' if rows == 1 else f', or fewer {of}'}"
-    )
+    fewer = "use fewer slots or tokens" + ("" if rows == 1 else f", or fewer {of}")
+    check_memory(needed, described, fewer)
     return slots
-
-
-def _slots(
-    budget: str, config: DecoderConfig, policy: Policy, length: int, dtype: DTypeLike
-) -> int:
-    number, unit = read_budget(budget)
-    if unit == "%":
-        return int(number * length / 100)
-    if unit:
-        slot = config.num_layers * _slot_bytes(config, policy, dtype)
-        return max(number * UNITS[unit] // slot - 1, 0)
-    return int(number)
 
 
 @border(length=NON_NEGATIVE)
@@ -129,6 +126,7 @@ def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: s
     context = config.max_length
     if length > MOST:
         raise BadInput(f"Expected at most {MOST} tokens in all, got {length}: use fewer.")
+    # Other spacings number the retained tokens anew: their positions grow with the slots.
     if context is None or length <= context or policy.spacing != "true":
         return
     expected = f"Expected at most {context} tokens, the model's context"

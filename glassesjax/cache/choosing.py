@@ -57,6 +57,7 @@ def narrowed(logits: Float[Array, " vocab"], sampling: Sampling) -> Float[Array,
     Returns:
       Logits in float32 or wider, -inf for excluded tokens.
     """
+    # The order is part of the meaning: top-p is a share of what top-k has left.
     tempered = temper(logits.astype(wide(logits)), sampling.temperature)
     best = tempered if sampling.top_k is None else top_k(tempered, sampling.top_k)
     return top_p(best, sampling.top_p)
@@ -75,6 +76,7 @@ def temper(logits: Float[Array, " vocab"], temperature: float) -> Float[Array, "
     Returns:
       Logits of the same dtype.
     """
+    # The largest at zero, so that no quotient overflows.
     below = logits - jnp.max(logits)
     # A temperature that the dtype flushes to zero would turn the best tokens into 0 / 0.
     return jnp.where(below == 0, below, below / jnp.asarray(temperature, logits.dtype))
@@ -112,8 +114,10 @@ def top_p(logits: Float[Array, " vocab"], share: float) -> Float[Array, " vocab"
     if share >= 1:
         return logits
     order = jnp.argsort(-logits)  # stable
+    # In the order of probability, then what comes before each token: (vocab,) -> (vocab - 1,)
     likely = jax.nn.softmax(logits.astype(wide(logits)))[order]
     before = jnp.cumsum(likely)[:-1]
+    # The token that reaches the share is kept, those after it are not.
     reached = jnp.concatenate([jnp.zeros(1, bool), before >= jnp.asarray(share, before.dtype)])
     kept = jnp.zeros(len(logits), bool).at[order].set(~reached)
     return jnp.where(kept, logits, -jnp.inf)
@@ -130,7 +134,7 @@ def row_keys(seed: int, rows: Int[np.ndarray, " rows"]) -> Array:
     Returns:
       Typed threefry keys, whatever JAX's default is; each step folds its number into them.
     """
-    return jax.vmap(draws.fold_in, (None, 0))(draws.root_key(seed), rows)
+    return jax.vmap(draws.fold_in, (None, 0))(draws.root_key(seed), rows)  # (rows,)
 
 
 @border()

@@ -233,6 +233,7 @@ def generate(
         expected = "Expected max_tokens and chunk of at least 1"
         raise BadInput(f"{expected}, got {max_tokens} and {chunk}: increase them.")
     one = empty_state(model.outer.config, policy, slots, model.outer.plan.dtype)
+    # The last token is returned and never read.
     _check_room(one, policy, max(map(len, prompts)) + max_tokens - 1)
     generator = Generator(model=model, policy=policy, sampling=sampling, stop=stop, ended=ended)
     first = generator.start(prompts, slots=slots, seed=seed, rows=rows, mode=mode, chunk=chunk)
@@ -251,17 +252,20 @@ def _stepper(
         model = jax.tree.unflatten(tree, weights)
 
         def one(state: State, token: Array, alive: Array) -> tuple[State, Array, Array]:
+            # A row that has ended reads no token, so that its state does not change.
             length = alive.astype(jnp.int32)
             state, y, dropped = advance(model, state, token[None], policy, length=length)
+            # y (1, model_dim); one event a layer: (layers, groups)
             return state, y[0], jnp.stack([layer.position[:, 0] for layer in dropped])
 
-        state, y, evicted = jax.vmap(one)(state, token, alive)
+        state, y, evicted = jax.vmap(one)(state, token, alive)  # over rows
         new, logprob = _next(model, y, keys, number, sampling)
         return state, jnp.where(alive, new, token), logprob, evicted
 
     return jax.jit(step, donate_argnames="state")
 
 
+# The first tokens come from the prompts' representations, without a step.
 @functools.lru_cache(maxsize=8)
 def _chooser(
     tree: jax.tree_util.PyTreeDef, sampling: Sampling
@@ -276,16 +280,18 @@ def _next(
     model: Unrolled, y: Array, keys: Array, number: Array, sampling: Sampling
 ) -> tuple[Array, Array]:
     """The next token of each row and its log-probability."""
-    scores = logits(model, y)
+    scores = logits(model, y)  # (rows, vocab)
+    # A key for each row and step: no row's draws depend on the others.
     keys = jax.vmap(draws.fold_in, (0, None))(keys, number)
     token = jax.vmap(functools.partial(choose, sampling=sampling))(scores, keys)
     every = jax.nn.log_softmax(scores.astype(wide(scores)))
-    logprob = jnp.take_along_axis(every, token[:, None], axis=1)[:, 0]
+    logprob = jnp.take_along_axis(every, token[:, None], axis=1)[:, 0]  # (rows, 1) -> (rows,)
     return token, logprob
 
 
 def _check_room(state: State, policy: Policy, length: int) -> None:
     """Validates that a full state of one sequence or of a batch has slots for ``length`` tokens."""
+    # One slot of each layer is for the newest token.
     room = min((cache.position.shape[-1] - 1 for cache in state.layers), default=0)
     if not policy.bounded and length > room:
         expected = f"Expected a full state with slots for {length} tokens, got {room} slots"

@@ -46,6 +46,7 @@ class Cell(NamedTuple):
         Yields:
           Inputs and their targets; an input with more tokens than targets begins with the opening.
         """
+        # Only ``short`` starts anew; each further piece begins with what the model expects.
         size, start = self.slots if self.name == SHORT else len(tokens), 0
         while start < len(tokens) - 1:
             head = opening if start else ()
@@ -74,7 +75,9 @@ def token_losses(
         scores = outer.logits(row[0][None])[0]
         return jax.nn.logsumexp(scores) - scores[row[1]]
 
-    return jax.lax.map(one, (y, targets), batch_size=min(TILING.loss_rows, len(y)))
+    return jax.lax.map(
+        one, (y, targets), batch_size=min(TILING.loss_rows, len(y))
+    )  # over rows: (rows, model_dim) -> (rows,)
 
 
 def losses(
@@ -103,11 +106,13 @@ def losses(
     mode, began = cell.prefill, time.perf_counter()
     read = functools.partial(prefill, model, policy=cell.policy, state=empty, mode=mode, chunk=size)
     for inputs, targets in cell.pieces(tokens, opening):
+        # The opening has no targets: its losses are computed and cut off.
         skipped, done = len(inputs) - len(targets), 0
         every = np.concatenate([np.zeros(skipped, np.int32), targets])
         for part in read(inputs):
             count = len(part.y)
             y, target = np.asarray(part.y), every[done : done + count]
+            # (count, model_dim) -> (size, model_dim)
             fill = size - count  # padding to one shape, so that the last chunk is not recompiled
             nll = token_losses(
                 model.outer,
@@ -118,4 +123,5 @@ def losses(
             scored = np.array(nll)[max(skipped - done, 0) : count]
             now = time.perf_counter()
             yield scored, now - began
+            # The caller's time between two parts does not count.
             began, done = time.perf_counter(), done + count

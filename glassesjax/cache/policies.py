@@ -84,7 +84,7 @@ def mean_score(candidates: Candidates) -> Float[Array, " slots"]:
     ObservedAttention does in prefill what ``h2o_mean@0`` does in ``one_shot``, and OpenVINO GenAI,
     whose aggregation mode NORM_SUM it is.
 
-    Source: the bias is described in arXiv 2401.06104v2, in its footnote to H2O.
+    Source: arXiv 2401.06104v2, footnote to H2O, describes the bias.
 
     Args:
       candidates: The eviction candidates.
@@ -94,6 +94,7 @@ def mean_score(candidates: Candidates) -> Float[Array, " slots"]:
     """
     import jax.numpy as jnp
 
+    # A slot that was empty has position -1, hence an age of at least one.
     age = jnp.maximum(candidates.now - candidates.position + 1, 1)
     return candidates.mass / age.astype(candidates.mass.dtype)
 
@@ -168,6 +169,7 @@ class Policy:
         """
         if not self.bounded:
             return self.name
+        # Only what differs from the named policy's defaults, so that all aliases have one name.
         default = POLICIES.get(self.name, Policy(name=self.name, score=self.score))
         sinks = f"+{self.sinks}" if self.sinks else ""
         newest = "half" if self.recent is None else self.recent
@@ -223,12 +225,20 @@ def policy(text: str, *, beside: Sequence[str] = ()) -> Policy:
     added = rf"(-head|-layer)?(?:\+({count}))?(?:@({count}|half))?(?:~({decimal}))?"
     match = re.fullmatch(rf"(?P<name>[a-z0-9_]+){added}", text)
     if match is None or match["name"] not in POLICIES:
-        raise _unknown(text, beside)
+        name = re.split(r"[-+@~]", text)[0]
+        # The nearest name keeps the options of the text; names of the caller have none.
+        near = difflib.get_close_matches(name, (*beside, *POLICIES), n=1, cutoff=0.5)
+        meant = [close if close in beside else close + text[len(name) :] for close in near]
+        hint = f"did you mean {meant[0]!r}?" if meant and meant[0] != text else "see --help."
+        others = "".join(f", or {other}" for other in beside)
+        names = f"with NAME out of {', '.join(POLICIES)}{others}"
+        raise BadInput(f"Expected a policy {_FORM} {names}, got {text!r}: {hint}")
     _, head, sinks, recent, decay = match.groups()
     row = POLICIES[match["name"]]
     if not row.bounded and any((sinks, recent, decay)):
         drops = f"{row.name}, which drops nothing, without +, @ or ~"
         raise BadInput(f"Expected plain {drops}, got {text!r}: leave them out.")
+    # An option that the text does not have is the row's own; ``half`` is stored as None.
     kept = {None: row.recent, "half": None}
     by_head = row.head_wise if head is None or row.name in _ALIKE else head == "-head"
     return dataclasses.replace(
@@ -264,12 +274,3 @@ def distinct_policies(names: Sequence[str], *, beside: Sequence[str] = ()) -> tu
             raise BadInput(f"Expected different --policies, got {both}: leave one out.")
         read[canonical] = name
     return tuple(read)
-
-
-def _unknown(text: str, beside: Sequence[str]) -> BadInput:
-    name = re.split(r"[-+@~]", text)[0]
-    near = difflib.get_close_matches(name, (*beside, *POLICIES), n=1, cutoff=0.5)
-    meant = [match if match in beside else match + text[len(name) :] for match in near]
-    hint = f"did you mean {meant[0]!r}?" if meant and meant[0] != text else "see --help."
-    names = f"with NAME out of {', '.join(POLICIES)}{''.join(f', or {other}' for other in beside)}"
-    return BadInput(f"Expected a policy {_FORM} {names}, got {text!r}: {hint}")

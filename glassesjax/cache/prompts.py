@@ -13,7 +13,7 @@ from glassesjax.cache.advance import Unrolled, advance
 from glassesjax.cache.policies import Policy
 from glassesjax.cache.prefill import PrefillMode
 from glassesjax.cache.slots import State
-from glassesjax.cache.step import Dropped, Mode
+from glassesjax.cache.step import Mode
 from glassesjax.errors import check_choice
 from glassesjax.model.vocabulary import check_prompts, checked_tokens
 
@@ -62,33 +62,25 @@ def read_prompts(
     # Short prompts take a short chunk, a power of two so that few shapes are compiled.
     size = longest if mode == "one_shot" else min(chunk, 1 << (longest - 1).bit_length())
     over: Mode = "exact" if mode == "exact" else "cut"
-    step = jax.vmap(
+    step = jax.vmap(  # over rows
         lambda state, tokens, length: advance(
             model, state, tokens, policy, length=length, mode=over
         )
     )
     parts, last = [], None
     for start in range(0, longest, size):
-        tokens, count = _part(prompts, start, size), np.clip(lengths - start, 0, size)
+        # A chunk of all prompts, padded on the right: (rows, size)
+        count, tokens = np.clip(lengths - start, 0, size), np.zeros((len(prompts), size), np.int32)
+        for row, prompt in zip(tokens, prompts, strict=True):
+            part = np.asarray(prompt[start : start + size], np.int32)
+            row[: len(part)] = part
         state, y, dropped = step(state, jnp.asarray(tokens), jnp.asarray(count))
         parts.append(dropped)
-        here = np.asarray(y)[np.arange(len(lengths)), np.maximum(count - 1, 0)]
+        # The last representation so far; a row that has no token in this chunk keeps its own.
+        here = np.asarray(y)[np.arange(len(lengths)), np.maximum(count - 1, 0)]  # (rows, model_dim)
         last = here if last is None else np.where(count[:, None] > 0, here, last)
+    # Events of all chunks along the last axis, layer by layer.
+    joined = lambda chunks: np.concatenate([np.asarray(chunk) for chunk in chunks], axis=-1)
     layers = zip(*parts, strict=True)
-    return state, np.asarray(last), tuple(_joined(layer) for layer in layers)
-
-
-def _part(prompts: Sequence[Sequence[int]], start: int, size: int) -> Int[np.ndarray, "rows size"]:
-    """A chunk of all prompts, padded on the right."""
-    tokens = np.zeros((len(prompts), size), np.int32)
-    for row, prompt in zip(tokens, prompts, strict=True):
-        part = np.asarray(prompt[start : start + size], np.int32)
-        row[: len(part)] = part
-    return tokens
-
-
-def _joined(chunks: Sequence[Dropped]) -> Evictions:
-    joined = lambda parts: np.concatenate([np.asarray(part) for part in parts], axis=-1)
-    return Evictions(
-        joined([chunk.position for chunk in chunks]), joined([chunk.step for chunk in chunks])
-    )
+    evicted_at = tuple(Evictions(*map(joined, zip(*layer, strict=True))) for layer in layers)
+    return state, np.asarray(last), evicted_at

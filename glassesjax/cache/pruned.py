@@ -79,14 +79,14 @@ def last_seen(
     """The last query that sees each token: the argument ``until`` of ``Decoder.represent``.
 
     Args:
-      evicted_at: That of a ``Replay`` or a ``Reading``.
+      evicted_at: Eviction steps, of a ``Replay`` or a ``Reading``.
 
     Returns:
       Positions for each layer, token and group of heads; the text's length for a token that was
       retained to the end.
     """
-    by_group = np.stack(evicted_at)  # layers groups seq
-    return jnp.asarray(by_group.transpose(0, 2, 1), jnp.int32)
+    # (layers, groups, seq) -> (layers, seq, groups)
+    return jnp.asarray(np.stack(evicted_at).transpose(0, 2, 1), jnp.int32)
 
 
 @border()
@@ -105,7 +105,7 @@ def pruned_pass(
     Args:
       decoder: The decoder of the replay.
       resid: Input of the first layer, from ``Decoder.enter``.
-      evicted_at: That of the replay, in any of its modes.
+      evicted_at: Eviction steps of the replay, in any of its modes.
       policy: That of the replay, if its spacing may change position ids.
       keep: Fields of the trace; attention takes layers x heads x seq^2 numbers.
 
@@ -118,6 +118,7 @@ def pruned_pass(
     if policy is not None and policy.spacing != "true":
         expected = "Expected a policy with spacing true, whose position ids do not change"
         raise BadInput(f"{expected}, got {policy.spacing}: use another policy.")
+    # A replay's positions are those of one ordinary line.
     line = Layout.line(len(resid))
     return _represent(decoder, resid, line, last_seen(evicted_at), keep=keep)
 
@@ -141,7 +142,7 @@ def probe(
       tokens: The text.
       tried: The token that ends each prompt.
       after: Number of tokens of the text before it; at least 1.
-      evicted_at: That of the text's replay with per-token eviction.
+      evicted_at: Eviction steps of the text's replay with per-token eviction.
 
     Returns:
       Representations of the text's tokens, and of those tried.
@@ -154,6 +155,7 @@ def probe(
         given = f"got {int(jnp.min(after))} to {int(jnp.max(after))}"
         raise BadInput(f"Expected prefixes of 1 to {len(tokens)} tokens, {given}: change after.")
     tokens, tried = (checked_tokens(part, decoder.config.vocab_size) for part in (tokens, tried))
+    # (layers, seq, groups) -> (layers, seq + tries, groups)
     until = jnp.pad(
         last_seen(evicted_at),
         [(0, 0), (0, len(tried)), (0, 0)],
@@ -162,11 +164,12 @@ def probe(
     both = jnp.concatenate([tokens, tried])
     resid, layout = _enter(decoder, both, after)
     y, _ = _represent(decoder, resid, layout, until)
-    return y[: len(tokens)], y[len(tokens) :]
+    return y[: len(tokens)], y[len(tokens) :]  # (seq + tries, model_dim)
 
 
 @jax.jit
 def _enter(decoder: Decoder, both: Array, after: Array) -> tuple[Array, Layout]:
+    # The text is branch 0; each tried token is a branch of its own, at position ``after``.
     line = Layout.line(len(both) - len(after))
     suffixes = Layout(after, 1 + jnp.arange(len(after), dtype=jnp.int32), after)
     layout = jax.tree.map(lambda shared, own: jnp.concatenate([shared, own]), line, suffixes)

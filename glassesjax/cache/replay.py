@@ -88,9 +88,10 @@ def read_through(
     for part in parts:
         rows.append(kept(part.y))
         dropped.append(part.dropped)
+    # chunks of layers -> layers of chunks
     layers = zip(*dropped, strict=True)
     evicted_at = tuple(eviction_steps(layer, length) for layer in layers)
-    return jnp.concatenate(rows), evicted_at, part.state
+    return jnp.concatenate(rows), evicted_at, part.state  # (seq, width)
 
 
 @border(length=COUNT)
@@ -108,6 +109,7 @@ def eviction_steps(dropped: Sequence[Dropped], length: int) -> Int[np.ndarray, "
     steps = np.full((groups, length), length, np.int32)
     for part in dropped:
         position, step = np.asarray(part.position), np.asarray(part.step)
+        # Chunks are padded: events of position -1, and of tokens beyond the text.
         group, event = np.nonzero((position != EMPTY) & (position < length))
         steps[group, position[group, event]] = step[event]
     return steps

@@ -31,6 +31,7 @@ def lifetimes(evicted_at: Int[np.ndarray, "groups seq"]) -> Int[np.ndarray, "gro
       Steps, at least 1.
     """
     length = evicted_at.shape[1]
+    # The eviction step counts as visible; a retained token has no such step.
     return np.minimum(evicted_at + 1, length) - np.arange(length, dtype=evicted_at.dtype)
 
 
@@ -67,6 +68,7 @@ def mean_lifetime(slots: int, length: int) -> float:
       Steps.
     """
     full = max(length - slots, 0)  # steps that see k + 1 tokens
+    # The cache fills for the first k tokens, then each step sees k + 1.
     before = length - full
     return (before * (before + 1) / 2 + full * (slots + 1)) / length
 
@@ -93,6 +95,7 @@ def survival_mean(lifetimes: Int[np.ndarray, "..."], censored: Bool[np.ndarray, 
     """
     last = int(lifetimes.max())
     evictions = np.bincount(lifetimes[~censored], minlength=last + 1)
+    # Tokens of at least each age: the counts, summed from the greatest age down.
     at_least = np.cumsum(np.bincount(lifetimes.ravel(), minlength=last + 1)[::-1])[::-1]
     return float(np.sum(np.cumprod(1 - evictions[:last] / at_least[:last])))
 
@@ -112,9 +115,11 @@ def cached_counts(
     """
     length = evicted_at.shape[1]
     position = np.arange(length)
+    # A token leaves the count when it is evicted, or when it is no longer among the newest.
     until = evicted_at if newest is None else np.minimum(evicted_at, position + newest)
     changes = np.zeros((len(evicted_at), length + 1), np.int64)  # of the count, step by step
     changes[:, :length] += 1
+    # Group by group: ``subtract.at`` counts an index as often as it comes, ``-=`` only once.
     for group, steps in enumerate(until):
         np.subtract.at(changes[group], np.minimum(steps, length), 1)
     return np.cumsum(changes[:, :length], axis=1)
@@ -140,6 +145,7 @@ def recent_share(
     """
     if evicted_at.shape[1] <= slots:
         return np.full(len(evicted_at), np.nan)
+    # Before the first eviction all cached tokens are recent.
     recent, cached = cached_counts(evicted_at, slots), cached_counts(evicted_at)
     return np.mean(recent[:, slots:] / cached[:, slots:], axis=1)
 
@@ -165,6 +171,7 @@ def overlap(
     if first.shape[1] <= slots:
         return float("nan")
     pairs = list(itertools.product(first, second))
+    # A pair is cached in both until the first of the two evictions: (pairs, seq).
     both = cached_counts(np.array([np.minimum(a, b) for a, b in pairs]))[:, slots:]
     sizes = (cached_counts(first)[:, slots:], cached_counts(second)[:, slots:])
     union = np.array([a + b for a, b in itertools.product(*sizes)]) - both

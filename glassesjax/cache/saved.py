@@ -82,9 +82,12 @@ def save_state(
         "slots": [cache.position.shape[-1] - 1 for cache in state.layers],
         "info": dict(info or {}),
     }
+    # NumPy's files have no bfloat16: its bits are stored as uint16, and the header has the dtype.
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    plain = [leaf.view(np.uint16) if leaf.dtype.name == BFLOAT16 else leaf for leaf in leaves]
     content = {
         "header": np.frombuffer(to_json(header).encode(), np.uint8),
-        **dict(zip(_names(state), map(_plain, jax.tree.leaves(state)), strict=True)),
+        **dict(zip(_names(state), plain, strict=True)),
         **{f"with.{name}": array for name, array in (arrays or {}).items()},
     }
     expected = "to save the state"
@@ -119,7 +122,19 @@ def load_state(
     identity = {**_identity(policy), "dtype": jnp.dtype(dtype).name}
     for name, required in identity.items():
         _require_same(path, name, required, header.get(name))
-    _require_model(path, config, header)
+    if CONFIG not in header:  # an older file has a digest of the settings
+        digest = hashlib.sha256(config_text(config).encode()).hexdigest()[:16]
+        _require_same(path, DIGEST, digest, header.get(DIGEST))
+    elif not isinstance(header[CONFIG], dict):
+        raise _broken(path, f"its header has no {CONFIG}")
+    else:
+        try:
+            stored = config_record(config_of(header[CONFIG]))
+        except ValueError as error:
+            raise _broken(path, escaped(error)) from error
+        # Field by field, so that the error names the one that differs.
+        for name, wanted in config_record(config).items():
+            _require_same(path, f"model {name}", wanted, stored[name])
     info = header.get("info")
     if not isinstance(info, dict):
         raise _broken(path, "its header has no info")
@@ -140,6 +155,7 @@ def check_same(path: Path, info: Mapping[str, Any], same: Mapping[str, object]) 
     Raises:
       BadInput: A value differs.
     """
+    # Through JSON, as the stored ones: a tuple is a list there.
     for name, required in json.loads(to_json(same)).items():
         _require_same(path, name, required, info.get(name))
 
@@ -147,22 +163,6 @@ def check_same(path: Path, info: Mapping[str, Any], same: Mapping[str, object]) 
 def _identity(policy: Policy) -> dict[str, str | float]:
     """Settings that must agree for a state to be valid, besides the model's settings."""
     return {"policy": str(policy), "spacing": policy.spacing, "decay": policy.decay}
-
-
-def _require_model(path: Path, config: DecoderConfig, header: Mapping[str, Any]) -> None:
-    """Validates that the state is of a decoder with these settings."""
-    if CONFIG not in header:  # an older file, with a hash instead
-        digest = hashlib.sha256(config_text(config).encode()).hexdigest()[:16]
-        _require_same(path, DIGEST, digest, header.get(DIGEST))
-        return
-    if not isinstance(header[CONFIG], dict):
-        raise _broken(path, f"its header has no {CONFIG}")
-    try:
-        stored = config_record(config_of(header[CONFIG]))
-    except ValueError as error:
-        raise _broken(path, escaped(error)) from error
-    for name, required in config_record(config).items():
-        _require_same(path, f"model {name}", required, stored[name])
 
 
 def _require_same(path: Path, name: str, required: object, stored: object) -> None:
@@ -180,11 +180,6 @@ def _shown(value: object) -> str:
 def _names(state: State) -> list[str]:
     each = [f"layers.{i}.{name}" for i in range(len(state.layers)) for name in KVCache._fields]
     return [*each, "seen"]
-
-
-def _plain(leaf: jax.Array) -> np.ndarray:
-    array = np.asarray(leaf)
-    return array.view(np.uint16) if array.dtype.name == BFLOAT16 else array
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -229,6 +224,7 @@ def _state(
 ) -> State:
     """The state from its arrays, each of the shape and dtype of this model."""
     slots, dtype = header.get("slots"), jnp.dtype(header["dtype"])
+    # A bool is no count, though Python counts it as an int.
     counts = isinstance(slots, list) and all(
         type(count) is int and 1 <= count <= MOST_SLOTS for count in slots
     )
@@ -239,18 +235,15 @@ def _state(
     named = dict(zip(_names(like), leaves, strict=True))
     if missing := sorted(named.keys() - arrays.keys()):
         raise _broken(path, f"it has no {missing[0]}")
-    batch = arrays["seen"].shape
-    leaves = [_leaf(path, name, arrays[name], leaf, batch) for name, leaf in named.items()]
-    return jax.tree.unflatten(tree, leaves)
-
-
-def _leaf(
-    path: Path, name: str, array: np.ndarray, like: jax.ShapeDtypeStruct, batch: tuple[int, ...]
-) -> jax.Array:
-    stored = np.dtype(np.uint16) if like.dtype.name == BFLOAT16 else like.dtype
-    if array.shape != (*batch, *like.shape) or array.dtype != stored:
-        raise _broken(path, f"{name} is {array.dtype.name} {array.shape}")
-    return jnp.asarray(array.view(like.dtype))
+    # ``seen`` is a number for one sequence, (rows,) for a batch; all else has the same rows.
+    batch, read = arrays["seen"].shape, []
+    for name, leaf in named.items():
+        array, stored = arrays[name], leaf.dtype
+        stored = np.dtype(np.uint16) if stored.name == BFLOAT16 else stored
+        if array.shape != (*batch, *leaf.shape) or array.dtype != stored:
+            raise _broken(path, f"{name} is {array.dtype.name} {array.shape}")
+        read.append(jnp.asarray(array.view(leaf.dtype)))
+    return jax.tree.unflatten(tree, read)
 
 
 def grown(state: State, slots: int) -> State:
@@ -265,6 +258,7 @@ def grown(state: State, slots: int) -> State:
     """
 
     def wider(leaf: jax.Array, axis: int, fill: int) -> jax.Array:
+        # Axes from the end, for a batch has rows in front; one slot is for the newest token.
         more = max(slots + 1 - leaf.shape[axis], 0)
         pads = [(0, 0)] * leaf.ndim
         pads[axis] = (0, more)

@@ -1,9 +1,9 @@
-"""The state of one layer: k + 1 places for keys and values, of which k are filled between steps.
+"""The state of one layer: k + 1 cache slots for keys and values, of which k are used between steps.
 
-A new token is written into a place that is empty. Then the policy names whom to forget, and that
-place is empty again. A token that is forgotten at once is no special case, no shape ever changes,
-and nothing is moved, token by token; a cut after many (``one_shot``, ``chunked``) gathers what it
-keeps. Where a token is stored means nothing, for its position is stored with it.
+A new token is written into an empty slot. Then the policy names the token to evict, whose slot is
+empty again. The newest token is no special case, no shape ever changes, and nothing is moved, token
+by token; one-shot and chunked eviction after many tokens gather what they retain. The order of the
+slots has no meaning, for each token's position is stored with it.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ EMPTY = -1  # position of a place that holds nothing
 
 
 class KVCache(NamedTuple):
-    """Keys and values that one layer remembers of one sequence.
+    """Keys and values that one layer caches of one sequence.
 
     ``groups`` is the number of decisions: one for the layer, or one for each key-value head.
     """
@@ -39,12 +39,12 @@ class KVCache(NamedTuple):
     """Absolute position of the token in each place; -1 in an empty one."""
     mass: Float[Array, "groups places"]
     """Attention received so far, the mean over the group's query heads; at least float32. NaN from
-    where a policy's scores were: what the cache holds is then nobody's choice (``is_invalid``)."""
+    where a policy's scores were: the choice of retained tokens is then undefined (``is_invalid``)."""
 
     @property
     def slots(self) -> int:
-        """How many tokens it holds between two steps."""
-        return self.position.shape[-1] - 1
+        """The number of tokens between two steps."""
+        return self.position.shape[-1] - 1  # one slot is for the newest token
 
 
 class State(NamedTuple):
@@ -99,13 +99,13 @@ def empty_state(
     slots: int | np.integer | Sequence[int | np.integer],
     dtype: DTypeLike = jnp.float32,
 ) -> State:
-    """A state that has seen nothing.
+    """A state of no tokens.
 
     Source: arXiv 2401.06104v2, equations 5 to 9; a state of k slots shows a query k + 1 tokens.
 
     Args:
       config: The decoder's settings.
-      policy: Who decides; a head-wise one needs a map of positions for each key-value head.
+      policy: The eviction policy; head-wise, it has positions for each key-value head.
       slots: Capacity of every layer, or of each.
       dtype: Of keys and values: that of the decoder's weights.
 
@@ -137,13 +137,13 @@ def empty_state(
 def check_state(
     config: DecoderConfig, layers: int, state: State, policy: Policy, dtype: DTypeLike
 ) -> None:
-    """Refuses a state that another model, plan or policy made, as far as shapes and types tell.
+    """Refuses a state of another model, plan or policy, as far as shapes and types show it.
 
     Args:
       config: The decoder's settings.
-      layers: How many of its layers read.
-      state: Of one sequence; nothing but shapes and types is looked at.
-      policy: Who decides.
+      layers: Number of its layers.
+      state: Of one sequence; only shapes and types are compared.
+      policy: The eviction policy.
       dtype: Of keys and values.
 
     Raises:
@@ -156,6 +156,7 @@ def check_state(
     if len(state.layers[0].position) != groups:
         found = f"{len(state.layers[0].position)} decisions a layer, not {groups}"
         raise BadInput(f"Expected a state made for {policy}, got one with {found}.")
+    # Only the shapes: a test of values would wait for the device.
     slots = tuple(cache.slots for cache in state.layers)
     made = _shapes(config, policy, slots, dtype, jnp.result_type(float))
     for cache, wanted in zip(state.layers, made, strict=True):
@@ -174,10 +175,8 @@ def _shapes(
     dtype: DTypeLike,
     widest: DTypeLike,
 ) -> tuple[KVCache, ...]:
-    """Shapes and types of an empty state of so many layers.
-
-    What is remembered holds while JAX's widest float is the same: float64 may be float32.
-    """
+    """Shapes and types of an empty state of so many layers."""
+    # ``widest`` is part of the key alone: with another widest float, float64 may be float32.
     config = dataclasses.replace(config, num_layers=len(slots))
     return jax.eval_shape(lambda: empty_state(config, policy, slots, dtype)).layers
 
@@ -200,8 +199,9 @@ def write(
       The cache; the token has received no attention yet.
     """
     hole = jnp.argmin(cache.position, axis=-1)  # an empty place has the smallest number
+    # (groups, places), true in one place of each group
     here = jnp.arange(cache.position.shape[-1], dtype=hole.dtype)[None] == hole[:, None]
-    if len(hole) == 1:
+    if len(hole) == 1:  # one decision for all heads: one slice is faster than a scatter
         put = lambda buffer, new: jax.lax.dynamic_update_index_in_dim(
             buffer, new[:, None], hole[0], 1
         )
@@ -219,14 +219,14 @@ def evict(
     policy: Policy,
     valid: Bool[Array, ""],
 ) -> tuple[KVCache, Int[Array, " groups"]]:
-    """The cache after the policy's decision, and the position that each group dropped.
+    """The cache after the policy's decision, and the position that each group evicted.
 
     Args:
       cache: With the current token written.
-      weight: Attention of the current query, the mean over each group's heads; 0 in empty places.
+      weight: Attention of the current query, the mean over each group's heads; 0 in empty slots.
       now: Position of the current token.
-      policy: Who decides.
-      valid: False for a token that only fills an array: it is dropped, and nothing else changes.
+      policy: The eviction policy.
+      valid: False for a token of padding: it is evicted, and nothing else changes.
 
     Returns:
       A cache with an empty place in each group, and positions, -1 where nothing was dropped. Where
@@ -236,47 +236,48 @@ def evict(
       BadInput: The policy's score is not one number a place.
     """
     mass = jnp.asarray(policy.decay, cache.mass.dtype) * cache.mass + weight
+
+    def choose(one: Candidates) -> tuple[Array, Array]:
+        # Positions are unique, so that they name slots; of equal scores the smallest goes.
+        allowed, score = rank(one, policy, cache.slots)
+        score = jnp.where(allowed, score, jnp.inf)
+        lowest = allowed & (score == jnp.min(score))
+        last = jnp.iinfo(one.position.dtype).max
+        evicted = jnp.min(jnp.where(lowest, one.position, last))
+        full = jnp.sum(one.position != EMPTY, dtype=jnp.int32) > cache.slots
+        return jnp.where(full, evicted, EMPTY), undecided(one, policy, cache.slots)
+
+    # vmap over groups: (groups, places) -> (groups,)
     every = jnp.broadcast_to(now, len(mass))
-    places = Candidates(cache.position, weight, mass, every)
-    victim = jax.vmap(lambda one: _victim(one, policy, cache.slots))(places)
-    dropped = jnp.where(valid, victim, now)[:, None]
+    evicted, lost = jax.vmap(choose)(Candidates(cache.position, weight, mass, every))
+    # A token of padding is in a slot now, and leaves it again.
+    dropped = jnp.where(valid, evicted, now)[:, None]
     position = jnp.where(cache.position == dropped, EMPTY, cache.position)
-    lost = jax.vmap(lambda one: undecided(one, policy, cache.slots))(places)
     mass = jnp.where(valid, jnp.where(lost[:, None], jnp.nan, mass), cache.mass)
     mass = jnp.where(position == EMPTY, 0, mass)
-    gone = jnp.where(valid, victim, EMPTY)
+    gone = jnp.where(valid, evicted, EMPTY)
     return KVCache(cache.key, cache.value, position, mass), gone
-
-
-def _victim(places: Candidates, policy: Policy, slots: int) -> Int[Array, ""]:
-    """The position to drop; -1 while there is room. Positions are unique, so they name places."""
-    allowed, score = rank(places, policy, slots)
-    score = jnp.where(allowed, score, jnp.inf)
-    lowest = allowed & (score == jnp.min(score))
-    last = jnp.iinfo(places.position.dtype).max
-    victim = jnp.min(jnp.where(lowest, places.position, last))
-    full = jnp.sum(places.position != EMPTY, dtype=jnp.int32) > slots
-    return jnp.where(full, victim, EMPTY)
 
 
 def rank(
     places: Candidates, policy: Policy, slots: int
 ) -> tuple[Bool[Array, " places"], Float[Array, " places"]]:
-    """Which places may be dropped, and the score of each.
+    """Which slots may be evicted, and the score of each.
 
     Args:
-      places: What is in the places.
-      policy: Who decides.
+      places: The contents of the slots.
+      policy: The eviction policy.
       slots: Capacity.
 
     Returns:
-      Held and not protected, and the score. What is not a number counts as the lowest;
-      ``undecided`` says so.
+      Whether a slot is used and not protected, and its score. NaN counts as the lowest;
+      ``undecided`` is then true.
 
     Raises:
       BadInput: The score is not one number a place.
     """
     position = places.position
+    # Newest positions are protected, not newest slots: slots are in no order.
     old = position <= places.now - policy.protected(slots)
     allowed = (position != EMPTY) & (position >= policy.sinks) & old
     score = _score(places, policy)
@@ -284,17 +285,17 @@ def rank(
 
 
 def undecided(places: Candidates, policy: Policy, slots: int) -> Bool[Array, ""]:
-    """Whether something must be dropped and a score of what may be is not a number.
+    """Whether a token must be evicted and the score of a candidate is NaN.
 
-    A choice by such scores would look like any other, so whoever drops marks the cache as lost.
+    A choice by such scores would look like any other, so that the cache is marked as lost.
 
     Args:
-      places: What is in the places.
-      policy: Who decides.
+      places: The contents of the slots.
+      policy: The eviction policy.
       slots: Capacity.
 
     Returns:
-      The truth of it.
+      A truth value.
     """
     allowed, _ = rank(places, policy, slots)
     over = jnp.sum(places.position != EMPTY, dtype=jnp.int32) > slots
@@ -302,13 +303,13 @@ def undecided(places: Candidates, policy: Policy, slots: int) -> Bool[Array, ""]
 
 
 def is_invalid(cache: KVCache) -> Bool[Array, ""]:
-    """Whether what the cache holds rests on scores that were not numbers.
+    """Whether the retained tokens depend on scores that were NaN.
 
     Args:
       cache: Between two steps.
 
     Returns:
-      The truth of it: whoever reads from it then says NaN.
+      A truth value; all that is read from a lost cache is NaN.
     """
     return jnp.any(jnp.isnan(cache.mass))
 
@@ -316,20 +317,19 @@ def is_invalid(cache: KVCache) -> Bool[Array, ""]:
 def _score(places: Candidates, policy: Policy) -> Float[Array, " places"]:
     score, wanted = policy.score(places), places.position.shape
     array = isinstance(score, jax.Array | np.ndarray)
-    if not array or score.shape != wanted or not _is_real(score.dtype):
+    # Integers and truth values have an order as well, complex numbers have none.
+    kinds = (jnp.bool_, jnp.integer, jnp.floating)
+    real = array and any(jnp.issubdtype(score.dtype, kind) for kind in kinds)
+    if not array or not real or score.shape != wanted:
         found = f"{score.dtype} of shape {score.shape}" if array else repr(score)
         expected = (
             f"Expected the score of policy {policy.name} as one number for each of {wanted[0]}"
         )
         raise BadInput(f"{expected} places, got {found}: see glassesjax.cache.Candidates.")
+    # (places,) of one group
     score = jnp.asarray(score)
     if jnp.issubdtype(score.dtype, jnp.floating):
         return score
     # Floats do not hold all integers, but hold how many of them are smaller.
     smaller = jnp.searchsorted(jnp.sort(score), score)
     return smaller.astype(places.mass.dtype)
-
-
-def _is_real(dtype: DTypeLike) -> bool:
-    """Whether numbers of a type have an order; truth values have one too."""
-    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))

@@ -1,6 +1,5 @@
-"""One layer over some tokens and its cache: token by token, or all at once and then one cut."""
+"""One layer over some tokens and its cache: per-token eviction, or one eviction after all."""
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -20,19 +19,19 @@ Mode = Literal["exact", "cut"]
 
 
 class Dropped(NamedTuple):
-    """What one layer forgot: positions, -1 for none, and the step after which they were gone."""
+    """Tokens that one layer evicted: positions, -1 for none, and the step of the eviction."""
 
     position: Int[Array, "groups events"]
     step: Int[Array, " events"]
 
 
 class Tokens(NamedTuple):
-    """Where the rows of a residual stream stand."""
+    """Positions of the rows of a residual stream."""
 
     now: Int[Array, " seq"]
     """Absolute positions."""
     valid: Bool[Array, " seq"]
-    """False for rows that only fill the array; they come last."""
+    """False for rows of padding; they come last."""
 
 
 def layer_step(
@@ -49,19 +48,21 @@ def layer_step(
 
     Args:
       block: The layer's weights.
-      cache: What it remembers of earlier tokens.
+      cache: Its cache of earlier tokens.
       resid: Residual stream before the layer.
-      tokens: Where its rows stand.
-      policy: Whom to forget.
-      mode: ``exact`` decides after each token, as if these came one by one; ``cut`` shows each
-        token all that is stored and all tokens before it, and decides once, by the last of them.
+      tokens: Positions of its rows.
+      policy: The eviction policy.
+      mode: ``exact`` evicts after each token, as in decoding token by token; ``cut`` lets each
+        token attend to all that is cached and all tokens before it, and evicts once, by the
+        attention of the last of them.
 
     Returns:
-      The cache, the residual stream after the layer, and what was forgotten. What is read from a
+      The cache, the residual stream after the layer, and the evicted tokens. What is read from a
       lost cache (``slots.is_invalid``) is NaN.
     """
     # Keys that are turned anew at each step are stored as position zero rotates them: not at all.
     stands = tokens.now if policy.spacing == "true" else jnp.zeros_like(tokens.now)
+    # One line: branch 0, each row after those before it.
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
     heads = block.heads(resid, layout)
     check_choice("mode", mode, get_args(Mode))
@@ -81,26 +82,30 @@ def _one_by_one(block: Block, cache: KVCache, heads: Heads, tokens: Tokens, poli
     def one(cache: KVCache, row: tuple[Array, ...]) -> tuple[KVCache, tuple[Array, Array]]:
         query, key, value, now, valid = row
         cache = write(cache, key, value, now)
-        asks, keys = query[None], cache.key
+        query, keys = query[None], cache.key  # (heads, key_dim) -> (1 row, heads, key_dim)
         if policy.spacing != "true" and isinstance(rotary, Rotary):
-            asks, keys = turned(rotary, asks, keys, cache.position, now, policy.spacing)
-        held = cache.position
-        read = (asks, keys, cache.value, held, now[None])
+            query, keys = turned(rotary, query, keys, cache.position, now, policy.spacing)
+        position = cache.position
+        read = (query, keys, cache.value, position, now[None])
         joined, weights = attend(block.attention, *read)
         joined = jnp.where(is_invalid(cache), jnp.nan, joined)
-        shared = _by_group(weights[:, 0], len(held)).astype(cache.mass.dtype)
-        cache, victim = evict(cache, shared, now, policy, valid)
-        return cache, (joined[0], victim)
+        # (heads, 1 row, places) -> (groups, places); evicted by what this very query attends to
+        shared = _by_group(weights[:, 0], len(position)).astype(cache.mass.dtype)
+        cache, evicted = evict(cache, shared, now, policy, valid)
+        return cache, (joined[0], evicted)
 
-    cache, (joined, victims) = jax.lax.scan(one, cache, (*heads, *tokens))
-    return cache, joined, Dropped(victims.T, tokens.now)
+    # scan over tokens: joined (seq, joined), evicted (seq, groups) -> (groups, seq)
+    cache, (joined, evicted) = jax.lax.scan(one, cache, (*heads, *tokens))
+    return cache, joined, Dropped(evicted.T, tokens.now)
 
 
 def _by_group(
     weights: Float[Array, "heads *rest places"], groups: int
 ) -> Float[Array, "groups *rest places"]:
     """Mean over the query heads of each group."""
-    return jnp.mean(weights.reshape(groups, -1, *weights.shape[1:]), axis=1)
+    return jnp.mean(
+        weights.reshape(groups, -1, *weights.shape[1:]), axis=1
+    )  # (groups, n, *rest, places)
 
 
 def _all_at_once(
@@ -108,66 +113,65 @@ def _all_at_once(
 ) -> Over:
     query, key, value = heads
     groups = len(cache.position)
+    # (kv_heads, places, width) and (seq, kv_heads, width) -> (kv_heads, places + seq, width)
     both = lambda old, new: jnp.concatenate([old, new.transpose(1, 0, 2)], axis=1)
     keys, values = both(cache.key, key), both(cache.value, value)
     fresh = jnp.broadcast_to(tokens.now, (groups, len(tokens.now)))
     fills = jnp.broadcast_to(~tokens.valid, fresh.shape)
-    # A row that only fills may be NaN, and zero times it would be, too.
-    nobody = jnp.concatenate([cache.position == EMPTY, fills], axis=1)
-    values = jnp.where(nobody[:, :, None], 0, values)
+    # A row of padding may be NaN, and zero times it would be, too.
+    unused = jnp.concatenate([cache.position == EMPTY, fills], axis=1)
+    values = jnp.where(unused[:, :, None], 0, values)
     position = jnp.concatenate([cache.position, fresh], axis=1)
-    count = jnp.sum(tokens.valid, dtype=jnp.int32)
-    last = tokens.now[0] + count - 1
+    read = jnp.sum(tokens.valid, dtype=jnp.int32)
+    last = tokens.now[0] + read - 1
 
     def rows(part: tuple[Array, Tokens]) -> tuple[Array, Array, Array]:
-        asks, (now, valid) = part
-        joined, weights = attend(block.attention, asks, keys, values, position, now)
+        query, (now, valid) = part
+        joined, weights = attend(block.attention, query, keys, values, position, now)
         shared = _by_group(weights, groups)
+        # The attention of each query fades once for each step after it.
         steps = jnp.maximum(last - now, 0).astype(shared.dtype)
         fades = jnp.where(valid, jnp.asarray(policy.decay, shared.dtype) ** steps, 0)
+        # over rows: (groups, rows, places) -> (groups, places)
         mass = jnp.sum(jnp.where(valid[None, :, None], shared * fades[None, :, None], 0), axis=1)
         return joined, mass, jnp.sum(jnp.where((now == last)[None, :, None], shared, 0), axis=1)
 
-    joined, mass, weight = _in_blocks(rows, (query, tokens))
-    joined = jnp.where(is_invalid(cache), jnp.nan, joined)
-    fade = jnp.asarray(policy.decay, mass.dtype) ** count.astype(mass.dtype)
-    mass = mass.at[:, : cache.position.shape[1]].add(fade * cache.mass)
-    position = jnp.where(nobody, EMPTY, position)
-    cache, gone = _cut(KVCache(keys, values, position, mass), weight, last, policy, cache.slots)
-    return cache, joined, Dropped(gone, jnp.broadcast_to(last, gone.shape[1:]))
-
-
-def _in_blocks(
-    make: Callable[[tuple[Array, Tokens]], tuple[Array, Array, Array]],
-    rows: tuple[Array, Tokens],
-) -> tuple[Array, Array, Array]:
-    """A function of rows, some rows at a time: their averages, and the sums of the other two."""
-    count = len(rows[0])
-    size = min(count, TILING.attention_rows)
+    # Some rows at a time, for memory: (seq, ...) -> (blocks, size, ...). What fills the last block
+    # is at position 0, not valid, and its averages are cut off.
+    count, size = len(query), min(len(query), TILING.attention_rows)
     blocks = -(-count // size)
     fill = lambda x: jnp.pad(x, [(0, blocks * size - count)] + [(0, 0)] * (x.ndim - 1))
     split = lambda x: fill(x).reshape(blocks, size, *x.shape[1:])
-    # What fills the last block stands at position 0: it asks nothing that counts.
-    joined, mass, weight = jax.lax.map(make, jax.tree.map(split, rows))
-    return joined.reshape(-1, joined.shape[-1])[:count], jnp.sum(mass, 0), jnp.sum(weight, 0)
+    joined, mass, weight = jax.lax.map(rows, jax.tree.map(split, (query, tokens)))
+    joined = joined.reshape(-1, joined.shape[-1])[:count]  # (blocks, size, joined) -> (seq, joined)
+    mass, weight = jnp.sum(mass, 0), jnp.sum(weight, 0)  # over blocks
+    joined = jnp.where(is_invalid(cache), jnp.nan, joined)
+    fade = jnp.asarray(policy.decay, mass.dtype) ** read.astype(mass.dtype)
+    mass = mass.at[:, : cache.position.shape[1]].add(fade * cache.mass)
+    position = jnp.where(unused, EMPTY, position)
+    cache, gone = _cut(KVCache(keys, values, position, mass), weight, last, policy, cache.slots)
+    return cache, joined, Dropped(gone, jnp.broadcast_to(last, gone.shape[1:]))
 
 
 def _cut(
     cache: KVCache, weight: Array, now: Array, policy: Policy, slots: int
 ) -> tuple[KVCache, Int[Array, "groups places"]]:
-    """The best ``slots`` of all places, in a cache of one more; and the positions that went."""
+    """The best ``slots`` of all tokens, in a cache of one slot more; and the evicted positions."""
 
     def choose(position: Array, weight: Array, mass: Array) -> tuple[Array, Array, Array]:
         places = Candidates(position, weight, mass, now)
         allowed, score = rank(places, policy, slots)
         lost = undecided(places, policy, slots)
-        # The last key counts first: what is held, what is protected, the score, the newer one.
+        # The last key counts first: what is cached, what is protected, the score, the newer one.
         order = jnp.lexsort((position, score, ~allowed, position != EMPTY))
         return order[-slots:], position[order[:-slots]], lost
 
+    # vmap over groups: kept (groups, slots), gone (groups, places - slots), lost (groups,)
     kept, gone, lost = jax.vmap(choose)(cache.position, weight, cache.mass)
     mass = jnp.where(lost[:, None] & (cache.position != EMPTY), jnp.nan, cache.mass)
+    # (groups, slots) -> (kv_heads, slots), for keys and values
     every = jnp.broadcast_to(kept, (len(cache.key), slots))
+    # Along axis 1: places -> slots + 1, the last one empty for the next token.
     take = lambda x, index: jnp.pad(
         jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1),
         [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2),

@@ -58,15 +58,16 @@ class TextStream:
             return ""
         self._pending += text
         pending = self._pending
+        # By end, then by start: of those that end together, the longest.
         matches = [(at + len(stop), at) for stop in self._stops if (at := pending.find(stop)) >= 0]
         self.stopped = bool(matches)
-        cut = min(matches)[1] if matches else len(pending) - self._begun()
+        if matches:
+            cut = min(matches)[1]
+        else:
+            # The longest suffix that is a prefix of a stop string is not released yet.
+            longest = max((len(stop) - 1 for stop in self._stops), default=0)
+            sizes = range(min(longest, len(pending)), 0, -1)
+            begins = lambda size: any(stop.startswith(pending[-size:]) for stop in self._stops)
+            cut = len(pending) - next(filter(begins, sizes), 0)
         shown, self._pending = pending[:cut], "" if matches else pending[cut:]
         return shown
-
-    def _begun(self) -> int:
-        """Length of the longest suffix of the pending text that is a prefix of a stop string."""
-        longest = max((len(stop) - 1 for stop in self._stops), default=0)
-        sizes = range(min(longest, len(self._pending)), 0, -1)
-        begins = lambda size: any(stop.startswith(self._pending[-size:]) for stop in self._stops)
-        return next(filter(begins, sizes), 0)

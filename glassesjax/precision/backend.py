@@ -98,6 +98,7 @@ def product_bits(rows: int, precision: str | None) -> int:
     Returns:
       The largest k up to 23 for which all 1 + 2^-1, ..., 1 + 2^-k come out of a product with one.
     """
+    # Each row of the product with the identity has the values, with the bits that operands keep.
     values = np.ones(_WIDTH, np.float32)
     values[:23] += 2.0 ** -np.arange(1, 24)
     x, identity = jnp.tile(values, (rows, 1)), jnp.eye(_WIDTH, dtype=jnp.float32)
@@ -118,6 +119,7 @@ def sums_in_f32(reduce: Callable[[Array, Array], Array]) -> bool:
     Returns:
       Whether all sums are one.
     """
+    # 2^12 + 1 is not a bfloat16: a sum that is stored in between loses the 1 in some order.
     orders = np.array(list(itertools.permutations([2.0**12, 1.0, -(2.0**12)])))
     rows = np.zeros((len(orders), _WIDTH))
     rows[:, [0, _WIDTH // 2, _WIDTH - 1]] = orders
@@ -132,6 +134,7 @@ def softmax_sums_in_f32() -> bool:
     step at 1 (3.9e-3), all seven are more. Adding up in bfloat16, pairwise or in turn, loses them
     for some position of the top token.
     """
+    # The seven e^-7 of a row, 0.0064 in all, are lost one by one beside 1 in bfloat16.
     logits = jnp.asarray(7 * np.eye(8), jnp.bfloat16)
     top = jnp.diagonal(jax.jit(jax.nn.softmax)(logits))
     return bool(jnp.all(top < 1))

@@ -52,6 +52,7 @@ class Split(NamedTuple):
 
 def magnitude_bits(x: Float[Array, "*shape"]) -> UInt[Array, "*shape"]:
     """The bit pattern without its sign; it grows with the number, and NaNs come last."""
+    # The shift drops the sign.
     return (jax.lax.bitcast_convert_type(x, LAYOUTS[x.dtype].uint) << 1) >> 1
 
 
@@ -68,6 +69,7 @@ def split(x: Float[Array, "*shape"]) -> Split:
 def _shift(parts: Split, layout: Layout, grid: Grid) -> UInt[Array, "*shape"]:
     """Number of low bits of each significand that are finer than the grid."""
     lowest = grid.min_exponent + layout.bias
+    # Below the smallest normal number of the grid its spacing stays, so that more bits go.
     below = jnp.maximum(parts.exponent, lowest) - parts.exponent
     # A significand is below 2^(mantissa_bits + 1): two bits more are less than half a step.
     return jnp.minimum(layout.mantissa_bits - grid.mantissa_bits + below, layout.mantissa_bits + 2)
@@ -115,6 +117,7 @@ def steps_from_zero(x: Float[Array, "*shape"], grid: Grid) -> UInt[Array, "*shap
     """
     layout, parts = LAYOUTS[x.dtype], split(x)
     lowest = grid.min_exponent + layout.bias
+    # 2^mantissa_bits steps for each binade passed, and those of the significand.
     binades = jnp.maximum(parts.exponent, lowest) - lowest
     steps = (binades << grid.mantissa_bits) + (parts.significand >> _shift(parts, layout, grid))
     return jnp.minimum(steps, grid.steps + 1)
@@ -130,6 +133,7 @@ def spacing_exponent(x: Float[Array, "*shape"], grid: Grid) -> Int[Array, "*shap
     layout, parts = LAYOUTS[x.dtype], split(x)
     lowest = grid.min_exponent + layout.bias
     highest = layout.pattern(grid.largest) >> layout.mantissa_bits
+    # Zero and subnormal numbers are spaced as the smallest normal ones, an overflow as the largest.
     binade = jnp.clip(parts.exponent, lowest, highest).astype(jnp.int32)
     return binade - layout.bias - grid.mantissa_bits
 
@@ -166,6 +170,7 @@ def times_power(x: Float[Array, "*shape"], exponent: Int[Array, "..."]) -> Float
     biased = biased - layout.bias - layout.mantissa_bits + exponent  # the biased exponent
     fraction = bits & (unit - 1)
     normal = (jnp.clip(biased, 1, 2 * layout.bias).astype(bits.dtype) * unit) | fraction
+    # Subnormal results lose bits, rounded like all others.
     below = jnp.clip(1 - biased, 0, layout.mantissa_bits + 2).astype(bits.dtype)
     magnitude = jnp.where(biased < 1, _nearest_multiple(unit | fraction, below), normal)
     magnitude = jnp.where(biased > 2 * layout.bias, layout.infinity, magnitude)
@@ -189,6 +194,7 @@ def _times_power_jvp(
 def power_of_two(exponent: Int[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
     """2^exponent, at least the smallest normal number and at most the largest power."""
     layout = LAYOUTS[dtype]
+    # Clipped to biased exponents of normal numbers: 0 would be a subnormal pattern.
     biased = jnp.clip(exponent + layout.bias, 1, 2 * layout.bias).astype(layout.uint)
     return jax.lax.bitcast_convert_type(biased << layout.mantissa_bits, dtype)
 
@@ -209,6 +215,7 @@ def peak_exponent(
     layout = LAYOUTS[x.dtype]
     top = jnp.max(magnitude_bits(x), axis=axis, keepdims=keepdims)
     parts = split(jax.lax.bitcast_convert_type(top, x.dtype))
+    # The significand as a float is normal and has the position of its leading bit.
     bits = jax.lax.bitcast_convert_type(parts.significand.astype(x.dtype), layout.uint)
     biased = (bits >> layout.mantissa_bits).astype(jnp.int32) + parts.exponent.astype(jnp.int32)
     exponent = biased - 2 * layout.bias - layout.mantissa_bits

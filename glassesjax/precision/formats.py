@@ -72,6 +72,7 @@ class FloatFormat:
     def max(self) -> float:
         """Largest finite number."""
         last_is_nan = self.has_nan and not self.has_infinity
+        # One NaN pattern ends the range of a format without infinity: one number less.
         significand = 2 - (2 if last_is_nan else 1) * self.epsilon
         max_exponent = 1 - self.min_exponent + (not self.has_infinity)
         return math.ldexp(significand, max_exponent)
@@ -91,6 +92,7 @@ class FloatFormat:
         """The array type that stores this format, or None where there is none (tf32)."""
         import jax.numpy as jnp
 
+        # By its bits: a format of another name is stored likewise.
         key = (self.exponent_bits, self.mantissa_bits, self.has_infinity, self.has_nan)
         return jnp.dtype(_NATIVE[key]) if key in _NATIVE else None
 
@@ -115,6 +117,7 @@ class FloatFormat:
         Returns:
           The truth value; infinities and NaN do not count.
         """
+        # Range at both ends, and precision between them.
         finest = self.min_subnormal <= other.min_subnormal
         return finest and self.max >= other.max and self.mantissa_bits >= other.mantissa_bits
 
@@ -190,15 +193,10 @@ class FloatFormat:
           >>> BF16.round(jnp.float32([1.003, 1.004]))
           Array([1.       , 1.0078125], dtype=float32)
         """
-        from glassesjax.precision.bits import straight_through
+        from glassesjax.precision.bits import round_to, straight_through
 
         self._check_carrier(x.dtype)
-        return straight_through(self._nearest, x)
-
-    def _nearest(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        from glassesjax.precision.bits import round_to
-
-        return round_to(x, self.grid)
+        return straight_through(lambda x: round_to(x, self.grid), x)
 
 
 F64 = FloatFormat("f64", 11, 52)

@@ -68,13 +68,9 @@ class IntegerFormat:
           ValueError: The dtype of ``x`` is another one.
         """
         from glassesjax.precision.bits import straight_through
-
-        return straight_through(self._nearest, x)
-
-    def _nearest(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         from glassesjax.precision.quantization import nearest
 
-        return nearest(self, x)
+        return straight_through(lambda x: nearest(self, x), x)
 
 
 INT8 = IntegerFormat("int8", 8)

@@ -37,9 +37,15 @@ def named_plan(text: str) -> RoundingPlan:
         if name.startswith(NATIVE) and not at:
             fmt = number_format(name.removeprefix(NATIVE))
             return RoundingPlan.everywhere(fmt, mode="native", carrier=F32)
-        chosen = _sites(sites) if at else tuple(Site)
+        chosen = tuple(Site)
+        if at:
+            for word in (words := sites.split("+")):
+                if word not in GROUPS:
+                    known = ", ".join(GROUPS)
+                    raise BadInput(f"Expected rounding sites out of {known}, got {word!r}.")
+            chosen = tuple(site for word in words for site in GROUPS[word])
         if (fmt := number_format(name)) == F32:
-            return RoundingPlan.wide()
+            return RoundingPlan.wide()  # F32 is the carrier: nothing is rounded
         return RoundingPlan(**{site.value: fmt for site in chosen}, mode="simulated", carrier=F32)
     except BadInput:
         raise
@@ -47,11 +53,3 @@ def named_plan(text: str) -> RoundingPlan:
         raise BadInput(
             f"Expected FORMAT, FORMAT@SITE or native-FORMAT; {text!r}: {error}"
         ) from None
-
-
-def _sites(text: str) -> tuple[Site, ...]:
-    words = text.split("+")
-    for word in words:
-        if word not in GROUPS:
-            raise BadInput(f"Expected rounding sites out of {', '.join(GROUPS)}, got {word!r}.")
-    return tuple(site for word in words for site in GROUPS[word])

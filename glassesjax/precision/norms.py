@@ -83,6 +83,7 @@ def euclidean_norm(x: Float[Array, "..."], axis: int | tuple[int, ...] = -1) -> 
       One norm each, in the dtype of x; infinite where it is too large for that.
     """
     wide = x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+    # In units of the largest entry: no square overflows, and what underflows is below a roundoff.
     exponent = scale_exponent(wide, axis, keepdims=True)
     scaled = times_power(wide, -exponent)
     root = safe_sqrt(jnp.sum(scaled * scaled, axis=axis, keepdims=True))
@@ -105,6 +106,7 @@ def scaled_gap(
       2^k times as large. A magnitude is zero just where the two values are equal, with derivative
       zero there; NaN and infinity as a subtraction gives them.
     """
+    # (2, *shape) -> *shape: one unit for both, so that the difference is that of the two.
     exponent = scale_exponent(jnp.stack([a, b]), 0)
     return safe_abs(times_power(b, -exponent) - times_power(a, -exponent)), exponent
 
@@ -140,4 +142,5 @@ def root_mean_square(x: Float[Array, "*batch d"], eps: float = 0.0) -> Float[Arr
     """
     mean = euclidean_norm(x) / jnp.sqrt(jnp.asarray(x.shape[-1], x.dtype))
     constant = jnp.full_like(mean, eps**0.5)
+    # The root of a sum of two squares, as a norm: neither square overflows.
     return euclidean_norm(jnp.stack([mean, constant], axis=-1))

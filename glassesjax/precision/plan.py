@@ -41,13 +41,13 @@ def _join(formats: Iterable[NumberFormat]) -> str:
 class RoundingPlan:
     """In which format a model stores what it computes, site by site.
 
-    The mode says how. *Wide*: nothing is rounded, all is stored in the carrier. *Simulated*: values
-    stay in the carrier, and ``store`` rounds them to the numbers of the site's format, whatever
-    the backend. *Native*: values are arrays of the format's own dtype, and what happens between two
-    stores is up to the backend, which may leave out roundings. A native plan has one format for all
-    sites, or one for the weights alone: these are then stored narrow and widened to the carrier
-    where they are used, one layer at a time, with the results of a simulated plan that rounds
-    weights alone.
+    There are three modes. *Wide*: nothing is rounded, all is stored in the carrier. *Simulated*:
+    values stay in the carrier, and ``store`` rounds them to the numbers of the site's format,
+    whatever the backend. *Native*: values are arrays of the format's own dtype, and what happens
+    between two stores is up to the backend, which may leave out roundings. A native plan has one
+    format for all sites, or one for the weights alone: these are then stored narrow and widened to
+    the carrier where they are used, one layer at a time, with the results of a simulated plan that
+    rounds weights alone.
 
     Between two stores all arithmetic, sums included, is in the carrier; so is it in hardware, which
     accumulates products of 16-bit numbers in float32.
@@ -88,20 +88,20 @@ class RoundingPlan:
                 wanted = "A simulated plan needs a format for some site (mode='wide' has none)"
                 _require(bool(self.formats), wanted, "none")
             case "native":
-                self._check_native()
-
-    def _check_native(self) -> None:
-        formats, got = set(self.formats.values()), _join(self.formats.values())
-        narrow = self.formats.keys() == {Site.WEIGHTS}
-        uniform = len(formats) == 1 and len(self.formats) == len(Site)
-        wanted = "A native plan needs one format, the same at all sites or for weights alone"
-        _require(uniform or narrow, wanted, got)
-        (fmt,) = formats
-        wanted = f"Native arithmetic is for {_join(_COMPUTED)} (mode='simulated' for all)"
-        _require(fmt in _COMPUTED, wanted, fmt.name)
-        carrier = F64 if fmt == F64 else F32
-        wanted = f"Native {fmt.name} accumulates in {carrier.name} on hardware"
-        _require(narrow or self.carrier == carrier, wanted, f"carrier={self.carrier.name}")
+                formats, got = set(self.formats.values()), _join(self.formats.values())
+                narrow = self.formats.keys() == {Site.WEIGHTS}
+                uniform = len(formats) == 1 and len(self.formats) == len(Site)
+                wanted = (
+                    "A native plan needs one format, the same at all sites or for weights alone"
+                )
+                _require(uniform or narrow, wanted, got)
+                (fmt,) = formats
+                wanted = f"Native arithmetic is for {_join(_COMPUTED)} (mode='simulated' for all)"
+                _require(fmt in _COMPUTED, wanted, fmt.name)
+                # What accelerators do: 16-bit products are summed in float32.
+                carrier = F64 if fmt == F64 else F32
+                wanted = f"Native {fmt.name} accumulates in {carrier.name} on hardware"
+                _require(narrow or self.carrier == carrier, wanted, f"carrier={self.carrier.name}")
 
     @classmethod
     @border()
@@ -143,7 +143,7 @@ class RoundingPlan:
           dtype: float64, float32, bfloat16 or float16.
 
         Returns:
-          The plan that a model with such weights follows unless told otherwise.
+          The plan that a model with such weights follows by default.
 
         Raises:
           ValueError: Another dtype.
@@ -154,6 +154,7 @@ class RoundingPlan:
         name = jnp.dtype(dtype).name
         _require(name in by_name, f"A dtype is one of {', '.join(by_name)}", name)
         fmt = by_name[name]
+        # 16-bit types are stored after each operation, which is the native mode.
         return cls.wide(fmt) if fmt in (F32, F64) else cls.everywhere(fmt, mode="native")
 
     @property
@@ -169,6 +170,7 @@ class RoundingPlan:
         A format with one scale for a whole array lets later tokens move the rounding of earlier
         ones: rows are then not causal. Weights do not count, for they are no token's.
         """
+        # A scale for a whole tensor depends on all of its rows; weights are no rows of tokens.
         stored = [fmt for site, fmt in self.formats.items() if site != Site.WEIGHTS]
         return not any(isinstance(f, IntegerFormat) and f.granularity == "tensor" for f in stored)
 
@@ -233,8 +235,10 @@ class RoundingPlan:
 
         _require(site in tuple(Site), f"A rounding site is one of {', '.join(Site)}", repr(site))
         dtype = self.dtype_at(site)
+        # Else JAX makes float32 of float64 without an error.
         enabled = jax.dtypes.canonicalize_dtype(dtype) == dtype
         _require(enabled, f"The plan {self.name} needs jax_enable_x64", "float32 only")
+        # A native conversion rounds by itself; a simulated one is exact, and round follows.
         x, fmt = x.astype(dtype), getattr(self, site)
         return x if self.mode == "native" or fmt is None else fmt.round(x)
 

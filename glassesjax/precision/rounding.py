@@ -56,9 +56,11 @@ def ulp_distance(
     sign_a, sign_b = split(a).sign, split(b).sign
     from_zero_a, from_zero_b = steps_from_zero(a, fmt.grid), steps_from_zero(b, fmt.grid)
     larger, smaller = jnp.maximum(from_zero_a, from_zero_b), jnp.minimum(from_zero_a, from_zero_b)
+    # Through zero if the signs differ.
     distance = jnp.where(sign_a == sign_b, larger - smaller, larger + smaller)
     top_bits = jnp.maximum(magnitude_bits(a), magnitude_bits(b))
     is_number = top_bits <= LAYOUTS[a.dtype].infinity
+    # The largest distance stands for NaN, which has none.
     return jnp.where(is_number, distance, ~jnp.zeros_like(distance))
 
 
@@ -99,6 +101,7 @@ def same_numbers(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Bool[A
     Raises:
       ValueError: The dtypes differ.
     """
+    # Bits, not ==: a backend may take subnormal numbers for zeros.
     size_a, size_b = magnitude_bits(a), magnitude_bits(b)
     number = size_a <= LAYOUTS[a.dtype].infinity
     return number & (bitwise_equal(a, b) | ((size_a == 0) & (size_b == 0)))
@@ -209,5 +212,6 @@ def last_distinct(f: RealSequence, fmt: FloatFormat, start: int, stop: int) -> i
       >>> last_distinct(lambda n: (n + 1) / n, BF16, 1, 1000)
       255
     """
+    # Chunks from the last one back; the first that has a pair has the last pair.
     lows = reversed(range(start, stop, _CHUNK))
     return _first(((low, ~_collides(f, fmt, low, stop)) for low in lows), -1)

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 from glassesjax.arrays import NumPyArray
 from glassesjax.errors import BadInput, escaped
 from glassesjax.files import reason, regular_file, written_by_rename
-from glassesjax.runs.record import Member, members
+from glassesjax.runs.record import members
 
 if TYPE_CHECKING:
     from numpy.lib.npyio import NpzFile
@@ -43,11 +43,22 @@ class StoredArrays(Mapping[str, NumPyArray]):
         self._members = {member.name: member for row in rows for member in members(row)}
 
     def __getitem__(self, name: str) -> NumPyArray:
-        member = self._members[name]
+        import numpy as np
+
+        member, got = self._members[name], ""
         try:
-            got = self._unlike(member)
-            if not got:
-                return self._file[name]
+            if not self.path.exists():
+                got = "no such file"
+            elif name not in self._names:
+                got = "none"
+            else:
+                # The header alone, before memory is taken for what it declares.
+                with cast(ZipFile, self._file.zip).open(f"{name}.npy") as file:
+                    read = getattr(np.lib.format, _HEADERS[np.lib.format.read_magic(file)])
+                    shape, _, dtype = read(file)
+                if str(dtype) in member.dtypes and shape == member.shape:
+                    return self._file[name]
+                got = f"one of {escaped(dtype):.40} and shape {shape!s:.40}"
         except BadInput:
             raise
         except Exception as error:  # whatever NumPy and zipfile make of damaged bytes
@@ -61,20 +72,6 @@ class StoredArrays(Mapping[str, NumPyArray]):
 
     def __len__(self) -> int:
         return len(self._members)
-
-    def _unlike(self, member: Member) -> str:
-        """Empty if the header agrees with the row, else a description of the stored array."""
-        import numpy as np
-
-        if not self.path.exists():
-            return "no such file"
-        if member.name not in self._names:
-            return "none"
-        with cast(ZipFile, self._file.zip).open(f"{member.name}.npy") as file:
-            read = getattr(np.lib.format, _HEADERS[np.lib.format.read_magic(file)])
-            shape, _, dtype = read(file)
-        same = str(dtype) in member.dtypes and shape == member.shape
-        return "" if same else f"one of {escaped(dtype):.40} and shape {shape!s:.40}"
 
     @functools.cached_property
     def _names(self) -> frozenset[str]:
@@ -115,6 +112,7 @@ class ArrayFile:
           TypeError: An array differs from its row in dtype or shape: a bug of the study.
           OSError: The file cannot be written; it is then unchanged.
         """
+        # All are checked before one is written: a file is written as a whole or not at all.
         named = [member for row in rows for member in members(row)]
         for member in named:
             array = arrays[member.name]
@@ -140,6 +138,7 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
     """
     import numpy as np
 
+    # By name, so that their order in the file does not depend on that of measuring.
     content: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
     with written_by_rename(path) as file:
         np.savez(file, allow_pickle=False, **content)

@@ -5,7 +5,6 @@ there is a folder for each JAX version and kind of processor, and it is used onl
 can write into it. A failing cache costs time and does not stop a run.
 """
 
-import contextlib
 import hashlib
 import os
 import platform
@@ -15,7 +14,6 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -176,15 +174,6 @@ def _check_place(path: Path) -> None:
         raise PermissionError(f"others may write into {path}: chmod go-w")
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the lock file of JAX's cache: no other process reads or writes meanwhile."""
-    import filelock
-
-    with filelock.FileLock(folder / ".lockfile").acquire(timeout=LOCK_SECONDS):
-        yield
-
-
 def _repair(folder: Path, program: str = "") -> None:
     """Removes incomplete entries of killed processes, and the oldest beyond ``MOST_PROGRAMS``.
 
@@ -195,9 +184,13 @@ def _repair(folder: Path, program: str = "") -> None:
       folder: Folder for this JAX and processor.
       program: Entries of this program are removed too, if given.
     """
-    with _locked(folder):
+    import filelock
+
+    # JAX's own lock: no other process reads or writes meanwhile.
+    with filelock.FileLock(folder / ".lockfile").acquire(timeout=LOCK_SECONDS):
         names = {path.name for path in folder.iterdir()}
         keys = {name.removesuffix("-cache") for name in names if name.endswith("-cache")}
+        # An entry is two files; a killed process may have written the first alone.
         gone = {key for key in keys if f"{key}-atime" not in names}
         gone |= {key for key in keys if program and key.startswith(f"{program}-")}
         last_use = lambda key: int.from_bytes((folder / f"{key}-atime").read_bytes(), "little")
@@ -221,29 +214,26 @@ def _watch(folder: Path | None) -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if failed := re.fullmatch(_FAILED, str(message), re.DOTALL):
-            # JAX warns while it handles the error; the new program is written after this.
-            _failed(folder, failed[1], failed[2], sys.exception() or OSError(failed[3]))
-        else:
+        failed = re.fullmatch(_FAILED, str(message), re.DOTALL)
+        if failed is None:
             show(message, category, filename, lineno, file, line)
+            return
+        # JAX warns while it handles the error; the new program is written after this.
+        (action, program), at = failed.groups()[:2], _cache_dir()
+        error = sys.exception() or OSError(failed[3])
+        if action == "writing" or isinstance(error, OSError):
+            _report_stopped(f"Expected {action} of compiled programs in {at} to work", error)
+            return
+        got = f"{program} ({reason(error):.200})"
+        expected = f"Expected undamaged programs for this machine in {at}"
+        _report("broken", f"{expected}, got {got}: compiled again.")
+        if folder is not None:  # the folder of JAX's own variable is left as it is
+            try:
+                _repair(folder, program)
+            except OSError as locked:
+                _report_stopped(f"Expected to repair {folder}", locked)
 
     warnings.showwarning = shown
-
-
-def _failed(folder: Path | None, action: str, program: str, error: BaseException) -> None:
-    """Handles a program that could not be read or written."""
-    at = _cache_dir()
-    if action == "writing" or isinstance(error, OSError):
-        _report_stopped(f"Expected {action} of compiled programs in {at} to work", error)
-        return
-    got = f"{program} ({reason(error):.200})"
-    expected = f"Expected undamaged programs for this machine in {at}"
-    _report("broken", f"{expected}, got {got}: compiled again.")
-    if folder is not None:  # the folder of JAX's own variable is left as it is
-        try:
-            _repair(folder, program)
-        except OSError as locked:
-            _report_stopped(f"Expected to repair {folder}", locked)
 
 
 def _report_stopped(expected: str, error: BaseException) -> None:

@@ -87,6 +87,7 @@ def fill(
       Busy: Another process is writing it.
       DiskFull: The disk is full.
     """
+    # Of contents, not of paths: a file that has changed is another run.
     digests = {
         f"{name}_sha256": hashlib.sha256(content).hexdigest()
         for name, content in opened.read.items()
@@ -104,6 +105,7 @@ def fill(
             arrays = ArrayFile(out / ARRAYS, map(schema.read, there))
             for each in opened.measure(file.__contains__):
                 step = each if isinstance(each, Step) else Step(*each)
+                # Before each write: a lock that another host took over ends this process.
                 folder.lock.check()
                 written = [to_row(row) for row in step.rows]
                 new = [row not in file for row in written]
@@ -116,6 +118,7 @@ def fill(
         with blaming_unmarked(out / ROWS, unmarked=journal.unmarked):
             whole = result(read_run(out, schema))
             texts = {SUMMARY: whole.summary_text(), **whole.files()}
+        # Summary, figures and page last: a run is whole once its page is there.
         for path, text in texts.items():
             (out / path).parent.mkdir(exist_ok=True)
             write_by_rename(out / path, text)

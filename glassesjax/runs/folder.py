@@ -60,7 +60,25 @@ class RunFolder:
         self.lock = locks.Lock(self.path)
         self.lock.acquire()
         try:
-            self._claim()
+            file = self.path / "settings.json"
+            text = to_json({"schema": RUNS if self.rows else SCHEMA, **self.settings}, indent=2)
+            if not file.exists():
+                if _others(self.path):
+                    raise _other_files(self.path)
+                write_by_rename(file, text)
+            elif not same_run(file, text):
+                raise _another_run(self.path, "settings.json differs")
+            else:
+                upgrade(self.path, text, self.rows)
+            # Temporary files of killed processes, here and one folder down. Not deeper: the cells
+            # of a sweep are runs with their own locks.
+            here = _inside(self.path)
+            within = [path for path in here if path.is_dir() and not path.is_symlink()]
+            for path in [*here, *(path for folder in within for path in _inside(folder))]:
+                if _is_scrap(path):
+                    with contextlib.suppress(FileNotFoundError):  # another process may remove it
+                        tree = path.is_dir() and not path.is_symlink()
+                        shutil.rmtree(path) if tree else path.unlink()
         except BaseException:
             self.lock.release()
             raise
@@ -68,30 +86,6 @@ class RunFolder:
 
     def __exit__(self, *error: object) -> None:
         self.lock.release()
-
-    def _claim(self) -> None:
-        file = self.path / "settings.json"
-        text = to_json({"schema": RUNS if self.rows else SCHEMA, **self.settings}, indent=2)
-        if not file.exists():
-            if _others(self.path):
-                raise _other_files(self.path)
-            write_by_rename(file, text)
-        elif not same_run(file, text):
-            raise _another_run(self.path, "settings.json differs")
-        else:
-            upgrade(self.path, text, self.rows)
-        self._clear()
-
-    def _clear(self) -> None:
-        """Removes temporary files of killed processes, here and one folder down.
-
-        Not deeper: the cells of a sweep are runs with their own locks.
-        """
-        here = _inside(self.path)
-        within = [path for path in here if path.is_dir() and not path.is_symlink()]
-        for path in [*here, *(path for folder in within for path in _inside(folder))]:
-            if _is_scrap(path):
-                _remove(path)
 
 
 def check_run(path: Path, known: Mapping[str, object]) -> None:
@@ -187,9 +181,3 @@ def _inside(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except FileNotFoundError:
         return []
-
-
-def _remove(path: Path) -> None:
-    """Removes a file or folder; another process may remove it at the same time."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

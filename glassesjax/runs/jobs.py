@@ -34,7 +34,11 @@ def run_jobs(
     Raises:
       BadInput: submitit is not installed, or the cluster is not available.
     """
-    executor = _executor(folder, cluster)
+    try:
+        executor = _submitit().AutoExecutor(folder=folder, cluster=cluster)
+    except RuntimeError as error:
+        expected = f"Expected a cluster {cluster}"
+        raise BadInput(f"{expected}, got none ({error}): choose another --cluster.") from error
     executor.update_parameters(timeout_min=max(1, round(60 * hours)), name="glassesjax")
     command = [sys.executable, "-m", "glassesjax", *arguments]
     function = _submitit().helpers.CommandFunction(command)
@@ -44,14 +48,6 @@ def run_jobs(
             waiting.remove(job)
             advance(f"job {job.job_id} {'ended' if job.exception() is None else 'failed'}")
         time.sleep(POLL if waiting else 0)
-
-
-def _executor(folder: Path, cluster: str) -> Any:  # noqa: ANN401
-    try:
-        return _submitit().AutoExecutor(folder=folder, cluster=cluster)
-    except RuntimeError as error:
-        expected = f"Expected a cluster {cluster}"
-        raise BadInput(f"{expected}, got none ({error}): choose another --cluster.") from error
 
 
 def _submitit() -> Any:  # noqa: ANN401

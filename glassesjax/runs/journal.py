@@ -51,7 +51,11 @@ class Journal:
         self.path = folder / FILE
         before = read_record(self.path)
         self._marks = marks_of(before)
-        self._unmarked = [span for each in listed(before, UNMARKED) if (span := _span(each))]
+        self._unmarked: list[tuple[int, int]] = []
+        for each in listed(before, UNMARKED):
+            match each:  # read from a file, which may have anything
+                case [int(first), int(last)]:
+                    self._unmarked.append((first, last))
         # Summed over all processes of the run; an older folder, or one without a cache, has none.
         self._programs = _programs(before.get(PROGRAMS))
         self.records = records_of(before, self.path)
@@ -67,7 +71,14 @@ class Journal:
         """
         if self._entry not in self.records:
             if self.records:
-                _note_difference(self.path.parent, self.records[-1], code_fields())
+                # One line, of the first field that differs: the run is continued by other code.
+                last, now = self.records[-1], code_fields()
+                different = [name for name in now if name in last and last[name] != now[name]]
+                for name in different[:1]:
+                    note(
+                        f"glassesjax: {self.path.parent} is continued by other code: "
+                        f"{name} {now[name] or 'none'}, was {last[name] or 'none'}."
+                    )
             self.records.append(self._entry)
             self.write(file)
         return self.records.index(self._entry)
@@ -133,25 +144,8 @@ def programs(folder: Path) -> Counter[str]:
     return _programs(read_record(folder / FILE).get(PROGRAMS))
 
 
-def _note_difference(folder: Path, last: Mapping[str, Any], now: Mapping[str, str]) -> None:
-    """Prints a line where a run is continued by other code."""
-    different = [name for name in now if name in last and last[name] != now[name]]
-    for name in different[:1]:
-        note(
-            f"glassesjax: {folder} is continued by other code: "
-            f"{name} {now[name] or 'none'}, was {last[name] or 'none'}."
-        )
-
-
 def _programs(value: Any) -> Counter[str]:  # noqa: ANN401
     match value:
         case {"hits": int(hits), "misses": int(misses)}:
             return Counter(hits=hits, misses=misses)
     return Counter()
-
-
-def _span(value: object) -> tuple[int, int] | None:
-    match value:
-        case [int(first), int(last)]:
-            return first, last
-    return None

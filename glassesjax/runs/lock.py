@@ -49,7 +49,21 @@ class Lock:
         with writing(f"to lock {self.path.parent}", self.path):
             self._descriptor, flocked = self._open()
             try:
-                self._take(flocked)
+                holder, until = self._holder(), self._read().get("until")
+                until = float(until) if isinstance(until, int | float) else 0.0
+                elsewhere = holder is not None and holder.get("host") != self._mine["host"]
+                if holder is not None and until > time.time():
+                    # On this host a file that flock locked, or whose process has ended, has no
+                    # other owner.
+                    alive = elsewhere or (not flocked and _lives(holder.get("process")))
+                    if alive:
+                        where = f"process {holder.get('process')} on {holder.get('host')}"
+                        raise self._busy(f"another process is writing it, {where}")
+                self._write()
+                if elsewhere or not flocked:
+                    time.sleep(SETTLING)  # two hosts may both have found it free
+                    if self._holder() != self._mine:
+                        raise self._busy("another process is writing it")
             except BaseException:
                 os.close(self._descriptor)
                 raise
@@ -84,8 +98,10 @@ class Lock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # The previous owner may have removed the file between the two calls.
-                if _same(descriptor, self.path):
+                if os.path.samestat(os.fstat(descriptor), self.path.stat()):
                     return descriptor, True
+            except FileNotFoundError:
+                pass
             except BlockingIOError as error:
                 os.close(descriptor)
                 raise self._busy("another process is writing it") from error
@@ -95,21 +111,6 @@ class Lock:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-
-    def _take(self, flocked: bool) -> None:
-        holder, until = self._holder(), self._until()
-        elsewhere = holder is not None and holder.get("host") != self._mine["host"]
-        if holder is not None and until > time.time():
-            # On this host a file that flock locked, or whose process has ended, has no other owner.
-            alive = elsewhere or (not flocked and _lives(holder.get("process")))
-            if alive:
-                where = f"process {holder.get('process')} on {holder.get('host')}"
-                raise self._busy(f"another process is writing it, {where}")
-        self._write()
-        if elsewhere or not flocked:
-            time.sleep(SETTLING)
-            if self._holder() != self._mine:
-                raise self._busy("another process is writing it")
 
     def _renew(self) -> None:
         while not self._over.wait(RENEWAL):
@@ -139,20 +140,9 @@ class Lock:
         content = self._read()
         return {name: content.get(name) for name in self._mine} if content else None
 
-    def _until(self) -> float:
-        until = self._read().get("until")
-        return float(until) if isinstance(until, int | float) else 0.0
-
     def _busy(self, got: str) -> Busy:
         expected = f"Expected to write {self.path.parent} alone, got a folder where {got}"
         return Busy(f"{expected}: wait for it, or choose another --out.")
-
-
-def _same(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _lives(process: object) -> bool:

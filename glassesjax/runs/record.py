@@ -198,13 +198,11 @@ def kind_name(kind: type) -> str:
 
 def names(kind: type) -> list[str]:
     """The names of a kind's fields as a row has them, in order."""
-    return [name for field in _fields(kind) for name in _row_names(field)]
-
-
-def _row_names(field: _Field) -> list[str]:
-    if not field.group:
-        return [field.name]
-    return [f"{field.prefix}{name}" for name in names(field.group)]
+    every: list[str] = []
+    for field in _fields(kind):
+        group = [f"{field.prefix}{name}" for name in names(field.group)] if field.group else None
+        every += [field.name] if group is None else group
+    return every
 
 
 @functools.cache
@@ -249,25 +247,25 @@ def _docs(kind: type) -> dict[str, str]:
 
 @functools.cache
 def _fields(kind: type) -> tuple[_Field, ...]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return tuple(_field(field.name, hints[field.name]) for field in dataclasses.fields(kind))
-
-
-def _field(name: str, hint: Any) -> _Field:  # noqa: ANN401  (an annotation)
-    hint, marks = _unmarked(hint)
-    optional = typing.get_origin(hint) in (types.UnionType, typing.Union)  # with a Literal
-    if optional:
-        (hint,) = [each for each in typing.get_args(hint) if each is not types.NoneType]
-        hint, inner = _unmarked(hint)
-        marks = [*marks, *inner]
-    if dataclasses.is_dataclass(hint):
-        prefix = f"{name}_" if PREFIXED in marks else ""
-        return _Field(name, optional, typing.cast(type, hint), prefix, "", lambda value: value)
-    text, check = _checked(hint)
-    stored = next((mark for mark in marks if isinstance(mark, Stored)), None)
-    if stored:
-        text = f"name of an array of {' or '.join(stored.dtypes)}, by {' and '.join(stored.axes)}"
-    return _Field(name, optional, None, "", text, check, stored)
+    hints, fields = typing.get_type_hints(kind, include_extras=True), []
+    for name in (field.name for field in dataclasses.fields(kind)):
+        hint, marks = _unmarked(hints[name])
+        optional = typing.get_origin(hint) in (types.UnionType, typing.Union)  # with a Literal
+        if optional:
+            (hint,) = [each for each in typing.get_args(hint) if each is not types.NoneType]
+            hint, inner = _unmarked(hint)
+            marks = [*marks, *inner]
+        if dataclasses.is_dataclass(hint):
+            prefix, kept = f"{name}_" if PREFIXED in marks else "", lambda value: value
+            fields.append(_Field(name, optional, typing.cast(type, hint), prefix, "", kept))
+            continue
+        text, check = _checked(hint)
+        stored = next((mark for mark in marks if isinstance(mark, Stored)), None)
+        if stored:
+            dtypes, axes = " or ".join(stored.dtypes), " and ".join(stored.axes)
+            text = f"name of an array of {dtypes}, by {axes}"
+        fields.append(_Field(name, optional, None, "", text, check, stored))
+    return tuple(fields)
 
 
 def _unmarked(hint: Any) -> tuple[Any, list[Any]]:  # noqa: ANN401  (an annotation)
@@ -282,23 +280,24 @@ def _checked(hint: Any) -> tuple[str, Callable[[Any], Any]]:  # noqa: ANN401  (a
     """JSON type of an annotation, and the function that validates its values."""
     if typing.get_origin(hint) is Literal:
         values = typing.get_args(hint)
-        return " or ".join(map(str, values)), functools.partial(_one_of, values)
+
+        def one_of(value: Any) -> Any:  # noqa: ANN401
+            # True is equal to 1, and would pass for it.
+            if value not in values or type(value) is bool:
+                raise ValueError
+            return value
+
+        return " or ".join(map(str, values)), one_of
     if typing.get_origin(hint) is tuple:
         item, check = _checked(typing.get_args(hint)[0])  # tuple[T, ...]
-        return f"list of {item}", functools.partial(_every, check)
+
+        def every(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
+            if not isinstance(value, list | tuple):
+                raise ValueError
+            return tuple(map(check, value))
+
+        return f"list of {item}", every
     return _PLAIN[hint]
-
-
-def _one_of(values: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
-    if value not in values or type(value) is bool:
-        raise ValueError
-    return value
-
-
-def _every(check: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    if not isinstance(value, list | tuple):
-        raise ValueError
-    return tuple(map(check, value))
 
 
 def _number(value: Any) -> float:  # noqa: ANN401

@@ -41,7 +41,12 @@ def listed(record: Mapping[str, Any], name: str) -> list[Any]:
 
 def marks_of(record: Mapping[str, Any]) -> list[Mark]:
     """The marks of a run's rows."""
-    return [mark for each in listed(record, MARKS) if (mark := _mark(each))]
+    found = []
+    for each in listed(record, MARKS):
+        match each:  # what is no mark is left out: rows without marks are checked as such
+            case [int(rows), str(digest)]:
+                found.append(Mark(rows, digest))
+    return found
 
 
 def records_of(record: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
@@ -55,10 +60,3 @@ def records_of(record: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
         expected = f"Expected a list of JSON objects as {RECORDS} in {path}"
         raise BadInput(f"{expected}, got another value: restore it, or choose another --out.")
     return records
-
-
-def _mark(value: object) -> Mark | None:
-    match value:
-        case [int(rows), str(digest)]:
-            return Mark(rows, digest)
-    return None

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +47,7 @@ class RowFile:
         self._file = self.path.open("a+b", buffering=0)
         try:
             self._file.seek(0)
+            # A killed process may have left a line without its end.
             self._file.truncate(self._file.readall().rfind(b"\n") + 1)
             self._read()
         except BaseException:
@@ -75,6 +76,7 @@ class RowFile:
           BadInput: A row lacks a field of the key, or has it in another type than earlier rows.
           OSError: The rows cannot be written; the file is then unchanged.
         """
+        # A dict by key: two new rows of one key are written once.
         new = {self._key_of(row): row for row in rows if row not in self}
         for row in new.values():
             self._check_kinds(row, None)
@@ -145,8 +147,10 @@ class RowFile:
         if self.check:
             return
         for name in self.key:
-            if (kind := _kind(row[name])) is None:
+            if (value := row[name]) is None:
                 continue
+            kind = "a number" if isinstance(value, int | float) else "text"
+            kind = "true or false" if isinstance(value, bool) else kind  # a bool is an int
             known, first = self._kinds.setdefault(name, (kind, line))
             if known != kind and (first or line):
                 if line is None:  # the new row has the expected type
@@ -178,18 +182,6 @@ def marks(lines: Iterable[bytes], digest: Any = None, first: int = 1) -> list[Ma
     return each
 
 
-def _kind(value: Value) -> str | None:
-    match value:
-        case None:
-            return None
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case _:
-            return "text"
-
-
 def read_rows(path: Path, *, lists: bool = False) -> list[dict[str, Any]]:
     """All complete rows of a file, in order.
 
@@ -200,10 +192,7 @@ def read_rows(path: Path, *, lists: bool = False) -> list[dict[str, Any]]:
     Raises:
       BadInput: A complete line is not a JSON object of plain values.
     """
-    return list(_parse(path, (dict,) if lists else (dict, list)))
-
-
-def _parse(path: Path, refused: tuple[type, ...]) -> Iterator[dict[str, Any]]:
+    refused, rows = (dict,) if lists else (dict, list), []
     for number, line in enumerate(whole_lines(path), start=1):
         row = None
         with contextlib.suppress(ValueError):
@@ -216,4 +205,5 @@ def _parse(path: Path, refused: tuple[type, ...]) -> Iterator[dict[str, Any]]:
                 expected = f"Expected plain values in line {number} of {path}"
                 got = f"a {'list' if isinstance(value, list) else 'mapping'} as {name}"
                 raise BadInput(f"{expected}, got {got}: restore the line, or choose another --out.")
-        yield row
+        rows.append(row)
+    return rows

@@ -81,6 +81,7 @@ class Run(Generic[RowT, ConstantsT]):
         classes = [each for each in kinds if kind is None or kind_name(each) == kind]
         every: dict[str, Column] = {}
         for column in itertools.chain.from_iterable(map(columns, (type(self.constants), *classes))):
+            # A name that kinds share is one column: of the first kind that has it.
             every.setdefault(column.name, column)
         return every
 
@@ -91,6 +92,7 @@ class Run(Generic[RowT, ConstantsT]):
           Values by name; a field that does not apply is missing.
         """
         for row, number in zip(self.rows, self.numbers, strict=True):
+            # The row comes last: what it measured is its own, whatever its process noted.
             yield {**self.records[number], **to_row(row)}
 
     @property
@@ -147,6 +149,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
             raise BadInput(f"{expected}, got {kind!r:.40}: choose one.")
         fields, noted = self.run.fields(kind), itertools.chain.from_iterable(self.run.records)
         constants = [column.name for column in columns(type(self.run.constants))]
+        # Also names of provenance that no class declares, such as those of code and machine.
         names = list(dict.fromkeys([*constants, *noted, *fields]))
         table = pandas.DataFrame.from_records(rows).reindex(columns=names)
         # Columns with missing values need nullable types.
@@ -155,16 +158,16 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         gaps = {name: dtype for name, dtype in typed.items() if table[name].isna().any()}
         empty = [name for name in fields if name not in typed and table[name].isna().all()]
         table = table.astype(gaps).assign(**dict.fromkeys(empty))
-        return self._labelled(table, self.labels[kind]) if kind in self.labels else table
-
-    def _labelled(self, table: "pandas.DataFrame", labels: Sequence[str]) -> "pandas.DataFrame":
-        """A table that is indexed by some of its columns."""
+        if kind not in self.labels:
+            return table
+        labels = self.labels[kind]
         known = [name for name in labels if name in table]
         if lacking := [n for n in labels if n not in known or table[n].isna().any()]:
             expected = f"Expected {lacking[0]} of each row, to label it"
             raise BadInput(f"{expected}, got rows without it: call the sweep's command once more.")
         # A setting of several numbers is labelled as in the grid.
-        joined = {name: table[name].map(_label) for name in known if table[name].dtype == object}
+        label = lambda value: ":".join(map(str, value)) if isinstance(value, list) else value
+        joined = {name: table[name].map(label) for name in known if table[name].dtype == object}
         return table.assign(**joined).set_index(list(labels))
 
     def figure(self, name: str) -> "Figure":
@@ -214,6 +217,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
             raise BadInput(f"Expected a new or empty folder, got {str(path)!r}: choose another.")
         rows = zip(run.numbers, run.rows, strict=True)
         text = "".join(to_json({NUMBER: n, **to_row(row)}) + "\n" for n, row in rows)
+        # The same digest as if rows had been written one by one.
         mark = marks(text.encode().splitlines(keepends=True))[-1]
         arrays = dict(run.arrays)
         texts = {
@@ -228,6 +232,7 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
             if arrays:
                 write_arrays(path / ARRAYS, arrays)
             for name, text in texts.items():
+                # Figures lie in a folder of their own.
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 write_by_rename(path / name, text)
         return path
@@ -251,10 +256,6 @@ class Result(Generic[RowT, ConstantsT, SummaryT]):
         """HTML for a notebook: the headline above the first figure."""
         drawn = next((text for name, text in self.files().items() if name.endswith(".svg")), "")
         return f"<p>{html.escape(self.headline)}</p>{drawn}"
-
-
-def _label(value: Any) -> Any:  # noqa: ANN401
-    return ":".join(map(str, value)) if isinstance(value, list) else value
 
 
 def read_run(folder: Path, schema: RowSchema[RowT, ConstantsT]) -> Run[RowT, ConstantsT]:
@@ -368,6 +369,7 @@ def summary_fields(summary: Any) -> Any:  # noqa: ANN401
     if isinstance(summary, Mapping):
         if all(isinstance(name, str) for name in summary):
             return {name: summary_fields(value) for name, value in summary.items()}
+        # JSON objects have text keys only.
         return [[summary_fields(name), summary_fields(value)] for name, value in summary.items()]
     if isinstance(summary, list | tuple):
         return [summary_fields(item) for item in summary]

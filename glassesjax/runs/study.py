@@ -226,6 +226,7 @@ def model_part(model: str) -> str:
         name = f"{path.absolute().parent.name}-{path.stem}"
     else:
         name = path.name
+    # Room for the verb and a suffix; a character cut in two is left out.
     return name.encode()[: LONGEST_NAME - 30].decode(errors="ignore")
 
 

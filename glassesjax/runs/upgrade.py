@@ -151,38 +151,32 @@ def upgrade(path: Path, text: str, schema: RowSchema[Any, Any] | None) -> None:
     """
     settings = json_object(read_file(path / "settings.json", "settings", most=MOST_SETTINGS))
     if settings.get("schema") != json.loads(text).get("schema"):
-        for name, content in _in_todays_words(path, settings, schema).items():
-            write_by_rename(path / name, content)
+        if (path / ROWS).is_file():
+            old: Iterable[Mapping[str, Any]] = read_rows(path / ROWS)
+            if "schema" not in settings:
+                old = upgraded_rows(old, settings.get("study"))
+            if schema is None:
+                new = {PENDING[ROWS]: _lines(old)}
+            else:
+                records, rows = numbered(old, schema)
+                # Only rows that today's code can read are written.
+                for number, row in enumerate(rows, start=1):
+                    schema.read(row, f"line {number} of {path / ROWS}")
+                for each in records:
+                    from_row(schema.constants, each, f"the rows of {path / ROWS}")
+                record = upgraded_record(path, records, _lines(rows))
+                new = {
+                    KEPT[settings.get("schema")]: b"".join(whole_lines(path / ROWS)).decode(),
+                    PENDING[ROWS]: _lines(rows),
+                    PENDING[FILE]: to_json(record, indent=2),
+                }
+            for name, content in new.items():
+                write_by_rename(path / name, content)
+        # From here on the folder is upgraded: a killed process is completed by the loop below.
         write_by_rename(path / "settings.json", text)
     for name, pending in PENDING.items():
         if (path / pending).is_file():
             (path / pending).replace(path / name)
-
-
-def _in_todays_words(
-    path: Path, settings: Mapping[str, Any], schema: RowSchema[Any, Any] | None
-) -> dict[str, str]:
-    """Text of each new file, by its temporary name."""
-    rows = path / ROWS
-    if not rows.is_file():
-        return {}
-    old: Iterable[Mapping[str, Any]] = read_rows(rows)
-    if "schema" not in settings:
-        old = upgraded_rows(old, settings.get("study"))
-    if schema is None:
-        return {PENDING[ROWS]: _lines(old)}
-    records, new = numbered(old, schema)
-    # Only rows that today's code can read are written.
-    for number, row in enumerate(new, start=1):
-        schema.read(row, f"line {number} of {rows}")
-    for each in records:
-        from_row(schema.constants, each, f"the rows of {rows}")
-    record = upgraded_record(path, records, _lines(new))
-    return {
-        KEPT[settings.get("schema")]: b"".join(whole_lines(rows)).decode(),
-        PENDING[ROWS]: _lines(new),
-        PENDING[FILE]: to_json(record, indent=2),
-    }
 
 
 def todays_mark(path: Path, mark: Mark, schema: RowSchema[Any, Any]) -> Mark | None:

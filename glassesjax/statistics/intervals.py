@@ -93,7 +93,7 @@ def paired_difference(
         counts: Int[np.ndarray, "draws blocks"],
     ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
         size = counts @ weights
-        mean = counts @ gap / size
+        mean = counts @ gap / size  # (draws,)
         rest = np.sum(counts * (gap - mean[:, None] * weights) ** 2, axis=1)
         return mean, np.sqrt(rest * len(gap) / (len(gap) - 1)) / size
 
@@ -144,7 +144,7 @@ def mean_ratio(
         counts: Int[np.ndarray, "draws blocks"],
     ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
         drawn = counts @ sums.T  # draws 4
-        influence = np.einsum("k,kb,rk->rb", signs, sums, 1 / drawn)
+        influence = np.einsum("k,kb,rk->rb", signs, sums, 1 / drawn)  # (draws, blocks)
         spread = np.sum(counts * influence**2, axis=1) * blocks / (blocks - 1)
         return np.log(drawn) @ signs, np.sqrt(spread)
 

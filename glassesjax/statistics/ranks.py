@@ -68,8 +68,9 @@ def correlate(
     random = np.random.default_rng(seed)
     counts = np.array([len(x) for x in right])
     shares = random.binomial(counts, share, (RESAMPLES, len(counts))) / counts
+    # (size,) -> (draws, size) -> (draws,)
     again = lambda x: np.mean(x[random.integers(len(x), size=(RESAMPLES, len(x)))], axis=1)
-    means = np.stack([again(x) for x in measured], axis=1)
+    means = np.stack([again(x) for x in measured], axis=1)  # (draws, places)
     low, high = np.nanquantile(spearman(shares, means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Correlation(value, float(low), float(high))
 

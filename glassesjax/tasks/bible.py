@@ -118,12 +118,28 @@ def passages(
         raise BadInput(f"Expected a task out of {', '.join(TASKS)}, got {task!r}.")
     pool = _Pool(task, verses, (hint, words), count, length)
     for index in range(number):
+        # A generator of its own for each passage: the others change nothing in it.
         draw = random.Random(f"{seed} {task} {length} {index}")
         book, lines = pool.lines(draw, length)
         sizes = [count(f"{line.text}\n") for line in lines]
         starts = [0, *itertools.accumulate(sizes)]
-        asked = tuple(_question(draw, lines, starts, depth) for depth in depths)
-        yield Passage(known, length, index, book, tuple(line.text for line in lines), asked)
+        questions = []
+        for depth in depths:
+            away = [abs(start - depth * starts[-1]) for start in starts[:-1]]
+            needle = away.index(min(away))
+            line = lines[needle]
+            # An example by the same speaker would give the answer away.
+            others = [
+                other
+                for at, other in enumerate(lines)
+                if at != needle and (not line.speaker or other.speaker != line.speaker)
+            ]
+            example = draw.choice(others)
+            text = f"\n{example.cue} {example.answer}\n\n{line.cue}"
+            share = starts[needle] / starts[-1]
+            questions.append(Question(depth, needle, share, text, line.answer))
+        texts = tuple(line.text for line in lines)
+        yield Passage(known, length, index, book, texts, tuple(questions))
 
 
 def spoken(text: str) -> tuple[str, str] | None:
@@ -151,12 +167,10 @@ class _Pool:
         count: Count,
         length: int,
     ) -> None:
-        make = (lambda verse: _verse_line(verse, *words)) if task == "verse" else _said_line
-        made = ((str(verse["book"]), make(verse)) for verse in verses)
         candidates: dict[str, list[Line]] = {}
-        for book, line in made:
-            if line is not None:
-                candidates.setdefault(book, []).append(line)
+        for verse in verses:
+            if (line := _line(verse, task, *words)) is not None:
+                candidates.setdefault(str(verse["book"]), []).append(line)
         # One line for each cue.
         unique = lambda lines: list({line.cue: line for line in lines}.values())
         self.books = {book: unique(lines) for book, lines in candidates.items()}
@@ -212,55 +226,47 @@ class _Pool:
         book = draw.choice(books)
         every = self.books[book]
         if self.task == "verse":
-            taken = self._in_a_row(draw, every, length)
+            # Consecutive lines from a random start with enough tokens after it.
+            left, last = 0, len(every)
+            while left < length:
+                last -= 1
+                left += self.count(f"{every[last].text}\n")
+            tail = every[draw.randrange(last + 1) :]
+            ends = itertools.accumulate(self.count(f"{line.text}\n") for line in tail)
+            taken = [line for line, end in zip(tail, ends, strict=True) if end <= length]
         else:
-            taken = self._balanced(draw, every, length, self._each(book, length))
+            # Equally many lines by each speaker, in random order.
+            each = self._each(book, length)
+            groups = [group for group in _by_speaker(every) if len(group) >= each]
+            speakers = [draw.sample(group, each) for group in groups]
+            draw.shuffle(speakers)
+            taken = []
+            for group in speakers:
+                if self._size([*taken, *group]) <= length:
+                    taken += group
+            draw.shuffle(taken)
         if len(taken) < LEAST_LINES:
             expected = f"Expected --lengths of at least {LEAST_LINES} verses"
             got = f"got {len(taken)} in {length} tokens of {book}"
             raise BadInput(f"{expected}, {got}: use longer ones.")
         return book, taken
 
-    def _in_a_row(self, draw: random.Random, lines: list[Line], length: int) -> list[Line]:
-        """Consecutive lines from a random start with enough tokens after it."""
-        left, last = 0, len(lines)
-        while left < length:
-            last -= 1
-            left += self.count(f"{lines[last].text}\n")
-        tail = lines[draw.randrange(last + 1) :]
-        ends = itertools.accumulate(self.count(f"{line.text}\n") for line in tail)
-        return [line for line, end in zip(tail, ends, strict=True) if end <= length]
 
-    def _balanced(
-        self, draw: random.Random, lines: list[Line], length: int, each: int
-    ) -> list[Line]:
-        """Equally many lines by each speaker, in random order."""
-        groups = [group for group in _by_speaker(lines) if len(group) >= each]
-        speakers = [draw.sample(group, each) for group in groups]
-        draw.shuffle(speakers)
-        taken: list[Line] = []
-        for group in speakers:
-            if self._size([*taken, *group]) <= length:
-                taken += group
-        draw.shuffle(taken)
-        return taken
-
-
-def _verse_line(verse: Verse, hint: int, words: int) -> Line | None:
-    reference, text = str(verse["citation"]), str(verse["text"])
-    given, left = text.split()[:hint], " ".join(text.split()[hint:])
-    if not left:
-        return None
-    return Line(f"{reference} {text}", " ".join([reference, *given]), first_words(left, words), "")
-
-
-def _said_line(verse: Verse) -> Line | None:
-    parts = spoken(str(verse["text"]))
+def _line(verse: Verse, task: str, hint: int, words: int) -> Line | None:
+    """A line of a verse; None where the task has no question about it."""
+    text = str(verse["text"])
+    if task == "verse":
+        reference, given = str(verse["citation"]), text.split()[:hint]
+        if not (left := " ".join(text.split()[hint:])):
+            return None
+        cue = " ".join([reference, *given])
+        return Line(f"{reference} {text}", cue, first_words(left, words), "")
+    parts = spoken(text)
     if parts is None or len(parts[1].split()) < QUOTED:
         return None
     speaker, speech = parts
     cue = f'Who said "{first_words(speech, QUOTED).rstrip(",:;.?!")}"? It was'
-    return Line(str(verse["text"]), cue, speaker, speaker)
+    return Line(text, cue, speaker, speaker)
 
 
 def _by_speaker(lines: Sequence[Line]) -> list[list[Line]]:
@@ -268,19 +274,3 @@ def _by_speaker(lines: Sequence[Line]) -> list[list[Line]]:
     for line in lines:
         groups.setdefault(line.speaker, []).append(line)
     return list(groups.values())
-
-
-def _question(
-    draw: random.Random, lines: Sequence[Line], starts: Sequence[int], depth: float
-) -> Question:
-    away = lambda index: abs(starts[index] - depth * starts[-1])
-    needle = min(range(len(lines)), key=away)
-    line = lines[needle]
-    others = [
-        other
-        for index, other in enumerate(lines)
-        if index != needle and (not line.speaker or other.speaker != line.speaker)
-    ]
-    example = draw.choice(others)
-    text = f"\n{example.cue} {example.answer}\n\n{line.cue}"
-    return Question(depth, needle, starts[needle] / starts[-1], text, line.answer)

@@ -40,6 +40,7 @@ def last(key: Array, length: Array, size: int) -> Parts:
 
 def only_zero(key: Array, length: Array, size: int) -> Parts:
     """The last token of ones with a zero at either end."""
+    # One draw decides the end: the zero is the first or the last token.
     zero = jnp.where(chance(key, 0.5, 1)[0], length - 1, 0)
     item = jnp.where(jnp.arange(size, dtype=jnp.int32) == zero, _ZERO, _ONE)
     return _one(item, length, length - 1)
@@ -64,6 +65,7 @@ def string(key: Array, length: Array, size: int) -> Parts:
         item=item,
         length=length,
         question=nothing(),
+        # Answer and sources have one token more than the item, for the end mark.
         answer=jnp.where(index < length, jnp.append(item, _END), _END),
         answered=length + 1,
         source=jnp.where(index < length, index, NONE),
@@ -80,6 +82,7 @@ def hinted(key: Array, length: Array, size: int) -> Parts:
     """The last token of ones and perhaps a final zero, with a hint whether zeros are likely."""
     hints, ends = draws.split(key)
     [hint], [often] = chance(hints, 0.5, 1), chance(ends, HINTED_ZEROS, 1)
+    # From one uniform draw, so that a zero that is rare would also be there where it is likely.
     [rarely] = chance(ends, UNHINTED_ZEROS, 1)
     zero = jnp.where(hint, often, rarely)
     ends_here = jnp.arange(size, dtype=jnp.int32) == length - 1

@@ -15,6 +15,7 @@ SHARE_OF_WORD = 0.3  # ours: the paper does not specify how its sentence is made
 
 def _counted(item: Array, length: Array, adds: Array, most: int, question: Array) -> Parts:
     """The answer is the sum of ``adds`` over the item."""
+    # Tokens beyond the length are random as well, and count nothing.
     index = jnp.arange(len(item), dtype=jnp.int32)
     running = jnp.cumsum(jnp.where(index < length, adds, 0), dtype=jnp.int32)
     answer, answered = number(running[-1], most, COMMON)
@@ -44,6 +45,7 @@ def mixed(key: Array, length: Array, size: int) -> Parts:
 def total(key: Array, length: Array, size: int) -> Parts:
     """The sum of ones that are joined by plus signs."""
     index = jnp.arange(2 * size - 1, dtype=jnp.int32)
+    # Ones at even places, plus signs between them: 2 n - 1 tokens for n ones.
     adds = 1 - index % 2
     item = jnp.where(adds == 1, _ONE, SUMS.index("+")).astype(jnp.int32)
     return _counted(item, 2 * length - 1, adds, size, nothing())

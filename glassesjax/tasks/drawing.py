@@ -42,6 +42,7 @@ def digits_of(value: Int[Array, ""], width: int) -> tuple[Int[Array, " width"], 
     """
     powers = jnp.asarray([10**k for k in range(width)], value.dtype)
     count = jnp.maximum(jnp.sum(value >= powers, dtype=value.dtype), 1)
+    # The exponent of each digit, negative beyond the last one: powers are exact integers.
     power = count - 1 - jnp.arange(width, dtype=value.dtype)
     digits = value // powers[jnp.maximum(power, 0)] % 10
     return jnp.where(power >= 0, digits, 0), count
@@ -61,5 +62,6 @@ def number(value: Int[Array, ""], most: int, symbols: tuple[str, ...]) -> tuple[
     width = len(str(most))
     digits, count = digits_of(value, width)
     index = jnp.arange(width + 1, dtype=jnp.int32)
+    # A digit's place for the end mark: (width,) -> (width + 1,)
     tokens = jnp.append(digits, 0) + symbols.index("0")
     return jnp.where(index < count, tokens, symbols.index(EOS)).astype(jnp.int32), count + 1

@@ -89,52 +89,15 @@ def format_prompt(parts: Parts, prompt_format: PromptFormat) -> Example:
     scratch = [_mark(SCRATCH, prompt_format.scratch)] if prompt_format.scratch else []
     steps = [_steps(parts, prompt_format.steps)] if prompt_format.steps else []
     stop = [_mark(STOP)] if prompt_format.stop else []
-    pieces = [*bos, *body, *scratch, *stop, *steps, _answer(parts, prompt_format)]
-    return _joined(pieces, unused_separators(len(parts.item), prompt_format))
-
-
-def _item(parts: Parts, prompt_format: PromptFormat) -> _Piece:
-    """The item, with a comma before or after some of its tokens."""
-    index, every = jnp.arange(len(parts.item), dtype=jnp.int32), prompt_format.separators
-    valid = index < parts.length
-    if not every:
-        return _piece(parts.item, valid, item=index)
-    if prompt_format.phase == "start":
-        comma, order = valid & ((index + 1) % every == 0), (0, 1)
-    else:
-        comma, order = valid & ((parts.length - index) % every == 0) & (index > 0), (1, 0)
-    both = lambda token, comma: jnp.stack([(token, comma)[at] for at in order], axis=1).reshape(-1)
-    commas = jnp.full_like(index, COMMON.index(SEPARATOR))
-    item = both(index, jnp.full_like(index, NONE))
-    return _piece(both(parts.item, commas), both(valid, comma), item=item)
-
-
-def _steps(parts: Parts, every: int) -> _Piece:
-    """The running counts at the ends of all chunks but the last, which ends in the answer."""
-    if (running := parts.running) is None:
-        raise not_counted()
-    most = len(parts.item)
-    ends = jnp.arange(every, max(most, every + 1), every, dtype=jnp.int32)
-    count_at = lambda end: number(running[jnp.minimum(end, most) - 1], most, COMMON)
-    tokens, counts = jax.vmap(count_at)(ends)
-    index = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
-    comma = COMMON.index(SEPARATOR)
-    tokens = jnp.where(index == counts[:, None] - 1, comma, tokens)
-    valid = ((index < counts[:, None]) & (ends < parts.length)[:, None]).reshape(-1)
-    return _piece(tokens.reshape(-1), valid, scored=valid)
-
-
-def _answer(parts: Parts, prompt_format: PromptFormat) -> _Piece:
     index = jnp.arange(len(parts.answer), dtype=jnp.int32)
     valid = index < parts.answered
+    # Without "=" only the first token of the answer is unambiguous.
     scored = valid if prompt_format.stop else index == 0
-    return _piece(parts.answer, valid, source=parts.source, scored=scored, final=scored)
-
-
-def _joined(pieces: list[_Piece], spare: int) -> Example:
-    """The valid tokens of all pieces in order, padded at the end."""
+    answer = _piece(parts.answer, valid, source=parts.source, scored=scored, final=scored)
+    pieces = [*bos, *body, *scratch, *stop, *steps, answer]
+    # Valid tokens of all pieces in order, padded at the end: (all,) -> (width,).
     every = jax.tree.map(lambda *fields: jnp.concatenate(fields), *pieces)
-    width = len(every.tokens) - spare
+    width = len(every.tokens) - unused_separators(len(parts.item), prompt_format)
     index = jnp.cumsum(every.valid, dtype=jnp.int32) - 1
     index = jnp.where(every.valid, index, len(every.tokens))  # out of bounds: dropped
     put = lambda values, blank: (
@@ -148,6 +111,40 @@ def _joined(pieces: list[_Piece], spare: int) -> Example:
         source=put(every.source, NONE),
         length=jnp.sum(every.valid, dtype=jnp.int32),
     )
+
+
+def _item(parts: Parts, prompt_format: PromptFormat) -> _Piece:
+    """The item, with a comma before or after some of its tokens."""
+    index, every = jnp.arange(len(parts.item), dtype=jnp.int32), prompt_format.separators
+    valid = index < parts.length
+    if not every:
+        return _piece(parts.item, valid, item=index)
+    if prompt_format.phase == "start":
+        comma, order = valid & ((index + 1) % every == 0), (0, 1)
+    else:
+        comma, order = valid & ((parts.length - index) % every == 0) & (index > 0), (1, 0)
+    # A place for a comma at each token, valid or not: the width is static. Twice (item,) -> (item,
+    # 2) -> (2 * item,)
+    both = lambda token, comma: jnp.stack([(token, comma)[at] for at in order], axis=1).reshape(-1)
+    commas = jnp.full_like(index, COMMON.index(SEPARATOR))
+    item = both(index, jnp.full_like(index, NONE))
+    return _piece(both(parts.item, commas), both(valid, comma), item=item)
+
+
+def _steps(parts: Parts, every: int) -> _Piece:
+    """The running counts at the ends of all chunks but the last, which ends in the answer."""
+    if (running := parts.running) is None:
+        raise not_counted()
+    most = len(parts.item)
+    ends = jnp.arange(every, max(most, every + 1), every, dtype=jnp.int32)
+    count_at = lambda end: number(running[jnp.minimum(end, most) - 1], most, COMMON)
+    tokens, counts = jax.vmap(count_at)(ends)  # over ends: (ends, digits + 1) and (ends,)
+    index = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+    # The end mark of each count becomes a comma.
+    comma = COMMON.index(SEPARATOR)
+    tokens = jnp.where(index == counts[:, None] - 1, comma, tokens)
+    valid = ((index < counts[:, None]) & (ends < parts.length)[:, None]).reshape(-1)
+    return _piece(tokens.reshape(-1), valid, scored=valid)  # (ends * (digits + 1),)
 
 
 @draws.reproducible()  # a user's task as well
@@ -190,6 +187,7 @@ def batch(
         length = mix.draw(lengths)
         return example(task, prompt_format, drawn, length, mix.high), length
 
+    # draws.over is a vmap: rows of one batch depend on their own keys alone.
     return draws.over(one, key)(draws.split(draws.fold_in(key, step), count))
 
 

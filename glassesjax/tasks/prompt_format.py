@@ -64,6 +64,7 @@ def unused_separators(size: int, prompt_format: PromptFormat) -> int:
     every = prompt_format.separators
     if not every:
         return 0
+    # From the end there is no comma after the last group.
     most = size // every if prompt_format.phase == "start" else (size - 1) // every
     return (size - most) * (2 if prompt_format.twice else 1)
 
@@ -80,7 +81,15 @@ def width(task: Task, prompt_format: PromptFormat, size: int) -> int:
     item = 2 * item + 1 if prompt_format.twice else item
     question = room.question + 1 if room.question else 0
     marks = prompt_format.bos + prompt_format.stop + prompt_format.scratch
-    steps = _steps_width(room, prompt_format.steps) if prompt_format.steps else 0
+    steps = 0
+    if prompt_format.steps:
+        if not room.counts:
+            raise not_counted()
+        # Running counts have as many digits as the longest item's, and a comma.
+        ends = range(
+            prompt_format.steps, max(room.item, prompt_format.steps + 1), prompt_format.steps
+        )
+        steps = len(ends) * (len(str(room.item)) + 1)
     # Width with all comma positions, before the unused ones are dropped.
     whole = _counted(item + question + marks + steps + room.answer, size)
     return whole - unused_separators(room.item, prompt_format)
@@ -101,14 +110,6 @@ def _room(task: Task, size: int) -> Widths:
     from glassesjax.tasks.layout import traced_widths  # of a user's task
 
     return traced_widths(task, size)
-
-
-def _steps_width(room: Widths, every: int) -> int:
-    """Tokens of the running counts: as many digits as the longest item's, and a comma."""
-    if not room.counts:
-        raise not_counted()
-    ends = range(every, max(room.item, every + 1), every)
-    return len(ends) * (len(str(room.item)) + 1)
 
 
 def not_counted() -> BadInput:
@@ -167,7 +168,10 @@ def named_format(text: str) -> PromptFormat:
     for word in text.split("+"):
         match = re.fullmatch(r"([a-z_]+)(?:-([1-9][0-9]{0,399}))?", word)
         if match is None or match[1] not in REMEDIES:
-            raise _unknown(word)
+            near = difflib.get_close_matches(word.split("-")[0], REMEDIES, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "see the page on tasks."
+            expected = f"Expected a remedy out of {', '.join(REMEDIES)}"
+            raise BadInput(f"{expected}, got {word!r}: {hint}")
         name, number = match.groups()
         if (number is not None) != (name in _NUMBERED):
             expected = f"{name}-NUMBER" if name in _NUMBERED else f"plain {name}"
@@ -177,10 +181,3 @@ def named_format(text: str) -> PromptFormat:
             raise BadInput(f"Expected each remedy once, got {text!r}: leave out the repetition.")
         fields |= added
     return PromptFormat(**fields)
-
-
-def _unknown(word: str) -> BadInput:
-    near = difflib.get_close_matches(word.split("-")[0], REMEDIES, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "see the page on tasks."
-    expected = f"Expected a remedy out of {', '.join(REMEDIES)}"
-    return BadInput(f"{expected}, got {word!r}: {hint}")

@@ -22,7 +22,9 @@ def recall(key: Array, length: Array, size: int) -> Parts:
     keys = KEYED.index(KEYS[0]) + jnp.where(here, target, (target + steps) % len(KEYS))
     value = _ZERO + draws.integers(values, (size,), 0, 10)
     return Parts(
-        item=jnp.stack([keys, value], axis=1).reshape(-1),
+        item=jnp.stack([keys, value], axis=1).reshape(
+            -1
+        ),  # (size, 2) -> (2 * size,): key, value, key, value
         length=2 * length,
         question=(KEYED.index(KEYS[0]) + target)[None],
         answer=value[at][None],
@@ -37,6 +39,7 @@ def largest(key: Array, length: Array, size: int) -> Parts:
     at = draws.integers(position, (), 0, length)
     top = draws.integers(best, (), 1, PRIORITIES)
     here = jnp.arange(size, dtype=jnp.int32) == at
+    # All others are below the largest, so that it is unique.
     priority = jnp.where(here, top, draws.integers(others, (size,), 0, top))
     kind = draws.integers(classes, (size,), 0, CLASSES)
     return Parts(

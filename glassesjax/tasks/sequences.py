@@ -49,6 +49,7 @@ class Family:
           BadInput: They do not fit into memory.
         """
         remedy = "use a lower --max-tokens, or shorter --lengths"
+        # Before the tuples are made: symbols are shared, their places are not.
         check_memory(2 * POINTER * length, f"two prompts of {length} tokens", remedy)
         return self.make(length, seed)
 
@@ -86,18 +87,6 @@ def run_family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def _ones(length: int, seed: int) -> tuple[Prompt, Prompt]:
-    return ("1",) * length, ("1",) * (length + 1)
-
-
-def _ones_zero(length: int, seed: int) -> tuple[Prompt, Prompt]:
-    return (*("1",) * length, "0"), (*("1",) * (length + 1), "0")
-
-
-def _ones_bos(length: int, seed: int) -> tuple[Prompt, Prompt]:
-    return (BOS, *("1",) * length), (BOS, *("1",) * (length + 1))
-
-
 def _doubled(stream: Prompt) -> tuple[Prompt, Prompt]:
     return stream, (*stream, stream[-1])
 
@@ -110,10 +99,6 @@ def _doubled_digits(length: int, seed: int) -> tuple[Prompt, Prompt]:
     return _doubled(tuple(str(digit) for digit in digits))
 
 
-def _alternating(length: int, seed: int) -> tuple[Prompt, Prompt]:
-    return _doubled(tuple("10"[i % 2] for i in range(length)))
-
-
 def _grouped_from_start(length: int) -> Prompt:
     """A comma after every third one, the last group included."""
     return tuple("".join("1," if i % 3 == 2 else "1" for i in range(length)))
@@ -124,31 +109,29 @@ def _grouped_from_end(length: int) -> Prompt:
     return tuple("".join(",1" if i % 3 == 0 and i < length else "1" for i in range(length, 0, -1)))
 
 
-def _separators_confounded(length: int, seed: int) -> tuple[Prompt, Prompt]:
-    return _grouped_from_start(length), _grouped_from_start(length + 1)
-
-
-def _separators_in_phase(length: int, seed: int) -> tuple[Prompt, Prompt]:
-    return _grouped_from_end(length), _grouped_from_end(length + 1)
-
-
 FAMILIES = {
     family.name: family
     for family in (
-        Family("ones", "Ones", "ones", "n ones against n + 1 ones.", _ones),
+        Family(
+            "ones",
+            "Ones",
+            "ones",
+            "n ones against n + 1 ones.",
+            lambda n, seed: (("1",) * n, ("1",) * (n + 1)),
+        ),
         Family(
             "ones_zero",
             "Ones, then a zero",
             "ones, then a zero",
             "n ones and a zero against n + 1 ones and a zero.",
-            _ones_zero,
+            lambda n, seed: ((*("1",) * n, "0"), (*("1",) * (n + 1), "0")),
         ),
         Family(
             "ones_bos",
             "Start token, then ones",
             "start token, then ones",
             "The beginning-of-sequence token and n ones against the same with n + 1 ones.",
-            _ones_bos,
+            lambda n, seed: ((BOS, *("1",) * n), (BOS, *("1",) * (n + 1))),
         ),
         Family(
             "doubled_digits",
@@ -162,7 +145,7 @@ FAMILIES = {
             "Alternating 1 0, the last one repeated",
             "alternating 1 0",
             "n alternating ones and zeros against the same with the last one repeated.",
-            _alternating,
+            lambda n, seed: _doubled(tuple("10"[i % 2] for i in range(n))),
         ),
         Family(
             "separators_in_phase",
@@ -170,7 +153,7 @@ FAMILIES = {
             "commas, in phase",
             "n against n + 1 ones, grouped by threes from the end: both sides end on the same full"
             " group, and the added one joins the first group, far from the last token.",
-            _separators_in_phase,
+            lambda n, seed: (_grouped_from_end(n), _grouped_from_end(n + 1)),
         ),
         Family(
             "separators_confounded",
@@ -178,7 +161,7 @@ FAMILIES = {
             "commas, shifted",
             "n against n + 1 ones, a comma after every third from the start, as in the paper: the"
             " added one also shifts the place of the last comma, so two things differ at once.",
-            _separators_confounded,
+            lambda n, seed: (_grouped_from_start(n), _grouped_from_start(n + 1)),
         ),
     )
 }

@@ -1,5 +1,6 @@
 """Table of all tasks by name: meaning, drawing function and widths."""
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 
@@ -17,68 +18,29 @@ from glassesjax.tasks.vocabularies import (
     check_positions,
 )
 
-# Functions with names, and no lambdas: settings with a task are pickled for other processes. They
-# import what draws when they are called, since that needs JAX.
 
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """A drawing function by its names; its module, which needs JAX, is imported by the first call.
 
-def _draw_first(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.copying.first(key, length, size)
+    A value, since settings with a task are pickled for other processes, which a lambda cannot be.
+    """
 
+    module: str
+    function: str
 
-def _draw_last(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.copying.last(key, length, size)
-
-
-def _draw_only_zero(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.copying.only_zero(key, length, size)
-
-
-def _draw_at(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.copying.at(key, length, size)
-
-
-def _draw_string(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.copying.string(key, length, size)
-
-
-def _draw_alternating(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.copying.alternating(key, length, size)
-
-
-def _draw_hinted(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.copying.hinted(key, length, size)
-
-
-def _draw_ones(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.counting.ones(key, length, size)
-
-
-def _draw_mixed(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.counting.mixed(key, length, size)
-
-
-def _draw_total(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.counting.total(key, length, size)
-
-
-def _draw_word(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.counting.word(key, length, size)
-
-
-def _draw_recall(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.retrieval.recall(key, length, size)
-
-
-def _draw_largest(key: Array, length: Int[Array, ""], size: int) -> Parts:
-    return tasks.retrieval.largest(key, length, size)
+    def __call__(self, key: Array, length: Int[Array, ""], size: int) -> Parts:
+        return getattr(getattr(tasks, self.module), self.function)(key, length, size)
 
 
 def _at_widths(size: int) -> Widths:
+    # Refused with the settings, before anything is drawn.
     check_positions(size)
     return Widths(size, question=POSITION_DIGITS)
 
 
 def _string_widths(size: int) -> Widths:
+    # One more, for the end mark.
     return Widths(size, answer=size + 1)
 
 
@@ -96,7 +58,7 @@ def _total_widths(size: int) -> Widths:
 
 
 def _word_widths(size: int) -> Widths:
-    return _count_widths(size)._replace(question=1)
+    return _count_widths(size)._replace(question=1)  # the word that is counted
 
 
 def _recall_widths(size: int) -> Widths:
@@ -108,21 +70,21 @@ _ROWS = (
         name="copy_first",
         title="The first token",
         meaning="A string of random zeros and ones; the answer is its first one.",
-        draw=_draw_first,
+        draw=_Drawn("copying", "first"),
         widths=Widths,
     ),
     Task(
         name="copy_last",
         title="The last token",
         meaning="A string of random zeros and ones; the answer is its last one.",
-        draw=_draw_last,
+        draw=_Drawn("copying", "last"),
         widths=Widths,
     ),
     Task(
         name="copy_zero",
         title="The only zero",
         meaning="Ones with one zero at either end, 1...10 or 01...1; the answer is the last token.",
-        draw=_draw_only_zero,
+        draw=_Drawn("copying", "only_zero"),
         widths=Widths,
         least=2,
     ),
@@ -130,21 +92,21 @@ _ROWS = (
         name="copy_at",
         title="The token at a position",
         meaning="Random zeros and ones and a position from 0; the answer is the token there.",
-        draw=_draw_at,
+        draw=_Drawn("copying", "at"),
         widths=_at_widths,
     ),
     Task(
         name="copy_string",
         title="The whole string",
         meaning="A string of random digits; the answer is the string, then the end mark.",
-        draw=_draw_string,
+        draw=_Drawn("copying", "string"),
         widths=_string_widths,
     ),
     Task(
         name="copy_alternating",
         title="The last of alternating tokens",
         meaning="0101... or 1010...; the answer is the last token.",
-        draw=_draw_alternating,
+        draw=_Drawn("copying", "alternating"),
         widths=Widths,
     ),
     Task(
@@ -152,7 +114,7 @@ _ROWS = (
         title="The last token, with or without a hint",
         meaning="Ones, and at the end a one or a zero; a hint shows whether zeros are likely (half"
         " of the time) or rare (one in ten). The answer is the last token.",
-        draw=_draw_hinted,
+        draw=_Drawn("copying", "hinted"),
         widths=_hinted_widths,
         symbols=HINTED,
     ),
@@ -160,21 +122,21 @@ _ROWS = (
         name="count_ones",
         title="Ones in a run of ones",
         meaning="A run of ones; the answer is their number.",
-        draw=_draw_ones,
+        draw=_Drawn("counting", "ones"),
         widths=_count_widths,
     ),
     Task(
         name="count_mixed",
         title="Ones among zeros",
         meaning="Random zeros and ones, seven in ten of them ones; the answer is how many ones.",
-        draw=_draw_mixed,
+        draw=_Drawn("counting", "mixed"),
         widths=_count_widths,
     ),
     Task(
         name="sum_ones",
         title="The sum of ones",
         meaning="1+1+...+1; the answer is the sum. The length counts the ones.",
-        draw=_draw_total,
+        draw=_Drawn("counting", "total"),
         widths=_total_widths,
         symbols=SUMS,
     ),
@@ -183,7 +145,7 @@ _ROWS = (
         title="A word among other words",
         meaning="Words out of eight, three in ten of them the queried one; the answer is"
         " how often it occurs.",
-        draw=_draw_word,
+        draw=_Drawn("counting", "word"),
         widths=_word_widths,
         symbols=WORDED,
     ),
@@ -192,7 +154,7 @@ _ROWS = (
         title="Key and value",
         meaning="Pairs of a key and a digit, and a key that occurs in one pair; the answer is"
         " its digit. The length counts the pairs.",
-        draw=_draw_recall,
+        draw=_Drawn("retrieval", "recall"),
         widths=_recall_widths,
         symbols=KEYED,
     ),
@@ -201,7 +163,7 @@ _ROWS = (
         title="The class of the largest",
         meaning="Tokens of a priority and a class each, one priority larger than all others; the"
         " answer is the class of that token.",
-        draw=_draw_largest,
+        draw=_Drawn("retrieval", "largest"),
         widths=Widths,
         symbols=ITEMS,
     ),

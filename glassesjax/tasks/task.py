@@ -112,6 +112,7 @@ class LengthMix:
         count = self.high - self.low + 1
         if self.kind == "uniform":
             return jnp.full(count, 1 / count, jnp.float32)
+        # log((n + 1) / n) sums to this over n from low to high.
         whole = math.log((self.high + 1) / self.low)
         each = [math.log1p(1 / n) / whole for n in range(self.low, self.high + 1)]
         return jnp.asarray(each, jnp.float32)

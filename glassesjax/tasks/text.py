@@ -103,7 +103,14 @@ def novel_lines(name: str) -> list[str]:
         get = f"apt-get download {NOVELS_PACKAGE} && dpkg-deb -x {NOVELS_PACKAGE}_*.deb novels"
         expected = f"Expected the novels of Jane Austen, got no such files: {get}"
         raise BadInput(f"{expected}, and set {NOVELS_FOLDER}=novels.")
-    read = _reader()
+    try:
+        rdata: Any = importlib.import_module("rdata")  # a package without types
+    except ImportError as error:
+        expected = "Expected the package rdata, which reads the novels, got none"
+        raise BadInput(f"{expected}: pip install 'glassesjax[texts]'.") from error
+    # It reads a serialized R object and runs no code of it.
+    parse = lambda data: rdata.parser.parse_data(data, extension=".rds")
+    read = lambda data: rdata.conversion.convert(parse(data))
     try:
         # Each entry of a lazy-loaded R database: four bytes of length, then an object in zlib.
         start, length = (
@@ -116,16 +123,6 @@ def novel_lines(name: str) -> list[str]:
     except (OSError, EOFError, ValueError, LookupError, TypeError, zlib.error) as error:
         expected = f"Expected undamaged novels in {stem.parent}"
         raise BadInput(f"{expected}, got others ({error}): get them again.") from error
-
-
-def _reader() -> Any:  # noqa: ANN401  (a function of a package without types that may be missing)
-    """A function from the bytes of a serialized R object to its value; it runs no code of it."""
-    try:
-        rdata: Any = importlib.import_module("rdata")
-    except ImportError as error:
-        expected = "Expected the package rdata, which reads the novels, got none"
-        raise BadInput(f"{expected}: pip install 'glassesjax[texts]'.") from error
-    return lambda data: rdata.conversion.convert(rdata.parser.parse_data(data, extension=".rds"))
 
 
 def text_pieces(text: str, size: int = PIECE) -> Iterator[str]:
@@ -143,6 +140,7 @@ def text_pieces(text: str, size: int = PIECE) -> Iterator[str]:
       Pieces that join to the text.
     """
     start = 0
+    # A piece ends where no token of a byte-level tokenizer can lie on both sides.
     while start < len(text):
         cut = WORD.search(text, start + size)
         stop = cut.start() if cut else len(text)

@@ -109,47 +109,37 @@ def classify(tokens: Sequence[str]) -> list[str]:
       Names out of ``CLASSES``.
     """
     text = "".join(tokens)
-    items = _items(text)
-    starts = [item.start for item in items]
-    ends = list(accumulate(map(len, tokens)))
-    names = []
-    for token, end in zip(tokens, ends, strict=True):
-        begin = end - len(token.lstrip(" \t\r"))
-        at = bisect_right(starts, begin) - 1
-        names.append(_class_of(token, begin, items[at] if at >= 0 else None))
-    return ["first token", *names[1:]] if names else []
-
-
-def _class_of(token: str, begin: int, item: _Item | None) -> str:
-    if not token.strip(" \t\r"):
-        return "white space"
-    if item is None or begin >= item.end:  # a control character, which is nothing of these
-        return "other mark"
-    return item.name if item.start == begin else "continuation"
-
-
-def _items(text: str) -> list[_Item]:
-    """All items in order; the item before decides whether a sentence begins."""
+    # The item before decides whether a sentence begins, where a capital means nothing.
     items, opens = [], True
     for match in ITEM.finditer(text):
         name = _name(match, text, opens)
         items.append(_Item(match.start(), match.end(), name))
         opens = name in ("newline", "sentence end") or (opens and match.lastgroup == "mark")
-    return items
+    starts = [item.start for item in items]
+    ends = list(accumulate(map(len, tokens)))
+    names = []
+    for token, end in zip(tokens, ends, strict=True):
+        # A token has the class of the item that begins where its white space ends.
+        begin = end - len(token.lstrip(" \t\r"))
+        at = bisect_right(starts, begin) - 1
+        if not token.strip(" \t\r"):
+            names.append("white space")
+        elif at < 0 or begin >= items[at].end:  # a control character, which is nothing of these
+            names.append("other mark")
+        else:
+            names.append(items[at].name if items[at].start == begin else "continuation")
+    return ["first token", *names[1:]] if names else []
 
 
 def _name(match: re.Match[str], text: str, opens: bool) -> str:
     kind, word = str(match.lastgroup), match[0]
     if kind == "mark":
-        return _mark(word, text[match.start() - 1 : match.start()], text[match.end() :][:1])
+        if word in STRAIGHT:
+            before, behind = text[match.start() - 1 : match.start()], text[match.end() :][:1]
+            closes = before.strip() and not behind.isalnum()
+            return "closing quote" if closes else "other mark"
+        return CLASS_OF_MARK.get(word, "other mark")
     if kind == "word":
         other = "capitalized word" if word[0].isupper() and not opens else "other word"
         return CLASS_OF.get(word.lower(), other)
     return {"possessive": "possessive ending"}.get(kind, kind)
-
-
-def _mark(mark: str, before: str, behind: str) -> str:
-    if mark in STRAIGHT:
-        closes = before.strip() and not behind.isalnum()
-        return "closing quote" if closes else "other mark"
-    return CLASS_OF_MARK.get(mark, "other mark")

@@ -46,6 +46,7 @@ def second_modulus(weights: Float[Array, "*batch seq seq"]) -> Float[Array, "*ba
     Returns:
       A number in [0, 1]; zero for one token.
     """
+    # The first eigenvalue is one: token one sees itself alone.
     return jnp.max(jnp.abs(triangular_spectrum(weights)[..., 1:]), axis=-1, initial=0)
 
 
@@ -69,6 +70,7 @@ def transient_radius(
     Returns:
       A number in [0, 1]; zero for one token.
     """
+    # (*batch, 1) and (*batch, seq - 1)
     radii = 1 - share[..., None] + share[..., None] * triangular_spectrum(weights)[..., 1:]
     return jnp.max(radii, axis=-1, initial=0)
 
@@ -118,6 +120,7 @@ def unabsorbed_mass(
     Returns:
       A number in [0, 1]; zero for one token.
     """
+    # Not one less the first share, which would cancel.
     return jnp.sum(attention_rollout(weights, shares)[1:])
 
 
@@ -217,6 +220,7 @@ def repeated_layer_bound(weights: Float[Array, "seq seq"], layers: int) -> Float
     """
     if layers < 0:
         raise ValueError(f"Expected non-negative layers, got {layers}.")
+    # A row times a matrix L times, never a power of the matrix.
     last = jnp.zeros(weights.shape[-1], weights.dtype).at[-1].set(1)
     mix = lambda _, row: (jnp.matmul(row, weights, precision="highest") + row) / 2
     return jax.lax.fori_loop(0, layers, mix, last)

@@ -43,6 +43,7 @@ def cesaro_density(position: Float[Array, "*batch"], depth: int) -> Float[Array,
       ValueError: ``depth`` is not positive.
     """
     _check(depth, 1.0)
+    # One factor a layer, so that neither the power nor the factorial overflows.
     log = -jnp.log(position)
     step = lambda m, density: density * log / jnp.asarray(m, log.dtype)
     return jax.lax.fori_loop(1, depth, step, jnp.ones_like(log))
@@ -101,6 +102,7 @@ def residual_density(
       ValueError: An argument is outside its range.
     """
     _check(depth, mixing)
+    # Laguerre's recursion, each polynomial times its power of 1 - alpha; L_{-1} is zero.
     growth, kept = -mixing * jnp.log(position), 1 - mixing
 
     def step(k: Array, pair: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -138,6 +140,7 @@ def residual_density_sum(
     """
     _check(depth, mixing)
     log = -jnp.log(position)
+    # Power is log^(m-1) / (m-1)!.
     power, density = jnp.ones_like(log), jnp.zeros_like(log)
     for m in range(1, depth + 1):
         density += math.comb(depth, m) * mixing**m * (1 - mixing) ** (depth - m) * power

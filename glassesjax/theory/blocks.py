@@ -59,7 +59,8 @@ def _head(
     turns: Float[Array, "places h h"],
     number: Int[Array, ""],
 ) -> _Head:
-    shared = number // (len(layer.queries) // len(layer.keys))
+    shared = number // (len(layer.queries) // len(layer.keys))  # its key-value head
+    # An axis of one head stays: attention_rows expects it.
     one = layer._replace(
         queries=layer.queries[number][None],
         keys=layer.keys[shared][None],
@@ -68,6 +69,7 @@ def _head(
         until=None if layer.until is None else layer.until[number][None],
         sharpness=None if layer.sharpness is None else layer.sharpness[number][None],
     )
+    # The orthonormal factors Q of W_O and W_V keep every norm and are left out: (seq, rank).
     moved = jnp.einsum("rv,sv->sr", constants.output_factor[number], one.values[0], **_exact)
     moved = moved - jnp.mean(moved, axis=0, keepdims=True)  # a large common part would cancel
     factors = moved, constants.query_factor[number], constants.key_factor[shared]
@@ -75,6 +77,7 @@ def _head(
     # Products of two of them are formed below: in these units none can underflow as a whole.
     scaled = (times_power(factor, -unit) for factor, unit in zip(factors, units, strict=True))
     moved, query_factor, key_factor = scaled
+    # One Gram matrix a position: (places, rank, head_dim) -> (places, head_dim, head_dim).
     turned = jnp.einsum("ca,pab->pcb", key_factor, turns, **_exact)
     grams = jnp.einsum("pca,pcb->pab", turned, turned, **_exact)
     return _Head(
@@ -83,7 +86,7 @@ def _head(
         value_norm=constants.value_norms[number],
         query_factor=query_factor,
         key_factor=key_factor,
-        grams=grams.reshape(len(turns), -1),
+        grams=grams.reshape(len(turns), -1),  # (places, head_dim^2)
         units=units,
     )
 
@@ -94,9 +97,10 @@ def _key_slopes(head: _Head, index: Int[Array, " rows"]) -> Float[Array, "rows p
     unit = peak_exponent(query, -1, keepdims=True)
     query, unit = times_power(query, -unit), unit + head.units[2]
     square = lambda x: jnp.sum(x * x, axis=-1, keepdims=True)
-    if len(head.grams) == 1:
+    if len(head.grams) == 1:  # nothing rotates: one number for all keys of a row
         turned = jnp.einsum("ra,ca->rc", query, factor, **_exact)
         return times_power(euclidean_norm(turned)[:, None], unit)
+    # q^T G q for each pair as one product: (rows, head_dim, head_dim) -> (rows, head_dim^2)
     pairs = (query[:, :, None] * query[:, None, :]).reshape(len(query), -1)
     squares = jnp.einsum("rp,sp->rs", pairs, head.grams, **_exact)
     # A sum of head_dim^2 terms of either sign: what rounding may have taken is given back.
@@ -121,6 +125,7 @@ def schatten_norm(matrix: Float[Array, "*batch m n"]) -> Float[Array, "*batch"]:
     """
     size = euclidean_norm(matrix, axis=(-2, -1))
     scaled = matrix / jnp.where(size == 0, 1, size)[..., None, None]
+    # (A A^T), then squared twice; of size at most one, so that no power overflows.
     power = jnp.einsum("...ij,...kj->...ik", scaled, scaled, **_exact)
     for _ in range(2):
         power = jnp.einsum("...ij,...jk->...ik", power, power, **_exact)
@@ -136,9 +141,12 @@ def _query_terms(
     mean: Float[Array, "rows rank"],
 ) -> Float[Array, " rows"]:
     """``||Cov_j R_j W_Q||_16``; ``moving`` are the weights times the logits' slopes."""
+    # Where nothing rotates there is one matrix for all positions.
     keys, places = head.heads.keys[0], jnp.minimum(index, len(turns) - 1)
     unit = peak_exponent(keys, (0, 1))
     keys, unit = times_power(keys, -unit), unit + head.units[0] + head.units[1]
+    # Moved times key at each token, all rows by one product: (seq, rank, head_dim) -> (seq, rank *
+    # head_dim) -> (rows, rank * head_dim) -> (rows, rank, head_dim)
     outer = (head.moved[:, :, None] * keys[:, None, :]).reshape(len(keys), -1)
     crossed = jnp.einsum("rs,sp->rp", moving, outer, **_exact).reshape(*mean.shape, -1)
     mean_key = jnp.einsum("rs,sk->rk", moving, keys, **_exact)
@@ -159,31 +167,14 @@ def _head_rows(
     """Rows of A, for one head."""
     weights, slopes = attention_rows(head.heads, index)[1][0], logit_slopes(head.heads, index)[0]
     mean = jnp.einsum("rs,sv->rv", weights, head.moved, **_exact)
+    # (1, seq, rank) and (rows, 1, rank) -> (rows, seq)
     # Differences and not products: equal values must be at distance zero.
     apart = safe_sqrt(jnp.sum((head.moved[None] - mean[:, None]) ** 2, axis=-1))
     apart = times_power(apart, head.units[0])
     steep = jnp.abs(slopes) * apart * _key_slopes(head, index)
     key_terms = weights * (head.value_norm + steep)
     query_terms = _query_terms(head, turns, index, weights * slopes, mean)
-    return key_terms.at[jnp.arange(len(index)), index].add(query_terms)
-
-
-def _times_heads(
-    row: Float[Array, " seq"],
-    layer: LayerHeads,
-    constants: LayerConstants,
-    turns: Float[Array, "places h h"],
-    rows: int,
-) -> Float[Array, " seq"]:
-    """The row times the sum over heads of A, one head after another."""
-
-    def add(total: Array, number: Array) -> tuple[Array, None]:
-        head = _head(layer, constants, turns, number)
-        make = lambda index: _head_rows(head, turns, index)
-        return total + times_rows(row, make, rows), None
-
-    numbers = jnp.arange(len(layer.queries), dtype=jnp.int32)
-    return jax.lax.scan(add, jnp.zeros_like(row), numbers)[0]
+    return key_terms.at[jnp.arange(len(index)), index].add(query_terms)  # delta_ji
 
 
 @border()
@@ -214,11 +205,14 @@ def repaired_block_bound(
     every = jnp.arange(heads.queries.shape[1], dtype=jnp.int32)
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
-        return total + _head_rows(_head(heads, constants, turns, number), turns, every), None
+        return total + _head_rows(
+            _head(heads, constants, turns, number), turns, every
+        ), None  # (seq, seq)
 
     zeros = jnp.zeros((len(every), len(every)), heads.queries.dtype)
     numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
     summed = jax.lax.scan(add, zeros, numbers)[0]
+    # 1 / beta_1 is of the column i, the factor of the row j.
     moved = constants.share * summed * constants.norm1_slope[None]
     return constants.factor[:, None] * (moved + jnp.diag(constants.skip))
 
@@ -246,6 +240,7 @@ def repaired_bound(stack: BlockStack) -> Float[Array, " seq"]:
         matrix = repaired_block_bound(heads, constants, stack.turns[kind])
         return jnp.einsum("r,rs->s", row, matrix, **_exact), None
 
+    # Row by row from the last layer down: no product of two seq x seq matrices.
     length = stack.heads.queries.shape[-2]
     last = jnp.zeros(length, stack.last_slope.dtype).at[-1].set(stack.last_slope)
     return jax.lax.scan(step, last, (stack.heads, stack.constants, stack.kinds), reverse=True)[0]
@@ -271,9 +266,16 @@ def repaired_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) ->
 
     def multiply(row: Array, layer: tuple[LayerHeads, LayerConstants, Array]) -> Array:
         heads, constants, kind = layer
-        row = row * constants.factor
-        moved = _times_heads(row, heads, constants, stack.turns[kind], rows)
-        moved = moved * constants.norm1_slope
+        row, turns = row * constants.factor, stack.turns[kind]
+
+        def add(total: Array, number: Array) -> tuple[Array, None]:
+            head = _head(heads, constants, turns, number)
+            make = lambda index: _head_rows(head, turns, index)
+            return total + times_rows(row, make, rows), None
+
+        # One head after another, for memory: (seq,) each.
+        numbers = jnp.arange(len(heads.queries), dtype=jnp.int32)
+        moved = jax.lax.scan(add, jnp.zeros_like(row), numbers)[0] * constants.norm1_slope
         return constants.share * moved + constants.skip * row
 
     length = stack.heads.queries.shape[-2]

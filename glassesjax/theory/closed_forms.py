@@ -55,11 +55,13 @@ def path_count(length: int, layers: int) -> list[int]:
     check_sizes(length, layers)
     if layers == 0:
         return [0] * (length - 1) + [1]
+    # Ways to place L - 1 stops between the token and the last one, repeats allowed.
     return [math.comb(length - i + layers - 1, layers - 1) for i in range(1, length + 1)]
 
 
 def _difference(order: int, at: Callable[[int], Fraction]) -> Fraction:
     """The alternating sum of C(order, m) at(m)."""
+    # In fractions: in floats the terms would cancel.
     terms = ((-1) ** m * math.comb(order, m) * at(m) for m in range(order + 1))
     return sum(terms, Fraction(0))
 
@@ -90,6 +92,7 @@ def cesaro_entry(function: Callable[[Fraction], Fraction], row: int, column: int
     """
     if row < 0 or column < 0:
         raise ValueError(f"Expected indices from 0, got row={row} and column={column}.")
+    # Above the diagonal: a query sees no later key.
     if column > row:
         return Fraction(0)
     alternating = _difference(row - column, lambda m: function(Fraction(1, column + m + 1)))
@@ -145,6 +148,7 @@ def cesaro_rollout(length: int, shares: Sequence[Fraction]) -> list[Fraction]:
       257/1200 197/1200 167/1200 49/400 9/25
     """
     check_sizes(length)
+    # Each moment once, though every entry sums over many of them.
     moments = [cesaro_moment(m, shares) for m in range(length)]
     last = length - 1
     entry = lambda k: math.comb(last, k) * _difference(last - k, lambda m: moments[k + m])

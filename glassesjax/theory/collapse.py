@@ -49,6 +49,7 @@ def row_change(
     Returns:
       A number in [0, 2].
     """
+    # The shared n keys, and the key that only row n + 1 has.
     return total_variation(next_weights[..., :-1], weights) + next_weights[..., -1]
 
 
@@ -120,18 +121,6 @@ def row_change_bound_by_increments(
     return 2 * change + 2 * self_weight
 
 
-def _hypotheses(rows: LayerRows) -> LayerHypotheses:
-    pairs = ((rows.logits, rows.weights), (rows.next_logits, rows.next_weights))
-    sums = (jnp.abs(jnp.sum(weights, axis=-1) - 1) for _, weights in pairs)
-    errors = (total_variation(jax.nn.softmax(logits), weights) for logits, weights in pairs)
-    both = jnp.concatenate([rows.logits, rows.next_logits], axis=-1)
-    return LayerHypotheses(
-        row_sum_error=jnp.maximum(*sums),
-        softmax_error=jnp.maximum(*errors),
-        logit_range=jnp.max(both, axis=-1) - jnp.min(both, axis=-1),
-    )
-
-
 @border()
 def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
     r"""Inequalities (R1) to (R5) for one layer, with their hypotheses.
@@ -160,12 +149,22 @@ def layer_certificate(rows: LayerRows, norm: Norm) -> LayerCertificate:
       Each measured quantity beside its bound, and the hypotheses as measured.
     """
     pairs = (rows.resid, rows.resid_mid, rows.resid_out)
-    error, mid, out = (vector_norm(pair[1] - pair[0], norm) for pair in pairs)
+    error, mid, out = (vector_norm(pair[1] - pair[0], norm) for pair in pairs)  # rows n and n + 1
     change = row_change(rows.weights, rows.next_weights)
     self_weight = rows.next_weights[..., -1]
-    hypotheses = _hypotheses(rows)
-    mid_bound = error + jnp.sum(rows.radius * change)
+    # The hypotheses, as measured in both rows: (heads, n) and (heads, n + 1) -> (heads,).
+    both = ((rows.logits, rows.weights), (rows.next_logits, rows.next_weights))
+    sums = (jnp.abs(jnp.sum(weights, axis=-1) - 1) for _, weights in both)
+    errors = (total_variation(jax.nn.softmax(logits), weights) for logits, weights in both)
+    logits = jnp.concatenate([rows.logits, rows.next_logits], axis=-1)
+    hypotheses = LayerHypotheses(
+        row_sum_error=jnp.maximum(*sums),
+        softmax_error=jnp.maximum(*errors),
+        logit_range=jnp.max(logits, axis=-1) - jnp.min(logits, axis=-1),
+    )
+    mid_bound = error + jnp.sum(rows.radius * change)  # over heads
     length = rows.next_weights.shape[-1]
+    # An unknown constant is NaN: the inequality that needs it then does not apply.
     known = lambda given: jnp.full_like(change, jnp.nan) if given is None else given
     by_increments = row_change_bound_by_increments(
         hypotheses.logit_range,
@@ -209,14 +208,15 @@ def collapse_certificate(rows: LayerRows, norm: Norm) -> CollapseCertificate:
     Returns:
       The certificate; a layer's fields are stacked as ``rows`` is.
     """
-    layers = jax.vmap(functools.partial(layer_certificate, norm=norm))(rows)
+    layers = jax.vmap(functools.partial(layer_certificate, norm=norm))(rows)  # over layers
     factors = 1 + rows.mlp_lipschitz * rows.norm_lipschitz
-    attention = jnp.sum(rows.radius * layers.row_change.measured, axis=-1)
+    attention = jnp.sum(rows.radius * layers.row_change.measured, axis=-1)  # over heads: (layers,)
 
     def step(bound: Array, layer: tuple[Array, Array]) -> tuple[Array, Array]:
         factor, added = layer
         return (grown := factor * (bound + added)), grown
 
+    # The recursion starts at the measured first distance: (layers,) -> (layers + 1,).
     first = layers.error[0]
     last, after = jax.lax.scan(step, first, (factors, attention))
     return CollapseCertificate(

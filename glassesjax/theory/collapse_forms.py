@@ -51,6 +51,7 @@ def bos_difference_factor(
       The factor, accurate for either sign of a large logit.
     """
     n = jnp.asarray(copies, logit.dtype)
+    # Both exponentials over the larger, so that none overflows.
     small = jnp.exp(-jnp.abs(logit))
     bos, token = jnp.where(logit > 0, small, 1), jnp.where(logit > 0, 1, small)
     return small / ((bos + n * token) * (bos + (n + 1) * token))

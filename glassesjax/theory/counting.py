@@ -111,8 +111,10 @@ def nearest(x: Fraction, fmt: FloatFormat) -> Fraction:
     """
     if x == 0:
         return x
+    # The exponent of x: that of the quotient of the bit lengths, or one less.
     exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()
     exponent -= Fraction(2) ** exponent > abs(x)
+    # Below the normal numbers the step stays that of the smallest of them.
     step = Fraction(2) ** (max(exponent, fmt.min_exponent) - fmt.mantissa_bits)
     return round(x / step) * step  # Python rounds a fraction half to even
 
@@ -183,8 +185,15 @@ def failing_length(fmt: FloatFormat, reading: Reading) -> FailingLength:
         )
         got = f"got {fmt.name} with {fmt.mantissa_bits}"
         raise BadInput(f"{expected}, {got}: use a narrower format.")
+    # No pair is equal below the count where two shares come as near as a step, rounding included:
+    # the step at 1/n for n from 2^m on, since larger shares differ by more than their steps. Below
+    # the normal numbers all steps are alike.
+    m = fmt.mantissa_bits
+    start = math.isqrt(1 << min(2 * m + 1, m - fmt.min_exponent)) - 2
+    if _GROUND[reading]:
+        start = min(start, math.isqrt(1 << m) // 2)  # twice rounded: by less than two steps
     total = lambda count: stored_total(count, fmt, reading)
-    count = wrong = _none_before(fmt, reading)
+    count = wrong = max(start, 0)
     while total(count) != total(count + 1):
         count += 1
     while _nearest_count(total(wrong), reading) == wrong:
@@ -230,6 +239,7 @@ def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | 
     check_choice("reading", reading, get_args(Reading))
     counts = range(most + 1)
     shares = [Fraction(1, count + 1) for count in counts]
+    # The tangents of (y - g)^2 at the shares: the largest at y is that of the nearest share.
     tangents = [(2 * s, -(2 * s * _GROUND[reading] + s * s)) for s in shares]
     lines = [[nearest(x, fmt) for x in tangent] for tangent in tangents]
     for count in counts:
@@ -238,17 +248,6 @@ def first_wrong_readout(fmt: FloatFormat, reading: Reading, most: int) -> int | 
         if scores.index(max(scores)) != count:
             return count
     return None
-
-
-def _none_before(fmt: FloatFormat, reading: Reading) -> int:
-    """A count below which any two shares differ by more than a step, rounding included."""
-    m = fmt.mantissa_bits
-    # The step at 1/n, for n from 2^m on; larger shares lie farther apart than their steps. Below
-    # the normal numbers all steps are alike.
-    start = math.isqrt(1 << min(2 * m + 1, m - fmt.min_exponent)) - 2
-    if _GROUND[reading]:
-        start = min(start, math.isqrt(1 << m) // 2)  # twice rounded: by less than two steps
-    return max(start, 0)
 
 
 def _nearest_count(total: Fraction, reading: Reading) -> int | None:

@@ -40,6 +40,7 @@ def dispersion_bracket(
     others = jnp.asarray(length, logit_range.dtype) - 1
     # Clipped below infinity: a row of one entry multiplies it by zero.
     grown = jnp.minimum(jnp.exp(logit_range), jnp.finfo(logit_range.dtype).max)
+    # All others at the top of the range, or all at its bottom.
     return Bracket(1 / (1 + others * grown), 1 / (1 + others * jnp.exp(-logit_range)))
 
 
@@ -65,6 +66,7 @@ def last_weight_drop(
       The drop, in [0, 1]; zero where the inserted or the last entry is masked.
     """
     last = jax.nn.softmax(logits)[..., -1]
+    # (*batch, n) -> (*batch, n + 1): the inserted one comes last, for only the sum matters.
     beta = jax.nn.softmax(jnp.concatenate([logits, inserted[..., None]], axis=-1))[..., -1]
     return last * beta
 

@@ -54,6 +54,7 @@ def surely_confused(
       One truth value per pair. A tie in equal representations counts as the same token.
     """
     alike = jnp.all(same_numbers(y, y_next), axis=-1)
+    # Either of the two may be the one whose greedy token is certified, in any norm.
     for norm in NORMS:
         for first, second in ((y, y_next), (y_next, y)):
             certify = lambda a, b, norm=norm: margin_certificate(a, b, unembed, norm).certified
@@ -93,6 +94,7 @@ def noise(narrow: Float[Array, "pairs 2"], wide: Float[Array, "pairs 2"]) -> Noi
     """
     error = narrow - wide
     exponent = peak_exponent(error, (0, 1))  # squares of errors may underflow
+    # Over all pairs and both lengths: (pairs, 2) -> (), in units of the largest.
     error = times_power(error, -exponent)
     square = jnp.mean(jnp.square(error))
     ratio = jnp.mean(error[:, 0] * error[:, 1]) / jnp.where(square > 0, square, 1)
@@ -128,12 +130,16 @@ def probability_apart(
       One probability per pair. Two tokens are considered, the first and one more; a third that is
       first for both is neglected.
     """
+    # (pairs, 1)
     first = jnp.argmax(scores, axis=-1)[:, None]
     here, there = (jnp.take_along_axis(s, first, axis=1) - s for s in (scores, next_scores))
+    # P(here xor there) by the shared part of the errors: (pairs, vocab).
     both = _over(lambda z, part: _below(here, error, z, part) * _below(there, error, z, part))
     apart = _below(here, error) + _below(there, error) - 2 * both(error.shared)
+    # Equal errors have a closed form; the integrand would be a step.
     one = jnp.abs(_below(here, error) - _below(there, error))
     apart = jnp.where(error.shared > ALL_SHARED, one, apart)
+    # The token itself is no competitor.
     itself = jnp.arange(scores.shape[1])[None] == first
     seen = jnp.argmax(next_scores, axis=-1) != first[:, 0]
     return jnp.where(
@@ -163,6 +169,7 @@ def chance_wrong(
     Returns:
       One probability per pair.
     """
+    # The correct tokens of n and n + 1 are each other's competitors: one error, two signs.
     both = _over(lambda z, part: _below(lead, error, z, part) * _below(next_lead, error, -z, part))
     one = jnp.maximum(0, _below(lead, error) + _below(next_lead, error) - 1)  # normals are even
     return 1 - jnp.where(error.shared > ALL_SHARED, one, both(error.shared))
@@ -187,6 +194,7 @@ def _over(integrand: Callable[[Array, Array], Array]) -> Callable[[Array], Array
         part = jnp.minimum(shared, ALL_SHARED)
         z = jnp.linspace(-8.0, 8.0, NODES, dtype=shared.dtype)
         weight = jnp.exp(-jnp.square(z) / 2)
+        # One node at a time, for memory: (nodes, *shape) of the integrand, then its mean.
         terms = jax.lax.map(lambda zw: zw[1] * integrand(zw[0], part), (z, weight))
         return jnp.sum(terms, axis=0) / jnp.sum(weight)
 
@@ -213,6 +221,7 @@ def settled_from(lengths: Sequence[int], chances: Chances, share: float = EVEN) 
       One of the lengths, or None where the last one does not satisfy it. The first one is only an
       upper bound.
     """
+    # Probability of no event from each length on.
     kept = np.cumprod(1 - np.asarray(chances, np.float64)[::-1])[::-1]
     return next((n for n, rest in zip(lengths, kept, strict=True) if rest >= share), None)
 
@@ -234,6 +243,7 @@ def occurred_by(lengths: Sequence[int], chances: Chances, share: float = EVEN) -
     Returns:
       One of the lengths, or None.
     """
+    # Probability of an event up to each length.
     gone = 1 - np.cumprod(1 - np.asarray(chances, np.float64))
     return next((n for n, so_far in zip(lengths, gone, strict=True) if so_far >= share), None)
 

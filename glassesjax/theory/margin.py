@@ -89,6 +89,7 @@ def _scaled(
     dim, tiny = y.shape[-1], jnp.finfo(y.dtype).tiny
     half = jnp.finfo(y.dtype).maxexp // 2
     across = _unit(unembed)
+    # (*pairs, d) -> (*pairs,): one power of two for both rows.
     peak = jnp.maximum(peak_exponent(y, -1), peak_exponent(y_next, -1))
     # A row of zeros has the exponent 0, perhaps above the other's: the result is then less tight.
     unit = jnp.clip(-across, -half, half) - peak
@@ -145,6 +146,7 @@ def margin_certificate(
     roundoff, (y, y_next, unembed) = _wide(unit_roundoff, y, y_next, unembed)
     share = _rounding_share(y.size, roundoff)
     pair = _scaled(y, y_next, unembed, norm, share)
+    # (vocab, d) and (d,) -> (vocab,)
     logits = jnp.matmul(unembed, pair.y, precision="highest")
     unit, dual = _unit(unembed), DUAL[norm]
     # A difference may be twice as large. (And compiled, equal powers for both would be stored as
@@ -196,6 +198,7 @@ def margin_certificates(
     sizes = _lengths(unembed, unit, 2)[None]
     scaled, greedy_sizes = times_power(sizes, -unit), vector_norm(greedy, 2)[:, None]
     inner = times_power(product(greedy, unembed.T), -unit)
+    # |w - g|^2 by the cosine rule: (pairs, vocab) out of products alone.
     squared = scaled**2 + greedy_sizes**2 - 2 * inner
     # Cancellation error, and underflow of a product in the unembedding's unit.
     relative = _rounding_share(dim, max(roundoff, float(jnp.finfo(y.dtype).eps) / 2))
@@ -203,7 +206,7 @@ def margin_certificates(
     lost = 2 * relative * (scaled + greedy_sizes) ** 2 + flushed
     apart = times_power(jnp.sqrt(jnp.maximum(squared, 0) + lost), unit)
     verdict = functools.partial(_verdict, share=share)
-    return jax.vmap(verdict, in_axes=(0, 0, None, 0))(logits, apart, sizes[0], pairs)
+    return jax.vmap(verdict, in_axes=(0, 0, None, 0))(logits, apart, sizes[0], pairs)  # over pairs
 
 
 def _wide(unit_roundoff: float | None, *arrays: Array) -> tuple[float, tuple[Array, ...]]:
@@ -248,6 +251,7 @@ def _verdict(
     return MarginCertificate(
         token=token,
         margin=times_power(jnp.min(gap, where=competes, initial=jnp.inf), -pair.unit),
+        # NaN is not below one: what is not a number is not certified.
         worst_ratio=worst_ratio,
         certified=worst_ratio < 1,
     )

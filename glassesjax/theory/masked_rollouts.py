@@ -30,7 +30,9 @@ def window_two_rollout(length: int, layers: int) -> list[Fraction]:
       ValueError: An argument is outside its range.
     """
     check_sizes(length, layers)
+    # Numerators over 4^L: each layer passes 3/4 on and moves 1/4 by one token.
     counts = [math.comb(layers, r) * 3 ** (layers - r) if r <= layers else 0 for r in range(length)]
+    # The first token gets what would pass the left edge.
     later = [Fraction(count, 4**layers) for count in counts[: length - 1]]
     return [1 - sum(later, Fraction(0)), *reversed(later)]
 
@@ -59,8 +61,10 @@ def window_rollout(width: int, shares: Sequence[Fraction]) -> list[Fraction]:
         raise ValueError(f"Expected a positive width, got {width}.")
     shares_by_distance = [Fraction(1)]  # index: distance before the last token
     for share in shares:
+        # A layer by distance: its window, and the residual at distance zero.
         seen = [share / width + (1 - share if r == 0 else 0) for r in range(width)]
         grown = [Fraction(0)] * (len(shares_by_distance) + width - 1)
+        # The convolution with it.
         for a, mass in enumerate(shares_by_distance):
             for b, weight in enumerate(seen):
                 grown[a + b] += mass * weight
@@ -94,6 +98,7 @@ def alibi_rollout(length: int, layers: int, decay: Fraction) -> list[Fraction]:
     _check_decay(decay)
     if layers == 0:
         return [Fraction(1)] + [Fraction(0)] * (length - 1)
+    # Paths of r steps back through L layers, each at the cost of the decay.
     start = (1 - decay) ** layers
     return [math.comb(layers - 1 + r, r) * start * decay**r for r in range(length)]
 

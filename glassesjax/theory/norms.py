@@ -35,6 +35,7 @@ def vector_norm(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch
     if norm not in DUAL:
         raise ValueError(f"Expected norm to be 1, 2 or 'inf', got {norm!r}.")
     wide = x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+    # In units of the largest entry, so that sums of huge numbers stay in range.
     exponent = scale_exponent(wide, -1, keepdims=True)
     sizes = safe_abs(times_power(wide, -exponent))
     size = jnp.sum(sizes, axis=-1) if norm == 1 else jnp.max(sizes, axis=-1)
@@ -66,6 +67,7 @@ def chebyshev_radius_bound(
     midrange = lowest + (highest - lowest) / 2
     radius = jnp.asarray(jnp.inf, points.dtype)
     for center in (midrange, jnp.mean(points, axis=-2), jnp.zeros_like(midrange)):
+        # (*batch, n, d) and (*batch, 1, d)
         distance = vector_norm(points - center[..., None, :], norm)
         radius = jnp.minimum(radius, jnp.max(distance, axis=-1))
     return radius

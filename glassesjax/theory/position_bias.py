@@ -27,6 +27,7 @@ def cumulative_rollout(weights: Float[Array, "layers seq seq"]) -> Float[Array, 
       One product per layer.
     """
 
+    # scan over layers: (layers, seq, seq), each the product up to its layer
     def step(product: Array, layer: Array) -> tuple[Array, Array]:
         product = jnp.matmul(layer, product, precision="highest")
         return product, product
@@ -78,6 +79,7 @@ def causal_rollout_bound(
     Returns:
       One bound per token j.
     """
+    # Tokens before each, all of which take at least the least weight.
     before = jnp.arange(length, dtype=least_weight.dtype)
     # A traced exponent: a Python integer would be compiled anew for each depth.
     return (1 - before * least_weight) ** jnp.asarray(depth, before.dtype)
@@ -114,6 +116,7 @@ def window_rollout_bound(
         raise ValueError(
             f"Expected a window of at least 2, got {window}: it includes the token itself."
         )
+    # As many layers as a path needs from the first token to the last, taken together as one.
     steps = max(1, -(-(length - 1) // (window - 1)))
     return causal_rollout_bound(
         depth // steps, length, least_weight ** jnp.asarray(steps, least_weight.dtype)
@@ -177,6 +180,7 @@ def decay_weight_bracket(
     farther = jnp.exp(-slope) * powers[distance] * jnp.broadcast_to(sums, distance.shape)
     weight, others = powers[distance], sums[distance] + farther
     grown = jnp.minimum(jnp.exp(logit_range), jnp.finfo(slope.dtype).max)  # infinity times zero
+    # All other logits at the top of their range, or all at the bottom.
     ends = (weight / (weight + factor * others) for factor in (grown, jnp.exp(-logit_range)))
     return Bracket(*(jnp.tril(end) for end in ends))
 
@@ -202,6 +206,7 @@ def decay_profile(
     Returns:
       The weight at the distance.
     """
+    # Binomial coefficients as logarithms: they overflow long before the profile vanishes.
     log_gamma = jax.scipy.special.gammaln
     log_paths = log_gamma(depth + distance) - log_gamma(distance + 1)
     log_paths -= log_gamma(jnp.asarray(depth, distance.dtype))

@@ -28,9 +28,11 @@ def retained_pairs(evicted_at: Int[Array, "*layers seq"]) -> Bool[Array, "*layer
     Returns:
       Row t for the query, column j for the key.
     """
+    # A token is visible in the step that evicts it: at least, not over.
     step = jnp.arange(evicted_at.shape[-1], dtype=evicted_at.dtype)
     past = step[None, :] <= step[:, None]
     # Keys on the last axis, queries on the one before it.
+    # (*layers, 1, seq) and (1, ..., seq, 1) -> (*layers, seq, seq)
     retained = evicted_at[..., None, :] >= step.reshape(*[1] * (evicted_at.ndim - 1), -1, 1)
     return retained & past.reshape(*[1] * (evicted_at.ndim - 1), *past.shape)
 
@@ -117,10 +119,11 @@ def paths_left(seen: Bool[Array, "layers seq seq"]) -> Bool[Array, "layers+1 seq
     last = jnp.zeros(seen.shape[-1], bool).at[-1].set(True)
 
     def step(row: Array, layer: Array) -> tuple[Array, Array]:
+        # Kept by the residual, or read by a query that is on a path.
         row = row | jnp.any(row[:, None] & layer, axis=0)
         return row, row
 
-    _, rows = jax.lax.scan(step, last, seen, reverse=True)
+    _, rows = jax.lax.scan(step, last, seen, reverse=True)  # last layer first
     return jnp.concatenate([rows, last[None]])
 
 
@@ -156,6 +159,7 @@ def flow_through_state(
 
     def layer(row: Array, each: tuple[Array, Array]) -> tuple[Array, Array]:
         matrix, share = each
+        # What later rows read from this layer's input; only the tokens up to the step count below.
         read = share * jnp.matmul(jnp.where(positions > step, row, 0), matrix, precision="highest")
         moved = share * jnp.matmul(row, matrix, precision="highest") + (1 - share) * row
         return moved, jnp.where(positions <= step, read, 0)

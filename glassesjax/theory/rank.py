@@ -29,6 +29,7 @@ def residual_to_mean(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch
     Returns:
       The distance, zero for equal tokens, in the unit of the values.
     """
+    # minus the mean token, (*batch, 1, d)
     centered = values - jnp.mean(values, axis=-2, keepdims=True)
     return euclidean_norm(centered, axis=(-2, -1))
 
@@ -133,6 +134,7 @@ def mean_cosine(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]:
     """
     n = values.shape[-2]
     units = values / euclidean_norm(values)[..., None]
+    # |sum of units|^2 is n plus the sum over ordered pairs of different tokens.
     resultant = jnp.sum(jnp.square(jnp.sum(units, axis=-2)), axis=-1)
     pairs = n * (n - 1) or math.nan
     return (resultant - n) / jnp.asarray(pairs, values.dtype)
@@ -160,7 +162,9 @@ def token_diameter(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
     """
     # Token by token: all pairs at once would take n times the memory of the values.
     farthest = lambda token: jnp.max(vector_norm(values - token[..., None, :], 2), axis=-1)
-    return jnp.max(jax.lax.map(farthest, jnp.moveaxis(values, -2, 0)), axis=0)
+    return jnp.max(
+        jax.lax.map(farthest, jnp.moveaxis(values, -2, 0)), axis=0
+    )  # (*batch, n, d) -> (n, *batch, d)
 
 
 @border(diameter=NON_NEGATIVE, query_key_norms=NON_NEGATIVE, value_norms=NON_NEGATIVE)
@@ -204,7 +208,7 @@ def pure_attention_bound(
         after = before * jnp.sum(moved * reach)
         return after, after
 
-    return jax.lax.scan(layer, diameter, (query_key_norms, value_norms))[1]
+    return jax.lax.scan(layer, diameter, (query_key_norms, value_norms))[1]  # (layers,)
 
 
 @border(diameter=NON_NEGATIVE, strength=NON_NEGATIVE)

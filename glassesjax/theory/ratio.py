@@ -57,6 +57,7 @@ def ratio_only_accuracy(lengths: Mapping[int, Fraction], share: Fraction) -> Fra
                 # At one ratio another length has another count, except for zero ones.
                 likely.setdefault(seen, []).append(drawn * ways * tokens)
     best = Fraction(0)
+    # The best answer at a ratio and a last token is the likeliest count.
     for (ratio, _), chances in likely.items():
         best += sum(chances) if ratio == 0 else max(chances)
     return best

@@ -55,7 +55,7 @@ def frequency_norms(
     Raises:
       ValueError: The number of coordinates is odd.
     """
-    return euclidean_norm(jnp.stack(_pairs(vectors, style), axis=-1))
+    return euclidean_norm(jnp.stack(_pairs(vectors, style), axis=-1))  # (*batch, pairs, 2)
 
 
 @border()
@@ -89,7 +89,7 @@ def rotary_kernel(
     """
     _check(query, frequencies)
     (q1, q2), (k1, k2) = _pairs(query, style), _pairs(key, style)
-    angle = distances[:, None] * frequencies[None, :]
+    angle = distances[:, None] * frequencies[None, :]  # (distances, pairs)
     # Product of q and the conjugate of k as complex numbers; no angle has to be recovered.
     product = functools.partial(jnp.matmul, precision="highest")
     even = product(jnp.cos(angle), q1 * k1 + q2 * k2)
@@ -126,6 +126,7 @@ def key_with_peak(
     _check(query, frequencies)
     first, second = _pairs(query, style)
     cos, sin = jnp.cos(distance * frequencies), jnp.sin(distance * frequencies)
+    # Back into the order of coordinates of the style: twice (pairs,) -> (head_dim,).
     turned = (first * cos - second * sin, first * sin + second * cos)
     if style == "half":
         return jnp.concatenate(turned)
@@ -174,6 +175,7 @@ def sinusoidal_kernel(
     Returns:
       The kernel.
     """
+    # (distances, pairs) -> (distances,)
     return jnp.sum(jnp.cos(distances[:, None] * frequencies[None, :]), axis=-1)
 
 
@@ -200,5 +202,6 @@ def position_increments(
     Returns:
       The means over the first 1, 2, ..., n steps.
     """
+    # The greatest over kernels, then the mean up to each: (kernels, distances) -> (steps,)
     steps = jnp.max(jnp.abs(jnp.diff(kernels, axis=-1)), axis=0)
     return jnp.cumsum(steps) / jnp.arange(1, len(steps) + 1, dtype=steps.dtype)

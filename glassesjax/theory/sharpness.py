@@ -72,6 +72,7 @@ def adapted_logits(logits: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]
     Returns:
       Logits whose softmax has at most the entropy that it had.
     """
+    # (*batch, n) times (*batch, 1)
     return logits * inverse_temperature(entropy(jax.nn.softmax(logits)))[..., None]
 
 
@@ -124,6 +125,7 @@ def logit_range_bound(
     Returns:
       The bound.
     """
+    # By Cauchy-Schwarz no logit is larger than half of this in size.
     spectral = jnp.linalg.norm(query_map, ord=2) * jnp.linalg.norm(key_map, ord=2)
     longest = jnp.max(euclidean_norm(key_inputs))
     return 2 * scale * spectral * euclidean_norm(query_input) * longest
@@ -152,6 +154,7 @@ def bounded_logit_bracket(
     """
     count = _real(length, magnitude.dtype)
     half = 2 * magnitude / temperature
+    # The exponential and the mean of all are both within a factor exp(m / T) of one.
     return Bracket(jnp.exp(-half) / count, jnp.exp(half) / count)
 
 
@@ -201,6 +204,7 @@ def ssmax_greatest_weight(
       The weight, in (0, 1].
     """
     count = _real(length, gap.dtype)
+    # The others' odds as one exponential, so that no power of the length overflows.
     return 1 / (1 + (count - 1) * jnp.exp(-scale * gap * jnp.log(count)))
 
 
@@ -288,6 +292,7 @@ def critical_cosine(
     weight = 1 / (1 + odds)
     rest = odds / (1 + odds)  # of all others together: each product with b^2 stays in range
     other = rest / (count - 1)
+    # Products of the weights of two tokens: their own two coordinates, and the n - 2 others.
     crossed = 2 * weight * other + (count - 2) * other * other
     squared = weight * weight + rest * other
     return (overlap + (1 - overlap) * crossed) / (overlap + (1 - overlap) * squared)

@@ -46,6 +46,7 @@ def sink_rate(first_weight: Float[Array, "layers heads"], epsilon: float = 0.8) 
     Returns:
       A number in [0, 1]; NaN where a weight is.
     """
+    # A head without a number has no rate: a comparison with NaN would be false.
     sunk = (first_weight > epsilon).astype(first_weight.dtype)
     return jnp.mean(jnp.where(jnp.isnan(first_weight), jnp.nan, sunk))
 

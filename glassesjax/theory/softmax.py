@@ -66,11 +66,13 @@ def softmax_total_variation(
     """
     p, q = jax.nn.softmax(x), jax.nn.softmax(x_star)
     kept = _kept(x, x_star)
+    # Both masked: -inf - (-inf) is NaN, and the entry has weight zero in both.
     difference = jnp.where(kept, x_star - x, 0)
     mean = jnp.sum(p * difference, axis=-1, keepdims=True)
     centered = difference - mean  # by Jensen, Z*/Z is now at least one: log1p stays accurate
     drift = jnp.log1p(jnp.sum(p * jnp.expm1(centered), axis=-1, keepdims=True))
     near = jnp.sum(p * safe_abs(jnp.expm1(centered - drift)), axis=-1)
+    # Far apart, nothing cancels, and expm1 may overflow.
     return jnp.where(_range(difference, kept) <= 1, near, total_variation(p, q))
 
 
@@ -92,6 +94,7 @@ def tv_bound_partition(
     Returns:
       A bound in [0, 4]; NaN where both rows are masked everywhere.
     """
+    # Over the larger exponential of the two rows, entry by entry, so that nothing overflows.
     larger = jnp.maximum(x, x_star)
     top = jnp.max(larger, axis=-1, keepdims=True)
     apart = jnp.where(_kept(x, x_star), safe_abs(x_star - x), 0)
@@ -248,6 +251,7 @@ def prefix_total_variation(fraction: float, width: float) -> float:
     if not (0 <= fraction <= 1 and width > 0):
         values = f"fraction={fraction} and width={width}"
         raise ValueError(f"Expected fraction in [0, 1] and a positive width, got {values}.")
+    # zeta - 1: the mean of e^eta - 1 over all entries, perturbed or not.
     shift = fraction * (math.expm1(width) - width) / width
     zeta, crossing = 1 + shift, math.log1p(shift)
     # The integral of |exp(eta) / zeta - 1|, split where exp(eta) is zeta.

@@ -30,20 +30,21 @@ class SquashingBound(NamedTuple):
         return self.log_gain[..., None] + jnp.log(self.profile)
 
 
-def _step(row: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, None]:
-    weights, take, keep = layer
-    # Not the default precision of an accelerator, which may round the weights to eight bits.
-    return take * jnp.matmul(row, weights, precision="highest") + keep * row, None
-
-
 def _last_row(
     weights: Float[Array, "layers seq seq"],
     take: Float[Array, " layers"],
     keep: Float[Array, " layers"],
 ) -> Float[Array, " seq"]:
     """Last row of the product of (take weights + keep I), the last layer leftmost."""
+
+    def step(row: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        weights, take, keep = layer
+        # Not the default precision of an accelerator, which may round the weights to eight bits.
+        return take * jnp.matmul(row, weights, precision="highest") + keep * row, None
+
+    # A row through the layers, last one first: no product of two matrices.
     last = jnp.zeros(weights.shape[-1], weights.dtype).at[-1].set(1)
-    return jax.lax.scan(_step, last, (weights, take, keep), reverse=True)[0]
+    return jax.lax.scan(step, last, (weights, take, keep), reverse=True)[0]
 
 
 @border(shares=SHARE)
@@ -104,6 +105,7 @@ def squashing_bound(
     Returns:
       The logarithm of G, and pi; the product G pi is :func:`path_bound`.
     """
+    # log1p: gains near one keep their digits.
     gains = jnp.log1p(sigma / beta2) + jnp.log1p(1 / beta1)
     # The second share is written so that it is right also for an infinite divisor.
     profile = _last_row(weights, 1 / (1 + beta1), 1 / (1 + 1 / beta1))
@@ -242,6 +244,7 @@ def multi_head_path_bound(
     """
     layers, heads, length, _ = weights.shape
     residual = jnp.eye(length, dtype=weights.dtype) / heads
+    # Over heads: (layers, heads, seq, seq) -> (layers, seq, seq), the residual shared among them.
     reach = jnp.sum(jnp.abs(weights + residual[None, None]), axis=1)
     take = jnp.broadcast_to(constant, (layers,)).astype(weights.dtype)
     return _last_row(reach, take, jnp.zeros_like(take))

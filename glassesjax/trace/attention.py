@@ -10,7 +10,7 @@ from glassesjax.borders import COUNT, border
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.tiling import TILING
 from glassesjax.precision import safe_entr
-from glassesjax.trace.heads import LayerHeads, attention_rows, by_rows, layer_heads, residuals
+from glassesjax.trace.heads import attention_rows, by_rows, layer_heads, residuals
 
 
 class AttentionStatistics(NamedTuple):
@@ -56,10 +56,20 @@ def attention_statistics(
 
     def layer(arrays: tuple[Block, Array]) -> AttentionStatistics:
         heads = layer_heads(*arrays)
-        entropy, logit_range, largest, first = by_rows(
-            lambda index: _of_rows(heads, index), len(tokens), rows
-        )
-        mean = lambda values: jnp.mean(values, axis=-1)
+
+        def statistics(index: Int[Array, " rows"]) -> Float[Array, "4 heads rows"]:
+            logits, weights = attention_rows(heads, index)
+            # -inf marks keys that the row does not see: they have no part in the range.
+            lowest = jnp.min(jnp.where(jnp.isneginf(logits), jnp.inf, logits), axis=-1)
+            entropy, highest = jnp.sum(safe_entr(weights), axis=-1), jnp.max(logits, axis=-1)
+            # four times (heads, rows) -> (4, heads, rows)
+            return jnp.stack(
+                [entropy, highest - lowest, jnp.max(weights, axis=-1), weights[..., 0]]
+            )
+
+        # blocks of (4, heads, rows) -> four times (heads, seq)
+        entropy, logit_range, largest, first = by_rows(statistics, len(tokens), rows)
+        mean = lambda values: jnp.mean(values, axis=-1)  # over rows: (heads, seq) -> (heads,)
         return AttentionStatistics(
             entropy=mean(entropy),
             last_entropy=entropy[:, -1],
@@ -70,11 +80,4 @@ def attention_statistics(
             first_weight=mean(first),
         )
 
-    return jax.lax.map(layer, (decoder.layers, resid))
-
-
-def _of_rows(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "4 heads rows"]:
-    logits, weights = attention_rows(heads, index)
-    lowest = jnp.min(jnp.where(jnp.isneginf(logits), jnp.inf, logits), axis=-1)
-    entropy, highest = jnp.sum(safe_entr(weights), axis=-1), jnp.max(logits, axis=-1)
-    return jnp.stack([entropy, highest - lowest, jnp.max(weights, axis=-1), weights[..., 0]])
+    return jax.lax.map(layer, (decoder.layers, resid))  # over layers: (layers, heads) a field

@@ -13,7 +13,6 @@ from glassesjax.model.config import (
     Alibi,
     ConstantNorm,
     ConstantTemperature,
-    DecoderConfig,
     LayerNorm,
     NoNorm,
     NoPositions,
@@ -83,76 +82,50 @@ def certificate_rows(decoder: Decoder, tokens: Int[Array, " seq"], norm: Norm) -
       ValueError: The decoder's blocks, residual or mask are others, it rounds in the pass, fewer
         than two tokens, or no such norm.
     """
-    _check(decoder.config, len(tokens), norm)
-    check_unrounded(decoder.plan)
-    trace: Any = decoder(tokens, keep="attention")[1]  # every field is kept, none is None
-    last = jax.tree.map(lambda weight: weight[-1], decoder.layers)
-    after = last(trace.resid[-1], Layout.line(len(tokens)))[0]
-    resid_out = jnp.concatenate([trace.resid[1:, -2:], after[None, -2:]])
-    rows = functools.partial(_layer, norm=norm)
-    return jax.lax.map(lambda layer: rows(*layer), (decoder.layers, trace, resid_out))
-
-
-def _check(config: DecoderConfig, length: int, norm: Norm) -> None:
+    config = decoder.config
     plain = config.block == "sequential" and config.residual_weight is None
-    for holds, wanted, found in (
+    blocks = f"block={config.block!r}, residual_weight={config.residual_weight}"
+    causal = "a decoder whose rows see no later token (Causal or Window)"
+    for holds, wanted, got in (
         (norm in (1, 2, "inf"), "norm 1, 2 or 'inf'", f"{norm!r}"),
-        (length >= 2, "two tokens or more", f"{length}"),
-        (
-            plain,
-            "sequential blocks with residual_weight=None",
-            f"block={config.block!r}, residual_weight={config.residual_weight}",
-        ),
-        (
-            config.mask.causal,
-            "a decoder whose rows see no later token (Causal or Window)",
-            f"{config.mask}",
-        ),
+        (len(tokens) >= 2, "two tokens or more", f"{len(tokens)}"),
+        (plain, "sequential blocks with residual_weight=None", blocks),
+        (config.mask.causal, causal, f"{config.mask}"),
     ):
         if not holds:
-            raise ValueError(f"Expected {wanted}, got {found}.")
+            raise ValueError(f"Expected {wanted}, got {got}.")
+    check_unrounded(decoder.plan)
+    trace: Any = decoder(tokens, keep="attention")[1]  # every field is kept, none is None
+    # A trace has what enters each layer; what leaves the last one needs that layer once more.
+    last = jax.tree.map(lambda weight: weight[-1], decoder.layers)
+    after = last(trace.resid[-1], Layout.line(len(tokens)))[0]
+    # rows n and n + 1 of (layers, seq, d) -> (layers, 2, d)
+    resid_out = jnp.concatenate([trace.resid[1:, -2:], after[None, -2:]])
 
+    def layer(arrays: tuple[Block, Any, Array]) -> LayerRows:
+        block, trace, after = arrays
+        carrier = block.plan_of(trace.resid).carrier_dtype
+        wide = lambda x: x.astype(carrier)
+        logits, weights = wide(trace.attn_logits), wide(trace.attn_weights)  # (heads, seq, seq)
+        x = block.norm1(trace.resid)
+        resid, mid = wide(trace.resid[-2:]), wide(trace.resid_mid[-2:])
+        query_lipschitz, increment = _logit_constants(block, x, resid, norm)
+        return LayerRows(
+            logits=logits[:, -2, :-1],  # row n does not see token n + 1
+            next_logits=logits[:, -1],
+            weights=weights[:, -2, :-1],
+            next_weights=weights[:, -1],
+            radius=_radius(block, x, norm),
+            resid=resid,
+            resid_mid=mid,
+            resid_out=wide(after),
+            mlp_lipschitz=mlp_lipschitz(block.mlp, carrier, norm),
+            norm_lipschitz=_norm_lipschitz(block.norm2, mid, norm),
+            query_lipschitz=query_lipschitz,
+            increment=increment,
+        )
 
-def _layer(
-    block: Block,
-    trace: Any,  # noqa: ANN401  (a Trace, of which no field is None)
-    after: Array,
-    *,
-    norm: Norm,
-) -> LayerRows:
-    carrier, config = block.plan_of(trace.resid).carrier_dtype, block.config
-    wide = lambda x: x.astype(carrier)
-    logits, weights = wide(trace.attn_logits), wide(trace.attn_weights)
-    x = block.norm1(trace.resid)
-    resid, mid = wide(trace.resid[-2:]), wide(trace.resid_mid[-2:])
-    query_lipschitz, increment = _logit_constants(block, x, resid, norm)
-    return LayerRows(
-        logits=logits[:, -2, :-1],
-        next_logits=logits[:, -1],
-        weights=weights[:, -2, :-1],
-        next_weights=weights[:, -1],
-        radius=_radius(_moved(block, x, config, carrier), norm),
-        resid=resid,
-        resid_mid=mid,
-        resid_out=wide(after),
-        mlp_lipschitz=mlp_lipschitz(block.mlp, carrier, norm),
-        norm_lipschitz=_norm_lipschitz(block.norm2, mid, norm),
-        query_lipschitz=query_lipschitz,
-        increment=increment,
-    )
-
-
-def _moved(
-    block: Block, x: Array, config: DecoderConfig, carrier: jnp.dtype
-) -> Float[Array, "heads seq width"]:
-    """What each head adds for each token at weight one, up to a shift."""
-    heads, width = config.num_heads, config.value_dim
-    if config.values == "identity":
-        return x.reshape(len(x), heads, width).transpose(1, 0, 2)  # zero in the other slices
-    value = block.attention.value[...].reshape(config.kv_heads, width, -1).astype(carrier)
-    value = jnp.repeat(value, heads // config.kv_heads, axis=0)
-    output = block.attention.output[...].reshape(-1, heads, width).astype(carrier)
-    return exact("hsv,dhv->hsd", exact("sd,hvd->hsv", x, value, carrier), output, carrier)
+    return jax.lax.map(layer, (decoder.layers, trace, resid_out))
 
 
 def _length(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch"]:
@@ -161,8 +134,22 @@ def _length(x: Float[Array, "*batch d"], norm: Norm) -> Float[Array, "*batch"]:
     return jnp.linalg.norm(x, ord=jnp.inf if norm == "inf" else norm, axis=-1)
 
 
-def _radius(points: Float[Array, "*batch n d"], norm: Norm) -> Float[Array, "*batch"]:
-    """The least of the radii around midrange, mean and zero, as theory's own."""
+def _radius(block: Block, x: Float[Array, "seq d"], norm: Norm) -> Float[Array, " heads"]:
+    """Radius of what each head adds for each token at weight one, up to a shift."""
+    config, carrier = block.config, block.plan_of(x).carrier_dtype
+    heads, width = config.num_heads, config.value_dim
+    if config.values == "identity":
+        # (seq, d) -> (heads, seq, width): a head adds zero outside its slice.
+        points = x.reshape(len(x), heads, width).transpose(1, 0, 2)
+    else:
+        # (kv_heads * width, d) -> (heads, width, d): each key-value head serves heads in a row.
+        value = block.attention.value[...].reshape(config.kv_heads, width, -1).astype(carrier)
+        value = jnp.repeat(value, heads // config.kv_heads, axis=0)
+        # (d, heads * width) -> (d, heads, width)
+        output = block.attention.output[...].reshape(-1, heads, width).astype(carrier)
+        mixed = exact("sd,hvd->hsv", x, value, carrier)
+        points = exact("hsv,dhv->hsd", mixed, output, carrier)
+    # The least of the radii around midrange, mean and zero, as in theory/: (heads, seq, d) -> heads
     highest, lowest = jnp.max(points, axis=-2), jnp.min(points, axis=-2)
     centers = (lowest + (highest - lowest) / 2, jnp.mean(points, axis=-2), jnp.zeros_like(highest))
     radii = [jnp.max(_length(points - c[..., None, :], norm), axis=-1) for c in centers]
@@ -180,11 +167,14 @@ def _logit_constants(
         return unknown, unknown
     # A soft cap has slope at most one, biases of queries cancel, and the prefix has n keys.
     key = project(x[:-1], block.attention.key, block.attention.key_bias, carrier)
+    # (n, kv_heads * key_dim) -> (n, heads, key_dim)
     key = key.reshape(len(key), config.kv_heads, -1)
     key = jnp.repeat(key, heads // config.kv_heads, axis=1)
     query = block.attention.query[...].reshape(heads, config.key_dim, -1).astype(carrier)
     dual: dict[Norm, Norm] = {1: "inf", 2: 2, "inf": 1}
-    steepest = jnp.max(_length(exact("shk,hkd->hsd", key, query, carrier), dual[norm]), axis=-1)
+    # A logit is linear in the query's input: its slope is W_Q^T k, in the dual norm.
+    slopes = _length(exact("shk,hkd->hsd", key, query, carrier), dual[norm])
+    steepest = jnp.max(slopes, axis=-1)  # over keys: (heads, n) -> (heads,)
     scale = jnp.asarray(abs(config.scale), carrier)
     lipschitz = scale * steepest * _norm_lipschitz(block.norm1, resid, norm)
     return lipschitz, positions.linear_bias(heads, carrier)  # what a step of one position adds

@@ -28,12 +28,12 @@ NORMS = ("l1", "l2", "linf", "relative_l1", "ulp")
 
 
 class Tree(NamedTuple):
-    """Prompts that share a trunk, laid out for one pass."""
+    """Prompts that share a prefix, in one sequence for one pass."""
 
     tokens: Int[np.ndarray, " seq"]
-    """Tokens of the trunk, then of the tails."""
+    """Tokens of the shared prefix, then of the suffixes."""
     layout: Layout
-    """Where each of them stands."""
+    """Position and branch of each of them."""
     rows: dict[Tokens, int]
     """The row of each prompt's last token."""
 
@@ -46,6 +46,7 @@ class Tree(NamedTuple):
         Returns:
           A tree of that many rows.
         """
+        # fields: (len(tokens),) -> (length,)
         fill = lambda field, value: jnp.asarray(
             np.pad(field, (0, length - len(self.tokens)), constant_values=value), jnp.int32
         )
@@ -58,9 +59,10 @@ class Tree(NamedTuple):
 def pack(prompts: Sequence[Sequence[int]]) -> list[Tree]:
     """Prompts as few trees, by the prefix identity: a causal row never changes when tokens follow.
 
-    The longest prompt is a trunk. A prompt that is a prefix of it is one of its rows already; one
-    that leaves it late adds its end as a tail; one whose end is longer than what it shares starts
-    a trunk of its own. A run of a repeated token, at all lengths, is one tree without tails.
+    The longest prompt is a shared prefix. A prompt that is a prefix of it is one of its rows
+    already; one that leaves it late adds its end as a suffix; one whose end is longer than what it
+    shares starts a tree of its own. A run of a repeated token, at all lengths, is one tree without
+    suffixes.
 
     Source: arXiv 2406.04267v2, Theorem 4.2, whose two prompts are the last rows of one.
 
@@ -73,15 +75,36 @@ def pack(prompts: Sequence[Sequence[int]]) -> list[Tree]:
     check_prompts(prompts)
     prompts = _as_tuples(prompts)
     trunks: list[tuple[np.ndarray, list[tuple[Tokens, int]]]] = []
+    # Longest first, so that a trunk comes before its prefixes; then by value, so that the order of
+    # the prompts makes no difference.
     for prompt in sorted(set(prompts), key=lambda prompt: (-len(prompt), prompt)):
         tokens = np.asarray(prompt, np.int32)
-        shared = [_shared_prefix(trunk, tokens) for trunk, _ in trunks]
+        # No trunk is shorter than the prompt, so that the first difference is the shared length.
+        differs = [trunk[: len(tokens)] != tokens for trunk, _ in trunks]
+        shared = [int(np.argmax(np.append(each, True))) for each in differs]
         best = int(np.argmax(shared)) if shared else 0
         if shared and 2 * shared[best] >= len(tokens):
             trunks[best][1].append((prompt, shared[best]))
         else:
             trunks.append((tokens, [(prompt, len(tokens))]))
-    return [_tree(trunk, members) for trunk, members in trunks]
+    trees = []
+    for trunk, members in trunks:
+        line = np.arange(len(trunk), dtype=np.int32)
+        # Columns: token, position, branch, and how much of the trunk the branch sees.
+        parts, size, rows = [(trunk, line, 0 * line, line + 1)], len(trunk), {}
+        for branch, (prompt, stem) in enumerate(members, start=1):
+            if stem == len(prompt):
+                rows[prompt] = stem - 1
+                continue
+            tail = np.asarray(prompt[stem:], np.int32)
+            ones, after = np.ones_like(tail), np.arange(len(tail), dtype=np.int32)
+            parts.append((tail, stem + after, branch * ones, stem * ones))
+            size += len(tail)
+            rows[prompt] = size - 1
+        # parts of four columns -> four columns (seq,)
+        tokens, *layout = (np.concatenate(column) for column in zip(*parts, strict=True))
+        trees.append(Tree(tokens, Layout(*map(jnp.asarray, layout)), rows))
+    return trees
 
 
 def _as_tuples(prompts: Sequence[Sequence[int]]) -> list[Tokens]:
@@ -89,33 +112,10 @@ def _as_tuples(prompts: Sequence[Sequence[int]]) -> list[Tokens]:
     return [tuple(map(int, prompt)) for prompt in prompts]
 
 
-def _shared_prefix(first: np.ndarray, second: np.ndarray) -> int:
-    length = min(len(first), len(second))
-    differs = first[:length] != second[:length]
-    return int(np.argmax(differs)) if differs.any() else length
-
-
-def _tree(trunk: np.ndarray, members: Sequence[tuple[Tokens, int]]) -> Tree:
-    line = np.arange(len(trunk), dtype=np.int32)
-    parts, size, rows = [(trunk, line, 0 * line, line + 1)], len(trunk), {}
-    for branch, (prompt, stem) in enumerate(members, start=1):
-        if stem == len(prompt):
-            rows[prompt] = stem - 1
-            continue
-        tail = np.asarray(prompt[stem:], np.int32)
-        ones = np.ones_like(tail)
-        parts.append(
-            (tail, stem + np.arange(len(tail), dtype=np.int32), branch * ones, stem * ones)
-        )
-        size += len(tail)
-        rows[prompt] = size - 1
-    tokens, position, branch, stem = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Tree(tokens, Layout(*(jnp.asarray(part) for part in (position, branch, stem))), rows)
-
-
 @jax.jit
 def _pass(decoder: Decoder, tokens: Array, layout: Layout, rows: Array) -> Array:
     y, _ = decoder(tokens, layout)
+    # (seq, model_dim) -> (prompts, model_dim), the last row of each prompt
     return y[rows].astype(decoder.plan.carrier_dtype)
 
 
@@ -131,7 +131,7 @@ def last_representations(
     Source: arXiv 2406.04267v2, section 2: the next token is a function of ``y_n`` only.
 
     Args:
-      decoder: Its mask must be causal; it rounds as its plan says.
+      decoder: Its mask must be causal; it rounds by its plan.
       prompts: Token numbers of each prompt.
       size: Tokens and prompts that each pass is padded to, so that several calls share one
         compiled function; the smallest that fit if absent.
@@ -154,6 +154,7 @@ def last_representations(
         checked_tokens(prompt, decoder.config.vocab_size)
     prompts = _as_tuples(prompts)
     trees = pack(prompts)
+    # One compiled function for all trees: each is padded to the largest.
     length, count = size or pass_size(trees)
     states: dict[Tokens, Array] = {}
     for tree in (tree.padded(length) for tree in trees):
@@ -221,17 +222,15 @@ def distance(
       One number per pair and norm. NaN where a row is NaN; it is never masked.
     """
     # Each coordinate has a unit of its own, and the row that of its largest difference: what is
-    # lost in that unit is lost in the sum as well. Coordinates that are equal have no say in it.
+    # lost in that unit is lost in the sum as well. Equal coordinates have no part in it.
     gap, units = scaled_gap(first, second)
     lowest = jnp.iinfo(units.dtype).min
-    exponent = jnp.max(jnp.where(gap == 0, lowest, units), axis=-1)
-    exponent = jnp.where(exponent == lowest, 0, exponent)
+    exponent = jnp.max(jnp.where(gap == 0, lowest, units), axis=-1)  # (pairs, d) -> (pairs,)
+    exponent = jnp.where(exponent == lowest, 0, exponent)  # rows that are equal
     scaled = times_power(gap, units - exponent[:, None])
     unit = scale_exponent(first, -1)
-    l1, size = (
-        jnp.sum(scaled, axis=-1),
-        jnp.sum(safe_abs(times_power(first, -unit[:, None])), axis=-1),
-    )
+    l1 = jnp.sum(scaled, axis=-1)
+    size = jnp.sum(safe_abs(times_power(first, -unit[:, None])), axis=-1)
     return Distance(
         l1=times_power(l1, exponent),
         l2=euclidean_norm(times_power(gap, units)),

@@ -63,6 +63,7 @@ def operator_norm(matrix: Float[Array, "out in"]) -> Float[Array, ""]:
     scaled = times_power(matrix, -unit)
     wide = scaled if matrix.shape[0] <= matrix.shape[1] else scaled.T
     gram = exact("ij,kj->ik", wide, wide, matrix.dtype)
+    # Rounding may make the largest eigenvalue of a zero matrix negative.
     return times_power(safe_sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 0)), unit)
 
 
@@ -101,7 +102,7 @@ def mlp_lipschitz(mlp: MlpBlock, carrier: jnp.dtype, norm: Norm) -> Float[Array,
             steepest = GELU_LIPSCHITZ if activation == "gelu" else GELU_EXACT_LIPSCHITZ
             return number(steepest) * size(mlp.up) * size(mlp.down)
         case GatedMlp():
-            return number(jnp.nan)
+            return number(jnp.nan)  # the slope grows with the input
 
 
 def mlp_slopes(mlp: MlpBlock, x: Float[Array, "seq model_dim"]) -> Float[Array, " seq"]:
@@ -133,6 +134,7 @@ def mlp_slopes(mlp: MlpBlock, x: Float[Array, "seq model_dim"]) -> Float[Array, 
     act = jax.nn.silu if mlp.mlp.activation == "silu" else jax.nn.gelu
     gate = project(x, mlp.gate, mlp.gate_bias, carrier)
     up = project(x, mlp.up, mlp.up_bias, carrier)
+    # The value and the slope of the activation, entry by entry, in one pass.
     value, slope = jax.jvp(act, (gate,), (jnp.ones_like(gate),))
     size = lambda weight: operator_norm(weight[...].astype(carrier))
     largest = lambda entries: jnp.max(jnp.abs(entries), axis=-1)
@@ -173,6 +175,7 @@ def norm_slopes(
         case LayerNorm(eps=eps):
             gain = normalize.gain[...].astype(carrier)
             x = x - jnp.mean(x, axis=-1, keepdims=True)
+    # The mean square is what the norm divides by; for LayerNorm x is centered by now.
     return jnp.max(jnp.abs(gain)) / root_mean_square(x, eps)
 
 
@@ -214,9 +217,10 @@ def effective_share(
     Returns:
       A number in [0, 1].
     """
-    kept = residual_shares(config)[0] * resid
+    kept = residual_shares(config)[0] * resid  # what the layer passes on unchanged
     update, kept = (euclidean_norm(x) for x in (resid_mid - kept, kept))
     total = update + kept
+    # A token where both are zero has share 0 / 1.
     return jnp.mean(update / jnp.where(total == 0, 1, total), where=counted)
 
 
@@ -245,37 +249,38 @@ def layer_constants(
     Returns:
       The layer's constants, in the accumulation dtype.
     """
-    config, carrier = block.config, block.plan_of(resid).carrier_dtype
+    config, attention, carrier = block.config, block.attention, block.plan_of(resid).carrier_dtype
     parallel, (keep, share) = config.block == "parallel", residual_shares(config)
     source = resid if parallel else resid_mid
     if sigma is None:
         sigma = mlp_slopes(block.mlp, block.norm2(source))
     moved = sigma * norm_slopes(block.norm2, source, carrier)
     skip = jnp.full_like(moved, abs(keep))
+    # Triangular factors: a product with an orthonormal Q keeps every norm.
+    triangle = lambda tall: jnp.linalg.qr(tall, mode="r")
+    # (heads * width, model_dim) -> (heads, model_dim, width) -> (heads, rank, width)
+    split = lambda weight, heads: weight[...].astype(carrier).reshape(heads, -1, config.model_dim)
+    factor = lambda weight, heads: triangle(split(weight, heads).transpose(0, 2, 1))
+    if config.values == "identity":
+        basis = jnp.eye(config.value_dim, dtype=carrier)
+        output = jnp.broadcast_to(basis, (config.num_heads, *basis.shape))
+        value_norms = jnp.ones(config.num_heads, carrier)
+    else:
+        # (model_dim, heads * width) -> (heads, model_dim, width) -> (heads, rank, width)
+        output = attention.output[...].astype(carrier)
+        output = output.reshape(config.model_dim, config.num_heads, -1)
+        output = triangle(output.transpose(1, 0, 2))
+        value = factor(attention.value, config.kv_heads)
+        value = jnp.repeat(value, config.num_heads // config.kv_heads, axis=0)
+        product = exact("hrv,hcv->hrc", output, value, carrier)  # R_O R_V^T, of norm |W_O W_V|
+        value_norms = jnp.linalg.norm(product, 2, (-2, -1))
     return LayerConstants(
         norm1_slope=norm_slopes(block.norm1, resid, carrier),
         factor=jnp.ones_like(moved) if parallel else 1 + moved,
         skip=skip + moved if parallel else skip,
         share=jnp.asarray(abs(share), carrier),
-        **_matrices(block, carrier),
+        value_norms=value_norms,
+        output_factor=output,
+        query_factor=abs(config.scale) * factor(attention.query, config.num_heads),
+        key_factor=factor(attention.key, config.kv_heads),
     )
-
-
-def _matrices(block: Block, carrier: jnp.dtype) -> dict[str, Array]:
-    """Triangular factors: a product with an orthonormal Q keeps every norm."""
-    config, attention = block.config, block.attention
-    split = lambda weight, heads: weight[...].astype(carrier).reshape(heads, -1, config.model_dim)
-    triangle = lambda tall: jnp.linalg.qr(tall, mode="r")
-    factor = lambda weight, heads: triangle(split(weight, heads).transpose(0, 2, 1))
-    query, key = factor(attention.query, config.num_heads), factor(attention.key, config.kv_heads)
-    rest = {"query_factor": abs(config.scale) * query, "key_factor": key}
-    if config.values == "identity":
-        basis = jnp.eye(config.value_dim, dtype=carrier)
-        output = jnp.broadcast_to(basis, (config.num_heads, *basis.shape))
-        return rest | {"output_factor": output, "value_norms": jnp.ones(config.num_heads, carrier)}
-    output = attention.output[...].astype(carrier).reshape(config.model_dim, config.num_heads, -1)
-    output = triangle(output.transpose(1, 0, 2))
-    value = factor(attention.value, config.kv_heads)
-    value = jnp.repeat(value, config.num_heads // config.kv_heads, axis=0)
-    product = exact("hrv,hcv->hrc", output, value, carrier)
-    return rest | {"output_factor": output, "value_norms": jnp.linalg.norm(product, 2, (-2, -1))}

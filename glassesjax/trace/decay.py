@@ -95,13 +95,24 @@ def fit_decay(lengths: Sequence[int], distances: Sequence[float]) -> DecayFit:
         nothing = (math.nan,) * 3
         bounds = (kept[0][0], kept[-1][0]) if kept else (0, 0)
         return DecayFit(*nothing, False, math.nan, math.nan, *bounds, len(kept), ())
-    n, d = np.asarray(kept, np.float64).T
+    n, d = np.asarray(kept, np.float64).T  # (points, 2) -> lengths and distances
     x, y = np.log(n), np.log(d)
-    local = _local(n, x, y)
+    # For each point except the first: the start of its doubling, and the slope over it.
+    starts = [min(int(np.searchsorted(n, n[at] / 2)), at - 1) for at in range(1, len(n))]
+    spans = [(first, slice(first, at + 1)) for at, first in enumerate(starts, start=1)]
+    local = [(first, _slope(x[span], y[span])) for first, span in spans]
     start, stable = _tail(n, local)
     cuts = [cut for cut in range(start, len(n) - 2) if cut == start or 2 * n[cut] <= n[-1]]
     slopes = [_slope(x[cut:], y[cut:]) for cut in cuts]
-    ends = [*slopes, *_continued(n, local)]
+    ends = list(slopes)
+    # The last local exponent, and two more steps ahead if it drifts over the last three doublings.
+    back = [int(np.searchsorted(n, n[-1] / 2**half, side="right")) - 2 for half in (0, 1, 2)]
+    if back[-1] >= 0:
+        latest, before, earliest = (local[index][1] for index in back)
+        if (latest - before) * (before - earliest) > 0:
+            ahead = latest + 2 * (latest - before)
+            # An extrapolation does not change sign.
+            ends += [latest, ahead if ahead * latest > 0 else 0.0]
     return DecayFit(
         exponent=slopes[0],
         low=min(ends),
@@ -146,15 +157,9 @@ def _slope(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> 
     return float(x @ y) / float(x @ x)
 
 
-def _local(n: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[tuple[int, float]]:
-    """For each point except the first: the start of its doubling, and the slope over it."""
-    starts = [min(int(np.searchsorted(n, n[at] / 2)), at - 1) for at in range(1, len(n))]
-    ends = range(2, len(n) + 1)
-    return [(a, _slope(x[a:b], y[a:b])) for a, b in zip(starts, ends, strict=True)]
-
-
 def _tail(n: np.ndarray, local: list[tuple[int, float]]) -> tuple[int, bool]:
     """Where the tail starts, and whether its local exponents agree over a factor of ten."""
+    # From the longest length down, for as long as the exponents agree.
     start, low, high = len(n) - 1, math.inf, -math.inf
     for first, slope in reversed(local):
         low, high = min(low, slope), max(high, slope)
@@ -165,18 +170,6 @@ def _tail(n: np.ndarray, local: list[tuple[int, float]]) -> tuple[int, bool]:
         return start, True
     decade = int(np.searchsorted(n, n[-1] / DECADE, side="right")) - 1
     return min(max(decade, 0), len(n) - 3), False
-
-
-def _continued(n: np.ndarray, local: list[tuple[int, float]]) -> list[float]:
-    """The last local exponent, two more steps of its drift ahead; none without a drift."""
-    at = [int(np.searchsorted(n, n[-1] / 2**back, side="right")) - 2 for back in (0, 1, 2)]
-    if at[-1] < 0:
-        return []
-    last, before, first = (local[index][1] for index in at)
-    if (last - before) * (before - first) <= 0:
-        return []
-    ahead = last + 2 * (last - before)
-    return [last, ahead if ahead * last > 0 else 0.0]  # an extrapolation does not change sign
 
 
 def _prediction_error(n: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:

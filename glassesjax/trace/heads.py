@@ -97,7 +97,7 @@ def layer_heads(
     Args:
       block: The layer.
       resid: Residual stream before it.
-      until: As ``Layout.until``, where a bounded state forgets.
+      until: As ``Layout.until``, where a bounded state evicts.
 
     Returns:
       Queries, keys and values as the pass stores them, then in its carrier.
@@ -110,7 +110,11 @@ def layer_heads(
     check_unrounded(plan)
     config, carrier, length = block.config, plan.carrier_dtype, len(resid)
     projected = block.heads(resid, Layout.line(length))
+    # (seq, heads, width) -> (heads, seq, width)
     query, key, value = (y.astype(carrier).transpose(1, 0, 2) for y in projected)
+    if until is not None:
+        # (seq, groups) -> (heads, seq): a group decides for the heads that follow one another.
+        until = jnp.repeat(until.T, config.num_heads // until.shape[1], axis=0)
     for mask in masks_of(config):
         check_stretch(mask)
     first, last = block.attention.mask.receptive_field(jnp.arange(length, dtype=jnp.int32), length)
@@ -125,21 +129,20 @@ def layer_heads(
         slopes=block.attention.positions.linear_bias(config.num_heads, carrier),
         first=first,
         last=last,
-        until=_each_head(until, config.num_heads),
+        until=until,
         sharpness=None if sharpness is None else sharpness.astype(carrier),
         adapted=jnp.ones((), bool) if adaptive else None,
     )
 
 
-def _each_head(until: Array | None, num_heads: int) -> Int[Array, "heads seq"] | None:
-    return None if until is None else jnp.repeat(until.T, num_heads // until.shape[1], axis=0)
-
-
 def _products(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "heads rows seq"]:
     query, key = heads.queries[:, index], heads.keys
+    # (heads, rows, head_dim) -> (kv_heads, n, head_dim), n = heads / kv_heads * rows
     grouped = query.reshape(len(key), -1, query.shape[-1])
     products = exact("knh,ksh->kns", grouped, key, key.dtype)
-    return products.reshape(*query.shape[:2], key.shape[1])
+    return products.reshape(
+        *query.shape[:2], key.shape[1]
+    )  # (kv_heads, n, seq) -> "heads rows seq"
 
 
 @border()
@@ -157,6 +160,7 @@ def attention_rows(
     """
     products, seen = _products(heads, index), _seen_by(heads, index)
     key = jnp.arange(products.shape[-1], dtype=index.dtype)[None]
+    # (rows, 1) and (1, seq) -> (rows, seq); with slopes (heads, 1, 1) -> (heads, rows, seq)
     distance = jnp.abs(index[:, None] - key).astype(products.dtype)
     logits = attention_logits(
         products,
@@ -166,6 +170,7 @@ def attention_rows(
         temperature=heads.temperature,
         sharpness=heads.sharpness,
     )
+    # Again, for what is added to -inf by the bias or multiplied by the temperature.
     logits = jnp.where(seen, logits, -jnp.inf)
     return logits, softmax(logits)
 
@@ -175,6 +180,7 @@ def _seen_by(heads: LayerHeads, index: Int[Array, " rows"]) -> Bool[Array, "#hea
     seen = ((heads.first[index][:, None] <= key) & (key <= heads.last[index][:, None]))[None]
     if heads.until is None:
         return seen
+    # (heads, 1, seq) and (1, rows, 1) -> (heads, rows, seq)
     return seen & (heads.until[:, None, :] >= index[None, :, None])
 
 
@@ -200,6 +206,7 @@ def logit_slopes(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, 
     products = _products(heads, index)
     slopes = jnp.ones_like(products)
     if heads.softcap is not None:
+        # 1 - tanh^2 by a decaying exponential: exact where tanh rounds to one.
         decay = jnp.exp(-2 * jnp.abs(products) / heads.softcap)
         slopes = 4 * decay / (1 + decay) ** 2
     if heads.sharpness is None:
@@ -255,6 +262,7 @@ def residuals(
         block, gone = layer
         return block(resid, layout._replace(until=gone), keep="residual")
 
+    # scan over layers: trace fields (seq, model_dim) -> (layers, seq, model_dim)
     after, trace = jax.lax.scan(run, start, (decoder.layers, until))
     return Residuals(jnp.concatenate([trace.resid, after[None]]), trace.resid_mid)
 
@@ -272,7 +280,11 @@ def by_rows(
     Returns:
       The arrays, joined along their last axis.
     """
-    parts = jax.lax.map(make, _index(length, rows))
+    rows = min(rows, length)
+    every = jnp.arange(-(-length // rows) * rows, dtype=jnp.int32)
+    # The last block is filled with the last row, cut off below.
+    parts = jax.lax.map(make, jnp.minimum(every, length - 1).reshape(-1, rows))
+    # (blocks, ..., rows) -> (..., blocks, rows) -> (..., seq)
     joined = jnp.moveaxis(parts, 0, -2)
     return joined.reshape(*joined.shape[:-2], -1)[..., :length]
 
@@ -297,16 +309,10 @@ def times_rows(
     def add(total: Array, start: Array) -> tuple[Array, None]:
         inside = start + jnp.arange(rows, dtype=start.dtype)
         index = jnp.minimum(inside, length - 1)
-        # What stands in for rows beyond the end counts zero.
+        # The last block is filled with the last row, which then counts zero.
         weight = jnp.where(inside < length, row[index], 0)
         return total + exact("r,rs->s", weight, make(index), row.dtype), None
 
     rows = min(rows, length)
     starts = jnp.arange(-(-length // rows), dtype=jnp.int32) * rows
     return jax.lax.scan(add, jnp.zeros_like(row), starts)[0]
-
-
-def _index(length: int, rows: int) -> Int[Array, "blocks rows"]:
-    rows = min(rows, length)
-    every = jnp.arange(-(-length // rows) * rows, dtype=jnp.int32)
-    return jnp.minimum(every, length - 1).reshape(-1, rows)

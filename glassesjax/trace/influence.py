@@ -176,7 +176,7 @@ def _batches(rows: Float[Array, "vectors model_dim"], batch: int) -> Array:
     batch = min(batch, len(rows))
     count = math.ceil(len(rows) / batch)
     filled = jnp.pad(rows, ((0, count * batch - len(rows)), (0, 0)))
-    return filled.reshape(count, batch, -1)
+    return filled.reshape(count, batch, -1)  # (vectors, model_dim) -> (count, batch, model_dim)
 
 
 class _Sums(NamedTuple):
@@ -217,16 +217,19 @@ def _exact(
 
     def add(total: _Sums, batch: Array) -> tuple[_Sums, None]:
         sums = walk.back(batch, least, grams)
+        # Both sums in units of the larger peak, which never falls from batch to batch.
         peak = jnp.maximum(total.peak, sums.peak)
         old, new = _share(total.peak, peak), _share(sums.peak, peak)
-        square = old * total.square + new * jnp.sum(sums.square, axis=1)
+        square = old * total.square + new * jnp.sum(sums.square, axis=1)  # over the batch
         along = old * total.along + new * jnp.sum(sums.along, axis=1)
-        old, new = old[kept, :, None, None], new[kept, :, None, None]  # rows seq 1 1, as gram
+        # (rows, seq) -> (grams, seq, 1, 1), as gram
+        old, new = old[kept, :, None, None], new[kept, :, None, None]
         return _Sums(peak, square, along, old * total.gram + new * sums.gram), None
 
     size, length = decoder.config.model_dim, walk.resid.shape[1]
     zero = jnp.zeros((decoder.config.num_layers + 1 - least, length), walk.carrier)
     gram = jnp.zeros((len(grams), length, size, size), zero.dtype)
+    # scan over batches of cotangents; padding rows are zero and add nothing
     (peak, square, along, gram), _ = jax.lax.scan(add, _Sums(zero, zero, zero, gram), cotangents)
     unit, chosen = _unit(peak), jnp.asarray([row - least for row in rows])
     measured = Influence(
@@ -236,19 +239,17 @@ def _exact(
     )
     if not spectral:
         return measured
-    norms = _largest(gram) * unit[kept]
-    return measured._replace(spectral=norms[jnp.asarray([grams.index(row) for row in spectral])])
-
-
-def _largest(gram: Float[Array, "grams seq model_dim model_dim"]) -> Float[Array, "grams seq"]:
-    """Root of the largest eigenvalue of each Gram matrix."""
+    # (grams, seq, d, d) -> (grams * seq, d, d), some tokens at a time
     largest = jax.lax.map(
         lambda matrix: jnp.linalg.eigvalsh(matrix)[-1],
-        gram.reshape(-1, *gram.shape[2:]),
+        gram.reshape(-1, size, size),
         batch_size=EIGEN_TOKENS,
     )
     # Rounding may make the largest eigenvalue of a zero Gram matrix negative.
-    return safe_sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
+    largest = safe_sqrt(jnp.maximum(largest, 0)).reshape(gram.shape[:2])
+    norms = largest * unit[kept]
+    # Each matrix is decomposed once, however often ``spectral`` names its row.
+    return measured._replace(spectral=norms[jnp.asarray([grams.index(row) for row in spectral])])
 
 
 @functools.partial(jax.jit, static_argnames=("probes", "freeze"))
@@ -276,17 +277,20 @@ def _estimate(
         old, square = _share(top, peak)[None], jnp.stack([sums.square, sums.along])
         square = _share(sums.peak, peak)[None, :, None] * square
         mean, spread = old * mean, old * old * spread
+        # The last batch may have fewer probes than rows.
         here = jnp.minimum(probes - seen, size)
         inside = (jnp.arange(size, dtype=jnp.int32) < here)[None, None, :, None]
         count, before = here.astype(mean.dtype), seen.astype(mean.dtype)
         center = jnp.sum(square, axis=2) / count  # padding rows are zero
         off = jnp.where(inside, square - center[:, :, None], 0)
+        # Chan, Golub and LeVeque's update: within the batch, and between it and those before.
         step, share = center - mean, count / (before + count)
         spread = spread + jnp.sum(off * off, axis=2) + step * step * before * share
         return (seen + here, peak, mean + step * share, spread), None
 
+    # (rows, seq)
     zero = jnp.zeros_like(walk.input_norm)
-    both = jnp.stack([zero, zero])
+    both = jnp.stack([zero, zero])  # (2, rows, seq)
     first = jnp.asarray(0, jnp.int32), zero, both, both
     (_, peak, mean, spread), _ = jax.lax.scan(merge, first, cotangents)
     unit = _unit(peak)
@@ -300,6 +304,7 @@ class _Walk:
     def __init__(self, decoder: Decoder, start: Array, freeze: bool, until: Until) -> None:
         self.decoder, self.freeze, self.until = decoder, freeze, until
         self.carrier = decoder.plan.carrier_dtype
+        # (seq,) -> (seq, model_dim), unless the residual stream itself is given
         resid = decoder.enter(start) if start.ndim == 1 else start
         self.line = Layout.line(len(resid))
         _, trace = decoder.represent(resid, until=until, keep="residual")
@@ -317,14 +322,27 @@ class _Walk:
     def back(self, batch: Float[Array, "batch model_dim"], least: int, grams: Rows) -> _Sums:
         """Squares of the cotangents from row ``least`` on, and Gram matrices of rows ``grams``."""
         top = self._from_top(batch, least)
+        # With an axis of one row in front, as the scans below stack theirs.
         measured = [
             self._measure(cotangent[None], self.inputs[row][None])
             for row, cotangent in reversed(top)
         ]
         gram = {row: self._gram(cotangent) for row, cotangent in top if row in grams}
         after, cotangent = top[-1]
+
+        def step(cotangent: Array, layer: tuple[Any, ...]) -> tuple[Array, Squares]:
+            block, resid, vectors, until = layer
+            layout = self.line._replace(until=until)
+            cotangent = layer_pullback(block, resid, layout, freeze=self.freeze)(cotangent)
+            return cotangent, self._measure(cotangent, vectors)
+
+        # One scan down to each row of a Gram matrix: within a scan there would be one a layer.
         for row in sorted({row for row in (least, *grams) if row < after}, reverse=True):
-            cotangent, some = self._through(cotangent, slice(row, after))
+            layers = slice(row, after)
+            streams = self.resid[layers], self.inputs[layers]
+            among = (self._block(layers), *streams, self._until(layers))
+            # peaks (layers, seq), squares (layers, batch, seq), first layer first
+            cotangent, some = jax.lax.scan(step, cotangent, among, reverse=True)
             measured.insert(0, some)
             if row in grams:
                 gram[row] = self._gram(cotangent)
@@ -339,9 +357,11 @@ class _Walk:
         count = len(self.resid)
         final = lambda x: self.decoder.plan.store(Site.OUTPUT, self.decoder.final_norm(x))
         block, layout = self._block(-1), self.line._replace(until=self._until(-1))
+        # Of the last layer, one query row over all keys: no square of the length.
         heads = block.heads(self.resid[-1], layout, last=1)
         joined = block.attention.mix(*heads, layout, self.freeze)
-        out = block.rest(self.resid[-1, -1:], joined)
+        out = block.rest(self.resid[-1, -1:], joined)  # (1, model_dim)
+        # vmap over the batch: (batch, 1, model_dim), padded to (batch, seq, model_dim)
         (top,) = jax.vmap(jax.vjp(final, out)[1])(batch[:, None])
         top = jnp.pad(top, ((0, 0), (self.resid.shape[1] - 1, 0), (0, 0)))
         if least == count:
@@ -350,20 +370,6 @@ class _Walk:
             block, self.resid[-1], layout, freeze=self.freeze, last=1, finish=final
         )
         return [(count, top), (count - 1, pull(batch[:, None]))]
-
-    def _through(self, cotangent: Array, layers: slice) -> tuple[Array, Squares]:
-        """Reverse pass through some layers, one at a time; peaks and squares, first layer first."""
-
-        def step(cotangent: Array, layer: tuple[Any, ...]) -> tuple[Array, Squares]:
-            block, resid, vectors, until = layer
-            layout = self.line._replace(until=until)
-            pull = layer_pullback(block, resid, layout, freeze=self.freeze)
-            cotangent = pull(cotangent)
-            return cotangent, self._measure(cotangent, vectors)
-
-        streams = self.resid[layers], self.inputs[layers]
-        among = (self._block(layers), *streams, self._until(layers))
-        return jax.lax.scan(step, cotangent, among, reverse=True)
 
     def _until(self, index: int | slice) -> Array | None:
         return None if self.until is None else self.until[index]
@@ -378,12 +384,13 @@ class _Walk:
     ) -> Squares:
         """Peaks of the batch, and squares in their units: of all entries, and along the vectors."""
         peak, scaled = self._scaled(cotangent)
+        # (*rows, batch, seq, d) and (*rows, 1, seq, d) -> (*rows, batch, seq)
         along = jnp.sum(scaled * vectors[..., None, :, :], axis=-1)
         return peak, jnp.sum(jnp.square(scaled), axis=-1), jnp.square(along)
 
     def _scaled(self, cotangent: Float[Array, "*rows batch seq model_dim"]) -> tuple[Array, Array]:
         wide = cotangent.astype(self.carrier)
-        peak = jnp.max(jnp.abs(wide), axis=(-3, -1))  # over batch and model_dim
+        peak = jnp.max(jnp.abs(wide), axis=(-3, -1))  # over batch and model_dim: (*rows, seq)
         return peak, wide / _unit(peak)[..., None, :, None]
 
     def _gram(self, cotangent: Array) -> Float[Array, "seq model_dim model_dim"]:

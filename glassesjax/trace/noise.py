@@ -75,36 +75,31 @@ def paired_noise(
       One number a pair and field. NaN where a representation is NaN: never detectable.
     """
     with jax.debug_nans(False):  # NaN is the direction of a row of zeros
-        return _compared(first, second, own_first, own_second, storage)
-
-
-def _compared(
-    first: Array, second: Array, own_first: Array, own_second: Array, storage: FloatFormat
-) -> PairedNoise:
-    true, computed = second - first, own_second - own_first
-    error = computed - true
-    size, error_size = euclidean_norm(true), euclidean_norm(error)
-    l1, larger = jnp.sum(jnp.abs(error), axis=-1), jnp.maximum(jnp.abs(first), jnp.abs(second))
-    # Cosine of each pair's error (row) with each true difference (column).
-    cosines = jnp.matmul(_unit(error), _unit(true).T, precision="highest")
-    others = ~jnp.eye(len(true), dtype=bool) & jnp.isfinite(cosines)
-    count = jnp.sum(others, axis=0).astype(true.dtype)
-    squares = jnp.sum(jnp.where(others, cosines**2, 0), axis=0) / jnp.maximum(count, 1)
-    chance = jnp.sqrt(jnp.maximum(squares, 1 / true.shape[-1]))
-    projection = jnp.sum(computed * _unit(true), axis=-1) / size
-    projection_noise = error_size * chance / size
-    return PairedNoise(
-        l1=l1,
-        l2=error_size,
-        linf=jnp.max(jnp.abs(error), axis=-1),
-        relative_l1=relative_size(l1, jnp.sum(jnp.abs(first), axis=-1)),
-        ulp=jnp.max(times_power(jnp.abs(error), -storage.ulp_exponent(larger)), axis=-1),
-        cosine=jnp.sum(_unit(computed) * _unit(true), axis=-1),
-        chance=chance,
-        projection=projection,
-        projection_noise=projection_noise,
-        detectable=projection > DEVIATIONS * projection_noise,
-    )
+        true, computed = second - first, own_second - own_first
+        error = computed - true
+        size, error_size = euclidean_norm(true), euclidean_norm(error)
+        l1, larger = jnp.sum(jnp.abs(error), axis=-1), jnp.maximum(jnp.abs(first), jnp.abs(second))
+        # Cosine of each pair's error (row) with each true difference (column): (pairs, pairs).
+        cosines = jnp.matmul(_unit(error), _unit(true).T, precision="highest")
+        # A pair's own error correlates with its difference, which is what the test looks for.
+        others = ~jnp.eye(len(true), dtype=bool) & jnp.isfinite(cosines)
+        count = jnp.sum(others, axis=0).astype(true.dtype)
+        squares = jnp.sum(jnp.where(others, cosines**2, 0), axis=0) / jnp.maximum(count, 1)
+        chance = jnp.sqrt(jnp.maximum(squares, 1 / true.shape[-1]))
+        projection = jnp.sum(computed * _unit(true), axis=-1) / size
+        projection_noise = error_size * chance / size
+        return PairedNoise(
+            l1=l1,
+            l2=error_size,
+            linf=jnp.max(jnp.abs(error), axis=-1),
+            relative_l1=relative_size(l1, jnp.sum(jnp.abs(first), axis=-1)),
+            ulp=jnp.max(times_power(jnp.abs(error), -storage.ulp_exponent(larger)), axis=-1),
+            cosine=jnp.sum(_unit(computed) * _unit(true), axis=-1),
+            chance=chance,
+            projection=projection,
+            projection_noise=projection_noise,
+            detectable=projection > DEVIATIONS * projection_noise,
+        )
 
 
 def _unit(rows: Float[Array, "pairs d"]) -> Float[Array, "pairs d"]:

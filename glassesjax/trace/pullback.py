@@ -44,7 +44,7 @@ def layer_pullback(
     Args:
       block: The layer's weights.
       resid: The layer's input.
-      layout: Where each row stands.
+      layout: Position and branch of each row.
       freeze: Takes attention weights as constants.
       last: How many rows of the output have cotangents; all if absent.
       finish: A function of the layer's output, differentiated with it.
@@ -60,8 +60,9 @@ def layer_pullback(
     pull_mix = _mix_pullback(block, heads, layout, freeze)
 
     def pull(cotangents: Array) -> Array:
+        # vmap over the batch: past (batch, rows, model_dim), joined (batch, rows, joined)
         past, joined = jax.vmap(pull_rest)(cotangents)
-        (through,) = jax.vmap(pull_heads)(pull_mix(joined))
+        (through,) = jax.vmap(pull_heads)(pull_mix(joined))  # (batch, seq, model_dim)
         return through.at[:, -rows:].add(past)
 
     return pull
@@ -82,19 +83,26 @@ def _mix_pullback(
     kv_heads, width = block.config.kv_heads, block.config.value_dim
 
     def pull_mix(joined: Array) -> Heads:
+        # (batch, query, joined) -> (batch, query, heads, value_dim)
         joined = joined.astype(plan.carrier_dtype)
         joined = joined.reshape(*joined.shape[:2], -1, width)
+        # a part's rows, by the heads that share keys: (batch, kv_heads, n, value_dim)
         grouped = [jax.vmap(lambda x: group(x, kv_heads))(joined[:, part.rows]) for part in parts]
-        pairs = lambda these: _pull_pairs(parts, these, heads)
-        query, key = jax.lax.map(pairs, grouped)
-        value = _pull_values(parts, grouped, heads)
-        return query, key, value
+        # One cotangent at a time: pairs of tokens take the most memory.
+        query, key = jax.lax.map(lambda these: _pull_pairs(parts, these, heads), grouped)
+        # Values need one product with the weights for the whole batch.
+        length, dtype = len(heads[2]), heads[2].dtype
+        product = lambda part, g: exact("kns,bkne->kbes", part.weights, g, g.dtype)
+        filled = [_fill(product(part, g), length) for part, g in zip(parts, grouped, strict=True)]
+        value = sum(filled[1:], filled[0])
+        # (kv_heads, batch, value_dim, seq) -> (batch, seq, kv_heads, value_dim)
+        return query, key, value.transpose(1, 3, 0, 2).astype(dtype)
 
     return pull_mix
 
 
 class _Part(NamedTuple):
-    """Some rows of queries and the keys they see; queries that share a head stand together."""
+    """Some rows of queries and the keys they see; queries that share a head are neighbors."""
 
     rows: slice
     query: Float[Array, "kv_heads n key_dim"]
@@ -106,35 +114,34 @@ class _Part(NamedTuple):
 
 
 def _parts(attention: Attention, heads: Heads, layout: Layout) -> list[_Part]:
-    query, key, _ = heads
-    first, ordered = len(key) - len(query), attention.config.mask.causal
-    starts = range(0, len(query), TILING.pullback_rows)
-    bounds = [(start, min(start + TILING.pullback_rows, len(query))) for start in starts]
-    seen = [slice(0, first + stop if ordered else None) for _, stop in bounds]
-    cut = [(slice(*rows), keys) for rows, keys in zip(bounds, seen, strict=True)]
-    return [_part(attention, heads, layout, rows, keys) for rows, keys in cut]
-
-
-def _part(attention: Attention, heads: Heads, layout: Layout, rows: slice, keys: slice) -> _Part:
     config, carrier = attention.config, attention.plan_of(heads[0]).carrier_dtype
-    asking = last_rows(layout, len(heads[0]))
-    asking = jax.tree.map(lambda field: field[rows], asking)
-    layout = jax.tree.map(lambda field: field[keys], layout)
-    query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
-    products = scaled_products(config, query, key.transpose(1, 0, 2), carrier)
-    pairs = Pairs.of(asking, layout, attention.seen(asking, layout))
-    slope = jnp.full_like(products, config.scale)
-    if (cap := config.attn_softcap) is not None:
-        slope = slope * (1 - jnp.square(softcap(products, cap) / jnp.asarray(cap, carrier)))
-    if (sharpness := attention.sharpness_of_heads) is not None:  # adaptive ones never come here
-        slope = length_factors(sharpness, pairs.seen, carrier) * slope
-    weights = softmax(jnp.where(pairs.seen, attention.logits(products, pairs), -jnp.inf))
-    together = lambda x: x.reshape(config.kv_heads, -1, len(key))
+    first, count = len(heads[1]) - len(heads[0]), len(heads[0])
+    some = lambda fields, index: jax.tree.map(lambda field: field[index], fields)
+    # (key, kv_heads, h) -> (kv_heads, key, h)
     wide = lambda x: x.astype(carrier).transpose(1, 0, 2)
-    weights, steep = together(weights), together(weights * slope)
-    mean = exact("kns,kse->kne", weights, wide(value), carrier)
-    query = group(query.astype(carrier), config.kv_heads)
-    return _Part(rows, query, wide(key), wide(value), weights, steep, mean)
+    # (heads, rows, key) -> (kv_heads, n, key)
+    together = lambda x: x.reshape(config.kv_heads, -1, x.shape[-1])
+    parts = []
+    for start in range(0, count, TILING.pullback_rows):
+        rows = slice(start, min(start + TILING.pullback_rows, count))
+        # Causal rows see no key after the last of them.
+        keys = slice(0, first + rows.stop if config.mask.causal else None)
+        asking, line = some(last_rows(layout, count), rows), some(layout, keys)
+        query, key, value = heads[0][rows], heads[1][keys], heads[2][keys]
+        products = scaled_products(config, query, key.transpose(1, 0, 2), carrier)
+        pairs = Pairs.of(asking, line, attention.seen(asking, line))
+        # The slope of each logit in the product of query and key, by the chain rule.
+        slope = jnp.full_like(products, config.scale)
+        if (cap := config.attn_softcap) is not None:
+            slope = slope * (1 - jnp.square(softcap(products, cap) / jnp.asarray(cap, carrier)))
+        if (sharpness := attention.sharpness_of_heads) is not None:  # adaptive ones never come here
+            slope = length_factors(sharpness, pairs.seen, carrier) * slope
+        weights = softmax(jnp.where(pairs.seen, attention.logits(products, pairs), -jnp.inf))
+        weights, steep = together(weights), together(weights * slope)
+        mean = exact("kns,kse->kne", weights, wide(value), carrier)
+        query = group(query.astype(carrier), config.kv_heads)
+        parts.append(_Part(rows, query, wide(key), wide(value), weights, steep, mean))
+    return parts
 
 
 def _pull_pairs(parts: list[_Part], joined: list[Array], heads: Heads) -> tuple[Array, Array]:
@@ -144,28 +151,20 @@ def _pull_pairs(parts: list[_Part], joined: list[Array], heads: Heads) -> tuple[
        \bar q_j = \sum_k T_{jk} k_k, \quad \bar k_k = \sum_j T_{jk} q_j
     """
     query, key, _ = heads
-    asked, answered = [], jnp.zeros(key.transpose(1, 2, 0).shape, parts[0].key.dtype)
+    queries, keys = [], jnp.zeros(key.transpose(1, 2, 0).shape, parts[0].key.dtype)
     for part, g in zip(parts, joined, strict=True):
         carrier = g.dtype
         apart = exact("kne,kse->kns", g, part.value, carrier)
         moved = part.steep * (apart - jnp.sum(g * part.mean, axis=-1, keepdims=True))
-        asks = exact("kns,ksh->knh", moved, part.key, carrier)
-        asks = asks.reshape(query.shape[1], -1, query.shape[2])
-        asked.append(asks.transpose(1, 0, 2))
+        # (kv_heads, n, key_dim) -> (heads, rows, key_dim) -> (rows, heads, key_dim)
+        to_query = exact("kns,ksh->knh", moved, part.key, carrier)
+        to_query = to_query.reshape(query.shape[1], -1, query.shape[2])
+        queries.append(to_query.transpose(1, 0, 2))
         # The long axis last: products with the short one last ran three times as long.
-        answers = exact("kns,knh->khs", moved, part.query, carrier)
-        answered = answered + _fill(answers, len(key))
-    return jnp.concatenate(asked).astype(query.dtype), answered.transpose(2, 0, 1).astype(key.dtype)
-
-
-def _pull_values(
-    parts: list[_Part], joined: list[Array], heads: Heads
-) -> Float[Array, "batch seq kv_heads value_dim"]:
-    """Cotangents of values: one product with the weights for the whole batch."""
-    length, dtype = len(heads[2]), heads[2].dtype
-    product = lambda part, g: exact("kns,bkne->kbes", part.weights, g, g.dtype)
-    filled = [_fill(product(part, g), length) for part, g in zip(parts, joined, strict=True)]
-    return sum(filled[1:], filled[0]).transpose(1, 3, 0, 2).astype(dtype)
+        to_key = exact("kns,knh->khs", moved, part.query, carrier)
+        keys = keys + _fill(to_key, len(key))
+    # (kv_heads, key_dim, seq) -> (seq, kv_heads, key_dim)
+    return jnp.concatenate(queries).astype(query.dtype), keys.transpose(2, 0, 1).astype(key.dtype)
 
 
 def _fill(x: Float[Array, "*axes key"], length: int) -> Float[Array, "*axes seq"]:

@@ -77,6 +77,7 @@ def roll(
     def step(state: tuple[Array, Array], layer: Any) -> tuple[Any, Any]:  # noqa: ANN401
         row, log_gain = state
         product = multiply(row, layer)
+        # Sum one after each layer, the scale as a logarithm: products of many layers overflow.
         size = jnp.sum(product)
         row = product / jnp.where(size == 0, 1, size)
         state = row, log_gain + jnp.log(size)
@@ -84,6 +85,7 @@ def roll(
 
     last = jnp.zeros(length, last_scale.dtype).at[at].set(1)
     start = last, jnp.log(last_scale)
+    # scan over layers, last one first: profile (layers, seq), log_gains (layers,)
     _, (profile, log_gains) = jax.lax.scan(step, start, layers, reverse=True)
     log_gains = jnp.append(log_gains, start[1])
     return Rollout(log_gains[0], jnp.concatenate([profile, last[None]]), log_gains, shares)
@@ -137,7 +139,7 @@ def _run(
     check_past(decoder.config, len(tokens))
     plan = decoder.plan
     resid, resid_mid = (x.astype(plan.carrier_dtype) for x in residuals(decoder, tokens, until))
-    # Of the token n no row that follows tells anything, be it padding or the answer itself.
+    # Rows after the token n have no part in a measured share: padding, or the answer itself.
     place = jnp.arange(len(tokens), dtype=jnp.int32)
     read = place <= jnp.asarray(at, jnp.int32) % len(tokens)
     share = lambda pair: effective_share(pair[0], pair[1], decoder.config, read)
@@ -170,7 +172,7 @@ def rollout(
       shares: The lambdas, in [0, 1] and in the type of the weights' arithmetic; measured
         (``trace.constants.effective_share``) if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
-      until: When a bounded state forgot each token, as for ``Decoder.represent``.
+      until: When a bounded state evicted each token, as for ``Decoder.represent``.
       at: The token n, the last if absent; measured shares are means over it and those before.
 
     Returns:
@@ -186,7 +188,9 @@ def rollout(
 
     def multiply(row: Array, layer: tuple[Block, Array, Array, Array | None]) -> Array:
         block, resid, share, gone = layer
+        # The stream was widened for measured shares; attention reads it as the pass stores it.
         heads = layer_heads(block, resid.astype(run.plan.dtype), gone)
+        # over heads: (heads, rows, seq) -> (rows, seq)
         mean = lambda index: jnp.mean(attention_rows(heads, index)[1], axis=0)
         return (1 - share) * row + share * times_rows(row, mean, rows)
 
@@ -228,7 +232,7 @@ def printed_bound(
       tokens: One sequence.
       sigma: Slope of each MLP at each token, non-negative; from the weights if absent.
       rows: Query rows at once: memory is rows x heads x seq, beside the residual stream.
-      until: When a bounded state forgot each token, as for ``Decoder.represent``.
+      until: When a bounded state evicted each token, as for ``Decoder.represent``.
       at: The token n; the last if absent.
 
     Returns:
@@ -254,7 +258,9 @@ def printed_bound(
 
 def _times_printed(row: Array, heads: LayerHeads, constants: LayerConstants, rows: int) -> Array:
     norms = constants.value_norms[:, None, None]
+    # over heads: (heads, rows, seq) -> (rows, seq)
     weighted = lambda index: jnp.sum(norms * attention_rows(heads, index)[1], axis=0)
+    # The factor is of the row j, 1 / beta_1 of the column i: one before the product, one after it.
     row = row * constants.factor
     moved = constants.share * times_rows(row, weighted, rows) * constants.norm1_slope
     return moved + constants.skip * row
@@ -292,7 +298,7 @@ def block_stack(
       decoder: Causal, with or without a window.
       tokens: One sequence.
       sigma: As for :func:`printed_bound`.
-      until: When a bounded state forgot each token, as for ``Decoder.represent``.
+      until: When a bounded state evicted each token, as for ``Decoder.represent``.
 
     Returns:
       Arrays linear in the length.
@@ -312,7 +318,7 @@ def block_stack(
         return heads, layer_constants(block, resid, resid_mid, slopes)
 
     layers = (decoder.layers, run.resid, run.resid_mid, sigma, until)
-    heads, constants = jax.lax.map(layer, layers)
+    heads, constants = jax.lax.map(layer, layers)  # every field gets layers as its first axis
     return BlockStack(
         heads=heads,
         constants=constants,
@@ -342,6 +348,7 @@ def printed_rollout(stack: BlockStack, *, rows: int = TILING.attention_rows) -> 
     def multiply(row: Array, layer: tuple[LayerHeads, LayerConstants]) -> Array:
         return _times_printed(row, *layer, rows)
 
+    # (layers, heads, seq, head_dim)
     length = stack.heads.queries.shape[-2]
     return roll(length, (stack.heads, stack.constants), multiply, stack.last_slope, stack.shares)
 

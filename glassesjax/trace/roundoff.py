@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import border
-from glassesjax.model.config import ConstantTemperature, DecoderConfig, NoPositions, RMSNorm
+from glassesjax.model.config import ConstantTemperature, NoPositions, RMSNorm
 from glassesjax.model.decoder import Block, Decoder
 from glassesjax.model.positions import Layout
 from glassesjax.precision import euclidean_norm
@@ -51,21 +51,7 @@ def score_roundoff(
     Raises:
       ValueError: The decoder has other parts, whose roundings are not counted here.
     """
-    _check(decoder.config)
-    check_unrounded(decoder.plan)
-    plan, resid = decoder.plan, decoder.enter(tokens, layout)
-    root, total = jnp.sqrt(jnp.asarray(len(tokens), plan.dtype)), jnp.zeros((), plan.dtype)
-    for layer in range(decoder.config.num_layers):
-        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.layers)
-        resid, trace = block(resid, layout, keep="residual")
-        local = _rounded(block, trace.resid, trace.resid_mid, resid)
-        total = total + _slope(decoder, resid, layout, layer + 1, at) * root * local
-    dim, y = decoder.config.model_dim, decoder.final_norm(resid)[at]
-    out = _rows(decoder.unembedding) * euclidean_norm(y) * (2 * dim + FEW)
-    return (total + out) * jnp.finfo(plan.dtype).eps / 2
-
-
-def _check(config: DecoderConfig) -> None:
+    config = decoder.config
     counted = (
         isinstance(config.positions, NoPositions)
         and isinstance(config.norm, RMSNorm)
@@ -77,18 +63,27 @@ def _check(config: DecoderConfig) -> None:
     )
     if not counted:
         raise ValueError(f"Expected a plain decoder without positions, got {config}: use one.")
+    check_unrounded(decoder.plan)
+    plan, resid = decoder.plan, decoder.enter(tokens, layout)
+    root, total = jnp.sqrt(jnp.asarray(len(tokens), plan.dtype)), jnp.zeros((), plan.dtype)
+    # A Python loop, not a scan: each layer's derivative is of a pass through the remaining layers.
+    for layer in range(config.num_layers):
+        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.blocks)
+        resid, trace = block(resid, layout, keep="residual")
 
+        def scores(resid: Array, layer: int = layer) -> Array:
+            y, _ = decoder.represent(resid, layout, start=layer + 1)
+            return decoder.logits(y)[at]
 
-def _slope(decoder: Decoder, resid: Array, layout: Layout, start: int, at: Array) -> Array:
-    """Largest norm of a logit's derivative with respect to the residual stream before a layer."""
-
-    def scores(resid: Array) -> Array:
-        y, _ = decoder.represent(resid, layout, start=start)
-        return decoder.logits(y)[at]
-
-    row, back = jax.vjp(scores, resid)
-    (slopes,) = jax.vmap(back)(jnp.eye(len(row), dtype=row.dtype))  # vocab seq model_dim
-    return jnp.max(euclidean_norm(slopes, axis=(1, 2)))
+        row, back = jax.vjp(scores, resid)
+        # vmap over vocab: (vocab, vocab) -> (vocab, seq, model_dim)
+        (slopes,) = jax.vmap(back)(jnp.eye(len(row), dtype=row.dtype))
+        slope = jnp.max(euclidean_norm(slopes, axis=(1, 2)))
+        # A vector of seq tokens, each off by local, is off by sqrt(seq) times that at most.
+        total = total + slope * root * _rounded(block, trace.resid, trace.resid_mid, resid)
+    y = decoder.final_norm(resid)[at]
+    out = _rows(decoder.unembedding) * euclidean_norm(y) * (2 * config.model_dim + FEW)
+    return (total + out) * jnp.finfo(plan.dtype).eps / 2  # eps is 2 u
 
 
 def _rows(x: Float[Array, "rows width"]) -> Float[Array, ""]:
@@ -102,15 +97,18 @@ def _rounded(block: Block, resid: Array, mid: Array, after: Array) -> Array:
     dim, key, count = config.model_dim, config.key_dim, len(resid)
     size = lambda weight: euclidean_norm(weight[...], axis=(0, 1))
     x = _rows(block.norm1(resid))
+    # Relative errors: of the logits, twice that in the weights, then of the average and W_O.
     logit = abs(config.scale) * size(attention.query) * size(attention.key) * x * x
     weights = 2 * (4 * dim + key + 3 * FEW) * logit + count + FEW
     mixed = config.num_heads**0.5 * size(attention.value) * x
     attended = size(attention.output) * mixed
     terms = weights + 2 * dim + count + config.num_heads * key + FEW
     error = attended * terms + _rows(mid)
+    # Attention's error goes through the residual stream and, times its slope, through the MLP.
     carrier = block.plan_of(resid).carrier_dtype
     inner = norm_slopes(block.norm2, mid, carrier)
     factor = 1 + mlp_lipschitz(mlp, carrier, 2) * jnp.max(inner)
+    # The MLP's products; the last term is the rounding of the sum that leaves the layer.
     hidden = GELU_LIPSCHITZ * size(mlp.up) * _rows(block.norm2(mid))
     update = size(mlp.down) * hidden * (2 * dim + config.mlp_dim + 2 * FEW)
     return factor * error + update + _rows(after)

@@ -271,7 +271,7 @@ def test_a_state_that_holds_all_is_the_decoder_and_what_is_not_a_number_shows(
     with pytest.raises(ValueError, match="got 99 at index 1"):
         advance(model, state, jnp.asarray(WRONG), rule)
     # As under a trace, where nobody can look.
-    monkeypatch.setattr(ADVANCE, "_check_tokens", lambda *_: None)
+    monkeypatch.setattr(ADVANCE, "checked_tokens", lambda *_: None)
     state, y, _ = advance(model, state, jnp.asarray(WRONG), rule, length=jnp.int32(3))
     assert_it_shows(y, state)
 

@@ -34,15 +34,14 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[Difference]
             for index, pair in enumerate(pairs):
                 yield from differences(*pair, _within(path, index))
         case _:
-            if not _same(first, second):
+            if isinstance(first, float) and isinstance(second, float):
+                # NaN is not equal to itself, and no difference here.
+                same = first == second or (math.isnan(first) and math.isnan(second))
+            else:
+                same = type(first) is type(second) and first == second
+            if not same:
                 yield Difference(path, first, second)
 
 
 def _within(path: str, name: object) -> str:
     return f"{path}.{name}" if path else str(name)
-
-
-def _same(first: Any, second: Any) -> bool:  # noqa: ANN401
-    if isinstance(first, float) and isinstance(second, float):
-        return first == second or (math.isnan(first) and math.isnan(second))
-    return type(first) is type(second) and first == second

@@ -49,6 +49,7 @@ def fill_cells(
       Cells that other processes were training when no other cell was left.
     """
     names = list(settings.cells)
+    # Processes start at different cells, so that they seldom meet.
     random.SystemRandom().shuffle(names)
     busy = []
     for name in names:
@@ -60,6 +61,7 @@ def fill_cells(
             busy.append(name)
             continue
         advance(name)
+    # Some were finished meanwhile.
     return [name for name in busy if not _whole(out, name)]
 
 
@@ -105,4 +107,5 @@ def sweep_programs(settings: SweepSettings, out: Path) -> Counter[str]:
 
 def _whole(out: Path, name: str) -> bool:
     """Whether a cell is finished."""
+    # The page is the last file of a run.
     return (out / CELLS / name / "index.html").is_file()

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
@@ -25,41 +24,31 @@ def sweep_page(
     """One self-contained page on a sweep.
 
     Returns:
-      An HTML document that asks for nothing outside it. The same rows give the same text.
+      An HTML document without references to other files. The same rows give the same text.
     """
     decoders = decoders_of(trainings)
     every = list(dict.fromkeys(each.constants.task for each in trainings))
     cells = f"cells: {summary.cells_done}"
     if summary.cells > 1:
         cells = f"{summary.cells_done} of {summary.cells} cells"
+    # Values that cells have of the first settings that vary, with labels, by names in rows.
+    known = {field.name for field in dataclasses.fields(SweepConstants)}
+    filters: dict[str, list[tuple[str, str]]] = {}
+    for name in axes_of(run.settings):
+        if (column := axis_column(name)) not in known:
+            continue
+        values = dict.fromkeys(str(getattr(each.constants, column)) for each in trainings)
+        if 1 < len(values) <= MOST_VALUES:
+            filters[column] = [(value, f"{name} {value}") for value in values]
+    # Where the rows were made, as far as it is the same for all cells.
+    first, *rest = [run.records[number] for number in dict.fromkeys(run.numbers)] or [{}]
+    same = {name: v for name, v in first.items() if all(r.get(name) == v for r in rest)}
     return page(
         "glassesjax.surveys.sweep",
         parent="glassesjax.studies.train",
         run=run,
-        made=_made(run),
+        made={"command": run.provenance.get("command", ""), **same},
         facts=[cells, *(f"task {task}" for task in every), *common_facts(trainings)],
-        filters=_filters(axes_of(run.settings), trainings),
+        filters=dict(list(filters.items())[:FILTERS]),
         **shown(trainings, decoders, summary, figures),
     )
-
-
-def _filters(
-    axes: Mapping[str, Sequence[Any]], trainings: Sequence[Training]
-) -> dict[str, list[tuple[str, str]]]:
-    """Values that cells have of the first settings that vary, with labels, by names in rows."""
-    known = {field.name for field in dataclasses.fields(SweepConstants)}
-    filters: dict[str, list[tuple[str, str]]] = {}
-    for name, column in ((name, axis_column(name)) for name in axes if axis_column(name) in known):
-        values = dict.fromkeys(str(getattr(each.constants, column)) for each in trainings)
-        if 1 < len(values) <= MOST_VALUES:
-            filters[column] = [(value, f"{name} {value}") for value in values]
-    return dict(list(filters.items())[:FILTERS])
-
-
-def _made(run: Run[TrainRow, SweepConstants]) -> dict[str, Any]:
-    """Where the rows were made, as far as it is the same for all cells."""
-    first, *rest = [run.records[number] for number in dict.fromkeys(run.numbers)] or [{}]
-    return {
-        "command": run.provenance.get("command", ""),
-        **{name: value for name, value in first.items() if all(r.get(name) == value for r in rest)},
-    }

@@ -65,7 +65,16 @@ def run(settings: SweepSettings, options: SweepOptions, call: Call) -> SweepResu
     _check_sizes(settings)
     with _alone(call.out, _fixed(settings)):
         pass  # it is this very sweep, or new
-    train = lambda cell, folder: _train(cell, folder, call.command)
+
+    def train(cell: TrainSettings, folder: Path) -> None:
+        try:
+            TRAIN.run(cell, folder, command=call.command)
+        finally:
+            # A compiled function uses memory maps, a cell over a thousand of them. LLVM aborts
+            # beyond some 65,000 in a process, on Linux.
+            jax.clear_caches()
+            gc.collect()
+
     if others := fill_cells(settings, call.out, train, call.advance):
         call.advance(
             f"other processes train the rest: {len(others)} of {len(settings.cells)} cells"
@@ -101,19 +110,6 @@ def _check_sizes(settings: SweepSettings) -> None:
         mesh_of(cell)
 
 
-def _train(cell: TrainSettings, folder: Path, command: str) -> None:
-    """Trains one cell, and clears its compiled functions.
-
-    Each compiled function uses memory maps. A process may have some 65,000 maps on Linux, LLVM
-    aborts beyond that, and a cell takes over a thousand.
-    """
-    try:
-        TRAIN.run(cell, folder, command=command)
-    finally:
-        jax.clear_caches()
-        gc.collect()
-
-
 def _fixed(settings: SweepSettings) -> dict[str, object]:
     """Settings that identify a sweep."""
     return {**STUDY.known(settings), "axes": settings.axes}
@@ -147,7 +143,13 @@ def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, Swee
     A record keeps its index when cells are inserted before it, so that the rows are consistent for
     a reader while they are rewritten.
     """
-    records: list[Mapping[str, Any]] = _numbered_before(out / FILE)
+    # Existing records keep their numbers, unless one is of none of the cells.
+    try:
+        records: list[Mapping[str, Any]] = list(records_of(read_record(out / FILE), out / FILE))
+        for record in records:
+            from_row(SweepConstants, record)
+    except BadInput:
+        records = []
     rows: list[TrainRow] = []
     numbers: list[int] = []
     for cell in done_cells(settings, out):
@@ -168,17 +170,6 @@ def _run(settings: SweepSettings, out: Path, command: str) -> Run[TrainRow, Swee
         constants=known,
         provenance={"command": command},
     )
-
-
-def _numbered_before(file: Path) -> list[Mapping[str, Any]]:
-    """The sweep's existing records; empty if one is of none of its cells."""
-    try:
-        records = records_of(read_record(file), file)
-        for record in records:
-            from_row(SweepConstants, record)
-    except BadInput:
-        return []
-    return list(records)
 
 
 def result(run: Run[TrainRow, SweepConstants]) -> SweepResult:

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from glassesjax.errors import BadInput
@@ -65,7 +65,10 @@ class SweepSettings:
         names: dict[TrainSettings, str] = {}
         for values in itertools.product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
-            name = _folder([chosen[axis] for axis in varied])
+            # A valid folder name, different for different values.
+            joined = lambda v: ":".join(map(str, v)) if isinstance(v, tuple) else str(v)
+            parts = [joined(chosen[axis]) for axis in varied]
+            name = re.sub(r"[^\w.,:@+-]", "_", ",".join(parts))
             cell = TrainSettings(preset=self.preset, **chosen)
             if (other := names.setdefault(cell, name)) != name:  # as layers=0,2 of preset quick
                 got = f"{other} and {name} with the same settings"
@@ -93,8 +96,12 @@ def _axis(text: str) -> tuple[str, tuple[Any, ...]]:
 
 def _value(name: str, kind: Any, word: str) -> Any:  # noqa: ANN401
     """Parses one value by the type of its setting."""
-    if typing.get_origin(kind) is tuple:
-        return _values(name, typing.get_args(kind), word.split(":"))
+    if typing.get_origin(kind) is tuple:  # several parts, joined by colons
+        kinds, parts = typing.get_args(kind), word.split(":")
+        if Ellipsis not in kinds and len(parts) != len(kinds):
+            expected = f"Expected {len(kinds)} numbers, joined by colons, for {name} in --grid"
+            raise BadInput(f"{expected}, got {':'.join(parts)!r}: change it.")
+        return tuple(_value(name, kinds[0], part) for part in parts)
     if kind is bool or typing.get_origin(kind) is Literal:
         words = ("true", "false") if kind is bool else typing.get_args(kind)
         if word not in words:
@@ -107,17 +114,3 @@ def _value(name: str, kind: Any, word: str) -> Any:  # noqa: ANN401
     except ValueError:
         expected = f"Expected a number for {name} in --grid"
         raise BadInput(f"{expected}, got {word!r}: change it.") from None
-
-
-def _values(name: str, kinds: Sequence[Any], parts: Sequence[str]) -> tuple[Any, ...]:
-    """Parses one value of several parts, joined by colons."""
-    if Ellipsis not in kinds and len(parts) != len(kinds):
-        expected = f"Expected {len(kinds)} numbers, joined by colons, for {name} in --grid"
-        raise BadInput(f"{expected}, got {':'.join(parts)!r}: change it.")
-    return tuple(_value(name, kinds[0], part) for part in parts)
-
-
-def _folder(values: Sequence[Any]) -> str:
-    """A valid folder name, different for different values."""
-    joined = ",".join(":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in values)
-    return re.sub(r"[^\w.,:@+-]", "_", joined)

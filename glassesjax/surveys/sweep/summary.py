@@ -17,7 +17,7 @@ from glassesjax.surveys.sweep.records import SweepConstants, axis_column
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepSummary(TrainSummary):
-    """What a sweep says: its trainings, cell by cell, and how many there are."""
+    """Numbers of a sweep: its trainings, cell by cell, and how many there are."""
 
     cells_done: int
     cells: int
@@ -42,10 +42,16 @@ def trainings_of(run: Run[TrainRow, SweepConstants]) -> list[Training]:
         rows.setdefault(cell, []).append(row)
     varied = [name for name, values in axes_of(run.settings).items() if len(values) > 1]
     own = {known[number].cell: run.records[number] for number in known}
-    return [
-        Training(cell, first[cell], mine, _label(own[cell], varied) or cell)
-        for cell, mine in rows.items()
-    ]
+    trainings = []
+    for cell, mine in rows.items():
+        # A cell in the words of the field: its values of the settings that vary.
+        texts = []
+        for name in varied:
+            value = own[cell].get(axis_column(name))
+            word = _NONE.get(name) if value == "none" else None
+            texts.append(word or _WORDS.get(name, f"{name} {{}}").format(value))
+        trainings.append(Training(cell, first[cell], mine, ", ".join(texts) or cell))
+    return trainings
 
 
 # What a setting of the grid is called where its value alone would not say it.
@@ -53,16 +59,6 @@ _WORDS: Mapping[str, str] = {
     "positions": "{} positions", "remedy": "{}", "task": "{}", "mask": "{} mask",
 }  # fmt: skip
 _NONE: Mapping[str, str] = {"positions": "no positions", "remedy": "plain prompt"}
-
-
-def _label(record: Mapping[str, Any], varied: Sequence[str]) -> str:
-    """A cell in the words of the field: its values of the settings that vary."""
-    texts = []
-    for name in varied:
-        value = record.get(axis_column(name))
-        word = _NONE.get(name) if value == "none" else None
-        texts.append(word or _WORDS.get(name, f"{name} {{}}").format(value))
-    return ", ".join(texts)
 
 
 def axes_of(settings: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
