@@ -39,7 +39,7 @@ class KVCache(NamedTuple):
     """Absolute position of the token in each place; -1 in an empty one."""
     mass: Float[Array, "groups places"]
     """Attention received so far, the mean over the group's query heads; at least float32. NaN from
-    where a policy's scores were: the choice of retained tokens is then undefined (``is_invalid``)."""
+    where a policy's scores were: which tokens are retained is then undefined (``is_invalid``)."""
 
     @property
     def slots(self) -> int:

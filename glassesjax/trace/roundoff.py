@@ -68,7 +68,7 @@ def score_roundoff(
     root, total = jnp.sqrt(jnp.asarray(len(tokens), plan.dtype)), jnp.zeros((), plan.dtype)
     # A Python loop, not a scan: each layer's derivative is of a pass through the remaining layers.
     for layer in range(config.num_layers):
-        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.blocks)
+        block = jax.tree.map(lambda weight, layer=layer: weight[layer], decoder.layers)
         resid, trace = block(resid, layout, keep="residual")
 
         def scores(resid: Array, layer: int = layer) -> Array:
