@@ -35,7 +35,7 @@ class Rule:
     recent: int = 0
     head_wise: bool = False
     decay: float = 1.0
-    spacing: Literal["true", "compressed", "consecutive"] = "true"
+    position_ids: Literal["original", "compressed", "consecutive"] = "original"
 
 
 @dataclasses.dataclass
@@ -78,27 +78,29 @@ class Scale:
     output = 0.0
 
 
-def stands(positions, spacing):
+def stands(positions, position_ids):
     """Where tokens in order of time seem to stand."""
-    if spacing == "true":
+    if position_ids == "original":
         return list(positions)
     places = [0.0]
     for before, after in itertools.pairwise(positions):
         gap = after - before
-        far = spacing == "compressed" and gap > 10
-        near = 1 if spacing == "consecutive" else gap
+        far = position_ids == "compressed" and gap > 10
+        near = 1 if position_ids == "consecutive" else gap
         places.append(places[-1] + (math.log(math.log(gap)) if far else near))
     return places
 
 
-def weights_of_head(config, params: Params, held, spacing, query, head, row, scale: Scale):
+def weights_of_head(config, params: Params, held, position_ids, query, head, row, scale: Scale):
     """Softmax over the tokens of one decision; ``row`` is the head's own among its keys."""
     now = held[-1].position
-    places = stands([token.position for token in held], spacing)
+    places = stands([token.position for token in held], position_ids)
     query = place(config, query, places[-1])
     logits, terms = [], []
     for token, at in zip(held, places, strict=True):
-        key = token.placed[row] if spacing == "true" else place(config, token.keys[row], at)
+        key = (
+            token.placed[row] if position_ids == "original" else place(config, token.keys[row], at)
+        )
         products, distance = config.scale * query * key, now - token.position
         penalty = alibi_slope(config, head) * distance
         hidden = isinstance(config.mask, Window) and distance >= config.mask.width
@@ -119,7 +121,7 @@ def attend(config, params: Params, rule: Rule, decisions, queries, scale: Scale)
         paid = np.zeros(len(held))
         for own in range(heads_each):
             head, row = number * heads_each + own, own // share
-            asked = (rule.spacing, queries[head], head, row, scale)
+            asked = (rule.position_ids, queries[head], head, row, scale)
             weights = weights_of_head(config, params, held, *asked)
             averages.append(sum(w * token.values[row] for w, token in zip(weights, held)))  # noqa: B905
             paid += weights / heads_each

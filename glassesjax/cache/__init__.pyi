@@ -7,6 +7,7 @@ from . import generate as generate
 from . import losses as losses
 from . import obstacles as obstacles
 from . import policies as policies
+from . import position_ids as position_ids
 from . import prompts as prompts
 from . import pruned as pruned
 from . import readable as readable
@@ -14,7 +15,6 @@ from . import retention as retention
 from . import sampling as sampling
 from . import saved as saved
 from . import slots as slots
-from . import spacing as spacing
 from . import step as step
 from . import stream as stream
 from .advance import Unrolled as Unrolled

@@ -69,11 +69,11 @@ def advance(
 
     Args:
       model: The decoder, unrolled.
-      state: Its capacity is that of the policy. It has no record of the score, decay or spacing
-        that filled it: keys are stored rotated where spacing is true and plain elsewhere, so that
-        another spacing gives wrong results without an error.
+      state: Its capacity is that of the policy. It has no record of the score, decay or position
+        ids that filled it: keys are stored rotated where these are original and plain elsewhere, so
+        that another rule gives wrong results without an error.
       tokens: The next token numbers, at least one.
-      policy: The eviction policy, the same as for earlier tokens, its spacing above all.
+      policy: The eviction policy, the same as for earlier tokens, its position ids above all.
       length: How many of the tokens count; the others fill the array and leave no mark. All if
         absent; below 0 it is 0, and above the number of tokens it is that.
       mode: ``exact`` or ``cut``: see ``layer_step``.
@@ -85,8 +85,8 @@ def advance(
     Raises:
       ValueError: A token is not in the vocabulary. Where tokens are traced they cannot be refused:
         what is read with such a one and after it is NaN.
-      BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, the spacing
-        needs rotary positions or the mode exact, the state was made by a model or a plan of other
+      BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, position
+        ids need rotary positions or the mode exact, the state was made by a model or a plan of other
         shapes or types, it has another number of decisions a layer than the policy makes, or too
         few slots for it, or the policy's score is not one number a place.
     """
@@ -102,12 +102,14 @@ def advance(
     if not plan.row_wise:
         found = f"got {plan.name}, with one scale for all tokens"
         raise BadInput(f"Expected a plan that rounds each token by itself, {found}.")
-    if policy.spacing != "true":
+    if policy.position_ids != "original":
         if not isinstance(config.positions, Rotary):
             found = type(config.positions).__name__
-            raise BadInput(f"Expected rotary positions for spacing {policy.spacing}, got {found}.")
+            raise BadInput(
+                f"Expected rotary positions for position ids {policy.position_ids}, got {found}."
+            )
         if mode != "exact":
-            moving = f"spacing {policy.spacing}, which moves with each token"
+            moving = f"position ids {policy.position_ids}, which moves with each token"
             raise BadInput(f"Expected mode exact for {moving}, got {mode}.")
     check_state(config, len(model.blocks), state, policy, plan.dtype)
     count = jnp.asarray(len(tokens) if length is None else length, jnp.int32)

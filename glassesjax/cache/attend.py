@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from glassesjax.cache.policies import Spacing
+from glassesjax.cache.policies import PositionIds
+from glassesjax.cache.position_ids import reindexed
 from glassesjax.cache.slots import EMPTY
-from glassesjax.cache.spacing import spaced
 from glassesjax.model.attention import Attention, Pairs
 from glassesjax.model.config import Positions
 from glassesjax.model.layers import exact
@@ -62,7 +62,7 @@ def turned(
     key: Float[Array, "kv_heads places key_dim"],
     position: Int[Array, "groups places"],
     now: Int[Array, ""],
-    spacing: Spacing,
+    position_ids: PositionIds,
 ) -> tuple[Float[Array, "one heads key_dim"], Float[Array, "kv_heads places key_dim"]]:
     """Query and keys that were stored without rotation, rotated to their position ids.
 
@@ -72,14 +72,14 @@ def turned(
       key: Of all slots, the current token's included.
       position: Of all slots, for each group of key-value heads.
       now: Position of the current token.
-      spacing: The rule of position ids, compressed or consecutive.
+      position_ids: The rule of position ids, compressed or consecutive.
 
     Returns:
       The two in their own dtype; angles are computed in float32 or wider.
     """
     wide = RoundingPlan.of_dtype(key.dtype).carrier_dtype
     # vmap over groups, then one row for each key-value head: (groups, places) -> (kv_heads, places)
-    places = jax.vmap(functools.partial(spaced, spacing=spacing, dtype=wide))(position)
+    places = jax.vmap(functools.partial(reindexed, position_ids=position_ids, dtype=wide))(position)
     places = jnp.broadcast_to(places, key.shape[:2])
     # The position id of the current token, which is one of the slots: (groups, places) -> (groups,)
     here = jnp.max(jnp.where(position == now, places[: len(position)], 0), axis=-1)

@@ -115,7 +115,7 @@ def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: s
 
     Args:
       config: The decoder's settings.
-      policy: The eviction policy; its spacing may compress positions.
+      policy: The eviction policy; its position ids may be compressed.
       length: Tokens of prompt and continuation.
       hint: A remedy other than fewer tokens.
 
@@ -127,7 +127,7 @@ def check_context(config: DecoderConfig, policy: Policy, length: int, *, hint: s
     if length > MOST:
         raise BadInput(f"Expected at most {MOST} tokens in all, got {length}: use fewer.")
     # Other spacings number the retained tokens anew: their positions grow with the slots.
-    if context is None or length <= context or policy.spacing != "true":
+    if context is None or length <= context or policy.position_ids != "original":
         return
     expected = f"Expected at most {context} tokens, the model's context"
     raise BadInput(f"{expected}, got {length}: use fewer{hint and f', or {hint}'}.")

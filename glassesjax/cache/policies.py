@@ -10,7 +10,7 @@ from glassesjax.arrays import Array, Float, Int
 from glassesjax.borders import NON_NEGATIVE, POSITIVE_SHARE, border, check_fields
 from glassesjax.errors import BadInput
 
-Spacing = Literal["true", "compressed", "consecutive"]
+PositionIds = Literal["original", "compressed", "consecutive"]
 PrefillMode = Literal["exact", "one_shot", "chunked"]  # how a prompt is read: see ``prefill``
 SHORT = "short"  # baseline whose cache is cleared when it is full; no policy
 
@@ -126,9 +126,9 @@ class Policy:
     """Factor of the accumulated attention at each step."""
     bounded: bool = True
     """Whether tokens are evicted at all; False for ``full``."""
-    spacing: Spacing = "true"
+    position_ids: PositionIds = "original"
     """Position ids of retained tokens under rotary positions: original (``true``); with gaps over
-    ten compressed (see ``glassesjax.cache.spacing``); or consecutive."""
+    ten compressed (see ``glassesjax.cache.position_ids``); or consecutive."""
 
     def __post_init__(self) -> None:
         least = {"sinks": NON_NEGATIVE, "recent": NON_NEGATIVE, "decay": POSITIVE_SHARE}
@@ -164,8 +164,8 @@ class Policy:
     def __str__(self) -> str:
         """The canonical name, which ``policy`` parses if the score's name is in ``POLICIES``.
 
-        It omits the spacing and the score function. Of a policy that evicts nothing it is the name
-        alone, since no other setting has an effect.
+        It omits the position ids and the score function. Of a policy that evicts nothing it is the
+        name alone, since no other setting has an effect.
         """
         if not self.bounded:
             return self.name

@@ -106,7 +106,7 @@ def pruned_pass(
       decoder: The decoder of the replay.
       resid: Input of the first layer, from ``Decoder.enter``.
       evicted_at: Eviction steps of the replay, in any of its modes.
-      policy: That of the replay, if its spacing may change position ids.
+      policy: That of the replay, if its position ids may change.
       keep: Fields of the trace; attention takes layers x heads x seq^2 numbers.
 
     Returns:
@@ -115,9 +115,9 @@ def pruned_pass(
     Raises:
       BadInput: Position ids depend on the retained tokens, which one pass cannot compute.
     """
-    if policy is not None and policy.spacing != "true":
-        expected = "Expected a policy with spacing true, whose position ids do not change"
-        raise BadInput(f"{expected}, got {policy.spacing}: use another policy.")
+    if policy is not None and policy.position_ids != "original":
+        expected = "Expected a policy with original position ids"
+        raise BadInput(f"{expected}, got {policy.position_ids}: use another policy.")
     # A replay's positions are those of one ordinary line.
     line = Layout.line(len(resid))
     return _represent(decoder, resid, line, last_seen(evicted_at), keep=keep)

@@ -162,7 +162,9 @@ def check_same(path: Path, info: Mapping[str, Any], same: Mapping[str, object]) 
 
 def _identity(policy: Policy) -> dict[str, str | float]:
     """Settings that must agree for a state to be valid, besides the model's settings."""
-    return {"policy": str(policy), "spacing": policy.spacing, "decay": policy.decay}
+    # The format's names, which are older than the fields'.
+    spacing = "true" if policy.position_ids == "original" else policy.position_ids
+    return {"policy": str(policy), "spacing": spacing, "decay": policy.decay}
 
 
 def _require_same(path: Path, name: str, required: object, stored: object) -> None:

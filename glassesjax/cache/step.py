@@ -61,7 +61,7 @@ def layer_step(
       lost cache (``slots.is_invalid``) is NaN.
     """
     # Keys that are turned anew at each step are stored as position zero rotates them: not at all.
-    stands = tokens.now if policy.spacing == "true" else jnp.zeros_like(tokens.now)
+    stands = tokens.now if policy.position_ids == "original" else jnp.zeros_like(tokens.now)
     # One line: branch 0, each row after those before it.
     layout = Layout(stands, jnp.zeros_like(stands), stands + 1)
     heads = block.heads(resid, layout)
@@ -83,8 +83,8 @@ def _one_by_one(block: Block, cache: KVCache, heads: Heads, tokens: Tokens, poli
         query, key, value, now, valid = row
         cache = write(cache, key, value, now)
         query, keys = query[None], cache.key  # (heads, key_dim) -> (1 row, heads, key_dim)
-        if policy.spacing != "true" and isinstance(rotary, Rotary):
-            query, keys = turned(rotary, query, keys, cache.position, now, policy.spacing)
+        if policy.position_ids != "original" and isinstance(rotary, Rotary):
+            query, keys = turned(rotary, query, keys, cache.position, now, policy.position_ids)
         position = cache.position
         read = (query, keys, cache.value, position, now[None])
         joined, weights = attend(block.attention, *read)

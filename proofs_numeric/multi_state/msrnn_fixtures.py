@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Int
 from glassesjax import draws
 from glassesjax.cache import KVCache, policy, state_bytes
 from glassesjax.cache.attend import attend
+from glassesjax.cache.position_ids import compress_gap
 from glassesjax.cache.retention import cached_to_end, lifetimes
 from glassesjax.cache.slots import EMPTY, evict, write
-from glassesjax.cache.spacing import compress_gap
 from glassesjax.model import DecoderConfig, NoPositions
 from glassesjax.model.attention import Attention
 from proofs_numeric.claim import Claim, Hypothesis, Measurement, Suite

@@ -13,8 +13,8 @@ from cache.made_models import CONFIGS, drawn, held_after, text_of, told
 from cache_reference import Rule, bounded_forward
 
 from glassesjax.cache import advance, empty_state, logits, policy, prefill, replay, unroll
+from glassesjax.cache.position_ids import reindexed
 from glassesjax.cache.slots import EMPTY
-from glassesjax.cache.spacing import spaced
 from glassesjax.cache.step import Tokens, layer_step
 from glassesjax.errors import BadInput
 from glassesjax.model import Window, flat_parameters
@@ -390,10 +390,10 @@ def test_what_does_not_go_together_is_refused():
     config, state = model.outer.config, start(model.outer.config, rule)
     with pytest.raises(BadInput, match="made for tova-head, got one with 1 decisions"):
         advance(model, state, text(), policy("tova-head"))
-    moved = dataclasses.replace(rule, spacing="compressed")
-    with pytest.raises(BadInput, match=r"mode exact for spacing compressed.*got cut"):
+    moved = dataclasses.replace(rule, position_ids="compressed")
+    with pytest.raises(BadInput, match=r"mode exact for position ids compressed.*got cut"):
         advance(model, state, text(), moved, mode="cut")
-    with pytest.raises(BadInput, match="rotary positions for spacing compressed, got Alibi"):
+    with pytest.raises(BadInput, match="rotary positions for position ids compressed, got Alibi"):
         advance(model_of("alibi"), start(CONFIGS["alibi"], rule), text(), moved)
     with pytest.raises(BadInput, match=r"at least 6 slots for window[+]5"):
         advance(model, state, text(), policy("window+5"))
@@ -426,15 +426,15 @@ def test_each_layer_has_its_own_budget():
 
 
 @pytest.mark.parametrize(
-    ("spacing", "wanted"),
+    ("position_ids", "wanted"),
     [
         ("consecutive", [0, 1, 2, 3]),
         ("compressed", [0, 10, 10 + np.log(np.log(11)), 10 + np.log(np.log(11)) + 1]),
     ],
 )
-def test_where_tokens_seem_to_stand(spacing, wanted):
+def test_where_tokens_seem_to_stand(position_ids, wanted):
     position = jnp.array([21, -1, 0, 22, 10], jnp.int32)
-    moved = np.asarray(spaced(position, spacing, jnp.dtype("float64")))
+    moved = np.asarray(reindexed(position, position_ids, jnp.dtype("float64")))
     held = np.argsort(position)[1:]
     np.testing.assert_allclose(moved[held], wanted, rtol=4 * U)
 
@@ -442,8 +442,8 @@ def test_where_tokens_seem_to_stand(spacing, wanted):
 def test_a_spacing_that_moves_nothing_changes_nothing():
     # A window of 5 has gaps of one and so no gap over ten.
     rule = policy("window")
-    for spacing in ("compressed", "consecutive"):
-        moved = dataclasses.replace(rule, spacing=spacing)
+    for position_ids in ("compressed", "consecutive"):
+        moved = dataclasses.replace(rule, position_ids=position_ids)
         close(whole("half", moved)[1], whole("half", rule)[1])
 
 

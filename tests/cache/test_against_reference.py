@@ -36,7 +36,7 @@ class Case:
 
     def __str__(self):
         added = [self.state.name] if self.state else []
-        added += [getattr(self.rule, name) for name in ("spacing", "decay")]
+        added += [getattr(self.rule, name) for name in ("position_ids", "decay")]
         return "-".join(map(str, (self.policy, self.config, *self.slots, *added, self.mode)))
 
 
@@ -69,7 +69,7 @@ EXACT = [
     ),
     Case(
         policy="tova-head+1",
-        rule=but(WEIGHT, sinks=1, head_wise=True, spacing="compressed"),
+        rule=but(WEIGHT, sinks=1, head_wise=True, position_ids="compressed"),
         config="half",
         slots=(6, 6),
     ),
@@ -78,7 +78,7 @@ EXACT = [
     Case(policy="tova", rule=WEIGHT, config="adaptive", slots=(8, 8)),
     Case(
         policy="window+2",
-        rule=but(AGE, sinks=2, spacing="consecutive"),
+        rule=but(AGE, sinks=2, position_ids="consecutive"),
         config="interleaved",
         slots=(6, 6),
     ),
@@ -115,7 +115,7 @@ STORED = [
     Case(policy="h2o-layer", rule=but(MASS, recent=4), config="alibi", slots=(8, 8), state=F16),
     Case(
         policy="window+2",
-        rule=but(AGE, sinks=2, spacing="consecutive"),
+        rule=but(AGE, sinks=2, position_ids="consecutive"),
         config="interleaved",
         slots=(6, 6),
         state=E4M3FN,
@@ -140,7 +140,7 @@ def ours(case, decoder, tokens):
     """Logits, and for each layer what it held after each step."""
     model = unroll(decoder)
     rule = dataclasses.replace(
-        policy(case.policy), decay=case.rule.decay, spacing=case.rule.spacing
+        policy(case.policy), decay=case.rule.decay, position_ids=case.rule.position_ids
     )
     chunk = CHUNK if case.mode == "chunked" else LENGTH
     options = {"slots": case.slots, "mode": case.mode, "chunk": chunk}
@@ -201,7 +201,7 @@ MANY = [
 def test_the_quick_cases_have_every_score_mode_spacing_and_kind_of_attention():
     kinds = lambda cases: [
         {case.rule.score for case in cases},
-        {case.rule.spacing for case in cases},
+        {case.rule.position_ids for case in cases},
         {case.mode for case in cases},
         {case.config for case in cases},
         {case.dtype for case in cases},

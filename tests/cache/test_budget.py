@@ -98,8 +98,8 @@ def test_more_tokens_than_the_context():
     check_context(config, TOVA, 32)
     with pytest.raises(BadInput, match=r"at most 32 tokens, .*, got 33: use fewer\.$"):
         check_context(config, TOVA, 33)
-    with pytest.raises(BadInput, match=r"use fewer, or --spacing compressed\.$"):
-        check_context(config, TOVA, 33, hint="--spacing compressed")
-    moved = Policy(name="window", score=fifo_score, spacing="compressed")
+    with pytest.raises(BadInput, match=r"use fewer, or --position-ids compressed\.$"):
+        check_context(config, TOVA, 33, hint="--position-ids compressed")
+    moved = Policy(name="window", score=fifo_score, position_ids="compressed")
     check_context(config, moved, 33)
     check_context(CONFIG, TOVA, 10**6)  # it has no context to leave

@@ -10,8 +10,8 @@ from cache.made_models import CONFIGS, held_after, log_rows, told
 
 from glassesjax.cache import KVCache, advance, empty_state, logits, policy, replay
 from glassesjax.cache.budget import state_bytes
+from glassesjax.cache.position_ids import compress_gap
 from glassesjax.cache.slots import evict
-from glassesjax.cache.spacing import compress_gap
 from glassesjax.model import DecoderConfig
 
 

@@ -313,7 +313,7 @@ def test_a_policy_prints_all_but_its_spacing_and_is_read_back():
         "decay": (1.0, 0.99, 1 / 3, 1e-7),
     }
     fields = {field.name for field in dataclasses.fields(Policy)}
-    assert fields == {*values, "name", "score", "bounded", "spacing"}
+    assert fields == {*values, "name", "score", "bounded", "position_ids"}
     made = []
     for row, *each in itertools.product(POLICIES.values(), *values.values()):
         rule = dataclasses.replace(row, **dict(zip(values, each, strict=True)))

@@ -111,8 +111,8 @@ def test_a_try_is_the_last_token_of_its_own_prompt(decoder, tova):
 
 
 def test_moved_positions_are_refused(decoder, resid, tova):
-    moved = Policy(name="window", score=fifo_score, spacing="consecutive")
-    with pytest.raises(BadInput, match="spacing true"):
+    moved = Policy(name="window", score=fifo_score, position_ids="consecutive")
+    with pytest.raises(BadInput, match="original position ids"):
         pruned_pass(decoder, resid, tova.evicted_at, policy=moved)
 
 

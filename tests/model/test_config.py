@@ -82,7 +82,7 @@ def test_an_unknown_mode_of_a_function_is_refused(key):
     for run, text in (
         (lambda: decoder(tokens, keep="all"), "keep"),
         (lambda: list(prefill(unroll(decoder), tokens, policy("full"), mode="whole")), "mode"),
-        (lambda: dataclasses.replace(policy("h2o"), spacing="even"), "spacing"),
+        (lambda: dataclasses.replace(policy("h2o"), position_ids="even"), "position_ids"),
         (lambda: rotary_kernel(*jnp.ones((2, 4)), jnp.ones(2), jnp.ones(1), style="neox"), "style"),
     ):
         # With the checks of types on, they may speak first.

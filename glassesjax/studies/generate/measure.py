@@ -50,17 +50,17 @@ def open_job(settings: GenerateSettings) -> Job:
     header = open_one(settings, settings.positions)
     config, rule = header.config, settings.rule
     # What decoding cannot use is refused before anything is written.
-    spacing = f"--spacing {settings.spacing}"
-    if settings.spacing != "true" and not isinstance(config.positions, Rotary):
+    changed = f"--position-ids {settings.position_ids}"
+    if settings.position_ids != "original" and not isinstance(config.positions, Rotary):
         got = type(config.positions).__name__
-        raise BadInput(f"Expected rotary positions for {spacing}, got {got}: leave it out.")
-    if settings.spacing != "true" and settings.mode != "exact":
-        expected = f"Expected --mode exact for {spacing}, which changes with each token"
+        raise BadInput(f"Expected rotary positions for {changed}, got {got}: leave it out.")
+    if settings.position_ids != "original" and settings.mode != "exact":
+        expected = f"Expected --mode exact for {changed}, which change with each token"
         raise BadInput(f"{expected}, got {settings.mode}: choose one of the two.")
     prompts, saved = _start(settings, header)
     before = 0 if saved is None else int(saved.info["step"])
     length = max(map(len, prompts)) + before + settings.max_tokens
-    check_context(config, rule, length, hint="--spacing compressed")
+    check_context(config, rule, length, hint="--position-ids compressed")
     if saved is not None and rule.bounded:
         # A share as a budget was one of the shorter text; the arrays have what it came to, and one
         # slot more.

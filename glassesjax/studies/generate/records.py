@@ -35,7 +35,7 @@ class _Token:
     """What it evicts; ``full`` stands beside it."""
     position_ids: Literal["original", "compressed", "consecutive"]
     """Where rotary positions see what is cached: where it stood, with gaps over ten compressed, or
-    side by side; the setting ``spacing``, where ``true`` is ``original``."""
+    side by side; the setting of this name."""
     slots: int
     """Tokens that each layer caches between two steps."""
     bytes: int

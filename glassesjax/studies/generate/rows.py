@@ -137,7 +137,7 @@ def written_rows(
     shared: dict[str, Any] = {
         "policy": str(job.policy),
         # ``true`` on the command line.
-        "position_ids": "original" if job.policy.spacing == "true" else job.policy.spacing,
+        "position_ids": job.policy.position_ids,
         "slots": job.slots,
         "bytes": size,
         "tokens_per_second": tokens_per_second,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from glassesjax.cache.budget_text import check_budget
-from glassesjax.cache.policies import Policy, PrefillMode, Spacing, policy
+from glassesjax.cache.policies import Policy, PositionIds, PrefillMode, policy
 from glassesjax.cache.sampling import Sampling
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
@@ -49,8 +49,8 @@ class GenerateSettings:
     mode: PrefillMode = "exact"
     """Eviction in prefill: per token (exact), one-shot after the prompt (one_shot), or after every
     256 tokens (chunked)."""
-    spacing: Spacing = "true"
-    """Position ids of cached tokens with rotary positions: original (true), gaps over ten
+    position_ids: PositionIds = "original"
+    """Position ids of cached tokens with rotary positions: original, gaps over ten
     compressed, or consecutive."""
     format: Literal["f32", "f64", "bf16"] = "f32"
     """Weights and arithmetic."""
@@ -107,8 +107,8 @@ class GenerateSettings:
 
     @property
     def rule(self) -> Policy:
-        """The policy with its spacing."""
-        return dataclasses.replace(policy(self.policy), spacing=self.spacing)
+        """The policy with its position ids."""
+        return dataclasses.replace(policy(self.policy), position_ids=self.position_ids)
 
     @property
     def plan(self) -> RoundingPlan:

@@ -30,7 +30,7 @@ def open_run(settings: PerplexitySettings) -> Opened[PerplexityRow, PerplexityCo
         # The first window is the longest. The tiling has the chunk of the setting.
         window_tokens=len(subject.windows[0]),
         tiling=str(dataclasses.replace(TILING, prefill_chunk=settings.chunk)),
-        position_ids="original" if settings.spacing == "true" else settings.spacing,
+        position_ids=settings.position_ids,
     )
     return Opened(
         source=subject.model.source,

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from glassesjax.cache.budget_text import check_budget
-from glassesjax.cache.policies import SHORT, Spacing, distinct_policies
+from glassesjax.cache.policies import SHORT, PositionIds, distinct_policies
 from glassesjax.errors import BadInput
 from glassesjax.model.toy import TOY_POSITIONS, is_toy
 from glassesjax.runs.study import ModelName
@@ -41,8 +41,8 @@ class PerplexitySettings:
     that is shorter."""
     chunk: int = 256
     """Tokens that go through projections together; it moves memory and speed only."""
-    spacing: Spacing = "true"
-    """Position ids of cached tokens with rotary positions: original (true), gaps over ten
+    position_ids: PositionIds = "original"
+    """Position ids of cached tokens with rotary positions: original, gaps over ten
     compressed, or consecutive. With the last two a text may be longer than the context."""
     format: Literal["f32", "f64"] = "f32"
     """Arithmetic of the passes."""

@@ -79,9 +79,9 @@ def _windows(
         else:
             size = settings.windows or min(WINDOW, context or WINDOW)
         # Consecutive and compressed position ids do not grow with the text, original ones do.
-        if context and size > context and settings.spacing == "true":
+        if context and size > context and settings.position_ids == "original":
             expected = f"Expected --windows of at most {context} tokens, the model's context"
-            raise BadInput(f"{expected}, got {size}: use less, or --spacing compressed.")
+            raise BadInput(f"{expected}, got {size}: use less, or --position-ids compressed.")
         if len(opening) >= size:
             expected = f"Expected --windows over {len(opening)}, the tokens that begin each"
             raise BadInput(f"{expected}, got {size}: use longer ones.")
@@ -96,13 +96,15 @@ def _cells(
     settings: PerplexitySettings, config: DecoderConfig, opening: tuple[int, ...], length: int
 ) -> tuple[Cell, ...]:
     """Policies with their sizes, for windows of so many tokens."""
-    if settings.spacing != "true" and not isinstance(config.positions, Rotary):
-        expected = f"Expected rotary positions for --spacing {settings.spacing}"
+    if settings.position_ids != "original" and not isinstance(config.positions, Rotary):
+        expected = f"Expected rotary positions for --position-ids {settings.position_ids}"
         raise BadInput(f"{expected}, got {type(config.positions).__name__}: leave it out.")
     cells, dtype = [], DTYPES[settings.format]
     for name, budget in itertools.product(settings.policies, settings.slots):
         rule, baseline = named_policy(name, SHORT), SHORT if name == SHORT else ""
-        spaced = dataclasses.replace(rule, spacing=settings.spacing) if rule.bounded else rule
+        spaced = (
+            dataclasses.replace(rule, position_ids=settings.position_ids) if rule.bounded else rule
+        )
         slots = named_slots(budget, config, spaced, baseline=baseline, length=length, dtype=dtype)
         cells.append(Cell(name, spaced, slots))
         reach = length
@@ -117,6 +119,6 @@ def _cells(
         if not spaced.bounded and context is not None and reach > context:
             expected = f"Expected at most {context} tokens, the model's context, for {name}"
             raise BadInput(f"{expected}, got {reach}: use fewer, or leave {name} out.")
-        check_context(config, spaced, reach, hint="--spacing compressed")
+        check_context(config, spaced, reach, hint="--position-ids compressed")
     # By resolved size: 25% and 64 may be one cell, and the full cache has one size only.
     return tuple({(cell.name, cell.slots): cell for cell in cells}.values())

@@ -155,7 +155,7 @@ def test_a_stop_string_ends_the_text_and_is_not_shown(finished, tmp_path, capsys
         (["--prompt", "1", "--top-k", "4"], "--temperature over 0"),
         (["--prompt", "1", "--max-tokens", "0"], "--max-tokens of 1 or more"),
         (["--prompt", "1", "--max-tokens", "9000"], "at most 8192 tokens"),
-        (["--prompt", "1", "--spacing", "compressed"], "rotary positions"),
+        (["--prompt", "1", "--position-ids", "compressed"], "rotary positions"),
         (["--prompt", "1", "--stop", ""], "one character or more"),
         (["--prompt", "2+2"], "'+'"),
         (["--prompt", "1", "--chat"], "got toy"),

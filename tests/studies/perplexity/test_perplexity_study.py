@@ -241,7 +241,7 @@ def test_steps_of_a_book_are_its_stretches(tokens):
 
 def live_bytes(tokens):
     """Bytes of all arrays on the device whenever rows come, most, beside what is there before."""
-    own = {"span": "book", "windows": None, "spacing": "consecutive", "policies": ("tova",)}
+    own = {"span": "book", "windows": None, "position_ids": "consecutive", "policies": ("tova",)}
     settings = dataclasses.replace(SETTINGS, **own, max_tokens=tokens)
     subject, before = open_subject(settings), {id(array) for array in jax.live_arrays()}
     count = lambda: sum(a.nbytes for a in jax.live_arrays() if id(a) not in before)
@@ -253,13 +253,13 @@ def test_memory_does_not_grow_with_the_text():
     assert live_bytes(400) == live_bytes(200) > 0
 
 
-def test_spacing_moves_what_is_kept():
+def test_position_ids_move_what_is_kept():
     own = {"policies": ("tova", "full"), "max_tokens": 15}
     plain, moved = (
         {row["policy"]: row["nll"] for row in measured(s, open_subject(s))}
         for s in (
-            dataclasses.replace(SETTINGS, **own, spacing=spacing)
-            for spacing in ("true", "consecutive")
+            dataclasses.replace(SETTINGS, **own, position_ids=position_ids)
+            for position_ids in ("original", "consecutive")
         )
     )
     assert plain["full"] == moved["full"]  # nothing is dropped, and no position moves
@@ -436,9 +436,9 @@ def test_bad_settings_are_named(change, text):
         ({"max_tokens": 9000, "windows": None, "span": "book"}, "leave full out"),
         (
             {"max_tokens": 9000, "windows": None, "span": "book", "policies": ("tova",)},
-            "--spacing compressed",
+            "--position-ids compressed",
         ),
-        ({"positions": "alibi", "spacing": "compressed"}, "rotary positions"),
+        ({"positions": "alibi", "position_ids": "compressed"}, "rotary positions"),
     ],
 )
 def test_what_a_model_cannot_read_is_named_before_anything_is_written(tmp_path, change, text):
@@ -448,11 +448,11 @@ def test_what_a_model_cannot_read_is_named_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_book_over_the_context_is_read_with_other_spacing():
+def test_a_book_over_the_context_is_read_with_other_position_ids():
     own = {"max_tokens": 9000, "windows": None, "span": "book", "policies": ("tova",)}
-    subject = open_subject(dataclasses.replace(SETTINGS, **own, spacing="compressed"))
+    subject = open_subject(dataclasses.replace(SETTINGS, **own, position_ids="compressed"))
     assert len(subject.windows[0]) == 9001
-    assert subject.cells[0].policy.spacing == "compressed"
+    assert subject.cells[0].policy.position_ids == "compressed"
 
 
 def test_a_window_is_the_papers_or_the_context(monkeypatch):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glassesjax.borders import border
-from glassesjax.cache.policies import Spacing
+from glassesjax.cache.policies import PositionIds
 from glassesjax.cache.slots import EMPTY
 
 NEAR = 10  # gaps up to this one stay
@@ -31,8 +31,8 @@ def compress_gap(gap: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 @border()
-def spaced(
-    position: Int[Array, " slots"], spacing: Spacing, dtype: jnp.dtype
+def reindexed(
+    position: Int[Array, " slots"], position_ids: PositionIds, dtype: jnp.dtype
 ) -> Float[Array, " slots"]:
     """Position ids of the cache slots after their gaps were changed, the oldest at zero.
 
@@ -42,7 +42,7 @@ def spaced(
 
     Args:
       position: Absolute positions, -1 for empty slots, in any order.
-      spacing: ``compressed``, or ``consecutive`` for gaps of one.
+      position_ids: ``compressed``, or ``consecutive`` for gaps of one.
       dtype: Of the result.
 
     Returns:
@@ -51,7 +51,7 @@ def spaced(
     last = jnp.iinfo(position.dtype).max
     key = jnp.where(position == EMPTY, last, position)
     order = jnp.argsort(key)
-    if spacing == "consecutive":
+    if position_ids == "consecutive":
         moved = jnp.arange(len(position), dtype=dtype)
     else:
         gaps = jnp.diff(key[order]).astype(dtype)
