@@ -75,9 +75,8 @@ def token_losses(
         scores = outer.logits(row[0][None])[0]
         return jax.nn.logsumexp(scores) - scores[row[1]]
 
-    return jax.lax.map(
-        one, (y, targets), batch_size=min(TILING.loss_rows, len(y))
-    )  # over rows: (rows, model_dim) -> (rows,)
+    # map over rows: (rows, model_dim) -> (rows,)
+    return jax.lax.map(one, (y, targets), batch_size=min(TILING.loss_rows, len(y)))
 
 
 def losses(

@@ -62,7 +62,8 @@ def read_prompts(
     # Short prompts take a short chunk, a power of two so that few shapes are compiled.
     size = longest if mode == "one_shot" else min(chunk, 1 << (longest - 1).bit_length())
     over: Mode = "exact" if mode == "exact" else "cut"
-    step = jax.vmap(  # over rows
+    # vmap over rows, each with its own state and length
+    step = jax.vmap(
         lambda state, tokens, length: advance(
             model, state, tokens, policy, length=length, mode=over
         )

@@ -103,9 +103,8 @@ def _by_group(
     weights: Float[Array, "heads *rest places"], groups: int
 ) -> Float[Array, "groups *rest places"]:
     """Mean over the query heads of each group."""
-    return jnp.mean(
-        weights.reshape(groups, -1, *weights.shape[1:]), axis=1
-    )  # (groups, n, *rest, places)
+    # (heads, *rest, places) -> (groups, n, *rest, places) -> (groups, *rest, places)
+    return jnp.mean(weights.reshape(groups, -1, *weights.shape[1:]), axis=1)
 
 
 def _all_at_once(

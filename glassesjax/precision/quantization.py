@@ -49,9 +49,8 @@ def _codes(
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*ones"]]:
     """Codes, still as floats so that a NaN survives, and the scale."""
     axis = None if fmt.granularity == "tensor" else -1
-    scale = (
-        jnp.max(jnp.abs(x), axis=axis, keepdims=True) / fmt.max
-    )  # (*shape) -> (1, ..., 1), or (*shape[:-1], 1)
+    # (*shape) -> (1, ..., 1), or (*shape[:-1], 1)
+    scale = jnp.max(jnp.abs(x), axis=axis, keepdims=True) / fmt.max
     # Zeros have no scale of their own; one serves, and a NaN is left to spread.
     codes = jnp.round(x / jnp.where(scale == 0, 1, scale))
     return jnp.clip(codes, -fmt.max, fmt.max), scale

@@ -162,9 +162,8 @@ def token_diameter(values: Float[Array, "*batch n d"]) -> Float[Array, "*batch"]
     """
     # Token by token: all pairs at once would take n times the memory of the values.
     farthest = lambda token: jnp.max(vector_norm(values - token[..., None, :], 2), axis=-1)
-    return jnp.max(
-        jax.lax.map(farthest, jnp.moveaxis(values, -2, 0)), axis=0
-    )  # (*batch, n, d) -> (n, *batch, d)
+    tokens = jnp.moveaxis(values, -2, 0)  # (*batch, n, d) -> (n, *batch, d)
+    return jnp.max(jax.lax.map(farthest, tokens), axis=0)
 
 
 @border(diameter=NON_NEGATIVE, query_key_norms=NON_NEGATIVE, value_norms=NON_NEGATIVE)

@@ -140,9 +140,8 @@ def _products(heads: LayerHeads, index: Int[Array, " rows"]) -> Float[Array, "he
     # (heads, rows, head_dim) -> (kv_heads, n, head_dim), n = heads / kv_heads * rows
     grouped = query.reshape(len(key), -1, query.shape[-1])
     products = exact("knh,ksh->kns", grouped, key, key.dtype)
-    return products.reshape(
-        *query.shape[:2], key.shape[1]
-    )  # (kv_heads, n, seq) -> "heads rows seq"
+    # back to (heads, rows, seq)
+    return products.reshape(*query.shape[:2], key.shape[1])
 
 
 @border()
