@@ -86,9 +86,9 @@ def advance(
       ValueError: A token is not in the vocabulary. Where tokens are traced they cannot be refused:
         what is read with such a one and after it is NaN.
       BadInput: No tokens, the plan lets later tokens move the rounding of earlier ones, position
-        ids need rotary positions or the mode exact, the state was made by a model or a plan of other
-        shapes or types, it has another number of decisions a layer than the policy makes, or too
-        few slots for it, or the policy's score is not one number a place.
+        ids need rotary positions or the mode exact, the state was made by a model or a plan of
+        other shapes or types, it has another number of decisions a layer than the policy makes, or
+        too few slots for it, or the policy's score is not one number a place.
     """
     if not len(tokens):
         raise BadInput("Expected one token or more to read, got none.")
