@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from glassesjax.report.chart import Chart, drawing
-from glassesjax.report.numbers import MISSING, number, percent
+from glassesjax.report.numbers import MISSING, number, percent, times
 from glassesjax.report.tokens import visible
 
 TEMPLATES = "glassesjax.report.templates"
@@ -125,11 +125,15 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> Markup:
     writer.writerow(rows[0])
     for row in rows:
         # Six digits, as many as a figure can show; a number that is missing is an empty cell.
-        writer.writerow(
-            f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
-            for value in row.values()
-        )
+        writer.writerow("" if value is None else _cell(value) for value in row.values())
     return Markup(text.getvalue().replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.6g}"
+    return f"{text}.0" if text.lstrip("-").isdecimal() else text  # 2.0 is no count
 
 
 def page(
@@ -169,6 +173,22 @@ def answer(package: str, summary: object, *, parent: str = "", **helpers: object
     return Markup(template.render(summary=summary, **helpers)).striptags()
 
 
+def failure_lines(package: str, failures: Iterable[object], *, parent: str = "") -> list[str]:
+    """Failed checks in words, for a terminal; pages import the same macro.
+
+    Args:
+      package: Whose template ``failures.html.j2`` it is, with a macro ``failure``.
+      failures: Out of a summary, each the macro's argument.
+      parent: As for ``page``.
+
+    Returns:
+      Plain text, a line each.
+    """
+    module = _environment(package, parent).get_template("failures.html.j2").make_module()
+    line = getattr(module, "failure")  # noqa: B009  (a macro, which no type checker knows)
+    return [Markup(line(each)).striptags() for each in failures]
+
+
 @functools.cache
 def _environment(package: str, parent: str) -> jinja2.Environment:
     # The first folder that has a template wins: a study's own before its parent's and the shared.
@@ -182,8 +202,8 @@ def _environment(package: str, parent: str) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "num": number, "percent": percent_of, "visible": visible, "words": words, "signed": signed,
-        "key": sort_key,
+        "num": number, "times": times, "percent": percent_of, "signed": signed, "visible": visible,
+        "words": words, "key": sort_key,
         "text": lambda value: MISSING if value in (None, "") else value,
     }  # fmt: skip
     shared: dict[str, Any] = {"m": environment.get_template("macros.html.j2").make_module()}

@@ -91,6 +91,7 @@ class LogScale(NamedTuple):
           marker: Size of a dot at each point; a line of one point has a dot anyway.
           **style: Of matplotlib's line.
         """
+        style = {"ls": "-", **style}
         drawn = [p for p in points if p.drawable]
         xy = lambda some: ([p.length for p in some], [self.place(p) for p in some])
         # A line of one point would not be seen.

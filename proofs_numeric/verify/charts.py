@@ -91,7 +91,7 @@ def ratios_chart(
         top = at.top + line * at.row
         _topic(axes, at, top, topic, len(mine), narrow=narrow)
         _measurements(chart, axes, at, top, [rows[each.name] for each in mine])
-        middle = top + at.head + (at.row - at.head - 9) / 2
+        middle = top + at.head + (at.row - at.head - 3) / 2  # measurements lie below
         _draw(chart, axes, at, middle, list(_dots(mine, summary, rows)))
     return chart
 
@@ -224,7 +224,7 @@ def _block(count: int, columns: int, at: Layout, left: float) -> list[Spot]:
 def _swarm(xs: Sequence[float], at: Layout, away: int) -> list[Spot]:
     """Shifts marks up and down within their row, then away from the bound, until all are seen."""
     tall = int((at.row - at.head - 14) / at.gap)
-    shifts = [at.gap * ((k + 1) // 2) * (1 if k % 2 else -1) for k in range(tall)]
+    shifts = [at.gap * ((k + 1) // 2) * (-1 if k % 2 else 1) for k in range(tall)]
     placed: dict[int, Spot] = {}
     for index in sorted(range(len(xs)), key=lambda i: xs[i] * away):
         for step in itertools.count():

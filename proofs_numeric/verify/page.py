@@ -15,7 +15,6 @@ from proofs_numeric.verify.summary import (
     ClaimRows,
     ClaimSummary,
     VerifySummary,
-    Violation,
     by_claim,
     ratio_of,
 )
@@ -24,36 +23,6 @@ from proofs_numeric.verify.summary import (
 def headline(summary: VerifySummary) -> str:
     """Headline of the ledger."""
     return answer("proofs_numeric.verify", summary)
-
-
-def violation_line(violation: Violation) -> str:
-    """Text of a violation."""
-    claim, row = violation.claim, violation.row
-    if row is None:
-        part = violation.part
-        return {
-            "cut_off": f"{claim}: was cut off before its closing row",
-            "never_applies": f"{claim}: nothing of its {part} met the hypotheses",
-            "no_measurement": f"{claim}: no measurement",
-            "no_counter_case": f"{claim}: no counter-case",
-        }[violation.reason]
-    state = ": ".join(filter(None, (row.hypotheses.replace("_", " "), _joined(row))))
-    what = {
-        "violated": f"violated, {_number(row.measured)} against {_number(row.bound)}",
-        "unmeasured": f"a hypothesis could not be measured, {state}",
-        "does_not_fail": "a counter-case that does not fail",
-        "not_certified": f"not certified, {state}",
-    }[violation.reason]
-    return f"{claim} ({row.part}, {row.setting}): {what}"
-
-
-def _joined(row: MeasurementRow) -> str:
-    return ", ".join(row.hypotheses_not_met)
-
-
-def _number(value: float) -> str:
-    """All digits; what is not finite is no number."""
-    return str(value if math.isfinite(value) else None)
 
 
 def ratio(value: float | None) -> str:
@@ -86,7 +55,6 @@ def ledger_page(
         summary=summary,
         facts=_facts(run, summary),
         figure=figure,
-        wrong=[violation_line(each) for each in summary.violations],
         topics=[(topic.name, topic.title) for topic in TOPICS if topic.name in known],
         table=[
             {

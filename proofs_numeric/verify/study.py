@@ -23,9 +23,9 @@ class VerifyOptions(Options):
 
 
 def _violations(summary: "VerifySummary") -> Sequence[str]:
-    from proofs_numeric.verify.page import violation_line
+    from glassesjax.report.render import failure_lines
 
-    return [violation_line(each) for each in summary.violations]
+    return failure_lines("proofs_numeric.verify", summary.violations)
 
 
 def _configure(settings: VerifySettings) -> None:

@@ -8,7 +8,7 @@
 
   const probe = name => {
     const win = frames[name], doc = win.document, root = doc.documentElement;
-    const faults = [], used = {sorts: 0, words: 0, filters: 0, steps: 0, toggles: 0, folds: 0, marks: 0, opened: 0};
+    const faults = [], used = {sorts: 0, words: 0, filters: 0, steps: 0, toggles: 0, folds: 0, marks: 0, opened: 0, cut: 0};
     const want = (holds, text) => holds || faults.push(text);
     const fits = when => want(root.scrollWidth <= root.clientWidth, `overflow of ${root.scrollWidth - root.clientWidth} px ${when}`);
     const press = (plot, key) => plot.dispatchEvent(new win.KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
@@ -19,6 +19,27 @@
       used.folds += 1;
     });
     fits("unfolded");
+    // A table that is cut says so and fades there; its head is no taller than four lines.
+    all(".scroll", doc).filter(shown).forEach(box => {
+      const about = box.getAttribute("aria-label") || box.textContent.trim().slice(0, 40), hint = box.previousElementSibling;
+      const over = box.scrollWidth - box.clientWidth, faded = () => win.getComputedStyle(box).maskImage !== "none";
+      want(hint.className === "more-columns" && shown(hint) === over > 1, `${about}: ${over} px over, but the line is ${shown(hint) ? "" : "not "}there`);
+      want(faded() === over > 1, `${about}: ${over} px over, but ${faded() ? "" : "not "}faded`);
+      const head = box.querySelector("thead").getBoundingClientRect().height;
+      want(head < 130, `${about}: a head of ${head} px`);
+      used.cut += over > 1;
+    });
+    // No text of a figure lies on another one.
+    all("svg", doc).filter(shown).forEach(svg => {
+      const texts = all("text", svg).filter(e => shown(e) && e.textContent.trim());
+      const boxes = texts.map(e => e.getBoundingClientRect());
+      boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b, j) => {
+        const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        want(across < 2 || down < 0.1 * Math.min(a.height, b.height),
+          `texts on each other: ${texts[i].textContent.trim()} and ${texts[i + 1 + j].textContent.trim()}`);
+      }));
+    });
     const ids = all("[id]", doc).map(e => e.id);
     want(new Set(ids).size === ids.length, `ids twice: ${ids.filter((id, i) => ids.indexOf(id) < i).slice(0, 3)}`);
     all("button", doc).filter(shown).forEach(b =>
@@ -99,7 +120,8 @@
         want(all(".gone, .unread", figure).every(token => ground(token) === "rgba(0, 0, 0, 0)"), "soft text on a ground");
         return state();
       });
-      if (steps.length > 1) for (const part of ["output", "cursor", "colors"])
+      const lone = all(".tokens [style]", figure).length === 1;  // whose share is always the whole
+      if (steps.length > 1) for (const part of lone ? ["output", "cursor"] : ["output", "cursor", "colors"])
         want(!seen.some(s => /[1-9]/.test(s[part])) || new Set(seen.map(s => s[part])).size > 1, `slider: the ${part} stands still`);
       const few = part => new Set(seen.map(s => s[part])).size === 1;
       want(few("tips") || !few("drawn"), "slider: what is drawn stands still");

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.colors import policy_color
 from glassesjax.report.numbers import number, percent, power_of
 from glassesjax.report.points import Point
 from glassesjax.report.scales import LogScale, length_axis
@@ -36,14 +37,7 @@ class Look:
         self.positions = list(dict.fromkeys(panel.positions for panel in every))
         self.families = list(dict.fromkeys(panel.family for panel in self.distances))
         self.states = {panel.state: panel for panel in every}
-        policies = list(dict.fromkeys(panel.policy for panel in every if panel.policy != "full"))
-        self._policies = {name: at for at, name in enumerate(policies)}
         self._slots = sorted({p.slots for p in every if p.policy != "full"})
-
-    def color(self, panel: Panel) -> str:
-        """A token for each policy; ink for the full cache."""
-        at = self._policies.get(panel.policy)
-        return "ink" if at is None else SERIES_COLORS[at % len(SERIES_COLORS)]
 
     def dashes(self, panel: Panel) -> object:
         """A line for each number of slots."""
@@ -129,7 +123,9 @@ def distance_chart(look: Look, positions: str, family: str, *, width: float = 35
         _curve(chart, axes, scale, look, panel, curve)
         must = mine[panel][-1].equal_from
         if must is not None:
-            line = axes.axvline(must, color=COLORS[look.color(panel)], linewidth=1, linestyle=":")
+            line = axes.axvline(
+                must, color=COLORS[policy_color(panel.policy)], linewidth=1, linestyle=":"
+            )
             chart.series(series(panel), line)
     axes.set_xlabel("n (log scale)")
     up(axes, "L2 distance (log scale)")
@@ -145,7 +141,7 @@ def _curve(
     chart: Chart, axes: Axes, scale: LogScale, look: Look, panel: Panel, curve: Sequence[Point]
 ) -> None:
     name, style = series(panel), {"ls": look.dashes(panel), "lw": 1.8}
-    scale.curve(chart, axes, curve, name, color=COLORS[look.color(panel)], **style)
+    scale.curve(chart, axes, curve, name, color=COLORS[policy_color(panel.policy)], **style)
     for point in curve:
         value = "not finite" if point.distance is None else number(point.distance)
         text = f"{panel.state}, n = {point.length}\n" + (value if point.resolved else "equal")

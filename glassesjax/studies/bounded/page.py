@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from glassesjax.report.colors import policy_color
 from glassesjax.report.models import model_name
-from glassesjax.report.render import Plot, answer, page, words
+from glassesjax.report.render import Plot, answer, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.bounded.charts import Look, series
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
@@ -35,7 +36,8 @@ def bounded_page(
     model = model_name(known.model)
     method = f"{known.method}, {known.probes} probes" if known.probes else known.method
     sizes = f"layers: {known.num_layers}, width {known.model_dim}"
-    positions = f"positions {words(each.replace('_', ' ') for each in look.positions)}"
+    names = [each.replace("_", " ") for each in look.positions]
+    positions = f"{len(names)} positional encodings" if len(names) > 1 else f"positions {names[0]}"
     return page(
         "glassesjax.studies.bounded",
         run=run,
@@ -46,7 +48,7 @@ def bounded_page(
         families={name: _title(name) for name in look.families},
         several=len(look.positions) > 1,
         encodings=[(name, name.replace("_", " ")) for name in look.positions],
-        caches=[(series(p), state, look.color(p)) for state, p in look.states.items()],
+        caches=[(series(p), state, policy_color(p.policy)) for state, p in look.states.items()],
         texts={f"tokens-{p.positions}-{series(p)}": p for p in look.tokens},
         distances=[
             (f"distance-{positions}-{family}", positions, family)

@@ -2,15 +2,29 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from glassesjax.runs.run import Run
-from glassesjax.studies.bounded.panels import distance_panels, token_panels
+from glassesjax.studies.bounded.panels import Panel, distance_panels, token_panels
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
 
 # Both sides are float sums of a few thousand terms.
 SLACK = 1e-4
 RELATIVE = "relative_l1"  # the norm in which rounding has a scale of its own
 ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+
+class Violation(NamedTuple):
+    """A statement that must hold and does not."""
+
+    panel: Panel
+    reason: Literal["unequal", "exceeded", "without_path", "coarse"]
+    """Runs that must be equal; a token above the repaired bound; one with influence and without a
+    path; or a resolution too coarse to call runs equal."""
+    length: int | None = None
+    """Of the runs."""
+    norm: str = ""
+    """In which the resolution is coarse."""
 
 
 def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
@@ -29,20 +43,20 @@ def coarsest(rows: Sequence[DistanceRow], constants: BoundedConstants) -> float:
     return min(1.0, sums * ROUNDOFF[constants.dtype])
 
 
-def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]:
+def statement_violations(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[Violation]:
     """Violations of statements that must hold."""
     yield from dict.fromkeys(_coarse(run))
     for panel, mine in distance_panels(run.rows).items():
         for row in mine:
             must = row.finite and row.equal_from is not None and row.length >= row.equal_from
             if must and not row.equal:
-                yield f"{panel.state}, {panel.positions}: runs of {row.length} must be equal"
+                yield Violation(panel, "unequal", row.length)
     for panel, tokens in token_panels(run.rows).items():
         for row, _ in tokens:
             if _exceeds(row):
-                yield f"{panel.state}, {panel.positions}: the repaired bound is exceeded"
+                yield Violation(panel, "exceeded")
             if not row.reaches and row.frobenius > 0:
-                yield f"{panel.state}, {panel.positions}: a token without a path has influence"
+                yield Violation(panel, "without_path")
 
 
 def _exceeds(row: TokenRow) -> bool:
@@ -51,7 +65,7 @@ def _exceeds(row: TokenRow) -> bool:
     return math.log10(row.spectral) - row.log10_repaired > SLACK
 
 
-def _coarse(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]:
+def _coarse(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[Violation]:
     # Rows that are not finite are reported elsewhere; here they would count as coarse.
     rows = [row for row in run.rows if isinstance(row, DistanceRow) and row.finite]
     if not rows:
@@ -60,5 +74,5 @@ def _coarse(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> Iterator[str]
     for row in rows:
         limit = limits.get(row.norm, math.inf)
         if not (math.isfinite(row.resolution) and row.resolution <= limit):
-            name = f"{row.policy} at {row.slots}, {row.positions}, {row.family}"
-            yield f"{name}: the resolution in {row.norm} is too coarse to call runs equal"
+            panel = Panel(row.positions, row.policy, row.slots, row.family)
+            yield Violation(panel, "coarse", norm=row.norm)

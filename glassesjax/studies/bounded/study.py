@@ -1,5 +1,6 @@
 """The study bounded as one value."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glassesjax.runs.study import CONTINUES, WRITES, ModelStudy
@@ -8,6 +9,15 @@ from glassesjax.studies.bounded.settings import BoundedSettings
 
 if TYPE_CHECKING:
     from glassesjax.studies.bounded.run import BoundedResult
+    from glassesjax.studies.bounded.summary import BoundedSummary
+
+
+def _violations(summary: "BoundedSummary") -> Sequence[str]:
+    from glassesjax.report.render import failure_lines
+
+    lines = failure_lines("glassesjax.studies.bounded", summary.violations)
+    return [*summary.passes.failures, *lines]
+
 
 STUDY: "ModelStudy[BoundedSettings, BoundedResult]" = ModelStudy(
     name="bounded",
@@ -17,5 +27,5 @@ STUDY: "ModelStudy[BoundedSettings, BoundedResult]" = ModelStudy(
     " Exit status 1 says that something is measured that cannot be: see the page.",
     steps=lambda settings, options: settings.steps,
     rows=ROWS,
-    violations=lambda summary: summary.failures,
+    violations=_violations,
 )

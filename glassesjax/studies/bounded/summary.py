@@ -9,7 +9,7 @@ from glassesjax.runs.run import Run
 from glassesjax.runs.verdicts import Passes, passes
 from glassesjax.studies.bounded.panels import Panel, Token, distance_panels, token_panels
 from glassesjax.studies.bounded.records import BoundedConstants, DistanceRow, TokenRow
-from glassesjax.studies.bounded.statements import statement_violations
+from glassesjax.studies.bounded.statements import Violation, statement_violations
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,13 +114,8 @@ class BoundedSummary:
     """Of the text, summed over these caches."""
     without_path: int
     """How many of them no path leads from to the last representation."""
-    violations: list[str]
-    """A line for each statement that must hold and does not."""
-
-    @property
-    def failures(self) -> list[str]:
-        """One line where a pass is not finite, and those of the statements."""
-        return [*self.passes.failures, *self.violations]
+    violations: list[Violation]
+    """Statements that must hold and do not."""
 
 
 def summarize(run: Run[DistanceRow | TokenRow, BoundedConstants]) -> BoundedSummary:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 
-from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.colors import family_color
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import number
 from glassesjax.report.points import Point
@@ -23,8 +24,8 @@ def family_name(family: str) -> str:
     return FAMILIES[family].title if family in FAMILIES else family
 
 
-def family_colors(summary: CollapseSummary) -> dict[str, str]:
-    """A color token for each family of prompts, first those whose difference is lost earliest."""
+def lost_first(summary: CollapseSummary, most: int = 2) -> list[str]:
+    """The families whose difference is lost earliest, which the answer is about."""
     finest = {each.panel.family: each for each in summary.select(format=summary.finest_format)}
     lost = {
         each.panel.family: each.undetectable_from
@@ -32,9 +33,7 @@ def family_colors(summary: CollapseSummary) -> dict[str, str]:
         if each.undetectable_from is not None
     }
     order = sorted(finest, key=lambda family: (family not in lost, lost.get(family, 0)))
-    drawn = [family for family in order if finest[family].resolved]
-    colors = {f: SERIES_COLORS[at % len(SERIES_COLORS)] for at, f in enumerate(drawn)}
-    return {family: colors.get(family, "ink") for family in finest}
+    return [family for family in order if finest[family].resolved][:most]
 
 
 class Look:
@@ -42,7 +41,8 @@ class Look:
 
     def __init__(self, curves: Curves, summary: CollapseSummary) -> None:
         self.curves, self.summary = curves, summary
-        self.colors = family_colors(summary)
+        self.colors = {family: family_color(family) for family in curves.families}
+        self.strong = lost_first(summary)
         self.format = summary.worst_format
 
     def finest(self, positions: str, family: str) -> PanelSummary | None:
@@ -163,8 +163,9 @@ def family_chart(look: Look, positions: str, family: str) -> Chart:
 @charted
 def equal_chart(look: Look, positions: str) -> Chart:
     """Share of the coordinates that storing in the format makes equal."""
-    chart = Chart(760, 300)
-    axes = chart.panel(58, 14, 530, 238)
+    chart = Chart(760, 312)
+    axes = chart.panel(58, 26, 530, 238)
+    ends = []
     format = look.format or look.summary.finest_format
     for family, token in look.colors.items():
         panel = Panel(positions, family, format)
@@ -172,14 +173,22 @@ def equal_chart(look: Look, positions: str) -> Chart:
         share = [100 * row.equal_coordinates / look.curves.constants.model_dim for row in rows]
         lengths = [row.length for row in rows]
         chart.series(family, axes.plot(lengths, share, color=COLORS[token], lw=2))
+        if share:
+            ends.append(End(share[-1], _label(family), family, token))
         for n, value in zip(lengths, share, strict=True):
             text = f"{family_name(family)}, n = {n}\n{value:.0f}% of coordinates equal"
             chart.mark(axes, (n, value), text, series=family, radius=7)
     axes.set_ylim(-3, 104)
     axes.set_yticks([0, 25, 50, 75, 100], ["0%", "25%", "50%", "75%", "100%"])
     _length_ticks(axes, look.curves.lengths)
+    names_at_ends(chart, axes, ends, gap=14.0)
     axes.set_xlabel("prompt length n (log scale)")
+    up(axes, f"coordinates equal in {format}")
     return chart
+
+
+def _label(family: str) -> str:
+    return FAMILIES[family].label if family in FAMILIES else family
 
 
 def _scale(look: Look, names: Sequence[str]) -> LogScale:
@@ -217,12 +226,11 @@ def _distances(
     for panel in look.shown(positions):
         family = panel.panel.family
         token = look.colors[family]
-        strong = token in SERIES_COLORS[:2]
-        width = 2.6 if strong else 1.5
+        width = 2.6 if family in look.strong else 1.5
         scale.curve(
             chart, axes, panel.signal, family, color=COLORS[token], lw=width, zorder=2 + width / 3,
             ls=DASHED if panel.repeats_last < panel.lengths else "-",
-            open_at=look.hidden(positions, family) if strong else (),
+            open_at=look.hidden(positions, family),
         )  # fmt: skip
         for point in panel.signal:
             if marks or point.drawable:
@@ -278,9 +286,8 @@ def _family_ends(look: Look, positions: str) -> list[End]:
     for panel in look.shown(positions):
         family, point = panel.panel.family, panel.signal[-1]
         if point.drawable and point.distance:
-            label = FAMILIES[family].label if family in FAMILIES else family
-            token = look.colors[family]
-            ends.append(End(point.distance, label, family, token, token in SERIES_COLORS[:2]))
+            token, strong = look.colors[family], family in look.strong
+            ends.append(End(point.distance, _label(family), family, token, strong))
     return ends
 
 

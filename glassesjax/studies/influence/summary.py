@@ -238,12 +238,6 @@ class InfluenceSummary:
         """The first kind of attention."""
         return next(iter(self.attention))
 
-    @property
-    def failures(self) -> list[str]:
-        """One line where the unrounded pass is not finite, and one where a bound fails."""
-        exceeded = ["a bound that must hold is exceeded"] if self.violations else []
-        return [*self.passes.failures, *exceeded]
-
 
 def summarize(run: Run[InfluenceRow, InfluenceConstants]) -> InfluenceSummary:
     """Computes the summary of a run.

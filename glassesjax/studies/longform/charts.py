@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.colors import policy_color
 from glassesjax.report.numbers import number, percent
-from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.ticks import Limits, log_axis
 from glassesjax.studies.longform.records import LongformRow
 from glassesjax.studies.longform.summary import (

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from glassesjax.report.colors import policy_color
 from glassesjax.report.models import model_name
-from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
 from glassesjax.studies.longform.records import LongformConstants, LongformRow

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.colors import policy_color
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import size_text
-from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
 from glassesjax.studies.perplexity.numbers import perplexity_text, times_text
 from glassesjax.studies.perplexity.summary import (
@@ -123,8 +123,12 @@ def _panel(
     name_full: bool,
 ) -> None:
     """Title, reference line, and a line a policy with its perplexity behind it."""
-    here = next(cell for cell in summary.cells if cell.cell.slots == slots)
-    title = f"{slots} slots, {size_text(here.bytes)}"
+    # Policies that keep their own numbers beside keys and values take more bytes a slot.
+    sizes = sorted(cell.bytes for cell in summary.cells if cell.cell.slots == slots)
+    low, high = size_text(sizes[0]), size_text(sizes[-1])
+    unit = high.rpartition(" ")[2]
+    span = high if low == high else f"{low.removesuffix(f' {unit}')} to {high}"
+    title = f"{slots} slots, {span}"
     axes.set_title(title, fontsize=14, weight="bold", pad=26)
     soft: dict[str, Any] = {"fontsize": 12, "color": COLORS["soft"], "va": "bottom"}
     soft["textcoords"] = "offset points"

@@ -25,7 +25,7 @@ def times_text(ratio: float, *, close: bool = False) -> str:
 
     Args:
       ratio: Positive; infinite or NaN where it is not finite.
-      close: Whether small ratios get three decimals, for pairs that differ by about a
+      close: Whether ratios below ten get three decimals, for pairs that differ by about a
         thousandth.
     """
     if not math.isfinite(ratio):
@@ -34,4 +34,4 @@ def times_text(ratio: float, *, close: bool = False) -> str:
         return number(ratio)
     if ratio >= 10:
         return f"{ratio:,.0f}"
-    return f"{ratio:.3f}" if close and ratio < 2 else f"{ratio:.2f}"
+    return f"{ratio:.3f}" if close else f"{ratio:.2f}"

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glassesjax.cache.obstacles import text_title
+from glassesjax.report.colors import policy_color
 from glassesjax.report.models import model_name
 from glassesjax.report.numbers import size_text
-from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import Interval

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.colors import policy_color
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import number, percent
-from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import signed
 from glassesjax.report.ticks import set_ticks, up
 from glassesjax.studies.recall.cells import UNBOUNDED

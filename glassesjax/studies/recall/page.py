@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from glassesjax.report.colors import policy_color
 from glassesjax.report.models import model_name
-from glassesjax.report.policy_colors import policy_color
 from glassesjax.report.render import Plot, page, words
 from glassesjax.runs.run import Run
 from glassesjax.studies.recall.cells import panels, read_cells

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, charted
+from glassesjax.report.chart import COLORS, Chart, charted
+from glassesjax.report.colors import policy_color
 from glassesjax.report.maps import SIDE, eviction_image, share_image
 from glassesjax.report.numbers import number, percent
 from glassesjax.report.ticks import Limits, log_axis, set_ticks, up
@@ -34,13 +35,6 @@ def slug(cell: Cell | CellSummary) -> str:
     """A name for files and series, of letters, digits and hyphens."""
     marks = str.maketrans({"+": "-plus-", "@": "-at-", "~": "-decay-", ".": "-"})
     return f"{cell.policy.translate(marks)}-{cell.slots}"
-
-
-def cell_colors(cells: Sequence[Cell] | Sequence[CellSummary]) -> dict[str, str]:
-    """A color token for each cell, the same for all sizes of a policy."""
-    policies = list(dict.fromkeys(each.policy for each in cells))
-    token = lambda name: SERIES_COLORS[policies.index(name) % len(SERIES_COLORS)]
-    return {each.name: token(each.policy) for each in cells}
 
 
 def block_edges(length: int) -> np.ndarray:
@@ -76,11 +70,11 @@ def positions_chart(cells: Sequence[Cell], *, narrow: bool = False) -> Chart:
     room, left = min(max((300 if narrow else 340) // len(cells), 34), 190), 44
     width, gap = (358 if narrow else 740), 26
     chart = Chart(width, len(cells) * (room + gap) + 44)
-    colors = cell_colors(cells)
     for at, cell in enumerate(cells):
+        token = policy_color(cell.policy)
         axes = chart.panel(left, gap + at * (room + gap), width - left - 8, room)
-        _strip(chart, axes, cell, colors[cell.name], TOUCHES // max(len(cells), 4))
-        title = {"fontsize": 12.5, "weight": "bold", "color": COLORS[colors[cell.name]]}
+        _strip(chart, axes, cell, token, TOUCHES // max(len(cells), 4))
+        title = {"fontsize": 12.5, "weight": "bold", "color": COLORS[token]}
         axes.set_title(cell.name, pad=5, **title)
         if at < len(cells) - 1:
             axes.set_xticks([])
@@ -153,10 +147,10 @@ def _curves(
 ) -> None:
     """A line a cell, a color for each policy and a dash for each number of slots; marks of all."""
     slots = list(dict.fromkeys(cell.slots for cell in cells))
-    colors, (low, high) = cell_colors(cells), axes.get_ylim()
+    low, high = axes.get_ylim()
     for cell, values in zip(cells, curves, strict=True):
         dash = DASHES[slots.index(cell.slots) % len(DASHES)]
-        line = axes.plot(values, color=COLORS[colors[cell.name]], ls=dash, lw=1.6)
+        line = axes.plot(values, color=COLORS[policy_color(cell.policy)], ls=dash, lw=1.6)
         chart.series(slug(cell), line)
     for at, values in enumerate(zip(*curves, strict=True)):
         known = [
@@ -177,7 +171,7 @@ def _small(title: str, across: str) -> tuple[Chart, Axes]:
 
 
 @charted
-def classes_chart(cell: CellSummary, token: str) -> Chart:
+def classes_chart(cell: CellSummary) -> Chart:
     """Lifetimes of classes over the mean of all tokens, beside those of the paper's tags.
 
     Returns:
@@ -193,6 +187,7 @@ def classes_chart(cell: CellSummary, token: str) -> Chart:
     axes.set_xscale("log")
     axes.axvline(1, color=COLORS["ink"], lw=1, zorder=0)
     intervals, spans, middles = [], [], []
+    color = COLORS[policy_color(cell.policy)]
     for at, each in enumerate(rows):
         gap = (math.nan, at)
         if each.interval and np.isfinite(each.interval.low):
@@ -207,8 +202,8 @@ def classes_chart(cell: CellSummary, token: str) -> Chart:
     )
     drawn(spans, "-", c=COLORS["c6"], lw=1)
     drawn(middles, "D", mfc=COLORS["paper"], mec=COLORS["c6"], ms=5)
-    drawn(intervals, "-", c=COLORS[token], lw=2, alpha=0.5)
-    drawn([(each.over_mean, at) for at, each in enumerate(rows)], "o", c=COLORS[token], ms=5)
+    drawn(intervals, "-", c=color, lw=2, alpha=0.5)
+    drawn([(each.over_mean, at) for at, each in enumerate(rows)], "o", c=color, ms=5)
     axes.set_yticks(range(len(rows)), [each.title for each in rows], fontsize=11.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
@@ -265,10 +260,9 @@ def figures_of(cells: Sequence[Cell], summary: RetentionSummary) -> dict[str, Ca
     }
     for field in BY_LAYER:
         figures[field] = functools.partial(layers_chart, cells, field)
-    colors = cell_colors(cells)
     for cell, own in zip(cells, summary.cells, strict=True):
         name = slug(cell)
-        figures[f"classes-{name}"] = functools.partial(classes_chart, own, colors[own.name])
+        figures[f"classes-{name}"] = functools.partial(classes_chart, own)
         figures[f"layers-{name}"] = functools.partial(depth_chart, cell)
         figures[f"map-{name}"] = functools.partial(map_chart, cell)
     return figures

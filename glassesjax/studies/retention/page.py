@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from glassesjax.cache.obstacles import OBSTACLES, text_title
+from glassesjax.report.colors import policy_color
 from glassesjax.report.models import model_name
 from glassesjax.report.render import Plot, answer, csv_text, page
 from glassesjax.report.tokens import visible
 from glassesjax.runs.run import Run
 from glassesjax.statistics.intervals import LEAST_BLOCKS
 from glassesjax.studies.retention.cells import Cell
-from glassesjax.studies.retention.charts import BARS, BY_LAYER, block_counts, cell_colors, slug
+from glassesjax.studies.retention.charts import BARS, BY_LAYER, block_counts, slug
 from glassesjax.studies.retention.records import RetentionConstants, RetentionRow
 from glassesjax.studies.retention.summary import RetentionSummary
 
@@ -38,7 +39,7 @@ def retention_page(
     Returns:
       An HTML document that asks for nothing outside it. The same rows give the same text.
     """
-    shared, colors = run.constants, cell_colors(cells)
+    shared = run.constants
     model = model_name(shared.model)
     return page(
         "glassesjax.studies.retention",
@@ -50,7 +51,7 @@ def retention_page(
         few_blocks=summary.cells[0].blocks < LEAST_BLOCKS,
         figure=figures["positions"],
         figures=figures,
-        cells=[(slug(each), each, colors[each.name]) for each in summary.cells],
+        cells=[(slug(each), each, policy_color(each.policy)) for each in summary.cells],
         policy_pairs=[(name, name) for name in summary.policies],
         cell_pairs=[(slug(each), each.name) for each in summary.cells],
         tokens=_tokens(cells),

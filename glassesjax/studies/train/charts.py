@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from glassesjax.report.chart import COLORS, SERIES_COLORS, Chart, Number, charted
+from glassesjax.report.colors import format_color
 from glassesjax.report.labels import End, names_at_ends
 from glassesjax.report.numbers import number, percent
 from glassesjax.report.ticks import Limits, doublings, log_axis, set_ticks, up
@@ -53,11 +54,9 @@ def series_of(format: str) -> str:
 
 
 def format_colors(decoders: Sequence[TrainedDecoder]) -> dict[str, str]:
-    """A color token for each format that rounds, the same again after the last one."""
+    """A color token for each format that rounds."""
     every = (name for one in decoders for name in (*one.answers, *one.pairs) if name != REFERENCE)
-    return {
-        name: SERIES_COLORS[at % len(SERIES_COLORS)] for at, name in enumerate(dict.fromkeys(every))
-    }
+    return {name: format_color(name) for name in every}
 
 
 class Line(NamedTuple):
@@ -94,7 +93,7 @@ def panels_of(decoders: Sequence[TrainedDecoder], what: str) -> list[Panel]:
 def pairs_chart(
     decoders: Sequence[TrainedDecoder], *, narrow: bool = False, linear: bool = False
 ) -> Chart:
-    """Each pair n, n + 1 as a bar, and the predicted failure length below, a line a format."""
+    """Each pair n, n + 1 as a bar, and the predicted failure length, a line a format."""
     return _bars(panels_of(decoders, "pairs"), "pairs", narrow=narrow, linear=linear)
 
 
@@ -172,7 +171,7 @@ def _rows(line: Line, what: str) -> Sequence[PairRow | AnswersRow]:
 
 
 def _training(axes: Axes, panel: Panel, what: str, linear: bool) -> None:
-    """The trained lengths, and the line where they end; none where the lines differ in that."""
+    """What is within the training, and the line where it ends; none where lines differ in that."""
     low, high = axes.get_xlim()
     ends = set()
     for rows in filter(None, (_rows(line, what) for line in panel.lines)):
@@ -184,7 +183,8 @@ def _training(axes: Axes, panel: Panel, what: str, linear: bool) -> None:
     axes.axvspan(low, end, color=COLORS["wash"], linewidth=0, zorder=0)
     axes.axvline(end, color=INK, linewidth=1, linestyle=(0, (2, 2)), zorder=6)
     look = {"color": COLORS["soft"], "va": "bottom", "fontsize": 11.5}
-    axes.text(low, axes.get_ylim()[1] - 0.07, "trained lengths", **look)
+    text = "n and n + 1 trained" if what == "pairs" else "trained lengths"
+    axes.text(low, axes.get_ylim()[1] - 0.07, text, **look)
 
 
 def _edges(lengths: Sequence[int], linear: bool) -> list[float]:
@@ -211,7 +211,7 @@ def _length_axis(axes: Axes, ends: tuple[Number, Number], most: int, linear: boo
 def _pair_bars(
     chart: Chart, axes: Axes, at: int, line: Line, edges: Sequence[float], height: Number
 ) -> None:
-    """Neighbors in the same state are one bar; below them the prediction with its interval."""
+    """Neighbors in the same state are one bar; on them the prediction with its interval."""
     del height
     rows, lengths = line.decoder.pairs[line.format], line.decoder.lengths.get(line.format)
     name, start = series_of(line.format), 0
@@ -242,12 +242,13 @@ def _pair_bars(
     last = axes.get_xlim()[1]
     place = lambda n: last if n is None else min(n, last)
     shape = ">" if lengths.predicted is None else "D"  # an arrow where it is beyond the reach
-    look = {"color": INK, "clip_on": False, "zorder": 7}
-    mark = {"ms": 5.5, "mfc": COLORS["paper"], "mec": INK, "mew": 1.3}
-    drawn = axes.plot(
-        [place(n) for n in _interval(lengths)], [at + 0.47] * 2, linewidth=1.6, **look
-    )
-    drawn += axes.plot([place(lengths.predicted)], [at + 0.47], shape, **mark, **look)
+    look = {"clip_on": False, "zorder": 7}
+    mark = {"ms": 6.5, "mfc": COLORS["paper"], "mec": INK, "mew": 1.4}
+    interval = [place(n) for n in (lengths.predicted_low, lengths.predicted_high)]
+    drawn = []
+    for color, wide in ((COLORS["paper"], 4.5), (INK, 1.8)):  # an edge, for it lies on bars
+        drawn += axes.plot(interval, [at, at], color=color, linewidth=wide, **look)
+    drawn += axes.plot([place(lengths.predicted)], [at], shape, **mark, **look)
     chart.series(name, drawn)
 
 

@@ -34,8 +34,11 @@ def violations(summary: "TrainSummary") -> Sequence[str]:
       One line where the unrounded pass is not finite, and one for each certificate or ratio that
       the rows contradict.
     """
-    contradictions = [each.line for one in summary.trainings for each in one.contradictions]
-    return [*summary.passes.failures, *contradictions]
+    from glassesjax.report.render import failure_lines
+
+    every = (each for one in summary.trainings for each in one.contradictions)
+    lines = failure_lines("glassesjax.studies.train", every)
+    return [*summary.passes.failures, *lines]
 
 
 def _together(options: TrainOptions, run: Callable[[bool], int]) -> int:

@@ -99,24 +99,6 @@ class Contradiction(NamedTuple):
     decoder: str
     row: PairRow | RepetitionRow | RatioRow
 
-    @property
-    def line(self) -> str:
-        """What the row contradicts, as the terminal has it."""
-        match self.row:
-            case PairRow(format=name, length=length):
-                return f"{self.decoder}, {name}: a certificate is contradicted at n = {length}"
-            case RepetitionRow(length=length, max_difference=difference, roundoff=roundoff):
-                allowed = math.nan if roundoff is None else roundoff.roundoff
-                return (
-                    f"{self.decoder}: repetitions of {length} tokens are {difference:.2g} apart,"
-                    f" where rounding allows {allowed:.2g}"
-                )
-            case RatioRow(accuracy=accuracy, ratio_only_accuracy=most):
-                return (
-                    f"{self.decoder}: {accuracy:.2%} of all items are counted, where a ratio gives"
-                    f" {most:.2%} at best"
-                )
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSummary:

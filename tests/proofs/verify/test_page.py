@@ -197,7 +197,7 @@ def test_findings_are_numbers_of_the_summary(rows_of):
     near = lambda suite: [half(2, measured=0.995), half(4, measured=0.995), half(8, distance=4.0)]
     sharp, attacked = claim("sharp", measure=near), claim("attacked", adversary=ASCENT)
     assert findings(page_of(rows_of(sharp, attacked))) == ["1 of 2", "1 of 2"]
-    assert findings(page_of(rows_of(sharp))) == ["0.995", "3\N{MULTIPLICATION SIGN}"]
+    assert findings(page_of(rows_of(sharp))) == ["0.995", "3.0\N{MULTIPLICATION SIGN}"]
 
 
 def test_what_lies_outside_is_never_in_a_ratio(rows_of):
@@ -222,9 +222,9 @@ def test_a_claim_in_numbers(rows_of):
     assert (one.ascent.tightness, one.narrowest, one.closeness) == (0.75, 3.0, "slack")
     (_, closest), (_, equal), (_, fails) = instances(page_of(rows))
     power = "\N{MULTIPLICATION SIGN} 10⁻¹⁶"
-    assert says(closest, "n=3", 0.75, 1, "0.750", 0)
-    assert says(equal, "n=2", 1, 1, 1, f"8.9 {power}")
-    assert says(fails, "n=5", 3, 1, 3, 0, "size over 4", 1, 0)
+    assert says(closest, "n=3", 0.75, "1.0", "0.750", 0)
+    assert says(equal, "n=2", "1.0", "1.0", 1, f"8.9 {power}")
+    assert says(fails, "n=5", "3.0", "1.0", "3.0", 0, "size over 4", "1.0", 0)
     assert "\N{BALLOT X} size over 4" in fails
 
 
@@ -271,6 +271,20 @@ def chart_of(rows, **look):
 
 def claims_of(rows):
     return discovery.load(by_claim(rows))
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_marks_stand_above_the_lines_of_their_topic(rows_of, narrow):
+    near = lambda suite: [half(n, measured=n / 32) for n in range(1, 33)]
+    chart = chart_of(rows_of(*(claim(name, measure=near) for name in "abcdefgh")), narrow=narrow)
+    [axes] = chart.axes
+    of = lambda name: [e for e in axes.lines if (e.get_gid() or "").startswith(f"series--{name}--")]
+    [lines] = of("measurements")
+    highest = min(y for y in lines.get_ydata() if y == y)  # pixels from above
+    dots = [line for name in ("claims", "counter-cases") for line in of(name)]
+    assert dots
+    for line in dots:
+        assert max(line.get_ydata()) + line.get_markersize() / 2 + 2 < highest
 
 
 @pytest.mark.parametrize("narrow", [False, True])

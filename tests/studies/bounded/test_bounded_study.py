@@ -18,6 +18,7 @@ from glassesjax.studies.bounded.panels import token_panels
 from glassesjax.studies.bounded.records import ROWS, DistanceRow, TokenRow
 from glassesjax.studies.bounded.run import open_run
 from glassesjax.studies.bounded.statements import coarsest
+from glassesjax.studies.bounded.study import STUDY
 from glassesjax.studies.bounded.summary import first_equal, summarize
 
 pytestmark = pytest.mark.usefixtures("one_program")
@@ -45,7 +46,7 @@ def rows(model):
 
 
 def violations(rows):
-    return summarize(run_of(rows)).failures
+    return STUDY.violations(summarize(run_of(rows)))
 
 
 def curve(rows, name, family, norm="l2"):

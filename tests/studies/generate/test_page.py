@@ -147,7 +147,7 @@ def test_the_summary_by_hand():
 
 def test_findings_are_numbers_of_the_summary(page):
     assert findings(page)[:2] == ["2 of 5", "2.3\N{MULTIPLICATION SIGN}"]
-    assert findings(page_of(made_rows(policies=("tova",))))[1] == "3.0 KiB"
+    assert findings(page_of(made_rows(policies=("tova",))))[1] == "3.00 KiB"
 
 
 def test_each_text_under_each_policy_is_a_record(page):

@@ -113,7 +113,7 @@ def test_findings_are_numbers_of_the_summary():
     assert findings(page_of(ROWS)) == ["75%", "7.4"]
     assert findings(page_of(many())) == ["50%", "7.4"]
     assert findings(page_of([*many(), made("tova", 10, 0, "c", repetition=0.75)])) == [
-        "8", "75%", "7.4",
+        "8.0", "75%", "7.4",
     ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@ import pytest
 from studies.collapse.test_page import Reader, answer, findings
 from studies.perplexity.made_perplexity import KNOWN, made_result, made_rows, run_of
 
-from glassesjax.report.policy_colors import policy_color
+from glassesjax.report.colors import policy_color
+from glassesjax.report.numbers import percent
 from glassesjax.report.ticks import Limits
 from glassesjax.studies.perplexity.charts import (
     by_cost,
@@ -104,6 +105,14 @@ def test_findings_are_numbers_of_the_summary(page):
         assert findings(page_of(rows, **changes)) == []
 
 
+def test_the_share_of_bytes_is_that_of_the_sizes_as_printed(page):
+    share = re.search(r"with (\S+) of its bytes", page)[1]
+    sizes = dict(re.findall(r'<td data-v="(\d+)">([\d.]+ [KM]iB)</td>', page))
+    units = {"KiB": 2**10, "MiB": 2**20}
+    printed = [float(n) * units[unit] for n, unit in map(str.split, sizes.values())]
+    assert share in {percent(each / max(printed)) for each in printed}
+
+
 def test_each_policy_at_each_size_is_a_record_of_the_table(page):
     slots = [128, *[31] * 4, *[63] * 4]
     assert re.findall(r'<tbody data-slots="(\d+)"', page) == [*map(str, slots)]
@@ -112,7 +121,7 @@ def test_each_policy_at_each_size_is_a_record_of_the_table(page):
     cells = [" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in tova.split("<td")[1:]]
     texts = [cell.partition(">")[2] for cell in cells]
     assert texts[:3] == ["31", "22.00", "2.20×"]  # noqa: RUF001
-    assert texts[3:] == [*["2.20 to 2.20", "2.20×", "2.20×"], "2", "0", "0", "512.0 KiB", "32"]  # noqa: RUF001
+    assert texts[3:] == [*["2.20 to 2.20", "2.20×", "2.20×"], "2", "0", "0", "512 KiB", "32"]  # noqa: RUF001
 
 
 def test_without_an_order_the_page_has_no_pairs():
@@ -155,7 +164,7 @@ def xs(axes, series):
 def test_each_size_has_a_panel_and_each_policy_its_dot_bar_and_tick(narrow):
     chart = ratios_chart(summary_of(made_rows(KNOWN, windows=4)), narrow=narrow)
     titles = [axes.get_title(loc="left") for axes in chart.axes]
-    assert titles == ["31 slots, 512.0 KiB", "63 slots, 1.0 MiB"]
+    assert titles == ["31 slots, 512 KiB", "63 slots, 1.00 MiB"]
     for axes, ratio in zip(chart.axes, (2.2, 1.25), strict=True):
         np.testing.assert_allclose(xs(axes, "tova"), [ratio] * 4, rtol=64 * 2.0**-53)
     marks = [mark for mark in chart.marks if mark.series == "tova"]

@@ -151,7 +151,7 @@ def test_each_depth_of_each_cell_is_drawn_and_can_be_touched(narrow):
     assert drawn(small, "full") == drawn(large, "full") == [0.5, 1.0]
     assert drawn(said, "full") == []
     assert len(chart.marks) == 2 * (3 + 2 + 1)
-    assert "tova with 64 slots, depth 0.1\n1 nats a token\n1 of 2 exact" in chart.marks[2].text
+    assert "tova with 64 slots, depth 0.1\n1.0 nats a token\n1 of 2 exact" in chart.marks[2].text
 
 
 @pytest.mark.parametrize("narrow", [False, True])

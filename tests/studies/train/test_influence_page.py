@@ -59,7 +59,7 @@ def test_what_contradicts_the_statement_is_named():
     beyond, _ = counted(0.75, None, applies=True, beyond=True)
     first, second = lines_of([apart, beyond])
     about = f"{COUNT}, 2 layers, seed 0"
-    assert says(first, about, 2, 0.5, "4e-06")
+    assert says(first, about, 2, "0.50", "4.0 \N{MULTIPLICATION SIGN} 10⁻⁶")
     assert says(second, about, "75.00%", "67.34%")
     by_rounding = dataclasses.replace(beyond, exceeds_beyond_roundoff=False)
     unknown = dataclasses.replace(beyond, exceeds_beyond_roundoff=None)

@@ -126,8 +126,17 @@ def test_neighboring_pairs_in_one_state_are_one_bar():
         assert len(texts) == (3 if series == "f64" else 2)
     assert "wrong, but different" in marks(chart, "e8m3_weights")[1].text
     assert "> 31" in marks(chart, "e8m3_weights")[1].text
-    # Bars, and of a format that rounds the prediction with its interval.
-    assert [drawn(chart, name) for name in ("f64", "bf16")] == [3, 4]
+    # Bars, and of a format that rounds the prediction with its interval, which has an edge.
+    assert [drawn(chart, name) for name in ("f64", "bf16")] == [3, 5]
+
+
+def test_a_prediction_stands_on_the_row_of_its_format():
+    [axes] = pairs_chart(decoders_of([training(FOUR_FORMATS)])).axes
+    of = lambda line: (line.get_gid() or "").split("--")[1:2]
+    for at, name in enumerate(("bf16", "e4m3fn", "e8m3_weights"), 1):
+        lines = [line for line in axes.lines if of(line) == [name]]
+        assert len(lines) == 3
+        assert {float(y) for line in lines for y in line.get_ydata()} == {at}
 
 
 def test_no_format_lies_on_another():
