@@ -12,6 +12,7 @@ from glassesjax.files import json_object, mark_of
 from glassesjax.runs.folder import RunFolder
 from glassesjax.runs.record import to_row
 from glassesjax.runs.rows import read_rows
+from glassesjax.runs.upgrade import upgraded_settings
 from glassesjax.studies.train import measure
 from glassesjax.studies.train.records import ROWS
 from glassesjax.studies.train.settings import TrainSettings
@@ -28,7 +29,7 @@ def upgraded(tmp_path, monkeypatch):
     mark = mark_of(folder / "rows.jsonl", STANDS_ON)
     monkeypatch.setattr(measure, "newest_first", lambda path: [Path("00000200")])
     monkeypatch.setattr(measure, "covered_rows", lambda path: mark)
-    settings = json_object((folder / "settings.json").read_bytes())
+    settings = upgraded_settings(json_object((folder / "settings.json").read_bytes()))
     del settings["schema"]
     with RunFolder(folder, settings, ROWS):
         pass
@@ -234,7 +235,7 @@ def test_a_folder_that_cannot_be_read_stays_as_it_is(without_schema):
     rows = (without_schema / "rows.jsonl").read_text().replace('"accuracy"', '"acuracy"')
     (without_schema / "rows.jsonl").write_text(rows)
     before = {path.name: path.read_bytes() for path in without_schema.iterdir()}
-    settings = {**json.loads(before["settings.json"]), "weight_decay_on": "all"}
+    settings = upgraded_settings(json.loads(before["settings.json"]))
     with pytest.raises(BadInput, match="Expected accuracy in line 1"):
         RunFolder(without_schema, settings, ROWS).__enter__()
     after = {p.name: p.read_bytes() for p in without_schema.iterdir() if not p.name.startswith(".")}
